@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/buffer.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "gateway/base/memory.h"
+
+enum { FIRST_CAPACITY = 512 };
+
+void buffer_init(struct buffer *buffer, size_t limit)
+{
+    *buffer = (struct buffer){.limit = limit};
+}
+
+void buffer_done(struct buffer *buffer)
+{
+    memory_free(buffer->data);
+    *buffer = (struct buffer){.limit = buffer->limit};
+}
+
+void buffer_clear(struct buffer *buffer)
+{
+    buffer->begin = buffer->end = 0;
+}
+
+char *buffer_room(struct buffer *buffer, size_t len)
+{
+    size_t held = buffer_length(buffer);
+    if (len > buffer->limit || held > buffer->limit - len)
+        return NULL;
+    if (buffer->capacity - buffer->end >= len)
+        return buffer->data + buffer->end;
+    if (buffer->begin > 0) {
+        memmove(buffer->data, buffer->data + buffer->begin, held);
+        buffer->begin = 0;
+        buffer->end = held;
+    }
+    if (buffer->capacity - held < len) {
+        size_t capacity = buffer->capacity ? buffer->capacity * 2 : FIRST_CAPACITY;
+        if (capacity < held + len)
+            capacity = held + len;
+        if (capacity > buffer->limit)
+            capacity = buffer->limit;
+        buffer->data = memory_resize(buffer->data, capacity);
+        buffer->capacity = capacity;
+    }
+    return buffer->data + buffer->end;
+}
+
+void buffer_grow(struct buffer *buffer, size_t len)
+{
+    assert(buffer->capacity - buffer->end >= len);
+    buffer->end += len;
+}
+
+bool buffer_append(struct buffer *buffer, const void *at, size_t len)
+{
+    if (len == 0)
+        return true;
+    char *room = buffer_room(buffer, len);
+    if (!room)
+        return false;
+    memcpy(room, at, len);
+    buffer->end += len;
+    return true;
+}
+
+bool buffer_append_text(struct buffer *buffer, struct text t)
+{
+    return buffer_append(buffer, t.at, t.len);
+}
+
+bool buffer_format(struct buffer *buffer, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char small[512];
+    int len = vsnprintf(small, sizeof(small), format, args);
+    va_end(args);
+    if (len < 0)
+        return false;
+    if ((size_t)len < sizeof(small))
+        return buffer_append(buffer, small, (size_t)len);
+    char *room = buffer_room(buffer, (size_t)len + 1);
+    if (!room)
+        return false;
+    va_start(args, format);
+    vsnprintf(room, (size_t)len + 1, format, args);
+    va_end(args);
+    buffer->end += (size_t)len;
+    return true;
+}
+
+void buffer_drop(struct buffer *buffer, size_t len)
+{
+    assert(len <= buffer_length(buffer));
+    buffer->begin += len;
+    if (buffer->begin == buffer->end)
+        buffer->begin = buffer->end = 0;
+}

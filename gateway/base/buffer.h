@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * buffer - bytes that are appended at the end and taken from the front.
+ *
+ * States its maximum when it is made, and never grows beyond it. An empty buffer that was cleared
+ * with buffer_done() holds no memory, so an idle connection costs nothing for its buffers.
+ */
+
+#include "gateway/base/text.h"
+
+struct buffer {
+    char *data;
+    size_t begin, end; /* the bytes held are data[begin..end) */
+    size_t capacity;
+    size_t limit; /* bytes it may hold at most */
+};
+
+void buffer_init(struct buffer *buffer, size_t limit);
+/* Free the memory; the buffer stays usable with the same limit. */
+void buffer_done(struct buffer *buffer);
+/* Forget the bytes, keep the memory. */
+void buffer_clear(struct buffer *buffer);
+
+static inline size_t buffer_length(const struct buffer *buffer)
+{
+    return buffer->end - buffer->begin;
+}
+
+/* The bytes held; valid until the buffer is next changed. */
+static inline struct text buffer_text(const struct buffer *buffer)
+{
+    return (struct text){buffer->data + buffer->begin, buffer->end - buffer->begin};
+}
+
+/* Append; false (and nothing is appended) when the limit would be passed. */
+bool buffer_append(struct buffer *buffer, const void *at, size_t len);
+bool buffer_append_text(struct buffer *buffer, struct text t);
+bool buffer_format(struct buffer *buffer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Room for <len> bytes at the end, or NULL beyond the limit; then say what came with grow. */
+char *buffer_room(struct buffer *buffer, size_t len);
+void buffer_grow(struct buffer *buffer, size_t len);
+
+/* Take <len> bytes off the front. */
+void buffer_drop(struct buffer *buffer, size_t len);

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct arena_block {
+    struct arena_block *next;
+    size_t bytes;
+    char data[];
+};
+
+enum { ALIGN = 8 };
+
+__attribute__((noreturn)) static void die_without_memory(size_t bytes)
+{
+    fprintf(stderr, "sluice: out of memory (%zu bytes wanted)\n", bytes);
+    abort();
+}
+
+void *memory_new(size_t bytes)
+{
+    void *what = calloc(1, bytes ? bytes : 1);
+    if (!what)
+        die_without_memory(bytes);
+    return what;
+}
+
+void *memory_resize(void *what, size_t bytes)
+{
+    void *moved = realloc(what, bytes ? bytes : 1);
+    if (!moved)
+        die_without_memory(bytes);
+    return moved;
+}
+
+void memory_free(void *what)
+{
+    free(what);
+}
+
+char *memory_string(struct text from)
+{
+    char *copy = malloc(from.len + 1);
+    if (!copy)
+        die_without_memory(from.len + 1);
+    if (from.len)
+        memcpy(copy, from.at, from.len);
+    copy[from.len] = '\0';
+    return copy;
+}
+
+char *memory_format(const char *format, ...)
+{
+    char *line = NULL;
+    va_list args;
+    va_start(args, format);
+    int len = vasprintf(&line, format, args);
+    va_end(args);
+    if (len < 0)
+        die_without_memory(0);
+    return line;
+}
+
+void memory_wipe(void *what, size_t bytes)
+{
+    explicit_bzero(what, bytes);
+}
+
+void arena_init(struct arena *arena, size_t block_bytes)
+{
+    *arena = (struct arena){.block_bytes = block_bytes};
+}
+
+static void use_block(struct arena *arena, struct arena_block *block)
+{
+    arena->at = block->data;
+    arena->left = block->bytes;
+}
+
+void arena_reset(struct arena *arena)
+{
+    struct arena_block *block = arena->blocks;
+    if (!block)
+        return;
+    while (block->next) {
+        struct arena_block *next = block->next;
+        free(block);
+        block = next;
+    }
+    arena->blocks = block;
+    use_block(arena, block);
+}
+
+void arena_done(struct arena *arena)
+{
+    arena_reset(arena);
+    free(arena->blocks);
+    *arena = (struct arena){.block_bytes = arena->block_bytes};
+}
+
+static void add_block(struct arena *arena, size_t at_least)
+{
+    /* The first block always has the standard size, so that what is kept stays small. */
+    size_t bytes = arena->block_bytes;
+    if (arena->blocks && bytes < at_least)
+        bytes = at_least;
+    struct arena_block *block = malloc(sizeof(*block) + bytes);
+    if (!block)
+        die_without_memory(bytes);
+    block->bytes = bytes;
+    block->next = arena->blocks;
+    arena->blocks = block;
+    use_block(arena, block);
+}
+
+void *arena_take(struct arena *arena, size_t bytes)
+{
+    bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    while (bytes > arena->left)
+        add_block(arena, bytes);
+    void *what = arena->at;
+    arena->at += bytes;
+    arena->left -= bytes;
+    return what;
+}
+
+void *arena_new(struct arena *arena, size_t bytes)
+{
+    return memset(arena_take(arena, bytes), 0, bytes);
+}
+
+struct text arena_copy(struct arena *arena, struct text from)
+{
+    char *copy = arena_take(arena, from.len + 1);
+    if (from.len)
+        memcpy(copy, from.at, from.len);
+    copy[from.len] = '\0';
+    return (struct text){copy, from.len};
+}
+
+struct text arena_format(struct arena *arena, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    char small[256];
+    int len = vsnprintf(small, sizeof(small), format, args);
+    va_end(args);
+    struct text made = {"", 0};
+    if (len >= 0 && (size_t)len < sizeof(small)) {
+        made = arena_copy(arena, (struct text){small, (size_t)len});
+    } else if (len > 0) {
+        char *room = arena_take(arena, (size_t)len + 1);
+        vsnprintf(room, (size_t)len + 1, format, again);
+        made = (struct text){room, (size_t)len};
+    }
+    va_end(again);
+    return made;
+}

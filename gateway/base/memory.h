@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * memory - allocation that cannot fail, and arenas.
+ *
+ * Running out of memory ends the process; no caller checks for NULL. That is safe only because
+ * every size that comes from outside is bounded before it gets here.
+ *
+ * An arena belongs to exactly one owner, usually an exchange. What is taken from it dies with it;
+ * nothing in it is ever freed alone. Its first block is kept over arena_reset(), so that an arena
+ * that is used again allocates nothing on the steady path.
+ */
+
+#include <stdarg.h>
+#include <stddef.h>
+
+#include "gateway/base/text.h"
+
+/* Zeroed memory; free it with memory_free(). */
+void *memory_new(size_t bytes) __attribute__((malloc, returns_nonnull));
+void *memory_resize(void *what, size_t bytes) __attribute__((returns_nonnull));
+void memory_free(void *what);
+
+/* A NUL-terminated copy of <from>; free it with memory_free(). */
+char *memory_string(struct text from) __attribute__((returns_nonnull));
+
+/* A NUL-terminated, formatted string; free it with memory_free(). */
+char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
+
+/* Overwrite secrets so that the compiler cannot leave it out. */
+void memory_wipe(void *what, size_t bytes);
+
+struct arena_block;
+
+struct arena {
+    struct arena_block *blocks; /* the newest first; the last one is kept over a reset */
+    char *at;                   /* where the next piece is cut from */
+    size_t left;
+    size_t block_bytes;
+};
+
+/* Begin an empty arena whose blocks have <block_bytes>; allocates nothing yet. */
+void arena_init(struct arena *arena, size_t block_bytes);
+/* Forget everything taken; keep the first block. */
+void arena_reset(struct arena *arena);
+void arena_done(struct arena *arena);
+
+/* Memory (NOT zeroed, 8-byte aligned) that lives as long as the arena. */
+void *arena_take(struct arena *arena, size_t bytes) __attribute__((returns_nonnull));
+/* The same, zeroed. */
+void *arena_new(struct arena *arena, size_t bytes) __attribute__((returns_nonnull));
+/* Copy <from> into the arena; the copy is NUL-terminated for the C library's sake. */
+struct text arena_copy(struct arena *arena, struct text from);
+/* A formatted, NUL-terminated text in the arena. */
+struct text arena_format(struct arena *arena, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));

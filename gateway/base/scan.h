@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * scan - JSON in one pass, without building a tree (RFC 8259).
+ *
+ * scan_json() validates a whole document - UTF-8, escapes, numbers, depth, nothing behind the end
+ * - and finds the values that policy reads. What it accepts is what jansson accepts with
+ * JSON_REJECT_DUPLICATES (fuzzed against it), but for: a duplicate key is refused only among the
+ * names asked for, lone surrogate escapes and \u0000 in values are allowed (models emit them),
+ * and numbers are checked as text, so any size is fine.
+ *
+ * tap_*() watches an answer go by, cut anywhere, and keeps the raw values of a few top-level
+ * members; it never refuses.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/base/text.h"
+
+enum scan_kind {
+    SCAN_ABSENT,
+    SCAN_NULL,
+    SCAN_FALSE,
+    SCAN_TRUE,
+    SCAN_NUMBER,
+    SCAN_STRING,
+    SCAN_ARRAY,
+    SCAN_OBJECT,
+};
+
+struct scan_value {
+    enum scan_kind kind;
+    struct text raw; /* as it stands in the document; a string with its quotes */
+    bool escaped;    /* a string that has a backslash in it */
+};
+
+enum { SCAN_DEPTH_MAX = 128, SCAN_WANTS_MAX = 32 };
+
+struct scan_problem {
+    size_t at;        /* byte offset */
+    const char *what; /* static, e.g. "a string is not closed" */
+    const char *name; /* the wanted name it is about, or NULL */
+};
+
+/*
+ * Validate <json>, which must be one object. wants[i] names a member of the top level ("model") or
+ * one level below ("stream_options.include_usage"); its value goes to values[i] (SCAN_ABSENT when
+ * there is none). A name in the document may be written with escapes ("\u006dodel"): it is
+ * recognised. A wanted name that stands twice is a problem. Returns false and fills in <problem>
+ * when the document is not valid. All texts borrow from <json>.
+ */
+bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
+               struct scan_problem *problem);
+
+/* Validate any JSON document; false when it is not valid. */
+bool scan_is_valid(struct text json);
+
+/* Write the string value with its escapes resolved to <out> (needs raw.len bytes); returns the
+ * length, or SIZE_MAX if value is no string or has a lone surrogate or U+0000 in it. */
+size_t scan_string(const struct scan_value *value, char *out);
+
+/* A whole number that is not negative, at most <max>; false otherwise (also 1.5, 1e3, -0). */
+bool scan_count(const struct scan_value *value, uint64_t max, uint64_t *count);
+
+/*
+ * The tap. Feed it the pieces of one JSON document in order; it keeps the raw text of the wanted
+ * top-level members (each at most TAP_VALUE_BYTES, longer ones are dropped and marked). Documents
+ * that are no object, or not JSON, give nothing and do no harm. Skips strings and arrays with
+ * vector instructions; costs well under 1 ns per byte.
+ */
+enum { TAP_WANTS_MAX = 6, TAP_VALUE_BYTES = 2048 };
+
+struct tap {
+    const struct text *wants; /* borrowed, as long as the tap lives */
+    size_t count;
+    unsigned char state;
+    bool in_string, escape, too_long[TAP_WANTS_MAX];
+    unsigned depth;
+    int capturing; /* index of the wanted member being kept, or -1 */
+    size_t name_len;
+    char name[32];
+    size_t kept[TAP_WANTS_MAX];  /* bytes kept of each */
+    char *values[TAP_WANTS_MAX]; /* memory_new()ed when first needed */
+};
+
+/* <wants> at most TAP_WANTS_MAX names, each shorter than 32 bytes. Allocates nothing yet. */
+void tap_init(struct tap *tap, const struct text *wants, size_t count);
+void tap_feed(struct tap *tap, struct text piece);
+/* The value kept for wants[i], or SCAN_ABSENT; borrowed from the tap. */
+struct scan_value tap_value(const struct tap *tap, size_t i);
+void tap_done(struct tap *tap);

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * config - the configuration in force: an immutable snapshot that every exchange holds while it
+ * lives, so that a reload changes nothing under a running call.
+ *
+ * Read from YAML by the option tables in config_options.c; the same rows give `check`, the JSON
+ * Schema, the reference in docs/CONFIG.md and `config show`. Every problem of a file is reported at
+ * once as FILE:LINE:COL: error: … did you mean "…"?
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "gateway/base/text.h"
+#include "gateway/http/url.h"
+#include "policy/policy.h"
+#include "providers/provider.h"
+#include "routing/route.h"
+
+enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
+enum proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2, PROXY_ANY };
+
+struct tls_settings {
+    const char *cert_file, *key_file; /* NULL = none */
+    const char *ca_file;              /* of clients for a listener, of servers for a provider */
+    bool tls13_only;
+};
+
+struct listener_settings {
+    const char *name;
+    const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path", "systemd:name" */
+    unsigned serve;      /* enum serve bits */
+    enum proxy_protocol proxy_protocol;
+    bool has_tls;
+    struct tls_settings tls;
+};
+
+struct header_setting {
+    const char *name, *value;
+};
+
+struct provider_settings {
+    struct text name;
+    const struct provider_type *type;
+    const struct dialect *dialect;
+    const char *base_url; /* as written; url borrows from it */
+    struct url url;
+    struct text api_key; /* empty = none */
+    struct tls_settings tls;
+    struct text organization;
+    struct header_setting *headers; /* checked: names are tokens, values may be written */
+    size_t header_count;
+    int64_t connect_us, first_byte_us, total_us;
+    unsigned max_connections, max_idle; /* of the whole process; workers take their share */
+    int64_t idle_us;
+    unsigned retry_attempts; /* tries on other targets after the first one failed */
+    bool retry_connect;
+    uint16_t retry_statuses[16]; /* zero-terminated */
+    int64_t backoff_us, max_backoff_us;
+    const char *proxy;     /* URL or NULL: then the environment's */
+    bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
+    bool off;              /* no key: its targets are off */
+};
+
+/* One thing that `config show` prints: path, value as text, where it comes from. */
+struct config;
+
+struct config {
+    atomic_uint references;
+    const char *path;    /* of the file, or NULL: built in */
+    uint64_t generation; /* counts reloads */
+
+    struct listener_settings *listeners;
+    size_t listener_count;
+    const char *base_path;
+    struct {
+        size_t max_header_bytes, max_body_bytes, max_upload_bytes, client_buffer_bytes;
+        unsigned max_connections;
+    } limits;
+    struct {
+        int64_t client_header_us, client_body_us, client_idle_us, stream_idle_us, keepalive_ping_us;
+        int64_t client_body_min_rate; /* bytes per second; 0 = none */
+    } timeouts;
+    struct text *cors_origins;
+    size_t cors_origin_count;
+    int64_t drain_delay_us, grace_us;
+    unsigned workers; /* resolved: at least 1 */
+
+    const char *state; /* the STATE directory, resolved */
+    const char *admin_socket;
+    const char *database; /* store.embedded.path */
+    const char *ledger_path;
+    bool ledger_sync_disk;
+    int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;
+
+    struct provider_settings *providers;
+    size_t provider_count;
+    struct target *targets; /* of all models, in file order */
+    size_t target_count;
+    struct route *models;
+    size_t model_count;
+    struct routes *routes;
+    bool unknown_model_passthrough;
+
+    struct tenant *tenants;
+    size_t tenant_count;
+    struct key *key_list;
+    size_t key_count;
+    struct keys *keys;
+    bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
+    const struct key *anonymous_key; /* who such a caller is */
+
+    struct {
+        int level;  /* enum log_level */
+        int format; /* enum log_format */
+        const char *file;
+        bool access_enabled;
+        double access_sample;
+        bool metrics_enabled, metrics_public;
+        const char *metrics_path;
+        bool tenant_label;
+        unsigned max_label_values;
+    } telemetry;
+
+    void *memory; /* arena and document that everything above borrows from */
+};
+
+struct config_options {
+    const char *path; /* NULL: find sluice.yaml, /etc/sluice/sluice.yaml; see config_find() */
+    bool allow_inert; /* keys that protect but are not in force yet are warnings, not errors */
+    bool quickstart;  /* no file: loopback, mock, providers found in the environment */
+    FILE *words;      /* where problems are printed; NULL = nowhere */
+    bool json;        /* problems as JSON, one object per line */
+};
+
+struct config_result {
+    struct config *config; /* NULL when there was an error; else with one reference */
+    unsigned errors, warnings;
+};
+
+/* Read, check and resolve. Never touches the network. */
+struct config_result config_load(const struct config_options *options);
+/* $SLUICE_CONFIG, ./sluice.yaml, /etc/sluice/sluice.yaml - or NULL. */
+const char *config_find(void);
+
+struct config *config_ref(struct config *config);
+void config_unref(struct config *config);
+
+/* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
+ * Secrets are masked. */
+void config_show(const struct config *config, FILE *out, bool origin);
+void config_schema(FILE *out);
+void config_reference(FILE *out);
+void config_example(FILE *out);
+/* Print what differs between two configurations, one "path: old -> new" a line; returns how many.
+ */
+unsigned config_diff(const struct config *before, const struct config *after, FILE *out);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * multipart - watches a multipart/form-data body (RFC 7578) go by, cut anywhere, and keeps the
+ * values of a few small fields. It copies nothing else and changes nothing.
+ */
+
+#include "gateway/base/fault.h"
+#include "gateway/base/text.h"
+
+enum { MULTIPART_FIELDS_MAX = 4, MULTIPART_VALUE_BYTES = 256, MULTIPART_BOUNDARY_MAX = 70 };
+
+struct multipart {
+    const struct text *wants; /* borrowed */
+    size_t count;
+    unsigned char state;
+    char boundary[MULTIPART_BOUNDARY_MAX + 5]; /* CRLF "--" boundary */
+    size_t boundary_len, matched;
+    int current; /* the wanted field being read, or -1 */
+    char line[1024];
+    size_t line_len;
+    struct {
+        bool found, repeated, too_long;
+        size_t len;
+        /* where the value stands in the body, so that another can be put in its place */
+        uint64_t begin, end;
+        char value[MULTIPART_VALUE_BYTES];
+    } fields[MULTIPART_FIELDS_MAX];
+    uint64_t seen; /* bytes of the body so far */
+    bool ended;    /* the closing boundary was seen */
+};
+
+/* Read the boundary from a Content-Type value; false when it is no multipart/form-data. */
+bool multipart_init(struct multipart *multipart, struct text content_type, const struct text *wants,
+                    size_t count);
+/* Feed the next bytes; false when the framing is broken (fault says how). */
+bool multipart_feed(struct multipart *multipart, struct text bytes, struct fault *why);

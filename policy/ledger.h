@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * ledger - every call is written down before its first byte goes out and again when its answer
+ * ends. A door of the folder policy; the other is policy.h.
+ *
+ * Each worker thread has one journal: append-only segment files, pre-allocated and mapped, so that
+ * a line is a copy into the page cache: it survives any crash of ours (`sync: os`), cannot fail
+ * for want of disk once its call was admitted, and costs no system call. A line is a record
+ * with length and CRC; its length word is written last (release), so that a torn one is never
+ * read. The format is versioned and described in docs/LEDGER.md.
+ *
+ * One helper thread (the keeper) drains the journals into SQLite exactly once: rows, rollups and
+ * the high-water mark (instance, worker, segment, offset) go in one transaction.
+ *
+ * Files, below ledger.path:  <instance>/<worker>-<segment>.journal , with <instance> a directory
+ * made at start. A directory whose process is gone (its lock is free) is drained at the next start:
+ * calls that were opened and never settled are booked `lost` at their reservation.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/fault.h"
+#include "gateway/base/text.h"
+#include "providers/call.h"
+
+enum ledger_outcome {
+    LEDGER_COMPLETE, /* the whole answer arrived */
+    LEDGER_PARTIAL,  /* cut by the client, the upstream or a time-out */
+    LEDGER_REFUSED,  /* no upstream answered it with success */
+    LEDGER_LOST,     /* we died meanwhile: booked at the reservation */
+};
+enum ledger_counted { COUNTED_NONE, COUNTED_PROVIDER, COUNTED_ESTIMATE };
+enum ledger_sync { SYNC_OS, SYNC_DISK };
+
+/* One call. Texts are borrowed for the time of the function call; each is cut at 255 bytes. */
+struct ledger_row {
+    struct text id;     /* request id, unique */
+    int64_t started_us; /* wall clock */
+    struct text tenant, key, user, tags;
+    struct text model;    /* as the client asked */
+    struct text target;   /* target id that answered, empty when none */
+    struct text provider; /* its provider's name */
+    struct text upstream_model;
+    struct text dialect;          /* of the client */
+    struct text upstream_dialect; /* of the target */
+    struct text operation;
+    struct text finish; /* finish reason as the provider said it */
+    struct text fault;  /* fault_rule name, empty when none */
+    int status;         /* HTTP status the client got; 499 when it left */
+    bool stream;
+    enum ledger_outcome outcome;
+    enum ledger_counted counted;
+    struct usage usage;
+    uint32_t price_version;
+    int64_t cost_nanos;
+    int64_t saved_nanos;
+    unsigned attempts;
+    int64_t ttft_us; /* first byte of the answer, from the first byte of the request; 0 = none */
+    int64_t duration_us;
+    int64_t overhead_us; /* our own part of the duration */
+};
+
+/* ------------------------------------------------------------------------ writing (workers) */
+
+struct ledger;  /* one per process */
+struct journal; /* one per worker; used by that thread only */
+
+struct ledger_options {
+    const char *directory; /* ledger.path; made when missing */
+    const char *database;  /* SQLite file, or NULL: journals only */
+    enum ledger_sync sync;
+    size_t segment_bytes; /* 0 = 4 MiB */
+    unsigned workers;
+    int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us; /* retention */
+};
+
+/* Open the ledger of this process and start its keeper thread. NULL and *fault on failure (no
+ * directory, no space, database newer than this program). Drains what dead processes left behind
+ * in the background. */
+struct ledger *ledger_open(const struct ledger_options *options, struct fault *fault);
+/* Drain everything, stop the keeper, close. All journals must be quiet. */
+void ledger_close(struct ledger *ledger);
+
+struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
+
+/* A place in a journal: what ledger_settle() must be given, and journal_is_safe() asks. */
+struct ledger_mark {
+    uint64_t sequence; /* 0 = not opened */
+};
+
+/* Write down that a call begins. <row> holds what is known now; usage and cost_nanos are the
+ * reservation. False when there is no room on disk for this line AND its settling line AND those of
+ * all open calls: then the call must be refused with FAULT_LEDGER_FULL. */
+bool ledger_open_call(struct journal *journal, const struct ledger_row *row,
+                      struct ledger_mark *mark);
+/* Write down how it ended; <row> is complete in itself. Cannot fail. <mark> may be unopened
+ * (sequence 0): a refused call that never opened; then it may be dropped for want of room, and
+ * false is returned. */
+bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
+                        struct ledger_mark *mark);
+
+/* Has everything up to <mark> reached what `sync` promises? Always true with SYNC_OS. */
+bool journal_is_safe(const struct journal *journal, struct ledger_mark mark);
+/* SYNC_DISK: <on_safe> is called ON THE KEEPER'S THREAD after each flush; post to your loop. */
+void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void *with);
+
+/* Figures for status and metrics; any thread. */
+struct ledger_figures {
+    uint64_t lines, bytes_undrained, lines_undrained, drains, drain_errors;
+    bool full;
+};
+struct ledger_figures ledger_figures(struct ledger *ledger);
+
+/* ------------------------------------------------------------- objects made through us (keeper) */
+
+/* Note that object <id> ("file-…", "batch_…", "resp_…") belongs to <tenant> and lives on <target>:
+ * goes through the journal like a call. False when there is no room. */
+bool ledger_own(struct journal *journal, struct text id, struct text kind, struct text tenant,
+                struct text target, struct text model);
+bool ledger_disown(struct journal *journal, struct text id);
+
+/*
+ * Ask who owns <ids>. The keeper drains first, so that what was noted before is seen, then calls
+ * <answer> ON ITS OWN THREAD. The question is the caller's until then; it must not be
+ * freed before. owners[i] is filled in: found or not.
+ */
+enum { OWNER_TEXT_BYTES = 256, OWNERS_MAX = 128 };
+struct owner {
+    char id[OWNER_TEXT_BYTES]; /* in */
+    bool found;                /* out, and so are these: */
+    char tenant[OWNER_TEXT_BYTES], target[OWNER_TEXT_BYTES], model[OWNER_TEXT_BYTES];
+};
+struct owner_question {
+    struct owner_question *next;
+    struct owner *owners;
+    size_t count;
+    void (*answer)(struct owner_question *question);
+};
+void ledger_ask_owners(struct ledger *ledger, struct owner_question *question);
+
+/* ------------------------------------------------------------------------------ reading (CLI) */
+
+enum usage_by {
+    BY_TENANT,
+    BY_KEY,
+    BY_USER,
+    BY_MODEL,
+    BY_TARGET,
+    BY_PROVIDER,
+    BY_OPERATION,
+    BY_STATUS,
+    BY_OUTCOME,
+    BY_MINUTE,
+    BY_HOUR,
+    BY_DAY,
+    USAGE_BYS
+};
+
+/* The enum for a name such as "tenant", or false. */
+bool usage_by_find(struct text name, enum usage_by *by);
+const char *usage_by_name(enum usage_by by);
+
+struct usage_row {
+    char *by[USAGE_BYS]; /* in the order asked; owned by the report */
+    int64_t requests, complete, partial, refused, lost;
+    struct usage usage;
+    int64_t cost_nanos, saved_nanos, estimated; /* rows counted by estimate */
+};
+struct usage_report {
+    struct usage_row *rows; /* sorted by cost, dearest first; by time first when time is a <by> */
+    size_t count;
+};
+
+/*
+ * Sum up calls that started in [since_us, until_us), from the rollups and the part of the journals
+ * that is not drained yet. Reads files only: works beside a running server and without one. Never
+ * writes. NULL and *fault when there is nothing to read.
+ */
+struct usage_report *usage_read(const char *directory, const char *database, int64_t since_us,
+                                int64_t until_us, const enum usage_by *by, size_t by_count,
+                                struct fault *fault);
+void usage_report_free(struct usage_report *report);

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * call - what a client asks of a model, and what it used, in our own words. A door of providers.
+ *
+ * Routing and policy read calls; they never see a provider's JSON.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/text.h"
+
+/* Tokens by kind; each a part of the total as the provider counted it. input_tokens includes the
+ * cached and cache-write ones, output_tokens includes the reasoning ones. */
+struct usage {
+    int64_t input_tokens;
+    int64_t cached_tokens;      /* read from the provider's prompt cache */
+    int64_t cache_write_tokens; /* written to it */
+    int64_t output_tokens;
+    int64_t reasoning_tokens;
+    int64_t audio_input_tokens;
+    int64_t audio_output_tokens;
+    int64_t image_tokens;
+    int64_t units; /* what is priced by the piece: images, searches, seconds, characters */
+};
+
+/* What kind of call it is: decides what is read from it and how its answer is watched. */
+enum operation {
+    OPERATION_CHAT,
+    OPERATION_COMPLETION,
+    OPERATION_RESPONSE,
+    OPERATION_EMBEDDING,
+    OPERATION_MODERATION,
+    OPERATION_IMAGE,
+    OPERATION_SPEECH,
+    OPERATION_TRANSCRIPTION,
+    OPERATION_RERANK,
+    OPERATION_FILE,
+    OPERATION_BATCH,
+    OPERATION_REALTIME,
+    OPERATION_OBJECT, /* get, list, delete, cancel of something made before */
+    OPERATIONS
+};
+
+const char *operation_name(enum operation operation);
+
+/* A call as far as routing and policy care. All texts live as long as the exchange. */
+struct call {
+    enum operation operation;
+    struct text model; /* as the client asked */
+    struct text user;  /* end user named in the request, or empty */
+    bool stream;
+    bool asked_usage;    /* the client itself asked for the usage chunk */
+    int64_t max_tokens;  /* 0 = none given */
+    int64_t choices;     /* n, at least 1 */
+    int64_t input_bytes; /* length of the body */
+};
+
+/* Prices of a target in nano-dollars per million tokens (0.15 USD per million = 150,000,000), and
+ * nano-dollars per request and per unit. */
+struct price {
+    int64_t input, cached_input, cache_write, output, reasoning, audio_input, audio_output;
+    int64_t request, unit;
+    /* dearer (or cheaper) above a prompt length; 0 = no tier */
+    int64_t tier_above_tokens, tier_input, tier_cached_input, tier_output;
+    uint32_t version; /* a checksum of the figures above: which price a row was rated with */
+    bool known;
+};

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * provider - how to speak with one kind of model server. A door of the folder.
+ *
+ * A provider only reads and writes bytes: it opens no socket, reads no clock, and so can be tested
+ * with files and fuzzed. A provider *type* is a row of data (providers.json and registry.c); what
+ * it speaks is a *dialect*, which is one file. When the client speaks the same dialect as the
+ * target, the answer's bytes pass through and the dialect only watches them.
+ */
+
+#include <stdbool.h>
+
+#include "gateway/base/fault.h"
+#include "gateway/base/scan.h"
+#include "gateway/base/text.h"
+#include "gateway/http/sse.h"
+#include "providers/call.h"
+
+enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_HEADER };
+
+/* One kind of provider, by the name that stands under `type:`. */
+struct provider_type {
+    struct text name;
+    struct text dialect;  /* "openai" */
+    struct text base_url; /* default, or empty: then the configuration must give one */
+    enum auth_kind auth;
+    struct text auth_header;  /* for AUTH_HEADER */
+    struct text catalogue;    /* its name in models.json */
+    bool needs_key;           /* without a key it is off, with a warning */
+    bool is_own;              /* a model server of one's own: an unknown price is zero */
+    bool is_mock;             /* built in */
+    bool stream_options;      /* understands stream_options.include_usage */
+    bool in_force;            /* false: its dialect comes with later work */
+    const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
+};
+
+const struct provider_type *provider_type_find(struct text name);
+/* The i-th type, or NULL behind the last. */
+const struct provider_type *provider_type_at(size_t i);
+
+/* What has been seen of an answer so far. Zeroed, then <operation>, <hide_usage> are set. */
+struct answer {
+    enum operation operation;
+    bool hide_usage; /* we asked for the usage chunk, the client did not */
+    bool usage_seen;
+    bool ended;  /* the event or member that makes the answer whole has come */
+    bool failed; /* the provider reported an error inside a 200 */
+    bool owns;   /* object_id names something that was made (file, batch, response) */
+    struct usage usage;
+    int64_t events;        /* events with content so far */
+    int64_t content_bytes; /* bytes of text produced so far */
+    char finish[32];       /* reason, cut */
+    char object_id[128];
+};
+
+enum event_verdict {
+    EVENT_PASS,
+    EVENT_HIDE, /* the usage chunk that only we asked for */
+    EVENT_LAST, /* ends the answer: held until the call is settled */
+    EVENT_FAIL, /* an error inside a stream: passed on, and nothing good comes after it */
+};
+
+enum { DIALECT_WANTS = TAP_WANTS_MAX };
+
+/* What an error answer means. */
+struct provider_error {
+    enum fault_kind kind;
+    char message[200]; /* for our log, cut; never sent instead of the provider's own body */
+};
+
+struct dialect {
+    struct text name;
+    /* Look at one event of a stream. */
+    enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
+    /* Names of the members of an unstreamed answer to keep for watch_body(). */
+    const struct text *wants;
+    size_t want_count;
+    /* Read them at the end of the answer. Values are in the order of <wants>. */
+    void (*watch_body)(struct answer *answer, const struct scan_value *values);
+    /* Say what an error answer means. Never fails: when in doubt, FAULT_TARGET_ERROR for 5xx and
+     * FAULT_TARGET_REFUSED for 4xx. */
+    void (*read_error)(unsigned status, struct text body, struct provider_error *error);
+};
+
+const struct dialect *dialect_find(struct text name);
+
+/* Tokens of an answer whose usage never came, from what was seen of it: at least one per event with
+ * content, at least one per four bytes of text. */
+int64_t answer_estimate(const struct answer *answer);
+
+/* --------------------------------------------------------------------------- the catalogue */
+
+/* What models.json says of <model> at <provider> (a provider_type's catalogue name). False when it
+ * has no entry. */
+struct model_facts {
+    int64_t context_tokens, output_tokens; /* 0 = unknown */
+    char mode[16];
+};
+bool catalogue_find(struct text provider, struct text model, struct model_facts *facts,
+                    struct price *price);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * target - one model at one provider: what a call is sent to. A door of routing.
+ *
+ * Declared in the configuration, immutable; the figures learnt about it live in `struct figures`,
+ * which outlives reloads (found again by the target's id) and is shared by all workers (relaxed
+ * atomics).
+ */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/text.h"
+#include "providers/call.h"
+
+struct provider_settings; /* gateway/config.h: where it is and how it is reached */
+
+struct target_figures {
+    atomic_uint_fast64_t attempts, failures, in_flight;
+};
+
+struct target {
+    struct text id;
+    struct text model; /* the provider's own name for it */
+    const struct provider_settings *provider;
+    unsigned weight;   /* share among those of the same priority */
+    unsigned priority; /* lower first */
+    struct price price;
+    bool off; /* e.g. its provider has no key, or its price is unknown and rejected */
+    const char *off_because;
+    int64_t max_tokens_default; /* params.max_tokens, 0 = none */
+    struct target_figures *figures;
+};
