@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * access - the one line that an exchange leaves in the log, written from its ledger row.
+ *
+ * JSON where the log is JSON, else a short text for people. Everything that came from outside is
+ * escaped; a key is named, never shown. No printf and no allocation but the buffer's own.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/http/head.h"
+#include "policy/ledger.h"
+
+enum { ACCESS_LINE_BYTES = 24576 }; /* a limit for <out> that every line fits into */
+
+/* What the ledger does not keep. Empty texts are left out. */
+struct access_extra {
+    struct text trace_id; /* 32 hexadecimal digits */
+    struct text peer;     /* address of the client, without its port */
+    struct text listener; /* its name */
+    enum method method;
+    struct text path;  /* as sent, without the query; cut at 256 bytes */
+    struct text route; /* the configured model, when it differs from the name asked for */
+    struct text cache; /* hit, miss, join, bypass; empty = no cache in force */
+    uint64_t bytes_in, bytes_out;
+};
+
+/* Append one line with its newline, as JSON or as text; false when <out> has no room. */
+bool access_write(struct buffer *out, bool json, const struct ledger_row *row,
+                  const struct access_extra *extra);
+
+/* Write the line and give it to the log, in the log's own format. */
+void access_log(const struct ledger_row *row, const struct access_extra *extra);
