@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * worker - one thread with an event loop, its clients, its upstream connections and its journal.
+ *
+ * The service starts the workers, hands them new configurations, drains them and joins them.
+ * Functions are for the service's thread unless they say otherwise.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/loop.h"
+#include "gateway/config.h"
+
+struct ledger;
+struct metrics;
+struct mock;
+struct service;
+struct worker;
+
+struct worker_options {
+    unsigned index;
+    struct config *config; /* the worker takes a reference of its own */
+    struct ledger *ledger;
+    struct metrics *metrics;
+    struct mock *mock;       /* the built-in model, or NULL */
+    const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */
+    int admin_fd;            /* the admin socket's listener for this worker, or -1 */
+    struct service *service; /* passed to admin_answer() and the health pages */
+};
+
+/* Start the thread. Aborts when the kernel refuses a thread. */
+struct worker *worker_start(const struct worker_options *options);
+
+/* Put <config> in force for new exchanges; running ones keep theirs. */
+void worker_set_config(struct worker *worker, struct config *config);
+
+/* Stop accepting; end idle connections; open exchanges may finish. */
+void worker_drain(struct worker *worker);
+
+/* What is open now; any thread. */
+struct worker_figures {
+    uint64_t connections, exchanges, upstreams;
+};
+struct worker_figures worker_figures(const struct worker *worker);
+
+/* End the thread, cutting what is still open (each is settled), and free the worker. */
+void worker_stop(struct worker *worker);
+
+/* For the watchdog. */
+struct loop *worker_loop(struct worker *worker);
+unsigned long worker_thread(const struct worker *worker); /* pthread_t */
