@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * service - the process that serves: workers, ledger, metrics, reload, drain.
+ *
+ * The child of the supervisor (supervisor.h), which owns the listening sockets and tells it what
+ * the user wants through <channel>. Its main thread does what is slow and rare; its watchdog
+ * aborts the process when a worker is stuck in one round of its loop.
+ */
+
+#include <stdbool.h>
+
+#include "gateway/config.h"
+#include "gateway/worker.h"
+
+struct service_options {
+    struct config *config; /* in force at first; a reference is taken */
+    const struct config_options *load;
+    /* listener_fds[worker * config->listener_count + listener] */
+    const int *listener_fds;
+    int admin_fd; /* the admin socket, or -1 */
+    int channel;  /* to the supervisor: SOCK_SEQPACKET, see enum channel_word; -1 = none */
+};
+
+/* What is said on the channel: one byte, perhaps followed by words for people. */
+enum channel_word {
+    /* from the supervisor */
+    SAY_RELOAD = 'r',
+    SAY_DRAIN = 'd',     /* with shutdown.drain_delay */
+    SAY_DRAIN_NOW = 'n', /* without it */
+    SAY_STOP = 's',      /* at once */
+    SAY_REOPEN = 'o',    /* log files */
+    /* from the service */
+    SAY_READY = 'R',
+    SAY_RELOADED = 'L', /* the file was good and is in force */
+    SAY_KEPT = 'K',     /* the file was bad; the old one stays */
+    SAY_DRAINING = 'D', /* it will exit with 0 when it is done; do not start another */
+    SAY_CLOSED = 'C',   /* no listener is needed any more */
+    SAY_BEAT = 'B',     /* it is alive, once a second */
+};
+
+/* Serve until drained or told to stop; returns the exit code of the process. */
+int service_run(const struct service_options *options);
+
+/* --------------------------------------------------- for admin and health, any thread */
+
+struct service;
+
+bool service_is_draining(const struct service *service);
+/* Begin to drain, as on TERM; a second call changes nothing. */
+void service_drain(struct service *service);
