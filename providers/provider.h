@@ -25,6 +25,7 @@ struct provider_type {
     struct text name;
     struct text dialect;  /* "openai" */
     struct text base_url; /* default, or empty: then the configuration must give one */
+    struct text path;     /* stands between base_url and the endpoint ("/v1"), often empty */
     enum auth_kind auth;
     struct text auth_header;  /* for AUTH_HEADER */
     struct text catalogue;    /* its name in models.json */
@@ -40,7 +41,14 @@ const struct provider_type *provider_type_find(struct text name);
 /* The i-th type, or NULL behind the last. */
 const struct provider_type *provider_type_at(size_t i);
 
-/* What has been seen of an answer so far. Zeroed, then <operation>, <hide_usage> are set. */
+/*
+ * What has been seen of an answer so far. Zeroed, then <operation> and <hide_usage> are set, and
+ * <owns> when the request asks that a response be stored (an answer that says otherwise wins).
+ *
+ * A stream is whole when <ended>: that comes with the finish reason already, because some servers
+ * send no [DONE]; EVENT_LAST still comes only with the event behind which there is nothing more.
+ * Usage that was seen replaces what was seen before; without <usage_seen> it may hold the input.
+ */
 struct answer {
     enum operation operation;
     bool hide_usage; /* we asked for the usage chunk, the client did not */
@@ -50,7 +58,7 @@ struct answer {
     bool owns;   /* object_id names something that was made (file, batch, response) */
     struct usage usage;
     int64_t events;        /* events with content so far */
-    int64_t content_bytes; /* bytes of text produced so far */
+    int64_t content_bytes; /* bytes of text produced so far, as JSON writes them */
     char finish[32];       /* reason, cut */
     char object_id[128];
 };
@@ -93,7 +101,8 @@ int64_t answer_estimate(const struct answer *answer);
 /* --------------------------------------------------------------------------- the catalogue */
 
 /* What models.json says of <model> at <provider> (a provider_type's catalogue name). False when it
- * has no entry. */
+ * has no entry. The price is not sealed: <version> is 0. Where it has several prices by length of
+ * the prompt, the dearest ones count from the lowest threshold on. */
 struct model_facts {
     int64_t context_tokens, output_tokens; /* 0 = unknown */
     char mode[16];

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Write models.json, the facts about models that are built into the program.
+
+    python3 providers/models.py COLLECTED.json > providers/models.json
+
+COLLECTED.json is a collection of public price lists: {"meta": {"sources": {letter: {repo, path,
+commit, commit_date, licence}}}, "models": [{"p": provider, "id", "mode", "ctx", "out", "price",
+"tiers", "unit"}]}, prices as decimal numbers in US dollars per million tokens, units in dollars.
+
+What comes out is one JSON object: its first line names the sources and their licences, then comes
+one model a line, sorted by the bytes of the key "provider/id" (catalogue.c halves the file). All
+prices are whole nano-dollars, per million tokens or per unit; one that is none is an error here.
+
+  context, longest   tokens of prompt and answer       in, out   input and output tokens
+  cached, write      prompt cache: read, written       reasoning, audio_in, audio_out
+  request            per call                          unit      per image, second, character, query
+  tier {above, in, out, cached}                        prices when the prompt is longer than <above>
+"""
+
+import decimal
+import json
+import sys
+
+PRICES = {"in": "in", "out": "out", "cr": "cached", "cw": "write", "reason": "reasoning",
+          "ain": "audio_in", "aout": "audio_out"}
+# What a call of that mode is counted in.
+UNITS = {"image": "image_out", "image-edit": "image_out", "transcription": "sec_in",
+         "speech": "char_in", "rerank": "query", "ocr": "page", "video": "sec_out"}
+
+
+def nanos(dollars):
+    """Whole nano-dollars. What is finer than that (a few list prices per second are) is rounded up."""
+    return int((dollars * 10**9).to_integral_value(rounding=decimal.ROUND_CEILING))
+
+
+def tier_of(model):
+    """The one tier we know. Where a model has several, the dearest prices count from the lowest
+    threshold on: a call may be booked too dear (set the price in the configuration), never too
+    cheap."""
+    tiers = [t for t in model.get("tiers", []) if t["above"] > 0]
+    if not tiers:
+        return None
+    tier = {"above": int(min(t["above"] for t in tiers))}
+    for short, name in PRICES.items():
+        if short in ("in", "out", "cr"):
+            found = [t[short] for t in tiers if short in t]
+            if found:
+                tier[name] = nanos(max(found))
+    return tier
+
+
+def facts_of(model):
+    facts = {"mode": model["mode"]}
+    for short, name in (("ctx", "context"), ("out", "longest")):
+        if model.get(short):
+            facts[name] = int(model[short])
+    for short, name in PRICES.items():
+        if short in model.get("price", {}):
+            facts[name] = nanos(model["price"][short])
+    unit = model.get("unit", {})
+    if "request" in unit:
+        facts["request"] = nanos(unit["request"])
+    if UNITS.get(model["mode"]) in unit:
+        facts["unit"] = nanos(unit[UNITS[model["mode"]]])
+    tier = tier_of(model)
+    if tier:
+        facts["tier"] = tier
+    return facts
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        collected = json.load(file, parse_float=decimal.Decimal, parse_int=decimal.Decimal)
+    sources = [f"{s['repo']} {s['path']} @ {s['commit']} ({s['commit_date'][:10]}), {s['licence']}"
+               for s in collected["meta"]["sources"].values()]
+    lines = {}
+    for model in collected["models"]:
+        key = f"{model['p']}/{model['id']}"
+        assert key not in lines and '"' not in key and "\\" not in key and key.isascii()
+        lines[key] = f'"{key}":' + json.dumps(facts_of(model), separators=(",", ":"))
+    print('{"sources":' + json.dumps(sources) + ',"prices":"nano-dollars per million tokens",'
+          '"models":{')
+    print(",\n".join(lines[key] for key in sorted(lines)))
+    print("}}")
+
+
+main()

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * openai - the parts of the `openai` dialect; only the files openai*.c include this.
+ *
+ * Sources: OpenAI API reference (chat, completions, responses, embeddings, images, audio, files,
+ * batches, realtime); what compatible servers make of it was taken from recorded traffic, see
+ * tests/cases/recorded.
+ */
+
+#include "providers/provider.h"
+
+/*
+ * Read a usage object of any of the forms in use into answer->usage, which it replaces. Numbers
+ * that are negative, fractional, above 10^12, or no numbers are as good as absent. Sets usage_seen
+ * when it says all that there is to book (some servers send one without output tokens first).
+ */
+void openai_read_usage(struct answer *answer, struct text usage);
+
+/* The `meta` of a rerank answer in Cohere's form: billed_units.search_units. */
+void openai_read_meta(struct answer *answer, struct text meta);
+
+void openai_read_error(unsigned status, struct text body, struct provider_error *error);
+
+extern const struct dialect dialect_openai;

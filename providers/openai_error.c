@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "providers/member.h"
+#include "providers/openai.h"
+
+/*
+ * The shapes in use, all of them seen in recorded traffic:
+ *   {"error":{"message","type","code"}}   OpenAI and most; code may be a number
+ *   {"error":"text","code"}               xAI, Ollama, Fireworks
+ *   {"message","type","code"}             Cerebras, Mistral, Azure
+ *   {"detail":"text"}, {"detail":{…}}     Voyage, DeepInfra, FastAPI servers (also a list)
+ *   {"status","title","detail"}           NVIDIA (RFC 9457)
+ *   {"errors":[{"message"}]}              Cloudflare
+ *   [{"error":{…}}]                       Google, when it streams
+ */
+struct words {
+    struct text message, code;
+};
+
+/* The first of <names> that stands in <object> as a string. */
+static struct text first_string(struct text object, const struct text *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct text found = member_string(member_find(object, names[i]));
+        if (found.len > 0)
+            return found;
+    }
+    return TEXT("");
+}
+
+static struct text first_item(struct text list)
+{
+    struct text name, item = {NULL, 0};
+    if (list.len > 0 && list.at[0] == '[' && member_next(&list, &name, &item))
+        return item;
+    return list;
+}
+
+static struct words find_words(struct text body)
+{
+    static const struct text messages[] = {{"message", 7}, {"error", 5}, {"detail", 6},
+                                           {"msg", 3},     {"title", 5}, {"error_code", 10}};
+    static const struct text codes[] = {{"code", 4}, {"type", 4}, {"error_code", 10}};
+    static const struct text holders[] = {{"error", 5}, {"detail", 6}, {"errors", 6}};
+    struct text object = first_item(body);
+    for (size_t i = 0; i < sizeof(holders) / sizeof(holders[0]); i++) {
+        struct text inner = first_item(member_find(object, holders[i]));
+        if (inner.len > 0 && inner.at[0] == '{') {
+            object = inner;
+            break;
+        }
+    }
+    return (struct words){
+        first_string(object, messages, sizeof(messages) / sizeof(messages[0])),
+        first_string(object, codes, sizeof(codes) / sizeof(codes[0])),
+    };
+}
+
+/* Cut where a character ends. */
+static struct text cut(struct text t, size_t len)
+{
+    if (t.len <= len)
+        return t;
+    while (len > 0 && ((unsigned char)t.at[len] & 0xC0) == 0x80)
+        len--;
+    return text_head(t, len);
+}
+
+/* Is it our key, our account or our money that the provider does not like? Then another target may
+ * do better, and the client is not to blame. */
+static bool is_about_us(unsigned status, const struct words *words)
+{
+    if (status == 401 || status == 402 || status == 403)
+        return true;
+    return status == 400 && (text_find(words->message, TEXT("Incorrect API key")) != SIZE_MAX ||
+                             text_find(words->message, TEXT("API key not valid")) != SIZE_MAX);
+}
+
+static enum fault_kind kind_of(unsigned status, const struct words *words)
+{
+    if (status == 429 || status == 529)
+        return FAULT_TARGET_BUSY;
+    if (is_about_us(status, words) || status == 408 || status == 409 || status == 425)
+        return FAULT_TARGET_ERROR;
+    if (text_equal(words->code, TEXT("rate_limit_exceeded"))) /* Groq's 413: too many for a minute */
+        return FAULT_TARGET_BUSY;
+    if (status >= 400 && status <= 499)
+        return FAULT_TARGET_REFUSED;
+    if (status >= 500 && status <= 599)
+        return FAULT_TARGET_ERROR;
+    return FAULT_TARGET_INVALID; /* a redirect, or what is no error at all */
+}
+
+void openai_read_error(unsigned status, struct text body, struct provider_error *error)
+{
+    struct words words = find_words(body);
+    error->kind = kind_of(status, &words);
+    struct text code = cut(words.code, 60);
+    /* When it is about our key, some providers repeat the key in their message. */
+    struct text message = is_about_us(status, &words)
+                              ? TEXT("the provider refuses our key or account")
+                              : cut(words.message, 130);
+    snprintf(error->message, sizeof(error->message), "%.*s%s%.*s", TEXT_ARGS(code),
+             code.len > 0 && message.len > 0 ? ": " : "", TEXT_ARGS(message));
+}

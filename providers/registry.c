@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+#include <pthread.h>
+
+#include "gateway/base/memory.h"
+#include "providers/data.h"
+#include "providers/member.h"
+#include "providers/openai.h"
+#include "providers/provider.h"
+
+/* ------------------------------------------------------------------------------ dialects */
+
+static const struct dialect *const dialects[] = {&dialect_openai};
+
+const struct dialect *dialect_find(struct text name)
+{
+    for (size_t i = 0; i < sizeof(dialects) / sizeof(dialects[0]); i++)
+        if (text_equal(dialects[i]->name, name))
+            return dialects[i];
+    return NULL;
+}
+
+/* ------------------------------------------------- provider types: the rows of providers.json */
+
+enum { TYPES_MAX = 128 };
+
+static struct provider_type types[TYPES_MAX];
+static size_t type_count;
+static pthread_once_t read_once = PTHREAD_ONCE_INIT;
+
+static enum auth_kind auth_of(struct text word)
+{
+    if (text_equal(word, TEXT("none")))
+        return AUTH_NONE;
+    if (text_equal(word, TEXT("header")))
+        return AUTH_HEADER;
+    assert(text_equal(word, TEXT("bearer")));
+    return AUTH_BEARER;
+}
+
+/* A member of a row and where it goes. */
+struct field {
+    struct text name;
+    size_t offset;
+};
+
+#define FIELD(name)                                                       \
+    {                                                                     \
+        {#name, sizeof(#name) - 1}, offsetof(struct provider_type, name) \
+    }
+
+static const struct field text_fields[] = {FIELD(name), FIELD(dialect),     FIELD(base_url),
+                                           FIELD(path), FIELD(auth_header), FIELD(catalogue)};
+static const struct field flags[] = {FIELD(needs_key), FIELD(is_own), FIELD(is_mock),
+                                     FIELD(stream_options), FIELD(in_force)};
+
+static void *place(struct provider_type *type, const struct field *fields, size_t count,
+                   struct text name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_equal(fields[i].name, name))
+            return (char *)type + fields[i].offset;
+    return NULL;
+}
+
+/* Texts borrow from the file in the program; it has no escapes in it. */
+static void set_member(struct provider_type *type, struct text name, struct text value)
+{
+    struct text *text =
+        place(type, text_fields, sizeof(text_fields) / sizeof(text_fields[0]), name);
+    bool *flag = place(type, flags, sizeof(flags) / sizeof(flags[0]), name);
+    struct text string = member_string(value);
+    if (text != NULL)
+        *text = string;
+    else if (flag != NULL)
+        *flag = text_equal(value, TEXT("true"));
+    else if (text_equal(name, TEXT("auth")))
+        type->auth = auth_of(string);
+    else if (text_equal(name, TEXT("key_variable")) && string.at != NULL)
+        type->key_variable = memory_string(string); /* lives as long as the process */
+}
+
+static void read_types(void)
+{
+    struct text rows = {providers_json, (size_t)(providers_json_end - providers_json)};
+    struct text row, name, value;
+    while (member_next(&rows, &name, &row)) {
+        assert(type_count < TYPES_MAX);
+        struct provider_type *type = &types[type_count++];
+        while (member_next(&row, &name, &value))
+            set_member(type, name, value);
+    }
+}
+
+const struct provider_type *provider_type_at(size_t i)
+{
+    pthread_once(&read_once, read_types);
+    return i < type_count ? &types[i] : NULL;
+}
+
+const struct provider_type *provider_type_find(struct text name)
+{
+    const struct provider_type *type;
+    for (size_t i = 0; (type = provider_type_at(i)) != NULL; i++)
+        if (text_equal(type->name, name))
+            return type;
+    return NULL;
+}
