@@ -1,41 +1,148 @@
-# make            build build/sluice              make help     what else there is
-# make SAN=address,undefined …                    the same under a sanitizer (or SAN=thread)
+# SPDX-License-Identifier: Apache-2.0
+# sluice: the whole build. `make help` lists the targets.
+#
+#   make                          build/sluice with gcc
+#   make CC=clang                 build-clang/sluice
+#   make SAN=address,undefined    build-address-undefined/sluice (or SAN=thread)
+#   make COVER=1                  build-cover/sluice, which counts the lines it runs
+#   make CFLAGS='-O0 -g3'         your own optimisation and debug flags
 
-CC       ?= gcc
-CFLAGS   ?= -O2 -g
-SAN      ?=
-WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-            -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wswitch-enum -Wimplicit-fallthrough -Werror
-HARDEN   := -fstack-clash-protection -fstack-protector-strong -fPIE -fno-delete-null-pointer-checks \
-            -fno-strict-overflow -fno-strict-aliasing
-PACKAGES := openssl libcares sqlite3 jansson libfyaml zlib
-comma    := ,
-FLAGS     = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(shell pkg-config --cflags $(PACKAGES)) \
-            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
-LIBS      = $(shell pkg-config --libs $(PACKAGES)) -lpthread
-LINK     := -pie -Wl,-z,noexecstack,-z,relro,-z,now,--as-needed
-OUT      := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(filter clang,$(CC)),-clang)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2) --no-print-directory
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
+SAN       ?=
+COVER     ?=
+FUZZ      ?=
+PREFIX    ?= /usr/local
+DESTDIR   ?=
 
-# Every .c below these folders is the program; main.c alone stays out of the tests.
-SOURCES  := $(shell find gateway providers policy routing deploy -name '*.[cS]')
-TESTS    := $(shell find tests/unit -name '*_test.c')
-PARTS     = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
+# ------------------------------------------------------------------ flags
+IS_CLANG  := $(findstring clang,$(notdir $(CC)))
+IS_OLD_CLANG := $(if $(IS_CLANG),$(filter 11 12 13 14 15,$(firstword $(subst ., ,$(shell $(CC) -dumpversion)))))
+IS_X86    := $(filter x86_64,$(shell uname -m))
+CFLAGS    ?= $(if $(SAN)$(FUZZ),-O1,$(if $(COVER),-O0,-O2)) -g
+WARN      := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+             -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wswitch-enum \
+             -Wimplicit-fallthrough -Werror
+# gcc tells of errors it only imagines once a sanitizer has rewritten the code.
+WARN      += $(if $(SAN),$(if $(IS_CLANG),,-Wno-maybe-uninitialized -Wno-stringop-overflow \
+             -Wno-stringop-truncation -Wno-format-truncation -Wno-restrict))
+HARDEN    := -fstack-clash-protection -fstack-protector-strong -fPIE -fno-delete-null-pointer-checks \
+             -fno-strict-overflow -fno-strict-aliasing -ftrivial-auto-var-init=zero \
+             $(if $(IS_OLD_CLANG),-enable-trivial-auto-var-init-zero-knowing-it-will-be-removed-from-clang) \
+             $(if $(IS_X86),-fcf-protection=full,-mbranch-protection=standard)
+HARDEN    := $(if $(SAN)$(FUZZ),-fPIE -fno-strict-aliasing,$(HARDEN))
+FORTIFY   := -U_FORTIFY_SOURCE $(if $(SAN)$(FUZZ)$(COVER),,-D_FORTIFY_SOURCE=3)
+SANITIZE  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+             $(if $(COVER),--coverage -fprofile-update=atomic)
+LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib
+FLAGS      = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE) \
+             $(LIBRARY_FLAGS)
+LINK      := -pie -Wl,-z,nodlopen,-z,noexecstack,-z,relro,-z,now,--as-needed
+LIBRARY_FLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
+LIBRARY_LINKS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lpthread
+
+comma     := ,
+OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(IS_CLANG),-clang))
+
+# ------------------------------------------------------------------ what is built
+# Every .c and .S below these folders is the program; main.c alone stays out of the tests.
+SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
+PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
+TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
+FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
+units: $(TESTS)
 
-$(OUT)/sluice: $(OUT)/gateway/main.o $(PARTS)
-	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBS)
+$(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
 
-# One program per unit test, linked with all parts.
-$(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(PARTS)
-	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBS) -lcmocka
+# An archive, so that a test links what it uses and nothing else.
+$(OUT)/parts.a: $(PARTS)
+	@rm -f $@; ar rcs $@ $^
+
+$(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
-$(OUT)/%.o: %.S
+# .S files carry data into the program (.incbin), which -MMD does not see.
+$(OUT)/%.o: %.S $(wildcard providers/*.json web/dist/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
-.PHONY: all
+# libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.
+FUZZ_FLAGS := -fno-sanitize-recover=all -fno-omit-frame-pointer
+ifneq ($(FUZZ),)
+SANITIZE  += -fsanitize=fuzzer-no-link,address,undefined $(FUZZ_FLAGS)
+endif
+fuzzers: $(FUZZERS)
+build-fuzz/tests/fuzz/%_fuzz: build-fuzz/tests/fuzz/%_fuzz.o build-fuzz/parts.a
+	@echo "link  $@"; $(CC) $(CFLAGS) -fsanitize=fuzzer,address,undefined $(FUZZ_FLAGS) $^ -o $@ $(LIBRARY_LINKS)
+
+# ------------------------------------------------------------------ what is done with it
+run: ## install what is missing, build, start with a real model on 127.0.0.1:8080 (PORT= MODEL=none DETACH=1)
+	@deploy/quickstart/run
+
+stop: ## stop what `make run DETACH=1` left running
+	@deploy/quickstart/run --stop
+
+test: ## install what the tests need and run every suite (SUITE="unit flow" picks)
+	@deploy/quickstart/packages install build test && python3 tests/suites.py $(SUITE)
+
+check: ## format, layers, words, clang-tidy, cppcheck, shellcheck
+	@tests/check/run $(CHECK)
+
+format: ## let clang-format lay out every C file
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+fuzz: ## fuzz for long: make fuzz TARGET=head MINUTES=60; resumes, adds the hours to tests/fuzz/HOURS
+	@$(MAKE) FUZZ=1 CC=clang fuzzers && tests/fuzz/run.sh "$(TARGET)" "$(MINUTES)"
+
+cover: ## line coverage by file of the unit and flow tests
+	@deploy/quickstart/packages install build test && python3 tests/check/cover.py
+
+bench: ## compare with nginx and haproxy on this machine
+	@deploy/quickstart/packages install build bench && $(MAKE) all && python3 bench/run.py $(BENCH)
+
+top: ## the largest files, longest functions, most complex functions
+	@tests/check/top.sh
+
+docs: $(OUT)/sluice ## write docs/CONFIG.md anew from the option tables
+	@$(OUT)/sluice config reference > docs/CONFIG.md.new && mv docs/CONFIG.md.new docs/CONFIG.md
+	@echo "wrote docs/CONFIG.md"
+
+install: $(OUT)/sluice ## below PREFIX=/usr/local, in DESTDIR=
+	install -D -m 755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	@set -e; cd deploy; \
+	put() { [ ! -f "$$1" ] || install -v -D -m "$$3" "$$1" "$(DESTDIR)$$2"; }; \
+	for unit in systemd/*.service systemd/*.socket; do put $$unit $(PREFIX)/lib/systemd/system/$$(basename $$unit) 644; done; \
+	put systemd/sluice.conf /usr/lib/sysusers.d/sluice.conf 644; \
+	put sluice.example.yaml $(PREFIX)/share/doc/sluice/sluice.example.yaml 644; \
+	put sluice.1 $(PREFIX)/share/man/man1/sluice.1 644; \
+	put completion/sluice.bash $(PREFIX)/share/bash-completion/completions/sluice 644
+
+clean: ## remove what was built; the private Python environments stay in .venv
+	rm -rf build build-*
+
+help: ## this list
+	@sed -n '4,8s/^# *//p' Makefile; echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+
+# ------------------------------------------------------------------ is everything there?
+# One line that says what to install, before the compiler drowns it. `run`, `test`, `cover` and
+# `bench` install it themselves.
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench top clean help,$(MAKECMDGOALS)),all)
+ifneq ($(BUILDING),)
+MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units,$(subst $(OUT)/,,$(BUILDING))),test-build))
+ifneq ($(MISSING),)
+$(error missing packages, install them with: apt-get install $(MISSING))
+endif
+endif
+
+.PHONY: all units fuzzers run stop test check format fuzz cover bench top docs install clean help
 .SECONDARY:
+.DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
