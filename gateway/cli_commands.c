@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/cli_commands.h"
+
+#include "gateway/cli.h"
+
+#define END_OF_OPTIONS      \
+    {                       \
+        NULL, 0, NULL, NULL \
+    }
+
+/* clang-format off */
+
+static const struct cli_option run_options[] = {
+    {"allow-inert", 0, NULL, "settings that protect but are not in force yet are warnings only"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option check_options[] = {
+    {"strict", 0, NULL, "warnings count: exit with 3"},
+    {"allow-inert", 0, NULL, "settings that protect but are not in force yet are warnings only"},
+    {"format", 'f', "text|json", "json: one object per problem, on stdout"},
+    {"quiet", 'q', NULL, "say nothing when all is well"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option wait_options[] = {
+    {"wait", 'w', NULL, "return when it has ended"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option status_options[] = {
+    {"watch", 'w', NULL, "again every two seconds"},
+    {"format", 'f', "table|json", "how to print it"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option health_options[] = {
+    {"url", 'u', "URL", "ask there (default: the admin socket, then the first listener)"},
+    {"live", 0, NULL, "ask /livez instead of /readyz"},
+    {"quiet", 'q', NULL, "exit code only"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option mock_options[] = {
+    {"address", 'a', "ADDRESS", "where to listen (default 127.0.0.1:18080)"},
+    {"workers", 'n', "N", "threads (default 1)"},
+    {"seed", 0, "N", "of what it makes up, so that runs can be repeated"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option show_options[] = {
+    {"effective", 'e', NULL, "with the defaults, as it is in force (always so in this version)"},
+    {"origin", 'o', NULL, "where each value comes from"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option usage_options[] = {
+    {"by", 'b', "LIST", "of tenant key user model target provider operation status outcome "
+                        "minute hour day (default: tenant,model)"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: 30d)"},
+    {"until", 'u', "WHEN", "the same; default: now"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option format_options[] = {
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option chat_options[] = {
+    {"url", 'u', "URL", "of the gateway (default http://127.0.0.1:8080)"},
+    {"key", 'k', "KEY", "default: $SLUICE_API_KEY, else $OPENAI_API_KEY"},
+    {"system", 's', "TEXT", "a system message in front"},
+    {"max-tokens", 'm', "N", "at most so many in the answer"},
+    {"no-stream", 0, NULL, "ask for the whole answer at once"},
+    {"quiet", 'q', NULL, "the answer only"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option hash_options[] = {
+    {"new", 'n', NULL, "make a new key, and show it once with its hash"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option env_options[] = {
+    {"url", 'u', "URL", "of the gateway (default http://127.0.0.1:8080)"},
+    {"key", 'k', "KEY", "default: $SLUICE_API_KEY, else \"local\""},
+    {"shell", 's', "sh|fish", "default: by $SHELL"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option version_options[] = {
+    {"build", 'b', NULL, "how it was built"},
+    {"format", 'f', "text|json", "how to print it"},
+    END_OF_OPTIONS,
+};
+
+const struct command cli_commands[] = {
+    {"serve", "run", "", "serve what the configuration says, until TERM",
+     "sluice -c /etc/sluice/sluice.yaml run", run_options, 0, command_run},
+    {"serve", "quickstart", "", "serve on 127.0.0.1:8080 without any configuration",
+     "sluice quickstart", NULL, 0, command_quickstart},
+    {"serve", "check", "[FILE...]", "find every problem of a configuration; no network",
+     "sluice check --strict sluice.yaml", check_options, 64, command_check},
+    {"serve", "reload", "", "put the changed configuration in force, dropping nothing",
+     "sluice reload", NULL, 0, command_reload},
+    {"serve", "drain", "", "take no new calls, finish the running ones, end",
+     "sluice drain --wait", wait_options, 0, command_drain},
+    {"serve", "status", "", "what the running sluice does",
+     "sluice status --watch", status_options, 0, command_status},
+    {"serve", "healthcheck", "", "exit with 0 when it is ready, else 1",
+     "sluice healthcheck", health_options, 0, command_healthcheck},
+    {"serve", "mock", "", "a model server that needs no model: answers, streams, fails on demand",
+     "sluice mock --address 127.0.0.1:18080", mock_options, 0, command_mock},
+
+    {"config", "init", "", "print a configuration to begin with",
+     "sluice init > sluice.yaml", NULL, 0, command_init},
+    {"config", "config show", "", "the values in force, secrets masked",
+     "sluice config show --origin", show_options, 0, command_config_show},
+    {"config", "config diff", "[FILE]", "what FILE would change (or: your file, against what runs)",
+     "sluice config diff new.yaml", NULL, 1, command_config_diff},
+    {"config", "config schema", "", "JSON Schema of the configuration, for editors",
+     "sluice config schema > sluice.schema.json", NULL, 0, command_config_schema},
+
+    {"look", "usage", "", "calls, tokens and cost from the ledger",
+     "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
+
+    {"route", "models ls", "", "models of the running sluice, and their targets",
+     "sluice models ls", format_options, 0, command_models_ls},
+    {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
+     "sluice chat mock \"hi\"", chat_options, 1000, command_chat},
+
+    {"manage", "hash-key", "[KEY]", "the line for a key in the configuration; KEY from stdin",
+     "sluice hash-key --new", hash_options, 1, command_hash_key},
+
+    {"system", "env", "openai|anthropic|gemini|claude-code|codex",
+     "variables that make a client use this gateway",
+     "eval \"$(sluice env openai)\"", env_options, 1, command_env},
+    {"system", "completion", "bash|zsh|fish", "a completion script for your shell",
+     "sluice completion bash > /etc/bash_completion.d/sluice", NULL, 1, command_completion},
+    {"system", "version", "", "which sluice this is",
+     "sluice version --build", version_options, 0, command_version},
+    {"system", "help", "[TOPIC]", "about a command, config, signals, files, environment, exit-codes",
+     "sluice help signals", NULL, 2, command_help},
+
+    /* of later work: known, so that they are named and not guessed at */
+    {"serve", "upgrade", "", "", "", NULL, 0, NULL},
+    {"config", "config convert", "", "", "", NULL, 0, NULL},
+    {"look", "logs", "", "", "", NULL, 0, NULL},
+    {"look", "trace", "", "", "", NULL, 0, NULL},
+    {"look", "top", "", "", "", NULL, 0, NULL},
+    {"route", "explain", "", "", "", NULL, 0, NULL},
+    {"route", "replay", "", "", "", NULL, 0, NULL},
+    {"manage", "keys", "", "", "", NULL, 0, NULL},
+    {"manage", "tenants", "", "", "", NULL, 0, NULL},
+    {"manage", "export", "", "", "", NULL, 0, NULL},
+    {"deploy", "deployments", "", "", "", NULL, 0, NULL},
+    {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
+};
+
+/* clang-format on */

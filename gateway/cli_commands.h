@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* cli_commands - what the rows of the command table run; each returns an exit code. */
+
+struct cli;
+
+/* cli_serve.c */
+int command_run(struct cli *cli);
+int command_quickstart(struct cli *cli);
+int command_check(struct cli *cli);
+int command_mock(struct cli *cli);
+
+/* cli_admin.c: these ask a running sluice */
+int command_reload(struct cli *cli);
+int command_drain(struct cli *cli);
+int command_status(struct cli *cli);
+int command_healthcheck(struct cli *cli);
+int command_models_ls(struct cli *cli);
+
+/* cli_config.c */
+int command_init(struct cli *cli);
+int command_config_show(struct cli *cli);
+int command_config_diff(struct cli *cli);
+int command_config_schema(struct cli *cli);
+
+/* cli_usage.c */
+int command_usage(struct cli *cli);
+
+/* cli_chat.c */
+int command_chat(struct cli *cli);
+
+/* cli_system.c */
+int command_hash_key(struct cli *cli);
+int command_env(struct cli *cli);
+int command_completion(struct cli *cli);
+int command_version(struct cli *cli);
+int command_help(struct cli *cli);
