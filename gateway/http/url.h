@@ -20,3 +20,10 @@ struct url {
 /* Read http://host:port/path or https://…; *problem is a static text on failure. No query, no
  * fragment. All texts borrow from <from>. */
 bool url_read(struct text from, struct url *url, const char **problem);
+
+/*
+ * Read "host", "host:port" or "[IPv6]:port", strictly: a name of labels (letters, digits, '-',
+ * '_'), an IPv6 address without a zone, a port from 1 to 65535 or none (*port is 0 then). <host> is
+ * without brackets and borrows from <from>. The Host field of a request has this form too.
+ */
+bool url_read_host(struct text from, struct text *host, uint16_t *port);
