@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/wire/stream.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/base/memory.h"
+
+enum { TLS_RECORD_BYTES = 16384, TLS_VERIFY_DEPTH = 8 };
+
+/* The public names stay free of OpenSSL's: a tls is an SSL_CTX, a tls_session an SSL_SESSION. */
+static SSL_CTX *context_of(struct tls *tls)
+{
+    return (SSL_CTX *)(void *)tls;
+}
+
+static SSL *ssl_of(const struct stream *stream)
+{
+    return (SSL *)stream->ssl;
+}
+
+static void fault_of_openssl(struct fault *fault, const char *what, const char *which)
+{
+    char reason[160];
+    unsigned long code = ERR_get_error();
+    ERR_error_string_n(code, reason, sizeof(reason));
+    ERR_clear_error();
+    fault_set(fault, FAULT_INTERNAL, "%s %s: %s", what, which, code ? reason : "cannot be used");
+}
+
+/* ------------------------------------------------------------------------ TLS contexts */
+
+static SSL_CTX *context_new(const SSL_METHOD *method, const struct tls_options *options)
+{
+    SSL_CTX *context = SSL_CTX_new(method);
+    assert(context);
+    SSL_CTX_set_min_proto_version(context, options->tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION);
+    SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    return context;
+}
+
+static bool use_certificate(SSL_CTX *context, const struct tls_options *options,
+                            struct fault *fault)
+{
+    if (!options->cert_file)
+        return true;
+    if (SSL_CTX_use_certificate_chain_file(context, options->cert_file) != 1) {
+        fault_of_openssl(fault, "certificate", options->cert_file);
+        return false;
+    }
+    const char *key = options->key_file ? options->key_file : options->cert_file;
+    if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
+        SSL_CTX_check_private_key(context) != 1) {
+        fault_of_openssl(fault, "private key", key);
+        return false;
+    }
+    return true;
+}
+
+static bool use_authority(SSL_CTX *context, const struct tls_options *options, struct fault *fault)
+{
+    if (options->ca_file && SSL_CTX_load_verify_locations(context, options->ca_file, NULL) != 1) {
+        fault_of_openssl(fault, "CA file", options->ca_file);
+        return false;
+    }
+    return true;
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_len,
+                           const unsigned char *offered, unsigned offered_len, void *with)
+{
+    (void)ssl;
+    (void)with;
+    static const unsigned char ours[] = "\x08http/1.1";
+    unsigned char *match;
+    int found =
+        SSL_select_next_proto(&match, chosen_len, ours, sizeof(ours) - 1, offered, offered_len);
+    *chosen = match;
+    return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+struct tls *tls_new_server(const struct tls_options *options, struct fault *fault)
+{
+    SSL_CTX *context = context_new(TLS_server_method(), options);
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+    static const unsigned char session_context[] = "sluice";
+    SSL_CTX_set_session_id_context(context, session_context, sizeof(session_context) - 1);
+    if (options->ca_file) {
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+        SSL_CTX_set_verify_depth(context, TLS_VERIFY_DEPTH);
+        SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options->ca_file));
+    }
+    if (use_certificate(context, options, fault) && use_authority(context, options, fault))
+        return (struct tls *)(void *)context;
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+static int on_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct stream *stream = SSL_get_app_data(ssl);
+    if (!stream || !stream->session)
+        return 0;
+    tls_session_free(*stream->session);
+    *stream->session = (struct tls_session *)(void *)session;
+    return 1; /* we keep the reference */
+}
+
+struct tls *tls_new_client(const struct tls_options *options, struct fault *fault)
+{
+    SSL_CTX *context = context_new(TLS_client_method(), options);
+    static const unsigned char ours[] = "\x08http/1.1";
+    SSL_CTX_set_alpn_protos(context, ours, sizeof(ours) - 1);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_verify_depth(context, TLS_VERIFY_DEPTH);
+    SSL_CTX_set_session_cache_mode(context,
+                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_sess_set_new_cb(context, on_new_session);
+    if (!options->ca_file)
+        SSL_CTX_set_default_verify_paths(context);
+    if (use_certificate(context, options, fault) && use_authority(context, options, fault))
+        return (struct tls *)(void *)context;
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+void tls_unref(struct tls *tls)
+{
+    SSL_CTX_free(context_of(tls));
+}
+
+void tls_session_free(struct tls_session *session)
+{
+    SSL_SESSION_free((SSL_SESSION *)(void *)session);
+}
+
+/* ------------------------------------------------------------------------------ streams */
+
+void stream_init(struct stream *stream, int fd)
+{
+    *stream = (struct stream){.fd = fd};
+}
+
+static SSL *ssl_begin(struct stream *stream, struct tls *tls)
+{
+    SSL *ssl = SSL_new(context_of(tls));
+    assert(ssl);
+    SSL_set_fd(ssl, stream->fd);
+    SSL_set_app_data(ssl, stream);
+    stream->ssl = ssl;
+    stream->shaking = true;
+    return ssl;
+}
+
+void stream_tls_server(struct stream *stream, struct tls *tls)
+{
+    SSL_set_accept_state(ssl_begin(stream, tls));
+}
+
+bool stream_tls_client(struct stream *stream, struct tls *tls, const char *host,
+                       struct tls_session **session)
+{
+    SSL *ssl = ssl_begin(stream, tls);
+    SSL_set_connect_state(ssl);
+    stream->session = session;
+    if (session && *session)
+        SSL_set_session(ssl, (SSL_SESSION *)(void *)*session);
+    struct in6_addr address;
+    if (inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set_tlsext_host_name(ssl, host) == 1 && SSL_set1_host(ssl, host) == 1;
+}
+
+int stream_shake(struct stream *stream, struct fault *fault)
+{
+    ERR_clear_error();
+    int done = SSL_do_handshake(ssl_of(stream));
+    if (done == 1) {
+        stream->shaking = false;
+        return 0;
+    }
+    int error = SSL_get_error(ssl_of(stream), done);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+        return STREAM_WAIT;
+    long verified = SSL_get_verify_result(ssl_of(stream));
+    if (verified != X509_V_OK)
+        fault_set(fault, FAULT_TARGET_DOWN, "TLS: certificate refused: %s",
+                  X509_verify_cert_error_string(verified));
+    else
+        fault_of_openssl(fault, "TLS", "handshake");
+    ERR_clear_error();
+    return STREAM_BROKEN;
+}
+
+static ssize_t ssl_result(const struct stream *stream, int done)
+{
+    if (done > 0)
+        return done;
+    int error = SSL_get_error(ssl_of(stream), done);
+    if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
+        return STREAM_WAIT;
+    ERR_clear_error();
+    return error == SSL_ERROR_ZERO_RETURN ? 0 : STREAM_BROKEN;
+}
+
+ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
+{
+    if (stream->ssl) {
+        ERR_clear_error();
+        return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
+    }
+    for (;;) {
+        ssize_t got = recv(stream->fd, into, bytes, 0);
+        if (got >= 0)
+            return got;
+        if (errno == EAGAIN)
+            return STREAM_WAIT;
+        if (errno != EINTR)
+            return STREAM_BROKEN;
+    }
+}
+
+bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
+{
+    /* A short read from a socket has emptied it, and new bytes bring a new edge. */
+    return stream->ssl || got == asked;
+}
+
+/* One record at a time: pieces are put together, so that a small head does not get a record (and
+ * a system call) of its own. After WANT_WRITE the same bytes come again at the same place of the
+ * pieces, as SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER asks. */
+static ssize_t write_records(struct stream *stream, const struct iovec *pieces, int count)
+{
+    static __thread char record[TLS_RECORD_BYTES];
+    size_t sent = 0, offset = 0;
+    int at = 0;
+    for (;;) {
+        size_t filled = 0;
+        int from = at;
+        size_t from_offset = offset;
+        while (at < count && filled < sizeof(record)) {
+            size_t n = pieces[at].iov_len - offset;
+            if (n > sizeof(record) - filled)
+                n = sizeof(record) - filled;
+            memcpy(record + filled, (const char *)pieces[at].iov_base + offset, n);
+            filled += n;
+            offset += n;
+            if (offset == pieces[at].iov_len) {
+                at++;
+                offset = 0;
+            }
+        }
+        if (filled == 0)
+            return (ssize_t)sent;
+        ERR_clear_error();
+        ssize_t done = ssl_result(stream, SSL_write(ssl_of(stream), record, (int)filled));
+        if (done == 0)
+            done = STREAM_BROKEN;
+        if (done < 0)
+            return sent ? (ssize_t)sent : done;
+        sent += (size_t)done;
+        if ((size_t)done < filled) { /* step back to where the record ended */
+            at = from;
+            offset = from_offset + (size_t)done;
+            while (at < count && offset >= pieces[at].iov_len)
+                offset -= pieces[at++].iov_len;
+        }
+    }
+}
+
+ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count)
+{
+    if (stream->ssl)
+        return write_records(stream, pieces, count);
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces,
+                             .msg_iovlen = (size_t)count};
+    for (;;) {
+        ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno == EAGAIN)
+            return STREAM_WAIT;
+        if (errno != EINTR)
+            return STREAM_BROKEN;
+    }
+}
+
+void stream_shut(struct stream *stream)
+{
+    if (stream->fd < 0)
+        return;
+    if (stream->ssl && !stream->shaking) {
+        ERR_clear_error();
+        SSL_shutdown(ssl_of(stream));
+        ERR_clear_error();
+    }
+    shutdown(stream->fd, SHUT_WR);
+}
+
+void stream_close(struct stream *stream)
+{
+    if (stream->fd < 0)
+        return;
+    if (stream->ssl) {
+        ERR_clear_error();
+        /* OpenSSL forgets sessions of connections that were not shut down. */
+        if (!stream->shaking)
+            SSL_shutdown(ssl_of(stream));
+        ERR_clear_error();
+        SSL_free(ssl_of(stream));
+        stream->ssl = NULL;
+    }
+    close(stream->fd);
+    stream->fd = -1;
+}
+
+void stream_reset(struct stream *stream)
+{
+    if (stream->fd < 0)
+        return;
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    if (stream->ssl) {
+        SSL_set_quiet_shutdown(ssl_of(stream), 1);
+        SSL_free(ssl_of(stream));
+        stream->ssl = NULL;
+    }
+    close(stream->fd);
+    stream->fd = -1;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * stream - a non-blocking socket, plain or TLS, behind one face.
+ *
+ * Owns its descriptor and its TLS state. Reading and writing never block and never raise SIGPIPE.
+ * TLS contexts belong to one thread (OpenSSL 3.0 takes locks on shared ones).
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "gateway/base/fault.h"
+#include "gateway/base/text.h"
+
+/* ------------------------------------------------------------------------ TLS contexts */
+
+struct tls;         /* a configured side of TLS: SSL_CTX */
+struct tls_session; /* what is needed to resume a session: SSL_SESSION */
+
+struct tls_options {
+    const char *cert_file, *key_file; /* a server needs both; a client may have them */
+    const char *ca_file; /* server: ask clients for certificates of this CA; client: trust this CA
+                            only, else the system's */
+    bool tls13_only;
+};
+
+/* NULL and *fault when a file cannot be used. TLS 1.2 and up, ALPN http/1.1. */
+struct tls *tls_new_server(const struct tls_options *options, struct fault *fault);
+struct tls *tls_new_client(const struct tls_options *options, struct fault *fault);
+/* Contexts are counted: streams hold theirs. */
+void tls_unref(struct tls *tls);
+void tls_session_free(struct tls_session *session);
+
+/* ------------------------------------------------------------------------------ streams */
+
+struct stream {
+    int fd; /* -1 = closed */
+    struct ssl_st *ssl;
+    bool shaking;                 /* the TLS handshake is not over */
+    struct tls_session **session; /* client: where a new session is put; borrowed, may be NULL */
+};
+
+enum { STREAM_WAIT = -1, STREAM_BROKEN = -2 };
+
+/* Take over <fd>, which must be non-blocking. */
+void stream_init(struct stream *stream, int fd);
+/* Begin TLS as a server, or as a client that wants to speak to <host> (a name or an address, which
+ * the certificate must match). <session> may hold a session to resume and gets new ones. */
+void stream_tls_server(struct stream *stream, struct tls *tls);
+bool stream_tls_client(struct stream *stream, struct tls *tls, const char *host,
+                       struct tls_session **session);
+/* Go on with the handshake: 0 = done, STREAM_WAIT, STREAM_BROKEN (why in <fault>). */
+int stream_shake(struct stream *stream, struct fault *fault);
+
+/* Bytes read (> 0), 0 at the end, STREAM_WAIT, STREAM_BROKEN. */
+ssize_t stream_read(struct stream *stream, void *into, size_t bytes);
+/* After a read of <got> of <asked> bytes: may there be more without another event? */
+bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked);
+/* Bytes written, STREAM_WAIT, STREAM_BROKEN. */
+ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count);
+/* Tell the peer that nothing more is sent. */
+void stream_shut(struct stream *stream);
+void stream_close(struct stream *stream);
+/* Close with a reset, so that the peer notices that something is missing. */
+void stream_reset(struct stream *stream);

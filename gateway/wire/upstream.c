@@ -1,0 +1,911 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/wire/upstream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "gateway/base/memory.h"
+#include "gateway/http/body.h"
+
+enum {
+    SCRATCH_BYTES = 128 * 1024,
+    HEAD_MAX = 64 * 1024,
+    READS_PER_EVENT = 4, /* then others have their turn */
+    INTERIM_MAX = 8,     /* 1xx answers in front of the real one */
+    QUEUE_MAX = 4096,    /* calls that wait for a connection to one place */
+    PUSH_HIGH = 256 * 1024,
+    PUSH_LOW = 64 * 1024,
+    PUSH_MAX = 1024 * 1024,
+    WHY_BYTES = 192,
+    ATTEMPT_MIN_US = 250000, /* at least so long for each address of a name */
+};
+
+enum upstream_state { UP_RESOLVE, UP_CONNECT, UP_PROXY, UP_SHAKE, UP_IDLE, UP_CALL, UP_CLOSED };
+
+struct upstreams {
+    struct loop *loop;
+    struct dns *dns;
+    struct link pools;
+    unsigned count;
+    char scratch[SCRATCH_BYTES];
+};
+
+struct upstream_pool {
+    struct link link;
+    struct upstreams *owner;
+    unsigned references; /* of configurations that name it */
+    unsigned objects;    /* struct upstream not freed yet */
+    char *identity;
+    struct upstream_place place; /* with texts of its own */
+    struct tls *tls;
+    struct tls_session *session;
+    struct link idle;    /* struct upstream, the one used last in front */
+    struct link waiting; /* struct upstream_call */
+    unsigned connections, idle_count, waiting_count;
+};
+
+struct upstream {
+    struct watch watch;
+    struct grave grave;
+    struct stream stream;
+    struct upstream_pool *pool;
+    struct link link; /* in the pool's idle list */
+    struct timer timer;
+    enum upstream_state state;
+    struct upstream_call *call;
+    struct dns_query query;
+    struct dns_address addresses[DNS_ADDRESSES_MAX];
+    size_t address_count, address_next;
+    uint64_t connect_by_us;
+    unsigned calls; /* finished ones */
+    bool hangup, keep;
+    /* the request */
+    struct iovec pieces[UPSTREAM_PIECES];
+    int piece_at, piece_count;
+    bool request_over; /* nothing will be added to it */
+    bool told_sent, pushed_high;
+    struct buffer out;
+    /* the answer */
+    struct buffer in; /* an incomplete head */
+    struct head_find find;
+    bool head_read, tunnel;
+    unsigned interim;
+    struct body body;
+};
+
+static void connection_ready(struct upstream *up);
+static void connect_next(struct upstream *up, const char *why);
+static void on_event(struct watch *watch, unsigned events);
+static void on_timer(struct timer *timer);
+
+/* ------------------------------------------------------------------------------- pools */
+
+struct upstreams *upstreams_new(struct loop *loop, struct dns *dns)
+{
+    struct upstreams *upstreams = memory_new(sizeof(*upstreams));
+    upstreams->loop = loop;
+    upstreams->dns = dns;
+    list_init(&upstreams->pools);
+    return upstreams;
+}
+
+unsigned upstreams_count(const struct upstreams *upstreams)
+{
+    return upstreams->count;
+}
+
+static char *copy_or_null(const char *z)
+{
+    return z ? memory_string(text_of(z)) : NULL;
+}
+
+static char *identity_of(const struct upstream_place *p)
+{
+    return memory_format(
+        "%s|%u|%d%d%d|%s|%s|%s|%d|%s|%u|%s|%lld|%lld|%u|%u|%p", p->host ? p->host : "", p->port,
+        p->is_unix, p->has_tls, p->allow_link_local, p->tls.cert_file ? p->tls.cert_file : "",
+        p->tls.key_file ? p->tls.key_file : "", p->tls.ca_file ? p->tls.ca_file : "",
+        p->tls.tls13_only, p->proxy_host ? p->proxy_host : "", p->proxy_port,
+        p->proxy_user ? p->proxy_user : "", (long long)p->connect_us, (long long)p->idle_us,
+        p->max_connections, p->max_idle, p->with);
+}
+
+static void pool_free(struct upstream_pool *pool)
+{
+    list_remove(&pool->link);
+    if (pool->tls)
+        tls_unref(pool->tls);
+    if (pool->session)
+        tls_session_free(pool->session);
+    const char *texts[] = {pool->place.host,         pool->place.tls.cert_file,
+                           pool->place.tls.key_file, pool->place.tls.ca_file,
+                           pool->place.proxy_host,   pool->place.proxy_user};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        memory_free((void *)(uintptr_t)texts[i]);
+    memory_free(pool->identity);
+    memory_free(pool);
+}
+
+struct upstream_pool *upstream_pool_ref(struct upstreams *upstreams,
+                                        const struct upstream_place *place, struct fault *fault)
+{
+    char *identity = identity_of(place);
+    for (struct link *at = upstreams->pools.next; at != &upstreams->pools; at = at->next) {
+        struct upstream_pool *pool = LIST_MEMBER(at, struct upstream_pool, link);
+        /* TLS files may have changed on disk: contexts are made anew with each configuration. */
+        if (strcmp(pool->identity, identity) == 0 && !place->has_tls) {
+            memory_free(identity);
+            pool->references++;
+            return pool;
+        }
+    }
+    struct tls *tls = NULL;
+    if (place->has_tls && !(tls = tls_new_client(&place->tls, fault))) {
+        memory_free(identity);
+        return NULL;
+    }
+    struct upstream_pool *pool = memory_new(sizeof(*pool));
+    pool->owner = upstreams;
+    pool->references = 1;
+    pool->identity = identity;
+    pool->tls = tls;
+    pool->place = *place;
+    pool->place.host = copy_or_null(place->host);
+    pool->place.tls.cert_file = copy_or_null(place->tls.cert_file);
+    pool->place.tls.key_file = copy_or_null(place->tls.key_file);
+    pool->place.tls.ca_file = copy_or_null(place->tls.ca_file);
+    pool->place.proxy_host = copy_or_null(place->proxy_host);
+    pool->place.proxy_user = copy_or_null(place->proxy_user);
+    list_init(&pool->idle);
+    list_init(&pool->waiting);
+    list_push_back(&upstreams->pools, &pool->link);
+    return pool;
+}
+
+bool upstream_pool_wants_url(const struct upstream_pool *pool)
+{
+    return pool->place.proxy_host && !pool->place.has_tls;
+}
+
+const char *upstream_pool_proxy_user(const struct upstream_pool *pool)
+{
+    return pool->place.proxy_user;
+}
+
+static void pool_try_free(struct upstream_pool *pool)
+{
+    if (pool->references == 0 && pool->objects == 0)
+        pool_free(pool);
+}
+
+/* -------------------------------------------------------------------------- connections */
+
+static void free_upstream(struct grave *grave)
+{
+    struct upstream *up = LIST_MEMBER(grave, struct upstream, grave);
+    struct upstream_pool *pool = up->pool;
+    buffer_done(&up->in);
+    buffer_done(&up->out);
+    memory_free(up);
+    pool->objects--;
+    pool_try_free(pool);
+}
+
+static struct upstream *upstream_new(struct upstream_pool *pool)
+{
+    struct upstream *up = memory_new(sizeof(*up));
+    up->pool = pool;
+    up->watch = (struct watch){-1, on_event};
+    up->stream.fd = -1;
+    up->timer.on_time = on_timer;
+    list_init(&up->link);
+    list_init(&up->query.link);
+    buffer_init(&up->in, HEAD_MAX + SCRATCH_BYTES);
+    buffer_init(&up->out, PUSH_MAX);
+    pool->objects++;
+    pool->connections++;
+    pool->owner->count++;
+    return up;
+}
+
+static void serve_waiting(struct upstream_pool *pool);
+
+static void connection_close(struct upstream *up)
+{
+    if (up->state == UP_CLOSED)
+        return;
+    struct upstream_pool *pool = up->pool;
+    if (up->state == UP_IDLE)
+        pool->idle_count--;
+    list_remove(&up->link);
+    dns_cancel(&up->query);
+    timer_stop(&up->timer);
+    if (up->watch.fd >= 0)
+        loop_remove(pool->owner->loop, &up->watch);
+    up->watch.fd = -1;
+    stream_close(&up->stream);
+    up->state = UP_CLOSED;
+    up->call = NULL;
+    pool->connections--;
+    pool->owner->count--;
+    loop_bury(pool->owner->loop, &up->grave, free_upstream);
+    serve_waiting(pool);
+}
+
+/* End the connection and tell its call why. */
+__attribute__((format(printf, 3, 4))) static void
+connection_fail(struct upstream *up, enum fault_kind kind, const char *format, ...)
+{
+    char why[WHY_BYTES];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof(why), format, args);
+    va_end(args);
+    struct upstream_call *call = up->call;
+    connection_close(up);
+    if (!call)
+        return;
+    call->connection = NULL;
+    call->on->on_fault(call, kind, why);
+}
+
+static void attach(struct upstream *up, struct upstream_call *call)
+{
+    up->call = call;
+    call->connection = up;
+    call->reused = up->calls > 0;
+}
+
+static void take_idle(struct upstream *up, struct upstream_call *call)
+{
+    list_remove(&up->link);
+    up->pool->idle_count--;
+    attach(up, call);
+    connection_ready(up);
+}
+
+static void connection_open(struct upstream_pool *pool, struct upstream_call *call);
+
+static void serve_waiting(struct upstream_pool *pool)
+{
+    if (list_is_empty(&pool->waiting))
+        return;
+    struct upstream_call *call = LIST_MEMBER(pool->waiting.next, struct upstream_call, waiting);
+    struct upstream *up =
+        list_is_empty(&pool->idle) ? NULL : LIST_MEMBER(pool->idle.next, struct upstream, link);
+    if (!up && pool->connections >= pool->place.max_connections)
+        return;
+    list_remove(&call->waiting);
+    pool->waiting_count--;
+    if (up)
+        take_idle(up, call);
+    else
+        connection_open(pool, call);
+}
+
+static void connection_give_back(struct upstream *up)
+{
+    struct upstream_pool *pool = up->pool;
+    up->call = NULL;
+    up->calls++;
+    buffer_done(&up->in);
+    buffer_done(&up->out);
+    /* A place that no configuration names any more keeps no connections. */
+    if (!up->keep || up->hangup || pool->references == 0 ||
+        pool->idle_count >= pool->place.max_idle) {
+        connection_close(up);
+        return;
+    }
+    up->state = UP_IDLE;
+    pool->idle_count++;
+    list_push_front(&pool->idle, &up->link);
+    timer_set(pool->owner->loop, &up->timer,
+              loop_now_us(pool->owner->loop) + (uint64_t)pool->place.idle_us);
+    serve_waiting(pool);
+}
+
+void upstream_pool_unref(struct upstream_pool *pool)
+{
+    assert(pool->references > 0);
+    if (--pool->references > 0)
+        return;
+    pool->objects++; /* hold it while its connections go */
+    while (!list_is_empty(&pool->idle))
+        connection_close(LIST_MEMBER(pool->idle.next, struct upstream, link));
+    pool->objects--;
+    pool_try_free(pool);
+}
+
+void upstreams_free(struct upstreams *upstreams)
+{
+    assert(list_is_empty(&upstreams->pools));
+    memory_free(upstreams);
+}
+
+/* -------------------------------------------------------------------------- connecting */
+
+static void resolve(struct upstream *up)
+{
+    const struct upstream_place *place = &up->pool->place;
+    up->state = UP_RESOLVE;
+    dns_ask(up->pool->owner->dns, place->proxy_host ? place->proxy_host : place->host,
+            place->proxy_host ? place->proxy_port : place->port, &up->query);
+}
+
+static void on_addresses(struct dns_query *query, const struct dns_address *addresses, size_t count,
+                         const char *why)
+{
+    struct upstream *up = LIST_MEMBER(query, struct upstream, query);
+    const char *host =
+        up->pool->place.proxy_host ? up->pool->place.proxy_host : up->pool->place.host;
+    if (count == 0) {
+        connection_fail(up, FAULT_TARGET_DOWN, "cannot resolve %s: %s", host, why);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct sockaddr *address = (const struct sockaddr *)&addresses[i].address;
+        if (up->pool->place.allow_link_local || !dns_is_forbidden(address))
+            up->addresses[up->address_count++] = addresses[i];
+    }
+    if (up->address_count == 0)
+        connection_fail(up, FAULT_TARGET_DOWN,
+                        "%s has only addresses that are not allowed (allow_link_local)", host);
+    else
+        connect_next(up, NULL);
+}
+
+static void watch_socket(struct upstream *up, int fd)
+{
+    stream_init(&up->stream, fd);
+    up->watch.fd = fd;
+    loop_add(up->pool->owner->loop, &up->watch);
+}
+
+static void drop_socket(struct upstream *up)
+{
+    if (up->watch.fd < 0)
+        return;
+    loop_remove(up->pool->owner->loop, &up->watch);
+    up->watch.fd = -1;
+    stream_close(&up->stream);
+}
+
+/* Each address gets its part of the time that is left, so that a dead one does not eat it all. */
+static void set_connect_timer(struct upstream *up)
+{
+    uint64_t now = clock_now_us();
+    uint64_t left = up->connect_by_us > now ? up->connect_by_us - now : 0;
+    uint64_t rest = up->address_count - up->address_next + 1;
+    uint64_t part = left / (rest ? rest : 1);
+    if (part < ATTEMPT_MIN_US)
+        part = ATTEMPT_MIN_US < left ? ATTEMPT_MIN_US : left;
+    timer_stop(&up->timer);
+    timer_set(up->pool->owner->loop, &up->timer, now + part);
+}
+
+static void connect_next(struct upstream *up, const char *why)
+{
+    drop_socket(up);
+    up->state = UP_CONNECT;
+    while (up->address_next < up->address_count) {
+        const struct dns_address *to = &up->addresses[up->address_next++];
+        int family = to->address.ss_family;
+        int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (fd < 0) {
+            why = strerror(errno);
+            continue;
+        }
+        int one = 1;
+        if (family != AF_UNIX)
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        if (connect(fd, (const struct sockaddr *)&to->address, to->length) == 0 ||
+            errno == EINPROGRESS) {
+            watch_socket(up, fd);
+            set_connect_timer(up);
+            return;
+        }
+        why = strerror(errno);
+        close(fd);
+    }
+    connection_fail(up, FAULT_TARGET_DOWN, "connect to %s: %s", up->pool->place.host,
+                    why ? why : "no address");
+}
+
+static void connection_open(struct upstream_pool *pool, struct upstream_call *call)
+{
+    struct upstream *up = upstream_new(pool);
+    const struct upstream_place *place = &pool->place;
+    attach(up, call);
+    if (place->connect) {
+        int fd = place->connect(place->with);
+        if (fd < 0) {
+            connection_fail(up, FAULT_TARGET_DOWN, "the built-in model has ended");
+            return;
+        }
+        watch_socket(up, fd);
+        connection_ready(up);
+        return;
+    }
+    up->query.on_answer = on_addresses;
+    up->connect_by_us = clock_now_us() + (uint64_t)place->connect_us;
+    timer_set(pool->owner->loop, &up->timer, up->connect_by_us);
+    if (!place->is_unix) {
+        resolve(up);
+        return;
+    }
+    struct sockaddr_un *path = (struct sockaddr_un *)&up->addresses[0].address;
+    path->sun_family = AF_UNIX;
+    snprintf(path->sun_path, sizeof(path->sun_path), "%s", place->host);
+    up->addresses[0].length = sizeof(*path);
+    up->address_count = 1;
+    connect_next(up, NULL);
+}
+
+static void begin_tls(struct upstream *up)
+{
+    up->state = UP_SHAKE;
+    if (!stream_tls_client(&up->stream, up->pool->tls, up->pool->place.host, &up->pool->session))
+        connection_fail(up, FAULT_TARGET_DOWN, "TLS: %s is no name for a certificate",
+                        up->pool->place.host);
+}
+
+/* RFC 9110 9.3.6. */
+static bool ask_proxy(struct upstream *up)
+{
+    const struct upstream_place *place = &up->pool->place;
+    bool v6 = strchr(place->host, ':') != NULL;
+    char authority[300], request[1536], credentials[700] = "";
+    snprintf(authority, sizeof(authority), v6 ? "[%s]:%u" : "%s:%u", place->host, place->port);
+    if (place->proxy_user) {
+        struct text user = text_head(text_of(place->proxy_user), 384);
+        char coded[600];
+        hash_base64(user.at, user.len, coded);
+        snprintf(credentials, sizeof(credentials), "Proxy-Authorization: Basic %s\r\n", coded);
+    }
+    int len = snprintf(request, sizeof(request), "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+                       authority, authority, credentials);
+    struct iovec piece = {request, (size_t)len};
+    up->state = UP_PROXY;
+    return stream_write(&up->stream, &piece, 1) == len;
+}
+
+static void connected(struct upstream *up)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+    getsockopt(up->watch.fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    if (error) {
+        connect_next(up, strerror(error));
+        return;
+    }
+    timer_stop(&up->timer);
+    timer_set(up->pool->owner->loop, &up->timer, up->connect_by_us);
+    if (up->pool->place.proxy_host && up->pool->place.has_tls) {
+        if (!ask_proxy(up))
+            connection_fail(up, FAULT_TARGET_DOWN, "the proxy %s does not take a request",
+                            up->pool->place.proxy_host);
+    } else if (up->pool->tls) {
+        begin_tls(up);
+    } else {
+        connection_ready(up);
+    }
+}
+
+static void read_proxy_answer(struct upstream *up)
+{
+    char bytes[4096];
+    struct head head;
+    struct fault fault;
+    for (;;) {
+        ssize_t got = stream_read(&up->stream, bytes, sizeof(bytes));
+        if (got == STREAM_WAIT)
+            return;
+        if (got <= 0 || !buffer_append(&up->in, bytes, (size_t)got)) {
+            connection_fail(up, FAULT_TARGET_DOWN, "the proxy closed the connection");
+            return;
+        }
+        size_t length;
+        enum head_result found =
+            head_find(&up->find, buffer_text(&up->in), false, HEAD_MAX, &length, &fault);
+        if (found == HEAD_WAIT)
+            continue;
+        struct text whole = buffer_text(&up->in);
+        if (found == HEAD_BAD || !head_read_response(text_head(whole, length), &head, &fault) ||
+            head.status / 100 != 2 || whole.len > length) {
+            connection_fail(up, FAULT_TARGET_DOWN, "the proxy refused to connect to %s",
+                            up->pool->place.host);
+            return;
+        }
+        buffer_done(&up->in);
+        up->find = (struct head_find){0};
+        begin_tls(up);
+        return;
+    }
+}
+
+/* The connection can carry its call now. */
+static void connection_ready(struct upstream *up)
+{
+    timer_stop(&up->timer);
+    up->state = UP_CALL;
+    up->keep = true;
+    up->piece_at = up->piece_count = 0;
+    up->request_over = up->told_sent = up->pushed_high = false;
+    up->find = (struct head_find){0};
+    up->head_read = up->tunnel = false;
+    up->interim = 0;
+    up->call->on->on_connected(up->call);
+}
+
+void upstream_begin(struct upstream_pool *pool, struct upstream_call *call)
+{
+    call->pool = pool;
+    list_init(&call->waiting);
+    if (!list_is_empty(&pool->idle)) {
+        take_idle(LIST_MEMBER(pool->idle.next, struct upstream, link), call);
+    } else if (pool->connections < pool->place.max_connections) {
+        connection_open(pool, call);
+    } else if (pool->waiting_count < QUEUE_MAX) {
+        pool->waiting_count++;
+        list_push_back(&pool->waiting, &call->waiting);
+    } else {
+        call->on->on_fault(call, FAULT_TARGET_BUSY, "too many calls wait for this target");
+    }
+}
+
+/* -------------------------------------------------------------------------- the request */
+
+static void take_sent(struct upstream *up, size_t sent)
+{
+    while (up->piece_at < up->piece_count && sent >= up->pieces[up->piece_at].iov_len)
+        sent -= up->pieces[up->piece_at++].iov_len;
+    if (up->piece_at < up->piece_count) {
+        struct iovec *piece = &up->pieces[up->piece_at];
+        piece->iov_base = (char *)piece->iov_base + sent;
+        piece->iov_len -= sent;
+    } else if (sent) {
+        buffer_drop(&up->out, sent);
+    }
+}
+
+/* Write what there is. A failure to write is not the end: the answer (such as an early 413) may be
+ * there to be read; the reader finds out. */
+static void write_request(struct upstream *up)
+{
+    for (;;) {
+        struct iovec pieces[UPSTREAM_PIECES + 1];
+        int count = 0;
+        for (int i = up->piece_at; i < up->piece_count; i++)
+            pieces[count++] = up->pieces[i];
+        if (buffer_length(&up->out))
+            pieces[count++] = (struct iovec){up->out.data + up->out.begin, buffer_length(&up->out)};
+        if (count == 0)
+            break;
+        ssize_t sent = stream_write(&up->stream, pieces, count);
+        if (sent == STREAM_BROKEN)
+            up->keep = false;
+        if (sent < 0)
+            return;
+        take_sent(up, (size_t)sent);
+    }
+    struct upstream_call *call = up->call;
+    if (up->pushed_high) {
+        up->pushed_high = false;
+        call->on->on_room(call);
+    }
+    if (up->call == call && up->request_over && !up->told_sent && up->piece_at == up->piece_count &&
+        !buffer_length(&up->out)) {
+        up->told_sent = true;
+        call->on->on_sent(call);
+    }
+}
+
+void upstream_send(struct upstream_call *call, const struct iovec *pieces, int count, bool more)
+{
+    struct upstream *up = call->connection;
+    assert(count <= UPSTREAM_PIECES);
+    memcpy(up->pieces, pieces, (size_t)count * sizeof(*pieces));
+    up->piece_at = 0;
+    up->piece_count = count;
+    up->request_over = !more;
+    write_request(up);
+}
+
+bool upstream_push(struct upstream_call *call, struct text bytes, bool last)
+{
+    struct upstream *up = call->connection;
+    up->request_over = last;
+    /* The caller stops at the mark, so only one read's worth can come behind it. */
+    bool fits = buffer_append_text(&up->out, bytes);
+    assert(fits);
+    bool before = up->pushed_high;
+    up->pushed_high = false;
+    write_request(up);
+    if (call->connection != up)
+        return true;
+    up->pushed_high = buffer_length(&up->out) > (before ? PUSH_LOW : PUSH_HIGH);
+    return !up->pushed_high;
+}
+
+/* --------------------------------------------------------------------------- the answer */
+
+static bool begin_body(struct upstream *up, const struct head *head)
+{
+    bool none = head->status / 100 == 1 || head->status == 204 || head->status == 304;
+    if (none)
+        body_init(&up->body, BODY_NONE, 0);
+    else if (head->chunked)
+        body_init(&up->body, BODY_CHUNKED, 0);
+    else if (head->content_length >= 0)
+        body_init(&up->body, BODY_LENGTH, (uint64_t)head->content_length);
+    else
+        body_init(&up->body, BODY_TO_CLOSE, 0);
+    up->keep = up->keep && head->keep_alive && up->body.kind != BODY_TO_CLOSE;
+    return true;
+}
+
+/* A head has been read: an interim one is skipped, a switch of protocols must have been asked for.
+ * False when the connection is gone. */
+static bool take_head(struct upstream *up, const struct head *head)
+{
+    struct upstream_call *call = up->call;
+    if (head->status == 101) {
+        if (!call->wants_upgrade) {
+            connection_fail(up, FAULT_TARGET_INVALID, "a protocol switch nobody asked for");
+            return false;
+        }
+        up->tunnel = true;
+        up->keep = false;
+        body_init(&up->body, BODY_TO_CLOSE, 0);
+    } else if (head->status < 200) {
+        if (++up->interim > INTERIM_MAX) {
+            connection_fail(up, FAULT_TARGET_INVALID, "too many interim answers");
+            return false;
+        }
+        return true;
+    } else {
+        begin_body(up, head);
+    }
+    up->head_read = true;
+    call->on->on_head(call, head);
+    return up->call == call;
+}
+
+/* Find and read heads at the front of <bytes>. False to stop (more is needed, or gone). */
+static bool read_heads(struct upstream *up, struct text *bytes)
+{
+    while (!up->head_read) {
+        struct fault fault;
+        struct head head;
+        size_t length;
+        enum head_result found = head_find(&up->find, *bytes, false, HEAD_MAX, &length, &fault);
+        if (found == HEAD_WAIT)
+            return false;
+        if (found == HEAD_BAD || !head_read_response(text_head(*bytes, length), &head, &fault)) {
+            connection_fail(up, FAULT_TARGET_INVALID, "bad HTTP from the target: %s", fault.text);
+            return false;
+        }
+        up->find = (struct head_find){0};
+        if (!take_head(up, &head))
+            return false;
+        *bytes = text_from(*bytes, length);
+    }
+    return true;
+}
+
+static void finish_answer(struct upstream *up, struct text behind)
+{
+    struct upstream_call *call = up->call;
+    bool request_whole =
+        up->piece_at == up->piece_count && !buffer_length(&up->out) && up->request_over;
+    if (behind.len > 0 || !request_whole)
+        up->keep = false; /* nobody asked for what stands behind the answer */
+    call->connection = NULL;
+    connection_give_back(up);
+    call->on->on_end(call);
+}
+
+/* Give out body pieces. False when the call is over or the connection is gone. */
+static bool read_body(struct upstream *up, struct text *bytes)
+{
+    for (;;) {
+        struct upstream_call *call = up->call;
+        struct text piece;
+        struct fault fault;
+        switch (body_next(&up->body, bytes, &piece, &fault)) {
+        case BODY_WAIT:
+            return true;
+        case BODY_DATA:
+            call->on->on_body(call, piece);
+            if (up->call != call)
+                return false;
+            break;
+        case BODY_END:
+            finish_answer(up, *bytes);
+            return false;
+        case BODY_BAD:
+            connection_fail(up, FAULT_TARGET_INVALID, "bad HTTP from the target: %s", fault.text);
+            return false;
+        }
+    }
+}
+
+/* Work on <bytes>, which stand in the scratch or in up->in. False when there is nothing more to do.
+ */
+static bool take_bytes(struct upstream *up, struct text bytes, bool stored)
+{
+    struct upstream_call *call = up->call;
+    size_t all = bytes.len;
+    call->answered = true;
+    if (!read_heads(up, &bytes)) {
+        if (up->call != call)
+            return false;
+        if (stored)
+            buffer_drop(&up->in, all - bytes.len);
+        else
+            buffer_append_text(&up->in, bytes);
+        return true;
+    }
+    if (!read_body(up, &bytes))
+        return false;
+    call->on->on_batch(call);
+    if (up->call != call)
+        return false;
+    if (stored)
+        buffer_done(&up->in);
+    return true;
+}
+
+static void answer_closed(struct upstream *up, bool broken)
+{
+    struct upstream_call *call = up->call;
+    up->keep = false;
+    if (up->head_read && !broken && body_may_end_here(&up->body)) {
+        finish_answer(up, (struct text){"", 0});
+        return;
+    }
+    bool silent = !call->answered;
+    connection_fail(up, silent ? FAULT_TARGET_DOWN : FAULT_TARGET_CUT, "%s",
+                    silent ? "the target closed the connection without an answer"
+                           : "the target closed the connection in the middle of its answer");
+}
+
+static void read_answer(struct upstream *up)
+{
+    struct upstreams *owner = up->pool->owner;
+    for (int reads = 0; reads < READS_PER_EVENT; reads++) {
+        if (up->call->paused)
+            return; /* upstream_resume() reads on */
+        ssize_t got = stream_read(&up->stream, owner->scratch, sizeof(owner->scratch));
+        if (got == STREAM_WAIT)
+            return;
+        if (got <= 0) {
+            answer_closed(up, got == STREAM_BROKEN);
+            return;
+        }
+        struct text bytes = {owner->scratch, (size_t)got};
+        bool stored = buffer_length(&up->in) > 0;
+        if (stored) {
+            if (!buffer_append_text(&up->in, bytes)) {
+                connection_fail(up, FAULT_TARGET_INVALID, "the head of the answer is too long");
+                return;
+            }
+            bytes = buffer_text(&up->in);
+        }
+        if (!take_bytes(up, bytes, stored))
+            return;
+        if (!stream_may_have_more(&up->stream, (size_t)got, sizeof(owner->scratch)) && !up->hangup)
+            return;
+    }
+    loop_again(owner->loop, &up->watch, LOOP_READ);
+}
+
+/* ------------------------------------------------------------------------------- events */
+
+static void on_event(struct watch *watch, unsigned events)
+{
+    struct upstream *up = LIST_MEMBER(watch, struct upstream, watch);
+    if (events & LOOP_HANGUP)
+        up->hangup = true;
+    struct fault fault = {0};
+    switch (up->state) {
+    case UP_CONNECT:
+        if (events & (LOOP_WRITE | LOOP_BROKEN))
+            connected(up);
+        if (up->state != UP_SHAKE)
+            return;
+        __attribute__((fallthrough));
+    case UP_SHAKE:
+        switch (stream_shake(&up->stream, &fault)) {
+        case 0:
+            connection_ready(up);
+            return;
+        case STREAM_WAIT:
+            return;
+        default:
+            connection_fail(up, FAULT_TARGET_DOWN, "%s: %s", up->pool->place.host, fault.text);
+            return;
+        }
+    case UP_PROXY:
+        read_proxy_answer(up);
+        if (up->state == UP_SHAKE)
+            loop_again(up->pool->owner->loop, watch, LOOP_WRITE);
+        return;
+    case UP_IDLE:
+        /* TLS may bring a session ticket; anything else here is not ours. */
+        if (events & LOOP_READ) {
+            char byte;
+            if (stream_read(&up->stream, &byte, 1) != STREAM_WAIT)
+                connection_close(up);
+        }
+        return;
+    case UP_CALL:
+        if (events & LOOP_WRITE)
+            write_request(up);
+        if (up->state == UP_CALL && events & LOOP_READ)
+            read_answer(up);
+        return;
+    case UP_RESOLVE:
+    case UP_CLOSED:
+        return;
+    }
+}
+
+static void on_timer(struct timer *timer)
+{
+    struct upstream *up = LIST_MEMBER(timer, struct upstream, timer);
+    switch (up->state) {
+    case UP_IDLE:
+        connection_close(up);
+        return;
+    case UP_CONNECT:
+        if (up->address_next < up->address_count) {
+            connect_next(up, "timed out");
+            return;
+        }
+        __attribute__((fallthrough));
+    case UP_RESOLVE:
+    case UP_PROXY:
+    case UP_SHAKE:
+        connection_fail(up, FAULT_TARGET_DOWN, "connect to %s: timed out", up->pool->place.host);
+        return;
+    case UP_CALL:
+    case UP_CLOSED:
+        return;
+    }
+}
+
+void upstream_pause(struct upstream_call *call)
+{
+    call->paused = true;
+}
+
+void upstream_resume(struct upstream_call *call)
+{
+    if (!call->paused)
+        return;
+    call->paused = false;
+    if (call->connection)
+        loop_again(call->connection->pool->owner->loop, &call->connection->watch, LOOP_READ);
+}
+
+void upstream_abandon(struct upstream_call *call)
+{
+    if (call->connection) {
+        struct upstream *up = call->connection;
+        call->connection = NULL;
+        connection_close(up);
+    } else if (call->pool && !list_is_empty(&call->waiting)) {
+        list_remove(&call->waiting);
+        call->pool->waiting_count--;
+    }
+}
