@@ -50,13 +50,25 @@ void keys_free(struct keys *keys);
  */
 const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us);
 
-/* May this key call <model> (a configured model name, or an alias it was asked by)? */
+/* May this key call <model> (a configured model name, or an alias it was asked by)? Both its own
+ * list, if it has one, and its tenant's must name it. */
 bool key_may_call(const struct key *key, struct text model);
 
 /* ---------------------------------------------------------------------------- what it costs */
 
-/* Put the checksum of the figures into <price>. */
+/* Put the checksum of the figures into <price>. The same on every machine. */
 void price_seal(struct price *price);
 
-/* Nano-dollars for <usage>; saturates at INT64_MAX, never negative. Rounds up to a whole nano. */
+/*
+ * Nano-dollars for <usage>; saturates at INT64_MAX, never negative. Rounds up to a whole nano,
+ * once, over the whole call.
+ *
+ * A kind of token with the figure 0 has no price of its own and costs what its whole costs: cached,
+ * cache-write and audio input tokens as input, reasoning and audio output tokens as output. So a
+ * figure that nobody gave is never a gift. A negative figure means free of charge.
+ *
+ * When the prompt is longer than tier_above_tokens, the whole call is rated at the tier's figures;
+ * kinds that have none there rise in proportion with input or output. Counts below zero are zero;
+ * parts that add up to more than their total are paid as reported.
+ */
 int64_t price_cost(const struct price *price, const struct usage *usage);

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "gateway/base/memory.h"
+#include "policy/policy.h"
+
+/* Longer names than this are nobody's model: bounds the work of matching patterns. */
+enum { MODEL_NAME_MAX = 1024 };
+
+/*
+ * Open addressing by the first bytes of the digest. A digest is as good as random, and whoever
+ * tries keys cannot choose which ones are configured, so no keyed hash is needed here.
+ */
+struct keys {
+    size_t capacity; /* a power of two, at least twice the number of keys: some place is free */
+    const struct key *places[];
+};
+
+static size_t place_of(const struct keys *keys, const struct digest *digest)
+{
+    uint64_t first;
+    memcpy(&first, digest->bytes, sizeof(first));
+    return first & (keys->capacity - 1);
+}
+
+/* Put <key> in; returns the key that has the same digest and stands there already, or NULL. */
+static const struct key *keys_add(struct keys *keys, const struct key *key)
+{
+    size_t at = place_of(keys, &key->digest);
+    for (; keys->places[at]; at = (at + 1) & (keys->capacity - 1))
+        if (hash_same(&keys->places[at]->digest, &key->digest))
+            return keys->places[at];
+    keys->places[at] = key;
+    return NULL;
+}
+
+struct keys *keys_new(const struct key *keys, size_t count, const struct key **repeated)
+{
+    size_t capacity = 16;
+    while (capacity < count * 2)
+        capacity *= 2;
+    struct keys *made = memory_new(sizeof(*made) + capacity * sizeof(made->places[0]));
+    made->capacity = capacity;
+    if (repeated)
+        *repeated = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (keys_add(made, &keys[i]) && repeated && !*repeated)
+            *repeated = &keys[i];
+    return made;
+}
+
+void keys_free(struct keys *keys)
+{
+    memory_free(keys);
+}
+
+const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us)
+{
+    static const struct key nobody;
+    struct digest digest = hash_sha256(secret);
+    const struct key *found = NULL;
+    size_t at = place_of(keys, &digest);
+    /* An empty place costs a comparison too: unknown and known keys take the same steps. */
+    bool same = hash_same(keys->places[at] ? &keys->places[at]->digest : &nobody.digest, &digest);
+    while (keys->places[at]) {
+        if (same)
+            found = keys->places[at];
+        at = (at + 1) & (keys->capacity - 1);
+        same = keys->places[at] && hash_same(&keys->places[at]->digest, &digest);
+    }
+    memory_wipe(&digest, sizeof(digest));
+    if (!found || secret.len == 0 || (found->expires_us && wall_us >= found->expires_us))
+        return NULL;
+    return found;
+}
+
+static bool is_listed(const struct text *patterns, size_t count, struct text model)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_matches(model, patterns[i]))
+            return true;
+    return false;
+}
+
+bool key_may_call(const struct key *key, struct text model)
+{
+    if (model.len == 0 || model.len > MODEL_NAME_MAX)
+        return false;
+    if (!is_listed(key->tenant->models, key->tenant->model_count, model))
+        return false;
+    return key->model_count == 0 || is_listed(key->models, key->model_count, model);
+}

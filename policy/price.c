@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/policy.h"
+
+enum { TOKENS_PER_PRICE = 1000000 };
+
+/* A bill is in millionths of a nano-dollar, wide enough for any product of two int64. It is cut at
+ * this, which is INT64_MAX nano-dollars, so that a sum cannot wrap. */
+static const unsigned __int128 BILL_MAX = (unsigned __int128)INT64_MAX * TOKENS_PER_PRICE;
+
+static uint64_t at_least_zero(int64_t figure)
+{
+    return figure > 0 ? (uint64_t)figure : 0;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Bring <figure> to the level of the tier, in the proportion in which <from> became <to>. */
+static int64_t raised(int64_t figure, int64_t from, int64_t to)
+{
+    if (figure <= 0 || from <= 0 || from == to)
+        return figure;
+    unsigned __int128 product = (unsigned __int128)figure * at_least_zero(to);
+    unsigned __int128 scaled = (product + (unsigned __int128)from - 1) / (unsigned __int128)from;
+    return scaled > INT64_MAX ? INT64_MAX : (int64_t)scaled;
+}
+
+/* The prices in force for a prompt of <input> tokens: above the tier the whole call is dearer. */
+static struct price price_at(const struct price *price, uint64_t input)
+{
+    struct price now = *price;
+    if (price->tier_above_tokens <= 0 || input <= (uint64_t)price->tier_above_tokens)
+        return now;
+    if (price->tier_input)
+        now.input = price->tier_input;
+    if (price->tier_output)
+        now.output = price->tier_output;
+    now.cached_input = price->tier_cached_input
+                           ? price->tier_cached_input
+                           : raised(price->cached_input, price->input, now.input);
+    now.cache_write = raised(price->cache_write, price->input, now.input);
+    now.audio_input = raised(price->audio_input, price->input, now.input);
+    now.reasoning = raised(price->reasoning, price->output, now.output);
+    now.audio_output = raised(price->audio_output, price->output, now.output);
+    return now;
+}
+
+/* Add <tokens> at <own>, or at <base> where there is no price of its own. */
+static void bill_add(unsigned __int128 *bill, uint64_t tokens, int64_t own, int64_t base)
+{
+    *bill += (unsigned __int128)tokens * at_least_zero(own ? own : base);
+    if (*bill > BILL_MAX)
+        *bill = BILL_MAX;
+}
+
+static void bill_input(unsigned __int128 *bill, const struct price *price,
+                       const struct usage *usage)
+{
+    uint64_t cached = at_least_zero(usage->cached_tokens);
+    uint64_t written = at_least_zero(usage->cache_write_tokens);
+    uint64_t audio = at_least_zero(usage->audio_input_tokens);
+    /* A total that is less than its parts is wrong; what was reported is paid. */
+    uint64_t rest = larger(at_least_zero(usage->input_tokens), larger(cached + written, audio));
+    rest -= cached + written;
+    /* Audio may have been cached, too: then it is counted in both and paid once. */
+    audio = smaller(audio, rest);
+    bill_add(bill, cached, price->cached_input, price->input);
+    bill_add(bill, written, price->cache_write, price->input);
+    bill_add(bill, audio, price->audio_input, price->input);
+    bill_add(bill, rest - audio, price->input, 0);
+}
+
+static void bill_output(unsigned __int128 *bill, const struct price *price,
+                        const struct usage *usage)
+{
+    uint64_t reasoning = at_least_zero(usage->reasoning_tokens);
+    uint64_t audio = at_least_zero(usage->audio_output_tokens);
+    uint64_t rest = larger(at_least_zero(usage->output_tokens), larger(reasoning, audio));
+    rest -= reasoning;
+    audio = smaller(audio, rest);
+    bill_add(bill, reasoning, price->reasoning, price->output);
+    bill_add(bill, audio, price->audio_output, price->output);
+    bill_add(bill, rest - audio, price->output, 0);
+}
+
+int64_t price_cost(const struct price *price, const struct usage *usage)
+{
+    struct price now = price_at(price, at_least_zero(usage->input_tokens));
+    unsigned __int128 bill = 0;
+    bill_input(&bill, &now, usage);
+    bill_output(&bill, &now, usage);
+    unsigned __int128 cost = (bill + TOKENS_PER_PRICE - 1) / TOKENS_PER_PRICE;
+    cost += at_least_zero(now.request);
+    cost += (unsigned __int128)at_least_zero(usage->units) * at_least_zero(now.unit);
+    return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+}
+
+void price_seal(struct price *price)
+{
+    const int64_t figures[] = {
+        price->input,       price->cached_input,      price->cache_write,  price->output,
+        price->reasoning,   price->audio_input,       price->audio_output, price->request,
+        price->unit,        price->tier_above_tokens, price->tier_input,   price->tier_cached_input,
+        price->tier_output,
+    };
+    /* Byte by byte, so that the same prices have the same version on every machine. */
+    char bytes[sizeof(figures)];
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)((uint64_t)figures[i / 8] >> (i % 8 * 8));
+    price->version = hash_crc32((struct text){bytes, sizeof(bytes)});
+}

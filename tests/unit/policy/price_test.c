@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a call costs, to the nano-dollar. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/policy.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+/* USD per million tokens, in thousandths: MILLI(150) is 0.15 USD. */
+#define MILLI(usd) ((int64_t)(usd)*1000000)
+
+static const struct price mini = {
+    .input = MILLI(150), .cached_input = MILLI(75), .output = MILLI(600), .known = true};
+
+static int64_t cost(const struct price *price, struct usage usage)
+{
+    return price_cost(price, &usage);
+}
+
+static void tokens_times_price(void **state)
+{
+    (void)state;
+    /* 1,000 in at 0.15 and 500 out at 0.60 USD per million: 150 + 300 micro-dollars */
+    assert_int_equal(cost(&mini, (struct usage){.input_tokens = 1000, .output_tokens = 500}),
+                     450000);
+    assert_int_equal(cost(&mini, (struct usage){0}), 0);
+    assert_int_equal(cost(&mini, (struct usage){.input_tokens = 1}), 150);
+}
+
+static void cached_tokens_are_part_of_the_input(void **state)
+{
+    (void)state;
+    assert_int_equal(cost(&mini, (struct usage){.input_tokens = 1000, .cached_tokens = 400}),
+                     600 * 150 + 400 * 75);
+}
+
+static void a_part_without_a_price_costs_what_the_whole_costs(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(2000), .output = MILLI(8000)};
+    struct usage parts = {.input_tokens = 100,
+                          .cached_tokens = 20,
+                          .cache_write_tokens = 30,
+                          .audio_input_tokens = 10,
+                          .output_tokens = 50,
+                          .reasoning_tokens = 25,
+                          .audio_output_tokens = 5};
+    assert_int_equal(cost(&price, parts), 100 * 2000 + 50 * 8000);
+    price.cached_input = price.cache_write = price.audio_input = -1;
+    price.reasoning = price.audio_output = -1;
+    assert_int_equal(cost(&price, parts), 40 * 2000 + 20 * 8000);
+}
+
+static void every_kind_has_its_own_price(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(1000),
+                          .cached_input = MILLI(100),
+                          .cache_write = MILLI(1250),
+                          .audio_input = MILLI(40000),
+                          .output = MILLI(5000),
+                          .reasoning = MILLI(6000),
+                          .audio_output = MILLI(80000),
+                          .request = 7,
+                          .unit = 1000};
+    struct usage usage = {.input_tokens = 100,
+                          .cached_tokens = 10,
+                          .cache_write_tokens = 20,
+                          .audio_input_tokens = 30,
+                          .output_tokens = 60,
+                          .reasoning_tokens = 15,
+                          .audio_output_tokens = 25,
+                          .units = 3};
+    assert_int_equal(cost(&price, usage), 40 * 1000 + 10 * 100 + 20 * 1250 + 30 * 40000 +
+                                              20 * 5000 + 15 * 6000 + 25 * 80000 + 7 + 3 * 1000);
+}
+
+static void a_fraction_of_a_nano_is_rounded_up_once(void **state)
+{
+    (void)state;
+    struct price price = {.input = 1, .output = 1}; /* a millionth of a nano per token */
+    assert_int_equal(cost(&price, (struct usage){.input_tokens = 1}), 1);
+    assert_int_equal(cost(&price, (struct usage){.input_tokens = 1, .output_tokens = 1}), 1);
+    assert_int_equal(cost(&price, (struct usage){.input_tokens = 1000000}), 1);
+    assert_int_equal(cost(&price, (struct usage){.input_tokens = 1000001}), 2);
+    assert_int_equal(cost(&price, (struct usage){.input_tokens = 999999, .output_tokens = 1}), 1);
+}
+
+static void above_the_tier_the_whole_call_is_dearer(void **state)
+{
+    (void)state;
+    struct price price = {.input = MILLI(3000),
+                          .cached_input = MILLI(300),
+                          .cache_write = MILLI(3750),
+                          .output = MILLI(15000),
+                          .reasoning = MILLI(15000),
+                          .tier_above_tokens = 200000,
+                          .tier_input = MILLI(6000),
+                          .tier_output = MILLI(22500)};
+    struct usage usage = {.input_tokens = 200000, .output_tokens = 10, .reasoning_tokens = 4};
+    assert_int_equal(cost(&price, usage), 200000LL * 3000 + 10 * 15000);
+    usage.input_tokens++;
+    assert_int_equal(cost(&price, usage), 200001LL * 6000 + 10 * 22500);
+    /* kinds without a figure in the tier rise in proportion */
+    usage.cached_tokens = 100000;
+    usage.cache_write_tokens = 50000;
+    assert_int_equal(cost(&price, usage),
+                     50001LL * 6000 + 100000LL * 600 + 50000LL * 7500 + 10 * 22500);
+    price.tier_cached_input = MILLI(500);
+    assert_int_equal(cost(&price, usage),
+                     50001LL * 6000 + 100000LL * 500 + 50000LL * 7500 + 10 * 22500);
+}
+
+static void a_tier_without_figures_changes_nothing(void **state)
+{
+    (void)state;
+    struct price price = mini;
+    price.tier_above_tokens = 10;
+    struct usage usage = {.input_tokens = 1000, .cached_tokens = 400, .output_tokens = 5};
+    assert_int_equal(cost(&price, usage), cost(&mini, usage));
+}
+
+static void it_saturates_and_never_wraps(void **state)
+{
+    (void)state;
+    struct price dear = {.input = INT64_MAX,
+                         .cached_input = INT64_MAX,
+                         .cache_write = INT64_MAX,
+                         .output = INT64_MAX,
+                         .reasoning = INT64_MAX,
+                         .audio_input = INT64_MAX,
+                         .audio_output = INT64_MAX,
+                         .request = INT64_MAX,
+                         .unit = INT64_MAX,
+                         .tier_above_tokens = 1,
+                         .tier_input = INT64_MAX,
+                         .tier_output = INT64_MAX};
+    struct usage all = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
+                        INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+    assert_true(cost(&dear, all) == INT64_MAX);
+    assert_true(cost(&mini, all) == INT64_MAX);
+    assert_true(cost(&dear, (struct usage){.output_tokens = 1000001}) == INT64_MAX);
+    assert_true(cost(&(struct price){.input = INT64_MAX},
+                     (struct usage){.input_tokens = 1000000}) == INT64_MAX);
+    assert_true(cost(&(struct price){.input = INT64_MAX}, (struct usage){.input_tokens = 999999}) <
+                INT64_MAX);
+    assert_true(cost(&(struct price){.input = 1,
+                                     .tier_above_tokens = 1,
+                                     .tier_input = INT64_MAX,
+                                     .cached_input = INT64_MAX},
+                     (struct usage){.input_tokens = 2, .cached_tokens = 2}) > 0);
+}
+
+static void nonsense_is_never_negative_and_never_free(void **state)
+{
+    (void)state;
+    struct usage less = {INT64_MIN, -1, -1, -5, -1, -1, -1, -1, -1};
+    assert_int_equal(cost(&mini, less), 0);
+    assert_int_equal(cost(&(struct price){.input = -5, .output = -5, .request = -1, .unit = -1},
+                          (struct usage){.input_tokens = 10, .output_tokens = 10, .units = 10}),
+                     0);
+    /* more cached than input: what was reported is paid */
+    assert_int_equal(cost(&mini, (struct usage){.input_tokens = 10, .cached_tokens = 50}), 50 * 75);
+    assert_int_equal(cost(&mini, (struct usage){.output_tokens = 5, .reasoning_tokens = 9}),
+                     9 * 600);
+}
+
+static void cached_audio_is_paid_once(void **state)
+{
+    (void)state;
+    struct price price = {
+        .input = MILLI(5000), .cached_input = MILLI(400), .audio_input = MILLI(40000)};
+    struct usage usage = {.input_tokens = 100, .cached_tokens = 80, .audio_input_tokens = 80};
+    assert_int_equal(cost(&price, usage), 80 * 400 + 20 * 40000);
+}
+
+static void the_version_tells_prices_apart(void **state)
+{
+    (void)state;
+    struct price a = mini, b = mini, c = mini;
+    price_seal(&a);
+    price_seal(&b);
+    c.output++;
+    price_seal(&c);
+    assert_int_equal(a.version, b.version);
+    assert_int_not_equal(a.version, c.version);
+    b.known = false; /* no figure */
+    price_seal(&b);
+    assert_int_equal(a.version, b.version);
+    int64_t *figures[] = {&c.input,
+                          &c.cached_input,
+                          &c.cache_write,
+                          &c.output,
+                          &c.reasoning,
+                          &c.audio_input,
+                          &c.audio_output,
+                          &c.request,
+                          &c.unit,
+                          &c.tier_input,
+                          &c.tier_above_tokens,
+                          &c.tier_output,
+                          &c.tier_cached_input};
+    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {
+        uint32_t before = c.version;
+        *figures[i] += (int64_t)1 << 40;
+        price_seal(&c);
+        assert_int_not_equal(c.version, before);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens_times_price),
+        cmocka_unit_test(cached_tokens_are_part_of_the_input),
+        cmocka_unit_test(a_part_without_a_price_costs_what_the_whole_costs),
+        cmocka_unit_test(every_kind_has_its_own_price),
+        cmocka_unit_test(a_fraction_of_a_nano_is_rounded_up_once),
+        cmocka_unit_test(above_the_tier_the_whole_call_is_dearer),
+        cmocka_unit_test(a_tier_without_figures_changes_nothing),
+        cmocka_unit_test(it_saturates_and_never_wraps),
+        cmocka_unit_test(nonsense_is_never_negative_and_never_free),
+        cmocka_unit_test(cached_audio_is_paid_once),
+        cmocka_unit_test(the_version_tells_prices_apart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
