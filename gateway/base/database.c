@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/database.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/base/memory.h"
+
+enum { BUSY_WAIT_MS = 5000 };
+
+struct database {
+    sqlite3 *handle;
+    struct statement *statements;
+    struct statement *begin, *begin_read, *commit, *rollback, *changes;
+};
+
+struct statement {
+    struct statement *next;
+    struct database *database;
+    sqlite3_stmt *handle;
+};
+
+/* add_up(a, b): the sum of two integers, cut where int64 ends. */
+static void on_add_up(sqlite3_context *call, int count, sqlite3_value **values)
+{
+    (void)count;
+    sqlite3_int64 a = sqlite3_value_int64(values[0]), b = sqlite3_value_int64(values[1]), sum;
+    if (__builtin_add_overflow(a, b, &sum))
+        sum = a > 0 ? INT64_MAX : INT64_MIN;
+    sqlite3_result_int64(call, sum);
+}
+
+static bool prepare_own(struct database *database)
+{
+    database->begin = database_prepare(database, "BEGIN IMMEDIATE");
+    database->begin_read = database_prepare(database, "BEGIN");
+    database->commit = database_prepare(database, "COMMIT");
+    database->rollback = database_prepare(database, "ROLLBACK");
+    database->changes = database_prepare(database, "PRAGMA data_version");
+    return database->begin && database->begin_read && database->commit && database->rollback &&
+           database->changes;
+}
+
+/*
+ * The WAL stays when the last writer leaves: a user who may only read could not open the file
+ * without it.
+ */
+static bool set_up_writer(struct database *database, enum database_mode mode)
+{
+    int yes = 1;
+    sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
+    return database_run(database, "PRAGMA journal_mode = WAL") &&
+           database_run(database, mode == DATABASE_SAFE ? "PRAGMA synchronous = FULL"
+                                                        : "PRAGMA synchronous = NORMAL") &&
+           database_run(database, "PRAGMA journal_size_limit = 16777216") &&
+           database_run(database, "PRAGMA foreign_keys = OFF");
+}
+
+static bool set_up(struct database *database, enum database_mode mode)
+{
+    sqlite3_extended_result_codes(database->handle, 1);
+    sqlite3_busy_timeout(database->handle, BUSY_WAIT_MS);
+    sqlite3_create_function(database->handle, "add_up", 2, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL,
+                            on_add_up, NULL, NULL);
+    if (mode != DATABASE_READ && !set_up_writer(database, mode))
+        return false;
+    /* Reading the schema finds out whether it is a database at all, and may be read. */
+    return database_run(database, "SELECT count(*) FROM sqlite_schema") && prepare_own(database);
+}
+
+static struct database *open_as(const char *name, int flags, enum database_mode mode,
+                                struct fault *fault)
+{
+    struct database *database = memory_new(sizeof(*database));
+    int result = sqlite3_open_v2(name, &database->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (result == SQLITE_OK && set_up(database, mode))
+        return database;
+    fault_set(fault, FAULT_INTERNAL, "%s: %s", name, database_problem(database));
+    database_close(database);
+    return NULL;
+}
+
+/* A file: URI for SQLite, in which '?', '#' and '%' must be escaped. */
+static char *uri_of(const char *path, const char *query)
+{
+    size_t len = 0;
+    char *escaped = memory_new(strlen(path) * 3 + 1);
+    for (const char *at = path; *at; at++)
+        len += (size_t)sprintf(escaped + len, strchr("?#%", *at) ? "%%%02X" : "%c",
+                               (unsigned char)*at);
+    char *uri = memory_format("file:%s?%s", escaped, query);
+    memory_free(escaped);
+    return uri;
+}
+
+/* Is there no log of changes that are not in the file itself yet? */
+static bool has_no_wal(const char *path)
+{
+    struct stat facts;
+    char *wal = memory_format("%s-wal", path);
+    bool none = stat(wal, &facts) != 0 || facts.st_size == 0;
+    memory_free(wal);
+    return none;
+}
+
+/*
+ * A reader who may not write cannot open a WAL database that nobody has open unless the WAL's index
+ * is there. Without a WAL, the file alone is the whole truth and does not change.
+ */
+static struct database *open_to_read(const char *path, struct fault *fault)
+{
+    struct database *database = open_as(path, SQLITE_OPEN_READONLY, DATABASE_READ, fault);
+    if (database || access(path, R_OK) != 0 || !has_no_wal(path))
+        return database;
+    char *uri = uri_of(path, "immutable=1");
+    database = open_as(uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, DATABASE_READ, fault);
+    memory_free(uri);
+    return database;
+}
+
+struct database *database_open(const char *path, enum database_mode mode, struct fault *fault)
+{
+    if (mode == DATABASE_READ)
+        return open_to_read(path, fault);
+    /* Made here first, because SQLite would let everybody read it; the WAL takes its mode. */
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (file < 0) {
+        fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+        return NULL;
+    }
+    close(file);
+    return open_as(path, SQLITE_OPEN_READWRITE, mode, fault);
+}
+
+void database_close(struct database *database)
+{
+    if (!database)
+        return;
+    while (database->statements)
+        statement_close(database->statements);
+    sqlite3_close(database->handle);
+    memory_free(database);
+}
+
+bool database_run(struct database *database, const char *sql)
+{
+    return sqlite3_exec(database->handle, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+bool database_run_format(struct database *database, const char *format, ...)
+{
+    char sql[1024];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(sql, sizeof(sql), format, args);
+    va_end(args);
+    assert(len > 0 && (size_t)len < sizeof(sql));
+    return database_run(database, sql);
+}
+
+bool database_begin(struct database *database)
+{
+    return statement_run(database->begin);
+}
+
+bool database_begin_read(struct database *database)
+{
+    return statement_run(database->begin_read);
+}
+
+bool database_commit(struct database *database)
+{
+    if (statement_run(database->commit))
+        return true;
+    database_rollback(database);
+    return false;
+}
+
+void database_rollback(struct database *database)
+{
+    /* Some failures, a full disk for one, have rolled it back already. */
+    if (!sqlite3_get_autocommit(database->handle))
+        statement_run(database->rollback);
+}
+
+const char *database_problem(struct database *database)
+{
+    return sqlite3_errmsg(database->handle);
+}
+
+bool database_is_full(struct database *database)
+{
+    return sqlite3_errcode(database->handle) == SQLITE_FULL;
+}
+
+int database_version(struct database *database)
+{
+    struct statement *ask = database_prepare(database, "PRAGMA user_version");
+    int version = -1;
+    if (ask && statement_next(ask) == STATEMENT_ROW)
+        version = (int)statement_number(ask, 0);
+    statement_close(ask);
+    return version;
+}
+
+int64_t database_changes(struct database *database)
+{
+    int64_t changes = -1;
+    if (statement_next(database->changes) == STATEMENT_ROW)
+        changes = statement_number(database->changes, 0);
+    statement_reset(database->changes);
+    return changes;
+}
+
+static bool take_step(struct database *database, const char *step, int version)
+{
+    if (!database_begin(database))
+        return false;
+    /* Another process may have taken it while we waited for the lock. */
+    if (database_version(database) >= version)
+        return database_commit(database);
+    if (database_run(database, step) &&
+        database_run_format(database, "PRAGMA user_version = %d", version))
+        return database_commit(database);
+    return false;
+}
+
+bool database_upgrade(struct database *database, const char *const *steps, int count,
+                      struct fault *fault)
+{
+    int version = database_version(database);
+    if (version < 0)
+        return fault_set(fault, FAULT_INTERNAL, "database: %s", database_problem(database));
+    if (version > count)
+        return fault_set(fault, FAULT_INTERNAL,
+                         "database: its format %d is newer than this program's (%d)", version,
+                         count);
+    for (; version < count; version++) {
+        if (take_step(database, steps[version], version + 1))
+            continue;
+        fault_set(fault, FAULT_INTERNAL, "database: upgrade to format %d: %s", version + 1,
+                  database_problem(database));
+        database_rollback(database);
+        return false;
+    }
+    return true;
+}
+
+struct statement *database_prepare(struct database *database, const char *sql)
+{
+    sqlite3_stmt *handle = NULL;
+    if (sqlite3_prepare_v3(database->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &handle, NULL) !=
+        SQLITE_OK)
+        return NULL;
+    struct statement *statement = memory_new(sizeof(*statement));
+    *statement = (struct statement){database->statements, database, handle};
+    database->statements = statement;
+    return statement;
+}
+
+void statement_close(struct statement *statement)
+{
+    if (!statement)
+        return;
+    struct statement **at = &statement->database->statements;
+    while (*at != statement)
+        at = &(*at)->next;
+    *at = statement->next;
+    sqlite3_finalize(statement->handle);
+    memory_free(statement);
+}
+
+/* Binding can only fail for want of memory, or by a mistake of ours. */
+static void check_bound(int result)
+{
+    assert(result == SQLITE_OK);
+    (void)result;
+}
+
+void statement_set(struct statement *statement, int i, int64_t number)
+{
+    check_bound(sqlite3_bind_int64(statement->handle, i, number));
+}
+
+void statement_set_text(struct statement *statement, int i, struct text text)
+{
+    check_bound(sqlite3_bind_text(statement->handle, i, text.len ? text.at : "", (int)text.len,
+                                  SQLITE_STATIC));
+}
+
+void statement_set_blob(struct statement *statement, int i, struct text bytes)
+{
+    check_bound(sqlite3_bind_blob(statement->handle, i, bytes.len ? bytes.at : "", (int)bytes.len,
+                                  SQLITE_STATIC));
+}
+
+bool statement_run(struct statement *statement)
+{
+    int result = sqlite3_step(statement->handle);
+    return sqlite3_reset(statement->handle) == SQLITE_OK &&
+           (result == SQLITE_DONE || result == SQLITE_ROW);
+}
+
+enum statement_result statement_next(struct statement *statement)
+{
+    int result = sqlite3_step(statement->handle);
+    if (result == SQLITE_ROW)
+        return STATEMENT_ROW;
+    sqlite3_reset(statement->handle);
+    return result == SQLITE_DONE ? STATEMENT_END : STATEMENT_FAILED;
+}
+
+void statement_reset(struct statement *statement)
+{
+    sqlite3_reset(statement->handle);
+}
+
+int64_t statement_number(struct statement *statement, int column)
+{
+    return sqlite3_column_int64(statement->handle, column);
+}
+
+struct text statement_text(struct statement *statement, int column)
+{
+    /* Bytes first would be the length of another encoding: SQLite asks for this order. */
+    const char *at = sqlite3_column_blob(statement->handle, column);
+    int len = sqlite3_column_bytes(statement->handle, column);
+    return (struct text){at ? at : "", (size_t)len};
+}

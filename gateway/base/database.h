@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * database - the embedded store, as little of SQLite as we need.
+ *
+ * A connection and its statements belong to one thread at a time; the owner takes care of that.
+ * Only sluice writes to the file, so a statement that fails means the disk is full, the file is
+ * damaged, or another process holds it: database_problem() says which.
+ *
+ * Money is added up with the SQL function add_up(a, b) given here, which saturates: SQLite's own
+ * "+" turns a sum that does not fit into a float.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/fault.h"
+#include "gateway/base/text.h"
+
+struct database;  /* one connection */
+struct statement; /* one prepared statement */
+
+enum database_mode {
+    DATABASE_WRITE, /* create the file when missing (mode 0640); WAL, fsync at checkpoints */
+    DATABASE_SAFE,  /* the same, and every commit is on disk when it returns (power loss) */
+    DATABASE_READ,  /* never writes; works beside a writer, without one, and for another user who
+                       may read the files */
+};
+
+/* Open <path>. Waits up to 5 s for a lock whenever it needs one. NULL and *fault on failure. */
+struct database *database_open(const char *path, enum database_mode mode, struct fault *fault);
+/* Close it and all statements that were prepared on it. NULL is nobody. */
+void database_close(struct database *database);
+
+/* Run one or several statements that return nothing. False on failure. */
+bool database_run(struct database *database, const char *sql);
+/* The same, made by printf; the arguments must be our own words, never a client's. */
+bool database_run_format(struct database *database, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* A transaction that may write from its first statement on. */
+bool database_begin(struct database *database);
+/* A transaction that sees one state of the file, however long it takes. */
+bool database_begin_read(struct database *database);
+/* False when it could not be made durable; it is rolled back then. */
+bool database_commit(struct database *database);
+void database_rollback(struct database *database);
+
+/* The last problem in words; static, or valid until the next call. */
+const char *database_problem(struct database *database);
+/* Has the disk run out of room? */
+bool database_is_full(struct database *database);
+
+/* PRAGMA user_version: which schema the file has. -1 when it cannot be read. */
+int database_version(struct database *database);
+/* A number that changes whenever another connection changes the file. */
+int64_t database_changes(struct database *database);
+
+/*
+ * Bring the schema up to date: steps[i] leads from version i to version i + 1, each in a
+ * transaction with its number. False and *fault when a step fails or the file is newer than
+ * <count>.
+ */
+bool database_upgrade(struct database *database, const char *const *steps, int count,
+                      struct fault *fault);
+
+/* NULL on failure. Closed with the connection, or earlier by statement_close(). */
+struct statement *database_prepare(struct database *database, const char *sql);
+void statement_close(struct statement *statement);
+
+/* Set the <i>th "?" (from 1). Texts and blobs are borrowed until the statement is reset. */
+void statement_set(struct statement *statement, int i, int64_t number);
+void statement_set_text(struct statement *statement, int i, struct text text);
+void statement_set_blob(struct statement *statement, int i, struct text bytes);
+
+/* Run a statement that returns no row, and reset it. False on failure. */
+bool statement_run(struct statement *statement);
+
+enum statement_result { STATEMENT_ROW, STATEMENT_END, STATEMENT_FAILED };
+
+/* The next row. After END or FAILED the statement is reset. */
+enum statement_result statement_next(struct statement *statement);
+/* Give up the rows that are left. */
+void statement_reset(struct statement *statement);
+
+/* Columns of the row, from 0; texts are valid until the next row. */
+int64_t statement_number(struct statement *statement, int column);
+struct text statement_text(struct statement *statement, int column);
