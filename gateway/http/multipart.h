@@ -3,7 +3,9 @@
 
 /*
  * multipart - watches a multipart/form-data body (RFC 7578) go by, cut anywhere, and keeps the
- * values of a few small fields. It copies nothing else and changes nothing.
+ * values of a few small fields. It copies nothing else and changes nothing. What parsers read in
+ * different ways is refused (multipart.c has the list): the model that is checked here must be the
+ * model that the provider sees.
  */
 
 #include "gateway/base/fault.h"
@@ -18,6 +20,7 @@ struct multipart {
     char boundary[MULTIPART_BOUNDARY_MAX + 5]; /* CRLF "--" boundary */
     size_t boundary_len, matched;
     int current; /* the wanted field being read, or -1 */
+    bool named;  /* the part being read has its Content-Disposition */
     char line[1024];
     size_t line_len;
     struct {
@@ -31,8 +34,10 @@ struct multipart {
     bool ended;    /* the closing boundary was seen */
 };
 
-/* Read the boundary from a Content-Type value; false when it is no multipart/form-data. */
+/* Read the boundary from a Content-Type value; false when it is no multipart/form-data, or when its
+ * boundary is missing or malformed. <wants> at most MULTIPART_FIELDS_MAX names. */
 bool multipart_init(struct multipart *multipart, struct text content_type, const struct text *wants,
                     size_t count);
-/* Feed the next bytes; false when the framing is broken (fault says how). */
+/* Feed the next bytes; false when the framing is broken (FAULT_BAD_REQUEST says how). At the end of
+ * the body look at <ended>: without it the form was cut short. */
 bool multipart_feed(struct multipart *multipart, struct text bytes, struct fault *why);
