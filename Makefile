@@ -93,7 +93,7 @@ test: ## install what the tests need and run every suite (SUITE="unit flow" pick
 	@deploy/quickstart/packages install build test && python3 tests/suites.py $(SUITE)
 
 check: ## format, layers, words, clang-tidy, cppcheck, shellcheck
-	@tests/check/run $(CHECK)
+	@deploy/quickstart/packages install check && tests/check/run $(CHECK)
 
 format: ## let clang-format lay out every C file
 	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
@@ -108,7 +108,7 @@ bench: ## compare with nginx and haproxy on this machine
 	@deploy/quickstart/packages install build bench && $(MAKE) all && python3 bench/run.py $(BENCH)
 
 top: ## the largest files, longest functions, most complex functions
-	@tests/check/top.sh
+	@deploy/quickstart/packages install top; tests/check/top.sh
 
 docs: $(OUT)/sluice ## write docs/CONFIG.md anew from the option tables
 	@$(OUT)/sluice config reference > docs/CONFIG.md.new && mv docs/CONFIG.md.new docs/CONFIG.md

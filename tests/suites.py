@@ -407,6 +407,7 @@ def main(names):
     if unknown:
         sys.exit(f"no such suite: {' '.join(unknown)}; there are: {' '.join(SUITES)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "summary").unlink(missing_ok=True)
     become_reaper()
     rows = []
     try:
@@ -423,7 +424,9 @@ def main(names):
     for name, count, _ in rows:
         for test, _ in count.failures:
             say(f"FAILED {name}: {test}")
-    say(f"{passed} passed, {failed} failed")
+    last = f"{passed} passed, {failed} failed"
+    (RESULTS / "summary").write_text(last + "\n")
+    say(last)
     return 1 if failed or not passed else 0
 
 
