@@ -5,8 +5,8 @@
  * member - walks over the members of one JSON object or array without building anything.
  *
  * For what providers send: it never refuses, never recurses, never reads past the end. From JSON
- * that is broken it gives nonsense or nothing, so every figure taken from it is checked again. (What
- * clients send goes through scan_json(), which validates.)
+ * that is broken it gives nonsense or nothing, so every figure taken from it is checked again.
+ * (What clients send goes through scan_json(), which validates.)
  */
 
 #include <stdbool.h>
@@ -16,8 +16,8 @@
 
 /*
  * Take the next member off the front of <rest>, which at first is the whole object or array. <name>
- * is without quotes and not unescaped, and empty for the items of an array; <value> is raw, a string
- * with its quotes. False behind the last one.
+ * is without quotes and not unescaped, and empty for the items of an array; <value> is raw, a
+ * string with its quotes. False behind the last one.
  */
 bool member_next(struct text *rest, struct text *name, struct text *value);
 

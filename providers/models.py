@@ -10,7 +10,7 @@ commit, commit_date, licence}}}, "models": [{"p": provider, "id", "mode", "ctx",
 
 What comes out is one JSON object: its first line names the sources and their licences, then comes
 one model a line, sorted by the bytes of the key "provider/id" (catalogue.c halves the file). All
-prices are whole nano-dollars, per million tokens or per unit; one that is none is an error here.
+prices are whole nano-dollars, per million tokens or per unit.
 
   context, longest   tokens of prompt and answer       in, out   input and output tokens
   cached, write      prompt cache: read, written       reasoning, audio_in, audio_out
@@ -27,6 +27,17 @@ PRICES = {"in": "in", "out": "out", "cr": "cached", "cw": "write", "reason": "re
 # What a call of that mode is counted in.
 UNITS = {"image": "image_out", "image-edit": "image_out", "transcription": "sec_in",
          "speech": "char_in", "rerank": "query", "ocr": "page", "video": "sec_out"}
+
+
+# Whose zero is a price; elsewhere a list that says 0 and 0 means that nobody knew.
+FREE_PROVIDERS = ("nvidia", "ollama")
+
+
+def is_priced(model):
+    if any(model.get("price", {}).values()):
+        return True
+    return (model["p"] in FREE_PROVIDERS or model["mode"] == "moderation"
+            or model["id"].endswith((":free", "/free", "-flash")))
 
 
 def nanos(dollars):
@@ -56,7 +67,7 @@ def facts_of(model):
         if model.get(short):
             facts[name] = int(model[short])
     for short, name in PRICES.items():
-        if short in model.get("price", {}):
+        if short in model.get("price", {}) and is_priced(model):
             facts[name] = nanos(model["price"][short])
     unit = model.get("unit", {})
     if "request" in unit:

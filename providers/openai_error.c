@@ -83,7 +83,8 @@ static enum fault_kind kind_of(unsigned status, const struct words *words)
         return FAULT_TARGET_BUSY;
     if (is_about_us(status, words) || status == 408 || status == 409 || status == 425)
         return FAULT_TARGET_ERROR;
-    if (text_equal(words->code, TEXT("rate_limit_exceeded"))) /* Groq's 413: too many for a minute */
+    if (text_equal(words->code,
+                   TEXT("rate_limit_exceeded"))) /* Groq's 413: too many for a minute */
         return FAULT_TARGET_BUSY;
     if (status >= 400 && status <= 499)
         return FAULT_TARGET_REFUSED;

@@ -19,8 +19,8 @@ struct figure_name {
     size_t offset; /* in struct figures */
 };
 
-#define NAME(group, name, figure)                                                  \
-    {                                                                              \
+#define NAME(group, name, figure)                                                              \
+    {                                                                                          \
         {group, sizeof(group) - 1}, {name, sizeof(name) - 1}, offsetof(struct figures, figure) \
     }
 
@@ -125,8 +125,9 @@ static void settle(const struct figures *f, struct usage *usage)
     int64_t input = or_zero(f->input), output = or_zero(f->output);
     if (f->input < 0 && f->output < 0)
         input = or_zero(f->total); /* embeddings and rerank of some say only this */
-    /* xAI's completion_tokens are without the reasoning; the total tells. */
-    if (f->reasoning > 0 && f->total == input + output + f->reasoning)
+    /* xAI's completion_tokens are without the reasoning: the total tells. So are those of Gemini
+     * behind some gateways: there is more reasoning than output. */
+    if (f->reasoning > output || (f->reasoning > 0 && f->total == input + output + f->reasoning))
         output += f->reasoning;
     /* Mistral's prompt_tokens are without those of the audio, which it does not always name. */
     int64_t audio = or_zero(f->audio_input);

@@ -44,8 +44,8 @@ struct field {
     size_t offset;
 };
 
-#define FIELD(name)                                                       \
-    {                                                                     \
+#define FIELD(name)                                                      \
+    {                                                                    \
         {#name, sizeof(#name) - 1}, offsetof(struct provider_type, name) \
     }
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The openai dialect over any stream and any error body. First byte: the operation; the rest: the
+ * stream. Whatever comes, what is booked stays within bounds. */
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "gateway/http/sse.h"
+#include "providers/provider.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+static void check(const struct answer *answer)
+{
+    const struct usage *u = &answer->usage;
+    assert(u->input_tokens >= 0 && u->input_tokens <= INT64_C(2000000000000));
+    assert(u->output_tokens >= 0 && u->output_tokens <= INT64_C(2000000000000));
+    assert(u->cached_tokens >= 0 && u->cache_write_tokens >= 0);
+    assert(u->cached_tokens + u->cache_write_tokens <= u->input_tokens);
+    assert(u->reasoning_tokens >= 0 && u->reasoning_tokens <= u->output_tokens);
+    assert(u->units >= 0 && answer->events >= 0 && answer->content_bytes >= 0);
+    assert(memchr(answer->finish, 0, sizeof(answer->finish)) != NULL);
+    assert(memchr(answer->object_id, 0, sizeof(answer->object_id)) != NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    const struct dialect *dialect = dialect_find(TEXT("openai"));
+    if (len == 0)
+        return 0;
+    struct answer answer = {.operation = (enum operation)(bytes[0] % OPERATIONS),
+                            .hide_usage = bytes[0] >= 128};
+    struct text rest = {(const char *)bytes + 1, len - 1};
+    struct provider_error error;
+    dialect->read_error(400 + bytes[0], rest, &error);
+    struct text whole = text_head(rest, sse_whole(rest));
+    struct sse_event event;
+    while (sse_next(&whole, &event)) {
+        enum event_verdict verdict = dialect->watch_event(&answer, &event);
+        assert(verdict != EVENT_FAIL || answer.failed);
+        assert(verdict != EVENT_LAST || answer.ended);
+        check(&answer);
+    }
+    return 0;
+}
