@@ -15,7 +15,7 @@
 #include "gateway/http/head.h"
 #include "policy/ledger.h"
 
-enum { ACCESS_LINE_BYTES = 24576 }; /* a limit for <out> that every line fits into */
+enum { ACCESS_LINE_BYTES = 32768 }; /* a limit for <out> that every line fits into */
 
 /* What the ledger does not keep. Empty texts are left out. */
 struct access_extra {

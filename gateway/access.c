@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/access.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+
+enum {
+    TEXT_BYTES_MAX = 255, /* of one text, before it is escaped */
+    TEXTS_MAX = 20,       /* in one line */
+    REST_BYTES = 1600,    /* names, numbers and punctuation of a line */
+    STAMP_SECOND = 19,    /* bytes of a stamp up to the second */
+    NANOS_PER_USD = 1000000000,
+};
+
+_Static_assert(TEXTS_MAX * 6 * TEXT_BYTES_MAX + REST_BYTES <= ACCESS_LINE_BYTES,
+               "the longest line fits");
+
+/* ---------------------------------------------------------------------------- writing */
+
+/* Where the next byte goes. The room was made for the longest line, so nothing checks it. */
+struct pen {
+    char *at;
+};
+
+static void put(struct pen *pen, struct text t)
+{
+    memcpy(pen->at, t.at, t.len);
+    pen->at += t.len;
+}
+
+#define PUT(pen, literal) put(pen, TEXT(literal))
+
+static void put_number(struct pen *pen, uint64_t n)
+{
+    char digits[20], *at = digits + sizeof digits;
+    do
+        *--at = (char)('0' + n % 10);
+    while ((n /= 10) != 0);
+    put(pen, (struct text){at, (size_t)(digits + sizeof digits - at)});
+}
+
+static void put_count(struct pen *pen, int64_t n)
+{
+    put_number(pen, n > 0 ? (uint64_t)n : 0);
+}
+
+/* <n> divided by 10^<places>, without zeros at the end. */
+static void put_decimal(struct pen *pen, int64_t n, unsigned places)
+{
+    uint64_t power = 1, rest = n > 0 ? (uint64_t)n : 0;
+    for (unsigned i = 0; i < places; i++)
+        power *= 10;
+    put_number(pen, rest / power);
+    rest %= power;
+    if (rest != 0)
+        *pen->at++ = '.';
+    while (rest != 0) {
+        power /= 10;
+        *pen->at++ = (char)('0' + rest / power);
+        rest %= power;
+    }
+}
+
+static bool is_plain(struct text t)
+{
+    for (size_t i = 0; i < t.len; i++) {
+        unsigned char c = (unsigned char)t.at[i];
+        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+            return false;
+    }
+    return true;
+}
+
+/* The inside of a JSON string; also what keeps control bytes out of a text line. */
+static void put_escaped(struct pen *pen, struct text t)
+{
+    t = text_head(t, TEXT_BYTES_MAX);
+    if (is_plain(t))
+        put(pen, t);
+    else
+        pen->at += log_escape(pen->at, 6 * t.len, t);
+}
+
+/* "2026-11-23T18:44:12.012Z": the part up to the second is remembered, for it costs a microsecond.
+ */
+static void put_stamp(struct pen *pen, int64_t wall_us)
+{
+    static _Thread_local int64_t second = -1;
+    static _Thread_local char stamp[CLOCK_STAMP_BYTES];
+    if (wall_us / 1000000 != second) {
+        clock_stamp(wall_us, stamp);
+        second = wall_us / 1000000;
+    }
+    unsigned ms = (unsigned)(wall_us / 1000 % 1000);
+    put(pen, (struct text){stamp, STAMP_SECOND});
+    char fraction[5] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                        (char)('0' + ms % 10), 'Z'};
+    put(pen, (struct text){fraction, sizeof fraction});
+}
+
+/* ---------------------------------------------------------------------------- JSON */
+
+static void put_member(struct pen *pen, struct text name, struct text value)
+{
+    if (value.len == 0)
+        return;
+    PUT(pen, ",\"");
+    put(pen, name);
+    PUT(pen, "\":\"");
+    put_escaped(pen, value);
+    *pen->at++ = '"';
+}
+
+static void put_name(struct pen *pen, struct text name)
+{
+    PUT(pen, ",\"");
+    put(pen, name);
+    PUT(pen, "\":");
+}
+
+static void put_count_member(struct pen *pen, struct text name, int64_t n)
+{
+    put_name(pen, name);
+    put_count(pen, n);
+}
+
+static void put_ms_member(struct pen *pen, struct text name, int64_t us)
+{
+    put_name(pen, name);
+    put_decimal(pen, us, 3);
+}
+
+static struct text outcome_word(enum ledger_outcome outcome)
+{
+    switch (outcome) {
+    case LEDGER_COMPLETE:
+        return TEXT("complete");
+    case LEDGER_PARTIAL:
+        return TEXT("partial");
+    case LEDGER_REFUSED:
+        return TEXT("refused");
+    case LEDGER_LOST:
+    default:
+        return TEXT("lost");
+    }
+}
+
+static struct text counted_word(enum ledger_counted counted)
+{
+    switch (counted) {
+    case COUNTED_PROVIDER:
+        return TEXT("provider");
+    case COUNTED_ESTIMATE:
+        return TEXT("estimate");
+    case COUNTED_NONE:
+    default:
+        return TEXT("");
+    }
+}
+
+/* A line for people should not shout about what a client did wrong. */
+static struct text level_word(const struct ledger_row *row)
+{
+    return row->status >= 500 ? TEXT("warn") : TEXT("info");
+}
+
+static void put_usage(struct pen *pen, const struct usage *usage)
+{
+    put_count_member(pen, TEXT("input_tokens"), usage->input_tokens);
+    put_count_member(pen, TEXT("output_tokens"), usage->output_tokens);
+    put_count_member(pen, TEXT("cached_tokens"), usage->cached_tokens);
+    if (usage->cache_write_tokens > 0)
+        put_count_member(pen, TEXT("cache_write_tokens"), usage->cache_write_tokens);
+    if (usage->reasoning_tokens > 0)
+        put_count_member(pen, TEXT("reasoning_tokens"), usage->reasoning_tokens);
+    if (usage->units > 0)
+        put_count_member(pen, TEXT("units"), usage->units);
+}
+
+static void put_json(struct pen *pen, const struct ledger_row *row,
+                     const struct access_extra *extra)
+{
+    PUT(pen, "{\"ts\":\"");
+    put_stamp(pen, row->started_us + row->duration_us);
+    PUT(pen, "\",\"level\":\"");
+    put(pen, level_word(row));
+    PUT(pen, "\",\"component\":\"access\",\"msg\":\"call\"");
+    put_member(pen, TEXT("request_id"), row->id);
+    put_member(pen, TEXT("trace_id"), extra->trace_id);
+    put_member(pen, TEXT("listener"), extra->listener);
+    put_member(pen, TEXT("peer"), extra->peer);
+    put_member(pen, TEXT("method"), text_of(method_name(extra->method)));
+    put_member(pen, TEXT("path"), extra->path);
+    put_member(pen, TEXT("tenant"), row->tenant);
+    put_member(pen, TEXT("key"), row->key);
+    put_member(pen, TEXT("tags"), row->tags);
+    put_member(pen, TEXT("operation"), row->operation);
+    put_member(pen, TEXT("dialect"), row->dialect);
+    put_member(pen, TEXT("model"), row->model);
+    put_member(pen, TEXT("route"), extra->route);
+    put_member(pen, TEXT("provider"), row->provider);
+    put_member(pen, TEXT("target"), row->target);
+    put_member(pen, TEXT("upstream_model"), row->upstream_model);
+    put_count_member(pen, TEXT("status"), row->status);
+    put_member(pen, TEXT("outcome"), outcome_word(row->outcome));
+    put_member(pen, TEXT("error.type"), row->fault);
+    put_name(pen, TEXT("stream"));
+    put(pen, row->stream ? TEXT("true") : TEXT("false"));
+    put_count_member(pen, TEXT("attempts"), row->attempts);
+    if (row->ttft_us > 0)
+        put_ms_member(pen, TEXT("ttft_ms"), row->ttft_us);
+    put_ms_member(pen, TEXT("duration_ms"), row->duration_us);
+    put_ms_member(pen, TEXT("overhead_ms"), row->overhead_us);
+    put_usage(pen, &row->usage);
+    put_member(pen, TEXT("counted"), counted_word(row->counted));
+    put_name(pen, TEXT("cost_usd"));
+    put_decimal(pen, row->cost_nanos, 9);
+    put_member(pen, TEXT("finish"), row->finish);
+    put_member(pen, TEXT("cache"), extra->cache);
+    put_name(pen, TEXT("bytes_in"));
+    put_number(pen, extra->bytes_in);
+    put_name(pen, TEXT("bytes_out"));
+    put_number(pen, extra->bytes_out);
+    PUT(pen, "}\n");
+}
+
+/* ---------------------------------------------------------------------------- text */
+
+static void put_words(struct pen *pen, const struct ledger_row *row,
+                      const struct access_extra *extra)
+{
+    put_stamp(pen, row->started_us + row->duration_us);
+    put(pen, row->status >= 500 ? TEXT(" WARN access: ") : TEXT(" INFO access: "));
+    put(pen, text_of(method_name(extra->method)));
+    *pen->at++ = ' ';
+    put_escaped(pen, extra->path);
+    *pen->at++ = ' ';
+    put_count(pen, row->status);
+    *pen->at++ = ' ';
+    put(pen, outcome_word(row->outcome));
+    if (row->fault.len > 0) {
+        PUT(pen, " (");
+        put_escaped(pen, row->fault);
+        *pen->at++ = ')';
+    }
+    PUT(pen, "  ");
+    put_escaped(pen, row->tenant.len > 0 ? row->tenant : TEXT("-"));
+    PUT(pen, "  ");
+    put_escaped(pen, row->model.len > 0 ? row->model : TEXT("-"));
+    PUT(pen, " -> ");
+    put_escaped(pen, row->target.len > 0 ? row->target : TEXT("-"));
+    PUT(pen, "  ");
+    put_count(pen, row->usage.input_tokens);
+    *pen->at++ = '+';
+    put_count(pen, row->usage.output_tokens);
+    PUT(pen, " tokens  ");
+    put_decimal(pen, row->cost_nanos, 9);
+    PUT(pen, " USD  ");
+    put_decimal(pen, row->duration_us, 3);
+    PUT(pen, " ms, ours ");
+    put_decimal(pen, row->overhead_us, 3);
+    PUT(pen, " ms  ");
+    put_escaped(pen, row->id);
+    *pen->at++ = '\n';
+}
+
+bool access_write(struct buffer *out, bool json, const struct ledger_row *row,
+                  const struct access_extra *extra)
+{
+    struct pen pen = {buffer_room(out, ACCESS_LINE_BYTES)};
+    if (pen.at == NULL)
+        return false;
+    char *begin = pen.at;
+    if (json)
+        put_json(&pen, row, extra);
+    else
+        put_words(&pen, row, extra);
+    size_t length = (size_t)(pen.at - begin);
+    assert(length <= ACCESS_LINE_BYTES);
+    buffer_grow(out, length);
+    return true;
+}
+
+void access_log(const struct ledger_row *row, const struct access_extra *extra)
+{
+    static _Thread_local char line[ACCESS_LINE_BYTES];
+    struct pen pen = {line};
+    if (log_is_json())
+        put_json(&pen, row, extra);
+    else
+        put_words(&pen, row, extra);
+    log_raw((struct text){line, (size_t)(pen.at - line)});
+}

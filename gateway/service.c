@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/service.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/admin_work.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/cli.h"
+#include "gateway/crash.h"
+#include "gateway/service_state.h"
+#include "gateway/version.h"
+#include "policy/ledger.h"
+
+enum {
+    LOOK_MS = 20,          /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,    /* no call for so long ends a drain, though clients are connected */
+    LAST_GRACE_US = 100000 /* for answers to the admin socket on its way out */
+};
+
+/* ------------------------------------------------------------------------- any thread */
+
+static void wake(struct service *service)
+{
+    uint64_t one = 1;
+    ssize_t ignored = write(service->wake, &one, sizeof one);
+    (void)ignored;
+}
+
+bool service_is_draining(const struct service *service)
+{
+    return atomic_load_explicit(&service->is_draining, memory_order_relaxed);
+}
+
+void service_drain(struct service *service)
+{
+    atomic_store(&service->wants_drain, true);
+    wake(service);
+}
+
+struct config *service_config(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    struct config *config = config_ref(service->config);
+    pthread_mutex_unlock(&service->lock);
+    return config;
+}
+
+bool service_enqueue(struct service *service, struct admin_call *call)
+{
+    pthread_mutex_lock(&service->lock);
+    bool has_room = service->call_count < SERVICE_CALLS_MAX;
+    if (has_room) {
+        call->next = NULL;
+        *service->calls_end = call;
+        service->calls_end = &call->next;
+        service->call_count++;
+    }
+    pthread_mutex_unlock(&service->lock);
+    if (has_room)
+        wake(service);
+    return has_room;
+}
+
+/* ------------------------------------------------------------------------- its own thread */
+
+static void tell(const struct service *service, enum channel_word word)
+{
+    char byte = (char)word;
+    if (service->options->channel >= 0)
+        send(service->options->channel, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void on_beat(void *with)
+{
+    tell(with, SAY_BEAT);
+}
+
+/* One log line for each line of <words>. */
+static void log_words(enum log_level level, const char *before, const char *words)
+{
+    struct text rest = text_of(words), line;
+    while (text_next(&rest, '\n', &line))
+        if (line.len > 0)
+            log_line(level, "config", "%s%.*s", before, TEXT_ARGS(line));
+}
+
+static void log_reload(const struct reload_outcome *outcome, uint64_t generation)
+{
+    if (!outcome->good) {
+        log_words(LOG_ERROR, "", outcome->words);
+        log_line(LOG_ERROR, "config", "not reloaded: generation %llu stays in force",
+                 (unsigned long long)generation);
+        return;
+    }
+    log_line(LOG_INFO, "config", "reloaded: generation %llu, %u change%s",
+             (unsigned long long)generation, outcome->changes, outcome->changes == 1 ? "" : "s");
+    log_words(LOG_INFO, "changed: ", outcome->words);
+    log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
+}
+
+/* Give <next> to the workers and forget the one before; the lock is not held. */
+static void put_in_force(struct service *service, struct config *next)
+{
+    for (unsigned i = 0; i < service->worker_count; i++)
+        worker_set_config(service->workers[i], next);
+    log_set_level((enum log_level)next->telemetry.level);
+    pthread_mutex_lock(&service->lock);
+    struct config *before = service->config;
+    service->config = next;
+    pthread_mutex_unlock(&service->lock);
+    config_unref(before);
+}
+
+bool service_reload(struct service *service)
+{
+    struct reload_outcome outcome;
+    struct config *next =
+        reload_load(service->options->load, service->config, service->start, &outcome);
+    int64_t now = clock_wall_us();
+    log_reload(&outcome, next != NULL ? next->generation : service->config->generation);
+    if (next != NULL)
+        put_in_force(service, next);
+    pthread_mutex_lock(&service->lock);
+    reload_outcome_done(&service->last_reload);
+    service->last_reload = outcome;
+    service->reloads++;
+    service->tried_us = now;
+    if (outcome.good)
+        service->reloaded_us = now;
+    pthread_mutex_unlock(&service->lock);
+    metrics_reload(service->metrics, outcome.good, now);
+    tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
+    return outcome.good;
+}
+
+static void on_answered(struct errand *errand)
+{
+    struct admin_call *call = LIST_MEMBER(errand, struct admin_call, errand);
+    call->done(call);
+}
+
+static void answer_calls(struct service *service)
+{
+    for (;;) {
+        pthread_mutex_lock(&service->lock);
+        struct admin_call *call = service->calls;
+        if (call != NULL) {
+            service->calls = call->next;
+            service->call_count--;
+            if (service->calls == NULL)
+                service->calls_end = &service->calls;
+        }
+        pthread_mutex_unlock(&service->lock);
+        if (call == NULL)
+            return;
+        admin_work(service, call);
+        call->errand.run = on_answered;
+        loop_post(call->loop, &call->errand);
+    }
+}
+
+/* ------------------------------------------------------------------------- drain */
+
+static void begin_drain(struct service *service, bool with_delay)
+{
+    if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
+        return;
+    int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;
+    if (service->phase == SERVICE_SERVING)
+        tell(service, SAY_DRAINING);
+    atomic_store(&service->is_draining, true);
+    service->phase = SERVICE_DELAY;
+    service->phase_until_us = clock_now_us() + (uint64_t)delay_us;
+    log_line(LOG_INFO, "service", "draining: not ready any more, listening for another %lld ms",
+             (long long)delay_us / 1000);
+}
+
+static struct worker_figures sum_figures(const struct service *service)
+{
+    struct worker_figures sum = {0};
+    for (unsigned i = 0; i < service->worker_count; i++) {
+        struct worker_figures one = worker_figures(service->workers[i]);
+        sum.connections += one.connections;
+        sum.exchanges += one.exchanges;
+        sum.upstreams += one.upstreams;
+    }
+    return sum;
+}
+
+static void close_listeners(struct service *service, uint64_t now)
+{
+    for (unsigned i = 0; i < service->worker_count; i++)
+        worker_drain(service->workers[i]);
+    tell(service, SAY_CLOSED);
+    service->phase = SERVICE_DRAINING;
+    service->phase_until_us = now + (uint64_t)service->config->grace_us;
+    service->quiet_since_us = 0;
+    struct worker_figures open = sum_figures(service);
+    log_line(LOG_INFO, "service", "draining: %llu calls on %llu connections may finish",
+             (unsigned long long)open.exchanges, (unsigned long long)open.connections);
+}
+
+/* Nothing open? Clients that are connected but silent are waited for only a while. */
+static void look_whether_drained(struct service *service, uint64_t now)
+{
+    struct worker_figures open = sum_figures(service);
+    if (open.exchanges > 0)
+        service->quiet_since_us = 0;
+    else if (service->quiet_since_us == 0)
+        service->quiet_since_us = now;
+    bool is_quiet =
+        service->quiet_since_us != 0 &&
+        now - service->quiet_since_us >= (open.connections > 0 ? QUIET_US : LAST_GRACE_US);
+    if (is_quiet) {
+        log_line(LOG_INFO, "service", "drained");
+        service->phase = SERVICE_OVER;
+    } else if (now >= service->phase_until_us) {
+        log_line(LOG_WARN, "service", "the grace is over: %llu calls are cut",
+                 (unsigned long long)open.exchanges);
+        service->phase = SERVICE_OVER;
+    }
+}
+
+/* Move the drain on; returns how long to sleep at most, in milliseconds. */
+static int keep_time(struct service *service)
+{
+    uint64_t now = clock_now_us();
+    if (service->phase == SERVICE_DELAY && now >= service->phase_until_us)
+        close_listeners(service, now);
+    if (service->phase == SERVICE_DRAINING)
+        look_whether_drained(service, now);
+    switch (service->phase) {
+    case SERVICE_DELAY:
+        return (int)((service->phase_until_us - now + 999) / 1000);
+    case SERVICE_DRAINING:
+        return LOOK_MS;
+    case SERVICE_OVER:
+        return 0;
+    case SERVICE_SERVING:
+    default:
+        return -1;
+    }
+}
+
+/* ------------------------------------------------------------------------- what it is told */
+
+static void hear(struct service *service, char word)
+{
+    switch (word) {
+    case SAY_RELOAD:
+        service_reload(service);
+        break;
+    case SAY_DRAIN:
+        begin_drain(service, true);
+        break;
+    case SAY_DRAIN_NOW:
+        begin_drain(service, false);
+        break;
+    case SAY_STOP:
+        log_line(LOG_WARN, "service", "ending at once");
+        service->phase = SERVICE_OVER;
+        break;
+    case SAY_REOPEN:
+        log_reopen();
+        break;
+    default:
+        break;
+    }
+}
+
+static void read_channel(struct service *service)
+{
+    char bytes[64];
+    ssize_t len;
+    while ((len = recv(service->options->channel, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        hear(service, bytes[0]);
+    if (len == 0) { /* the supervisor is gone; nobody may hold the sockets without it */
+        log_line(LOG_ERROR, "service", "the supervisor is gone");
+        service->phase = SERVICE_OVER;
+    }
+}
+
+static void serve(struct service *service, int signals)
+{
+    while (service->phase != SERVICE_OVER) {
+        struct pollfd fds[3] = {{.fd = service->options->channel, .events = POLLIN},
+                                {.fd = service->wake, .events = POLLIN},
+                                {.fd = signals, .events = POLLIN}};
+        int timeout = keep_time(service);
+        if (service->phase == SERVICE_OVER || poll(fds, 3, timeout) <= 0)
+            continue;
+        struct signalfd_siginfo info;
+        uint64_t count;
+        if (fds[1].revents != 0 && read(service->wake, &count, sizeof count) > 0 &&
+            atomic_exchange(&service->wants_drain, false))
+            begin_drain(service, true);
+        if (fds[2].revents != 0 && read(signals, &info, sizeof info) > 0)
+            begin_drain(service, true); /* TERM for the whole group, as systemd sends it */
+        if (fds[0].revents != 0)
+            read_channel(service);
+        answer_calls(service);
+    }
+}
+
+/* ------------------------------------------------------------------------- begin and end */
+
+/* TERM drains; what a terminal or systemd sends to the whole group is for the supervisor. */
+static int open_signals(void)
+{
+    static const int not_ours[] = {SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE};
+    sigset_t term, all;
+    for (size_t i = 0; i < sizeof not_ours / sizeof *not_ours; i++)
+        signal(not_ours[i], SIG_IGN);
+    sigemptyset(&all);
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigaddset(&all, SIGTERM);
+    /* Every thread inherits this: TERM comes to the signalfd only. */
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    return signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static bool open_ledger(struct service *service)
+{
+    struct fault why;
+    const struct config *config = service->config;
+    struct ledger_options options = {.directory = config->ledger_path,
+                                     .database = config->database,
+                                     .sync = config->ledger_sync_disk ? SYNC_DISK : SYNC_OS,
+                                     .workers = service->worker_count,
+                                     .keep_requests_us = config->keep_requests_us,
+                                     .keep_minutes_us = config->keep_minutes_us,
+                                     .keep_hours_us = config->keep_hours_us,
+                                     .keep_days_us = config->keep_days_us};
+    service->ledger = ledger_open(&options, &why);
+    if (service->ledger == NULL)
+        log_line(LOG_ERROR, "ledger", "%s: %s", config->ledger_path, why.text);
+    return service->ledger != NULL;
+}
+
+static void open_metrics(struct service *service)
+{
+    const struct config *config = service->config;
+    if (!config->telemetry.metrics_enabled)
+        return;
+    struct metrics_options options = {.workers = service->worker_count,
+                                      .max_label_values = config->telemetry.max_label_values,
+                                      .tenant_label = config->telemetry.tenant_label};
+    service->metrics = metrics_new(&options);
+    metrics_ledger(service->metrics, service->ledger);
+    metrics_reload(service->metrics, true, service->started_wall_us);
+}
+
+static void read_admin_key(struct service *service)
+{
+    const char *key = getenv("SLUICE_ADMIN_KEY");
+    if (key == NULL || *key == 0)
+        return;
+    service->admin_key = hash_sha256(text_of(key));
+    service->has_admin_key = true;
+}
+
+static void start_workers(struct service *service)
+{
+    const struct service_options *options = service->options;
+    service->workers = memory_new(service->worker_count * sizeof(struct worker *));
+    for (unsigned i = 0; i < service->worker_count; i++) {
+        struct worker_options one = {.index = i,
+                                     .config = service->config,
+                                     .ledger = service->ledger,
+                                     .metrics = service->metrics,
+                                     .mock = service->mock,
+                                     .listener_fds = options->listener_fds +
+                                                     i * service->config->listener_count,
+                                     .admin_fd = options->admin_fd,
+                                     .service = service};
+        service->workers[i] = worker_start(&one);
+    }
+}
+
+static void log_start(const struct service *service)
+{
+    const struct config *config = service->config;
+    for (size_t i = 0; i < config->listener_count; i++)
+        log_line(LOG_INFO, "service", "listening on %s (%s)", config->listeners[i].address,
+                 config->listeners[i].name);
+    log_line(LOG_INFO, "service",
+             "sluice %s serves with %u worker%s: %zu providers, %zu models, %zu tenants",
+             PROGRAM_VERSION, service->worker_count, service->worker_count == 1 ? "" : "s",
+             config->provider_count, config->model_count, config->tenant_count);
+}
+
+static void begin(struct service *service, const struct service_options *options)
+{
+    *service = (struct service){.options = options,
+                                .start = config_ref(options->config),
+                                .config = config_ref(options->config),
+                                .worker_count = options->config->workers,
+                                .started_us = clock_now_us(),
+                                .started_wall_us = clock_wall_us()};
+    service->reloaded_us = service->started_wall_us;
+    service->calls_end = &service->calls;
+    pthread_mutex_init(&service->lock, NULL);
+    service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    read_admin_key(service);
+}
+
+/* What is not drained into the store yet is drained now; that may take a while, and is no hang. */
+static void close_ledger(struct service *service)
+{
+    if (service->ledger == NULL)
+        return;
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    ledger_close(service->ledger);
+    watchdog_stop(beats);
+}
+
+static void finish(struct service *service)
+{
+    answer_calls(service);
+    for (unsigned i = 0; i < service->worker_count; i++)
+        worker_stop(service->workers[i]);
+    memory_free(service->workers);
+    close_ledger(service);
+    metrics_free(service->metrics);
+    reload_outcome_done(&service->last_reload);
+    config_unref(service->config);
+    config_unref(service->start);
+    close(service->wake);
+    pthread_mutex_destroy(&service->lock);
+    memory_wipe(&service->admin_key, sizeof service->admin_key);
+}
+
+int service_run(const struct service_options *options)
+{
+    struct service service;
+    int signals = open_signals();
+    crash_arm();
+    begin(&service, options);
+    log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
+             (enum log_level)service.config->telemetry.level);
+    int code = EXIT_FAILED;
+    if (open_ledger(&service)) {
+        open_metrics(&service);
+        start_workers(&service);
+        service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        log_start(&service);
+        tell(&service, SAY_READY);
+        serve(&service, signals);
+        watchdog_stop(service.watchdog);
+        code = EXIT_GOOD;
+    } else {
+        service.worker_count = 0;
+    }
+    finish(&service);
+    close(signals);
+    log_close();
+    return code;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * service_state - what service.c, admin*.c and health.c share. For nobody else.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/admin.h"
+#include "gateway/base/hash.h"
+#include "gateway/config.h"
+#include "gateway/metrics.h"
+#include "gateway/reload.h"
+#include "gateway/service.h"
+#include "gateway/watchdog.h"
+
+enum { SERVICE_CALLS_MAX = 32 }; /* questions that may wait for the service's thread */
+
+enum service_phase {
+    SERVICE_SERVING,
+    SERVICE_DELAY, /* not ready any more, but still listening */
+    SERVICE_DRAINING,
+    SERVICE_OVER,
+};
+
+struct service {
+    const struct service_options *options;
+    struct config *start; /* the first one: see reload_adopt() */
+    struct ledger *ledger;
+    struct metrics *metrics; /* NULL = off */
+    struct mock *mock;
+    struct worker **workers;
+    unsigned worker_count;
+    struct watchdog *watchdog;
+    uint64_t started_us; /* monotonic */
+    int64_t started_wall_us;
+    struct digest admin_key;
+    bool has_admin_key;
+
+    int wake; /* eventfd: somebody wants something of the service's thread */
+    atomic_bool is_draining, wants_drain;
+
+    pthread_mutex_t lock; /* over what follows */
+    struct config *config;
+    struct reload_outcome last_reload;
+    uint64_t reloads;
+    int64_t reloaded_us; /* wall clock of the last good one, or the start */
+    int64_t tried_us;    /* of the last one */
+    struct admin_call *calls, **calls_end;
+    unsigned call_count;
+
+    /* the service's thread only */
+    enum service_phase phase;
+    uint64_t phase_until_us, quiet_since_us;
+};
+
+/* The configuration in force, with a reference for the caller. */
+struct config *service_config(struct service *service);
+
+/* Let the service's thread answer <call> with admin_work(); false when too many wait. */
+bool service_enqueue(struct service *service, struct admin_call *call);
+
+/* Load the file anew and put it in force. The service's thread only. */
+bool service_reload(struct service *service);

@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/cli.h"
+#include "gateway/notify.h"
+#include "gateway/reload.h"
+#include "gateway/sanitizer.h"
+#include "gateway/service.h"
+#include "gateway/sockets.h"
+#include "gateway/watchdog.h"
+
+enum {
+    BACKOFF_MIN_US = 10000,
+    BACKOFF_MAX_US = 1000000,
+    HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
+    SILENCE_US = 10000000, /* a service that gives no sign for so long is killed */
+    STOP_US = 5000000,     /* to end after SAY_STOP */
+    WORDS_BYTES = 512,
+};
+
+struct supervisor {
+    const struct supervisor_options *options;
+    struct config *config; /* the last one that a service has put in force */
+    struct sockets sockets;
+    int lock, signals;
+    bool json; /* our own lines */
+
+    pid_t child; /* 0 = none runs */
+    int channel;
+    uint64_t child_started_us, heard_us, backoff_us, start_at_us, kill_at_us;
+    bool was_ready, is_ready, is_draining;
+    unsigned stops; /* how often we were told to end */
+
+    bool watches; /* kills a service that gives no sign */
+    uint64_t watchdog_us, watchdog_next_us, next_us;
+    bool is_over;
+    int code;
+};
+
+/* The log's writer is a thread, and we fork: so our few lines go out directly. */
+static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
+{
+    static const char *const levels[][2] = {
+        {"DEBUG", "debug"}, {"INFO", "info"}, {"WARN", "warn"}, {"ERROR", "error"}};
+    char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES];
+    if ((int)level < s->config->telemetry.level)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    clock_stamp(clock_wall_us(), stamp);
+    if (s->json) {
+        size_t len = log_escape(escaped, sizeof escaped, text_of(words));
+        fprintf(stderr,
+                "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"supervisor\",\"msg\":\"%.*s\"}\n",
+                stamp, levels[level][1], (int)len, escaped);
+    } else {
+        fprintf(stderr, "%s %s supervisor: %s\n", stamp, levels[level][0], words);
+    }
+}
+
+/* ------------------------------------------------------------------------------ preparation */
+
+static void prepare_process(void)
+{
+    struct rlimit files, none = {0, 0};
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    /* Memory holds keys: no core files, no tracing by others, and no way to more rights. */
+    setrlimit(RLIMIT_CORE, &none);
+    if (!UNDER_SANITIZER)
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Make the directory with its parents; the last one only for us. */
+static bool make_directory(const char *path)
+{
+    char *copy = memory_string(text_of(path));
+    for (char *at = copy + 1; *at != 0; at++)
+        if (*at == '/') {
+            *at = 0;
+            mkdir(copy, 0755);
+            *at = '/';
+        }
+    bool is_made = mkdir(copy, 0700) == 0 || errno == EEXIST;
+    memory_free(copy);
+    return is_made;
+}
+
+/* Two programs on one state directory would undo each other's work. */
+static bool lock_state(struct supervisor *s)
+{
+    const char *state = s->config->state;
+    char *path = memory_format("%s/sluice.lock", state), pid[24];
+    bool is_ours = false;
+    if (!make_directory(state)) {
+        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
+                     strerror(errno));
+    } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
+        cli_complain("%s: %s", path, strerror(errno));
+    } else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
+        pid[len > 0 ? len : 0] = 0;
+        pid[strcspn(pid, "\n")] = 0;
+        cli_complain("%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
+                     "one a directory of its own in STATE_DIRECTORY",
+                     state, pid[0] != 0 ? pid : "unknown");
+    } else {
+        int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+        is_ours = ftruncate(s->lock, 0) == 0 && pwrite(s->lock, pid, (size_t)len, 0) == len;
+        if (!is_ours)
+            cli_complain("%s: %s", path, strerror(errno));
+    }
+    memory_free(path);
+    return is_ours;
+}
+
+static void open_signals(struct supervisor *s)
+{
+    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        sigaddset(&set, ours[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* ------------------------------------------------------------------------------ the service */
+
+static _Noreturn void be_the_service(struct supervisor *s, int channel, pid_t parent)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    if (getppid() != parent)
+        _exit(EXIT_FAILED); /* it died before the line above */
+    close(s->signals);
+    struct service_options options = {.config = s->config,
+                                      .load = s->options->load,
+                                      .listener_fds = s->sockets.fds,
+                                      .admin_fd = s->sockets.admin,
+                                      .channel = channel};
+    exit(service_run(&options));
+}
+
+static void start_service(struct supervisor *s)
+{
+    int pair[2];
+    pid_t parent = getpid();
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        say(s, LOG_ERROR, "cannot make a channel: %s", strerror(errno));
+        s->start_at_us = clock_now_us() + BACKOFF_MAX_US;
+        return;
+    }
+    fflush(NULL); /* what is buffered must not be written twice */
+    pid_t child = fork();
+    if (child == 0) {
+        close(pair[0]);
+        be_the_service(s, pair[1], parent);
+    }
+    close(pair[1]);
+    if (child < 0) {
+        say(s, LOG_ERROR, "cannot start the service: %s", strerror(errno));
+        close(pair[0]);
+        s->start_at_us = clock_now_us() + BACKOFF_MAX_US;
+        return;
+    }
+    s->child = child;
+    s->channel = pair[0];
+    s->child_started_us = s->heard_us = clock_now_us();
+    s->is_ready = false;
+}
+
+static void tell(const struct supervisor *s, enum channel_word word)
+{
+    char byte = (char)word;
+    if (s->child > 0)
+        send(s->channel, &byte, 1, MSG_NOSIGNAL);
+}
+
+static void end(struct supervisor *s, int code)
+{
+    s->is_over = true;
+    s->code = code;
+}
+
+static const char *death_of(int status, char words[64])
+{
+    if (WIFSIGNALED(status))
+        snprintf(words, 64, "was ended by signal %d (SIG%s)", WTERMSIG(status),
+                 sigabbrev_np(WTERMSIG(status)) != NULL ? sigabbrev_np(WTERMSIG(status)) : "?");
+    else
+        snprintf(words, 64, "ended with exit code %d", WEXITSTATUS(status));
+    return words;
+}
+
+static void on_death(struct supervisor *s, int status)
+{
+    char words[64];
+    uint64_t now = clock_now_us();
+    pid_t was = s->child;
+    close(s->channel);
+    s->channel = -1;
+    s->child = 0;
+    s->kill_at_us = 0;
+    if (s->is_draining || s->stops > 0) {
+        end(s, WIFEXITED(status) ? WEXITSTATUS(status) : s->stops > 1 ? EXIT_GOOD : EXIT_FAILED);
+        if (WIFSIGNALED(status) && s->stops <= 1)
+            say(s, LOG_ERROR, "the service (pid %d) %s while it drained", (int)was,
+                death_of(status, words));
+        return;
+    }
+    if (!s->was_ready && WIFEXITED(status)) { /* it could not begin, and has said why */
+        end(s, WEXITSTATUS(status) != 0 ? WEXITSTATUS(status) : EXIT_FAILED);
+        return;
+    }
+    if (now - s->child_started_us >= HEALTHY_US)
+        s->backoff_us = 0;
+    say(s, LOG_ERROR, "the service (pid %d) %s; another is started in %u ms", (int)was,
+        death_of(status, words), (unsigned)(s->backoff_us / 1000));
+    s->start_at_us = now + s->backoff_us;
+    s->backoff_us = s->backoff_us == 0 ? BACKOFF_MIN_US : 2 * s->backoff_us;
+    if (s->backoff_us > BACKOFF_MAX_US)
+        s->backoff_us = BACKOFF_MAX_US;
+}
+
+/* As pid 1 of a container we also bury what is not ours. */
+static void reap(struct supervisor *s)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        if (pid == s->child)
+            on_death(s, status);
+}
+
+/* ------------------------------------------------------------------------------ what it says */
+
+/* A service that is started later begins with what is in force now, not with a file that may have
+ * been edited meanwhile. */
+static void keep_config(struct supervisor *s)
+{
+    struct config_options load = *s->options->load;
+    load.words = NULL;
+    struct config_result result = config_load(&load);
+    if (result.config == NULL)
+        return;
+    reload_adopt(result.config, s->config, s->options->config, NULL);
+    config_unref(s->config);
+    s->config = result.config;
+}
+
+static void on_ready(struct supervisor *s)
+{
+    if (!s->was_ready && s->options->on_ready != NULL)
+        s->options->on_ready(s->config, clock_now_us() - s->options->started_us);
+    s->was_ready = s->is_ready = true;
+    notify_send("READY=1\nSTATUS=serving");
+}
+
+static void hear(struct supervisor *s, char word)
+{
+    s->heard_us = clock_now_us();
+    switch (word) {
+    case SAY_READY:
+        on_ready(s);
+        break;
+    case SAY_RELOADED:
+        keep_config(s);
+        notify_send("READY=1\nSTATUS=serving, configuration reloaded");
+        break;
+    case SAY_KEPT:
+        notify_send("READY=1\nSTATUS=serving; the last reload FAILED, the old configuration is "
+                    "in force");
+        break;
+    case SAY_DRAINING:
+        s->is_draining = true;
+        notify_send("STOPPING=1\nSTATUS=draining");
+        break;
+    case SAY_CLOSED:
+        sockets_close_clients(&s->sockets);
+        break;
+    default: /* SAY_BEAT */
+        break;
+    }
+}
+
+static void read_channel(struct supervisor *s)
+{
+    char bytes[WORDS_BYTES];
+    ssize_t len;
+    while (s->channel >= 0 && (len = recv(s->channel, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+        hear(s, bytes[0]);
+}
+
+/* ------------------------------------------------------------------------------ what we are told
+ */
+
+/* TERM and QUIT drain with the delay, INT without; a second one ends it at once, a third by force.
+ */
+static void stop(struct supervisor *s, enum channel_word first)
+{
+    s->stops++;
+    if (s->child == 0) {
+        end(s, EXIT_GOOD);
+    } else if (s->stops == 1) {
+        say(s, LOG_INFO, "draining; once more to end at once");
+        tell(s, first);
+    } else if (s->stops == 2) {
+        say(s, LOG_WARN, "ending at once");
+        tell(s, SAY_STOP);
+        s->kill_at_us = clock_now_us() + STOP_US;
+    } else {
+        kill(s->child, SIGKILL);
+    }
+    notify_send("STOPPING=1\nSTATUS=draining");
+}
+
+static void reload(const struct supervisor *s)
+{
+    char lines[80];
+    snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading",
+             (unsigned long long)clock_now_us());
+    notify_send(lines);
+    tell(s, SAY_RELOAD);
+}
+
+static void on_signal(struct supervisor *s, uint32_t number)
+{
+    switch (number) {
+    case SIGTERM:
+    case SIGQUIT:
+        stop(s, SAY_DRAIN);
+        break;
+    case SIGINT:
+        stop(s, SAY_DRAIN_NOW);
+        break;
+    case SIGHUP:
+        reload(s);
+        break;
+    case SIGUSR1:
+        tell(s, SAY_REOPEN);
+        break;
+    default:
+        break;
+    }
+}
+
+/* What a service said last stands before its death: so the channel is read before it is buried. */
+static void read_signals(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
+        on_signal(s, info.ssi_signo);
+    read_channel(s);
+    reap(s);
+}
+
+/* ------------------------------------------------------------------------------ the loop */
+
+static void earliest(uint64_t *next, uint64_t due)
+{
+    if (due != 0 && due < *next)
+        *next = due;
+}
+
+/* Do what is due; returns when to look again. */
+static uint64_t keep_time(struct supervisor *s)
+{
+    uint64_t now = clock_now_us(), next = now + 60000000U;
+    if (s->next_us != 0 && now > s->next_us + 1000000)
+        s->heard_us = now; /* we were stopped ourselves, and so perhaps was it */
+    if (s->child == 0 && !s->is_over && now >= s->start_at_us)
+        start_service(s);
+    if (s->child == 0) {
+        earliest(&next, s->start_at_us);
+    } else {
+        uint64_t silent_at = s->watches ? s->heard_us + SILENCE_US : 0;
+        if (silent_at != 0 && now >= silent_at) {
+            say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
+                SILENCE_US / 1000000);
+            kill(s->child, SIGKILL);
+            s->heard_us = now;
+        }
+        if (s->kill_at_us != 0 && now >= s->kill_at_us) {
+            kill(s->child, SIGKILL);
+            s->kill_at_us = 0;
+        }
+        earliest(&next, s->kill_at_us);
+        earliest(&next, silent_at);
+    }
+    if (s->watchdog_us > 0 && now >= s->watchdog_next_us) {
+        if (s->is_ready || !s->was_ready)
+            notify_send("WATCHDOG=1");
+        s->watchdog_next_us = now + s->watchdog_us / 2;
+    }
+    earliest(&next, s->watchdog_next_us);
+    s->next_us = next;
+    return next;
+}
+
+static int supervise(struct supervisor *s)
+{
+    while (!s->is_over) {
+        uint64_t next = keep_time(s), now = clock_now_us();
+        struct pollfd fds[2] = {{.fd = s->signals, .events = POLLIN},
+                                {.fd = s->channel, .events = POLLIN}};
+        poll(fds, 2, next > now ? (int)((next - now + 999) / 1000) : 0);
+        read_channel(s);
+        read_signals(s);
+        /* its end of the channel is closed, so it is dying: no event but SIGCHLD tells more */
+        if ((fds[1].revents & (POLLHUP | POLLERR)) != 0 && s->child != 0) {
+            struct pollfd signal = {.fd = s->signals, .events = POLLIN};
+            poll(&signal, 1, 100);
+        }
+    }
+    return s->code;
+}
+
+int supervisor_run(const struct supervisor_options *options)
+{
+    struct fault why;
+    struct supervisor s = {.options = options,
+                           .config = config_ref(options->config),
+                           .lock = -1,
+                           .channel = -1,
+                           .code = EXIT_FAILED,
+                           .watches = watchdog_limit_us() > 0,
+                           .watchdog_us = notify_watchdog_us()};
+    s.json = s.config->telemetry.format == LOG_JSON ||
+             (s.config->telemetry.format == LOG_AUTO && !isatty(STDERR_FILENO));
+    prepare_process();
+    if (lock_state(&s)) {
+        open_signals(&s);
+        if (sockets_open(&s.sockets, s.config, &why)) {
+            supervise(&s);
+            sockets_close(&s.sockets);
+        } else {
+            cli_complain("%s", why.text);
+        }
+        close(s.signals);
+    }
+    if (s.lock >= 0)
+        close(s.lock);
+    config_unref(s.config);
+    return s.code;
+}
