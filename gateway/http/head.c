@@ -383,6 +383,8 @@ size_t head_count(const struct head *head, struct text name)
 
 bool head_may_write(struct text value)
 {
+    if (value.len == 0)
+        return true;
     const char *end = value.at + value.len;
-    return value.len == 0 || octet_find_control(value.at, end) == end;
+    return octet_find_control(value.at, end) == end;
 }
