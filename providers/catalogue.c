@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "gateway/base/member.h"
 #include "providers/data.h"
-#include "providers/member.h"
 #include "providers/provider.h"
 
 /*

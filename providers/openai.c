@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "providers/openai.h"
 
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
-#include "providers/member.h"
 
 /* ------------------------------------------------------------- what stands in one chunk */
 

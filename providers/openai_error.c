@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
-#include "providers/member.h"
+#include "gateway/base/member.h"
 #include "providers/openai.h"
 
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "providers/member.h"
+#include "gateway/base/member.h"
 #include "providers/openai.h"
 
 /* No call has more of anything; what claims to is nonsense and not booked. */

@@ -2,9 +2,9 @@
 #include <assert.h>
 #include <pthread.h>
 
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "providers/data.h"
-#include "providers/member.h"
 #include "providers/openai.h"
 #include "providers/provider.h"
 

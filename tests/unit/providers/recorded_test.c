@@ -12,9 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/http/sse.h"
-#include "providers/member.h"
 #include "providers/provider.h"
 
 #define CASES "tests/cases/recorded/"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "providers/member.h"
+#include "gateway/base/member.h"
 
 static bool is_space(char c)
 {
