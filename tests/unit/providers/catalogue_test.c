@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +6,9 @@
 #include <stdint.h>
 
 #include "providers/provider.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 static bool find(const char *provider, const char *model, struct model_facts *facts,
                  struct price *price)

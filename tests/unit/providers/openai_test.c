@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +7,9 @@
 
 #include "gateway/http/sse.h"
 #include "providers/provider.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 static const struct dialect *openai(void)
 {

@@ -3,7 +3,6 @@
 /* The openai dialect, held against recorded traffic and a second reading of it in another language
  * (tests/cases/recorded/expect.py). Run from the top of the tree. */
 
-#include <cmocka.h>
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +15,9 @@
 #include "gateway/base/memory.h"
 #include "gateway/http/sse.h"
 #include "providers/provider.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 #define CASES "tests/cases/recorded/"
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "providers/provider.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 static void every_row_is_whole(void **state)
 {
