@@ -34,3 +34,7 @@ struct target {
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     struct target_figures *figures;
 };
+
+/* The figures of the target called <id>: the same for the life of the process, made when first
+ * asked for. Any thread. */
+struct target_figures *target_figures(struct text id);

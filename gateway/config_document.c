@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/config_document.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/log.h"
+
+struct node *node_find(const struct node *node, const char *name)
+{
+    if (!node || node->kind != NODE_MAP)
+        return NULL;
+    for (struct node *entry = node->first; entry; entry = entry->next)
+        if (strcmp(entry->key, name) == 0)
+            return entry;
+    return NULL;
+}
+
+static struct node *find_key(const struct node *node, struct text name)
+{
+    if (!node || node->kind != NODE_MAP)
+        return NULL;
+    for (struct node *entry = node->first; entry; entry = entry->next)
+        if (text_equal(node_key(entry), name))
+            return entry;
+    return NULL;
+}
+
+struct node *node_at(const struct node *node, const char *path)
+{
+    struct node *found = NULL;
+    struct text rest = text_of(path), name;
+    while (text_next(&rest, '.', &name)) {
+        found = find_key(node, name);
+        node = found;
+    }
+    return found;
+}
+
+struct node *node_new(struct document *document, enum node_kind kind, size_t source)
+{
+    struct node *node = arena_new(&document->arena, sizeof(*node));
+    node->kind = (uint8_t)kind;
+    node->source = (uint16_t)source;
+    node->at = "";
+    document->node_count++;
+    return node;
+}
+
+void node_append(struct node *parent, struct node *entry)
+{
+    struct node **to = &parent->first;
+    while (*to)
+        to = &(*to)->next;
+    *to = entry;
+}
+
+static struct node *add_entry(struct document *document, struct node *map, struct text name,
+                              size_t source)
+{
+    struct node *entry = node_new(document, NODE_MAP, source);
+    entry->key = arena_copy(&document->arena, name).at;
+    entry->key_len = (uint32_t)name.len;
+    node_append(map, entry);
+    return entry;
+}
+
+struct node *node_set(struct document *document, struct node *map, const char *path,
+                      struct text value, size_t source)
+{
+    struct node *node = map;
+    struct text rest = text_of(path), name;
+    while (text_next(&rest, '.', &name)) {
+        struct node *entry = find_key(node, name);
+        if (!entry)
+            entry = add_entry(document, node, name, source);
+        if (entry->kind == NODE_NULL)
+            entry->kind = NODE_MAP;
+        node = entry;
+    }
+    node->kind = NODE_SCALAR;
+    node->first = NULL;
+    node->at = arena_copy(&document->arena, value).at;
+    node->len = (uint32_t)value.len;
+    node->raw = NULL;
+    node->source = (uint16_t)source;
+    node->line = node->column = 0;
+    return node;
+}
+
+/* Write the path of <node> behind path[0..len); 0 when it is not below <at>. */
+static size_t path_below(const struct node *at, const struct node *node, char *path, size_t room)
+{
+    if (at == node) {
+        path[0] = '\0';
+        return 1;
+    }
+    size_t i = 0;
+    for (const struct node *entry = at->first; entry; entry = entry->next, i++) {
+        char step[128];
+        int len = entry->key ? snprintf(step, sizeof(step), "/%s", entry->key)
+                             : snprintf(step, sizeof(step), "/%zu", i);
+        size_t length = (size_t)len < sizeof(step) ? (size_t)len : sizeof(step) - 1;
+        if (length + 1 >= room || !path_below(entry, node, path + length, room - length))
+            continue;
+        memcpy(path, step, length);
+        return 1;
+    }
+    return 0;
+}
+
+void node_path(const struct document *document, const struct node *node, char *path, size_t room)
+{
+    path[0] = '\0';
+    if (document->root && node && node != document->root)
+        path_below(document->root, node, path, room);
+    if (!path[0])
+        snprintf(path, room, "/");
+}
+
+static void flow(struct buffer *out, const struct node *node)
+{
+    if (node->key) {
+        buffer_append_text(out, node_key(node));
+        buffer_append_text(out, TEXT(": "));
+    }
+    if (node->kind == NODE_NULL)
+        buffer_append_text(out, TEXT("null"));
+    if (node->kind == NODE_SCALAR)
+        buffer_append_text(out, node_text(node));
+    if (node->kind == NODE_NULL || node->kind == NODE_SCALAR)
+        return;
+    buffer_append_text(out, node->kind == NODE_LIST ? TEXT("[") : TEXT("{"));
+    for (const struct node *entry = node->first; entry; entry = entry->next) {
+        flow(out, entry);
+        if (entry->next)
+            buffer_append_text(out, TEXT(", "));
+    }
+    buffer_append_text(out, node->kind == NODE_LIST ? TEXT("]") : TEXT("}"));
+}
+
+struct text node_flow(struct document *document, const struct node *node)
+{
+    struct buffer out;
+    struct node value = *node;
+    value.key = NULL;
+    buffer_init(&out, 4096);
+    flow(&out, &value);
+    struct text text = arena_copy(&document->arena, buffer_text(&out));
+    buffer_done(&out);
+    return text;
+}
+
+struct text node_shown(const struct node *node)
+{
+    struct text shown = node->raw ? text_of(node->raw) : node_text(node);
+    return text_head(shown, 80);
+}
+
+size_t document_source(struct document *document, const char *name, bool is_variable)
+{
+    for (size_t i = 0; i < document->source_count; i++)
+        if (strcmp(document->sources[i].name, name) == 0)
+            return i;
+    if (document->source_count == CONFIG_SOURCES_MAX)
+        return CONFIG_SOURCES_MAX - 1;
+    const char *copy = arena_copy(&document->arena, text_of(name)).at;
+    document->sources[document->source_count] = (struct source){copy, is_variable};
+    return document->source_count++;
+}
+
+/* ------------------------------------------------------------------------------- problems */
+
+static struct problem *add_problem(struct document *document, enum severity severity,
+                                   const char *format, va_list args)
+{
+    static _Thread_local struct problem too_many;
+    document->errors += severity == SEVERITY_ERROR;
+    document->warnings += severity == SEVERITY_WARNING;
+    if (document->problem_count == CONFIG_PROBLEMS_MAX)
+        return &too_many;
+    struct problem *problem = &document->problems[document->problem_count];
+    char text[1024];
+    vsnprintf(text, sizeof(text), format, args);
+    *problem = (struct problem){
+        .severity = severity,
+        .text = arena_copy(&document->arena, text_of(text)).at,
+        .file = document->source_count ? document->sources[0].name : "",
+        .order = (unsigned)document->problem_count++,
+    };
+    return problem;
+}
+
+static void place_problem(struct document *document, struct problem *problem,
+                          const struct node *node, bool at_key)
+{
+    if (!node)
+        return;
+    problem->node = node;
+    problem->file = document->sources[node->source].name;
+    at_key = (at_key && node->key_line) || !node->line;
+    problem->line = at_key ? node->key_line : node->line;
+    problem->column = at_key ? node->key_column : node->column;
+}
+
+struct problem *problem_at_key(struct document *document, const struct node *node,
+                               enum severity severity, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    struct problem *problem = add_problem(document, severity, format, args);
+    va_end(args);
+    place_problem(document, problem, node, true);
+    return problem;
+}
+
+struct problem *problem_at_value(struct document *document, const struct node *node,
+                                 enum severity severity, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    struct problem *problem = add_problem(document, severity, format, args);
+    va_end(args);
+    place_problem(document, problem, node, false);
+    return problem;
+}
+
+static struct problem *add_plain(struct document *document, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    struct problem *problem = add_problem(document, SEVERITY_ERROR, format, args);
+    va_end(args);
+    return problem;
+}
+
+struct problem *problem_at(struct document *document, size_t source, unsigned line, unsigned column,
+                           const char *text)
+{
+    struct problem *problem = add_plain(document, "%s", text);
+    problem->file = document->sources[source].name;
+    problem->line = line;
+    problem->column = column;
+    return problem;
+}
+
+static int in_order(const void *left, const void *right)
+{
+    const struct problem *a = left, *b = right;
+    int files = strcmp(a->file, b->file);
+    if (files)
+        return files;
+    if (a->line != b->line)
+        return a->line < b->line ? -1 : 1;
+    if (a->column != b->column)
+        return a->column < b->column ? -1 : 1;
+    return a->order < b->order ? -1 : 1;
+}
+
+static const char *const severities[] = {
+    [SEVERITY_ERROR] = "error",
+    [SEVERITY_WARNING] = "warning",
+    [SEVERITY_NOTE] = "note",
+};
+
+static void print_text(const struct problem *problem, FILE *out)
+{
+    fputs(problem->file, out);
+    if (problem->line)
+        fprintf(out, ":%u:%u", problem->line, problem->column);
+    fprintf(out, ": %s: %s", severities[problem->severity], problem->text);
+    if (problem->hint)
+        fprintf(out, "; did you mean \"%s\"?", problem->hint);
+    fputc('\n', out);
+}
+
+static void print_member(FILE *out, const char *name, const char *value)
+{
+    char escaped[6 * 1024];
+    size_t len = log_escape(escaped, sizeof(escaped), text_of(value));
+    fprintf(out, "\"%s\":\"%.*s\"", name, (int)len, escaped);
+}
+
+static void print_json(const struct document *document, const struct problem *problem, FILE *out)
+{
+    char path[512];
+    node_path(document, problem->node, path, sizeof(path));
+    fputc('{', out);
+    print_member(out, "file", problem->file);
+    fprintf(out, ",\"line\":%u,\"column\":%u,", problem->line, problem->column);
+    print_member(out, "path", path);
+    fputc(',', out);
+    print_member(out, "severity", severities[problem->severity]);
+    fputc(',', out);
+    print_member(out, "message", problem->text);
+    if (problem->hint) {
+        fputc(',', out);
+        print_member(out, "hint", problem->hint);
+    }
+    fputs("}\n", out);
+}
+
+void problems_print(struct document *document, FILE *out)
+{
+    qsort(document->problems, document->problem_count, sizeof(*document->problems), in_order);
+    for (size_t i = 0; i < document->problem_count; i++) {
+        if (document->json)
+            print_json(document, &document->problems[i], out);
+        else
+            print_text(&document->problems[i], out);
+    }
+    size_t all = (size_t)document->errors + document->warnings;
+    if (document->problem_count == CONFIG_PROBLEMS_MAX && !document->json)
+        fprintf(out, "%s: at least %zu problems, the first %d are shown\n",
+                document->sources[0].name, all, CONFIG_PROBLEMS_MAX);
+}
+
+struct text nearest(struct text word, struct text (*next)(void *with, size_t i), void *with)
+{
+    unsigned limit = word.len < 4 ? 2 : word.len < 8 ? 3 : 4, best = limit;
+    struct text found = {NULL, 0};
+    for (size_t i = 0;; i++) {
+        struct text name = next(with, i);
+        if (!name.at)
+            return found;
+        unsigned distance = text_distance(word, name, limit);
+        /* The case alone, or a name that the word begins with, is nearer than any typing error. */
+        if (text_equal_nocase(word, name))
+            distance = 0;
+        if (distance < best) {
+            best = distance;
+            found = name;
+        }
+    }
+}

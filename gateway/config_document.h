@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * config_document - a configuration while it is read: the tree of what the files say, each value
+ * with its position, and the problems found so far. Private to gateway/config*.c.
+ *
+ * The document owns everything that a `struct config` points to, and lives as long as it does.
+ */
+
+#include "gateway/base/list.h"
+#include "gateway/base/memory.h"
+#include "gateway/config.h"
+
+enum {
+    CONFIG_FILE_BYTES_MAX = 64 << 20,
+    CONFIG_SOURCES_MAX = 256, /* the file, what it includes, environment variables */
+    CONFIG_NODES_MAX = 4 << 20,
+    CONFIG_DEPTH_MAX = 24,
+    CONFIG_PROBLEMS_MAX = 200, /* more are counted, not printed */
+    CONFIG_AREAS_MAX = 128,
+};
+
+enum node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
+
+/* A value, together with its key when it stands in a mapping. */
+struct node {
+    struct node *next;  /* the next entry of the same mapping or list */
+    struct node *first; /* the first entry */
+    const char *key;    /* NUL-terminated; NULL in a list */
+    const char *at;     /* NUL-terminated text of a scalar, after interpolation */
+    const char *raw;    /* as it stood before interpolation, or NULL when there was none */
+    uint32_t key_len, len;
+    uint32_t key_line, line; /* from 1; 0 = not from a file */
+    uint16_t key_column, column;
+    uint16_t source; /* index into document.sources */
+    uint8_t kind;
+    bool broken; /* a problem of this value was reported already */
+};
+
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
+
+struct problem {
+    enum severity severity;
+    const char *file;
+    unsigned line, column;
+    const struct node *node; /* for the path; may be NULL */
+    const char *text;
+    const char *hint; /* what was probably meant, or NULL */
+    unsigned order;
+};
+
+/* A run of equal things in the arena. */
+struct items {
+    void *at;
+    size_t count;
+};
+
+struct pair {
+    struct text name, value;
+    const struct node *node;
+};
+
+/* What the tables of config_options.c fill in before references are resolved. Each begins with its
+ * node, so that offset 0 can mean "kept nowhere". */
+struct listener_draft {
+    const struct node *node;
+    struct listener_settings settings;
+    struct text name;
+    unsigned serve; /* bits in the order of the option's words */
+    int proxy_protocol, min_version;
+};
+
+struct provider_draft {
+    const struct node *node;
+    struct provider_settings settings;
+    struct text type;
+    struct items headers;                 /* struct pair */
+    struct items retry_on;                /* struct text */
+    struct items api_keys;                /* struct text */
+    struct provider_settings *to;         /* where it ends up */
+    const struct provider_type *resolved; /* NULL when the type is unknown */
+    bool unusable;                        /* off for a reason that its targets repeat */
+};
+
+struct target_draft {
+    const struct node *node;
+    struct target target;
+    struct text provider;
+};
+
+struct model_draft {
+    const struct node *node;
+    struct route route;
+    struct items aliases; /* struct text */
+    struct items targets; /* struct target_draft */
+    struct text policy;
+};
+
+struct key_draft {
+    const struct node *node;
+    struct key key;
+    struct items models; /* struct text */
+};
+
+struct tenant_draft {
+    const struct node *node;
+    struct tenant tenant;
+    struct items models; /* struct text */
+    struct items keys;   /* struct key_draft */
+    unsigned may_set;
+};
+
+struct policy_draft {
+    const struct node *node;
+    struct text name;
+};
+
+struct source {
+    const char *name; /* a file, or the name of an environment variable */
+    bool is_variable;
+};
+
+struct document {
+    const struct node *node; /* the root mapping */
+    struct config config;
+    struct arena arena;
+    struct node *root; /* the same as <node> */
+
+    struct source sources[CONFIG_SOURCES_MAX];
+    size_t source_count;
+    size_t node_count;
+    bool allow_inert, json;
+
+    struct problem problems[CONFIG_PROBLEMS_MAX];
+    size_t problem_count;
+    unsigned errors, warnings;
+    const struct node *inert[CONFIG_AREAS_MAX]; /* first use of each inert option */
+    size_t inert_count;
+
+    /* Options that need work after reading. */
+    int64_t version;
+    struct items listeners, providers, models, tenants, policies;
+    struct items cors_origins, include;
+    int ledger_sync, unknown_price, unknown_model, store_type;
+    struct price price_cap;
+    struct text default_policy;
+};
+
+/* ---------------------------------------------------------------------------- the tree */
+
+/* The entry of the mapping <node> that is called <name>, or NULL. */
+struct node *node_find(const struct node *node, const char *name);
+/* The same, down a dotted path such as "telemetry.log.level". */
+struct node *node_at(const struct node *node, const char *path);
+struct node *node_new(struct document *document, enum node_kind kind, size_t source);
+void node_append(struct node *parent, struct node *entry);
+/* Set a scalar below <map> at a dotted path, making the mappings on the way. */
+struct node *node_set(struct document *document, struct node *map, const char *path,
+                      struct text value, size_t source);
+
+static inline struct text node_text(const struct node *node)
+{
+    return (struct text){node->at, node->len};
+}
+
+static inline struct text node_key(const struct node *node)
+{
+    return (struct text){node->key, node->key_len};
+}
+
+/* Where it stands, e.g. "/providers/0/api_key"; cut when it does not fit. */
+void node_path(const struct document *document, const struct node *node, char *path, size_t room);
+/* On one line, as in "[a, b]" or "{a: 1}", into the arena; at most 4 KiB, then cut. */
+struct text node_flow(struct document *document, const struct node *node);
+/* The text to show in a message: never what a variable held. */
+struct text node_shown(const struct node *node);
+
+/* Add a source of values; returns its index. */
+size_t document_source(struct document *document, const char *name, bool is_variable);
+
+/* ------------------------------------------------------------------------------- problems */
+
+/* Report a problem at the key or at the value of <node> (NULL: the file as a whole). The result
+ * may be given a hint; it is never NULL. */
+struct problem *problem_at_key(struct document *document, const struct node *node,
+                               enum severity severity, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+struct problem *problem_at_value(struct document *document, const struct node *node,
+                                 enum severity severity, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* A problem of a file at a place for which there is no node. */
+struct problem *problem_at(struct document *document, size_t source, unsigned line, unsigned column,
+                           const char *text);
+/* Print all of them, in the order of the file. */
+void problems_print(struct document *document, FILE *out);
+
+/* The nearest of the names that <next> gives, one after the other (an empty one ends), or NULL when
+ * none is near. */
+struct text nearest(struct text word, struct text (*next)(void *with, size_t i), void *with);
+
+/* --------------------------------------------------------------------------------- reading */
+
+/* The tree of one YAML text; <name> stands for the file in messages. NULL when it is none
+ * (reported). */
+struct node *yaml_read(struct document *document, const char *name, struct text yaml);
+
+/* Read the file, what it includes and what the environment adds into document->root, with ${…}
+ * replaced; false when a file cannot be read or is no YAML (reported). */
+bool document_read(struct document *document, const char *path);
+/* The same from memory. */
+bool document_read_text(struct document *document, const char *name, struct text yaml);
+/* The text of a file that holds a secret, without the newline at its end, in the arena; false when
+ * it cannot be read (reported at <node>, whose text is the path). */
+bool secret_read(struct document *document, const struct node *node, struct text *secret);
+
+/* ---------------------------------------------------------------------- checking, resolving */
+
+/* Compare the tree with the option tables and fill in the drafts. */
+void document_fill(struct document *document);
+/* Turn drafts into the configuration: references, defaults, prices, keys. */
+void document_resolve(struct document *document);
+
+void resolve_listeners(struct document *document);
+void resolve_providers(struct document *document);
+void resolve_models(struct document *document);
+void resolve_tenants(struct document *document);
+
+/* The YAML of a start without any file, in the arena. */
+struct text quickstart_yaml(struct document *document);
+
+/* --------------------------------------------------------------------------- this machine */
+
+/* The STATE directory; not made. In the arena. */
+const char *host_state_directory(struct arena *arena);
+/* Processors this process may use, by affinity and control group; at least 1. */
+unsigned host_cpus(void);

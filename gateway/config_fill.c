@@ -1,0 +1,765 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "gateway/config_document.h"
+#include "gateway/config_options.h"
+#include "gateway/config_value.h"
+
+enum { OPTIONS_MAX = 64, NAME_BYTES_MAX = 128, ENTRIES_MAX = 1000000 };
+
+/* The outermost option above a value that is not in force. */
+struct inert {
+    const struct option *option;
+    const struct node *node;
+    enum option_status status;
+    bool said;
+};
+
+static const struct inert all_in_force = {.status = IN_FORCE};
+
+/* ------------------------------------------------------------------------ what is not in force */
+
+static void say_inert(struct document *document, struct inert *inert, bool by_default)
+{
+    if (inert->status == IN_FORCE || inert->said || inert->node->broken)
+        return;
+    if (by_default && inert->status != NOTED)
+        return;
+    inert->said = true;
+    if (inert->status == PROTECTS) {
+        char path[256];
+        node_path(document, inert->node, path, sizeof(path));
+        problem_at_key(document, inert->node,
+                       document->allow_inert ? SEVERITY_WARNING : SEVERITY_ERROR,
+                       "\"%s\" at %s is not in force in this version and protects something%s",
+                       inert->option->name, path,
+                       document->allow_inert ? "" : "; use --allow-inert to start without it");
+    } else if (inert->status == NOTED) {
+        problem_at_key(document, inert->node, SEVERITY_NOTE,
+                       "\"%s\" is not yet in force: HTTP/1.1 is spoken", inert->option->name);
+    } else if (document->inert_count < CONFIG_AREAS_MAX) {
+        document->inert[document->inert_count++] = inert->node;
+    }
+}
+
+/* "/models/0/policy" is the option "models.policy". */
+static void option_path(const struct document *document, const struct node *node, char *name,
+                        size_t room)
+{
+    char path[256];
+    node_path(document, node, path, sizeof(path));
+    struct text rest = text_of(path + 1), step;
+    size_t len = 0;
+    while (text_next(&rest, '/', &step)) {
+        uint64_t index;
+        if (text_number(step, UINT64_MAX, &index))
+            continue;
+        len += (size_t)snprintf(name + len, room - len, "%s%.*s", len ? "." : "", TEXT_ARGS(step));
+        assert(len < room);
+    }
+}
+
+/* One warning for each top-level key, which names what is not in force below it. */
+static void report_inert(struct document *document)
+{
+    char names[CONFIG_AREAS_MAX][256];
+    bool done[CONFIG_AREAS_MAX] = {false};
+    for (size_t i = 0; i < document->inert_count; i++)
+        option_path(document, document->inert[i], names[i], sizeof(names[i]));
+    for (size_t i = 0; i < document->inert_count; i++) {
+        if (done[i])
+            continue;
+        char list[800];
+        size_t area = strcspn(names[i], "."), len = 0;
+        bool several = false;
+        for (size_t j = i; j < document->inert_count; j++) {
+            if (done[j] || strncmp(names[i], names[j], area) != 0 ||
+                (names[j][area] != '.' && names[j][area] != '\0'))
+                continue;
+            for (size_t k = j; k < document->inert_count; k++)
+                done[k] |= strcmp(names[k], names[j]) == 0;
+            several |= j != i;
+            if (len + sizeof(names[j]) + 8 < sizeof(list))
+                len += (size_t)snprintf(list + len, sizeof(list) - len, "%s\"%s\"", len ? ", " : "",
+                                        names[j]);
+        }
+        problem_at_key(document, document->inert[i], SEVERITY_WARNING, "%s %s not yet in force",
+                       list, several ? "are" : "is");
+    }
+}
+
+/* ---------------------------------------------------------------------------------- scalars */
+
+struct value {
+    int64_t number;
+    double share;
+    struct text text;
+    struct digest digest;
+};
+
+static void complain(struct document *document, struct node *node, const struct option *option,
+                     const char *wanted)
+{
+    if (document && !node->broken) {
+        if (option->secret)
+            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s", option->name,
+                             wanted);
+        else
+            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s, not \"%.*s\"",
+                             option->name, wanted, TEXT_ARGS(node_shown(node)));
+    }
+    node->broken = true;
+}
+
+static struct text next_word(void *with, size_t i)
+{
+    struct text rest = text_of(with), item;
+    while (text_next(&rest, '|', &item))
+        if (!i--)
+            return item;
+    return (struct text){NULL, 0};
+}
+
+static void complain_word(struct document *document, struct node *node, const struct option *option)
+{
+    char list[256];
+    size_t len = 0;
+    for (const char *at = option->words; *at && len + 3 < sizeof(list); at++) {
+        len += (size_t)snprintf(list + len, sizeof(list) - len, *at == '|' ? ", " : "%c", *at);
+    }
+    if (document && !node->broken) {
+        struct problem *problem = problem_at_value(
+            document, node, SEVERITY_ERROR, "\"%s\" must be %s%s, not \"%.*s\"", option->name,
+            strchr(option->words, '|') ? "one of " : "", list, TEXT_ARGS(node_shown(node)));
+        char words[256];
+        snprintf(words, sizeof(words), "%s", option->words);
+        struct text near = nearest(node_text(node), next_word, words);
+        if (near.at)
+            problem->hint = arena_copy(&document->arena, near).at;
+    }
+    node->broken = true;
+}
+
+static bool is_printable(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if ((unsigned char)text.at[i] < ' ' || text.at[i] == 0x7f)
+            return false;
+    return true;
+}
+
+/* Print a bound in the unit that it would be written in. */
+static void print_bound(const struct option *option, int64_t bound, char *out, size_t room)
+{
+    static const struct {
+        const char *name;
+        int64_t factor;
+    } times[] = {{"d", 86400000000},
+                 {"h", 3600000000},
+                 {"m", 60000000},
+                 {"s", 1000000},
+                 {"ms", 1000}},
+      sizes[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}};
+    bool is_time = option->type == OPTION_DURATION;
+    bool is_size = option->type == OPTION_SIZE || option->type == OPTION_RATE;
+    for (size_t i = 0; is_time && bound && i < sizeof(times) / sizeof(*times); i++)
+        if (bound % times[i].factor == 0) {
+            snprintf(out, room, "%lld%s", (long long)(bound / times[i].factor), times[i].name);
+            return;
+        }
+    for (size_t i = 0; is_size && bound && i < sizeof(sizes) / sizeof(*sizes); i++)
+        if (bound % sizes[i].factor == 0) {
+            snprintf(out, room, "%lld%s", (long long)(bound / sizes[i].factor), sizes[i].name);
+            return;
+        }
+    snprintf(out, room, "%lld", (long long)bound);
+}
+
+static bool check_range(struct document *document, struct node *node, const struct option *option,
+                        int64_t number)
+{
+    if ((!option->min && !option->max) || (number >= option->min && number <= option->max))
+        return true;
+    char min[32], max[32], wanted[80];
+    print_bound(option, option->min, min, sizeof(min));
+    print_bound(option, option->max, max, sizeof(max));
+    if (option->min == option->max)
+        snprintf(wanted, sizeof(wanted), "%s", min);
+    else
+        snprintf(wanted, sizeof(wanted), "from %s to %s", min, max);
+    complain(document, node, option, wanted);
+    return false;
+}
+
+static const char *const wanted[OPTION_TYPES] = {
+    [OPTION_COUNT] = "a whole number",
+    [OPTION_NUMBER] = "a whole number",
+    [OPTION_SIZE] = "a size such as 64KiB or 4MiB",
+    [OPTION_RATE] = "a size such as 64KiB or 4MiB",
+    [OPTION_DURATION] = "a duration such as 250ms, 30s, 5m, 1h or 7d",
+    [OPTION_SHARE] = "a number from 0 to 1",
+    [OPTION_MONEY] = "an amount such as \"12.50 USD\"",
+    [OPTION_PRICE] = "a decimal number that is not negative",
+    [OPTION_BOOL] = "true or false",
+    [OPTION_HASH] = "\"sha256:\" and 64 hexadecimal digits (see sluice hash-key)",
+    [OPTION_DATE] = "a date such as \"2027-01-01\" or \"2027-01-01T12:00:00Z\"",
+    [OPTION_NAME] = "1 to 128 printable characters",
+};
+
+static bool read_hash(struct document *document, struct node *node, struct value *value)
+{
+    static const struct text prefix = {"sha256:", 7}, placeholder = {"sha256:<64 hex digits>", 22};
+    struct text text = node_text(node);
+    if (text_equal(text, placeholder)) {
+        if (document)
+            problem_at_value(document, node, SEVERITY_WARNING,
+                             "this is the example's placeholder: the key can never match");
+        node->broken = true;
+        return true;
+    }
+    return text_starts(text, prefix) && hash_from_hex(text_from(text, prefix.len), &value->digest);
+}
+
+static bool read_number(const struct option *option, struct text text, int64_t *number)
+{
+    uint64_t unsigned_number = 0;
+    int64_t share = 0;
+    bool read = false;
+    switch (option->type) {
+    case OPTION_COUNT:
+        read = text_number(text, UINT32_MAX, &unsigned_number);
+        *number = (int64_t)unsigned_number;
+        break;
+    case OPTION_NUMBER:
+        read = text_number(text, INT64_MAX, &unsigned_number);
+        *number = (int64_t)unsigned_number;
+        break;
+    case OPTION_SIZE:
+    case OPTION_RATE:
+        read = size_read(text, number);
+        break;
+    case OPTION_DURATION:
+        read = duration_read(text, number);
+        break;
+    case OPTION_MONEY:
+        read = money_read(text, number);
+        break;
+    case OPTION_PRICE:
+        read = decimal_read(text, number);
+        break;
+    case OPTION_SHARE:
+        read = decimal_read(text, &share) && share <= 1000000000;
+        *number = share;
+        break;
+    case OPTION_DATE:
+        read = date_read(text, number);
+        break;
+    case OPTION_SECTION:
+    case OPTION_LIST:
+    case OPTION_TEXT:
+    case OPTION_NAME:
+    case OPTION_STRING:
+    case OPTION_PATH:
+    case OPTION_BOOL:
+    case OPTION_WORD:
+    case OPTION_WORDS:
+    case OPTION_TEXTS:
+    case OPTION_PAIRS:
+    case OPTION_HASH:
+    case OPTION_ANY:
+    case OPTION_TYPES:
+        break;
+    }
+    return read;
+}
+
+static bool read_bool(struct text text, int64_t *number)
+{
+    *number = text_equal(text, TEXT("true"));
+    return *number || text_equal(text, TEXT("false"));
+}
+
+/* Read a scalar as the option wants it. Reports to <document>, or is silent when that is NULL. */
+static bool read_value(struct document *document, struct node *node, const struct option *option,
+                       struct value *value)
+{
+    *value = (struct value){.text = node_text(node)};
+    unsigned place;
+    bool read;
+    if (node->kind != NODE_SCALAR) {
+        if (document)
+            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be one value, not a %s",
+                             option->name, node->kind == NODE_LIST ? "list" : "mapping");
+        node->broken = true;
+        return false;
+    }
+    if (option->type == OPTION_WORD) {
+        if (word_find(option->words, node->at, node->len, &place)) {
+            value->number = place;
+            return true;
+        }
+        complain_word(document, node, option);
+        return false;
+    }
+    if (option->words && word_find(option->words, node->at, node->len, NULL))
+        return true;
+    if (option->type == OPTION_BOOL)
+        read = read_bool(value->text, &value->number);
+    else if (option->type == OPTION_HASH)
+        read = read_hash(document, node, value);
+    else if (option->type == OPTION_NAME)
+        read =
+            value->text.len > 0 && value->text.len <= NAME_BYTES_MAX && is_printable(value->text);
+    else if (option->type == OPTION_TEXT || option->type == OPTION_STRING ||
+             option->type == OPTION_PATH)
+        read = true;
+    else
+        read = read_number(option, value->text, &value->number);
+    if (!read) {
+        complain(document, node, option, wanted[option->type]);
+        return false;
+    }
+    return check_range(document, node, option, value->number);
+}
+
+static const char *path_of(struct document *document, struct text text)
+{
+    struct text prefix = TEXT("STATE/");
+    if (!text_starts(text, prefix))
+        return arena_copy(&document->arena, text).at;
+    return arena_format(&document->arena, "%s/%.*s", document->config.state,
+                        TEXT_ARGS(text_from(text, prefix.len)))
+        .at;
+}
+
+static void keep_value(struct document *document, const struct option *option,
+                       const struct value *value, char *base)
+{
+    void *to = base + option->where;
+    switch (option->type) {
+    case OPTION_TEXT:
+    case OPTION_NAME:
+        *(struct text *)to = value->text;
+        break;
+    case OPTION_STRING:
+        *(const char **)to = value->text.at;
+        break;
+    case OPTION_PATH:
+        *(const char **)to = path_of(document, value->text);
+        break;
+    case OPTION_BOOL:
+        *(bool *)to = value->number != 0;
+        break;
+    case OPTION_COUNT:
+        *(unsigned *)to = (unsigned)value->number;
+        break;
+    case OPTION_WORD:
+        *(int *)to = (int)value->number;
+        break;
+    case OPTION_SIZE:
+        *(size_t *)to = (size_t)value->number;
+        break;
+    case OPTION_SHARE:
+        *(double *)to = (double)value->number / 1e9;
+        break;
+    case OPTION_NUMBER:
+    case OPTION_RATE:
+    case OPTION_DURATION:
+    case OPTION_MONEY:
+    case OPTION_PRICE:
+    case OPTION_DATE:
+        *(int64_t *)to = value->number;
+        break;
+    case OPTION_HASH:
+        *(struct digest *)to = value->digest;
+        break;
+    case OPTION_SECTION:
+    case OPTION_LIST:
+    case OPTION_WORDS:
+    case OPTION_TEXTS:
+    case OPTION_PAIRS:
+    case OPTION_ANY:
+    case OPTION_TYPES:
+        assert(!"a value of one piece");
+    }
+}
+
+/* ------------------------------------------------------------------------------------- lists */
+
+static bool is_list(struct document *document, struct node *node, const struct option *option)
+{
+    if (node->kind == NODE_LIST || node->kind == NODE_NULL)
+        return true;
+    problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be a list, such as [a, b]",
+                     option->name);
+    node->broken = true;
+    return false;
+}
+
+static size_t count_entries(const struct node *node)
+{
+    size_t count = 0;
+    for (const struct node *entry = node->first; entry; entry = entry->next)
+        count++;
+    return count;
+}
+
+static bool entry_is_text(struct document *document, struct node *entry,
+                          const struct option *option)
+{
+    if (entry->kind == NODE_SCALAR && is_printable(node_text(entry)))
+        return !entry->broken;
+    problem_at_value(document, entry, SEVERITY_ERROR, "\"%s\" must hold texts", option->name);
+    entry->broken = true;
+    return false;
+}
+
+static void fill_texts(struct document *document, struct node *node, const struct option *option,
+                       char *base)
+{
+    if (!is_list(document, node, option))
+        return;
+    struct items items = {NULL, 0};
+    struct text *texts =
+        arena_new(&document->arena, (count_entries(node) + 1) * sizeof(struct text));
+    items.at = texts;
+    for (struct node *entry = node->first; entry; entry = entry->next)
+        if (entry_is_text(document, entry, option))
+            texts[items.count++] = node_text(entry);
+    if (option->where)
+        *(struct items *)(void *)(base + option->where) = items;
+}
+
+static void fill_pairs(struct document *document, struct node *node, const struct option *option,
+                       char *base)
+{
+    if (node->kind != NODE_MAP && node->kind != NODE_NULL) {
+        problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be a mapping, such as {a: b}",
+                         option->name);
+        node->broken = true;
+        return;
+    }
+    struct items items = {NULL, 0};
+    struct pair *pairs =
+        arena_new(&document->arena, (count_entries(node) + 1) * sizeof(struct pair));
+    items.at = pairs;
+    for (struct node *entry = node->first; entry; entry = entry->next)
+        if (entry_is_text(document, entry, option))
+            pairs[items.count++] = (struct pair){node_key(entry), node_text(entry), entry};
+    if (option->where)
+        *(struct items *)(void *)(base + option->where) = items;
+}
+
+static void check_later_word(struct document *document, struct node *node,
+                             const struct option *option)
+{
+    bool secure = word_find(option->secure_words, node->at, node->len, NULL);
+    if (secure) {
+        problem_at_value(document, node, document->allow_inert ? SEVERITY_WARNING : SEVERITY_ERROR,
+                         "\"%s: %s\" is not in force in this version and protects something%s",
+                         option->name, node->at,
+                         document->allow_inert ? "" : "; use --allow-inert to start without it");
+    } else if (word_find(option->inert_words, node->at, node->len, NULL)) {
+        problem_at_value(document, node, SEVERITY_WARNING, "\"%s: %s\" is not yet in force",
+                         option->name, node->at);
+    }
+}
+
+static void fill_words(struct document *document, struct node *node, const struct option *option,
+                       char *base)
+{
+    unsigned bits = 0, place;
+    if (!is_list(document, node, option))
+        return;
+    for (struct node *entry = node->first; entry; entry = entry->next) {
+        if (!entry_is_text(document, entry, option))
+            continue;
+        if (!word_find(option->words, entry->at, entry->len, &place)) {
+            complain_word(document, entry, option);
+            continue;
+        }
+        check_later_word(document, entry, option);
+        bits |= 1u << place;
+    }
+    if (option->where)
+        *(unsigned *)(void *)(base + option->where) = bits;
+}
+
+/* ---------------------------------------------------------------------------------- defaults */
+
+/* A default as a node of its own: a scalar, or a list of words such as "[api, health]". */
+static struct node *default_node(struct document *document, const struct option *option)
+{
+    struct text text = text_of(option->fallback);
+    bool list = text_starts(text, TEXT("["));
+    bool map = text_starts(text, TEXT("{"));
+    struct node *node = arena_new(&document->arena, sizeof(*node));
+    node->kind = list ? NODE_LIST : map ? NODE_MAP : NODE_SCALAR;
+    node->at = text.at;
+    node->len = (uint32_t)text.len;
+    if (!list || text.len <= 2)
+        return node;
+    struct text rest = {text.at + 1, text.len - 2}, item;
+    while (text_next(&rest, ',', &item)) {
+        struct node *entry = arena_new(&document->arena, sizeof(*entry));
+        entry->kind = NODE_SCALAR;
+        entry->at = arena_copy(&document->arena, item).at;
+        entry->len = (uint32_t)item.len;
+        node_append(node, entry);
+    }
+    return node;
+}
+
+static void fill_scalar_default(struct document *document, const struct option *option, char *base)
+{
+    struct node node = {
+        .kind = NODE_SCALAR,
+        .at = option->fallback,
+        .len = (uint32_t)strlen(option->fallback),
+    };
+    struct value value;
+    bool read = read_value(NULL, &node, option, &value);
+    assert(read);
+    keep_value(document, option, &value, base);
+}
+
+static void fill_defaults(struct document *document, const struct option *options, char *base);
+
+static void fill_default(struct document *document, const struct option *option, char *base)
+{
+    if (option->type == OPTION_SECTION && !option_is_nullable(option))
+        return; /* a word stands for it: the reader of the word knows what it means */
+    if (option->type == OPTION_SECTION) {
+        if (!option->fallback)
+            fill_defaults(document, option->inner, base);
+        return;
+    }
+    if (!option->where || option_is_nullable(option) || option->type == OPTION_LIST)
+        return;
+    if (option->type == OPTION_TEXTS)
+        fill_texts(document, default_node(document, option), option, base);
+    else if (option->type == OPTION_WORDS)
+        fill_words(document, default_node(document, option), option, base);
+    else if (option->type != OPTION_PAIRS)
+        fill_scalar_default(document, option, base);
+}
+
+static void fill_defaults(struct document *document, const struct option *options, char *base)
+{
+    for (const struct option *option = options; option->name; option++)
+        fill_default(document, option, base);
+}
+
+/* Does the file say the same as the default? */
+static bool is_default(struct document *document, const struct node *node,
+                       const struct option *option)
+{
+    if (node->kind == NODE_NULL)
+        return option_is_nullable(option) || option->type == OPTION_LIST ||
+               option->type == OPTION_TEXTS || option->type == OPTION_PAIRS;
+    if (option->type == OPTION_TEXTS || option->type == OPTION_PAIRS ||
+        option->type == OPTION_WORDS || option->type == OPTION_ANY)
+        return option->fallback && text_equal(node_flow(document, node), text_of(option->fallback));
+    if (!option->fallback || node->kind != NODE_SCALAR)
+        return false;
+    struct node given = *node, fallback = {.kind = NODE_SCALAR, .at = option->fallback};
+    fallback.len = (uint32_t)strlen(option->fallback);
+    struct value a, b;
+    if (text_equal(node_text(&given), node_text(&fallback)))
+        return true;
+    if (option_is_nullable(option))
+        return node->len == 0 && node->raw;
+    return read_value(NULL, &given, option, &a) && read_value(NULL, &fallback, option, &b) &&
+           option->type != OPTION_TEXT && option->type != OPTION_STRING &&
+           option->type != OPTION_PATH && option->type != OPTION_NAME && a.number == b.number;
+}
+
+/* ------------------------------------------------------------------------------------ walking */
+
+static void fill_mapping(struct document *document, const struct node *node,
+                         const struct option *options, char *base, struct inert *above);
+
+static void fill_list(struct document *document, struct node *node, const struct option *option,
+                      char *base, struct inert *inert)
+{
+    if (!is_list(document, node, option))
+        return;
+    size_t count = count_entries(node), at = 0;
+    size_t size = option->size ? option->size : sizeof(struct node *);
+    char *entries = arena_new(&document->arena, (count + 1) * size);
+    for (struct node *entry = node->first; entry; entry = entry->next) {
+        if (entry->kind != NODE_MAP) {
+            problem_at_value(document, entry, SEVERITY_ERROR, "\"%s\" must hold mappings",
+                             option->name);
+            continue;
+        }
+        say_inert(document, inert, false);
+        char *to = entries + at++ * size;
+        *(const struct node **)(void *)to = entry;
+        fill_mapping(document, entry, option->inner, to, inert);
+    }
+    if (option->where)
+        *(struct items *)(void *)(base + option->where) = (struct items){entries, at};
+}
+
+static void fill_section(struct document *document, struct node *node, const struct option *option,
+                         char *base, struct inert *inert)
+{
+    if (node->kind == NODE_NULL) {
+        fill_default(document, option, base);
+        return;
+    }
+    if (option->word_too && node->kind == NODE_SCALAR) {
+        if (!word_find(option->words, node->at, node->len, NULL))
+            problem_at_value(document, node, SEVERITY_ERROR,
+                             "\"%s\" must be a mapping or \"%s\", not \"%.*s\"", option->name,
+                             option->words, TEXT_ARGS(node_shown(node)));
+        return;
+    }
+    if (node->kind != NODE_MAP) {
+        problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be a mapping", option->name);
+        node->broken = true;
+        return;
+    }
+    if (option->fallback) /* null or a word: to be there at all means something */
+        say_inert(document, inert, false);
+    fill_mapping(document, node, option->inner, base, inert);
+}
+
+static void fill_scalar(struct document *document, struct node *node, const struct option *option,
+                        char *base)
+{
+    struct value value;
+    if (node->kind == NODE_NULL ||
+        (node->kind == NODE_SCALAR && !node->len && node->raw && option_is_nullable(option))) {
+        if (option_is_nullable(option) && !option->required)
+            return;
+        if (!node->broken)
+            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" needs a value%s%s",
+                             option->name, option->fallback ? ", or leave it out for " : "",
+                             option->fallback ? option->fallback : "");
+        node->broken = true;
+        return;
+    }
+    if (node->broken || !read_value(document, node, option, &value))
+        return;
+    check_later_word(document, node, option);
+    if (option->where)
+        keep_value(document, option, &value, base);
+}
+
+static void fill_option(struct document *document, struct node *node, const struct option *option,
+                        char *base, struct inert *above)
+{
+    /* An option that is less in force than what it is in speaks for itself. */
+    struct inert own = {.option = option, .node = node, .status = option->status};
+    struct inert *inert = option->status > above->status ? &own : above;
+    if (option->type == OPTION_SECTION) {
+        fill_section(document, node, option, base, inert);
+        return;
+    }
+    if (option->type == OPTION_LIST) {
+        fill_list(document, node, option, base, inert);
+        return;
+    }
+    if (inert->status != IN_FORCE && !node->broken)
+        say_inert(document, inert, is_default(document, node, option));
+    if (option->where)
+        fill_default(document, option, base);
+    if (option->type == OPTION_TEXTS)
+        fill_texts(document, node, option, base);
+    else if (option->type == OPTION_PAIRS)
+        fill_pairs(document, node, option, base);
+    else if (option->type == OPTION_WORDS)
+        fill_words(document, node, option, base);
+    else if (option->type != OPTION_ANY)
+        fill_scalar(document, node, option, base);
+}
+
+static struct text next_option(void *with, size_t i)
+{
+    const struct option *option = (const struct option *)with + i;
+    return option->name ? text_of(option->name) : (struct text){NULL, 0};
+}
+
+static void report_unknown(struct document *document, const struct node *parent,
+                           const struct node *entry, const struct option *options)
+{
+    char path[256];
+    node_path(document, parent, path, sizeof(path));
+    struct problem *problem =
+        problem_at_key(document, entry, SEVERITY_ERROR, "unknown key \"%.*s\" at %s",
+                       TEXT_ARGS(text_head(node_key(entry), 80)), path);
+    const void *rows = options;
+    struct text near = nearest(node_key(entry), next_option, (void *)(uintptr_t)rows);
+    if (near.at)
+        problem->hint = near.at;
+}
+
+/* A secret that stands in a file of its own: its text takes the path's place. */
+static void read_twin(struct document *document, struct node *entry, const struct option *option,
+                      const struct inert *above)
+{
+    if (entry->kind != NODE_SCALAR || entry->broken || !entry->len) {
+        if (entry->kind != NODE_NULL && !entry->broken)
+            problem_at_value(document, entry, SEVERITY_ERROR, "\"%s\" must be the path of a file",
+                             entry->key);
+        entry->broken = true;
+        return;
+    }
+    if (option->status != IN_FORCE || above->status != IN_FORCE)
+        return;
+    struct text secret;
+    entry->broken = !secret_read(document, entry, &secret);
+    if (entry->broken)
+        return;
+    entry->raw = arena_format(&document->arena, "file %s", entry->at).at;
+    entry->at = secret.at;
+    entry->len = (uint32_t)secret.len;
+}
+
+static void fill_mapping(struct document *document, const struct node *node,
+                         const struct option *options, char *base, struct inert *above)
+{
+    struct node *given[OPTIONS_MAX] = {NULL};
+    for (struct node *entry = node->first; entry; entry = entry->next) {
+        bool is_file;
+        const struct option *option = option_find(options, entry->key, entry->key_len, &is_file);
+        if (!option) {
+            if (!entry->broken)
+                report_unknown(document, node, entry, options);
+            continue;
+        }
+        if (given[option - options]) {
+            if (!entry->broken)
+                problem_at_key(document, entry, SEVERITY_ERROR,
+                               "\"%s\" and \"%s_file\" say the same thing", option->name,
+                               option->name);
+            continue;
+        }
+        if (is_file)
+            read_twin(document, entry, option, above);
+        given[option - options] = entry;
+    }
+    for (const struct option *option = options; option->name; option++) {
+        struct node *entry = given[option - options];
+        assert(option - options < OPTIONS_MAX);
+        if (entry) {
+            fill_option(document, entry, option, base, above);
+        } else if (option->required) {
+            char path[256];
+            node_path(document, node, path, sizeof(path));
+            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" is missing at %s",
+                             option->name, path);
+        } else {
+            fill_default(document, option, base);
+        }
+    }
+}
+
+void document_fill(struct document *document)
+{
+    struct inert above = all_in_force;
+    fill_mapping(document, document->root, config_options, (char *)document, &above);
+    report_inert(document);
+}

@@ -1,0 +1,801 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/config_options.h"
+
+#include "gateway/config_document.h"
+
+#define ROOT(member)     offsetof(struct document, member)
+#define CONFIG(member)   offsetof(struct document, config.member)
+#define LISTENER(member) offsetof(struct listener_draft, member)
+#define PROVIDER(member) offsetof(struct provider_draft, member)
+#define MODEL(member)    offsetof(struct model_draft, member)
+#define TARGET(member)   offsetof(struct target_draft, member)
+#define TENANT(member)   offsetof(struct tenant_draft, member)
+#define KEY(member)      offsetof(struct key_draft, member)
+#define POLICY(member)   offsetof(struct policy_draft, member)
+
+enum { MILLISECOND = 1000, SECOND = 1000 * MILLISECOND };
+#define SECONDS(n) ((int64_t)(n)*SECOND)
+#define DAYS(n)    SECONDS((n)*86400)
+#define KIB(n)     ((int64_t)(n) << 10)
+#define MIB(n)     ((int64_t)(n) << 20)
+#define GIB(n)     ((int64_t)(n) << 30)
+#define LONGEST    DAYS(3660)
+
+/* clang-format off */
+
+/* ------------------------------------------------------------------------------- server */
+
+static const struct option listener_tls[] = {
+    {.name = "cert_file", .type = OPTION_PATH, .where = LISTENER(settings.tls.cert_file), .required = true,
+     .help = "Certificate chain, PEM; read again on reload."},
+    {.name = "key_file", .type = OPTION_PATH, .where = LISTENER(settings.tls.key_file), .required = true,
+     .help = "Private key, PEM."},
+    {.name = "min_version", .type = OPTION_WORD, .where = LISTENER(min_version), .fallback = "1.2",
+     .words = "1.2|1.3", .help = "Lowest TLS version."},
+    {.name = "client_ca_file", .type = OPTION_PATH, .where = LISTENER(settings.tls.ca_file), .fallback = "null",
+     .help = "Set for mutual TLS: a client must show a certificate of these authorities."},
+    {0},
+};
+
+static const struct option listener[] = {
+    {.name = "name", .type = OPTION_NAME, .where = LISTENER(name), .help = "Unique; used in logs."},
+    {.name = "address", .type = OPTION_STRING, .where = LISTENER(settings.address), .fallback = "127.0.0.1:8080",
+     .help = "127.0.0.1:8080, [::1]:8080, unix:/run/sluice/api.sock, or systemd:NAME for socket "
+             "activation."},
+    {.name = "serve", .type = OPTION_WORDS, .where = LISTENER(serve), .fallback = "[api, health]",
+     .words = "api|admin|ui|metrics|health", .inert_words = "admin|ui",
+     .help = "What is answered here. ui implies admin; metrics on a non-loopback address need "
+             "telemetry.metrics.public."},
+    {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true",
+     .help = "HTTP/2 by ALPN on TLS, in clear by prior knowledge."},
+    {.name = "proxy_protocol", .type = OPTION_WORD, .where = LISTENER(proxy_protocol), .fallback = "none",
+     .words = "none|v1|v2|any", .help = "PROXY protocol of a balancer in front."},
+    {.name = "trusted_proxies", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]",
+     .help = "CIDRs whose X-Forwarded-For and Forwarded are believed."},
+    {.name = "tls", .type = OPTION_SECTION, .inner = listener_tls, .help = "Leave out for plain HTTP."},
+    {0},
+};
+
+static const struct option server_limits[] = {
+    {.name = "max_header_bytes", .type = OPTION_SIZE, .where = CONFIG(limits.max_header_bytes), .fallback = "64KiB",
+     .min = KIB(4), .max = MIB(1), .help = "Request line and headers; 431 above it."},
+    {.name = "max_body_bytes", .type = OPTION_SIZE, .where = CONFIG(limits.max_body_bytes), .fallback = "32MiB",
+     .min = KIB(1), .max = GIB(1), .help = "413 request_too_large above it."},
+    {.name = "max_upload_bytes", .type = OPTION_SIZE, .where = CONFIG(limits.max_upload_bytes), .fallback = "512MiB",
+     .min = KIB(1), .max = GIB(64), .help = "Multipart (audio, files): streamed through, not held."},
+    {.name = "max_connections", .type = OPTION_COUNT, .where = CONFIG(limits.max_connections), .fallback = "10000",
+     .min = 1, .max = 1000000, .help = "Clients connected at once."},
+    {.name = "client_buffer_bytes", .type = OPTION_SIZE, .where = CONFIG(limits.client_buffer_bytes), .fallback = "256KiB",
+     .min = KIB(16), .max = MIB(64), .help = "Per stream; above it the upstream read pauses."},
+    {0},
+};
+
+static const struct option client_body[] = {
+    {.name = "total", .type = OPTION_DURATION, .where = CONFIG(timeouts.client_body_us), .fallback = "30s",
+     .min = 100 * MILLISECOND, .max = SECONDS(3600), .help = "Part of the deadline that does not depend on the length."},
+    {.name = "min_rate", .type = OPTION_RATE, .where = CONFIG(timeouts.client_body_min_rate), .fallback = "16KiB",
+     .min = 0, .max = GIB(1), .help = "Bytes per second: deadline = total + bytes / min_rate; 0 = no such part."},
+    {0},
+};
+
+static const struct option server_timeouts[] = {
+    {.name = "client_header", .type = OPTION_DURATION, .where = CONFIG(timeouts.client_header_us), .fallback = "10s",
+     .min = 100 * MILLISECOND, .max = SECONDS(3600), .help = "For the whole head, not per read."},
+    {.name = "client_body", .type = OPTION_SECTION, .inner = client_body, .help = "For the whole body."},
+    {.name = "client_idle", .type = OPTION_DURATION, .where = CONFIG(timeouts.client_idle_us), .fallback = "60s",
+     .min = 100 * MILLISECOND, .max = DAYS(1), .help = "Between two requests of a connection."},
+    {.name = "stream_idle", .type = OPTION_DURATION, .where = CONFIG(timeouts.stream_idle_us), .fallback = "120s",
+     .min = 100 * MILLISECOND, .max = DAYS(1), .help = "No byte from upstream for so long ends the stream."},
+    {.name = "keepalive_ping", .type = OPTION_DURATION, .where = CONFIG(timeouts.keepalive_ping_us), .fallback = "15s",
+     .min = 0, .max = DAYS(1), .help = "SSE comment (OpenAI), event ping (Anthropic), none (Gemini); 0 = never."},
+    {0},
+};
+
+static const struct option server_cors[] = {
+    {.name = "allow_origins", .type = OPTION_TEXTS, .where = ROOT(cors_origins), .fallback = "[]",
+     .help = "Origins of browsers' tools, e.g. https://chat.example.com; empty = off."},
+    {0},
+};
+
+static const struct option server_shutdown[] = {
+    {.name = "drain_delay", .type = OPTION_DURATION, .where = CONFIG(drain_delay_us), .fallback = "5s",
+     .min = 0, .max = SECONDS(3600), .help = "/readyz says 503 this long before the listeners close."},
+    {.name = "grace", .type = OPTION_DURATION, .where = CONFIG(grace_us), .fallback = "10m",
+     .min = 0, .max = DAYS(1), .help = "Then open streams may finish this long."},
+    {0},
+};
+
+static const struct option server[] = {
+    {.name = "listeners", .type = OPTION_LIST, .where = ROOT(listeners), .inner = listener, .size = sizeof(struct listener_draft),
+     .help = "Where clients connect. Default: one named api on 127.0.0.1:8080."},
+    {.name = "base_path", .type = OPTION_STRING, .where = CONFIG(base_path), .fallback = "/",
+     .help = "UI and API work below a prefix behind a proxy."},
+    {.name = "limits", .type = OPTION_SECTION, .inner = server_limits, .help = "Sizes and numbers."},
+    {.name = "timeouts", .type = OPTION_SECTION, .inner = server_timeouts, .help = "All are totals, not per read."},
+    {.name = "cors", .type = OPTION_SECTION, .inner = server_cors, .help = "Cross-origin requests of browsers."},
+    {.name = "shutdown", .type = OPTION_SECTION, .inner = server_shutdown, .help = "What happens on TERM."},
+    {.name = "workers", .type = OPTION_COUNT, .where = CONFIG(workers), .fallback = "auto", .words = "auto",
+     .min = 1, .max = 256, .help = "Event loops; auto = the processors of the control group's quota."},
+    {0},
+};
+
+/* -------------------------------------------------------------------------------- admin */
+
+static const struct option oidc[] = {
+    {.name = "issuer", .type = OPTION_STRING, .help = "Its URL."},
+    {.name = "client_id", .type = OPTION_STRING, .help = "As registered there."},
+    {.name = "client_secret", .type = OPTION_STRING, .secret = true, .help = "As registered there."},
+    {.name = "role_claim", .type = OPTION_STRING, .help = "Claim that names the role."},
+    {0},
+};
+
+static const struct option admin[] = {
+    {.name = "key", .type = OPTION_STRING, .status = INERT, .fallback = "", .secret = true,
+     .help = "Empty: made on first start, printed once, kept hashed."},
+    {.name = "session_ttl", .type = OPTION_DURATION, .status = INERT, .fallback = "12h", .help = "Of the dashboard."},
+    {.name = "socket", .type = OPTION_PATH, .where = CONFIG(admin_socket), .fallback = "null",
+     .help = "For the command line; peer credentials are checked. Default STATE/admin.sock."},
+    {.name = "oidc", .type = OPTION_SECTION, .status = PROTECTS, .inner = oidc, .fallback = "null",
+     .help = "Sign-in of administrators."},
+    {.name = "read_only", .type = OPTION_BOOL, .status = INERT, .fallback = "false",
+     .help = "UI and API show, never change (GitOps)."},
+    {0},
+};
+
+/* ------------------------------------------------------------------------- store, ledger */
+
+static const struct option store_embedded[] = {
+    {.name = "path", .type = OPTION_PATH, .where = CONFIG(database), .fallback = "STATE/sluice.db",
+     .help = "SQLite file. STATE = $STATE_DIRECTORY, else /var/lib/sluice where writable, else "
+             "$XDG_DATA_HOME/sluice, else ~/.local/share/sluice."},
+    {0},
+};
+
+static const struct option redis_sentinel[] = {
+    {.name = "master", .type = OPTION_STRING, .fallback = "null", .help = "Name of the monitored master."},
+    {.name = "addresses", .type = OPTION_TEXTS, .fallback = "[]", .help = "host:port of the sentinels."},
+    {.name = "username", .type = OPTION_STRING, .fallback = "null", .help = "Of the sentinels."},
+    {.name = "password", .type = OPTION_STRING, .fallback = "null", .secret = true, .help = "Of the sentinels."},
+    {0},
+};
+
+static const struct option redis_tls[] = {
+    {.name = "ca_file", .type = OPTION_PATH, .fallback = "null", .help = "Authorities, PEM."},
+    {.name = "cert_file", .type = OPTION_PATH, .fallback = "null", .help = "Client certificate, PEM."},
+    {.name = "key_file", .type = OPTION_PATH, .fallback = "null", .help = "Its key, PEM."},
+    {.name = "server_name", .type = OPTION_STRING, .fallback = "null", .help = "Name to verify."},
+    {0},
+};
+
+static const struct option redis_on_error[] = {
+    {.name = "limits", .type = OPTION_WORD, .fallback = "local", .words = "local|open|closed",
+     .help = "local = this node's share (limit / replicas)."},
+    {.name = "budgets", .type = OPTION_WORD, .fallback = "closed", .words = "local|open|closed", .help = "The same for money."},
+    {0},
+};
+
+static const struct option store_redis[] = {
+    {.name = "url", .type = OPTION_STRING, .fallback = "redis://127.0.0.1:6379/0", .secret = true,
+     .help = "rediss:// = TLS; user:password@ = ACL."},
+    {.name = "mode", .type = OPTION_WORD, .fallback = "auto", .words = "auto|single|sentinel|cluster", .help = "Kind of installation."},
+    {.name = "sentinel", .type = OPTION_SECTION, .inner = redis_sentinel, .help = "For mode sentinel."},
+    {.name = "tls", .type = OPTION_SECTION, .inner = redis_tls, .help = "For rediss://."},
+    {.name = "key_prefix", .type = OPTION_STRING, .fallback = "sluice:", .help = "{tenant} hash tags keep one tenant in one slot."},
+    {.name = "pool", .type = OPTION_COUNT, .fallback = "8", .min = 1, .max = 1024, .help = "Connections."},
+    {.name = "timeout", .type = OPTION_DURATION, .fallback = "50ms", .min = MILLISECOND, .max = SECONDS(10),
+     .help = "No request waits longer for the store."},
+    {.name = "on_error", .type = OPTION_SECTION, .inner = redis_on_error, .help = "While Redis is away."},
+    {.name = "replicas_max", .type = OPTION_COUNT, .fallback = "4", .min = 1, .max = 10000,
+     .help = "The share under local is at most limit / this."},
+    {0},
+};
+
+static const struct option store_retention[] = {
+    {.name = "requests", .type = OPTION_DURATION, .where = CONFIG(keep_requests_us), .fallback = "14d", .min = SECONDS(60), .max = LONGEST, .help = "Single calls."},
+    {.name = "rollups_minute", .type = OPTION_DURATION, .where = CONFIG(keep_minutes_us), .fallback = "3d", .min = SECONDS(60), .max = LONGEST, .help = "Sums by minute."},
+    {.name = "rollups_hour", .type = OPTION_DURATION, .where = CONFIG(keep_hours_us), .fallback = "90d", .min = SECONDS(3600), .max = LONGEST, .help = "Sums by hour."},
+    {.name = "rollups_day", .type = OPTION_DURATION, .where = CONFIG(keep_days_us), .fallback = "5y", .min = DAYS(1), .max = LONGEST, .help = "Sums by day."},
+    {0},
+};
+
+static const struct option store[] = {
+    {.name = "type", .type = OPTION_WORD, .where = ROOT(store_type), .fallback = "embedded", .words = "embedded|redis",
+     .secure_words = "redis", .help = "Where limits, budgets, keys made in the UI and usage are kept."},
+    {.name = "embedded", .type = OPTION_SECTION, .inner = store_embedded, .help = "Used when type is embedded."},
+    {.name = "redis", .type = OPTION_SECTION, .status = INERT, .inner = store_redis, .help = "Used when type is redis."},
+    {.name = "retention", .type = OPTION_SECTION, .inner = store_retention, .help = "How long usage is kept."},
+    {.name = "capture", .type = OPTION_WORD, .fallback = "metadata", .words = "none|metadata|full",
+     .inert_words = "full", .secure_words = "none", .help = "What is kept of a call; full = prompts and answers, redacted."},
+    {0},
+};
+
+static const struct option price_cap[] = {
+    {.name = "input", .type = OPTION_PRICE, .where = ROOT(price_cap.input), .required = true, .help = "USD per million tokens."},
+    {.name = "output", .type = OPTION_PRICE, .where = ROOT(price_cap.output), .required = true, .help = "USD per million tokens."},
+    {0},
+};
+
+static const struct option ledger[] = {
+    {.name = "path", .type = OPTION_PATH, .where = CONFIG(ledger_path), .fallback = "STATE/ledger",
+     .help = "One journal per worker, drained into the store."},
+    {.name = "sync", .type = OPTION_WORD, .where = ROOT(ledger_sync), .fallback = "os", .words = "os|disk|store",
+     .secure_words = "store", .help = "What a booked call survives: os = any crash of ours; disk = power loss; store = a lost volume too."},
+    {.name = "unknown_price", .type = OPTION_WORD, .where = ROOT(unknown_price), .fallback = "reject", .words = "reject|cap|zero",
+     .help = "Hosted models without a price: reject = their targets are off, cap = price_cap, zero = free and flagged. mock and own models cost 0."},
+    {.name = "price_cap", .type = OPTION_SECTION, .inner = price_cap, .fallback = "null", .help = "For unknown_price: cap."},
+    {0},
+};
+
+/* ---------------------------------------------------------------------------- providers */
+
+static const struct option provider_tls[] = {
+    {.name = "ca_file", .type = OPTION_PATH, .where = PROVIDER(settings.tls.ca_file), .fallback = "null", .help = "Authorities, PEM; default: the system's."},
+    {.name = "cert_file", .type = OPTION_PATH, .where = PROVIDER(settings.tls.cert_file), .fallback = "null", .help = "Client certificate, PEM."},
+    {.name = "key_file", .type = OPTION_PATH, .where = PROVIDER(settings.tls.key_file), .fallback = "null", .help = "Its key, PEM."},
+    {0},
+};
+
+static const struct option entra[] = {
+    {.name = "tenant", .type = OPTION_STRING, .help = "Directory id."},
+    {.name = "client_id", .type = OPTION_STRING, .help = "Application id."},
+    {.name = "client_secret", .type = OPTION_STRING, .secret = true, .help = "Its secret."},
+    {0},
+};
+
+static const struct option provider_timeouts[] = {
+    {.name = "connect", .type = OPTION_DURATION, .where = PROVIDER(settings.connect_us), .fallback = "3s", .min = 10 * MILLISECOND, .max = SECONDS(600), .help = "Name, TCP and TLS."},
+    {.name = "first_byte", .type = OPTION_DURATION, .where = PROVIDER(settings.first_byte_us), .fallback = "30s", .min = 10 * MILLISECOND, .max = DAYS(1), .help = "From the request's last byte to the answer's first."},
+    {.name = "total", .type = OPTION_DURATION, .where = PROVIDER(settings.total_us), .fallback = "10m", .min = 10 * MILLISECOND, .max = DAYS(7), .help = "Not for streams, which stream_idle ends."},
+    {0},
+};
+
+static const struct option provider_pool[] = {
+    {.name = "max_connections", .type = OPTION_COUNT, .where = PROVIDER(settings.max_connections), .fallback = "256", .min = 1, .max = 100000, .help = "Of the whole process."},
+    {.name = "max_idle", .type = OPTION_COUNT, .where = PROVIDER(settings.max_idle), .fallback = "64", .min = 0, .max = 100000, .help = "Kept open for the next call."},
+    {.name = "idle_timeout", .type = OPTION_DURATION, .where = PROVIDER(settings.idle_us), .fallback = "55s", .min = 0, .max = DAYS(1), .help = "For so long."},
+    {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true", .help = "HTTP/2 to the provider where it offers it."},
+    {0},
+};
+
+static const struct option provider_retry[] = {
+    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Further tries after the first one failed."},
+    {.name = "retry_on", .type = OPTION_TEXTS, .where = PROVIDER(retry_on), .fallback = "[connect, 429, 500, 502, 503, 529]", .help = "connect, or a status from 400 to 599; at most 15."},
+    {.name = "backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before the second try, doubled each time, with jitter."},
+    {.name = "max_backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most."},
+    {0},
+};
+
+static const struct option provider_breaker[] = {
+    {.name = "window", .type = OPTION_DURATION, .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
+    {.name = "min_requests", .type = OPTION_COUNT, .fallback = "20", .min = 1, .max = 1000000, .help = "Never on fewer."},
+    {.name = "error_rate", .type = OPTION_SHARE, .fallback = "0.5", .help = "Opens above it."},
+    {.name = "open_for", .type = OPTION_DURATION, .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call tries again."},
+    {0},
+};
+
+static const struct option provider_health[] = {
+    {.name = "mode", .type = OPTION_WORD, .fallback = "passive", .words = "passive|active|none", .help = "Learn from calls, ask, or neither."},
+    {.name = "interval", .type = OPTION_DURATION, .fallback = "30s", .min = 100 * MILLISECOND, .max = DAYS(1), .help = "For mode active."},
+    {.name = "path", .type = OPTION_STRING, .fallback = "/models", .help = "For mode active."},
+    {0},
+};
+
+static const struct option provider_rate[] = {
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT32_MAX, .help = "What the vendor allows you."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "What the vendor allows you."},
+    {0},
+};
+
+static const struct option provider[] = {
+    {.name = "name", .type = OPTION_NAME, .where = PROVIDER(settings.name), .required = true, .help = "Unique."},
+    {.name = "type", .type = OPTION_NAME, .where = PROVIDER(type), .required = true, .help = "openai anthropic gemini mock …: a row of the provider table; see docs/PROVIDERS.md."},
+    {.name = "base_url", .type = OPTION_STRING, .where = PROVIDER(settings.base_url), .fallback = "null", .help = "What the vendor's SDK takes; default: the type's."},
+    {.name = "api_key", .type = OPTION_TEXT, .where = PROVIDER(settings.api_key), .fallback = "", .secret = true, .help = "Without a key the provider is off, where its type needs one."},
+    {.name = "api_keys", .type = OPTION_TEXTS, .status = INERT, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown."},
+    {.name = "tls", .type = OPTION_SECTION, .inner = provider_tls, .help = "For https."},
+    {.name = "api_version", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "azure-openai."},
+    {.name = "entra", .type = OPTION_SECTION, .status = INERT, .inner = entra, .fallback = "null", .help = "azure-openai: sign-in instead of a key."},
+    {.name = "region", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "bedrock."},
+    {.name = "access_key", .type = OPTION_STRING, .status = INERT, .fallback = "null", .secret = true, .help = "bedrock; default: the instance's role."},
+    {.name = "secret_key", .type = OPTION_STRING, .status = INERT, .fallback = "null", .secret = true, .help = "bedrock."},
+    {.name = "session_token", .type = OPTION_STRING, .status = INERT, .fallback = "null", .secret = true, .help = "bedrock."},
+    {.name = "project", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "vertex."},
+    {.name = "location", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "vertex."},
+    {.name = "credentials_file", .type = OPTION_PATH, .status = INERT, .fallback = "null", .help = "vertex; default: the metadata server."},
+    {.name = "organization", .type = OPTION_TEXT, .where = PROVIDER(settings.organization), .fallback = "null", .help = "OpenAI-Organization of every call."},
+    {.name = "headers", .type = OPTION_PAIRS, .where = PROVIDER(headers), .fallback = "{}", .secret = true, .help = "Added to every call."},
+    {.name = "timeouts", .type = OPTION_SECTION, .inner = provider_timeouts, .help = "Of one try."},
+    {.name = "pool", .type = OPTION_SECTION, .inner = provider_pool, .help = "Connections."},
+    {.name = "retry", .type = OPTION_SECTION, .inner = provider_retry, .help = "Only while nothing was sent to the client."},
+    {.name = "breaker", .type = OPTION_SECTION, .status = INERT, .inner = provider_breaker, .help = "Circuit breaker."},
+    {.name = "health", .type = OPTION_SECTION, .status = INERT, .inner = provider_health, .help = "How it is known to be well."},
+    {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
+    {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
+    {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
+    {0},
+};
+
+/* ------------------------------------------------------------------------------- models */
+
+static const struct option tier[] = {
+    {.name = "tokens", .type = OPTION_NUMBER, .where = TARGET(target.price.tier_above_tokens), .required = true, .min = 1, .max = INT64_C(1) << 40, .help = "Prompts longer than this."},
+    {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.tier_input), .required = true, .help = "USD per million tokens."},
+    {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.tier_cached_input), .fallback = "0", .help = "0: in proportion to input."},
+    {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.tier_output), .required = true, .help = "USD per million tokens."},
+    {0},
+};
+
+static const struct option target_price[] = {
+    {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.input), .fallback = "0", .help = "USD per million tokens."},
+    {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.cached_input), .fallback = "0", .help = "0: as input."},
+    {.name = "cache_write", .type = OPTION_PRICE, .where = TARGET(target.price.cache_write), .fallback = "0", .help = "0: as input."},
+    {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.output), .fallback = "0", .help = "USD per million tokens."},
+    {.name = "reasoning", .type = OPTION_PRICE, .where = TARGET(target.price.reasoning), .fallback = "0", .help = "0: as output."},
+    {.name = "audio_input", .type = OPTION_PRICE, .where = TARGET(target.price.audio_input), .fallback = "0", .help = "0: as input."},
+    {.name = "audio_output", .type = OPTION_PRICE, .where = TARGET(target.price.audio_output), .fallback = "0", .help = "0: as output."},
+    {.name = "request", .type = OPTION_PRICE, .where = TARGET(target.price.request), .fallback = "0", .help = "USD per call."},
+    {.name = "unit", .type = OPTION_PRICE, .where = TARGET(target.price.unit), .fallback = "0", .help = "USD per image, search, second, character."},
+    {.name = "above", .type = OPTION_SECTION, .inner = tier, .help = "Prices above a prompt length."},
+    {0},
+};
+
+static const struct option rates[] = {
+    {.name = "concurrent", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Calls at once."},
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Calls."},
+    {.name = "requests_per_hour", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Calls."},
+    {.name = "requests_per_day", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Calls."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input and output."},
+    {.name = "tokens_per_hour", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input and output."},
+    {.name = "tokens_per_day", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input and output."},
+    {.name = "input_tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input only."},
+    {.name = "output_tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Output only."},
+    {0},
+};
+
+static const struct option params[] = {
+    {.name = "max_tokens", .type = OPTION_NUMBER, .where = TARGET(target.max_tokens_default), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Filled in only where the client sent none."},
+    {0},
+};
+
+static const struct option target[] = {
+    {.name = "id", .type = OPTION_NAME, .where = TARGET(target.id), .required = true, .help = "Unique in the file."},
+    {.name = "provider", .type = OPTION_NAME, .where = TARGET(provider), .required = true, .help = "Name of a provider."},
+    {.name = "model", .type = OPTION_NAME, .where = TARGET(target.model), .required = true, .help = "The vendor's own name."},
+    {.name = "weight", .type = OPTION_COUNT, .where = TARGET(target.weight), .fallback = "1", .min = 0, .max = 1000000, .help = "Share among the targets of the same priority."},
+    {.name = "priority", .type = OPTION_COUNT, .where = TARGET(target.priority), .fallback = "1", .min = 0, .max = 1000, .help = "Lower first; the next only when all of these are out."},
+    {.name = "price", .type = OPTION_SECTION, .inner = target_price, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
+    {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
+    {0},
+};
+
+static const struct option model[] = {
+    {.name = "name", .type = OPTION_NAME, .where = MODEL(route.name), .required = true, .help = "The model of a request. Unique."},
+    {.name = "aliases", .type = OPTION_TEXTS, .where = MODEL(aliases), .fallback = "[]", .help = "Other names; claude-* works too, the longest match wins."},
+    {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
+    {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …"},
+    {.name = "policy", .type = OPTION_NAME, .status = INERT, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
+    {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},
+    {0},
+};
+
+/* ------------------------------------------------------------------------------ routing */
+
+static const struct option policy_score[] = {
+    {.name = "cost", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
+    {.name = "latency", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
+    {.name = "load", .type = OPTION_SHARE, .fallback = "0.2", .help = "Weight."},
+    {0},
+};
+
+static const struct option policy_sticky[] = {
+    {.name = "by", .type = OPTION_WORD, .fallback = "none", .words = "none|key|user|conversation", .help = "conversation = prompt-cache hits."},
+    {.name = "ttl", .type = OPTION_DURATION, .fallback = "10m", .min = 0, .max = DAYS(30), .help = "For so long."},
+    {0},
+};
+
+static const struct option policy_hedge[] = {
+    {.name = "after", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target after this; null = never."},
+    {.name = "max_share", .type = OPTION_SHARE, .fallback = "0.02", .help = "Of all calls."},
+    {0},
+};
+
+static const struct option routing_policy[] = {
+    {.name = "name", .type = OPTION_NAME, .where = POLICY(name), .required = true, .help = "Unique."},
+    {.name = "strategy", .type = OPTION_WORD, .fallback = "score", .words = "score|weighted|priority|latency|cost|least_busy", .help = "How a target is chosen."},
+    {.name = "score", .type = OPTION_SECTION, .inner = policy_score, .help = "For strategy score."},
+    {.name = "latency_signal", .type = OPTION_WORD, .fallback = "ttft_p50", .words = "ttft_p50|ttft_p95|total_p50|total_p95|tokens_per_second", .help = "What latency means."},
+    {.name = "half_life", .type = OPTION_DURATION, .fallback = "2m", .min = SECONDS(1), .max = DAYS(1), .help = "Of what was learnt."},
+    {.name = "explore", .type = OPTION_SHARE, .fallback = "0.02", .help = "Share spent to keep stale figures fresh."},
+    {.name = "sticky", .type = OPTION_SECTION, .inner = policy_sticky, .help = "Stay with one target."},
+    {.name = "hedge", .type = OPTION_SECTION, .inner = policy_hedge, .help = "A second try beside the first."},
+    {.name = "max_ttft", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Not a target whose p95 is slower than that."},
+    {.name = "fallback", .type = OPTION_TEXTS, .fallback = "[]", .help = "Models or targets to try after these."},
+    {0},
+};
+
+static const struct option rule[] = {
+    {.name = "name", .type = OPTION_NAME, .help = "For messages."},
+    {.name = "when", .type = OPTION_ANY, .fallback = "{}", .help = "tenant, key, header, input_tokens, sample …"},
+    {.name = "use", .type = OPTION_ANY, .required = true, .help = "model, policy, targets."},
+    {0},
+};
+
+static const struct option routing[] = {
+    {.name = "default_policy", .type = OPTION_NAME, .status = INERT, .where = ROOT(default_policy), .fallback = "balanced", .help = "For models that name none."},
+    {.name = "unknown_model", .type = OPTION_WORD, .where = ROOT(unknown_model), .fallback = "reject", .words = "reject|passthrough",
+     .help = "reject = 404; passthrough = \"provider/model\" for tenants whose list allows it."},
+    {.name = "policies", .type = OPTION_LIST, .status = INERT, .where = ROOT(policies), .inner = routing_policy, .size = sizeof(struct policy_draft), .help = "Built in: balanced."},
+    {.name = "rules", .type = OPTION_LIST, .status = PROTECTS, .inner = rule, .help = "The first match wins."},
+    {0},
+};
+
+/* ------------------------------------------------------------------------------ tenants */
+
+static const struct option budget[] = {
+    {.name = "amount", .type = OPTION_MONEY, .required = true, .help = "E.g. 500.00 USD."},
+    {.name = "period", .type = OPTION_WORD, .fallback = "month", .words = "hour|day|week|month|total", .help = "Calendar window."},
+    {.name = "warn_at", .type = OPTION_TEXTS, .fallback = "[0.5, 0.8]", .help = "Shares."},
+    {.name = "on_exceeded", .type = OPTION_WORD, .fallback = "reject", .words = "reject|degrade|warn", .help = "What then."},
+    {.name = "time_zone", .type = OPTION_STRING, .fallback = "UTC", .help = "Of the calendar."},
+    {0},
+};
+
+static const struct option key[] = {
+    {.name = "name", .type = OPTION_NAME, .where = KEY(key.name), .required = true, .help = "Unique within the tenant."},
+    {.name = "hash", .type = OPTION_HASH, .where = KEY(key.digest), .required = true, .help = "\"sha256:\" and 64 hexadecimal digits; see sluice hash-key."},
+    {.name = "expires", .type = OPTION_DATE, .where = KEY(key.expires_us), .fallback = "null", .help = "\"2027-01-01\" or RFC 3339."},
+    {.name = "models", .type = OPTION_TEXTS, .where = KEY(models), .help = "Narrower than the tenant's; default: all of the tenant's."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this key."},
+    {.name = "budget", .type = OPTION_SECTION, .status = PROTECTS, .inner = budget, .fallback = "null", .help = "Money of this key."},
+    {0},
+};
+
+static const struct option tenant[] = {
+    {.name = "name", .type = OPTION_NAME, .where = TENANT(tenant.name), .required = true, .help = "Unique."},
+    {.name = "may_set", .type = OPTION_WORDS, .where = TENANT(may_set), .fallback = "[]", .words = "tags|policy|explain", .help = "Which x-sluice-* headers its callers may use."},
+    {.name = "tags", .type = OPTION_PAIRS, .status = INERT, .fallback = "{}", .help = "Noted with every call."},
+    {.name = "models", .type = OPTION_TEXTS, .where = TENANT(models), .fallback = "[]", .help = "Allow-list; [\"*\"] = all."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this tenant."},
+    {.name = "budget", .type = OPTION_SECTION, .status = PROTECTS, .inner = budget, .fallback = "null", .help = "Money of this tenant."},
+    {.name = "keys", .type = OPTION_LIST, .where = TENANT(keys), .inner = key, .size = sizeof(struct key_draft), .help = "Who may call."},
+    {0},
+};
+
+static const struct option jwt[] = {
+    {.name = "issuer", .type = OPTION_STRING, .required = true, .help = "iss."},
+    {.name = "audience", .type = OPTION_STRING, .required = true, .help = "aud."},
+    {.name = "jwks_url", .type = OPTION_STRING, .required = true, .help = "Its keys."},
+    {.name = "tenant_claim", .type = OPTION_STRING, .help = "Claim that names the tenant."},
+    {.name = "models_claim", .type = OPTION_STRING, .help = "Claim that lists the models."},
+    {0},
+};
+
+static const struct option limits[] = {
+    {.name = "default", .type = OPTION_SECTION, .inner = rates, .help = "E.g. {requests_per_minute: 60, tokens_per_minute: 60000, concurrent: 10}."},
+    {.name = "strict_tokens", .type = OPTION_BOOL, .fallback = "false", .help = "Token windows reserve the upper bound of each call."},
+    {.name = "algorithm", .type = OPTION_WORD, .fallback = "sliding_window", .words = "sliding_window|token_bucket", .help = "How a window is kept."},
+    {.name = "count", .type = OPTION_WORD, .fallback = "estimate_then_settle", .words = "estimate_then_settle", .help = "Hold the estimate up front, correct it from usage."},
+    {.name = "headers", .type = OPTION_TEXTS, .fallback = "[openai, ietf]", .help = "x-ratelimit-* and RateLimit / RateLimit-Policy."},
+    {0},
+};
+
+/* --------------------------------------------------------------------- cache, guardrails */
+
+static const struct option cache_exact[] = {
+    {.name = "enabled", .type = OPTION_BOOL, .fallback = "false", .help = "Off by default."},
+    {.name = "ttl", .type = OPTION_DURATION, .fallback = "1h", .min = SECONDS(1), .max = LONGEST, .help = "How long an answer is kept."},
+    {.name = "max_bytes", .type = OPTION_SIZE, .fallback = "256MiB", .min = KIB(64), .max = GIB(1024), .help = "Of all answers."},
+    {.name = "scope", .type = OPTION_WORD, .fallback = "tenant", .words = "tenant|shared", .help = "Who shares answers."},
+    {.name = "stream", .type = OPTION_BOOL, .fallback = "true", .help = "Streams too."},
+    {.name = "max_temperature", .type = OPTION_PRICE, .fallback = "0.0", .help = "Calls above it are not cached."},
+    {0},
+};
+
+static const struct option cache_semantic[] = {
+    {.name = "enabled", .type = OPTION_BOOL, .fallback = "false", .help = "Off by default."},
+    {.name = "model", .type = OPTION_NAME, .fallback = "embed", .help = "Embedding model."},
+    {.name = "threshold", .type = OPTION_SHARE, .fallback = "0.95", .help = "Least similarity."},
+    {.name = "ttl", .type = OPTION_DURATION, .fallback = "1h", .min = SECONDS(1), .max = LONGEST, .help = "How long an answer is kept."},
+    {.name = "max_entries", .type = OPTION_COUNT, .fallback = "10000", .min = 1, .max = 10000000, .help = "Of all tenants."},
+    {0},
+};
+
+static const struct option cache[] = {
+    {.name = "exact", .type = OPTION_SECTION, .inner = cache_exact, .help = "Equal calls."},
+    {.name = "semantic", .type = OPTION_SECTION, .inner = cache_semantic, .help = "Similar calls."},
+    {0},
+};
+
+static const struct option guardrail[] = {
+    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Unique."},
+    {.name = "stage", .type = OPTION_WORD, .fallback = "request", .words = "request|response", .help = "Where it looks."},
+    {.name = "type", .type = OPTION_WORD, .required = true, .words = "regex|contains|pii|prompt_injection|json_schema|webhook", .help = "How it looks."},
+    {.name = "patterns", .type = OPTION_TEXTS, .fallback = "[]", .help = "regex."},
+    {.name = "terms", .type = OPTION_TEXTS, .fallback = "[]", .help = "contains."},
+    {.name = "entities", .type = OPTION_TEXTS, .fallback = "[]", .help = "pii."},
+    {.name = "schema", .type = OPTION_ANY, .fallback = "null", .help = "json_schema."},
+    {.name = "action", .type = OPTION_WORD, .fallback = "block", .words = "block|redact|flag", .help = "What then."},
+    {.name = "stream_window", .type = OPTION_SIZE, .fallback = "4KiB", .min = 64, .max = MIB(1), .help = "Held back so that a match cannot straddle chunks."},
+    {.name = "url", .type = OPTION_STRING, .fallback = "null", .help = "webhook."},
+    {.name = "timeout", .type = OPTION_DURATION, .fallback = "300ms", .min = MILLISECOND, .max = SECONDS(60), .help = "webhook."},
+    {.name = "on_error", .type = OPTION_WORD, .fallback = "block", .words = "allow|block", .help = "webhook."},
+    {.name = "tenants", .type = OPTION_TEXTS, .fallback = "[]", .help = "Only these; empty = all."},
+    {.name = "models", .type = OPTION_TEXTS, .fallback = "[]", .help = "Only these; empty = all."},
+    {0},
+};
+
+/* ---------------------------------------------------------------------------- telemetry */
+
+static const struct option telemetry_log[] = {
+    {.name = "level", .type = OPTION_WORD, .where = CONFIG(telemetry.level), .fallback = "info", .words = "debug|info|warn|error", .help = "Least important level that is written."},
+    {.name = "format", .type = OPTION_WORD, .where = CONFIG(telemetry.format), .fallback = "auto", .words = "auto|text|json", .help = "auto = text on a terminal, JSON otherwise."},
+    {.name = "file", .type = OPTION_PATH, .where = CONFIG(telemetry.file), .fallback = "stderr", .help = "stderr, stdout or a file, opened anew on USR1."},
+    {0},
+};
+
+static const struct option telemetry_access[] = {
+    {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.access_enabled), .fallback = "true", .help = "One line per call."},
+    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well."},
+    {.name = "fields", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "Only these; empty = all."},
+    {0},
+};
+
+static const struct option telemetry_metrics[] = {
+    {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.metrics_enabled), .fallback = "true", .help = "Prometheus text."},
+    {.name = "public", .type = OPTION_BOOL, .where = CONFIG(telemetry.metrics_public), .fallback = "false", .help = "May be served on a non-loopback address."},
+    {.name = "path", .type = OPTION_STRING, .where = CONFIG(telemetry.metrics_path), .fallback = "/metrics", .help = "Where."},
+    {.name = "tenant_label", .type = OPTION_BOOL, .where = CONFIG(telemetry.tenant_label), .fallback = "true", .help = "A label for the tenant."},
+    {.name = "max_label_values", .type = OPTION_COUNT, .where = CONFIG(telemetry.max_label_values), .fallback = "500", .min = 1, .max = 100000, .help = "Of one label; more are counted together."},
+    {.name = "gen_ai", .type = OPTION_BOOL, .status = INERT, .fallback = "true", .help = "Names of OpenTelemetry's GenAI conventions too."},
+    {0},
+};
+
+static const struct option telemetry_tracing[] = {
+    {.name = "endpoint", .type = OPTION_STRING, .fallback = "", .help = "OTLP/HTTP; OTEL_* variables win over these."},
+    {.name = "protocol", .type = OPTION_WORD, .fallback = "http/json", .words = "http/json", .help = "Encoding."},
+    {.name = "sample", .type = OPTION_SHARE, .fallback = "0.1", .help = "Share of the calls."},
+    {.name = "capture_content", .type = OPTION_BOOL, .fallback = "false", .help = "gen_ai.input.messages, gen_ai.output.messages."},
+    {0},
+};
+
+static const struct option telemetry[] = {
+    {.name = "log", .type = OPTION_SECTION, .inner = telemetry_log, .help = "For operators."},
+    {.name = "access_log", .type = OPTION_SECTION, .inner = telemetry_access, .help = "For every call."},
+    {.name = "metrics", .type = OPTION_SECTION, .inner = telemetry_metrics, .help = "For Prometheus."},
+    {.name = "tracing", .type = OPTION_SECTION, .status = INERT, .inner = telemetry_tracing, .help = "For OpenTelemetry."},
+    {0},
+};
+
+/* -------------------------------------------------------------------------- deployments */
+
+static const struct option node[] = {
+    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Unique."},
+    {.name = "launcher", .type = OPTION_WORD, .fallback = "process", .words = "process|docker|kubernetes", .help = "How model servers are started."},
+    {.name = "endpoint", .type = OPTION_STRING, .fallback = "null", .help = "unix:/var/run/docker.sock, in-cluster …"},
+    {.name = "namespace", .type = OPTION_STRING, .fallback = "null", .help = "kubernetes."},
+    {.name = "memory", .type = OPTION_SIZE, .fallback = "0", .help = "Budget."},
+    {.name = "vram", .type = OPTION_SIZE, .fallback = "0", .help = "Budget."},
+    {.name = "cpus", .type = OPTION_PRICE, .fallback = "0", .help = "Budget."},
+    {.name = "gpus", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 4096, .help = "Budget."},
+    {.name = "price_per_hour", .type = OPTION_MONEY, .fallback = "0.00 USD", .help = "What it costs."},
+    {0},
+};
+
+static const struct option resources[] = {
+    {.name = "memory", .type = OPTION_SIZE, .fallback = "0", .help = "Of one replica."},
+    {.name = "vram", .type = OPTION_SIZE, .fallback = "0", .help = "Of one replica."},
+    {.name = "cpus", .type = OPTION_PRICE, .fallback = "0", .help = "Of one replica."},
+    {.name = "gpus", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 4096, .help = "Of one replica."},
+    {0},
+};
+
+static const struct option probe[] = {
+    {.name = "path", .type = OPTION_STRING, .fallback = "/health", .help = "Asked by GET."},
+    {.name = "interval", .type = OPTION_DURATION, .fallback = "250ms", .min = 10 * MILLISECOND, .max = SECONDS(3600), .help = "While it starts."},
+    {.name = "liveness", .type = OPTION_DURATION, .fallback = "5s", .min = 10 * MILLISECOND, .max = SECONDS(3600), .help = "While it runs."},
+    {.name = "failures", .type = OPTION_COUNT, .fallback = "3", .min = 1, .max = 1000, .help = "In a row, then it is dead."},
+    {.name = "start_timeout", .type = OPTION_DURATION, .fallback = "5m", .min = SECONDS(1), .max = DAYS(1), .help = "Then the start has failed."},
+    {0},
+};
+
+static const struct option scaling[] = {
+    {.name = "min", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 10000, .help = "Replicas."},
+    {.name = "max", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 10000, .help = "Replicas."},
+    {.name = "parallel", .type = OPTION_COUNT, .fallback = "8", .min = 1, .max = 100000, .help = "Calls that one replica takes at once."},
+    {.name = "target", .type = OPTION_SHARE, .fallback = "0.7", .help = "Share of them in use."},
+    {.name = "up_window", .type = OPTION_DURATION, .fallback = "6s", .min = 0, .max = SECONDS(3600), .help = "Before one more."},
+    {.name = "down_delay", .type = OPTION_DURATION, .fallback = "5m", .min = 0, .max = DAYS(1), .help = "Before one less."},
+    {.name = "idle_stop", .type = OPTION_DURATION, .fallback = "15m", .min = 0, .max = DAYS(30), .help = "Then it sleeps."},
+    {0},
+};
+
+static const struct option hold[] = {
+    {.name = "max_requests", .type = OPTION_COUNT, .fallback = "256", .min = 0, .max = 1000000, .help = "Waiting while it wakes."},
+    {.name = "max_bytes", .type = OPTION_SIZE, .fallback = "64MiB", .min = 0, .max = GIB(64), .help = "Of their bodies."},
+    {.name = "timeout", .type = OPTION_DURATION, .fallback = "60s", .min = 0, .max = DAYS(1), .help = "At most."},
+    {.name = "policy", .type = OPTION_WORD, .fallback = "hold", .words = "hold|reject|fallback", .help = "What happens meanwhile."},
+    {0},
+};
+
+static const struct option eviction[] = {
+    {.name = "policy", .type = OPTION_WORD, .fallback = "cost", .words = "cost|lru|size", .help = "Which goes first."},
+    {.name = "priority", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 1000, .help = "Higher stays longer."},
+    {.name = "pin", .type = OPTION_BOOL, .fallback = "false", .help = "Never evicted."},
+    {.name = "min_residency", .type = OPTION_DURATION, .fallback = "30s", .min = 0, .max = DAYS(30), .help = "Not before."},
+    {0},
+};
+
+static const struct option restart[] = {
+    {.name = "backoff", .type = OPTION_DURATION, .fallback = "1s", .min = 0, .max = DAYS(1), .help = "Doubled each time."},
+    {.name = "max_backoff", .type = OPTION_DURATION, .fallback = "5m", .min = 0, .max = DAYS(1), .help = "At most."},
+    {.name = "max_restarts", .type = OPTION_COUNT, .fallback = "10", .min = 0, .max = 1000000, .help = "Then it has failed."},
+    {0},
+};
+
+static const struct option rollout[] = {
+    {.name = "strategy", .type = OPTION_WORD, .fallback = "rolling", .words = "rolling|canary|recreate", .help = "How a new revision comes."},
+    {.name = "surge", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000, .help = "Replicas more than wanted meanwhile."},
+    {.name = "auto_rollback", .type = OPTION_BOOL, .fallback = "true", .help = "When it does not get well."},
+    {0},
+};
+
+static const struct option adapter[] = {
+    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Callable as MODEL:NAME."},
+    {.name = "source", .type = OPTION_STRING, .required = true, .help = "File."},
+    {0},
+};
+
+static const struct option stop[] = {
+    {.name = "drain", .type = OPTION_DURATION, .fallback = "2m", .min = 0, .max = DAYS(1), .help = "For calls that run."},
+    {.name = "grace", .type = OPTION_DURATION, .fallback = "10s", .min = 0, .max = SECONDS(3600), .help = "From TERM to KILL."},
+    {0},
+};
+
+static const struct option deployment_limits[] = {
+    {.name = "max_spend", .type = OPTION_MONEY, .fallback = "null", .help = "Then it is stopped."},
+    {.name = "max_age", .type = OPTION_DURATION, .fallback = "null", .min = SECONDS(1), .max = LONGEST, .help = "Then it is stopped."},
+    {0},
+};
+
+static const struct option deployment_price[] = {
+    {.name = "input", .type = OPTION_PRICE, .fallback = "0", .help = "USD per million tokens."},
+    {.name = "output", .type = OPTION_PRICE, .fallback = "0", .help = "USD per million tokens."},
+    {0},
+};
+
+static const struct option attachment[] = {
+    {.name = "model", .type = OPTION_NAME, .required = true, .help = "Name of a model."},
+    {.name = "priority", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000, .help = "As a target there."},
+    {.name = "weight", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000000, .help = "As a target there."},
+    {0},
+};
+
+static const struct option deployment[] = {
+    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Callable as this, NAME:ADAPTER, NAME@REVISION."},
+    {.name = "launcher", .type = OPTION_WORD, .fallback = "process", .words = "process|docker|kubernetes", .help = "How it is started."},
+    {.name = "command", .type = OPTION_TEXTS, .fallback = "[]", .help = "Never through a shell; {port} is filled in."},
+    {.name = "image", .type = OPTION_STRING, .fallback = "null", .help = "docker, kubernetes."},
+    {.name = "engine", .type = OPTION_WORD, .fallback = "openai", .words = "llama-cpp|vllm|sglang|tgi|openai", .help = "What it speaks, its adapter calls."},
+    {.name = "env", .type = OPTION_PAIRS, .fallback = "{}", .secret = true, .help = "Its environment."},
+    {.name = "resources", .type = OPTION_SECTION, .inner = resources, .help = "Of one replica."},
+    {.name = "probe", .type = OPTION_SECTION, .inner = probe, .help = "When it is ready, when it is dead."},
+    {.name = "scaling", .type = OPTION_SECTION, .inner = scaling, .help = "How many."},
+    {.name = "hold", .type = OPTION_SECTION, .inner = hold, .help = "Calls that wait while it wakes."},
+    {.name = "eviction", .type = OPTION_SECTION, .inner = eviction, .help = "Who makes room."},
+    {.name = "restart", .type = OPTION_SECTION, .inner = restart, .help = "After a crash."},
+    {.name = "rollout", .type = OPTION_SECTION, .inner = rollout, .help = "Of a new revision."},
+    {.name = "adapters", .type = OPTION_LIST, .inner = adapter, .help = "LoRA."},
+    {.name = "stop", .type = OPTION_SECTION, .inner = stop, .help = "How it ends."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = deployment_limits, .help = "Then it is stopped."},
+    {.name = "price", .type = OPTION_SECTION, .inner = deployment_price, .help = "What its calls cost."},
+    {.name = "attach_to", .type = OPTION_LIST, .inner = attachment, .help = "Also a target of other models."},
+    {0},
+};
+
+static const struct option monster[] = {
+    {.name = "profiles", .type = OPTION_ANY, .fallback = "{}", .help = "What \"24 GB × 1\" starts here."},
+    {0},
+};
+
+static const struct option deployments[] = {
+    {.name = "nodes", .type = OPTION_LIST, .inner = node, .help = "Budgets to place them in; none: the local machine."},
+    {.name = "on_exit", .type = OPTION_WORD, .fallback = "stop", .words = "stop|leave", .help = "leave = adopted again at the next start."},
+    {.name = "models", .type = OPTION_LIST, .inner = deployment, .help = "Model servers."},
+    {.name = "monster", .type = OPTION_SECTION, .inner = monster, .help = "Monster API compatible deploy calls."},
+    {0},
+};
+
+/* --------------------------------------------------------------------------------- root */
+
+const struct option config_options[] = {
+    {.name = "version", .type = OPTION_NUMBER, .where = ROOT(version), .required = true, .min = 1, .max = 1, .help = "The format of the configuration: 1."},
+    {.name = "server", .type = OPTION_SECTION, .inner = server, .help = "Listeners, limits, time-outs."},
+    {.name = "admin", .type = OPTION_SECTION, .inner = admin, .help = "For operators."},
+    {.name = "store", .type = OPTION_SECTION, .inner = store, .help = "Limits, budgets, keys made in the UI, usage."},
+    {.name = "ledger", .type = OPTION_SECTION, .inner = ledger, .help = "Every call, written before its answer ends."},
+    {.name = "providers", .type = OPTION_LIST, .where = ROOT(providers), .inner = provider, .size = sizeof(struct provider_draft), .help = "Where requests can go."},
+    {.name = "models", .type = OPTION_LIST, .where = ROOT(models), .inner = model, .size = sizeof(struct model_draft), .help = "What clients ask for, and where it runs."},
+    {.name = "routing", .type = OPTION_SECTION, .inner = routing, .help = "Which target next."},
+    {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
+    {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener."},
+    {.name = "jwt", .type = OPTION_SECTION, .status = PROTECTS, .inner = jwt, .fallback = "null", .help = "Tokens of an identity provider as keys."},
+    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = limits, .help = "For tenants and keys that set none."},
+    {.name = "cache", .type = OPTION_SECTION, .status = INERT, .inner = cache, .help = "Answers kept; per request: Cache-Control."},
+    {.name = "guardrails", .type = OPTION_LIST, .status = PROTECTS, .inner = guardrail, .help = "What must not pass."},
+    {.name = "telemetry", .type = OPTION_SECTION, .inner = telemetry, .help = "Seen from outside."},
+    {.name = "deployments", .type = OPTION_SECTION, .status = INERT, .inner = deployments, .help = "Model servers that sluice starts, watches, scales, stops."},
+    {.name = "include", .type = OPTION_TEXTS, .where = ROOT(include), .fallback = "[]", .help = "More files, patterns allowed; merged in name order: a list adds, a repeated name is an error."},
+    {0},
+};
+
+/* clang-format on */
+
+const struct option *option_find(const struct option *options, const char *name, size_t len,
+                                 bool *is_file)
+{
+    static const struct text twin = {"_file", 5};
+    struct text wanted = {name, len};
+    *is_file = false;
+    for (const struct option *option = options; option->name; option++)
+        if (text_equal(text_of(option->name), wanted))
+            return option;
+    if (!text_ends(wanted, twin))
+        return NULL;
+    *is_file = true;
+    for (const struct option *option = options; option->name; option++)
+        if (option->secret && (option->type == OPTION_TEXT || option->type == OPTION_STRING) &&
+            text_equal(text_of(option->name), text_head(wanted, len - twin.len)))
+            return option;
+    return NULL;
+}
+
+bool word_find(const char *words, const char *word, size_t len, unsigned *place)
+{
+    struct text rest = words ? text_of(words) : (struct text){NULL, 0}, item;
+    for (unsigned i = 0; text_next(&rest, '|', &item); i++) {
+        if (!text_equal(item, (struct text){word, len}))
+            continue;
+        if (place)
+            *place = i;
+        return true;
+    }
+    return false;
+}
+
+const char *option_type_words(enum option_type type)
+{
+    static const char *const words[OPTION_TYPES] = {
+        [OPTION_SECTION] = "mapping",
+        [OPTION_LIST] = "list of mappings",
+        [OPTION_TEXT] = "text",
+        [OPTION_NAME] = "name",
+        [OPTION_STRING] = "text",
+        [OPTION_PATH] = "path",
+        [OPTION_BOOL] = "true or false",
+        [OPTION_COUNT] = "whole number",
+        [OPTION_NUMBER] = "whole number",
+        [OPTION_SIZE] = "size",
+        [OPTION_RATE] = "size per second",
+        [OPTION_DURATION] = "duration",
+        [OPTION_SHARE] = "number from 0 to 1",
+        [OPTION_MONEY] = "money",
+        [OPTION_PRICE] = "decimal number",
+        [OPTION_WORD] = "word",
+        [OPTION_WORDS] = "list of words",
+        [OPTION_TEXTS] = "list of texts",
+        [OPTION_PAIRS] = "mapping of texts",
+        [OPTION_HASH] = "hash",
+        [OPTION_DATE] = "date",
+        [OPTION_ANY] = "anything",
+    };
+    return words[type];
+}
+
+bool option_is_nullable(const struct option *option)
+{
+    return !option->fallback || strcmp(option->fallback, "null") == 0;
+}

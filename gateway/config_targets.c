@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+
+#include "gateway/base/table.h"
+#include "gateway/config_document.h"
+
+static const struct node *value_of(const struct node *node, const char *name)
+{
+    const struct node *value = node_find(node, name);
+    return value ? value : node;
+}
+
+/* ------------------------------------------------------------------------------------ providers */
+
+static struct text next_type(void *with, size_t i)
+{
+    (void)with;
+    const struct provider_type *type = provider_type_at(i);
+    return type ? type->name : (struct text){NULL, 0};
+}
+
+static void resolve_type(struct document *document, struct provider_draft *draft)
+{
+    const struct node *at = value_of(draft->node, "type");
+    if (!draft->type.len)
+        return; /* missing or malformed: said already */
+    draft->resolved = provider_type_find(draft->type);
+    if (!draft->resolved) {
+        struct problem *problem =
+            problem_at_value(document, at, SEVERITY_ERROR, "there is no provider type \"%.*s\"",
+                             TEXT_ARGS(node_shown(at)));
+        struct text near = nearest(draft->type, next_type, NULL);
+        if (near.at)
+            problem->hint = arena_copy(&document->arena, near).at;
+        return;
+    }
+    draft->settings.type = draft->resolved;
+    draft->settings.dialect = dialect_find(draft->resolved->dialect);
+    if (draft->resolved->in_force && draft->settings.dialect)
+        return;
+    draft->settings.off = draft->unusable = true;
+    problem_at_value(document, at, SEVERITY_WARNING,
+                     "the provider \"%.*s\" is off: the type \"%.*s\" is not yet in force",
+                     TEXT_ARGS(draft->settings.name), TEXT_ARGS(draft->type));
+}
+
+/* 169.254.0.0/16 and fe80::/10, also mapped: where clouds keep their metadata. */
+static bool is_link_local(struct text host)
+{
+    char name[INET6_ADDRSTRLEN];
+    struct in6_addr six;
+    struct in_addr four;
+    if (host.len >= sizeof(name))
+        return false;
+    memcpy(name, host.at, host.len);
+    name[host.len] = '\0';
+    if (inet_pton(AF_INET, name, &four) == 1)
+        return ntohl(four.s_addr) >> 16 == 0xa9fe;
+    if (inet_pton(AF_INET6, name, &six) != 1)
+        return text_equal(host, TEXT("metadata.google.internal"));
+    bool mapped = IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 169 && six.s6_addr[13] == 254;
+    return IN6_IS_ADDR_LINKLOCAL(&six) || mapped;
+}
+
+static void resolve_url(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct node *at = value_of(draft->node, "base_url");
+    const char *problem;
+    if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
+        return;
+    if (!settings->base_url && !draft->resolved->base_url.len) {
+        if (draft->resolved->in_force)
+            problem_at_value(document, draft->node, SEVERITY_ERROR,
+                             "the type \"%.*s\" needs a \"base_url\"", TEXT_ARGS(draft->type));
+        return;
+    }
+    if (!settings->base_url)
+        settings->base_url = arena_copy(&document->arena, draft->resolved->base_url).at;
+    if (!url_read(text_of(settings->base_url), &settings->url, &problem)) {
+        problem_at_value(document, at, SEVERITY_ERROR, "\"base_url\": %s", problem);
+        return;
+    }
+    if (settings->url.user.len)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "a \"base_url\" holds no user or password; use \"api_key\"");
+    if (is_link_local(settings->url.host) && !settings->allow_link_local)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "%.*s is a link-local or metadata address; \"allow_link_local: true\" "
+                         "allows it",
+                         TEXT_ARGS(settings->url.host));
+}
+
+static bool may_be_in_header(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char byte = (unsigned char)text.at[i];
+        if ((byte < ' ' && byte != '\t') || byte == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+static bool is_credential(struct text text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.at[i] <= ' ' || text.at[i] > '~')
+            return false;
+    return true;
+}
+
+/* The first of several keys serves until all of them do. */
+static void resolve_key(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct node *at = node_find(draft->node, "api_key");
+    if (!at)
+        at = node_find(draft->node, "api_key_file");
+    if (!settings->api_key.len && draft->api_keys.count) {
+        settings->api_key = ((const struct text *)draft->api_keys.at)[0];
+        at = node_find(draft->node, "api_keys");
+    }
+    if (!is_credential(settings->api_key))
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "a key has only visible ASCII characters: there is a space, a line break "
+                         "or another character in this one");
+    if (settings->api_key.len || draft->unusable || !draft->resolved || !draft->resolved->needs_key)
+        return;
+    settings->off = draft->unusable = true;
+    const char *variable = draft->resolved->key_variable;
+    problem_at_value(document, at && !at->broken ? at : draft->node, SEVERITY_WARNING,
+                     "the provider \"%.*s\" is off: it has no api_key%s%s",
+                     TEXT_ARGS(settings->name), variable ? "; set " : "", variable ? variable : "");
+}
+
+/* Headers that frame a message, or that we write ourselves. */
+static bool is_reserved_header(struct text name)
+{
+    static const char *const names[] = {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "content-type",
+        "proxy-connection",
+        "accept-encoding",
+        "proxy-authorization",
+        "content-encoding",
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (text_equal_nocase(name, text_of(names[i])))
+            return true;
+    return false;
+}
+
+static bool is_token(struct text name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char byte = name.at[i];
+        bool alphanumeric =
+            (byte >= '0' && byte <= '9') || ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z');
+        if (!alphanumeric && !(byte && strchr("!#$%&'*+-.^_`|~", byte)))
+            return false;
+    }
+    return name.len > 0;
+}
+
+static void check_header(struct document *document, const struct provider_draft *draft,
+                         const struct pair *pair)
+{
+    struct text name = pair->name;
+    if (!is_token(name))
+        problem_at_key(document, pair->node, SEVERITY_ERROR, "this is no name of a header");
+    else if (is_reserved_header(name))
+        problem_at_key(document, pair->node, SEVERITY_ERROR,
+                       "the header \"%.*s\" cannot be set here", TEXT_ARGS(name));
+    else if (draft->settings.api_key.len && draft->resolved &&
+             text_equal_nocase(name, draft->resolved->auth == AUTH_HEADER
+                                         ? draft->resolved->auth_header
+                                         : TEXT("authorization")))
+        problem_at_key(document, pair->node, SEVERITY_ERROR,
+                       "the header \"%.*s\" is written from \"api_key\"", TEXT_ARGS(name));
+    else if (!may_be_in_header(pair->value))
+        problem_at_value(document, pair->node, SEVERITY_ERROR,
+                         "there is a line break or a control character in the value");
+}
+
+static void resolve_headers(struct document *document, struct provider_draft *draft)
+{
+    const struct pair *pairs = draft->headers.at;
+    struct header_setting *headers =
+        arena_new(&document->arena, (draft->headers.count + 1) * sizeof(*headers));
+    for (size_t i = 0; i < draft->headers.count; i++) {
+        check_header(document, draft, &pairs[i]);
+        headers[i] = (struct header_setting){pairs[i].name.at, pairs[i].value.at};
+    }
+    draft->settings.headers = headers;
+    draft->settings.header_count = draft->headers.count;
+    if (!may_be_in_header(draft->settings.organization))
+        problem_at_value(document, node_find(draft->node, "organization"), SEVERITY_ERROR,
+                         "there is a line break or a control character in the value");
+}
+
+static void resolve_retry(struct document *document, struct provider_draft *draft)
+{
+    enum { STATUSES_MAX = sizeof(draft->settings.retry_statuses) / sizeof(uint16_t) - 1 };
+    const struct text *words = draft->retry_on.at;
+    const struct node *retry = node_find(draft->node, "retry");
+    const struct node *list = node_find(retry, "retry_on");
+    const struct node *entry = list ? list->first : NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < draft->retry_on.count; i++, entry = entry ? entry->next : NULL) {
+        uint64_t status;
+        if (text_equal(words[i], TEXT("connect"))) {
+            draft->settings.retry_connect = true;
+        } else if (!text_number(words[i], 599, &status) || status < 400) {
+            problem_at_value(document, entry, SEVERITY_ERROR,
+                             "\"retry_on\" holds connect or a status from 400 to 599, not \"%.*s\"",
+                             TEXT_ARGS(text_head(words[i], 40)));
+        } else if (count == STATUSES_MAX) {
+            problem_at_value(document, entry, SEVERITY_ERROR,
+                             "\"retry_on\" holds at most %d statuses", STATUSES_MAX);
+            return;
+        } else {
+            draft->settings.retry_statuses[count++] = (uint16_t)status;
+        }
+    }
+}
+
+static void resolve_proxy(struct document *document, struct provider_draft *draft)
+{
+    struct url url;
+    const char *problem;
+    if (draft->settings.proxy && !url_read(text_of(draft->settings.proxy), &url, &problem))
+        problem_at_value(document, value_of(draft->node, "proxy"), SEVERITY_ERROR, "\"proxy\": %s",
+                         problem);
+    const struct tls_settings *tls = &draft->settings.tls;
+    if (!tls->cert_file != !tls->key_file)
+        problem_at_value(document, value_of(draft->node, "tls"), SEVERITY_ERROR,
+                         "\"cert_file\" and \"key_file\" come together");
+}
+
+void resolve_providers(struct document *document)
+{
+    struct config *config = &document->config;
+    struct provider_draft *drafts = document->providers.at;
+    size_t count = document->providers.count;
+    struct table names;
+    table_init(&names);
+    config->providers = arena_new(&document->arena, (count + 1) * sizeof(*config->providers));
+    for (size_t i = 0; i < count; i++) {
+        struct provider_draft *draft = &drafts[i];
+        resolve_type(document, draft);
+        resolve_url(document, draft);
+        resolve_key(document, draft);
+        resolve_headers(document, draft);
+        resolve_retry(document, draft);
+        resolve_proxy(document, draft);
+        const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
+        if (other && draft->settings.name.len)
+            problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
+                             "a provider \"%.*s\" is declared already in line %u",
+                             TEXT_ARGS(draft->settings.name), other->node->line);
+        draft->to = &config->providers[config->provider_count++];
+        *draft->to = draft->settings;
+        /* What the URL was read from stays where it is: base_url is not copied. */
+    }
+    table_done(&names);
+}
+
+/* --------------------------------------------------------------------------------------- prices */
+
+enum { PRICE_REJECT, PRICE_CAP, PRICE_ZERO };
+
+/* The price when the file gives none; false when the target must be off. */
+static bool price_of_catalogue(struct document *document, const struct provider_type *type,
+                               struct text model, struct model_facts *facts, struct price *price)
+{
+    *facts = (struct model_facts){0};
+    *price = (struct price){.known = true};
+    if (type->catalogue.len && catalogue_find(type->catalogue, model, facts, price)) {
+        if (price->known)
+            return true;
+    } else if (type->is_own || type->is_mock) {
+        return true;
+    }
+    *price = (struct price){.known = false};
+    if (document->unknown_price == PRICE_CAP) {
+        *price = document->price_cap;
+        price->known = false;
+    }
+    return document->unknown_price != PRICE_REJECT;
+}
+
+static void resolve_price(struct document *document, struct target_draft *draft,
+                          const struct provider_draft *provider, struct model_facts *facts)
+{
+    struct target *target = &draft->target;
+    const struct node *node = node_find(draft->node, "price");
+    struct price price;
+    bool priced = price_of_catalogue(document, provider->resolved, target->model, facts, &price);
+    if (node && node->kind == NODE_MAP) {
+        target->price.known = true;
+    } else {
+        target->price = price;
+        if (!priced && !target->off) {
+            target->off = true;
+            target->off_because = "its price is unknown";
+            problem_at_value(document, value_of(draft->node, "model"), SEVERITY_WARNING,
+                             "the target \"%.*s\" is off: the catalogue has no price of \"%.*s\"; "
+                             "give one, or see \"ledger.unknown_price\"",
+                             TEXT_ARGS(target->id), TEXT_ARGS(target->model));
+        }
+    }
+    price_seal(&target->price);
+}
+
+/* -------------------------------------------------------------------------------------- targets */
+
+struct lookup {
+    struct table providers, targets;
+};
+
+static struct text next_provider(void *with, size_t i)
+{
+    const struct document *document = with;
+    const struct provider_draft *drafts = document->providers.at;
+    return i < document->providers.count ? drafts[i].settings.name : (struct text){NULL, 0};
+}
+
+static void report_no_provider(struct document *document, const struct target_draft *draft)
+{
+    const struct node *at = value_of(draft->node, "provider");
+    struct problem *problem = problem_at_value(
+        document, at, SEVERITY_ERROR, "there is no provider \"%.*s\"", TEXT_ARGS(node_shown(at)));
+    struct text near = nearest(draft->provider, next_provider, document);
+    if (near.at)
+        problem->hint = arena_copy(&document->arena, near).at;
+}
+
+static void resolve_target(struct document *document, struct target_draft *draft,
+                           struct lookup *lookup, struct model_facts *facts)
+{
+    struct target *target = &draft->target;
+    const struct target_draft *other = table_set(&lookup->targets, target->id, draft);
+    *facts = (struct model_facts){0};
+    if (other && target->id.len)
+        problem_at_value(document, value_of(draft->node, "id"), SEVERITY_ERROR,
+                         "a target \"%.*s\" is declared already in line %u", TEXT_ARGS(target->id),
+                         other->node->line);
+    struct provider_draft *provider = table_find(&lookup->providers, draft->provider);
+    if (!provider && draft->provider.len)
+        report_no_provider(document, draft);
+    if (!provider || !provider->resolved)
+        return;
+    target->provider = provider->to;
+    if (provider->settings.off) {
+        target->off = true;
+        target->off_because = provider->resolved->in_force
+                                  ? "its provider has no api_key"
+                                  : "its provider's type is not yet in force";
+    }
+    resolve_price(document, draft, provider, facts);
+    if (document->errors == 0)
+        target->figures = target_figures(target->id);
+}
+
+/* --------------------------------------------------------------------------------------- models */
+
+static void check_name(struct document *document, struct table *names, struct text name,
+                       const struct node *at, const struct model_draft *draft)
+{
+    struct model_draft *other = table_find(names, name);
+    if (other && other != draft)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "\"%.*s\" is a name of the model \"%.*s\" already", TEXT_ARGS(name),
+                         TEXT_ARGS(other->route.name));
+    else if (other)
+        problem_at_value(document, at, SEVERITY_ERROR, "\"%.*s\" is a name of this model already",
+                         TEXT_ARGS(name));
+    else if (name.len)
+        table_set(names, name, (void *)(uintptr_t)draft);
+}
+
+static void check_names(struct document *document, struct table *names,
+                        const struct model_draft *draft)
+{
+    const struct node *list = node_find(draft->node, "aliases");
+    check_name(document, names, draft->route.name, value_of(draft->node, "name"), draft);
+    if (text_find_byte(draft->route.name, '*') != SIZE_MAX)
+        problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
+                         "a model's name has no *; an alias may");
+    for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
+        if (entry->kind == NODE_SCALAR && !entry->broken)
+            check_name(document, names, node_text(entry), entry, draft);
+}
+
+static struct text next_policy(void *with, size_t i)
+{
+    const struct document *document = with;
+    const struct policy_draft *drafts = document->policies.at;
+    if (i == document->policies.count)
+        return TEXT("balanced");
+    return i < document->policies.count ? drafts[i].name : (struct text){NULL, 0};
+}
+
+static void check_policy(struct document *document, struct text policy, const struct node *at)
+{
+    struct text name;
+    if (!policy.len || !at || at->broken)
+        return;
+    for (size_t i = 0; (name = next_policy(document, i)).at; i++)
+        if (text_equal(name, policy))
+            return;
+    struct problem *problem =
+        problem_at_value(document, at, SEVERITY_ERROR, "there is no routing policy \"%.*s\"",
+                         TEXT_ARGS(node_shown(at)));
+    struct text near = nearest(policy, next_policy, document);
+    if (near.at)
+        problem->hint = arena_copy(&document->arena, near).at;
+}
+
+/* Put the targets of a model behind those of the models before it, all in one array. */
+static void resolve_model(struct document *document, struct model_draft *draft,
+                          struct lookup *lookup, struct route *route)
+{
+    struct config *config = &document->config;
+    struct target_draft *targets = draft->targets.at;
+    int64_t context = 0;
+    *route = draft->route;
+    route->aliases = draft->aliases.at;
+    route->alias_count = draft->aliases.count;
+    route->targets = &config->targets[config->target_count];
+    route->target_count = draft->targets.count;
+    for (size_t i = 0; i < draft->targets.count; i++) {
+        struct model_facts facts;
+        resolve_target(document, &targets[i], lookup, &facts);
+        config->targets[config->target_count++] = targets[i].target;
+        if (facts.context_tokens && (!context || facts.context_tokens < context))
+            context = facts.context_tokens;
+    }
+    if (!route->context_window)
+        route->context_window = context;
+    if (!draft->targets.count)
+        problem_at_value(document, draft->node, SEVERITY_ERROR, "the model \"%.*s\" has no targets",
+                         TEXT_ARGS(route->name));
+    if (draft->targets.count > ROUTE_TARGETS_MAX)
+        problem_at_value(document, value_of(draft->node, "targets"), SEVERITY_ERROR,
+                         "more than %d targets", ROUTE_TARGETS_MAX);
+}
+
+void resolve_models(struct document *document)
+{
+    struct config *config = &document->config;
+    struct model_draft *drafts = document->models.at;
+    struct provider_draft *providers = document->providers.at;
+    size_t count = document->models.count, targets = 0;
+    struct lookup lookup;
+    struct table names;
+    table_init(&names);
+    table_init(&lookup.providers);
+    table_init(&lookup.targets);
+    for (size_t i = 0; i < document->providers.count; i++)
+        table_set(&lookup.providers, providers[i].settings.name, &providers[i]);
+    for (size_t i = 0; i < count; i++)
+        targets += drafts[i].targets.count;
+    config->targets = arena_new(&document->arena, (targets + 1) * sizeof(*config->targets));
+    config->models = arena_new(&document->arena, (count + 1) * sizeof(*config->models));
+    check_policy(document, document->default_policy,
+                 node_at(document->root, "routing.default_policy"));
+    for (size_t i = 0; i < count; i++) {
+        resolve_model(document, &drafts[i], &lookup, &config->models[i]);
+        check_names(document, &names, &drafts[i]);
+        check_policy(document, drafts[i].policy, node_find(drafts[i].node, "policy"));
+    }
+    config->model_count = count;
+    table_done(&names);
+    table_done(&lookup.providers);
+    table_done(&lookup.targets);
+    config->routes = routes_new(config->models, count);
+}
