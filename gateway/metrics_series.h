@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * metrics_series - what metrics.c counts and metrics_write.c prints. For nobody else.
+ *
+ * A series is one combination of label values of a family; it has one row of cells for each
+ * worker, which only that worker writes. So adding is a plain load and store, and the scrape may
+ * read at any time.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/base/table.h"
+#include "gateway/metrics.h"
+
+/* ---------------------------------------------------------------------------- histograms */
+
+/* One cell for each bucket, one for what is above all of them, then the sum. */
+enum histogram_shape {
+    SHAPE_SECONDS, /* of calls: 10 ms times 2^n up to 82 s (OpenTelemetry's advice for gen_ai) */
+    SHAPE_FINE,    /* of our own part: 10 us to 1 s */
+    SHAPE_TOKENS,  /* 4^n up to 67 million (the same advice) */
+};
+enum { HISTOGRAM_BUCKETS = 14, HISTOGRAM_CELLS = HISTOGRAM_BUCKETS + 2 };
+
+/* Upper bounds, in microseconds or tokens. */
+extern const int64_t histogram_bounds[][HISTOGRAM_BUCKETS];
+
+/* ---------------------------------------------------------------------------- families */
+
+enum family {
+    FAMILY_HTTP,   /* listener */
+    FAMILY_CALL,   /* model provider target tenant */
+    FAMILY_TOKENS, /* model tenant */
+    FAMILY_MODEL,  /* model */
+    FAMILY_TARGET, /* target */
+    FAMILY_GENAI,  /* operation provider model */
+    FAMILIES
+};
+
+enum { HTTP_METHODS = METHOD_PATCH + 1, HTTP_CODES = 40 };
+
+enum call_cell { CALL_OUTCOMES = LEDGER_LOST + 1, CALL_CELLS = CALL_OUTCOMES };
+enum token_cell {
+    TOKENS_INPUT,
+    TOKENS_CACHED,
+    TOKENS_CACHE_WRITE,
+    TOKENS_OUTPUT,
+    TOKENS_REASONING,
+    TOKENS_KINDS,
+    TOKENS_COST_NANOS = TOKENS_KINDS,
+    TOKENS_CELLS
+};
+enum model_cell {
+    MODEL_IN_FLIGHT,
+    MODEL_DURATION,
+    MODEL_TTFT = MODEL_DURATION + HISTOGRAM_CELLS,
+    MODEL_OVERHEAD = MODEL_TTFT + HISTOGRAM_CELLS,
+    MODEL_CELLS = MODEL_OVERHEAD + HISTOGRAM_CELLS
+};
+enum genai_cell {
+    GENAI_INPUT,
+    GENAI_OUTPUT = GENAI_INPUT + HISTOGRAM_CELLS,
+    GENAI_DURATION = GENAI_OUTPUT + HISTOGRAM_CELLS,
+    GENAI_CELLS = GENAI_DURATION + HISTOGRAM_CELLS
+};
+
+enum { SERIES_LABELS_MAX = 4, SERIES_MAX = 4096 /* of one family */ };
+
+struct series {
+    struct series *next;
+    const struct text *labels[SERIES_LABELS_MAX]; /* escaped for the text format */
+    size_t stride;                                /* cells of one worker */
+    void *memory;                                 /* behind the cells */
+    atomic_uint_fast64_t *cells;                  /* [worker * stride + cell] */
+};
+
+/* Sum of a cell over all workers. */
+uint64_t series_sum(const struct series *series, unsigned workers, size_t cell);
+
+/* ---------------------------------------------------------------------------- the whole */
+
+/* Which names a label has had; never forgotten, at most max_label_values. */
+struct label {
+    struct table names; /* to struct text: the escaped name */
+    size_t count;
+};
+
+enum label_kind {
+    LABEL_MODEL,
+    LABEL_PROVIDER,
+    LABEL_TARGET,
+    LABEL_TENANT,
+    LABEL_LISTENER,
+    LABEL_OPERATION,
+    LABELS
+};
+
+struct metrics {
+    struct metrics_options options;
+    int64_t started_us;   /* wall clock */
+    pthread_mutex_t lock; /* over labels and the lists of series */
+    struct label labels[LABELS];
+    struct series *series[FAMILIES], **series_end[FAMILIES];
+    size_t series_count[FAMILIES];
+    struct metrics_worker **workers;
+
+    atomic_bool reload_good;
+    atomic_int_fast64_t reload_at_us;
+    _Atomic(struct ledger *) ledger;
+};
+
+/* The status code that stands for HTTP code cell <i>; 0 = any other. */
+int metrics_code_at(size_t i);
