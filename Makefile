@@ -66,11 +66,15 @@ $(OUT)/parts.a: $(PARTS)
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
-$(OUT)/%.o: %.c
+$(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
+# Other flags than last time: everything anew.
+$(OUT)/flags: always
+	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(FLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(FLAGS)' > $@
+
 # .S files carry data into the program (.incbin), which -MMD does not see.
-$(OUT)/%.o: %.S $(wildcard providers/*.json web/dist/*)
+$(OUT)/%.o: %.S $(OUT)/flags $(wildcard providers/*.json web/dist/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 # libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.
@@ -111,7 +115,7 @@ top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
 
 docs: $(OUT)/sluice ## write docs/CONFIG.md anew from the option tables
-	@$(OUT)/sluice config reference > docs/CONFIG.md.new && mv docs/CONFIG.md.new docs/CONFIG.md
+	@$(OUT)/sluice help config > docs/CONFIG.md.new && mv docs/CONFIG.md.new docs/CONFIG.md
 	@echo "wrote docs/CONFIG.md"
 
 install: $(OUT)/sluice ## below PREFIX=/usr/local, in DESTDIR=
@@ -142,7 +146,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: all units fuzzers run stop test check format fuzz cover bench top docs install clean help
+.PHONY: always all units fuzzers run stop test check format fuzz cover bench top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
