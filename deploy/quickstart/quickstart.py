@@ -2,12 +2,13 @@
 """Two steps of `run` that are easier in Python.
 
     quickstart.py config PORT STATE MODEL_URL|none    print a configuration
-    quickstart.py ask PORT MODEL                      stream one answer, then say what it took
+    quickstart.py ask PORT MODEL CONFIG               stream one answer, then say what it took
 """
 
 import http.client
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -78,11 +79,19 @@ def events(answer):
             yield json.loads(line[6:])
 
 
-def ask(port, model):
+def cost_since(when, config):
+    """USD booked since then, from the ledger: a stream's headers leave before its cost is known."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+    done = subprocess.run([ROOT / "build" / "sluice", "-c", config, "usage", "--by", "model", "--since", moment,
+                           "--format", "json"], stdout=subprocess.PIPE, check=True, timeout=10)
+    return sum(row["cost_nanos"] for row in json.loads(done.stdout)) / 1e9
+
+
+def ask(port, model, config):
     connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
     body = {"model": model, "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 60,
             "messages": [{"role": "user", "content": QUESTION}]}
-    begun = time.monotonic()
+    begun, when = time.monotonic(), time.time()
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"})
     answer = connection.getresponse()
     if answer.status != 200:
@@ -101,13 +110,12 @@ def ask(port, model):
     spent = time.monotonic() - begun
     print(f"\n  tokens   {usage.get('prompt_tokens')} in, {usage.get('completion_tokens')} out"
           f"   first after {1000 * ((first or begun) - begun):.0f} ms, all in {1000 * spent:.0f} ms")
-    overhead = answer.getheader("x-sluice-overhead-us")
-    cost = answer.getheader("x-sluice-cost-usd")
-    print("  cost     " + (f"{cost} USD" if cost else "COST") + f"   overhead of sluice {overhead} µs")
+    print(f"  cost     {cost_since(when, config):.6f} USD, as booked"
+          f"   overhead of sluice {answer.getheader('x-sluice-overhead-us')} µs")
 
 
 if __name__ == "__main__":
     try:
         {"config": write_config, "ask": ask}[sys.argv[1]](*sys.argv[2:])
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, subprocess.SubprocessError) as error:
         sys.exit(f"\nno answer from sluice: {error}")
