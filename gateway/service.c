@@ -17,7 +17,9 @@
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
+#include "gateway/mock.h"
 #include "gateway/service_state.h"
+#include "gateway/sockets.h"
 #include "gateway/version.h"
 #include "policy/ledger.h"
 
@@ -197,11 +199,33 @@ static struct worker_figures sum_figures(const struct service *service)
     return sum;
 }
 
-static void close_listeners(struct service *service, uint64_t now)
+static void on_mark(struct errand *errand)
 {
-    for (unsigned i = 0; i < service->worker_count; i++)
-        worker_drain(service->workers[i]);
+    struct service *service = LIST_MEMBER(errand, struct drain_mark, errand)->service;
+    atomic_fetch_sub(&service->marks_left, 1);
+}
+
+/* A descriptor may be closed only when no loop watches it any more. From then on connections are
+ * refused, not left to wait for nobody. */
+static void finish_listeners(struct service *service)
+{
+    if (service->listeners_closed || atomic_load(&service->marks_left) > 0)
+        return;
+    service->listeners_closed = true;
+    sockets_close_fds(service->options->listener_fds, service->start->listener_count,
+                      service->worker_count);
     tell(service, SAY_CLOSED);
+}
+
+static void stop_listening(struct service *service, uint64_t now)
+{
+    service->marks = memory_new(service->worker_count * sizeof *service->marks);
+    atomic_store(&service->marks_left, service->worker_count);
+    for (unsigned i = 0; i < service->worker_count; i++) {
+        service->marks[i] = (struct drain_mark){{NULL, on_mark}, service};
+        worker_drain(service->workers[i]);
+        loop_post(worker_loop(service->workers[i]), &service->marks[i].errand);
+    }
     service->phase = SERVICE_DRAINING;
     service->phase_until_us = now + (uint64_t)service->config->grace_us;
     service->quiet_since_us = 0;
@@ -236,9 +260,11 @@ static int keep_time(struct service *service)
 {
     uint64_t now = clock_now_us();
     if (service->phase == SERVICE_DELAY && now >= service->phase_until_us)
-        close_listeners(service, now);
-    if (service->phase == SERVICE_DRAINING)
+        stop_listening(service, now);
+    if (service->phase == SERVICE_DRAINING) {
+        finish_listeners(service);
         look_whether_drained(service, now);
+    }
     switch (service->phase) {
     case SERVICE_DELAY:
         return (int)((service->phase_until_us - now + 999) / 1000);
@@ -370,6 +396,13 @@ static void read_admin_key(struct service *service)
     service->has_admin_key = true;
 }
 
+static void set_live(struct service *service, unsigned count)
+{
+    pthread_mutex_lock(&service->lock);
+    service->workers_live = count;
+    pthread_mutex_unlock(&service->lock);
+}
+
 static void start_workers(struct service *service)
 {
     const struct service_options *options = service->options;
@@ -386,6 +419,7 @@ static void start_workers(struct service *service)
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
+    set_live(service, service->worker_count);
 }
 
 static void log_start(const struct service *service)
@@ -428,10 +462,13 @@ static void close_ledger(struct service *service)
 static void finish(struct service *service)
 {
     answer_calls(service);
+    set_live(service, 0);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
     memory_free(service->workers);
+    memory_free(service->marks);
     close_ledger(service);
+    mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
     config_unref(service->config);
@@ -452,6 +489,7 @@ int service_run(const struct service_options *options)
     int code = EXIT_FAILED;
     if (open_ledger(&service)) {
         open_metrics(&service);
+        service.mock = mock_start();
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
         log_start(&service);

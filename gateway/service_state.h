@@ -25,6 +25,12 @@ enum service_phase {
     SERVICE_OVER,
 };
 
+/* Runs on a worker's loop behind what was posted before it. */
+struct drain_mark {
+    struct errand errand;
+    struct service *service;
+};
+
 struct service {
     const struct service_options *options;
     struct config *start; /* the first one: see reload_adopt() */
@@ -42,7 +48,8 @@ struct service {
     int wake; /* eventfd: somebody wants something of the service's thread */
     atomic_bool is_draining, wants_drain;
 
-    pthread_mutex_t lock; /* over what follows */
+    pthread_mutex_t lock;  /* over what follows */
+    unsigned workers_live; /* may be looked at: 0 while they are started and stopped */
     struct config *config;
     struct reload_outcome last_reload;
     uint64_t reloads;
@@ -50,6 +57,11 @@ struct service {
     int64_t tried_us;    /* of the last one */
     struct admin_call *calls, **calls_end;
     unsigned call_count;
+
+    /* a drain waits until every worker has stopped to accept */
+    struct drain_mark *marks;
+    atomic_uint marks_left;
+    bool listeners_closed;
 
     /* the service's thread only */
     enum service_phase phase;

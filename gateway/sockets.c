@@ -208,18 +208,22 @@ bool sockets_open(struct sockets *sockets, const struct config *config, struct f
     return false;
 }
 
+void sockets_close_fds(const int *fds, size_t listeners, size_t workers)
+{
+    for (size_t listener = 0; listener < listeners; listener++)
+        for (size_t worker = 0; worker < workers; worker++) {
+            int fd = fds[worker * listeners + listener];
+            bool is_shared = worker > 0 && fd == fds[listener];
+            if (fd >= 0 && !is_shared)
+                close(fd);
+        }
+}
+
 void sockets_close_clients(struct sockets *sockets)
 {
-    for (size_t listener = 0; listener < sockets->listeners; listener++) {
-        int before = -1; /* a shared one stands there once for each worker */
-        for (size_t worker = 0; worker < sockets->workers; worker++) {
-            int *fd = &sockets->fds[worker * sockets->listeners + listener];
-            if (*fd >= 0 && *fd != before)
-                close(*fd);
-            before = *fd;
-            *fd = -1;
-        }
-    }
+    sockets_close_fds(sockets->fds, sockets->listeners, sockets->workers);
+    for (size_t i = 0; i < sockets->listeners * sockets->workers; i++)
+        sockets->fds[i] = -1;
 }
 
 void sockets_close(struct sockets *sockets)

@@ -25,6 +25,9 @@ struct sockets {
 
 /* Open all, or none and say why (which address, and what to do). */
 bool sockets_open(struct sockets *sockets, const struct config *config, struct fault *why);
+/* Close the clients' descriptors of such a table, shared ones once. The service does so with its
+ * own copies. */
+void sockets_close_fds(const int *fds, size_t listeners, size_t workers);
 /* Stop listening for clients; the admin socket stays. */
 void sockets_close_clients(struct sockets *sockets);
 /* Close all, remove the files, free. */
