@@ -150,6 +150,12 @@ const char *config_find(void);
 struct config *config_ref(struct config *config);
 void config_unref(struct config *config);
 
+/* What <model> costs at a provider of <type>, for a target that the file does not declare
+ * (provider/model): by the catalogue, else by ledger.unknown_price. Sealed. False: its price is
+ * unknown and it must not be called. */
+bool config_price(const struct config *config, const struct provider_type *type, struct text model,
+                  struct price *price);
+
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
  * Secrets are masked. */
 void config_show(const struct config *config, FILE *out, bool origin);

@@ -85,7 +85,7 @@ struct node *node_set(struct document *document, struct node *map, const char *p
     node->len = (uint32_t)value.len;
     node->raw = NULL;
     node->source = (uint16_t)source;
-    node->line = node->column = 0;
+    node->line = node->key_line = 0;
     return node;
 }
 

@@ -269,6 +269,7 @@ static bool include_all(struct document *document, const char *path)
 
 /* ------------------------------------------------------------------------ the environment */
 
+/* The listener whose address the environment sets: the first that serves applications. */
 static struct node *api_listener(const struct document *document)
 {
     const struct node *list = node_at(document->root, "server.listeners");
@@ -283,20 +284,21 @@ static struct node *api_listener(const struct document *document)
     return NULL;
 }
 
-/* The listener whose address the environment sets: the first that serves applications, or a new
- * one when the file has none at all. */
-static struct node *listener_to_override(struct document *document, size_t source)
+/* Without any listener in the file there is the usual one, for this machine only. */
+static void add_listener(struct document *document)
 {
-    struct node *listener = api_listener(document);
-    const struct node *given = node_at(document->root, "server.listeners");
-    if (listener || (given && given->kind == NODE_LIST && given->first))
-        return listener;
+    struct node *server = node_find(document->root, "server");
+    const struct node *given = node_find(server, "listeners");
+    if ((server && server->kind != NODE_MAP && server->kind != NODE_NULL) ||
+        (given && (given->first || given->kind == NODE_MAP || given->kind == NODE_SCALAR)))
+        return;
+    size_t source = document_source(document, "default", true);
     struct node *list = node_set(document, document->root, "server.listeners", TEXT(""), source);
     list->kind = NODE_LIST;
-    listener = node_new(document, NODE_MAP, source);
+    struct node *listener = node_new(document, NODE_MAP, source);
     node_append(list, listener);
     node_set(document, listener, "name", TEXT("api"), source);
-    return listener;
+    node_set(document, listener, "address", TEXT("127.0.0.1:8080"), source);
 }
 
 /* A port alone means this machine only. */
@@ -310,7 +312,7 @@ static void override_address(struct document *document)
     if (text_number(address, 65535, &port))
         address = arena_format(&document->arena, "127.0.0.1:%s", value);
     size_t source = document_source(document, "SLUICE_LISTEN", true);
-    struct node *listener = listener_to_override(document, source);
+    struct node *listener = api_listener(document);
     if (listener && listener->kind == NODE_MAP)
         node_set(document, listener, "address", address, source);
 }
@@ -333,6 +335,7 @@ static bool read_all(struct document *document, const char *name, struct text ya
         return false;
     interpolate(document, document->root);
     bool fine = include_all(document, name);
+    add_listener(document);
     override_address(document);
     override_level(document);
     return fine;

@@ -146,24 +146,12 @@ static void resolve_listener(struct document *document, struct listener_draft *d
                          "the listener \"%.*s\" serves nothing", TEXT_ARGS(draft->name));
 }
 
-static void default_listener(struct document *document)
-{
-    struct node *node = node_new(document, NODE_MAP, 0);
-    struct listener_draft *draft = arena_new(&document->arena, sizeof(*draft));
-    draft->node = node;
-    draft->name = TEXT("api");
-    draft->settings.address = "127.0.0.1:8080";
-    draft->serve = SERVE_API | SERVE_HEALTH;
-    document->listeners = (struct items){draft, 1};
-}
-
 void resolve_listeners(struct document *document)
 {
-    if (!document->listeners.count)
-        default_listener(document);
     struct listener_draft *drafts = document->listeners.at;
     size_t count = document->listeners.count;
-    struct listener_settings *settings = arena_new(&document->arena, count * sizeof(*settings));
+    struct listener_settings *settings =
+        arena_new(&document->arena, (count + 1) * sizeof(*settings));
     struct table names, addresses;
     table_init(&names);
     table_init(&addresses);

@@ -277,47 +277,44 @@ void resolve_providers(struct document *document)
 
 enum { PRICE_REJECT, PRICE_CAP, PRICE_ZERO };
 
-/* The price when the file gives none; false when the target must be off. */
-static bool price_of_catalogue(struct document *document, const struct provider_type *type,
-                               struct text model, struct model_facts *facts, struct price *price)
+bool config_price(const struct config *config, const struct provider_type *type, struct text model,
+                  struct price *price)
 {
-    *facts = (struct model_facts){0};
+    const struct document *document = config->memory;
+    struct model_facts facts;
     *price = (struct price){.known = true};
-    if (type->catalogue.len && catalogue_find(type->catalogue, model, facts, price)) {
-        if (price->known)
-            return true;
-    } else if (type->is_own || type->is_mock) {
-        return true;
+    bool found = type->catalogue.len && catalogue_find(type->catalogue, model, &facts, price);
+    if (!(found && price->known)) {
+        *price = (struct price){.known = type->is_own || type->is_mock};
+        if (!price->known && document->unknown_price == PRICE_CAP)
+            *price = document->price_cap;
     }
-    *price = (struct price){.known = false};
-    if (document->unknown_price == PRICE_CAP) {
-        *price = document->price_cap;
-        price->known = false;
-    }
-    return document->unknown_price != PRICE_REJECT;
+    price_seal(price);
+    return price->known || document->unknown_price != PRICE_REJECT;
 }
 
 static void resolve_price(struct document *document, struct target_draft *draft,
-                          const struct provider_draft *provider, struct model_facts *facts)
+                          const struct provider_draft *provider)
 {
     struct target *target = &draft->target;
     const struct node *node = node_find(draft->node, "price");
-    struct price price;
-    bool priced = price_of_catalogue(document, provider->resolved, target->model, facts, &price);
     if (node && node->kind == NODE_MAP) {
         target->price.known = true;
-    } else {
-        target->price = price;
-        if (!priced && !target->off) {
-            target->off = true;
-            target->off_because = "its price is unknown";
-            problem_at_value(document, value_of(draft->node, "model"), SEVERITY_WARNING,
-                             "the target \"%.*s\" is off: the catalogue has no price of \"%.*s\"; "
-                             "give one, or see \"ledger.unknown_price\"",
-                             TEXT_ARGS(target->id), TEXT_ARGS(target->model));
-        }
+        price_seal(&target->price);
+        if (!node->first)
+            problem_at_value(document, node, SEVERITY_ERROR,
+                             "\"price\" has no figure; write {input: 0, output: 0} for free");
+        return;
     }
-    price_seal(&target->price);
+    if (config_price(&document->config, provider->resolved, target->model, &target->price) ||
+        target->off)
+        return;
+    target->off = true;
+    target->off_because = "its price is unknown";
+    problem_at_value(document, value_of(draft->node, "model"), SEVERITY_WARNING,
+                     "the target \"%.*s\" is off: the catalogue has no price of \"%.*s\"; give "
+                     "one, or see \"ledger.unknown_price\"",
+                     TEXT_ARGS(target->id), TEXT_ARGS(target->model));
 }
 
 /* -------------------------------------------------------------------------------------- targets */
@@ -344,11 +341,10 @@ static void report_no_provider(struct document *document, const struct target_dr
 }
 
 static void resolve_target(struct document *document, struct target_draft *draft,
-                           struct lookup *lookup, struct model_facts *facts)
+                           struct lookup *lookup)
 {
     struct target *target = &draft->target;
     const struct target_draft *other = table_set(&lookup->targets, target->id, draft);
-    *facts = (struct model_facts){0};
     if (other && target->id.len)
         problem_at_value(document, value_of(draft->node, "id"), SEVERITY_ERROR,
                          "a target \"%.*s\" is declared already in line %u", TEXT_ARGS(target->id),
@@ -365,7 +361,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
                                   ? "its provider has no api_key"
                                   : "its provider's type is not yet in force";
     }
-    resolve_price(document, draft, provider, facts);
+    resolve_price(document, draft, provider);
     if (document->errors == 0)
         target->figures = target_figures(target->id);
 }
@@ -438,10 +434,14 @@ static void resolve_model(struct document *document, struct model_draft *draft,
     route->targets = &config->targets[config->target_count];
     route->target_count = draft->targets.count;
     for (size_t i = 0; i < draft->targets.count; i++) {
+        resolve_target(document, &targets[i], lookup);
+        const struct target *target = &targets[i].target;
+        config->targets[config->target_count++] = *target;
         struct model_facts facts;
-        resolve_target(document, &targets[i], lookup, &facts);
-        config->targets[config->target_count++] = targets[i].target;
-        if (facts.context_tokens && (!context || facts.context_tokens < context))
+        struct price unused;
+        if (target->provider &&
+            catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused) &&
+            facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;
     }
     if (!route->context_window)
