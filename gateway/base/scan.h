@@ -50,7 +50,8 @@ struct scan_problem {
  * one level below ("stream_options.include_usage"); its value goes to values[i] (SCAN_ABSENT when
  * there is none). A name in the document may be written with escapes ("\u006dodel"): it is
  * recognised. A wanted name that stands twice is a problem. Returns false and fills in <problem>
- * when the document is not valid. All texts borrow from <json>.
+ * when the document is not valid. All texts borrow from <json>; problem->name borrows from <wants>,
+ * whose names must be C strings (TEXT("model")) and at most SCAN_WANTS_MAX.
  */
 bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
                struct scan_problem *problem);
@@ -78,6 +79,8 @@ struct tap {
     size_t count;
     unsigned char state;
     bool in_string, escape, too_long[TAP_WANTS_MAX];
+    unsigned char digits_left; /* of a \u escape in a name */
+    uint16_t code;             /* what it has come to */
     unsigned depth;
     int capturing; /* index of the wanted member being kept, or -1 */
     size_t name_len;
@@ -86,9 +89,11 @@ struct tap {
     char *values[TAP_WANTS_MAX]; /* memory_new()ed when first needed */
 };
 
-/* <wants> at most TAP_WANTS_MAX names, each shorter than 32 bytes. Allocates nothing yet. */
+/* <wants> at most TAP_WANTS_MAX names, each of ASCII and shorter than 32 bytes. Allocates nothing
+ * yet. */
 void tap_init(struct tap *tap, const struct text *wants, size_t count);
 void tap_feed(struct tap *tap, struct text piece);
-/* The value kept for wants[i], or SCAN_ABSENT; borrowed from the tap. */
+/* The value kept for wants[i], or SCAN_ABSENT - also while it is not whole, when it was too long or
+ * is no JSON; borrowed from the tap. */
 struct scan_value tap_value(const struct tap *tap, size_t i);
 void tap_done(struct tap *tap);
