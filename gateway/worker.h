@@ -31,7 +31,7 @@ struct worker_options {
     struct service *service; /* passed to admin_answer() and the health pages */
 };
 
-/* Start the thread. Aborts when the kernel refuses a thread. */
+/* Start the thread. NULL when a TLS file of a listener cannot be used (it is logged). */
 struct worker *worker_start(const struct worker_options *options);
 
 /* Put <config> in force for new exchanges; running ones keep theirs. */

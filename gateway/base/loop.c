@@ -113,9 +113,9 @@ void loop_add(struct loop *loop, struct watch *watch)
     add(loop, watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
 
-void loop_add_listener(struct loop *loop, struct watch *watch)
+void loop_add_level(struct loop *loop, struct watch *watch, unsigned events)
 {
-    add(loop, watch, EPOLLIN | EPOLLEXCLUSIVE);
+    add(loop, watch, (events & LOOP_READ ? EPOLLIN : 0U) | (events & LOOP_WRITE ? EPOLLOUT : 0U));
 }
 
 void loop_remove(struct loop *loop, struct watch *watch)

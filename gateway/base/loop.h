@@ -68,8 +68,9 @@ uint64_t loop_busy_since_us(const struct loop *loop);
 
 /* Watch <watch->fd> for everything; <on_event> comes with every edge. */
 void loop_add(struct loop *loop, struct watch *watch);
-/* Watch for readability, level-triggered and shared fairly between processes (listeners). */
-void loop_add_listener(struct loop *loop, struct watch *watch);
+/* Watch level-triggered for <events> (LOOP_READ, LOOP_WRITE): listeners, and libraries that do not
+ * read until nothing is left. */
+void loop_add_level(struct loop *loop, struct watch *watch, unsigned events);
 /* Stop watching; no event comes any more, also none of this round. Call before close(). */
 void loop_remove(struct loop *loop, struct watch *watch);
 /* Deliver <events> to <watch> again in the next round (work was cut short to be fair). */

@@ -550,7 +550,7 @@ void upstream_begin(struct upstream_pool *pool, struct upstream_call *call)
 {
     call->pool = pool;
     list_init(&call->waiting);
-    if (!list_is_empty(&pool->idle)) {
+    if (!call->fresh && !list_is_empty(&pool->idle)) {
         take_idle(LIST_MEMBER(pool->idle.next, struct upstream, link), call);
     } else if (pool->connections < pool->place.max_connections) {
         connection_open(pool, call);

@@ -69,6 +69,7 @@ struct upstream_call {
     struct upstream_pool *pool;
     struct link waiting;
     bool wants_upgrade;
+    bool fresh;    /* take a new connection, no idle one */
     bool paused;   /* set through upstream_pause() */
     bool reused;   /* the connection has carried a call before */
     bool answered; /* at least one byte of an answer has come */

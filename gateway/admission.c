@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/admission.h"
+
+#include <stdio.h>
+
+#include "gateway/worker_inside.h"
+#include "providers/provider.h"
+
+enum {
+    MODEL_NAME_MAX = 256,
+    USER_NAME_MAX = 256,
+    CHOICES_MAX = 128,
+    TOKENS_MAX = 1000000000,
+    DEFAULT_OUTPUT_TOKENS = 4096, /* reserved where neither the call nor the catalogue says more */
+};
+
+/* What policy reads of a body; the order is that of the enum. */
+enum want {
+    WANT_MODEL,
+    WANT_STREAM,
+    WANT_STREAM_OPTIONS,
+    WANT_INCLUDE_USAGE,
+    WANT_MAX_TOKENS,
+    WANT_MAX_COMPLETION_TOKENS,
+    WANT_MAX_OUTPUT_TOKENS,
+    WANT_N,
+    WANT_USER,
+    WANT_STORE,
+    WANT_PREVIOUS,
+    WANT_INPUT_FILE,
+    WANTS
+};
+
+static const struct text wants[WANTS] = {
+    [WANT_MODEL] = {"model", 5},
+    [WANT_STREAM] = {"stream", 6},
+    [WANT_STREAM_OPTIONS] = {"stream_options", 14},
+    [WANT_INCLUDE_USAGE] = {"stream_options.include_usage", 28},
+    [WANT_MAX_TOKENS] = {"max_tokens", 10},
+    [WANT_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", 21},
+    [WANT_MAX_OUTPUT_TOKENS] = {"max_output_tokens", 17},
+    [WANT_N] = {"n", 1},
+    [WANT_USER] = {"user", 4},
+    [WANT_STORE] = {"store", 5},
+    [WANT_PREVIOUS] = {"previous_response_id", 20},
+    [WANT_INPUT_FILE] = {"input_file_id", 13},
+};
+
+static bool bad_field(struct exchange *x, enum want want, const char *words)
+{
+    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", wants[want].at, words);
+    x->fault.param = wants[want].at;
+    return false;
+}
+
+static bool is_given(const struct scan_value *value)
+{
+    return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL;
+}
+
+static bool read_text(struct exchange *x, const struct scan_value *values, enum want want,
+                      size_t max, struct text *to)
+{
+    const struct scan_value *value = &values[want];
+    *to = (struct text){"", 0};
+    if (!is_given(value))
+        return true;
+    if (value->kind != SCAN_STRING)
+        return bad_field(x, want, "must be a string.");
+    if (value->raw.len > 6 * max)
+        return bad_field(x, want, "is too long.");
+    char *room = arena_take(&x->arena, value->raw.len);
+    size_t len = scan_string(value, room);
+    if (len == SIZE_MAX)
+        return bad_field(x, want, "has characters that are not allowed.");
+    if (len > max)
+        return bad_field(x, want, "is too long.");
+    *to = (struct text){room, len};
+    return true;
+}
+
+static bool read_bool(struct exchange *x, const struct scan_value *values, enum want want,
+                      bool *flag)
+{
+    if (!is_given(&values[want]))
+        return true;
+    if (values[want].kind != SCAN_TRUE && values[want].kind != SCAN_FALSE)
+        return bad_field(x, want, "must be true or false.");
+    *flag = values[want].kind == SCAN_TRUE;
+    return true;
+}
+
+static bool read_count(struct exchange *x, const struct scan_value *values, enum want want,
+                       uint64_t max, int64_t *number)
+{
+    uint64_t count;
+    if (!is_given(&values[want]))
+        return true;
+    if (values[want].kind != SCAN_NUMBER || !scan_count(&values[want], max, &count))
+        return bad_field(x, want, "must be a whole number that is not negative, within reason.");
+    *number = (int64_t)count;
+    return true;
+}
+
+static bool read_limits(struct exchange *x, const struct scan_value *values)
+{
+    int64_t newer = 0;
+    x->call.choices = 1;
+    if (!read_count(x, values, WANT_MAX_TOKENS, TOKENS_MAX, &x->call.max_tokens) ||
+        !read_count(x, values, WANT_MAX_COMPLETION_TOKENS, TOKENS_MAX, &newer) ||
+        !read_count(x, values, WANT_MAX_OUTPUT_TOKENS, TOKENS_MAX, &newer) ||
+        !read_count(x, values, WANT_N, CHOICES_MAX, &x->call.choices))
+        return false;
+    if (newer > x->call.max_tokens)
+        x->call.max_tokens = newer;
+    if (x->call.choices < 1)
+        return bad_field(x, WANT_N, "must be at least 1.");
+    return true;
+}
+
+bool admission_read(struct exchange *x)
+{
+    struct scan_value values[WANTS];
+    struct scan_problem problem;
+    struct text body = buffer_text(&x->body);
+    if (!scan_json(body, wants, WANTS, values, &problem)) {
+        if (problem.name)
+            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
+        else
+            fault_set(&x->fault, FAULT_BAD_REQUEST,
+                      "The request body is not valid JSON: %s, at byte %zu.", problem.what,
+                      problem.at);
+        x->fault.param = problem.name;
+        return false;
+    }
+    bool include = false;
+    x->store = true;
+    struct text previous, input_file;
+    if (!read_text(x, values, WANT_MODEL, MODEL_NAME_MAX, &x->call.model) ||
+        !read_text(x, values, WANT_USER, USER_NAME_MAX, &x->call.user) ||
+        !read_text(x, values, WANT_PREVIOUS, OWNER_TEXT_BYTES - 1, &previous) ||
+        !read_text(x, values, WANT_INPUT_FILE, OWNER_TEXT_BYTES - 1, &input_file) ||
+        !read_bool(x, values, WANT_STREAM, &x->call.stream) ||
+        !read_bool(x, values, WANT_STORE, &x->store) || !read_limits(x, values))
+        return false;
+    if (values[WANT_STREAM_OPTIONS].kind == SCAN_OBJECT &&
+        !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
+        return false;
+    x->call.asked_usage = include;
+    x->model = values[WANT_MODEL];
+    x->stream_options = values[WANT_STREAM_OPTIONS];
+    x->include_usage = values[WANT_INCLUDE_USAGE];
+    if (x->call.operation == OPERATION_RESPONSE)
+        x->object_id = previous;
+    else if (x->call.operation == OPERATION_BATCH)
+        x->object_id = input_file;
+    return true;
+}
+
+/* ------------------------------------------------------------------------------- routes */
+
+static bool may_be_absent(enum operation operation)
+{
+    switch (operation) {
+    case OPERATION_MODERATION:
+    case OPERATION_IMAGE:
+    case OPERATION_FILE:
+    case OPERATION_BATCH:
+    case OPERATION_OBJECT:
+        return true;
+    case OPERATION_CHAT:
+    case OPERATION_COMPLETION:
+    case OPERATION_RESPONSE:
+    case OPERATION_EMBEDDING:
+    case OPERATION_SPEECH:
+    case OPERATION_TRANSCRIPTION:
+    case OPERATION_RERANK:
+    case OPERATION_REALTIME:
+    case OPERATIONS:
+        return false;
+    }
+    return false;
+}
+
+/* A call that names no model goes to the first one of the file that its key may call. */
+static const struct route *default_route(const struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    for (size_t i = 0; i < config->model_count; i++) {
+        const struct route *route = &config->models[i];
+        if (!key_may_call(x->key, route->name))
+            continue;
+        for (size_t t = 0; t < route->target_count; t++)
+            if (!route->targets[t].off)
+                return route;
+    }
+    return NULL;
+}
+
+/* "provider/model" for a provider of the configuration: a route of one target, made for this call.
+ */
+static const struct route *passing_route(struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    size_t slash = text_find_byte(x->call.model, '/');
+    if (!config->unknown_model_passthrough || slash == SIZE_MAX || slash + 1 == x->call.model.len)
+        return NULL;
+    struct text name = text_head(x->call.model, slash);
+    for (size_t i = 0; i < config->provider_count; i++) {
+        const struct provider_settings *provider = &config->providers[i];
+        if (!text_equal(provider->name, name) || provider->off)
+            continue;
+        struct target *target = arena_new(&x->arena, sizeof(*target));
+        struct route *route = arena_new(&x->arena, sizeof(*route));
+        struct model_facts facts;
+        target->id = x->call.model;
+        target->model = text_from(x->call.model, slash + 1);
+        target->provider = provider;
+        target->figures = arena_new(&x->arena, sizeof(*target->figures));
+        target->price.known =
+            catalogue_find(provider->type->catalogue, target->model, &facts, &target->price);
+        if (!target->price.known && !provider->type->is_own && !provider->type->is_mock) {
+            target->off = true;
+            target->off_because = "its price is not known";
+        }
+        *route = (struct route){.name = x->call.model, .targets = target, .target_count = 1};
+        return route;
+    }
+    return NULL;
+}
+
+static void name_near(const struct exchange *x, char *out, size_t room)
+{
+    const struct config *config = x->snapshot->config;
+    unsigned best = 4;
+    out[0] = '\0';
+    for (size_t i = 0; i < config->model_count; i++) {
+        struct text name = config->models[i].name;
+        unsigned distance = text_distance(name, x->call.model, best);
+        if (distance >= best || !key_may_call(x->key, name))
+            continue;
+        best = distance;
+        snprintf(out, room, " Did you mean '%.*s'?", (int)(name.len < 64 ? name.len : 64), name.at);
+    }
+}
+
+static bool unknown_model(struct exchange *x)
+{
+    char near[100];
+    name_near(x, near, sizeof(near));
+    int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
+    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.%s", len,
+              x->call.model.at, near);
+    x->fault.param = "model";
+    return false;
+}
+
+bool admission_route(struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    if (x->pinned && x->call.model.len == 0)
+        return true; /* the object's own target */
+    if (x->call.model.len == 0) {
+        if (!may_be_absent(x->call.operation)) {
+            fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");
+            x->fault.param = "model";
+            return false;
+        }
+        x->route = default_route(x);
+        if (!x->route)
+            return fault_set(&x->fault, FAULT_MODEL_DENIED,
+                             "This key may not call any model that is there.");
+        return true;
+    }
+    x->route = routes_find(config->routes, x->call.model);
+    if (!x->route)
+        x->route = passing_route(x);
+    if (!x->route)
+        return unknown_model(x);
+    if (!key_may_call(x->key, x->call.model) && !key_may_call(x->key, x->route->name)) {
+        int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
+        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
+                  x->call.model.at);
+        x->fault.param = "model";
+        return false;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------------------ the row */
+
+static void reserve(const struct exchange *x, struct ledger_row *row)
+{
+    int64_t output = x->call.max_tokens;
+    if (output == 0 && x->target) {
+        struct model_facts facts = {0};
+        struct price unused;
+        output = x->target->max_tokens_default;
+        if (output == 0 &&
+            catalogue_find(x->target->provider->type->catalogue, x->target->model, &facts, &unused))
+            output = facts.output_tokens;
+    }
+    if (output == 0)
+        output = DEFAULT_OUTPUT_TOKENS;
+    row->usage.input_tokens = x->body_bytes; /* no tokenizer makes more tokens than bytes */
+    row->usage.output_tokens = output * x->call.choices;
+    if (x->target)
+        row->cost_nanos = price_cost(&x->target->price, &row->usage);
+    row->counted = COUNTED_ESTIMATE;
+}
+
+void admission_row(const struct exchange *x, struct ledger_row *row)
+{
+    *row = (struct ledger_row){
+        .id = text_of(x->id),
+        .started_us = x->started_wall_us,
+        .user = x->call.user,
+        .tags = x->tags,
+        .model = x->call.model.len || !x->route ? x->call.model : x->route->name,
+        .dialect = TEXT("openai"),
+        .operation = text_of(operation_name(x->call.operation)),
+        .stream = x->call.stream,
+        .attempts = x->attempts,
+    };
+    if (x->key) {
+        row->tenant = x->key->tenant->name;
+        row->key = x->key->name;
+    }
+    if (x->target) {
+        row->target = x->target->id;
+        row->provider = x->target->provider->name;
+        row->upstream_model = x->target->model;
+        row->upstream_dialect = x->target->provider->type->dialect;
+        row->price_version = x->target->price.version;
+    }
+    if (!x->settled && !x->opened)
+        reserve(x, row);
+}

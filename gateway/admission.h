@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * admission - what a request asks for, read from its body, and whether its key may have it. Inside
+ * gateway.
+ */
+
+#include "gateway/exchange.h"
+
+/* Read the JSON body of <x> into its call. False: the fault says why. */
+bool admission_read(struct exchange *x);
+
+/* Find the route (or the pinned target) for its model; check that the key may call it. */
+bool admission_route(struct exchange *x);
+
+/* The row of the ledger for <x> as it stands: who, what and when, with the reservation. */
+void admission_row(const struct exchange *x, struct ledger_row *row);

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/answer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/json.h"
+#include "gateway/client.h"
+#include "gateway/worker_inside.h"
+
+enum { KEPT_MAX = 16 * 1024 };
+
+/* ----------------------------------------------------------------------------- writing */
+
+static void put(struct buffer *out, struct text t)
+{
+    buffer_append(out, t.at, t.len);
+}
+
+static void put_number(struct buffer *out, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    buffer_append(out, digits + at, sizeof(digits) - at);
+}
+
+static void put_field(struct buffer *out, struct text name, struct text value)
+{
+    put(out, name);
+    put(out, TEXT(": "));
+    put(out, value);
+    put(out, TEXT("\r\n"));
+}
+
+/* "0.000123456": nano-dollars as dollars, without floating point. */
+static void put_dollars(struct buffer *out, int64_t nanos)
+{
+    uint64_t whole = (uint64_t)nanos / 1000000000U, part = (uint64_t)nanos % 1000000000U;
+    char digits[9];
+    for (int i = 8; i >= 0; i--, part /= 10)
+        digits[i] = (char)('0' + part % 10);
+    put_number(out, whole);
+    put(out, TEXT("."));
+    buffer_append(out, digits, sizeof(digits));
+}
+
+/* ------------------------------------------------------------------------ from upstream */
+
+struct kept {
+    struct text name;
+    bool prefix;
+};
+
+/* clang-format off */
+static const struct kept kept[] = {
+    {{"anthropic-", 10}, true},          {{"openai-", 7}, true},        {{"x-ratelimit-", 12}, true},
+    {{"ratelimit", 9}, true},            {{"x-groq-", 7}, true},        {{"retry-after", 11}, true},
+    {{"content-disposition", 19}, false}, {{"content-encoding", 16}, false},
+    {{"content-language", 16}, false},   {{"cache-control", 13}, false}, {{"request-id", 10}, false},
+    {{"x-should-retry", 14}, false},     {{"x-api-warning", 13}, false}, {{"x-mock-call", 11}, false},
+};
+/* clang-format on */
+
+static bool is_kept(struct text name)
+{
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
+        if (kept[i].prefix ? text_starts_nocase(name, kept[i].name)
+                           : text_equal_nocase(name, kept[i].name))
+            return true;
+    return false;
+}
+
+struct text answer_keep(struct exchange *x, const struct head *head)
+{
+    struct buffer lines;
+    buffer_init(&lines, KEPT_MAX);
+    bool has_id = false;
+    for (size_t i = 0; i < head->field_count; i++) {
+        const struct head_field *field = &head->fields[i];
+        if (!head_may_write(field->value))
+            continue;
+        if (is_kept(field->name)) {
+            has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
+            put_field(&lines, field->name, field->value);
+        } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
+            put_field(&lines, TEXT("x-sluice-upstream-request-id"), field->value);
+        } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
+                   text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
+            if (x->relay == RELAY_TUNNEL)
+                put_field(&lines, field->name, field->value);
+        }
+    }
+    if (!has_id)
+        put_field(&lines, TEXT("request-id"), text_of(x->id));
+    struct text copy = arena_copy(&x->arena, buffer_text(&lines));
+    buffer_done(&lines);
+    return copy;
+}
+
+/* --------------------------------------------------------------------------------- head */
+
+static const char *reason_of(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *words;
+    } reasons[] = {
+        {200, "OK"},
+        {101, "Switching Protocols"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {402, "Payment Required"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {411, "Length Required"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
+        {529, "Overloaded"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (reasons[i].status == status)
+            return reasons[i].words;
+    return "Answer";
+}
+
+static void put_status(struct exchange *x, struct buffer *out)
+{
+    if (x->status == 200) {
+        put(out, TEXT("HTTP/1.1 200 OK\r\ndate: "));
+    } else {
+        put(out, TEXT("HTTP/1.1 "));
+        put_number(out, x->status);
+        put(out, TEXT(" "));
+        put(out, text_of(reason_of(x->status)));
+        put(out, TEXT("\r\ndate: "));
+    }
+    put(out, text_of(worker_date(x->worker)));
+    put(out, TEXT("\r\nx-request-id: "));
+    put(out, text_of(x->id));
+    put(out, TEXT("\r\n"));
+}
+
+static void put_cors(const struct exchange *x, struct buffer *out)
+{
+    if (!x->origin.len)
+        return;
+    put_field(out, TEXT("access-control-allow-origin"), x->origin);
+    put(out, TEXT("vary: origin\r\naccess-control-expose-headers: x-request-id, request-id, "
+                  "retry-after, x-sluice-model, x-sluice-provider, x-sluice-target, "
+                  "x-sluice-attempts, x-sluice-cost-usd, x-sluice-overhead-us\r\n"));
+}
+
+static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
+{
+    bool bodyless = x->status == 204 || x->status / 100 == 1;
+    x->chunked_out = false;
+    if (bodyless) {
+        length = 0;
+    } else if (length >= 0) {
+        put(out, TEXT("content-length: "));
+        put_number(out, (uint64_t)length);
+        put(out, TEXT("\r\n"));
+    } else if (x->http10) {
+        x->close_after = true;
+    } else {
+        x->chunked_out = true;
+        put(out, TEXT("transfer-encoding: chunked\r\n"));
+    }
+    x->length_out = length;
+    if (x->client && !x->client->keep)
+        x->close_after = true;
+    if (x->worker->draining)
+        x->close_after = true;
+    if (x->close_after && x->status != 101)
+        put(out, TEXT("connection: close\r\n"));
+    else if (x->http10)
+        put(out, TEXT("connection: keep-alive\r\n"));
+}
+
+/* Our own part up to the first byte: from the request being whole to handing it on, and from the
+ * answer's first byte to now. */
+static uint64_t overhead_us(const struct exchange *x, uint64_t now)
+{
+    return x->ours_us + (now - x->answered_us);
+}
+
+static void put_figures(struct exchange *x, struct buffer *out)
+{
+    uint64_t now = clock_now_us();
+    uint64_t ours = overhead_us(x, now);
+    put_field(out, TEXT("x-sluice-model"), x->route ? x->route->name : x->call.model);
+    put_field(out, TEXT("x-sluice-provider"), x->target->provider->name);
+    put_field(out, TEXT("x-sluice-target"), x->target->id);
+    put(out, TEXT("x-sluice-attempts: "));
+    put_number(out, x->attempts);
+    put(out, TEXT("\r\nx-sluice-overhead-us: "));
+    put_number(out, ours);
+    if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
+        put(out, TEXT("\r\nx-sluice-cost-usd: "));
+        put_dollars(out, price_cost(&x->target->price, &x->answer.usage));
+    }
+    uint64_t theirs = x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
+    put(out, TEXT("\r\nserver-timing: gateway;dur="));
+    put_number(out, ours / 1000);
+    put(out, TEXT("."));
+    uint64_t rest = ours % 1000;
+    char three[3] = {(char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
+                     (char)('0' + rest % 10)};
+    buffer_append(out, three, 3);
+    put(out, TEXT(", upstream;dur="));
+    put_number(out, theirs / 1000);
+    put(out, TEXT("\r\n"));
+}
+
+void answer_head(struct exchange *x, struct buffer *out, int64_t length)
+{
+    buffer_clear(out);
+    put_status(x, out);
+    if (x->status == 101)
+        put(out, TEXT("connection: upgrade\r\nupgrade: websocket\r\n"));
+    if (x->answer_type.len)
+        put_field(out, TEXT("content-type"), x->answer_type);
+    put(out, x->answer_head);
+    put_figures(x, out);
+    if (x->attempts > 1 && x->status >= 400)
+        put(out, TEXT("x-should-retry: false\r\n"));
+    put_cors(x, out);
+    put_framing(x, out, length);
+    put(out, TEXT("\r\n"));
+}
+
+void answer_own_head(struct exchange *x, struct buffer *out, struct text type, struct text extra,
+                     size_t length)
+{
+    buffer_clear(out);
+    put_status(x, out);
+    put(out, TEXT("request-id: "));
+    put(out, text_of(x->id));
+    put(out, TEXT("\r\n"));
+    if (length)
+        put_field(out, TEXT("content-type"), type);
+    put(out, extra);
+    put_cors(x, out);
+    put_framing(x, out, (int64_t)length);
+    put(out, TEXT("\r\n"));
+}
+
+/* ------------------------------------------------------------------------------- errors */
+
+unsigned answer_error_status(const struct exchange *x)
+{
+    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    bool overloaded = x->fault.kind == FAULT_NO_TARGET || x->fault.kind == FAULT_TARGET_DOWN ||
+                      x->fault.kind == FAULT_TARGET_ERROR;
+    if (x->match.shape == SHAPE_ANTHROPIC && overloaded)
+        return 529;
+    return (unsigned)rule->status;
+}
+
+static void put_openai_error(const struct exchange *x, struct buffer *out)
+{
+    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    put(out, TEXT("{\"error\":{\"message\":"));
+    char message[400];
+    snprintf(message, sizeof(message), "%s (request id: %s)", x->fault.text, x->id);
+    json_write_string(out, text_of(message));
+    put(out, TEXT(",\"type\":"));
+    json_write_string(out, text_of(rule->type));
+    put(out, TEXT(",\"param\":"));
+    if (x->fault.param)
+        json_write_string(out, text_of(x->fault.param));
+    else
+        put(out, TEXT("null"));
+    put(out, TEXT(",\"code\":"));
+    if (rule->code)
+        json_write_string(out, text_of(rule->code));
+    else
+        put(out, TEXT("null"));
+    put(out, TEXT("}}"));
+}
+
+static void put_anthropic_error(const struct exchange *x, struct buffer *out)
+{
+    put(out, TEXT("{\"type\":\"error\",\"error\":{\"type\":"));
+    json_write_string(out, text_of(fault_rule(x->fault.kind)->anthropic));
+    put(out, TEXT(",\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("},\"request_id\":"));
+    json_write_string(out, text_of(x->id));
+    put(out, TEXT("}"));
+}
+
+static void put_gemini_error(const struct exchange *x, struct buffer *out)
+{
+    put(out, TEXT("{\"error\":{\"code\":"));
+    put_number(out, answer_error_status(x));
+    put(out, TEXT(",\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT(",\"status\":"));
+    json_write_string(out, text_of(fault_rule(x->fault.kind)->gemini));
+    put(out, TEXT(",\"details\":[]}}"));
+}
+
+void answer_error(const struct exchange *x, struct buffer *out)
+{
+    switch (x->match.shape) {
+    case SHAPE_OPENAI:
+        put_openai_error(x, out);
+        break;
+    case SHAPE_ANTHROPIC:
+        put_anthropic_error(x, out);
+        break;
+    case SHAPE_GEMINI:
+        put_gemini_error(x, out);
+        break;
+    }
+    put(out, TEXT("\n"));
+}
+
+void answer_error_event(const struct exchange *x, struct buffer *out)
+{
+    if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)
+        put(out, TEXT("event: error\n"));
+    put(out, TEXT("data: "));
+    if (x->match.shape == SHAPE_ANTHROPIC)
+        put_anthropic_error(x, out);
+    else if (x->match.shape == SHAPE_GEMINI)
+        put_gemini_error(x, out);
+    else
+        put_openai_error(x, out);
+    put(out, TEXT("\n\n"));
+}

@@ -1,0 +1,682 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/client.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "gateway/base/memory.h"
+#include "gateway/exchange.h"
+#include "gateway/http/proxy.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    READS_PER_EVENT = 4, /* then others have their turn */
+    LINGER_BYTES = 256 * 1024,
+    LINGER_US = 2000000,
+    FLUSH_US = 10000000, /* without progress */
+    SECOND_US = 1000000,
+};
+
+static void on_event(struct watch *watch, unsigned events);
+static void on_time(struct timer *timer);
+
+static uint64_t now_us(const struct client *client)
+{
+    return loop_now_us(client->worker->loop);
+}
+
+static const struct config *config_of(const struct client *client)
+{
+    return client->worker->now->config;
+}
+
+static void set_timer(struct client *client, int64_t from_now_us)
+{
+    timer_set(client->worker->loop, &client->timer, now_us(client) + (uint64_t)from_now_us);
+}
+
+/* ---------------------------------------------------------------------- begin and end */
+
+static void free_client(struct grave *grave)
+{
+    struct client *client = LIST_MEMBER(grave, struct client, grave);
+    buffer_done(&client->in);
+    buffer_done(&client->out);
+    memory_free(client);
+}
+
+static void bury(struct client *client)
+{
+    struct worker *worker = client->worker;
+    loop_remove(worker->loop, &client->watch);
+    timer_stop(&client->timer);
+    list_remove(&client->link);
+    client->state = CLIENT_CLOSED;
+    worker->client_count--;
+    metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
+    loop_bury(worker->loop, &client->grave, free_client);
+    worker_check_idle(worker);
+}
+
+static void leave_exchange(struct client *client)
+{
+    struct exchange *x = client->exchange;
+    client->exchange = NULL;
+    if (x)
+        exchange_abandon(x);
+}
+
+void client_close(struct client *client)
+{
+    if (client->state == CLIENT_CLOSED)
+        return;
+    bury(client);
+    stream_close(&client->stream);
+    leave_exchange(client);
+}
+
+void client_cut(struct client *client)
+{
+    if (client->state == CLIENT_CLOSED)
+        return;
+    /* What was sent may arrive, what is queued will not; the framing tells that it is not whole. */
+    bool queued = buffer_length(&client->out) > 0;
+    bury(client);
+    if (queued)
+        stream_reset(&client->stream);
+    else
+        stream_close(&client->stream);
+    leave_exchange(client);
+}
+
+/* Shut our side and read what still comes, so that no reset overtakes the answer. */
+static void begin_linger(struct client *client)
+{
+    client->state = CLIENT_LINGER;
+    client->discarded = 0;
+    buffer_done(&client->in);
+    stream_shut(&client->stream);
+    timer_stop(&client->timer);
+    set_timer(client, LINGER_US);
+    loop_again(client->worker->loop, &client->watch, LOOP_READ);
+}
+
+static void end_now(struct client *client)
+{
+    bool more = client->linger || client->unread || buffer_length(&client->in);
+    if (more && !client->hangup)
+        begin_linger(client);
+    else
+        client_close(client);
+}
+
+static void end_after_flush(struct client *client)
+{
+    if (buffer_length(&client->out) == 0) {
+        end_now(client);
+        return;
+    }
+    client->state = CLIENT_FLUSH;
+    client->since_us = now_us(client);
+    set_timer(client, FLUSH_US);
+}
+
+static void write_peer(struct client *client, const struct sockaddr_storage *from)
+{
+    if (from->ss_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)from)->sin_addr, client->peer,
+                  sizeof(client->peer));
+    else if (from->ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)from)->sin6_addr, client->peer,
+                  sizeof(client->peer));
+    else
+        snprintf(client->peer, sizeof(client->peer), "unix");
+}
+
+/* Too many: say so where that is possible without a handshake, and go. */
+static void turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
+{
+    static const char words[] =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+        "connection: close\r\ncontent-length: 134\r\n\r\n"
+        "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
+        "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
+    metrics_count(worker->metrics, COUNTER_REFUSED, 1);
+    if (!listener->tls)
+        send(fd, words, sizeof(words) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static bool is_full(const struct worker *worker)
+{
+    const struct config *config = worker->now->config;
+    unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
+    return worker->client_count >= share;
+}
+
+void client_new(struct worker *worker, struct worker_listener *listener, int fd,
+                const struct sockaddr_storage *from)
+{
+    if (is_full(worker) && !listener->is_admin_socket) {
+        turn_away(worker, listener, fd);
+        return;
+    }
+    struct client *client = memory_new(sizeof(*client));
+    int one = 1;
+    if (!listener->is_unix)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    client->worker = worker;
+    client->listener = listener;
+    client->watch = (struct watch){fd, on_event};
+    client->timer.on_time = on_time;
+    stream_init(&client->stream, fd);
+    if (listener->tls)
+        stream_tls_server(&client->stream, listener->tls);
+    write_peer(client, from);
+    buffer_init(&client->in, SIZE_MAX / 2);  /* bounded by what one read brings behind a head */
+    buffer_init(&client->out, SIZE_MAX / 2); /* bounded by pausing the upstream */
+    client->state = listener->proxy_protocol != PROXY_NONE ? CLIENT_PROXY
+                    : listener->tls                        ? CLIENT_SHAKE
+                                                           : CLIENT_HEAD;
+    client->since_us = now_us(client);
+    list_push_back(&worker->clients, &client->link);
+    worker->client_count++;
+    metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, 1);
+    worker_check_idle(worker);
+    set_timer(client, config_of(client)->timeouts.client_header_us);
+    loop_add(worker->loop, &client->watch);
+}
+
+/* ----------------------------------------------------------------------------- sending */
+
+size_t client_queued(const struct client *client)
+{
+    return buffer_length(&client->out);
+}
+
+static void queue(struct client *client, const struct iovec *pieces, int count, size_t skip)
+{
+    for (int i = 0; i < count; i++) {
+        size_t len = pieces[i].iov_len;
+        size_t drop = skip < len ? skip : len;
+        skip -= drop;
+        buffer_append(&client->out, (const char *)pieces[i].iov_base + drop, len - drop);
+    }
+}
+
+bool client_send(struct client *client, const struct iovec *pieces, int count)
+{
+    size_t all = 0, sent = 0;
+    if (client->state == CLIENT_CLOSED)
+        return false;
+    for (int i = 0; i < count; i++)
+        all += pieces[i].iov_len;
+    client->bytes_out += all;
+    if (buffer_length(&client->out) == 0) {
+        ssize_t done = stream_write(&client->stream, pieces, count);
+        if (done == STREAM_BROKEN) {
+            /* Not from here: whoever sends is in the middle of something. */
+            client->hangup = true;
+            loop_again(client->worker->loop, &client->watch, LOOP_BROKEN | LOOP_HANGUP);
+            return false;
+        }
+        sent = done > 0 ? (size_t)done : 0;
+        if (sent == all)
+            return true;
+        client->since_us = now_us(client);
+        timer_stop(&client->timer);
+        set_timer(client, config_of(client)->timeouts.stream_idle_us);
+    }
+    queue(client, pieces, count, sent);
+    return true;
+}
+
+static void flush_out(struct client *client)
+{
+    while (buffer_length(&client->out)) {
+        struct iovec piece = {client->out.data + client->out.begin, buffer_length(&client->out)};
+        ssize_t done = stream_write(&client->stream, &piece, 1);
+        if (done == STREAM_BROKEN) {
+            client_close(client);
+            return;
+        }
+        if (done <= 0)
+            break;
+        client->since_us = now_us(client);
+        buffer_drop(&client->out, (size_t)done);
+    }
+    if (buffer_length(&client->out) == 0)
+        buffer_done(&client->out);
+    if (client->exchange)
+        exchange_room(client->exchange);
+    else if (client->state == CLIENT_FLUSH && buffer_length(&client->out) == 0)
+        end_now(client);
+}
+
+/* ---------------------------------------------------------------------------- requests */
+
+static void await_request(struct client *client)
+{
+    client->state = CLIENT_HEAD;
+    client->find = (struct head_find){0};
+    client->started = false;
+    client->linger = false;
+    client->bytes_in = client->bytes_out = 0;
+    client->since_us = now_us(client);
+    set_timer(client, config_of(client)->timeouts.client_idle_us);
+    client->resumed = buffer_length(&client->in) > 0;
+    if (client->unread || client->hangup || client->resumed)
+        loop_again(client->worker->loop, &client->watch, LOOP_READ);
+}
+
+void client_finish(struct client *client)
+{
+    client->exchange = NULL;
+    if (client->state == CLIENT_CLOSED)
+        return;
+    if (client->state == CLIENT_BODY) { /* answered before all of it was read */
+        client->keep = false;
+        client->linger = true;
+    }
+    if (client->state == CLIENT_TUNNEL)
+        client->keep = false;
+    if (!client->keep || client->worker->draining)
+        end_after_flush(client);
+    else
+        await_request(client);
+}
+
+void client_drain(struct client *client)
+{
+    bool idle = client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
+    if (client->listener->is_admin_socket)
+        return;
+    if (idle || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
+        client_close(client);
+}
+
+static void refuse_head(struct client *client, const struct fault *fault)
+{
+    client->state = CLIENT_BUSY;
+    exchange_refuse_head(client, fault);
+}
+
+static void begin_body(struct client *client, const struct head *head)
+{
+    if (head->chunked)
+        body_init(&client->body, BODY_CHUNKED, 0);
+    else if (head->content_length > 0)
+        body_init(&client->body, BODY_LENGTH, (uint64_t)head->content_length);
+    else
+        body_init(&client->body, BODY_NONE, 0);
+    client->state = client->body.kind == BODY_NONE ? CLIENT_BUSY : CLIENT_BODY;
+}
+
+static void send_continue(struct client *client)
+{
+    static const char words[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec piece = {(void *)(uintptr_t)words, sizeof(words) - 1};
+    client_send(client, &piece, 1);
+}
+
+/* A head of <length> bytes at the front of <bytes>. */
+static void take_head(struct client *client, struct text bytes, size_t length)
+{
+    struct worker *worker = client->worker;
+    struct fault fault;
+    client->find = (struct head_find){0};
+    if (!head_read_request(text_head(bytes, length), &worker->head, &fault)) {
+        refuse_head(client, &fault);
+        return;
+    }
+    client->keep = worker->head.keep_alive && !worker->draining;
+    client->served = true;
+    begin_body(client, &worker->head);
+    struct exchange *x = exchange_new(client, &worker->head);
+    if (client->exchange != x || client->state == CLIENT_CLOSED)
+        return; /* it is answered already */
+    if (client->state == CLIENT_BUSY) {
+        exchange_body_end(x);
+        return;
+    }
+    if (x->expects_continue && bytes.len == length)
+        send_continue(client);
+    const struct config *config = config_of(client);
+    client->since_us = now_us(client);
+    if (bytes.len - length < (size_t)worker->head.content_length || worker->head.chunked) {
+        timer_stop(&client->timer);
+        set_timer(client, config->timeouts.client_body_us);
+    }
+}
+
+static size_t take_head_bytes(struct client *client, struct text bytes)
+{
+    struct fault fault;
+    size_t length = 0;
+    if (!client->started) {
+        client->started = true;
+        client->since_us = now_us(client);
+    }
+    switch (head_find(&client->find, bytes, true, config_of(client)->limits.max_header_bytes,
+                      &length, &fault)) {
+    case HEAD_WAIT:
+        set_timer(client, 0); /* on_time() sees how long there is left */
+        return 0;
+    case HEAD_DONE:
+        take_head(client, bytes, length);
+        return length;
+    case HEAD_BAD:
+        refuse_head(client, &fault);
+        break;
+    }
+    return bytes.len;
+}
+
+static size_t take_body_bytes(struct client *client, struct text bytes)
+{
+    struct exchange *x = client->exchange;
+    size_t all = bytes.len;
+    for (;;) {
+        struct text piece;
+        struct fault fault;
+        switch (body_next(&client->body, &bytes, &piece, &fault)) {
+        case BODY_WAIT:
+            return all;
+        case BODY_DATA:
+            if (!exchange_body(x, piece))
+                client->paused = true;
+            if (client->exchange != x)
+                return all - bytes.len;
+            if (client->paused)
+                return all - bytes.len;
+            break;
+        case BODY_END:
+            client->state = CLIENT_BUSY;
+            exchange_body_end(x);
+            return all - bytes.len;
+        case BODY_BAD:
+            client->keep = false;
+            client->linger = true;
+            exchange_body_bad(x, &fault);
+            return all;
+        }
+    }
+}
+
+static size_t take_proxy_bytes(struct client *client, struct text bytes)
+{
+    size_t length = 0;
+    enum proxy_protocol allowed = client->listener->proxy_protocol;
+    switch (proxy_read(bytes, allowed != PROXY_V2, allowed != PROXY_V1, &length, client->peer)) {
+    case PROXY_READ_WAIT:
+        return 0;
+    case PROXY_READ_DONE:
+        client->state = client->listener->tls ? CLIENT_SHAKE : CLIENT_HEAD;
+        return length;
+    case PROXY_READ_BAD:
+        break;
+    }
+    client_close(client);
+    return bytes.len;
+}
+
+/* Work on <bytes>; returns how many were used up. */
+static size_t take_some(struct client *client, struct text bytes)
+{
+    switch (client->state) {
+    case CLIENT_PROXY:
+        return take_proxy_bytes(client, bytes);
+    case CLIENT_HEAD:
+        return take_head_bytes(client, bytes);
+    case CLIENT_BODY:
+        return take_body_bytes(client, bytes);
+    case CLIENT_TUNNEL:
+        if (!exchange_body(client->exchange, bytes))
+            client->paused = true;
+        return bytes.len;
+    case CLIENT_LINGER:
+        client->discarded += bytes.len;
+        if (client->discarded > LINGER_BYTES)
+            client_close(client);
+        return bytes.len;
+    case CLIENT_SHAKE:
+    case CLIENT_BUSY:
+    case CLIENT_FLUSH:
+    case CLIENT_CLOSED:
+        return 0;
+    }
+    return 0;
+}
+
+static void take(struct client *client, struct text bytes, bool stored)
+{
+    size_t all = bytes.len;
+    while (bytes.len) {
+        size_t used = take_some(client, bytes);
+        if (client->state == CLIENT_CLOSED)
+            return;
+        bytes = text_from(bytes, used);
+        if (used == 0 || client->paused)
+            break;
+    }
+    if (stored)
+        buffer_drop(&client->in, all - bytes.len);
+    else
+        buffer_append_text(&client->in, bytes);
+    if (!buffer_length(&client->in))
+        buffer_done(&client->in);
+}
+
+static bool wants_bytes(const struct client *client)
+{
+    if (client->paused)
+        return false;
+    switch (client->state) {
+    case CLIENT_PROXY:
+    case CLIENT_HEAD:
+    case CLIENT_BODY:
+    case CLIENT_TUNNEL:
+    case CLIENT_LINGER:
+        return true;
+    case CLIENT_SHAKE:
+    case CLIENT_BUSY:
+    case CLIENT_FLUSH:
+    case CLIENT_CLOSED:
+        return false;
+    }
+    return false;
+}
+
+/* The peer has ended its half, or the connection is broken. */
+static void take_end(struct client *client)
+{
+    client->hangup = true;
+    client_close(client);
+}
+
+static void shake(struct client *client)
+{
+    struct fault fault;
+    switch (stream_shake(&client->stream, &fault)) {
+    case 0:
+        client->state = CLIENT_HEAD;
+        break;
+    case STREAM_WAIT:
+        break;
+    default:
+        metrics_count(client->worker->metrics, COUNTER_HANDSHAKE_FAILURES, 1);
+        client_close(client);
+    }
+}
+
+/* Bytes that came behind a PROXY header belong to TLS, which reads from the socket: the header is
+ * read alone then. */
+static size_t read_size(const struct client *client)
+{
+    bool alone = client->state == CLIENT_PROXY && client->listener->tls;
+    return alone ? 1 : CLIENT_SCRATCH_BYTES;
+}
+
+static ssize_t read_bytes(struct client *client, size_t size)
+{
+    if (client->state == CLIENT_PROXY && client->listener->tls)
+        return recv(client->stream.fd, client->worker->scratch, size, MSG_DONTWAIT);
+    return stream_read(&client->stream, client->worker->scratch, size);
+}
+
+static void read_some(struct client *client)
+{
+    struct worker *worker = client->worker;
+    if (buffer_length(&client->in) && wants_bytes(client) && client->resumed) {
+        client->resumed = false;
+        take(client, buffer_text(&client->in), true);
+    }
+    for (int reads = 0; wants_bytes(client); reads++) {
+        bool by_byte = client->state == CLIENT_PROXY && client->listener->tls;
+        if (reads >= READS_PER_EVENT && !by_byte) {
+            loop_again(worker->loop, &client->watch, LOOP_READ);
+            return;
+        }
+        size_t size = read_size(client);
+        client->unread = false;
+        ssize_t got = read_bytes(client, size);
+        if (got == STREAM_WAIT)
+            return;
+        if (got <= 0) {
+            take_end(client);
+            return;
+        }
+        client->bytes_in += (uint64_t)got;
+        struct text bytes = {worker->scratch, (size_t)got};
+        bool stored = buffer_length(&client->in) > 0;
+        if (stored) {
+            buffer_append_text(&client->in, bytes);
+            bytes = buffer_text(&client->in);
+        }
+        take(client, bytes, stored);
+        if (client->state == CLIENT_SHAKE) {
+            shake(client);
+            continue;
+        }
+        if (!stream_may_have_more(&client->stream, (size_t)got, size) && !client->hangup)
+            return;
+        client->unread = true;
+    }
+}
+
+void client_resume(struct client *client)
+{
+    if (!client->paused)
+        return;
+    client->paused = false;
+    client->resumed = true;
+    loop_again(client->worker->loop, &client->watch, LOOP_READ);
+}
+
+void client_tunnel(struct client *client)
+{
+    if (client->state == CLIENT_CLOSED)
+        return;
+    client->state = CLIENT_TUNNEL;
+    client->resumed = true;
+    loop_again(client->worker->loop, &client->watch, LOOP_READ);
+}
+
+/* ----------------------------------------------------------------------- events, timers */
+
+static void on_event(struct watch *watch, unsigned events)
+{
+    struct client *client = LIST_MEMBER(watch, struct client, watch);
+    if (events & LOOP_HANGUP)
+        client->hangup = true;
+    if (buffer_length(&client->out) && events & (LOOP_WRITE | LOOP_READ))
+        flush_out(client);
+    if (client->state == CLIENT_CLOSED)
+        return;
+    if (events & LOOP_BROKEN) {
+        client_close(client);
+        return;
+    }
+    if (client->state == CLIENT_SHAKE)
+        shake(client);
+    if (client->state == CLIENT_BUSY || client->state == CLIENT_FLUSH || client->paused) {
+        client->unread = client->unread || events & LOOP_READ;
+        /* Whoever hangs up while it is waited for an answer has left: nobody may pay for what
+         * nobody reads. */
+        if (client->hangup && client->exchange)
+            client_close(client);
+        return;
+    }
+    if (events & LOOP_READ || client->state == CLIENT_HEAD)
+        read_some(client);
+}
+
+/* When does the present phase end? */
+static uint64_t deadline(const struct client *client)
+{
+    const struct config *config = config_of(client);
+    uint64_t since = client->since_us;
+    switch (client->state) {
+    case CLIENT_PROXY:
+    case CLIENT_SHAKE:
+        return since + (uint64_t)config->timeouts.client_header_us;
+    case CLIENT_HEAD:
+        if (client->started || !client->served)
+            return since + (uint64_t)config->timeouts.client_header_us;
+        return since + (uint64_t)config->timeouts.client_idle_us;
+    case CLIENT_BODY: {
+        uint64_t allowed = (uint64_t)config->timeouts.client_body_us;
+        int64_t rate = config->timeouts.client_body_min_rate;
+        if (rate > 0)
+            allowed += client->body.total * SECOND_US / (uint64_t)rate;
+        return client->paused ? UINT64_MAX : since + allowed;
+    }
+    case CLIENT_BUSY:
+    case CLIENT_TUNNEL:
+        return buffer_length(&client->out) ? since + (uint64_t)config->timeouts.stream_idle_us
+                                           : UINT64_MAX;
+    case CLIENT_FLUSH:
+        return since + FLUSH_US;
+    case CLIENT_LINGER:
+        return 0;
+    case CLIENT_CLOSED:
+        break;
+    }
+    return UINT64_MAX;
+}
+
+static void run_out_of_time(struct client *client)
+{
+    struct fault fault;
+    fault_set(&fault, FAULT_TIMED_OUT, "The request did not arrive in time.");
+    if (client->state == CLIENT_HEAD && client->started) {
+        client->keep = false;
+        refuse_head(client, &fault);
+    } else if (client->state == CLIENT_BODY) {
+        client->keep = false;
+        client->linger = true;
+        exchange_body_bad(client->exchange, &fault);
+    } else {
+        client_close(client);
+    }
+}
+
+static void on_time(struct timer *timer)
+{
+    struct client *client = LIST_MEMBER(timer, struct client, timer);
+    uint64_t by = deadline(client);
+    if (by == UINT64_MAX) {
+        if (client->state == CLIENT_BODY) /* paused: look again */
+            set_timer(client, config_of(client)->timeouts.client_body_us);
+        return;
+    }
+    if (now_us(client) >= by)
+        run_out_of_time(client);
+    else
+        timer_set(client->worker->loop, &client->timer, by);
+}

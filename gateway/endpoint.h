@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * endpoint - the one table of what can be asked for: path and method to operation and dialect.
+ *
+ * Deny by default. What is authorised later (operation, object id, target path) is taken from the
+ * match, which was made from the very bytes of the path.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/fault.h"
+#include "gateway/http/head.h"
+#include "providers/call.h"
+
+/* In whose shape errors are written. */
+enum shape { SHAPE_OPENAI, SHAPE_ANTHROPIC, SHAPE_GEMINI };
+
+enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
+
+/* What is answered here, without an exchange with a target. */
+enum page { PAGE_NONE, PAGE_MODELS, PAGE_MODEL, PAGE_HEALTH, PAGE_METRICS, PAGE_ADMIN };
+
+struct endpoint {
+    struct text path; /* below /v1; "{id}" stands for one segment, "*" at the end for the rest */
+    enum method method;
+    enum operation operation;
+    enum request_body body;
+    enum page page;
+    bool creates; /* what it answers with is an object that its tenant then owns */
+    bool lists;   /* it answers with a list of objects: only the tenant's own are shown */
+};
+
+struct match {
+    const struct endpoint *endpoint; /* NULL: nothing matched */
+    enum shape shape;
+    struct text suffix; /* the part of the path that goes behind a provider's base URL */
+    struct text id;     /* of the object or model, or empty */
+};
+
+/*
+ * Find what <head> asks for, on a listener that serves <serve> (enum serve bits), below <base_path>
+ * for what is not an API path. False with FAULT_UNKNOWN_PATH, FAULT_BAD_METHOD or FAULT_BAD_HTTP;
+ * match->shape is right in any case.
+ */
+bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
+                   struct match *match, struct fault *fault);
+
+/* The methods a path allows, as "GET, POST"; for 405 and CORS. */
+void endpoint_methods(struct text path, char out[64]);

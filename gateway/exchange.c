@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/exchange.h"
+
+#include <assert.h>
+
+#include "gateway/client.h"
+#include "gateway/objects.h"
+#include "gateway/pages.h"
+#include "gateway/realtime.h"
+#include "gateway/relay.h"
+#include "gateway/steps.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+#define TO(state) (1U << EXCHANGE_##state)
+
+/*
+ * The diagram. A step does its work and returns the state to go to, or its own state when it has
+ * to wait; whoever wakes it calls exchange_run() and the step looks at the facts again.
+ */
+/* clang-format off */
+static const struct {
+    const char *name;
+    exchange_step *act;
+    unsigned leads_to;
+} steps[EXCHANGE_STATES] = {
+    /*                    name      step         leads to                                       */
+    [EXCHANGE_READ]   = {"read",   step_read,   TO(ADMIT) | TO(REFUSE) | TO(SETTLE)},
+    [EXCHANGE_ADMIT]  = {"admit",  step_admit,  TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_ROUTE]  = {"route",  step_route,  TO(SEND)  | TO(REFUSE)},
+    [EXCHANGE_SEND]   = {"send",   step_send,   TO(RELAY) | TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_RELAY]  = {"relay",  step_relay,  TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_REFUSE] = {"refuse", step_refuse, TO(SETTLE)},
+    [EXCHANGE_SETTLE] = {"settle", step_settle, TO(DONE)},
+    [EXCHANGE_DONE]   = {"done",   NULL,        0},
+};
+/* clang-format on */
+
+const char *exchange_state_name(enum exchange_state state)
+{
+    return steps[state].name;
+}
+
+static void free_exchange(struct grave *grave)
+{
+    worker_give_exchange(LIST_MEMBER(grave, struct exchange, grave));
+}
+
+static void bury(struct exchange *x)
+{
+    timer_stop(&x->timer);
+    list_remove(&x->link);
+    upstream_abandon(&x->upstream);
+    objects_forget(x);
+    pages_forget(x);
+    realtime_forget(x);
+    upload_forget(x);
+    struct client *client = x->client;
+    x->client = NULL;
+    loop_bury(x->worker->loop, &x->grave, free_exchange);
+    if (!client)
+        return;
+    client->exchange = NULL;
+    if (x->close_after)
+        client->keep = false;
+    if (x->cut_out)
+        client_cut(client);
+    else
+        client_finish(client);
+}
+
+/* A step may call something that answers at once and so calls back in here; that call only leaves
+ * a note, and the loop below takes the step again. */
+void exchange_run(struct exchange *x)
+{
+    x->run_again = true;
+    if (x->running || x->state == EXCHANGE_DONE)
+        return;
+    x->running = true;
+    while (x->run_again && x->state != EXCHANGE_DONE) {
+        x->run_again = false;
+        enum exchange_state next = steps[x->state].act(x);
+        if (next == x->state)
+            continue;
+        assert(steps[x->state].leads_to & (1U << next));
+        x->state = next;
+        x->run_again = true;
+    }
+    x->running = false;
+    if (x->state == EXCHANGE_DONE)
+        bury(x);
+}
+
+bool exchange_body(struct exchange *x, struct text piece)
+{
+    if (x->relay == RELAY_TUNNEL)
+        return relay_tunnel(x, piece);
+    x->body_bytes += (int64_t)piece.len;
+    if (x->upload)
+        return upload_take(x, piece);
+    if (x->facts.request_bad)
+        return true;
+    if (!buffer_append_text(&x->body, piece)) {
+        struct fault fault;
+        fault_set(&fault, FAULT_TOO_LARGE, "The request body is larger than %zu bytes.",
+                  x->body.limit);
+        exchange_body_bad(x, &fault);
+    }
+    return true;
+}
+
+void exchange_body_end(struct exchange *x)
+{
+    x->whole_us = loop_now_us(x->worker->loop);
+    if (x->upload) {
+        upload_end(x);
+        return;
+    }
+    x->facts.request_whole = true;
+    exchange_run(x);
+}
+
+void exchange_body_bad(struct exchange *x, const struct fault *fault)
+{
+    if (x->facts.request_bad)
+        return;
+    x->facts.request_bad = true;
+    x->fault = *fault;
+    exchange_run(x);
+}
+
+void exchange_abandon(struct exchange *x)
+{
+    x->client = NULL;
+    x->facts.client_gone = true;
+    exchange_run(x);
+}
+
+void exchange_room(struct exchange *x)
+{
+    relay_room(x);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * exchange - the life of one request, from its head to its line in the ledger.
+ *
+ * Owns      its arena and everything in it, its body, its upstream call, a reference to its
+ * snapshot. Borrows   its client (NULL once that has gone) and its worker. Ends      by burying
+ * itself when it reaches DONE; nobody else frees an exchange.
+ *
+ * Whoever learns something writes it into the facts and calls exchange_run(); steps decide from
+ * facts, not from who woke them.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/fault.h"
+#include "gateway/base/loop.h"
+#include "gateway/base/memory.h"
+#include "gateway/endpoint.h"
+#include "gateway/wire/upstream.h"
+#include "policy/ledger.h"
+#include "policy/policy.h"
+#include "providers/provider.h"
+#include "routing/route.h"
+
+struct client;
+struct snapshot;
+struct upload;
+struct websocket;
+struct worker;
+struct objects;
+struct slow_page;
+
+/* In the order a lucky request visits them. What each may lead to is in exchange.c. */
+enum exchange_state {
+    EXCHANGE_READ,   /* the body comes in */
+    EXCHANGE_ADMIT,  /* what does it ask for, and may it? */
+    EXCHANGE_ROUTE,  /* choose the next target to try */
+    EXCHANGE_SEND,   /* write it down, connect, send */
+    EXCHANGE_RELAY,  /* pass the answer on as it arrives */
+    EXCHANGE_REFUSE, /* tell the client why not */
+    EXCHANGE_SETTLE, /* book it; then the end of the answer may leave */
+    EXCHANGE_DONE,
+    EXCHANGE_STATES
+};
+
+enum upstream_fact {
+    UPSTREAM_IDLE,      /* nothing has been asked of the present target */
+    UPSTREAM_ASKED,     /* waiting for a connection or an answer */
+    UPSTREAM_ANSWERING, /* its head has come, and its answer goes to the client */
+    UPSTREAM_ANSWERED,  /* its answer is whole */
+    UPSTREAM_FAILED,    /* why is in the exchange's fault */
+};
+
+/* What the outside world has told this exchange so far. */
+struct exchange_facts {
+    bool request_whole; /* all of the body is here, or enough to begin (an upload) */
+    bool request_bad;   /* the fault says why */
+    bool client_gone;
+    bool owner_asked, owner_known; /* who owns the object that is asked for */
+    bool page_ready;               /* an answer of ours is written */
+    bool last_held;                /* the event that ends the answer has come, and is held */
+    enum upstream_fact upstream;
+};
+
+/* How the answer goes to the client. */
+enum relay_mode {
+    RELAY_WHOLE,  /* gathered, checked, sent as one (a JSON answer that fits) */
+    RELAY_PIECES, /* sent as it comes, framed anew */
+    RELAY_EVENTS, /* the same, cut at the ends of events, which are watched */
+    RELAY_TUNNEL, /* a WebSocket */
+};
+
+struct exchange {
+    struct grave grave;
+    struct link link; /* in the worker's list */
+    struct worker *worker;
+    struct client *client;
+    struct snapshot *snapshot;
+    struct arena arena;
+    enum exchange_state state;
+    bool running, run_again;
+    struct exchange_facts facts;
+    struct fault fault;
+
+    /* the request; texts in the arena */
+    struct match match;
+    enum method method;
+    bool http10, head_only, expects_continue, wants_sse;
+    struct text path, query, content_type, tags, traceparent;
+    struct text origin;  /* of CORS, when it is allowed */
+    struct text forward; /* header lines that go up as they are */
+    struct text websocket_key, websocket_protocol;
+    const struct key *key;
+    struct call call;
+    struct buffer body; /* of JSON; kept until no other target can be tried */
+    int64_t body_bytes;
+    struct scan_value model, stream_options, include_usage; /* where they stand in the body */
+    struct upload *upload;                                  /* of a multipart body, else NULL */
+    struct objects *objects;                                /* question about owners, else NULL */
+    struct slow_page *page; /* an answer of ours that takes its time, else NULL */
+    char id[32];            /* request id */
+
+    /* the choice */
+    const struct route *route;
+    const struct target *target;
+    const struct target *pinned; /* an object lives there: no other will do */
+    uint64_t tried;
+    unsigned attempts, tries_left;
+    struct upstream_call upstream;
+    bool upstream_reported;
+
+    /* the answer */
+    enum relay_mode relay;
+    unsigned status; /* what the client got; 0 = nothing yet */
+    bool head_sent, chunked_out, close_after, ended_out, cut_out;
+    int64_t length_out;      /* Content-Length of the answer, or -1 */
+    struct text answer_head; /* kept header lines of the upstream, in the arena */
+    struct text answer_type;
+    struct buffer held;  /* an event or a small answer that is not whole yet */
+    struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
+    struct buffer ready; /* the end of an answer, kept until it is booked */
+    unsigned stale_retries;
+    bool store;            /* a response that the provider is asked to keep */
+    struct text object_id; /* the object this is about, or that it builds on; or empty */
+    size_t held_limit;
+    bool unwatched; /* the answer is no longer looked at (compressed, or an event too long) */
+    struct answer answer;
+    struct tap tap;
+    bool tap_used;
+    struct websocket *websocket;
+
+    /* the ledger */
+    struct ledger_mark mark;
+    bool opened, settled;
+    uint64_t begun_us;    /* monotonic: first byte of the head */
+    uint64_t whole_us;    /* the request was complete */
+    uint64_t sent_us;     /* handed to the upstream */
+    uint64_t answered_us; /* first byte of the upstream's answer */
+    uint64_t first_us;    /* first byte of the answer to the client */
+    uint64_t ours_us;     /* our own part so far */
+    int64_t started_wall_us;
+    struct timer timer;
+    uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
+    bool refused; /* the answer is an error of ours */
+    bool counted; /* among the calls in flight */
+    char peer[46];
+    struct text listener_name; /* the listener's; lives as long as the worker */
+};
+
+/* Begin an exchange for <client>, whose request's head is <head>. It may end within the call. */
+struct exchange *exchange_new(struct client *client, const struct head *head);
+/* Begin one only to refuse it: there is no head that could be read. */
+void exchange_refuse_head(struct client *client, const struct fault *fault);
+
+/* The next bytes of the request's body; false to stop reading until client_resume(). */
+bool exchange_body(struct exchange *x, struct text piece);
+/* The body is complete. */
+void exchange_body_end(struct exchange *x);
+/* The request broke off or took too long; the client is still there. */
+void exchange_body_bad(struct exchange *x, const struct fault *fault);
+/* The client has gone: stop the work, but settle what was used. */
+void exchange_abandon(struct exchange *x);
+/* What was queued for the client has gone out. */
+void exchange_room(struct exchange *x);
+
+/* Take every step that can be taken now. Call it whenever a fact has changed. */
+void exchange_run(struct exchange *x);
+const char *exchange_state_name(enum exchange_state state);

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * intake - from a request's head to an exchange: which endpoint, who asks, and may the body come?
+ *
+ * All of it is decided before a byte of the body is read.
+ */
+#include <stdlib.h>
+
+#include "gateway/admin.h"
+#include "gateway/answer.h"
+#include "gateway/base/clock.h"
+#include "gateway/client.h"
+#include "gateway/exchange.h"
+#include "gateway/http/path.h"
+#include "gateway/outbound.h"
+#include "gateway/pages.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum { FORWARD_MAX = 32 * 1024, TAGS_MAX = 255, ADMIN_BODY_MAX = 1024 * 1024 };
+
+static struct exchange *begin(struct client *client)
+{
+    struct worker *worker = client->worker;
+    struct exchange *x = worker_take_exchange(worker);
+    x->client = client;
+    client->exchange = x;
+    x->begun_us = client->since_us;
+    x->whole_us = loop_now_us(worker->loop);
+    x->started_wall_us = clock_wall_us();
+    x->length_out = -1;
+    x->listener_name = client->listener->name;
+    memcpy(x->peer, client->peer, sizeof(x->peer));
+    worker_new_id(worker, x->id);
+    return x;
+}
+
+void exchange_refuse_head(struct client *client, const struct fault *fault)
+{
+    struct exchange *x = begin(client);
+    x->method = METHOD_GET;
+    x->facts.request_bad = true;
+    x->fault = *fault;
+    x->close_after = true;
+    client->keep = false;
+    client->linger = true;
+    exchange_run(x);
+}
+
+/* ---------------------------------------------------------------------------------- who */
+
+static bool find_key(struct exchange *x, const struct head *head)
+{
+    const struct config *config = x->snapshot->config;
+    struct text secret = {"", 0};
+    enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
+    static const char words[] = "No valid API key was given. Send it as "
+                                "'Authorization: Bearer KEY'.";
+    if (result == CREDENTIAL_REFUSED)
+        return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
+    if (result == CREDENTIAL_FOUND)
+        x->key = keys_find(config->keys, secret, x->started_wall_us);
+    if (!x->key && config->anonymous)
+        x->key = config->anonymous_key;
+    return x->key || fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
+}
+
+static bool admit_admin(struct exchange *x, const struct head *head)
+{
+    struct text secret = {"", 0};
+    if (x->client->listener->is_admin_socket)
+        return admin_peer_is_right(x->client->stream.fd) ||
+               fault_set(&x->fault, FAULT_BAD_KEY, "Only the user that runs sluice may ask.");
+    return (credential_find(head, false, &secret) == CREDENTIAL_FOUND &&
+            admin_key_is_right(x->worker->options.service, secret)) ||
+           fault_set(&x->fault, FAULT_BAD_KEY, "The admin key is needed.");
+}
+
+static bool admit(struct exchange *x, const struct head *head)
+{
+    switch (x->match.endpoint->page) {
+    case PAGE_HEALTH:
+    case PAGE_METRICS:
+        return true;
+    case PAGE_ADMIN:
+        return admit_admin(x, head);
+    case PAGE_NONE:
+    case PAGE_MODELS:
+    case PAGE_MODEL:
+        break;
+    }
+    return find_key(x, head);
+}
+
+/* ------------------------------------------------------------------------------ the body */
+
+static bool has_type(const struct exchange *x, struct text type)
+{
+    struct text have = text_head(x->content_type, text_find_byte(x->content_type, ';'));
+    return text_equal_nocase(text_trim(have), type);
+}
+
+static bool check_media(struct exchange *x, const struct head *head)
+{
+    struct text coding = head_value(head, TEXT("content-encoding"));
+    if (coding.at && !text_equal_nocase(coding, TEXT("identity")))
+        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+                         "A Content-Encoding is not accepted in requests.");
+    enum request_body body = x->match.endpoint->body;
+    /* What has no type is taken for JSON, as curl and old clients expect. */
+    if (body == BODY_JSON && x->content_type.len && !has_type(x, TEXT("application/json")) &&
+        !(x->match.endpoint->page == PAGE_ADMIN) &&
+        !has_type(x, TEXT("application/x-www-form-urlencoded")))
+        return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be application/json.");
+    if (body == BODY_FORM && !has_type(x, TEXT("multipart/form-data")))
+        return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be multipart/form-data.");
+    return true;
+}
+
+/* Is there a body where one belongs, and is it not too large? */
+static bool check_body(struct exchange *x, const struct head *head)
+{
+    const struct config *config = x->snapshot->config;
+    enum request_body body = x->match.endpoint->body;
+    bool has_body = head->chunked || head->content_length > 0;
+    size_t max =
+        body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
+    if (body == BODY_ABSENT || (x->match.endpoint->page == PAGE_ADMIN && !has_body))
+        max = ADMIN_BODY_MAX; /* read and ignored, so that the connection can be kept */
+    if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
+        head->content_length < 0)
+        return fault_set(&x->fault, FAULT_NO_LENGTH,
+                         "A Content-Length (or chunked) body is needed.");
+    if (head->content_length > 0 && (uint64_t)head->content_length > max)
+        return fault_set(&x->fault, FAULT_TOO_LARGE, "The request body is larger than %zu bytes.",
+                         max);
+    buffer_init(&x->body, max);
+    return !has_body || check_media(x, head);
+}
+
+static bool has_body_to_come(const struct head *head)
+{
+    return head->chunked || head->content_length > 0;
+}
+
+/* --------------------------------------------------------------------------- the headers */
+
+static void keep_forwarded(struct exchange *x, const struct head *head)
+{
+    char lines[FORWARD_MAX];
+    size_t len = 0;
+    for (size_t i = 0; i < head->field_count; i++) {
+        const struct head_field *field = &head->fields[i];
+        size_t need = field->name.len + field->value.len + 4;
+        if (!outbound_forwards(field->name) || !head_may_write(field->value) ||
+            need > sizeof(lines) - len)
+            continue;
+        memcpy(lines + len, field->name.at, field->name.len);
+        len += field->name.len;
+        memcpy(lines + len, ": ", 2);
+        memcpy(lines + len + 2, field->value.at, field->value.len);
+        len += 2 + field->value.len;
+        memcpy(lines + len, "\r\n", 2);
+        len += 2;
+    }
+    x->forward = arena_copy(&x->arena, (struct text){lines, len});
+}
+
+static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
+{
+    struct text value = head_value(head, name);
+    return value.at && head_may_write(value) ? arena_copy(&x->arena, value) : (struct text){"", 0};
+}
+
+static bool is_allowed_origin(const struct exchange *x, struct text origin)
+{
+    const struct config *config = x->snapshot->config;
+    for (size_t i = 0; i < config->cors_origin_count; i++)
+        if (text_equal(config->cors_origins[i], origin) ||
+            text_equal(config->cors_origins[i], TEXT("*")))
+            return true;
+    return false;
+}
+
+static bool read_websocket(struct exchange *x, const struct head *head)
+{
+    if (x->match.endpoint->operation != OPERATION_REALTIME)
+        return true;
+    bool repeated = false;
+    struct text model;
+    if (!head->upgrade || head->minor == 0 ||
+        !text_equal_nocase(head_value(head, TEXT("upgrade")), TEXT("websocket")) ||
+        head_count(head, TEXT("sec-websocket-key")) != 1)
+        return fault_set(&x->fault, FAULT_BAD_HTTP, "This path is for WebSockets.");
+    x->websocket_key = keep_value(x, head, TEXT("sec-websocket-key"));
+    x->websocket_protocol = keep_value(x, head, TEXT("sec-websocket-protocol"));
+    /* Browsers can send a key only as a protocol; the provider must not see it. */
+    if (text_find(x->websocket_protocol, TEXT("insecure-api-key")) != SIZE_MAX)
+        x->websocket_protocol = TEXT("realtime");
+    char name[256];
+    size_t len;
+    if (!query_find(head->query, TEXT("model"), &model, &repeated) || repeated ||
+        model.len > sizeof(name) || !path_decode(model, name, &len)) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");
+        x->fault.param = "model";
+        return false;
+    }
+    x->call.model = arena_copy(&x->arena, (struct text){name, len});
+    return true;
+}
+
+static void keep_request(struct exchange *x, const struct head *head)
+{
+    x->method = head->method;
+    x->http10 = head->minor == 0;
+    x->head_only = head->method == METHOD_HEAD;
+    x->path = arena_copy(&x->arena, head->path);
+    x->content_type = keep_value(x, head, TEXT("content-type"));
+    x->traceparent = keep_value(x, head, TEXT("traceparent"));
+    struct text origin = head_value(head, TEXT("origin"));
+    if (origin.at && is_allowed_origin(x, origin) && head_may_write(origin))
+        x->origin = arena_copy(&x->arena, origin);
+    struct text tags = head_value(head, TEXT("x-sluice-tags"));
+    if (tags.at && x->key && x->key->tenant->may_set_tags)
+        x->tags = arena_copy(&x->arena, text_head(tags, TAGS_MAX));
+    if (!x->match.endpoint)
+        return;
+    /* The match borrows from the head, which will not stay. */
+    x->match.suffix = arena_copy(&x->arena, x->match.suffix);
+    x->match.id = arena_copy(&x->arena, x->match.id);
+    x->call.operation = x->match.endpoint->operation;
+    /* A query goes up only where it says which part of a list is wanted. */
+    bool lists = x->match.endpoint->method == METHOD_GET && x->match.endpoint->page == PAGE_NONE;
+    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
+        x->query = arena_copy(&x->arena, head->query);
+    if (x->match.endpoint->operation == OPERATION_OBJECT)
+        x->object_id = x->match.id;
+    keep_forwarded(x, head);
+}
+
+/* ----------------------------------------------------------------------------- the intake */
+
+static bool is_preflight(const struct exchange *x, const struct head *head)
+{
+    return head->method == METHOD_OPTIONS && x->origin.len &&
+           head_value(head, TEXT("access-control-request-method")).at;
+}
+
+static void refuse(struct exchange *x, const struct head *head)
+{
+    bool body = has_body_to_come(head);
+    x->facts.request_bad = true;
+    if (body || x->fault.kind == FAULT_BAD_HTTP) {
+        x->close_after = true;
+        x->client->keep = false;
+        x->client->linger = true;
+    }
+    exchange_run(x);
+}
+
+struct exchange *exchange_new(struct client *client, const struct head *head)
+{
+    struct exchange *x = begin(client);
+    const struct config *config = x->snapshot->config;
+    bool found = endpoint_find(head, client->listener->serve,
+                               text_of(config->telemetry.metrics_path), &x->match, &x->fault);
+    bool right = found && admit(x, head);
+    keep_request(x, head);
+    if (is_preflight(x, head)) {
+        pages_preflight(x);
+        return x;
+    }
+    if (!right || !check_body(x, head) || !read_websocket(x, head)) {
+        refuse(x, head);
+        return x;
+    }
+    if (x->match.endpoint->body == BODY_FORM && !upload_new(x, head)) {
+        refuse(x, head);
+        return x;
+    }
+    if (head->expect_continue && has_body_to_come(head))
+        x->expects_continue = true;
+    if (head->content_length > 0 && x->match.endpoint->body == BODY_JSON)
+        buffer_room(&x->body, (size_t)head->content_length); /* once, and bounded above */
+    return x;
+}

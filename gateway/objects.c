@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/objects.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/base/json.h"
+#include "gateway/worker_inside.h"
+
+enum { FILTERED_MAX = 8 * 1024 * 1024 };
+
+/* A question on its way through the ledger's thread and back. Outlives its exchange when that
+ * ends meanwhile. */
+struct objects {
+    struct owner_question question;
+    struct errand errand;
+    struct loop *loop;
+    struct exchange *x; /* NULL once that has ended */
+    bool answered, filters;
+    struct owner owners[];
+};
+
+static void on_answer(struct errand *errand)
+{
+    struct objects *objects = LIST_MEMBER(errand, struct objects, errand);
+    struct exchange *x = objects->x;
+    objects->answered = true;
+    if (!x) {
+        memory_free(objects);
+        return;
+    }
+    if (objects->filters) {
+        objects->filters = false;
+        x->facts.upstream = UPSTREAM_ANSWERED;
+        objects_filter(x);
+    } else {
+        x->facts.owner_known = true;
+    }
+    exchange_run(x);
+}
+
+/* On the ledger's thread. */
+static void post_answer(struct owner_question *question)
+{
+    struct objects *objects = LIST_MEMBER(question, struct objects, question);
+    loop_post(objects->loop, &objects->errand);
+}
+
+static struct objects *question_new(struct exchange *x, size_t count)
+{
+    struct objects *objects = memory_new(sizeof(*objects) + count * sizeof(objects->owners[0]));
+    objects->x = x;
+    objects->loop = x->worker->loop;
+    objects->errand.run = on_answer;
+    objects->question =
+        (struct owner_question){.owners = objects->owners, .count = count, .answer = post_answer};
+    x->objects = objects;
+    return objects;
+}
+
+void objects_forget(struct exchange *x)
+{
+    struct objects *objects = x->objects;
+    x->objects = NULL;
+    if (!objects)
+        return;
+    objects->x = NULL;
+    if (objects->answered)
+        memory_free(objects);
+}
+
+static void put_id(struct owner *owner, struct text id)
+{
+    size_t len = id.len < OWNER_TEXT_BYTES - 1 ? id.len : OWNER_TEXT_BYTES - 1;
+    memcpy(owner->id, id.at, len);
+    owner->id[len] = '\0';
+}
+
+bool objects_ask(struct exchange *x)
+{
+    if (x->object_id.len == 0 || x->object_id.len >= OWNER_TEXT_BYTES)
+        return false;
+    struct objects *objects = question_new(x, 1);
+    put_id(&objects->owners[0], x->object_id);
+    ledger_ask_owners(x->worker->options.ledger, &objects->question);
+    return true;
+}
+
+/* Without tenants nobody can look over anybody's shoulder, and what was made before sluice stood
+ * here may be used. */
+static bool is_alone(const struct exchange *x)
+{
+    return x->key && x->key == x->snapshot->config->anonymous_key;
+}
+
+static const struct target *target_named(const struct exchange *x, const char *id)
+{
+    const struct config *config = x->snapshot->config;
+    for (size_t i = 0; i < config->target_count; i++)
+        if (text_equal(config->targets[i].id, text_of(id)) && !config->targets[i].off)
+            return &config->targets[i];
+    return NULL;
+}
+
+static bool unknown_object(struct exchange *x)
+{
+    int len = (int)(x->object_id.len < 100 ? x->object_id.len : 100);
+    fault_set(&x->fault, FAULT_UNKNOWN_OBJECT, "There is no object '%.*s'.", len, x->object_id.at);
+    return false;
+}
+
+bool objects_allow(struct exchange *x)
+{
+    if (x->object_id.len == 0)
+        return true;
+    bool builds_on = x->call.operation == OPERATION_RESPONSE;
+    const struct owner *owner = x->objects ? &x->objects->owners[0] : NULL;
+    if (!owner || !owner->found) {
+        /* A response may build on one that was made elsewhere; its id is as good as a secret. */
+        return builds_on || is_alone(x) || unknown_object(x);
+    }
+    if (!text_equal(text_of(owner->tenant), x->key->tenant->name))
+        return unknown_object(x);
+    x->pinned = target_named(x, owner->target);
+    if (!x->pinned && !builds_on)
+        return fault_set(&x->fault, FAULT_NO_TARGET,
+                         "The target that holds '%s' is not in force any more.", owner->id);
+    return true;
+}
+
+/* -------------------------------------------------------------------------------- lists */
+
+static const struct text data_member = {"data", 4};
+static const struct text id_member = {"id", 2};
+
+static bool list_data(struct text body, struct scan_value *data)
+{
+    struct scan_problem problem;
+    return scan_json(body, &data_member, 1, data, &problem) && data->kind == SCAN_ARRAY;
+}
+
+/* The next object of the array's inside: skips to its end by counting braces outside strings (the
+ * document is known to be valid). */
+static bool next_object(struct text *inside, struct text *object)
+{
+    size_t begin = text_find_byte(*inside, '{');
+    if (begin == SIZE_MAX)
+        return false;
+    unsigned depth = 0;
+    bool in_string = false;
+    for (size_t i = begin; i < inside->len; i++) {
+        char c = inside->at[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if ((c == '}' || c == ']') && --depth == 0) {
+            *object = (struct text){inside->at + begin, i + 1 - begin};
+            *inside = text_from(*inside, i + 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct text object_id(struct text object, char *room, size_t size)
+{
+    struct scan_value value;
+    struct scan_problem problem;
+    if (!scan_json(object, &id_member, 1, &value, &problem) || value.kind != SCAN_STRING ||
+        value.raw.len > size)
+        return (struct text){"", 0};
+    size_t len = scan_string(&value, room);
+    return (struct text){room, len == SIZE_MAX ? 0 : len};
+}
+
+static bool ask_about_list(struct exchange *x, struct text inside)
+{
+    struct objects *objects = question_new(x, OWNERS_MAX);
+    struct text object;
+    char id[OWNER_TEXT_BYTES];
+    size_t count = 0;
+    while (count < OWNERS_MAX && next_object(&inside, &object))
+        put_id(&objects->owners[count++], object_id(object, id, sizeof(id)));
+    objects->question.count = count;
+    objects->filters = true;
+    if (buffer_length(&x->held) == 0) { /* borrowed from a scratch: keep it over the wait */
+        buffer_append_text(&x->held, x->whole);
+        x->whole = buffer_text(&x->held);
+    }
+    ledger_ask_owners(x->worker->options.ledger, &objects->question);
+    return true;
+}
+
+static bool is_own(const struct exchange *x, struct text id)
+{
+    const struct objects *objects = x->objects;
+    for (size_t i = 0; i < objects->question.count; i++)
+        if (objects->owners[i].found && text_equal(text_of(objects->owners[i].id), id))
+            return text_equal(text_of(objects->owners[i].tenant), x->key->tenant->name);
+    return false;
+}
+
+static void write_own(struct exchange *x, struct text inside, struct text data)
+{
+    struct buffer out;
+    char id[OWNER_TEXT_BYTES];
+    struct text object;
+    bool first = true;
+    size_t before = (size_t)(data.at - x->whole.at);
+    buffer_init(&out, FILTERED_MAX + 1024);
+    buffer_append_text(&out, text_head(x->whole, before));
+    buffer_append_text(&out, TEXT("["));
+    while (next_object(&inside, &object)) {
+        if (!is_own(x, object_id(object, id, sizeof(id))))
+            continue;
+        if (!first)
+            buffer_append_text(&out, TEXT(","));
+        first = false;
+        buffer_append_text(&out, object);
+    }
+    buffer_append_text(&out, TEXT("]"));
+    buffer_append_text(&out, text_from(x->whole, before + data.len));
+    buffer_done(&x->held);
+    x->held = out;
+    x->whole = buffer_text(&x->held);
+    x->length_out = (int64_t)x->whole.len;
+}
+
+bool objects_filter(struct exchange *x)
+{
+    struct scan_value data;
+    if (is_alone(x) || !list_data(x->whole, &data))
+        return false;
+    struct text inside = {data.raw.at + 1, data.raw.len - 2};
+    if (!x->objects)
+        return ask_about_list(x, inside);
+    write_own(x, inside, data.raw);
+    return false;
+}
+
+/* --------------------------------------------------------------------------------- notes */
+
+void objects_note(struct exchange *x)
+{
+    if (!x->key || !x->target || x->status / 100 != 2)
+        return;
+    bool response = x->call.operation == OPERATION_RESPONSE;
+    if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
+        ledger_own(x->worker->journal, text_of(x->answer.object_id),
+                   text_of(operation_name(x->call.operation)), x->key->tenant->name, x->target->id,
+                   x->call.model);
+    else if (x->method == METHOD_DELETE && x->object_id.len)
+        ledger_disown(x->worker->journal, x->object_id);
+}

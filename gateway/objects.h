@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * objects - files, batches, uploads and stored responses belong to the tenant that made them and
+ * live on the target where they were made. Inside gateway.
+ *
+ * Who owns what is in the ledger; asking takes a moment, so an exchange waits in ADMIT (for the one
+ * it names) or at the end of RELAY (for a list, which is filtered).
+ */
+
+#include "gateway/exchange.h"
+
+/* Does this call name an object? Then ask who owns it; true when the answer is awaited. */
+bool objects_ask(struct exchange *x);
+/* May it be used? Pins the exchange to the object's target. False: the fault says why. */
+bool objects_allow(struct exchange *x);
+/* A list has come, x->whole: keep only what the tenant owns. True when the answer is awaited;
+ * then x->whole is changed, the upstream fact set, and the exchange run. */
+bool objects_filter(struct exchange *x);
+/* The exchange is over: note what was made or deleted. */
+void objects_note(struct exchange *x);
+void objects_forget(struct exchange *x);

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/outbound.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "gateway/base/hash.h"
+#include "gateway/base/json.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/mock.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 3, MODEL_ESCAPED_MAX = 2048 };
+
+/* -------------------------------------------------------------------------------- where */
+
+static const char *environment(const char *lower, const char *upper)
+{
+    const char *value = getenv(lower);
+    if (!value || !*value)
+        value = getenv(upper);
+    return value && *value ? value : NULL;
+}
+
+/* NO_PROXY: names, and domains with or without a leading dot, and '*'. */
+static bool is_direct(struct text host)
+{
+    const char *list = environment("no_proxy", "NO_PROXY");
+    if (!list)
+        return false;
+    struct text rest = text_of(list), item;
+    while (text_next(&rest, ',', &item)) {
+        if (item.len && item.at[0] == '.')
+            item = text_from(item, 1);
+        if (item.len == 0)
+            continue;
+        if (text_equal(item, TEXT("*")) || text_equal_nocase(item, host))
+            return true;
+        if (host.len > item.len && host.at[host.len - item.len - 1] == '.' &&
+            text_equal_nocase(text_from(host, host.len - item.len), item))
+            return true;
+    }
+    return false;
+}
+
+static bool is_loopback(struct text host)
+{
+    return text_equal_nocase(host, TEXT("localhost")) || text_starts(host, TEXT("127.")) ||
+           text_equal(host, TEXT("::1"));
+}
+
+static const char *proxy_of(const struct provider_settings *provider)
+{
+    if (provider->proxy)
+        return provider->proxy;
+    if (is_loopback(provider->url.host) || is_direct(provider->url.host))
+        return NULL;
+    return provider->url.tls ? environment("https_proxy", "HTTPS_PROXY")
+                             : environment("http_proxy", "HTTP_PROXY");
+}
+
+static int connect_mock(void *with)
+{
+    return mock_connect(with);
+}
+
+static unsigned share(unsigned whole, unsigned workers)
+{
+    return whole == 0 ? 0 : (whole + workers - 1) / workers;
+}
+
+static bool use_proxy(const struct provider_settings *provider, struct url *proxy,
+                      struct fault *fault)
+{
+    const char *from = proxy_of(provider), *problem = NULL;
+    if (!from || provider->url.is_unix || !*from)
+        return true;
+    if (!url_read(text_of(from), proxy, &problem))
+        return fault_set(fault, FAULT_INTERNAL, "the proxy's URL: %s", problem);
+    if (proxy->tls)
+        return fault_set(fault, FAULT_INTERNAL,
+                         "a proxy that is spoken to with TLS itself "
+                         "(https://) is not in force");
+    return true;
+}
+
+struct upstream_pool *outbound_pool(struct upstreams *upstreams,
+                                    const struct provider_settings *provider, unsigned workers,
+                                    struct mock *mock, struct fault *fault)
+{
+    fault_set(fault, FAULT_INTERNAL, "the provider is off");
+    if (provider->off)
+        return NULL;
+    struct upstream_place place = {
+        .port = provider->url.port,
+        .is_unix = provider->url.is_unix,
+        .has_tls = provider->url.tls,
+        .allow_link_local = provider->allow_link_local,
+        .tls = {provider->tls.cert_file, provider->tls.key_file, provider->tls.ca_file,
+                provider->tls.tls13_only},
+        .connect_us = provider->connect_us,
+        .idle_us = provider->idle_us,
+        .max_connections = share(provider->max_connections, workers),
+        .max_idle = share(provider->max_idle, workers),
+    };
+    if (provider->type->is_mock && mock && !provider->base_url) {
+        place.connect = connect_mock;
+        place.with = mock;
+        return upstream_pool_ref(upstreams, &place, fault);
+    }
+    struct url proxy = {0};
+    if (!use_proxy(provider, &proxy, fault))
+        return NULL;
+    char *host = memory_string(provider->url.host), *proxy_host = NULL, *proxy_user = NULL;
+    if (proxy.host.len)
+        proxy_host = memory_string(proxy.host);
+    if (proxy.user.len)
+        proxy_user = memory_string(proxy.user);
+    place.host = host;
+    place.proxy_host = proxy_host;
+    place.proxy_port = proxy.port;
+    place.proxy_user = proxy_user;
+    struct upstream_pool *pool = upstream_pool_ref(upstreams, &place, fault);
+    memory_free(host);
+    memory_free(proxy_host);
+    memory_free(proxy_user);
+    return pool;
+}
+
+/* ----------------------------------------------------------------------------- headers */
+
+/* What a client may tell a provider (the list of the contract). Credentials, cookies, hop-by-hop
+ * fields, forwarded, x-forwarded-* and our own are not in it, and so never go up. */
+bool outbound_forwards(struct text name)
+{
+    static const struct text whole[] = {{"accept", 6},
+                                        {"user-agent", 10},
+                                        {"x-app", 5},
+                                        {"traceparent", 11},
+                                        {"tracestate", 10},
+                                        {"idempotency-key", 15},
+                                        {"x-goog-api-client", 17}};
+    static const struct text prefixes[] = {
+        {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+        if (text_starts_nocase(name, prefixes[i]))
+            return true;
+    for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+        if (text_equal_nocase(name, whole[i]))
+            return true;
+    return false;
+}
+
+static void put(struct buffer *out, struct text t)
+{
+    buffer_append(out, t.at, t.len);
+}
+
+static void put_field(struct buffer *out, struct text name, struct text value)
+{
+    put(out, name);
+    put(out, TEXT(": "));
+    put(out, value);
+    put(out, TEXT("\r\n"));
+}
+
+static void put_number(struct buffer *out, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    buffer_append(out, digits + at, sizeof(digits) - at);
+}
+
+static void put_authority(struct buffer *out, const struct url *url)
+{
+    if (url->is_unix) {
+        put(out, TEXT("localhost"));
+        return;
+    }
+    bool v6 = text_find_byte(url->host, ':') != SIZE_MAX;
+    if (v6)
+        put(out, TEXT("["));
+    put(out, url->host);
+    if (v6)
+        put(out, TEXT("]"));
+    if (url->port != (url->tls ? 443 : 80)) {
+        put(out, TEXT(":"));
+        put_number(out, url->port);
+    }
+}
+
+/* Everything but the unreserved characters of RFC 3986 2.3 as %XX. */
+static void put_escaped(struct buffer *out, struct text value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.at[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     strchr("-._~", c);
+        char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
+        if (plain)
+            buffer_append(out, &c, 1);
+        else
+            buffer_append(out, escaped, sizeof(escaped));
+    }
+}
+
+static void put_request_line(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    put(out, text_of(method_name(x->method)));
+    put(out, TEXT(" "));
+    if (upstream_pool_wants_url(x->upstream.pool)) {
+        put(out, TEXT("http://"));
+        put_authority(out, &provider->url);
+    }
+    put(out, provider->url.path);
+    put(out, x->match.suffix);
+    if (x->call.operation == OPERATION_REALTIME) {
+        put(out, TEXT("?model="));
+        put_escaped(out, x->target->model);
+    } else if (x->query.len) {
+        put(out, TEXT("?"));
+        put(out, x->query);
+    }
+    put(out, TEXT(" HTTP/1.1\r\nHost: "));
+    if (provider->type->is_mock && !provider->base_url)
+        put(out, TEXT("mock"));
+    else
+        put_authority(out, &provider->url);
+    put(out, TEXT("\r\n"));
+}
+
+static void put_credentials(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    if (provider->api_key.len && provider->type->auth == AUTH_HEADER)
+        put_field(out, provider->type->auth_header, provider->api_key);
+    else if (provider->api_key.len) {
+        put(out, TEXT("Authorization: Bearer "));
+        put(out, provider->api_key);
+        put(out, TEXT("\r\n"));
+    }
+    if (provider->organization.len)
+        put_field(out, TEXT("OpenAI-Organization"), provider->organization);
+    for (size_t i = 0; i < provider->header_count; i++)
+        put_field(out, text_of(provider->headers[i].name), text_of(provider->headers[i].value));
+    const char *user = upstream_pool_wants_url(x->upstream.pool)
+                           ? upstream_pool_proxy_user(x->upstream.pool)
+                           : NULL;
+    if (user) {
+        char coded[1024];
+        struct text cut = text_head(text_of(user), 700);
+        size_t length = hash_base64(cut.at, cut.len, coded);
+        put(out, TEXT("Proxy-Authorization: Basic "));
+        put(out, (struct text){coded, length});
+        put(out, TEXT("\r\n"));
+    }
+}
+
+/* -------------------------------------------------------------------------------- edits */
+
+struct edit {
+    size_t at, removed;
+    struct text inserted;
+};
+
+struct edits {
+    struct edit list[EDITS_MAX];
+    int count;
+};
+
+static void add_edit(struct edits *edits, size_t at, size_t removed, struct text inserted)
+{
+    int i = edits->count++;
+    while (i > 0 && edits->list[i - 1].at > at) {
+        edits->list[i] = edits->list[i - 1];
+        i--;
+    }
+    edits->list[i] = (struct edit){at, removed, inserted};
+}
+
+static void edit_model(struct exchange *x, const char *body, struct edits *edits)
+{
+    if (x->model.kind != SCAN_STRING)
+        return;
+    struct text raw = x->model.raw;
+    struct text now = {raw.at + 1, raw.len - 2};
+    if (!x->model.escaped && text_equal(now, x->target->model))
+        return;
+    struct buffer quoted;
+    buffer_init(&quoted, MODEL_ESCAPED_MAX);
+    json_write_string(&quoted, x->target->model);
+    add_edit(edits, (size_t)(raw.at - body), raw.len, arena_copy(&x->arena, buffer_text(&quoted)));
+    buffer_done(&quoted);
+}
+
+/* Ask a stream for its usage where the client did not. */
+static void edit_usage(struct exchange *x, struct text body, struct edits *edits)
+{
+    x->answer.hide_usage = false;
+    bool streams = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
+    if (!x->call.stream || !streams || x->call.asked_usage ||
+        !x->target->provider->type->stream_options)
+        return;
+    x->answer.hide_usage = true;
+    const struct scan_value *options = &x->stream_options, *include = &x->include_usage;
+    size_t at;
+    if (options->kind == SCAN_ABSENT) {
+        at = text_find_byte(body, '{') + 1;
+        add_edit(edits, at, 0, TEXT("\"stream_options\":{\"include_usage\":true},"));
+    } else if (options->kind != SCAN_OBJECT) {
+        at = (size_t)(options->raw.at - body.at);
+        add_edit(edits, at, options->raw.len, TEXT("{\"include_usage\":true}"));
+    } else if (include->kind != SCAN_ABSENT) {
+        at = (size_t)(include->raw.at - body.at);
+        add_edit(edits, at, include->raw.len, TEXT("true"));
+    } else {
+        at = (size_t)(options->raw.at - body.at) + 1;
+        struct text inside = {options->raw.at + 1, options->raw.len - 2};
+        bool empty = true;
+        for (size_t i = 0; i < inside.len; i++)
+            empty = empty && strchr(" \t\r\n", inside.at[i]);
+        add_edit(edits, at, 0,
+                 empty ? TEXT("\"include_usage\":true") : TEXT("\"include_usage\":true,"));
+    }
+}
+
+static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
+{
+    if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 ||
+        (x->call.operation != OPERATION_CHAT && x->call.operation != OPERATION_COMPLETION))
+        return;
+    struct text member =
+        arena_format(&x->arena, "\"max_tokens\":%lld,", (long long)x->target->max_tokens_default);
+    add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
+}
+
+static int cut_pieces(struct text body, const struct edits *edits, struct iovec *pieces, int count,
+                      uint64_t *total)
+{
+    size_t from = 0;
+    *total = body.len;
+    for (int i = 0; i < edits->count; i++) {
+        const struct edit *e = &edits->list[i];
+        if (e->at > from)
+            pieces[count++] = (struct iovec){(void *)(uintptr_t)(body.at + from), e->at - from};
+        if (e->inserted.len)
+            pieces[count++] = (struct iovec){(void *)(uintptr_t)e->inserted.at, e->inserted.len};
+        from = e->at + e->removed;
+        *total += e->inserted.len;
+        *total -= e->removed;
+    }
+    if (body.len > from)
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)(body.at + from), body.len - from};
+    return count;
+}
+
+/* --------------------------------------------------------------------------------- send */
+
+static void put_head(struct buffer *out, struct exchange *x)
+{
+    buffer_clear(out);
+    put_request_line(out, x);
+    put_credentials(out, x);
+    put(out, x->forward);
+    put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
+    put(out, text_of(x->id));
+    put(out, TEXT("\r\n"));
+}
+
+static void put_websocket(struct buffer *out, const struct exchange *x)
+{
+    put(out, TEXT("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"));
+    put_field(out, TEXT("Sec-WebSocket-Key"), x->websocket_key);
+    if (x->websocket_protocol.len)
+        put_field(out, TEXT("Sec-WebSocket-Protocol"), x->websocket_protocol);
+}
+
+void outbound_send(struct exchange *x)
+{
+    struct buffer *out = &x->worker->head_out;
+    struct iovec pieces[UPSTREAM_PIECES];
+    int count = 1;
+    put_head(out, x);
+    if (x->relay == RELAY_TUNNEL)
+        put_websocket(out, x);
+    if (x->content_type.len)
+        put_field(out, TEXT("Content-Type"), x->content_type);
+    if (x->upload) {
+        upload_put_length(x->upload, out);
+    } else if (x->match.endpoint->body == BODY_JSON) {
+        struct text body = buffer_text(&x->body);
+        struct edits edits = {.count = 0};
+        edit_model(x, body.at, &edits);
+        edit_usage(x, body, &edits);
+        edit_max_tokens(x, body, &edits);
+        uint64_t total;
+        count = cut_pieces(body, &edits, pieces, count, &total);
+        put(out, TEXT("Content-Length: "));
+        put_number(out, total);
+        put(out, TEXT("\r\n"));
+    } else if (x->method != METHOD_GET && x->method != METHOD_DELETE) {
+        put(out, TEXT("Content-Length: 0\r\n"));
+    }
+    put(out, TEXT("\r\n"));
+    /* The head is sent from here at once; only what the socket does not take is kept. */
+    struct text head = buffer_text(out);
+    head = arena_copy(&x->arena, head);
+    pieces[0] = (struct iovec){(void *)(uintptr_t)head.at, head.len};
+    upstream_send(&x->upstream, pieces, count, x->upload != NULL);
+    if (x->upload && x->upstream.connection)
+        upload_pump(x);
+}

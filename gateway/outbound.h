@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * outbound - what goes up to a provider: where it is, which header lines, and the body with what
+ * policy changes spliced in.
+ */
+
+#include "gateway/config.h"
+#include "gateway/exchange.h"
+#include "gateway/wire/upstream.h"
+
+struct mock;
+
+/* The connections to <provider>; <workers> share what it allows. NULL and *fault when it cannot be
+ * reached at all (off, bad TLS files, bad proxy). */
+struct upstream_pool *outbound_pool(struct upstreams *upstreams,
+                                    const struct provider_settings *provider, unsigned workers,
+                                    struct mock *mock, struct fault *fault);
+
+/* Does a client's header of that name go up as it is? */
+bool outbound_forwards(struct text name);
+
+/* Write the request for the exchange's present target into its arena and hand it to its upstream
+ * call, which must be connected. */
+void outbound_send(struct exchange *x);

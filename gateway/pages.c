@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/pages.h"
+
+#include "gateway/admin.h"
+#include "gateway/answer.h"
+#include "gateway/base/json.h"
+#include "gateway/client.h"
+#include "gateway/health.h"
+#include "gateway/http/path.h"
+#include "gateway/worker_inside.h"
+
+enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600 };
+
+/* An admin call that is answered by the service's thread. Outlives its exchange when the client
+ * leaves. */
+struct slow_page {
+    struct admin_call call;
+    struct exchange *x; /* NULL once that has ended */
+    bool done;
+    struct buffer path, query;
+};
+
+/* --------------------------------------------------------------------------- finishing */
+
+static void finish(struct exchange *x, unsigned status, struct text type, struct text extra)
+{
+    struct buffer *out = &x->worker->head_out;
+    x->status = status;
+    x->relay = RELAY_WHOLE;
+    x->facts.upstream = UPSTREAM_ANSWERED;
+    x->whole = buffer_text(&x->held);
+    answer_own_head(x, out, type, extra, x->whole.len);
+    if (x->head_only)
+        x->whole = (struct text){NULL, 0};
+    buffer_init(&x->ready, HEAD_OUT_MAX);
+    buffer_append_text(&x->ready, buffer_text(out));
+    x->head_sent = true;
+}
+
+void pages_preflight(struct exchange *x)
+{
+    x->match.endpoint = NULL;
+    struct text extra = arena_format(
+        &x->arena,
+        "access-control-allow-methods: GET, POST, DELETE\r\n"
+        "access-control-allow-headers: authorization, content-type, x-api-key, openai-beta, "
+        "openai-organization, openai-project, x-stainless-arch, x-stainless-lang, x-stainless-os, "
+        "x-stainless-package-version, x-stainless-runtime, x-stainless-runtime-version, "
+        "x-stainless-retry-count, x-stainless-timeout, x-sluice-tags, idempotency-key\r\n"
+        "access-control-max-age: %d\r\n",
+        PREFLIGHT_MAX_AGE_S);
+    buffer_init(&x->held, 1);
+    finish(x, 204, TEXT(""), extra);
+    x->facts.page_ready = true;
+    x->facts.request_whole = true;
+    exchange_run(x);
+}
+
+/* ----------------------------------------------------------------------------- models */
+
+static void put_model(struct buffer *out, struct text name, const struct route *route)
+{
+    buffer_append_text(out, TEXT("{\"id\":"));
+    json_write_string(out, name);
+    buffer_append_text(out, TEXT(",\"object\":\"model\",\"created\":0,\"owned_by\":"));
+    json_write_string(out,
+                      route->target_count == 1 ? route->targets[0].provider->name : TEXT("sluice"));
+    if (route->context_window)
+        buffer_format(out, ",\"context_window\":%lld", (long long)route->context_window);
+    if (route->description.len) {
+        buffer_append_text(out, TEXT(",\"description\":"));
+        json_write_string(out, route->description);
+    }
+    buffer_append_text(out, TEXT("}"));
+}
+
+static bool is_on(const struct route *route)
+{
+    for (size_t i = 0; i < route->target_count; i++)
+        if (!route->targets[i].off)
+            return true;
+    return false;
+}
+
+static void list_models(const struct exchange *x, struct buffer *out)
+{
+    const struct config *config = x->snapshot->config;
+    bool first = true;
+    buffer_append_text(out, TEXT("{\"object\":\"list\",\"data\":["));
+    for (size_t i = 0; i < config->model_count; i++) {
+        const struct route *route = &config->models[i];
+        if (!is_on(route))
+            continue;
+        for (size_t a = 0; a <= route->alias_count; a++) {
+            struct text name = a ? route->aliases[a - 1] : route->name;
+            bool pattern = text_find_byte(name, '*') != SIZE_MAX;
+            if (pattern || (!key_may_call(x->key, name) && !key_may_call(x->key, route->name)))
+                continue;
+            if (!first)
+                buffer_append_text(out, TEXT(","));
+            first = false;
+            put_model(out, name, route);
+        }
+    }
+    buffer_append_text(out, TEXT("]}\n"));
+}
+
+static bool show_model(struct exchange *x, struct buffer *out)
+{
+    char name[256];
+    size_t len;
+    struct text asked = {"", 0};
+    const struct route *route = NULL;
+    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len)) {
+        asked = (struct text){name, len};
+        route = routes_find(x->snapshot->config->routes, asked);
+    }
+    if (!route || (!key_may_call(x->key, asked) && !key_may_call(x->key, route->name))) {
+        fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
+                  (int)(asked.len < 100 ? asked.len : 100), asked.at);
+        x->fault.param = "model";
+        answer_error(x, out);
+        return false;
+    }
+    put_model(out, asked, route);
+    buffer_append_text(out, TEXT("\n"));
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- admin */
+
+static void on_admin_done(struct admin_call *call)
+{
+    struct slow_page *page = (struct slow_page *)(void *)call;
+    page->done = true;
+    if (page->x) {
+        exchange_run(page->x);
+        return;
+    }
+    buffer_done(&page->call.out);
+    buffer_done(&page->path);
+    buffer_done(&page->query);
+    memory_free(page);
+}
+
+void pages_forget(struct exchange *x)
+{
+    struct slow_page *page = x->page;
+    x->page = NULL;
+    if (!page)
+        return;
+    page->x = NULL;
+    if (page->done)
+        on_admin_done(&page->call);
+}
+
+static bool answer_admin(struct exchange *x)
+{
+    struct slow_page *page = x->page;
+    if (!page) {
+        page = x->page = memory_new(sizeof(*page));
+        page->x = x;
+        buffer_init(&page->path, HEAD_TARGET_MAX);
+        buffer_init(&page->query, HEAD_TARGET_MAX);
+        buffer_append_text(&page->path, x->path);
+        buffer_append_text(&page->query, x->query);
+        page->call = (struct admin_call){.method = x->method,
+                                         .path = buffer_text(&page->path),
+                                         .query = buffer_text(&page->query),
+                                         .loop = x->worker->loop,
+                                         .done = on_admin_done};
+        buffer_init(&page->call.out, ADMIN_ANSWER_BYTES);
+        page->done = admin_ask(x->worker->options.service, &page->call);
+    }
+    if (!page->done)
+        return false;
+    buffer_append_text(&x->held, buffer_text(&page->call.out));
+    finish(x, (unsigned)page->call.status,
+           page->call.content_type ? text_of(page->call.content_type) : TEXT("application/json"),
+           TEXT("cache-control: no-store\r\n"));
+    return true;
+}
+
+/* ------------------------------------------------------------------------------- pages */
+
+bool pages_answer(struct exchange *x)
+{
+    static const struct text json = {"application/json", 16};
+    if (x->facts.page_ready)
+        return true;
+    buffer_done(&x->held);
+    buffer_init(&x->held, PAGE_BYTES);
+    switch (x->match.endpoint->page) {
+    case PAGE_MODELS:
+        list_models(x, &x->held);
+        finish(x, 200, json, TEXT(""));
+        return true;
+    case PAGE_MODEL:
+        finish(x, show_model(x, &x->held) ? 200 : 404, json, TEXT(""));
+        return true;
+    case PAGE_HEALTH: {
+        int status = health_answer(x->worker->options.service, x->path, x->query, &x->held);
+        finish(x, (unsigned)status, TEXT("text/plain; charset=utf-8"),
+               TEXT("cache-control: no-store\r\n"));
+        return true;
+    }
+    case PAGE_METRICS:
+        if (x->worker->options.metrics)
+            metrics_write(x->worker->options.metrics, &x->held);
+        finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
+        return true;
+    case PAGE_ADMIN:
+        return answer_admin(x);
+    case PAGE_NONE:
+        break;
+    }
+    return true;
+}

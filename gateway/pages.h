@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* pages - what sluice answers itself: the list of models, health, metrics, administration, CORS
+ * preflights. Inside gateway. */
+
+#include "gateway/exchange.h"
+
+/* Answer x->match.endpoint->page. False: it takes its time, and the exchange will be run again. */
+bool pages_answer(struct exchange *x);
+/* Answer a CORS preflight request and run the exchange. */
+void pages_preflight(struct exchange *x);
+void pages_forget(struct exchange *x);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/realtime.h"
+
+#include <stdio.h>
+
+#include "gateway/admission.h"
+#include "gateway/base/clock.h"
+#include "gateway/client.h"
+#include "gateway/http/websocket.h"
+#include "gateway/relay.h"
+#include "gateway/worker_inside.h"
+
+enum { MESSAGE_MAX = 256 * 1024 };
+
+/* The watch of one exchange. */
+struct realtime {
+    struct websocket websocket; /* first: its callback gets only this */
+    struct exchange *x;
+    unsigned responses;
+};
+
+static void book(struct realtime *realtime, const struct answer *answer)
+{
+    struct exchange *x = realtime->x;
+    struct ledger_row row;
+    struct ledger_mark mark = {0};
+    char id[48];
+    admission_row(x, &row);
+    snprintf(id, sizeof(id), "%s.%u", x->id, ++realtime->responses);
+    row.id = text_of(id);
+    row.started_us = clock_wall_us();
+    row.usage = answer->usage;
+    row.counted = answer->usage_seen ? COUNTED_PROVIDER : COUNTED_NONE;
+    row.finish = text_of(answer->finish);
+    row.outcome = answer->failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
+    row.status = 200;
+    row.cost_nanos = price_cost(&x->target->price, &row.usage);
+    if (ledger_open_call(x->worker->journal, &row, &mark))
+        ledger_settle_call(x->worker->journal, &row, &mark);
+    metrics_call(x->worker->metrics, &row, x->route ? x->route->name : (struct text){"", 0});
+}
+
+static void on_message(struct websocket *websocket, struct text message)
+{
+    struct realtime *realtime = (struct realtime *)(void *)websocket;
+    struct sse_event event = {.raw = message, .data = message, .lines = 1};
+    struct answer answer = {.operation = OPERATION_REALTIME};
+    if (text_find(message, TEXT("response.done")) == SIZE_MAX)
+        return;
+    if (realtime->x->target->provider->dialect->watch_event(&answer, &event) == EVENT_LAST)
+        book(realtime, &answer);
+}
+
+void realtime_begin(struct exchange *x)
+{
+    struct realtime *realtime = memory_new(sizeof(*realtime));
+    realtime->x = x;
+    websocket_init(&realtime->websocket, MESSAGE_MAX);
+    realtime->websocket.on_message = on_message;
+    x->websocket = &realtime->websocket;
+    relay_tunnel_begin(x);
+}
+
+void realtime_down(struct exchange *x, struct text bytes)
+{
+    if (x->websocket)
+        websocket_feed(x->websocket, bytes);
+}
+
+void realtime_end(struct exchange *x)
+{
+    /* The session itself used nothing that its responses have not booked. */
+    if (x->call.operation == OPERATION_REALTIME)
+        x->answer.usage_seen = false;
+}
+
+void realtime_forget(struct exchange *x)
+{
+    if (!x->websocket)
+        return;
+    websocket_done(x->websocket);
+    memory_free(x->websocket);
+    x->websocket = NULL;
+}

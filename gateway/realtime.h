@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * realtime - a WebSocket that passes through: bytes go both ways unchanged, and every
+ * `response.done` that the provider sends is booked as a call of its own. Inside gateway.
+ */
+
+#include "gateway/exchange.h"
+
+/* The provider has switched protocols: tell the client, and watch. */
+void realtime_begin(struct exchange *x);
+/* The next bytes from the provider. */
+void realtime_down(struct exchange *x, struct text bytes);
+/* The exchange is settled. */
+void realtime_end(struct exchange *x);
+void realtime_forget(struct exchange *x);

@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/relay.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "gateway/answer.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/client.h"
+#include "gateway/http/sse.h"
+#include "gateway/objects.h"
+#include "gateway/outbound.h"
+#include "gateway/realtime.h"
+#include "gateway/steps.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    WHOLE_MAX = 256 * 1024,             /* an answer up to here is gathered and checked */
+    LIST_MAX = 8 * 1024 * 1024,         /* a list of objects, which is filtered */
+    EVENT_MAX = 1024 * 1024,            /* an event up to here is held until it is whole */
+    EVENT_IMAGE_MAX = 32 * 1024 * 1024, /* events of images have the image in them */
+    END_WAIT_US = 1000000, /* after the last event: so long the framing may take to end */
+    STALE_RETRIES = 1,
+    ERROR_BYTES = 2048,
+};
+
+/* ------------------------------------------------------------------------- to the client */
+
+static size_t client_limit(const struct exchange *x)
+{
+    return x->snapshot->config->limits.client_buffer_bytes;
+}
+
+/* Send the head (when it has not gone yet), what is gathered, and the end of the framing. */
+static void flush(struct exchange *x, bool end)
+{
+    struct worker *worker = x->worker;
+    struct gather *gather = &worker->gather;
+    struct iovec pieces[GATHER_PIECES + 4];
+    char chunk[BODY_CHUNK_HEAD_BYTES];
+    int count = 0;
+    bool mine = gather->owner == x;
+    size_t bytes = mine ? gather->bytes : 0;
+    if (!x->head_sent) {
+        x->answered_us = loop_now_us(worker->loop);
+        answer_head(x, &worker->head_out, x->length_out);
+        pieces[count++] = (struct iovec){worker->head_out.data + worker->head_out.begin,
+                                         buffer_length(&worker->head_out)};
+        x->head_sent = true;
+        x->first_us = clock_now_us();
+    }
+    if (bytes && x->chunked_out)
+        pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};
+    for (int i = 0; mine && i < gather->count; i++)
+        pieces[count++] = gather->pieces[i];
+    if (x->chunked_out && end && !x->cut_out)
+        pieces[count++] = bytes ? (struct iovec){(char *)(uintptr_t) "\r\n0\r\n\r\n", 7}
+                                : (struct iovec){(char *)(uintptr_t) "0\r\n\r\n", 5};
+    else if (x->chunked_out && bytes)
+        pieces[count++] = (struct iovec){(char *)(uintptr_t) "\r\n", 2};
+    gather->owner = NULL;
+    gather->count = 0;
+    gather->bytes = 0;
+    x->ended_out = x->ended_out || end;
+    if (count == 0 || !x->client)
+        return;
+    if (client_send(x->client, pieces, count) && client_queued(x->client) > client_limit(x))
+        upstream_pause(&x->upstream);
+}
+
+static void gather_add(struct exchange *x, struct text piece)
+{
+    struct gather *gather = &x->worker->gather;
+    if (piece.len == 0)
+        return;
+    if (gather->owner == x && gather->count == GATHER_PIECES)
+        flush(x, false);
+    assert(gather->owner == NULL || gather->owner == x);
+    gather->owner = x;
+    struct iovec *last = gather->count ? &gather->pieces[gather->count - 1] : NULL;
+    if (last && (const char *)last->iov_base + last->iov_len == piece.at)
+        last->iov_len += piece.len;
+    else
+        gather->pieces[gather->count++] = (struct iovec){(void *)(uintptr_t)piece.at, piece.len};
+    gather->bytes += piece.len;
+    x->idle_since_us = loop_now_us(x->worker->loop);
+}
+
+static void forget_gathered(struct exchange *x)
+{
+    struct gather *gather = &x->worker->gather;
+    if (gather->owner != x)
+        return;
+    gather->owner = NULL;
+    gather->count = 0;
+    gather->bytes = 0;
+}
+
+void relay_room(struct exchange *x)
+{
+    if (x->client && client_queued(x->client) <= client_limit(x) / 2)
+        upstream_resume(&x->upstream);
+}
+
+/* -------------------------------------------------------------------------------- watching */
+
+static const struct dialect *dialect_of(const struct exchange *x)
+{
+    return x->target->provider->dialect;
+}
+
+static bool is_good(const struct exchange *x)
+{
+    return x->status / 100 == 2;
+}
+
+static void watch_whole(struct exchange *x, struct text body)
+{
+    const struct dialect *dialect = dialect_of(x);
+    struct scan_value values[DIALECT_WANTS];
+    struct scan_problem problem;
+    if (scan_json(body, dialect->wants, dialect->want_count, values, &problem))
+        dialect->watch_body(&x->answer, values);
+}
+
+static void watch_tap(struct exchange *x)
+{
+    const struct dialect *dialect = dialect_of(x);
+    struct scan_value values[DIALECT_WANTS];
+    for (size_t i = 0; i < dialect->want_count; i++)
+        values[i] = tap_value(&x->tap, i);
+    dialect->watch_body(&x->answer, values);
+}
+
+static void feed_tap(struct exchange *x, struct text piece)
+{
+    if (x->unwatched || !is_good(x))
+        return;
+    if (!x->tap_used) {
+        tap_init(&x->tap, dialect_of(x)->wants, dialect_of(x)->want_count);
+        x->tap_used = true;
+    }
+    tap_feed(&x->tap, piece);
+}
+
+/* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
+ * before the exchange is booked: on_batch() and on_end() see answer.ended. */
+static void relay_events(struct exchange *x, struct text bytes)
+{
+    struct sse_event event;
+    while (sse_next(&bytes, &event)) {
+        switch (dialect_of(x)->watch_event(&x->answer, &event)) {
+        case EVENT_HIDE:
+            break;
+        case EVENT_LAST:
+            x->facts.last_held = true;
+            gather_add(x, event.raw);
+            break;
+        case EVENT_PASS:
+        case EVENT_FAIL:
+            gather_add(x, event.raw);
+            break;
+        }
+    }
+}
+
+/* The event is too long to be looked at: let it and all that follows pass. */
+static void stop_watching(struct exchange *x)
+{
+    x->unwatched = true;
+    gather_add(x, buffer_text(&x->held));
+    flush(x, false);
+    buffer_done(&x->held);
+}
+
+static void take_events(struct exchange *x, struct text piece)
+{
+    if (x->unwatched) {
+        gather_add(x, piece);
+        return;
+    }
+    bool stored = buffer_length(&x->held) > 0;
+    struct text bytes = piece;
+    if (stored) {
+        /* What is gathered may stand in <held>, which is about to move. */
+        if (x->worker->gather.owner == x)
+            flush(x, false);
+        if (!buffer_append_text(&x->held, piece)) {
+            stop_watching(x);
+            gather_add(x, piece);
+            return;
+        }
+        bytes = buffer_text(&x->held);
+    }
+    size_t whole = sse_whole(bytes);
+    relay_events(x, text_head(bytes, whole));
+    if (!stored) {
+        if (!buffer_append_text(&x->held, text_from(bytes, whole)))
+            stop_watching(x);
+    } else if (whole) {
+        if (!x->facts.last_held)
+            flush(x, false);
+        else
+            relay_hold(x);
+        buffer_drop(&x->held, whole);
+        if (!buffer_length(&x->held))
+            buffer_done(&x->held);
+    }
+}
+
+/* ------------------------------------------------------------------------------- the head */
+
+static bool may_try_again(const struct exchange *x, unsigned status)
+{
+    if (x->tries_left == 0 || x->pinned || x->upload || x->relay == RELAY_TUNNEL)
+        return false;
+    const uint16_t *statuses = x->target->provider->retry_statuses;
+    for (size_t i = 0; i < 16 && statuses[i]; i++)
+        if (statuses[i] == status)
+            return step_has_another(x);
+    return false;
+}
+
+static bool is_json(struct text type)
+{
+    return text_starts_nocase(type, TEXT("application/json"));
+}
+
+static void choose_mode(struct exchange *x, const struct head *head)
+{
+    bool coded = head_value(head, TEXT("content-encoding")).len > 0 &&
+                 !text_equal_nocase(head_value(head, TEXT("content-encoding")), TEXT("identity"));
+    x->length_out = head->content_length;
+    x->unwatched = coded;
+    x->held_limit = WHOLE_MAX;
+    if (head->status == 101) {
+        x->relay = RELAY_TUNNEL;
+        x->length_out = 0;
+    } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream"))) {
+        x->relay = RELAY_EVENTS;
+        x->length_out = -1;
+        x->held_limit = x->call.operation == OPERATION_IMAGE ? EVENT_IMAGE_MAX : EVENT_MAX;
+    } else if (x->match.endpoint->lists && is_good(x) && is_json(x->answer_type) && !coded) {
+        x->relay = RELAY_WHOLE;
+        x->held_limit = LIST_MAX;
+    } else if (head->content_length <= WHOLE_MAX && !coded) {
+        x->relay = RELAY_WHOLE;
+    } else {
+        x->relay = RELAY_PIECES;
+    }
+    buffer_init(&x->held, x->held_limit);
+}
+
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    fault_set(&x->fault, kind, "%s", words);
+    x->facts.upstream = UPSTREAM_FAILED;
+}
+
+static void on_head(struct upstream_call *call, const struct head *head)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
+    x->first_byte_by_us = 0;
+    x->status = head->status;
+    if (head->status / 100 == 3) {
+        upstream_abandon(call);
+        fail(x, FAULT_TARGET_INVALID,
+             "The target answered with a redirect, which is not followed.");
+        exchange_run(x);
+        return;
+    }
+    if (!is_good(x) && may_try_again(x, head->status)) {
+        upstream_abandon(call);
+        fail(x, head->status == 429 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
+             "The target refused the call for now.");
+        exchange_run(x);
+        return;
+    }
+    struct text type = head_value(head, TEXT("content-type"));
+    x->answer_type =
+        type.at && head_may_write(type) ? arena_copy(&x->arena, type) : (struct text){"", 0};
+    x->answer.operation = x->call.operation;
+    choose_mode(x, head);
+    x->answer_head = answer_keep(x, head);
+    x->facts.upstream = UPSTREAM_ANSWERING;
+    exchange_run(x);
+    if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)
+        realtime_begin(x);
+}
+
+/* ------------------------------------------------------------------------------- the body */
+
+static void give_up_whole(struct exchange *x)
+{
+    x->relay = RELAY_PIECES;
+    feed_tap(x, buffer_text(&x->held));
+    gather_add(x, buffer_text(&x->held));
+    flush(x, false);
+    buffer_done(&x->held);
+}
+
+static void on_body(struct upstream_call *call, struct text piece)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    switch (x->relay) {
+    case RELAY_WHOLE:
+        if (x->length_out == (int64_t)piece.len && !buffer_length(&x->held)) {
+            x->whole = piece;
+            return;
+        }
+        if (buffer_append_text(&x->held, piece))
+            return;
+        give_up_whole(x);
+        __attribute__((fallthrough));
+    case RELAY_PIECES:
+        feed_tap(x, piece);
+        gather_add(x, piece);
+        return;
+    case RELAY_EVENTS:
+        take_events(x, piece);
+        return;
+    case RELAY_TUNNEL:
+        realtime_down(x, piece);
+        gather_add(x, piece);
+        return;
+    }
+}
+
+static void add_ours(struct exchange *x)
+{
+    uint64_t now = clock_now_us(), round = loop_now_us(x->worker->loop);
+    x->ours_us += now > round ? now - round : 0;
+}
+
+static void on_batch(struct upstream_call *call)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    if (x->relay == RELAY_WHOLE) {
+        if (x->whole.len) { /* the read ended exactly here; keep it for on_end() */
+            buffer_append_text(&x->held, x->whole);
+            x->whole = (struct text){NULL, 0};
+        }
+        return;
+    }
+    if (x->facts.last_held && !x->settled) {
+        exchange_run(x);
+        return;
+    }
+    if (x->worker->gather.owner == x)
+        flush(x, false);
+    add_ours(x);
+}
+
+/* Is what came the whole of what was asked for? */
+static bool is_cut(const struct exchange *x)
+{
+    enum operation op = x->call.operation;
+    return x->relay == RELAY_EVENTS && is_good(x) && !x->unwatched && !x->answer.ended &&
+           !x->answer.failed && !x->answer.finish[0] &&
+           (op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE);
+}
+
+static bool must_be_json(const struct exchange *x)
+{
+    switch (x->call.operation) {
+    case OPERATION_CHAT:
+    case OPERATION_COMPLETION:
+    case OPERATION_RESPONSE:
+    case OPERATION_EMBEDDING:
+    case OPERATION_MODERATION:
+    case OPERATION_RERANK:
+        return true;
+    case OPERATION_IMAGE:
+    case OPERATION_SPEECH:
+    case OPERATION_TRANSCRIPTION:
+    case OPERATION_FILE:
+    case OPERATION_BATCH:
+    case OPERATION_REALTIME:
+    case OPERATION_OBJECT:
+    case OPERATIONS:
+        return false;
+    }
+    return false;
+}
+
+static void note_error(struct exchange *x, struct text body)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    dialect_of(x)->read_error(x->status, text_head(body, ERROR_BYTES), &error);
+    fault_set(&x->fault, error.kind, "%s", error.message);
+}
+
+static void end_whole(struct exchange *x)
+{
+    if (buffer_length(&x->held))
+        x->whole = buffer_text(&x->held);
+    x->length_out = (int64_t)x->whole.len;
+    if (!is_good(x)) {
+        note_error(x, x->whole);
+        return;
+    }
+    bool json = is_json(x->answer_type) || x->answer_type.len == 0;
+    if (json || must_be_json(x)) {
+        if (must_be_json(x) && !scan_is_valid(x->whole)) {
+            fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
+            return;
+        }
+        watch_whole(x, x->whole);
+    }
+    if (x->match.endpoint->lists && objects_filter(x))
+        x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
+}
+
+static void on_end(struct upstream_call *call)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    x->facts.upstream = UPSTREAM_ANSWERED;
+    switch (x->relay) {
+    case RELAY_WHOLE:
+        end_whole(x);
+        break;
+    case RELAY_PIECES:
+        if (x->tap_used && !x->settled)
+            watch_tap(x);
+        break;
+    case RELAY_EVENTS:
+        if (buffer_length(&x->held)) /* the last event need not be followed by an empty line */
+            gather_add(x, buffer_text(&x->held));
+        if (is_cut(x) && !x->settled)
+            fail(x, FAULT_TARGET_CUT, "The target's answer ended before it was finished.");
+        break;
+    case RELAY_TUNNEL:
+        break;
+    }
+    exchange_run(x);
+}
+
+/* --------------------------------------------------------------------------------- faults */
+
+static const char *words_for(enum fault_kind kind)
+{
+    if (kind == FAULT_TARGET_INVALID)
+        return "The target broke the HTTP protocol.";
+    if (kind == FAULT_TARGET_CUT)
+        return "The target's answer broke off.";
+    if (kind == FAULT_TARGET_BUSY)
+        return "Too many calls wait for the target.";
+    return "The target cannot be reached.";
+}
+
+static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    /* An idle connection that the target closed just now: the call has not been read. */
+    bool stale = call->reused && !call->answered && kind == FAULT_TARGET_DOWN && !x->upload &&
+                 x->stale_retries < STALE_RETRIES && !x->facts.client_gone;
+    if (stale) {
+        x->stale_retries++;
+        relay_begin(x);
+        return;
+    }
+    log_line(LOG_WARN, "upstream", "%s: target %.*s: %s", x->id, TEXT_ARGS(x->target->id), why);
+    if (x->settled) {
+        x->facts.upstream = UPSTREAM_ANSWERED; /* all that matters had come */
+        x->cut_out = x->cut_out || !x->facts.last_held;
+    } else {
+        fail(x, kind, words_for(kind));
+    }
+    exchange_run(x);
+}
+
+static void on_connected(struct upstream_call *call)
+{
+    outbound_send(LIST_MEMBER(call, struct exchange, upstream));
+}
+
+static void on_sent(struct upstream_call *call)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    x->sent_us = clock_now_us();
+    if (x->whole_us && x->sent_us > x->whole_us)
+        x->ours_us += x->sent_us - x->whole_us;
+    x->whole_us = 0;
+}
+
+static void on_room(struct upstream_call *call)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    if (x->upload)
+        upload_pump(x);
+    else if (x->client)
+        client_resume(x->client);
+}
+
+const struct upstream_handlers relay_handlers = {
+    .on_connected = on_connected,
+    .on_sent = on_sent,
+    .on_head = on_head,
+    .on_body = on_body,
+    .on_batch = on_batch,
+    .on_end = on_end,
+    .on_fault = on_fault,
+    .on_room = on_room,
+};
+
+void relay_begin(struct exchange *x)
+{
+    bool upgrade = x->call.operation == OPERATION_REALTIME;
+    x->upstream = (struct upstream_call){
+        .on = &relay_handlers, .wants_upgrade = upgrade, .fresh = x->stale_retries > 0};
+    x->relay = upgrade ? RELAY_TUNNEL : RELAY_WHOLE;
+    size_t i = (size_t)(x->target->provider - x->snapshot->config->providers);
+    struct upstream_pool *pool = x->snapshot->pools[i];
+    if (pool)
+        upstream_begin(pool, &x->upstream);
+    else
+        on_fault(&x->upstream, FAULT_TARGET_DOWN, "its provider cannot be reached");
+}
+
+/* ----------------------------------------------------------------------------------- ends */
+
+void relay_reset(struct exchange *x)
+{
+    upstream_abandon(&x->upstream);
+    forget_gathered(x);
+    buffer_done(&x->held);
+    if (x->tap_used)
+        tap_done(&x->tap);
+    x->tap_used = false;
+    x->whole = (struct text){NULL, 0};
+    struct answer blank = {.operation = x->call.operation};
+    x->answer = blank;
+    x->answer_type = x->answer_head = (struct text){"", 0};
+    x->status = 0;
+    x->stale_retries = 0;
+    x->facts.last_held = false;
+    x->facts.upstream = UPSTREAM_IDLE;
+}
+
+/* Bounded by what brings the bytes: one read, one event, or one gathered answer. */
+static void ready_init(struct exchange *x)
+{
+    if (!x->ready.limit)
+        buffer_init(&x->ready, SIZE_MAX / 2);
+}
+
+void relay_hold(struct exchange *x)
+{
+    struct gather *gather = &x->worker->gather;
+    ready_init(x);
+    if (gather->owner == x)
+        for (int i = 0; i < gather->count; i++)
+            buffer_append(&x->ready, gather->pieces[i].iov_base, gather->pieces[i].iov_len);
+    forget_gathered(x);
+    if (x->whole.len && x->whole.at != x->held.data + x->held.begin) {
+        buffer_append_text(&x->held, x->whole);
+        x->whole = buffer_text(&x->held);
+    }
+}
+
+void relay_end(struct exchange *x)
+{
+    if (x->ended_out)
+        return;
+    if (buffer_length(&x->ready)) { /* held back before what is gathered now */
+        struct gather *gather = &x->worker->gather;
+        if (gather->owner == x)
+            relay_hold(x);
+        gather_add(x, buffer_text(&x->ready));
+    }
+    if (x->relay == RELAY_WHOLE)
+        gather_add(x, x->whole);
+    bool over = x->facts.upstream != UPSTREAM_ANSWERING;
+    flush(x, over);
+    buffer_done(&x->ready);
+    add_ours(x);
+    if (!over)
+        timer_set(x->worker->loop, &x->timer, loop_now_us(x->worker->loop) + END_WAIT_US);
+}
+
+void relay_refuse(struct exchange *x)
+{
+    struct buffer *out = &x->worker->head_out;
+    struct text extra = {"", 0};
+    relay_reset(x);
+    x->relay = RELAY_WHOLE;
+    x->facts.upstream = UPSTREAM_ANSWERED;
+    x->status = answer_error_status(x);
+    x->answer_type = TEXT("application/json");
+    buffer_init(&x->held, WHOLE_MAX);
+    answer_error(x, &x->held);
+    if (x->status == 401)
+        extra = TEXT("www-authenticate: Bearer\r\n");
+    else if (x->attempts > 1)
+        extra = TEXT("x-should-retry: false\r\n");
+    else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
+        extra = TEXT("retry-after: 1\r\n");
+    if (x->fault.kind == FAULT_BAD_METHOD) {
+        char methods[64];
+        endpoint_methods(x->path, methods);
+        extra = arena_format(&x->arena, "allow: %s\r\n", methods);
+    }
+    x->whole = buffer_text(&x->held);
+    answer_own_head(x, out, x->answer_type, extra, x->whole.len);
+    struct text head = arena_copy(&x->arena, buffer_text(out));
+    x->head_sent = true;
+    ready_init(x);
+    buffer_append_text(&x->ready, head);
+}
+
+void relay_break(struct exchange *x)
+{
+    x->close_after = x->cut_out = true;
+    if (x->client)
+        x->client->keep = false;
+    upstream_abandon(&x->upstream);
+    if (x->relay != RELAY_EVENTS || !x->chunked_out)
+        return;
+    /* A stream can say what happened, and then end as a message should. */
+    x->cut_out = false;
+    ready_init(x);
+    if (x->worker->gather.owner == x)
+        relay_hold(x);
+    answer_error_event(x, &x->ready);
+}
+
+void relay_ping(struct exchange *x)
+{
+    uint64_t since = x->idle_since_us;
+    gather_add(x, TEXT(": ping\n\n"));
+    flush(x, false);
+    x->idle_since_us = since; /* the target is as silent as before */
+}
+
+void relay_tunnel_begin(struct exchange *x)
+{
+    flush(x, false);
+    if (x->client)
+        client_tunnel(x->client);
+}
+
+bool relay_tunnel(struct exchange *x, struct text bytes)
+{
+    if (x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
+        return true;
+    return upstream_push(&x->upstream, bytes, false);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * relay - the way of an answer from the target to the client: watched, framed anew, held back at
+ * its end until it is booked. Inside gateway.
+ */
+
+#include "gateway/exchange.h"
+
+/* What an exchange's upstream call reports to. */
+extern const struct upstream_handlers relay_handlers;
+
+/* Begin the call on the exchange's target. */
+void relay_begin(struct exchange *x);
+
+/* The exchange is booked: send the end of its answer. */
+void relay_end(struct exchange *x);
+/* It must wait until its line is on the disk: keep what is borrowed. */
+void relay_hold(struct exchange *x);
+/* Set the answer to an error of ours (nothing was sent yet); relay_end() sends it. */
+void relay_refuse(struct exchange *x);
+/* The answer broke off after its head was sent: end it so that the client can tell. */
+void relay_break(struct exchange *x);
+/* Forget what a try has brought, before the next one. */
+void relay_reset(struct exchange *x);
+
+/* Send a comment into a silent stream, so that nobody on the way takes it for dead. */
+void relay_ping(struct exchange *x);
+
+/* The client's queue has shrunk. */
+void relay_room(struct exchange *x);
+/* The protocols were switched: tell the client, and read what it sends from now on. */
+void relay_tunnel_begin(struct exchange *x);
+/* Bytes of the client for a tunnel; false to stop reading. */
+bool relay_tunnel(struct exchange *x, struct text bytes);

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/steps.h"
+
+#include <string.h>
+
+#include "gateway/access.h"
+#include "gateway/admission.h"
+#include "gateway/answer.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/client.h"
+#include "gateway/objects.h"
+#include "gateway/pages.h"
+#include "gateway/realtime.h"
+#include "gateway/relay.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum { BYTES_PER_TOKEN = 4, PING_SLACK_US = 20000, FIRST_BYTE_DEFAULT_US = 30000000 };
+
+/* ---------------------------------------------------------------------- read and admit */
+
+enum exchange_state step_read(struct exchange *x)
+{
+    if (x->facts.client_gone)
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before its request was complete.");
+    if (x->facts.client_gone || x->facts.request_bad)
+        return EXCHANGE_REFUSE;
+    if (!x->facts.request_whole)
+        return EXCHANGE_READ;
+    if (!x->facts.page_ready && x->match.endpoint->page == PAGE_NONE)
+        return EXCHANGE_ADMIT;
+    return pages_answer(x) ? EXCHANGE_SETTLE : EXCHANGE_READ;
+}
+
+enum exchange_state step_admit(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        return EXCHANGE_REFUSE;
+    }
+    if (!x->facts.owner_asked) {
+        if (x->match.endpoint->body == BODY_JSON && !admission_read(x))
+            return EXCHANGE_REFUSE;
+        x->facts.owner_asked = true;
+        x->facts.owner_known = !objects_ask(x);
+    }
+    if (!x->facts.owner_known)
+        return EXCHANGE_ADMIT;
+    if (!objects_allow(x) || !admission_route(x))
+        return EXCHANGE_REFUSE;
+    metrics_in_flight(x->worker->metrics, x->route ? x->route->name : TEXT("other"), 1);
+    x->counted = true;
+    return EXCHANGE_ROUTE;
+}
+
+/* -------------------------------------------------------------------------------- route */
+
+bool step_has_another(const struct exchange *x)
+{
+    if (!x->route || x->pinned)
+        return false;
+    for (size_t i = 0; i < x->route->target_count; i++)
+        if (!x->route->targets[i].off && !(x->tried >> i & 1))
+            return true;
+    return false;
+}
+
+static enum exchange_state no_target(struct exchange *x)
+{
+    if (x->attempts > 0)
+        return EXCHANGE_REFUSE; /* the last one's fault stands */
+    const char *why = "no target is in force";
+    if (x->route && x->route->target_count && x->route->targets[0].off_because)
+        why = x->route->targets[0].off_because;
+    fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+    return EXCHANGE_REFUSE;
+}
+
+enum exchange_state step_route(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left while it was routed.");
+        return EXCHANGE_REFUSE;
+    }
+    if (x->attempts > 0) {
+        if (x->tries_left == 0 || x->pinned)
+            return no_target(x);
+        x->tries_left--;
+        relay_reset(x);
+    }
+    x->upstream_reported = false;
+    x->target =
+        x->pinned && x->attempts == 0
+            ? x->pinned
+            : (x->route ? route_choose(x->route, &x->tried, worker_random(x->worker)) : NULL);
+    if (!x->target)
+        return no_target(x);
+    upload_target(x);
+    if (x->attempts == 0)
+        x->tries_left = x->target->provider->retry_attempts;
+    return EXCHANGE_SEND;
+}
+
+void step_report(struct exchange *x, enum fault_kind outcome)
+{
+    if (!x->target || x->upstream_reported || x->attempts == 0)
+        return;
+    x->upstream_reported = true;
+    if (x->target != x->pinned)
+        route_report(x->target, outcome);
+    metrics_attempt(x->worker->metrics, x->target->id, outcome);
+}
+
+/* ------------------------------------------------------------------------------- timers */
+
+static void fail(struct exchange *x, const char *words)
+{
+    upstream_abandon(&x->upstream);
+    fault_set(&x->fault, FAULT_TARGET_SLOW, "%s", words);
+    x->facts.upstream = UPSTREAM_FAILED;
+    exchange_run(x);
+}
+
+static void earliest(uint64_t *due, uint64_t candidate)
+{
+    if (candidate && (!*due || candidate < *due))
+        *due = candidate;
+}
+
+static uint64_t idle_by(const struct exchange *x)
+{
+    bool streams = x->facts.upstream == UPSTREAM_ANSWERING && !x->upstream.paused;
+    return streams ? x->idle_since_us + (uint64_t)x->snapshot->config->timeouts.stream_idle_us : 0;
+}
+
+static uint64_t ping_by(const struct exchange *x)
+{
+    bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
+                  x->status == 200 && !x->upstream.paused && x->match.shape == SHAPE_OPENAI;
+    uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
+    uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
+    return silent && every ? last + every : 0;
+}
+
+static void set_timer(struct exchange *x)
+{
+    uint64_t due = 0;
+    if (x->facts.upstream == UPSTREAM_ASKED)
+        earliest(&due, x->first_byte_by_us);
+    earliest(&due, x->relay == RELAY_EVENTS || x->relay == RELAY_TUNNEL ? 0 : x->total_by_us);
+    earliest(&due, idle_by(x));
+    earliest(&due, ping_by(x));
+    if (due)
+        timer_set(x->worker->loop, &x->timer, due);
+}
+
+static void on_time(struct timer *timer)
+{
+    struct exchange *x = LIST_MEMBER(timer, struct exchange, timer);
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (x->state == EXCHANGE_SETTLE) { /* everything was sent but the end of the framing */
+        upstream_abandon(&x->upstream);
+        x->facts.upstream = UPSTREAM_ANSWERED;
+        exchange_run(x);
+        return;
+    }
+    bool asked = x->facts.upstream == UPSTREAM_ASKED;
+    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
+        fail(x, "The target did not answer in time.");
+        return;
+    }
+    if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
+        fail(x, "The target did not finish in time.");
+        return;
+    }
+    if (idle_by(x) && now >= idle_by(x)) {
+        fail(x, "The target fell silent in the middle of its answer.");
+        return;
+    }
+    if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
+        relay_ping(x);
+        x->pinged_us = now;
+    }
+    set_timer(x);
+}
+
+static void begin_timers(struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    uint64_t now = loop_now_us(x->worker->loop);
+    /* An unstreamed answer has its first byte when it is finished. */
+    bool waits_for_all = !x->call.stream && provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
+    x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
+    if (!x->total_by_us)
+        x->total_by_us = now + (uint64_t)provider->total_us;
+    x->timer.on_time = on_time;
+    timer_stop(&x->timer);
+    set_timer(x);
+}
+
+/* -------------------------------------------------------------------------------- send */
+
+static enum exchange_state leave(struct exchange *x)
+{
+    upstream_abandon(&x->upstream);
+    fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+    metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
+    return EXCHANGE_REFUSE;
+}
+
+static bool write_down(struct exchange *x)
+{
+    struct ledger_row row;
+    admission_row(x, &row);
+    if (ledger_open_call(x->worker->journal, &row, &x->mark)) {
+        x->opened = true;
+        return true;
+    }
+    return fault_set(&x->fault, FAULT_LEDGER_FULL,
+                     "The call cannot be written down: the disk of the ledger is full.");
+}
+
+static enum exchange_state after_failure(struct exchange *x)
+{
+    step_report(x, x->fault.kind);
+    bool may = fault_rule(x->fault.kind)->may_retry && !x->upload && x->relay != RELAY_TUNNEL &&
+               x->tries_left > 0 && step_has_another(x) &&
+               (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
+    return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
+}
+
+enum exchange_state step_send(struct exchange *x)
+{
+    if (x->facts.client_gone)
+        return leave(x);
+    if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
+        upstream_abandon(&x->upstream);
+        return EXCHANGE_REFUSE;
+    }
+    if (!x->opened && !write_down(x))
+        return EXCHANGE_REFUSE;
+    if (x->facts.upstream == UPSTREAM_IDLE) {
+        if (!journal_is_safe(x->worker->journal, x->mark)) {
+            worker_wait_safe(x->worker, x);
+            return EXCHANGE_SEND;
+        }
+        x->facts.upstream = UPSTREAM_ASKED;
+        x->attempts++;
+        begin_timers(x);
+        relay_begin(x);
+    }
+    switch (x->facts.upstream) {
+    case UPSTREAM_IDLE:
+    case UPSTREAM_ASKED:
+        return EXCHANGE_SEND;
+    case UPSTREAM_ANSWERING:
+    case UPSTREAM_ANSWERED:
+        return EXCHANGE_RELAY;
+    case UPSTREAM_FAILED:
+        break;
+    }
+    return after_failure(x);
+}
+
+enum exchange_state step_relay(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        upstream_abandon(&x->upstream);
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
+        return EXCHANGE_SETTLE;
+    }
+    switch (x->facts.upstream) {
+    case UPSTREAM_ANSWERING:
+        set_timer(x);
+        return x->facts.last_held ? EXCHANGE_SETTLE : EXCHANGE_RELAY;
+    case UPSTREAM_ANSWERED:
+        return EXCHANGE_SETTLE;
+    case UPSTREAM_IDLE:
+    case UPSTREAM_ASKED:
+    case UPSTREAM_FAILED:
+        break;
+    }
+    if (!x->head_sent) {
+        /* The message had begun: count it as cut, but the client has seen nothing of it. */
+        if (x->fault.kind == FAULT_TARGET_CUT)
+            x->fault.kind = FAULT_TARGET_INVALID;
+        return after_failure(x);
+    }
+    relay_break(x);
+    return EXCHANGE_SETTLE;
+}
+
+enum exchange_state step_refuse(struct exchange *x)
+{
+    timer_stop(&x->timer);
+    x->refused = true;
+    if (x->client)
+        relay_refuse(x);
+    else
+        upstream_abandon(&x->upstream);
+    return EXCHANGE_SETTLE;
+}
+
+/* ------------------------------------------------------------------------------- settle */
+
+static enum ledger_outcome outcome_of(const struct exchange *x)
+{
+    if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
+        return x->sent_us || x->attempts ? LEDGER_PARTIAL : LEDGER_REFUSED;
+    if (x->refused || x->status / 100 > 2)
+        return LEDGER_REFUSED;
+    return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
+}
+
+static bool has_tokens(enum operation operation)
+{
+    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
+           operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
+}
+
+/* What the provider counted, or what must be taken for it. */
+static void count(const struct exchange *x, struct ledger_row *row)
+{
+    row->usage = (struct usage){0};
+    row->cost_nanos = 0;
+    row->counted = COUNTED_NONE;
+    if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
+        return;
+    if (x->answer.usage_seen) {
+        row->usage = x->answer.usage;
+        row->counted = COUNTED_PROVIDER;
+    } else {
+        row->usage.input_tokens = (x->body_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+        row->usage.output_tokens = answer_estimate(&x->answer);
+        row->counted = COUNTED_ESTIMATE;
+    }
+    if (x->target)
+        row->cost_nanos = price_cost(&x->target->price, &row->usage);
+}
+
+static void fill_row(struct exchange *x, struct ledger_row *row)
+{
+    uint64_t now = clock_now_us();
+    bool was_opened = x->opened;
+    x->opened = true; /* no reservation in this one */
+    admission_row(x, row);
+    x->opened = was_opened;
+    row->outcome = outcome_of(x);
+    row->status = x->facts.client_gone ? 499 : (int)x->status;
+    row->finish = text_of(x->answer.finish);
+    if (x->fault.kind != FAULT_NONE)
+        row->fault = text_of(fault_rule(x->fault.kind)->name);
+    count(x, row);
+    if (x->first_us)
+        row->ttft_us = (int64_t)(x->first_us - x->begun_us);
+    else if (row->outcome == LEDGER_COMPLETE)
+        row->ttft_us = (int64_t)(now - x->begun_us);
+    row->duration_us = (int64_t)(now - x->begun_us);
+    uint64_t round = loop_now_us(x->worker->loop);
+    row->overhead_us = (int64_t)(x->ours_us + (now > round ? now - round : 0));
+}
+
+/* What monitoring asks every few seconds is not worth a line. */
+static bool is_probe(const struct exchange *x)
+{
+    return x->match.endpoint &&
+           (x->match.endpoint->page == PAGE_HEALTH || x->match.endpoint->page == PAGE_METRICS);
+}
+
+static void log_access(struct exchange *x, const struct ledger_row *row)
+{
+    const struct config *config = x->snapshot->config;
+    if (!config->telemetry.access_enabled || is_probe(x))
+        return;
+    if (config->telemetry.access_sample < 1.0 &&
+        (double)(worker_random(x->worker) >> 11) / 9007199254740992.0 >=
+            config->telemetry.access_sample)
+        return;
+    struct access_extra extra = {
+        .trace_id = x->traceparent.len >= 35 ? text_head(text_from(x->traceparent, 3), 32)
+                                             : (struct text){"", 0},
+        .peer = text_of(x->peer),
+        .listener = x->listener_name,
+        .method = x->method,
+        .path = x->path,
+        .route = x->route ? x->route->name : (struct text){"", 0},
+        .bytes_in = (uint64_t)x->body_bytes,
+        .bytes_out = x->client ? x->client->bytes_out : 0,
+    };
+    access_log(row, &extra);
+}
+
+static void settle(struct exchange *x)
+{
+    struct ledger_row row;
+    fill_row(x, &row);
+    step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
+    bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
+    if (x->opened || is_call)
+        ledger_settle_call(x->worker->journal, &row, &x->mark);
+    objects_note(x);
+    x->settled = true;
+    log_access(x, &row);
+    struct text route = x->route ? x->route->name : (struct text){"", 0};
+    if (is_call)
+        metrics_call(x->worker->metrics, &row, route);
+    metrics_http(x->worker->metrics, x->listener_name, x->method, row.status);
+    if (x->counted)
+        metrics_in_flight(x->worker->metrics, x->route ? x->route->name : TEXT("other"), -1);
+}
+
+enum exchange_state step_settle(struct exchange *x)
+{
+    if (!x->settled) {
+        timer_stop(&x->timer);
+        realtime_end(x);
+        settle(x);
+    }
+    if (x->facts.client_gone || !x->client) {
+        upstream_abandon(&x->upstream);
+        return EXCHANGE_DONE;
+    }
+    if (!x->ended_out && !journal_is_safe(x->worker->journal, x->mark)) {
+        relay_hold(x);
+        worker_wait_safe(x->worker, x);
+        return EXCHANGE_SETTLE;
+    }
+    relay_end(x);
+    return x->facts.upstream == UPSTREAM_ANSWERING ? EXCHANGE_SETTLE : EXCHANGE_DONE;
+}

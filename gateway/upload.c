@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/upload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/client.h"
+#include "gateway/http/body.h"
+#include "gateway/http/multipart.h"
+#include "gateway/relay.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    KEEP_BYTES = 256 * 1024, /* in memory; more goes to the file */
+    MOVE_BYTES = 64 * 1024,
+};
+
+enum { FIELD_MODEL, FIELD_STREAM, FIELDS };
+static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}};
+
+struct upload {
+    struct multipart form;
+    int64_t length; /* of the client's body; -1 = chunked */
+    uint64_t max;
+    bool decided; /* the model is known, or needs not be */
+    bool ended;   /* all of it has come */
+    bool told_end;
+    bool paused;
+    struct buffer kept; /* what waits, if the file is not used */
+    int file;           /* -1 = none */
+    uint64_t file_read, file_written;
+    uint64_t sent; /* position in the client's body of the next byte to go up */
+    /* the model's value in the client's body, and what goes up in its place */
+    uint64_t cut_begin, cut_end;
+    struct text put;
+    bool put_done;
+};
+
+bool upload_new(struct exchange *x, const struct head *head)
+{
+    struct upload *u = memory_new(sizeof(*u));
+    x->upload = u;
+    u->file = -1;
+    u->length = head->chunked ? -1 : head->content_length;
+    u->max = x->snapshot->config->limits.max_upload_bytes;
+    u->cut_begin = u->cut_end = UINT64_MAX;
+    buffer_init(&u->kept, KEEP_BYTES + 2 * CLIENT_SCRATCH_BYTES);
+    if (!multipart_init(&u->form, x->content_type, fields, FIELDS))
+        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+                         "The Content-Type has no usable multipart boundary.");
+    return true;
+}
+
+void upload_forget(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    if (!u)
+        return;
+    x->upload = NULL;
+    if (u->file >= 0)
+        close(u->file);
+    buffer_done(&u->kept);
+    memory_free(u);
+}
+
+/* ------------------------------------------------------------------------------ waiting */
+
+static bool open_file(struct exchange *x, struct upload *u)
+{
+    u->file = open(x->snapshot->config->state, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return u->file >= 0 || fault_set(&x->fault, FAULT_OVERLOADED,
+                                     "There is no room to keep the upload until its model is "
+                                     "known; send the model field before the file.");
+}
+
+static bool write_file(struct exchange *x, struct upload *u, struct text piece)
+{
+    while (piece.len) {
+        ssize_t n = pwrite(u->file, piece.at, piece.len, (off_t)u->file_written);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return fault_set(&x->fault, FAULT_OVERLOADED,
+                             "The disk is full: the upload cannot be "
+                             "kept until its model is known.");
+        u->file_written += (uint64_t)n;
+        piece = text_from(piece, (size_t)n);
+    }
+    return true;
+}
+
+static bool keep(struct exchange *x, struct upload *u, struct text piece)
+{
+    if (u->file < 0 && (u->decided || buffer_length(&u->kept) + piece.len <= KEEP_BYTES))
+        return buffer_append_text(&u->kept, piece) ||
+               fault_set(&x->fault, FAULT_INTERNAL, "The upload came faster than it was taken.");
+    if (u->file < 0) {
+        if (!open_file(x, u) || !write_file(x, u, buffer_text(&u->kept)))
+            return false;
+        buffer_done(&u->kept);
+    }
+    return write_file(x, u, piece);
+}
+
+static size_t waiting_bytes(const struct upload *u)
+{
+    return u->file >= 0 ? (size_t)(u->file_written - u->file_read) : buffer_length(&u->kept);
+}
+
+/* ----------------------------------------------------------------------------- going up */
+
+static bool push(struct exchange *x, struct text bytes)
+{
+    char head[BODY_CHUNK_HEAD_BYTES];
+    if (bytes.len == 0)
+        return true;
+    if (x->upload->length >= 0)
+        return upstream_push(&x->upstream, bytes, false);
+    size_t len = body_chunk_head(bytes.len, head);
+    upstream_push(&x->upstream, (struct text){head, len}, false);
+    if (x->upstream.connection)
+        upstream_push(&x->upstream, bytes, false);
+    return !x->upstream.connection || upstream_push(&x->upstream, TEXT("\r\n"), false);
+}
+
+/* Send <bytes>, which stand at u->sent of the client's body, with the model's name replaced. */
+static bool push_edited(struct exchange *x, struct text bytes)
+{
+    struct upload *u = x->upload;
+    bool room = true;
+    while (bytes.len && x->upstream.connection) {
+        uint64_t at = u->sent;
+        size_t take = bytes.len;
+        bool inside = at >= u->cut_begin && at < u->cut_end;
+        if (at < u->cut_begin && u->cut_begin - at < take)
+            take = (size_t)(u->cut_begin - at);
+        if (inside && u->cut_end - at < take)
+            take = (size_t)(u->cut_end - at);
+        if (inside && !u->put_done) {
+            u->put_done = true;
+            room = push(x, u->put);
+        }
+        if (!inside)
+            room = push(x, text_head(bytes, take));
+        u->sent += take;
+        bytes = text_from(bytes, take);
+    }
+    return room;
+}
+
+static bool may_flow(const struct exchange *x)
+{
+    return x->upstream.connection && x->facts.upstream == UPSTREAM_ASKED;
+}
+
+static ssize_t read_file(struct upload *u, char *into, size_t room)
+{
+    ssize_t n;
+    do
+        n = pread(u->file, into, room, (off_t)u->file_read);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* Send the next part of what waits. False when there is no room (or nothing) for more. */
+static bool pump_some(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    if (u->file < 0) {
+        struct text bytes = buffer_text(&u->kept);
+        size_t take = bytes.len < MOVE_BYTES ? bytes.len : MOVE_BYTES;
+        bool room = push_edited(x, text_head(bytes, take));
+        buffer_drop(&u->kept, take);
+        return room;
+    }
+    char piece[MOVE_BYTES];
+    ssize_t n = read_file(u, piece, sizeof(piece));
+    if (n <= 0) {
+        upstream_abandon(&x->upstream);
+        fault_set(&x->fault, FAULT_INTERNAL, "The kept upload cannot be read back.");
+        x->facts.upstream = UPSTREAM_FAILED;
+        exchange_run(x);
+        return false;
+    }
+    u->file_read += (uint64_t)n;
+    return push_edited(x, (struct text){piece, (size_t)n});
+}
+
+static void tell_end(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    if (!u->ended || u->told_end || waiting_bytes(u) || !may_flow(x))
+        return;
+    u->told_end = true;
+    upstream_push(&x->upstream, u->length < 0 ? TEXT("0\r\n\r\n") : TEXT(""), true);
+}
+
+void upload_pump(struct exchange *x)
+{
+    while (x->upload && may_flow(x) && waiting_bytes(x->upload))
+        if (!pump_some(x))
+            return;
+    if (!x->upload || !may_flow(x))
+        return;
+    tell_end(x);
+    if (x->upload && x->upload->paused && x->client) {
+        x->upload->paused = false;
+        client_resume(x->client);
+    }
+}
+
+void upload_put_length(const struct upload *u, struct buffer *out)
+{
+    if (u->length < 0) {
+        buffer_append_text(out, TEXT("Transfer-Encoding: chunked\r\n"));
+        return;
+    }
+    uint64_t length = (uint64_t)u->length;
+    if (u->cut_end != UINT64_MAX)
+        length = length - (u->cut_end - u->cut_begin) + u->put.len;
+    buffer_format(out, "Content-Length: %llu\r\n", (unsigned long long)length);
+}
+
+/* ------------------------------------------------------------------------------ coming in */
+
+static bool is_true(const struct upload *u, int field)
+{
+    return u->form.fields[field].found &&
+           text_equal_nocase((struct text){u->form.fields[field].value, u->form.fields[field].len},
+                             TEXT("true"));
+}
+
+static bool needs_model(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_TRANSCRIPTION || x->call.operation == OPERATION_IMAGE;
+}
+
+static bool bad(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    struct fault fault;
+    fault_set(&fault, kind, "%s", words);
+    fault.param = "model";
+    exchange_body_bad(x, &fault);
+    return true;
+}
+
+/* Once it is known where it goes, the exchange goes on. */
+static bool decide(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    if (u->form.fields[FIELD_MODEL].repeated)
+        return bad(x, FAULT_BAD_REQUEST, "'model' stands more than once.");
+    if (u->form.fields[FIELD_MODEL].too_long)
+        return bad(x, FAULT_BAD_REQUEST, "'model' is too long.");
+    if (u->decided)
+        return true;
+    if (needs_model(x) && !u->form.fields[FIELD_MODEL].found && !u->ended)
+        return true;
+    if (u->form.fields[FIELD_MODEL].found && needs_model(x)) {
+        x->call.model = arena_copy(&x->arena, (struct text){u->form.fields[FIELD_MODEL].value,
+                                                            u->form.fields[FIELD_MODEL].len});
+        u->cut_begin = u->form.fields[FIELD_MODEL].begin;
+        u->cut_end = u->form.fields[FIELD_MODEL].end;
+    }
+    u->decided = true;
+    x->call.stream = is_true(u, FIELD_STREAM);
+    x->facts.request_whole = true;
+    exchange_run(x);
+    return true;
+}
+
+void upload_target(struct exchange *x)
+{
+    if (x->upload && x->upload->cut_end != UINT64_MAX)
+        x->upload->put = x->target->model;
+}
+
+bool upload_take(struct exchange *x, struct text piece)
+{
+    struct upload *u = x->upload;
+    struct fault fault;
+    if (x->facts.request_bad)
+        return true;
+    if ((uint64_t)x->body_bytes > u->max)
+        return bad(x, FAULT_TOO_LARGE, "The upload is larger than max_upload_bytes.");
+    if (!multipart_feed(&u->form, piece, &fault)) {
+        exchange_body_bad(x, &fault);
+        return true;
+    }
+    if (may_flow(x) && !waiting_bytes(u)) {
+        u->paused = !push_edited(x, piece);
+    } else if (!keep(x, u, piece)) {
+        fault = x->fault;
+        exchange_body_bad(x, &fault);
+        return true;
+    }
+    struct client *client = x->client;
+    decide(x);
+    if (!client || client->exchange != x || !x->upload)
+        return true;
+    if (u->decided && !may_flow(x))
+        u->paused = true; /* until there is a connection */
+    else if (waiting_bytes(u) > KEEP_BYTES && u->decided)
+        u->paused = true;
+    return !u->paused;
+}
+
+void upload_end(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    struct fault fault;
+    if (x->facts.request_bad)
+        return;
+    u->ended = true;
+    if (!u->form.ended) {
+        fault_set(&fault, FAULT_BAD_REQUEST, "The form ends without its closing boundary.");
+        exchange_body_bad(x, &fault);
+        if (!x->upload || x->state == EXCHANGE_DONE)
+            return;
+    }
+    decide(x);
+    if (x->upload && x->state != EXCHANGE_DONE)
+        upload_pump(x);
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * upload - a multipart body on its way up: streamed, never held whole in memory. Inside gateway.
+ *
+ * The form is watched for its model. Until that is known (it may come behind the file) the bytes
+ * wait: a little in memory, more in an unlinked file below the state directory, at most
+ * max_upload_bytes. Then they flow, with the model's name replaced.
+ */
+
+#include "gateway/exchange.h"
+
+/* Begin for the request of <x>. False: the fault says why. */
+bool upload_new(struct exchange *x, const struct head *head);
+/* The next bytes; false to stop reading for now. */
+bool upload_take(struct exchange *x, struct text piece);
+/* The body is complete. */
+void upload_end(struct exchange *x);
+/* Write the header line that frames it. */
+void upload_put_length(const struct upload *upload, struct buffer *out);
+/* The request's head has been sent, or there is room again: send on. */
+void upload_pump(struct exchange *x);
+void upload_forget(struct exchange *x);
+/* The target is chosen: its name of the model takes the place of the client's. */
+void upload_target(struct exchange *x);

@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/client.h"
+#include "gateway/mock.h"
+#include "gateway/outbound.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    ACCEPTS_PER_EVENT = 64,
+    ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
+    SPARE_EXCHANGES = 256,
+    ARENA_BLOCK_BYTES = 2048,
+};
+
+/* --------------------------------------------------------------------------- snapshots */
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot)
+{
+    snapshot->references++;
+    return snapshot;
+}
+
+void snapshot_unref(struct snapshot *snapshot)
+{
+    if (--snapshot->references > 0)
+        return;
+    for (size_t i = 0; i < snapshot->config->provider_count; i++)
+        if (snapshot->pools[i])
+            upstream_pool_unref(snapshot->pools[i]);
+    memory_free(snapshot->pools);
+    config_unref(snapshot->config);
+    memory_free(snapshot);
+}
+
+static struct snapshot *snapshot_new(struct worker *worker, struct config *config)
+{
+    struct snapshot *snapshot = memory_new(sizeof(*snapshot));
+    snapshot->references = 1;
+    snapshot->worker = worker;
+    snapshot->config = config_ref(config);
+    snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
+    for (size_t i = 0; i < config->provider_count; i++) {
+        struct fault fault;
+        const struct provider_settings *provider = &config->providers[i];
+        snapshot->pools[i] = outbound_pool(worker->upstreams, provider, config->workers,
+                                           worker->options.mock, &fault);
+        if (!snapshot->pools[i] && !provider->off)
+            log_line(LOG_ERROR, "upstream", "provider %.*s: %s", TEXT_ARGS(provider->name),
+                     fault.text);
+    }
+    return snapshot;
+}
+
+static bool refresh_tls(struct worker_listener *listener, const struct listener_settings *settings)
+{
+    struct tls *tls = NULL;
+    if (settings->has_tls) {
+        struct fault fault;
+        struct tls_options options = {settings->tls.cert_file, settings->tls.key_file,
+                                      settings->tls.ca_file, settings->tls.tls13_only};
+        tls = tls_new_server(&options, &fault);
+        if (!tls) {
+            log_line(LOG_ERROR, "listener", "%s: %s", settings->name, fault.text);
+            return false;
+        }
+    }
+    if (listener->tls)
+        tls_unref(listener->tls);
+    listener->tls = tls;
+    return true;
+}
+
+static void take_config(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, config_errand);
+    struct config *config = atomic_exchange(&worker->config_next, NULL);
+    if (!config)
+        return;
+    struct snapshot *before = worker->now;
+    worker->now = snapshot_new(worker, config);
+    /* Listeners stay those of the start; what is the same by name gets its files read again. */
+    for (size_t i = 0; i < worker->listener_count; i++)
+        for (size_t j = 0; j < config->listener_count; j++)
+            if (text_equal(worker->listeners[i].name, text_of(config->listeners[j].name)))
+                refresh_tls(&worker->listeners[i], &config->listeners[j]);
+    snapshot_unref(before);
+    config_unref(config);
+}
+
+void worker_set_config(struct worker *worker, struct config *config)
+{
+    struct config *skipped = atomic_exchange(&worker->config_next, config_ref(config));
+    if (skipped)
+        config_unref(skipped); /* its errand is still on the way and will take this one */
+    else
+        loop_post(worker->loop, &worker->config_errand);
+}
+
+/* ---------------------------------------------------------------------------- accepting */
+
+/* Without a descriptor nothing can be accepted, and a level-triggered listener would spin: stop
+ * for a moment. The spare one lets a waiting client see an end instead of silence. */
+static void out_of_descriptors(struct worker_listener *listener)
+{
+    struct worker *worker = listener->worker;
+    if (worker->spare_fd >= 0) {
+        close(worker->spare_fd);
+        int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0)
+            close(fd);
+        worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    log_line(LOG_ERROR, "listener", "no descriptor is left for new connections");
+    for (size_t i = 0; i < worker->listener_count; i++)
+        if (worker->listeners[i].watch.fd >= 0 && worker->accepting)
+            loop_remove(worker->loop, &worker->listeners[i].watch);
+    worker->accepting = false;
+    timer_set(worker->loop, &worker->accept_timer, loop_now_us(worker->loop) + ACCEPT_PAUSE_US);
+}
+
+static void accept_again(struct timer *timer)
+{
+    struct worker *worker = LIST_MEMBER(timer, struct worker, accept_timer);
+    if (worker->draining)
+        return;
+    worker->accepting = true;
+    for (size_t i = 0; i < worker->listener_count; i++)
+        if (worker->listeners[i].watch.fd >= 0)
+            loop_add_level(worker->loop, &worker->listeners[i].watch, LOOP_READ);
+}
+
+static void on_accept(struct watch *watch, unsigned events)
+{
+    struct worker_listener *listener = LIST_MEMBER(watch, struct worker_listener, watch);
+    struct worker *worker = listener->worker;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+        struct sockaddr_storage from = {0};
+        socklen_t length = sizeof(from);
+        int fd =
+            accept4(watch->fd, (struct sockaddr *)&from, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+            out_of_descriptors(listener);
+            return;
+        }
+        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (fd < 0)
+            continue; /* the client was gone before it was accepted */
+        metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
+        client_new(worker, listener, fd, &from);
+    }
+}
+
+/* -------------------------------------------------------------------- exchanges and ids */
+
+struct exchange *worker_take_exchange(struct worker *worker)
+{
+    struct exchange *x = worker->spare;
+    struct arena arena;
+    if (x) {
+        worker->spare = (struct exchange *)(void *)x->grave.next;
+        worker->spare_count--;
+        arena = x->arena;
+        memset(x, 0, sizeof(*x));
+        x->arena = arena;
+    } else {
+        x = memory_new(sizeof(*x));
+        arena_init(&x->arena, ARENA_BLOCK_BYTES);
+    }
+    x->worker = worker;
+    x->snapshot = snapshot_ref(worker->now);
+    list_push_back(&worker->exchanges, &x->link);
+    worker->exchange_count++;
+    atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
+    return x;
+}
+
+void worker_give_exchange(struct exchange *x)
+{
+    struct worker *worker = x->worker;
+    snapshot_unref(x->snapshot);
+    buffer_done(&x->body);
+    buffer_done(&x->held);
+    if (x->tap_used)
+        tap_done(&x->tap);
+    worker->exchange_count--;
+    atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
+    if (worker->spare_count < SPARE_EXCHANGES) {
+        arena_reset(&x->arena);
+        x->grave.next = (struct grave *)(void *)worker->spare;
+        worker->spare = x;
+        worker->spare_count++;
+    } else {
+        arena_done(&x->arena);
+        memory_free(x);
+    }
+    worker_check_idle(worker);
+}
+
+uint64_t worker_random(struct worker *worker)
+{
+    /* xorshift64*: for shares and ids, not for secrets. */
+    worker->random ^= worker->random >> 12;
+    worker->random ^= worker->random << 25;
+    worker->random ^= worker->random >> 27;
+    return worker->random * 0x2545F4914F6CDD1DULL;
+}
+
+void worker_new_id(struct worker *worker, char id[32])
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    uint64_t parts[2] = {worker->id_prefix, ++worker->id_count};
+    memcpy(id, "req_", 4);
+    char *at = id + 4;
+    for (int p = 0; p < 2; p++)
+        for (int shift = 55; shift >= 0; shift -= 5)
+            *at++ = digits[parts[p] >> shift & 31];
+    *at = '\0';
+}
+
+const char *worker_date(struct worker *worker)
+{
+    uint64_t second = loop_now_us(worker->loop) / 1000000;
+    if (second != worker->date_second) {
+        worker->date_second = second;
+        time_t now = time(NULL);
+        struct tm utc;
+        gmtime_r(&now, &utc);
+        strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    }
+    return worker->date;
+}
+
+/* -------------------------------------------------------------- waiting for the journal */
+
+static void wake_safe(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, safe_errand);
+    atomic_store(&worker->safe_posted, false);
+    struct link waiting;
+    list_init(&waiting);
+    while (!list_is_empty(&worker->safe_waiting)) {
+        struct link *first = worker->safe_waiting.next;
+        list_remove(first);
+        list_push_back(&waiting, first);
+    }
+    while (!list_is_empty(&waiting)) {
+        struct exchange *x = LIST_MEMBER(waiting.next, struct exchange, link);
+        list_remove(&x->link);
+        list_push_back(&worker->exchanges, &x->link);
+        exchange_run(x);
+    }
+}
+
+static void on_safe(void *with)
+{
+    struct worker *worker = with;
+    if (!atomic_exchange(&worker->safe_posted, true))
+        loop_post(worker->loop, &worker->safe_errand);
+}
+
+void worker_wait_safe(struct worker *worker, struct exchange *x)
+{
+    list_remove(&x->link);
+    list_push_back(&worker->safe_waiting, &x->link);
+}
+
+/* ------------------------------------------------------------------------ drain and end */
+
+void worker_check_idle(struct worker *worker)
+{
+    atomic_store_explicit(&worker->connections_now, worker->client_count, memory_order_relaxed);
+}
+
+static void stop_accepting(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++) {
+        if (worker->listeners[i].watch.fd >= 0 && worker->accepting &&
+            !worker->listeners[i].is_admin_socket)
+            loop_remove(worker->loop, &worker->listeners[i].watch);
+    }
+    worker->accepting = false;
+    timer_stop(&worker->accept_timer);
+}
+
+static void drain(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, drain_errand);
+    if (worker->draining)
+        return;
+    worker->draining = true;
+    stop_accepting(worker);
+    for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
+        next = at->next;
+        client_drain(LIST_MEMBER(at, struct client, link));
+    }
+}
+
+void worker_drain(struct worker *worker)
+{
+    loop_post(worker->loop, &worker->drain_errand);
+}
+
+struct worker_figures worker_figures(const struct worker *worker)
+{
+    return (struct worker_figures){
+        atomic_load_explicit(&worker->connections_now, memory_order_relaxed),
+        atomic_load_explicit(&worker->exchanges_now, memory_order_relaxed),
+        atomic_load_explicit(&worker->upstreams_now, memory_order_relaxed)};
+}
+
+struct loop *worker_loop(struct worker *worker)
+{
+    return worker->loop;
+}
+
+unsigned long worker_thread(const struct worker *worker)
+{
+    return (unsigned long)worker->thread;
+}
+
+/* --------------------------------------------------------------------------- the thread */
+
+static void on_round(void *with)
+{
+    struct worker *worker = with;
+    atomic_store_explicit(&worker->upstreams_now, upstreams_count(worker->upstreams),
+                          memory_order_relaxed);
+}
+
+static void close_all(struct worker *worker)
+{
+    while (!list_is_empty(&worker->clients))
+        client_close(LIST_MEMBER(worker->clients.next, struct client, link));
+    while (!list_is_empty(&worker->exchanges)) {
+        struct exchange *x = LIST_MEMBER(worker->exchanges.next, struct exchange, link);
+        exchange_abandon(x);
+        if (x->state != EXCHANGE_DONE)
+            list_remove(&x->link); /* waits for the disk, which has its line already */
+    }
+}
+
+static void stop(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, stop_errand);
+    close_all(worker);
+    loop_stop(worker->loop);
+}
+
+static void *worker_main(void *with)
+{
+    struct worker *worker = with;
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", worker->options.index);
+    pthread_setname_np(pthread_self(), name);
+    loop_run(worker->loop, on_round, worker);
+    return NULL;
+}
+
+static void init_listener(struct worker *worker, struct worker_listener *listener, int fd)
+{
+    listener->watch = (struct watch){fd, on_accept};
+    listener->worker = worker;
+    if (fd >= 0)
+        loop_add_level(worker->loop, &listener->watch, LOOP_READ);
+}
+
+static bool open_listeners(struct worker *worker)
+{
+    const struct config *config = worker->options.config;
+    worker->listener_count = config->listener_count + 1;
+    worker->listeners = memory_new(worker->listener_count * sizeof(*worker->listeners));
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct listener_settings *settings = &config->listeners[i];
+        struct worker_listener *listener = &worker->listeners[i];
+        /* Outlives this configuration: the listener stays over reloads. */
+        listener->name = text_of(memory_string(text_of(settings->name)));
+        listener->serve = settings->serve;
+        listener->proxy_protocol = settings->proxy_protocol;
+        listener->is_unix = text_starts(text_of(settings->address), TEXT("unix:"));
+        if (!refresh_tls(listener, settings))
+            return false;
+        init_listener(worker, listener, worker->options.listener_fds[i]);
+    }
+    struct worker_listener *admin = &worker->listeners[config->listener_count];
+    admin->name = text_of(memory_string(TEXT("admin-socket")));
+    admin->serve = SERVE_ADMIN | SERVE_HEALTH | SERVE_METRICS;
+    admin->is_unix = admin->is_admin_socket = true;
+    init_listener(worker, admin, worker->options.admin_fd);
+    worker->accepting = true;
+    return true;
+}
+
+static void init_errands(struct worker *worker)
+{
+    worker->config_errand.run = take_config;
+    worker->drain_errand.run = drain;
+    worker->stop_errand.run = stop;
+    worker->safe_errand.run = wake_safe;
+    worker->accept_timer.on_time = accept_again;
+}
+
+static void worker_free(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->listener_count; i++) {
+        if (worker->listeners[i].tls)
+            tls_unref(worker->listeners[i].tls);
+        memory_free((void *)(uintptr_t)worker->listeners[i].name.at);
+    }
+    memory_free(worker->listeners);
+    struct config *next = atomic_exchange(&worker->config_next, NULL);
+    if (next)
+        config_unref(next);
+    dns_free(worker->dns);
+    snapshot_unref(worker->now);
+    loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
+    upstreams_free(worker->upstreams);
+    while (worker->spare) {
+        struct exchange *x = worker->spare;
+        worker->spare = (struct exchange *)(void *)x->grave.next;
+        arena_done(&x->arena);
+        memory_free(x);
+    }
+    if (worker->spare_fd >= 0)
+        close(worker->spare_fd);
+    buffer_done(&worker->head_out);
+    memory_free(worker);
+}
+
+struct worker *worker_start(const struct worker_options *options)
+{
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
+    struct worker *worker = memory_new(sizeof(*worker));
+    worker->options = *options;
+    worker->loop = loop_new();
+    worker->dns = dns_new(worker->loop);
+    worker->upstreams = upstreams_new(worker->loop, worker->dns);
+    worker->journal = ledger_journal(options->ledger, options->index);
+    worker->metrics = metrics_of(options->metrics, options->index);
+    list_init(&worker->clients);
+    list_init(&worker->exchanges);
+    list_init(&worker->safe_waiting);
+    init_errands(worker);
+    hash_random(&worker->id_prefix, sizeof(worker->id_prefix));
+    hash_random(&worker->random, sizeof(worker->random));
+    worker->random |= 1;
+    buffer_init(&worker->head_out, HEAD_OUT_MAX);
+    worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    worker->now = snapshot_new(worker, options->config);
+    journal_on_safe(worker->journal, on_safe, worker);
+    if (!open_listeners(worker)) {
+        journal_on_safe(worker->journal, NULL, NULL);
+        worker_free(worker);
+        return NULL;
+    }
+    if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
+        perror("sluice: pthread_create");
+        abort();
+    }
+    return worker;
+}
+
+void worker_stop(struct worker *worker)
+{
+    loop_post(worker->loop, &worker->stop_errand);
+    pthread_join(worker->thread, NULL);
+    journal_on_safe(worker->journal, NULL, NULL);
+    worker_free(worker);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * worker, from inside: what the parts of the data plane that run on one thread share. For client,
+ * exchange, steps, relay, pages and worker only.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/list.h"
+#include "gateway/base/loop.h"
+#include "gateway/config.h"
+#include "gateway/exchange.h"
+#include "gateway/metrics.h"
+#include "gateway/wire/dns.h"
+#include "gateway/wire/stream.h"
+#include "gateway/wire/upstream.h"
+#include "gateway/worker.h"
+#include "policy/ledger.h"
+
+enum {
+    CLIENT_SCRATCH_BYTES = 128 * 1024,
+    GATHER_PIECES = 58,
+    HEAD_OUT_MAX = 64 * 1024,
+};
+
+/* A configuration as this worker uses it: with its connections and TLS contexts. Counted, by this
+ * thread only; an exchange holds the one it began with. */
+struct snapshot {
+    unsigned references;
+    struct worker *worker;
+    struct config *config;
+    struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
+};
+
+struct worker_listener {
+    struct watch watch; /* fd -1 = not used */
+    struct worker *worker;
+    struct text name;
+    unsigned serve;
+    enum proxy_protocol proxy_protocol;
+    struct tls *tls; /* NULL = plain */
+    bool is_unix, is_admin_socket;
+};
+
+/* Pieces of an answer that are sent together at the end of a batch. They point into memory that
+ * stays until then: a scratch, or the exchange's own. */
+struct gather {
+    struct exchange *owner;
+    int count;
+    size_t bytes;
+    struct iovec pieces[GATHER_PIECES];
+};
+
+struct worker {
+    struct worker_options options;
+    pthread_t thread;
+    struct loop *loop;
+    struct dns *dns;
+    struct upstreams *upstreams;
+    struct journal *journal;
+    struct metrics_worker *metrics;
+    struct snapshot *now; /* in force for new exchanges */
+    struct worker_listener *listeners;
+    size_t listener_count;
+    struct link clients, exchanges;
+    unsigned client_count, exchange_count;
+    atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */
+    bool draining, accepting;
+    struct link safe_waiting; /* exchanges that wait for the journal: by their link */
+    struct errand config_errand, drain_errand, stop_errand, safe_errand;
+    _Atomic(struct config *) config_next;
+    atomic_bool safe_posted;
+    struct exchange *spare; /* free exchanges, for reuse */
+    unsigned spare_count;
+    uint64_t id_prefix, id_count, random;
+    char date[40];
+    uint64_t date_second;
+    int spare_fd; /* given up to accept and refuse when descriptors have run out */
+    struct timer accept_timer;
+    struct buffer head_out;
+    struct gather gather;
+    struct head head; /* of the request being read; valid while its bytes are looked at */
+    char scratch[CLIENT_SCRATCH_BYTES];
+};
+
+struct snapshot *snapshot_ref(struct snapshot *snapshot);
+void snapshot_unref(struct snapshot *snapshot);
+
+/* A zeroed exchange with its arena ready; given back when it is buried. */
+struct exchange *worker_take_exchange(struct worker *worker);
+void worker_give_exchange(struct exchange *x);
+
+/* Write a new request id ("req_…", 28 characters). */
+void worker_new_id(struct worker *worker, char id[32]);
+uint64_t worker_random(struct worker *worker);
+/* The value of a Date field. */
+const char *worker_date(struct worker *worker);
+/* Wake <x> when the journal has reached the disk. */
+void worker_wait_safe(struct worker *worker, struct exchange *x);
+/* A client or an exchange has ended: is the drain over? */
+void worker_check_idle(struct worker *worker);
