@@ -86,9 +86,10 @@ void ledger_close(struct ledger *ledger);
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
 
-/* A place in a journal: what ledger_settle() must be given, and journal_is_safe() asks. */
+/* A place in a journal: what ledger_settle_call() must be given, and journal_is_safe() asks.
+ * Belongs to one call, and to the journal it was opened in. */
 struct ledger_mark {
-    uint64_t sequence; /* 0 = not opened */
+    uint64_t sequence; /* 0 = not opened; else only for the ledger to read */
 };
 
 /* Write down that a call begins. <row> holds what is known now; usage and cost_nanos are the
@@ -98,13 +99,15 @@ bool ledger_open_call(struct journal *journal, const struct ledger_row *row,
                       struct ledger_mark *mark);
 /* Write down how it ended; <row> is complete in itself. Cannot fail. <mark> may be unopened
  * (sequence 0): a refused call that never opened; then it may be dropped for want of room, and
- * false is returned. */
+ * false is returned. <mark> stands for the settling line then; settling it again is a mistake. */
 bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
                         struct ledger_mark *mark);
 
 /* Has everything up to <mark> reached what `sync` promises? Always true with SYNC_OS. */
 bool journal_is_safe(const struct journal *journal, struct ledger_mark mark);
-/* SYNC_DISK: <on_safe> is called ON THE KEEPER'S THREAD after each flush; post to your loop. */
+/* SYNC_DISK: <on_safe> is called ON THE KEEPER'S THREAD after each flush; post to your loop. Lines
+ * are flushed in groups, each about as long as the disk takes, at most 5 ms after the one before.
+ */
 void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void *with);
 
 /* Figures for status and metrics; any thread. */
@@ -123,9 +126,11 @@ bool ledger_own(struct journal *journal, struct text id, struct text kind, struc
 bool ledger_disown(struct journal *journal, struct text id);
 
 /*
- * Ask who owns <ids>. The keeper drains first, so that what was noted before is seen, then calls
- * <answer> ON ITS OWN THREAD. The question is the caller's until then; it must not be
- * freed before. owners[i] is filled in: found or not.
+ * Ask who owns <ids>. The keeper drains first, so that what was noted before is seen, also by a
+ * process that died, then calls <answer> ON ITS OWN THREAD. The question is the ledger's until
+ * then; it must not be freed before. owners[i] is filled in: found or not. When <failed> is set
+ * (no database, it cannot be read, too many questions wait, or what a dead process left could not
+ * be drained within 2 s) "not found" is not known: answer 503, not 404.
  */
 enum { OWNER_TEXT_BYTES = 256, OWNERS_MAX = 128 };
 struct owner {
@@ -136,7 +141,8 @@ struct owner {
 struct owner_question {
     struct owner_question *next;
     struct owner *owners;
-    size_t count;
+    size_t count; /* at most OWNERS_MAX */
+    bool failed;  /* out */
     void (*answer)(struct owner_question *question);
 };
 void ledger_ask_owners(struct ledger *ledger, struct owner_question *question);

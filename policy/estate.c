@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/estate.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+
+enum { NAME_DIGITS = 16, RANDOM_DIGITS = 8, TRIES = 16 };
+
+/* One dead process. */
+struct heritage {
+    char instance[INSTANCE_BYTES];
+    int directory; /* holds the lock */
+    struct source *sources;
+    size_t count, at;
+};
+
+struct estate {
+    int root;
+    char own[INSTANCE_BYTES];
+    char (*found)[INSTANCE_BYTES]; /* still to be looked at */
+    size_t found_count;
+    struct heritage *current;
+};
+
+/* ---------------------------------------------------------------------------------- directories */
+
+bool instance_is_name(const char *name)
+{
+    size_t len = strlen(name);
+    return len == NAME_DIGITS + 1 + RANDOM_DIGITS && name[NAME_DIGITS] == '-' &&
+           strspn(name, "0123456789abcdef-") == len;
+}
+
+/* Is <directory> still what <instance> names? It may have been removed before we had its lock. */
+static bool is_there(int root, const char *instance, int directory)
+{
+    struct stat held, named;
+    return fstat(directory, &held) == 0 &&
+           fstatat(root, instance, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
+int instance_lock(int root, const char *instance, bool shared)
+{
+    int directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (directory < 0)
+        return -1;
+    if (flock(directory, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 &&
+        is_there(root, instance, directory))
+        return directory;
+    close(directory);
+    return -1;
+}
+
+int instance_new(int root, char instance[INSTANCE_BYTES])
+{
+    for (int i = 0; i < TRIES; i++) {
+        uint32_t random;
+        hash_random(&random, sizeof(random));
+        /* The time is for people who look; only the random part must differ. */
+        snprintf(instance, INSTANCE_BYTES, "%016llx-%08x", (unsigned long long)clock_wall_us(),
+                 random);
+        if (mkdirat(root, instance, 0750) != 0 && errno != EEXIST)
+            return -1;
+        /* Somebody may have taken it for a dead one between the two calls: then try again. */
+        int directory = instance_lock(root, instance, false);
+        if (directory >= 0)
+            return directory;
+    }
+    errno = EBUSY;
+    return -1;
+}
+
+void instance_remove(int root, const char *instance, int directory)
+{
+    int again = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = again < 0 ? NULL : fdopendir(again);
+    if (!entries) {
+        if (again >= 0)
+            close(again);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (strstr(entry->d_name, ".journal"))
+            unlinkat(directory, entry->d_name, 0);
+    closedir(entries);
+    if (unlinkat(root, instance, AT_REMOVEDIR) != 0 && errno != ENOENT)
+        log_line(LOG_WARN, "ledger", "cannot remove %s: %m", instance);
+}
+
+/* ------------------------------------------------------------------------------------ one of them
+ */
+
+struct workers {
+    unsigned *list;
+    size_t count;
+};
+
+static void workers_add(void *with, unsigned worker)
+{
+    struct workers *workers = with;
+    for (size_t i = 0; i < workers->count; i++)
+        if (workers->list[i] == worker)
+            return;
+    workers->list = memory_resize(workers->list, (workers->count + 1) * sizeof(*workers->list));
+    workers->list[workers->count++] = worker;
+}
+
+/* The part of <names> that is <worker>'s, as a list of its own. */
+static struct segment_name *names_of(unsigned worker, const struct segment_name *names,
+                                     size_t count, size_t *own_count)
+{
+    struct segment_name *own = memory_new((count + 1) * sizeof(*own));
+    *own_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (names[i].worker == worker)
+            own[(*own_count)++] = names[i];
+    return own;
+}
+
+static struct heritage *heritage_new(const char *instance, int directory, struct book *book)
+{
+    struct workers workers = {0};
+    struct segment_name *names = NULL;
+    size_t count = 0;
+    if (!segment_list(directory, &names, &count) ||
+        !book_each_journal(book, instance, workers_add, &workers)) {
+        memory_free(names);
+        memory_free(workers.list);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++)
+        workers_add(&workers, names[i].worker);
+    struct heritage *heritage = memory_new(sizeof(*heritage));
+    heritage->directory = directory;
+    heritage->count = workers.count;
+    heritage->sources = memory_new(workers.count * sizeof(*heritage->sources));
+    snprintf(heritage->instance, INSTANCE_BYTES, "%s", instance);
+    for (size_t i = 0; i < workers.count; i++) {
+        struct journal_id id = {.worker = workers.list[i]};
+        size_t own_count;
+        memcpy(id.instance, heritage->instance, INSTANCE_BYTES);
+        struct segment_name *own = names_of(id.worker, names, count, &own_count);
+        source_init_dead(&heritage->sources[i], &id, directory, own, own_count);
+    }
+    memory_free(names);
+    memory_free(workers.list);
+    return heritage;
+}
+
+static void heritage_free(struct heritage *heritage)
+{
+    if (!heritage)
+        return;
+    for (size_t i = 0; i < heritage->count; i++)
+        source_done(&heritage->sources[i]);
+    close(heritage->directory);
+    memory_free(heritage->sources);
+    memory_free(heritage);
+}
+
+/* -------------------------------------------------------------------------------------- all of
+ * them */
+
+struct estate *estate_new(int root, const char *own)
+{
+    struct estate *estate = memory_new(sizeof(*estate));
+    estate->root = root;
+    snprintf(estate->own, INSTANCE_BYTES, "%s", own ? own : "");
+    return estate;
+}
+
+void estate_free(struct estate *estate)
+{
+    if (!estate)
+        return;
+    heritage_free(estate->current);
+    memory_free(estate->found);
+    memory_free(estate);
+}
+
+void estate_add(struct estate *estate, const char *instance)
+{
+    estate->found =
+        memory_resize(estate->found, (estate->found_count + 1) * sizeof(*estate->found));
+    snprintf(estate->found[estate->found_count++], INSTANCE_BYTES, "%s", instance);
+}
+
+void estate_look(struct estate *estate)
+{
+    if (estate->current || estate->found_count)
+        return;
+    int again = openat(estate->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = again < 0 ? NULL : fdopendir(again);
+    if (!entries) {
+        if (again >= 0)
+            close(again);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        if (!instance_is_name(entry->d_name) || strcmp(entry->d_name, estate->own) == 0)
+            continue;
+        estate_add(estate, entry->d_name);
+    }
+    closedir(entries);
+}
+
+/* Begin with the next dead process; false when none is left. */
+static bool take_next(struct estate *estate, struct book *book)
+{
+    while (!estate->current && estate->found_count) {
+        const char *instance = estate->found[--estate->found_count];
+        int directory = instance_lock(estate->root, instance, false);
+        if (directory < 0)
+            continue;
+        estate->current = heritage_new(instance, directory, book);
+        if (!estate->current)
+            close(directory); /* the next look finds it again */
+        else if (strcmp(instance, estate->own) != 0)
+            log_line(LOG_INFO, "ledger", "draining %s, which a dead process left", instance);
+    }
+    return estate->current != NULL;
+}
+
+enum drained estate_step(struct estate *estate, struct drain *drain)
+{
+    if (!take_next(estate, drain->book))
+        return DRAINED_ALL;
+    struct heritage *current = estate->current;
+    if (current->at < current->count) {
+        struct source *source = &current->sources[current->at];
+        enum drained result = drain_batch(drain, source);
+        if (result != DRAINED_ALL)
+            return result;
+        if (!drain_finish(drain, source))
+            return DRAIN_FAILED;
+        current->at++;
+        return DRAINED_SOME;
+    }
+    instance_remove(estate->root, current->instance, current->directory);
+    heritage_free(current);
+    estate->current = NULL;
+    return DRAINED_SOME;
+}

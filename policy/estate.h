@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * estate - the journals that dead processes left behind, one directory after the other.
+ *
+ * Every process holds a lock (flock) on its own directory. Whoever gets the lock of another's
+ * knows that it is dead, drains it, books its open calls as lost, and removes it.
+ */
+
+#include "policy/drain.h"
+
+/* Does <name> look like a directory of journals? */
+bool instance_is_name(const char *name);
+/* Make a directory of our own below <root>, locked; its name goes to <instance>. Returns its
+ * descriptor, which holds the lock, or -1 and errno. */
+int instance_new(int root, char instance[INSTANCE_BYTES]);
+/* Open and lock the directory <instance> of a dead process; -1 when it is alive or gone. <shared>:
+ * only to read. */
+int instance_lock(int root, const char *instance, bool shared);
+
+/* Remove the journals in a directory whose lock we hold, and the directory. */
+void instance_remove(int root, const char *instance, int directory);
+
+struct estate;
+
+/* <root> is borrowed; <own> is left alone (NULL: none is). */
+struct estate *estate_new(int root, const char *own);
+void estate_free(struct estate *estate);
+
+/* Look for directories to drain; call it now and then. */
+void estate_look(struct estate *estate);
+/* Drain <instance>, too. */
+void estate_add(struct estate *estate, const char *instance);
+/* Do a bit of it, about one batch. DRAINED_ALL: nothing is left of what was found. */
+enum drained estate_step(struct estate *estate, struct drain *drain);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * gather - sums grouped by what was asked for: how a usage report is made up, whether its figures
+ * come from rollups or from lines that are not drained yet.
+ */
+
+#include "gateway/base/table.h"
+#include "policy/tally.h"
+
+struct gather {
+    const enum usage_by *by; /* borrowed */
+    size_t by_count;
+    struct table groups;  /* packed values → struct usage_row */
+    int64_t from_s, to_s; /* calls that began in [from_s, to_s), whole minutes */
+};
+
+void gather_init(struct gather *gather, const enum usage_by *by, size_t by_count);
+/* Add <tally>, the sums of calls with the names and the outcome of <key>, begun about <at_s>. */
+void gather_add(struct gather *gather, const struct series_key *key, int64_t at_s,
+                const struct tally *tally);
+/* Add one call, if it began within the time asked for. */
+void gather_add_call(struct gather *gather, const struct ledger_row *row);
+/* Turn it into a report, and end it. */
+struct usage_report *gather_report(struct gather *gather);
+/* End it without. */
+void gather_done(struct gather *gather);
+
+/*
+ * The lines of all journals, as files, from one moment on: opened before the database is asked how
+ * far they are drained, so that no line can fall between the two. usage_lines.c.
+ */
+struct lines;
+struct database;
+
+/* NULL and errno: ENOENT when there is no <directory>, else it cannot be read. */
+struct lines *lines_open(const char *directory);
+/* Add the calls that are not in the database (NULL: all). False when it cannot be read. */
+bool lines_gather(struct lines *lines, struct database *database, struct gather *gather);
+void lines_close(struct lines *lines);
+
+/* Add the sums of the database, usage_rollups.c. False when it cannot be read. */
+bool rollups_gather(struct database *database, struct gather *gather);

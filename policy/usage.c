@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A usage report: what the rollups say, and what the journals hold beyond it. */
+#include <errno.h>
+#include <unistd.h>
+
+#include "policy/book.h"
+#include "policy/gather.h"
+
+enum { MINUTE_S = 60 };
+
+/* Some time beyond all that can be, so that sums with a day do not overflow. */
+static const int64_t END_OF_TIME_S = INT64_MAX / 1000000;
+
+static void set_range(struct gather *gather, int64_t since_us, int64_t until_us)
+{
+    gather->from_s = since_us > 0 ? span_bucket_us(SPAN_MINUTE, since_us) : 0;
+    gather->to_s = END_OF_TIME_S;
+    if (until_us < INT64_MAX - MINUTE_S * 1000000LL)
+        gather->to_s = span_bucket_us(SPAN_MINUTE, until_us + MINUTE_S * 1000000LL - 1);
+}
+
+/* NULL without a fault: there is no database (yet), or nothing in it. */
+static struct database *open_database(const char *path, struct fault *fault)
+{
+    fault->kind = FAULT_NONE;
+    if (!path || (access(path, F_OK) != 0 && errno == ENOENT))
+        return NULL;
+    struct database *database = database_open(path, DATABASE_READ, fault);
+    if (!database)
+        return NULL;
+    int version = database_version(database);
+    if (version > 0 && version <= book_step_count && database_begin_read(database))
+        return database;
+    if (version != 0)
+        fault_set(fault, FAULT_INTERNAL, "%s: its format %d is not known to this program", path,
+                  version);
+    database_close(database);
+    return NULL;
+}
+
+static bool gather_all(struct lines *lines, struct database *database, struct gather *gather,
+                       struct fault *fault)
+{
+    if (database && !rollups_gather(database, gather))
+        return fault_set(fault, FAULT_INTERNAL, "usage: %s", database_problem(database));
+    if (lines && !lines_gather(lines, database, gather))
+        return fault_set(fault, FAULT_INTERNAL, "usage: %s", database_problem(database));
+    return true;
+}
+
+struct usage_report *usage_read(const char *directory, const char *database_path, int64_t since_us,
+                                int64_t until_us, const enum usage_by *by, size_t by_count,
+                                struct fault *fault)
+{
+    struct gather gather;
+    struct usage_report *report = NULL;
+    gather_init(&gather, by, by_count);
+    set_range(&gather, since_us, until_us);
+    /* The files first: what is drained after this is in the database and in them, and the marks
+     * tell; what was drained before is in the database. */
+    struct lines *lines = lines_open(directory);
+    int problem = errno;
+    struct database *database = open_database(database_path, fault);
+    if (!lines && problem != ENOENT)
+        fault_set(fault, FAULT_INTERNAL, "usage: %s: %s", directory, strerror(problem));
+    else if (!lines && !database && fault->kind == FAULT_NONE)
+        fault_set(fault, FAULT_INTERNAL, "usage: there is neither a database nor a ledger in %s",
+                  directory);
+    if (fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault))
+        report = gather_report(&gather);
+    else
+        gather_done(&gather);
+    if (database)
+        database_close(database);
+    lines_close(lines);
+    return report;
+}

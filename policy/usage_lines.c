@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of a usage report that comes from journals: lines that are not in the database yet. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gateway/base/database.h"
+#include "gateway/base/memory.h"
+#include "policy/estate.h"
+#include "policy/gather.h"
+
+/* One journal, its files open since before the database was asked. */
+struct shelf {
+    struct shelf *next;
+    struct journal_id id;
+    bool dead; /* nobody writes to it any more: what is open is lost */
+    struct segment **segments;
+    size_t count;
+    uint64_t drained;
+    uint32_t finished;
+    struct opens opens; /* of a dead one */
+};
+
+struct lines {
+    struct shelf *shelves;
+    int *locks; /* on directories of dead processes: nobody drains them while we read */
+    size_t lock_count;
+    bool denied; /* something could not be read, so the figures would be wrong */
+};
+
+static struct shelf *shelf_of(struct lines *lines, const char *instance, unsigned worker, bool dead)
+{
+    for (struct shelf *shelf = lines->shelves; shelf; shelf = shelf->next)
+        if (shelf->id.worker == worker && strcmp(shelf->id.instance, instance) == 0)
+            return shelf;
+    struct shelf *shelf = memory_new(sizeof(*shelf));
+    memcpy(shelf->id.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));
+    shelf->id.worker = worker;
+    shelf->dead = dead;
+    shelf->next = lines->shelves;
+    lines->shelves = shelf;
+    return shelf;
+}
+
+static void open_segments(struct lines *lines, const char *instance, int directory, bool dead)
+{
+    struct segment_name *names;
+    size_t count;
+    if (!segment_list(directory, &names, &count)) {
+        lines->denied = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct shelf *shelf = shelf_of(lines, instance, names[i].worker, dead);
+        /* Gone since it was listed: then it is in the database, which is asked later. */
+        struct segment *segment = segment_open(directory, &shelf->id, names[i].number);
+        if (!segment) {
+            lines->denied = lines->denied || (errno != ENOENT && errno != EBADMSG);
+            continue;
+        }
+        shelf->segments =
+            memory_resize(shelf->segments, (shelf->count + 1) * sizeof(struct segment *));
+        shelf->segments[shelf->count++] = segment;
+    }
+    memory_free(names);
+}
+
+static void open_instance(struct lines *lines, int root, const char *instance)
+{
+    int directory = instance_lock(root, instance, true);
+    bool dead = directory >= 0;
+    if (dead) {
+        lines->locks = memory_resize(lines->locks, (lines->lock_count + 1) * sizeof(*lines->locks));
+        lines->locks[lines->lock_count++] = directory;
+    } else {
+        directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    }
+    if (directory < 0) {
+        lines->denied = lines->denied || errno != ENOENT;
+        return;
+    }
+    open_segments(lines, instance, directory, dead);
+    if (!dead)
+        close(directory);
+}
+
+void lines_close(struct lines *lines)
+{
+    if (!lines)
+        return;
+    for (struct shelf *shelf = lines->shelves, *next; shelf; shelf = next) {
+        next = shelf->next;
+        for (size_t i = 0; i < shelf->count; i++)
+            segment_close(shelf->segments[i]);
+        opens_done(&shelf->opens);
+        memory_free(shelf->segments);
+        memory_free(shelf);
+    }
+    for (size_t i = 0; i < lines->lock_count; i++)
+        close(lines->locks[i]);
+    memory_free(lines->locks);
+    memory_free(lines);
+}
+
+struct lines *lines_open(const char *path)
+{
+    DIR *entries = opendir(path);
+    if (!entries)
+        return NULL;
+    struct lines *lines = memory_new(sizeof(*lines));
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (instance_is_name(entry->d_name))
+            open_instance(lines, dirfd(entries), entry->d_name);
+    closedir(entries);
+    if (!lines->denied)
+        return lines;
+    lines_close(lines);
+    errno = EACCES;
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------- reading */
+
+static void read_line(struct shelf *shelf, const struct segment *segment, size_t offset,
+                      const struct record *record, struct gather *gather)
+{
+    if (record->kind == RECORD_OPEN && shelf->dead)
+        opens_put(&shelf->opens, &(struct open_call){.sequence = record->sequence,
+                                                     .segment = segment,
+                                                     .offset = (uint32_t)offset});
+    if (record->kind != RECORD_SETTLE)
+        return;
+    opens_remove(&shelf->opens, record->opened);
+    if (record->sequence > shelf->drained)
+        gather_add_call(gather, &record->row);
+}
+
+static void read_segment(struct shelf *shelf, const struct segment *segment, struct gather *gather)
+{
+    struct record record;
+    size_t offset = SEGMENT_HEAD_BYTES;
+    while (record_read(segment->map + offset, segment->bytes - offset, &record) == RECORD_HERE) {
+        read_line(shelf, segment, offset, &record, gather);
+        offset += record.bytes;
+    }
+}
+
+/* A call that a dead process left open: what the drain will book for it. */
+static void add_lost(struct gather *gather, const struct record *opened)
+{
+    struct ledger_row row = opened->row;
+    row.outcome = LEDGER_LOST;
+    row.counted = COUNTED_ESTIMATE;
+    gather_add_call(gather, &row);
+}
+
+static void read_opens(const struct shelf *shelf, struct gather *gather)
+{
+    size_t at = 0;
+    struct record record;
+    for (struct open_call *call; (call = opens_next(&shelf->opens, &at));)
+        if (call->segment &&
+            record_read(call->segment->map + call->offset, call->segment->bytes - call->offset,
+                        &record) == RECORD_HERE)
+            add_lost(gather, &record);
+}
+
+static bool ask_mark(struct shelf *shelf, struct database *database)
+{
+    /* The first version of the schema carries no calls over and knows no finished segments. */
+    bool first_version = database_version(database) < 2;
+    struct statement *ask = database_prepare(
+        database, first_version
+                      ? "SELECT sequence, 0 FROM journals WHERE instance = ? AND worker = ?"
+                      : "SELECT sequence, segment FROM journals WHERE instance = ? AND worker = ?");
+    if (!ask)
+        return false;
+    statement_set_text(ask, 1, text_of(shelf->id.instance));
+    statement_set(ask, 2, shelf->id.worker);
+    enum statement_result result = statement_next(ask);
+    if (result == STATEMENT_ROW) {
+        shelf->drained = (uint64_t)statement_number(ask, 0);
+        shelf->finished = (uint32_t)statement_number(ask, 1);
+    }
+    statement_close(ask);
+    return result != STATEMENT_FAILED;
+}
+
+/* Calls that were carried over: the lost ones are those that no line settles behind the mark. */
+static bool read_carried(struct shelf *shelf, struct database *database, struct gather *gather,
+                         bool as_lost)
+{
+    if (!shelf->dead || database_version(database) < 2)
+        return true;
+    struct statement *ask = database_prepare(
+        database, "SELECT sequence, line FROM open_calls WHERE instance = ? AND worker = ?");
+    if (!ask)
+        return false;
+    statement_set_text(ask, 1, text_of(shelf->id.instance));
+    statement_set(ask, 2, shelf->id.worker);
+    enum statement_result result;
+    while ((result = statement_next(ask)) == STATEMENT_ROW) {
+        uint64_t sequence = (uint64_t)statement_number(ask, 0);
+        struct record record;
+        if (!as_lost)
+            opens_put(&shelf->opens, &(struct open_call){.sequence = sequence});
+        else if (opens_find(&shelf->opens, sequence) &&
+                 record_read_body(statement_text(ask, 1), &record))
+            add_lost(gather, &record);
+    }
+    statement_close(ask);
+    return result == STATEMENT_END;
+}
+
+static bool read_shelf(struct shelf *shelf, struct database *database, struct gather *gather)
+{
+    if (database && (!ask_mark(shelf, database) || !read_carried(shelf, database, gather, false)))
+        return false;
+    if (shelf->drained == BOOK_FINISHED)
+        return true;
+    for (size_t i = 0; i < shelf->count; i++)
+        if (shelf->segments[i]->number > shelf->finished)
+            read_segment(shelf, shelf->segments[i], gather);
+    read_opens(shelf, gather);
+    return !database || read_carried(shelf, database, gather, true);
+}
+
+bool lines_gather(struct lines *lines, struct database *database, struct gather *gather)
+{
+    for (struct shelf *shelf = lines->shelves; shelf; shelf = shelf->next)
+        if (!read_shelf(shelf, database, gather))
+            return false;
+    return true;
+}
