@@ -13,22 +13,24 @@ enum { QUERY_VALUE_MAX = 256 };
 
 /* ---------------------------------------------------------------------------- reload */
 
-static void write_good(struct service *service, struct admin_call *call)
+static void write_good(struct service *service, struct admin_call *call,
+                       const struct reload_outcome *outcome)
 {
     struct json_write json = {.out = &call->out};
     json_open(&json, '{');
     json_int_member(&json, "generation", (int64_t)service->config->generation);
-    json_int_member(&json, "changes", service->last_reload.changes);
-    json_lines_member(&json, "changed", service->last_reload.words);
-    json_lines_member(&json, "needs_restart", service->last_reload.restart);
+    json_int_member(&json, "changes", outcome->changes);
+    json_lines_member(&json, "changed", outcome->words);
+    json_lines_member(&json, "needs_restart", outcome->restart);
     json_close(&json, '}');
     admin_done(call, &json);
 }
 
-static void write_bad(struct service *service, struct admin_call *call)
+static void write_bad(struct service *service, struct admin_call *call,
+                      const struct reload_outcome *outcome)
 {
     struct json_write json = {.out = &call->out};
-    struct text rest = text_of(service->last_reload.errors), line;
+    struct text rest = text_of(outcome->errors), line;
     json_open(&json, '{');
     json_text_member(&json, "type", TEXT("about:blank"));
     json_text_member(&json, "title", TEXT("The configuration has errors"));
@@ -41,7 +43,7 @@ static void write_bad(struct service *service, struct admin_call *call)
         if (line.len > 0)
             json_raw(&json, line);
     json_close(&json, ']');
-    json_lines_member(&json, "text", service->last_reload.words);
+    json_lines_member(&json, "text", outcome->words);
     json_close(&json, '}');
     admin_done(call, &json);
     if (call->status == 200) {
@@ -54,9 +56,24 @@ static void write_bad(struct service *service, struct admin_call *call)
 static void work_reload(struct service *service, struct admin_call *call)
 {
     if (service_reload(service))
-        write_good(service, call);
+        write_good(service, call, &service->last_reload);
     else
-        write_bad(service, call);
+        write_bad(service, call, &service->last_reload);
+}
+
+/* What a reload would do, without doing it. */
+static void work_diff(struct service *service, struct admin_call *call)
+{
+    struct reload_outcome outcome;
+    struct config *next =
+        reload_load(service->options->load, service->config, service->start, &outcome);
+    if (next != NULL) {
+        write_good(service, call, &outcome);
+        config_unref(next);
+    } else {
+        write_bad(service, call, &outcome);
+    }
+    reload_outcome_done(&outcome);
 }
 
 /* ---------------------------------------------------------------------------- configuration */
@@ -71,7 +88,7 @@ static void work_config(struct service *service, struct admin_call *call)
     fclose(out);
     if (buffer_append(&call->out, words, length)) {
         call->status = 200;
-        call->content_type = "text/plain; charset=utf-8";
+        call->content_type = "application/yaml";
     } else {
         admin_problem(call, 500, "Too large", TEXT("the configuration is too long to be shown"));
     }
@@ -130,6 +147,8 @@ void admin_work(struct service *service, struct admin_call *call)
     struct text path = text_from(call->path, sizeof "/admin/v1" - 1);
     if (text_equal(path, TEXT("/config/reload")))
         work_reload(service, call);
+    else if (text_equal(path, TEXT("/config/diff")))
+        work_diff(service, call);
     else if (text_equal(path, TEXT("/config")))
         work_config(service, call);
     else

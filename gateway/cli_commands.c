@@ -42,9 +42,13 @@ static const struct cli_option health_options[] = {
 };
 
 static const struct cli_option mock_options[] = {
-    {"address", 'a', "ADDRESS", "where to listen (default 127.0.0.1:18080)"},
-    {"workers", 'n', "N", "threads (default 1)"},
-    {"seed", 0, "N", "of what it makes up, so that runs can be repeated"},
+    {"address", 'a', "ADDRESS", "where to listen: HOST:PORT or unix:/PATH (default 127.0.0.1:9999)"},
+    {"first-byte", 'f', "TIME", "before the first byte of an answer: 200ms, 1s"},
+    {"rate", 'r', "N", "tokens a second (default: as fast as they are read)"},
+    {"tokens", 'n', "N", "in an answer whose request does not limit them"},
+    {"seed", 's', "N", "of what is made up, so that runs can be repeated"},
+    {"words", 'w', NULL, "what a model's name may ask for (mock/429, mock/slow, ...), then end"},
+    {"quiet", 'q', NULL, "do not print the address"},
     END_OF_OPTIONS,
 };
 
@@ -112,7 +116,7 @@ const struct command cli_commands[] = {
     {"serve", "healthcheck", "", "exit with 0 when it is ready, else 1",
      "sluice healthcheck", health_options, 0, command_healthcheck},
     {"serve", "mock", "", "a model server that needs no model: answers, streams, fails on demand",
-     "sluice mock --address 127.0.0.1:18080", mock_options, 0, command_mock},
+     "sluice mock --address 127.0.0.1:9999", mock_options, 0, command_mock},
 
     {"config", "init", "", "print a configuration to begin with",
      "sluice init > sluice.yaml", NULL, 0, command_init},

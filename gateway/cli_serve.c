@@ -6,6 +6,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
 #include "gateway/cli_commands.h"
+#include "gateway/mock.h"
 #include "gateway/supervisor.h"
 #include "gateway/version.h"
 
@@ -179,4 +180,59 @@ int command_quickstart(struct cli *cli)
     int code = supervisor_run(&options);
     config_unref(result.config);
     return code;
+}
+
+/* ------------------------------------------------------------------------------- mock */
+
+/* "200ms", "1s"; a bare number is milliseconds. False when it is neither. */
+static bool read_duration(const char *word, int64_t *us)
+{
+    struct text t = text_of(word);
+    int64_t unit = 1000;
+    uint64_t number = 0;
+    if (text_ends(t, TEXT("us"))) {
+        unit = 1;
+        t = text_head(t, t.len - 2);
+    } else if (text_ends(t, TEXT("ms"))) {
+        t = text_head(t, t.len - 2);
+    } else if (text_ends(t, TEXT("s"))) {
+        unit = 1000000;
+        t = text_head(t, t.len - 1);
+    }
+    if (!text_number(t, 86400000, &number))
+        return false;
+    *us = (int64_t)number * unit;
+    return true;
+}
+
+/* An option that is a whole number; left alone when it is not given. */
+static bool read_count(const struct cli *cli, const char *option, int64_t *count)
+{
+    const char *word = cli_value(cli, option);
+    uint64_t number = 0;
+    if (word == NULL)
+        return true;
+    if (!text_number(text_of(word), INT32_MAX, &number))
+        return false;
+    *count = (int64_t)number;
+    return true;
+}
+
+int command_mock(struct cli *cli)
+{
+    int64_t seed = 0;
+    struct mock_options options = {.address = cli_value(cli, "address"),
+                                   .quiet = cli_has(cli, "quiet")};
+    if (cli_has(cli, "words")) {
+        mock_words(stdout);
+        return EXIT_GOOD;
+    }
+    if (cli_has(cli, "first-byte") &&
+        !read_duration(cli_value(cli, "first-byte"), &options.ttft_us))
+        return cli_misuse(cli, "--first-byte takes a time such as 200ms or 1s");
+    if (!read_count(cli, "rate", &options.tokens_per_second) ||
+        !read_count(cli, "tokens", &options.tokens) || !read_count(cli, "seed", &seed))
+        return cli_misuse(cli, "--rate, --tokens and --seed take whole numbers");
+    options.seed = (uint64_t)seed;
+    return mock_serve(&options);
 }

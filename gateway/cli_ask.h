@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* cli_ask - asking a running sluice, by its admin socket or by URL; and reading what it says. */
+
+#include "gateway/base/buffer.h"
+#include "gateway/cli.h"
+
+enum { CLI_ANSWER_BYTES_MAX = 32 << 20 };
+
+/*
+ * Ask METHOD <path> of the admin API (or a page such as /readyz, which the admin socket serves
+ * too).
+ * --admin URL if given, else the socket of the configuration, else those of the usual state
+ * directories. Returns the HTTP status and puts the body in <body>; or 0 when nothing answered:
+ * then *why says what was tried.
+ */
+unsigned cli_ask(const struct cli *cli, const char *method, const char *path, int timeout_s,
+                 struct buffer *body, struct fault *why);
+
+/* The same for commands: says on stderr what is wrong. EXIT_GOOD for a 2xx. */
+int cli_ask_or_complain(const struct cli *cli, const char *method, const char *path,
+                        struct buffer *body);
+
+/* A member of a JSON document by its dotted name, raw; at == NULL when there is none. */
+struct text cli_member(struct text json, const char *name);
+/* The member as text with its escapes resolved, in <room>; empty when there is none. */
+struct text cli_member_text(struct text json, const char *name, char *room, size_t bytes);
+/* The value of a JSON string with its escapes resolved, cut to <bytes>. */
+struct text cli_string(struct text value, char *room, size_t bytes);
+int64_t cli_member_int(struct text json, const char *name);
+bool cli_member_is_true(struct text json, const char *name);
