@@ -381,9 +381,14 @@ bool scan_json(struct text json, const struct text *wants, size_t count, struct 
     return scan(&s, at);
 }
 
+bool scan_check(struct text json, struct scan_problem *problem)
+{
+    struct scanner s = begin_scan(json, problem);
+    return scan(&s, skip_space(&s, s.begin));
+}
+
 bool scan_is_valid(struct text json)
 {
     struct scan_problem problem;
-    struct scanner s = begin_scan(json, &problem);
-    return scan(&s, skip_space(&s, s.begin));
+    return scan_check(json, &problem);
 }

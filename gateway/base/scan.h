@@ -56,7 +56,8 @@ struct scan_problem {
 bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
                struct scan_problem *problem);
 
-/* Validate any JSON document; false when it is not valid. */
+/* Validate any JSON document, not only an object; false when it is not valid, with a problem. */
+bool scan_check(struct text json, struct scan_problem *problem);
 bool scan_is_valid(struct text json);
 
 /* Write the string value with its escapes resolved to <out> (needs raw.len bytes); returns the
