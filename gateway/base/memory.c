@@ -117,7 +117,7 @@ static void add_block(struct arena *arena, size_t at_least)
 void *arena_take(struct arena *arena, size_t bytes)
 {
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-    while (bytes > arena->left)
+    while (bytes > arena->left || !arena->at) /* also for no bytes: it never returns NULL */
         add_block(arena, bytes);
     void *what = arena->at;
     arena->at += bytes;

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "gateway/base/json.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+static void tree_gives_its_values(void **state)
+{
+    (void)state;
+    struct json_problem problem;
+    struct json *root = json_read(TEXT("{\"name\":\"ac\\u00e9\",\"n\":-5,\"on\":true,\"x\":null,"
+                                       "\"f\":1.5,\"list\":[1,{\"a\":false},[]]}"),
+                                  &problem);
+    assert_non_null(root);
+    struct text name = {NULL, 0};
+    assert_true(json_to_text(json_member(root, "name"), &name));
+    assert_true(text_equal(name, TEXT("ac\xC3\xA9")));
+    int64_t n = 0;
+    assert_true(json_to_int(json_member(root, "n"), -5, 10, &n));
+    assert_int_equal(n, -5);
+    assert_false(json_to_int(json_member(root, "n"), -4, 10, &n));
+    assert_false(json_to_int(json_member(root, "n"), -10, -6, &n));
+    assert_false(json_to_int(json_member(root, "f"), -10, 10, &n));
+    bool on = false;
+    assert_true(json_to_bool(json_member(root, "on"), &on));
+    assert_true(on);
+    const struct json *list = json_member(root, "list");
+    assert_int_equal(json_count(list), 3);
+    assert_true(json_to_bool(json_member(json_item(list, 1), "a"), &on));
+    assert_false(on);
+    assert_int_equal(json_kind(json_member(root, "x")), SCAN_NULL);
+    assert_int_equal(json_kind(json_member(root, "f")), SCAN_NUMBER);
+    assert_int_equal(json_kind(json_item(list, 2)), SCAN_ARRAY);
+    assert_int_equal(json_kind(root), SCAN_OBJECT);
+    json_free(root);
+}
+
+static void absent_values_do_no_harm(void **state)
+{
+    (void)state;
+    struct json_problem problem;
+    struct json *root = json_read(TEXT(" [1] "), &problem);
+    assert_non_null(root);
+    struct text text;
+    int64_t n;
+    bool flag;
+    void *at = NULL;
+    const struct json *value;
+    assert_null(json_member(root, "a"));
+    assert_null(json_member(NULL, "a"));
+    assert_null(json_item(root, 1));
+    assert_null(json_item(NULL, 0));
+    assert_int_equal(json_kind(NULL), SCAN_ABSENT);
+    assert_int_equal(json_count(NULL), 0);
+    assert_false(json_to_text(NULL, &text));
+    assert_false(json_to_text(root, &text));
+    assert_false(json_to_int(NULL, 0, 1, &n));
+    assert_false(json_to_bool(NULL, &flag));
+    assert_false(json_next(root, &at, &text, &value));
+    assert_false(json_next(NULL, &at, &text, &value));
+    json_free(root);
+    json_free(NULL);
+}
+
+static void walking_meets_every_member(void **state)
+{
+    (void)state;
+    struct json_problem problem;
+    struct json *root = json_read(TEXT("{\"a\":1,\"b\":2,\"c\":3}"), &problem);
+    void *at = NULL;
+    struct text name;
+    const struct json *value;
+    int64_t n = 0, sum = 0;
+    char names[4] = "";
+    for (size_t i = 0; json_next(root, &at, &name, &value); i++) {
+        assert_true(i < 3 && name.len == 1 && json_to_int(value, 0, 9, &n));
+        names[i] = name.at[0];
+        sum += n;
+    }
+    assert_string_equal(names, "abc");
+    assert_int_equal(sum, 6);
+    json_free(root);
+}
+
+static void assert_problem(const char *document, size_t line, size_t column, const char *part)
+{
+    struct json_problem problem = {0, 0, ""};
+    assert_null(json_read(text_of(document), &problem));
+    assert_int_equal(problem.line, line);
+    assert_int_equal(problem.column, column);
+    if (!strstr(problem.what, part))
+        fail_msg("%s: %s", document, problem.what);
+}
+
+static void problems_have_a_place(void **state)
+{
+    (void)state;
+    assert_problem("", 1, 1, "too early");
+    assert_problem("{\"a\":1,}", 1, 8, "a name in quotes is expected");
+    assert_problem("{\n \"a\": [1,\n  2\n}", 4, 1, "',' or ']' is expected");
+    assert_problem("[1] x", 1, 5, "behind the end");
+    assert_problem("{\"a\":1,\n\"a\":2}", 2, 4, "duplicate");
+    assert_problem("\"\\ud800\"", 1, 9, "Unicode");
+    assert_problem("\"\\u0000\"", 1, 9, "\\u0000");
+    assert_problem("99999999999999999999", 1, 21, "integer");
+    char deep[2 * SCAN_DEPTH_MAX + 3];
+    memset(deep, '[', SCAN_DEPTH_MAX + 1);
+    memset(deep + SCAN_DEPTH_MAX + 1, ']', SCAN_DEPTH_MAX + 1);
+    deep[sizeof(deep) - 1] = '\0';
+    assert_problem(deep, 1, SCAN_DEPTH_MAX + 1, "too deeply");
+}
+
+static void strings_are_written_in_quotes(void **state)
+{
+    (void)state;
+    struct buffer out;
+    buffer_init(&out, 1000);
+    assert_true(json_write_key(&out, TEXT("a\"b")));
+    assert_true(json_write_string(&out, TEXT("x\n\xFF\xC3\xA9")));
+    assert_true(json_write_string(&out, (struct text){NULL, 0}));
+    assert_true(text_equal(buffer_text(&out), TEXT("\"a\\\"b\":\"x\\n\xEF\xBF\xBD\xC3\xA9\"\"\"")));
+    buffer_done(&out);
+}
+
+static void a_string_is_written_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct buffer out;
+    buffer_init(&out, 10);
+    assert_true(json_write_string(&out, TEXT("12345678")));
+    assert_false(json_write_string(&out, TEXT("")));
+    assert_int_equal(buffer_length(&out), 10);
+    buffer_clear(&out);
+    assert_false(json_write_string(&out, TEXT("123456789")));
+    assert_false(json_write_string(&out, TEXT("\x01\x02")));
+    assert_false(json_write_key(&out, TEXT("12345678")));
+    assert_int_equal(buffer_length(&out), 0);
+    assert_true(json_write_key(&out, TEXT("1234567")));
+    buffer_done(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tree_gives_its_values),
+        cmocka_unit_test(absent_values_do_no_harm),
+        cmocka_unit_test(walking_meets_every_member),
+        cmocka_unit_test(problems_have_a_place),
+        cmocka_unit_test(strings_are_written_in_quotes),
+        cmocka_unit_test(a_string_is_written_whole_or_not_at_all),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

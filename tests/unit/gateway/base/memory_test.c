@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gateway/base/memory.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+static void new_memory_is_zero(void **state)
+{
+    (void)state;
+    unsigned char *bytes = memory_new(1000);
+    for (size_t i = 0; i < 1000; i++)
+        assert_int_equal(bytes[i], 0);
+    memset(bytes, 7, 1000);
+    bytes = memory_resize(bytes, 100000);
+    assert_int_equal(bytes[999], 7);
+    memory_free(bytes);
+    memory_free(memory_new(0));
+    memory_free(memory_resize(NULL, 0));
+    memory_free(NULL);
+}
+
+static void strings_are_closed(void **state)
+{
+    (void)state;
+    char *copy = memory_string(text_head(TEXT("abcdef"), 3));
+    assert_string_equal(copy, "abc");
+    memory_free(copy);
+    copy = memory_string((struct text){NULL, 0});
+    assert_string_equal(copy, "");
+    memory_free(copy);
+    char *line = memory_format("%s=%d", "n", 42);
+    assert_string_equal(line, "n=42");
+    memory_free(line);
+}
+
+static void wipe_clears(void **state)
+{
+    (void)state;
+    char secret[] = "sk-secret";
+    memory_wipe(secret, sizeof(secret));
+    for (size_t i = 0; i < sizeof(secret); i++)
+        assert_int_equal(secret[i], 0);
+}
+
+static void running_out_ends_the_process(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        close(STDERR_FILENO);
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        void *never = memory_new(SIZE_MAX / 4);
+        memory_free(never);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+}
+
+static void pieces_are_aligned_and_apart(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 256);
+    unsigned char *pieces[100];
+    for (size_t i = 0; i < 100; i++) {
+        pieces[i] = arena_take(&arena, i);
+        assert_int_equal((uintptr_t)pieces[i] % 8, 0);
+        memset(pieces[i], (int)i, i);
+    }
+    for (size_t i = 0; i < 100; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_int_equal(pieces[i][j], i);
+    arena_done(&arena);
+}
+
+static void reset_keeps_the_first_block(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128);
+    arena_reset(&arena); /* nothing taken yet */
+    void *first = arena_take(&arena, 64);
+    memset(arena_take(&arena, 10000), 1, 10000);
+    memset(arena_new(&arena, 100), 2, 100);
+    arena_reset(&arena);
+    assert_ptr_equal(arena_take(&arena, 64), first);
+    arena_done(&arena);
+    arena_done(&arena);
+    assert_non_null(arena_take(&arena, 8)); /* usable again */
+    arena_done(&arena);
+}
+
+static void large_first_piece_leaves_a_small_block(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128);
+    memset(arena_take(&arena, 100000), 1, 100000);
+    arena_reset(&arena);
+    assert_int_equal(arena.left, 128);
+    arena_done(&arena);
+}
+
+static void new_piece_is_zero_also_where_another_was(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128);
+    memset(arena_take(&arena, 100), 0xFF, 100);
+    arena_reset(&arena);
+    unsigned char *bytes = arena_new(&arena, 100);
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(bytes[i], 0);
+    arena_done(&arena);
+}
+
+static void texts_in_an_arena_are_closed(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 64);
+    struct text copy = arena_copy(&arena, text_head(TEXT("abcdefghij"), 8));
+    assert_string_equal(copy.at, "abcdefgh");
+    assert_int_equal(copy.len, 8);
+    assert_string_equal(arena_copy(&arena, (struct text){NULL, 0}).at, "");
+    char longer[1000];
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[999] = '\0';
+    for (size_t len = 250; len < 260; len++) {
+        struct text made = arena_format(&arena, "%.*s", (int)len, longer);
+        assert_int_equal(made.len, len);
+        assert_int_equal(strlen(made.at), len);
+    }
+    struct text long_one = arena_format(&arena, "<%s>", longer);
+    assert_int_equal(long_one.len, 1001);
+    assert_int_equal(long_one.at[1000], '>');
+    assert_int_equal(long_one.at[1001], '\0');
+    arena_done(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(new_memory_is_zero),
+        cmocka_unit_test(strings_are_closed),
+        cmocka_unit_test(wipe_clears),
+        cmocka_unit_test(running_out_ends_the_process),
+        cmocka_unit_test(pieces_are_aligned_and_apart),
+        cmocka_unit_test(reset_keeps_the_first_block),
+        cmocka_unit_test(large_first_piece_leaves_a_small_block),
+        cmocka_unit_test(new_piece_is_zero_also_where_another_was),
+        cmocka_unit_test(texts_in_an_arena_are_closed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
