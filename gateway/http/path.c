@@ -58,13 +58,15 @@ bool path_is_clean(struct text path, bool may_escape)
     return true;
 }
 
-/* A name that is made of parts, such as "meta/llama-3", is written into the paths of others. */
-static bool has_dots(struct text name)
+/* A name that is made of parts, such as "meta/llama-3", is written into the paths of others: none of
+ * its parts may climb, now or when a careless reader decodes it once more. */
+static bool may_climb(struct text name)
 {
-    struct text part;
+    if (text_find_byte(name, '%') != SIZE_MAX || text_find_byte(name, '\\') != SIZE_MAX)
+        return true;
     while (name.at) {
         size_t slash = text_find_byte(name, '/');
-        part = text_head(name, slash);
+        struct text part = text_head(name, slash);
         if (part.len == 0 || is_dots(part))
             return true;
         name = slash == SIZE_MAX ? (struct text){NULL, 0} : text_from(name, slash + 1);
@@ -99,7 +101,7 @@ bool path_decode(struct text segment, char *out, size_t *len)
         out[count++] = byte;
     }
     struct text name = {out, count};
-    if (count == 0 || !is_plain_utf8(name) || has_dots(name))
+    if (count == 0 || !is_plain_utf8(name) || may_climb(name))
         return false;
     *len = count;
     return true;

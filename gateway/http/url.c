@@ -69,7 +69,8 @@ static bool read_path(struct text from, struct url *url, const char **problem)
 {
     if (from.len > 0 && from.at[from.len - 1] == '/')
         from.len--;
-    if (from.len > 0 && !path_is_clean(from, true))
+    /* "/" is clean, but here it is what is left of "//". */
+    if (from.len == 1 || (from.len > 0 && !path_is_clean(from, true)))
         return fail(problem,
                     text_find_byte(from, '?') != SIZE_MAX || text_find_byte(from, '#') != SIZE_MAX
                         ? "a base URL has no query and no fragment"

@@ -81,6 +81,8 @@ static void bad_urls_are_refused(void **state)
         "http://a/v1#x",
         "http://a#x",
         "http://a//v1",
+        "http://a//",
+        "http+unix:///run/s.sock://",
         "http://a/v1//",
         "http://a/v1/../x",
         "http://a/.",
