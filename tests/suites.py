@@ -291,10 +291,10 @@ def run_pytest(folder, variant=RELEASE, minutes=12, test_seconds=120, extra=()):
     report.unlink(missing_ok=True)
     leftovers.unlink(missing_ok=True)
     python = str(VENV / "bin" / "python")
-    status = run([sys.executable, "-I", __file__, "--shepherd", str(leftovers), *no_layout_randomness(variant), python, "-m", "pytest", str(path), "-v", "--tb=short",
-                  "-p", "no:cacheprovider", f"--junitxml={report}", f"--timeout={test_seconds}", *extra],
-                 log, minutes * 60, environment(SLUICE_BINARY=str(ROOT / variant[0] / "sluice")),
-                 pytest_progress)
+    command = [*no_layout_randomness(variant), python, "-m", "pytest", str(path), "-v", "--tb=short",
+               "-p", "no:cacheprovider", f"--junitxml={report}", f"--timeout={test_seconds}", *extra]
+    status = run([sys.executable, "-I", __file__, "--shepherd", str(leftovers), *command], log, minutes * 60,
+                 environment(SLUICE_BINARY=str(ROOT / variant[0] / "sluice")), pytest_progress)
     if status is None or not report.exists():
         text = log.read_text(errors="replace")
         how = "took too long and was killed" if status is None else f"pytest ended with status {status}"
