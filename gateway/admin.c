@@ -113,8 +113,9 @@ static void write_workers(struct service *service, struct json_write *json)
     }
     pthread_mutex_unlock(&service->lock);
     json_close(json, ']');
-    json_int_member(json, "connections", (int64_t)sum.connections);
-    json_int_member(json, "calls", (int64_t)sum.exchanges);
+    /* but for the one that asks */
+    json_int_member(json, "connections", sum.connections > 0 ? (int64_t)sum.connections - 1 : 0);
+    json_int_member(json, "calls", sum.exchanges > 0 ? (int64_t)sum.exchanges - 1 : 0);
     json_int_member(json, "upstream_connections", (int64_t)sum.upstreams);
     json_int_member(json, "streams", metrics_gauge_now(service->metrics, GAUGE_STREAMS));
 }
@@ -307,17 +308,25 @@ static void answer_drain(struct service *service, const struct config *config,
 
 /* ---------------------------------------------------------------------------- the gate */
 
-static const struct admin_route {
+struct admin_route {
     enum method method;
     struct text path; /* below /admin/v1 */
     /* NULL: it takes long, and is done by admin_work() */
     void (*answer)(struct service *service, const struct config *config, struct admin_call *call);
-} routes[] = {
-    {METHOD_GET, {"/overview", 9}, answer_overview}, {METHOD_GET, {"/models", 7}, answer_models},
-    {METHOD_GET, {"/targets", 8}, answer_targets},   {METHOD_GET, {"/config", 7}, NULL},
-    {METHOD_POST, {"/config/reload", 14}, NULL},     {METHOD_GET, {"/usage", 6}, NULL},
-    {METHOD_POST, {"/drain", 6}, answer_drain},
 };
+
+/* clang-format off */
+static const struct admin_route routes[] = {
+    {METHOD_GET,  {"/overview", 9},       answer_overview},
+    {METHOD_GET,  {"/models", 7},         answer_models},
+    {METHOD_GET,  {"/targets", 8},        answer_targets},
+    {METHOD_GET,  {"/config", 7},         NULL},
+    {METHOD_GET,  {"/config/diff", 12},   NULL},
+    {METHOD_POST, {"/config/reload", 14}, NULL},
+    {METHOD_GET,  {"/usage", 6},          NULL},
+    {METHOD_POST, {"/drain", 6},          answer_drain},
+};
+/* clang-format on */
 
 bool admin_ask(struct service *service, struct admin_call *call)
 {

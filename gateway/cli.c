@@ -120,10 +120,10 @@ struct getopt_tables {
 static void add_row(struct getopt_tables *tables, const struct cli_option *option)
 {
     assert(tables->count < COMMON + CLI_OPTIONS_MAX);
-    tables->ours[tables->count] = option;
-    tables->rows[tables->count++] =
-        (struct option){option->name, option->arg != NULL ? required_argument : no_argument, NULL,
-                        256 + tables->count};
+    int row = tables->count++;
+    int has_value = option->arg != NULL ? required_argument : no_argument;
+    tables->ours[row] = option;
+    tables->rows[row] = (struct option){option->name, has_value, NULL, 256 + row};
     if (option->letter != 0) {
         char *end = tables->letters + strlen(tables->letters);
         *end++ = option->letter;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
@@ -220,6 +221,13 @@ static int complain_status(struct cli_http *http)
 
 /* ---------------------------------------------------------------------------- what it cost */
 
+/* Is the gateway on this machine? Then its admin socket is most likely that of the same one. */
+static bool is_local(const char *url)
+{
+    return url == NULL || strncmp(url, "unix:", 5) == 0 || strncmp(url, "http://127.", 11) == 0 ||
+           strncmp(url, "http://[::1]", 12) == 0 || strncmp(url, "http://localhost", 16) == 0;
+}
+
 /* Streams cannot say the cost in their head: it is reckoned from the gateway's own prices. */
 static void find_cost(struct chat *chat)
 {
@@ -228,7 +236,7 @@ static void find_cost(struct chat *chat)
     struct buffer body;
     struct text ignored, model, target;
     if (chat->cost[0] != 0 || !chat->has_usage ||
-        (cli_has(chat->cli, "url") && chat->cli->admin == NULL))
+        (chat->cli->admin == NULL && !is_local(cli_value(chat->cli, "url"))))
         return;
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
     bool is_known =

@@ -429,9 +429,9 @@ static void log_start(const struct service *service)
         log_line(LOG_INFO, "service", "listening on %s (%s)", config->listeners[i].address,
                  config->listeners[i].name);
     log_line(LOG_INFO, "service",
-             "sluice %s serves with %u worker%s: %zu providers, %zu models, %zu tenants",
-             PROGRAM_VERSION, service->worker_count, service->worker_count == 1 ? "" : "s",
-             config->provider_count, config->model_count, config->tenant_count);
+             "sluice %s serves: workers %u, providers %zu, models %zu, tenants %zu",
+             PROGRAM_VERSION, service->worker_count, config->provider_count, config->model_count,
+             config->tenant_count);
 }
 
 static void begin(struct service *service, const struct service_options *options)
