@@ -109,6 +109,12 @@ bool exchange_body(struct exchange *x, struct text piece)
     return true;
 }
 
+bool exchange_takes_straight(const struct exchange *x)
+{
+    return !x->upload && x->relay != RELAY_TUNNEL && !x->facts.request_bad &&
+           x->match.endpoint->body == BODY_JSON && x->match.endpoint->page == PAGE_NONE;
+}
+
 void exchange_body_end(struct exchange *x)
 {
     x->whole_us = loop_now_us(x->worker->loop);

@@ -158,6 +158,8 @@ void exchange_refuse_head(struct client *client, const struct fault *fault);
 
 /* The next bytes of the request's body; false to stop reading until client_resume(). */
 bool exchange_body(struct exchange *x, struct text piece);
+/* May the body be read straight into x->body, which has room for all of it? */
+bool exchange_takes_straight(const struct exchange *x);
 /* The body is complete. */
 void exchange_body_end(struct exchange *x);
 /* The request broke off or took too long; the client is still there. */

@@ -50,6 +50,8 @@ static void flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
+        if (x->sent_us)
+            buffer_done(&x->body); /* no other target will be asked */
     }
     if (bytes && x->chunked_out)
         pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};
@@ -283,6 +285,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answer_type =
         type.at && head_may_write(type) ? arena_copy(&x->arena, type) : (struct text){"", 0};
     x->answer.operation = x->call.operation;
+    x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
     x->answer_head = answer_keep(x, head);
     x->facts.upstream = UPSTREAM_ANSWERING;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,9 @@ enum {
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
     ARENA_BLOCK_BYTES = 2048,
+    KEEP_FREE_BYTES = 16 * 1024 * 1024,
+    JANITOR_US = 1000000,
+    QUIET_EXCHANGES = 16,
 };
 
 /* --------------------------------------------------------------------------- snapshots */
@@ -185,7 +189,8 @@ struct exchange *worker_take_exchange(struct worker *worker)
     x->worker = worker;
     x->snapshot = snapshot_ref(worker->now);
     list_push_back(&worker->exchanges, &x->link);
-    worker->exchange_count++;
+    if (++worker->exchange_count > worker->exchange_peak)
+        worker->exchange_peak = worker->exchange_count;
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
     return x;
 }
@@ -362,6 +367,25 @@ static void stop(struct errand *errand)
     loop_stop(worker->loop);
 }
 
+/* Once a second: after many exchanges have ended, give their memory back to the kernel. */
+static void sweep(struct timer *timer)
+{
+    struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
+    bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
+    if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
+        while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
+            struct exchange *x = worker->spare;
+            worker->spare = (struct exchange *)(void *)x->grave.next;
+            worker->spare_count--;
+            arena_done(&x->arena);
+            memory_free(x);
+        }
+        malloc_trim(0);
+        worker->exchange_peak = worker->exchange_count;
+    }
+    timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
+}
+
 static void *worker_main(void *with)
 {
     struct worker *worker = with;
@@ -413,6 +437,8 @@ static void init_errands(struct worker *worker)
     worker->stop_errand.run = stop;
     worker->safe_errand.run = wake_safe;
     worker->accept_timer.on_time = accept_again;
+    worker->janitor.on_time = sweep;
+    timer_set(worker->loop, &worker->janitor, loop_now_us(worker->loop) + JANITOR_US);
 }
 
 static void worker_free(struct worker *worker)
@@ -445,6 +471,10 @@ static void worker_free(struct worker *worker)
 struct worker *worker_start(const struct worker_options *options)
 {
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
+    /* Bodies of usual size come from the heap and go back to it, not to the kernel each time; the
+     * janitor gives back what is not used when it is quiet. */
+    mallopt(M_MMAP_THRESHOLD, KEEP_FREE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
     struct worker *worker = memory_new(sizeof(*worker));
     worker->options = *options;
     worker->loop = loop_new();

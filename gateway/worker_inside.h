@@ -80,7 +80,8 @@ struct worker {
     char date[40];
     uint64_t date_second;
     int spare_fd; /* given up to accept and refuse when descriptors have run out */
-    struct timer accept_timer;
+    struct timer accept_timer, janitor;
+    unsigned exchange_peak; /* since memory was last given back */
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */
