@@ -456,7 +456,7 @@ INLINE_AVX2 unsigned nest_block(struct scan_nest *nest, struct block block, uint
     uint64_t hidden = find_escaped(carry, equal_mask(block, '\\'));
     uint64_t quotes = equal_mask(block, '"') & ~hidden;
     uint64_t in_string = xor_up(quotes) ^ *inside;
-    *inside = (uint64_t)((int64_t)in_string >> 63);
+    *inside = 0 - (in_string >> 63);
     hidden |= in_string;
     uint64_t opens = equal_mask(curly, '{') & ~hidden, closes = equal_mask(curly, '}') & ~hidden;
     unsigned up = (unsigned)__builtin_popcountll(opens);

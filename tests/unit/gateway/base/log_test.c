@@ -51,11 +51,12 @@ static char *contents(const char *of)
     return all;
 }
 
+/* Not with strstr(): under a sanitizer each call measures the whole rest. */
 static size_t count(const char *in, const char *what)
 {
-    size_t n = 0;
-    for (const char *at = in; (at = strstr(at, what)); at += strlen(what))
-        n++;
+    size_t n = 0, len = strlen(what);
+    for (const char *at = in; *at; at++)
+        n += *at == *what && strncmp(at, what, len) == 0;
     return n;
 }
 
