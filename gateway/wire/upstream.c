@@ -51,6 +51,8 @@ struct upstream_pool {
     struct link idle;    /* struct upstream, the one used last in front */
     struct link waiting; /* struct upstream_call */
     unsigned connections, idle_count, waiting_count;
+    struct errand serve; /* of those who wait; put off, so that no call ends inside another's */
+    bool serving;
 };
 
 struct upstream {
@@ -252,10 +254,10 @@ connection_fail(struct upstream *up, enum fault_kind kind, const char *format, .
     va_end(args);
     struct upstream_call *call = up->call;
     connection_close(up);
-    if (!call)
-        return;
-    call->connection = NULL;
-    call->on->on_fault(call, kind, why);
+    if (call) {
+        call->connection = NULL;
+        call->on->on_fault(call, kind, why);
+    }
 }
 
 static void attach(struct upstream *up, struct upstream_call *call)
@@ -275,21 +277,35 @@ static void take_idle(struct upstream *up, struct upstream_call *call)
 
 static void connection_open(struct upstream_pool *pool, struct upstream_call *call);
 
+static void serve_some(struct errand *errand)
+{
+    struct upstream_pool *pool = LIST_MEMBER(errand, struct upstream_pool, serve);
+    pool->serving = false;
+    while (!list_is_empty(&pool->waiting)) {
+        struct upstream_call *call = LIST_MEMBER(pool->waiting.next, struct upstream_call, waiting);
+        struct upstream *up =
+            list_is_empty(&pool->idle) ? NULL : LIST_MEMBER(pool->idle.next, struct upstream, link);
+        if (!up && pool->connections >= pool->place.max_connections)
+            break;
+        list_remove(&call->waiting);
+        pool->waiting_count--;
+        if (up)
+            take_idle(up, call);
+        else
+            connection_open(pool, call);
+    }
+    pool->objects--; /* the errand's hold */
+    pool_try_free(pool);
+}
+
 static void serve_waiting(struct upstream_pool *pool)
 {
-    if (list_is_empty(&pool->waiting))
+    if (list_is_empty(&pool->waiting) || pool->serving)
         return;
-    struct upstream_call *call = LIST_MEMBER(pool->waiting.next, struct upstream_call, waiting);
-    struct upstream *up =
-        list_is_empty(&pool->idle) ? NULL : LIST_MEMBER(pool->idle.next, struct upstream, link);
-    if (!up && pool->connections >= pool->place.max_connections)
-        return;
-    list_remove(&call->waiting);
-    pool->waiting_count--;
-    if (up)
-        take_idle(up, call);
-    else
-        connection_open(pool, call);
+    pool->serving = true;
+    pool->objects++;
+    pool->serve.run = serve_some;
+    loop_post(pool->owner->loop, &pool->serve);
 }
 
 static void connection_give_back(struct upstream *up)
