@@ -613,6 +613,9 @@ static void bury(struct ledger *ledger)
     ledger->workers = 0;
     close(ledger->directory);
     ledger->directory = -1;
+    /* Only ours: what others left can wait for the next process, a stop cannot. */
+    estate_free(ledger->estate);
+    ledger->estate = estate_new(ledger->root, ledger->instance);
     estate_add(ledger->estate, ledger->instance);
     enum drained result;
     while ((result = estate_step(ledger->estate, ledger->drain)) == DRAINED_SOME)
