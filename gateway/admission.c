@@ -329,7 +329,7 @@ void admission_row(const struct exchange *x, struct ledger_row *row)
     if (x->target) {
         row->target = x->target->id;
         row->provider = x->target->provider->name;
-        row->upstream_model = x->target->model;
+        row->upstream_model = x->upstream_model;
         row->upstream_dialect = x->target->provider->type->dialect;
         row->price_version = x->target->price.version;
     }

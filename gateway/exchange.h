@@ -107,6 +107,8 @@ struct exchange {
     /* the choice */
     const struct route *route;
     const struct target *target;
+    struct text
+        upstream_model; /* the target's own name for it; a target "*" takes what was asked */
     const struct target *pinned; /* an object lives there: no other will do */
     uint64_t tried;
     unsigned attempts, tries_left;

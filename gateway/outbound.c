@@ -224,7 +224,7 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put(out, x->match.suffix);
     if (x->call.operation == OPERATION_REALTIME) {
         put(out, TEXT("?model="));
-        put_escaped(out, x->target->model);
+        put_escaped(out, x->upstream_model);
     } else if (x->query.len) {
         put(out, TEXT("?"));
         put(out, x->query);
@@ -292,11 +292,11 @@ static void edit_model(struct exchange *x, const char *body, struct edits *edits
         return;
     struct text raw = x->model.raw;
     struct text now = {raw.at + 1, raw.len - 2};
-    if (!x->model.escaped && text_equal(now, x->target->model))
+    if (!x->model.escaped && text_equal(now, x->upstream_model))
         return;
     struct buffer quoted;
     buffer_init(&quoted, MODEL_ESCAPED_MAX);
-    json_write_string(&quoted, x->target->model);
+    json_write_string(&quoted, x->upstream_model);
     add_edit(edits, (size_t)(raw.at - body), raw.len, arena_copy(&x->arena, buffer_text(&quoted)));
     buffer_done(&quoted);
 }

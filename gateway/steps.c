@@ -96,6 +96,7 @@ enum exchange_state step_route(struct exchange *x)
             : (x->route ? route_choose(x->route, &x->tried, worker_random(x->worker)) : NULL);
     if (!x->target)
         return no_target(x);
+    x->upstream_model = text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;

@@ -275,7 +275,7 @@ static bool decide(struct exchange *x)
 void upload_target(struct exchange *x)
 {
     if (x->upload && x->upload->cut_end != UINT64_MAX)
-        x->upload->put = x->target->model;
+        x->upload->put = x->upstream_model;
 }
 
 bool upload_take(struct exchange *x, struct text piece)
