@@ -69,7 +69,7 @@ def write_config(port, state, model_url):
         out += "routing:\n  unknown_model: passthrough    # PROVIDER/MODEL, such as openai/gpt-4o-mini\n"
     print(out, end="")
     names = ["mock"] + ["smollm2"] * own + [f"{row['name']}/…" for row in known]
-    print("models: " + " ".join(names), file=sys.stderr)
+    print("models         " + " ".join(names), file=sys.stderr)
 
 
 def events(answer):
