@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
 #include "gateway/base/table.h"
 #include "gateway/config_effective.h"
 
@@ -123,6 +125,7 @@ static void compare_list(struct difference *difference, const struct effective *
     size_t old_count, new_count;
     struct place *old = places_of(before, &olds, &old_count);
     struct place *new = places_of(after, &news, &new_count);
+    assert(old && new);
     for (size_t i = 0; i < new_count; i++) {
         struct text name = name_of(new[i].node);
         struct place *other = name.at ? table_find(&olds, name) : i < old_count ? &old[i] : NULL;

@@ -158,6 +158,16 @@ struct text node_shown(const struct node *node)
     return text_head(shown, 80);
 }
 
+const char *node_place(struct document *document, const struct node *node,
+                       const struct node *seen_from)
+{
+    unsigned line = node->line ? node->line : node->key_line;
+    const char *file = document->sources[node->source].name;
+    if (node->source == seen_from->source)
+        return arena_format(&document->arena, "line %u", line).at;
+    return arena_format(&document->arena, "%s:%u", file, line).at;
+}
+
 size_t document_source(struct document *document, const char *name, bool is_variable)
 {
     for (size_t i = 0; i < document->source_count; i++)
@@ -172,8 +182,19 @@ size_t document_source(struct document *document, const char *name, bool is_vari
 
 /* ------------------------------------------------------------------------------- problems */
 
-static struct problem *add_problem(struct document *document, enum severity severity,
-                                   const char *format, va_list args)
+/* What a file says may not steer the terminal that it is printed on: C0 and C1 controls. */
+static void hide_controls(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (*at < ' ' || *at == 0x7f)
+            *at = '?';
+        else if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+            at[0] = at[1] = '?';
+    }
+}
+
+__attribute__((format(printf, 3, 0))) static struct problem *
+add_problem(struct document *document, enum severity severity, const char *format, va_list args)
 {
     static _Thread_local struct problem too_many;
     document->errors += severity == SEVERITY_ERROR;
@@ -183,6 +204,7 @@ static struct problem *add_problem(struct document *document, enum severity seve
     struct problem *problem = &document->problems[document->problem_count];
     char text[1024];
     vsnprintf(text, sizeof(text), format, args);
+    hide_controls(text);
     *problem = (struct problem){
         .severity = severity,
         .text = arena_copy(&document->arena, text_of(text)).at,
@@ -226,7 +248,8 @@ struct problem *problem_at_value(struct document *document, const struct node *n
     return problem;
 }
 
-static struct problem *add_plain(struct document *document, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static struct problem *add_plain(struct document *document,
+                                                                       const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -325,9 +348,12 @@ struct text nearest(struct text word, struct text (*next)(void *with, size_t i),
         if (!name.at)
             return found;
         unsigned distance = text_distance(word, name, limit);
-        /* The case alone, or a name that the word begins with, is nearer than any typing error. */
+        /* The case alone, or a word cut short or drawn out, is nearer than a typing error. */
         if (text_equal_nocase(word, name))
             distance = 0;
+        else if (distance > 1 && word.len >= 3 && name.len >= 3 &&
+                 (text_starts(word, name) || text_starts(name, word)))
+            distance = 1;
         if (distance < best) {
             best = distance;
             found = name;

@@ -176,6 +176,10 @@ struct text node_flow(struct document *document, const struct node *node);
 /* The text to show in a message: never what a variable held. */
 struct text node_shown(const struct node *node);
 
+/* "line 12", or "other.yaml:12" when <seen_from> is in another file; in the arena. */
+const char *node_place(struct document *document, const struct node *node,
+                       const struct node *seen_from);
+
 /* Add a source of values; returns its index. */
 size_t document_source(struct document *document, const char *name, bool is_variable);
 

@@ -73,6 +73,23 @@ static void write_masked(struct buffer *out, const struct node *node)
     }
 }
 
+/* All of a URL but what stands between "//" and "@". */
+static void write_masked_url(struct buffer *out, struct text url)
+{
+    char shown[512];
+    size_t from = text_find(url, TEXT("//")), to = SIZE_MAX;
+    for (size_t i = from; i < url.len; i++)
+        if (url.at[i] == '@')
+            to = i;
+    if (from == SIZE_MAX || to == SIZE_MAX) {
+        yaml_write(out, from == SIZE_MAX ? TEXT("********") : url);
+        return;
+    }
+    snprintf(shown, sizeof(shown), "%.*s//********%.*s", (int)from, url.at, (int)(url.len - to),
+             url.at + to);
+    yaml_write(out, text_of(shown));
+}
+
 static void write_node(struct buffer *out, const struct node *node, bool masked)
 {
     if (node->kind == NODE_NULL) {
@@ -136,6 +153,9 @@ static void write_value(struct buffer *out, const struct effective *of, bool mas
     bool empty = of->node && of->node->kind == NODE_SCALAR && !of->node->len && of->node->raw;
     if (of->node && of->option->type == OPTION_BOOL)
         buffer_append_text(out, node_text(of->node));
+    else if (of->node && masked && of->option->is_url && of->node->kind == NODE_SCALAR &&
+             !of->node->raw)
+        write_masked_url(out, node_text(of->node));
     else if (of->node && (masked || !(empty && option_is_nullable(of->option))))
         write_node(out, of->node, masked);
     else

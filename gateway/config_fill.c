@@ -3,9 +3,9 @@
 
 #include "gateway/config_document.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
+#include "gateway/config_scalar.h"
 
-enum { OPTIONS_MAX = 64, NAME_BYTES_MAX = 128, ENTRIES_MAX = 1000000 };
+enum { OPTIONS_MAX = 64 };
 
 /* The outermost option above a value that is not in force. */
 struct inert {
@@ -88,302 +88,6 @@ static void report_inert(struct document *document)
     }
 }
 
-/* ---------------------------------------------------------------------------------- scalars */
-
-struct value {
-    int64_t number;
-    double share;
-    struct text text;
-    struct digest digest;
-};
-
-static void complain(struct document *document, struct node *node, const struct option *option,
-                     const char *wanted)
-{
-    if (document && !node->broken) {
-        if (option->secret)
-            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s", option->name,
-                             wanted);
-        else
-            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s, not \"%.*s\"",
-                             option->name, wanted, TEXT_ARGS(node_shown(node)));
-    }
-    node->broken = true;
-}
-
-static struct text next_word(void *with, size_t i)
-{
-    struct text rest = text_of(with), item;
-    while (text_next(&rest, '|', &item))
-        if (!i--)
-            return item;
-    return (struct text){NULL, 0};
-}
-
-static void complain_word(struct document *document, struct node *node, const struct option *option)
-{
-    char list[256];
-    size_t len = 0;
-    for (const char *at = option->words; *at && len + 3 < sizeof(list); at++) {
-        len += (size_t)snprintf(list + len, sizeof(list) - len, *at == '|' ? ", " : "%c", *at);
-    }
-    if (document && !node->broken) {
-        struct problem *problem = problem_at_value(
-            document, node, SEVERITY_ERROR, "\"%s\" must be %s%s, not \"%.*s\"", option->name,
-            strchr(option->words, '|') ? "one of " : "", list, TEXT_ARGS(node_shown(node)));
-        char words[256];
-        snprintf(words, sizeof(words), "%s", option->words);
-        struct text near = nearest(node_text(node), next_word, words);
-        if (near.at)
-            problem->hint = arena_copy(&document->arena, near).at;
-    }
-    node->broken = true;
-}
-
-static bool is_printable(struct text text)
-{
-    for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.at[i] < ' ' || text.at[i] == 0x7f)
-            return false;
-    return true;
-}
-
-/* Print a bound in the unit that it would be written in. */
-static void print_bound(const struct option *option, int64_t bound, char *out, size_t room)
-{
-    static const struct {
-        const char *name;
-        int64_t factor;
-    } times[] = {{"d", 86400000000},
-                 {"h", 3600000000},
-                 {"m", 60000000},
-                 {"s", 1000000},
-                 {"ms", 1000}},
-      sizes[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}};
-    bool is_time = option->type == OPTION_DURATION;
-    bool is_size = option->type == OPTION_SIZE || option->type == OPTION_RATE;
-    for (size_t i = 0; is_time && bound && i < sizeof(times) / sizeof(*times); i++)
-        if (bound % times[i].factor == 0) {
-            snprintf(out, room, "%lld%s", (long long)(bound / times[i].factor), times[i].name);
-            return;
-        }
-    for (size_t i = 0; is_size && bound && i < sizeof(sizes) / sizeof(*sizes); i++)
-        if (bound % sizes[i].factor == 0) {
-            snprintf(out, room, "%lld%s", (long long)(bound / sizes[i].factor), sizes[i].name);
-            return;
-        }
-    snprintf(out, room, "%lld", (long long)bound);
-}
-
-static bool check_range(struct document *document, struct node *node, const struct option *option,
-                        int64_t number)
-{
-    if ((!option->min && !option->max) || (number >= option->min && number <= option->max))
-        return true;
-    char min[32], max[32], wanted[80];
-    print_bound(option, option->min, min, sizeof(min));
-    print_bound(option, option->max, max, sizeof(max));
-    if (option->min == option->max)
-        snprintf(wanted, sizeof(wanted), "%s", min);
-    else
-        snprintf(wanted, sizeof(wanted), "from %s to %s", min, max);
-    complain(document, node, option, wanted);
-    return false;
-}
-
-static const char *const wanted[OPTION_TYPES] = {
-    [OPTION_COUNT] = "a whole number",
-    [OPTION_NUMBER] = "a whole number",
-    [OPTION_SIZE] = "a size such as 64KiB or 4MiB",
-    [OPTION_RATE] = "a size such as 64KiB or 4MiB",
-    [OPTION_DURATION] = "a duration such as 250ms, 30s, 5m, 1h or 7d",
-    [OPTION_SHARE] = "a number from 0 to 1",
-    [OPTION_MONEY] = "an amount such as \"12.50 USD\"",
-    [OPTION_PRICE] = "a decimal number that is not negative",
-    [OPTION_BOOL] = "true or false",
-    [OPTION_HASH] = "\"sha256:\" and 64 hexadecimal digits (see sluice hash-key)",
-    [OPTION_DATE] = "a date such as \"2027-01-01\" or \"2027-01-01T12:00:00Z\"",
-    [OPTION_NAME] = "1 to 128 printable characters",
-};
-
-static bool read_hash(struct document *document, struct node *node, struct value *value)
-{
-    static const struct text prefix = {"sha256:", 7}, placeholder = {"sha256:<64 hex digits>", 22};
-    struct text text = node_text(node);
-    if (text_equal(text, placeholder)) {
-        if (document)
-            problem_at_value(document, node, SEVERITY_WARNING,
-                             "this is the example's placeholder: the key can never match");
-        node->broken = true;
-        return true;
-    }
-    return text_starts(text, prefix) && hash_from_hex(text_from(text, prefix.len), &value->digest);
-}
-
-static bool read_number(const struct option *option, struct text text, int64_t *number)
-{
-    uint64_t unsigned_number = 0;
-    int64_t share = 0;
-    bool read = false;
-    switch (option->type) {
-    case OPTION_COUNT:
-        read = text_number(text, UINT32_MAX, &unsigned_number);
-        *number = (int64_t)unsigned_number;
-        break;
-    case OPTION_NUMBER:
-        read = text_number(text, INT64_MAX, &unsigned_number);
-        *number = (int64_t)unsigned_number;
-        break;
-    case OPTION_SIZE:
-    case OPTION_RATE:
-        read = size_read(text, number);
-        break;
-    case OPTION_DURATION:
-        read = duration_read(text, number);
-        break;
-    case OPTION_MONEY:
-        read = money_read(text, number);
-        break;
-    case OPTION_PRICE:
-        read = decimal_read(text, number);
-        break;
-    case OPTION_SHARE:
-        read = decimal_read(text, &share) && share <= 1000000000;
-        *number = share;
-        break;
-    case OPTION_DATE:
-        read = date_read(text, number);
-        break;
-    case OPTION_SECTION:
-    case OPTION_LIST:
-    case OPTION_TEXT:
-    case OPTION_NAME:
-    case OPTION_STRING:
-    case OPTION_PATH:
-    case OPTION_BOOL:
-    case OPTION_WORD:
-    case OPTION_WORDS:
-    case OPTION_TEXTS:
-    case OPTION_PAIRS:
-    case OPTION_HASH:
-    case OPTION_ANY:
-    case OPTION_TYPES:
-        break;
-    }
-    return read;
-}
-
-static bool read_bool(struct text text, int64_t *number)
-{
-    *number = text_equal(text, TEXT("true"));
-    return *number || text_equal(text, TEXT("false"));
-}
-
-/* Read a scalar as the option wants it. Reports to <document>, or is silent when that is NULL. */
-static bool read_value(struct document *document, struct node *node, const struct option *option,
-                       struct value *value)
-{
-    *value = (struct value){.text = node_text(node)};
-    unsigned place;
-    bool read;
-    if (node->kind != NODE_SCALAR) {
-        if (document)
-            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be one value, not a %s",
-                             option->name, node->kind == NODE_LIST ? "list" : "mapping");
-        node->broken = true;
-        return false;
-    }
-    if (option->type == OPTION_WORD) {
-        if (word_find(option->words, node->at, node->len, &place)) {
-            value->number = place;
-            return true;
-        }
-        complain_word(document, node, option);
-        return false;
-    }
-    if (option->words && word_find(option->words, node->at, node->len, NULL))
-        return true;
-    if (option->type == OPTION_BOOL)
-        read = read_bool(value->text, &value->number);
-    else if (option->type == OPTION_HASH)
-        read = read_hash(document, node, value);
-    else if (option->type == OPTION_NAME)
-        read =
-            value->text.len > 0 && value->text.len <= NAME_BYTES_MAX && is_printable(value->text);
-    else if (option->type == OPTION_TEXT || option->type == OPTION_STRING ||
-             option->type == OPTION_PATH)
-        read = true;
-    else
-        read = read_number(option, value->text, &value->number);
-    if (!read) {
-        complain(document, node, option, wanted[option->type]);
-        return false;
-    }
-    return check_range(document, node, option, value->number);
-}
-
-static const char *path_of(struct document *document, struct text text)
-{
-    struct text prefix = TEXT("STATE/");
-    if (!text_starts(text, prefix))
-        return arena_copy(&document->arena, text).at;
-    return arena_format(&document->arena, "%s/%.*s", document->config.state,
-                        TEXT_ARGS(text_from(text, prefix.len)))
-        .at;
-}
-
-static void keep_value(struct document *document, const struct option *option,
-                       const struct value *value, char *base)
-{
-    void *to = base + option->where;
-    switch (option->type) {
-    case OPTION_TEXT:
-    case OPTION_NAME:
-        *(struct text *)to = value->text;
-        break;
-    case OPTION_STRING:
-        *(const char **)to = value->text.at;
-        break;
-    case OPTION_PATH:
-        *(const char **)to = path_of(document, value->text);
-        break;
-    case OPTION_BOOL:
-        *(bool *)to = value->number != 0;
-        break;
-    case OPTION_COUNT:
-        *(unsigned *)to = (unsigned)value->number;
-        break;
-    case OPTION_WORD:
-        *(int *)to = (int)value->number;
-        break;
-    case OPTION_SIZE:
-        *(size_t *)to = (size_t)value->number;
-        break;
-    case OPTION_SHARE:
-        *(double *)to = (double)value->number / 1e9;
-        break;
-    case OPTION_NUMBER:
-    case OPTION_RATE:
-    case OPTION_DURATION:
-    case OPTION_MONEY:
-    case OPTION_PRICE:
-    case OPTION_DATE:
-        *(int64_t *)to = value->number;
-        break;
-    case OPTION_HASH:
-        *(struct digest *)to = value->digest;
-        break;
-    case OPTION_SECTION:
-    case OPTION_LIST:
-    case OPTION_WORDS:
-    case OPTION_TEXTS:
-    case OPTION_PAIRS:
-    case OPTION_ANY:
-    case OPTION_TYPES:
-        assert(!"a value of one piece");
-    }
-}
-
 /* ------------------------------------------------------------------------------------- lists */
 
 static bool is_list(struct document *document, struct node *node, const struct option *option)
@@ -407,7 +111,7 @@ static size_t count_entries(const struct node *node)
 static bool entry_is_text(struct document *document, struct node *entry,
                           const struct option *option)
 {
-    if (entry->kind == NODE_SCALAR && is_printable(node_text(entry)))
+    if (entry->kind == NODE_SCALAR && scalar_is_printable(node_text(entry)))
         return !entry->broken;
     problem_at_value(document, entry, SEVERITY_ERROR, "\"%s\" must hold texts", option->name);
     entry->broken = true;
@@ -475,7 +179,7 @@ static void fill_words(struct document *document, struct node *node, const struc
         if (!entry_is_text(document, entry, option))
             continue;
         if (!word_find(option->words, entry->at, entry->len, &place)) {
-            complain_word(document, entry, option);
+            scalar_complain_word(document, entry, option);
             continue;
         }
         check_later_word(document, entry, option);
@@ -518,9 +222,9 @@ static void fill_scalar_default(struct document *document, const struct option *
         .len = (uint32_t)strlen(option->fallback),
     };
     struct value value;
-    bool read = read_value(NULL, &node, option, &value);
+    bool read = scalar_read(NULL, &node, option, &value);
     assert(read);
-    keep_value(document, option, &value, base);
+    scalar_keep(document, option, &value, base);
 }
 
 static void fill_defaults(struct document *document, const struct option *options, char *base);
@@ -569,13 +273,15 @@ static bool is_default(struct document *document, const struct node *node,
         return true;
     if (option_is_nullable(option))
         return node->len == 0 && node->raw;
-    return read_value(NULL, &given, option, &a) && read_value(NULL, &fallback, option, &b) &&
+    return scalar_read(NULL, &given, option, &a) && scalar_read(NULL, &fallback, option, &b) &&
            option->type != OPTION_TEXT && option->type != OPTION_STRING &&
            option->type != OPTION_PATH && option->type != OPTION_NAME && a.number == b.number;
 }
 
 /* ------------------------------------------------------------------------------------ walking */
 
+/* Defaults first, for the whole of a structure; then what the file says. So whatever is wrong in a
+ * file, what comes after finds values that it can work with, and finds more that is wrong. */
 static void fill_mapping(struct document *document, const struct node *node,
                          const struct option *options, char *base, struct inert *above);
 
@@ -596,6 +302,7 @@ static void fill_list(struct document *document, struct node *node, const struct
         say_inert(document, inert, false);
         char *to = entries + at++ * size;
         *(const struct node **)(void *)to = entry;
+        fill_defaults(document, option->inner, to);
         fill_mapping(document, entry, option->inner, to, inert);
     }
     if (option->where)
@@ -605,10 +312,8 @@ static void fill_list(struct document *document, struct node *node, const struct
 static void fill_section(struct document *document, struct node *node, const struct option *option,
                          char *base, struct inert *inert)
 {
-    if (node->kind == NODE_NULL) {
-        fill_default(document, option, base);
+    if (node->kind == NODE_NULL)
         return;
-    }
     if (option->word_too && node->kind == NODE_SCALAR) {
         if (!word_find(option->words, node->at, node->len, NULL))
             problem_at_value(document, node, SEVERITY_ERROR,
@@ -621,8 +326,10 @@ static void fill_section(struct document *document, struct node *node, const str
         node->broken = true;
         return;
     }
-    if (option->fallback) /* null or a word: to be there at all means something */
+    if (option->fallback) { /* null or a word: to be there at all means something */
         say_inert(document, inert, false);
+        fill_defaults(document, option->inner, base);
+    }
     fill_mapping(document, node, option->inner, base, inert);
 }
 
@@ -641,11 +348,11 @@ static void fill_scalar(struct document *document, struct node *node, const stru
         node->broken = true;
         return;
     }
-    if (node->broken || !read_value(document, node, option, &value))
+    if (node->broken || !scalar_read(document, node, option, &value))
         return;
     check_later_word(document, node, option);
     if (option->where)
-        keep_value(document, option, &value, base);
+        scalar_keep(document, option, &value, base);
 }
 
 static void fill_option(struct document *document, struct node *node, const struct option *option,
@@ -664,8 +371,6 @@ static void fill_option(struct document *document, struct node *node, const stru
     }
     if (inert->status != IN_FORCE && !node->broken)
         say_inert(document, inert, is_default(document, node, option));
-    if (option->where)
-        fill_default(document, option, base);
     if (option->type == OPTION_TEXTS)
         fill_texts(document, node, option, base);
     else if (option->type == OPTION_PAIRS)
@@ -760,6 +465,7 @@ static void fill_mapping(struct document *document, const struct node *node,
 void document_fill(struct document *document)
 {
     struct inert above = all_in_force;
+    fill_defaults(document, config_options, (char *)document);
     fill_mapping(document, document->root, config_options, (char *)document, &above);
     report_inert(document);
 }

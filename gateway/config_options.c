@@ -175,7 +175,7 @@ static const struct option redis_on_error[] = {
 };
 
 static const struct option store_redis[] = {
-    {.name = "url", .type = OPTION_STRING, .fallback = "redis://127.0.0.1:6379/0", .secret = true,
+    {.name = "url", .type = OPTION_STRING, .fallback = "redis://127.0.0.1:6379/0", .secret = true, .is_url = true,
      .help = "rediss:// = TLS; user:password@ = ACL."},
     {.name = "mode", .type = OPTION_WORD, .fallback = "auto", .words = "auto|single|sentinel|cluster", .help = "Kind of installation."},
     {.name = "sentinel", .type = OPTION_SECTION, .inner = redis_sentinel, .help = "For mode sentinel."},
@@ -310,7 +310,7 @@ static const struct option provider[] = {
     {.name = "breaker", .type = OPTION_SECTION, .status = INERT, .inner = provider_breaker, .help = "Circuit breaker."},
     {.name = "health", .type = OPTION_SECTION, .status = INERT, .inner = provider_health, .help = "How it is known to be well."},
     {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
-    {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
+    {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},

@@ -61,6 +61,7 @@ struct option {
     size_t size;   /* OPTION_LIST: of one entry's structure */
     bool required; /* by whoever writes the mapping it is in */
     bool secret;   /* masked; has a twin "<name>_file" */
+    bool is_url;   /* of a secret: only its user and password are */
     bool word_too; /* OPTION_SECTION: one of <words> may stand in its place */
 };
 

@@ -17,11 +17,11 @@ enum { SECRET_BYTES_MAX = 64 << 10, SCALAR_BYTES_MAX = 1 << 20, INCLUDED_FILES_M
  * too (process substitution), a directory or a device that never ends is not. */
 static const char *read_file(const char *path, size_t max, struct buffer *out)
 {
+    buffer_init(out, max);
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return strerror(errno);
     const char *problem = NULL;
-    buffer_init(out, max);
     for (;;) {
         char piece[16384];
         ssize_t got = read(file, piece, sizeof(piece));

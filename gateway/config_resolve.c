@@ -120,8 +120,8 @@ static void check_unique_listener(struct document *document, struct table *names
     const struct listener_draft *other = table_set(names, draft->name, draft);
     if (other)
         problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
-                         "a listener \"%.*s\" is declared already in line %u",
-                         TEXT_ARGS(draft->name), other->node->line);
+                         "a listener \"%.*s\" is declared already in %s", TEXT_ARGS(draft->name),
+                         node_place(document, other->node, draft->node));
     other = table_set(addresses, text_of(draft->settings.address), draft);
     if (other)
         problem_at_value(document, value_of(draft->node, "address"), SEVERITY_ERROR,

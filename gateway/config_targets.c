@@ -124,11 +124,13 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
         problem_at_value(document, at, SEVERITY_ERROR,
                          "a key has only visible ASCII characters: there is a space, a line break "
                          "or another character in this one");
-    if (settings->api_key.len || draft->unusable || !draft->resolved || !draft->resolved->needs_key)
+    bool broken = at && at->broken;
+    if (settings->api_key.len || draft->unusable || !draft->resolved ||
+        !draft->resolved->needs_key || broken)
         return;
     settings->off = draft->unusable = true;
     const char *variable = draft->resolved->key_variable;
-    problem_at_value(document, at && !at->broken ? at : draft->node, SEVERITY_WARNING,
+    problem_at_value(document, at ? at : draft->node, SEVERITY_WARNING,
                      "the provider \"%.*s\" is off: it has no api_key%s%s",
                      TEXT_ARGS(settings->name), variable ? "; set " : "", variable ? variable : "");
 }
@@ -264,8 +266,9 @@ void resolve_providers(struct document *document)
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
             problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
-                             "a provider \"%.*s\" is declared already in line %u",
-                             TEXT_ARGS(draft->settings.name), other->node->line);
+                             "a provider \"%.*s\" is declared already in %s",
+                             TEXT_ARGS(draft->settings.name),
+                             node_place(document, other->node, draft->node));
         draft->to = &config->providers[config->provider_count++];
         *draft->to = draft->settings;
         /* What the URL was read from stays where it is: base_url is not copied. */
@@ -283,7 +286,8 @@ bool config_price(const struct config *config, const struct provider_type *type,
     const struct document *document = config->memory;
     struct model_facts facts;
     *price = (struct price){.known = true};
-    bool found = type->catalogue.len && catalogue_find(type->catalogue, model, &facts, price);
+    bool found =
+        type->catalogue.len && model.len && catalogue_find(type->catalogue, model, &facts, price);
     if (!(found && price->known)) {
         *price = (struct price){.known = type->is_own || type->is_mock};
         if (!price->known && document->unknown_price == PRICE_CAP)
@@ -347,8 +351,8 @@ static void resolve_target(struct document *document, struct target_draft *draft
     const struct target_draft *other = table_set(&lookup->targets, target->id, draft);
     if (other && target->id.len)
         problem_at_value(document, value_of(draft->node, "id"), SEVERITY_ERROR,
-                         "a target \"%.*s\" is declared already in line %u", TEXT_ARGS(target->id),
-                         other->node->line);
+                         "a target \"%.*s\" is declared already in %s", TEXT_ARGS(target->id),
+                         node_place(document, other->node, draft->node));
     struct provider_draft *provider = table_find(&lookup->providers, draft->provider);
     if (!provider && draft->provider.len)
         report_no_provider(document, draft);
@@ -439,7 +443,7 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         config->targets[config->target_count++] = *target;
         struct model_facts facts;
         struct price unused;
-        if (target->provider &&
+        if (target->provider && target->model.len &&
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused) &&
             facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;

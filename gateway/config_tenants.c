@@ -55,8 +55,9 @@ static void check_key(struct document *document, const struct key_draft *draft, 
     const struct key_draft *other = table_set(names, draft->key.name, (void *)(uintptr_t)draft);
     if (other && draft->key.name.len)
         problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
-                         "a key \"%.*s\" of this tenant is declared already in line %u",
-                         TEXT_ARGS(draft->key.name), other->node->line);
+                         "a key \"%.*s\" of this tenant is declared already in %s",
+                         TEXT_ARGS(draft->key.name),
+                         node_place(document, other->node, draft->node));
     if (draft->key.expires_us && draft->key.expires_us <= clock_wall_us())
         problem_at_value(document, expires, SEVERITY_WARNING, "the key \"%.*s\" has expired",
                          TEXT_ARGS(draft->key.name));
@@ -65,9 +66,9 @@ static void check_key(struct document *document, const struct key_draft *draft, 
     struct text digest = {(const char *)draft->key.digest.bytes, SHA256_BYTES};
     other = table_set(hashes, digest, (void *)(uintptr_t)draft);
     if (other)
-        problem_at_value(document, hash, SEVERITY_ERROR,
-                         "the same hash as the key \"%.*s\" in line %u", TEXT_ARGS(other->key.name),
-                         other->node->line);
+        problem_at_value(document, hash, SEVERITY_ERROR, "the same hash as the key \"%.*s\" in %s",
+                         TEXT_ARGS(other->key.name),
+                         node_place(document, other->node, draft->node));
 }
 
 /* The placeholder of the example has no digest; it must not match anything either. */
@@ -130,8 +131,8 @@ void resolve_tenants(struct document *document)
             table_set(&names, tenant->name, (void *)(uintptr_t)&drafts[i]);
         if (other && tenant->name.len)
             problem_at_value(document, value_of(drafts[i].node, "name"), SEVERITY_ERROR,
-                             "a tenant \"%.*s\" is declared already in line %u",
-                             TEXT_ARGS(tenant->name), other->node->line);
+                             "a tenant \"%.*s\" is declared already in %s", TEXT_ARGS(tenant->name),
+                             node_place(document, other->node, drafts[i].node));
         resolve_keys(document, &drafts[i], tenant, &hashes);
     }
     table_done(&names);

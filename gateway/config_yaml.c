@@ -65,13 +65,16 @@ static void report_syntax(struct reader *reader)
 
 /* ------------------------------------------------------------------------------- the tree */
 
-static void set_place(struct node *node, struct fy_token *token)
+/* libfyaml counts from 0, and from behind the quote of a scalar or the star of an alias: <before>
+ * is how far to go back. */
+static void set_place(struct node *node, struct fy_token *token, int before)
 {
     const struct fy_mark *mark = token ? fy_token_start_mark(token) : NULL;
     if (!mark || mark->line < 0)
         return;
+    int column = mark->column - before;
     node->line = (uint32_t)mark->line + 1;
-    node->column = (uint16_t)(mark->column < UINT16_MAX ? mark->column + 1 : UINT16_MAX);
+    node->column = (uint16_t)(column < 0 ? 1 : column < UINT16_MAX ? column + 1 : UINT16_MAX);
 }
 
 static struct text token_text(struct reader *reader, struct fy_token *token)
@@ -175,7 +178,9 @@ static bool wants_key(const struct reader *reader)
 static void on_scalar(struct reader *reader, struct fy_event *event)
 {
     struct node *node = new_node(reader, NODE_SCALAR);
-    set_place(node, event->scalar.value);
+    enum fy_scalar_style style = fy_token_scalar_style(event->scalar.value);
+    set_place(node, event->scalar.value,
+              style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED ? 1 : 0);
     struct text text = token_text(reader, event->scalar.value);
     node->at = text.at;
     node->len = (uint32_t)text.len;
@@ -193,7 +198,7 @@ static void on_scalar(struct reader *reader, struct fy_event *event)
         reader->stack[reader->depth - 1].pending = node;
         return;
     }
-    if (fy_token_scalar_style(event->scalar.value) == FYSS_PLAIN && is_null(node))
+    if (style == FYSS_PLAIN && is_null(node))
         node->kind = NODE_NULL;
     place(reader, node);
     remember_anchor(reader, token_text(reader, event->scalar.anchor), node);
@@ -203,7 +208,7 @@ static void on_start(struct reader *reader, enum node_kind kind, struct fy_token
                      struct fy_token *anchor)
 {
     struct node *node = new_node(reader, kind);
-    set_place(node, token);
+    set_place(node, token, 0);
     if (wants_key(reader)) {
         fail_at(reader, node, "a key must be a word");
         return;
@@ -246,7 +251,7 @@ static void on_alias(struct reader *reader, struct fy_event *event)
 {
     struct text name = token_text(reader, event->alias.anchor);
     struct node *node = new_node(reader, NODE_NULL);
-    set_place(node, event->alias.anchor);
+    set_place(node, event->alias.anchor, 1);
     const struct node *anchor = table_find(&reader->anchors, name);
     if (!anchor || wants_key(reader)) {
         fail_at(reader, node, anchor ? "a key must be a word" : "there is no such anchor above");

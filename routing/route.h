@@ -26,8 +26,8 @@ struct route {
 
 struct routes;
 
-/* Build the lookup over <routes> (borrowed). */
-struct routes *routes_new(const struct route *routes, size_t count);
+/* Build the lookup over <list> (borrowed). */
+struct routes *routes_new(const struct route *list, size_t count);
 void routes_free(struct routes *routes);
 /* By name, then by alias, then by the longest matching pattern; NULL when there is none. */
 const struct route *routes_find(const struct routes *routes, struct text model);
