@@ -115,14 +115,14 @@ const struct command cli_commands[] = {
      "sluice status --watch", status_options, 0, command_status},
     {"serve", "healthcheck", "", "exit with 0 when it is ready, else 1",
      "sluice healthcheck", health_options, 0, command_healthcheck},
-    {"serve", "mock", "", "a model server that needs no model: answers, streams, fails on demand",
+    {"serve", "mock", "", "a model server without a model, which fails on demand",
      "sluice mock --address 127.0.0.1:9999", mock_options, 0, command_mock},
 
     {"config", "init", "", "print a configuration to begin with",
      "sluice init > sluice.yaml", NULL, 0, command_init},
     {"config", "config show", "", "the values in force, secrets masked",
      "sluice config show --origin", show_options, 0, command_config_show},
-    {"config", "config diff", "[FILE]", "what FILE would change (or: your file, against what runs)",
+    {"config", "config diff", "[FILE]", "what FILE would change; without FILE, what a reload would",
      "sluice config diff new.yaml", NULL, 1, command_config_diff},
     {"config", "config schema", "", "JSON Schema of the configuration, for editors",
      "sluice config schema > sluice.schema.json", NULL, 0, command_config_schema},
@@ -135,7 +135,7 @@ const struct command cli_commands[] = {
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
      "sluice chat mock \"hi\"", chat_options, 1000, command_chat},
 
-    {"manage", "hash-key", "[KEY]", "the line for a key in the configuration; KEY from stdin",
+    {"manage", "hash-key", "[KEY]", "the line for a key in the configuration",
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 
     {"system", "env", "openai|anthropic|gemini|claude-code|codex",
@@ -145,7 +145,7 @@ const struct command cli_commands[] = {
      "sluice completion bash > /etc/bash_completion.d/sluice", NULL, 1, command_completion},
     {"system", "version", "", "which sluice this is",
      "sluice version --build", version_options, 0, command_version},
-    {"system", "help", "[TOPIC]", "about a command, config, signals, files, environment, exit-codes",
+    {"system", "help", "[TOPIC]", "COMMAND, config, signals, files, environment, exit-codes",
      "sluice help signals", NULL, 2, command_help},
 
     /* of later work: known, so that they are named and not guessed at */

@@ -8,7 +8,7 @@
 /* Fits a terminal of 24 lines. */
 void cli_help(FILE *out)
 {
-    fprintf(out, "usage: sluice [-c FILE] [--admin URL] COMMAND [OPTIONS]     (version %s)\n",
+    fprintf(out, "usage: sluice [-c FILE] [--admin URL] COMMAND [OPTIONS]   (version %s)\n",
             PROGRAM_VERSION);
     const char *group = "";
     for (const struct command *c = cli_commands; c->name != NULL; c++) {

@@ -59,6 +59,7 @@ static void print_cell(const char *z, size_t width, bool is_number, bool is_last
 void table_print(const struct cli_table *table, FILE *out)
 {
     size_t widths[TABLE_COLUMNS_MAX];
+    assert(table->columns > 0);
     for (size_t i = 0; i < table->columns; i++)
         widths[i] = width_of(table->names[i]);
     for (size_t i = 0; i < table->count; i++) {
@@ -92,6 +93,7 @@ static void print_csv(const char *z, FILE *out)
 
 void table_print_csv(const struct cli_table *table, FILE *out)
 {
+    assert(table->columns > 0);
     for (size_t i = 0; i < table->columns; i++) {
         print_csv(table->names[i], out);
         fputs(i + 1 == table->columns ? "\r\n" : ",", out);

@@ -314,8 +314,7 @@ static void hear(struct supervisor *s, char word)
 static void read_channel(struct supervisor *s)
 {
     char bytes[WORDS_BYTES];
-    ssize_t len;
-    while (s->channel >= 0 && (len = recv(s->channel, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+    while (s->channel >= 0 && recv(s->channel, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
         hear(s, bytes[0]);
 }
 
