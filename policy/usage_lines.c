@@ -23,10 +23,16 @@ struct shelf {
     struct opens opens; /* of a dead one */
 };
 
+/* A process that is gone. We hold its lock: nobody drains its journals while we read. */
+struct dead {
+    char instance[INSTANCE_BYTES];
+    int directory;
+};
+
 struct lines {
     struct shelf *shelves;
-    int *locks; /* on directories of dead processes: nobody drains them while we read */
-    size_t lock_count;
+    struct dead *dead;
+    size_t dead_count;
     bool denied; /* something could not be read, so the figures would be wrong */
 };
 
@@ -72,8 +78,10 @@ static void open_instance(struct lines *lines, int root, const char *instance)
     int directory = instance_lock(root, instance, true);
     bool dead = directory >= 0;
     if (dead) {
-        lines->locks = memory_resize(lines->locks, (lines->lock_count + 1) * sizeof(*lines->locks));
-        lines->locks[lines->lock_count++] = directory;
+        struct dead one = {.directory = directory};
+        memcpy(one.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));
+        lines->dead = memory_resize(lines->dead, (lines->dead_count + 1) * sizeof(*lines->dead));
+        lines->dead[lines->dead_count++] = one;
     } else {
         directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     }
@@ -98,9 +106,9 @@ void lines_close(struct lines *lines)
         memory_free(shelf->segments);
         memory_free(shelf);
     }
-    for (size_t i = 0; i < lines->lock_count; i++)
-        close(lines->locks[i]);
-    memory_free(lines->locks);
+    for (size_t i = 0; i < lines->dead_count; i++)
+        close(lines->dead[i].directory);
+    memory_free(lines->dead);
     memory_free(lines);
 }
 
@@ -227,8 +235,29 @@ static bool read_shelf(struct shelf *shelf, struct database *database, struct ga
     return !database || read_carried(shelf, database, gather, true);
 }
 
+/* Calls may be carried over of a journal whose last file is gone already. */
+static bool add_shelves(struct lines *lines, struct database *database)
+{
+    if (!database || database_version(database) < 2)
+        return true;
+    struct statement *ask =
+        database_prepare(database, "SELECT DISTINCT worker FROM open_calls WHERE instance = ?");
+    bool good = ask != NULL;
+    for (size_t i = 0; good && i < lines->dead_count; i++) {
+        enum statement_result result;
+        statement_set_text(ask, 1, text_of(lines->dead[i].instance));
+        while ((result = statement_next(ask)) == STATEMENT_ROW)
+            shelf_of(lines, lines->dead[i].instance, (unsigned)statement_number(ask, 0), true);
+        good = result == STATEMENT_END;
+    }
+    statement_close(ask);
+    return good;
+}
+
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather)
 {
+    if (!add_shelves(lines, database))
+        return false;
     for (struct shelf *shelf = lines->shelves; shelf; shelf = shelf->next)
         if (!read_shelf(shelf, database, gather))
             return false;

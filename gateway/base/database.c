@@ -2,6 +2,7 @@
 #include "gateway/base/database.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -123,17 +124,49 @@ static struct database *open_to_read(const char *path, struct fault *fault)
     return database;
 }
 
+/* An empty database in WAL mode at <path>; whoever may read everything else of ours may read it. */
+static bool make_empty(const char *path, struct fault *fault)
+{
+    unlink(path);
+    /* Made here first, because SQLite would let everybody read it; the WAL takes its mode. */
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (file < 0)
+        return fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    close(file);
+    sqlite3 *handle = NULL;
+    bool good = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+                    SQLITE_OK &&
+                sqlite3_exec(handle, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) == SQLITE_OK;
+    if (!good)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", path, sqlite3_errmsg(handle));
+    sqlite3_close(handle);
+    return good;
+}
+
+/*
+ * The file gets its name when it is whole: while SQLite turns a new file into a WAL database there
+ * is a moment at which nobody can read it who may not write.
+ */
+static bool make_file(const char *path, struct fault *fault)
+{
+    if (access(path, F_OK) == 0)
+        return true;
+    char *unfinished = memory_format("%s.new-%d", path, (int)getpid());
+    bool good = make_empty(unfinished, fault);
+    /* Somebody else may have been quicker: then theirs it is. */
+    if (good && link(unfinished, path) != 0 && errno != EEXIST)
+        good = fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    unlink(unfinished);
+    memory_free(unfinished);
+    return good;
+}
+
 struct database *database_open(const char *path, enum database_mode mode, struct fault *fault)
 {
     if (mode == DATABASE_READ)
         return open_to_read(path, fault);
-    /* Made here first, because SQLite would let everybody read it; the WAL takes its mode. */
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
-    if (file < 0) {
-        fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    if (!make_file(path, fault))
         return NULL;
-    }
-    close(file);
     return open_as(path, SQLITE_OPEN_READWRITE, mode, fault);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The door to SQLite: transactions, upgrades, sums, readers with few rights. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -213,6 +214,40 @@ static void another_user_reads_beside_a_writer_after_it_and_after_its_death(void
     assert_int_equal(count_as_nobody(), 4);
 }
 
+/* Killed while it makes the file, again and again: readers find none, or a good one. */
+static void a_file_is_there_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    char name[128];
+    int found = 0;
+    snprintf(name, sizeof(name), "%s/fresh.db", folder);
+    for (int i = 0; i < 40; i++) {
+        struct fault fault = {0};
+        pid_t child = fork();
+        if (child == 0) {
+            struct database *database = database_open(name, DATABASE_WRITE, &fault);
+            database_run(database, "CREATE TABLE t (a)");
+            pause();
+        }
+        usleep((useconds_t)i * 500);
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, NULL, 0), child);
+        struct database *database = database_open(name, DATABASE_READ, &fault);
+        assert_int_equal(database != NULL, access(name, F_OK) == 0);
+        found += database != NULL;
+        database_close(database);
+        const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+        for (int end = 0; end < 4; end++) {
+            char gone[192];
+            snprintf(gone, sizeof(gone), "%s%s", name, ends[end]);
+            unlink(gone);
+            snprintf(gone, sizeof(gone), "%s.new-%d%s", name, (int)child, ends[end]);
+            unlink(gone);
+        }
+    }
+    assert_true(found > 0);
+}
+
 static void what_is_no_database_is_refused(void **state)
 {
     (void)state;
@@ -241,6 +276,7 @@ int main(void)
         cmocka_unit_test(changes_of_others_are_noticed),
         cmocka_unit_test(a_reader_sees_one_state_and_cannot_write),
         cmocka_unit_test(another_user_reads_beside_a_writer_after_it_and_after_its_death),
+        cmocka_unit_test(a_file_is_there_whole_or_not_at_all),
         cmocka_unit_test(what_is_no_database_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
