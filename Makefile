@@ -80,7 +80,8 @@ $(OUT)/%.o: %.S $(OUT)/flags $(wildcard providers/*.json web/dist/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 # libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.
-FUZZ_FLAGS := -fno-sanitize-recover=all -fno-omit-frame-pointer
+# NULL + 0 is an empty slice: well defined since C2y, and no compiler makes anything else of it.
+FUZZ_FLAGS := -fno-sanitize=pointer-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 ifneq ($(FUZZ),)
 SANITIZE  += -fsanitize=fuzzer-no-link,address,undefined $(FUZZ_FLAGS)
 endif
