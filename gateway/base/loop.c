@@ -232,7 +232,7 @@ static void run_slot(struct loop *loop, unsigned slot)
 static void run_timers(struct loop *loop)
 {
     uint64_t slot = loop->now_us / SLOT_US;
-    if (slot - loop->slot_now >= SLOTS)
+    if (slot >= loop->slot_now + SLOTS)
         loop->slot_now = slot - SLOTS + 1; /* we slept long: every slot once is enough */
     while (loop->slot_now <= slot) {
         uint64_t at = loop->slot_now++;
