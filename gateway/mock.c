@@ -244,7 +244,7 @@ static int listen_tcp(const char *address)
 static void say_address(int fd, const char *address)
 {
     char host[64] = "", port[16] = "";
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t length = sizeof(at);
     if (getsockname(fd, (struct sockaddr *)&at, &length) == 0 && at.ss_family != AF_UNIX &&
         getnameinfo((struct sockaddr *)&at, length, host, sizeof(host), port, sizeof(port),

@@ -57,7 +57,7 @@ static void speech_stream_end(struct caller *caller, struct buffer *out)
                "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":%lld,"
                "\"output_tokens\":%lld,\"total_tokens\":%lld}}\n\n",
                (long long)plan->tally.prompt_tokens, (long long)plan->tokens,
-               (long long)(plan->tally.prompt_tokens + plan->tokens));
+               (long long)plan->tally.prompt_tokens + (long long)plan->tokens);
 }
 
 void answer_speech(struct caller *caller)
@@ -106,7 +106,8 @@ static void heard_end(struct caller *caller, struct buffer *out)
                "\"text_tokens\":0,\"audio_tokens\":%lld},\"output_tokens\":%lld,"
                "\"total_tokens\":%lld}}\n\n",
                (long long)plan->tally.prompt_tokens, (long long)plan->tally.prompt_tokens,
-               (long long)plan->tokens, (long long)(plan->tally.prompt_tokens + plan->tokens));
+               (long long)plan->tokens,
+               (long long)plan->tally.prompt_tokens + (long long)plan->tokens);
 }
 
 static void put_heard(struct plan *plan, struct text format, long long seconds)

@@ -208,7 +208,7 @@ void call_reply(struct caller *caller)
 
 void put_chat_usage(struct buffer *out, const struct plan *plan)
 {
-    long long output = (long long)(plan->tokens + plan->wish.reasoning);
+    long long output = (long long)plan->tokens + (long long)plan->wish.reasoning;
     long long input = (long long)plan->tally.prompt_tokens;
     int64_t cached = plan->wish.cached < plan->tally.prompt_tokens ? plan->wish.cached
                                                                    : plan->tally.prompt_tokens;

@@ -125,7 +125,7 @@ static void put_head(struct caller *caller)
         put(out, TEXT("x-ratelimit-limit-requests: 10000\r\n"
                       "x-ratelimit-remaining-requests: 9999\r\n"
                       "x-ratelimit-reset-requests: 6ms\r\n"));
-    if (plan->wish.retry_after >= 0 && plan->status >= 400)
+    if (plan->wish.retry_after > 0 && plan->status >= 400)
         put_format(out, "Retry-After: %lld\r\n", (long long)plan->wish.retry_after);
     if (plan->close)
         put(out, TEXT("Connection: close\r\n"));

@@ -41,7 +41,7 @@ enum mock_fault {
 struct wish {
     unsigned faults;     /* enum mock_fault bits */
     unsigned status;     /* refuse with this; 0 = do not */
-    int64_t retry_after; /* seconds; -1 = no such header */
+    int64_t retry_after; /* seconds; 0 = no such header */
     int64_t delay_us, rate, tokens, after, big_mib, cached, reasoning;
     int64_t odds; /* per cent of calls that the faults befall */
 };

@@ -103,8 +103,9 @@ static void respond(struct talk *talk)
                "\"output_tokens\":%lld,\"input_token_details\":{\"text_tokens\":%lld,"
                "\"audio_tokens\":0,\"cached_tokens\":0},\"output_token_details\":{\"text_tokens\":"
                "%lld,\"audio_tokens\":0}}}",
-               tally.id, (long long)(tally.prompt_tokens + tokens), (long long)tally.prompt_tokens,
-               (long long)tokens, (long long)tally.prompt_tokens, (long long)tokens);
+               tally.id, (long long)tally.prompt_tokens + (long long)tokens,
+               (long long)tally.prompt_tokens, (long long)tokens, (long long)tally.prompt_tokens,
+               (long long)tokens);
     talk->prompt_tokens += tokens;
     tally.outcome = OUTCOME_WHOLE;
     counters_end(mock->counters, &tally);

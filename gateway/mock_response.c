@@ -18,7 +18,7 @@ static void put_said(struct buffer *out, const struct plan *plan, int64_t tokens
 static void put_usage(struct buffer *out, const struct plan *plan)
 {
     long long input = (long long)plan->tally.prompt_tokens;
-    long long output = (long long)(plan->tokens + plan->wish.reasoning);
+    long long output = (long long)plan->tokens + (long long)plan->wish.reasoning;
     int64_t cached = plan->wish.cached < plan->tally.prompt_tokens ? plan->wish.cached
                                                                    : plan->tally.prompt_tokens;
     put_format(out,

@@ -117,7 +117,7 @@ static bool read_status(struct text item, struct wish *wish)
 
 bool wish_read(struct text model, struct wish *wish)
 {
-    *wish = (struct wish){.retry_after = -1, .odds = 100};
+    *wish = (struct wish){.odds = 100};
     if (!text_starts(model, TEXT("mock/")))
         return true;
     struct text rest = text_from(model, 5), item;
