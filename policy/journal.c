@@ -135,7 +135,7 @@ static size_t room_left(const struct journal *journal)
 static bool grow_now(struct journal *journal, size_t needed)
 {
     uint64_t now_us = clock_now_us();
-    if (now_us < journal->retry_us)
+    if (now_us < journal->retry_us && atomic_load(&journal->full))
         return false;
     while (room_left(journal) < needed) {
         if (journal_grow(journal, atomic_load(&journal->ahead) + 1))
