@@ -86,6 +86,10 @@ int cli_ask_or_complain(const struct cli *cli, const char *method, const char *p
     struct fault why;
     char detail[512];
     unsigned status = cli_ask(cli, method, path, ASK_SECONDS, body, &why);
+    if (status == 0 && why.kind == FAULT_BAD_KEY) {
+        cli_complain("%s\nAsk as the user that sluice runs as, or as root", why.text);
+        return EXIT_NOT_FOUND;
+    }
     if (status == 0) {
         cli_complain("%s\nIs it running? Start it with: sluice run; or name it with --admin URL",
                      why.text);

@@ -239,8 +239,9 @@ bool cli_http_open(struct cli_http *http, const char *url, const struct cli_requ
     http->fd = place.is_unix ? connect_unix(place.host, timeout_s)
                              : connect_tcp(&place, timeout_s, &problem);
     if (http->fd < 0)
-        return fault_set(why, FAULT_TARGET_DOWN, "%.150s: %s", url,
-                         problem != NULL ? problem : strerror(errno));
+        return fault_set(why,
+                         problem == NULL && errno == EACCES ? FAULT_BAD_KEY : FAULT_TARGET_DOWN,
+                         "%.150s: %s", url, problem != NULL ? problem : strerror(errno));
     if (send_request(http, &place, request, why) &&
         read_head(http, strcmp(request->method, "HEAD") == 0, why))
         return true;

@@ -34,8 +34,8 @@ struct cli_http {
     bool is_over;
 };
 
-/* Connect, send, and read the head of the answer. FAULT_TARGET_DOWN: nobody listens there. On
- * failure nothing is left open. */
+/* Connect, send, and read the head of the answer. FAULT_TARGET_DOWN: nobody listens there;
+ * FAULT_BAD_KEY: the socket is not for us. On failure nothing is left open. */
 bool cli_http_open(struct cli_http *http, const char *url, const struct cli_request *request,
                    int timeout_s, struct fault *why);
 

@@ -370,7 +370,7 @@ static bool open_ledger(struct service *service)
                                      .keep_days_us = config->keep_days_us};
     service->ledger = ledger_open(&options, &why);
     if (service->ledger == NULL)
-        log_line(LOG_ERROR, "ledger", "%s: %s", config->ledger_path, why.text);
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
     return service->ledger != NULL;
 }
 
