@@ -13,8 +13,8 @@
 #include "gateway/base/text.h"
 
 /* Tokens by kind; each a part of the total as the provider counted it. input_tokens includes the
- * cached and cache-write ones (together never more than it), output_tokens includes the reasoning
- * ones. All are between 0 and 2 * 10^12. */
+ * cached and cache-write ones (some providers count a token as both), output_tokens includes the
+ * reasoning ones. No part is more than its whole; all are between 0 and 2 * 10^12. */
 struct usage {
     int64_t input_tokens;
     int64_t cached_tokens;      /* read from the provider's prompt cache */

@@ -138,7 +138,7 @@ static void settle(const struct figures *f, struct usage *usage)
     usage->input_tokens = input;
     usage->output_tokens = output;
     usage->cached_tokens = least(or_zero(f->cached), input);
-    usage->cache_write_tokens = least(or_zero(f->cache_write), input - usage->cached_tokens);
+    usage->cache_write_tokens = least(or_zero(f->cache_write), input);
     usage->reasoning_tokens = least(or_zero(f->reasoning), output);
     usage->audio_input_tokens = least(audio, input);
     usage->audio_output_tokens = least(or_zero(f->audio_output), output);

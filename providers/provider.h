@@ -25,7 +25,7 @@ struct provider_type {
     struct text name;
     struct text dialect;  /* "openai" */
     struct text base_url; /* default, or empty: then the configuration must give one */
-    struct text path;     /* stands between base_url and the endpoint ("/v1"), often empty */
+    struct text path;     /* put behind a base URL that does not end in it ("/v1"), often empty */
     enum auth_kind auth;
     struct text auth_header;  /* for AUTH_HEADER */
     struct text catalogue;    /* its name in models.json */

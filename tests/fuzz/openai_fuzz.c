@@ -17,8 +17,8 @@ static void check(const struct answer *answer)
     const struct usage *u = &answer->usage;
     assert(u->input_tokens >= 0 && u->input_tokens <= INT64_C(2000000000000));
     assert(u->output_tokens >= 0 && u->output_tokens <= INT64_C(2000000000000));
-    assert(u->cached_tokens >= 0 && u->cache_write_tokens >= 0);
-    assert(u->cached_tokens + u->cache_write_tokens <= u->input_tokens);
+    assert(u->cached_tokens >= 0 && u->cached_tokens <= u->input_tokens);
+    assert(u->cache_write_tokens >= 0 && u->cache_write_tokens <= u->input_tokens);
     assert(u->reasoning_tokens >= 0 && u->reasoning_tokens <= u->output_tokens);
     assert(u->units >= 0 && answer->events >= 0 && answer->content_bytes >= 0);
     assert(memchr(answer->finish, 0, sizeof(answer->finish)) != NULL);

@@ -88,7 +88,7 @@ def read_usage(usage, operation, seen):
             audio = missing
             given += missing
     cached = min(cached, given)
-    written = min(written, given - cached)  # the two are parts that do not overlap
+    written = min(written, given)
     return {"seen": True, "input": given, "cached": cached, "written": written,
             "output": output, "reasoning": min(reasoning, output), "audio": audio, "spoken": spoken,
             "units": units or 0}

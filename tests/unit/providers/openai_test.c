@@ -169,7 +169,7 @@ static void does_not_book_nonsense(void **state)
           USAGE("\"prompt_tokens\":10,\"completion_tokens\":5,\"prompt_tokens_details\":"
                 "{\"cached_tokens\":900,\"cache_write_tokens\":900,\"audio_tokens\":900}"));
     assert_int_equal(answer.usage.cached_tokens, 10);
-    assert_int_equal(answer.usage.cache_write_tokens, 0);
+    assert_int_equal(answer.usage.cache_write_tokens, 10);
     assert_int_equal(answer.usage.audio_input_tokens, 10);
     watch(&answer, USAGE("\"prompt_tokens\":11,\"completion_tokens\":null"));
     assert_int_equal(answer.usage.input_tokens,
