@@ -182,8 +182,11 @@ struct usage_report {
 
 /*
  * Sum up calls that started in [since_us, until_us), from the rollups and the part of the journals
- * that is not drained yet. Reads files only: works beside a running server and without one. Never
- * writes. NULL and *fault when there is nothing to read.
+ * that is not drained yet: each call exactly once, also while the keeper drains. Both ends are
+ * rounded outward to whole minutes; where minutes are not kept any more to hours, then to days
+ * (UTC). Without a <by> there is exactly one row. Reads files only: works beside a running server,
+ * without one, and for any user who may read the files. Never writes. NULL and *fault when there is
+ * nothing to read or a part of it may not be read.
  */
 struct usage_report *usage_read(const char *directory, const char *database, int64_t since_us,
                                 int64_t until_us, const enum usage_by *by, size_t by_count,
