@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/loop.h"
+#include "gateway/base/memory.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+enum { MILLISECOND = 1000 };
+
+static struct loop *loop;
+
+/* ------------------------------------------------------------------------------- timers */
+
+struct alarm {
+    struct timer timer;
+    uint64_t fired_us;
+    int count;
+    bool ends;
+};
+
+static void on_alarm(struct timer *timer)
+{
+    struct alarm *alarm = (struct alarm *)(void *)timer;
+    alarm->fired_us = loop_now_us(loop);
+    alarm->count++;
+    if (alarm->ends)
+        loop_stop(loop);
+}
+
+static struct alarm alarm_new(bool ends)
+{
+    return (struct alarm){.timer.on_time = on_alarm, .ends = ends};
+}
+
+static void timers_fire_in_order_and_never_early(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    struct alarm alarms[] = {alarm_new(false), alarm_new(false), alarm_new(true)};
+    uint64_t due[] = {5 * MILLISECOND, 30 * MILLISECOND, 60 * MILLISECOND};
+    uint64_t begin = loop_now_us(loop);
+    for (size_t i = 3; i-- > 0;)
+        timer_set(loop, &alarms[i].timer, begin + due[i]);
+    loop_run(loop, NULL, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(alarms[i].count, 1);
+        assert_true(alarms[i].fired_us >= begin + due[i]);
+    }
+    loop_free(loop);
+}
+
+static void a_timer_can_be_moved_to_later_to_earlier_and_stopped(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    struct alarm later = alarm_new(true), earlier = alarm_new(false), stopped = alarm_new(false);
+    uint64_t begin = loop_now_us(loop);
+    timer_set(loop, &later.timer, begin + 10 * MILLISECOND);
+    timer_set(loop, &later.timer, begin + 80 * MILLISECOND);
+    timer_set(loop, &earlier.timer, begin + 60000 * MILLISECOND);
+    timer_set(loop, &earlier.timer, begin + 20 * MILLISECOND);
+    timer_set(loop, &stopped.timer, begin + 10 * MILLISECOND);
+    timer_stop(&stopped.timer);
+    timer_stop(&stopped.timer);
+    loop_run(loop, NULL, NULL);
+    assert_int_equal(later.count, 1);
+    assert_true(later.fired_us >= begin + 80 * MILLISECOND);
+    assert_int_equal(earlier.count, 1);
+    assert_true(earlier.fired_us < later.fired_us);
+    assert_int_equal(stopped.count, 0);
+    loop_free(loop);
+}
+
+static void ignore_event(struct watch *watch, unsigned events)
+{
+    (void)watch;
+    (void)events;
+}
+
+/* Rounds within one slot of the wheel once visited every timer there is. That shows in who is
+ * looked at: a timer that is due in an hour must keep its place in its list. */
+static int rounds;
+
+static void on_round(void *with)
+{
+    (void)with;
+    if (++rounds == 200)
+        loop_stop(loop);
+}
+
+static void far_timers_are_left_alone(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    struct alarm far[2] = {alarm_new(false), alarm_new(false)};
+    uint64_t due = loop_now_us(loop) + 3600000 * (uint64_t)MILLISECOND;
+    timer_set(loop, &far[0].timer, due);
+    timer_set(loop, &far[1].timer, due);
+    struct link *neighbour = far[0].timer.link.next;
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    rounds = 0;
+    /* An end that was closed is always readable: level-triggered, it makes the loop go round. */
+    struct watch watch = {.fd = ends[0], .on_event = ignore_event};
+    close(ends[1]);
+    loop_add_level(loop, &watch, LOOP_READ);
+    unsigned slot = far[0].timer.slot;
+    loop_run(loop, on_round, NULL);
+    assert_int_equal(far[0].count, 0);
+    assert_int_equal(far[0].timer.slot, slot);
+    assert_ptr_equal(far[0].timer.link.next, neighbour);
+    loop_remove(loop, &watch);
+    close(ends[0]);
+    loop_free(loop);
+}
+
+/* ------------------------------------------------------------------- watches and errands */
+
+struct listener {
+    struct watch watch;
+    unsigned events;
+    int calls;
+};
+
+static void on_hear(struct watch *watch, unsigned events)
+{
+    struct listener *listener = (struct listener *)(void *)watch;
+    listener->events |= events;
+    listener->calls++;
+    if (events & LOOP_HANGUP)
+        loop_stop(loop);
+}
+
+static void *hang_up(void *with)
+{
+    usleep(20 * MILLISECOND);
+    close(*(int *)with);
+    return NULL;
+}
+
+static void a_hangup_is_told_apart_from_bytes(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
+    struct listener listener = {.watch = {ends[0], on_hear}};
+    loop_add(loop, &listener.watch);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, hang_up, &ends[1]), 0);
+    loop_run(loop, NULL, NULL);
+    pthread_join(thread, NULL);
+    assert_true(listener.events & LOOP_READ);
+    assert_true(listener.events & LOOP_HANGUP);
+    loop_remove(loop, &listener.watch);
+    close(ends[0]);
+    loop_free(loop);
+}
+
+struct count {
+    struct errand errand;
+    int *sum;
+    int last;
+};
+
+static void on_errand(struct errand *errand)
+{
+    struct count *count = (struct count *)(void *)errand;
+    if (++*count->sum == count->last)
+        loop_stop(loop);
+}
+
+static void *post_many(void *with)
+{
+    struct count *counts = with;
+    for (int i = 0; i < 1000; i++)
+        loop_post(loop, &counts[i].errand);
+    return NULL;
+}
+
+static void errands_of_other_threads_all_run(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    int sum = 0;
+    struct count *counts = memory_new(2000 * sizeof(*counts));
+    for (int i = 0; i < 2000; i++)
+        counts[i] = (struct count){{NULL, on_errand}, &sum, 2000};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_many, counts + 1000 * i), 0);
+    loop_run(loop, NULL, NULL);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(sum, 2000);
+    memory_free(counts);
+    loop_free(loop);
+}
+
+/* ----------------------------------------------------------------------------- the grave */
+
+struct body {
+    struct grave grave;
+    struct timer timer;
+    bool *freed;
+};
+
+static void bury_now(struct grave *grave)
+{
+    struct body *body = LIST_MEMBER(grave, struct body, grave);
+    *body->freed = true;
+    memory_free(body);
+}
+
+static bool was_freed_early;
+
+static void die(struct timer *timer)
+{
+    struct body *body = LIST_MEMBER(timer, struct body, timer);
+    bool *freed = body->freed;
+    loop_bury(loop, &body->grave, bury_now);
+    was_freed_early = *freed;
+    loop_stop(loop);
+}
+
+static void the_buried_are_freed_after_the_round(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    bool freed = false;
+    struct body *body = memory_new(sizeof(*body));
+    body->freed = &freed;
+    body->timer.on_time = die;
+    timer_set(loop, &body->timer, loop_now_us(loop) + MILLISECOND);
+    loop_run(loop, NULL, NULL);
+    assert_false(was_freed_early);
+    assert_true(freed);
+    loop_free(loop);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(timers_fire_in_order_and_never_early),
+        cmocka_unit_test(a_timer_can_be_moved_to_later_to_earlier_and_stopped),
+        cmocka_unit_test(far_timers_are_left_alone),
+        cmocka_unit_test(a_hangup_is_told_apart_from_bytes),
+        cmocka_unit_test(errands_of_other_threads_all_run),
+        cmocka_unit_test(the_buried_are_freed_after_the_round),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
