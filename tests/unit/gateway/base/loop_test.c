@@ -79,48 +79,6 @@ static void a_timer_can_be_moved_to_later_to_earlier_and_stopped(void **state)
     loop_free(loop);
 }
 
-static void ignore_event(struct watch *watch, unsigned events)
-{
-    (void)watch;
-    (void)events;
-}
-
-/* Rounds within one slot of the wheel once visited every timer there is. That shows in a timer
- * that was moved to later: whoever looks at it where it stands puts it to its new place. */
-static int rounds;
-
-static void on_round(void *with)
-{
-    (void)with;
-    if (++rounds == 200)
-        loop_stop(loop);
-}
-
-static void far_timers_are_left_alone(void **state)
-{
-    (void)state;
-    loop = loop_new();
-    struct alarm far = alarm_new(false);
-    uint64_t begin = loop_now_us(loop);
-    timer_set(loop, &far.timer, begin + 10000 * (uint64_t)MILLISECOND);
-    unsigned slot = far.timer.slot;
-    timer_set(loop, &far.timer, begin + 20000 * (uint64_t)MILLISECOND);
-    int ends[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-    rounds = 0;
-    /* An end that was closed is always readable: level-triggered, it makes the loop go round. */
-    struct watch watch = {.fd = ends[0], .on_event = ignore_event};
-    close(ends[1]);
-    loop_add_level(loop, &watch, LOOP_READ);
-    loop_run(loop, on_round, NULL);
-    assert_int_equal(far.count, 0);
-    assert_int_equal(far.timer.slot, slot);
-    timer_stop(&far.timer);
-    loop_remove(loop, &watch);
-    close(ends[0]);
-    loop_free(loop);
-}
-
 /* ------------------------------------------------------------------- watches and errands */
 
 struct listener {
@@ -251,7 +209,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_and_never_early),
         cmocka_unit_test(a_timer_can_be_moved_to_later_to_earlier_and_stopped),
-        cmocka_unit_test(far_timers_are_left_alone),
         cmocka_unit_test(a_hangup_is_told_apart_from_bytes),
         cmocka_unit_test(errands_of_other_threads_all_run),
         cmocka_unit_test(the_buried_are_freed_after_the_round),
