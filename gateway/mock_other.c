@@ -98,8 +98,8 @@ static void embedding_end(struct caller *caller, struct buffer *out)
     put(out, TEXT("}"));
 }
 
-/* Bytes that one number takes, at most. */
-enum { NUMBER_BYTES = 12 };
+/* Bytes that one number takes, at most, and what stands around the numbers of one item. */
+enum { NUMBER_BYTES = 12, ITEM_BYTES = 100 };
 
 static bool is_small(struct plan *plan)
 {
@@ -108,7 +108,7 @@ static bool is_small(struct plan *plan)
     while (next_input(plan, &item))
         items++;
     plan->text_sent = 0;
-    return items * plan->choices * NUMBER_BYTES < (int64_t)plan->text.limit / 2;
+    return items * (plan->choices * NUMBER_BYTES + ITEM_BYTES) < (int64_t)plan->text.limit / 2;
 }
 
 void answer_embedding(struct caller *caller)
@@ -251,7 +251,7 @@ void answer_image(struct caller *caller)
 
 /* ----------------------------------------------------------------------------------- rerank */
 
-enum { DOCUMENTS_MAX = 1000 };
+enum { DOCUMENTS_MAX = 1000, QUERY_BYTES = 256, DOCUMENT_BYTES = 4096 }; /* that are looked at */
 
 /* How many words of the query stand in the document, in thousandths. */
 static int overlap(struct text query, struct text document)
@@ -275,10 +275,10 @@ struct ranked {
 static int64_t rank(struct text body, struct ranked *ranked)
 {
     struct text documents = member_find(body, TEXT("documents")), name, document;
-    struct text query = member_words(body, "query");
+    struct text query = text_head(member_words(body, "query"), QUERY_BYTES);
     int64_t count = 0;
     while (count < DOCUMENTS_MAX && member_next(&documents, &name, &document)) {
-        struct ranked here = {count, 10 + overlap(query, document)};
+        struct ranked here = {count, 10 + overlap(query, text_head(document, DOCUMENT_BYTES))};
         int64_t at = count++;
         for (; at > 0 && ranked[at - 1].score < here.score; at--)
             ranked[at] = ranked[at - 1];

@@ -4,7 +4,13 @@
 /* JSON Schema, as far as structured outputs and tools use it (2020-12: type, enum, const,
  * properties, items, anyOf, $ref, bounds). */
 
-enum { SCHEMA_DEPTH = 12, SCHEMA_PROPERTIES = 64, SCHEMA_ITEMS = 16, SCHEMA_REFS = 8 };
+enum {
+    SCHEMA_DEPTH = 12,
+    SCHEMA_PROPERTIES = 64,
+    SCHEMA_ITEMS = 16,
+    SCHEMA_REFS = 4,
+    SCHEMA_MAX = 64 * 1024
+};
 enum { SCHEMA_BYTES = 8192, SCHEMA_NAME = 200 }; /* whatever the schema asks for, no more */
 
 struct filler {
@@ -161,5 +167,8 @@ static void fill(const struct filler *f, struct text schema, struct text name, u
 void schema_fill(struct buffer *out, struct text root, struct text schema)
 {
     struct filler filler = {out, root, buffer_length(out) + SCHEMA_BYTES};
-    fill(&filler, schema, TEXT(""), 0);
+    if (root.len <= SCHEMA_MAX)
+        fill(&filler, schema, TEXT(""), 0);
+    else
+        put(out, TEXT("{}"));
 }

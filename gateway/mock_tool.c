@@ -6,7 +6,7 @@
 /* When a tool is called: when it must be, or when the last message speaks of it. A message that
  * brings a tool's result is answered in words. */
 
-enum { WORD_LEAST = 4 };
+enum { WORD_LEAST = 4, TOOLS_MAX = 128, MESSAGE_BYTES = 16384 }; /* that are looked at */
 
 static struct text last_item(struct text list)
 {
@@ -74,12 +74,14 @@ bool tool_choose(struct caller *caller, struct text conversation, bool below_fun
     bool must = text_equal(choice, TEXT("required"));
     if (text_equal(choice, TEXT("none")) || (is_result(message) && !must))
         return false;
-    while (member_next(&tools, &unused, &tool)) {
+    size_t seen = 0;
+    while (seen++ < TOOLS_MAX && member_next(&tools, &unused, &tool)) {
         struct text inside = below_function ? member_find(tool, TEXT("function")) : tool;
         struct text name = member_words(inside, "name");
         if (name.len == 0 || name.len >= sizeof(caller->plan.tool))
             continue;
-        if (must || text_equal(choice, name) || is_spoken_of(message, name)) {
+        if (must || text_equal(choice, name) ||
+            is_spoken_of(text_head(message, MESSAGE_BYTES), name)) {
             call_tool(&caller->plan, name, member_find(inside, TEXT("parameters")));
             return true;
         }
