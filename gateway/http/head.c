@@ -30,7 +30,8 @@ const char *method_name(enum method method)
 /* An answer that breaks HTTP is its sender's fault, whatever it did. */
 static bool refuse(struct reader *reader, enum fault_kind kind, const char *words)
 {
-    return fault_set(reader->why, reader->is_request ? kind : FAULT_TARGET_INVALID, "%s", words);
+    fault_set(reader->why, reader->is_request ? kind : FAULT_TARGET_INVALID, "%s", words);
+    return false;
 }
 
 static bool refuse_http(struct reader *reader, const char *words)
@@ -142,13 +143,18 @@ static bool read_field(struct reader *reader)
         return refuse_http(reader, "A line of the head is not a name, a colon and a value.");
     if (head->field_count == HEAD_FIELDS_MAX)
         return refuse(reader, FAULT_LARGE_HEAD, "The head has too many fields.");
-    const char *value = at + 1, *stop = octet_find_control(value, reader->end);
+    const char *value = at + 1;
+    while (*value == ' ' || *value == '\t')
+        value++;
+    const char *stop = octet_find_control(value, reader->end);
     if (*stop != '\r' || stop[1] != '\n')
         return refuse_http(reader, "There is a control byte in the head.");
     struct head_field *field = &head->fields[head->field_count++];
     field->name = (struct text){name, (size_t)(at - name)};
-    field->value = text_trim((struct text){value, (size_t)(stop - value)});
     reader->at = stop + 2;
+    while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
+        stop--;
+    field->value = (struct text){value, (size_t)(stop - value)};
     return note_field(reader, field);
 }
 

@@ -90,22 +90,27 @@ static const char *step(struct head_find *find, struct text bytes, bool is_reque
     return problem;
 }
 
-/* Walk through a line to its end or to the end of the bytes. */
+/* Walk through lines, as many as are there whole, to the end of the bytes or of the head. */
 static const char *walk(struct head_find *find, struct text bytes, bool is_request)
 {
-    const char *end = bytes.at + bytes.len;
-    const char *at = octet_find_control(bytes.at + find->at, end);
-    bool first = find->state == IN_FIRST_LINE;
-    find->at = (size_t)(at - bytes.at);
-    if (at == end)
-        return NULL;
-    if (*at != '\r')
-        return line_problem(*at);
-    if (first && is_request && !names_version(text_head(bytes, find->at)))
-        return "The request line does not end in an HTTP version.";
-    find->state = first ? AT_FIRST_CR : AT_LINE_CR;
-    find->at++;
-    return NULL;
+    const char *at = bytes.at + find->at, *end = bytes.at + bytes.len;
+    for (;;) {
+        bool first = find->state == IN_FIRST_LINE;
+        at = octet_find_control(at, end);
+        find->at = (size_t)(at - bytes.at);
+        if (at == end)
+            return NULL;
+        if (*at != '\r')
+            return line_problem(*at);
+        if (first && is_request && !names_version(text_head(bytes, find->at)))
+            return "The request line does not end in an HTTP version.";
+        find->at++;
+        find->state = first ? AT_FIRST_CR : AT_LINE_CR;
+        if (first || end - at < 3 || at[1] != '\n' || at[2] == '\r')
+            return NULL;
+        find->state = IN_LINE;
+        at += 2;
+    }
 }
 
 enum head_result head_find(struct head_find *find, struct text bytes, bool is_request,

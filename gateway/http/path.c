@@ -58,8 +58,8 @@ bool path_is_clean(struct text path, bool may_escape)
     return true;
 }
 
-/* A name that is made of parts, such as "meta/llama-3", is written into the paths of others: none of
- * its parts may climb, now or when a careless reader decodes it once more. */
+/* A name that is made of parts, such as "meta/llama-3", is written into the paths of others: none
+ * of its parts may climb, now or when a careless reader decodes it once more. */
 static bool may_climb(struct text name)
 {
     if (text_find_byte(name, '%') != SIZE_MAX || text_find_byte(name, '\\') != SIZE_MAX)

@@ -19,15 +19,17 @@
 bool path_is_clean(struct text path, bool may_escape);
 
 /*
- * Decode the %XX of one segment, once, into <out> (segment.len bytes of room). False for bad escapes,
- * NUL, control bytes, invalid UTF-8 and an empty name, and for one that could climb where it is
- * written into a path again: a part that is empty, "." or "..", a backslash, or a '%' that is left.
+ * Decode the %XX of one segment, once, into <out> (segment.len bytes of room). False for bad
+ * escapes, NUL, control bytes, invalid UTF-8 and an empty name, and for one that could climb where
+ * it is written into a path again: a part that is empty, "." or "..", a backslash, or a '%' that is
+ * left.
  * '/' may come out: it is a name.
  */
 bool path_decode(struct text segment, char *out, size_t *len);
 
 /* The value of <name> in a query string, raw; false when it is absent. A name that stands twice
- * sets *repeated. A name that is written with escapes is recognised: who reads it behind us decodes. */
+ * sets *repeated. A name that is written with escapes is recognised: who reads it behind us
+ * decodes. */
 bool query_find(struct text query, struct text name, struct text *value, bool *repeated);
 
 enum credential_result {

@@ -67,6 +67,26 @@ static bool lies_in(struct text part, struct text whole)
     return part.len == 0 || (part.at >= whole.at && part.at + part.len <= whole.at + whole.len);
 }
 
+static void check_field(const struct head_field *field, struct text bytes)
+{
+    assert(field->name.len > 0 && lies_in(field->name, bytes) && lies_in(field->value, bytes));
+    assert(head_may_write(field->name) && head_may_write(field->value));
+    assert(text_equal(text_trim(field->value), field->value));
+    assert(text_find_byte(field->name, ' ') == SIZE_MAX);
+    assert(text_find_byte(field->name, ':') == SIZE_MAX);
+}
+
+static void check_request(const struct head *head, struct text bytes)
+{
+    size_t mark = head->target.len > head->path.len; /* the '?' */
+    assert(head->path.at[0] == '/' && lies_in(head->target, bytes));
+    assert(!text_starts(bytes, TEXT("\r\n\r\n\r")) && bytes.at[0] != '\n');
+    assert(head->target.len == head->path.len + head->query.len + mark);
+    assert(head_count(head, TEXT("host")) == 1 || (head->minor == 0 && head->host.len == 0));
+    for (size_t i = 0; i < head->target.len; i++)
+        assert(head->target.at[i] > 0x20 && head->target.at[i] < 0x7F);
+}
+
 /* What must be true of every head that is accepted. */
 static void check_facts(const struct head *head, struct text bytes, bool is_request)
 {
@@ -74,24 +94,12 @@ static void check_facts(const struct head *head, struct text bytes, bool is_requ
     assert(head_count(head, TEXT("content-length")) == (head->content_length >= 0));
     assert(head_count(head, TEXT("transfer-encoding")) == head->chunked);
     assert(!head->chunked || (head->content_length < 0 && head->minor == 1));
-    for (size_t i = 0; i < head->field_count; i++) {
-        const struct head_field *field = &head->fields[i];
-        assert(field->name.len > 0 && lies_in(field->name, bytes) && lies_in(field->value, bytes));
-        assert(head_may_write(field->name) && head_may_write(field->value));
-        assert(text_equal(text_trim(field->value), field->value));
-        assert(text_find_byte(field->name, ' ') == SIZE_MAX &&
-               text_find_byte(field->name, ':') == SIZE_MAX);
-    }
-    if (!is_request) {
+    for (size_t i = 0; i < head->field_count; i++)
+        check_field(&head->fields[i], bytes);
+    if (is_request)
+        check_request(head, bytes);
+    else
         assert(head->status >= 100 && head->status <= 599);
-        return;
-    }
-    assert(head->path.at[0] == '/' && lies_in(head->target, bytes));
-    assert(head->target.len ==
-           head->path.len + head->query.len + (head->target.len > head->path.len));
-    assert(head_count(head, TEXT("host")) == 1 || (head->minor == 0 && head->host.len == 0));
-    for (size_t i = 0; i < head->target.len; i++)
-        assert(head->target.at[i] > 0x20 && head->target.at[i] < 0x7F);
 }
 
 /* Write the head anew, as plainly as can be; returns its length. */

@@ -56,6 +56,7 @@ static const struct test_case chunked[] = {
     {"NUL before the size",     BYTES("\0" "1\r\na\r\n" END), BODY_BAD, NULL, NULL},
     {"space before the size",   BYTES(" 1\r\na\r\n" END), BODY_BAD, NULL, NULL},
     {"space behind the size",   BYTES("1 \r\na\r\n" END), BODY_BAD, NULL, NULL},
+    {"space for the CR",        BYTES("1 \na\r\n" END), BODY_BAD, NULL, NULL},
     {"tab behind the size",     BYTES("1\t\r\na\r\n" END), BODY_BAD, NULL, NULL},
     {"VT before the size",      BYTES("\x0b" "1\r\na\r\n" END), BODY_BAD, NULL, NULL},
     {"obs-text",                BYTES("\xb1\r\na\r\n" END), BODY_BAD, NULL, NULL},
@@ -240,13 +241,11 @@ static enum body_result judge_trailers(size_t len)
 {
     char *z = malloc(len + 16);
     struct body body;
-    struct text bytes, data;
+    struct text bytes = {z, len + 7}, data;
     struct fault why;
-    memcpy(z, "0\r\n", 3);
-    memset(z + 3, 'v', len);
-    memcpy(z + 3, "X:", 2);
-    memcpy(z + 3 + len, "\r\n\r\n", 4);
-    bytes = (struct text){z, len + 7};
+    memset(z, 'v', len + 16);
+    memcpy(z, "0\r\nX:", sizeof("0\r\nX:") - 1);
+    memcpy(z + 3 + len, "\r\n\r\n", sizeof("\r\n\r\n") - 1);
     body_init(&body, BODY_CHUNKED, 0);
     enum body_result result = body_next(&body, &bytes, &data, &why);
     free(z);

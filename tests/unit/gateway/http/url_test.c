@@ -52,6 +52,8 @@ static void good_urls_are_taken_apart(void **state)
     }
 }
 
+#define LONG "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
 static void bad_urls_are_refused(void **state)
 {
     static const char *const rows[] = {
@@ -111,9 +113,7 @@ static void bad_urls_are_refused(void **state)
         "http+unix:///run/s\nsock",
         "http+unix:///run/s.sock:v1",
         "http+unix:///run/s.sock:/v1?x",
-        "http+unix:///"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "http+unix:///" LONG LONG LONG,
     };
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
