@@ -221,6 +221,8 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
         put_authority(out, &provider->url);
     }
     put(out, provider->url.path);
+    if (!text_ends(provider->url.path, provider->type->path))
+        put(out, provider->type->path);
     put(out, x->match.suffix);
     if (x->call.operation == OPERATION_REALTIME) {
         put(out, TEXT("?model="));

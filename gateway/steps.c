@@ -322,6 +322,15 @@ static bool has_tokens(enum operation operation)
            operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
 }
 
+/* What is priced by the piece where the answer does not say: images by their number, speech by
+ * the characters of its text (here an upper bound: the request's bytes). */
+static int64_t pieces_of(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_IMAGE)
+        return x->call.choices > 0 ? x->call.choices : 1;
+    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
+}
+
 /* What the provider counted, or what must be taken for it. */
 static void count(const struct exchange *x, struct ledger_row *row)
 {
@@ -334,10 +343,14 @@ static void count(const struct exchange *x, struct ledger_row *row)
         row->usage = x->answer.usage;
         row->counted = COUNTED_PROVIDER;
     } else {
-        row->usage.input_tokens = (x->body_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+        row->usage = x->answer.usage; /* what it did say, if only of the input */
+        if (row->usage.input_tokens == 0)
+            row->usage.input_tokens = (x->body_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
         row->usage.output_tokens = answer_estimate(&x->answer);
         row->counted = COUNTED_ESTIMATE;
     }
+    if (row->usage.units == 0)
+        row->usage.units = pieces_of(x);
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
 }
