@@ -125,7 +125,9 @@ static void watch_whole(struct exchange *x, struct text body)
     struct scan_problem problem;
     if (scan_json(body, dialect->wants, dialect->want_count, values, &problem))
         dialect->watch_body(&x->answer, values);
-    if (x->answer.content_bytes == 0)
+    enum operation op = x->call.operation;
+    bool writes = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
+    if (writes && x->answer.content_bytes == 0)
         x->answer.content_bytes = (int64_t)body.len; /* for an estimate: never too little */
 }
 
