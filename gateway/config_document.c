@@ -54,6 +54,8 @@ void node_append(struct node *parent, struct node *entry)
     while (*to)
         to = &(*to)->next;
     *to = entry;
+    for (; entry; entry = entry->next)
+        entry->above = parent;
 }
 
 static struct node *add_entry(struct document *document, struct node *map, struct text name,
@@ -89,33 +91,37 @@ struct node *node_set(struct document *document, struct node *map, const char *p
     return node;
 }
 
-/* Write the path of <node> behind path[0..len); 0 when it is not below <at>. */
-static size_t path_below(const struct node *at, const struct node *node, char *path, size_t room)
+/* The last step of the path to <node>: its key, or its place in a list. */
+static size_t last_step(const struct node *node, char *step, size_t room)
 {
-    if (at == node) {
-        path[0] = '\0';
-        return 1;
+    size_t index = 0;
+    int len;
+    if (node->key) {
+        len = snprintf(step, room, "/%s", node->key);
+    } else {
+        for (const struct node *entry = node->above->first; entry && entry != node;
+             entry = entry->next)
+            index++;
+        len = snprintf(step, room, "/%zu", index);
     }
-    size_t i = 0;
-    for (const struct node *entry = at->first; entry; entry = entry->next, i++) {
-        char step[128];
-        int len = entry->key ? snprintf(step, sizeof(step), "/%s", entry->key)
-                             : snprintf(step, sizeof(step), "/%zu", i);
-        size_t length = (size_t)len < sizeof(step) ? (size_t)len : sizeof(step) - 1;
-        if (length + 1 >= room || !path_below(entry, node, path + length, room - length))
-            continue;
-        memcpy(path, step, length);
-        return 1;
-    }
-    return 0;
+    return (size_t)len < room ? (size_t)len : room - 1;
 }
 
 void node_path(const struct document *document, const struct node *node, char *path, size_t room)
 {
-    path[0] = '\0';
-    if (document->root && node && node != document->root)
-        path_below(document->root, node, path, room);
-    if (!path[0])
+    size_t at = room - 1;
+    path[at] = '\0';
+    for (; node && node != document->root && node->above; node = node->above) {
+        char step[160];
+        size_t len = last_step(node, step, sizeof(step));
+        if (len > at)
+            break;
+        at -= len;
+        memcpy(path + at, step, len);
+    }
+    if (path[at])
+        memmove(path, path + at, room - at);
+    else
         snprintf(path, room, "/");
 }
 

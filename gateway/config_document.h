@@ -15,7 +15,8 @@
 enum {
     CONFIG_FILE_BYTES_MAX = 64 << 20,
     CONFIG_SOURCES_MAX = 256, /* the file, what it includes, environment variables */
-    CONFIG_NODES_MAX = 4 << 20,
+    CONFIG_NODES_MAX = 8 << 20,
+    CONFIG_ALIASED_MAX = 1 << 16, /* values that aliases stand for */
     CONFIG_DEPTH_MAX = 24,
     CONFIG_PROBLEMS_MAX = 200, /* more are counted, not printed */
     CONFIG_AREAS_MAX = 128,
@@ -27,6 +28,7 @@ enum node_kind { NODE_NULL, NODE_SCALAR, NODE_LIST, NODE_MAP };
 struct node {
     struct node *next;  /* the next entry of the same mapping or list */
     struct node *first; /* the first entry */
+    struct node *above; /* the mapping or list it is in; of an alias' entries: where they stand */
     const char *key;    /* NUL-terminated; NULL in a list */
     const char *at;     /* NUL-terminated text of a scalar, after interpolation */
     const char *raw;    /* as it stood before interpolation, or NULL when there was none */
@@ -129,7 +131,7 @@ struct document {
 
     struct source sources[CONFIG_SOURCES_MAX];
     size_t source_count;
-    size_t node_count;
+    size_t node_count, aliased_count;
     bool allow_inert, json;
 
     struct problem problems[CONFIG_PROBLEMS_MAX];

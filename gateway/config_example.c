@@ -37,7 +37,7 @@ static const char example[] =
     "  - name: mock\n"
     "    aliases: [\"mock/*\"]             # mock/slow, mock/429 … behave accordingly\n"
     "    targets:\n"
-    "      - {id: mock, provider: mock, model: mock}\n"
+    "      - {id: mock, provider: mock, model: \"*\"}  # the name that was asked for\n"
     "  - name: fast\n"
     "    description: Cheap and quick\n"
     "    targets:\n"

@@ -74,7 +74,7 @@ static void write_models(struct buffer *out)
                        "  - name: mock\n"
                        "    aliases: [\"mock/*\"]\n"
                        "    description: Built in; answers without a model\n"
-                       "    targets: [{id: mock, provider: mock, model: mock}]\n");
+                       "    targets: [{id: mock, provider: mock, model: \"*\"}]\n");
     for (size_t i = 0; i < sizeof(well_known) / sizeof(*well_known); i++) {
         const struct provider_type *type = provider_type_find(text_of(well_known[i].type));
         const char *model = well_known[i].model;

@@ -41,6 +41,12 @@ static const char *read_file(const char *path, size_t max, struct buffer *out)
     return problem;
 }
 
+/* What was read; an empty file has given the buffer no memory to point to. */
+static struct text bytes_of(const struct buffer *buffer)
+{
+    return buffer_length(buffer) ? buffer_text(buffer) : (struct text){"", 0};
+}
+
 static void forget(struct buffer *buffer)
 {
     if (buffer->data)
@@ -57,7 +63,7 @@ bool secret_read(struct document *document, const struct node *node, struct text
                          TEXT_ARGS(node_shown(node)), problem);
         return false;
     }
-    struct text text = buffer_text(&buffer);
+    struct text text = bytes_of(&buffer);
     while (text.len && (text.at[text.len - 1] == '\n' || text.at[text.len - 1] == '\r'))
         text.len--;
     *secret = arena_copy(&document->arena, text);
@@ -157,7 +163,7 @@ static void interpolate_scalar(struct document *document, struct node *node)
     struct buffer out;
     buffer_init(&out, SCALAR_BYTES_MAX);
     node->broken |= !interpolate_into(document, node, &out);
-    struct text text = arena_copy(&document->arena, buffer_text(&out));
+    struct text text = arena_copy(&document->arena, bytes_of(&out));
     node->raw = node->at;
     node->at = text.at;
     node->len = (uint32_t)text.len;
@@ -213,7 +219,7 @@ static bool include_file(struct document *document, const struct node *node, con
         problem_at_value(document, node, SEVERITY_ERROR, "cannot read %s: %s", path, problem);
         return false;
     }
-    struct node *root = yaml_read(document, path, buffer_text(&buffer));
+    struct node *root = yaml_read(document, path, bytes_of(&buffer));
     forget(&buffer);
     if (root) {
         interpolate(document, root);
@@ -356,7 +362,7 @@ bool document_read(struct document *document, const char *path)
         problem_at(document, source, 0, 0, words.at);
         return false;
     }
-    bool fine = read_all(document, path, buffer_text(&buffer));
+    bool fine = read_all(document, path, bytes_of(&buffer));
     forget(&buffer);
     return fine;
 }

@@ -149,8 +149,12 @@ static void place(struct reader *reader, struct node *node)
             entry->column = key.column;
         }
         frame->pending = NULL;
+        if (entry->first && entry->first->above == node)
+            for (struct node *below = entry->first; below; below = below->next)
+                below->above = entry;
         node = entry;
     }
+    node->above = frame->node;
     *frame->tail = node;
     frame->tail = &node->next;
     frame->entries++;
@@ -237,7 +241,7 @@ static void on_end(struct reader *reader)
 /* How much is below <node>; false when it is more than the bounds allow. */
 static bool measure(const struct node *node, size_t depth, size_t *count)
 {
-    if (depth > CONFIG_DEPTH_MAX || ++*count > CONFIG_NODES_MAX)
+    if (depth > CONFIG_DEPTH_MAX || ++*count > CONFIG_ALIASED_MAX)
         return false;
     for (const struct node *entry = node->first; entry; entry = entry->next)
         if (!measure(entry, depth + 1, count))
@@ -257,7 +261,7 @@ static void on_alias(struct reader *reader, struct fy_event *event)
         fail_at(reader, node, anchor ? "a key must be a word" : "there is no such anchor above");
         return;
     }
-    if (!measure(anchor, reader->depth, &reader->document->node_count)) {
+    if (!measure(anchor, reader->depth, &reader->document->aliased_count)) {
         fail_at(reader, node, "this alias stands for too many values");
         return;
     }
