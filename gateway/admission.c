@@ -212,17 +212,12 @@ static const struct route *passing_route(struct exchange *x)
             continue;
         struct target *target = arena_new(&x->arena, sizeof(*target));
         struct route *route = arena_new(&x->arena, sizeof(*route));
-        struct model_facts facts;
         target->id = x->call.model;
         target->model = text_from(x->call.model, slash + 1);
         target->provider = provider;
         target->figures = arena_new(&x->arena, sizeof(*target->figures));
-        target->price.known =
-            catalogue_find(provider->type->catalogue, target->model, &facts, &target->price);
-        if (!target->price.known && !provider->type->is_own && !provider->type->is_mock) {
-            target->off = true;
-            target->off_because = "its price is not known";
-        }
+        target->off = !config_price(config, provider->type, target->model, &target->price);
+        target->off_because = "its price is not known";
         *route = (struct route){.name = x->call.model, .targets = target, .target_count = 1};
         return route;
     }

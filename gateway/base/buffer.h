@@ -31,6 +31,9 @@ static inline size_t buffer_length(const struct buffer *buffer)
 /* The bytes held; valid until the buffer is next changed. */
 static inline struct text buffer_text(const struct buffer *buffer)
 {
+    /* Nothing may be added to NULL, not even nothing. */
+    if (!buffer->data)
+        return (struct text){"", 0};
     return (struct text){buffer->data + buffer->begin, buffer->end - buffer->begin};
 }
 
