@@ -100,7 +100,8 @@ static void begin_linger(struct client *client)
 {
     client->state = CLIENT_LINGER;
     client->discarded = 0;
-    buffer_done(&client->in);
+    client->paused = false;
+    client->resumed = true; /* what is in <in> is dropped there: take() may be at work on it */
     stream_shut(&client->stream);
     timer_stop(&client->timer);
     set_timer(client, LINGER_US);

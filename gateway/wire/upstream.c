@@ -725,9 +725,14 @@ static void finish_answer(struct upstream *up, struct text behind)
         up->piece_at == up->piece_count && !buffer_length(&up->out) && up->request_over;
     if (behind.len > 0 || !request_whole)
         up->keep = false; /* nobody asked for what stands behind the answer */
+    /* What was given out may stand in <in>: it is borrowed until on_end() has returned, and <up>
+     * may be with another call by then. */
+    struct buffer in = up->in;
+    buffer_init(&up->in, in.limit);
     call->connection = NULL;
     connection_give_back(up);
     call->on->on_end(call);
+    buffer_done(&in);
 }
 
 /* Give out body pieces. False when the call is over or the connection is gone. */
