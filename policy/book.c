@@ -13,7 +13,7 @@ enum { DAY_STATEMENTS = 4, DAY_NAME_BYTES = 24, LAST_DAY = 2932896 /* 9999-12-31
 enum { RESPONSE_KEPT_DAYS = 31, EXPIRE_AT_ONCE = 5000 };
 static const int64_t DAY_US = 86400LL * 1000000;
 
-/* ------------------------------------------------------------------------------------- schema */
+/* --------------------------------------------------------------------------------------- schema */
 
 #define ROLLUP_1(span)                                                                           \
     "CREATE TABLE rollup_" span " (bucket INTEGER NOT NULL, series INTEGER NOT NULL,"            \
@@ -55,7 +55,7 @@ const char *const book_steps[] = {
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
-/* --------------------------------------------------------------------------------- statements */
+/* ----------------------------------------------------------------------------------- statements */
 
 enum ask {
     ASK_SERIES,
@@ -211,7 +211,7 @@ const char *book_problem(struct book *book)
     return database_problem(book->database);
 }
 
-/* -------------------------------------------------------------------------------------- calls */
+/* ---------------------------------------------------------------------------------------- calls */
 
 static void name_day(int64_t day, char name[DAY_NAME_BYTES])
 {
@@ -258,7 +258,7 @@ bool book_add_call(struct book *book, const struct record *settled)
     return statement_run(add);
 }
 
-/* ------------------------------------------------------------------------------------ rollups */
+/* -------------------------------------------------------------------------------------- rollups */
 
 static int64_t ask_number(struct statement *ask)
 {
@@ -310,7 +310,7 @@ bool book_each_name(struct book *book, int64_t bucket, struct text tenant, enum 
     return result == STATEMENT_END;
 }
 
-/* ----------------------------------------------------------------------------------- journals */
+/* ------------------------------------------------------------------------------------- journals */
 
 static void set_journal(struct statement *statement, const struct journal_id *id)
 {
@@ -387,7 +387,7 @@ bool book_drop_all_carried(struct book *book, const struct journal_id *id)
     return statement_run(book->asks[DROP_ALL_CARRIED]);
 }
 
-/* ------------------------------------------------------------------------------------ objects */
+/* -------------------------------------------------------------------------------------- objects */
 
 bool book_own(struct book *book, const struct object *object)
 {
@@ -429,7 +429,7 @@ bool book_find_owner(struct book *book, struct owner *owner)
     return result != STATEMENT_FAILED;
 }
 
-/* ---------------------------------------------------------------------------------- retention */
+/* ------------------------------------------------------------------------------------ retention */
 
 /* The oldest table of a day before <day>, or false. */
 static bool find_old_day(struct book *book, int64_t day, char name[DAY_NAME_BYTES])

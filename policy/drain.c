@@ -26,7 +26,7 @@ void drain_free(struct drain *drain)
     memory_free(drain);
 }
 
-/* ------------------------------------------------------------------------------------ sources */
+/* -------------------------------------------------------------------------------------- sources */
 
 void source_init_live(struct source *source, struct journal *journal)
 {
@@ -131,6 +131,7 @@ static bool call_settled(struct drain *drain, struct source *source, const struc
         call->settled = true;
         drain->settled[drain->settled_count++] = call->sequence;
     }
+    drain->calls++;
     return book_add_call(drain->book, record) && rollup_add(drain->rollup, &record->row);
 }
 
@@ -311,7 +312,8 @@ static enum drained drain_segment(struct drain *drain, struct source *source)
         .sequence = source->seen > source->drained ? source->seen : source->drained,
         .segment = at_end ? source->segment->number : source->segment->number - 1};
     bool idle = good && !at_end && source->offset == offset;
-    good = good && (!at_end || carry_open_calls(drain, source)) && rollup_write(drain->rollup) &&
+    good = good && (!at_end || carry_open_calls(drain, source)) &&
+           rollup_write(drain->rollup, &drain->sums) &&
            (idle || book_set_mark(drain->book, &source->id, &mark)) && book_commit(drain->book);
     if (!good) {
         undo(drain, source, offset, seen);
@@ -344,8 +346,7 @@ enum drained drain_batch(struct drain *drain, struct source *source)
     return result;
 }
 
-/* ------------------------------------------------------------------------------ the dead's calls
- */
+/* ----------------------------------------------------------------------------- the dead's calls */
 
 struct finish {
     struct drain *drain;
@@ -382,7 +383,7 @@ bool drain_finish(struct drain *drain, struct source *source)
         return true;
     finish.good = begin(drain);
     if (finish.good && book_each_carried(drain->book, &source->id, book_lost, &finish) &&
-        finish.good && rollup_write(drain->rollup) &&
+        finish.good && rollup_write(drain->rollup, &drain->sums) &&
         book_drop_all_carried(drain->book, &source->id) &&
         book_set_mark(drain->book, &source->id, &finished) && book_commit(drain->book)) {
         source->drained = BOOK_FINISHED;

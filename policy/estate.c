@@ -99,8 +99,7 @@ void instance_remove(int root, const char *instance, int directory)
         log_line(LOG_WARN, "ledger", "cannot remove %s: %m", instance);
 }
 
-/* ------------------------------------------------------------------------------------ one of them
- */
+/* ---------------------------------------------------------------------------------- one of them */
 
 struct workers {
     unsigned *list;

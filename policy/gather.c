@@ -158,7 +158,7 @@ void gather_add_call(struct gather *gather, const struct ledger_row *row)
     gather_add(gather, &key, minute_s, &tally);
 }
 
-/* ------------------------------------------------------------------------------------- reports */
+/* -------------------------------------------------------------------------------------- reports */
 
 /* What qsort() cannot be told: which of the values are times. */
 struct order {

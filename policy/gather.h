@@ -34,8 +34,8 @@ void gather_done(struct gather *gather);
 struct lines;
 struct database;
 
-/* NULL and errno: ENOENT when there is no <directory>, else it cannot be read. */
-struct lines *lines_open(const char *directory);
+/* NULL and errno: ENOENT when there is no directory <path>, else it cannot be read. */
+struct lines *lines_open(const char *path);
 /* Add the calls that are not in the database (NULL: all). False when it cannot be read. */
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather);
 void lines_close(struct lines *lines);

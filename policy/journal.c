@@ -17,7 +17,7 @@ enum { RETRY_US = 100000 };
 /* A mark that was settled has this bit: settling twice would book twice. */
 static const uint64_t SETTLED = (uint64_t)1 << 63;
 
-/* ---------------------------------------------------------------------------------- the chain */
+/* ------------------------------------------------------------------------------------ the chain */
 
 static void use_segment(struct journal *journal, struct segment *segment)
 {
@@ -120,7 +120,7 @@ void journal_shrink(struct journal *journal)
     pthread_mutex_unlock(&journal->shrinking);
 }
 
-/* ---------------------------------------------------------------------------------- admission */
+/* ------------------------------------------------------------------------------------ admission */
 
 /* How many bytes are sure to fit into what is allocated. */
 static size_t room_left(const struct journal *journal)
@@ -150,7 +150,7 @@ static bool grow_now(struct journal *journal, size_t needed)
 /* Ask the keeper for segments in time. */
 static void ask_ahead(struct journal *journal, size_t needed)
 {
-    unsigned wanted = (unsigned)(needed / journal_usable(journal)) + 2;
+    unsigned wanted = (unsigned)(needed / journal_usable(journal)) + 1;
     atomic_store_explicit(&journal->wanted, wanted, memory_order_relaxed);
     if (atomic_load_explicit(&journal->ahead, memory_order_relaxed) < wanted &&
         !atomic_exchange(&journal->asked, true))
@@ -167,7 +167,7 @@ static bool has_room(struct journal *journal, uint64_t lines)
     return room >= needed || grow_now(journal, needed);
 }
 
-/* ------------------------------------------------------------------------------------ writing */
+/* -------------------------------------------------------------------------------------- writing */
 
 /* Go on in the next segment. Admission has seen to it that there is one. */
 static void turn(struct journal *journal)

@@ -63,14 +63,14 @@ struct ledger_row {
     int64_t overhead_us; /* our own part of the duration */
 };
 
-/* ------------------------------------------------------------------------ writing (workers) */
+/* ---------------------------------------------------------------------------- writing (workers) */
 
 struct ledger;  /* one per process */
 struct journal; /* one per worker; used by that thread only */
 
 struct ledger_options {
     const char *directory; /* ledger.path; made when missing */
-    const char *database;  /* SQLite file, or NULL: journals only */
+    const char *database;  /* SQLite file, made when missing, or NULL: journals only */
     enum ledger_sync sync;
     size_t segment_bytes; /* 0 = 4 MiB */
     unsigned workers;
@@ -147,7 +147,7 @@ struct owner_question {
 };
 void ledger_ask_owners(struct ledger *ledger, struct owner_question *question);
 
-/* ------------------------------------------------------------------------------ reading (CLI) */
+/* -------------------------------------------------------------------------------- reading (CLI) */
 
 enum usage_by {
     BY_TENANT,

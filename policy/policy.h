@@ -17,7 +17,7 @@
 #include "gateway/base/text.h"
 #include "providers/call.h"
 
-/* ------------------------------------------------------------------------------- who may */
+/* -------------------------------------------------------------------------------------- who may */
 
 /* A tenant as declared. All texts live as long as the configuration. */
 struct tenant {
@@ -54,7 +54,7 @@ const struct key *keys_find(const struct keys *keys, struct text secret, int64_t
  * list, if it has one, and its tenant's must name it. */
 bool key_may_call(const struct key *key, struct text model);
 
-/* ---------------------------------------------------------------------------- what it costs */
+/* -------------------------------------------------------------------------------- what it costs */
 
 /* Put the checksum of the figures into <price>. The same on every machine. */
 void price_seal(struct price *price);

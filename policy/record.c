@@ -20,7 +20,7 @@ _Static_assert(FIXED_BYTES + 1 + CALL_NUMBERS * VARINT_MAX + CALL_TEXTS * (1 + R
 /* The bits of the byte that holds the small facts. */
 enum { OUTCOME_MASK = 3, COUNTED_SHIFT = 2, COUNTED_MASK = 3, STREAM_BIT = 16 };
 
-/* ------------------------------------------------------------------------------------ writing */
+/* -------------------------------------------------------------------------------------- writing */
 
 static char *put_number(char *at, int64_t number)
 {
@@ -161,7 +161,7 @@ void record_publish(char *at, uint32_t length_or_mark)
     atomic_store_explicit((_Atomic uint32_t *)(void *)at, length_or_mark, memory_order_release);
 }
 
-/* ------------------------------------------------------------------------------------ reading */
+/* -------------------------------------------------------------------------------------- reading */
 
 struct reader {
     const char *at, *end;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/rollup.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,7 +92,7 @@ void rollup_free(struct rollup *rollup)
     memory_free(rollup);
 }
 
-/* ----------------------------------------------------------------------------- bounded names */
+/* -------------------------------------------------------------------------------- bounded names */
 
 static void names_see(void *with, struct text name)
 {
@@ -136,7 +135,7 @@ static void bound(struct names *names, struct text *name)
         *name = TEXT("other");
 }
 
-/* ------------------------------------------------------------------------------------- series */
+/* --------------------------------------------------------------------------------------- series */
 
 static struct series *series_find(struct rollup *rollup, struct text packed)
 {
@@ -215,11 +214,12 @@ static void widen(struct series *series, enum span span)
     }
 }
 
-static bool series_write(struct rollup *rollup, struct series *series)
+static bool series_write(struct rollup *rollup, struct series *series, size_t *sums)
 {
     for (enum span span = SPAN_MINUTE; span < SPANS; span++) {
         if (span > SPAN_MINUTE)
             widen(series, span);
+        *sums += series->cell_count;
         for (size_t i = 0; i < series->cell_count; i++)
             if (!book_add_tally(rollup->book, span, series->cells[i].bucket, series->id,
                                 &series->cells[i].tally))
@@ -228,10 +228,10 @@ static bool series_write(struct rollup *rollup, struct series *series)
     return true;
 }
 
-bool rollup_write(struct rollup *rollup)
+bool rollup_write(struct rollup *rollup, size_t *sums)
 {
     for (struct series *series = rollup->used; series; series = series->next_used) {
-        if (!series_write(rollup, series))
+        if (!series_write(rollup, series, sums))
             return false;
         series->used = false;
         series->cell_count = 0;

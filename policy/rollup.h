@@ -21,8 +21,9 @@ void rollup_free(struct rollup *rollup);
 
 /* Count a call. False when the database failed. */
 bool rollup_add(struct rollup *rollup, const struct ledger_row *row);
-/* Write the sums to the database, within its transaction, and begin anew. */
-bool rollup_write(struct rollup *rollup);
+/* Write the sums to the database, within its transaction, and begin anew. Adds to <sums> how many
+ * there were. */
+bool rollup_write(struct rollup *rollup, size_t *sums);
 /* Forget the sums and all that was learnt: the transaction was rolled back, or somebody else
  * changed the database. */
 void rollup_forget(struct rollup *rollup);

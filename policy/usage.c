@@ -48,6 +48,7 @@ static bool gather_all(struct lines *lines, struct database *database, struct ga
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
 struct usage_report *usage_read(const char *directory, const char *database_path, int64_t since_us,
                                 int64_t until_us, const enum usage_by *by, size_t by_count,
                                 struct fault *fault)

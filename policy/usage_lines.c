@@ -129,7 +129,7 @@ struct lines *lines_open(const char *path)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------------------- reading */
+/* -------------------------------------------------------------------------------------- reading */
 
 static void read_line(struct shelf *shelf, const struct segment *segment, size_t offset,
                       const struct record *record, struct gather *gather)

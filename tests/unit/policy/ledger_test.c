@@ -12,6 +12,8 @@ static int set_up(void **state)
 {
     (void)state;
     place_make(&place);
+    /* neither directory is there yet */
+    snprintf(place.database, sizeof(place.database), "%s/b/c/store.db", place.folder);
     return 0;
 }
 
@@ -168,7 +170,7 @@ static void a_long_call_outlives_its_segment_and_keeps_none_on_disk(void **state
     assert_int_equal(ask_number(&place, "SELECT count(*) FROM open_calls"), 0);
 }
 
-/* ------------------------------------------------------------------------------------- threads */
+/* -------------------------------------------------------------------------------------- threads */
 
 enum { THREADS = 4, CALLS = 20000 };
 

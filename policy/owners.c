@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who owns what was made through us: questions from the workers, answered by the keeper. */
+#include "gateway/base/clock.h"
+#include "policy/keeper.h"
+
+enum { QUESTIONS_MAX = 4096, ESTATE_WAIT_US = 2 * 1000000 };
+
+void ledger_ask_owners(struct ledger *ledger, struct owner_question *question)
+{
+    question->next = NULL;
+    question->failed = false;
+    pthread_mutex_lock(&ledger->asking);
+    /* Beyond the limit nothing is looked up: the keeper just says so. */
+    if (++ledger->question_count > QUESTIONS_MAX)
+        question->failed = true;
+    *ledger->questions_end = question;
+    ledger->questions_end = &question->next;
+    pthread_mutex_unlock(&ledger->asking);
+    sleeper_tell(&ledger->keeper);
+}
+
+static struct owner_question *take_questions(struct ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->asking);
+    struct owner_question *questions = ledger->questions;
+    ledger->questions = NULL;
+    ledger->questions_end = &ledger->questions;
+    ledger->question_count = 0;
+    pthread_mutex_unlock(&ledger->asking);
+    return questions;
+}
+
+/* Drain what was there when we were called, also what dead processes left. False when that was not
+ * possible in time: then "not found" would not be the truth. */
+static bool catch_up(struct ledger *ledger)
+{
+    uint64_t end_us = clock_now_us() + ESTATE_WAIT_US;
+    enum drained result;
+    while ((result = drain_round(ledger)) == DRAINED_SOME)
+        if (clock_now_us() > end_us)
+            return false;
+    while (result != DRAIN_FAILED && !ledger->estate_done && clock_now_us() < end_us)
+        result = estate_round(ledger);
+    return result != DRAIN_FAILED && ledger->estate_done;
+}
+
+static void find_owners(struct ledger *ledger, struct owner_question *question, bool caught_up)
+{
+    for (size_t i = 0; i < question->count; i++) {
+        struct owner *owner = &question->owners[i];
+        owner->found = false;
+        if (question->failed)
+            continue;
+        if (!book_find_owner(ledger->book, owner) || (!owner->found && !caught_up))
+            question->failed = true;
+    }
+}
+
+void answer_questions(struct ledger *ledger)
+{
+    struct owner_question *questions = take_questions(ledger);
+    if (!questions)
+        return;
+    atomic_fetch_add(&ledger->waiting, 1);
+    pthread_mutex_lock(&ledger->draining);
+    bool caught_up = ledger->book && catch_up(ledger);
+    for (struct owner_question *question = questions; question; question = question->next) {
+        question->failed = question->failed || !ledger->book;
+        find_owners(ledger, question, caught_up);
+    }
+    pthread_mutex_unlock(&ledger->draining);
+    atomic_fetch_sub(&ledger->waiting, 1);
+    for (struct owner_question *next; questions; questions = next) {
+        next = questions->next; /* it is not ours any more when it was answered */
+        questions->answer(questions);
+    }
+}
