@@ -33,6 +33,9 @@ FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 DEADLINE = time.monotonic() + 60 * float(os.environ.get("TEST_MINUTES", "55"))
 CORES = os.cpu_count() or 2
 TAIL_LINES = 40
+OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
+AT_ONCE = 3  # files of the folders below that are tested at once: their tests mostly wait
+PARALLEL = ("flow", "hostile", "recorded")
 
 RELEASE = ("build", [])
 ASAN = ("build-address-undefined", ["SAN=address,undefined"])
@@ -238,7 +241,8 @@ def unit(variant=RELEASE):
 def make_venv():
     """A private Python with what the tests ask for; None, or the failure."""
     wanted = sorted((ROOT / "tests").rglob("requirements.txt"))
-    mark = hashlib.sha256(b"pytest-timeout" + b"".join(path.read_bytes() for path in wanted)).hexdigest()
+    words = " ".join(OUR_PACKAGES).encode() + b"".join(path.read_bytes() for path in wanted)
+    mark = hashlib.sha256(words).hexdigest()
     stamp = VENV / "stamp"
     if stamp.exists() and stamp.read_text() == mark:
         return None
@@ -247,7 +251,7 @@ def make_venv():
     shutil.rmtree(VENV, ignore_errors=True)
     if run([sys.executable, "-m", "venv", str(VENV)], log, 120) != 0:
         return fail("python venv", tail(log))
-    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", "pytest-timeout"]
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", "--quiet", *OUR_PACKAGES]
     for path in wanted:
         command += ["-r", str(path)]
     if run(command, log, 600) != 0:
@@ -257,16 +261,20 @@ def make_venv():
 
 
 def read_junit(report, suite):
-    count = Count()
+    count, seen = Count(), set()
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         name = f"{case.get('classname', '')}.{case.get('name', '')}"
         bad = next((each for each in case if each.tag in ("failure", "error", "skipped")), None)
         if bad is None:
             count.passed += 1
+        elif name in seen:  # its teardown failed too
+            continue
         elif bad.tag == "skipped":
             count.failures.append((name, f"skipped: {bad.get('message', '')}"))
         else:
             count.failures.append((name, (bad.text or bad.get("message", ""))[-3000:]))
+        if bad is not None:
+            seen.add(name)
     if not count.passed and not count.failures:
         return fail(suite, "collected no test")
     return count
@@ -293,6 +301,8 @@ def run_pytest(folder, variant=RELEASE, minutes=12, test_seconds=120, extra=()):
     python = str(VENV / "bin" / "python")
     command = [*no_layout_randomness(variant), python, "-m", "pytest", str(path), "-v", "--tb=short",
                "-p", "no:cacheprovider", f"--junitxml={report}", f"--timeout={test_seconds}", *extra]
+    if folder in PARALLEL:
+        command += ["-n", str(AT_ONCE), "--dist", "loadfile"]
     status = run([sys.executable, "-I", __file__, "--shepherd", str(leftovers), *command], log, minutes * 60,
                  environment(SLUICE_BINARY=str(ROOT / variant[0] / "sluice")), pytest_progress)
     if status is None or not report.exists():
