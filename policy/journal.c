@@ -177,6 +177,8 @@ static void turn(struct journal *journal)
     if (journal->at < journal->end)
         record_publish(journal->at, RECORD_END_MARK);
     atomic_fetch_sub(&journal->ahead, 1);
+    /* When the drain is behind, its backlog is to be in the page cache, not in our memory. */
+    segment_leave(journal->current);
     use_segment(journal, next);
     ledger_turned(journal->ledger);
 }

@@ -172,6 +172,11 @@ void segment_give_back(struct segment *segment, size_t offset)
     segment->given_back = end;
 }
 
+void segment_leave(const struct segment *segment)
+{
+    madvise(segment->map, segment->bytes, MADV_DONTNEED);
+}
+
 bool segment_is_empty(const struct segment *segment, size_t offset, size_t end)
 {
     for (; offset < end && offset < segment->bytes; offset++)

@@ -48,8 +48,10 @@ void segment_close(struct segment *segment);
 /* Take the file away; a damaged one is kept beside <directory> as INSTANCE-NAME.bad. */
 void segment_remove(int directory, const struct journal_id *id, const struct segment *segment);
 
-/* Let the kernel take back the pages before <offset>; they can still be read. */
+/* Give the pages before <offset> back to the kernel, some at a time; they can still be read. */
 void segment_give_back(struct segment *segment, size_t offset);
+/* Give all of them back: nobody will write here any more. Any thread. */
+void segment_leave(const struct segment *segment);
 /* Are the bytes from <offset> to <end> all zero? */
 bool segment_is_empty(const struct segment *segment, size_t offset, size_t end);
 

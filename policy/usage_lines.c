@@ -153,6 +153,7 @@ static void read_segment(struct shelf *shelf, const struct segment *segment, str
         read_line(shelf, segment, offset, &record, gather);
         offset += record.bytes;
     }
+    segment_leave(segment);
 }
 
 /* A call that a dead process left open: what the drain will book for it. */
