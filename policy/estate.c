@@ -128,13 +128,15 @@ static struct segment_name *names_of(unsigned worker, const struct segment_name 
     return own;
 }
 
+/* NULL when the database failed. */
 static struct heritage *heritage_new(const char *instance, int directory, struct book *book)
 {
     struct workers workers = {0};
     struct segment_name *names = NULL;
     size_t count = 0;
-    if (!segment_list(directory, &names, &count) ||
-        !book_each_journal(book, instance, workers_add, &workers)) {
+    if (!segment_list(directory, &names, &count))
+        log_line(LOG_ERROR, "ledger", "cannot read %s: %m", instance);
+    if (!book_each_journal(book, instance, workers_add, &workers)) {
         memory_free(names);
         memory_free(workers.list);
         return NULL;
@@ -215,27 +217,31 @@ void estate_look(struct estate *estate)
     closedir(entries);
 }
 
-/* Begin with the next dead process; false when none is left. */
-static bool take_next(struct estate *estate, struct book *book)
+/* Begin with the next dead process. DRAINED_ALL: none is left. */
+static enum drained take_next(struct estate *estate, struct book *book)
 {
     while (!estate->current && estate->found_count) {
-        const char *instance = estate->found[--estate->found_count];
+        const char *instance = estate->found[estate->found_count - 1];
         int directory = instance_lock(estate->root, instance, false);
-        if (directory < 0)
-            continue;
-        estate->current = heritage_new(instance, directory, book);
-        if (!estate->current)
-            close(directory); /* the next look finds it again */
-        else if (strcmp(instance, estate->own) != 0)
-            log_line(LOG_INFO, "ledger", "draining %s, which a dead process left", instance);
+        if (directory >= 0) {
+            estate->current = heritage_new(instance, directory, book);
+            if (!estate->current) {
+                close(directory);
+                return DRAIN_FAILED; /* and try again */
+            }
+            if (strcmp(instance, estate->own) != 0)
+                log_line(LOG_INFO, "ledger", "draining %s, which a dead process left", instance);
+        }
+        estate->found_count--;
     }
-    return estate->current != NULL;
+    return estate->current ? DRAINED_SOME : DRAINED_ALL;
 }
 
 enum drained estate_step(struct estate *estate, struct drain *drain)
 {
-    if (!take_next(estate, drain->book))
-        return DRAINED_ALL;
+    enum drained taken = take_next(estate, drain->book);
+    if (taken != DRAINED_SOME)
+        return taken;
     struct heritage *current = estate->current;
     if (current->at < current->count) {
         struct source *source = &current->sources[current->at];

@@ -151,13 +151,39 @@ void segment_close(struct segment *segment)
     memory_free(segment);
 }
 
+/* How many damaged segments are kept beside <directory>. */
+static unsigned count_bad(int directory)
+{
+    unsigned count = 0;
+    int above = openat(directory, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = above < 0 ? NULL : fdopendir(above);
+    if (!entries && above >= 0)
+        close(above);
+    for (struct dirent *entry; entries && (entry = readdir(entries));)
+        count += strstr(entry->d_name, ".bad") != NULL;
+    if (entries)
+        closedir(entries);
+    return count;
+}
+
+static bool keep_damaged(int directory, const struct journal_id *id, const char *name,
+                         uint32_t number)
+{
+    char kept[NAME_BYTES + INSTANCE_BYTES + 16];
+    snprintf(kept, sizeof(kept), "../%.*s-%u-%u.bad", INSTANCE_BYTES - 1, id->instance, id->worker,
+             number);
+    if (count_bad(directory) < SEGMENTS_KEPT_BAD)
+        return renameat(directory, name, directory, kept) == 0;
+    log_line(LOG_WARN, "ledger", "%s/%s: %d damaged segments are kept already; this one is not",
+             id->instance, name, SEGMENTS_KEPT_BAD);
+    return false;
+}
+
 void segment_remove(int directory, const struct journal_id *id, const struct segment *segment)
 {
-    char name[NAME_BYTES], kept[NAME_BYTES + INSTANCE_BYTES + 16];
+    char name[NAME_BYTES];
     name_of(id, segment->number, "", name);
-    snprintf(kept, sizeof(kept), "../%.*s-%u-%u.bad", INSTANCE_BYTES - 1, id->instance, id->worker,
-             segment->number);
-    if (segment->damaged && renameat(directory, name, directory, kept) == 0)
+    if (segment->damaged && keep_damaged(directory, id, name, segment->number))
         return;
     if (unlinkat(directory, name, 0) != 0 && errno != ENOENT)
         log_line(LOG_WARN, "ledger", "cannot remove %s/%s: %m", id->instance, name);

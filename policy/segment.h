@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEGMENT_HEAD_BYTES = 128, INSTANCE_BYTES = 32 };
+enum { SEGMENT_HEAD_BYTES = 128, INSTANCE_BYTES = 32, SEGMENTS_KEPT_BAD = 64 };
 
 /* Which journal: one worker of one process. */
 struct journal_id {
@@ -45,7 +45,8 @@ struct segment *segment_new(int directory, const struct journal_id *id, uint32_t
 struct segment *segment_open(int directory, const struct journal_id *id, uint32_t number);
 /* Unmap it; the file stays. */
 void segment_close(struct segment *segment);
-/* Take the file away; a damaged one is kept beside <directory> as INSTANCE-NAME.bad. */
+/* Take the file away; a damaged one is kept beside <directory> as INSTANCE-WORKER-NUMBER.bad, but
+ * not more than SEGMENTS_KEPT_BAD of them. */
 void segment_remove(int directory, const struct journal_id *id, const struct segment *segment);
 
 /* Give the pages before <offset> back to the kernel, some at a time; they can still be read. */

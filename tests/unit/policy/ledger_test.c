@@ -64,6 +64,52 @@ static void it_goes_on_where_it_was_when_it_is_opened_again(void **state)
     }
 }
 
+/* As during an upgrade in place: both write, both drain into the same database. */
+static void two_processes_share_a_database(void **state)
+{
+    (void)state;
+    struct ledger *one = ledger_at(&place, 1), *two = ledger_at(&place, 1);
+    char user[32];
+    for (int i = 0; i < 2000; i++) {
+        struct ledger_row row = row_of("x", 1);
+        struct ledger_mark mark;
+        snprintf(user, sizeof(user), "user_%d", i % 50);
+        row.user = text_of(user);
+        struct journal *journal = ledger_journal(i % 2 ? one : two, 0);
+        assert_true(ledger_open_call(journal, &row, &mark));
+        assert_true(ledger_settle_call(journal, &row, &mark));
+        if (i % 200 == 0)
+            usleep(20000);
+    }
+    assert_int_equal(total_of(&place).requests, 2000);
+    ledger_close(one);
+    assert_int_equal(total_of(&place).requests, 2000);
+    call_once(ledger_journal(two, 0), "after", 1);
+    ledger_close(two);
+    assert_int_equal(total_of(&place).cost_nanos, 2001);
+    assert_int_equal(ask_number(&place, "SELECT sum(cost_nanos) FROM rollup_day"), 2001);
+    assert_int_equal(ask_number(&place, "SELECT count(*) FROM series"), 51);
+    assert_int_equal(ask_number(&place, "SELECT count(*) FROM requests_20251124"), 2001);
+}
+
+/* Thousands of calls are open at once: each has room for its end. */
+static void many_calls_are_open_at_once(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    static struct ledger_mark marks[MANY];
+    struct ledger *ledger = ledger_at(&place, 1);
+    struct ledger_row row = row_of("stream", 3);
+    for (int i = 0; i < MANY; i++)
+        assert_true(ledger_open_call(ledger_journal(ledger, 0), &row, &marks[i]));
+    for (int i = 0; i < MANY; i++)
+        assert_true(ledger_settle_call(ledger_journal(ledger, 0), &row, &marks[i]));
+    ledger_close(ledger);
+    struct usage_row total = total_of(&place);
+    assert_int_equal(total.complete, MANY);
+    assert_int_equal(total.lost, 0);
+}
+
 static void a_row_keeps_all_that_was_said(void **state)
 {
     (void)state;
@@ -478,6 +524,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(calls_are_summed_up_before_and_after_the_drain),
         CASE(it_goes_on_where_it_was_when_it_is_opened_again),
+        CASE(two_processes_share_a_database),
+        CASE(many_calls_are_open_at_once),
         CASE(a_row_keeps_all_that_was_said),
         CASE(refused_calls_need_no_opening_line),
         CASE(a_call_left_open_is_lost_once),
