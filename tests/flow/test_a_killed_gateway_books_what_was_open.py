@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9: what was complete stays so, what was open is `lost` at its reservation, nothing twice."""
+
+import os
+import signal
+import threading
+
+import pytest
+from harness import Sluice, chat_chunk, config_for, eventually, stream_chat
+
+
+def hold(call):
+    call.begin_stream()
+    call.event(chat_chunk({"content": "x"}))
+    call.wait_gone(30)
+
+
+@pytest.mark.parametrize("who", ["service", "supervisor"])
+def test_open_calls_are_lost_not_dropped(upstream, who):
+    with Sluice(config_for(upstream)) as gate:
+        gate.may_crash = True
+        done = [gate.chat().header("x-request-id") for _ in range(5)]
+        upstream.answer = hold
+        streams = [gate.open_stream(max_tokens=100) for _ in range(3)]
+        lost = [response.header("x-request-id") for _, response in streams]
+        if who == "service":
+            os.kill(gate.worker_pid, signal.SIGKILL)
+            eventually(lambda: gate.get("/readyz", key=None).status == 200, within=30)
+        else:
+            gate.kill()
+            gate.start()
+        for client, _ in streams:
+            client.close()
+        for request_id in done:
+            assert gate.ledger_row(request_id)["outcome"] == "complete"
+        for request_id in lost:
+            row = gate.ledger_row(request_id, within=30)
+            assert row["outcome"] == "lost" and row["tenant"] == "acme" and row["target"] == "fast-1", row
+            assert row["output_tokens"] >= 100 and row["input_tokens"] > 0, "booked at the reservation"
+            assert row["cost_nanos"] >= 100 * 4000
+        assert gate.usage_total("requests") == 8
+        assert gate.usage_total("requests", outcome="lost") == 3
+        ids = [row["id"] for row in gate.ledger_rows()]
+        assert len(ids) == len(set(ids)), "booked twice"
+
+
+def test_under_load_every_answered_call_is_there_once(upstream):
+    """The short form of the chaos suite's fifty kills."""
+    stop, whole, lock = threading.Event(), [], threading.Lock()
+    upstream.answer = lambda call: stream_chat(call) if call.json.get("stream") else call.respond(
+        200, {"id": "x", "choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 7}})
+
+    def load(number):
+        while not stop.is_set():
+            try:
+                answer = gate.chat(stream=number % 2 == 0, options={"timeout": 10})
+                if answer.status == 200 and (number % 2 or answer.body.endswith(b"[DONE]\n\n")):
+                    with lock:
+                        whole.append(answer.header("x-request-id"))
+            except Exception:  # cut by the kill
+                pass
+
+    with Sluice(config_for(upstream)) as gate:
+        gate.may_crash = True
+        threads = [threading.Thread(target=load, args=(i,)) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(4):
+                so_far = len(whole)
+                eventually(lambda so_far=so_far: len(whole) > so_far + 25, within=60)
+                os.kill(gate.worker_pid, signal.SIGKILL)
+        finally:
+            eventually(lambda: gate.worker_pid != gate.process.pid, within=30)
+            stop.set()
+            for thread in threads:
+                thread.join()
+        gate.stop()
+        rows = {}
+        for row in gate.ledger_rows():
+            assert row["id"] not in rows, "booked twice"
+            rows[row["id"]] = row
+        for request_id in whole:
+            row = rows[request_id]
+            assert row["outcome"] == "complete", row
+            assert (row["input_tokens"], row["output_tokens"]) == (11, 7), row
+        assert len(rows) >= len(upstream.calls), "every call the upstream saw is there"

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Failures that another target can cure do not reach the client; after a byte did, nothing is tried."""
+
+import threading
+import time
+
+import pytest
+from harness import Upstream, chat_body, chat_chunk, config_for, free_port, model_for, provider_for, raw_answer
+
+SECOND = Upstream()
+
+
+def configure(upstream):
+    config = config_for(upstream)
+    retry = {"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"}
+    config["providers"] = [
+        provider_for(upstream, "first", retry=retry, timeouts={"first_byte": "1s", "connect": "1s"}),
+        provider_for(SECOND, "second", retry=retry),
+        provider_for(f"http://127.0.0.1:{free_port()}/v1", "closed", retry=retry),
+    ]
+
+    def target(provider, priority, **more):
+        return {"id": f"on-{provider}", "provider": provider, "model": f"at-{provider}", "priority": priority,
+                "price": {"input": priority, "output": priority}, **more}
+
+    second = [target("first", 1), target("second", 2)]
+    config["models"] = [
+        {"name": "fast", "targets": second},
+        {"name": "closed", "targets": [dict(target("closed", 1)), dict(target("second", 2), id="on-second-2")]},
+        model_for("alone", "first"),
+    ]
+    config["tenants"][1]["models"] = ["*"]
+    return config
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    SECOND.forget()
+    SECOND.answer = lambda call: call.respond(200, chat_body("from the second"))
+    yield
+    assert not SECOND.violations and not SECOND.failures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end():
+    yield
+    SECOND.stop()
+
+
+def stall(call):
+    call.wait_gone(10)
+
+
+def close(call):
+    call.close()
+
+
+def reset(call):
+    call.reset()
+
+
+CURABLE = {
+    "500": lambda call: call.respond(500, {"error": {"message": "x"}}),
+    "502": lambda call: call.respond(502, b"<html>", content_type="text/html"),
+    "503": lambda call: call.respond(503, {"error": {"message": "x"}}),
+    "529": lambda call: call.respond(529, {"error": {"message": "x"}}),
+    "429": lambda call: call.respond(429, {"error": {"message": "x"}}, headers={"retry-after": "60"}),
+    "closed": close,
+    "reset": reset,
+    "half a head": raw_answer(b"HTTP/1.1 200 OK\r\nContent-", then_close=True),
+    "garbage": raw_answer(b"\x00\x01\x02garbage\r\n\r\n", then_close=True),
+    "two lengths": raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", then_close=True),
+    "silence": stall,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", CURABLE)
+def test_a_failure_that_another_target_cures(gate, upstream, case, stream):
+    upstream.answer = CURABLE[case]
+    if stream:
+        SECOND.answer = lambda call: _stream(call)
+    answer = gate.chat(stream=stream)
+    assert answer.status == 200, answer
+    assert answer.header("x-sluice-attempts") == "2"
+    assert answer.header("x-sluice-target") == "on-second" and answer.header("x-sluice-provider") == "second"
+    assert len(upstream.calls) == 1 and len(SECOND.calls) == 1
+    assert SECOND.last().json["model"] == "at-second"
+    row = gate.ledger_row(answer.header("x-request-id"))
+    assert row["attempts"] == 2 and row["target"] == "on-second", row
+
+
+def _stream(call):
+    call.begin_stream()
+    call.event(chat_chunk({"content": "b"}))
+    call.event("[DONE]")
+    call.end_stream()
+
+
+def test_a_target_that_cannot_be_reached(gate):
+    answer = gate.chat("closed")
+    assert answer.status == 200 and answer.header("x-sluice-attempts") == "2", answer
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
+def test_what_no_other_target_cures_is_not_tried_again(gate, upstream, status):
+    body = {"error": {"message": "as the provider says", "type": "x", "code": "y", "param": None}}
+    upstream.answer = lambda call: call.respond(status, body)
+    answer = gate.chat()
+    if status in (401, 403):
+        # our own credentials at the provider are at fault, not the client's
+        assert answer.status in (200, 401, 403, 500, 502, 503), answer
+    else:
+        assert answer.status == status and answer.json == body, answer
+        assert not SECOND.calls
+
+
+def test_nothing_is_tried_after_the_first_byte(gate, upstream):
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk({"content": "half"}))
+        time.sleep(0.2)
+        call.reset()
+
+    upstream.answer = answer
+    client, response = gate.open_stream()
+    with client:
+        body = client.read_to_close(within=10)
+    assert b"half" in body and b"[DONE]" not in body
+    assert not SECOND.calls and len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_all_fail(gate, upstream, stream):
+    upstream.answer = CURABLE["503"]
+    SECOND.answer = CURABLE["503"]
+    answer = gate.chat(stream=stream)
+    assert answer.status == 503 and answer.header("content-type").startswith("application/json"), answer
+    assert answer.header("x-should-retry") == "false"
+    assert len(upstream.calls) == 1 and len(SECOND.calls) == 1
+
+
+def test_the_tries_are_bounded(gate, upstream):
+    """One model, one target, always failing: the provider sees each call at most once."""
+    upstream.answer = CURABLE["500"]
+    for _ in range(10):
+        assert gate.chat("alone").status == 500
+    assert len(upstream.calls) == 10
+
+
+def test_a_client_that_leaves_between_tries_ends_them(gate, upstream):
+    reached, proceed = threading.Event(), threading.Event()
+
+    def answer(call):
+        reached.set()
+        proceed.wait(10)
+        call.respond(500, {})
+
+    upstream.answer = answer
+    client = gate.connect()
+    from harness import chat_request
+
+    client.send(chat_request())
+    assert reached.wait(10)
+    client.close()
+    time.sleep(0.3)
+    proceed.set()
+    time.sleep(0.3)
+    assert not SECOND.calls

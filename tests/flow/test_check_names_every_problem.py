@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All at once, with file, line and column, a word on what was meant, and an exit code."""
+
+import json
+import re
+
+import pytest
+from harness import KEY_PROVIDER, config_for, run_cli, sha256_hash, to_yaml
+
+BAD = """\
+version: 1
+server:
+  listeners:
+    - name: api
+      adress: 127.0.0.1:8080
+  workers: many
+  timeouts: {client_header: 10 parsecs}
+providers:
+  - name: up
+    type: opnai
+    base_ulr: http://127.0.0.1:1/v1
+  - name: up
+    type: openai
+    api_key: ${SLUICE_TEST_UNSET_VARIABLE}
+models:
+  - name: fast
+    targets:
+      - {id: a, provider: upp, model: x}
+tenants:
+  - name: acme
+    models: ["*"]
+    keys: [{name: k, hash: "sha256:zz"}]
+"""
+WANTED = {
+    5: "address", 6: "workers", 7: "client_header", 10: "openai", 11: "base_url", 12: "up", 14: "SLUICE_TEST_UNSET_VARIABLE",
+    18: "up", 22: "hash",
+}
+
+
+def check(tmp_path, text, *args, name="sluice.yaml", env=None):
+    path = tmp_path / name
+    path.write_text(text)
+    return run_cli("check", *args, path, env={"STATE_DIRECTORY": str(tmp_path), **(env or {})})
+
+
+def good(**changes):
+    return to_yaml(config_for("http://127.0.0.1:1/v1", **changes)) + "\n"
+
+
+def test_a_good_file(tmp_path):
+    done = check(tmp_path, good())
+    assert done.returncode == 0, done
+    assert KEY_PROVIDER not in done.stdout + done.stderr
+
+
+def test_every_problem_at_once(tmp_path):
+    done = check(tmp_path, BAD)
+    assert done.returncode == 1
+    found = {}
+    for line in done.stderr.splitlines():
+        if match := re.match(r".*sluice\.yaml:(\d+):(\d+): error: (.*)", line):
+            found.setdefault(int(match[1]), "")
+            found[int(match[1])] += match[3]
+    for line, word in WANTED.items():
+        assert word in found.get(line, ""), (line, word, done.stderr)
+    assert done.stderr.count("did you mean") >= 3
+
+
+def test_as_json(tmp_path):
+    done = check(tmp_path, BAD, "--format", "json")
+    assert done.returncode == 1
+    problems = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {5, 10, 11} <= {problem["line"] for problem in problems}, problems
+    assert all(problem["severity"] in ("error", "warning", "note") and problem["message"] for problem in problems)
+
+
+BROKEN = {
+    "no YAML": "a: [1,", "a list": "- 1\n", "empty": "", "a word": "hello", "a tab": "a:\n\tb: 1\n", "twice": "version: 1\nversion: 1\n",
+    "NUL": "version: 1\0\n", "no version": "providers: []\n", "future": "version: 2\n", "binary": "\x01\x02",
+    "a bomb": "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(8)),
+    "deep": "a: " + "[" * 5000 + "]" * 5000,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_no_configuration(tmp_path, case):
+    done = check(tmp_path, BROKEN[case])
+    assert done.returncode == 1 and "error" in done.stderr, done
+    assert len(done.stderr) < 100_000
+
+
+PROTECTING = {
+    "tenant limits": ("tenants", [{"name": "acme", "models": ["*"], "limits": {"requests_per_minute": 1},
+                                   "keys": [{"name": "k", "hash": sha256_hash("k" * 20)}]}]),
+    "budget": ("tenants", [{"name": "acme", "models": ["*"], "budget": {"amount": "5.00 USD", "period": "month"},
+                            "keys": [{"name": "k", "hash": sha256_hash("k" * 20)}]}]),
+    "limits": ("limits", {"default": {"requests_per_minute": 60}}),
+    "guardrails": ("guardrails", [{"name": "g", "stage": "request", "type": "contains", "patterns": ["x"], "action": "block"}]),
+}
+
+
+@pytest.mark.parametrize("case", PROTECTING)
+def test_what_protects_and_is_not_in_force_is_an_error(tmp_path, case):
+    key, value = PROTECTING[case]
+    text = good(**{key: value})
+    done = check(tmp_path, text)
+    assert done.returncode == 1 and "not in force" in done.stderr, done.stderr
+    assert check(tmp_path, text, "--allow-inert").returncode == 0
+    assert check(tmp_path, text, "--allow-inert", "--strict").returncode == 3
+
+
+def test_what_is_of_later_work_is_a_warning(tmp_path):
+    done = check(tmp_path, good(cache={"exact": {"enabled": True}}))
+    assert done.returncode == 0 and "not yet in force" in done.stderr, done.stderr
+    assert check(tmp_path, good(cache={"exact": {"enabled": True}}), "--strict").returncode == 3
+
+
+def test_the_network_is_never_touched(tmp_path):
+    from harness import Upstream
+
+    with Upstream() as server:
+        assert check(tmp_path, to_yaml(config_for(server)), env={"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"}).returncode == 0
+        assert not server.connections
+
+
+def test_run_refuses_what_check_refuses(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text(BAD)
+    done = run_cli("run", "-c", path, env={"STATE_DIRECTORY": str(tmp_path)}, timeout=20)
+    assert done.returncode == 78 and "base_url" in done.stderr, done
+    done = run_cli("run", "-c", tmp_path / "none.yaml", env={"STATE_DIRECTORY": str(tmp_path)}, timeout=20)
+    assert done.returncode == 78
+
+
+def test_variables_and_files(tmp_path):
+    secret = tmp_path / "key"
+    secret.write_text("sk-from-a-file-5ecre7\n")
+    text = good().replace(json.dumps(KEY_PROVIDER), "${PROVIDER_KEY}")
+    assert check(tmp_path, text, env={"PROVIDER_KEY": "sk-x"}).returncode == 0
+    done = check(tmp_path, text)
+    assert done.returncode == 1 and "PROVIDER_KEY" in done.stderr
+    assert check(tmp_path, good().replace(f"api_key: {json.dumps(KEY_PROVIDER)}", f"api_key_file: {secret}")).returncode == 0
+    done = check(tmp_path, good().replace(f"api_key: {json.dumps(KEY_PROVIDER)}", "api_key_file: /nonexistent"))
+    assert done.returncode == 1 and "/nonexistent" in done.stderr
+    assert check(tmp_path, good().replace(json.dumps(KEY_PROVIDER), "${PROVIDER_KEY:-fallback}")).returncode == 0
+
+
+def test_show_masks_secrets_and_names_origins(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text(good())
+    done = run_cli("config", "show", "-c", path, "--effective", "--origin", env={"STATE_DIRECTORY": str(tmp_path)})
+    assert done.returncode == 0, done
+    assert KEY_PROVIDER not in done.stdout and KEY_PROVIDER[-8:] not in done.stdout
+    assert "client_header" in done.stdout and "sluice.yaml:" in done.stdout and "default" in done.stdout
+
+
+def test_the_schema_is_json():
+    done = run_cli("config", "schema")
+    schema = json.loads(done.stdout)
+    assert done.returncode == 0 and "2020-12" in schema["$schema"]
+    root = schema["allOf"][0] if "allOf" in schema else schema
+    assert {"server", "providers", "models", "tenants", "ledger"} <= set(root["properties"])
+    assert root["additionalProperties"] is False
+
+
+def test_init_prints_a_file_that_check_accepts(tmp_path):
+    done = run_cli("init")
+    assert done.returncode == 0
+    assert check(tmp_path, done.stdout, "--allow-inert").returncode == 0, check(tmp_path, done.stdout, "--allow-inert").stderr
+
+
+@pytest.mark.parametrize("args, code", [
+    ((), 2), (("nonsense",), 2), (("chekc",), 2), (("run", "--nonsense"), 2), (("help",), 0), (("--help",), 0), (("version",), 0),
+    (("--version",), 0), (("help", "signals"), 0), (("completion", "bash"), 0), (("status", "-c", "/nonexistent/x.yaml"), 4)])
+def test_exit_codes(args, code, tmp_path):
+    done = run_cli(*args, env={"STATE_DIRECTORY": str(tmp_path)})
+    assert done.returncode == code or (args[:1] == ("status",) and done.returncode in (1, 4, 78)), done
+    if code == 2:
+        assert done.stderr and not done.stdout
+    if args == ("chekc",):
+        assert "check" in done.stderr
+
+
+def test_commands_for_a_running_gateway(gate):
+    status = gate.cli("status")
+    assert status.returncode == 0 and status.stdout, status
+    assert json.loads(gate.cli("status", "--format", "json").stdout)
+    assert gate.cli("healthcheck").returncode == 0
+    listed = run_cli("models", "ls", "-c", gate.file, env=gate.env)
+    assert listed.returncode == 0 and "fast" in listed.stdout, listed
+
+
+def test_commands_without_a_gateway(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text(good())
+    env = {"STATE_DIRECTORY": str(tmp_path)}
+    for command in (("status",), ("reload",), ("drain",)):
+        assert run_cli(*command, "-c", path, env=env).returncode == 4, command
+    assert run_cli("healthcheck", "-c", path, env=env).returncode == 1

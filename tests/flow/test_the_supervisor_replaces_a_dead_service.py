@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dead or stuck: a new process serves on the same sockets, and no connection is refused meanwhile."""
+
+import os
+import signal
+import time
+
+import pytest
+from harness import SANITIZED, chat_request, eventually, is_alive
+
+SOON = 10.0 if SANITIZED else 3.0
+
+
+@pytest.fixture(autouse=True)
+def may_crash(gate):
+    gate.may_crash = True
+
+
+def ask(gate, within=20):
+    """A connection made now, answered however long the replacement takes."""
+    with gate.connect(timeout=within) as client:
+        return client.send(chat_request()).read_response()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_service_that_dies(gate, number):
+    old = gate.worker_pid
+    assert old != gate.process.pid, "there is a supervisor"
+    begin = time.monotonic()
+    os.kill(old, number)
+    eventually(lambda: not is_alive(old), within=30)
+    assert ask(gate).status == 200, "a connection made meanwhile waits, it is not refused"
+    took = time.monotonic() - begin
+    assert gate.worker_pid != old and gate.process.poll() is None
+    assert took < SOON, f"{took:.2f} s until it served again"
+
+
+def test_again_and_again(gate):
+    for _ in range(4):
+        eventually(lambda: gate.worker_pid != gate.process.pid)
+        os.kill(gate.worker_pid, signal.SIGKILL)
+        eventually(lambda: ask(gate).status == 200, within=30)
+
+
+def test_a_service_that_is_stuck(gate):
+    old = gate.worker_pid
+    os.kill(old, signal.SIGSTOP)
+    try:
+        eventually(lambda: not is_alive(old), within=60, every=0.1, what="the stopped process was ended")
+    finally:
+        if is_alive(old):
+            os.kill(old, signal.SIGCONT)
+    assert ask(gate).status == 200
+    assert gate.worker_pid != old
+
+
+def test_it_still_drains_after_a_death(gate):
+    os.kill(gate.worker_pid, signal.SIGKILL)
+    eventually(lambda: ask(gate).status == 200, within=30)
+    gate.signal(signal.SIGHUP)
+    assert ask(gate).status == 200
