@@ -35,6 +35,8 @@ def parameters(port):
     params.port = port
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = SLOTS
+    # Threads meet after every layer, spinning: on a busy machine two are many times slower than one.
+    params.cpuparams.n_threads = 1
     params.warmup = False
     params.cache_ram_mib = 0
     params.ui = False
