@@ -208,6 +208,42 @@ static void files_that_come_back_are_not_booked_again(void **state)
     memory_free(restore);
 }
 
+/* A segment that was drained and could not be removed: it opens a call whose end is in segments
+ * that are gone. */
+static void a_segment_that_stayed_is_not_read_again(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct ledger *ledger = ledger_at(&place, 1);
+        struct journal *journal = ledger_journal(ledger, 0);
+        struct ledger_row row = row_of("long", 1);
+        struct ledger_mark mark;
+        ledger_open_call(journal, &row, &mark);
+        char *first = find_path(&place, "*/0-1.journal");
+        char *save = memory_format("cp %s %s/copy", first, place.folder);
+        char *restore = memory_format("cp %s/copy %s", place.folder, first);
+        int problem = system(save);
+        for (int i = 0; i < 3000; i++) {
+            if (i == 1500)
+                ledger_settle_call(journal, &row, &mark);
+            call_once(journal, "short", 1);
+        }
+        bool drained = wait_until(is_drained, ledger);
+        if (problem || !drained || access(first, F_OK) == 0 || system(restore) != 0)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(total_of(&place).lost, 0);
+    drain_all();
+    struct usage_row total = total_of(&place);
+    assert_int_equal(total.lost, 0);
+    assert_int_equal(total.requests, 3001);
+}
+
 /* Random bytes over random places: no crash, no hang, nothing twice. */
 static void random_damage_does_no_harm(void **state)
 {
@@ -240,6 +276,7 @@ int main(void)
         CASE(lines_that_go_back_are_damage),
         CASE(what_is_no_segment_is_set_aside),
         CASE(files_that_come_back_are_not_booked_again),
+        CASE(a_segment_that_stayed_is_not_read_again),
         CASE(random_damage_does_no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
