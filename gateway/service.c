@@ -368,7 +368,10 @@ static bool open_ledger(struct service *service)
                                      .keep_minutes_us = config->keep_minutes_us,
                                      .keep_hours_us = config->keep_hours_us,
                                      .keep_days_us = config->keep_days_us};
+    struct watchdog *beats =
+        watchdog_start(NULL, 0, on_beat, service); /* upgrading may take long */
     service->ledger = ledger_open(&options, &why);
+    watchdog_stop(beats);
     if (service->ledger == NULL)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
     return service->ledger != NULL;

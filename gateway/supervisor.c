@@ -32,7 +32,7 @@ enum {
     BACKOFF_MIN_US = 10000,
     BACKOFF_MAX_US = 1000000,
     HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
-    SILENCE_US = 10000000, /* a service that gives no sign for so long is killed */
+    SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed */
     STOP_US = 5000000,     /* to end after SAY_STOP */
     WORDS_BYTES = 512,
 };
