@@ -11,8 +11,9 @@
  * with length and CRC; its length word is written last (release), so that a torn one is never
  * read. The format is versioned and described in docs/LEDGER.md.
  *
- * One helper thread (the keeper) drains the journals into SQLite exactly once: rows, rollups and
- * the high-water mark (instance, worker, segment, offset) go in one transaction.
+ * Two threads of its own: the keeper, for what calls wait for (segments in time, flushes, questions
+ * about owners), and the drain, at the lowest priority, which moves the lines into SQLite exactly
+ * once: rows, rollups and the mark of how far a journal is drained go in one transaction.
  *
  * Files, below ledger.path:  <instance>/<worker>-<segment>.journal , with <instance> a directory
  * made at start. A directory whose process is gone (its lock is free) is drained at the next start:

@@ -173,7 +173,8 @@ static void long_texts_are_cut_and_the_longest_row_fits(void **state)
 static void what_is_negative_is_written_as_zero(void **state)
 {
     (void)state;
-    struct ledger_row row = {.started_us = -5, .usage = {-1}, .cost_nanos = INT64_MIN};
+    struct ledger_row row = {
+        .started_us = -5, .usage = {.input_tokens = -1}, .cost_nanos = INT64_MIN};
     struct record record;
     write_row(&row);
     assert_int_equal(record_read(bytes, sizeof(bytes), &record), RECORD_HERE);
