@@ -131,13 +131,17 @@ bool objects_allow(struct exchange *x)
 
 /* -------------------------------------------------------------------------------- lists */
 
-static const struct text data_member = {"data", 4};
+enum list_member { LIST_DATA, LIST_FIRST, LIST_LAST, LIST_MEMBERS };
+
+static const struct text list_members[LIST_MEMBERS] = {
+    {"data", 4}, {"first_id", 8}, {"last_id", 7}};
 static const struct text id_member = {"id", 2};
 
-static bool list_data(struct text body, struct scan_value *data)
+static bool read_list(struct text body, struct scan_value members[LIST_MEMBERS])
 {
     struct scan_problem problem;
-    return scan_json(body, &data_member, 1, data, &problem) && data->kind == SCAN_ARRAY;
+    return scan_json(body, list_members, LIST_MEMBERS, members, &problem) &&
+           members[LIST_DATA].kind == SCAN_ARRAY;
 }
 
 /* The next object of the array's inside: skips to its end by counting braces outside strings (the
@@ -207,26 +211,59 @@ static bool is_own(const struct exchange *x, struct text id)
     return false;
 }
 
-static void write_own(struct exchange *x, struct text inside, struct text data)
+/* Write the tenant's own objects as an array; <first> and <last> get their ids, as JSON. */
+static void write_array(struct exchange *x, struct text inside, struct buffer *out,
+                        struct buffer *first, struct buffer *last)
 {
-    struct buffer out;
-    char id[OWNER_TEXT_BYTES];
+    char room[OWNER_TEXT_BYTES];
     struct text object;
-    bool first = true;
-    size_t before = (size_t)(data.at - x->whole.at);
-    buffer_init(&out, FILTERED_MAX + 1024);
-    buffer_append_text(&out, text_head(x->whole, before));
-    buffer_append_text(&out, TEXT("["));
+    buffer_append_text(out, TEXT("["));
     while (next_object(&inside, &object)) {
-        if (!is_own(x, object_id(object, id, sizeof(id))))
+        struct text id = object_id(object, room, sizeof(room));
+        if (!is_own(x, id))
             continue;
-        if (!first)
-            buffer_append_text(&out, TEXT(","));
-        first = false;
-        buffer_append_text(&out, object);
+        if (buffer_length(last))
+            buffer_append_text(out, TEXT(","));
+        else
+            json_write_string(first, id);
+        buffer_clear(last);
+        json_write_string(last, id);
+        buffer_append_text(out, object);
     }
-    buffer_append_text(&out, TEXT("]"));
-    buffer_append_text(&out, text_from(x->whole, before + data.len));
+    buffer_append_text(out, TEXT("]"));
+}
+
+/* Which member stands next in the document behind <from>, or LIST_MEMBERS. */
+static int next_member(const struct scan_value *members, const char *from)
+{
+    int next = LIST_MEMBERS;
+    for (int i = 0; i < LIST_MEMBERS; i++)
+        if (members[i].kind != SCAN_ABSENT && members[i].raw.at >= from &&
+            (next == LIST_MEMBERS || members[i].raw.at < members[next].raw.at))
+            next = i;
+    return next;
+}
+
+/* The list again, with only what the tenant owns, and cursors that name nothing else. */
+static void write_own(struct exchange *x, const struct scan_value *members)
+{
+    struct buffer parts[LIST_MEMBERS], out;
+    for (int i = 0; i < LIST_MEMBERS; i++)
+        buffer_init(&parts[i], FILTERED_MAX);
+    struct text data = members[LIST_DATA].raw;
+    write_array(x, (struct text){data.at + 1, data.len - 2}, &parts[LIST_DATA], &parts[LIST_FIRST],
+                &parts[LIST_LAST]);
+    buffer_init(&out, 2 * FILTERED_MAX);
+    const char *from = x->whole.at, *end = x->whole.at + x->whole.len;
+    for (int i; (i = next_member(members, from)) < LIST_MEMBERS;) {
+        struct text part = buffer_text(&parts[i]);
+        buffer_append(&out, from, (size_t)(members[i].raw.at - from));
+        buffer_append_text(&out, part.len ? part : TEXT("null"));
+        from = members[i].raw.at + members[i].raw.len;
+    }
+    buffer_append(&out, from, (size_t)(end - from));
+    for (int i = 0; i < LIST_MEMBERS; i++)
+        buffer_done(&parts[i]);
     buffer_done(&x->held);
     x->held = out;
     x->whole = buffer_text(&x->held);
@@ -235,13 +272,13 @@ static void write_own(struct exchange *x, struct text inside, struct text data)
 
 bool objects_filter(struct exchange *x)
 {
-    struct scan_value data;
-    if (is_alone(x) || !list_data(x->whole, &data))
+    struct scan_value members[LIST_MEMBERS];
+    if (is_alone(x) || !read_list(x->whole, members))
         return false;
-    struct text inside = {data.raw.at + 1, data.raw.len - 2};
+    struct text data = members[LIST_DATA].raw;
     if (!x->objects)
-        return ask_about_list(x, inside);
-    write_own(x, inside, data.raw);
+        return ask_about_list(x, (struct text){data.at + 1, data.len - 2});
+    write_own(x, members);
     return false;
 }
 

@@ -27,6 +27,7 @@ struct upload {
     uint64_t max;
     bool decided; /* the model is known, or needs not be */
     bool ended;   /* all of it has come */
+    bool begun; /* the request's head has been sent */
     bool told_end;
     bool paused;
     struct buffer kept; /* what waits, if the file is not used */
@@ -153,7 +154,7 @@ static bool push_edited(struct exchange *x, struct text bytes)
 
 static bool may_flow(const struct exchange *x)
 {
-    return x->upstream.connection && x->facts.upstream == UPSTREAM_ASKED;
+    return x->upload->begun && x->upstream.connection && x->facts.upstream == UPSTREAM_ASKED;
 }
 
 static ssize_t read_file(struct upload *u, char *into, size_t room)
@@ -200,6 +201,7 @@ static void tell_end(struct exchange *x)
 
 void upload_pump(struct exchange *x)
 {
+    x->upload->begun = true;
     while (x->upload && may_flow(x) && waiting_bytes(x->upload))
         if (!pump_some(x))
             return;
