@@ -177,10 +177,8 @@ static const char *end_header_line(struct multipart *multipart)
         return "A part of the form has no name.";
     multipart->state = AT_DATA_START;
     multipart->matched = 2;
-    if (multipart->current >= 0) {
-        multipart->fields[multipart->current].found = true;
+    if (multipart->current >= 0)
         multipart->fields[multipart->current].begin = multipart->seen;
-    }
     return NULL;
 }
 
@@ -210,8 +208,10 @@ static void begin_part(struct multipart *multipart)
 /* The whole boundary has gone by. */
 static void end_part(struct multipart *multipart)
 {
-    if (multipart->current >= 0)
+    if (multipart->current >= 0) {
+        multipart->fields[multipart->current].found = true;
         multipart->fields[multipart->current].end = multipart->seen - multipart->boundary_len;
+    }
     multipart->current = -1;
     multipart->state = BEHIND_BOUNDARY;
 }

@@ -24,7 +24,8 @@ struct multipart {
     char line[1024];
     size_t line_len;
     struct {
-        bool found, repeated, too_long;
+        bool found; /* and the value is whole */
+        bool repeated, too_long;
         size_t len;
         /* where the value stands in the body, so that another can be put in its place */
         uint64_t begin, end;
