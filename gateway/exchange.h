@@ -125,6 +125,7 @@ struct exchange {
     struct buffer held;  /* an event or a small answer that is not whole yet */
     struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
     struct buffer ready; /* the end of an answer, kept until it is booked */
+    uint64_t bytes_out;  /* of the answer's body */
     unsigned stale_retries;
     bool store;            /* a response that the provider is asked to keep */
     struct text object_id; /* the object this is about, or that it builds on; or empty */

@@ -262,8 +262,11 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
 {
     struct exchange *x = begin(client);
     const struct config *config = x->snapshot->config;
-    bool found = endpoint_find(head, client->listener->serve,
-                               text_of(config->telemetry.metrics_path), &x->match, &x->fault);
+    unsigned serve = client->listener->serve;
+    if (!config->telemetry.metrics_enabled)
+        serve &= ~(unsigned)SERVE_METRICS;
+    bool found =
+        endpoint_find(head, serve, text_of(config->telemetry.metrics_path), &x->match, &x->fault);
     bool right = found && admit(x, head);
     keep_request(x, head);
     if (is_preflight(x, head)) {

@@ -116,6 +116,9 @@ bool objects_allow(struct exchange *x)
         return true;
     bool builds_on = x->call.operation == OPERATION_RESPONSE;
     const struct owner *owner = x->objects ? &x->objects->owners[0] : NULL;
+    if (x->objects && x->objects->question.failed)
+        return fault_set(&x->fault, FAULT_OVERLOADED,
+                         "It cannot be found out now who owns '%s'; try again.", owner->id);
     if (!owner || !owner->found) {
         /* A response may build on one that was made elsewhere; its id is as good as a secret. */
         return builds_on || is_alone(x) || unknown_object(x);

@@ -87,6 +87,7 @@ static void gather_add(struct exchange *x, struct text piece)
     else
         gather->pieces[gather->count++] = (struct iovec){(void *)(uintptr_t)piece.at, piece.len};
     gather->bytes += piece.len;
+    x->bytes_out += piece.len;
     x->idle_since_us = loop_now_us(x->worker->loop);
 }
 

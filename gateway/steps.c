@@ -402,7 +402,7 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         .path = x->path,
         .route = x->route ? x->route->name : (struct text){"", 0},
         .bytes_in = (uint64_t)x->body_bytes,
-        .bytes_out = x->client ? x->client->bytes_out : 0,
+        .bytes_out = x->bytes_out + (x->relay == RELAY_WHOLE ? x->whole.len : 0),
     };
     access_log(row, &extra);
 }

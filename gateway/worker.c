@@ -16,6 +16,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/client.h"
+#include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/worker_inside.h"
@@ -389,6 +390,7 @@ static void sweep(struct timer *timer)
 static void *worker_main(void *with)
 {
     struct worker *worker = with;
+    crash_arm_thread();
     char name[16];
     snprintf(name, sizeof(name), "worker-%u", worker->options.index);
     pthread_setname_np(pthread_self(), name);
