@@ -21,6 +21,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -209,6 +210,21 @@ LINE_NUMBERS = (
 LINE_TEXTS = (
     "id", "tenant", "key", "user", "tags", "model", "target", "provider", "upstream_model", "dialect",
     "upstream_dialect", "operation", "finish", "fault")
+
+
+def read_journal(path, word):
+    """The bodies of the settled calls in a journal's segment that hold `word` (docs/LEDGER.md)."""
+    data = path.read_bytes()
+    at, bodies = struct.unpack_from("<I", data, 12)[0], []
+    while at + 16 <= len(data):
+        length = struct.unpack_from("<I", data, at)[0]
+        if length in (0, 0xFFFFFFFF):
+            break
+        body = data[at + 16 : at + length]
+        if body[0] == 2 and word in body:
+            bodies.append(body)
+        at += length + 7 & ~7
+    return bodies
 
 
 def read_ledger_line(line):
@@ -532,10 +548,23 @@ class Sluice:
                 rows += self.sql(f"SELECT line FROM {day['name']}{where}", *values)
         return [read_ledger_line(row["line"]) for row in rows]
 
+    def journal_rows(self, request_id):
+        """Settled lines of that call that the journals still hold, drained or not."""
+        ledger = {} if isinstance(self.config, str) else self.config.get("ledger", {})
+        folder = Path(ledger.get("path", self.state / "ledger"))
+        rows = []
+        for path in folder.glob("*/*.journal"):
+            with contextlib.suppress(OSError):
+                rows += [read_ledger_line(line) for line in read_journal(path, request_id.encode())]
+        return rows
+
     def ledger_row(self, request_id, within=15):
-        """The one drained row of a request."""
-        rows = eventually(lambda: self.ledger_rows(request_id), within, every=0.05,
-                          what=f"ledger row of {request_id}")
+        """The one row of a request: in the store, or still in a journal."""
+
+        def find():
+            return self.ledger_rows(request_id) or self.journal_rows(request_id)
+
+        rows = eventually(find, within, every=0.02, what=f"ledger row of {request_id}")
         assert len(rows) == 1, rows
         return rows[0]
 
@@ -682,7 +711,9 @@ class Background:
 
 
 def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    """Does any thread of it still run? (Its first may be a zombie while others hold its files.)"""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):
+            if stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
+                return True
+    return False

@@ -136,7 +136,8 @@ def test_forms_that_name_a_host(gate, upstream, canary, method, target):
 
 
 def test_a_link_local_provider_may_be_allowed(upstream, tmp_path):
-    """The configuration can say so."""    provider = merged(provider_for("http://169.254.169.254:9/v1"), {"allow_link_local": True})
+    """The configuration can say so."""
+    provider = merged(provider_for("http://169.254.169.254:9/v1"), {"allow_link_local": True})
     config = config_for(upstream)
     config["providers"], config["models"] = [provider], [model_for()]
     path = tmp_path / "sluice.yaml"

@@ -50,7 +50,7 @@ SIZES = [
     S + b";" + b"x" * 10000, S + b"\\r\\n", b"~" + S, S + b"~", S + b"=", S + b":", S + b"\r", b"\r" + S, S + b"/", b"ffffffffffffffff",
     b"fffffffffffffffe", b"10000000000000000", b"1000000000000001e", b"fffffffffffffffff", b"8000000000000000", b"8000000000000001e"[:17], b"-8000000000000000",
     b"0" * 17 + S, b"0" * 100 + S, b"0" * 10000 + S, b"1" * 100, b"f" * 1000, b"00000001000000000000001e", b"null", b"NaN", b"1e1e1e1e1e1e1e1e1e",
-    b"0b11110", b"0o36", b"30d", S + b"H"]
+    b"0o36", b"30d.", S + b"H"]
 for size in SIZES:
     bad("chunk size %r" % size[:40], size + b"\r\n" + BODY + b"\r\n" + END, {400, 413, 431})
 for size in (b"7fffffffffffffff", b"100000000000", b"ffffffff", b"4000001"):

@@ -68,12 +68,12 @@ for field in (b"Authorization : Bearer " + KEY_B, b" Authorization: Bearer " + K
 
 # ---- in the query
 for query, path, expect in ((b"?key=" + KEY_B, b"/v1/models", {401}), (b"?api_key=" + KEY_B, b"/v1/models", {401}), (b"?access_token=" + KEY_B, b"/v1/models", {401}), (b"?api-key=" + KEY_B, b"/v1/models", {401}), (b"?Authorization=Bearer+" + KEY_B, b"/v1/models", {401}),
-                            (b"?key=" + WRONG, b"/v1beta/models/x:generateContent", {401, 405}), (b"?key=", b"/v1beta/models/x:generateContent", {401, 405}), (b"?key=" + KEY_B + b"&key=" + KEY_B, b"/v1beta/models/x:generateContent", {400, 401, 405}),
-                            (b"?key=" + KEY_B + b"&key=" + WRONG, b"/v1beta/models/x:generateContent", {400, 401, 405}), (b"?Key=" + KEY_B, b"/v1beta/models/x:generateContent", {401, 405}), (b"?key=%73" + KEY_B[1:], b"/v1beta/models/x:generateContent", {400, 401, 404, 405})):
+                            (b"?key=" + WRONG, b"/v1beta/models/x:generateContent", {401, 404, 405}), (b"?key=", b"/v1beta/models/x:generateContent", {401, 404, 405}), (b"?key=" + KEY_B + b"&key=" + KEY_B, b"/v1beta/models/x:generateContent", {400, 401, 404, 405}),
+                            (b"?key=" + KEY_B + b"&key=" + WRONG, b"/v1beta/models/x:generateContent", {400, 401, 404, 405}), (b"?Key=" + KEY_B, b"/v1beta/models/x:generateContent", {401, 404, 405}), (b"?key=%73" + KEY_B[1:], b"/v1beta/models/x:generateContent", {400, 401, 404, 405})):
     K.add("query %r of %s" % (query[:24], path.decode()), get(path + query, auth=False), expect)
 
 # ---- pages of the operators open to no client
-for path in (b"/admin/v1/overview", b"/admin/v1/config", b"/admin/v1/keys", b"/admin/v1/requests", b"/admin/v1/usage", b"/ui/", b"/admin"):
+for path in (b"/admin/v1/overview", b"/admin/v1/config", b"/admin/v1/keys", b"/admin/v1/requests", b"/admin/v1/usage", b"/ui", b"/admin"):
     K.add("GET %s" % path.decode(), get(path), {401, 403, 404})
     K.add("POST %s" % path.decode(), raw(b"POST " + path + b" HTTP/1.1", [b"Content-Length: 0"]), {401, 403, 404, 405})
     K.add("GET %s with nothing" % path.decode(), get(path, auth=False), {401, 403, 404})

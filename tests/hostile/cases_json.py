@@ -54,7 +54,7 @@ for body in (b"[]", b"1", b'"model"', b"null", b"true", b'["model","fast"]', b"{
              b'\xef\xbb\xbf{"model":"fast","messages":[]}', b'\xff\xfe{\x00}\x00', b'\x00{\x00}', b'{"model":"fast"', b'{"model":"fas', b'{"model"', b'{"model":', b"{", b"model=fast", b"<xml/>", b"{'model':'fast'}", b'{model:"fast"}', b'{"model":"fast",}',
              b'// x\n{"model":"fast"}', b'{"model":"fast"}// x', b'data: {"model":"fast"}', b")]}',\n{\"model\":\"fast\"}", b'{"model":"fast"}\x1a', b'\x0b{"model":"fast"}', b'{"model":"fast"}\x0c', b"\xe2\x80\x8b{}", b"--b\r\nx", b'{"model":"fast"}\xc2\x85'):
     document("document %r" % body[:30], body, BAD)
-for n, expect in ((100, GOOD), (120, EITHER), (127, EITHER), (128, EITHER), (130, BAD), (200, BAD), (1000, BAD), (100000, BAD), (1000000, BAD)):
+for n, expect in ((100, GOOD), (120, EITHER), (127, EITHER), (128, EITHER), (130, BAD), (200, BAD), (1000, BAD), (100000, BAD), (150000, BAD)):
     value(b"[" * n + b"]" * n, expect, "%d deep" % n)
     value(b'{"a":' * n + b"1" + b"}" * n, expect, "%d deep, objects" % n)
 value(b"[" * 100000, BAD, "100000 opened")
@@ -82,9 +82,10 @@ for name in (b'"Model"', b'"MODEL"', b'" model"', b'"model "', b'"model\\u0000"'
     document("only like it, alone: %s" % name.decode(), b'{%s:"fast","messages":[]}' % name, BAD)
 
 # ---- fields of the wrong kind
-for field in (b'"model":1', b'"model":null', b'"model":true', b'"model":["fast"]', b'"model":{"fast":1}', b'"model":""', b'"model":"fast","stream":"true"', b'"model":"fast","stream":1', b'"model":"fast","stream":[]',
-              b'"model":"fast","stream":true,"stream_options":1', b'"model":"fast","stream":true,"stream_options":[]', b'"model":"fast","stream":true,"stream_options":"x"'):
+for field in (b'"model":1', b'"model":null', b'"model":true', b'"model":["fast"]', b'"model":{"fast":1}', b'"model":""', b'"model":"fast","stream":"true"', b'"model":"fast","stream":1', b'"model":"fast","stream":[]'):
     J.add("field %r" % field, chat(b"{%s,\"messages\":[]}" % field), {400, 404})
+for options in (b"1", b"[]", b'"x"', b"true"):
+    J.add("stream_options %r" % options, chat(b'{"model":"fast","stream":true,"messages":[],"stream_options":%s}' % options), EITHER, reach=(0, 1))
 for field in (b'"max_tokens":-1', b'"max_tokens":1.5', b'"max_tokens":"1"', b'"max_tokens":1e400', b'"max_tokens":99999999999999999999', b'"max_tokens":null', b'"n":0', b'"n":-1', b'"n":1e9', b'"n":"x"', b'"n":null', b'"user":1', b'"user":null', b'"user":{}',
               b'"user":"' + b"u" * 10000 + b'"', b'"user":"\\u0000\\ud800"', b'"messages":1', b'"messages":"x"', b'"temperature":"hot"', b'"stream":null', b'"stream":false', b'"stream_options":null'):
     document("field %r" % field[:40], b'{"model":"fast",%s}' % field, EITHER)

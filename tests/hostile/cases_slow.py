@@ -31,7 +31,7 @@ SLOW = {
     "S016 drips a chunk size": ([CHUNKED, ("drip", b"0" * 15, 0.3)], {408, 400, "close"}),
     "S017 drips trailers": ([CHUNKED + b"1e\r\n" + BODY + b"\r\n0\r\n", ("drip", b"X: y\r\n" * 40, 0.1)], {408, 400, 431, "close"}),
     "S018 waits for its 100 and says nothing": ([raw(fields=[LONG, b"Expect: 100-continue"])], LATE),
-    "S019 half a second request": ([chat(), b"GET /v1/mo"], {200}),
+    "S019 half a second request": ([chat(), b"GET /v1/mo"], {200, 408}),
     "S020 idles behind an answer": ([chat()], {200}),
     "S021 a body for a wrong key": ([b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nContent-Length: 1000000\r\n\r\n", ("drip", b" " * 100, 0.1)], {401}),
     "S022 a body for nobody": ([b"POST /v1/nothing HTTP/1.1\r\nHost: a\r\n" + AUTH + b"\r\nContent-Length: 1000000\r\n\r\n", ("drip", b" " * 100, 0.1)], {401, 404}),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""X: no client chooses where we connect. CANARY is replaced by the address of a server that must
-never see a connection."""
+"""X: no client chooses where we connect. CANARYX-ADDRESS is replaced by the address of a server,
+of the same length, that must never see a connection."""
 
 import json
 
@@ -8,7 +8,7 @@ from case import Family, chat, raw
 
 X = Family("X")
 CASES = X.cases
-URL = "http://CANARY/v1"
+URL = "http://CANARYX-ADDRESS/v1"
 
 
 def body(**fields):
@@ -25,18 +25,18 @@ for name in ("Host", "X-Forwarded-Host", "X-Host", "X-Original-Host", "X-Upstrea
              "x-portkey-provider", "x-litellm-api-base", "x-sluice-target", "x-sluice-provider", "x-sluice-base-url", "Forwarded", "X-Rewrite-URL", "X-Original-URL", "Location", "Content-Location", "Origin", "Referer", "Via", "Destination",
              "x-bf-passthrough-base-url", "cf-aig-custom-host", "x-openai-base-url", "api-base", "Alt-Used", "Proxy"):
     if name == "Host":
-        X.add("Host", chat(host=b"Host: CANARY"), 200, reach=(1,))
+        X.add("Host", chat(host=b"Host: CANARYX-ADDRESS"), 200, reach=(1,))
     else:
         X.add(name, chat(fields=[name.encode() + b": " + URL.encode()]), {200, 400}, reach=(0, 1))
-for name in ("http://CANARY/fast", "https://CANARY", "//CANARY/fast", "CANARY/fast", "slow@CANARY", "slow#@CANARY", "slow?@CANARY", "slow\\@CANARY", "openai/http://CANARY", "up/http://CANARY", "up/CANARY", "http://169.254.169.254/latest/meta-data", "169.254.169.254",
-             "localhost", "127.0.0.1", "[::1]", "0.0.0.0", "2130706433", "0x7f000001", "017700000001", "127.1", "metadata.google.internal", "file:///etc/passwd", "gopher://CANARY/x", "unix:/tmp/x.sock", "ollama/CANARY", "openai/gpt-4o", "azure/x", "bedrock/../../x",
-             "..%2f..%2f", "slow/../../admin", "slow%00", "${URL}", "{{url}}", "slow|CANARY", "jar:http://CANARY!/", "dict://CANARY/", "ldap://CANARY/"):
+for name in ("http://CANARYX-ADDRESS/fast", "https://CANARYX-ADDRESS", "//CANARYX-ADDRESS/fast", "CANARYX-ADDRESS/fast", "slow@CANARYX-ADDRESS", "slow#@CANARYX-ADDRESS", "slow?@CANARYX-ADDRESS", "slow\\@CANARYX-ADDRESS", "openai/http://CANARYX-ADDRESS", "up/http://CANARYX-ADDRESS", "up/CANARYX-ADDRESS", "http://169.254.169.254/latest/meta-data", "169.254.169.254",
+             "localhost", "127.0.0.1", "[::1]", "0.0.0.0", "2130706433", "0x7f000001", "017700000001", "127.1", "metadata.google.internal", "file:///etc/passwd", "gopher://CANARYX-ADDRESS/x", "unix:/tmp/x.sock", "ollama/CANARYX-ADDRESS", "openai/gpt-4o", "azure/x", "bedrock/../../x",
+             "..%2f..%2f", "slow/../../admin", "slow%00", "${URL}", "{{url}}", "slow|CANARYX-ADDRESS", "jar:http://CANARYX-ADDRESS!/", "dict://CANARYX-ADDRESS/", "ldap://CANARYX-ADDRESS/"):
     X.add(f"model {name}", chat(json.dumps({"model": name, "messages": []}).encode()), {400, 404})
-for kind, content in (("image_url", {"url": "http://CANARY/a.png"}), ("input_audio", {"url": "http://CANARY/a"}), ("file", {"file_url": "http://CANARY/a"}), ("video_url", {"url": "http://CANARY/a"})):
+for kind, content in (("image_url", {"url": "http://CANARYX-ADDRESS/a.png"}), ("input_audio", {"url": "http://CANARYX-ADDRESS/a"}), ("file", {"file_url": "http://CANARYX-ADDRESS/a"}), ("video_url", {"url": "http://CANARYX-ADDRESS/a"})):
     X.add(f"content of {kind}", chat(body(messages=[{"role": "user", "content": [{"type": kind, kind: content}]}])), 200, reach=(1,))
 X.add("tools with addresses", chat(body(tools=[{"type": "mcp", "server_url": URL, "server_label": "x"}])), 200, reach=(1,))
 for query in ("base_url", "api_base", "url", "host", "target", "proxy", "redirect"):
-    X.add(f"query {query}", chat(line=b"POST /v1/chat/completions?" + query.encode() + b"=http://CANARY HTTP/1.1"), {200, 400}, reach=(0, 1))
+    X.add(f"query {query}", chat(line=b"POST /v1/chat/completions?" + query.encode() + b"=http://CANARYX-ADDRESS HTTP/1.1"), {200, 400}, reach=(0, 1))
 for method in (b"GET", b"POST", b"CONNECT", b"OPTIONS", b"HEAD"):
-    for target in (b"http://CANARY/v1/models", b"CANARY", b"//CANARY/v1/models", b"http://CANARY", b"/http://CANARY/", b"/v1/http://CANARY/", b"/proxy?url=http://CANARY/", b"/v1/proxy/CANARY", b"@CANARY/", b"/@CANARY/"):
+    for target in (b"http://CANARYX-ADDRESS/v1/models", b"CANARYX-ADDRESS", b"//CANARYX-ADDRESS/v1/models", b"http://CANARYX-ADDRESS", b"/http://CANARYX-ADDRESS/", b"/v1/http://CANARYX-ADDRESS/", b"/proxy?url=http://CANARYX-ADDRESS/", b"/v1/proxy/CANARYX-ADDRESS", b"@CANARYX-ADDRESS/", b"/@CANARYX-ADDRESS/"):
         X.add(f"{method.decode()} {target.decode()}", raw(method + b" " + target + b" HTTP/1.1", [b"Content-Length: 0"]), {400, 404, 405, 501})

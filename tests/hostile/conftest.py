@@ -43,6 +43,7 @@ def watched(gate, upstream):
     """Each case is watched by the suite itself; here only that the gateway lives."""
     upstream.forget()
     yield
+    assert not upstream.failures, upstream.failures
     assert gate.process.poll() is None, f"the gateway ended:\n{gate.log()[-6000:]}"
 
 
