@@ -459,7 +459,10 @@ static size_t take_some(struct client *client, struct text bytes)
 static void take(struct client *client, struct text bytes, bool stored)
 {
     size_t all = bytes.len;
-    while (bytes.len) {
+    /* A body whose last byte was taken before a pause still has to be told its end. */
+    bool look = client->state == CLIENT_BODY;
+    while (bytes.len || look) {
+        look = false;
         size_t used = take_some(client, bytes);
         if (client->state == CLIENT_CLOSED)
             return;
@@ -571,7 +574,7 @@ static bool read_straight(struct client *client)
 static void read_some(struct client *client)
 {
     struct worker *worker = client->worker;
-    if (buffer_length(&client->in) && wants_bytes(client) && client->resumed) {
+    if (client->resumed && wants_bytes(client)) {
         client->resumed = false;
         take(client, buffer_text(&client->in), true);
     }

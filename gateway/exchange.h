@@ -89,7 +89,7 @@ struct exchange {
     /* the request; texts in the arena */
     struct match match;
     enum method method;
-    bool http10, head_only, expects_continue, wants_sse;
+    bool http10, head_only, expects_continue, wants_anthropic;
     struct text path, query, content_type, tags, traceparent;
     struct text origin;  /* of CORS, when it is allowed */
     struct text forward; /* header lines that go up as they are */

@@ -12,6 +12,7 @@
 #include "gateway/client.h"
 #include "gateway/exchange.h"
 #include "gateway/http/path.h"
+#include "gateway/http/websocket.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
 #include "gateway/upload.h"
@@ -190,8 +191,11 @@ static bool read_websocket(struct exchange *x, const struct head *head)
     struct text model;
     if (!head->upgrade || head->minor == 0 ||
         !text_equal_nocase(head_value(head, TEXT("upgrade")), TEXT("websocket")) ||
-        head_count(head, TEXT("sec-websocket-key")) != 1)
-        return fault_set(&x->fault, FAULT_BAD_HTTP, "This path is for WebSockets.");
+        head_count(head, TEXT("sec-websocket-key")) != 1 ||
+        !websocket_key_is_valid(head_value(head, TEXT("sec-websocket-key"))) ||
+        !text_equal(head_value(head, TEXT("sec-websocket-version")), TEXT("13")))
+        return fault_set(&x->fault, FAULT_BAD_HTTP,
+                         "This path is for WebSockets (RFC 6455, version 13).");
     x->websocket_key = keep_value(x, head, TEXT("sec-websocket-key"));
     x->websocket_protocol = keep_value(x, head, TEXT("sec-websocket-protocol"));
     /* Browsers can send a key only as a protocol; the provider must not see it. */
@@ -217,6 +221,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->path = arena_copy(&x->arena, head->path);
     x->content_type = keep_value(x, head, TEXT("content-type"));
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
+    x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin) && head_may_write(origin))
         x->origin = arena_copy(&x->arena, origin);

@@ -82,11 +82,33 @@ static bool is_on(const struct route *route)
     return false;
 }
 
+static void put_model_for_anthropic(struct buffer *out, struct text name, const struct route *route)
+{
+    buffer_append_text(out, TEXT("{\"type\":\"model\",\"id\":"));
+    json_write_string(out, name);
+    buffer_append_text(out, TEXT(",\"display_name\":"));
+    json_write_string(out, route->description.len ? route->description : name);
+    buffer_append_text(out, TEXT(",\"created_at\":\"1970-01-01T00:00:00Z\"}"));
+}
+
+/* The end of a list of Anthropic's: all of it is on one page. */
+static void put_anthropic_end(struct buffer *out, struct text first, struct text last)
+{
+    buffer_append_text(out, TEXT("],\"has_more\":false,\"first_id\":"));
+    if (first.at)
+        json_write_string(out, first);
+    buffer_append_text(out, first.at ? TEXT(",\"last_id\":") : TEXT("null,\"last_id\":null"));
+    if (first.at)
+        json_write_string(out, last);
+    buffer_append_text(out, TEXT("}\n"));
+}
+
 static void list_models(const struct exchange *x, struct buffer *out)
 {
     const struct config *config = x->snapshot->config;
-    bool first = true;
-    buffer_append_text(out, TEXT("{\"object\":\"list\",\"data\":["));
+    struct text first = {NULL, 0}, last = {NULL, 0};
+    buffer_append_text(out, x->wants_anthropic ? TEXT("{\"data\":[")
+                                               : TEXT("{\"object\":\"list\",\"data\":["));
     for (size_t i = 0; i < config->model_count; i++) {
         const struct route *route = &config->models[i];
         if (!is_on(route))
@@ -96,13 +118,21 @@ static void list_models(const struct exchange *x, struct buffer *out)
             bool pattern = text_find_byte(name, '*') != SIZE_MAX;
             if (pattern || (!key_may_call(x->key, name) && !key_may_call(x->key, route->name)))
                 continue;
-            if (!first)
+            if (first.at)
                 buffer_append_text(out, TEXT(","));
-            first = false;
-            put_model(out, name, route);
+            else
+                first = name;
+            last = name;
+            if (x->wants_anthropic)
+                put_model_for_anthropic(out, name, route);
+            else
+                put_model(out, name, route);
         }
     }
-    buffer_append_text(out, TEXT("]}\n"));
+    if (x->wants_anthropic)
+        put_anthropic_end(out, first, last);
+    else
+        buffer_append_text(out, TEXT("]}\n"));
 }
 
 static bool show_model(struct exchange *x, struct buffer *out)
@@ -122,7 +152,10 @@ static bool show_model(struct exchange *x, struct buffer *out)
         answer_error(x, out);
         return false;
     }
-    put_model(out, asked, route);
+    if (x->wants_anthropic)
+        put_model_for_anthropic(out, asked, route);
+    else
+        put_model(out, asked, route);
     buffer_append_text(out, TEXT("\n"));
     return true;
 }

@@ -8,6 +8,8 @@
 
 #include "gateway/exchange.h"
 
+/* Does the provider's 101 belong to our handshake (RFC 6455 4.1)? */
+bool realtime_accepts(const struct exchange *x, const struct head *head);
 /* The provider has switched protocols: tell the client, and watch. */
 void realtime_begin(struct exchange *x);
 /* The next bytes from the provider. */

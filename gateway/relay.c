@@ -188,7 +188,8 @@ static void take_events(struct exchange *x, struct text piece)
         gather_add(x, piece);
         return;
     }
-    bool stored = buffer_length(&x->held) > 0;
+    size_t seen = buffer_length(&x->held);
+    bool stored = seen > 0;
     struct text bytes = piece;
     if (stored) {
         /* What is gathered may stand in <held>, which is about to move. */
@@ -201,7 +202,7 @@ static void take_events(struct exchange *x, struct text piece)
         }
         bytes = buffer_text(&x->held);
     }
-    size_t whole = sse_whole(bytes);
+    size_t whole = sse_whole_after(bytes, seen);
     relay_events(x, text_head(bytes, whole));
     if (!stored) {
         if (!buffer_append_text(&x->held, text_from(bytes, whole)))
@@ -283,6 +284,12 @@ static void on_head(struct upstream_call *call, const struct head *head)
         upstream_abandon(call);
         fail(x, head->status == 429 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
              "The target refused the call for now.");
+        exchange_run(x);
+        return;
+    }
+    if (head->status == 101 && !realtime_accepts(x, head)) {
+        upstream_abandon(call);
+        fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
         exchange_run(x);
         return;
     }

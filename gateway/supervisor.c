@@ -34,6 +34,8 @@ enum {
     HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
     SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed */
     STOP_US = 5000000,     /* to end after SAY_STOP */
+    LOCK_US = 1000000,     /* to wait for the lock of one that is just dying */
+    LOCK_EVERY_US = 20000,
     WORDS_BYTES = 512,
 };
 
@@ -114,6 +116,19 @@ static bool make_directory(const char *path)
     return is_made;
 }
 
+/* A service holds its supervisor's lock, too, and outlives it by some milliseconds when that one is
+ * killed: who starts the next at once must not fail for it. */
+static bool take_lock(int fd)
+{
+    uint64_t until = clock_now_us() + LOCK_US;
+    while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        if (clock_now_us() >= until)
+            return false;
+        usleep(LOCK_EVERY_US);
+    }
+    return true;
+}
+
 /* Two programs on one state directory would undo each other's work. */
 static bool lock_state(struct supervisor *s)
 {
@@ -125,7 +140,7 @@ static bool lock_state(struct supervisor *s)
                      strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
         cli_complain("%s: %s", path, strerror(errno));
-    } else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
+    } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
         pid[strcspn(pid, "\n")] = 0;

@@ -794,10 +794,15 @@ static void answer_closed(struct upstream *up, bool broken)
         finish_answer(up, (struct text){"", 0});
         return;
     }
-    bool silent = !call->answered;
-    connection_fail(up, silent ? FAULT_TARGET_DOWN : FAULT_TARGET_CUT, "%s",
-                    silent ? "the target closed the connection without an answer"
-                           : "the target closed the connection in the middle of its answer");
+    if (!call->answered)
+        connection_fail(up, FAULT_TARGET_DOWN,
+                        "the target closed the connection without an answer");
+    else if (!up->head_read)
+        connection_fail(up, FAULT_TARGET_INVALID,
+                        "the target closed the connection in the head of its answer");
+    else
+        connection_fail(up, FAULT_TARGET_CUT,
+                        "the target closed the connection in the middle of its answer");
 }
 
 static void read_answer(struct upstream *up)
