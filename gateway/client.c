@@ -219,7 +219,7 @@ bool client_send(struct client *client, const struct iovec *pieces, int count)
         return false;
     for (int i = 0; i < count; i++)
         all += pieces[i].iov_len;
-    client->bytes_out += all;
+    client->worker->bytes_out += all;
     if (buffer_length(&client->out) == 0) {
         ssize_t done = stream_write(&client->stream, pieces, count);
         if (done == STREAM_BROKEN) {
@@ -269,7 +269,6 @@ static void await_request(struct client *client)
     client->find = (struct head_find){0};
     client->started = false;
     client->linger = false;
-    client->bytes_in = client->bytes_out = 0;
     client->since_us = now_us(client);
     set_timer(client, config_of(client)->timeouts.client_idle_us);
     client->resumed = buffer_length(&client->in) > 0;
@@ -558,7 +557,7 @@ static bool read_straight(struct client *client)
     }
     buffer_grow(&x->body, (size_t)got);
     x->body_bytes += got;
-    client->bytes_in += (uint64_t)got;
+    client->worker->bytes_in += (uint64_t)got;
     client->body.left -= (uint64_t)got;
     client->body.total += (uint64_t)got;
     if (client->body.left == 0) {
@@ -598,7 +597,7 @@ static void read_some(struct client *client)
             take_end(client);
             return;
         }
-        client->bytes_in += (uint64_t)got;
+        worker->bytes_in += (uint64_t)got;
         struct text bytes = {worker->scratch, (size_t)got};
         bool stored = buffer_length(&client->in) > 0;
         if (stored) {

@@ -60,7 +60,6 @@ struct client {
     struct body body;
     uint64_t since_us; /* when the present phase began */
     uint64_t discarded;
-    uint64_t bytes_in, bytes_out; /* of the present request */
     char peer[46];                /* address, as text */
 };
 

@@ -244,7 +244,7 @@ static const struct option entra[] = {
 
 static const struct option provider_timeouts[] = {
     {.name = "connect", .type = OPTION_DURATION, .where = PROVIDER(settings.connect_us), .fallback = "3s", .min = 10 * MILLISECOND, .max = SECONDS(600), .help = "Name, TCP and TLS."},
-    {.name = "first_byte", .type = OPTION_DURATION, .where = PROVIDER(settings.first_byte_us), .fallback = "30s", .min = 10 * MILLISECOND, .max = DAYS(1), .help = "From the request's last byte to the answer's first."},
+    {.name = "first_byte", .type = OPTION_DURATION, .where = PROVIDER(settings.first_byte_us), .fallback = "30s", .min = 10 * MILLISECOND, .max = DAYS(1), .help = "From the request's last byte to the answer's first; a call that is not streamed has until total unless another value than the default is given."},
     {.name = "total", .type = OPTION_DURATION, .where = PROVIDER(settings.total_us), .fallback = "10m", .min = 10 * MILLISECOND, .max = DAYS(7), .help = "Not for streams, which stream_idle ends."},
     {0},
 };
@@ -258,10 +258,10 @@ static const struct option provider_pool[] = {
 };
 
 static const struct option provider_retry[] = {
-    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Further tries after the first one failed."},
+    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Other targets to try after the first one failed."},
     {.name = "retry_on", .type = OPTION_TEXTS, .where = PROVIDER(retry_on), .fallback = "[connect, 429, 500, 502, 503, 529]", .help = "connect, or a status from 400 to 599; at most 15."},
-    {.name = "backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before the second try, doubled each time, with jitter."},
-    {.name = "max_backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most."},
+    {.name = "backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before the second try, doubled each time, with jitter."},
+    {.name = "max_backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most."},
     {0},
 };
 

@@ -51,6 +51,8 @@ static void bury(struct exchange *x)
     timer_stop(&x->timer);
     list_remove(&x->link);
     upstream_abandon(&x->upstream);
+    if (x->streams)
+        metrics_gauge(x->worker->metrics, GAUGE_STREAMS, -1);
     objects_forget(x);
     pages_forget(x);
     realtime_forget(x);

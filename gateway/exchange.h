@@ -150,6 +150,7 @@ struct exchange {
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
     bool refused; /* the answer is an error of ours */
     bool counted; /* among the calls in flight */
+    bool streams; /* among the open streams */
     char peer[46];
     struct text listener_name; /* the listener's; lives as long as the worker */
 };

@@ -113,6 +113,8 @@ bool call_begin(struct caller *caller, const char *id_prefix, const char *const 
         plan->prose.seed = prose_seed(plan->prose.seed, prompt);
     }
     struct text model = member_words(body, "model");
+    if (model.len == 0 && strcmp(id_prefix, "modr-") == 0)
+        model = TEXT("omni-moderation-latest"); /* the one call that need not name one */
     bool is_good = call_begin_model(caller, id_prefix, model);
     read_limits(caller, body);
     return is_good;

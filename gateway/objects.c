@@ -287,10 +287,47 @@ bool objects_filter(struct exchange *x)
 
 /* --------------------------------------------------------------------------------- notes */
 
+/* The files that a provider makes for a batch belong to whom the batch belongs to. */
+static void note_files(struct exchange *x, struct text batch)
+{
+    static const struct text members[] = {{"output_file_id", 14}, {"error_file_id", 13}};
+    struct scan_value values[2];
+    struct scan_problem problem;
+    char room[OWNER_TEXT_BYTES];
+    if (!scan_json(batch, members, 2, values, &problem))
+        return;
+    for (int i = 0; i < 2; i++) {
+        size_t len = values[i].kind == SCAN_STRING && values[i].raw.len <= sizeof(room)
+                         ? scan_string(&values[i], room)
+                         : SIZE_MAX;
+        if (len != SIZE_MAX && len > 0)
+            ledger_own(x->worker->journal, (struct text){room, len}, TEXT("file"),
+                       x->key->tenant->name, x->target->id, x->call.model);
+    }
+}
+
+static void note_batches(struct exchange *x)
+{
+    struct scan_value members[LIST_MEMBERS];
+    struct text inside, batch;
+    if (!text_starts(x->match.suffix, TEXT("/batches")) || x->relay != RELAY_WHOLE)
+        return;
+    if (!x->match.endpoint->lists) {
+        note_files(x, x->whole);
+        return;
+    }
+    if (!read_list(x->whole, members)) /* what is left of the list is the tenant's own */
+        return;
+    inside = (struct text){members[LIST_DATA].raw.at + 1, members[LIST_DATA].raw.len - 2};
+    while (next_object(&inside, &batch))
+        note_files(x, batch);
+}
+
 void objects_note(struct exchange *x)
 {
     if (!x->key || !x->target || x->status / 100 != 2)
         return;
+    note_batches(x);
     bool response = x->call.operation == OPERATION_RESPONSE;
     if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
         ledger_own(x->worker->journal, text_of(x->answer.object_id),

@@ -300,6 +300,10 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
     x->answer_head = answer_keep(x, head);
+    if (x->relay == RELAY_EVENTS && !x->streams) {
+        x->streams = x->call.stream = true;
+        metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
+    }
     x->facts.upstream = UPSTREAM_ANSWERING;
     exchange_run(x);
     if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)

@@ -342,11 +342,36 @@ unsigned long worker_thread(const struct worker *worker)
 
 /* --------------------------------------------------------------------------- the thread */
 
+static void tell_change(struct worker *worker, enum metric_gauge gauge, unsigned now,
+                        unsigned before)
+{
+    if (now != before)
+        metrics_gauge(worker->metrics, gauge, (int)now - (int)before);
+}
+
+static void tell_more(struct worker *worker, enum metric_counter counter, uint64_t now,
+                      uint64_t *before)
+{
+    if (now != *before)
+        metrics_count(worker->metrics, counter, now - *before);
+    *before = now;
+}
+
+/* Once a round, not once a call: what the parts below have counted for themselves. */
 static void on_round(void *with)
 {
     struct worker *worker = with;
-    atomic_store_explicit(&worker->upstreams_now, upstreams_count(worker->upstreams),
-                          memory_order_relaxed);
+    struct upstreams_figures now = upstreams_figures(worker->upstreams);
+    struct counted *told = &worker->counted;
+    atomic_store_explicit(&worker->upstreams_now, now.connections, memory_order_relaxed);
+    tell_change(worker, GAUGE_UPSTREAM_CONNECTIONS, now.connections, told->upstreams.connections);
+    tell_change(worker, GAUGE_UPSTREAM_IDLE, now.idle, told->upstreams.idle);
+    tell_more(worker, COUNTER_UPSTREAM_CONNECTS, now.connects, &told->upstreams.connects);
+    tell_more(worker, COUNTER_UPSTREAM_REUSES, now.reuses, &told->upstreams.reuses);
+    tell_more(worker, COUNTER_CLIENT_BYTES_IN, worker->bytes_in, &told->bytes_in);
+    tell_more(worker, COUNTER_CLIENT_BYTES_OUT, worker->bytes_out, &told->bytes_out);
+    tell_more(worker, COUNTER_DNS_QUERIES, dns_asked(worker->dns), &told->names);
+    told->upstreams = now;
 }
 
 static void close_all(struct worker *worker)

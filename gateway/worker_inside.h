@@ -79,7 +79,12 @@ struct worker {
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;
-    int spare_fd; /* given up to accept and refuse when descriptors have run out */
+    int spare_fd;                 /* given up to accept and refuse when descriptors have run out */
+    uint64_t bytes_in, bytes_out; /* of clients */
+    struct counted {              /* what metrics were told so far */
+        struct upstreams_figures upstreams;
+        uint64_t bytes_in, bytes_out, names;
+    } counted;
     struct timer accept_timer, janitor;
     unsigned exchange_peak; /* since memory was last given back */
     struct buffer head_out;

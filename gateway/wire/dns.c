@@ -43,6 +43,7 @@ struct dns {
     ares_channel channel;
     struct timer timer;
     struct table names;
+    uint64_t asked;
     struct dns_socket sockets[SOCKETS_MAX];
 };
 
@@ -273,11 +274,17 @@ void dns_ask(struct dns *dns, const char *host, uint16_t port, struct dns_query 
     if (name->asking)
         return;
     name->asking = true;
+    dns->asked++;
     snprintf(service, sizeof(service), "%u", port);
     struct ares_addrinfo_hints hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NUMERICSERV};
     ares_getaddrinfo(dns->channel, host, service, &hints, on_answer, name);
     set_timer(dns);
+}
+
+uint64_t dns_asked(const struct dns *dns)
+{
+    return dns->asked;
 }
 
 void dns_cancel(struct dns_query *query)

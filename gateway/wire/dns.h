@@ -36,6 +36,8 @@ struct dns *dns_new(struct loop *loop);
 void dns_free(struct dns *dns);
 
 void dns_ask(struct dns *dns, const char *host, uint16_t port, struct dns_query *query);
+/* How many names were asked of the resolver so far. */
+uint64_t dns_asked(const struct dns *dns);
 void dns_cancel(struct dns_query *query);
 
 /* Link-local, metadata, multicast and unspecified addresses: never connected to unless the

@@ -35,7 +35,7 @@ struct upstreams {
     struct loop *loop;
     struct dns *dns;
     struct link pools;
-    unsigned count;
+    struct upstreams_figures figures;
     char scratch[SCRATCH_BYTES];
 };
 
@@ -100,9 +100,9 @@ struct upstreams *upstreams_new(struct loop *loop, struct dns *dns)
     return upstreams;
 }
 
-unsigned upstreams_count(const struct upstreams *upstreams)
+struct upstreams_figures upstreams_figures(const struct upstreams *upstreams)
 {
-    return upstreams->count;
+    return upstreams->figures;
 }
 
 static char *copy_or_null(const char *z)
@@ -215,7 +215,8 @@ static struct upstream *upstream_new(struct upstream_pool *pool)
     buffer_init(&up->out, PUSH_MAX);
     pool->objects++;
     pool->connections++;
-    pool->owner->count++;
+    pool->owner->figures.connections++;
+    pool->owner->figures.connects++;
     return up;
 }
 
@@ -226,8 +227,10 @@ static void connection_close(struct upstream *up)
     if (up->state == UP_CLOSED)
         return;
     struct upstream_pool *pool = up->pool;
-    if (up->state == UP_IDLE)
+    if (up->state == UP_IDLE) {
         pool->idle_count--;
+        pool->owner->figures.idle--;
+    }
     list_remove(&up->link);
     dns_cancel(&up->query);
     timer_stop(&up->timer);
@@ -238,7 +241,7 @@ static void connection_close(struct upstream *up)
     up->state = UP_CLOSED;
     up->call = NULL;
     pool->connections--;
-    pool->owner->count--;
+    pool->owner->figures.connections--;
     loop_bury(pool->owner->loop, &up->grave, free_upstream);
     serve_waiting(pool);
 }
@@ -271,6 +274,8 @@ static void take_idle(struct upstream *up, struct upstream_call *call)
 {
     list_remove(&up->link);
     up->pool->idle_count--;
+    up->pool->owner->figures.idle--;
+    up->pool->owner->figures.reuses++;
     attach(up, call);
     connection_ready(up);
 }
@@ -323,6 +328,7 @@ static void connection_give_back(struct upstream *up)
     }
     up->state = UP_IDLE;
     pool->idle_count++;
+    pool->owner->figures.idle++;
     list_push_front(&pool->idle, &up->link);
     timer_set(pool->owner->loop, &up->timer,
               loop_now_us(pool->owner->loop) + (uint64_t)pool->place.idle_us);

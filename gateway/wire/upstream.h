@@ -78,7 +78,13 @@ struct upstream_call {
 struct upstreams *upstreams_new(struct loop *loop, struct dns *dns);
 /* All calls must be over. */
 void upstreams_free(struct upstreams *upstreams);
-unsigned upstreams_count(const struct upstreams *upstreams);
+
+/* What is open now, and what was done since the start. */
+struct upstreams_figures {
+    unsigned connections, idle;
+    uint64_t connects, reuses;
+};
+struct upstreams_figures upstreams_figures(const struct upstreams *upstreams);
 
 /* The pool for <place>, found again or made; NULL and *fault when its TLS files cannot be used. */
 struct upstream_pool *upstream_pool_ref(struct upstreams *upstreams,
