@@ -205,6 +205,7 @@ def test_a_false_accept_of_the_upstream_is_not_believed(gate, upstream):
     client, answer = open_socket(gate)
     with client:
         assert answer.status == 502, answer
+    upstream.forget()
     assert gate.chat().status == 200
 
 
