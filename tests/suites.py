@@ -33,6 +33,7 @@ FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 DEADLINE = time.monotonic() + 60 * float(os.environ.get("TEST_MINUTES", "55"))
 CORES = os.cpu_count() or 2
 TAIL_LINES = 40
+TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
 OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
 AT_ONCE = 3  # files of the folders below that are tested at once: their tests mostly wait
 PARALLEL = ("flow", "hostile", "recorded")
@@ -425,8 +426,10 @@ def run_suite(name):
     if left:
         count.add(fail(f"{name} leftovers", "left running: " + ", ".join(sorted(set(left)))))
     spent = time.monotonic() - begun
-    for test, words in count.failures:
-        say(f"    FAILED {test}\n" + "\n".join("        " + line for line in words.strip().splitlines()))
+    for test, words in count.failures[:TOLD]:
+        say(f"    FAILED {test}\n" + "\n".join(f"        {line[:LINE_WIDTH]}" for line in words.strip().splitlines()))
+    if len(count.failures) > TOLD:
+        say(f"    … and {len(count.failures) - TOLD} more; all of it is in {RESULTS}")
     nothing = "" if count.passed or count.failures else " (it has no tests)"
     say(f"    {count.passed} passed, {len(count.failures)} failed, {spent:.0f} s{nothing}")
     return count, spent
@@ -452,7 +455,7 @@ def main(names):
     for name, count, spent in rows:
         say(f"{name:12} {count.passed:6}  {len(count.failures):6}  {spent:7.0f}")
     for name, count, _ in rows:
-        for test, _ in count.failures:
+        for test, _ in count.failures[:100]:
             say(f"FAILED {name}: {test}")
     last = f"{passed} passed, {failed} failed"
     (RESULTS / "summary").write_text(last + "\n")
