@@ -254,7 +254,9 @@ bool admission_route(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
     if (x->pinned && x->call.model.len == 0)
-        return true; /* the object's own target */
+        return true;                    /* the object's own target */
+    if (!head_may_write(x->call.model)) /* it goes into headers */
+        return bad_field(x, WANT_MODEL, "has characters that are not allowed.");
     if (x->call.model.len == 0) {
         if (!may_be_absent(x->call.operation)) {
             fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");

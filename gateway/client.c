@@ -239,6 +239,14 @@ bool client_send(struct client *client, const struct iovec *pieces, int count)
     return true;
 }
 
+/* Is there a next request, or an end, that no event will tell of any more? */
+static void look_again(struct client *client)
+{
+    client->resumed = buffer_length(&client->in) > 0;
+    if (client->unread || client->hangup || client->resumed)
+        loop_again(client->worker->loop, &client->watch, LOOP_READ);
+}
+
 static void flush_out(struct client *client)
 {
     while (buffer_length(&client->out)) {
@@ -259,6 +267,8 @@ static void flush_out(struct client *client)
         exchange_room(client->exchange);
     else if (client->state == CLIENT_FLUSH && buffer_length(&client->out) == 0)
         end_now(client);
+    else if (client->state == CLIENT_HEAD && buffer_length(&client->out) == 0)
+        look_again(client);
 }
 
 /* ---------------------------------------------------------------------------- requests */
@@ -271,9 +281,7 @@ static void await_request(struct client *client)
     client->linger = false;
     client->since_us = now_us(client);
     set_timer(client, config_of(client)->timeouts.client_idle_us);
-    client->resumed = buffer_length(&client->in) > 0;
-    if (client->unread || client->hangup || client->resumed)
-        loop_again(client->worker->loop, &client->watch, LOOP_READ);
+    look_again(client);
 }
 
 void client_finish(struct client *client)
@@ -455,35 +463,15 @@ static size_t take_some(struct client *client, struct text bytes)
     return 0;
 }
 
-static void take(struct client *client, struct text bytes, bool stored)
-{
-    size_t all = bytes.len;
-    /* A body whose last byte was taken before a pause still has to be told its end. */
-    bool look = client->state == CLIENT_BODY;
-    while (bytes.len || look) {
-        look = false;
-        size_t used = take_some(client, bytes);
-        if (client->state == CLIENT_CLOSED)
-            return;
-        bytes = text_from(bytes, used);
-        if (used == 0 || client->paused)
-            break;
-    }
-    if (stored)
-        buffer_drop(&client->in, all - bytes.len);
-    else
-        buffer_append_text(&client->in, bytes);
-    if (!buffer_length(&client->in))
-        buffer_done(&client->in);
-}
-
 static bool wants_bytes(const struct client *client)
 {
     if (client->paused)
         return false;
     switch (client->state) {
-    case CLIENT_PROXY:
     case CLIENT_HEAD:
+        /* Who does not take its answers may not ask for more. */
+        return buffer_length(&client->out) == 0;
+    case CLIENT_PROXY:
     case CLIENT_BODY:
     case CLIENT_TUNNEL:
     case CLIENT_LINGER:
@@ -495,6 +483,28 @@ static bool wants_bytes(const struct client *client)
         return false;
     }
     return false;
+}
+
+static void take(struct client *client, struct text bytes, bool stored)
+{
+    size_t all = bytes.len;
+    /* A body whose last byte was taken before a pause still has to be told its end. */
+    bool look = client->state == CLIENT_BODY;
+    while (bytes.len || look) {
+        look = false;
+        size_t used = take_some(client, bytes);
+        if (client->state == CLIENT_CLOSED)
+            return;
+        bytes = text_from(bytes, used);
+        if (used == 0 || !wants_bytes(client))
+            break;
+    }
+    if (stored)
+        buffer_drop(&client->in, all - bytes.len);
+    else
+        buffer_append_text(&client->in, bytes);
+    if (!buffer_length(&client->in))
+        buffer_done(&client->in);
 }
 
 /* The peer has ended its half, or the connection is broken. */
@@ -653,7 +663,8 @@ static void on_event(struct watch *watch, unsigned events)
         shake(client);
         shaken = client->state == CLIENT_HEAD;
     }
-    if (client->state == CLIENT_BUSY || client->state == CLIENT_FLUSH || client->paused) {
+    bool shaking = client->state == CLIENT_SHAKE; /* waits for its peer */
+    if (!shaking && !wants_bytes(client)) {
         client->unread = client->unread || events & LOOP_READ;
         /* Whoever hangs up while it is waited for an answer has left: nobody may pay for what
          * nobody reads. */

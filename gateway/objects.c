@@ -15,7 +15,7 @@ enum { FILTERED_MAX = 8 * 1024 * 1024 };
 struct objects {
     struct owner_question question;
     struct errand errand;
-    struct loop *loop;
+    struct worker *worker;
     struct exchange *x; /* NULL once that has ended */
     bool answered, filters;
     struct owner owners[];
@@ -26,6 +26,7 @@ static void on_answer(struct errand *errand)
     struct objects *objects = LIST_MEMBER(errand, struct objects, errand);
     struct exchange *x = objects->x;
     objects->answered = true;
+    objects->worker->questions--;
     if (!x) {
         memory_free(objects);
         return;
@@ -44,14 +45,15 @@ static void on_answer(struct errand *errand)
 static void post_answer(struct owner_question *question)
 {
     struct objects *objects = LIST_MEMBER(question, struct objects, question);
-    loop_post(objects->loop, &objects->errand);
+    loop_post(objects->worker->loop, &objects->errand);
 }
 
 static struct objects *question_new(struct exchange *x, size_t count)
 {
     struct objects *objects = memory_new(sizeof(*objects) + count * sizeof(objects->owners[0]));
     objects->x = x;
-    objects->loop = x->worker->loop;
+    objects->worker = x->worker;
+    x->worker->questions++;
     objects->errand.run = on_answer;
     objects->question =
         (struct owner_question){.owners = objects->owners, .count = count, .answer = post_answer};
@@ -273,11 +275,26 @@ static void write_own(struct exchange *x, const struct scan_value *members)
     x->length_out = (int64_t)x->whole.len;
 }
 
+bool objects_narrows(const struct exchange *x)
+{
+    return x->match.endpoint->lists && !is_alone(x);
+}
+
+static bool fail(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    x->facts.upstream = UPSTREAM_FAILED;
+    return fault_set(&x->fault, kind, "%s", words);
+}
+
 bool objects_filter(struct exchange *x)
 {
     struct scan_value members[LIST_MEMBERS];
-    if (is_alone(x) || !read_list(x->whole, members))
+    if (!objects_narrows(x))
         return false;
+    if (x->unwatched || !read_list(x->whole, members))
+        return fail(x, FAULT_TARGET_INVALID, "The target's list cannot be read.");
+    if (x->objects && x->objects->question.failed)
+        return fail(x, FAULT_OVERLOADED, "It cannot be found out now who owns what; try again.");
     struct text data = members[LIST_DATA].raw;
     if (!x->objects)
         return ask_about_list(x, (struct text){data.at + 1, data.len - 2});

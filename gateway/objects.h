@@ -15,8 +15,11 @@
 bool objects_ask(struct exchange *x);
 /* May it be used? Pins the exchange to the object's target. False: the fault says why. */
 bool objects_allow(struct exchange *x);
+/* Is a good answer a list that others' objects stand in? Then it is never sent as it came. */
+bool objects_narrows(const struct exchange *x);
 /* A list has come, x->whole: keep only what the tenant owns. True when the answer is awaited;
- * then x->whole is changed, the upstream fact set, and the exchange run. */
+ * then x->whole is changed, the upstream fact set, and the exchange run. A list that cannot be
+ * narrowed has failed. */
 bool objects_filter(struct exchange *x);
 /* The exchange is over: note what was made or deleted. */
 void objects_note(struct exchange *x);

@@ -418,5 +418,5 @@ void outbound_send(struct exchange *x)
     pieces[0] = (struct iovec){(void *)(uintptr_t)head.at, head.len};
     upstream_send(&x->upstream, pieces, count, x->upload != NULL);
     if (x->upload && x->upstream.connection)
-        upload_pump(x);
+        upload_begin(x);
 }

@@ -23,6 +23,7 @@ enum {
     EVENT_IMAGE_MAX = 32 * 1024 * 1024, /* events of images have the image in them */
     END_WAIT_US = 1000000, /* after the last event: so long the framing may take to end */
     STALE_RETRIES = 1,
+    STALE_US = 1000000, /* from sending to the news that nobody was there */
     ERROR_BYTES = 2048,
 };
 
@@ -103,8 +104,10 @@ static void forget_gathered(struct exchange *x)
 
 void relay_room(struct exchange *x)
 {
-    if (x->client && client_queued(x->client) <= client_limit(x) / 2)
-        upstream_resume(&x->upstream);
+    if (!x->upstream.paused || !x->client || client_queued(x->client) > client_limit(x) / 2)
+        return;
+    upstream_resume(&x->upstream);
+    step_resume(x);
 }
 
 /* -------------------------------------------------------------------------------- watching */
@@ -246,13 +249,13 @@ static void choose_mode(struct exchange *x, const struct head *head)
     if (head->status == 101) {
         x->relay = RELAY_TUNNEL;
         x->length_out = 0;
+    } else if (objects_narrows(x) && is_good(x)) {
+        x->relay = RELAY_WHOLE;
+        x->held_limit = LIST_MAX;
     } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream"))) {
         x->relay = RELAY_EVENTS;
         x->length_out = -1;
         x->held_limit = x->call.operation == OPERATION_IMAGE ? EVENT_IMAGE_MAX : EVENT_MAX;
-    } else if (x->match.endpoint->lists && is_good(x) && is_json(x->answer_type) && !coded) {
-        x->relay = RELAY_WHOLE;
-        x->held_limit = LIST_MAX;
     } else if (head->content_length <= WHOLE_MAX && !coded) {
         x->relay = RELAY_WHOLE;
     } else {
@@ -314,6 +317,12 @@ static void on_head(struct upstream_call *call, const struct head *head)
 
 static void give_up_whole(struct exchange *x)
 {
+    if (objects_narrows(x) && is_good(x)) {
+        upstream_abandon(&x->upstream);
+        fail(x, FAULT_TARGET_INVALID, "The target's list is too long.");
+        exchange_run(x);
+        return;
+    }
     x->relay = RELAY_PIECES;
     feed_tap(x, buffer_text(&x->held));
     gather_add(x, buffer_text(&x->held));
@@ -333,6 +342,8 @@ static void on_body(struct upstream_call *call, struct text piece)
         if (buffer_append_text(&x->held, piece))
             return;
         give_up_whole(x);
+        if (x->relay != RELAY_PIECES)
+            return; /* it has ended, or another target is asked */
         __attribute__((fallthrough));
     case RELAY_PIECES:
         feed_tap(x, piece);
@@ -429,7 +440,7 @@ static void end_whole(struct exchange *x)
         }
         watch_whole(x, x->whole);
     }
-    if (x->match.endpoint->lists && objects_filter(x))
+    if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
 }
 
@@ -473,9 +484,11 @@ static const char *words_for(enum fault_kind kind)
 static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
-    /* An idle connection that the target closed just now: the call has not been read. */
-    bool stale = call->reused && !call->answered && kind == FAULT_TARGET_DOWN && !x->upload &&
-                 x->stale_retries < STALE_RETRIES && !x->facts.client_gone;
+    /* An idle connection that the target closed just now: the call has not been read. Later it
+     * may have been, and worked on, and it must not be made twice as one. */
+    bool at_once = !x->sent_us || clock_now_us() - x->sent_us < STALE_US;
+    bool stale = at_once && call->reused && !call->answered && kind == FAULT_TARGET_DOWN &&
+                 !x->upload && x->stale_retries < STALE_RETRIES && !x->facts.client_gone;
     if (stale) {
         x->stale_retries++;
         relay_begin(x);
@@ -531,6 +544,7 @@ void relay_begin(struct exchange *x)
     x->upstream = (struct upstream_call){
         .on = &relay_handlers, .wants_upgrade = upgrade, .fresh = x->stale_retries > 0};
     x->relay = upgrade ? RELAY_TUNNEL : RELAY_WHOLE;
+    x->sent_us = 0; /* this target has not got the body yet: flush() may not let it go */
     size_t i = (size_t)(x->target->provider - x->snapshot->config->providers);
     struct upstream_pool *pool = x->snapshot->pools[i];
     if (pool)
@@ -665,5 +679,6 @@ bool relay_tunnel(struct exchange *x, struct text bytes)
 {
     if (x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
         return true;
+    x->idle_since_us = loop_now_us(x->worker->loop); /* who speaks is not idle */
     return upstream_push(&x->upstream, bytes, false);
 }

@@ -137,8 +137,10 @@ static uint64_t idle_by(const struct exchange *x)
 
 static uint64_t ping_by(const struct exchange *x)
 {
+    /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
     bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
-                  x->status == 200 && !x->upstream.paused && x->match.shape == SHAPE_OPENAI;
+                  x->status == 200 && !x->upstream.paused && !x->unwatched &&
+                  x->match.shape == SHAPE_OPENAI;
     uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
     uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
     return silent && every ? last + every : 0;
@@ -187,12 +189,21 @@ static void on_time(struct timer *timer)
     set_timer(x);
 }
 
+/* While it was paused nothing was due, and the timer may have run out. */
+void step_resume(struct exchange *x)
+{
+    x->idle_since_us = loop_now_us(x->worker->loop);
+    if (x->state == EXCHANGE_RELAY)
+        set_timer(x);
+}
+
 static void begin_timers(struct exchange *x)
 {
     const struct provider_settings *provider = x->target->provider;
     uint64_t now = loop_now_us(x->worker->loop);
-    /* An unstreamed answer has its first byte when it is finished. */
-    bool waits_for_all = !x->call.stream && provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
+    /* An unstreamed answer has its first byte when it is finished; a switch of protocols not. */
+    bool waits_for_all = !x->call.stream && x->call.operation != OPERATION_REALTIME &&
+                         provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;

@@ -27,7 +27,7 @@ struct upload {
     uint64_t max;
     bool decided; /* the model is known, or needs not be */
     bool ended;   /* all of it has come */
-    bool begun; /* the request's head has been sent */
+    bool begun;   /* the head of the request has gone up: a connection alone is not enough */
     bool told_end;
     bool paused;
     struct buffer kept; /* what waits, if the file is not used */
@@ -201,7 +201,6 @@ static void tell_end(struct exchange *x)
 
 void upload_pump(struct exchange *x)
 {
-    x->upload->begun = true;
     while (x->upload && may_flow(x) && waiting_bytes(x->upload))
         if (!pump_some(x))
             return;
@@ -212,6 +211,12 @@ void upload_pump(struct exchange *x)
         x->upload->paused = false;
         client_resume(x->client);
     }
+}
+
+void upload_begin(struct exchange *x)
+{
+    x->upload->begun = true;
+    upload_pump(x);
 }
 
 void upload_put_length(const struct upload *u, struct buffer *out)

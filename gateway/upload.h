@@ -19,7 +19,9 @@ bool upload_take(struct exchange *x, struct text piece);
 void upload_end(struct exchange *x);
 /* Write the header line that frames it. */
 void upload_put_length(const struct upload *upload, struct buffer *out);
-/* The request's head has been sent, or there is room again: send on. */
+/* The request's head has been sent: the body may follow. */
+void upload_begin(struct exchange *x);
+/* There is room again: send on. */
 void upload_pump(struct exchange *x);
 void upload_forget(struct exchange *x);
 /* The target is chosen: its name of the model takes the place of the client's. */

@@ -29,6 +29,7 @@ enum {
     KEEP_FREE_BYTES = 16 * 1024 * 1024,
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
+    ANSWER_LOOK_US = 1000,
 };
 
 /* --------------------------------------------------------------------------- snapshots */
@@ -202,6 +203,7 @@ void worker_give_exchange(struct exchange *x)
     snapshot_unref(x->snapshot);
     buffer_done(&x->body);
     buffer_done(&x->held);
+    buffer_done(&x->ready); /* nobody was there to send it to */
     if (x->tap_used)
         tap_done(&x->tap);
     worker->exchange_count--;
@@ -420,6 +422,13 @@ static void *worker_main(void *with)
     snprintf(name, sizeof(name), "worker-%u", worker->options.index);
     pthread_setname_np(pthread_self(), name);
     loop_run(worker->loop, on_round, worker);
+    /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
+     * and the loop must be there for them. */
+    loop_clear(worker->loop);
+    while (worker->questions > 0) {
+        usleep(ANSWER_LOOK_US);
+        loop_clear(worker->loop);
+    }
     return NULL;
 }
 

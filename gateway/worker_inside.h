@@ -68,6 +68,7 @@ struct worker {
     size_t listener_count;
     struct link clients, exchanges;
     unsigned client_count, exchange_count;
+    unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */
     bool draining, accepting;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */

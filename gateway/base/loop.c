@@ -308,6 +308,12 @@ void loop_stop(struct loop *loop)
         assert(errno == EAGAIN);
 }
 
+void loop_clear(struct loop *loop)
+{
+    run_errands(loop);
+    empty_graveyard(loop);
+}
+
 static void run_round(struct loop *loop, struct epoll_event *events, int count)
 {
     loop->events = events;

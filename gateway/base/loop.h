@@ -58,6 +58,8 @@ void loop_free(struct loop *loop);
 void loop_run(struct loop *loop, void (*on_round)(void *), void *with);
 /* End the run; any thread. */
 void loop_stop(struct loop *loop);
+/* After the run, on its thread: do what was posted too late for it, and empty the graveyard. */
+void loop_clear(struct loop *loop);
 
 /* The time at which this round began, in microseconds (monotonic); costs nothing. */
 uint64_t loop_now_us(const struct loop *loop);

@@ -645,6 +645,7 @@ void upstream_send(struct upstream_call *call, const struct iovec *pieces, int c
 bool upstream_push(struct upstream_call *call, struct text bytes, bool last)
 {
     struct upstream *up = call->connection;
+    assert(up->state == UP_CALL && up->piece_count > 0); /* not before the head, nor before TLS */
     up->request_over = last;
     /* The caller stops at the mark, so only one read's worth can come behind it. */
     bool fits = buffer_append_text(&up->out, bytes);
