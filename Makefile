@@ -122,14 +122,14 @@ docs: $(OUT)/sluice ## write docs/CONFIG.md anew from the option tables
 	@echo "wrote docs/CONFIG.md"
 
 install: $(OUT)/sluice ## below PREFIX=/usr/local, in DESTDIR=
-	install -D -m 755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
-	@set -e; cd deploy; \
-	put() { [ ! -f "$$1" ] || install -v -D -m "$$3" "$$1" "$(DESTDIR)$$2"; }; \
-	for unit in systemd/*.service systemd/*.socket; do put $$unit $(PREFIX)/lib/systemd/system/$$(basename $$unit) 644; done; \
-	put systemd/sluice.conf /usr/lib/sysusers.d/sluice.conf 644; \
-	put sluice.example.yaml $(PREFIX)/share/doc/sluice/sluice.example.yaml 644; \
-	put sluice.1 $(PREFIX)/share/man/man1/sluice.1 644; \
-	put completion/sluice.bash $(PREFIX)/share/bash-completion/completions/sluice 644
+	install -v -D -m 755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
+	install -v -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(wildcard deploy/systemd/*.service deploy/systemd/*.socket)
+	install -v -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	    $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/doc/sluice
+	$(OUT)/sluice completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/sluice
+	$(OUT)/sluice completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sluice
+	$(OUT)/sluice completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sluice.fish
+	$(OUT)/sluice init > $(DESTDIR)$(PREFIX)/share/doc/sluice/sluice.example.yaml
 
 clean: ## remove what was built; the private Python environments stay in .venv
 	rm -rf build build-*

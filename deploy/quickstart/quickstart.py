@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 QUESTION = "Write one sentence about what a sluice gate does."
 
 HEAD = """\
-# Written by `make run`. Everything that can be said here is in deploy/sluice.example.yaml.
+# Written by `make run`. What can be said here is in docs/CONFIG.md.
 version: 1
 server:
   listeners:
