@@ -9,8 +9,6 @@
 #include "gateway/client.h"
 #include "gateway/worker_inside.h"
 
-enum { KEPT_MAX = 16 * 1024 };
-
 /* ----------------------------------------------------------------------------- writing */
 
 static void put(struct buffer *out, struct text t)
@@ -76,8 +74,8 @@ static bool is_kept(struct text name)
 
 struct text answer_keep(struct exchange *x, const struct head *head)
 {
-    struct buffer lines;
-    buffer_init(&lines, KEPT_MAX);
+    struct buffer *lines = &x->worker->head_out;
+    buffer_clear(lines);
     bool has_id = false;
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
@@ -85,20 +83,18 @@ struct text answer_keep(struct exchange *x, const struct head *head)
             continue;
         if (is_kept(field->name)) {
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
-            put_field(&lines, field->name, field->value);
+            put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
-            put_field(&lines, TEXT("x-sluice-upstream-request-id"), field->value);
+            put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
         } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
                    text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
             if (x->relay == RELAY_TUNNEL)
-                put_field(&lines, field->name, field->value);
+                put_field(lines, field->name, field->value);
         }
     }
     if (!has_id)
-        put_field(&lines, TEXT("request-id"), text_of(x->id));
-    struct text copy = arena_copy(&x->arena, buffer_text(&lines));
-    buffer_done(&lines);
-    return copy;
+        put_field(lines, TEXT("request-id"), text_of(x->id));
+    return arena_copy(&x->arena, buffer_text(lines));
 }
 
 /* --------------------------------------------------------------------------------- head */

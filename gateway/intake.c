@@ -18,7 +18,7 @@
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
-enum { FORWARD_MAX = 32 * 1024, TAGS_MAX = 255, ADMIN_BODY_MAX = 1024 * 1024 };
+enum { TAGS_MAX = 255, ADMIN_BODY_MAX = 1024 * 1024 };
 
 static struct exchange *begin(struct client *client)
 {
@@ -148,23 +148,18 @@ static bool has_body_to_come(const struct head *head)
 
 static void keep_forwarded(struct exchange *x, const struct head *head)
 {
-    char lines[FORWARD_MAX];
-    size_t len = 0;
+    struct buffer *lines = &x->worker->head_out;
+    buffer_clear(lines);
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
-        size_t need = field->name.len + field->value.len + 4;
-        if (!outbound_forwards(field->name) || !head_may_write(field->value) ||
-            need > sizeof(lines) - len)
+        if (!outbound_forwards(field->name) || !head_may_write(field->value))
             continue;
-        memcpy(lines + len, field->name.at, field->name.len);
-        len += field->name.len;
-        memcpy(lines + len, ": ", 2);
-        memcpy(lines + len + 2, field->value.at, field->value.len);
-        len += 2 + field->value.len;
-        memcpy(lines + len, "\r\n", 2);
-        len += 2;
+        buffer_append_text(lines, field->name);
+        buffer_append_text(lines, TEXT(": "));
+        buffer_append_text(lines, field->value);
+        buffer_append_text(lines, TEXT("\r\n"));
     }
-    x->forward = arena_copy(&x->arena, (struct text){lines, len});
+    x->forward = arena_copy(&x->arena, buffer_text(lines));
 }
 
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)

@@ -39,7 +39,7 @@ static void flush(struct exchange *x, bool end)
 {
     struct worker *worker = x->worker;
     struct gather *gather = &worker->gather;
-    struct iovec pieces[GATHER_PIECES + 4];
+    __attribute__((uninitialized)) struct iovec pieces[GATHER_PIECES + 4];
     char chunk[BODY_CHUNK_HEAD_BYTES];
     int count = 0;
     bool mine = gather->owner == x;

@@ -76,7 +76,7 @@ bool buffer_format(struct buffer *buffer, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char small[512];
+    __attribute__((uninitialized)) char small[512];
     int len = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
     if (len < 0)

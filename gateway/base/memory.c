@@ -144,7 +144,7 @@ struct text arena_format(struct arena *arena, const char *format, ...)
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);
-    char small[256];
+    __attribute__((uninitialized)) char small[256];
     int len = vsnprintf(small, sizeof(small), format, args);
     va_end(args);
     struct text made = {"", 0};

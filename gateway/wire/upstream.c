@@ -36,6 +36,7 @@ struct upstreams {
     struct dns *dns;
     struct link pools;
     struct upstreams_figures figures;
+    struct head head; /* of the answer being read; valid while its bytes are looked at */
     char scratch[SCRATCH_BYTES];
 };
 
@@ -706,19 +707,19 @@ static bool take_head(struct upstream *up, const struct head *head)
 /* Find and read heads at the front of <bytes>. False to stop (more is needed, or gone). */
 static bool read_heads(struct upstream *up, struct text *bytes)
 {
+    struct head *head = &up->pool->owner->head;
     while (!up->head_read) {
         struct fault fault;
-        struct head head;
         size_t length;
         enum head_result found = head_find(&up->find, *bytes, false, HEAD_MAX, &length, &fault);
         if (found == HEAD_WAIT)
             return false;
-        if (found == HEAD_BAD || !head_read_response(text_head(*bytes, length), &head, &fault)) {
+        if (found == HEAD_BAD || !head_read_response(text_head(*bytes, length), head, &fault)) {
             connection_fail(up, FAULT_TARGET_INVALID, "bad HTTP from the target: %s", fault.text);
             return false;
         }
         up->find = (struct head_find){0};
-        if (!take_head(up, &head))
+        if (!take_head(up, head))
             return false;
         *bytes = text_from(*bytes, length);
     }
