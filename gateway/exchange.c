@@ -21,7 +21,7 @@
 /* clang-format off */
 static const struct {
     const char *name;
-    exchange_step *act;
+    enum exchange_state (*act)(struct exchange *x);
     unsigned leads_to;
 } steps[EXCHANGE_STATES] = {
     /*                    name      step         leads to                                       */

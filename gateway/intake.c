@@ -50,6 +50,16 @@ void exchange_refuse_head(struct client *client, const struct fault *fault)
 
 /* ---------------------------------------------------------------------------------- who */
 
+static bool is_allowed_origin(const struct exchange *x, struct text origin)
+{
+    const struct config *config = x->snapshot->config;
+    for (size_t i = 0; i < config->cors_origin_count; i++)
+        if (text_equal(config->cors_origins[i], origin) ||
+            text_equal(config->cors_origins[i], TEXT("*")))
+            return true;
+    return false;
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
@@ -61,8 +71,14 @@ static bool find_key(struct exchange *x, const struct head *head)
         return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
     if (result == CREDENTIAL_FOUND)
         x->key = keys_find(config->keys, secret, x->started_wall_us);
-    if (!x->key && config->anonymous)
+    if (!x->key && config->anonymous) {
+        struct text origin = head_value(head, TEXT("origin"));
+        if (origin.at && !is_allowed_origin(x, origin))
+            return fault_set(
+                &x->fault, FAULT_BAD_KEY,
+                "Web pages may ask without a key only from server.cors.allow_origins.");
         x->key = config->anonymous_key;
+    }
     return x->key || fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
 }
 
@@ -108,10 +124,10 @@ static bool check_media(struct exchange *x, const struct head *head)
         return fault_set(&x->fault, FAULT_BAD_MEDIA,
                          "A Content-Encoding is not accepted in requests.");
     enum request_body body = x->match.endpoint->body;
-    /* What has no type is taken for JSON, as curl and old clients expect. */
-    if (body == BODY_JSON && x->content_type.len && !has_type(x, TEXT("application/json")) &&
-        !(x->match.endpoint->page == PAGE_ADMIN) &&
-        !has_type(x, TEXT("application/x-www-form-urlencoded")))
+    /* What has no type is taken for JSON. Forms and plain text are not: a web page may send those
+     * to any address without asking first. */
+    bool typed = head_count(head, TEXT("content-type")) > 0;
+    if (body == BODY_JSON && typed && !has_type(x, TEXT("application/json")))
         return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be application/json.");
     if (body == BODY_FORM && !has_type(x, TEXT("multipart/form-data")))
         return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be multipart/form-data.");
@@ -166,16 +182,6 @@ static struct text keep_value(struct exchange *x, const struct head *head, struc
 {
     struct text value = head_value(head, name);
     return value.at && head_may_write(value) ? arena_copy(&x->arena, value) : (struct text){"", 0};
-}
-
-static bool is_allowed_origin(const struct exchange *x, struct text origin)
-{
-    const struct config *config = x->snapshot->config;
-    for (size_t i = 0; i < config->cors_origin_count; i++)
-        if (text_equal(config->cors_origins[i], origin) ||
-            text_equal(config->cors_origins[i], TEXT("*")))
-            return true;
-    return false;
 }
 
 static bool read_websocket(struct exchange *x, const struct head *head)

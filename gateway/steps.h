@@ -9,9 +9,13 @@
 
 #include "gateway/exchange.h"
 
-typedef enum exchange_state exchange_step(struct exchange *x);
-
-exchange_step step_read, step_admit, step_route, step_send, step_relay, step_refuse, step_settle;
+enum exchange_state step_read(struct exchange *x);
+enum exchange_state step_admit(struct exchange *x);
+enum exchange_state step_route(struct exchange *x);
+enum exchange_state step_send(struct exchange *x);
+enum exchange_state step_relay(struct exchange *x);
+enum exchange_state step_refuse(struct exchange *x);
+enum exchange_state step_settle(struct exchange *x);
 
 /* Is there a target of the route that is on and was not tried? */
 bool step_has_another(const struct exchange *x);
