@@ -44,7 +44,7 @@ def watched(request):
         assert not upstream.failures, f"the upstream's script failed: {upstream.failures}"
     if gate:
         assert gate.process.poll() is None, f"the gateway ended:\n{gate.log()[-6000:]}"
-        trace = gate.crash_trace()
+        trace = gate.crash_trace(news_only=True)
         assert gate.may_crash or not trace, trace
 
 

@@ -215,6 +215,8 @@ LINE_TEXTS = (
 def read_journal(path, word):
     """The bodies of the settled calls in a journal's segment that hold `word` (docs/LEDGER.md)."""
     data = path.read_bytes()
+    if len(data) < 128:  # being made
+        return []
     at, bodies = struct.unpack_from("<I", data, 12)[0], []
     while at + 16 <= len(data):
         length = struct.unpack_from("<I", data, at)[0]
@@ -298,6 +300,7 @@ class Sluice:
         self.env = {"STATE_DIRECTORY": str(self.state), **(env or {})}
         self.arguments = list(arguments)
         self.may_crash = False
+        self.looked_at = 0  # how much of the log has been searched for crashes
         self.process = None
         self.write(config)
         self.start(wait)
@@ -436,9 +439,11 @@ class Sluice:
 
         return eventually(find, within, what=f"access line of {request_id}")[0]
 
-    def crash_trace(self):
-        """What a sanitizer or a crash wrote into the log, or None."""
+    def crash_trace(self, news_only=False):
+        """What a sanitizer or a crash wrote into the log (since the last look), or None."""
         log = self.log()
+        if news_only:
+            log, self.looked_at = log[self.looked_at :], len(log)
         match = CRASH.search(log)
         if not match:
             return None
