@@ -184,7 +184,7 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
         put(out, TEXT("transfer-encoding: chunked\r\n"));
     }
     x->length_out = length;
-    if (x->client && !x->client->keep)
+    if (x->client && (!x->client->keep || x->client->state == CLIENT_BODY))
         x->close_after = true;
     if (x->worker->draining)
         x->close_after = true;

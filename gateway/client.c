@@ -310,10 +310,10 @@ void client_drain(struct client *client)
         client_close(client);
 }
 
-static void refuse_head(struct client *client, const struct fault *fault)
+static void refuse_head(struct client *client, const struct fault *fault, struct text bytes)
 {
     client->state = CLIENT_BUSY;
-    exchange_refuse_head(client, fault);
+    exchange_refuse_head(client, fault, text_starts(bytes, TEXT("HEAD ")));
 }
 
 static void begin_body(struct client *client, const struct head *head)
@@ -341,7 +341,7 @@ static void take_head(struct client *client, struct text bytes, size_t length)
     struct fault fault;
     client->find = (struct head_find){0};
     if (!head_read_request(text_head(bytes, length), &worker->head, &fault)) {
-        refuse_head(client, &fault);
+        refuse_head(client, &fault, bytes);
         return;
     }
     client->keep = worker->head.keep_alive && !worker->draining;
@@ -381,7 +381,7 @@ static size_t take_head_bytes(struct client *client, struct text bytes)
         take_head(client, bytes, length);
         return length;
     case HEAD_BAD:
-        refuse_head(client, &fault);
+        refuse_head(client, &fault, bytes);
         break;
     }
     return bytes.len;
@@ -396,6 +396,8 @@ static size_t take_body_bytes(struct client *client, struct text bytes)
         struct fault fault;
         switch (body_next(&client->body, &bytes, &piece, &fault)) {
         case BODY_WAIT:
+            if (client->body.kind == BODY_CHUNKED)
+                exchange_body_announced(x, client->body.left);
             return all;
         case BODY_DATA:
             if (!exchange_body(x, piece))
@@ -716,7 +718,7 @@ static void run_out_of_time(struct client *client)
     fault_set(&fault, FAULT_TIMED_OUT, "The request did not arrive in time.");
     if (client->state == CLIENT_HEAD && client->started) {
         client->keep = false;
-        refuse_head(client, &fault);
+        refuse_head(client, &fault, buffer_text(&client->in));
     } else if (client->state == CLIENT_BODY) {
         client->keep = false;
         client->linger = true;

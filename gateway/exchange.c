@@ -111,6 +111,18 @@ bool exchange_body(struct exchange *x, struct text piece)
     return true;
 }
 
+void exchange_body_announced(struct exchange *x, uint64_t more)
+{
+    struct fault fault;
+    uint64_t limit =
+        x->upload ? x->snapshot->config->limits.max_upload_bytes : (uint64_t)x->body.limit;
+    if (x->relay == RELAY_TUNNEL || (uint64_t)x->body_bytes + more <= limit)
+        return;
+    fault_set(&fault, FAULT_TOO_LARGE, "The request body is larger than %llu bytes.",
+              (unsigned long long)limit);
+    exchange_body_bad(x, &fault);
+}
+
 bool exchange_takes_straight(const struct exchange *x)
 {
     return !x->upload && x->relay != RELAY_TUNNEL && !x->facts.request_bad &&
@@ -134,6 +146,11 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault)
         return;
     x->facts.request_bad = true;
     x->fault = *fault;
+    if (x->client && x->client->state == CLIENT_BODY) { /* what else comes is not looked at */
+        x->close_after = true;
+        x->client->keep = false;
+        x->client->linger = true;
+    }
     exchange_run(x);
 }
 

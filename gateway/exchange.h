@@ -157,11 +157,14 @@ struct exchange {
 
 /* Begin an exchange for <client>, whose request's head is <head>. It may end within the call. */
 struct exchange *exchange_new(struct client *client, const struct head *head);
-/* Begin one only to refuse it: there is no head that could be read. */
-void exchange_refuse_head(struct client *client, const struct fault *fault);
+/* Begin one only to refuse it: there is no head that could be read. <head_only>: it was a HEAD
+ * request, whose answer has no body. */
+void exchange_refuse_head(struct client *client, const struct fault *fault, bool head_only);
 
 /* The next bytes of the request's body; false to stop reading until client_resume(). */
 bool exchange_body(struct exchange *x, struct text piece);
+/* At least <more> bytes of the body are still to come: is that too much? Refuses it then. */
+void exchange_body_announced(struct exchange *x, uint64_t more);
 /* May the body be read straight into x->body, which has room for all of it? */
 bool exchange_takes_straight(const struct exchange *x);
 /* The body is complete. */

@@ -36,10 +36,11 @@ static struct exchange *begin(struct client *client)
     return x;
 }
 
-void exchange_refuse_head(struct client *client, const struct fault *fault)
+void exchange_refuse_head(struct client *client, const struct fault *fault, bool head_only)
 {
     struct exchange *x = begin(client);
-    x->method = METHOD_GET;
+    x->method = head_only ? METHOD_HEAD : METHOD_GET;
+    x->head_only = head_only;
     x->facts.request_bad = true;
     x->fault = *fault;
     x->close_after = true;
@@ -256,7 +257,8 @@ static void refuse(struct exchange *x, const struct head *head)
 {
     bool body = has_body_to_come(head);
     x->facts.request_bad = true;
-    if (body || x->fault.kind == FAULT_BAD_HTTP) {
+    /* Without a length nobody knows whether what comes next is a body or a request. */
+    if (body || x->fault.kind == FAULT_BAD_HTTP || x->fault.kind == FAULT_NO_LENGTH) {
         x->close_after = true;
         x->client->keep = false;
         x->client->linger = true;

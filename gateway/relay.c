@@ -638,6 +638,8 @@ void relay_refuse(struct exchange *x)
     }
     x->whole = buffer_text(&x->held);
     answer_own_head(x, out, x->answer_type, extra, x->whole.len);
+    if (x->head_only)
+        x->whole = (struct text){NULL, 0};
     struct text head = arena_copy(&x->arena, buffer_text(out));
     x->head_sent = true;
     ready_init(x);
