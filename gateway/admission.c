@@ -94,7 +94,8 @@ static bool read_count(struct exchange *x, const struct scan_value *values, enum
                        uint64_t max, int64_t *number)
 {
     uint64_t count;
-    if (!is_given(&values[want]))
+    /* -1 is how llama.cpp's clients say "no limit"; what else it may mean the provider says. */
+    if (!is_given(&values[want]) || text_equal(values[want].raw, TEXT("-1")))
         return true;
     if (values[want].kind != SCAN_NUMBER || !scan_count(&values[want], max, &count))
         return bad_field(x, want, "must be a whole number that is not negative, within reason.");

@@ -74,6 +74,9 @@ enum relay_mode {
     RELAY_TUNNEL, /* a WebSocket */
 };
 
+/* Are the events of a stream of the form that the dialect describes? */
+enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
+
 struct exchange {
     struct grave grave;
     struct link link; /* in the worker's list */
@@ -126,6 +129,7 @@ struct exchange {
     struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
     struct buffer ready; /* the end of an answer, kept until it is booked */
     uint64_t bytes_out;  /* of the answer's body */
+    enum event_form form;
     unsigned stale_retries;
     bool store;            /* a response that the provider is asked to keep */
     struct text object_id; /* the object this is about, or that it builds on; or empty */

@@ -155,12 +155,24 @@ static void feed_tap(struct exchange *x, struct text piece)
     tap_feed(&x->tap, piece);
 }
 
+/* Only of events in the dialect's own form is it known when they are complete. */
+static void look_at_form(struct exchange *x, struct text data)
+{
+    if (text_find(data, TEXT("\"choices\"")) != SIZE_MAX ||
+        text_find(data, TEXT("\"type\"")) != SIZE_MAX)
+        x->form = FORM_OURS;
+    else if (text_starts(data, TEXT("{")))
+        x->form = FORM_FOREIGN;
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
 {
     struct sse_event event;
     while (sse_next(&bytes, &event)) {
+        if (x->form != FORM_OURS)
+            look_at_form(x, event.data);
         switch (dialect_of(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
             break;
@@ -389,7 +401,7 @@ static bool is_cut(const struct exchange *x)
 {
     enum operation op = x->call.operation;
     return x->relay == RELAY_EVENTS && is_good(x) && !x->unwatched && !x->answer.ended &&
-           !x->answer.failed && !x->answer.finish[0] &&
+           !x->answer.failed && !x->answer.finish[0] && x->form != FORM_FOREIGN &&
            (op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE);
 }
 
@@ -569,6 +581,7 @@ void relay_reset(struct exchange *x)
     x->answer_type = x->answer_head = (struct text){"", 0};
     x->status = 0;
     x->stale_retries = 0;
+    x->form = FORM_UNKNOWN;
     x->facts.last_held = false;
     x->facts.upstream = UPSTREAM_IDLE;
 }

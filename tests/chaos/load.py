@@ -25,6 +25,7 @@ CHUNKED = re.compile(rb"\r\ntransfer-encoding: chunked\r\n", re.I)
 CLOSE = re.compile(rb"\r\nconnection: close\r\n", re.I)
 RECONNECT = 0.02  # seconds to wait when nobody listens
 TICK = 0.2  # seconds between two looks for calls that hang
+IMPATIENCE = 0.3  # after at most so many seconds an impatient client leaves
 
 
 def ask(model, stream=False, **fields):
@@ -67,7 +68,7 @@ class Answer:
         self.model, self.stream = model, stream
         self.id = self.status = None
         self.body, self.whole = b"", False
-        self.how = ""  # why it is not whole: "refused", "cut", "reset", "hung", or what was malformed
+        self.how = ""  # why it is not whole: "refused", "cut", "reset", "left", "hung", or what was malformed
         self.began, self.took = time.monotonic(), 0.0
         self.reused = self.closes = False
 
@@ -121,7 +122,13 @@ class Caller:
         self.answer.reused = self.sock is not None
         if not self.sock and not self.connect():
             return
+        if load.random.random() < load.impatient:
+            load.later(self, load.random.uniform(0, IMPATIENCE), Caller.leave, self.answer)
         self.write()
+
+    def leave(self, answer):
+        if self.answer is answer:
+            self.finish("left")
 
     def connect(self):
         sock = socket.socket()
@@ -231,8 +238,9 @@ class Caller:
 class Load:
     """Asks from `callers` clients until stop(); `answers` has what each call got."""
 
-    def __init__(self, address, asks, callers=24, think=0.03, limit=30, seed=None):
+    def __init__(self, address, asks, callers=24, think=0.03, limit=30, impatient=0.0, seed=None):
         self.address, self.asks, self.think, self.limit = address, asks, think, limit
+        self.impatient = impatient  # the share of calls whose client leaves early
         self.random = random.Random(seed)
         self.answers, self.noise = [], []
         self.counts = Counter()
@@ -258,9 +266,9 @@ class Load:
         if self.by_fd.pop(fd, None):
             self.epoll.unregister(fd)
 
-    def later(self, caller, seconds):
+    def later(self, caller, seconds, what=Caller.begin, *args):
         self.order += 1
-        heapq.heappush(self.due, (time.monotonic() + seconds, self.order, caller))
+        heapq.heappush(self.due, (time.monotonic() + seconds, self.order, what, caller, args))
 
     def note(self, answer):
         self.counts[answer.status if answer.whole else answer.how.partition(":")[0]] += 1
@@ -286,7 +294,8 @@ class Load:
         while not (self.stopping and all(caller.answer is None for caller in self.callers)):
             now = time.monotonic()
             while self.due and self.due[0][0] <= now:
-                heapq.heappop(self.due)[2].begin()
+                _, _, what, caller, args = heapq.heappop(self.due)
+                what(caller, *args)
             if now >= look:
                 look = now + TICK
                 self._end_hung(now)
@@ -324,5 +333,5 @@ class Load:
 
 def assert_no_nonsense(answers):
     """Whatever happened, nobody hung, and what came was HTTP."""
-    odd = [a for a in answers if a.how not in ("", "cut", "reset")]
+    odd = [a for a in answers if a.how not in ("", "cut", "reset", "left")]
     assert not odd, f"{len(odd)} calls: {odd[:3]}"

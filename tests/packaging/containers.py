@@ -41,7 +41,7 @@ class Engine:
 
     def __init__(self):
         self.directory = tempfile.TemporaryDirectory(prefix="sluice-engine-")
-        self.env = {**harness.clean_environment(), "CONTAINER_ENGINE_DIR": self.directory.name}
+        self.env = {**os.environ, "CONTAINER_ENGINE_DIR": self.directory.name}
         done = self._script("start", timeout=500)
         assert done.returncode == 0, done.stderr
         self.socket = Path(self.directory.name) / "docker.sock"
