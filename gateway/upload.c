@@ -135,15 +135,15 @@ static bool push_edited(struct exchange *x, struct text bytes)
     while (bytes.len && x->upstream.connection) {
         uint64_t at = u->sent;
         size_t take = bytes.len;
+        if (at == u->cut_begin && !u->put_done) { /* also where the client's value is empty */
+            u->put_done = true;
+            room = push(x, u->put);
+        }
         bool inside = at >= u->cut_begin && at < u->cut_end;
         if (at < u->cut_begin && u->cut_begin - at < take)
             take = (size_t)(u->cut_begin - at);
         if (inside && u->cut_end - at < take)
             take = (size_t)(u->cut_end - at);
-        if (inside && !u->put_done) {
-            u->put_done = true;
-            room = push(x, u->put);
-        }
         if (!inside)
             room = push(x, text_head(bytes, take));
         u->sent += take;
