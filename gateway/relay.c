@@ -188,11 +188,18 @@ static void relay_events(struct exchange *x, struct text bytes)
     }
 }
 
+/* What is not looked at counts by its length, where no usage comes. */
+static void pass_unwatched(struct exchange *x, struct text piece)
+{
+    x->answer.content_bytes += (int64_t)piece.len;
+    gather_add(x, piece);
+}
+
 /* The event is too long to be looked at: let it and all that follows pass. */
 static void stop_watching(struct exchange *x)
 {
     x->unwatched = true;
-    gather_add(x, buffer_text(&x->held));
+    pass_unwatched(x, buffer_text(&x->held));
     flush(x, false);
     buffer_done(&x->held);
 }
@@ -200,7 +207,7 @@ static void stop_watching(struct exchange *x)
 static void take_events(struct exchange *x, struct text piece)
 {
     if (x->unwatched) {
-        gather_add(x, piece);
+        pass_unwatched(x, piece);
         return;
     }
     size_t seen = buffer_length(&x->held);
@@ -212,7 +219,7 @@ static void take_events(struct exchange *x, struct text piece)
             flush(x, false);
         if (!buffer_append_text(&x->held, piece)) {
             stop_watching(x);
-            gather_add(x, piece);
+            pass_unwatched(x, piece);
             return;
         }
         bytes = buffer_text(&x->held);
