@@ -558,6 +558,7 @@ static bool reads_straight(const struct client *client)
 static bool read_straight(struct client *client)
 {
     struct exchange *x = client->exchange;
+    assert(x);
     size_t size = client->body.left < STRAIGHT_MAX ? (size_t)client->body.left : STRAIGHT_MAX;
     client->unread = false;
     ssize_t got = stream_read(&client->stream, buffer_room(&x->body, size), size);

@@ -60,7 +60,7 @@ struct client {
     struct body body;
     uint64_t since_us; /* when the present phase began */
     uint64_t discarded;
-    char peer[46];                /* address, as text */
+    char peer[46]; /* address, as text */
 };
 
 /* Take over an accepted descriptor. */
