@@ -2,7 +2,7 @@
 """A hostile or broken upstream costs its own call, in the caller's dialect, and nothing else."""
 
 import pytest
-from harness import SANITIZED, chat_request, framed
+from harness import SANITIZED, chat_request, eventually, framed
 from raw_client import Closed
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -174,6 +174,7 @@ def test_an_answer_without_end_is_relayed_in_bounded_memory(gate, upstream):
 
 
 def test_the_gateway_serves_on(gate, upstream):
+    eventually(lambda: gate.chat().status == 200)
     for framing in ("length", "chunked"):
         data = framed("HTTP/1.1 200 OK", [], b"{}", framing)
         upstream.answer = lambda call: call.send(data)

@@ -89,3 +89,29 @@ def test_server_timing_names_the_upstreams_time(gate, upstream):
     timing = gate.chat().header("server-timing")
     upstream_ms = float(re.search(r"upstream;dur=([0-9.]+)", timing)[1])
     assert 95 <= upstream_ms < 5000, timing
+
+
+def test_the_ledgers_overhead_is_a_part_of_the_duration(gate, upstream):
+    """A stream sent as fast as it goes, in many pieces; then one that the upstream paces."""
+
+    def fast(call):
+        call.begin_stream()
+        for _ in range(1500):
+            call.chunk(b"data: " + b"x" * 16000 + b"\n\n")
+        call.event("[DONE]")
+        call.end_stream()
+
+    def paced(call):
+        call.begin_stream()
+        for _ in range(30):
+            time.sleep(0.01)
+            call.event({"choices": [{"delta": {"content": "x"}}]})
+        call.event("[DONE]")
+        call.end_stream()
+
+    upstream.answer = fast
+    row = gate.ledger_row(gate.chat(stream=True).header("x-request-id"))
+    assert 0 < row["overhead_us"] <= row["duration_us"], row
+    upstream.answer = paced
+    row = gate.ledger_row(gate.chat(stream=True).header("x-request-id"))
+    assert 0 < row["overhead_us"] < row["duration_us"] - 200_000, row
