@@ -81,14 +81,14 @@ void client_close(struct client *client)
     leave_exchange(client);
 }
 
-void client_cut(struct client *client)
+void client_cut(struct client *client, bool bare)
 {
     if (client->state == CLIENT_CLOSED)
         return;
     /* What was sent may arrive, what is queued will not; the framing tells that it is not whole. */
     bool queued = buffer_length(&client->out) > 0;
     bury(client);
-    if (queued)
+    if (queued || bare)
         stream_reset(&client->stream);
     else
         stream_close(&client->stream);
@@ -648,6 +648,14 @@ void client_tunnel(struct client *client)
 
 /* ----------------------------------------------------------------------- events, timers */
 
+/* Whoever hangs up while it is waited for an answer has left: nobody may pay for what nobody reads.
+ * The end may come with the request itself. */
+static void leave_if_gone(struct client *client)
+{
+    if (client->hangup && client->exchange && !wants_bytes(client))
+        client_close(client);
+}
+
 static void on_event(struct watch *watch, unsigned events)
 {
     struct client *client = LIST_MEMBER(watch, struct client, watch);
@@ -669,14 +677,12 @@ static void on_event(struct watch *watch, unsigned events)
     bool shaking = client->state == CLIENT_SHAKE; /* waits for its peer */
     if (!shaking && !wants_bytes(client)) {
         client->unread = client->unread || events & LOOP_READ;
-        /* Whoever hangs up while it is waited for an answer has left: nobody may pay for what
-         * nobody reads. */
-        if (client->hangup && client->exchange)
-            client_close(client);
+        leave_if_gone(client);
         return;
     }
     if (events & LOOP_READ || shaken)
         read_some(client);
+    leave_if_gone(client);
 }
 
 /* When does the present phase end? */

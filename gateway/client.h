@@ -76,8 +76,9 @@ size_t client_queued(const struct client *client);
 /* The exchange's answer is complete: go on with the next request, or close. Its exchange is no
  * longer the client's. */
 void client_finish(struct client *client);
-/* End the connection in the middle of an answer, so that the client sees that it is not whole. */
-void client_cut(struct client *client);
+/* End the connection in the middle of an answer, so that the client sees that it is not whole.
+ * <bare>: the answer's only framing is the connection's end, so an orderly one would be a lie. */
+void client_cut(struct client *client, bool bare);
 /* Close whatever state it is in; an exchange is told. */
 void client_close(struct client *client);
 /* Read on for an upload that was paused. */

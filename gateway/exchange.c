@@ -66,7 +66,7 @@ static void bury(struct exchange *x)
     if (x->close_after)
         client->keep = false;
     if (x->cut_out)
-        client_cut(client);
+        client_cut(client, x->length_out < 0 && !x->chunked_out);
     else
         client_finish(client);
 }

@@ -117,6 +117,7 @@ struct exchange {
     unsigned attempts, tries_left;
     struct upstream_call upstream;
     bool upstream_reported;
+    bool was_sent; /* a target has all of the call, or answers it: it may count it */
 
     /* the answer */
     enum relay_mode relay;

@@ -18,7 +18,12 @@
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
-enum { TAGS_MAX = 255, ADMIN_BODY_MAX = 1024 * 1024 };
+enum {
+    TAGS_MAX = 255,
+    VALUE_MAX = 1024,        /* of a header that is kept alone; a longer one is none */
+    FORWARD_MAX = 64 * 1024, /* of those that go up as they are */
+    ADMIN_BODY_MAX = 1024 * 1024,
+};
 
 static struct exchange *begin(struct client *client)
 {
@@ -163,7 +168,8 @@ static bool has_body_to_come(const struct head *head)
 
 /* --------------------------------------------------------------------------- the headers */
 
-static void keep_forwarded(struct exchange *x, const struct head *head)
+/* All of it or nothing: a head that is cut somewhere would be read as something else. */
+static bool keep_forwarded(struct exchange *x, const struct head *head)
 {
     struct buffer *lines = &x->worker->head_out;
     buffer_clear(lines);
@@ -171,18 +177,23 @@ static void keep_forwarded(struct exchange *x, const struct head *head)
         const struct head_field *field = &head->fields[i];
         if (!outbound_forwards(field->name) || !head_may_write(field->value))
             continue;
+        if (buffer_length(lines) + field->name.len + field->value.len + 4 > FORWARD_MAX)
+            return fault_set(&x->fault, FAULT_LARGE_HEAD,
+                             "The headers for the provider are too large.");
         buffer_append_text(lines, field->name);
         buffer_append_text(lines, TEXT(": "));
         buffer_append_text(lines, field->value);
         buffer_append_text(lines, TEXT("\r\n"));
     }
     x->forward = arena_copy(&x->arena, buffer_text(lines));
+    return true;
 }
 
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
-    return value.at && head_may_write(value) ? arena_copy(&x->arena, value) : (struct text){"", 0};
+    bool good = value.at && value.len <= VALUE_MAX && head_may_write(value);
+    return good ? arena_copy(&x->arena, value) : (struct text){"", 0};
 }
 
 static bool read_websocket(struct exchange *x, const struct head *head)
@@ -225,8 +236,8 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
     x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));
-    if (origin.at && is_allowed_origin(x, origin) && head_may_write(origin))
-        x->origin = arena_copy(&x->arena, origin);
+    if (origin.at && is_allowed_origin(x, origin))
+        x->origin = keep_value(x, head, TEXT("origin"));
     struct text tags = head_value(head, TEXT("x-sluice-tags"));
     if (tags.at && x->key && x->key->tenant->may_set_tags)
         x->tags = arena_copy(&x->arena, text_head(tags, TAGS_MAX));
@@ -242,7 +253,6 @@ static void keep_request(struct exchange *x, const struct head *head)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
-    keep_forwarded(x, head);
 }
 
 /* ----------------------------------------------------------------------------- the intake */
@@ -281,7 +291,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         pages_preflight(x);
         return x;
     }
-    if (!right || !check_body(x, head) || !read_websocket(x, head)) {
+    if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head)) {
         refuse(x, head);
         return x;
     }

@@ -25,6 +25,7 @@ enum {
     STALE_RETRIES = 1,
     STALE_US = 1000000, /* from sending to the news that nobody was there */
     ERROR_BYTES = 2048,
+    TYPE_MAX = 1024, /* of a Content-Type */
 };
 
 /* ------------------------------------------------------------------------- to the client */
@@ -294,6 +295,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->first_byte_by_us = 0;
+    x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
     x->status = head->status;
     if (head->status / 100 == 3) {
         upstream_abandon(call);
@@ -316,8 +318,8 @@ static void on_head(struct upstream_call *call, const struct head *head)
         return;
     }
     struct text type = head_value(head, TEXT("content-type"));
-    x->answer_type =
-        type.at && head_may_write(type) ? arena_copy(&x->arena, type) : (struct text){"", 0};
+    bool good_type = type.at && type.len <= TYPE_MAX && head_may_write(type);
+    x->answer_type = good_type ? arena_copy(&x->arena, type) : (struct text){"", 0};
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
@@ -532,6 +534,7 @@ static void on_sent(struct upstream_call *call)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
     x->sent_us = clock_now_us();
+    x->was_sent = true;
     if (x->whole_us && x->sent_us > x->whole_us)
         x->ours_us += x->sent_us - x->whole_us;
     x->whole_us = 0;
@@ -672,9 +675,9 @@ void relay_break(struct exchange *x)
     if (x->client)
         x->client->keep = false;
     upstream_abandon(&x->upstream);
-    if (x->relay != RELAY_EVENTS || !x->chunked_out)
+    if (x->relay != RELAY_EVENTS || x->unwatched)
         return;
-    /* A stream can say what happened, and then end as a message should. */
+    /* A stream of whole events can say what happened, and then end as a message should. */
     x->cut_out = false;
     ready_init(x);
     if (x->worker->gather.owner == x)

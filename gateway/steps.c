@@ -16,7 +16,12 @@
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
-enum { BYTES_PER_TOKEN = 4, PING_SLACK_US = 20000, FIRST_BYTE_DEFAULT_US = 30000000 };
+enum {
+    BYTES_PER_TOKEN = 4,
+    FORM_BYTES_PER_TOKEN = 1024,
+    PING_SLACK_US = 20000,
+    FIRST_BYTE_DEFAULT_US = 30000000,
+};
 
 /* ---------------------------------------------------------------------- read and admit */
 
@@ -284,6 +289,10 @@ enum exchange_state step_relay(struct exchange *x)
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_SETTLE;
     }
+    if (x->facts.request_bad && x->facts.upstream == UPSTREAM_ANSWERING) {
+        upstream_abandon(&x->upstream); /* it would wait for the rest of the form */
+        x->facts.upstream = UPSTREAM_FAILED;
+    }
     switch (x->facts.upstream) {
     case UPSTREAM_ANSWERING:
         set_timer(x);
@@ -320,9 +329,11 @@ enum exchange_state step_refuse(struct exchange *x)
 
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
+    if (x->status / 100 > 2) /* also when the client did not wait for it */
+        return LEDGER_REFUSED;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
-        return x->sent_us || x->attempts ? LEDGER_PARTIAL : LEDGER_REFUSED;
-    if (x->refused || x->status / 100 > 2)
+        return x->was_sent ? LEDGER_PARTIAL : LEDGER_REFUSED;
+    if (x->refused)
         return LEDGER_REFUSED;
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
@@ -342,6 +353,13 @@ static int64_t pieces_of(const struct exchange *x)
     return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
 }
 
+/* A form is sound or pictures: ten tokens a second at 128 kbit/s, a thousand a megabyte. */
+static int64_t tokens_of_body(const struct exchange *x)
+{
+    int64_t bytes = x->upload ? FORM_BYTES_PER_TOKEN : BYTES_PER_TOKEN;
+    return (x->body_bytes + bytes - 1) / bytes;
+}
+
 /* What the provider counted, or what must be taken for it. */
 static void count(const struct exchange *x, struct ledger_row *row)
 {
@@ -356,7 +374,7 @@ static void count(const struct exchange *x, struct ledger_row *row)
     } else {
         row->usage = x->answer.usage; /* what it did say, if only of the input */
         if (row->usage.input_tokens == 0)
-            row->usage.input_tokens = (x->body_bytes + BYTES_PER_TOKEN - 1) / BYTES_PER_TOKEN;
+            row->usage.input_tokens = tokens_of_body(x);
         row->usage.output_tokens = answer_estimate(&x->answer);
         row->counted = COUNTED_ESTIMATE;
     }

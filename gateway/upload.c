@@ -154,7 +154,9 @@ static bool push_edited(struct exchange *x, struct text bytes)
 
 static bool may_flow(const struct exchange *x)
 {
-    return x->upload->begun && x->upstream.connection && x->facts.upstream == UPSTREAM_ASKED;
+    /* An answer may begin before the form has ended, and wait for its end. */
+    bool open = x->facts.upstream == UPSTREAM_ASKED || x->facts.upstream == UPSTREAM_ANSWERING;
+    return x->upload->begun && x->upstream.connection && open;
 }
 
 static ssize_t read_file(struct upload *u, char *into, size_t room)

@@ -24,7 +24,7 @@
 enum {
     CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
-    HEAD_OUT_MAX = 64 * 1024,
+    HEAD_OUT_MAX = 256 * 1024, /* more than all that may go into one, each of it bounded */
 };
 
 /* A configuration as this worker uses it: with its connections and TLS contexts. Counted, by this
