@@ -7,6 +7,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/client.h"
+#include "gateway/relay.h"
 #include "gateway/worker_inside.h"
 
 /* ----------------------------------------------------------------------------- writing */
@@ -194,17 +195,10 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
         put(out, TEXT("connection: keep-alive\r\n"));
 }
 
-/* Our own part up to the first byte: from the request being whole to handing it on, and from the
- * answer's first byte to now. */
-static uint64_t overhead_us(const struct exchange *x, uint64_t now)
-{
-    return x->ours_us + (now - x->answered_us);
-}
-
 static void put_figures(struct exchange *x, struct buffer *out)
 {
     uint64_t now = clock_now_us();
-    uint64_t ours = overhead_us(x, now);
+    uint64_t ours = relay_ours(x, now); /* up to the first byte */
     put_field(out, TEXT("x-sluice-model"), x->route ? x->route->name : x->call.model);
     put_field(out, TEXT("x-sluice-provider"), x->target->provider->name);
     put_field(out, TEXT("x-sluice-target"), x->target->id);

@@ -149,7 +149,8 @@ struct exchange {
     uint64_t sent_us;     /* handed to the upstream */
     uint64_t answered_us; /* first byte of the upstream's answer */
     uint64_t first_us;    /* first byte of the answer to the client */
-    uint64_t ours_us;     /* our own part so far */
+    uint64_t ours_us;     /* our own part, up to ours_until_us */
+    uint64_t ours_until_us;
     int64_t started_wall_us;
     struct timer timer;
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;

@@ -380,10 +380,18 @@ static void on_body(struct upstream_call *call, struct text piece)
     }
 }
 
+uint64_t relay_ours(const struct exchange *x, uint64_t now)
+{
+    uint64_t round = loop_now_us(x->worker->loop);
+    uint64_t from = x->ours_until_us > round ? x->ours_until_us : round;
+    return x->ours_us + (now > from ? now - from : 0);
+}
+
 static void add_ours(struct exchange *x)
 {
-    uint64_t now = clock_now_us(), round = loop_now_us(x->worker->loop);
-    x->ours_us += now > round ? now - round : 0;
+    uint64_t now = clock_now_us();
+    x->ours_us = relay_ours(x, now);
+    x->ours_until_us = now;
 }
 
 static void on_batch(struct upstream_call *call)
@@ -537,6 +545,7 @@ static void on_sent(struct upstream_call *call)
     x->was_sent = true;
     if (x->whole_us && x->sent_us > x->whole_us)
         x->ours_us += x->sent_us - x->whole_us;
+    x->ours_until_us = x->sent_us;
     x->whole_us = 0;
 }
 

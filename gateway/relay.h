@@ -28,6 +28,9 @@ void relay_reset(struct exchange *x);
 /* Send a comment into a silent stream, so that nobody on the way takes it for dead. */
 void relay_ping(struct exchange *x);
 
+/* Our own part of the time so far, in microseconds: what was not spent waiting for others. */
+uint64_t relay_ours(const struct exchange *x, uint64_t now);
+
 /* The client's queue has shrunk. */
 void relay_room(struct exchange *x);
 /* The protocols were switched: tell the client, and read what it sends from now on. */

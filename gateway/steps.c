@@ -402,8 +402,7 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
     else if (row->outcome == LEDGER_COMPLETE)
         row->ttft_us = (int64_t)(now - x->begun_us);
     row->duration_us = (int64_t)(now - x->begun_us);
-    uint64_t round = loop_now_us(x->worker->loop);
-    row->overhead_us = (int64_t)(x->ours_us + (now > round ? now - round : 0));
+    row->overhead_us = (int64_t)relay_ours(x, now);
 }
 
 /* What monitoring asks every few seconds is not worth a line. */

@@ -324,7 +324,8 @@ void upload_end(struct exchange *x)
     if (x->facts.request_bad)
         return;
     u->ended = true;
-    if (!u->form.ended) {
+    /* What has gone up already is the provider's to judge. */
+    if (!u->form.ended && !u->begun) {
         fault_set(&fault, FAULT_BAD_REQUEST, "The form ends without its closing boundary.");
         exchange_body_bad(x, &fault);
         if (!x->upload || x->state == EXCHANGE_DONE)
