@@ -44,7 +44,7 @@ from raw_upstream import (  # noqa: E402,F401
     stream_chat,
 )
 
-BINARY = os.environ.get("SLUICE_BINARY", str(ROOT / "build" / "sluice"))
+BINARY = os.path.abspath(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice"))
 
 # Every secret the tests use looks like these, so that all outputs can be searched for them.
 KEY_ACME = "sk-acme-5ecre7-0123456789abcdef"

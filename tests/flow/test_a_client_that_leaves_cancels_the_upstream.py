@@ -6,6 +6,7 @@ import threading
 import pytest
 from harness import KEY_ACME, SANITIZED, chat_chunk, chat_request, eventually, request_bytes
 
+pytestmark = pytest.mark.threads
 SOON = 3.0 if SANITIZED else 1.0
 
 

@@ -8,6 +8,8 @@ import threading
 import pytest
 from harness import Sluice, chat_chunk, config_for, eventually, stream_chat
 
+pytestmark = pytest.mark.threads
+
 
 def hold(call):
     call.begin_stream()

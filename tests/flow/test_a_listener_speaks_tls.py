@@ -9,6 +9,7 @@ import time
 import pytest
 from harness import KEY_ACME, Authority, chat_request, config_for, eventually, free_port, sse_events
 
+pytestmark = pytest.mark.threads
 FOLDER = tempfile.mkdtemp(prefix="sluice-tls-")
 OURS, OTHER = Authority(f"{FOLDER}/ours"), Authority(f"{FOLDER}/other")
 SERVER = OURS.issue("server")

@@ -20,6 +20,7 @@ from harness import (
     sse_events,
 )
 
+pytestmark = pytest.mark.threads
 STREAMS = 60 if SANITIZED else 200
 RELOADS = 30 if SANITIZED else 100
 

@@ -7,6 +7,7 @@ import tempfile
 import pytest
 from harness import Authority, Upstream, config_for, eventually, model_for, provider_for
 
+pytestmark = pytest.mark.threads
 FOLDER = tempfile.mkdtemp(prefix="sluice-tls-")
 OURS, OTHER = Authority(f"{FOLDER}/ours"), Authority(f"{FOLDER}/other")
 CLIENT = OURS.issue("client")

@@ -7,6 +7,7 @@ import time
 import pytest
 from harness import Upstream, chat_body, chat_chunk, config_for, free_port, model_for, provider_for, raw_answer
 
+pytestmark = pytest.mark.threads
 SECOND = Upstream()
 
 

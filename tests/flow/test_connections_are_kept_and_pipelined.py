@@ -4,8 +4,10 @@
 import threading
 import time
 
+import pytest
 from harness import KEY_ACME, chat_chunk, chat_request, eventually, request_bytes, sse_events
 
+pytestmark = pytest.mark.threads
 CONFIG = {"server": {"workers": 1}}
 
 

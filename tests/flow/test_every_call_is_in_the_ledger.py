@@ -19,6 +19,7 @@ from harness import (
     stream_chat,
 )
 
+pytestmark = pytest.mark.threads
 COST = 11 * 1000 + 7 * 4000  # nano-dollars of the usual answer
 
 

@@ -3,8 +3,10 @@
 
 import re
 
+import pytest
 from harness import KEY_WRONG, Sluice, config_for, eventually
 
+pytestmark = pytest.mark.threads
 NAMES = {
     "sluice_http_requests_total", "sluice_requests_total", "sluice_request_duration_seconds_bucket", "sluice_overhead_seconds_bucket",
     "sluice_inflight_requests", "sluice_upstream_attempts_total", "sluice_tokens_total", "sluice_cost_usd_total",

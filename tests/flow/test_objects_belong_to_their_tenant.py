@@ -6,6 +6,7 @@ import itertools
 import pytest
 from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, KEY_WRONG, request_bytes
 
+pytestmark = pytest.mark.threads
 BOUNDARY = "xxBOUNDARYxx"
 TYPE = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
 COUNT = itertools.count(1)

@@ -10,6 +10,7 @@ import threading
 import pytest
 from harness import KEY_ACME, KEY_ACME_FAST, KEY_PROVIDER, KEY_WRONG, WebSocket, eventually, request_bytes
 
+pytestmark = pytest.mark.threads
 WS_KEY = base64.b64encode(b"0123456789abcdef").decode()
 ACCEPT = base64.b64encode(hashlib.sha1((WS_KEY + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
 DONE = {"type": "response.done", "response": {"usage": {

@@ -16,6 +16,8 @@ from harness import (
     sse_events,
 )
 
+pytestmark = pytest.mark.threads
+
 
 class Held:
     """Streams one event, then waits to be let go."""

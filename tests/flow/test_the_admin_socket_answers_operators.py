@@ -7,6 +7,7 @@ import stat
 import pytest
 from harness import KEY_ACME, SECRETS, Client, config_for, free_port
 
+pytestmark = pytest.mark.threads
 ADMIN_KEY = "sk-admin-5ecre7-0123456789abcdef"
 ENVIRONMENT = {"SLUICE_ADMIN_KEY": ADMIN_KEY}
 

@@ -8,6 +8,7 @@ import time
 import pytest
 from harness import SANITIZED, chat_request, eventually, is_alive
 
+pytestmark = pytest.mark.threads
 SOON = 10.0 if SANITIZED else 3.0
 
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 from harness import KEY_ACME, KEY_WRONG, SANITIZED, Background, chunked, request_bytes
 
+pytestmark = pytest.mark.threads
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 TYPE = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
 AUTH = ("Authorization", f"Bearer {KEY_ACME}")

@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 
+import pytest
 from harness import (
     Background,
     Sluice,
@@ -17,6 +18,7 @@ from harness import (
     provider_for,
 )
 
+pytestmark = pytest.mark.threads
 SOCKET = tempfile.mkdtemp(prefix="sluice-up-") + "/server.sock"
 
 
