@@ -66,10 +66,13 @@ static const struct kept kept[] = {
 
 static bool is_kept(struct text name)
 {
-    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++)
-        if (kept[i].prefix ? text_starts_nocase(name, kept[i].name)
-                           : text_equal_nocase(name, kept[i].name))
+    char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
+        const struct kept *one = &kept[i];
+        if (first == one->name.at[0] && (one->prefix ? text_starts_nocase(name, one->name)
+                                                     : text_equal_nocase(name, one->name)))
             return true;
+    }
     return false;
 }
 

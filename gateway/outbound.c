@@ -145,11 +145,12 @@ bool outbound_forwards(struct text name)
                                         {"x-goog-api-client", 17}};
     static const struct text prefixes[] = {
         {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+    char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-        if (text_starts_nocase(name, prefixes[i]))
+        if (first == prefixes[i].at[0] && text_starts_nocase(name, prefixes[i]))
             return true;
     for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
-        if (text_equal_nocase(name, whole[i]))
+        if (first == whole[i].at[0] && text_equal_nocase(name, whole[i]))
             return true;
     return false;
 }

@@ -55,21 +55,14 @@ void buffer_grow(struct buffer *buffer, size_t len)
     buffer->end += len;
 }
 
-bool buffer_append(struct buffer *buffer, const void *at, size_t len)
+bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
 {
-    if (len == 0)
-        return true;
     char *room = buffer_room(buffer, len);
     if (!room)
         return false;
     memcpy(room, at, len);
     buffer->end += len;
     return true;
-}
-
-bool buffer_append_text(struct buffer *buffer, struct text t)
-{
-    return buffer_append(buffer, t.at, t.len);
 }
 
 bool buffer_format(struct buffer *buffer, const char *format, ...)

@@ -37,9 +37,28 @@ static inline struct text buffer_text(const struct buffer *buffer)
     return (struct text){buffer->data + buffer->begin, buffer->end - buffer->begin};
 }
 
-/* Append; false (and nothing is appended) when the limit would be passed. */
-bool buffer_append(struct buffer *buffer, const void *at, size_t len);
-bool buffer_append_text(struct buffer *buffer, struct text t);
+/* Append where there is no room yet; for buffer_append() only. */
+bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len);
+
+/* Append; false (and nothing is appended) when the limit would be passed. Inline: heads are put
+ * together from many small pieces. */
+static inline bool buffer_append(struct buffer *buffer, const void *at, size_t len)
+{
+    /* What it holds is never above its limit, and so is no capacity. */
+    if (len == 0)
+        return true;
+    if (buffer->capacity - buffer->end < len)
+        return buffer_append_slowly(buffer, at, len);
+    memcpy(buffer->data + buffer->end, at, len);
+    buffer->end += len;
+    return true;
+}
+
+static inline bool buffer_append_text(struct buffer *buffer, struct text t)
+{
+    return buffer_append(buffer, t.at, t.len);
+}
+
 bool buffer_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
