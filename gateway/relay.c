@@ -123,17 +123,21 @@ static bool is_good(const struct exchange *x)
     return x->status / 100 == 2;
 }
 
-static void watch_whole(struct exchange *x, struct text body)
+/* Read the members that matter. False when it is not JSON at all. */
+static bool watch_whole(struct exchange *x, struct text body)
 {
     const struct dialect *dialect = dialect_of(x);
     struct scan_value values[DIALECT_WANTS];
     struct scan_problem problem;
-    if (scan_json(body, dialect->wants, dialect->want_count, values, &problem))
+    bool read = scan_json(body, dialect->wants, dialect->want_count, values, &problem);
+    if (read)
         dialect->watch_body(&x->answer, values);
     enum operation op = x->call.operation;
     bool writes = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
     if (writes && x->answer.content_bytes == 0)
         x->answer.content_bytes = (int64_t)body.len; /* for an estimate: never too little */
+    /* An array, or a member that stands twice, cannot be read and is passed on all the same. */
+    return read || scan_is_valid(body);
 }
 
 static void watch_tap(struct exchange *x)
@@ -462,12 +466,9 @@ static void end_whole(struct exchange *x)
         return;
     }
     bool json = is_json(x->answer_type) || x->answer_type.len == 0;
-    if (json || must_be_json(x)) {
-        if (must_be_json(x) && !scan_is_valid(x->whole)) {
-            fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
-            return;
-        }
-        watch_whole(x, x->whole);
+    if ((json || must_be_json(x)) && !watch_whole(x, x->whole) && must_be_json(x)) {
+        fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
+        return;
     }
     if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
