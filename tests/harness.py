@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from raw_client import Client, WebSocket, chunked, request_bytes, sse_events  # noqa: E402,F401
+from raw_client import Client, ProtocolError, WebSocket, chunked, request_bytes, sse_events  # noqa: E402,F401
 from raw_upstream import (  # noqa: E402,F401
     USAGE,
     Gone,
@@ -96,6 +96,13 @@ def eventually(condition, within=10, every=0.02, what=None):
         if time.monotonic() > deadline:
             raise AssertionError(f"not in {within} s: {what or condition}; last: {value!r}")
         time.sleep(every)
+
+
+def temporary_folder(prefix):
+    """A short path (for unix sockets) that goes away with the test run."""
+    path = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 def to_yaml(value, indent=0):
@@ -337,11 +344,9 @@ class Sluice:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode} at start:\n{self.log()}")
-            try:
+            with contextlib.suppress(OSError, ProtocolError):
                 if self.get("/readyz", key=None, timeout=2).status == 200:
                     return
-            except (OSError, AssertionError, ValueError, Exception):
-                pass
             time.sleep(0.01)
         raise AssertionError(f"not ready in time:\n{self.log()}")
 

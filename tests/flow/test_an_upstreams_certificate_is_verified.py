@@ -2,13 +2,12 @@
 """Chain, name and date; our own certificate where the upstream asks; sessions are resumed."""
 
 import ssl
-import tempfile
 
 import pytest
-from harness import Authority, Upstream, config_for, eventually, model_for, provider_for
+from harness import Authority, Upstream, config_for, eventually, model_for, provider_for, temporary_folder
 
 pytestmark = pytest.mark.threads
-FOLDER = tempfile.mkdtemp(prefix="sluice-tls-")
+FOLDER = temporary_folder("sluice-tls-")
 OURS, OTHER = Authority(f"{FOLDER}/ours"), Authority(f"{FOLDER}/other")
 CLIENT = OURS.issue("client")
 CERTIFICATES = {

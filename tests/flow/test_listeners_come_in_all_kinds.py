@@ -2,12 +2,11 @@
 """IPv4, IPv6, unix sockets; each serves what it is told to and nothing else."""
 
 import os
-import tempfile
 
 import pytest
-from harness import KEY_ACME, config_for, free_port, sse_events
+from harness import KEY_ACME, config_for, free_port, sse_events, temporary_folder
 
-FOLDER = tempfile.mkdtemp(prefix="sluice-sock-")
+FOLDER = temporary_folder("sluice-sock-")
 
 
 def configure(upstream):

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from harness import (
+    ProtocolError,
     Sluice,
     chat_chunk,
     chat_request,
@@ -41,9 +42,7 @@ def start(upstream, drain_delay="0s", grace="20s", **more):
 def refused(gate):
     try:
         return gate.get("/livez", key=None, timeout=2).status == 503
-    except OSError:
-        return True
-    except Exception:
+    except (OSError, ProtocolError):
         return True
 
 

@@ -3,7 +3,7 @@
 
 import contextlib
 
-from harness import Client, chat_request, config_for, eventually
+from harness import Client, ProtocolError, chat_request, config_for, eventually
 
 LIMIT = 24
 
@@ -25,7 +25,7 @@ def test_the_limit(gate):
         for client in kept:
             try:
                 answer = client.read_response()
-            except (OSError, Exception):
+            except (OSError, ProtocolError):
                 turned_away += 1
                 continue
             if answer.status == 200:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reused, bounded, and waited for in turn."""
 
-import tempfile
 import threading
 import time
 
@@ -16,10 +15,11 @@ from harness import (
     merged,
     model_for,
     provider_for,
+    temporary_folder,
 )
 
 pytestmark = pytest.mark.threads
-SOCKET = tempfile.mkdtemp(prefix="sluice-up-") + "/server.sock"
+SOCKET = temporary_folder("sluice-up-") + "/server.sock"
 
 
 def configure(upstream):

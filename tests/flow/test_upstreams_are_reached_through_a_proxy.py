@@ -5,13 +5,12 @@ import base64
 import contextlib
 import socket
 import ssl
-import tempfile
 import threading
 
 import pytest
-from harness import Authority, Sluice, Upstream, config_for, model_for, provider_for
+from harness import Authority, Sluice, Upstream, config_for, model_for, provider_for, temporary_folder
 
-FOLDER = tempfile.mkdtemp(prefix="sluice-proxy-")
+FOLDER = temporary_folder("sluice-proxy-")
 OURS = Authority(FOLDER)
 CERTIFICATE = OURS.issue("server", alternative="DNS:localhost,DNS:model.test,IP:127.0.0.1")
 

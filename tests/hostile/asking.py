@@ -3,7 +3,7 @@
 
 from case import MARK
 from harness import Client
-from raw_client import Closed, ProtocolError
+from raw_client import Closed
 
 
 class Outcome:
