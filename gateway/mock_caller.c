@@ -564,11 +564,12 @@ static void run(struct caller *caller)
 static void on_event(struct watch *watch, unsigned events)
 {
     struct caller *caller = caller_of(watch);
-    bool left = events & LOOP_BROKEN || (events & LOOP_HANGUP && caller->state == CALLER_ANSWER);
-    if (left)
-        caller_end(caller, false);
-    else
+    caller->hangup = caller->hangup || events & LOOP_HANGUP;
+    bool left = events & LOOP_BROKEN || (caller->hangup && caller->state == CALLER_ANSWER);
+    if (!left)
         run(caller);
+    if (left || (caller->hangup && caller->state == CALLER_ANSWER))
+        caller_end(caller, false); /* nothing else would tell that it has gone while it waits */
 }
 
 static void on_time(struct timer *timer)

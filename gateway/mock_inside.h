@@ -156,6 +156,7 @@ struct caller {
     struct request request;
     struct plan plan;
     struct websocket *ws;
+    bool hangup; /* it has closed its half, perhaps together with its last request */
 };
 
 /* Take over <fd>, which is non-blocking. */

@@ -279,7 +279,9 @@ static void choose_mode(struct exchange *x, const struct head *head)
     } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream"))) {
         x->relay = RELAY_EVENTS;
         x->length_out = -1;
-        x->held_limit = x->call.operation == OPERATION_IMAGE ? EVENT_IMAGE_MAX : EVENT_MAX;
+        bool pictures =
+            x->call.operation == OPERATION_IMAGE || x->call.operation == OPERATION_RESPONSE;
+        x->held_limit = pictures ? EVENT_IMAGE_MAX : EVENT_MAX;
     } else if (head->content_length <= WHOLE_MAX && !coded) {
         x->relay = RELAY_WHOLE;
     } else {

@@ -110,12 +110,13 @@ enum exchange_state step_route(struct exchange *x)
 
 void step_report(struct exchange *x, enum fault_kind outcome)
 {
-    if (!x->target || x->upstream_reported || x->attempts == 0)
+    if (!x->target || x->upstream_reported)
         return;
     x->upstream_reported = true;
-    if (x->target != x->pinned)
+    if (x->target != x->pinned) /* also when it came to no try: it was chosen, and is in flight */
         route_report(x->target, outcome);
-    metrics_attempt(x->worker->metrics, x->target->id, outcome);
+    if (x->attempts > 0)
+        metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }
 
 /* ------------------------------------------------------------------------------- timers */
@@ -441,9 +442,9 @@ static void settle(struct exchange *x)
     fill_row(x, &row);
     step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
+    objects_note(x); /* in front of the line whose mark is waited for */
     if (x->opened || is_call)
         ledger_settle_call(x->worker->journal, &row, &x->mark);
-    objects_note(x);
     x->settled = true;
     log_access(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};

@@ -90,6 +90,16 @@ static bool refresh_tls(struct worker_listener *listener, const struct listener_
     return true;
 }
 
+/* With bad TLS files all of the listener stays as it is, not open to more than before. */
+static void refresh_listener(struct worker_listener *listener,
+                             const struct listener_settings *settings)
+{
+    if (listener->is_admin_socket || !refresh_tls(listener, settings))
+        return;
+    listener->serve = settings->serve;
+    listener->proxy_protocol = settings->proxy_protocol;
+}
+
 static void take_config(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, config_errand);
@@ -98,11 +108,11 @@ static void take_config(struct errand *errand)
         return;
     struct snapshot *before = worker->now;
     worker->now = snapshot_new(worker, config);
-    /* Listeners stay those of the start; what is the same by name gets its files read again. */
+    /* Sockets stay those of the start; what is behind them may have changed. */
     for (size_t i = 0; i < worker->listener_count; i++)
         for (size_t j = 0; j < config->listener_count; j++)
             if (text_equal(worker->listeners[i].name, text_of(config->listeners[j].name)))
-                refresh_tls(&worker->listeners[i], &config->listeners[j]);
+                refresh_listener(&worker->listeners[i], &config->listeners[j]);
     snapshot_unref(before);
     config_unref(config);
 }

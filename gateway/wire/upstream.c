@@ -845,6 +845,13 @@ static void read_answer(struct upstream *up)
 
 /* ------------------------------------------------------------------------------- events */
 
+/* An answer, or an end, that came together with the connection is not told of again. */
+static void read_later(struct upstream *up, unsigned events)
+{
+    if (up->state == UP_CALL && events & LOOP_READ)
+        loop_again(up->pool->owner->loop, &up->watch, LOOP_READ);
+}
+
 static void on_event(struct watch *watch, unsigned events)
 {
     struct upstream *up = LIST_MEMBER(watch, struct upstream, watch);
@@ -855,6 +862,7 @@ static void on_event(struct watch *watch, unsigned events)
     case UP_CONNECT:
         if (events & (LOOP_WRITE | LOOP_BROKEN))
             connected(up);
+        read_later(up, events);
         if (up->state != UP_SHAKE)
             return;
         __attribute__((fallthrough));
@@ -862,6 +870,7 @@ static void on_event(struct watch *watch, unsigned events)
         switch (stream_shake(&up->stream, &fault)) {
         case 0:
             connection_ready(up);
+            read_later(up, events);
             return;
         case STREAM_WAIT:
             return;
