@@ -112,7 +112,7 @@ def test_a_body_that_is_too_large(base_url, mock):
 # ------------------------------------------------------------------------------- the provider's errors
 
 CLASSES = {
-    400: openai.BadRequestError, 401: openai.InternalServerError, 404: openai.NotFoundError,
+    400: openai.BadRequestError, 404: openai.NotFoundError,
     409: openai.ConflictError, 422: openai.UnprocessableEntityError, 429: openai.RateLimitError,
     500: openai.InternalServerError, 502: openai.InternalServerError, 503: openai.InternalServerError,
     504: openai.InternalServerError, 529: openai.InternalServerError,
@@ -120,7 +120,7 @@ CLASSES = {
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("status", [status for status in CLASSES if status != 401])
+@pytest.mark.parametrize("status", CLASSES)
 def test_a_providers_error_has_its_class(client, mock, status, stream):
     with pytest.raises(CLASSES[status]) as caught:
         ask(client, f"mock/{status}", stream=stream)
