@@ -37,7 +37,9 @@ class Project:
         self.engine = engine
         self.name = f"sluice-test-{uuid.uuid4().hex[:8]}"
         self.override = override
-        self.env = {**engine.env, "CONTAINERS_CONF": f"{engine.directory.name}/containers.conf", **env}
+        folder = engine.directory.name
+        self.env = {**engine.env, "CONTAINERS_CONF": f"{folder}/containers.conf",
+                    "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf", **env}
 
     def compose(self, *args, check=True):
         command = [str(COMPOSE), "-p", self.name, "-f", str(FOLDER / "compose.yaml"), "-f", str(self.override), *args]
