@@ -452,9 +452,10 @@ static size_t take_some(struct client *client, struct text bytes)
             client->paused = true;
         return bytes.len;
     case CLIENT_LINGER:
+        /* Closing now would be a reset that overtakes our answer; a shut window makes who still
+         * writes look at what there is to read. */
         client->discarded += bytes.len;
-        if (client->discarded > LINGER_BYTES)
-            client_close(client);
+        client->paused = client->discarded > LINGER_BYTES;
         return bytes.len;
     case CLIENT_SHAKE:
     case CLIENT_BUSY:
@@ -649,10 +650,11 @@ void client_tunnel(struct client *client)
 /* ----------------------------------------------------------------------- events, timers */
 
 /* Whoever hangs up while it is waited for an answer has left: nobody may pay for what nobody reads.
- * The end may come with the request itself. */
+ * The end may come with the request itself. Who lingers and is not read any more has our answer. */
 static void leave_if_gone(struct client *client)
 {
-    if (client->hangup && client->exchange && !wants_bytes(client))
+    bool waits = client->exchange || client->state == CLIENT_LINGER;
+    if (client->hangup && waits && !wants_bytes(client))
         client_close(client);
 }
 

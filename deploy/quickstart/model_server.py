@@ -30,7 +30,7 @@ def weights():
 def parameters(port):
     params = xllamacpp.CommonParams()
     params.model.path = weights()
-    params.model_alias = "smollm2"
+    params.model_alias = ["smollm2"]
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.n_ctx = CONTEXT_TOKENS

@@ -389,6 +389,7 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
 static void watch_socket(struct upstream *up, int fd)
 {
     stream_init(&up->stream, fd);
+    up->hangup = false; /* that of another address, if it was */
     up->watch.fd = fd;
     loop_add(up->pool->owner->loop, &up->watch);
 }
