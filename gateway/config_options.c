@@ -43,7 +43,7 @@ static const struct option listener[] = {
      .help = "127.0.0.1:8080, [::1]:8080, unix:/run/sluice/api.sock, or systemd:NAME for socket "
              "activation."},
     {.name = "serve", .type = OPTION_WORDS, .where = LISTENER(serve), .fallback = "[api, health]",
-     .words = "api|admin|ui|metrics|health", .inert_words = "admin|ui",
+     .words = "api|admin|ui|metrics|health", .inert_words = "ui",
      .help = "What is answered here. ui implies admin; metrics on a non-loopback address need "
              "telemetry.metrics.public."},
     {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true",

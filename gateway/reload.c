@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/memory.h"
+#include "gateway/worker.h"
+
 void reload_outcome_done(struct reload_outcome *outcome)
 {
     free(outcome->words);
@@ -88,6 +91,13 @@ struct config *reload_load(const struct config_options *load, const struct confi
         struct config *again = load_into(load, true, &outcome->errors);
         if (again != NULL) /* mended between the two: the next reload takes it */
             config_unref(again);
+        outcome->restart = strdup("");
+        return NULL;
+    }
+    struct fault fault;
+    if (!worker_can_use(next, &fault)) {
+        config_unref(next);
+        outcome->errors = memory_format("%s\n", fault.text);
         outcome->restart = strdup("");
         return NULL;
     }

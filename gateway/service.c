@@ -481,6 +481,16 @@ static void finish(struct service *service)
     memory_wipe(&service->admin_key, sizeof service->admin_key);
 }
 
+/* What `check` cannot know: do the certificates load? */
+static bool can_start(const struct service *service)
+{
+    struct fault fault;
+    if (worker_can_use(service->config, &fault))
+        return true;
+    log_line(LOG_ERROR, "service", "%s", fault.text);
+    return false;
+}
+
 int service_run(const struct service_options *options)
 {
     struct service service;
@@ -490,7 +500,7 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (open_ledger(&service)) {
+    if (can_start(&service) && open_ledger(&service)) {
         open_metrics(&service);
         service.mock = mock_start();
         start_workers(&service);

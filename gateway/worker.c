@@ -71,13 +71,40 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     return snapshot;
 }
 
+static bool can_use(struct tls *tls)
+{
+    if (tls)
+        tls_unref(tls);
+    return tls != NULL;
+}
+
+static struct tls_options tls_options_of(const struct tls_settings *tls)
+{
+    return (struct tls_options){tls->cert_file, tls->key_file, tls->ca_file, tls->tls13_only};
+}
+
+bool worker_can_use(const struct config *config, struct fault *fault)
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        struct tls_options options = tls_options_of(&config->listeners[i].tls);
+        if (config->listeners[i].has_tls && !can_use(tls_new_server(&options, fault)))
+            return false;
+    }
+    for (size_t i = 0; i < config->provider_count; i++) {
+        const struct provider_settings *provider = &config->providers[i];
+        struct tls_options options = tls_options_of(&provider->tls);
+        if (!provider->off && provider->url.tls && !can_use(tls_new_client(&options, fault)))
+            return false;
+    }
+    return true;
+}
+
 static bool refresh_tls(struct worker_listener *listener, const struct listener_settings *settings)
 {
     struct tls *tls = NULL;
     if (settings->has_tls) {
         struct fault fault;
-        struct tls_options options = {settings->tls.cert_file, settings->tls.key_file,
-                                      settings->tls.ca_file, settings->tls.tls13_only};
+        struct tls_options options = tls_options_of(&settings->tls);
         tls = tls_new_server(&options, &fault);
         if (!tls) {
             log_line(LOG_ERROR, "listener", "%s: %s", settings->name, fault.text);

@@ -31,6 +31,9 @@ struct worker_options {
     struct service *service; /* passed to admin_answer() and the health pages */
 };
 
+/* Can all TLS files that <config> names be used? False: <fault> says which cannot. */
+bool worker_can_use(const struct config *config, struct fault *fault);
+
 /* Start the thread. NULL when a TLS file of a listener cannot be used (it is logged). */
 struct worker *worker_start(const struct worker_options *options);
 
