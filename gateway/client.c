@@ -15,6 +15,7 @@
 
 enum {
     READS_PER_EVENT = 4, /* then others have their turn */
+    REQUESTS_PER_EVENT = 16,
     STRAIGHT_BYTES = 4096,
     STRAIGHT_MAX = 1024 * 1024,
     LINGER_BYTES = 256 * 1024,
@@ -340,6 +341,7 @@ static void take_head(struct client *client, struct text bytes, size_t length)
     struct worker *worker = client->worker;
     struct fault fault;
     client->find = (struct head_find){0};
+    client->requests++;
     if (!head_read_request(text_head(bytes, length), &worker->head, &fault)) {
         refuse_head(client, &fault, bytes);
         return;
@@ -472,8 +474,8 @@ static bool wants_bytes(const struct client *client)
         return false;
     switch (client->state) {
     case CLIENT_HEAD:
-        /* Who does not take its answers may not ask for more. */
-        return buffer_length(&client->out) == 0;
+        /* Who does not take its answers may not ask for more, and others have their turn. */
+        return buffer_length(&client->out) == 0 && client->requests < REQUESTS_PER_EVENT;
     case CLIENT_PROXY:
     case CLIENT_BODY:
     case CLIENT_TUNNEL:
@@ -661,6 +663,7 @@ static void leave_if_gone(struct client *client)
 static void on_event(struct watch *watch, unsigned events)
 {
     struct client *client = LIST_MEMBER(watch, struct client, watch);
+    client->requests = 0;
     if (events & LOOP_HANGUP)
         client->hangup = true;
     if (buffer_length(&client->out) && events & (LOOP_WRITE | LOOP_READ))
@@ -684,6 +687,8 @@ static void on_event(struct watch *watch, unsigned events)
     }
     if (events & LOOP_READ || shaken)
         read_some(client);
+    if (client->state == CLIENT_HEAD && client->requests >= REQUESTS_PER_EVENT)
+        look_again(client);
     leave_if_gone(client);
 }
 

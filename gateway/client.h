@@ -46,14 +46,15 @@ struct client {
     struct worker_listener *listener;
     struct exchange *exchange;
     enum client_state state;
-    bool hangup;  /* the peer has closed, at least its half */
-    bool paused;  /* the exchange takes no more for now */
-    bool resumed; /* what is in <in> was not looked at since */
-    bool unread;  /* an event said that there is more to read */
-    bool keep;    /* the connection may carry another request */
-    bool linger;  /* close by lingering */
-    bool started; /* a byte of the request being read has come */
-    bool served;  /* has had a whole request before */
+    bool hangup;       /* the peer has closed, at least its half */
+    bool paused;       /* the exchange takes no more for now */
+    bool resumed;      /* what is in <in> was not looked at since */
+    bool unread;       /* an event said that there is more to read */
+    bool keep;         /* the connection may carry another request */
+    bool linger;       /* close by lingering */
+    bool started;      /* a byte of the request being read has come */
+    bool served;       /* has had a whole request before */
+    unsigned requests; /* begun in the present event */
     struct buffer in;
     struct buffer out;
     struct head_find find;
