@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * upstream, from inside: what making a connection (upstream_connect.c) and using it (upstream.c)
+ * share. Inside wire.
+ */
+
+#include <stdarg.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/list.h"
+#include "gateway/http/body.h"
+#include "gateway/wire/upstream.h"
+
+enum { UPSTREAM_SCRATCH_BYTES = 128 * 1024, UPSTREAM_HEAD_MAX = 64 * 1024 };
+
+enum upstream_state { UP_RESOLVE, UP_CONNECT, UP_PROXY, UP_SHAKE, UP_IDLE, UP_CALL, UP_CLOSED };
+
+struct upstreams {
+    struct loop *loop;
+    struct dns *dns;
+    struct link pools;
+    struct upstreams_figures figures;
+    struct head head; /* of the answer being read; valid while its bytes are looked at */
+    char scratch[UPSTREAM_SCRATCH_BYTES];
+};
+
+struct upstream_pool {
+    struct link link;
+    struct upstreams *owner;
+    unsigned references; /* of configurations that name it */
+    unsigned objects;    /* struct upstream not freed yet */
+    char *identity;
+    struct upstream_place place; /* with texts of its own */
+    struct tls *tls;
+    struct tls_session *session;
+    struct link idle;    /* struct upstream, the one used last in front */
+    struct link waiting; /* struct upstream_call */
+    unsigned connections, idle_count, waiting_count;
+    struct errand serve; /* of those who wait; put off, so that no call ends inside another's */
+    bool serving;
+};
+
+struct upstream {
+    struct watch watch;
+    struct grave grave;
+    struct stream stream;
+    struct upstream_pool *pool;
+    struct link link; /* in the pool's idle list */
+    struct timer timer;
+    enum upstream_state state;
+    struct upstream_call *call;
+    struct dns_query query;
+    struct dns_address addresses[DNS_ADDRESSES_MAX];
+    size_t address_count, address_next;
+    uint64_t connect_by_us;
+    unsigned calls; /* finished ones */
+    bool hangup, keep;
+    /* the request */
+    struct iovec pieces[UPSTREAM_PIECES];
+    int piece_at, piece_count;
+    bool request_over; /* nothing will be added to it */
+    bool told_sent, pushed_high;
+    struct buffer out;
+    /* the answer */
+    struct buffer in; /* an incomplete head */
+    struct head_find find;
+    bool head_read, tunnel;
+    unsigned interim;
+    struct body body;
+};
+
+/* Begin to connect <up>, which has a call attached; ends in connection_ready() or
+ * connection_fail(). */
+void connect_begin(struct upstream *up);
+/* An event while it is not connected yet. */
+void connect_event(struct upstream *up, unsigned events);
+/* The time for the present step is over. */
+void connect_time(struct upstream *up);
+
+/* The connection can carry its call now. */
+void connection_ready(struct upstream *up);
+/* End the connection and tell its call why. */
+void connection_fail(struct upstream *up, enum fault_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
