@@ -393,33 +393,32 @@ static size_t take_body_bytes(struct client *client, struct text bytes)
 {
     struct exchange *x = client->exchange;
     size_t all = bytes.len;
-    for (;;) {
-        struct text piece;
-        struct fault fault;
-        switch (body_next(&client->body, &bytes, &piece, &fault)) {
-        case BODY_WAIT:
-            if (client->body.kind == BODY_CHUNKED)
-                exchange_body_announced(x, client->body.left);
-            return all;
-        case BODY_DATA:
-            if (!exchange_body(x, piece))
-                client->paused = true;
-            if (client->exchange != x)
-                return all - bytes.len;
-            if (client->paused)
-                return all - bytes.len;
-            break;
-        case BODY_END:
-            client->state = CLIENT_BUSY;
-            exchange_body_end(x);
-            return all - bytes.len;
-        case BODY_BAD:
-            client->keep = false;
-            client->linger = true;
-            exchange_body_bad(x, &fault);
-            return all;
-        }
+    struct text data;
+    struct fault fault;
+    enum body_result result = body_take(&client->body, &bytes, &data, &fault);
+    if (result != BODY_BAD && data.len) {
+        if (!exchange_body(x, data))
+            client->paused = true;
+        if (client->exchange != x || client->paused)
+            return all - bytes.len; /* its end, if it was that, is told later */
     }
+    switch (result) {
+    case BODY_END:
+        client->state = CLIENT_BUSY;
+        exchange_body_end(x);
+        return all - bytes.len;
+    case BODY_BAD:
+        client->keep = false;
+        client->linger = true;
+        exchange_body_bad(x, &fault);
+        return all;
+    case BODY_WAIT:
+    case BODY_DATA:
+        break;
+    }
+    if (client->body.kind == BODY_CHUNKED)
+        exchange_body_announced(x, client->body.left);
+    return all;
 }
 
 static size_t take_proxy_bytes(struct client *client, struct text bytes)

@@ -203,6 +203,24 @@ enum body_result body_next(struct body *body, struct text *bytes, struct text *d
     return BODY_END;
 }
 
+enum body_result body_take(struct body *body, struct text *bytes, struct text *data,
+                           struct fault *why)
+{
+    *data = (struct text){bytes->at, 0};
+    for (;;) {
+        struct text piece;
+        enum body_result result = body_next(body, bytes, &piece, why);
+        if (result != BODY_DATA)
+            return result;
+        if (data->len == 0)
+            data->at = piece.at; /* the first stays where it is, and most often is the only one */
+        char *end = (char *)(uintptr_t)data->at + data->len;
+        if (piece.at != end)
+            memmove(end, piece.at, piece.len);
+        data->len += piece.len;
+    }
+}
+
 bool body_may_end_here(const struct body *body)
 {
     return body->state == AT_END || body->kind == BODY_TO_CLOSE;

@@ -46,6 +46,14 @@ void body_init(struct body *body, enum body_kind kind, uint64_t length);
 enum body_result body_next(struct body *body, struct text *bytes, struct text *data,
                            struct fault *why);
 
+/*
+ * Take all of the body that is in <bytes> at once: chunks may have a byte each, and are put
+ * together where they stand, so <bytes> must be memory that may be written. <data> is what there
+ * was, also when the result is another than BODY_WAIT (never BODY_DATA).
+ */
+enum body_result body_take(struct body *body, struct text *bytes, struct text *data,
+                           struct fault *why);
+
 /* The peer has closed: is the body whole? True for BODY_TO_CLOSE, and when its end was reached. */
 bool body_may_end_here(const struct body *body);
 

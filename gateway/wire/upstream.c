@@ -480,29 +480,22 @@ static void finish_answer(struct upstream *up, struct text behind)
     buffer_done(&in);
 }
 
-/* Give out body pieces. False when the call is over or the connection is gone. */
+/* Give out what there is of the body. False when the call is over or the connection is gone. */
 static bool read_body(struct upstream *up, struct text *bytes)
 {
-    for (;;) {
-        struct upstream_call *call = up->call;
-        struct text piece;
-        struct fault fault;
-        switch (body_next(&up->body, bytes, &piece, &fault)) {
-        case BODY_WAIT:
-            return true;
-        case BODY_DATA:
-            call->on->on_body(call, piece);
-            if (up->call != call)
-                return false;
-            break;
-        case BODY_END:
-            finish_answer(up, *bytes);
-            return false;
-        case BODY_BAD:
-            connection_fail(up, FAULT_TARGET_INVALID, "bad HTTP from the target: %s", fault.text);
-            return false;
-        }
-    }
+    struct upstream_call *call = up->call;
+    struct text data;
+    struct fault fault;
+    enum body_result result = body_take(&up->body, bytes, &data, &fault);
+    if (data.len)
+        call->on->on_body(call, data);
+    if (up->call != call)
+        return false;
+    if (result == BODY_END)
+        finish_answer(up, *bytes);
+    else if (result == BODY_BAD)
+        connection_fail(up, FAULT_TARGET_INVALID, "bad HTTP from the target: %s", fault.text);
+    return result == BODY_WAIT;
 }
 
 /* Work on <bytes>, which stand in the scratch or in up->in. False when there is nothing more to do.

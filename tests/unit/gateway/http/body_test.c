@@ -277,9 +277,40 @@ static void chunk_heads_are_read_back(void **state)
     assert_int_equal(body_chunk_head(UINT64_MAX, head), 18);
 }
 
+/* Chunks are put together where they stand: whatever their sizes, the data is one text. */
+static void chunks_are_taken_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *data, *behind;
+        enum body_result result;
+    } rows[] = {
+        {"5\r\nhello\r\n0\r\n\r\nnext", "hello", "next", BODY_END},
+        {"1\r\nh\r\n1\r\ne\r\n3\r\nllo\r\n0\r\n\r\n", "hello", "", BODY_END},
+        {"1\r\nh\r\n4\r\nel", "hel", "", BODY_WAIT},
+        {"3\r\nhel\r\n2\r", "hel", "", BODY_WAIT},
+        {"3\r\nhel\r\nx\r\n", "hel", NULL, BODY_BAD},
+        {"", "", "", BODY_WAIT},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char bytes[64];
+        struct body body;
+        struct fault why;
+        struct text data;
+        strcpy(bytes, rows[i].in);
+        struct text rest = text_of(bytes);
+        body_init(&body, BODY_CHUNKED, 0);
+        assert_int_equal(body_take(&body, &rest, &data, &why), rows[i].result);
+        assert_true(text_equal(data, text_of(rows[i].data)));
+        if (rows[i].behind)
+            assert_true(text_equal(rest, text_of(rows[i].behind)));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chunks_are_taken_at_once),
         cmocka_unit_test(chunks_are_judged_at_every_cut),
         cmocka_unit_test(a_length_is_kept),
         cmocka_unit_test(the_end_needs_no_more_bytes),
