@@ -41,7 +41,7 @@ static void fail_at(struct reader *reader, const struct node *node, const char *
     fail(reader, node->line, node->column, text);
 }
 
-/* libfyaml says "<input>:LINE:COLUMN: error: words"; only the first line of the first error. */
+/* What libfyaml says outside of errors with a place; only the first. */
 static void on_words(struct fy_diag *diag, void *user, const char *at, size_t len)
 {
     (void)diag;
@@ -50,17 +50,16 @@ static void on_words(struct fy_diag *diag, void *user, const char *at, size_t le
         snprintf(reader->words, sizeof(reader->words), "%.*s", (int)len, at);
 }
 
-static void report_syntax(struct reader *reader)
+/* Errors are collected, not printed: printing one with its source line reads beyond the input for
+ * some plain scalars of several lines (0.7.12). Words are there for what is not collected. */
+static void report_syntax(struct reader *reader, struct fy_diag *diag)
 {
-    unsigned line = 1, column = 1;
-    char *words = reader->words;
-    char *at = strstr(words, ">:");
-    char *said = strstr(words, "error: ");
-    if (at && sscanf(at, ">:%u:%u", &line, &column) != 2)
-        line = column = 1;
-    said = said ? said + strlen("error: ") : words;
-    said[strcspn(said, "\n")] = '\0';
-    fail(reader, line, column, *said ? said : "this is no YAML");
+    void *at = NULL;
+    const struct fy_diag_error *first = fy_diag_errors_iterate(diag, &at);
+    if (first && first->msg && first->line > 0 && first->column > 0)
+        fail(reader, (unsigned)first->line, (unsigned)first->column, first->msg);
+    else
+        fail(reader, 1, 1, reader->words[0] ? reader->words : "this is no YAML");
 }
 
 /* ------------------------------------------------------------------------------- the tree */
@@ -340,6 +339,8 @@ static void parse(struct reader *reader, struct text yaml)
     words.user = reader;
     words.colorize = false;
     struct fy_parse_cfg settings = {.diag = fy_diag_create(&words)};
+    if (settings.diag)
+        fy_diag_set_collect_errors(settings.diag, true);
     struct fy_parser *parser = settings.diag ? fy_parser_create(&settings) : NULL;
     if (!parser || fy_parser_set_string(parser, yaml.at, yaml.len) != 0)
         fail(reader, 1, 1, "the YAML parser cannot start");
@@ -349,7 +350,7 @@ static void parse(struct reader *reader, struct text yaml)
         fy_parser_event_free(parser, event);
     }
     if (parser && !reader->failed && fy_parser_get_stream_error(parser))
-        report_syntax(reader);
+        report_syntax(reader, settings.diag);
     fy_parser_destroy(parser);
     fy_diag_destroy(settings.diag);
 }
