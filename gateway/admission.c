@@ -151,6 +151,7 @@ bool admission_read(struct exchange *x)
     x->model = values[WANT_MODEL];
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
+    x->max_tokens = values[WANT_MAX_TOKENS];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)

@@ -101,11 +101,12 @@ struct exchange {
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;
-    struct scan_value model, stream_options, include_usage; /* where they stand in the body */
-    struct upload *upload;                                  /* of a multipart body, else NULL */
-    struct objects *objects;                                /* question about owners, else NULL */
-    struct slow_page *page; /* an answer of ours that takes its time, else NULL */
-    char id[32];            /* request id */
+    /* where they stand in the body */
+    struct scan_value model, stream_options, include_usage, max_tokens;
+    struct upload *upload;   /* of a multipart body, else NULL */
+    struct objects *objects; /* question about owners, else NULL */
+    struct slow_page *page;  /* an answer of ours that takes its time, else NULL */
+    char id[32];             /* request id */
 
     /* the choice */
     const struct route *route;

@@ -8,7 +8,7 @@
 #include "gateway/base/json.h"
 #include "gateway/worker_inside.h"
 
-enum { FILTERED_MAX = 8 * 1024 * 1024 };
+enum { LIST_OBJECTS_MAX = 10000, FILTERED_MAX = 8 * 1024 * 1024 };
 
 /* A question on its way through the ledger's thread and back. Outlives its exchange when that
  * ends meanwhile. */
@@ -18,8 +18,24 @@ struct objects {
     struct worker *worker;
     struct exchange *x; /* NULL once that has ended */
     bool answered, filters;
+    size_t count, asked; /* owners in all; of them, those before the question's own */
     struct owner owners[];
 };
+
+/* A list may be longer than a question. True when the next part of it was asked for. */
+static bool ask_on(struct objects *objects)
+{
+    objects->asked += objects->question.count;
+    if (objects->question.failed || objects->asked == objects->count)
+        return false;
+    size_t left = objects->count - objects->asked;
+    objects->question.owners = objects->owners + objects->asked;
+    objects->question.count = left < OWNERS_MAX ? left : OWNERS_MAX;
+    objects->answered = false;
+    objects->worker->questions++;
+    ledger_ask_owners(objects->worker->options.ledger, &objects->question);
+    return true;
+}
 
 static void on_answer(struct errand *errand)
 {
@@ -32,6 +48,8 @@ static void on_answer(struct errand *errand)
         return;
     }
     if (objects->filters) {
+        if (ask_on(objects))
+            return;
         objects->filters = false;
         x->facts.upstream = UPSTREAM_ANSWERED;
         objects_filter(x);
@@ -55,8 +73,10 @@ static struct objects *question_new(struct exchange *x, size_t count)
     objects->worker = x->worker;
     x->worker->questions++;
     objects->errand.run = on_answer;
-    objects->question =
-        (struct owner_question){.owners = objects->owners, .count = count, .answer = post_answer};
+    objects->count = count;
+    objects->question = (struct owner_question){.owners = objects->owners,
+                                                .count = count < OWNERS_MAX ? count : OWNERS_MAX,
+                                                .answer = post_answer};
     x->objects = objects;
     return objects;
 }
@@ -191,13 +211,14 @@ static struct text object_id(struct text object, char *room, size_t size)
 
 static bool ask_about_list(struct exchange *x, struct text inside)
 {
-    struct objects *objects = question_new(x, OWNERS_MAX);
-    struct text object;
+    struct text rest = inside, object;
     char id[OWNER_TEXT_BYTES];
     size_t count = 0;
-    while (count < OWNERS_MAX && next_object(&inside, &object))
-        put_id(&objects->owners[count++], object_id(object, id, sizeof(id)));
-    objects->question.count = count;
+    while (count < LIST_OBJECTS_MAX && next_object(&rest, &object))
+        count++;
+    struct objects *objects = question_new(x, count);
+    for (size_t i = 0; i < count && next_object(&inside, &object); i++)
+        put_id(&objects->owners[i], object_id(object, id, sizeof(id)));
     objects->filters = true;
     if (buffer_length(&x->held) == 0) { /* borrowed from a scratch: keep it over the wait */
         buffer_append_text(&x->held, x->whole);
@@ -207,13 +228,14 @@ static bool ask_about_list(struct exchange *x, struct text inside)
     return true;
 }
 
-static bool is_own(const struct exchange *x, struct text id)
+/* The <i>-th object of the list, called <id>. */
+static bool is_own(const struct exchange *x, size_t i, struct text id)
 {
-    const struct objects *objects = x->objects;
-    for (size_t i = 0; i < objects->question.count; i++)
-        if (objects->owners[i].found && text_equal(text_of(objects->owners[i].id), id))
-            return text_equal(text_of(objects->owners[i].tenant), x->key->tenant->name);
-    return false;
+    if (i >= x->objects->count)
+        return false;
+    const struct owner *owner = &x->objects->owners[i];
+    return owner->found && text_equal(text_of(owner->id), id) &&
+           text_equal(text_of(owner->tenant), x->key->tenant->name);
 }
 
 /* Write the tenant's own objects as an array; <first> and <last> get their ids, as JSON. */
@@ -223,9 +245,9 @@ static void write_array(struct exchange *x, struct text inside, struct buffer *o
     char room[OWNER_TEXT_BYTES];
     struct text object;
     buffer_append_text(out, TEXT("["));
-    while (next_object(&inside, &object)) {
+    for (size_t i = 0; next_object(&inside, &object); i++) {
         struct text id = object_id(object, room, sizeof(room));
-        if (!is_own(x, id))
+        if (!is_own(x, i, id))
             continue;
         if (buffer_length(last))
             buffer_append_text(out, TEXT(","));

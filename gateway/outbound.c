@@ -337,11 +337,17 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
 
 static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
 {
-    if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 ||
+    const struct scan_value *given = &x->max_tokens;
+    bool none = given->kind == SCAN_ABSENT || given->kind == SCAN_NULL;
+    if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 || !none ||
         (x->call.operation != OPERATION_CHAT && x->call.operation != OPERATION_COMPLETION))
         return;
-    struct text member =
-        arena_format(&x->arena, "\"max_tokens\":%lld,", (long long)x->target->max_tokens_default);
+    struct text number = arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default);
+    if (given->kind == SCAN_NULL) { /* a second member beside it would lose */
+        add_edit(edits, (size_t)(given->raw.at - body.at), given->raw.len, number);
+        return;
+    }
+    struct text member = arena_format(&x->arena, "\"max_tokens\":%.*s,", TEXT_ARGS(number));
     add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
 }
 
