@@ -10,13 +10,14 @@
 #include "gateway/relay.h"
 #include "gateway/worker_inside.h"
 
-enum { MESSAGE_MAX = 256 * 1024 };
+enum { MESSAGE_MAX = 4 * 1024 * 1024 }; /* a response.done has all that was said in it */
 
 /* The watch of one exchange. */
 struct realtime {
     struct websocket websocket; /* first: its callback gets only this */
     struct exchange *x;
     unsigned responses;
+    bool unbooked; /* the ledger had no room */
 };
 
 static void book(struct realtime *realtime, const struct answer *answer)
@@ -35,8 +36,9 @@ static void book(struct realtime *realtime, const struct answer *answer)
     row.outcome = answer->failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     row.status = 200;
     row.cost_nanos = price_cost(&x->target->price, &row.usage);
-    if (ledger_open_call(x->worker->journal, &row, &mark))
-        ledger_settle_call(x->worker->journal, &row, &mark);
+    bool opened = ledger_open_call(x->worker->journal, &row, &mark);
+    if (!ledger_settle_call(x->worker->journal, &row, &mark) || !opened)
+        realtime->unbooked = true;
     metrics_call(x->worker->metrics, &row, x->route ? x->route->name : (struct text){"", 0});
 }
 
@@ -69,10 +71,15 @@ void realtime_begin(struct exchange *x)
     relay_tunnel_begin(x);
 }
 
-void realtime_down(struct exchange *x, struct text bytes)
+bool realtime_down(struct exchange *x, struct text bytes)
 {
-    if (x->websocket)
-        websocket_feed(x->websocket, bytes);
+    const struct realtime *realtime = (struct realtime *)(void *)x->websocket;
+    if (!realtime)
+        return true;
+    if (!websocket_feed(x->websocket, bytes))
+        return fault_set(&x->fault, FAULT_TARGET_INVALID, "The target broke the WebSocket.");
+    return !realtime->unbooked ||
+           fault_set(&x->fault, FAULT_LEDGER_FULL, "The disk of the ledger is full.");
 }
 
 void realtime_end(struct exchange *x)

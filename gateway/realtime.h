@@ -12,8 +12,9 @@
 bool realtime_accepts(const struct exchange *x, const struct head *head);
 /* The provider has switched protocols: tell the client, and watch. */
 void realtime_begin(struct exchange *x);
-/* The next bytes from the provider. */
-void realtime_down(struct exchange *x, struct text bytes);
+/* The next bytes from the provider. False when the session may not go on, because what it uses
+ * cannot be booked: the fault says why. */
+bool realtime_down(struct exchange *x, struct text bytes);
 /* The exchange is settled. */
 void realtime_end(struct exchange *x);
 void realtime_forget(struct exchange *x);

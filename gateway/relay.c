@@ -380,8 +380,13 @@ static void on_body(struct upstream_call *call, struct text piece)
         take_events(x, piece);
         return;
     case RELAY_TUNNEL:
-        realtime_down(x, piece);
-        gather_add(x, piece);
+        if (realtime_down(x, piece)) {
+            gather_add(x, piece);
+            return;
+        }
+        upstream_abandon(call);
+        x->facts.upstream = UPSTREAM_FAILED;
+        exchange_run(x);
         return;
     }
 }
