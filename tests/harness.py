@@ -722,8 +722,13 @@ class Background:
 
 def is_alive(pid):
     """Does any thread of it still run? (Its first may be a zombie while others hold its files.)"""
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:  # it went while we looked
+        return False
+    for thread in threads:
         with contextlib.suppress(OSError, IndexError):
-            if stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
+            stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+            if stat.rpartition(")")[2].split()[0] not in "ZX":
                 return True
     return False
