@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/base/json.h"
 #include "gateway/base/memory.h"
 #include "gateway/worker.h"
 
@@ -81,6 +82,24 @@ static FILE *words_open(char **words, size_t *length)
     return out;
 }
 
+/* The file reads well, but what it names cannot be used: one problem, in the form of the others. */
+static void outcome_unusable(struct reload_outcome *outcome, const char *path, const char *why)
+{
+    struct buffer line;
+    buffer_init(&line, 16384);
+    buffer_append_text(&line, TEXT("{\"file\":"));
+    json_write_string(&line, text_of(path));
+    buffer_append_text(&line, TEXT(",\"line\":1,\"column\":1,\"path\":\"/\",\"severity\":\"error\","
+                                   "\"message\":"));
+    json_write_string(&line, text_of(why));
+    buffer_append_text(&line, TEXT("}\n"));
+    outcome->errors = memory_string(buffer_text(&line));
+    buffer_done(&line);
+    free(outcome->words);
+    outcome->words = memory_format("%s:1:1: error: %s\n", path, why);
+    outcome->restart = strdup("");
+}
+
 struct config *reload_load(const struct config_options *load, const struct config *current,
                            const struct config *start, struct reload_outcome *outcome)
 {
@@ -97,8 +116,7 @@ struct config *reload_load(const struct config_options *load, const struct confi
     struct fault fault;
     if (!worker_can_use(next, &fault)) {
         config_unref(next);
-        outcome->errors = memory_format("%s\n", fault.text);
-        outcome->restart = strdup("");
+        outcome_unusable(outcome, load->path ? load->path : "", fault.text);
         return NULL;
     }
     FILE *out = words_open(&outcome->restart, &length);

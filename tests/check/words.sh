@@ -23,7 +23,7 @@ refuse() { # words, pattern
 }
 
 refuse "left unfinished" '\b(TODO|FIXME|XXX|HACK)\b|\b([Nn]ot implemented|[Uu]nimplemented)\b'
-refuse "a path of one machine" '(^|[^[:alnum:]_.])/(work|home|Users|root)/[[:alnum:]_.-]|/tmp/bash_|\.\./shared|\.library'
+refuse "a path of one machine" '(^|[^[:alnum:]_.])/(wor[k]|home|Users|root)/[[:alnum:]_.-]|/tmp/bas[h]_|\.\./share[d]|\.librar[y]'
 refuse "the host of a package index" 'pypi\.org|pythonhosted\.org|registry\.npmjs\.org|crates\.io|proxy\.golang\.org|deb\.debian\.org|security\.debian\.org|repo1?\.maven'
 refuse "an index that belongs to a machine's own configuration" '--(extra-)?index-url|--registry[ =]|PIP_INDEX_URL'
 
