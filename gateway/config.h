@@ -17,6 +17,9 @@
 
 #include "gateway/base/text.h"
 #include "gateway/http/url.h"
+#include "gateway/wire/redis.h"
+#include "policy/directory.h"
+#include "policy/guard.h"
 #include "policy/policy.h"
 #include "providers/provider.h"
 #include "routing/route.h"
@@ -94,7 +97,7 @@ struct config {
     const char *admin_socket;
     const char *database; /* store.embedded.path */
     const char *ledger_path;
-    bool ledger_sync_disk;
+    bool ledger_sync_disk, ledger_sync_store;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;
 
     struct provider_settings *providers;
@@ -106,11 +109,46 @@ struct config {
     struct routes *routes;
     bool unknown_model_passthrough;
 
+    struct {
+        bool is_redis;
+        struct redis_options redis;
+        const char *key_prefix;
+        unsigned replicas_max;
+        enum limit_away away_limits, away_budgets;
+    } store;
+
     struct tenant *tenants;
     size_t tenant_count;
     struct key *key_list;
     size_t key_count;
     struct keys *keys;
+    struct {
+        struct limit_list defaults; /* for tenants and keys that set none */
+        enum limit_algorithm algorithm;
+        bool strict_tokens;
+        bool headers_openai, headers_ietf;
+        int64_t hold_429_us; /* a wait up to this is held instead of refused; 0 = none */
+    } policy_limits;
+    struct {
+        bool enabled;
+        struct token_settings settings;
+        const char *jwks_url;
+        struct url jwks;
+        int64_t refresh_us;
+    } jwt;
+    struct {
+        bool exact, shared_scope, stream;
+        int64_t ttl_us;
+        size_t max_bytes;
+        int64_t max_temperature_milli; /* 1000 = 1.0 */
+        bool semantic;
+        struct text semantic_model;
+        int64_t threshold_milli, semantic_ttl_us;
+        unsigned semantic_entries;
+    } cache;
+    struct guard_rule *guard_rules;
+    size_t guard_rule_count;
+    struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
     const struct key *anonymous_key; /* who such a caller is */
 

@@ -82,11 +82,29 @@ static bool is_listed(const struct text *patterns, size_t count, struct text mod
     return false;
 }
 
+const struct tenant *tenant_root(const struct tenant *tenant)
+{
+    while (tenant->parent)
+        tenant = tenant->parent;
+    return tenant;
+}
+
+/* None given: the topmost tenant allows nothing, a nested one leaves it to those above. */
+static bool tenant_may_call(const struct tenant *tenant, struct text model)
+{
+    for (; tenant; tenant = tenant->parent) {
+        if (tenant->model_count == 0 && tenant->parent)
+            continue;
+        if (!is_listed(tenant->models, tenant->model_count, model))
+            return false;
+    }
+    return true;
+}
+
 bool key_may_call(const struct key *key, struct text model)
 {
     if (model.len == 0 || model.len > MODEL_NAME_MAX)
         return false;
-    if (!is_listed(key->tenant->models, key->tenant->model_count, model))
-        return false;
-    return key->model_count == 0 || is_listed(key->models, key->model_count, model);
+    return tenant_may_call(key->tenant, model) &&
+           (key->model_count == 0 || is_listed(key->models, key->model_count, model));
 }

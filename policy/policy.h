@@ -2,11 +2,11 @@
 #pragma once
 
 /*
- * policy - may this call go ahead, and what does it cost? A door of the folder; the other is
- * ledger.h.
+ * policy - tenants, keys and prices: the words of the folder. One of its doors; the others are
+ * directory.h (who calls), limits.h (how much), guard.h (what), cache.h (again?), ledger.h (what
+ * was used).
  *
- * Pure but for the clock that is passed in: no I/O. A `struct keys` is built once from the
- * configuration, never changed, and read by all threads.
+ * Pure: no I/O, no clock.
  */
 
 #include <stdbool.h>
@@ -15,26 +15,41 @@
 #include "gateway/base/fault.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/text.h"
+#include "policy/limits.h"
 #include "providers/call.h"
 
 /* -------------------------------------------------------------------------------------- who may */
 
-/* A tenant as declared. All texts live as long as the configuration. */
+enum { TENANT_DEPTH_MAX = 8, TENANT_TAGS_MAX = 255 };
+
+/* A tenant: an organisation, a team in one, a project in that. All texts live as long as what
+ * declares it: the configuration or the directory. */
 struct tenant {
-    struct text name;
-    struct text *models; /* allowed names; patterns with '*'; none = nothing is allowed */
+    struct text name;            /* unique among all tenants */
+    const struct tenant *parent; /* NULL = topmost */
+    unsigned depth;              /* of the topmost 0; less than TENANT_DEPTH_MAX */
+    struct text *models; /* allowed names; patterns with '*'. None: the topmost allows nothing, a
+                            nested one what its parent does; never more than its parent does */
     size_t model_count;
+    struct text tags;              /* "k=v,k=v", its own and those above, noted with every call */
+    struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
+    struct limit_list user_limits; /* of each of its end users */
     bool may_set_tags, may_set_policy, may_set_explain;
+    bool is_stored; /* made through the API, not declared in the file */
+    bool is_off;    /* its keys open nothing */
 };
 
-/* A key as declared. */
+/* A key. */
 struct key {
     struct text name;
     struct digest digest; /* SHA-256 of the secret */
     const struct tenant *tenant;
     struct text *models; /* narrower than the tenant's; none given = all of the tenant's */
     size_t model_count;
+    struct limit_list limits;
+    struct text tags;   /* its own and its tenant's */
     int64_t expires_us; /* wall clock; 0 = never */
+    bool is_stored;
 };
 
 struct keys;
@@ -50,8 +65,11 @@ void keys_free(struct keys *keys);
  */
 const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us);
 
-/* May this key call <model> (a configured model name, or an alias it was asked by)? Both its own
- * list, if it has one, and its tenant's must name it. */
+/* The topmost tenant above <tenant>, or itself. */
+const struct tenant *tenant_root(const struct tenant *tenant);
+
+/* May this key call <model> (a configured model name, or an alias it was asked by)? Its own list,
+ * if it has one, and those of its tenant and of all above must name it. */
 bool key_may_call(const struct key *key, struct text model);
 
 /* -------------------------------------------------------------------------------- what it costs */

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * cache - answers that were given before, and answers that are being given: equal calls share one.
+ * A door of policy.
+ *
+ * An *entry* is the body of an answer, growing while its *writer* (the exchange that asks a target)
+ * writes, and read by any number of *readers*, on any thread, from its beginning: those that came
+ * while it grew (join) and those that came later (hit). It is counted: it lives while anybody holds
+ * it, also when it was dropped from the cache. Bounded by bytes, least recently used go first; only
+ * what ended well stays.
+ *
+ * The same machinery serves Idempotency-Key: an entry whose name is tenant + key, which stays for
+ * 24 h, errors of the provider's own too, and may only be had with the same body.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/hash.h"
+#include "gateway/base/list.h"
+#include "gateway/base/loop.h"
+#include "gateway/base/text.h"
+#include "providers/call.h"
+
+/* ------------------------------------------------------------------------------- names */
+
+/*
+ * The digest of scope (a tenant's name, or a shared scope), route, operation, and the body in
+ * canonical form: members sorted, no white space, strings and numbers in one spelling, members that
+ * make no difference left out (stream, stream_options, user, metadata; defaults such as n: 1,
+ * temperature: 1 where it was given as the default stays: only what the provider's reference states
+ * as default is dropped). False when the body cannot be put into that form (too deep, too large, no
+ * object): then it is not cached. Parts are told apart by their lengths: no two calls share a name
+ * by accident.
+ */
+bool cache_name(struct text scope, struct text route, enum operation operation, struct text body,
+                struct digest *name);
+
+/* --------------------------------------------------------------------------- the entries */
+
+struct cache;
+struct cache_entry;
+
+struct cache_options {
+    size_t max_bytes;
+    size_t max_entry_bytes; /* an answer beyond it is not kept, but still shared while it grows */
+};
+struct cache *cache_new(const struct cache_options *options);
+void cache_free(struct cache *cache);
+void cache_set_options(struct cache *cache, const struct cache_options *options);
+
+/* What is known of an answer besides its bytes. Set by the writer before its first byte; texts are
+ * cut at 255 bytes. */
+struct cache_facts {
+    unsigned status;
+    bool stream;    /* the bytes are events (SSE); else one JSON body */
+    char type[128]; /* content-type */
+    char target[256], provider[256], upstream_model[256];
+};
+/* Set by the writer at the end. */
+struct cache_end {
+    struct usage usage;
+    int64_t cost_nanos;
+    char finish[32];
+};
+
+enum cache_found {
+    CACHE_MISS,       /* <entry> is new and the caller its writer */
+    CACHE_HIT,        /* whole; the caller reads */
+    CACHE_JOIN,       /* still growing; the caller reads */
+    CACHE_OTHER_BODY, /* idempotency: the key was used with another body; no entry */
+    CACHE_BUSY,       /* no room for another entry in the making: go on without */
+};
+struct cache_ask {
+    struct digest name;
+    struct digest body; /* idempotency: of the body; else zero */
+    bool stream;        /* the caller wants events */
+    bool idempotency;
+    int64_t now_us;     /* monotonic */
+    int64_t max_age_us; /* older ones do not count; INT64_MAX = any, 0 = none but one that grows */
+    bool may_join, may_store;
+};
+/* Any thread. A reader may get an entry of the other form (stream asked, JSON kept, or the other
+ * way round): cache_entry_facts() says which; then only a whole one is given. */
+enum cache_found cache_find(struct cache *cache, const struct cache_ask *ask,
+                            struct cache_entry **entry);
+
+void cache_entry_unref(struct cache_entry *entry);
+
+/* Writer. */
+void cache_write_facts(struct cache_entry *entry, const struct cache_facts *facts);
+void cache_write(struct cache_entry *entry, struct text bytes);
+/* It is whole and may be kept until now + ttl; ttl 0: only for those who read already. */
+void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int64_t ttl_us);
+/* It will never be whole: <why> is a fault's name. Readers are told. */
+void cache_write_broken(struct cache_entry *entry, const char *why);
+/* How many read it now. */
+unsigned cache_entry_readers(const struct cache_entry *entry);
+
+/* A reader, embedded in its owner. <on_more> is called on <loop> when there is more, or it ended;
+ * at least once after each cache_read() that said WAIT. */
+struct cache_reader {
+    struct cache_entry *entry;
+    struct loop *loop;
+    void (*on_more)(struct cache_reader *reader);
+    size_t at; /* bytes read so far */
+    /* the cache's own */
+    struct link link;
+    struct errand errand;
+    void (*on_gone)(struct cache_reader *reader);
+    bool posted, gone;
+};
+/* The reader takes over the caller's reference to <entry>. */
+void cache_reader_init(struct cache_reader *reader, struct cache_entry *entry, struct loop *loop,
+                       void (*on_more)(struct cache_reader *reader));
+enum cache_read_result { CACHE_READ_MORE, CACHE_READ_WAIT, CACHE_READ_END, CACHE_READ_BROKEN };
+/* MORE: *piece is valid until the reader is done (an entry's bytes never move). */
+enum cache_read_result cache_read(struct cache_reader *reader, struct text *piece);
+/* False while the writer has not set them. */
+bool cache_entry_facts(const struct cache_entry *entry, struct cache_facts *facts);
+/* After END. */
+void cache_entry_end(const struct cache_entry *entry, struct cache_end *end);
+/* Age of a whole one. */
+int64_t cache_entry_age_us(const struct cache_entry *entry, int64_t now_us);
+/*
+ * Stop reading and give up the entry. When an errand of the reader is still on its way to <loop>,
+ * its memory must stay until <on_gone> was called on that loop; else <on_gone> is called from
+ * within.
+ */
+void cache_reader_done(struct cache_reader *reader, void (*on_gone)(struct cache_reader *reader));
+
+struct cache_figures {
+    uint64_t entries, bytes, hits, joins, misses, evicted;
+};
+struct cache_figures cache_figures(struct cache *cache);
+/* Drop all entries of one scope, or all when it is empty. */
+void cache_purge(struct cache *cache, struct text scope);

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * guard - what must not pass: rules on the texts of requests and answers. A door of policy.
+ *
+ * A `struct guard` is compiled once from the configuration's rules, immutable, read by all threads.
+ * It looks at texts as they are meant (JSON strings are unescaped), never at raw bytes, and changes
+ * only what matched. Regular expressions are the operator's own; each match is bounded (PCRE2's
+ * match and depth limits), and one that runs out of its bound counts as a match.
+ *
+ * Pure: no I/O. A webhook's verdict comes from gateway/webhook.h.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/fault.h"
+#include "gateway/base/text.h"
+
+enum guard_stage { GUARD_REQUEST, GUARD_RESPONSE };
+enum guard_type {
+    GUARD_REGEX,
+    GUARD_CONTAINS,         /* words, without regard to case, at word boundaries */
+    GUARD_PII,              /* entities: email phone card iban ip secret; none = all but ip */
+    GUARD_PROMPT_INJECTION, /* a list of well-known phrasings; a hint, not a wall */
+    GUARD_JSON_SCHEMA,      /* the whole answer must fit */
+    GUARD_WEBHOOK,
+};
+enum guard_action { GUARD_BLOCK, GUARD_REDACT, GUARD_FLAG };
+
+/* As configured; texts live as long as the configuration. */
+struct guard_rule {
+    struct text name;
+    enum guard_stage stage;
+    enum guard_type type;
+    enum guard_action action;
+    const struct text *patterns, *terms, *entities;
+    size_t pattern_count, term_count, entity_count;
+    struct text schema;   /* JSON */
+    size_t stream_window; /* bytes of text held back in a stream */
+    struct text url;      /* webhook */
+    int64_t timeout_us;
+    bool allow_on_error;
+    const struct text *tenants, *models; /* only these; none = all */
+    size_t tenant_count, model_count;
+};
+
+struct guard;
+/* NULL and *fault (param = the rule's name) when a pattern or a schema is none. <rules> are
+ * borrowed for its life. */
+struct guard *guard_new(const struct guard_rule *rules, size_t count, struct fault *fault);
+void guard_free(struct guard *guard);
+
+/* Which rules concern calls of this tenant (or one above it) and model at this stage: bits, by the
+ * index of the rule. 0 for most. At most GUARD_RULES_MAX rules. */
+enum { GUARD_RULES_MAX = 64, GUARD_NAMES_MAX = 8 };
+uint64_t guard_concerns(const struct guard *guard, enum guard_stage stage,
+                        const struct text *tenants, size_t tenant_count, struct text model);
+const struct guard_rule *guard_rule_at(const struct guard *guard, size_t i);
+
+struct guard_verdict {
+    uint64_t matched; /* bits of the rules that matched (of webhooks: never) */
+    bool blocks;      /* one of them says block */
+    bool changed;     /* something was redacted: <out> has the new text */
+    const char *rule; /* name of the one that blocks */
+};
+
+/* Look at all texts of a request's body, or of an unstreamed answer's, which is valid JSON. When
+ * something is redacted, <out> (buffer_init() before) gets the whole new body. */
+void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stage, struct text body,
+                struct guard_verdict *verdict, struct buffer *out);
+
+/*
+ * A stream of events (SSE, one whole event at a time, raw with its empty line). Text of the events
+ * is joined per choice; an event leaves when the window's length of text has followed what it has,
+ * or the stream ends. Redaction rewrites the events it falls into; blocking ends the stream.
+ */
+struct guard_stream;
+struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules);
+void guard_stream_free(struct guard_stream *stream);
+/* Give in one event; what may leave is appended to <out>. False: blocked, nothing more leaves. */
+bool guard_stream_event(struct guard_stream *stream, struct text event,
+                        struct guard_verdict *verdict, struct buffer *out);
+/* The last event was given in: all that is held leaves, or it is blocked. */
+bool guard_stream_end(struct guard_stream *stream, struct guard_verdict *verdict,
+                      struct buffer *out);
+/* Bytes held now; bounded by the window, the number of choices and the longest event. */
+size_t guard_stream_held(const struct guard_stream *stream);

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * limits - what a call may use: reserved before anything is sent, settled after. A door of policy.
+ *
+ * A *limit* is an amount of one kind per span, declared at one level (key, tenant, tenant above,
+ * end user), for all models or one. A *counter* is what has been used of one limit by one of those
+ * it is declared for; counters are found by their id, so that they outlive reloads. One
+ * *reservation* covers every counter that a call touches, all or nothing.
+ *
+ * Requests, parallel calls and money reserve an upper bound and are never exceeded. Windows of
+ * tokens reserve an estimate and carry what was more as debt; with `strict` they reserve the bound.
+ *
+ * How it is kept: docs/LIMITS.md.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/list.h"
+#include "gateway/base/loop.h"
+#include "gateway/base/text.h"
+#include "gateway/wire/redis.h"
+
+/* ----------------------------------------------------------------------------- declared */
+
+enum limit_kind {
+    LIMIT_REQUESTS,
+    LIMIT_INPUT_TOKENS,
+    LIMIT_OUTPUT_TOKENS,
+    LIMIT_TOKENS, /* input and output */
+    LIMIT_CONCURRENT,
+    LIMIT_MONEY, /* nano-dollars */
+    LIMIT_KINDS
+};
+
+/* Over which stretch of time it counts. */
+enum limit_period {
+    PERIOD_NONE,    /* concurrent: now */
+    PERIOD_ROLLING, /* any stretch of window_us */
+    PERIOD_HOUR,    /* calendar ones, in the limit's time zone */
+    PERIOD_DAY,
+    PERIOD_WEEK, /* begins on Monday */
+    PERIOD_MONTH,
+    PERIOD_TOTAL, /* for ever */
+};
+
+enum limit_algorithm {
+    LIMIT_SLIDING_WINDOW, /* 64 slots, and the oldest counts whole */
+    LIMIT_TOKEN_BUCKET,   /* burst + refill <= amount, in any stretch of the window */
+};
+
+/* What counts while the shared store is away. */
+enum limit_away {
+    AWAY_LOCAL,  /* this node's share of the amount */
+    AWAY_OPEN,   /* no limit */
+    AWAY_CLOSED, /* no call */
+};
+
+enum limit_exceeded {
+    EXCEEDED_REJECT,
+    EXCEEDED_DEGRADE, /* only the cheapest targets are left; when there is none, rejected */
+    EXCEEDED_WARN,    /* admitted, and said so */
+};
+
+enum { LIMIT_WARNINGS = 4 };
+
+struct zone; /* a time zone: zone.h */
+
+/* Lives as long as the configuration or the directory that declares it. */
+struct limit {
+    enum limit_kind kind;
+    enum limit_period period;
+    enum limit_algorithm algorithm;
+    enum limit_away away;
+    enum limit_exceeded exceeded;
+    bool strict;             /* of tokens: reserve the upper bound */
+    int64_t amount;          /* requests, tokens, calls or nano-dollars; 0 = nothing is allowed */
+    int64_t window_us;       /* PERIOD_ROLLING */
+    const struct zone *zone; /* of calendar spans; NULL = UTC */
+    struct text model;       /* only calls of this model (a route's name); empty = all */
+    uint16_t warn_at[LIMIT_WARNINGS]; /* per mille of the amount, rising; 0 = none */
+};
+
+struct limit_list {
+    const struct limit *at;
+    size_t count;
+};
+
+/* "requests_per_minute", "input_tokens_per_day", "concurrent" … Fills in kind, span and window_us;
+ * false when it is no such name. Units: second minute hour day. */
+bool limit_name_read(struct text name, struct limit *limit);
+/* The same backwards, for messages and the API: "requests_per_minute", "concurrent",
+ * "budget_per_month", "budget_per_30d". At most 48 bytes with its NUL. */
+void limit_name_write(const struct limit *limit, char out[48]);
+
+/* The calendar span that <wall_us> is in: [*begin_us, *end_us). For PERIOD_TOTAL 0 and INT64_MAX.
+ */
+void period_bounds(enum limit_period period, const struct zone *zone, int64_t wall_us,
+                   int64_t *begin_us, int64_t *end_us);
+
+/* A zone of the system's tz database ("Europe/Berlin"), read and kept for the life of the process;
+ * NULL when there is none of that name. Any thread. */
+const struct zone *zone_find(struct text name);
+
+/* --------------------------------------------------------------------------- reserving */
+
+/* One counter that a call touches, and what it wants of it. */
+struct use {
+    const struct limit *limit; /* borrowed until the reservation is settled */
+    struct text counter;       /* id; borrowed until the reservation is settled. Printable, e.g.
+                                  "t/acme/search:requests_per_minute" or, for a model,
+                                  "k/acme/ci:tokens_per_minute:fast" */
+    int64_t want;              /* upper bound, or estimate */
+    int64_t least;             /* money and strict output: less than <want>, down to this, is of
+                                  use. Else equal to <want>. */
+    /* out, for the meter to read again when it is settled */
+    int64_t held; /* what was reserved, between least and want */
+    int64_t slot; /* where it is counted */
+};
+
+enum { USES_MAX = 64 };
+
+enum reserve_result {
+    RESERVE_GRANTED,
+    RESERVE_REFUSED, /* <refused> says by which */
+    RESERVE_AWAY,    /* the store is away, and a limit says `closed` */
+    RESERVE_WAITS,   /* <done> will be called on the loop, once, unless it is abandoned */
+};
+
+struct limiter; /* one worker's way to the limits */
+
+/* Belongs to an exchange, from limits_reserve() to limits_settle(). Zeroed, then root, id, uses and
+ * use_count are set. */
+struct reservation {
+    struct text root; /* the topmost tenant's name: all its counters stand in one place */
+    struct text id;   /* the request's */
+    struct use *uses; /* at most USES_MAX; borrowed. None is fine: granted at once */
+    size_t use_count;
+    void (*done)(struct reservation *reservation, enum reserve_result result);
+
+    /* out */
+    size_t refused; /* index of the limit that refused; the one whose wait is longest */
+    int64_t
+        retry_after_us; /* until it may fit; INT64_MAX = never as it is (more than the amount) */
+    uint32_t warned;    /* bit i: uses[i] is of `warn` and exceeded */
+    uint32_t degraded;  /* bit i: uses[i] is of `degrade` and exceeded */
+    bool live;          /* holds something: must be settled */
+    bool local;         /* admitted while the store was away */
+
+    /* the limiter's own */
+    struct limiter *limiter;
+    struct link waiting;
+    uint64_t asked_us;
+    unsigned tries;
+    void *question;
+};
+
+/* Reserve all of it or nothing. Never blocks; RESERVE_WAITS lasts at most the store's timeout. */
+enum reserve_result limits_reserve(struct limiter *limiter, struct reservation *reservation);
+/* Whoever waits has gone; <done> is not called any more. What the store grants later is returned.
+ */
+void limits_abandon(struct reservation *reservation);
+
+/* A stream is about to use more than it holds: hold <more> of every use of the given <kind> (of
+ * money: nano-dollars). True when it could be held, all or nothing, without asking the store and
+ * waiting; in the background more is asked for. With EXCEEDED_WARN always true. */
+bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_t more);
+
+/* What the call truly used. */
+struct used {
+    bool sent; /* something was sent to a target: else requests are returned too */
+    int64_t input_tokens, output_tokens, cost_nanos;
+};
+/* Return what was held and count what was used. Idempotent: a second call does nothing. */
+void limits_settle(struct reservation *reservation, const struct used *used);
+
+/* What the client is told about one use, at the moment of asking. */
+struct limit_view {
+    int64_t amount, left; /* left: never below 0 */
+    int64_t reset_us;     /* until all of it is there again, from now */
+};
+void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
+
+/* ------------------------------------------------------------------- one per process */
+
+struct limits; /* all counters of this process, and its way to the shared store if there is one */
+
+struct limits_options {
+    const struct redis_options *redis; /* NULL = embedded; borrowed for its life */
+    const char *prefix;                /* of the names in Redis */
+    const char *node; /* this process among the replicas, the same after a restart */
+    unsigned replicas_max;
+};
+struct limits *limits_new(const struct limits_options *options);
+/* After all limiters. */
+void limits_free(struct limits *limits);
+/* A worker's limiter, used by its thread only. */
+struct limiter *limiter_new(struct limits *limits, struct loop *loop, struct dns *dns,
+                            unsigned worker, struct fault *fault);
+void limiter_free(struct limiter *limiter);
+
+/* One call that was booked before this process began: counts it without asking. For rebuilding from
+ * the ledger at start. <uses> as in a reservation, with the true figures in `want`. */
+void limits_rebuild(struct limits *limits, struct text root, const struct use *uses, size_t count,
+                    int64_t at_wall_us);
+
+/* Walk over counters, for the API: those of <root>, or all when it is empty, in the order of their
+ * ids, behind <after>. The callback's texts are borrowed. */
+struct counter_view {
+    struct text root, counter;
+    struct limit limit; /* as last used; texts borrowed */
+    int64_t used, held; /* settled, and held by calls that run */
+    int64_t reset_us;
+};
+void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
+                 void (*see)(void *with, const struct counter_view *view), void *with);
+
+struct limits_figures {
+    uint64_t granted, refused, away, asked; /* asked: round trips to the store */
+    uint64_t counters, live;                /* live: reservations not settled */
+    bool store_up;                          /* true without a shared store */
+    unsigned replicas;                      /* seen by the store in the last seconds; 1 alone */
+    int64_t store_latency_us;               /* of the last round trip */
+};
+struct limits_figures limits_figures(struct limits *limits);

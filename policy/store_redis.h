@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * store_redis - the shared counters in Redis (docs/LIMITS.md): what is asked of it when a node's
+ * own claims do not cover a call, and what is told to it.
+ *
+ * One `struct shared` per process (name of the node, incarnation, who is up), one `struct
+ * store_redis` per worker, with a connection of its own. The first worker's also reports changes,
+ * probes, sweeps and counts the nodes.
+ */
+
+#include "gateway/wire/redis.h"
+#include "policy/meter.h"
+
+struct shared_options {
+    const struct redis_options *redis; /* borrowed for its life */
+    const char *prefix;
+    const char *node; /* name of this node: [a-z0-9]{1,32}, the same after a restart */
+    unsigned replicas_max;
+};
+
+struct shared;
+struct shared *shared_new(struct meter *meter, const struct shared_options *options);
+void shared_free(struct shared *shared);
+
+struct store_redis;
+struct store_redis *store_redis_new(struct shared *shared, struct loop *loop, struct dns *dns,
+                                    unsigned worker, struct fault *fault);
+void store_redis_free(struct store_redis *store);
+
+/* Ask for what <reservation> lacks; its <done> is called on the loop within the time-out. False:
+ * the store is away, nothing was asked (then meter_take_away()). */
+bool store_redis_ask(struct store_redis *store, struct reservation *reservation);
+void store_redis_abandon(struct store_redis *store, struct reservation *reservation);
+/* Hold more for a stream, for later calls of meter_extend(): asks, and calls nobody. */
+void store_redis_ask_ahead(struct store_redis *store, struct reservation *reservation,
+                           enum limit_kind kind, int64_t more);
+
+struct shared_figures {
+    bool up;
+    unsigned nodes; /* heard of within the last 5 s, this one too */
+    uint64_t asked, timeouts, asserts;
+    int64_t latency_us;
+};
+struct shared_figures shared_figures(const struct shared *shared);
