@@ -90,6 +90,7 @@ static struct text value_of(enum usage_by by, const struct series_key *key, int6
     return TEXT("");
 }
 
+/* NULL when there are too many. */
 static struct usage_row *group_of(struct gather *gather, const struct series_key *key, int64_t at_s)
 {
     char packed[USAGE_BYS * VALUE_MAX], room[TIME_BYTES];
@@ -103,6 +104,10 @@ static struct usage_row *group_of(struct gather *gather, const struct series_key
     struct usage_row *row = table_find(&gather->groups, (struct text){packed, len});
     if (row)
         return row;
+    if (gather->groups_max && gather->groups.count == gather->groups_max) {
+        gather->overflows = true;
+        return NULL;
+    }
     /* The row and its name in the table are one piece of memory. */
     row = memory_new(sizeof(*row) + len + 1);
     char *name = (char *)(row + 1);
@@ -156,6 +161,8 @@ void gather_add(struct gather *gather, const struct series_key *key, int64_t at_
     if (!filter_takes(gather->filter, key))
         return;
     struct usage_row *row = group_of(gather, key, at_s);
+    if (!row)
+        return;
     int64_t *by_outcome[] = {
         [LEDGER_COMPLETE] = &row->complete,
         [LEDGER_PARTIAL] = &row->partial,

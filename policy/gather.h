@@ -21,6 +21,8 @@ struct gather {
     struct table groups;              /* packed values → struct usage_row */
     int64_t from_s, to_s;             /* calls that began in [from_s, to_s), whole minutes */
     const struct call_filter *filter; /* NULL = all */
+    size_t groups_max;                /* 0 = any number */
+    bool overflows;                   /* there were more; they are left out */
 };
 
 void gather_init(struct gather *gather, const enum usage_by *by, size_t by_count);

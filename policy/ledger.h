@@ -214,6 +214,7 @@ struct usage_question {
     const enum usage_by *by;
     size_t by_count;
     const struct call_filter *filter; /* NULL = all */
+    size_t rows_max;                  /* more rows than these are FAULT_TOO_LARGE; 0 = any number */
 };
 struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault);
 

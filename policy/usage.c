@@ -53,6 +53,7 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
     struct usage_report *report = NULL;
     gather_init(&gather, question->by, question->by_count);
     gather.filter = question->filter;
+    gather.groups_max = question->rows_max;
     set_range(&gather, question->since_us, question->until_us);
     /* The files first: what is drained after this is in the database and in them, and the marks
      * tell; what was drained before is in the database. */
@@ -64,7 +65,12 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
     else if (!lines && !database && fault->kind == FAULT_NONE)
         fault_set(fault, FAULT_INTERNAL, "usage: there is neither a database nor a ledger in %s",
                   question->directory);
-    if (fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault))
+    bool good = fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault);
+    if (good && gather.overflows)
+        good = fault_set(fault, FAULT_TOO_LARGE,
+                         "more than %zu rows; ask for less time, or sum up by less",
+                         question->rows_max);
+    if (good)
         report = gather_report(&gather);
     else
         gather_done(&gather);
