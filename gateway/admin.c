@@ -115,9 +115,9 @@ static bool check_query(struct admin_call *call)
 static bool check_role(const struct config *config, struct admin_call *call)
 {
     static const char *const refusals[] = {
-        [ROLE_ADMIN] = "",
-        [ROLE_VIEWER] = "the role viewer may look and not change",
-        [ROLE_TENANT] = "the role tenant sees only what belongs to its tenant",
+        [ADMIN_ROLE_ADMIN] = "",
+        [ADMIN_ROLE_VIEWER] = "the role viewer may look and not change",
+        [ADMIN_ROLE_TENANT] = "the role tenant sees only what belongs to its tenant",
     };
     if ((call->route->may >> call->caller.role & 1) == 0) {
         admin_problem(call, 403, text_of(refusals[call->caller.role]));

@@ -32,7 +32,8 @@ enum {
 struct admin_caller {
     enum admin_role role;
     char name[ADMIN_NAME_BYTES];   /* of the key; "uid 1000" on the socket */
-    char tenant[ADMIN_NAME_BYTES]; /* ROLE_TENANT: sees and changes only below this one; else "" */
+    char tenant[ADMIN_NAME_BYTES]; /* ADMIN_ROLE_TENANT: sees and changes only below this one; else
+                                      "" */
 };
 
 /* One question. The caller owns it; when admin_ask() returned false it must live until <done> was

@@ -10,7 +10,7 @@ static void sight_init(struct admin_sight *sight, const struct config *config,
                        const struct admin_call *call, struct text asked)
 {
     *sight = (struct admin_sight){.config = config, .asked = asked};
-    sight->role_tenant = text_of(call->caller.role == ROLE_TENANT ? call->caller.tenant : "");
+    sight->role_tenant = text_of(call->caller.role == ADMIN_ROLE_TENANT ? call->caller.tenant : "");
 }
 
 static const struct tenant *find_tenant(const struct config *config, struct text name)

@@ -17,7 +17,11 @@ enum admin_place {
 
 typedef void admin_answer(struct service *service, struct config *config, struct admin_call *call);
 
-enum { MAY_ADMIN = 1 << ROLE_ADMIN, MAY_VIEWER = 1 << ROLE_VIEWER, MAY_TENANT = 1 << ROLE_TENANT };
+enum {
+    MAY_ADMIN = 1 << ADMIN_ROLE_ADMIN,
+    MAY_VIEWER = 1 << ADMIN_ROLE_VIEWER,
+    MAY_TENANT = 1 << ADMIN_ROLE_TENANT
+};
 
 struct admin_route {
     struct text path; /* below /admin/v1; "{id}" stands for one segment */

@@ -30,19 +30,15 @@ bool admin_know_key(const struct service *service, const struct config *config, 
                     struct admin_caller *caller)
 {
     struct digest digest = hash_sha256(key);
-    bool is_set = config->admin_key.len > 0 || service->has_admin_key, is_known = false;
-    struct digest own =
-        config->admin_key.len > 0 ? hash_sha256(config->admin_key) : service->admin_key;
-    if (hash_same(&digest, &own) && is_set) {
-        set_caller(caller, ROLE_ADMIN, TEXT("admin"), TEXT(""));
-        is_known = true;
-    }
+    bool is_known = hash_same(&digest, &service->admin_key) && service->has_admin_key;
+    if (is_known)
+        set_caller(caller, ADMIN_ROLE_ADMIN, TEXT("admin"), TEXT(""));
     /* All of them, so that the time tells nothing. */
     for (size_t i = 0; i < config->admin_key_count; i++) {
-        const struct admin_key_settings *one = &config->admin_keys[i];
+        const struct admin_key *one = &config->admin_keys[i];
         if (!hash_same(&digest, &one->digest) || is_known)
             continue;
-        set_caller(caller, (enum admin_role)one->role, one->name, one->tenant);
+        set_caller(caller, one->role, one->name, one->tenant);
         is_known = true;
     }
     return is_known;
@@ -57,7 +53,7 @@ bool admin_know_peer(int fd, struct admin_caller *caller)
         return false;
     char name[32];
     snprintf(name, sizeof name, "uid %u", (unsigned)peer.uid);
-    set_caller(caller, ROLE_ADMIN, text_of(name), TEXT(""));
+    set_caller(caller, ADMIN_ROLE_ADMIN, text_of(name), TEXT(""));
     return true;
 }
 
@@ -143,7 +139,7 @@ void admin_open_key(struct service *service)
         return;
     }
     /* Where only the socket is, nobody needs a key. */
-    if (config->admin_key.len > 0 || !serves_admin(config))
+    if (config->admin_key_count > 0 || !serves_admin(config))
         return;
     char *path = memory_format("%s/admin_key", config->state);
     if (read_digest(path, &service->admin_key))

@@ -69,17 +69,6 @@ struct provider_settings {
     bool off;              /* no key: its targets are off */
 };
 
-/* What an operator may: everything; look; or look and change below one tenant. */
-enum admin_role { ROLE_ADMIN, ROLE_VIEWER, ROLE_TENANT };
-
-/* Who may ask the admin API. */
-struct admin_key_settings {
-    struct text name;
-    struct digest digest; /* SHA-256 of the secret */
-    int role;             /* enum admin_role */
-    struct text tenant;   /* of ROLE_TENANT */
-};
-
 /* One thing that `config show` prints: path, value as text, where it comes from. */
 struct config;
 
@@ -106,10 +95,6 @@ struct config {
 
     const char *state; /* the STATE directory, resolved */
     const char *admin_socket;
-    struct text admin_key; /* its role is admin; empty = $SLUICE_ADMIN_KEY, or made at the start */
-    struct admin_key_settings *admin_keys;
-    size_t admin_key_count;
-    bool admin_read_only; /* keys and tenants cannot be changed through the API */
     const char *database; /* store.embedded.path */
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
