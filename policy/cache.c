@@ -221,11 +221,12 @@ static bool is_growing(const struct cache_entry *entry)
     return atomic_load_explicit(&entry->state, memory_order_acquire) == ENTRY_GROWS;
 }
 
-/* Kept, and not too old for who asks? */
+/* Kept, and not too old for who asks? The asker's clock may be that of a round which began before
+ * the answer was there. */
 static bool is_good(const struct cache_entry *entry, const struct cache_ask *ask)
 {
-    return entry->kept &&
-           (ask->max_age_us == INT64_MAX || ask->now_us - entry->made_us < ask->max_age_us);
+    int64_t age_us = ask->now_us > entry->made_us ? ask->now_us - entry->made_us : 0;
+    return entry->kept && age_us < ask->max_age_us;
 }
 
 /* How well <entry> answers <ask>: 0 = not at all. */
