@@ -175,7 +175,8 @@ static void put_cors(const struct exchange *x, struct buffer *out)
                   "retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
                   "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
                   "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
-                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, x-sluice-target, "
+                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, "
+                  "x-sluice-target, "
                   "x-sluice-attempts, x-sluice-cost-usd, x-sluice-overhead-us\r\n"));
 }
 
@@ -221,8 +222,7 @@ static void put_figures(struct exchange *x, struct buffer *out)
     put_number(out, ours);
     if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
-        put_dollars(out,
-                    x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
+        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
     }
     uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));

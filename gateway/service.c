@@ -27,8 +27,8 @@
 #include "policy/ledger.h"
 
 enum {
-    LOOK_MS = 20,          /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,    /* no call for so long ends a drain, though clients are connected */
+    LOOK_MS = 20,           /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
 };

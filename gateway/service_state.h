@@ -42,7 +42,7 @@ struct service {
     char node[NODE_NAME_BYTES];
     struct roster *roster;
     struct directory *directory; /* with a reference; the one the workers begin with */
-    struct metrics *metrics; /* NULL = off */
+    struct metrics *metrics;     /* NULL = off */
     struct mock *mock;
     struct worker **workers;
     unsigned worker_count;
