@@ -12,6 +12,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/config.h"
 #include "gateway/metrics.h"
+#include "gateway/recount.h"
 #include "gateway/reload.h"
 #include "gateway/service.h"
 #include "gateway/watchdog.h"
@@ -35,6 +36,12 @@ struct service {
     const struct service_options *options;
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
+    struct limits *limits;
+    struct estimates *estimates;
+    struct cache *cache;
+    char node[NODE_NAME_BYTES];
+    struct roster *roster;
+    struct directory *directory; /* with a reference; the one the workers begin with */
     struct metrics *metrics; /* NULL = off */
     struct mock *mock;
     struct worker **workers;
