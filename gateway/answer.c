@@ -108,7 +108,7 @@ struct text answer_keep(struct exchange *x, const struct head *head)
 
 /* --------------------------------------------------------------------------------- head */
 
-static const char *reason_of(unsigned status)
+const char *answer_reason(unsigned status)
 {
     static const struct {
         unsigned status;
@@ -157,7 +157,7 @@ static void put_status(struct exchange *x, struct buffer *out)
         put(out, TEXT("HTTP/1.1 "));
         put_number(out, x->status);
         put(out, TEXT(" "));
-        put(out, text_of(reason_of(x->status)));
+        put(out, text_of(answer_reason(x->status)));
         put(out, TEXT("\r\ndate: "));
     }
     put(out, text_of(worker_date(x->worker)));
@@ -329,6 +329,18 @@ static void put_gemini_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+static void put_problem(const struct exchange *x, struct buffer *out)
+{
+    unsigned status = answer_error_status(x);
+    put(out, TEXT("{\"type\":\"about:blank\",\"title\":"));
+    json_write_string(out, text_of(answer_reason(status)));
+    put(out, TEXT(",\"status\":"));
+    put_number(out, status);
+    put(out, TEXT(",\"detail\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("}"));
+}
+
 void answer_error(const struct exchange *x, struct buffer *out)
 {
     switch (x->match.shape) {
@@ -340,6 +352,9 @@ void answer_error(const struct exchange *x, struct buffer *out)
         break;
     case SHAPE_GEMINI:
         put_gemini_error(x, out);
+        break;
+    case SHAPE_PROBLEM:
+        put_problem(x, out);
         break;
     }
     put(out, TEXT("\n"));

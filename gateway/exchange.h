@@ -37,6 +37,7 @@ struct websocket;
 struct worker;
 struct objects;
 struct slow_page;
+struct admin_caller;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -110,6 +111,7 @@ struct exchange {
     struct text forward; /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;

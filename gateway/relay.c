@@ -803,7 +803,8 @@ void relay_refuse(struct exchange *x)
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;
     x->status = answer_error_status(x);
-    x->answer_type = TEXT("application/json");
+    x->answer_type = x->match.shape == SHAPE_PROBLEM ? TEXT("application/problem+json")
+                                                     : TEXT("application/json");
     buffer_init(&x->held, WHOLE_MAX);
     answer_error(x, &x->held);
     if (x->status == 401)
