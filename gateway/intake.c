@@ -32,7 +32,8 @@ static struct exchange *begin(struct client *client)
     struct exchange *x = worker_take_exchange(worker);
     x->client = client;
     client->exchange = x;
-    x->begun_us = client->since_us;
+    bool waited = client->arrived_us && client->arrived_us < client->since_us;
+    x->begun_us = waited ? client->arrived_us : client->since_us;
     x->whole_us = loop_now_us(worker->loop);
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
