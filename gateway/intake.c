@@ -15,6 +15,7 @@
 #include "gateway/http/websocket.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
+#include "gateway/replay.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -31,7 +32,8 @@ static struct exchange *begin(struct client *client)
     struct exchange *x = worker_take_exchange(worker);
     x->client = client;
     client->exchange = x;
-    x->begun_us = client->since_us;
+    bool waited = client->arrived_us && client->arrived_us < client->since_us;
+    x->begun_us = waited ? client->arrived_us : client->since_us;
     x->whole_us = loop_now_us(worker->loop);
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
@@ -66,6 +68,27 @@ static bool is_allowed_origin(const struct exchange *x, struct text origin)
     return false;
 }
 
+/* False: it is a token, and none that opens anything. */
+static bool check_token(struct exchange *x, struct text secret)
+{
+    struct snapshot *snapshot = x->snapshot;
+    switch (
+        tokens_check(snapshot->tokens, snapshot->directory, secret, x->started_wall_us, &x->key)) {
+    case TOKEN_NONE:
+    case TOKEN_GOOD:
+        return true;
+    case TOKEN_NO_KEY:
+        jwks_want(&x->worker->jwks);
+        if (x->worker->jwks.asking)
+            return fault_set(&x->fault, FAULT_OVERLOADED,
+                             "The issuer's keys are being fetched; try again.");
+        break;
+    case TOKEN_BAD:
+        break;
+    }
+    return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
@@ -75,8 +98,10 @@ static bool find_key(struct exchange *x, const struct head *head)
                                 "'Authorization: Bearer KEY'.";
     if (result == CREDENTIAL_REFUSED)
         return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
-    if (result == CREDENTIAL_FOUND)
-        x->key = keys_find(config->keys, secret, x->started_wall_us);
+    if (result == CREDENTIAL_FOUND && x->snapshot->tokens && !check_token(x, secret))
+        return false;
+    if (result == CREDENTIAL_FOUND && !x->key)
+        x->key = directory_find_key(x->snapshot->directory, secret, x->started_wall_us);
     if (!x->key && config->anonymous) {
         struct text origin = head_value(head, TEXT("origin"));
         if (origin.at && !is_allowed_origin(x, origin))
@@ -237,6 +262,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->head_only = head->method == METHOD_HEAD;
     x->path = arena_copy(&x->arena, head->path);
     x->content_type = keep_value(x, head, TEXT("content-type"));
+    replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
     x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));

@@ -18,15 +18,19 @@
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
+#include "gateway/recount.h"
 #include "gateway/service_state.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
+#include "policy/cache.h"
+#include "policy/estimate.h"
 #include "policy/ledger.h"
 
 enum {
-    LOOK_MS = 20,          /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,    /* no call for so long ends a drain, though clients are connected */
-    LAST_GRACE_US = 100000 /* for answers to the admin socket on its way out */
+    LOOK_MS = 20,           /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
+    LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
+    CACHE_ENTRY_BYTES = 4 << 20,
 };
 
 /* ------------------------------------------------------------------------- any thread */
@@ -110,11 +114,54 @@ static void log_reload(const struct reload_outcome *outcome, uint64_t generation
     log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
 }
 
+static void ref_owner(void *owner)
+{
+    config_ref(owner);
+}
+
+static void unref_owner(void *owner)
+{
+    config_unref(owner);
+}
+
+static struct roster_file file_of(struct config *config)
+{
+    return (struct roster_file){.tenants = config->tenants,
+                                .tenant_count = config->tenant_count,
+                                .keys = config->key_list,
+                                .key_count = config->key_count,
+                                .defaults = config->policy_limits.defaults.at,
+                                .default_count = config->policy_limits.defaults.count,
+                                .algorithm = config->policy_limits.algorithm,
+                                .strict_tokens = config->policy_limits.strict_tokens,
+                                .away_limits = config->store.away_limits,
+                                .away_budgets = config->store.away_budgets,
+                                .owner = config,
+                                .owner_ref = ref_owner,
+                                .owner_unref = unref_owner};
+}
+
+static void set_directory(struct service *service, struct directory *directory)
+{
+    pthread_mutex_lock(&service->lock);
+    for (unsigned i = 0; i < service->workers_live; i++)
+        worker_set_directory(service->workers[i], directory);
+    struct directory *before = service->directory;
+    service->directory = directory;
+    pthread_mutex_unlock(&service->lock);
+    if (before)
+        directory_unref(before);
+}
+
 /* Give <next> to the workers and forget the one before; the lock is not held. */
 static void put_in_force(struct service *service, struct config *next)
 {
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_set_config(service->workers[i], next);
+    struct roster_file file = file_of(next);
+    set_directory(service, roster_set_file(service->roster, &file));
+    struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
+    cache_set_options(service->cache, &kept);
     log_set_level((enum log_level)next->telemetry.level);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;
@@ -376,6 +423,82 @@ static bool open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
+/* On the roster's thread. */
+static void on_roster_change(void *with, struct directory *directory)
+{
+    set_directory(with, directory);
+}
+
+static bool open_roster(struct service *service)
+{
+    struct fault why;
+    struct config *config = service->config;
+    struct roster_file file = file_of(config);
+    struct roster_options options = {.database = config->store.is_redis ? NULL : config->database,
+                                     .redis = config->store.is_redis ? &service->start->store.redis
+                                                                     : NULL,
+                                     .prefix = service->start->store.key_prefix,
+                                     .on_change = on_roster_change,
+                                     .with = service};
+    service->roster = roster_open(&options, &file, &why);
+    if (service->roster == NULL) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    if (service->directory == NULL)
+        set_directory(service, roster_view(service->roster));
+    return true;
+}
+
+static void close_roster(struct service *service)
+{
+    if (service->roster)
+        roster_close(service->roster);
+    if (service->directory)
+        directory_unref(service->directory);
+}
+
+/* Counters, what is learnt of models, kept answers: for all workers. */
+static bool open_policy(struct service *service)
+{
+    struct fault why;
+    const struct config *config = service->config;
+    if (!recount_node(config->ledger_path, service->node, &why)) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
+                                                                     : NULL,
+                                     .prefix = service->start->store.key_prefix,
+                                     .node = service->node,
+                                     .replicas_max = config->store.replicas_max};
+    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
+    service->limits = limits_new(&options);
+    service->estimates = estimates_new();
+    service->cache = cache_new(&kept);
+    return true;
+}
+
+static void close_policy(struct service *service)
+{
+    if (service->cache)
+        cache_free(service->cache);
+    if (service->estimates)
+        estimates_free(service->estimates);
+    if (service->limits)
+        limits_free(service->limits);
+}
+
+/* Before the first call is admitted. */
+static void count_again(struct service *service)
+{
+    struct fault why;
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    if (!recount(service->limits, service->config, service->directory, &why))
+        log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
+    watchdog_stop(beats);
+}
+
 static void open_metrics(struct service *service)
 {
     const struct config *config = service->config;
@@ -403,6 +526,10 @@ static void start_workers(struct service *service)
     for (unsigned i = 0; i < service->worker_count; i++) {
         struct worker_options one = {.index = i,
                                      .config = service->config,
+                                     .directory = service->directory,
+                                     .limits = service->limits,
+                                     .estimates = service->estimates,
+                                     .cache = service->cache,
                                      .ledger = service->ledger,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
@@ -478,6 +605,8 @@ static void finish(struct service *service)
     memory_free(service->workers);
     memory_free(service->marks);
     close_ledger(service);
+    close_roster(service);
+    close_policy(service);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
@@ -509,7 +638,9 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service)) {
+    if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
+        open_roster(&service)) {
+        count_again(&service);
         open_metrics(&service);
         service.mock = mock_start();
         admin_open_key(&service);

@@ -12,6 +12,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/config.h"
 #include "gateway/metrics.h"
+#include "gateway/recount.h"
 #include "gateway/reload.h"
 #include "gateway/service.h"
 #include "gateway/watchdog.h"
@@ -51,7 +52,13 @@ struct service {
     const struct service_options *options;
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
-    struct metrics *metrics; /* NULL = off */
+    struct limits *limits;
+    struct estimates *estimates;
+    struct cache *cache;
+    char node[NODE_NAME_BYTES];
+    struct roster *roster;
+    struct directory *directory; /* with a reference; the one the workers begin with */
+    struct metrics *metrics;     /* NULL = off */
     struct mock *mock;
     struct worker **workers;
     unsigned worker_count;
@@ -60,8 +67,6 @@ struct service {
     int64_t started_wall_us;
     struct digest admin_key; /* of $SLUICE_ADMIN_KEY, or made at the first start */
     bool has_admin_key;
-    struct roster *roster;                   /* tenants and keys, of the file and the store */
-    struct limits *limits;                   /* NULL = none are kept */
     struct desk *roster_desk, *ledger_desk; /* threads for slow questions */
     struct events *events;
 
