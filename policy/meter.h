@@ -21,8 +21,8 @@
  * the amount (the burst), into which the amount flows per window. A call is let in while the level
  * covers it; one that wants more than the burst, when the bucket is full, and then the level goes
  * below nothing. The window sees to it that burst and refill together stay within the amount in any
- * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own: the
- * store counts a bucket like any window. Amounts below 20 have no pace.
+ * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own:
+ * the store counts a bucket like any window. Amounts below 20 have no pace.
  *
  * Refused calls count nothing anywhere. Settling less than was held takes it out of the slot it was
  * held in, if that still counts; more than was held is debt in the current slot. Of a calendar span

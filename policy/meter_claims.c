@@ -228,12 +228,12 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
     }
 }
 
-void meter_doubt(struct meter *meter, struct text name)
+void meter_doubt(struct meter *meter, struct text root)
 {
-    struct place place = place_lock(meter, name);
-    struct root *root = table_find(&place.shard->roots, name);
-    if (root)
-        root->doubtful = true;
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
+    if (found)
+        found->doubtful = true;
     shard_unlock(place.shard);
 }
 
@@ -264,16 +264,16 @@ static void counter_assert(struct counter *counter, int64_t now_us,
     }
 }
 
-void meter_claims(struct meter *meter, struct text name,
+void meter_claims(struct meter *meter, struct text root,
                   void (*see)(void *with, const struct meter_change *claim), void *with)
 {
-    struct place place = place_lock(meter, name);
-    struct root *root = table_find(&place.shard->roots, name);
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
     int64_t now = meter_now_us(meter);
-    if (root) {
-        root->round++;
-        root->doubtful = false;
-        for (struct link *at = root->counters.next; at != &root->counters; at = at->next) {
+    if (found) {
+        found->round++;
+        found->doubtful = false;
+        for (struct link *at = found->counters.next; at != &found->counters; at = at->next) {
             struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
             counter_turn(counter, meter, now);
             counter_assert(counter, now, see, with);
