@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/cache_answers.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/database.h"
@@ -26,21 +23,16 @@ static const char *const schema[] = {
 
 /* A record to be kept. */
 struct keeping {
-    struct keeping *next;
+    struct task task;
+    struct answers *answers;
     struct digest name;
     int64_t expires_us;
     struct buffer record;
 };
 
 struct answers {
-    pthread_mutex_t lock;
-    pthread_cond_t work, idle;
-    struct answer_search *searches, **searches_end;
-    struct keeping *keepings, **keepings_end;
-    size_t search_count, keeping_count, keeping_bytes;
-    const void *owner; /* of the search that is being done */
-    bool stopping;
-    pthread_t thread;
+    struct helper *helper;
+    atomic_size_t waiting_bytes;
     atomic_ullong kept, lost;
     /* the helper's own */
     struct database *database;
@@ -132,93 +124,40 @@ static bool tidy(struct answers *answers)
     return good;
 }
 
-/* All or, when it fails, none: the disk is full, or the file is damaged. */
-static void keep_all(struct answers *answers, struct keeping *keepings)
+static void run_keeping(struct task *task)
 {
-    uint64_t count = 0;
-    bool good = database_begin(answers->database);
-    for (struct keeping *at = keepings; at; at = at->next, count++)
-        good = good && keep_record(answers, at);
-    good = good && tidy(answers);
-    good = good && database_commit(answers->database);
-    atomic_fetch_add(good ? &answers->kept : &answers->lost, count);
+    struct keeping *keeping = LIST_MEMBER(task, struct keeping, task);
+    struct answers *answers = keeping->answers;
+    bool good = database_begin(answers->database) && keep_record(answers, keeping) &&
+                tidy(answers) && database_commit(answers->database);
+    atomic_fetch_add(good ? &answers->kept : &answers->lost, 1);
     if (good) {
         note_success(answers);
-        return;
+    } else {
+        /* Before the rollback, which has no problem to tell of. */
+        note_failure(answers);
+        database_rollback(answers->database);
     }
-    /* Before the rollback, which has no problem to tell of. */
-    note_failure(answers);
-    database_rollback(answers->database);
+    atomic_fetch_sub(&answers->waiting_bytes, buffer_length(&keeping->record));
+    buffer_done(&keeping->record);
+    memory_free(keeping);
 }
 
-static void free_keepings(struct keeping *keepings)
+static void run_search(struct task *task)
 {
-    for (struct keeping *next; keepings; keepings = next) {
-        next = keepings->next;
-        buffer_done(&keepings->record);
-        memory_free(keepings);
-    }
+    struct answer_search *search = LIST_MEMBER(task, struct answer_search, task);
+    find_record(search->answers, search);
+    loop_post(search->loop, &search->errand);
 }
 
-/* ------------------------------------------------------------------------------ the thread */
-
-/* Under the lock, which is given up meanwhile. What was to be kept before something is looked for
- * is there when it is. */
-static void turn(struct answers *answers)
+static void drop_search(struct task *task)
 {
-    struct keeping *keepings = answers->keepings;
-    struct answer_search *search = answers->searches;
-    answers->keepings = NULL;
-    answers->keepings_end = &answers->keepings;
-    answers->keeping_count = answers->keeping_bytes = 0;
-    if (search) {
-        answers->searches = search->next;
-        answers->search_count--;
-        answers->owner = search->owner;
-    }
-    if (!answers->searches)
-        answers->searches_end = &answers->searches;
-    pthread_mutex_unlock(&answers->lock);
-    if (keepings)
-        keep_all(answers, keepings);
-    free_keepings(keepings);
-    if (search) {
-        find_record(answers, search);
-        loop_post(search->loop, &search->errand);
-    }
-    pthread_mutex_lock(&answers->lock);
-    answers->owner = NULL;
-    pthread_cond_broadcast(&answers->idle);
+    struct answer_search *search = LIST_MEMBER(task, struct answer_search, task);
+    search->failed = true;
+    loop_post(search->loop, &search->errand);
 }
 
-static void *answers_main(void *with)
-{
-    struct answers *answers = with;
-    pthread_mutex_lock(&answers->lock);
-    for (;;) {
-        if (answers->keepings || answers->searches)
-            turn(answers);
-        else if (answers->stopping)
-            break;
-        else
-            pthread_cond_wait(&answers->work, &answers->lock);
-    }
-    pthread_mutex_unlock(&answers->lock);
-    return NULL;
-}
-
-static bool start(struct answers *answers, struct fault *fault)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool good = pthread_create(&answers->thread, NULL, answers_main, answers) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!good)
-        return fault_set(fault, FAULT_INTERNAL, "No thread can be started for the cache.");
-    pthread_setname_np(answers->thread, "cache-answers");
-    return true;
-}
+/* ------------------------------------------------------------------------ opening, closing */
 
 static bool prepare(struct answers *answers, const char *path, struct fault *fault)
 {
@@ -239,13 +178,12 @@ struct answers *answers_open(const char *path, size_t max_bytes, struct fault *f
 {
     struct answers *answers = memory_new(sizeof(*answers));
     answers->max_bytes = max_bytes;
-    answers->searches_end = &answers->searches;
-    answers->keepings_end = &answers->keepings;
-    pthread_mutex_init(&answers->lock, NULL);
-    pthread_cond_init(&answers->work, NULL);
-    pthread_cond_init(&answers->idle, NULL);
-    if (prepare(answers, path, fault) && start(answers, fault))
-        return answers;
+    if (prepare(answers, path, fault)) {
+        answers->helper = helper_new("cache-answers", WAITING_MAX);
+        if (answers->helper)
+            return answers;
+        fault_set(fault, FAULT_INTERNAL, "No thread can be started for the cache.");
+    }
     database_close(answers->database);
     memory_free(answers);
     return NULL;
@@ -255,14 +193,7 @@ void answers_close(struct answers *answers)
 {
     if (!answers)
         return;
-    pthread_mutex_lock(&answers->lock);
-    answers->stopping = true;
-    pthread_cond_signal(&answers->work);
-    pthread_mutex_unlock(&answers->lock);
-    pthread_join(answers->thread, NULL);
-    pthread_mutex_destroy(&answers->lock);
-    pthread_cond_destroy(&answers->work);
-    pthread_cond_destroy(&answers->idle);
+    helper_free(answers->helper);
     database_close(answers->database);
     memory_free(answers);
 }
@@ -271,62 +202,45 @@ void answers_close(struct answers *answers)
 
 bool answers_find(struct answers *answers, struct answer_search *search)
 {
-    search->next = NULL;
+    search->answers = answers;
+    search->task.run = run_search;
+    search->task.drop = drop_search;
     search->found = search->failed = false;
-    pthread_mutex_lock(&answers->lock);
-    bool has_room = answers->search_count < WAITING_MAX;
-    if (has_room) {
-        *answers->searches_end = search;
-        answers->searches_end = &search->next;
-        answers->search_count++;
-        pthread_cond_signal(&answers->work);
-    }
-    pthread_mutex_unlock(&answers->lock);
-    return has_room;
+    return helper_give(answers->helper, &search->task);
 }
 
 void answers_cancel(struct answers *answers, const void *owner)
 {
-    pthread_mutex_lock(&answers->lock);
-    struct answer_search **at = &answers->searches;
-    while (*at) {
-        struct answer_search *search = *at;
-        if (search->owner != owner) {
-            at = &search->next;
-            continue;
-        }
-        *at = search->next;
-        answers->search_count--;
-        search->failed = true;
-        loop_post(search->loop, &search->errand);
-    }
-    answers->searches_end = at;
-    while (answers->owner == owner)
-        pthread_cond_wait(&answers->idle, &answers->lock);
-    pthread_mutex_unlock(&answers->lock);
+    helper_cancel(answers->helper, owner);
+}
+
+/* Take note of <bytes> that wait; false when they would be too many. */
+static bool reserve_bytes(struct answers *answers, size_t bytes)
+{
+    if (atomic_fetch_add(&answers->waiting_bytes, bytes) + bytes <= WAITING_BYTES_MAX)
+        return true;
+    atomic_fetch_sub(&answers->waiting_bytes, bytes);
+    return false;
 }
 
 bool answers_keep(struct answers *answers, const struct digest *name, struct buffer *record,
                   int64_t expires_us)
 {
     size_t bytes = buffer_length(record);
-    pthread_mutex_lock(&answers->lock);
-    bool has_room =
-        answers->keeping_count < WAITING_MAX && answers->keeping_bytes + bytes <= WAITING_BYTES_MAX;
-    if (has_room) {
-        struct keeping *keeping = memory_new(sizeof(*keeping));
-        *keeping = (struct keeping){NULL, *name, expires_us, *record};
-        buffer_init(record, 0);
-        *answers->keepings_end = keeping;
-        answers->keepings_end = &keeping->next;
-        answers->keeping_count++;
-        answers->keeping_bytes += bytes;
-        pthread_cond_signal(&answers->work);
-    }
-    pthread_mutex_unlock(&answers->lock);
-    if (!has_room)
+    if (!reserve_bytes(answers, bytes)) {
         atomic_fetch_add(&answers->lost, 1);
-    return has_room;
+        return false;
+    }
+    struct keeping *keeping = memory_new(sizeof(*keeping));
+    *keeping = (struct keeping){{.run = run_keeping}, answers, *name, expires_us, *record};
+    if (helper_give(answers->helper, &keeping->task)) {
+        buffer_init(record, 0);
+        return true;
+    }
+    atomic_fetch_sub(&answers->waiting_bytes, bytes);
+    atomic_fetch_add(&answers->lost, 1);
+    memory_free(keeping);
+    return false;
 }
 
 struct answers_figures answers_figures(const struct answers *answers)

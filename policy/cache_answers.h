@@ -14,21 +14,22 @@
 #include "gateway/base/fault.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/loop.h"
+#include "policy/cache_helper.h"
+
+struct answers;
 
 /* One thing to find. The caller's until answers_find() has taken it, and again when its errand
  * runs. */
 struct answer_search {
-    struct answer_search *next;
-    struct errand errand; /* set by the caller */
+    struct task task; /* the owner is set by the caller */
+    struct answers *answers;
+    struct errand errand; /* its run is set by the caller */
     struct loop *loop;
-    const void *owner;
     struct digest name;
     bool found, failed;
     struct buffer record; /* initialised by the caller, who frees it */
     int64_t expires_us;   /* wall clock */
 };
-
-struct answers;
 
 /* <max_bytes> of records; beyond it the oldest go early. NULL and *fault on failure. */
 struct answers *answers_open(const char *path, size_t max_bytes, struct fault *fault);

@@ -144,7 +144,7 @@ static bool ask_database(struct cache_search *search)
     struct answer_search *answer = &search->answer;
     struct cache_remote *remote = search->remote;
     answer->loop = remote->loop;
-    answer->owner = remote;
+    answer->task.owner = remote;
     answer->name = search->ask.name;
     answer->errand.run = on_answer;
     buffer_init(&answer->record, SIZE_MAX);
