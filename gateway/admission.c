@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "gateway/admin.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -340,6 +341,11 @@ void admission_row(struct exchange *x, struct ledger_row *row)
         .stream = x->call.stream,
         .attempts = x->attempts,
     };
+    if (x->match.shape == SHAPE_PROBLEM) { /* only for the log: no call of a model */
+        row->dialect = row->operation = TEXT("admin");
+        row->tenant = text_of(x->admin ? x->admin->tenant : "");
+        row->key = text_of(x->admin ? x->admin->name : "");
+    }
     if (x->key) {
         row->tenant = x->key->tenant->name;
         row->key = x->key->name;

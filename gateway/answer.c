@@ -108,7 +108,7 @@ struct text answer_keep(struct exchange *x, const struct head *head)
 
 /* --------------------------------------------------------------------------------- head */
 
-static const char *reason_of(unsigned status)
+const char *answer_reason(unsigned status)
 {
     static const struct {
         unsigned status;
@@ -157,7 +157,7 @@ static void put_status(struct exchange *x, struct buffer *out)
         put(out, TEXT("HTTP/1.1 "));
         put_number(out, x->status);
         put(out, TEXT(" "));
-        put(out, text_of(reason_of(x->status)));
+        put(out, text_of(answer_reason(x->status)));
         put(out, TEXT("\r\ndate: "));
     }
     put(out, text_of(worker_date(x->worker)));
@@ -175,7 +175,8 @@ static void put_cors(const struct exchange *x, struct buffer *out)
                   "retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
                   "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
                   "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
-                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, x-sluice-target, "
+                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, "
+                  "x-sluice-target, "
                   "x-sluice-attempts, x-sluice-cost-usd, x-sluice-overhead-us\r\n"));
 }
 
@@ -221,8 +222,7 @@ static void put_figures(struct exchange *x, struct buffer *out)
     put_number(out, ours);
     if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
-        put_dollars(out,
-                    x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
+        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
     }
     uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));
@@ -329,6 +329,18 @@ static void put_gemini_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+static void put_problem(const struct exchange *x, struct buffer *out)
+{
+    unsigned status = answer_error_status(x);
+    put(out, TEXT("{\"type\":\"about:blank\",\"title\":"));
+    json_write_string(out, text_of(answer_reason(status)));
+    put(out, TEXT(",\"status\":"));
+    put_number(out, status);
+    put(out, TEXT(",\"detail\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("}"));
+}
+
 void answer_error(const struct exchange *x, struct buffer *out)
 {
     switch (x->match.shape) {
@@ -340,6 +352,9 @@ void answer_error(const struct exchange *x, struct buffer *out)
         break;
     case SHAPE_GEMINI:
         put_gemini_error(x, out);
+        break;
+    case SHAPE_PROBLEM:
+        put_problem(x, out);
         break;
     }
     put(out, TEXT("\n"));

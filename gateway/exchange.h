@@ -37,19 +37,20 @@ struct websocket;
 struct worker;
 struct objects;
 struct slow_page;
+struct admin_caller;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
-    EXCHANGE_READ,   /* the body comes in */
-    EXCHANGE_ADMIT,  /* what does it ask for, and may it? */
-    EXCHANGE_RECALL, /* was it answered before, or is it just now? */
+    EXCHANGE_READ,    /* the body comes in */
+    EXCHANGE_ADMIT,   /* what does it ask for, and may it? */
+    EXCHANGE_RECALL,  /* was it answered before, or is it just now? */
     EXCHANGE_RESERVE, /* hold what it may use */
-    EXCHANGE_ROUTE,  /* choose the next target to try */
-    EXCHANGE_SEND,   /* write it down, connect, send */
-    EXCHANGE_RELAY,  /* pass the answer on as it arrives */
-    EXCHANGE_REPLAY, /* the same for an answer that was, or is, another's */
-    EXCHANGE_REFUSE, /* tell the client why not */
-    EXCHANGE_SETTLE, /* book it; then the end of the answer may leave */
+    EXCHANGE_ROUTE,   /* choose the next target to try */
+    EXCHANGE_SEND,    /* write it down, connect, send */
+    EXCHANGE_RELAY,   /* pass the answer on as it arrives */
+    EXCHANGE_REPLAY,  /* the same for an answer that was, or is, another's */
+    EXCHANGE_REFUSE,  /* tell the client why not */
+    EXCHANGE_SETTLE,  /* book it; then the end of the answer may leave */
     EXCHANGE_DONE,
     EXCHANGE_STATES
 };
@@ -71,7 +72,7 @@ struct exchange_facts {
     bool recall_known;             /* whether the answer is there already */
     bool reserve_asked, reserve_known;
     bool page_ready; /* an answer of ours is written */
-    bool last_held;                /* the event that ends the answer has come, and is held */
+    bool last_held;  /* the event that ends the answer has come, and is held */
     enum upstream_fact upstream;
 };
 
@@ -110,6 +111,7 @@ struct exchange {
     struct text forward; /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;
@@ -126,15 +128,16 @@ struct exchange {
     bool estimated, free_of_charge;
     struct reservation reservation;
     enum reserve_result reserved;
-    int64_t lowered_tokens;    /* of output, for each choice: what can be paid; 0 = as asked */
-    bool holds;                /* waits in the worker's list of such (hold.h) */
+    int64_t lowered_tokens; /* of output, for each choice: what can be paid; 0 = as asked */
+    bool holds;             /* waits in the worker's list of such (hold.h) */
     struct link hold_link;
     struct text hold_counter; /* the full one it waits for */
     uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
-    int64_t extended_tokens;   /* of output: held beyond the bound */
+    int64_t extended_tokens;  /* of output: held beyond the bound */
 
     /* what the guardrails say of it */
-    uint64_t guard_rules, guard_matched; /* bits: those that concern the answer; those that matched */
+    uint64_t guard_rules,
+        guard_matched; /* bits: those that concern the answer; those that matched */
     bool guard_known, guard_blocked;
     struct guard_stream *guard_stream;
     struct buffer guarded; /* what they have let pass and changed */

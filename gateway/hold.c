@@ -19,7 +19,6 @@ static bool wants(const struct exchange *x, struct text counter)
     return false;
 }
 
-
 /* Wait for <counter>, which will not be free within <wait_us>. */
 static bool wait_for(struct exchange *x, struct text counter, int64_t wait_us)
 {

@@ -12,8 +12,8 @@ enum {
     REQUEST_MAX = 4096,
     CONNECT_US = 5000000,
     ANSWER_US = 10000000,
-    WANT_US = 10000000,     /* between two that were asked for */
-    FAILED_US = 2000000,    /* after a failure, doubled up to the usual interval */
+    WANT_US = 10000000,  /* between two that were asked for */
+    FAILED_US = 2000000, /* after a failure, doubled up to the usual interval */
     DOUBLINGS_MAX = 8,
 };
 
@@ -21,7 +21,8 @@ static void plan(struct jwks *jwks)
 {
     uint64_t wait = (uint64_t)jwks->config->jwt.refresh_us;
     if (jwks->failures > 0) {
-        unsigned doublings = jwks->failures - 1 < DOUBLINGS_MAX ? jwks->failures - 1 : DOUBLINGS_MAX;
+        unsigned doublings =
+            jwks->failures - 1 < DOUBLINGS_MAX ? jwks->failures - 1 : DOUBLINGS_MAX;
         uint64_t soon = (uint64_t)FAILED_US << doublings;
         wait = soon < wait ? soon : wait;
     }
@@ -52,11 +53,11 @@ static void on_connected(struct upstream_call *call)
     struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
     const struct url *url = &jwks->config->jwt.jwks;
     static __thread char request[REQUEST_MAX]; /* must stay until it is sent */
-    int length = snprintf(request, sizeof(request),
-                          "GET %.*s HTTP/1.1\r\nHost: %.*s:%u\r\nAccept: application/json\r\n"
-                          "User-Agent: sluice\r\n\r\n",
-                          TEXT_ARGS(url->path.len ? url->path : TEXT("/")), TEXT_ARGS(url->host),
-                          url->port);
+    int length =
+        snprintf(request, sizeof(request),
+                 "GET %.*s HTTP/1.1\r\nHost: %.*s:%u\r\nAccept: application/json\r\n"
+                 "User-Agent: sluice\r\n\r\n",
+                 TEXT_ARGS(url->path.len ? url->path : TEXT("/")), TEXT_ARGS(url->host), url->port);
     struct iovec piece = {request, (size_t)length < sizeof(request) ? (size_t)length : 0};
     upstream_send(call, &piece, 1, false);
 }

@@ -364,8 +364,8 @@ static void edit_lowered(struct exchange *x, struct text body, struct edits *edi
         add_edit(edits, (size_t)(null->raw.at - body.at), null->raw.len, number);
     if (given || null)
         return;
-    struct text member = arena_format(&x->arena, "\"%s\":%.*s,", max_tokens_name(x),
-                                      TEXT_ARGS(number));
+    struct text member =
+        arena_format(&x->arena, "\"%s\":%.*s,", max_tokens_name(x), TEXT_ARGS(number));
     add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
 }
 

@@ -13,7 +13,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/table.h"
-#include "gateway/counters.h"
+#include "gateway/counter_names.h"
 
 #define SECOND INT64_C(1000000)
 #define HOUR   (3600 * SECOND)
@@ -124,7 +124,7 @@ struct counting {
     struct limits *limits;
     const struct config *config;
     struct directory *directory;
-    struct counters *counters;
+    struct counter_names *counter_names;
     struct table keys; /* "tenant\nkey" */
     struct arena names, scratch;
     int64_t now_us;
@@ -187,10 +187,11 @@ static void count_level(struct counting *counting, const struct sums *sums,
         if (use.want <= 0 || !concerns(counting, sums, limit))
             continue;
         use.least = use.want;
-        use.counter = letter == 'u' ? counters_of_user(&counting->scratch, sums->tenant,
-                                                       sums->user, limit)
-                                    : counters_find(counting->counters, limit,
-                                                    letter == 'k' ? sums->key : NULL, sums->tenant);
+        use.counter =
+            letter == 'u'
+                ? counter_name_of_user(&counting->scratch, sums->tenant, sums->user, limit)
+                : counter_names_find(counting->counter_names, limit,
+                                     letter == 'k' ? sums->key : NULL, sums->tenant);
         int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
         if (at > counting->now_us)
             at = counting->now_us;
@@ -265,7 +266,7 @@ bool recount(struct limits *limits, const struct config *config, struct director
     struct counting counting = {.limits = limits,
                                 .config = config,
                                 .directory = directory,
-                                .counters = counters_new(),
+                                .counter_names = counter_names_new(),
                                 .now_us = reach.now_us};
     table_init(&counting.keys);
     arena_init(&counting.names, ARENA_BYTES);
@@ -275,6 +276,6 @@ bool recount(struct limits *limits, const struct config *config, struct director
     table_done(&counting.keys);
     arena_done(&counting.names);
     arena_done(&counting.scratch);
-    counters_free(counting.counters);
+    counter_names_free(counting.counter_names);
     return good;
 }

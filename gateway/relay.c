@@ -212,8 +212,8 @@ static void pass_event(struct exchange *x, struct text event, bool last)
         stop_guarded(x);
 }
 
-/* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or is
- * kept when it is the end. */
+/* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
+ * is kept when it is the end. */
 static void leave_guarded(struct exchange *x)
 {
     if (!x->guard_stream || !buffer_length(&x->guarded))
@@ -264,7 +264,8 @@ static void pass_unwatched(struct exchange *x, struct text piece)
 static void stop_watching(struct exchange *x)
 {
     if (is_guarded(x)) { /* what cannot be looked at does not pass */
-        fault_set(&x->fault, FAULT_GUARDED, "An event of the answer is too long for the guardrails.");
+        fault_set(&x->fault, FAULT_GUARDED,
+                  "An event of the answer is too long for the guardrails.");
         stop_guarded(x);
         return;
     }
@@ -611,8 +612,7 @@ void relay_replay_head(struct exchange *x, unsigned status, struct text type, bo
     x->answer_type = type;
     x->answer.operation = x->call.operation;
     x->answer.hide_usage = stream && !x->call.asked_usage;
-    x->answer_head =
-        arena_format(&x->arena, "request-id: %s\r\n", x->id);
+    x->answer_head = arena_format(&x->arena, "request-id: %s\r\n", x->id);
     x->length_out = -1;
     x->relay = stream ? RELAY_EVENTS : RELAY_WHOLE;
     buffer_init(&x->held, stream ? EVENT_MAX : LIST_MAX);
@@ -803,7 +803,8 @@ void relay_refuse(struct exchange *x)
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;
     x->status = answer_error_status(x);
-    x->answer_type = TEXT("application/json");
+    x->answer_type = x->match.shape == SHAPE_PROBLEM ? TEXT("application/problem+json")
+                                                     : TEXT("application/json");
     buffer_init(&x->held, WHOLE_MAX);
     answer_error(x, &x->held);
     if (x->status == 401)

@@ -14,8 +14,8 @@ enum {
     AGE_MAX_SECONDS = 1000000000,
     CONVERTED_MAX = 16 << 20,
 };
-#define MILLION  INT64_C(1000000)
-#define KEPT_US  (24 * 3600 * MILLION) /* of an Idempotency-Key */
+#define MILLION      INT64_C(1000000)
+#define KEPT_US      (24 * 3600 * MILLION) /* of an Idempotency-Key */
 #define SCOPE_SHARED TEXT("*")
 
 /* Lives until the cache lets go of its reader, which may be after its exchange. */
@@ -26,7 +26,7 @@ struct replay {
     bool reading, facts_given, idempotent, keeps;
     bool converts;          /* what is kept has the other form */
     struct buffer gathered; /* of it so far */
-    struct cache_end end; /* as booked */
+    struct cache_end end;   /* as booked */
 };
 
 const char *cache_word_name(enum cache_word word)
@@ -99,8 +99,8 @@ static bool name_by_key(struct exchange *x, struct cache_ask *ask)
     struct text whole = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->key->tenant->name),
                                      TEXT_ARGS(x->idempotency_key));
     ask->name = hash_sha256(whole);
-    struct text path = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path),
-                                    TEXT_ARGS(buffer_text(&x->body)));
+    struct text path =
+        arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));
     ask->body = hash_sha256(path);
     ask->idempotency = ask->may_join = ask->may_store = true;
     ask->max_age_us = KEPT_US;
@@ -157,10 +157,10 @@ enum recall_result replay_recall(struct exchange *x)
         return RECALL_REFUSED;
     }
     if (!ask.idempotency)
-        x->cache_word = x->cache_no_cache      ? CACHE_WORD_BYPASS
-                        : found == CACHE_HIT   ? CACHE_WORD_HIT
-                        : found == CACHE_JOIN  ? CACHE_WORD_JOIN
-                                               : CACHE_WORD_MISS;
+        x->cache_word = x->cache_no_cache     ? CACHE_WORD_BYPASS
+                        : found == CACHE_HIT  ? CACHE_WORD_HIT
+                        : found == CACHE_JOIN ? CACHE_WORD_JOIN
+                                              : CACHE_WORD_MISS;
     else if (found == CACHE_HIT || found == CACHE_JOIN)
         x->cache_word = found == CACHE_HIT ? CACHE_WORD_HIT : CACHE_WORD_JOIN;
     if (found == CACHE_BUSY)
@@ -277,8 +277,7 @@ static void copy_text(char *to, size_t room, struct text from)
 
 static void give_facts(struct exchange *x)
 {
-    struct cache_facts facts = {.status = x->status,
-                                .stream = x->relay == RELAY_EVENTS};
+    struct cache_facts facts = {.status = x->status, .stream = x->relay == RELAY_EVENTS};
     copy_text(facts.type, sizeof(facts.type), x->answer_type);
     copy_text(facts.target, sizeof(facts.target), x->target->id);
     copy_text(facts.provider, sizeof(facts.provider), x->target->provider->name);

@@ -10,7 +10,13 @@
 #include "gateway/exchange.h"
 
 /* What x-sluice-cache says. */
-enum cache_word { CACHE_WORD_NONE, CACHE_WORD_BYPASS, CACHE_WORD_MISS, CACHE_WORD_HIT, CACHE_WORD_JOIN };
+enum cache_word {
+    CACHE_WORD_NONE,
+    CACHE_WORD_BYPASS,
+    CACHE_WORD_MISS,
+    CACHE_WORD_HIT,
+    CACHE_WORD_JOIN
+};
 const char *cache_word_name(enum cache_word word);
 
 /* Note what the request's head says about it: Cache-Control, Idempotency-Key. */
@@ -18,8 +24,8 @@ void replay_read_head(struct exchange *x, const struct head *head);
 
 enum recall_result {
     RECALL_NOTHING, /* ask a target; what it answers may be kept: replay_write() */
-    RECALL_READS,   /* there is an answer, or one in the making: replay_begin() once it is admitted */
-    RECALL_WAITS,   /* facts.recall_known comes later */
+    RECALL_READS, /* there is an answer, or one in the making: replay_begin() once it is admitted */
+    RECALL_WAITS, /* facts.recall_known comes later */
     RECALL_REFUSED, /* the fault says why */
 };
 enum recall_result replay_recall(struct exchange *x);

@@ -4,15 +4,15 @@
 #include <stdio.h>
 
 #include "gateway/base/hash.h"
-#include "gateway/counters.h"
+#include "gateway/counter_names.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum {
-    UNKNOWN_OUTPUT_TOKENS = 4096,  /* where nobody says how long an answer may be */
-    USEFUL_OUTPUT_TOKENS = 64,     /* an answer cut shorter than this helps nobody */
-    EXTENSION_TOKENS = 256,        /* the least that a stream is extended by */
-    FORM_BYTES_PER_TOKEN = 32,     /* sound at the lowest rate that can be understood */
+    UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
+    USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
+    EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
+    FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
     MILLION = 1000000,
     WORDS_MAX = 160,
 };
@@ -191,8 +191,8 @@ static struct text counter_of(struct exchange *x, const struct level *level,
                               const struct limit *limit)
 {
     if (level->letter == 'u')
-        return counters_of_user(&x->arena, level->tenant, x->call.user, limit);
-    return counters_find(x->snapshot->counters, limit, level->key, level->tenant);
+        return counter_name_of_user(&x->arena, level->tenant, x->call.user, limit);
+    return counter_names_find(x->snapshot->counter_names, limit, level->key, level->tenant);
 }
 
 static bool collect(struct exchange *x)
@@ -276,14 +276,15 @@ static void say_refused(struct exchange *x)
         snprintf(when, sizeof(when), "try again in %s", wait);
     struct text level = whose(x, use->counter);
     bool model = use->limit->model.len > 0;
-    enum fault_kind kind = use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET
-                           : use->limit->kind == LIMIT_REQUESTS ||
-                                   use->limit->kind == LIMIT_CONCURRENT
-                               ? FAULT_RATE_REQUESTS
-                               : FAULT_RATE_TOKENS;
+    enum fault_kind kind =
+        use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET
+        : use->limit->kind == LIMIT_REQUESTS || use->limit->kind == LIMIT_CONCURRENT
+            ? FAULT_RATE_REQUESTS
+            : FAULT_RATE_TOKENS;
     if (kind == FAULT_BUDGET)
-        fault_set(&x->fault, kind, "The budget of %s (%s of %.*s%s%.*s) does not pay for this call; %s.",
-                  amount, name, TEXT_ARGS(level), model ? ", model " : "",
+        fault_set(&x->fault, kind,
+                  "The budget of %s (%s of %.*s%s%.*s) does not pay for this call; %s.", amount,
+                  name, TEXT_ARGS(level), model ? ", model " : "",
                   TEXT_ARGS(text_head(use->limit->model, 40)), when);
     else
         fault_set(&x->fault, kind, "Rate limit reached: %s is %s for %.*s%s%.*s; %s.", name, amount,
@@ -432,14 +433,15 @@ static bool extend(struct exchange *x, int64_t more)
     bool money = false, strict = false;
     for (size_t i = 0; i < r->use_count; i++) {
         money = money || r->uses[i].limit->kind == LIMIT_MONEY;
-        strict = strict || (r->uses[i].limit->strict && r->uses[i].limit->kind != LIMIT_INPUT_TOKENS);
+        strict =
+            strict || (r->uses[i].limit->strict && r->uses[i].limit->kind != LIMIT_INPUT_TOKENS);
     }
     int64_t nanos = cost_bound(x, output + more) - cost_bound(x, output);
     if (money && !limits_extend(r, LIMIT_MONEY, nanos))
         return fault_set(&x->fault, FAULT_BUDGET,
                          "The budget is spent in the middle of this answer.");
-    if (strict && (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) ||
-                   !limits_extend(r, LIMIT_TOKENS, more)))
+    if (strict &&
+        (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
         return fault_set(&x->fault, FAULT_RATE_TOKENS,
                          "The limit of tokens is reached in the middle of this answer.");
     x->extended_tokens += more;

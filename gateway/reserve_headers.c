@@ -16,8 +16,8 @@ enum { MILLION = 1000000, MINUTE = 60, HOUR = 3600 };
 /* What one name in the headers stands for. */
 enum told { TOLD_REQUESTS, TOLD_TOKENS, TOLD_INPUT, TOLD_OUTPUT, TOLD_KINDS };
 
-static const struct text openai_names[TOLD_KINDS] = {[TOLD_REQUESTS] = {"requests", 8},
-                                                     [TOLD_TOKENS] = {"tokens", 6}};
+static const struct text openai_names[TOLD_KINDS] = {
+    [TOLD_REQUESTS] = {"requests", 8}, [TOLD_TOKENS] = {"tokens", 6}};
 static const struct text anthropic_names[TOLD_KINDS] = {
     [TOLD_REQUESTS] = {"requests", 8},
     [TOLD_TOKENS] = {"tokens", 6},

@@ -4,14 +4,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gateway/admin_work.h"
+#include "gateway/admin_desk.h"
+#include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
@@ -27,8 +27,8 @@
 #include "policy/ledger.h"
 
 enum {
-    LOOK_MS = 20,          /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,    /* no call for so long ends a drain, though clients are connected */
+    LOOK_MS = 20,           /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
 };
@@ -64,7 +64,7 @@ struct config *service_config(struct service *service)
 bool service_enqueue(struct service *service, struct admin_call *call)
 {
     pthread_mutex_lock(&service->lock);
-    bool has_room = service->call_count < SERVICE_CALLS_MAX;
+    bool has_room = service->call_count < SERVICE_CALLS_MAX && !service->calls_closed;
     if (has_room) {
         call->next = NULL;
         *service->calls_end = call;
@@ -188,14 +188,12 @@ bool service_reload(struct service *service)
         service->reloaded_us = now;
     pthread_mutex_unlock(&service->lock);
     metrics_reload(service->metrics, outcome.good, now);
+    service_event(service, "reload", "",
+                  outcome.good ? "generation %llu: %u changes"
+                               : "refused; generation %llu stays, %u changes",
+                  (unsigned long long)service->config->generation, outcome.changes);
     tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
     return outcome.good;
-}
-
-static void on_answered(struct errand *errand)
-{
-    struct admin_call *call = LIST_MEMBER(errand, struct admin_call, errand);
-    call->done(call);
 }
 
 static void answer_calls(struct service *service)
@@ -213,8 +211,7 @@ static void answer_calls(struct service *service)
         if (call == NULL)
             return;
         admin_work(service, call);
-        call->errand.run = on_answered;
-        loop_post(call->loop, &call->errand);
+        desk_send(call);
     }
 }
 
@@ -225,8 +222,10 @@ static void begin_drain(struct service *service, bool with_delay)
     if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
         return;
     int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;
-    if (service->phase == SERVICE_SERVING)
+    if (service->phase == SERVICE_SERVING) {
         tell(service, SAY_DRAINING);
+        service_event(service, "drain", "", "not ready any more");
+    }
     atomic_store(&service->is_draining, true);
     service->phase = SERVICE_DELAY;
     service->phase_until_us = clock_now_us() + (uint64_t)delay_us;
@@ -473,7 +472,7 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes ? config->cache.max_bytes : 256u << 20, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
@@ -511,15 +510,6 @@ static void open_metrics(struct service *service)
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
     metrics_reload(service->metrics, true, service->started_wall_us);
-}
-
-static void read_admin_key(struct service *service)
-{
-    const char *key = getenv("SLUICE_ADMIN_KEY");
-    if (key == NULL || *key == 0)
-        return;
-    service->admin_key = hash_sha256(text_of(key));
-    service->has_admin_key = true;
 }
 
 static void set_live(struct service *service, unsigned count)
@@ -575,8 +565,10 @@ static void begin(struct service *service, const struct service_options *options
     service->reloaded_us = service->started_wall_us;
     service->calls_end = &service->calls;
     pthread_mutex_init(&service->lock, NULL);
+    service->events = memory_new(sizeof *service->events);
+    pthread_mutex_init(&service->events->lock, NULL);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    read_admin_key(service);
+    service_event(service, "start", "", "sluice %s", PROGRAM_VERSION);
 }
 
 /* What is not drained into the store yet is drained now; that may take a while, and is no hang. */
@@ -589,12 +581,27 @@ static void close_ledger(struct service *service)
     watchdog_stop(beats);
 }
 
+/* No question is taken any more; those that wait are answered while the workers still run. */
+static void close_questions(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    service->calls_closed = true;
+    pthread_mutex_unlock(&service->lock);
+    answer_calls(service);
+    if (service->roster_desk != NULL)
+        desk_close(service->roster_desk);
+    if (service->ledger_desk != NULL)
+        desk_close(service->ledger_desk);
+}
+
 static void finish(struct service *service)
 {
-    answer_calls(service);
+    close_questions(service);
     set_live(service, 0);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
+    desk_free(service->roster_desk);
+    desk_free(service->ledger_desk);
     memory_free(service->workers);
     memory_free(service->marks);
     close_ledger(service);
@@ -607,6 +614,8 @@ static void finish(struct service *service)
     config_unref(service->start);
     close(service->wake);
     pthread_mutex_destroy(&service->lock);
+    pthread_mutex_destroy(&service->events->lock);
+    memory_free(service->events);
     memory_wipe(&service->admin_key, sizeof service->admin_key);
 }
 
@@ -634,6 +643,9 @@ int service_run(const struct service_options *options)
         count_again(&service);
         open_metrics(&service);
         service.mock = mock_start();
+        admin_open_key(&service);
+        service.roster_desk = desk_new("admin-keys", &service);
+        service.ledger_desk = desk_new("admin-ledger", &service);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
         log_start(&service);

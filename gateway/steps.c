@@ -86,9 +86,9 @@ enum exchange_state step_reserve(struct exchange *x)
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
-    enum reserve_result result = x->facts.reserve_asked
-                                     ? (x->facts.reserve_known ? reserve_answered(x) : RESERVE_WAITS)
-                                     : reserve_begin(x, replay_reads(x));
+    enum reserve_result result =
+        x->facts.reserve_asked ? (x->facts.reserve_known ? reserve_answered(x) : RESERVE_WAITS)
+                               : reserve_begin(x, replay_reads(x));
     if (result == RESERVE_WAITS)
         return EXCHANGE_RESERVE;
     if (result != RESERVE_GRANTED)

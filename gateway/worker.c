@@ -16,7 +16,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/client.h"
-#include "gateway/counters.h"
+#include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -49,7 +49,7 @@ void snapshot_unref(struct snapshot *snapshot)
         if (snapshot->pools[i])
             upstream_pool_unref(snapshot->pools[i]);
     memory_free(snapshot->pools);
-    counters_free(snapshot->counters);
+    counter_names_free(snapshot->counter_names);
     if (snapshot->tokens)
         tokens_free(snapshot->tokens);
     directory_unref(snapshot->directory);
@@ -65,7 +65,7 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     snapshot->worker = worker;
     snapshot->config = config_ref(config);
     snapshot->directory = directory_ref(directory);
-    snapshot->counters = counters_new();
+    snapshot->counter_names = counter_names_new();
     if (config->jwt.enabled)
         snapshot->tokens = tokens_new(&config->jwt.settings);
     if (snapshot->tokens && worker->jwks.keys)
@@ -180,8 +180,7 @@ static void post_config(struct worker *worker)
 
 void worker_set_directory(struct worker *worker, struct directory *directory)
 {
-    struct directory *skipped =
-        atomic_exchange(&worker->directory_next, directory_ref(directory));
+    struct directory *skipped = atomic_exchange(&worker->directory_next, directory_ref(directory));
     if (skipped)
         directory_unref(skipped);
     post_config(worker);

@@ -38,8 +38,8 @@ struct snapshot {
     struct worker *worker;
     struct config *config;
     struct directory *directory;
-    struct counters *counters;
-    struct tokens *tokens; /* NULL = tokens are not accepted */
+    struct counter_names *counter_names;
+    struct tokens *tokens;        /* NULL = tokens are not accepted */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
 };
 

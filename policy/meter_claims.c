@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * With a shared store: what this node has claimed of each slot, and what of that the store has
+ * still to be told.
+ */
+#include <string.h>
+
+#include "gateway/base/memory.h"
+#include "policy/meter_inside.h"
+
+enum {
+    SECOND_US = 1000000,
+    VISITS_LOCKED = 1024,            /* counters looked at under one lock */
+    KEEP_MARGIN_US = 60 * SECOND_US, /* of calendar spans, for late settles */
+};
+
+/* ---------------------------------------------------------------------------------- demand */
+
+static void demand_turn(struct demand *demand, int64_t now_us)
+{
+    int64_t second = now_us / SECOND_US;
+    if (second == demand->second)
+        return;
+    demand->before = second == demand->second + 1 ? demand->now : 0;
+    demand->now = 0;
+    demand->second = second;
+}
+
+void demand_count(struct counter *counter, int64_t held, int64_t now_us)
+{
+    demand_turn(counter->demand, now_us);
+    counter->demand->now = add_capped(counter->demand->now, held);
+}
+
+int64_t demand_rate(const struct counter *counter, int64_t now_us)
+{
+    demand_turn(counter->demand, now_us);
+    const struct demand *demand = counter->demand;
+    return demand->now > demand->before ? demand->now : demand->before;
+}
+
+int64_t demand_keep(const struct counter *counter, int64_t now_us)
+{
+    int64_t rate = demand_rate(counter, now_us);
+    if (counter->period != PERIOD_NONE)
+        return rate;
+    /* Calls that end make room for those that begin: a few spare ones are enough. */
+    int64_t spare = counter->sum / 4 + 2;
+    return rate < spare ? rate : spare;
+}
+
+/* ---------------------------------------------------------------------------------- claims */
+
+int64_t counter_free(const struct counter *counter, int64_t number)
+{
+    const struct slot *slot = counter_find(counter, number);
+    return slot && slot->claimed > slot->used ? slot->claimed - slot->used : 0;
+}
+
+static bool slot_is_quiet(const struct slot *slot)
+{
+    return slot->claimed == slot->used && slot->claimed == slot->told + slot->sent;
+}
+
+void counter_watch(struct counter *counter, struct slot *slot)
+{
+    if (slot->claimed < slot->used)
+        slot->claimed = slot->used;
+    if (!slot_is_quiet(slot) && list_is_empty(&counter->watched))
+        list_push_back(&counter->root->watched, &counter->watched);
+}
+
+/* What should be claimed of it: in the current slot a slice for the calls to come. */
+static void slot_settle_claim(const struct counter *counter, struct slot *slot, int64_t now_us)
+{
+    int64_t unused = slot->claimed - slot->used;
+    int64_t keep = slot->number == counter->current ? demand_keep(counter, now_us) : 0;
+    if (unused > keep)
+        slot->claimed = slot->used + keep;
+}
+
+static int64_t slot_keep_us(const struct counter *counter, const struct slot *slot, int64_t now_us)
+{
+    int64_t gone = counter_slot_gone(counter, slot->number);
+    if (gone == INT64_MAX)
+        return INT64_MAX;
+    int64_t margin = counter->period == PERIOD_ROLLING ? 0 : KEEP_MARGIN_US;
+    return gone > now_us ? gone - now_us + margin : margin;
+}
+
+static struct meter_change slot_change(const struct counter *counter, const struct slot *slot,
+                                       int64_t now_us)
+{
+    return (struct meter_change){
+        .root = root_name(counter->root),
+        .counter = counter_id(counter),
+        .kind = (enum limit_kind)counter->kind,
+        .period = (enum limit_period)counter->period,
+        .slot = slot->number,
+        .delta = slot->claimed - slot->told - slot->sent,
+        .claimed = slot->claimed,
+        .keep_us = slot_keep_us(counter, slot, now_us),
+        .round = counter->root->round,
+    };
+}
+
+/* --------------------------------------------------------------------------------- changes */
+
+struct gathering {
+    struct meter *meter;
+    struct meter_change *changes;
+    size_t count, max;
+    size_t visits;
+    int64_t now_us;
+};
+
+/* False: no room for all changes of it. */
+static bool counter_gather(struct gathering *gathering, struct counter *counter)
+{
+    counter_turn(counter, gathering->meter, gathering->now_us);
+    bool quiet = true;
+    for (size_t i = 0; i < counter->count; i++) {
+        struct slot *slot = &counter->slots[i];
+        slot_settle_claim(counter, slot, gathering->now_us);
+        if (slot->claimed != slot->told + slot->sent) {
+            if (gathering->count == gathering->max)
+                return false;
+            struct meter_change change = slot_change(counter, slot, gathering->now_us);
+            gathering->changes[gathering->count++] = change;
+            slot->sent += change.delta;
+        }
+        quiet = quiet && slot_is_quiet(slot);
+    }
+    if (quiet)
+        list_remove(&counter->watched);
+    return true;
+}
+
+/* Look at the root's counters that are watched, each once in a pass; true when all were. */
+static bool root_gather(struct gathering *gathering, struct root *root, unsigned pass)
+{
+    while (!list_is_empty(&root->watched)) {
+        struct counter *counter = LIST_MEMBER(root->watched.next, struct counter, watched);
+        if (counter->passed == pass)
+            return true;
+        if (gathering->visits == VISITS_LOCKED)
+            return false;
+        gathering->visits++;
+        if (!counter_gather(gathering, counter))
+            return false;
+        counter->passed = pass;
+        if (!list_is_empty(&counter->watched)) {
+            list_remove(&counter->watched);
+            list_push_back(&root->watched, &counter->watched);
+        }
+    }
+    return true;
+}
+
+/* True when the shard has been seen to its end; else either something was gathered, or it is only
+ * time to let others have the lock. */
+static bool shard_gather(struct gathering *gathering, struct shard *shard, unsigned pass)
+{
+    size_t at = 0;
+    struct text name;
+    void *value;
+    while (table_next(&shard->roots, &at, &name, &value)) {
+        struct root *root = value;
+        if (root->passed == pass || root->doubtful)
+            continue;
+        if (root_gather(gathering, root, pass))
+            root->passed = pass;
+        if (gathering->count > 0 || gathering->visits == VISITS_LOCKED)
+            return false;
+    }
+    return true;
+}
+
+static void changes_in_pass(struct gathering *gathering)
+{
+    struct meter *meter = gathering->meter;
+    while (meter->pass_shard < METER_SHARDS && gathering->count == 0) {
+        struct shard *shard = &meter->shards[meter->pass_shard];
+        shard_lock(shard);
+        gathering->now_us = meter_now_us(meter);
+        gathering->visits = 0;
+        if (shard_gather(gathering, shard, meter->pass))
+            meter->pass_shard++;
+        shard_unlock(shard);
+    }
+}
+
+size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max)
+{
+    struct gathering gathering = {.meter = meter, .changes = changes, .max = max};
+    if (max == 0)
+        return 0;
+    pthread_mutex_lock(&meter->pass_lock);
+    if (meter->pass_shard >= METER_SHARDS) {
+        meter->pass_shard = 0;
+        meter->pass++;
+    }
+    changes_in_pass(&gathering);
+    pthread_mutex_unlock(&meter->pass_lock);
+    return gathering.count;
+}
+
+/* ------------------------------------------------------------------------- told and untold */
+
+static struct slot *change_slot(const struct place *place, const struct meter_change *change)
+{
+    struct counter *counter = counter_lookup(place, change->counter);
+    if (!counter || counter->root->round != change->round)
+        return NULL;
+    return counter_find(counter, change->slot);
+}
+
+void meter_told(struct meter *meter, const struct meter_change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct place place = place_lock(meter, changes[i].root);
+        struct slot *slot = change_slot(&place, &changes[i]);
+        if (slot) {
+            slot->told += changes[i].delta;
+            slot->sent -= changes[i].delta;
+        }
+        shard_unlock(place.shard);
+    }
+}
+
+void meter_doubt(struct meter *meter, struct text name)
+{
+    struct place place = place_lock(meter, name);
+    struct root *root = table_find(&place.shard->roots, name);
+    if (root)
+        root->doubtful = true;
+    shard_unlock(place.shard);
+}
+
+void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct place place = place_lock(meter, changes[i].root);
+        struct root *root = table_find(&place.shard->roots, changes[i].root);
+        if (root && root->round == changes[i].round)
+            root->doubtful = true;
+        shard_unlock(place.shard);
+    }
+}
+
+/* ------------------------------------------------------------------------------- asserting */
+
+static void counter_assert(struct counter *counter, int64_t now_us,
+                           void (*see)(void *with, const struct meter_change *claim), void *with)
+{
+    for (size_t i = 0; i < counter->count; i++) {
+        struct slot *slot = &counter->slots[i];
+        slot_settle_claim(counter, slot, now_us);
+        slot->told = slot->claimed;
+        slot->sent = 0;
+        struct meter_change claim = slot_change(counter, slot, now_us);
+        see(with, &claim);
+        counter_watch(counter, slot);
+    }
+}
+
+void meter_claims(struct meter *meter, struct text name,
+                  void (*see)(void *with, const struct meter_change *claim), void *with)
+{
+    struct place place = place_lock(meter, name);
+    struct root *root = table_find(&place.shard->roots, name);
+    int64_t now = meter_now_us(meter);
+    if (root) {
+        root->round++;
+        root->doubtful = false;
+        for (struct link *at = root->counters.next; at != &root->counters; at = at->next) {
+            struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
+            counter_turn(counter, meter, now);
+            counter_assert(counter, now, see, with);
+        }
+    }
+    shard_unlock(place.shard);
+}
+
+static size_t shard_roots(struct shard *shard, char ***names)
+{
+    size_t count = 0, at = 0;
+    struct text name;
+    void *root;
+    shard_lock(shard);
+    *names = memory_new((shard->roots.count + 1) * sizeof(char *));
+    while (table_next(&shard->roots, &at, &name, &root))
+        (*names)[count++] = memory_string(name);
+    shard_unlock(shard);
+    return count;
+}
+
+void meter_roots(struct meter *meter, void (*see)(void *with, struct text root), void *with)
+{
+    for (size_t i = 0; i < METER_SHARDS; i++) {
+        char **names;
+        size_t count = shard_roots(&meter->shards[i], &names);
+        for (size_t n = 0; n < count; n++) {
+            see(with, text_of(names[n]));
+            memory_free(names[n]);
+        }
+        memory_free(names);
+    }
+}
