@@ -201,7 +201,8 @@ int command_status(struct cli *cli)
 static bool health_url(const struct cli *cli, char *url, size_t bytes)
 {
     const char *path = cli_config_path(cli);
-    struct config_options options = {.path = path, .quickstart = path == NULL, .allow_inert = true};
+    struct config_options options = {
+        .path = path, .quickstart = path == NULL, .allow_inert = true, .allow_unset = true};
     struct config_result result = config_load(&options);
     bool is_found = false;
     for (size_t i = 0; result.config != NULL && i < result.config->listener_count && !is_found;
@@ -238,7 +239,8 @@ int command_healthcheck(struct cli *cli)
     if (cli_value(cli, "url") != NULL) {
         status = cli_http_ask(cli_value(cli, "url"), &request, HEALTH_SECONDS, &body, &why);
     } else {
-        status = cli_ask(cli, "GET", path, HEALTH_SECONDS, &body, &why);
+        struct cli_question question = {"GET", path, {NULL, 0}, HEALTH_SECONDS};
+        status = cli_ask(cli, &question, &body, &why);
         if (status == 0 && cli->admin == NULL && health_url(cli, url, sizeof url))
             status = cli_http_ask(url, &request, HEALTH_SECONDS, &body, &why);
     }

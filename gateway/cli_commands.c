@@ -67,6 +67,21 @@ static const struct cli_option usage_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option export_options[] = {
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all that is kept)"},
+    {"until", 'u', "WHEN", "the same; default: now"},
+    {"tenant", 't', "NAME", "calls of this tenant and those in it"},
+    {"key", 'k', "NAME", "of this key"},
+    {"user", 0, "NAME", "of this end user"},
+    {"model", 'm', "NAME", "of this model, as it was asked for"},
+    {"target", 0, "ID", "that this target answered"},
+    {"provider", 'p', "NAME", "or one of this provider"},
+    {"operation", 'o', "NAME", "chat, embedding ..."},
+    {"status", 0, "STATUS", "200, 4xx or 400-499"},
+    {"format", 'f', "csv|jsonl", "how to print it (default: csv)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option format_options[] = {
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
     END_OF_OPTIONS,
@@ -129,6 +144,9 @@ const struct command cli_commands[] = {
 
     {"look", "usage", "", "calls, tokens and cost from the ledger",
      "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
+    {"look", "export", "", "single calls from the ledger, the oldest first",
+     "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
+     command_export},
 
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
@@ -158,7 +176,6 @@ const struct command cli_commands[] = {
     {"route", "replay", "", "", "", NULL, 0, NULL},
     {"manage", "keys", "", "", "", NULL, 0, NULL},
     {"manage", "tenants", "", "", "", NULL, 0, NULL},
-    {"manage", "export", "", "", "", NULL, 0, NULL},
     {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };

@@ -28,6 +28,7 @@ static struct document *document_new(const struct config_options *options)
     struct document *document = memory_new(sizeof(*document));
     arena_init(&document->arena, ARENA_BLOCK_BYTES);
     document->allow_inert = options->allow_inert;
+    document->allow_unset = options->allow_unset;
     document->json = options->json;
     document->config.memory = document;
     document->config.state = host_state_directory(&document->arena);

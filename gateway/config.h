@@ -184,6 +184,8 @@ struct config {
 struct config_options {
     const char *path; /* NULL: find sluice.yaml, /etc/sluice/sluice.yaml; see config_find() */
     bool allow_inert; /* keys that protect but are not in force yet are warnings, not errors */
+    bool allow_unset; /* values whose variables are not set are left out: for commands that do not
+                         serve, and so need no secrets */
     bool quickstart;  /* no file: loopback, mock, providers found in the environment */
     FILE *words;      /* where problems are printed; NULL = nowhere */
     bool json;        /* problems as JSON, one object per line */

@@ -181,7 +181,7 @@ struct document {
     struct source sources[CONFIG_SOURCES_MAX];
     size_t source_count;
     size_t node_count, aliased_count;
-    bool allow_inert, json;
+    bool allow_inert, allow_unset, json;
 
     struct problem problems[CONFIG_PROBLEMS_MAX];
     size_t problem_count;

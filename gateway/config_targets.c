@@ -425,7 +425,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
 {
     struct config *config = &document->config;
     struct target_draft *targets = draft->targets.at;
-    int64_t context = 0;
+    int64_t context = 0, output = 0;
+    bool output_known = true;
     *route = draft->route;
     route->aliases = draft->aliases.at;
     route->alias_count = draft->aliases.count;
@@ -435,13 +436,18 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         resolve_target(document, &targets[i], lookup);
         const struct target *target = &targets[i].target;
         config->targets[config->target_count++] = *target;
-        struct model_facts facts;
+        struct model_facts facts = {0};
         struct price unused;
-        if (target->provider && target->model.len &&
-            catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused) &&
-            facts.context_tokens && (!context || facts.context_tokens < context))
+        if (target->provider && target->model.len)
+            catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
+        if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;
+        int64_t longest =
+            target->max_tokens_default ? target->max_tokens_default : facts.output_tokens;
+        output = longest > output ? longest : output;
+        output_known = output_known && longest > 0;
     }
+    route->output_tokens = output_known ? output : 0;
     if (!route->context_window)
         route->context_window = context;
     if (!draft->targets.count)

@@ -15,14 +15,15 @@
 #include "gateway/http/websocket.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
+#include "gateway/replay.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum {
     TAGS_MAX = 255,
-    VALUE_MAX = 1024,        /* of a header that is kept alone; a longer one is none */
-    FORWARD_MAX = 64 * 1024, /* of those that go up as they are */
-    ADMIN_BODY_MAX = 1024 * 1024,
+    VALUE_MAX = 1024,               /* of a header that is kept alone; a longer one is none */
+    FORWARD_MAX = 64 * 1024,        /* of those that go up as they are */
+    IGNORED_BODY_MAX = 1024 * 1024, /* read and thrown away, so that the connection can be kept */
 };
 
 static struct exchange *begin(struct client *client)
@@ -31,7 +32,8 @@ static struct exchange *begin(struct client *client)
     struct exchange *x = worker_take_exchange(worker);
     x->client = client;
     client->exchange = x;
-    x->begun_us = client->since_us;
+    bool waited = client->arrived_us && client->arrived_us < client->since_us;
+    x->begun_us = waited ? client->arrived_us : client->since_us;
     x->whole_us = loop_now_us(worker->loop);
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
@@ -66,6 +68,27 @@ static bool is_allowed_origin(const struct exchange *x, struct text origin)
     return false;
 }
 
+/* False: it is a token, and none that opens anything. */
+static bool check_token(struct exchange *x, struct text secret)
+{
+    struct snapshot *snapshot = x->snapshot;
+    switch (
+        tokens_check(snapshot->tokens, snapshot->directory, secret, x->started_wall_us, &x->key)) {
+    case TOKEN_NONE:
+    case TOKEN_GOOD:
+        return true;
+    case TOKEN_NO_KEY:
+        jwks_want(&x->worker->jwks);
+        if (x->worker->jwks.asking)
+            return fault_set(&x->fault, FAULT_OVERLOADED,
+                             "The issuer's keys are being fetched; try again.");
+        break;
+    case TOKEN_BAD:
+        break;
+    }
+    return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
@@ -75,8 +98,10 @@ static bool find_key(struct exchange *x, const struct head *head)
                                 "'Authorization: Bearer KEY'.";
     if (result == CREDENTIAL_REFUSED)
         return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
-    if (result == CREDENTIAL_FOUND)
-        x->key = keys_find(config->keys, secret, x->started_wall_us);
+    if (result == CREDENTIAL_FOUND && x->snapshot->tokens && !check_token(x, secret))
+        return false;
+    if (result == CREDENTIAL_FOUND && !x->key)
+        x->key = directory_find_key(x->snapshot->directory, secret, x->started_wall_us);
     if (!x->key && config->anonymous) {
         struct text origin = head_value(head, TEXT("origin"));
         if (origin.at && !is_allowed_origin(x, origin))
@@ -91,12 +116,14 @@ static bool find_key(struct exchange *x, const struct head *head)
 static bool admit_admin(struct exchange *x, const struct head *head)
 {
     struct text secret = {"", 0};
+    struct admin_caller *caller = arena_new(&x->arena, sizeof(*caller));
+    x->admin = caller;
     if (x->client->listener->is_admin_socket)
-        return admin_peer_is_right(x->client->stream.fd) ||
+        return admin_know_peer(x->client->stream.fd, caller) ||
                fault_set(&x->fault, FAULT_BAD_KEY, "Only the user that runs sluice may ask.");
     return (credential_find(head, false, &secret) == CREDENTIAL_FOUND &&
-            admin_key_is_right(x->worker->options.service, secret)) ||
-           fault_set(&x->fault, FAULT_BAD_KEY, "The admin key is needed.");
+            admin_know_key(x->worker->options.service, x->snapshot->config, secret, caller)) ||
+           fault_set(&x->fault, FAULT_BAD_KEY, "An admin key is needed.");
 }
 
 static bool admit(struct exchange *x, const struct head *head)
@@ -148,8 +175,10 @@ static bool check_body(struct exchange *x, const struct head *head)
     bool has_body = head->chunked || head->content_length > 0;
     size_t max =
         body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
-    if (body == BODY_ABSENT || (x->match.endpoint->page == PAGE_ADMIN && !has_body))
-        max = ADMIN_BODY_MAX; /* read and ignored, so that the connection can be kept */
+    if (body == BODY_ABSENT)
+        max = IGNORED_BODY_MAX;
+    if (x->match.endpoint->page == PAGE_ADMIN)
+        max = ADMIN_BODY_BYTES;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
         return fault_set(&x->fault, FAULT_NO_LENGTH,
@@ -233,6 +262,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->head_only = head->method == METHOD_HEAD;
     x->path = arena_copy(&x->arena, head->path);
     x->content_type = keep_value(x, head, TEXT("content-type"));
+    replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
     x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));

@@ -16,6 +16,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/client.h"
+#include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -48,16 +49,27 @@ void snapshot_unref(struct snapshot *snapshot)
         if (snapshot->pools[i])
             upstream_pool_unref(snapshot->pools[i]);
     memory_free(snapshot->pools);
+    counter_names_free(snapshot->counter_names);
+    if (snapshot->tokens)
+        tokens_free(snapshot->tokens);
+    directory_unref(snapshot->directory);
     config_unref(snapshot->config);
     memory_free(snapshot);
 }
 
-static struct snapshot *snapshot_new(struct worker *worker, struct config *config)
+static struct snapshot *snapshot_new(struct worker *worker, struct config *config,
+                                     struct directory *directory)
 {
     struct snapshot *snapshot = memory_new(sizeof(*snapshot));
     snapshot->references = 1;
     snapshot->worker = worker;
     snapshot->config = config_ref(config);
+    snapshot->directory = directory_ref(directory);
+    snapshot->counter_names = counter_names_new();
+    if (config->jwt.enabled)
+        snapshot->tokens = tokens_new(&config->jwt.settings);
+    if (snapshot->tokens && worker->jwks.keys)
+        tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
     for (size_t i = 0; i < config->provider_count; i++) {
         struct fault fault;
@@ -69,6 +81,13 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
                      fault.text);
     }
     return snapshot;
+}
+
+static void on_keys(void *with, struct text keys)
+{
+    struct worker *worker = with;
+    if (worker->now->tokens && !tokens_set_keys(worker->now->tokens, keys))
+        log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
 }
 
 static bool can_use(struct tls *tls)
@@ -130,27 +149,49 @@ static void refresh_listener(struct worker_listener *listener,
 static void take_config(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, config_errand);
+    atomic_store(&worker->config_posted, false);
     struct config *config = atomic_exchange(&worker->config_next, NULL);
+    struct directory *directory = atomic_exchange(&worker->directory_next, NULL);
+    struct snapshot *before = worker->now;
+    if (config || directory)
+        worker->now = snapshot_new(worker, config ? config : before->config,
+                                   directory ? directory : before->directory);
+    if (directory)
+        directory_unref(directory);
+    if (config || directory)
+        snapshot_unref(before);
     if (!config)
         return;
-    struct snapshot *before = worker->now;
-    worker->now = snapshot_new(worker, config);
+    jwks_set(&worker->jwks, config);
     /* Sockets stay those of the start; what is behind them may have changed. */
     for (size_t i = 0; i < worker->listener_count; i++)
         for (size_t j = 0; j < config->listener_count; j++)
             if (text_equal(worker->listeners[i].name, text_of(config->listeners[j].name)))
                 refresh_listener(&worker->listeners[i], &config->listeners[j]);
-    snapshot_unref(before);
     config_unref(config);
+}
+
+/* The errand may be on the way already; it will take this one, too. */
+static void post_config(struct worker *worker)
+{
+    if (!atomic_exchange(&worker->config_posted, true))
+        loop_post(worker->loop, &worker->config_errand);
+}
+
+void worker_set_directory(struct worker *worker, struct directory *directory)
+{
+    struct directory *skipped = atomic_exchange(&worker->directory_next, directory_ref(directory));
+    if (skipped)
+        directory_unref(skipped);
+    post_config(worker);
 }
 
 void worker_set_config(struct worker *worker, struct config *config)
 {
     struct config *skipped = atomic_exchange(&worker->config_next, config_ref(config));
     if (skipped)
-        config_unref(skipped); /* its errand is still on the way and will take this one */
-    else
-        loop_post(worker->loop, &worker->config_errand);
+        config_unref(skipped);
+    post_config(worker);
 }
 
 /* ---------------------------------------------------------------------------- accepting */
@@ -525,6 +566,12 @@ static void worker_free(struct worker *worker)
     struct config *next = atomic_exchange(&worker->config_next, NULL);
     if (next)
         config_unref(next);
+    struct directory *directory = atomic_exchange(&worker->directory_next, NULL);
+    if (directory)
+        directory_unref(directory);
+    if (worker->limiter)
+        limiter_free(worker->limiter);
+    jwks_done(&worker->jwks);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
@@ -558,13 +605,24 @@ struct worker *worker_start(const struct worker_options *options)
     list_init(&worker->clients);
     list_init(&worker->exchanges);
     list_init(&worker->safe_waiting);
+    holding_init(&worker->holding, worker);
     init_errands(worker);
     hash_random(&worker->id_prefix, sizeof(worker->id_prefix));
     hash_random(&worker->random, sizeof(worker->random));
     worker->random |= 1;
     buffer_init(&worker->head_out, HEAD_OUT_MAX);
     worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    worker->now = snapshot_new(worker, options->config);
+    jwks_init(&worker->jwks, worker->loop, worker->upstreams, on_keys, worker);
+    worker->now = snapshot_new(worker, options->config, options->directory);
+    jwks_set(&worker->jwks, options->config);
+    struct fault fault;
+    worker->limiter =
+        limiter_new(options->limits, worker->loop, worker->dns, options->index, &fault);
+    if (!worker->limiter) {
+        log_line(LOG_ERROR, "store", "%s", fault.text);
+        worker_free(worker);
+        return NULL;
+    }
     journal_on_safe(worker->journal, on_safe, worker);
     if (!open_listeners(worker)) {
         journal_on_safe(worker->journal, NULL, NULL);

@@ -18,10 +18,10 @@
  * take no room.
  *
  * A *token bucket* is a rolling window that has a pace as well: a level of at most a twentieth of
- * the amount (the burst), into which the other nineteen flow per window. A call is let in while the
- * level covers it; one that wants more than the burst, when the bucket is full, and then the level
- * goes below nothing. The window sees to it that no stretch as long as it sees more than the
- * amount, whatever the sizes of calls; the pace only spreads them. The pace is each node's own: the
+ * the amount (the burst), into which the amount flows per window. A call is let in while the level
+ * covers it; one that wants more than the burst, when the bucket is full, and then the level goes
+ * below nothing. The window sees to it that burst and refill together stay within the amount in any
+ * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own: the
  * store counts a bucket like any window. Amounts below 20 have no pace.
  *
  * Refused calls count nothing anywhere. Settling less than was held takes it out of the slot it was

@@ -150,7 +150,7 @@ static void turn_pace(struct counter *counter, int64_t now_us)
     if (now_us <= pace->at_us)
         return;
     int64_t burst = counter->amount / 20;
-    __int128 flown = (__int128)(now_us - pace->at_us) * (counter->amount - burst) + pace->part;
+    __int128 flown = (__int128)(now_us - pace->at_us) * counter->amount + pace->part;
     __int128 level = pace->level + flown / counter->window_us;
     pace->at_us = now_us;
     pace->level = level < burst ? (int64_t)level : burst;
@@ -256,11 +256,10 @@ int64_t pace_wait(const struct counter *counter, int64_t want)
 {
     if (pace_allows(counter, want))
         return 0;
-    int64_t refill = counter->amount - counter->amount / 20;
     __int128 lack =
         (__int128)(pace_need(counter, want) - counter->pace->level) * counter->window_us -
         counter->pace->part;
-    __int128 wait = (lack + refill - 1) / refill;
+    __int128 wait = (lack + counter->amount - 1) / counter->amount;
     return wait < INT64_MAX ? (int64_t)wait : INT64_MAX;
 }
 

@@ -206,7 +206,7 @@ static bool name_is_good(struct text name)
     for (size_t i = 0; i < name.len; i++) {
         char c = name.at[i];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && !strchr("_+-/", c))
+        if (!letter && (c == 0 || !strchr("_+-/", c)))
             return false;
     }
     return true;

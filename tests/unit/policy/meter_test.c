@@ -281,8 +281,7 @@ static void a_bucket_lets_no_more_in_at_once_than_its_burst(void **state)
     for (int i = 0; i < 5; i++)
         assert_true(may(meter, &limit));
     assert_int_equal(take(meter, &call, &limit, 1, 1), METER_FULL);
-    /* 95 flow in per minute. */
-    assert_int_equal(call.r.retry_after_us, (MINUTE + 94) / 95);
+    assert_int_equal(call.r.retry_after_us, MINUTE / 100);
     meter_freeze(meter, START + call.r.retry_after_us - 1);
     assert_false(may(meter, &limit));
     meter_freeze(meter, START + call.r.retry_after_us);
@@ -292,7 +291,7 @@ static void a_bucket_lets_no_more_in_at_once_than_its_burst(void **state)
     meter_freeze(meter, START + 10 * MINUTE);
     assert_int_equal(take(meter, &call, &limit, 24, 24), METER_TAKEN);
     assert_int_equal(take(meter, &call, &limit, 1, 1), METER_FULL);
-    assert_int_equal(call.r.retry_after_us, (20 * MINUTE + 94) / 95);
+    assert_int_equal(call.r.retry_after_us, 20 * MINUTE / 100);
     assert_int_equal(take(meter, &call, &limit, 101, 101), METER_FULL);
     assert_true(call.r.retry_after_us == INT64_MAX);
     meter_free(meter);
