@@ -11,11 +11,11 @@
  * granted.
  *
  * Every counter is a ring of slots. A rolling window has METER_SLOTS + 1 of them, each a
- * METER_SLOTS-th of the window long, and slot numbers are time / slot length: what is counted in a
- * slot counts until the slot is more than a window ago, so the oldest counts whole and no stretch
- * as long as the window ever sees more than the amount. A calendar span is one slot whose number is
- * its begin; `concurrent` and totals are one slot with number 0. Slots in which nothing was counted
- * take no room.
+ * METER_SLOTS-th of the window long (rounded up to a microsecond), and slot numbers are time / slot
+ * length: what is counted in a slot counts until the slot is more than a window ago, so the oldest
+ * counts whole and no stretch as long as the window ever sees more than the amount. A calendar span
+ * is one slot whose number is its begin; `concurrent` and totals are one slot with number 0. Slots
+ * in which nothing was counted take no room.
  *
  * A *token bucket* is a rolling window that has a pace as well: a level of at most a twentieth of
  * the amount (the burst), into which the amount flows per window. A call is let in while the level
