@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "gateway/base/buffer.h"
-#include "gateway/base/log.h"
+#include "gateway/base/json.h"
 #include "gateway/base/table.h"
 #include "gateway/config_document.h"
 
@@ -39,16 +39,6 @@ static bool is_number(const char *at)
     return !*end && !errno && end[-1] != '.' && at[0] != '.';
 }
 
-static bool write_string(struct buffer *out, struct text text)
-{
-    char *escaped = memory_new(6 * text.len + 1);
-    size_t len = log_escape(escaped, 6 * text.len + 1, text);
-    bool fits = buffer_append_text(out, TEXT("\"")) && buffer_append(out, escaped, len) &&
-                buffer_append_text(out, TEXT("\""));
-    memory_free(escaped);
-    return fits;
-}
-
 static bool is_word_of_json(const struct node *node)
 {
     return node->plain &&
@@ -63,12 +53,12 @@ static bool write_json(struct buffer *out, const struct node *node)
     if (node->kind == NODE_SCALAR) {
         if (is_word_of_json(node))
             return buffer_append_text(out, node_text(node));
-        return write_string(out, node_text(node));
+        return json_write_string(out, node_text(node));
     }
     bool fits = buffer_append_text(out, node->kind == NODE_LIST ? TEXT("[") : TEXT("{"));
     for (const struct node *entry = node->first; entry && fits; entry = entry->next) {
         if (entry->key)
-            fits = write_string(out, node_key(entry)) && buffer_append_text(out, TEXT(":"));
+            fits = json_write_string(out, node_key(entry)) && buffer_append_text(out, TEXT(":"));
         fits =
             fits && write_json(out, entry) && (!entry->next || buffer_append_text(out, TEXT(",")));
     }
@@ -103,12 +93,15 @@ static const struct {
     [GUARD_WEBHOOK] = {"webhook", "url", NULL},
 };
 
-static void check_parts(struct document *document, const struct guard_draft *draft)
+/* Is all there that the type needs, and read? */
+static bool check_parts(struct document *document, const struct guard_draft *draft)
 {
     static const char *const parts[] = {"patterns", "terms", "entities", "schema", "url"};
     const char *needs = types[draft->type].needs, *may = types[draft->type].may;
-    if (!node_is_given(node_find(draft->node, "type")) || node_find(draft->node, "type")->broken)
-        return;
+    const struct node *type = node_find(draft->node, "type");
+    bool fine = true;
+    if (!node_is_given(type) || type->broken)
+        return false;
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
         const struct node *node = node_find(draft->node, parts[i]);
         bool given = node_is_given(node) && (node->kind == NODE_SCALAR || node->first);
@@ -120,7 +113,9 @@ static void check_parts(struct document *document, const struct guard_draft *dra
             problem_at_key(document, node, SEVERITY_WARNING,
                            "\"%s\" does nothing with \"type: %s\"", parts[i],
                            types[draft->type].type);
+        fine &= (given || !is_needed) && !(node && node->broken);
     }
+    return fine;
 }
 
 static struct text next_entity(void *with, size_t i)
@@ -130,8 +125,9 @@ static struct text next_entity(void *with, size_t i)
     return i < sizeof(entities) / sizeof(*entities) ? text_of(entities[i]) : (struct text){NULL, 0};
 }
 
-static void check_entities(struct document *document, const struct node *list)
+static bool check_entities(struct document *document, const struct node *list)
 {
+    bool fine = true;
     for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next) {
         bool known = entry->broken || entry->kind != NODE_SCALAR;
         for (size_t i = 0; !known && next_entity(NULL, i).at; i++)
@@ -145,19 +141,54 @@ static void check_entities(struct document *document, const struct node *list)
         struct text near = nearest(node_text(entry), next_entity, NULL);
         if (near.at)
             problem->hint = near.at;
+        fine = false;
     }
+    return fine;
 }
 
-static void check_action(struct document *document, const struct guard_draft *draft)
+/* Is it of use as it is? Says why not at <node>. */
+static bool compiles(struct document *document, const struct guard_rule *rule,
+                     const struct node *node)
 {
-    const struct node *action = node_of(draft->node, "action");
-    if (draft->action != GUARD_REDACT)
-        return;
-    if (draft->type == GUARD_JSON_SCHEMA || draft->type == GUARD_WEBHOOK ||
-        draft->type == GUARD_PROMPT_INJECTION)
-        problem_at_value(document, action, SEVERITY_ERROR,
-                         "\"type: %s\" looks at the whole and cannot redact: block, or flag",
-                         types[draft->type].type);
+    struct fault fault = {FAULT_NONE, NULL, ""};
+    struct guard *guard = guard_new(rule, 1, &fault);
+    guard_free(guard);
+    if (!guard)
+        problem_at_value(document, node, SEVERITY_ERROR, "%s", fault.text);
+    return guard != NULL;
+}
+
+/* One expression after the other, so that each is shown where it stands. */
+static void check_patterns(struct document *document, const struct guard_draft *draft,
+                           const struct guard_rule *rule)
+{
+    const struct node *list = node_find(draft->node, "patterns");
+    const struct node *entry = list ? list->first : NULL;
+    struct guard_rule one = *rule;
+    bool fine = true;
+    one.pattern_count = 1;
+    for (size_t i = 0; i < rule->pattern_count && entry; i++, entry = entry->next) {
+        one.patterns = &rule->patterns[i];
+        fine &= compiles(document, &one, entry);
+    }
+    if (fine)
+        compiles(document, rule, node_of(draft->node, "patterns"));
+}
+
+static void check_rule(struct document *document, const struct guard_draft *draft,
+                       const struct guard_rule *rule)
+{
+    static const char *const named[] = {
+        [GUARD_REGEX] = "patterns",        [GUARD_CONTAINS] = "terms",   [GUARD_PII] = "entities",
+        [GUARD_PROMPT_INJECTION] = "type", [GUARD_JSON_SCHEMA] = "type", [GUARD_WEBHOOK] = "url",
+    };
+    if (rule->type == GUARD_WEBHOOK && rule->action == GUARD_REDACT)
+        problem_at_value(document, node_of(draft->node, "action"), SEVERITY_ERROR,
+                         "a webhook says yes or no and cannot redact: block, or flag");
+    if (rule->type == GUARD_REGEX)
+        check_patterns(document, draft, rule);
+    else
+        compiles(document, rule, node_of(draft->node, named[rule->type]));
 }
 
 static void check_webhook(struct document *document, const struct guard_draft *draft)
@@ -220,11 +251,11 @@ static void resolve_rule(struct document *document, const struct guard_draft *dr
     rule->models = draft->models.at, rule->model_count = draft->models.count;
     if (node_is_given(schema) && rule->type == GUARD_JSON_SCHEMA)
         rule->schema = schema_text(document, schema);
-    check_parts(document, draft);
-    check_entities(document, node_find(draft->node, "entities"));
-    check_action(document, draft);
     check_webhook(document, draft);
     check_scope(document, draft);
+    if (check_parts(document, draft) &&
+        check_entities(document, node_find(draft->node, "entities")))
+        check_rule(document, draft, rule);
 }
 
 void resolve_guardrails(struct document *document)
@@ -252,4 +283,11 @@ void resolve_guardrails(struct document *document)
         resolve_rule(document, &drafts[i], &config->guard_rules[i]);
     }
     table_done(&names);
+    struct fault fault = {FAULT_NONE, NULL, ""};
+    if (!count || document->errors)
+        return;
+    config->guard = guard_new(config->guard_rules, count, &fault);
+    if (!config->guard)
+        problem_at_value(document, node_find(document->root, "guardrails"), SEVERITY_ERROR, "%s",
+                         fault.text);
 }

@@ -79,16 +79,16 @@ static const struct option key[] = {
     {.name = "expires", .type = OPTION_DATE, .where = KEY(key.expires_us), .fallback = "null", .help = "\"2027-01-01\" or RFC 3339."},
     {.name = "tags", .type = OPTION_PAIRS, .where = KEY(tags), .fallback = "{}", .help = "Noted with every call, besides the tenant's."},
     {.name = "models", .type = OPTION_TEXTS, .where = KEY(models), .help = "Narrower than the tenant's; default: all of the tenant's."},
-    {.name = "limits", .type = OPTION_SECTION, .where = KEY(level.limits), .inner = rates_options, .help = "Of this key; default: limits.default."},
     {.name = "budget", .type = OPTION_SECTION, .where = KEY(level.budget), .inner = budget, .fallback = "null", .help = "Money of this key."},
     {.name = "budgets", .type = OPTION_LIST, .where = KEY(level.budgets), .inner = budget, .size = sizeof(struct budget_draft), .help = "Several, over other periods."},
+    {.name = "limits", .type = OPTION_SECTION, .where = KEY(level.limits), .inner = rates_options, .help = "Of this key; default: limits.default."},
     {0},
 };
 
 static const struct option users[] = {
-    {.name = "limits", .type = OPTION_SECTION, .where = LEVEL(limits), .inner = rates_options, .help = "Of each of them; default: none."},
     {.name = "budget", .type = OPTION_SECTION, .where = LEVEL(budget), .inner = budget, .fallback = "null", .help = "Money of each of them."},
     {.name = "budgets", .type = OPTION_LIST, .where = LEVEL(budgets), .inner = budget, .size = sizeof(struct budget_draft), .help = "Several, over other periods."},
+    {.name = "limits", .type = OPTION_SECTION, .where = LEVEL(limits), .inner = rates_options, .help = "Of each of them; default: none."},
     {0},
 };
 
@@ -98,9 +98,9 @@ const struct option tenant_options[] = {
     {.name = "may_set", .type = OPTION_WORDS, .where = TENANT(may_set), .fallback = "[]", .words = "tags|policy|explain", .help = "Which x-sluice-* headers its callers may use."},
     {.name = "tags", .type = OPTION_PAIRS, .where = TENANT(tags), .fallback = "{}", .help = "Noted with every call, besides those of the tenants above; at most 255 bytes as k=v,k=v."},
     {.name = "models", .type = OPTION_TEXTS, .where = TENANT(models), .fallback = "[]", .help = "Allow-list; [\"*\"] = all. None: a topmost tenant may call nothing, one in another what that may."},
-    {.name = "limits", .type = OPTION_SECTION, .where = TENANT(level.limits), .inner = rates_options, .help = "Of this tenant and all in it, together; default: limits.default."},
     {.name = "budget", .type = OPTION_SECTION, .where = TENANT(level.budget), .inner = budget, .fallback = "null", .help = "Money of this tenant and all in it, together."},
     {.name = "budgets", .type = OPTION_LIST, .where = TENANT(level.budgets), .inner = budget, .size = sizeof(struct budget_draft), .help = "Several, over other periods."},
+    {.name = "limits", .type = OPTION_SECTION, .where = TENANT(level.limits), .inner = rates_options, .help = "Of this tenant and all in it, together; default: limits.default."},
     {.name = "users", .type = OPTION_SECTION, .where = TENANT(users), .inner = users, .help = "Each end user of this tenant, by the `user` of a request."},
     {.name = "keys", .type = OPTION_LIST, .where = TENANT(keys), .inner = key, .size = sizeof(struct key_draft), .help = "Who may call."},
     {0},

@@ -79,6 +79,16 @@ static void check_prefix(struct document *document)
                          PREFIX_MAX, TEXT_ARGS(node_shown(node)));
 }
 
+static void check_redis_url(struct document *document)
+{
+    const struct node *node = node_at(document->root, "store.redis.url");
+    struct fault fault = {FAULT_NONE, NULL, ""};
+    if (!node)
+        node = node_at(document->root, "store.redis.url_file");
+    if (node && !node->broken && !redis_url_read(document->config.store.redis.url, &fault))
+        problem_at_value(document, node, SEVERITY_ERROR, "\"url\": %s", fault.text);
+}
+
 void resolve_store(struct document *document)
 {
     enum { TYPE_EMBEDDED, TYPE_REDIS };
@@ -87,6 +97,7 @@ void resolve_store(struct document *document)
     config->store.redis.mode = (enum redis_mode)document->redis_mode;
     config->store.away_limits = (enum limit_away)document->away_limits;
     config->store.away_budgets = (enum limit_away)document->away_budgets;
+    check_redis_url(document);
     resolve_sentinels(document);
     check_sentinel(document);
     check_redis_tls(document);
