@@ -244,6 +244,11 @@ const struct guard_rule *guard_rule_at(const struct guard *guard, size_t i)
     return i < guard->count ? &guard->rules[i] : NULL;
 }
 
+const char *guard_rule_name(const struct guard *guard, size_t i)
+{
+    return guard->matchers[i].name.at;
+}
+
 uint64_t guard_only(const struct guard *guard, uint64_t rules, unsigned types)
 {
     uint64_t only = 0;
