@@ -165,7 +165,7 @@ static void put_value(struct buffer *out, struct text value)
     char room[CELL_BYTES];
     if (member_string(value).at != NULL)
         value = cli_string(value, room, sizeof room);
-    buffer_append_text(out, value);
+    buffer_append_text(out, text_head(value, out->limit - buffer_length(out)));
 }
 
 /* No name may speak to the terminal. */

@@ -131,14 +131,30 @@ static void test_help_fits_a_terminal(void **state)
     free(help);
 }
 
+/* In a line of its own, or by its second word in the line of its family. */
+static bool is_in_help(const char *help, const char *name)
+{
+    char row[64], line[256];
+    size_t first = strcspn(name, " ");
+    snprintf(row, sizeof row, " %-14s ", name);
+    if (strstr(help, row) != NULL)
+        return true;
+    snprintf(row, sizeof row, " %-14.*s ", (int)first, name);
+    const char *family = name[first] == ' ' ? strstr(help, row) : NULL;
+    if (family == NULL)
+        return false;
+    snprintf(line, sizeof line, "%.*s ", (int)strcspn(family, "\n"), family);
+    snprintf(row, sizeof row, " %s ", name + first + 1);
+    return strstr(line, row) != NULL;
+}
+
 static void test_help_names_what_runs_and_nothing_else(void **state)
 {
     (void)state;
     char *help = captured(cli_help), *bash = captured(print_bash);
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         char row[64];
-        snprintf(row, sizeof row, " %-14s ", c->name);
-        assert_int_equal(strstr(help, row) != NULL, c->run != NULL);
+        assert_int_equal(is_in_help(help, c->name), c->run != NULL);
         snprintf(row, sizeof row, "'%s'*)", c->name);
         assert_int_equal(strstr(bash, row) != NULL, c->run != NULL);
         if (c->run != NULL) {
