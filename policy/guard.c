@@ -37,7 +37,8 @@ static bool compile_patterns(struct matcher *matcher, const struct guard_rule *r
     for (size_t i = 0; i < rule->pattern_count; i++) {
         char why[200];
         if (!add_regex(matcher, rule->patterns[i], false, why, sizeof(why))) {
-            snprintf(words, room, "patterns: the %zu. is no regular expression: %s", i + 1, why);
+            snprintf(words, room, "patterns: '%.*s' is no regular expression: %s",
+                     TEXT_ARGS(text_head(rule->patterns[i], 60)), why);
             return false;
         }
     }

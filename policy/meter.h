@@ -11,18 +11,18 @@
  * granted.
  *
  * Every counter is a ring of slots. A rolling window has METER_SLOTS + 1 of them, each a
- * METER_SLOTS-th of the window long, and slot numbers are time / slot length: what is counted in a
- * slot counts until the slot is more than a window ago, so the oldest counts whole and no stretch
- * as long as the window ever sees more than the amount. A calendar span is one slot whose number is
- * its begin; `concurrent` and totals are one slot with number 0. Slots in which nothing was counted
- * take no room.
+ * METER_SLOTS-th of the window long (rounded up to a microsecond), and slot numbers are time / slot
+ * length: what is counted in a slot counts until the slot is more than a window ago, so the oldest
+ * counts whole and no stretch as long as the window ever sees more than the amount. A calendar span
+ * is one slot whose number is its begin; `concurrent` and totals are one slot with number 0. Slots
+ * in which nothing was counted take no room.
  *
  * A *token bucket* is a rolling window that has a pace as well: a level of at most a twentieth of
  * the amount (the burst), into which the amount flows per window. A call is let in while the level
  * covers it; one that wants more than the burst, when the bucket is full, and then the level goes
  * below nothing. The window sees to it that burst and refill together stay within the amount in any
- * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own: the
- * store counts a bucket like any window. Amounts below 20 have no pace.
+ * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own:
+ * the store counts a bucket like any window. Amounts below 20 have no pace.
  *
  * Refused calls count nothing anywhere. Settling less than was held takes it out of the slot it was
  * held in, if that still counts; more than was held is debt in the current slot. Of a calendar span
@@ -40,6 +40,7 @@ enum {
     METER_SHARDS = 64,
     METER_COUNTERS_MAX = 1000000, /* above it calls that need a new one are refused for a second */
     METER_ID_MAX = 1024,          /* bytes of a counter's id, and of a root's name */
+    METER_ALIVE_US = 5000000,
 };
 
 struct meter;
@@ -121,13 +122,17 @@ struct meter_change {
     enum limit_kind kind;
     enum limit_period period;
     int64_t slot;
-    int64_t delta;   /* claimed, from -> to */
+    int64_t slot_us; /* rolling: how long a slot is; else 0 */
+    int64_t end_us;  /* when nothing of the slot may be used any more: for calendar spans their end;
+                        INT64_MAX = never */
+    int64_t delta;   /* claimed, from -> to; 0 = it is still claimed (see meter_changes) */
     int64_t claimed; /* what it is after that: for asserting */
     int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
     unsigned round;  /* the meter's own: assertions of the root so far */
 };
 /* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
- * change is untold gives none until meter_claims(). */
+ * change is untold gives none until meter_claims(). Claims of parallel calls are among the changes
+ * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
 void meter_told(struct meter *meter, const struct meter_change *changes, size_t count);
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);

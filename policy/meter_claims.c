@@ -57,8 +57,10 @@ int64_t counter_free(const struct counter *counter, int64_t number)
     return slot && slot->claimed > slot->used ? slot->claimed - slot->used : 0;
 }
 
-static bool slot_is_quiet(const struct slot *slot)
+static bool slot_is_quiet(const struct counter *counter, const struct slot *slot)
 {
+    if (counter->period == PERIOD_NONE && slot->claimed > 0)
+        return false;
     return slot->claimed == slot->used && slot->claimed == slot->told + slot->sent;
 }
 
@@ -66,7 +68,7 @@ void counter_watch(struct counter *counter, struct slot *slot)
 {
     if (slot->claimed < slot->used)
         slot->claimed = slot->used;
-    if (!slot_is_quiet(slot) && list_is_empty(&counter->watched))
+    if (!slot_is_quiet(counter, slot) && list_is_empty(&counter->watched))
         list_push_back(&counter->root->watched, &counter->watched);
 }
 
@@ -97,6 +99,8 @@ static struct meter_change slot_change(const struct counter *counter, const stru
         .kind = (enum limit_kind)counter->kind,
         .period = (enum limit_period)counter->period,
         .slot = slot->number,
+        .slot_us = counter->period == PERIOD_ROLLING ? counter->slot_us : 0,
+        .end_us = counter_slot_end(counter, slot->number),
         .delta = slot->claimed - slot->told - slot->sent,
         .claimed = slot->claimed,
         .keep_us = slot_keep_us(counter, slot, now_us),
@@ -114,22 +118,30 @@ struct gathering {
     int64_t now_us;
 };
 
+/* Parallel calls may last long, and nothing changes meanwhile. */
+static bool is_alive_due(const struct counter *counter, int64_t now_us)
+{
+    return counter->period == PERIOD_NONE && counter->slots[0].claimed > 0 &&
+           now_us - counter->demand->alive_us >= METER_ALIVE_US;
+}
+
 /* False: no room for all changes of it. */
 static bool counter_gather(struct gathering *gathering, struct counter *counter)
 {
     counter_turn(counter, gathering->meter, gathering->now_us);
-    bool quiet = true;
+    bool quiet = true, alive = counter->count > 0 && is_alive_due(counter, gathering->now_us);
     for (size_t i = 0; i < counter->count; i++) {
         struct slot *slot = &counter->slots[i];
         slot_settle_claim(counter, slot, gathering->now_us);
-        if (slot->claimed != slot->told + slot->sent) {
+        if (alive || slot->claimed != slot->told + slot->sent) {
             if (gathering->count == gathering->max)
                 return false;
             struct meter_change change = slot_change(counter, slot, gathering->now_us);
             gathering->changes[gathering->count++] = change;
             slot->sent += change.delta;
+            counter->demand->alive_us = gathering->now_us;
         }
-        quiet = quiet && slot_is_quiet(slot);
+        quiet = quiet && slot_is_quiet(counter, slot);
     }
     if (quiet)
         list_remove(&counter->watched);
@@ -228,12 +240,12 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
     }
 }
 
-void meter_doubt(struct meter *meter, struct text name)
+void meter_doubt(struct meter *meter, struct text root)
 {
-    struct place place = place_lock(meter, name);
-    struct root *root = table_find(&place.shard->roots, name);
-    if (root)
-        root->doubtful = true;
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
+    if (found)
+        found->doubtful = true;
     shard_unlock(place.shard);
 }
 
@@ -264,16 +276,16 @@ static void counter_assert(struct counter *counter, int64_t now_us,
     }
 }
 
-void meter_claims(struct meter *meter, struct text name,
+void meter_claims(struct meter *meter, struct text root,
                   void (*see)(void *with, const struct meter_change *claim), void *with)
 {
-    struct place place = place_lock(meter, name);
-    struct root *root = table_find(&place.shard->roots, name);
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
     int64_t now = meter_now_us(meter);
-    if (root) {
-        root->round++;
-        root->doubtful = false;
-        for (struct link *at = root->counters.next; at != &root->counters; at = at->next) {
+    if (found) {
+        found->round++;
+        found->doubtful = false;
+        for (struct link *at = found->counters.next; at != &found->counters; at = at->next) {
             struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
             counter_turn(counter, meter, now);
             counter_assert(counter, now, see, with);

@@ -36,7 +36,8 @@ struct pace {
 struct demand {
     int64_t second, now, before; /* held in this second, and in the one before it */
     int64_t left;
-    bool known; /* that it was ever said */
+    bool known;       /* that it was ever said */
+    int64_t alive_us; /* parallel calls: when the store was last told that they are claimed */
 };
 
 struct root;

@@ -191,7 +191,11 @@ int64_t counter_slot_end(const struct counter *counter, int64_t number)
         return (number + 1) * counter->slot_us;
     if (counter->period == PERIOD_NONE || counter->period == PERIOD_TOTAL)
         return INT64_MAX;
-    return number == counter->current ? counter->ends_us : number;
+    if (number == counter->current)
+        return counter->ends_us;
+    int64_t begin, end;
+    period_bounds((enum limit_period)counter->period, counter->zone, number, &begin, &end);
+    return end;
 }
 
 int64_t counter_slot_gone(const struct counter *counter, int64_t number)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* No shared store can be reached yet: the file of the same name on h/store takes this one's place. */
+/* No shared store can be reached yet: the file of the same name on h/store takes this one's place.
+ */
 #include "policy/store_redis.h"
 
 struct shared *shared_new(struct meter *meter, const struct shared_options *options)
