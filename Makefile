@@ -53,10 +53,11 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
+DRIVERS   := $(OUT)/tests/redis/driver
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
-units: $(TESTS)
+units: $(TESTS) $(DRIVERS)
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
@@ -68,6 +69,9 @@ $(OUT)/parts.a: $(PARTS)
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
+$(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
+
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
@@ -76,7 +80,7 @@ $(OUT)/flags: always
 	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(FLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(FLAGS)' > $@
 
 # .S files carry data into the program (.incbin), which -MMD does not see.
-$(OUT)/%.o: %.S $(OUT)/flags $(wildcard providers/*.json web/dist/*)
+$(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 # libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.

@@ -20,7 +20,7 @@ static const struct text root = {"/admin/v1", 9};
     }
 #define OF_CALLS "tenant,key,user,model,target,provider,operation,status"
 
-enum { LOOKS = MAY_ADMIN | MAY_VIEWER, ALL = LOOKS | MAY_TENANT };
+enum { LOOKS = MAY_ADMIN | MAY_VIEWER, ALL = LOOKS | MAY_TENANT, KEEPS = MAY_ADMIN | MAY_TENANT };
 
 /* clang-format off */
 static const struct admin_route routes[] = {
@@ -28,6 +28,7 @@ static const struct admin_route routes[] = {
     {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false},
     {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false},
     {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false},
+    {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false},
     {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T(""), false},
     {T("/config/diff"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_config_diff,   T(""), false},
     {T("/config/reload"),    METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_config_reload, T(""), false},
@@ -36,6 +37,18 @@ static const struct admin_route routes[] = {
     {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,step,top," OF_CALLS), false},
     {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,order,limit,after," OF_CALLS), false},
     {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until"), false},
+    {T("/limits"),           METHOD_GET,    ALL,       ON_ROSTER,  admin_limits,        T("tenant,limit,after"), false},
+    {T("/tenants"),          METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
+    {T("/tenants"),          METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/tenants/{id}"),     METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
+    {T("/tenants/{id}"),     METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/tenants/{id}"),     METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
+    {T("/keys"),             METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
+    {T("/keys/{id}"),        METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}/rotate"), METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
 };
 /* clang-format on */
 
@@ -176,7 +189,9 @@ static void note_change(struct service *service, const struct admin_call *call)
 void admin_work(struct service *service, struct admin_call *call)
 {
     struct config *config = service_config(service);
+    call->directory = roster_view(service->roster);
     call->route->answer(service, config, call);
+    directory_unref(call->directory);
     config_unref(config);
     note_change(service, call);
 }

@@ -18,6 +18,7 @@
 #include "gateway/config.h"
 #include "gateway/http/head.h"
 
+struct directory;
 struct service;
 struct admin_route;
 
@@ -53,6 +54,7 @@ struct admin_call {
 
     /* the API's own */
     const struct admin_route *route;
+    struct directory *directory;  /* in force, while it is answered */
     char id[ADMIN_SEGMENT_BYTES]; /* what stood for {id} in the path, its escapes resolved */
     struct errand errand;
     struct admin_call *next;

@@ -6,27 +6,19 @@
 
 /* ---------------------------------------------------------------------------- whose calls */
 
-static void sight_init(struct admin_sight *sight, const struct config *config,
-                       const struct admin_call *call, struct text asked)
+void admin_sight_init(struct admin_sight *sight, const struct admin_call *call, struct text asked)
 {
-    *sight = (struct admin_sight){.config = config, .asked = asked};
-    sight->role_tenant = text_of(call->caller.role == ADMIN_ROLE_TENANT ? call->caller.tenant : "");
-}
-
-static const struct tenant *find_tenant(const struct config *config, struct text name)
-{
-    for (size_t i = 0; i < config->tenant_count; i++)
-        if (text_equal(config->tenants[i].name, name))
-            return &config->tenants[i];
-    return NULL;
+    bool is_bound = call->caller.role == ADMIN_ROLE_TENANT;
+    *sight = (struct admin_sight){.directory = call->directory, .asked = asked};
+    sight->role_tenant = text_of(is_bound ? call->caller.tenant : "");
 }
 
 /* Is <name> the tenant <above>, or one in it? Those that are gone are in nobody. */
-static bool is_below(const struct config *config, struct text name, struct text above)
+static bool is_below(const struct directory *directory, struct text name, struct text above)
 {
     if (above.len == 0 || text_equal(name, above))
         return true;
-    const struct tenant *tenant = find_tenant(config, name);
+    const struct tenant *tenant = directory_find_tenant(directory, name);
     while (tenant != NULL && !text_equal(tenant->name, above))
         tenant = tenant->parent;
     return tenant != NULL;
@@ -37,8 +29,8 @@ bool admin_sees(void *with, struct text tenant)
     struct admin_sight *sight = with;
     if (sight->has_last && text_equal(tenant, (struct text){sight->last, sight->last_len}))
         return sight->last_seen;
-    bool seen = is_below(sight->config, tenant, sight->role_tenant) &&
-                is_below(sight->config, tenant, sight->asked);
+    bool seen = is_below(sight->directory, tenant, sight->role_tenant) &&
+                is_below(sight->directory, tenant, sight->asked);
     sight->has_last = tenant.len < sizeof sight->last;
     if (sight->has_last) {
         memcpy(sight->last, tenant.at, tenant.len);
@@ -68,8 +60,7 @@ static bool read_status(struct text t, int *min, int *max)
     return true;
 }
 
-bool admin_filter_read(struct admin_call *call, const struct config *config,
-                       struct admin_filter *filter)
+bool admin_filter_read(struct admin_call *call, struct admin_filter *filter)
 {
     struct text status, values[FILTER_NAMES];
     char room[ADMIN_VALUE_BYTES];
@@ -85,7 +76,7 @@ bool admin_filter_read(struct admin_call *call, const struct config *config,
         return false;
     }
     /* A tenant stands for those in it, too. */
-    sight_init(&filter->sight, config, call, values[BY_TENANT]);
+    admin_sight_init(&filter->sight, call, values[BY_TENANT]);
     for (int i = BY_TENANT + 1; i < FILTER_NAMES; i++)
         filter->calls.only[i] = values[i];
     if (filter->sight.role_tenant.len > 0 || filter->sight.asked.len > 0) {

@@ -48,7 +48,7 @@ void admin_done(struct admin_call *call, const struct json_write *json);
 
 /* The value of a parameter, its escapes resolved, in <room>; empty when it was not given. False,
  * and the problem is set, when it cannot be read. */
-enum { ADMIN_VALUE_BYTES = 256 };
+enum { ADMIN_VALUE_BYTES = 1024 };
 bool admin_value(struct admin_call *call, const char *name, char room[ADMIN_VALUE_BYTES],
                  struct text *value);
 /* Resolve the escapes of <raw> into <room>, closed with a NUL. False when it is longer, or no
@@ -59,15 +59,16 @@ bool admin_limit(struct admin_call *call, size_t *limit);
 
 /* ------------------------------------------------------------------------- admin_filter.c */
 
-/* Tenants that the caller may see, of those that he asked for. */
+/* Tenants that the caller may see, of those that he asked for; during the call. */
 struct admin_sight {
-    const struct config *config;
+    const struct directory *directory;
     struct text role_tenant, asked; /* below these; empty = no bound */
     char last[ADMIN_VALUE_BYTES];   /* the last name that was looked at */
     size_t last_len;
     bool last_seen, has_last;
 };
 bool admin_sees(void *sight, struct text tenant);
+void admin_sight_init(struct admin_sight *sight, const struct admin_call *call, struct text asked);
 
 /* The parameters that say which calls are meant, and what the role leaves of them. */
 struct admin_filter {
@@ -76,8 +77,7 @@ struct admin_filter {
     char rooms[FILTER_NAMES][ADMIN_VALUE_BYTES];
 };
 /* False, and the problem is set, when one is wrong. <filter> must stay where it is. */
-bool admin_filter_read(struct admin_call *call, const struct config *config,
-                       struct admin_filter *filter);
+bool admin_filter_read(struct admin_call *call, struct admin_filter *filter);
 
 /* The parameters since and until, as texts. */
 struct admin_times {

@@ -189,7 +189,8 @@ static void write_price(const struct price *price, struct json_write *json)
     json_close(json, '}');
 }
 
-static void write_model(const struct route *route, struct json_write *json)
+/* Where it runs is not for tenants. */
+static void write_model(const struct route *route, bool with_targets, struct json_write *json)
 {
     json_open(json, '{');
     json_text_member(json, "name", route->name);
@@ -202,7 +203,7 @@ static void write_model(const struct route *route, struct json_write *json)
     json_close(json, ']');
     json_name(json, "targets");
     json_open(json, '[');
-    for (size_t i = 0; i < route->target_count; i++) {
+    for (size_t i = 0; with_targets && i < route->target_count; i++) {
         json_open(json, '{');
         json_text_member(json, "id", route->targets[i].id);
         json_text_member(json, "provider", route->targets[i].provider->name);
@@ -221,11 +222,15 @@ void admin_models(struct service *service, struct config *config, struct admin_c
 {
     struct json_write json = {.out = &call->out};
     (void)service;
+    struct key any = {.tenant =
+                          directory_find_tenant(call->directory, text_of(call->caller.tenant))};
+    bool sees_all = call->caller.role != ADMIN_ROLE_TENANT;
     json_open(&json, '{');
     json_name(&json, "models");
     json_open(&json, '[');
     for (size_t i = 0; i < config->model_count; i++)
-        write_model(&config->models[i], &json);
+        if (sees_all || (any.tenant != NULL && key_may_call(&any, config->models[i].name)))
+            write_model(&config->models[i], sees_all, &json);
     json_close(&json, ']');
     json_close(&json, '}');
     admin_done(call, &json);

@@ -23,8 +23,9 @@ void admin_usage(struct service *service, struct config *config, struct admin_ca
     struct admin_times times;
     struct usage_query query;
     struct fault fault;
+    (void)config;
     if (!admin_value(call, "by", room, &by) || !admin_times_read(call, TEXT("30d"), &times) ||
-        !admin_filter_read(call, config, &filter))
+        !admin_filter_read(call, &filter))
         return;
     if (!usage_query_read(by, times.since, times.until, clock_wall_us(), &query, &fault)) {
         admin_field_problem(call, 400, fault.param, text_of(fault.text));

@@ -92,6 +92,7 @@ static unsigned ask_url(const struct cli *cli, struct cli_request *request, int 
         (request->key = read_key(cli->admin_key_file, room, why)) == NULL)
         return 0;
     unsigned status = cli_http_ask(cli->admin, request, timeout_s, body, why);
+    request->key = NULL;
     memory_wipe(room, sizeof room);
     return status;
 }

@@ -46,6 +46,8 @@ static void document_free(struct document *document)
     struct config *config = &document->config;
     for (size_t i = 0; i < config->provider_count; i++)
         wipe_text(config->providers[i].api_key);
+    wipe_text(document->admin_key);
+    guard_free(config->guard);
     routes_free(config->routes);
     keys_free(config->keys);
     arena_done(&document->arena);

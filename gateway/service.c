@@ -472,7 +472,7 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes ? config->cache.max_bytes : 256u << 20, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
@@ -522,11 +522,12 @@ static void set_live(struct service *service, unsigned count)
 static void start_workers(struct service *service)
 {
     const struct service_options *options = service->options;
+    struct directory *directory = roster_view(service->roster);
     service->workers = memory_new(service->worker_count * sizeof(struct worker *));
     for (unsigned i = 0; i < service->worker_count; i++) {
         struct worker_options one = {.index = i,
                                      .config = service->config,
-                                     .directory = service->directory,
+                                     .directory = directory,
                                      .limits = service->limits,
                                      .estimates = service->estimates,
                                      .cache = service->cache,
@@ -539,7 +540,10 @@ static void start_workers(struct service *service)
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
+    directory_unref(directory);
     set_live(service, service->worker_count);
+    /* It may have changed while they were started. */
+    set_directory(service, roster_view(service->roster));
 }
 
 static void log_start(const struct service *service)

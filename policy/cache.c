@@ -346,8 +346,15 @@ void cache_purge(struct cache *cache, struct text scope)
     sweep(cache, scope.len > 0 ? &digest : NULL, false);
 }
 
+bool cache_remember(struct cache *cache, const char *path, size_t max_bytes, struct fault *fault)
+{
+    cache->answers = answers_open(path, max_bytes, fault);
+    return cache->answers != NULL;
+}
+
 void cache_free(struct cache *cache)
 {
+    answers_close(cache->answers);
     sweep(cache, NULL, true);
     for (size_t i = 0; i < CACHE_SHARDS; i++) {
         pthread_mutex_destroy(&cache->shards[i].lock);

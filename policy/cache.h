@@ -13,11 +13,16 @@
  *
  * The same machinery serves Idempotency-Key: an entry whose name is tenant + key, which stays for
  * 24 h, errors of the provider's own too, and may only be had with the same body.
+ *
+ * Beyond memory: answers to Idempotency-Keys stand in a small database beside the ledger, or, with
+ * a Redis, there, where they hold for all replicas; so may the others. An exchange uses
+ * cache_look(), cache_settle() and cache_give_up(), which see to all of that.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gateway/base/fault.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/list.h"
 #include "gateway/base/loop.h"
@@ -79,7 +84,9 @@ enum cache_found {
     CACHE_JOIN,       /* still growing; the caller reads */
     CACHE_OTHER_BODY, /* idempotency: the key was used with another body; no entry */
     CACHE_NOT_KEPT,   /* idempotency: it was used, but the answer was too large to be kept */
-    CACHE_BUSY,       /* no room for another entry in the making: go on without */
+    CACHE_ELSEWHERE,  /* idempotency: another replica still makes this call: try again later */
+    CACHE_BUSY,       /* no room for another entry in the making: go on without, or, with an
+                         Idempotency-Key, not at all */
 };
 struct cache_ask {
     struct digest name;
@@ -170,3 +177,49 @@ struct cache_figures {
 struct cache_figures cache_figures(struct cache *cache);
 /* Drop all entries of one scope, or all when it is empty; those of Idempotency-Key stay. */
 void cache_purge(struct cache *cache, struct text scope);
+
+/* ------------------------------------------------------------------------------- beyond memory */
+
+struct redis;
+
+/* Keep what is answered under an Idempotency-Key in the database <path>, at most <max_bytes> of it,
+ * and find it there after a restart. False and *fault when it cannot be opened. Call once, before
+ * any cache_remote_new(). */
+bool cache_remember(struct cache *cache, const char *path, size_t max_bytes, struct fault *fault);
+
+/* One worker's way to what is kept beyond memory. */
+struct cache_remote_options {
+    struct redis *redis; /* the worker's; borrowed; NULL = none */
+    const char *prefix;  /* of all names in it; borrowed */
+    const char *node;    /* ours, the same after a restart; borrowed */
+    bool exact;          /* not only answers to Idempotency-Keys are kept there */
+};
+struct cache_remote;
+struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
+                                      const struct cache_remote_options *options);
+/* All lookups have been done or forgotten. To be called before loop_clear() and redis_free(). */
+void cache_remote_free(struct cache_remote *remote);
+
+/* A cache_find() that also looks elsewhere; embedded in its owner. */
+struct cache_lookup {
+    struct cache_ask ask;
+    int64_t wait_us; /* idempotency: wait so long for a replica that makes the call */
+    void (*on_found)(struct cache_lookup *lookup);
+    /* what came of it, as with cache_find() */
+    enum cache_found found;
+    struct cache_entry *entry;
+    bool unsure; /* idempotency: a MISS, but what is kept elsewhere could not be asked in time */
+    /* the cache's own */
+    struct cache_search *search;
+};
+/* True: it is known at once. False: <on_found> is called on the loop; equal calls that come in the
+ * meantime join, whatever it will be. Whoever gets a MISS with an entry is its writer. */
+bool cache_look(struct cache_remote *remote, struct cache_lookup *lookup);
+/* Do not call <on_found> any more. What was found before stays the caller's. */
+void cache_look_forget(struct cache_lookup *lookup);
+
+/* The writer's cache_write_end() and cache_write_broken() when the entry came from cache_look();
+ * both on the worker's thread. <end> may be seen by other replicas, too. */
+void cache_settle(struct cache_remote *remote, struct cache_entry *entry,
+                  const struct cache_end *end, int64_t ttl_us);
+void cache_give_up(struct cache_remote *remote, struct cache_entry *entry, const char *why);

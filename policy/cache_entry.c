@@ -154,6 +154,17 @@ static void set_state(struct cache_entry *entry, enum entry_state state)
     wake_readers(entry);
 }
 
+void entry_break(struct cache_entry *entry, const char *why)
+{
+    pthread_mutex_lock(&entry->lock);
+    if (state_of(entry) == ENTRY_GROWS) {
+        entry->why = why;
+        entry->deaf = true;
+        set_state(entry, ENTRY_BROKEN);
+    }
+    pthread_mutex_unlock(&entry->lock);
+}
+
 /* Under the entry's lock, when nobody new can come: nobody reads it, and nobody will? */
 static bool is_alone(const struct cache_entry *entry)
 {
@@ -182,11 +193,7 @@ static void bound(struct cache_entry *entry)
     drop_when_alone(entry);
     if (entry->deaf || (!is_full && entry->size <= CACHE_HOLD_BYTES))
         return;
-    pthread_mutex_lock(&entry->lock);
-    entry->why = is_full ? "cache_full" : "too_large_to_share";
-    entry->deaf = true;
-    set_state(entry, ENTRY_BROKEN);
-    pthread_mutex_unlock(&entry->lock);
+    entry_break(entry, is_full ? "cache_full" : "too_large_to_share");
 }
 
 void cache_write(struct cache_entry *entry, struct text bytes)
@@ -221,12 +228,7 @@ void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int
 void cache_write_broken(struct cache_entry *entry, const char *why)
 {
     cache_unlist(entry->cache, entry);
-    pthread_mutex_lock(&entry->lock);
-    if (state_of(entry) == ENTRY_GROWS) {
-        entry->why = why;
-        set_state(entry, ENTRY_BROKEN);
-    }
-    pthread_mutex_unlock(&entry->lock);
+    entry_break(entry, why);
 }
 
 unsigned cache_entry_readers(const struct cache_entry *entry)

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "policy/cache.h"
+#include "policy/cache_answers.h"
 
 enum {
     CACHE_SHARDS = 16,
@@ -42,7 +43,8 @@ struct cache_entry {
     struct link used_link;    /* in the order of use; only when kept */
     uint64_t used;            /* when, counted in uses */
     bool listed, kept;
-    bool closed; /* nobody new may have it: it is larger than what is kept */
+    bool closed;  /* nobody new may have it: it is larger than what is kept */
+    bool claimed; /* the writer's: other replicas wait for it */
     /* set before the state says that it is whole */
     int64_t made_us, expires_us;
     struct cache_end end;
@@ -77,12 +79,15 @@ struct cache {
     atomic_size_t alive; /* bytes of all that there are */
     atomic_uint growing; /* entries in the making */
     atomic_ullong uses;
+    struct answers *answers; /* NULL = only in memory */
     atomic_ullong entries, hits, joins, misses, evicted;
 };
 
 /* A new entry that grows, with one reference. */
 struct cache_entry *entry_new(struct cache *cache, const struct cache_ask *ask);
 void entry_ref(struct cache_entry *entry);
+/* It will not be whole; where it is listed it stays. */
+void entry_break(struct cache_entry *entry, const char *why);
 
 /* cache.c: take it out of its shard; nobody finds it any more. */
 void cache_unlist(struct cache *cache, struct cache_entry *entry);

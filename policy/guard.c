@@ -37,7 +37,8 @@ static bool compile_patterns(struct matcher *matcher, const struct guard_rule *r
     for (size_t i = 0; i < rule->pattern_count; i++) {
         char why[200];
         if (!add_regex(matcher, rule->patterns[i], false, why, sizeof(why))) {
-            snprintf(words, room, "patterns: the %zu. is no regular expression: %s", i + 1, why);
+            snprintf(words, room, "patterns: '%.*s' is no regular expression: %s",
+                     TEXT_ARGS(text_head(rule->patterns[i], 60)), why);
             return false;
         }
     }
@@ -161,6 +162,11 @@ static void write_markers(struct matcher *matcher, struct text name)
     buffer_done(&twice);
 }
 
+static size_t count_units(const struct matcher *matcher)
+{
+    return matcher->regex_count + matcher->entity_count + (matcher->words ? 1 : 0);
+}
+
 struct guard *guard_new(const struct guard_rule *rules, size_t count, struct fault *fault)
 {
     struct guard *guard = memory_new(sizeof(*guard));
@@ -176,8 +182,11 @@ struct guard *guard_new(const struct guard_rule *rules, size_t count, struct fau
         struct matcher *matcher = &guard->matchers[guard->count];
         char words[300];
         write_markers(matcher, rule->name);
-        if (compile(matcher, rule, words, sizeof(words)))
+        if (compile(matcher, rule, words, sizeof(words))) {
+            matcher->first_unit = guard->units;
+            guard->units += count_units(matcher);
             continue;
+        }
         bad(fault, rule, words);
         fault->param = rule->name.at; /* a C string in every configuration */
         guard->count++;
@@ -235,6 +244,11 @@ const struct guard_rule *guard_rule_at(const struct guard *guard, size_t i)
     return i < guard->count ? &guard->rules[i] : NULL;
 }
 
+const char *guard_rule_name(const struct guard *guard, size_t i)
+{
+    return guard->matchers[i].name.at;
+}
+
 uint64_t guard_only(const struct guard *guard, uint64_t rules, unsigned types)
 {
     uint64_t only = 0;
@@ -263,11 +277,6 @@ bool guard_match(const struct guard *guard, size_t i, struct guard_verdict *verd
     return true;
 }
 
-static size_t count_units(const struct matcher *matcher)
-{
-    return matcher->regex_count + matcher->entity_count + (matcher->words ? 1 : 0);
-}
-
 /* One pattern, one entity or all words. */
 static bool find(const struct matcher *matcher, size_t unit, const struct hunt *hunt,
                  struct span *span)
@@ -286,6 +295,9 @@ static bool hunt_unit(const struct guard *guard, size_t i, size_t unit, struct h
     bool redacts = guard->rules[i].action == GUARD_REDACT;
     size_t first = marks->count;
     struct span span;
+    size_t *resume = hunt.resume ? &hunt.resume[guard->matchers[i].first_unit + unit] : NULL;
+    if (resume && *resume > hunt.from)
+        hunt.from = *resume;
     while (hunt.from < hunt.until && find(&guard->matchers[i], unit, &hunt, &span)) {
         if (!guard_match(guard, i, verdict))
             return false;
@@ -294,6 +306,8 @@ static bool hunt_unit(const struct guard *guard, size_t i, size_t unit, struct h
         bool many = marks->count - first >= MARKS_MAX && !hunt.more;
         marks_add(marks, span.begin, many ? hunt.text.len : span.end, (unsigned)i);
         hunt.from = many ? hunt.text.len : span.end;
+        if (resume)
+            *resume = hunt.from;
     }
     return true;
 }

@@ -58,7 +58,10 @@ void guard_free(struct guard *guard);
 enum { GUARD_RULES_MAX = 64, GUARD_NAMES_MAX = 8 };
 uint64_t guard_concerns(const struct guard *guard, enum guard_stage stage,
                         const struct text *tenants, size_t tenant_count, struct text model);
+/* NULL behind the last. */
 const struct guard_rule *guard_rule_at(const struct guard *guard, size_t i);
+/* Its name as a C string, which lives as long as the guard. */
+const char *guard_rule_name(const struct guard *guard, size_t i);
 
 struct guard_verdict {
     uint64_t matched; /* bits of the rules that matched (of webhooks: never) */
@@ -67,8 +70,9 @@ struct guard_verdict {
     const char *rule; /* name of the one that blocks */
 };
 
-/* Look at all texts of a request's body, or of an unstreamed answer's, which is valid JSON. When
- * something is redacted, <out> (buffer_init() before) gets the whole new body. */
+/* Look at all texts of a request's body, or of an unstreamed answer's. An answer that is no JSON is
+ * one text if it is UTF-8, and none if not (sound, pictures). When something is redacted, <out>
+ * (buffer_init() before) gets the whole new body; when it has no room for it, that is a block. */
 void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stage, struct text body,
                 struct guard_verdict *verdict, struct buffer *out);
 

@@ -94,7 +94,8 @@ struct span {
 struct hunt {
     struct text text;
     size_t from, until;
-    bool more; /* text may follow behind its end */
+    bool more;      /* text may follow behind its end */
+    size_t *resume; /* or NULL: for each unit of the guard, where its last match has ended */
     struct search *search;
 };
 
@@ -189,6 +190,7 @@ struct matcher {
     enum entity entities[ENTITIES];
     size_t entity_count;
     struct schema *schema;
+    size_t first_unit; /* the patterns, entities and lists of all rules are numbered */
     struct text name;
     struct text markers[DRESS_NUMBER + 1];
     char *memory; /* of name and markers */
@@ -196,7 +198,7 @@ struct matcher {
 
 struct guard {
     const struct guard_rule *rules;
-    size_t count;
+    size_t count, units;
     struct matcher *matchers;
 };
 

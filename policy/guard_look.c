@@ -3,6 +3,8 @@
 /* A whole body: its texts one after the other, and the body anew when one of them has changed. */
 
 #include "gateway/base/memory.h"
+#include "gateway/base/scan.h"
+#include "gateway/base/utf8.h"
 #include "policy/guard_inside.h"
 
 struct look {
@@ -52,6 +54,14 @@ static bool look_at(void *with, const struct found *found)
     return look->marks.count == 0 || rewrite(look, found);
 }
 
+static bool is_utf8(struct text t)
+{
+    for (size_t at = 0, len; at < t.len; at += len)
+        if ((len = utf8_length(t.at + at, t.len - at)) == 0)
+            return false;
+    return true;
+}
+
 /* What was redacted must not stand among the tokens. */
 static void drop_tokens(struct look *look, enum text_set set)
 {
@@ -80,7 +90,11 @@ void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stag
     if (!(look.rules | look.schemas))
         return;
     look.search = search_new();
-    texts_find(set, body, look_at, &look);
+    struct found all = {.kind = TEXT_RAW, .raw = body};
+    if (stage == GUARD_REQUEST || scan_is_valid(body))
+        texts_find(set, body, look_at, &look);
+    else if (is_utf8(body))
+        look_at(&look, &all);
     if (verdict->blocks)
         verdict->changed = false;
     if (verdict->changed && !buffer_append_text(out, look.rest)) {

@@ -246,6 +246,13 @@ static size_t bracket_length(struct text text, size_t at)
     return (american || trunk) && !is_wordy(at_or_zero(text, rest.end)) ? rest.end - at : 0;
 }
 
+static void drop_group(struct number *n)
+{
+    n->groups--;
+    n->digits -= n->lengths[n->groups];
+    n->end -= n->lengths[n->groups] + 1;
+}
+
 static size_t phone_length(struct text text, size_t at)
 {
     char first = text.at[at];
@@ -255,9 +262,15 @@ static size_t phone_length(struct text text, size_t at)
         return bracket_length(text, at);
     struct number number;
     read_number(text, at, " -./", &number);
-    bool good = is_american_number(&number) || is_trunk_number(&number);
-    char next = at_or_zero(text, number.end);
-    return good && !is_wordy(next) && next != ':' && next != '(' ? number.end - at : 0;
+    for (; number.groups > 1; drop_group(&number)) {
+        char next = at_or_zero(text, number.end);
+        bool ends = !is_wordy(next) && (!next || !strchr(":(", next));
+        if (ends && (is_american_number(&number) || is_trunk_number(&number)))
+            return number.end - at;
+        if (number.joints[number.groups - 1] != ' ') /* only a space may part two numbers */
+            break;
+    }
+    return 0;
 }
 
 /* ----------------------------------------------------------------------------------- IBAN */

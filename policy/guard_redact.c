@@ -31,9 +31,7 @@ void marks_sort(struct marks *marks, size_t first)
     size_t count = marks->count - first, last = 0;
     qsort(list, count, sizeof(*list), compare);
     for (size_t i = 1; i < count; i++) {
-        bool overlaps = list[i].begin < list[last].end ||
-                        (list[i].begin == list[last].end && list[i].rule == list[last].rule);
-        if (!overlaps)
+        if (list[i].begin >= list[last].end)
             list[++last] = list[i];
         else if (list[i].end > list[last].end)
             list[last].end = list[i].end;

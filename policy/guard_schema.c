@@ -14,7 +14,7 @@
 #include "gateway/base/utf8.h"
 #include "policy/guard_inside.h"
 
-enum { DEPTH_MAX = 192, STEPS_MAX = 1000000, DOCUMENT_MAX = 256 * 1024, NAME_BYTES = 256 };
+enum { DEPTH_MAX = 512, STEPS_MAX = 1000000, DOCUMENT_MAX = 256 * 1024, NAME_BYTES = 256 };
 
 struct pattern {
     const struct json *at; /* the keyword's value */

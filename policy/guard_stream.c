@@ -27,6 +27,7 @@ struct channel {
     enum text_kind kind;
     struct buffer text; /* unescaped; its first byte is the byte <base> */
     size_t base, clean; /* no match begins before <clean> that is not marked */
+    size_t *resume;     /* where the last match of each unit has ended, from <base> on */
     struct lexer lexer; /* at <base> */
     struct marks marks; /* those that reach beyond what has left */
 };
@@ -103,6 +104,7 @@ void guard_stream_free(struct guard_stream *stream)
     for (size_t i = 0; i < stream->channel_count; i++) {
         buffer_done(&stream->channels[i]->text);
         marks_done(&stream->channels[i]->marks);
+        memory_free(stream->channels[i]->resume);
         memory_free(stream->channels[i]);
     }
     while (stream->first) {
@@ -132,6 +134,7 @@ static struct channel *channel_for(struct guard_stream *stream, const struct fou
     struct channel *channel = memory_new(sizeof(*channel));
     channel->id = found->channel;
     channel->kind = found->kind;
+    channel->resume = memory_new(stream->guard->units * sizeof(size_t) + 1);
     buffer_init(&channel->text, SIZE_MAX / 2); /* bounded by the window and the longest event */
     stream->channels[stream->channel_count++] = channel;
     return channel;
@@ -327,6 +330,7 @@ static bool hunt_piece(struct guard_stream *stream, const struct piece *piece)
     channel->clean = piece->end;
     if (channel->kind == TEXT_JSON)
         return hunt_arguments(stream, channel, hunt);
+    hunt.resume = channel->resume;
     size_t first = channel->marks.count;
     bool passes =
         guard_hunt(stream->guard, stream->rules, &hunt, &stream->verdict, &channel->marks);
@@ -336,7 +340,7 @@ static bool hunt_piece(struct guard_stream *stream, const struct piece *piece)
 }
 
 /* What has left is forgotten, but for a little that what follows may look back to. */
-static void forget(struct channel *channel, size_t left)
+static void forget(const struct guard *guard, struct channel *channel, size_t left)
 {
     size_t kept = 0, at = 0;
     for (size_t i = 0; i < channel->marks.count; i++)
@@ -357,6 +361,8 @@ static void forget(struct channel *channel, size_t left)
     lexer_advance(&channel->lexer, text_head(text, at));
     buffer_drop(&channel->text, at);
     channel->base += at;
+    for (size_t i = 0; i < guard->units; i++)
+        channel->resume[i] -= at < channel->resume[i] ? at : channel->resume[i];
 }
 
 /* The caller has no room for more: the first rule takes the blame. */
@@ -394,7 +400,7 @@ static bool let_go_of(struct guard_stream *stream, struct text old, const struct
         *copied = at + found->raw.len;
     }
     if (piece->channel)
-        forget(piece->channel, piece->end);
+        forget(stream->guard, piece->channel, piece->end);
     marks_done(&own);
     return passes;
 }

@@ -392,6 +392,13 @@ static void walk_value(struct walk *walk, struct text value, const struct branch
     }
 }
 
+static struct text skip_space(struct text json)
+{
+    while (json.len && strchr(" \t\r\n", json.at[0]))
+        json = text_from(json, 1);
+    return json;
+}
+
 void texts_find(enum text_set set, struct text json,
                 bool (*take)(void *with, const struct found *found), void *with)
 {
@@ -400,7 +407,10 @@ void texts_find(enum text_set set, struct text json,
     all.count = 0;
     for (const struct path *path = sets[set]; path->names; path++)
         all.list[all.count++] = (struct branch){path->names, path};
-    size_t brace = text_find_byte(json, '{');
-    if (brace != SIZE_MAX)
-        walk_value(&walk, text_from(json, brace), &all, (struct place){0});
+    struct text start = skip_space(json), name, item;
+    if (start.len && start.at[0] == '[') /* a list of chunks, or of results */
+        while (!walk.over && member_next(&start, &name, &item))
+            walk_value(&walk, item, &all, (struct place){0});
+    else
+        walk_value(&walk, start, &all, (struct place){0});
 }

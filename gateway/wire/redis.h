@@ -73,6 +73,9 @@ void redis_free(struct redis *redis);
 bool redis_is_up(const struct redis *redis);
 /* Changes with every connection to another server process (run_id), also after a failover. */
 uint64_t redis_life(const struct redis *redis);
+/* The same for the server that has <key>: in a Cluster each node has a life of its own, and
+ * redis_life() changes with any of them. 0 = unknown. */
+uint64_t redis_life_of(const struct redis *redis, struct text key);
 /* Called when it comes up, goes away, and when life changes. */
 void redis_on_change(struct redis *redis, void (*on_change)(void *with), void *with);
 

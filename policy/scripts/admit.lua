@@ -3,7 +3,7 @@
 --
 -- KEYS  life, counters...
 -- ARGV  node, generation, incarnation, nodes, dead after, then per counter nine words:
---         mode   r rolling, c calendar, t total, p parallel calls, b token bucket; and flags:
+--         mode   r rolling, c calendar, t total, p parallel calls; and flags:
 --                s never refuses, a ahead: as much as there is, m money: all are cut by the same
 --         a, z   see open_... in store.lua
 --         amount
@@ -25,15 +25,14 @@ local WORDS, HEAD = 9, 5
 local NEAR = 1000000 -- how far a node's clock may be off at the edge of a calendar span
 local PLENTY = 16
 
-local life = call('HMGET', KEYS[1], 'inc/' .. node, 'young', 'lost', 'now', 'ahead')
+local life = call('HMGET', KEYS[1], 'inc/' .. node, 'young', 'now', 'ahead')
 if life[1] ~= generation .. '.' .. incarnation then
     return {2, server_time()}
 end
-local now = root_time(KEYS[1], life[4], life[5])
+local now = root_time(KEYS[1], life[3], life[4])
 if now < (tonumber(life[2]) or 0) then
     return {3, now, tonumber(life[2]) - now}
 end
-local lost = tonumber(life[3]) or 0
 
 -- Give up the parts of nodes that have not been heard of. They have to assert should they come back.
 local function bury_dead(c)
@@ -72,12 +71,7 @@ local function read_counter(index)
     if c.amount >= EXACT then
         c.amount = c.amount - 131072
     end
-    local burst = c.amount
-    if c.mode == 'b' then
-        burst = c.amount - c.a
-    end
-    open(c, now, lost, burst)
-    c.amount = burst
+    open(c, now)
     remove_past(c, node, me)
     if c.mode == 'r' and ARGV[at + 5] ~= c.slot then
         c.need = c.want
@@ -98,8 +92,6 @@ local function wait_of(c, need)
         return 1000000
     elseif c.mode == 'c' then
         return math.max(0, c.z - now)
-    elseif c.mode == 'b' then
-        return c.a == 0 and -1 or math.ceil((need - c.left) * c.z / c.a)
     end
     local slots, left = {}, c.left
     for slot = c.from, tonumber(c.slot) do

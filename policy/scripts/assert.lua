@@ -25,7 +25,7 @@ local life_key = KEYS[1]
 local function set_life(run, may_have_lost, at)
     call('HSET', life_key, 'run', run, 'now', digits(at))
     if may_have_lost then
-        call('HSET', life_key, 'lost', digits(at), 'young', digits(at + young))
+        call('HSET', life_key, 'young', digits(at + young))
     end
     call('PEXPIRE', life_key, 90 * DAY / 1000)
 end
@@ -61,7 +61,7 @@ local function is_later(stored)
     return whose == generation and tonumber(which) > tonumber(incarnation)
 end
 
-local known = call('HMGET', life_key, 'inc/' .. node, 'as/' .. node, 'lost', 'young')
+local known = call('HMGET', life_key, 'inc/' .. node, 'as/' .. node, 'young')
 if is_later(known[1]) or is_later(known[2]) or (not first and known[2] ~= mark) then
     return {2, now}
 end
@@ -77,11 +77,8 @@ local function replace(c, slot, was, claimed)
 end
 
 local function assert_counter(c, claims)
-    open(c, now, tonumber(known[3]) or 0, 0)
+    open(c, now)
     remove_past(c, node, me)
-    if c.mode == 'b' then
-        return
-    end
     local all, had = call('HGETALL', c.key), {}
     for i = 1, #all, 2 do
         local slot, name = string.match(all[i], '^(%d+)/(.+)$')
@@ -121,4 +118,4 @@ else
     call('HSET', life_key, 'as/' .. node, mark)
     call('HDEL', life_key, 'inc/' .. node)
 end
-return {1, now, math.max(0, (tonumber(known[4]) or 0) - now)}
+return {1, now, math.max(0, (tonumber(known[3]) or 0) - now)}

@@ -10,19 +10,18 @@ local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
 local me = node .. '.' .. generation
 local WORDS, HEAD = 5, 3
 
-local life = call('HMGET', KEYS[1], 'inc/' .. node, 'lost', 'now', 'ahead')
+local life = call('HMGET', KEYS[1], 'inc/' .. node, 'now', 'ahead')
 if life[1] ~= generation .. '.' .. incarnation then
     return {2, server_time()}
 end
-local now = root_time(KEYS[1], life[3], life[4])
-local lost = tonumber(life[2]) or 0
+local now = root_time(KEYS[1], life[2], life[3])
 
 for index = 2, #KEYS do
     local at = HEAD + (index - 2) * WORDS
     local c = {key = KEYS[index], mode = string.sub(ARGV[at + 1], 1, 1),
         a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3])}
     local slot, delta = ARGV[at + 4], tonumber(ARGV[at + 5])
-    open(c, now, lost, 0)
+    open(c, now)
     remove_past(c, node, me)
     local counts = true
     if c.mode == 'r' then

@@ -12,7 +12,6 @@
 --   o, b            rolling: the oldest slot that counts, and the sum from there on
 --   o               calendar: " begin begin ": the spans that are kept
 --   @<me>, x        parallel calls: when a node was last heard of, and when we last looked for the dead
---   u, t            token bucket: how much of the burst is used, and when that was so
 --
 -- All times are microseconds, all numbers integers. What Lua adds up is exact below 2^53; amounts
 -- above are lowered by more than the error can be, so nothing is ever admitted by rounding.
@@ -24,7 +23,7 @@ local SPANS_KEPT = 3
 local DAY = 86400000000
 
 local function digits(number)
-    return string.format('%.0f', number)
+    return string.format('%.0f', number + 0) -- no "-0"
 end
 
 local function server_time()
@@ -191,29 +190,6 @@ local function open_single(c)
     c.slot, c.total, c.names = '0', tonumber(stored[1]) or 0, stored[2] or ''
 end
 
--- a = how much flows back within the window, z = window, lost = since when the level is known
-local function open_bucket(c, now, lost, burst)
-    local stored = call('HMGET', c.key, 'u', 't')
-    local used, at = tonumber(stored[1]) or 0, tonumber(stored[2]) or lost
-    if at <= lost and lost > 0 then
-        used, at = math.max(used, burst), lost
-    end
-    local gone = math.max(0, now - at)
-    local back = c.a
-    if gone < c.z then
-        back = math.floor(gone * c.a / c.z)
-        if gone * c.a >= EXACT then
-            back = math.max(0, back - 1)
-        end
-    end
-    if back >= used then
-        used, at = 0, now
-    elseif back > 0 then
-        used, at = used - back, math.min(now, at + math.ceil(back * c.z / c.a))
-    end
-    c.slot, c.total, c.at, c.names = '0', used, at, ''
-end
-
 local function open_new_span(c)
     local spans, oldest, count = {}, nil, 0
     for span in string.gmatch(c.spans, '%S+') do
@@ -237,11 +213,6 @@ end
 
 -- Count <delta> in <slot> of an open counter as <me>'s.
 local function put(c, slot, delta, me, now)
-    if c.mode == 'b' then
-        call('HSET', c.key, 'u', digits(math.max(0, c.total + delta)), 't', digits(c.at))
-        call('PEXPIRE', c.key, math.ceil(c.z / 500))
-        return
-    end
     if c.new then
         if c.mode == 'r' then
             call('HSET', c.key, 'o', digits(c.from), 'b', '0')
@@ -266,13 +237,11 @@ local function put(c, slot, delta, me, now)
     end
 end
 
-local function open(c, now, lost, burst)
+local function open(c, now)
     if c.mode == 'r' then
         open_rolling(c, now)
     elseif c.mode == 'c' then
         open_calendar(c)
-    elseif c.mode == 'b' then
-        open_bucket(c, now, lost, burst)
     else
         open_single(c)
     end

@@ -20,6 +20,7 @@ from harness import (
     sha256_hash,
     stream_chat,
 )
+from raw_upstream import openai_answer
 
 pytestmark = pytest.mark.threads
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
@@ -162,7 +163,7 @@ def test_parallel_calls(upstream):
     with gate_for(upstream, [tenant(limits={"concurrent": 3})]) as gate:
         good = statuses(ask_many(gate, 60, 20))
         assert most[0] <= 3 and good[200] >= 3 and set(good) <= {200, 429}, (most, good)
-        upstream.answer = None
+        upstream.answer = openai_answer
         assert [gate.chat().status for _ in range(10)] == [200] * 10
 
 
@@ -180,11 +181,10 @@ def test_who_leaves_frees_the_slot(upstream):
                     client, _response = gate.open_stream()
                     open_ones.enter_context(client)
                 assert gate.chat().status == 429
-            eventually(lambda: len(upstream.calls) % 2 == 0)
-            upstream.answer = None
+            upstream.answer = openai_answer
             eventually(lambda: gate.chat().status == 200, what="the slots are free again")
             upstream.answer = stuck
-        upstream.answer = None
+        upstream.answer = openai_answer
 
 
 # ------------------------------------------------------------------------------------ money

