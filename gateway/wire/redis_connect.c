@@ -28,7 +28,7 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
 {
     struct redis_line *line = LIST_MEMBER(query, struct redis_line, query);
     if (count == 0) {
-        redis_line_fail(line, "cannot resolve %s: %s", line->place.host, why);
+        redis_line_fail(line, "resolve %s: %s", line->place.host, why);
         return;
     }
     for (size_t i = 0; i < count; i++)
@@ -152,10 +152,14 @@ void redis_connect_event(struct redis_line *line, unsigned events)
 
 void redis_connect_late(struct redis_line *line)
 {
+    static const char *const doing[] = {[REDIS_LINE_RESOLVE] = "resolve",
+                                        [REDIS_LINE_CONNECT] = "connect to",
+                                        [REDIS_LINE_SHAKE] = "begin TLS with",
+                                        [REDIS_LINE_LOGIN] = "log in to"};
     if (line->state == REDIS_LINE_CONNECT && line->address_next < line->address_count)
         connect_next(line, "timed out");
     else
-        redis_line_fail(line, "connect to %s: timed out", line->place.host);
+        redis_line_fail(line, "%s %s: timed out", doing[line->state], line->place.host);
 }
 
 /* -------------------------------------------------------------------------------- login */
