@@ -278,7 +278,7 @@ static int64_t input_bound(const struct estimate_facts *facts)
     int64_t bound = facts->body_bytes - facts->media_bytes;
     bound = sum(bound, facts->has_tools ? ADDED_FOR_TOOLS_TOKENS : ADDED_TOKENS);
     bound = sum(bound, facts->added_tokens);
-    bound = sum(bound, facts->media_tokens);
+    bound = sum(bound, sum(facts->media_tokens, facts->tool_tokens));
     if (facts->refers)
         bound = sum(bound, context);
     return sum(bound, times(facts->rounds, context));

@@ -33,6 +33,7 @@ struct estimate_facts {
     int64_t media_count;  /* pictures, sound, files in the body */
     int64_t media_bytes;  /* of <body_bytes>: theirs */
     int64_t media_tokens; /* the most that they cost */
+    int64_t tool_tokens;  /* the most that tools take which the provider describes */
     int64_t about_tokens; /* rough count of what is said; 0 = not looked at */
     int64_t rounds;       /* the most contexts that tools of the provider's own may read */
     bool has_tools;       /* of any kind */

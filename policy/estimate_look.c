@@ -31,6 +31,9 @@ enum { SOUND_BYTES_PER_TOKEN = 8, SOUND_TOKENS_LEAST = 1024 };
  * each may read the whole context.
  */
 enum { ROUNDS_MAX = 10 };
+/* Tools that the client runs and the provider describes: computer use takes 735 and its prompt
+ * about as much again, the editor 700 (docs.claude.com, "Pricing", "Computer use"). */
+enum { BUILT_IN_TOKENS_MAX = 2048 };
 
 enum { MESSAGE_TOKENS = 4, NAME_MAX = 40 };
 
@@ -118,6 +121,7 @@ enum name {
     NAME_INLINE, /* inlineData */
     NAME_REFERENCE_TYPE,
     NAME_CLIENT_TOOL,
+    NAME_BUILT_IN_TOOL,
 };
 
 struct named {
@@ -227,13 +231,13 @@ static const struct named types[] = {
     {TEXT("content"), NAME_TEXTS},
     {TEXT("function"), NAME_CLIENT_TOOL},
     {TEXT("custom"), NAME_CLIENT_TOOL},
-    {TEXT("local_shell"), NAME_CLIENT_TOOL},
-    {TEXT("apply_patch"), NAME_CLIENT_TOOL},
+    {TEXT("local_shell"), NAME_BUILT_IN_TOOL},
+    {TEXT("apply_patch"), NAME_BUILT_IN_TOOL},
 };
 
 /* Tools of Anthropic and OpenAI that the client runs carry dates or variants behind these. */
-static const struct text client_tools[] = {TEXT("bash_"), TEXT("text_editor_"), TEXT("computer"),
-                                           TEXT("memory_")};
+static const struct text built_in_tools[] = {TEXT("bash_"), TEXT("text_editor_"), TEXT("computer"),
+                                             TEXT("memory_")};
 
 static enum name find_name(const struct named *list, size_t count, struct text text)
 {
@@ -283,9 +287,9 @@ static enum name type_name(struct text inside)
 {
     char room[NAME_MAX];
     struct text text = plain(inside, room);
-    for (size_t i = 0; i < sizeof(client_tools) / sizeof(*client_tools); i++)
-        if (text_starts(text, client_tools[i]))
-            return NAME_CLIENT_TOOL;
+    for (size_t i = 0; i < sizeof(built_in_tools) / sizeof(*built_in_tools); i++)
+        if (text_starts(text, built_in_tools[i]))
+            return NAME_BUILT_IN_TOOL;
     return find_name(types, sizeof(types) / sizeof(*types), text);
 }
 
@@ -383,7 +387,10 @@ static void see_url(struct level *level, struct text inside)
 
 static void end_tool(struct walk *walk, const struct level *level)
 {
-    if (!level->server_tool && (!level->has_type || level->type == NAME_CLIENT_TOOL))
+    if (level->type == NAME_BUILT_IN_TOOL)
+        walk->facts->tool_tokens += BUILT_IN_TOKENS_MAX;
+    if (!level->server_tool &&
+        (!level->has_type || level->type == NAME_CLIENT_TOOL || level->type == NAME_BUILT_IN_TOOL))
         return;
     walk->runs_tools = true;
     if (level->max_uses < 0)
@@ -645,6 +652,7 @@ void estimate_look(struct text body, struct estimate_facts *facts)
     walk.max_calls = -1;
     walk.runs_tools = walk.runs_unbounded = false;
     facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
+    facts->tool_tokens = 0;
     facts->has_tools = facts->refers = false;
     take_walk(&walk, body);
     facts->rounds = rounds_of(&walk);

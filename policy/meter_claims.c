@@ -250,6 +250,15 @@ void meter_doubt(struct meter *meter, struct text root)
     shard_unlock(place.shard);
 }
 
+void meter_trust(struct meter *meter, struct text root)
+{
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
+    if (found)
+        found->doubtful = false;
+    shard_unlock(place.shard);
+}
+
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
