@@ -15,6 +15,7 @@ struct look {
     struct text rest; /* what is not copied to <out> yet */
     struct search *search;
     struct marks marks;
+    unsigned last; /* the rule that has redacted last */
 };
 
 static bool rewrite(struct look *look, const struct found *found)
@@ -24,7 +25,8 @@ static bool rewrite(struct look *look, const struct found *found)
                 guard_rewrite(look->guard, &look->marks, found->raw, found->escaped, 0, look->out);
     look->rest = text_from(look->rest, before + found->raw.len);
     look->verdict->changed = true;
-    return fits || guard_stop(look->guard, look->marks.list[0].rule, look->verdict);
+    look->last = look->marks.list[0].rule;
+    return fits || guard_stop(look->guard, look->last, look->verdict);
 }
 
 static bool check_schemas(struct look *look, const struct found *found)
@@ -98,7 +100,7 @@ void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stag
     if (verdict->blocks)
         verdict->changed = false;
     if (verdict->changed && !buffer_append_text(out, look.rest)) {
-        guard_stop(guard, look.marks.list[0].rule, verdict);
+        guard_stop(guard, look.last, verdict);
         verdict->changed = false;
     }
     if (verdict->changed)

@@ -87,6 +87,10 @@ class Connection:
         self.close()
 
 
+def quoted(word):
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 class Redis:
     """One redis-server (or a Sentinel). <tls> is an Authority; <unix> listens on a socket only.
 
@@ -123,8 +127,8 @@ class Redis:
         if self.path:
             lines += [f"unixsocket {self.path}", "unixsocketperm 700"]
         if self.password:
-            lines += [f"requirepass {self.password}"]
-            lines += [] if self.sentinel else [f"masterauth {self.password}"]
+            lines += [f"requirepass {quoted(self.password)}"]
+            lines += [] if self.sentinel else [f"masterauth {quoted(self.password)}"]
         return lines + [f"user {name} {rules}" for name, rules in self.users.items()]
 
     # ------------------------------------------------------------------ its life
@@ -203,6 +207,8 @@ class Redis:
 
     def connect(self, timeout=10):
         context = ssl.create_default_context(cafile=self.tls.file) if self.tls else None
+        if context:
+            context.check_hostname = False  # whatever name the test gave it
         connection = Connection(self.address, context, timeout)
         if self.password:
             connection.command("AUTH", self.password)

@@ -10,6 +10,8 @@
 
 bool redis_is_up(const struct redis *redis)
 {
+    if (redis->cluster)
+        return redis_cluster_is_up(redis->cluster);
     return redis->line.state == REDIS_LINE_UP;
 }
 
@@ -20,8 +22,7 @@ uint64_t redis_life(const struct redis *redis)
 
 uint64_t redis_life_of(const struct redis *redis, struct text key)
 {
-    (void)key;
-    return redis->life;
+    return redis->cluster ? redis_cluster_life_of(redis->cluster, redis_slot(key)) : redis->life;
 }
 
 void redis_on_change(struct redis *redis, void (*on_change)(void *with), void *with)
@@ -65,14 +66,14 @@ void redis_end(struct redis *redis, struct redis_command *command, enum redis_fa
 
 static struct redis_line *line_for(struct redis *redis, uint16_t slot)
 {
-    (void)slot;
+    if (redis->cluster)
+        return redis_cluster_line(redis->cluster, slot);
     return redis->line.state == REDIS_LINE_UP ? &redis->line : NULL;
 }
 
 static uint16_t slot_of(const struct redis *redis, struct text key)
 {
-    (void)redis, (void)key;
-    return REDIS_NO_SLOT;
+    return redis->cluster && key.len ? redis_slot(key) : REDIS_NO_SLOT;
 }
 
 static bool has_room(const struct redis *redis, const struct text *words, size_t count)
@@ -110,6 +111,7 @@ static struct redis_command *command_send(struct redis *redis, struct text key,
     return command;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
 bool redis_send(struct redis *redis, struct text key, const struct text *words, size_t count,
                 int64_t timeout_us, redis_answer *answer, void *with)
 {
@@ -130,6 +132,7 @@ void redis_forget(struct redis *redis, const void *with)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): eight parameters, by contract */
 bool redis_eval(struct redis *redis, const struct redis_script *script, size_t key_count,
                 const struct text *words, size_t count, int64_t timeout_us, redis_answer *answer,
                 void *with)
@@ -184,19 +187,45 @@ bool redis_is_demoted(const struct redis_reply *reply)
 
 /* -------------------------------------------------------------------- the line of the client */
 
-static void set_retry(struct redis *redis, uint64_t wait_us)
+void redis_blame(struct redis_line *line, const char *why)
+{
+    if (strcmp(line->logged, why) == 0)
+        return; /* not every two seconds for hours */
+    log_line(LOG_WARN, "redis", "%s", why);
+    snprintf(line->logged, sizeof(line->logged), "%s", why);
+}
+
+void redis_retry(struct redis *redis, uint64_t wait_us)
 {
     timer_stop(&redis->retry);
     timer_set(redis->loop, &redis->retry, clock_now_us() + wait_us);
 }
 
+/* What it is shows what it can be used for. */
+static bool is_of_use(struct redis *redis, const struct redis_line *line)
+{
+    if (redis->mode == REDIS_AUTO && line->mode == REDIS_CLUSTER && !redis->cluster)
+        redis->cluster = redis_cluster_new(redis);
+    if (redis->cluster && line->mode != REDIS_CLUSTER)
+        redis_line_fail(&redis->line, "%s is no node of a Cluster", line->name);
+    else if (line->mode == REDIS_SENTINEL)
+        redis_line_fail(&redis->line, "%s is a Sentinel, but no master is named", line->name);
+    return line->state == REDIS_LINE_UP;
+}
+
 static void on_up(struct redis_line *line)
 {
     struct redis *redis = line->redis;
+    if (!is_of_use(redis, line))
+        return;
+    if (redis->cluster) {
+        redis_cluster_seed(redis->cluster);
+        return;
+    }
     redis->life = line->life;
     redis->figures.connects++;
     memcpy(redis->figures.server, line->version, sizeof(line->version));
-    log_line(LOG_INFO, "redis", "connected to %s, version %s", line->place.host, line->version);
+    log_line(LOG_INFO, "redis", "connected to %s, version %s", line->name, line->version);
     redis_tell(redis);
     if (!redis->freed)
         redis_listen_move(redis);
@@ -206,11 +235,8 @@ static void on_down(struct redis_line *line, const char *why)
 {
     struct redis *redis = line->redis;
     redis->figures.faults++;
-    if (strcmp(redis->last_why, why) != 0) { /* not every two seconds for hours */
-        log_line(LOG_WARN, "redis", "%s", why);
-        snprintf(redis->last_why, sizeof(redis->last_why), "%s", why);
-    }
-    set_retry(redis, redis_line_retry_us(line));
+    redis_blame(line, why);
+    redis_retry(redis, redis_line_retry_us(line));
     redis_tell(redis);
 }
 
@@ -222,8 +248,7 @@ static void on_answer(struct redis_line *line, struct redis_command *command,
         return;
     redis_end(line->redis, command, REDIS_ANSWERED, reply);
     if (demoted)
-        redis_line_fail(line, "%s takes no commands now: it is a replica, or loading",
-                        line->place.host);
+        redis_line_fail(line, "%s takes no commands now: it is a replica, or loading", line->name);
 }
 
 static const struct redis_line_owner owner = {on_up, on_down, on_answer, NULL};
@@ -231,10 +256,57 @@ static const struct redis_line_owner owner = {on_up, on_down, on_answer, NULL};
 static void on_retry(struct timer *timer)
 {
     struct redis *redis = LIST_MEMBER(timer, struct redis, retry);
-    redis_line_open(&redis->line);
+    if (redis->sentinel)
+        redis_sentinel_seek(redis->sentinel);
+    else if (!redis->cluster || redis_cluster_place(redis->cluster, &redis->line.place))
+        redis_line_open(&redis->line);
 }
 
 /* -------------------------------------------------------------------------- its beginning */
+
+static bool begin_tls(struct redis *redis, const struct redis_options *options, struct fault *fault)
+{
+    if (options->server_name)
+        redis->server_name = memory_string(text_of(options->server_name));
+    if (!redis->url.tls)
+        return true;
+    redis->tls = tls_new_client(&options->tls, fault);
+    if (redis->tls)
+        tls_no_alpn(redis->tls);
+    return redis->tls != NULL;
+}
+
+static bool begin_mode(struct redis *redis, const struct redis_options *options,
+                       struct fault *fault)
+{
+    redis->mode = options->mode;
+    if (redis->mode == REDIS_SENTINEL || (redis->mode == REDIS_AUTO && options->sentinel_master)) {
+        redis->sentinel = redis_sentinel_new(redis, options, fault);
+        redis->line.must_be_master = true;
+        return redis->sentinel != NULL;
+    }
+    if (redis->mode == REDIS_CLUSTER && redis->url.db != 0)
+        return fault_set(fault, FAULT_BAD_REQUEST, "a Cluster has database 0 only");
+    if (redis->mode == REDIS_CLUSTER)
+        redis->cluster = redis_cluster_new(redis);
+    return true;
+}
+
+static void redis_done(struct redis *redis)
+{
+    redis_line_done(&redis->line);
+    redis_line_done(&redis->listener);
+    if (redis->sentinel)
+        redis_sentinel_free(redis->sentinel);
+    if (redis->cluster)
+        redis_cluster_free(redis->cluster);
+    if (redis->tls)
+        tls_unref(redis->tls);
+    memory_free(redis->server_name);
+    memory_free(redis->channel);
+    memory_wipe(&redis->url, sizeof(redis->url));
+    memory_free(redis);
+}
 
 struct redis *redis_new(struct loop *loop, struct dns *dns, const struct redis_options *options,
                         struct fault *fault)
@@ -243,28 +315,20 @@ struct redis *redis_new(struct loop *loop, struct dns *dns, const struct redis_o
     redis->loop = loop;
     redis->dns = dns;
     redis->timeout_us = options->timeout_us;
-    redis->mode = options->mode;
     list_init(&redis->commands);
-    bool good = redis_url_parse(options->url, &redis->url, fault);
-    if (good && redis->url.tls) {
-        redis->tls = tls_new_client(&options->tls, fault);
-        good = redis->tls != NULL;
-    }
-    if (!good) {
-        memory_wipe(&redis->url, sizeof(redis->url));
-        memory_free(redis);
+    redis_line_init(&redis->line, redis, &owner);
+    redis_listen_init(redis);
+    redis->retry.on_time = on_retry;
+    if (!redis_url_parse(options->url, &redis->url, fault) || !begin_tls(redis, options, fault) ||
+        !begin_mode(redis, options, fault)) {
+        redis_done(redis);
         return NULL;
     }
-    if (options->server_name)
-        redis->server_name = memory_string(text_of(options->server_name));
-    redis_line_init(&redis->line, redis, &owner);
     redis->line.place = redis->url.place;
     redis->line.user = redis->url.user;
     redis->line.password = redis->url.password;
     redis->line.db = redis->url.db;
-    redis->retry.on_time = on_retry;
-    redis_listen_init(redis);
-    set_retry(redis, 0);
+    redis_retry(redis, 0);
     return redis;
 }
 
@@ -272,15 +336,7 @@ struct redis *redis_new(struct loop *loop, struct dns *dns, const struct redis_o
 
 static void bury(struct grave *grave)
 {
-    struct redis *redis = LIST_MEMBER(grave, struct redis, grave);
-    redis_line_done(&redis->line);
-    redis_line_done(&redis->listener);
-    if (redis->tls)
-        tls_unref(redis->tls);
-    memory_free(redis->server_name);
-    memory_free(redis->channel);
-    memory_wipe(&redis->url, sizeof(redis->url));
-    memory_free(redis);
+    redis_done(LIST_MEMBER(grave, struct redis, grave));
 }
 
 void redis_free(struct redis *redis)
@@ -291,6 +347,10 @@ void redis_free(struct redis *redis)
     timer_stop(&redis->listen_again);
     redis_line_close(&redis->line);
     redis_line_close(&redis->listener);
+    if (redis->sentinel)
+        redis_sentinel_close(redis->sentinel);
+    if (redis->cluster)
+        redis_cluster_close(redis->cluster);
     /* Those that were being told of a broken line when this was called. */
     while (!list_is_empty(&redis->commands))
         redis_end(redis, LIST_MEMBER(redis->commands.next, struct redis_command, all),

@@ -28,7 +28,7 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
 {
     struct redis_line *line = LIST_MEMBER(query, struct redis_line, query);
     if (count == 0) {
-        redis_line_fail(line, "cannot resolve %s: %s", line->place.host, why);
+        redis_line_fail(line, "resolve %s: %s", line->place.host, why);
         return;
     }
     for (size_t i = 0; i < count; i++)
@@ -86,7 +86,7 @@ static void connect_next(struct redis_line *line, const char *why)
         why = strerror(errno);
         close(fd);
     }
-    redis_line_fail(line, "connect to %s: %s", line->place.host, why ? why : "no address");
+    redis_line_fail(line, "connect to %s: %s", line->name, why ? why : "no address");
 }
 
 void redis_connect_begin(struct redis_line *line)
@@ -139,7 +139,7 @@ static void shake(struct redis_line *line)
     if (done == 0)
         redis_login(line);
     else if (done != STREAM_WAIT)
-        redis_line_fail(line, "%s: %s", line->place.host, fault.text);
+        redis_line_fail(line, "%s: %s", line->name, fault.text);
 }
 
 void redis_connect_event(struct redis_line *line, unsigned events)
@@ -152,10 +152,14 @@ void redis_connect_event(struct redis_line *line, unsigned events)
 
 void redis_connect_late(struct redis_line *line)
 {
+    static const char *const doing[] = {[REDIS_LINE_RESOLVE] = "resolve",
+                                        [REDIS_LINE_CONNECT] = "connect to",
+                                        [REDIS_LINE_SHAKE] = "begin TLS with",
+                                        [REDIS_LINE_LOGIN] = "log in to"};
     if (line->state == REDIS_LINE_CONNECT && line->address_next < line->address_count)
         connect_next(line, "timed out");
     else
-        redis_line_fail(line, "connect to %s: timed out", line->place.host);
+        redis_line_fail(line, "%s %s: timed out", doing[line->state], line->name);
 }
 
 /* -------------------------------------------------------------------------------- login */
@@ -168,7 +172,8 @@ static bool is_good(struct redis_line *line, enum redis_fault fault,
         return false;
     if (reply->kind != REDIS_ERROR)
         return true;
-    redis_line_fail(line, "%s: %.*s", what, (int)text_head(reply->text, 120).len, reply->text.at);
+    redis_line_fail(line, "%s: %s: %.*s", line->name, what, (int)text_head(reply->text, 120).len,
+                    reply->text.at);
     return false;
 }
 
@@ -231,7 +236,7 @@ static void on_role(void *with, enum redis_fault fault, const struct redis_reply
         return;
     struct text role = redis_text(redis_item(reply, 0));
     if (!text_equal(role, TEXT("master")))
-        redis_line_fail(line, "it is no master");
+        redis_line_fail(line, "%s is no master", line->name);
 }
 
 /* LOADING and MASTERDOWN are errors here. */

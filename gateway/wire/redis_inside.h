@@ -10,7 +10,7 @@
  *   redis_line.c      a connection to one server, redis_connect.c how it is made
  *   redis.c           the client; one server
  *   redis_sentinel.c  who is the master?
- *   redis_cluster.c   which node has the key? redis_slots.c the map of that
+ *   redis_cluster.c   which node has the key? redis_slots.c the words of that
  *   redis_listen.c    what is published
  *
  * A line is never opened from within its own callbacks, only from timers; so what it reads from
@@ -56,6 +56,9 @@ struct redis_url {
 bool redis_url_parse(const char *from, struct redis_url *url, struct fault *fault);
 /* "host", "host:port", "[IPv6]:port". */
 bool redis_place_read(struct text from, uint16_t port, struct redis_place *place);
+/* A host and a port that a server told; false when it cannot be one. */
+bool redis_place_told(struct text host, int64_t port, struct redis_place *place);
+bool redis_place_same(const struct redis_place *a, const struct redis_place *b);
 
 /* ------------------------------------------------------------------------------ replies */
 
@@ -173,7 +176,8 @@ struct redis_line {
     bool flushing, hangup;
     uint64_t heard_us, up_us;
     unsigned failures;
-    char why[160];
+    char name[REDIS_HOST_BYTES + 8]; /* host:port, for people */
+    char why[256], logged[256];
     /* what its server says of itself */
     uint64_t life;
     enum redis_mode mode;
@@ -212,20 +216,17 @@ void redis_line_up(struct redis_line *line);
 
 enum { REDIS_COMMANDS_MAX = 65536, REDIS_QUEUE_BYTES_MAX = 16 * 1024 * 1024 };
 
-struct redis_cluster;
-struct redis_sentinel;
-
 struct redis {
     struct grave grave;
     struct loop *loop;
     struct dns *dns;
     struct redis_url url;
-    struct tls *tls;
+    struct tls *tls;   /* NULL = none */
     char *server_name; /* NULL = the host */
     int64_t timeout_us;
     enum redis_mode mode;
     bool freed;
-    struct redis_line line; /* to the server, the master, or any node that knows the cluster */
+    struct redis_line line; /* to the server or master; of a Cluster: to who tells its nodes */
     struct timer retry;
     struct redis_sentinel *sentinel;
     struct redis_cluster *cluster;
@@ -233,7 +234,6 @@ struct redis {
     struct link commands;
     size_t command_count, command_bytes;
     /* told to others */
-    char last_why[160];
     bool was_up;
     uint64_t life, was_life;
     void (*on_change)(void *with);
@@ -249,6 +249,10 @@ struct redis {
 
 /* Compare with what was told last, and tell. */
 void redis_tell(struct redis *redis);
+/* Log why a line broke, once until it is up again. */
+void redis_blame(struct redis_line *line, const char *why);
+/* Open the client's line anew, after a while. */
+void redis_retry(struct redis *redis, uint64_t wait_us);
 /* End a command that is the client's. */
 void redis_end(struct redis *redis, struct redis_command *command, enum redis_fault fault,
                const struct redis_reply *reply);
@@ -258,6 +262,53 @@ bool redis_sent_again(struct redis_line *line, struct redis_command *command,
 /* Has it lost its right to answer: READONLY, MASTERDOWN, LOADING? */
 bool redis_is_demoted(const struct redis_reply *reply);
 
-/* redis_listen.c: the place to listen at may be another, or there is one at last. */
-void redis_listen_move(struct redis *redis);
+/* redis_listen.c: there may be another place to listen at, or one at last. */
 void redis_listen_init(struct redis *redis);
+void redis_listen_move(struct redis *redis);
+
+/* ---------------------------------------------------------------------------- Sentinels */
+
+/* NULL and *fault when the options are no good. */
+struct redis_sentinel *redis_sentinel_new(struct redis *redis, const struct redis_options *options,
+                                          struct fault *fault);
+void redis_sentinel_close(struct redis_sentinel *sentinel);
+void redis_sentinel_free(struct redis_sentinel *sentinel); /* from the graveyard */
+/* The client's line is closed: find the master and open it. */
+void redis_sentinel_seek(struct redis_sentinel *sentinel);
+
+/* ------------------------------------------------------------------------------ Cluster */
+
+enum { REDIS_SLOTS = 16384, REDIS_NODES_MAX = 256 };
+
+/* CRC16 of the key, or of its {tag}. */
+uint16_t redis_slot(struct text key);
+
+/* What MOVED or ASK says. */
+struct redis_redirect {
+    bool is_ask;
+    uint16_t slot;
+    struct redis_place place; /* an empty host is the host that said it */
+};
+bool redis_redirect_read(const struct redis_reply *reply, struct redis_redirect *redirect);
+
+/* One row of CLUSTER SLOTS; false when it is none, or its master is not known. */
+struct redis_range {
+    uint16_t from, to; /* both included */
+    struct redis_place place;
+};
+bool redis_range_read(const struct redis_reply *row, struct redis_range *range);
+
+struct redis_cluster *redis_cluster_new(struct redis *redis);
+void redis_cluster_close(struct redis_cluster *cluster);
+void redis_cluster_free(struct redis_cluster *cluster); /* from the graveyard */
+/* The client's line is up: ask it for the nodes. */
+void redis_cluster_seed(struct redis_cluster *cluster);
+/* The client's line is to be opened: to whom? False: to nobody, there are nodes. */
+bool redis_cluster_place(struct redis_cluster *cluster, struct redis_place *place);
+bool redis_cluster_is_up(const struct redis_cluster *cluster);
+/* Where a command goes; NULL: nowhere now. */
+struct redis_line *redis_cluster_line(const struct redis_cluster *cluster, uint16_t slot);
+uint64_t redis_cluster_life_of(const struct redis_cluster *cluster, uint16_t slot);
+/* A node to listen at; <now> is where it listens, NULL = nowhere. */
+bool redis_cluster_listen_place(const struct redis_cluster *cluster, const struct redis_place *now,
+                                struct redis_place *place);

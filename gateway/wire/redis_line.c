@@ -153,7 +153,7 @@ static void write_queued(struct redis_line *line)
         if (sent == STREAM_WAIT)
             return;
         if (sent < 0) {
-            redis_line_fail(line, "the connection broke");
+            redis_line_fail(line, "%s: the connection broke", line->name);
             return;
         }
         take_written(line, (size_t)sent);
@@ -170,7 +170,7 @@ static void take_reply(struct redis_line *line, const struct redis_reply *reply)
         return;
     }
     if (list_is_empty(&line->asked)) {
-        redis_line_fail(line, "an answer that nobody asked for: %.*s",
+        redis_line_fail(line, "%s: an answer that nobody asked for: %.*s", line->name,
                         (int)text_head(redis_text(reply), 100).len, redis_text(reply).at);
         return;
     }
@@ -192,7 +192,8 @@ static void take_replies(struct redis_line *line)
             take_reply(line, reply);
     }
     if (is_open(line) && parsed == REDIS_PARSE_BAD)
-        redis_line_fail(line, "this is not Redis' protocol: %s", redis_parser_why(&line->parser));
+        redis_line_fail(line, "%s: this is not Redis' protocol: %s", line->name,
+                        redis_parser_why(&line->parser));
 }
 
 static void read_replies(struct redis_line *line)
@@ -203,11 +204,11 @@ static void read_replies(struct redis_line *line)
         if (got == STREAM_WAIT)
             return;
         if (got <= 0) {
-            redis_line_fail(line, "the server closed the connection");
+            redis_line_fail(line, "%s: the server closed the connection", line->name);
             return;
         }
         if (!redis_parser_feed(&line->parser, (struct text){bytes, (size_t)got})) {
-            redis_line_fail(line, "this is not Redis' protocol: %s",
+            redis_line_fail(line, "%s: this is not Redis' protocol: %s", line->name,
                             redis_parser_why(&line->parser));
             return;
         }
@@ -299,7 +300,7 @@ static void on_deadline(struct timer *timer)
         return;
     uint64_t due = earliest(&line->queued, earliest(&line->asked, UINT64_MAX));
     if (due <= now) {
-        redis_line_fail(line, "timed out");
+        redis_line_fail(line, "%s: timed out", line->name);
         return;
     }
     due = earliest(&line->waiting, due);
@@ -328,6 +329,10 @@ void redis_line_open(struct redis_line *line)
     assert(!is_open(line));
     redis_parser_done(&line->parser);
     redis_parser_init(&line->parser);
+    if (line->place.is_unix)
+        snprintf(line->name, sizeof(line->name), "%s", line->place.host);
+    else
+        snprintf(line->name, sizeof(line->name), "%s:%u", line->place.host, line->place.port);
     line->offset = 0;
     line->flushing = line->hangup = false;
     redis_connect_begin(line);
@@ -337,6 +342,7 @@ void redis_line_up(struct redis_line *line)
 {
     struct loop *loop = line->redis->loop;
     line->state = REDIS_LINE_UP;
+    line->logged[0] = '\0';
     line->up_us = line->heard_us = clock_now_us();
     timer_stop(&line->step);
     timer_set(loop, &line->step, line->up_us + PING_EVERY_US);

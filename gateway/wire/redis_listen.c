@@ -46,19 +46,26 @@ static void on_push(struct redis_line *line, const struct redis_reply *reply)
 
 static const struct redis_line_owner owner = {on_up, on_down, NULL, on_push};
 
+/* Where to listen; <now> is where it does, NULL = nowhere. */
+static bool find_place(const struct redis *redis, const struct redis_place *now,
+                       struct redis_place *place)
+{
+    if (!redis_is_up(redis))
+        return false;
+    if (redis->cluster)
+        return redis_cluster_listen_place(redis->cluster, now, place);
+    *place = redis->line.place;
+    return true;
+}
+
 /* While there is nowhere to listen, redis_listen_move() is what goes on with it. */
 static void on_listen_again(struct timer *timer)
 {
     struct redis *redis = LIST_MEMBER(timer, struct redis, listen_again);
-    if (redis->listener.state != REDIS_LINE_CLOSED || !redis_is_up(redis))
+    struct redis_line *line = &redis->listener;
+    if (line->state != REDIS_LINE_CLOSED || !find_place(redis, NULL, &line->place))
         return;
-    redis->listener.place = redis->line.place;
-    redis_line_open(&redis->listener);
-}
-
-static bool is_same(const struct redis_place *a, const struct redis_place *b)
-{
-    return a->port == b->port && strcmp(a->host, b->host) == 0;
+    redis_line_open(line);
 }
 
 void redis_listen_move(struct redis *redis)
@@ -66,11 +73,12 @@ void redis_listen_move(struct redis *redis)
     if (!redis->channel)
         return;
     struct redis_line *line = &redis->listener;
-    if (line->state != REDIS_LINE_CLOSED && is_same(&line->place, &redis->line.place))
+    struct redis_place place;
+    if (line->state != REDIS_LINE_CLOSED && find_place(redis, &line->place, &place) &&
+        redis_place_same(&line->place, &place))
         return;
     redis_line_close(line);
-    if (!redis->freed)
-        listen_later(redis, 0);
+    listen_later(redis, 0);
 }
 
 void redis_listen_init(struct redis *redis)

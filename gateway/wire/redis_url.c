@@ -102,6 +102,21 @@ bool redis_place_read(struct text from, uint16_t port, struct redis_place *place
     return true;
 }
 
+bool redis_place_told(struct text host, int64_t port, struct redis_place *place)
+{
+    if (port < 1 || port > UINT16_MAX || host.len >= sizeof(place->host) ||
+        text_find_byte(host, '\0') != SIZE_MAX)
+        return false;
+    *place = (struct redis_place){.port = (uint16_t)port};
+    snprintf(place->host, sizeof(place->host), "%.*s", TEXT_ARGS(host));
+    return true;
+}
+
+bool redis_place_same(const struct redis_place *a, const struct redis_place *b)
+{
+    return a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 static bool read_unix(struct text rest, struct redis_url *url, struct fault *fault)
 {
     url->place.is_unix = true;

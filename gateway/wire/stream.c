@@ -134,6 +134,11 @@ struct tls *tls_new_client(const struct tls_options *options, struct fault *faul
     return NULL;
 }
 
+void tls_no_alpn(struct tls *tls)
+{
+    SSL_CTX_set_alpn_protos(context_of(tls), NULL, 0);
+}
+
 void tls_unref(struct tls *tls)
 {
     SSL_CTX_free(context_of(tls));

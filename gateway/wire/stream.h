@@ -32,6 +32,8 @@ struct tls_options {
 /* NULL and *fault when a file cannot be used. TLS 1.2 and up, ALPN http/1.1. */
 struct tls *tls_new_server(const struct tls_options *options, struct fault *fault);
 struct tls *tls_new_client(const struct tls_options *options, struct fault *fault);
+/* A client's: what is spoken is not HTTP, and no name is offered for it. */
+void tls_no_alpn(struct tls *tls);
 /* Contexts are counted: streams hold theirs. */
 void tls_unref(struct tls *tls);
 void tls_session_free(struct tls_session *session);

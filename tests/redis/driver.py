@@ -160,7 +160,10 @@ class Driver:
     # ---------------------------------------------------------------- its life
 
     def wait_up(self, within=10):
-        eventually(lambda: self.up, within, what=f"the client is up:\n{self.log()}")
+        try:
+            eventually(lambda: self.up, within)
+        except AssertionError:
+            raise AssertionError(f"not up in {within} s:\n{self.log()}") from None
         return self
 
     def wait_down(self, within=10):
@@ -168,7 +171,10 @@ class Driver:
         return self
 
     def wait_log(self, words, within=10):
-        eventually(lambda: words in self.log(), within, what=f"{words!r} in\n{self.log()}")
+        try:
+            eventually(lambda: words in self.log(), within)
+        except AssertionError:
+            raise AssertionError(f"not in {within} s: {words!r} in\n{self.log()}") from None
         return self
 
     def free(self):
