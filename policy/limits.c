@@ -150,7 +150,8 @@ struct limits *limits_new(const struct limits_options *options)
         struct shared_options shared = {.redis = options->redis,
                                         .prefix = options->prefix,
                                         .node = options->node,
-                                        .replicas_max = options->replicas_max};
+                                        .replicas_max = options->replicas_max,
+                                        .dead_us = options->dead_us};
         limits->shared = shared_new(limits->meter, &shared);
     }
     return limits;

@@ -75,8 +75,12 @@ void counter_watch(struct counter *counter, struct slot *slot)
 /* What should be claimed of it: in the current slot a slice for the calls to come. */
 static void slot_settle_claim(const struct counter *counter, struct slot *slot, int64_t now_us)
 {
+    const struct demand *demand = counter->demand;
     int64_t unused = slot->claimed - slot->used;
     int64_t keep = slot->number == counter->current ? demand_keep(counter, now_us) : 0;
+    /* Where little is left, others may need it now. */
+    if (demand->known && keep > demand->left)
+        keep = demand->left > 0 ? demand->left : 0;
     if (unused > keep)
         slot->claimed = slot->used + keep;
 }
@@ -241,13 +245,23 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
     }
 }
 
+static void set_doubt(struct meter *meter, struct text name, bool doubtful)
+{
+    struct place place = place_lock(meter, name);
+    struct root *root = table_find(&place.shard->roots, name);
+    if (root)
+        root->doubtful = doubtful;
+    shard_unlock(place.shard);
+}
+
 void meter_doubt(struct meter *meter, struct text root)
 {
-    struct place place = place_lock(meter, root);
-    struct root *found = table_find(&place.shard->roots, root);
-    if (found)
-        found->doubtful = true;
-    shard_unlock(place.shard);
+    set_doubt(meter, root, true);
+}
+
+void meter_trust(struct meter *meter, struct text root)
+{
+    set_doubt(meter, root, false);
 }
 
 void meter_trust(struct meter *meter, struct text root)

@@ -12,9 +12,10 @@
  *
  * What has to be right whatever the order of answers is this. Every question, report and assertion
  * carries an incarnation. An answer counts only while its incarnation is the current one, and that
- * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is asserted
- * once: before that nothing is granted or reported; should it be needed again, or should an answer
- * not come, a new incarnation begins, and what the old one is told from then on means nothing.
+ * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is
+ * asserted once: before that nothing is granted or reported; should it be needed again, or should
+ * an answer not come, a new incarnation begins, and what the old one is told from then on means
+ * nothing.
  */
 
 #include <pthread.h>
@@ -33,8 +34,8 @@ enum {
     STORE_YOUNG_US = 300000, /* nothing is granted so long after something may have been lost */
     STORE_LOST_US = 3000000, /* and not longer than this, although some have not come back */
     STORE_REST_US = 500000,  /* after an error of the server */
-    STORE_ASSERTS_MAX = 64, /* under way */
-    STORE_SWEEPS_MAX = 16,  /* of those, for a sweep */
+    STORE_ASSERTS_MAX = 64,  /* under way */
+    STORE_SWEEPS_MAX = 16,   /* of those, for a sweep */
     STORE_CLAIMS_MAX = 256,  /* of one call, roughly */
     STORE_REPORTS_MAX = 256, /* under way */
     STORE_CHANGES_MAX = 64,  /* of one report */
@@ -74,7 +75,7 @@ struct shared {
     int64_t dead_us;
     struct redis_script admit, report, claim, beat;
 
-    pthread_rwlock_t lock;        /* of what follows; to read: while an answer is given to the meter */
+    pthread_rwlock_t lock; /* of what follows; to read: while an answer is given to the meter */
     _Atomic uint64_t incarnation; /* written with the lock */
     struct table roots;           /* of this incarnation, and those that are busy */
 

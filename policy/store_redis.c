@@ -262,7 +262,8 @@ static void read_grants(struct question *q, const struct reservation *r,
                                                    .left = store_number(reply, 4 + 3 * i)};
 }
 
-/* What was granted in an incarnation that has ended is nobody's: what is asserted has not got it. */
+/* What was granted in an incarnation that has ended is nobody's: what is asserted has not got it.
+ */
 static void on_granted(struct question *q, const struct redis_reply *reply)
 {
     struct shared *shared = q->store->shared;

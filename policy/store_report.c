@@ -54,8 +54,8 @@ static void report_add(struct report *report, const struct meter_change *change)
 {
     struct meter_change *copy = &report->changes[report->count++];
     *copy = *change;
-    copy->root = report->count == 1 ? arena_copy(&report->texts, change->root)
-                                    : report->changes[0].root;
+    copy->root =
+        report->count == 1 ? arena_copy(&report->texts, change->root) : report->changes[0].root;
     copy->counter = arena_copy(&report->texts, change->counter);
     if (report->touch)
         copy->delta = 0;
@@ -167,8 +167,8 @@ static void on_parallel(void *with, const struct meter_change *claim)
     struct touching *touching = with;
     struct reports *reports = touching->reports;
     struct report *touch = reports->touch;
-    if (touch && (touch->count == STORE_CHANGES_MAX ||
-                  !text_equal(touch->changes[0].root, claim->root))) {
+    if (touch &&
+        (touch->count == STORE_CHANGES_MAX || !text_equal(touch->changes[0].root, claim->root))) {
         list_push_back(&touching->ready, &touch->link);
         touch = NULL;
     }
