@@ -460,6 +460,8 @@ static void take_body(struct exchange *x, struct text piece)
         return;
     case RELAY_EVENTS:
         take_events(x, piece);
+        if (x->guard_blocked)
+            exchange_run(x); /* the call was given up: nobody else will */
         return;
     case RELAY_TUNNEL:
         if (realtime_down(x, piece)) {
