@@ -80,7 +80,7 @@ $(OUT)/flags: always
 	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(FLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(FLAGS)' > $@
 
 # .S files carry data into the program (.incbin), which -MMD does not see.
-$(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/*)
+$(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/* policy/scripts/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 # libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.

@@ -311,7 +311,7 @@ static bool has_mod97(const char *iban, unsigned count)
 
 static size_t iban_length(struct text text, size_t at)
 {
-    char iban[34];
+    char iban[34] = "";
     if (!is_letter(at_or_zero(text, at + 1)) || !is_digit(at_or_zero(text, at + 2)))
         return 0;
     unsigned count = iban_digits(text.at[at], text.at[at + 1]), have = 0;

@@ -108,7 +108,8 @@ void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_
  * <take>.
  */
 struct meter_grant {
-    int64_t slot, granted, left;
+    int64_t slot; /* below 0: it was not asked for this one */
+    int64_t granted, left;
 };
 enum meter_result meter_grant(struct meter *meter, struct reservation *r,
                               const struct meter_grant *grants, bool take);
@@ -128,6 +129,7 @@ struct meter_change {
     int64_t delta;   /* claimed, from -> to; 0 = it is still claimed (see meter_changes) */
     int64_t claimed; /* what it is after that: for asserting */
     int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
+    int64_t window_us; /* PERIOD_ROLLING */
     unsigned round;  /* the meter's own: assertions of the root so far */
 };
 /* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
@@ -140,6 +142,8 @@ void meter_untold(struct meter *meter, const struct meter_change *changes, size_
 /* An answer to a question about <root> will never come: nobody knows what the store has granted.
  * Until meter_claims() none of its counters is forgotten. */
 void meter_doubt(struct meter *meter, struct text root);
+/* It is sure again, without asking anew: what meter_claims() gave was told. */
+void meter_trust(struct meter *meter, struct text root);
 
 /* All live claims of <root>, for asserting them to a store that has forgotten or may have; claims
  * of 0 too, where the store may know of another. Calls <see> with the shard's lock held: it must
@@ -149,6 +153,12 @@ void meter_claims(struct meter *meter, struct text root,
                   void (*see)(void *with, const struct meter_change *claim), void *with);
 /* Roots that have live claims. Copies of their names are given to <see>. */
 void meter_roots(struct meter *meter, void (*see)(void *with, struct text root), void *with);
+
+/* The claims of parallel calls in one of METER_SHARDS parts of the roots, all of a root one after
+ * the other: the store must hear of them now and then although nothing has changed. As in
+ * meter_claims() <see> must only copy; what the store was told does not change by it. */
+void meter_parallel(struct meter *meter, size_t part,
+                    void (*see)(void *with, const struct meter_change *claim), void *with);
 
 /* Forget counters in which nothing is held and nothing counts any more. Called once a second; goes
  * through all in half a minute. */

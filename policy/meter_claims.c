@@ -104,6 +104,7 @@ static struct meter_change slot_change(const struct counter *counter, const stru
         .delta = slot->claimed - slot->told - slot->sent,
         .claimed = slot->claimed,
         .keep_us = slot_keep_us(counter, slot, now_us),
+        .window_us = counter->window_us,
         .round = counter->root->round,
     };
 }
@@ -249,6 +250,15 @@ void meter_doubt(struct meter *meter, struct text root)
     shard_unlock(place.shard);
 }
 
+void meter_trust(struct meter *meter, struct text root)
+{
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
+    if (found)
+        found->doubtful = false;
+    shard_unlock(place.shard);
+}
+
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -292,6 +302,33 @@ void meter_claims(struct meter *meter, struct text root,
         }
     }
     shard_unlock(place.shard);
+}
+
+static void root_parallel(struct root *root, int64_t now_us,
+                          void (*see)(void *with, const struct meter_change *claim), void *with)
+{
+    for (struct link *at = root->counters.next; at != &root->counters; at = at->next) {
+        struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
+        const struct slot *slot = counter->period == PERIOD_NONE ? counter_find(counter, 0) : NULL;
+        if (!slot || slot->told + slot->sent <= 0)
+            continue;
+        struct meter_change claim = slot_change(counter, slot, now_us);
+        see(with, &claim);
+    }
+}
+
+void meter_parallel(struct meter *meter, size_t part,
+                    void (*see)(void *with, const struct meter_change *claim), void *with)
+{
+    struct shard *shard = &meter->shards[part % METER_SHARDS];
+    size_t at = 0;
+    struct text name;
+    void *root;
+    shard_lock(shard);
+    int64_t now = meter_now_us(meter);
+    while (table_next(&shard->roots, &at, &name, &root))
+        root_parallel(root, now, see, with);
+    shard_unlock(shard);
 }
 
 static size_t shard_roots(struct shard *shard, char ***names)

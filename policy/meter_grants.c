@@ -44,6 +44,8 @@ void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_
 static void use_grant(struct use *use, const struct meter_grant *grant)
 {
     struct counter *counter = use->at;
+    if (grant->slot < 0)
+        return;
     /* The store's clock may be a little ahead. */
     if (counter->period == PERIOD_ROLLING && grant->slot > counter->current)
         counter->current = grant->slot;

@@ -16,7 +16,7 @@
 --       0, now, index of the counter (from 0) that refuses for longest, for how long (-1: for ever), left
 --       2, now         the node must assert first
 --       3, now, wait   nothing is granted to anybody for so long
---       4, now         a calendar span is not the current one
+--       4, now         a calendar span is not the current one, by Redis' own clock
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
 local nodes, dead_after = math.max(1, tonumber(ARGV[4])), tonumber(ARGV[5])
@@ -91,7 +91,7 @@ local function wait_of(c, need)
     elseif c.mode == 'p' then
         return 1000000
     elseif c.mode == 'c' then
-        return math.max(0, c.z - now)
+        return math.max(0, c.z - server_time())
     end
     local slots, left = {}, c.left
     for slot = c.from, tonumber(c.slot) do
@@ -107,12 +107,13 @@ local function wait_of(c, need)
     return SLOTS * c.a
 end
 
+local real = server_time()
 local counters, cut = {}, 0
 for index = 2, #KEYS do
     local c = read_counter(index)
     counters[index - 1] = c
-    if c.mode == 'c' and (now < c.a - NEAR or now >= c.z + NEAR) then
-        return {4, now}
+    if c.mode == 'c' and (real < c.a - NEAR or real >= c.z + NEAR) then
+        return {4, real}
     end
     if c.money and not c.soft and not c.ahead then
         cut = math.max(cut, c.need - c.left)

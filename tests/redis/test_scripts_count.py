@@ -62,7 +62,7 @@ def test_a_refusal_says_which_and_for_how_long(nodes):
     assert answer[:1] + answer[2:3] == [FULL, 0]
     assert 60 * SECOND <= answer[3] <= 61 * SECOND
     answer = a.admit(Want(minute, 1), Want(day, 1))
-    assert answer[2] == 1 and answer[3] == day.z - answer[1]
+    assert answer[2] == 1 and 0 < day.z - answer[1] - answer[3] + 1000 < 2000
     assert a.admit(Want(minute, 11))[3] == -1
     assert a.admit(Want(total(0), 1))[3] == -1
     assert a.admit(Want(parallel(0), 1))[3] == -1
@@ -486,7 +486,7 @@ def test_a_beat_on_a_new_connection_finds_another_server_process(redis):
     a = Node(redis, "a")
     since = a.beat(check=True)[1]
     assert a.beat(check=True)[1] == since
-    redis.command("HSET", "s:nodes", ".run", "0" * 40)
+    redis.command("HSET", "s:nodes", "run", "0" * 40)
     assert a.beat()[1] == since
     later = a.beat(check=True)[1]
     assert later > since
@@ -497,9 +497,9 @@ def test_nodes_that_are_long_gone_are_forgotten(redis):
     redis.flushall()
     a = Node(redis, "a")
     a.beat()
-    redis.command("HSET", "s:nodes", "late", f"{a.now() - 6 * SECOND} 0", "gone", f"{a.now() - 3601 * SECOND} 0")
+    redis.command("HSET", "s:nodes", "n/late", f"{a.now() - 6 * SECOND} 0", "n/gone", f"{a.now() - 3601 * SECOND} 0")
     assert a.beat()[2] == 1
-    assert redis.command("HEXISTS", "s:nodes", "late") == 1
-    assert redis.command("HEXISTS", "s:nodes", "gone") == 0
+    assert redis.command("HEXISTS", "s:nodes", "n/late") == 1
+    assert redis.command("HEXISTS", "s:nodes", "n/gone") == 0
 
 
