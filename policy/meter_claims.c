@@ -261,11 +261,6 @@ void meter_doubt(struct meter *meter, struct text root)
 
 void meter_trust(struct meter *meter, struct text root)
 {
-    set_doubt(meter, root, false);
-}
-
-void meter_trust(struct meter *meter, struct text root)
-{
     struct place place = place_lock(meter, root);
     struct root *found = table_find(&place.shard->roots, root);
     if (found)
