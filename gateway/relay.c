@@ -510,8 +510,7 @@ static void on_batch(struct upstream_call *call)
         }
         return;
     }
-    bool nobody_listens = x->facts.client_gone && !replay_goes_on(x);
-    if ((x->facts.last_held || x->guard_blocked || nobody_listens) && !x->settled) {
+    if ((x->facts.last_held || x->guard_blocked) && !x->settled) {
         exchange_run(x);
         return;
     }

@@ -73,6 +73,8 @@ struct worker {
     struct upstreams *upstreams;
     struct journal *journal;
     struct limiter *limiter;
+    struct redis *redis;        /* for the cache; NULL without such a store */
+    struct cache_remote *cache; /* the worker's way to kept answers */
     struct holding holding;
     struct jwks jwks;
     struct metrics_worker *metrics;

@@ -152,7 +152,7 @@ static bool take_answer(struct record *record)
            take_text(rest, end->finish, sizeof(end->finish));
 }
 
-bool record_read(struct text bytes, struct record *record)
+bool cache_record_read(struct text bytes, struct record *record)
 {
     char head[MAGIC_BYTES];
     uint64_t kind;
