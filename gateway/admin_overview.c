@@ -6,7 +6,10 @@
 #include "gateway/base/clock.h"
 #include "gateway/service_state.h"
 #include "gateway/version.h"
+#include "policy/cache.h"
+#include "policy/directory.h"
 #include "policy/ledger.h"
+#include "policy/limits.h"
 
 static void write_reload(struct service *service, struct json_write *json)
 {
@@ -106,6 +109,54 @@ static void write_ledger(const struct service *service, struct json_write *json)
     json_close(json, '}');
 }
 
+static void write_limits(struct service *service, struct json_write *json)
+{
+    struct limits_figures figures = limits_figures(service->limits);
+    json_name(json, "limits");
+    json_open(json, '{');
+    json_int_member(json, "granted", (int64_t)figures.granted);
+    json_int_member(json, "refused", (int64_t)figures.refused);
+    json_int_member(json, "away", (int64_t)figures.away);
+    json_int_member(json, "counters", (int64_t)figures.counters);
+    json_int_member(json, "held", (int64_t)figures.live);
+    json_close(json, '}');
+    json_name(json, "store");
+    json_open(json, '{');
+    json_text_member(json, "type",
+                     service->start->store.is_redis ? TEXT("redis") : TEXT("embedded"));
+    json_bool_member(json, "up", figures.store_up);
+    json_int_member(json, "replicas", figures.replicas);
+    json_int_member(json, "asked", (int64_t)figures.asked);
+    json_int_member(json, "latency_us", figures.store_latency_us);
+    json_close(json, '}');
+}
+
+static void write_roster(struct service *service, struct json_write *json)
+{
+    struct roster_figures figures = roster_figures(service->roster);
+    json_name(json, "keys");
+    json_open(json, '{');
+    json_int_member(json, "tenants", (int64_t)figures.tenants);
+    json_int_member(json, "keys", (int64_t)figures.keys);
+    json_int_member(json, "version", (int64_t)figures.version);
+    json_bool_member(json, "up", figures.up);
+    json_close(json, '}');
+}
+
+static void write_cache(struct service *service, struct json_write *json)
+{
+    struct cache_figures figures = cache_figures(service->cache);
+    json_name(json, "cache");
+    json_open(json, '{');
+    json_int_member(json, "entries", (int64_t)figures.entries);
+    json_int_member(json, "bytes", (int64_t)figures.bytes);
+    json_int_member(json, "hits", (int64_t)figures.hits);
+    json_int_member(json, "joins", (int64_t)figures.joins);
+    json_int_member(json, "misses", (int64_t)figures.misses);
+    json_int_member(json, "evicted", (int64_t)figures.evicted);
+    json_close(json, '}');
+}
+
 static void write_listeners(const struct config *config, struct json_write *json)
 {
     static const struct {
@@ -156,6 +207,9 @@ void admin_overview(struct service *service, struct config *config, struct admin
     write_listeners(config, &json);
     write_targets(config, &json);
     write_ledger(service, &json);
+    write_limits(service, &json);
+    write_roster(service, &json);
+    write_cache(service, &json);
     json_close(&json, '}');
     admin_done(call, &json);
 }

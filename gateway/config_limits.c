@@ -309,7 +309,7 @@ void resolve_limits(struct document *document)
 {
     enum { HEADERS_OPENAI = 1, HEADERS_IETF = 2 };
     struct config *config = &document->config;
-    struct level_draft none = {NULL};
+    struct level_draft none = {0};
     config->policy_limits.algorithm = (enum limit_algorithm)document->algorithm;
     config->policy_limits.headers_openai = document->limit_headers & HEADERS_OPENAI;
     config->policy_limits.headers_ietf = document->limit_headers & HEADERS_IETF;

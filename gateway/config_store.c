@@ -175,7 +175,7 @@ void resolve_admin(struct document *document)
 {
     struct config *config = &document->config;
     const struct admin_key_draft *drafts = document->admin_keys.at;
-    struct admin_key_draft first = {NULL};
+    struct admin_key_draft first = {0};
     struct table names, digests;
     table_init(&names);
     table_init(&digests);

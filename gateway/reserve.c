@@ -76,6 +76,20 @@ static uint64_t hash_of_key(const struct key *key)
     return hash;
 }
 
+/* What providers put in of their own: the most of all that may get the call. */
+static int64_t added_tokens(const struct exchange *x)
+{
+    int64_t most = 0;
+    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        if (target->off)
+            continue;
+        int64_t added = estimate_added(target->provider->type->name, target->model);
+        most = added > most ? added : most;
+    }
+    return most;
+}
+
 /* Only where a limit asks for it: it reads the whole body once more. */
 static void make_estimate(struct exchange *x)
 {
@@ -90,9 +104,10 @@ static void make_estimate(struct exchange *x)
         .max_tokens = x->call.max_tokens,
         .output_tokens = model_output(x),
         .choices = choices_of(x),
+        .added_tokens = added_tokens(x),
     };
     if (x->match.endpoint->body == BODY_JSON)
-        estimate_look(buffer_text(&x->body), &facts->media_count, &facts->refers);
+        estimate_look(buffer_text(&x->body), facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;

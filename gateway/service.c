@@ -434,12 +434,8 @@ static bool open_roster(struct service *service)
     struct fault why;
     struct config *config = service->config;
     struct roster_file file = file_of(config);
-    struct roster_options options = {.database = config->store.is_redis ? NULL : config->database,
-                                     .redis = config->store.is_redis ? &service->start->store.redis
-                                                                     : NULL,
-                                     .prefix = service->start->store.key_prefix,
-                                     .on_change = on_roster_change,
-                                     .with = service};
+    struct roster_options options = {
+        .database = config->database, .on_change = on_roster_change, .with = service};
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
@@ -472,7 +468,8 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes ? config->cache.max_bytes : 256u << 20, CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes ? config->cache.max_bytes : 256u << 20,
+                                 CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);

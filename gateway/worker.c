@@ -20,6 +20,7 @@
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -52,6 +53,8 @@ void snapshot_unref(struct snapshot *snapshot)
     counter_names_free(snapshot->counter_names);
     if (snapshot->tokens)
         tokens_free(snapshot->tokens);
+    if (snapshot->webhooks)
+        webhooks_free(snapshot->webhooks);
     directory_unref(snapshot->directory);
     config_unref(snapshot->config);
     memory_free(snapshot);
@@ -68,6 +71,8 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     snapshot->counter_names = counter_names_new();
     if (config->jwt.enabled)
         snapshot->tokens = tokens_new(&config->jwt.settings);
+    if (config->guard)
+        snapshot->webhooks = webhooks_new(worker->loop, worker->upstreams, config->guard);
     if (snapshot->tokens && worker->jwks.keys)
         tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));

@@ -192,7 +192,7 @@ static void drop_older(struct cache *cache, struct shard *shard, const struct ca
     }
     for (size_t i = 0; i < EXPIRED_AT_ONCE && !list_is_empty(&shard->used); i++) {
         struct cache_entry *oldest = LIST_MEMBER(shard->used.next, struct cache_entry, used_link);
-        if (oldest->expires_us > entry->made_us)
+        if (oldest->expires_us > entry->made_us + entry->age_us)
             break;
         unlist(cache, shard, oldest);
     }
@@ -202,8 +202,9 @@ void cache_keep(struct cache *cache, struct cache_entry *entry, int64_t ttl_us)
 {
     struct shard *shard = shard_of(cache, entry);
     pthread_mutex_lock(&shard->lock);
-    entry->made_us = (int64_t)clock_now_us();
-    entry->expires_us = ttl_us < INT64_MAX - entry->made_us ? entry->made_us + ttl_us : INT64_MAX;
+    int64_t now_us = (int64_t)clock_now_us();
+    entry->made_us = now_us - entry->age_us;
+    entry->expires_us = ttl_us < INT64_MAX - now_us ? now_us + ttl_us : INT64_MAX;
     if (ttl_us <= 0) {
         unlist(cache, shard, entry);
     } else if (entry->listed) {

@@ -43,8 +43,7 @@ struct cache_entry {
     struct link used_link;    /* in the order of use; only when kept */
     uint64_t used;            /* when, counted in uses */
     bool listed, kept;
-    bool closed;  /* nobody new may have it: it is larger than what is kept */
-    bool claimed; /* the writer's: other replicas wait for it */
+    bool closed; /* nobody new may have it: it is larger than what is kept */
     /* set before the state says that it is whole */
     int64_t made_us, expires_us;
     struct cache_end end;
@@ -62,6 +61,9 @@ struct cache_entry {
     const char *why; /* it broke */
     struct link reading;
     struct cache_writer *writer;
+    /* its writer's thread's only */
+    struct cache_claim *claim; /* other replicas wait for it */
+    int64_t age_us;            /* it had when it was found elsewhere */
 };
 
 struct shard {

@@ -4,6 +4,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "policy/cache_redis.h"
 #include "policy/cache_remote.h"
 
 struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
@@ -14,10 +15,28 @@ struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
     remote->loop = loop;
     remote->options = *options;
     list_init(&remote->searches);
+    claims_init(remote);
     return remote;
 }
 
 /* --------------------------------------------------------------------- the end of a search */
+
+/* Other replicas need not wait for this one any more. */
+static void give_back_claim(struct cache_search *search, struct cache_entry *entry)
+{
+    if (search->remote)
+        release_claim(search->remote, entry);
+    claim_free(entry->claim);
+    entry->claim = NULL;
+}
+
+/* The entry will not be: those who joined find again. */
+static void give_up(struct cache_search *search, struct cache_entry *entry, const char *why)
+{
+    give_back_claim(search, entry);
+    cache_write_broken(entry, why);
+    cache_entry_unref(entry);
+}
 
 /* Who asked learns what came of it, and gets the entry, if any; else it is given up. */
 static void tell(struct cache_search *search, enum cache_found found, struct cache_entry *entry,
@@ -27,17 +46,12 @@ static void tell(struct cache_search *search, enum cache_found found, struct cac
     search->lookup = NULL;
     search->entry = NULL;
     timer_stop(&search->timer);
-    if (!lookup) {
-        if (entry && found == CACHE_MISS) {
-            if (search->remote)
-                cache_give_up(search->remote, entry, "client_gone");
-            else
-                cache_write_broken(entry, "client_gone");
-        }
-        if (entry)
-            cache_entry_unref(entry);
+    if (!lookup && entry && found == CACHE_MISS)
+        give_up(search, entry, "client_gone");
+    else if (!lookup && entry)
+        cache_entry_unref(entry);
+    if (!lookup)
         return;
-    }
     lookup->search = NULL;
     lookup->found = found;
     lookup->entry = entry;
@@ -45,12 +59,9 @@ static void tell(struct cache_search *search, enum cache_found found, struct cac
     lookup->on_found(lookup);
 }
 
-/* The entry will not be: those who joined find again. */
 static void tell_none(struct cache_search *search, enum cache_found found, const char *why)
 {
-    struct cache_entry *entry = search->entry;
-    cache_write_broken(entry, why);
-    cache_entry_unref(entry);
+    give_up(search, search->entry, why);
     tell(search, found, NULL, false);
 }
 
@@ -70,6 +81,7 @@ static void search_not_kept(struct cache_search *search, int64_t ttl_us)
 {
     struct cache_entry *entry = search->entry;
     const struct cache_end none = {0};
+    give_back_claim(search, entry);
     cache_close(entry->cache, entry);
     entry_break(entry, "not_kept");
     cache_write_end(entry, &none, ttl_us);
@@ -82,10 +94,15 @@ static void search_hit(struct cache_search *search, const struct record *record,
     struct cache_entry *entry = search->entry;
     /* For who asked: somebody reads it, so its bytes stay. */
     entry_ref(entry);
+    entry->age_us = record->ttl_us > ttl_us ? record->ttl_us - ttl_us : 0;
     cache_write_facts(entry, &record->facts);
     cache_write(entry, record->rest);
     cache_write_end(entry, &record->end, ttl_us);
     bool is_whole = atomic_load(&entry->state) == ENTRY_WHOLE;
+    /* Redis has lost what our own database still knows. */
+    if (is_whole && entry->claim && search->remote)
+        keep_in_redis(search->remote, entry, ttl_us);
+    give_back_claim(search, entry);
     cache_entry_unref(entry);
     if (!is_whole) {
         cache_unlist(entry->cache, entry);
@@ -101,9 +118,10 @@ void search_found(struct cache_search *search, const struct record *record, int6
         return;
     size_t max = atomic_load(&search->entry->cache->max_entry_bytes);
     bool is_there = record->kind == RECORD_ANSWER && record->rest.len <= max;
+    bool is_old = record->ttl_us - ttl_us >= search->ask.max_age_us && !search->ask.idempotency;
     if (search->ask.idempotency && !hash_same(&record->body, &search->ask.body))
         tell_none(search, CACHE_OTHER_BODY, "other_body");
-    else if (is_there)
+    else if (is_there && !is_old)
         search_hit(search, record, ttl_us);
     else if (search->ask.idempotency)
         search_not_kept(search, ttl_us);
@@ -124,14 +142,13 @@ static void on_answer(struct errand *errand)
     struct answer_search *answer = &search->answer;
     struct record record;
     if (!answer->found)
-        search_missed(search, answer->failed);
+        search_missed(search, answer->failed || search->unsure);
     else if (record_read(buffer_text(&answer->record), &record))
         search_found(search, &record, answer->expires_us - clock_wall_us());
     else
         search_missed(search, true);
-    list_remove(&search->link);
     buffer_done(&answer->record);
-    memory_free(search);
+    search_free(search);
 }
 
 static void on_slow(struct timer *timer)
@@ -139,16 +156,19 @@ static void on_slow(struct timer *timer)
     search_missed(LIST_MEMBER(timer, struct cache_search, timer), true);
 }
 
-static bool ask_database(struct cache_search *search)
+bool ask_database(struct cache_search *search)
 {
     struct answer_search *answer = &search->answer;
     struct cache_remote *remote = search->remote;
+    if (!remote->cache->answers || !search->ask.idempotency)
+        return false;
     answer->loop = remote->loop;
     answer->task.owner = remote;
     answer->name = search->ask.name;
     answer->errand.run = on_answer;
     buffer_init(&answer->record, SIZE_MAX);
-    if (!answers_find(remote->cache->answers, answer))
+    search->in_database = answers_find(remote->cache->answers, answer);
+    if (!search->in_database)
         return false;
     search->timer.on_time = on_slow;
     timer_set(remote->loop, &search->timer, loop_now_us(remote->loop) + CACHE_SEARCH_US);
@@ -157,10 +177,18 @@ static bool ask_database(struct cache_search *search)
 
 /* ----------------------------------------------------------------------------- the lookup */
 
-/* Is there anything beyond memory for such an entry? */
-static bool goes_to_database(const struct cache_remote *remote, bool idempotency)
+/* Is it there that such entries are? */
+static bool goes_to_redis(const struct cache_remote *remote, bool idempotency)
 {
-    return remote->cache->answers && idempotency;
+    return remote->options.redis && (idempotency || remote->options.exact);
+}
+
+void search_free(struct cache_search *search)
+{
+    list_remove(&search->link);
+    timer_stop(&search->timer);
+    claim_free(search->claim);
+    memory_free(search);
 }
 
 static struct cache_search *search_new(struct cache_remote *remote, struct cache_lookup *lookup)
@@ -184,17 +212,20 @@ bool cache_look(struct cache_remote *remote, struct cache_lookup *lookup)
     lookup->found = cache_find(remote->cache, &lookup->ask, &lookup->entry);
     if (lookup->found != CACHE_MISS || !lookup->entry)
         return true;
-    if (!goes_to_database(remote, idempotency))
+    /* Who wants nothing that was there before need not look. */
+    bool redis = goes_to_redis(remote, idempotency);
+    if ((!redis && !idempotency) || (!idempotency && lookup->ask.max_age_us <= 0))
         return true;
     struct cache_search *search = search_new(remote, lookup);
-    if (ask_database(search)) {
+    search->unsure = redis;
+    if ((redis && ask_redis(search)) || ask_database(search)) {
+        search->unsure = !search->asks && redis;
         lookup->search = search;
         lookup->entry = NULL;
         return false;
     }
-    list_remove(&search->link);
-    memory_free(search);
-    lookup->unsure = idempotency;
+    lookup->unsure = search->ask.idempotency && (redis || remote->cache->answers);
+    search_free(search);
     return true;
 }
 
@@ -213,7 +244,7 @@ static void keep_in_database(struct cache_remote *remote, struct cache_entry *en
 {
     struct buffer record;
     buffer_init(&record, entry->size + RECORD_EXTRA_BYTES);
-    record_write(entry, SIZE_MAX, &record);
+    record_write(entry, SIZE_MAX, ttl_us, &record);
     answers_keep(remote->cache->answers, &entry->name, &record, clock_wall_us() + ttl_us);
     buffer_done(&record);
 }
@@ -222,14 +253,16 @@ void cache_settle(struct cache_remote *remote, struct cache_entry *entry,
                   const struct cache_end *end, int64_t ttl_us)
 {
     cache_write_end(entry, end, ttl_us);
-    if (goes_to_database(remote, entry->idempotency) && ttl_us > 0)
+    if (goes_to_redis(remote, entry->idempotency))
+        keep_in_redis(remote, entry, ttl_us);
+    if (remote->cache->answers && entry->idempotency && ttl_us > 0)
         keep_in_database(remote, entry, ttl_us);
 }
 
 void cache_give_up(struct cache_remote *remote, struct cache_entry *entry, const char *why)
 {
     cache_write_broken(entry, why);
-    (void)remote;
+    release_claim(remote, entry);
 }
 
 void cache_remote_free(struct cache_remote *remote)
@@ -238,6 +271,7 @@ void cache_remote_free(struct cache_remote *remote)
         return;
     if (remote->cache->answers)
         answers_cancel(remote->cache->answers, remote);
+    searches_leave_redis(remote);
     /* What is left has an errand on its way, which finds nobody that waits. */
     for (struct link *at = remote->searches.next; at != &remote->searches; at = at->next) {
         struct cache_search *search = LIST_MEMBER(at, struct cache_search, link);
@@ -245,5 +279,6 @@ void cache_remote_free(struct cache_remote *remote)
         timer_stop(&search->timer);
     }
     list_remove(&remote->searches);
+    claims_done(remote);
     memory_free(remote);
 }

@@ -47,10 +47,11 @@ static void put_head(struct buffer *out, enum record_kind kind, const struct dig
 }
 
 static void put_answer(struct buffer *out, const struct cache_facts *facts,
-                       const struct cache_end *end)
+                       const struct cache_end *end, int64_t ttl_us)
 {
     int64_t figures[USAGE_FIGURES];
     memcpy(figures, &end->usage, sizeof(figures));
+    put_number(out, (uint64_t)ttl_us / 1000, 8);
     put_number(out, facts->status, 4);
     put_number(out, facts->stream ? FLAG_STREAM : 0, 1);
     put_number(out, (uint64_t)end->cost_nanos, 8);
@@ -63,13 +64,14 @@ static void put_answer(struct buffer *out, const struct cache_facts *facts,
     put_text(out, end->finish);
 }
 
-void record_write(const struct cache_entry *entry, size_t max_bytes, struct buffer *out)
+void record_write(const struct cache_entry *entry, size_t max_bytes, int64_t ttl_us,
+                  struct buffer *out)
 {
     bool is_kept = !entry->deaf && !entry->closed && entry->size <= max_bytes;
     put_head(out, is_kept ? RECORD_ANSWER : RECORD_NOT_KEPT, &entry->body);
     if (!is_kept)
         return;
-    put_answer(out, &entry->facts, &entry->end);
+    put_answer(out, &entry->facts, &entry->end, ttl_us);
     for (const struct cache_chunk *chunk = entry->first; chunk; chunk = chunk->next)
         put(out, chunk->bytes, chunk->len);
 }
@@ -118,7 +120,7 @@ static bool take_text(struct text *rest, char *to, size_t room)
 /* Figures that nobody could have counted are not taken over. */
 static bool take_usage(struct text *rest, struct usage *usage)
 {
-    int64_t figures[USAGE_FIGURES];
+    int64_t figures[USAGE_FIGURES] = {0};
     for (size_t i = 0; i < USAGE_FIGURES; i++) {
         uint64_t number;
         if (!take_number(rest, &number, 8) || number > (uint64_t)INT64_MAX / 1000000)
@@ -129,12 +131,17 @@ static bool take_usage(struct text *rest, struct usage *usage)
     return true;
 }
 
-static bool take_answer(struct text *rest, struct cache_facts *facts, struct cache_end *end)
+static bool take_answer(struct record *record)
 {
-    uint64_t status, flags, cost;
-    if (!take_number(rest, &status, 4) || status < 200 || status > 599 ||
+    struct text *rest = &record->rest;
+    struct cache_facts *facts = &record->facts;
+    struct cache_end *end = &record->end;
+    uint64_t ttl_ms, status, flags, cost;
+    if (!take_number(rest, &ttl_ms, 8) || ttl_ms > INT64_MAX / 1000 ||
+        !take_number(rest, &status, 4) || status < 200 || status > 599 ||
         !take_number(rest, &flags, 1) || !take_number(rest, &cost, 8) || cost > INT64_MAX)
         return false;
+    record->ttl_us = (int64_t)ttl_ms * 1000;
     facts->status = (unsigned)status;
     facts->stream = flags & FLAG_STREAM;
     end->cost_nanos = (int64_t)cost;
@@ -154,7 +161,8 @@ bool record_read(struct text bytes, struct record *record)
         !take_number(&record->rest, &kind, 1) ||
         !take(&record->rest, record->body.bytes, sizeof(record->body.bytes)))
         return false;
-    record->kind = (enum record_kind)kind;
-    return kind == RECORD_NOT_KEPT || kind == RECORD_CLAIM ||
-           (kind == RECORD_ANSWER && take_answer(&record->rest, &record->facts, &record->end));
+    if (kind == RECORD_NOT_KEPT || kind == RECORD_CLAIM ||
+        (kind == RECORD_ANSWER && take_answer(record)))
+        record->kind = (enum record_kind)kind;
+    return record->kind != RECORD_NONE;
 }

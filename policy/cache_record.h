@@ -6,7 +6,8 @@
  * ledger, or Redis.
  *
  *     "sa1"  kind  body's digest (32 bytes, zero when there is none)
- *     A (an answer):  status u32, flags u8, cost i64, 9 figures of usage i64, little-endian;
+ *     A (an answer):  for how many ms it was to be kept u64, status u32, flags u8, cost i64, 9
+ *                     figures of usage i64, little-endian;
  *                     type, target, provider, upstream model, finish: each u8 length and bytes;
  *                     the answer's bytes
  *     N (an answer that was too large to be kept):  nothing more
@@ -18,7 +19,7 @@
 #include "gateway/base/buffer.h"
 #include "policy/cache.h"
 
-enum record_kind { RECORD_ANSWER = 'A', RECORD_NOT_KEPT = 'N', RECORD_CLAIM = 'C' };
+enum record_kind { RECORD_NONE, RECORD_ANSWER = 'A', RECORD_NOT_KEPT = 'N', RECORD_CLAIM = 'C' };
 
 enum { RECORD_HEAD_BYTES = 3 + 1 + SHA256_BYTES, RECORD_EXTRA_BYTES = 2048 };
 
@@ -27,13 +28,15 @@ struct record {
     struct digest body;
     struct cache_facts facts;
     struct cache_end end;
+    int64_t ttl_us;   /* for how long it was to be kept when it was new */
     struct text rest; /* the answer, or who; borrowed */
 };
 
-/* Append the record of a whole entry; as NOT_KEPT when its bytes were dropped or are more than
- * <max_bytes>. <out> must have room for these and RECORD_EXTRA_BYTES. */
-void record_write(const struct cache_entry *entry, size_t max_bytes, struct buffer *out);
+/* Append the record of a whole entry, to be kept for <ttl_us>; as NOT_KEPT when its bytes were
+ * dropped or are more than <max_bytes>. <out> must have room for these and RECORD_EXTRA_BYTES. */
+void record_write(const struct cache_entry *entry, size_t max_bytes, int64_t ttl_us,
+                  struct buffer *out);
 /* Append a claim. */
 void record_write_claim(const struct digest *body, struct text who, struct buffer *out);
-/* False when it is none. */
+/* False, and the kind is NONE, when it is none. */
 bool record_read(struct text bytes, struct record *record);

@@ -29,7 +29,11 @@ struct cache_remote {
     struct link searches; /* all that are not done */
     struct link claims;
     struct timer renew;
+    int64_t claim_us, renew_us;
+    bool failing; /* the last thing sent to Redis */
 };
+
+struct cache_claim;
 
 struct cache_search {
     struct answer_search answer; /* of the database */
@@ -40,11 +44,17 @@ struct cache_search {
     struct cache_ask ask;
     struct timer timer;
     int64_t deadline_us, pause_us;
-    bool asks; /* Redis, and its answer has not come */
+    struct cache_claim *claim; /* to be made, or that may have been made */
+    bool asks;                 /* Redis, and its answer has not come */
+    bool in_database;          /* the database has it */
+    bool unsure;               /* Redis did not answer */
 };
 
-/* cache_look.c: what was found. <record> NULL: nothing. Both end the search's part of it. */
+/* cache_look.c: what came of it. Who asked is told; the search stays. */
 void search_found(struct cache_search *search, const struct record *record, int64_t ttl_us);
 void search_missed(struct cache_search *search, bool unsure);
 /* Another replica makes the call, and will not be waited for. */
 void search_elsewhere(struct cache_search *search);
+void search_free(struct cache_search *search);
+/* Look in the database, which ends the search. False when there is none, or not now. */
+bool ask_database(struct cache_search *search);

@@ -108,18 +108,23 @@ struct number {
 
 enum { GROUPS_MAX = 12, FIGURES_MAX = 24 };
 
-/* Read groups of digits with one of <signs> between them, from <at> on. */
-static void read_number(struct text text, size_t at, const char *signs, struct number *number)
+/* Read groups of digits with one of <signs> between them, from <at> on; each but the first has at
+ * least <least> digits. */
+static void read_number(struct text text, size_t at, const char *signs, unsigned least,
+                        struct number *number)
 {
-    *number = (struct number){.begin = at, .end = at};
+    number->begin = number->end = at;
+    number->digits = number->groups = 0;
     while (number->groups < GROUPS_MAX && number->digits < FIGURES_MAX) {
         unsigned group = 0;
         while (is_digit(at_or_zero(text, at)) && number->digits < FIGURES_MAX) {
             number->figures[number->digits++] = text.at[at++];
             group++;
         }
-        if (group == 0)
+        if (group == 0 || (number->groups && group < least)) {
+            number->digits -= group;
             break;
+        }
         number->lengths[number->groups++] = group;
         number->end = at;
         char sign = at_or_zero(text, at);
@@ -157,8 +162,10 @@ static bool is_card_length(const char *figures, unsigned count)
 
 static size_t card_length(struct text text, size_t at)
 {
-    struct number number;
-    read_number(text, at, " -", &number);
+    struct number number = {0};
+    if (text.at[at] < '2' || text.at[at] > '6')
+        return 0;
+    read_number(text, at, " -", 3, &number);
     size_t end = at;
     unsigned digits = 0;
     size_t best = 0;
@@ -232,14 +239,14 @@ static size_t plus_length(struct text text, size_t at)
 /* (415) 555-2671, (030) 1234567 */
 static size_t bracket_length(struct text text, size_t at)
 {
-    struct number area, rest;
-    read_number(text, at + 1, "", &area);
+    struct number area = {0}, rest = {0};
+    read_number(text, at + 1, "", 1, &area);
     if (area.digits < 3 || area.digits > 5 || at_or_zero(text, area.end) != ')')
         return 0;
     size_t next = area.end + 1;
     if (at_or_zero(text, next) == ' ' || at_or_zero(text, next) == '-')
         next++;
-    read_number(text, next, " -.", &rest);
+    read_number(text, next, " -.", 2, &rest);
     bool american = area.digits == 3 && area.figures[0] >= '2' && rest.groups == 2 &&
                     rest.lengths[0] == 3 && rest.lengths[1] == 4 && rest.figures[0] >= '2';
     bool trunk = area.figures[0] == '0' && rest.digits >= 5 && rest.digits <= 9;
@@ -260,8 +267,8 @@ static size_t phone_length(struct text text, size_t at)
         return plus_length(text, at);
     if (first == '(')
         return bracket_length(text, at);
-    struct number number;
-    read_number(text, at, " -./", &number);
+    struct number number = {0};
+    read_number(text, at, " -./", 2, &number);
     for (; number.groups > 1; drop_group(&number)) {
         char next = at_or_zero(text, number.end);
         bool ends = !is_wordy(next) && (!next || !strchr(":(", next));
@@ -304,7 +311,7 @@ static bool has_mod97(const char *iban, unsigned count)
 
 static size_t iban_length(struct text text, size_t at)
 {
-    char iban[34];
+    char iban[34] = "";
     if (!is_letter(at_or_zero(text, at + 1)) || !is_digit(at_or_zero(text, at + 2)))
         return 0;
     unsigned count = iban_digits(text.at[at], text.at[at + 1]), have = 0;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "gateway/base/memory.h"
+#include "gateway/base/scan.h"
 #include "policy/guard_inside.h"
 
 /* -------------------------------------------------------------------------------- marks */
@@ -171,7 +172,8 @@ static bool drop(void *with, const struct found *found)
 bool guard_drop_tokens(enum text_set set, struct text json, struct buffer *out)
 {
     struct dropping dropping = {.rest = json, .out = out};
-    texts_find(set, json, drop, &dropping);
+    if (scan_is_valid(json)) /* what is none was looked at as one text */
+        texts_find(set, json, drop, &dropping);
     if (dropping.any)
         buffer_append_text(out, dropping.rest);
     return dropping.any;

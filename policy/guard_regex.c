@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Regular expressions (PCRE2) that cannot stop a loop. Three bounds: a match is at most SPAN_MAX
- * long; one attempt takes at most MATCH_LIMIT steps; and a look at a body has an allowance of
- * processor time that grows with what is looked at, checked between slices of starting points.
- * Processor time, not the clock: a thread that had to wait for its turn has not worked.
+ * Regular expressions (PCRE2) that cannot stop a loop. PCRE2's limits are for each starting point
+ * anew and do not count what a repeated class runs over. So there are three bounds: a match is at
+ * most SPAN_MAX long, an attempt takes at most so many steps, and a look at a body has an allowance
+ * of processor time that grows with what is looked at, checked between slices of few starting
+ * points. Processor time, not the clock: a thread that had to wait for its turn has not worked.
  */
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -20,30 +21,31 @@
 
 enum {
     PATTERN_MAX = 16 * 1024,
-    SPAN_MAX = 16 * 1024,
-    MATCH_LIMIT = 20000,
-    DEPTH_LIMIT = 20000,
+    SPAN_MAX = 4096,
     HEAP_LIMIT_KIB = 16 * 1024,
     LOOKBEHIND_MAX = 1024,
-    SLICE_FIRST = 128,
-    SLICE_MIN = 64,
-    SLICE_MAX = 1024,
-    SLICE_QUICK_NANOS = 200000,
+    /* translated, and interpreted: about ten times as slow */
+    STEPS_MAX = 20000,
+    STEPS_SLOW_MAX = 5000,
+    SLICE = 64,
+    SLICE_SLOW = 16,
     ALLOWANCE_NANOS = 50000000,
     ALLOWANCE_HUNT_NANOS = 2000,
     ALLOWANCE_BYTE_NANOS = 20,
 };
 
-struct search {
+struct hunter {
     pcre2_general_context *memory;
     pcre2_match_context *limits;
     pcre2_match_data *found;
     int64_t spent_nanos, allowed_nanos;
+    int64_t tick_nanos; /* of the coarse clock, when it was last looked at */
 };
 
 struct regex {
     pcre2_code *code;
     size_t lookbehind; /* bytes in front of a match that it may look at */
+    bool translated;   /* to machine code */
 };
 
 static void *take_memory(PCRE2_SIZE bytes, void *with)
@@ -58,27 +60,25 @@ static void give_memory(void *what, void *with)
     memory_free(what);
 }
 
-struct search *search_new(void)
+struct hunter *hunter_new(void)
 {
-    struct search *search = memory_new(sizeof(*search));
-    search->memory = pcre2_general_context_create(take_memory, give_memory, NULL);
-    search->limits = pcre2_match_context_create(search->memory);
-    pcre2_set_match_limit(search->limits, MATCH_LIMIT);
-    pcre2_set_depth_limit(search->limits, DEPTH_LIMIT);
-    pcre2_set_heap_limit(search->limits, HEAP_LIMIT_KIB);
-    search->found = pcre2_match_data_create(1, search->memory);
-    search->allowed_nanos = ALLOWANCE_NANOS;
-    return search;
+    struct hunter *hunter = memory_new(sizeof(*hunter));
+    hunter->memory = pcre2_general_context_create(take_memory, give_memory, NULL);
+    hunter->limits = pcre2_match_context_create(hunter->memory);
+    pcre2_set_heap_limit(hunter->limits, HEAP_LIMIT_KIB);
+    hunter->found = pcre2_match_data_create(1, hunter->memory);
+    hunter->allowed_nanos = ALLOWANCE_NANOS;
+    return hunter;
 }
 
-void search_free(struct search *search)
+void hunter_free(struct hunter *hunter)
 {
-    if (!search)
+    if (!hunter)
         return;
-    pcre2_match_data_free(search->found);
-    pcre2_match_context_free(search->limits);
-    pcre2_general_context_free(search->memory);
-    memory_free(search);
+    pcre2_match_data_free(hunter->found);
+    pcre2_match_context_free(hunter->limits);
+    pcre2_general_context_free(hunter->memory);
+    memory_free(hunter);
 }
 
 /* ------------------------------------------------------------------------------- compiling */
@@ -86,7 +86,11 @@ void search_free(struct search *search)
 static void translate(struct regex *regex)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
-    if (pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE) == 0)
+    size_t bytes = 0;
+    int result = pcre2_jit_compile(regex->code, PCRE2_JIT_COMPLETE);
+    pcre2_pattern_info(regex->code, PCRE2_INFO_JITSIZE, &bytes);
+    regex->translated = bytes > 0;
+    if (result != PCRE2_ERROR_NOMEMORY)
         return;
     /* No memory may be made executable (MemoryDenyWriteExecute): the interpreter does it too. */
     if (!atomic_flag_test_and_set(&said))
@@ -133,11 +137,24 @@ void regex_free(struct regex *regex)
 
 /* -------------------------------------------------------------------------------- matching */
 
-static int64_t worked_nanos(void)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Count work since <since>, in processor time; asking for that is a system call, so it is done only
+ * when the coarse clock, which costs nothing, has moved (every few milliseconds). */
+static void count_work(struct hunter *hunter, int64_t *since)
+{
+    int64_t tick = read_clock(CLOCK_MONOTONIC_COARSE);
+    if (tick == hunter->tick_nanos && *since)
+        return;
+    int64_t now = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    hunter->tick_nanos = tick;
+    hunter->spent_nanos += *since ? now - *since : 0;
+    *since = now;
 }
 
 /* The next beginning of a character at or behind <at>. */
@@ -152,62 +169,70 @@ enum attempt { ATTEMPT_NONE, ATTEMPT_FOUND, ATTEMPT_LOST };
 
 /* A match that begins in [from, until)? LOST when it takes too many steps to tell. */
 static enum attempt try(const struct regex *regex, const struct hunt *hunt, size_t from,
-                        size_t until, struct span *span)
+                        size_t until, uint32_t options, struct span *span)
 {
     struct text text = hunt->text;
     size_t begin = from > regex->lookbehind ? align(text, from - regex->lookbehind) : 0;
-    size_t end = text.len - until > SPAN_MAX ? align(text, until + SPAN_MAX) : text.len;
-    uint32_t options = PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY;
+    size_t end = until + SPAN_MAX < text.len ? align(text, until + SPAN_MAX) : text.len;
     if (end < text.len || hunt->more)
         options |= PCRE2_NOTEOL;
-    struct search *search = hunt->search;
+    struct hunter *hunter = hunt->hunter;
     PCRE2_SPTR subject = (PCRE2_SPTR)text.at + begin;
-    pcre2_set_offset_limit(search->limits, until - 1 - begin);
+    pcre2_set_offset_limit(hunter->limits, until - 1 - begin);
     int result = pcre2_match(regex->code, subject, end - begin, from - begin, options,
-                             search->found, search->limits);
+                             hunter->found, hunter->limits);
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter uses the heap, which is larger */
         result = pcre2_match(regex->code, subject, end - begin, from - begin,
-                             options | PCRE2_NO_JIT, search->found, search->limits);
+                             options | PCRE2_NO_JIT, hunter->found, hunter->limits);
     if (result == PCRE2_ERROR_NOMATCH)
         return ATTEMPT_NONE;
     if (result < 0)
         return ATTEMPT_LOST;
-    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(search->found);
+    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(hunter->found);
     *span = (struct span){begin + ends[0], begin + ends[1]};
-    return span->begin < span->end ? ATTEMPT_FOUND : ATTEMPT_LOST;
+    return ATTEMPT_FOUND;
+}
+
+static enum attempt seek(const struct regex *regex, const struct hunt *hunt, uint32_t options,
+                         struct span *span)
+{
+    struct hunter *hunter = hunt->hunter;
+    int64_t since = 0;
+    enum attempt result = ATTEMPT_NONE;
+    size_t slice = regex->translated ? SLICE : SLICE_SLOW;
+    uint32_t steps = regex->translated ? STEPS_MAX : STEPS_SLOW_MAX;
+    pcre2_set_match_limit(hunter->limits, steps);
+    pcre2_set_depth_limit(hunter->limits, steps);
+    hunter->allowed_nanos += ALLOWANCE_HUNT_NANOS;
+    count_work(hunter, &since);
+    size_t from = hunt->from;
+    while (from < hunt->until) {
+        size_t until = hunt->until - from > slice ? align(hunt->text, from + slice) : hunt->until;
+        result = try(regex, hunt, from, until, options, span);
+        hunter->allowed_nanos += (int64_t)(until - from) * ALLOWANCE_BYTE_NANOS;
+        count_work(hunter, &since);
+        if (result == ATTEMPT_NONE && hunter->spent_nanos > hunter->allowed_nanos)
+            result = ATTEMPT_LOST;
+        if (result != ATTEMPT_NONE)
+            break;
+        from = until;
+    }
+    if (result == ATTEMPT_LOST)
+        *span = (struct span){from, hunt->text.len};
+    return result;
 }
 
 bool regex_find(const struct regex *regex, const struct hunt *hunt, struct span *span)
 {
-    struct search *search = hunt->search;
-    int64_t since = worked_nanos();
-    size_t slice = SLICE_FIRST;
-    enum attempt result = ATTEMPT_NONE;
-    size_t from = hunt->from;
-    search->allowed_nanos += ALLOWANCE_HUNT_NANOS;
-    while (from < hunt->until && result == ATTEMPT_NONE) {
-        size_t until = hunt->until - from > slice ? align(hunt->text, from + slice) : hunt->until;
-        result = try(regex, hunt, from, until, span);
-        int64_t now = worked_nanos(), took = now - since;
-        since = now;
-        search->spent_nanos += took;
-        search->allowed_nanos += (int64_t)(until - from) * ALLOWANCE_BYTE_NANOS;
-        if (result == ATTEMPT_NONE && search->spent_nanos > search->allowed_nanos)
-            result = ATTEMPT_LOST;
-        else
-            from = result == ATTEMPT_NONE ? until : from;
-        slice = took > SLICE_QUICK_NANOS ? SLICE_MIN : slice < SLICE_MAX ? slice * 2 : SLICE_MAX;
-    }
-    if (result == ATTEMPT_LOST) /* what cannot be told counts as a match */
-        *span = (struct span){from, hunt->text.len};
-    return result != ATTEMPT_NONE;
+    enum attempt result = seek(regex, hunt, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, span);
+    if (span->begin >= span->end) /* \K may turn it around */
+        *span = (struct span){hunt->from, hunt->text.len};
+    return result != ATTEMPT_NONE; /* what cannot be told counts as a match */
 }
 
-bool regex_fits(const struct regex *regex, struct text text, struct search *search)
+bool regex_fits(const struct regex *regex, struct text text, struct hunter *hunter)
 {
-    if (text.len > SPAN_MAX)
-        return false;
-    pcre2_set_offset_limit(search->limits, PCRE2_UNSET);
-    return pcre2_match(regex->code, (PCRE2_SPTR)text.at, text.len, 0, PCRE2_NO_UTF_CHECK,
-                       search->found, search->limits) >= 0;
+    struct span span;
+    struct hunt hunt = {.text = text, .until = text.len + 1, .hunter = hunter};
+    return text.len <= SPAN_MAX && seek(regex, &hunt, PCRE2_NO_UTF_CHECK, &span) == ATTEMPT_FOUND;
 }

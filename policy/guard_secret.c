@@ -88,6 +88,7 @@ static const struct form forms[] = {
 enum {
     FORMS = sizeof(forms) / sizeof(forms[0]),
     PEM_MAX = 16 * 1024,
+    LINE_MAX_BYTES = 60,
     PASSWORD_MAX = 256,
 };
 
@@ -130,9 +131,8 @@ static size_t token_length(struct text text)
 static size_t pem_length(struct text text)
 {
     struct text most = text_head(text, PEM_MAX);
-    size_t line = text_find_byte(most, '\n');
-    size_t kind = text_find(text_head(most, line), TEXT("PRIVATE KEY"));
-    if (kind == SIZE_MAX || kind > 40)
+    size_t kind = text_find(text_head(text, LINE_MAX_BYTES), TEXT("PRIVATE KEY"));
+    if (kind == SIZE_MAX)
         return 0;
     size_t end = text_find(most, TEXT("-----END "));
     if (end != SIZE_MAX) {

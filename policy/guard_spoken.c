@@ -152,10 +152,10 @@ bool guard_texts_is_answer(const struct guard_texts *texts, size_t i)
 struct replacing {
     struct guard_texts texts; /* a copy, with a scratch of its own */
     const struct text *with;
-    bool *written; /* of texts in pieces: all of it stands in the first one */
-    size_t at;     /* of a body: the index of the next text */
-    struct text rest;
-    struct buffer *out;
+    bool *written;      /* of texts in pieces: all of it stands in the first one */
+    size_t at;          /* of a body: the index of the next text */
+    struct text rest;   /* of what is read, behind what is in <made> */
+    struct buffer made; /* what it becomes */
     bool failed, changed;
 };
 
@@ -194,11 +194,11 @@ static bool put(void *with, const struct found *found)
     struct text now = found->whole || !to->written[i] ? to->with[i] : (struct text){"", 0};
     to->written[i] = to->written[i] || !found->whole;
     size_t before = (size_t)(found->raw.at - to->rest.at);
-    bool fits = may_become(spoken, to->with[i]) && buffer_append(to->out, to->rest.at, before);
+    bool fits = may_become(spoken, to->with[i]) && buffer_append(&to->made, to->rest.at, before);
     if (fits && found->kind == TEXT_RAW)
-        fits = buffer_append_text(to->out, now);
+        fits = buffer_append_text(&to->made, now);
     else if (fits)
-        fits = write_string(to->out, now, found->kind == TEXT_NUMBER);
+        fits = write_string(&to->made, now, found->kind == TEXT_NUMBER);
     to->rest = text_from(to->rest, before + found->raw.len);
     to->changed = true;
     to->failed = !fits;
@@ -208,23 +208,22 @@ static bool put(void *with, const struct found *found)
 /* Put the new texts into one JSON text, and leave out the tokens of what is new. */
 static bool finish(struct replacing *to, enum text_set set, struct buffer *out)
 {
-    struct buffer *made = to->out, again;
-    if (to->failed || !buffer_append_text(made, to->rest))
+    struct buffer again;
+    if (to->failed || !buffer_append_text(&to->made, to->rest))
         return false;
     buffer_init(&again, SIZE_MAX / 2);
-    bool dropped = to->changed && guard_drop_tokens(set, buffer_text(made), &again);
-    bool fits = buffer_append_text(out, buffer_text(dropped ? &again : made));
+    bool dropped = to->changed && guard_drop_tokens(set, buffer_text(&to->made), &again);
+    bool fits = buffer_append_text(out, buffer_text(dropped ? &again : &to->made));
     buffer_done(&again);
     return fits;
 }
 
 static bool replace_event(struct replacing *to, const struct event *event, struct buffer *out)
 {
-    struct buffer made, data;
-    buffer_init(&made, SIZE_MAX / 2); /* not more than the event and all texts */
+    struct buffer data;
+    buffer_init(&to->made, SIZE_MAX / 2); /* not more than the event and all texts */
     buffer_init(&data, SIZE_MAX / 2);
     to->rest = event->data;
-    to->out = &made;
     to->changed = false;
     event_texts(event, put, to);
     bool fits = !to->failed;
@@ -232,20 +231,18 @@ static bool replace_event(struct replacing *to, const struct event *event, struc
         fits = buffer_append_text(out, event->raw);
     else if (fits)
         fits = finish(to, TEXTS_OF_EVENTS, &data) && event_write(event, buffer_text(&data), out);
-    buffer_done(&made);
+    buffer_done(&to->made);
     buffer_done(&data);
     return fits;
 }
 
 static bool replace_body(struct replacing *to, struct buffer *out)
 {
-    struct buffer made;
-    buffer_init(&made, out->limit);
+    buffer_init(&to->made, out->limit);
     to->rest = to->texts.body;
-    to->out = &made;
     texts_find(set_of(to->texts.form), to->texts.body, put, to);
     bool fits = finish(to, set_of(to->texts.form), out);
-    buffer_done(&made);
+    buffer_done(&to->made);
     return fits;
 }
 

@@ -232,7 +232,7 @@ static uint64_t mix(uint64_t sum, uint64_t number)
 
 static bool leads(const char *rest, struct text name, const char **behind)
 {
-    if (name.len == 0 || strncmp(rest, name.at, name.len) != 0)
+    if (name.len == 0 || strnlen(rest, name.len) < name.len || memcmp(rest, name.at, name.len) != 0)
         return false;
     if (rest[name.len] != '.' && rest[name.len] != '\0')
         return false;

@@ -309,7 +309,11 @@ void meter_doubt(struct meter *meter, struct text root)
 
 void meter_trust(struct meter *meter, struct text root)
 {
-    set_doubt(meter, root, false);
+    struct place place = place_lock(meter, root);
+    struct root *found = table_find(&place.shard->roots, root);
+    if (found)
+        found->doubtful = false;
+    shard_unlock(place.shard);
 }
 
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count)

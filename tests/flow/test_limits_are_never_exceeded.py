@@ -208,8 +208,9 @@ def test_a_budget_is_never_overspent(upstream, stream, fields):
         assert refused.header("x-should-retry") == "false"
         spent = gate.usage_total("cost_nanos", tenant="acme")
         assert spent <= amount
-        least = 64 * max(1, fields.get("n", 1)) * OUTPUT + 200 * INPUT
-        assert spent >= amount - least - 100 * INPUT, (spent, amount)
+        # Down to the shortest useful answer, beside the most that so small a prompt may be counted as.
+        least = 64 * max(1, fields.get("n", 1)) * OUTPUT + 1000 * INPUT
+        assert spent >= amount - least, (spent, amount)
 
 
 def test_the_output_is_lowered_to_what_can_be_paid(upstream):

@@ -375,7 +375,7 @@ static void records_are_checked(void **state)
     struct buffer out;
     struct record record;
     buffer_init(&out, KIB + RECORD_EXTRA_BYTES);
-    record_write(entry, KIB, &out);
+    record_write(entry, KIB, SECOND, &out);
     assert_true(record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_ANSWER);
     assert_string_equal(record.facts.provider, "p");
@@ -385,12 +385,12 @@ static void records_are_checked(void **state)
     for (size_t len = 0; len < least; len++)
         assert_false(record_read(text_head(buffer_text(&out), len), &record));
     /* Nothing from it may end a line of a head. */
-    char *type = strstr(out.data + RECORD_HEAD_BYTES + 85, "a/b");
+    char *type = strstr(out.data + RECORD_HEAD_BYTES + 93, "a/b");
     assert_non_null(type);
     type[1] = '\n';
     assert_false(record_read(buffer_text(&out), &record));
     buffer_clear(&out);
-    record_write(entry, 4, &out);
+    record_write(entry, 4, SECOND, &out);
     assert_true(record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_NOT_KEPT);
     buffer_done(&out);

@@ -165,14 +165,17 @@ static bool stream_fits(const char *const *events, size_t count, size_t *leaked)
     return passes;
 }
 
+#define ROLE \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
+#define CHUNK(text) "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+
 static void a_stream_is_held_against_it_at_its_end(void **state)
 {
     (void)state;
     static const char *const events[] = {
-        "data: "
-        "{\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
-        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"{\\\"a\"}}]}\n\n",
-        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\\":1}\"}}]}\n\n",
+        ROLE,
+        CHUNK("{\\\"a"),
+        CHUNK("\\\":1}"),
         "data: [DONE]\n\n",
     };
     size_t bytes;

@@ -305,7 +305,18 @@ static char *request_of(char letter, size_t count, const char *end)
 static void an_expression_that_explodes_counts_as_a_match(void **state)
 {
     (void)state;
-    static const char *const patterns[] = {"(a+)+$", "(a|aa)+b", "(.*)*x", "a.*b.*c.*d"};
+    static const char *const patterns[] = {
+        "(a+)+$",
+        "(a|aa)+b",
+        "(.*)*x",
+        "a.*b.*c.*d",
+        "(*NO_JIT)(a+)+$",
+        "(*NO_JIT)(a|aa)+b",
+        "(*NO_JIT)(.*)*x",
+        "(*NO_JIT)(?:\\w\\w?)*!!",
+        "(*NO_JIT)[a-z]+[a-z]+[0-9]",
+        "(?:\\w\\w?)*!!",
+    };
     for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]); i++) {
         struct guard_rule rule = regex_rule("evil", patterns[i], GUARD_BLOCK);
         char *body = request_of('a', 100000, "!bxcd!");
