@@ -566,7 +566,8 @@ static void open_level(struct walk *walk, bool is_array)
     const struct level *above = &walk->levels[walk->depth];
     assert(walk->depth < SCAN_DEPTH_MAX);
     enum name holder = walk->depth ? (enum name)above->key : NAME_OTHER;
-    bool opaque = holder == NAME_OPAQUE || (holder == NAME_INPUT && walk->depth > 1);
+    bool opaque = holder == NAME_OPAQUE ||
+                  (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
     walk->depth++;
     walk->levels[walk->depth] = (struct level){
         .is_array = is_array,
@@ -681,6 +682,8 @@ void estimate_look(struct text body, struct estimate_facts *facts)
     facts->has_tools = facts->refers = false;
     take_walk(&walk, body);
     facts->rounds = rounds_of(&walk);
+    if (walk.sixteenths < 0) /* taken back twice: a picture among thoughts */
+        walk.sixteenths = 0;
     facts->about_tokens = 1 + walk.messages * MESSAGE_TOKENS + (walk.sixteenths + 8) / 16;
     facts->about_described = (walk.described + 8) / 16;
 }
