@@ -700,6 +700,8 @@ static void patch(struct roster *roster, struct roster_call *call, enum record_o
                json_kind(body) == SCAN_OBJECT ? problem : "The body must be an object.");
     else if (kind == RECORD_KEY && before->revoked_us)
         answer(call, 409, "The key is revoked.");
+    else if (kind == RECORD_TENANT && text_equal(call->only_tenant, id))
+        answer(call, 403, "A tenant cannot change what it is allowed itself.");
     else
         change(roster, call, before, body, text_of(more), (struct text){"", 0});
     json_free(body);

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to Idempotency-Keys, over restarts. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/database.h"
+#include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "policy/cache_answers.h"
 #include "policy/cache_inside.h"
@@ -346,6 +349,49 @@ static void a_slow_database_is_not_waited_for(void **state)
     stop();
 }
 
+/* Wait until the helper has done what was given to it. */
+static void wait_for_helper(uint64_t done)
+{
+    struct answers_figures figures = {0};
+    for (int i = 0; i < 20000 && figures.kept + figures.lost < done; i++) {
+        usleep(500);
+        figures = answers_figures(cache->answers);
+    }
+    assert_int_equal(figures.kept + figures.lost, done);
+}
+
+static void a_full_disk_loses_answers_and_nothing_else(void **state)
+{
+    (void)state;
+    start(1 << 20);
+    answer(look_for("before", "body", CACHE_MISS), "small", 100 * SECOND);
+    wait_for_helper(1);
+    char *large = memory_new(60 * KIB + 1);
+    memset(large, 'l', 60 * KIB);
+    struct rlimit old, full;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    full = (struct rlimit){16 * KIB, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    log_set_level((enum log_level)(LOG_ERROR + 1));
+    answer(look_for("key", "body", CACHE_MISS), large, 100 * SECOND);
+    wait_for_helper(2);
+    assert_int_equal(answers_figures(cache->answers).lost, 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    /* In memory it is there yet. */
+    expect_bytes(look_for("key", "body", CACHE_HIT), large);
+    answer(look_for("after", "body", CACHE_MISS), large, 100 * SECOND);
+    restart(1 << 20);
+    log_set_level(LOG_INFO);
+    expect_bytes(look_for("before", "body", CACHE_HIT), "small");
+    expect_bytes(look_for("after", "body", CACHE_HIT), large);
+    struct cache_entry *entry = look_for("key", "body", CACHE_MISS);
+    cache_give_up(remote, entry, "client_gone");
+    cache_entry_unref(entry);
+    memory_free(large);
+    stop();
+}
+
 static void a_file_that_is_no_database_is_told(void **state)
 {
     (void)state;
@@ -412,6 +458,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_kept_is_bounded_in_time_and_bytes, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_slow_database_is_not_waited_for, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_answers_and_nothing_else, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_file_that_is_no_database_is_told, make_folder,
                                         remove_folder),
