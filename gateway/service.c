@@ -512,6 +512,7 @@ static void open_metrics(struct service *service)
                                       .tenant_label = config->telemetry.tenant_label};
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
+    metrics_policy(service->metrics, service->limits, service->cache);
     metrics_reload(service->metrics, true, service->started_wall_us);
 }
 
