@@ -187,7 +187,9 @@ static void put_json(struct pen *pen, const struct ledger_row *row,
     put_stamp(pen, row->started_us + row->duration_us);
     PUT(pen, "\",\"level\":\"");
     put(pen, level_word(row));
-    PUT(pen, "\",\"component\":\"access\",\"msg\":\"call\"");
+    PUT(pen, "\",\"component\":\"access\"");
+    put_member(pen, TEXT("msg"),
+               text_equal(row->operation, TEXT("admin")) ? row->operation : TEXT("call"));
     put_member(pen, TEXT("request_id"), row->id);
     put_member(pen, TEXT("trace_id"), extra->trace_id);
     put_member(pen, TEXT("listener"), extra->listener);

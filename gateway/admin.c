@@ -1,359 +1,234 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The gate: which path, which method, by whom; and where it is answered. */
 #include "gateway/admin.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <assert.h>
+#include <stdio.h>
 
-#include "gateway/admin_work.h"
-#include "gateway/base/clock.h"
-#include "gateway/base/hash.h"
-#include "gateway/json_write.h"
+#include "gateway/admin_desk.h"
+#include "gateway/admin_inside.h"
+#include "gateway/base/log.h"
 #include "gateway/service_state.h"
-#include "gateway/version.h"
-#include "policy/ledger.h"
 
-static const char json_type[] = "application/json", problem_type[] = "application/problem+json";
+static const struct text root = {"/admin/v1", 9};
 
-/* ---------------------------------------------------------------------------- who may ask */
+/* ---------------------------------------------------------------------------- the routes */
 
-bool admin_is_path(struct text path)
-{
-    static const struct text root = {"/admin/v1", 9};
-    return text_starts(path, root) && (path.len == root.len || path.at[root.len] == '/');
-}
-
-bool admin_key_is_right(const struct service *service, struct text key)
-{
-    struct digest digest = hash_sha256(key);
-    return hash_same(&digest, &service->admin_key) && service->has_admin_key;
-}
-
-bool admin_peer_is_right(int fd)
-{
-    struct ucred peer;
-    socklen_t length = sizeof peer;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
-           (peer.uid == geteuid() || peer.uid == 0);
-}
-
-/* ---------------------------------------------------------------------------- answers */
-
-/* RFC 9457. */
-void admin_problem(struct admin_call *call, int status, const char *title, struct text detail)
-{
-    struct json_write json = {.out = &call->out};
-    buffer_clear(&call->out);
-    json_open(&json, '{');
-    json_text_member(&json, "type", TEXT("about:blank"));
-    json_text_member(&json, "title", text_of(title));
-    json_int_member(&json, "status", status);
-    json_text_member(&json, "detail", detail);
-    json_close(&json, '}');
-    call->status = status;
-    call->content_type = problem_type;
-}
-
-void admin_done(struct admin_call *call, const struct json_write *json)
-{
-    if (json->is_full) {
-        admin_problem(call, 500, "Too large", TEXT("the answer does not fit; ask for less"));
-        return;
+#define T(literal)                     \
+    {                                  \
+        (literal), sizeof(literal) - 1 \
     }
-    call->status = 200;
-    call->content_type = json_type;
-}
+#define OF_CALLS "tenant,key,user,model,target,provider,operation,status"
 
-static void write_reload(struct service *service, struct json_write *json)
-{
-    json_name(json, "reload");
-    json_open(json, '{');
-    pthread_mutex_lock(&service->lock);
-    const struct reload_outcome *last = &service->last_reload;
-    json_int_member(json, "count", (int64_t)service->reloads);
-    json_bool_member(json, "good", service->reloads == 0 || last->good);
-    json_time_member(json, "in_force_since", service->reloaded_us);
-    if (service->reloads > 0)
-        json_time_member(json, "tried_at", service->tried_us);
-    json_lines_member(json, "changed", last->good ? last->words : "");
-    json_lines_member(json, "needs_restart", last->restart);
-    json_name(json, "errors");
-    json_open(json, '[');
-    struct text rest = text_of(last->errors != NULL ? last->errors : ""), line;
-    while (text_next(&rest, '\n', &line))
-        if (line.len > 0)
-            json_raw(json, line);
-    json_close(json, ']');
-    pthread_mutex_unlock(&service->lock);
-    json_close(json, '}');
-}
-
-static void write_workers(struct service *service, struct json_write *json)
-{
-    struct worker_figures sum = {0};
-    uint64_t now = clock_now_us();
-    json_name(json, "workers");
-    json_open(json, '[');
-    pthread_mutex_lock(&service->lock);
-    for (unsigned i = 0; i < service->workers_live; i++) {
-        struct worker_figures one = worker_figures(service->workers[i]);
-        struct loop *loop = worker_loop(service->workers[i]);
-        uint64_t since = loop_busy_since_us(loop);
-        sum.connections += one.connections;
-        sum.exchanges += one.exchanges;
-        sum.upstreams += one.upstreams;
-        json_open(json, '{');
-        json_int_member(json, "connections", (int64_t)one.connections);
-        json_int_member(json, "calls", (int64_t)one.exchanges);
-        json_int_member(json, "upstream_connections", (int64_t)one.upstreams);
-        json_int_member(json, "rounds", (int64_t)loop_rounds(loop));
-        json_int_member(json, "busy_us", since != 0 && now > since ? (int64_t)(now - since) : 0);
-        json_close(json, '}');
-    }
-    pthread_mutex_unlock(&service->lock);
-    json_close(json, ']');
-    /* but for the one that asks */
-    json_int_member(json, "connections", sum.connections > 0 ? (int64_t)sum.connections - 1 : 0);
-    json_int_member(json, "calls", sum.exchanges > 0 ? (int64_t)sum.exchanges - 1 : 0);
-    json_int_member(json, "upstream_connections", (int64_t)sum.upstreams);
-    json_int_member(json, "streams", metrics_gauge_now(service->metrics, GAUGE_STREAMS));
-}
-
-static void write_target(const struct target *target, struct json_write *json)
-{
-    const struct target_figures *figures = target->figures;
-    json_open(json, '{');
-    json_text_member(json, "id", target->id);
-    json_text_member(json, "model", target->model);
-    json_text_member(json, "provider", target->provider->name);
-    json_int_member(json, "weight", target->weight);
-    json_int_member(json, "priority", target->priority);
-    json_bool_member(json, "off", target->off);
-    if (target->off && target->off_because != NULL)
-        json_text_member(json, "off_because", text_of(target->off_because));
-    if (figures != NULL) {
-        json_int_member(json, "in_flight", (int64_t)atomic_load(&figures->in_flight));
-        json_int_member(json, "attempts", (int64_t)atomic_load(&figures->attempts));
-        json_int_member(json, "failures", (int64_t)atomic_load(&figures->failures));
-    }
-    json_close(json, '}');
-}
-
-static void write_targets(const struct config *config, struct json_write *json)
-{
-    json_name(json, "targets");
-    json_open(json, '[');
-    for (size_t i = 0; i < config->target_count; i++)
-        write_target(&config->targets[i], json);
-    json_close(json, ']');
-}
-
-static void write_ledger(const struct service *service, struct json_write *json)
-{
-    struct ledger_figures figures = ledger_figures(service->ledger);
-    json_name(json, "ledger");
-    json_open(json, '{');
-    json_int_member(json, "lines", (int64_t)figures.lines);
-    json_int_member(json, "undrained_lines", (int64_t)figures.lines_undrained);
-    json_int_member(json, "undrained_bytes", (int64_t)figures.bytes_undrained);
-    json_int_member(json, "drains", (int64_t)figures.drains);
-    json_int_member(json, "drain_errors", (int64_t)figures.drain_errors);
-    json_bool_member(json, "full", figures.full);
-    json_close(json, '}');
-}
-
-static void write_listeners(const struct config *config, struct json_write *json)
-{
-    static const struct {
-        unsigned bit;
-        const char *name;
-    } words[] = {{SERVE_API, "api"},
-                 {SERVE_ADMIN, "admin"},
-                 {SERVE_UI, "ui"},
-                 {SERVE_METRICS, "metrics"},
-                 {SERVE_HEALTH, "health"}};
-    json_name(json, "listeners");
-    json_open(json, '[');
-    for (size_t i = 0; i < config->listener_count; i++) {
-        json_open(json, '{');
-        json_text_member(json, "name", text_of(config->listeners[i].name));
-        json_text_member(json, "address", text_of(config->listeners[i].address));
-        json_name(json, "serve");
-        json_open(json, '[');
-        for (size_t j = 0; j < sizeof words / sizeof *words; j++)
-            if ((config->listeners[i].serve & words[j].bit) != 0)
-                json_text(json, text_of(words[j].name));
-        json_close(json, ']');
-        json_bool_member(json, "tls", config->listeners[i].has_tls);
-        json_close(json, '}');
-    }
-    json_close(json, ']');
-}
-
-static void answer_overview(struct service *service, const struct config *config,
-                            struct admin_call *call)
-{
-    struct json_write json = {.out = &call->out};
-    json_open(&json, '{');
-    json_text_member(&json, "version", TEXT(PROGRAM_VERSION));
-    json_int_member(&json, "pid", getppid()); /* the supervisor: who gets the signals */
-    json_int_member(&json, "service_pid", getpid());
-    json_text_member(&json, "state",
-                     service_is_draining(service) ? TEXT("draining") : TEXT("serving"));
-    json_time_member(&json, "started_at", service->started_wall_us);
-    json_int_member(&json, "uptime_s", (int64_t)((clock_now_us() - service->started_us) / 1000000));
-    json_int_member(&json, "generation", (int64_t)config->generation);
-    json_name(&json, "config");
-    if (config->path != NULL)
-        json_text(&json, text_of(config->path));
-    else
-        json_null(&json);
-    write_reload(service, &json);
-    write_workers(service, &json);
-    write_listeners(config, &json);
-    write_targets(config, &json);
-    write_ledger(service, &json);
-    json_close(&json, '}');
-    admin_done(call, &json);
-}
-
-static void answer_targets(struct service *service, const struct config *config,
-                           struct admin_call *call)
-{
-    struct json_write json = {.out = &call->out};
-    (void)service;
-    json_open(&json, '{');
-    write_targets(config, &json);
-    json_close(&json, '}');
-    admin_done(call, &json);
-}
-
-/* Nano-dollars per million tokens; null when nothing is known. */
-static void write_price(const struct price *price, struct json_write *json)
-{
-    json_name(json, "price");
-    if (!price->known) {
-        json_null(json);
-        return;
-    }
-    json_open(json, '{');
-    json_int_member(json, "input", price->input);
-    json_int_member(json, "cached_input", price->cached_input);
-    json_int_member(json, "cache_write", price->cache_write);
-    json_int_member(json, "output", price->output);
-    json_int_member(json, "reasoning", price->reasoning);
-    json_int_member(json, "request", price->request);
-    json_int_member(json, "version", price->version);
-    json_close(json, '}');
-}
-
-static void write_model(const struct route *route, struct json_write *json)
-{
-    json_open(json, '{');
-    json_text_member(json, "name", route->name);
-    json_text_member(json, "description", route->description);
-    json_int_member(json, "context_window", route->context_window);
-    json_name(json, "aliases");
-    json_open(json, '[');
-    for (size_t i = 0; i < route->alias_count; i++)
-        json_text(json, route->aliases[i]);
-    json_close(json, ']');
-    json_name(json, "targets");
-    json_open(json, '[');
-    for (size_t i = 0; i < route->target_count; i++) {
-        json_open(json, '{');
-        json_text_member(json, "id", route->targets[i].id);
-        json_text_member(json, "provider", route->targets[i].provider->name);
-        json_text_member(json, "model", route->targets[i].model);
-        json_bool_member(json, "off", route->targets[i].off);
-        if (route->targets[i].off && route->targets[i].off_because != NULL)
-            json_text_member(json, "off_because", text_of(route->targets[i].off_because));
-        write_price(&route->targets[i].price, json);
-        json_close(json, '}');
-    }
-    json_close(json, ']');
-    json_close(json, '}');
-}
-
-static void answer_models(struct service *service, const struct config *config,
-                          struct admin_call *call)
-{
-    struct json_write json = {.out = &call->out};
-    (void)service;
-    json_open(&json, '{');
-    json_name(&json, "models");
-    json_open(&json, '[');
-    for (size_t i = 0; i < config->model_count; i++)
-        write_model(&config->models[i], &json);
-    json_close(&json, ']');
-    json_close(&json, '}');
-    admin_done(call, &json);
-}
-
-static void answer_drain(struct service *service, const struct config *config,
-                         struct admin_call *call)
-{
-    struct json_write json = {.out = &call->out};
-    service_drain(service);
-    json_open(&json, '{');
-    json_text_member(&json, "state", TEXT("draining"));
-    json_int_member(&json, "pid", getppid());
-    json_int_member(&json, "drain_delay_ms", config->drain_delay_us / 1000);
-    json_int_member(&json, "grace_ms", config->grace_us / 1000);
-    json_close(&json, '}');
-    admin_done(call, &json);
-    call->status = 202;
-}
-
-/* ---------------------------------------------------------------------------- the gate */
-
-struct admin_route {
-    enum method method;
-    struct text path; /* below /admin/v1 */
-    /* NULL: it takes long, and is done by admin_work() */
-    void (*answer)(struct service *service, const struct config *config, struct admin_call *call);
-};
+enum { LOOKS = MAY_ADMIN | MAY_VIEWER, ALL = LOOKS | MAY_TENANT, KEEPS = MAY_ADMIN | MAY_TENANT };
 
 /* clang-format off */
 static const struct admin_route routes[] = {
-    {METHOD_GET,  {"/overview", 9},       answer_overview},
-    {METHOD_GET,  {"/models", 7},         answer_models},
-    {METHOD_GET,  {"/targets", 8},        answer_targets},
-    {METHOD_GET,  {"/config", 7},         NULL},
-    {METHOD_GET,  {"/config/diff", 12},   NULL},
-    {METHOD_POST, {"/config/reload", 14}, NULL},
-    {METHOD_GET,  {"/usage", 6},          NULL},
-    {METHOD_POST, {"/drain", 6},          answer_drain},
+    {T("/overview"),         METHOD_GET,    LOOKS,     ON_WORKER,  admin_overview,      T(""), false},
+    {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false},
+    {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false},
+    {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false},
+    {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false},
+    {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T(""), false},
+    {T("/config/diff"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_config_diff,   T(""), false},
+    {T("/config/reload"),    METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_config_reload, T(""), false},
+    {T("/drain"),            METHOD_POST,   MAY_ADMIN, ON_WORKER,  admin_drain,         T(""), false},
+    {T("/usage"),            METHOD_GET,    ALL,       ON_LEDGER,  admin_usage,         T("by,since,until," OF_CALLS), false},
+    {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,step,top," OF_CALLS), false},
+    {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,order,limit,after," OF_CALLS), false},
+    {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until"), false},
+    {T("/limits"),           METHOD_GET,    ALL,       ON_ROSTER,  admin_limits,        T("tenant,limit,after"), false},
+    {T("/tenants"),          METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
+    {T("/tenants"),          METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/tenants/{id}"),     METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
+    {T("/tenants/{id}"),     METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/tenants/{id}"),     METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,revoked,limit,after"), false},
+    {T("/keys"),             METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
+    {T("/keys/{id}"),        METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}"),        METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
+    {T("/keys/{id}/rotate"), METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
 };
 /* clang-format on */
 
+enum { ROUTES = sizeof(routes) / sizeof(routes[0]) };
+
+bool admin_is_path(struct text path)
+{
+    return text_starts(path, root) && (path.len == root.len || path.at[root.len] == '/');
+}
+
+static struct text next_segment(struct text *path)
+{
+    struct text rest = text_from(*path, 1);
+    struct text segment = text_head(rest, text_find_byte(rest, '/'));
+    *path = text_from(rest, segment.len);
+    return segment;
+}
+
+static bool has_form(struct text path, struct text pattern, struct text *id)
+{
+    while (pattern.len > 0 && path.len > 0) {
+        struct text want = next_segment(&pattern), have = next_segment(&path);
+        if (text_equal(want, TEXT("{id}")))
+            *id = have;
+        else if (!text_equal(want, have))
+            return false;
+    }
+    return pattern.len == 0 && path.len == 0;
+}
+
+/* ---------------------------------------------------------------------------- what is refused */
+
+static bool refuse_path(struct admin_call *call)
+{
+    admin_problem(call, 404, TEXT("there is no such path below /admin/v1"));
+    return false;
+}
+
+static bool refuse_method(struct admin_call *call, struct text path)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct text ignored;
+        if (has_form(path, routes[i].path, &ignored) && len < sizeof call->allow)
+            len += (size_t)snprintf(call->allow + len, sizeof call->allow - len, "%s%s",
+                                    len > 0 ? ", " : "", method_name(routes[i].method));
+    }
+    char words[64];
+    snprintf(words, sizeof words, "this path takes %s", call->allow);
+    admin_problem(call, 405, text_of(words));
+    return false;
+}
+
+/* Parameters that nobody knows would otherwise look as if they narrowed something. */
+static bool check_query(struct admin_call *call)
+{
+    struct text rest = call->query, pair;
+    char words[200];
+    while (rest.len > 0 && text_next(&rest, '&', &pair)) {
+        struct text name = text_head(pair, text_find_byte(pair, '=')), known,
+                    all = call->route->query;
+        bool is_known = pair.len == 0;
+        while (!is_known && text_next(&all, ',', &known))
+            is_known = known.len > 0 && text_equal(known, name);
+        if (is_known)
+            continue;
+        char field[40];
+        snprintf(field, sizeof field, "%.*s", TEXT_ARGS(text_head(name, sizeof field - 1)));
+        snprintf(words, sizeof words, "there is no such parameter here%s%.*s",
+                 call->route->query.len > 0 ? "; those are: " : "", TEXT_ARGS(call->route->query));
+        admin_field_problem(call, 400, field, text_of(words));
+        return false;
+    }
+    return true;
+}
+
+static bool check_role(const struct config *config, struct admin_call *call)
+{
+    static const char *const refusals[] = {
+        [ADMIN_ROLE_ADMIN] = "",
+        [ADMIN_ROLE_VIEWER] = "the role viewer may look and not change",
+        [ADMIN_ROLE_TENANT] = "the role tenant sees only what belongs to its tenant",
+    };
+    if ((call->route->may >> call->caller.role & 1) == 0) {
+        admin_problem(call, 403, text_of(refusals[call->caller.role]));
+        return false;
+    }
+    if (call->route->changes && config->admin_read_only) {
+        admin_problem(call, 403,
+                      TEXT("admin.read_only is set: nothing is changed through the API"));
+        return false;
+    }
+    return true;
+}
+
+/* Find the route and the id in the path. */
+static bool find_route(struct admin_call *call)
+{
+    struct text path = text_from(call->path, root.len), id = {"", 0};
+    enum method method = call->method == METHOD_HEAD ? METHOD_GET : call->method;
+    bool is_known = false;
+    for (size_t i = 0; i < ROUTES && call->route == NULL; i++) {
+        struct text found = {"", 0};
+        if (!has_form(path, routes[i].path, &found))
+            continue;
+        is_known = true;
+        if (routes[i].method != method)
+            continue;
+        call->route = &routes[i];
+        id = found;
+    }
+    if (!is_known)
+        return refuse_path(call);
+    if (call->route == NULL)
+        return refuse_method(call, path);
+    size_t length = 0;
+    if (!admin_decode(id, false, call->id, sizeof call->id, &length)) {
+        admin_problem(call, 404, TEXT("there is nothing of that name"));
+        return false;
+    }
+    return true;
+}
+
+/* ---------------------------------------------------------------------------- answering */
+
+/* Who changed what stands in the log and among the events. */
+static void note_change(struct service *service, const struct admin_call *call)
+{
+    if (call->method == METHOD_GET || call->method == METHOD_HEAD)
+        return;
+    struct text path = text_from(call->path, root.len);
+    service_event(service, "admin", call->caller.name, "%s %.*s: %d", method_name(call->method),
+                  TEXT_ARGS(text_head(path, 160)), call->status);
+    log_line(LOG_INFO, "admin", "%s %.*s by %s: %d", method_name(call->method),
+             TEXT_ARGS(text_head(path, 160)), call->caller.name, call->status);
+}
+
+void admin_work(struct service *service, struct admin_call *call)
+{
+    struct config *config = service_config(service);
+    call->directory = roster_view(service->roster);
+    call->route->answer(service, config, call);
+    directory_unref(call->directory);
+    config_unref(config);
+    note_change(service, call);
+}
+
+/* Put it off; false when too many wait. */
+static bool put_off(struct service *service, struct admin_call *call)
+{
+    switch (call->route->place) {
+    case ON_SERVICE:
+        return service_enqueue(service, call);
+    case ON_ROSTER:
+        return desk_put(service->roster_desk, call);
+    case ON_LEDGER:
+        return desk_put(service->ledger_desk, call);
+    case ON_WORKER:
+        break;
+    }
+    assert(false);
+    return false;
+}
+
 bool admin_ask(struct service *service, struct admin_call *call)
 {
-    struct text path = text_from(call->path, sizeof "/admin/v1" - 1);
-    enum method method = call->method == METHOD_HEAD ? METHOD_GET : call->method;
-    const struct admin_route *found = NULL;
-    for (size_t i = 0; i < sizeof routes / sizeof *routes && found == NULL; i++)
-        if (text_equal(path, routes[i].path))
-            found = &routes[i];
-    if (found == NULL) {
-        admin_problem(call, 404, "Not found", TEXT("there is no such path below /admin/v1"));
+    call->route = NULL;
+    if (!find_route(call))
         return true;
-    }
-    if (found->method != method) {
-        admin_problem(call, 405, "Method not allowed",
-                      found->method == METHOD_GET ? TEXT("this path takes GET")
-                                                  : TEXT("this path takes POST"));
-        return true;
-    }
-    if (found->answer == NULL) {
-        if (service_enqueue(service, call))
-            return false;
-        admin_problem(call, 503, "Busy", TEXT("too many questions are waiting; try again"));
-        return true;
-    }
     struct config *config = service_config(service);
-    found->answer(service, config, call);
+    bool may = check_role(config, call) && check_query(call);
     config_unref(config);
+    if (!may)
+        return true;
+    if (call->route->place != ON_WORKER) {
+        if (put_off(service, call))
+            return false;
+        admin_problem(call, 503, TEXT("too many questions are waiting; try again"));
+        return true;
+    }
+    admin_work(service, call);
     return true;
 }

@@ -2,50 +2,75 @@
 #pragma once
 
 /*
- * admin - the operators' API below /admin/v1 (docs/API.md): what is going on, reload, drain.
+ * admin - the operators' API below /admin/v1 (docs/API.md, gateway/openapi.json): what is going on,
+ * who may call and how much, what was used; reload, drain.
  *
- * Asked on a worker's thread. What would take long there (a reload, reading the ledger) is done by
- * the service's own thread, and the answer is posted back to the worker's loop. Errors are problem
- * details (RFC 9457). Whether the caller may ask is decided before: by SO_PEERCRED on the admin
- * socket, by admin_key_is_right() elsewhere.
+ * Asked on a worker's thread. What would take long there (a reload, reading the ledger, the store
+ * of keys) is done by threads of the service, and the answer is posted back to the worker's loop.
+ * Errors are problem details (RFC 9457). Who asks is found out before: by SO_PEERCRED on the admin
+ * socket, by admin_know_key() elsewhere; what he may is decided here, by his role.
  */
 
 #include <stdbool.h>
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/loop.h"
+#include "gateway/config.h"
 #include "gateway/http/head.h"
 
+struct directory;
 struct service;
+struct admin_route;
+
+enum {
+    ADMIN_ANSWER_BYTES = 16 << 20, /* a limit for <out> that every answer fits into */
+    ADMIN_BODY_BYTES = 256 << 10,  /* a request's body */
+    ADMIN_NAME_BYTES = 132,        /* of a key or tenant, with its NUL */
+    ADMIN_SEGMENT_BYTES = 272,     /* of an id in a path: "TENANT:NAME" */
+};
+
+/* Who asks. */
+struct admin_caller {
+    enum admin_role role;
+    char name[ADMIN_NAME_BYTES];   /* of the key; "uid 1000" on the socket */
+    char tenant[ADMIN_NAME_BYTES]; /* ADMIN_ROLE_TENANT: sees and changes only below this one; else
+                                      "" */
+};
 
 /* One question. The caller owns it; when admin_ask() returned false it must live until <done> was
  * called, also when the client has gone meanwhile. */
 struct admin_call {
     enum method method;
-    struct text path, query; /* as routed; borrowed until it is done */
-    struct loop *loop;       /* of the thread that asks */
+    struct text path, query, body; /* as sent; borrowed until it is done */
+    struct admin_caller caller;
+    struct loop *loop; /* of the thread that asks */
     void (*done)(struct admin_call *call);
 
     /* the answer */
     int status;
     const char *content_type;
+    char allow[40];    /* with 405: the methods; else empty */
     struct buffer out; /* buffer_init() before, buffer_done() after, by the caller */
 
-    struct errand errand; /* the service's, while it works on the call */
+    /* the API's own */
+    const struct admin_route *route;
+    struct directory *directory;  /* in force, while it is answered */
+    char id[ADMIN_SEGMENT_BYTES]; /* what stood for {id} in the path, its escapes resolved */
+    struct errand errand;
     struct admin_call *next;
 };
-
-enum { ADMIN_ANSWER_BYTES = 16 << 20 }; /* a limit for <out> that every answer fits into */
 
 /* Is <path> one of ours (/admin/v1 or below)? */
 bool admin_is_path(struct text path);
 
 /* Answer <call>. True: it is answered now. False: <done> will be called on <loop>. Refuses methods
- * (405) and paths (404) by itself. HEAD is answered like GET. */
+ * (405), paths (404), unknown parameters (400) and what the role does not allow (403) by itself.
+ * HEAD is answered like GET. */
 bool admin_ask(struct service *service, struct admin_call *call);
 
-/* Is <key> the admin key (SLUICE_ADMIN_KEY)? Constant time; never when none is set. */
-bool admin_key_is_right(const struct service *service, struct text key);
+/* Whose is <key>: the admin key's, or one of admin.keys? Constant time. False: nobody's. */
+bool admin_know_key(const struct service *service, const struct config *config, struct text key,
+                    struct admin_caller *caller);
 
 /* May the process behind this connection of the admin socket ask (same user, or root)? */
-bool admin_peer_is_right(int fd);
+bool admin_know_peer(int fd, struct admin_caller *caller);

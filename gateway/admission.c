@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "gateway/admin.h"
+#include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
 
@@ -11,7 +13,6 @@ enum {
     USER_NAME_MAX = 256,
     CHOICES_MAX = 128,
     TOKENS_MAX = 1000000000,
-    DEFAULT_OUTPUT_TOKENS = 4096, /* reserved where neither the call nor the catalogue says more */
 };
 
 /* What policy reads of a body; the order is that of the enum. */
@@ -28,6 +29,7 @@ enum want {
     WANT_STORE,
     WANT_PREVIOUS,
     WANT_INPUT_FILE,
+    WANT_TEMPERATURE,
     WANTS
 };
 
@@ -44,6 +46,7 @@ static const struct text wants[WANTS] = {
     [WANT_STORE] = {"store", 5},
     [WANT_PREVIOUS] = {"previous_response_id", 20},
     [WANT_INPUT_FILE] = {"input_file_id", 13},
+    [WANT_TEMPERATURE] = {"temperature", 11},
 };
 
 static bool bad_field(struct exchange *x, enum want want, const char *words)
@@ -119,6 +122,32 @@ static bool read_limits(struct exchange *x, const struct scan_value *values)
     return true;
 }
 
+/* Thousandths, rounded up; -1 when it is not given, or written in an unusual way. */
+static int64_t read_milli(const struct scan_value *value)
+{
+    struct text raw = value->raw;
+    int64_t milli = 0;
+    int places = -1;
+    if (value->kind != SCAN_NUMBER || raw.len > 16)
+        return -1;
+    for (size_t i = 0; i < raw.len; i++) {
+        char c = raw.at[i];
+        if (c == '.')
+            places = 0;
+        else if (c < '0' || c > '9')
+            return -1;
+        else if (places < 3)
+            milli = milli * 10 + (c - '0');
+        else if (c != '0')
+            return milli + 1;
+        if (c != '.' && places >= 0 && places < 3)
+            places++;
+    }
+    for (int i = places < 0 ? 0 : places; i < 3; i++)
+        milli *= 10;
+    return milli;
+}
+
 bool admission_read(struct exchange *x)
 {
     struct scan_value values[WANTS];
@@ -148,10 +177,12 @@ bool admission_read(struct exchange *x)
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
     x->call.asked_usage = include;
+    x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
-    x->max_tokens = values[WANT_MAX_TOKENS];
+    for (int i = 0; i < MAX_TOKENS_NAMES; i++)
+        x->max_tokens[i] = values[WANT_MAX_TOKENS + i];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)
@@ -288,27 +319,16 @@ bool admission_route(struct exchange *x)
 
 /* ------------------------------------------------------------------------------ the row */
 
-static void reserve(const struct exchange *x, struct ledger_row *row)
+static void reserve(struct exchange *x, struct ledger_row *row)
 {
-    int64_t output = x->call.max_tokens;
-    if (output == 0 && x->target) {
-        struct model_facts facts = {0};
-        struct price unused;
-        output = x->target->max_tokens_default;
-        if (output == 0 &&
-            catalogue_find(x->target->provider->type->catalogue, x->target->model, &facts, &unused))
-            output = facts.output_tokens;
-    }
-    if (output == 0)
-        output = DEFAULT_OUTPUT_TOKENS;
-    row->usage.input_tokens = x->body_bytes; /* no tokenizer makes more tokens than bytes */
-    row->usage.output_tokens = output * x->call.choices;
+    reserve_bound(x, &row->usage);
     if (x->target)
-        row->cost_nanos = price_cost(&x->target->price, &row->usage);
+        row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
+                                      row->usage.output_tokens, row->usage.units);
     row->counted = COUNTED_ESTIMATE;
 }
 
-void admission_row(const struct exchange *x, struct ledger_row *row)
+void admission_row(struct exchange *x, struct ledger_row *row)
 {
     *row = (struct ledger_row){
         .id = text_of(x->id),
@@ -321,6 +341,11 @@ void admission_row(const struct exchange *x, struct ledger_row *row)
         .stream = x->call.stream,
         .attempts = x->attempts,
     };
+    if (x->match.shape == SHAPE_PROBLEM) { /* only for the log: no call of a model */
+        row->dialect = row->operation = TEXT("admin");
+        row->tenant = text_of(x->admin ? x->admin->tenant : "");
+        row->key = text_of(x->admin ? x->admin->name : "");
+    }
     if (x->key) {
         row->tenant = x->key->tenant->name;
         row->key = x->key->name;

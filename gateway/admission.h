@@ -15,4 +15,4 @@ bool admission_read(struct exchange *x);
 bool admission_route(struct exchange *x);
 
 /* The row of the ledger for <x> as it stands: who, what and when, with the reservation. */
-void admission_row(const struct exchange *x, struct ledger_row *row);
+void admission_row(struct exchange *x, struct ledger_row *row);

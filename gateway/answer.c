@@ -7,7 +7,10 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/relay.h"
+#include "gateway/replay.h"
+#include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
 /* ----------------------------------------------------------------------------- writing */
@@ -86,6 +89,8 @@ struct text answer_keep(struct exchange *x, const struct head *head)
         if (!head_may_write(field->value))
             continue;
         if (is_kept(field->name)) {
+            if (reserve_replaces(x, field->name))
+                continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
@@ -103,7 +108,7 @@ struct text answer_keep(struct exchange *x, const struct head *head)
 
 /* --------------------------------------------------------------------------------- head */
 
-static const char *reason_of(unsigned status)
+const char *answer_reason(unsigned status)
 {
     static const struct {
         unsigned status;
@@ -152,7 +157,7 @@ static void put_status(struct exchange *x, struct buffer *out)
         put(out, TEXT("HTTP/1.1 "));
         put_number(out, x->status);
         put(out, TEXT(" "));
-        put(out, text_of(reason_of(x->status)));
+        put(out, text_of(answer_reason(x->status)));
         put(out, TEXT("\r\ndate: "));
     }
     put(out, text_of(worker_date(x->worker)));
@@ -167,7 +172,11 @@ static void put_cors(const struct exchange *x, struct buffer *out)
         return;
     put_field(out, TEXT("access-control-allow-origin"), x->origin);
     put(out, TEXT("vary: origin\r\naccess-control-expose-headers: x-request-id, request-id, "
-                  "retry-after, x-sluice-model, x-sluice-provider, x-sluice-target, "
+                  "retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
+                  "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+                  "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, "
+                  "x-sluice-target, "
                   "x-sluice-attempts, x-sluice-cost-usd, x-sluice-overhead-us\r\n"));
 }
 
@@ -205,15 +214,17 @@ static void put_figures(struct exchange *x, struct buffer *out)
     put_field(out, TEXT("x-sluice-model"), x->route ? x->route->name : x->call.model);
     put_field(out, TEXT("x-sluice-provider"), x->target->provider->name);
     put_field(out, TEXT("x-sluice-target"), x->target->id);
+    if (x->cache_word != CACHE_WORD_NONE)
+        put_field(out, TEXT("x-sluice-cache"), text_of(cache_word_name(x->cache_word)));
     put(out, TEXT("x-sluice-attempts: "));
     put_number(out, x->attempts);
     put(out, TEXT("\r\nx-sluice-overhead-us: "));
     put_number(out, ours);
     if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
-        put_dollars(out, price_cost(&x->target->price, &x->answer.usage));
+        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
     }
-    uint64_t theirs = x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
+    uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));
     put_number(out, ours / 1000);
     put(out, TEXT("."));
@@ -236,6 +247,8 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
         put_field(out, TEXT("content-type"), x->answer_type);
     put(out, x->answer_head);
     put_figures(x, out);
+    reserve_put_headers(x, out);
+    guarding_put_header(x, out);
     if (x->attempts > 1 && x->status >= 400)
         put(out, TEXT("x-should-retry: false\r\n"));
     put_cors(x, out);
@@ -254,6 +267,7 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
     if (length)
         put_field(out, TEXT("content-type"), type);
     put(out, extra);
+    reserve_put_headers(x, out);
     put_cors(x, out);
     put_framing(x, out, (int64_t)length);
     put(out, TEXT("\r\n"));
@@ -315,6 +329,18 @@ static void put_gemini_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+static void put_problem(const struct exchange *x, struct buffer *out)
+{
+    unsigned status = answer_error_status(x);
+    put(out, TEXT("{\"type\":\"about:blank\",\"title\":"));
+    json_write_string(out, text_of(answer_reason(status)));
+    put(out, TEXT(",\"status\":"));
+    put_number(out, status);
+    put(out, TEXT(",\"detail\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("}"));
+}
+
 void answer_error(const struct exchange *x, struct buffer *out)
 {
     switch (x->match.shape) {
@@ -326,6 +352,9 @@ void answer_error(const struct exchange *x, struct buffer *out)
         break;
     case SHAPE_GEMINI:
         put_gemini_error(x, out);
+        break;
+    case SHAPE_PROBLEM:
+        put_problem(x, out);
         break;
     }
     put(out, TEXT("\n"));

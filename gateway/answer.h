@@ -29,3 +29,5 @@ void answer_error_event(const struct exchange *x, struct buffer *out);
 
 /* HTTP status of the exchange's fault in the dialect of its path. */
 unsigned answer_error_status(const struct exchange *x);
+/* The words that belong to a status. */
+const char *answer_reason(unsigned status);

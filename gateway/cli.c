@@ -15,6 +15,7 @@ static const struct cli_option common_options[] = {
      "the configuration (default: $SLUICE_CONFIG, ./sluice.yaml, "
      "/etc/sluice/sluice.yaml)"},
     {"admin", 0, "URL", "where the running sluice is asked (default: its admin socket)"},
+    {"admin-key-file", 0, "FILE", "the key for --admin (default: $SLUICE_ADMIN_KEY)"},
     {"help", 'h', NULL, "show this"},
     {"version", 'V', NULL, "show the version"},
 };
@@ -98,7 +99,8 @@ const char *cli_config_path(const struct cli *cli)
 struct config *cli_config_load(const struct cli *cli)
 {
     const char *path = cli_config_path(cli);
-    struct config_options options = {.path = path, .quickstart = path == NULL, .allow_inert = true};
+    struct config_options options = {
+        .path = path, .quickstart = path == NULL, .allow_inert = true, .allow_unset = true};
     struct config_result result = config_load(&options);
     if (result.config == NULL) {
         options.words = stderr; /* only now: the warnings of a good file are not asked for here */
@@ -185,6 +187,9 @@ static int take_common(struct cli *cli, int row, const char *value)
         cli->admin = value;
         return -1;
     case 2:
+        cli->admin_key_file = value;
+        return -1;
+    case 3:
         if (cli->command != NULL)
             cli_help_command(cli->command, stdout);
         else
@@ -249,7 +254,7 @@ static bool is_first_word(struct text word, const char *name)
 
 static int complain_command(const struct cli *cli, int argc, char **argv)
 {
-    const char *names[64];
+    const char *names[96];
     size_t count = 0;
     bool is_group = false;
     for (const struct command *c = cli_commands; c->name != NULL; c++) {

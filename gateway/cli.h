@@ -51,9 +51,10 @@ enum { CLI_OPTIONS_MAX = 16 };
 /* What was given on the command line. */
 struct cli {
     const struct command *command;
-    const char *config; /* -c FILE, or NULL */
-    const char *admin;  /* --admin URL, or NULL */
-    int argc;           /* operands */
+    const char *config;         /* -c FILE, or NULL */
+    const char *admin;          /* --admin URL, or NULL */
+    const char *admin_key_file; /* --admin-key-file FILE, or NULL: $SLUICE_ADMIN_KEY */
+    int argc;                   /* operands */
     char **argv;
     const char *values[CLI_OPTIONS_MAX]; /* in the order of command->options; a flag is "" */
 };
@@ -88,7 +89,8 @@ bool cli_completion(struct text shell, FILE *out);
 
 /* The file meant by -c, $SLUICE_CONFIG or the usual places; NULL: there is none. */
 const char *cli_config_path(const struct cli *cli);
-/* Load it, or what quickstart would use when there is none. Problems go to stderr; NULL then. */
+/* Load it, or what quickstart would use when there is none; secrets whose variables are not set are
+ * left out. Problems go to stderr; NULL then. */
 struct config *cli_config_load(const struct cli *cli);
 
 /* Is <fd> a terminal that wants colour (NO_COLOR, FORCE_COLOR, TERM=dumb)? */

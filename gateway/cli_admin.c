@@ -148,6 +148,23 @@ static void print_targets(struct text json)
     table_end(&table);
 }
 
+static void print_store(struct text json)
+{
+    char type[NAME_BYTES];
+    struct text t = cli_member_text(json, "store.type", type, sizeof type);
+    printf("store      %.*s, %" PRId64 " tenants, %" PRId64 " keys", TEXT_ARGS(t),
+           cli_member_int(json, "keys.tenants"), cli_member_int(json, "keys.keys"));
+    if (text_equal(t, TEXT("redis")))
+        printf(", %" PRId64 " replicas, answers in %" PRId64 " us",
+               cli_member_int(json, "store.replicas"), cli_member_int(json, "store.latency_us"));
+    bool is_up = cli_member_is_true(json, "store.up") && cli_member_is_true(json, "keys.up");
+    puts(is_up ? "" : "; THE STORE CANNOT BE REACHED");
+    printf("limits     %" PRId64 " calls admitted, %" PRId64 " refused, %" PRId64
+           " while the store was away; %" PRId64 " counters\n",
+           cli_member_int(json, "limits.granted"), cli_member_int(json, "limits.refused"),
+           cli_member_int(json, "limits.away"), cli_member_int(json, "limits.counters"));
+}
+
 static void print_status(struct text json)
 {
     char version[NAME_BYTES], state[NAME_BYTES];
@@ -167,6 +184,7 @@ static void print_status(struct text json)
            cli_member_int(json, "ledger.lines"), cli_member_int(json, "ledger.undrained_lines"),
            cli_member_is_true(json, "ledger.full") ? "; FULL: calls are refused" : "",
            cli_member_int(json, "ledger.drain_errors") > 0 ? "; THE STORE HAD ERRORS" : "");
+    print_store(json);
     print_targets(json);
 }
 
@@ -201,7 +219,8 @@ int command_status(struct cli *cli)
 static bool health_url(const struct cli *cli, char *url, size_t bytes)
 {
     const char *path = cli_config_path(cli);
-    struct config_options options = {.path = path, .quickstart = path == NULL, .allow_inert = true};
+    struct config_options options = {
+        .path = path, .quickstart = path == NULL, .allow_inert = true, .allow_unset = true};
     struct config_result result = config_load(&options);
     bool is_found = false;
     for (size_t i = 0; result.config != NULL && i < result.config->listener_count && !is_found;
@@ -238,7 +257,8 @@ int command_healthcheck(struct cli *cli)
     if (cli_value(cli, "url") != NULL) {
         status = cli_http_ask(cli_value(cli, "url"), &request, HEALTH_SECONDS, &body, &why);
     } else {
-        status = cli_ask(cli, "GET", path, HEALTH_SECONDS, &body, &why);
+        struct cli_question question = {"GET", path, {NULL, 0}, HEALTH_SECONDS};
+        status = cli_ask(cli, &question, &body, &why);
         if (status == 0 && cli->admin == NULL && health_url(cli, url, sizeof url))
             status = cli_http_ask(url, &request, HEALTH_SECONDS, &body, &why);
     }

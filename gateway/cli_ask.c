@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/cli_ask.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "gateway/base/member.h"
@@ -9,7 +11,13 @@
 #include "gateway/base/scan.h"
 #include "gateway/cli_http.h"
 
-enum { SOCKETS_MAX = 6, ASK_SECONDS = 60, STRING_BYTES_MAX = 1 << 20 };
+enum {
+    SOCKETS_MAX = 6,
+    ASK_SECONDS = 60,
+    STRING_BYTES_MAX = 1 << 20,
+    KEY_BYTES_MAX = 1024,
+    CURSOR_BYTES_MAX = 512,
+};
 
 /* ---------------------------------------------------------------------------- where */
 
@@ -39,12 +47,12 @@ static void add_state(struct sockets_found *found, const char *state, const char
     memory_free(path);
 }
 
-/* The configuration may be unreadable here and now (its variables are those of the service), so
- * the usual places are looked at too. */
+/* The configuration may be unreadable here and now, so the usual places are looked at too. */
 static void find_sockets(const struct cli *cli, struct sockets_found *found)
 {
     const char *path = cli_config_path(cli);
-    struct config_options options = {.path = path, .quickstart = path == NULL, .allow_inert = true};
+    struct config_options options = {
+        .path = path, .quickstart = path == NULL, .allow_inert = true, .allow_unset = true};
     struct config_result result = config_load(&options);
     if (result.config != NULL) {
         if (result.config->admin_socket != NULL)
@@ -57,14 +65,48 @@ static void find_sockets(const struct cli *cli, struct sockets_found *found)
     add_state(found, getenv("HOME"), "/.local/share/sluice");
 }
 
-unsigned cli_ask(const struct cli *cli, const char *method, const char *path, int timeout_s,
-                 struct buffer *body, struct fault *why)
+/* The key from --admin-key-file, in <room>; NULL when it cannot be read. */
+static const char *read_key(const char *path, char room[KEY_BYTES_MAX], struct fault *why)
 {
-    struct cli_request request = {.method = method, .path = path, .accept = "application/json"};
-    if (cli->admin != NULL) {
-        request.key = getenv("SLUICE_ADMIN_KEY");
-        return cli_http_ask(cli->admin, &request, timeout_s, body, why);
-    }
+    FILE *file = fopen(path, "re");
+    size_t length = file != NULL ? fread(room, 1, KEY_BYTES_MAX - 1, file) : 0;
+    bool is_read = file != NULL && ferror(file) == 0;
+    int problem = errno;
+    if (file != NULL)
+        fclose(file);
+    room[length] = 0;
+    room[strcspn(room, "\r\n")] = 0;
+    if (is_read && *room != 0)
+        return room;
+    fault_set(why, FAULT_BAD_KEY, "%.200s: %s", path,
+              is_read ? "there is no key in it" : strerror(problem));
+    return NULL;
+}
+
+static unsigned ask_url(const struct cli *cli, struct cli_request *request, int timeout_s,
+                        struct buffer *body, struct fault *why)
+{
+    char room[KEY_BYTES_MAX];
+    request->key = getenv("SLUICE_ADMIN_KEY");
+    if (cli->admin_key_file != NULL &&
+        (request->key = read_key(cli->admin_key_file, room, why)) == NULL)
+        return 0;
+    unsigned status = cli_http_ask(cli->admin, request, timeout_s, body, why);
+    request->key = NULL;
+    memory_wipe(room, sizeof room);
+    return status;
+}
+
+unsigned cli_ask(const struct cli *cli, const struct cli_question *question, struct buffer *body,
+                 struct fault *why)
+{
+    struct cli_request request = {.method = question->method,
+                                  .path = question->path,
+                                  .accept = "application/json",
+                                  .body = question->sent};
+    int timeout_s = question->timeout_s > 0 ? question->timeout_s : ASK_SECONDS;
+    if (cli->admin != NULL)
+        return ask_url(cli, &request, timeout_s, body, why);
     struct sockets_found found = {.count = 0};
     unsigned status = 0;
     find_sockets(cli, &found);
@@ -80,34 +122,105 @@ unsigned cli_ask(const struct cli *cli, const char *method, const char *path, in
     return status;
 }
 
-int cli_ask_or_complain(const struct cli *cli, const char *method, const char *path,
-                        struct buffer *body)
+static int complain_silence(const struct fault *why)
 {
-    struct fault why;
-    char detail[512];
-    unsigned status = cli_ask(cli, method, path, ASK_SECONDS, body, &why);
-    if (status == 0 && why.kind == FAULT_BAD_KEY) {
-        cli_complain("%s\nAsk as the user that sluice runs as, or as root", why.text);
+    if (why->kind == FAULT_BAD_KEY) {
+        cli_complain("%s\nAsk as the user that sluice runs as, or as root", why->text);
         return EXIT_NOT_FOUND;
     }
-    if (status == 0) {
-        cli_complain("%s\nIs it running? Start it with: sluice run; or name it with --admin URL",
-                     why.text);
-        return EXIT_UNREACHABLE;
-    }
-    if (status / 100 == 2)
-        return EXIT_GOOD;
-    struct text words = cli_member_text(buffer_text(body), "detail", detail, sizeof detail);
+    cli_complain("%s\nIs it running? Start it with: sluice run; or name it with --admin URL",
+                 why->text);
+    return EXIT_UNREACHABLE;
+}
+
+/* What the answer says is wrong, and with which field. */
+static int complain_answer(const struct cli_question *question, unsigned status, struct text json)
+{
+    char detail[512], name[128];
+    struct text words = cli_member_text(json, "detail", detail, sizeof detail);
+    struct text field = cli_member_text(json, "field", name, sizeof name);
     if (words.len == 0)
-        words = cli_member_text(buffer_text(body), "error.message", detail, sizeof detail);
-    if (status == 401 || status == 403) {
+        words = cli_member_text(json, "error.message", detail, sizeof detail);
+    if (status == 401) {
         cli_complain("not allowed: %.*s%sOver TCP the admin API wants the key in SLUICE_ADMIN_KEY",
                      TEXT_ARGS(words), words.len > 0 ? "\n" : "");
         return EXIT_NOT_FOUND;
     }
-    if (status != 422) /* that one's words are for the command */
-        cli_complain("%s %s: %u %.*s", method, path, status, TEXT_ARGS(words));
-    return status == 404 ? EXIT_NOT_FOUND : EXIT_FAILED;
+    if (status == 403)
+        cli_complain("not allowed: %.*s", TEXT_ARGS(words));
+    else if (status == 404)
+        cli_complain("not found: %.*s", TEXT_ARGS(words));
+    else if (status != 422) /* that one's words are for the command */
+        cli_complain("%s %s: %u %.*s%s%.*s", question->method, question->path, status,
+                     TEXT_ARGS(field), field.len > 0 ? ": " : "", TEXT_ARGS(words));
+    return status == 404 || status == 403 ? EXIT_NOT_FOUND : EXIT_FAILED;
+}
+
+int cli_send_or_complain(const struct cli *cli, const char *method, const char *path,
+                         struct text sent, struct buffer *body)
+{
+    struct fault why;
+    struct cli_question question = {.method = method, .path = path, .sent = sent};
+    unsigned status = cli_ask(cli, &question, body, &why);
+    if (status == 0)
+        return complain_silence(&why);
+    return status / 100 == 2 ? EXIT_GOOD : complain_answer(&question, status, buffer_text(body));
+}
+
+int cli_ask_or_complain(const struct cli *cli, const char *method, const char *path,
+                        struct buffer *body)
+{
+    return cli_send_or_complain(cli, method, path, (struct text){NULL, 0}, body);
+}
+
+/* ---------------------------------------------------------------------------- lists */
+
+void cli_escape(struct buffer *out, struct text value)
+{
+    static const char safe[] = "-._~:,@";
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.at[i];
+        bool is_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (is_word || (c != 0 && strchr(safe, c) != NULL))
+            buffer_append(out, &value.at[i], 1);
+        else
+            buffer_format(out, "%%%02X", c);
+    }
+}
+
+int cli_each(const struct cli *cli, const char *path, void (*see)(void *with, struct text item),
+             void *with)
+{
+    char cursor[CURSOR_BYTES_MAX] = "";
+    struct buffer place, body;
+    int code = EXIT_GOOD;
+    buffer_init(&place, CLI_PATH_BYTES_MAX);
+    buffer_init(&body, CLI_ANSWER_BYTES_MAX);
+    do {
+        buffer_clear(&place);
+        buffer_clear(&body);
+        buffer_format(&place, "%s%slimit=500", path, strchr(path, '?') != NULL ? "&" : "?");
+        if (*cursor != 0) {
+            buffer_append_text(&place, TEXT("&after="));
+            cli_escape(&place, text_of(cursor));
+        }
+        if (!buffer_append(&place, "", 1)) {
+            cli_complain("the question is too long");
+            code = EXIT_FAILED;
+            break;
+        }
+        code = cli_ask_or_complain(cli, "GET", buffer_text(&place).at, &body);
+        if (code != EXIT_GOOD)
+            break;
+        struct text items = cli_member(buffer_text(&body), "data"), ignored, item;
+        while (items.at != NULL && member_next(&items, &ignored, &item))
+            see(with, item);
+        struct text next = cli_member_text(buffer_text(&body), "next", cursor, sizeof cursor - 1);
+        cursor[next.len] = 0;
+    } while (*cursor != 0);
+    buffer_done(&place);
+    buffer_done(&body);
+    return code;
 }
 
 /* ---------------------------------------------------------------------------- what it says */

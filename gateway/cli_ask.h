@@ -6,21 +6,36 @@
 #include "gateway/base/buffer.h"
 #include "gateway/cli.h"
 
-enum { CLI_ANSWER_BYTES_MAX = 32 << 20 };
+enum { CLI_ANSWER_BYTES_MAX = 32 << 20, CLI_PATH_BYTES_MAX = 4096 };
 
 /*
  * Ask METHOD <path> of the admin API (or a page such as /readyz, which the admin socket serves
- * too).
+ * too), with <sent> as its JSON (at == NULL: none).
  * --admin URL if given, else the socket of the configuration, else those of the usual state
  * directories. Returns the HTTP status and puts the body in <body>; or 0 when nothing answered:
  * then *why says what was tried.
  */
-unsigned cli_ask(const struct cli *cli, const char *method, const char *path, int timeout_s,
-                 struct buffer *body, struct fault *why);
+struct cli_question {
+    const char *method, *path;
+    struct text sent;
+    int timeout_s; /* 0 = a minute */
+};
+unsigned cli_ask(const struct cli *cli, const struct cli_question *question, struct buffer *body,
+                 struct fault *why);
 
 /* The same for commands: says on stderr what is wrong. EXIT_GOOD for a 2xx. */
 int cli_ask_or_complain(const struct cli *cli, const char *method, const char *path,
                         struct buffer *body);
+int cli_send_or_complain(const struct cli *cli, const char *method, const char *path,
+                         struct text sent, struct buffer *body);
+
+/* Call <see> for every item of the list at <path> (its query, if any, begins with '?'), page after
+ * page. An exit code; what is wrong was said. */
+int cli_each(const struct cli *cli, const char *path, void (*see)(void *with, struct text item),
+             void *with);
+
+/* Append <value> as a segment of a path, or as the value of a parameter. */
+void cli_escape(struct buffer *out, struct text value);
 
 /* A member of a JSON document by its dotted name, raw; at == NULL when there is none. */
 struct text cli_member(struct text json, const char *name);

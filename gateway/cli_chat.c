@@ -239,8 +239,8 @@ static void find_cost(struct chat *chat)
         (chat->cli->admin == NULL && !is_local(cli_value(chat->cli, "url"))))
         return;
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
-    bool is_known =
-        cli_ask(chat->cli, "GET", "/admin/v1/models", PRICE_SECONDS, &body, &why) == 200;
+    struct cli_question question = {"GET", "/admin/v1/models", {NULL, 0}, PRICE_SECONDS};
+    bool is_known = cli_ask(chat->cli, &question, &body, &why) == 200;
     struct text models = cli_member(buffer_text(&body), "models");
     while (is_known && models.at != NULL && member_next(&models, &ignored, &model)) {
         struct text targets = cli_member(model, "targets");

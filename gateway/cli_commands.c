@@ -67,8 +67,70 @@ static const struct cli_option usage_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option export_options[] = {
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all that is kept)"},
+    {"until", 'u', "WHEN", "the same; default: now"},
+    {"tenant", 't', "NAME", "calls of this tenant and those in it"},
+    {"key", 'k', "NAME", "of this key"},
+    {"user", 0, "NAME", "of this end user"},
+    {"model", 'm', "NAME", "of this model, as it was asked for"},
+    {"target", 0, "ID", "that this target answered"},
+    {"provider", 'p', "NAME", "or one of this provider"},
+    {"operation", 'o', "NAME", "chat, embedding ..."},
+    {"status", 0, "STATUS", "200, 4xx or 400-499"},
+    {"format", 'f', "csv|jsonl", "how to print it (default: csv)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option format_options[] = {
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option show_one_options[] = {
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option list_options[] = {
+    {"tenant", 't', "NAME", "of this tenant and those in it"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+#define LEVEL_OPTIONS                                                                              \
+    {"models", 'm', "LIST", "allowed models: fast,openai/* ; none takes back what was set"},        \
+    {"limits", 'l', "LIST", "requests_per_minute=60,tokens_per_day=1000000,concurrent=5"},          \
+    {"budget", 'b', "MONEY", "\"500 USD/month\": of hour day week month total, or 24h"},            \
+    {"tags", 0, "LIST", "team=search,env=prod: noted with every call"}
+
+static const struct cli_option key_options[] = {
+    {"tenant", 't', "NAME", "whose key it is"},
+    LEVEL_OPTIONS,
+    {"expires", 'e', "WHEN", "90d, 2027-01-01, 2027-01-01T12:00:00Z (default: never)"},
+    {"format", 'f', "table|json", "json: all of the answer, not only the secret"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option keys_options[] = {
+    {"tenant", 't', "NAME", "of this tenant"},
+    {"revoked", 'r', NULL, "with those that were revoked in the last 30 days"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option rotate_options[] = {
+    {"overlap", 'o', "TIME", "how long the one before stays good: 0 to 30d (default: 24h)"},
+    {"format", 'f', "table|json", "json: all of the answer, not only the secret"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option tenant_options[] = {
+    {"parent", 'p', "NAME", "the tenant it is in"},
+    LEVEL_OPTIONS,
+    {"off", 0, NULL, "its keys open nothing"},
+    {"on", 0, NULL, "its keys open again"},
+    {"format", 'f', "table|json", "how to print it (default: table)"},
     END_OF_OPTIONS,
 };
 
@@ -129,12 +191,37 @@ const struct command cli_commands[] = {
 
     {"look", "usage", "", "calls, tokens and cost from the ledger",
      "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
+    {"look", "export", "", "single calls from the ledger, the oldest first",
+     "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
+     command_export},
 
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
      "sluice chat mock \"hi\"", chat_options, 1000, command_chat},
 
+    {"manage", "keys create", "NAME", "make a key; its secret is shown once",
+     "sluice keys create ci --tenant acme --limits requests_per_minute=60", key_options, 1,
+     command_keys_create},
+    {"manage", "keys ls", "", "keys of the file and of the store",
+     "sluice keys ls --tenant acme", keys_options, 0, command_keys_ls},
+    {"manage", "keys show", "ID", "one of them",
+     "sluice keys show key_abc --format json", show_one_options, 1, command_keys_show},
+    {"manage", "keys rotate", "ID", "a second secret; the first opens for a while longer",
+     "sluice keys rotate key_abc --overlap 1h", rotate_options, 1, command_keys_rotate},
+    {"manage", "keys revoke", "ID", "it opens nothing any more, at once",
+     "sluice keys revoke key_abc", NULL, 1, command_keys_revoke},
+    {"manage", "tenants ls", "", "tenants of the file and of the store",
+     "sluice tenants ls", format_options, 0, command_tenants_ls},
+    {"manage", "tenants show", "NAME", "one of them",
+     "sluice tenants show acme", show_one_options, 1, command_tenants_show},
+    {"manage", "tenants set", "NAME", "make a tenant, or change it",
+     "sluice tenants set search --parent acme --budget \"500 USD/month\"", tenant_options, 1,
+     command_tenants_set},
+    {"manage", "tenants rm", "NAME", "remove a tenant that is empty",
+     "sluice tenants rm search", NULL, 1, command_tenants_rm},
+    {"manage", "limits ls", "", "what is used and left of limits and budgets now",
+     "sluice limits ls --tenant acme", list_options, 0, command_limits_ls},
     {"manage", "hash-key", "[KEY]", "the line for a key in the configuration",
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 
@@ -156,9 +243,6 @@ const struct command cli_commands[] = {
     {"look", "top", "", "", "", NULL, 0, NULL},
     {"route", "explain", "", "", "", NULL, 0, NULL},
     {"route", "replay", "", "", "", NULL, 0, NULL},
-    {"manage", "keys", "", "", "", NULL, 0, NULL},
-    {"manage", "tenants", "", "", "", NULL, 0, NULL},
-    {"manage", "export", "", "", "", NULL, 0, NULL},
     {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };

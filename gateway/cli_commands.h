@@ -27,6 +27,23 @@ int command_config_schema(struct cli *cli);
 /* cli_usage.c */
 int command_usage(struct cli *cli);
 
+/* cli_export.c */
+int command_export(struct cli *cli);
+
+/* cli_keys.c */
+int command_keys_create(struct cli *cli);
+int command_keys_ls(struct cli *cli);
+int command_keys_show(struct cli *cli);
+int command_keys_rotate(struct cli *cli);
+int command_keys_revoke(struct cli *cli);
+
+/* cli_tenants.c */
+int command_tenants_ls(struct cli *cli);
+int command_tenants_show(struct cli *cli);
+int command_tenants_set(struct cli *cli);
+int command_tenants_rm(struct cli *cli);
+int command_limits_ls(struct cli *cli);
+
 /* cli_chat.c */
 int command_chat(struct cli *cli);
 

@@ -5,6 +5,27 @@
 #include "gateway/cli_commands.h"
 #include "gateway/version.h"
 
+/* How many commands from <c> on have the first of two words in common; 1 when it is one word. */
+static size_t family_size(const struct command *c)
+{
+    size_t len = strcspn(c->name, " "), count = 1;
+    if (c->name[len] != ' ')
+        return 1;
+    while (c[count].name != NULL && strncmp(c[count].name, c->name, len + 1) == 0)
+        count++;
+    return count;
+}
+
+/* "create ls show" after "keys": a family of commands in one line. */
+static void print_family(const struct command *c, size_t count, FILE *out)
+{
+    size_t len = strcspn(c->name, " ");
+    fprintf(out, "%-14.*s ", (int)len, c->name);
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "%s%s", i > 0 ? " | " : "", c[i].name + len + 1);
+    fputc('\n', out);
+}
+
 /* Fits a terminal of 24 lines. */
 void cli_help(FILE *out)
 {
@@ -14,12 +35,16 @@ void cli_help(FILE *out)
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         if (c->run == NULL)
             continue;
-        fprintf(out, "%-7s %-14s %s\n", strcmp(group, c->group) != 0 ? c->group : "", c->name,
-                c->summary);
+        size_t family = family_size(c);
+        fprintf(out, "%-7s ", strcmp(group, c->group) != 0 ? c->group : "");
+        if (family > 1)
+            print_family(c, family, out);
+        else
+            fprintf(out, "%-14s %s\n", c->name, c->summary);
         group = c->group;
+        c += family - 1;
     }
-    fprintf(out, "examples: sluice quickstart\n"
-                 "          sluice usage --by tenant,model --since 7d\n");
+    fprintf(out, "help:   sluice help COMMAND; for example sluice help keys create\n");
 }
 
 void cli_help_command(const struct command *command, FILE *out)
@@ -58,7 +83,8 @@ static const struct topic topics[] = {
     {"environment",
      "SLUICE_CONFIG       the configuration file\n"
      "SLUICE_LISTEN PORT  where to listen\n"
-     "SLUICE_ADMIN_KEY    the key of the admin API on TCP listeners; empty: nobody may\n"
+     "SLUICE_ADMIN_KEY    an admin key: what the admin API takes, and what commands with --admin "
+     "send\n"
      "SLUICE_API_KEY      what `chat` and `env` use\n"
      "SLUICE_LOG_LEVEL    debug, info, warn or error\n"
      "SLUICE_WATCHDOG_MS  how long a worker may be stuck before it is aborted (2000; 0 = never)\n"
@@ -70,8 +96,24 @@ static const struct topic topics[] = {
               "STATE/sluice.db    usage, in SQLite\n"
               "STATE/ledger/      journals that are not in it yet\n"
               "STATE/admin.sock   how status, reload and drain reach the running sluice\n"
+              "STATE/admin_key    hash of the admin key that was made at the first start\n"
               "STATE/sluice.lock  held while it runs; its pid\n"},
 };
+
+/* "keys": what begins with it. */
+static bool help_family(struct text topic, FILE *out)
+{
+    bool any = false;
+    for (const struct command *c = cli_commands; c->name != NULL; c++) {
+        size_t len = strcspn(c->name, " ");
+        if (c->run == NULL || c->name[len] != ' ' ||
+            !text_equal(topic, (struct text){c->name, len}))
+            continue;
+        fprintf(out, "%-16s %-12s %s\n", c->name, c->args, c->summary);
+        any = true;
+    }
+    return any;
+}
 
 int cli_help_topic(struct text topic, FILE *out)
 {
@@ -89,7 +131,7 @@ int cli_help_topic(struct text topic, FILE *out)
             fputs(topics[i].words, out);
             return EXIT_GOOD;
         }
-    return EXIT_NOT_FOUND;
+    return help_family(topic, out) ? EXIT_GOOD : EXIT_NOT_FOUND;
 }
 
 /* ------------------------------------------------------------------------------- completion */
@@ -218,11 +260,17 @@ static void complete_zsh(FILE *out)
         print_options(c, out);
         fputs(" ;;\n", out);
     }
-    fputs("    'config '*) compadd -- ", out);
-    print_seconds("config", out);
-    fputs(";;\n    'models '*) compadd -- ", out);
-    print_seconds("models", out);
-    fputs(";;\n    esac\n"
+    for (const struct command *c = cli_commands; c->name != NULL; c++) {
+        size_t first = strcspn(c->name, " ");
+        char word[32];
+        if (c->run == NULL || c->name[first] != ' ' || strncmp(c[-1].name, c->name, first + 1) == 0)
+            continue;
+        snprintf(word, sizeof word, "%.*s", (int)first, c->name);
+        fprintf(out, "    '%s '*) compadd -- ", word);
+        print_seconds(word, out);
+        fputs(";;\n", out);
+    }
+    fputs("    esac\n"
           "    case \"$words[2]\" in check|config) _files ;; esac\n"
           "}\n"
           "compdef _sluice sluice\n",

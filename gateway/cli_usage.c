@@ -1,13 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* usage and export: from the ledger's files here, or from the gateway that --admin names. */
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/member.h"
 #include "gateway/cli.h"
+#include "gateway/cli_ask.h"
 #include "gateway/cli_commands.h"
 #include "gateway/cli_table.h"
 #include "gateway/usage_query.h"
 
-enum { JSON_BYTES_MAX = 256 << 20 };
+enum { JSON_BYTES_MAX = 256 << 20, CELL_BYTES = 1024 };
+
+static struct text given(const struct cli *cli, const char *option)
+{
+    const char *value = cli_value(cli, option);
+    return value != NULL ? text_of(value) : (struct text){"", 0};
+}
+
+/* ---------------------------------------------------------------------------- rows */
 
 /* Nano-dollars as dollars, to the nano, for CSV; to what can be read, for people. */
 static void dollars(int64_t nanos, bool is_exact, char out[40])
@@ -21,93 +34,119 @@ static void dollars(int64_t nanos, bool is_exact, char out[40])
         snprintf(out, 40, "%" PRId64 ".%06" PRId64, whole, rest / 1000);
 }
 
-static void add_columns(struct cli_table *table, const struct usage_query *query)
+/* A column of figures: for people under a short name, or for CSV only (NULL). */
+static const struct {
+    const char *member, *column, *shown;
+} figures[] = {
+    {"requests", "requests", "calls"},
+    {"input_tokens", "input_tokens", "input"},
+    {"cached_tokens", "cached_tokens", "cached"},
+    {"cache_write_tokens", "cache_write_tokens", NULL},
+    {"output_tokens", "output_tokens", "output"},
+    {"reasoning_tokens", "reasoning_tokens", NULL},
+    {"cost_nanos", "cost_usd", "cost USD"},
+    {"complete", "complete", NULL},
+    {"partial", "partial", "partial"},
+    {"refused", "refused", "refused"},
+    {"lost", "lost", "lost"},
+    {"estimated", "estimated", "est."},
+};
+
+enum { FIGURES = sizeof figures / sizeof figures[0] };
+
+static void add_columns(struct cli_table *table, const struct usage_query *query, bool is_csv)
 {
-    static const char *const names[] = {
-        "requests",      "input_tokens",     "cached_tokens", "cache_write_tokens",
-        "output_tokens", "reasoning_tokens", "cost_usd",      "complete",
-        "partial",       "refused",          "lost",          "estimated"};
     for (size_t i = 0; i < query->by_count; i++)
         table_column(table, usage_by_name(query->by[i]), false);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        table_column(table, names[i], true);
+    for (size_t i = 0; i < FIGURES; i++)
+        if (is_csv || figures[i].shown != NULL)
+            table_column(table, is_csv ? figures[i].column : figures[i].shown, true);
 }
 
-/* The columns of a table for people leave out what is seldom asked. */
-static void add_short_columns(struct cli_table *table, const struct usage_query *query)
-{
-    static const char *const names[] = {"calls",   "input",   "cached", "output", "cost USD",
-                                        "partial", "refused", "lost",   "est."};
-    for (size_t i = 0; i < query->by_count; i++)
-        table_column(table, usage_by_name(query->by[i]), false);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        table_column(table, names[i], true);
-}
-
-static void add_row(struct cli_table *table, size_t by_count, const struct usage_row *row,
+static void add_row(struct cli_table *table, const struct usage_query *query, struct text row,
                     bool is_csv)
 {
-    char cost[40];
-    const struct usage *usage = &row->usage;
-    for (size_t i = 0; i < by_count; i++)
-        table_cell(table, row->by[i][0] != 0 || is_csv ? text_of(row->by[i]) : TEXT("-"));
-    table_int_cell(table, row->requests);
-    table_int_cell(table, usage->input_tokens);
-    table_int_cell(table, usage->cached_tokens);
-    if (is_csv)
-        table_int_cell(table, usage->cache_write_tokens);
-    table_int_cell(table, usage->output_tokens);
-    if (is_csv)
-        table_int_cell(table, usage->reasoning_tokens);
-    dollars(row->cost_nanos, is_csv, cost);
-    table_cell(table, text_of(cost));
-    if (is_csv)
-        table_int_cell(table, row->complete);
-    table_int_cell(table, row->partial);
-    table_int_cell(table, row->refused);
-    table_int_cell(table, row->lost);
-    table_int_cell(table, row->estimated);
+    char room[CELL_BYTES];
+    for (size_t i = 0; i < query->by_count; i++) {
+        struct text value = cli_member_text(row, usage_by_name(query->by[i]), room, sizeof room);
+        table_cell(table, value.len > 0 || is_csv ? value : TEXT("-"));
+    }
+    for (size_t i = 0; i < FIGURES; i++) {
+        int64_t figure = cli_member_int(row, figures[i].member);
+        if (!is_csv && figures[i].shown == NULL)
+            continue;
+        if (strcmp(figures[i].member, "cost_nanos") == 0) {
+            dollars(figure, is_csv, room);
+            table_cell(table, text_of(room));
+        } else {
+            table_int_cell(table, figure);
+        }
+    }
 }
 
-static int print_json(const struct usage_query *query, const struct usage_report *report)
-{
-    struct buffer out;
-    buffer_init(&out, JSON_BYTES_MAX);
-    struct json_write json = {.out = &out};
-    usage_write_json(query, report, &json);
-    int code = json.is_full ? EXIT_FAILED : EXIT_GOOD;
-    if (json.is_full)
-        cli_complain("too many rows; ask for a shorter time");
-    else
-        printf("%.*s\n", TEXT_ARGS(buffer_text(&out)));
-    buffer_done(&out);
-    return code;
-}
-
-static void print_rows(const struct usage_query *query, const struct usage_report *report,
-                       bool is_csv)
+static void print_rows(const struct usage_query *query, struct text rows, bool is_csv)
 {
     struct cli_table table;
+    struct text ignored, row;
     table_begin(&table);
-    if (is_csv)
-        add_columns(&table, query);
-    else
-        add_short_columns(&table, query);
-    for (size_t i = 0; i < report->count; i++)
-        add_row(&table, query->by_count, &report->rows[i], is_csv);
+    add_columns(&table, query, is_csv);
+    while (member_next(&rows, &ignored, &row))
+        add_row(&table, query, row, is_csv);
     if (is_csv)
         table_print_csv(&table, stdout);
-    else if (report->count > 0)
+    else if (table.count > 0)
         table_print(&table, stdout);
     else
         fputs("no calls in this time\n", stderr);
     table_end(&table);
 }
 
-static struct text given(const struct cli *cli, const char *option)
+/* ---------------------------------------------------------------------------- usage */
+
+static int read_files(const struct cli *cli, const struct usage_query *query, struct buffer *out)
 {
-    const char *value = cli_value(cli, option);
-    return value != NULL ? text_of(value) : (struct text){"", 0};
+    struct fault fault;
+    struct config *config = cli_config_load(cli);
+    if (config == NULL)
+        return EXIT_FAILED;
+    struct usage_report *report = usage_query_run(query, config, &fault);
+    config_unref(config);
+    if (report == NULL) {
+        cli_complain("%s", fault.text);
+        return EXIT_FAILED;
+    }
+    struct json_write json = {.out = out};
+    usage_write_json(query, report, &json);
+    usage_report_free(report);
+    if (!json.is_full)
+        return EXIT_GOOD;
+    cli_complain("too many rows; ask for a shorter time");
+    return EXIT_FAILED;
+}
+
+/* Append "&name=value" when the option was given. */
+static void put_parameter(struct buffer *path, const struct cli *cli, const char *name)
+{
+    const char *value = cli_value(cli, name);
+    if (value == NULL)
+        return;
+    bool is_first = text_find_byte(buffer_text(path), '?') == SIZE_MAX;
+    buffer_format(path, "%c%s=", is_first ? '?' : '&', name);
+    cli_escape(path, text_of(value));
+}
+
+static int ask_gateway(const struct cli *cli, struct buffer *out)
+{
+    struct buffer path;
+    buffer_init(&path, CLI_PATH_BYTES_MAX);
+    buffer_append_text(&path, TEXT("/admin/v1/usage"));
+    put_parameter(&path, cli, "by");
+    put_parameter(&path, cli, "since");
+    put_parameter(&path, cli, "until");
+    buffer_append(&path, "", 1);
+    int code = cli_ask_or_complain(cli, "GET", buffer_text(&path).at, out);
+    buffer_done(&path);
+    return code;
 }
 
 int command_usage(struct cli *cli)
@@ -115,27 +154,19 @@ int command_usage(struct cli *cli)
     enum cli_format format;
     struct usage_query query;
     struct fault fault;
+    struct buffer rows;
     if (!cli_format_find(cli_value(cli, "format"), &format))
         return cli_misuse(cli, "--format is table, json or csv, not \"%s\"",
                           cli_value(cli, "format"));
     if (!usage_query_read(given(cli, "by"), given(cli, "since"), given(cli, "until"),
                           clock_wall_us(), &query, &fault))
         return cli_misuse(cli, "%s", fault.text);
-    struct config *config = cli_config_load(cli);
-    if (config == NULL)
-        return EXIT_FAILED;
-    struct usage_report *report = usage_query_run(&query, config, &fault);
-    int code = EXIT_GOOD;
-    if (report == NULL) {
-        cli_complain("%s", fault.text);
-        code = EXIT_FAILED;
-    } else if (format == FORMAT_JSON) {
-        code = print_json(&query, report);
-    } else {
-        print_rows(&query, report, format == FORMAT_CSV);
-    }
-    if (report != NULL)
-        usage_report_free(report);
-    config_unref(config);
+    buffer_init(&rows, JSON_BYTES_MAX);
+    int code = cli->admin != NULL ? ask_gateway(cli, &rows) : read_files(cli, &query, &rows);
+    if (code == EXIT_GOOD && format == FORMAT_JSON)
+        printf("%.*s\n", TEXT_ARGS(buffer_text(&rows)));
+    else if (code == EXIT_GOOD)
+        print_rows(&query, buffer_text(&rows), format == FORMAT_CSV);
+    buffer_done(&rows);
     return code;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 #include "gateway/exchange.h"
 #include "gateway/http/proxy.h"
@@ -548,6 +549,19 @@ static ssize_t read_bytes(struct client *client, size_t size)
     return stream_read(&client->stream, client->worker->scratch, size);
 }
 
+static void note_arrival(struct client *client)
+{
+    uint32_t waited = client->stream.waited_us;
+    client->arrived_us = waited ? clock_now_us() - waited : 0;
+}
+
+uint64_t client_arrived_us(struct client *client)
+{
+    uint64_t round = loop_now_us(client->worker->loop), arrived = client->arrived_us;
+    client->arrived_us = 0;
+    return arrived && arrived < round ? arrived : round;
+}
+
 /* A long body of known length is read to where it will stay, without a stop in the scratch. */
 static bool reads_straight(const struct client *client)
 {
@@ -570,6 +584,7 @@ static bool read_straight(struct client *client)
         take_end(client);
         return false;
     }
+    note_arrival(client);
     buffer_grow(&x->body, (size_t)got);
     x->body_bytes += got;
     client->worker->bytes_in += (uint64_t)got;
@@ -613,6 +628,7 @@ static void read_some(struct client *client)
             return;
         }
         worker->bytes_in += (uint64_t)got;
+        note_arrival(client);
         struct text bytes = {worker->scratch, (size_t)got};
         bool stored = buffer_length(&client->in) > 0;
         if (stored) {

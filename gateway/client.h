@@ -59,7 +59,8 @@ struct client {
     struct buffer out;
     struct head_find find;
     struct body body;
-    uint64_t since_us; /* when the present phase began */
+    uint64_t arrived_us; /* when the bytes read last had arrived; 0 = unknown, or used already */
+    uint64_t since_us;   /* when the present phase began */
     uint64_t discarded;
     char peer[46]; /* address, as text */
 };
@@ -88,3 +89,7 @@ void client_resume(struct client *client);
 void client_tunnel(struct client *client);
 /* The worker drains: close if no request is under way, else after it. */
 void client_drain(struct client *client);
+
+/* When the bytes at hand had arrived (monotonic): what they waited for us in the kernel is our own
+ * time. Asked once; behind that, and where the kernel does not say, it is the round's begin. */
+uint64_t client_arrived_us(struct client *client);

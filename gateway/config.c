@@ -28,6 +28,7 @@ static struct document *document_new(const struct config_options *options)
     struct document *document = memory_new(sizeof(*document));
     arena_init(&document->arena, ARENA_BLOCK_BYTES);
     document->allow_inert = options->allow_inert;
+    document->allow_unset = options->allow_unset;
     document->json = options->json;
     document->config.memory = document;
     document->config.state = host_state_directory(&document->arena);
@@ -45,6 +46,8 @@ static void document_free(struct document *document)
     struct config *config = &document->config;
     for (size_t i = 0; i < config->provider_count; i++)
         wipe_text(config->providers[i].api_key);
+    wipe_text(document->admin_key);
+    guard_free(config->guard);
     routes_free(config->routes);
     keys_free(config->keys);
     arena_done(&document->arena);

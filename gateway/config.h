@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "gateway/base/hash.h"
 #include "gateway/base/text.h"
 #include "gateway/http/url.h"
 #include "gateway/wire/redis.h"
@@ -25,6 +26,7 @@
 #include "routing/route.h"
 
 enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
+enum admin_role { ADMIN_ROLE_ADMIN, ADMIN_ROLE_VIEWER, ADMIN_ROLE_TENANT };
 enum proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2, PROXY_ANY };
 
 struct tls_settings {
@@ -69,6 +71,14 @@ struct provider_settings {
     bool off;              /* no key: its targets are off */
 };
 
+/* Who may use the admin API. */
+struct admin_key {
+    struct text name;
+    struct digest digest; /* SHA-256 of the secret */
+    enum admin_role role;
+    struct text tenant; /* of ADMIN_ROLE_TENANT: sees and changes only below this one */
+};
+
 /* One thing that `config show` prints: path, value as text, where it comes from. */
 struct config;
 
@@ -95,6 +105,9 @@ struct config {
 
     const char *state; /* the STATE directory, resolved */
     const char *admin_socket;
+    struct admin_key *admin_keys; /* admin.key first, named "admin", when it is given */
+    size_t admin_key_count;       /* 0: one is made at the first start */
+    bool admin_read_only;
     const char *database; /* store.embedded.path */
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
@@ -150,6 +163,7 @@ struct config {
     size_t guard_rule_count;
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
+    bool anonymous_implied;          /* for the file has no key, and does not ask for it */
     const struct key *anonymous_key; /* who such a caller is */
 
     struct {
@@ -170,6 +184,8 @@ struct config {
 struct config_options {
     const char *path; /* NULL: find sluice.yaml, /etc/sluice/sluice.yaml; see config_find() */
     bool allow_inert; /* keys that protect but are not in force yet are warnings, not errors */
+    bool allow_unset; /* values whose variables are not set are left out: for commands that do not
+                         serve, and so need no secrets */
     bool quickstart;  /* no file: loopback, mock, providers found in the environment */
     FILE *words;      /* where problems are printed; NULL = nowhere */
     bool json;        /* problems as JSON, one object per line */

@@ -66,16 +66,29 @@ static void compare_mapping(struct difference *difference, const struct option *
 /* What an entry of a list is called. */
 static struct text name_of(const struct node *entry)
 {
+    if (entry->key)
+        return node_key(entry);
     const struct node *name = node_find(entry, "name");
     if (!name)
         name = node_find(entry, "id");
     return name && name->kind == NODE_SCALAR ? node_text(name) : (struct text){NULL, 0};
 }
 
-static void say_presence(struct difference *difference, struct text name, bool added)
+/* Entries without a name are called by their number. */
+static void name_step(char step[160], struct text name, size_t i)
 {
+    if (name.at)
+        snprintf(step, 160, "%.*s", TEXT_ARGS(text_head(name, 159)));
+    else
+        snprintf(step, 160, "%zu", i);
+}
+
+static void say_presence(struct difference *difference, struct text name, size_t i, bool added)
+{
+    char step[160];
+    name_step(step, name, i);
     difference->count++;
-    fprintf(difference->out, "%s.%.*s: %s\n", difference->path, TEXT_ARGS(name),
+    fprintf(difference->out, "%s.%s: %s\n", difference->path, step,
             added ? "(absent) -> (present)" : "(present) -> (absent)");
 }
 
@@ -85,7 +98,6 @@ struct place {
     bool seen;
 };
 
-/* Entries by name: those without one are called by their number. */
 static struct place *places_of(const struct effective *of, struct table *table, size_t *count)
 {
     size_t all = 0;
@@ -107,11 +119,10 @@ static struct place *places_of(const struct effective *of, struct table *table, 
 }
 
 static void compare_entry(struct difference *difference, const struct option *option,
-                          const struct place *before, const struct place *after)
+                          const struct place *before, const struct place *after, size_t i)
 {
-    struct text name = name_of(after->node);
     char step[160];
-    snprintf(step, sizeof(step), "%.*s", TEXT_ARGS(text_head(name, sizeof(step) - 1)));
+    name_step(step, name_of(after->node), i);
     size_t was = descend(difference, step);
     struct sides sides = {before->node, after->node, before->base, after->base};
     compare_mapping(difference, option->inner, &sides);
@@ -131,15 +142,14 @@ static void compare_list(struct difference *difference, const struct effective *
         struct place *other = name.at ? table_find(&olds, name) : i < old_count ? &old[i] : NULL;
         if (other && !other->seen) {
             other->seen = true;
-            compare_entry(difference, after->option, other, &new[i]);
+            compare_entry(difference, after->option, other, &new[i], i);
         } else {
-            say_presence(difference, name.at ? name : TEXT("?"), true);
+            say_presence(difference, name, i, true);
         }
     }
     for (size_t i = 0; i < old_count; i++) {
-        struct text name = name_of(old[i].node);
         if (!old[i].seen)
-            say_presence(difference, name.at ? name : TEXT("?"), false);
+            say_presence(difference, name_of(old[i].node), i, false);
     }
     table_done(&olds);
     table_done(&news);
@@ -157,13 +167,13 @@ static void compare_option(struct difference *difference, const struct effective
 {
     const struct option *option = after->option;
     size_t was = descend(difference, option->name);
-    if (option->type == OPTION_LIST) {
+    if (option->type == OPTION_LIST || option->type == OPTION_MAPS) {
         compare_list(difference, before, after);
     } else if (option->type == OPTION_SECTION &&
                (!option->fallback || (is_mapping(before->node) && is_mapping(after->node)))) {
         struct sides sides = {is_mapping(before->node) ? before->node : NULL,
-                              is_mapping(after->node) ? after->node : NULL, before->base,
-                              after->base};
+                              is_mapping(after->node) ? after->node : NULL,
+                              effective_inside(before), effective_inside(after)};
         compare_mapping(difference, option->inner, &sides);
     } else {
         compare_value(difference, before, after);

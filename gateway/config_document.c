@@ -38,6 +38,17 @@ struct node *node_at(const struct node *node, const char *path)
     return found;
 }
 
+const struct node *node_of(const struct node *node, const char *name)
+{
+    const struct node *value = node_find(node, name);
+    return value ? value : node;
+}
+
+bool node_is_given(const struct node *node)
+{
+    return node && node->kind != NODE_NULL && !(node->kind == NODE_SCALAR && !node->len);
+}
+
 struct node *node_new(struct document *document, enum node_kind kind, size_t source)
 {
     struct node *node = arena_new(&document->arena, sizeof(*node));

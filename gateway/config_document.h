@@ -37,6 +37,7 @@ struct node {
     uint16_t key_column, column;
     uint16_t source; /* index into document.sources */
     uint8_t kind;
+    bool plain;  /* a scalar without quotes: "5" is a number, "true" a truth value */
     bool broken; /* a problem of this value was reported already */
 };
 
@@ -99,18 +100,66 @@ struct model_draft {
     struct text policy;
 };
 
+struct budget_draft {
+    const struct node *node; /* NULL = none is given */
+    int64_t amount, window_us;
+    struct text time_zone;
+    struct items warn_at; /* struct text */
+    int exceeded, away;
+};
+
+/* Rows of requests and tokens per second, minute, hour, day, and of calls at once. */
+enum { RATES = 17 };
+
+/* A `limits` section, or what one says for one model. */
+struct rates_draft {
+    const struct node *node; /* NULL = none is given */
+    int64_t amounts[RATES];  /* 0 also stands for none: the node knows */
+    bool strict;
+    int algorithm, away;
+    struct items models; /* struct rates_draft, whose node's key is the model */
+    struct budget_draft budget;
+    struct items budgets; /* struct budget_draft */
+};
+
+/* What a key, a tenant, or each end user of one may use. */
+struct level_draft {
+    const struct node *node; /* of `users` */
+    struct rates_draft limits;
+    struct budget_draft budget;
+    struct items budgets; /* struct budget_draft */
+};
+
 struct key_draft {
     const struct node *node;
     struct key key;
     struct items models; /* struct text */
+    struct items tags;   /* struct pair */
+    struct level_draft level;
 };
 
 struct tenant_draft {
     const struct node *node;
     struct tenant tenant;
+    struct text parent;
     struct items models; /* struct text */
+    struct items tags;   /* struct pair */
     struct items keys;   /* struct key_draft */
     unsigned may_set;
+    struct level_draft level, users;
+};
+
+struct admin_key_draft {
+    const struct node *node;
+    struct admin_key key;
+    int role;
+};
+
+struct guard_draft {
+    const struct node *node;
+    struct guard_rule rule;
+    int stage, type, action, on_error;
+    struct items patterns, terms, entities, tenants, models; /* struct text */
 };
 
 struct policy_draft {
@@ -132,7 +181,7 @@ struct document {
     struct source sources[CONFIG_SOURCES_MAX];
     size_t source_count;
     size_t node_count, aliased_count;
-    bool allow_inert, json;
+    bool allow_inert, allow_unset, json;
 
     struct problem problems[CONFIG_PROBLEMS_MAX];
     size_t problem_count;
@@ -147,13 +196,28 @@ struct document {
     int ledger_sync, unknown_price, unknown_model, store_type;
     struct price price_cap;
     struct text default_policy;
+    struct text admin_key;
+    struct items admin_keys;
+    int redis_mode, away_limits, away_budgets;
+    struct items sentinels;
+    struct rates_draft default_limits;
+    int algorithm;
+    unsigned limit_headers;
+    int cache_scope;
+    int64_t max_temperature; /* billionths */
+    double threshold;
+    struct items guardrails;
 };
 
 /* ---------------------------------------------------------------------------- the tree */
 
 /* The entry of the mapping <node> that is called <name>, or NULL. */
 struct node *node_find(const struct node *node, const char *name);
-/* The same, down a dotted path such as "telemetry.log.level". */
+/* The same, or else <node> itself: where a problem with it is shown. */
+const struct node *node_of(const struct node *node, const char *name);
+/* Does the file give this value, and not as null? */
+bool node_is_given(const struct node *node);
+/* The same as node_find(), down a dotted path such as "telemetry.log.level". */
 struct node *node_at(const struct node *node, const char *path);
 struct node *node_new(struct document *document, enum node_kind kind, size_t source);
 void node_append(struct node *parent, struct node *entry);
@@ -228,9 +292,30 @@ void document_fill(struct document *document);
 void document_resolve(struct document *document);
 
 void resolve_listeners(struct document *document);
+void resolve_admin(struct document *document);
+void resolve_store(struct document *document);
 void resolve_providers(struct document *document);
 void resolve_models(struct document *document);
+void resolve_limits(struct document *document);
+void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);
+void resolve_jwt(struct document *document);
+void resolve_cache(struct document *document);
+void resolve_guardrails(struct document *document);
+
+/* The limits that <draft> says; those by default when it has no `limits` section and
+ * <or_default>. */
+struct limit_list level_limits(struct document *document, const struct level_draft *draft,
+                               bool or_default);
+/* The most limits of <limits> that one call can meet. */
+size_t limits_met(const struct limit_list *limits);
+
+/* Can anybody show something: a key of the file, or a token? */
+bool document_has_keys(const struct document *document);
+/* Is there a model, an alias or a deployment <name>? Patterns and provider/model may be. */
+bool model_is_known(const struct document *document, struct text name);
+/* Warn at <node> that there is no model of this name. */
+void say_unknown_model(struct document *document, const struct node *node, struct text name);
 
 /* The YAML of a start without any file, in the arena. */
 struct text quickstart_yaml(struct document *document);

@@ -21,6 +21,11 @@ struct items effective_items(const struct effective *of)
     return *(const struct items *)(const void *)(of->base + of->option->where);
 }
 
+const char *effective_inside(const struct effective *of)
+{
+    return of->base ? option_inside(of->option, (char *)(uintptr_t)of->base) : NULL;
+}
+
 /* --------------------------------------------------------------------------------------- YAML */
 
 static bool is_plain(struct text text)
@@ -121,6 +126,8 @@ static void write_default(struct buffer *out, const struct option *option)
     struct text text = option->fallback ? text_of(option->fallback) : TEXT("null");
     if (option->type == OPTION_LIST)
         text = TEXT("[]");
+    if (option->type == OPTION_MAPS)
+        text = TEXT("{}");
     bool is_flow = text_starts(text, TEXT("[")) || text_starts(text, TEXT("{"));
     if (is_flow || option->type == OPTION_BOOL || option_is_nullable(option))
         buffer_append_text(out, text);

@@ -20,6 +20,8 @@ struct effective {
 const struct node *effective_node(const struct node *map, const struct option *option);
 /* The structures of an OPTION_LIST's entries, or none. */
 struct items effective_items(const struct effective *of);
+/* What a section's rows are kept in, or NULL. */
+const char *effective_inside(const struct effective *of);
 /* The value as YAML on one line, secrets masked. Not for sections and lists that are given. */
 void effective_write(struct buffer *out, const struct effective *of);
 /* The value as it is, secrets and all: to compare, never to print. */

@@ -134,15 +134,32 @@ static void fill_texts(struct document *document, struct node *node, const struc
         *(struct items *)(void *)(base + option->where) = items;
 }
 
+static bool is_map(struct document *document, struct node *node, const struct option *option)
+{
+    if (node->kind == NODE_MAP || node->kind == NODE_NULL)
+        return true;
+    problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be a mapping, such as {a: %s}",
+                     option->name, option->type == OPTION_MAPS ? "{b: c}" : "b");
+    node->broken = true;
+    return false;
+}
+
+static bool is_named(struct document *document, struct node *entry)
+{
+    if (entry->key_len > 0 && entry->key_len <= SCALAR_NAME_MAX &&
+        scalar_is_printable(node_key(entry)))
+        return !entry->broken;
+    problem_at_key(document, entry, SEVERITY_ERROR, "a name has 1 to %d printable characters",
+                   SCALAR_NAME_MAX);
+    entry->broken = true;
+    return false;
+}
+
 static void fill_pairs(struct document *document, struct node *node, const struct option *option,
                        char *base)
 {
-    if (node->kind != NODE_MAP && node->kind != NODE_NULL) {
-        problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be a mapping, such as {a: b}",
-                         option->name);
-        node->broken = true;
+    if (!is_map(document, node, option))
         return;
-    }
     struct items items = {NULL, 0};
     struct pair *pairs =
         arena_new(&document->arena, (count_entries(node) + 1) * sizeof(struct pair));
@@ -235,10 +252,11 @@ static void fill_default(struct document *document, const struct option *option,
         return; /* a word stands for it: the reader of the word knows what it means */
     if (option->type == OPTION_SECTION) {
         if (!option->fallback)
-            fill_defaults(document, option->inner, base);
+            fill_defaults(document, option->inner, option_inside(option, base));
         return;
     }
-    if (!option->where || option_is_nullable(option) || option->type == OPTION_LIST)
+    if (!option->where || option_is_nullable(option) || option->type == OPTION_LIST ||
+        option->type == OPTION_MAPS)
         return;
     if (option->type == OPTION_TEXTS)
         fill_texts(document, default_node(document, option), option, base);
@@ -260,7 +278,8 @@ static bool is_default(struct document *document, const struct node *node,
 {
     if (node->kind == NODE_NULL)
         return option_is_nullable(option) || option->type == OPTION_LIST ||
-               option->type == OPTION_TEXTS || option->type == OPTION_PAIRS;
+               option->type == OPTION_MAPS || option->type == OPTION_TEXTS ||
+               option->type == OPTION_PAIRS;
     if (option->type == OPTION_TEXTS || option->type == OPTION_PAIRS ||
         option->type == OPTION_WORDS || option->type == OPTION_ANY)
         return option->fallback && text_equal(node_flow(document, node), text_of(option->fallback));
@@ -285,10 +304,12 @@ static bool is_default(struct document *document, const struct node *node,
 static void fill_mapping(struct document *document, const struct node *node,
                          const struct option *options, char *base, struct inert *above);
 
+/* A list of mappings, or a mapping of them. */
 static void fill_list(struct document *document, struct node *node, const struct option *option,
                       char *base, struct inert *inert)
 {
-    if (!is_list(document, node, option))
+    if (option->type == OPTION_MAPS ? !is_map(document, node, option)
+                                    : !is_list(document, node, option))
         return;
     size_t count = count_entries(node), at = 0;
     size_t size = option->size ? option->size : sizeof(struct node *);
@@ -299,6 +320,8 @@ static void fill_list(struct document *document, struct node *node, const struct
                              option->name);
             continue;
         }
+        if (option->type == OPTION_MAPS && !is_named(document, entry))
+            continue;
         say_inert(document, inert, false);
         char *to = entries + at++ * size;
         *(const struct node **)(void *)to = entry;
@@ -326,6 +349,9 @@ static void fill_section(struct document *document, struct node *node, const str
         node->broken = true;
         return;
     }
+    base = option_inside(option, base);
+    if (option->where)
+        *(const struct node **)(void *)base = node;
     if (option->fallback) { /* null or a word: to be there at all means something */
         say_inert(document, inert, false);
         fill_defaults(document, option->inner, base);
@@ -365,7 +391,7 @@ static void fill_option(struct document *document, struct node *node, const stru
         fill_section(document, node, option, base, inert);
         return;
     }
-    if (option->type == OPTION_LIST) {
+    if (option->type == OPTION_LIST || option->type == OPTION_MAPS) {
         fill_list(document, node, option, base, inert);
         return;
     }

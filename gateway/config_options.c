@@ -5,21 +5,13 @@
 
 #define ROOT(member)     offsetof(struct document, member)
 #define CONFIG(member)   offsetof(struct document, config.member)
+#define REDIS(member)    offsetof(struct document, config.store.redis.member)
 #define LISTENER(member) offsetof(struct listener_draft, member)
 #define PROVIDER(member) offsetof(struct provider_draft, member)
 #define MODEL(member)    offsetof(struct model_draft, member)
 #define TARGET(member)   offsetof(struct target_draft, member)
-#define TENANT(member)   offsetof(struct tenant_draft, member)
-#define KEY(member)      offsetof(struct key_draft, member)
 #define POLICY(member)   offsetof(struct policy_draft, member)
-
-enum { MILLISECOND = 1000, SECOND = 1000 * MILLISECOND };
-#define SECONDS(n) ((int64_t)(n)*SECOND)
-#define DAYS(n)    SECONDS((n)*86400)
-#define KIB(n)     ((int64_t)(n) << 10)
-#define MIB(n)     ((int64_t)(n) << 20)
-#define GIB(n)     ((int64_t)(n) << 30)
-#define LONGEST    DAYS(3660)
+#define ADMIN(member)    offsetof(struct admin_key_draft, member)
 
 /* clang-format off */
 
@@ -129,15 +121,24 @@ static const struct option oidc[] = {
     {0},
 };
 
+static const struct option admin_key[] = {
+    {.name = "name", .type = OPTION_NAME, .where = ADMIN(key.name), .required = true, .help = "Unique; in the log of changes."},
+    {.name = "hash", .type = OPTION_HASH, .where = ADMIN(key.digest), .required = true, .help = "\"sha256:\" and 64 hexadecimal digits; see sluice hash-key."},
+    {.name = "role", .type = OPTION_WORD, .where = ADMIN(role), .fallback = "admin", .words = "admin|viewer|tenant", .help = "admin = all; viewer = sees all, changes nothing; tenant = sees and changes one tenant and what is in it."},
+    {.name = "tenant", .type = OPTION_NAME, .where = ADMIN(key.tenant), .fallback = "null", .help = "For the role tenant."},
+    {0},
+};
+
 static const struct option admin[] = {
-    {.name = "key", .type = OPTION_STRING, .status = INERT, .fallback = "", .secret = true,
-     .help = "Empty: made on first start, printed once, kept hashed."},
+    {.name = "key", .type = OPTION_TEXT, .where = ROOT(admin_key), .fallback = "", .secret = true,
+     .help = "Of the role admin. Empty, and none in keys: made on first start, printed once, kept hashed."},
+    {.name = "keys", .type = OPTION_LIST, .where = ROOT(admin_keys), .inner = admin_key, .size = sizeof(struct admin_key_draft), .help = "More of them, with roles."},
     {.name = "session_ttl", .type = OPTION_DURATION, .status = INERT, .fallback = "12h", .help = "Of the dashboard."},
     {.name = "socket", .type = OPTION_PATH, .where = CONFIG(admin_socket), .fallback = "null",
      .help = "For the command line; peer credentials are checked. Default STATE/admin.sock."},
     {.name = "oidc", .type = OPTION_SECTION, .status = PROTECTS, .inner = oidc, .fallback = "null",
      .help = "Sign-in of administrators."},
-    {.name = "read_only", .type = OPTION_BOOL, .status = INERT, .fallback = "false",
+    {.name = "read_only", .type = OPTION_BOOL, .where = CONFIG(admin_read_only), .fallback = "false",
      .help = "UI and API show, never change (GitOps)."},
     {0},
 };
@@ -152,40 +153,40 @@ static const struct option store_embedded[] = {
 };
 
 static const struct option redis_sentinel[] = {
-    {.name = "master", .type = OPTION_STRING, .fallback = "null", .help = "Name of the monitored master."},
-    {.name = "addresses", .type = OPTION_TEXTS, .fallback = "[]", .help = "host:port of the sentinels."},
-    {.name = "username", .type = OPTION_STRING, .fallback = "null", .help = "Of the sentinels."},
-    {.name = "password", .type = OPTION_STRING, .fallback = "null", .secret = true, .help = "Of the sentinels."},
+    {.name = "master", .type = OPTION_STRING, .where = REDIS(sentinel_master), .fallback = "null", .help = "Name of the monitored master."},
+    {.name = "addresses", .type = OPTION_TEXTS, .where = ROOT(sentinels), .fallback = "[]", .help = "host:port of the sentinels; at most 16."},
+    {.name = "username", .type = OPTION_STRING, .where = REDIS(sentinel_username), .fallback = "null", .help = "Of the sentinels."},
+    {.name = "password", .type = OPTION_STRING, .where = REDIS(sentinel_password), .fallback = "null", .secret = true, .help = "Of the sentinels."},
     {0},
 };
 
 static const struct option redis_tls[] = {
-    {.name = "ca_file", .type = OPTION_PATH, .fallback = "null", .help = "Authorities, PEM."},
-    {.name = "cert_file", .type = OPTION_PATH, .fallback = "null", .help = "Client certificate, PEM."},
-    {.name = "key_file", .type = OPTION_PATH, .fallback = "null", .help = "Its key, PEM."},
-    {.name = "server_name", .type = OPTION_STRING, .fallback = "null", .help = "Name to verify."},
+    {.name = "ca_file", .type = OPTION_PATH, .where = REDIS(tls.ca_file), .fallback = "null", .help = "Authorities, PEM; default: the system's."},
+    {.name = "cert_file", .type = OPTION_PATH, .where = REDIS(tls.cert_file), .fallback = "null", .help = "Client certificate, PEM."},
+    {.name = "key_file", .type = OPTION_PATH, .where = REDIS(tls.key_file), .fallback = "null", .help = "Its key, PEM."},
+    {.name = "server_name", .type = OPTION_STRING, .where = REDIS(server_name), .fallback = "null", .help = "Name to verify; default: the host's."},
     {0},
 };
 
 static const struct option redis_on_error[] = {
-    {.name = "limits", .type = OPTION_WORD, .fallback = "local", .words = "local|open|closed",
-     .help = "local = this node's share (limit / replicas)."},
-    {.name = "budgets", .type = OPTION_WORD, .fallback = "closed", .words = "local|open|closed", .help = "The same for money."},
+    {.name = "limits", .type = OPTION_WORD, .where = ROOT(away_limits), .fallback = "local", .words = "local|open|closed",
+     .help = "local = this node's share (limit / replicas); open = no limit; closed = no call."},
+    {.name = "budgets", .type = OPTION_WORD, .where = ROOT(away_budgets), .fallback = "closed", .words = "local|open|closed", .help = "The same for money."},
     {0},
 };
 
 static const struct option store_redis[] = {
-    {.name = "url", .type = OPTION_STRING, .fallback = "redis://127.0.0.1:6379/0", .secret = true, .is_url = true,
-     .help = "rediss:// = TLS; user:password@ = ACL."},
-    {.name = "mode", .type = OPTION_WORD, .fallback = "auto", .words = "auto|single|sentinel|cluster", .help = "Kind of installation."},
+    {.name = "url", .type = OPTION_STRING, .where = REDIS(url), .fallback = "redis://127.0.0.1:6379/0", .secret = true, .is_url = true,
+     .help = "rediss:// = TLS; unix:///PATH; user:password@ = ACL."},
+    {.name = "mode", .type = OPTION_WORD, .where = ROOT(redis_mode), .fallback = "auto", .words = "auto|single|sentinel|cluster", .help = "Kind of installation; auto finds out."},
     {.name = "sentinel", .type = OPTION_SECTION, .inner = redis_sentinel, .help = "For mode sentinel."},
     {.name = "tls", .type = OPTION_SECTION, .inner = redis_tls, .help = "For rediss://."},
-    {.name = "key_prefix", .type = OPTION_STRING, .fallback = "sluice:", .help = "{tenant} hash tags keep one tenant in one slot."},
-    {.name = "pool", .type = OPTION_COUNT, .fallback = "8", .min = 1, .max = 1024, .help = "Connections."},
-    {.name = "timeout", .type = OPTION_DURATION, .fallback = "50ms", .min = MILLISECOND, .max = SECONDS(10),
+    {.name = "key_prefix", .type = OPTION_STRING, .where = CONFIG(store.key_prefix), .fallback = "sluice:", .help = "Of every name there, without braces: {tenant} hash tags keep one tenant in one slot."},
+    {.name = "pool", .type = OPTION_COUNT, .status = INERT, .fallback = "8", .min = 1, .max = 1024, .help = "Connections. Each worker has one, whatever is written here."},
+    {.name = "timeout", .type = OPTION_DURATION, .where = REDIS(timeout_us), .fallback = "50ms", .min = MILLISECOND, .max = SECONDS(10),
      .help = "No request waits longer for the store."},
     {.name = "on_error", .type = OPTION_SECTION, .inner = redis_on_error, .help = "While Redis is away."},
-    {.name = "replicas_max", .type = OPTION_COUNT, .fallback = "4", .min = 1, .max = 10000,
+    {.name = "replicas_max", .type = OPTION_COUNT, .where = CONFIG(store.replicas_max), .fallback = "4", .min = 1, .max = 10000,
      .help = "The share under local is at most limit / this."},
     {0},
 };
@@ -200,9 +201,9 @@ static const struct option store_retention[] = {
 
 static const struct option store[] = {
     {.name = "type", .type = OPTION_WORD, .where = ROOT(store_type), .fallback = "embedded", .words = "embedded|redis",
-     .secure_words = "redis", .help = "Where limits, budgets, keys made in the UI and usage are kept."},
+     .help = "Where limits, budgets, keys made in the UI and usage are kept."},
     {.name = "embedded", .type = OPTION_SECTION, .inner = store_embedded, .help = "Used when type is embedded."},
-    {.name = "redis", .type = OPTION_SECTION, .status = INERT, .inner = store_redis, .help = "Used when type is redis."},
+    {.name = "redis", .type = OPTION_SECTION, .inner = store_redis, .help = "Used when type is redis."},
     {.name = "retention", .type = OPTION_SECTION, .inner = store_retention, .help = "How long usage is kept."},
     {.name = "capture", .type = OPTION_WORD, .fallback = "metadata", .words = "none|metadata|full",
      .inert_words = "full", .secure_words = "none", .help = "What is kept of a call; full = prompts and answers, redacted."},
@@ -219,7 +220,7 @@ static const struct option ledger[] = {
     {.name = "path", .type = OPTION_PATH, .where = CONFIG(ledger_path), .fallback = "STATE/ledger",
      .help = "One journal per worker, drained into the store."},
     {.name = "sync", .type = OPTION_WORD, .where = ROOT(ledger_sync), .fallback = "os", .words = "os|disk|store",
-     .secure_words = "store", .help = "What a booked call survives: os = any crash of ours; disk = power loss; store = a lost volume too."},
+     .help = "What a booked call survives: os = any crash of ours; disk = power loss; store = a lost volume too (needs store.type redis)."},
     {.name = "unknown_price", .type = OPTION_WORD, .where = ROOT(unknown_price), .fallback = "reject", .words = "reject|cap|zero",
      .help = "Hosted models without a price: reject = their targets are off, cap = price_cap, zero = free and flagged. mock and own models cost 0."},
     {.name = "price_cap", .type = OPTION_SECTION, .inner = price_cap, .fallback = "null", .help = "For unknown_price: cap."},
@@ -433,101 +434,6 @@ static const struct option routing[] = {
     {0},
 };
 
-/* ------------------------------------------------------------------------------ tenants */
-
-static const struct option budget[] = {
-    {.name = "amount", .type = OPTION_MONEY, .required = true, .help = "E.g. 500.00 USD."},
-    {.name = "period", .type = OPTION_WORD, .fallback = "month", .words = "hour|day|week|month|total", .help = "Calendar window."},
-    {.name = "warn_at", .type = OPTION_TEXTS, .fallback = "[0.5, 0.8]", .help = "Shares."},
-    {.name = "on_exceeded", .type = OPTION_WORD, .fallback = "reject", .words = "reject|degrade|warn", .help = "What then."},
-    {.name = "time_zone", .type = OPTION_STRING, .fallback = "UTC", .help = "Of the calendar."},
-    {0},
-};
-
-static const struct option key[] = {
-    {.name = "name", .type = OPTION_NAME, .where = KEY(key.name), .required = true, .help = "Unique within the tenant."},
-    {.name = "hash", .type = OPTION_HASH, .where = KEY(key.digest), .required = true, .help = "\"sha256:\" and 64 hexadecimal digits; see sluice hash-key."},
-    {.name = "expires", .type = OPTION_DATE, .where = KEY(key.expires_us), .fallback = "null", .help = "\"2027-01-01\" or RFC 3339."},
-    {.name = "models", .type = OPTION_TEXTS, .where = KEY(models), .help = "Narrower than the tenant's; default: all of the tenant's."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this key."},
-    {.name = "budget", .type = OPTION_SECTION, .status = PROTECTS, .inner = budget, .fallback = "null", .help = "Money of this key."},
-    {0},
-};
-
-static const struct option tenant[] = {
-    {.name = "name", .type = OPTION_NAME, .where = TENANT(tenant.name), .required = true, .help = "Unique."},
-    {.name = "may_set", .type = OPTION_WORDS, .where = TENANT(may_set), .fallback = "[]", .words = "tags|policy|explain", .help = "Which x-sluice-* headers its callers may use."},
-    {.name = "tags", .type = OPTION_PAIRS, .status = INERT, .fallback = "{}", .help = "Noted with every call."},
-    {.name = "models", .type = OPTION_TEXTS, .where = TENANT(models), .fallback = "[]", .help = "Allow-list; [\"*\"] = all."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this tenant."},
-    {.name = "budget", .type = OPTION_SECTION, .status = PROTECTS, .inner = budget, .fallback = "null", .help = "Money of this tenant."},
-    {.name = "keys", .type = OPTION_LIST, .where = TENANT(keys), .inner = key, .size = sizeof(struct key_draft), .help = "Who may call."},
-    {0},
-};
-
-static const struct option jwt[] = {
-    {.name = "issuer", .type = OPTION_STRING, .required = true, .help = "iss."},
-    {.name = "audience", .type = OPTION_STRING, .required = true, .help = "aud."},
-    {.name = "jwks_url", .type = OPTION_STRING, .required = true, .help = "Its keys."},
-    {.name = "tenant_claim", .type = OPTION_STRING, .help = "Claim that names the tenant."},
-    {.name = "models_claim", .type = OPTION_STRING, .help = "Claim that lists the models."},
-    {0},
-};
-
-static const struct option limits[] = {
-    {.name = "default", .type = OPTION_SECTION, .inner = rates, .help = "E.g. {requests_per_minute: 60, tokens_per_minute: 60000, concurrent: 10}."},
-    {.name = "strict_tokens", .type = OPTION_BOOL, .fallback = "false", .help = "Token windows reserve the upper bound of each call."},
-    {.name = "algorithm", .type = OPTION_WORD, .fallback = "sliding_window", .words = "sliding_window|token_bucket", .help = "How a window is kept."},
-    {.name = "count", .type = OPTION_WORD, .fallback = "estimate_then_settle", .words = "estimate_then_settle", .help = "Hold the estimate up front, correct it from usage."},
-    {.name = "headers", .type = OPTION_TEXTS, .fallback = "[openai, ietf]", .help = "x-ratelimit-* and RateLimit / RateLimit-Policy."},
-    {0},
-};
-
-/* --------------------------------------------------------------------- cache, guardrails */
-
-static const struct option cache_exact[] = {
-    {.name = "enabled", .type = OPTION_BOOL, .fallback = "false", .help = "Off by default."},
-    {.name = "ttl", .type = OPTION_DURATION, .fallback = "1h", .min = SECONDS(1), .max = LONGEST, .help = "How long an answer is kept."},
-    {.name = "max_bytes", .type = OPTION_SIZE, .fallback = "256MiB", .min = KIB(64), .max = GIB(1024), .help = "Of all answers."},
-    {.name = "scope", .type = OPTION_WORD, .fallback = "tenant", .words = "tenant|shared", .help = "Who shares answers."},
-    {.name = "stream", .type = OPTION_BOOL, .fallback = "true", .help = "Streams too."},
-    {.name = "max_temperature", .type = OPTION_PRICE, .fallback = "0.0", .help = "Calls above it are not cached."},
-    {0},
-};
-
-static const struct option cache_semantic[] = {
-    {.name = "enabled", .type = OPTION_BOOL, .fallback = "false", .help = "Off by default."},
-    {.name = "model", .type = OPTION_NAME, .fallback = "embed", .help = "Embedding model."},
-    {.name = "threshold", .type = OPTION_SHARE, .fallback = "0.95", .help = "Least similarity."},
-    {.name = "ttl", .type = OPTION_DURATION, .fallback = "1h", .min = SECONDS(1), .max = LONGEST, .help = "How long an answer is kept."},
-    {.name = "max_entries", .type = OPTION_COUNT, .fallback = "10000", .min = 1, .max = 10000000, .help = "Of all tenants."},
-    {0},
-};
-
-static const struct option cache[] = {
-    {.name = "exact", .type = OPTION_SECTION, .inner = cache_exact, .help = "Equal calls."},
-    {.name = "semantic", .type = OPTION_SECTION, .inner = cache_semantic, .help = "Similar calls."},
-    {0},
-};
-
-static const struct option guardrail[] = {
-    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Unique."},
-    {.name = "stage", .type = OPTION_WORD, .fallback = "request", .words = "request|response", .help = "Where it looks."},
-    {.name = "type", .type = OPTION_WORD, .required = true, .words = "regex|contains|pii|prompt_injection|json_schema|webhook", .help = "How it looks."},
-    {.name = "patterns", .type = OPTION_TEXTS, .fallback = "[]", .help = "regex."},
-    {.name = "terms", .type = OPTION_TEXTS, .fallback = "[]", .help = "contains."},
-    {.name = "entities", .type = OPTION_TEXTS, .fallback = "[]", .help = "pii."},
-    {.name = "schema", .type = OPTION_ANY, .fallback = "null", .help = "json_schema."},
-    {.name = "action", .type = OPTION_WORD, .fallback = "block", .words = "block|redact|flag", .help = "What then."},
-    {.name = "stream_window", .type = OPTION_SIZE, .fallback = "4KiB", .min = 64, .max = MIB(1), .help = "Held back so that a match cannot straddle chunks."},
-    {.name = "url", .type = OPTION_STRING, .fallback = "null", .help = "webhook."},
-    {.name = "timeout", .type = OPTION_DURATION, .fallback = "300ms", .min = MILLISECOND, .max = SECONDS(60), .help = "webhook."},
-    {.name = "on_error", .type = OPTION_WORD, .fallback = "block", .words = "allow|block", .help = "webhook."},
-    {.name = "tenants", .type = OPTION_TEXTS, .fallback = "[]", .help = "Only these; empty = all."},
-    {.name = "models", .type = OPTION_TEXTS, .fallback = "[]", .help = "Only these; empty = all."},
-    {0},
-};
-
 /* ---------------------------------------------------------------------------- telemetry */
 
 static const struct option telemetry_log[] = {
@@ -570,145 +476,6 @@ static const struct option telemetry[] = {
     {0},
 };
 
-/* -------------------------------------------------------------------------- deployments */
-
-static const struct option node[] = {
-    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Unique."},
-    {.name = "launcher", .type = OPTION_WORD, .fallback = "process", .words = "process|docker|kubernetes", .help = "How model servers are started."},
-    {.name = "endpoint", .type = OPTION_STRING, .fallback = "null", .help = "unix:/var/run/docker.sock, in-cluster …"},
-    {.name = "namespace", .type = OPTION_STRING, .fallback = "null", .help = "kubernetes."},
-    {.name = "memory", .type = OPTION_SIZE, .fallback = "0", .help = "Budget."},
-    {.name = "vram", .type = OPTION_SIZE, .fallback = "0", .help = "Budget."},
-    {.name = "cpus", .type = OPTION_PRICE, .fallback = "0", .help = "Budget."},
-    {.name = "gpus", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 4096, .help = "Budget."},
-    {.name = "price_per_hour", .type = OPTION_MONEY, .fallback = "0.00 USD", .help = "What it costs."},
-    {0},
-};
-
-static const struct option resources[] = {
-    {.name = "memory", .type = OPTION_SIZE, .fallback = "0", .help = "Of one replica."},
-    {.name = "vram", .type = OPTION_SIZE, .fallback = "0", .help = "Of one replica."},
-    {.name = "cpus", .type = OPTION_PRICE, .fallback = "0", .help = "Of one replica."},
-    {.name = "gpus", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 4096, .help = "Of one replica."},
-    {0},
-};
-
-static const struct option probe[] = {
-    {.name = "path", .type = OPTION_STRING, .fallback = "/health", .help = "Asked by GET."},
-    {.name = "interval", .type = OPTION_DURATION, .fallback = "250ms", .min = 10 * MILLISECOND, .max = SECONDS(3600), .help = "While it starts."},
-    {.name = "liveness", .type = OPTION_DURATION, .fallback = "5s", .min = 10 * MILLISECOND, .max = SECONDS(3600), .help = "While it runs."},
-    {.name = "failures", .type = OPTION_COUNT, .fallback = "3", .min = 1, .max = 1000, .help = "In a row, then it is dead."},
-    {.name = "start_timeout", .type = OPTION_DURATION, .fallback = "5m", .min = SECONDS(1), .max = DAYS(1), .help = "Then the start has failed."},
-    {0},
-};
-
-static const struct option scaling[] = {
-    {.name = "min", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 10000, .help = "Replicas."},
-    {.name = "max", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 10000, .help = "Replicas."},
-    {.name = "parallel", .type = OPTION_COUNT, .fallback = "8", .min = 1, .max = 100000, .help = "Calls that one replica takes at once."},
-    {.name = "target", .type = OPTION_SHARE, .fallback = "0.7", .help = "Share of them in use."},
-    {.name = "up_window", .type = OPTION_DURATION, .fallback = "6s", .min = 0, .max = SECONDS(3600), .help = "Before one more."},
-    {.name = "down_delay", .type = OPTION_DURATION, .fallback = "5m", .min = 0, .max = DAYS(1), .help = "Before one less."},
-    {.name = "idle_stop", .type = OPTION_DURATION, .fallback = "15m", .min = 0, .max = DAYS(30), .help = "Then it sleeps."},
-    {0},
-};
-
-static const struct option hold[] = {
-    {.name = "max_requests", .type = OPTION_COUNT, .fallback = "256", .min = 0, .max = 1000000, .help = "Waiting while it wakes."},
-    {.name = "max_bytes", .type = OPTION_SIZE, .fallback = "64MiB", .min = 0, .max = GIB(64), .help = "Of their bodies."},
-    {.name = "timeout", .type = OPTION_DURATION, .fallback = "60s", .min = 0, .max = DAYS(1), .help = "At most."},
-    {.name = "policy", .type = OPTION_WORD, .fallback = "hold", .words = "hold|reject|fallback", .help = "What happens meanwhile."},
-    {0},
-};
-
-static const struct option eviction[] = {
-    {.name = "policy", .type = OPTION_WORD, .fallback = "cost", .words = "cost|lru|size", .help = "Which goes first."},
-    {.name = "priority", .type = OPTION_COUNT, .fallback = "0", .min = 0, .max = 1000, .help = "Higher stays longer."},
-    {.name = "pin", .type = OPTION_BOOL, .fallback = "false", .help = "Never evicted."},
-    {.name = "min_residency", .type = OPTION_DURATION, .fallback = "30s", .min = 0, .max = DAYS(30), .help = "Not before."},
-    {0},
-};
-
-static const struct option restart[] = {
-    {.name = "backoff", .type = OPTION_DURATION, .fallback = "1s", .min = 0, .max = DAYS(1), .help = "Doubled each time."},
-    {.name = "max_backoff", .type = OPTION_DURATION, .fallback = "5m", .min = 0, .max = DAYS(1), .help = "At most."},
-    {.name = "max_restarts", .type = OPTION_COUNT, .fallback = "10", .min = 0, .max = 1000000, .help = "Then it has failed."},
-    {0},
-};
-
-static const struct option rollout[] = {
-    {.name = "strategy", .type = OPTION_WORD, .fallback = "rolling", .words = "rolling|canary|recreate", .help = "How a new revision comes."},
-    {.name = "surge", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000, .help = "Replicas more than wanted meanwhile."},
-    {.name = "auto_rollback", .type = OPTION_BOOL, .fallback = "true", .help = "When it does not get well."},
-    {0},
-};
-
-static const struct option adapter[] = {
-    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Callable as MODEL:NAME."},
-    {.name = "source", .type = OPTION_STRING, .required = true, .help = "File."},
-    {0},
-};
-
-static const struct option stop[] = {
-    {.name = "drain", .type = OPTION_DURATION, .fallback = "2m", .min = 0, .max = DAYS(1), .help = "For calls that run."},
-    {.name = "grace", .type = OPTION_DURATION, .fallback = "10s", .min = 0, .max = SECONDS(3600), .help = "From TERM to KILL."},
-    {0},
-};
-
-static const struct option deployment_limits[] = {
-    {.name = "max_spend", .type = OPTION_MONEY, .fallback = "null", .help = "Then it is stopped."},
-    {.name = "max_age", .type = OPTION_DURATION, .fallback = "null", .min = SECONDS(1), .max = LONGEST, .help = "Then it is stopped."},
-    {0},
-};
-
-static const struct option deployment_price[] = {
-    {.name = "input", .type = OPTION_PRICE, .fallback = "0", .help = "USD per million tokens."},
-    {.name = "output", .type = OPTION_PRICE, .fallback = "0", .help = "USD per million tokens."},
-    {0},
-};
-
-static const struct option attachment[] = {
-    {.name = "model", .type = OPTION_NAME, .required = true, .help = "Name of a model."},
-    {.name = "priority", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000, .help = "As a target there."},
-    {.name = "weight", .type = OPTION_COUNT, .fallback = "1", .min = 0, .max = 1000000, .help = "As a target there."},
-    {0},
-};
-
-static const struct option deployment[] = {
-    {.name = "name", .type = OPTION_NAME, .required = true, .help = "Callable as this, NAME:ADAPTER, NAME@REVISION."},
-    {.name = "launcher", .type = OPTION_WORD, .fallback = "process", .words = "process|docker|kubernetes", .help = "How it is started."},
-    {.name = "command", .type = OPTION_TEXTS, .fallback = "[]", .help = "Never through a shell; {port} is filled in."},
-    {.name = "image", .type = OPTION_STRING, .fallback = "null", .help = "docker, kubernetes."},
-    {.name = "engine", .type = OPTION_WORD, .fallback = "openai", .words = "llama-cpp|vllm|sglang|tgi|openai", .help = "What it speaks, its adapter calls."},
-    {.name = "env", .type = OPTION_PAIRS, .fallback = "{}", .secret = true, .help = "Its environment."},
-    {.name = "resources", .type = OPTION_SECTION, .inner = resources, .help = "Of one replica."},
-    {.name = "probe", .type = OPTION_SECTION, .inner = probe, .help = "When it is ready, when it is dead."},
-    {.name = "scaling", .type = OPTION_SECTION, .inner = scaling, .help = "How many."},
-    {.name = "hold", .type = OPTION_SECTION, .inner = hold, .help = "Calls that wait while it wakes."},
-    {.name = "eviction", .type = OPTION_SECTION, .inner = eviction, .help = "Who makes room."},
-    {.name = "restart", .type = OPTION_SECTION, .inner = restart, .help = "After a crash."},
-    {.name = "rollout", .type = OPTION_SECTION, .inner = rollout, .help = "Of a new revision."},
-    {.name = "adapters", .type = OPTION_LIST, .inner = adapter, .help = "LoRA."},
-    {.name = "stop", .type = OPTION_SECTION, .inner = stop, .help = "How it ends."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = deployment_limits, .help = "Then it is stopped."},
-    {.name = "price", .type = OPTION_SECTION, .inner = deployment_price, .help = "What its calls cost."},
-    {.name = "attach_to", .type = OPTION_LIST, .inner = attachment, .help = "Also a target of other models."},
-    {0},
-};
-
-static const struct option monster[] = {
-    {.name = "profiles", .type = OPTION_ANY, .fallback = "{}", .help = "What \"24 GB × 1\" starts here."},
-    {0},
-};
-
-static const struct option deployments[] = {
-    {.name = "nodes", .type = OPTION_LIST, .inner = node, .help = "Budgets to place them in; none: the local machine."},
-    {.name = "on_exit", .type = OPTION_WORD, .fallback = "stop", .words = "stop|leave", .help = "leave = adopted again at the next start."},
-    {.name = "models", .type = OPTION_LIST, .inner = deployment, .help = "Model servers."},
-    {.name = "monster", .type = OPTION_SECTION, .inner = monster, .help = "Monster API compatible deploy calls."},
-    {0},
-};
-
 /* --------------------------------------------------------------------------------- root */
 
 const struct option config_options[] = {
@@ -720,14 +487,14 @@ const struct option config_options[] = {
     {.name = "providers", .type = OPTION_LIST, .where = ROOT(providers), .inner = provider, .size = sizeof(struct provider_draft), .help = "Where requests can go."},
     {.name = "models", .type = OPTION_LIST, .where = ROOT(models), .inner = model, .size = sizeof(struct model_draft), .help = "What clients ask for, and where it runs."},
     {.name = "routing", .type = OPTION_SECTION, .inner = routing, .help = "Which target next."},
-    {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
+    {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant_options, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
     {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener."},
-    {.name = "jwt", .type = OPTION_SECTION, .status = PROTECTS, .inner = jwt, .fallback = "null", .help = "Tokens of an identity provider as keys."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = limits, .help = "For tenants and keys that set none."},
-    {.name = "cache", .type = OPTION_SECTION, .status = INERT, .inner = cache, .help = "Answers kept; per request: Cache-Control."},
-    {.name = "guardrails", .type = OPTION_LIST, .status = PROTECTS, .inner = guardrail, .help = "What must not pass."},
+    {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys."},
+    {.name = "limits", .type = OPTION_SECTION, .inner = limits_options, .help = "How limits are kept and told, and those of tenants and keys that set none."},
+    {.name = "cache", .type = OPTION_SECTION, .inner = cache_options, .help = "Answers kept; per request: Cache-Control."},
+    {.name = "guardrails", .type = OPTION_LIST, .where = ROOT(guardrails), .inner = guardrail_options, .size = sizeof(struct guard_draft), .help = "What must not pass; at most 64."},
     {.name = "telemetry", .type = OPTION_SECTION, .inner = telemetry, .help = "Seen from outside."},
-    {.name = "deployments", .type = OPTION_SECTION, .status = INERT, .inner = deployments, .help = "Model servers that sluice starts, watches, scales, stops."},
+    {.name = "deployments", .type = OPTION_SECTION, .status = INERT, .inner = deployment_options, .help = "Model servers that sluice starts, watches, scales, stops."},
     {.name = "include", .type = OPTION_TEXTS, .where = ROOT(include), .fallback = "[]", .help = "More files, patterns allowed; merged in name order: a list adds, a repeated name is an error."},
     {0},
 };
@@ -771,6 +538,7 @@ const char *option_type_words(enum option_type type)
     static const char *const words[OPTION_TYPES] = {
         [OPTION_SECTION] = "mapping",
         [OPTION_LIST] = "list of mappings",
+        [OPTION_MAPS] = "mapping of mappings",
         [OPTION_TEXT] = "text",
         [OPTION_NAME] = "name",
         [OPTION_STRING] = "text",

@@ -13,8 +13,10 @@
 #include <stdint.h>
 
 enum option_type {
-    OPTION_SECTION,  /* a mapping with rows of its own, kept in the same structure */
+    OPTION_SECTION,  /* a mapping with rows of its own, kept in the same structure; or, when it has
+                        a <where>, in one that stands there and begins with its node */
     OPTION_LIST,     /* of such mappings: struct items, of <size> bytes each */
+    OPTION_MAPS,     /* the same by name: a mapping of such mappings */
     OPTION_TEXT,     /* struct text */
     OPTION_NAME,     /* struct text: at most 128 printable bytes */
     OPTION_STRING,   /* const char *, NULL for null */
@@ -65,12 +67,30 @@ struct option {
     bool word_too; /* OPTION_SECTION: one of <words> may stand in its place */
 };
 
+/* What durations, sizes and counts are bounded by, in the unit kept. */
+enum { MILLISECOND = 1000, SECOND = 1000 * MILLISECOND };
+#define SECONDS(n) ((int64_t)(n)*SECOND)
+#define DAYS(n)    SECONDS((n)*86400)
+#define KIB(n)     ((int64_t)(n) << 10)
+#define MIB(n)     ((int64_t)(n) << 20)
+#define GIB(n)     ((int64_t)(n) << 30)
+#define LONGEST    DAYS(3660)
+
 /* The rows of the root, ended by one without a name; kept in struct document. */
 extern const struct option config_options[];
+/* Parts of them that stand in files of their own. */
+extern const struct option tenant_options[], rates_options[], limits_options[], jwt_options[];
+extern const struct option cache_options[], guardrail_options[], deployment_options[];
 
 /* The row called <name> (of <len> bytes), or NULL. *is_file is set when it is the row's twin. */
 const struct option *option_find(const struct option *options, const char *name, size_t len,
                                  bool *is_file);
+/* The structure that the rows in <section> are kept in; <base> is what the section is kept in. */
+static inline char *option_inside(const struct option *section, char *base)
+{
+    return section->type == OPTION_SECTION && section->where ? base + section->where : base;
+}
+
 /* Is <word> one of "a|b|c"? Its place goes to *place (may be NULL). */
 bool word_find(const char *words, const char *word, size_t len, unsigned *place);
 /* "duration", "size" … for messages and docs. */

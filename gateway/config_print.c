@@ -43,13 +43,25 @@ static void print_line(struct printer *printer, unsigned depth, const char *key,
 static void print_mapping(struct printer *printer, unsigned depth, const struct option *options,
                           const struct node *map, const char *base);
 
+static void print_name(struct printer *printer, unsigned depth, struct text name)
+{
+    struct buffer line;
+    buffer_init(&line, LINE_BYTES_MAX);
+    buffer_format(&line, "%*s", (int)(depth * 2), "");
+    yaml_write(&line, name);
+    fprintf(printer->out, "%.*s:\n", TEXT_ARGS(buffer_text(&line)));
+    buffer_done(&line);
+}
+
 static void print_entries(struct printer *printer, unsigned depth, const struct effective *of)
 {
     struct items items = effective_items(of);
     size_t i = 0;
     for (const struct node *entry = of->node->first; entry; entry = entry->next, i++) {
         const char *base = i < items.count ? (const char *)items.at + i * of->option->size : NULL;
-        printer->dash = true;
+        if (of->option->type == OPTION_MAPS)
+            print_name(printer, depth + 1, node_key(entry));
+        printer->dash = of->option->type == OPTION_LIST;
         print_mapping(printer, depth + 2, of->option->inner, entry, base);
     }
 }
@@ -62,12 +74,12 @@ static void print_option(struct printer *printer, unsigned depth, const struct e
     bool by_default =
         !node && option->type == OPTION_SECTION && !option->fallback && !option->inner[0].required;
     const char *key = node && node->key ? node->key : option->name;
-    if (option->type == OPTION_LIST && given) {
+    if ((option->type == OPTION_LIST || option->type == OPTION_MAPS) && given) {
         print_line(printer, depth, key, of, false);
         print_entries(printer, depth, of);
     } else if (option->type == OPTION_SECTION && (given || by_default)) {
         print_line(printer, depth, key, of, false);
-        print_mapping(printer, depth + 1, option->inner, given ? node : NULL, of->base);
+        print_mapping(printer, depth + 1, option->inner, given ? node : NULL, effective_inside(of));
     } else {
         print_line(printer, depth, key, of, true);
     }

@@ -114,6 +114,9 @@ static bool append_variable(struct document *document, struct node *node,
 {
     const char *value = getenv(variable->name);
     bool empty = !value || !*value;
+    bool missing = variable->operator? empty && variable->operator== '?' : !value;
+    if (missing && document->allow_unset)
+        return false;
     if (empty && variable->operator== '?') {
         problem_at_value(document, node, SEVERITY_ERROR, "%s: %.*s", variable->name,
                          TEXT_ARGS(variable->word.len ? variable->word : TEXT("is not set")));

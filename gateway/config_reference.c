@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
+
+#include "gateway/base/memory.h"
 #include "gateway/config.h"
 #include "gateway/config_options.h"
+
+enum { TABLES_MAX = 256 };
 
 /* docs/CONFIG.md, from the same rows that the reader uses. */
 
@@ -24,7 +29,7 @@ static const char introduction[] =
     "|---|---|\n"
     "| duration | `250ms` `30s` `5m` `1h` `7d` `2w` `5y` (365 days) |\n"
     "| size | `64KiB` `4MiB` `1GiB`, also `kB` `MB` `GB`, or plain bytes |\n"
-    "| money | `\"12.50 USD\"`; prices are plain numbers of USD per million tokens, to nine "
+    "| money | `\"12.50 USD\"`; prices are plain numbers of USD per million tokens; both to nine "
     "decimals |\n"
     "| true or false | exactly these; not yes, no, on, off |\n"
     "| date | `\"2027-01-01\"` (its first moment, UTC) or `\"2027-01-01T12:00:00+01:00\"` |\n"
@@ -55,7 +60,7 @@ static const char introduction[] =
     "give\n"
     "a warning when they are set to something else than the default. *protects* marks those on "
     "which\n"
-    "somebody may rely - limits, budgets, guardrails: setting one is an error, unless the program "
+    "somebody may rely, such as limits of a target: setting one is an error, unless the program "
     "is\n"
     "started with `--allow-inert`.\n";
 
@@ -97,6 +102,8 @@ static void print_default(FILE *out, const struct option *option)
         fputs("**required**", out);
     else if (option->type == OPTION_LIST)
         fputs("`[]`", out);
+    else if (option->type == OPTION_MAPS)
+        fputs("`{}`", out);
     else if (option->fallback)
         fprintf(out, "`%s`", *option->fallback ? option->fallback : "\"\"");
 }
@@ -127,9 +134,41 @@ static enum option_status print_row(FILE *out, const struct option *option,
     return status;
 }
 
-static void print_table(FILE *out, const char *path, const struct option *options,
+/* Rows that were printed already stand in another place too: limits of keys as of tenants. */
+struct printed {
+    const struct option *options;
+    enum option_status above;
+    char path[128];
+};
+
+struct pages {
+    FILE *out;
+    struct printed printed[TABLES_MAX];
+    size_t count;
+};
+
+static const struct printed *find_printed(const struct pages *pages, const struct option *options,
+                                          enum option_status above)
+{
+    for (size_t i = 0; i < pages->count; i++)
+        if (pages->printed[i].options == options && pages->printed[i].above == above)
+            return &pages->printed[i];
+    return NULL;
+}
+
+static void print_table(struct pages *pages, const char *path, const struct option *options,
                         enum option_status above)
 {
+    FILE *out = pages->out;
+    const struct printed *before = find_printed(pages, options, above);
+    if (before) {
+        fprintf(out, "\n## %s\n\nAs in `%s`.\n", path, before->path);
+        return;
+    }
+    assert(pages->count < TABLES_MAX);
+    struct printed *now = &pages->printed[pages->count++];
+    *now = (struct printed){.options = options, .above = above};
+    snprintf(now->path, sizeof(now->path), "%s", path);
     fprintf(out, "\n## %s\n\n| key | value | default | |\n|---|---|---|---|\n", path);
     for (const struct option *option = options; option->name; option++)
         print_row(out, option, above);
@@ -139,13 +178,18 @@ static void print_table(FILE *out, const char *path, const struct option *option
             continue;
         snprintf(below, sizeof(below), "%s%s%s%s", strcmp(path, "The file") == 0 ? "" : path,
                  strcmp(path, "The file") == 0 ? "" : ".", option->name,
-                 option->type == OPTION_LIST ? "[]" : "");
-        print_table(out, below, option->inner, option->status > above ? option->status : above);
+                 option->type == OPTION_LIST   ? "[]"
+                 : option->type == OPTION_MAPS ? ".NAME"
+                                               : "");
+        print_table(pages, below, option->inner, option->status > above ? option->status : above);
     }
 }
 
 void config_reference(FILE *out)
 {
     fputs(introduction, out);
-    print_table(out, "The file", config_options, IN_FORCE);
+    struct pages *pages = memory_new(sizeof(*pages));
+    pages->out = out;
+    print_table(pages, "The file", config_options, IN_FORCE);
+    memory_free(pages);
 }

@@ -59,30 +59,26 @@ static enum address_kind address_kind(struct text address, const char **problem)
     return inet_kind(text_head(address, colon), text_from(address, colon + 1));
 }
 
-static bool has_keys(const struct document *document)
+bool document_has_keys(const struct document *document)
 {
     const struct tenant_draft *tenants = document->tenants.at;
+    if (document->config.jwt.enabled)
+        return true;
     for (size_t i = 0; i < document->tenants.count; i++)
         if (tenants[i].keys.count)
             return true;
     return false;
 }
 
-static const struct node *value_of(const struct node *node, const char *name)
-{
-    const struct node *value = node_find(node, name);
-    return value ? value : node;
-}
-
 static void check_open_address(struct document *document, const struct listener_draft *draft)
 {
-    const struct node *at = value_of(draft->node, "address");
+    const struct node *at = node_of(draft->node, "address");
     unsigned serve = draft->settings.serve;
     if ((serve & SERVE_API) && document->config.anonymous)
         problem_at_value(document, at, SEVERITY_ERROR,
                          "\"anonymous: true\" is for loopback addresses, not for %s",
                          draft->settings.address);
-    else if ((serve & SERVE_API) && !has_keys(document))
+    else if ((serve & SERVE_API) && !document_has_keys(document))
         problem_at_value(document, at, SEVERITY_ERROR,
                          "%s can be reached by others and no key is configured: add a key to a "
                          "tenant, or listen on 127.0.0.1",
@@ -107,7 +103,7 @@ static void resolve_address(struct document *document, struct listener_draft *dr
     const char *problem;
     enum address_kind kind = address_kind(address, &problem);
     if (kind == ADDRESS_BAD)
-        problem_at_value(document, value_of(draft->node, "address"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "address"), SEVERITY_ERROR,
                          "\"address\" %s", problem);
     else if (kind == ADDRESS_OTHER)
         check_open_address(document, draft);
@@ -119,12 +115,12 @@ static void check_unique_listener(struct document *document, struct table *names
 {
     const struct listener_draft *other = table_set(names, draft->name, draft);
     if (other)
-        problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
                          "a listener \"%.*s\" is declared already in %s", TEXT_ARGS(draft->name),
                          node_place(document, other->node, draft->node));
     other = table_set(addresses, text_of(draft->settings.address), draft);
     if (other)
-        problem_at_value(document, value_of(draft->node, "address"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "address"), SEVERITY_ERROR,
                          "%s is the address of the listener \"%.*s\" already",
                          draft->settings.address, TEXT_ARGS(other->name));
 }
@@ -142,7 +138,7 @@ static void resolve_listener(struct document *document, struct listener_draft *d
     draft->settings.tls.tls13_only = draft->min_version == 1;
     resolve_address(document, draft);
     if (!draft->settings.serve)
-        problem_at_value(document, value_of(draft->node, "serve"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "serve"), SEVERITY_ERROR,
                          "the listener \"%.*s\" serves nothing", TEXT_ARGS(draft->name));
 }
 
@@ -205,32 +201,19 @@ static void resolve_origins(struct document *document)
     }
 }
 
-static void resolve_anonymous(struct document *document)
-{
-    static const struct text every[] = {{"*", 1}};
-    struct config *config = &document->config;
-    struct tenant *tenant = arena_new(&document->arena, sizeof(*tenant));
-    struct key *key = arena_new(&document->arena, sizeof(*key));
-    struct text *models = arena_new(&document->arena, sizeof(*models));
-    *models = every[0];
-    tenant->name = TEXT("local");
-    tenant->models = models;
-    tenant->model_count = 1;
-    tenant->may_set_tags = tenant->may_set_policy = tenant->may_set_explain = true;
-    key->name = TEXT("local");
-    key->tenant = tenant;
-    config->anonymous_key = key;
-    /* On this machine alone, no key at all means that none is needed. */
-    config->anonymous |= !has_keys(document);
-}
-
 static void resolve_ledger(struct document *document)
 {
     enum { SYNC_WORD_OS, SYNC_WORD_DISK, SYNC_WORD_STORE };
     enum { PRICE_REJECT, PRICE_CAP };
     const struct node *cap = node_at(document->root, "ledger.price_cap");
-    /* `store` is not in force (an error, or let pass on request): the next best is the disk. */
+    const struct node *sync = node_at(document->root, "ledger.sync");
     document->config.ledger_sync_disk = document->ledger_sync != SYNC_WORD_OS;
+    document->config.ledger_sync_store = document->ledger_sync == SYNC_WORD_STORE;
+    if (document->config.ledger_sync_store && !document->config.store.is_redis)
+        problem_at_value(
+            document, sync, SEVERITY_ERROR,
+            "\"sync: store\" needs \"store.type: redis\": the embedded store is on the "
+            "same volume");
     if (document->unknown_price == PRICE_CAP && (!cap || cap->kind != NODE_MAP))
         problem_at_value(document, node_at(document->root, "ledger.unknown_price"), SEVERITY_ERROR,
                          "\"unknown_price: cap\" needs \"price_cap\", such as {input: 10, output: "
@@ -248,10 +231,16 @@ void document_resolve(struct document *document)
         config->admin_socket = arena_format(&document->arena, "%s/admin.sock", config->state).at;
     config->unknown_model_passthrough = document->unknown_model == 1;
     resolve_origins(document);
+    resolve_admin(document);
+    resolve_store(document);
     resolve_ledger(document);
+    resolve_jwt(document);
     resolve_listeners(document);
-    resolve_anonymous(document);
     resolve_providers(document);
     resolve_models(document);
+    resolve_limits(document);
+    resolve_anonymous(document);
     resolve_tenants(document);
+    resolve_cache(document);
+    resolve_guardrails(document);
 }

@@ -3,23 +3,24 @@
 
 #include <assert.h>
 
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
-enum { NAME_BYTES_MAX = 128 };
-
-static void complain(struct document *document, struct node *node, const struct option *option,
-                     const char *wanted)
+static struct problem *complain(struct document *document, struct node *node,
+                                const struct option *option, const char *wanted)
 {
+    struct problem *problem = NULL;
     if (document && !node->broken) {
         /* Who puts the key itself where its hash belongs shall not find it in a log. */
         if (option->secret || option->type == OPTION_HASH)
-            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s", option->name,
-                             wanted);
+            problem = problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s",
+                                       option->name, wanted);
         else
-            problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s, not \"%.*s\"",
-                             option->name, wanted, TEXT_ARGS(node_shown(node)));
+            problem =
+                problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" must be %s, not \"%.*s\"",
+                                 option->name, wanted, TEXT_ARGS(node_shown(node)));
     }
     node->broken = true;
+    return problem;
 }
 
 static struct text next_word(void *with, size_t i)
@@ -31,22 +32,33 @@ static struct text next_word(void *with, size_t i)
     return (struct text){NULL, 0};
 }
 
+static void list_words(const struct option *option, char *list, size_t room)
+{
+    size_t len = 0;
+    for (const char *at = option->words; *at && len + 3 < room; at++)
+        len += (size_t)snprintf(list + len, room - len, *at == '|' ? ", " : "%c", *at);
+}
+
+static void hint_word(struct document *document, struct problem *problem, const struct node *node,
+                      const struct option *option)
+{
+    char words[256];
+    snprintf(words, sizeof(words), "%s", option->words);
+    struct text near =
+        problem ? nearest(node_text(node), next_word, words) : (struct text){NULL, 0};
+    if (near.at)
+        problem->hint = arena_copy(&document->arena, near).at;
+}
+
 void scalar_complain_word(struct document *document, struct node *node, const struct option *option)
 {
     char list[256];
-    size_t len = 0;
-    for (const char *at = option->words; *at && len + 3 < sizeof(list); at++) {
-        len += (size_t)snprintf(list + len, sizeof(list) - len, *at == '|' ? ", " : "%c", *at);
-    }
+    list_words(option, list, sizeof(list));
     if (document && !node->broken) {
         struct problem *problem = problem_at_value(
             document, node, SEVERITY_ERROR, "\"%s\" must be %s%s, not \"%.*s\"", option->name,
             strchr(option->words, '|') ? "one of " : "", list, TEXT_ARGS(node_shown(node)));
-        char words[256];
-        snprintf(words, sizeof(words), "%s", option->words);
-        struct text near = nearest(node_text(node), next_word, words);
-        if (near.at)
-            problem->hint = arena_copy(&document->arena, near).at;
+        hint_word(document, problem, node, option);
     }
     node->broken = true;
 }
@@ -102,7 +114,7 @@ static bool check_range(struct document *document, struct node *node, const stru
     return false;
 }
 
-static const char *const wanted[OPTION_TYPES] = {
+static const char *const wanted_words[OPTION_TYPES] = {
     [OPTION_COUNT] = "a whole number",
     [OPTION_NUMBER] = "a whole number",
     [OPTION_SIZE] = "a size such as 64KiB or 4MiB",
@@ -116,6 +128,22 @@ static const char *const wanted[OPTION_TYPES] = {
     [OPTION_DATE] = "a date such as \"2027-01-01\" or \"2027-01-01T12:00:00Z\"",
     [OPTION_NAME] = "1 to 128 printable characters",
 };
+
+/* "a duration such as …", where words may stand too "one of hour, day or a duration such as …". */
+static void complain_type(struct document *document, struct node *node, const struct option *option)
+{
+    const char *type = wanted_words[option->type];
+    char wanted[400], list[256];
+    if (!option->words) {
+        complain(document, node, option, type);
+        return;
+    }
+    list_words(option, list, sizeof(list));
+    snprintf(wanted, sizeof(wanted), "%s%s or %s", strchr(option->words, '|') ? "one of " : "",
+             list, type);
+    struct problem *problem = complain(document, node, option, wanted);
+    hint_word(document, problem, node, option);
+}
 
 static bool read_hash(struct document *document, struct node *node, struct value *value)
 {
@@ -167,6 +195,7 @@ static bool read_number(const struct option *option, struct text text, int64_t *
         break;
     case OPTION_SECTION:
     case OPTION_LIST:
+    case OPTION_MAPS:
     case OPTION_TEXT:
     case OPTION_NAME:
     case OPTION_STRING:
@@ -219,7 +248,7 @@ bool scalar_read(struct document *document, struct node *node, const struct opti
     else if (option->type == OPTION_HASH)
         read = read_hash(document, node, value);
     else if (option->type == OPTION_NAME)
-        read = value->text.len > 0 && value->text.len <= NAME_BYTES_MAX &&
+        read = value->text.len > 0 && value->text.len <= SCALAR_NAME_MAX &&
                scalar_is_printable(value->text);
     else if (option->type == OPTION_TEXT || option->type == OPTION_STRING ||
              option->type == OPTION_PATH)
@@ -227,7 +256,7 @@ bool scalar_read(struct document *document, struct node *node, const struct opti
     else
         read = read_number(option, value->text, &value->number);
     if (!read) {
-        complain(document, node, option, wanted[option->type]);
+        complain_type(document, node, option);
         return false;
     }
     return check_range(document, node, option, value->number);
@@ -286,6 +315,7 @@ void scalar_keep(struct document *document, const struct option *option, const s
         break;
     case OPTION_SECTION:
     case OPTION_LIST:
+    case OPTION_MAPS:
     case OPTION_WORDS:
     case OPTION_TEXTS:
     case OPTION_PAIRS:

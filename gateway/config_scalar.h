@@ -6,6 +6,8 @@
 #include "gateway/config_document.h"
 #include "gateway/config_options.h"
 
+enum { SCALAR_NAME_MAX = 128 };
+
 struct value {
     int64_t number; /* in the unit kept; billionths for OPTION_SHARE; the place of a word */
     struct text text;

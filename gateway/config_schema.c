@@ -2,7 +2,7 @@
 #include "gateway/base/log.h"
 #include "gateway/config.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
 /* JSON Schema 2020-12 (https://json-schema.org/draft/2020-12), for editors. */
 
@@ -100,6 +100,11 @@ static void write_scalar(FILE *out, const struct option *option)
         write_mapping(out, option->inner);
         fputc('}', out);
         break;
+    case OPTION_MAPS:
+        fputs("{\"type\":\"object\",\"additionalProperties\":", out);
+        write_mapping(out, option->inner);
+        fputc('}', out);
+        break;
     case OPTION_ANY:
         fputs("true", out);
         break;
@@ -117,8 +122,9 @@ static void write_scalar(FILE *out, const struct option *option)
 static bool is_scalar(const struct option *option)
 {
     return option->type != OPTION_SECTION && option->type != OPTION_LIST &&
-           option->type != OPTION_TEXTS && option->type != OPTION_PAIRS &&
-           option->type != OPTION_WORDS && option->type != OPTION_ANY;
+           option->type != OPTION_MAPS && option->type != OPTION_TEXTS &&
+           option->type != OPTION_PAIRS && option->type != OPTION_WORDS &&
+           option->type != OPTION_ANY;
 }
 
 static void write_default(FILE *out, const struct option *option)

@@ -4,12 +4,6 @@
 #include "gateway/base/table.h"
 #include "gateway/config_document.h"
 
-static const struct node *value_of(const struct node *node, const char *name)
-{
-    const struct node *value = node_find(node, name);
-    return value ? value : node;
-}
-
 /* ------------------------------------------------------------------------------------ providers */
 
 static struct text next_type(void *with, size_t i)
@@ -21,7 +15,7 @@ static struct text next_type(void *with, size_t i)
 
 static void resolve_type(struct document *document, struct provider_draft *draft)
 {
-    const struct node *at = value_of(draft->node, "type");
+    const struct node *at = node_of(draft->node, "type");
     if (!draft->type.len)
         return; /* missing or malformed: said already */
     draft->resolved = provider_type_find(draft->type);
@@ -65,7 +59,7 @@ static bool is_link_local(struct text host)
 static void resolve_url(struct document *document, struct provider_draft *draft)
 {
     struct provider_settings *settings = &draft->settings;
-    const struct node *at = value_of(draft->node, "base_url");
+    const struct node *at = node_of(draft->node, "base_url");
     const char *problem;
     if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
         return;
@@ -239,11 +233,11 @@ static void resolve_proxy(struct document *document, struct provider_draft *draf
     struct url url;
     const char *problem;
     if (draft->settings.proxy && !url_read(text_of(draft->settings.proxy), &url, &problem))
-        problem_at_value(document, value_of(draft->node, "proxy"), SEVERITY_ERROR, "\"proxy\": %s",
+        problem_at_value(document, node_of(draft->node, "proxy"), SEVERITY_ERROR, "\"proxy\": %s",
                          problem);
     const struct tls_settings *tls = &draft->settings.tls;
     if (!tls->cert_file != !tls->key_file)
-        problem_at_value(document, value_of(draft->node, "tls"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "tls"), SEVERITY_ERROR,
                          "\"cert_file\" and \"key_file\" come together");
 }
 
@@ -265,7 +259,7 @@ void resolve_providers(struct document *document)
         resolve_proxy(document, draft);
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
-            problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
+            problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
                              "a provider \"%.*s\" is declared already in %s",
                              TEXT_ARGS(draft->settings.name),
                              node_place(document, other->node, draft->node));
@@ -315,7 +309,7 @@ static void resolve_price(struct document *document, struct target_draft *draft,
         return;
     target->off = true;
     target->off_because = "its price is unknown";
-    problem_at_value(document, value_of(draft->node, "model"), SEVERITY_WARNING,
+    problem_at_value(document, node_of(draft->node, "model"), SEVERITY_WARNING,
                      "the target \"%.*s\" is off: the catalogue has no price of \"%.*s\"; give "
                      "one, or see \"ledger.unknown_price\"",
                      TEXT_ARGS(target->id), TEXT_ARGS(target->model));
@@ -336,7 +330,7 @@ static struct text next_provider(void *with, size_t i)
 
 static void report_no_provider(struct document *document, const struct target_draft *draft)
 {
-    const struct node *at = value_of(draft->node, "provider");
+    const struct node *at = node_of(draft->node, "provider");
     struct problem *problem = problem_at_value(
         document, at, SEVERITY_ERROR, "there is no provider \"%.*s\"", TEXT_ARGS(node_shown(at)));
     struct text near = nearest(draft->provider, next_provider, document);
@@ -350,7 +344,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
     struct target *target = &draft->target;
     const struct target_draft *other = table_set(&lookup->targets, target->id, draft);
     if (other && target->id.len)
-        problem_at_value(document, value_of(draft->node, "id"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "id"), SEVERITY_ERROR,
                          "a target \"%.*s\" is declared already in %s", TEXT_ARGS(target->id),
                          node_place(document, other->node, draft->node));
     struct provider_draft *provider = table_find(&lookup->providers, draft->provider);
@@ -391,9 +385,9 @@ static void check_names(struct document *document, struct table *names,
                         const struct model_draft *draft)
 {
     const struct node *list = node_find(draft->node, "aliases");
-    check_name(document, names, draft->route.name, value_of(draft->node, "name"), draft);
+    check_name(document, names, draft->route.name, node_of(draft->node, "name"), draft);
     if (text_find_byte(draft->route.name, '*') != SIZE_MAX)
-        problem_at_value(document, value_of(draft->node, "name"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
                          "a model's name has no *; an alias may");
     for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
         if (entry->kind == NODE_SCALAR && !entry->broken)
@@ -431,7 +425,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
 {
     struct config *config = &document->config;
     struct target_draft *targets = draft->targets.at;
-    int64_t context = 0;
+    int64_t context = 0, output = 0;
+    bool output_known = true;
     *route = draft->route;
     route->aliases = draft->aliases.at;
     route->alias_count = draft->aliases.count;
@@ -441,20 +436,25 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         resolve_target(document, &targets[i], lookup);
         const struct target *target = &targets[i].target;
         config->targets[config->target_count++] = *target;
-        struct model_facts facts;
+        struct model_facts facts = {0};
         struct price unused;
-        if (target->provider && target->model.len &&
-            catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused) &&
-            facts.context_tokens && (!context || facts.context_tokens < context))
+        if (target->provider && target->model.len)
+            catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
+        if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;
+        int64_t longest =
+            target->max_tokens_default ? target->max_tokens_default : facts.output_tokens;
+        output = longest > output ? longest : output;
+        output_known = output_known && longest > 0;
     }
+    route->output_tokens = output_known ? output : 0;
     if (!route->context_window)
         route->context_window = context;
     if (!draft->targets.count)
         problem_at_value(document, draft->node, SEVERITY_ERROR, "the model \"%.*s\" has no targets",
                          TEXT_ARGS(route->name));
     if (draft->targets.count > ROUTE_TARGETS_MAX)
-        problem_at_value(document, value_of(draft->node, "targets"), SEVERITY_ERROR,
+        problem_at_value(document, node_of(draft->node, "targets"), SEVERITY_ERROR,
                          "more than %d targets", ROUTE_TARGETS_MAX);
 }
 

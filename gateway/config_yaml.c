@@ -187,6 +187,7 @@ static void on_scalar(struct reader *reader, struct fy_event *event)
     struct text text = token_text(reader, event->scalar.value);
     node->at = text.at;
     node->len = (uint32_t)text.len;
+    node->plain = style == FYSS_PLAIN;
     if (memchr(text.at, '\0', text.len)) {
         fail_at(reader, node, "a NUL byte is not allowed");
         return;

@@ -159,14 +159,18 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
                    struct match *match, struct fault *fault)
 {
     *match = (struct match){.shape = shape_of(head->path)};
-    bool gemini = match->shape == SHAPE_GEMINI;
-    if (!path_is_clean(head->path, may_escape(head->path) || gemini))
+    bool is_admin = serve & SERVE_ADMIN && admin_is_path(head->path);
+    if (is_admin)
+        match->shape = SHAPE_PROBLEM;
+    /* Names of tenants stand in the paths of the admin API. */
+    bool escapes = is_admin || match->shape == SHAPE_GEMINI || may_escape(head->path);
+    if (!path_is_clean(head->path, escapes))
         return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
     if (serve & SERVE_HEALTH && health_is_path(head->path))
         return only_get(head, fault) && find_page(head, &health_page, match);
     if (serve & SERVE_METRICS && text_equal(head->path, metrics_path))
         return only_get(head, fault) && find_page(head, &metrics_page, match);
-    if (serve & SERVE_ADMIN && admin_is_path(head->path))
+    if (is_admin)
         return find_page(head, &admin_page, match);
     if (serve & SERVE_API)
         return find_api(head, match, fault);

@@ -16,7 +16,7 @@
 #include "providers/call.h"
 
 /* In whose shape errors are written. */
-enum shape { SHAPE_OPENAI, SHAPE_ANTHROPIC, SHAPE_GEMINI };
+enum shape { SHAPE_OPENAI, SHAPE_ANTHROPIC, SHAPE_GEMINI, SHAPE_PROBLEM /* RFC 9457 */ };
 
 enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
 

@@ -4,10 +4,13 @@
 #include <assert.h>
 
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
 #include "gateway/relay.h"
+#include "gateway/replay.h"
+#include "gateway/reserve.h"
 #include "gateway/steps.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
@@ -26,11 +29,14 @@ static const struct {
 } steps[EXCHANGE_STATES] = {
     /*                    name      step         leads to                                       */
     [EXCHANGE_READ]   = {"read",   step_read,   TO(ADMIT) | TO(REFUSE) | TO(SETTLE)},
-    [EXCHANGE_ADMIT]  = {"admit",  step_admit,  TO(ROUTE) | TO(REFUSE)},
-    [EXCHANGE_ROUTE]  = {"route",  step_route,  TO(SEND)  | TO(REFUSE)},
-    [EXCHANGE_SEND]   = {"send",   step_send,   TO(RELAY) | TO(ROUTE) | TO(REFUSE)},
-    [EXCHANGE_RELAY]  = {"relay",  step_relay,  TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
-    [EXCHANGE_REFUSE] = {"refuse", step_refuse, TO(SETTLE)},
+    [EXCHANGE_ADMIT]   = {"admit",   step_admit,   TO(RECALL) | TO(REFUSE)},
+    [EXCHANGE_RECALL]  = {"recall",  step_recall,  TO(RESERVE) | TO(REFUSE)},
+    [EXCHANGE_RESERVE] = {"reserve", step_reserve, TO(ROUTE) | TO(REPLAY) | TO(REFUSE)},
+    [EXCHANGE_ROUTE]   = {"route",   step_route,   TO(SEND) | TO(REFUSE)},
+    [EXCHANGE_SEND]    = {"send",    step_send,    TO(RELAY) | TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_RELAY]   = {"relay",   step_relay,   TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_REPLAY]  = {"replay",  step_replay,  TO(SETTLE) | TO(RECALL) | TO(REFUSE)},
+    [EXCHANGE_REFUSE]  = {"refuse",  step_refuse,  TO(SETTLE)},
     [EXCHANGE_SETTLE] = {"settle", step_settle, TO(DONE)},
     [EXCHANGE_DONE]   = {"done",   NULL,        0},
 };
@@ -53,6 +59,9 @@ static void bury(struct exchange *x)
     upstream_abandon(&x->upstream);
     if (x->streams)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, -1);
+    reserve_forget(x);
+    replay_forget(x);
+    guarding_forget(x);
     objects_forget(x);
     pages_forget(x);
     realtime_forget(x);
@@ -131,7 +140,7 @@ bool exchange_takes_straight(const struct exchange *x)
 
 void exchange_body_end(struct exchange *x)
 {
-    x->whole_us = loop_now_us(x->worker->loop);
+    x->whole_us = x->client ? client_arrived_us(x->client) : loop_now_us(x->worker->loop);
     if (x->upload) {
         upload_end(x);
         return;

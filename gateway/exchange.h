@@ -21,28 +21,37 @@
 #include "gateway/base/memory.h"
 #include "gateway/endpoint.h"
 #include "gateway/wire/upstream.h"
+#include "policy/estimate.h"
 #include "policy/ledger.h"
+#include "policy/limits.h"
 #include "policy/policy.h"
 #include "providers/provider.h"
 #include "routing/route.h"
 
 struct client;
+struct guard_question;
+struct guard_stream;
 struct snapshot;
 struct upload;
+struct replay;
 struct websocket;
 struct worker;
 struct objects;
 struct slow_page;
+struct admin_caller;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
-    EXCHANGE_READ,   /* the body comes in */
-    EXCHANGE_ADMIT,  /* what does it ask for, and may it? */
-    EXCHANGE_ROUTE,  /* choose the next target to try */
-    EXCHANGE_SEND,   /* write it down, connect, send */
-    EXCHANGE_RELAY,  /* pass the answer on as it arrives */
-    EXCHANGE_REFUSE, /* tell the client why not */
-    EXCHANGE_SETTLE, /* book it; then the end of the answer may leave */
+    EXCHANGE_READ,    /* the body comes in */
+    EXCHANGE_ADMIT,   /* what does it ask for, and may it? */
+    EXCHANGE_RECALL,  /* was it answered before, or is it just now? */
+    EXCHANGE_RESERVE, /* hold what it may use */
+    EXCHANGE_ROUTE,   /* choose the next target to try */
+    EXCHANGE_SEND,    /* write it down, connect, send */
+    EXCHANGE_RELAY,   /* pass the answer on as it arrives */
+    EXCHANGE_REPLAY,  /* the same for an answer that was, or is, another's */
+    EXCHANGE_REFUSE,  /* tell the client why not */
+    EXCHANGE_SETTLE,  /* book it; then the end of the answer may leave */
     EXCHANGE_DONE,
     EXCHANGE_STATES
 };
@@ -61,8 +70,12 @@ struct exchange_facts {
     bool request_bad;   /* the fault says why */
     bool client_gone;
     bool owner_asked, owner_known; /* who owns the object that is asked for */
-    bool page_ready;               /* an answer of ours is written */
-    bool last_held;                /* the event that ends the answer has come, and is held */
+    bool guard_looked;             /* the guardrails have seen the request */
+    bool guard_waits;              /* for a webhook */
+    bool recall_known;             /* whether the answer is there already */
+    bool reserve_asked, reserve_known;
+    bool page_ready; /* an answer of ours is written */
+    bool last_held;  /* the event that ends the answer has come, and is held */
     enum upstream_fact upstream;
 };
 
@@ -76,6 +89,9 @@ enum relay_mode {
 
 /* Are the events of a stream of the form that the dialect describes? */
 enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
+
+/* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
+enum { MAX_TOKENS_NAMES = 3 };
 
 struct exchange {
     struct grave grave;
@@ -98,15 +114,47 @@ struct exchange {
     struct text forward; /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;
     /* where they stand in the body */
-    struct scan_value model, stream_options, include_usage, max_tokens;
+    struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct upload *upload;   /* of a multipart body, else NULL */
     struct objects *objects; /* question about owners, else NULL */
     struct slow_page *page;  /* an answer of ours that takes its time, else NULL */
     char id[32];             /* request id */
+
+    /* what it may use */
+    struct estimate_facts estimate_facts;
+    struct estimate estimate; /* valid when estimated */
+    bool estimated, free_of_charge;
+    struct reservation reservation;
+    enum reserve_result reserved;
+    int64_t lowered_tokens; /* of output, for each choice: what can be paid; 0 = as asked */
+    bool holds;             /* waits in the worker's list of such (hold.h) */
+    struct link hold_link;
+    struct text hold_counter; /* the full one it waits for */
+    uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
+    int64_t extended_tokens;  /* of output: held beyond the bound */
+
+    /* what the guardrails say of it */
+    uint64_t guard_rules,
+        guard_matched; /* bits: those that concern the answer; those that matched */
+    bool guard_known, guard_blocked, guard_asked;
+    struct guard_question *guard_question; /* to webhooks, or NULL */
+    struct guard_stream *guard_stream;
+    struct buffer guarded; /* what they have let pass and changed */
+
+    /* answers of others, and others of this one */
+    struct replay *replay;
+    unsigned recalls;
+    struct text idempotency_key; /* empty = none */
+    bool cache_no_cache, cache_no_store;
+    int64_t cache_max_age_us;
+    int64_t temperature_milli; /* -1 = not stated */
+    unsigned cache_word;       /* enum cache_word, for the client */
+    int64_t saved_nanos;       /* what this answer cost when it was made */
 
     /* the choice */
     const struct route *route;

@@ -15,14 +15,15 @@
 #include "gateway/http/websocket.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
+#include "gateway/replay.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum {
     TAGS_MAX = 255,
-    VALUE_MAX = 1024,        /* of a header that is kept alone; a longer one is none */
-    FORWARD_MAX = 64 * 1024, /* of those that go up as they are */
-    ADMIN_BODY_MAX = 1024 * 1024,
+    VALUE_MAX = 1024,               /* of a header that is kept alone; a longer one is none */
+    FORWARD_MAX = 64 * 1024,        /* of those that go up as they are */
+    IGNORED_BODY_MAX = 1024 * 1024, /* read and thrown away, so that the connection can be kept */
 };
 
 static struct exchange *begin(struct client *client)
@@ -31,7 +32,8 @@ static struct exchange *begin(struct client *client)
     struct exchange *x = worker_take_exchange(worker);
     x->client = client;
     client->exchange = x;
-    x->begun_us = client->since_us;
+    bool waited = client->arrived_us && client->arrived_us < client->since_us;
+    x->begun_us = waited ? client->arrived_us : client->since_us;
     x->whole_us = loop_now_us(worker->loop);
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
@@ -66,6 +68,27 @@ static bool is_allowed_origin(const struct exchange *x, struct text origin)
     return false;
 }
 
+/* False: it is a token, and none that opens anything. */
+static bool check_token(struct exchange *x, struct text secret)
+{
+    struct snapshot *snapshot = x->snapshot;
+    switch (
+        tokens_check(snapshot->tokens, snapshot->directory, secret, x->started_wall_us, &x->key)) {
+    case TOKEN_NONE:
+    case TOKEN_GOOD:
+        return true;
+    case TOKEN_NO_KEY:
+        jwks_want(&x->worker->jwks);
+        if (x->worker->jwks.asking)
+            return fault_set(&x->fault, FAULT_OVERLOADED,
+                             "The issuer's keys are being fetched; try again.");
+        break;
+    case TOKEN_BAD:
+        break;
+    }
+    return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
@@ -75,9 +98,13 @@ static bool find_key(struct exchange *x, const struct head *head)
                                 "'Authorization: Bearer KEY'.";
     if (result == CREDENTIAL_REFUSED)
         return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
-    if (result == CREDENTIAL_FOUND)
-        x->key = keys_find(config->keys, secret, x->started_wall_us);
-    if (!x->key && config->anonymous) {
+    if (result == CREDENTIAL_FOUND && x->snapshot->tokens && !check_token(x, secret))
+        return false;
+    if (result == CREDENTIAL_FOUND && !x->key)
+        x->key = directory_find_key(x->snapshot->directory, secret, x->started_wall_us);
+    /* Where any key will do, one of ours that is revoked or expired still opens nothing. */
+    bool ours = result == CREDENTIAL_FOUND && text_starts(secret, TEXT("sk-sluice-"));
+    if (!x->key && config->anonymous && !ours) {
         struct text origin = head_value(head, TEXT("origin"));
         if (origin.at && !is_allowed_origin(x, origin))
             return fault_set(
@@ -91,12 +118,14 @@ static bool find_key(struct exchange *x, const struct head *head)
 static bool admit_admin(struct exchange *x, const struct head *head)
 {
     struct text secret = {"", 0};
+    struct admin_caller *caller = arena_new(&x->arena, sizeof(*caller));
+    x->admin = caller;
     if (x->client->listener->is_admin_socket)
-        return admin_peer_is_right(x->client->stream.fd) ||
+        return admin_know_peer(x->client->stream.fd, caller) ||
                fault_set(&x->fault, FAULT_BAD_KEY, "Only the user that runs sluice may ask.");
     return (credential_find(head, false, &secret) == CREDENTIAL_FOUND &&
-            admin_key_is_right(x->worker->options.service, secret)) ||
-           fault_set(&x->fault, FAULT_BAD_KEY, "The admin key is needed.");
+            admin_know_key(x->worker->options.service, x->snapshot->config, secret, caller)) ||
+           fault_set(&x->fault, FAULT_BAD_KEY, "An admin key is needed.");
 }
 
 static bool admit(struct exchange *x, const struct head *head)
@@ -148,8 +177,10 @@ static bool check_body(struct exchange *x, const struct head *head)
     bool has_body = head->chunked || head->content_length > 0;
     size_t max =
         body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
-    if (body == BODY_ABSENT || (x->match.endpoint->page == PAGE_ADMIN && !has_body))
-        max = ADMIN_BODY_MAX; /* read and ignored, so that the connection can be kept */
+    if (body == BODY_ABSENT)
+        max = IGNORED_BODY_MAX;
+    if (x->match.endpoint->page == PAGE_ADMIN)
+        max = ADMIN_BODY_BYTES;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
         return fault_set(&x->fault, FAULT_NO_LENGTH,
@@ -226,6 +257,21 @@ static bool read_websocket(struct exchange *x, const struct head *head)
     return true;
 }
 
+/* Those of the key and of its tenants come first: what a client adds takes nothing away. */
+static void keep_tags(struct exchange *x, const struct head *head)
+{
+    struct text given = head_value(head, TEXT("x-sluice-tags"));
+    if (!x->key)
+        return;
+    struct text own = x->key->tags;
+    if (!given.at || !x->key->tenant->may_set_tags)
+        given = (struct text){"", 0};
+    struct text all =
+        arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(own), own.len && given.len ? "," : "",
+                     TEXT_ARGS(text_head(given, TAGS_MAX)));
+    x->tags = text_head(all, TAGS_MAX);
+}
+
 static void keep_request(struct exchange *x, const struct head *head)
 {
     x->method = head->method;
@@ -233,14 +279,13 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->head_only = head->method == METHOD_HEAD;
     x->path = arena_copy(&x->arena, head->path);
     x->content_type = keep_value(x, head, TEXT("content-type"));
+    replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
     x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
-    struct text tags = head_value(head, TEXT("x-sluice-tags"));
-    if (tags.at && x->key && x->key->tenant->may_set_tags)
-        x->tags = arena_copy(&x->arena, text_head(tags, TAGS_MAX));
+    keep_tags(x, head);
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */

@@ -13,7 +13,7 @@
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
-enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 3, MODEL_ESCAPED_MAX = 2048 };
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
 
 /* -------------------------------------------------------------------------------- where */
 
@@ -335,9 +335,47 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     }
 }
 
+/* The name under which this operation's providers take the longest answer. */
+static const char *max_tokens_name(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_RESPONSE)
+        return "max_output_tokens";
+    const struct provider_type *type = x->target->provider->type;
+    bool newer = x->call.operation == OPERATION_CHAT && text_equal(type->name, TEXT("openai"));
+    return newer ? "max_completion_tokens" : "max_tokens";
+}
+
+/* Not longer than what is held for it: wherever the client says how long, and where it does not. */
+static void edit_lowered(struct exchange *x, struct text body, struct edits *edits)
+{
+    struct text number = arena_format(&x->arena, "%lld", (long long)x->lowered_tokens);
+    const struct scan_value *null = NULL;
+    bool given = false;
+    for (size_t i = 0; i < MAX_TOKENS_NAMES; i++) {
+        const struct scan_value *value = &x->max_tokens[i];
+        if (value->kind == SCAN_NULL && !null)
+            null = value;
+        if (value->kind == SCAN_ABSENT || value->kind == SCAN_NULL)
+            continue;
+        given = true;
+        add_edit(edits, (size_t)(value->raw.at - body.at), value->raw.len, number);
+    }
+    if (!given && null) /* a second member of that name beside it would lose */
+        add_edit(edits, (size_t)(null->raw.at - body.at), null->raw.len, number);
+    if (given || null)
+        return;
+    struct text member =
+        arena_format(&x->arena, "\"%s\":%.*s,", max_tokens_name(x), TEXT_ARGS(number));
+    add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
+}
+
 static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
 {
-    const struct scan_value *given = &x->max_tokens;
+    if (x->lowered_tokens) {
+        edit_lowered(x, body, edits);
+        return;
+    }
+    const struct scan_value *given = &x->max_tokens[0];
     bool none = given->kind == SCAN_ABSENT || given->kind == SCAN_NULL;
     if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 || !none ||
         (x->call.operation != OPERATION_CHAT && x->call.operation != OPERATION_COMPLETION))

@@ -17,7 +17,7 @@ struct slow_page {
     struct admin_call call;
     struct exchange *x; /* NULL once that has ended */
     bool done;
-    struct buffer path, query;
+    struct buffer path, query, body;
 };
 
 /* --------------------------------------------------------------------------- finishing */
@@ -173,6 +173,7 @@ static void on_admin_done(struct admin_call *call)
     buffer_done(&page->call.out);
     buffer_done(&page->path);
     buffer_done(&page->query);
+    buffer_done(&page->body);
     memory_free(page);
 }
 
@@ -187,30 +188,43 @@ void pages_forget(struct exchange *x)
         on_admin_done(&page->call);
 }
 
+/* The request, in memory of its own: the answer may take longer than the client stays. */
+static struct slow_page *page_new(struct exchange *x)
+{
+    struct slow_page *page = memory_new(sizeof(*page));
+    page->x = x;
+    buffer_init(&page->path, HEAD_TARGET_MAX);
+    buffer_init(&page->query, HEAD_TARGET_MAX);
+    buffer_append_text(&page->path, x->path);
+    buffer_append_text(&page->query, x->query);
+    page->body = x->body;
+    buffer_init(&x->body, 0);
+    page->call = (struct admin_call){.method = x->method,
+                                     .path = buffer_text(&page->path),
+                                     .query = buffer_text(&page->query),
+                                     .body = buffer_text(&page->body),
+                                     .caller = *x->admin,
+                                     .loop = x->worker->loop,
+                                     .done = on_admin_done};
+    buffer_init(&page->call.out, ADMIN_ANSWER_BYTES);
+    return page;
+}
+
 static bool answer_admin(struct exchange *x)
 {
-    struct slow_page *page = x->page;
-    if (!page) {
-        page = x->page = memory_new(sizeof(*page));
-        page->x = x;
-        buffer_init(&page->path, HEAD_TARGET_MAX);
-        buffer_init(&page->query, HEAD_TARGET_MAX);
-        buffer_append_text(&page->path, x->path);
-        buffer_append_text(&page->query, x->query);
-        page->call = (struct admin_call){.method = x->method,
-                                         .path = buffer_text(&page->path),
-                                         .query = buffer_text(&page->query),
-                                         .loop = x->worker->loop,
-                                         .done = on_admin_done};
-        buffer_init(&page->call.out, ADMIN_ANSWER_BYTES);
-        page->done = admin_ask(x->worker->options.service, &page->call);
+    if (!x->page) {
+        x->page = page_new(x);
+        x->page->done = admin_ask(x->worker->options.service, &x->page->call);
     }
-    if (!page->done)
+    struct admin_call *call = &x->page->call;
+    if (!x->page->done)
         return false;
-    buffer_append_text(&x->held, buffer_text(&page->call.out));
-    finish(x, (unsigned)page->call.status,
-           page->call.content_type ? text_of(page->call.content_type) : TEXT("application/json"),
-           TEXT("cache-control: no-store\r\n"));
+    struct text extra = TEXT("cache-control: no-store\r\n");
+    if (call->allow[0])
+        extra = arena_format(&x->arena, "cache-control: no-store\r\nallow: %s\r\n", call->allow);
+    buffer_append_text(&x->held, buffer_text(&call->out));
+    finish(x, (unsigned)call->status,
+           call->content_type ? text_of(call->content_type) : TEXT("application/json"), extra);
     return true;
 }
 

@@ -8,10 +8,13 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/http/sse.h"
 #include "gateway/objects.h"
 #include "gateway/outbound.h"
 #include "gateway/realtime.h"
+#include "gateway/replay.h"
+#include "gateway/reserve.h"
 #include "gateway/steps.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
@@ -70,8 +73,14 @@ static void flush(struct exchange *x, bool end)
     x->ended_out = x->ended_out || end;
     if (count == 0 || !x->client)
         return;
-    if (client_send(x->client, pieces, count) && client_queued(x->client) > client_limit(x))
+    if (client_send(x->client, pieces, count) && client_queued(x->client) > client_limit(x) &&
+        !replay_reads(x))
         upstream_pause(&x->upstream);
+}
+
+bool relay_is_full(const struct exchange *x)
+{
+    return x->client && client_queued(x->client) > client_limit(x);
 }
 
 static void gather_add(struct exchange *x, struct text piece)
@@ -93,6 +102,13 @@ static void gather_add(struct exchange *x, struct text piece)
     x->idle_since_us = loop_now_us(x->worker->loop);
 }
 
+/* The same for bytes that are part of the answer, to whoever else listens to it. */
+static void give(struct exchange *x, struct text piece)
+{
+    replay_write(x, piece);
+    gather_add(x, piece);
+}
+
 static void forget_gathered(struct exchange *x)
 {
     struct gather *gather = &x->worker->gather;
@@ -105,7 +121,11 @@ static void forget_gathered(struct exchange *x)
 
 void relay_room(struct exchange *x)
 {
-    if (!x->upstream.paused || !x->client || client_queued(x->client) > client_limit(x) / 2)
+    if (!x->client || client_queued(x->client) > client_limit(x) / 2)
+        return;
+    if (x->state == EXCHANGE_REPLAY)
+        exchange_run(x);
+    if (!x->upstream.paused)
         return;
     upstream_resume(&x->upstream);
     step_resume(x);
@@ -170,6 +190,49 @@ static void look_at_form(struct exchange *x, struct text data)
         x->form = FORM_FOREIGN;
 }
 
+/* What was kept was looked at when it was made. */
+static bool is_guarded(struct exchange *x)
+{
+    return is_good(x) && !replay_reads(x) && guarding_watches(x);
+}
+
+static void stop_guarded(struct exchange *x)
+{
+    upstream_abandon(&x->upstream);
+    x->guard_blocked = true;
+    x->facts.last_held = false;
+    x->facts.upstream = UPSTREAM_FAILED;
+}
+
+static void pass_event(struct exchange *x, struct text event, bool last)
+{
+    if (!is_guarded(x))
+        give(x, event);
+    else if (!guarding_event(x, event, last))
+        stop_guarded(x);
+}
+
+/* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
+ * is kept when it is the end. */
+static void leave_guarded(struct exchange *x)
+{
+    if (!x->guard_stream || x->guard_question || !buffer_length(&x->guarded))
+        return; /* nothing there, or a webhook is still asked about it */
+    bool over = x->facts.last_held || x->facts.upstream == UPSTREAM_ANSWERED;
+    if (over && !x->guard_asked && guard_stream_gathers(x->guard_stream)) { /* of gathered events nothing has left so far */
+        x->guard_asked = true;
+        guarding_ask_answer(x);
+        if (x->guard_question)
+            return;
+    }
+    give(x, buffer_text(&x->guarded));
+    if (x->facts.last_held)
+        relay_hold(x);
+    else
+        flush(x, false);
+    buffer_clear(&x->guarded);
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
@@ -180,29 +243,39 @@ static void relay_events(struct exchange *x, struct text bytes)
             look_at_form(x, event.data);
         switch (dialect_of(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
+            replay_write(x, event.raw); /* who listens, or comes later, may have asked for it */
             break;
         case EVENT_LAST:
             x->facts.last_held = true;
-            gather_add(x, event.raw);
+            pass_event(x, event.raw, true);
             break;
         case EVENT_PASS:
         case EVENT_FAIL:
-            gather_add(x, event.raw);
+            pass_event(x, event.raw, false);
             break;
         }
+        if (x->guard_blocked)
+            return;
     }
+    leave_guarded(x);
 }
 
 /* What is not looked at counts by its length, where no usage comes. */
 static void pass_unwatched(struct exchange *x, struct text piece)
 {
     x->answer.content_bytes += (int64_t)piece.len;
-    gather_add(x, piece);
+    give(x, piece);
 }
 
 /* The event is too long to be looked at: let it and all that follows pass. */
 static void stop_watching(struct exchange *x)
 {
+    if (is_guarded(x)) { /* what cannot be looked at does not pass */
+        fault_set(&x->fault, FAULT_GUARDED,
+                  "An event of the answer is too long for the guardrails.");
+        stop_guarded(x);
+        return;
+    }
     x->unwatched = true;
     pass_unwatched(x, buffer_text(&x->held));
     flush(x, false);
@@ -224,7 +297,8 @@ static void take_events(struct exchange *x, struct text piece)
             flush(x, false);
         if (!buffer_append_text(&x->held, piece)) {
             stop_watching(x);
-            pass_unwatched(x, piece);
+            if (x->unwatched)
+                pass_unwatched(x, piece);
             return;
         }
         bytes = buffer_text(&x->held);
@@ -282,6 +356,9 @@ static void choose_mode(struct exchange *x, const struct head *head)
         bool pictures =
             x->call.operation == OPERATION_IMAGE || x->call.operation == OPERATION_RESPONSE;
         x->held_limit = pictures ? EVENT_IMAGE_MAX : EVENT_MAX;
+    } else if (is_good(x) && !coded && guarding_watches(x)) {
+        x->relay = RELAY_WHOLE; /* looked at as a whole */
+        x->held_limit = LIST_MAX;
     } else if (head->content_length <= WHOLE_MAX && !coded) {
         x->relay = RELAY_WHOLE;
     } else {
@@ -329,6 +406,12 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
+    if (x->unwatched && is_good(x) && guarding_watches(x)) {
+        upstream_abandon(call);
+        fail(x, FAULT_TARGET_INVALID, "The target's answer is coded and cannot be looked at.");
+        exchange_run(x);
+        return;
+    }
     x->answer_head = answer_keep(x, head);
     if (x->relay == RELAY_EVENTS && !x->streams) {
         x->streams = x->call.stream = true;
@@ -344,22 +427,21 @@ static void on_head(struct upstream_call *call, const struct head *head)
 
 static void give_up_whole(struct exchange *x)
 {
-    if (objects_narrows(x) && is_good(x)) {
+    if (is_good(x) && (objects_narrows(x) || guarding_watches(x))) {
         upstream_abandon(&x->upstream);
-        fail(x, FAULT_TARGET_INVALID, "The target's list is too long.");
+        fail(x, FAULT_TARGET_INVALID, "The target's answer is too long to be looked at.");
         exchange_run(x);
         return;
     }
     x->relay = RELAY_PIECES;
     feed_tap(x, buffer_text(&x->held));
-    gather_add(x, buffer_text(&x->held));
+    give(x, buffer_text(&x->held));
     flush(x, false);
     buffer_done(&x->held);
 }
 
-static void on_body(struct upstream_call *call, struct text piece)
+static void take_body(struct exchange *x, struct text piece)
 {
-    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
     switch (x->relay) {
     case RELAY_WHOLE:
         if (x->length_out == (int64_t)piece.len && !buffer_length(&x->held)) {
@@ -374,26 +456,39 @@ static void on_body(struct upstream_call *call, struct text piece)
         __attribute__((fallthrough));
     case RELAY_PIECES:
         feed_tap(x, piece);
-        gather_add(x, piece);
+        give(x, piece);
         return;
     case RELAY_EVENTS:
         take_events(x, piece);
+        if (x->guard_blocked)
+            exchange_run(x); /* the call was given up: nobody else will */
         return;
     case RELAY_TUNNEL:
         if (realtime_down(x, piece)) {
             gather_add(x, piece);
             return;
         }
-        upstream_abandon(call);
+        upstream_abandon(&x->upstream);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
         return;
     }
 }
 
+static void on_body(struct upstream_call *call, struct text piece)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    take_body(x, piece);
+    if (x->guard_blocked) /* the call was given up: nothing more comes of it */
+        exchange_run(x);
+}
+
 uint64_t relay_ours(const struct exchange *x, uint64_t now)
 {
-    uint64_t round = loop_now_us(x->worker->loop);
+    /* What has been read now had waited for us since it arrived. */
+    uint64_t round = loop_now_us(x->worker->loop), arrived = x->upstream.arrived_us;
+    if (arrived && arrived < round)
+        round = arrived;
     uint64_t from = x->ours_until_us > round ? x->ours_until_us : round;
     return x->ours_us + (now > from ? now - from : 0);
 }
@@ -415,13 +510,18 @@ static void on_batch(struct upstream_call *call)
         }
         return;
     }
-    if (x->facts.last_held && !x->settled) {
+    if ((x->facts.last_held || x->guard_blocked) && !x->settled) {
         exchange_run(x);
         return;
     }
     if (x->worker->gather.owner == x)
         flush(x, false);
     add_ours(x);
+    if (x->relay == RELAY_EVENTS && x->state == EXCHANGE_RELAY && !reserve_watch(x)) {
+        upstream_abandon(call);
+        x->facts.upstream = UPSTREAM_FAILED;
+        exchange_run(x);
+    }
 }
 
 /* Is what came the whole of what was asked for? */
@@ -477,6 +577,15 @@ static void end_whole(struct exchange *x)
         fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
+    if (is_guarded(x) && !guarding_whole(x)) {
+        stop_guarded(x);
+        return;
+    }
+    if (is_guarded(x) && !x->guard_asked) {
+        x->guard_asked = true;
+        relay_hold(x); /* what is borrowed may have to wait */
+        guarding_ask_answer(x);
+    }
     if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
 }
@@ -495,7 +604,12 @@ static void on_end(struct upstream_call *call)
         break;
     case RELAY_EVENTS:
         if (buffer_length(&x->held)) /* the last event need not be followed by an empty line */
-            gather_add(x, buffer_text(&x->held));
+            pass_event(x, buffer_text(&x->held), false);
+        if (!x->guard_blocked && !x->facts.last_held && is_guarded(x) && !guarding_end(x))
+            stop_guarded(x);
+        leave_guarded(x);
+        if (x->guard_blocked)
+            break;
         if (is_cut(x) && !x->settled)
             fail(x, FAULT_TARGET_CUT, "The target's answer ended before it was finished.");
         break;
@@ -503,6 +617,58 @@ static void on_end(struct upstream_call *call)
         break;
     }
     exchange_run(x);
+}
+
+void relay_guarded(struct exchange *x)
+{
+    bool changed;
+    if (!x->guard_question)
+        return;
+    if (!guarding_answered(x, &changed)) {
+        stop_guarded(x);
+        return;
+    }
+    if (x->relay == RELAY_EVENTS)
+        leave_guarded(x);
+}
+
+/* ---------------------------------------------------------------------- another's answer */
+
+void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream)
+{
+    x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
+    x->status = status;
+    x->was_sent = true;
+    x->answer_type = type;
+    x->answer.operation = x->call.operation;
+    x->answer.hide_usage = stream && !x->call.asked_usage;
+    x->answer_head = arena_format(&x->arena, "request-id: %s\r\n", x->id);
+    x->length_out = -1;
+    x->relay = stream ? RELAY_EVENTS : RELAY_WHOLE;
+    buffer_init(&x->held, stream ? EVENT_MAX : LIST_MAX);
+    if (stream && !x->streams) {
+        x->streams = true;
+        metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
+    }
+    x->facts.upstream = UPSTREAM_ANSWERING;
+}
+
+void relay_replay_piece(struct exchange *x, struct text piece)
+{
+    take_body(x, piece);
+    if (x->facts.last_held)
+        relay_hold(x);
+    else if (x->worker->gather.owner == x)
+        flush(x, false);
+}
+
+void relay_replay_end(struct exchange *x)
+{
+    x->facts.upstream = UPSTREAM_ANSWERED;
+    if (x->relay == RELAY_WHOLE)
+        end_whole(x);
+    else if (buffer_length(&x->held))
+        give(x, buffer_text(&x->held));
 }
 
 /* --------------------------------------------------------------------------------- faults */
@@ -598,6 +764,7 @@ void relay_reset(struct exchange *x)
 {
     upstream_abandon(&x->upstream);
     forget_gathered(x);
+    guarding_forget(x);
     buffer_done(&x->held);
     if (x->tap_used)
         tap_done(&x->tap);
@@ -645,8 +812,9 @@ void relay_end(struct exchange *x)
         gather_add(x, buffer_text(&x->ready));
     }
     if (x->relay == RELAY_WHOLE)
-        gather_add(x, x->whole);
+        give(x, x->whole);
     bool over = x->facts.upstream != UPSTREAM_ANSWERING;
+    replay_written(x); /* all of it: nothing that matters comes after it is booked */
     flush(x, over);
     buffer_done(&x->ready);
     add_ours(x);
@@ -658,15 +826,22 @@ void relay_refuse(struct exchange *x)
 {
     struct buffer *out = &x->worker->head_out;
     struct text extra = {"", 0};
+    struct answer paid = x->answer;
     relay_reset(x);
+    if (x->guard_blocked)
+        x->answer = paid;
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;
     x->status = answer_error_status(x);
-    x->answer_type = TEXT("application/json");
+    x->answer_type = x->match.shape == SHAPE_PROBLEM ? TEXT("application/problem+json")
+                                                     : TEXT("application/json");
     buffer_init(&x->held, WHOLE_MAX);
     answer_error(x, &x->held);
     if (x->status == 401)
         extra = TEXT("www-authenticate: Bearer\r\n");
+    else if (x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS ||
+             x->fault.kind == FAULT_BUDGET || x->fault.kind == FAULT_STORE_AWAY)
+        extra = reserve_refusal_lines(x);
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)

@@ -14,6 +14,16 @@ extern const struct upstream_handlers relay_handlers;
 /* Begin the call on the exchange's target. */
 void relay_begin(struct exchange *x);
 
+/* The answer comes from another exchange (replay.h): its head, its bytes, its end. */
+void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream);
+void relay_replay_piece(struct exchange *x, struct text piece);
+void relay_replay_end(struct exchange *x);
+/* Does so much wait for the client that no more should be read? */
+bool relay_is_full(const struct exchange *x);
+
+/* The webhooks that were asked about the answer have spoken: go by it. */
+void relay_guarded(struct exchange *x);
+
 /* The exchange is booked: send the end of its answer. */
 void relay_end(struct exchange *x);
 /* It must wait until its line is on the disk: keep what is borrowed. */

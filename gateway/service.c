@@ -4,29 +4,34 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gateway/admin_work.h"
+#include "gateway/admin_desk.h"
+#include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
+#include "gateway/recount.h"
 #include "gateway/service_state.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
+#include "policy/cache.h"
+#include "policy/estimate.h"
 #include "policy/ledger.h"
 
 enum {
-    LOOK_MS = 20,          /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,    /* no call for so long ends a drain, though clients are connected */
-    LAST_GRACE_US = 100000 /* for answers to the admin socket on its way out */
+    LOOK_MS = 20,           /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
+    LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
+    CACHE_ENTRY_BYTES = 4 << 20,
+    ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
 /* ------------------------------------------------------------------------- any thread */
@@ -60,7 +65,7 @@ struct config *service_config(struct service *service)
 bool service_enqueue(struct service *service, struct admin_call *call)
 {
     pthread_mutex_lock(&service->lock);
-    bool has_room = service->call_count < SERVICE_CALLS_MAX;
+    bool has_room = service->call_count < SERVICE_CALLS_MAX && !service->calls_closed;
     if (has_room) {
         call->next = NULL;
         *service->calls_end = call;
@@ -110,11 +115,54 @@ static void log_reload(const struct reload_outcome *outcome, uint64_t generation
     log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
 }
 
+static void ref_owner(void *owner)
+{
+    config_ref(owner);
+}
+
+static void unref_owner(void *owner)
+{
+    config_unref(owner);
+}
+
+static struct roster_file file_of(struct config *config)
+{
+    return (struct roster_file){.tenants = config->tenants,
+                                .tenant_count = config->tenant_count,
+                                .keys = config->key_list,
+                                .key_count = config->key_count,
+                                .defaults = config->policy_limits.defaults.at,
+                                .default_count = config->policy_limits.defaults.count,
+                                .algorithm = config->policy_limits.algorithm,
+                                .strict_tokens = config->policy_limits.strict_tokens,
+                                .away_limits = config->store.away_limits,
+                                .away_budgets = config->store.away_budgets,
+                                .owner = config,
+                                .owner_ref = ref_owner,
+                                .owner_unref = unref_owner};
+}
+
+static void set_directory(struct service *service, struct directory *directory)
+{
+    pthread_mutex_lock(&service->lock);
+    for (unsigned i = 0; i < service->workers_live; i++)
+        worker_set_directory(service->workers[i], directory);
+    struct directory *before = service->directory;
+    service->directory = directory;
+    pthread_mutex_unlock(&service->lock);
+    if (before)
+        directory_unref(before);
+}
+
 /* Give <next> to the workers and forget the one before; the lock is not held. */
 static void put_in_force(struct service *service, struct config *next)
 {
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_set_config(service->workers[i], next);
+    struct roster_file file = file_of(next);
+    set_directory(service, roster_set_file(service->roster, &file));
+    struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
+    cache_set_options(service->cache, &kept);
     log_set_level((enum log_level)next->telemetry.level);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;
@@ -141,14 +189,12 @@ bool service_reload(struct service *service)
         service->reloaded_us = now;
     pthread_mutex_unlock(&service->lock);
     metrics_reload(service->metrics, outcome.good, now);
+    service_event(service, "reload", "",
+                  outcome.good ? "generation %llu: %u changes"
+                               : "refused; generation %llu stays, %u changes",
+                  (unsigned long long)service->config->generation, outcome.changes);
     tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
     return outcome.good;
-}
-
-static void on_answered(struct errand *errand)
-{
-    struct admin_call *call = LIST_MEMBER(errand, struct admin_call, errand);
-    call->done(call);
 }
 
 static void answer_calls(struct service *service)
@@ -166,8 +212,7 @@ static void answer_calls(struct service *service)
         if (call == NULL)
             return;
         admin_work(service, call);
-        call->errand.run = on_answered;
-        loop_post(call->loop, &call->errand);
+        desk_send(call);
     }
 }
 
@@ -178,8 +223,10 @@ static void begin_drain(struct service *service, bool with_delay)
     if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
         return;
     int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;
-    if (service->phase == SERVICE_SERVING)
+    if (service->phase == SERVICE_SERVING) {
         tell(service, SAY_DRAINING);
+        service_event(service, "drain", "", "not ready any more");
+    }
     atomic_store(&service->is_draining, true);
     service->phase = SERVICE_DELAY;
     service->phase_until_us = clock_now_us() + (uint64_t)delay_us;
@@ -377,6 +424,84 @@ static bool open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
+/* On the roster's thread. */
+static void on_roster_change(void *with, struct directory *directory)
+{
+    set_directory(with, directory);
+}
+
+static bool open_roster(struct service *service)
+{
+    struct fault why;
+    struct config *config = service->config;
+    struct roster_file file = file_of(config);
+    struct roster_options options = {
+        .database = config->database, .on_change = on_roster_change, .with = service};
+    service->roster = roster_open(&options, &file, &why);
+    if (service->roster == NULL) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    if (service->directory == NULL)
+        set_directory(service, roster_view(service->roster));
+    return true;
+}
+
+static void close_roster(struct service *service)
+{
+    if (service->roster)
+        roster_close(service->roster);
+    if (service->directory)
+        directory_unref(service->directory);
+}
+
+/* Counters, what is learnt of models, kept answers: for all workers. */
+static bool open_policy(struct service *service)
+{
+    struct fault why;
+    const struct config *config = service->config;
+    if (!recount_node(config->ledger_path, service->node, &why)) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
+                                                                     : NULL,
+                                     .prefix = service->start->store.key_prefix,
+                                     .node = service->node,
+                                     .replicas_max = config->store.replicas_max};
+    struct cache_options kept = {config->cache.max_bytes,
+                                 CACHE_ENTRY_BYTES};
+    service->limits = limits_new(&options);
+    service->estimates = estimates_new();
+    service->cache = cache_new(&kept);
+    char *answers = memory_format("%s/answers.db", config->state);
+    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
+        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+                 why.text);
+    memory_free(answers);
+    return true;
+}
+
+static void close_policy(struct service *service)
+{
+    if (service->cache)
+        cache_free(service->cache);
+    if (service->estimates)
+        estimates_free(service->estimates);
+    if (service->limits)
+        limits_free(service->limits);
+}
+
+/* Before the first call is admitted. */
+static void count_again(struct service *service)
+{
+    struct fault why;
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    if (!recount(service->limits, service->config, service->directory, &why))
+        log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
+    watchdog_stop(beats);
+}
+
 static void open_metrics(struct service *service)
 {
     const struct config *config = service->config;
@@ -387,16 +512,8 @@ static void open_metrics(struct service *service)
                                       .tenant_label = config->telemetry.tenant_label};
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
+    metrics_policy(service->metrics, service->limits, service->cache);
     metrics_reload(service->metrics, true, service->started_wall_us);
-}
-
-static void read_admin_key(struct service *service)
-{
-    const char *key = getenv("SLUICE_ADMIN_KEY");
-    if (key == NULL || *key == 0)
-        return;
-    service->admin_key = hash_sha256(text_of(key));
-    service->has_admin_key = true;
 }
 
 static void set_live(struct service *service, unsigned count)
@@ -409,10 +526,17 @@ static void set_live(struct service *service, unsigned count)
 static void start_workers(struct service *service)
 {
     const struct service_options *options = service->options;
+    struct directory *directory = roster_view(service->roster);
     service->workers = memory_new(service->worker_count * sizeof(struct worker *));
     for (unsigned i = 0; i < service->worker_count; i++) {
         struct worker_options one = {.index = i,
                                      .config = service->config,
+                                     .directory = directory,
+                                     .limits = service->limits,
+                                     .estimates = service->estimates,
+                                     .cache = service->cache,
+                                     .start = service->start,
+                                     .node = service->node,
                                      .ledger = service->ledger,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
@@ -422,7 +546,10 @@ static void start_workers(struct service *service)
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
+    directory_unref(directory);
     set_live(service, service->worker_count);
+    /* It may have changed while they were started. */
+    set_directory(service, roster_view(service->roster));
 }
 
 static void log_start(const struct service *service)
@@ -448,8 +575,10 @@ static void begin(struct service *service, const struct service_options *options
     service->reloaded_us = service->started_wall_us;
     service->calls_end = &service->calls;
     pthread_mutex_init(&service->lock, NULL);
+    service->events = memory_new(sizeof *service->events);
+    pthread_mutex_init(&service->events->lock, NULL);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    read_admin_key(service);
+    service_event(service, "start", "", "sluice %s", PROGRAM_VERSION);
 }
 
 /* What is not drained into the store yet is drained now; that may take a while, and is no hang. */
@@ -462,15 +591,32 @@ static void close_ledger(struct service *service)
     watchdog_stop(beats);
 }
 
+/* No question is taken any more; those that wait are answered while the workers still run. */
+static void close_questions(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    service->calls_closed = true;
+    pthread_mutex_unlock(&service->lock);
+    answer_calls(service);
+    if (service->roster_desk != NULL)
+        desk_close(service->roster_desk);
+    if (service->ledger_desk != NULL)
+        desk_close(service->ledger_desk);
+}
+
 static void finish(struct service *service)
 {
-    answer_calls(service);
+    close_questions(service);
     set_live(service, 0);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
+    desk_free(service->roster_desk);
+    desk_free(service->ledger_desk);
     memory_free(service->workers);
     memory_free(service->marks);
     close_ledger(service);
+    close_roster(service);
+    close_policy(service);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
@@ -478,6 +624,8 @@ static void finish(struct service *service)
     config_unref(service->start);
     close(service->wake);
     pthread_mutex_destroy(&service->lock);
+    pthread_mutex_destroy(&service->events->lock);
+    memory_free(service->events);
     memory_wipe(&service->admin_key, sizeof service->admin_key);
 }
 
@@ -500,9 +648,14 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service)) {
+    if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
+        open_roster(&service)) {
+        count_again(&service);
         open_metrics(&service);
         service.mock = mock_start();
+        admin_open_key(&service);
+        service.roster_desk = desk_new("admin-keys", &service);
+        service.ledger_desk = desk_new("admin-ledger", &service);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
         log_start(&service);

@@ -12,6 +12,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/config.h"
 #include "gateway/metrics.h"
+#include "gateway/recount.h"
 #include "gateway/reload.h"
 #include "gateway/service.h"
 #include "gateway/watchdog.h"
@@ -31,19 +32,43 @@ struct drain_mark {
     struct service *service;
 };
 
+/* Something that operators want to know of. */
+struct event {
+    int64_t id, at_us; /* ids only ever rise, also over restarts */
+    char kind[16];     /* start, reload, drain, admin */
+    char by[ADMIN_NAME_BYTES];
+    char words[256];
+};
+
+enum { EVENTS_KEPT = 512 };
+
+struct events {
+    pthread_mutex_t lock;
+    uint64_t count; /* since the start */
+    struct event ring[EVENTS_KEPT];
+};
+
 struct service {
     const struct service_options *options;
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
-    struct metrics *metrics; /* NULL = off */
+    struct limits *limits;
+    struct estimates *estimates;
+    struct cache *cache;
+    char node[NODE_NAME_BYTES];
+    struct roster *roster;
+    struct directory *directory; /* with a reference; the one the workers begin with */
+    struct metrics *metrics;     /* NULL = off */
     struct mock *mock;
     struct worker **workers;
     unsigned worker_count;
     struct watchdog *watchdog;
     uint64_t started_us; /* monotonic */
     int64_t started_wall_us;
-    struct digest admin_key;
+    struct digest admin_key; /* of $SLUICE_ADMIN_KEY, or made at the first start */
     bool has_admin_key;
+    struct desk *roster_desk, *ledger_desk; /* threads for slow questions */
+    struct events *events;
 
     int wake; /* eventfd: somebody wants something of the service's thread */
     atomic_bool is_draining, wants_drain;
@@ -57,6 +82,7 @@ struct service {
     int64_t tried_us;    /* of the last one */
     struct admin_call *calls, **calls_end;
     unsigned call_count;
+    bool calls_closed; /* no more are taken */
 
     /* a drain waits until every worker has stopped to accept */
     struct drain_mark *marks;
@@ -73,6 +99,13 @@ struct config *service_config(struct service *service);
 
 /* Let the service's thread answer <call> with admin_work(); false when too many wait. */
 bool service_enqueue(struct service *service, struct admin_call *call);
+
+/* Note something for /admin/v1/events; any thread. <by>: who did it, or "". */
+void service_event(struct service *service, const char *kind, const char *by, const char *format,
+                   ...) __attribute__((format(printf, 4, 5)));
+
+/* Find or make the admin key (admin_who.c). */
+void admin_open_key(struct service *service);
 
 /* Load the file anew and put it in force. The service's thread only. */
 bool service_reload(struct service *service);

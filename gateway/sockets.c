@@ -13,6 +13,7 @@
 
 #include "gateway/base/memory.h"
 #include "gateway/notify.h"
+#include "gateway/wire/stream.h"
 
 enum { BACKLOG = 4096 }; /* the kernel cuts it to net.core.somaxconn */
 
@@ -101,7 +102,8 @@ static int bind_tcp(const struct sockaddr_storage *address, socklen_t length, bo
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
     if (address->ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* accepted ones inherit it */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* accepted ones inherit both */
+    stream_note_arrivals(fd);
     if (bind(fd, (const struct sockaddr *)address, length) == 0)
         return fd;
     int problem = errno;

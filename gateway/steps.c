@@ -9,10 +9,13 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
 #include "gateway/relay.h"
+#include "gateway/replay.h"
+#include "gateway/reserve.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -52,11 +55,91 @@ enum exchange_state step_admit(struct exchange *x)
     }
     if (!x->facts.owner_known)
         return EXCHANGE_ADMIT;
-    if (!objects_allow(x) || !admission_route(x))
+    bool changed;
+    if (!x->facts.guard_looked) {
+        if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
+            return EXCHANGE_REFUSE;
+        if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
+            return EXCHANGE_REFUSE;
+        x->facts.guard_looked = true;
+        guarding_ask_request(x);
+    }
+    if (x->facts.guard_waits)
+        return EXCHANGE_ADMIT;
+    if (!guarding_answered(x, &changed) || (changed && !admission_read(x)))
         return EXCHANGE_REFUSE;
     metrics_in_flight(x->worker->metrics, x->route ? x->route->name : TEXT("other"), 1);
     x->counted = true;
-    return EXCHANGE_ROUTE;
+    return EXCHANGE_RECALL;
+}
+
+enum exchange_state step_recall(struct exchange *x)
+{
+    switch (replay_recall(x)) {
+    case RECALL_NOTHING:
+    case RECALL_READS:
+        return EXCHANGE_RESERVE;
+    case RECALL_WAITS:
+        return EXCHANGE_RECALL;
+    case RECALL_REFUSED:
+        break;
+    }
+    return EXCHANGE_REFUSE;
+}
+
+enum exchange_state step_reserve(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        reserve_forget(x);
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        return EXCHANGE_REFUSE;
+    }
+    enum reserve_result result =
+        x->facts.reserve_asked ? (x->facts.reserve_known ? reserve_answered(x) : RESERVE_WAITS)
+                               : reserve_begin(x, replay_reads(x));
+    if (result == RESERVE_WAITS)
+        return EXCHANGE_RESERVE;
+    if (result != RESERVE_GRANTED)
+        return EXCHANGE_REFUSE;
+    return replay_reads(x) ? EXCHANGE_REPLAY : EXCHANGE_ROUTE;
+}
+
+/* The exchange that this one had joined failed. Nothing was sent: ask anew, perhaps oneself. */
+static enum exchange_state recall_again(struct exchange *x)
+{
+    reserve_return(x);
+    replay_forget(x);
+    relay_reset(x);
+    x->target = NULL;
+    x->fault = (struct fault){0};
+    return EXCHANGE_RECALL;
+}
+
+enum exchange_state step_replay(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
+        return EXCHANGE_SETTLE;
+    }
+    replay_read(x);
+    switch (x->facts.upstream) {
+    case UPSTREAM_ANSWERED:
+        return EXCHANGE_SETTLE;
+    case UPSTREAM_FAILED:
+        break;
+    case UPSTREAM_IDLE:
+    case UPSTREAM_ASKED:
+    case UPSTREAM_ANSWERING:
+        return EXCHANGE_REPLAY;
+    }
+    if (!x->head_sent && !x->facts.last_held)
+        return recall_again(x);
+    if (x->facts.last_held) /* it broke behind the end of the answer */
+        x->facts.upstream = UPSTREAM_ANSWERED;
+    else
+        relay_break(x);
+    return EXCHANGE_SETTLE;
 }
 
 /* -------------------------------------------------------------------------------- route */
@@ -251,7 +334,7 @@ static enum exchange_state after_failure(struct exchange *x)
 
 enum exchange_state step_send(struct exchange *x)
 {
-    if (x->facts.client_gone)
+    if (x->facts.client_gone && !replay_goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
         upstream_abandon(&x->upstream);
@@ -284,12 +367,15 @@ enum exchange_state step_send(struct exchange *x)
 
 enum exchange_state step_relay(struct exchange *x)
 {
-    if (x->facts.client_gone) {
+    if (x->facts.client_gone && !replay_goes_on(x)) {
         upstream_abandon(&x->upstream);
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_SETTLE;
     }
+    if (x->facts.guard_waits)
+        return EXCHANGE_RELAY;
+    relay_guarded(x);
     if (x->facts.request_bad && x->facts.upstream == UPSTREAM_ANSWERING) {
         upstream_abandon(&x->upstream); /* it would wait for the rest of the form */
         x->facts.upstream = UPSTREAM_FAILED;
@@ -315,8 +401,24 @@ enum exchange_state step_relay(struct exchange *x)
     return EXCHANGE_SETTLE;
 }
 
+static void count_refusal(struct exchange *x)
+{
+    static const struct {
+        enum fault_kind kind;
+        enum metric_counter counter;
+    } counted[] = {{FAULT_RATE_REQUESTS, COUNTER_LIMITED_REQUESTS},
+                   {FAULT_RATE_TOKENS, COUNTER_LIMITED_TOKENS},
+                   {FAULT_BUDGET, COUNTER_LIMITED_BUDGET},
+                   {FAULT_GUARDED, COUNTER_GUARDED},
+                   {FAULT_STORE_AWAY, COUNTER_STORE_AWAY}};
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (counted[i].kind == x->fault.kind)
+            metrics_count(x->worker->metrics, counted[i].counter, 1);
+}
+
 enum exchange_state step_refuse(struct exchange *x)
 {
+    count_refusal(x);
     timer_stop(&x->timer);
     x->refused = true;
     if (x->client)
@@ -330,12 +432,16 @@ enum exchange_state step_refuse(struct exchange *x)
 
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
-    if (x->status / 100 > 2) /* also when the client did not wait for it */
+    if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
+    bool went_on = x->facts.client_gone && replay_goes_on(x) &&
+                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    if (went_on)
+        return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
         return x->was_sent ? LEDGER_PARTIAL : LEDGER_REFUSED;
-    if (x->refused)
-        return LEDGER_REFUSED;
+    if (x->refused) /* an answer that a guardrail stopped was made and is paid for */
+        return x->guard_blocked ? LEDGER_COMPLETE : LEDGER_REFUSED;
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
 
@@ -343,15 +449,6 @@ static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
            operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
-}
-
-/* What is priced by the piece where the answer does not say: images by their number, speech by
- * the characters of its text (here an upper bound: the request's bytes). */
-static int64_t pieces_of(const struct exchange *x)
-{
-    if (x->call.operation == OPERATION_IMAGE)
-        return x->call.choices > 0 ? x->call.choices : 1;
-    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
 }
 
 /* A form is sound or pictures: ten tokens a second at 128 kbit/s, a thousand a megabyte. */
@@ -367,6 +464,9 @@ static void count(const struct exchange *x, struct ledger_row *row)
     row->usage = (struct usage){0};
     row->cost_nanos = 0;
     row->counted = COUNTED_NONE;
+    row->saved_nanos = x->saved_nanos;
+    if (x->free_of_charge) /* it was counted where it was made */
+        return;
     if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
         return;
     if (x->answer.usage_seen) {
@@ -380,7 +480,7 @@ static void count(const struct exchange *x, struct ledger_row *row)
         row->counted = COUNTED_ESTIMATE;
     }
     if (row->usage.units == 0)
-        row->usage.units = pieces_of(x);
+        row->usage.units = reserve_units(x); /* where the answer does not say */
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
 }
@@ -446,6 +546,8 @@ static void settle(struct exchange *x)
     if (x->opened || is_call)
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
+    reserve_settle(x, &row);
+    replay_booked(x, &row);
     log_access(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};
     if (is_call)
@@ -464,6 +566,8 @@ enum exchange_state step_settle(struct exchange *x)
     }
     if (x->facts.client_gone || !x->client) {
         upstream_abandon(&x->upstream);
+        if (replay_goes_on(x))
+            relay_end(x);
         return EXCHANGE_DONE;
     }
     if (!x->ended_out && !journal_is_safe(x->worker->journal, x->mark)) {

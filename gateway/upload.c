@@ -221,6 +221,11 @@ void upload_begin(struct exchange *x)
     upload_pump(x);
 }
 
+int64_t upload_length(const struct upload *u)
+{
+    return u->length > 0 ? u->length : 0;
+}
+
 void upload_put_length(const struct upload *u, struct buffer *out)
 {
     if (u->length < 0) {

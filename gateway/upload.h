@@ -18,6 +18,8 @@ bool upload_take(struct exchange *x, struct text piece);
 /* The body is complete. */
 void upload_end(struct exchange *x);
 /* Write the header line that frames it. */
+/* What the form will have in all, where the client said so; else 0. */
+int64_t upload_length(const struct upload *u);
 void upload_put_length(const struct upload *upload, struct buffer *out);
 /* The request's head has been sent: the body may follow. */
 void upload_begin(struct exchange *x);

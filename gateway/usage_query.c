@@ -47,16 +47,18 @@ static bool read_date(struct text t, int64_t *us)
     return false;
 }
 
-static bool read_time(const char *what, struct text t, int64_t now_us, int64_t *us,
-                      struct fault *fault)
+bool usage_time_read(const char *what, struct text t, int64_t now_us, int64_t *us,
+                     struct fault *fault)
 {
-    if (text_equal(t, TEXT("now")))
+    if (text_equal(t, TEXT("now"))) {
         *us = now_us;
-    else if (!read_age(t, now_us, us) && !read_date(t, us))
-        return fault_set(fault, FAULT_BAD_REQUEST,
-                         "%s \"%.*s\" is no time: 7d, 12h, 30m ago, 2026-11-23 or "
-                         "2026-11-23T18:00:00Z",
-                         what, TEXT_ARGS(text_head(t, 40)));
+    } else if (!read_age(t, now_us, us) && !read_date(t, us)) {
+        fault_set(fault, FAULT_BAD_REQUEST,
+                  "%s \"%.*s\" is no time: 7d, 12h, 30m ago, 2026-11-23 or 2026-11-23T18:00:00Z",
+                  what, TEXT_ARGS(text_head(t, 40)));
+        fault->param = what;
+        return false;
+    }
     return true;
 }
 
@@ -101,22 +103,33 @@ bool usage_query_read(struct text by, struct text since, struct text until, int6
     *query = (struct usage_query){.since_us = now_us - 30 * day_us, .until_us = now_us};
     if (by.len == 0)
         by = TEXT("tenant,model");
-    if (!read_by(by, query, fault))
+    if (!read_by(by, query, fault)) {
+        fault->param = "by";
         return false;
-    if (since.len > 0 && !read_time("since", since, now_us, &query->since_us, fault))
+    }
+    if (since.len > 0 && !usage_time_read("since", since, now_us, &query->since_us, fault))
         return false;
-    if (until.len > 0 && !read_time("until", until, now_us, &query->until_us, fault))
+    if (until.len > 0 && !usage_time_read("until", until, now_us, &query->until_us, fault))
         return false;
-    if (query->since_us >= query->until_us)
-        return fault_set(fault, FAULT_BAD_REQUEST, "since must be before until");
-    return true;
+    if (query->since_us < query->until_us)
+        return true;
+    fault_set(fault, FAULT_BAD_REQUEST, "since must be before until");
+    fault->param = "since";
+    return false;
 }
 
 struct usage_report *usage_query_run(const struct usage_query *query, const struct config *config,
                                      struct fault *fault)
 {
-    return usage_read(config->ledger_path, config->database, query->since_us, query->until_us,
-                      query->by, query->by_count, fault);
+    struct usage_question question = {.directory = config->ledger_path,
+                                      .database = config->database,
+                                      .since_us = query->since_us,
+                                      .until_us = query->until_us,
+                                      .by = query->by,
+                                      .by_count = query->by_count,
+                                      .filter = query->filter,
+                                      .rows_max = query->rows_max};
+    return usage_ask(&question, fault);
 }
 
 static void write_row(const struct usage_query *query, const struct usage_row *row,
@@ -148,4 +161,70 @@ void usage_write_json(const struct usage_query *query, const struct usage_report
     for (size_t i = 0; i < report->count; i++)
         write_row(query, &report->rows[i], json);
     json_close(json, ']');
+}
+
+/* ---------------------------------------------------------------------------- single calls */
+
+static const char *outcome_word(enum ledger_outcome outcome)
+{
+    static const char *const words[] = {[LEDGER_COMPLETE] = "complete",
+                                        [LEDGER_PARTIAL] = "partial",
+                                        [LEDGER_REFUSED] = "refused",
+                                        [LEDGER_LOST] = "lost"};
+    return words[outcome];
+}
+
+static const char *counted_word(enum ledger_counted counted)
+{
+    static const char *const words[] = {[COUNTED_NONE] = "nobody",
+                                        [COUNTED_PROVIDER] = "provider",
+                                        [COUNTED_ESTIMATE] = "estimate"};
+    return words[counted];
+}
+
+static void write_names(const struct ledger_row *row, struct json_write *json)
+{
+    json_text_member(json, "id", row->id);
+    json_time_member(json, "started_at", row->started_us);
+    json_text_member(json, "tenant", row->tenant);
+    json_text_member(json, "key", row->key);
+    json_text_member(json, "user", row->user);
+    json_text_member(json, "tags", row->tags);
+    json_text_member(json, "operation", row->operation);
+    json_text_member(json, "dialect", row->dialect);
+    json_text_member(json, "model", row->model);
+    json_text_member(json, "target", row->target);
+    json_text_member(json, "provider", row->provider);
+    json_text_member(json, "upstream_model", row->upstream_model);
+    json_text_member(json, "upstream_dialect", row->upstream_dialect);
+}
+
+void call_write_json(const struct ledger_row *row, struct json_write *json)
+{
+    const struct usage *usage = &row->usage;
+    json_open(json, '{');
+    write_names(row, json);
+    json_int_member(json, "status", row->status);
+    json_text_member(json, "outcome", text_of(outcome_word(row->outcome)));
+    json_text_member(json, "error", row->fault);
+    json_text_member(json, "finish", row->finish);
+    json_bool_member(json, "stream", row->stream);
+    json_text_member(json, "counted", text_of(counted_word(row->counted)));
+    json_int_member(json, "input_tokens", usage->input_tokens);
+    json_int_member(json, "cached_tokens", usage->cached_tokens);
+    json_int_member(json, "cache_write_tokens", usage->cache_write_tokens);
+    json_int_member(json, "output_tokens", usage->output_tokens);
+    json_int_member(json, "reasoning_tokens", usage->reasoning_tokens);
+    json_int_member(json, "audio_input_tokens", usage->audio_input_tokens);
+    json_int_member(json, "audio_output_tokens", usage->audio_output_tokens);
+    json_int_member(json, "image_tokens", usage->image_tokens);
+    json_int_member(json, "units", usage->units);
+    json_int_member(json, "price_version", row->price_version);
+    json_int_member(json, "cost_nanos", row->cost_nanos);
+    json_int_member(json, "saved_nanos", row->saved_nanos);
+    json_int_member(json, "attempts", row->attempts);
+    json_int_member(json, "ttft_us", row->ttft_us);
+    json_int_member(json, "duration_us", row->duration_us);
+    json_int_member(json, "overhead_us", row->overhead_us);
+    json_close(json, '}');
 }

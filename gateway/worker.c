@@ -16,10 +16,13 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/client.h"
+#include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
+#include "policy/cache.h"
 
 enum {
     ACCEPTS_PER_EVENT = 64,
@@ -48,16 +51,31 @@ void snapshot_unref(struct snapshot *snapshot)
         if (snapshot->pools[i])
             upstream_pool_unref(snapshot->pools[i]);
     memory_free(snapshot->pools);
+    counter_names_free(snapshot->counter_names);
+    if (snapshot->tokens)
+        tokens_free(snapshot->tokens);
+    if (snapshot->webhooks)
+        webhooks_free(snapshot->webhooks);
+    directory_unref(snapshot->directory);
     config_unref(snapshot->config);
     memory_free(snapshot);
 }
 
-static struct snapshot *snapshot_new(struct worker *worker, struct config *config)
+static struct snapshot *snapshot_new(struct worker *worker, struct config *config,
+                                     struct directory *directory)
 {
     struct snapshot *snapshot = memory_new(sizeof(*snapshot));
     snapshot->references = 1;
     snapshot->worker = worker;
     snapshot->config = config_ref(config);
+    snapshot->directory = directory_ref(directory);
+    snapshot->counter_names = counter_names_new();
+    if (config->jwt.enabled)
+        snapshot->tokens = tokens_new(&config->jwt.settings);
+    if (config->guard)
+        snapshot->webhooks = webhooks_new(worker->loop, worker->upstreams, config->guard);
+    if (snapshot->tokens && worker->jwks.keys)
+        tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
     for (size_t i = 0; i < config->provider_count; i++) {
         struct fault fault;
@@ -69,6 +87,13 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
                      fault.text);
     }
     return snapshot;
+}
+
+static void on_keys(void *with, struct text keys)
+{
+    struct worker *worker = with;
+    if (worker->now->tokens && !tokens_set_keys(worker->now->tokens, keys))
+        log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
 }
 
 static bool can_use(struct tls *tls)
@@ -130,27 +155,49 @@ static void refresh_listener(struct worker_listener *listener,
 static void take_config(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, config_errand);
+    atomic_store(&worker->config_posted, false);
     struct config *config = atomic_exchange(&worker->config_next, NULL);
+    struct directory *directory = atomic_exchange(&worker->directory_next, NULL);
+    struct snapshot *before = worker->now;
+    if (config || directory)
+        worker->now = snapshot_new(worker, config ? config : before->config,
+                                   directory ? directory : before->directory);
+    if (directory)
+        directory_unref(directory);
+    if (config || directory)
+        snapshot_unref(before);
     if (!config)
         return;
-    struct snapshot *before = worker->now;
-    worker->now = snapshot_new(worker, config);
+    jwks_set(&worker->jwks, config);
     /* Sockets stay those of the start; what is behind them may have changed. */
     for (size_t i = 0; i < worker->listener_count; i++)
         for (size_t j = 0; j < config->listener_count; j++)
             if (text_equal(worker->listeners[i].name, text_of(config->listeners[j].name)))
                 refresh_listener(&worker->listeners[i], &config->listeners[j]);
-    snapshot_unref(before);
     config_unref(config);
+}
+
+/* The errand may be on the way already; it will take this one, too. */
+static void post_config(struct worker *worker)
+{
+    if (!atomic_exchange(&worker->config_posted, true))
+        loop_post(worker->loop, &worker->config_errand);
+}
+
+void worker_set_directory(struct worker *worker, struct directory *directory)
+{
+    struct directory *skipped = atomic_exchange(&worker->directory_next, directory_ref(directory));
+    if (skipped)
+        directory_unref(skipped);
+    post_config(worker);
 }
 
 void worker_set_config(struct worker *worker, struct config *config)
 {
     struct config *skipped = atomic_exchange(&worker->config_next, config_ref(config));
     if (skipped)
-        config_unref(skipped); /* its errand is still on the way and will take this one */
-    else
-        loop_post(worker->loop, &worker->config_errand);
+        config_unref(skipped);
+    post_config(worker);
 }
 
 /* ---------------------------------------------------------------------------- accepting */
@@ -461,6 +508,8 @@ static void *worker_main(void *with)
     loop_run(worker->loop, on_round, worker);
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
+    cache_remote_free(worker->cache);
+    worker->cache = NULL;
     loop_clear(worker->loop);
     while (worker->questions > 0) {
         usleep(ANSWER_LOOK_US);
@@ -525,6 +574,16 @@ static void worker_free(struct worker *worker)
     struct config *next = atomic_exchange(&worker->config_next, NULL);
     if (next)
         config_unref(next);
+    struct directory *directory = atomic_exchange(&worker->directory_next, NULL);
+    if (directory)
+        directory_unref(directory);
+    if (worker->limiter)
+        limiter_free(worker->limiter);
+    if (worker->cache)
+        cache_remote_free(worker->cache);
+    if (worker->redis)
+        redis_free(worker->redis);
+    jwks_done(&worker->jwks);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
@@ -539,6 +598,20 @@ static void worker_free(struct worker *worker)
         close(worker->spare_fd);
     buffer_done(&worker->head_out);
     memory_free(worker);
+}
+
+static bool open_cache(struct worker *worker, struct fault *fault)
+{
+    const struct config *config = worker->options.config;
+    if (config->store.is_redis)
+        worker->redis = redis_new(worker->loop, worker->dns, &worker->options.start->store.redis,
+                                  fault);
+    struct cache_remote_options options = {.redis = worker->redis,
+                                           .prefix = config->store.key_prefix,
+                                           .node = worker->options.node,
+                                           .exact = config->cache.exact};
+    worker->cache = cache_remote_new(worker->options.cache, worker->loop, &options);
+    return !config->store.is_redis || worker->redis;
 }
 
 struct worker *worker_start(const struct worker_options *options)
@@ -558,13 +631,29 @@ struct worker *worker_start(const struct worker_options *options)
     list_init(&worker->clients);
     list_init(&worker->exchanges);
     list_init(&worker->safe_waiting);
+    holding_init(&worker->holding, worker);
     init_errands(worker);
     hash_random(&worker->id_prefix, sizeof(worker->id_prefix));
     hash_random(&worker->random, sizeof(worker->random));
     worker->random |= 1;
     buffer_init(&worker->head_out, HEAD_OUT_MAX);
     worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    worker->now = snapshot_new(worker, options->config);
+    jwks_init(&worker->jwks, worker->loop, worker->upstreams, on_keys, worker);
+    worker->now = snapshot_new(worker, options->config, options->directory);
+    jwks_set(&worker->jwks, options->config);
+    struct fault fault;
+    if (!open_cache(worker, &fault)) {
+        log_line(LOG_ERROR, "store", "%s", fault.text);
+        worker_free(worker);
+        return NULL;
+    }
+    worker->limiter =
+        limiter_new(options->limits, worker->loop, worker->dns, options->index, &fault);
+    if (!worker->limiter) {
+        log_line(LOG_ERROR, "store", "%s", fault.text);
+        worker_free(worker);
+        return NULL;
+    }
     journal_on_safe(worker->journal, on_safe, worker);
     if (!open_listeners(worker)) {
         journal_on_safe(worker->journal, NULL, NULL);

@@ -14,7 +14,11 @@
 #include "gateway/base/loop.h"
 #include "gateway/config.h"
 
+struct cache;
+struct directory;
+struct estimates;
 struct ledger;
+struct limits;
 struct metrics;
 struct mock;
 struct service;
@@ -22,7 +26,13 @@ struct worker;
 
 struct worker_options {
     unsigned index;
-    struct config *config; /* the worker takes a reference of its own */
+    struct config *config; /* the worker takes references of its own to these two */
+    struct directory *directory;
+    struct limits *limits;
+    struct estimates *estimates;
+    struct cache *cache;
+    const struct config *start; /* the store's settings stay those of the start; borrowed */
+    const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */
@@ -39,6 +49,9 @@ struct worker *worker_start(const struct worker_options *options);
 
 /* Put <config> in force for new exchanges; running ones keep theirs. */
 void worker_set_config(struct worker *worker, struct config *config);
+
+/* Put <directory> in force for new exchanges; any thread. */
+void worker_set_directory(struct worker *worker, struct directory *directory);
 
 /* Stop accepting; end idle connections; open exchanges may finish. */
 void worker_drain(struct worker *worker);

@@ -14,12 +14,18 @@
 #include "gateway/base/loop.h"
 #include "gateway/config.h"
 #include "gateway/exchange.h"
+#include "gateway/hold.h"
+#include "gateway/jwks.h"
 #include "gateway/metrics.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/stream.h"
 #include "gateway/wire/upstream.h"
 #include "gateway/worker.h"
+#include "policy/directory.h"
 #include "policy/ledger.h"
+#include "policy/limits.h"
+
+struct webhooks;
 
 enum {
     CLIENT_SCRATCH_BYTES = 128 * 1024,
@@ -33,6 +39,10 @@ struct snapshot {
     unsigned references;
     struct worker *worker;
     struct config *config;
+    struct directory *directory;
+    struct counter_names *counter_names;
+    struct tokens *tokens;        /* NULL = tokens are not accepted */
+    struct webhooks *webhooks;    /* NULL = the guardrails have none */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
 };
 
@@ -62,6 +72,11 @@ struct worker {
     struct dns *dns;
     struct upstreams *upstreams;
     struct journal *journal;
+    struct limiter *limiter;
+    struct redis *redis;        /* for the cache; NULL without such a store */
+    struct cache_remote *cache; /* the worker's way to kept answers */
+    struct holding holding;
+    struct jwks jwks;
     struct metrics_worker *metrics;
     struct snapshot *now; /* in force for new exchanges */
     struct worker_listener *listeners;
@@ -74,7 +89,8 @@ struct worker {
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */
     struct errand config_errand, drain_errand, stop_errand, safe_errand;
     _Atomic(struct config *) config_next;
-    atomic_bool safe_posted;
+    _Atomic(struct directory *) directory_next;
+    atomic_bool safe_posted, config_posted;
     struct exchange *spare; /* free exchanges, for reuse */
     unsigned spare_count;
     uint64_t id_prefix, id_count, random;

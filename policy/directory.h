@@ -31,6 +31,11 @@ void directory_unref(struct directory *directory);
  */
 const struct key *directory_find_key(const struct directory *directory, struct text secret,
                                      int64_t wall_us);
+/* Call <see> for every key, or tenant, in no order. */
+void directory_each_key(const struct directory *directory,
+                        void (*see)(void *with, const struct key *key), void *with);
+void directory_each_tenant(const struct directory *directory,
+                           void (*see)(void *with, const struct tenant *tenant), void *with);
 const struct tenant *directory_find_tenant(const struct directory *directory, struct text name);
 
 /* ------------------------------------------------------------------------------ the roster */

@@ -90,6 +90,7 @@ static struct text value_of(enum usage_by by, const struct series_key *key, int6
     return TEXT("");
 }
 
+/* NULL when there are too many. */
 static struct usage_row *group_of(struct gather *gather, const struct series_key *key, int64_t at_s)
 {
     char packed[USAGE_BYS * VALUE_MAX], room[TIME_BYTES];
@@ -103,6 +104,10 @@ static struct usage_row *group_of(struct gather *gather, const struct series_key
     struct usage_row *row = table_find(&gather->groups, (struct text){packed, len});
     if (row)
         return row;
+    if (gather->groups_max && gather->groups.count == gather->groups_max) {
+        gather->overflows = true;
+        return NULL;
+    }
     /* The row and its name in the table are one piece of memory. */
     row = memory_new(sizeof(*row) + len + 1);
     char *name = (char *)(row + 1);
@@ -127,11 +132,37 @@ static void add_usage(struct usage_row *row, const int64_t *sums)
     usage->units = sum_up(usage->units, sums[SUM_UNITS]);
 }
 
+bool filter_takes(const struct call_filter *filter, const struct series_key *key)
+{
+    if (!filter)
+        return true;
+    for (int i = 0; i < FILTER_NAMES; i++)
+        if (filter->only[i].len && !text_equal(filter->only[i], key->names[i]))
+            return false;
+    if (filter->status_max &&
+        (key->status < filter->status_min || key->status > filter->status_max))
+        return false;
+    return !filter->sees || filter->sees(filter->with, key->names[NAME_TENANT]);
+}
+
+static void add_times(struct usage_row *row, const int64_t *sums)
+{
+    row->attempts = sum_up(row->attempts, sums[SUM_ATTEMPTS]);
+    row->duration_us = sum_up(row->duration_us, sums[SUM_DURATION_US]);
+    row->overhead_us = sum_up(row->overhead_us, sums[SUM_OVERHEAD_US]);
+    row->ttft_us = sum_up(row->ttft_us, sums[SUM_TTFT_US]);
+    row->ttfts = sum_up(row->ttfts, sums[SUM_TTFTS]);
+}
+
 void gather_add(struct gather *gather, const struct series_key *key, int64_t at_s,
                 const struct tally *tally)
 {
     const int64_t *sums = tally->sums;
+    if (!filter_takes(gather->filter, key))
+        return;
     struct usage_row *row = group_of(gather, key, at_s);
+    if (!row)
+        return;
     int64_t *by_outcome[] = {
         [LEDGER_COMPLETE] = &row->complete,
         [LEDGER_PARTIAL] = &row->partial,
@@ -144,6 +175,9 @@ void gather_add(struct gather *gather, const struct series_key *key, int64_t at_
     row->cost_nanos = sum_up(row->cost_nanos, sums[SUM_COST]);
     row->saved_nanos = sum_up(row->saved_nanos, sums[SUM_SAVED]);
     row->estimated = sum_up(row->estimated, sums[SUM_ESTIMATED]);
+    if (key->status >= 400 && key->status != 499)
+        row->errors = sum_up(row->errors, sums[SUM_REQUESTS]);
+    add_times(row, sums);
 }
 
 void gather_add_call(struct gather *gather, const struct ledger_row *row)

@@ -9,11 +9,20 @@
 #include "gateway/base/table.h"
 #include "policy/tally.h"
 
+struct database;
+
+/* Open the database to read one state of it. NULL without a fault: there is none (yet), or nothing
+ * in it. */
+struct database *gather_open(const char *path, struct fault *fault);
+
 struct gather {
     const enum usage_by *by; /* borrowed */
     size_t by_count;
-    struct table groups;  /* packed values → struct usage_row */
-    int64_t from_s, to_s; /* calls that began in [from_s, to_s), whole minutes */
+    struct table groups;              /* packed values → struct usage_row */
+    int64_t from_s, to_s;             /* calls that began in [from_s, to_s), whole minutes */
+    const struct call_filter *filter; /* NULL = all */
+    size_t groups_max;                /* 0 = any number */
+    bool overflows;                   /* there were more; they are left out */
 };
 
 void gather_init(struct gather *gather, const enum usage_by *by, size_t by_count);
@@ -22,6 +31,8 @@ void gather_add(struct gather *gather, const struct series_key *key, int64_t at_
                 const struct tally *tally);
 /* Add one call, if it began within the time asked for. */
 void gather_add_call(struct gather *gather, const struct ledger_row *row);
+/* Is a call with the names and the status of <key> meant by <filter>? */
+bool filter_takes(const struct call_filter *filter, const struct series_key *key);
 /* Turn it into a report, and end it. */
 struct usage_report *gather_report(struct gather *gather);
 /* End it without. */
@@ -32,7 +43,6 @@ void gather_done(struct gather *gather);
  * far they are drained, so that no line can fall between the two. usage_lines.c.
  */
 struct lines;
-struct database;
 
 /* NULL and errno: ENOENT when there is no directory <path>, else it cannot be read. */
 struct lines *lines_open(const char *path);

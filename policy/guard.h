@@ -58,7 +58,10 @@ void guard_free(struct guard *guard);
 enum { GUARD_RULES_MAX = 64, GUARD_NAMES_MAX = 8 };
 uint64_t guard_concerns(const struct guard *guard, enum guard_stage stage,
                         const struct text *tenants, size_t tenant_count, struct text model);
+/* NULL behind the last. */
 const struct guard_rule *guard_rule_at(const struct guard *guard, size_t i);
+/* Its name as a C string, which lives as long as the guard. */
+const char *guard_rule_name(const struct guard *guard, size_t i);
 
 struct guard_verdict {
     uint64_t matched; /* bits of the rules that matched (of webhooks: never) */
@@ -67,24 +70,53 @@ struct guard_verdict {
     const char *rule; /* name of the one that blocks */
 };
 
-/* Look at all texts of a request's body, or of an unstreamed answer's, which is valid JSON. When
- * something is redacted, <out> (buffer_init() before) gets the whole new body. */
+/* Look at all texts of a request's body, or of an unstreamed answer's. An answer that is no JSON is
+ * one text if it is UTF-8, and none if not (sound, pictures). When something is redacted, <out>
+ * (buffer_init() before) gets the whole new body; when it has no room for it, that is a block. */
 void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stage, struct text body,
                 struct guard_verdict *verdict, struct buffer *out);
 
 /*
- * A stream of events (SSE, one whole event at a time, raw with its empty line). Text of the events
- * is joined per choice; an event leaves when the window's length of text has followed what it has,
- * or the stream ends. Redaction rewrites the events it falls into; blocking ends the stream.
+ * A stream of events (SSE, one or more whole events at a time, raw with their empty lines). Text of
+ * the events is joined per choice; an event leaves when the window's length of text has followed
+ * what it has, or its choice is finished, or the stream ends; events never overtake each other.
+ * Redaction rewrites the events it falls into; blocking ends the stream. Verdicts add up.
+ *
+ * With a json_schema or a webhook among the rules nothing leaves before the end (up to
+ * GUARD_TEXT_MAX of text): guard_stream_end() then gives all events, and it is the caller who asks
+ * the webhooks before it sends them.
  */
 struct guard_stream;
 struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules);
 void guard_stream_free(struct guard_stream *stream);
-/* Give in one event; what may leave is appended to <out>. False: blocked, nothing more leaves. */
+/* Give in events; what may leave is appended to <out>. False: blocked, nothing more leaves. */
 bool guard_stream_event(struct guard_stream *stream, struct text event,
                         struct guard_verdict *verdict, struct buffer *out);
 /* The last event was given in: all that is held leaves, or it is blocked. */
 bool guard_stream_end(struct guard_stream *stream, struct guard_verdict *verdict,
                       struct buffer *out);
+/* Does nothing leave before the end? Once false, it stays so: there was too much text, and the
+ * webhooks' on_error said allow; they are not to be asked. */
+bool guard_stream_gathers(const struct guard_stream *stream);
 /* Bytes held now; bounded by the window, the number of choices and the longest event. */
 size_t guard_stream_held(const struct guard_stream *stream);
+
+/*
+ * All texts of a body or of a whole stream, for webhooks: each once, unescaped, pieces of a stream
+ * put together.
+ */
+enum guard_form { GUARD_FORM_REQUEST, GUARD_FORM_ANSWER, GUARD_FORM_EVENTS };
+enum { GUARD_TEXT_MAX = 1024 * 1024, GUARD_TEXTS_MAX = 16384 };
+struct guard_texts;
+/* <body> is borrowed for its life. NULL when there is more than GUARD_TEXT_MAX of text, or more
+ * than GUARD_TEXTS_MAX of them. */
+struct guard_texts *guard_texts_new(enum guard_form form, struct text body);
+void guard_texts_free(struct guard_texts *texts);
+size_t guard_texts_count(const struct guard_texts *texts);
+struct text guard_texts_at(const struct guard_texts *texts, size_t i);
+/* Are these the words of an answer (no refusal, reasoning, arguments)? */
+bool guard_texts_is_answer(const struct guard_texts *texts, size_t i);
+/* Append the body with <with> (as many as there are; well-formed UTF-8) instead of its texts.
+ * False when that cannot be: arguments would be no JSON any more, or <out> is full. */
+bool guard_texts_replace(const struct guard_texts *texts, const struct text *with,
+                         struct buffer *out);

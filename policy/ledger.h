@@ -173,8 +173,11 @@ const char *usage_by_name(enum usage_by by);
 struct usage_row {
     char *by[USAGE_BYS]; /* in the order asked; owned by the report */
     int64_t requests, complete, partial, refused, lost;
+    int64_t errors; /* calls whose client got a status of 400 or more, but 499: it left */
     struct usage usage;
     int64_t cost_nanos, saved_nanos, estimated; /* rows counted by estimate */
+    int64_t attempts, duration_us, overhead_us, ttft_us;
+    int64_t ttfts; /* calls that had a first byte: <ttft_us> is the sum over these */
 };
 struct usage_report {
     struct usage_row *rows; /* sorted by cost, dearest first; by time first when time is a <by> */
@@ -193,3 +196,68 @@ struct usage_report *usage_read(const char *directory, const char *database, int
                                 int64_t until_us, const enum usage_by *by, size_t by_count,
                                 struct fault *fault);
 void usage_report_free(struct usage_report *report);
+
+/* Which calls are meant. Zeroed: all of them. Everything in it is borrowed. */
+enum { FILTER_NAMES = BY_OPERATION + 1 };
+struct call_filter {
+    struct text only[FILTER_NAMES]; /* by enum usage_by; len 0 = any */
+    int status_min, status_max;     /* what the client got; max 0 = any */
+    /* Calls of this tenant? NULL = of all. */
+    bool (*sees)(void *with, struct text tenant);
+    void *with;
+};
+
+/* What a usage report is about; the same as usage_read() has, and a filter. */
+struct usage_question {
+    const char *directory, *database;
+    int64_t since_us, until_us;
+    const enum usage_by *by;
+    size_t by_count;
+    const struct call_filter *filter; /* NULL = all */
+    size_t rows_max;                  /* more rows than these are FAULT_TOO_LARGE; 0 = any number */
+};
+struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault);
+
+/* ---------------------------------------------------------------------------- single calls */
+
+/*
+ * Wait until what was written before this is in the database: at most <wait_us>. False: it is not.
+ * Blocks; any thread but the ledger's own.
+ */
+bool ledger_catch_up(struct ledger *ledger, int64_t wait_us);
+
+/* A place between two rows: behind the <row>th that was booked of calls begun on <day> (since
+ * 1970, UTC). Stays right while rows are added and old days dropped. */
+struct rows_place {
+    int64_t day, row;
+};
+
+enum { ROWS_LOOK_MAX = 200000 }; /* rows that are looked at for one page */
+
+struct rows_question {
+    const char *database;
+    int64_t since_us, until_us; /* begun in [since, until) */
+    struct call_filter filter;
+    bool oldest_first;              /* else the newest; within a day in the order of booking */
+    const struct rows_place *after; /* where the page before ended; NULL = from the beginning */
+    size_t max;                     /* rows on this page */
+    /* each row; its texts are borrowed for the time of the call */
+    void (*see)(void *with, const struct ledger_row *row);
+    void *with;
+};
+
+enum rows_result {
+    ROWS_MORE, /* *next is where to go on; the page may be short, or empty */
+    ROWS_END,
+    ROWS_FAILED, /* *fault */
+};
+
+/* Read a page of the calls that are booked (see ledger_catch_up()). Reads files only; works beside
+ * a running server and without one. A database that is not there has no rows. */
+enum rows_result rows_read(const struct rows_question *question, struct rows_place *next,
+                           struct fault *fault);
+
+/* The call <id>, begun in [since, until): <see> is called at most once. ROWS_END when it was found,
+ * ROWS_MORE when there is no such. */
+enum rows_result rows_find(const struct rows_question *question, struct text id,
+                           struct fault *fault);

@@ -48,7 +48,7 @@ enum limit_period {
 
 enum limit_algorithm {
     LIMIT_SLIDING_WINDOW, /* 64 slots, and the oldest counts whole */
-    LIMIT_TOKEN_BUCKET,   /* burst + refill <= amount, in any stretch of the window */
+    LIMIT_TOKEN_BUCKET,   /* the same, and no more at once than a burst: meter.h */
 };
 
 /* What counts while the shared store is away. */
@@ -67,6 +67,7 @@ enum limit_exceeded {
 enum { LIMIT_WARNINGS = 4 };
 
 struct zone; /* a time zone: zone.h */
+struct counter;
 
 /* Lives as long as the configuration or the directory that declares it. */
 struct limit {
@@ -116,8 +117,14 @@ struct use {
     int64_t least;             /* money and strict output: less than <want>, down to this, is of
                                   use. Else equal to <want>. */
     /* out, for the meter to read again when it is settled */
-    int64_t held; /* what was reserved, between least and want */
+    int64_t held; /* what was reserved, between least and want. All uses of money hold the same; of
+                     strict output each holds what it can: the caller lowers the output to what the
+                     smallest covers */
     int64_t slot; /* where it is counted */
+    /* the meter's own */
+    int64_t fixed; /* of <held>: counted before <slot>, and stays there */
+    unsigned turn; /* of the counter, when it was held */
+    struct counter *at;
 };
 
 enum { USES_MAX = 64 };
@@ -144,13 +151,15 @@ struct reservation {
     size_t refused; /* index of the limit that refused; the one whose wait is longest */
     int64_t
         retry_after_us; /* until it may fit; INT64_MAX = never as it is (more than the amount) */
-    uint32_t warned;    /* bit i: uses[i] is of `warn` and exceeded */
-    uint32_t degraded;  /* bit i: uses[i] is of `degrade` and exceeded */
+    uint64_t warned;    /* bit i: uses[i] is of `warn` and exceeded */
+    uint64_t degraded;  /* bit i: uses[i] is of `degrade` and exceeded */
     bool live;          /* holds something: must be settled */
     bool local;         /* admitted while the store was away */
 
     /* the limiter's own */
     struct limiter *limiter;
+    void (*then)(struct reservation *reservation, enum reserve_result result);
+    bool waits;
     struct link waiting;
     uint64_t asked_us;
     unsigned tries;
@@ -192,6 +201,7 @@ struct limits_options {
     const char *prefix;                /* of the names in Redis */
     const char *node; /* this process among the replicas, the same after a restart */
     unsigned replicas_max;
+    int64_t dead_us; /* a node that was not heard of for so long has no parallel calls; 0 = 30 s */
 };
 struct limits *limits_new(const struct limits_options *options);
 /* After all limiters. */

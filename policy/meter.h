@@ -11,10 +11,22 @@
  * granted.
  *
  * Every counter is a ring of slots. A rolling window has METER_SLOTS + 1 of them, each a
- * METER_SLOTS-th of the window long, and slot numbers are time / slot length: what is counted in a
- * slot counts until the slot is more than a window ago, so the oldest counts whole and no stretch
- * as long as the window ever sees more than the amount. A calendar span is one slot whose number is
- * its begin; `concurrent` is one slot with number 0; a token bucket is one slot with a level.
+ * METER_SLOTS-th of the window long (rounded up to a microsecond), and slot numbers are time / slot
+ * length: what is counted in a slot counts until the slot is more than a window ago, so the oldest
+ * counts whole and no stretch as long as the window ever sees more than the amount. A calendar span
+ * is one slot whose number is its begin; `concurrent` and totals are one slot with number 0. Slots
+ * in which nothing was counted take no room.
+ *
+ * A *token bucket* is a rolling window that has a pace as well: a level of at most a twentieth of
+ * the amount (the burst), into which the amount flows per window. A call is let in while the level
+ * covers it; one that wants more than the burst, when the bucket is full, and then the level goes
+ * below nothing. The window sees to it that burst and refill together stay within the amount in any
+ * stretch, whatever the sizes of calls; the pace only spreads them. The pace is each node's own:
+ * the store counts a bucket like any window. Amounts below 20 have no pace.
+ *
+ * Refused calls count nothing anywhere. Settling less than was held takes it out of the slot it was
+ * held in, if that still counts; more than was held is debt in the current slot. Of a calendar span
+ * both go to the span it was held in, even when that has ended.
  *
  * What this node has claimed of the store's counter, per slot, is what it asserts anew after the
  * store has forgotten (docs/LIMITS.md): claimed >= used while the slot is the current one,
@@ -23,7 +35,13 @@
 
 #include "policy/limits.h"
 
-enum { METER_SLOTS = 64, METER_SHARDS = 64 };
+enum {
+    METER_SLOTS = 64,
+    METER_SHARDS = 64,
+    METER_COUNTERS_MAX = 1000000, /* above it calls that need a new one are refused for a second */
+    METER_ID_MAX = 1024,          /* bytes of a counter's id, and of a root's name */
+    METER_ALIVE_US = 5000000,
+};
 
 struct meter;
 
@@ -31,7 +49,8 @@ struct meter;
  * with the monotonic clock, so that setting the wall clock opens no window. */
 int64_t meter_now_us(const struct meter *meter);
 /* The shared store said it is <store_us>, as of <mono_us>. Never turns the clock back by more than
- * 10 ms at once unless <force> (a new store). */
+ * 10 ms at once unless <force> (a new store: what was counted keeps its age, and must be asserted
+ * with meter_claims() afterwards). */
 void meter_set_clock(struct meter *meter, int64_t store_us, uint64_t mono_us, bool force);
 
 struct meter *meter_new(bool shared);
@@ -40,17 +59,27 @@ void meter_free(struct meter *meter);
 enum meter_result {
     METER_TAKEN,
     METER_FULL,  /* refused: reservation->refused, retry_after_us */
-    METER_SHORT, /* shared: what was granted does not cover it; ask the store for meter_lack */
+    METER_SHORT, /* shared: what was granted does not cover it; ask the store for meter_lack. (Here
+                    METER_FULL means: more than the amount, ahead of a bucket's pace, or too many
+                    counters; no store could help) */
     METER_AWAY,  /* meter_take_away() only: a limit says `closed` */
 };
 
 /* Hold all uses of <r> or none. */
 enum meter_result meter_take(struct meter *meter, struct reservation *r);
-/* Shared, and the store is away: by each limit's `away`; AWAY_LOCAL admits while what this node has
- * used within the window stays within amount / max(1, replicas). */
+/* Shared, and the store is away: what was granted may be used; beyond that by each limit's `away`.
+ * AWAY_LOCAL admits while what this node has used within the window stays within amount / max(1,
+ * replicas), which may be 0. Limits that only warn or degrade refuse nothing here either: `closed`
+ * means degraded for the latter. */
 enum meter_result meter_take_away(struct meter *meter, struct reservation *r, unsigned replicas);
+/* limits_extend(); in another slot than the first, only what was held last can still be returned.
+ */
 bool meter_extend(struct meter *meter, struct reservation *r, enum limit_kind kind, int64_t more);
-void meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
+bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_kind kind,
+                       int64_t more, unsigned replicas);
+/* True: something went back that others may be waiting for (parallel calls): see
+ * meter_root_changes(). */
+bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);
 void meter_rebuild(struct meter *meter, struct text root, const struct use *uses, size_t count,
@@ -58,11 +87,11 @@ void meter_rebuild(struct meter *meter, struct text root, const struct use *uses
 
 /* ------------------------------------------------------------- for the shared store only */
 
-/* What to ask of the store for use <i> of a reservation: <lack> is what it needs at least beyond
- * what is granted and free (0: nothing), <more> how much ahead would be of use, going by the demand
- * of late. */
+/* What to ask of the store for use <i> of a reservation: <lack> is what it wants beyond what is
+ * granted and free (0: nothing); want - least less of it is of use too. <more> is how much ahead
+ * would be of use, going by the demand of late. */
 struct meter_lack {
-    int64_t slot; /* of the store's clock now; begin of a calendar span */
+    int64_t slot; /* of the store's clock now; begin of a calendar span; else 0 */
     int64_t lack, more;
     int64_t spend_by_us; /* store time: what is granted in this slot may be used until then */
 };
@@ -72,10 +101,17 @@ void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_
  * The store's answer to that question: <granted> per use, counted there in <slot> as this node's.
  * When <take>, the reservation is taken from it in the same breath, ahead of everybody else (so a
  * grant is not eaten by others before the one who asked). The rest is free for all until the slot
- * ends. <left> is what the store had left for others, for limits_view().
+ * ends. <left> is what the store had left for others, for limits_view(); of limits that only warn
+ * or degrade, for which the store grants what is lacking in any case, it is below 0 when the amount
+ * is exceeded, and that sets the reservation's bits.
+ *
+ * <r> must not be live: to ask ahead for a stream, or for one that has gone, give a copy.
+ * METER_SHORT: somebody else has used what was free when the lack was counted (ask again), or not
+ * <take>.
  */
 struct meter_grant {
-    int64_t slot, granted, left;
+    int64_t slot; /* below 0: it was not asked for this one */
+    int64_t granted, left;
 };
 enum meter_result meter_grant(struct meter *meter, struct reservation *r,
                               const struct meter_grant *grants, bool take);
@@ -89,22 +125,41 @@ struct meter_change {
     enum limit_kind kind;
     enum limit_period period;
     int64_t slot;
-    int64_t delta;   /* claimed, from -> to */
+    int64_t slot_us; /* rolling: how long a slot is; else 0 */
+    int64_t end_us;  /* when nothing of the slot may be used any more: for calendar spans their end;
+                        INT64_MAX = never */
+    int64_t delta;   /* claimed, from -> to; 0 = it is still claimed (see meter_changes) */
     int64_t claimed; /* what it is after that: for asserting */
-    int64_t keep_us; /* how long the store must keep the slot, from now */
+    int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
+    unsigned round;  /* the meter's own: assertions of the root so far */
 };
+/* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
+ * change is untold gives none until meter_claims(). Claims of parallel calls are among the changes
+ * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
+/* The same of one root, at once. */
+size_t meter_root_changes(struct meter *meter, struct text root, struct meter_change *changes,
+                          size_t max);
 void meter_told(struct meter *meter, const struct meter_change *changes, size_t count);
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);
 
-/* All live claims of <root>, for asserting them to a store that has forgotten or may have. Calls
- * <see> with the shard's lock held: it must only copy. */
+/* An answer to a question about <root> will never come: nobody knows what the store has granted.
+ * Until meter_claims() none of its counters is forgotten. */
+void meter_doubt(struct meter *meter, struct text root);
+/* It is sure again, without asking anew: what meter_claims() gave was told. */
+void meter_trust(struct meter *meter, struct text root);
+
+/* All live claims of <root>, for asserting them to a store that has forgotten or may have; claims
+ * of 0 too, where the store may know of another. Calls <see> with the shard's lock held: it must
+ * only copy. From here on the store counts as told of exactly this, and answers to changes from
+ * before mean nothing: if it cannot be told, call it again. */
 void meter_claims(struct meter *meter, struct text root,
                   void (*see)(void *with, const struct meter_change *claim), void *with);
 /* Roots that have live claims. Copies of their names are given to <see>. */
 void meter_roots(struct meter *meter, void (*see)(void *with, struct text root), void *with);
 
-/* Forget counters in which nothing is held and nothing counts any more. Called once a second. */
+/* Forget counters in which nothing is held and nothing counts any more. Called once a second; goes
+ * through all in half a minute. */
 void meter_tidy(struct meter *meter);
 
 void meter_list(struct meter *meter, struct text root, struct text after, size_t max,

@@ -90,3 +90,7 @@ void price_seal(struct price *price);
  * parts that add up to more than their total are paid as reported.
  */
 int64_t price_cost(const struct price *price, const struct usage *usage);
+
+/* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
+ * be cached, reasoning or audio, and on whichever side of the tier it ends. */
+int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);

@@ -102,6 +102,38 @@ int64_t price_cost(const struct price *price, const struct usage *usage)
     return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
 }
 
+static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    int64_t most = a > b ? a : b;
+    most = c > most ? c : most;
+    return d > most ? d : most;
+}
+
+/* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
+static int64_t cost_of_dearest(const struct price *price, int64_t level, const struct usage *usage)
+{
+    struct price now = price_at(price, at_least_zero(level));
+    struct price top = {
+        .input = dearest(now.input, now.cached_input, now.cache_write, now.audio_input),
+        .output = dearest(now.output, now.reasoning, now.audio_output, 0),
+        .request = now.request,
+        .unit = now.unit,
+    };
+    return price_cost(&top, usage);
+}
+
+int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units)
+{
+    struct usage usage = {.input_tokens = input, .output_tokens = output, .units = units};
+    int64_t bound = cost_of_dearest(price, input, &usage);
+    if (price->tier_above_tokens <= 0 || input <= price->tier_above_tokens)
+        return bound;
+    /* The prompt may turn out to be below the tier, and that need not be the cheaper one. */
+    usage.input_tokens = price->tier_above_tokens;
+    int64_t below = cost_of_dearest(price, 0, &usage);
+    return below > bound ? below : bound;
+}
+
 void price_seal(struct price *price)
 {
     const int64_t figures[] = {

@@ -19,8 +19,7 @@ static void set_range(struct gather *gather, int64_t since_us, int64_t until_us)
         gather->to_s = span_bucket_us(SPAN_MINUTE, until_us + MINUTE_S * 1000000LL - 1);
 }
 
-/* NULL without a fault: there is no database (yet), or nothing in it. */
-static struct database *open_database(const char *path, struct fault *fault)
+struct database *gather_open(const char *path, struct fault *fault)
 {
     fault->kind = FAULT_NONE;
     if (!path || (access(path, F_OK) != 0 && errno == ENOENT))
@@ -48,26 +47,30 @@ static bool gather_all(struct lines *lines, struct database *database, struct ga
     return true;
 }
 
-/* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
-struct usage_report *usage_read(const char *directory, const char *database_path, int64_t since_us,
-                                int64_t until_us, const enum usage_by *by, size_t by_count,
-                                struct fault *fault)
+struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault)
 {
     struct gather gather;
     struct usage_report *report = NULL;
-    gather_init(&gather, by, by_count);
-    set_range(&gather, since_us, until_us);
+    gather_init(&gather, question->by, question->by_count);
+    gather.filter = question->filter;
+    gather.groups_max = question->rows_max;
+    set_range(&gather, question->since_us, question->until_us);
     /* The files first: what is drained after this is in the database and in them, and the marks
      * tell; what was drained before is in the database. */
-    struct lines *lines = lines_open(directory);
+    struct lines *lines = lines_open(question->directory);
     int problem = errno;
-    struct database *database = open_database(database_path, fault);
+    struct database *database = gather_open(question->database, fault);
     if (!lines && problem != ENOENT)
-        fault_set(fault, FAULT_INTERNAL, "usage: %s: %s", directory, strerror(problem));
+        fault_set(fault, FAULT_INTERNAL, "usage: %s: %s", question->directory, strerror(problem));
     else if (!lines && !database && fault->kind == FAULT_NONE)
         fault_set(fault, FAULT_INTERNAL, "usage: there is neither a database nor a ledger in %s",
-                  directory);
-    if (fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault))
+                  question->directory);
+    bool good = fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault);
+    if (good && gather.overflows)
+        good = fault_set(fault, FAULT_TOO_LARGE,
+                         "more than %zu rows; ask for less time, or sum up by less",
+                         question->rows_max);
+    if (good)
         report = gather_report(&gather);
     else
         gather_done(&gather);
@@ -75,4 +78,18 @@ struct usage_report *usage_read(const char *directory, const char *database_path
         database_close(database);
     lines_close(lines);
     return report;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
+struct usage_report *usage_read(const char *directory, const char *database, int64_t since_us,
+                                int64_t until_us, const enum usage_by *by, size_t by_count,
+                                struct fault *fault)
+{
+    struct usage_question question = {.directory = directory,
+                                      .database = database,
+                                      .since_us = since_us,
+                                      .until_us = until_us,
+                                      .by = by,
+                                      .by_count = by_count};
+    return usage_ask(&question, fault);
 }

@@ -6,12 +6,13 @@
 #include "gateway/base/database.h"
 #include "policy/gather.h"
 
-/* The first columns of every rollup, in all versions of the schema. */
-enum { SUMS_ASKED = SUM_ESTIMATED + 1, SQL_BYTES = 2048 };
+/* The first version of the schema has no times and tries. */
+enum { SUMS_FIRST = SUM_ESTIMATED + 1, SQL_BYTES = 2048 };
 
 struct rollups {
     struct database *database;
     struct gather *gather;
+    int sums;                        /* columns that this version has */
     struct statement *rows[SPANS];   /* all rows of a stretch of time */
     struct statement *counts[SPANS]; /* how many calls they stand for */
 };
@@ -21,7 +22,9 @@ static bool wants(const struct gather *gather, enum usage_by by)
     for (size_t i = 0; i < gather->by_count; i++)
         if (gather->by[i] == by)
             return true;
-    return false;
+    const struct call_filter *filter = gather->filter;
+    return filter && (int)by < (int)FILTER_NAMES &&
+           (filter->only[by].len || (by == BY_TENANT && filter->sees));
 }
 
 /* Names that nobody asked for are not fetched: they are most of the work. */
@@ -33,7 +36,7 @@ static bool prepare(struct rollups *rollups, enum span span)
         len += (size_t)snprintf(
             sql + len, sizeof(sql) - len, ", %s",
             wants(rollups->gather, (enum usage_by)(BY_TENANT + i)) ? series_columns[i] : "''");
-    for (int i = 0; i < SUMS_ASKED; i++)
+    for (int i = 0; i < rollups->sums; i++)
         len += (size_t)snprintf(sql + len, sizeof(sql) - len, ", %s", tally_columns[i]);
     snprintf(sql + len, sizeof(sql) - len,
              " FROM %s JOIN series ON id = series WHERE bucket >= ? AND bucket < ?",
@@ -46,13 +49,13 @@ static bool prepare(struct rollups *rollups, enum span span)
     return rollups->rows[span] && rollups->counts[span];
 }
 
-static void read_row(struct statement *row, struct series_key *key, struct tally *tally)
+static void read_row(struct statement *row, int sums, struct series_key *key, struct tally *tally)
 {
     key->status = (int)statement_number(row, 1);
     key->outcome = (enum ledger_outcome)(statement_number(row, 2) & 3);
     for (int i = 0; i < SERIES_NAMES; i++)
         key->names[i] = statement_text(row, 3 + i);
-    for (int i = 0; i < SUMS_ASKED; i++)
+    for (int i = 0; i < sums; i++)
         tally->sums[i] = statement_number(row, 3 + SERIES_NAMES + i);
 }
 
@@ -65,7 +68,7 @@ static bool read_stretch(struct rollups *rollups, enum span span, int64_t from_s
     statement_set(row, 1, from_s);
     statement_set(row, 2, to_s);
     while ((result = statement_next(row)) == STATEMENT_ROW) {
-        read_row(row, &key, &tally);
+        read_row(row, rollups->sums, &key, &tally);
         gather_add(rollups->gather, &key, statement_number(row, 0), &tally);
     }
     return result == STATEMENT_END;
@@ -118,7 +121,9 @@ static bool read_range(struct rollups *rollups, enum span span, int64_t from_s, 
 
 bool rollups_gather(struct database *database, struct gather *gather)
 {
-    struct rollups rollups = {.database = database, .gather = gather};
+    struct rollups rollups = {.database = database, .gather = gather, .sums = TALLY_SUMS};
+    if (database_version(database) < 2)
+        rollups.sums = SUMS_FIRST;
     enum span longest = wants(gather, BY_MINUTE) ? SPAN_MINUTE
                         : wants(gather, BY_HOUR) ? SPAN_HOUR
                                                  : SPAN_DAY;

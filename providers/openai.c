@@ -369,6 +369,8 @@ const struct dialect dialect_openai = {
     .want_count = WANTS,
     .watch_body = watch_body,
     .read_error = openai_read_error,
+    .to_events = openai_to_events,
+    .to_body = openai_to_body,
 };
 
 int64_t answer_estimate(const struct answer *answer)

@@ -23,4 +23,8 @@ void openai_read_meta(struct answer *answer, struct text meta);
 
 void openai_read_error(unsigned status, struct text body, struct provider_error *error);
 
+/* One answer of one choice in its other form (openai_form.c); false when that cannot say it. */
+bool openai_to_events(struct text body, bool usage, struct buffer *out);
+bool openai_to_body(struct text events, struct buffer *out);
+
 extern const struct dialect dialect_openai;

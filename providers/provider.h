@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "gateway/base/buffer.h"
 #include "gateway/base/fault.h"
 #include "gateway/base/scan.h"
 #include "gateway/base/text.h"
@@ -90,6 +91,10 @@ struct dialect {
     /* Say what an error answer means. Never fails: when in doubt, FAULT_TARGET_ERROR for 5xx and
      * FAULT_TARGET_REFUSED for 4xx. */
     void (*read_error)(unsigned status, struct text body, struct provider_error *error);
+    /* Append a whole answer in its other form: a JSON body as events (with the usage's when
+     * <usage>), events as a JSON body. False when the other form cannot say all of it. */
+    bool (*to_events)(struct text body, bool usage, struct buffer *out);
+    bool (*to_body)(struct text events, struct buffer *out);
 };
 
 const struct dialect *dialect_find(struct text name);

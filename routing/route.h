@@ -20,6 +20,7 @@ struct route {
     size_t alias_count;
     struct text description;
     int64_t context_window; /* 0 = unknown */
+    int64_t output_tokens;  /* the longest answer of any of its targets; 0 = unknown of one */
     const struct target *targets;
     size_t target_count; /* at most ROUTE_TARGETS_MAX */
 };

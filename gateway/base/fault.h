@@ -29,6 +29,12 @@ enum fault_kind {
     FAULT_BAD_EXPECT,     /* 417 */
     FAULT_LARGE_HEAD,     /* 431 */
     FAULT_BAD_TRANSFER,   /* 501: a Transfer-Encoding other than chunked */
+    FAULT_GUARDED,        /* 400: a guardrail stopped it */
+    FAULT_CONFLICT,       /* 409: an Idempotency-Key that was used with another body */
+    FAULT_RATE_REQUESTS,  /* 429: too many requests, or at once */
+    FAULT_RATE_TOKENS,    /* 429: too many tokens */
+    FAULT_BUDGET,         /* 429: the money is spent */
+    FAULT_STORE_AWAY,     /* 503: nobody can say whether it is allowed, and the policy is closed */
     FAULT_UNSUPPORTED,    /* 501: the target cannot do this */
     FAULT_BAD_VERSION,    /* 505 */
     FAULT_TARGET_BUSY,    /* the provider's own 429 or 529 */

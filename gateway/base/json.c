@@ -136,6 +136,14 @@ bool json_to_bool(const struct json *value, bool *flag)
     return true;
 }
 
+bool json_to_number(const struct json *value, double *number)
+{
+    if (json_kind(value) != SCAN_NUMBER)
+        return false;
+    *number = json_number_value(tree_of(value));
+    return true;
+}
+
 /* ---- writing ---- */
 
 /* Append <t> in quotes, and <end> behind them. */

@@ -44,6 +44,8 @@ bool json_next(const struct json *object, void **at, struct text *name, const st
 bool json_to_text(const struct json *value, struct text *text);
 bool json_to_int(const struct json *value, int64_t min, int64_t max, int64_t *number);
 bool json_to_bool(const struct json *value, bool *flag);
+/* Any number; a whole one may lose its last digits. Never for money or counters. */
+bool json_to_number(const struct json *value, double *number);
 
 /* Append <t> as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD. False, and nothing is
  * appended, beyond the buffer's limit. */

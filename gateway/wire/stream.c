@@ -9,11 +9,12 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
 
-enum { TLS_RECORD_BYTES = 16384, TLS_VERIFY_DEPTH = 8 };
+enum { TLS_RECORD_BYTES = 16384, TLS_VERIFY_DEPTH = 8, WAITED_MAX_US = 10000000 };
 
 /* The public names stay free of OpenSSL's: a tls is an SSL_CTX, a tls_session an SSL_SESSION. */
 static SSL_CTX *context_of(struct tls *tls)
@@ -218,6 +219,26 @@ static ssize_t ssl_result(const struct stream *stream, int done)
     return error == SSL_ERROR_ZERO_RETURN ? 0 : STREAM_BROKEN;
 }
 
+void stream_note_arrivals(int fd)
+{
+    int yes = 1;
+    setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &yes, sizeof(yes));
+}
+
+/* Of TCP the kernel gives the arrival of the last byte that is read. */
+static uint32_t waited_us(struct msghdr *message)
+{
+    struct timespec then, now;
+    struct cmsghdr *control = CMSG_FIRSTHDR(message);
+    if (!control || control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_TIMESTAMPNS)
+        return 0;
+    memcpy(&then, CMSG_DATA(control), sizeof(then));
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t us = (now.tv_sec - then.tv_sec) * 1000000 + (now.tv_nsec - then.tv_nsec) / 1000;
+    /* Out of these bounds somebody has set the clock. */
+    return us > 0 && us < WAITED_MAX_US ? (uint32_t)us : 0;
+}
+
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
@@ -225,9 +246,20 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
     }
     for (;;) {
-        ssize_t got = recv(stream->fd, into, bytes, 0);
-        if (got >= 0)
+        struct iovec piece = {into, bytes};
+        __attribute__((uninitialized)) union {
+            struct cmsghdr aligned;
+            char room[CMSG_SPACE(sizeof(struct timespec))];
+        } control;
+        struct msghdr message = {.msg_iov = &piece,
+                                 .msg_iovlen = 1,
+                                 .msg_control = &control,
+                                 .msg_controllen = sizeof(control)};
+        ssize_t got = recvmsg(stream->fd, &message, 0);
+        if (got >= 0) {
+            stream->waited_us = message.msg_controllen ? waited_us(&message) : 0;
             return got;
+        }
         if (errno == EAGAIN)
             return STREAM_WAIT;
         if (errno != EINTR)

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -43,6 +44,7 @@ struct stream {
     int fd; /* -1 = closed */
     struct ssl_st *ssl;
     bool shaking;                 /* the TLS handshake is not over */
+    uint32_t waited_us; /* how long the last of the bytes read had lain in the kernel; 0 = unknown */
     struct tls_session **session; /* client: where a new session is put; borrowed, may be NULL */
 };
 
@@ -57,6 +59,10 @@ bool stream_tls_client(struct stream *stream, struct tls *tls, const char *host,
                        struct tls_session **session);
 /* Go on with the handshake: 0 = done, STREAM_WAIT, STREAM_BROKEN (why in <fault>). */
 int stream_shake(struct stream *stream, struct fault *fault);
+
+/* Let the kernel note when bytes arrive on the TCP socket <fd>, or on those that a listener will
+ * accept: so that waited_us is known. */
+void stream_note_arrivals(int fd);
 
 /* Bytes read (> 0), 0 at the end, STREAM_WAIT, STREAM_BROKEN. */
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes);

@@ -73,6 +73,7 @@ struct upstream_call {
     bool paused;   /* set through upstream_pause() */
     bool reused;   /* the connection has carried a call before */
     bool answered; /* at least one byte of an answer has come */
+    uint64_t arrived_us; /* when what is being given out had arrived (monotonic); 0 = unknown */
 };
 
 struct upstreams *upstreams_new(struct loop *loop, struct dns *dns);
@@ -99,7 +100,7 @@ const char *upstream_pool_proxy_user(const struct upstream_pool *pool);
  * called from within, and so may on_fault(). */
 void upstream_begin(struct upstream_pool *pool, struct upstream_call *call);
 
-enum { UPSTREAM_PIECES = 8 };
+enum { UPSTREAM_PIECES = 12 };
 /* Send <pieces> (at most UPSTREAM_PIECES), which must stay where they are until on_sent() or the
  * call's end. <more>: upstream_push() follows. */
 void upstream_send(struct upstream_call *call, const struct iovec *pieces, int count, bool more);

@@ -91,8 +91,10 @@ static void connect_next(struct upstream *up, const char *why)
             continue;
         }
         int one = 1;
-        if (family != AF_UNIX)
+        if (family != AF_UNIX) {
             setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+            stream_note_arrivals(fd);
+        }
         if (connect(fd, (const struct sockaddr *)&to->address, to->length) == 0 ||
             errno == EINPROGRESS) {
             watch_socket(up, fd);

@@ -90,13 +90,10 @@ def test_what_is_no_configuration(tmp_path, case):
     assert len(done.stderr) < 100_000
 
 
+TARGET = {"id": "t", "provider": "up", "model": "m", "price": {"input": 1, "output": 1}}
 PROTECTING = {
-    "tenant limits": ("tenants", [{"name": "acme", "models": ["*"], "limits": {"requests_per_minute": 1},
-                                   "keys": [{"name": "k", "hash": sha256_hash("k" * 20)}]}]),
-    "budget": ("tenants", [{"name": "acme", "models": ["*"], "budget": {"amount": "5.00 USD", "period": "month"},
-                            "keys": [{"name": "k", "hash": sha256_hash("k" * 20)}]}]),
-    "limits": ("limits", {"default": {"requests_per_minute": 60}}),
-    "guardrails": ("guardrails", [{"name": "g", "stage": "request", "type": "contains", "patterns": ["x"], "action": "block"}]),
+    "target limits": ("models", [{"name": "fast", "targets": [{**TARGET, "limits": {"concurrent": 1}}]}]),
+    "model limits": ("models", [{"name": "fast", "limits": {"requests_per_minute": 1}, "targets": [TARGET]}]),
 }
 
 
@@ -111,9 +108,10 @@ def test_what_protects_and_is_not_in_force_is_an_error(tmp_path, case):
 
 
 def test_what_is_of_later_work_is_a_warning(tmp_path):
-    done = check(tmp_path, good(cache={"exact": {"enabled": True}}))
+    later = good(routing={"default_policy": "balanced", "policies": [{"name": "balanced", "strategy": "cost"}]})
+    done = check(tmp_path, later)
     assert done.returncode == 0 and "not yet in force" in done.stderr, done.stderr
-    assert check(tmp_path, good(cache={"exact": {"enabled": True}}), "--strict").returncode == 3
+    assert check(tmp_path, later, "--strict").returncode == 3
 
 
 def test_the_network_is_never_touched(tmp_path):

@@ -171,4 +171,5 @@ def main():
                   *figures, int(ended), int(failed), finish[:31] or "-", count, sep="\t")
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -131,14 +131,40 @@ static void test_help_fits_a_terminal(void **state)
     free(help);
 }
 
+/* Does the row begin with <name>, or with its first word, and has the second among others? */
+static bool row_names(struct text row, struct text name)
+{
+    struct text first = text_head(name, text_find_byte(name, ' ')), word;
+    struct text second = text_from(name, first.len + 1);
+    if (text_starts(row, name) && text_starts(text_from(row, name.len), TEXT(" ")))
+        return true;
+    row = text_from(row, first.len);
+    while (second.len > 0 && text_next(&row, '|', &word))
+        if (text_equal(word, second))
+            return true;
+    return false;
+}
+
+/* A row of the help begins with its group, or without. */
+static bool is_in_help(const char *help, struct text name)
+{
+    struct text first = text_head(name, text_find_byte(name, ' ')), rest = text_of(help), line;
+    while (text_next(&rest, '\n', &line)) {
+        struct text inner = text_trim(text_from(line, 8));
+        if ((text_starts(line, first) && row_names(line, name)) ||
+            (text_starts(inner, first) && row_names(inner, name)))
+            return true;
+    }
+    return false;
+}
+
 static void test_help_names_what_runs_and_nothing_else(void **state)
 {
     (void)state;
     char *help = captured(cli_help), *bash = captured(print_bash);
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         char row[64];
-        snprintf(row, sizeof row, " %-14s ", c->name);
-        assert_int_equal(strstr(help, row) != NULL, c->run != NULL);
+        assert_int_equal(is_in_help(help, text_of(c->name)), c->run != NULL);
         snprintf(row, sizeof row, "'%s'*)", c->name);
         assert_int_equal(strstr(bash, row) != NULL, c->run != NULL);
         if (c->run != NULL) {

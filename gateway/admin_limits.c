@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The counters of limits as they stand now. */
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/admin_inside.h"
+#include "gateway/service_state.h"
+#include "policy/directory.h"
+#include "policy/limits.h"
+
+enum { LOOK_AT_ONCE = 500, COUNTER_NAME_BYTES = 48 };
+
+/* Where a page is; counters whose tenants are not meant are passed over. */
+struct limits_page {
+    struct json_write *json;
+    struct admin_sight sight;
+    const struct directory *directory;
+    size_t limit, count, seen;
+    bool has_more;
+    char last[ADMIN_VALUE_BYTES]; /* the last counter that was looked at and dealt with */
+};
+
+/* What the name of a counter says: "t/TENANT:…", "k/TENANT/KEY:…", "u/TENANT/USER:…". */
+struct counter_owner {
+    const char *level;
+    struct text tenant, key, user;
+};
+
+/* Without ":requests_per_minute" or ":requests_per_minute:MODEL" at the end. */
+static struct text owner_part(const struct counter_view *view, const char *name)
+{
+    size_t length = strlen(name) + 1;
+    if (view->limit.model.len > 0)
+        length += view->limit.model.len + 1;
+    return text_head(view->counter, view->counter.len > length ? view->counter.len - length : 0);
+}
+
+/* Names may have slashes in them: the tenant is the one that there is. */
+static void split_owner(const struct directory *directory, struct text both, struct text *tenant,
+                        struct text *rest)
+{
+    size_t first = text_find_byte(both, '/');
+    *tenant = text_head(both, first);
+    *rest = text_from(both, tenant->len + 1);
+    for (size_t i = first; i < both.len; i++) {
+        if (both.at[i] != '/' || directory_find_tenant(directory, text_head(both, i)) == NULL)
+            continue;
+        *tenant = text_head(both, i);
+        *rest = text_from(both, i + 1);
+        return;
+    }
+}
+
+static struct counter_owner owner_of(const struct directory *directory,
+                                     const struct counter_view *view, const char *name)
+{
+    struct counter_owner owner = {.level = "tenant", .key = TEXT(""), .user = TEXT("")};
+    struct text part = owner_part(view, name), inside = text_from(part, 2);
+    owner.tenant = inside;
+    if (text_starts(part, TEXT("k/"))) {
+        owner.level = "key";
+        split_owner(directory, inside, &owner.tenant, &owner.key);
+    } else if (text_starts(part, TEXT("u/"))) {
+        owner.level = "user";
+        split_owner(directory, inside, &owner.tenant, &owner.user);
+    }
+    return owner;
+}
+
+static const char *unit_of(enum limit_kind kind)
+{
+    static const char *const units[LIMIT_KINDS] = {
+        [LIMIT_REQUESTS] = "requests",    [LIMIT_INPUT_TOKENS] = "tokens",
+        [LIMIT_OUTPUT_TOKENS] = "tokens", [LIMIT_TOKENS] = "tokens",
+        [LIMIT_CONCURRENT] = "calls",     [LIMIT_MONEY] = "nanos"};
+    return units[kind];
+}
+
+static void write_counter(const struct counter_view *view, const struct counter_owner *owner,
+                          const char *name, struct json_write *json)
+{
+    int64_t left = view->limit.amount - view->used - view->held;
+    json_open(json, '{');
+    json_text_member(json, "id", view->counter);
+    json_text_member(json, "level", text_of(owner->level));
+    json_text_member(json, "tenant", owner->tenant);
+    json_text_member(json, "key", owner->key);
+    json_text_member(json, "user", owner->user);
+    json_text_member(json, "model", view->limit.model);
+    json_text_member(json, "limit", text_of(name));
+    json_text_member(json, "unit", text_of(unit_of(view->limit.kind)));
+    json_int_member(json, "amount", view->limit.amount);
+    json_int_member(json, "used", view->used);
+    json_int_member(json, "held", view->held);
+    json_int_member(json, "left", left > 0 ? left : 0);
+    json_name(json, "reset_ms"); /* of what never comes back: null */
+    if (view->limit.period == PERIOD_TOTAL)
+        json_null(json);
+    else
+        json_int(json, view->reset_us / 1000);
+    json_close(json, '}');
+}
+
+static void see_counter(void *with, const struct counter_view *view)
+{
+    struct limits_page *page = with;
+    char name[COUNTER_NAME_BYTES];
+    page->seen++;
+    limit_name_write(&view->limit, name);
+    struct counter_owner owner = owner_of(page->directory, view, name);
+    if (page->has_more)
+        return;
+    if (admin_sees(&page->sight, owner.tenant)) {
+        if (page->count == page->limit) {
+            page->has_more = true;
+            return;
+        }
+        page->count++;
+        write_counter(view, &owner, name, page->json);
+    }
+    snprintf(page->last, sizeof page->last, "%.*s", TEXT_ARGS(view->counter));
+}
+
+/* All counters of one topmost tenant stand together. */
+static struct text root_of(const struct limits_page *page)
+{
+    struct text name = page->sight.asked.len > 0 ? page->sight.asked : page->sight.role_tenant;
+    const struct tenant *tenant =
+        name.len > 0 ? directory_find_tenant(page->directory, name) : NULL;
+    return tenant != NULL ? tenant_root(tenant)->name : (struct text){"", 0};
+}
+
+void admin_limits(struct service *service, struct config *config, struct admin_call *call)
+{
+    char rooms[2][ADMIN_VALUE_BYTES];
+    struct json_write json = {.out = &call->out};
+    struct limits_page page = {.json = &json, .directory = call->directory};
+    struct text tenant, after;
+    (void)config;
+    if (!admin_limit(call, &page.limit) || !admin_value(call, "tenant", rooms[0], &tenant) ||
+        !admin_value(call, "after", rooms[1], &after))
+        return;
+    admin_sight_init(&page.sight, call, tenant);
+    snprintf(page.last, sizeof page.last, "%.*s", TEXT_ARGS(after));
+    json_open(&json, '{');
+    json_name(&json, "data");
+    json_open(&json, '[');
+    do {
+        page.seen = 0;
+        limits_list(service->limits, root_of(&page), text_of(page.last), LOOK_AT_ONCE, see_counter,
+                    &page);
+    } while (page.seen == LOOK_AT_ONCE && !page.has_more);
+    json_close(&json, ']');
+    json_name(&json, "next");
+    if (page.has_more)
+        json_text(&json, text_of(page.last));
+    else
+        json_null(&json);
+    json_close(&json, '}');
+    admin_done(call, &json);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/recount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/table.h"
+#include "gateway/counter_names.h"
+
+#define SECOND INT64_C(1000000)
+#define HOUR   (3600 * SECOND)
+#define DAY    (24 * HOUR)
+
+enum { PATH_MAX_BYTES = 4096, ARENA_BYTES = 64 * 1024 };
+
+/* ---------------------------------------------------------------------------- the node */
+
+static bool read_name(int fd, char name[NODE_NAME_BYTES])
+{
+    ssize_t got = pread(fd, name, NODE_NAME_BYTES - 1, 0);
+    if (got != NODE_NAME_BYTES - 1)
+        return false;
+    name[NODE_NAME_BYTES - 1] = '\0';
+    for (ssize_t i = 0; i < got; i++)
+        if (!((name[i] >= '0' && name[i] <= '9') || (name[i] >= 'a' && name[i] <= 'z')))
+            return false;
+    return true;
+}
+
+static void make_name(char name[NODE_NAME_BYTES])
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    unsigned char bytes[NODE_NAME_BYTES - 1];
+    hash_random(bytes, sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        name[i] = digits[bytes[i] & 31];
+    name[sizeof(bytes)] = '\0';
+}
+
+bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct fault *fault)
+{
+    char path[PATH_MAX_BYTES];
+    snprintf(path, sizeof(path), "%s/node", directory);
+    if (mkdir(directory, 0750) < 0 && errno != EEXIST && errno != ENOENT)
+        return fault_set(fault, FAULT_INTERNAL, "%s: %s", directory, strerror(errno));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return fault_set(fault, FAULT_INTERNAL, "%s: %s", path, strerror(errno));
+    bool good = read_name(fd, name);
+    if (!good) { /* new, or cut by a crash before anything was counted under it */
+        make_name(name);
+        good = ftruncate(fd, 0) == 0 &&
+               pwrite(fd, name, NODE_NAME_BYTES - 1, 0) == NODE_NAME_BYTES - 1 && fsync(fd) == 0;
+    }
+    close(fd);
+    return good || fault_set(fault, FAULT_INTERNAL, "%s: %s", path, strerror(errno));
+}
+
+/* ------------------------------------------------------------------------- how far back */
+
+/* The sums that a window is counted from. */
+enum grain { GRAIN_MINUTE, GRAIN_HOUR, GRAIN_DAY, GRAINS };
+static const int64_t grain_us[GRAINS] = {60 * SECOND, HOUR, DAY};
+static const enum usage_by grain_by[GRAINS] = {BY_MINUTE, BY_HOUR, BY_DAY};
+
+struct reach {
+    int64_t now_us;
+    int64_t since_us[GRAINS]; /* INT64_MAX = not needed */
+};
+
+static int64_t window_begin(const struct limit *limit, int64_t now_us)
+{
+    int64_t begin, end;
+    if (limit->period == PERIOD_ROLLING)
+        return now_us - limit->window_us;
+    period_bounds(limit->period, limit->zone, now_us, &begin, &end);
+    return begin;
+}
+
+/* Fine enough that what is counted too long is a small part of the window. */
+static enum grain grain_of(const struct limit *limit, int64_t now_us)
+{
+    int64_t window = now_us - window_begin(limit, now_us);
+    if (limit->period == PERIOD_ROLLING ? limit->window_us <= 6 * HOUR : window <= 6 * HOUR)
+        return GRAIN_MINUTE;
+    return window <= 80 * DAY ? GRAIN_HOUR : GRAIN_DAY;
+}
+
+static void reach_limits(struct reach *reach, const struct limit_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct limit *limit = &list->at[i];
+        if (limit->kind == LIMIT_CONCURRENT)
+            continue;
+        enum grain grain = grain_of(limit, reach->now_us);
+        int64_t begin = window_begin(limit, reach->now_us);
+        if (begin < reach->since_us[grain])
+            reach->since_us[grain] = begin < 0 ? 0 : begin;
+    }
+}
+
+static void reach_key(void *with, const struct key *key)
+{
+    reach_limits(with, &key->limits);
+}
+
+static void reach_tenant(void *with, const struct tenant *tenant)
+{
+    reach_limits(with, &tenant->limits);
+    reach_limits(with, &tenant->user_limits);
+}
+
+/* ----------------------------------------------------------------------------- counting */
+
+struct counting {
+    struct limits *limits;
+    const struct config *config;
+    struct directory *directory;
+    struct counter_names *counter_names;
+    struct table keys; /* "tenant\nkey" */
+    struct arena names, scratch;
+    int64_t now_us;
+    enum grain grain;
+};
+
+static void note_key(void *with, const struct key *key)
+{
+    struct counting *counting = with;
+    struct text name = arena_format(&counting->names, "%.*s\n%.*s", TEXT_ARGS(key->tenant->name),
+                                    TEXT_ARGS(key->name));
+    table_set(&counting->keys, name, (void *)(uintptr_t)key);
+}
+
+/* One sum of the ledger: BY_TENANT, BY_KEY, BY_USER, BY_MODEL, and when. */
+struct sums {
+    const struct usage_row *row;
+    const struct tenant *tenant;
+    const struct key *key; /* NULL = gone meanwhile */
+    struct text user, model;
+    int64_t begin_us;
+};
+
+static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
+{
+    switch (kind) {
+    case LIMIT_REQUESTS:
+        return row->requests - row->refused;
+    case LIMIT_INPUT_TOKENS:
+        return row->usage.input_tokens;
+    case LIMIT_OUTPUT_TOKENS:
+        return row->usage.output_tokens;
+    case LIMIT_TOKENS:
+        return row->usage.input_tokens + row->usage.output_tokens;
+    case LIMIT_MONEY:
+        return row->cost_nanos;
+    case LIMIT_CONCURRENT:
+    case LIMIT_KINDS:
+        break;
+    }
+    return 0;
+}
+
+static bool concerns(const struct counting *counting, const struct sums *sums,
+                     const struct limit *limit)
+{
+    if (limit->kind == LIMIT_CONCURRENT || grain_of(limit, counting->now_us) != counting->grain)
+        return false;
+    if (sums->begin_us + grain_us[counting->grain] <= window_begin(limit, counting->now_us))
+        return false;
+    return limit->model.len == 0 || text_equal(limit->model, sums->model);
+}
+
+static void count_level(struct counting *counting, const struct sums *sums,
+                        const struct limit_list *list, char letter)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct limit *limit = &list->at[i];
+        struct use use = {.limit = limit, .want = figure_of(sums->row, limit->kind)};
+        if (use.want <= 0 || !concerns(counting, sums, limit))
+            continue;
+        use.least = use.want;
+        use.counter =
+            letter == 'u'
+                ? counter_name_of_user(&counting->scratch, sums->tenant, sums->user, limit)
+                : counter_names_find(counting->counter_names, limit,
+                                     letter == 'k' ? sums->key : NULL, sums->tenant);
+        int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
+        if (at > counting->now_us)
+            at = counting->now_us;
+        limits_rebuild(counting->limits, tenant_root(sums->tenant)->name, &use, 1, at);
+    }
+}
+
+/* As usage_read() writes it: "2026-11-25T22:30Z", or "2026-11-25". */
+static bool read_time(const char *words, int64_t *us)
+{
+    struct tm utc = {0};
+    const char *end = strptime(words, strchr(words, 'T') ? "%Y-%m-%dT%H:%MZ" : "%Y-%m-%d", &utc);
+    if (!end || *end)
+        return false;
+    *us = (int64_t)timegm(&utc) * SECOND;
+    return true;
+}
+
+static void count_row(struct counting *counting, const struct usage_row *row)
+{
+    struct sums sums = {.row = row, .user = text_of(row->by[2])};
+    char name[600];
+    if (!read_time(row->by[4], &sums.begin_us))
+        return;
+    sums.tenant = directory_find_tenant(counting->directory, text_of(row->by[0]));
+    if (!sums.tenant)
+        return;
+    snprintf(name, sizeof(name), "%s\n%s", row->by[0], row->by[1]);
+    sums.key = table_find(&counting->keys, text_of(name));
+    const struct route *route = routes_find(counting->config->routes, text_of(row->by[3]));
+    sums.model = route ? route->name : text_of(row->by[3]);
+    if (sums.key)
+        count_level(counting, &sums, &sums.key->limits, 'k');
+    if (sums.user.len)
+        count_level(counting, &sums, &sums.tenant->user_limits, 'u');
+    for (struct sums up = sums; up.tenant; up.tenant = up.tenant->parent)
+        count_level(counting, &up, &up.tenant->limits, 't');
+    arena_reset(&counting->scratch);
+}
+
+static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
+{
+    const enum usage_by by[] = {BY_TENANT, BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain]};
+    struct usage_report *report =
+        usage_read(counting->config->ledger_path, counting->config->database, since_us,
+                   counting->now_us + DAY, by, sizeof(by) / sizeof(by[0]), fault);
+    if (!report)
+        return false;
+    for (size_t i = 0; i < report->count; i++)
+        count_row(counting, &report->rows[i]);
+    usage_report_free(report);
+    return true;
+}
+
+static bool count_all(struct counting *counting, const struct reach *reach, struct fault *fault)
+{
+    bool good = true;
+    for (int grain = 0; grain < GRAINS; grain++) {
+        counting->grain = (enum grain)grain;
+        if (reach->since_us[grain] != INT64_MAX)
+            good = count_grain(counting, reach->since_us[grain], fault) && good;
+    }
+    return good;
+}
+
+bool recount(struct limits *limits, const struct config *config, struct directory *directory,
+             struct fault *fault)
+{
+    struct reach reach = {clock_wall_us(), {INT64_MAX, INT64_MAX, INT64_MAX}};
+    directory_each_key(directory, reach_key, &reach);
+    directory_each_tenant(directory, reach_tenant, &reach);
+    struct counting counting = {.limits = limits,
+                                .config = config,
+                                .directory = directory,
+                                .counter_names = counter_names_new(),
+                                .now_us = reach.now_us};
+    table_init(&counting.keys);
+    arena_init(&counting.names, ARENA_BYTES);
+    arena_init(&counting.scratch, ARENA_BYTES);
+    directory_each_key(directory, note_key, &counting);
+    bool good = count_all(&counting, &reach, fault);
+    table_done(&counting.keys);
+    arena_done(&counting.names);
+    arena_done(&counting.scratch);
+    counter_names_free(counting.counter_names);
+    return good;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * recount - counters after a start: what was used within windows that still run is read from the
+ * ledger, so that a restart gives nobody a second budget. And the name of this node.
+ */
+
+#include "gateway/config.h"
+#include "policy/directory.h"
+#include "policy/ledger.h"
+#include "policy/limits.h"
+
+enum { NODE_NAME_BYTES = 17 };
+
+/* The name of the node that writes its ledger to <directory>: made when there is none yet, the same
+ * ever after. False: it can neither be read nor written (*fault). */
+bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct fault *fault);
+
+/*
+ * Count what the ledger has for every limit of <directory>. Nothing is read where there are no
+ * limits. Sums by minute, hour or day, whatever is fine enough for a window; a sum counts from its
+ * end on in a rolling window, so that nothing is forgotten too early.
+ *
+ * False: the ledger cannot be read (*fault); then counters begin empty.
+ */
+bool recount(struct limits *limits, const struct config *config, struct directory *directory,
+             struct fault *fault);

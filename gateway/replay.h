@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * replay - an exchange and the answers of others: does the cache have it, is somebody asking just
+ * now, was it asked before under the same Idempotency-Key? And the other way round: what this
+ * exchange's answer is kept as, and who listens to it meanwhile.
+ */
+
+#include "gateway/exchange.h"
+
+/* What x-sluice-cache says. */
+enum cache_word {
+    CACHE_WORD_NONE,
+    CACHE_WORD_BYPASS,
+    CACHE_WORD_MISS,
+    CACHE_WORD_HIT,
+    CACHE_WORD_JOIN
+};
+const char *cache_word_name(enum cache_word word);
+
+/* Note what the request's head says about it: Cache-Control, Idempotency-Key. */
+void replay_read_head(struct exchange *x, const struct head *head);
+
+enum recall_result {
+    RECALL_NOTHING, /* ask a target; what it answers may be kept: replay_write() */
+    RECALL_READS, /* there is an answer, or one in the making: replay_begin() once it is admitted */
+    RECALL_WAITS, /* facts.recall_known comes later */
+    RECALL_REFUSED, /* the fault says why */
+};
+enum recall_result replay_recall(struct exchange *x);
+bool replay_reads(const struct exchange *x);
+
+/* Read on. True when the answer is over, or broke off: facts.upstream says which. */
+void replay_read(struct exchange *x);
+
+/* The exchange's own answer: bytes that go to its client. */
+void replay_write(struct exchange *x, struct text bytes);
+/* It is booked as <row>: may it be kept? */
+void replay_booked(struct exchange *x, const struct ledger_row *row);
+/* All of it has been written. */
+void replay_written(struct exchange *x);
+/* Does anybody else wait for it, or has its client said that it will come back? Then it goes on
+ * without its client. */
+bool replay_goes_on(const struct exchange *x);
+/* The exchange ends. What it has not written to the end never will be. */
+void replay_forget(struct exchange *x);

@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/reserve.h"
+
+#include <stdio.h>
+
+#include "gateway/base/hash.h"
+#include "gateway/counter_names.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
+    USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
+    EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
+    FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
+    MILLION = 1000000,
+    WORDS_MAX = 160,
+};
+
+/* --------------------------------------------------------------------------- how much */
+
+static bool has_tokens(enum operation operation)
+{
+    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
+           operation != OPERATION_BATCH;
+}
+
+static bool has_output(enum operation operation)
+{
+    return has_tokens(operation) && operation != OPERATION_EMBEDDING &&
+           operation != OPERATION_MODERATION && operation != OPERATION_RERANK;
+}
+
+int64_t reserve_units(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_IMAGE)
+        return x->call.choices > 0 ? x->call.choices : 1;
+    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
+}
+
+static int64_t input_bytes(const struct exchange *x)
+{
+    if (!x->upload)
+        return x->body_bytes;
+    int64_t announced = upload_length(x->upload);
+    int64_t bytes = announced > x->body_bytes ? announced : x->body_bytes;
+    return bytes / FORM_BYTES_PER_TOKEN + 1;
+}
+
+static int64_t model_output(const struct exchange *x)
+{
+    return x->route ? x->route->output_tokens : 0;
+}
+
+static int64_t choices_of(const struct exchange *x)
+{
+    return x->call.choices > 0 ? x->call.choices : 1;
+}
+
+void reserve_bound(struct exchange *x, struct usage *usage)
+{
+    *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
+    if (x->estimated) {
+        usage->input_tokens = x->estimate.input_bound;
+        usage->output_tokens = x->estimate.output_bound;
+    } else if (has_output(x->call.operation)) {
+        int64_t most = x->call.max_tokens ? x->call.max_tokens : model_output(x);
+        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * choices_of(x);
+    }
+}
+
+static uint64_t hash_of_key(const struct key *key)
+{
+    uint64_t hash;
+    memcpy(&hash, key->digest.bytes, sizeof(hash));
+    return hash;
+}
+
+/* What providers put in of their own: the most of all that may get the call. */
+static int64_t added_tokens(const struct exchange *x)
+{
+    int64_t most = 0;
+    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        if (target->off)
+            continue;
+        int64_t added = estimate_added(target->provider->type->name, target->model);
+        most = added > most ? added : most;
+    }
+    return most;
+}
+
+/* Only where a limit asks for it: it reads the whole body once more. */
+static void make_estimate(struct exchange *x)
+{
+    if (x->estimated)
+        return;
+    struct estimate_facts *facts = &x->estimate_facts;
+    *facts = (struct estimate_facts){
+        .model = x->route ? x->route->name : x->call.model,
+        .key = hash_of_key(x->key),
+        .body_bytes = input_bytes(x),
+        .context_tokens = x->route ? x->route->context_window : 0,
+        .max_tokens = x->call.max_tokens,
+        .output_tokens = model_output(x),
+        .choices = choices_of(x),
+        .added_tokens = added_tokens(x),
+    };
+    if (x->match.endpoint->body == BODY_JSON)
+        estimate_look(buffer_text(&x->body), facts);
+    estimate_make(x->worker->options.estimates, facts, &x->estimate);
+    if (!has_output(x->call.operation))
+        x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
+    x->estimated = true;
+}
+
+/* The dearest target that may get the call. */
+static int64_t cost_bound(const struct exchange *x, int64_t output)
+{
+    int64_t most = 0, input = x->estimate.input_bound, units = reserve_units(x);
+    if (x->pinned)
+        return price_bound(&x->pinned->price, input, output, units);
+    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        most = cost > most ? cost : most;
+    }
+    return most;
+}
+
+/* The shortest answer that is of use. */
+static int64_t least_output(const struct exchange *x)
+{
+    int64_t least = USEFUL_OUTPUT_TOKENS * choices_of(x);
+    return x->estimate.output_bound < least ? x->estimate.output_bound : least;
+}
+
+/* ------------------------------------------------------------------------------ what of */
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+static void want_tokens(struct use *use, const struct exchange *x)
+{
+    const struct estimate *e = &x->estimate;
+    bool strict = use->limit->strict;
+    int64_t input = strict ? e->input_bound : e->input_likely;
+    int64_t output = strict ? e->output_bound : e->output_likely;
+    int64_t least = strict ? least_output(x) : output;
+    if (use->limit->kind == LIMIT_INPUT_TOKENS)
+        output = least = 0;
+    else if (use->limit->kind == LIMIT_OUTPUT_TOKENS)
+        input = 0;
+    use->want = sum(input, output);
+    use->least = sum(input, least);
+}
+
+/* How much the call wants of a limit; false = it does not concern it. */
+static bool want(struct exchange *x, struct use *use)
+{
+    const struct limit *limit = use->limit;
+    bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
+    if (limit->model.len && !(x->route && text_equal(limit->model, x->route->name)))
+        return false;
+    if (counts_calls) {
+        use->want = use->least = 1;
+        return true;
+    }
+    if (x->free_of_charge || !has_tokens(x->call.operation))
+        return false;
+    make_estimate(x);
+    if (limit->kind == LIMIT_MONEY) {
+        use->want = cost_bound(x, x->estimate.output_bound);
+        use->least = has_output(x->call.operation) ? cost_bound(x, least_output(x)) : use->want;
+    } else {
+        want_tokens(use, x);
+    }
+    return use->want > 0;
+}
+
+struct level {
+    char letter; /* k t u: how its counters begin */
+    const struct key *key;
+    const struct tenant *tenant;
+    const struct limit_list *limits;
+};
+
+/* Key, tenant and those above it, end user: at most so many levels. */
+enum { LEVELS_MAX = TENANT_DEPTH_MAX + 2 };
+
+static size_t levels_of(const struct exchange *x, struct level levels[LEVELS_MAX])
+{
+    size_t count = 0;
+    const struct tenant *tenant = x->key->tenant;
+    levels[count++] = (struct level){'k', x->key, tenant, &x->key->limits};
+    for (const struct tenant *at = tenant; at && count + 1 < LEVELS_MAX; at = at->parent)
+        levels[count++] = (struct level){'t', NULL, at, &at->limits};
+    if (x->call.user.len)
+        levels[count++] = (struct level){'u', NULL, tenant, &tenant->user_limits};
+    return count;
+}
+
+static struct text counter_of(struct exchange *x, const struct level *level,
+                              const struct limit *limit)
+{
+    if (level->letter == 'u')
+        return counter_name_of_user(&x->arena, level->tenant, x->call.user, limit);
+    return counter_names_find(x->snapshot->counter_names, limit, level->key, level->tenant);
+}
+
+static bool collect(struct exchange *x)
+{
+    struct level levels[LEVELS_MAX];
+    size_t level_count = levels_of(x, levels), most = 0, count = 0;
+    for (size_t i = 0; i < level_count; i++)
+        most += levels[i].limits->count;
+    if (most > USES_MAX)
+        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
+                         USES_MAX);
+    struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
+    for (size_t i = 0; i < level_count; i++)
+        for (size_t j = 0; j < levels[i].limits->count; j++) {
+            struct use *use = &uses[count];
+            use->limit = &levels[i].limits->at[j];
+            if (!want(x, use))
+                continue;
+            use->counter = counter_of(x, &levels[i], use->limit);
+            count++;
+        }
+    x->reservation.root = tenant_root(x->key->tenant)->name;
+    x->reservation.id = text_of(x->id);
+    x->reservation.uses = uses;
+    x->reservation.use_count = count;
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- refused */
+
+static void write_span(int64_t us, char out[32])
+{
+    int64_t seconds = (us + MILLION - 1) / MILLION;
+    if (us < MILLION)
+        snprintf(out, 32, "%lld ms", (long long)((us + 999) / 1000));
+    else if (seconds < 120)
+        snprintf(out, 32, "%lld s", (long long)seconds);
+    else if (seconds < 7200)
+        snprintf(out, 32, "%lld min", (long long)((seconds + 59) / 60));
+    else if (seconds < 172800)
+        snprintf(out, 32, "%lld h", (long long)((seconds + 3599) / 3600));
+    else
+        snprintf(out, 32, "%lld days", (long long)((seconds + 86399) / 86400));
+}
+
+static void write_amount(const struct limit *limit, char out[48])
+{
+    if (limit->kind == LIMIT_MONEY)
+        snprintf(out, 48, "%lld.%02lld USD", (long long)(limit->amount / 1000000000),
+                 (long long)(limit->amount / 10000000 % 100));
+    else
+        snprintf(out, 48, "%lld", (long long)limit->amount);
+}
+
+/* "tenant 'acme'", from "t/acme:tokens_per_minute". */
+static struct text whose(struct exchange *x, struct text counter)
+{
+    const char *level = counter.at[0] == 'k' ? "key" : counter.at[0] == 't' ? "tenant" : "user";
+    struct text name = text_from(counter, 2);
+    size_t colon = name.len;
+    while (colon > 0 && name.at[colon - 1] != ':')
+        colon--;
+    size_t first = text_find_byte(name, ':');
+    (void)colon;
+    name = text_head(name, first == SIZE_MAX ? name.len : first);
+    name = text_head(name, WORDS_MAX / 2);
+    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(name));
+}
+
+static void say_refused(struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    const struct use *use = &r->uses[r->refused];
+    char name[48], amount[48], wait[32], when[64];
+    limit_name_write(use->limit, name);
+    write_amount(use->limit, amount);
+    write_span(r->retry_after_us, wait);
+    if (r->retry_after_us == INT64_MAX)
+        snprintf(when, sizeof(when), "this call alone asks for more");
+    else
+        snprintf(when, sizeof(when), "try again in %s", wait);
+    struct text level = whose(x, use->counter);
+    bool model = use->limit->model.len > 0;
+    enum fault_kind kind =
+        use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET
+        : use->limit->kind == LIMIT_REQUESTS || use->limit->kind == LIMIT_CONCURRENT
+            ? FAULT_RATE_REQUESTS
+            : FAULT_RATE_TOKENS;
+    if (kind == FAULT_BUDGET)
+        fault_set(&x->fault, kind,
+                  "The budget of %s (%s of %.*s%s%.*s) does not pay for this call; %s.", amount,
+                  name, TEXT_ARGS(level), model ? ", model " : "",
+                  TEXT_ARGS(text_head(use->limit->model, 40)), when);
+    else
+        fault_set(&x->fault, kind, "Rate limit reached: %s is %s for %.*s%s%.*s; %s.", name, amount,
+                  TEXT_ARGS(level), model ? ", model " : "",
+                  TEXT_ARGS(text_head(use->limit->model, 40)), when);
+}
+
+struct text reserve_refusal_lines(struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    bool rate = x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS;
+    if (x->fault.kind == FAULT_STORE_AWAY)
+        return TEXT("retry-after: 1\r\n");
+    if (!rate || r->retry_after_us == INT64_MAX)
+        return TEXT("x-should-retry: false\r\n");
+    return arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
+                        (long long)((r->retry_after_us + MILLION - 1) / MILLION),
+                        (long long)((r->retry_after_us + 999) / 1000));
+}
+
+/* ----------------------------------------------------------------------------- granted */
+
+/* The longest output that <money> pays for. */
+static int64_t output_for(const struct exchange *x, int64_t money)
+{
+    int64_t low = 0, high = x->estimate.output_bound;
+    while (low < high) {
+        int64_t middle = low + (high - low + 1) / 2;
+        if (cost_bound(x, middle) <= money)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+/* Less than the whole was held: the answer must not become longer than what is held for it. And an
+ * answer whose longest nobody knows may not be longer than what was taken for that. */
+static void lower_output(struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t output = x->estimate.output_bound;
+    bool binds = false;
+    for (size_t i = 0; i < r->use_count; i++) {
+        const struct use *use = &r->uses[i];
+        int64_t most = output;
+        if (use->limit->kind == LIMIT_MONEY) {
+            binds = true;
+            if (use->held < use->want)
+                most = output_for(x, use->held);
+        } else if (use->limit->strict && use->held < use->want) {
+            most = use->held - (use->limit->kind == LIMIT_TOKENS ? x->estimate.input_bound : 0);
+        }
+        binds = binds || use->limit->strict;
+        output = most < output ? most : output;
+    }
+    bool unknown = !x->call.max_tokens && !model_output(x);
+    if (!x->estimated || !has_output(x->call.operation) || !binds ||
+        (output == x->estimate.output_bound && !unknown))
+        return;
+    x->lowered_tokens = output / choices_of(x);
+    x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+}
+
+enum reserve_result reserve_answered(struct exchange *x)
+{
+    switch (x->reserved) {
+    case RESERVE_GRANTED:
+        lower_output(x);
+        break;
+    case RESERVE_REFUSED:
+        say_refused(x);
+        if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
+            x->facts.reserve_known = false;
+            x->reserved = RESERVE_WAITS;
+        }
+        break;
+    case RESERVE_AWAY:
+        fault_set(&x->fault, FAULT_STORE_AWAY,
+                  "The store of limits and budgets cannot be reached, and a limit of this call is "
+                  "closed meanwhile.");
+        break;
+    case RESERVE_WAITS:
+        break;
+    }
+    return x->reserved;
+}
+
+static void ask(struct exchange *x)
+{
+    x->reserved = limits_reserve(x->worker->limiter, &x->reservation);
+    x->facts.reserve_known = x->reserved != RESERVE_WAITS;
+}
+
+void reserve_again(struct exchange *x)
+{
+    ask(x);
+    if (x->reserved == RESERVE_REFUSED)
+        reserve_answered(x);
+}
+
+static void on_done(struct reservation *reservation, enum reserve_result result)
+{
+    struct exchange *x = LIST_MEMBER(reservation, struct exchange, reservation);
+    x->reserved = result;
+    x->facts.reserve_known = true;
+    exchange_run(x);
+}
+
+enum reserve_result reserve_begin(struct exchange *x, bool free_of_charge)
+{
+    x->reservation = (struct reservation){.done = on_done};
+    x->free_of_charge = free_of_charge;
+    x->facts.reserve_asked = true;
+    x->facts.reserve_known = false;
+    if (!collect(x)) {
+        x->reserved = RESERVE_REFUSED;
+        return RESERVE_REFUSED;
+    }
+    if (x->worker->holding.count > 0 && hold_behind(x)) {
+        x->reserved = RESERVE_WAITS;
+    } else if (x->reservation.use_count > 0) {
+        ask(x);
+    } else {
+        x->reserved = RESERVE_GRANTED;
+        x->facts.reserve_known = true;
+    }
+    return x->facts.reserve_known ? reserve_answered(x) : RESERVE_WAITS;
+}
+
+void reserve_forget(struct exchange *x)
+{
+    bool waits = x->facts.reserve_asked && !x->facts.reserve_known && !x->holds;
+    hold_forget(x);
+    if (waits)
+        limits_abandon(&x->reservation);
+    x->facts.reserve_known = true;
+}
+
+/* ------------------------------------------------------------------------------- streams */
+
+static bool extend(struct exchange *x, int64_t more)
+{
+    struct reservation *r = &x->reservation;
+    int64_t output = x->estimate.output_bound + x->extended_tokens;
+    bool money = false, strict = false;
+    for (size_t i = 0; i < r->use_count; i++) {
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+        strict =
+            strict || (r->uses[i].limit->strict && r->uses[i].limit->kind != LIMIT_INPUT_TOKENS);
+    }
+    int64_t nanos = cost_bound(x, output + more) - cost_bound(x, output);
+    if (money && !limits_extend(r, LIMIT_MONEY, nanos))
+        return fault_set(&x->fault, FAULT_BUDGET,
+                         "The budget is spent in the middle of this answer.");
+    if (strict &&
+        (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
+        return fault_set(&x->fault, FAULT_RATE_TOKENS,
+                         "The limit of tokens is reached in the middle of this answer.");
+    x->extended_tokens += more;
+    return true;
+}
+
+bool reserve_watch(struct exchange *x)
+{
+    if (!x->estimated || !x->reservation.live)
+        return true;
+    int64_t seen = answer_estimate(&x->answer);
+    int64_t held = x->estimate.output_bound + x->extended_tokens;
+    if (seen <= held)
+        return true;
+    int64_t step = held / 8 > EXTENSION_TOKENS ? held / 8 : EXTENSION_TOKENS;
+    return extend(x, seen - held > step ? seen - held : step);
+}
+
+/* ------------------------------------------------------------------------------- settled */
+
+void reserve_settle(struct exchange *x, const struct ledger_row *row)
+{
+    reserve_forget(x);
+    if (x->estimated && row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE)
+        estimate_learn(x->worker->options.estimates, &x->estimate_facts, row->usage.input_tokens,
+                       row->usage.output_tokens);
+    if (!x->reservation.live)
+        return;
+    struct used used = {
+        .sent = x->attempts > 0 || x->free_of_charge,
+        .input_tokens = row->usage.input_tokens,
+        .output_tokens = row->usage.output_tokens,
+        .cost_nanos = row->cost_nanos,
+    };
+    if (x->free_of_charge)
+        used.input_tokens = used.output_tokens = used.cost_nanos = 0;
+    limits_settle(&x->reservation, &used);
+}
+
+void reserve_return(struct exchange *x)
+{
+    static const struct used nothing;
+    reserve_forget(x);
+    if (x->reservation.live)
+        limits_settle(&x->reservation, &nothing);
+    x->facts.reserve_asked = x->facts.reserve_known = false;
+}

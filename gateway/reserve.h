@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * reserve - what a call is allowed to use: its way through policy's limits. Which limits concern
+ * it, what it may use at most, what is held for it, what its client is told about that, and what it
+ * used in the end.
+ */
+
+#include "gateway/base/buffer.h"
+#include "gateway/exchange.h"
+
+/*
+ * Hold what the call may use, of every limit that concerns it, or nothing. GRANTED: go on;
+ * REFUSED or AWAY: the exchange's fault says why; WAITS: facts.reserve_known comes later.
+ * <free_of_charge>: the answer is there already, and takes no tokens and no money.
+ */
+enum reserve_result reserve_begin(struct exchange *x, bool free_of_charge);
+/* The same for an answer that came later: sets the fault. */
+enum reserve_result reserve_answered(struct exchange *x);
+
+/* For hold.c: try once more. */
+void reserve_again(struct exchange *x);
+
+/* Has the stream stayed within what is held for it, or could more be held? False: it must end; the
+ * fault says why. */
+bool reserve_watch(struct exchange *x);
+
+/* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
+ */
+void reserve_settle(struct exchange *x, const struct ledger_row *row);
+/* Give all of it back: nothing was used, and it will be asked for anew. */
+void reserve_return(struct exchange *x);
+/* Nobody waits for an answer any more. */
+void reserve_forget(struct exchange *x);
+
+/* The most that the call may use: for the ledger's opening line. */
+void reserve_bound(struct exchange *x, struct usage *usage);
+/* Pieces that are priced one by one: images by their number, speech by its bytes. */
+int64_t reserve_units(const struct exchange *x);
+
+/* Header lines: our limits' state in the names of the client's dialect. Nothing where there are no
+ * limits. */
+void reserve_put_headers(struct exchange *x, struct buffer *out);
+/* Does one of our limits give this header line of a provider (a name in lower or upper case)? Then
+ * the provider's own is not shown. */
+bool reserve_replaces(const struct exchange *x, struct text name);
+/* Header lines of a refusal: retry-after and its like; in the exchange's arena. */
+struct text reserve_refusal_lines(struct exchange *x);

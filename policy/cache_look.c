@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Finding what is not in memory, and keeping it elsewhere. */
+
+#include "gateway/base/clock.h"
+#include "gateway/base/memory.h"
+#include "policy/cache_redis.h"
+#include "policy/cache_remote.h"
+
+struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
+                                      const struct cache_remote_options *options)
+{
+    struct cache_remote *remote = memory_new(sizeof(*remote));
+    remote->cache = cache;
+    remote->loop = loop;
+    remote->options = *options;
+    list_init(&remote->searches);
+    claims_init(remote);
+    return remote;
+}
+
+/* --------------------------------------------------------------------- the end of a search */
+
+/* Other replicas need not wait for this one any more. */
+static void give_back_claim(struct cache_search *search, struct cache_entry *entry)
+{
+    if (search->remote)
+        release_claim(search->remote, entry);
+    claim_free(entry->claim);
+    entry->claim = NULL;
+}
+
+/* The entry will not be: those who joined find again. */
+static void give_up(struct cache_search *search, struct cache_entry *entry, const char *why)
+{
+    give_back_claim(search, entry);
+    cache_write_broken(entry, why);
+    cache_entry_unref(entry);
+}
+
+/* Who asked learns what came of it, and gets the entry, if any; else it is given up. */
+static void tell(struct cache_search *search, enum cache_found found, struct cache_entry *entry,
+                 bool unsure)
+{
+    struct cache_lookup *lookup = search->lookup;
+    search->lookup = NULL;
+    search->entry = NULL;
+    timer_stop(&search->timer);
+    if (!lookup && entry && found == CACHE_MISS)
+        give_up(search, entry, "client_gone");
+    else if (!lookup && entry)
+        cache_entry_unref(entry);
+    if (!lookup)
+        return;
+    lookup->search = NULL;
+    lookup->found = found;
+    lookup->entry = entry;
+    lookup->unsure = unsure;
+    lookup->on_found(lookup);
+}
+
+static void tell_none(struct cache_search *search, enum cache_found found, const char *why)
+{
+    give_up(search, search->entry, why);
+    tell(search, found, NULL, false);
+}
+
+void search_missed(struct cache_search *search, bool unsure)
+{
+    if (search->entry)
+        tell(search, CACHE_MISS, search->entry, unsure && search->ask.idempotency);
+}
+
+void search_elsewhere(struct cache_search *search)
+{
+    tell_none(search, CACHE_ELSEWHERE, "made_elsewhere");
+}
+
+/* The answer was given, and is gone. That is remembered, but nobody can read it. */
+static void search_not_kept(struct cache_search *search, int64_t ttl_us)
+{
+    struct cache_entry *entry = search->entry;
+    const struct cache_end none = {0};
+    give_back_claim(search, entry);
+    cache_close(entry->cache, entry);
+    entry_break(entry, "not_kept");
+    cache_write_end(entry, &none, ttl_us);
+    cache_entry_unref(entry);
+    tell(search, CACHE_NOT_KEPT, NULL, false);
+}
+
+static void search_hit(struct cache_search *search, const struct record *record, int64_t ttl_us)
+{
+    struct cache_entry *entry = search->entry;
+    /* For who asked: somebody reads it, so its bytes stay. */
+    entry_ref(entry);
+    entry->age_us = record->ttl_us > ttl_us ? record->ttl_us - ttl_us : 0;
+    cache_write_facts(entry, &record->facts);
+    cache_write(entry, record->rest);
+    cache_write_end(entry, &record->end, ttl_us);
+    bool is_whole = atomic_load(&entry->state) == ENTRY_WHOLE;
+    /* Redis has lost what our own database still knows. */
+    if (is_whole && entry->claim && search->remote)
+        keep_in_redis(search->remote, entry, ttl_us);
+    give_back_claim(search, entry);
+    cache_entry_unref(entry);
+    if (!is_whole) {
+        cache_unlist(entry->cache, entry);
+        cache_entry_unref(entry);
+    }
+    tell(search, is_whole ? CACHE_HIT : CACHE_BUSY, is_whole ? entry : NULL, false);
+}
+
+void search_found(struct cache_search *search, const struct record *record, int64_t ttl_us)
+{
+    /* Who asked was told otherwise, and writes. */
+    if (!search->entry)
+        return;
+    size_t max = atomic_load(&search->entry->cache->max_entry_bytes);
+    bool is_there = record->kind == RECORD_ANSWER && record->rest.len <= max;
+    bool is_old = record->ttl_us - ttl_us >= search->ask.max_age_us && !search->ask.idempotency;
+    if (search->ask.idempotency && !hash_same(&record->body, &search->ask.body))
+        tell_none(search, CACHE_OTHER_BODY, "other_body");
+    else if (is_there && !is_old)
+        search_hit(search, record, ttl_us);
+    else if (search->ask.idempotency)
+        search_not_kept(search, ttl_us);
+    else
+        search_missed(search, false);
+}
+
+/* --------------------------------------------------------------------------- the database */
+
+static struct cache_search *search_of(struct errand *errand)
+{
+    return LIST_MEMBER(errand, struct cache_search, answer.errand);
+}
+
+static void on_answer(struct errand *errand)
+{
+    struct cache_search *search = search_of(errand);
+    struct answer_search *answer = &search->answer;
+    struct record record;
+    if (!answer->found)
+        search_missed(search, answer->failed || search->unsure);
+    else if (cache_record_read(buffer_text(&answer->record), &record))
+        search_found(search, &record, answer->expires_us - clock_wall_us());
+    else
+        search_missed(search, true);
+    buffer_done(&answer->record);
+    search_free(search);
+}
+
+static void on_slow(struct timer *timer)
+{
+    search_missed(LIST_MEMBER(timer, struct cache_search, timer), true);
+}
+
+bool ask_database(struct cache_search *search)
+{
+    struct answer_search *answer = &search->answer;
+    struct cache_remote *remote = search->remote;
+    if (!remote->cache->answers || !search->ask.idempotency)
+        return false;
+    answer->loop = remote->loop;
+    answer->task.owner = remote;
+    answer->name = search->ask.name;
+    answer->errand.run = on_answer;
+    buffer_init(&answer->record, SIZE_MAX);
+    search->in_database = answers_find(remote->cache->answers, answer);
+    if (!search->in_database)
+        return false;
+    search->timer.on_time = on_slow;
+    timer_set(remote->loop, &search->timer, loop_now_us(remote->loop) + CACHE_SEARCH_US);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- the lookup */
+
+/* Is it there that such entries are? */
+static bool goes_to_redis(const struct cache_remote *remote, bool idempotency)
+{
+    return remote->options.redis && (idempotency || remote->options.exact);
+}
+
+void search_free(struct cache_search *search)
+{
+    list_remove(&search->link);
+    timer_stop(&search->timer);
+    claim_free(search->claim);
+    memory_free(search);
+}
+
+static struct cache_search *search_new(struct cache_remote *remote, struct cache_lookup *lookup)
+{
+    struct cache_search *search = memory_new(sizeof(*search));
+    search->remote = remote;
+    search->lookup = lookup;
+    search->entry = lookup->entry;
+    search->ask = lookup->ask;
+    search->pause_us = CACHE_RETRY_FIRST_US;
+    search->deadline_us = (int64_t)loop_now_us(remote->loop) + lookup->wait_us;
+    list_push_back(&remote->searches, &search->link);
+    return search;
+}
+
+bool cache_look(struct cache_remote *remote, struct cache_lookup *lookup)
+{
+    bool idempotency = lookup->ask.idempotency;
+    lookup->search = NULL;
+    lookup->unsure = false;
+    lookup->found = cache_find(remote->cache, &lookup->ask, &lookup->entry);
+    if (lookup->found != CACHE_MISS || !lookup->entry)
+        return true;
+    /* Who wants nothing that was there before need not look. */
+    bool redis = goes_to_redis(remote, idempotency);
+    if ((!redis && !idempotency) || (!idempotency && lookup->ask.max_age_us <= 0))
+        return true;
+    struct cache_search *search = search_new(remote, lookup);
+    search->unsure = redis;
+    if ((redis && ask_redis(search)) || ask_database(search)) {
+        search->unsure = !search->asks && redis;
+        lookup->search = search;
+        lookup->entry = NULL;
+        return false;
+    }
+    lookup->unsure = search->ask.idempotency && (redis || remote->cache->answers);
+    search_free(search);
+    return true;
+}
+
+void cache_look_forget(struct cache_lookup *lookup)
+{
+    if (!lookup->search)
+        return;
+    /* It goes on for those who have joined. */
+    lookup->search->lookup = NULL;
+    lookup->search = NULL;
+}
+
+/* ------------------------------------------------------------------------------- keeping */
+
+static void keep_in_database(struct cache_remote *remote, struct cache_entry *entry, int64_t ttl_us)
+{
+    struct buffer record;
+    buffer_init(&record, entry->size + RECORD_EXTRA_BYTES);
+    record_write(entry, SIZE_MAX, ttl_us, &record);
+    answers_keep(remote->cache->answers, &entry->name, &record, clock_wall_us() + ttl_us);
+    buffer_done(&record);
+}
+
+void cache_settle(struct cache_remote *remote, struct cache_entry *entry,
+                  const struct cache_end *end, int64_t ttl_us)
+{
+    cache_write_end(entry, end, ttl_us);
+    if (goes_to_redis(remote, entry->idempotency))
+        keep_in_redis(remote, entry, ttl_us);
+    if (remote->cache->answers && entry->idempotency && ttl_us > 0)
+        keep_in_database(remote, entry, ttl_us);
+}
+
+void cache_give_up(struct cache_remote *remote, struct cache_entry *entry, const char *why)
+{
+    cache_write_broken(entry, why);
+    release_claim(remote, entry);
+}
+
+void cache_remote_free(struct cache_remote *remote)
+{
+    if (!remote)
+        return;
+    if (remote->cache->answers)
+        answers_cancel(remote->cache->answers, remote);
+    searches_leave_redis(remote);
+    /* What is left has an errand on its way, which finds nobody that waits. */
+    for (struct link *at = remote->searches.next; at != &remote->searches; at = at->next) {
+        struct cache_search *search = LIST_MEMBER(at, struct cache_search, link);
+        search->remote = NULL;
+        timer_stop(&search->timer);
+    }
+    list_remove(&remote->searches);
+    claims_done(remote);
+    memory_free(remote);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "policy/limits.h"
+
+#include <stdatomic.h>
+
+#include "gateway/base/memory.h"
+#include "policy/meter.h"
+#include "policy/store_redis.h"
+
+enum { TIDY_US = 1000000 };
+
+struct limits {
+    struct meter *meter;
+    struct shared *shared; /* NULL = embedded */
+    unsigned replicas_max;
+    _Atomic uint64_t granted, refused, away;
+};
+
+struct limiter {
+    struct limits *limits;
+    struct store_redis *store; /* NULL = embedded */
+    struct loop *loop;
+    struct timer tidy; /* of the first worker */
+};
+
+/* ------------------------------------------------------------------------------- reserving */
+
+static void count_one(_Atomic uint64_t *figure)
+{
+    atomic_fetch_add_explicit(figure, 1, memory_order_relaxed);
+}
+
+/* What the meter said, in the words of who asked. */
+static enum reserve_result reserve_told(struct limits *limits, enum reserve_result result)
+{
+    if (result == RESERVE_GRANTED)
+        count_one(&limits->granted);
+    else if (result == RESERVE_REFUSED)
+        count_one(&limits->refused);
+    else if (result == RESERVE_AWAY)
+        count_one(&limits->away);
+    return result;
+}
+
+static unsigned replicas_of(const struct limits *limits)
+{
+    unsigned seen = limits->shared ? shared_figures(limits->shared).nodes : 1;
+    return seen > limits->replicas_max ? seen : limits->replicas_max;
+}
+
+static enum reserve_result reserve_away(struct limits *limits, struct reservation *reservation)
+{
+    switch (meter_take_away(limits->meter, reservation, replicas_of(limits))) {
+    case METER_TAKEN:
+        reservation->local = true;
+        return RESERVE_GRANTED;
+    case METER_FULL:
+        return RESERVE_REFUSED;
+    case METER_SHORT:
+    case METER_AWAY:
+        break;
+    }
+    return RESERVE_AWAY;
+}
+
+static void on_store_done(struct reservation *reservation, enum reserve_result result)
+{
+    struct limits *limits = reservation->limiter->limits;
+    reservation->waits = false;
+    if (result == RESERVE_AWAY && !reservation->live)
+        result = reserve_away(limits, reservation);
+    reservation->done = reservation->then;
+    reservation->done(reservation, reserve_told(limits, result));
+}
+
+static enum reserve_result reserve_short(struct limiter *limiter, struct reservation *reservation)
+{
+    reservation->then = reservation->done;
+    reservation->done = on_store_done;
+    reservation->waits = true;
+    if (store_redis_ask(limiter->store, reservation))
+        return RESERVE_WAITS;
+    reservation->done = reservation->then;
+    reservation->waits = false;
+    return reserve_away(limiter->limits, reservation);
+}
+
+enum reserve_result limits_reserve(struct limiter *limiter, struct reservation *reservation)
+{
+    enum reserve_result result = RESERVE_AWAY;
+    reservation->limiter = limiter;
+    reservation->local = false;
+    switch (meter_take(limiter->limits->meter, reservation)) {
+    case METER_TAKEN:
+        result = RESERVE_GRANTED;
+        break;
+    case METER_FULL:
+        result = RESERVE_REFUSED;
+        break;
+    case METER_SHORT:
+        result = reserve_short(limiter, reservation);
+        break;
+    case METER_AWAY:
+        break;
+    }
+    return reserve_told(limiter->limits, result);
+}
+
+void limits_abandon(struct reservation *reservation)
+{
+    if (!reservation->waits)
+        return;
+    reservation->waits = false;
+    reservation->done = reservation->then;
+    store_redis_abandon(reservation->limiter->store, reservation);
+}
+
+bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_t more)
+{
+    struct limiter *limiter = reservation->limiter;
+    struct limits *limits = limiter->limits;
+    bool held = meter_extend(limits->meter, reservation, kind, more);
+    if (!limits->shared)
+        return held;
+    if (!held && !shared_figures(limits->shared).up)
+        return meter_extend_away(limits->meter, reservation, kind, more, replicas_of(limits));
+    store_redis_ask_ahead(limiter->store, reservation, kind, more);
+    return held;
+}
+
+void limits_settle(struct reservation *reservation, const struct used *used)
+{
+    struct limiter *limiter = reservation->limiter;
+    if (reservation->live && meter_settle(limiter->limits->meter, reservation, used))
+        store_redis_hurry(limiter->store, reservation->root);
+}
+
+void limits_view(struct reservation *reservation, size_t use, struct limit_view *view)
+{
+    meter_view(reservation->limiter->limits->meter, reservation, use, view);
+}
+
+/* --------------------------------------------------------------------- one per process, worker */
+
+struct limits *limits_new(const struct limits_options *options)
+{
+    struct limits *limits = memory_new(sizeof(*limits));
+    limits->meter = meter_new(options->redis != NULL);
+    limits->replicas_max = options->replicas_max > 0 ? options->replicas_max : 1;
+    if (options->redis) {
+        struct shared_options shared = {.redis = options->redis,
+                                        .prefix = options->prefix,
+                                        .node = options->node,
+                                        .replicas_max = options->replicas_max,
+                                        .dead_us = options->dead_us};
+        limits->shared = shared_new(limits->meter, &shared);
+    }
+    return limits;
+}
+
+void limits_free(struct limits *limits)
+{
+    if (!limits)
+        return;
+    if (limits->shared)
+        shared_free(limits->shared);
+    meter_free(limits->meter);
+    memory_free(limits);
+}
+
+static void on_tidy(struct timer *timer)
+{
+    struct limiter *limiter = LIST_MEMBER(timer, struct limiter, tidy);
+    meter_tidy(limiter->limits->meter);
+    timer_set(limiter->loop, timer, loop_now_us(limiter->loop) + TIDY_US);
+}
+
+struct limiter *limiter_new(struct limits *limits, struct loop *loop, struct dns *dns,
+                            unsigned worker, struct fault *fault)
+{
+    struct limiter *limiter = memory_new(sizeof(*limiter));
+    limiter->limits = limits;
+    limiter->loop = loop;
+    limiter->tidy.on_time = on_tidy;
+    if (limits->shared) {
+        limiter->store = store_redis_new(limits->shared, loop, dns, worker, fault);
+        if (!limiter->store) {
+            memory_free(limiter);
+            return NULL;
+        }
+    }
+    if (worker == 0)
+        timer_set(loop, &limiter->tidy, loop_now_us(loop) + TIDY_US);
+    return limiter;
+}
+
+void limiter_free(struct limiter *limiter)
+{
+    if (!limiter)
+        return;
+    timer_stop(&limiter->tidy);
+    if (limiter->store)
+        store_redis_free(limiter->store);
+    memory_free(limiter);
+}
+
+void limits_rebuild(struct limits *limits, struct text root, const struct use *uses, size_t count,
+                    int64_t at_wall_us)
+{
+    meter_rebuild(limits->meter, root, uses, count, at_wall_us);
+}
+
+void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
+                 void (*see)(void *with, const struct counter_view *view), void *with)
+{
+    meter_list(limits->meter, root, after, max, see, with);
+}
+
+struct limits_figures limits_figures(struct limits *limits)
+{
+    struct meter_figures meter = meter_figures(limits->meter);
+    struct limits_figures figures = {
+        .granted = atomic_load_explicit(&limits->granted, memory_order_relaxed),
+        .refused = atomic_load_explicit(&limits->refused, memory_order_relaxed),
+        .away = atomic_load_explicit(&limits->away, memory_order_relaxed),
+        .counters = meter.counters,
+        .live = meter.live,
+        .store_up = true,
+        .replicas = 1,
+    };
+    if (!limits->shared)
+        return figures;
+    struct shared_figures shared = shared_figures(limits->shared);
+    figures.asked = shared.asked;
+    figures.store_up = shared.up;
+    figures.replicas = shared.nodes > 0 ? shared.nodes : 1;
+    figures.store_latency_us = shared.latency_us;
+    return figures;
+}

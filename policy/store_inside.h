@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * store_inside - what the files of the shared counters share; nobody else includes it.
+ *
+ *   store_redis.c    a worker's connection, and the questions of its calls
+ *   store_words.c    commands, put together
+ *   store_assert.c   one root is asserted
+ *   store_life.c     the process: incarnation, who has asserted what, beats and sweeps
+ *   store_report.c   what has changed
+ *
+ * What has to be right whatever the order of answers is this. Every question, report and assertion
+ * carries an incarnation. An answer counts only while its incarnation is the current one, and that
+ * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is
+ * asserted once: before that nothing is granted or reported; should it be needed again, or should
+ * an answer not come, a new incarnation begins, and what the old one is told from then on means
+ * nothing.
+ */
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "gateway/base/list.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/table.h"
+#include "policy/store_redis.h"
+
+enum {
+    STORE_NODE_BYTES = 33,
+    STORE_BEAT_US = 100000,  /* beats, reports */
+    STORE_AGAIN_US = 10000,  /* a question that waits for another's assertion looks again */
+    STORE_TRIES_MAX = 5,     /* questions for one reservation */
+    STORE_YOUNG_US = 300000, /* nothing is granted so long after something may have been lost */
+    STORE_LOST_US = 3000000, /* and not longer than this, although some have not come back */
+    STORE_REST_US = 500000,  /* after an error of the server */
+    STORE_ASSERTS_MAX = 64,  /* under way */
+    STORE_SWEEPS_MAX = 16,   /* of those, for a sweep */
+    STORE_CLAIMS_MAX = 256,  /* of one call, roughly */
+    STORE_REPORTS_MAX = 256, /* under way */
+    STORE_CHANGES_MAX = 64,  /* of one report */
+    STORE_AHEAD_MAX = 256,   /* questions for streams under way */
+};
+
+/* -------------------------------------------------------------------------------- words */
+
+/* A command being put together. Its texts are its own, or live until it is sent. */
+struct words {
+    struct arena arena;
+    struct text *at;
+    size_t count, room, keys;
+};
+
+void words_init(struct words *words);
+void words_done(struct words *words);
+void words_begin(struct words *words);
+void words_add(struct words *words, struct text text);
+void words_number(struct words *words, int64_t number);
+
+/* ---------------------------------------------------------------------------- full ones */
+
+/* Counters that the store has just refused, so that a flood of calls that cannot be let in does not
+ * become a flood of questions. */
+struct full_counter {
+    uint64_t name;              /* its hash, and the root's */
+    int64_t need;               /* so much, or more, does not fit */
+    uint64_t until_us, free_us; /* believed so long; when it may fit */
+};
+
+enum { STORE_FULL_COUNTERS = 1024, STORE_FULL_US = 10000 };
+
+/* -------------------------------------------------------------------------- the process */
+
+struct root_state {
+    uint64_t asserted;    /* the incarnation in which it was; 0 = none */
+    uint64_t asserted_us; /* when the answer came */
+    bool busy;            /* being asserted */
+    char name[];
+};
+
+struct shared {
+    struct meter *meter;
+    const struct redis_options *redis;
+    char *prefix;
+    char node[STORE_NODE_BYTES], generation[8];
+    unsigned replicas_max;
+    int64_t dead_us;
+    struct redis_script admit, report, claim, beat;
+
+    pthread_rwlock_t lock; /* of what follows; to read: while an answer is given to the meter */
+    _Atomic uint64_t incarnation; /* written with the lock */
+    struct table roots;           /* of this incarnation, and those that are busy */
+
+    _Atomic bool up;
+    _Atomic bool sweep_again; /* some root has changes and is not asserted */
+    _Atomic unsigned nodes;
+    _Atomic int64_t since; /* the store remembers; 0 = not known */
+    _Atomic int64_t swept; /* the <since> for which all roots were asserted */
+    _Atomic uint64_t life; /* redis_life() that was seen last */
+    _Atomic uint64_t rest_until_us;
+    _Atomic uint64_t asked, timeouts, asserts;
+    _Atomic int64_t latency_us;
+};
+
+uint64_t shared_incarnation(const struct shared *shared);
+/* What was asked or told in <incarnation> may or may not have been done. */
+void shared_lose(struct shared *shared, uint64_t incarnation);
+/* The server answered with an error: it is left alone for a while. */
+void shared_rest(struct shared *shared, const struct redis_reply *reply);
+bool shared_is_resting(const struct shared *shared);
+/* Was it asserted in the current incarnation? With the lock held. */
+bool shared_is_asserted(const struct shared *shared, struct text root);
+/* The same, which takes the lock. */
+bool shared_has_asserted(struct shared *shared, struct text root);
+/* What was asked about <root> came to nothing that is known: unless it has been asserted since. */
+void shared_doubt(struct shared *shared, struct text root);
+/* With the lock held to write: begin a new incarnation. */
+void shared_lose_locked(struct shared *shared);
+
+/* Words that all commands about a root begin with: keys are added with shared_key(). */
+void shared_life_key(const struct shared *shared, struct words *words, struct text root);
+void shared_key(const struct shared *shared, struct words *words, struct text root,
+                struct text counter);
+/* Node, generation, incarnation. */
+void shared_sign(const struct shared *shared, struct words *words, uint64_t incarnation);
+/* <check>: the connection is new, or something seems to be lost. */
+void shared_beat_words(const struct shared *shared, struct words *words, bool check);
+/* Mode, a, z: of a change. */
+void shared_span_words(struct words *words, const struct meter_change *change);
+/* One counter of a question; <flags> as in admit.lua, a literal. */
+void shared_ask_words(struct words *words, const struct use *use, const struct meter_lack *lack,
+                      struct text flags);
+
+/* ----------------------------------------------------------------------------- a worker */
+
+struct life; /* the first worker's duties */
+struct reports;
+
+/* What the scripts answer with. */
+enum store_status {
+    STORE_FULL,
+    STORE_GOOD,
+    STORE_STALE,
+    STORE_YOUNG,
+    STORE_CLOCK,
+    STORE_UNKNOWN,
+};
+
+struct store_redis {
+    struct shared *shared;
+    struct loop *loop;
+    struct redis *redis;
+    uint64_t life;
+    struct words words;
+    struct link asked;   /* questions on their way */
+    struct link ahead;   /* the same, of streams */
+    struct link waiting; /* questions that wait for an assertion */
+    struct link decided; /* questions that need not be asked: refused in the next moment */
+    struct link free;    /* to be used again */
+    struct timer decide;
+    struct full_counter *full;
+    size_t free_count, ahead_count, assertion_count;
+    struct timer again; /* for those that wait */
+    struct meter_lack lacks[USES_MAX];
+    struct meter_grant grants[USES_MAX];
+    struct life *duties;
+    struct reports *reports;
+};
+
+bool store_may_ask(const struct store_redis *store);
+/* Is there an answer, and is it one of a script? Else the incarnation is lost where something may
+ * have been done, and nobody asks until the next beat. */
+bool store_answered(struct store_redis *store, uint64_t incarnation, enum redis_fault fault,
+                    const struct redis_reply *reply);
+/* Of an answer's list. */
+int64_t store_number(const struct redis_reply *reply, size_t i);
+bool store_eval(struct store_redis *store, const struct redis_script *script, int64_t timeout_us,
+                redis_answer *answer, void *with);
+/* An assertion of <root> is over: those who wait for it ask again. */
+void store_wake(struct store_redis *store, struct text root);
+
+/* ------------------------------------------------------------------------------ assertions */
+
+enum assert_result {
+    ASSERT_BEGUN,
+    ASSERT_BUSY, /* somebody does already, or too many are under way: look again later */
+    ASSERT_DONE, /* it has been since <sent_us> */
+    ASSERT_AWAY,
+};
+/* Assert <root> on this connection. <sent_us>: when the question was sent to which the answer was
+ * that it is not; 0 = it is only to be made sure. */
+enum assert_result store_assert(struct store_redis *store, struct text root, uint64_t sent_us);
+
+/* ------------------------------------------------------------------------------ the first */
+
+struct life *life_new(struct store_redis *store);
+void life_free(struct life *life);
+/* It came up, or went away. */
+void life_changed(struct life *life);
+/* An assertion has ended. */
+void life_step(struct life *life);
+
+struct reports *reports_new(struct store_redis *store);
+void reports_free(struct reports *reports);
+/* Send what has changed; the first worker's. */
+void reports_step(struct reports *reports);
+/* Send soon what has changed of <root>. */
+void reports_hurry(struct reports *reports, struct text root);

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The scripts of the shared counters inside the program, each behind what they share. */
+
+	.section .rodata
+	.globl store_admit_lua, store_admit_lua_end
+	.globl store_report_lua, store_report_lua_end
+	.globl store_assert_lua, store_assert_lua_end
+	.globl store_beat_lua, store_beat_lua_end
+store_admit_lua:
+	.incbin "policy/scripts/store.lua"
+	.incbin "policy/scripts/admit.lua"
+store_admit_lua_end:
+store_report_lua:
+	.incbin "policy/scripts/store.lua"
+	.incbin "policy/scripts/report.lua"
+store_report_lua_end:
+store_assert_lua:
+	.incbin "policy/scripts/store.lua"
+	.incbin "policy/scripts/assert.lua"
+store_assert_lua_end:
+store_beat_lua:
+	.incbin "policy/scripts/store.lua"
+	.incbin "policy/scripts/beat.lua"
+store_beat_lua_end:
+
+	.section .note.GNU-stack, "", %progbits
