@@ -566,8 +566,8 @@ static void open_level(struct walk *walk, bool is_array)
     const struct level *above = &walk->levels[walk->depth];
     assert(walk->depth < SCAN_DEPTH_MAX);
     enum name holder = walk->depth ? (enum name)above->key : NAME_OTHER;
-    bool opaque = holder == NAME_OPAQUE ||
-                  (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
+    bool opaque =
+        holder == NAME_OPAQUE || (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
     walk->depth++;
     walk->levels[walk->depth] = (struct level){
         .is_array = is_array,
