@@ -3,7 +3,7 @@
 
 #include "gateway/config_document.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
 /* From what the file says of limits and budgets to `struct limit`. */
 

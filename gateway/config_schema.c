@@ -2,7 +2,7 @@
 #include "gateway/base/log.h"
 #include "gateway/config.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
 /* JSON Schema 2020-12 (https://json-schema.org/draft/2020-12), for editors. */
 
