@@ -89,11 +89,10 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     return snapshot;
 }
 
-static void on_keys(void *with, struct text keys)
+static bool on_keys(void *with, struct text keys)
 {
     struct worker *worker = with;
-    if (worker->now->tokens && !tokens_set_keys(worker->now->tokens, keys))
-        log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
+    return worker->now->tokens && tokens_set_keys(worker->now->tokens, keys);
 }
 
 static bool can_use(struct tls *tls)
