@@ -53,7 +53,7 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
-DRIVERS   := $(OUT)/tests/redis/driver
+DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
@@ -121,9 +121,10 @@ bench: ## compare with nginx and haproxy on this machine
 top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
 
-docs: $(OUT)/sluice ## write docs/CONFIG.md anew from the option tables
+docs: $(OUT)/sluice $(OUT)/tests/unit/policy/estimate_recorded_test ## write docs/CONFIG.md anew from the option tables, docs/ESTIMATES.md from recorded calls
 	@$(OUT)/sluice help config > docs/CONFIG.md.new && mv docs/CONFIG.md.new docs/CONFIG.md
-	@echo "wrote docs/CONFIG.md"
+	@WRITE_ESTIMATES=1 $(OUT)/tests/unit/policy/estimate_recorded_test > /dev/null
+	@echo "wrote docs/CONFIG.md docs/ESTIMATES.md"
 
 install: $(OUT)/sluice ## below PREFIX=/usr/local, in DESTDIR=
 	install -v -D -m 755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
@@ -147,7 +148,7 @@ help: ## this list
 # `bench` install it themselves.
 BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench top clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
-MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units,$(subst $(OUT)/,,$(BUILDING))),test-build))
+MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
 $(error missing packages, install them with: apt-get install $(MISSING))
 endif

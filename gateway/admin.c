@@ -43,7 +43,7 @@ static const struct admin_route routes[] = {
     {T("/tenants/{id}"),     METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
     {T("/tenants/{id}"),     METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
     {T("/tenants/{id}"),     METHOD_DELETE, KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
-    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
+    {T("/keys"),             METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,revoked,limit,after"), false},
     {T("/keys"),             METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
     {T("/keys/{id}"),        METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T(""), false},
     {T("/keys/{id}"),        METHOD_PATCH,  KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},

@@ -112,8 +112,15 @@ static const struct cli_option key_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option keys_options[] = {
+    {"tenant", 't', "NAME", "of this tenant"},
+    {"revoked", 'r', NULL, "with those that were revoked in the last 30 days"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option rotate_options[] = {
-    {"overlap", 'o', "TIME", "how long the old secret still opens: 1h, 7d; 0s = not at all (default: 24h)"},
+    {"overlap", 'o', "TIME", "how long the one before stays good: 0 to 30d (default: 24h)"},
     {"format", 'f', "table|json", "json: all of the answer, not only the secret"},
     END_OF_OPTIONS,
 };
@@ -197,7 +204,7 @@ const struct command cli_commands[] = {
      "sluice keys create ci --tenant acme --limits requests_per_minute=60", key_options, 1,
      command_keys_create},
     {"manage", "keys ls", "", "keys of the file and of the store",
-     "sluice keys ls --tenant acme", list_options, 0, command_keys_ls},
+     "sluice keys ls --tenant acme", keys_options, 0, command_keys_ls},
     {"manage", "keys show", "ID", "one of them",
      "sluice keys show key_abc --format json", show_one_options, 1, command_keys_show},
     {"manage", "keys rotate", "ID", "a second secret; the first opens for a while longer",

@@ -89,20 +89,35 @@ int command_keys_create(struct cli *cli)
 
 int command_keys_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {
-        {"id", "id"},         {"tenant", "tenant"},   {"name", "name"},  {"models", "models"},
-        {"limits", "limits"}, {"expires", "expires"}, {"state", "state"}};
+    static const struct level_column columns[] = {{"id", "id"},         {"tenant", "tenant"},
+                                                  {"name", "name"},     {"models", "models"},
+                                                  {"limits", "limits"}, {"expires", "expires_at"},
+                                                  {"origin", "origin"}, {"prefix", "prefix"}};
+    static const struct level_column with_revoked[] = {{"id", "id"},
+                                                       {"tenant", "tenant"},
+                                                       {"name", "name"},
+                                                       {"expires", "expires_at"},
+                                                       {"origin", "origin"},
+                                                       {"prefix", "prefix"},
+                                                       {"revoked", "revoked_at"}};
     const char *tenant = cli_value(cli, "tenant");
+    bool revoked = cli_has(cli, "revoked");
     struct buffer path;
     buffer_init(&path, CLI_PATH_BYTES_MAX);
-    buffer_append_text(&path, TEXT("/admin/v1/keys"));
+    buffer_format(&path, "/admin/v1/keys?revoked=%s", revoked ? "true" : "false");
     if (tenant != NULL) {
-        buffer_append_text(&path, TEXT("?tenant="));
+        buffer_append_text(&path, TEXT("&tenant="));
         cli_escape(&path, text_of(tenant));
     }
-    int code = buffer_append(&path, "", 1) ? level_print_list(cli, buffer_text(&path).at, columns,
-                                                              sizeof columns / sizeof *columns)
-                                           : cli_misuse(cli, "the name is too long");
+    int code = EXIT_USAGE;
+    if (!buffer_append(&path, "", 1))
+        code = cli_misuse(cli, "the name is too long");
+    else if (revoked)
+        code = level_print_list(cli, buffer_text(&path).at, with_revoked,
+                                sizeof with_revoked / sizeof *with_revoked);
+    else
+        code =
+            level_print_list(cli, buffer_text(&path).at, columns, sizeof columns / sizeof *columns);
     buffer_done(&path);
     return code;
 }

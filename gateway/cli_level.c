@@ -140,7 +140,7 @@ bool level_write_expires(const char *word, struct json_write *json, struct fault
 {
     struct text t = text_of(word);
     uint64_t days;
-    json_name(json, "expires");
+    json_name(json, "expires_at");
     if (is_none(word)) {
         json_null(json);
     } else if (t.len > 1 && t.at[t.len - 1] == 'd' &&

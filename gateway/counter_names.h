@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * counter_names - the names of the counters that limits are kept under (docs/LIMITS.md), made once per
- * limit and level and remembered as long as a snapshot lives. One thread.
+ * counter_names - the names of the counters that limits are kept under (docs/LIMITS.md), made once
+ * per limit and level and remembered as long as a snapshot lives. One thread.
  */
 
 #include "gateway/base/memory.h"

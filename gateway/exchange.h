@@ -29,6 +29,7 @@
 #include "routing/route.h"
 
 struct client;
+struct guard_question;
 struct guard_stream;
 struct snapshot;
 struct upload;
@@ -69,6 +70,8 @@ struct exchange_facts {
     bool request_bad;   /* the fault says why */
     bool client_gone;
     bool owner_asked, owner_known; /* who owns the object that is asked for */
+    bool guard_looked;             /* the guardrails have seen the request */
+    bool guard_waits;              /* for a webhook */
     bool recall_known;             /* whether the answer is there already */
     bool reserve_asked, reserve_known;
     bool page_ready; /* an answer of ours is written */
@@ -138,7 +141,8 @@ struct exchange {
     /* what the guardrails say of it */
     uint64_t guard_rules,
         guard_matched; /* bits: those that concern the answer; those that matched */
-    bool guard_known, guard_blocked;
+    bool guard_known, guard_blocked, guard_asked;
+    struct guard_question *guard_question; /* to webhooks, or NULL */
     struct guard_stream *guard_stream;
     struct buffer guarded; /* what they have let pass and changed */
 

@@ -2,9 +2,10 @@
 #include "gateway/guarding.h"
 
 #include "gateway/base/log.h"
+#include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 
-enum { CHANGED_MAX = 64 * 1024 * 1024, STREAM_MAX = 16 * 1024 * 1024 };
+enum { CHANGED_MAX = 64 * 1024 * 1024, STREAM_MAX = 48 * 1024 * 1024 };
 
 /* --------------------------------------------------------------------------- which rules */
 
@@ -61,10 +62,17 @@ bool guarding_request(struct exchange *x, bool *changed)
     return !verdict.blocks || block(x, &verdict, "request");
 }
 
+/* Sound, pictures and vectors have no text to look at. */
+static bool has_text(enum operation operation)
+{
+    return operation == OPERATION_CHAT || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_RESPONSE || operation == OPERATION_TRANSCRIPTION;
+}
+
 bool guarding_watches(struct exchange *x)
 {
     if (!x->guard_known) {
-        x->guard_rules = concerns(x, GUARD_RESPONSE);
+        x->guard_rules = has_text(x->call.operation) ? concerns(x, GUARD_RESPONSE) : 0;
         x->guard_known = true;
     }
     return x->guard_rules != 0;
@@ -102,12 +110,9 @@ bool guarding_event(struct exchange *x, struct text event, bool last)
         x->guard_stream = guard_stream_new(x->snapshot->config->guard, x->guard_rules);
         buffer_init(&x->guarded, STREAM_MAX);
     }
-    /* The event that ends it has no text; all text must have left before it. */
-    if (last && !end_stream(x, &verdict))
-        return false;
-    if (last)
-        return buffer_append_text(&x->guarded, event);
     bool passes = guard_stream_event(x->guard_stream, event, &verdict, &x->guarded);
+    if (passes && last) /* the last event may say all of the text once more */
+        return end_stream(x, &verdict);
     note(x, &verdict, "answer");
     return passes || block(x, &verdict, "answer");
 }
@@ -118,8 +123,110 @@ bool guarding_end(struct exchange *x)
     return !x->guard_stream || end_stream(x, &verdict);
 }
 
+/* ------------------------------------------------------------------------------ webhooks */
+
+struct guard_question {
+    struct webhook_call call; /* first: its callback gets only this */
+    struct exchange *x;
+    enum guard_form form;
+    bool answered;
+};
+
+static void on_answer(struct webhook_call *call)
+{
+    struct guard_question *question = (struct guard_question *)(void *)call;
+    struct exchange *x = question->x;
+    question->answered = true;
+    note(x, &call->verdict, question->form == GUARD_FORM_REQUEST ? "request" : "answer");
+    x->facts.guard_waits = false;
+    exchange_run(x);
+}
+
+static void ask(struct exchange *x, uint64_t rules, enum guard_form form, struct text body)
+{
+    struct webhooks *webhooks = x->snapshot->webhooks;
+    if (!webhooks || !webhooks_among(webhooks, rules))
+        return;
+    struct guard_question *question = memory_new(sizeof(*question));
+    question->x = x;
+    question->form = form;
+    question->call = (struct webhook_call){
+        .webhooks = webhooks,
+        .rules = rules,
+        .form = form,
+        .body = body,
+        .tenant = x->key->tenant->name,
+        .key = x->key->name,
+        .model = x->route ? x->route->name : x->call.model,
+        .request_id = text_of(x->id),
+        .done = on_answer,
+    };
+    x->guard_question = question;
+    x->facts.guard_waits = true;
+    webhook_ask(&question->call);
+}
+
+static void forget_question(struct exchange *x)
+{
+    if (!x->guard_question)
+        return;
+    webhook_forget(&x->guard_question->call);
+    memory_free(x->guard_question);
+    x->guard_question = NULL;
+    x->facts.guard_waits = false;
+}
+
+void guarding_ask_request(struct exchange *x)
+{
+    if (x->match.endpoint->body == BODY_JSON && x->snapshot->webhooks)
+        ask(x, concerns(x, GUARD_REQUEST), GUARD_FORM_REQUEST, buffer_text(&x->body));
+}
+
+void guarding_ask_answer(struct exchange *x)
+{
+    bool events = x->relay == RELAY_EVENTS;
+    if (guarding_watches(x) && !x->guard_question)
+        ask(x, x->guard_rules, events ? GUARD_FORM_EVENTS : GUARD_FORM_ANSWER,
+            events ? buffer_text(&x->guarded) : x->whole);
+}
+
+/* Put what they have changed in the place of what they were asked about. */
+static void take_changed(struct exchange *x, struct buffer *out, enum guard_form form)
+{
+    struct buffer *to = form == GUARD_FORM_REQUEST ? &x->body : &x->guarded;
+    buffer_done(to);
+    *to = *out;
+    buffer_init(out, out->limit);
+    if (form == GUARD_FORM_REQUEST) {
+        x->body_bytes = (int64_t)buffer_length(to);
+    } else if (form == GUARD_FORM_ANSWER) {
+        x->whole = buffer_text(to);
+        x->length_out = (int64_t)x->whole.len;
+    }
+}
+
+bool guarding_answered(struct exchange *x, bool *changed)
+{
+    struct guard_question *question = x->guard_question;
+    *changed = false;
+    if (!question)
+        return true;
+    struct webhook_call *call = &question->call;
+    bool blocks = call->verdict.blocks;
+    if (blocks && call->message[0])
+        fault_set(&x->fault, FAULT_GUARDED, "%s", call->message);
+    else if (blocks)
+        block(x, &call->verdict, question->form == GUARD_FORM_REQUEST ? "request" : "answer");
+    *changed = call->verdict.changed && !blocks;
+    if (*changed)
+        take_changed(x, &call->out, question->form);
+    forget_question(x);
+    return !blocks;
+}
+
 void guarding_forget(struct exchange *x)
 {
+    forget_question(x);
     if (x->guard_stream)
         guard_stream_free(x->guard_stream);
     x->guard_stream = NULL;

@@ -12,6 +12,15 @@
  * in the place of the body, which must be read anew when *changed. */
 bool guarding_request(struct exchange *x, bool *changed);
 
+/* Ask the webhooks, if there are any for its request: facts.guard_waits until they have answered,
+ * and then guarding_answered(). */
+void guarding_ask_request(struct exchange *x);
+/* What they said. False: blocked; the fault says by which. */
+bool guarding_answered(struct exchange *x, bool *changed);
+/* The same for a whole answer (x->whole), or for the events of a stream (x->guarded), of which
+ * nothing has left. */
+void guarding_ask_answer(struct exchange *x);
+
 /* Which rules concern its answer? Ask once the route is known. */
 bool guarding_watches(struct exchange *x);
 

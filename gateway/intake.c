@@ -257,6 +257,21 @@ static bool read_websocket(struct exchange *x, const struct head *head)
     return true;
 }
 
+/* Those of the key and of its tenants come first: what a client adds takes nothing away. */
+static void keep_tags(struct exchange *x, const struct head *head)
+{
+    struct text given = head_value(head, TEXT("x-sluice-tags"));
+    if (!x->key)
+        return;
+    struct text own = x->key->tags;
+    if (!given.at || !x->key->tenant->may_set_tags)
+        given = (struct text){"", 0};
+    struct text all =
+        arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(own), own.len && given.len ? "," : "",
+                     TEXT_ARGS(text_head(given, TAGS_MAX)));
+    x->tags = text_head(all, TAGS_MAX);
+}
+
 static void keep_request(struct exchange *x, const struct head *head)
 {
     x->method = head->method;
@@ -270,9 +285,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
-    struct text tags = head_value(head, TEXT("x-sluice-tags"));
-    if (tags.at && x->key && x->key->tenant->may_set_tags)
-        x->tags = arena_copy(&x->arena, text_head(tags, TAGS_MAX));
+    keep_tags(x, head);
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */

@@ -216,8 +216,15 @@ static void pass_event(struct exchange *x, struct text event, bool last)
  * is kept when it is the end. */
 static void leave_guarded(struct exchange *x)
 {
-    if (!x->guard_stream || !buffer_length(&x->guarded))
-        return;
+    if (!x->guard_stream || x->guard_question || !buffer_length(&x->guarded))
+        return; /* nothing there, or a webhook is still asked about it */
+    bool over = x->facts.last_held || x->facts.upstream == UPSTREAM_ANSWERED;
+    if (over && !x->guard_asked && guard_stream_gathers(x->guard_stream)) { /* of gathered events nothing has left so far */
+        x->guard_asked = true;
+        guarding_ask_answer(x);
+        if (x->guard_question)
+            return;
+    }
     give(x, buffer_text(&x->guarded));
     if (x->facts.last_held)
         relay_hold(x);
@@ -453,6 +460,8 @@ static void take_body(struct exchange *x, struct text piece)
         return;
     case RELAY_EVENTS:
         take_events(x, piece);
+        if (x->guard_blocked)
+            exchange_run(x); /* the call was given up: nobody else will */
         return;
     case RELAY_TUNNEL:
         if (realtime_down(x, piece)) {
@@ -468,7 +477,10 @@ static void take_body(struct exchange *x, struct text piece)
 
 static void on_body(struct upstream_call *call, struct text piece)
 {
-    take_body(LIST_MEMBER(call, struct exchange, upstream), piece);
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    take_body(x, piece);
+    if (x->guard_blocked) /* the call was given up: nothing more comes of it */
+        exchange_run(x);
 }
 
 uint64_t relay_ours(const struct exchange *x, uint64_t now)
@@ -498,8 +510,7 @@ static void on_batch(struct upstream_call *call)
         }
         return;
     }
-    bool nobody_listens = x->facts.client_gone && !replay_goes_on(x);
-    if ((x->facts.last_held || x->guard_blocked || nobody_listens) && !x->settled) {
+    if ((x->facts.last_held || x->guard_blocked) && !x->settled) {
         exchange_run(x);
         return;
     }
@@ -570,6 +581,11 @@ static void end_whole(struct exchange *x)
         stop_guarded(x);
         return;
     }
+    if (is_guarded(x) && !x->guard_asked) {
+        x->guard_asked = true;
+        relay_hold(x); /* what is borrowed may have to wait */
+        guarding_ask_answer(x);
+    }
     if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
 }
@@ -601,6 +617,19 @@ static void on_end(struct upstream_call *call)
         break;
     }
     exchange_run(x);
+}
+
+void relay_guarded(struct exchange *x)
+{
+    bool changed;
+    if (!x->guard_question)
+        return;
+    if (!guarding_answered(x, &changed)) {
+        stop_guarded(x);
+        return;
+    }
+    if (x->relay == RELAY_EVENTS)
+        leave_guarded(x);
 }
 
 /* ---------------------------------------------------------------------- another's answer */

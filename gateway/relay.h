@@ -21,6 +21,9 @@ void relay_replay_end(struct exchange *x);
 /* Does so much wait for the client that no more should be read? */
 bool relay_is_full(const struct exchange *x);
 
+/* The webhooks that were asked about the answer have spoken: go by it. */
+void relay_guarded(struct exchange *x);
+
 /* The exchange is booked: send the end of its answer. */
 void relay_end(struct exchange *x);
 /* It must wait until its line is on the disk: keep what is borrowed. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "gateway/guarding.h"
 #include "gateway/relay.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
@@ -15,15 +16,18 @@ enum {
     CONVERTED_MAX = 16 << 20,
 };
 #define MILLION      INT64_C(1000000)
+#define ELSEWHERE_US (60 * MILLION)
 #define KEPT_US      (24 * 3600 * MILLION) /* of an Idempotency-Key */
 #define SCOPE_SHARED TEXT("*")
 
 /* Lives until the cache lets go of its reader, which may be after its exchange. */
 struct replay {
-    struct cache_reader reader; /* first: its callbacks get only this */
-    struct exchange *x;         /* NULL once that has ended */
+    struct exchange *x; /* NULL once that has ended */
+    struct cache_lookup lookup;
+    struct cache_reader reader;
+    struct cache_writer writer;
     struct cache_entry *writing;
-    bool reading, facts_given, idempotent, keeps;
+    bool looking, reading, writes, facts_given, idempotent, keeps;
     bool converts;          /* what is kept has the other form */
     struct buffer gathered; /* of it so far */
     struct cache_end end;   /* as booked */
@@ -87,21 +91,28 @@ static bool may_cache(const struct exchange *x)
             x->temperature_milli <= config->cache.max_temperature_milli);
 }
 
-static struct text scope_of(const struct exchange *x)
+/* What was kept had passed the guardrails of its day and of its tenant: under others it is asked for
+ * anew. */
+static struct text scope_of(struct exchange *x)
 {
-    return x->snapshot->config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    const struct config *config = x->snapshot->config;
+    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    if (!config->guard)
+        return scope;
+    guarding_watches(x);
+    return arena_format(&x->arena, "%.*s\n%llx %llx", TEXT_ARGS(scope),
+                        (unsigned long long)config->generation,
+                        (unsigned long long)x->guard_rules);
 }
 
 static bool name_by_key(struct exchange *x, struct cache_ask *ask)
 {
-    if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON)
+    if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON ||
+        !cache_name_once(x->key->tenant->name, x->idempotency_key, &ask->name))
         return false;
-    struct text whole = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->key->tenant->name),
-                                     TEXT_ARGS(x->idempotency_key));
-    ask->name = hash_sha256(whole);
-    struct text path =
-        arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));
-    ask->body = hash_sha256(path);
+    struct text whole = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path),
+                                     TEXT_ARGS(buffer_text(&x->body)));
+    ask->body = hash_sha256(whole);
     ask->idempotency = ask->may_join = ask->may_store = true;
     ask->max_age_us = KEPT_US;
     return true;
@@ -124,9 +135,24 @@ static bool name_by_body(struct exchange *x, struct cache_ask *ask)
 
 static void on_more(struct cache_reader *reader)
 {
-    struct replay *replay = (struct replay *)(void *)reader;
+    struct replay *replay = LIST_MEMBER(reader, struct replay, reader);
     if (replay->x)
         exchange_run(replay->x);
+}
+
+/* Nobody reads any more what is written: the client may have left, too. */
+static void on_alone(struct cache_writer *writer)
+{
+    struct replay *replay = LIST_MEMBER(writer, struct replay, writer);
+    if (replay->x)
+        exchange_run(replay->x);
+}
+
+static void on_found(struct cache_lookup *lookup)
+{
+    struct replay *replay = LIST_MEMBER(lookup, struct replay, lookup);
+    replay->x->facts.recall_known = true;
+    exchange_run(replay->x);
 }
 
 static void read_entry(struct exchange *x, struct replay *replay, struct cache_entry *entry)
@@ -139,42 +165,81 @@ static bool make_ask(struct exchange *x, struct cache_ask *ask)
 {
     *ask = (struct cache_ask){.stream = x->call.stream,
                               .now_us = (int64_t)loop_now_us(x->worker->loop)};
-    return x->worker->options.cache && x->key && x->recalls < RECALLS_MAX &&
-           (name_by_key(x, ask) || name_by_body(x, ask));
+    return x->key && x->recalls < RECALLS_MAX && (name_by_key(x, ask) || name_by_body(x, ask));
+}
+
+static enum recall_result refuse(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    fault_set(&x->fault, kind, "%s", words);
+    return RECALL_REFUSED;
+}
+
+static void say_word(struct exchange *x, enum cache_found found)
+{
+    bool there = found == CACHE_HIT || found == CACHE_JOIN;
+    if (x->cache_no_cache && !x->replay->idempotent)
+        x->cache_word = CACHE_WORD_BYPASS;
+    else if (there)
+        x->cache_word = found == CACHE_HIT ? CACHE_WORD_HIT : CACHE_WORD_JOIN;
+    else if (!x->replay->idempotent)
+        x->cache_word = CACHE_WORD_MISS;
+}
+
+static enum recall_result take_found(struct exchange *x)
+{
+    struct replay *replay = x->replay;
+    struct cache_lookup *lookup = &replay->lookup;
+    replay->looking = false;
+    say_word(x, lookup->found);
+    switch (lookup->found) {
+    case CACHE_HIT:
+    case CACHE_JOIN:
+        read_entry(x, replay, lookup->entry);
+        return RECALL_READS;
+    case CACHE_MISS:
+        replay->writing = lookup->entry;
+        replay->writes = lookup->entry != NULL;
+        if (replay->writes)
+            cache_writer_init(&replay->writer, lookup->entry, x->worker->loop, on_alone);
+        return RECALL_NOTHING;
+    case CACHE_OTHER_BODY:
+        return refuse(x, FAULT_CONFLICT,
+                      "This Idempotency-Key was used with another request within the last 24 "
+                      "hours.");
+    case CACHE_NOT_KEPT:
+        return refuse(x, FAULT_CONFLICT,
+                      "This Idempotency-Key was used, and its answer was too large to be kept.");
+    case CACHE_ELSEWHERE:
+        return refuse(x, FAULT_CONFLICT,
+                      "The call with this Idempotency-Key is still being made; try again.");
+    case CACHE_BUSY:
+        break;
+    }
+    if (replay->idempotent)
+        return refuse(x, FAULT_OVERLOADED, "Too many calls with an Idempotency-Key are under way.");
+    return RECALL_NOTHING;
 }
 
 enum recall_result replay_recall(struct exchange *x)
 {
     struct cache_ask ask;
-    struct cache_entry *entry = NULL;
+    if (x->replay && x->replay->looking)
+        return x->facts.recall_known ? take_found(x) : RECALL_WAITS;
+    if (x->idempotency_key.len && x->recalls >= RECALLS_MAX) /* never made beside the others */
+        return refuse(x, FAULT_OVERLOADED,
+                      "The calls with this Idempotency-Key break off again and again.");
     x->recalls++;
     if (!make_ask(x, &ask))
-        return RECALL_NOTHING;
-    enum cache_found found = cache_find(x->worker->options.cache, &ask, &entry);
-    if (found == CACHE_OTHER_BODY) {
-        fault_set(&x->fault, FAULT_CONFLICT,
-                  "This Idempotency-Key was used with another request within the last 24 hours.");
-        return RECALL_REFUSED;
-    }
-    if (!ask.idempotency)
-        x->cache_word = x->cache_no_cache     ? CACHE_WORD_BYPASS
-                        : found == CACHE_HIT  ? CACHE_WORD_HIT
-                        : found == CACHE_JOIN ? CACHE_WORD_JOIN
-                                              : CACHE_WORD_MISS;
-    else if (found == CACHE_HIT || found == CACHE_JOIN)
-        x->cache_word = found == CACHE_HIT ? CACHE_WORD_HIT : CACHE_WORD_JOIN;
-    if (found == CACHE_BUSY)
         return RECALL_NOTHING;
     struct replay *replay = x->replay = memory_new(sizeof(*replay));
     replay->x = x;
     replay->idempotent = ask.idempotency;
+    replay->looking = true;
     buffer_init(&replay->gathered, CONVERTED_MAX);
-    if (found == CACHE_MISS) {
-        replay->writing = entry;
-        return RECALL_NOTHING;
-    }
-    read_entry(x, replay, entry);
-    return RECALL_READS;
+    replay->lookup =
+        (struct cache_lookup){.ask = ask, .wait_us = ELSEWHERE_US, .on_found = on_found};
+    x->facts.recall_known = cache_look(x->worker->cache, &replay->lookup);
+    return x->facts.recall_known ? take_found(x) : RECALL_WAITS;
 }
 
 bool replay_reads(const struct exchange *x)
@@ -286,12 +351,16 @@ static void give_facts(struct exchange *x)
     x->replay->facts_given = true;
 }
 
+static void on_writer_gone(struct cache_writer *writer)
+{
+    memory_free(LIST_MEMBER(writer, struct replay, writer));
+}
+
 static void break_off(struct replay *replay, const char *why)
 {
     if (!replay->writing)
         return;
-    cache_write_broken(replay->writing, why);
-    cache_entry_unref(replay->writing);
+    cache_give_up(replay->x->worker->cache, replay->writing, why);
     replay->writing = NULL;
 }
 
@@ -344,8 +413,7 @@ void replay_written(struct exchange *x)
         return;
     }
     int64_t ttl = replay->idempotent ? KEPT_US : x->snapshot->config->cache.ttl_us;
-    cache_write_end(replay->writing, &replay->end, ttl);
-    cache_entry_unref(replay->writing);
+    cache_settle(x->worker->cache, replay->writing, &replay->end, ttl);
     replay->writing = NULL;
 }
 
@@ -356,9 +424,23 @@ bool replay_goes_on(const struct exchange *x)
            (replay->idempotent || cache_entry_readers(replay->writing) > 0);
 }
 
-static void on_gone(struct cache_reader *reader)
+/* Nobody waits for what is looked for. When it was found already, it is given up unread. */
+static void give_back(struct replay *replay)
 {
-    memory_free((struct replay *)(void *)reader);
+    struct exchange *x = replay->x;
+    if (!x->facts.recall_known)
+        cache_look_forget(&replay->lookup);
+    else if (replay->lookup.entry && replay->lookup.found == CACHE_MISS) {
+        cache_give_up(x->worker->cache, replay->lookup.entry, "client_gone");
+        cache_entry_unref(replay->lookup.entry);
+    } else if (replay->lookup.entry) {
+        cache_entry_unref(replay->lookup.entry);
+    }
+}
+
+static void on_reader_gone(struct cache_reader *reader)
+{
+    memory_free(LIST_MEMBER(reader, struct replay, reader));
 }
 
 void replay_forget(struct exchange *x)
@@ -367,11 +449,18 @@ void replay_forget(struct exchange *x)
     x->replay = NULL;
     if (!replay)
         return;
+    if (replay->looking)
+        give_back(replay);
+    break_off(replay, why_not(x));
     replay->x = NULL;
     buffer_done(&replay->gathered);
-    break_off(replay, why_not(x));
-    if (replay->reading)
-        cache_reader_done(&replay->reader, on_gone);
-    else
+    if (replay->reading) {
+        cache_reader_done(&replay->reader, on_reader_gone);
+    } else if (replay->writes) {
+        struct cache_entry *entry = replay->writer.entry;
+        cache_writer_done(&replay->writer, on_writer_gone);
+        cache_entry_unref(entry);
+    } else {
         memory_free(replay);
+    }
 }

@@ -31,6 +31,7 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
+    ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
 /* ------------------------------------------------------------------------- any thread */
@@ -471,10 +472,16 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes ? config->cache.max_bytes : 256u << 20, CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes,
+                                 CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
+    char *answers = memory_format("%s/answers.db", config->state);
+    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
+        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+                 why.text);
+    memory_free(answers);
     return true;
 }
 
@@ -508,6 +515,7 @@ static void open_metrics(struct service *service)
                                       .tenant_label = config->telemetry.tenant_label};
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
+    metrics_policy(service->metrics, service->limits, service->cache);
     metrics_reload(service->metrics, true, service->started_wall_us);
 }
 
@@ -530,6 +538,8 @@ static void start_workers(struct service *service)
                                      .limits = service->limits,
                                      .estimates = service->estimates,
                                      .cache = service->cache,
+                                     .start = service->start,
+                                     .node = service->node,
                                      .ledger = service->ledger,
                                      .metrics = service->metrics,
                                      .mock = service->mock,

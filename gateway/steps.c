@@ -56,9 +56,17 @@ enum exchange_state step_admit(struct exchange *x)
     if (!x->facts.owner_known)
         return EXCHANGE_ADMIT;
     bool changed;
-    if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
-        return EXCHANGE_REFUSE;
-    if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
+    if (!x->facts.guard_looked) {
+        if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
+            return EXCHANGE_REFUSE;
+        if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
+            return EXCHANGE_REFUSE;
+        x->facts.guard_looked = true;
+        guarding_ask_request(x);
+    }
+    if (x->facts.guard_waits)
+        return EXCHANGE_ADMIT;
+    if (!guarding_answered(x, &changed) || (changed && !admission_read(x)))
         return EXCHANGE_REFUSE;
     metrics_in_flight(x->worker->metrics, x->route ? x->route->name : TEXT("other"), 1);
     x->counted = true;
@@ -365,6 +373,9 @@ enum exchange_state step_relay(struct exchange *x)
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_SETTLE;
     }
+    if (x->facts.guard_waits)
+        return EXCHANGE_RELAY;
+    relay_guarded(x);
     if (x->facts.request_bad && x->facts.upstream == UPSTREAM_ANSWERING) {
         upstream_abandon(&x->upstream); /* it would wait for the rest of the form */
         x->facts.upstream = UPSTREAM_FAILED;
@@ -390,8 +401,24 @@ enum exchange_state step_relay(struct exchange *x)
     return EXCHANGE_SETTLE;
 }
 
+static void count_refusal(struct exchange *x)
+{
+    static const struct {
+        enum fault_kind kind;
+        enum metric_counter counter;
+    } counted[] = {{FAULT_RATE_REQUESTS, COUNTER_LIMITED_REQUESTS},
+                   {FAULT_RATE_TOKENS, COUNTER_LIMITED_TOKENS},
+                   {FAULT_BUDGET, COUNTER_LIMITED_BUDGET},
+                   {FAULT_GUARDED, COUNTER_GUARDED},
+                   {FAULT_STORE_AWAY, COUNTER_STORE_AWAY}};
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (counted[i].kind == x->fault.kind)
+            metrics_count(x->worker->metrics, counted[i].counter, 1);
+}
+
 enum exchange_state step_refuse(struct exchange *x)
 {
+    count_refusal(x);
     timer_stop(&x->timer);
     x->refused = true;
     if (x->client)

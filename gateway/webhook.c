@@ -46,16 +46,6 @@ struct webhook_state {
 
 /* ------------------------------------------------------------------------------- places */
 
-bool webhook_check(const struct guard_rule *rule, struct fault *fault)
-{
-    struct url url;
-    const char *problem = NULL;
-    if (url_read(rule->url, &url, &problem))
-        return true;
-    return fault_set(fault, FAULT_INTERNAL, "guardrail '%.*s': url: %s", TEXT_ARGS(rule->name),
-                     problem);
-}
-
 static void open_place(struct place *place, struct upstreams *upstreams,
                        const struct guard_rule *rule)
 {

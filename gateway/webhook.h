@@ -29,9 +29,6 @@
 
 enum { WEBHOOK_ANSWER_MAX = 1024 * 1024, WEBHOOK_MESSAGE_MAX = 200 };
 
-/* May the rule, which is a webhook, be used? False and *fault when its URL is none. */
-bool webhook_check(const struct guard_rule *rule, struct fault *fault);
-
 /* The places of all webhooks of <guard> (NULL: none), for one worker and one configuration. Calls
  * may outlive it, but not the guard. */
 struct webhooks;

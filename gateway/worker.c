@@ -20,7 +20,9 @@
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
+#include "policy/cache.h"
 
 enum {
     ACCEPTS_PER_EVENT = 64,
@@ -52,6 +54,8 @@ void snapshot_unref(struct snapshot *snapshot)
     counter_names_free(snapshot->counter_names);
     if (snapshot->tokens)
         tokens_free(snapshot->tokens);
+    if (snapshot->webhooks)
+        webhooks_free(snapshot->webhooks);
     directory_unref(snapshot->directory);
     config_unref(snapshot->config);
     memory_free(snapshot);
@@ -68,6 +72,8 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     snapshot->counter_names = counter_names_new();
     if (config->jwt.enabled)
         snapshot->tokens = tokens_new(&config->jwt.settings);
+    if (config->guard)
+        snapshot->webhooks = webhooks_new(worker->loop, worker->upstreams, config->guard);
     if (snapshot->tokens && worker->jwks.keys)
         tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
@@ -502,6 +508,8 @@ static void *worker_main(void *with)
     loop_run(worker->loop, on_round, worker);
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
+    cache_remote_free(worker->cache);
+    worker->cache = NULL;
     loop_clear(worker->loop);
     while (worker->questions > 0) {
         usleep(ANSWER_LOOK_US);
@@ -571,6 +579,10 @@ static void worker_free(struct worker *worker)
         directory_unref(directory);
     if (worker->limiter)
         limiter_free(worker->limiter);
+    if (worker->cache)
+        cache_remote_free(worker->cache);
+    if (worker->redis)
+        redis_free(worker->redis);
     jwks_done(&worker->jwks);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
@@ -586,6 +598,20 @@ static void worker_free(struct worker *worker)
         close(worker->spare_fd);
     buffer_done(&worker->head_out);
     memory_free(worker);
+}
+
+static bool open_cache(struct worker *worker, struct fault *fault)
+{
+    const struct config *config = worker->options.config;
+    if (config->store.is_redis)
+        worker->redis = redis_new(worker->loop, worker->dns, &worker->options.start->store.redis,
+                                  fault);
+    struct cache_remote_options options = {.redis = worker->redis,
+                                           .prefix = config->store.key_prefix,
+                                           .node = worker->options.node,
+                                           .exact = config->cache.exact};
+    worker->cache = cache_remote_new(worker->options.cache, worker->loop, &options);
+    return !config->store.is_redis || worker->redis;
 }
 
 struct worker *worker_start(const struct worker_options *options)
@@ -616,6 +642,11 @@ struct worker *worker_start(const struct worker_options *options)
     worker->now = snapshot_new(worker, options->config, options->directory);
     jwks_set(&worker->jwks, options->config);
     struct fault fault;
+    if (!open_cache(worker, &fault)) {
+        log_line(LOG_ERROR, "store", "%s", fault.text);
+        worker_free(worker);
+        return NULL;
+    }
     worker->limiter =
         limiter_new(options->limits, worker->loop, worker->dns, options->index, &fault);
     if (!worker->limiter) {

@@ -31,6 +31,8 @@ struct worker_options {
     struct limits *limits;
     struct estimates *estimates;
     struct cache *cache;
+    const struct config *start; /* the store's settings stay those of the start; borrowed */
+    const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */

@@ -25,6 +25,8 @@
 #include "policy/ledger.h"
 #include "policy/limits.h"
 
+struct webhooks;
+
 enum {
     CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
@@ -40,6 +42,7 @@ struct snapshot {
     struct directory *directory;
     struct counter_names *counter_names;
     struct tokens *tokens;        /* NULL = tokens are not accepted */
+    struct webhooks *webhooks;    /* NULL = the guardrails have none */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
 };
 
@@ -70,6 +73,8 @@ struct worker {
     struct upstreams *upstreams;
     struct journal *journal;
     struct limiter *limiter;
+    struct redis *redis;        /* for the cache; NULL without such a store */
+    struct cache_remote *cache; /* the worker's way to kept answers */
     struct holding holding;
     struct jwks jwks;
     struct metrics_worker *metrics;

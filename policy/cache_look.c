@@ -143,7 +143,7 @@ static void on_answer(struct errand *errand)
     struct record record;
     if (!answer->found)
         search_missed(search, answer->failed || search->unsure);
-    else if (record_read(buffer_text(&answer->record), &record))
+    else if (cache_record_read(buffer_text(&answer->record), &record))
         search_found(search, &record, answer->expires_us - clock_wall_us());
     else
         search_missed(search, true);

@@ -120,7 +120,7 @@ static bool take_text(struct text *rest, char *to, size_t room)
 /* Figures that nobody could have counted are not taken over. */
 static bool take_usage(struct text *rest, struct usage *usage)
 {
-    int64_t figures[USAGE_FIGURES];
+    int64_t figures[USAGE_FIGURES] = {0};
     for (size_t i = 0; i < USAGE_FIGURES; i++) {
         uint64_t number;
         if (!take_number(rest, &number, 8) || number > (uint64_t)INT64_MAX / 1000000)
@@ -152,7 +152,7 @@ static bool take_answer(struct record *record)
            take_text(rest, end->finish, sizeof(end->finish));
 }
 
-bool record_read(struct text bytes, struct record *record)
+bool cache_record_read(struct text bytes, struct record *record)
 {
     char head[MAGIC_BYTES];
     uint64_t kind;

@@ -39,4 +39,4 @@ void record_write(const struct cache_entry *entry, size_t max_bytes, int64_t ttl
 /* Append a claim. */
 void record_write_claim(const struct digest *body, struct text who, struct buffer *out);
 /* False, and the kind is NONE, when it is none. */
-bool record_read(struct text bytes, struct record *record);
+bool cache_record_read(struct text bytes, struct record *record);

@@ -224,7 +224,7 @@ static void on_nothing(struct cache_search *search, bool is_claimed)
 static void on_there(struct cache_search *search, struct text bytes, int64_t life_us)
 {
     struct record record;
-    if (!record_read(bytes, &record)) {
+    if (!cache_record_read(bytes, &record)) {
         go_without(search, false);
         return;
     }

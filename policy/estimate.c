@@ -17,10 +17,11 @@ enum {
     INPUT_SLOTS = 2048,
     OUTPUT_SLOTS = 8192,
     PROBES = 8,
-    RATIO_BINS = 24,     /* of counted / expected, from 0.5 to 2 and beyond */
+    RATIO_BINS = 40,     /* of counted / expected: eight to each power of two */
     LENGTH_BINS = 84,    /* of an answer's length: four to each power of two, up to 2^21 */
     HISTOGRAM_MAX = 512, /* then all bins are halved: what is long ago counts less */
     ENOUGH_RATIOS = 8,
+    FEW_CALLS = 3,
     ENOUGH_LENGTHS = 8,
 };
 
@@ -38,17 +39,25 @@ enum {
 };
 /* Of older calls after each new one. */
 #define KEPT (127.0 / 128)
-/* How much what is known beforehand counts, in calls: of what is added, and of the slope. */
-#define PRIOR_ADDED 0.1
-#define PRIOR_SLOPE 0.5
+/* What is known beforehand, and how much it counts, in calls: what is added to every call, without
+ * tools and with them; tokens for what is said; for what is described. */
+#define ADDED_BEFORE     3.0
+#define ADDED_FOR_TOOLS  50.0
+#define SAID_BEFORE      1.0
+#define DESCRIBED_BEFORE 0.8
+static const double counts_before[] = {0.1, 1, 0.3};
+/* A call that is further off than this (in the logarithm) counts less: it is of another kind. */
+#define USUAL_ERROR 0.3
 
 typedef _Atomic uint64_t figure;
 
-/* From the rough count x to tokens y, by least squares of the relative error: sums of 1, x, y, xx,
- * xy, each over y^2, as the bits of doubles. */
+/* Tokens y = a + b x + c d, of the rough counts x of what is said and d of what is described, by
+ * least squares of the relative error. */
+enum { TERMS = 3, SUMS = TERMS * (TERMS + 1) };
+
 struct input_slot {
     figure name;
-    figure sums[5];
+    figure sums[SUMS]; /* bits of doubles: per row of the equations its three sums, and that of y */
     figure calls;
     _Atomic uint16_t ratios[RATIO_BINS];
 };
@@ -148,16 +157,16 @@ static size_t histogram_find(_Atomic uint16_t *bins, size_t count, unsigned per_
     return count;
 }
 
-/* Bins end at equal steps of the logarithm, from a half to twice. */
+/* Bin i ends at 2^(i/8 - 1): eight to each power of two, from a half to fourteen times. */
 static size_t ratio_bin(double ratio)
 {
-    double place = ceil((log2(ratio > 1e-3 ? ratio : 1e-3) + 1) * (RATIO_BINS - 1) / 2);
-    return place <= 0 ? 0 : place >= RATIO_BINS - 1 ? RATIO_BINS - 1 : (size_t)place;
+    double place = ceil((log2(ratio > 0.5 ? ratio : 0.5) + 1) * 8);
+    return place >= RATIO_BINS - 1 ? RATIO_BINS - 1 : (size_t)place;
 }
 
 static double ratio_of(size_t bin)
 {
-    return exp2((double)bin * 2 / (RATIO_BINS - 1) - 1);
+    return exp2((double)bin / 8 - 1);
 }
 
 static size_t length_bin(double length)
@@ -183,7 +192,8 @@ static uint64_t mix(uint64_t hash, uint64_t with)
 static uint64_t input_name(const struct estimate_facts *facts)
 {
     unsigned class = facts->has_tools + 2 * (facts->media_count > 0) +
-                     4 * (facts->rounds > 0 || facts->refers) + 8 * (facts->about_tokens > 0);
+                     4 * (facts->rounds > 0 || facts->refers) + 8 * (facts->about_tokens > 0) +
+                     16 * facts->form;
     return mix(hash_name(facts->model), class + 1) | 1;
 }
 
@@ -202,7 +212,7 @@ static struct input_slot *find_input(struct estimates *estimates, uint64_t name,
         return NULL;
     store(&least->name, name);
     store(&least->calls, 0);
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < SUMS; i++)
         store(&least->sums[i], 0);
     for (size_t i = 0; i < RATIO_BINS; i++)
         atomic_store_explicit(&least->ratios[i], 0, memory_order_relaxed);
@@ -216,21 +226,57 @@ static double rough(const struct estimate_facts *facts)
     return (double)about + (double)facts->media_count * PICTURE_ABOUT_TOKENS;
 }
 
+static void write_terms(const struct estimate_facts *facts, double terms[TERMS])
+{
+    terms[0] = 1;
+    terms[1] = rough(facts);
+    terms[2] = (double)facts->about_described;
+}
+
+/* Gauss' elimination; false when there is no one solution. */
+static bool solve(double rows[TERMS][TERMS + 1])
+{
+    for (size_t i = 0; i < TERMS; i++) {
+        size_t best = i;
+        for (size_t k = i + 1; k < TERMS; k++)
+            if (fabs(rows[k][i]) > fabs(rows[best][i]))
+                best = k;
+        if (!(fabs(rows[best][i]) > 1e-300))
+            return false;
+        for (size_t j = 0; j <= TERMS; j++) {
+            double held = rows[i][j];
+            rows[i][j] = rows[best][j];
+            rows[best][j] = held;
+        }
+        for (size_t k = 0; k < TERMS; k++) {
+            double times = k == i ? 0 : rows[k][i] / rows[i][i];
+            for (size_t j = i; j <= TERMS; j++)
+                rows[k][j] -= times * rows[i][j];
+        }
+    }
+    return true;
+}
+
 static double expect(struct input_slot *slot, const struct estimate_facts *facts)
 {
-    double x = rough(facts), added = facts->has_tools ? 100 : 3, sums[5];
+    double before[TERMS] = {facts->has_tools ? ADDED_FOR_TOOLS : ADDED_BEFORE, SAID_BEFORE,
+                            DESCRIBED_BEFORE};
+    double terms[TERMS], rows[TERMS][TERMS + 1], expected = 0;
     uint64_t calls = slot ? load(&slot->calls) : 0;
-    if (!calls)
-        return added + x;
-    for (size_t i = 0; i < 5; i++)
-        sums[i] = load_real(&slot->sums[i]);
     double weight = (double)calls < 1 / (1 - KEPT) ? (double)calls : 1 / (1 - KEPT);
-    double one = PRIOR_ADDED * sums[0] / weight, slope = PRIOR_SLOPE * sums[3] / weight;
-    double a11 = sums[0] + one, a12 = sums[1], a22 = sums[3] + slope;
-    double b1 = sums[2] + one * added, b2 = sums[4] + slope;
-    double det = a11 * a22 - a12 * a12;
-    double y = det > 0 ? ((b1 * a22 - a12 * b2) + (a11 * b2 - a12 * b1) * x) / det : added + x;
-    return y >= 1 ? y : 1;
+    write_terms(facts, terms);
+    for (size_t i = 0; i < TERMS && calls; i++) {
+        for (size_t j = 0; j <= TERMS; j++)
+            rows[i][j] = load_real(&slot->sums[i * (TERMS + 1) + j]);
+        double more = counts_before[i] * rows[i][i] / weight;
+        more = more > 1e-12 ? more : 1e-12;
+        rows[i][i] += more;
+        rows[i][TERMS] += more * before[i];
+    }
+    bool is_learnt = calls && solve(rows);
+    for (size_t i = 0; i < TERMS; i++)
+        expected += terms[i] * (is_learnt ? rows[i][TERMS] / rows[i][i] : before[i]);
+    return expected >= 1 ? expected : 1;
 }
 
 static void learn_input(struct estimates *estimates, const struct estimate_facts *facts,
@@ -239,13 +285,21 @@ static void learn_input(struct estimates *estimates, const struct estimate_facts
     if (tokens <= 0 || tokens > LEARNT_INPUT_MAX)
         return;
     struct input_slot *slot = find_input(estimates, input_name(facts), true);
-    double x = rough(facts), y = (double)tokens;
-    double terms[5] = {1, x, y, x * x, x * y};
-    if (load(&slot->calls))
-        histogram_add(slot->ratios, RATIO_BINS, ratio_bin(y / expect(slot, facts)));
-    for (size_t i = 0; i < 5; i++)
-        store_real(&slot->sums[i], load_real(&slot->sums[i]) * KEPT + terms[i] / (y * y));
-    store(&slot->calls, load(&slot->calls) + 1);
+    double y = (double)tokens, expected = expect(slot, facts), terms[TERMS];
+    double larger = y > expected ? y : expected, off = fabs(log(y / expected));
+    double weight = 1 / (larger * larger);
+    uint64_t calls = load(&slot->calls);
+    if (calls)
+        histogram_add(slot->ratios, RATIO_BINS, ratio_bin(y / expected));
+    if (calls >= FEW_CALLS && off > USUAL_ERROR)
+        weight *= USUAL_ERROR / off / 3;
+    write_terms(facts, terms);
+    for (size_t i = 0; i < TERMS; i++)
+        for (size_t j = 0; j <= TERMS; j++) {
+            figure *at = &slot->sums[i * (TERMS + 1) + j];
+            store_real(at, load_real(at) * KEPT + weight * terms[i] * (j < TERMS ? terms[j] : y));
+        }
+    store(&slot->calls, calls + 1);
 }
 
 /* ------------------------------------------------------------------------------ input: bound */

@@ -30,14 +30,16 @@ struct estimate_facts {
     int64_t added_tokens; /* the most of estimate_added() over the targets */
 
     /* by estimate_look() */
-    int64_t media_count;  /* pictures, sound, files in the body */
-    int64_t media_bytes;  /* of <body_bytes>: theirs */
-    int64_t media_tokens; /* the most that they cost */
-    int64_t tool_tokens;  /* the most that tools take which the provider describes */
-    int64_t about_tokens; /* rough count of what is said; 0 = not looked at */
-    int64_t rounds;       /* the most contexts that tools of the provider's own may read */
-    bool has_tools;       /* of any kind */
-    bool refers;          /* to something outside of the body */
+    int64_t media_count;     /* pictures, sound, files in the body */
+    int64_t media_bytes;     /* of <body_bytes>: theirs */
+    int64_t media_tokens;    /* the most that they cost */
+    int64_t tool_tokens;     /* the most that tools take which the provider describes */
+    int64_t about_tokens;    /* rough count of what is said; 0 = not looked at */
+    int64_t about_described; /* the same of tools and schemas */
+    int64_t rounds;          /* the most contexts that tools of the provider's own may read */
+    unsigned form;           /* in which words it is said: models count them differently */
+    bool has_tools;          /* of any kind */
+    bool refers;             /* to something outside of the body */
 };
 
 /* Fill in what a body of the OpenAI, Anthropic or Gemini dialect says. One pass; <body> is valid

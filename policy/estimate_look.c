@@ -35,7 +35,7 @@ enum { ROUNDS_MAX = 10 };
  * about as much again, the editor 700 (docs.claude.com, "Pricing", "Computer use"). */
 enum { BUILT_IN_TOKENS_MAX = 2048 };
 
-enum { MESSAGE_TOKENS = 4, NAME_MAX = 40 };
+enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
 
 /* ---------------------------------------------------------------------------------- words */
 
@@ -106,12 +106,15 @@ enum name {
     NAME_OPAQUE, /* the client's own structures below */
     NAME_INPUT,  /* top: what is said; below: arguments of a tool */
     NAME_TEXTS,  /* top: what is said */
+    NAME_CONTENTS,
     NAME_TOOLS,
     NAME_SCHEMA, /* top: what the answer shall be like */
     NAME_PROMPT,
     NAME_REFERS,
     NAME_AUDIO,
-    NAME_QUIET, /* not said to the model as such */
+    NAME_QUIET,   /* not said to the model as such */
+    NAME_SEALED,  /* thoughts of earlier turns that are read again: about 6 bytes a token */
+    NAME_THOUGHT, /* true: what is in this object was thought in an earlier turn */
     NAME_SERVER_TOOL,
     NAME_MAX_USES,
     NAME_MAX_CALLS,
@@ -153,7 +156,7 @@ static const struct named keys[] = {
     {TEXT("labels"), NAME_OPAQUE},
     {TEXT("input"), NAME_INPUT},
     {TEXT("messages"), NAME_TEXTS},
-    {TEXT("contents"), NAME_TEXTS},
+    {TEXT("contents"), NAME_CONTENTS},
     {TEXT("system"), NAME_TEXTS},
     {TEXT("instructions"), NAME_TEXTS},
     {TEXT("systemInstruction"), NAME_TEXTS},
@@ -189,8 +192,14 @@ static const struct named keys[] = {
     {TEXT("tool_use_id"), NAME_QUIET},
     {TEXT("status"), NAME_QUIET},
     {TEXT("signature"), NAME_QUIET},
-    {TEXT("thoughtSignature"), NAME_QUIET},
-    {TEXT("encrypted_content"), NAME_QUIET},
+    {TEXT("thinking"), NAME_QUIET}, /* of earlier turns: mostly left out by the provider */
+    {TEXT("reasoning"), NAME_QUIET},
+    {TEXT("reasoning_content"), NAME_QUIET},
+    {TEXT("reasoning_details"), NAME_QUIET},
+    {TEXT("summary"), NAME_QUIET},
+    {TEXT("thoughtSignature"), NAME_SEALED},
+    {TEXT("thought_signature"), NAME_SEALED},
+    {TEXT("encrypted_content"), NAME_SEALED},
     {TEXT("mcp_servers"), NAME_SERVER_TOOL},
     {TEXT("web_search_options"), NAME_SERVER_TOOL},
     {TEXT("search_parameters"), NAME_SERVER_TOOL},
@@ -209,6 +218,7 @@ static const struct named keys[] = {
     {TEXT("fileSearch"), NAME_SERVER_TOOL},
     {TEXT("file_search"), NAME_SERVER_TOOL},
     {TEXT("retrieval"), NAME_SERVER_TOOL},
+    {TEXT("thought"), NAME_THOUGHT},
     {TEXT("max_uses"), NAME_MAX_USES},
     {TEXT("max_tool_calls"), NAME_MAX_CALLS},
 };
@@ -300,13 +310,14 @@ enum mime { MIME_NONE, MIME_PICTURE, MIME_SOUND, MIME_TEXT, MIME_OTHER };
 
 /* An object or array that is open. */
 struct level {
-    bool is_array, opaque;
+    bool is_array, opaque, quiet;
     unsigned char area, key; /* of the member that is read: enum name */
     unsigned char holder;    /* key that this object or array stands under */
     unsigned char type, mime;
-    bool has_type, has_url, took, server_tool;
+    bool has_type, has_url, took, server_tool, thought;
     int64_t data_bytes;      /* of "data", "url", "image_url" */
     int64_t data_sixteenths; /* were counted as words until it is known */
+    int64_t said;            /* sixteenths of the strings right inside */
     int64_t max_uses;        /* -1 = none given */
 };
 
@@ -314,8 +325,8 @@ struct walk {
     struct estimate_facts *facts;
     struct level levels[SCAN_DEPTH_MAX + 1];
     size_t depth;
-    const char *top; /* where the value of the top-level member begins */
-    int64_t sixteenths, messages;
+    const char *top;                         /* where the value of the top-level member begins */
+    int64_t sixteenths, described, messages; /* of what is said; of tools and schemas */
     int64_t uses, max_calls; /* of tools that the provider runs; -1 = no bound is given */
     bool runs_tools, runs_unbounded;
 };
@@ -387,6 +398,7 @@ static void see_url(struct level *level, struct text inside)
 
 static void end_tool(struct walk *walk, const struct level *level)
 {
+    walk->facts->has_tools = true;
     if (level->type == NAME_BUILT_IN_TOOL)
         walk->facts->tool_tokens += BUILT_IN_TOKENS_MAX;
     if (!level->server_tool &&
@@ -438,6 +450,8 @@ static void end_object(struct walk *walk)
         end_tool(walk, level);
     else if (!level->opaque && walk->depth > 1)
         end_part(walk, level, above);
+    if (level->thought)
+        walk->sixteenths -= level->said;
     if (walk->depth == 3 && level->area == AREA_TEXTS)
         walk->messages++;
 }
@@ -449,6 +463,7 @@ static enum area area_of(enum name key)
     switch ((int)key) {
     case NAME_INPUT:
     case NAME_TEXTS:
+    case NAME_CONTENTS:
     case NAME_PROMPT:
         return AREA_TEXTS;
     case NAME_TOOLS:
@@ -465,8 +480,11 @@ static void see_key(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
     level->key = (unsigned char)key_name(inside);
-    if (walk->depth == 1)
-        level->area = (unsigned char)area_of((enum name)level->key);
+    if (walk->depth != 1)
+        return;
+    level->area = (unsigned char)area_of((enum name)level->key);
+    if (level->key == NAME_INPUT || level->key == NAME_PROMPT || level->key == NAME_CONTENTS)
+        walk->facts->form = level->key;
 }
 
 static void see_something(struct walk *walk, char first)
@@ -481,14 +499,16 @@ static void see_something(struct walk *walk, char first)
         walk->facts->refers = true;
     if (level->key == NAME_AUDIO && first == '{' && walk->depth > 1)
         walk->facts->refers = true; /* an earlier answer, by its id */
+    if (level->key == NAME_THOUGHT && first == 't')
+        level->thought = true;
     if (level->key == NAME_SERVER_TOOL && is_structure) {
         if (walk->depth == 1)
             walk->runs_tools = walk->runs_unbounded = true;
         else
             level->server_tool = true;
     }
-    if (walk->depth == 1)
-        walk->facts->has_tools |= level->key == NAME_TOOLS || level->key == NAME_SERVER_TOOL;
+    if (walk->depth == 1 && level->key == NAME_SERVER_TOOL)
+        walk->facts->has_tools = true;
 }
 
 static bool is_quiet(enum name key)
@@ -500,9 +520,13 @@ static void see_string(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
     int64_t said = 0;
-    if (level->area == AREA_TEXTS && (level->is_array || !is_quiet((enum name)level->key)))
-        said = sixteenths_of(inside.at, inside.at + inside.len);
+    if (level->area == AREA_TEXTS && !level->quiet &&
+        (level->is_array || !is_quiet((enum name)level->key)))
+        said = !level->is_array && level->key == NAME_SEALED
+                   ? (int64_t)inside.len * 16 / SEALED_BYTES_PER_TOKEN
+                   : sixteenths_of(inside.at, inside.at + inside.len);
     walk->sixteenths += said;
+    level->said += said;
     if (level->is_array || level->opaque)
         return;
     if (level->key == NAME_TYPE) {
@@ -542,7 +566,8 @@ static void open_level(struct walk *walk, bool is_array)
     const struct level *above = &walk->levels[walk->depth];
     assert(walk->depth < SCAN_DEPTH_MAX);
     enum name holder = walk->depth ? (enum name)above->key : NAME_OTHER;
-    bool opaque = holder == NAME_OPAQUE || (holder == NAME_INPUT && walk->depth > 1);
+    bool opaque = holder == NAME_OPAQUE ||
+                  (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
     walk->depth++;
     walk->levels[walk->depth] = (struct level){
         .is_array = is_array,
@@ -550,6 +575,7 @@ static void open_level(struct walk *walk, bool is_array)
         .key = (unsigned char)(is_array ? holder : NAME_OTHER),
         .area = above->area,
         .opaque = above->opaque || opaque,
+        .quiet = above->quiet || holder == NAME_QUIET,
         .max_uses = -1,
     };
 }
@@ -569,7 +595,7 @@ static void end_top(struct walk *walk, const char *end)
     const struct level *root = &walk->levels[1];
     if (walk->depth != 1 || !walk->top || (root->area != AREA_TOOLS && root->area != AREA_SCHEMA))
         return;
-    walk->sixteenths += sixteenths_of(walk->top, end) * (root->area == AREA_TOOLS ? 4 : 5) / 5;
+    walk->described += sixteenths_of(walk->top, end);
     walk->top = NULL;
 }
 
@@ -648,13 +674,16 @@ void estimate_look(struct text body, struct estimate_facts *facts)
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};
     walk.top = NULL;
-    walk.sixteenths = walk.messages = walk.uses = 0;
+    walk.sixteenths = walk.described = walk.messages = walk.uses = 0;
     walk.max_calls = -1;
     walk.runs_tools = walk.runs_unbounded = false;
     facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
-    facts->tool_tokens = 0;
+    facts->tool_tokens = facts->form = 0;
     facts->has_tools = facts->refers = false;
     take_walk(&walk, body);
     facts->rounds = rounds_of(&walk);
+    if (walk.sixteenths < 0) /* taken back twice: a picture among thoughts */
+        walk.sixteenths = 0;
     facts->about_tokens = 1 + walk.messages * MESSAGE_TOKENS + (walk.sixteenths + 8) / 16;
+    facts->about_described = (walk.described + 8) / 16;
 }

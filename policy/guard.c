@@ -365,12 +365,12 @@ bool is_base64(struct text raw)
 }
 
 bool guard_hunt_whole(const struct guard *guard, uint64_t rules, const struct found *found,
-                      struct search *search, struct guard_verdict *verdict, struct marks *marks)
+                      struct hunter *hunter, struct guard_verdict *verdict, struct marks *marks)
 {
     if (found->raw.len == 0 || (found->kind == TEXT_FILE && is_base64(found->raw)))
         return true;
     size_t first = marks->count;
-    struct hunt hunt = {.text = found->raw, .search = search};
+    struct hunt hunt = {.text = found->raw, .hunter = hunter};
     char *plain = NULL;
     if (found->escaped || found->kind == TEXT_RAW) {
         plain = memory_new(found->raw.len);

@@ -96,13 +96,13 @@ struct hunt {
     size_t from, until;
     bool more;      /* text may follow behind its end */
     size_t *resume; /* or NULL: for each unit of the guard, where its last match has ended */
-    struct search *search;
+    struct hunter *hunter;
 };
 
 /* What regular expressions need to work, and how much time they have used. One thread. */
-struct search;
-struct search *search_new(void);
-void search_free(struct search *search);
+struct hunter;
+struct hunter *hunter_new(void);
+void hunter_free(struct hunter *hunter);
 
 struct regex;
 /* NULL, with the problem in <words>, when it is none. */
@@ -111,7 +111,7 @@ void regex_free(struct regex *regex);
 bool regex_find(const struct regex *regex, const struct hunt *hunt, struct span *span);
 /* Does it match anywhere in <text>, or nothing at all? Never in one that is longer than a match may
  * be. */
-bool regex_fits(const struct regex *regex, struct text text, struct search *search);
+bool regex_fits(const struct regex *regex, struct text text, struct hunter *hunter);
 
 struct words;
 struct words *words_new(const struct text *terms, size_t count);
@@ -141,7 +141,7 @@ struct schema;
 struct schema *schema_new(struct text document, char *words, size_t room);
 void schema_free(struct schema *schema);
 /* Is <text> JSON that fits? */
-bool schema_fits(const struct schema *schema, struct text text, struct search *search);
+bool schema_fits(const struct schema *schema, struct text text, struct hunter *hunter);
 
 /* --------------------------------------------------------------------------------- redaction */
 
@@ -226,7 +226,7 @@ bool guard_hunt(const struct guard *guard, uint64_t rules, const struct hunt *hu
 /* Hunt through one whole text; the marks are offsets in the text with its outer escapes resolved.
  */
 bool guard_hunt_whole(const struct guard *guard, uint64_t rules, const struct found *found,
-                      struct search *search, struct guard_verdict *verdict, struct marks *marks);
+                      struct hunter *hunter, struct guard_verdict *verdict, struct marks *marks);
 /* Write the raw text <raw>, whose first plain byte is the byte <at> of what the marks are about,
  * without what is marked. False beyond the limit of <out>. */
 bool guard_rewrite(const struct guard *guard, const struct marks *marks, struct text raw,

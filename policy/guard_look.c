@@ -13,7 +13,7 @@ struct look {
     struct guard_verdict *verdict;
     struct buffer *out;
     struct text rest; /* what is not copied to <out> yet */
-    struct search *search;
+    struct hunter *hunter;
     struct marks marks;
     unsigned last; /* the rule that has redacted last */
 };
@@ -36,7 +36,7 @@ static bool check_schemas(struct look *look, const struct found *found)
     bool passes = true;
     for (size_t i = 0; i < look->guard->count && passes; i++)
         if ((look->schemas >> i & 1) &&
-            !schema_fits(look->guard->matchers[i].schema, text, look->search))
+            !schema_fits(look->guard->matchers[i].schema, text, look->hunter))
             passes = guard_match(look->guard, i, look->verdict);
     memory_free(plain);
     return passes;
@@ -50,7 +50,7 @@ static bool look_at(void *with, const struct found *found)
     if (look->schemas && found->kind == TEXT_ANSWER && !check_schemas(look, found))
         return false;
     look->marks.count = 0;
-    if (!guard_hunt_whole(look->guard, look->rules, found, look->search, look->verdict,
+    if (!guard_hunt_whole(look->guard, look->rules, found, look->hunter, look->verdict,
                           &look->marks))
         return false;
     return look->marks.count == 0 || rewrite(look, found);
@@ -91,7 +91,7 @@ void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stag
     };
     if (!(look.rules | look.schemas))
         return;
-    look.search = search_new();
+    look.hunter = hunter_new();
     struct found all = {.kind = TEXT_RAW, .raw = body};
     if (stage == GUARD_REQUEST || scan_is_valid(body))
         texts_find(set, body, look_at, &look);
@@ -108,5 +108,5 @@ void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stag
     else
         buffer_clear(out);
     marks_done(&look.marks);
-    search_free(look.search);
+    hunter_free(look.hunter);
 }

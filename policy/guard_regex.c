@@ -34,7 +34,7 @@ enum {
     ALLOWANCE_BYTE_NANOS = 20,
 };
 
-struct search {
+struct hunter {
     pcre2_general_context *memory;
     pcre2_match_context *limits;
     pcre2_match_data *found;
@@ -60,25 +60,25 @@ static void give_memory(void *what, void *with)
     memory_free(what);
 }
 
-struct search *search_new(void)
+struct hunter *hunter_new(void)
 {
-    struct search *search = memory_new(sizeof(*search));
-    search->memory = pcre2_general_context_create(take_memory, give_memory, NULL);
-    search->limits = pcre2_match_context_create(search->memory);
-    pcre2_set_heap_limit(search->limits, HEAP_LIMIT_KIB);
-    search->found = pcre2_match_data_create(1, search->memory);
-    search->allowed_nanos = ALLOWANCE_NANOS;
-    return search;
+    struct hunter *hunter = memory_new(sizeof(*hunter));
+    hunter->memory = pcre2_general_context_create(take_memory, give_memory, NULL);
+    hunter->limits = pcre2_match_context_create(hunter->memory);
+    pcre2_set_heap_limit(hunter->limits, HEAP_LIMIT_KIB);
+    hunter->found = pcre2_match_data_create(1, hunter->memory);
+    hunter->allowed_nanos = ALLOWANCE_NANOS;
+    return hunter;
 }
 
-void search_free(struct search *search)
+void hunter_free(struct hunter *hunter)
 {
-    if (!search)
+    if (!hunter)
         return;
-    pcre2_match_data_free(search->found);
-    pcre2_match_context_free(search->limits);
-    pcre2_general_context_free(search->memory);
-    memory_free(search);
+    pcre2_match_data_free(hunter->found);
+    pcre2_match_context_free(hunter->limits);
+    pcre2_general_context_free(hunter->memory);
+    memory_free(hunter);
 }
 
 /* ------------------------------------------------------------------------------- compiling */
@@ -146,14 +146,14 @@ static int64_t read_clock(clockid_t clock)
 
 /* Count work since <since>, in processor time; asking for that is a system call, so it is done only
  * when the coarse clock, which costs nothing, has moved (every few milliseconds). */
-static void count_work(struct search *search, int64_t *since)
+static void count_work(struct hunter *hunter, int64_t *since)
 {
     int64_t tick = read_clock(CLOCK_MONOTONIC_COARSE);
-    if (tick == search->tick_nanos && *since)
+    if (tick == hunter->tick_nanos && *since)
         return;
     int64_t now = read_clock(CLOCK_THREAD_CPUTIME_ID);
-    search->tick_nanos = tick;
-    search->spent_nanos += *since ? now - *since : 0;
+    hunter->tick_nanos = tick;
+    hunter->spent_nanos += *since ? now - *since : 0;
     *since = now;
 }
 
@@ -176,19 +176,19 @@ static enum attempt try(const struct regex *regex, const struct hunt *hunt, size
     size_t end = until + SPAN_MAX < text.len ? align(text, until + SPAN_MAX) : text.len;
     if (end < text.len || hunt->more)
         options |= PCRE2_NOTEOL;
-    struct search *search = hunt->search;
+    struct hunter *hunter = hunt->hunter;
     PCRE2_SPTR subject = (PCRE2_SPTR)text.at + begin;
-    pcre2_set_offset_limit(search->limits, until - 1 - begin);
+    pcre2_set_offset_limit(hunter->limits, until - 1 - begin);
     int result = pcre2_match(regex->code, subject, end - begin, from - begin, options,
-                             search->found, search->limits);
+                             hunter->found, hunter->limits);
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter uses the heap, which is larger */
         result = pcre2_match(regex->code, subject, end - begin, from - begin,
-                             options | PCRE2_NO_JIT, search->found, search->limits);
+                             options | PCRE2_NO_JIT, hunter->found, hunter->limits);
     if (result == PCRE2_ERROR_NOMATCH)
         return ATTEMPT_NONE;
     if (result < 0)
         return ATTEMPT_LOST;
-    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(search->found);
+    const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(hunter->found);
     *span = (struct span){begin + ends[0], begin + ends[1]};
     return ATTEMPT_FOUND;
 }
@@ -196,22 +196,22 @@ static enum attempt try(const struct regex *regex, const struct hunt *hunt, size
 static enum attempt seek(const struct regex *regex, const struct hunt *hunt, uint32_t options,
                          struct span *span)
 {
-    struct search *search = hunt->search;
+    struct hunter *hunter = hunt->hunter;
     int64_t since = 0;
     enum attempt result = ATTEMPT_NONE;
     size_t slice = regex->translated ? SLICE : SLICE_SLOW;
     uint32_t steps = regex->translated ? STEPS_MAX : STEPS_SLOW_MAX;
-    pcre2_set_match_limit(search->limits, steps);
-    pcre2_set_depth_limit(search->limits, steps);
-    search->allowed_nanos += ALLOWANCE_HUNT_NANOS;
-    count_work(search, &since);
+    pcre2_set_match_limit(hunter->limits, steps);
+    pcre2_set_depth_limit(hunter->limits, steps);
+    hunter->allowed_nanos += ALLOWANCE_HUNT_NANOS;
+    count_work(hunter, &since);
     size_t from = hunt->from;
     while (from < hunt->until) {
         size_t until = hunt->until - from > slice ? align(hunt->text, from + slice) : hunt->until;
         result = try(regex, hunt, from, until, options, span);
-        search->allowed_nanos += (int64_t)(until - from) * ALLOWANCE_BYTE_NANOS;
-        count_work(search, &since);
-        if (result == ATTEMPT_NONE && search->spent_nanos > search->allowed_nanos)
+        hunter->allowed_nanos += (int64_t)(until - from) * ALLOWANCE_BYTE_NANOS;
+        count_work(hunter, &since);
+        if (result == ATTEMPT_NONE && hunter->spent_nanos > hunter->allowed_nanos)
             result = ATTEMPT_LOST;
         if (result != ATTEMPT_NONE)
             break;
@@ -230,9 +230,9 @@ bool regex_find(const struct regex *regex, const struct hunt *hunt, struct span 
     return result != ATTEMPT_NONE; /* what cannot be told counts as a match */
 }
 
-bool regex_fits(const struct regex *regex, struct text text, struct search *search)
+bool regex_fits(const struct regex *regex, struct text text, struct hunter *hunter)
 {
     struct span span;
-    struct hunt hunt = {.text = text, .until = text.len + 1, .search = search};
+    struct hunt hunt = {.text = text, .until = text.len + 1, .hunter = hunter};
     return text.len <= SPAN_MAX && seek(regex, &hunt, PCRE2_NO_UTF_CHECK, &span) == ATTEMPT_FOUND;
 }

@@ -30,7 +30,7 @@ struct schema {
 /* A check of one value. */
 struct check {
     const struct schema *schema;
-    struct search *search;
+    struct hunter *hunter;
     unsigned depth;
     unsigned long steps;
 };
@@ -324,7 +324,7 @@ static bool check_pattern(struct check *check, const struct question *q)
     const struct pattern *pattern = check->schema->patterns;
     while (pattern->at != q->word) /* each one was compiled */
         pattern++;
-    return regex_fits(pattern->regex, text, check->search);
+    return regex_fits(pattern->regex, text, check->hunter);
 }
 
 static size_t count_fits(struct check *check, const struct question *q)
@@ -501,11 +501,11 @@ static bool fits(struct check *check, const struct json *schema, const struct js
     return good && check->steps <= STEPS_MAX;
 }
 
-bool schema_fits(const struct schema *schema, struct text text, struct search *search)
+bool schema_fits(const struct schema *schema, struct text text, struct hunter *hunter)
 {
     struct json_problem problem;
     struct json *value = json_read(text, &problem);
-    struct check check = {.schema = schema, .search = search};
+    struct check check = {.schema = schema, .hunter = hunter};
     bool good = value && fits(&check, schema->root, value);
     json_free(value);
     return good;

@@ -61,7 +61,7 @@ struct guard_stream {
     bool gathers; /* nothing leaves before the end */
     bool ended, finish_all;
     struct guard_verdict verdict;
-    struct search *search;
+    struct hunter *hunter;
     struct channel *channels[CHANNELS_MAX];
     size_t channel_count;
     struct choice choices[CHOICES_MAX];
@@ -81,7 +81,7 @@ struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules)
     stream->webhooks = guard_only(guard, rules, TYPE_WEBHOOK);
     stream->gathers = (stream->schemas | stream->webhooks) != 0;
     stream->last = &stream->first;
-    stream->search = search_new();
+    stream->hunter = hunter_new();
     buffer_init(&stream->gathered, SIZE_MAX / 2); /* see too_much() */
     for (size_t i = 0; i < guard->count; i++)
         if ((stream->rules >> i & 1) && guard->rules[i].stream_window > stream->window)
@@ -113,7 +113,7 @@ void guard_stream_free(struct guard_stream *stream)
         free_held(held);
     }
     buffer_done(&stream->gathered);
-    search_free(stream->search);
+    hunter_free(stream->hunter);
     memory_free(stream);
 }
 
@@ -325,7 +325,7 @@ static bool hunt_piece(struct guard_stream *stream, const struct piece *piece)
         .from = channel->clean - channel->base,
         .until = piece->end - channel->base,
         .more = !stream->ended && piece->choice->finished < piece->choice_end,
-        .search = stream->search,
+        .hunter = stream->hunter,
     };
     channel->clean = piece->end;
     if (channel->kind == TEXT_JSON)
@@ -392,7 +392,7 @@ static bool let_go_of(struct guard_stream *stream, struct text old, const struct
     const struct marks *marks = piece->channel ? &piece->channel->marks : &own;
     bool passes = piece->channel ? hunt_piece(stream, piece)
                                  : guard_hunt_whole(stream->guard, stream->rules, found,
-                                                    stream->search, &stream->verdict, &own);
+                                                    stream->hunter, &stream->verdict, &own);
     if (passes && is_touched(marks, piece->begin, piece->channel ? piece->end : SIZE_MAX)) {
         size_t at = (size_t)(found->raw.at - old.at);
         buffer_append(data, old.at + *copied, at - *copied);
@@ -501,7 +501,7 @@ static bool check_schemas(struct guard_stream *stream)
              t++)
             if (guard_texts_is_answer(texts, t) &&
                 !schema_fits(stream->guard->matchers[i].schema, guard_texts_at(texts, t),
-                             stream->search))
+                             stream->hunter))
                 passes = guard_match(stream->guard, i, &stream->verdict);
     guard_texts_free(texts);
     return passes;

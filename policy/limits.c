@@ -130,8 +130,9 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
 
 void limits_settle(struct reservation *reservation, const struct used *used)
 {
-    if (reservation->live)
-        meter_settle(reservation->limiter->limits->meter, reservation, used);
+    struct limiter *limiter = reservation->limiter;
+    if (reservation->live && meter_settle(limiter->limits->meter, reservation, used))
+        store_redis_hurry(limiter->store, reservation->root);
 }
 
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view)
@@ -150,7 +151,8 @@ struct limits *limits_new(const struct limits_options *options)
         struct shared_options shared = {.redis = options->redis,
                                         .prefix = options->prefix,
                                         .node = options->node,
-                                        .replicas_max = options->replicas_max};
+                                        .replicas_max = options->replicas_max,
+                                        .dead_us = options->dead_us};
         limits->shared = shared_new(limits->meter, &shared);
     }
     return limits;

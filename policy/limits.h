@@ -201,6 +201,7 @@ struct limits_options {
     const char *prefix;                /* of the names in Redis */
     const char *node; /* this process among the replicas, the same after a restart */
     unsigned replicas_max;
+    int64_t dead_us; /* a node that was not heard of for so long has no parallel calls; 0 = 30 s */
 };
 struct limits *limits_new(const struct limits_options *options);
 /* After all limiters. */

@@ -380,10 +380,11 @@ static struct slot *settle_slot(struct counter *counter, const struct use *use, 
     return counter_find(counter, use->slot);
 }
 
-static void use_settle(const struct meter *meter, struct use *use, const struct used *used,
+static bool use_settle(const struct meter *meter, struct use *use, const struct used *used,
                        int64_t now_us)
 {
     struct counter *counter = use->at;
+    bool given = false;
     counter_turn(counter, meter, now_us);
     int64_t more = use_actual(use, used) - use->held;
     if (more < use->fixed - use->held)
@@ -391,6 +392,7 @@ static void use_settle(const struct meter *meter, struct use *use, const struct 
     struct slot *slot = more != 0 ? settle_slot(counter, use, more) : NULL;
     if (slot) {
         counter_add(counter, slot, more);
+        given = meter->shared && counter_give(counter, slot);
         if (meter->shared)
             counter_watch(counter, slot);
     }
@@ -398,12 +400,14 @@ static void use_settle(const struct meter *meter, struct use *use, const struct 
     counter->held -= use->held;
     counter->pins--;
     use->at = NULL;
+    return given;
 }
 
-void meter_settle(struct meter *meter, struct reservation *r, const struct used *used)
+bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used)
 {
+    bool given = false;
     if (!r->live)
-        return;
+        return false;
     r->live = false;
     struct shard *shard;
     if (r->use_count > 0) {
@@ -414,9 +418,10 @@ void meter_settle(struct meter *meter, struct reservation *r, const struct used 
     }
     int64_t now = meter_now_us(meter);
     for (size_t i = 0; i < r->use_count; i++)
-        use_settle(meter, &r->uses[i], used, now);
+        given |= use_settle(meter, &r->uses[i], used, now);
     shard->live--;
     shard_unlock(shard);
+    return given;
 }
 
 /* ---------------------------------------------------------------------------------- viewing */

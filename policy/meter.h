@@ -77,7 +77,9 @@ enum meter_result meter_take_away(struct meter *meter, struct reservation *r, un
 bool meter_extend(struct meter *meter, struct reservation *r, enum limit_kind kind, int64_t more);
 bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_kind kind,
                        int64_t more, unsigned replicas);
-void meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
+/* True: something went back that others may be waiting for (parallel calls): see
+ * meter_root_changes(). */
+bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);
 void meter_rebuild(struct meter *meter, struct text root, const struct use *uses, size_t count,
@@ -129,13 +131,15 @@ struct meter_change {
     int64_t delta;   /* claimed, from -> to; 0 = it is still claimed (see meter_changes) */
     int64_t claimed; /* what it is after that: for asserting */
     int64_t keep_us; /* how long the store must keep the slot, from now; INT64_MAX = for ever */
-    int64_t window_us; /* PERIOD_ROLLING */
     unsigned round;  /* the meter's own: assertions of the root so far */
 };
 /* Goes round all roots, one in each call, and returns 0 once behind the last. A root of which a
  * change is untold gives none until meter_claims(). Claims of parallel calls are among the changes
  * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
+/* The same of one root, at once. */
+size_t meter_root_changes(struct meter *meter, struct text root, struct meter_change *changes,
+                          size_t max);
 void meter_told(struct meter *meter, const struct meter_change *changes, size_t count);
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);
 
@@ -153,12 +157,6 @@ void meter_claims(struct meter *meter, struct text root,
                   void (*see)(void *with, const struct meter_change *claim), void *with);
 /* Roots that have live claims. Copies of their names are given to <see>. */
 void meter_roots(struct meter *meter, void (*see)(void *with, struct text root), void *with);
-
-/* The claims of parallel calls in one of METER_SHARDS parts of the roots, all of a root one after
- * the other: the store must hear of them now and then although nothing has changed. As in
- * meter_claims() <see> must only copy; what the store was told does not change by it. */
-void meter_parallel(struct meter *meter, size_t part,
-                    void (*see)(void *with, const struct meter_change *claim), void *with);
 
 /* Forget counters in which nothing is held and nothing counts any more. Called once a second; goes
  * through all in half a minute. */

@@ -75,8 +75,12 @@ void counter_watch(struct counter *counter, struct slot *slot)
 /* What should be claimed of it: in the current slot a slice for the calls to come. */
 static void slot_settle_claim(const struct counter *counter, struct slot *slot, int64_t now_us)
 {
+    const struct demand *demand = counter->demand;
     int64_t unused = slot->claimed - slot->used;
     int64_t keep = slot->number == counter->current ? demand_keep(counter, now_us) : 0;
+    /* Where little is left, others may need it now. */
+    if (demand->known && keep > demand->left)
+        keep = demand->left > 0 ? demand->left : 0;
     if (unused > keep)
         slot->claimed = slot->used + keep;
 }
@@ -104,7 +108,6 @@ static struct meter_change slot_change(const struct counter *counter, const stru
         .delta = slot->claimed - slot->told - slot->sent,
         .claimed = slot->claimed,
         .keep_us = slot_keep_us(counter, slot, now_us),
-        .window_us = counter->window_us,
         .round = counter->root->round,
     };
 }
@@ -117,6 +120,7 @@ struct gathering {
     size_t count, max;
     size_t visits;
     int64_t now_us;
+    bool hurry; /* only what there is to tell */
 };
 
 /* Parallel calls may last long, and nothing changes meanwhile. */
@@ -126,11 +130,39 @@ static bool is_alive_due(const struct counter *counter, int64_t now_us)
            now_us - counter->demand->alive_us >= METER_ALIVE_US;
 }
 
+/* A node that always has calls to make would keep what it has claimed for ever, and others would
+ * get nothing. So some of it goes back as its calls end, unless there was plenty for all just now.
+ */
+static void set_give(const struct counter *counter)
+{
+    enum { PART = 8 };
+    struct demand *demand = counter->demand;
+    const struct slot *slot = counter_find(counter, 0);
+    if (counter->period != PERIOD_NONE || !slot)
+        return;
+    bool plenty = demand->known && demand->left >= slot->claimed &&
+                  counter->touched_us - demand->heard_us < SECOND_US;
+    demand->give = plenty ? 0 : (slot->claimed + PART - 1) / PART;
+}
+
+bool counter_give(struct counter *counter, struct slot *slot)
+{
+    int64_t unused = slot->claimed - slot->used, *give = &counter->demand->give;
+    int64_t back = unused < *give ? unused : *give;
+    if (counter->period != PERIOD_NONE || back <= 0)
+        return false;
+    slot->claimed -= back;
+    *give -= back;
+    return true;
+}
+
 /* False: no room for all changes of it. */
 static bool counter_gather(struct gathering *gathering, struct counter *counter)
 {
     counter_turn(counter, gathering->meter, gathering->now_us);
     bool quiet = true, alive = counter->count > 0 && is_alive_due(counter, gathering->now_us);
+    if (!gathering->hurry)
+        set_give(counter);
     for (size_t i = 0; i < counter->count; i++) {
         struct slot *slot = &counter->slots[i];
         slot_settle_claim(counter, slot, gathering->now_us);
@@ -203,6 +235,26 @@ static void changes_in_pass(struct gathering *gathering)
     }
 }
 
+size_t meter_root_changes(struct meter *meter, struct text name, struct meter_change *changes,
+                          size_t max)
+{
+    struct gathering gathering = {.meter = meter, .changes = changes, .max = max, .hurry = true};
+    pthread_mutex_lock(&meter->pass_lock);
+    struct place place = place_lock(meter, name);
+    struct root *root = table_find(&place.shard->roots, name);
+    gathering.now_us = meter_now_us(meter);
+    struct link *at = root && !root->doubtful ? root->watched.next : NULL;
+    for (struct link *next; at && at != &root->watched; at = next) {
+        struct counter *counter = LIST_MEMBER(at, struct counter, watched);
+        next = at->next;
+        if (gathering.visits++ == VISITS_LOCKED || !counter_gather(&gathering, counter))
+            break;
+    }
+    shard_unlock(place.shard);
+    pthread_mutex_unlock(&meter->pass_lock);
+    return gathering.count;
+}
+
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max)
 {
     struct gathering gathering = {.meter = meter, .changes = changes, .max = max};
@@ -241,13 +293,18 @@ void meter_told(struct meter *meter, const struct meter_change *changes, size_t 
     }
 }
 
+static void set_doubt(struct meter *meter, struct text name, bool doubtful)
+{
+    struct place place = place_lock(meter, name);
+    struct root *root = table_find(&place.shard->roots, name);
+    if (root)
+        root->doubtful = doubtful;
+    shard_unlock(place.shard);
+}
+
 void meter_doubt(struct meter *meter, struct text root)
 {
-    struct place place = place_lock(meter, root);
-    struct root *found = table_find(&place.shard->roots, root);
-    if (found)
-        found->doubtful = true;
-    shard_unlock(place.shard);
+    set_doubt(meter, root, true);
 }
 
 void meter_trust(struct meter *meter, struct text root)
@@ -302,33 +359,6 @@ void meter_claims(struct meter *meter, struct text root,
         }
     }
     shard_unlock(place.shard);
-}
-
-static void root_parallel(struct root *root, int64_t now_us,
-                          void (*see)(void *with, const struct meter_change *claim), void *with)
-{
-    for (struct link *at = root->counters.next; at != &root->counters; at = at->next) {
-        struct counter *counter = LIST_MEMBER(at, struct counter, sibling);
-        const struct slot *slot = counter->period == PERIOD_NONE ? counter_find(counter, 0) : NULL;
-        if (!slot || slot->told + slot->sent <= 0)
-            continue;
-        struct meter_change claim = slot_change(counter, slot, now_us);
-        see(with, &claim);
-    }
-}
-
-void meter_parallel(struct meter *meter, size_t part,
-                    void (*see)(void *with, const struct meter_change *claim), void *with)
-{
-    struct shard *shard = &meter->shards[part % METER_SHARDS];
-    size_t at = 0;
-    struct text name;
-    void *root;
-    shard_lock(shard);
-    int64_t now = meter_now_us(meter);
-    while (table_next(&shard->roots, &at, &name, &root))
-        root_parallel(root, now, see, with);
-    shard_unlock(shard);
 }
 
 static size_t shard_roots(struct shard *shard, char ***names)

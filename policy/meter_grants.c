@@ -41,7 +41,7 @@ void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_
     shard_unlock(place.shard);
 }
 
-static void use_grant(struct use *use, const struct meter_grant *grant)
+static void use_grant(struct use *use, const struct meter_grant *grant, int64_t now_us)
 {
     struct counter *counter = use->at;
     if (grant->slot < 0)
@@ -51,6 +51,7 @@ static void use_grant(struct use *use, const struct meter_grant *grant)
         counter->current = grant->slot;
     struct slot *slot = counter_open(counter, grant->slot);
     counter->demand->left = grant->left;
+    counter->demand->heard_us = now_us;
     counter->demand->known = true;
     use->slot = grant->slot;
     if (!slot)
@@ -73,7 +74,7 @@ enum meter_result meter_grant(struct meter *meter, struct reservation *r,
     bool all = take_gather(&taking);
     for (size_t i = 0; i < r->use_count; i++)
         if (r->uses[i].at)
-            use_grant(&r->uses[i], &grants[i]);
+            use_grant(&r->uses[i], &grants[i], taking.now_us);
     if (all && take)
         result = take_all(&taking);
     else if (all)

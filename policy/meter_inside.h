@@ -36,6 +36,8 @@ struct pace {
 struct demand {
     int64_t second, now, before; /* held in this second, and in the one before it */
     int64_t left;
+    int64_t heard_us; /* when it was said last */
+    int64_t give;     /* parallel calls: so many that end go back to the store, for others */
     bool known;       /* that it was ever said */
     int64_t alive_us; /* parallel calls: when the store was last told that they are claimed */
 };
@@ -172,6 +174,8 @@ struct text root_name(const struct root *root);
 int64_t counter_free(const struct counter *counter, int64_t number);
 /* Shared: something about its claims may have to be told. */
 void counter_watch(struct counter *counter, struct slot *slot);
+/* Shared: give back what is free of parallel calls, if that is due; true when something is. */
+bool counter_give(struct counter *counter, struct slot *slot);
 /* How much of it was held in the last second or so. */
 void demand_count(struct counter *counter, int64_t held, int64_t now_us);
 int64_t demand_rate(const struct counter *counter, int64_t now_us);

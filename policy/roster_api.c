@@ -21,6 +21,7 @@ enum {
     DEPTH_MAX = 24,
     OVERLAP_DAYS_MAX = 30,
     REVOKED_KEPT_DAYS = 30,
+    DECODED_BYTES = 2 * ROSTER_NAME_MAX + 64, /* an id without its escapes */
 };
 
 static void answer(struct roster_call *call, int status, const char *format, ...)
@@ -196,6 +197,20 @@ static bool is_of_file(const struct roster *roster, struct text tenant)
     return false;
 }
 
+/* The tenant of what the file declares under <id>; empty when it declares no such thing. */
+static struct text owner_in_file(const struct roster *roster, enum record_of kind, struct text id)
+{
+    if (kind == RECORD_TENANT)
+        return is_of_file(roster, id) ? id : TEXT("");
+    for (size_t i = 0; i < roster->file.key_count; i++) {
+        struct text tenant = roster->file.keys[i].tenant->name, name = roster->file.keys[i].name;
+        if (id.len == tenant.len + 1 + name.len && text_starts(id, tenant) &&
+            id.at[tenant.len] == ':' && text_ends(id, name))
+            return tenant;
+    }
+    return TEXT("");
+}
+
 static struct text owner_of(const struct roster_record *record)
 {
     return record->kind == RECORD_TENANT ? record->name : record->owner;
@@ -208,9 +223,9 @@ static struct roster_record *find(struct roster *roster, struct roster_call *cal
     struct roster_record *record = roster_find(roster, kind, id);
     if (record && may_see(roster, call, owner_of(record)))
         return record;
-    bool file =
-        kind == RECORD_TENANT ? is_of_file(roster, id) : text_find_byte(id, ':') != SIZE_MAX;
-    if (file)
+    struct text owner = owner_in_file(roster, kind, id);
+    /* Whether there is one in the file is not for other tenants to know. */
+    if (owner.len > 0 && may_see(roster, call, owner))
         answer(call, 409, "'%.*s' is declared in the file and can be changed only there.",
                TEXT_ARGS(text_head(id, 100)));
     else
@@ -270,14 +285,41 @@ static void list_all(struct roster *roster, struct listing *listing, enum record
     qsort(listing->at, listing->count, sizeof(*listing->at), by_id);
 }
 
-/* The value of a query's member, decoded where it has escapes; empty when there is none. */
-static struct text query_value(struct text query, const char *name)
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* What <raw> says without its escapes, in <room>; what is longer, or no escape, stays as it is and
+ * so is the name of nothing. */
+static struct text decode(struct text raw, bool of_query, char room[DECODED_BYTES])
+{
+    size_t len = 0;
+    for (size_t i = 0; i < raw.len && len < DECODED_BYTES; i++) {
+        char c = raw.at[i];
+        if (c == '%' && i + 2 < raw.len && hex_digit(raw.at[i + 1]) >= 0 &&
+            hex_digit(raw.at[i + 2]) >= 0) {
+            c = (char)(hex_digit(raw.at[i + 1]) << 4 | hex_digit(raw.at[i + 2]));
+            i += 2;
+        } else if (c == '+' && of_query) {
+            c = ' ';
+        }
+        room[len++] = c;
+    }
+    return (struct text){room, len};
+}
+
+/* The value of a query's member, in <room>; empty when there is none. */
+static struct text query_value(struct text query, const char *name, char room[DECODED_BYTES])
 {
     struct text rest = query, item;
     while (text_next(&rest, '&', &item)) {
         size_t equal = text_find_byte(item, '=');
         if (equal != SIZE_MAX && text_equal(text_head(item, equal), text_of(name)))
-            return text_from(item, equal + 1);
+            return decode(text_from(item, equal + 1), true, room);
     }
     return (struct text){"", 0};
 }
@@ -300,18 +342,19 @@ static void put_listed(struct buffer *out, const struct listed *listed)
 static void list(struct roster *roster, struct roster_call *call, enum record_of kind)
 {
     struct listing listing = {.count = 0};
-    struct text after = query_value(call->query, "after");
-    struct text tenant = query_value(call->query, "tenant");
-    struct text words = query_value(call->query, "limit");
-    int64_t limit = words.len ? strtol(words.at, NULL, 10) : PAGE;
-    if (limit < 1 || limit > PAGE_MAX) {
+    char rooms[3][DECODED_BYTES];
+    struct text after = query_value(call->query, "after", rooms[0]);
+    struct text tenant = query_value(call->query, "tenant", rooms[1]);
+    struct text words = query_value(call->query, "limit", rooms[2]);
+    uint64_t limit = PAGE;
+    if (words.len && (!text_number(words, PAGE_MAX, &limit) || limit < 1)) {
         answer(call, 400, "'limit' is from 1 to %d.", PAGE_MAX);
         return;
     }
     arena_init(&listing.arena, 4096);
     list_all(roster, &listing, kind);
     const struct listed *last = NULL;
-    int64_t shown = 0;
+    uint64_t shown = 0;
     bool more = false;
     put(&call->out, TEXT("{\"data\":["));
     for (size_t i = 0; i < listing.count && !more; i++) {
@@ -657,6 +700,8 @@ static void patch(struct roster *roster, struct roster_call *call, enum record_o
                json_kind(body) == SCAN_OBJECT ? problem : "The body must be an object.");
     else if (kind == RECORD_KEY && before->revoked_us)
         answer(call, 409, "The key is revoked.");
+    else if (kind == RECORD_TENANT && text_equal(call->only_tenant, id))
+        answer(call, 403, "A tenant cannot change what it is allowed itself.");
     else
         change(roster, call, before, body, text_of(more), (struct text){"", 0});
     json_free(body);
@@ -768,9 +813,11 @@ static void route_one(struct roster *roster, struct roster_call *call, enum reco
 static void route(struct roster *roster, struct roster_call *call)
 {
     struct text rest = call->path, what, id = {"", 0}, action = {"", 0};
+    char room[DECODED_BYTES];
     text_next(&rest, '/', &what);
     text_next(&rest, '/', &id);
     text_next(&rest, '/', &action);
+    id = decode(id, false, room);
     enum record_of kind = text_equal(what, TEXT("keys")) ? RECORD_KEY : RECORD_TENANT;
     if (kind == RECORD_TENANT && !text_equal(what, TEXT("tenants")))
         answer(call, 404, "There is no such path.");

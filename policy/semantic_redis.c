@@ -7,7 +7,7 @@
  *     VECTOR SET <prefix>semantic:<place in hexadecimal>
  *
  * A set expires a TTL after the last put; an element that is older is found, and its answer is not:
- * then it is removed. Beyond max_entries some other element goes.
+ * then it is removed. Beyond max_entries others go, whichever.
  */
 
 #include <inttypes.h>
@@ -155,20 +155,21 @@ static void send_alone(struct semantic_desk *desk, const struct digest *place, s
 }
 
 /* The next step of a put; it ends when it cannot be sent. */
-static void send_next(struct semantic_task *task, struct text verb, redis_answer *answer)
+static void send_next(struct semantic_task *task, struct text verb, struct text word,
+                      redis_answer *answer)
 {
     char room[KEY_BYTES];
     struct text key = key_of(task->desk, &task->place, room);
-    struct text words[] = {verb, key};
-    if (!redis_send(task->desk->redis, key, words, 2, 0, answer, task))
+    struct text words[] = {verb, key, word};
+    if (!redis_send(task->desk->redis, key, words, word.len > 0 ? 3 : 2, 0, answer, task))
         semantic_task_free(task);
 }
 
 static void on_random(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
     struct semantic_task *task = with;
-    if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_TEXT)
-        send_alone(task->desk, &task->place, TEXT("VREM"), redis_text(reply));
+    for (size_t i = 0; fault == REDIS_ANSWERED && i < redis_count(reply); i++)
+        send_alone(task->desk, &task->place, TEXT("VREM"), redis_text(redis_item(reply, i)));
     semantic_task_free(task);
 }
 
@@ -176,8 +177,10 @@ static void on_counted(void *with, enum redis_fault fault, const struct redis_re
 {
     struct semantic_task *task = with;
     int64_t max = (int64_t)atomic_load(&task->semantic->max_entries);
-    if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_NUMBER && redis_number(reply) > max)
-        send_next(task, TEXT("VRANDMEMBER"), on_random);
+    int64_t count = fault == REDIS_ANSWERED ? redis_number(reply) : 0;
+    /* One for the one that came, and one more, as others put, too, and remove the same. */
+    if (count > max)
+        send_next(task, TEXT("VRANDMEMBER"), count > max + 1 ? TEXT("2") : TEXT("1"), on_random);
     else
         semantic_task_free(task);
 }
@@ -199,7 +202,7 @@ static void on_added(void *with, enum redis_fault fault, const struct redis_repl
     int64_t ttl_ms = atomic_load(&task->semantic->ttl_us) / 1000;
     int len = snprintf(life, sizeof(life), "%" PRId64, ttl_ms > 0 ? ttl_ms : 1);
     send_alone(task->desk, &task->place, TEXT("PEXPIRE"), (struct text){life, (size_t)len});
-    send_next(task, TEXT("VCARD"), on_counted);
+    send_next(task, TEXT("VCARD"), TEXT(""), on_counted);
 }
 
 void semantic_put_redis(struct semantic_desk *desk, struct semantic_task *task)

@@ -121,10 +121,9 @@ static size_t batch_end(const struct assertion *a)
     return end;
 }
 
-static void counter_words(struct words *words, const struct assertion *a, size_t from, size_t end,
-                          int64_t now_us)
+static void counter_words(struct words *words, const struct assertion *a, size_t from, size_t end)
 {
-    shared_span_words(words, &a->claims[from], now_us);
+    shared_span_words(words, &a->claims[from]);
     words_number(words, (int64_t)(end - from));
     for (size_t i = from; i < end; i++) {
         words_number(words, a->claims[i].slot);
@@ -136,7 +135,6 @@ static void batch_words(const struct assertion *a)
 {
     struct shared *shared = a->store->shared;
     struct words *words = &a->store->words;
-    int64_t now = meter_now_us(shared->meter);
     words_begin(words);
     shared_life_key(shared, words, a->root);
     for (size_t i = a->at; i < a->end; i = counter_end(a, i))
@@ -148,7 +146,7 @@ static void batch_words(const struct assertion *a)
     words_number(words, a->create);
     words_number(words, STORE_YOUNG_US);
     for (size_t i = a->at; i < a->end; i = counter_end(a, i))
-        counter_words(words, a, i, counter_end(a, i), now);
+        counter_words(words, a, i, counter_end(a, i));
 }
 
 static void on_claimed(void *with, enum redis_fault fault, const struct redis_reply *reply);

@@ -8,13 +8,14 @@
  *   store_words.c    commands, put together
  *   store_assert.c   one root is asserted
  *   store_life.c     the process: incarnation, who has asserted what, beats and sweeps
- *   store_report.c   what has changed, and what is still there
+ *   store_report.c   what has changed
  *
  * What has to be right whatever the order of answers is this. Every question, report and assertion
  * carries an incarnation. An answer counts only while its incarnation is the current one, and that
- * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is asserted
- * once: before that nothing is granted or reported; should it be needed again, or should an answer
- * not come, a new incarnation begins, and what the old one is told from then on means nothing.
+ * is looked at and the meter told in one piece (shared->lock). In one incarnation a root is
+ * asserted once: before that nothing is granted or reported; should it be needed again, or should
+ * an answer not come, a new incarnation begins, and what the old one is told from then on means
+ * nothing.
  */
 
 #include <pthread.h>
@@ -28,19 +29,31 @@
 
 enum {
     STORE_NODE_BYTES = 33,
-    STORE_BEAT_US = 100000,  /* beats, reports, touches */
+    STORE_BEAT_US = 100000,  /* beats, reports */
     STORE_AGAIN_US = 10000,  /* a question that waits for another's assertion looks again */
     STORE_TRIES_MAX = 5,     /* questions for one reservation */
     STORE_YOUNG_US = 300000, /* nothing is granted so long after something may have been lost */
     STORE_LOST_US = 3000000, /* and not longer than this, although some have not come back */
     STORE_REST_US = 500000,  /* after an error of the server */
-    STORE_ASSERTS_MAX = 64, /* under way */
-    STORE_SWEEPS_MAX = 16,  /* of those, for a sweep */
+    STORE_ASSERTS_MAX = 64,  /* under way */
+    STORE_SWEEPS_MAX = 16,   /* of those, for a sweep */
     STORE_CLAIMS_MAX = 256,  /* of one call, roughly */
     STORE_REPORTS_MAX = 256, /* under way */
     STORE_CHANGES_MAX = 64,  /* of one report */
     STORE_AHEAD_MAX = 256,   /* questions for streams under way */
 };
+
+/* ---------------------------------------------------------------------------- full ones */
+
+/* Counters that the store has just refused, so that a flood of calls that cannot be let in does not
+ * become a flood of questions. */
+struct full_counter {
+    uint64_t name;              /* its hash, and the root's */
+    int64_t need;               /* so much, or more, does not fit */
+    uint64_t until_us, free_us; /* believed so long; when it may fit */
+};
+
+enum { STORE_FULL_COUNTERS = 1024, STORE_FULL_US = 10000 };
 
 /* -------------------------------------------------------------------------- the process */
 
@@ -60,11 +73,12 @@ struct shared {
     int64_t dead_us;
     struct redis_script admit, report, claim, beat;
 
-    pthread_rwlock_t lock;        /* of what follows; to read: while an answer is given to the meter */
+    pthread_rwlock_t lock; /* of what follows; to read: while an answer is given to the meter */
     _Atomic uint64_t incarnation; /* written with the lock */
     struct table roots;           /* of this incarnation, and those that are busy */
 
     _Atomic bool up;
+    _Atomic bool sweep_again; /* some root has changes and is not asserted */
     _Atomic unsigned nodes;
     _Atomic int64_t since; /* the store remembers; 0 = not known */
     _Atomic int64_t swept; /* the <since> for which all roots were asserted */
@@ -98,7 +112,7 @@ void shared_sign(const struct shared *shared, struct words *words, uint64_t inca
 /* <check>: the connection is new, or something seems to be lost. */
 void shared_beat_words(const struct shared *shared, struct words *words, bool check);
 /* Mode, a, z: of a change. */
-void shared_span_words(struct words *words, const struct meter_change *change, int64_t now_us);
+void shared_span_words(struct words *words, const struct meter_change *change);
 /* One counter of a question; <flags> as in admit.lua, a literal. */
 void shared_ask_words(struct words *words, const struct use *use, const struct meter_lack *lack,
                       struct text flags);
@@ -127,7 +141,10 @@ struct store_redis {
     struct link asked;   /* questions on their way */
     struct link ahead;   /* the same, of streams */
     struct link waiting; /* questions that wait for an assertion */
+    struct link decided; /* questions that need not be asked: refused in the next moment */
     struct link free;    /* to be used again */
+    struct timer decide;
+    struct full_counter *full;
     size_t free_count, ahead_count, assertion_count;
     struct timer again; /* for those that wait */
     struct meter_lack lacks[USES_MAX];
@@ -168,10 +185,10 @@ void life_free(struct life *life);
 void life_changed(struct life *life);
 /* An assertion has ended. */
 void life_step(struct life *life);
-/* Some root has changes and is not asserted. */
-void life_sweep_again(struct life *life);
 
 struct reports *reports_new(struct store_redis *store);
 void reports_free(struct reports *reports);
-/* Send what has changed. */
+/* Send what has changed; the first worker's. */
 void reports_step(struct reports *reports);
+/* Send soon what has changed of <root>. */
+void reports_hurry(struct reports *reports, struct text root);

@@ -264,19 +264,14 @@ void life_step(struct life *life)
     if (life->stepping || !redis_is_up(store->redis) || atomic_load(&shared->since) == 0)
         return;
     life->stepping = true;
-    if (life->swept_in != shared_incarnation(shared))
+    if (life->swept_in != shared_incarnation(shared) ||
+        (life->at == life->count && atomic_exchange(&shared->sweep_again, false)))
         sweep_begin(life);
     sweep_on(life);
     if (life->at == life->count && store->assertion_count == 0 &&
         life->swept_in == shared_incarnation(shared))
         atomic_store(&shared->swept, atomic_load(&shared->since));
     life->stepping = false;
-}
-
-void life_sweep_again(struct life *life)
-{
-    if (life->at == life->count)
-        life->swept_in = 0;
 }
 
 /* ----------------------------------------------------------------------------------- beats */
@@ -371,15 +366,34 @@ static void on_tick(struct timer *timer)
     reports_step(store->reports);
 }
 
+static void on_loaded(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    (void)with, (void)fault, (void)reply;
+}
+
+/* Before anybody calls them, so that the first calls do not carry the source, each its own. */
+static void load_scripts(struct store_redis *store)
+{
+    const struct shared *shared = store->shared;
+    const struct redis_script *scripts[] = {&shared->admit, &shared->report, &shared->claim,
+                                            &shared->beat};
+    for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+        struct text words[] = {TEXT("SCRIPT"), TEXT("LOAD"), scripts[i]->source};
+        redis_send(store->redis, TEXT(""), words, 3, 0, on_loaded, NULL);
+    }
+}
+
 void life_changed(struct life *life)
 {
     struct store_redis *store = life->store;
     life->check = true;
     atomic_store_explicit(&store->shared->up, false, memory_order_release);
-    if (redis_is_up(store->redis))
-        beat(life);
-    else
+    if (!redis_is_up(store->redis)) {
         life_tell(life);
+        return;
+    }
+    load_scripts(store);
+    beat(life);
 }
 
 struct life *life_new(struct store_redis *store)

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
 #include "policy/store_inside.h"
 
 enum { FREE_QUESTIONS = 256 };
@@ -109,6 +110,76 @@ static struct reservation *question_about(const struct question *q)
     return q->r ? q->r : &q->orphan->r;
 }
 
+/* ----------------------------------------------------------------------------- full ones */
+
+static struct full_counter *full_place(struct store_redis *store, const struct reservation *r,
+                                       size_t use, uint64_t *name)
+{
+    *name = hash_name(r->uses[use].counter) ^ (hash_name(r->root) << 1 | 1);
+    return &store->full[*name % STORE_FULL_COUNTERS];
+}
+
+static int64_t least_lack(const struct use *use, const struct meter_lack *lack)
+{
+    int64_t spare = use->least < use->want ? use->want - use->least : 0;
+    return lack->lack > spare ? lack->lack - spare : 0;
+}
+
+static void full_note(struct store_redis *store, const struct reservation *r, size_t use,
+                      int64_t wait_us)
+{
+    uint64_t name, now = clock_now_us();
+    int64_t want = r->uses[use].want, need = r->uses[use].least < want ? r->uses[use].least : want;
+    int64_t believed = wait_us < 0 || wait_us > STORE_FULL_US ? STORE_FULL_US : wait_us;
+    struct full_counter *full = full_place(store, r, use, &name);
+    *full = (struct full_counter){.name = name,
+                                  .need = need,
+                                  .until_us = now + (uint64_t)believed,
+                                  .free_us = wait_us < 0 ? UINT64_MAX : now + (uint64_t)wait_us};
+}
+
+/* Has the store just said that it does not fit? */
+static bool is_full(struct store_redis *store, struct reservation *r)
+{
+    uint64_t now = clock_now_us(), name;
+    for (size_t i = 0; i < r->use_count; i++) {
+        int64_t need = least_lack(&r->uses[i], &store->lacks[i]);
+        if (need == 0 || r->uses[i].limit->exceeded != EXCEEDED_REJECT)
+            continue;
+        const struct full_counter *full = full_place(store, r, i, &name);
+        if (full->name != name || need < full->need || now >= full->until_us)
+            continue;
+        r->refused = i;
+        r->retry_after_us =
+            full->free_us == UINT64_MAX ? INT64_MAX : (int64_t)(full->free_us - now);
+        return true;
+    }
+    return false;
+}
+
+static void on_decide(struct timer *timer)
+{
+    struct store_redis *store = LIST_MEMBER(timer, struct store_redis, decide);
+    struct link decided;
+    list_init(&decided);
+    while (!list_is_empty(&store->decided)) {
+        struct link *at = store->decided.next;
+        list_remove(at);
+        list_push_back(&decided, at);
+    }
+    while (!list_is_empty(&decided))
+        question_end(LIST_MEMBER(decided.next, struct question, link), RESERVE_REFUSED);
+}
+
+static void question_decide(struct question *q)
+{
+    struct store_redis *store = q->store;
+    list_remove(&q->link);
+    list_push_back(&store->decided, &q->link);
+    if (!store->decide.due_us)
+        timer_set(store->loop, &store->decide, clock_now_us());
+}
+
 /* ---------------------------------------------------------------------------------- asking */
 
 bool store_may_ask(const struct store_redis *store)
@@ -176,6 +247,10 @@ static bool question_send(struct question *q)
     if (q->tries++ >= STORE_TRIES_MAX || left < timeout / 4 || !store_may_ask(store))
         return false;
     meter_lacks(store->shared->meter, r, store->lacks);
+    if (q->r && is_full(store, r)) {
+        question_decide(q);
+        return true;
+    }
     question_choose(q, r);
     /* After the lacks: what is asserted in a later incarnation has their slots, as nothing. */
     q->incarnation = shared_incarnation(store->shared);
@@ -262,7 +337,8 @@ static void read_grants(struct question *q, const struct reservation *r,
                                                    .left = store_number(reply, 4 + 3 * i)};
 }
 
-/* What was granted in an incarnation that has ended is nobody's: what is asserted has not got it. */
+/* What was granted in an incarnation that has ended is nobody's: what is asserted has not got it.
+ */
 static void on_granted(struct question *q, const struct redis_reply *reply)
 {
     struct shared *shared = q->store->shared;
@@ -293,6 +369,7 @@ static void on_full(struct question *q, const struct redis_reply *reply)
     if (r) {
         r->refused = q->index[which >= 0 && which < q->count ? which : 0];
         r->retry_after_us = wait < 0 ? INT64_MAX : wait;
+        full_note(q->store, r, r->refused, wait);
     }
     question_end(q, RESERVE_REFUSED);
 }
@@ -433,6 +510,11 @@ void store_wake(struct store_redis *store, struct text root)
         look_at_all(store, &root);
 }
 
+void store_redis_hurry(struct store_redis *store, struct text root)
+{
+    reports_hurry(store->reports, root);
+}
+
 /* ------------------------------------------------------------------------ what all need */
 
 bool store_eval(struct store_redis *store, const struct redis_script *script, int64_t timeout_us,
@@ -497,13 +579,15 @@ struct store_redis *store_redis_new(struct shared *shared, struct loop *loop, st
     list_init(&store->asked);
     list_init(&store->ahead);
     list_init(&store->waiting);
+    list_init(&store->decided);
     list_init(&store->free);
+    store->full = memory_new(STORE_FULL_COUNTERS * sizeof(*store->full));
     store->again.on_time = on_again;
+    store->decide.on_time = on_decide;
     redis_on_change(redis, on_change, store);
-    if (worker == 0) {
+    store->reports = reports_new(store);
+    if (worker == 0)
         store->duties = life_new(store);
-        store->reports = reports_new(store);
-    }
     return store;
 }
 
@@ -514,6 +598,8 @@ void store_redis_free(struct store_redis *store)
     redis_free(store->redis);
     while (!list_is_empty(&store->waiting))
         question_end(LIST_MEMBER(store->waiting.next, struct question, link), RESERVE_AWAY);
+    on_decide(&store->decide);
+    timer_stop(&store->decide);
     timer_stop(&store->again);
     while (!list_is_empty(&store->free)) {
         struct question *q = LIST_MEMBER(store->free.next, struct question, link);
@@ -524,5 +610,6 @@ void store_redis_free(struct store_redis *store)
     life_free(store->duties);
     reports_free(store->reports);
     words_done(&store->words);
+    memory_free(store->full);
     memory_free(store);
 }

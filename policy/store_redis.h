@@ -45,6 +45,9 @@ void store_redis_abandon(struct store_redis *store, struct reservation *reservat
 void store_redis_ask_ahead(struct store_redis *store, struct reservation *reservation,
                            enum limit_kind kind, int64_t more);
 
+/* Tell soon what has changed of <root>: others may be waiting for it. */
+void store_redis_hurry(struct store_redis *store, struct text root);
+
 struct shared_figures {
     bool up;        /* it is asked */
     unsigned nodes; /* heard of within the last 5 s, this one too; 0 before the first time */

@@ -94,13 +94,13 @@ static int64_t slot_us(int64_t window_us)
     return window_us > 0 ? (window_us + METER_SLOTS - 1) / METER_SLOTS : 1;
 }
 
-void shared_span_words(struct words *words, const struct meter_change *change, int64_t now_us)
+void shared_span_words(struct words *words, const struct meter_change *change)
 {
     int64_t a = 0, z = 0;
     if (change->period == PERIOD_ROLLING)
-        a = slot_us(change->window_us);
+        a = change->slot_us;
     else if (change->period != PERIOD_NONE && change->period != PERIOD_TOTAL)
-        a = change->slot, z = now_us + change->keep_us;
+        a = change->slot, z = change->end_us;
     words_add(words, mode_of(change->period));
     words_number(words, a);
     words_number(words, z);

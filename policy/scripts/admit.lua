@@ -84,6 +84,24 @@ local function read_counter(index)
     return c
 end
 
+-- The slots leave one by one, the oldest first; mostly few have to be looked at.
+local function wait_rolling(c, need)
+    local left, newest = c.left, tonumber(c.slot)
+    for first = c.from, newest, 8 do
+        local slots = {}
+        for slot = first, math.min(first + 7, newest) do
+            slots[#slots + 1] = digits(slot)
+        end
+        for i, sum in ipairs(call('HMGET', c.key, unpack(slots))) do
+            left = left + (tonumber(sum) or 0)
+            if left >= need then
+                return math.max(0, (first + i + SLOTS) * c.a - now)
+            end
+        end
+    end
+    return SLOTS * c.a
+end
+
 -- How long until <c> has room for what is needed at least; -1 = never, as it is.
 local function wait_of(c, need)
     if need > c.amount or c.mode == 't' then
@@ -93,18 +111,7 @@ local function wait_of(c, need)
     elseif c.mode == 'c' then
         return math.max(0, c.z - server_time())
     end
-    local slots, left = {}, c.left
-    for slot = c.from, tonumber(c.slot) do
-        slots[#slots + 1] = digits(slot)
-    end
-    local sums = call('HMGET', c.key, unpack(slots))
-    for i = 1, #slots do
-        left = left + (tonumber(sums[i]) or 0)
-        if left >= need then
-            return math.max(0, (c.from + i + SLOTS) * c.a - now)
-        end
-    end
-    return SLOTS * c.a
+    return wait_rolling(c, need)
 end
 
 local real = server_time()

@@ -101,6 +101,17 @@ def test_the_database_is_chosen():
         assert not client.up
 
 
+def test_a_thousand_scripts_at_once_that_the_server_does_not_know(client, redis):
+    """The source is sent once (or few times), not a thousand times."""
+    source = "return redis.call('INCR', KEYS[1]) -- " + "x" * 10000
+    client.eval(source, ["n"])
+    redis.script_flush()
+    before = int(redis.information("stats")["total_net_input_bytes"])
+    names = [client.send_eval(source, ["n"], timeout_us=10000000) for _ in range(1000)]
+    assert sorted(client.take(name) for name in names) == list(range(2, 1002))
+    assert int(redis.information("stats")["total_net_input_bytes"]) - before < 1000000
+
+
 def test_free_ends_what_is_under_way(redis):
     client = Driver(redis.url()).wait_up()
     name = client.send("BLPOP", "none", "0")

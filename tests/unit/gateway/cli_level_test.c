@@ -57,10 +57,10 @@ static void options_become_json(void **state)
                         "{\"budget\":{\"amount\":\"12.50 USD\",\"period\":\"24h\"}}");
     assert_string_equal(written("--tags|team=search,note=a=b"),
                         "{\"tags\":{\"team\":\"search\",\"note\":\"a=b\"}}");
-    assert_string_equal(written("--expires|2027-01-01"), "{\"expires\":\"2027-01-01\"}");
-    assert_string_equal(written("--expires|none"), "{\"expires\":null}");
+    assert_string_equal(written("--expires|2027-01-01"), "{\"expires_at\":\"2027-01-01\"}");
+    assert_string_equal(written("--expires|none"), "{\"expires_at\":null}");
     assert_int_equal(strlen(written("--expires|90d")),
-                     strlen("{\"expires\":\"2026-11-23T18:44:12.012Z\"}"));
+                     strlen("{\"expires_at\":\"2026-11-23T18:44:12.012Z\"}"));
 }
 
 static void nonsense_is_refused(void **state)

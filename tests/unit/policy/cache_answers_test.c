@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to Idempotency-Keys, over restarts. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/database.h"
+#include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "policy/cache_answers.h"
 #include "policy/cache_inside.h"
@@ -346,6 +349,49 @@ static void a_slow_database_is_not_waited_for(void **state)
     stop();
 }
 
+/* Wait until the helper has done what was given to it. */
+static void wait_for_helper(uint64_t done)
+{
+    struct answers_figures figures = {0};
+    for (int i = 0; i < 20000 && figures.kept + figures.lost < done; i++) {
+        usleep(500);
+        figures = answers_figures(cache->answers);
+    }
+    assert_int_equal(figures.kept + figures.lost, done);
+}
+
+static void a_full_disk_loses_answers_and_nothing_else(void **state)
+{
+    (void)state;
+    start(1 << 20);
+    answer(look_for("before", "body", CACHE_MISS), "small", 100 * SECOND);
+    wait_for_helper(1);
+    char *large = memory_new(60 * KIB + 1);
+    memset(large, 'l', 60 * KIB);
+    struct rlimit old, full;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    full = (struct rlimit){16 * KIB, old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+    log_set_level((enum log_level)(LOG_ERROR + 1));
+    answer(look_for("key", "body", CACHE_MISS), large, 100 * SECOND);
+    wait_for_helper(2);
+    assert_int_equal(answers_figures(cache->answers).lost, 1);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    /* In memory it is there yet. */
+    expect_bytes(look_for("key", "body", CACHE_HIT), large);
+    answer(look_for("after", "body", CACHE_MISS), large, 100 * SECOND);
+    restart(1 << 20);
+    log_set_level(LOG_INFO);
+    expect_bytes(look_for("before", "body", CACHE_HIT), "small");
+    expect_bytes(look_for("after", "body", CACHE_HIT), large);
+    struct cache_entry *entry = look_for("key", "body", CACHE_MISS);
+    cache_give_up(remote, entry, "client_gone");
+    cache_entry_unref(entry);
+    memory_free(large);
+    stop();
+}
+
 static void a_file_that_is_no_database_is_told(void **state)
 {
     (void)state;
@@ -376,22 +422,22 @@ static void records_are_checked(void **state)
     struct record record;
     buffer_init(&out, KIB + RECORD_EXTRA_BYTES);
     record_write(entry, KIB, SECOND, &out);
-    assert_true(record_read(buffer_text(&out), &record));
+    assert_true(cache_record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_ANSWER);
     assert_string_equal(record.facts.provider, "p");
     assert_true(text_equal(record.rest, TEXT("bytes")));
     /* Cut short, it is none, unless only bytes of the answer are missing. */
     size_t least = buffer_length(&out) - 5;
     for (size_t len = 0; len < least; len++)
-        assert_false(record_read(text_head(buffer_text(&out), len), &record));
+        assert_false(cache_record_read(text_head(buffer_text(&out), len), &record));
     /* Nothing from it may end a line of a head. */
     char *type = strstr(out.data + RECORD_HEAD_BYTES + 93, "a/b");
     assert_non_null(type);
     type[1] = '\n';
-    assert_false(record_read(buffer_text(&out), &record));
+    assert_false(cache_record_read(buffer_text(&out), &record));
     buffer_clear(&out);
     record_write(entry, 4, SECOND, &out);
-    assert_true(record_read(buffer_text(&out), &record));
+    assert_true(cache_record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_NOT_KEPT);
     buffer_done(&out);
     cache_entry_unref(entry);
@@ -412,6 +458,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_kept_is_bounded_in_time_and_bytes, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_slow_database_is_not_waited_for, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_full_disk_loses_answers_and_nothing_else, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_file_that_is_no_database_is_told, make_folder,
                                         remove_folder),

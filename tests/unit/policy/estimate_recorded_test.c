@@ -230,11 +230,12 @@ static int learn_all(void **state)
         estimate_make(estimates, &call->facts, &call->before);
         estimate_learn(estimates, &call->facts, call->input, call->output);
         if (getenv("SHOW_ESTIMATES"))
-            printf("E\t%s\t%s\t%u\t%lld\t%lld\t%lld\t%lld\t%lld\t%d%d%d\n", call->id, name,
+            printf("E\t%s\t%s\t%u\t%lld\t%lld\t%lld\t%lld\t%lld\t%d%d%d\t%lld\n", call->id, name,
                    call->learnt, (long long)call->input, (long long)call->before.input_mean,
                    (long long)call->before.input_likely, (long long)call->facts.about_tokens,
                    (long long)call->facts.body_bytes, call->facts.has_tools,
-                   call->facts.media_count > 0, call->facts.rounds > 0 || call->facts.refers);
+                   call->facts.media_count > 0, call->facts.rounds > 0 || call->facts.refers,
+                   (long long)call->facts.about_described);
     }
     estimates_free(estimates);
     return 0;
@@ -279,18 +280,122 @@ static void gather(struct figures *figures, const char *file, int64_t least)
     qsort(figures->errors, figures->count, sizeof(double), by_size);
 }
 
-static void estimates_are_as_good_as_is_published(void **state)
+/* What has to hold at least, whatever is published: all, and prompts of some length. */
+static void estimates_are_good(void **state)
 {
     (void)state;
     static struct figures figures;
     gather(&figures, NULL, 0);
-    printf("n %zu median %.3f p90 %.3f p95 %.3f covered %.3f tightest %.3f\n", figures.count,
-           quantile(&figures, .5), quantile(&figures, .9), quantile(&figures, .95),
-           (double)figures.covered / (double)figures.count, figures.tightest);
+    assert_true(figures.count > 900);
+    assert_true(quantile(&figures, 0.5) <= 0.10);
+    assert_true(quantile(&figures, 0.75) <= 0.24);
+    assert_true((double)figures.covered / (double)figures.count >= 0.88);
+    assert_true(figures.tightest < 1);
+}
+
+static void write_row(FILE *out, const char *name, const struct figures *figures)
+{
+    fprintf(out, "| %s | %zu | %.1f %% | %.1f %% | %.1f %% | %.1f %% | %.2f |\n", name,
+            figures->count, 100 * quantile(figures, 0.5), 100 * quantile(figures, 0.75),
+            100 * quantile(figures, 0.9),
+            100 * (double)figures->covered / (double)(figures->count ? figures->count : 1),
+            figures->tightest);
+}
+
+static const char introduction[] =
+    "<!-- Written by `make docs` from tests/cases/recorded. Do not edit. -->\n"
+    "# How good the estimates of tokens are\n"
+    "\n"
+    "Before a call is sent, nobody knows how many tokens the provider will count. Budgets, and "
+    "limits\n"
+    "of tokens that are `strict`, reserve a *bound*, which is never less than what is counted; "
+    "other\n"
+    "limits of tokens reserve a likely figure that was learnt from calls before. Both are held "
+    "here\n"
+    "against recorded calls of many providers: %zu with a request and a count, of %zu models.\n"
+    "`tests/unit/policy/estimate_recorded_test.c` measures this and fails when it gets worse.\n"
+    "\n"
+    "## The bound\n"
+    "\n"
+    "A token for each byte of text; %d or, with tools, %d for what a provider adds; the most that "
+    "a\n"
+    "picture costs anywhere; the model's context for what is not in the body (files, earlier "
+    "answers);\n"
+    "a context for each round of tools that the provider runs itself (`max_uses` and "
+    "`max_tool_calls`\n"
+    "lower it). **None of the recorded calls is above its bound**; the nearest, with all of it in "
+    "the\n"
+    "body, reaches %.0f %% of it.\n"
+    "\n"
+    "## The estimate\n"
+    "\n"
+    "Calls are taken in the order in which they were recorded. Each is estimated with what was "
+    "learnt\n"
+    "before it, once %d calls of its model were, and then learnt. The recordings are test suites: "
+    "most\n"
+    "prompts are a few words, and hardly one is like the one before, which is harder than what a\n"
+    "gateway sees. A prompt of 14 tokens that is taken for 15 is off by 7 %%.\n"
+    "\n"
+    "*covered*: how often the likely figure was not below what was counted. *nearest*: the largest "
+    "part\n"
+    "of its bound that a call reached.\n"
+    "\n"
+    "| calls | n | error, median | 3 of 4 | 9 of 10 | covered | nearest |\n"
+    "|---|---|---|---|---|---|---|\n";
+
+static size_t count_models(void)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < call_count; i++)
+        count += calls[i].learnt == 0;
+    return count;
+}
+
+static char *page(void)
+{
+    static const char *const files[] = {
+        "openai-chat",  "openai-responses",   "openai-completions", "openai-embeddings",
+        "mistral-chat", "anthropic-messages", "gemini-generate"};
+    static struct figures figures;
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+    gather(&figures, NULL, 0);
+    fprintf(out, introduction, call_count, count_models(), 512, 1024, 100 * figures.tightest,
+            LEARNT_CALLS);
+    write_row(out, "all", &figures);
+    gather(&figures, NULL, 50);
+    write_row(out, "of 50 tokens and more", &figures);
     gather(&figures, NULL, 200);
-    printf("n %zu median %.3f p90 %.3f p95 %.3f covered %.3f tightest %.3f\n", figures.count,
-           quantile(&figures, .5), quantile(&figures, .9), quantile(&figures, .95),
-           (double)figures.covered / (double)figures.count, figures.tightest);
+    write_row(out, "of 200 tokens and more", &figures);
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        gather(&figures, files[i], 0);
+        write_row(out, files[i], &figures);
+    }
+    fclose(out);
+    return text;
+}
+
+static void the_page_says_what_is_so(void **state)
+{
+    (void)state;
+    char *expected = page();
+    if (getenv("WRITE_ESTIMATES")) {
+        FILE *out = fopen(PAGE, "we");
+        assert_non_null(out);
+        fputs(expected, out);
+        fclose(out);
+    }
+    FILE *file = fopen(PAGE, "re");
+    assert_non_null(file);
+    char *there = NULL;
+    size_t room = 0;
+    assert_true(getdelim(&there, &room, '\0', file) > 0);
+    fclose(file);
+    if (strcmp(there, expected) != 0)
+        fail_msg("%s is not what is measured: make docs", PAGE);
+    free(there);
+    free(expected);
 }
 
 int main(void)
@@ -298,7 +403,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(input_is_never_more_than_its_bound),
         cmocka_unit_test(output_is_never_more_than_its_bound),
-        cmocka_unit_test_setup(estimates_are_as_good_as_is_published, learn_all),
+        cmocka_unit_test_setup(estimates_are_good, learn_all),
+        cmocka_unit_test(the_page_says_what_is_so),
     };
     return cmocka_run_group_tests(tests, read_all, NULL);
 }
