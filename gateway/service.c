@@ -415,6 +415,9 @@ static bool open_ledger(struct service *service)
                                      .keep_minutes_us = config->keep_minutes_us,
                                      .keep_hours_us = config->keep_hours_us,
                                      .keep_days_us = config->keep_days_us};
+    struct ledger_shared shared = {&service->start->store.redis, service->start->store.key_prefix};
+    if (config->store.is_redis)
+        options.shared = &shared;
     struct watchdog *beats =
         watchdog_start(NULL, 0, on_beat, service); /* upgrading may take long */
     service->ledger = ledger_open(&options, &why);

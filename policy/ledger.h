@@ -69,6 +69,13 @@ struct ledger_row {
 struct ledger;  /* one per process */
 struct journal; /* one per worker; used by that thread only */
 
+/* Where nodes tell each other what they have booked: docs/LEDGER.md. */
+struct redis_options;
+struct ledger_shared {
+    const struct redis_options *redis; /* borrowed for the ledger's life */
+    const char *prefix;                /* of all names in Redis */
+};
+
 struct ledger_options {
     const char *directory; /* ledger.path; made when missing */
     const char *database;  /* SQLite file, made when missing, or NULL: journals only */
@@ -76,13 +83,15 @@ struct ledger_options {
     size_t segment_bytes; /* 0 = 4 MiB */
     unsigned workers;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us; /* retention */
+    const struct ledger_shared *shared; /* NULL: there are no other nodes. Needs a database */
 };
 
 /* Open the ledger of this process and start its keeper thread. NULL and *fault on failure (no
  * directory, no space, database newer than this program). Drains what dead processes left behind
  * in the background. */
 struct ledger *ledger_open(const struct ledger_options *options, struct fault *fault);
-/* Drain everything, stop the keeper, close. All journals must be quiet. */
+/* Drain everything, stop the keeper, tell other nodes what is left (at most 5 s), close. All
+ * journals must be quiet. */
 void ledger_close(struct ledger *ledger);
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
