@@ -472,8 +472,7 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes,
-                                 CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
