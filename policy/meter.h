@@ -138,7 +138,7 @@ struct meter_change {
  * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
 /* The same of one root, at once. */
-size_t meter_root_changes(struct meter *meter, struct text root, struct meter_change *changes,
+size_t meter_root_changes(struct meter *meter, struct text name, struct meter_change *changes,
                           size_t max);
 void meter_told(struct meter *meter, const struct meter_change *changes, size_t count);
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);
