@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The part of a usage report that comes from other nodes: what they have told by way of Redis. */
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
-#include "policy/forward_inside.h"
 #include "policy/gather.h"
+#include "policy/inquiry.h"
 
 enum {
-    WINDOW = 64,           /* commands under way */
-    WAIT_US = 5 * 1000000, /* for all of it */
     BUCKETS_MAX = 100 * 1000,
     SUMS_MAX = 1000 * 1000,
     BLOCK_BYTES = 64 * 1024,
+    ABOUT_LEDGERS = SPANS, /* else the span of an index, or of a bucket */
 };
 
 /* One sum of another node. */
@@ -36,81 +32,21 @@ struct told_bucket {
     int64_t begin;
 };
 
-struct others;
-
-/* A command under way. */
-struct ask {
-    struct others *others;
-    bool busy;
-    enum span span; /* of an index, or a bucket; SPANS: the ledgers */
-    int64_t bucket;
-};
-
 /* It is filled on the loop of forward, while who asks waits. */
 struct others {
-    struct errand begin;
-    struct timer late;
-    struct forward *forward;
+    struct inquiry inquiry; /* first */
     enum span longest;
     int64_t from_s, to_s;
     struct arena arena;
-    struct words words;
     struct table ledgers; /* name → its epoch, as digits */
     struct told_bucket *buckets;
     size_t bucket_count, bucket_room, next;
     struct told_list sums[SPANS];
     size_t sum_count;
-    struct ask asks[WINDOW];
-    size_t under_way;
-    bool has_buckets, failed, too_large, is_done;
-    pthread_mutex_t lock;
-    pthread_cond_t done;
+    bool has_buckets, too_large;
 };
 
-/* ------------------------------------------------------------------------------------ the end */
-
-/* Nothing of it is touched by the loop after this. */
-static void finish(struct others *others)
-{
-    timer_stop(&others->late);
-    for (int i = 0; i < WINDOW; i++)
-        if (others->asks[i].busy)
-            redis_forget(forward_redis(others->forward), &others->asks[i]);
-    pthread_mutex_lock(&others->lock);
-    others->is_done = true;
-    pthread_cond_signal(&others->done);
-    pthread_mutex_unlock(&others->lock);
-}
-
-static void give_up(struct others *others)
-{
-    others->failed = true;
-    finish(others);
-}
-
-static void on_late(struct timer *timer)
-{
-    give_up(LIST_MEMBER(timer, struct others, late));
-}
-
 /* ---------------------------------------------------------------------------------- answers */
-
-static void take_ledgers(struct others *others, const struct redis_reply *reply)
-{
-    struct text own = forward_ledger(others->forward);
-    for (size_t i = 0; i + 1 < redis_count(reply); i += 2) {
-        struct text name = redis_text(redis_item(reply, i));
-        struct text mark = redis_text(redis_item(reply, i + 1));
-        size_t slash = text_find_byte(name, '/'), space = text_find_byte(mark, ' ');
-        if (slash == SIZE_MAX || space == SIZE_MAX ||
-            !text_equal(text_from(name, slash), TEXT("/sums")) ||
-            text_equal(text_head(name, slash), own))
-            continue;
-        struct text epoch = arena_copy(&others->arena, text_head(mark, space));
-        table_set(&others->ledgers, arena_copy(&others->arena, text_head(name, slash)),
-                  (void *)(uintptr_t)epoch.at);
-    }
-}
 
 /* Is the bucket one that may be needed: whole, or the shorter ones at both ends? */
 static bool is_needed(const struct others *others, enum span span, int64_t begin)
@@ -163,7 +99,7 @@ static struct told *told_new(struct told_list *list)
     return &list->at[list->count++];
 }
 
-static void take_sum(struct others *others, const struct ask *ask, struct text field,
+static void take_sum(struct others *others, struct inquiry_about about, struct text field,
                      struct text value)
 {
     struct tally tally;
@@ -177,122 +113,70 @@ static void take_sum(struct others *others, const struct ask *ask, struct text f
         others->too_large = true;
         return;
     }
-    struct told *told = told_new(&others->sums[ask->span]);
+    struct told *told = told_new(&others->sums[about.kind]);
     *told =
-        (struct told){ask->bucket, arena_copy(&others->arena, text_from(field, bar + 1)), tally};
+        (struct told){about.number, arena_copy(&others->arena, text_from(field, bar + 1)), tally};
 }
 
-static void take(struct ask *ask, const struct redis_reply *reply)
+static void take(struct inquiry *inquiry, struct inquiry_about about,
+                 const struct redis_reply *reply)
 {
-    struct others *others = ask->others;
-    if (ask->span == SPANS) {
-        take_ledgers(others, reply);
+    struct others *others = (struct others *)(void *)inquiry;
+    if (about.kind == ABOUT_LEDGERS) {
+        inquiry_ledgers(inquiry, reply, "sums", &others->arena, &others->ledgers);
     } else if (!others->has_buckets) {
-        take_index(others, ask->span, reply);
+        take_index(others, (enum span)about.kind, reply);
     } else {
         for (size_t i = 0; i + 1 < redis_count(reply); i += 2)
-            take_sum(others, ask, redis_text(redis_item(reply, i)),
+            take_sum(others, about, redis_text(redis_item(reply, i)),
                      redis_text(redis_item(reply, i + 1)));
     }
 }
 
 /* ------------------------------------------------------------------------------------ asking */
 
-static void go_on(struct others *others);
-
-static void on_answer(void *with, enum redis_fault fault, const struct redis_reply *reply)
-{
-    struct ask *ask = with;
-    struct others *others = ask->others;
-    ask->busy = false;
-    others->under_way--;
-    if (fault != REDIS_ANSWERED || redis_kind(reply) != REDIS_LIST) {
-        give_up(others);
-        return;
-    }
-    take(ask, reply);
-    go_on(others);
-}
-
-/* Send what is in the words; there is a free place. */
-static bool send_words(struct others *others, enum span span, int64_t bucket)
-{
-    struct ask *ask = others->asks;
-    while (ask->busy)
-        ask++;
-    *ask = (struct ask){others, true, span, bucket};
-    others->under_way++;
-    ask->busy = redis_send(forward_redis(others->forward), others->words.at[1], others->words.at,
-                           others->words.count, WAIT_US, on_answer, ask);
-    return ask->busy;
-}
-
-static bool ask_ledgers(struct others *others)
-{
-    struct words *words = &others->words;
-    const char *prefix = forward_prefix(others->forward);
-    words_begin(words);
-    words_add(words, TEXT("HGETALL"));
-    words_add(words, forward_key(&words->arena, prefix, "ledgers"));
-    return send_words(others, SPANS, 0);
-}
-
 static bool ask_index(struct others *others, enum span span)
 {
-    struct words *words = &others->words;
-    const char *prefix = forward_prefix(others->forward);
+    struct words *words = &others->inquiry.words;
     enum span around = span < others->longest ? span + 1 : span;
-    words_begin(words);
-    words_add(words, TEXT("ZRANGEBYSCORE"));
-    words_add(words, forward_key(&words->arena, prefix, forward_spans[span].all));
+    inquiry_words(&others->inquiry, TEXT("ZRANGEBYSCORE"), forward_spans[span].all);
     words_number(words, span_bucket(around, others->from_s));
     words_number(words, span_bucket(around, others->to_s) + span_facts[around].seconds);
-    return send_words(others, span, 0);
+    return inquiry_send(&others->inquiry, (struct inquiry_about){(int)span, 0});
 }
 
 static bool ask_bucket(struct others *others, const struct told_bucket *bucket)
 {
-    struct words *words = &others->words;
     char name[40];
     snprintf(name, sizeof(name), "%s:%" PRId64, forward_spans[bucket->span].one, bucket->begin);
-    words_begin(words);
-    words_add(words, TEXT("HGETALL"));
-    words_add(words, forward_key(&words->arena, forward_prefix(others->forward), name));
-    return send_words(others, bucket->span, bucket->begin);
+    inquiry_words(&others->inquiry, TEXT("HGETALL"), name);
+    return inquiry_send(&others->inquiry, (struct inquiry_about){(int)bucket->span, bucket->begin});
 }
 
-static void go_on(struct others *others)
+static bool begin(struct inquiry *inquiry)
 {
-    if (others->too_large) {
-        give_up(others);
-        return;
-    }
-    if (!others->has_buckets && others->under_way > 0)
-        return; /* the indices */
-    others->has_buckets = true;
-    if (others->ledgers.count == 0)
-        others->next = others->bucket_count; /* there is nobody else */
-    while (others->next < others->bucket_count && others->under_way < WINDOW) {
-        if (!ask_bucket(others, &others->buckets[others->next++])) {
-            give_up(others);
-            return;
-        }
-    }
-    if (others->under_way == 0)
-        finish(others);
-}
-
-static void on_begin(struct errand *errand)
-{
-    struct others *others = LIST_MEMBER(errand, struct others, begin);
-    others->late.on_time = on_late;
-    timer_set(forward_loop(others->forward), &others->late, clock_now_us() + WAIT_US);
-    bool good = redis_is_up(forward_redis(others->forward)) &&
-                forward_ledger(others->forward).len > 0 && ask_ledgers(others);
+    struct others *others = (struct others *)(void *)inquiry;
+    inquiry_words(inquiry, TEXT("HGETALL"), "ledgers");
+    bool good = inquiry_send(inquiry, (struct inquiry_about){ABOUT_LEDGERS, 0});
     for (enum span span = 0; good && span <= others->longest; span++)
         good = ask_index(others, span);
-    if (!good)
-        give_up(others);
+    return good;
+}
+
+static bool go_on(struct inquiry *inquiry)
+{
+    struct others *others = (struct others *)(void *)inquiry;
+    if (others->too_large)
+        return false;
+    if (!others->has_buckets && inquiry->under_way > 0)
+        return true; /* the indices */
+    others->has_buckets = true;
+    if (others->ledgers.count == 0)
+        return true; /* there is nobody else */
+    while (others->next < others->bucket_count && inquiry->under_way < INQUIRY_WINDOW)
+        if (!ask_bucket(others, &others->buckets[others->next++]))
+            return false;
+    return true;
 }
 
 /* ------------------------------------------------------------------------------ who asks */
@@ -350,20 +234,9 @@ static void others_done(struct others *others)
         memory_free(others->sums[span].at);
     memory_free(others->buckets);
     table_done(&others->ledgers);
-    words_done(&others->words);
     arena_done(&others->arena);
-    pthread_cond_destroy(&others->done);
-    pthread_mutex_destroy(&others->lock);
+    inquiry_done(&others->inquiry);
     memory_free(others);
-}
-
-static void ask_and_wait(struct others *others)
-{
-    loop_post(forward_loop(others->forward), &others->begin);
-    pthread_mutex_lock(&others->lock);
-    while (!others->is_done)
-        pthread_cond_wait(&others->done, &others->lock);
-    pthread_mutex_unlock(&others->lock);
 }
 
 static bool say_why(const struct others *others, struct fault *fault)
@@ -379,18 +252,16 @@ static bool say_why(const struct others *others, struct fault *fault)
 bool others_gather(struct forward *forward, struct gather *gather, struct fault *fault)
 {
     struct others *others = memory_new(sizeof(*others));
-    others->begin.run = on_begin;
-    others->forward = forward;
+    others->inquiry.forward = forward;
+    others->inquiry.begin = begin;
+    others->inquiry.take = take;
+    others->inquiry.go_on = go_on;
     others->longest = gather_longest(gather);
     others->from_s = gather->from_s;
     others->to_s = gather->to_s;
     arena_init(&others->arena, BLOCK_BYTES);
-    words_init(&others->words);
     table_init(&others->ledgers);
-    pthread_mutex_init(&others->lock, NULL);
-    pthread_cond_init(&others->done, NULL);
-    ask_and_wait(others);
-    bool good = !others->failed;
+    bool good = inquiry_run(&others->inquiry);
     if (good) {
         for (enum span span = 0; span <= others->longest; span++)
             qsort(others->sums[span].at, others->sums[span].count, sizeof(struct told), by_bucket);

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from harness import SANITIZED, Sluice, Upstream, config_for, eventually
+from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes
 from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
@@ -164,3 +164,50 @@ def calls_told(redis):
     lines = [dict(zip(fields[::2], fields[1::2]))[b"line"] for _, fields in entries]
     assert len(lines) == len(set(lines)), "a call stands twice"
     return len(lines)
+
+
+def ask(gate, path):
+    with Client(str(gate.state / "admin.sock")) as client:
+        client.send(request_bytes("GET", path))
+        return client.read_response("GET")
+
+
+def pages(gate, **parameters):
+    """All calls that the admin API lists, page by page."""
+    calls, after = [], None
+    while True:
+        query = "&".join(f"{name}={value}" for name, value in {**parameters, **({"after": after} if after else {})}.items())
+        answer = ask(gate, f"/admin/v1/requests?{query}")
+        assert answer.status == 200, answer
+        calls += answer.json["data"]
+        after = answer.json["next"]
+        if not after:
+            return calls
+
+
+def test_calls_are_listed_of_all_nodes(fleet):
+    made = fleet.load(15)
+    fleet.wait_total(made)
+    eventually(lambda: calls_told(fleet.redis) == made, what="the stream has all calls")
+    gate = fleet.gates[0]
+    newest = pages(gate, limit=7)
+    ids = [call["id"] for call in newest]
+    assert len(ids) == len(set(ids)) == made
+    times = [call["started_at"] for call in newest]
+    assert times[0] >= times[-1]
+    oldest = pages(gate, limit=11, order="asc")
+    assert sorted(call["id"] for call in oldest) == sorted(ids)
+    assert len(pages(gate, model="slow", limit=4)) == 3 * 7
+    assert len(pages(gate, nodes="this", limit=4)) == 15
+    foreign = next(call for call in newest if call["id"] not in {c["id"] for c in pages(gate, nodes="this")})
+    found = ask(gate, f"/admin/v1/requests/{foreign['id']}")
+    assert found.status == 200 and found.json == foreign
+    assert ask(gate, f"/admin/v1/requests/{foreign['id']}?nodes=this").status == 404
+    assert ask(gate, "/admin/v1/requests/req_none").status == 404
+    exported = gate.cli("export", "--format", "jsonl").stdout.splitlines()
+    assert len(exported) == made
+    fleet.redis.kill()
+    answer = ask(gate, "/admin/v1/requests")
+    assert answer.status == 200 and len(answer.json["data"]) == 15 and answer.json["up_to_date"] is False
+    assert ask(gate, "/admin/v1/requests/req_none").status == 503
+    fleet.redis.start()
