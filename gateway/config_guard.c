@@ -182,9 +182,6 @@ static void check_rule(struct document *document, const struct guard_draft *draf
         [GUARD_REGEX] = "patterns",        [GUARD_CONTAINS] = "terms",   [GUARD_PII] = "entities",
         [GUARD_PROMPT_INJECTION] = "type", [GUARD_JSON_SCHEMA] = "type", [GUARD_WEBHOOK] = "url",
     };
-    if (rule->type == GUARD_WEBHOOK && rule->action == GUARD_REDACT)
-        problem_at_value(document, node_of(draft->node, "action"), SEVERITY_ERROR,
-                         "a webhook says yes or no and cannot redact: block, or flag");
     if (rule->type == GUARD_REGEX)
         check_patterns(document, draft, rule);
     else

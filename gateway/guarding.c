@@ -5,7 +5,7 @@
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 
-enum { CHANGED_MAX = 64 * 1024 * 1024, STREAM_MAX = 16 * 1024 * 1024 };
+enum { CHANGED_MAX = 64 * 1024 * 1024, STREAM_MAX = 48 * 1024 * 1024 };
 
 /* --------------------------------------------------------------------------- which rules */
 
@@ -62,10 +62,17 @@ bool guarding_request(struct exchange *x, bool *changed)
     return !verdict.blocks || block(x, &verdict, "request");
 }
 
+/* Sound, pictures and vectors have no text to look at. */
+static bool has_text(enum operation operation)
+{
+    return operation == OPERATION_CHAT || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_RESPONSE || operation == OPERATION_TRANSCRIPTION;
+}
+
 bool guarding_watches(struct exchange *x)
 {
     if (!x->guard_known) {
-        x->guard_rules = concerns(x, GUARD_RESPONSE);
+        x->guard_rules = has_text(x->call.operation) ? concerns(x, GUARD_RESPONSE) : 0;
         x->guard_known = true;
     }
     return x->guard_rules != 0;

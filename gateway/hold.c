@@ -34,6 +34,8 @@ static bool wait_for(struct exchange *x, struct text counter, int64_t wait_us)
     x->hold_counter = counter;
     list_push_back(&holding->calls, &x->hold_link);
     x->holds = true;
+    if (x->held_until_us == now + (uint64_t)most)
+        metrics_count(x->worker->metrics, COUNTER_HELD, 1);
     if (holding->count++ == 0)
         timer_set(x->worker->loop, &holding->timer, now + LOOK_US);
     return true;

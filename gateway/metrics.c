@@ -411,6 +411,14 @@ void metrics_reload(struct metrics *metrics, bool good, int64_t wall_us)
         atomic_store(&metrics->reload_at_us, wall_us);
 }
 
+void metrics_policy(struct metrics *metrics, struct limits *limits, struct cache *cache)
+{
+    if (metrics == NULL)
+        return;
+    atomic_store(&metrics->limits, limits);
+    atomic_store(&metrics->cache, cache);
+}
+
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger)
 {
     if (metrics != NULL)

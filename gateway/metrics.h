@@ -76,6 +76,12 @@ enum metric_counter {
     COUNTER_HANDSHAKE_FAILURES,
     COUNTER_DNS_QUERIES,
     COUNTER_LOG_DROPPED,
+    COUNTER_LIMITED_REQUESTS, /* calls refused by a limit of requests, or of parallel calls */
+    COUNTER_LIMITED_TOKENS,
+    COUNTER_LIMITED_BUDGET,
+    COUNTER_GUARDED,    /* calls or answers that a guardrail stopped */
+    COUNTER_STORE_AWAY, /* calls refused because the store was away */
+    COUNTER_HELD,       /* calls that waited for a limit instead of being refused */
     METRIC_COUNTERS
 };
 void metrics_count(struct metrics_worker *worker, enum metric_counter counter, uint64_t by);
@@ -91,6 +97,11 @@ uint64_t metrics_count_now(const struct metrics *metrics, enum metric_counter co
 void metrics_reload(struct metrics *metrics, bool good, int64_t wall_us);
 /* Where the ledger's figures come from; NULL = nowhere. */
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger);
+
+/* And those of limits and kept answers; NULL = nowhere. */
+struct limits;
+struct cache;
+void metrics_policy(struct metrics *metrics, struct limits *limits, struct cache *cache);
 
 /* Append all of it in text format 0.0.4; false when <out> is too small (64 KiB is usual, 16 MiB
  * is always enough). Any thread. */

@@ -110,6 +110,8 @@ struct metrics {
     atomic_bool reload_good;
     atomic_int_fast64_t reload_at_us;
     _Atomic(struct ledger *) ledger;
+    _Atomic(struct limits *) limits;
+    _Atomic(struct cache *) cache;
 };
 
 /* The status code that stands for HTTP code cell <i>; 0 = any other. */

@@ -9,6 +9,8 @@
 #include "gateway/base/clock.h"
 #include "gateway/metrics_series.h"
 #include "gateway/version.h"
+#include "policy/cache.h"
+#include "policy/limits.h"
 
 /* What is being written: it goes on after the buffer was full, but remembers it. */
 struct page {
@@ -340,6 +342,12 @@ static const struct figure counters[METRIC_COUNTERS] = {
     [COUNTER_HANDSHAKE_FAILURES] = {"sluice_tls_handshake_failures_total", "TLS handshakes with clients that failed."},
     [COUNTER_DNS_QUERIES] = {"sluice_dns_queries_total", "Names asked of the resolver."},
     [COUNTER_LOG_DROPPED] = {"sluice_log_dropped_total", "Log lines that did not fit in the queue."},
+    [COUNTER_LIMITED_REQUESTS] = {"sluice_limited_requests_total", "Calls refused by a limit of requests, or of parallel calls."},
+    [COUNTER_LIMITED_TOKENS] = {"sluice_limited_tokens_total", "Calls refused by a limit of tokens."},
+    [COUNTER_LIMITED_BUDGET] = {"sluice_limited_budget_total", "Calls refused for want of money."},
+    [COUNTER_GUARDED] = {"sluice_guarded_total", "Calls and answers that a guardrail stopped."},
+    [COUNTER_STORE_AWAY] = {"sluice_store_refusals_total", "Calls refused because the store was away."},
+    [COUNTER_HELD] = {"sluice_held_total", "Calls that waited for a rate limit instead of being refused."},
 };
 /* clang-format on */
 
@@ -406,6 +414,53 @@ static void write_ledger(struct page *page)
     put_gauge(page, "sluice_ledger_full", "Is there no room for another call?", figures.full);
 }
 
+static void write_limits(struct page *page)
+{
+    struct limits *limits = atomic_load(&page->metrics->limits);
+    if (limits == NULL)
+        return;
+    struct limits_figures figures = limits_figures(limits);
+    put_counter(page, "sluice_reservations_total", "Calls that limits and budgets let pass.",
+                figures.granted);
+    put_counter(page, "sluice_store_round_trips_total", "Questions to the shared store.",
+                figures.asked);
+    put_gauge(page, "sluice_reservations", "Calls that hold something of a limit now.",
+              (int64_t)figures.live);
+    put_gauge(page, "sluice_limit_counters", "Counters of limits in memory.",
+              (int64_t)figures.counters);
+    put_gauge(page, "sluice_store_up", "Can the shared store be reached? 1 where there is none.",
+              figures.store_up);
+    put_gauge(page, "sluice_replicas", "Replicas on the same store.", figures.replicas);
+    put_seconds(page, "sluice_store_latency_seconds", "gauge", "The last round trip to the store.",
+                figures.store_latency_us);
+}
+
+static void put_result(struct page *page, const char *result, uint64_t value)
+{
+    PUT(page, "sluice_cache_requests_total{result=\"");
+    put(page, text_of(result));
+    PUT(page, "\"} ");
+    put_unsigned(page, value);
+    PUT(page, "\n");
+}
+
+static void write_cache(struct page *page)
+{
+    struct cache *cache = atomic_load(&page->metrics->cache);
+    if (cache == NULL)
+        return;
+    struct cache_figures figures = cache_figures(cache);
+    put_head(page, "sluice_cache_requests_total", "counter",
+             "Calls that looked for a kept answer, with an Idempotency-Key too.");
+    put_result(page, "hit", figures.hits);
+    put_result(page, "join", figures.joins);
+    put_result(page, "miss", figures.misses);
+    put_counter(page, "sluice_cache_evictions_total", "Kept answers that made room for others.",
+                figures.evicted);
+    put_gauge(page, "sluice_cache_entries", "Kept answers.", (int64_t)figures.entries);
+    put_gauge(page, "sluice_cache_bytes", "Bytes of kept answers.", (int64_t)figures.bytes);
+}
+
 /* ---------------------------------------------------------------------------- the process */
 
 /* Linux 6.2 and later say it in the size of the directory. */
@@ -465,6 +520,8 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     pthread_mutex_unlock(&metrics->lock);
     write_figures(&page);
     write_ledger(&page);
+    write_limits(&page);
+    write_cache(&page);
     write_process(&page);
     return !page.is_full;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "gateway/guarding.h"
 #include "gateway/relay.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
@@ -90,9 +91,17 @@ static bool may_cache(const struct exchange *x)
             x->temperature_milli <= config->cache.max_temperature_milli);
 }
 
-static struct text scope_of(const struct exchange *x)
+/* What was kept had passed the guardrails of its day and of its tenant: under others it is asked
+ * for anew. */
+static struct text scope_of(struct exchange *x)
 {
-    return x->snapshot->config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    const struct config *config = x->snapshot->config;
+    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    if (!config->guard)
+        return scope;
+    guarding_watches(x);
+    return arena_format(&x->arena, "%.*s\n%llx %llx", TEXT_ARGS(scope),
+                        (unsigned long long)config->generation, (unsigned long long)x->guard_rules);
 }
 
 static bool name_by_key(struct exchange *x, struct cache_ask *ask)
@@ -100,8 +109,8 @@ static bool name_by_key(struct exchange *x, struct cache_ask *ask)
     if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON ||
         !cache_name_once(x->key->tenant->name, x->idempotency_key, &ask->name))
         return false;
-    struct text whole = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path),
-                                     TEXT_ARGS(buffer_text(&x->body)));
+    struct text whole =
+        arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));
     ask->body = hash_sha256(whole);
     ask->idempotency = ask->may_join = ask->may_store = true;
     ask->max_age_us = KEPT_US;

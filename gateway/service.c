@@ -415,6 +415,9 @@ static bool open_ledger(struct service *service)
                                      .keep_minutes_us = config->keep_minutes_us,
                                      .keep_hours_us = config->keep_hours_us,
                                      .keep_days_us = config->keep_days_us};
+    struct ledger_shared shared = {&service->start->store.redis, service->start->store.key_prefix};
+    if (config->store.is_redis)
+        options.shared = &shared;
     struct watchdog *beats =
         watchdog_start(NULL, 0, on_beat, service); /* upgrading may take long */
     service->ledger = ledger_open(&options, &why);
@@ -436,7 +439,12 @@ static bool open_roster(struct service *service)
     struct config *config = service->config;
     struct roster_file file = file_of(config);
     struct roster_options options = {
-        .database = config->database, .on_change = on_roster_change, .with = service};
+        .database = config->database,
+        .redis = config->store.is_redis ? &service->start->store.redis : NULL,
+        .prefix = service->start->store.key_prefix,
+        .on_change = on_roster_change,
+        .with = service,
+    };
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
@@ -469,8 +477,7 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes,
-                                 CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
@@ -512,6 +519,7 @@ static void open_metrics(struct service *service)
                                       .tenant_label = config->telemetry.tenant_label};
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
+    metrics_policy(service->metrics, service->limits, service->cache);
     metrics_reload(service->metrics, true, service->started_wall_us);
 }
 

@@ -401,8 +401,24 @@ enum exchange_state step_relay(struct exchange *x)
     return EXCHANGE_SETTLE;
 }
 
+static void count_refusal(struct exchange *x)
+{
+    static const struct {
+        enum fault_kind kind;
+        enum metric_counter counter;
+    } counted[] = {{FAULT_RATE_REQUESTS, COUNTER_LIMITED_REQUESTS},
+                   {FAULT_RATE_TOKENS, COUNTER_LIMITED_TOKENS},
+                   {FAULT_BUDGET, COUNTER_LIMITED_BUDGET},
+                   {FAULT_GUARDED, COUNTER_GUARDED},
+                   {FAULT_STORE_AWAY, COUNTER_STORE_AWAY}};
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (counted[i].kind == x->fault.kind)
+            metrics_count(x->worker->metrics, counted[i].counter, 1);
+}
+
 enum exchange_state step_refuse(struct exchange *x)
 {
+    count_refusal(x);
     timer_stop(&x->timer);
     x->refused = true;
     if (x->client)

@@ -52,6 +52,8 @@ const char *const book_steps[] = {
     "ALTER TABLE objects ADD COLUMN kind TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE objects ADD COLUMN made_us INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';",
+    /* 3: what other nodes are told */
+    share_schema,
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
@@ -108,6 +110,7 @@ struct book {
     struct database *database;
     struct statement *asks[ASKS];
     struct statement *tallies[SPANS];
+    struct share share;
     /* rows of the last few days; the oldest used is replaced */
     struct {
         int64_t day;
@@ -122,17 +125,18 @@ struct book {
 static struct statement *prepare_tally(struct database *database, enum span span)
 {
     char sql[4096];
-    size_t len = (size_t)snprintf(sql, sizeof(sql), "INSERT INTO %s (bucket, series",
+    size_t len = (size_t)snprintf(sql, sizeof(sql), "INSERT INTO %s (bucket, series, version",
                                   span_facts[span].table);
     for (int i = 0; i < TALLY_SUMS; i++)
         len += (size_t)snprintf(sql + len, sizeof(sql) - len, ", %s", tally_columns[i]);
-    len += (size_t)snprintf(sql + len, sizeof(sql) - len, ") VALUES (?, ?");
+    len += (size_t)snprintf(sql + len, sizeof(sql) - len, ") VALUES (?, ?, ?");
     for (int i = 0; i < TALLY_SUMS; i++)
         len += (size_t)snprintf(sql + len, sizeof(sql) - len, ", ?");
-    len += (size_t)snprintf(sql + len, sizeof(sql) - len, ") ON CONFLICT DO UPDATE SET");
+    len += (size_t)snprintf(sql + len, sizeof(sql) - len,
+                            ") ON CONFLICT DO UPDATE SET version = excluded.version");
     for (int i = 0; i < TALLY_SUMS; i++)
-        len += (size_t)snprintf(sql + len, sizeof(sql) - len, "%s %s = add_up(%s, excluded.%s)",
-                                i ? "," : "", tally_columns[i], tally_columns[i], tally_columns[i]);
+        len += (size_t)snprintf(sql + len, sizeof(sql) - len, ", %s = add_up(%s, excluded.%s)",
+                                tally_columns[i], tally_columns[i], tally_columns[i]);
     return database_prepare(database, sql);
 }
 
@@ -147,7 +151,7 @@ static bool prepare_all(struct book *book)
     return true;
 }
 
-struct book *book_open(const char *path, bool safe, struct fault *fault)
+struct book *book_open(const char *path, bool safe, bool shared, struct fault *fault)
 {
     struct database *database = database_open(path, safe ? DATABASE_SAFE : DATABASE_WRITE, fault);
     if (!database)
@@ -155,7 +159,7 @@ struct book *book_open(const char *path, bool safe, struct fault *fault)
     struct book *book = memory_new(sizeof(*book));
     book->database = database;
     if (database_upgrade(database, book_steps, book_step_count, fault)) {
-        if (prepare_all(book))
+        if (prepare_all(book) && share_open(&book->share, database, shared))
             return book;
         fault_set(fault, FAULT_INTERNAL, "%s: %s", path, database_problem(database));
     }
@@ -178,7 +182,7 @@ bool book_begin(struct book *book)
     int64_t changes = database_changes(book->database);
     book->changed = changes != book->changes;
     book->changes = changes;
-    return true;
+    return !book->changed || share_read(&book->share);
 }
 
 bool book_changed(struct book *book)
@@ -188,7 +192,10 @@ bool book_changed(struct book *book)
 
 bool book_commit(struct book *book)
 {
-    return database_commit(book->database);
+    if (!share_write(&book->share) || !database_commit(book->database))
+        return false;
+    share_written(&book->share);
+    return true;
 }
 
 /* Statements for tables that were made in the transaction would fail from now on. */
@@ -203,7 +210,13 @@ static void forget_days(struct book *book)
 void book_rollback(struct book *book)
 {
     forget_days(book);
+    share_undo(&book->share);
     database_rollback(book->database);
+}
+
+struct share *book_share(struct book *book)
+{
+    return &book->share;
 }
 
 const char *book_problem(struct book *book)
@@ -249,13 +262,14 @@ static struct statement *day_statement(struct book *book, int64_t day)
 
 bool book_add_call(struct book *book, const struct record *settled)
 {
-    struct statement *add = day_statement(book, day_of(settled->row.started_us));
+    int64_t day = day_of(settled->row.started_us);
+    struct statement *add = day_statement(book, day);
     if (!add)
         return false;
     statement_set(add, 1, settled->row.started_us);
     statement_set_text(add, 2, settled->row.id);
     statement_set_blob(add, 3, settled->body);
-    return statement_run(add);
+    return statement_run(add) && share_add(&book->share, day, database_last_row(book->database));
 }
 
 /* -------------------------------------------------------------------------------------- rollups */
@@ -293,8 +307,9 @@ bool book_add_tally(struct book *book, enum span span, int64_t bucket, int64_t s
     struct statement *add = book->tallies[span];
     statement_set(add, 1, bucket);
     statement_set(add, 2, series);
+    statement_set(add, 3, share_next(&book->share));
     for (int i = 0; i < TALLY_SUMS; i++)
-        statement_set(add, i + 3, tally->sums[i]);
+        statement_set(add, i + 4, tally->sums[i]);
     return statement_run(add);
 }
 

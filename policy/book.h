@@ -12,6 +12,7 @@
  *   journals           how far each journal is booked: written in the same transaction as the rest
  *   open_calls         calls whose opening line was in a segment that is gone already
  *   objects            who owns what was made through us
+ *   facts, outbox      what other nodes are to be told: share.h
  *
  * One thread at a time. Functions return false when the database failed; then the transaction must
  * be rolled back, and nothing has happened.
@@ -20,6 +21,7 @@
 #include "gateway/base/database.h"
 #include "policy/record.h"
 #include "policy/segment.h"
+#include "policy/share.h"
 #include "policy/tally.h"
 
 struct book;
@@ -27,8 +29,9 @@ struct book;
 /* Journals end here: no line will ever come from them again. */
 #define BOOK_FINISHED (uint64_t) INT64_MAX
 
-/* Open and upgrade the database. NULL and *fault on failure. */
-struct book *book_open(const char *path, bool safe, struct fault *fault);
+/* Open and upgrade the database. <shared>: other nodes are told what it says (share.h). NULL and
+ * *fault on failure. */
+struct book *book_open(const char *path, bool safe, bool shared, struct fault *fault);
 void book_close(struct book *book);
 /* The schema's steps, for tests. */
 extern const char *const book_steps[];
@@ -40,6 +43,8 @@ bool book_changed(struct book *book);
 bool book_commit(struct book *book);
 void book_rollback(struct book *book);
 const char *book_problem(struct book *book);
+/* What other nodes are told; the book's own. */
+struct share *book_share(struct book *book);
 
 /* One call: a row of its day. */
 bool book_add_call(struct book *book, const struct record *settled);

@@ -173,6 +173,21 @@ static uint64_t lines_undrained(const struct ledger *ledger)
     return lines;
 }
 
+/* Other nodes are told what was booked, and we hear how far they have been. */
+static void tell_others(struct ledger *ledger, bool booked)
+{
+    struct share *share = book_share(ledger->book);
+    if (!ledger->forward)
+        return;
+    share->told_to = forward_told_rows(ledger->forward);
+    int64_t than = forward_older_than(ledger->forward);
+    if (than >= share->epoch && !share_begin_epoch(share, than))
+        log_line(LOG_ERROR, "ledger", "the database cannot be written (%s)",
+                 book_problem(ledger->book));
+    if (booked)
+        forward_wake(ledger->forward);
+}
+
 /* What the drain does in one go; how long to wait then. Under the lock. */
 static uint64_t drain_turn(struct ledger *ledger, uint64_t *busy_us)
 {
@@ -181,6 +196,7 @@ static uint64_t drain_turn(struct ledger *ledger, uint64_t *busy_us)
     enum drained dead = live == DRAIN_FAILED ? DRAIN_FAILED : estate_round(ledger);
     if (!idle || dead != DRAINED_ALL)
         *busy_us = clock_now_us();
+    tell_others(ledger, live == DRAINED_SOME || dead == DRAINED_SOME);
     if (dead == DRAIN_FAILED)
         return FAILED_RETRY_US;
     expire(ledger);
@@ -308,8 +324,7 @@ static void *keeper_main(void *with)
     return NULL;
 }
 
-/* A thread that gets none of the process's signals. */
-static bool start_thread(pthread_t *thread, const char *name, void *(*run)(void *with), void *with)
+bool ledger_thread(pthread_t *thread, const char *name, void *(*run)(void *with), void *with)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -323,9 +338,9 @@ static bool start_thread(pthread_t *thread, const char *name, void *(*run)(void 
 
 bool keeper_start(struct ledger *ledger)
 {
-    if (ledger->book && !start_thread(&ledger->drain_thread, "ledger-drain", drain_main, ledger))
+    if (ledger->book && !ledger_thread(&ledger->drain_thread, "ledger-drain", drain_main, ledger))
         return false;
-    if (start_thread(&ledger->keeper_thread, "ledger-keeper", keeper_main, ledger))
+    if (ledger_thread(&ledger->keeper_thread, "ledger-keeper", keeper_main, ledger))
         return true;
     atomic_store(&ledger->stopping, true);
     sleeper_tell(&ledger->drainer);

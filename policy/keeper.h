@@ -16,6 +16,7 @@
 
 #include "policy/drain.h"
 #include "policy/estate.h"
+#include "policy/forward.h"
 
 /* A thread that sleeps until it is told or its time has come. */
 struct sleeper {
@@ -44,6 +45,7 @@ struct ledger {
     struct drain *drain;
     struct source *sources;
     struct estate *estate;
+    struct forward *forward;     /* NULL: no other nodes */
     uint64_t look_us, expire_us; /* when to do it next */
     bool estate_done;            /* what was found at the start is drained */
     bool failing;                /* the last try failed: said once */
@@ -61,6 +63,8 @@ void sleeper_done(struct sleeper *sleeper);
 void sleeper_tell(struct sleeper *sleeper);
 void sleeper_wait(struct sleeper *sleeper, uint64_t us);
 
+/* A thread that gets none of the process's signals. */
+bool ledger_thread(pthread_t *thread, const char *name, void *(*run)(void *with), void *with);
 /* Start the threads; false when there are none to be had. */
 bool keeper_start(struct ledger *ledger);
 /* Stop them, at the end of what they do. */

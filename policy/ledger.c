@@ -16,6 +16,7 @@ enum {
     SEGMENT_BYTES = 4 << 20,
     SEGMENT_BYTES_MIN = 64 << 10,
     SEGMENT_BYTES_MAX = 1 << 30,
+    TELL_WAIT_US = 5 * 1000000,
 };
 
 /* Make <path> and what is missing above it; false and errno. */
@@ -96,7 +97,7 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
         return true;
     if (!make_parent(options->database))
         return fault_set(fault, FAULT_INTERNAL, "ledger: %s: %m", options->database);
-    ledger->book = book_open(options->database, options->sync == SYNC_DISK, fault);
+    ledger->book = book_open(options->database, options->sync == SYNC_DISK, options->shared, fault);
     if (!ledger->book)
         return false;
     ledger->drain = drain_new(ledger->book);
@@ -107,8 +108,31 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
     return true;
 }
 
+/* On the thread of forward. */
+static void on_older(void *with)
+{
+    struct ledger *ledger = with;
+    sleeper_tell(&ledger->drainer);
+}
+
+static bool open_forward(struct ledger *ledger, const struct ledger_options *options,
+                         struct fault *fault)
+{
+    if (!ledger->book || !options->shared)
+        return true;
+    struct forward_options forward = {.redis = options->shared->redis,
+                                      .prefix = options->shared->prefix,
+                                      .database = options->database,
+                                      .keep = ledger->keep,
+                                      .on_older = on_older,
+                                      .with = ledger};
+    ledger->forward = forward_open(&forward, fault);
+    return ledger->forward != NULL;
+}
+
 static void free_all(struct ledger *ledger)
 {
+    forward_close(ledger->forward, 0);
     for (unsigned i = 0; ledger->sources && i < ledger->workers; i++)
         source_done(&ledger->sources[i]);
     for (unsigned i = 0; i < ledger->workers; i++)
@@ -160,7 +184,8 @@ struct ledger *ledger_open(const struct ledger_options *options, struct fault *f
 {
     struct ledger *ledger = ledger_new(options);
     if (open_directories(ledger, options->directory, fault) &&
-        open_journals(ledger, options, fault) && open_book(ledger, options, fault)) {
+        open_journals(ledger, options, fault) && open_book(ledger, options, fault) &&
+        open_forward(ledger, options, fault)) {
         if (keeper_start(ledger))
             return ledger;
         fault_set(fault, FAULT_INTERNAL, "ledger: no thread: %m");
@@ -222,6 +247,8 @@ void ledger_close(struct ledger *ledger)
         ledger->sources = NULL;
         if (result == DRAINED_ALL)
             bury(ledger);
+        forward_close(ledger->forward, TELL_WAIT_US);
+        ledger->forward = NULL;
     } else {
         leave_files(ledger);
     }

@@ -69,6 +69,13 @@ struct ledger_row {
 struct ledger;  /* one per process */
 struct journal; /* one per worker; used by that thread only */
 
+/* Where nodes tell each other what they have booked: docs/LEDGER.md. */
+struct redis_options;
+struct ledger_shared {
+    const struct redis_options *redis; /* borrowed for the ledger's life */
+    const char *prefix;                /* of all names in Redis */
+};
+
 struct ledger_options {
     const char *directory; /* ledger.path; made when missing */
     const char *database;  /* SQLite file, made when missing, or NULL: journals only */
@@ -76,13 +83,15 @@ struct ledger_options {
     size_t segment_bytes; /* 0 = 4 MiB */
     unsigned workers;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us; /* retention */
+    const struct ledger_shared *shared; /* NULL: there are no other nodes. Needs a database */
 };
 
 /* Open the ledger of this process and start its keeper thread. NULL and *fault on failure (no
  * directory, no space, database newer than this program). Drains what dead processes left behind
  * in the background. */
 struct ledger *ledger_open(const struct ledger_options *options, struct fault *fault);
-/* Drain everything, stop the keeper, close. All journals must be quiet. */
+/* Drain everything, stop the keeper, tell other nodes what is left (at most 5 s), close. All
+ * journals must be quiet. */
 void ledger_close(struct ledger *ledger);
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
@@ -215,6 +224,9 @@ struct usage_question {
     size_t by_count;
     const struct call_filter *filter; /* NULL = all */
     size_t rows_max;                  /* more rows than these are FAULT_TOO_LARGE; 0 = any number */
+    /* Add what other nodes have told by way of Redis: not NULL, and it is a ledger that shares.
+     * Blocks a few seconds at most; FAULT_STORE_AWAY when they cannot be asked. */
+    struct ledger *with_others;
 };
 struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault);
 
@@ -227,9 +239,11 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
 bool ledger_catch_up(struct ledger *ledger, int64_t wait_us);
 
 /* A place between two rows: behind the <row>th that was booked of calls begun on <day> (since
- * 1970, UTC). Stays right while rows are added and old days dropped. */
+ * 1970, UTC), and behind <other> of those that other nodes have handed on, in the order of that.
+ * Stays right while rows are added and old days dropped. Zeros: in front of all. */
 struct rows_place {
     int64_t day, row;
+    int64_t other_ms, other; /* of the stream in Redis */
 };
 
 enum { ROWS_LOOK_MAX = 200000 }; /* rows that are looked at for one page */
@@ -241,6 +255,10 @@ struct rows_question {
     bool oldest_first;              /* else the newest; within a day in the order of booking */
     const struct rows_place *after; /* where the page before ended; NULL = from the beginning */
     size_t max;                     /* rows on this page */
+    /* Also those of other nodes, by time among ours: not NULL, and it is a ledger that shares. The
+     * last 100,000 or so are there. Blocks a few seconds at most. */
+    struct ledger *with_others;
+    bool *others_away; /* out, with_others: they could not be asked; NULL = that is a failure */
     /* each row; its texts are borrowed for the time of the call */
     void (*see)(void *with, const struct ledger_row *row);
     void *with;

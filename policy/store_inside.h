@@ -25,6 +25,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/base/table.h"
 #include "policy/store_redis.h"
+#include "policy/words.h"
 
 enum {
     STORE_NODE_BYTES = 33,
@@ -41,21 +42,6 @@ enum {
     STORE_CHANGES_MAX = 64,  /* of one report */
     STORE_AHEAD_MAX = 256,   /* questions for streams under way */
 };
-
-/* -------------------------------------------------------------------------------- words */
-
-/* A command being put together. Its texts are its own, or live until it is sent. */
-struct words {
-    struct arena arena;
-    struct text *at;
-    size_t count, room, keys;
-};
-
-void words_init(struct words *words);
-void words_done(struct words *words);
-void words_begin(struct words *words);
-void words_add(struct words *words, struct text text);
-void words_number(struct words *words, int64_t number);
 
 /* ---------------------------------------------------------------------------- full ones */
 

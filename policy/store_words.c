@@ -2,49 +2,6 @@
 /* Commands to the scripts, put together: names of keys, and what every call carries. */
 #include "policy/store_inside.h"
 
-enum { WORDS_FIRST = 64, DIGITS_MAX = 20, BLOCK_BYTES = 8 * 1024 };
-
-void words_init(struct words *words)
-{
-    arena_init(&words->arena, BLOCK_BYTES);
-    words->room = WORDS_FIRST;
-    words->at = memory_new(words->room * sizeof(*words->at));
-}
-
-void words_done(struct words *words)
-{
-    arena_done(&words->arena);
-    memory_free(words->at);
-}
-
-void words_begin(struct words *words)
-{
-    arena_reset(&words->arena);
-    words->count = words->keys = 0;
-}
-
-void words_add(struct words *words, struct text text)
-{
-    if (words->count == words->room) {
-        words->room *= 2;
-        words->at = memory_resize(words->at, words->room * sizeof(*words->at));
-    }
-    words->at[words->count++] = text;
-}
-
-void words_number(struct words *words, int64_t number)
-{
-    char *end = (char *)arena_take(&words->arena, DIGITS_MAX) + DIGITS_MAX, *at = end;
-    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
-    do {
-        *--at = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    if (number < 0)
-        *--at = '-';
-    words_add(words, (struct text){at, (size_t)(end - at)});
-}
-
 /* --------------------------------------------------------------------------------- names */
 
 /* A root's name inside the braces: what could end them early is written %7b, %7d, %25, and a name
@@ -112,6 +69,7 @@ void shared_beat_words(const struct shared *shared, struct words *words, bool ch
     words_add(words, text_of(shared->node));
     words_number(words, check);
     words_number(words, atomic_load(&shared->swept));
+    words_add(words, text_of(shared->generation));
 }
 
 static struct text mode_of(enum limit_period period)

@@ -6,7 +6,7 @@
     tests/suites.py unit flow    these two
 
 Suites are found by convention: tests/unit/**/*_test.c, tests/fuzz/*_fuzz.c, and a pytest folder for
-each of flow, hostile, recorded, clients, chaos, packaging. A skipped test counts as failed: what a
+each of flow, hostile, recorded, clients, redis, chaos, packaging. A skipped test counts as failed: what a
 test needs is installed, not guessed at. So does one that hangs, a suite that runs out of its time,
 and a process that a suite leaves running.
 
@@ -37,7 +37,7 @@ UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no acci
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
 OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
 AT_ONCE = 3  # files of the folders below that are tested at once: their tests mostly wait
-PARALLEL = ("flow", "hostile", "recorded")
+PARALLEL = ("flow", "hostile", "recorded", "redis")
 
 RELEASE = ("build", [])
 ASAN = ("build-address-undefined", ["SAN=address,undefined"])
@@ -370,8 +370,13 @@ def clients():
     return run_pytest("clients", minutes=10, test_seconds=180)
 
 
+def redis(variant=RELEASE):
+    """The client of Redis, in a program of its own."""
+    return build(variant, "units") or run_pytest("redis", variant)
+
+
 def asan():
-    total = unit(ASAN)
+    total = unit(ASAN).add(redis(ASAN))
     for folder in ("flow", "hostile"):
         total.add(run_pytest(folder, ASAN, minutes=15, test_seconds=240))
     return total
@@ -427,6 +432,7 @@ SUITES = {
     "recorded": lambda: run_pytest("recorded"),
     "hostile": lambda: run_pytest("hostile"),
     "clients": clients,
+    "redis": redis,
     "chaos": lambda: run_pytest("chaos", test_seconds=600),
     "packaging": lambda: run_pytest("packaging", test_seconds=600),
     "clang": clang,

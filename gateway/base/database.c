@@ -231,6 +231,11 @@ bool database_is_full(struct database *database)
     return sqlite3_errcode(database->handle) == SQLITE_FULL;
 }
 
+int64_t database_last_row(struct database *database)
+{
+    return sqlite3_last_insert_rowid(database->handle);
+}
+
 int database_version(struct database *database)
 {
     struct statement *ask = database_prepare(database, "PRAGMA user_version");

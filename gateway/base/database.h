@@ -52,6 +52,9 @@ const char *database_problem(struct database *database);
 /* Has the disk run out of room? */
 bool database_is_full(struct database *database);
 
+/* The rowid of the row that was inserted last on this connection. */
+int64_t database_last_row(struct database *database);
+
 /* PRAGMA user_version: which schema the file has. -1 when it cannot be read. */
 int database_version(struct database *database);
 /* A number that changes whenever another connection changes the file. */

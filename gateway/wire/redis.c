@@ -6,6 +6,8 @@
 #include "gateway/base/log.h"
 #include "gateway/wire/redis_inside.h"
 
+enum { TIMEOUT_US = 1000000 /* where the options have none */ };
+
 /* ---------------------------------------------------------------------------- being told */
 
 bool redis_is_up(const struct redis *redis)
@@ -165,11 +167,23 @@ bool redis_sent_again(struct redis_line *line, struct redis_command *command,
                       const struct redis_reply *reply)
 {
     struct redis *redis = line->redis;
-    if (!command->script || !redis_is_error(reply, "NOSCRIPT"))
+    const struct redis_script *script = command->script;
+    /* All of it: what a script that was run says itself must not have it run again. */
+    if (!script || reply->kind != REDIS_ERROR ||
+        !text_starts(reply->text, TEXT("NOSCRIPT No matching script")))
+        return false;
+    if (line->loading && line->loading_script == script && !command->was_unknown) {
+        command->was_unknown = true; /* the source is on its way, and this comes behind it */
+        redis_line_push(line, command);
+        return true;
+    }
+    if (redis->command_bytes + script->source.len > 2 * REDIS_QUEUE_BYTES_MAX)
         return false;
     redis->command_bytes -= command->len;
     command = redis_command_with_source(command);
     redis->command_bytes += command->len;
+    line->loading = command;
+    line->loading_script = script;
     redis_line_push(line, command);
     return true;
 }
@@ -314,7 +328,7 @@ struct redis *redis_new(struct loop *loop, struct dns *dns, const struct redis_o
     struct redis *redis = memory_new(sizeof(*redis));
     redis->loop = loop;
     redis->dns = dns;
-    redis->timeout_us = options->timeout_us;
+    redis->timeout_us = options->timeout_us > 0 ? options->timeout_us : TIMEOUT_US;
     list_init(&redis->commands);
     redis_line_init(&redis->line, redis, &owner);
     redis_listen_init(redis);

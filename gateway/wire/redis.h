@@ -5,11 +5,15 @@
  * redis - commands to a Redis, as a client of one thread: pipelined, over TCP, a unix socket or
  * TLS.
  *
- * hiredis' formatter and reader over our own stream; one Redis, a master found through Sentinels,
- * or a Cluster. A command's answer comes to its callback, exactly once, in the end as a fault: no
- * command waits longer than its time-out, and none is sent twice by us (who knows whether it was
- * done?) except after MOVED, ASK, TRYAGAIN, NOSCRIPT, LOADING-less refusals, where the server says
- * that it was not.
+ * hiredis' reader over our own stream; one Redis, a master found through Sentinels, or a Cluster.
+ * A command's answer comes to its callback, exactly once, in the end as a fault: no command waits
+ * longer than its time-out, and none is sent twice by us (who knows whether it was done?) except
+ * after MOVED, ASK, TRYAGAIN and NOSCRIPT, where the server says that it was not. READONLY,
+ * LOADING and MASTERDOWN are given to the caller, and the server is looked for anew.
+ *
+ * All commands share a connection (to each node): MULTI, WATCH, SELECT, SUBSCRIBE and what blocks
+ * are not for here. The user needs INFO and PING, with Sentinels ROLE, in a Cluster CLUSTER SLOTS;
+ * CLIENT SETNAME is tried.
  *
  * Written against: RESP2 (redis.io/docs/reference/protocol-spec), the Cluster specification, the
  * Sentinel client guidelines. No command newer than Redis 6.2.
@@ -29,8 +33,9 @@ enum redis_mode { REDIS_AUTO, REDIS_SINGLE, REDIS_SENTINEL, REDIS_CLUSTER };
 enum { REDIS_SENTINELS_MAX = 16 };
 
 struct redis_options {
-    const char *url; /* redis:// rediss:// unix://PATH?db=N, with user:password@ and /db; checked by
-                        redis_url_read() */
+    /* redis:// rediss:// unix://PATH?db=N, with user:password@ and /db; checked by
+     * redis_url_read(). With Sentinels its host says nothing. */
+    const char *url;
     enum redis_mode mode; /* AUTO: cluster when the server says it is one, sentinel when a master
                              is named, else single */
     const char *sentinel_master;                /* NULL = none */
@@ -38,7 +43,7 @@ struct redis_options {
     const char *sentinel_username, *sentinel_password;
     struct tls_options tls;
     const char *server_name; /* to verify instead of the host; NULL = the host */
-    int64_t timeout_us;      /* of connecting and of each command */
+    int64_t timeout_us;      /* of each command; connecting, for which none waits, may take 1 s */
 };
 
 /* Is it one? Else *fault in words without the password. */
@@ -56,14 +61,15 @@ const struct redis_reply *redis_item(const struct redis_reply *reply, size_t i);
 /* Why there is no answer. */
 enum redis_fault {
     REDIS_ANSWERED, /* there is one; it may be an error of the server */
-    REDIS_AWAY,     /* never sent: no connection, or too much is queued */
+    REDIS_AWAY,     /* not done: never sent in full, or sent to where another server was named
+                       that cannot be reached */
     REDIS_UNKNOWN,  /* sent, and timed out or broke: it may have been done or be done yet */
 };
 
 struct redis;
 
-/* Nothing waits for it: connects in the background, again and again with back-off (50 ms to 2 s,
- * jittered). */
+/* Copies the options. NULL and *fault when they are no good. Nothing waits for it: connects in the
+ * background, again and again with back-off (50 ms to 2 s, jittered). */
 struct redis *redis_new(struct loop *loop, struct dns *dns, const struct redis_options *options,
                         struct fault *fault);
 /* Ends what is under way with REDIS_UNKNOWN or REDIS_AWAY; callbacks are called from within. */
@@ -83,7 +89,8 @@ typedef void redis_answer(void *with, enum redis_fault fault, const struct redis
 
 /*
  * Send a command. <key> decides on the node of a Cluster (its {tag}); empty = any. Arguments are
- * copied. False, and <answer> is never called, when it cannot be sent now (see REDIS_AWAY).
+ * copied. False, and <answer> is never called, when it cannot be sent now: no connection, or too
+ * much is under way. <answer> is never called from within; it may send, forget, and free.
  * Bounded: at most 16 MiB or 65,536 commands are under way. <timeout_us> 0 = the option's.
  */
 bool redis_send(struct redis *redis, struct text key, const struct text *words, size_t count,
@@ -91,8 +98,8 @@ bool redis_send(struct redis *redis, struct text key, const struct text *words, 
 /* The answers that would come to <with> come to nobody. */
 void redis_forget(struct redis *redis, const void *with);
 
-/* A Lua script: sent by its digest, and whole when the server does not know it. <keys> come first
- * in <words>. All keys must be of one slot. */
+/* A Lua script: sent by its digest, and whole when the server does not know it. <key_count> keys
+ * come first in <words>, all of one slot. The script must live until it is answered. */
 struct redis_script {
     struct text source;
     char sha[41]; /* set by redis_script_init() */
@@ -110,8 +117,9 @@ void redis_subscribe(struct redis *redis, struct text channel,
 
 struct redis_figures {
     bool up;
-    uint64_t commands, connects, faults;
+    uint64_t commands, connects;
+    uint64_t faults;    /* commands without an answer, connections that broke or were not made */
     int64_t latency_us; /* of the last answer */
-    char server[64];    /* "7.0.15", of the last HELLO-less INFO */
+    char server[64];    /* "7.0.15", of the server connected to last */
 };
 void redis_figures(const struct redis *redis, struct redis_figures *figures);

@@ -111,7 +111,8 @@ struct redis_command {
     uint64_t due_us, sent_us;
     uint16_t slot;
     uint8_t redirects;
-    size_t rest_at; /* EVALSHA: where the bytes behind the digest begin */
+    bool was_unknown; /* its script, once */
+    size_t rest_at;   /* EVALSHA: where the bytes behind the digest begin */
     size_t len;
     char bytes[];
 };
@@ -173,6 +174,8 @@ struct redis_line {
     struct link queued;  /* not written yet; <offset> bytes of the first are */
     struct link asked;   /* written */
     size_t offset;
+    const struct redis_command *loading; /* an EVAL under way, and what it loads */
+    const struct redis_script *loading_script;
     bool flushing, hangup;
     uint64_t heard_us, up_us;
     unsigned failures;

@@ -176,6 +176,8 @@ static void take_reply(struct redis_line *line, const struct redis_reply *reply)
     }
     struct redis_command *command = LIST_MEMBER(line->asked.next, struct redis_command, link);
     list_remove(&command->link);
+    if (command == line->loading)
+        line->loading = NULL;
     if (list_is_empty(&command->all)) /* our own */
         redis_command_end(command, REDIS_ANSWERED, reply);
     else
@@ -334,6 +336,7 @@ void redis_line_open(struct redis_line *line)
     else
         snprintf(line->name, sizeof(line->name), "%s:%u", line->place.host, line->place.port);
     line->offset = 0;
+    line->loading = NULL;
     line->flushing = line->hangup = false;
     redis_connect_begin(line);
 }

@@ -2,7 +2,7 @@
 /*
  * The Redis client, driven by lines on standard input; tests/redis/driver.py speaks with it.
  *
- *   driver URL [name=value …]         options of struct redis_options
+ *   driver URL [name=value …]         options of struct redis_options; free_at=EVENT
  *
  *   send ID KEY TIMEOUT WORD …        words in hexadecimal, "-" for an empty one
  *   many ID COUNT TIMEOUT WORD …      the same command so often, in one round; key is the 2nd word
@@ -10,6 +10,7 @@
  *   forget ID                         answers to ID come to nobody
  *   listen CHANNEL
  *   figures, free
+ *   free_at EVENT                     in the next answer, change or message
  *   life KEY
  *
  * What is answered: "answer ID FAULT REPLY", "refused ID", "change UP LIFE", "message TEXT",
@@ -25,7 +26,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/wire/redis.h"
 
-enum { INPUT_BYTES = 64 * 1024 * 1024, WORDS_MAX = 1024, SCRIPTS_MAX = 64 };
+enum { INPUT_BYTES = 64 * 1024 * 1024, WORDS_MAX = 1024, REQUESTS_MAX = 65536, SCRIPTS_MAX = 64 };
 
 struct request {
     char id[32];
@@ -38,7 +39,9 @@ struct driver {
     struct buffer in;
     struct redis_script scripts[SCRIPTS_MAX];
     size_t script_count;
-    struct request *requests[WORDS_MAX]; /* those that can be forgotten */
+    char free_at[16]; /* empty = only at the end */
+    bool freed;
+    struct request *requests[REQUESTS_MAX]; /* all, to the end */
     size_t request_count;
 };
 
@@ -68,6 +71,15 @@ static void put_reply(const struct redis_reply *reply)
         put_reply(redis_item(reply, i));
 }
 
+static void free_at(const char *event)
+{
+    if (strcmp(driver.free_at, event) != 0 || driver.freed)
+        return;
+    driver.freed = true;
+    redis_free(driver.redis);
+    loop_stop(driver.loop);
+}
+
 static void on_answer(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
     const struct request *request = with;
@@ -75,12 +87,14 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
     if (reply)
         put_reply(reply);
     printf("\n");
+    free_at("answer");
 }
 
 static void on_change(void *with)
 {
     (void)with;
     printf("change %d %" PRIu64 "\n", redis_is_up(driver.redis), redis_life(driver.redis));
+    free_at("change");
 }
 
 static void on_message(void *with, struct text text)
@@ -89,6 +103,7 @@ static void on_message(void *with, struct text text)
     printf("message ");
     put_hex(text);
     printf("\n");
+    free_at("message");
 }
 
 /* ------------------------------------------------------------------------------- input */
@@ -118,10 +133,11 @@ static int64_t number(struct text t)
 
 static struct request *request_of(struct text id)
 {
-    struct request *request = memory_new(sizeof(*request)); /* lives as long as the program */
+    struct request *request = memory_new(sizeof(*request));
     snprintf(request->id, sizeof(request->id), "%.*s", TEXT_ARGS(id));
-    if (driver.request_count < WORDS_MAX)
-        driver.requests[driver.request_count++] = request;
+    if (driver.request_count == REQUESTS_MAX)
+        abort();
+    driver.requests[driver.request_count++] = request;
     return request;
 }
 
@@ -207,6 +223,8 @@ static void run_line(struct text line)
         run_figures();
     else if (text_equal(words[0], TEXT("life")))
         printf("life %" PRIu64 "\n", redis_life_of(driver.redis, unhex(words[1])));
+    else if (text_equal(words[0], TEXT("free_at")))
+        snprintf(driver.free_at, sizeof(driver.free_at), "%.*s", TEXT_ARGS(words[1]));
     else if (text_equal(words[0], TEXT("free")))
         loop_stop(driver.loop);
 }
@@ -221,7 +239,7 @@ static void on_input(struct watch *watch, unsigned events)
         return;
     }
     buffer_grow(&driver.in, (size_t)got);
-    for (;;) {
+    while (!driver.freed) {
         struct text held = buffer_text(&driver.in);
         size_t end = text_find_byte(held, '\n');
         if (end == SIZE_MAX)
@@ -256,7 +274,9 @@ static void read_option(struct redis_options *options, char *option)
     *value++ = '\0';
     while (sentinel < REDIS_SENTINELS_MAX && options->sentinels[sentinel])
         sentinel++;
-    if (strcmp(option, "mode") == 0)
+    if (strcmp(option, "free_at") == 0)
+        snprintf(driver.free_at, sizeof(driver.free_at), "%s", value);
+    else if (strcmp(option, "mode") == 0)
         options->mode = mode_of(value);
     else if (strcmp(option, "master") == 0)
         options->sentinel_master = value;
@@ -278,6 +298,18 @@ static void read_option(struct redis_options *options, char *option)
         abort();
 }
 
+static void run(void)
+{
+    redis_on_change(driver.redis, on_change, NULL);
+    driver.watch = (struct watch){STDIN_FILENO, on_input};
+    loop_add_level(driver.loop, &driver.watch, LOOP_READ);
+    loop_run(driver.loop, on_round, NULL);
+    if (!driver.freed)
+        redis_free(driver.redis);
+    loop_clear(driver.loop);
+    printf("freed\n");
+}
+
 int main(int count, char **words)
 {
     struct redis_options options = {.url = words[1], .timeout_us = 1000000};
@@ -289,17 +321,10 @@ int main(int count, char **words)
     struct dns *dns = dns_new(driver.loop);
     buffer_init(&driver.in, INPUT_BYTES);
     driver.redis = redis_new(driver.loop, dns, &options, &fault);
-    if (!driver.redis) {
+    if (driver.redis)
+        run();
+    else
         printf("fault %s\n", fault.text);
-        return 1;
-    }
-    redis_on_change(driver.redis, on_change, NULL);
-    driver.watch = (struct watch){STDIN_FILENO, on_input};
-    loop_add_level(driver.loop, &driver.watch, LOOP_READ);
-    loop_run(driver.loop, on_round, NULL);
-    redis_free(driver.redis);
-    loop_clear(driver.loop);
-    printf("freed\n");
     dns_free(dns);
     loop_free(driver.loop);
     buffer_done(&driver.in);
@@ -307,5 +332,5 @@ int main(int count, char **words)
         memory_free(driver.requests[i]);
     for (size_t i = 0; i < driver.script_count; i++)
         memory_free((void *)(uintptr_t)driver.scripts[i].source.at);
-    return 0;
+    return driver.redis ? 0 : 1;
 }

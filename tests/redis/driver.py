@@ -177,6 +177,15 @@ class Driver:
             raise AssertionError(f"not in {within} s: {words!r} in\n{self.log()}") from None
         return self
 
+    def free_at(self, event):
+        """redis_free() from within the next answer, change or message."""
+        self.write(f"free_at {event}")
+        return self
+
+    def wait_freed(self):
+        eventually(lambda: self.freed, what="redis_free() from within a callback")
+        return self.end()
+
     def free(self):
         """redis_free(): whatever is under way ends. The driver must end well."""
         self.write("free")

@@ -68,7 +68,9 @@ def test_a_script_that_the_server_does_not_know_is_sent_whole(client, redis):
     assert sorted(client.take(name) for name in names) == sorted(b"%dy" % (11 + i) for i in range(50))
     many = ["k%d" % i for i in range(200)]
     assert client.eval("return #KEYS .. ' ' .. KEYS[200] .. ARGV[1]", many, "z") == b"200 k199z"
-    assert isinstance(client.eval("return redis.error_reply('NOSCRIPT of my own')", []), Error)
+    own = "redis.call('INCR', 'own') return redis.error_reply('NOSCRIPT of my own')"
+    assert [client.eval(own, []) for _ in range(3)] == ["NOSCRIPT of my own"] * 3
+    assert client.ask("GET", "own") == b"3"
 
 
 def test_forgotten_answers_come_to_nobody(client):
@@ -99,6 +101,17 @@ def test_the_database_is_chosen():
     with Redis("databases 2") as redis, Driver(redis.url(db=3)) as client:
         client.wait_log("SELECT: ERR DB index is out of range")
         assert not client.up
+
+
+def test_a_thousand_scripts_at_once_that_the_server_does_not_know(client, redis):
+    """The source is sent once (or few times), not a thousand times."""
+    source = "return redis.call('INCR', KEYS[1]) -- " + "x" * 10000
+    client.eval(source, ["n"])
+    redis.script_flush()
+    before = int(redis.information("stats")["total_net_input_bytes"])
+    names = [client.send_eval(source, ["n"], timeout_us=10000000) for _ in range(1000)]
+    assert sorted(client.take(name) for name in names) == list(range(2, 1002))
+    assert int(redis.information("stats")["total_net_input_bytes"]) - before < 1000000
 
 
 def test_free_ends_what_is_under_way(redis):

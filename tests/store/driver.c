@@ -21,7 +21,8 @@
  * What is answered: "call ID RESULT REFUSED RETRY_US LOCAL WARNED HELD …" (RESULT W: waits),
  * "settled ID", "extended ID HELD", "load GRANTED REFUSED AWAY LOCAL SPENT LATE_US FILE",
  * "view LEFT", "figures …". FILE has, for each call that was granted, when, for how long, what it
- * held of the first use and whether it was local; in microseconds of the monotonic clock.
+ * held of the first use, whether it was local, and in which slot it counts; in microseconds of the
+ * monotonic clock.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -53,7 +54,7 @@ struct call {
 
 struct admitted {
     uint64_t at_us, until_us;
-    int64_t held;
+    int64_t held, slot;
     bool local;
 };
 
@@ -285,9 +286,9 @@ static void load_tell(void)
         spent += worker->spent;
         late = worker->late_us > late ? worker->late_us : late;
         for (size_t n = 0; n < worker->admitted_count; n++)
-            fprintf(file, "%" PRIu64 " %" PRIu64 " %" PRId64 " %d\n", worker->admitted[n].at_us,
-                    worker->admitted[n].until_us, worker->admitted[n].held,
-                    worker->admitted[n].local);
+            fprintf(file, "%" PRIu64 " %" PRIu64 " %" PRId64 " %d %" PRId64 "\n",
+                    worker->admitted[n].at_us, worker->admitted[n].until_us,
+                    worker->admitted[n].held, worker->admitted[n].local, worker->admitted[n].slot);
         worker->admitted_count = 0;
         worker->granted = worker->refused = worker->away = worker->local = worker->late_us = 0;
         worker->spent = 0;
@@ -342,8 +343,8 @@ static void caller_told(struct caller *caller, enum reserve_result result)
                 memory_resize(worker->admitted, worker->admitted_room * sizeof(*worker->admitted));
         }
         caller->admitted = worker->admitted_count++;
-        worker->admitted[caller->admitted] =
-            (struct admitted){now, now, caller->call.uses[0].held, caller->call.r.local};
+        worker->admitted[caller->admitted] = (struct admitted){
+            now, now, caller->call.uses[0].held, caller->call.uses[0].slot, caller->call.r.local};
         worker->granted++;
         worker->local += caller->call.r.local;
         caller->holds = true;

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -208,13 +209,43 @@ def most_in_any_window(calls, window_us):
     """The most that was held, by its first use, in any stretch as long as the window."""
     calls = sorted(calls)
     most = held = begin = 0
-    for at, _, amount, _ in calls:
+    for at, _, amount, *_ in calls:
         held += amount
         while calls[begin][0] <= at - window_us:
             held -= calls[begin][2]
             begin += 1
         most = max(most, held)
     return most
+
+
+def most_in_65_slots(calls):
+    """The same by the slots that they were counted in: exact, however late who asked was told."""
+    by_slot = {}
+    for _, _, amount, _, slot in calls:
+        by_slot[slot] = by_slot.get(slot, 0) + amount
+    return max(sum(by_slot.get(at, 0) for at in range(slot, slot + 65)) for slot in by_slot)
+
+
+def steady_share(calls, amount, window_us):
+    """How much of what may be used was, after the first window and before the last."""
+    begin = min(calls)[0] + window_us
+    windows = (max(calls)[0] - begin) // window_us
+    assert windows >= 1
+    used = sum(held for at, _, held, *_ in calls if begin <= at < begin + windows * window_us)
+    return used / (amount * windows)
+
+
+def wait_sum(redis, counter, wanted, root="acme", within=6):
+    """Until the sum in Redis is that, and that of its parts too: what was held ahead has come back."""
+    def read():
+        flat = redis.command("HGETALL", f"s:{{{root}}}:c:{counter}")
+        fields = {flat[i].decode(): int(flat[i + 1]) for i in range(0, len(flat), 2) if flat[i][:1].isdigit()}
+        return [sum(value for field, value in fields.items() if ("/" in field) is part) for part in (False, True)]
+
+    until = time.monotonic() + within
+    while (last := read()) != [wanted, wanted]:
+        assert time.monotonic() < until, f"{counter} is {last[0]}, its parts {last[1]}, not {wanted}"
+        time.sleep(0.05)
 
 
 def most_at_once(calls):

@@ -422,22 +422,22 @@ static void records_are_checked(void **state)
     struct record record;
     buffer_init(&out, KIB + RECORD_EXTRA_BYTES);
     record_write(entry, KIB, SECOND, &out);
-    assert_true(record_read(buffer_text(&out), &record));
+    assert_true(cache_record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_ANSWER);
     assert_string_equal(record.facts.provider, "p");
     assert_true(text_equal(record.rest, TEXT("bytes")));
     /* Cut short, it is none, unless only bytes of the answer are missing. */
     size_t least = buffer_length(&out) - 5;
     for (size_t len = 0; len < least; len++)
-        assert_false(record_read(text_head(buffer_text(&out), len), &record));
+        assert_false(cache_record_read(text_head(buffer_text(&out), len), &record));
     /* Nothing from it may end a line of a head. */
     char *type = strstr(out.data + RECORD_HEAD_BYTES + 93, "a/b");
     assert_non_null(type);
     type[1] = '\n';
-    assert_false(record_read(buffer_text(&out), &record));
+    assert_false(cache_record_read(buffer_text(&out), &record));
     buffer_clear(&out);
     record_write(entry, 4, SECOND, &out);
-    assert_true(record_read(buffer_text(&out), &record));
+    assert_true(cache_record_read(buffer_text(&out), &record));
     assert_int_equal(record.kind, RECORD_NOT_KEPT);
     buffer_done(&out);
     cache_entry_unref(entry);

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Redis is emptied, stopped, killed, slow, full; nodes are killed: no limit is exceeded, nobody waits
+longer than the time-out, and what was used is in the counters afterwards."""
+
+import contextlib
+import signal
+import time
+
+import pytest
+
+from harness import eventually
+from nodes import (
+    CLOSED, CONCURRENT, LOCAL, MONEY, NONE, OPEN, REQUESTS, ROLLING, SECOND, TOTAL, WARN, Node, Redis, most_at_once,
+    most_in_65_slots, wait_sum,
+)
+
+TIMEOUT_US = 300_000
+
+
+@contextlib.contextmanager
+def running(redis, count=4, **options):
+    options = {"workers": 2, "replicas_max": count, "timeout_us": TIMEOUT_US, **options}
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Node(redis, name, **options)) for name in "abcd"[:count]]
+
+
+def limit_all(nodes, *words, **options):
+    for node in nodes:
+        node.limit(*words, **options)
+
+
+def begin(nodes, seconds, *uses, callers=5, hold_us=5000, pause_us=5000):
+    for node in nodes:
+        node.wait_up()
+    for node in nodes:
+        node.load(callers, "acme", hold_us, pause_us, seconds * SECOND, *uses)
+
+
+def finish(nodes):
+    loads = [node.loaded() for node in nodes]
+    for node, load in zip(nodes, loads):
+        # Timers of the loop are 10 ms wide, and the machine may be busy.
+        assert load.late_us < TIMEOUT_US + 250_000, node.log()
+    return loads, [call for load in loads for call in load.calls]
+
+
+def test_emptied_under_load(redis):
+    with running(redis) as nodes:
+        limit_all(nodes, "k/r", REQUESTS, ROLLING, 400, 2 * SECOND)
+        limit_all(nodes, "k/p", CONCURRENT, NONE, 12)
+        limit_all(nodes, "k/m", MONEY, TOTAL, 20_000_000)
+        begin(nodes, 8, ("k/r", 1), ("k/p", 1), ("k/m", 100_000, 1))
+        for _ in range(3):
+            time.sleep(1.7)
+            redis.flushall()
+        loads, calls = finish(nodes)
+        assert most_in_65_slots(calls) <= 400
+        assert most_at_once(calls) <= 12
+        spent = sum(load.spent for load in loads)
+        assert spent <= 20_000_000
+        assert sum(load.granted for load in loads) > 400
+        assert sum(load.away for load in loads) > 0
+        wait_sum(redis, "k/m", spent)
+        wait_sum(redis, "k/p", 0)
+
+
+def test_killed_and_begun_again_empty_under_load(redis):
+    with running(redis) as nodes:
+        limit_all(nodes, "k/r", REQUESTS, ROLLING, 400, 2 * SECOND)
+        limit_all(nodes, "k/m", MONEY, TOTAL, 10**9)
+        begin(nodes, 10, ("k/r", 1), ("k/m", 100_000, 1))
+        time.sleep(2)
+        redis.restart()
+        time.sleep(3)
+        redis.kill()
+        time.sleep(1)
+        redis.start()
+        loads, calls = finish(nodes)
+        assert most_in_65_slots(calls) <= 400
+        assert sum(load.away for load in loads) > 0
+        assert max(at for at, *_ in calls) - min(at for at, *_ in calls) > 8 * SECOND
+        wait_sum(redis, "k/m", sum(load.spent for load in loads))
+
+
+def test_stopped_for_a_while(redis):
+    with running(redis, 2) as nodes:
+        limit_all(nodes, "k/p", CONCURRENT, NONE, 6)
+        limit_all(nodes, "k/m", MONEY, TOTAL, 10**9)
+        begin(nodes, 6, ("k/p", 1), ("k/m", 100_000, 1))
+        for _ in range(2):
+            time.sleep(1)
+            redis.stop()
+            time.sleep(1)
+            redis.cont()
+        loads, calls = finish(nodes)
+        assert most_at_once(calls) <= 6
+        assert sum(load.away for load in loads) > 0
+        assert max(at for at, *_ in calls) - min(at for at, *_ in calls) > 5 * SECOND
+        wait_sum(redis, "k/m", sum(load.spent for load in loads))
+        wait_sum(redis, "k/p", 0)
+
+
+@pytest.mark.parametrize("away", [LOCAL, OPEN, CLOSED])
+def test_each_limit_does_what_it_says_while_the_store_is_away(redis, away):
+    with running(redis, 2, replicas_max=4) as nodes:
+        limit_all(nodes, "k/r", REQUESTS, ROLLING, 40, 60 * SECOND, away=away)
+        for node in nodes:
+            node.wait_up()
+        assert [nodes[0].call("acme", ("k/r", 1)).result for _ in range(4)] == ["G"] * 4
+        redis.stop()
+        began = time.monotonic()
+        first = nodes[0].call("acme", ("k/r", 20)).result
+        assert time.monotonic() - began < TIMEOUT_US / SECOND + 0.3
+        assert first == {LOCAL: "R", OPEN: "G", CLOSED: "A"}[away]
+        nodes[0].wait_down()
+        began = time.monotonic()
+        results = [nodes[0].call("acme", ("k/r", 1)).result for _ in range(10)]
+        assert time.monotonic() - began < 1  # nobody waits any more
+        granted = results.count("G")
+        assert granted == {LOCAL: 6, OPEN: 10, CLOSED: results.count("G")}[away]
+        assert set(results) == {LOCAL: {"G", "R"}, OPEN: {"G"}}.get(away, set(results) & {"G", "A"})
+        redis.cont()
+        nodes[0].wait_up()
+        # What was admitted meanwhile is told afterwards.
+        used = 4 + granted + 20 * (first == "G")
+        eventually(lambda: nodes[1].call("acme", ("k/r", 40 - used + 1)).result == "R", 5)
+        assert nodes[1].call("acme", ("k/r", 40 - used)).result == "G"
+
+
+def test_calls_that_only_warn_are_told_so(redis):
+    with running(redis, 1) as (node,):
+        node.limit("k/w", REQUESTS, ROLLING, 3, 60 * SECOND, exceeded=WARN)
+        node.wait_up()
+        calls = [node.call("acme", ("k/w", 1)) for _ in range(5)]
+        assert [call.result for call in calls] == ["G"] * 5
+        assert [call.warned for call in calls] == [False] * 3 + [True] * 2
+
+
+def test_a_full_redis_is_away_and_comes_back():
+    with Redis("maxmemory-policy noeviction") as redis, running(redis, 1) as (node,):
+        node.limit("k/r", REQUESTS, ROLLING, 1000, 60 * SECOND, away=LOCAL)
+        node.wait_up()
+        assert node.call("acme", ("k/r", 1)).local is False
+        redis.command("CONFIG", "SET", "maxmemory", "1")
+        assert eventually(lambda: node.call("acme", ("k/r", 300)).local, 5)
+        node.wait_down()
+        redis.command("CONFIG", "SET", "maxmemory", "0")
+        node.wait_up()
+        assert not node.call("acme", ("k/r", 1)).local
+        assert node.log().count("OOM") <= 3
+
+
+def test_a_killed_nodes_parallel_calls_are_given_up(redis):
+    with running(redis, 2, dead_us=6 * SECOND) as (a, b):
+        limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
+        a.wait_up(), b.wait_up()
+        assert [a.call("acme", ("k/p", 1)).result for _ in range(3)] == ["G"] * 3
+        kept = [b.call("acme", ("k/p", 1)) for _ in range(2)]
+        assert [call.result for call in kept] == ["G"] * 2
+        assert b.call("acme", ("k/p", 1)).result == "R"
+        a.kill()
+        time.sleep(4)
+        assert b.call("acme", ("k/p", 1)).result == "R"
+        eventually(lambda: b.call("acme", ("k/p", 1)).result == "G", 5)
+        assert [b.call("acme", ("k/p", 1)).result for _ in range(3)] == ["G", "G", "R"]
+
+
+def test_a_node_that_begins_again_has_its_ledgers_figures_and_no_more(redis):
+    with running(redis, 2) as (a, b):
+        limit_all((a, b), "k/m", MONEY, TOTAL, 1000)
+        limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
+        a.wait_up(), b.wait_up()
+        a.call("acme", ("k/m", 300), ("k/p", 1)).settle(cost=250)
+        a.call("acme", ("k/m", 500), ("k/p", 1))
+        assert b.call("acme", ("k/m", 300)).result == "R"
+        a.kill()
+        a.start()
+        a.rebuild("acme", ("k/m", 250))
+        a.wait_up()
+        assert a.call("acme", ("k/m", 1), ("k/p", 1)).result == "G"
+        wait_sum(redis, "k/p", 1)
+        eventually(lambda: b.call("acme", ("k/m", 749)).result == "G", 5)
+        assert b.call("acme", ("k/m", 1)).result == "R"
+
+
+def test_a_node_that_was_asleep_asserts_before_it_goes_on(redis):
+    with running(redis, 2, dead_us=6 * SECOND) as (a, b):
+        limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
+        a.wait_up(), b.wait_up()
+        sleeping = [a.call("acme", ("k/p", 1)) for _ in range(3)]
+        a.signal(signal.SIGSTOP)
+        time.sleep(6.5)
+        assert eventually(lambda: b.call("acme", ("k/p", 5)).result == "G", 3)
+        a.signal(signal.SIGCONT)
+        wait_sum(redis, "k/p", 8)  # its calls go on
+        assert a.call("acme", ("k/p", 1)).result == "R"
+        for call in sleeping:
+            call.settle()
+        wait_sum(redis, "k/p", 5)
+
+
+def test_an_abandoned_call_leaves_nothing_behind(redis):
+    with running(redis, 1, workers=1, timeout_us=2 * SECOND) as (node,):
+        node.limit("k/p", CONCURRENT, NONE, 5)
+        node.limit("k/m", MONEY, TOTAL, 1000)
+        node.wait_up()
+        node.call("acme", ("k/p", 1), ("k/m", 10)).settle(cost=10)
+        redis.stop()
+        calls = [node.begin("acme", ("k/p", 1), ("k/m", 200)) for _ in range(4)]
+        eventually(lambda: all(call.result for call in calls), 5)
+        waiting = [call for call in calls if call.result == "W"]
+        assert waiting
+        for call in waiting:
+            call.abandon()
+        time.sleep(0.2)
+        redis.cont()
+        for call in calls:
+            if call not in waiting:
+                call.settle(cost=0)
+        wait_sum(redis, "k/p", 0)
+        wait_sum(redis, "k/m", 10)
+        assert all(call.result == "W" for call in waiting)
+
+
+def test_a_stream_gets_more_in_steps_until_there_is_no_more(redis):
+    with running(redis, 1) as (node,):
+        node.limit("k/m", MONEY, TOTAL, 1000)
+        node.wait_up()
+        call = node.call("acme", ("k/m", 100))
+        held = 100
+        for _ in range(200):
+            if call.extend(MONEY, 90):
+                held += 90
+            time.sleep(0.005)
+            if held > 910:
+                break
+        assert held == 1000 - (1000 - 100) % 90
+        assert not call.extend(MONEY, 90)
+        call.settle(cost=held)
+        wait_sum(redis, "k/m", held)
+
+
+def test_many_roots_are_swept_after_a_flush(redis):
+    with running(redis, 2, workers=1) as (a, b):
+        limit_all((a, b), "k/m", MONEY, TOTAL, 1000)
+        a.wait_up(), b.wait_up()
+        roots = [f"root{i}" for i in range(300)]
+        for root in roots:
+            a.begin(root, ("k/m", 600))
+        eventually(lambda: len(a.calls) == 300 and all(call.result == "G" for call in a.calls.values()), 10)
+        for call in a.calls.values():
+            call.settle(cost=600)
+        redis.flushall()
+        # The other one knows nothing of these roots: it must not take them for new.
+        results = [b.call(root, ("k/m", 600)).result for root in roots]
+        assert "G" not in results
+        b.wait_up()
+        time.sleep(0.4)  # the last one may be young until then
+        assert {b.call(root, ("k/m", 400)).result for root in roots} == {"G"}
+
+
+def test_odd_names_of_roots_stay_apart(redis):
+    with running(redis, 1, workers=1) as (node,):
+        node.limit("k/m", MONEY, TOTAL, 1000)
+        node.wait_up()
+        for root in ("a{b}c", "a%7bb%7dc", "{", "}", "%", "a:l"):
+            assert node.call(root, ("k/m", 1000)).result == "G", root
+            assert node.call(root, ("k/m", 1)).result == "R", root
+        assert redis.command("EXISTS", "s:{a%7bb%7dc}:l", "s:{a%257bb%257dc}:l", "s:{%7b}:l") == 3
+
+
+def test_two_processes_of_one_name_do_not_count(redis):
+    with running(redis, 1) as (a,):
+        a.limit("k/r", REQUESTS, ROLLING, 10, 60 * SECOND)
+        a.wait_up()
+        with Node(redis, "a", timeout_us=TIMEOUT_US) as other:
+            a.wait_down()
+            eventually(lambda: not other.figures()["up"] and "calls itself node a" in other.log() + a.log(), 5)
+            assert a.call("acme", ("k/r", 1)).result == "A"
+        a.wait_up()
+        assert a.call("acme", ("k/r", 1)).result == "G"
+
+
+def test_what_is_left_is_told_to_who_was_refused(redis):
+    with running(redis, 2) as (a, b):
+        limit_all((a, b), "k/r", REQUESTS, ROLLING, 10, 60 * SECOND)
+        a.wait_up(), b.wait_up()
+        assert a.call("acme", ("k/r", 1)).result == "G"
+        assert a.view("acme", "k/r") == 9
+        assert b.call("acme", ("k/r", 8)).result == "G"
+        refused = a.call("acme", ("k/r", 2))
+        assert refused.result == "R" and 55 * SECOND < refused.retry_us < 62 * SECOND
+        assert a.view("acme", "k/r") == 1
+        again = a.call("acme", ("k/r", 2))  # this one may be answered from memory
+        assert again.result == "R" and 55 * SECOND < again.retry_us <= refused.retry_us
