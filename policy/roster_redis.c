@@ -1,28 +1,306 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/roster_inside.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
 
-struct roster_remote *roster_remote_new(struct roster *roster, struct fault *fault)
+#include "gateway/base/log.h"
+#include "policy/roster_remote.h"
+
+/* How the thread sees the store: one question at a time; what is to be written waits meanwhile. */
+
+enum {
+    COMMAND_US = 1000000,
+    FIRST_US = 1500000, /* how long the start waits for what the store has */
+    FRESH_US = 3000000, /* so long after the last answer it counts as up */
+    DOUBT_US = 100000,  /* looks follow each other so fast while it is not known what was done */
+    CONNECT_US = 2000000,
+};
+
+/* --------------------------------------------------------------------------------- looking */
+
+static void wake(struct roster_remote *remote)
 {
-    (void)roster;
-    fault_set(fault, FAULT_INTERNAL, "keys cannot be kept in Redis yet");
+    pthread_mutex_lock(&remote->door);
+    pthread_cond_broadcast(&remote->bell);
+    pthread_mutex_unlock(&remote->door);
+}
+
+/* Nothing more to ask now. */
+void remote_rest(struct roster_remote *remote, bool good)
+{
+    bool looked = remote->step != STEP_WRITE;
+    remote->step = STEP_REST;
+    if (remote->closing)
+        return;
+    if (good)
+        atomic_store(&remote->fresh_us, loop_now_us(remote->loop));
+    if (good && looked) {
+        atomic_fetch_add(&remote->looks, 1);
+        wake(remote);
+    }
+    if (good != remote->known) {
+        remote->known = good;
+        if (good)
+            log_line(LOG_INFO, "keys", "Redis has the keys made through the API");
+        else
+            log_line(LOG_WARN, "keys",
+                     "Redis does not answer: keys stay as they were when it did last");
+    }
+    bool soon = remote->again || (!good && remote_has_doubts(remote));
+    uint64_t wait = !soon ? ROSTER_POLL_US : good ? 0 : DOUBT_US;
+    timer_set(remote->loop, &remote->poll, loop_now_us(remote->loop) + wait);
+    remote->again = false;
+    if (good)
+        remote_write_next(remote);
+}
+
+struct text remote_text(const struct redis_reply *reply, size_t i)
+{
+    return i < redis_count(reply) ? redis_text(redis_item(reply, i)) : (struct text){"", 0};
+}
+
+uint64_t remote_number(struct text text)
+{
+    uint64_t number;
+    return text_number(text, INT64_MAX, &number) ? number : 0;
+}
+
+static void copy_word(char out[ROSTER_WORD_BYTES], struct text from)
+{
+    snprintf(out, ROSTER_WORD_BYTES, "%.*s", TEXT_ARGS(text_head(from, ROSTER_WORD_BYTES - 1)));
+}
+
+void remote_read_mark(const struct redis_reply *reply, size_t at, struct roster_mark *mark)
+{
+    mark->number = remote_number(remote_text(reply, at));
+    copy_word(mark->tag, remote_text(reply, at + 1));
+    copy_word(mark->life, remote_text(reply, at + 2));
+}
+
+bool remote_read_change(struct text kind, struct text id, struct text value,
+                        struct roster_change *change)
+{
+    size_t line = text_find_byte(value, '\n');
+    *change = (struct roster_change){
+        .kind = text_equal(kind, TEXT("k")) ? RECORD_KEY : RECORD_TENANT, .id = id};
+    if (value.len == 0)
+        return id.len > 0;
+    change->version = remote_number(text_head(value, line));
+    change->body = text_from(value, line == SIZE_MAX ? line : line + 1);
+    return id.len > 0 && line != SIZE_MAX && change->body.len > 0;
+}
+
+/* What came about since: {"MORE", number, tag, life, kind, id, value …}. */
+static void take_changes(struct roster_remote *remote, const struct redis_reply *reply)
+{
+    struct roster_mark mark;
+    size_t all = redis_count(reply), count = 0, kept;
+    struct roster_change *changes = memory_new((all / 3 + 1) * sizeof(*changes));
+    remote_read_mark(reply, 1, &mark);
+    for (size_t i = 4; i + 2 < all; i += 3)
+        if (remote_read_change(remote_text(reply, i), remote_text(reply, i + 1),
+                               remote_text(reply, i + 2), &changes[count]))
+            count++;
+    roster_apply(remote->roster, changes, count, &mark, &kept);
+    if (remote->roster->local)
+        roster_local_keep(remote->roster->local, changes, count, &mark);
+    memory_free(changes);
+    remote_settle_doubts(remote);
+    /* Somebody who had not heard of it has made a revoked key good again. */
+    if (kept)
+        remote_sync(remote, SYNC_READ);
+    else
+        remote_rest(remote, true);
+}
+
+static void on_look(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    struct roster_remote *remote = with;
+    struct text word = remote_text(reply, 0);
+    if (fault != REDIS_ANSWERED || redis_kind(reply) != REDIS_LIST) {
+        remote_note(remote, reply);
+        remote_rest(remote, false);
+    } else if (text_equal(word, TEXT("SAME"))) {
+        remote_settle_doubts(remote);
+        remote_rest(remote, true);
+    } else if (text_equal(word, TEXT("MORE"))) {
+        take_changes(remote, reply);
+    } else {
+        bool begin = text_equal(word, TEXT("EMPTY")) || text_equal(word, TEXT("LOST"));
+        remote_sync(remote, begin ? SYNC_BEGIN : SYNC_READ);
+    }
+}
+
+/* An error in words, once until something else happens. */
+void remote_note(struct roster_remote *remote, const struct redis_reply *reply)
+{
+    if (reply && redis_kind(reply) == REDIS_ERROR && remote->known)
+        log_line(LOG_ERROR, "keys", "Redis: %.*s", TEXT_ARGS(text_head(redis_text(reply), 200)));
+}
+
+bool remote_eval(struct roster_remote *remote, const struct redis_script *script,
+                 const struct text *more, size_t count, redis_answer *answer)
+{
+    struct text words[REMOTE_WORDS_MAX];
+    size_t at = 0;
+    words[at++] = text_of(remote->names[NAME_VERSION]);
+    words[at++] = text_of(remote->names[NAME_TENANTS]);
+    words[at++] = text_of(remote->names[NAME_KEYS]);
+    words[at++] = text_of(remote->names[NAME_LOG]);
+    for (size_t i = 0; i < count; i++)
+        words[at++] = more[i];
+    return redis_eval(remote->redis, script, REMOTE_KEYS, words, at, COMMAND_US, answer, remote);
+}
+
+static void look(struct roster_remote *remote)
+{
+    char number[24];
+    struct directory *view = roster_view(remote->roster);
+    const struct roster_mark *mark = &view->mark;
+    snprintf(number, sizeof(number), "%llu", (unsigned long long)mark->number);
+    const struct text words[] = {text_of(number), text_of(mark->tag), text_of(mark->life)};
+    remote->step = STEP_LOOK;
+    if (!remote_eval(remote, &remote_scripts[SCRIPT_LOOK], words, 3, on_look))
+        remote_rest(remote, false);
+    directory_unref(view);
+}
+
+void remote_look(struct roster_remote *remote)
+{
+    if (remote->step == STEP_REST)
+        look(remote);
+    else
+        remote->again = true;
+}
+
+static void on_poll(struct timer *timer)
+{
+    struct roster_remote *remote = LIST_MEMBER(timer, struct roster_remote, poll);
+    uint64_t now = loop_now_us(remote->loop);
+    if (remote->step == STEP_REST && !redis_is_up(remote->redis) &&
+        now - remote->began_us < CONNECT_US)
+        timer_set(remote->loop, timer, now + ROSTER_POLL_US); /* it is told when it is up */
+    else
+        remote_look(remote);
+}
+
+static void on_message(void *with, struct text text)
+{
+    (void)text;
+    remote_look(with);
+}
+
+static void on_connection(void *with)
+{
+    struct roster_remote *remote = with;
+    if (redis_is_up(remote->redis))
+        remote_look(remote);
+}
+
+/* ------------------------------------------------------------------------- begin and end */
+
+static void *run(void *with)
+{
+    struct roster_remote *remote = with;
+    loop_run(remote->loop, NULL, NULL);
+    remote->closing = true;
+    redis_free(remote->redis);
+    timer_stop(&remote->poll);
+    remote_drop_jobs(remote);
+    remote_sync_done(remote);
+    loop_clear(remote->loop);
+    dns_free(remote->dns);
+    loop_clear(remote->loop);
     return NULL;
 }
 
-void roster_remote_free(struct roster_remote *remote)
+static bool start(struct roster_remote *remote, struct fault *fault)
 {
-    (void)remote;
+    static const char *const ends[REMOTE_KEYS] = {"version", "tenants", "keys", "log"};
+    const struct roster_options *options = &remote->roster->options;
+    const char *prefix = options->prefix ? options->prefix : "sluice:";
+    for (int i = 0; i < REMOTE_KEYS; i++)
+        snprintf(remote->names[i], sizeof(remote->names[i]), "%.128s{roster}:%s", prefix, ends[i]);
+    snprintf(remote->channel, sizeof(remote->channel), "%.128s{roster}", prefix);
+    remote->loop = loop_new();
+    remote->dns = dns_new(remote->loop);
+    remote->poll.on_time = on_poll;
+    remote->redis = redis_new(remote->loop, remote->dns, options->redis, fault);
+    if (!remote->redis)
+        return false;
+    redis_on_change(remote->redis, on_connection, remote);
+    redis_subscribe(remote->redis, text_of(remote->channel), on_message, remote);
+    remote->began_us = loop_now_us(remote->loop);
+    timer_set(remote->loop, &remote->poll, remote->began_us);
+    remote->has_thread = pthread_create(&remote->thread, NULL, run, remote) == 0;
+    return remote->has_thread ||
+           fault_set(fault, FAULT_INTERNAL, "no thread could be started for keys in Redis");
 }
 
-enum roster_written roster_remote_write(struct roster_remote *remote, enum record_of kind,
-                                        struct text id, const struct roster_record *record,
-                                        uint64_t known)
+static void wait_for_first(struct roster_remote *remote)
 {
-    (void)remote, (void)kind, (void)id, (void)record, (void)known;
-    return ROSTER_AWAY;
+    struct timespec until = remote_deadline(FIRST_US);
+    pthread_mutex_lock(&remote->door);
+    while (!atomic_load(&remote->looks) &&
+           pthread_cond_timedwait(&remote->bell, &remote->door, &until) == 0)
+        continue;
+    pthread_mutex_unlock(&remote->door);
+    if (!atomic_load(&remote->looks))
+        log_line(LOG_WARN, "keys", "Redis does not answer yet: keys are those of the last time");
+}
+
+struct timespec remote_deadline(int64_t us)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += us % 1000000 * 1000;
+    at.tv_sec += us / 1000000 + at.tv_nsec / 1000000000;
+    at.tv_nsec %= 1000000000;
+    return at;
+}
+
+struct roster_remote *roster_remote_open(struct roster *roster, struct fault *fault)
+{
+    struct roster_remote *remote = memory_new(sizeof(*remote));
+    pthread_condattr_t attributes;
+    remote->roster = roster;
+    remote->known = true;
+    list_init(&remote->jobs);
+    pthread_mutex_init(&remote->door, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&remote->bell, &attributes);
+    pthread_condattr_destroy(&attributes);
+    remote_scripts_init();
+    if (!start(remote, fault)) {
+        roster_remote_close(remote);
+        return NULL;
+    }
+    if (roster->local)
+        roster_local_start(roster->local);
+    wait_for_first(remote);
+    return remote;
+}
+
+void roster_remote_close(struct roster_remote *remote)
+{
+    if (remote->has_thread) {
+        loop_stop(remote->loop);
+        pthread_join(remote->thread, NULL);
+    } else {
+        if (remote->redis)
+            redis_free(remote->redis);
+        dns_free(remote->dns);
+        loop_clear(remote->loop);
+    }
+    loop_free(remote->loop);
+    pthread_mutex_destroy(&remote->door);
+    pthread_cond_destroy(&remote->bell);
+    memory_free(remote);
 }
 
 bool roster_remote_is_up(const struct roster_remote *remote)
 {
-    (void)remote;
-    return false;
+    uint64_t fresh = atomic_load(&remote->fresh_us);
+    return fresh != 0 && clock_now_us() - fresh < FRESH_US;
 }
