@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "gateway/admin_inside.h"
+#include "gateway/service_state.h"
 
 /* ---------------------------------------------------------------------------- whose calls */
 
@@ -94,4 +95,18 @@ bool admin_times_read(struct admin_call *call, struct text since_default, struct
     if (times->since.len == 0)
         times->since = since_default;
     return true;
+}
+
+bool admin_nodes_read(struct service *service, struct admin_call *call, struct ledger **ledger)
+{
+    char room[ADMIN_VALUE_BYTES];
+    struct text value;
+    if (!admin_value(call, "nodes", room, &value))
+        return false;
+    bool is_this = text_equal(value, TEXT("this"));
+    *ledger = is_this ? NULL : service->ledger;
+    if (is_this || value.len == 0 || text_equal(value, TEXT("all")))
+        return true;
+    admin_field_problem(call, 400, "nodes", TEXT("nodes is all or this"));
+    return false;
 }

@@ -87,6 +87,10 @@ struct admin_times {
 bool admin_times_read(struct admin_call *call, struct text since_default,
                       struct admin_times *times);
 
+/* The parameter nodes: *ledger is that of the service when other nodes are meant, too, else NULL.
+ */
+bool admin_nodes_read(struct service *service, struct admin_call *call, struct ledger **ledger);
+
 /* ------------------------------------------------------------------------- the answers */
 
 admin_answer admin_overview, admin_models, admin_targets, admin_drain; /* admin_overview.c */

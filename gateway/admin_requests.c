@@ -9,15 +9,19 @@
 
 enum { CATCH_UP_US = 1000000 };
 
-/* A place as "20000-123": a day and a row. */
+/* A place as "20000-123" or, with other nodes, "20000-123-1763913600123-5". */
 static bool read_place(struct text t, struct rows_place *place)
 {
-    uint64_t day, row;
-    size_t dash = text_find_byte(t, '-');
-    if (dash == SIZE_MAX || !text_number(text_head(t, dash), 1 << 30, &day) ||
-        !text_number(text_from(t, dash + 1), INT64_MAX, &row))
+    uint64_t numbers[4] = {0};
+    struct text number;
+    size_t count = 0;
+    for (; count < 4 && text_next(&t, '-', &number); count++)
+        if (!text_number(number, INT64_MAX, &numbers[count]))
+            return false;
+    if ((count != 2 && count != 4) || t.len > 0 || numbers[0] > 1 << 30)
         return false;
-    *place = (struct rows_place){(int64_t)day, (int64_t)row};
+    *place = (struct rows_place){(int64_t)numbers[0], (int64_t)numbers[1], (int64_t)numbers[2],
+                                 (int64_t)numbers[3]};
     return true;
 }
 
@@ -74,8 +78,12 @@ static void write_one(void *with, const struct ledger_row *row)
 
 static void write_next(struct json_write *json, enum rows_result result, struct rows_place next)
 {
-    char cursor[48];
-    snprintf(cursor, sizeof cursor, "%lld-%lld", (long long)next.day, (long long)next.row);
+    char cursor[96];
+    int len =
+        snprintf(cursor, sizeof cursor, "%lld-%lld", (long long)next.day, (long long)next.row);
+    if (next.other_ms > 0)
+        snprintf(cursor + len, sizeof cursor - (size_t)len, "-%lld-%lld", (long long)next.other_ms,
+                 (long long)next.other);
     json_name(json, "next");
     if (result == ROWS_MORE)
         json_text(json, text_of(cursor));
@@ -89,12 +97,15 @@ void admin_requests(struct service *service, struct config *config, struct admin
     struct admin_filter filter;
     struct rows_place after, next;
     struct fault fault;
-    struct rows_question question = {
-        .database = service->start->database, .see = write_one, .with = &json};
+    bool others_away = false;
+    struct rows_question question = {.database = service->start->database,
+                                     .see = write_one,
+                                     .with = &json,
+                                     .others_away = &others_away};
     (void)config;
-    if (!read_times(call, &question) || !read_order(call, &question.oldest_first) ||
-        !read_after(call, &question, &after) || !admin_limit(call, &question.max) ||
-        !admin_filter_read(call, &filter))
+    if (!admin_nodes_read(service, call, &question.with_others) || !read_times(call, &question) ||
+        !read_order(call, &question.oldest_first) || !read_after(call, &question, &after) ||
+        !admin_limit(call, &question.max) || !admin_filter_read(call, &filter))
         return;
     question.filter = filter.calls;
     bool is_up_to_date = ledger_catch_up(service->ledger, CATCH_UP_US);
@@ -108,7 +119,7 @@ void admin_requests(struct service *service, struct config *config, struct admin
     }
     json_close(&json, ']');
     write_next(&json, result, next);
-    json_bool_member(&json, "up_to_date", is_up_to_date);
+    json_bool_member(&json, "up_to_date", is_up_to_date && !others_away);
     json_close(&json, '}');
     admin_done(call, &json);
 }
@@ -120,7 +131,8 @@ void admin_request(struct service *service, struct config *config, struct admin_
     struct fault fault;
     struct rows_question question = {
         .database = service->start->database, .see = write_one, .with = &json};
-    if (!read_times(call, &question) || !admin_filter_read(call, &filter))
+    if (!admin_nodes_read(service, call, &question.with_others) || !read_times(call, &question) ||
+        !admin_filter_read(call, &filter))
         return;
     question.filter = filter.calls;
     bool is_up_to_date = ledger_catch_up(service->ledger, CATCH_UP_US);

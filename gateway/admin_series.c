@@ -422,13 +422,14 @@ void admin_series(struct service *service, struct config *config, struct admin_c
 {
     struct series_question question;
     struct fault fault;
-    if (!read_question(call, &question))
+    (void)config;
+    if (!read_question(call, &question) ||
+        !admin_nodes_read(service, call, &question.usage.with_others))
         return;
     struct usage_report *report = usage_query_run(&question.usage, service->start, &fault);
     if (report == NULL) {
         admin_ledger_problem(call, &fault);
         return;
-        (void)config;
     }
     struct lines lines = {.count = 0};
     struct json_write json = {.out = &call->out};

@@ -11,6 +11,8 @@ void admin_ledger_problem(struct admin_call *call, const struct fault *fault)
 {
     if (fault->kind == FAULT_TOO_LARGE)
         admin_field_problem(call, 400, "by", text_of(fault->text));
+    else if (fault->kind == FAULT_STORE_AWAY)
+        admin_problem(call, 503, text_of(fault->text));
     else
         admin_problem(call, 500, text_of(fault->text));
 }
@@ -33,6 +35,8 @@ void admin_usage(struct service *service, struct config *config, struct admin_ca
     }
     query.filter = &filter.calls;
     query.rows_max = ROWS_MAX;
+    if (!admin_nodes_read(service, call, &query.with_others))
+        return;
     struct usage_report *report = usage_query_run(&query, service->start, &fault);
     if (report == NULL) {
         admin_ledger_problem(call, &fault);

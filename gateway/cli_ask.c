@@ -156,6 +156,17 @@ static int complain_answer(const struct cli_question *question, unsigned status,
     return status == 404 || status == 403 ? EXIT_NOT_FOUND : EXIT_FAILED;
 }
 
+bool cli_is_running(const struct cli *cli)
+{
+    struct buffer body;
+    struct fault why;
+    struct cli_question question = {"GET", "/livez", {NULL, 0}, 0};
+    buffer_init(&body, CLI_ANSWER_BYTES_MAX);
+    unsigned status = cli_ask(cli, &question, &body, &why);
+    buffer_done(&body);
+    return status != 0 || why.kind != FAULT_TARGET_DOWN;
+}
+
 int cli_send_or_complain(const struct cli *cli, const char *method, const char *path,
                          struct text sent, struct buffer *body)
 {

@@ -23,6 +23,9 @@ struct cli_question {
 unsigned cli_ask(const struct cli *cli, const struct cli_question *question, struct buffer *body,
                  struct fault *why);
 
+/* Is somebody there to ask? */
+bool cli_is_running(const struct cli *cli);
+
 /* The same for commands: says on stderr what is wrong. EXIT_GOOD for a 2xx. */
 int cli_ask_or_complain(const struct cli *cli, const char *method, const char *path,
                         struct buffer *body);

@@ -63,6 +63,7 @@ static const struct cli_option usage_options[] = {
                         "minute hour day (default: tenant,model)"},
     {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: 30d)"},
     {"until", 'u', "WHEN", "the same; default: now"},
+    {"nodes", 'n', "all|this", "with store.type redis: of all nodes, or of this one (default: all)"},
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
     END_OF_OPTIONS,
 };

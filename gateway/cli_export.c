@@ -111,6 +111,7 @@ static int read_files(const struct cli *cli, struct rows_question *question)
         after = next;
         question->after = &after;
     }
+    question->after = NULL;
     config_unref(config);
     if (result == ROWS_END)
         return EXIT_GOOD;
@@ -134,18 +135,6 @@ static char *make_path(const struct cli *cli, struct buffer *path)
         cli_escape(path, text_of(value));
     }
     return buffer_append(path, "", 1) ? path->data + path->begin : NULL;
-}
-
-/* Is somebody there to ask? */
-static bool is_running(const struct cli *cli)
-{
-    struct buffer body;
-    struct fault why;
-    struct cli_question question = {"GET", "/livez", {NULL, 0}, 0};
-    buffer_init(&body, CLI_ANSWER_BYTES_MAX);
-    unsigned status = cli_ask(cli, &question, &body, &why);
-    buffer_done(&body);
-    return status != 0 || why.kind != FAULT_TARGET_DOWN;
 }
 
 /* What can be asked of the files. */
@@ -176,7 +165,7 @@ int command_export(struct cli *cli)
         return cli_misuse(cli, "--format is csv or jsonl, not \"%s\"", format);
     if (!read_question(cli, &question, &fault))
         return cli_misuse(cli, "%s", fault.text);
-    if (cli->admin == NULL && cli_value(cli, "status") == NULL && !is_running(cli))
+    if (cli->admin == NULL && cli_value(cli, "status") == NULL && !cli_is_running(cli))
         return read_files(cli, &question);
     buffer_init(&path, CLI_PATH_BYTES_MAX);
     char *asked = make_path(cli, &path);

@@ -103,14 +103,11 @@ static void print_rows(const struct usage_query *query, struct text rows, bool i
 
 /* ---------------------------------------------------------------------------- usage */
 
-static int read_files(const struct cli *cli, const struct usage_query *query, struct buffer *out)
+static int read_files(const struct config *config, const struct usage_query *query,
+                      struct buffer *out)
 {
     struct fault fault;
-    struct config *config = cli_config_load(cli);
-    if (config == NULL)
-        return EXIT_FAILED;
     struct usage_report *report = usage_query_run(query, config, &fault);
-    config_unref(config);
     if (report == NULL) {
         cli_complain("%s", fault.text);
         return EXIT_FAILED;
@@ -143,9 +140,25 @@ static int ask_gateway(const struct cli *cli, struct buffer *out)
     put_parameter(&path, cli, "by");
     put_parameter(&path, cli, "since");
     put_parameter(&path, cli, "until");
+    put_parameter(&path, cli, "nodes");
     buffer_append(&path, "", 1);
     int code = cli_ask_or_complain(cli, "GET", buffer_text(&path).at, out);
     buffer_done(&path);
+    return code;
+}
+
+/* What other nodes have told is known to those that run; the files are this node's. */
+static int ask_here(const struct cli *cli, const struct usage_query *query, struct buffer *out)
+{
+    struct config *config = cli_config_load(cli);
+    if (config == NULL)
+        return EXIT_FAILED;
+    bool is_shared = config->store.is_redis && !text_equal(given(cli, "nodes"), TEXT("this"));
+    bool is_running = is_shared && cli_is_running(cli);
+    if (is_shared && !is_running)
+        cli_complain("sluice does not run here: these are the calls of this node only");
+    int code = is_running ? ask_gateway(cli, out) : read_files(config, query, out);
+    config_unref(config);
     return code;
 }
 
@@ -158,11 +171,14 @@ int command_usage(struct cli *cli)
     if (!cli_format_find(cli_value(cli, "format"), &format))
         return cli_misuse(cli, "--format is table, json or csv, not \"%s\"",
                           cli_value(cli, "format"));
+    if (given(cli, "nodes").len > 0 && !text_equal(given(cli, "nodes"), TEXT("this")) &&
+        !text_equal(given(cli, "nodes"), TEXT("all")))
+        return cli_misuse(cli, "--nodes is all or this, not \"%s\"", cli_value(cli, "nodes"));
     if (!usage_query_read(given(cli, "by"), given(cli, "since"), given(cli, "until"),
                           clock_wall_us(), &query, &fault))
         return cli_misuse(cli, "%s", fault.text);
     buffer_init(&rows, JSON_BYTES_MAX);
-    int code = cli->admin != NULL ? ask_gateway(cli, &rows) : read_files(cli, &query, &rows);
+    int code = cli->admin != NULL ? ask_gateway(cli, &rows) : ask_here(cli, &query, &rows);
     if (code == EXIT_GOOD && format == FORMAT_JSON)
         printf("%.*s\n", TEXT_ARGS(buffer_text(&rows)));
     else if (code == EXIT_GOOD)

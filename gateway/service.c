@@ -142,9 +142,16 @@ static struct roster_file file_of(struct config *config)
                                 .owner_unref = unref_owner};
 }
 
+/* A change and a reload may bring one each at the same time: the later one counts. */
 static void set_directory(struct service *service, struct directory *directory)
 {
     pthread_mutex_lock(&service->lock);
+    if (service->directory &&
+        directory_version(service->directory) > directory_version(directory)) {
+        pthread_mutex_unlock(&service->lock);
+        directory_unref(directory);
+        return;
+    }
     for (unsigned i = 0; i < service->workers_live; i++)
         worker_set_directory(service->workers[i], directory);
     struct directory *before = service->directory;
@@ -439,7 +446,12 @@ static bool open_roster(struct service *service)
     struct config *config = service->config;
     struct roster_file file = file_of(config);
     struct roster_options options = {
-        .database = config->database, .on_change = on_roster_change, .with = service};
+        .database = config->database,
+        .redis = config->store.is_redis ? &service->start->store.redis : NULL,
+        .prefix = service->start->store.key_prefix,
+        .on_change = on_roster_change,
+        .with = service,
+    };
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
@@ -472,8 +484,7 @@ static bool open_policy(struct service *service)
                                      .prefix = service->start->store.key_prefix,
                                      .node = service->node,
                                      .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes,
-                                 CACHE_ENTRY_BYTES};
+    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);

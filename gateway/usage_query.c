@@ -128,7 +128,8 @@ struct usage_report *usage_query_run(const struct usage_query *query, const stru
                                       .by = query->by,
                                       .by_count = query->by_count,
                                       .filter = query->filter,
-                                      .rows_max = query->rows_max};
+                                      .rows_max = query->rows_max,
+                                      .with_others = query->with_others};
     return usage_ask(&question, fault);
 }
 

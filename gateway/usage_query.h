@@ -15,6 +15,7 @@ struct usage_query {
     int64_t since_us, until_us;       /* wall clock */
     const struct call_filter *filter; /* NULL = all calls */
     size_t rows_max;                  /* 0 = any number */
+    struct ledger *with_others;       /* NULL: of this node only */
 };
 
 /*

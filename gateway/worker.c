@@ -603,8 +603,8 @@ static bool open_cache(struct worker *worker, struct fault *fault)
 {
     const struct config *config = worker->options.config;
     if (config->store.is_redis)
-        worker->redis = redis_new(worker->loop, worker->dns, &worker->options.start->store.redis,
-                                  fault);
+        worker->redis =
+            redis_new(worker->loop, worker->dns, &worker->options.start->store.redis, fault);
     struct cache_remote_options options = {.redis = worker->redis,
                                            .prefix = config->store.key_prefix,
                                            .node = worker->options.node,

@@ -7,6 +7,7 @@
  */
 
 #include "gateway/base/table.h"
+#include "policy/record.h"
 #include "policy/tally.h"
 
 struct database;
@@ -52,3 +53,36 @@ void lines_close(struct lines *lines);
 
 /* Add the sums of the database, usage_rollups.c. False when it cannot be read. */
 bool rollups_gather(struct database *database, struct gather *gather);
+
+/* Sums of three lengths, wherever they are kept. */
+struct span_source {
+    /* Add those of the buckets of <span> that begin in [from_s, to_s). */
+    bool (*read)(void *with, enum span span, int64_t from_s, int64_t to_s);
+    /* How many calls do they stand for? */
+    bool (*count)(void *with, enum span span, int64_t from_s, int64_t to_s, int64_t *calls);
+    void *with;
+};
+/* The longest span that tells apart what is asked for. */
+enum span gather_longest(const struct gather *gather);
+/* Read [from_s, to_s) from buckets of <span> and, at both ends, shorter ones, as long as these are
+ * kept. False when reading failed. */
+bool spans_read(const struct span_source *source, enum span span, int64_t from_s, int64_t to_s);
+
+/* Is the call one that is asked for? */
+bool rows_are_meant(const struct rows_question *question, const struct ledger_row *row);
+/* Read a page of our own calls, rows.c: <take> gets each with its place. */
+typedef void rows_take(void *with, struct rows_place place, const struct record *record);
+enum rows_result rows_read_own(const struct rows_question *question, struct rows_place *next,
+                               rows_take *take, void *with, struct fault *fault);
+/* The same of other nodes, rows_others.c; the fields <other…> of places. <id>: only that call. */
+enum rows_result rows_read_others(const struct rows_question *question, struct text id,
+                                  struct rows_place *next, rows_take *take, void *with,
+                                  struct fault *fault);
+/* A page of both. */
+enum rows_result rows_read_all(const struct rows_question *question, struct rows_place *next,
+                               struct fault *fault);
+
+/* Add what other nodes have told, usage_others.c. Blocks, a few seconds at most. False and *fault
+ * when they cannot be asked. */
+struct forward;
+bool others_gather(struct forward *forward, struct gather *gather, struct fault *fault);

@@ -224,6 +224,9 @@ struct usage_question {
     size_t by_count;
     const struct call_filter *filter; /* NULL = all */
     size_t rows_max;                  /* more rows than these are FAULT_TOO_LARGE; 0 = any number */
+    /* Add what other nodes have told by way of Redis: not NULL, and it is a ledger that shares.
+     * Blocks a few seconds at most; FAULT_STORE_AWAY when they cannot be asked. */
+    struct ledger *with_others;
 };
 struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault);
 
@@ -236,9 +239,11 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
 bool ledger_catch_up(struct ledger *ledger, int64_t wait_us);
 
 /* A place between two rows: behind the <row>th that was booked of calls begun on <day> (since
- * 1970, UTC). Stays right while rows are added and old days dropped. */
+ * 1970, UTC), and behind <other> of those that other nodes have handed on, in the order of that.
+ * Stays right while rows are added and old days dropped. Zeros: in front of all. */
 struct rows_place {
     int64_t day, row;
+    int64_t other_ms, other; /* of the stream in Redis */
 };
 
 enum { ROWS_LOOK_MAX = 200000 }; /* rows that are looked at for one page */
@@ -250,6 +255,10 @@ struct rows_question {
     bool oldest_first;              /* else the newest; within a day in the order of booking */
     const struct rows_place *after; /* where the page before ended; NULL = from the beginning */
     size_t max;                     /* rows on this page */
+    /* Also those of other nodes, by time among ours: not NULL, and it is a ledger that shares. The
+     * last 100,000 or so are there. Blocks a few seconds at most. */
+    struct ledger *with_others;
+    bool *others_away; /* out, with_others: they could not be asked; NULL = that is a failure */
     /* each row; its texts are borrowed for the time of the call */
     void (*see)(void *with, const struct ledger_row *row);
     void *with;

@@ -56,7 +56,8 @@ void remote_rest(struct roster_remote *remote, bool good)
 
 struct text remote_text(const struct redis_reply *reply, size_t i)
 {
-    return i < redis_count(reply) ? redis_text(redis_item(reply, i)) : (struct text){"", 0};
+    bool there = reply && i < redis_count(reply);
+    return there ? redis_text(redis_item(reply, i)) : (struct text){"", 0};
 }
 
 uint64_t remote_number(struct text text)
@@ -118,7 +119,7 @@ static void on_look(void *with, enum redis_fault fault, const struct redis_reply
     struct roster_remote *remote = with;
     struct text word = remote_text(reply, 0);
     if (fault != REDIS_ANSWERED || redis_kind(reply) != REDIS_LIST) {
-        remote_note(remote, reply);
+        remote_note(remote, fault == REDIS_ANSWERED ? reply : NULL);
         remote_rest(remote, false);
     } else if (text_equal(word, TEXT("SAME"))) {
         remote_settle_doubts(remote);

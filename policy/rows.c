@@ -8,7 +8,7 @@
 #include "gateway/base/database.h"
 #include "gateway/base/memory.h"
 #include "policy/gather.h"
-#include "policy/record.h"
+#include "policy/keeper.h"
 
 enum { DAYS_MAX = 8192, SQL_BYTES = 160 };
 static const int64_t DAY_US = 86400LL * 1000000;
@@ -149,9 +149,11 @@ struct page {
     size_t found, looked;
     struct rows_place last; /* the last row that was given, or else looked at */
     bool full;              /* there is more */
+    rows_take *take;
+    void *with;
 };
 
-static bool is_meant(const struct rows_question *question, const struct ledger_row *row)
+bool rows_are_meant(const struct rows_question *question, const struct ledger_row *row)
 {
     struct series_key key;
     if (row->started_us < question->since_us || row->started_us >= question->until_us)
@@ -164,10 +166,11 @@ static bool is_meant(const struct rows_question *question, const struct ledger_r
 static bool take_row(struct page *page, int64_t day, struct statement *ask)
 {
     const struct rows_question *question = page->question;
-    struct rows_place here = {day, statement_number(ask, 0)};
+    struct rows_place here = {.day = day, .row = statement_number(ask, 0)};
     struct record record;
     page->looked++;
-    if (record_read_body(statement_text(ask, 1), &record) && is_meant(question, &record.row)) {
+    if (record_read_body(statement_text(ask, 1), &record) &&
+        rows_are_meant(question, &record.row)) {
         /* Only a row beyond the last one tells that there is more. */
         if (page->found == question->max) {
             page->full = true;
@@ -175,7 +178,7 @@ static bool take_row(struct page *page, int64_t day, struct statement *ask)
         }
         page->found++;
         page->last = here;
-        question->see(question->with, &record.row);
+        page->take(page->with, here, &record);
     } else if (page->found < question->max) {
         page->last = here;
     }
@@ -210,14 +213,22 @@ static bool fail(struct database *database, struct fault *fault)
     return fault_set(fault, FAULT_INTERNAL, "the ledger: %s", database_problem(database));
 }
 
-enum rows_result rows_read(const struct rows_question *question, struct rows_place *next,
-                           struct fault *fault)
+enum rows_result rows_read_own(const struct rows_question *question, struct rows_place *next,
+                               rows_take *take, void *with, struct fault *fault)
 {
-    struct page page = {.question = question, .database = gather_open(question->database, fault)};
+    struct rows_question own = *question;
+    struct page page = {.question = &own, .take = take, .with = with};
+    /* In front of all is not behind anything. */
+    if (own.after && own.after->row == 0)
+        own.after = NULL;
+    if (own.after)
+        page.last = *own.after;
+    *next = page.last;
+    page.database = gather_open(question->database, fault);
     if (!page.database)
         return fault->kind == FAULT_NONE ? ROWS_END : ROWS_FAILED;
     struct days *days = memory_new(sizeof(*days));
-    bool good = find_days(page.database, question, days);
+    bool good = find_days(page.database, &own, days);
     for (size_t i = 0; good && !page.full && i < days->count; i++)
         good = read_day(&page, days->at[i]);
     if (!good)
@@ -228,6 +239,27 @@ enum rows_result rows_read(const struct rows_question *question, struct rows_pla
     if (!good)
         return ROWS_FAILED;
     return page.full ? ROWS_MORE : ROWS_END;
+}
+
+static void see_row(void *with, struct rows_place place, const struct record *record)
+{
+    const struct rows_question *question = with;
+    (void)place;
+    question->see(question->with, &record->row);
+}
+
+/* What see_row() is given, which does not change it. */
+static void *unchanged(const struct rows_question *question)
+{
+    return (void *)(uintptr_t)question;
+}
+
+enum rows_result rows_read(const struct rows_question *question, struct rows_place *next,
+                           struct fault *fault)
+{
+    if (question->with_others && question->with_others->forward)
+        return rows_read_all(question, next, fault);
+    return rows_read_own(question, next, see_row, unchanged(question), fault);
 }
 
 /* ---------------------------------------------------------------------------------- one call */
@@ -247,15 +279,15 @@ static bool find_in_day(struct page *page, int64_t day, struct text id, bool *go
     enum statement_result result = statement_next(ask);
     *good = result != STATEMENT_FAILED;
     bool found = result == STATEMENT_ROW && record_read_body(statement_text(ask, 0), &record) &&
-                 is_meant(page->question, &record.row);
+                 rows_are_meant(page->question, &record.row);
     if (found)
         page->question->see(page->question->with, &record.row);
     statement_close(ask);
     return found;
 }
 
-enum rows_result rows_find(const struct rows_question *question, struct text id,
-                           struct fault *fault)
+static enum rows_result find_own(const struct rows_question *question, struct text id,
+                                 struct fault *fault)
 {
     struct page page = {.question = question, .database = gather_open(question->database, fault)};
     if (!page.database)
@@ -271,4 +303,33 @@ enum rows_result rows_find(const struct rows_question *question, struct text id,
     if (!good)
         return ROWS_FAILED;
     return found ? ROWS_END : ROWS_MORE;
+}
+
+struct finding {
+    const struct rows_question *question;
+    bool found;
+};
+
+static void see_found(void *with, struct rows_place place, const struct record *record)
+{
+    struct finding *finding = with;
+    (void)place;
+    finding->found = true;
+    finding->question->see(finding->question->with, &record->row);
+}
+
+enum rows_result rows_find(const struct rows_question *question, struct text id,
+                           struct fault *fault)
+{
+    enum rows_result result = find_own(question, id, fault);
+    if (result != ROWS_MORE || !question->with_others || !question->with_others->forward)
+        return result;
+    struct finding finding = {question, false};
+    struct rows_question other = *question;
+    struct rows_place next;
+    other.max = 1;
+    other.after = NULL;
+    if (rows_read_others(&other, id, &next, see_found, &finding, fault) == ROWS_FAILED)
+        return ROWS_FAILED;
+    return finding.found ? ROWS_END : ROWS_MORE;
 }

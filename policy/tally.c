@@ -128,3 +128,21 @@ struct text series_pack(const struct series_key *key, char *out)
     }
     return (struct text){out, (size_t)(at - out)};
 }
+
+bool series_unpack(struct text packed, struct series_key *key)
+{
+    enum { HEAD = 3 };
+    if (packed.len < HEAD || (uint8_t)packed.at[2] > LEDGER_LOST)
+        return false;
+    key->status = (uint8_t)packed.at[0] | (uint8_t)packed.at[1] << 8;
+    key->outcome = (enum ledger_outcome)(uint8_t)packed.at[2];
+    packed = text_from(packed, HEAD);
+    for (int i = 0; i < SERIES_NAMES; i++) {
+        size_t len = packed.len ? (uint8_t)packed.at[0] : SIZE_MAX;
+        if (packed.len < 1 || packed.len - 1 < len)
+            return false;
+        key->names[i] = (struct text){packed.at + 1, len};
+        packed = text_from(packed, 1 + len);
+    }
+    return packed.len == 0;
+}

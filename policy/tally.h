@@ -80,3 +80,5 @@ void series_key_of(const struct ledger_row *row, struct series_key *key);
 /* The key as one text, to look it up by: at most SERIES_PACKED_MAX bytes in <out>. */
 enum { SERIES_PACKED_MAX = SERIES_NAMES * 256 + 3 };
 struct text series_pack(const struct series_key *key, char *out);
+/* The same backwards; the names are borrowed. False when it is none. */
+bool series_unpack(struct text packed, struct series_key *key);

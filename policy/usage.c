@@ -5,6 +5,7 @@
 
 #include "policy/book.h"
 #include "policy/gather.h"
+#include "policy/keeper.h"
 
 enum { MINUTE_S = 60 };
 
@@ -66,6 +67,11 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
         fault_set(fault, FAULT_INTERNAL, "usage: there is neither a database nor a ledger in %s",
                   question->directory);
     bool good = fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault);
+    if (database)
+        database_close(database);
+    lines_close(lines);
+    struct forward *others = question->with_others ? question->with_others->forward : NULL;
+    good = good && (!others || others_gather(others, &gather, fault));
     if (good && gather.overflows)
         good = fault_set(fault, FAULT_TOO_LARGE,
                          "more than %zu rows; ask for less time, or sum up by less",
@@ -74,9 +80,6 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
         report = gather_report(&gather);
     else
         gather_done(&gather);
-    if (database)
-        database_close(database);
-    lines_close(lines);
     return report;
 }
 

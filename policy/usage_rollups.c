@@ -59,8 +59,9 @@ static void read_row(struct statement *row, int sums, struct series_key *key, st
         tally->sums[i] = statement_number(row, 3 + SERIES_NAMES + i);
 }
 
-static bool read_stretch(struct rollups *rollups, enum span span, int64_t from_s, int64_t to_s)
+static bool read_stretch(void *with, enum span span, int64_t from_s, int64_t to_s)
 {
+    struct rollups *rollups = with;
     struct statement *row = rollups->rows[span];
     struct series_key key;
     struct tally tally = {{0}};
@@ -74,9 +75,9 @@ static bool read_stretch(struct rollups *rollups, enum span span, int64_t from_s
     return result == STATEMENT_END;
 }
 
-static bool count_calls(struct rollups *rollups, enum span span, int64_t from_s, int64_t to_s,
-                        int64_t *count)
+static bool count_calls(void *with, enum span span, int64_t from_s, int64_t to_s, int64_t *count)
 {
+    struct rollups *rollups = with;
     struct statement *ask = rollups->counts[span];
     statement_set(ask, 1, from_s);
     statement_set(ask, 2, to_s);
@@ -86,51 +87,54 @@ static bool count_calls(struct rollups *rollups, enum span span, int64_t from_s,
     return good;
 }
 
-static bool read_range(struct rollups *rollups, enum span span, int64_t from_s, int64_t to_s);
+enum span gather_longest(const struct gather *gather)
+{
+    return wants(gather, BY_MINUTE) ? SPAN_MINUTE : wants(gather, BY_HOUR) ? SPAN_HOUR : SPAN_DAY;
+}
 
 /*
  * Read [from_s, to_s), which is a part of one bucket of <span>: from the shorter buckets in it, as
  * long as they are kept. When they are not - they do not stand for as many calls - the whole bucket
  * is taken.
  */
-static bool read_part(struct rollups *rollups, enum span span, int64_t from_s, int64_t to_s)
+static bool read_part(const struct span_source *source, enum span span, int64_t from_s,
+                      int64_t to_s)
 {
     int64_t all, kept;
     int64_t bucket = span_bucket(span, from_s), end = bucket + span_facts[span].seconds;
     if (from_s >= to_s)
         return true;
-    if (!count_calls(rollups, span, bucket, end, &all) ||
-        !count_calls(rollups, span - 1, bucket, end, &kept))
+    if (!source->count(source->with, span, bucket, end, &all) ||
+        !source->count(source->with, span - 1, bucket, end, &kept))
         return false;
-    return all == kept ? read_range(rollups, span - 1, from_s, to_s)
-                       : read_stretch(rollups, span, bucket, end);
+    return all == kept ? spans_read(source, span - 1, from_s, to_s)
+                       : source->read(source->with, span, bucket, end);
 }
 
 /* Whole buckets of <span> from its own table, the rest at both ends from shorter ones. */
-static bool read_range(struct rollups *rollups, enum span span, int64_t from_s, int64_t to_s)
+bool spans_read(const struct span_source *source, enum span span, int64_t from_s, int64_t to_s)
 {
     int64_t seconds = span_facts[span].seconds;
     if (span == SPAN_MINUTE)
-        return read_stretch(rollups, span, from_s, to_s);
+        return source->read(source->with, span, from_s, to_s);
     int64_t first = span_bucket(span, from_s + seconds - 1), last = span_bucket(span, to_s);
     if (first > last)
-        return read_part(rollups, span, from_s, to_s);
-    return read_part(rollups, span, from_s, first) && read_stretch(rollups, span, first, last) &&
-           read_part(rollups, span, last, to_s);
+        return read_part(source, span, from_s, to_s);
+    return read_part(source, span, from_s, first) &&
+           source->read(source->with, span, first, last) && read_part(source, span, last, to_s);
 }
 
 bool rollups_gather(struct database *database, struct gather *gather)
 {
     struct rollups rollups = {.database = database, .gather = gather, .sums = TALLY_SUMS};
+    struct span_source source = {read_stretch, count_calls, &rollups};
     if (database_version(database) < 2)
         rollups.sums = SUMS_FIRST;
-    enum span longest = wants(gather, BY_MINUTE) ? SPAN_MINUTE
-                        : wants(gather, BY_HOUR) ? SPAN_HOUR
-                                                 : SPAN_DAY;
+    enum span longest = gather_longest(gather);
     for (enum span span = SPAN_MINUTE; span <= longest; span++)
         if (!prepare(&rollups, span))
             return false;
-    bool good = read_range(&rollups, longest, gather->from_s, gather->to_s);
+    bool good = spans_read(&source, longest, gather->from_s, gather->to_s);
     for (enum span span = SPAN_MINUTE; span <= longest; span++) {
         statement_close(rollups.rows[span]);
         statement_close(rollups.counts[span]);

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several gateways on one Redis: each of them answers for all, whatever dies or forgets."""
+
+import json
+import threading
+import time
+
+import pytest
+from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes
+from redis_servers import Redis
+
+pytestmark = pytest.mark.threads
+COST = 11 * 1000 + 7 * 4000  # nano-dollars of the usual answer
+NODES = 3
+CALLS = 30 if SANITIZED else 60
+
+
+def shared(redis, upstream, **changes):
+    return config_for(upstream, store={"type": "redis", "redis": {"url": redis.url()}}, **changes)
+
+
+class Fleet:
+    """Gateways that share a Redis, each with a state directory of its own."""
+
+    def __init__(self, count=NODES, **changes):
+        self.redis, self.upstream = Redis(), Upstream().__enter__()
+        self.gates = [Sluice(shared(self.redis, self.upstream, **changes)) for _ in range(count)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *what):
+        try:
+            for gate in self.gates:
+                gate.__exit__(*what)
+        finally:
+            self.upstream.__exit__(None, None, None)
+            self.redis.end()
+
+    def load(self, calls=CALLS):
+        """Every gate serves so many calls, at once; gives how many were answered."""
+        good = []
+
+        def run(gate):
+            for i in range(calls):
+                if gate.chat(["fast", "slow"][i % 2]).status == 200:
+                    good.append(1)
+
+        threads = [threading.Thread(target=run, args=[gate]) for gate in self.gates]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return len(good)
+
+    def wait_total(self, calls, gates=None, within=15):
+        """All gates say that so many calls were made, and what they cost."""
+        for gate in gates or self.gates:
+            said = []
+
+            def total(gate=gate, said=said):
+                done = gate.cli("usage", "--by", "tenant", "--since", "1d", "--format", "json")
+                said[:] = [done.stdout, done.stderr]
+                rows = json.loads(done.stdout or "[]")
+                return [(row["requests"], row["cost_nanos"]) for row in rows] == [(calls, calls * COST)]
+
+            try:
+                eventually(total, within, every=0.1, what=f"{calls} calls")
+            except AssertionError as problem:
+                raise AssertionError(f"{problem}; says {said}; its own: {own(gate)}") from None
+
+
+def own(gate, by="tenant"):
+    done = gate.cli("usage", "--by", by, "--since", "1d", "--format", "json", "--nodes", "this")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture()
+def fleet():
+    with Fleet() as fleet:
+        yield fleet
+
+
+def test_each_node_answers_for_all(fleet):
+    made = fleet.load()
+    assert made == NODES * CALLS
+    fleet.wait_total(made)
+    for gate in fleet.gates:
+        assert own(gate)[0]["requests"] == CALLS
+        rows = {row["model"]: row["requests"] for row in gate.usage(by="model")}
+        assert rows == {"fast": made // 2, "slow": made // 2}
+        by_minute = gate.usage(by="minute,model")
+        assert sum(row["requests"] for row in by_minute) == made
+        assert sum(row["cost_nanos"] for row in gate.usage(by="hour")) == made * COST
+
+
+def test_what_redis_forgets_is_told_again(fleet):
+    made = fleet.load(10)
+    fleet.wait_total(made)
+    fleet.redis.flushall()
+    fleet.wait_total(made)
+    fleet.redis.restart()  # empty, too
+    made += fleet.load(10)
+    fleet.wait_total(made, within=20)
+
+
+def test_calls_go_on_while_redis_is_away(fleet):
+    made = fleet.load(10)
+    fleet.redis.kill()
+    made += fleet.load(10)
+    for gate in fleet.gates:
+        assert own(gate)[0]["requests"] == made / NODES
+        done = gate.cli("usage", "--by", "tenant", "--since", "1d")
+        assert done.returncode == 1 and "Redis is away" in done.stderr, (done.stdout, done.stderr)
+    fleet.redis.start()
+    fleet.wait_total(made, within=20)
+
+
+def test_a_stopped_redis_loses_and_doubles_nothing(fleet):
+    """Commands that were sent before it stopped are done when it goes on, after others, or twice."""
+    made = 0
+    for _ in range(3):
+        made += fleet.load(5)
+        fleet.redis.stop()
+        made += fleet.load(5)
+        time.sleep(6)  # longer than a batch is waited for
+        fleet.redis.cont()
+    fleet.wait_total(made, within=20)
+    assert calls_told(fleet.redis) == made
+
+
+def test_a_killed_node_is_counted_and_comes_back(fleet):
+    made = fleet.load(20)
+    victim = fleet.gates[1]
+    victim.kill()
+    victim.start()
+    made += fleet.load(5)
+    fleet.wait_total(made, within=20)
+    assert calls_told(fleet.redis) == made
+
+
+def test_a_node_that_ends_has_told_all(fleet):
+    made = fleet.load(CALLS)
+    for gate in fleet.gates[1:]:
+        gate.stop()
+    fleet.wait_total(made, fleet.gates[:1], within=0.5)
+    assert calls_told(fleet.redis) >= made - CALLS
+
+
+def test_files_alone_are_this_node(fleet):
+    made = fleet.load(4)
+    fleet.wait_total(made)
+    gate = fleet.gates[0]
+    gate.stop()
+    done = gate.cli("usage", "--by", "tenant", "--since", "1d", "--format", "json")
+    assert done.returncode == 0 and "this node only" in done.stderr, done.stderr
+    assert json.loads(done.stdout)[0]["requests"] == 4
+
+
+def calls_told(redis):
+    """How many single calls stand in the stream; each id once."""
+    entries = redis.command("XRANGE", "sluice:{ledger}:calls", "-", "+")
+    lines = [dict(zip(fields[::2], fields[1::2]))[b"line"] for _, fields in entries]
+    assert len(lines) == len(set(lines)), "a call stands twice"
+    return len(lines)
+
+
+def ask(gate, path):
+    with Client(str(gate.state / "admin.sock")) as client:
+        client.send(request_bytes("GET", path))
+        return client.read_response("GET")
+
+
+def pages(gate, **parameters):
+    """All calls that the admin API lists, page by page."""
+    calls, after = [], None
+    while True:
+        query = "&".join(f"{name}={value}" for name, value in {**parameters, **({"after": after} if after else {})}.items())
+        answer = ask(gate, f"/admin/v1/requests?{query}")
+        assert answer.status == 200, answer
+        calls += answer.json["data"]
+        after = answer.json["next"]
+        if not after:
+            return calls
+
+
+def test_calls_are_listed_of_all_nodes(fleet):
+    made = fleet.load(15)
+    fleet.wait_total(made)
+    eventually(lambda: calls_told(fleet.redis) == made, what="the stream has all calls")
+    gate = fleet.gates[0]
+    newest = pages(gate, limit=7)
+    ids = [call["id"] for call in newest]
+    assert len(ids) == len(set(ids)) == made
+    times = [call["started_at"] for call in newest]
+    assert times[0] >= times[-1]
+    oldest = pages(gate, limit=11, order="asc")
+    assert sorted(call["id"] for call in oldest) == sorted(ids)
+    assert len(pages(gate, model="slow", limit=4)) == 3 * 7
+    assert len(pages(gate, nodes="this", limit=4)) == 15
+    foreign = next(call for call in newest if call["id"] not in {c["id"] for c in pages(gate, nodes="this")})
+    found = ask(gate, f"/admin/v1/requests/{foreign['id']}")
+    assert found.status == 200 and found.json == foreign
+    assert ask(gate, f"/admin/v1/requests/{foreign['id']}?nodes=this").status == 404
+    assert ask(gate, "/admin/v1/requests/req_none").status == 404
+    exported = gate.cli("export", "--format", "jsonl").stdout.splitlines()
+    assert len(exported) == made
+    fleet.redis.kill()
+    answer = ask(gate, "/admin/v1/requests")
+    assert answer.status == 200 and len(answer.json["data"]) == 15 and answer.json["up_to_date"] is False
+    assert ask(gate, "/admin/v1/requests/req_none").status == 503
+    fleet.redis.start()
