@@ -581,7 +581,8 @@ static void change_something(struct asking *asking, enum method method, struct t
     struct json *body = read_body(asking, method);
     enum roster_written written = ROSTER_STALE;
     for (int i = 0; body && i < TRIES_MAX && written == ROSTER_STALE; i++) {
-        if (i > 0 && !roster_look(roster)) {
+        /* With others about, what was just done elsewhere shall count, also for a refusal. */
+        if ((i > 0 || roster->remote) && !roster_look(roster)) {
             written = ROSTER_AWAY;
             break;
         }

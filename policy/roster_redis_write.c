@@ -254,6 +254,8 @@ static void on_look(struct errand *errand)
 
 bool roster_remote_look(struct roster_remote *remote)
 {
+    if (!roster_remote_is_up(remote))
+        return false;
     struct timespec until = remote_deadline(ROSTER_ASK_US);
     struct look *look = memory_new(sizeof(*look));
     *look = (struct look){.errand.run = on_look, .remote = remote};
