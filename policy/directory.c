@@ -104,11 +104,22 @@ static struct domain *find_domain(const struct directory *directory, const struc
     return trie_find(&directory->domains, text_of_digest(hash));
 }
 
-/* The next tenant or key of the owner with this hash behind <place>; NULL after the last. */
-static struct roster_record *next_member(const struct directory *directory,
-                                         const struct digest *owner, struct text place)
+/* The first member of the owner with this hash, a key if there is one; NULL when there is none. */
+static struct roster_record *first_member(const struct directory *directory,
+                                          const struct digest *owner)
 {
     struct text below = {(const char *)owner->bytes, 16};
+    const struct leaf *leaf = trie_after(&directory->members, below);
+    return leaf && text_starts(leaf->key, below) ? leaf->of : NULL;
+}
+
+/* The next tenant in it behind <place> (empty = the first); NULL after the last. */
+static struct roster_record *next_tenant(const struct directory *directory,
+                                         const struct digest *owner, struct text place)
+{
+    struct digest begin = *owner;
+    begin.bytes[16] = 't';
+    struct text below = {(const char *)begin.bytes, 17};
     const struct leaf *leaf = trie_after(&directory->members, place.len ? place : below);
     return leaf && text_starts(leaf->key, below) ? leaf->of : NULL;
 }
@@ -152,10 +163,9 @@ static void renew_domain(struct directory *directory, struct text name, unsigned
         put_domain(directory, domain);
     if (depth >= TENANT_DEPTH_MAX)
         return;
-    while ((member = next_member(directory, &hash, place)) != NULL) {
+    while ((member = next_tenant(directory, &hash, place)) != NULL) {
         place = member->by_place.key;
-        if (member->kind == RECORD_TENANT &&
-            !table_find(&directory->declared->tenants, member->name))
+        if (!table_find(&directory->declared->tenants, member->name))
             renew_domain(directory, member->name, depth + 1);
     }
 }
@@ -189,7 +199,7 @@ static void renew_all_domains(struct directory *directory)
         for (size_t i = 0; i < file->tenant_count; i++)
             if (file->tenants[i].depth == depth)
                 renew_domain(directory, file->tenants[i].name, 0);
-    while ((member = next_member(directory, &nobody, place)) != NULL) {
+    while ((member = next_tenant(directory, &nobody, place)) != NULL) {
         place = member->by_place.key;
         if (!table_find(&directory->declared->tenants, member->name))
             renew_domain(directory, member->name, 0);
@@ -436,7 +446,7 @@ const struct roster_record *directory_any_member(const struct directory *directo
                                                  struct text tenant)
 {
     struct digest owner = hash_sha256(tenant);
-    return next_member(directory, &owner, (struct text){"", 0});
+    return first_member(directory, &owner);
 }
 
 struct roster_record *directory_next(const struct directory *directory, enum record_of kind,
