@@ -68,6 +68,16 @@ static const struct cli_option usage_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option rerate_options[] = {
+    {"prices", 'p', "FILE", "YAML or JSON: {TARGET or MODEL: {input: 0.15, output: 0.60}, ...}"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z]"},
+    {"until", 'u', "WHEN", "the same; default: now"},
+    {"apply", 0, NULL, "change the ledger; without it the difference is shown"},
+    {"why", 'w', "TEXT", "written down with the old prices"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option export_options[] = {
     {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all that is kept)"},
     {"until", 'u', "WHEN", "the same; default: now"},
@@ -192,6 +202,9 @@ const struct command cli_commands[] = {
 
     {"look", "usage", "", "calls, tokens and cost from the ledger",
      "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
+    {"look", "usage rerate", "", "what calls cost at other prices; --apply books it",
+     "sluice usage rerate --prices new.yaml --since 2026-11-01 --until 2026-11-08", rerate_options, 0,
+     command_usage_rerate},
     {"look", "export", "", "single calls from the ledger, the oldest first",
      "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
      command_export},

@@ -27,6 +27,9 @@ int command_config_schema(struct cli *cli);
 /* cli_usage.c */
 int command_usage(struct cli *cli);
 
+/* cli_rerate.c */
+int command_usage_rerate(struct cli *cli);
+
 /* cli_export.c */
 int command_export(struct cli *cli);
 

@@ -23,7 +23,7 @@ const char *config_find(void)
     return NULL;
 }
 
-static struct document *document_new(const struct config_options *options)
+struct document *document_new(const struct config_options *options)
 {
     struct document *document = memory_new(sizeof(*document));
     arena_init(&document->arena, ARENA_BLOCK_BYTES);
@@ -41,7 +41,7 @@ static void wipe_text(struct text text)
         memory_wipe((void *)(uintptr_t)text.at, text.len);
 }
 
-static void document_free(struct document *document)
+void document_free(struct document *document)
 {
     struct config *config = &document->config;
     for (size_t i = 0; i < config->provider_count; i++)
