@@ -93,6 +93,17 @@ static const struct cli_option export_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option backup_options[] = {
+    {"force", 0, NULL, "overwrite FILE"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option restore_options[] = {
+    {"into", 'i', "DIR", "the state directory (default: where the configuration has it)"},
+    {"force", 0, NULL, "move aside what is there"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option format_options[] = {
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
     END_OF_OPTIONS,
@@ -208,6 +219,12 @@ const struct command cli_commands[] = {
     {"look", "export", "", "single calls from the ledger, the oldest first",
      "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
      command_export},
+
+    {"look", "backup", "FILE", "the ledger and the store, to a file and back",
+     "sluice backup /var/backups/sluice.tar", backup_options, 1, command_backup},
+    {"look", "restore", "FILE", "the ledger and the store, to a file and back",
+     "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
+     command_restore},
 
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},

@@ -74,7 +74,6 @@ void cli_help(FILE *out)
         group = c->group;
         c += row - 1;
     }
-    fprintf(out, "help:   sluice help COMMAND; for example sluice help keys create\n");
 }
 
 void cli_help_command(const struct command *command, FILE *out)

@@ -315,3 +315,31 @@ struct rerate_question {
  */
 struct rerate_report *ledger_rerate(const struct rerate_question *question, struct fault *fault);
 void rerate_report_free(struct rerate_report *report);
+
+/* ------------------------------------------------------------------------- backup and restore */
+
+/*
+ * The files of one moment. While the database is locked against writing - some milliseconds; the
+ * drain waits, calls do not - <see> is called with each journal: its name below the directory
+ * ("INSTANCE/0-17.journal"), and its bytes without the zeros at the end. Then the database is
+ * copied, as it was at that moment, to a new file <copy>. Put back together, each call is in them
+ * once; those that ran are booked as lost when they are drained. Beside a running server or without
+ * one. False and *fault on failure, or when <see> says false.
+ */
+struct snapshot_question {
+    const char *directory, *database, *copy;
+    bool (*see)(void *with, const char *name, struct text bytes);
+    void *with;
+};
+bool ledger_snapshot(const struct snapshot_question *question, struct fault *fault);
+
+/* Is this the name of a journal below a ledger's directory? */
+bool ledger_names_journal(struct text name);
+/* The bytes that its file has; 0 when <bytes> do not begin like a journal. */
+uint64_t ledger_journal_bytes(struct text bytes);
+
+/* Is <database> sound and not newer than this program? False and *fault. */
+bool ledger_can_restore(const char *database, struct fault *fault);
+/* It was put in place: other nodes are told all of it anew. False and *fault when it cannot be
+ * written. */
+bool ledger_restored(const char *database, struct fault *fault);
