@@ -103,7 +103,8 @@ def test_under_load_each_call_is_in_it_once(used):
         assert ids >= set(made[:least]), "a call that was over before the backup is missing"
         complete = sum(row["cost_nanos"] for row in rows if row["outcome"] == "complete")
         lost = sum(row["requests"] for row in rows if row["outcome"] == "lost")
-        assert complete == (len(ids) - lost) * COST and lost <= 4
+        # Workers' journals are copied one after the other: a client may have had one call in each.
+        assert complete == (len(ids) - lost) * COST and lost <= 4 * 2
         other.stop()
 
 
