@@ -87,7 +87,8 @@ struct admin_times {
 bool admin_times_read(struct admin_call *call, struct text since_default,
                       struct admin_times *times);
 
-/* The parameter nodes: *ledger is that of the service when other nodes are meant, too, else NULL. */
+/* The parameter nodes: *ledger is that of the service when other nodes are meant, too, else NULL.
+ */
 bool admin_nodes_read(struct service *service, struct admin_call *call, struct ledger **ledger);
 
 /* ------------------------------------------------------------------------- the answers */

@@ -111,6 +111,7 @@ static int read_files(const struct cli *cli, struct rows_question *question)
         after = next;
         question->after = &after;
     }
+    question->after = NULL;
     config_unref(config);
     if (result == ROWS_END)
         return EXIT_GOOD;

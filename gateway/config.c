@@ -41,12 +41,24 @@ static void wipe_text(struct text text)
         memory_wipe((void *)(uintptr_t)text.at, text.len);
 }
 
+/* What the file gives; a default is a constant. */
+static void wipe_given(const struct document *document, const char *path)
+{
+    const struct node *node = document->root ? node_at(document->root, path) : NULL;
+    if (node && node->kind == NODE_SCALAR)
+        wipe_text(node_text(node));
+}
+
 void document_free(struct document *document)
 {
     struct config *config = &document->config;
     for (size_t i = 0; i < config->provider_count; i++)
         wipe_text(config->providers[i].api_key);
     wipe_text(document->admin_key);
+    wipe_given(document, "store.redis.url");
+    wipe_given(document, "store.redis.url_file");
+    wipe_given(document, "store.redis.sentinel.password");
+    wipe_given(document, "store.redis.sentinel.password_file");
     guard_free(config->guard);
     routes_free(config->routes);
     keys_free(config->keys);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 
+#include "gateway/base/quantity.h"
 #include "gateway/config_document.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
 
 /* From what the file says of limits and budgets to `struct limit`. */
 

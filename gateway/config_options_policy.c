@@ -31,7 +31,8 @@ static const struct option budget[] = {
     {0},
 };
 
-/* Amounts in the order of their places in struct rates_draft. */
+/* Amounts in the order of their places in struct rates_draft.
+ * NOLINTBEGIN(bugprone-macro-parentheses): texts that are put together. */
 #define PER(PLACE, KIND, UNIT, HELP)                                                              \
     {.name = KIND "_per_" UNIT, .type = OPTION_NUMBER, .where = RATES(amounts[PLACE]),            \
      .fallback = "null", .min = 0, .max = AMOUNT_MAX, .help = HELP}
@@ -47,6 +48,8 @@ static const struct option budget[] = {
     {.name = "strict", .type = OPTION_BOOL, .where = RATES(strict), .fallback = "null", .help = "Tokens reserve the upper bound of each call and are never exceeded; default: limits.strict_tokens."}, \
     {.name = "algorithm", .type = OPTION_WORD, .where = RATES(algorithm), .fallback = "null", .words = "sliding_window|token_bucket", .help = "How a window is kept; default: limits.algorithm."}, \
     {.name = "on_error", .type = OPTION_WORD, .where = RATES(away), .fallback = "null", .words = "local|open|closed", .help = "While Redis is away; default: store.redis.on_error.limits."}
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static const struct option model_rates[] = {
     RATE_ROWS,

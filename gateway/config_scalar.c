@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
 static struct problem *complain(struct document *document, struct node *node,
                                 const struct option *option, const char *wanted)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/log.h"
+#include "gateway/base/quantity.h"
 #include "gateway/config.h"
 #include "gateway/config_options.h"
-#include "gateway/config_value.h"
 
 /* JSON Schema 2020-12 (https://json-schema.org/draft/2020-12), for editors. */
 

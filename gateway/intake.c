@@ -72,8 +72,8 @@ static bool is_allowed_origin(const struct exchange *x, struct text origin)
 static bool check_token(struct exchange *x, struct text secret)
 {
     struct snapshot *snapshot = x->snapshot;
-    switch (
-        tokens_check(snapshot->tokens, snapshot->directory, secret, x->started_wall_us, &x->key)) {
+    switch (tokens_check(snapshot->tokens, snapshot->directory, secret, x->started_wall_us,
+                         &x->arena, &x->key)) {
     case TOKEN_NONE:
     case TOKEN_GOOD:
         return true;

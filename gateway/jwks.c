@@ -36,11 +36,13 @@ static void fetched(struct jwks *jwks, const char *problem)
     if (problem) {
         if (jwks->failures++ == 0)
             log_line(LOG_WARN, "jwt", "the issuer's keys cannot be fetched: %s", problem);
-    } else {
+    } else if (jwks->on_keys(jwks->with, buffer_text(&jwks->answer))) {
         jwks->failures = 0;
         memory_free(jwks->keys);
         jwks->keys = memory_string(buffer_text(&jwks->answer));
-        jwks->on_keys(jwks->with, text_of(jwks->keys));
+    } else {
+        if (jwks->failures++ == 0)
+            log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
     }
     buffer_done(&jwks->answer);
     plan(jwks);
@@ -193,7 +195,7 @@ void jwks_want(struct jwks *jwks)
 }
 
 void jwks_init(struct jwks *jwks, struct loop *loop, struct upstreams *upstreams,
-               void (*on_keys)(void *with, struct text keys), void *with)
+               bool (*on_keys)(void *with, struct text keys), void *with)
 {
     *jwks = (struct jwks){.loop = loop, .upstreams = upstreams, .on_keys = on_keys, .with = with};
     jwks->timer.on_time = on_time;

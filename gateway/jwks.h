@@ -24,13 +24,14 @@ struct jwks {
     uint64_t asked_us;
     unsigned failures; /* in a row */
     char *keys;        /* the last good document, or NULL */
-    void (*on_keys)(void *with, struct text keys);
+    bool (*on_keys)(void *with, struct text keys);
     void *with;
 };
 
-/* <on_keys> is called with each document that came. */
+/* <on_keys> is called with each document that came; false: it is of no use, what was there stays.
+ */
 void jwks_init(struct jwks *jwks, struct loop *loop, struct upstreams *upstreams,
-               void (*on_keys)(void *with, struct text keys), void *with);
+               bool (*on_keys)(void *with, struct text keys), void *with);
 void jwks_done(struct jwks *jwks);
 /* Fetch as <config> says from now on; forgets the keys of another issuer's address. */
 void jwks_set(struct jwks *jwks, struct config *config);

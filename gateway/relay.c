@@ -219,7 +219,8 @@ static void leave_guarded(struct exchange *x)
     if (!x->guard_stream || x->guard_question || !buffer_length(&x->guarded))
         return; /* nothing there, or a webhook is still asked about it */
     bool over = x->facts.last_held || x->facts.upstream == UPSTREAM_ANSWERED;
-    if (over && !x->guard_asked && guard_stream_gathers(x->guard_stream)) { /* of gathered events nothing has left so far */
+    if (over && !x->guard_asked &&
+        guard_stream_gathers(x->guard_stream)) { /* of gathered events nothing has left so far */
         x->guard_asked = true;
         guarding_ask_answer(x);
         if (x->guard_question)

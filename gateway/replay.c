@@ -91,8 +91,8 @@ static bool may_cache(const struct exchange *x)
             x->temperature_milli <= config->cache.max_temperature_milli);
 }
 
-/* What was kept had passed the guardrails of its day and of its tenant: under others it is asked for
- * anew. */
+/* What was kept had passed the guardrails of its day and of its tenant: under others it is asked
+ * for anew. */
 static struct text scope_of(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
@@ -101,8 +101,7 @@ static struct text scope_of(struct exchange *x)
         return scope;
     guarding_watches(x);
     return arena_format(&x->arena, "%.*s\n%llx %llx", TEXT_ARGS(scope),
-                        (unsigned long long)config->generation,
-                        (unsigned long long)x->guard_rules);
+                        (unsigned long long)config->generation, (unsigned long long)x->guard_rules);
 }
 
 static bool name_by_key(struct exchange *x, struct cache_ask *ask)
@@ -110,8 +109,8 @@ static bool name_by_key(struct exchange *x, struct cache_ask *ask)
     if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON ||
         !cache_name_once(x->key->tenant->name, x->idempotency_key, &ask->name))
         return false;
-    struct text whole = arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path),
-                                     TEXT_ARGS(buffer_text(&x->body)));
+    struct text whole =
+        arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));
     ask->body = hash_sha256(whole);
     ask->idempotency = ask->may_join = ask->may_store = true;
     ask->max_age_us = KEPT_US;

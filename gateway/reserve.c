@@ -212,7 +212,7 @@ static struct text counter_of(struct exchange *x, const struct level *level,
 
 static bool collect(struct exchange *x)
 {
-    struct level levels[LEVELS_MAX];
+    struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
@@ -220,7 +220,7 @@ static bool collect(struct exchange *x)
         return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
                          USES_MAX);
     struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
-    for (size_t i = 0; i < level_count; i++)
+    for (size_t i = 0; uses && i < level_count; i++)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
             struct use *use = &uses[count];
             use->limit = &levels[i].limits->at[j];

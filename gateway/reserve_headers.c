@@ -46,8 +46,20 @@ static enum told told_of(enum limit_kind kind)
 
 struct shown {
     const struct limit *limit; /* NULL = none of that kind */
+    struct text name;          /* "requests_per_minute" */
     struct limit_view view;
 };
+
+/* The limit's name, as it ends its counter's. */
+static struct text name_of(const struct use *use)
+{
+    size_t model = use->limit->model.len ? use->limit->model.len + 1 : 0;
+    struct text name = text_head(use->counter, use->counter.len - model);
+    size_t from = name.len;
+    while (from > 0 && name.at[from - 1] != ':')
+        from--;
+    return text_from(name, from);
+}
 
 /* Of several limits of a kind, the one that leaves least. */
 static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
@@ -61,22 +73,58 @@ static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
         limits_view(r, i, &view);
         if (shown[kind].limit && shown[kind].view.left <= view.left)
             continue;
-        shown[kind] = (struct shown){r->uses[i].limit, view};
+        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), view};
     }
+}
+
+/* These lines go with every answer: put together without printf. */
+static void put(struct buffer *out, struct text text)
+{
+    buffer_append_text(out, text);
+}
+
+static void put_number(struct buffer *out, int64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    uint64_t rest = number > 0 ? (uint64_t)number : 0;
+    do
+        digits[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    buffer_append(out, digits + at, sizeof(digits) - at);
+}
+
+static int64_t seconds_of(int64_t us)
+{
+    return us > INT64_MAX - MILLION ? us / MILLION : (us + MILLION - 1) / MILLION;
 }
 
 /* "12ms", "1s", "6m0s", as OpenAI writes it. */
 static void put_reset(struct buffer *out, int64_t us)
 {
-    long long ms = (us + 999) / 1000, s = (us + MILLION - 1) / MILLION;
-    if (ms < 1000)
-        buffer_format(out, "%lldms", ms);
-    else if (s < MINUTE)
-        buffer_format(out, "%llds", s);
-    else if (s < HOUR)
-        buffer_format(out, "%lldm%llds", s / MINUTE, s % MINUTE);
-    else
-        buffer_format(out, "%lldh%lldm%llds", s / HOUR, s % HOUR / MINUTE, s % MINUTE);
+    int64_t s = seconds_of(us);
+    if (us < MILLION) {
+        put_number(out, (us + 999) / 1000);
+        put(out, TEXT("ms"));
+        return;
+    }
+    if (s >= HOUR) {
+        put_number(out, s / HOUR);
+        put(out, TEXT("h"));
+    }
+    if (s >= MINUTE) {
+        put_number(out, s % HOUR / MINUTE);
+        put(out, TEXT("m"));
+    }
+    put_number(out, s % MINUTE);
+    put(out, TEXT("s"));
+}
+
+static void put_line(struct buffer *out, struct text begin, struct text name, struct text end)
+{
+    put(out, begin);
+    put(out, name);
+    put(out, end);
 }
 
 static void put_openai(struct buffer *out, const struct shown shown[TOLD_KINDS])
@@ -85,12 +133,13 @@ static void put_openai(struct buffer *out, const struct shown shown[TOLD_KINDS])
         struct text name = openai_names[kind];
         if (!name.len || !shown[kind].limit)
             continue;
-        buffer_format(out, "x-ratelimit-limit-%s: %lld\r\nx-ratelimit-remaining-%s: %lld\r\n",
-                      name.at, (long long)shown[kind].limit->amount, name.at,
-                      (long long)shown[kind].view.left);
-        buffer_format(out, "x-ratelimit-reset-%s: ", name.at);
+        put_line(out, TEXT("x-ratelimit-limit-"), name, TEXT(": "));
+        put_number(out, shown[kind].limit->amount);
+        put_line(out, TEXT("\r\nx-ratelimit-remaining-"), name, TEXT(": "));
+        put_number(out, shown[kind].view.left);
+        put_line(out, TEXT("\r\nx-ratelimit-reset-"), name, TEXT(": "));
         put_reset(out, shown[kind].view.reset_us);
-        buffer_append_text(out, TEXT("\r\n"));
+        put(out, TEXT("\r\n"));
     }
 }
 
@@ -99,46 +148,46 @@ static void put_anthropic(struct buffer *out, const struct shown shown[TOLD_KIND
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
             continue;
-        const char *name = anthropic_names[kind].at;
-        time_t when = (time_t)((clock_wall_us() + shown[kind].view.reset_us) / MILLION) + 1;
+        struct text name = anthropic_names[kind];
+        time_t when = (time_t)(clock_wall_us() / MILLION + seconds_of(shown[kind].view.reset_us));
         struct tm utc;
         char date[32];
         gmtime_r(&when, &utc);
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
-        buffer_format(out,
-                      "anthropic-ratelimit-%s-limit: %lld\r\n"
-                      "anthropic-ratelimit-%s-remaining: %lld\r\n"
-                      "anthropic-ratelimit-%s-reset: %s\r\n",
-                      name, (long long)shown[kind].limit->amount, name,
-                      (long long)shown[kind].view.left, name, date);
+        put_line(out, TEXT("anthropic-ratelimit-"), name, TEXT("-limit: "));
+        put_number(out, shown[kind].limit->amount);
+        put_line(out, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-remaining: "));
+        put_number(out, shown[kind].view.left);
+        put_line(out, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-reset: "));
+        put_line(out, text_of(date), TEXT("\r\n"), TEXT(""));
     }
 }
 
 static void put_ietf(struct buffer *out, const struct shown shown[TOLD_KINDS])
 {
-    char name[48];
-    const char *between = "ratelimit-policy: ";
+    struct text between = TEXT("ratelimit-policy: \"");
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
             continue;
-        limit_name_write(shown[kind].limit, name);
-        buffer_format(out, "%s\"%s\";q=%lld;w=%lld%s", between, name,
-                      (long long)shown[kind].limit->amount,
-                      (long long)(shown[kind].limit->window_us / MILLION),
-                      kind == TOLD_REQUESTS ? "" : ";qu=\"tokens\"");
-        between = ", ";
+        put_line(out, between, shown[kind].name, TEXT("\";q="));
+        put_number(out, shown[kind].limit->amount);
+        put(out, TEXT(";w="));
+        put_number(out, shown[kind].limit->window_us / MILLION);
+        if (kind != TOLD_REQUESTS)
+            put(out, TEXT(";qu=\"tokens\""));
+        between = TEXT(", \"");
     }
-    between = "\r\nratelimit: ";
+    between = TEXT("\r\nratelimit: \"");
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
             continue;
-        limit_name_write(shown[kind].limit, name);
-        buffer_format(out, "%s\"%s\";r=%lld;t=%lld", between, name,
-                      (long long)shown[kind].view.left,
-                      (long long)((shown[kind].view.reset_us + MILLION - 1) / MILLION));
-        between = ", ";
+        put_line(out, between, shown[kind].name, TEXT("\";r="));
+        put_number(out, shown[kind].view.left);
+        put(out, TEXT(";t="));
+        put_number(out, seconds_of(shown[kind].view.reset_us));
+        between = TEXT(", \"");
     }
-    buffer_append_text(out, TEXT("\r\n"));
+    put(out, TEXT("\r\n"));
 }
 
 static bool has_shown(const struct exchange *x)
@@ -165,7 +214,7 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
     put_notes(x, out);
     if (!has_shown(x))
         return;
-    struct shown shown[TOLD_KINDS] = {{NULL, {0, 0, 0}}};
+    struct shown shown[TOLD_KINDS] = {{.limit = NULL}};
     look(x, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_OPENAI)
         put_openai(out, shown);

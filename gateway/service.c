@@ -439,7 +439,12 @@ static bool open_roster(struct service *service)
     struct config *config = service->config;
     struct roster_file file = file_of(config);
     struct roster_options options = {
-        .database = config->database, .on_change = on_roster_change, .with = service};
+        .database = config->database,
+        .redis = config->store.is_redis ? &service->start->store.redis : NULL,
+        .prefix = service->start->store.key_prefix,
+        .on_change = on_roster_change,
+        .with = service,
+    };
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);

@@ -89,11 +89,10 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     return snapshot;
 }
 
-static void on_keys(void *with, struct text keys)
+static bool on_keys(void *with, struct text keys)
 {
     struct worker *worker = with;
-    if (worker->now->tokens && !tokens_set_keys(worker->now->tokens, keys))
-        log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
+    return worker->now->tokens && tokens_set_keys(worker->now->tokens, keys);
 }
 
 static bool can_use(struct tls *tls)
@@ -604,8 +603,8 @@ static bool open_cache(struct worker *worker, struct fault *fault)
 {
     const struct config *config = worker->options.config;
     if (config->store.is_redis)
-        worker->redis = redis_new(worker->loop, worker->dns, &worker->options.start->store.redis,
-                                  fault);
+        worker->redis =
+            redis_new(worker->loop, worker->dns, &worker->options.start->store.redis, fault);
     struct cache_remote_options options = {.redis = worker->redis,
                                            .prefix = config->store.key_prefix,
                                            .node = worker->options.node,

@@ -15,6 +15,7 @@
  */
 
 #include "gateway/base/buffer.h"
+#include "gateway/base/memory.h"
 #include "gateway/wire/redis.h"
 #include "policy/policy.h"
 
@@ -120,7 +121,8 @@ struct token_settings {
 struct tokens;
 struct tokens *tokens_new(const struct token_settings *settings);
 void tokens_free(struct tokens *tokens);
-/* Put the issuer's keys in force (RFC 7517); false when it is no set of at least one usable key. */
+/* Put the issuer's keys in force (RFC 7517) instead of those before. False, and nothing changes,
+ * when it is no set of at least one usable key. */
 bool tokens_set_keys(struct tokens *tokens, struct text jwks);
 
 enum token_result {
@@ -132,9 +134,10 @@ enum token_result {
 /*
  * Check <token> (RFC 7519; RS256/384/512, PS256…, ES256/384/512; never none or HMAC): signature,
  * iss, aud, exp and nbf with 60 s of leeway. Verified tokens are remembered by digest until they
- * expire (bounded). *key is a key made of it: name = sub, tenant of <directory>, models of the
- * claim; it lives until the next tokens_tidy() after the token has expired, and while <directory>
- * does.
+ * expire (bounded). *key is a key made of it, in <arena>: name = sub, tenant of <directory>, models
+ * of the claim, no limits of its own; it lives as long as <arena> and <directory>. A subject has
+ * the same name and digest each time.
  */
 enum token_result tokens_check(struct tokens *tokens, struct directory *directory,
-                               struct text token, int64_t wall_us, const struct key **key);
+                               struct text token, int64_t wall_us, struct arena *arena,
+                               const struct key **key);

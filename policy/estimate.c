@@ -408,7 +408,7 @@ static void expect_output(struct estimates *estimates, const struct estimate_fac
     if (!slot || load(&slot->calls) < ENOUGH_LENGTHS)
         slot = find_output(estimates, output_name(facts, true), false);
     *likely = FIRST_OUTPUT_TOKENS;
-    *mean = FIRST_OUTPUT_TOKENS / 4;
+    *mean = FIRST_OUTPUT_TOKENS / 4.0;
     if (!slot || load(&slot->calls) < ENOUGH_LENGTHS)
         return;
     size_t bin = histogram_find(slot->lengths, LENGTH_BINS, HIGH_PER_MILLE);

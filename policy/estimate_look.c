@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <pthread.h>
 
+#include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "policy/estimate.h"
 
@@ -39,19 +41,38 @@ enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
 
 /* ---------------------------------------------------------------------------------- words */
 
+enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64, RUN_KNOWN = 64 };
+
 enum word_class { CLASS_LETTER, CLASS_DIGIT, CLASS_SPACE, CLASS_MARK, CLASS_HIGH, CLASS_ESCAPE };
 
-static enum word_class class_of(unsigned char byte)
+/* clang-format off */
+#define L CLASS_LETTER
+#define D CLASS_DIGIT
+#define S CLASS_SPACE
+#define M CLASS_MARK
+#define H CLASS_HIGH
+#define SIXTEEN(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
+static const unsigned char classes[256] = {
+    SIXTEEN(S), SIXTEEN(S),
+    S, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M,
+    D, D, D, D, D, D, D, D, D, D, M, M, M, M, M, M,
+    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+    L, L, L, L, L, L, L, L, L, L, L, M, CLASS_ESCAPE, M, M, M,
+    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
+    L, L, L, L, L, L, L, L, L, L, L, M, M, M, M, M,
+    SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H),
+};
+#undef L
+#undef D
+#undef S
+#undef M
+#undef H
+#undef SIXTEEN
+/* clang-format on */
+
+static inline enum word_class class_of(unsigned char byte)
 {
-    if ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'z')
-        return CLASS_LETTER;
-    if (byte >= '0' && byte <= '9')
-        return CLASS_DIGIT;
-    if (byte >= 0x80)
-        return CLASS_HIGH;
-    if (byte == '\\')
-        return CLASS_ESCAPE;
-    return byte <= ' ' ? CLASS_SPACE : CLASS_MARK;
+    return (enum word_class)classes[byte];
 }
 
 /* Sixteenths of a token that a run of one class is about. */
@@ -74,24 +95,49 @@ static int64_t run_sixteenths(enum word_class class, int64_t length)
     return 0;
 }
 
-/* Of the inside of a JSON string, or of JSON as it stands. */
-static int64_t sixteenths_of(const char *at, const char *end)
+/* Words are short: most runs are looked up. Filled in once, by whoever comes first; all of them
+ * would write the same. */
+static uint16_t runs[CLASS_ESCAPE][RUN_KNOWN];
+static pthread_once_t runs_once = PTHREAD_ONCE_INIT;
+
+static void fill_runs(void)
+{
+    for (int class = 0; class < CLASS_ESCAPE; class ++)
+        for (int length = 0; length < RUN_KNOWN; length++)
+            runs[class][length] = (uint16_t)run_sixteenths((enum word_class) class, length);
+}
+
+static int64_t count_sixteenths(const char *at, const char *end)
 {
     int64_t sum = 0;
     while (at < end) {
         enum word_class class = class_of((unsigned char)*at);
-        const char *begin = at;
+        const char *begin = at++;
         if (class == CLASS_ESCAPE) {
-            bool is_code = end - at >= 6 && at[1] == 'u';
-            at += is_code ? 6 : end - at >= 2 ? 2 : 1;
+            bool is_code = end - begin >= 6 && begin[1] == 'u';
+            at = begin + (is_code ? 6 : end - begin >= 2 ? 2 : 1);
             sum += run_sixteenths(CLASS_ESCAPE, 1);
             continue;
         }
         while (at < end && class_of((unsigned char)*at) == class)
             at++;
-        sum += run_sixteenths(class, at - begin);
+        int64_t length = at - begin;
+        sum += length < RUN_KNOWN ? runs[class][length] : run_sixteenths(class, length);
     }
     return sum;
+}
+
+/* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted: it is
+ * an estimate, and no prompt shall cost more for it the longer it is. */
+static int64_t sixteenths_of(const char *at, const char *end)
+{
+    int64_t length = end - at;
+    if (length <= COUNTED_WHOLE)
+        return count_sixteenths(at, end);
+    int64_t sum = 0, step = length / SAMPLES;
+    for (int i = 0; i < SAMPLES; i++)
+        sum += count_sixteenths(at + i * step, at + i * step + SAMPLE_BYTES);
+    return (int64_t)((__int128)sum * length / (SAMPLES * SAMPLE_BYTES));
 }
 
 /* ---------------------------------------------------------------------------------- names */
@@ -566,8 +612,8 @@ static void open_level(struct walk *walk, bool is_array)
     const struct level *above = &walk->levels[walk->depth];
     assert(walk->depth < SCAN_DEPTH_MAX);
     enum name holder = walk->depth ? (enum name)above->key : NAME_OTHER;
-    bool opaque = holder == NAME_OPAQUE ||
-                  (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
+    bool opaque =
+        holder == NAME_OPAQUE || (holder == NAME_INPUT && walk->depth > 1 && !above->is_array);
     walk->depth++;
     walk->levels[walk->depth] = (struct level){
         .is_array = is_array,
@@ -578,14 +624,6 @@ static void open_level(struct walk *walk, bool is_array)
         .quiet = above->quiet || holder == NAME_QUIET,
         .max_uses = -1,
     };
-}
-
-static const char *string_end(const char *at, const char *end)
-{
-    for (at++; at < end && *at != '"'; at++)
-        if (*at == '\\')
-            at++;
-    return at;
 }
 
 /* The words of tools and schemas: their JSON as it stands, which models get in other forms that are
@@ -611,7 +649,7 @@ static const char *see_value(struct walk *walk, const char *at, const char *end)
     }
     const char *begin = at;
     if (*at == '"') {
-        at = string_end(at, end);
+        at = member_string_end(at, end);
         see_string(walk, (struct text){begin + 1, (size_t)(at - begin - 1)});
         at += at < end;
     } else {
@@ -644,7 +682,7 @@ static void take_walk(struct walk *walk, struct text body)
             if (!walk->depth)
                 return;
         } else if (wants_key) {
-            const char *close = string_end(at, end);
+            const char *close = member_string_end(at, end);
             see_key(walk, (struct text){at + 1, (size_t)(close - at - 1)});
             at = close + (close < end);
             wants_key = false;
@@ -670,6 +708,7 @@ static int64_t rounds_of(const struct walk *walk)
 void estimate_look(struct text body, struct estimate_facts *facts)
 {
     struct walk walk;
+    pthread_once(&runs_once, fill_runs);
     walk.facts = facts;
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};

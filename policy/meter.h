@@ -115,6 +115,8 @@ struct meter_grant {
 };
 enum meter_result meter_grant(struct meter *meter, struct reservation *r,
                               const struct meter_grant *grants, bool take);
+/* The store has refused for use <i>, of which it has only <left>. */
+void meter_refused(struct meter *meter, const struct reservation *r, size_t i, int64_t left);
 
 /* What has changed since the store was last told: counters whose claim is not what it should be
  * any more (slots that ended with something unused, settled calls that used less or more, slices
@@ -137,8 +139,8 @@ struct meter_change {
  * change is untold gives none until meter_claims(). Claims of parallel calls are among the changes
  * every METER_ALIVE_US even when nothing has changed, so that the store knows that we live. */
 size_t meter_changes(struct meter *meter, struct meter_change *changes, size_t max);
-/* The same of one root, at once. */
-size_t meter_root_changes(struct meter *meter, struct text root, struct meter_change *changes,
+/* The same of one root, by its name, at once. */
+size_t meter_root_changes(struct meter *meter, struct text name, struct meter_change *changes,
                           size_t max);
 void meter_told(struct meter *meter, const struct meter_change *changes, size_t count);
 void meter_untold(struct meter *meter, const struct meter_change *changes, size_t count);

@@ -82,3 +82,15 @@ enum meter_result meter_grant(struct meter *meter, struct reservation *r,
     shard_unlock(taking.place.shard);
     return result;
 }
+
+void meter_refused(struct meter *meter, const struct reservation *r, size_t i, int64_t left)
+{
+    struct place place = place_lock(meter, r->root);
+    struct counter *counter = counter_lookup(&place, r->uses[i].counter);
+    if (counter && counter->demand) {
+        counter->demand->left = left;
+        counter->demand->heard_us = meter_now_us(meter);
+        counter->demand->known = true;
+    }
+    shard_unlock(place.shard);
+}

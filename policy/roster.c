@@ -147,11 +147,22 @@ static enum roster_written write_row(struct roster *roster, enum record_of kind,
     return ROSTER_AWAY;
 }
 
+void roster_keep_here(struct roster *roster, enum record_of kind, struct text id,
+                      const struct roster_record *record)
+{
+    if (roster->remote && roster->database)
+        write_row(roster, kind, id, record, record ? record->version - 1 : 0);
+}
+
 enum roster_written roster_write(struct roster *roster, enum record_of kind, struct text id,
                                  const struct roster_record *record, uint64_t known)
 {
-    if (roster->remote)
-        return roster_remote_write(roster->remote, kind, id, record, known);
+    if (roster->remote) {
+        enum roster_written written = roster_remote_write(roster->remote, kind, id, record, known);
+        if (written == ROSTER_WRITTEN && roster->database)
+            write_row(roster, kind, id, record, known);
+        return written;
+    }
     if (roster->database)
         return write_row(roster, kind, id, record, known);
     return ROSTER_AWAY;

@@ -55,6 +55,10 @@ void roster_renew(struct roster *roster);
 enum roster_written roster_write(struct roster *roster, enum record_of kind, struct text id,
                                  const struct roster_record *record, uint64_t known);
 
+/* Keep a record (NULL: none any more) in this node's database, beside the shared store. */
+void roster_keep_here(struct roster *roster, enum record_of kind, struct text id,
+                      const struct roster_record *record);
+
 /* ------------------------------------------------------------------------------- Redis */
 
 struct roster_remote *roster_remote_new(struct roster *roster, struct fault *fault);

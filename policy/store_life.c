@@ -8,7 +8,7 @@
 #include "gateway/base/log.h"
 #include "policy/store_inside.h"
 
-enum { CLOCK_NEAR_US = 10000, DEAD_US = 30 * 1000000 };
+enum { CLOCK_NEAR_US = 10000, DEAD_US = 30 * 1000000, DOUBLES_MAX = 3 };
 
 extern const char store_admit_lua[], store_admit_lua_end[];
 extern const char store_report_lua[], store_report_lua_end[];
@@ -188,6 +188,7 @@ struct life {
     bool check, beat_checks;     /* the connection is new: is it the same server? */
     bool told_up, told_anything; /* to the log */
     unsigned known;              /* nodes that were there when all was well */
+    unsigned doubles;            /* beats in a row before which another had used our name */
     /* the sweep */
     char **roots;
     size_t count, at;
@@ -307,6 +308,18 @@ static bool is_settled(const struct life *life, int64_t age_us, unsigned swept)
     return age_us >= STORE_LOST_US || (age_us >= STORE_YOUNG_US && swept >= known);
 }
 
+/* Two processes of one name take each other's claims for their own past. Neither may count. */
+static bool is_double(struct life *life, bool just_seen)
+{
+    life->doubles = just_seen ? life->doubles + 1 : 0;
+    if (life->doubles == DOUBLES_MAX)
+        log_line(LOG_ERROR, "store",
+                 "another process calls itself node %s in this Redis too: each needs a state "
+                 "directory of its own; limits do what their on_error says",
+                 life->store->shared->node);
+    return life->doubles >= DOUBLES_MAX;
+}
+
 static void take_beat(struct life *life, uint64_t sent_us, const struct redis_reply *reply)
 {
     struct shared *shared = life->store->shared;
@@ -317,7 +330,8 @@ static void take_beat(struct life *life, uint64_t sent_us, const struct redis_re
     if (other)
         on_other_memory(life, since);
     atomic_store_explicit(&shared->nodes, heard, memory_order_relaxed);
-    bool up = !life->check && is_settled(life, now - since, swept);
+    bool doubled = is_double(life, store_number(reply, 4) != 0);
+    bool up = !life->check && !doubled && is_settled(life, now - since, swept);
     if (up)
         life->known = heard;
     atomic_store_explicit(&shared->up, up, memory_order_release);

@@ -188,8 +188,9 @@ bool store_may_ask(const struct store_redis *store)
            redis_is_up(store->redis) && !shared_is_resting(store->shared);
 }
 
-/* Which of the uses the store is asked for; all, when another has just given what was lacking. */
-static void question_choose(struct question *q, const struct reservation *r)
+/* Which of the uses the store is asked for; all, when another has just given what was lacking.
+ * False: a stream has what it may need. */
+static bool question_choose(struct question *q, const struct reservation *r)
 {
     struct meter_lack *lacks = q->store->lacks;
     q->count = 0;
@@ -201,10 +202,11 @@ static void question_choose(struct question *q, const struct reservation *r)
         if (lacks[i].lack > 0 || lacks[i].more > 0)
             q->index[q->count++] = (uint8_t)i;
     }
-    for (size_t i = 0; q->count == 0 && i < r->use_count; i++)
-        q->index[i] = (uint8_t)i;
-    if (q->count == 0)
-        q->count = (uint8_t)r->use_count;
+    if (q->count > 0 || q->ahead != LIMIT_KINDS)
+        return q->count > 0;
+    for (size_t i = 0; i < r->use_count; i++)
+        q->index[q->count++] = (uint8_t)i;
+    return true;
 }
 
 static struct text flags_of(const struct question *q, const struct limit *limit)
@@ -237,7 +239,7 @@ static void question_words(struct question *q, const struct reservation *r)
 
 static void on_answer(void *with, enum redis_fault fault, const struct redis_reply *reply);
 
-/* False: too late, too often, or there is no connection. */
+/* False: too late, too often, no connection, or nothing is lacking. */
 static bool question_send(struct question *q)
 {
     struct store_redis *store = q->store;
@@ -251,7 +253,8 @@ static bool question_send(struct question *q)
         question_decide(q);
         return true;
     }
-    question_choose(q, r);
+    if (!question_choose(q, r))
+        return false;
     /* After the lacks: what is asserted in a later incarnation has their slots, as nothing. */
     q->incarnation = shared_incarnation(store->shared);
     question_words(q, r);
@@ -370,6 +373,7 @@ static void on_full(struct question *q, const struct redis_reply *reply)
         r->refused = q->index[which >= 0 && which < q->count ? which : 0];
         r->retry_after_us = wait < 0 ? INT64_MAX : wait;
         full_note(q->store, r, r->refused, wait);
+        meter_refused(q->store->shared->meter, r, r->refused, store_number(reply, 4));
     }
     question_end(q, RESERVE_REFUSED);
 }
@@ -414,7 +418,7 @@ static bool is_whole(const struct question *q, const struct redis_reply *reply)
     case STORE_GOOD:
         return count == 2 + 3 * (size_t)q->count;
     case STORE_FULL:
-        return count >= 4;
+        return count >= 5;
     case STORE_STALE:
     case STORE_YOUNG:
     case STORE_CLOCK:

@@ -69,6 +69,7 @@ void shared_beat_words(const struct shared *shared, struct words *words, bool ch
     words_add(words, text_of(shared->node));
     words_number(words, check);
     words_number(words, atomic_load(&shared->swept));
+    words_add(words, text_of(shared->generation));
 }
 
 static struct text mode_of(enum limit_period period)

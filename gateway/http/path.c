@@ -142,7 +142,7 @@ bool query_find(struct text query, struct text name, struct text *value, bool *r
 
 /* ---- credentials ---- */
 
-enum { KEY_MAX = 512 };
+enum { KEY_MAX = 8192 };
 
 /* Note one more key; false when it is none, or another than was seen before. */
 static bool add_key(struct text key, struct text *seen)

@@ -41,7 +41,7 @@ enum credential_result {
 /*
  * Find the one key a request carries: Authorization: Bearer, x-api-key, api-key, x-goog-api-key
  * and, where <query_key>, ?key= . A header that stands twice is refused; two different headers are
- * accepted only with equal keys. A key is 1 to 512 bytes of A-Z a-z 0-9 - . _ ~ + / = : (no NUL, no
- * space). "Bearer" in any case, exactly one space. Any other scheme is refused.
+ * accepted only with equal keys. A key is 1 to 8192 bytes of A-Z a-z 0-9 - . _ ~ + / = : (no NUL,
+ * no space). "Bearer" in any case, exactly one space. Any other scheme is refused.
  */
 enum credential_result credential_find(const struct head *head, bool query_key, struct text *key);

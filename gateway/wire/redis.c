@@ -168,7 +168,9 @@ bool redis_sent_again(struct redis_line *line, struct redis_command *command,
 {
     struct redis *redis = line->redis;
     const struct redis_script *script = command->script;
-    if (!script || !redis_is_error(reply, "NOSCRIPT"))
+    /* All of it: what a script that was run says itself must not have it run again. */
+    if (!script || reply->kind != REDIS_ERROR ||
+        !text_starts(reply->text, TEXT("NOSCRIPT No matching script")))
         return false;
     if (line->loading && line->loading_script == script && !command->was_unknown) {
         command->was_unknown = true; /* the source is on its way, and this comes behind it */

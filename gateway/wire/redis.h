@@ -5,11 +5,11 @@
  * redis - commands to a Redis, as a client of one thread: pipelined, over TCP, a unix socket or
  * TLS.
  *
- * hiredis' reader over our own stream; one Redis, a master found through Sentinels,
- * or a Cluster. A command's answer comes to its callback, exactly once, in the end as a fault: no
- * command waits longer than its time-out, and none is sent twice by us (who knows whether it was
- * done?) except after MOVED, ASK, TRYAGAIN and NOSCRIPT, where the server says that it was not.
- * READONLY, LOADING and MASTERDOWN are given to the caller, and the server is looked for anew.
+ * hiredis' reader over our own stream; one Redis, a master found through Sentinels, or a Cluster.
+ * A command's answer comes to its callback, exactly once, in the end as a fault: no command waits
+ * longer than its time-out, and none is sent twice by us (who knows whether it was done?) except
+ * after MOVED, ASK, TRYAGAIN and NOSCRIPT, where the server says that it was not. READONLY,
+ * LOADING and MASTERDOWN are given to the caller, and the server is looked for anew.
  *
  * All commands share a connection (to each node): MULTI, WATCH, SELECT, SUBSCRIBE and what blocks
  * are not for here. The user needs INFO and PING, with Sentinels ROLE, in a Cluster CLUSTER SLOTS;
@@ -33,9 +33,9 @@ enum redis_mode { REDIS_AUTO, REDIS_SINGLE, REDIS_SENTINEL, REDIS_CLUSTER };
 enum { REDIS_SENTINELS_MAX = 16 };
 
 struct redis_options {
-    const char
-        *url;             /* with Sentinels only user, password and db count. redis:// rediss://
-                             unix://PATH?db=N, with user:password@ and /db; checked by             redis_url_read() */
+    /* redis:// rediss:// unix://PATH?db=N, with user:password@ and /db; checked by
+     * redis_url_read(). With Sentinels its host says nothing. */
+    const char *url;
     enum redis_mode mode; /* AUTO: cluster when the server says it is one, sentinel when a master
                              is named, else single */
     const char *sentinel_master;                /* NULL = none */

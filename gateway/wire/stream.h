@@ -43,8 +43,9 @@ void tls_session_free(struct tls_session *session);
 struct stream {
     int fd; /* -1 = closed */
     struct ssl_st *ssl;
-    bool shaking;                 /* the TLS handshake is not over */
-    uint32_t waited_us; /* how long the last of the bytes read had lain in the kernel; 0 = unknown */
+    bool shaking; /* the TLS handshake is not over */
+    uint32_t
+        waited_us; /* how long the last of the bytes read had lain in the kernel; 0 = unknown */
     struct tls_session **session; /* client: where a new session is put; borrowed, may be NULL */
 };
 

@@ -557,8 +557,7 @@ static void read_answer(struct upstream *up)
             answer_closed(up, got == STREAM_BROKEN);
             return;
         }
-        up->call->arrived_us =
-            up->stream.waited_us ? clock_now_us() - up->stream.waited_us : 0;
+        up->call->arrived_us = up->stream.waited_us ? clock_now_us() - up->stream.waited_us : 0;
         struct text bytes = {owner->scratch, (size_t)got};
         bool stored = buffer_length(&up->in) > 0;
         if (stored) {

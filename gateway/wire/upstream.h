@@ -69,10 +69,10 @@ struct upstream_call {
     struct upstream_pool *pool;
     struct link waiting;
     bool wants_upgrade;
-    bool fresh;    /* take a new connection, no idle one */
-    bool paused;   /* set through upstream_pause() */
-    bool reused;   /* the connection has carried a call before */
-    bool answered; /* at least one byte of an answer has come */
+    bool fresh;          /* take a new connection, no idle one */
+    bool paused;         /* set through upstream_pause() */
+    bool reused;         /* the connection has carried a call before */
+    bool answered;       /* at least one byte of an answer has come */
     uint64_t arrived_us; /* when what is being given out had arrived (monotonic); 0 = unknown */
 };
 

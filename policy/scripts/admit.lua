@@ -3,8 +3,8 @@
 --
 -- KEYS  life, counters...
 -- ARGV  node, generation, incarnation, nodes, dead after, then per counter nine words:
---         mode   r rolling, c calendar, t total, p parallel calls; and flags:
---                s never refuses, a ahead: as much as there is, m money: all are cut by the same
+--         mode   r rolling, c calendar, t total, p parallel calls; and maybe
+--                s never refuses, a ahead: as much as there is, or m money: all are cut by the same
 --         a, z   see open_... in store.lua
 --         amount
 --         slot   that the node takes for the current one
@@ -65,19 +65,18 @@ local function read_counter(index)
         a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3]), amount = tonumber(ARGV[at + 4]),
         need = tonumber(ARGV[at + 6]), spare = tonumber(ARGV[at + 7]), want = tonumber(ARGV[at + 8]),
         more = tonumber(ARGV[at + 9])}
-    local flags = ARGV[at + 1]
-    c.soft, c.ahead = string.find(flags, 's', 2, true), string.find(flags, 'a', 2, true)
-    c.money = string.find(flags, 'm', 2, true)
+    local flag = string.sub(ARGV[at + 1], 2)
+    c.soft, c.ahead, c.money = flag == 's', flag == 'a', flag == 'm'
     if c.amount >= EXACT then
         c.amount = c.amount - 131072
     end
-    open(c, now)
+    open(c, now, me)
     remove_past(c, node, me)
     if c.mode == 'r' and ARGV[at + 5] ~= c.slot then
         c.need = c.want
     end
     if c.mode == 'p' and (c.total + c.need > c.amount
-        or now - (tonumber(call('HGET', c.key, 'x')) or 0) > dead_after / 2) then
+        or now - c.looked > dead_after / 2) then
         bury_dead(c)
     end
     c.left = c.amount - c.total
@@ -114,13 +113,16 @@ local function wait_of(c, need)
     return wait_rolling(c, need)
 end
 
-local real = server_time()
+local real
 local counters, cut = {}, 0
 for index = 2, #KEYS do
     local c = read_counter(index)
     counters[index - 1] = c
-    if c.mode == 'c' and (real < c.a - NEAR or real >= c.z + NEAR) then
-        return {4, real}
+    if c.mode == 'c' then
+        real = real or server_time()
+        if real < c.a - NEAR or real >= c.z + NEAR then
+            return {4, real}
+        end
     end
     if c.money and not c.soft and not c.ahead then
         cut = math.max(cut, c.need - c.left)

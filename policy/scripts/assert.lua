@@ -77,7 +77,7 @@ local function replace(c, slot, was, claimed)
 end
 
 local function assert_counter(c, claims)
-    open(c, now)
+    open(c, now, me)
     remove_past(c, node, me)
     local all, had = call('HGETALL', c.key), {}
     for i = 1, #all, 2 do

@@ -21,7 +21,7 @@ for index = 2, #KEYS do
     local c = {key = KEYS[index], mode = string.sub(ARGV[at + 1], 1, 1),
         a = tonumber(ARGV[at + 2]), z = tonumber(ARGV[at + 3])}
     local slot, delta = ARGV[at + 4], tonumber(ARGV[at + 5])
-    open(c, now)
+    open(c, now, me)
     remove_past(c, node, me)
     local counts = true
     if c.mode == 'r' then

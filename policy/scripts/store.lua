@@ -53,8 +53,8 @@ local function root_time(key, last, ahead)
 end
 
 -- ---------------------------------------------------------------------------- one counter
--- c.key .mode .a .z (what they are: see open) and, once it is open, .slot (that counts now), .total,
--- .names, .from (oldest slot that counts)
+-- c.key .mode .a .z (what they are: see open) and, once it is open, .slot (that counts now), .sum (of
+-- that slot) and .part (this node's of it), .total, .names, .from (oldest slot that counts)
 
 local function remember(c, me)
     if not string.find(c.names, ' ' .. me .. ' ', 1, true) then
@@ -66,12 +66,13 @@ end
 -- Take <amount> off the sum of a slot.
 local function lower(c, slot, amount)
     call('HINCRBY', c.key, slot, digits(-amount))
-    if c.mode == 'r' then
-        if tonumber(slot) >= c.from then
-            call('HINCRBY', c.key, 'b', digits(-amount))
-            c.total = c.total - amount
-        end
-    elseif slot == c.slot then
+    if slot == c.slot then
+        c.sum = c.sum - amount
+    end
+    if c.mode ~= 'r' then
+        c.total = c.sum
+    elseif tonumber(slot) >= c.from then
+        call('HINCRBY', c.key, 'b', digits(-amount))
         c.total = c.total - amount
     end
 end
@@ -143,7 +144,7 @@ end
 local function move_window(c, first)
     if first - c.from > 2 * SLOTS + 2 then
         call('DEL', c.key)
-        c.from, c.total, c.names, c.new = first, 0, '', true
+        c.from, c.total, c.sum, c.part, c.names, c.new = first, 0, 0, 0, '', true
         return
     end
     local slots = {}
@@ -162,32 +163,40 @@ end
 
 -- a = length of a slot. A slot counts until its end is a window ago, and a little more: for what was
 -- admitted at its very end and got on its way only then.
-local function open_rolling(c, now)
-    local stored = call('HMGET', c.key, 'o', 'b', 'n')
+local function open_rolling(c, now, me)
+    c.slot = digits(math.floor(now / c.a))
+    local stored = call('HMGET', c.key, 'o', 'b', 'n', c.slot, c.slot .. '/' .. me)
     local grace = math.min(math.floor(c.a / 2), 20000)
     local first = math.floor((now - grace) / c.a) - SLOTS
-    c.from, c.total = tonumber(stored[1]), tonumber(stored[2]) or 0
-    c.names = stored[3] or ''
+    c.from, c.total, c.names = tonumber(stored[1]), tonumber(stored[2]) or 0, stored[3] or ''
+    c.sum, c.part = tonumber(stored[4]) or 0, tonumber(stored[5]) or 0
     if not c.from then
         c.from, c.total, c.new = first, 0, true
     elseif c.from < first then
         move_window(c, first)
+    elseif c.from > tonumber(c.slot) then
+        -- The clock that it goes by was lost, and is behind: until it gets there, the oldest slot counts.
+        c.slot = digits(c.from)
+        stored = call('HMGET', c.key, c.slot, c.slot .. '/' .. me)
+        c.sum, c.part = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
     end
-    c.slot = digits(math.max(math.floor(now / c.a), c.from))
 end
 
 -- a = begin of the span, z = its end
-local function open_calendar(c)
-    local stored = call('HMGET', c.key, digits(c.a), 'n', 'o')
+local function open_calendar(c, me)
     c.slot = digits(c.a)
-    c.total, c.names, c.spans = tonumber(stored[1]) or 0, stored[2] or '', stored[3] or ''
+    local stored = call('HMGET', c.key, c.slot, c.slot .. '/' .. me, 'n', 'o')
+    c.sum, c.part = tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+    c.total, c.names, c.spans = c.sum, stored[3] or '', stored[4] or ''
     c.new = not string.find(c.spans, ' ' .. c.slot .. ' ', 1, true)
 end
 
 -- a, z unused: one slot
-local function open_single(c)
-    local stored = call('HMGET', c.key, '0', 'n')
-    c.slot, c.total, c.names = '0', tonumber(stored[1]) or 0, stored[2] or ''
+local function open_single(c, me)
+    local stored = call('HMGET', c.key, '0', '0/' .. me, 'n', '@' .. me, 'x')
+    c.slot, c.sum, c.part = '0', tonumber(stored[1]) or 0, tonumber(stored[2]) or 0
+    c.total, c.names = c.sum, stored[3] or ''
+    c.heard, c.looked = tonumber(stored[4]) or 0, tonumber(stored[5]) or 0
 end
 
 local function open_new_span(c)
@@ -211,39 +220,67 @@ local function open_new_span(c)
     call('PEXPIREAT', c.key, digits(math.floor((c.z + 40 * DAY) / 1000)))
 end
 
--- Count <delta> in <slot> of an open counter as <me>'s.
-local function put(c, slot, delta, me, now)
-    if c.new then
-        if c.mode == 'r' then
-            call('HSET', c.key, 'o', digits(c.from), 'b', '0')
-            call('PEXPIRE', c.key, math.ceil(c.a * SLOTS / 500))
-        else
-            open_new_span(c)
-        end
-        c.new = false
-    end
-    remember(c, me)
-    if delta ~= 0 then
-        local by = digits(delta)
-        call('HINCRBY', c.key, slot, by)
-        call('HINCRBY', c.key, slot .. '/' .. me, by)
-        if c.mode == 'r' then
-            call('HINCRBY', c.key, 'b', by)
-        end
-    end
-    if c.mode == 'p' then
+-- The node's parallel calls are there: noted once a second, and the key kept.
+local function hear(c, me, now)
+    if now - c.heard >= 1000000 or now < c.heard then
+        c.heard = now
         call('HSET', c.key, '@' .. me, digits(now))
         call('PEXPIRE', c.key, 600000)
     end
 end
 
-local function open(c, now)
+local function begin(c)
+    c.new = false
     if c.mode == 'r' then
-        open_rolling(c, now)
-    elseif c.mode == 'c' then
-        open_calendar(c)
+        call('HSET', c.key, 'o', digits(c.from), 'b', '0')
+        call('PEXPIRE', c.key, math.ceil(c.a * SLOTS / 500))
     else
-        open_single(c)
+        open_new_span(c)
+    end
+end
+
+-- Count <delta> in <slot> of an open counter as <me>'s.
+local function put(c, slot, delta, me, now)
+    if c.new then
+        begin(c)
+    end
+    remember(c, me)
+    if c.mode == 'p' then
+        hear(c, me, now)
+    end
+    if delta == 0 then
+        return
+    end
+    c.total = c.total + delta
+    local known = slot == c.slot
+    if known then
+        c.sum, c.part = c.sum + delta, c.part + delta
+    end
+    if known and math.max(c.sum, c.part, c.total) < EXACT then
+        if c.mode == 'r' then
+            call('HSET', c.key, slot, digits(c.sum), slot .. '/' .. me, digits(c.part), 'b', digits(c.total))
+        else
+            call('HSET', c.key, slot, digits(c.sum), slot .. '/' .. me, digits(c.part))
+        end
+        return
+    end
+    local by = digits(delta)
+    call('HINCRBY', c.key, slot, by)
+    call('HINCRBY', c.key, slot .. '/' .. me, by)
+    if c.mode == 'r' then
+        call('HINCRBY', c.key, 'b', by)
+    else
+        c.total = c.sum
+    end
+end
+
+local function open(c, now, me)
+    if c.mode == 'r' then
+        open_rolling(c, now, me)
+    elseif c.mode == 'c' then
+        open_calendar(c, me)
+    else
+        open_single(c, me)
     end
 end
 

@@ -18,7 +18,7 @@ static bool is_key(struct text key)
     for (size_t i = 0; i < key.len; i++)
         if (key.at[i] == '\0' || !strchr(allowed, key.at[i]))
             return false;
-    return key.len > 0 && key.len <= 512;
+    return key.len > 0 && key.len <= 8192;
 }
 
 /* The key in the one header of that name, or at == NULL; *bad when it is repeated or malformed. */

@@ -68,7 +68,9 @@ def test_a_script_that_the_server_does_not_know_is_sent_whole(client, redis):
     assert sorted(client.take(name) for name in names) == sorted(b"%dy" % (11 + i) for i in range(50))
     many = ["k%d" % i for i in range(200)]
     assert client.eval("return #KEYS .. ' ' .. KEYS[200] .. ARGV[1]", many, "z") == b"200 k199z"
-    assert isinstance(client.eval("return redis.error_reply('NOSCRIPT of my own')", []), Error)
+    own = "redis.call('INCR', 'own') return redis.error_reply('NOSCRIPT of my own')"
+    assert [client.eval(own, []) for _ in range(3)] == ["NOSCRIPT of my own"] * 3
+    assert client.ask("GET", "own") == b"3"
 
 
 def test_forgotten_answers_come_to_nobody(client):

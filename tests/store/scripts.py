@@ -118,7 +118,7 @@ class Node:
                         self.incarnation, int(first), int(last), int(lost), int(create), young, *words)
 
     def beat(self, check=False, swept=0):
-        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept)
+        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept, self.generation)
 
     def fields(self, counter):
         """The counter's HASH."""

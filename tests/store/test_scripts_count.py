@@ -472,12 +472,12 @@ def test_the_clock_of_a_root_never_goes_back(redis, nodes):
 def test_nodes_hear_of_each_other_and_of_a_flush(redis):
     redis.flushall()
     a, b = Node(redis, "a"), Node(redis, "b")
-    now, since, heard, swept = a.beat()
-    assert since <= now and (heard, swept) == (1, 0)
-    assert b.beat(swept=since)[1:] == [since, 2, 1]
-    assert a.beat(swept=since)[1:] == [since, 2, 2]
+    now, since, heard, swept, double = a.beat()
+    assert since <= now and (heard, swept, double) == (1, 0, 0)
+    assert b.beat(swept=since)[1:] == [since, 2, 1, 0]
+    assert a.beat(swept=since)[1:] == [since, 2, 2, 0]
     redis.flushall()
-    _, later, heard, swept = b.beat(swept=since)
+    _, later, heard, swept, _ = b.beat(swept=since)
     assert later > since and (heard, swept) == (1, 0)
 
 
@@ -497,9 +497,20 @@ def test_nodes_that_are_long_gone_are_forgotten(redis):
     redis.flushall()
     a = Node(redis, "a")
     a.beat()
-    redis.command("HSET", "s:nodes", "n/late", f"{a.now() - 6 * SECOND} 0", "n/gone", f"{a.now() - 3601 * SECOND} 0")
+    redis.command("HSET", "s:nodes", "n/late", f"{a.now() - 6 * SECOND} 0 x",
+                  "n/gone", f"{a.now() - 3601 * SECOND} 0 x")
     assert a.beat()[2] == 1
     assert redis.command("HEXISTS", "s:nodes", "n/late") == 1
     assert redis.command("HEXISTS", "s:nodes", "n/gone") == 0
 
 
+
+
+def test_two_of_one_name_notice_each_other(redis):
+    redis.flushall()
+    a, other = Node(redis, "a"), Node(redis, "a", "zzzz")
+    assert a.beat()[4] == 0
+    assert a.beat()[4] == 0
+    assert other.beat()[4] == 1
+    assert a.beat()[4] == 1
+    assert a.beat()[4] == 0

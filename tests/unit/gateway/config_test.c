@@ -9,9 +9,9 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/quantity.h"
 #include "gateway/base/scan.h"
 #include "gateway/config.h"
-#include "gateway/config_value.h"
 #include "gateway/sanitizer.h"
 
 /* cmocka wants the headers above. */

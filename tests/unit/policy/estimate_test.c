@@ -147,7 +147,8 @@ static void knows_what_is_elsewhere(void **state)
     static const char *const here[] = {
         "{\"prompt\":\"a\",\"previous_response_id\":null}",
         "{\"messages\":[{\"content\":[{\"type\":\"document\",\"source\":{\"type\":\"text\","
-        "\"media_type\":\"text/plain\",\"data\":\"all of it\"}}]}]}",
+        "\"data\":"
+        "\"all\",\"media_type\":\"text/plain\"}}]}]}",
         "{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"file_id\":\"x\"}}]}]}",
         "{\"messages\":[],\"modalities\":[\"audio\"],\"audio\":{\"voice\":\"alloy\"}}",
     };

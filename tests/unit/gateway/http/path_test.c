@@ -198,8 +198,10 @@ static void queries_are_searched(void **state)
     }
 }
 
-#define GET    "GET /x HTTP/1.1\r\nHost: a\r\n"
-#define KEY_64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define GET      "GET /x HTTP/1.1\r\nHost: a\r\n"
+#define KEY_64   "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define KEY_512  KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64
+#define KEY_4096 KEY_512 KEY_512 KEY_512 KEY_512 KEY_512 KEY_512 KEY_512 KEY_512
 
 /* clang-format off */
 static const struct {
@@ -218,8 +220,8 @@ static const struct {
     {GET "x-goog-api-key: k\r\n", "k", false},
     {GET "x-api-key: k\r\nAuthorization: Bearer k\r\n", "k", false},
     {GET "x-api-key: k\r\napi-key: k\r\nx-goog-api-key: k\r\nAuthorization: Bearer k\r\n", "k", false},
-    {GET "x-api-key: " KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 "\r\n",
-     KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64, false},
+    {GET "x-api-key: " KEY_4096 KEY_4096 "\r\n",
+     KEY_4096 KEY_4096, false},
     {GET "Proxy-Authorization: Basic eDp5\r\nCookie: key=x\r\nX-Api-Keys: k\r\n", "", false},
     {"GET /x?key=k HTTP/1.1\r\nHost: a\r\n", "", false},
     {"GET /x?key=k HTTP/1.1\r\nHost: a\r\n", "k", true},
@@ -274,7 +276,7 @@ static const struct {
     {GET "x-api-key: a,b\r\n", NULL, false},
     {GET "api-key: a b\r\n", NULL, false},
     {GET "x-goog-api-key: {a}\r\n", NULL, false},
-    {GET "x-api-key: " KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 KEY_64 "x\r\n", NULL, false},
+    {GET "x-api-key: " KEY_4096 KEY_4096 "x\r\n", NULL, false},
     {"GET /x?key= HTTP/1.1\r\nHost: a\r\n", NULL, true},
     {"GET /x?key HTTP/1.1\r\nHost: a\r\n", NULL, true},
     {"GET /x?key=k&key=k HTTP/1.1\r\nHost: a\r\n", NULL, true},
@@ -288,7 +290,7 @@ static void one_key_is_found_or_none(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(credentials) / sizeof(credentials[0]); i++) {
-        char z[2048];
+        char z[16384];
         struct head head;
         struct fault why;
         struct text key = {NULL, 0};

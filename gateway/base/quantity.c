@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/config_value.h"
+#include "gateway/base/quantity.h"
 
 struct unit {
     struct text name;

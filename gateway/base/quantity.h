@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* config_value - the scalars of a configuration. All return false for what they do not read. */
+/* quantity - what people write down: durations, sizes, decimals, money, dates. All return false for
+ * what they do not read, and change nothing then. */
 
 #include <stdbool.h>
 #include <stdint.h>

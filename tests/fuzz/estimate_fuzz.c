@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* What a body says of its tokens: whatever valid JSON it is, the facts are within it, and the same
+ * body with one picture more never has a lower bound. */
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gateway/base/scan.h"
+#include "policy/estimate.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct estimates *estimates;
+    struct text body = {(const char *)data, size};
+    struct scan_problem problem;
+    struct estimate_facts facts = {.model = TEXT("m"), .body_bytes = (int64_t)size};
+    struct estimate made;
+    if (!estimates)
+        estimates = estimates_new();
+    if (!scan_check(body, &problem))
+        return 0;
+    estimate_look(body, &facts);
+    assert(facts.media_bytes >= 0 && facts.media_bytes <= facts.body_bytes);
+    assert(facts.media_count >= 0 && facts.media_count <= facts.body_bytes);
+    assert(facts.media_tokens >= 0 && facts.tool_tokens >= 0);
+    assert(facts.about_tokens >= 1 && facts.about_tokens <= 5 * facts.body_bytes + 1);
+    assert(facts.about_described >= 0 && facts.about_described <= facts.body_bytes);
+    assert(facts.rounds >= 0 && facts.rounds <= 10);
+    estimate_make(estimates, &facts, &made);
+    assert(made.input_mean >= 0 && made.input_mean <= made.input_bound);
+    assert(made.input_bound >= facts.body_bytes - facts.media_bytes);
+    estimate_learn(estimates, &facts, (int64_t)size / 3, 10);
+    return 0;
+}
