@@ -226,7 +226,7 @@ static void names_that_clients_choose_are_bounded(void **state)
 static void expire_at(int64_t now_us)
 {
     struct fault fault;
-    struct book *book = book_open(place.database, false, false, &fault);
+    struct book *book = book_open(place.database, false, SHARING_OFF, &fault);
     const struct book_keep keep = {14 * DAY_US, {3 * DAY_US, 90 * DAY_US, 1825 * DAY_US}};
     assert_non_null(book);
     assert_true(book_expire(book, &keep, now_us));
