@@ -97,7 +97,8 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
         return true;
     if (!make_parent(options->database))
         return fault_set(fault, FAULT_INTERNAL, "ledger: %s: %m", options->database);
-    ledger->book = book_open(options->database, options->sync == SYNC_DISK, options->shared, fault);
+    ledger->book = book_open(options->database, options->sync == SYNC_DISK,
+                             options->shared ? SHARING_ON : SHARING_OFF, fault);
     if (!ledger->book)
         return false;
     ledger->drain = drain_new(ledger->book);

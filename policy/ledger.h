@@ -279,3 +279,67 @@ enum rows_result rows_read(const struct rows_question *question, struct rows_pla
  * ROWS_MORE when there is no such. */
 enum rows_result rows_find(const struct rows_question *question, struct text id,
                            struct fault *fault);
+
+/* ------------------------------------------------------------------------------ rating again */
+
+/* Calls of one model, as it was asked for. */
+struct rerated_model {
+    char *model;
+    int64_t calls, changed; /* rated; of these with another cost or price */
+    int64_t old_nanos, new_nanos;
+};
+struct rerate_report {
+    struct rerated_model *models; /* sorted by name */
+    size_t count;
+    int64_t unpriced; /* calls that no price was given for */
+    int64_t kept_us;  /* the first of the calls that are kept began then, or later; 0 = none is */
+};
+
+struct rerate_question {
+    const char *database;
+    int64_t since_us, until_us;
+    /* The price to rate a call with; NULL = leave it as it is. */
+    const struct price *(*price_of)(void *with, const struct ledger_row *row);
+    void *with;
+    bool apply;      /* else only the report is made */
+    const char *why; /* written down with each call */
+};
+
+/*
+ * Rate the calls again that are booked and still kept as single calls, and that tokens were counted
+ * of; calls that were lost, by the bound of what they had reserved. With <apply>, calls and sums
+ * get the new cost, and table rerated keeps the old one: a thousand calls in each transaction, so
+ * that each is changed once wherever it is cut off; doing it again changes nothing. May be done
+ * beside a running server. Counters of limits and budgets are not touched. NULL and *fault when
+ * the database failed.
+ */
+struct rerate_report *ledger_rerate(const struct rerate_question *question, struct fault *fault);
+void rerate_report_free(struct rerate_report *report);
+
+/* ------------------------------------------------------------------------- backup and restore */
+
+/*
+ * The files of one moment. While the database is locked against writing - some milliseconds; the
+ * drain waits, calls do not - <see> is called with each journal: its name below the directory
+ * ("INSTANCE/0-17.journal"), and its bytes without the zeros at the end. Then the database is
+ * copied, as it was at that moment, to a new file <copy>. Put back together, each call is in them
+ * once; those that ran are booked as lost when they are drained. Beside a running server or without
+ * one. False and *fault on failure, or when <see> says false.
+ */
+struct snapshot_question {
+    const char *directory, *database, *copy;
+    bool (*see)(void *with, const char *name, struct text bytes);
+    void *with;
+};
+bool ledger_snapshot(const struct snapshot_question *question, struct fault *fault);
+
+/* Is this the name of a journal below a ledger's directory? */
+bool ledger_names_journal(struct text name);
+/* The bytes that its file has; 0 when <bytes> do not begin like a journal. */
+uint64_t ledger_journal_bytes(struct text bytes);
+
+/* Is <database> sound and not newer than this program? False and *fault. */
+bool ledger_can_restore(const char *database, struct fault *fault);
+/* It was put in place: other nodes are told all of it anew. False and *fault when it cannot be
+ * written. */
+bool ledger_restored(const char *database, struct fault *fault);

@@ -294,6 +294,52 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
     return true;
 }
 
+/* All pages at once, into an empty file that is there. */
+static bool copy_pages(struct database *database, sqlite3 *to, struct fault *fault)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", database->handle, "main");
+    int result = backup ? sqlite3_backup_step(backup, -1) : SQLITE_ERROR;
+    if (backup)
+        sqlite3_backup_finish(backup);
+    return result == SQLITE_DONE ||
+           fault_set(fault, FAULT_INTERNAL, "the copy of the database: %s",
+                     sqlite3_errstr(backup ? result : sqlite3_errcode(to)));
+}
+
+bool database_backup(struct database *database, const char *path, struct fault *fault)
+{
+    sqlite3 *to = NULL;
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (file < 0)
+        return fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    bool good = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+                    SQLITE_OK &&
+                copy_pages(database, to, fault);
+    if (!good && fault->kind == FAULT_NONE)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", path, sqlite3_errmsg(to));
+    sqlite3_close(to);
+    if (good && fsync(file) != 0)
+        good = fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    close(file);
+    if (!good)
+        unlink(path);
+    return good;
+}
+
+bool database_check(struct database *database, struct fault *fault)
+{
+    struct statement *ask = database_prepare(database, "PRAGMA quick_check(1)");
+    bool said = ask && statement_next(ask) == STATEMENT_ROW;
+    bool good = said && text_equal(statement_text(ask, 0), TEXT("ok"));
+    if (said && !good)
+        fault_set(fault, FAULT_INTERNAL, "the database is damaged: %.*s",
+                  TEXT_ARGS(statement_text(ask, 0)));
+    else if (!good)
+        fault_set(fault, FAULT_INTERNAL, "the database: %s", database_problem(database));
+    statement_close(ask);
+    return good;
+}
+
 struct statement *database_prepare(struct database *database, const char *sql)
 {
     sqlite3_stmt *handle = NULL;

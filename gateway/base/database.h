@@ -70,6 +70,12 @@ int64_t database_changes(struct database *database);
 bool database_upgrade(struct database *database, const char *const *steps, int count,
                       struct fault *fault);
 
+/* Copy the state that <database> sees (in a transaction that has read: that one) to a new file at
+ * <path>, mode 0640. False and *fault on failure; then there is no file. */
+bool database_backup(struct database *database, const char *path, struct fault *fault);
+/* Is the file sound? Reads all of it. False and *fault when it is damaged. */
+bool database_check(struct database *database, struct fault *fault);
+
 /* NULL on failure. Closed with the connection, or earlier by statement_close(). */
 struct statement *database_prepare(struct database *database, const char *sql);
 void statement_close(struct statement *statement);
