@@ -142,9 +142,16 @@ static struct roster_file file_of(struct config *config)
                                 .owner_unref = unref_owner};
 }
 
+/* A change and a reload may bring one each at the same time: the later one counts. */
 static void set_directory(struct service *service, struct directory *directory)
 {
     pthread_mutex_lock(&service->lock);
+    if (service->directory &&
+        directory_version(service->directory) > directory_version(directory)) {
+        pthread_mutex_unlock(&service->lock);
+        directory_unref(directory);
+        return;
+    }
     for (unsigned i = 0; i < service->workers_live; i++)
         worker_set_directory(service->workers[i], directory);
     struct directory *before = service->directory;

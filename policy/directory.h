@@ -25,6 +25,8 @@ struct directory;
 
 struct directory *directory_ref(struct directory *directory);
 void directory_unref(struct directory *directory);
+/* Rises from view to view: of two that come on different ways, the later one is in force. */
+uint64_t directory_version(const struct directory *directory);
 
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant
@@ -45,10 +47,12 @@ struct roster;
 
 /* Where the stored ones are. */
 struct roster_options {
-    const char *database;              /* SQLite file, or NULL */
-    const struct redis_options *redis; /* or here; borrowed while it is open */
+    const char *database;              /* SQLite file; NULL = none */
+    const struct redis_options *redis; /* NULL = embedded; borrowed while it is open. The file then
+                                          keeps what is there for a start without Redis */
     const char *prefix;                /* of the names in Redis, "sluice:" */
-    /* A new view: on the roster's own thread, with a reference that is the callee's. */
+    /* A new view, with a reference that is the callee's: on the thread that changed something, or
+     * that learnt of it. Two may come at once; see directory_version(). */
     void (*on_change)(void *with, struct directory *directory);
     void *with;
 };
@@ -81,7 +85,7 @@ struct directory *roster_set_file(struct roster *roster, const struct roster_fil
 struct directory *roster_view(struct roster *roster);
 
 /*
- * The API's operations: JSON in, JSON out (shapes: docs/API.md). Block for at most 2 s: not for a
+ * The API's operations: JSON in, JSON out (shapes: docs/KEYS.md). Block for at most 2 s: not for a
  * worker's thread. <status> is HTTP's; beyond 2xx <out> has the words of the problem as text.
  *
  *   GET    tenants            GET keys            lists: query tenant=, limit= (1-500), after=
