@@ -418,7 +418,9 @@ static bool open_ledger(struct service *service)
     const struct config *config = service->config;
     struct ledger_options options = {.directory = config->ledger_path,
                                      .database = config->database,
-                                     .sync = config->ledger_sync_disk ? SYNC_DISK : SYNC_OS,
+                                     .sync = config->ledger_sync_store  ? SYNC_STORE
+                                             : config->ledger_sync_disk ? SYNC_DISK
+                                                                        : SYNC_OS,
                                      .workers = service->worker_count,
                                      .keep_requests_us = config->keep_requests_us,
                                      .keep_minutes_us = config->keep_minutes_us,

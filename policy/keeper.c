@@ -70,7 +70,7 @@ void ledger_has_work(struct ledger *ledger)
     if (!atomic_exchange(&ledger->sleeps, false))
         return;
     sleeper_tell(&ledger->drainer);
-    if (ledger->sync == SYNC_DISK)
+    if (ledger->sync != SYNC_OS)
         sleeper_tell(&ledger->keeper);
 }
 
@@ -277,7 +277,7 @@ static bool lend_a_hand(struct ledger *ledger)
 static bool flush_all(struct ledger *ledger)
 {
     bool any = false;
-    if (ledger->sync != SYNC_DISK)
+    if (ledger->sync == SYNC_OS)
         return false;
     for (unsigned i = 0; i < ledger->workers; i++)
         any = journal_flush(ledger->journals[i]) || any;
@@ -292,7 +292,7 @@ static uint64_t keep_turn(struct ledger *ledger, uint64_t *flushed_us)
     answer_questions(ledger);
     if (lend_a_hand(ledger))
         return 0;
-    if (ledger->sync == SYNC_DISK && clock_now_us() - *flushed_us < SLEEPY_AFTER_US)
+    if (ledger->sync != SYNC_OS && clock_now_us() - *flushed_us < SLEEPY_AFTER_US)
         return FLUSH_EVERY_US;
     return enough ? LOOK_EVERY_US : RETRY_US;
 }
@@ -311,7 +311,7 @@ static void *keeper_main(void *with)
     uint64_t flushed_us = 0;
     while (!atomic_load(&ledger->stopping)) {
         uint64_t wait_us = keep_turn(ledger, &flushed_us);
-        if (ledger->sync == SYNC_DISK && wait_us > FLUSH_EVERY_US) {
+        if (ledger->sync != SYNC_OS && wait_us > FLUSH_EVERY_US) {
             /* Said first, looked after: a line that comes in between is seen or wakes us. */
             atomic_store(&ledger->sleeps, true);
             if (!all_flushed(ledger))

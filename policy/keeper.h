@@ -17,6 +17,7 @@
 #include "policy/drain.h"
 #include "policy/estate.h"
 #include "policy/forward.h"
+#include "policy/ship.h"
 
 /* A thread that sleeps until it is told or its time has come. */
 struct sleeper {
@@ -46,6 +47,7 @@ struct ledger {
     struct source *sources;
     struct estate *estate;
     struct forward *forward;     /* NULL: no other nodes */
+    struct ship *ship;           /* SYNC_STORE */
     uint64_t look_us, expire_us; /* when to do it next */
     bool estate_done;            /* what was found at the start is drained */
     bool failing;                /* the last try failed: said once */
