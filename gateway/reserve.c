@@ -495,7 +495,9 @@ bool reserve_watch(struct exchange *x)
     if (seen <= held)
         return true;
     int64_t step = held / 8 > EXTENSION_TOKENS ? held / 8 : EXTENSION_TOKENS;
-    return extend(x, seen - held > step ? seen - held : step);
+    int64_t needed = seen - held > EXTENSION_TOKENS ? seen - held : EXTENSION_TOKENS;
+    /* A large step, so that it need not be asked often; near the end of the money a small one. */
+    return (step > needed && extend(x, step)) || extend(x, needed);
 }
 
 /* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.

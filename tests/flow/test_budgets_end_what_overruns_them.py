@@ -54,7 +54,6 @@ def test_a_stream_ends_when_the_budget_is_gone(upstream):
         assert b"[DONE]" not in answer.body
         row = gate.ledger_row(answer.header("x-request-id"))
         assert row["outcome"] == "partial" and 0 < row["cost_nanos"] <= 11_000_000, row
-        assert gate.chat(max_tokens=50).status == 429
 
 
 def test_a_budget_that_degrades_takes_the_cheapest_target(upstream):
