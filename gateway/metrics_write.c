@@ -412,6 +412,8 @@ static void write_ledger(struct page *page)
     put_counter(page, "sluice_ledger_drain_errors_total", "Drains that failed, to be tried again.",
                 figures.drain_errors);
     put_gauge(page, "sluice_ledger_full", "Is there no room for another call?", figures.full);
+    put_gauge(page, "sluice_ledger_damaged",
+              "Is the database damaged? The next start moves it aside.", figures.damaged);
     if (!figures.is_shared)
         return;
     put_gauge(page, "sluice_ledger_shared_up", "Does Redis take what other nodes are told?",

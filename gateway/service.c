@@ -435,6 +435,9 @@ static bool open_ledger(struct service *service)
     watchdog_stop(beats);
     if (service->ledger == NULL)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
+    else if (ledger_set_aside(service->ledger) != NULL)
+        service_event(service, "ledger", "", "the database was damaged and moved to %s",
+                      ledger_set_aside(service->ledger));
     return service->ledger != NULL;
 }
 

@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "policy/damage.h"
 
 enum { BACKLOG_MAX = 256 << 20 /* bytes; more than this undrained, and the keeper drains, too */ };
 enum {
@@ -112,6 +113,12 @@ static void note_result(struct ledger *ledger, enum drained result)
                  "the database cannot be written (%s); lines wait in the journal",
                  book_problem(ledger->book));
     ledger->failing = true;
+    if (book_is_damaged(ledger->book) && !atomic_exchange(&ledger->damaged, true)) {
+        damage_note(ledger->database);
+        log_line(LOG_ERROR, "ledger",
+                 "%s is damaged; the next start moves it aside and begins a new one",
+                 ledger->database);
+    }
 }
 
 enum drained drain_round(struct ledger *ledger)

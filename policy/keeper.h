@@ -52,6 +52,10 @@ struct ledger {
     bool estate_done;            /* what was found at the start is drained */
     bool failing;                /* the last try failed: said once */
 
+    char *database;      /* its path; NULL: journals only */
+    char *set_aside;     /* where a damaged one was moved at the start, or NULL */
+    atomic_bool damaged; /* it was noticed since */
+
     atomic_uint waiting; /* for <draining>, and more in a hurry than the drain */
     atomic_uint_fast64_t drains, drain_errors;
 

@@ -10,6 +10,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "policy/damage.h"
 #include "policy/keeper.h"
 
 enum {
@@ -90,6 +91,12 @@ static bool make_parent(const char *path)
     return good;
 }
 
+static struct book *open_book_file(const struct ledger_options *options, struct fault *fault)
+{
+    return book_open(options->database, options->sync != SYNC_OS,
+                     options->shared ? SHARING_ON : SHARING_OFF, fault);
+}
+
 static bool open_book(struct ledger *ledger, const struct ledger_options *options,
                       struct fault *fault)
 {
@@ -97,8 +104,12 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
         return true;
     if (!make_parent(options->database))
         return fault_set(fault, FAULT_INTERNAL, "ledger: %s: %m", options->database);
-    ledger->book = book_open(options->database, options->sync != SYNC_OS,
-                             options->shared ? SHARING_ON : SHARING_OFF, fault);
+    ledger->database = memory_string(text_of(options->database));
+    ledger->set_aside = damage_set_aside(options->database, false);
+    ledger->book = open_book_file(options, fault);
+    if (!ledger->book && !ledger->set_aside &&
+        (ledger->set_aside = damage_set_aside(options->database, true)))
+        ledger->book = open_book_file(options, fault);
     if (!ledger->book)
         return false;
     ledger->drain = drain_new(ledger->book);
@@ -161,6 +172,8 @@ static void free_all(struct ledger *ledger)
     book_close(ledger->book);
     memory_free(ledger->sources);
     memory_free(ledger->journals);
+    memory_free(ledger->database);
+    memory_free(ledger->set_aside);
     if (ledger->directory >= 0)
         close(ledger->directory);
     if (ledger->root >= 0)
@@ -284,6 +297,11 @@ void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void 
     pthread_mutex_unlock(&journal->telling);
 }
 
+const char *ledger_set_aside(const struct ledger *ledger)
+{
+    return ledger->set_aside;
+}
+
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker)
 {
     assert(worker < ledger->workers);
@@ -292,7 +310,8 @@ struct journal *ledger_journal(struct ledger *ledger, unsigned worker)
 
 struct ledger_figures ledger_figures(struct ledger *ledger)
 {
-    struct ledger_figures figures = {.drains = atomic_load(&ledger->drains),
+    struct ledger_figures figures = {.damaged = atomic_load(&ledger->damaged),
+                                     .drains = atomic_load(&ledger->drains),
                                      .drain_errors = atomic_load(&ledger->drain_errors)};
     for (unsigned i = 0; i < ledger->workers; i++) {
         struct journal *journal = ledger->journals[i];

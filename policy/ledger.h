@@ -95,6 +95,10 @@ struct ledger *ledger_open(const struct ledger_options *options, struct fault *f
  * journals must be quiet. */
 void ledger_close(struct ledger *ledger);
 
+/* Where a database was moved that was found damaged at the opening (another began in its place), or
+ * NULL. */
+const char *ledger_set_aside(const struct ledger *ledger);
+
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
 
 /* A place in a journal: what ledger_settle_call() must be given, and journal_is_safe() asks.
@@ -126,6 +130,7 @@ void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void 
 struct ledger_figures {
     uint64_t lines, bytes_undrained, lines_undrained, drains, drain_errors;
     bool full;
+    bool damaged; /* the database is; nothing is booked until the next start moves it aside */
     /* with other nodes */
     bool is_shared, others_up; /* Redis takes what is told */
     int64_t calls_untold;      /* booked, and not told yet */
