@@ -459,7 +459,9 @@ static bool open_roster(struct service *service)
         .on_change = on_roster_change,
         .with = service,
     };
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service); /* there may be many */
     service->roster = roster_open(&options, &file, &why);
+    watchdog_stop(beats);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;

@@ -422,7 +422,9 @@ bool others_gather(struct forward *forward, struct gather *gather, struct fault 
     bool good = inquiry_run(&others->inquiry);
     if (good) {
         for (enum span span = 0; span <= others->longest; span++)
-            qsort(others->sums[span].at, others->sums[span].count, sizeof(struct told), by_bucket);
+            if (others->sums[span].count > 1)
+                qsort(others->sums[span].at, others->sums[span].count, sizeof(struct told),
+                      by_bucket);
         struct reading reading = {others, gather};
         struct span_source source = {read_told, count_told, &reading};
         good = spans_read(&source, others->longest, gather->from_s, gather->to_s);
