@@ -262,9 +262,9 @@ static void changes_are_merged(void **state)
     has("\"tags\":{}");
     /* What was read can be sent back. */
     expect(200, "GET", where, NULL);
-    char copy[4096];
-    snprintf(copy, sizeof(copy), "%s", out);
+    char *copy = memory_string(text_of(out));
     expect(200, "PATCH", where, copy);
+    memory_free(copy);
     expect(400, "PATCH", where, "{\"name\":\"other\"}");
     has("'name'");
     expect(400, "PATCH", where, "{\"tenant\":\"globex\"}");
