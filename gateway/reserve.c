@@ -15,6 +15,9 @@ enum {
     USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
     EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
     FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
+    BYTES_PER_SECOND = 256,
+    BYTES_PER_SEARCH =
+        300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
     MILLION = 1000000,
     PER_MILLE = 1000,
     WORDS_MAX = 160,
@@ -41,13 +44,20 @@ int64_t reserve_units(const struct exchange *x)
     return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
 }
 
-static int64_t input_bytes(const struct exchange *x)
+/* Of an upload that does not say how long it will be: as long as it may be. */
+static int64_t raw_bytes(const struct exchange *x)
 {
     if (!x->upload)
         return x->body_bytes;
     int64_t announced = upload_length(x->upload);
-    int64_t bytes = announced > x->body_bytes ? announced : x->body_bytes;
-    return bytes / FORM_BYTES_PER_TOKEN + 1;
+    if (announced == 0)
+        announced = (int64_t)x->snapshot->config->limits.max_upload_bytes;
+    return announced > x->body_bytes ? announced : x->body_bytes;
+}
+
+static int64_t input_bytes(const struct exchange *x)
+{
+    return x->upload ? raw_bytes(x) / FORM_BYTES_PER_TOKEN + 1 : x->body_bytes;
 }
 
 static int64_t model_output(const struct exchange *x)
@@ -117,10 +127,21 @@ static void make_estimate(struct exchange *x)
     x->estimated = true;
 }
 
+/* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
+ * searches in documents that are as short as can be. */
+static int64_t most_units(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_TRANSCRIPTION)
+        return raw_bytes(x) / BYTES_PER_SECOND + 1;
+    if (x->call.operation == OPERATION_RERANK)
+        return raw_bytes(x) / BYTES_PER_SEARCH + 1;
+    return reserve_units(x);
+}
+
 /* The dearest target that may get the call. */
 static int64_t cost_bound(const struct exchange *x, int64_t output)
 {
-    int64_t most = 0, input = x->estimate.input_bound, units = reserve_units(x);
+    int64_t most = 0, input = x->estimate.input_bound, units = most_units(x);
     if (x->pinned)
         return price_bound(&x->pinned->price, input, output, units);
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
