@@ -101,6 +101,7 @@ enum exchange_state step_reserve(struct exchange *x)
         return EXCHANGE_RESERVE;
     if (result != RESERVE_GRANTED)
         return EXCHANGE_REFUSE;
+    reserve_degrade(x);
     return replay_reads(x) ? EXCHANGE_REPLAY : EXCHANGE_ROUTE;
 }
 

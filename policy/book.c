@@ -214,6 +214,11 @@ void book_rollback(struct book *book)
     database_rollback(book->database);
 }
 
+bool book_is_damaged(struct book *book)
+{
+    return database_is_damaged(book->database);
+}
+
 struct database *book_database(struct book *book)
 {
     return book->database;

@@ -43,6 +43,8 @@ bool book_changed(struct book *book);
 bool book_commit(struct book *book);
 void book_rollback(struct book *book);
 const char *book_problem(struct book *book);
+/* Was it that the file is damaged? */
+bool book_is_damaged(struct book *book);
 /* What other nodes are told; the book's own. */
 struct share *book_share(struct book *book);
 /* For who has more to do in its transactions; the book's own. */

@@ -34,7 +34,7 @@ enum ledger_outcome {
     LEDGER_LOST,     /* we died meanwhile: booked at the reservation */
 };
 enum ledger_counted { COUNTED_NONE, COUNTED_PROVIDER, COUNTED_ESTIMATE };
-enum ledger_sync { SYNC_OS, SYNC_DISK };
+enum ledger_sync { SYNC_OS, SYNC_DISK, SYNC_STORE };
 
 /* One call. Texts are borrowed for the time of the function call; each is cut at 255 bytes. */
 struct ledger_row {
@@ -83,7 +83,8 @@ struct ledger_options {
     size_t segment_bytes; /* 0 = 4 MiB */
     unsigned workers;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us; /* retention */
-    const struct ledger_shared *shared; /* NULL: there are no other nodes. Needs a database */
+    /* NULL: there are no other nodes. Needs a database; SYNC_STORE needs it. */
+    const struct ledger_shared *shared;
 };
 
 /* Open the ledger of this process and start its keeper thread. NULL and *fault on failure (no
@@ -93,6 +94,10 @@ struct ledger *ledger_open(const struct ledger_options *options, struct fault *f
 /* Drain everything, stop the keeper, tell other nodes what is left (at most 5 s), close. All
  * journals must be quiet. */
 void ledger_close(struct ledger *ledger);
+
+/* Where a database was moved that was found damaged at the opening (another began in its place), or
+ * NULL. */
+const char *ledger_set_aside(const struct ledger *ledger);
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
 
@@ -115,8 +120,9 @@ bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
 
 /* Has everything up to <mark> reached what `sync` promises? Always true with SYNC_OS. */
 bool journal_is_safe(const struct journal *journal, struct ledger_mark mark);
-/* SYNC_DISK: <on_safe> is called ON THE KEEPER'S THREAD after each flush; post to your loop. Lines
- * are flushed in groups, each about as long as the disk takes, at most 5 ms after the one before.
+/* SYNC_DISK: <on_safe> is called ON A THREAD OF THE LEDGER after each flush, and with SYNC_STORE
+ * when lines have reached Redis, or are not waited for any longer; post to your loop. Lines are
+ * flushed in groups, each about as long as the disk takes, at most 5 ms after the one before.
  */
 void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void *with);
 
@@ -124,6 +130,12 @@ void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void 
 struct ledger_figures {
     uint64_t lines, bytes_undrained, lines_undrained, drains, drain_errors;
     bool full;
+    bool damaged; /* the database is; nothing is booked until the next start moves it aside */
+    /* with other nodes */
+    bool is_shared, others_up; /* Redis takes what is told */
+    int64_t calls_untold;      /* booked, and not told yet */
+    uint64_t tellings, telling_errors;
+    uint64_t lines_unstored; /* SYNC_STORE: that went on without */
 };
 struct ledger_figures ledger_figures(struct ledger *ledger);
 

@@ -315,8 +315,9 @@ struct rerate_report *ledger_rerate(const struct rerate_question *question, stru
         rerate_report_free(rerating.report);
         return NULL;
     }
-    qsort(rerating.report->models, rerating.report->count, sizeof(*rerating.report->models),
-          by_name);
+    if (rerating.report->count > 1)
+        qsort(rerating.report->models, rerating.report->count, sizeof(*rerating.report->models),
+              by_name);
     return rerating.report;
 }
 

@@ -236,6 +236,40 @@ bool database_is_full(struct database *database)
     return sqlite3_errcode(database->handle) == SQLITE_FULL;
 }
 
+static bool is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+bool database_is_damaged(struct database *database)
+{
+    return is_damage(sqlite3_errcode(database->handle));
+}
+
+/* The answer of quick_check is one row, "ok". */
+static bool check_says_damaged(sqlite3 *handle)
+{
+    sqlite3_stmt *ask = NULL;
+    if (sqlite3_prepare_v2(handle, "PRAGMA quick_check(1)", -1, &ask, NULL) != SQLITE_OK)
+        return is_damage(sqlite3_errcode(handle));
+    int result = sqlite3_step(ask);
+    const char *said = result == SQLITE_ROW ? (const char *)sqlite3_column_text(ask, 0) : NULL;
+    bool damaged = is_damage(result) || (said && strcmp(said, "ok") != 0);
+    sqlite3_finalize(ask);
+    return damaged;
+}
+
+bool database_file_is_damaged(const char *path)
+{
+    sqlite3 *handle = NULL;
+    if (access(path, F_OK) != 0)
+        return false;
+    int result = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    bool damaged = result == SQLITE_OK ? check_says_damaged(handle) : is_damage(result);
+    sqlite3_close(handle);
+    return damaged;
+}
+
 int64_t database_last_row(struct database *database)
 {
     return sqlite3_last_insert_rowid(database->handle);

@@ -53,6 +53,11 @@ void database_rollback(struct database *database);
 const char *database_problem(struct database *database);
 /* Has the disk run out of room? */
 bool database_is_full(struct database *database);
+/* Was the last problem that the file is damaged, or no database? */
+bool database_is_damaged(struct database *database);
+/* Is the file at <path> damaged, or no database? Reads all of it. False also when it cannot be
+ * read. */
+bool database_file_is_damaged(const char *path);
 
 /* The rowid of the row that was inserted last on this connection. */
 int64_t database_last_row(struct database *database);

@@ -2,78 +2,14 @@
 """Several gateways on one Redis: each of them answers for all, whatever dies or forgets."""
 
 import json
-import threading
 import time
 
 import pytest
-from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes
-from redis_servers import Redis
+from fleet import COST, NODES, Fleet, own
+from harness import SANITIZED, Client, eventually, request_bytes
 
 pytestmark = pytest.mark.threads
-COST = 11 * 1000 + 7 * 4000  # nano-dollars of the usual answer
-NODES = 3
 CALLS = 30 if SANITIZED else 60
-
-
-def shared(redis, upstream, **changes):
-    return config_for(upstream, store={"type": "redis", "redis": {"url": redis.url()}}, **changes)
-
-
-class Fleet:
-    """Gateways that share a Redis, each with a state directory of its own."""
-
-    def __init__(self, count=NODES, **changes):
-        self.redis, self.upstream = Redis(), Upstream().__enter__()
-        self.gates = [Sluice(shared(self.redis, self.upstream, **changes)) for _ in range(count)]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *what):
-        try:
-            for gate in self.gates:
-                gate.__exit__(*what)
-        finally:
-            self.upstream.__exit__(None, None, None)
-            self.redis.end()
-
-    def load(self, calls=CALLS):
-        """Every gate serves so many calls, at once; gives how many were answered."""
-        good = []
-
-        def run(gate):
-            for i in range(calls):
-                if gate.chat(["fast", "slow"][i % 2]).status == 200:
-                    good.append(1)
-
-        threads = [threading.Thread(target=run, args=[gate]) for gate in self.gates]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(good)
-
-    def wait_total(self, calls, gates=None, within=15):
-        """All gates say that so many calls were made, and what they cost."""
-        for gate in gates or self.gates:
-            said = []
-
-            def total(gate=gate, said=said):
-                done = gate.cli("usage", "--by", "tenant", "--since", "1d", "--format", "json")
-                said[:] = [done.stdout, done.stderr]
-                rows = json.loads(done.stdout or "[]")
-                return [(row["requests"], row["cost_nanos"]) for row in rows] == [(calls, calls * COST)]
-
-            try:
-                eventually(total, within, every=0.1, what=f"{calls} calls")
-            except AssertionError as problem:
-                raise AssertionError(f"{problem}; says {said}; its own: {own(gate)}") from None
-
-
-def own(gate, by="tenant"):
-    done = gate.cli("usage", "--by", by, "--since", "1d", "--format", "json", "--nodes", "this")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture()
@@ -83,7 +19,7 @@ def fleet():
 
 
 def test_each_node_answers_for_all(fleet):
-    made = fleet.load()
+    made = fleet.load(CALLS)
     assert made == NODES * CALLS
     fleet.wait_total(made)
     for gate in fleet.gates:
