@@ -20,7 +20,7 @@ enum {
         300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
     MILLION = 1000000,
     PER_MILLE = 1000,
-    WORDS_MAX = 160,
+    WORDS_MAX = 80,
 };
 
 /* --------------------------------------------------------------------------- how much */
@@ -287,18 +287,13 @@ static void write_amount(const struct limit *limit, char out[48])
 }
 
 /* "tenant 'acme'", from "t/acme:tokens_per_minute". */
-static struct text whose(struct exchange *x, struct text counter)
+static struct text whose(struct exchange *x, const struct use *use)
 {
-    const char *level = counter.at[0] == 'k' ? "key" : counter.at[0] == 't' ? "tenant" : "user";
-    struct text name = text_from(counter, 2);
-    size_t colon = name.len;
-    while (colon > 0 && name.at[colon - 1] != ':')
-        colon--;
-    size_t first = text_find_byte(name, ':');
-    (void)colon;
-    name = text_head(name, first == SIZE_MAX ? name.len : first);
-    name = text_head(name, WORDS_MAX / 2);
-    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(name));
+    char letter = use->counter.at[0];
+    const char *level = letter == 'k' ? "key" : letter == 't' ? "tenant" : "user";
+    struct text limit = counter_name_limit(use->counter, use->limit);
+    struct text name = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
 }
 
 static void say_refused(struct exchange *x)
@@ -313,7 +308,7 @@ static void say_refused(struct exchange *x)
         snprintf(when, sizeof(when), "this call alone asks for more");
     else
         snprintf(when, sizeof(when), "try again in %s", wait);
-    struct text level = whose(x, use->counter);
+    struct text level = whose(x, use);
     bool model = use->limit->model.len > 0;
     enum fault_kind kind =
         use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/counter_names.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
@@ -50,17 +51,6 @@ struct shown {
     struct limit_view view;
 };
 
-/* The limit's name, as it ends its counter's. */
-static struct text name_of(const struct use *use)
-{
-    size_t model = use->limit->model.len ? use->limit->model.len + 1 : 0;
-    struct text name = text_head(use->counter, use->counter.len - model);
-    size_t from = name.len;
-    while (from > 0 && name.at[from - 1] != ':')
-        from--;
-    return text_from(name, from);
-}
-
 /* Of several limits of a kind, the one that leaves least. */
 static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
 {
@@ -73,7 +63,8 @@ static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
         limits_view(r, i, &view);
         if (shown[kind].limit && shown[kind].view.left <= view.left)
             continue;
-        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), view};
+        shown[kind] = (struct shown){
+            r->uses[i].limit, counter_name_limit(r->uses[i].counter, r->uses[i].limit), view};
     }
 }
 
