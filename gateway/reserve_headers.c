@@ -76,13 +76,7 @@ static void put(struct buffer *out, struct text text)
 
 static void put_number(struct buffer *out, int64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t rest = number > 0 ? (uint64_t)number : 0;
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
+    buffer_append_number(out, number > 0 ? (uint64_t)number : 0);
 }
 
 static int64_t seconds_of(int64_t us)
