@@ -154,6 +154,7 @@ struct exchange {
     struct text idempotency_key; /* empty = none */
     bool cache_no_cache, cache_no_store;
     int64_t cache_max_age_us;
+    bool background;           /* a response that is made after its call has ended */
     int64_t temperature_milli; /* -1 = not stated */
     unsigned cache_word;       /* enum cache_word, for the client */
     int64_t saved_nanos;       /* what this answer cost when it was made */

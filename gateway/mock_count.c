@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 #include "gateway/mock_inside.h"
 
@@ -65,8 +66,9 @@ static struct model_counts *counts_of(struct counters *counters, const char *mod
     return counts;
 }
 
-void counters_begin(struct counters *counters, const struct tally *tally)
+void counters_begin(struct counters *counters, struct tally *tally)
 {
+    tally->at_us = clock_now_us();
     struct model_counts *counts = counts_of(counters, tally->model);
     counts->received++;
     counts->in_flight++;
@@ -80,8 +82,11 @@ static void log_call(struct counters *counters, const struct tally *tally)
         counters->log =
             memory_resize(counters->log, counters->log_capacity * sizeof(counters->log[0]));
     }
-    if (counters->log_capacity > 0)
-        counters->log[counters->logged % counters->log_capacity] = *tally;
+    if (counters->log_capacity > 0) {
+        struct tally *row = &counters->log[counters->logged % counters->log_capacity];
+        *row = *tally;
+        row->until_us = clock_now_us();
+    }
     counters->logged++;
 }
 
@@ -149,9 +154,10 @@ bool counters_write_call(const struct counters *counters, uint64_t *number, stru
     put_escaped(out, text_of(call->request_id));
     put_format(out,
                "\",\"model\":\"%s\",\"stream\":%s,\"prompt_tokens\":%lld,"
-               "\"completion_tokens\":%lld,\"outcome\":\"%s\"}",
+               "\"completion_tokens\":%lld,\"outcome\":\"%s\",\"at_us\":%llu,\"until_us\":%llu}",
                call->model, call->stream ? "true" : "false", (long long)call->prompt_tokens,
-               (long long)call->completion_tokens, outcomes[call->outcome]);
+               (long long)call->completion_tokens, outcomes[call->outcome],
+               (unsigned long long)call->at_us, (unsigned long long)call->until_us);
     ++*number;
     return true;
 }

@@ -85,13 +85,15 @@ struct tally {
     bool stream;
     int64_t prompt_tokens, completion_tokens;
     enum outcome outcome;
+    uint64_t at_us, until_us; /* of clock_now_us(): it had come, it ended */
 };
 
 struct counters;
 struct counters *counters_new(size_t log_rows);
 void counters_free(struct counters *counters);
 void counters_reset(struct counters *counters);
-void counters_begin(struct counters *counters, const struct tally *tally);
+/* Also writes at_us into <tally>. */
+void counters_begin(struct counters *counters, struct tally *tally);
 void counters_end(struct counters *counters, const struct tally *tally);
 void counters_write(const struct counters *counters, size_t connections, struct buffer *out);
 /* Append the first logged call whose number is at least *number as JSON and move *number behind

@@ -152,9 +152,18 @@ static int64_t cost_bound(const struct exchange *x, int64_t output)
     return most;
 }
 
+/* Can the client's wish be shortened at all? */
+static bool may_lower(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION ||
+           x->call.operation == OPERATION_RESPONSE;
+}
+
 /* The shortest answer that is of use. */
 static int64_t least_output(const struct exchange *x)
 {
+    if (!may_lower(x))
+        return x->estimate.output_bound;
     int64_t least = USEFUL_OUTPUT_TOKENS * choices_of(x);
     return x->estimate.output_bound < least ? x->estimate.output_bound : least;
 }
@@ -197,7 +206,7 @@ static bool want(struct exchange *x, struct use *use)
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
         use->want = cost_bound(x, x->estimate.output_bound);
-        use->least = has_output(x->call.operation) ? cost_bound(x, least_output(x)) : use->want;
+        use->least = cost_bound(x, least_output(x));
     } else {
         want_tokens(use, x);
     }
@@ -376,7 +385,7 @@ static void lower_output(struct exchange *x)
         output = most < output ? most : output;
     }
     bool unknown = !x->call.max_tokens && !model_output(x);
-    if (!x->estimated || !has_output(x->call.operation) || !binds ||
+    if (!x->estimated || !may_lower(x) || !binds ||
         (output == x->estimate.output_bound && !unknown))
         return;
     x->lowered_tokens = output / choices_of(x);

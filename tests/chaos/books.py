@@ -81,6 +81,25 @@ def check_books(gate, calls, answers, lost_allowed=True, retried=False):
     than it was. Returns how many calls had which outcome.
     """
     rows = rows_by_id(gate)
+    check_rows(rows, calls, answers, lost_allowed, retried)
+    check_rollups(gate, list(rows.values()))
+    return Counter(row["outcome"] for row in rows.values())
+
+
+def check_books_of_all(gates, calls, answers, **options):
+    """The same for several gateways (stopped), each with a ledger of its own. Gives the rows by id."""
+    rows = {}
+    for gate in gates:
+        own = rows_by_id(gate)
+        twice = rows.keys() & own.keys()
+        assert not twice, f"booked by two gateways: {[(rows[name], own[name]) for name in list(twice)[:3]]}"
+        check_rollups(gate, list(own.values()))
+        rows.update(own)
+    check_rows(rows, calls, answers, **options)
+    return rows
+
+
+def check_rows(rows, calls, answers, lost_allowed=True, retried=False):
     seen = Counter(call["request_id"] for call in calls)
     assert "" not in seen, "a call without a request id"
     missing = [call for call in calls if call["request_id"] not in rows]
@@ -107,8 +126,6 @@ def check_books(gate, calls, answers, lost_allowed=True, retried=False):
         if call:
             assert booked(row) >= truth(call) and row["output_tokens"] >= call["completion_tokens"], f"{row}: {call}"
             assert row["cost_nanos"] >= cost_of(*truth(call)), f"cheaper than it was: {row}: {call}"
-    check_rollups(gate, list(rows.values()))
-    return Counter(row["outcome"] for row in rows.values())
 
 
 def rss_bytes(gate):

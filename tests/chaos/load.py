@@ -28,12 +28,12 @@ TICK = 0.2  # seconds between two looks for calls that hang
 IMPATIENCE = 0.3  # after at most so many seconds an impatient client leaves
 
 
-def ask(model, stream=False, **fields):
-    """What a client may send: (model, streamed, bytes)."""
+def ask(model, stream=False, key=KEY_ACME, label=None, **fields):
+    """What a client may send: (label, streamed, bytes); the label is the model's name where none is given."""
     body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], **fields}
     if stream:
         body["stream"] = True
-    return model, stream, chat_request(body, KEY_ACME)
+    return label or model, stream, chat_request(body, key)
 
 
 def dechunk(raw):
@@ -116,7 +116,7 @@ class Caller:
         if load.stopping:
             self.close()
             return
-        model, stream, data = load.random.choice(load.asks)
+        model, stream, data = load.choose(self.number)
         self.reset()
         self.answer, self.out = Answer(model, stream), data
         self.answer.reused = self.sock is not None
@@ -134,7 +134,8 @@ class Caller:
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = sock.connect_ex(self.load.address)
+        addresses = self.load.addresses
+        code = sock.connect_ex(addresses[self.number % len(addresses)])
         if code not in (0, errno.EINPROGRESS):
             sock.close()
             self.finish("refused")
@@ -225,8 +226,7 @@ class Caller:
         if how or answer.closes:
             self.close()
         self.reset()
-        delay = RECONNECT if how else load.think * load.random.uniform(0.5, 1.5)
-        load.later(self, delay)
+        load.later(self, RECONNECT if how else load.pause(self.number))
 
     def close(self):
         if self.sock:
@@ -236,22 +236,36 @@ class Caller:
 
 
 class Load:
-    """Asks from `callers` clients until stop(); `answers` has what each call got."""
+    """Asks from `callers` clients until stop(); `answers` has what each call got.
 
-    def __init__(self, address, asks, callers=24, think=0.03, limit=30, impatient=0.0, seed=None):
-        self.address, self.asks, self.think, self.limit = address, asks, think, limit
+    <address> may be a list: the clients go to them in turn. <think> is the mean pause of a client, or a
+    function that gives the next one's seconds for random.Random and the client's number. With <own>
+    the client of number N always asks asks[N % len(asks)], else any of them.
+    """
+
+    def __init__(self, address, asks, callers=24, think=0.03, limit=30, impatient=0.0, seed=None, own=False):
+        self.addresses = address if isinstance(address, list) else [address]
+        self.asks, self.think, self.limit, self.own = asks, think, limit, own
         self.impatient = impatient  # the share of calls whose client leaves early
         self.random = random.Random(seed)
         self.answers, self.noise = [], []
         self.counts = Counter()
         self.epoll, self.by_fd, self.due, self.order = select.epoll(), {}, [], 0
         self.stopping = self.is_over = False
-        self.error = None
+        self.error, self.began = None, time.monotonic()
         self.callers = [Caller(self, i) for i in range(callers)]
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     # ------------------------------------------------------------------ for the callers
+
+    def choose(self, number):
+        return self.asks[number % len(self.asks)] if self.own else self.random.choice(self.asks)
+
+    def pause(self, number):
+        if callable(self.think):
+            return self.think(self.random, number)
+        return self.think * self.random.uniform(0.5, 1.5)
 
     def watch(self, caller):
         events = select.EPOLLIN | (select.EPOLLOUT if caller.out else 0)
@@ -281,7 +295,7 @@ class Load:
     def _run(self):
         try:
             for caller in self.callers:
-                self.later(caller, self.random.uniform(0, self.think))
+                self.later(caller, self.random.uniform(0, 1) * self.pause(caller.number))
             self._loop()
         except BaseException as error:
             self.error = error
@@ -312,6 +326,10 @@ class Load:
                 caller.finish("hung")
 
     # ------------------------------------------------------------------ for the test
+
+    def seconds(self):
+        """Since it began."""
+        return time.monotonic() - self.began
 
     def stop(self, within=60):
         """No new calls; wait until those that are open have ended. Returns the answers."""

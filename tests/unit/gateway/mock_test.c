@@ -742,6 +742,9 @@ static void counts_what_it_did(void **state)
     assert_string_equal(string_at(calls, "0.outcome"), "refused");
     assert_string_equal(string_at(calls, "1.outcome"), "cut");
     assert_string_equal(string_at(calls, "1.request_id"), "mine");
+    json_int_t at = json_integer_value(json_object_get(json_array_get(calls, 1), "at_us"));
+    json_int_t until = json_integer_value(json_object_get(json_array_get(calls, 1), "until_us"));
+    assert_true(0 < at && at <= until && until <= (json_int_t)clock_now_us());
     assert_int_equal(json_integer_value(json_object_get(json, "next")), 3);
     json_decref(json);
     done(&log);
