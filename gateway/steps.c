@@ -585,7 +585,7 @@ enum exchange_state step_settle(struct exchange *x)
     }
     if (x->facts.client_gone || !x->client) {
         upstream_abandon(&x->upstream);
-        if (!x->refused && replay_goes_on(x))
+        if (replay_goes_on(x) && !x->refused) /* there may be no answer: not even a target */
             relay_end(x);
         return EXCHANGE_DONE;
     }
