@@ -120,3 +120,13 @@ struct text counter_name_of_user(struct arena *arena, const struct tenant *tenan
                                      shown.at == hex ? "~" : "", TEXT_ARGS(shown));
     return write_name(arena, begin, limit);
 }
+
+struct text counter_name_limit(struct text counter, const struct limit *limit)
+{
+    size_t model = limit->model.len ? limit->model.len + 1 : 0;
+    struct text name = text_head(counter, counter.len - model);
+    size_t from = name.len;
+    while (from > 0 && name.at[from - 1] != ':')
+        from--;
+    return text_from(name, from);
+}

@@ -19,6 +19,9 @@ void counter_names_free(struct counter_names *counter_names);
 struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
                                const struct key *key, const struct tenant *tenant);
 
+/* The limit's own name in a counter's: "requests_per_minute". */
+struct text counter_name_limit(struct text counter, const struct limit *limit);
+
 /* The counter of <limit> for an end user of <tenant>, in <arena>: there are too many to remember.
  * A name that is long or has unusual characters stands there as its digest. */
 struct text counter_name_of_user(struct arena *arena, const struct tenant *tenant, struct text user,

@@ -136,6 +136,8 @@ struct exchange {
     struct link hold_link;
     struct text hold_counter; /* the full one it waits for */
     uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
+    struct used session;      /* what a session has booked so far, response by response */
+    int64_t session_held;     /* held for it beyond the reservation */
     int64_t extended_tokens;  /* of output: held beyond the bound */
 
     /* what the guardrails say of it */

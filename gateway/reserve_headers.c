@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/counter_names.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
@@ -50,17 +51,6 @@ struct shown {
     struct limit_view view;
 };
 
-/* The limit's name, as it ends its counter's. */
-static struct text name_of(const struct use *use)
-{
-    size_t model = use->limit->model.len ? use->limit->model.len + 1 : 0;
-    struct text name = text_head(use->counter, use->counter.len - model);
-    size_t from = name.len;
-    while (from > 0 && name.at[from - 1] != ':')
-        from--;
-    return text_from(name, from);
-}
-
 /* Of several limits of a kind, the one that leaves least. */
 static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
 {
@@ -73,7 +63,8 @@ static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
         limits_view(r, i, &view);
         if (shown[kind].limit && shown[kind].view.left <= view.left)
             continue;
-        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), view};
+        shown[kind] = (struct shown){
+            r->uses[i].limit, counter_name_limit(r->uses[i].counter, r->uses[i].limit), view};
     }
 }
 
@@ -85,13 +76,7 @@ static void put(struct buffer *out, struct text text)
 
 static void put_number(struct buffer *out, int64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t rest = number > 0 ? (uint64_t)number : 0;
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
+    buffer_append_number(out, number > 0 ? (uint64_t)number : 0);
 }
 
 static int64_t seconds_of(int64_t us)

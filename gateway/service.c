@@ -31,6 +31,8 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
+    STORE_WAIT_US = 1000000,
+    STORE_LOOK_US = 5000,
     ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
@@ -457,7 +459,9 @@ static bool open_roster(struct service *service)
         .on_change = on_roster_change,
         .with = service,
     };
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service); /* there may be many */
     service->roster = roster_open(&options, &file, &why);
+    watchdog_stop(beats);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
@@ -571,6 +575,17 @@ static void start_workers(struct service *service)
     set_directory(service, roster_view(service->roster));
 }
 
+/* A store that answers is waited for, so that the first calls find it; not one that is away. */
+static void wait_for_store(struct service *service)
+{
+    uint64_t until = clock_now_us() + STORE_WAIT_US;
+    atomic_store(&service->is_starting, service->config->store.is_redis);
+    while (service->config->store.is_redis && !limits_figures(service->limits).store_up &&
+           clock_now_us() < until)
+        usleep(STORE_LOOK_US);
+    atomic_store(&service->is_starting, false);
+}
+
 static void log_start(const struct service *service)
 {
     const struct config *config = service->config;
@@ -675,8 +690,10 @@ int service_run(const struct service_options *options)
         admin_open_key(&service);
         service.roster_desk = desk_new("admin-keys", &service);
         service.ledger_desk = desk_new("admin-ledger", &service);
+        atomic_store(&service.is_starting, service.config->store.is_redis);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        wait_for_store(&service);
         log_start(&service);
         tell(&service, SAY_READY);
         serve(&service, signals);

@@ -75,6 +75,10 @@ enum exchange_state step_admit(struct exchange *x)
 
 enum exchange_state step_recall(struct exchange *x)
 {
+    if (x->facts.client_gone) {
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        return EXCHANGE_REFUSE;
+    }
     switch (replay_recall(x)) {
     case RECALL_NOTHING:
     case RECALL_READS:
@@ -101,6 +105,7 @@ enum exchange_state step_reserve(struct exchange *x)
         return EXCHANGE_RESERVE;
     if (result != RESERVE_GRANTED)
         return EXCHANGE_REFUSE;
+    reserve_degrade(x);
     return replay_reads(x) ? EXCHANGE_REPLAY : EXCHANGE_ROUTE;
 }
 

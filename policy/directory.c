@@ -405,19 +405,28 @@ const struct tenant *directory_find_tenant(const struct directory *directory, st
     return domain ? domain_tenant(domain) : NULL;
 }
 
+const struct key *directory_find_named(const struct directory *directory, struct text tenant,
+                                       struct text name)
+{
+    const struct key *declared = directory_file_key(directory, tenant, name);
+    struct roster_record *record = declared ? NULL : directory_member(directory, tenant, name);
+    struct domain *domain = record ? find_domain(directory, &record->owner_hash) : NULL;
+    return domain ? domain_key(domain, directory->declared, record) : declared;
+}
+
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with)
 {
     const struct roster_file *file = &directory->declared->file;
-    struct roster_record *record = NULL;
+    const struct roster_record *record = directory_next(directory, RECORD_KEY, TEXT(""));
     for (size_t i = 0; i < file->key_count; i++)
         see(with, &file->keys[i]);
-    while ((record = directory_next(directory, RECORD_KEY, record ? record->id : TEXT("")))) {
-        struct domain *domain = find_domain(directory, &record->owner_hash);
-        const struct key *key =
-            record->revoked_us || !domain ? NULL : domain_key(domain, directory->declared, record);
-        if (key)
-            see(with, key);
+    for (; record; record = directory_next(directory, RECORD_KEY, record->id)) {
+        const struct domain *domain = find_domain(directory, &record->owner_hash);
+        struct key key;
+        if (!record->revoked_us && domain &&
+            domain_describe(domain, directory->declared, record, &key))
+            see(with, &key);
     }
 }
 

@@ -34,7 +34,11 @@ uint64_t directory_version(const struct directory *directory);
  */
 const struct key *directory_find_key(const struct directory *directory, struct text secret,
                                      int64_t wall_us);
-/* Call <see> for every key, or tenant, in no order. */
+/* The key of this name in <tenant>, be it expired or its tenant off; NULL when there is none that
+ * is not revoked. */
+const struct key *directory_find_named(const struct directory *directory, struct text tenant,
+                                       struct text name);
+/* Call <see> for every key, or tenant, in no order. A key is good for the time of the call only. */
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with);
 void directory_each_tenant(const struct directory *directory,

@@ -207,25 +207,51 @@ static atomic_uintptr_t *place_of(struct seat_node *node, const struct roster_re
     }
 }
 
-static struct seat *seat_new(const struct domain *domain, const struct declared *declared,
-                             struct roster_record *record)
+static struct key key_of(const struct domain *domain, const struct roster_record *record,
+                         struct text tags)
 {
-    struct seat *seat = memory_new(sizeof(*seat) + TENANT_TAGS_MAX);
-    struct text place = {(const char *)record->place.bytes, sizeof(record->place.bytes)};
-    seat->record = roster_record_ref(record);
-    seat->aside = table_find(&declared->places, place) != NULL;
-    seat->key = (struct key){
+    return (struct key){
         .name = record->name,
         .digest = record->digest,
         .tenant = domain->tenant,
         .models = record->models,
         .model_count = record->model_count,
         .limits = record->limits,
-        .tags = join_tags(record->tags, domain->tenant->tags, seat->tags),
+        .tags = tags,
         .expires_us = record->expires_us,
         .is_stored = true,
     };
+}
+
+static bool is_aside(const struct declared *declared, const struct roster_record *record)
+{
+    struct text place = {(const char *)record->place.bytes, sizeof(record->place.bytes)};
+    return table_find(&declared->places, place) != NULL;
+}
+
+static struct seat *seat_new(const struct domain *domain, const struct declared *declared,
+                             struct roster_record *record)
+{
+    char room[TENANT_TAGS_MAX];
+    struct text tags = domain->tenant->tags;
+    if (record->tags.len)
+        tags = join_tags(record->tags, tags, room);
+    struct seat *seat = memory_new(sizeof(*seat) + tags.len);
+    if (tags.at == room) {
+        memcpy(seat->tags, room, tags.len);
+        tags.at = seat->tags;
+    }
+    seat->record = roster_record_ref(record);
+    seat->aside = is_aside(declared, record);
+    seat->key = key_of(domain, record, tags);
     return seat;
+}
+
+bool domain_describe(const struct domain *domain, const struct declared *declared,
+                     const struct roster_record *record, struct key *key)
+{
+    *key = key_of(domain, record, record->tags);
+    return !is_aside(declared, record);
 }
 
 /* Put a node where <other> stands, which leads to it. False when somebody else was quicker. */

@@ -146,3 +146,7 @@ bool domain_note_stale(struct domain *domain);
  * long as the domain. */
 const struct key *domain_key(struct domain *domain, const struct declared *declared,
                              struct roster_record *record);
+/* The same for a moment, without keeping anything; its tags are its own only. False when the file
+ * has a key of its name. */
+bool domain_describe(const struct domain *domain, const struct declared *declared,
+                     const struct roster_record *record, struct key *key);

@@ -98,14 +98,14 @@ void roster_apply(struct roster *roster, const struct roster_change *changes, si
 }
 
 /* All records of <before>, read anew for the file that <view> has. */
-static void read_again(struct directory *view, const struct directory *before)
+static void read_again(struct directory *next, const struct directory *before)
 {
     for (int kind = RECORD_TENANT; kind <= RECORD_KEY; kind++) {
         const struct roster_record *record = NULL;
         while ((record =
                     directory_next(before, (enum record_of)kind, record ? record->id : TEXT("")))) {
             struct roster_change change = {record->kind, record->id, record->version, record->body};
-            roster_load(view, &change);
+            roster_load(next, &change);
         }
     }
 }
@@ -115,11 +115,11 @@ void roster_replace(struct roster *roster, struct directory *view)
     for (bool done = false; !done;) {
         struct directory *before = roster_view(roster);
         if (before->declared != view->declared) { /* a reload has come between */
-            struct directory *again = directory_blank(before);
-            read_again(again, view);
-            again->mark = view->mark;
+            struct directory *next = directory_blank(before);
+            read_again(next, view);
+            next->mark = view->mark;
             directory_unref(view);
-            view = again;
+            view = next;
         }
         directory_ref(view);
         done = put_in_force(roster, before, view, true);

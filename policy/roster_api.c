@@ -398,7 +398,7 @@ static enum roster_written rotate(struct asking *asking, struct text id, const s
         answer(asking, 409, "The key is revoked.");
         return ROSTER_WRITTEN;
     }
-    struct secret secret;
+    struct secret secret = {"", ""};
     struct buffer own;
     char old[HEX_BYTES];
     make_secret(&secret);

@@ -154,8 +154,8 @@ static bool is_aside(const struct directory *view, const struct roster_record *r
 static void list_stored(struct page *page, struct text after)
 {
     const struct asking *asking = page->asking;
-    const struct roster_record *record = NULL;
-    while ((record = directory_next(asking->view, asking->kind, record ? record->id : after))) {
+    const struct roster_record *record = directory_next(asking->view, asking->kind, after);
+    for (; record; record = directory_next(asking->view, asking->kind, record->id)) {
         if (is_aside(asking->view, record) || !is_wanted(page, owner_of(record)))
             continue;
         if (!begin_one(page, record->id))

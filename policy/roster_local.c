@@ -35,6 +35,8 @@ static const char *const texts[STATEMENTS] = {
 
 /* More at once are not written one by one. */
 enum { WAITING_MAX = 1000 };
+/* Less than ROSTER_ASK_US. */
+enum { LOCK_MS = 1500 };
 
 struct waiting {
     struct roster_change changes[WAITING_MAX];
@@ -161,6 +163,7 @@ static bool set_up(struct roster_local *local)
 {
     if (!database_run(local->database, schema))
         return false;
+    database_set_wait(local->database, LOCK_MS);
     for (int i = 0; i < STATEMENTS; i++)
         if (!(local->statements[i] = database_prepare(local->database, texts[i])))
             return false;

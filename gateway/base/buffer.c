@@ -65,6 +65,16 @@ bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
     return true;
 }
 
+bool buffer_append_number(struct buffer *buffer, uint64_t number)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do
+        digits[--at] = (char)('0' + number % 10);
+    while (number /= 10);
+    return buffer_append(buffer, digits + at, sizeof(digits) - at);
+}
+
 bool buffer_format(struct buffer *buffer, const char *format, ...)
 {
     va_list args;

@@ -173,6 +173,11 @@ struct database *database_open(const char *path, enum database_mode mode, struct
     return open_as(path, SQLITE_OPEN_READWRITE, mode, fault);
 }
 
+void database_set_wait(struct database *database, int ms)
+{
+    sqlite3_busy_timeout(database->handle, ms);
+}
+
 void database_close(struct database *database)
 {
     if (!database)

@@ -30,6 +30,8 @@ enum database_mode {
 
 /* Open <path>. Waits up to 5 s for a lock whenever it needs one. NULL and *fault on failure. */
 struct database *database_open(const char *path, enum database_mode mode, struct fault *fault);
+/* Wait at most <ms> for a lock from now on. */
+void database_set_wait(struct database *database, int ms);
 /* Close it and all statements that were prepared on it. NULL is nobody. */
 void database_close(struct database *database);
 

@@ -380,6 +380,10 @@ static void all_can_be_walked_over(void **state)
     directory_each_key(view, count_key, &seen_keys);
     directory_each_tenant(view, count_tenant, &seen_tenants);
     assert_int_equal(seen_keys, 2);
+    assert_ptr_equal(directory_find_named(view, TEXT("t"), TEXT("a")), find(view, "sk-a"));
+    assert_ptr_equal(directory_find_named(view, TEXT("acme"), TEXT("ci")), &keys[0]);
+    assert_null(directory_find_named(view, TEXT("acme"), TEXT("b")));
+    assert_null(directory_find_named(view, TEXT("nowhere"), TEXT("c")));
     assert_int_equal(seen_tenants, 3);
     directory_unref(view);
 }
