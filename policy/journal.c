@@ -177,11 +177,12 @@ static void turn(struct journal *journal)
 {
     struct segment *next = atomic_load_explicit(&journal->current->next, memory_order_acquire);
     assert(next);
+    /* When the drain is behind, its backlog is to be in the page cache, not in our memory. */
+    segment_leave(journal->current);
+    /* From this word on the drain may take the segment away. */
     if (journal->at < journal->end)
         record_publish(journal->at, RECORD_END_MARK);
     atomic_fetch_sub(&journal->ahead, 1);
-    /* When the drain is behind, its backlog is to be in the page cache, not in our memory. */
-    segment_leave(journal->current);
     use_segment(journal, next);
     ledger_turned(journal->ledger);
 }

@@ -18,6 +18,9 @@ struct database {
     sqlite3 *handle;
     struct statement *statements;
     struct statement *begin, *begin_read, *commit, *rollback, *changes;
+    /* Why a transaction was rolled back: rolling back is no problem, and hides it. */
+    int code;
+    char problem[160];
 };
 
 struct statement {
@@ -201,8 +204,14 @@ bool database_run_format(struct database *database, const char *format, ...)
     return database_run(database, sql);
 }
 
+static bool is_problem(int code)
+{
+    return code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
+}
+
 bool database_begin(struct database *database)
 {
+    database->code = SQLITE_OK;
     return statement_run(database->begin);
 }
 
@@ -221,19 +230,33 @@ bool database_commit(struct database *database)
 
 void database_rollback(struct database *database)
 {
+    if (is_problem(sqlite3_errcode(database->handle))) {
+        database->code = sqlite3_errcode(database->handle);
+        snprintf(database->problem, sizeof(database->problem), "%s",
+                 sqlite3_errmsg(database->handle));
+    }
     /* Some failures, a full disk for one, have rolled it back already. */
     if (!sqlite3_get_autocommit(database->handle))
         statement_run(database->rollback);
 }
 
+/* Of the last statement, or else of the transaction that was rolled back last. */
+static int last_code(struct database *database)
+{
+    int code = sqlite3_errcode(database->handle);
+    return is_problem(code) ? code : database->code;
+}
+
 const char *database_problem(struct database *database)
 {
-    return sqlite3_errmsg(database->handle);
+    if (is_problem(sqlite3_errcode(database->handle)) || !is_problem(database->code))
+        return sqlite3_errmsg(database->handle);
+    return database->problem;
 }
 
 bool database_is_full(struct database *database)
 {
-    return sqlite3_errcode(database->handle) == SQLITE_FULL;
+    return (last_code(database) & 0xff) == SQLITE_FULL;
 }
 
 static bool is_damage(int code)
@@ -243,7 +266,7 @@ static bool is_damage(int code)
 
 bool database_is_damaged(struct database *database)
 {
-    return is_damage(sqlite3_errcode(database->handle));
+    return is_damage(last_code(database));
 }
 
 /* The answer of quick_check is one row, "ok". */

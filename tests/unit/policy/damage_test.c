@@ -32,6 +32,15 @@ static void calls(struct ledger *ledger, int from, int count)
     }
 }
 
+/* Whatever others have read of the database they have to read again. */
+static void change_something(void)
+{
+    struct fault fault = {0};
+    struct database *database = database_open(place.database, DATABASE_WRITE, &fault);
+    assert_true(database_run(database, "INSERT INTO facts (name, value) VALUES ('test', 1)"));
+    database_close(database);
+}
+
 /* Write rubbish over what comes behind <offset>. */
 static void damage_file(off_t offset)
 {
@@ -98,6 +107,7 @@ static void inner_damage_is_noticed_while_it_is_used(void **state)
     memory_free(wal);
     ledger = ledger_at(&place, 1);
     assert_null(ledger_set_aside(ledger));
+    change_something();
     damage_file(4096); /* the schema stays */
     for (int i = 0; !fails(ledger) && i < 200; i++) {
         calls(ledger, CALLS + i, 1); /* and none of them is refused */
@@ -134,7 +144,7 @@ static void a_locked_database_is_waited_for(void **state)
     struct database *other = database_open(place.database, DATABASE_WRITE, &fault);
     assert_true(database_begin(other));
     calls(ledger, 0, 100);
-    for (int i = 0; i < 700 && ledger_figures(ledger).drain_errors == 0; i++)
+    for (int i = 0; i < 3000 && ledger_figures(ledger).drain_errors == 0; i++)
         usleep(10000);
     assert_true(ledger_figures(ledger).drain_errors > 0);
     assert_false(fails(ledger));
