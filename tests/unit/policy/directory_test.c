@@ -266,7 +266,7 @@ static struct directory *current(void)
 static void *read_on(void *with)
 {
     size_t *found = with;
-    while (!atomic_load(&stopping)) {
+    do { /* once at least, however late it came */
         struct directory *view = current();
         for (int i = 0; i < 64; i++) {
             char secret[32];
@@ -279,7 +279,7 @@ static void *read_on(void *with)
             ++*found;
         }
         directory_unref(view);
-    }
+    } while (!atomic_load(&stopping));
     return NULL;
 }
 
