@@ -15,6 +15,7 @@ enum {
     USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
     EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
     FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
+    PICTURES_MAX = 10,            /* of one call, at any provider */
     BYTES_PER_SECOND = 256,
     BYTES_PER_SEARCH =
         300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
@@ -133,6 +134,8 @@ static int64_t most_units(const struct exchange *x)
 {
     if (x->call.operation == OPERATION_TRANSCRIPTION)
         return raw_bytes(x) / BYTES_PER_SECOND + 1;
+    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
+        return PICTURES_MAX;
     if (x->call.operation == OPERATION_RERANK)
         return raw_bytes(x) / BYTES_PER_SEARCH + 1;
     return reserve_units(x);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gateway/base/member.h"
 #include "gateway/client.h"
 #include "gateway/http/body.h"
 #include "gateway/http/multipart.h"
