@@ -22,12 +22,8 @@ static void put(struct buffer *out, struct text t)
 
 static void put_number(struct buffer *out, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
+    char digits[TEXT_NUMBER_BYTES];
+    put(out, text_write_number(number, digits));
 }
 
 static void put_field(struct buffer *out, struct text name, struct text value)

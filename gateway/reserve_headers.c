@@ -61,19 +61,27 @@ static struct text name_of(const struct use *use)
     return text_from(name, from);
 }
 
+/* Which of the uses the client is told about. */
+static uint64_t told_uses(const struct reservation *r)
+{
+    uint64_t which = 0;
+    for (size_t i = 0; i < r->use_count; i++)
+        if (told_of(r->uses[i].limit->kind) != TOLD_KINDS)
+            which |= UINT64_C(1) << i;
+    return which;
+}
+
 /* Of several limits of a kind, the one that leaves least. */
-static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
+static void look(struct exchange *x, uint64_t which, struct shown shown[TOLD_KINDS])
 {
     struct reservation *r = &x->reservation;
+    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    limits_views(r, which, r->use_count, views);
     for (size_t i = 0; i < r->use_count; i++) {
         enum told kind = told_of(r->uses[i].limit->kind);
-        if (kind == TOLD_KINDS)
+        if (kind == TOLD_KINDS || (shown[kind].limit && shown[kind].view.left <= views[i].left))
             continue;
-        struct limit_view view;
-        limits_view(r, i, &view);
-        if (shown[kind].limit && shown[kind].view.left <= view.left)
-            continue;
-        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), view};
+        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), views[i]};
     }
 }
 
@@ -85,13 +93,8 @@ static void put(struct buffer *out, struct text text)
 
 static void put_number(struct buffer *out, int64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t rest = number > 0 ? (uint64_t)number : 0;
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
+    char digits[TEXT_NUMBER_BYTES];
+    put(out, text_write_number(number > 0 ? (uint64_t)number : 0, digits));
 }
 
 static int64_t seconds_of(int64_t us)
@@ -190,14 +193,6 @@ static void put_ietf(struct buffer *out, const struct shown shown[TOLD_KINDS])
     put(out, TEXT("\r\n"));
 }
 
-static bool has_shown(const struct exchange *x)
-{
-    for (size_t i = 0; i < x->reservation.use_count; i++)
-        if (told_of(x->reservation.uses[i].limit->kind) != TOLD_KINDS)
-            return true;
-    return false;
-}
-
 static void put_notes(const struct exchange *x, struct buffer *out)
 {
     if (x->lowered_tokens)
@@ -212,10 +207,11 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 {
     const struct config *config = x->snapshot->config;
     put_notes(x, out);
-    if (!has_shown(x))
+    uint64_t which = told_uses(&x->reservation);
+    if (!which)
         return;
     struct shown shown[TOLD_KINDS] = {{.limit = NULL}};
-    look(x, shown);
+    look(x, which, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_OPENAI)
         put_openai(out, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_ANTHROPIC)
@@ -227,6 +223,8 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 bool reserve_replaces(const struct exchange *x, struct text name)
 {
     bool requests = false, tokens = false;
+    if (x->reservation.use_count == 0)
+        return false;
     if (!text_starts_nocase(name, TEXT("x-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("anthropic-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("ratelimit")))
