@@ -181,7 +181,7 @@ static void count_level(struct counting *counting, const struct sums *sums,
             letter == 'u'
                 ? counter_name_of_user(&counting->scratch, sums->tenant, sums->user, limit)
                 : counter_names_find(counting->counter_names, limit,
-                                     letter == 'k' ? sums->key : NULL, sums->tenant);
+                                     letter == 'k' ? sums->key : NULL, sums->tenant, &use.hash);
         int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
         if (at > counting->now_us)
             at = counting->now_us;

@@ -94,10 +94,13 @@ static uint64_t hash_of_key(const struct key *key)
 static int64_t added_tokens(const struct exchange *x)
 {
     int64_t most = 0;
+    const struct target *before = NULL;
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        if (target->off)
+        if (target->off || (before && before->provider == target->provider &&
+                            text_equal(before->model, target->model)))
             continue;
+        before = target;
         int64_t added = estimate_added(target->provider->type->name, target->model);
         most = added > most ? added : most;
     }
@@ -238,12 +241,14 @@ static size_t levels_of(const struct exchange *x, struct level levels[LEVELS_MAX
     return count;
 }
 
-static struct text counter_of(struct exchange *x, const struct level *level,
-                              const struct limit *limit)
+static void name_counter(struct exchange *x, const struct level *level, struct use *use)
 {
+    use->hash = 0;
     if (level->letter == 'u')
-        return counter_name_of_user(&x->arena, level->tenant, x->call.user, limit);
-    return counter_names_find(x->snapshot->counter_names, limit, level->key, level->tenant);
+        use->counter = counter_name_of_user(&x->arena, level->tenant, x->call.user, use->limit);
+    else
+        use->counter = counter_names_find(x->snapshot->counter_names, use->limit, level->key,
+                                          level->tenant, &use->hash);
 }
 
 static bool collect(struct exchange *x)
@@ -262,7 +267,7 @@ static bool collect(struct exchange *x)
             use->limit = &levels[i].limits->at[j];
             if (!want(x, use))
                 continue;
-            use->counter = counter_of(x, &levels[i], use->limit);
+            name_counter(x, &levels[i], use);
             count++;
         }
     x->reservation.root = tenant_root(x->key->tenant)->name;

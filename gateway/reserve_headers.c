@@ -51,20 +51,28 @@ struct shown {
     struct limit_view view;
 };
 
+/* Which of the uses the client is told about. */
+static uint64_t told_uses(const struct reservation *r)
+{
+    uint64_t which = 0;
+    for (size_t i = 0; i < r->use_count; i++)
+        if (told_of(r->uses[i].limit->kind) != TOLD_KINDS)
+            which |= UINT64_C(1) << i;
+    return which;
+}
+
 /* Of several limits of a kind, the one that leaves least. */
-static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
+static void look(struct exchange *x, uint64_t which, struct shown shown[TOLD_KINDS])
 {
     struct reservation *r = &x->reservation;
+    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    limits_views(r, which, r->use_count, views);
     for (size_t i = 0; i < r->use_count; i++) {
         enum told kind = told_of(r->uses[i].limit->kind);
-        if (kind == TOLD_KINDS)
-            continue;
-        struct limit_view view;
-        limits_view(r, i, &view);
-        if (shown[kind].limit && shown[kind].view.left <= view.left)
+        if (kind == TOLD_KINDS || (shown[kind].limit && shown[kind].view.left <= views[i].left))
             continue;
         shown[kind] = (struct shown){
-            r->uses[i].limit, counter_name_limit(r->uses[i].counter, r->uses[i].limit), view};
+            r->uses[i].limit, counter_name_limit(r->uses[i].counter, r->uses[i].limit), views[i]};
     }
 }
 
@@ -175,14 +183,6 @@ static void put_ietf(struct buffer *out, const struct shown shown[TOLD_KINDS])
     put(out, TEXT("\r\n"));
 }
 
-static bool has_shown(const struct exchange *x)
-{
-    for (size_t i = 0; i < x->reservation.use_count; i++)
-        if (told_of(x->reservation.uses[i].limit->kind) != TOLD_KINDS)
-            return true;
-    return false;
-}
-
 static void put_notes(const struct exchange *x, struct buffer *out)
 {
     if (x->lowered_tokens)
@@ -197,10 +197,11 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 {
     const struct config *config = x->snapshot->config;
     put_notes(x, out);
-    if (!has_shown(x))
+    uint64_t which = told_uses(&x->reservation);
+    if (!which)
         return;
     struct shown shown[TOLD_KINDS] = {{.limit = NULL}};
-    look(x, shown);
+    look(x, which, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_OPENAI)
         put_openai(out, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_ANTHROPIC)
@@ -212,6 +213,8 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 bool reserve_replaces(const struct exchange *x, struct text name)
 {
     bool requests = false, tokens = false;
+    if (x->reservation.use_count == 0)
+        return false;
     if (!text_starts_nocase(name, TEXT("x-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("anthropic-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("ratelimit")))

@@ -95,10 +95,8 @@ static int64_t run_sixteenths(enum word_class class, int64_t length)
     return 0;
 }
 
-/* Words are short: most runs are looked up. Filled in once, by whoever comes first; all of them
- * would write the same. */
+/* Words are short: most runs are looked up. */
 static uint16_t runs[CLASS_ESCAPE][RUN_KNOWN];
-static pthread_once_t runs_once = PTHREAD_ONCE_INIT;
 
 static void fill_runs(void)
 {
@@ -295,11 +293,38 @@ static const struct named types[] = {
 static const struct text built_in_tools[] = {TEXT("bash_"), TEXT("text_editor_"), TEXT("computer"),
                                              TEXT("memory_")};
 
-static enum name find_name(const struct named *list, size_t count, struct text text)
+/* Where a list's names are, by length and ends: chains of places, counted from 1. */
+enum { PLACES = 256, NAMES_MAX = 128 };
+struct places {
+    unsigned char first[PLACES], next[NAMES_MAX + 1];
+};
+static struct places key_places, type_places;
+
+_Static_assert(sizeof(keys) / sizeof(*keys) <= NAMES_MAX, "");
+_Static_assert(sizeof(types) / sizeof(*types) <= NAMES_MAX, "");
+
+static inline size_t place_of(struct text text)
 {
-    for (size_t i = 0; i < count; i++)
-        if (text_equal(list[i].text, text))
-            return list[i].name;
+    unsigned first = (unsigned char)text.at[0], last = (unsigned char)text.at[text.len - 1];
+    return (text.len * 37 + first * 5 + last) % PLACES;
+}
+
+static void fill_places(struct places *places, const struct named *list, size_t count)
+{
+    for (size_t i = count; i > 0; i--) {
+        size_t place = place_of(list[i - 1].text);
+        places->next[i] = places->first[place];
+        places->first[place] = (unsigned char)i;
+    }
+}
+
+static enum name find_name(const struct places *places, const struct named *list, struct text text)
+{
+    if (text.len == 0)
+        return NAME_OTHER;
+    for (size_t i = places->first[place_of(text)]; i > 0; i = places->next[i])
+        if (text_equal(list[i - 1].text, text))
+            return list[i - 1].name;
     return NAME_OTHER;
 }
 
@@ -336,7 +361,7 @@ static struct text plain(struct text inside, char room[NAME_MAX])
 static enum name key_name(struct text inside)
 {
     char room[NAME_MAX];
-    return find_name(keys, sizeof(keys) / sizeof(*keys), plain(inside, room));
+    return find_name(&key_places, keys, plain(inside, room));
 }
 
 static enum name type_name(struct text inside)
@@ -346,7 +371,17 @@ static enum name type_name(struct text inside)
     for (size_t i = 0; i < sizeof(built_in_tools) / sizeof(*built_in_tools); i++)
         if (text_starts(text, built_in_tools[i]))
             return NAME_BUILT_IN_TOOL;
-    return find_name(types, sizeof(types) / sizeof(*types), text);
+    return find_name(&type_places, types, text);
+}
+
+/* By whoever comes first. */
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static void fill_tables(void)
+{
+    fill_runs();
+    fill_places(&key_places, keys, sizeof(keys) / sizeof(*keys));
+    fill_places(&type_places, types, sizeof(types) / sizeof(*types));
 }
 
 /* ----------------------------------------------------------------------------------- walk */
@@ -708,7 +743,7 @@ static int64_t rounds_of(const struct walk *walk)
 void estimate_look(struct text body, struct estimate_facts *facts)
 {
     struct walk walk;
-    pthread_once(&runs_once, fill_runs);
+    pthread_once(&tables_once, fill_tables);
     walk.facts = facts;
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};

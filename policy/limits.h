@@ -113,6 +113,7 @@ struct use {
     struct text counter;       /* id; borrowed until the reservation is settled. Printable, e.g.
                                   "t/acme/search:requests_per_minute" or, for a model,
                                   "k/acme/ci:tokens_per_minute:fast" */
+    uint64_t hash;             /* hash_name() of it; 0 = it has to be reckoned */
     int64_t want;              /* upper bound, or estimate */
     int64_t least;             /* money and strict output: less than <want>, down to this, is of
                                   use. Else equal to <want>. */
@@ -191,6 +192,10 @@ struct limit_view {
     int64_t reset_us;     /* until all of it is there again, from now */
 };
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
+/* The same for the first <count> uses, at once; of those without a bit in <which> nothing is said.
+ */
+void limits_views(struct reservation *reservation, uint64_t which, size_t count,
+                  struct limit_view *views);
 
 /* ------------------------------------------------------------------- one per process */
 

@@ -440,18 +440,45 @@ static void counter_see(const struct meter *meter, const struct counter *counter
     view->reset_us = counter_reset(counter, now_us);
 }
 
+static void use_see(const struct meter *meter, const struct place *place, const struct use *use,
+                    bool live, int64_t now_us, struct limit_view *view)
+{
+    struct counter *counter = live ? use->at : counter_lookup(place, use->counter);
+    if (!counter) {
+        *view = (struct limit_view){.amount = use->limit->amount, .left = use->limit->amount};
+        return;
+    }
+    counter_turn(counter, meter, now_us);
+    counter_see(meter, counter, now_us, view);
+}
+
+/* Where the counters of the reservation stand; one that is live knows. */
+static struct place place_of_all(struct meter *meter, const struct reservation *r)
+{
+    if (!r->live || r->use_count == 0)
+        return place_lock(meter, r->root);
+    struct root *root = r->uses[0].at->root;
+    shard_lock(root->shard);
+    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
+}
+
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view)
 {
-    const struct use *asked = &r->uses[use];
-    struct place place = place_lock(meter, r->root);
-    struct counter *counter = r->live ? asked->at : counter_lookup(&place, asked->counter);
-    if (counter) {
-        int64_t now = meter_now_us(meter);
-        counter_turn(counter, meter, now);
-        counter_see(meter, counter, now, view);
-    } else {
-        *view = (struct limit_view){.amount = asked->limit->amount, .left = asked->limit->amount};
+    struct place place = place_of_all(meter, r);
+    use_see(meter, &place, &r->uses[use], r->live, meter_now_us(meter), view);
+    shard_unlock(place.shard);
+}
+
+void meter_views(struct meter *meter, const struct reservation *r, uint64_t which, size_t count,
+                 struct limit_view *views)
+{
+    struct place place = place_of_all(meter, r);
+    int64_t now = meter_now_us(meter);
+    for (uint64_t left = which; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        if (i < count)
+            use_see(meter, &place, &r->uses[i], r->live, now, &views[i]);
     }
     shard_unlock(place.shard);
 }

@@ -67,12 +67,8 @@ bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
 
 bool buffer_append_number(struct buffer *buffer, uint64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    return buffer_append(buffer, digits + at, sizeof(digits) - at);
+    char digits[TEXT_NUMBER_BYTES];
+    return buffer_append_text(buffer, text_write_number(number, digits));
 }
 
 bool buffer_format(struct buffer *buffer, const char *format, ...)
