@@ -18,14 +18,19 @@ NODES = 3
 
 
 def shared(redis, upstream, **changes):
-    return config_for(upstream, store={"type": "redis", "redis": {"url": redis.url()}}, **changes)
+    """<redis> is a server, a Cluster, or Sentinels."""
+    if hasattr(redis, "addresses"):
+        where = {"url": "redis://127.0.0.1", "sentinel": {"master": redis.name, "addresses": redis.addresses()}}
+    else:
+        where = {"url": redis.url()}
+    return config_for(upstream, store={"type": "redis", "redis": where}, **changes)
 
 
 class Fleet:
     """Gateways that share a Redis, each with a state directory of its own."""
 
-    def __init__(self, count=NODES, **changes):
-        self.redis, self.upstream = Redis(), Upstream().__enter__()
+    def __init__(self, count=NODES, redis=None, **changes):
+        self.redis, self.upstream = redis or Redis(), Upstream().__enter__()
         self.gates = [Sluice(shared(self.redis, self.upstream, **changes)) for _ in range(count)]
 
     def __enter__(self):

@@ -2,11 +2,13 @@
 """Several gateways on one Redis: each of them answers for all, whatever dies or forgets."""
 
 import json
+import tarfile
 import time
 
 import pytest
-from fleet import COST, NODES, Fleet, own
-from harness import SANITIZED, Client, eventually, request_bytes
+from fleet import COST, NODES, Fleet, own, shared
+from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes, run_cli
+from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
 CALLS = 30 if SANITIZED else 60
@@ -147,3 +149,61 @@ def test_calls_are_listed_of_all_nodes(fleet):
     assert answer.status == 200 and len(answer.json["data"]) == 15 and answer.json["up_to_date"] is False
     assert ask(gate, "/admin/v1/requests/req_none").status == 503
     fleet.redis.start()
+
+
+@pytest.mark.parametrize("how", ["restore", "copy"])
+def test_a_restored_ledger_replaces_what_redis_has_of_it(fleet, how):
+    one = fleet.gates[0]
+    made = fleet.load(5)
+    fleet.wait_total(made)
+    path = one.directory / "backup.tar"
+    assert one.cli("backup", path).returncode == 0
+    for _ in range(7):
+        assert one.chat("fast").status == 200
+    fleet.wait_total(made + 7)
+    one.stop()
+    if how == "restore":
+        done = one.cli("restore", path, "--force")
+        assert done.returncode == 0, done.stderr
+    else:
+        with tarfile.open(path) as tar:
+            one.database.write_bytes(tar.extractfile("sluice.db").read())
+        for name in ["sluice.db-wal", "sluice.db-shm"]:
+            (one.state / name).unlink(missing_ok=True)
+    one.start()
+    fleet.wait_total(made)
+    assert one.chat("fast").status == 200
+    fleet.wait_total(made + 1)
+    eventually(lambda: len(pages(fleet.gates[1], limit=50)) == made + 1, what="the lists say the same")
+
+
+def test_rating_again_is_told(fleet):
+    made = fleet.load(4)
+    fleet.wait_total(made)
+    one, other = fleet.gates[:2]
+    prices = one.directory / "prices"
+    prices.write_text("fast-1: {input: 2, output: 8}\n")
+    done = run_cli("-c", one.file, "usage", "rerate", "--prices", prices, "--since", "1h", "--apply", env=one.env)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: other.usage(by="tenant")[0]["cost_nanos"] == (made + 2) * COST, what="the other node sees it")
+    assert one.usage(by="tenant")[0]["cost_nanos"] == (made + 2) * COST
+
+
+def test_a_ledger_begins_to_share_what_it_has():
+    with Upstream() as upstream, Sluice(config_for(upstream)) as gate, Redis() as redis:
+        for _ in range(6):
+            assert gate.chat("fast").status == 200
+        gate.stop()
+        gate.write(shared(redis, upstream))
+        gate.start()
+        with Sluice(shared(redis, upstream)) as other:
+            eventually(lambda: [row["requests"] for row in other.usage(by="tenant")] == [6], what="what it had is told")
+        gate.stop()
+        gate.write(config_for(upstream))
+        gate.start()
+        assert gate.chat("fast").status == 200
+        gate.stop()
+        gate.write(shared(redis, upstream))
+        gate.start()
+        with Sluice(shared(redis, upstream)) as other:
+            eventually(lambda: [row["requests"] for row in other.usage(by="tenant")] == [7], what="and what came meanwhile")
