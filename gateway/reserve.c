@@ -251,12 +251,31 @@ static void name_counter(struct exchange *x, const struct level *level, struct u
                                           level->tenant, &use->hash);
 }
 
+/* What a batch will cost stands in a file that was uploaded before, and is charged after its call has
+ * ended: a budget cannot be held to. */
+static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
+{
+    if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < levels[i].limits->count; j++) {
+            const struct limit *limit = &levels[i].limits->at[j];
+            if (limit->kind == LIMIT_MONEY && limit->exceeded == EXCEEDED_REJECT)
+                return fault_set(&x->fault, FAULT_UNSUPPORTED,
+                                 "Batches are not possible under a budget: what they cost is not "
+                                 "known before they have run.");
+        }
+    return true;
+}
+
 static bool collect(struct exchange *x)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
+    if (!may_batch(x, levels, level_count))
+        return false;
     if (most > USES_MAX)
         return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
                          USES_MAX);
@@ -427,6 +446,8 @@ enum reserve_result reserve_answered(struct exchange *x)
         lower_output(x);
         break;
     case RESERVE_REFUSED:
+        if (x->reservation.use_count == 0) /* refused before anything was asked for; it was said */
+            break;
         say_refused(x);
         if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
             x->facts.reserve_known = false;
