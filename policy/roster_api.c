@@ -707,18 +707,27 @@ static void patch(struct roster *roster, struct roster_call *call, enum record_o
     json_free(body);
 }
 
+/* How long the secret before stays good; negative when it does not say that. */
+static int64_t read_overlap(const struct json *given)
+{
+    int64_t overlap_us = 24 * 3600 * SECOND;
+    struct text words;
+    if (!given)
+        return overlap_us;
+    if (!json_to_text(given, &words))
+        return -1;
+    if (text_equal(words, TEXT("0")) || text_equal(words, TEXT("0s")))
+        return 0;
+    return roster_read_duration(words, &overlap_us) ? overlap_us : -1;
+}
+
 static void rotate(struct roster *roster, struct roster_call *call, struct text id)
 {
     struct roster_record *before = find(roster, call, RECORD_KEY, id);
     struct json *body = before ? read_body(call) : NULL;
     if (!body)
         return;
-    int64_t overlap_us = 24 * 3600 * SECOND;
-    struct text words;
-    if (json_to_text(json_member(body, "overlap"), &words) &&
-        !(text_equal(words, TEXT("0s")) ? (overlap_us = 0, true)
-                                        : roster_read_duration(words, &overlap_us)))
-        overlap_us = -1;
+    int64_t overlap_us = read_overlap(json_member(body, "overlap"));
     json_free(body);
     if (overlap_us < 0 || overlap_us > OVERLAP_DAYS_MAX * 86400 * SECOND) {
         answer(call, 400, "'overlap' is a duration such as \"24h\", at most %d days.",
