@@ -16,7 +16,7 @@ from redis_servers import Redis
 from windows import Made, at_once, made_calls, steady_share, surely_within
 
 LONG = os.environ.get("CHAOS") == "long"
-SECONDS = 120 if LONG else 11
+SECONDS = 200 if LONG else 11
 CALLERS = 1000
 SECOND = 1_000_000
 PROMPT = [{"role": "user", "content": "Tell me all about it. " * 8}]
@@ -76,10 +76,15 @@ CASES = {
         tenant(n, limits={"models": {n: {"budget": money("0.009", period="month", time_zone="Asia/Kolkata")}}})],
         fields={"n": 3, "max_tokens": 10}),
 }
+if LONG:
+    CASES["many-tokens-a-minute"] = Case(100_000, CASES["many-tokens"].weight, 60 * SECOND, lambda n: [
+        tenant(n, limits={"tokens_per_minute": 100_000})])
 STEADY = [name for name in CASES if name.startswith("many-")]
 MIXED = [name for name in CASES if name not in STEADY]
 USERS = ("ann", "bob", "eve")
 # Of these some is always held for what a call might use, and a bucket spreads a burst.
+# Nodes tell each other ten times a second what was not used of an estimate: much in a window of a second.
+FLOORS = {"many-parallel-calls": 0.8, "many-tokens": 0.88}
 HARDLY = {"strict-input": 0.25, "strict-tokens": 0.25, "a-bucket": 0.5}
 
 
@@ -202,11 +207,11 @@ def test_steady_load_gets_nearly_all(gates):
     shares = {}
     for label, made in labels.items():
         case = CASES[label]
-        if label != "many-tokens":  # those carry debt
+        if not label.startswith("many-tokens"):  # those carry debt
             check_case(label, made)
         shares[label] = (parallel_share(made, case.amount) if case.weight is at_once else
                          steady_share(made, case.amount, case.window_us, case.weight))
     print(f"\n{len(answers)} calls, {len(calls)} made; " + ", ".join(f"{k} {100 * v:.1f} %" for k, v in shares.items()))
     assert shares["many-tokens"] <= 1.0, shares
     for label, share in shares.items():
-        assert share >= (0.8 if "parallel" in label else 0.95), shares
+        assert share >= FLOORS.get(label, 0.95), shares

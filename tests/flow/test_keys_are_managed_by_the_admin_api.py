@@ -114,10 +114,13 @@ def test_a_key_over_tcp(gate):
     assert gate.chat(key=key["secret"]).status == 401
 
 
-def test_rotating_without_overlap_ends_the_secret_before(gate):
-    key = make_key(gate, "rotated")
+@pytest.mark.parametrize("overlap", ["0", "0s"])
+def test_rotating_without_overlap_ends_the_secret_before(gate, overlap):
+    key = make_key(gate, f"rotated-{overlap}")
     place = f"/keys/{key['id']}"
-    new = ask(gate, place + "/rotate", "POST", {"overlap": "0s"}).json
+    assert ask(gate, place + "/rotate", "POST", {"overlap": 0}).status == 400  # not taken for the default
+    assert gate.chat(key=key["secret"]).status == 200
+    new = ask(gate, place + "/rotate", "POST", {"overlap": overlap}).json
     assert gate.chat(key=key["secret"]).status == 401 and gate.chat(key=new["secret"]).status == 200
     assert new["rotated_at"] and new["id"] == key["id"]
     ask(gate, place, "DELETE")
