@@ -66,7 +66,7 @@ static void look(struct exchange *x, uint64_t which, struct shown shown[TOLD_KIN
 {
     struct reservation *r = &x->reservation;
     struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
-    limits_views(r, which, r->use_count, views);
+    limits_views(r, which, views);
     for (size_t i = 0; i < r->use_count; i++) {
         enum told kind = told_of(r->uses[i].limit->kind);
         if (kind == TOLD_KINDS || (shown[kind].limit && shown[kind].view.left <= views[i].left))

@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "policy/estimate.h"
+#include "policy/estimate_words.h"
 
 /*
  * What a body says that decides on its tokens. One walk over valid JSON with a small stack; strings
@@ -41,89 +42,7 @@ enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
 
 /* ---------------------------------------------------------------------------------- words */
 
-enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64, RUN_KNOWN = 64 };
-
-enum word_class { CLASS_LETTER, CLASS_DIGIT, CLASS_SPACE, CLASS_MARK, CLASS_HIGH, CLASS_ESCAPE };
-
-/* clang-format off */
-#define L CLASS_LETTER
-#define D CLASS_DIGIT
-#define S CLASS_SPACE
-#define M CLASS_MARK
-#define H CLASS_HIGH
-#define SIXTEEN(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
-static const unsigned char classes[256] = {
-    SIXTEEN(S), SIXTEEN(S),
-    S, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M,
-    D, D, D, D, D, D, D, D, D, D, M, M, M, M, M, M,
-    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
-    L, L, L, L, L, L, L, L, L, L, L, M, CLASS_ESCAPE, M, M, M,
-    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
-    L, L, L, L, L, L, L, L, L, L, L, M, M, M, M, M,
-    SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H),
-};
-#undef L
-#undef D
-#undef S
-#undef M
-#undef H
-#undef SIXTEEN
-/* clang-format on */
-
-static inline enum word_class class_of(unsigned char byte)
-{
-    return (enum word_class)classes[byte];
-}
-
-/* Sixteenths of a token that a run of one class is about. */
-static int64_t run_sixteenths(enum word_class class, int64_t length)
-{
-    switch (class) {
-    case CLASS_LETTER:
-        return 16 * (length <= 6 ? 1 : length / 6);
-    case CLASS_DIGIT:
-        return 16 * ((length + 2) / 3);
-    case CLASS_SPACE: /* one goes with the word behind it */
-        return length > 1 ? 16 : 0;
-    case CLASS_MARK:
-        return 16 * ((length + 1) / 2);
-    case CLASS_HIGH:
-        return 5 * length;
-    case CLASS_ESCAPE:
-        return 16;
-    }
-    return 0;
-}
-
-/* Words are short: most runs are looked up. */
-static uint16_t runs[CLASS_ESCAPE][RUN_KNOWN];
-
-static void fill_runs(void)
-{
-    for (int class = 0; class < CLASS_ESCAPE; class ++)
-        for (int length = 0; length < RUN_KNOWN; length++)
-            runs[class][length] = (uint16_t)run_sixteenths((enum word_class) class, length);
-}
-
-static int64_t count_sixteenths(const char *at, const char *end)
-{
-    int64_t sum = 0;
-    while (at < end) {
-        enum word_class class = class_of((unsigned char)*at);
-        const char *begin = at++;
-        if (class == CLASS_ESCAPE) {
-            bool is_code = end - begin >= 6 && begin[1] == 'u';
-            at = begin + (is_code ? 6 : end - begin >= 2 ? 2 : 1);
-            sum += run_sixteenths(CLASS_ESCAPE, 1);
-            continue;
-        }
-        while (at < end && class_of((unsigned char)*at) == class)
-            at++;
-        int64_t length = at - begin;
-        sum += length < RUN_KNOWN ? runs[class][length] : run_sixteenths(class, length);
-    }
-    return sum;
-}
+enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64 };
 
 /* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted: it is
  * an estimate, and no prompt shall cost more for it the longer it is. */
@@ -131,10 +50,10 @@ static int64_t sixteenths_of(const char *at, const char *end)
 {
     int64_t length = end - at;
     if (length <= COUNTED_WHOLE)
-        return count_sixteenths(at, end);
+        return estimate_words(at, end);
     int64_t sum = 0, step = length / SAMPLES;
     for (int i = 0; i < SAMPLES; i++)
-        sum += count_sixteenths(at + i * step, at + i * step + SAMPLE_BYTES);
+        sum += estimate_words(at + i * step, at + i * step + SAMPLE_BYTES);
     return (int64_t)((__int128)sum * length / (SAMPLES * SAMPLE_BYTES));
 }
 
@@ -379,7 +298,6 @@ static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 
 static void fill_tables(void)
 {
-    fill_runs();
     fill_places(&key_places, keys, sizeof(keys) / sizeof(*keys));
     fill_places(&type_places, types, sizeof(types) / sizeof(*types));
 }

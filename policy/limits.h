@@ -107,6 +107,13 @@ const struct zone *zone_find(struct text name);
 
 /* --------------------------------------------------------------------------- reserving */
 
+/* What the client is told about one use, at the moment of asking or, if that was before, of
+ * settling. */
+struct limit_view {
+    int64_t amount, left; /* left: never below 0 */
+    int64_t reset_us;     /* until all of it is there again, from then */
+};
+
 /* One counter that a call touches, and what it wants of it. */
 struct use {
     const struct limit *limit; /* borrowed until the reservation is settled */
@@ -126,6 +133,8 @@ struct use {
     int64_t fixed; /* of <held>: counted before <slot>, and stays there */
     unsigned turn; /* of the counter, when it was held */
     struct counter *at;
+    bool settled;
+    struct limit_view view; /* when it was settled */
 };
 
 enum { USES_MAX = 64 };
@@ -186,16 +195,9 @@ struct used {
 /* Return what was held and count what was used. Idempotent: a second call does nothing. */
 void limits_settle(struct reservation *reservation, const struct used *used);
 
-/* What the client is told about one use, at the moment of asking. */
-struct limit_view {
-    int64_t amount, left; /* left: never below 0 */
-    int64_t reset_us;     /* until all of it is there again, from now */
-};
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
-/* The same for the first <count> uses, at once; of those without a bit in <which> nothing is said.
- */
-void limits_views(struct reservation *reservation, uint64_t which, size_t count,
-                  struct limit_view *views);
+/* The same for all uses[i] with bit i in <which>, at once: views[i]. */
+void limits_views(struct reservation *reservation, uint64_t which, struct limit_view *views);
 
 /* ------------------------------------------------------------------- one per process */
 
