@@ -62,8 +62,8 @@ struct roster {
  * left out and logged. A key that was revoked stays so, whatever comes: *kept counts these. */
 void roster_apply(struct roster *roster, const struct roster_change *changes, size_t count,
                   const struct roster_mark *mark, size_t *kept);
-/* Put <view>, which nobody has seen yet, in force in the place of all that was; a reference is
- * taken. */
+/* Put <view>, which nobody has seen yet, in force in the place of all that was; the caller's
+ * reference goes with it. */
 void roster_replace(struct roster *roster, struct directory *view);
 /* Read one record into a view that nobody has seen yet. False, and it is logged, when it cannot be
  * read. */

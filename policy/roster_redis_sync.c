@@ -146,7 +146,7 @@ static void put_in_force(struct roster_remote *remote)
         compare(sync, before, (enum record_of)kind, heir);
     directory_unref(before);
     sync->view->mark = sync->head;
-    struct directory *view = directory_ref(sync->view);
+    struct directory *view = sync->view;
     sync->view = NULL;
     roster_replace(remote->roster, view);
     if (remote->roster->local) {
