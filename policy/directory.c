@@ -390,12 +390,14 @@ const struct key *directory_find_key(const struct directory *directory, struct t
                                      int64_t wall_us)
 {
     struct digest digest = hash_sha256(secret);
-    const struct key *declared = keys_find(directory->declared->keys, secret, wall_us);
+    const struct key *declared = keys_find_digest(directory->declared->keys, &digest, wall_us);
     const struct key *stored = find_stored(directory, &digest, wall_us);
     memory_wipe(&digest, sizeof(digest));
+    if (secret.len == 0)
+        return NULL;
     if (declared)
         return is_closed(declared->tenant) ? NULL : declared;
-    return secret.len ? stored : NULL;
+    return stored;
 }
 
 const struct tenant *directory_find_tenant(const struct directory *directory, struct text name)

@@ -606,7 +606,7 @@ static const char *see_value(struct walk *walk, const char *at, const char *end)
         see_string(walk, (struct text){begin + 1, (size_t)(at - begin - 1)});
         at += at < end;
     } else {
-        while (at < end && !strchr(",]} \t\r\n", *at))
+        while (at < end && *at != ',' && *at != ']' && *at != '}' && (unsigned char)*at > ' ')
             at++;
         see_number(walk, (struct text){begin, (size_t)(at - begin)});
     }
@@ -660,7 +660,7 @@ static int64_t rounds_of(const struct walk *walk)
 
 void estimate_look(struct text body, struct estimate_facts *facts)
 {
-    struct walk walk;
+    __attribute__((uninitialized)) struct walk walk; /* of its levels only those that are open */
     pthread_once(&tables_once, fill_tables);
     walk.facts = facts;
     walk.depth = 0;
