@@ -251,8 +251,8 @@ static void name_counter(struct exchange *x, const struct level *level, struct u
                                           level->tenant, &use->hash);
 }
 
-/* What a batch will cost stands in a file that was uploaded before, and is charged after its call has
- * ended: a budget cannot be held to. */
+/* What a batch will cost stands in a file that was uploaded before, and is charged after its call
+ * has ended: a budget cannot be held to. */
 static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
 {
     if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
