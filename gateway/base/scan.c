@@ -16,7 +16,6 @@ struct scanner {
     size_t count;
     struct scan_value *values;
     struct scan_problem *problem;
-    bool minds_case;
     unsigned depth;                        /* containers that are open */
     uint64_t objects[SCAN_DEPTH_MAX / 64]; /* one bit per open container: is it an object? */
     uint64_t hints;                        /* how the names that are wanted may begin */
@@ -33,7 +32,7 @@ static const char *complain(struct scanner *s, const char *at, const char *what)
 {
     bool is_end = at >= s->end;
     *s->problem = (struct scan_problem){(size_t)(at - s->begin),
-                                        is_end ? "the document ends too early" : what, NULL, false};
+                                        is_end ? "the document ends too early" : what, NULL};
     return NULL;
 }
 
@@ -60,8 +59,7 @@ static const char *complain_string(struct scanner *s, const char *at)
 /* match_key() says where. */
 static bool complain_twice(struct scanner *s, size_t want)
 {
-    *s->problem =
-        (struct scan_problem){0, "a name stands twice in one object", s->wants[want].at, false};
+    *s->problem = (struct scan_problem){0, "a name stands twice in one object", s->wants[want].at};
     return false;
 }
 
@@ -81,25 +79,6 @@ static inline bool begins_with(struct text want, struct text key)
 {
     bool may_be = (want.len >= key.len) & (want.at[0] == key.at[0]);
     return may_be && memcmp(want.at, key.at, key.len) == 0;
-}
-
-/* Is a key that is not wanted as it stands one that is wanted, in another case? */
-static bool match_case(struct scanner *s, struct text key)
-{
-    size_t plain = 0;
-    while (plain < key.len && (unsigned char)(key.at[plain] - 'A') > 'Z' - 'A' &&
-           (unsigned char)key.at[plain] < 0x80)
-        plain++;
-    if (plain == key.len)
-        return true;
-    for (size_t i = 0; i < s->count; i++) {
-        if (!text_is_name(key, s->wants[i]))
-            continue;
-        *s->problem =
-            (struct scan_problem){0, "a name is written in another case", s->wants[i].at, true};
-        return false;
-    }
-    return true;
 }
 
 /* A member of the top level begins: is it wanted, or are members of it? */
@@ -145,8 +124,7 @@ static bool match_below(struct scanner *s, struct text key)
 static bool match_key(struct scanner *s, const char *at, struct text key)
 {
     s->into[s->depth] = NULL;
-    bool fine = s->depth == 1 ? match_top(s, key) && (!s->minds_case || match_case(s, key))
-                              : match_below(s, key);
+    bool fine = s->depth == 1 ? match_top(s, key) : match_below(s, key);
     if (!fine)
         s->problem->at = (size_t)(at - s->begin);
     return fine;
@@ -386,11 +364,10 @@ static struct scanner begin_scan(struct text json, struct scan_problem *problem)
     return s;
 }
 
-static bool scan_wanted(struct text json, const struct text *wants, size_t count,
-                        struct scan_value *values, struct scan_problem *problem, bool minds_case)
+bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
+               struct scan_problem *problem)
 {
     struct scanner s = begin_scan(json, problem);
-    s.minds_case = minds_case;
     s.wants = wants;
     s.count = count;
     s.values = values;
@@ -402,18 +379,6 @@ static bool scan_wanted(struct text json, const struct text *wants, size_t count
     if (peek(&s, at) != '{')
         return complain(&s, at, "a JSON object is expected");
     return scan(&s, at);
-}
-
-bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
-               struct scan_problem *problem)
-{
-    return scan_wanted(json, wants, count, values, problem, false);
-}
-
-bool scan_request(struct text json, const struct text *wants, size_t count,
-                  struct scan_value *values, struct scan_problem *problem)
-{
-    return scan_wanted(json, wants, count, values, problem, true);
 }
 
 bool scan_check(struct text json, struct scan_problem *problem)
