@@ -59,7 +59,7 @@ static void check_call(enum operation operation, struct text body)
 static void check_record(struct text bytes)
 {
     struct record record;
-    if (!record_read(bytes, &record))
+    if (!cache_record_read(bytes, &record))
         return;
     assert(record.rest.at >= bytes.at && record.rest.at + record.rest.len == bytes.at + bytes.len);
     assert(record.kind == RECORD_ANSWER || record.kind == RECORD_NOT_KEPT ||

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/memory.h"
 #include "policy/guard.h"
 
 /* cmocka wants the headers above. */
@@ -54,7 +55,7 @@ static inline struct guard_verdict look(const struct guard_rule *rules, size_t c
     verdict.rule = verdict.rule ? rule : NULL;
     if (out) {
         struct text text = buffer_text(&made);
-        *out = verdict.changed ? strndup(text.at, text.len) : NULL;
+        *out = verdict.changed ? memory_string(text) : NULL;
     }
     buffer_done(&made);
     guard_free(guard);
@@ -100,7 +101,7 @@ static inline char *request_with(const char *text)
     json_write_string(&body, text_of(text));
     buffer_append_text(&body, TEXT("}"));
     struct text made = buffer_text(&body);
-    char *copy = strndup(made.at, made.len);
+    char *copy = memory_string(made);
     buffer_done(&body);
     return copy;
 }

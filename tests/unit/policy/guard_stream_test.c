@@ -350,7 +350,7 @@ static char *redacted(struct guard_rule *rules, size_t count, const char *text)
     struct text content = {strstr(out, "\"content\":") + 10, 0};
     content.len = strlen(content.at) - 4;
     add_delta(content, &plain);
-    char *made = strndup(buffer_text(&plain).at, buffer_length(&plain));
+    char *made = memory_string(buffer_text(&plain));
     buffer_done(&plain);
     free(out);
     return made;
