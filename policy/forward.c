@@ -32,7 +32,7 @@ struct cursor {
 
 struct forward {
     struct forward_options options;
-    char *prefix, *database;
+    char *prefix, *database, *told;
     struct loop *loop;
     struct dns *dns;
     struct redis *redis;
@@ -183,7 +183,8 @@ static void take_answer(struct forward *forward, const struct redis_reply *reply
         if (forward->turn == KIND_ROWS)
             atomic_store_explicit(&forward->told_rows, number, memory_order_relaxed);
         else
-            waiting_told(&forward->waiting, &forward->batch.journals);
+            waiting_told(&forward->waiting, &forward->batch.journals, forward->told,
+                         forward->facts.ledger);
         return;
     case TOLD_OLDER:
         is_older(forward, number);
@@ -243,7 +244,7 @@ static void look_whether_over(struct forward *forward)
 {
     if (!is_ending(forward))
         return;
-    if (forward->waiting.on && !forward->asked_waiting) {
+    if (!forward->asked_waiting) {
         forward->asked_waiting = ask_waiting(forward);
         return;
     }
@@ -335,7 +336,7 @@ static void on_marks(void *with, enum redis_fault fault, const struct redis_repl
     forward->knows = false;
     if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_LIST && redis_count(reply) == KINDS)
         take_marks(forward, reply);
-    if (!forward->knows || !forward->waiting.on || !ask_waiting(forward))
+    if (!forward->knows || !ask_waiting(forward))
         step(forward);
 }
 
@@ -411,10 +412,11 @@ static struct forward *forward_new(const struct forward_options *options)
     forward->options = *options;
     forward->options.prefix = forward->prefix = memory_string(text_of(options->prefix));
     forward->options.database = forward->database = memory_string(text_of(options->database));
+    forward->options.told = forward->told = memory_string(text_of(options->told));
     forward->loop = loop_new();
     forward->dns = dns_new(forward->loop);
     words_init(&forward->words);
-    waiting_init(&forward->waiting, options->has_waiting);
+    waiting_init(&forward->waiting);
     script_init(&forward->cursors[KIND_SUMS].script, forward_sums_lua, forward_sums_lua_end);
     script_init(&forward->cursors[KIND_ROWS].script, forward_rows_lua, forward_rows_lua_end);
     forward->woken.run = on_woken;
@@ -444,6 +446,7 @@ static void forward_free(struct forward *forward)
     pthread_mutex_destroy(&forward->lock);
     memory_free(forward->prefix);
     memory_free(forward->database);
+    memory_free(forward->told);
     memory_free(forward);
 }
 

@@ -207,3 +207,23 @@ def test_a_ledger_begins_to_share_what_it_has():
         gate.start()
         with Sluice(shared(redis, upstream)) as other:
             eventually(lambda: [row["requests"] for row in other.usage(by="tenant")] == [7], what="and what came meanwhile")
+
+
+@pytest.mark.parametrize("pause", [0, 0.3, 1.5])
+def test_a_damaged_database_is_not_counted_twice(fleet, pause):
+    """What Redis has of it stays; the new one books what the journals hold beyond that."""
+    made = fleet.load(40)
+    time.sleep(pause)
+    victim = fleet.gates[0]
+    victim.kill()
+    victim.database.write_bytes(b"this is no database" * 1000)
+    victim.database.with_name("sluice.db-wal").unlink()
+    victim.start()
+    eventually(lambda: "is damaged; it was moved to" in victim.log(), what="it says so")
+    fleet.wait_total(made, within=20)
+    events = ask(victim, "/admin/v1/events").json
+    assert "moved to" in str(events), events
+    assert victim.chat("fast").status == 200
+    fleet.wait_total(made + 1)
+    time.sleep(1.5)
+    fleet.wait_total(made + 1)
