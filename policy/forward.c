@@ -10,6 +10,7 @@
 
 enum {
     LOOK_EVERY_US = 1000000,     /* at the marks */
+    PATIENCE_US = 1000000,       /* the least time-out: no call waits, and the thread may be late */
     BATCH_WAIT_US = 5 * 1000000, /* nobody waits for it: a busy server may take its time */
     UP_WAIT_US = 500 * 1000,     /* at the end, for a connection */
     NICE = 10, /* behind all calls, but not behind everything: those who read wait for it */
@@ -32,6 +33,7 @@ struct cursor {
 
 struct forward {
     struct forward_options options;
+    struct redis_options patient; /* the same with a longer time-out */
     char *prefix, *database, *told;
     struct loop *loop;
     struct dns *dns;
@@ -453,7 +455,10 @@ static void forward_free(struct forward *forward)
 struct forward *forward_open(const struct forward_options *options, struct fault *fault)
 {
     struct forward *forward = forward_new(options);
-    forward->redis = redis_new(forward->loop, forward->dns, options->redis, fault);
+    forward->patient = *options->redis;
+    if (forward->patient.timeout_us < PATIENCE_US)
+        forward->patient.timeout_us = PATIENCE_US;
+    forward->redis = redis_new(forward->loop, forward->dns, &forward->patient, fault);
     if (forward->redis) {
         redis_on_change(forward->redis, on_change, forward);
         timer_set(forward->loop, &forward->tick, clock_now_us() + LOOK_EVERY_US);

@@ -77,9 +77,9 @@ def test_each_call_once(sync):
                 said.append(done.stdout)
             return said[0] if done.returncode == 0 and said[0] and len(set(said)) == 1 else None
 
-        eventually(say, 30, every=0.3, what="all nodes say the same")
+        eventually(say, 60, every=0.3, what="all nodes say the same")
         time.sleep(2)
-        eventually(say, 30, every=0.3, what="and go on to")
+        eventually(say, 60, every=0.3, what="and go on to")
         rows = {row["outcome"]: row for row in fleet.gates[0].usage(by="outcome")}
         requests = sum(row["requests"] for row in rows.values())
         calls = len(fleet.upstream.calls)
