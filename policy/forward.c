@@ -10,6 +10,7 @@
 
 enum {
     LOOK_EVERY_US = 1000000,     /* at the marks */
+    PATIENCE_US = 1000000,       /* the least time-out: no call waits, and the thread may be late */
     BATCH_WAIT_US = 5 * 1000000, /* nobody waits for it: a busy server may take its time */
     UP_WAIT_US = 500 * 1000,     /* at the end, for a connection */
     NICE = 10, /* behind all calls, but not behind everything: those who read wait for it */
@@ -32,7 +33,8 @@ struct cursor {
 
 struct forward {
     struct forward_options options;
-    char *prefix, *database;
+    struct redis_options patient; /* the same with a longer time-out */
+    char *prefix, *database, *told;
     struct loop *loop;
     struct dns *dns;
     struct redis *redis;
@@ -183,7 +185,8 @@ static void take_answer(struct forward *forward, const struct redis_reply *reply
         if (forward->turn == KIND_ROWS)
             atomic_store_explicit(&forward->told_rows, number, memory_order_relaxed);
         else
-            waiting_told(&forward->waiting, &forward->batch.journals);
+            waiting_told(&forward->waiting, &forward->batch.journals, forward->told,
+                         forward->facts.ledger);
         return;
     case TOLD_OLDER:
         is_older(forward, number);
@@ -243,7 +246,7 @@ static void look_whether_over(struct forward *forward)
 {
     if (!is_ending(forward))
         return;
-    if (forward->waiting.on && !forward->asked_waiting) {
+    if (!forward->asked_waiting) {
         forward->asked_waiting = ask_waiting(forward);
         return;
     }
@@ -335,7 +338,7 @@ static void on_marks(void *with, enum redis_fault fault, const struct redis_repl
     forward->knows = false;
     if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_LIST && redis_count(reply) == KINDS)
         take_marks(forward, reply);
-    if (!forward->knows || !forward->waiting.on || !ask_waiting(forward))
+    if (!forward->knows || !ask_waiting(forward))
         step(forward);
 }
 
@@ -411,10 +414,11 @@ static struct forward *forward_new(const struct forward_options *options)
     forward->options = *options;
     forward->options.prefix = forward->prefix = memory_string(text_of(options->prefix));
     forward->options.database = forward->database = memory_string(text_of(options->database));
+    forward->options.told = forward->told = memory_string(text_of(options->told));
     forward->loop = loop_new();
     forward->dns = dns_new(forward->loop);
     words_init(&forward->words);
-    waiting_init(&forward->waiting, options->has_waiting);
+    waiting_init(&forward->waiting);
     script_init(&forward->cursors[KIND_SUMS].script, forward_sums_lua, forward_sums_lua_end);
     script_init(&forward->cursors[KIND_ROWS].script, forward_rows_lua, forward_rows_lua_end);
     forward->woken.run = on_woken;
@@ -444,13 +448,17 @@ static void forward_free(struct forward *forward)
     pthread_mutex_destroy(&forward->lock);
     memory_free(forward->prefix);
     memory_free(forward->database);
+    memory_free(forward->told);
     memory_free(forward);
 }
 
 struct forward *forward_open(const struct forward_options *options, struct fault *fault)
 {
     struct forward *forward = forward_new(options);
-    forward->redis = redis_new(forward->loop, forward->dns, options->redis, fault);
+    forward->patient = *options->redis;
+    if (forward->patient.timeout_us < PATIENCE_US)
+        forward->patient.timeout_us = PATIENCE_US;
+    forward->redis = redis_new(forward->loop, forward->dns, &forward->patient, fault);
     if (forward->redis) {
         redis_on_change(forward->redis, on_change, forward);
         timer_set(forward->loop, &forward->tick, clock_now_us() + LOOK_EVERY_US);

@@ -22,9 +22,9 @@ enum {
     FORWARD_STREAM = SHARE_KEPT, /* calls that the stream keeps, about */
 };
 
-/* Journals of this database whose lines may wait in Redis until the sums have them. */
+/* Journals of this database: how far each is in the sums that were told. Lines of theirs may wait
+ * in Redis for that (ship.h). */
 struct waiting {
-    bool on;
     struct table journals; /* "<instance>/<worker>" → struct waiting_journal */
 };
 
@@ -39,7 +39,7 @@ struct waiting_list {
     size_t count;
 };
 
-void waiting_init(struct waiting *waiting, bool on);
+void waiting_init(struct waiting *waiting);
 void waiting_done(struct waiting *waiting);
 /* What lines wait for, an answer to SMEMBERS: those of this ledger. */
 void waiting_note(struct waiting *waiting, struct text ledger, const struct redis_reply *names);
@@ -47,8 +47,9 @@ void waiting_note(struct waiting *waiting, struct text ledger, const struct redi
  * cannot be read. */
 bool waiting_read(struct waiting *waiting, struct database *database, struct arena *arena,
                   struct waiting_list *list);
-/* It was told. */
-void waiting_told(struct waiting *waiting, const struct waiting_list *list);
+/* It was told; note it in the file <path>, too (told.h). */
+void waiting_told(struct waiting *waiting, const struct waiting_list *list, const char *path,
+                  const char *ledger);
 
 /* What is read for one command. */
 struct batch {

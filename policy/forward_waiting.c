@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where lines wait in Redis (ship.h): how far the journals are in the sums, told with them. */
+/* How far the journals are in the sums, told with them: for lines that wait in Redis (ship.h), and
+ * for a database that has to begin anew (told.h). */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "policy/forward_inside.h"
 
-enum { NAME_BYTES = INSTANCE_BYTES + 16 };
-
 struct waiting_journal {
-    int64_t told; /* -1 = nothing yet */
+    int64_t told;  /* -1 = nothing, or it is to be said again */
+    int64_t noted; /* in the file */
     char name[];
 };
 
-void waiting_init(struct waiting *waiting, bool on)
+void waiting_init(struct waiting *waiting)
 {
-    waiting->on = on;
     table_init(&waiting->journals);
 }
 
@@ -103,8 +103,6 @@ bool waiting_read(struct waiting *waiting, struct database *database, struct are
                   struct waiting_list *list)
 {
     *list = (struct waiting_list){NULL, 0};
-    if (!waiting->on)
-        return true;
     if (!note_live(waiting, database))
         return false;
     struct statement *ask = database_prepare(
@@ -115,16 +113,39 @@ bool waiting_read(struct waiting *waiting, struct database *database, struct are
     return good;
 }
 
-void waiting_told(struct waiting *waiting, const struct waiting_list *list)
+/* The whole file anew: it has a few lines. */
+static void write_file(const struct waiting *waiting, const char *path, const char *ledger)
+{
+    char *unfinished = memory_format("%s.new", path);
+    FILE *file = fopen(unfinished, "we");
+    size_t at = 0;
+    struct text name;
+    void *value;
+    if (file)
+        fprintf(file, "%s\n", ledger);
+    while (file && table_next(&waiting->journals, &at, &name, &value)) {
+        const struct waiting_journal *journal = value;
+        if (journal->noted > 0)
+            fprintf(file, "%.*s %" PRId64 "\n", TEXT_ARGS(name), journal->noted);
+    }
+    if (file && fclose(file) == 0)
+        rename(unfinished, path);
+    memory_free(unfinished);
+}
+
+void waiting_told(struct waiting *waiting, const struct waiting_list *list, const char *path,
+                  const char *ledger)
 {
     for (size_t i = 0; i < list->count; i++) {
         struct waiting_journal *journal = table_find(&waiting->journals, list->at[i].name);
         if (!journal)
             continue;
-        journal->told = list->at[i].sequence;
+        journal->told = journal->noted = list->at[i].sequence;
         if (list->at[i].sequence != (int64_t)BOOK_FINISHED)
             continue;
         table_remove(&waiting->journals, list->at[i].name);
         memory_free(journal);
     }
+    if (list->count)
+        write_file(waiting, path, ledger);
 }

@@ -12,6 +12,7 @@
 #include "gateway/base/memory.h"
 #include "policy/damage.h"
 #include "policy/keeper.h"
+#include "policy/told.h"
 
 enum {
     SEGMENT_BYTES = 4 << 20,
@@ -97,6 +98,25 @@ static struct book *open_book_file(const struct ledger_options *options, struct 
                      options->shared ? SHARING_ON : SHARING_OFF, fault);
 }
 
+static char *told_path(const struct ledger_options *options)
+{
+    return memory_format("%s/told", options->directory);
+}
+
+/* What Redis has of the database that was damaged is not booked again. */
+static bool import_told(struct ledger *ledger, const struct ledger_options *options,
+                        struct fault *fault)
+{
+    if (!ledger->set_aside || !options->shared)
+        return true;
+    char *path = told_path(options);
+    bool good = told_import(path, ledger->book);
+    if (!good)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", options->database, book_problem(ledger->book));
+    memory_free(path);
+    return good;
+}
+
 static bool open_book(struct ledger *ledger, const struct ledger_options *options,
                       struct fault *fault)
 {
@@ -110,7 +130,7 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
     if (!ledger->book && !ledger->set_aside &&
         (ledger->set_aside = damage_set_aside(options->database, true)))
         ledger->book = open_book_file(options, fault);
-    if (!ledger->book)
+    if (!ledger->book || !import_told(ledger, options, fault))
         return false;
     ledger->drain = drain_new(ledger->book);
     ledger->estate = estate_new(ledger->root, ledger->instance);
@@ -148,14 +168,16 @@ static bool open_forward(struct ledger *ledger, const struct ledger_options *opt
 {
     if (!ledger->book || !options->shared)
         return true;
+    char *told = told_path(options);
     struct forward_options forward = {.redis = options->shared->redis,
                                       .prefix = options->shared->prefix,
                                       .database = options->database,
                                       .keep = ledger->keep,
-                                      .has_waiting = options->sync == SYNC_STORE,
+                                      .told = told,
                                       .on_older = on_older,
                                       .with = ledger};
     ledger->forward = forward_open(&forward, fault);
+    memory_free(told);
     return ledger->forward != NULL;
 }
 

@@ -60,8 +60,9 @@ class Fleet:
             thread.join()
         return len(good)
 
-    def wait_total(self, calls, gates=None, within=15):
-        """All gates say that so many calls were made, and what they cost."""
+    def wait_total(self, calls, gates=None, within=60):
+        """All gates say that so many calls were made, and what they cost. Booking has the lowest priority: on a
+        machine that is busy it takes a while."""
         for gate in gates or self.gates:
             said = []
 

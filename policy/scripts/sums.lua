@@ -82,6 +82,16 @@ if journals > 0 then
     end
 end
 
+-- Ledgers that have been silent for longer than sums are kept.
+if keep[3] > 0 and now % 60 == 0 and call('HLEN', KEYS[1]) > MANY then
+    local all = call('HGETALL', KEYS[1])
+    for i = 1, #all, 2 do
+        if (tonumber(string.match(all[i + 1], ' (%d+)$')) or now) < now - keep[3] - DAY then
+            call('HDEL', KEYS[1], all[i])
+        end
+    end
+end
+
 if tonumber(after) < mark then
     after = string.format('%.0f', mark)
 end

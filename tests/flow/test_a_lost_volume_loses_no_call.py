@@ -72,7 +72,7 @@ def test_a_node_that_burns_down_is_counted_to_the_last_answer(fleet, seconds):
     victim.start()  # another ledger: nothing of the old one is lost or double
     before = requests(survivor)
     assert victim.chat("fast").status == 200
-    eventually(lambda: requests(survivor) == before + 1 and requests(victim) == before + 1, what="both count on")
+    eventually(lambda: requests(survivor) == before + 1 and requests(victim) == before + 1, within=60, what="both count on")
 
 
 def test_lines_wait_no_longer_than_they_have_to(fleet):
@@ -86,8 +86,8 @@ def test_lines_wait_no_longer_than_they_have_to(fleet):
         assert seen >= least - 2000
         time.sleep(0.02)
     load.stop()
-    eventually(lambda: requests(other) == load.answered, what="the other node sees all")
-    eventually(lambda: waiting(fleet.redis) == 0, what="nothing waits")
+    eventually(lambda: requests(other) == load.answered, within=60, what="the other node sees all")
+    eventually(lambda: waiting(fleet.redis) == 0, within=60, what="nothing waits")
     assert requests(other) == load.answered == own(one)[0]["requests"]
 
 
@@ -101,7 +101,7 @@ def test_a_node_that_ended_is_counted_once(fleet, how):
     if how == "stop":
         assert waiting(fleet.redis) == 0
     one.start()
-    eventually(lambda: waiting(fleet.redis) == 0, what="nothing waits")
+    eventually(lambda: waiting(fleet.redis) == 0, within=60, what="nothing waits")
     assert requests(other) == requests(one) == 20
 
 
@@ -116,7 +116,7 @@ def test_a_redis_that_hangs_holds_no_answer(fleet):
     assert one.metric("sluice_ledger_unstored_lines_total") >= 1
     fleet.redis.cont()
     eventually(lambda: one.metric("sluice_ledger_shared_up") == 1, what="Redis is back")
-    eventually(lambda: requests(other) == 11, what="told later")
+    eventually(lambda: requests(other) == 11, within=60, what="told later")
     unstored = one.metric("sluice_ledger_unstored_lines_total")
     eventually(lambda: one.chat("fast").status == 200 and one.metric("sluice_ledger_unstored_lines_total") == unstored,
                what="lines reach it again")
