@@ -10,8 +10,8 @@
 #include "providers/provider.h"
 
 enum {
-    MODEL_NAME_MAX = 256,
-    USER_NAME_MAX = 256,
+    MODEL_NAME_MAX = 255, /* as the ledger keeps it: what is cut is another name */
+    USER_NAME_MAX = 255,
     CHOICES_MAX = 128,
     TOKENS_MAX = 1000000000,
 };

@@ -145,7 +145,12 @@ bool outbound_forwards(struct text name)
                                         {"x-goog-api-client", 17}};
     static const struct text prefixes[] = {
         {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+    /* Whose account is charged is the operator's to say. */
+    static const struct text never[] = {{"openai-organization", 19}, {"openai-project", 14}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    for (size_t i = 0; first == 'o' && i < sizeof(never) / sizeof(never[0]); i++)
+        if (text_equal_nocase(name, never[i]))
+            return false;
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (first == prefixes[i].at[0] && text_starts_nocase(name, prefixes[i]))
             return true;

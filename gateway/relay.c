@@ -858,6 +858,8 @@ void relay_refuse(struct exchange *x)
     else if (x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS ||
              x->fault.kind == FAULT_BUDGET || x->fault.kind == FAULT_STORE_AWAY)
         extra = reserve_refusal_lines(x);
+    else if (x->fault.kind == FAULT_CONFLICT)
+        extra = replay_refusal_lines(x);
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)

@@ -241,6 +241,13 @@ enum recall_result replay_recall(struct exchange *x)
     return x->facts.recall_known ? take_found(x) : RECALL_WAITS;
 }
 
+struct text replay_refusal_lines(const struct exchange *x)
+{
+    if (x->replay && x->replay->lookup.found == CACHE_ELSEWHERE)
+        return TEXT("retry-after: 1\r\n");
+    return TEXT("x-should-retry: false\r\n"); /* it would be the same again */
+}
+
 bool replay_reads(const struct exchange *x)
 {
     return x->replay && x->replay->reading;

@@ -29,6 +29,8 @@ enum recall_result {
     RECALL_REFUSED, /* the fault says why */
 };
 enum recall_result replay_recall(struct exchange *x);
+/* Header lines of a conflict: clients repeat these by themselves. */
+struct text replay_refusal_lines(const struct exchange *x);
 bool replay_reads(const struct exchange *x);
 
 /* Read on. True when the answer is over, or broke off: facts.upstream says which. */

@@ -39,6 +39,7 @@ enum {
     METER_SLOTS = 64,
     METER_SHARDS = 64,
     METER_COUNTERS_MAX = 1000000, /* above it calls that need a new one are refused for a second */
+    METER_ROOT_MAX = 250000,      /* the same of one root: nobody shall take all of them */
     METER_ID_MAX = 1024,          /* bytes of a counter's id, and of a root's name */
     METER_ALIVE_US = 5000000,
 };

@@ -249,6 +249,7 @@ static struct counter *counter_new(struct meter *meter, const struct place *plac
     counter->hash = hash;
     counter->root = root_get(place);
     list_push_back(&counter->root->counters, &counter->sibling);
+    counter->root->count++;
     counter->slots = &counter->one;
     counter->capacity = 1;
     counter->id_len = (uint16_t)id.len;
@@ -275,6 +276,9 @@ static struct counter *counter_new(struct meter *meter, const struct place *plac
 static bool counter_may_be_made(struct meter *meter, const struct place *place, struct text id)
 {
     if (id.len == 0 || id.len > METER_ID_MAX || place->root.len > METER_ID_MAX)
+        return false;
+    const struct root *root = table_find(&place->shard->roots, place->root);
+    if (root && root->count >= METER_ROOT_MAX)
         return false;
     if (atomic_fetch_add(&meter->counters, 1) < METER_COUNTERS_MAX)
         return true;
@@ -357,6 +361,7 @@ static void chain_tidy(struct meter *meter, struct shard *shard, size_t chain, i
         *at = counter->next;
         struct root *root = counter->root;
         counter_free_all(counter);
+        root->count--;
         root_drop_if_empty(root);
         shard->counters--;
         atomic_fetch_sub(&meter->counters, 1);

@@ -86,6 +86,7 @@ struct root {
     struct link watched; /* those whose claims may have to change */
     struct shard *shard;
     uint64_t hash;
+    unsigned count;  /* of its counters */
     unsigned round;  /* assertions so far */
     unsigned passed; /* by meter_changes() */
     bool doubtful;   /* the store was told something, and nobody knows whether it heard */

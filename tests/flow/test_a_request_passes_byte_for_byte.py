@@ -79,6 +79,7 @@ KEPT_BACK = {
     "referer": "https://a.test/", "proxy-authorization": "Basic eDp5", "keep-alive": "timeout=5",
     "te": "trailers", "x-portkey-custom-host": "http://evil.test", "x-litellm-api-base": "http://evil.test",
     "x-http-method-override": "DELETE", "x-original-url": "/admin", "range": "bytes=0-1",
+    "OpenAI-Organization": "org-dearer", "openai-project": "proj_other",
 }
 
 

@@ -92,6 +92,7 @@ def test_another_body_is_a_conflict(gate, upstream):
     answer = gate.chat(headers=keyed("conflict"), temperature=0.5)
     assert answer.status == 409
     assert answer.json["error"]["code"] == "idempotency_conflict"
+    assert answer.header("x-should-retry") == "false"  # SDKs repeat a 409 by themselves
     assert len(upstream.calls) == 1
 
 

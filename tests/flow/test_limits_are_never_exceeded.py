@@ -324,3 +324,15 @@ def test_who_leaves_while_it_waits_takes_nothing(upstream):
         assert gate.chat().status == 200
         assert time.monotonic() - begun < 3
 
+
+
+def test_users_are_known_again_after_a_restart(upstream):
+    names = ["plain", "é" * 120, "a" * 255, "x\ny\t", "a|b", "~x", "a,b\"c'", "a:requests_per_day", " lead ", "\U0001f600" * 60]
+    config = config_for(upstream, tenants=[tenant(users={"limits": {"requests_per_day": 1}})])
+    with Sluice(config) as gate:
+        assert statuses([gate.chat(user=name) for name in names]) == {200: len(names)}
+        assert statuses([gate.chat(user=name) for name in names]) == {429: len(names)}
+        assert gate.chat(user="a" * 256).status == 400  # the ledger could not tell it from the one before
+        gate.stop()
+        with Sluice(config, directory=gate.directory) as again:
+            assert statuses([again.chat(user=name) for name in names]) == {429: len(names)}

@@ -434,9 +434,31 @@ static void too_many_counters_are_refused_for_a_second(void **state)
     }
 }
 
+/* Whoever makes up names of users takes no counters from others. */
+static void no_root_takes_all_counters(void **state)
+{
+    (void)state;
+    struct meter *meter = meter_new(false);
+    struct limit limit = rolling(LIMIT_REQUESTS, 10, MINUTE);
+    struct call call, other = {0};
+    assert_int_equal(take(meter, &call, &limit, 1, 1), METER_TAKEN);
+    struct root *root = call.uses[0].at->root;
+    root->count = METER_ROOT_MAX;
+    struct call more = {0};
+    call_add(&more, &limit, "u/one more", 1, 1);
+    assert_int_equal(meter_take(meter, &more.r), METER_FULL);
+    call_add(&other, &limit, "u/other", 1, 1);
+    other.r.root = TEXT("globex");
+    assert_int_equal(meter_take(meter, &other.r), METER_TAKEN);
+    root->count = METER_ROOT_MAX - 1;
+    assert_int_equal(meter_take(meter, &more.r), METER_TAKEN);
+    meter_free(meter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_root_takes_all_counters),
         cmocka_unit_test(a_slice_is_used_without_asking),
         cmocka_unit_test(a_slice_is_good_in_its_slot_only_and_comes_back),
         cmocka_unit_test(debt_is_claimed_and_told),
