@@ -3,7 +3,6 @@
 
 import json
 import math
-import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from harness import (
     sse_events,
     tenants,
 )
+from raw_client import Client
 from raw_upstream import Upstream, openai_answer
 
 pytestmark = pytest.mark.threads
@@ -96,19 +96,13 @@ def kept(gate, place, text, **options):
     return answer
 
 
-def rows_of_embeddings(gate, count):
+def rows(gate, count=1, **where):
+    """Booked calls, as soon as there are so many like that."""
     def find():
-        with open_store(gate) as store:
-            days = [row[0] for row in store.execute("SELECT name FROM sqlite_schema WHERE name GLOB 'requests_[0-9]*'")]
-        rows = [row for row in gate.ledger_rows() if row["operation"] == "embedding"] if days else []
-        return rows if len(rows) >= count else None
+        found = [row for row in gate.ledger_rows() if all(row[name] == value for name, value in where.items())]
+        return found if len(found) >= count else None
 
-    return eventually(find, 15, what="rows of embeddings")
-
-
-def open_store(gate):
-    return sqlite3.connect(f"file:{gate.database()}?mode=ro", uri=True) if callable(gate.database) else sqlite3.connect(
-        f"file:{gate.database}?mode=ro", uri=True)
+    return eventually(find, 15, what=f"{count} rows with {where}")
 
 
 # ------------------------------------------------------------------------------- what is alike
@@ -220,9 +214,7 @@ def test_calls_at_once_ask_once(gate, upstream, place):
 def test_the_question_is_booked_for_who_asked(upstream):
     with Sluice(configure(upstream)) as gate:
         first = ask(gate, 0, "0 question", headers={"X-Sluice-Tags": "team=search"})
-        rows = rows_of_embeddings(gate, 1)
-        assert len(rows) == 1
-        row = rows[0]
+        [row] = rows(gate, operation="embedding")
         assert (row["tenant"], row["key"], row["model"], row["upstream_model"]) == ("acme", "main", "embed", "embedding-model")
         assert (row["tags"].split(",")[0], row["outcome"], row["counted"]) == ("semantic=1", "complete", "provider")
         assert (row["input_tokens"], row["cost_nanos"], row["status"]) == (TOKENS, TOKENS * 1000, 200)
@@ -232,9 +224,10 @@ def test_the_question_is_booked_for_who_asked(upstream):
 
 
 def spent(gate, kind="budget_per_day"):
-    rows = json.loads(gate.cli("limits", "ls", "--format", "json").stdout)
-    rows = rows["data"] if isinstance(rows, dict) else rows
-    return next((row["used"], row["held"]) for row in rows if row["limit"] == kind)
+    """(used, held) of the tenant's budget."""
+    with Client(str(gate.state / "admin.sock")) as client:
+        counters = client.request("GET", "/admin/v1/limits").json["data"]
+    return next((one["used"], one["held"]) for one in counters if one["limit"] == kind)
 
 
 def test_its_cost_is_held_and_settled(upstream):
@@ -333,7 +326,7 @@ def test_a_bad_embedding_model_harms_no_call(gate, upstream, place, what, embedd
     answer = ask(gate, place, "0 question " + what, user=what)
     assert said(answer) == "miss" and len(chats(upstream)) == 1
     assert gate.metric("sluice_semantic_failures_total") == failures + 1
-    row = eventually(lambda: [row for row in gate.ledger_rows() if row["operation"] == "embedding" and row["user"] == what], 15)[0]
+    [row] = rows(gate, operation="embedding", user=what)
     assert row["outcome"] == outcome and (row["cost_nanos"] > 0) == (outcome != "refused"), row
     upstream.answer = answering()
     assert said(ask(gate, place, "0 question " + what)) == "hit"  # the exact cache has it all the same
@@ -376,9 +369,7 @@ def test_a_client_that_leaves_ends_the_question(gate, upstream, place):
     assert begun.wait(10)
     client.close()
     assert gone.wait(3)
-    rows = eventually(lambda: [row for row in gate.ledger_rows() if row["user"] == "leaver"] if len(
-        [row for row in gate.ledger_rows() if row["user"] == "leaver"]) == 2 else None, 15)
-    assert sorted((row["operation"], row["status"]) for row in rows) == [("chat", 499), ("embedding", 499)]
+    assert sorted((row["operation"], row["status"]) for row in rows(gate, 2, user="leaver")) == [("chat", 499), ("embedding", 499)]
     assert not chats(upstream)
     upstream.answer = answering()
     assert said(ask(gate, place, "0 question")) == "miss"
