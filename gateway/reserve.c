@@ -300,7 +300,7 @@ static bool collect(struct exchange *x)
 
 static void write_span(int64_t us, char out[32])
 {
-    int64_t seconds = (us + MILLION - 1) / MILLION;
+    int64_t seconds = us / MILLION + (us % MILLION != 0); /* also of "never" */
     if (us < MILLION)
         snprintf(out, 32, "%lld ms", (long long)((us + 999) / 1000));
     else if (seconds < 120)

@@ -24,6 +24,7 @@ from harness import (
 )
 from raw_client import Client
 from raw_upstream import Upstream, openai_answer
+from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
 PLACES = iter(range(1_000_000))
@@ -408,3 +409,19 @@ def test_a_target_that_is_off_is_not_asked():
         config = configure(upstream, models=models, ledger={"unknown_price": "reject"})
         with Sluice(config) as gate:
             assert said(ask(gate, 0, "0 question")) == "miss" and not embeddings(upstream)
+
+
+def test_replicas_share_the_answers(upstream):
+    """A Redis without vector sets: meanings are each node's own, answers are everybody's."""
+    with Redis() as redis:
+        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "500ms"}}
+        with Sluice(configure(upstream, store=store)) as one, Sluice(configure(upstream, store=store)) as two:
+            first = kept(one, 0, "0 question")
+            assert said(ask(one, 0, "1 question")) == "hit"
+            eventually(lambda: len(redis.command("KEYS", "*cache:*")) == 2, what="both answers in Redis")
+            assert ask(two, 0, "1 question").body == first.body  # equal to one that was given another's
+            assert len(chats(upstream)) == 1
+            kept(two, 0, "90 other")
+            redis.kill()
+            assert said(ask(one, 0, "2 question")) == "hit" and said(ask(two, 0, "91 other")) == "hit"
+            assert len(chats(upstream)) == 2
