@@ -165,8 +165,8 @@ static void put_cors(const struct exchange *x, struct buffer *out)
                   "retry-after, retry-after-ms, x-should-retry, x-ratelimit-limit-requests, "
                   "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
                   "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
-                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-model, x-sluice-provider, "
-                  "x-sluice-target, "
+                  "x-ratelimit-reset-tokens, x-sluice-cache, x-sluice-similarity, x-sluice-model, "
+                  "x-sluice-provider, x-sluice-target, "
                   "x-sluice-attempts, x-sluice-cost-usd, x-sluice-overhead-us\r\n"));
 }
 
@@ -206,6 +206,12 @@ static void put_figures(struct exchange *x, struct buffer *out)
     put_field(out, TEXT("x-sluice-target"), x->target->id);
     if (x->cache_word != CACHE_WORD_NONE)
         put_field(out, TEXT("x-sluice-cache"), text_of(cache_word_name(x->cache_word)));
+    if (x->likeness > 0) {
+        char similarity[16];
+        snprintf(similarity, sizeof(similarity), "%d.%06d", x->likeness / 1000000,
+                 x->likeness % 1000000);
+        put_field(out, TEXT("x-sluice-similarity"), text_of(similarity));
+    }
     put(out, TEXT("x-sluice-attempts: "));
     buffer_append_number(out, x->attempts);
     put(out, TEXT("\r\nx-sluice-overhead-us: "));

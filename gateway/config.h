@@ -156,7 +156,8 @@ struct config {
         int64_t max_temperature_milli; /* 1000 = 1.0 */
         bool semantic;
         struct text semantic_model;
-        int64_t threshold_milli, semantic_ttl_us;
+        int threshold; /* in millionths */
+        int64_t semantic_ttl_us;
         unsigned semantic_entries;
     } cache;
     struct guard_rule *guard_rules;

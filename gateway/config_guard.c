@@ -18,7 +18,7 @@ void resolve_cache(struct document *document)
     const struct node *node = node_at(document->root, "cache.semantic");
     config->cache.shared_scope = document->cache_scope == SCOPE_SHARED;
     config->cache.max_temperature_milli = document->max_temperature / 1000000;
-    config->cache.threshold_milli = (int64_t)(document->threshold * 1000 + 0.5);
+    config->cache.threshold = (int)(document->threshold * 1000000 + 0.5);
     if (!config->cache.semantic ||
         (config->routes && routes_find(config->routes, config->cache.semantic_model)))
         return;

@@ -11,6 +11,7 @@
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/semantics.h"
 #include "gateway/steps.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
@@ -31,7 +32,8 @@ static const struct {
     [EXCHANGE_READ]   = {"read",   step_read,   TO(ADMIT) | TO(REFUSE) | TO(SETTLE)},
     [EXCHANGE_ADMIT]   = {"admit",   step_admit,   TO(RECALL) | TO(REFUSE)},
     [EXCHANGE_RECALL]  = {"recall",  step_recall,  TO(RESERVE) | TO(REFUSE)},
-    [EXCHANGE_RESERVE] = {"reserve", step_reserve, TO(ROUTE) | TO(REPLAY) | TO(REFUSE)},
+    [EXCHANGE_RESERVE] = {"reserve", step_reserve, TO(ROUTE) | TO(LIKEN) | TO(REPLAY) | TO(REFUSE)},
+    [EXCHANGE_LIKEN]  = {"liken",  step_liken,  TO(ROUTE) | TO(REPLAY) | TO(REFUSE)},
     [EXCHANGE_ROUTE]   = {"route",   step_route,   TO(SEND) | TO(REFUSE)},
     [EXCHANGE_SEND]    = {"send",    step_send,    TO(RELAY) | TO(ROUTE) | TO(REFUSE)},
     [EXCHANGE_RELAY]   = {"relay",   step_relay,   TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
@@ -60,6 +62,7 @@ static void bury(struct exchange *x)
     if (x->streams)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, -1);
     reserve_forget(x);
+    semantics_forget(x);
     replay_forget(x);
     guarding_forget(x);
     objects_forget(x);

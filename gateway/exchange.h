@@ -34,6 +34,7 @@ struct guard_stream;
 struct snapshot;
 struct upload;
 struct replay;
+struct semantics;
 struct websocket;
 struct worker;
 struct objects;
@@ -46,6 +47,7 @@ enum exchange_state {
     EXCHANGE_ADMIT,   /* what does it ask for, and may it? */
     EXCHANGE_RECALL,  /* was it answered before, or is it just now? */
     EXCHANGE_RESERVE, /* hold what it may use */
+    EXCHANGE_LIKEN,   /* was one answered that means nearly the same? */
     EXCHANGE_ROUTE,   /* choose the next target to try */
     EXCHANGE_SEND,    /* write it down, connect, send */
     EXCHANGE_RELAY,   /* pass the answer on as it arrives */
@@ -154,10 +156,13 @@ struct exchange {
     struct text idempotency_key; /* empty = none */
     bool cache_no_cache, cache_no_store;
     int64_t cache_max_age_us;
-    bool background;           /* a response that is made after its call has ended */
-    int64_t temperature_milli; /* -1 = not stated */
-    unsigned cache_word;       /* enum cache_word, for the client */
-    int64_t saved_nanos;       /* what this answer cost when it was made */
+    bool background;             /* a response that is made after its call has ended */
+    int64_t temperature_milli;   /* -1 = not stated */
+    unsigned cache_word;         /* enum cache_word, for the client */
+    int64_t saved_nanos;         /* what this answer cost when it was made */
+    struct semantics *semantics; /* the question to the embedding model, or NULL */
+    int64_t aside_nanos; /* what that question may cost at most; once it is booked, what it did */
+    int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
 
     /* the choice */
     const struct route *route;

@@ -419,6 +419,12 @@ void metrics_policy(struct metrics *metrics, struct limits *limits, struct cache
     atomic_store(&metrics->cache, cache);
 }
 
+void metrics_semantic(struct metrics *metrics, struct semantic *semantic)
+{
+    if (metrics != NULL)
+        atomic_store(&metrics->semantic, semantic);
+}
+
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger)
 {
     if (metrics != NULL)

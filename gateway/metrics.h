@@ -79,9 +79,12 @@ enum metric_counter {
     COUNTER_LIMITED_REQUESTS, /* calls refused by a limit of requests, or of parallel calls */
     COUNTER_LIMITED_TOKENS,
     COUNTER_LIMITED_BUDGET,
-    COUNTER_GUARDED,    /* calls or answers that a guardrail stopped */
-    COUNTER_STORE_AWAY, /* calls refused because the store was away */
-    COUNTER_HELD,       /* calls that waited for a limit instead of being refused */
+    COUNTER_GUARDED,         /* calls or answers that a guardrail stopped */
+    COUNTER_STORE_AWAY,      /* calls refused because the store was away */
+    COUNTER_HELD,            /* calls that waited for a limit instead of being refused */
+    COUNTER_SEMANTIC_HITS,   /* calls that were given the answer to a similar one */
+    COUNTER_SEMANTIC_MISSES, /* calls that no answer was similar enough for */
+    COUNTER_SEMANTIC_FAILED, /* calls whose meaning the embedding model did not tell */
     METRIC_COUNTERS
 };
 void metrics_count(struct metrics_worker *worker, enum metric_counter counter, uint64_t by);
@@ -102,6 +105,9 @@ void metrics_ledger(struct metrics *metrics, struct ledger *ledger);
 struct limits;
 struct cache;
 void metrics_policy(struct metrics *metrics, struct limits *limits, struct cache *cache);
+
+struct semantic;
+void metrics_semantic(struct metrics *metrics, struct semantic *semantic);
 
 /* Append all of it in text format 0.0.4; false when <out> is too small (64 KiB is usual, 16 MiB
  * is always enough). Any thread. */

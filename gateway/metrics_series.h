@@ -112,6 +112,7 @@ struct metrics {
     _Atomic(struct ledger *) ledger;
     _Atomic(struct limits *) limits;
     _Atomic(struct cache *) cache;
+    _Atomic(struct semantic *) semantic;
 };
 
 /* The status code that stands for HTTP code cell <i>; 0 = any other. */

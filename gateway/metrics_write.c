@@ -11,6 +11,7 @@
 #include "gateway/version.h"
 #include "policy/cache.h"
 #include "policy/limits.h"
+#include "policy/semantic.h"
 
 /* What is being written: it goes on after the buffer was full, but remembers it. */
 struct page {
@@ -348,6 +349,9 @@ static const struct figure counters[METRIC_COUNTERS] = {
     [COUNTER_GUARDED] = {"sluice_guarded_total", "Calls and answers that a guardrail stopped."},
     [COUNTER_STORE_AWAY] = {"sluice_store_refusals_total", "Calls refused because the store was away."},
     [COUNTER_HELD] = {"sluice_held_total", "Calls that waited for a rate limit instead of being refused."},
+    [COUNTER_SEMANTIC_HITS] = {"sluice_semantic_hits_total", "Calls that were given the answer to a similar one."},
+    [COUNTER_SEMANTIC_MISSES] = {"sluice_semantic_misses_total", "Calls that no kept answer was similar enough for."},
+    [COUNTER_SEMANTIC_FAILED] = {"sluice_semantic_failures_total", "Calls whose meaning the embedding model did not tell."},
 };
 /* clang-format on */
 
@@ -475,6 +479,10 @@ static void write_cache(struct page *page)
                 figures.evicted);
     put_gauge(page, "sluice_cache_entries", "Kept answers.", (int64_t)figures.entries);
     put_gauge(page, "sluice_cache_bytes", "Bytes of kept answers.", (int64_t)figures.bytes);
+    struct semantic *semantic = atomic_load(&page->metrics->semantic);
+    if (semantic)
+        put_gauge(page, "sluice_semantic_entries", "Meanings in memory, each with an answer.",
+                  (int64_t)semantic_figures(semantic).entries);
 }
 
 /* ---------------------------------------------------------------------------- the process */

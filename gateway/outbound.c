@@ -11,6 +11,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
+#include "gateway/version.h"
 #include "gateway/worker_inside.h"
 
 enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
@@ -207,26 +208,20 @@ static void put_escaped(struct buffer *out, struct text value)
     }
 }
 
-static void put_request_line(struct buffer *out, const struct exchange *x)
+static void put_base(struct buffer *out, const struct provider_settings *provider,
+                     const struct upstream_pool *pool)
 {
-    const struct provider_settings *provider = x->target->provider;
-    put(out, text_of(method_name(x->method)));
-    put(out, TEXT(" "));
-    if (upstream_pool_wants_url(x->upstream.pool)) {
+    if (upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
     put(out, provider->url.path);
     if (!text_ends(provider->url.path, provider->type->path))
         put(out, provider->type->path);
-    put(out, x->match.suffix);
-    if (x->call.operation == OPERATION_REALTIME) {
-        put(out, TEXT("?model="));
-        put_escaped(out, x->upstream_model);
-    } else if (x->query.len) {
-        put(out, TEXT("?"));
-        put(out, x->query);
-    }
+}
+
+static void put_host(struct buffer *out, const struct provider_settings *provider)
+{
     put(out, TEXT(" HTTP/1.1\r\nHost: "));
     if (provider->type->is_mock && !provider->base_url)
         put(out, TEXT("mock"));
@@ -235,9 +230,25 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put(out, TEXT("\r\n"));
 }
 
-static void put_credentials(struct buffer *out, const struct exchange *x)
+static void put_request_line(struct buffer *out, const struct exchange *x)
 {
-    const struct provider_settings *provider = x->target->provider;
+    put(out, text_of(method_name(x->method)));
+    put(out, TEXT(" "));
+    put_base(out, x->target->provider, x->upstream.pool);
+    put(out, x->match.suffix);
+    if (x->call.operation == OPERATION_REALTIME) {
+        put(out, TEXT("?model="));
+        put_escaped(out, x->upstream_model);
+    } else if (x->query.len) {
+        put(out, TEXT("?"));
+        put(out, x->query);
+    }
+    put_host(out, x->target->provider);
+}
+
+static void put_credentials(struct buffer *out, const struct provider_settings *provider,
+                            const struct upstream_pool *pool)
+{
     if (provider->api_key.len && provider->type->auth == AUTH_HEADER)
         put_field(out, provider->type->auth_header, provider->api_key);
     else if (provider->api_key.len) {
@@ -249,9 +260,7 @@ static void put_credentials(struct buffer *out, const struct exchange *x)
         put_field(out, TEXT("OpenAI-Organization"), provider->organization);
     for (size_t i = 0; i < provider->header_count; i++)
         put_field(out, text_of(provider->headers[i].name), text_of(provider->headers[i].value));
-    const char *user = upstream_pool_wants_url(x->upstream.pool)
-                           ? upstream_pool_proxy_user(x->upstream.pool)
-                           : NULL;
+    const char *user = upstream_pool_wants_url(pool) ? upstream_pool_proxy_user(pool) : NULL;
     if (user) {
         char coded[1024];
         struct text cut = text_head(text_of(user), 700);
@@ -260,6 +269,20 @@ static void put_credentials(struct buffer *out, const struct exchange *x)
         put(out, (struct text){coded, length});
         put(out, TEXT("\r\n"));
     }
+}
+
+void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
+                       const struct upstream_pool *pool, struct text suffix, size_t length)
+{
+    put(out, TEXT("POST "));
+    put_base(out, provider, pool);
+    put(out, suffix);
+    put_host(out, provider);
+    put_credentials(out, provider, pool);
+    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"
+                  "Content-Type: application/json\r\nContent-Length: "));
+    buffer_append_number(out, length);
+    put(out, TEXT("\r\n\r\n"));
 }
 
 /* -------------------------------------------------------------------------------- edits */
@@ -410,7 +433,7 @@ static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
-    put_credentials(out, x);
+    put_credentials(out, x->target->provider, x->upstream.pool);
     put(out, x->forward);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));

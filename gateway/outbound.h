@@ -21,6 +21,11 @@ struct upstream_pool *outbound_pool(struct upstreams *upstreams,
 /* Does a client's header of that name go up as it is? */
 bool outbound_forwards(struct text name);
 
+/* Append the head of a POST of our own: to <suffix> ("/embeddings") behind the provider's base,
+ * with its credentials, for a JSON body of <length> bytes. <pool>: the call's. */
+void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
+                       const struct upstream_pool *pool, struct text suffix, size_t length);
+
 /* Write the request for the exchange's present target into its arena and hand it to its upstream
  * call, which must be connected. */
 void outbound_send(struct exchange *x);

@@ -6,8 +6,8 @@
 #include "gateway/base/member.h"
 #include "gateway/guarding.h"
 #include "gateway/relay.h"
+#include "gateway/semantics.h"
 #include "gateway/worker_inside.h"
-#include "policy/cache.h"
 
 enum {
     KEY_MAX = 256,
@@ -82,7 +82,9 @@ static bool is_cached_operation(enum operation operation)
 static bool may_cache(const struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
-    if (!config->cache.exact || !is_cached_operation(x->call.operation) || x->call.choices != 1)
+    if (!config->cache.exact && !config->cache.semantic)
+        return false;
+    if (!is_cached_operation(x->call.operation) || x->call.choices != 1)
         return false;
     if (x->call.stream && !config->cache.stream)
         return false;
@@ -93,7 +95,7 @@ static bool may_cache(const struct exchange *x)
 
 /* What was kept had passed the guardrails of its day and of its tenant: under others it is asked
  * for anew. */
-static struct text scope_of(struct exchange *x)
+struct text replay_scope(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
     struct text scope = config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
@@ -117,6 +119,13 @@ static bool name_by_key(struct exchange *x, struct cache_ask *ask)
     return true;
 }
 
+/* How long an equal call may get the answer. */
+static int64_t equal_ttl(const struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    return config->cache.exact ? config->cache.ttl_us : config->cache.semantic_ttl_us;
+}
+
 static bool name_by_body(struct exchange *x, struct cache_ask *ask)
 {
     if (!may_cache(x) || !x->route)
@@ -127,8 +136,11 @@ static bool name_by_body(struct exchange *x, struct cache_ask *ask)
     }
     ask->may_join = !x->cache_no_cache;
     ask->may_store = true;
-    ask->max_age_us = x->cache_no_cache ? -1 : x->cache_max_age_us;
-    return cache_name(scope_of(x), x->route->name, x->call.operation, buffer_text(&x->body),
+    int64_t ttl_us = equal_ttl(x);
+    ask->max_age_us = x->cache_max_age_us < ttl_us ? x->cache_max_age_us : ttl_us;
+    if (x->cache_no_cache)
+        ask->max_age_us = -1;
+    return cache_name(replay_scope(x), x->route->name, x->call.operation, buffer_text(&x->body),
                       &ask->name);
 }
 
@@ -219,6 +231,17 @@ static enum recall_result take_found(struct exchange *x)
     return RECALL_NOTHING;
 }
 
+static struct replay *replay_new(struct exchange *x, const struct cache_ask *ask)
+{
+    struct replay *replay = memory_new(sizeof(*replay));
+    replay->x = x;
+    replay->idempotent = ask->idempotency;
+    buffer_init(&replay->gathered, CONVERTED_MAX);
+    replay->lookup =
+        (struct cache_lookup){.ask = *ask, .wait_us = ELSEWHERE_US, .on_found = on_found};
+    return replay;
+}
+
 enum recall_result replay_recall(struct exchange *x)
 {
     struct cache_ask ask;
@@ -230,13 +253,8 @@ enum recall_result replay_recall(struct exchange *x)
     x->recalls++;
     if (!make_ask(x, &ask))
         return RECALL_NOTHING;
-    struct replay *replay = x->replay = memory_new(sizeof(*replay));
-    replay->x = x;
-    replay->idempotent = ask.idempotency;
+    struct replay *replay = x->replay = replay_new(x, &ask);
     replay->looking = true;
-    buffer_init(&replay->gathered, CONVERTED_MAX);
-    replay->lookup =
-        (struct cache_lookup){.ask = ask, .wait_us = ELSEWHERE_US, .on_found = on_found};
     x->facts.recall_known = cache_look(x->worker->cache, &replay->lookup);
     return x->facts.recall_known ? take_found(x) : RECALL_WAITS;
 }
@@ -251,6 +269,34 @@ struct text replay_refusal_lines(const struct exchange *x)
 bool replay_reads(const struct exchange *x)
 {
     return x->replay && x->replay->reading;
+}
+
+/* ------------------------------------------------------------------------------- similar */
+
+const struct cache_ask *replay_writes(const struct exchange *x)
+{
+    const struct replay *replay = x->replay;
+    return replay && replay->writing && !replay->idempotent ? &replay->lookup.ask : NULL;
+}
+
+/* Those who have joined this call, and who ask the same later, read a copy; it gets no younger. */
+void replay_adopt(struct exchange *x, struct cache_entry *found)
+{
+    struct replay *replay = x->replay;
+    struct cache_ask ask = replay->lookup.ask;
+    struct cache_end end;
+    int64_t age_us = cache_entry_age_us(found, (int64_t)loop_now_us(x->worker->loop));
+    int64_t left_us = x->snapshot->config->cache.semantic_ttl_us - age_us;
+    cache_entry_end(found, &end);
+    cache_write_copy(replay->writing, found);
+    cache_settle(x->worker->cache, replay->writing, &end, left_us > 0 ? left_us : 0);
+    replay->writing = NULL;
+    replay_forget(x);
+    x->replay = replay_new(x, &ask);
+    read_entry(x, x->replay, found);
+    x->cache_word = CACHE_WORD_HIT;
+    x->free_of_charge = true;
+    x->lowered_tokens = 0;
 }
 
 /* ------------------------------------------------------------------------------- reading */
@@ -418,7 +464,10 @@ void replay_written(struct exchange *x)
         break_off(replay, why_not(x));
         return;
     }
-    int64_t ttl = replay->idempotent ? KEPT_US : x->snapshot->config->cache.ttl_us;
+    int64_t ttl = replay->idempotent ? KEPT_US : equal_ttl(x);
+    int64_t similar_ttl = x->snapshot->config->cache.semantic_ttl_us;
+    if (!replay->idempotent && semantics_keep(x, &replay->lookup.ask.name) && similar_ttl > ttl)
+        ttl = similar_ttl;
     cache_settle(x->worker->cache, replay->writing, &replay->end, ttl);
     replay->writing = NULL;
 }

@@ -8,6 +8,7 @@
  */
 
 #include "gateway/exchange.h"
+#include "policy/cache.h"
 
 /* What x-sluice-cache says. */
 enum cache_word {
@@ -32,6 +33,15 @@ enum recall_result replay_recall(struct exchange *x);
 /* Header lines of a conflict: clients repeat these by themselves. */
 struct text replay_refusal_lines(const struct exchange *x);
 bool replay_reads(const struct exchange *x);
+
+/* For semantics.c: what others may be told of this call. */
+struct text replay_scope(struct exchange *x);
+/* The exchange is the writer of an answer that equal calls may have: what it had asked for; else
+ * NULL. */
+const struct cache_ask *replay_writes(const struct exchange *x);
+/* It gets, and those that have joined it get, what <found> has: whole, and its reference is taken
+ * over. */
+void replay_adopt(struct exchange *x, struct cache_entry *found);
 
 /* Read on. True when the answer is over, or broke off: facts.upstream says which. */
 void replay_read(struct exchange *x);

@@ -211,8 +211,8 @@ static bool want(struct exchange *x, struct use *use)
         return false;
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
-        use->want = cost_bound(x, x->estimate.output_bound);
-        use->least = cost_bound(x, least_output(x));
+        use->want = sum(cost_bound(x, x->estimate.output_bound), x->aside_nanos);
+        use->least = sum(cost_bound(x, least_output(x)), x->aside_nanos);
     } else {
         want_tokens(use, x);
     }
@@ -300,7 +300,7 @@ static bool collect(struct exchange *x)
 
 static void write_span(int64_t us, char out[32])
 {
-    int64_t seconds = (us + MILLION - 1) / MILLION;
+    int64_t seconds = us / MILLION + (us % MILLION != 0); /* also of "never" */
     if (us < MILLION)
         snprintf(out, 32, "%lld ms", (long long)((us + 999) / 1000));
     else if (seconds < 120)
@@ -404,7 +404,7 @@ static void lower_output(struct exchange *x)
         if (use->limit->kind == LIMIT_MONEY) {
             binds = true;
             if (use->held < use->want)
-                most = output_for(x, use->held);
+                most = output_for(x, use->held - x->aside_nanos);
         } else if (use->limit->strict && use->held < use->want) {
             most = use->held - (use->limit->kind == LIMIT_TOKENS ? x->estimate.input_bound : 0);
         }
@@ -622,6 +622,7 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     used.cost_nanos += row->cost_nanos;
     if (x->free_of_charge)
         used.input_tokens = used.output_tokens = used.cost_nanos = 0;
+    used.cost_nanos = sum(used.cost_nanos, x->aside_nanos);
     limits_settle(&x->reservation, &used);
     if (used.cost_nanos > 0)
         warn(x, used.cost_nanos);
@@ -629,9 +630,10 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
 
 void reserve_return(struct exchange *x)
 {
-    static const struct used nothing;
+    const struct used used = {.cost_nanos = x->aside_nanos};
     reserve_forget(x);
     if (x->reservation.live)
-        limits_settle(&x->reservation, &nothing);
+        limits_settle(&x->reservation, &used);
+    x->aside_nanos = 0;
     x->facts.reserve_asked = x->facts.reserve_known = false;
 }

@@ -25,6 +25,7 @@
 #include "policy/cache.h"
 #include "policy/estimate.h"
 #include "policy/ledger.h"
+#include "policy/semantic.h"
 
 enum {
     LOOK_MS = 20,           /* how often a drain looks whether it is done */
@@ -163,6 +164,12 @@ static void set_directory(struct service *service, struct directory *directory)
         directory_unref(before);
 }
 
+static struct semantic_options semantic_options_of(const struct config *config)
+{
+    return (struct semantic_options){config->cache.threshold, config->cache.semantic_ttl_us,
+                                     config->cache.semantic_entries};
+}
+
 /* Give <next> to the workers and forget the one before; the lock is not held. */
 static void put_in_force(struct service *service, struct config *next)
 {
@@ -172,6 +179,9 @@ static void put_in_force(struct service *service, struct config *next)
     set_directory(service, roster_set_file(service->roster, &file));
     struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
     cache_set_options(service->cache, &kept);
+    struct semantic_options alike = semantic_options_of(next);
+    if (service->semantic)
+        semantic_set_options(service->semantic, &alike);
     log_set_level((enum log_level)next->telemetry.level);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;
@@ -497,6 +507,10 @@ static bool open_policy(struct service *service)
     service->limits = limits_new(&options);
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
+    struct semantic_options alike = semantic_options_of(config);
+    service->semantic = semantic_new(&alike); /* a reload may enable it */
+    if (!service->semantic && config->cache.semantic)
+        log_line(LOG_ERROR, "cache", "there is no thread for the semantic cache: it is off");
     char *answers = memory_format("%s/answers.db", config->state);
     if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
         log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
@@ -507,6 +521,7 @@ static bool open_policy(struct service *service)
 
 static void close_policy(struct service *service)
 {
+    semantic_free(service->semantic);
     if (service->cache)
         cache_free(service->cache);
     if (service->estimates)
@@ -536,6 +551,7 @@ static void open_metrics(struct service *service)
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
     metrics_policy(service->metrics, service->limits, service->cache);
+    metrics_semantic(service->metrics, service->semantic);
     metrics_reload(service->metrics, true, service->started_wall_us);
 }
 
@@ -558,6 +574,7 @@ static void start_workers(struct service *service)
                                      .limits = service->limits,
                                      .estimates = service->estimates,
                                      .cache = service->cache,
+                                     .semantic = service->semantic,
                                      .start = service->start,
                                      .node = service->node,
                                      .ledger = service->ledger,

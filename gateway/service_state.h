@@ -55,6 +55,7 @@ struct service {
     struct limits *limits;
     struct estimates *estimates;
     struct cache *cache;
+    struct semantic *semantic; /* NULL = there was no thread for it */
     char node[NODE_NAME_BYTES];
     struct roster *roster;
     struct directory *directory; /* with a reference; the one the workers begin with */

@@ -16,6 +16,7 @@
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/semantics.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -82,6 +83,8 @@ enum exchange_state step_recall(struct exchange *x)
     }
     switch (replay_recall(x)) {
     case RECALL_NOTHING:
+        semantics_prepare(x);
+        return EXCHANGE_RESERVE;
     case RECALL_READS:
         return EXCHANGE_RESERVE;
     case RECALL_WAITS:
@@ -107,7 +110,27 @@ enum exchange_state step_reserve(struct exchange *x)
     if (result != RESERVE_GRANTED)
         return EXCHANGE_REFUSE;
     reserve_degrade(x);
-    return replay_reads(x) ? EXCHANGE_REPLAY : EXCHANGE_ROUTE;
+    if (replay_reads(x))
+        return EXCHANGE_REPLAY;
+    return semantics_wanted(x) ? EXCHANGE_LIKEN : EXCHANGE_ROUTE;
+}
+
+enum exchange_state step_liken(struct exchange *x)
+{
+    if (x->facts.client_gone) {
+        semantics_stop(x);
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was routed.");
+        return EXCHANGE_REFUSE;
+    }
+    switch (semantics_ask(x)) {
+    case SEMANTICS_WAITS:
+        return EXCHANGE_LIKEN;
+    case SEMANTICS_FOUND:
+        return EXCHANGE_REPLAY;
+    case SEMANTICS_NOTHING:
+        break;
+    }
+    return EXCHANGE_ROUTE;
 }
 
 /* The exchange that this one had joined failed. Nothing was sent: ask anew, perhaps oneself. */
@@ -425,6 +448,7 @@ static void count_refusal(struct exchange *x)
 enum exchange_state step_refuse(struct exchange *x)
 {
     count_refusal(x);
+    semantics_stop(x); /* also when it had not begun: nothing was asked aside */
     timer_stop(&x->timer);
     x->refused = true;
     if (x->client)

@@ -14,6 +14,7 @@ enum exchange_state step_admit(struct exchange *x);
 enum exchange_state step_recall(struct exchange *x);
 enum exchange_state step_reserve(struct exchange *x);
 enum exchange_state step_replay(struct exchange *x);
+enum exchange_state step_liken(struct exchange *x);
 enum exchange_state step_route(struct exchange *x);
 enum exchange_state step_send(struct exchange *x);
 enum exchange_state step_relay(struct exchange *x);

@@ -23,6 +23,7 @@
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
+#include "policy/semantic.h"
 
 enum {
     ACCEPTS_PER_EVENT = 64,
@@ -508,6 +509,8 @@ static void *worker_main(void *with)
     loop_run(worker->loop, on_round, worker);
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
+    semantic_desk_free(worker->semantic);
+    worker->semantic = NULL;
     cache_remote_free(worker->cache);
     worker->cache = NULL;
     loop_clear(worker->loop);
@@ -579,6 +582,7 @@ static void worker_free(struct worker *worker)
         directory_unref(directory);
     if (worker->limiter)
         limiter_free(worker->limiter);
+    semantic_desk_free(worker->semantic);
     if (worker->cache)
         cache_remote_free(worker->cache);
     if (worker->redis)
@@ -609,8 +613,11 @@ static bool open_cache(struct worker *worker, struct fault *fault)
     struct cache_remote_options options = {.redis = worker->redis,
                                            .prefix = config->store.key_prefix,
                                            .node = worker->options.node,
-                                           .exact = config->cache.exact};
+                                           .exact = config->cache.exact || config->cache.semantic};
     worker->cache = cache_remote_new(worker->options.cache, worker->loop, &options);
+    if (worker->options.semantic)
+        worker->semantic = semantic_desk_new(worker->options.semantic, worker->loop, worker->redis,
+                                             config->store.key_prefix);
     return !config->store.is_redis || worker->redis;
 }
 

@@ -21,6 +21,7 @@ struct ledger;
 struct limits;
 struct metrics;
 struct mock;
+struct semantic;
 struct service;
 struct worker;
 
@@ -31,6 +32,7 @@ struct worker_options {
     struct limits *limits;
     struct estimates *estimates;
     struct cache *cache;
+    struct semantic *semantic;  /* NULL = off */
     const struct config *start; /* the store's settings stay those of the start; borrowed */
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;

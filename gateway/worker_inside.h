@@ -73,8 +73,9 @@ struct worker {
     struct upstreams *upstreams;
     struct journal *journal;
     struct limiter *limiter;
-    struct redis *redis;        /* for the cache; NULL without such a store */
-    struct cache_remote *cache; /* the worker's way to kept answers */
+    struct redis *redis;            /* for the cache; NULL without such a store */
+    struct cache_remote *cache;     /* the worker's way to kept answers */
+    struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
     struct jwks jwks;
     struct metrics_worker *metrics;

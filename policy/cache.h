@@ -111,6 +111,9 @@ void cache_entry_unref(struct cache_entry *entry);
 /* Writer: one thread, which ends with one of the last two, in any case, and then unrefs. */
 void cache_write_facts(struct cache_entry *entry, const struct cache_facts *facts);
 void cache_write(struct cache_entry *entry, struct text bytes);
+/* All of the answer is that of <from>, which is whole: facts, bytes, and how old it is. Ends like
+ * any other. */
+void cache_write_copy(struct cache_entry *entry, const struct cache_entry *from);
 /* It is whole and may be kept until now + ttl; ttl 0: only for those who read already. */
 void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int64_t ttl_us);
 /* It will never be whole: <why> is static, a fault's name. Readers are told; one that has passed

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 #include "policy/cache_inside.h"
 
@@ -210,6 +211,14 @@ void cache_write(struct cache_entry *entry, struct text bytes)
     wake_readers(entry);
     pthread_mutex_unlock(&entry->lock);
     bound(entry);
+}
+
+void cache_write_copy(struct cache_entry *entry, const struct cache_entry *from)
+{
+    cache_write_facts(entry, &from->facts);
+    for (const struct cache_chunk *chunk = from->first; chunk; chunk = chunk->next)
+        cache_write(entry, (struct text){chunk->bytes, chunk->len});
+    entry->age_us = cache_entry_age_us(from, (int64_t)clock_now_us());
 }
 
 void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int64_t ttl_us)

@@ -446,7 +446,7 @@ static void reads_what_is_cached(void **state)
     assert_int_equal(config->cache.ttl_us, INT64_C(7200) * 1000000);
     assert_int_equal(config->cache.max_bytes, 1 << 20);
     assert_int_equal(config->cache.max_temperature_milli, 750);
-    assert_int_equal(config->cache.threshold_milli, 875);
+    assert_int_equal(config->cache.threshold, 875000);
     assert_int_equal(config->cache.semantic_ttl_us, INT64_C(300) * 1000000);
     assert_int_equal(config->cache.semantic_entries, 7);
     assert_true(text_equal(config->cache.semantic_model, TEXT("embed")));
