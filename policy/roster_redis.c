@@ -12,7 +12,8 @@
  * and comes back to it.
  *
  * What Redis has is kept in the database of this node, too: a start without Redis knows its keys.
- * When Redis has lost them all, the first node that notices puts back what it knows.
+ * When Redis has lost them all, the first node that notices puts back what it knows. On a new
+ * connection all is read: a server that took over may have lost the last changes, and counted on.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -30,6 +31,7 @@ enum {
     WRITE_SECONDS = 2,
     PAGE = 500,
     NAME_BYTES = 256,
+    OWN_MAX = 64,
     ANSWER_US = 2000000,
 };
 
@@ -80,6 +82,7 @@ struct roster_remote {
     uint64_t seen;    /* the change up to which all is known */
     uint64_t reading; /* the one that is being read up to */
     bool busy, again, whole;
+    bool doubtful; /* this Redis may not be the one whose changes were counted: read all */
 
     /* what was read, until the lock is had */
     struct roster_record **records;
@@ -89,6 +92,9 @@ struct roster_remote {
     unsigned pending; /* answers that are still to come */
     int scanning;     /* enum record_of, or -1 */
     bool failed;
+    /* what this node has written since the reading began: newer than what was read of it */
+    char own[OWN_MAX][ROSTER_ID_BYTES + 2]; /* "t/NAME" */
+    size_t own_count;                       /* above OWN_MAX: nothing that was read is of use */
 
     pthread_mutex_t lock; /* over orders */
     pthread_cond_t wake;
@@ -134,6 +140,23 @@ static void take_record(struct roster_remote *remote, enum record_of kind, struc
     remote->records[remote->count++] = record;
 }
 
+static bool is_own(const struct roster_remote *remote, enum record_of kind, struct text id)
+{
+    for (size_t i = 0; i < remote->own_count; i++)
+        if (remote->own[i][0] == (kind == RECORD_TENANT ? 't' : 'k') &&
+            text_equal(text_of(remote->own[i] + 2), id))
+            return true;
+    return false;
+}
+
+/* It is also published, so all of it will be read once more. */
+static void note_own(struct roster_remote *remote, enum record_of kind, const char *id)
+{
+    if (remote->busy && remote->own_count++ < OWN_MAX)
+        snprintf(remote->own[remote->own_count - 1], sizeof(remote->own[0]), "%c/%s",
+                 kind == RECORD_TENANT ? 't' : 'k', id);
+}
+
 /* Nothing that Redis does not have may stay, when all of it was read. */
 static bool drop_others(struct roster *roster, const struct roster_remote *remote)
 {
@@ -151,7 +174,8 @@ static bool drop_others(struct roster *roster, const struct roster_remote *remot
         char name[ROSTER_ID_BYTES + 4];
         struct roster_record *record = roster->records[i];
         int len = snprintf(name, sizeof(name), "%d/%.*s", record->kind, TEXT_ARGS(record->id));
-        if (table_find(&there, (struct text){name, (size_t)len}))
+        if (table_find(&there, (struct text){name, (size_t)len}) ||
+            is_own(remote, record->kind, record->id))
             continue;
         char id[ROSTER_ID_BYTES];
         snprintf(id, sizeof(id), "%.*s", TEXT_ARGS(record->id));
@@ -173,6 +197,8 @@ static void apply(struct roster_remote *remote)
     for (size_t i = 0; i < remote->gone_count; i++) {
         enum record_of kind = remote->gone[i][0] == 't' ? RECORD_TENANT : RECORD_KEY;
         struct text id = text_of(remote->gone[i] + 2);
+        if (is_own(remote, kind, id))
+            continue;
         changed = changed || roster_find(roster, kind, id);
         roster_keep_here(roster, kind, id, NULL);
         roster_remove(roster, kind, id);
@@ -180,8 +206,9 @@ static void apply(struct roster_remote *remote)
     for (size_t i = 0; i < remote->count; i++) {
         struct roster_record *record = remote->records[i];
         const struct roster_record *before = roster_find(roster, record->kind, record->id);
-        if (before && before->version == record->version &&
-            text_equal(before->body, record->body)) {
+        bool same =
+            before && before->version == record->version && text_equal(before->body, record->body);
+        if (same || is_own(remote, record->kind, record->id)) {
             roster_record_unref(record);
             continue;
         }
@@ -205,10 +232,17 @@ static void finish(struct roster_remote *remote)
         timer_set(remote->loop, &remote->timer, loop_now_us(remote->loop) + AGAIN_US);
         return; /* on_time() comes back here: <busy>, and nothing pending */
     }
-    apply(remote);
+    bool usable = remote->own_count <= OWN_MAX;
+    if (usable)
+        apply(remote);
     pthread_mutex_unlock(&remote->roster->lock);
     forget_read(remote);
-    remote->seen = remote->reading;
+    if (usable) {
+        remote->seen = remote->reading;
+        remote->doubtful = remote->doubtful && !remote->whole;
+    } else {
+        remote->again = true;
+    }
     remote->busy = remote->whole = false;
     if (remote->again) {
         remote->again = false;
@@ -404,9 +438,10 @@ static void on_version(void *with, enum redis_fault fault, const struct redis_re
         bool none = redis_kind(reply) == REDIS_NIL;
         remote->reading = none ? 0 : (uint64_t)redis_number(reply);
         if (none) {
+            remote->doubtful = true;
             if (restore(remote))
                 remote->again = true;
-        } else if (remote->reading < remote->seen || remote->seen == 0) {
+        } else if (remote->reading < remote->seen || remote->doubtful) {
             read_all(remote);
         } else if (remote->reading > remote->seen) {
             read_changes(remote);
@@ -422,7 +457,8 @@ static void look(struct roster_remote *remote)
         return;
     }
     remote->busy = true;
-    remote->failed = false;
+    remote->failed = remote->whole = false;
+    remote->own_count = 0;
     remote->pending = 1;
     struct text words[] = {TEXT("GET"), text_of(remote->version)};
     if (redis_send(remote->redis, words[1], words, 2, ANSWER_US, on_version, remote))
@@ -450,8 +486,10 @@ static void on_message(void *with, struct text message)
 static void on_change(void *with)
 {
     struct roster_remote *remote = with;
-    atomic_store(&remote->up, redis_is_up(remote->redis));
-    if (redis_is_up(remote->redis))
+    bool up = redis_is_up(remote->redis);
+    atomic_store(&remote->up, up);
+    remote->doubtful = true;
+    if (up)
         look(remote);
 }
 
@@ -478,10 +516,12 @@ static void end_order(struct order *order, enum roster_written written)
 
 static void on_written(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
-    if (fault != REDIS_ANSWERED || redis_kind(reply) == REDIS_ERROR)
-        end_order(with, ROSTER_AWAY);
-    else
-        end_order(with, redis_number(reply) ? ROSTER_WRITTEN : ROSTER_STALE);
+    struct order *order = with;
+    bool answered = fault == REDIS_ANSWERED && redis_kind(reply) != REDIS_ERROR;
+    bool written = answered && redis_number(reply) != 0;
+    if (written)
+        note_own(order->remote, order->kind, order->id);
+    end_order(order, written ? ROSTER_WRITTEN : answered ? ROSTER_STALE : ROSTER_AWAY);
 }
 
 static void run_order(struct errand *errand)
@@ -583,6 +623,7 @@ struct roster_remote *roster_remote_new(struct roster *roster, struct fault *fau
     }
     redis_on_change(remote->redis, on_change, remote);
     redis_subscribe(remote->redis, text_of(remote->channel), on_message, remote);
+    remote->doubtful = true;
     timer_set(remote->loop, &remote->timer, clock_now_us() + POLL_US);
     if (pthread_create(&remote->thread, NULL, remote_main, remote) != 0) {
         perror("sluice: pthread_create");
