@@ -35,11 +35,8 @@ static void put(struct pen *pen, struct text t)
 
 static void put_number(struct pen *pen, uint64_t n)
 {
-    char digits[20], *at = digits + sizeof digits;
-    do
-        *--at = (char)('0' + n % 10);
-    while ((n /= 10) != 0);
-    put(pen, (struct text){at, (size_t)(digits + sizeof digits - at)});
+    char digits[TEXT_NUMBER_BYTES];
+    put(pen, text_write_number(n, digits));
 }
 
 static void put_count(struct pen *pen, int64_t n)
@@ -64,13 +61,32 @@ static void put_decimal(struct pen *pen, int64_t n, unsigned places)
     }
 }
 
+static inline bool is_plain_byte(unsigned char c)
+{
+    return c >= 0x20 && c <= 0x7e && c != '"' && c != '\\';
+}
+
+/* Eight bytes at a time: is one of them a quote, a backslash, a control byte or beyond ASCII? */
+static inline bool has_special(uint64_t word)
+{
+    const uint64_t each = 0x0101010101010101U, tops = 0x8080808080808080U;
+    uint64_t quote = word ^ (each * '"'), slash = word ^ (each * '\\');
+    uint64_t special = (quote - each) | (slash - each) | (word - each * 0x20) | (word + each);
+    return ((special | word) & tops) != 0;
+}
+
 static bool is_plain(struct text t)
 {
-    for (size_t i = 0; i < t.len; i++) {
-        unsigned char c = (unsigned char)t.at[i];
-        if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
-            return false;
+    size_t i = 0;
+    for (; i + 8 <= t.len; i += 8) {
+        uint64_t word;
+        memcpy(&word, t.at + i, sizeof(word));
+        if (has_special(word))
+            break;
     }
+    for (; i < t.len; i++)
+        if (!is_plain_byte((unsigned char)t.at[i]))
+            return false;
     return true;
 }
 

@@ -106,6 +106,12 @@ static void write_ledger(const struct service *service, struct json_write *json)
     json_int_member(json, "drains", (int64_t)figures.drains);
     json_int_member(json, "drain_errors", (int64_t)figures.drain_errors);
     json_bool_member(json, "full", figures.full);
+    json_bool_member(json, "damaged", figures.damaged);
+    if (figures.is_shared) {
+        json_bool_member(json, "shared_up", figures.others_up);
+        json_int_member(json, "untold_calls", figures.calls_untold);
+        json_int_member(json, "unstored_lines", (int64_t)figures.lines_unstored);
+    }
     json_close(json, '}');
 }
 

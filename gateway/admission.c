@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/admin.h"
+#include "gateway/base/member.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -30,6 +31,9 @@ enum want {
     WANT_PREVIOUS,
     WANT_INPUT_FILE,
     WANT_TEMPERATURE,
+    WANT_BACKGROUND,
+    WANT_BEST_OF,
+    WANT_PROMPT,
     WANTS
 };
 
@@ -47,6 +51,9 @@ static const struct text wants[WANTS] = {
     [WANT_PREVIOUS] = {"previous_response_id", 20},
     [WANT_INPUT_FILE] = {"input_file_id", 13},
     [WANT_TEMPERATURE] = {"temperature", 11},
+    [WANT_BACKGROUND] = {"background", 10},
+    [WANT_BEST_OF] = {"best_of", 7},
+    [WANT_PROMPT] = {"prompt", 6},
 };
 
 static bool bad_field(struct exchange *x, enum want want, const char *words)
@@ -106,19 +113,68 @@ static bool read_count(struct exchange *x, const struct scan_value *values, enum
     return true;
 }
 
+/* A name that the operation's reference does not have says nothing: who ignores it answers as long
+ * as he likes. */
+static bool says_length(enum operation operation, enum want want)
+{
+    switch ((int)want) {
+    case WANT_MAX_TOKENS:
+        return operation != OPERATION_RESPONSE;
+    case WANT_MAX_COMPLETION_TOKENS:
+        return operation == OPERATION_CHAT;
+    case WANT_MAX_OUTPUT_TOKENS:
+        return operation == OPERATION_RESPONSE;
+    default:
+        return false;
+    }
+}
+
+static bool read_lengths(struct exchange *x, const struct scan_value *values)
+{
+    for (int i = 0; i < MAX_TOKENS_NAMES; i++) {
+        enum want want = (enum want)(WANT_MAX_TOKENS + i);
+        int64_t length = 0;
+        if (!read_count(x, values, want, TOKENS_MAX, &length))
+            return false;
+        bool says = says_length(x->call.operation, want);
+        if (says && length > x->call.max_tokens)
+            x->call.max_tokens = length;
+        x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
+    }
+    return true;
+}
+
+/* How many answers a completion has: of each prompt of a list its own. A list of numbers is one
+ * prompt, in tokens. */
+static int64_t count_prompts(const struct scan_value *prompt)
+{
+    struct text rest = prompt->raw, name, item;
+    int64_t count = 0;
+    if (prompt->kind != SCAN_ARRAY)
+        return 1;
+    while (member_next(&rest, &name, &item)) {
+        if (item.len && item.at[0] != '"' && item.at[0] != '[')
+            return 1;
+        count++;
+    }
+    return count > 0 ? count : 1;
+}
+
 static bool read_limits(struct exchange *x, const struct scan_value *values)
 {
-    int64_t newer = 0;
+    int64_t best_of = 0;
     x->call.choices = 1;
-    if (!read_count(x, values, WANT_MAX_TOKENS, TOKENS_MAX, &x->call.max_tokens) ||
-        !read_count(x, values, WANT_MAX_COMPLETION_TOKENS, TOKENS_MAX, &newer) ||
-        !read_count(x, values, WANT_MAX_OUTPUT_TOKENS, TOKENS_MAX, &newer) ||
-        !read_count(x, values, WANT_N, CHOICES_MAX, &x->call.choices))
+    x->call.max_tokens = 0;
+    if (!read_lengths(x, values) || !read_count(x, values, WANT_N, CHOICES_MAX, &x->call.choices) ||
+        !read_count(x, values, WANT_BEST_OF, CHOICES_MAX, &best_of))
         return false;
-    if (newer > x->call.max_tokens)
-        x->call.max_tokens = newer;
     if (x->call.choices < 1)
         return bad_field(x, WANT_N, "must be at least 1.");
+    if (x->call.operation == OPERATION_COMPLETION) {
+        if (best_of > x->call.choices)
+            x->call.choices = best_of;
+        x->call.choices *= count_prompts(&values[WANT_PROMPT]);
+    }
     return true;
 }
 
@@ -148,6 +204,13 @@ static int64_t read_milli(const struct scan_value *value)
     return milli;
 }
 
+/* Of images "background" is something else, and a word. */
+static bool read_background(struct exchange *x, const struct scan_value *values)
+{
+    return x->call.operation != OPERATION_RESPONSE ||
+           read_bool(x, values, WANT_BACKGROUND, &x->background);
+}
+
 bool admission_read(struct exchange *x)
 {
     struct scan_value values[WANTS];
@@ -171,7 +234,8 @@ bool admission_read(struct exchange *x)
         !read_text(x, values, WANT_PREVIOUS, OWNER_TEXT_BYTES - 1, &previous) ||
         !read_text(x, values, WANT_INPUT_FILE, OWNER_TEXT_BYTES - 1, &input_file) ||
         !read_bool(x, values, WANT_STREAM, &x->call.stream) ||
-        !read_bool(x, values, WANT_STORE, &x->store) || !read_limits(x, values))
+        !read_bool(x, values, WANT_STORE, &x->store) || !read_background(x, values) ||
+        !read_limits(x, values))
         return false;
     if (values[WANT_STREAM_OPTIONS].kind == SCAN_OBJECT &&
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
@@ -181,8 +245,6 @@ bool admission_read(struct exchange *x)
     x->model = values[WANT_MODEL];
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
-    for (int i = 0; i < MAX_TOKENS_NAMES; i++)
-        x->max_tokens[i] = values[WANT_MAX_TOKENS + i];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)

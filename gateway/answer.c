@@ -20,16 +20,6 @@ static void put(struct buffer *out, struct text t)
     buffer_append(out, t.at, t.len);
 }
 
-static void put_number(struct buffer *out, uint64_t number)
-{
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
-}
-
 static void put_field(struct buffer *out, struct text name, struct text value)
 {
     put(out, name);
@@ -45,7 +35,7 @@ static void put_dollars(struct buffer *out, int64_t nanos)
     char digits[9];
     for (int i = 8; i >= 0; i--, part /= 10)
         digits[i] = (char)('0' + part % 10);
-    put_number(out, whole);
+    buffer_append_number(out, whole);
     put(out, TEXT("."));
     buffer_append(out, digits, sizeof(digits));
 }
@@ -155,7 +145,7 @@ static void put_status(struct exchange *x, struct buffer *out)
         put(out, TEXT("HTTP/1.1 200 OK\r\ndate: "));
     } else {
         put(out, TEXT("HTTP/1.1 "));
-        put_number(out, x->status);
+        buffer_append_number(out, x->status);
         put(out, TEXT(" "));
         put(out, text_of(answer_reason(x->status)));
         put(out, TEXT("\r\ndate: "));
@@ -188,7 +178,7 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
         length = 0;
     } else if (length >= 0) {
         put(out, TEXT("content-length: "));
-        put_number(out, (uint64_t)length);
+        buffer_append_number(out, (uint64_t)length);
         put(out, TEXT("\r\n"));
     } else if (x->http10) {
         x->close_after = true;
@@ -217,23 +207,23 @@ static void put_figures(struct exchange *x, struct buffer *out)
     if (x->cache_word != CACHE_WORD_NONE)
         put_field(out, TEXT("x-sluice-cache"), text_of(cache_word_name(x->cache_word)));
     put(out, TEXT("x-sluice-attempts: "));
-    put_number(out, x->attempts);
+    buffer_append_number(out, x->attempts);
     put(out, TEXT("\r\nx-sluice-overhead-us: "));
-    put_number(out, ours);
+    buffer_append_number(out, ours);
     if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
         put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
     }
     uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));
-    put_number(out, ours / 1000);
+    buffer_append_number(out, ours / 1000);
     put(out, TEXT("."));
     uint64_t rest = ours % 1000;
     char three[3] = {(char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
                      (char)('0' + rest % 10)};
     buffer_append(out, three, 3);
     put(out, TEXT(", upstream;dur="));
-    put_number(out, theirs / 1000);
+    buffer_append_number(out, theirs / 1000);
     put(out, TEXT("\r\n"));
 }
 
@@ -321,7 +311,7 @@ static void put_anthropic_error(const struct exchange *x, struct buffer *out)
 static void put_gemini_error(const struct exchange *x, struct buffer *out)
 {
     put(out, TEXT("{\"error\":{\"code\":"));
-    put_number(out, answer_error_status(x));
+    buffer_append_number(out, answer_error_status(x));
     put(out, TEXT(",\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT(",\"status\":"));
@@ -335,7 +325,7 @@ static void put_problem(const struct exchange *x, struct buffer *out)
     put(out, TEXT("{\"type\":\"about:blank\",\"title\":"));
     json_write_string(out, text_of(answer_reason(status)));
     put(out, TEXT(",\"status\":"));
-    put_number(out, status);
+    buffer_append_number(out, status);
     put(out, TEXT(",\"detail\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT("}"));

@@ -68,6 +68,16 @@ static const struct cli_option usage_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option rerate_options[] = {
+    {"prices", 'p', "FILE", "YAML or JSON: {TARGET or MODEL: {input: 0.15, output: 0.60}, ...}"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z]"},
+    {"until", 'u', "WHEN", "the same; default: now"},
+    {"apply", 0, NULL, "change the ledger; without it the difference is shown"},
+    {"why", 'w', "TEXT", "written down with the old prices"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option export_options[] = {
     {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all that is kept)"},
     {"until", 'u', "WHEN", "the same; default: now"},
@@ -80,6 +90,17 @@ static const struct cli_option export_options[] = {
     {"operation", 'o', "NAME", "chat, embedding ..."},
     {"status", 0, "STATUS", "200, 4xx or 400-499"},
     {"format", 'f', "csv|jsonl", "how to print it (default: csv)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option backup_options[] = {
+    {"force", 0, NULL, "overwrite FILE"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option restore_options[] = {
+    {"into", 'i', "DIR", "the state directory (default: where the configuration has it)"},
+    {"force", 0, NULL, "move aside what is there"},
     END_OF_OPTIONS,
 };
 
@@ -192,9 +213,18 @@ const struct command cli_commands[] = {
 
     {"look", "usage", "", "calls, tokens and cost from the ledger",
      "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
+    {"look", "usage rerate", "", "what calls cost at other prices; --apply books it",
+     "sluice usage rerate --prices new.yaml --since 2026-11-01 --until 2026-11-08", rerate_options, 0,
+     command_usage_rerate},
     {"look", "export", "", "single calls from the ledger, the oldest first",
      "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
      command_export},
+
+    {"look", "backup", "FILE", "the ledger and the store, to a file and back",
+     "sluice backup /var/backups/sluice.tar", backup_options, 1, command_backup},
+    {"look", "restore", "FILE", "the ledger and the store, to a file and back",
+     "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
+     command_restore},
 
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},

@@ -27,8 +27,15 @@ int command_config_schema(struct cli *cli);
 /* cli_usage.c */
 int command_usage(struct cli *cli);
 
+/* cli_rerate.c */
+int command_usage_rerate(struct cli *cli);
+
 /* cli_export.c */
 int command_export(struct cli *cli);
+
+/* cli_backup.c, cli_restore.c */
+int command_backup(struct cli *cli);
+int command_restore(struct cli *cli);
 
 /* cli_keys.c */
 int command_keys_create(struct cli *cli);

@@ -26,6 +26,36 @@ static void print_family(const struct command *c, size_t count, FILE *out)
     fputc('\n', out);
 }
 
+/* How many commands from <c> on are told in one row: those with the same summary, and the second
+ * words of one that runs without, too. */
+static size_t row_size(const struct command *c)
+{
+    size_t len = strlen(c->name), count = family_size(c);
+    if (strchr(c->name, ' ') != NULL)
+        return count;
+    while (c[count].name != NULL &&
+           (strcmp(c[count].summary, c->summary) == 0 ||
+            (strncmp(c[count].name, c->name, len) == 0 && c[count].name[len] == ' ')))
+        count++;
+    return count;
+}
+
+/* "backup | restore", and the words that may follow "usage". */
+static void print_row(const struct command *c, size_t count, FILE *out)
+{
+    char names[64];
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        if (strchr(c[i].name, ' ') == NULL)
+            len += (size_t)snprintf(names + len, sizeof names - len, "%s%s", i > 0 ? " | " : "",
+                                    c[i].name);
+    fprintf(out, "%-14s %s", count == 1 ? c->name : names, c->summary);
+    for (size_t i = 1; i < count; i++)
+        if (strchr(c[i].name, ' ') != NULL)
+            fprintf(out, " | %s", strchr(c[i].name, ' ') + 1);
+    fputc('\n', out);
+}
+
 /* Fits a terminal of 24 lines. */
 void cli_help(FILE *out)
 {
@@ -35,16 +65,15 @@ void cli_help(FILE *out)
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         if (c->run == NULL)
             continue;
-        size_t family = family_size(c);
+        size_t family = family_size(c), row = row_size(c);
         fprintf(out, "%-7s ", strcmp(group, c->group) != 0 ? c->group : "");
         if (family > 1)
             print_family(c, family, out);
         else
-            fprintf(out, "%-14s %s\n", c->name, c->summary);
+            print_row(c, row, out);
         group = c->group;
-        c += family - 1;
+        c += row - 1;
     }
-    fprintf(out, "help:   sluice help COMMAND; for example sluice help keys create\n");
 }
 
 void cli_help_command(const struct command *command, FILE *out)

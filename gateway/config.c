@@ -23,7 +23,7 @@ const char *config_find(void)
     return NULL;
 }
 
-static struct document *document_new(const struct config_options *options)
+struct document *document_new(const struct config_options *options)
 {
     struct document *document = memory_new(sizeof(*document));
     arena_init(&document->arena, ARENA_BLOCK_BYTES);
@@ -49,7 +49,7 @@ static void wipe_given(const struct document *document, const char *path)
         wipe_text(node_text(node));
 }
 
-static void document_free(struct document *document)
+void document_free(struct document *document)
 {
     struct config *config = &document->config;
     for (size_t i = 0; i < config->provider_count; i++)

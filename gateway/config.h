@@ -210,6 +210,14 @@ void config_unref(struct config *config);
 bool config_price(const struct config *config, const struct provider_type *type, struct text model,
                   struct price *price);
 
+/* A file of prices, YAML or JSON: {NAME: PRICE, …}, with the words that a target's `price` has. */
+struct prices;
+/* NULL when it has errors; they are printed to <words>. */
+struct prices *prices_load(const char *path, FILE *words);
+void prices_free(struct prices *prices);
+/* The price under <name>, sealed; or NULL. */
+const struct price *prices_find(const struct prices *prices, struct text name);
+
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
  * Secrets are masked. */
 void config_show(const struct config *config, FILE *out, bool origin);

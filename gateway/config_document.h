@@ -246,6 +246,10 @@ struct text node_shown(const struct node *node);
 const char *node_place(struct document *document, const struct node *node,
                        const struct node *seen_from);
 
+/* An empty one, and its end. */
+struct document *document_new(const struct config_options *options);
+void document_free(struct document *document);
+
 /* Add a source of values; returns its index. */
 size_t document_source(struct document *document, const char *name, bool is_variable);
 
@@ -275,6 +279,9 @@ struct text nearest(struct text word, struct text (*next)(void *with, size_t i),
  * (reported). */
 struct node *yaml_read(struct document *document, const char *name, struct text yaml);
 
+/* The tree of a file that is no configuration: nothing is included, added or replaced. NULL when it
+ * cannot be read or is no YAML mapping (reported). */
+struct node *document_read_plain(struct document *document, const char *path);
 /* Read the file, what it includes and what the environment adds into document->root, with ${…}
  * replaced; false when a file cannot be read or is no YAML (reported). */
 bool document_read(struct document *document, const char *path);
@@ -288,6 +295,10 @@ bool secret_read(struct document *document, const struct node *node, struct text
 
 /* Compare the tree with the option tables and fill in the drafts. */
 void document_fill(struct document *document);
+/* The same of one mapping and the rows for it, kept in <base>. */
+struct option;
+void document_fill_mapping(struct document *document, const struct node *node,
+                           const struct option *options, void *base);
 /* Turn drafts into the configuration: references, defaults, prices, keys. */
 void document_resolve(struct document *document);
 

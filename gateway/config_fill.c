@@ -488,6 +488,14 @@ static void fill_mapping(struct document *document, const struct node *node,
     }
 }
 
+void document_fill_mapping(struct document *document, const struct node *node,
+                           const struct option *options, void *base)
+{
+    struct inert above = all_in_force;
+    fill_defaults(document, options, base);
+    fill_mapping(document, node, options, base, &above);
+}
+
 void document_fill(struct document *document)
 {
     struct inert above = all_in_force;

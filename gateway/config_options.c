@@ -327,7 +327,7 @@ static const struct option tier[] = {
     {0},
 };
 
-static const struct option target_price[] = {
+const struct option price_options[] = {
     {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.input), .fallback = "0", .help = "USD per million tokens."},
     {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.cached_input), .fallback = "0", .help = "0: as input."},
     {.name = "cache_write", .type = OPTION_PRICE, .where = TARGET(target.price.cache_write), .fallback = "0", .help = "0: as input."},
@@ -365,7 +365,7 @@ static const struct option target[] = {
     {.name = "model", .type = OPTION_NAME, .where = TARGET(target.model), .required = true, .help = "The vendor's own name."},
     {.name = "weight", .type = OPTION_COUNT, .where = TARGET(target.weight), .fallback = "1", .min = 0, .max = 1000000, .help = "Share among the targets of the same priority."},
     {.name = "priority", .type = OPTION_COUNT, .where = TARGET(target.priority), .fallback = "1", .min = 0, .max = 1000, .help = "Lower first; the next only when all of these are out."},
-    {.name = "price", .type = OPTION_SECTION, .inner = target_price, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
+    {.name = "price", .type = OPTION_SECTION, .inner = price_options, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
     {0},

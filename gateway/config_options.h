@@ -80,6 +80,7 @@ enum { MILLISECOND = 1000, SECOND = 1000 * MILLISECOND };
 extern const struct option config_options[];
 /* Parts of them that stand in files of their own. */
 extern const struct option tenant_options[], rates_options[], limits_options[], jwt_options[];
+extern const struct option price_options[]; /* of a target; kept in struct target_draft */
 extern const struct option cache_options[], guardrail_options[], deployment_options[];
 
 /* The row called <name> (of <len> bytes), or NULL. *is_file is set when it is the row's twin. */

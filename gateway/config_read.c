@@ -355,16 +355,32 @@ bool document_read_text(struct document *document, const char *name, struct text
     return read_all(document, name, yaml);
 }
 
+/* What stands in it; false when it cannot be read (reported). */
+static bool read_or_complain(struct document *document, const char *path, struct buffer *buffer)
+{
+    size_t source = document_source(document, path, false);
+    const char *problem = read_file(path, CONFIG_FILE_BYTES_MAX, buffer);
+    if (problem)
+        problem_at(document, source, 0, 0,
+                   arena_format(&document->arena, "cannot be read: %s", problem).at);
+    return !problem;
+}
+
+struct node *document_read_plain(struct document *document, const char *path)
+{
+    struct buffer buffer;
+    if (!read_or_complain(document, path, &buffer))
+        return NULL;
+    struct node *root = yaml_read(document, path, bytes_of(&buffer));
+    forget(&buffer);
+    return root;
+}
+
 bool document_read(struct document *document, const char *path)
 {
     struct buffer buffer;
-    size_t source = document_source(document, path, false);
-    const char *problem = read_file(path, CONFIG_FILE_BYTES_MAX, &buffer);
-    if (problem) {
-        struct text words = arena_format(&document->arena, "cannot be read: %s", problem);
-        problem_at(document, source, 0, 0, words.at);
+    if (!read_or_complain(document, path, &buffer))
         return false;
-    }
     bool fine = read_all(document, path, bytes_of(&buffer));
     forget(&buffer);
     return fine;

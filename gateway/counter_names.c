@@ -11,6 +11,7 @@ struct counter_name {
     const struct limit *limit; /* NULL = a free place */
     const void *level;
     struct text name;
+    uint64_t hash;
 };
 
 struct counter_names {
@@ -74,21 +75,34 @@ static struct text write_name(struct arena *arena, struct text begin, const stru
                         TEXT_ARGS(limit->model));
 }
 
-struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
-                               const struct key *key, const struct tenant *tenant)
+static struct counter_name make_name(struct arena *arena, const struct limit *limit,
+                                     const struct key *key, const struct tenant *tenant)
 {
-    const void *level = key ? (const void *)key : (const void *)tenant;
+    struct text begin =
+        key ? arena_format(arena, "k/%.*s/%.*s", TEXT_ARGS(tenant->name), TEXT_ARGS(key->name))
+            : arena_format(arena, "t/%.*s", TEXT_ARGS(tenant->name));
+    struct text name = write_name(arena, begin, limit);
+    return (struct counter_name){
+        .limit = limit,
+        .level = key ? (const void *)key : (const void *)tenant,
+        .name = name,
+        .hash = hash_name(name),
+    };
+}
+
+struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
+                               const struct key *key, const struct tenant *tenant, uint64_t *hash)
+{
     if (counter_names->count * 2 >= counter_names->capacity)
         grow(counter_names);
-    struct counter_name *place = find(counter_names, limit, level);
-    if (place->limit)
-        return place->name;
-    struct text begin =
-        key ? arena_format(&counter_names->arena, "k/%.*s/%.*s", TEXT_ARGS(tenant->name),
-                           TEXT_ARGS(key->name))
-            : arena_format(&counter_names->arena, "t/%.*s", TEXT_ARGS(tenant->name));
-    *place = (struct counter_name){limit, level, write_name(&counter_names->arena, begin, limit)};
-    counter_names->count++;
+    struct counter_name *place =
+        find(counter_names, limit, key ? (const void *)key : (const void *)tenant);
+    if (!place->limit) {
+        *place = make_name(&counter_names->arena, limit, key, tenant);
+        counter_names->count++;
+    }
+    if (hash)
+        *hash = place->hash;
     return place->name;
 }
 
@@ -119,4 +133,14 @@ struct text counter_name_of_user(struct arena *arena, const struct tenant *tenan
     struct text begin = arena_format(arena, "u/%.*s/%s%.*s", TEXT_ARGS(tenant->name),
                                      shown.at == hex ? "~" : "", TEXT_ARGS(shown));
     return write_name(arena, begin, limit);
+}
+
+struct text counter_name_limit(struct text counter, const struct limit *limit)
+{
+    size_t model = limit->model.len ? limit->model.len + 1 : 0;
+    struct text name = text_head(counter, counter.len - model);
+    size_t from = name.len;
+    while (from > 0 && name.at[from - 1] != ':')
+        from--;
+    return text_from(name, from);
 }

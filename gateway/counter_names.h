@@ -15,9 +15,12 @@ struct counter_names *counter_names_new(void);
 void counter_names_free(struct counter_names *counter_names);
 
 /* The counter of <limit> for <key> (of <tenant>), or for <tenant> itself when <key> is NULL; lives
- * as long as <counter_names>. */
+ * as long as <counter_names>. <hash>, if not NULL, gets its hash_name(). */
 struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
-                               const struct key *key, const struct tenant *tenant);
+                               const struct key *key, const struct tenant *tenant, uint64_t *hash);
+
+/* The limit's own name in a counter's: "requests_per_minute". */
+struct text counter_name_limit(struct text counter, const struct limit *limit);
 
 /* The counter of <limit> for an end user of <tenant>, in <arena>: there are too many to remember.
  * A name that is long or has unusual characters stands there as its digest. */

@@ -136,6 +136,8 @@ struct exchange {
     struct link hold_link;
     struct text hold_counter; /* the full one it waits for */
     uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
+    struct used session;      /* what a session has booked so far, response by response */
+    int64_t session_held;     /* held for it beyond the reservation */
     int64_t extended_tokens;  /* of output: held beyond the bound */
 
     /* what the guardrails say of it */
@@ -152,6 +154,7 @@ struct exchange {
     struct text idempotency_key; /* empty = none */
     bool cache_no_cache, cache_no_store;
     int64_t cache_max_age_us;
+    bool background;           /* a response that is made after its call has ended */
     int64_t temperature_milli; /* -1 = not stated */
     unsigned cache_word;       /* enum cache_word, for the client */
     int64_t saved_nanos;       /* what this answer cost when it was made */

@@ -29,6 +29,11 @@ static const char *check_drain(struct service *service)
     return service_is_draining(service) ? "draining" : NULL;
 }
 
+static const char *check_start(struct service *service)
+{
+    return atomic_load(&service->is_starting) ? "waiting for the store" : NULL;
+}
+
 static const char *check_ledger(struct service *service)
 {
     return ledger_figures(service->ledger).full ? "the ledger is full" : NULL;
@@ -42,6 +47,7 @@ static const struct check {
     {"loops", check_loops, true},
     {"ledger", check_ledger, false},
     {"drain", check_drain, false},
+    {"start", check_start, false},
 };
 
 static const struct {

@@ -266,6 +266,8 @@ static void keep_tags(struct exchange *x, const struct head *head)
     struct text own = x->key->tags;
     if (!given.at || !x->key->tenant->may_set_tags)
         given = (struct text){"", 0};
+    if (own.len == 0 && given.len == 0)
+        return; /* as with most calls */
     struct text all =
         arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(own), own.len && given.len ? "," : "",
                      TEXT_ARGS(text_head(given, TAGS_MAX)));

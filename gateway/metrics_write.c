@@ -412,6 +412,22 @@ static void write_ledger(struct page *page)
     put_counter(page, "sluice_ledger_drain_errors_total", "Drains that failed, to be tried again.",
                 figures.drain_errors);
     put_gauge(page, "sluice_ledger_full", "Is there no room for another call?", figures.full);
+    put_gauge(page, "sluice_ledger_damaged",
+              "Is the database damaged? The next start moves it aside.", figures.damaged);
+    if (!figures.is_shared)
+        return;
+    put_gauge(page, "sluice_ledger_shared_up", "Does Redis take what other nodes are told?",
+              figures.others_up);
+    put_gauge(page, "sluice_ledger_untold_calls",
+              "Calls that are booked and that other nodes were not told of yet.",
+              figures.calls_untold);
+    put_counter(page, "sluice_ledger_tellings_total", "Batches that other nodes were told.",
+                figures.tellings);
+    put_counter(page, "sluice_ledger_telling_errors_total",
+                "Batches that failed, to be tried again.", figures.telling_errors);
+    put_counter(page, "sluice_ledger_unstored_lines_total",
+                "Lines that did not reach Redis in time (ledger.sync: store).",
+                figures.lines_unstored);
 }
 
 static void write_limits(struct page *page)

@@ -168,16 +168,6 @@ static void put_field(struct buffer *out, struct text name, struct text value)
     put(out, TEXT("\r\n"));
 }
 
-static void put_number(struct buffer *out, uint64_t number)
-{
-    char digits[20];
-    size_t at = sizeof(digits);
-    do
-        digits[--at] = (char)('0' + number % 10);
-    while (number /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
-}
-
 static void put_authority(struct buffer *out, const struct url *url)
 {
     if (url->is_unix) {
@@ -192,7 +182,7 @@ static void put_authority(struct buffer *out, const struct url *url)
         put(out, TEXT("]"));
     if (url->port != (url->tls ? 443 : 80)) {
         put(out, TEXT(":"));
-        put_number(out, url->port);
+        buffer_append_number(out, url->port);
     }
 }
 
@@ -451,7 +441,7 @@ void outbound_send(struct exchange *x)
         uint64_t total;
         count = cut_pieces(body, &edits, pieces, count, &total);
         put(out, TEXT("Content-Length: "));
-        put_number(out, total);
+        buffer_append_number(out, total);
         put(out, TEXT("\r\n"));
     } else if (x->method != METHOD_GET && x->method != METHOD_DELETE) {
         put(out, TEXT("Content-Length: 0\r\n"));

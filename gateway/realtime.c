@@ -5,12 +5,17 @@
 
 #include "gateway/admission.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/json.h"
 #include "gateway/client.h"
 #include "gateway/http/websocket.h"
 #include "gateway/relay.h"
+#include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
-enum { MESSAGE_MAX = 4 * 1024 * 1024 }; /* a response.done has all that was said in it */
+enum {
+    EVENT_BYTES = 1024,
+    MESSAGE_MAX = 4 * 1024 * 1024
+}; /* a response.done has all that was said in it */
 
 /* The watch of one exchange. */
 struct realtime {
@@ -18,6 +23,7 @@ struct realtime {
     struct exchange *x;
     unsigned responses;
     bool unbooked; /* the ledger had no room */
+    bool spent;    /* the budget does not pay for another response */
 };
 
 static void book(struct realtime *realtime, const struct answer *answer)
@@ -39,6 +45,8 @@ static void book(struct realtime *realtime, const struct answer *answer)
     bool opened = ledger_open_call(x->worker->journal, &row, &mark);
     if (!ledger_settle_call(x->worker->journal, &row, &mark) || !opened)
         realtime->unbooked = true;
+    if (!reserve_session(x, &row.usage, row.cost_nanos))
+        realtime->spent = true;
     metrics_call(x->worker->metrics, &row, x->route ? x->route->name : (struct text){"", 0});
 }
 
@@ -78,8 +86,31 @@ bool realtime_down(struct exchange *x, struct text bytes)
         return true;
     if (!websocket_feed(x->websocket, bytes))
         return fault_set(&x->fault, FAULT_TARGET_INVALID, "The target broke the WebSocket.");
-    return !realtime->unbooked ||
-           fault_set(&x->fault, FAULT_LEDGER_FULL, "The disk of the ledger is full.");
+    if (realtime->unbooked)
+        return fault_set(&x->fault, FAULT_LEDGER_FULL, "The disk of the ledger is full.");
+    return !realtime->spent;
+}
+
+void realtime_say_fault(struct exchange *x, struct buffer *out)
+{
+    unsigned char head[10];
+    struct buffer words;
+    buffer_init(&words, EVENT_BYTES);
+    buffer_format(&words,
+                  "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":",
+                  fault_rule(x->fault.kind)->type,
+                  fault_rule(x->fault.kind)->code ? fault_rule(x->fault.kind)->code : "");
+    json_write_string(&words, text_of(x->fault.text));
+    buffer_append_text(&words, TEXT("}}"));
+    buffer_append(out, head, websocket_text_head(buffer_length(&words), head));
+    buffer_append_text(out, buffer_text(&words));
+    buffer_append_text(out, TEXT("\x88\x02\x03\xf0")); /* Close, 1008: policy violation */
+    buffer_done(&words);
+}
+
+bool realtime_is_between_frames(const struct exchange *x)
+{
+    return x->websocket && websocket_is_between(x->websocket);
 }
 
 void realtime_end(struct exchange *x)

@@ -16,5 +16,9 @@ void realtime_begin(struct exchange *x);
  * cannot be booked: the fault says why. */
 bool realtime_down(struct exchange *x, struct text bytes);
 /* The exchange is settled. */
+/* Append an error event that says why the session ends, and a Close frame. What was passed down
+ * before must have ended with a whole frame. */
+void realtime_say_fault(struct exchange *x, struct buffer *out);
+bool realtime_is_between_frames(const struct exchange *x);
 void realtime_end(struct exchange *x);
 void realtime_forget(struct exchange *x);

@@ -12,7 +12,6 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
-#include "gateway/base/table.h"
 #include "gateway/counter_names.h"
 
 #define SECOND INT64_C(1000000)
@@ -125,19 +124,10 @@ struct counting {
     const struct config *config;
     struct directory *directory;
     struct counter_names *counter_names;
-    struct table keys; /* "tenant\nkey" */
-    struct arena names, scratch;
+    struct arena scratch;
     int64_t now_us;
     enum grain grain;
 };
-
-static void note_key(void *with, const struct key *key)
-{
-    struct counting *counting = with;
-    struct text name = arena_format(&counting->names, "%.*s\n%.*s", TEXT_ARGS(key->tenant->name),
-                                    TEXT_ARGS(key->name));
-    table_set(&counting->keys, name, (void *)(uintptr_t)key);
-}
 
 /* One sum of the ledger: BY_TENANT, BY_KEY, BY_USER, BY_MODEL, and when. */
 struct sums {
@@ -191,7 +181,7 @@ static void count_level(struct counting *counting, const struct sums *sums,
             letter == 'u'
                 ? counter_name_of_user(&counting->scratch, sums->tenant, sums->user, limit)
                 : counter_names_find(counting->counter_names, limit,
-                                     letter == 'k' ? sums->key : NULL, sums->tenant);
+                                     letter == 'k' ? sums->key : NULL, sums->tenant, &use.hash);
         int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
         if (at > counting->now_us)
             at = counting->now_us;
@@ -213,14 +203,12 @@ static bool read_time(const char *words, int64_t *us)
 static void count_row(struct counting *counting, const struct usage_row *row)
 {
     struct sums sums = {.row = row, .user = text_of(row->by[2])};
-    char name[600];
     if (!read_time(row->by[4], &sums.begin_us))
         return;
     sums.tenant = directory_find_tenant(counting->directory, text_of(row->by[0]));
     if (!sums.tenant)
         return;
-    snprintf(name, sizeof(name), "%s\n%s", row->by[0], row->by[1]);
-    sums.key = table_find(&counting->keys, text_of(name));
+    sums.key = directory_find_named(counting->directory, sums.tenant->name, text_of(row->by[1]));
     const struct route *route = routes_find(counting->config->routes, text_of(row->by[3]));
     sums.model = route ? route->name : text_of(row->by[3]);
     if (sums.key)
@@ -268,13 +256,8 @@ bool recount(struct limits *limits, const struct config *config, struct director
                                 .directory = directory,
                                 .counter_names = counter_names_new(),
                                 .now_us = reach.now_us};
-    table_init(&counting.keys);
-    arena_init(&counting.names, ARENA_BYTES);
     arena_init(&counting.scratch, ARENA_BYTES);
-    directory_each_key(directory, note_key, &counting);
     bool good = count_all(&counting, &reach, fault);
-    table_done(&counting.keys);
-    arena_done(&counting.names);
     arena_done(&counting.scratch);
     counter_names_free(counting.counter_names);
     return good;

@@ -441,6 +441,19 @@ static void give_up_whole(struct exchange *x)
     buffer_done(&x->held);
 }
 
+/* The budget is gone: what the target has said is passed on, and then why it ends here. */
+static void end_session(struct exchange *x, struct text piece)
+{
+    struct buffer words;
+    buffer_init(&words, WHOLE_MAX);
+    gather_add(x, piece);
+    if (realtime_is_between_frames(x))
+        realtime_say_fault(x, &words);
+    gather_add(x, buffer_text(&words));
+    flush(x, false);
+    buffer_done(&words);
+}
+
 static void take_body(struct exchange *x, struct text piece)
 {
     switch (x->relay) {
@@ -470,6 +483,8 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
+        if (x->fault.kind == FAULT_BUDGET)
+            end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
         return;
@@ -868,6 +883,10 @@ void relay_break(struct exchange *x)
     if (x->client)
         x->client->keep = false;
     upstream_abandon(&x->upstream);
+    if (x->relay == RELAY_TUNNEL && x->fault.kind == FAULT_BUDGET) {
+        x->cut_out = false; /* it was told */
+        return;
+    }
     if (x->relay != RELAY_EVENTS || x->unwatched)
         return;
     /* A stream of whole events can say what happened, and then end as a message should. */

@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "gateway/base/hash.h"
+#include "gateway/base/log.h"
 #include "gateway/counter_names.h"
+#include "gateway/service_state.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -13,8 +15,13 @@ enum {
     USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
     EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
     FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
+    PICTURES_MAX = 10,            /* of one call, at any provider */
+    BYTES_PER_SECOND = 256,
+    BYTES_PER_SEARCH =
+        300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
     MILLION = 1000000,
-    WORDS_MAX = 160,
+    PER_MILLE = 1000,
+    WORDS_MAX = 80,
 };
 
 /* --------------------------------------------------------------------------- how much */
@@ -38,13 +45,20 @@ int64_t reserve_units(const struct exchange *x)
     return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
 }
 
-static int64_t input_bytes(const struct exchange *x)
+/* Of an upload that does not say how long it will be: as long as it may be. */
+static int64_t raw_bytes(const struct exchange *x)
 {
     if (!x->upload)
         return x->body_bytes;
     int64_t announced = upload_length(x->upload);
-    int64_t bytes = announced > x->body_bytes ? announced : x->body_bytes;
-    return bytes / FORM_BYTES_PER_TOKEN + 1;
+    if (announced == 0)
+        announced = (int64_t)x->snapshot->config->limits.max_upload_bytes;
+    return announced > x->body_bytes ? announced : x->body_bytes;
+}
+
+static int64_t input_bytes(const struct exchange *x)
+{
+    return x->upload ? raw_bytes(x) / FORM_BYTES_PER_TOKEN + 1 : x->body_bytes;
 }
 
 static int64_t model_output(const struct exchange *x)
@@ -80,10 +94,13 @@ static uint64_t hash_of_key(const struct key *key)
 static int64_t added_tokens(const struct exchange *x)
 {
     int64_t most = 0;
+    const struct target *before = NULL;
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        if (target->off)
+        if (target->off || (before && before->provider == target->provider &&
+                            text_equal(before->model, target->model)))
             continue;
+        before = target;
         int64_t added = estimate_added(target->provider->type->name, target->model);
         most = added > most ? added : most;
     }
@@ -114,10 +131,23 @@ static void make_estimate(struct exchange *x)
     x->estimated = true;
 }
 
+/* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
+ * searches in documents that are as short as can be. */
+static int64_t most_units(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_TRANSCRIPTION)
+        return raw_bytes(x) / BYTES_PER_SECOND + 1;
+    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
+        return PICTURES_MAX;
+    if (x->call.operation == OPERATION_RERANK)
+        return raw_bytes(x) / BYTES_PER_SEARCH + 1;
+    return reserve_units(x);
+}
+
 /* The dearest target that may get the call. */
 static int64_t cost_bound(const struct exchange *x, int64_t output)
 {
-    int64_t most = 0, input = x->estimate.input_bound, units = reserve_units(x);
+    int64_t most = 0, input = x->estimate.input_bound, units = most_units(x);
     if (x->pinned)
         return price_bound(&x->pinned->price, input, output, units);
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
@@ -128,9 +158,18 @@ static int64_t cost_bound(const struct exchange *x, int64_t output)
     return most;
 }
 
+/* Can the client's wish be shortened at all? */
+static bool may_lower(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION ||
+           x->call.operation == OPERATION_RESPONSE;
+}
+
 /* The shortest answer that is of use. */
 static int64_t least_output(const struct exchange *x)
 {
+    if (!may_lower(x))
+        return x->estimate.output_bound;
     int64_t least = USEFUL_OUTPUT_TOKENS * choices_of(x);
     return x->estimate.output_bound < least ? x->estimate.output_bound : least;
 }
@@ -173,7 +212,7 @@ static bool want(struct exchange *x, struct use *use)
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
         use->want = cost_bound(x, x->estimate.output_bound);
-        use->least = has_output(x->call.operation) ? cost_bound(x, least_output(x)) : use->want;
+        use->least = cost_bound(x, least_output(x));
     } else {
         want_tokens(use, x);
     }
@@ -202,12 +241,31 @@ static size_t levels_of(const struct exchange *x, struct level levels[LEVELS_MAX
     return count;
 }
 
-static struct text counter_of(struct exchange *x, const struct level *level,
-                              const struct limit *limit)
+static void name_counter(struct exchange *x, const struct level *level, struct use *use)
 {
+    use->hash = 0;
     if (level->letter == 'u')
-        return counter_name_of_user(&x->arena, level->tenant, x->call.user, limit);
-    return counter_names_find(x->snapshot->counter_names, limit, level->key, level->tenant);
+        use->counter = counter_name_of_user(&x->arena, level->tenant, x->call.user, use->limit);
+    else
+        use->counter = counter_names_find(x->snapshot->counter_names, use->limit, level->key,
+                                          level->tenant, &use->hash);
+}
+
+/* What a batch will cost stands in a file that was uploaded before, and is charged after its call has
+ * ended: a budget cannot be held to. */
+static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
+{
+    if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
+        return true;
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < levels[i].limits->count; j++) {
+            const struct limit *limit = &levels[i].limits->at[j];
+            if (limit->kind == LIMIT_MONEY && limit->exceeded == EXCEEDED_REJECT)
+                return fault_set(&x->fault, FAULT_UNSUPPORTED,
+                                 "Batches are not possible under a budget: what they cost is not "
+                                 "known before they have run.");
+        }
+    return true;
 }
 
 static bool collect(struct exchange *x)
@@ -216,6 +274,8 @@ static bool collect(struct exchange *x)
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
+    if (!may_batch(x, levels, level_count))
+        return false;
     if (most > USES_MAX)
         return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
                          USES_MAX);
@@ -226,7 +286,7 @@ static bool collect(struct exchange *x)
             use->limit = &levels[i].limits->at[j];
             if (!want(x, use))
                 continue;
-            use->counter = counter_of(x, &levels[i], use->limit);
+            name_counter(x, &levels[i], use);
             count++;
         }
     x->reservation.root = tenant_root(x->key->tenant)->name;
@@ -263,18 +323,13 @@ static void write_amount(const struct limit *limit, char out[48])
 }
 
 /* "tenant 'acme'", from "t/acme:tokens_per_minute". */
-static struct text whose(struct exchange *x, struct text counter)
+static struct text whose(struct exchange *x, const struct use *use)
 {
-    const char *level = counter.at[0] == 'k' ? "key" : counter.at[0] == 't' ? "tenant" : "user";
-    struct text name = text_from(counter, 2);
-    size_t colon = name.len;
-    while (colon > 0 && name.at[colon - 1] != ':')
-        colon--;
-    size_t first = text_find_byte(name, ':');
-    (void)colon;
-    name = text_head(name, first == SIZE_MAX ? name.len : first);
-    name = text_head(name, WORDS_MAX / 2);
-    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(name));
+    char letter = use->counter.at[0];
+    const char *level = letter == 'k' ? "key" : letter == 't' ? "tenant" : "user";
+    struct text limit = counter_name_limit(use->counter, use->limit);
+    struct text name = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
 }
 
 static void say_refused(struct exchange *x)
@@ -289,7 +344,7 @@ static void say_refused(struct exchange *x)
         snprintf(when, sizeof(when), "this call alone asks for more");
     else
         snprintf(when, sizeof(when), "try again in %s", wait);
-    struct text level = whose(x, use->counter);
+    struct text level = whose(x, use);
     bool model = use->limit->model.len > 0;
     enum fault_kind kind =
         use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET
@@ -357,11 +412,31 @@ static void lower_output(struct exchange *x)
         output = most < output ? most : output;
     }
     bool unknown = !x->call.max_tokens && !model_output(x);
-    if (!x->estimated || !has_output(x->call.operation) || !binds ||
+    if (!x->estimated || !may_lower(x) || !binds ||
         (output == x->estimate.output_bound && !unknown))
         return;
     x->lowered_tokens = output / choices_of(x);
     x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+}
+
+void reserve_degrade(struct exchange *x)
+{
+    int64_t least = INT64_MAX;
+    if (!x->reservation.degraded || !x->route)
+        return;
+    for (size_t i = 0; i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        int64_t cost = price_bound(&target->price, x->estimate.input_bound,
+                                   x->estimate.output_bound, reserve_units(x));
+        if (!target->off && cost < least)
+            least = cost;
+    }
+    for (size_t i = 0; i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        if (price_bound(&target->price, x->estimate.input_bound, x->estimate.output_bound,
+                        reserve_units(x)) > least)
+            x->tried |= UINT64_C(1) << i;
+    }
 }
 
 enum reserve_result reserve_answered(struct exchange *x)
@@ -371,6 +446,8 @@ enum reserve_result reserve_answered(struct exchange *x)
         lower_output(x);
         break;
     case RESERVE_REFUSED:
+        if (x->reservation.use_count == 0) /* refused before anything was asked for; it was said */
+            break;
         say_refused(x);
         if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
             x->facts.reserve_known = false;
@@ -472,10 +549,63 @@ bool reserve_watch(struct exchange *x)
     if (seen <= held)
         return true;
     int64_t step = held / 8 > EXTENSION_TOKENS ? held / 8 : EXTENSION_TOKENS;
-    return extend(x, seen - held > step ? seen - held : step);
+    int64_t needed = seen - held > EXTENSION_TOKENS ? seen - held : EXTENSION_TOKENS;
+    /* A large step, so that it need not be asked often; near the end of the money a small one. */
+    return (step > needed && extend(x, step)) || extend(x, needed);
+}
+
+/* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
+ */
+bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    struct reservation *r = &x->reservation;
+    x->session.input_tokens += usage->input_tokens;
+    x->session.output_tokens += usage->output_tokens;
+    x->session.cost_nanos += cost_nanos;
+    for (size_t i = 0; i < r->use_count; i++) {
+        const struct use *use = &r->uses[i];
+        if (!r->live || use->limit->kind != LIMIT_MONEY ||
+            x->session.cost_nanos + cost_nanos <= x->session_held + use->held)
+            continue;
+        /* As much again as this response took, so that the next one is held for before it comes. */
+        int64_t more = cost_nanos > 0 ? cost_nanos : 1;
+        if (!limits_extend(r, LIMIT_MONEY, more))
+            return fault_set(&x->fault, FAULT_BUDGET, "The budget is spent in this session.");
+        x->session_held += more;
+        break;
+    }
+    return true;
 }
 
 /* ------------------------------------------------------------------------------- settled */
+
+/* Has this call taken a budget over one of its marks? */
+static void warn_of(struct exchange *x, size_t use, int64_t cost_nanos)
+{
+    const struct limit *limit = x->reservation.uses[use].limit;
+    struct limit_view view;
+    limits_view(&x->reservation, use, &view);
+    int64_t now = limit->amount - view.left, before = now - cost_nanos;
+    for (size_t i = 0; i < LIMIT_WARNINGS && limit->warn_at[i]; i++) {
+        int64_t mark = (int64_t)((__int128)limit->amount * limit->warn_at[i] / PER_MILLE);
+        if (before >= mark || now < mark)
+            continue;
+        struct text counter = x->reservation.uses[use].counter;
+        log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
+                 limit->warn_at[i] / 10U, limit->warn_at[i] % 10U);
+        service_event(x->worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
+                      TEXT_ARGS(text_head(counter, 100)), limit->warn_at[i] / 10U,
+                      limit->warn_at[i] % 10U);
+    }
+}
+
+static void warn(struct exchange *x, int64_t cost_nanos)
+{
+    for (size_t i = 0; i < x->reservation.use_count; i++)
+        if (x->reservation.uses[i].limit->kind == LIMIT_MONEY &&
+            x->reservation.uses[i].limit->warn_at[0])
+            warn_of(x, i, cost_nanos);
+}
 
 void reserve_settle(struct exchange *x, const struct ledger_row *row)
 {
@@ -485,15 +615,16 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
                        row->usage.output_tokens);
     if (!x->reservation.live)
         return;
-    struct used used = {
-        .sent = x->attempts > 0 || x->free_of_charge,
-        .input_tokens = row->usage.input_tokens,
-        .output_tokens = row->usage.output_tokens,
-        .cost_nanos = row->cost_nanos,
-    };
+    struct used used = x->session; /* what a session has booked before its end */
+    used.sent = x->attempts > 0 || x->free_of_charge;
+    used.input_tokens += row->usage.input_tokens;
+    used.output_tokens += row->usage.output_tokens;
+    used.cost_nanos += row->cost_nanos;
     if (x->free_of_charge)
         used.input_tokens = used.output_tokens = used.cost_nanos = 0;
     limits_settle(&x->reservation, &used);
+    if (used.cost_nanos > 0)
+        warn(x, used.cost_nanos);
 }
 
 void reserve_return(struct exchange *x)

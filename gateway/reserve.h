@@ -22,9 +22,16 @@ enum reserve_result reserve_answered(struct exchange *x);
 /* For hold.c: try once more. */
 void reserve_again(struct exchange *x);
 
+/* A budget of `degrade` is exceeded: of the route's targets only the cheapest may be tried. */
+void reserve_degrade(struct exchange *x);
+
 /* Has the stream stayed within what is held for it, or could more be held? False: it must end; the
  * fault says why. */
 bool reserve_watch(struct exchange *x);
+
+/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another one;
+ * the fault says so. */
+bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
  */

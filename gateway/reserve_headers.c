@@ -8,10 +8,15 @@
 #include <time.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/counter_names.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
 enum { MILLION = 1000000, MINUTE = 60, HOUR = 3600 };
+
+/* Three lines for each kind and two for all; of the words in none more than 80 bytes, with a
+ * limit's name of at most 48, and no more than three numbers. */
+enum { NAME_MAX_BYTES = 48, LINES_BYTES = 4 * 5 * (80 + NAME_MAX_BYTES + 3 * TEXT_NUMBER_BYTES) };
 
 /* What one name in the headers stands for. */
 enum told { TOLD_REQUESTS, TOLD_TOKENS, TOLD_INPUT, TOLD_OUTPUT, TOLD_KINDS };
@@ -50,48 +55,48 @@ struct shown {
     struct limit_view view;
 };
 
-/* The limit's name, as it ends its counter's. */
-static struct text name_of(const struct use *use)
+/* Which of the uses the client is told about. */
+static uint64_t told_uses(const struct reservation *r)
 {
-    size_t model = use->limit->model.len ? use->limit->model.len + 1 : 0;
-    struct text name = text_head(use->counter, use->counter.len - model);
-    size_t from = name.len;
-    while (from > 0 && name.at[from - 1] != ':')
-        from--;
-    return text_from(name, from);
+    uint64_t which = 0;
+    for (size_t i = 0; i < r->use_count; i++)
+        if (told_of(r->uses[i].limit->kind) != TOLD_KINDS)
+            which |= UINT64_C(1) << i;
+    return which;
 }
 
 /* Of several limits of a kind, the one that leaves least. */
-static void look(struct exchange *x, struct shown shown[TOLD_KINDS])
+static void look(struct exchange *x, uint64_t which, struct shown shown[TOLD_KINDS])
 {
     struct reservation *r = &x->reservation;
+    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    limits_views(r, which, views);
     for (size_t i = 0; i < r->use_count; i++) {
         enum told kind = told_of(r->uses[i].limit->kind);
-        if (kind == TOLD_KINDS)
+        if (kind == TOLD_KINDS || (shown[kind].limit && shown[kind].view.left <= views[i].left))
             continue;
-        struct limit_view view;
-        limits_view(r, i, &view);
-        if (shown[kind].limit && shown[kind].view.left <= view.left)
-            continue;
-        shown[kind] = (struct shown){r->uses[i].limit, name_of(&r->uses[i]), view};
+        shown[kind] = (struct shown){
+            r->uses[i].limit,
+            text_head(counter_name_limit(r->uses[i].counter, r->uses[i].limit), NAME_MAX_BYTES),
+            views[i]};
     }
 }
 
-/* These lines go with every answer: put together without printf. */
-static void put(struct buffer *out, struct text text)
+/* These lines go with every answer: put together without printf, in a room for the longest. */
+struct pen {
+    char *at;
+};
+
+static inline void put(struct pen *pen, struct text text)
 {
-    buffer_append_text(out, text);
+    memcpy(pen->at, text.at, text.len);
+    pen->at += text.len;
 }
 
-static void put_number(struct buffer *out, int64_t number)
+static void put_number(struct pen *pen, int64_t number)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
-    uint64_t rest = number > 0 ? (uint64_t)number : 0;
-    do
-        digits[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
-    buffer_append(out, digits + at, sizeof(digits) - at);
+    char digits[TEXT_NUMBER_BYTES];
+    put(pen, text_write_number(number > 0 ? (uint64_t)number : 0, digits));
 }
 
 static int64_t seconds_of(int64_t us)
@@ -100,50 +105,50 @@ static int64_t seconds_of(int64_t us)
 }
 
 /* "12ms", "1s", "6m0s", as OpenAI writes it. */
-static void put_reset(struct buffer *out, int64_t us)
+static void put_reset(struct pen *pen, int64_t us)
 {
     int64_t s = seconds_of(us);
     if (us < MILLION) {
-        put_number(out, (us + 999) / 1000);
-        put(out, TEXT("ms"));
+        put_number(pen, (us + 999) / 1000);
+        put(pen, TEXT("ms"));
         return;
     }
     if (s >= HOUR) {
-        put_number(out, s / HOUR);
-        put(out, TEXT("h"));
+        put_number(pen, s / HOUR);
+        put(pen, TEXT("h"));
     }
     if (s >= MINUTE) {
-        put_number(out, s % HOUR / MINUTE);
-        put(out, TEXT("m"));
+        put_number(pen, s % HOUR / MINUTE);
+        put(pen, TEXT("m"));
     }
-    put_number(out, s % MINUTE);
-    put(out, TEXT("s"));
+    put_number(pen, s % MINUTE);
+    put(pen, TEXT("s"));
 }
 
-static void put_line(struct buffer *out, struct text begin, struct text name, struct text end)
+static void put_line(struct pen *pen, struct text begin, struct text name, struct text end)
 {
-    put(out, begin);
-    put(out, name);
-    put(out, end);
+    put(pen, begin);
+    put(pen, name);
+    put(pen, end);
 }
 
-static void put_openai(struct buffer *out, const struct shown shown[TOLD_KINDS])
+static void put_openai(struct pen *pen, const struct shown shown[TOLD_KINDS])
 {
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         struct text name = openai_names[kind];
         if (!name.len || !shown[kind].limit)
             continue;
-        put_line(out, TEXT("x-ratelimit-limit-"), name, TEXT(": "));
-        put_number(out, shown[kind].limit->amount);
-        put_line(out, TEXT("\r\nx-ratelimit-remaining-"), name, TEXT(": "));
-        put_number(out, shown[kind].view.left);
-        put_line(out, TEXT("\r\nx-ratelimit-reset-"), name, TEXT(": "));
-        put_reset(out, shown[kind].view.reset_us);
-        put(out, TEXT("\r\n"));
+        put_line(pen, TEXT("x-ratelimit-limit-"), name, TEXT(": "));
+        put_number(pen, shown[kind].limit->amount);
+        put_line(pen, TEXT("\r\nx-ratelimit-remaining-"), name, TEXT(": "));
+        put_number(pen, shown[kind].view.left);
+        put_line(pen, TEXT("\r\nx-ratelimit-reset-"), name, TEXT(": "));
+        put_reset(pen, shown[kind].view.reset_us);
+        put(pen, TEXT("\r\n"));
     }
 }
 
-static void put_anthropic(struct buffer *out, const struct shown shown[TOLD_KINDS])
+static void put_anthropic(struct pen *pen, const struct shown shown[TOLD_KINDS])
 {
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
@@ -154,48 +159,40 @@ static void put_anthropic(struct buffer *out, const struct shown shown[TOLD_KIND
         char date[32];
         gmtime_r(&when, &utc);
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &utc);
-        put_line(out, TEXT("anthropic-ratelimit-"), name, TEXT("-limit: "));
-        put_number(out, shown[kind].limit->amount);
-        put_line(out, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-remaining: "));
-        put_number(out, shown[kind].view.left);
-        put_line(out, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-reset: "));
-        put_line(out, text_of(date), TEXT("\r\n"), TEXT(""));
+        put_line(pen, TEXT("anthropic-ratelimit-"), name, TEXT("-limit: "));
+        put_number(pen, shown[kind].limit->amount);
+        put_line(pen, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-remaining: "));
+        put_number(pen, shown[kind].view.left);
+        put_line(pen, TEXT("\r\nanthropic-ratelimit-"), name, TEXT("-reset: "));
+        put_line(pen, text_of(date), TEXT("\r\n"), TEXT(""));
     }
 }
 
-static void put_ietf(struct buffer *out, const struct shown shown[TOLD_KINDS])
+static void put_ietf(struct pen *pen, const struct shown shown[TOLD_KINDS])
 {
     struct text between = TEXT("ratelimit-policy: \"");
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
             continue;
-        put_line(out, between, shown[kind].name, TEXT("\";q="));
-        put_number(out, shown[kind].limit->amount);
-        put(out, TEXT(";w="));
-        put_number(out, shown[kind].limit->window_us / MILLION);
+        put_line(pen, between, shown[kind].name, TEXT("\";q="));
+        put_number(pen, shown[kind].limit->amount);
+        put(pen, TEXT(";w="));
+        put_number(pen, shown[kind].limit->window_us / MILLION);
         if (kind != TOLD_REQUESTS)
-            put(out, TEXT(";qu=\"tokens\""));
+            put(pen, TEXT(";qu=\"tokens\""));
         between = TEXT(", \"");
     }
     between = TEXT("\r\nratelimit: \"");
     for (int kind = 0; kind < TOLD_KINDS; kind++) {
         if (!shown[kind].limit)
             continue;
-        put_line(out, between, shown[kind].name, TEXT("\";r="));
-        put_number(out, shown[kind].view.left);
-        put(out, TEXT(";t="));
-        put_number(out, seconds_of(shown[kind].view.reset_us));
+        put_line(pen, between, shown[kind].name, TEXT("\";r="));
+        put_number(pen, shown[kind].view.left);
+        put(pen, TEXT(";t="));
+        put_number(pen, seconds_of(shown[kind].view.reset_us));
         between = TEXT(", \"");
     }
-    put(out, TEXT("\r\n"));
-}
-
-static bool has_shown(const struct exchange *x)
-{
-    for (size_t i = 0; i < x->reservation.use_count; i++)
-        if (told_of(x->reservation.uses[i].limit->kind) != TOLD_KINDS)
-            return true;
-    return false;
+    put(pen, TEXT("\r\n"));
 }
 
 static void put_notes(const struct exchange *x, struct buffer *out)
@@ -212,21 +209,36 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 {
     const struct config *config = x->snapshot->config;
     put_notes(x, out);
-    if (!has_shown(x))
+    uint64_t which = told_uses(&x->reservation);
+    if (!which)
         return;
     struct shown shown[TOLD_KINDS] = {{.limit = NULL}};
-    look(x, shown);
+    look(x, which, shown);
+    __attribute__((uninitialized)) char room[LINES_BYTES];
+    struct pen pen = {room};
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_OPENAI)
-        put_openai(out, shown);
+        put_openai(&pen, shown);
     if (config->policy_limits.headers_openai && x->match.shape == SHAPE_ANTHROPIC)
-        put_anthropic(out, shown);
+        put_anthropic(&pen, shown);
     if (config->policy_limits.headers_ietf)
-        put_ietf(out, shown);
+        put_ietf(&pen, shown);
+    buffer_append(out, room, (size_t)(pen.at - room));
+}
+
+static bool is_of_requests(struct text name)
+{
+    for (; name.len > 0; name = text_from(name, 1))
+        if ((name.at[0] | 0x20) == 'r' && text_starts_nocase(name, TEXT("requests")))
+            return true;
+    return false;
 }
 
 bool reserve_replaces(const struct exchange *x, struct text name)
 {
     bool requests = false, tokens = false;
+    char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    if (x->reservation.use_count == 0 || (first != 'x' && first != 'a' && first != 'r'))
+        return false;
     if (!text_starts_nocase(name, TEXT("x-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("anthropic-ratelimit-")) &&
         !text_starts_nocase(name, TEXT("ratelimit")))
@@ -241,6 +253,5 @@ bool reserve_replaces(const struct exchange *x, struct text name)
     if (!x->snapshot->config->policy_limits.headers_openai ||
         text_starts_nocase(name, TEXT("anthropic-ratelimit-unified")))
         return false;
-    bool of_requests = text_find(name, TEXT("requests")) != SIZE_MAX;
-    return of_requests ? requests : tokens;
+    return is_of_requests(name) ? requests : tokens;
 }

@@ -31,6 +31,8 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
+    STORE_WAIT_US = 1000000,
+    STORE_LOOK_US = 5000,
     ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
@@ -142,9 +144,16 @@ static struct roster_file file_of(struct config *config)
                                 .owner_unref = unref_owner};
 }
 
+/* A change and a reload may bring one each at the same time: the later one counts. */
 static void set_directory(struct service *service, struct directory *directory)
 {
     pthread_mutex_lock(&service->lock);
+    if (service->directory &&
+        directory_version(service->directory) > directory_version(directory)) {
+        pthread_mutex_unlock(&service->lock);
+        directory_unref(directory);
+        return;
+    }
     for (unsigned i = 0; i < service->workers_live; i++)
         worker_set_directory(service->workers[i], directory);
     struct directory *before = service->directory;
@@ -409,7 +418,9 @@ static bool open_ledger(struct service *service)
     const struct config *config = service->config;
     struct ledger_options options = {.directory = config->ledger_path,
                                      .database = config->database,
-                                     .sync = config->ledger_sync_disk ? SYNC_DISK : SYNC_OS,
+                                     .sync = config->ledger_sync_store  ? SYNC_STORE
+                                             : config->ledger_sync_disk ? SYNC_DISK
+                                                                        : SYNC_OS,
                                      .workers = service->worker_count,
                                      .keep_requests_us = config->keep_requests_us,
                                      .keep_minutes_us = config->keep_minutes_us,
@@ -424,6 +435,9 @@ static bool open_ledger(struct service *service)
     watchdog_stop(beats);
     if (service->ledger == NULL)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
+    else if (ledger_set_aside(service->ledger) != NULL)
+        service_event(service, "ledger", "", "the database was damaged and moved to %s",
+                      ledger_set_aside(service->ledger));
     return service->ledger != NULL;
 }
 
@@ -445,7 +459,9 @@ static bool open_roster(struct service *service)
         .on_change = on_roster_change,
         .with = service,
     };
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service); /* there may be many */
     service->roster = roster_open(&options, &file, &why);
+    watchdog_stop(beats);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
@@ -559,6 +575,17 @@ static void start_workers(struct service *service)
     set_directory(service, roster_view(service->roster));
 }
 
+/* A store that answers is waited for, so that the first calls find it; not one that is away. */
+static void wait_for_store(struct service *service)
+{
+    uint64_t until = clock_now_us() + STORE_WAIT_US;
+    atomic_store(&service->is_starting, service->config->store.is_redis);
+    while (service->config->store.is_redis && !limits_figures(service->limits).store_up &&
+           clock_now_us() < until)
+        usleep(STORE_LOOK_US);
+    atomic_store(&service->is_starting, false);
+}
+
 static void log_start(const struct service *service)
 {
     const struct config *config = service->config;
@@ -663,8 +690,10 @@ int service_run(const struct service_options *options)
         admin_open_key(&service);
         service.roster_desk = desk_new("admin-keys", &service);
         service.ledger_desk = desk_new("admin-ledger", &service);
+        atomic_store(&service.is_starting, service.config->store.is_redis);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        wait_for_store(&service);
         log_start(&service);
         tell(&service, SAY_READY);
         serve(&service, signals);

@@ -71,7 +71,7 @@ struct service {
     struct events *events;
 
     int wake; /* eventfd: somebody wants something of the service's thread */
-    atomic_bool is_draining, wants_drain;
+    atomic_bool is_draining, wants_drain, is_starting;
 
     pthread_mutex_t lock;  /* over what follows */
     unsigned workers_live; /* may be looked at: 0 while they are started and stopped */

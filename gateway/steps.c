@@ -75,6 +75,10 @@ enum exchange_state step_admit(struct exchange *x)
 
 enum exchange_state step_recall(struct exchange *x)
 {
+    if (x->facts.client_gone) {
+        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        return EXCHANGE_REFUSE;
+    }
     switch (replay_recall(x)) {
     case RECALL_NOTHING:
     case RECALL_READS:
@@ -101,6 +105,7 @@ enum exchange_state step_reserve(struct exchange *x)
         return EXCHANGE_RESERVE;
     if (result != RESERVE_GRANTED)
         return EXCHANGE_REFUSE;
+    reserve_degrade(x);
     return replay_reads(x) ? EXCHANGE_REPLAY : EXCHANGE_ROUTE;
 }
 
@@ -458,13 +463,27 @@ static int64_t tokens_of_body(const struct exchange *x)
     return (x->body_bytes + bytes - 1) / bytes;
 }
 
+/* What goes on in the background is never seen to end: it is booked as the most that it may use. */
+static void book_bound(struct exchange *x, struct ledger_row *row)
+{
+    reserve_bound(x, &row->usage);
+    row->counted = COUNTED_ESTIMATE;
+    if (x->target)
+        row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
+                                      row->usage.output_tokens, row->usage.units);
+}
+
 /* What the provider counted, or what must be taken for it. */
-static void count(const struct exchange *x, struct ledger_row *row)
+static void count(struct exchange *x, struct ledger_row *row)
 {
     row->usage = (struct usage){0};
     row->cost_nanos = 0;
     row->counted = COUNTED_NONE;
     row->saved_nanos = x->saved_nanos;
+    if (x->background && row->outcome != LEDGER_REFUSED && !x->answer.usage_seen) {
+        book_bound(x, row);
+        return;
+    }
     if (x->free_of_charge) /* it was counted where it was made */
         return;
     if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
@@ -566,7 +585,7 @@ enum exchange_state step_settle(struct exchange *x)
     }
     if (x->facts.client_gone || !x->client) {
         upstream_abandon(&x->upstream);
-        if (replay_goes_on(x))
+        if (replay_goes_on(x) && !x->refused) /* there may be no answer: not even a target */
             relay_end(x);
         return EXCHANGE_DONE;
     }

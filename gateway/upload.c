@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gateway/base/member.h"
 #include "gateway/client.h"
 #include "gateway/http/body.h"
 #include "gateway/http/multipart.h"
@@ -18,8 +19,10 @@ enum {
     MOVE_BYTES = 64 * 1024,
 };
 
-enum { FIELD_MODEL, FIELD_STREAM, FIELDS };
-static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}};
+enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELDS };
+static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}, {"n", 1}};
+
+enum { CHOICES_MAX = 128 };
 
 struct upload {
     struct multipart form;
@@ -247,6 +250,18 @@ static bool is_true(const struct upload *u, int field)
                              TEXT("true"));
 }
 
+/* How many pictures are wanted; known for sure only at the end of the form. */
+static void note_choices(struct exchange *x)
+{
+    const struct upload *u = x->upload;
+    int64_t choices = 1;
+    if (u->form.fields[FIELD_N].found &&
+        !member_count((struct text){u->form.fields[FIELD_N].value, u->form.fields[FIELD_N].len},
+                      CHOICES_MAX, &choices))
+        choices = CHOICES_MAX;
+    x->call.choices = choices > 1 ? choices : 1;
+}
+
 static bool needs_model(const struct exchange *x)
 {
     return x->call.operation == OPERATION_TRANSCRIPTION || x->call.operation == OPERATION_IMAGE;
@@ -336,6 +351,7 @@ void upload_end(struct exchange *x)
         if (!x->upload || x->state == EXCHANGE_DONE)
             return;
     }
+    note_choices(x);
     decide(x);
     if (x->upload && x->state != EXCHANGE_DONE)
         upload_pump(x);

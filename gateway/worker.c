@@ -474,6 +474,7 @@ static void close_all(struct worker *worker)
 static void stop(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, stop_errand);
+    worker->stopping = true; /* no call goes on without its client now */
     close_all(worker);
     loop_stop(worker->loop);
 }

@@ -85,7 +85,7 @@ struct worker {
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */
-    bool draining, accepting;
+    bool draining, accepting, stopping;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */
     struct errand config_errand, drain_errand, stop_errand, safe_errand;
     _Atomic(struct config *) config_next;

@@ -52,7 +52,7 @@ const char *const book_steps[] = {
     "ALTER TABLE objects ADD COLUMN kind TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE objects ADD COLUMN made_us INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';",
-    /* 3: what other nodes are told */
+    /* 3: what other nodes are told; calls that were rated again */
     share_schema,
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
@@ -151,7 +151,7 @@ static bool prepare_all(struct book *book)
     return true;
 }
 
-struct book *book_open(const char *path, bool safe, bool shared, struct fault *fault)
+struct book *book_open(const char *path, bool safe, enum sharing sharing, struct fault *fault)
 {
     struct database *database = database_open(path, safe ? DATABASE_SAFE : DATABASE_WRITE, fault);
     if (!database)
@@ -159,7 +159,7 @@ struct book *book_open(const char *path, bool safe, bool shared, struct fault *f
     struct book *book = memory_new(sizeof(*book));
     book->database = database;
     if (database_upgrade(database, book_steps, book_step_count, fault)) {
-        if (prepare_all(book) && share_open(&book->share, database, shared))
+        if (prepare_all(book) && share_open(&book->share, database, sharing))
             return book;
         fault_set(fault, FAULT_INTERNAL, "%s: %s", path, database_problem(database));
     }
@@ -212,6 +212,16 @@ void book_rollback(struct book *book)
     forget_days(book);
     share_undo(&book->share);
     database_rollback(book->database);
+}
+
+bool book_is_damaged(struct book *book)
+{
+    return database_is_damaged(book->database);
+}
+
+struct database *book_database(struct book *book)
+{
+    return book->database;
 }
 
 struct share *book_share(struct book *book)
@@ -474,7 +484,8 @@ static bool expire_requests(struct book *book, int64_t before_us)
             return false;
         log_line(LOG_INFO, "ledger", "dropped %s", name);
     }
-    return true;
+    return database_run_format(book->database, "DELETE FROM rerated WHERE day < %lld",
+                               (long long)day_of(before_us));
 }
 
 /* Delete at most so many rows at a time, so that nobody waits long for the lock. */

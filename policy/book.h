@@ -13,6 +13,7 @@
  *   open_calls         calls whose opening line was in a segment that is gone already
  *   objects            who owns what was made through us
  *   facts, outbox      what other nodes are to be told: share.h
+ *   rerated            what calls cost before: rerate.c
  *
  * One thread at a time. Functions return false when the database failed; then the transaction must
  * be rolled back, and nothing has happened.
@@ -29,9 +30,8 @@ struct book;
 /* Journals end here: no line will ever come from them again. */
 #define BOOK_FINISHED (uint64_t) INT64_MAX
 
-/* Open and upgrade the database. <shared>: other nodes are told what it says (share.h). NULL and
- * *fault on failure. */
-struct book *book_open(const char *path, bool safe, bool shared, struct fault *fault);
+/* Open and upgrade the database. NULL and *fault on failure. */
+struct book *book_open(const char *path, bool safe, enum sharing sharing, struct fault *fault);
 void book_close(struct book *book);
 /* The schema's steps, for tests. */
 extern const char *const book_steps[];
@@ -43,8 +43,12 @@ bool book_changed(struct book *book);
 bool book_commit(struct book *book);
 void book_rollback(struct book *book);
 const char *book_problem(struct book *book);
+/* Was it that the file is damaged? */
+bool book_is_damaged(struct book *book);
 /* What other nodes are told; the book's own. */
 struct share *book_share(struct book *book);
+/* For who has more to do in its transactions; the book's own. */
+struct database *book_database(struct book *book);
 
 /* One call: a row of its day. */
 bool book_add_call(struct book *book, const struct record *settled);

@@ -25,6 +25,8 @@ struct directory;
 
 struct directory *directory_ref(struct directory *directory);
 void directory_unref(struct directory *directory);
+/* Rises from view to view: of two that come on different ways, the later one is in force. */
+uint64_t directory_version(const struct directory *directory);
 
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant
@@ -32,7 +34,11 @@ void directory_unref(struct directory *directory);
  */
 const struct key *directory_find_key(const struct directory *directory, struct text secret,
                                      int64_t wall_us);
-/* Call <see> for every key, or tenant, in no order. */
+/* The key of this name in <tenant>, be it expired or its tenant off; NULL when there is none that
+ * is not revoked. */
+const struct key *directory_find_named(const struct directory *directory, struct text tenant,
+                                       struct text name);
+/* Call <see> for every key, or tenant, in no order. A key is good for the time of the call only. */
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with);
 void directory_each_tenant(const struct directory *directory,
@@ -45,10 +51,12 @@ struct roster;
 
 /* Where the stored ones are. */
 struct roster_options {
-    const char *database;              /* SQLite file, or NULL */
-    const struct redis_options *redis; /* or here; borrowed while it is open */
+    const char *database;              /* SQLite file; NULL = none */
+    const struct redis_options *redis; /* NULL = embedded; borrowed while it is open. The file then
+                                          keeps what is there for a start without Redis */
     const char *prefix;                /* of the names in Redis, "sluice:" */
-    /* A new view: on the roster's own thread, with a reference that is the callee's. */
+    /* A new view, with a reference that is the callee's: on the thread that changed something, or
+     * that learnt of it. Two may come at once; see directory_version(). */
     void (*on_change)(void *with, struct directory *directory);
     void *with;
 };
@@ -81,7 +89,7 @@ struct directory *roster_set_file(struct roster *roster, const struct roster_fil
 struct directory *roster_view(struct roster *roster);
 
 /*
- * The API's operations: JSON in, JSON out (shapes: docs/API.md). Block for at most 2 s: not for a
+ * The API's operations: JSON in, JSON out (shapes: docs/KEYS.md). Block for at most 2 s: not for a
  * worker's thread. <status> is HTTP's; beyond 2xx <out> has the words of the problem as text.
  *
  *   GET    tenants            GET keys            lists: query tenant=, limit= (1-500), after=

@@ -186,6 +186,10 @@ static bool worker_left(const struct source *source)
 /* Nothing more can be read here: is that the end of the segment, or just of what is written? */
 static bool is_segment_end(struct source *source, enum record_found found)
 {
+    /* In a segment that is full to its last byte the worker may still be: nothing says that it left
+     * but its first line in the next. */
+    if (found == RECORD_TURN && source->journal && source->offset == source->segment->bytes)
+        return worker_left(source);
     if (found == RECORD_TURN)
         return true;
     if (!source->journal) {

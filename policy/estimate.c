@@ -23,6 +23,9 @@ enum {
     ENOUGH_RATIOS = 8,
     FEW_CALLS = 3,
     ENOUGH_LENGTHS = 8,
+    HIGH_PER_MILLE = 950,
+    EACH_SUMMED_UP = 64, /* so many calls of a slot; then every eighth */
+    SUMMED_UP_EVERY = 8,
 };
 
 /* What every provider may put in by itself: the frame of messages, a system prompt for tools
@@ -48,6 +51,8 @@ enum {
 static const double counts_before[] = {0.1, 1, 0.3};
 /* A call that is further off than this (in the logarithm) counts less: it is of another kind. */
 #define USUAL_ERROR 0.3
+/* What the expectation is multiplied by before a slot knows how far off it is. */
+#define ABOVE_BEFORE 1.2
 
 typedef _Atomic uint64_t figure;
 
@@ -60,6 +65,11 @@ struct input_slot {
     figure sums[SUMS]; /* bits of doubles: per row of the equations its three sums, and that of y */
     figure calls;
     _Atomic uint16_t ratios[RATIO_BINS];
+    /* summed up from these now and then; bits of doubles */
+    figure solved; /* is there a solution? */
+    figure solution[TERMS];
+    figure above; /* what the expectation has to be multiplied by to be rarely exceeded; 0 = too
+                     little is known */
 };
 
 struct output_slot {
@@ -67,6 +77,7 @@ struct output_slot {
     figure mean; /* bits of a double */
     figure calls;
     _Atomic uint16_t lengths[LENGTH_BINS];
+    figure high; /* bits of a double: a length that is rarely exceeded; 0 = too little is known */
 };
 
 struct estimates {
@@ -189,12 +200,12 @@ static uint64_t mix(uint64_t hash, uint64_t with)
 }
 
 /* Calls with tools, with pictures, with tools of the provider's own are counted differently. */
-static uint64_t input_name(const struct estimate_facts *facts)
+static uint64_t input_name(const struct estimate_facts *facts, uint64_t model)
 {
     unsigned class = facts->has_tools + 2 * (facts->media_count > 0) +
                      4 * (facts->rounds > 0 || facts->refers) + 8 * (facts->about_tokens > 0) +
                      16 * facts->form;
-    return mix(hash_name(facts->model), class + 1) | 1;
+    return mix(model, class + 1) | 1;
 }
 
 /* Where <name> is; else, to be written, the place of the one with the fewest calls. */
@@ -216,6 +227,8 @@ static struct input_slot *find_input(struct estimates *estimates, uint64_t name,
         store(&least->sums[i], 0);
     for (size_t i = 0; i < RATIO_BINS; i++)
         atomic_store_explicit(&least->ratios[i], 0, memory_order_relaxed);
+    store(&least->solved, false);
+    store_real(&least->above, 0);
     return least;
 }
 
@@ -257,15 +270,20 @@ static bool solve(double rows[TERMS][TERMS + 1])
     return true;
 }
 
-static double expect(struct input_slot *slot, const struct estimate_facts *facts)
+static void write_before(const struct estimate_facts *facts, double before[TERMS])
 {
-    double before[TERMS] = {facts->has_tools ? ADDED_FOR_TOOLS : ADDED_BEFORE, SAID_BEFORE,
-                            DESCRIBED_BEFORE};
-    double terms[TERMS], rows[TERMS][TERMS + 1], expected = 0;
-    uint64_t calls = slot ? load(&slot->calls) : 0;
+    before[0] = facts->has_tools ? ADDED_FOR_TOOLS : ADDED_BEFORE;
+    before[1] = SAID_BEFORE;
+    before[2] = DESCRIBED_BEFORE;
+}
+
+/* The equations with what is known beforehand, for a slot that has learnt from <calls>. */
+static void solve_slot(struct input_slot *slot, const struct estimate_facts *facts, uint64_t calls)
+{
+    double before[TERMS], rows[TERMS][TERMS + 1];
     double weight = (double)calls < 1 / (1 - KEPT) ? (double)calls : 1 / (1 - KEPT);
-    write_terms(facts, terms);
-    for (size_t i = 0; i < TERMS && calls; i++) {
+    write_before(facts, before);
+    for (size_t i = 0; i < TERMS; i++) {
         for (size_t j = 0; j <= TERMS; j++)
             rows[i][j] = load_real(&slot->sums[i * (TERMS + 1) + j]);
         double more = counts_before[i] * rows[i][i] / weight;
@@ -273,18 +291,46 @@ static double expect(struct input_slot *slot, const struct estimate_facts *facts
         rows[i][i] += more;
         rows[i][TERMS] += more * before[i];
     }
-    bool is_learnt = calls && solve(rows);
+    bool is_solved = solve(rows);
+    for (size_t i = 0; i < TERMS && is_solved; i++)
+        store_real(&slot->solution[i], rows[i][TERMS] / rows[i][i]);
+    store(&slot->solved, is_solved);
+}
+
+static bool is_summed_up(uint64_t calls)
+{
+    return calls <= EACH_SUMMED_UP || calls % SUMMED_UP_EVERY == 0;
+}
+
+static void sum_up_input(struct input_slot *slot, const struct estimate_facts *facts,
+                         uint64_t calls)
+{
+    if (!is_summed_up(calls))
+        return;
+    solve_slot(slot, facts, calls);
+    size_t bin = calls > ENOUGH_RATIOS ? histogram_find(slot->ratios, RATIO_BINS, HIGH_PER_MILLE)
+                                       : RATIO_BINS;
+    store_real(&slot->above, bin < RATIO_BINS ? ratio_of(bin) : 0);
+}
+
+static double expect(struct input_slot *slot, const struct estimate_facts *facts)
+{
+    double terms[TERMS], factors[TERMS], expected = 0;
+    write_terms(facts, terms);
+    write_before(facts, factors);
+    for (size_t i = 0; slot && load(&slot->solved) && i < TERMS; i++)
+        factors[i] = load_real(&slot->solution[i]);
     for (size_t i = 0; i < TERMS; i++)
-        expected += terms[i] * (is_learnt ? rows[i][TERMS] / rows[i][i] : before[i]);
+        expected += terms[i] * factors[i];
     return expected >= 1 ? expected : 1;
 }
 
 static void learn_input(struct estimates *estimates, const struct estimate_facts *facts,
-                        int64_t tokens)
+                        uint64_t model, int64_t tokens)
 {
     if (tokens <= 0 || tokens > LEARNT_INPUT_MAX)
         return;
-    struct input_slot *slot = find_input(estimates, input_name(facts), true);
+    struct input_slot *slot = find_input(estimates, input_name(facts, model), true);
     double y = (double)tokens, expected = expect(slot, facts), terms[TERMS];
     double larger = y > expected ? y : expected, off = fabs(log(y / expected));
     double weight = 1 / (larger * larger);
@@ -300,6 +346,7 @@ static void learn_input(struct estimates *estimates, const struct estimate_facts
             store_real(at, load_real(at) * KEPT + weight * terms[i] * (j < TERMS ? terms[j] : y));
         }
     store(&slot->calls, calls + 1);
+    sum_up_input(slot, facts, calls + 1);
 }
 
 /* ------------------------------------------------------------------------------ input: bound */
@@ -357,12 +404,13 @@ static struct output_slot *find_output(struct estimates *estimates, uint64_t nam
     store_real(&least->mean, 0);
     for (size_t i = 0; i < LENGTH_BINS; i++)
         atomic_store_explicit(&least->lengths[i], 0, memory_order_relaxed);
+    store_real(&least->high, 0);
     return least;
 }
 
-static uint64_t output_name(const struct estimate_facts *facts, bool any_key)
+static uint64_t output_name(const struct estimate_facts *facts, uint64_t model, bool any_key)
 {
-    return mix(hash_name(facts->model), any_key ? 0 : facts->key | 1) | 1;
+    return mix(model, any_key ? 0 : facts->key | 1) | 1;
 }
 
 static int64_t choices_of(const struct estimate_facts *facts)
@@ -379,16 +427,20 @@ static void learn_output_as(struct estimates *estimates, uint64_t name, double l
     store_real(&slot->mean, mean + (length - mean) * weight);
     histogram_add(slot->lengths, LENGTH_BINS, length_bin(length));
     store(&slot->calls, calls + 1);
+    if (calls + 1 < ENOUGH_LENGTHS || !is_summed_up(calls + 1))
+        return;
+    size_t bin = histogram_find(slot->lengths, LENGTH_BINS, HIGH_PER_MILLE);
+    store_real(&slot->high, bin < LENGTH_BINS ? length_of(bin) : load_real(&slot->mean));
 }
 
 static void learn_output(struct estimates *estimates, const struct estimate_facts *facts,
-                         int64_t tokens)
+                         uint64_t model, int64_t tokens)
 {
     double length = (double)tokens / (double)choices_of(facts);
     if (tokens < 0)
         return;
-    learn_output_as(estimates, output_name(facts, false), length);
-    learn_output_as(estimates, output_name(facts, true), length);
+    learn_output_as(estimates, output_name(facts, model, false), length);
+    learn_output_as(estimates, output_name(facts, model, true), length);
 }
 
 /* Of one choice. */
@@ -401,19 +453,18 @@ static int64_t output_most(const struct estimate_facts *facts)
 }
 
 static void expect_output(struct estimates *estimates, const struct estimate_facts *facts,
-                          double *likely, double *mean)
+                          uint64_t model, double *likely, double *mean)
 {
-    enum { HIGH_PER_MILLE = 950 };
-    struct output_slot *slot = find_output(estimates, output_name(facts, false), false);
+    struct output_slot *slot = find_output(estimates, output_name(facts, model, false), false);
     if (!slot || load(&slot->calls) < ENOUGH_LENGTHS)
-        slot = find_output(estimates, output_name(facts, true), false);
+        slot = find_output(estimates, output_name(facts, model, true), false);
     *likely = FIRST_OUTPUT_TOKENS;
     *mean = FIRST_OUTPUT_TOKENS / 4.0;
     if (!slot || load(&slot->calls) < ENOUGH_LENGTHS)
         return;
-    size_t bin = histogram_find(slot->lengths, LENGTH_BINS, HIGH_PER_MILLE);
     *mean = load_real(&slot->mean);
-    *likely = bin < LENGTH_BINS ? length_of(bin) : *mean;
+    *likely = load_real(&slot->high);
+    *likely = *likely > 0 ? *likely : *mean;
 }
 
 /* --------------------------------------------------------------------------------- together */
@@ -421,16 +472,13 @@ static void expect_output(struct estimates *estimates, const struct estimate_fac
 void estimate_make(struct estimates *estimates, const struct estimate_facts *facts,
                    struct estimate *out)
 {
-    enum { HIGH_PER_MILLE = 950 };
-    struct input_slot *slot = find_input(estimates, input_name(facts), false);
-    double input = expect(slot, facts), above = 1.2, likely, mean;
-    size_t bin = slot && load(&slot->calls) > ENOUGH_RATIOS
-                     ? histogram_find(slot->ratios, RATIO_BINS, HIGH_PER_MILLE)
-                     : RATIO_BINS;
-    if (bin < RATIO_BINS)
-        above = ratio_of(bin);
+    uint64_t model = hash_name(facts->model);
+    struct input_slot *slot = find_input(estimates, input_name(facts, model), false);
+    double input = expect(slot, facts), above = slot ? load_real(&slot->above) : 0, likely, mean;
+    if (!(above > 0))
+        above = ABOVE_BEFORE;
     int64_t most = output_most(facts), choices = choices_of(facts);
-    expect_output(estimates, facts, &likely, &mean);
+    expect_output(estimates, facts, model, &likely, &mean);
     out->input_bound = input_bound(facts);
     out->input_mean = whole(input, out->input_bound);
     out->input_likely = whole(input * (above > 1 ? above : 1), out->input_bound);
@@ -444,6 +492,7 @@ void estimate_make(struct estimates *estimates, const struct estimate_facts *fac
 void estimate_learn(struct estimates *estimates, const struct estimate_facts *facts,
                     int64_t input_tokens, int64_t output_tokens)
 {
-    learn_input(estimates, facts, input_tokens);
-    learn_output(estimates, facts, output_tokens);
+    uint64_t model = hash_name(facts->model);
+    learn_input(estimates, facts, model, input_tokens);
+    learn_output(estimates, facts, model, output_tokens);
 }

@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "policy/estimate.h"
+#include "policy/estimate_words.h"
 
 /*
  * What a body says that decides on its tokens. One walk over valid JSON with a small stack; strings
@@ -41,91 +42,7 @@ enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
 
 /* ---------------------------------------------------------------------------------- words */
 
-enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64, RUN_KNOWN = 64 };
-
-enum word_class { CLASS_LETTER, CLASS_DIGIT, CLASS_SPACE, CLASS_MARK, CLASS_HIGH, CLASS_ESCAPE };
-
-/* clang-format off */
-#define L CLASS_LETTER
-#define D CLASS_DIGIT
-#define S CLASS_SPACE
-#define M CLASS_MARK
-#define H CLASS_HIGH
-#define SIXTEEN(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
-static const unsigned char classes[256] = {
-    SIXTEEN(S), SIXTEEN(S),
-    S, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M,
-    D, D, D, D, D, D, D, D, D, D, M, M, M, M, M, M,
-    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
-    L, L, L, L, L, L, L, L, L, L, L, M, CLASS_ESCAPE, M, M, M,
-    M, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,
-    L, L, L, L, L, L, L, L, L, L, L, M, M, M, M, M,
-    SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H), SIXTEEN(H),
-};
-#undef L
-#undef D
-#undef S
-#undef M
-#undef H
-#undef SIXTEEN
-/* clang-format on */
-
-static inline enum word_class class_of(unsigned char byte)
-{
-    return (enum word_class)classes[byte];
-}
-
-/* Sixteenths of a token that a run of one class is about. */
-static int64_t run_sixteenths(enum word_class class, int64_t length)
-{
-    switch (class) {
-    case CLASS_LETTER:
-        return 16 * (length <= 6 ? 1 : length / 6);
-    case CLASS_DIGIT:
-        return 16 * ((length + 2) / 3);
-    case CLASS_SPACE: /* one goes with the word behind it */
-        return length > 1 ? 16 : 0;
-    case CLASS_MARK:
-        return 16 * ((length + 1) / 2);
-    case CLASS_HIGH:
-        return 5 * length;
-    case CLASS_ESCAPE:
-        return 16;
-    }
-    return 0;
-}
-
-/* Words are short: most runs are looked up. Filled in once, by whoever comes first; all of them
- * would write the same. */
-static uint16_t runs[CLASS_ESCAPE][RUN_KNOWN];
-static pthread_once_t runs_once = PTHREAD_ONCE_INIT;
-
-static void fill_runs(void)
-{
-    for (int class = 0; class < CLASS_ESCAPE; class ++)
-        for (int length = 0; length < RUN_KNOWN; length++)
-            runs[class][length] = (uint16_t)run_sixteenths((enum word_class) class, length);
-}
-
-static int64_t count_sixteenths(const char *at, const char *end)
-{
-    int64_t sum = 0;
-    while (at < end) {
-        enum word_class class = class_of((unsigned char)*at);
-        const char *begin = at++;
-        if (class == CLASS_ESCAPE) {
-            bool is_code = end - begin >= 6 && begin[1] == 'u';
-            at = begin + (is_code ? 6 : end - begin >= 2 ? 2 : 1);
-            sum += run_sixteenths(CLASS_ESCAPE, 1);
-            continue;
-        }
-        while (at < end && class_of((unsigned char)*at) == class)
-            at++;
-        int64_t length = at - begin;
-        sum += length < RUN_KNOWN ? runs[class][length] : run_sixteenths(class, length);
-    }
-    return sum;
-}
+enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64 };
 
 /* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted: it is
  * an estimate, and no prompt shall cost more for it the longer it is. */
@@ -133,10 +50,10 @@ static int64_t sixteenths_of(const char *at, const char *end)
 {
     int64_t length = end - at;
     if (length <= COUNTED_WHOLE)
-        return count_sixteenths(at, end);
+        return estimate_words(at, end);
     int64_t sum = 0, step = length / SAMPLES;
     for (int i = 0; i < SAMPLES; i++)
-        sum += count_sixteenths(at + i * step, at + i * step + SAMPLE_BYTES);
+        sum += estimate_words(at + i * step, at + i * step + SAMPLE_BYTES);
     return (int64_t)((__int128)sum * length / (SAMPLES * SAMPLE_BYTES));
 }
 
@@ -295,11 +212,38 @@ static const struct named types[] = {
 static const struct text built_in_tools[] = {TEXT("bash_"), TEXT("text_editor_"), TEXT("computer"),
                                              TEXT("memory_")};
 
-static enum name find_name(const struct named *list, size_t count, struct text text)
+/* Where a list's names are, by length and ends: chains of places, counted from 1. */
+enum { PLACES = 256, NAMES_MAX = 128 };
+struct places {
+    unsigned char first[PLACES], next[NAMES_MAX + 1];
+};
+static struct places key_places, type_places;
+
+_Static_assert(sizeof(keys) / sizeof(*keys) <= NAMES_MAX, "");
+_Static_assert(sizeof(types) / sizeof(*types) <= NAMES_MAX, "");
+
+static inline size_t place_of(struct text text)
 {
-    for (size_t i = 0; i < count; i++)
-        if (text_equal(list[i].text, text))
-            return list[i].name;
+    unsigned first = (unsigned char)text.at[0], last = (unsigned char)text.at[text.len - 1];
+    return (text.len * 37 + first * 5 + last) % PLACES;
+}
+
+static void fill_places(struct places *places, const struct named *list, size_t count)
+{
+    for (size_t i = count; i > 0; i--) {
+        size_t place = place_of(list[i - 1].text);
+        places->next[i] = places->first[place];
+        places->first[place] = (unsigned char)i;
+    }
+}
+
+static enum name find_name(const struct places *places, const struct named *list, struct text text)
+{
+    if (text.len == 0)
+        return NAME_OTHER;
+    for (size_t i = places->first[place_of(text)]; i > 0; i = places->next[i])
+        if (text_equal(list[i - 1].text, text))
+            return list[i - 1].name;
     return NAME_OTHER;
 }
 
@@ -336,7 +280,7 @@ static struct text plain(struct text inside, char room[NAME_MAX])
 static enum name key_name(struct text inside)
 {
     char room[NAME_MAX];
-    return find_name(keys, sizeof(keys) / sizeof(*keys), plain(inside, room));
+    return find_name(&key_places, keys, plain(inside, room));
 }
 
 static enum name type_name(struct text inside)
@@ -346,7 +290,16 @@ static enum name type_name(struct text inside)
     for (size_t i = 0; i < sizeof(built_in_tools) / sizeof(*built_in_tools); i++)
         if (text_starts(text, built_in_tools[i]))
             return NAME_BUILT_IN_TOOL;
-    return find_name(types, sizeof(types) / sizeof(*types), text);
+    return find_name(&type_places, types, text);
+}
+
+/* By whoever comes first. */
+static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
+
+static void fill_tables(void)
+{
+    fill_places(&key_places, keys, sizeof(keys) / sizeof(*keys));
+    fill_places(&type_places, types, sizeof(types) / sizeof(*types));
 }
 
 /* ----------------------------------------------------------------------------------- walk */
@@ -653,7 +606,7 @@ static const char *see_value(struct walk *walk, const char *at, const char *end)
         see_string(walk, (struct text){begin + 1, (size_t)(at - begin - 1)});
         at += at < end;
     } else {
-        while (at < end && !strchr(",]} \t\r\n", *at))
+        while (at < end && *at != ',' && *at != ']' && *at != '}' && (unsigned char)*at > ' ')
             at++;
         see_number(walk, (struct text){begin, (size_t)(at - begin)});
     }
@@ -707,8 +660,8 @@ static int64_t rounds_of(const struct walk *walk)
 
 void estimate_look(struct text body, struct estimate_facts *facts)
 {
-    struct walk walk;
-    pthread_once(&runs_once, fill_runs);
+    __attribute__((uninitialized)) struct walk walk; /* of its levels only those that are open */
+    pthread_once(&tables_once, fill_tables);
     walk.facts = facts;
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};

@@ -66,9 +66,9 @@ bool journal_flush(struct journal *journal)
     if (good) {
         journal->flushed = writing;
         atomic_store_explicit(&journal->safe, written, memory_order_release);
-        if (journal->on_safe)
-            journal->on_safe(journal->on_safe_with);
     }
     pthread_mutex_unlock(&journal->shrinking);
+    if (good)
+        journal_tell(journal);
     return true;
 }

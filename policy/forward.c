@@ -44,6 +44,8 @@ struct forward {
     struct words words;
     struct timer tick;
     struct cursor cursors[KINDS];
+    struct waiting waiting;
+    bool asked_waiting; /* since the end was near: nothing may be left to wait */
     struct batch batch;
     enum kind turn; /* what is under way, or was last */
     bool knows;     /* the marks are those of Redis */
@@ -149,8 +151,11 @@ static bool read_batch(struct forward *forward, enum kind kind)
 {
     struct cursor *cursor = &forward->cursors[kind];
     forward->batch = (struct batch){.before = cursor->mark};
-    bool good = (kind == KIND_SUMS ? forward_read_sums : forward_read_rows)(
-        forward->reader, &forward->options, &forward->batch, &forward->words, &forward->facts);
+    bool good = kind == KIND_SUMS
+                    ? forward_read_sums(forward->reader, &forward->options, &forward->waiting,
+                                        &forward->batch, &forward->words, &forward->facts)
+                    : forward_read_rows(forward->reader, &forward->options, &forward->batch,
+                                        &forward->words, &forward->facts);
     if (!good) {
         fail(forward, "the database", forward_reader_problem(forward->reader));
         return false;
@@ -177,6 +182,8 @@ static void take_answer(struct forward *forward, const struct redis_reply *reply
         cursor->mark = number;
         if (forward->turn == KIND_ROWS)
             atomic_store_explicit(&forward->told_rows, number, memory_order_relaxed);
+        else
+            waiting_told(&forward->waiting, &forward->batch.journals);
         return;
     case TOLD_OLDER:
         is_older(forward, number);
@@ -221,9 +228,25 @@ static bool tell(struct forward *forward, enum kind kind)
     return true;
 }
 
+static bool is_ending(struct forward *forward)
+{
+    pthread_mutex_lock(&forward->lock);
+    bool ending = forward->ending;
+    pthread_mutex_unlock(&forward->lock);
+    return ending;
+}
+
+static bool ask_waiting(struct forward *forward);
+
 /* The end has come when nothing is left to be told, or nobody can be. */
 static void look_whether_over(struct forward *forward)
 {
+    if (!is_ending(forward))
+        return;
+    if (forward->waiting.on && !forward->asked_waiting) {
+        forward->asked_waiting = ask_waiting(forward);
+        return;
+    }
     bool nothing =
         forward->knows && forward->cursors[KIND_SUMS].empty && forward->cursors[KIND_ROWS].empty;
     pthread_mutex_lock(&forward->lock);
@@ -282,6 +305,29 @@ static void take_marks(struct forward *forward, const struct redis_reply *reply)
                           memory_order_relaxed);
 }
 
+static void on_waiting(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    struct forward *forward = with;
+    forward->busy = false;
+    if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_LIST)
+        waiting_note(&forward->waiting, text_of(forward->facts.ledger), reply);
+    else
+        forward->knows = false;
+    step(forward);
+}
+
+/* Whose lines wait? */
+static bool ask_waiting(struct forward *forward)
+{
+    struct words *words = &forward->words;
+    words_begin(words);
+    words_add(words, TEXT("SMEMBERS"));
+    words_add(words, forward_key(&words->arena, forward->prefix, "waiting"));
+    forward->busy =
+        redis_send(forward->redis, words->at[1], words->at, words->count, 0, on_waiting, forward);
+    return forward->busy;
+}
+
 static void on_marks(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
     struct forward *forward = with;
@@ -289,7 +335,8 @@ static void on_marks(void *with, enum redis_fault fault, const struct redis_repl
     forward->knows = false;
     if (fault == REDIS_ANSWERED && redis_kind(reply) == REDIS_LIST && redis_count(reply) == KINDS)
         take_marks(forward, reply);
-    step(forward);
+    if (!forward->knows || !forward->waiting.on || !ask_waiting(forward))
+        step(forward);
 }
 
 static void ask_marks(struct forward *forward)
@@ -367,6 +414,7 @@ static struct forward *forward_new(const struct forward_options *options)
     forward->loop = loop_new();
     forward->dns = dns_new(forward->loop);
     words_init(&forward->words);
+    waiting_init(&forward->waiting, options->has_waiting);
     script_init(&forward->cursors[KIND_SUMS].script, forward_sums_lua, forward_sums_lua_end);
     script_init(&forward->cursors[KIND_ROWS].script, forward_rows_lua, forward_rows_lua_end);
     forward->woken.run = on_woken;
@@ -391,6 +439,7 @@ static void forward_free(struct forward *forward)
     loop_free(forward->loop);
     forward_reader_close(forward->reader);
     words_done(&forward->words);
+    waiting_done(&forward->waiting);
     pthread_cond_destroy(&forward->over);
     pthread_mutex_destroy(&forward->lock);
     memory_free(forward->prefix);

@@ -16,6 +16,8 @@
  *                                            "<epoch> <requests> <input_tokens> …"
  *   <prefix>{ledger}:minutes          ZSET   also hours, days: the buckets there are
  *   <prefix>{ledger}:calls            STREAM from "<ledger>/<epoch>", line (record.h)
+ *   <prefix>{ledger}:journals:<ledger> HASH  <instance>/<worker> → "<sequence> <when>": how far a
+ *                                            journal is in the sums; where lines wait (ship.h)
  */
 
 #include <stdbool.h>
@@ -31,6 +33,7 @@ struct forward_options {
     const struct redis_options *redis; /* borrowed for its life */
     const char *prefix, *database;
     struct book_keep keep;
+    bool has_waiting; /* lines wait in Redis until the sums have them: ship.h */
     /* The database is older than what Redis knows of it: on_older(with, epoch), on the thread of
      * forward. To be answered with share_begin_epoch(), by whoever may write. */
     void (*on_older)(void *with);

@@ -118,6 +118,7 @@ struct told_sum {
 struct sums {
     struct forward_reader *reader;
     const struct forward_options *options;
+    struct waiting *waiting;
     struct words *words;
     const struct share *facts;
     struct told_sum *at;
@@ -218,6 +219,17 @@ static int64_t kept_s(int64_t us)
     return us > 0 ? us / SECOND_US + 1 : 0;
 }
 
+static void put_journal_keys(struct sums *sums, const struct batch *batch)
+{
+    struct words *words = sums->words;
+    const char *prefix = sums->options->prefix, *ledger = sums->facts->ledger;
+    words_add(words, forward_key(&words->arena, prefix, "waiting"));
+    words_add(words, arena_format(&words->arena, "%s{ledger}:journals:%s", prefix, ledger));
+    for (size_t i = 0; i < batch->journals.count; i++)
+        words_add(words, arena_format(&words->arena, "%s{ledger}:waiting:%s/%.*s", prefix, ledger,
+                                      TEXT_ARGS(batch->journals.at[i].name)));
+}
+
 static void put_sums(struct sums *sums, const struct batch *batch)
 {
     struct words *words = sums->words;
@@ -227,6 +239,8 @@ static void put_sums(struct sums *sums, const struct batch *batch)
         words_add(words, forward_key(&words->arena, prefix, forward_spans[span].all));
     for (size_t i = 0; i < sums->bucket_count; i++)
         words_add(words, sums->seen[i].key);
+    if (batch->journals.count)
+        put_journal_keys(sums, batch);
     words->keys = words->count;
     put_head(words, sums->facts, batch);
     for (enum span span = 0; span < SPANS; span++)
@@ -235,6 +249,11 @@ static void put_sums(struct sums *sums, const struct batch *batch)
     for (size_t i = 0; i < sums->bucket_count; i++) {
         words_number(words, (int64_t)sums->seen[i].span + 1);
         words_number(words, sums->seen[i].begin);
+    }
+    words_number(words, (int64_t)batch->journals.count);
+    for (size_t i = 0; i < batch->journals.count; i++) {
+        words_add(words, batch->journals.at[i].name);
+        words_number(words, batch->journals.at[i].sequence);
     }
     for (size_t i = 0; i < sums->count; i++) {
         words_number(words, (int64_t)sums->at[i].bucket);
@@ -254,13 +273,18 @@ static bool read_sums(struct sums *sums, struct share *facts, struct batch *batc
     for (enum span span = 0; span < SPANS; span++)
         if (!read_span(sums, span, batch))
             return false;
-    return true;
+    /* Only who has all the sums has what the journals' marks say. */
+    return batch->after < facts->version || waiting_read(sums->waiting, sums->reader->database,
+                                                         &sums->words->arena, &batch->journals);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): six parameters, each another thing */
 bool forward_read_sums(struct forward_reader *reader, const struct forward_options *options,
-                       struct batch *batch, struct words *words, struct share *facts)
+                       struct waiting *waiting, struct batch *batch, struct words *words,
+                       struct share *facts)
 {
-    struct sums sums = {.reader = reader, .options = options, .words = words, .facts = facts};
+    struct sums sums = {
+        .reader = reader, .options = options, .waiting = waiting, .words = words, .facts = facts};
     words_begin(words);
     if (!database_begin_read(reader->database))
         return false;
@@ -271,7 +295,7 @@ bool forward_read_sums(struct forward_reader *reader, const struct forward_optio
     database_rollback(reader->database);
     if (good)
         put_sums(&sums, batch);
-    batch->count = good ? sums.count : 0;
+    batch->count = good ? sums.count + batch->journals.count : 0;
     table_done(&sums.buckets);
     return good;
 }

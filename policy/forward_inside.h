@@ -6,11 +6,13 @@
  *
  *   forward.c        the thread, the marks, when to tell
  *   forward_batch.c  what is told, read from the database and put into words
+ *   forward_waiting.c  how far the journals are in it, where lines wait for that
  */
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "gateway/base/table.h"
 #include "policy/forward.h"
 #include "policy/words.h"
 
@@ -20,10 +22,39 @@ enum {
     FORWARD_STREAM = SHARE_KEPT, /* calls that the stream keeps, about */
 };
 
+/* Journals of this database whose lines may wait in Redis until the sums have them. */
+struct waiting {
+    bool on;
+    struct table journals; /* "<instance>/<worker>" → struct waiting_journal */
+};
+
+/* A journal of which more is in the sums than was told. */
+struct waiting_mark {
+    struct text name;
+    int64_t sequence;
+};
+
+struct waiting_list {
+    struct waiting_mark *at;
+    size_t count;
+};
+
+void waiting_init(struct waiting *waiting, bool on);
+void waiting_done(struct waiting *waiting);
+/* What lines wait for, an answer to SMEMBERS: those of this ledger. */
+void waiting_note(struct waiting *waiting, struct text ledger, const struct redis_reply *names);
+/* Read what is to be told, into <arena>; in the transaction of the sums. False when the database
+ * cannot be read. */
+bool waiting_read(struct waiting *waiting, struct database *database, struct arena *arena,
+                  struct waiting_list *list);
+/* It was told. */
+void waiting_told(struct waiting *waiting, const struct waiting_list *list);
+
 /* What is read for one command. */
 struct batch {
     int64_t before, after; /* marks */
-    size_t count;          /* sums or calls; 0 = nothing is left */
+    size_t count;          /* sums or calls, and journals; 0 = nothing is left */
+    struct waiting_list journals;
 };
 
 struct forward_reader; /* its connection to the database, and statements */
@@ -35,7 +66,8 @@ bool forward_read_facts(struct forward_reader *reader, struct share *facts);
 /* Read what comes behind <before> and put it into <words>. The facts are those of the same moment.
  * False when the database cannot be read. */
 bool forward_read_sums(struct forward_reader *reader, const struct forward_options *options,
-                       struct batch *batch, struct words *words, struct share *facts);
+                       struct waiting *waiting, struct batch *batch, struct words *words,
+                       struct share *facts);
 bool forward_read_rows(struct forward_reader *reader, const struct forward_options *options,
                        struct batch *batch, struct words *words, struct share *facts);
 const char *forward_reader_problem(struct forward_reader *reader);

@@ -68,6 +68,15 @@ enum span gather_longest(const struct gather *gather);
  * kept. False when reading failed. */
 bool spans_read(const struct span_source *source, enum span span, int64_t from_s, int64_t to_s);
 
+/* Days of which single calls are kept, in the order they are read; those that are asked for. */
+enum { DAYS_MAX = 8192 };
+struct days {
+    int64_t at[DAYS_MAX];
+    size_t count;
+};
+bool days_find(struct database *database, const struct rows_question *question, struct days *days);
+/* The name of a day's table. */
+void day_name(int64_t day, char name[32]);
 /* Is the call one that is asked for? */
 bool rows_are_meant(const struct rows_question *question, const struct ledger_row *row);
 /* Read a page of our own calls, rows.c: <take> gets each with its place. */

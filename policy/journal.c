@@ -11,6 +11,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "policy/record.h"
+#include "policy/ship.h"
 
 enum { RETRY_US = 100000 };
 
@@ -43,6 +44,7 @@ struct journal *journal_new(const struct journal_id *id, int directory, size_t s
     atomic_init(&journal->wanted, 1);
     atomic_init(&journal->new_names, true);
     pthread_mutex_init(&journal->growing, NULL);
+    pthread_mutex_init(&journal->telling, NULL);
     pthread_mutex_init(&journal->shrinking, NULL);
     use_segment(journal, segment);
     return journal;
@@ -57,6 +59,7 @@ void journal_free(struct journal *journal)
         segment_close(segment);
     }
     pthread_mutex_destroy(&journal->growing);
+    pthread_mutex_destroy(&journal->telling);
     pthread_mutex_destroy(&journal->shrinking);
     free(journal);
 }
@@ -174,11 +177,12 @@ static void turn(struct journal *journal)
 {
     struct segment *next = atomic_load_explicit(&journal->current->next, memory_order_acquire);
     assert(next);
+    /* When the drain is behind, its backlog is to be in the page cache, not in our memory. */
+    segment_leave(journal->current);
+    /* From this word on the drain may take the segment away. */
     if (journal->at < journal->end)
         record_publish(journal->at, RECORD_END_MARK);
     atomic_fetch_sub(&journal->ahead, 1);
-    /* When the drain is behind, its backlog is to be in the page cache, not in our memory. */
-    segment_leave(journal->current);
     use_segment(journal, next);
     ledger_turned(journal->ledger);
 }
@@ -209,7 +213,12 @@ static uint64_t write_call(struct journal *journal, enum record_kind kind, uint6
                            const struct ledger_row *row)
 {
     char *at = place_for(journal, record_room_call(row));
-    return wrote(journal, record_write_call(at, kind, journal->sequence + 1, opened, row));
+    size_t length = record_write_call(at, kind, journal->sequence + 1, opened, row);
+    uint64_t sequence = wrote(journal, length);
+    if (kind == RECORD_SETTLE && journal->ship)
+        ship_line(journal->ship, sequence,
+                  (struct text){at + RECORD_HEAD_BYTES, length - RECORD_HEAD_BYTES});
+    return sequence;
 }
 
 static bool write_object(struct journal *journal, enum record_kind kind,
@@ -261,7 +270,29 @@ bool ledger_disown(struct journal *journal, struct text id)
     return write_object(journal, RECORD_DISOWN, &object);
 }
 
+void journal_stored(struct journal *journal, uint64_t sequence)
+{
+    uint64_t before = atomic_load_explicit(&journal->stored, memory_order_relaxed);
+    while (before < sequence &&
+           !atomic_compare_exchange_weak_explicit(&journal->stored, &before, sequence,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+    journal_tell(journal);
+}
+
+void journal_tell(struct journal *journal)
+{
+    pthread_mutex_lock(&journal->telling);
+    if (journal->on_safe)
+        journal->on_safe(journal->on_safe_with);
+    pthread_mutex_unlock(&journal->telling);
+}
+
 bool journal_is_safe(const struct journal *journal, struct ledger_mark mark)
 {
-    return atomic_load_explicit(&journal->safe, memory_order_acquire) >= (mark.sequence & ~SETTLED);
+    uint64_t sequence = mark.sequence & ~SETTLED;
+    if (atomic_load_explicit(&journal->safe, memory_order_acquire) < sequence)
+        return false;
+    return !(mark.sequence & SETTLED) || !journal->ship ||
+           atomic_load_explicit(&journal->stored, memory_order_acquire) >= sequence;
 }

@@ -25,7 +25,8 @@ struct journal {
     struct segment *current;
     char *at, *end; /* the part of <current> that is still free */
     uint64_t sequence, bytes, open_calls;
-    uint64_t retry_us; /* no room was found: when to try again */
+    struct ship_box *ship; /* SYNC_STORE: what takes settling lines there */
+    uint64_t retry_us;     /* no room was found: when to try again */
 
     /* Written by the worker, read by others. */
     _Alignas(64) atomic_uint_fast64_t written; /* sequence of the last line */
@@ -37,13 +38,16 @@ struct journal {
     _Alignas(64) atomic_uint ahead; /* segments behind <current> in the chain */
     atomic_uint_fast64_t drained, drained_bytes;
     atomic_uint_fast64_t safe; /* on disk up to this sequence */
-    atomic_bool full;          /* the last try to get a segment failed */
+    /* Settling lines up to this sequence are in Redis, or went on without. */
+    atomic_uint_fast64_t stored;
+    atomic_bool full; /* the last try to get a segment failed */
 
     pthread_mutex_t growing; /* guards last, next_number */
     struct segment *last;
     uint32_t next_number;
 
-    pthread_mutex_t shrinking; /* guards first and on_safe against the one who flushes */
+    pthread_mutex_t telling;   /* guards on_safe */
+    pthread_mutex_t shrinking; /* guards first against the one who flushes */
     struct segment *first;
     atomic_uint writing;   /* number of the segment that the worker writes */
     uint32_t flushed;      /* all segments before this number are on disk; the keeper's own */
@@ -72,6 +76,11 @@ void journal_shrink(struct journal *journal);
 
 /* SYNC_DISK: bring the lines written so far to disk, then say so. False when all were there. */
 bool journal_flush(struct journal *journal);
+
+/* SYNC_STORE: settling lines up to <sequence> are where they can be. Any thread. */
+void journal_stored(struct journal *journal, uint64_t sequence);
+/* Something is safe that was not. */
+void journal_tell(struct journal *journal);
 
 /* What a segment of <bytes> is sure to hold, however the lines fall. */
 size_t journal_usable(const struct journal *journal);

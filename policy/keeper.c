@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "policy/damage.h"
 
 enum { BACKLOG_MAX = 256 << 20 /* bytes; more than this undrained, and the keeper drains, too */ };
 enum {
@@ -70,7 +71,7 @@ void ledger_has_work(struct ledger *ledger)
     if (!atomic_exchange(&ledger->sleeps, false))
         return;
     sleeper_tell(&ledger->drainer);
-    if (ledger->sync == SYNC_DISK)
+    if (ledger->sync != SYNC_OS)
         sleeper_tell(&ledger->keeper);
 }
 
@@ -112,6 +113,12 @@ static void note_result(struct ledger *ledger, enum drained result)
                  "the database cannot be written (%s); lines wait in the journal",
                  book_problem(ledger->book));
     ledger->failing = true;
+    if (book_is_damaged(ledger->book) && !atomic_exchange(&ledger->damaged, true)) {
+        damage_note(ledger->database);
+        log_line(LOG_ERROR, "ledger",
+                 "%s is damaged; the next start moves it aside and begins a new one",
+                 ledger->database);
+    }
 }
 
 enum drained drain_round(struct ledger *ledger)
@@ -277,7 +284,7 @@ static bool lend_a_hand(struct ledger *ledger)
 static bool flush_all(struct ledger *ledger)
 {
     bool any = false;
-    if (ledger->sync != SYNC_DISK)
+    if (ledger->sync == SYNC_OS)
         return false;
     for (unsigned i = 0; i < ledger->workers; i++)
         any = journal_flush(ledger->journals[i]) || any;
@@ -292,7 +299,7 @@ static uint64_t keep_turn(struct ledger *ledger, uint64_t *flushed_us)
     answer_questions(ledger);
     if (lend_a_hand(ledger))
         return 0;
-    if (ledger->sync == SYNC_DISK && clock_now_us() - *flushed_us < SLEEPY_AFTER_US)
+    if (ledger->sync != SYNC_OS && clock_now_us() - *flushed_us < SLEEPY_AFTER_US)
         return FLUSH_EVERY_US;
     return enough ? LOOK_EVERY_US : RETRY_US;
 }
@@ -311,7 +318,7 @@ static void *keeper_main(void *with)
     uint64_t flushed_us = 0;
     while (!atomic_load(&ledger->stopping)) {
         uint64_t wait_us = keep_turn(ledger, &flushed_us);
-        if (ledger->sync == SYNC_DISK && wait_us > FLUSH_EVERY_US) {
+        if (ledger->sync != SYNC_OS && wait_us > FLUSH_EVERY_US) {
             /* Said first, looked after: a line that comes in between is seen or wakes us. */
             atomic_store(&ledger->sleeps, true);
             if (!all_flushed(ledger))

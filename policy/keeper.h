@@ -17,6 +17,7 @@
 #include "policy/drain.h"
 #include "policy/estate.h"
 #include "policy/forward.h"
+#include "policy/ship.h"
 
 /* A thread that sleeps until it is told or its time has come. */
 struct sleeper {
@@ -46,9 +47,14 @@ struct ledger {
     struct source *sources;
     struct estate *estate;
     struct forward *forward;     /* NULL: no other nodes */
+    struct ship *ship;           /* SYNC_STORE */
     uint64_t look_us, expire_us; /* when to do it next */
     bool estate_done;            /* what was found at the start is drained */
     bool failing;                /* the last try failed: said once */
+
+    char *database;      /* its path; NULL: journals only */
+    char *set_aside;     /* where a damaged one was moved at the start, or NULL */
+    atomic_bool damaged; /* it was noticed since */
 
     atomic_uint waiting; /* for <draining>, and more in a hurry than the drain */
     atomic_uint_fast64_t drains, drain_errors;

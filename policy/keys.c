@@ -54,24 +54,29 @@ void keys_free(struct keys *keys)
     memory_free(keys);
 }
 
-const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us)
+const struct key *keys_find_digest(const struct keys *keys, const struct digest *digest,
+                                   int64_t wall_us)
 {
     static const struct key nobody;
-    struct digest digest = hash_sha256(secret);
     const struct key *found = NULL;
-    size_t at = place_of(keys, &digest);
+    size_t at = place_of(keys, digest);
     /* An empty place costs a comparison too: unknown and known keys take the same steps. */
-    bool same = hash_same(keys->places[at] ? &keys->places[at]->digest : &nobody.digest, &digest);
+    bool same = hash_same(keys->places[at] ? &keys->places[at]->digest : &nobody.digest, digest);
     while (keys->places[at]) {
         if (same)
             found = keys->places[at];
         at = (at + 1) & (keys->capacity - 1);
-        same = keys->places[at] && hash_same(&keys->places[at]->digest, &digest);
+        same = keys->places[at] && hash_same(&keys->places[at]->digest, digest);
     }
+    return found && found->expires_us && wall_us >= found->expires_us ? NULL : found;
+}
+
+const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us)
+{
+    struct digest digest = hash_sha256(secret);
+    const struct key *found = keys_find_digest(keys, &digest, wall_us);
     memory_wipe(&digest, sizeof(digest));
-    if (!found || secret.len == 0 || (found->expires_us && wall_us >= found->expires_us))
-        return NULL;
-    return found;
+    return secret.len ? found : NULL;
 }
 
 static bool is_listed(const struct text *patterns, size_t count, struct text model)

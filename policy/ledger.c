@@ -10,6 +10,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "policy/damage.h"
 #include "policy/keeper.h"
 
 enum {
@@ -44,7 +45,7 @@ static bool open_directories(struct ledger *ledger, const char *path, struct fau
     if (ledger->root >= 0)
         ledger->directory = instance_new(ledger->root, ledger->instance);
     if (ledger->root < 0 || ledger->directory < 0 ||
-        (ledger->sync == SYNC_DISK && fsync(ledger->root) != 0))
+        (ledger->sync != SYNC_OS && fsync(ledger->root) != 0))
         return fault_set(fault, FAULT_INTERNAL, "ledger: %s: %m", path);
     return true;
 }
@@ -90,6 +91,12 @@ static bool make_parent(const char *path)
     return good;
 }
 
+static struct book *open_book_file(const struct ledger_options *options, struct fault *fault)
+{
+    return book_open(options->database, options->sync != SYNC_OS,
+                     options->shared ? SHARING_ON : SHARING_OFF, fault);
+}
+
 static bool open_book(struct ledger *ledger, const struct ledger_options *options,
                       struct fault *fault)
 {
@@ -97,7 +104,12 @@ static bool open_book(struct ledger *ledger, const struct ledger_options *option
         return true;
     if (!make_parent(options->database))
         return fault_set(fault, FAULT_INTERNAL, "ledger: %s: %m", options->database);
-    ledger->book = book_open(options->database, options->sync == SYNC_DISK, options->shared, fault);
+    ledger->database = memory_string(text_of(options->database));
+    ledger->set_aside = damage_set_aside(options->database, false);
+    ledger->book = open_book_file(options, fault);
+    if (!ledger->book && !ledger->set_aside &&
+        (ledger->set_aside = damage_set_aside(options->database, true)))
+        ledger->book = open_book_file(options, fault);
     if (!ledger->book)
         return false;
     ledger->drain = drain_new(ledger->book);
@@ -115,6 +127,22 @@ static void on_older(void *with)
     sleeper_tell(&ledger->drainer);
 }
 
+/* A name that the database has, so that who reads knows whose lines they are. */
+static bool open_ship(struct ledger *ledger, const struct ledger_options *options,
+                      struct fault *fault)
+{
+    if (options->sync != SYNC_STORE || !ledger->forward)
+        return true;
+    struct ship_options ship = {.redis = options->shared->redis,
+                                .prefix = options->shared->prefix,
+                                .ledger = book_share(ledger->book)->ledger,
+                                .keep_us = options->keep_days_us};
+    ledger->ship = ship_open(&ship, fault);
+    for (unsigned i = 0; ledger->ship && i < ledger->workers; i++)
+        ledger->journals[i]->ship = ship_box_new(ledger->ship, ledger->journals[i]);
+    return ledger->ship != NULL;
+}
+
 static bool open_forward(struct ledger *ledger, const struct ledger_options *options,
                          struct fault *fault)
 {
@@ -124,6 +152,7 @@ static bool open_forward(struct ledger *ledger, const struct ledger_options *opt
                                       .prefix = options->shared->prefix,
                                       .database = options->database,
                                       .keep = ledger->keep,
+                                      .has_waiting = options->sync == SYNC_STORE,
                                       .on_older = on_older,
                                       .with = ledger};
     ledger->forward = forward_open(&forward, fault);
@@ -132,6 +161,7 @@ static bool open_forward(struct ledger *ledger, const struct ledger_options *opt
 
 static void free_all(struct ledger *ledger)
 {
+    ship_close(ledger->ship);
     forward_close(ledger->forward, 0);
     for (unsigned i = 0; ledger->sources && i < ledger->workers; i++)
         source_done(&ledger->sources[i]);
@@ -142,6 +172,8 @@ static void free_all(struct ledger *ledger)
     book_close(ledger->book);
     memory_free(ledger->sources);
     memory_free(ledger->journals);
+    memory_free(ledger->database);
+    memory_free(ledger->set_aside);
     if (ledger->directory >= 0)
         close(ledger->directory);
     if (ledger->root >= 0)
@@ -185,7 +217,7 @@ struct ledger *ledger_open(const struct ledger_options *options, struct fault *f
     struct ledger *ledger = ledger_new(options);
     if (open_directories(ledger, options->directory, fault) &&
         open_journals(ledger, options, fault) && open_book(ledger, options, fault) &&
-        open_forward(ledger, options, fault)) {
+        open_forward(ledger, options, fault) && open_ship(ledger, options, fault)) {
         if (keeper_start(ledger))
             return ledger;
         fault_set(fault, FAULT_INTERNAL, "ledger: no thread: %m");
@@ -237,6 +269,8 @@ void ledger_close(struct ledger *ledger)
     if (!ledger)
         return;
     keeper_stop(ledger);
+    ship_close(ledger->ship);
+    ledger->ship = NULL;
     if (ledger->book) {
         enum drained result;
         while ((result = drain_round(ledger)) == DRAINED_SOME)
@@ -257,10 +291,15 @@ void ledger_close(struct ledger *ledger)
 
 void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void *with)
 {
-    pthread_mutex_lock(&journal->shrinking);
+    pthread_mutex_lock(&journal->telling);
     journal->on_safe = on_safe;
     journal->on_safe_with = with;
-    pthread_mutex_unlock(&journal->shrinking);
+    pthread_mutex_unlock(&journal->telling);
+}
+
+const char *ledger_set_aside(const struct ledger *ledger)
+{
+    return ledger->set_aside;
 }
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker)
@@ -271,7 +310,8 @@ struct journal *ledger_journal(struct ledger *ledger, unsigned worker)
 
 struct ledger_figures ledger_figures(struct ledger *ledger)
 {
-    struct ledger_figures figures = {.drains = atomic_load(&ledger->drains),
+    struct ledger_figures figures = {.damaged = atomic_load(&ledger->damaged),
+                                     .drains = atomic_load(&ledger->drains),
                                      .drain_errors = atomic_load(&ledger->drain_errors)};
     for (unsigned i = 0; i < ledger->workers; i++) {
         struct journal *journal = ledger->journals[i];
@@ -283,5 +323,15 @@ struct ledger_figures ledger_figures(struct ledger *ledger)
         figures.bytes_undrained += journal_undrained(journal);
         figures.full = figures.full || atomic_load(&journal->full);
     }
+    if (ledger->forward) {
+        struct forward_figures told = forward_figures(ledger->forward);
+        figures.is_shared = true;
+        figures.others_up = told.up;
+        figures.calls_untold = told.calls_left;
+        figures.tellings = told.batches;
+        figures.telling_errors = told.failures;
+    }
+    if (ledger->ship)
+        figures.lines_unstored = ship_unstored(ledger->ship);
     return figures;
 }

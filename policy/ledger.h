@@ -34,7 +34,7 @@ enum ledger_outcome {
     LEDGER_LOST,     /* we died meanwhile: booked at the reservation */
 };
 enum ledger_counted { COUNTED_NONE, COUNTED_PROVIDER, COUNTED_ESTIMATE };
-enum ledger_sync { SYNC_OS, SYNC_DISK };
+enum ledger_sync { SYNC_OS, SYNC_DISK, SYNC_STORE };
 
 /* One call. Texts are borrowed for the time of the function call; each is cut at 255 bytes. */
 struct ledger_row {
@@ -83,7 +83,8 @@ struct ledger_options {
     size_t segment_bytes; /* 0 = 4 MiB */
     unsigned workers;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us; /* retention */
-    const struct ledger_shared *shared; /* NULL: there are no other nodes. Needs a database */
+    /* NULL: there are no other nodes. Needs a database; SYNC_STORE needs it. */
+    const struct ledger_shared *shared;
 };
 
 /* Open the ledger of this process and start its keeper thread. NULL and *fault on failure (no
@@ -93,6 +94,10 @@ struct ledger *ledger_open(const struct ledger_options *options, struct fault *f
 /* Drain everything, stop the keeper, tell other nodes what is left (at most 5 s), close. All
  * journals must be quiet. */
 void ledger_close(struct ledger *ledger);
+
+/* Where a database was moved that was found damaged at the opening (another began in its place), or
+ * NULL. */
+const char *ledger_set_aside(const struct ledger *ledger);
 
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
 
@@ -115,8 +120,9 @@ bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
 
 /* Has everything up to <mark> reached what `sync` promises? Always true with SYNC_OS. */
 bool journal_is_safe(const struct journal *journal, struct ledger_mark mark);
-/* SYNC_DISK: <on_safe> is called ON THE KEEPER'S THREAD after each flush; post to your loop. Lines
- * are flushed in groups, each about as long as the disk takes, at most 5 ms after the one before.
+/* SYNC_DISK: <on_safe> is called ON A THREAD OF THE LEDGER after each flush, and with SYNC_STORE
+ * when lines have reached Redis, or are not waited for any longer; post to your loop. Lines are
+ * flushed in groups, each about as long as the disk takes, at most 5 ms after the one before.
  */
 void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void *with);
 
@@ -124,6 +130,12 @@ void journal_on_safe(struct journal *journal, void (*on_safe)(void *with), void 
 struct ledger_figures {
     uint64_t lines, bytes_undrained, lines_undrained, drains, drain_errors;
     bool full;
+    bool damaged; /* the database is; nothing is booked until the next start moves it aside */
+    /* with other nodes */
+    bool is_shared, others_up; /* Redis takes what is told */
+    int64_t calls_untold;      /* booked, and not told yet */
+    uint64_t tellings, telling_errors;
+    uint64_t lines_unstored; /* SYNC_STORE: that went on without */
 };
 struct ledger_figures ledger_figures(struct ledger *ledger);
 
@@ -279,3 +291,67 @@ enum rows_result rows_read(const struct rows_question *question, struct rows_pla
  * ROWS_MORE when there is no such. */
 enum rows_result rows_find(const struct rows_question *question, struct text id,
                            struct fault *fault);
+
+/* ------------------------------------------------------------------------------ rating again */
+
+/* Calls of one model, as it was asked for. */
+struct rerated_model {
+    char *model;
+    int64_t calls, changed; /* rated; of these with another cost or price */
+    int64_t old_nanos, new_nanos;
+};
+struct rerate_report {
+    struct rerated_model *models; /* sorted by name */
+    size_t count;
+    int64_t unpriced; /* calls that no price was given for */
+    int64_t kept_us;  /* the first of the calls that are kept began then, or later; 0 = none is */
+};
+
+struct rerate_question {
+    const char *database;
+    int64_t since_us, until_us;
+    /* The price to rate a call with; NULL = leave it as it is. */
+    const struct price *(*price_of)(void *with, const struct ledger_row *row);
+    void *with;
+    bool apply;      /* else only the report is made */
+    const char *why; /* written down with each call */
+};
+
+/*
+ * Rate the calls again that are booked and still kept as single calls, and that tokens were counted
+ * of; calls that were lost, by the bound of what they had reserved. With <apply>, calls and sums
+ * get the new cost, and table rerated keeps the old one: a thousand calls in each transaction, so
+ * that each is changed once wherever it is cut off; doing it again changes nothing. May be done
+ * beside a running server. Counters of limits and budgets are not touched. NULL and *fault when
+ * the database failed.
+ */
+struct rerate_report *ledger_rerate(const struct rerate_question *question, struct fault *fault);
+void rerate_report_free(struct rerate_report *report);
+
+/* ------------------------------------------------------------------------- backup and restore */
+
+/*
+ * The files of one moment. While the database is locked against writing - some milliseconds; the
+ * drain waits, calls do not - <see> is called with each journal: its name below the directory
+ * ("INSTANCE/0-17.journal"), and its bytes without the zeros at the end. Then the database is
+ * copied, as it was at that moment, to a new file <copy>. Put back together, each call is in them
+ * once; those that ran are booked as lost when they are drained. Beside a running server or without
+ * one. False and *fault on failure, or when <see> says false.
+ */
+struct snapshot_question {
+    const char *directory, *database, *copy;
+    bool (*see)(void *with, const char *name, struct text bytes);
+    void *with;
+};
+bool ledger_snapshot(const struct snapshot_question *question, struct fault *fault);
+
+/* Is this the name of a journal below a ledger's directory? */
+bool ledger_names_journal(struct text name);
+/* The bytes that its file has; 0 when <bytes> do not begin like a journal. */
+uint64_t ledger_journal_bytes(struct text bytes);
+
+/* Is <database> sound and not newer than this program? False and *fault. */
+bool ledger_can_restore(const char *database, struct fault *fault);
+/* It was put in place: other nodes are told all of it anew. False and *fault when it cannot be
+ * written. */
+bool ledger_restored(const char *database, struct fault *fault);

@@ -140,6 +140,11 @@ void limits_view(struct reservation *reservation, size_t use, struct limit_view 
     meter_view(reservation->limiter->limits->meter, reservation, use, view);
 }
 
+void limits_views(struct reservation *reservation, uint64_t which, struct limit_view *views)
+{
+    meter_views(reservation->limiter->limits->meter, reservation, which, views);
+}
+
 /* --------------------------------------------------------------------- one per process, worker */
 
 struct limits *limits_new(const struct limits_options *options)

@@ -107,12 +107,20 @@ const struct zone *zone_find(struct text name);
 
 /* --------------------------------------------------------------------------- reserving */
 
+/* What the client is told about one use, at the moment of asking or, if that was before, of
+ * settling. */
+struct limit_view {
+    int64_t amount, left; /* left: never below 0 */
+    int64_t reset_us;     /* until all of it is there again, from then */
+};
+
 /* One counter that a call touches, and what it wants of it. */
 struct use {
     const struct limit *limit; /* borrowed until the reservation is settled */
     struct text counter;       /* id; borrowed until the reservation is settled. Printable, e.g.
                                   "t/acme/search:requests_per_minute" or, for a model,
                                   "k/acme/ci:tokens_per_minute:fast" */
+    uint64_t hash;             /* hash_name() of it; 0 = it has to be reckoned */
     int64_t want;              /* upper bound, or estimate */
     int64_t least;             /* money and strict output: less than <want>, down to this, is of
                                   use. Else equal to <want>. */
@@ -125,6 +133,8 @@ struct use {
     int64_t fixed; /* of <held>: counted before <slot>, and stays there */
     unsigned turn; /* of the counter, when it was held */
     struct counter *at;
+    bool settled;
+    struct limit_view view; /* when it was settled */
 };
 
 enum { USES_MAX = 64 };
@@ -185,12 +195,9 @@ struct used {
 /* Return what was held and count what was used. Idempotent: a second call does nothing. */
 void limits_settle(struct reservation *reservation, const struct used *used);
 
-/* What the client is told about one use, at the moment of asking. */
-struct limit_view {
-    int64_t amount, left; /* left: never below 0 */
-    int64_t reset_us;     /* until all of it is there again, from now */
-};
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
+/* The same for all uses[i] with bit i in <which>, at once: views[i]. */
+void limits_views(struct reservation *reservation, uint64_t which, struct limit_view *views);
 
 /* ------------------------------------------------------------------- one per process */
 

@@ -18,6 +18,7 @@ bool take_gather(struct taking *taking)
         struct use *use = &r->uses[i];
         struct counter *counter = counter_get(taking->meter, &taking->place, use, taking->now_us);
         use->at = counter;
+        use->settled = false;
         if (!counter) {
             r->refused = i;
             r->retry_after_us = CROWDED_WAIT_US;
@@ -341,6 +342,21 @@ bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_ki
     return extend_in(&taking, kind, more);
 }
 
+/* What is left, for whoever is told. */
+static void counter_see(const struct meter *meter, const struct counter *counter, int64_t now_us,
+                        struct limit_view *view)
+{
+    int64_t left = counter->amount - counter->sum;
+    if (meter->shared && counter->demand->known)
+        left = add_capped(counter->demand->left > 0 ? counter->demand->left : 0,
+                          counter_free(counter, counter->current));
+    if (counter->pace && counter->pace->level < left)
+        left = counter->pace->level;
+    view->amount = counter->amount;
+    view->left = left > 0 ? left : 0;
+    view->reset_us = counter_reset(counter, now_us);
+}
+
 /* -------------------------------------------------------------------------------- settling */
 
 static int64_t sane(int64_t used)
@@ -399,6 +415,8 @@ static bool use_settle(const struct meter *meter, struct use *use, const struct 
     pace_take(counter, more);
     counter->held -= use->held;
     counter->pins--;
+    counter_see(meter, counter, now_us, &use->view);
+    use->settled = true;
     use->at = NULL;
     return given;
 }
@@ -426,32 +444,58 @@ bool meter_settle(struct meter *meter, struct reservation *r, const struct used 
 
 /* ---------------------------------------------------------------------------------- viewing */
 
-static void counter_see(const struct meter *meter, const struct counter *counter, int64_t now_us,
-                        struct limit_view *view)
+static void use_see(const struct meter *meter, const struct place *place, const struct use *use,
+                    bool live, int64_t now_us, struct limit_view *view)
 {
-    int64_t left = counter->amount - counter->sum;
-    if (meter->shared && counter->demand->known)
-        left = add_capped(counter->demand->left > 0 ? counter->demand->left : 0,
-                          counter_free(counter, counter->current));
-    if (counter->pace && counter->pace->level < left)
-        left = counter->pace->level;
-    view->amount = counter->amount;
-    view->left = left > 0 ? left : 0;
-    view->reset_us = counter_reset(counter, now_us);
+    struct counter *counter = live ? use->at : counter_lookup(place, use->counter);
+    if (!counter) {
+        *view = (struct limit_view){.amount = use->limit->amount, .left = use->limit->amount};
+        return;
+    }
+    counter_turn(counter, meter, now_us);
+    counter_see(meter, counter, now_us, view);
+}
+
+/* Where the counters of the reservation stand; one that is live knows. */
+static struct place place_of_all(struct meter *meter, const struct reservation *r)
+{
+    if (!r->live)
+        return place_lock(meter, r->root);
+    struct root *root = r->uses[0].at->root;
+    shard_lock(root->shard);
+    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
 }
 
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view)
 {
     const struct use *asked = &r->uses[use];
-    struct place place = place_lock(meter, r->root);
-    struct counter *counter = r->live ? asked->at : counter_lookup(&place, asked->counter);
-    if (counter) {
-        int64_t now = meter_now_us(meter);
-        counter_turn(counter, meter, now);
-        counter_see(meter, counter, now, view);
-    } else {
-        *view = (struct limit_view){.amount = asked->limit->amount, .left = asked->limit->amount};
+    if (asked->settled) {
+        *view = asked->view;
+        return;
+    }
+    struct place place = place_of_all(meter, r);
+    use_see(meter, &place, asked, r->live, meter_now_us(meter), view);
+    shard_unlock(place.shard);
+}
+
+void meter_views(struct meter *meter, const struct reservation *r, uint64_t which,
+                 struct limit_view *views)
+{
+    for (uint64_t left = which; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        if (!r->uses[i].settled)
+            continue;
+        views[i] = r->uses[i].view;
+        which &= ~(UINT64_C(1) << i);
+    }
+    if (!which)
+        return;
+    struct place place = place_of_all(meter, r);
+    int64_t now = meter_now_us(meter);
+    for (uint64_t left = which; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        use_see(meter, &place, &r->uses[i], r->live, now, &views[i]);
     }
     shard_unlock(place.shard);
 }

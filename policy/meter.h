@@ -82,6 +82,8 @@ bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_ki
 bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);
+void meter_views(struct meter *meter, const struct reservation *r, uint64_t which,
+                 struct limit_view *views);
 void meter_rebuild(struct meter *meter, struct text root, const struct use *uses, size_t count,
                    int64_t at_us);
 

@@ -285,7 +285,7 @@ static bool counter_may_be_made(struct meter *meter, const struct place *place, 
 struct counter *counter_get(struct meter *meter, const struct place *place, const struct use *use,
                             int64_t now_us)
 {
-    uint64_t hash = hash_name(use->counter) + place->hash;
+    uint64_t hash = (use->hash ? use->hash : hash_name(use->counter)) + place->hash;
     struct counter *counter = counter_at(place, use->counter, hash);
     if (!counter) {
         if (!counter_may_be_made(meter, place, use->counter))

@@ -64,6 +64,9 @@ void keys_free(struct keys *keys);
  * failure. Looks up the SHA-256 and compares in constant time.
  */
 const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us);
+/* The same by the SHA-256 of a secret that is not empty. */
+const struct key *keys_find_digest(const struct keys *keys, const struct digest *digest,
+                                   int64_t wall_us);
 
 /* The topmost tenant above <tenant>, or itself. */
 const struct tenant *tenant_root(const struct tenant *tenant);

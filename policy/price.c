@@ -32,12 +32,9 @@ static int64_t raised(int64_t figure, int64_t from, int64_t to)
     return scaled > INT64_MAX ? INT64_MAX : (int64_t)scaled;
 }
 
-/* The prices in force for a prompt of <input> tokens: above the tier the whole call is dearer. */
-static struct price price_at(const struct price *price, uint64_t input)
+static struct price price_of_tier(const struct price *price)
 {
     struct price now = *price;
-    if (price->tier_above_tokens <= 0 || input <= (uint64_t)price->tier_above_tokens)
-        return now;
     if (price->tier_input)
         now.input = price->tier_input;
     if (price->tier_output)
@@ -50,6 +47,16 @@ static struct price price_at(const struct price *price, uint64_t input)
     now.reasoning = raised(price->reasoning, price->output, now.output);
     now.audio_output = raised(price->audio_output, price->output, now.output);
     return now;
+}
+
+/* The prices in force for a prompt of <input> tokens: above the tier the whole call is dearer.
+ * <room> is for what is not there yet. */
+static const struct price *price_at(const struct price *price, uint64_t input, struct price *room)
+{
+    if (price->tier_above_tokens <= 0 || input <= (uint64_t)price->tier_above_tokens)
+        return price;
+    *room = price_of_tier(price);
+    return room;
 }
 
 /* Add <tokens> at <own>, or at <base> where there is no price of its own. */
@@ -90,16 +97,25 @@ static void bill_output(unsigned __int128 *bill, const struct price *price,
     bill_add(bill, rest - audio, price->output, 0);
 }
 
+/* What the bill comes to, rounded up to a whole nano, with what is paid by the piece. */
+static int64_t bill_total(unsigned __int128 bill, const struct price *price, int64_t units)
+{
+    unsigned __int128 cost = bill + TOKENS_PER_PRICE - 1;
+    /* Nearly every bill fits into 64 bits, where a division is cheap. */
+    cost = cost >> 64 ? cost / TOKENS_PER_PRICE : (uint64_t)cost / TOKENS_PER_PRICE;
+    cost += at_least_zero(price->request);
+    cost += (unsigned __int128)at_least_zero(units) * at_least_zero(price->unit);
+    return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+}
+
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
-    struct price now = price_at(price, at_least_zero(usage->input_tokens));
+    struct price room;
+    const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
     unsigned __int128 bill = 0;
-    bill_input(&bill, &now, usage);
-    bill_output(&bill, &now, usage);
-    unsigned __int128 cost = (bill + TOKENS_PER_PRICE - 1) / TOKENS_PER_PRICE;
-    cost += at_least_zero(now.request);
-    cost += (unsigned __int128)at_least_zero(usage->units) * at_least_zero(now.unit);
-    return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
+    bill_input(&bill, now, usage);
+    bill_output(&bill, now, usage);
+    return bill_total(bill, now, usage->units);
 }
 
 static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
@@ -110,27 +126,26 @@ static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
 }
 
 /* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
-static int64_t cost_of_dearest(const struct price *price, int64_t level, const struct usage *usage)
+static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t input,
+                               int64_t output, int64_t units)
 {
-    struct price now = price_at(price, at_least_zero(level));
-    struct price top = {
-        .input = dearest(now.input, now.cached_input, now.cache_write, now.audio_input),
-        .output = dearest(now.output, now.reasoning, now.audio_output, 0),
-        .request = now.request,
-        .unit = now.unit,
-    };
-    return price_cost(&top, usage);
+    struct price room;
+    const struct price *now = price_at(price, at_least_zero(level), &room);
+    int64_t dear_input = dearest(now->input, now->cached_input, now->cache_write, now->audio_input);
+    int64_t dear_output = dearest(now->output, now->reasoning, now->audio_output, 0);
+    unsigned __int128 bill = 0;
+    bill_add(&bill, at_least_zero(input), dear_input, 0);
+    bill_add(&bill, at_least_zero(output), dear_output, 0);
+    return bill_total(bill, now, units);
 }
 
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units)
 {
-    struct usage usage = {.input_tokens = input, .output_tokens = output, .units = units};
-    int64_t bound = cost_of_dearest(price, input, &usage);
+    int64_t bound = cost_of_dearest(price, input, input, output, units);
     if (price->tier_above_tokens <= 0 || input <= price->tier_above_tokens)
         return bound;
     /* The prompt may turn out to be below the tier, and that need not be the cheaper one. */
-    usage.input_tokens = price->tier_above_tokens;
-    int64_t below = cost_of_dearest(price, 0, &usage);
+    int64_t below = cost_of_dearest(price, 0, price->tier_above_tokens, output, units);
     return below > bound ? below : bound;
 }
 

@@ -10,7 +10,7 @@
 #include "policy/gather.h"
 #include "policy/keeper.h"
 
-enum { DAYS_MAX = 8192, SQL_BYTES = 160 };
+enum { SQL_BYTES = 160 };
 static const int64_t DAY_US = 86400LL * 1000000;
 
 /* ------------------------------------------------------------------------------------ catching up
@@ -82,11 +82,6 @@ bool ledger_catch_up(struct ledger *ledger, int64_t wait_us)
 
 /* ---------------------------------------------------------------------------------- days */
 
-struct days {
-    int64_t at[DAYS_MAX]; /* in the order they are read */
-    size_t count;
-};
-
 /* The day of "requests_20261123", or false. */
 static bool day_of_name(struct text name, int64_t *day)
 {
@@ -103,7 +98,7 @@ static bool day_of_name(struct text name, int64_t *day)
     return true;
 }
 
-static void name_of_day(int64_t day, char name[32])
+void day_name(int64_t day, char name[32])
 {
     time_t at = (time_t)(day * 86400);
     struct tm utc;
@@ -121,8 +116,7 @@ static bool is_asked_for(const struct rows_question *question, int64_t day)
     return question->oldest_first ? day >= question->after->day : day <= question->after->day;
 }
 
-static bool find_days(struct database *database, const struct rows_question *question,
-                      struct days *days)
+bool days_find(struct database *database, const struct rows_question *question, struct days *days)
 {
     struct statement *ask = database_prepare(
         database, question->oldest_first ? "SELECT name FROM sqlite_schema WHERE type = 'table'"
@@ -191,7 +185,7 @@ static bool read_day(struct page *page, int64_t day)
 {
     const struct rows_question *question = page->question;
     char name[32], sql[SQL_BYTES];
-    name_of_day(day, name);
+    day_name(day, name);
     snprintf(sql, sizeof(sql), "SELECT rowid, line FROM %s WHERE rowid %s ? ORDER BY rowid %s",
              name, question->oldest_first ? ">" : "<", question->oldest_first ? "" : "DESC");
     struct statement *ask = database_prepare(page->database, sql);
@@ -228,7 +222,7 @@ enum rows_result rows_read_own(const struct rows_question *question, struct rows
     if (!page.database)
         return fault->kind == FAULT_NONE ? ROWS_END : ROWS_FAILED;
     struct days *days = memory_new(sizeof(*days));
-    bool good = find_days(page.database, &own, days);
+    bool good = days_find(page.database, &own, days);
     for (size_t i = 0; good && !page.full && i < days->count; i++)
         good = read_day(&page, days->at[i]);
     if (!good)
@@ -269,7 +263,7 @@ static bool find_in_day(struct page *page, int64_t day, struct text id, bool *go
 {
     char name[32], sql[SQL_BYTES];
     struct record record;
-    name_of_day(day, name);
+    day_name(day, name);
     snprintf(sql, sizeof(sql), "SELECT line FROM %s WHERE id = ?", name);
     struct statement *ask = database_prepare(page->database, sql);
     *good = ask != NULL;
@@ -293,7 +287,7 @@ static enum rows_result find_own(const struct rows_question *question, struct te
     if (!page.database)
         return fault->kind == FAULT_NONE ? ROWS_MORE : ROWS_FAILED;
     struct days *days = memory_new(sizeof(*days));
-    bool good = find_days(page.database, question, days), found = false;
+    bool good = days_find(page.database, question, days), found = false;
     for (size_t i = 0; good && !found && i < days->count; i++)
         found = find_in_day(&page, days->at[i], id, &good);
     if (!good)

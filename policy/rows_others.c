@@ -234,6 +234,8 @@ static void give_page(const struct rows_question *question, struct side *own, st
         bool has_ours = own->first && record_read_body(own->first->line, &ours);
         bool has_theirs = others->first && record_read_body(others->first->line, &theirs);
         bool is_ours = has_ours && (!has_theirs || goes_first(question, &ours, &theirs));
+        if (!has_ours && !has_theirs)
+            break; /* they were read before: this cannot be */
         struct side *side = is_ours ? own : others;
         const struct found *found = side->first;
         if (is_ours) {

@@ -15,6 +15,12 @@ enum { TRIM_LEAST = 1000, TRIM_MOST = 10000 };
 
 const char share_schema[] =
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+    /* what calls cost before they were rated again: rerate.c */
+    "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER NOT NULL,"
+    " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"
+    " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"
+    " at_us INTEGER NOT NULL, why TEXT NOT NULL);"
+    "CREATE INDEX rerated_by_id ON rerated (id);"
     "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row INTEGER NOT NULL);"
     /**/
     NUMBERED("minute") NUMBERED("hour") NUMBERED("day");
@@ -134,12 +140,14 @@ static bool find_oldest(struct share *share)
     return good;
 }
 
-bool share_open(struct share *share, struct database *database, bool on)
+bool share_open(struct share *share, struct database *database, enum sharing sharing)
 {
-    *share = (struct share){.database = database, .on = on};
+    *share = (struct share){.database = database};
     if (!prepare(share) || !database_begin(database))
         return false;
-    if (share_read(share) && name_it(share) && turn(share, on) && database_commit(database))
+    bool good = share_read(share) && name_it(share);
+    share->on = sharing == SHARING_AS_IT_IS ? share->epoch > 0 : sharing == SHARING_ON;
+    if (good && turn(share, share->on) && database_commit(database))
         return share_read(share) && find_oldest(share);
     database_rollback(database);
     return false;

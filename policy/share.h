@@ -38,9 +38,12 @@ struct share {
 /* The schema's step for it. */
 extern const char share_schema[];
 
-/* Read the facts, make what is missing. <on>: changes are numbered from now on; what was booked
- * while it was off is numbered now. False when the database failed. */
-bool share_open(struct share *share, struct database *database, bool on);
+/* Does the database share? ON: changes are numbered from now on, and what was booked while it was
+ * off is numbered now. */
+enum sharing { SHARING_OFF, SHARING_ON, SHARING_AS_IT_IS };
+
+/* Read the facts, make what is missing. False when the database failed. */
+bool share_open(struct share *share, struct database *database, enum sharing sharing);
 
 /* Another process has written: read the numbers again. */
 bool share_read(struct share *share);

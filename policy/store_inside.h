@@ -4,7 +4,8 @@
 /*
  * store_inside - what the files of the shared counters share; nobody else includes it.
  *
- *   store_redis.c    a worker's connection, and the questions of its calls
+ *   store_redis.c    a worker's connection
+ *   store_ask.c      the questions of its calls
  *   store_words.c    commands, put together
  *   store_assert.c   one root is asserted
  *   store_life.c     the process: incarnation, who has asserted what, beats and sweeps
@@ -162,6 +163,9 @@ bool store_answered(struct store_redis *store, uint64_t incarnation, enum redis_
 int64_t store_number(const struct redis_reply *reply, size_t i);
 bool store_eval(struct store_redis *store, const struct redis_script *script, int64_t timeout_us,
                 redis_answer *answer, void *with);
+void questions_init(struct store_redis *store);
+/* After the connection. */
+void questions_done(struct store_redis *store);
 /* An assertion of <root> is over: those who wait for it ask again. */
 void store_wake(struct store_redis *store, struct text root);
 

@@ -10,6 +10,7 @@
 	.globl store_beat_lua, store_beat_lua_end
 	.globl forward_sums_lua, forward_sums_lua_end
 	.globl forward_rows_lua, forward_rows_lua_end
+	.globl forward_ship_lua, forward_ship_lua_end
 store_admit_lua:
 	.incbin "policy/scripts/store.lua"
 	.incbin "policy/scripts/admit.lua"
@@ -32,5 +33,8 @@ forward_sums_lua_end:
 forward_rows_lua:
 	.incbin "policy/scripts/rows.lua"
 forward_rows_lua_end:
+forward_ship_lua:
+	.incbin "policy/scripts/ship.lua"
+forward_ship_lua_end:
 
 	.section .note.GNU-stack, "", %progbits

@@ -12,7 +12,11 @@ enum {
     BUCKETS_MAX = 100 * 1000,
     SUMS_MAX = 1000 * 1000,
     BLOCK_BYTES = 64 * 1024,
-    ABOUT_LEDGERS = SPANS, /* else the span of an index, or of a bucket */
+    NAME_BYTES = 256,
+    ABOUT_LEDGERS = SPANS, /* below, the span of an index, or of a bucket */
+    ABOUT_WAITING,
+    ABOUT_LINES,
+    ABOUT_MARKS,
 };
 
 /* One sum of another node. */
@@ -32,6 +36,22 @@ struct told_bucket {
     int64_t begin;
 };
 
+/* A journal of another node of which lines wait until its sums have them (ship.h). */
+struct waiting_name {
+    struct waiting_name *next;
+    struct text name, ledger; /* "<ledger>/<instance>/<worker>", and its first part */
+    uint64_t told;            /* so far it is in the sums */
+};
+
+struct waiting_line {
+    struct waiting_line *next;
+    const struct waiting_name *journal;
+    uint64_t sequence;
+    struct text line;
+};
+
+enum phase { PHASE_INDEX, PHASE_SUMS, PHASE_MARKS };
+
 /* It is filled on the loop of forward, while who asks waits. */
 struct others {
     struct inquiry inquiry; /* first */
@@ -43,7 +63,10 @@ struct others {
     size_t bucket_count, bucket_room, next;
     struct told_list sums[SPANS];
     size_t sum_count;
-    bool has_buckets, too_large;
+    struct waiting_name *waiting, *next_waiting, *next_marks;
+    struct waiting_line *lines;
+    enum phase phase;
+    bool too_large;
 };
 
 /* ---------------------------------------------------------------------------------- answers */
@@ -118,13 +141,75 @@ static void take_sum(struct others *others, struct inquiry_about about, struct t
         (struct told){about.number, arena_copy(&others->arena, text_from(field, bar + 1)), tally};
 }
 
+static void take_waiting(struct others *others, const struct redis_reply *reply)
+{
+    struct text own = forward_ledger(others->inquiry.forward);
+    for (size_t i = 0; i < redis_count(reply); i++) {
+        struct text name = redis_text(redis_item(reply, i));
+        struct text ledger = text_head(name, text_find_byte(name, '/'));
+        if (ledger.len == name.len || text_equal(ledger, own))
+            continue;
+        struct waiting_name *waiting = arena_new(&others->arena, sizeof(*waiting));
+        waiting->name = arena_copy(&others->arena, name);
+        waiting->ledger = text_head(waiting->name, ledger.len);
+        waiting->next = others->waiting;
+        others->waiting = waiting;
+    }
+}
+
+static struct waiting_name *waiting_at(struct others *others, int64_t number)
+{
+    struct waiting_name *waiting = others->waiting;
+    while (waiting && number-- > 0)
+        waiting = waiting->next;
+    return waiting;
+}
+
+/* "<sequence> <line>" */
+static void take_lines(struct others *others, const struct waiting_name *journal,
+                       const struct redis_reply *reply)
+{
+    for (size_t i = 0; journal && i < redis_count(reply); i++) {
+        struct text member = redis_text(redis_item(reply, i));
+        size_t space = text_find_byte(member, ' ');
+        uint64_t sequence;
+        if (space == SIZE_MAX || !text_number(text_head(member, space), INT64_MAX, &sequence))
+            continue;
+        struct waiting_line *line = arena_new(&others->arena, sizeof(*line));
+        *line = (struct waiting_line){others->lines, journal, sequence,
+                                      arena_copy(&others->arena, text_from(member, space + 1))};
+        others->lines = line;
+        others->too_large = others->too_large || others->sum_count++ >= SUMS_MAX;
+    }
+}
+
+/* "<instance>/<worker>" → "<sequence> <when>", of the ledger of <first>. */
+static void take_marks(struct others *others, const struct waiting_name *first,
+                       const struct redis_reply *reply)
+{
+    for (size_t i = 0; first && i + 1 < redis_count(reply); i += 2) {
+        struct text name = redis_text(redis_item(reply, i));
+        struct text mark = redis_text(redis_item(reply, i + 1));
+        for (struct waiting_name *waiting = others->waiting; waiting; waiting = waiting->next)
+            if (text_equal(waiting->ledger, first->ledger) &&
+                text_equal(text_from(waiting->name, waiting->ledger.len + 1), name))
+                text_number(text_head(mark, text_find_byte(mark, ' ')), INT64_MAX, &waiting->told);
+    }
+}
+
 static void take(struct inquiry *inquiry, struct inquiry_about about,
                  const struct redis_reply *reply)
 {
     struct others *others = (struct others *)(void *)inquiry;
     if (about.kind == ABOUT_LEDGERS) {
         inquiry_ledgers(inquiry, reply, "sums", &others->arena, &others->ledgers);
-    } else if (!others->has_buckets) {
+    } else if (about.kind == ABOUT_WAITING) {
+        take_waiting(others, reply);
+    } else if (about.kind == ABOUT_LINES) {
+        take_lines(others, waiting_at(others, about.number), reply);
+    } else if (about.kind == ABOUT_MARKS) {
+        take_marks(others, waiting_at(others, about.number), reply);
+    } else if (others->phase == PHASE_INDEX) {
         take_index(others, (enum span)about.kind, reply);
     } else {
         for (size_t i = 0; i + 1 < redis_count(reply); i += 2)
@@ -153,13 +238,69 @@ static bool ask_bucket(struct others *others, const struct told_bucket *bucket)
     return inquiry_send(&others->inquiry, (struct inquiry_about){(int)bucket->span, bucket->begin});
 }
 
+static int64_t number_of(const struct others *others, const struct waiting_name *waiting)
+{
+    int64_t number = 0;
+    for (const struct waiting_name *at = others->waiting; at != waiting; at = at->next)
+        number++;
+    return number;
+}
+
+static bool ask_lines(struct others *others, const struct waiting_name *waiting)
+{
+    struct inquiry *inquiry = &others->inquiry;
+    char name[NAME_BYTES];
+    snprintf(name, sizeof(name), "waiting:%.*s",
+             TEXT_ARGS(text_head(waiting->name, NAME_BYTES / 2)));
+    inquiry_words(inquiry, TEXT("ZRANGE"), name);
+    words_add(&inquiry->words, TEXT("0"));
+    words_add(&inquiry->words, TEXT("-1"));
+    return inquiry_send(inquiry, (struct inquiry_about){ABOUT_LINES, number_of(others, waiting)});
+}
+
+static bool ask_marks(struct others *others, const struct waiting_name *waiting)
+{
+    char name[NAME_BYTES];
+    snprintf(name, sizeof(name), "journals:%.*s",
+             TEXT_ARGS(text_head(waiting->ledger, NAME_BYTES / 2)));
+    inquiry_words(&others->inquiry, TEXT("HGETALL"), name);
+    return inquiry_send(&others->inquiry,
+                        (struct inquiry_about){ABOUT_MARKS, number_of(others, waiting)});
+}
+
 static bool begin(struct inquiry *inquiry)
 {
     struct others *others = (struct others *)(void *)inquiry;
     inquiry_words(inquiry, TEXT("HGETALL"), "ledgers");
     bool good = inquiry_send(inquiry, (struct inquiry_about){ABOUT_LEDGERS, 0});
+    inquiry_words(inquiry, TEXT("SMEMBERS"), "waiting");
+    good = good && inquiry_send(inquiry, (struct inquiry_about){ABOUT_WAITING, 0});
     for (enum span span = 0; good && span <= others->longest; span++)
         good = ask_index(others, span);
+    return good;
+}
+
+/* Lines first, then sums, then how far the lines are in the sums: what is in both is seen in both.
+ */
+static bool ask_sums(struct others *others)
+{
+    struct inquiry *inquiry = &others->inquiry;
+    bool good = true;
+    for (; good && others->next_waiting && inquiry->under_way < INQUIRY_WINDOW;
+         others->next_waiting = others->next_waiting->next)
+        good = ask_lines(others, others->next_waiting);
+    while (good && !others->next_waiting && others->next < others->bucket_count &&
+           inquiry->under_way < INQUIRY_WINDOW)
+        good = ask_bucket(others, &others->buckets[others->next++]);
+    return good;
+}
+
+static bool ask_all_marks(struct others *others)
+{
+    bool good = true;
+    for (; good && others->next_marks && others->inquiry.under_way < INQUIRY_WINDOW;
+         others->next_marks = others->next_marks->next)
+        good = ask_marks(others, others->next_marks);
     return good;
 }
 
@@ -168,15 +309,22 @@ static bool go_on(struct inquiry *inquiry)
     struct others *others = (struct others *)(void *)inquiry;
     if (others->too_large)
         return false;
-    if (!others->has_buckets && inquiry->under_way > 0)
-        return true; /* the indices */
-    others->has_buckets = true;
-    if (others->ledgers.count == 0)
-        return true; /* there is nobody else */
-    while (others->next < others->bucket_count && inquiry->under_way < INQUIRY_WINDOW)
-        if (!ask_bucket(others, &others->buckets[others->next++]))
+    if (others->phase == PHASE_INDEX) {
+        if (inquiry->under_way > 0)
+            return true;
+        others->phase = PHASE_SUMS;
+        others->next_waiting = others->next_marks = others->waiting;
+        if (others->ledgers.count == 0)
+            others->next = others->bucket_count; /* nobody else has told any */
+    }
+    if (others->phase == PHASE_SUMS) {
+        if (!ask_sums(others))
             return false;
-    return true;
+        if (inquiry->under_way > 0)
+            return true;
+        others->phase = PHASE_MARKS;
+    }
+    return ask_all_marks(others);
 }
 
 /* ------------------------------------------------------------------------------ who asks */
@@ -228,6 +376,16 @@ static bool count_told(void *with, enum span span, int64_t from_s, int64_t to_s,
     return true;
 }
 
+/* What another node has settled and not told in its sums yet, or never will. */
+static void add_waiting(const struct others *others, struct gather *gather)
+{
+    struct record record;
+    for (const struct waiting_line *line = others->lines; line; line = line->next)
+        if (line->sequence > line->journal->told && record_read_body(line->line, &record) &&
+            record.kind == RECORD_SETTLE)
+            gather_add_call(gather, &record.row);
+}
+
 static void others_done(struct others *others)
 {
     for (enum span span = 0; span < SPANS; span++)
@@ -264,10 +422,13 @@ bool others_gather(struct forward *forward, struct gather *gather, struct fault 
     bool good = inquiry_run(&others->inquiry);
     if (good) {
         for (enum span span = 0; span <= others->longest; span++)
-            qsort(others->sums[span].at, others->sums[span].count, sizeof(struct told), by_bucket);
+            if (others->sums[span].count > 1)
+                qsort(others->sums[span].at, others->sums[span].count, sizeof(struct told),
+                      by_bucket);
         struct reading reading = {others, gather};
         struct span_source source = {read_told, count_told, &reading};
         good = spans_read(&source, others->longest, gather->from_s, gather->to_s);
+        add_waiting(others, gather);
     } else {
         say_why(others, fault);
     }

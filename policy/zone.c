@@ -261,3 +261,16 @@ const struct zone *zone_find(struct text name)
     pthread_mutex_unlock(&zones_lock);
     return zone;
 }
+
+struct text zone_name(const struct zone *zone)
+{
+    size_t at = 0;
+    void *value;
+    struct text name, found = TEXT("UTC");
+    pthread_mutex_lock(&zones_lock);
+    while (table_next(&zones, &at, &name, &value))
+        if (value == zone)
+            found = name;
+    pthread_mutex_unlock(&zones_lock);
+    return found;
+}

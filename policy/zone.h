@@ -22,6 +22,8 @@ enum {
 /* A zone of the bytes of a TZif file; NULL when they are none. Free it with zone_free(). */
 struct zone *zone_read(struct text bytes);
 void zone_free(struct zone *zone);
+/* What zone_find() found it by; lives as long as the process. */
+struct text zone_name(const struct zone *zone);
 
 /* Seconds east of UTC at that second since 1970. */
 int64_t zone_offset(const struct zone *zone, int64_t second);

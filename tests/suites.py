@@ -6,7 +6,7 @@
     tests/suites.py unit flow    these two
 
 Suites are found by convention: tests/unit/**/*_test.c, tests/fuzz/*_fuzz.c, and a pytest folder for
-each of flow, hostile, recorded, clients, redis, chaos, packaging. A skipped test counts as failed: what a
+each of flow, hostile, recorded, clients, redis, store, chaos, packaging. A skipped test counts as failed: what a
 test needs is installed, not guessed at. So does one that hangs, a suite that runs out of its time,
 and a process that a suite leaves running.
 
@@ -375,6 +375,11 @@ def redis(variant=RELEASE):
     return build(variant, "units") or run_pytest("redis", variant)
 
 
+def store(variant=RELEASE):
+    """The counters in Redis: scripts alone, and nodes of a program of its own."""
+    return build(variant, "units") or run_pytest("store", variant)
+
+
 def asan():
     total = unit(ASAN).add(redis(ASAN))
     for folder in ("flow", "hostile"):
@@ -433,6 +438,7 @@ SUITES = {
     "hostile": lambda: run_pytest("hostile"),
     "clients": clients,
     "redis": redis,
+    "store": store,
     "chaos": lambda: run_pytest("chaos", test_seconds=600),
     "packaging": lambda: run_pytest("packaging", test_seconds=600),
     "clang": clang,

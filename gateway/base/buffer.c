@@ -65,6 +65,12 @@ bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
     return true;
 }
 
+bool buffer_append_number(struct buffer *buffer, uint64_t number)
+{
+    char digits[TEXT_NUMBER_BYTES];
+    return buffer_append_text(buffer, text_write_number(number, digits));
+}
+
 bool buffer_format(struct buffer *buffer, const char *format, ...)
 {
     va_list args;

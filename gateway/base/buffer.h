@@ -59,6 +59,9 @@ static inline bool buffer_append_text(struct buffer *buffer, struct text t)
     return buffer_append(buffer, t.at, t.len);
 }
 
+/* Append <number> in decimal; what goes with every answer is put together without printf. */
+bool buffer_append_number(struct buffer *buffer, uint64_t number);
+
 bool buffer_format(struct buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

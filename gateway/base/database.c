@@ -18,6 +18,9 @@ struct database {
     sqlite3 *handle;
     struct statement *statements;
     struct statement *begin, *begin_read, *commit, *rollback, *changes;
+    /* Why a transaction was rolled back: rolling back is no problem, and hides it. */
+    int code;
+    char problem[160];
 };
 
 struct statement {
@@ -170,6 +173,11 @@ struct database *database_open(const char *path, enum database_mode mode, struct
     return open_as(path, SQLITE_OPEN_READWRITE, mode, fault);
 }
 
+void database_set_wait(struct database *database, int ms)
+{
+    sqlite3_busy_timeout(database->handle, ms);
+}
+
 void database_close(struct database *database)
 {
     if (!database)
@@ -196,8 +204,14 @@ bool database_run_format(struct database *database, const char *format, ...)
     return database_run(database, sql);
 }
 
+static bool is_problem(int code)
+{
+    return code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
+}
+
 bool database_begin(struct database *database)
 {
+    database->code = SQLITE_OK;
     return statement_run(database->begin);
 }
 
@@ -216,19 +230,67 @@ bool database_commit(struct database *database)
 
 void database_rollback(struct database *database)
 {
+    if (is_problem(sqlite3_errcode(database->handle))) {
+        database->code = sqlite3_errcode(database->handle);
+        snprintf(database->problem, sizeof(database->problem), "%s",
+                 sqlite3_errmsg(database->handle));
+    }
     /* Some failures, a full disk for one, have rolled it back already. */
     if (!sqlite3_get_autocommit(database->handle))
         statement_run(database->rollback);
 }
 
+/* Of the last statement, or else of the transaction that was rolled back last. */
+static int last_code(struct database *database)
+{
+    int code = sqlite3_errcode(database->handle);
+    return is_problem(code) ? code : database->code;
+}
+
 const char *database_problem(struct database *database)
 {
-    return sqlite3_errmsg(database->handle);
+    if (is_problem(sqlite3_errcode(database->handle)) || !is_problem(database->code))
+        return sqlite3_errmsg(database->handle);
+    return database->problem;
 }
 
 bool database_is_full(struct database *database)
 {
-    return sqlite3_errcode(database->handle) == SQLITE_FULL;
+    return (last_code(database) & 0xff) == SQLITE_FULL;
+}
+
+static bool is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+bool database_is_damaged(struct database *database)
+{
+    return is_damage(last_code(database));
+}
+
+/* The answer of quick_check is one row, "ok". */
+static bool check_says_damaged(sqlite3 *handle)
+{
+    sqlite3_stmt *ask = NULL;
+    if (sqlite3_prepare_v2(handle, "PRAGMA quick_check(1)", -1, &ask, NULL) != SQLITE_OK)
+        return is_damage(sqlite3_errcode(handle));
+    int result = sqlite3_step(ask);
+    const char *said = result == SQLITE_ROW ? (const char *)sqlite3_column_text(ask, 0) : NULL;
+    bool damaged = is_damage(result) || (said && strcmp(said, "ok") != 0);
+    sqlite3_finalize(ask);
+    return damaged;
+}
+
+bool database_file_is_damaged(const char *path)
+{
+    sqlite3 *handle = NULL;
+    if (access(path, F_OK) != 0)
+        return false;
+    int result = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    bool damaged = result == SQLITE_OK ? check_says_damaged(handle) : is_damage(result);
+    sqlite3_close(handle);
+    return damaged;
 }
 
 int64_t database_last_row(struct database *database)
@@ -287,6 +349,52 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
         return false;
     }
     return true;
+}
+
+/* All pages at once, into an empty file that is there. */
+static bool copy_pages(struct database *database, sqlite3 *to, struct fault *fault)
+{
+    sqlite3_backup *backup = sqlite3_backup_init(to, "main", database->handle, "main");
+    int result = backup ? sqlite3_backup_step(backup, -1) : SQLITE_ERROR;
+    if (backup)
+        sqlite3_backup_finish(backup);
+    return result == SQLITE_DONE ||
+           fault_set(fault, FAULT_INTERNAL, "the copy of the database: %s",
+                     sqlite3_errstr(backup ? result : sqlite3_errcode(to)));
+}
+
+bool database_backup(struct database *database, const char *path, struct fault *fault)
+{
+    sqlite3 *to = NULL;
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (file < 0)
+        return fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    bool good = sqlite3_open_v2(path, &to, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
+                    SQLITE_OK &&
+                copy_pages(database, to, fault);
+    if (!good && fault->kind == FAULT_NONE)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", path, sqlite3_errmsg(to));
+    sqlite3_close(to);
+    if (good && fsync(file) != 0)
+        good = fault_set(fault, FAULT_INTERNAL, "%s: %m", path);
+    close(file);
+    if (!good)
+        unlink(path);
+    return good;
+}
+
+bool database_check(struct database *database, struct fault *fault)
+{
+    struct statement *ask = database_prepare(database, "PRAGMA quick_check(1)");
+    bool said = ask && statement_next(ask) == STATEMENT_ROW;
+    bool good = said && text_equal(statement_text(ask, 0), TEXT("ok"));
+    if (said && !good)
+        fault_set(fault, FAULT_INTERNAL, "the database is damaged: %.*s",
+                  TEXT_ARGS(statement_text(ask, 0)));
+    else if (!good)
+        fault_set(fault, FAULT_INTERNAL, "the database: %s", database_problem(database));
+    statement_close(ask);
+    return good;
 }
 
 struct statement *database_prepare(struct database *database, const char *sql)

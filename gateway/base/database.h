@@ -30,6 +30,8 @@ enum database_mode {
 
 /* Open <path>. Waits up to 5 s for a lock whenever it needs one. NULL and *fault on failure. */
 struct database *database_open(const char *path, enum database_mode mode, struct fault *fault);
+/* Wait at most <ms> for a lock from now on. */
+void database_set_wait(struct database *database, int ms);
 /* Close it and all statements that were prepared on it. NULL is nobody. */
 void database_close(struct database *database);
 
@@ -51,6 +53,11 @@ void database_rollback(struct database *database);
 const char *database_problem(struct database *database);
 /* Has the disk run out of room? */
 bool database_is_full(struct database *database);
+/* Was the last problem that the file is damaged, or no database? */
+bool database_is_damaged(struct database *database);
+/* Is the file at <path> damaged, or no database? Reads all of it. False also when it cannot be
+ * read. */
+bool database_file_is_damaged(const char *path);
 
 /* The rowid of the row that was inserted last on this connection. */
 int64_t database_last_row(struct database *database);
@@ -67,6 +74,12 @@ int64_t database_changes(struct database *database);
  */
 bool database_upgrade(struct database *database, const char *const *steps, int count,
                       struct fault *fault);
+
+/* Copy the state that <database> sees (in a transaction that has read: that one) to a new file at
+ * <path>, mode 0640. False and *fault on failure; then there is no file. */
+bool database_backup(struct database *database, const char *path, struct fault *fault);
+/* Is the file sound? Reads all of it. False and *fault when it is damaged. */
+bool database_check(struct database *database, struct fault *fault);
 
 /* NULL on failure. Closed with the connection, or earlier by statement_close(). */
 struct statement *database_prepare(struct database *database, const char *sql);

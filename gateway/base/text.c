@@ -7,19 +7,47 @@ static inline unsigned char lower(char c)
     return u >= 'A' && u <= 'Z' ? u | 0x20 : u;
 }
 
+/* Eight letters at a time: 0x20 into each byte that is one of A to Z. */
+static inline uint64_t lower_eight(uint64_t word)
+{
+    const uint64_t each = 0x0101010101010101U, tops = 0x8080808080808080U;
+    uint64_t low = word & ~tops;
+    uint64_t from_a = low + each * (0x80 - 'A'), behind_z = low + each * (0x7f - 'Z');
+    return word | ((from_a & ~behind_z & ~word & tops) >> 2);
+}
+
+static inline bool same_eight(const char *a, const char *b)
+{
+    uint64_t one, other;
+    memcpy(&one, a, sizeof(one));
+    memcpy(&other, b, sizeof(other));
+    return one == other || lower_eight(one) == lower_eight(other);
+}
+
+static bool same_nocase(const char *a, const char *b, size_t len)
+{
+    if (len < 8) {
+        for (size_t i = 0; i < len; i++)
+            if (lower(a[i]) != lower(b[i]))
+                return false;
+        return true;
+    }
+    for (size_t i = 0; i + 8 < len; i += 8)
+        if (!same_eight(a + i, b + i))
+            return false;
+    return same_eight(a + len - 8, b + len - 8); /* some of it twice */
+}
+
 bool text_equal_nocase(struct text a, struct text b)
 {
-    return a.len == b.len && text_starts_nocase(a, b);
+    return a.len == b.len && same_nocase(a.at, b.at, b.len);
 }
 
 bool text_starts_nocase(struct text t, struct text prefix)
 {
     if (t.len < prefix.len)
         return false;
-    for (size_t i = 0; i < prefix.len; i++)
-        if (lower(t.at[i]) != lower(prefix.at[i]))
-            return false;
-    return true;
+    return same_nocase(t.at, prefix.at, prefix.len);
 }
 
 static inline bool is_blank(char c)
@@ -67,6 +95,28 @@ bool text_next(struct text *rest, char separator, struct text *item)
     *item = text_trim(text_head(*rest, end));
     *rest = text_from(*rest, end + 1);
     return true;
+}
+
+struct text text_write_number(uint64_t number, char room[TEXT_NUMBER_BYTES])
+{
+    /* clang-format off */
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+        "495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+    /* clang-format on */
+    size_t at = TEXT_NUMBER_BYTES;
+    while (number >= 100) {
+        at -= 2;
+        memcpy(room + at, pairs + number % 100 * 2, 2);
+        number /= 100;
+    }
+    if (number >= 10) {
+        at -= 2;
+        memcpy(room + at, pairs + number * 2, 2);
+    } else {
+        room[--at] = (char)('0' + number);
+    }
+    return (struct text){room + at, TEXT_NUMBER_BYTES - at};
 }
 
 bool text_number(struct text t, uint64_t max, uint64_t *number)

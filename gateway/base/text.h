@@ -76,6 +76,10 @@ size_t text_find_byte(struct text t, char byte);
  */
 bool text_next(struct text *rest, char separator, struct text *item);
 
+/* <number> in decimal digits, in <room>. */
+enum { TEXT_NUMBER_BYTES = 20 };
+struct text text_write_number(uint64_t number, char room[TEXT_NUMBER_BYTES]);
+
 /* Read decimal digits only (no sign, no space, at least one) up to <max>; false otherwise. */
 bool text_number(struct text t, uint64_t max, uint64_t *number);
 

@@ -20,6 +20,11 @@ void websocket_done(struct websocket *ws)
     buffer_done(&ws->message);
 }
 
+bool websocket_is_between(const struct websocket *ws)
+{
+    return ws->state == IN_HEADER && ws->header_len == 0 && !ws->fragmented && !ws->broken;
+}
+
 static size_t header_bytes(const struct websocket *ws)
 {
     unsigned length = ws->header[1] & LENGTH;

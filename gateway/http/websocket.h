@@ -28,6 +28,8 @@ void websocket_init(struct websocket *ws, size_t longest_message);
  * when it is no WebSocket any more, or bytes follow a Close frame (then stop feeding). */
 bool websocket_feed(struct websocket *ws, struct text bytes);
 void websocket_done(struct websocket *ws);
+/* Has all that was fed ended with a whole message, so that another frame may follow? */
+bool websocket_is_between(const struct websocket *ws);
 /* Write the head of an unmasked text frame of <length> bytes; returns its length (at most 10). */
 size_t websocket_text_head(uint64_t length, unsigned char out[10]);
 /* Is it a Sec-WebSocket-Key: 16 bytes in base64? */

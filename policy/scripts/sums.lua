@@ -4,12 +4,14 @@
 -- Each sum has the number of its last change. The ledger's mark is the number up to which Redis has
 -- been told everything; it goes up with what is told, in the same script, and so is lost with it.
 --
--- KEYS  ledgers, index of the minutes, of the hours, of the days, buckets...
+-- KEYS  ledgers, index of the minutes, of the hours, of the days, buckets...,
+--       and when there are journals: waiting, journals, lines that wait for each of them...
 -- ARGV  ledger, epoch,
 --       before    the mark that this goes on behind
 --       after     the mark that it leads to
 --       three times how long sums are kept, in seconds; 0 = for ever
 --       how many buckets, and for each: its span (1 minute, 2 hour, 3 day), when it begins (s)
+--       how many journals, and for each: its name, how far it is in the sums
 --       then for each sum: which bucket (from 1), number, field, value
 -- Gives 1, mark
 --       2, epoch, mark   of another, later epoch: the database is older than what is known of it
@@ -32,7 +34,9 @@ end
 
 local keep = {tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])}
 local buckets = tonumber(ARGV[8])
-for i = 9 + 2 * buckets, #ARGV, 4 do
+local journals_at = 9 + 2 * buckets
+local journals = tonumber(ARGV[journals_at])
+for i = journals_at + 1 + 2 * journals, #ARGV, 4 do
     if tonumber(ARGV[i + 1]) > mark then
         call('HSET', KEYS[4 + tonumber(ARGV[i])], ARGV[i + 2], ARGV[i + 3])
     end
@@ -49,6 +53,32 @@ for span = 1, 3 do
     if keep[span] > 0 then
         call('ZREMRANGEBYSCORE', KEYS[1 + span], '-inf',
             string.format('%.0f', now - keep[span] - SECONDS[span]))
+    end
+end
+
+-- Lines wait until they are in the sums; a mark that is old says for late ones that they are.
+local DAY, MANY = 86400, 256
+if journals > 0 then
+    local waiting, marks = KEYS[5 + buckets], KEYS[6 + buckets]
+    if call('HLEN', marks) > MANY then
+        local all = call('HGETALL', marks)
+        for i = 1, #all, 2 do
+            if tonumber(string.match(all[i + 1], ' (%d+)$')) < now - DAY then
+                call('HDEL', marks, all[i])
+            end
+        end
+    end
+    for i = 1, journals do
+        local name, sequence = ARGV[journals_at - 1 + 2 * i], ARGV[journals_at + 2 * i]
+        local lines = KEYS[6 + buckets + i]
+        call('HSET', marks, name, sequence .. ' ' .. now)
+        call('ZREMRANGEBYSCORE', lines, '-inf', sequence)
+        if call('ZCARD', lines) == 0 then
+            call('SREM', waiting, ledger .. '/' .. name)
+        end
+    end
+    if keep[3] > 0 then
+        call('EXPIRE', marks, string.format('%.0f', keep[3]))
     end
 end
 

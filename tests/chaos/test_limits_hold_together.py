@@ -9,7 +9,7 @@ from collections import Counter, namedtuple
 
 import pytest
 from books import check_books_of_all, provider_calls
-from fleet import Fleet, cost_nanos, counters, key_of, shared, tenant, wait_no_slot_held
+from replicas import Fleet, cost_nanos, counters, key_of, shared, tenant, wait_no_slot_held
 from harness import SANITIZED, eventually, merged
 from load import Load, ask, assert_no_nonsense
 from redis_servers import Redis

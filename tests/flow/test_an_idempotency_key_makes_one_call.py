@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import (
     KEY_GLOBEX,
+    Sluice,
     chat_body,
     chat_request,
+    config_for,
     eventually,
     read_stream,
     sse_events,
@@ -141,3 +143,31 @@ def test_a_broken_stream_is_tried_again_by_those_who_wait(gate, upstream):
     good = [a for a in answers if a.status == 200]
     assert len(good) >= 3 and all(sse_events(a.body) for a in good), answers
     assert len(seen) == 2
+
+
+def test_a_stop_ends_a_call_that_goes_on_alone(upstream):
+    upstream.answer = lambda call: call.wait_gone(20)
+    config = config_for(upstream, server={**config_for(upstream)["server"], "shutdown": {"drain_delay": "0s", "grace": "1s"}})
+    with Sluice(config) as gate:
+        clients = []
+        for name in ("alone", "alone", "other"):
+            client = gate.connect()
+            client.send(chat_request(headers=keyed(name)))
+            clients.append(client)
+        upstream.wait_calls(2)
+        for client in clients[1:]:
+            client.close()
+        assert gate.stop() == 0
+        clients[0].close()
+
+
+def test_an_answer_outlives_a_restart(upstream):
+    upstream.answer = openai_answer
+    with Sluice(config_for(upstream)) as gate:
+        first = gate.chat(headers=keyed("kept"))
+        assert first.status == 200
+        gate.stop()
+        gate.start()
+        again = gate.chat(headers=keyed("kept"))
+        assert again.body == first.body and again.header("x-sluice-cache") in ("hit", "join")
+        assert gate.chat(headers=keyed("kept"), temperature=1).status == 409

@@ -2,78 +2,16 @@
 """Several gateways on one Redis: each of them answers for all, whatever dies or forgets."""
 
 import json
-import threading
+import tarfile
 import time
 
 import pytest
-from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes
+from fleet import COST, NODES, Fleet, own, shared
+from harness import SANITIZED, Client, Sluice, Upstream, config_for, eventually, request_bytes, run_cli
 from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
-COST = 11 * 1000 + 7 * 4000  # nano-dollars of the usual answer
-NODES = 3
 CALLS = 30 if SANITIZED else 60
-
-
-def shared(redis, upstream, **changes):
-    return config_for(upstream, store={"type": "redis", "redis": {"url": redis.url()}}, **changes)
-
-
-class Fleet:
-    """Gateways that share a Redis, each with a state directory of its own."""
-
-    def __init__(self, count=NODES, **changes):
-        self.redis, self.upstream = Redis(), Upstream().__enter__()
-        self.gates = [Sluice(shared(self.redis, self.upstream, **changes)) for _ in range(count)]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *what):
-        try:
-            for gate in self.gates:
-                gate.__exit__(*what)
-        finally:
-            self.upstream.__exit__(None, None, None)
-            self.redis.end()
-
-    def load(self, calls=CALLS):
-        """Every gate serves so many calls, at once; gives how many were answered."""
-        good = []
-
-        def run(gate):
-            for i in range(calls):
-                if gate.chat(["fast", "slow"][i % 2]).status == 200:
-                    good.append(1)
-
-        threads = [threading.Thread(target=run, args=[gate]) for gate in self.gates]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(good)
-
-    def wait_total(self, calls, gates=None, within=15):
-        """All gates say that so many calls were made, and what they cost."""
-        for gate in gates or self.gates:
-            said = []
-
-            def total(gate=gate, said=said):
-                done = gate.cli("usage", "--by", "tenant", "--since", "1d", "--format", "json")
-                said[:] = [done.stdout, done.stderr]
-                rows = json.loads(done.stdout or "[]")
-                return [(row["requests"], row["cost_nanos"]) for row in rows] == [(calls, calls * COST)]
-
-            try:
-                eventually(total, within, every=0.1, what=f"{calls} calls")
-            except AssertionError as problem:
-                raise AssertionError(f"{problem}; says {said}; its own: {own(gate)}") from None
-
-
-def own(gate, by="tenant"):
-    done = gate.cli("usage", "--by", by, "--since", "1d", "--format", "json", "--nodes", "this")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture()
@@ -83,7 +21,7 @@ def fleet():
 
 
 def test_each_node_answers_for_all(fleet):
-    made = fleet.load()
+    made = fleet.load(CALLS)
     assert made == NODES * CALLS
     fleet.wait_total(made)
     for gate in fleet.gates:
@@ -211,3 +149,61 @@ def test_calls_are_listed_of_all_nodes(fleet):
     assert answer.status == 200 and len(answer.json["data"]) == 15 and answer.json["up_to_date"] is False
     assert ask(gate, "/admin/v1/requests/req_none").status == 503
     fleet.redis.start()
+
+
+@pytest.mark.parametrize("how", ["restore", "copy"])
+def test_a_restored_ledger_replaces_what_redis_has_of_it(fleet, how):
+    one = fleet.gates[0]
+    made = fleet.load(5)
+    fleet.wait_total(made)
+    path = one.directory / "backup.tar"
+    assert one.cli("backup", path).returncode == 0
+    for _ in range(7):
+        assert one.chat("fast").status == 200
+    fleet.wait_total(made + 7)
+    one.stop()
+    if how == "restore":
+        done = one.cli("restore", path, "--force")
+        assert done.returncode == 0, done.stderr
+    else:
+        with tarfile.open(path) as tar:
+            one.database.write_bytes(tar.extractfile("sluice.db").read())
+        for name in ["sluice.db-wal", "sluice.db-shm"]:
+            (one.state / name).unlink(missing_ok=True)
+    one.start()
+    fleet.wait_total(made)
+    assert one.chat("fast").status == 200
+    fleet.wait_total(made + 1)
+    eventually(lambda: len(pages(fleet.gates[1], limit=50)) == made + 1, what="the lists say the same")
+
+
+def test_rating_again_is_told(fleet):
+    made = fleet.load(4)
+    fleet.wait_total(made)
+    one, other = fleet.gates[:2]
+    prices = one.directory / "prices"
+    prices.write_text("fast-1: {input: 2, output: 8}\n")
+    done = run_cli("-c", one.file, "usage", "rerate", "--prices", prices, "--since", "1h", "--apply", env=one.env)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: other.usage(by="tenant")[0]["cost_nanos"] == (made + 2) * COST, what="the other node sees it")
+    assert one.usage(by="tenant")[0]["cost_nanos"] == (made + 2) * COST
+
+
+def test_a_ledger_begins_to_share_what_it_has():
+    with Upstream() as upstream, Sluice(config_for(upstream)) as gate, Redis() as redis:
+        for _ in range(6):
+            assert gate.chat("fast").status == 200
+        gate.stop()
+        gate.write(shared(redis, upstream))
+        gate.start()
+        with Sluice(shared(redis, upstream)) as other:
+            eventually(lambda: [row["requests"] for row in other.usage(by="tenant")] == [6], what="what it had is told")
+        gate.stop()
+        gate.write(config_for(upstream))
+        gate.start()
+        assert gate.chat("fast").status == 200
+        gate.stop()
+        gate.write(shared(redis, upstream))
+        gate.start()
+        with Sluice(shared(redis, upstream)) as other:
+            eventually(lambda: [row["requests"] for row in other.usage(by="tenant")] == [7], what="and what came meanwhile")

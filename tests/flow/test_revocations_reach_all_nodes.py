@@ -5,7 +5,7 @@ import statistics
 import time
 
 import pytest
-from fleet import Fleet, shared, tenant
+from replicas import Fleet, shared, tenant
 from harness import SANITIZED, Client, Upstream, eventually, request_bytes
 from link import Link
 from redis_servers import Redis

@@ -50,7 +50,7 @@ static void check_parts(struct text header, struct text payload, struct arena *a
 static void check_token(struct text token, struct arena *arena)
 {
     const struct key *key = NULL;
-    struct directory *directory = directory_new(&file, NULL, 0);
+    struct directory *directory = directory_new(&file);
     struct tokens *tokens = tokens_new(&settings);
     assert(tokens_set_keys(tokens, TEXT(keys)));
     enum token_result result =

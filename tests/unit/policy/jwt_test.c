@@ -39,7 +39,7 @@ static int begin(void **state)
     tenants[1] = (struct tenant){.name = TEXT("search"), .parent = &tenants[0], .depth = 1};
     tenants[2] = (struct tenant){.name = TEXT("closed"), .is_off = true};
     tenants[3] = (struct tenant){.name = TEXT("below"), .parent = &tenants[2], .depth = 1};
-    directory = directory_new(&file, NULL, 0);
+    directory = directory_new(&file);
     arena_init(&arena, 4096);
     return 0;
 }

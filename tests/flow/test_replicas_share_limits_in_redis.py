@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Replicas on one Redis: what a limit allows is never exceeded by all of them together."""
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, merged, sha256_hash
+from redis_servers import Redis
+
+pytestmark = pytest.mark.threads
+INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
+
+
+@contextlib.contextmanager
+def replicas(upstream, redis, count, timeout="500ms", **limits):
+    tenant = merged({"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}, limits)
+    store = {"type": "redis", "redis": {"url": redis.url(), "timeout": timeout, "replicas_max": count}}
+    with contextlib.ExitStack() as stack:
+        gates = [stack.enter_context(Sluice(config_for(upstream, tenants=[tenant], store=store)))
+                 for _ in range(count)]
+        for gate in gates:
+            wait_counts(gate)
+        yield gates
+
+
+def wait_counts(gate, times=1):
+    eventually(lambda: gate.log().count("Redis counts") >= times, 15, what="the store is up")
+
+
+def ask_all(gates, count, at_once=32, **options):
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda i: gates[i % len(gates)].chat(**options).status, range(count)))
+
+
+def test_requests(upstream):
+    with Redis() as redis, replicas(upstream, redis, 3, limits={"requests_per_minute": 40}) as gates:
+        answers = ask_all(gates, 150)
+        assert answers.count(200) == 40 and answers.count(429) == 110, answers
+        assert len(upstream.calls) == 40
+
+
+def test_parallel_calls(upstream):
+    def slow(call):
+        time.sleep(0.3)
+        call.respond(200, chat_body())
+
+    upstream.answer = slow
+    with Redis() as redis, replicas(upstream, redis, 2, limits={"concurrent": 6}) as gates:
+        answers = ask_all(gates, 40, at_once=40)
+        assert 6 <= answers.count(200) < 30
+        assert set(answers) == {200, 429}
+        eventually(lambda: ask_all(gates, 6).count(200) == 6, 10, what="all have come back")
+
+
+def test_money_to_the_nano_dollar_through_the_death_of_a_replica(upstream):
+    usage = {"prompt_tokens": 20, "completion_tokens": 100, "total_tokens": 120}
+    cost = 20 * INPUT + 100 * OUTPUT
+    upstream.answer = lambda call: call.respond(200, chat_body(usage=usage))
+    amount = 30 * cost + 7000
+    budget = {"amount": f"{amount / 1e9:.6f} USD", "period": "month"}
+    with Redis() as redis, replicas(upstream, redis, 2, budget=budget) as gates:
+        first = ask_all(gates, 10, at_once=4, max_tokens=100)
+        assert first.count(200) == 10, (first, gates[0].log()[-2000:])
+        gates[1].kill()
+        gates[1].start()
+        wait_counts(gates[1], 2)
+        answers = ask_all(gates, 60, at_once=4, max_tokens=100)
+        spent = len(upstream.calls) * cost
+        assert spent <= amount
+        assert spent >= amount - 5 * cost, (answers, spent, amount)
+        assert answers[-1] == 429
