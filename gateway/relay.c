@@ -380,6 +380,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
+    x->was_begun = x->was_begun || head->status / 100 == 2;
     x->status = head->status;
     if (head->status / 100 == 3) {
         upstream_abandon(call);
