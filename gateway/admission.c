@@ -345,6 +345,29 @@ static bool unknown_model(struct exchange *x)
     return false;
 }
 
+/* A response that builds on another goes to the provider that keeps that one, but to the model that
+ * was asked for, which may be another. */
+static bool fit_pinned(struct exchange *x)
+{
+    const struct target *keeper = x->pinned, *found = NULL;
+    if (!keeper)
+        return true;
+    for (size_t i = 0; i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        bool same = text_equal(target->id, keeper->id);
+        if (!target->off && target->provider == keeper->provider && (!found || same))
+            found = target;
+    }
+    x->pinned = found;
+    if (found)
+        return true;
+    fault_set(&x->fault, FAULT_BAD_REQUEST,
+              "The provider that keeps '%.*s' is none of those that have this model.",
+              TEXT_ARGS(text_head(x->object_id, 100)));
+    x->fault.param = wants[WANT_PREVIOUS].at;
+    return false;
+}
+
 bool admission_route(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
@@ -376,7 +399,7 @@ bool admission_route(struct exchange *x)
         x->fault.param = "model";
         return false;
     }
-    return true;
+    return x->call.operation != OPERATION_RESPONSE || fit_pinned(x);
 }
 
 /* ------------------------------------------------------------------------------ the row */

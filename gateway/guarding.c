@@ -9,15 +9,38 @@ enum { CHANGED_MAX = 64 * 1024 * 1024, STREAM_MAX = 48 * 1024 * 1024 };
 
 /* --------------------------------------------------------------------------- which rules */
 
+/* A response that was kept is asked for by its id: its model is one of those whose target it is. */
+static bool is_kept_response(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_OBJECT &&
+           text_starts(x->match.endpoint->path, TEXT("/responses/"));
+}
+
+static bool may_have_made(const struct route *route, const struct target *target)
+{
+    for (size_t i = 0; i < route->target_count; i++)
+        if (text_equal(route->targets[i].id, target->id))
+            return true;
+    return false;
+}
+
 static uint64_t concerns(const struct exchange *x, enum guard_stage stage)
 {
-    const struct guard *guard = x->snapshot->config->guard;
+    const struct config *config = x->snapshot->config;
+    const struct guard *guard = config->guard;
     struct text tenants[TENANT_DEPTH_MAX];
     size_t count = 0;
     if (!guard || !x->key)
         return 0;
     for (const struct tenant *at = x->key->tenant; at && count < TENANT_DEPTH_MAX; at = at->parent)
         tenants[count++] = at->name;
+    uint64_t rules = 0;
+    if (!x->route && x->pinned && is_kept_response(x)) {
+        for (size_t i = 0; i < config->model_count; i++)
+            if (may_have_made(&config->models[i], x->pinned))
+                rules |= guard_concerns(guard, stage, tenants, count, config->models[i].name);
+        return rules;
+    }
     return guard_concerns(guard, stage, tenants, count, x->route ? x->route->name : x->call.model);
 }
 
@@ -63,16 +86,18 @@ bool guarding_request(struct exchange *x, bool *changed)
 }
 
 /* Sound, pictures and vectors have no text to look at. */
-static bool has_text(enum operation operation)
+static bool has_text(const struct exchange *x)
 {
-    return operation == OPERATION_CHAT || operation == OPERATION_COMPLETION ||
-           operation == OPERATION_RESPONSE || operation == OPERATION_TRANSCRIPTION;
+    enum operation operation = x->call.operation;
+    return is_kept_response(x) || operation == OPERATION_CHAT ||
+           operation == OPERATION_COMPLETION || operation == OPERATION_RESPONSE ||
+           operation == OPERATION_TRANSCRIPTION;
 }
 
 bool guarding_watches(struct exchange *x)
 {
     if (!x->guard_known) {
-        x->guard_rules = has_text(x->call.operation) ? concerns(x, GUARD_RESPONSE) : 0;
+        x->guard_rules = has_text(x) ? concerns(x, GUARD_RESPONSE) : 0;
         x->guard_known = true;
     }
     return x->guard_rules != 0;

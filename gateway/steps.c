@@ -20,6 +20,7 @@
 #include "gateway/worker_inside.h"
 
 enum {
+    SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     PING_SLACK_US = 20000,
     FIRST_BYTE_DEFAULT_US = 30000000,
 };
@@ -457,6 +458,14 @@ static bool has_tokens(enum operation operation)
            operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
 }
 
+/* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
+static int64_t units_of(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_TRANSCRIPTION && !x->answer.usage_seen)
+        return x->body_bytes / SPEECH_BYTES_PER_SECOND + 1;
+    return reserve_units(x);
+}
+
 /* What goes on in the background is never seen to end: it is booked as the most that it may use. */
 static void book_bound(struct exchange *x, struct ledger_row *row)
 {
@@ -491,7 +500,7 @@ static void count(struct exchange *x, struct ledger_row *row)
         row->counted = COUNTED_ESTIMATE;
     }
     if (row->usage.units == 0)
-        row->usage.units = reserve_units(x); /* where the answer does not say */
+        row->usage.units = units_of(x);
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
 }

@@ -267,11 +267,11 @@ static bool needs_model(const struct exchange *x)
     return x->call.operation == OPERATION_TRANSCRIPTION || x->call.operation == OPERATION_IMAGE;
 }
 
-static bool bad(struct exchange *x, enum fault_kind kind, const char *words)
+static bool bad(struct exchange *x, enum fault_kind kind, const char *param, const char *words)
 {
     struct fault fault;
     fault_set(&fault, kind, "%s", words);
-    fault.param = "model";
+    fault.param = param;
     exchange_body_bad(x, &fault);
     return true;
 }
@@ -281,9 +281,11 @@ static bool decide(struct exchange *x)
 {
     struct upload *u = x->upload;
     if (u->form.fields[FIELD_MODEL].repeated)
-        return bad(x, FAULT_BAD_REQUEST, "'model' stands more than once.");
+        return bad(x, FAULT_BAD_REQUEST, "model", "'model' stands more than once.");
     if (u->form.fields[FIELD_MODEL].too_long)
-        return bad(x, FAULT_BAD_REQUEST, "'model' is too long.");
+        return bad(x, FAULT_BAD_REQUEST, "model", "'model' is too long.");
+    if (u->form.fields[FIELD_N].repeated)
+        return bad(x, FAULT_BAD_REQUEST, "n", "'n' stands more than once.");
     if (u->decided)
         return true;
     if (needs_model(x) && !u->form.fields[FIELD_MODEL].found && !u->ended)
@@ -314,7 +316,7 @@ bool upload_take(struct exchange *x, struct text piece)
     if (x->facts.request_bad)
         return true;
     if ((uint64_t)x->body_bytes > u->max)
-        return bad(x, FAULT_TOO_LARGE, "The upload is larger than max_upload_bytes.");
+        return bad(x, FAULT_TOO_LARGE, NULL, "The upload is larger than max_upload_bytes.");
     if (!multipart_feed(&u->form, piece, &fault)) {
         exchange_body_bad(x, &fault);
         return true;

@@ -14,7 +14,7 @@
 
 /* ----------------------------------------------------------------------------------- tables */
 
-enum { PATHS_MAX = 72, NAME_RAW_MAX = 192 };
+enum { PATHS_MAX = 80, NAME_RAW_MAX = 192 };
 
 /* Names with dots between them; '*' is any item of an array, and '**' all that is below. */
 struct path {
@@ -30,6 +30,7 @@ static const struct path of_requests[] = {
     {"messages.*.content.*.text", TEXT_PLAIN, true},
     {"messages.*.content.*.refusal", TEXT_PLAIN, true},
     {"messages.*.content.*.thinking", TEXT_PLAIN, true},
+    {"messages.*.content.*.thinking.*.text", TEXT_PLAIN, true},  /* Mistral */
     {"messages.*.content.*.content", TEXT_PLAIN, true},          /* tool_result */
     {"messages.*.content.*.content.*.text", TEXT_PLAIN, true},
     {"messages.*.content.*.content.*.source.data", TEXT_FILE, true},
@@ -88,13 +89,21 @@ static const struct path of_requests[] = {
     {"system_instruction.parts.*.text", TEXT_PLAIN, true},
     {"system_instruction.parts.text", TEXT_PLAIN, true},
     {"tools.*.function.description", TEXT_PLAIN, true},
+    {"tools.*.function.parameters.**", TEXT_DEEP, true},
     {"tools.*.description", TEXT_PLAIN, true},
+    {"tools.*.parameters.**", TEXT_DEEP, true},
+    {"tools.*.input_schema.**", TEXT_DEEP, true},
+    {"tools.*.functionDeclarations.**", TEXT_DEEP, true},
+    {"functions.**", TEXT_DEEP, true},
+    {"response_format.json_schema.**", TEXT_DEEP, true},
+    {"text.format.**", TEXT_DEEP, true},
     {NULL, TEXT_PLAIN, false},
 };
 
 static const struct path of_answers[] = {
     {"choices.*.message.content", TEXT_ANSWER, true},
     {"choices.*.message.content.*.text", TEXT_ANSWER, true},
+    {"choices.*.message.content.*.thinking.*.text", TEXT_PLAIN, true}, /* Mistral */
     {"choices.*.message.refusal", TEXT_PLAIN, true},
     {"choices.*.message.reasoning_content", TEXT_PLAIN, true},
     {"choices.*.message.reasoning", TEXT_PLAIN, true},
@@ -132,6 +141,7 @@ static const struct path of_answers[] = {
 static const struct path of_events[] = {
     {"choices.*.delta.content", TEXT_ANSWER, false},
     {"choices.*.delta.content.*.text", TEXT_ANSWER, false},
+    {"choices.*.delta.content.*.thinking.*.text", TEXT_PLAIN, false}, /* Mistral */
     {"choices.*.delta.refusal", TEXT_PLAIN, false},
     {"choices.*.delta.reasoning_content", TEXT_PLAIN, false},
     {"choices.*.delta.reasoning", TEXT_PLAIN, false},

@@ -188,3 +188,65 @@ def test_what_is_flagged_passes_and_is_noted(gate, upstream):
     answer = ask(gate, "hi")
     assert answer.json["choices"][0]["message"]["content"] == "how remarkable"
     assert "noted" in answer.header("x-sluice-guardrails")
+
+
+def test_a_kept_response_is_looked_at_when_it_is_fetched(gate, upstream):
+    made = iter(range(100))
+
+    def kept(words):
+        part = {"type": "output_text", "text": words}
+        return {"id": f"resp_kept{next(made)}", "status": "completed", "output": [{"content": [part]}], "store": True}
+
+    def answer(call):
+        response = kept(words)
+        if "stream" in call.target:
+            call.begin_stream()
+            call.event({"type": "response.output_text.delta", "output_index": 0, "delta": words})
+            call.event({"type": "response.completed", "response": response})
+            call.end_stream()
+        elif call.method == "POST" and not call.path.endswith("/cancel"):
+            call.respond(body=json.dumps({**response, "status": "queued", "output": []}).encode())
+        else:
+            call.respond(body=json.dumps(response).encode())
+
+    upstream.answer = answer
+    for words, status in ((f"key {SECRET} ok", 200), ("take the forbidden fruit", 400)):
+        first = gate.post("/v1/responses", {"model": "fast", "input": "hi", "background": True})
+        assert first.status == 200, first
+        path = f"/v1/responses/{first.json['id']}"
+        for fetched in (gate.get(path), gate.post(path + "/cancel", b"")):
+            assert fetched.status == status, fetched
+            assert SECRET.encode() not in fetched.body and b"fruit" not in fetched.body
+        streamed = gate.get(path + "?stream=true")
+        assert SECRET.encode() not in streamed.body and b"fruit" not in streamed.body
+        assert (MARK.encode() in streamed.body) == (status == 200)
+
+
+@pytest.mark.parametrize("more", [
+    {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"description": "a blue whale"}}}]},
+    {"response_format": {"type": "json_schema", "json_schema": {"schema": {"enum": ["a blue whale"]}}}},
+    {"functions": [{"name": "f", "description": "a blue whale"}]},
+])
+def test_schemas_are_looked_at(gate, upstream, more):
+    before = len(upstream.calls)
+    assert ask(gate, "hi", **more).status == 400
+    assert len(upstream.calls) == before
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_thoughts_in_parts_are_looked_at(gate, upstream, streams):
+    content = [{"type": "thinking", "thinking": [{"type": "text", "text": f"the key is {SECRET}."}]}]
+
+    def answer(call):
+        if not streams:
+            call.respond(body=json.dumps({"choices": [{"index": 0, "message": {"content": content}}]}).encode())
+            return
+        call.begin_stream()
+        call.event({"choices": [{"index": 0, "delta": {"content": content}}]})
+        call.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        call.event("[DONE]")
+        call.end_stream()
+
+    upstream.answer = answer
+    answer = ask(gate, "hi", stream=streams)
+    assert SECRET.encode() not in answer.body and MARK.encode() in answer.body

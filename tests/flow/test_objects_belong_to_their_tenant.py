@@ -152,6 +152,27 @@ def test_a_foreign_conversation_cannot_be_continued(gate, upstream):
     assert response(gate, KEY_GLOBEX, previous_response_id=theirs).status == 200
 
 
+def test_a_conversation_goes_on_with_the_model_that_is_asked_for(gate, upstream):
+    first = response(gate, KEY_ACME, model="slow")
+    assert upstream.last().json["model"] == "other-model"
+    answer = response(gate, KEY_ACME_FAST, previous_response_id=first.json["id"])  # this key may not call "slow"
+    assert answer.status == 200 and answer.header("x-sluice-target") == "fast-1", answer
+    assert upstream.last().json["model"] == "upstream-model"
+
+
+def test_a_conversation_stays_with_its_provider(upstream):
+    from harness import Sluice, Upstream, config_for, model_for, provider_for
+
+    with Upstream(Store()) as other:
+        providers = [provider_for(upstream), provider_for(other, "other")]
+        models = [model_for("fast"), model_for("slow", provider="other")]
+        with Sluice(config_for(upstream, providers=providers, models=models)) as gate:
+            first = response(gate, KEY_ACME)
+            answer = response(gate, KEY_ACME, model="slow", previous_response_id=first.json["id"])
+            assert (answer.status, answer.json["error"]["param"]) == (400, "previous_response_id"), answer
+            assert not other.calls
+
+
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "a/b/c", "file-%00", "*", "{id}", "file-1;x", "file-1?x=/../", "a" * 300, "%66ile-1"])
 def test_an_id_is_a_name_not_a_path(gate, upstream, name):
     answer = gate.get(f"/v1/files/{name}")

@@ -18,7 +18,7 @@ def commands():
     for line in code:
         for match in COMMAND.finditer(line):
             words = match[1].split()
-            name = " ".join(word for word in words[: 2 if words[0] in ("config", "models") else 1])
+            name = " ".join(word for word in words[: 2 if words[0] in ("config", "models", "keys", "tenants", "limits") else 1])
             found.setdefault(name, set()).update(word for word in words if word.startswith("--"))
     return {name: options for name, options in found.items() if name not in ("apply", "exec")}  # kubectl's
 
@@ -28,7 +28,7 @@ def test_commands_and_options_exist():
     assert {"check", "drain", "reload", "usage", "hash-key", "status", "config diff", "models ls"} <= set(named)
     for name, options in named.items():
         words = harness.run_cli("help", *name.split())
-        assert words.returncode == 0 and words.stdout.startswith("usage: sluice"), name
+        assert words.returncode == 0 and words.stdout.startswith(("usage: sluice", f"{name} ")), name
         for option in options:
             assert option in words.stdout, f"sluice {name} {option}"
 
@@ -47,7 +47,9 @@ def test_settings_exist(block, tmp_path):
 def test_metrics_exist():
     named = set(re.findall(r"\b(?:sluice|process)_[a-z_]+\b", TEXT))
     assert "sluice_ledger_full" in named
-    config = harness.config_for("http://127.0.0.1:1/v1")
+    # With a shared store, though nobody is there: then there are those of the store, too.
+    store = {"type": "redis", "redis": {"url": "redis://127.0.0.1:1"}}
+    config = harness.config_for("http://127.0.0.1:1/v1", store=store)
     with harness.Sluice(config) as gate:
         text = gate.get("/metrics", key=None).text
     assert not [name for name in named if f"# TYPE {name} " not in text]

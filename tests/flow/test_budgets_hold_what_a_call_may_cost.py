@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before a call is sent, the most that it may cost is held: whatever it is, and however it says so."""
+
+import json
+
+import pytest
+from harness import KEY_ACME, Sluice, chat_body, chunked, config_for, merged, model_for, sha256_hash
+
+INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
+UNIT = 100_000  # nano-dollars per picture, second, search
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def gate_for(upstream, nanos):
+    pieces = {"id": "pieces-1", "provider": "up", "model": "pieces", "price": {"unit": UNIT / 1e9}}
+    tenant = {"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}
+    if nanos is not None:
+        tenant["budget"] = {"amount": f"{nanos / 1e9:.9f} USD", "period": "month"}
+    models = [model_for("fast"), merged(model_for("pieces"), {"targets": [pieces]})]
+    return Sluice(config_for(upstream, tenants=[tenant], models=models))
+
+
+def form(*fields):
+    parts = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields]
+    return ("".join(parts) + "--x--\r\n").encode()
+
+
+def respond(**answer):
+    return lambda call: call.respond(200, json.dumps(answer).encode())
+
+
+def test_a_response_in_the_background_is_booked_as_the_most_it_may_cost(upstream):
+    upstream.answer = respond(id="resp_1", object="response", status="queued", usage=None, output=[])
+    body = {"model": "fast", "input": "x", "background": True, "max_output_tokens": 1000}
+    with gate_for(upstream, 1.9 * 1000 * OUTPUT) as gate:
+        first = gate.post("/v1/responses", body)
+        assert first.status == 200
+        assert gate.ledger_row(first.header("x-request-id"))["cost_nanos"] >= 1000 * OUTPUT
+        second = gate.post("/v1/responses", body)
+        assert second.status == 429 or int(second.header("x-sluice-max-tokens")) < 1000
+
+
+@pytest.mark.parametrize("more,answers", [
+    ({"prompt": ["a", "b", "c", "d"]}, 4),
+    ({"prompt": [[1, 2], [3]], "n": 2}, 4),
+    ({"prompt": [1, 2, 3]}, 1),
+    ({"prompt": "a", "best_of": 5}, 5),
+    ({"prompt": "a", "best_of": 2, "n": 3}, 3),
+])
+def test_every_prompt_and_every_candidate_is_an_answer(upstream, more, answers):
+    def greedy(call):
+        usage = {"prompt_tokens": 10, "completion_tokens": call.json["max_tokens"] * answers}
+        call.respond(200, chat_body(usage={**usage, "total_tokens": sum(usage.values())}))
+
+    upstream.answer = greedy
+    amount = 5000 * OUTPUT
+    with gate_for(upstream, amount) as gate:
+        for _ in range(20):
+            gate.post("/v1/completions", {"model": "fast", "max_tokens": 500, **more})
+        spent = gate.usage_total("cost_nanos")
+        assert 0.5 * amount < spent <= amount
+
+
+@pytest.mark.parametrize("path,body,name", [
+    ("/v1/responses", {"input": "x", "max_tokens": 1}, "max_output_tokens"),
+    ("/v1/chat/completions", {"messages": [], "max_output_tokens": 1}, "max_completion_tokens"),
+    ("/v1/completions", {"prompt": "x", "max_completion_tokens": 1}, "max_tokens"),
+])
+def test_a_name_that_the_operation_does_not_know_says_nothing(upstream, path, body, name):
+    with gate_for(upstream, 1e9) as gate:
+        answer = gate.post(path, {"model": "fast", **body})
+        assert upstream.last().json[name] == int(answer.header("x-sluice-max-tokens")) > 64
+
+
+def test_a_batch_is_refused_under_a_budget(upstream):
+    upstream.answer = respond(id="batch_1", object="batch")
+    body = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    with gate_for(upstream, 1e9) as gate:
+        upload = gate.post("/v1/files", form(("purpose", "batch"), ("file", "{}")), headers=FORM)
+        body["input_file_id"] = upload.json["id"]
+        upstream.forget()
+        answer = gate.post("/v1/batches", body)
+        assert answer.status == 501 and "Batches" in answer.json["error"]["message"], answer
+        assert len(upstream.calls) == 0
+
+
+@pytest.mark.parametrize("fields", [
+    (("model", "pieces"), ("n", "4"), ("image", "z")),
+    (("model", "pieces"), ("image", "z" * 400_000), ("n", "4")),
+])
+@pytest.mark.parametrize("coded", [False, True])
+def test_pictures_of_a_form_are_held_for(upstream, fields, coded):
+    upstream.answer = respond(data=[])
+    amount = 140 * UNIT
+    with gate_for(upstream, amount) as gate:
+        for _ in range(8):
+            body = form(*fields)
+            if coded:
+                gate.post("/v1/images/edits", chunked(body, 1000), headers={**FORM, "Transfer-Encoding": "chunked"})
+            else:
+                gate.post("/v1/images/edits", body, headers=FORM)
+        spent = gate.usage_total("cost_nanos")
+        assert 0 < spent <= amount and spent % (4 * UNIT) == 0
+
+
+def test_a_form_says_how_many_once(upstream):
+    with gate_for(upstream, None) as gate:
+        answer = gate.post("/v1/images/edits", form(("model", "pieces"), ("n", "1"), ("n", "9")), headers=FORM)
+        assert (answer.status, answer.json["error"]["param"]) == (400, "n"), answer
+
+
+@pytest.mark.parametrize("usage", [None, {"type": "duration", "seconds": 60}])
+def test_seconds_of_sound_are_held_and_booked(upstream, usage):
+    upstream.answer = respond(text="hi", **({"usage": usage} if usage else {}))
+    sound = form(("model", "pieces"), ("file", "z" * 200_000))
+    bound = (len(sound) // 256 + 1) * UNIT
+    with gate_for(upstream, 1.1 * bound) as gate:
+        seconds = []
+        for _ in range(50):
+            answer = gate.post("/v1/audio/transcriptions", sound, headers=FORM)
+            if answer.status != 200:
+                break
+            seconds.append(gate.ledger_row(answer.header("x-request-id"))["units"])
+        assert (answer.status, answer.json["error"]["code"]) == (429, "insufficient_quota")
+        assert set(seconds) == ({60} if usage else {len(sound) // 2000 + 1})
+
+
+def test_searches_are_held_for(upstream):
+    upstream.answer = respond(results=[], meta={"billed_units": {"search_units": 3}})
+    body = {"model": "pieces", "query": "q", "documents": ["word"] * 300}
+    with gate_for(upstream, 30 * UNIT) as gate:
+        statuses = [gate.post("/v1/rerank", body).status for _ in range(12)]
+        assert 0 < statuses.count(200) <= 10 and statuses[-1] == 429, statuses
+        assert gate.usage_total("cost_nanos") <= 30 * UNIT
+
+
+@pytest.mark.parametrize("path,body", [
+    ("/v1/images/generations", {"prompt": "x"}),
+    ("/v1/audio/speech", {"input": "x", "voice": "v"}),
+])
+def test_what_knows_no_longest_answer_is_not_told_one(upstream, path, body):
+    with gate_for(upstream, 1e9) as gate:
+        assert gate.post(path, {"model": "fast", **body}).status == 200
+        assert set(upstream.last().json) == {"model", *body}
