@@ -550,26 +550,31 @@ static struct target_call call_of(const struct exchange *x)
                                 .events = x->answer.events};
 }
 
-/* Where nothing was learnt, four bytes are a token. A form is sound or pictures: ten tokens a
- * second at 128 kbit/s, a thousand a megabyte. */
-static struct target_call seen_so_far(const struct exchange *x)
+static struct target_call expected(const struct exchange *x, struct target_call call)
 {
-    struct target_call call = call_of(x);
-    int64_t bytes = x->upload ? USUAL_FORM_BYTES : USUAL_BYTES;
-    call.input_tokens = (call.body_bytes + bytes - 1) / bytes;
-    call.output_tokens = call.stream ? answer_estimate(&x->answer) : USUAL_ANSWER_TOKENS;
     if (x->target)
         target_expect(x->target->figures, &call);
     return call;
 }
 
-/* Of a stream what was seen tells. An answer in one piece is not seen before its end: it is taken
- * for as long as such answers are. */
-void reserve_expect(const struct exchange *x, struct usage *usage)
+/* Where nothing was learnt, four bytes are a token. A form is sound or pictures: ten tokens a
+ * second at 128 kbit/s, a thousand a megabyte. */
+static int64_t usual_tokens(int64_t bytes, bool form)
 {
-    struct target_call call = seen_so_far(x);
+    int64_t of_one = form ? USUAL_FORM_BYTES : USUAL_BYTES;
+    return (bytes + of_one - 1) / of_one;
+}
+
+void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
+{
     struct usage bound;
     reserve_bound(x, &bound);
+    struct target_call call = call_of(x);
+    call.input_tokens = usual_tokens(call.body_bytes, x->upload);
+    call.output_tokens = call.stream ? answer_estimate(&x->answer) : USUAL_ANSWER_TOKENS;
+    call = expected(x, call);
+    if (!call.stream && !cut)
+        call.output_tokens = usual_tokens((int64_t)(x->bytes_out + x->whole.len), false);
     bool too_long = !call.stream && call.output_tokens > bound.output_tokens;
     usage->output_tokens = too_long ? bound.output_tokens : call.output_tokens;
     if (usage->input_tokens == 0) /* some say this much at their beginning */
@@ -580,7 +585,10 @@ bool reserve_watch(struct exchange *x)
 {
     if (!x->estimated || !x->reservation.live)
         return true;
-    int64_t seen = seen_so_far(x).output_tokens;
+    struct target_call call = call_of(x);
+    call.stream = true;
+    call.output_tokens = answer_estimate(&x->answer);
+    int64_t seen = expected(x, call).output_tokens;
     int64_t held = x->estimate.output_bound + x->extended_tokens;
     if (seen <= held)
         return true;

@@ -496,7 +496,7 @@ static void count(struct exchange *x, struct ledger_row *row)
         row->counted = COUNTED_PROVIDER;
     } else {
         row->usage = x->answer.usage; /* what it did say, if only of the input */
-        reserve_expect(x, &row->usage);
+        reserve_expect(x, row->outcome != LEDGER_COMPLETE, &row->usage);
         row->counted = COUNTED_ESTIMATE;
     }
     if (row->usage.units == 0)
