@@ -380,7 +380,6 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
-    x->was_begun = x->was_begun || head->status / 100 == 2;
     x->status = head->status;
     if (head->status / 100 == 3) {
         upstream_abandon(call);
@@ -495,6 +494,7 @@ static void take_body(struct exchange *x, struct text piece)
 static void on_body(struct upstream_call *call, struct text piece)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    x->was_begun = x->was_begun || is_good(x);
     take_body(x, piece);
     if (x->guard_blocked) /* the call was given up: nothing more comes of it */
         exchange_run(x);
