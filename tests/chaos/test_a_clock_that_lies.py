@@ -56,8 +56,7 @@ class Clock:
 
 def skew_of(gate):
     """How far the gateway's log is from our clock, in seconds."""
-    gate.get("/livez", key=None)
-    stamp = gate.log_lines()[-1]["ts"]
+    stamp = eventually(gate.log_lines, 10, what="the log is written")[-1]["ts"]
     return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone - time.time()
 
 
@@ -101,3 +100,35 @@ def test_clocks_are_set_under_load(shim, store):
     assert len(made["second"]) >= 0.6 * AMOUNTS["second"] * 5 * ROUND, len(made["second"])
     assert len(made["minute"]) >= 0.9 * AMOUNTS["minute"] and len(made["hour"]) >= 0.9 * AMOUNTS["hour"]
     print(f"\n{store}: {dict(statuses)}, ledger: {dict(Counter(row['outcome'] for row in rows.values()))}")
+
+
+@pytest.mark.parametrize("skew, after", [(0, 0), (HOUR, HOUR), (-HOUR, -HOUR), (HOUR, 0)])
+@pytest.mark.parametrize("store", ["redis", "embedded"])
+def test_a_gateway_with_a_false_clock_is_killed(shim, store, skew, after):
+    """It counts again what its ledger has, by whatever clock that was written."""
+    clock = Clock(shim)
+    clock.set(skew)
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis()) if store == "redis" else None
+        fleet = stack.enter_context(Fleet(2 if redis else 1, TENANTS, MODELS, shared(redis, timeout="1s") if redis else None,
+                                          environments=[clock.environment]))
+        if redis:
+            fleet.wait_together()
+        gate = fleet.gates[0]
+
+        def ask(name, times, gates):
+            return sum(gates[i % len(gates)].chat(name, key=key_of(name), max_tokens=20).status == 200 for i in range(times))
+
+        made = {name: ask(name, 100, [gate]) for name in ("minute", "hour", "money")}
+        for _ in range(2):
+            gate.kill()
+            clock.set(after)
+            gate.start()
+            if redis:
+                fleet.wait_together()
+            for name in made:
+                made[name] += ask(name, 40, fleet.gates)
+        calls = provider_calls(fleet.mock)
+        spent = sum(cost_nanos(call["prompt_tokens"], call["completion_tokens"]) for call in calls if call["model"] == MODELS["money"])
+    assert made["hour"] == AMOUNTS["hour"], made
+    assert made["minute"] <= AMOUNTS["minute"] and spent <= AMOUNTS["money"], (made, spent)
