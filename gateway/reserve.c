@@ -331,7 +331,8 @@ static struct text whose(struct exchange *x, const struct use *use)
     char letter = use->counter.at[0];
     const char *level = letter == 'k' ? "key" : letter == 't' ? "tenant" : "user";
     struct text limit = counter_name_limit(use->counter, use->limit);
-    struct text name = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    struct text part = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    struct text name = counter_name_part(part, arena_new(&x->arena, part.len));
     return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
 }
 
