@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "gateway/admin_inside.h"
+#include "gateway/counter_names.h"
 #include "gateway/service_state.h"
 #include "policy/directory.h"
 #include "policy/limits.h"
@@ -17,7 +18,8 @@ struct limits_page {
     const struct directory *directory;
     size_t limit, count, seen;
     bool has_more;
-    char last[ADMIN_VALUE_BYTES]; /* the last counter that was looked at and dealt with */
+    char rooms[2][ADMIN_VALUE_BYTES]; /* names of the counter that is looked at */
+    char last[ADMIN_VALUE_BYTES];     /* the last counter that was looked at and dealt with */
 };
 
 /* What the name of a counter says: "t/TENANT:…", "k/TENANT/KEY:…", "u/TENANT/USER:…". */
@@ -35,34 +37,23 @@ static struct text owner_part(const struct counter_view *view, const char *name)
     return text_head(view->counter, view->counter.len > length ? view->counter.len - length : 0);
 }
 
-/* Names may have slashes in them: the tenant is the one that there is. */
-static void split_owner(const struct directory *directory, struct text both, struct text *tenant,
-                        struct text *rest)
+static struct counter_owner owner_of(struct limits_page *page, const struct counter_view *view,
+                                     const char *name)
 {
-    size_t first = text_find_byte(both, '/');
-    *tenant = text_head(both, first);
-    *rest = text_from(both, tenant->len + 1);
-    for (size_t i = first; i < both.len; i++) {
-        if (both.at[i] != '/' || directory_find_tenant(directory, text_head(both, i)) == NULL)
-            continue;
-        *tenant = text_head(both, i);
-        *rest = text_from(both, i + 1);
-        return;
-    }
-}
-
-static struct counter_owner owner_of(const struct directory *directory,
-                                     const struct counter_view *view, const char *name)
-{
-    struct counter_owner owner = {.level = "tenant", .key = TEXT(""), .user = TEXT("")};
+    struct counter_owner owner = {
+        .level = "tenant", .tenant = TEXT(""), .key = TEXT(""), .user = TEXT("")};
     struct text part = owner_part(view, name), inside = text_from(part, 2);
-    owner.tenant = inside;
-    if (text_starts(part, TEXT("k/"))) {
+    size_t slash = text_find_byte(inside, '/');
+    bool is_key = text_starts(part, TEXT("k/")), is_user = text_starts(part, TEXT("u/"));
+    if (part.len > sizeof page->rooms[0])
+        return owner;
+    owner.tenant = counter_name_part(text_head(inside, slash), page->rooms[0]);
+    if (is_key) {
         owner.level = "key";
-        split_owner(directory, inside, &owner.tenant, &owner.key);
-    } else if (text_starts(part, TEXT("u/"))) {
+        owner.key = counter_name_part(text_from(inside, slash + 1), page->rooms[1]);
+    } else if (is_user) {
         owner.level = "user";
-        split_owner(directory, inside, &owner.tenant, &owner.user);
+        owner.user = text_from(inside, slash + 1);
     }
     return owner;
 }
@@ -107,7 +98,7 @@ static void see_counter(void *with, const struct counter_view *view)
     char name[COUNTER_NAME_BYTES];
     page->seen++;
     limit_name_write(&view->limit, name);
-    struct counter_owner owner = owner_of(page->directory, view, name);
+    struct counter_owner owner = owner_of(page, view, name);
     if (page->has_more)
         return;
     if (admin_sees(&page->sight, owner.tenant)) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/counter_names.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "gateway/base/hash.h"
@@ -65,6 +66,43 @@ static void grow(struct counter_names *counter_names)
     memory_free(before);
 }
 
+static bool is_special(char c)
+{
+    return c == '/' || c == ':' || c == '%';
+}
+
+/* Names of tenants and keys may have any characters in them; two of them never make one counter. */
+static struct text escaped(struct arena *arena, struct text name)
+{
+    size_t special = 0, len = 0;
+    for (size_t i = 0; i < name.len; i++)
+        special += is_special(name.at[i]);
+    if (special == 0)
+        return name;
+    char *out = arena_new(arena, name.len + 2 * special + 1);
+    for (size_t i = 0; i < name.len; i++)
+        len += (size_t)sprintf(out + len, is_special(name.at[i]) ? "%%%02x" : "%c",
+                               (unsigned char)name.at[i]);
+    return (struct text){out, len};
+}
+
+static unsigned digit(char c)
+{
+    return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a' + 10);
+}
+
+struct text counter_name_part(struct text part, char *room)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < part.len; i++) {
+        bool is_escape = part.at[i] == '%' && i + 2 < part.len;
+        room[len++] =
+            is_escape ? (char)(digit(part.at[i + 1]) << 4 | digit(part.at[i + 2])) : part.at[i];
+        i += is_escape ? 2 : 0;
+    }
+    return (struct text){room, len};
+}
+
 /* <begin>, the limit's name, and the model when it is for one. */
 static struct text write_name(struct arena *arena, struct text begin, const struct limit *limit)
 {
@@ -78,9 +116,11 @@ static struct text write_name(struct arena *arena, struct text begin, const stru
 static struct counter_name make_name(struct arena *arena, const struct limit *limit,
                                      const struct key *key, const struct tenant *tenant)
 {
+    struct text owner = escaped(arena, tenant->name);
+    struct text inside = key ? escaped(arena, key->name) : TEXT("");
     struct text begin =
-        key ? arena_format(arena, "k/%.*s/%.*s", TEXT_ARGS(tenant->name), TEXT_ARGS(key->name))
-            : arena_format(arena, "t/%.*s", TEXT_ARGS(tenant->name));
+        key ? arena_format(arena, "k/%.*s/%.*s", TEXT_ARGS(owner), TEXT_ARGS(inside))
+            : arena_format(arena, "t/%.*s", TEXT_ARGS(owner));
     struct text name = write_name(arena, begin, limit);
     return (struct counter_name){
         .limit = limit,
@@ -130,7 +170,8 @@ struct text counter_name_of_user(struct arena *arena, const struct tenant *tenan
         hash_hex(&digest, hex);
         shown = (struct text){hex, DIGEST_DIGITS};
     }
-    struct text begin = arena_format(arena, "u/%.*s/%s%.*s", TEXT_ARGS(tenant->name),
+    struct text owner = escaped(arena, tenant->name);
+    struct text begin = arena_format(arena, "u/%.*s/%s%.*s", TEXT_ARGS(owner),
                                      shown.at == hex ? "~" : "", TEXT_ARGS(shown));
     return write_name(arena, begin, limit);
 }

@@ -19,6 +19,10 @@ void counter_names_free(struct counter_names *counter_names);
 struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
                                const struct key *key, const struct tenant *tenant, uint64_t *hash);
 
+/* The name of a tenant or key as it stands in a counter's, where its slashes, colons and percent
+ * signs are escaped; in <room>, which has as many bytes as <part>. */
+struct text counter_name_part(struct text part, char *room);
+
 /* The limit's own name in a counter's: "requests_per_minute". */
 struct text counter_name_limit(struct text counter, const struct limit *limit);
 

@@ -174,7 +174,8 @@ struct exchange {
     unsigned attempts, tries_left;
     struct upstream_call upstream;
     bool upstream_reported;
-    bool was_sent; /* a target has all of the call, or answers it: it may count it */
+    bool was_sent;  /* a target has all of the call, or answers it: it may count it */
+    bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 
     /* the answer */
     enum relay_mode relay;

@@ -223,9 +223,14 @@ static void count_row(struct counting *counting, const struct usage_row *row)
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
     const enum usage_by by[] = {BY_TENANT, BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain]};
-    struct usage_report *report =
-        usage_read(counting->config->ledger_path, counting->config->database, since_us,
-                   counting->now_us + DAY, by, sizeof(by) / sizeof(by[0]), fault);
+    struct usage_question question = {.directory = counting->config->ledger_path,
+                                      .database = counting->config->database,
+                                      .since_us = since_us,
+                                      .until_us = counting->now_us + DAY,
+                                      .by = by,
+                                      .by_count = sizeof(by) / sizeof(by[0]),
+                                      .at_start = true};
+    struct usage_report *report = usage_ask(&question, fault);
     if (!report)
         return false;
     for (size_t i = 0; i < report->count; i++)

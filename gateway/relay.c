@@ -494,6 +494,7 @@ static void take_body(struct exchange *x, struct text piece)
 static void on_body(struct upstream_call *call, struct text piece)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    x->was_begun = x->was_begun || is_good(x);
     take_body(x, piece);
     if (x->guard_blocked) /* the call was given up: nothing more comes of it */
         exchange_run(x);

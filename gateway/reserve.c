@@ -15,7 +15,10 @@ enum {
     USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
     EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
     FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
-    PICTURES_MAX = 10,            /* of one call, at any provider */
+    USUAL_BYTES = 4,              /* of a token */
+    USUAL_FORM_BYTES = 1024,
+    USUAL_ANSWER_TOKENS = 256,
+    PICTURES_MAX = 10, /* of one call, at any provider */
     BYTES_PER_SECOND = 256,
     BYTES_PER_SEARCH =
         300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
@@ -71,7 +74,7 @@ static int64_t choices_of(const struct exchange *x)
     return x->call.choices > 0 ? x->call.choices : 1;
 }
 
-void reserve_bound(struct exchange *x, struct usage *usage)
+void reserve_bound(const struct exchange *x, struct usage *usage)
 {
     *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
     if (x->estimated) {
@@ -328,7 +331,8 @@ static struct text whose(struct exchange *x, const struct use *use)
     char letter = use->counter.at[0];
     const char *level = letter == 'k' ? "key" : letter == 't' ? "tenant" : "user";
     struct text limit = counter_name_limit(use->counter, use->limit);
-    struct text name = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    struct text part = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
+    struct text name = counter_name_part(part, arena_new(&x->arena, part.len));
     return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
 }
 
@@ -540,11 +544,52 @@ static bool extend(struct exchange *x, int64_t more)
     return true;
 }
 
+static struct target_call call_of(const struct exchange *x)
+{
+    return (struct target_call){.body_bytes = raw_bytes(x),
+                                .stream = x->relay == RELAY_EVENTS || x->call.stream,
+                                .events = x->answer.events};
+}
+
+static struct target_call expected(const struct exchange *x, struct target_call call)
+{
+    if (x->target)
+        target_expect(x->target->figures, &call);
+    return call;
+}
+
+/* Where nothing was learnt, four bytes are a token. A form is sound or pictures: ten tokens a
+ * second at 128 kbit/s, a thousand a megabyte. */
+static int64_t usual_tokens(int64_t bytes, bool form)
+{
+    int64_t of_one = form ? USUAL_FORM_BYTES : USUAL_BYTES;
+    return (bytes + of_one - 1) / of_one;
+}
+
+void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
+{
+    struct usage bound;
+    reserve_bound(x, &bound);
+    struct target_call call = call_of(x);
+    call.input_tokens = usual_tokens(call.body_bytes, x->upload);
+    call.output_tokens = call.stream ? answer_estimate(&x->answer) : USUAL_ANSWER_TOKENS;
+    call = expected(x, call);
+    if (!call.stream && !cut)
+        call.output_tokens = usual_tokens((int64_t)(x->bytes_out + x->whole.len), false);
+    bool too_long = !call.stream && call.output_tokens > bound.output_tokens;
+    usage->output_tokens = too_long ? bound.output_tokens : call.output_tokens;
+    if (usage->input_tokens == 0) /* some say this much at their beginning */
+        usage->input_tokens = x->estimated ? x->estimate.input_mean : call.input_tokens;
+}
+
 bool reserve_watch(struct exchange *x)
 {
     if (!x->estimated || !x->reservation.live)
         return true;
-    int64_t seen = answer_estimate(&x->answer);
+    struct target_call call = call_of(x);
+    call.stream = true;
+    call.output_tokens = answer_estimate(&x->answer);
+    int64_t seen = expected(x, call).output_tokens;
     int64_t held = x->estimate.output_bound + x->extended_tokens;
     if (seen <= held)
         return true;
@@ -607,10 +652,22 @@ static void warn(struct exchange *x, int64_t cost_nanos)
             warn_of(x, i, cost_nanos);
 }
 
+/* What is thought before an answer is not seen in a stream, and not counted with its events. */
+static void learn(const struct exchange *x, const struct usage *usage)
+{
+    struct target_call call = call_of(x);
+    call.input_tokens = usage->input_tokens;
+    call.output_tokens = usage->output_tokens - (call.stream ? usage->reasoning_tokens : 0);
+    target_learn(x->target->figures, &call);
+}
+
 void reserve_settle(struct exchange *x, const struct ledger_row *row)
 {
     reserve_forget(x);
-    if (x->estimated && row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE)
+    bool whole = row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE;
+    if (whole && x->target && !x->free_of_charge)
+        learn(x, &row->usage);
+    if (x->estimated && whole)
         estimate_learn(x->worker->options.estimates, &x->estimate_facts, row->usage.input_tokens,
                        row->usage.output_tokens);
     if (!x->reservation.live)

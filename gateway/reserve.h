@@ -42,7 +42,10 @@ void reserve_return(struct exchange *x);
 void reserve_forget(struct exchange *x);
 
 /* The most that the call may use: for the ledger's opening line. */
-void reserve_bound(struct exchange *x, struct usage *usage);
+void reserve_bound(const struct exchange *x, struct usage *usage);
+/* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An
+ * answer in one piece that was <cut> was not seen: it is taken for as long as such answers are. */
+void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one: images by their number, speech by its bytes. */
 int64_t reserve_units(const struct exchange *x);
 

@@ -21,8 +21,6 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    BYTES_PER_TOKEN = 4,
-    FORM_BYTES_PER_TOKEN = 1024,
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     PING_SLACK_US = 20000,
     FIRST_BYTE_DEFAULT_US = 30000000,
@@ -462,6 +460,9 @@ enum exchange_state step_refuse(struct exchange *x)
 
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
+    bool broke = x->refused || x->facts.upstream == UPSTREAM_FAILED;
+    if (x->was_begun && broke && !x->guard_blocked)
+        return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
     bool went_on = x->facts.client_gone && replay_goes_on(x) &&
@@ -479,13 +480,6 @@ static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
            operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
-}
-
-/* A form is sound or pictures: ten tokens a second at 128 kbit/s, a thousand a megabyte. */
-static int64_t tokens_of_body(const struct exchange *x)
-{
-    int64_t bytes = x->upload ? FORM_BYTES_PER_TOKEN : BYTES_PER_TOKEN;
-    return (x->body_bytes + bytes - 1) / bytes;
 }
 
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
@@ -526,9 +520,7 @@ static void count(struct exchange *x, struct ledger_row *row)
         row->counted = COUNTED_PROVIDER;
     } else {
         row->usage = x->answer.usage; /* what it did say, if only of the input */
-        if (row->usage.input_tokens == 0)
-            row->usage.input_tokens = tokens_of_body(x);
-        row->usage.output_tokens = answer_estimate(&x->answer);
+        reserve_expect(x, row->outcome != LEDGER_COMPLETE, &row->usage);
         row->counted = COUNTED_ESTIMATE;
     }
     if (row->usage.units == 0)

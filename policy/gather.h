@@ -45,8 +45,9 @@ void gather_done(struct gather *gather);
  */
 struct lines;
 
-/* NULL and errno: ENOENT when there is no directory <path>, else it cannot be read. */
-struct lines *lines_open(const char *path);
+/* NULL and errno: ENOENT when there is no directory <path>, else it cannot be read. <all_dead>:
+ * what is open in any of them is lost; else only where nobody holds their lock. */
+struct lines *lines_open(const char *path, bool all_dead);
 /* Add the calls that are not in the database (NULL: all). False when it cannot be read. */
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather);
 void lines_close(struct lines *lines);

@@ -188,6 +188,7 @@ struct life {
     bool check, beat_checks;     /* the connection is new: is it the same server? */
     bool told_up, told_anything; /* to the log */
     unsigned known;              /* nodes that were there when all was well */
+    int64_t settled_for;         /* the <since> for which all of them have asserted */
     unsigned doubles;            /* beats in a row before which another had used our name */
     /* the sweep */
     char **roots;
@@ -301,11 +302,15 @@ static void on_other_memory(struct life *life, int64_t since)
 }
 
 /* Nothing is granted before all nodes that were there have asserted, and those that we do not know
- * have had the time to; but for one that does not come back nobody waits long. */
-static bool is_settled(const struct life *life, int64_t age_us, unsigned swept)
+ * have had the time to; but for one that does not come back nobody waits long. Whoever begins anew
+ * after that has left its claims there. */
+static bool is_settled(struct life *life, int64_t since, int64_t now, unsigned swept)
 {
     unsigned known = life->known > 0 ? life->known : 1;
-    return age_us >= STORE_LOST_US || (age_us >= STORE_YOUNG_US && swept >= known);
+    int64_t age = now - since;
+    if (age >= STORE_LOST_US || (age >= STORE_YOUNG_US && swept >= known))
+        life->settled_for = since;
+    return life->settled_for == since;
 }
 
 /* Two processes of one name take each other's claims for their own past. Neither may count. */
@@ -331,7 +336,7 @@ static void take_beat(struct life *life, uint64_t sent_us, const struct redis_re
         on_other_memory(life, since);
     atomic_store_explicit(&shared->nodes, heard, memory_order_relaxed);
     bool doubled = is_double(life, store_number(reply, 4) != 0);
-    bool up = !life->check && !doubled && is_settled(life, now - since, swept);
+    bool up = !life->check && !doubled && is_settled(life, since, now, swept);
     if (up)
         life->known = heard;
     atomic_store_explicit(&shared->up, up, memory_order_release);

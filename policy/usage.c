@@ -58,7 +58,7 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
     set_range(&gather, question->since_us, question->until_us);
     /* The files first: what is drained after this is in the database and in them, and the marks
      * tell; what was drained before is in the database. */
-    struct lines *lines = lines_open(question->directory);
+    struct lines *lines = lines_open(question->directory, question->at_start);
     int problem = errno;
     struct database *database = gather_open(question->database, fault);
     if (!lines && problem != ENOENT)

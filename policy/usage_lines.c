@@ -23,7 +23,8 @@ struct shelf {
     struct opens opens; /* of a dead one */
 };
 
-/* A process that is gone. We hold its lock: nobody drains its journals while we read. */
+/* A process that is gone. Its files are open before the database is asked, and what that says is of
+ * one moment: a drain that goes on meanwhile changes nothing for us. */
 struct dead {
     char instance[INSTANCE_BYTES];
     int directory;
@@ -34,6 +35,7 @@ struct lines {
     struct dead *dead;
     size_t dead_count;
     bool denied; /* something could not be read, so the figures would be wrong */
+    bool all_dead;
 };
 
 static struct shelf *shelf_of(struct lines *lines, const char *instance, unsigned worker, bool dead)
@@ -76,18 +78,18 @@ static void open_segments(struct lines *lines, const char *instance, int directo
 static void open_instance(struct lines *lines, int root, const char *instance)
 {
     int directory = instance_lock(root, instance, true);
-    bool dead = directory >= 0;
+    bool dead = directory >= 0 || lines->all_dead;
+    if (directory < 0)
+        directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (directory < 0) {
+        lines->denied = lines->denied || errno != ENOENT;
+        return;
+    }
     if (dead) {
         struct dead one = {.directory = directory};
         memcpy(one.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));
         lines->dead = memory_resize(lines->dead, (lines->dead_count + 1) * sizeof(*lines->dead));
         lines->dead[lines->dead_count++] = one;
-    } else {
-        directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    }
-    if (directory < 0) {
-        lines->denied = lines->denied || errno != ENOENT;
-        return;
     }
     open_segments(lines, instance, directory, dead);
     if (!dead)
@@ -112,12 +114,13 @@ void lines_close(struct lines *lines)
     memory_free(lines);
 }
 
-struct lines *lines_open(const char *path)
+struct lines *lines_open(const char *path, bool all_dead)
 {
     DIR *entries = opendir(path);
     if (!entries)
         return NULL;
     struct lines *lines = memory_new(sizeof(*lines));
+    lines->all_dead = all_dead;
     for (struct dirent *entry; (entry = readdir(entries));)
         if (instance_is_name(entry->d_name))
             open_instance(lines, dirfd(entries), entry->d_name);

@@ -20,6 +20,10 @@ struct provider_settings; /* gateway/config.h: where it is and how it is reached
 
 struct target_figures {
     atomic_uint_fast64_t attempts, failures, in_flight;
+    /* means of whole calls, per mille; 0 = nothing learnt */
+    atomic_int_fast64_t byte_tokens;   /* of input, of one byte of the body */
+    atomic_int_fast64_t event_tokens;  /* of one event of a stream */
+    atomic_int_fast64_t answer_tokens; /* of an answer in one piece */
 };
 
 struct target {
@@ -38,3 +42,17 @@ struct target {
 /* The figures of the target called <id>: the same for the life of the process, made when first
  * asked for. Any thread. */
 struct target_figures *target_figures(struct text id);
+
+/* What is known of a call's tokens. */
+struct target_call {
+    int64_t body_bytes;
+    bool stream;
+    int64_t events; /* of a stream, with content */
+    int64_t input_tokens, output_tokens;
+};
+
+/* Learn from a whole call, whose tokens the provider counted. Any thread. */
+void target_learn(struct target_figures *figures, const struct target_call *call);
+/* Put in what a call that was cut has used, as others let expect; leave as it is what nothing was
+ * learnt of. Any thread. */
+void target_expect(const struct target_figures *figures, struct target_call *call);

@@ -31,7 +31,7 @@ enum {
 
 /* What the threads that log share with the writer; under the lock. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t wake; /* of the monotonic clock: who sets the other one stops no log */
 static struct {
     struct buffer waiting;
     uint64_t dropped; /* lines that did not fit */
@@ -183,9 +183,9 @@ static void reopen_target(void)
                  writer.path, strerror(errno));
 }
 
-static void deadline_in(struct timespec *at, unsigned ms)
+static void deadline_in(struct timespec *at, clockid_t clock, unsigned ms)
 {
-    clock_gettime(CLOCK_REALTIME, at);
+    clock_gettime(clock, at);
     at->tv_sec += ms / 1000;
     at->tv_nsec += (long)(ms % 1000) * 1000000;
     if (at->tv_nsec >= 1000000000) {
@@ -203,7 +203,7 @@ static void await_lines(void)
     }
     queue.is_idle = false;
     struct timespec until;
-    deadline_in(&until, GATHER_MS);
+    deadline_in(&until, CLOCK_MONOTONIC, GATHER_MS);
     while (!queue.hurry && !queue.closing && !queue.reopen)
         if (pthread_cond_timedwait(&wake, &lock, &until) == ETIMEDOUT)
             break;
@@ -234,11 +234,20 @@ static void *run_writer(void *unused)
 
 /* ---- opening and closing ---- */
 
+static void init_wake(void)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 /* A forked child has no writer: it says what it has to say directly, until it opens its own. */
 static void on_fork(void)
 {
     pthread_mutex_init(&lock, NULL);
-    pthread_cond_init(&wake, NULL);
+    init_wake();
     queue.is_open = false;
     buffer_clear(&queue.waiting);
     buffer_clear(&writer.batch);
@@ -247,6 +256,7 @@ static void on_fork(void)
 
 static void watch_forks(void)
 {
+    init_wake();
     pthread_atfork(NULL, NULL, on_fork);
 }
 
@@ -316,7 +326,7 @@ void log_close(void)
     if (!was_open)
         return;
     struct timespec until;
-    deadline_in(&until, CLOSE_US / 1000 + 2 * GATHER_MS);
+    deadline_in(&until, CLOCK_REALTIME, CLOSE_US / 1000 + 2 * GATHER_MS);
     /* A writer that the kernel does not let go is left alone with its memory. */
     if (pthread_timedjoin_np(writer.thread, NULL, &until) == 0)
         forget_writer();

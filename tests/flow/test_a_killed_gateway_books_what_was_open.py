@@ -6,7 +6,7 @@ import signal
 import threading
 
 import pytest
-from harness import Sluice, chat_chunk, config_for, eventually, stream_chat
+from harness import KEY_ACME, Client, Sluice, chat_chunk, config_for, eventually, sha256_hash, stream_chat
 
 pytestmark = pytest.mark.threads
 
@@ -47,6 +47,33 @@ def test_open_calls_are_lost_not_dropped(upstream, who):
         assert gate.usage_total("requests", outcome="lost") + gate.usage_total("requests", outcome="partial") == 3
         ids = [row["id"] for row in gate.ledger_rows()]
         assert len(ids) == len(set(ids)), "booked twice"
+
+
+def test_the_budget_has_what_was_lost(upstream):
+    """The counters are made again while the ledger takes over what the dead process left."""
+    tenants = [{"name": "acme", "models": ["*"], "budget": {"amount": "1000 USD", "period": "month"},
+                "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}]
+    upstream.answer = hold
+    with Sluice(config_for(upstream, tenants=tenants)) as gate:
+        gate.may_crash = True
+        for _ in range(5):
+            streams = [gate.open_stream(max_tokens=100) for _ in range(4)]
+            os.kill(gate.worker_pid, signal.SIGKILL)
+            eventually(lambda: gate.worker_pid != gate.process.pid, within=30)
+            gate.wait_ready()
+            for client, _ in streams:
+                client.close()
+
+        def agree():
+            with Client(str(gate.state / "admin.sock")) as client:
+                counters = client.request("GET", "/admin/v1/limits?tenant=acme").json["data"]
+            used = sum(counter["used"] for counter in counters if counter["limit"] == "budget_per_month")
+            said[:] = [used, gate.usage_total("cost_nanos", tenant="acme")]
+            return gate.usage_total("requests", outcome="lost") == 20 and used == said[1]
+
+        said = []
+        eventually(agree, 15, every=0.1, what="budget and ledger agree")
+        assert said[0] >= 20 * 100 * 4000, said
 
 
 def test_under_load_every_answered_call_is_there_once(upstream):
