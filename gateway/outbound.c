@@ -146,6 +146,9 @@ bool outbound_forwards(struct text name)
     static const struct text prefixes[] = {
         {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    if (first != 'a' && first != 'i' && first != 'o' && first != 't' && first != 'u' &&
+        first != 'x')
+        return false;
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
         if (first == prefixes[i].at[0] && text_starts_nocase(name, prefixes[i]))
             return true;
