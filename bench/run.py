@@ -27,6 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SLUICE = Path(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice"))
+SLUICES = ("sluice", "full", "full-redis")
 CORES = sorted(os.sched_getaffinity(0))
 PROXY_CORE, LOAD_CORES = {CORES[0]}, set(CORES[1:]) or {CORES[0]}
 
@@ -154,7 +155,7 @@ class Running:
     """A server of ours, pinned to its processors, ended with all its children."""
 
     def __init__(self, name, command, port, cores, folder, env=None):
-        self.name, self.port = name, port
+        self.name, self.port, self.others = name, port, []
         with open(folder / f"{name}.out", "wb") as out:
             self.process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                                             env=env, start_new_session=True,
@@ -186,19 +187,47 @@ class Running:
             os.killpg(self.process.pid, signal.SIGKILL)  # children that outlived it
         except ProcessLookupError:
             pass
+        for other in self.others:
+            other.kill()
+            other.wait()
 
 
 # ------------------------------------------------------------------------- who takes part
 
 
-def start_sluice(folder, upstream):
+def start_sluice(folder, upstream, target="sluice"):
     listen = free_port()
     values = {"LISTEN_PORT": listen, "UPSTREAM_PORT": upstream, "RUN_DIR": folder}
-    text = (HERE / "targets/sluice/sluice.yaml.tmpl").read_text()
+    text = (HERE / "targets" / target / "sluice.yaml.tmpl").read_text()
     (folder / "sluice.yaml").write_text(re.sub(r"\$\{([A-Z_]+)\}", lambda m: str(values[m[1]]), text))
     env = dict(os.environ, STATE_DIRECTORY=str(folder / "state"))
     (folder / "state").mkdir(exist_ok=True)
-    return Running("sluice", [SLUICE, "-c", folder / "sluice.yaml", "run"], listen, PROXY_CORE, folder, env)
+    return Running(target, [SLUICE, "-c", folder / "sluice.yaml", "run"], listen, PROXY_CORE, folder, env)
+
+
+def start_full(folder, upstream):
+    return start_sluice(folder, upstream, "full")
+
+
+def start_full_redis(folder, upstream):
+    """Its Redis runs on the processors of the load, and its time is not counted."""
+    socket_path = folder / "redis.sock"
+    with open(folder / "redis.out", "wb") as out:
+        redis = subprocess.Popen([program("redis-server"), "--port", "0", "--unixsocket", socket_path, "--save", ""],
+                                 cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                 preexec_fn=lambda: os.sched_setaffinity(0, LOAD_CORES))
+    try:
+        for _ in range(100):
+            if socket_path.exists():
+                break
+            time.sleep(0.05)
+        sluice = start_sluice(folder, upstream, "full-redis")
+    except BaseException:
+        redis.kill()
+        redis.wait()
+        raise
+    sluice.others.append(redis)
+    return sluice
 
 
 def start_nginx(folder, upstream, buffering="on"):
@@ -224,7 +253,9 @@ def program(name):
 
 
 def start_all(work, upstream, stream):
-    starters = {"sluice": start_sluice}
+    starters = {"sluice": start_sluice, "full": start_full}
+    if program("redis-server"):
+        starters["full-redis"] = start_full_redis
     if program("nginx"):
         starters["nginx"] = start_nginx_unbuffered if stream else start_nginx
     if program("haproxy"):
@@ -290,7 +321,7 @@ def run_scenario(name, work, upstream, args):
         for server in servers:
             server.stop()
     print(f"\n{name}: {words}")
-    print(f"  {'':9} {'CPU µs':>8}  {'[least - most]':>16}  {'× nginx':>8}  {'× haproxy':>9}  {'per s':>8}  {'p50 µs':>8}"
+    print(f"  {'':10} {'CPU µs':>8}  {'[least - most]':>16}  {'× nginx':>8}  {'× haproxy':>9}  {'per s':>8}  {'p50 µs':>8}"
           f"  {'p99 µs':>8}  {'RSS MiB':>8}  failed")
     middle = {who: statistics.median(run["cpu_us"] for run in runs) for who, runs in rows.items()}
     for who, runs in rows.items():
@@ -303,7 +334,7 @@ def run_scenario(name, work, upstream, args):
             return f"{middle[who] / middle[peer]:.2f}" if middle.get(peer) else "-"
 
         rate = statistics.median(run["good"] / run["seconds"] for run in runs)
-        print(f"  {who:9} {middle[who]:8.1f}  {f'[{min(cpu):.1f} - {max(cpu):.1f}]':>16}  {ratio('nginx'):>8}  {ratio('haproxy'):>9}"
+        print(f"  {who:10} {middle[who]:8.1f}  {f'[{min(cpu):.1f} - {max(cpu):.1f}]':>16}  {ratio('nginx'):>8}  {ratio('haproxy'):>9}"
               f"  {rate:8.0f}  {figure('p50'):8.0f}  {figure('p99'):8.0f}  {figure('rss_kib') / 1024:8.1f}"
               f"  {sum(run['bad'] for run in runs)}", flush=True)
     return rows
@@ -342,7 +373,7 @@ def main():
             mock.stop()
     if args.json:
         Path(args.json).write_text(json.dumps(dict(machine=machine(), results=results), indent=1))
-    return 1 if any(run["bad"] for rows in results.values() for run in rows["sluice"]) else 0
+    return 1 if any(run["bad"] for rows in results.values() for who in rows if who in SLUICES for run in rows[who]) else 0
 
 
 if __name__ == "__main__":

@@ -60,6 +60,8 @@ static const struct kept kept[] = {
 static bool is_kept(struct text name)
 {
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    if (first != 'a' && first != 'c' && first != 'o' && first != 'r' && first != 'x')
+        return false;
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         const struct kept *one = &kept[i];
         if (first == one->name.at[0] && (one->prefix ? text_starts_nocase(name, one->name)

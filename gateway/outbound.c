@@ -149,6 +149,9 @@ bool outbound_forwards(struct text name)
     /* Whose account is charged is the operator's to say. */
     static const struct text never[] = {{"openai-organization", 19}, {"openai-project", 14}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
+    if (first != 'a' && first != 'i' && first != 'o' && first != 't' && first != 'u' &&
+        first != 'x')
+        return false;
     for (size_t i = 0; first == 'o' && i < sizeof(never) / sizeof(never[0]); i++)
         if (text_equal_nocase(name, never[i]))
             return false;

@@ -227,8 +227,11 @@ void reserve_put_headers(struct exchange *x, struct buffer *out)
 
 static bool is_of_requests(struct text name)
 {
+    const struct text word = TEXT("requests"); /* mostly the last one */
+    if (name.len > word.len && text_starts_nocase(text_from(name, name.len - word.len), word))
+        return true;
     for (; name.len > 0; name = text_from(name, 1))
-        if ((name.at[0] | 0x20) == 'r' && text_starts_nocase(name, TEXT("requests")))
+        if ((name.at[0] | 0x20) == 'r' && text_starts_nocase(name, word))
             return true;
     return false;
 }

@@ -7,6 +7,7 @@
 enum {
     WANT_LEVELS = 2,      /* members of the top level and of the objects in it */
     KEY_RAW_MAX = 6 * 64, /* a key longer than this, escapes and all, is none that we want */
+    BEGINNINGS = 64,
 };
 
 struct scanner {
@@ -18,8 +19,9 @@ struct scanner {
     struct scan_problem *problem;
     unsigned depth;                        /* containers that are open */
     uint64_t objects[SCAN_DEPTH_MAX / 64]; /* one bit per open container: is it an object? */
-    uint64_t hints;                        /* how the names that are wanted may begin */
-    uint32_t seen;                         /* wants whose parent was seen */
+    /* The wants whose names begin in one of the ways, counted from 1: chains that end in 0. */
+    unsigned char first[BEGINNINGS], next[SCAN_WANTS_MAX + 1];
+    uint32_t seen;   /* wants whose parent was seen */
     uint32_t within; /* wants whose parent is the member of the top level we are in */
     size_t parent_len;
     /* Where the value goes that is being read on each level, or NULL. */
@@ -65,12 +67,12 @@ static bool complain_twice(struct scanner *s, size_t want)
 
 /* ---- names ---- */
 
-/* One of 64 ways in which a name begins. */
-static inline unsigned hint_of(struct text name)
+/* One of 64 ways in which a name begins: that of a member of the top level. */
+static inline unsigned beginning_of(struct text name)
 {
     unsigned char first = name.len > 0 ? (unsigned char)name.at[0] : 0;
     unsigned char second = name.len > 1 && name.at[1] != '.' ? (unsigned char)name.at[1] : 0;
-    return (first + 5U * second) % 64;
+    return (first + 5U * second) % BEGINNINGS;
 }
 
 /* Does the wanted name begin with the whole key? Neither is empty. Hardly ever, which a single
@@ -85,9 +87,10 @@ static inline bool begins_with(struct text want, struct text key)
 static bool match_top(struct scanner *s, struct text key)
 {
     s->within = 0;
-    if (key.len == 0 || !(s->hints >> hint_of(key) & 1))
+    if (key.len == 0 || s->count == 0)
         return true;
-    for (size_t i = 0; i < s->count; i++) {
+    for (size_t at = s->first[beginning_of(key)]; at > 0; at = s->next[at]) {
+        size_t i = at - 1;
         struct text want = s->wants[i];
         if (!begins_with(want, key))
             continue;
@@ -371,9 +374,11 @@ bool scan_json(struct text json, const struct text *wants, size_t count, struct 
     s.wants = wants;
     s.count = count;
     s.values = values;
-    for (size_t i = 0; i < count; i++) {
-        values[i] = (struct scan_value){SCAN_ABSENT, {NULL, 0}, false};
-        s.hints |= (uint64_t)1 << hint_of(wants[i]);
+    for (size_t i = count; i > 0; i--) { /* so that a chain has them in their order */
+        unsigned char *first = &s.first[beginning_of(wants[i - 1])];
+        values[i - 1] = (struct scan_value){SCAN_ABSENT, {NULL, 0}, false};
+        s.next[i] = *first;
+        *first = (unsigned char)i;
     }
     const char *at = skip_space(&s, s.begin);
     if (peek(&s, at) != '{')

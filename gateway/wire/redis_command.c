@@ -10,7 +10,12 @@ enum { HEAD_BYTES_MAX = 24 };
 
 static size_t put_head(char *out, char kind, size_t number)
 {
-    return (size_t)snprintf(out, HEAD_BYTES_MAX, "%c%zu\r\n", kind, number);
+    char room[TEXT_NUMBER_BYTES];
+    struct text digits = text_write_number(number, room);
+    out[0] = kind;
+    memcpy(out + 1, digits.at, digits.len);
+    memcpy(out + 1 + digits.len, "\r\n", 2);
+    return digits.len + 3;
 }
 
 static size_t put_word(char *out, struct text word)
