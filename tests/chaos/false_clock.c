@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * false_clock - another time of day for one program: LD_PRELOAD this and name a file of eight bytes in
- * FALSE_CLOCK; the seconds in it (int64, as the machine has it) are added to the time of day, whenever
- * it is asked for. Monotonic clocks stay as they are, as when an operator sets the clock.
+ * false_clock - another time of day for one program: LD_PRELOAD this and name a file of eight bytes
+ * in FALSE_CLOCK; the seconds in it (int64, as the machine has it) are added to the time of day,
+ * whenever it is asked for. Monotonic clocks stay as they are, as when an operator sets the clock.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
