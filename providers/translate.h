@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * translate - a call of one dialect made in another, and its answer brought back. A door of
+ * providers.
+ *
+ * Pure and resumable at every byte: pieces go in as they come, pieces come out. Where the client
+ * and the target speak the same dialect nobody needs this: their bytes pass as they are.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/fault.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/text.h"
+#include "providers/call.h"
+#include "providers/provider.h"
+
+struct translator;
+struct losses;
+
+/* The words for <operation> in <dialect> ("anthropic"), or NULL when it has none. */
+const struct translator *translator_find(struct text dialect, enum operation operation);
+struct text translator_name(const struct translator *translator);
+enum operation translator_operation(const struct translator *translator);
+
+/* Who is to get the call. */
+struct call_target {
+    const struct provider_type *type;
+    struct text model;          /* plain: the target's own name */
+    bool stream;                /* as the client asked */
+    int64_t max_tokens_default; /* where the client says none, 0 = none */
+    int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
+    int64_t lowered_tokens;     /* write this, whatever was asked; 0 = as asked */
+    struct text api_version;    /* of Azure */
+    struct text project, location; /* of Vertex */
+};
+
+/* What the caller gets of a call that was translated; all in the arena. */
+struct translated_call {
+    struct text body, path;
+    struct text headers; /* lines with CRLF */
+    struct text demands, hints; /* what the target cannot say, named, with commas; empty = all said */
+};
+
+/* A call of <from>, written for <to>. <body> is valid JSON; <model> and <stream> as the path says,
+ * where it does. False with a fault when it cannot be read. */
+bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
+                    struct text body, struct text model, bool stream,
+                    const struct call_target *target, struct translated_call *made,
+                    struct fault *fault);
+
+/* How an answer goes: what its writer must know. Texts live as long as the translation. */
+struct answer_way {
+    const struct translator *from, *to; /* the target's, the client's */
+    struct text id;          /* plain: ids that the client's dialect needs are made of it */
+    struct text model;       /* plain: as the client asked; written where the answer says none */
+    int64_t now_s;           /* Unix time */
+    bool stream_in, stream_out;
+    bool wants_usage;        /* the client asked for OpenAI's usage chunk */
+    struct text call;        /* the client's request body: some dialects repeat parts of it */
+};
+
+/* The way of one answer. Owned by whoever called translation_new(). */
+struct translation;
+
+/* <seen>: is told what is seen, as a dialect's watch would tell it; lives as long. */
+struct translation *translation_new(const struct answer_way *way, struct answer *seen);
+void translation_free(struct translation *translation);
+
+enum translation_state {
+    TRANSLATION_GOES, /* more is expected */
+    TRANSLATION_ENDED, /* the answer is whole; see translation_end_at() */
+    TRANSLATION_FAILED, /* the fault says why; for a stream that has begun, nothing was written of it */
+};
+
+/* Translate the next piece of the target's answer; what is made of it is appended to <out>. The
+ * state stays what it is once it is not TRANSLATION_GOES. */
+enum translation_state translation_feed(struct translation *translation, struct text piece,
+                                        struct buffer *out);
+/* The target's answer has ended: TRANSLATION_FAILED when it was not whole. */
+enum translation_state translation_close(struct translation *translation, struct buffer *out);
+/* Of what the last call appended, where in <out> that begins which ends the answer for the client
+ * (behind all that was appended, when nothing does). */
+size_t translation_end_at(const struct translation *translation);
+/* Why it failed. The text is the provider's, where it said something. */
+const struct fault *translation_fault(const struct translation *translation);
+
+/* One answer, which is whole, in its other form: a body as a stream or the reverse. */
+bool translate_form(const struct answer_way *way, struct text answer, struct buffer *out);
