@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "gateway/base/buffer.h"
+#include "gateway/base/fault.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/text.h"
 #include "providers/call.h"
@@ -123,7 +124,7 @@ struct chat {
     const struct translator *from;
     struct text model; /* plain (no escapes): as the client asked */
     bool stream;
-    bool wants_usage; /* of a stream: OpenAI's stream_options.include_usage */
+    bool wants_usage;         /* of a stream: OpenAI's stream_options.include_usage */
     struct message *messages; /* the system's first, wherever the dialect has them */
     size_t message_count;
 
@@ -133,9 +134,9 @@ struct chat {
     struct text tool_choice_name; /* inner, of CHOICE_ONE */
     enum said parallel_calls;
 
-    int64_t max_tokens;  /* 0 = not said */
-    int64_t choices;     /* 1 when not said */
-    struct text *stops;  /* inner */
+    int64_t max_tokens; /* 0 = not said */
+    int64_t choices;    /* 1 when not said */
+    struct text *stops; /* inner */
     size_t stop_count;
     struct text temperature, top_p, top_k; /* json numbers, at == NULL = not said */
     struct text frequency_penalty, presence_penalty, seed;
@@ -147,9 +148,9 @@ struct chat {
     struct text schema, schema_name, schema_description; /* json, inner, inner */
     enum said schema_strict;
 
-    enum said reasoning;      /* asked for, or asked to be left out */
-    struct text effort;       /* inner: "minimal" "low" "medium" "high" ... */
-    int64_t reasoning_tokens; /* its budget; 0 = not said */
+    enum said reasoning;       /* asked for, or asked to be left out */
+    struct text effort;        /* inner: "minimal" "low" "medium" "high" ... */
+    int64_t reasoning_tokens;  /* its budget; 0 = not said */
     enum said reasoning_shown; /* its text or summary is wanted in the answer */
 
     struct text user;         /* inner */
@@ -193,13 +194,13 @@ enum event_kind {
     ANSWER_CITATION,  /* <citation> */
     ANSWER_RAW,       /* the part is <raw>, json, of the reader's dialect */
     ANSWER_PART_END,
-    ANSWER_LOGPROBS,  /* <raw> json: an array of OpenAI's `logprobs.content` items */
-    ANSWER_FINISH,    /* <finish>, <text> inner: the stop sequence; <name> inner: the reason as the
-                         provider called it */
-    ANSWER_USAGE,     /* <usage>: replaces what was said before */
-    ANSWER_FIELD,     /* <name> inner, <raw> json: only the dialect itself knows it */
-    ANSWER_FAIL,      /* <fault>, <text> inner: in place of all that would follow */
-    ANSWER_END,       /* the answer is whole */
+    ANSWER_LOGPROBS, /* <raw> json: an array of OpenAI's `logprobs.content` items */
+    ANSWER_FINISH,   /* <finish>, <text> inner: the stop sequence; <name> inner: the reason as the
+                        provider called it */
+    ANSWER_USAGE,    /* <usage>: replaces what was said before */
+    ANSWER_FIELD,    /* <name> inner, <raw> json: only the dialect itself knows it */
+    ANSWER_FAIL,     /* <fault>, <text> inner: in place of all that would follow */
+    ANSWER_END,      /* the answer is whole */
 };
 
 /*
@@ -288,8 +289,8 @@ struct text inner_plain(struct arena *arena, struct text inner);
 /* Is the inner text this plain one, which needs no escapes? */
 bool inner_is(struct text inner, const char *plain);
 
-/* A JSON object from the inner of a string that should hold one (a call's arguments): "" is {}; what
- * is no JSON object becomes {"arguments":"..."}, so that nothing is lost. In the arena. */
+/* A JSON object from the inner of a string that should hold one (a call's arguments): "" is {};
+ * what is no JSON object becomes {"arguments":"..."}, so that nothing is lost. In the arena. */
 struct text object_of_inner(struct arena *arena, struct text inner);
 /* The inner that says <json> as a string, in the arena. */
 struct text inner_of_json(struct arena *arena, struct text json);
@@ -308,7 +309,8 @@ void put_json(struct buffer *out, const char *name, struct text json);
 void put_inner(struct buffer *out, const char *name, struct text inner);
 void put_number(struct buffer *out, const char *name, int64_t number);
 void put_said(struct buffer *out, const char *name, enum said said);
-/* "name":{ or "name":[ (or without a name when it is NULL), with the comma; close with put_literal. */
+/* "name":{ or "name":[ (or without a name when it is NULL), with the comma; close with put_literal.
+ */
 void put_open(struct buffer *out, const char *name, char bracket);
 /* A string item of an array, with the comma where needed. */
 void put_item(struct buffer *out, struct text inner);

@@ -2,11 +2,12 @@
 #pragma once
 
 /*
- * frame - the pieces that streams of answers are cut into, whatever their framing. Inside providers.
+ * frame - the pieces that streams of answers are cut into, whatever their framing. Inside
+ * providers.
  *
  * Sources: WHATWG HTML "Server-sent events"; newline-delimited JSON; AWS "Event stream encoding"
- * (smithy.io, application/vnd.amazon.eventstream): total and header length, a CRC of these, headers,
- * payload, a CRC of all, big-endian.
+ * (smithy.io, application/vnd.amazon.eventstream): total and header length, a CRC of these,
+ * headers, payload, a CRC of all, big-endian.
  */
 
 #include "gateway/base/text.h"

@@ -7,6 +7,7 @@
 #include "providers/data.h"
 #include "providers/openai.h"
 #include "providers/provider.h"
+#include "providers/translator.h"
 
 /* ------------------------------------------------------------------------------ dialects */
 
@@ -18,6 +19,19 @@ const struct dialect *dialect_find(struct text name)
         if (text_equal(dialects[i]->name, name))
             return dialects[i];
     return NULL;
+}
+
+/* ---------------------------------------------------------------------------- translators */
+
+/* clang-format off */
+static const struct translator *const translators[] = {
+    NULL, /* the end */
+};
+/* clang-format on */
+
+const struct translator *translator_at(size_t i)
+{
+    return i < sizeof(translators) / sizeof(translators[0]) ? translators[i] : NULL;
 }
 
 /* ------------------------------------------------- provider types: the rows of providers.json */

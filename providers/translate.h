@@ -30,12 +30,12 @@ enum operation translator_operation(const struct translator *translator);
 /* Who is to get the call. */
 struct call_target {
     const struct provider_type *type;
-    struct text model;          /* plain: the target's own name */
-    bool stream;                /* as the client asked */
-    int64_t max_tokens_default; /* where the client says none, 0 = none */
-    int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
-    int64_t lowered_tokens;     /* write this, whatever was asked; 0 = as asked */
-    struct text api_version;    /* of Azure */
+    struct text model;             /* plain: the target's own name */
+    bool stream;                   /* as the client asked */
+    int64_t max_tokens_default;    /* where the client says none, 0 = none */
+    int64_t max_tokens_max;        /* what the model can write at most, 0 = not known */
+    int64_t lowered_tokens;        /* write this, whatever was asked; 0 = as asked */
+    struct text api_version;       /* of Azure */
     struct text project, location; /* of Vertex */
 };
 
@@ -43,7 +43,8 @@ struct call_target {
 struct translated_call {
     struct text body, path;
     struct text headers; /* lines with CRLF */
-    struct text demands, hints; /* what the target cannot say, named, with commas; empty = all said */
+    struct text demands,
+        hints; /* what the target cannot say, named, with commas; empty = all said */
 };
 
 /* A call of <from>, written for <to>. <body> is valid JSON; <model> and <stream> as the path says,
@@ -56,12 +57,12 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
 /* How an answer goes: what its writer must know. Texts live as long as the translation. */
 struct answer_way {
     const struct translator *from, *to; /* the target's, the client's */
-    struct text id;          /* plain: ids that the client's dialect needs are made of it */
-    struct text model;       /* plain: as the client asked; written where the answer says none */
-    int64_t now_s;           /* Unix time */
+    struct text id;    /* plain: ids that the client's dialect needs are made of it */
+    struct text model; /* plain: as the client asked; written where the answer says none */
+    int64_t now_s;     /* Unix time */
     bool stream_in, stream_out;
-    bool wants_usage;        /* the client asked for OpenAI's usage chunk */
-    struct text call;        /* the client's request body: some dialects repeat parts of it */
+    bool wants_usage; /* the client asked for OpenAI's usage chunk */
+    struct text call; /* the client's request body: some dialects repeat parts of it */
 };
 
 /* The way of one answer. Owned by whoever called translation_new(). */
@@ -72,9 +73,10 @@ struct translation *translation_new(const struct answer_way *way, struct answer 
 void translation_free(struct translation *translation);
 
 enum translation_state {
-    TRANSLATION_GOES, /* more is expected */
-    TRANSLATION_ENDED, /* the answer is whole; see translation_end_at() */
-    TRANSLATION_FAILED, /* the fault says why; for a stream that has begun, nothing was written of it */
+    TRANSLATION_GOES,   /* more is expected */
+    TRANSLATION_ENDED,  /* the answer is whole; see translation_end_at() */
+    TRANSLATION_FAILED, /* the fault says why; for a stream that has begun, nothing was written of
+                           it */
 };
 
 /* Translate the next piece of the target's answer; what is made of it is appended to <out>. The

@@ -102,6 +102,8 @@ struct gather {
 
 void gather_begin(struct gather *gather, struct arena *arena, const struct translator *from,
                   size_t bytes_max);
+/* Free what still grows; what is whole lives in the arena. */
+void gather_done(struct gather *gather);
 
 /* Say a whole answer as events: what gathering them would give again. */
 void whole_say(const struct whole_answer *whole, struct answer_sink *sink);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/frame.h"
+
+#include <string.h>
+
+#include "gateway/base/buffer.h"
+#include "gateway/base/hash.h"
+#include "gateway/http/sse.h"
+
+/* ------------------------------------------------------------------------------------ SSE */
+
+/* The data of an event; more lines than one are joined behind what is in <scratch>. */
+static bool take_event(const struct sse_event *event, struct buffer *scratch, struct frame *frame)
+{
+    *frame = (struct frame){.name = event->name, .kind = {"", 0}, .data = event->data};
+    if (event->lines < 2)
+        return true;
+    char *room = buffer_room(scratch, event->raw.len);
+    if (room)
+        frame->data = (struct text){room, sse_data(event, room)};
+    return room != NULL;
+}
+
+/* What is left at the very end, which no empty line closes. */
+static enum frame_result last_event(struct text *bytes, struct buffer *scratch, struct frame *frame)
+{
+    struct sse_event event;
+    if (!bytes->len)
+        return FRAME_MORE;
+    /* Room for its data too, so that nothing moves when they are joined. */
+    if (!buffer_room(scratch, 2 * bytes->len + 4))
+        return FRAME_BAD;
+    buffer_append_text(scratch, *bytes);
+    buffer_append_text(scratch, TEXT("\n\n"));
+    *bytes = text_from(*bytes, bytes->len);
+    struct text closed = buffer_text(scratch);
+    if (!sse_next(&closed, &event) || event.lines == 0)
+        return FRAME_MORE;
+    return take_event(&event, scratch, frame) ? FRAME_HERE : FRAME_BAD;
+}
+
+static enum frame_result next_event(struct text *bytes, size_t seen, bool last,
+                                    struct buffer *scratch, struct frame *frame)
+{
+    struct sse_event event;
+    size_t whole = sse_whole_after(*bytes, seen);
+    struct text rest = text_head(*bytes, whole);
+    buffer_clear(scratch);
+    while (rest.len && sse_next(&rest, &event)) {
+        *bytes = text_from(*bytes, event.raw.len);
+        if (event.lines)
+            return take_event(&event, scratch, frame) ? FRAME_HERE : FRAME_BAD;
+    }
+    if (last)
+        return last_event(bytes, scratch, frame);
+    return bytes->len > FRAME_MAX ? FRAME_BAD : FRAME_MORE;
+}
+
+/* ---------------------------------------------------------------------------------- lines */
+
+static enum frame_result next_line(struct text *bytes, size_t seen, bool last, struct frame *frame)
+{
+    while (bytes->len) {
+        const char *from = bytes->at + (seen < bytes->len ? seen : 0);
+        const char *newline = memchr(from, '\n', bytes->len - (size_t)(from - bytes->at));
+        if (!newline && !last)
+            return bytes->len > FRAME_MAX ? FRAME_BAD : FRAME_MORE;
+        size_t len = newline ? (size_t)(newline - bytes->at) : bytes->len;
+        struct text line = text_head(*bytes, len);
+        *bytes = text_from(*bytes, len + 1);
+        seen = 0;
+        while (line.len && (line.at[line.len - 1] == '\r' || line.at[line.len - 1] == ' '))
+            line.len--;
+        if (!line.len)
+            continue;
+        *frame = (struct frame){.name = {"", 0}, .kind = {"", 0}, .data = line};
+        return FRAME_HERE;
+    }
+    return FRAME_MORE;
+}
+
+/* ------------------------------------------------------------------------------------ AWS */
+
+enum { AWS_PRELUDE = 12, AWS_FRAME_MIN = 16, AWS_STRING = 7 };
+
+static uint32_t read_u32(const char *at)
+{
+    const unsigned char *b = (const unsigned char *)at;
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static uint32_t checksum(const char *at, size_t len)
+{
+    return hash_crc32((struct text){at, len});
+}
+
+/* Bytes of the value of a header by its type; strings and byte arrays say their own. */
+static size_t value_bytes(unsigned char type, struct text rest)
+{
+    static const unsigned char fixed[] = {0, 0, 1, 2, 4, 8, 0, 0, 8, 16};
+    if (type == 6 || type == AWS_STRING)
+        return rest.len < 2
+                   ? SIZE_MAX
+                   : 2u + ((size_t)(unsigned char)rest.at[0] << 8 | (unsigned char)rest.at[1]);
+    return type < sizeof(fixed) ? fixed[type] : SIZE_MAX;
+}
+
+static bool read_headers(struct text rest, struct frame *frame)
+{
+    while (rest.len) {
+        size_t name_len = (unsigned char)rest.at[0];
+        if (rest.len < name_len + 2)
+            return false;
+        struct text name = {rest.at + 1, name_len};
+        unsigned char type = (unsigned char)rest.at[1 + name_len];
+        rest = text_from(rest, name_len + 2);
+        size_t len = value_bytes(type, rest);
+        if (len > rest.len)
+            return false;
+        struct text value = {rest.at, len};
+        rest = text_from(rest, len);
+        if (type != AWS_STRING)
+            continue;
+        value = text_from(value, 2);
+        if (text_equal(name, TEXT(":event-type")) || text_equal(name, TEXT(":exception-type")))
+            frame->name = value;
+        else if (text_equal(name, TEXT(":message-type")))
+            frame->kind = value;
+    }
+    return true;
+}
+
+static enum frame_result next_message(struct text *bytes, struct frame *frame)
+{
+    if (bytes->len < AWS_PRELUDE)
+        return FRAME_MORE;
+    size_t total = read_u32(bytes->at), headers = read_u32(bytes->at + 4);
+    if (checksum(bytes->at, 8) != read_u32(bytes->at + 8) || total < AWS_FRAME_MIN ||
+        total > FRAME_MAX || headers > total - AWS_FRAME_MIN)
+        return FRAME_BAD;
+    if (bytes->len < total)
+        return FRAME_MORE;
+    if (checksum(bytes->at, total - 4) != read_u32(bytes->at + total - 4))
+        return FRAME_BAD;
+    *frame = (struct frame){.name = {"", 0}, .kind = {"", 0}};
+    if (!read_headers((struct text){bytes->at + AWS_PRELUDE, headers}, frame))
+        return FRAME_BAD;
+    frame->data = (struct text){bytes->at + AWS_PRELUDE + headers, total - headers - AWS_FRAME_MIN};
+    *bytes = text_from(*bytes, total);
+    return FRAME_HERE;
+}
+
+enum frame_result frame_next(enum framing framing, struct text *bytes, size_t seen, bool last,
+                             struct buffer *scratch, struct frame *frame)
+{
+    switch (framing) {
+    case FRAMING_SSE:
+        return next_event(bytes, seen, last, scratch, frame);
+    case FRAMING_LINES:
+        return next_line(bytes, seen, last, frame);
+    case FRAMING_AWS:
+        return next_message(bytes, frame);
+    }
+    return FRAME_BAD;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/translate.h"
+
+#include <string.h>
+
+#include "providers/translator.h"
+
+enum {
+    CALL_MAX = 128 << 20,  /* a call as it is written; what is read is bounded by its reader */
+    ANSWER_MAX = 64 << 20, /* an answer that is gathered */
+    ARENA_BLOCK = 4096,
+};
+
+/* ------------------------------------------------------------------------------ the words */
+
+const struct translator *translator_find(struct text dialect, enum operation operation)
+{
+    const struct translator *one;
+    for (size_t i = 0; (one = translator_at(i)) != NULL; i++)
+        if (one->operation == operation && text_equal(one->dialect, dialect))
+            return one;
+    return NULL;
+}
+
+struct text translator_name(const struct translator *translator)
+{
+    return translator->name;
+}
+
+enum operation translator_operation(const struct translator *translator)
+{
+    return translator->operation;
+}
+
+/* ------------------------------------------------------------------------------- the call */
+
+static struct text taken(struct arena *arena, struct buffer *buffer)
+{
+    struct text copy = arena_copy(arena, buffer_text(buffer));
+    buffer_clear(buffer);
+    return copy;
+}
+
+bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
+                    struct text body, struct text model, bool stream,
+                    const struct call_target *target, struct translated_call *made,
+                    struct fault *fault)
+{
+    struct call_source source = {.body = body, .model = model, .stream = stream};
+    struct chat *chat = arena_new(arena, sizeof(*chat));
+    struct losses *losses = arena_new(arena, sizeof(*losses));
+    chat->from = from;
+    if (!from->read_call(arena, &source, chat, fault))
+        return false;
+    struct buffer out;
+    buffer_init(&out, CALL_MAX);
+    to->write_call(arena, chat, target, &out, losses);
+    made->body = taken(arena, &out);
+    to->write_path(target, &out);
+    made->path = taken(arena, &out);
+    buffer_done(&out);
+    made->headers = to->headers;
+    made->demands = (struct text){losses->demands, losses->demand_len};
+    made->hints = (struct text){losses->hints, losses->hint_len};
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- the answer */
+
+struct translation {
+    struct answer_sink sink; /* first: the readers' events come here */
+    struct answer_way way;
+    struct answer *seen;
+    enum translation_state state;
+    struct fault fault;
+    void *reader, *writer;
+    struct buffer
+        pending; /* of the target's answer: what is no whole frame yet, or all of a body */
+    struct buffer scratch;
+    size_t looked; /* so much of <pending> has no end of a frame in it */
+    struct arena arena;
+    struct gather gather;
+    struct buffer *out;
+    size_t end_at;
+    bool finished, usage_said;
+};
+
+static void note_reason(struct answer *seen, const struct answer_event *event)
+{
+    static const struct text words[] = {
+        [FINISH_NONE] = {"", 0},
+        [FINISH_STOP] = {"stop", 4},
+        [FINISH_SEQUENCE] = {"stop", 4},
+        [FINISH_LENGTH] = {"length", 6},
+        [FINISH_CALLS] = {"tool_calls", 10},
+        [FINISH_FILTER] = {"content_filter", 14},
+        [FINISH_REFUSAL] = {"refusal", 7},
+        [FINISH_PAUSE] = {"pause", 5},
+        [FINISH_ERROR] = {"error", 5},
+    };
+    struct text word = event->name.len ? event->name : words[event->finish];
+    word = text_head(word, sizeof(seen->finish) - 1);
+    memcpy(seen->finish, word.at, word.len);
+    seen->finish[word.len] = '\0';
+}
+
+/* What is seen of it is what its own dialect's watch would have seen. */
+static void note(struct translation *t, const struct answer_event *event)
+{
+    struct answer *seen = t->seen;
+    switch (event->kind) {
+    case ANSWER_TEXT:
+    case ANSWER_ARGUMENTS:
+        seen->events += event->text.len > 0;
+        seen->content_bytes += (int64_t)event->text.len;
+        break;
+    case ANSWER_USAGE:
+        /* What is said before the end is what was used so far. */
+        seen->usage = *event->usage;
+        seen->usage_seen = t->finished;
+        t->usage_said = true;
+        break;
+    case ANSWER_FINISH:
+        t->finished = true;
+        note_reason(seen, event);
+        break;
+    case ANSWER_END:
+        seen->ended = true;
+        seen->usage_seen = t->usage_said;
+        break;
+    case ANSWER_FAIL:
+        seen->failed = true;
+        break;
+    case ANSWER_BEGIN:
+    case ANSWER_PART:
+    case ANSWER_SIGNATURE:
+    case ANSWER_ENCRYPTED:
+    case ANSWER_DATA:
+    case ANSWER_CITATION:
+    case ANSWER_RAW:
+    case ANSWER_PART_END:
+    case ANSWER_LOGPROBS:
+    case ANSWER_FIELD:
+        break;
+    }
+}
+
+static void fail(struct translation *t, enum fault_kind kind, struct text words)
+{
+    t->state = TRANSLATION_FAILED;
+    fault_set(&t->fault, kind, "%.*s", TEXT_ARGS(text_head(words, 200)));
+}
+
+static void end_whole(struct translation *t)
+{
+    if (t->gather.too_long)
+        fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long."));
+    else
+        t->way.to->write_whole(&t->way, &t->arena, &t->gather.whole, t->out);
+}
+
+static void take(struct answer_sink *sink, const struct answer_event *event)
+{
+    struct translation *t = (struct translation *)sink;
+    if (t->state != TRANSLATION_GOES)
+        return;
+    note(t, event);
+    if (event->kind == ANSWER_FAIL) {
+        fail(t, event->fault, inner_plain(&t->arena, event->text));
+        return;
+    }
+    if (event->kind == ANSWER_END) {
+        t->end_at = buffer_length(t->out);
+        t->state = TRANSLATION_ENDED;
+    }
+    if (t->way.stream_out)
+        t->way.to->write_event(t->writer, event, t->out);
+    else
+        t->gather.sink.take(&t->gather.sink, event);
+    if (event->kind == ANSWER_END && !t->way.stream_out)
+        end_whole(t);
+}
+
+static void *state_new(size_t bytes, const struct answer_way *way)
+{
+    struct reader_state *state = memory_new(bytes); /* a writer's begins in the same way */
+    arena_init(&state->arena, ARENA_BLOCK);
+    state->way = way;
+    return state;
+}
+
+static void state_free(void *state)
+{
+    arena_done(&((struct reader_state *)state)->arena);
+    memory_free(state);
+}
+
+struct translation *translation_new(const struct answer_way *way, struct answer *seen)
+{
+    struct translation *t = memory_new(sizeof(*t));
+    t->sink.take = take;
+    t->way = *way;
+    t->seen = seen;
+    t->reader = state_new(way->from->reader_bytes, &t->way);
+    t->writer = state_new(way->to->writer_bytes, &t->way);
+    buffer_init(&t->pending, way->stream_in ? FRAME_MAX : ANSWER_MAX);
+    buffer_init(&t->scratch, 3 * (size_t)FRAME_MAX);
+    arena_init(&t->arena, ARENA_BLOCK);
+    gather_begin(&t->gather, &t->arena, way->from, ANSWER_MAX);
+    return t;
+}
+
+void translation_free(struct translation *t)
+{
+    if (!t)
+        return;
+    gather_done(&t->gather);
+    arena_done(&t->arena);
+    buffer_done(&t->pending);
+    buffer_done(&t->scratch);
+    state_free(t->reader);
+    state_free(t->writer);
+    memory_free(t);
+}
+
+/* Read the frames at the front of <bytes>; what is left of it is no whole one. */
+static void read_frames(struct translation *t, struct text *bytes, bool last)
+{
+    struct frame frame;
+    size_t seen = t->looked;
+    while (t->state == TRANSLATION_GOES) {
+        enum frame_result result =
+            frame_next(t->way.from->framing, bytes, seen, last, &t->scratch, &frame);
+        seen = 0;
+        if (result == FRAME_MORE)
+            break;
+        if (result == FRAME_HERE)
+            t->way.from->read_frame(t->reader, &frame, &t->sink);
+        else
+            fail(t, FAULT_TARGET_INVALID, TEXT("The target's stream is broken."));
+    }
+    t->looked = bytes->len;
+}
+
+static void feed_stream(struct translation *t, struct text piece)
+{
+    bool stored = buffer_length(&t->pending) > 0;
+    struct text bytes = piece;
+    if (stored) {
+        if (!buffer_append_text(&t->pending, piece)) {
+            fail(t, FAULT_TARGET_INVALID, TEXT("An event of the target's stream is too long."));
+            return;
+        }
+        bytes = buffer_text(&t->pending);
+    } else {
+        t->looked = 0;
+    }
+    size_t before = bytes.len;
+    read_frames(t, &bytes, false);
+    if (stored)
+        buffer_drop(&t->pending, before - bytes.len);
+    else if (t->state == TRANSLATION_GOES && !buffer_append_text(&t->pending, bytes))
+        fail(t, FAULT_TARGET_INVALID, TEXT("An event of the target's stream is too long."));
+}
+
+enum translation_state translation_feed(struct translation *t, struct text piece,
+                                        struct buffer *out)
+{
+    t->out = out;
+    t->end_at = SIZE_MAX;
+    if (t->state != TRANSLATION_GOES)
+        return t->state;
+    if (t->way.stream_in)
+        feed_stream(t, piece);
+    else if (!buffer_append_text(&t->pending, piece))
+        fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long."));
+    return t->state;
+}
+
+enum translation_state translation_close(struct translation *t, struct buffer *out)
+{
+    t->out = out;
+    t->end_at = SIZE_MAX;
+    if (t->state != TRANSLATION_GOES)
+        return t->state;
+    struct text bytes = buffer_text(&t->pending);
+    if (t->way.stream_in)
+        read_frames(t, &bytes, true);
+    else
+        t->way.from->read_body(t->reader, bytes, &t->sink);
+    if (t->way.stream_in && t->state == TRANSLATION_GOES)
+        t->way.from->read_end(t->reader, &t->sink);
+    if (t->state == TRANSLATION_GOES)
+        fail(t, FAULT_TARGET_CUT, TEXT("The target's answer ended before it was finished."));
+    return t->state;
+}
+
+size_t translation_end_at(const struct translation *t)
+{
+    size_t length = t->out ? buffer_length(t->out) : 0;
+    return t->end_at < length ? t->end_at : length;
+}
+
+const struct fault *translation_fault(const struct translation *t)
+{
+    return &t->fault;
+}
+
+bool translate_form(const struct answer_way *way, struct text answer, struct buffer *out)
+{
+    struct answer seen = {.operation = way->to->operation};
+    struct translation *t = translation_new(way, &seen);
+    translation_feed(t, answer, out);
+    bool good = translation_close(t, out) == TRANSLATION_ENDED;
+    translation_free(t);
+    return good;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * chat.h: texts that go from one JSON document into another, and what is left out on the way.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "gateway/base/member.h"
+#include "gateway/base/scan.h"
+#include "providers/chat.h"
+#include "providers/translator.h"
+
+/* ------------------------------------------------------------------------------ reading */
+
+bool json_is_absent(struct text json)
+{
+    return json.at == NULL || text_equal(json, TEXT("null"));
+}
+
+enum said said_of(struct text json)
+{
+    if (text_equal(json, TEXT("true")))
+        return SAID_YES;
+    return text_equal(json, TEXT("false")) ? SAID_NO : SAID_NOTHING;
+}
+
+const struct part *chat_find_call(const struct chat *chat, struct text id)
+{
+    for (size_t m = chat->message_count; id.len && m-- > 0;) {
+        const struct message *message = &chat->messages[m];
+        for (size_t p = 0; p < message->part_count; p++)
+            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].id, id))
+                return &message->parts[p];
+    }
+    return NULL;
+}
+
+bool inner_is(struct text inner, const char *plain)
+{
+    return text_equal(inner, text_of(plain));
+}
+
+bool data_url_split(struct text url, struct text *media_type, struct text *data)
+{
+    static const struct text mark = {";base64,", 8};
+    if (!text_starts_nocase(url, TEXT("data:")))
+        return false;
+    /* A '/' may stand escaped in JSON; nothing else of the head needs it. */
+    size_t at = text_find(text_head(url, 256), mark);
+    if (at == SIZE_MAX)
+        return false;
+    *media_type = text_from(text_head(url, at), 5);
+    *data = text_from(url, at + mark.len);
+    return true;
+}
+
+void *arena_grow(struct arena *arena, void *array, size_t count, size_t *room, size_t bytes)
+{
+    if (count < *room)
+        return array;
+    size_t more = *room ? *room * 2 : 8;
+    void *grown = arena_new(arena, more * bytes);
+    if (count)
+        memcpy(grown, array, count * bytes);
+    *room = more;
+    return grown;
+}
+
+/* ------------------------------------------------------------------------------- escapes */
+
+/* How many bytes <c> takes inside a JSON string. */
+static size_t escaped_bytes(unsigned char c)
+{
+    if (c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t')
+        return 2;
+    return c < 0x20 ? 6 : 1;
+}
+
+static char *write_escaped(char *at, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    switch (c) {
+    case '"':
+    case '\\':
+        *at++ = '\\';
+        *at++ = (char)c;
+        return at;
+    case '\n':
+        *at++ = '\\';
+        *at++ = 'n';
+        return at;
+    case '\r':
+        *at++ = '\\';
+        *at++ = 'r';
+        return at;
+    case '\t':
+        *at++ = '\\';
+        *at++ = 't';
+        return at;
+    default:
+        if (c >= 0x20) {
+            *at++ = (char)c;
+            return at;
+        }
+        memcpy(at, "\\u00", 4);
+        at[4] = hex[c >> 4];
+        at[5] = hex[c & 15];
+        return at + 6;
+    }
+}
+
+static size_t escaped_length(struct text plain)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < plain.len; i++)
+        bytes += escaped_bytes((unsigned char)plain.at[i]);
+    return bytes;
+}
+
+static void escape_to(char *at, struct text plain)
+{
+    for (size_t i = 0; i < plain.len; i++)
+        at = write_escaped(at, (unsigned char)plain.at[i]);
+}
+
+struct text inner_of(struct arena *arena, struct text plain)
+{
+    if (plain.at == NULL)
+        return plain;
+    size_t bytes = escaped_length(plain);
+    char *room = arena_take(arena, bytes + 1);
+    escape_to(room, plain);
+    return (struct text){room, bytes};
+}
+
+struct text inner_of_json(struct arena *arena, struct text json)
+{
+    return inner_of(arena, json);
+}
+
+void put_json_inner(struct buffer *out, struct text json)
+{
+    size_t bytes = escaped_length(json);
+    char *room = bytes ? buffer_room(out, bytes) : NULL;
+    if (!room)
+        return;
+    escape_to(room, json);
+    buffer_grow(out, bytes);
+}
+
+static unsigned hex_of(const char *at)
+{
+    unsigned code = 0;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = (unsigned char)at[i];
+        unsigned digit = c <= '9' ? c - (unsigned)'0' : (c | 0x20u) - 'a' + 10;
+        code = code << 4 | (digit & 15);
+    }
+    return code;
+}
+
+static char *write_utf8(char *at, unsigned code)
+{
+    if (code < 0x80) {
+        *at++ = (char)code;
+    } else if (code < 0x800) {
+        *at++ = (char)(0xC0 | code >> 6);
+        *at++ = (char)(0x80 | (code & 63));
+    } else if (code < 0x10000) {
+        *at++ = (char)(0xE0 | code >> 12);
+        *at++ = (char)(0x80 | (code >> 6 & 63));
+        *at++ = (char)(0x80 | (code & 63));
+    } else {
+        *at++ = (char)(0xF0 | code >> 18);
+        *at++ = (char)(0x80 | (code >> 12 & 63));
+        *at++ = (char)(0x80 | (code >> 6 & 63));
+        *at++ = (char)(0x80 | (code & 63));
+    }
+    return at;
+}
+
+/* The code point of the \u escape at <at>, with its second half; moves <at> behind it. */
+static unsigned read_escape(const char **at, const char *end)
+{
+    unsigned code = hex_of(*at + 2);
+    *at += 6;
+    if (code < 0xD800 || code > 0xDFFF)
+        return code;
+    if (code > 0xDBFF || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
+        return 0xFFFD;
+    unsigned low = hex_of(*at + 2);
+    if (low < 0xDC00 || low > 0xDFFF)
+        return 0xFFFD;
+    *at += 6;
+    return 0x10000 + ((code - 0xD800) << 10 | (low - 0xDC00));
+}
+
+static char plain_of(char escape)
+{
+    switch (escape) {
+    case 'n':
+        return '\n';
+    case 't':
+        return '\t';
+    case 'r':
+        return '\r';
+    case 'b':
+        return '\b';
+    case 'f':
+        return '\f';
+    default:
+        return escape;
+    }
+}
+
+struct text inner_plain(struct arena *arena, struct text inner)
+{
+    if (inner.len == 0 || !memchr(inner.at, '\\', inner.len))
+        return inner;
+    char *room = arena_take(arena, inner.len + 1), *to = room; /* it never gets longer */
+    const char *at = inner.at, *end = inner.at + inner.len;
+    while (at < end) {
+        if (*at != '\\') {
+            *to++ = *at++;
+        } else if (end - at >= 6 && at[1] == 'u') {
+            to = write_utf8(to, read_escape(&at, end));
+        } else if (end - at >= 2 && at[1] != 'u') {
+            *to++ = plain_of(at[1]);
+            at += 2;
+        } else {
+            break; /* cut in the middle of an escape: a provider's broken JSON */
+        }
+    }
+    return (struct text){room, (size_t)(to - room)};
+}
+
+struct text object_of_inner(struct arena *arena, struct text inner)
+{
+    struct text plain = text_trim(inner_plain(arena, inner));
+    if (plain.len == 0)
+        return TEXT("{}");
+    if (plain.at[0] == '{' && scan_is_valid(plain))
+        return plain;
+    return arena_format(arena, "{\"arguments\":\"%.*s\"}", TEXT_ARGS(inner));
+}
+
+/* ------------------------------------------------------------------------------- writing */
+
+void put_text(struct buffer *out, struct text t)
+{
+    buffer_append_text(out, t);
+}
+
+void put_literal(struct buffer *out, const char *z)
+{
+    buffer_append(out, z, strlen(z));
+}
+
+void put_comma(struct buffer *out)
+{
+    struct text so_far = buffer_text(out);
+    char last = so_far.len ? so_far.at[so_far.len - 1] : '{';
+    if (last != '{' && last != '[' && last != ':')
+        buffer_append(out, ",", 1);
+}
+
+static void put_name(struct buffer *out, const char *name)
+{
+    put_comma(out);
+    buffer_append(out, "\"", 1);
+    put_literal(out, name);
+    buffer_append(out, "\":", 2);
+}
+
+void put_json(struct buffer *out, const char *name, struct text json)
+{
+    if (json.at == NULL)
+        return;
+    put_name(out, name);
+    put_text(out, json);
+}
+
+void put_inner(struct buffer *out, const char *name, struct text inner)
+{
+    if (inner.at == NULL)
+        return;
+    put_name(out, name);
+    buffer_append(out, "\"", 1);
+    put_text(out, inner);
+    buffer_append(out, "\"", 1);
+}
+
+void put_number(struct buffer *out, const char *name, int64_t number)
+{
+    put_name(out, name);
+    if (number < 0)
+        buffer_append(out, "-", 1);
+    buffer_append_number(out, number < 0 ? (uint64_t)0 - (uint64_t)number : (uint64_t)number);
+}
+
+void put_said(struct buffer *out, const char *name, enum said said)
+{
+    if (said != SAID_NOTHING)
+        put_json(out, name, said == SAID_YES ? TEXT("true") : TEXT("false"));
+}
+
+void put_open(struct buffer *out, const char *name, char bracket)
+{
+    if (name)
+        put_name(out, name);
+    else
+        put_comma(out);
+    buffer_append(out, &bracket, 1);
+}
+
+void put_item(struct buffer *out, struct text inner)
+{
+    put_comma(out);
+    buffer_append(out, "\"", 1);
+    put_text(out, inner);
+    buffer_append(out, "\"", 1);
+}
+
+/* -------------------------------------------------------------------------------- losses */
+
+/* A name once; what does not fit any more is counted and not named. */
+static void note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
+{
+    char name[128];
+    vsnprintf(name, sizeof(name), format, words);
+    for (char *c = name; *c; c++) /* it goes into a header */
+        if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7E || *c == ',')
+            *c = '?';
+    struct text rest = {list, *len}, one;
+    while (text_next(&rest, ',', &one))
+        if (text_equal(one, text_of(name)))
+            return;
+    ++*count;
+    size_t bytes = strlen(name) + (*len ? 1 : 0);
+    if (*len + bytes >= LOSSES_BYTES)
+        return;
+    *len += (size_t)snprintf(list + *len, LOSSES_BYTES - *len, "%s%s", *len ? "," : "", name);
+}
+
+void loss_demand(struct losses *losses, const char *format, ...)
+{
+    va_list words;
+    va_start(words, format);
+    note(losses->demands, &losses->demand_len, &losses->demand_count, format, words);
+    va_end(words);
+}
+
+void loss_hint(struct losses *losses, const char *format, ...)
+{
+    va_list words;
+    va_start(words, format);
+    note(losses->hints, &losses->hint_len, &losses->hint_count, format, words);
+    va_end(words);
+}
+
+void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own)
+{
+    if (chat->from == own)
+        return;
+    for (size_t i = 0; i < chat->field_count; i++)
+        loss_hint(losses, "%.*s", TEXT_ARGS(text_head(chat->fields[i].name, 64)));
+    if (chat->fields_cut)
+        loss_hint(losses, "more fields");
+}
