@@ -79,7 +79,7 @@ struct translation {
     struct buffer scratch;
     size_t looked; /* so much of <pending> has no end of a frame in it */
     struct arena arena;
-    struct gather gather;
+    struct gathering gather;
     struct buffer *out;
     size_t end_at;
     bool finished, usage_said;
@@ -206,7 +206,7 @@ struct translation *translation_new(const struct answer_way *way, struct answer 
     buffer_init(&t->pending, way->stream_in ? FRAME_MAX : ANSWER_MAX);
     buffer_init(&t->scratch, 3 * (size_t)FRAME_MAX);
     arena_init(&t->arena, ARENA_BLOCK);
-    gather_begin(&t->gather, &t->arena, way->from, ANSWER_MAX);
+    gathering_begin(&t->gather, &t->arena, way->from, ANSWER_MAX);
     return t;
 }
 
@@ -214,7 +214,7 @@ void translation_free(struct translation *t)
 {
     if (!t)
         return;
-    gather_done(&t->gather);
+    gathering_done(&t->gather);
     arena_done(&t->arena);
     buffer_done(&t->pending);
     buffer_done(&t->scratch);

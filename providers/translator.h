@@ -87,23 +87,23 @@ struct translator {
 /* All of them (registry.c); NULL behind the last. */
 const struct translator *translator_at(size_t i);
 
-/* ------------------------------------------------------------------- gathering (gather.c) */
+/* ------------------------------------------------------------------- gathering (whole.c) */
 
 /* A sink that makes a whole answer of what is said; all in <arena>. */
-struct gather {
+struct gathering {
     struct answer_sink sink;
     struct arena *arena;
     struct whole_answer whole;
-    struct gather_open *open; /* the texts that still grow */
+    struct growing *open; /* the texts that still grow */
     size_t open_count, open_room;
     size_t bytes, bytes_max;
     bool too_long; /* it was more than bytes_max; what is there is not whole */
 };
 
-void gather_begin(struct gather *gather, struct arena *arena, const struct translator *from,
-                  size_t bytes_max);
+void gathering_begin(struct gathering *gather, struct arena *arena, const struct translator *from,
+                     size_t bytes_max);
 /* Free what still grows; what is whole lives in the arena. */
-void gather_done(struct gather *gather);
+void gathering_done(struct gathering *gather);
 
 /* Say a whole answer as events: what gathering them would give again. */
 void whole_say(const struct whole_answer *whole, struct answer_sink *sink);

@@ -7,13 +7,13 @@
 #include "providers/translator.h"
 
 /* A part whose text still grows; it goes into the arena when the part ends. */
-struct gather_open {
+struct growing {
     unsigned choice, part;
     struct buffer text, data; /* <data>: of an image or of audio */
     bool used;
 };
 
-static struct text keep(struct gather *gather, struct text t)
+static struct text keep(struct gathering *gather, struct text t)
 {
     gather->bytes += t.len;
     if (gather->bytes > gather->bytes_max)
@@ -23,7 +23,7 @@ static struct text keep(struct gather *gather, struct text t)
     return arena_copy(gather->arena, t);
 }
 
-static struct whole_choice *choice_of(struct gather *gather, unsigned number)
+static struct whole_choice *choice_of(struct gathering *gather, unsigned number)
 {
     struct whole_answer *whole = &gather->whole;
     if (number >= CHAT_CHOICES_MAX)
@@ -39,7 +39,7 @@ static struct whole_choice *choice_of(struct gather *gather, unsigned number)
     return &whole->choices[number];
 }
 
-static struct part *part_of(struct gather *gather, const struct answer_event *event)
+static struct part *part_of(struct gathering *gather, const struct answer_event *event)
 {
     struct whole_choice *choice = choice_of(gather, event->choice);
     if (!choice || event->part >= choice->part_count)
@@ -47,17 +47,17 @@ static struct part *part_of(struct gather *gather, const struct answer_event *ev
     return &choice->parts[event->part];
 }
 
-static struct gather_open *open_of(struct gather *gather, const struct answer_event *event)
+static struct growing *open_of(struct gathering *gather, const struct answer_event *event)
 {
     for (size_t i = 0; i < gather->open_count; i++) {
-        struct gather_open *open = &gather->open[i];
+        struct growing *open = &gather->open[i];
         if (open->used && open->choice == event->choice && open->part == event->part)
             return open;
     }
     return NULL;
 }
 
-static struct gather_open *open_new(struct gather *gather)
+static struct growing *open_new(struct gathering *gather)
 {
     for (size_t i = 0; i < gather->open_count; i++)
         if (!gather->open[i].used)
@@ -67,7 +67,7 @@ static struct gather_open *open_new(struct gather *gather)
     return &gather->open[gather->open_count++];
 }
 
-static void begin_part(struct gather *gather, const struct answer_event *event)
+static void begin_part(struct gathering *gather, const struct answer_event *event)
 {
     struct whole_choice *choice = choice_of(gather, event->choice);
     if (!choice || event->part != choice->part_count || event->part >= CHAT_PARTS_MAX)
@@ -81,13 +81,13 @@ static void begin_part(struct gather *gather, const struct answer_event *event)
         .media_type = keep(gather, event->media_type),
         .from = gather->whole.from,
     };
-    struct gather_open *open = open_new(gather);
-    *open = (struct gather_open){.choice = event->choice, .part = event->part, .used = true};
+    struct growing *open = open_new(gather);
+    *open = (struct growing){.choice = event->choice, .part = event->part, .used = true};
     buffer_init(&open->text, gather->bytes_max);
     buffer_init(&open->data, gather->bytes_max);
 }
 
-static void add(struct gather *gather, struct buffer *to, struct text more)
+static void add(struct gathering *gather, struct buffer *to, struct text more)
 {
     gather->bytes += more.len;
     if (gather->bytes > gather->bytes_max)
@@ -96,7 +96,7 @@ static void add(struct gather *gather, struct buffer *to, struct text more)
         buffer_append_text(to, more);
 }
 
-static void add_citation(struct gather *gather, struct part *part, const struct citation *said)
+static void add_citation(struct gathering *gather, struct part *part, const struct citation *said)
 {
     size_t room = part->citation_count; /* they are few: grown one by one */
     struct citation *more = arena_new(gather->arena, (room + 1) * sizeof(*more));
@@ -113,12 +113,12 @@ static void add_citation(struct gather *gather, struct part *part, const struct 
     part->citation_count++;
 }
 
-static struct text kept_of(struct gather *gather, struct buffer *buffer)
+static struct text kept_of(struct gathering *gather, struct buffer *buffer)
 {
     return arena_copy(gather->arena, buffer_text(buffer));
 }
 
-static void end_part(struct gather *gather, struct part *part, struct gather_open *open)
+static void end_part(struct gathering *gather, struct part *part, struct growing *open)
 {
     switch (part->kind) {
     case PART_CALL:
@@ -145,10 +145,10 @@ static void end_part(struct gather *gather, struct part *part, struct gather_ope
 }
 
 /* What is about a part. */
-static void take_content(struct gather *gather, const struct answer_event *event)
+static void take_content(struct gathering *gather, const struct answer_event *event)
 {
     struct part *part = part_of(gather, event);
-    struct gather_open *open = open_of(gather, event);
+    struct growing *open = open_of(gather, event);
     if (!part)
         return;
     switch (event->kind) {
@@ -189,7 +189,7 @@ static void take_content(struct gather *gather, const struct answer_event *event
     }
 }
 
-static void take_begin(struct gather *gather, const struct answer_event *event)
+static void take_begin(struct gathering *gather, const struct answer_event *event)
 {
     gather->whole.id = keep(gather, event->id);
     gather->whole.model = keep(gather, event->model);
@@ -197,7 +197,7 @@ static void take_begin(struct gather *gather, const struct answer_event *event)
 }
 
 /* Arrays that come in pieces become one. */
-static void take_logprobs(struct gather *gather, const struct answer_event *event)
+static void take_logprobs(struct gathering *gather, const struct answer_event *event)
 {
     struct whole_choice *choice = choice_of(gather, event->choice);
     struct text more = event->raw;
@@ -217,7 +217,7 @@ static void take_logprobs(struct gather *gather, const struct answer_event *even
         arena_format(gather->arena, "%.*s,%.*s", TEXT_ARGS(begin), TEXT_ARGS(text_from(more, 1)));
 }
 
-static void take_field(struct gather *gather, const struct answer_event *event)
+static void take_field(struct gathering *gather, const struct answer_event *event)
 {
     struct whole_answer *whole = &gather->whole;
     size_t i = 0;
@@ -232,7 +232,7 @@ static void take_field(struct gather *gather, const struct answer_event *event)
     }
 }
 
-static void take_finish(struct gather *gather, const struct answer_event *event)
+static void take_finish(struct gathering *gather, const struct answer_event *event)
 {
     struct whole_choice *choice = choice_of(gather, event->choice);
     if (!choice)
@@ -243,18 +243,18 @@ static void take_finish(struct gather *gather, const struct answer_event *event)
 }
 
 /* What has not ended is there all the same: as much of it as came. */
-static void close_all(struct gather *gather)
+static void close_all(struct gathering *gather)
 {
     for (size_t i = 0; i < gather->open_count; i++) {
-        struct gather_open *open = &gather->open[i];
+        struct growing *open = &gather->open[i];
         if (open->used)
             end_part(gather, &gather->whole.choices[open->choice].parts[open->part], open);
     }
 }
 
-static void gather_take(struct answer_sink *sink, const struct answer_event *event)
+static void gathering_take(struct answer_sink *sink, const struct answer_event *event)
 {
-    struct gather *gather = (struct gather *)sink; /* its first member */
+    struct gathering *gather = (struct gathering *)sink; /* its first member */
     struct whole_answer *whole = &gather->whole;
     switch (event->kind) {
     case ANSWER_BEGIN:
@@ -299,14 +299,14 @@ static void gather_take(struct answer_sink *sink, const struct answer_event *eve
     }
 }
 
-void gather_begin(struct gather *gather, struct arena *arena, const struct translator *from,
-                  size_t bytes_max)
+void gathering_begin(struct gathering *gather, struct arena *arena, const struct translator *from,
+                     size_t bytes_max)
 {
-    *gather = (struct gather){.sink = {gather_take}, .arena = arena, .bytes_max = bytes_max};
+    *gather = (struct gathering){.sink = {gathering_take}, .arena = arena, .bytes_max = bytes_max};
     gather->whole.from = from;
 }
 
-void gather_done(struct gather *gather)
+void gathering_done(struct gathering *gather)
 {
     for (size_t i = 0; i < gather->open_count; i++) {
         buffer_done(&gather->open[i].text);
