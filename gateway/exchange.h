@@ -26,6 +26,7 @@
 #include "policy/limits.h"
 #include "policy/policy.h"
 #include "providers/provider.h"
+#include "providers/translate.h"
 #include "routing/route.h"
 
 struct client;
@@ -111,6 +112,9 @@ struct exchange {
     struct match match;
     enum method method;
     bool http10, head_only, expects_continue, wants_anthropic;
+    bool model_in_path;            /* and whether the answer is a stream */
+    bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
+    const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
     struct text origin;  /* of CORS, when it is allowed */
     struct text forward; /* header lines that go up as they are */
@@ -122,10 +126,11 @@ struct exchange {
     int64_t body_bytes;
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
-    struct upload *upload;   /* of a multipart body, else NULL */
-    struct objects *objects; /* question about owners, else NULL */
-    struct slow_page *page;  /* an answer of ours that takes its time, else NULL */
-    char id[32];             /* request id */
+    struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
+    struct upload *upload;           /* of a multipart body, else NULL */
+    struct objects *objects;         /* question about owners, else NULL */
+    struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
+    char id[32];                     /* request id */
 
     /* what it may use */
     struct estimate_facts estimate_facts;
@@ -170,6 +175,11 @@ struct exchange {
     struct text
         upstream_model; /* the target's own name for it; a target "*" takes what was asked */
     const struct target *pinned; /* an object lives there: no other will do */
+    /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
+    const struct translator *client_words, *target_words;
+    struct translated_call translated; /* for the present target */
+    struct translation *translation;   /* of its answer */
+    struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
     struct upstream_call upstream;

@@ -220,6 +220,32 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
     return true;
 }
 
+/* A model's name that stands in the path, as Gemini and Bedrock have it, and what else is said
+ * there. */
+static bool read_path(struct exchange *x, const struct head *head)
+{
+    const struct endpoint *endpoint = x->match.endpoint;
+    x->model_in_path = x->match.shape != SHAPE_OPENAI && endpoint->page == PAGE_NONE &&
+                       text_find(endpoint->path, TEXT("{model}")) != SIZE_MAX;
+    if (!x->model_in_path)
+        return true;
+    char *name = arena_take(&x->arena, x->match.id.len);
+    size_t len;
+    if (x->match.id.len > VALUE_MAX || !path_decode(x->match.id, name, &len)) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST, "The model's name in the path is not valid.");
+        x->fault.param = "model";
+        return false;
+    }
+    x->call.model = (struct text){name, len};
+    x->call.stream = endpoint->streams;
+    struct text alt = {"", 0};
+    bool repeated = false;
+    query_find(head->query, TEXT("alt"), &alt, &repeated);
+    x->array_out =
+        endpoint->streams && x->match.shape == SHAPE_GEMINI && !text_equal(alt, TEXT("sse"));
+    return true;
+}
+
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
@@ -294,6 +320,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->match.suffix = arena_copy(&x->arena, x->match.suffix);
     x->match.id = arena_copy(&x->arena, x->match.id);
     x->call.operation = x->match.endpoint->operation;
+    x->dialect = dialect_find(x->match.dialect);
     /* A query goes up only where it says which part of a list is wanted. */
     bool lists = x->match.endpoint->method == METHOD_GET && x->match.endpoint->page == PAGE_NONE;
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
@@ -338,7 +365,8 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         pages_preflight(x);
         return x;
     }
-    if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head)) {
+    if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head) ||
+        !read_path(x, head)) {
         refuse(x, head);
         return x;
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/relay.h"
 #include "gateway/semantics.h"
@@ -330,10 +331,11 @@ static bool begin(struct exchange *x)
 static bool convert(struct exchange *x)
 {
     struct replay *replay = x->replay;
-    const struct dialect *dialect = x->target->provider->dialect;
+    const struct dialect *dialect = x->dialect;
     struct buffer out;
     buffer_init(&out, CONVERTED_MAX);
-    bool good = x->call.stream
+    bool good = !dialect->to_events ? crossing_convert(x, buffer_text(&replay->gathered), &out)
+                : x->call.stream
                     ? dialect->to_events && dialect->to_events(buffer_text(&replay->gathered),
                                                                x->call.asked_usage, &out)
                     : dialect->to_body && dialect->to_body(buffer_text(&replay->gathered), &out);

@@ -9,6 +9,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/client.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -188,8 +189,36 @@ static enum exchange_state no_target(struct exchange *x)
     const char *why = "no target is in force";
     if (x->route && x->route->target_count && x->route->targets[0].off_because)
         why = x->route->targets[0].off_because;
-    fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+    if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
+        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
     return EXCHANGE_REFUSE;
+}
+
+/* The next target that has not been tried and can be asked for this; NULL when there is none. What
+ * the last try failed of stands, and is not covered up by what another one cannot do. */
+static const struct target *choose(struct exchange *x)
+{
+    struct fault before = x->fault;
+    for (;;) {
+        bool pinned = x->pinned && x->attempts == 0;
+        x->target = pinned     ? x->pinned
+                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
+                               : NULL;
+        if (!x->target)
+            break;
+        x->upstream_model =
+            text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+        if (crossing_prepare(x))
+            break;
+        if (pinned)
+            return NULL;
+        route_report(x->target, FAULT_NONE);
+    }
+    if (before.kind != FAULT_NONE)
+        x->fault = before;
+    else if (x->target)
+        x->fault = (struct fault){0};
+    return x->target;
 }
 
 enum exchange_state step_route(struct exchange *x)
@@ -205,13 +234,10 @@ enum exchange_state step_route(struct exchange *x)
         relay_reset(x);
     }
     x->upstream_reported = false;
-    x->target =
-        x->pinned && x->attempts == 0
-            ? x->pinned
-            : (x->route ? route_choose(x->route, &x->tried, worker_random(x->worker)) : NULL);
-    if (!x->target)
+    if (!choose(x)) {
+        x->target = NULL;
         return no_target(x);
-    x->upstream_model = text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+    }
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
@@ -256,7 +282,7 @@ static uint64_t ping_by(const struct exchange *x)
     /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
     bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
                   x->status == 200 && !x->upstream.paused && !x->unwatched &&
-                  x->match.shape == SHAPE_OPENAI;
+                  (x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC);
     uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
     uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
     return silent && every ? last + every : 0;
@@ -479,7 +505,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
+           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
+           operation != OPERATION_COUNT;
 }
 
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */

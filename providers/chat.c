@@ -2,13 +2,14 @@
 /*
  * chat.h: texts that go from one JSON document into another, and what is left out on the way.
  */
+#include "providers/chat.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
-#include "providers/chat.h"
 #include "providers/translator.h"
 
 /* ------------------------------------------------------------------------------ reading */

@@ -34,6 +34,7 @@ struct provider_type {
     bool is_own;              /* a model server of one's own: an unknown price is zero */
     bool is_mock;             /* built in */
     bool stream_options;      /* understands stream_options.include_usage */
+    bool no_responses;        /* of OpenAI's dialect: has chat completions only */
     bool in_force;            /* false: its dialect comes with later work */
     const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
