@@ -85,7 +85,6 @@ static void what_is_not_in_the_table_is_not_there(void **state)
         {METHOD_POST, "/v1beta/models/:generateContent", FAULT_BAD_METHOD},
         {METHOD_POST, "/v1beta/models/a/b:generateContent", FAULT_UNKNOWN_PATH},
         {METHOD_POST, "/v1beta/models/a:predict", FAULT_BAD_METHOD},
-        {METHOD_GET, "/v1beta/models/a:generateContent", FAULT_BAD_METHOD},
         {METHOD_POST, "/v1%62eta/models/a:generateContent", FAULT_UNKNOWN_PATH},
         {METHOD_POST, "/v1/chat/completions%00", FAULT_BAD_HTTP},
         {METHOD_POST, "/metrics", FAULT_BAD_METHOD},
