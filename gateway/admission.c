@@ -125,6 +125,7 @@ enum { NAMES_MAX = 16 };
 
 static const struct want_name *wants_of(const struct exchange *x, size_t *count)
 {
+    *count = 0;
     for (size_t i = 0; i < sizeof(dialect_wants) / sizeof(dialect_wants[0]); i++)
         if (dialect_wants[i].shape == x->match.shape) {
             *count = dialect_wants[i].count;
@@ -145,8 +146,9 @@ static const char *name_of(const struct exchange *x, enum want want)
 
 static bool bad_field(struct exchange *x, enum want want, const char *words)
 {
-    x->fault.param = name_of(x, want);
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", x->fault.param, words);
+    const char *name = name_of(x, want);
+    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", name, words);
+    x->fault.param = name;
     return false;
 }
 
