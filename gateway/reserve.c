@@ -32,7 +32,7 @@ enum {
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH;
+           operation != OPERATION_BATCH && operation != OPERATION_COUNT;
 }
 
 static bool has_output(enum operation operation)
