@@ -5,7 +5,6 @@
  * get-vanilla), and a call of Bedrock that botocore 1.44 signed.
  */
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
