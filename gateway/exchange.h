@@ -202,6 +202,8 @@ struct exchange {
     unsigned stale_retries;
     bool store;            /* a response that the provider is asked to keep */
     struct text object_id; /* the object this is about, or that it builds on; or empty */
+    struct text *files;    /* others that its body names: references.h */
+    size_t file_count;
     size_t held_limit;
     bool unwatched; /* the answer is no longer looked at (compressed, or an event too long) */
     struct answer answer;

@@ -14,6 +14,7 @@
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
+#include "gateway/references.h"
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
@@ -49,7 +50,7 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     }
     if (!x->facts.owner_asked) {
-        if (x->match.endpoint->body == BODY_JSON && !admission_read(x))
+        if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
         x->facts.owner_known = !objects_ask(x);
