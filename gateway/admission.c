@@ -216,8 +216,11 @@ bool admission_read(struct exchange *x)
     struct scan_value values[WANTS];
     struct scan_problem problem;
     struct text body = buffer_text(&x->body);
-    if (!scan_json(body, wants, WANTS, values, &problem)) {
-        if (problem.name)
+    if (!scan_request(body, wants, WANTS, values, &problem)) {
+        if (problem.name && problem.other_case)
+            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' must be written in lower case.",
+                      problem.name);
+        else if (problem.name)
             fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
         else
             fault_set(&x->fault, FAULT_BAD_REQUEST,
