@@ -58,8 +58,8 @@ bool scan_json(struct text json, const struct text *wants, size_t count, struct 
                struct scan_problem *problem);
 
 /*
- * The same for what a client sends on to a provider: a name that is a wanted one but for its case is
- * a problem, too. Servers written in Go take it for the same name (package encoding/json,
+ * The same for what a client sends on to a provider: a name that is a wanted one but for its case
+ * is a problem, too. Servers written in Go take it for the same name (package encoding/json,
  * Unmarshal), and would follow what nobody here has read. Of "a.b" also "a" must be wanted.
  */
 bool scan_request(struct text json, const struct text *wants, size_t count,
