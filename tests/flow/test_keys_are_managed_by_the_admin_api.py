@@ -93,7 +93,9 @@ def test_a_key_by_its_commands(gate):
     assert revoked.returncode == 0, revoked
     assert gate.chat(key=secret).status == gate.chat(key=second).status == 401, "at once"
     listed = json.loads(command(gate, "keys", "ls", "--tenant", "search", "--format", "json").stdout)
-    assert not [item for item in listed if not item.get("revoked_at")]
+    assert listed == [], "only with --revoked"
+    assert command(gate, "keys", "show", place).returncode == 0, "but shown when it is asked for"
+    assert ask(gate, "/keys?revoked=perhaps").status == 400
     gone = json.loads(command(gate, "keys", "ls", "--tenant", "search", "--revoked", "--format", "json").stdout)
     assert [item["id"] for item in gone] == [place] and gone[0]["revoked_at"]
 
