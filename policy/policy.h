@@ -43,6 +43,9 @@ struct tenant {
     bool is_off;     /* its keys open nothing */
 };
 
+/* How the names of keys begin that tokens are; no other key's name does. */
+#define TOKEN_KEY_BEGIN "token:"
+
 /* A key. */
 struct key {
     struct text name;
