@@ -304,7 +304,7 @@ static enum roster_written make(struct asking *asking, const struct json *given)
     members_end(&body);
     struct roster_record *record = read_new(asking, &body);
     bool good = record && may_stand(asking, record) && may_hand_on(asking, record) &&
-                !is_taken(asking, record);
+                !is_taken(asking, record) && may_meet(asking, record);
     enum roster_written written = ROSTER_WRITTEN;
     if (good)
         written = keep(asking, record, 201, text_of(secret.words));
@@ -334,7 +334,7 @@ static enum roster_written change(struct asking *asking, const struct roster_rec
     struct roster_record *record = read_new(asking, &body);
     if (!record)
         return ROSTER_WRITTEN;
-    if (may_hand_on(asking, record))
+    if (may_hand_on(asking, record) && (!changes || may_meet(asking, record)))
         return keep(asking, record, 200, secret);
     roster_record_unref(record);
     return ROSTER_WRITTEN;

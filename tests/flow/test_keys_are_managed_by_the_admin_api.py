@@ -323,3 +323,17 @@ def test_many_changes_at_once(gate):
         thread.join()
     assert not bad, bad
     assert eventually(lambda: ask(gate, "/overview").json["keys"]["up"])
+
+
+def test_limits_of_other_models_take_no_room(gate):
+    """A call may meet 64 limits; those of models that it does not ask for are none of them."""
+    one = {f"{kind}_per_{span}": 1000000 for kind in ("requests", "tokens", "input_tokens", "output_tokens")
+           for span in ("second", "minute", "hour", "day")}
+    limits = {"models": {name: one for name in ("fast", "slow")}}
+    made = ask(gate, "/tenants", "POST", {"name": "many", "models": ["*"], "limits": limits,
+                                          "users": {"limits": limits}})
+    assert made.status == 201, made
+    key = make_key(gate, "ci", "many", limits=limits)
+    assert gate.chat(key=key["secret"], user="ann").status == 200
+    refused = ask(gate, "/tenants/many", "PATCH", {"limits": {**one, "concurrent": 9, **limits}})
+    assert refused.status == 400 and "64" in refused.json["detail"], refused
