@@ -243,6 +243,8 @@ bool admission_read(struct exchange *x)
     if (values[WANT_STREAM_OPTIONS].kind == SCAN_OBJECT &&
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
+    if (x->call.user.len == 0)
+        x->call.user = x->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];

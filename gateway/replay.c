@@ -99,6 +99,9 @@ struct text replay_scope(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
     struct text scope = config->cache.shared_scope ? SCOPE_SHARED : tenant_scope(x->key->tenant);
+    if (x->cache_namespace.len)
+        scope = arena_format(&x->arena, "%.*s\n\n%.*s", TEXT_ARGS(scope),
+                             TEXT_ARGS(x->cache_namespace));
     if (!config->guard)
         return scope;
     guarding_watches(x);
