@@ -200,6 +200,16 @@ static bool has_body_to_come(const struct head *head)
 
 /* --------------------------------------------------------------------------- the headers */
 
+/* Two tenants that have the same key shall not meet at the provider, who knows but one account. */
+static struct text scoped_key(struct exchange *x, struct text key, char hex[HEX_BYTES])
+{
+    struct text whole = arena_format(&x->arena, "%.*s\n%.*s",
+                                     TEXT_ARGS(tenant_scope(x->key->tenant)), TEXT_ARGS(key));
+    struct digest digest = hash_sha256(whole);
+    hash_hex(&digest, hex);
+    return text_of(hex);
+}
+
 /* All of it or nothing: a head that is cut somewhere would be read as something else. */
 static bool keep_forwarded(struct exchange *x, const struct head *head)
 {
@@ -207,14 +217,18 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
     buffer_clear(lines);
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
+        struct text value = field->value;
+        char hex[HEX_BYTES];
         if (!outbound_forwards(field->name) || !head_may_write(field->value))
             continue;
-        if (buffer_length(lines) + field->name.len + field->value.len + 4 > FORWARD_MAX)
+        if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
+            value = scoped_key(x, value, hex);
+        if (buffer_length(lines) + field->name.len + value.len + 4 > FORWARD_MAX)
             return fault_set(&x->fault, FAULT_LARGE_HEAD,
                              "The headers for the provider are too large.");
         buffer_append_text(lines, field->name);
         buffer_append_text(lines, TEXT(": "));
-        buffer_append_text(lines, field->value);
+        buffer_append_text(lines, value);
         buffer_append_text(lines, TEXT("\r\n"));
     }
     x->forward = arena_copy(&x->arena, buffer_text(lines));
