@@ -168,7 +168,7 @@ bool objects_allow(struct exchange *x)
         /* A response may build on one that was made elsewhere; its id is as good as a secret. */
         return builds_on || is_alone(x) || unknown_object(x, x->object_id);
     }
-    if (!text_equal(text_of(owner->tenant), x->key->tenant->name))
+    if (!text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant)))
         return unknown_object(x, x->object_id);
     x->pinned = target_named(x, owner->target);
     if (!x->pinned && !builds_on)
@@ -258,7 +258,7 @@ static bool is_own(const struct exchange *x, size_t i, struct text id)
         return false;
     const struct owner *owner = &x->objects->owners[i];
     return owner->found && text_equal(text_of(owner->id), id) &&
-           text_equal(text_of(owner->tenant), x->key->tenant->name);
+           text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant));
 }
 
 /* Write the tenant's own objects as an array; <first> and <last> get their ids, as JSON. */
@@ -364,7 +364,7 @@ static void note_files(struct exchange *x, struct text batch)
                          : SIZE_MAX;
         if (len != SIZE_MAX && len > 0)
             ledger_own(x->worker->journal, (struct text){room, len}, TEXT("file"),
-                       x->key->tenant->name, x->target->id, x->call.model);
+                       tenant_scope(x->key->tenant), x->target->id, x->call.model);
     }
 }
 
@@ -393,8 +393,8 @@ void objects_note(struct exchange *x)
     bool response = x->call.operation == OPERATION_RESPONSE;
     if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
         ledger_own(x->worker->journal, text_of(x->answer.object_id),
-                   text_of(operation_name(x->call.operation)), x->key->tenant->name, x->target->id,
-                   x->call.model);
+                   text_of(operation_name(x->call.operation)), tenant_scope(x->key->tenant),
+                   x->target->id, x->call.model);
     else if (x->method == METHOD_DELETE && x->object_id.len)
         ledger_disown(x->worker->journal, x->object_id);
 }
