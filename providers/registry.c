@@ -6,6 +6,7 @@
 #include "gateway/base/memory.h"
 #include "providers/data.h"
 #include "providers/openai.h"
+#include "providers/openai_responses.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
 
@@ -25,6 +26,7 @@ const struct dialect *dialect_find(struct text name)
 
 /* clang-format off */
 static const struct translator *const translators[] = {
+    &translator_openai_responses,
     NULL, /* the end */
 };
 /* clang-format on */
