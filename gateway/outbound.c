@@ -623,7 +623,7 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
     if (x->content_type.len)
         put_field(out, TEXT("Content-Type"), x->content_type);
     if (x->upload)
-        upload_put_content_length(x->upload, out);
+        upload_put_length(x->upload, out);
     else if (x->match.endpoint->body == BODY_JSON)
         return put_body(x, out, pieces, count);
     else if (x->method != METHOD_GET && x->method != METHOD_DELETE)
