@@ -119,8 +119,10 @@ static enum event_verdict watch_event(struct answer *answer, const struct sse_ev
 enum want { WANT_USAGE, WANT_CANDIDATES, WANT_FEEDBACK, WANT_ID, WANT_ERROR, WANTS };
 
 static const struct text wants[WANTS] = {
-    [WANT_USAGE] = {"usageMetadata", 13},     [WANT_CANDIDATES] = {"candidates", 10},
-    [WANT_FEEDBACK] = {"promptFeedback", 14}, [WANT_ID] = {"responseId", 10},
+    [WANT_USAGE] = {"usageMetadata", 13},
+    [WANT_CANDIDATES] = {"candidates", 10},
+    [WANT_FEEDBACK] = {"promptFeedback", 14},
+    [WANT_ID] = {"responseId", 10},
     [WANT_ERROR] = {"error", 5},
 };
 
@@ -145,17 +147,8 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
 static bool to_events(struct text body, bool usage, struct buffer *out)
 {
     (void)usage; /* it is in there */
-    const char *at = body.at, *end = body.at + body.len;
     put_literal(out, "data: ");
-    while (at < end) {
-        const char *from = at;
-        if (*at == '"')
-            at = member_string_end(at, end);
-        at += at < end;
-        if (*from == ' ' || *from == '\n' || *from == '\r' || *from == '\t')
-            continue;
-        buffer_append(out, from, (size_t)(at - from));
-    }
+    gemini_put_compact(out, body);
     return buffer_append_text(out, TEXT("\r\n\r\n"));
 }
 

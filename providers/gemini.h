@@ -32,9 +32,12 @@ static inline void gemini_cut_back(struct buffer *out, size_t length)
     out->end = out->begin + length;
 }
 
+/* Append a JSON value without the white space between its pieces: an event is one line. */
+void gemini_put_compact(struct buffer *out, struct text json);
+
 /* A part, looked at once; what is not there is at == NULL. */
 struct gemini_part {
-    struct text text, signature; /* inner */
+    struct text text, signature;          /* inner */
     struct text call, result, data, file; /* json, objects */
     bool thought;
     bool more; /* it has other members, and so only <raw> says all of it */
@@ -45,7 +48,8 @@ void gemini_part_look(struct text raw, struct gemini_part *part);
 /* What is of this media type (inner). */
 enum part_kind gemini_media_kind(struct text media_type);
 
-/* Read usageMetadata; false when it says nothing. Figures that are no counts are as good as absent. */
+/* Read usageMetadata; false when it says nothing. Figures that are no counts are as good as absent.
+ */
 bool gemini_read_usage(struct text json, struct usage *usage);
 /* Append usageMetadata as a member. */
 void gemini_put_usage(struct buffer *out, const struct usage *usage);
@@ -86,8 +90,7 @@ void gemini_put_contents(struct arena *arena, const struct chat *chat,
                          struct losses *losses);
 /* Append `generationConfig`. */
 void gemini_put_config(struct arena *arena, const struct chat *chat,
-                       const struct call_target *target, struct buffer *out,
-                       struct losses *losses);
+                       const struct call_target *target, struct buffer *out, struct losses *losses);
 
 /* What a model can do, by its name. */
 enum gemini_age {

@@ -31,7 +31,8 @@ struct gemini_reader {
     size_t scratch_room;
 };
 
-_Static_assert(sizeof(struct gemini_reader) <= GEMINI_READER_BYTES, "gemini.h says how large it is");
+_Static_assert(sizeof(struct gemini_reader) <= GEMINI_READER_BYTES,
+               "gemini.h says how large it is");
 
 /* A look at one chunk; what is not there is at == NULL. */
 struct chunk {
@@ -71,8 +72,8 @@ static void say_field(struct answer_sink *sink, struct text name, struct text ra
 static struct candidate *candidate_at(struct gemini_reader *r, size_t number)
 {
     while (r->count <= number) {
-        r->candidates = arena_grow(&r->base.arena, r->candidates, r->count, &r->room,
-                                   sizeof(struct candidate));
+        r->candidates =
+            arena_grow(&r->base.arena, r->candidates, r->count, &r->room, sizeof(struct candidate));
         r->candidates[r->count++] = (struct candidate){0};
     }
     return &r->candidates[number];
@@ -150,27 +151,6 @@ static void read_text(struct candidate *c, unsigned choice, const struct gemini_
     say_signature(c, choice, part->signature, sink);
 }
 
-/* Without the white space between values. Returns the length. */
-static size_t compact(struct text json, char *to)
-{
-    const char *at = json.at, *end = json.at + json.len;
-    char *begin = to;
-    while (at < end) {
-        if (*at == '"') {
-            const char *close = member_string_end(at, end);
-            size_t len = (size_t)(close - at) + (close < end);
-            memcpy(to, at, len);
-            to += len;
-            at += len;
-        } else {
-            if (*at != ' ' && *at != '\n' && *at != '\r' && *at != '\t')
-                *to++ = *at;
-            at++;
-        }
-    }
-    return (size_t)(to - begin);
-}
-
 /* A call's arguments as the inside of a string, in the scratch. */
 static struct text arguments_of(struct gemini_reader *r, struct text args)
 {
@@ -180,11 +160,12 @@ static struct text arguments_of(struct gemini_reader *r, struct text args)
         r->scratch_room = 2 * need;
         r->scratch = arena_take(&r->base.arena, r->scratch_room);
     }
-    struct text json = {r->scratch, compact(args, r->scratch)};
+    struct buffer json = {.data = r->scratch, .capacity = args.len, .limit = args.len};
     struct buffer inner = {.data = r->scratch + args.len,
                            .capacity = r->scratch_room - args.len,
                            .limit = r->scratch_room - args.len};
-    put_json_inner(&inner, json);
+    gemini_put_compact(&json, args);
+    put_json_inner(&inner, buffer_text(&json));
     return buffer_text(&inner);
 }
 
@@ -436,8 +417,8 @@ static void note_finish(struct candidate *c, struct text json)
 static void say_own(struct gemini_reader *r, unsigned choice, struct text candidate,
                     struct answer_sink *sink)
 {
-    static const struct text ours[] = {{"content", 7}, {"finishReason", 12}, {"index", 5},
-                                       {"logprobsResult", 14}};
+    static const struct text ours[] = {
+        {"content", 7}, {"finishReason", 12}, {"index", 5}, {"logprobsResult", 14}};
     struct text name, value;
     char full[128];
     while (is_own(r) && member_next(&candidate, &name, &value)) {
@@ -646,10 +627,9 @@ static void say_finish(const struct gemini_reader *r, unsigned choice, struct an
     enum finish finish = c->finish;
     if (finish == FINISH_STOP && c->called)
         finish = FINISH_CALLS;
-    say(sink, &(struct answer_event){.kind = ANSWER_FINISH,
-                                     .choice = choice,
-                                     .finish = finish,
-                                     .name = text_of(c->reason)});
+    say(sink,
+        &(struct answer_event){
+            .kind = ANSWER_FINISH, .choice = choice, .finish = finish, .name = text_of(c->reason)});
 }
 
 void gemini_read_end(void *state, struct answer_sink *sink)

@@ -49,7 +49,8 @@ struct gemini_writer {
     size_t field_count, field_room;
 };
 
-_Static_assert(sizeof(struct gemini_writer) <= GEMINI_WRITER_BYTES, "gemini.h says how large it is");
+_Static_assert(sizeof(struct gemini_writer) <= GEMINI_WRITER_BYTES,
+               "gemini.h says how large it is");
 
 static bool is_own(const struct answer_way *way)
 {
@@ -109,7 +110,8 @@ static void put_call(struct buffer *out, struct text id, struct text name, struc
     if (id.len)
         put_inner(out, "id", id);
     put_inner(out, "name", name.at ? name : TEXT(""));
-    put_json(out, "args", args);
+    put_json(out, "args", TEXT(""));
+    gemini_put_compact(out, args);
     put_literal(out, "}");
     put_signature(out, signature);
     put_literal(out, "}");
@@ -270,7 +272,7 @@ static void write_raw(struct gemini_writer *w, const struct answer_event *event,
         return;
     begin_content(w, out);
     put_comma(out);
-    put_text(out, event->raw);
+    gemini_put_compact(out, event->raw);
     end_content(w, event->choice, out);
 }
 
@@ -437,7 +439,7 @@ static void put_field(struct buffer *out, struct text name, struct text value)
 {
     put_item(out, name);
     put_literal(out, ":");
-    put_text(out, value);
+    gemini_put_compact(out, value);
 }
 
 static void put_candidate_field(struct buffer *out, unsigned choice, struct text full,

@@ -52,7 +52,8 @@ static struct text number_of(struct text json)
 {
     struct text digits = member_string(json);
     struct text number = digits.at ? digits : json;
-    bool is_one = number.len && (number.at[0] == '-' || (number.at[0] >= '0' && number.at[0] <= '9'));
+    bool is_one =
+        number.len && (number.at[0] == '-' || (number.at[0] >= '0' && number.at[0] <= '9'));
     return is_one && number.len < 64 && scan_is_valid(number) ? number : (struct text){NULL, 0};
 }
 
@@ -71,8 +72,8 @@ struct count_place {
 static struct tool *next_tool(struct reading *r)
 {
     struct chat *chat = r->chat;
-    chat->tools = arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room,
-                             sizeof(struct tool));
+    chat->tools =
+        arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room, sizeof(struct tool));
     struct tool *tool = &chat->tools[chat->tool_count++];
     *tool = (struct tool){.kind = TOOL_FUNCTION};
     return tool;
@@ -97,7 +98,8 @@ static bool read_function(struct reading *r, struct text function)
         else if (gemini_named(name, TEXT("parametersJsonSchema")) && is_of(value, '{'))
             tool->schema = value;
     }
-    return tool->name.len || refuse(r, "tools.functionDeclarations", "has a function without a name");
+    return tool->name.len ||
+           refuse(r, "tools.functionDeclarations", "has a function without a name");
 }
 
 static bool read_functions(struct reading *r, struct text list)
@@ -123,8 +125,8 @@ static bool read_tool(struct reading *r, struct text item)
             struct tool *tool = next_tool(r);
             tool->kind = TOOL_OTHER;
             tool->name = name;
-            tool->raw = arena_format(r->arena, "{\"%.*s\":%.*s}", TEXT_ARGS(name),
-                                     TEXT_ARGS(value));
+            tool->raw =
+                arena_format(r->arena, "{\"%.*s\":%.*s}", TEXT_ARGS(name), TEXT_ARGS(value));
         }
     }
     return true;

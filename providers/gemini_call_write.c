@@ -115,10 +115,8 @@ static const struct chat_field *own_field(const struct chat *chat, const char *n
 
 static void put_choice(const struct chat *chat, struct buffer *out)
 {
-    static const char *const modes[] = {[CHOICE_AUTO] = "AUTO",
-                                        [CHOICE_NONE] = "NONE",
-                                        [CHOICE_ANY] = "ANY",
-                                        [CHOICE_ONE] = "ANY"};
+    static const char *const modes[] = {
+        [CHOICE_AUTO] = "AUTO", [CHOICE_NONE] = "NONE", [CHOICE_ANY] = "ANY", [CHOICE_ONE] = "ANY"};
     if (own_field(chat, "toolConfig") || chat->tool_choice == CHOICE_UNSAID)
         return; /* the field is written with the others */
     put_open(out, "toolConfig", '{');
@@ -282,8 +280,9 @@ static const struct {
     const char *level;
     int64_t tokens;
 } efforts[] = {
-    {{"none", 4}, "minimal", 0},     {{"minimal", 7}, "minimal", 1024}, {{"low", 3}, "low", 1024},
-    {{"medium", 6}, "medium", 8192}, {{"high", 4}, "high", 24576},      {{"xhigh", 5}, "high", 24576},
+    {{"none", 4}, "minimal", 0},  {{"minimal", 7}, "minimal", 1024},
+    {{"low", 3}, "low", 1024},    {{"medium", 6}, "medium", 8192},
+    {{"high", 4}, "high", 24576}, {{"xhigh", 5}, "high", 24576},
     {{"max", 3}, "high", 24576},
 };
 
@@ -305,7 +304,10 @@ static int64_t fit_budget(int64_t tokens, struct text model, struct losses *loss
 {
     bool is_pro = has(model, "-pro");
     int64_t least = is_pro ? 128 : has(model, "-lite") ? 512 : 0, most = is_pro ? 32768 : 24576;
-    int64_t fit = tokens == 0 && !is_pro ? 0 : tokens < least ? least : tokens > most ? most : tokens;
+    int64_t fit = tokens == 0 && !is_pro ? 0
+                  : tokens < least       ? least
+                  : tokens > most        ? most
+                                         : tokens;
     if (fit != tokens)
         loss_hint(losses, "reasoning.max_tokens");
     return fit;

@@ -37,8 +37,7 @@ bool gemini_refuse(struct arena *arena, struct fault *fault, struct text param, 
 
 static bool refuse_part(const struct reading *r, const char *what)
 {
-    struct text param =
-        arena_format(r->arena, "contents[%zu].parts[%zu]", r->content, r->part);
+    struct text param = arena_format(r->arena, "contents[%zu].parts[%zu]", r->content, r->part);
     return gemini_refuse(r->arena, r->fault, param, what);
 }
 

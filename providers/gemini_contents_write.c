@@ -73,9 +73,10 @@ static size_t read_varint(const unsigned char *bytes, size_t count, size_t *at)
 }
 
 /*
- * Is it a signature of Claude's? Both are protobufs in base64 that begin with field 2; Claude's holds
- * a short header as field 1 and more behind it, Gemini's holds nothing but its field 1. Another
- * maker's signature makes the API refuse the whole call, and reasoning may come without one.
+ * Is it a signature of Claude's? Both are protobufs in base64 that begin with field 2; Claude's
+ * holds a short header as field 1 and more behind it, Gemini's holds nothing but its field 1.
+ * Another maker's signature makes the API refuse the whole call, and reasoning may come without
+ * one.
  */
 static bool is_foreign(struct text signature)
 {
@@ -109,18 +110,17 @@ static void put_signature(struct writing *w, struct text signature)
 static const struct {
     const char *ending, *type;
 } endings[] = {
-    {".jpg", "image/jpeg"},    {".jpeg", "image/jpeg"}, {".png", "image/png"},
-    {".webp", "image/webp"},   {".gif", "image/gif"},   {".heic", "image/heic"},
+    {".jpg", "image/jpeg"},      {".jpeg", "image/jpeg"}, {".png", "image/png"},
+    {".webp", "image/webp"},     {".gif", "image/gif"},   {".heic", "image/heic"},
     {".pdf", "application/pdf"}, {".txt", "text/plain"},  {".md", "text/markdown"},
-    {".html", "text/html"},    {".csv", "text/csv"},    {".mp3", "audio/mpeg"},
-    {".wav", "audio/wav"},     {".mp4", "video/mp4"},   {".mov", "video/quicktime"},
+    {".html", "text/html"},      {".csv", "text/csv"},    {".mp3", "audio/mpeg"},
+    {".wav", "audio/wav"},       {".mp4", "video/mp4"},   {".mov", "video/quicktime"},
     {".webm", "video/webm"},
 };
 
 static bool ends_nocase(struct text t, struct text ending)
 {
-    return t.len >= ending.len &&
-           text_equal_nocase(text_from(t, t.len - ending.len), ending);
+    return t.len >= ending.len && text_equal_nocase(text_from(t, t.len - ending.len), ending);
 }
 
 static struct text media_type_of(const struct part *part)

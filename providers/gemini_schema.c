@@ -276,7 +276,8 @@ static bool fits_one(const struct seen *seen)
     if (seen->list.at && !(text_equal(type, TEXT("string")) && all_strings(seen->list)))
         return false;
     /* An object without properties and an array without items are refused. */
-    if (text_equal(type, TEXT("object")) != (is_of(rest, '{') && member_next(&rest, &unused, &first)))
+    if (text_equal(type, TEXT("object")) !=
+        (is_of(rest, '{') && member_next(&rest, &unused, &first)))
         return false;
     if (text_equal(type, TEXT("array")) != is_of(seen->items, '{'))
         return false;

@@ -2,11 +2,10 @@
 /*
  * What the readers and writers of the dialect share: names, parts, usage, finish reasons, errors.
  */
-#include "providers/gemini.h"
-
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "providers/gemini.h"
 
 /* No call has more of anything; what claims to is nonsense and not booked. */
 static const int64_t COUNT_MAX = INT64_C(1000000000000);
@@ -47,6 +46,21 @@ bool gemini_next(struct text *rest, struct text *item)
         return true;
     }
     return member_next(rest, &name, item);
+}
+
+void gemini_put_compact(struct buffer *out, struct text json)
+{
+    const char *at = json.at, *end = json.at + json.len;
+    while (at < end) {
+        const char *from = at;
+        while (at < end && *at != ' ' && *at != '\n' && *at != '\r' && *at != '\t') {
+            if (*at == '"')
+                at = member_string_end(at, end);
+            at += at < end;
+        }
+        buffer_append(out, from, (size_t)(at - from));
+        at += at < end;
+    }
 }
 
 /* ---------------------------------------------------------------------------------- parts */
