@@ -230,7 +230,8 @@ static void put_shape(const struct chat *chat, const struct call_target *target,
         return;
     /* Models before 2.5 order the properties of what is not theirs by the alphabet, so these get
      * their own form as long as it says all. */
-    bool plain = gemini_age_of(target->model) == GEMINI_PLAIN && gemini_schema_fits(chat->schema);
+    bool plain = !is_own(chat) && gemini_age_of(target->model) == GEMINI_PLAIN &&
+                 gemini_schema_fits(chat->schema);
     if (is_own(chat) && chat->schema_raw.at)
         put_json(out, "responseSchema", chat->schema_raw);
     else
