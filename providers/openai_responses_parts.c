@@ -54,8 +54,9 @@ static struct response_open *find(struct response_say *s, int64_t item, int64_t 
     return NULL;
 }
 
+/* <item>: as it is when it begins; only of this dialect's own writer. */
 static struct response_open *part_begin(struct response_say *s, struct response_open like,
-                                        struct text id, struct text name)
+                                        struct text id, struct text name, struct text item)
 {
     struct responses_reader *r = s->r;
     response_begin(s, (struct text){NULL, 0});
@@ -73,6 +74,8 @@ static struct response_open *part_begin(struct response_say *s, struct response_
     struct answer_event event = about(s, part, ANSWER_PART);
     event.id = id;
     event.name = name;
+    if (is_own(s))
+        event.raw = item;
     say(s, event);
     return part;
 }
@@ -169,7 +172,7 @@ struct response_open *response_content_open(struct response_say *s, int64_t item
     bool known = r->message_id.at && item == r->message_item;
     struct text none = {NULL, 0};
     return part_begin(s, (struct response_open){.item = item, .content = content, .kind = kind},
-                      known ? r->message_id : none, known ? r->phase : none);
+                      known ? r->message_id : none, known ? r->phase : none, none);
 }
 
 static void cite_all(struct response_say *s, struct response_open *part, struct text list)
@@ -229,9 +232,9 @@ static struct response_open *reasoning_open(struct response_say *s, int64_t item
     struct response_open *part = find(s, item, -1);
     if (part && part->kind == PART_REASONING)
         return part;
-    return part_begin(s,
-                      (struct response_open){.item = item, .content = -1, .kind = PART_REASONING},
-                      id, (struct text){NULL, 0});
+    struct response_open like = {.item = item, .content = -1, .kind = PART_REASONING};
+    struct text none = {NULL, 0};
+    return part_begin(s, like, id, none, none);
 }
 
 void response_thought(struct response_say *s, int64_t item, bool in_content, int64_t section,
@@ -334,7 +337,7 @@ static struct response_open *call_open(struct response_say *s, int64_t item, str
         id = made_id(s);
     struct response_open like = {
         .item = item, .content = -1, .kind = PART_CALL, .is_custom = is_custom};
-    return part_begin(s, like, id, member_string(member_find(json, TEXT("name"))));
+    return part_begin(s, like, id, member_string(member_find(json, TEXT("name"))), json);
 }
 
 static void call_end(struct response_say *s, int64_t item, struct text json, bool is_custom)
@@ -346,7 +349,7 @@ static void call_end(struct response_say *s, int64_t item, struct text json, boo
         response_arguments(
             s, part,
             member_string(member_find(json, is_custom ? TEXT("input") : TEXT("arguments"))));
-    if (is_own(s) && (is_custom || !json_is_absent(member_find(json, TEXT("namespace")))))
+    if (is_own(s))
         say_raw(s, part, json);
     response_part_close(s, part);
 }
@@ -356,7 +359,7 @@ static struct response_open *raw_open(struct response_say *s, int64_t item)
     struct response_open *part = find(s, item, -1);
     struct response_open like = {.item = item, .content = -1, .kind = PART_RAW};
     struct text none = {NULL, 0};
-    return part && part->kind == PART_RAW ? part : part_begin(s, like, none, none);
+    return part && part->kind == PART_RAW ? part : part_begin(s, like, none, none, none);
 }
 
 void response_item_begin(struct response_say *s, int64_t item, struct text json)
