@@ -128,8 +128,9 @@ void responses_read_annotations(struct arena *arena, struct text list, struct pa
 {
     struct text none, annotation;
     size_t room = 0;
-    while (list.len && list.at[0] == '[' && part->citation_count < CHAT_PARTS_MAX &&
-           member_next(&list, &none, &annotation)) {
+    if (!list.len || list.at[0] != '[')
+        return;
+    while (part->citation_count < CHAT_PARTS_MAX && member_next(&list, &none, &annotation)) {
         part->citations = arena_grow(arena, part->citations, part->citation_count, &room,
                                      sizeof(struct citation));
         part->citations[part->citation_count++] = responses_citation(annotation);

@@ -218,8 +218,10 @@ static struct text joined(struct responses_reading *r, struct text list)
 {
     struct text none, json, all = {NULL, 0};
     struct buffer buffer;
+    if (!list.len || list.at[0] != '[')
+        return all;
     buffer_init(&buffer, list.len * 2 + 16);
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &json)) {
+    while (member_next(&list, &none, &json)) {
         struct text one = member_string(member_find(json, TEXT("text")));
         if (one.at && buffer_length(&buffer))
             buffer_append_text(&buffer, TEXT("\\n\\n"));

@@ -144,10 +144,12 @@ void response_cite(struct response_say *s, struct response_open *part, struct te
     say(s, event);
 }
 
-void response_logprobs(struct response_say *s, struct text list)
+void response_logprobs(struct response_say *s, struct response_open *part, struct text list)
 {
-    if (list.len > 2 && list.at[0] == '[')
-        say(s, (struct answer_event){.kind = ANSWER_LOGPROBS, .raw = list});
+    if (!part || list.len <= 2 || list.at[0] != '[')
+        return;
+    part->has_logprobs = true;
+    say(s, (struct answer_event){.kind = ANSWER_LOGPROBS, .raw = list});
 }
 
 struct response_open *response_call_of(struct response_say *s, int64_t item)
@@ -195,11 +197,11 @@ void response_content_end(struct response_say *s, int64_t item, int64_t content,
         response_content_open(s, item, content, is_refusal ? PART_REFUSAL : PART_TEXT);
     if (!part || !part->is_open)
         return;
-    if (!part->has_said) {
+    if (!part->has_said)
         response_text(
             s, part, member_string(member_find(json, is_refusal ? TEXT("refusal") : TEXT("text"))));
-        response_logprobs(s, member_find(json, TEXT("logprobs")));
-    }
+    if (!part->has_logprobs)
+        response_logprobs(s, part, member_find(json, TEXT("logprobs")));
     cite_all(s, part, member_find(json, TEXT("annotations")));
     response_part_close(s, part);
 }
@@ -264,7 +266,9 @@ static void thoughts_of(struct response_say *s, int64_t item, bool in_content, s
 {
     struct text none, json;
     int64_t section = 0;
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &json))
+    if (!list.len || list.at[0] != '[')
+        return;
+    while (member_next(&list, &none, &json))
         response_thought(s, item, in_content, section++,
                          member_string(member_find(json, TEXT("text"))));
 }
