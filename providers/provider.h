@@ -28,15 +28,16 @@ struct provider_type {
     struct text base_url; /* default, or empty: then the configuration must give one */
     struct text path;     /* put behind a base URL that does not end in it ("/v1"), often empty */
     enum auth_kind auth;
-    struct text auth_header;  /* for AUTH_HEADER */
-    struct text catalogue;    /* its name in models.json */
-    bool needs_key;           /* without a key it is off, with a warning */
-    bool is_own;              /* a model server of one's own: an unknown price is zero */
-    bool is_mock;             /* built in */
-    bool stream_options;      /* understands stream_options.include_usage */
-    bool no_responses;        /* of OpenAI's dialect: has chat completions only */
-    bool in_force;            /* false: its dialect comes with later work */
-    const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
+    struct text auth_header;    /* for AUTH_HEADER */
+    struct text catalogue;      /* its name in models.json */
+    bool needs_key;             /* without a key it is off, with a warning */
+    bool is_own;                /* a model server of one's own: an unknown price is zero */
+    bool is_mock;               /* built in */
+    bool stream_options;        /* understands stream_options.include_usage */
+    bool max_completion_tokens; /* of chats; false: it surely knows "max_tokens" only */
+    bool no_responses;          /* of OpenAI's dialect: has chat completions only */
+    bool in_force;              /* false: its dialect comes with later work */
+    const char *key_variable;   /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
 
 const struct provider_type *provider_type_find(struct text name);

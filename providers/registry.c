@@ -67,8 +67,10 @@ struct field {
 
 static const struct field text_fields[] = {FIELD(name), FIELD(dialect),     FIELD(base_url),
                                            FIELD(path), FIELD(auth_header), FIELD(catalogue)};
-static const struct field flags[] = {FIELD(needs_key),      FIELD(is_own),       FIELD(is_mock),
-                                     FIELD(stream_options), FIELD(no_responses), FIELD(in_force)};
+static const struct field flags[] = {FIELD(needs_key),    FIELD(is_own),
+                                     FIELD(is_mock),      FIELD(stream_options),
+                                     FIELD(no_responses), FIELD(max_completion_tokens),
+                                     FIELD(in_force)};
 
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)
