@@ -78,10 +78,11 @@ static void fail(struct responses_writer *w, const struct answer_event *event)
 
 static void take(struct responses_writer *w, const struct answer_event *event)
 {
+    static const struct answer_event unsaid = {.kind = ANSWER_BEGIN};
     if (event->choice > 0) /* a response has one */
         return;
     if (!w->has_begun)
-        begin(w, event->kind == ANSWER_BEGIN ? event : &(struct answer_event){ANSWER_BEGIN});
+        begin(w, event->kind == ANSWER_BEGIN ? event : &unsaid);
     switch (event->kind) {
     case ANSWER_BEGIN:
         break;
