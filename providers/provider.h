@@ -79,10 +79,14 @@ enum { DIALECT_WANTS = TAP_WANTS_MAX };
 struct provider_error {
     enum fault_kind kind;
     char message[200]; /* for our log, cut; never sent instead of the provider's own body */
+    int64_t retry_ms;  /* the body says to wait so long; 0 = it does not */
 };
 
 struct dialect {
     struct text name;
+    /* No event says that it was the last: a stream that is whole by what came just closes. With the
+     * event that sets answer->ended the end may be held, until the stream is over. */
+    bool ends_with_stream;
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */

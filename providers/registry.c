@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "providers/data.h"
+#include "providers/gemini.h"
 #include "providers/openai.h"
 #include "providers/openai_responses.h"
 #include "providers/provider.h"
@@ -12,7 +13,7 @@
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai};
+static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -27,6 +28,7 @@ const struct dialect *dialect_find(struct text name)
 /* clang-format off */
 static const struct translator *const translators[] = {
     &translator_openai_responses,
+    &translator_gemini,
     NULL, /* the end */
 };
 /* clang-format on */
