@@ -4,6 +4,7 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "providers/anthropic.h"
 #include "providers/data.h"
 #include "providers/openai.h"
 #include "providers/provider.h"
@@ -11,7 +12,7 @@
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai};
+static const struct dialect *const dialects[] = {&dialect_openai, &dialect_anthropic};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -25,6 +26,8 @@ const struct dialect *dialect_find(struct text name)
 
 /* clang-format off */
 static const struct translator *const translators[] = {
+    &translator_anthropic,
+    &translator_anthropic_count,
     NULL, /* the end */
 };
 /* clang-format on */
