@@ -4,6 +4,7 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "providers/anthropic.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
 #include "providers/openai.h"
@@ -13,7 +14,8 @@
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini};
+static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
+                                                 &dialect_anthropic};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -29,6 +31,8 @@ const struct dialect *dialect_find(struct text name)
 static const struct translator *const translators[] = {
     &translator_openai_responses,
     &translator_gemini,
+    &translator_anthropic,
+    &translator_anthropic_count,
     NULL, /* the end */
 };
 /* clang-format on */
