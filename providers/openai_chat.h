@@ -55,6 +55,8 @@ bool member_take_all(struct text object, const struct member_slot *slots, size_t
 bool json_is_object(struct text json);
 bool json_is_array(struct text json);
 bool json_is_number(struct text json);
+/* What member_next() finds items in: the array, or nothing when it is none. */
+struct text json_items(struct text json);
 
 /* ---------------------------------------------------------------------------- a call is read */
 
@@ -172,6 +174,8 @@ struct open_choice {
     bool has_signature, has_encrypted, has_calls, has_refusal, has_citations;
     struct open_call *calls;
     size_t call_count, call_room;
+    struct text reason, sequence; /* why it ended, if it has; the former empty until then */
+    uint64_t reason_chunk;        /* in which chunk that was said */
 };
 
 /* An answer while it is read. */
@@ -179,8 +183,9 @@ struct openai_reader {
     struct reader_state base;
     struct answer_sink *sink; /* while a frame is read */
     bool begun, over;
-    bool whole;       /* it comes as a body */
-    bool tells_other; /* the client's dialect has places for what only ours knows */
+    uint64_t chunk, said; /* how many have come; how much was said in parts */
+    bool whole;           /* it comes as a body */
+    bool tells_other;     /* the client's dialect has places for what only ours knows */
     struct open_choice *choices;
     size_t choice_count, choice_room;
     uint64_t fields[CHAT_FIELDS_MAX][2]; /* name and value of those that were said, hashed */
@@ -199,8 +204,8 @@ struct delta_words {
     struct reasoning_texts reasons;
 };
 
-/* Say what <words> have of a choice (openai_chat_delta_read.c). */
-void openai_read_delta(struct openai_reader *r, unsigned number, const struct delta_words *words);
+/* Say what <words> have of a choice (openai_chat_delta_read.c); false when they have nothing. */
+bool openai_read_delta(struct openai_reader *r, unsigned number, const struct delta_words *words);
 /* Say more of a text, refusal or reasoning; begins a part where none of that kind is open. */
 void openai_say_text(struct openai_reader *r, unsigned number, enum part_kind kind,
                      struct text inner);
@@ -277,5 +282,7 @@ int64_t openai_count_characters(struct text inner);
 /* "id" "object" "created" "model". */
 void openai_put_head(struct buffer *out, const struct answer_way *way, struct arena *arena,
                      const char *object, const struct answer_event *begin);
+/* A JSON value on one line, as a stream wants it. */
+void openai_put_line(struct buffer *out, struct text json);
 /* "name":"  - what follows is inner, and a quote. */
 void openai_open_string(struct buffer *out, const char *name);

@@ -7,6 +7,8 @@
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 
+enum { REASON_MAX = 64 };
+
 /* What stands in a chunk or a body. */
 struct chunk_words {
     struct text id, model, created, choices, usage, error, x_groq, base_resp;
@@ -160,30 +162,39 @@ static enum finish finish_of(const struct open_choice *choice, struct text reaso
     return finish == FINISH_STOP && choice->has_refusal ? FINISH_REFUSAL : finish;
 }
 
-static void say_finish(struct openai_reader *r, unsigned number, struct text reason,
-                       struct text sequence)
+static void say_finish(struct openai_reader *r, unsigned number)
 {
     struct open_choice *choice = &r->choices[number];
     if (choice->finished)
         return;
     openai_close_choice(r, number);
     choice->finished = true;
+    struct text reason = choice->reason.len ? choice->reason : TEXT("stop");
     enum finish finish = finish_of(choice, reason);
-    if (finish == FINISH_STOP && sequence.at)
+    if (finish == FINISH_STOP && choice->sequence.at)
         finish = FINISH_SEQUENCE;
     say(r, &(struct answer_event){.kind = ANSWER_FINISH,
                                   .choice = number,
                                   .finish = finish,
-                                  .text = sequence,
+                                  .text = choice->sequence,
                                   .name = reason});
+}
+
+/* Some say a reason behind each call of several: it holds when nothing more comes in the next
+ * chunk. */
+static void finish_settled(struct openai_reader *r)
+{
+    for (size_t i = 0; i < r->choice_count; i++)
+        if (r->choices[i].reason.len && r->choices[i].reason_chunk != r->chunk)
+            say_finish(r, (unsigned)i);
 }
 
 /* The answer is over: choices that said no reason have said all. */
 static void finish_all(struct openai_reader *r)
 {
     for (size_t i = 0; i < r->choice_count; i++)
-        if (r->choices[i].seen && !r->choices[i].finished)
-            say_finish(r, (unsigned)i, TEXT("stop"), (struct text){NULL, 0});
+        if (r->choices[i].seen)
+            say_finish(r, (unsigned)i);
 }
 
 /* -------------------------------------------------------------------------------------- choices */
@@ -237,6 +248,21 @@ static struct text words_of_choice(const struct openai_reader *r, const struct o
     return has_delta ? words->delta : (struct text){NULL, 0};
 }
 
+static void note_reason(struct openai_reader *r, struct open_choice *choice,
+                        const struct choice_words *words)
+{
+    struct text reason = member_string(words->finish_reason);
+    struct text sequence = member_string(words->stop_reason);
+    if (!sequence.at)
+        sequence = member_string(words->matched_stop);
+    if (!reason.len || choice->reason.len)
+        return;
+    choice->reason = arena_copy(&r->base.arena, text_head(reason, REASON_MAX));
+    choice->reason_chunk = r->chunk;
+    if (sequence.at)
+        choice->sequence = arena_copy(&r->base.arena, sequence);
+}
+
 static void read_choice(struct openai_reader *r, const struct chunk_words *chunk, struct text json)
 {
     struct choice_words words = {.index = {NULL, 0}};
@@ -254,17 +280,13 @@ static void read_choice(struct openai_reader *r, const struct chunk_words *chunk
         member_take_all(said, SLOTS(delta_slots), &delta);
     if (!said.at || (!delta.content.at && !words.delta.at))
         delta.content = delta.content.at ? delta.content : words.text;
-    openai_read_delta(r, (unsigned)number, &delta);
+    if (openai_read_delta(r, (unsigned)number, &delta))
+        choice->reason = (struct text){NULL, 0};
     if (json_is_object(words.logprobs))
         say_logprobs(r, (unsigned)number, words.logprobs);
-    struct text reason = member_string(words.finish_reason);
-    struct text sequence = member_string(words.stop_reason);
-    if (!sequence.at)
-        sequence = member_string(words.matched_stop);
-    if (reason.len || r->whole) {
+    note_reason(r, choice, &words);
+    if (choice->reason.len || r->whole)
         say_sources(r, (unsigned)number, chunk);
-        say_finish(r, (unsigned)number, reason.len ? reason : TEXT("stop"), sequence);
-    }
 }
 
 static struct text usage_of_choices(struct text choices)
@@ -346,8 +368,11 @@ static bool read_chunk(struct openai_reader *r, struct text json)
     if (r->begun)
         say_fields(r, json);
     struct text choices = chunk.choices;
-    while (json_is_array(choices) && member_next(&choices, &name, &choice))
+    choices = json_items(choices);
+    r->chunk++;
+    while (member_next(&choices, &name, &choice))
         read_choice(r, &chunk, choice);
+    finish_settled(r);
     if (!json_is_object(chunk.usage) && json_is_object(chunk.x_groq))
         chunk.usage = member_find(chunk.x_groq, TEXT("usage"));
     if (!chunk.usage.at && chunk.choices.len > 2)
@@ -401,6 +426,7 @@ void openai_chat_read_body(void *state, struct text body, struct answer_sink *si
             fail(r, FAULT_TARGET_INVALID, words_of_error(body));
         return;
     }
+    finish_all(r);
     end(r);
 }
 
@@ -409,10 +435,14 @@ void openai_chat_read_end(void *state, struct answer_sink *sink)
     struct openai_reader *r = reader_of(state, sink);
     bool any = false;
     for (size_t i = 0; i < r->choice_count; i++) {
-        any |= r->choices[i].finished;
-        if (r->choices[i].seen && !r->choices[i].finished)
+        struct open_choice *choice = &r->choices[i];
+        bool done = choice->finished || choice->reason.len > 0;
+        any |= done;
+        if (choice->seen && !done)
             return;
     }
-    if (any && !r->over)
-        end(r);
+    if (!any || r->over)
+        return;
+    finish_all(r);
+    end(r);
 }

@@ -20,6 +20,19 @@ bool openai_is_family(const struct translator *translator)
 
 /* ------------------------------------------------------------------------- what bodies have too */
 
+void openai_put_line(struct buffer *out, struct text json)
+{
+    while (json.len) {
+        size_t len = 0;
+        while (len < json.len && json.at[len] != '\n' && json.at[len] != '\r')
+            len++;
+        put_text(out, text_head(json, len));
+        if (len < json.len)
+            buffer_append(out, " ", 1);
+        json = text_from(json, len + 1);
+    }
+}
+
 void openai_open_string(struct buffer *out, const char *name)
 {
     put_comma(out);
@@ -187,7 +200,7 @@ static void end_chunk(struct openai_writer *w, struct text logprobs, struct text
     put_literal(w->out, ",\"logprobs\":");
     if (logprobs.at) {
         put_literal(w->out, "{\"content\":");
-        put_text(w->out, logprobs);
+        openai_put_line(w->out, logprobs);
         put_literal(w->out, ",\"refusal\":null}");
     } else {
         put_literal(w->out, "null");
@@ -472,7 +485,7 @@ static void write_raw(struct openai_writer *w, const struct answer_event *event)
         return;
     begin_delta(w, event->choice, false);
     put_open(w->out, "content", '[');
-    put_text(w->out, event->raw);
+    openai_put_line(w->out, event->raw);
     put_literal(w->out, "]");
     end_delta(w);
 }
@@ -491,7 +504,7 @@ static void make_head(struct openai_writer *w)
                     w->completion ? "text_completion" : "chat.completion.chunk", &w->begin);
     for (size_t i = 0; i < w->field_count; i++) {
         buffer_format(&head, ",\"%.*s\":", TEXT_ARGS(w->fields[i].name));
-        put_text(&head, w->fields[i].value);
+        openai_put_line(&head, w->fields[i].value);
     }
     put_literal(&head, ",\"choices\":");
     put_text(&head, head_tail);

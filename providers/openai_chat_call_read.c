@@ -24,6 +24,11 @@ bool json_is_number(struct text json)
     return json.len > 0 && (json.at[0] == '-' || (json.at[0] >= '0' && json.at[0] <= '9'));
 }
 
+struct text json_items(struct text json)
+{
+    return json_is_array(json) ? json : TEXT("");
+}
+
 bool member_take(struct text *rest, const struct member_slot *slots, size_t count, void *holder,
                  struct text *name, struct text *value)
 {

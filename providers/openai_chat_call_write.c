@@ -336,7 +336,7 @@ static void write_account(struct call_writing *w)
 
 static void write_logprobs(struct call_writing *w)
 {
-    if (w->is_mistral) {
+    if (w->is_mistral && w->chat->from != w->own) {
         if (w->chat->logprobs == SAID_YES)
             loss_demand(w->losses, "logprobs");
         return;

@@ -10,8 +10,10 @@
 
 static void say(struct openai_reader *r, const struct answer_event *event)
 {
-    if (!r->over)
-        r->sink->take(r->sink, event);
+    if (r->over)
+        return;
+    r->said++;
+    r->sink->take(r->sink, event);
 }
 
 /* ---------------------------------------------------------------- parts that are open one by one
@@ -150,7 +152,7 @@ static void read_reasoning(struct openai_reader *r, unsigned number,
     bool told = false, proofs_only = json_is_array(list);
     if (!text.len)
         text = member_string(said->reasoning);
-    struct text rest = list;
+    struct text rest = json_items(list);
     while (proofs_only && member_next(&rest, &name, &item))
         proofs_only = !member_find(item, TEXT("text")).at &&
                       !member_find(item, TEXT("summary")).at &&
@@ -158,7 +160,8 @@ static void read_reasoning(struct openai_reader *r, unsigned number,
     /* What is proved comes before its proof, where the text stands apart. */
     if (proofs_only)
         openai_say_text(r, number, PART_REASONING, text);
-    while (json_is_array(list) && member_next(&list, &name, &item))
+    list = json_items(list);
+    while (member_next(&list, &name, &item))
         told |= read_detail(r, number, item);
     if (!told && !proofs_only)
         openai_say_text(r, number, PART_REASONING, text);
@@ -178,16 +181,18 @@ static void say_raw(struct openai_reader *r, unsigned number, struct text json)
     close_open(r, number);
 }
 
-/* Mistral's and Databricks' lists in the list. */
+/* Mistral's and Databricks' lists in the list; LiteLLM's have a string. */
 static void read_thinking(struct openai_reader *r, unsigned number, struct text part,
                           const char *member)
 {
     struct text list = member_find(part, text_of(member)), name, item;
-    openai_say_text(r, number, PART_REASONING, member_string(list));
-    while (json_is_array(list) && member_next(&list, &name, &item)) {
-        openai_say_text(r, number, PART_REASONING, member_string(member_find(item, TEXT("text"))));
-        read_detail(r, number, item);
+    if (!json_is_array(list)) {
+        read_detail(r, number, part);
+        return;
     }
+    while (member_next(&list, &name, &item))
+        if (json_is_object(item))
+            read_detail(r, number, item);
 }
 
 static void read_part(struct openai_reader *r, unsigned number, struct text part)
@@ -221,7 +226,8 @@ static void read_content(struct openai_reader *r, unsigned number, struct text c
 static void read_annotations(struct openai_reader *r, unsigned number, struct text annotations)
 {
     struct text name, item;
-    while (json_is_array(annotations) && member_next(&annotations, &name, &item)) {
+    annotations = json_items(annotations);
+    while (member_next(&annotations, &name, &item)) {
         struct citation citation;
         if (openai_read_citation(item, &citation)) {
             citation.from = r->base.way->from;
@@ -250,7 +256,8 @@ static void read_audio(struct openai_reader *r, unsigned number, struct text aud
 static void read_images(struct openai_reader *r, unsigned number, struct text images)
 {
     struct text name, item;
-    while (json_is_array(images) && member_next(&images, &name, &item)) {
+    images = json_items(images);
+    while (member_next(&images, &name, &item)) {
         struct part part = {.kind = PART_IMAGE};
         struct text address = member_find(item, TEXT("image_url"));
         struct text url = member_string(address);
@@ -463,7 +470,8 @@ static void read_call(struct openai_reader *r, unsigned number, struct text json
 static void read_calls(struct openai_reader *r, unsigned number, struct text calls)
 {
     struct text name, item;
-    while (json_is_array(calls) && member_next(&calls, &name, &item))
+    calls = json_items(calls);
+    while (member_next(&calls, &name, &item))
         if (json_is_object(item))
             read_call(r, number, item);
 }
@@ -499,9 +507,10 @@ void openai_close_choice(struct openai_reader *r, unsigned number)
     }
 }
 
-void openai_read_delta(struct openai_reader *r, unsigned number, const struct delta_words *words)
+bool openai_read_delta(struct openai_reader *r, unsigned number, const struct delta_words *words)
 {
     struct open_choice *choice = &r->choices[number];
+    uint64_t before = r->said;
     read_reasoning(r, number, &words->reasons);
     if (words->content.at)
         read_content(r, number, words->content);
@@ -518,4 +527,5 @@ void openai_read_delta(struct openai_reader *r, unsigned number, const struct de
         read_calls(r, number, words->tool_calls);
     if (json_is_object(words->function_call))
         read_function_call(r, number, words->function_call);
+    return r->said != before;
 }

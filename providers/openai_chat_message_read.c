@@ -156,7 +156,7 @@ static bool read_assistant(struct message_reading *m, const struct message_words
 {
     if (!openai_read_reasoning(m, &words->reasons) || !openai_read_content(m, words->content))
         return false;
-    if (words->annotations.at) {
+    if (json_is_array(words->annotations) && words->annotations.len > 2) {
         struct part *last = m->count ? &m->parts[m->count - 1] : NULL;
         if (last && last->kind == PART_TEXT)
             openai_read_annotations(m->call->arena, words->annotations, last);

@@ -337,8 +337,8 @@ static void begin_message(struct message_writing *m, const char *role, struct te
 static void write_user(struct message_writing *m, struct placed_list *list, struct text name)
 {
     struct call_writing *w = m->w;
-    if (w->is_mistral && m->after_result) {
-        /* Mistral wants to hear its own voice between a tool's and the user's. */
+    if (w->is_mistral && m->after_result && w->chat->from != w->own) {
+        /* Models of Mistral's want to hear their own voice between a tool's and the user's. */
         put_text(w->out, TEXT(",{\"role\":\"assistant\",\"content\":\"OK.\"}"));
         loss_hint(w->losses, "messages.order");
     }
@@ -508,7 +508,7 @@ static void write_details(struct call_writing *w, const struct message *message)
 static void write_reasoning(struct call_writing *w, size_t number)
 {
     const struct message *message = &w->chat->messages[number];
-    struct text form = w->type->reasoning_history;
+    struct text form = w->is_mistral ? TEXT("") : w->type->reasoning_history;
     bool both = text_equal(form, TEXT("both"));
     bool details = both || text_equal(form, TEXT("details"));
     bool content = both || text_equal(form, TEXT("content"));

@@ -292,7 +292,8 @@ void openai_read_annotations(struct arena *arena, struct text annotations, struc
 {
     struct text name, item;
     size_t room = part->citation_count;
-    while (json_is_array(annotations) && member_next(&annotations, &name, &item)) {
+    annotations = json_items(annotations);
+    while (member_next(&annotations, &name, &item)) {
         struct citation citation;
         if (part->citation_count == CHAT_PARTS_MAX || !openai_read_citation(item, &citation))
             continue;
@@ -347,7 +348,8 @@ static bool read_details(struct message_reading *m, struct text list)
     struct text name, item, index = {NULL, 0};
     struct part *part = NULL;
     struct joined joined = {.len = 0};
-    while (json_is_array(list) && member_next(&list, &name, &item)) {
+    list = json_items(list);
+    while (member_next(&list, &name, &item)) {
         struct detail_words words = {.type = {NULL, 0}};
         member_take_all(item, SLOTS(detail_slots), &words);
         if (!goes_on(part, &words, index)) {
