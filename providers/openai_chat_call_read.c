@@ -64,8 +64,9 @@ bool member_take_all(struct text object, const struct member_slot *slots, size_t
 
 bool openai_refuse(struct call_reading *r, const char *param, const char *what)
 {
+    fault_set(r->fault, FAULT_BAD_REQUEST, "'%s' %s.", param, what);
     r->fault->param = arena_copy(r->arena, text_of(param)).at;
-    return fault_set(r->fault, FAULT_BAD_REQUEST, "'%s' %s.", param, what);
+    return false;
 }
 
 void openai_keep_field(struct call_reading *r, struct text name, struct text value, bool is_demand)
@@ -286,7 +287,7 @@ bool openai_read_options(struct call_reading *r, const struct call_source *sourc
     if (source->model.len)
         r->chat->model = source->model;
     r->chat->stream |= source->stream;
-    return r->chat->model.len ? true : openai_refuse(r, "model", "is missing");
+    return true;
 }
 
 /* ---------------------------------------------------------------------------- of chats only */
