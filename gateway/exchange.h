@@ -38,6 +38,7 @@ struct semantics;
 struct websocket;
 struct worker;
 struct objects;
+struct batch;
 struct slow_page;
 struct admin_caller;
 
@@ -124,6 +125,7 @@ struct exchange {
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct upload *upload;   /* of a multipart body, else NULL */
     struct objects *objects; /* question about owners, else NULL */
+    struct batch *batch;     /* what it submits, else NULL; in the arena */
     struct slow_page *page;  /* an answer of ours that takes its time, else NULL */
     char id[32];             /* request id */
 

@@ -5,6 +5,7 @@
 
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/counter_names.h"
 #include "gateway/service_state.h"
 #include "gateway/upload.h"
@@ -77,7 +78,11 @@ static int64_t choices_of(const struct exchange *x)
 void reserve_bound(const struct exchange *x, struct usage *usage)
 {
     *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
-    if (x->estimated) {
+    if (x->batch) {
+        struct ledger_row row;
+        batch_bound(x->batch, &row);
+        *usage = row.usage;
+    } else if (x->estimated) {
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
     } else if (has_output(x->call.operation)) {
@@ -86,7 +91,7 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
     }
 }
 
-static uint64_t hash_of_key(const struct key *key)
+uint64_t reserve_key_hash(const struct key *key)
 {
     uint64_t hash;
     memcpy(&hash, key->digest.bytes, sizeof(hash));
@@ -118,7 +123,7 @@ static void make_estimate(struct exchange *x)
     struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
-        .key = hash_of_key(x->key),
+        .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
         .max_tokens = x->call.max_tokens,
@@ -203,6 +208,10 @@ static void want_tokens(struct use *use, const struct exchange *x)
 static bool want(struct exchange *x, struct use *use)
 {
     const struct limit *limit = use->limit;
+    if (x->batch) {
+        use->want = use->least = batch_want(x, limit);
+        return use->want > 0;
+    }
     bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
     if (limit->model.len && !(x->route && text_equal(limit->model, x->route->name)))
         return false;
@@ -254,31 +263,12 @@ static void name_counter(struct exchange *x, const struct level *level, struct u
                                           level->tenant, &use->hash);
 }
 
-/* What a batch will cost stands in a file that was uploaded before, and is charged after its call
- * has ended: a budget cannot be held to. */
-static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
-{
-    if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < levels[i].limits->count; j++) {
-            const struct limit *limit = &levels[i].limits->at[j];
-            if (limit->kind == LIMIT_MONEY && limit->exceeded == EXCEEDED_REJECT)
-                return fault_set(&x->fault, FAULT_UNSUPPORTED,
-                                 "Batches are not possible under a budget: what they cost is not "
-                                 "known before they have run.");
-        }
-    return true;
-}
-
 static bool collect(struct exchange *x)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
-    if (!may_batch(x, levels, level_count))
-        return false;
     if (most > USES_MAX)
         return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
                          USES_MAX);
@@ -661,6 +651,16 @@ static void learn(const struct exchange *x, const struct usage *usage)
     target_learn(x->target->figures, &call);
 }
 
+/* It was not made, or goes on being held: of its calls none counts, but the one that asked for it. */
+static void return_batch(struct exchange *x, bool sent)
+{
+    struct reservation *r = &x->reservation;
+    struct used *each = arena_new(&x->arena, (r->use_count + 1) * sizeof(*each));
+    for (size_t i = 0; i < r->use_count; i++)
+        each[i] = (struct used){.sent = sent && r->uses[i].limit->model.len == 0, .requests = 1};
+    limits_settle_each(r, each);
+}
+
 void reserve_settle(struct exchange *x, const struct ledger_row *row)
 {
     reserve_forget(x);
@@ -680,7 +680,10 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     if (x->free_of_charge)
         used.input_tokens = used.output_tokens = used.cost_nanos = 0;
     used.cost_nanos = sum(used.cost_nanos, x->aside_nanos);
-    limits_settle(&x->reservation, &used);
+    if (x->batch && !x->batch->is_unknown)
+        return_batch(x, used.sent);
+    else
+        limits_settle(&x->reservation, &used);
     if (used.cost_nanos > 0)
         warn(x, used.cost_nanos);
 }

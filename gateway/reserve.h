@@ -41,6 +41,8 @@ void reserve_return(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void reserve_forget(struct exchange *x);
 
+/* What the length of answers is learnt under for this key (estimate_facts.key). */
+uint64_t reserve_key_hash(const struct key *key);
 /* The most that the call may use: for the ledger's opening line. */
 void reserve_bound(const struct exchange *x, struct usage *usage);
 /* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An
