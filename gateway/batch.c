@@ -140,18 +140,21 @@ static bool not_found(struct exchange *x, const struct found *found, struct text
 {
     struct text shown = text_head(name, NAME_SHOWN);
     if (found->off_because) {
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take the model '%.*s' of this file: %s.",
-                  TEXT_ARGS(shown), found->off_because);
+        fault_set(&x->fault, FAULT_NO_TARGET,
+                  "No target can take the model '%.*s' of this file: %s.", TEXT_ARGS(shown),
+                  found->off_because);
         return false;
     }
     if (found->is_denied)
         fault_set(&x->fault, FAULT_MODEL_DENIED,
-                  "This key may not call the model '%.*s', which this file names.", TEXT_ARGS(shown));
-    else
-        fault_set(&x->fault, FAULT_UNKNOWN_MODEL,
-                  "The model '%.*s', which this file names, does not exist: in a batch's file stand "
-                  "the names that the provider has for its models.",
+                  "This key may not call the model '%.*s', which this file names.",
                   TEXT_ARGS(shown));
+    else
+        fault_set(
+            &x->fault, FAULT_UNKNOWN_MODEL,
+            "The model '%.*s', which this file names, does not exist: in a batch's file stand "
+            "the names that the provider has for its models.",
+            TEXT_ARGS(shown));
     return bad(x, x->fault.kind, "input_file_id");
 }
 
@@ -183,8 +186,7 @@ static bool bound_output(struct exchange *x, const struct batch_facts *facts,
         return bad(x, FAULT_BAD_REQUEST, "input_file_id");
     }
     longest = longest > LEAST_OUTPUT_TOKENS ? longest : LEAST_OUTPUT_TOKENS;
-    part->usage.output_tokens =
-        sum(part->usage.output_tokens, times(model->open_answers, longest));
+    part->usage.output_tokens = sum(part->usage.output_tokens, times(model->open_answers, longest));
     return true;
 }
 
@@ -335,7 +337,8 @@ static bool can_hold(const struct exchange *x)
 {
     char path[sizeof(x->answer.object_id) + 1];
     size_t len = (size_t)snprintf(path, sizeof(path), "/%s", x->answer.object_id);
-    return x->answer.owns && x->answer.object_id[0] && path_is_clean((struct text){path, len}, false);
+    return x->answer.owns && x->answer.object_id[0] &&
+           path_is_clean((struct text){path, len}, false);
 }
 
 bool batch_settle(struct exchange *x, struct ledger_row *row)

@@ -9,15 +9,16 @@
  * target, at the provider that has the file, of a model that the key may call.
  */
 
-#include "gateway/exchange.h"
 #include "gateway/batch_file.h"
+#include "gateway/exchange.h"
 
 /* In the exchange's arena. Each part is what the ledger will hold of one model. */
 struct batch {
     struct ledger_row parts[BATCH_PARTS_MAX];
     size_t count;
     bool is_held;    /* it runs, and is settled later */
-    bool is_unknown; /* it may run, and nobody here will see it end: booked as the most it may cost */
+    bool is_unknown; /* it may run, and nobody here will see it end: booked as the most it may cost
+                      */
 };
 
 /* May the file of <x> be run, all of it? True for all other calls. False: the fault says why. */

@@ -148,8 +148,7 @@ static void write_row(const struct job *job, size_t i, struct ledger_row *row)
     row->usage.input_tokens += share(held->usage.input_tokens, unknown, calls);
     row->usage.output_tokens += share(held->usage.output_tokens, unknown, calls);
     row->cost_nanos = seen->cost_nanos + share(held->cost_nanos, unknown, calls);
-    row->price_version =
-        job->targets[i] ? job->targets[i]->price.version : held->price_version;
+    row->price_version = job->targets[i] ? job->targets[i]->price.version : held->price_version;
 }
 
 static void book(struct job *job)
@@ -175,7 +174,7 @@ static void book(struct job *job)
              TEXT_ARGS(hold->id), TEXT_ARGS(hold->parts[0].tenant),
              job->is_counted ? job->state : "it cannot be found out how", (long long)cost,
              (long long)most);
-    batches_settle(job->desk->batches, hold, worker->limiter, rows);
+    batches_settle(job->desk->batches, hold, worker, rows);
     job->hold = NULL;
     job_end(job);
 }
@@ -204,7 +203,8 @@ static void settle(struct job *job)
 {
     halt(job);
     job->stage = STAGE_LEDGER;
-    size_t len = job->hold->id.len < OWNER_TEXT_BYTES - 1 ? job->hold->id.len : OWNER_TEXT_BYTES - 1;
+    size_t len =
+        job->hold->id.len < OWNER_TEXT_BYTES - 1 ? job->hold->id.len : OWNER_TEXT_BYTES - 1;
     memcpy(job->owner.id, job->hold->id.at, len);
     job->errand.run = on_drained;
     job->question =

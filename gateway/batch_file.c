@@ -342,9 +342,8 @@ struct text batch_facts_write(const struct batch_facts *facts, char *out)
         const struct batch_model *m = &facts->models[i];
         buffer_format(&text, "%lld %lld %lld %lld %lld %lld %lld %lld %s\n", (long long)m->calls,
                       (long long)m->input_tokens, (long long)m->contexts,
-                      (long long)m->output_tokens, (long long)m->open_answers,
-                      (long long)m->units, (long long)m->input_likely,
-                      (long long)m->output_likely, m->name);
+                      (long long)m->output_tokens, (long long)m->open_answers, (long long)m->units,
+                      (long long)m->input_likely, (long long)m->output_likely, m->name);
     }
     struct text made = buffer_text(&text);
     memcpy(out, made.at, made.len);

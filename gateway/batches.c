@@ -8,6 +8,7 @@
 #include "gateway/base/table.h"
 #include "gateway/batch.h"
 #include "gateway/counter_names.h"
+#include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
 enum { BLOCK_BYTES = 4096, LEVELS_MAX = TENANT_DEPTH_MAX + 2 };
@@ -65,10 +66,20 @@ void batches_free(struct batches *batches)
 static struct ledger_row row_copy(struct arena *arena, const struct ledger_row *from)
 {
     struct ledger_row row = *from;
-    struct text *texts[] = {&row.id,     &row.tenant,   &row.key,            &row.user,
-                            &row.tags,   &row.model,    &row.target,         &row.provider,
-                            &row.finish, &row.fault,    &row.upstream_model, &row.dialect,
-                            &row.operation, &row.upstream_dialect};
+    struct text *texts[] = {&row.id,
+                            &row.tenant,
+                            &row.key,
+                            &row.user,
+                            &row.tags,
+                            &row.model,
+                            &row.target,
+                            &row.provider,
+                            &row.finish,
+                            &row.fault,
+                            &row.upstream_model,
+                            &row.dialect,
+                            &row.operation,
+                            &row.upstream_dialect};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         *texts[i] = arena_copy(arena, *texts[i]);
     return row;
@@ -130,9 +141,9 @@ void batches_later(struct batches *batches, struct batch_hold *hold, uint64_t du
 
 bool batches_is_last(struct text status)
 {
-    static const struct text last[] = {
-        TEXT("completed"), TEXT("failed"),  TEXT("expired"),         TEXT("cancelled"),
-        TEXT("canceled"),  TEXT("success"), TEXT("timeout_exceeded")};
+    static const struct text last[] = {TEXT("completed"),       TEXT("failed"),   TEXT("expired"),
+                                       TEXT("cancelled"),       TEXT("canceled"), TEXT("success"),
+                                       TEXT("timeout_exceeded")};
     for (size_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
         if (text_equal_nocase(status, last[i]))
             return true;
@@ -241,7 +252,7 @@ static struct used used_of(const struct ledger_row *rows, size_t count, const st
     return used;
 }
 
-void batches_settle(struct batches *batches, struct batch_hold *hold, struct limiter *limiter,
+void batches_settle(struct batches *batches, struct batch_hold *hold, struct worker *worker,
                     const struct ledger_row *rows)
 {
     struct reservation *r = &hold->reservation;
@@ -250,8 +261,9 @@ void batches_settle(struct batches *batches, struct batch_hold *hold, struct lim
         struct used *each = arena_new(&hold->arena, (r->use_count + 1) * sizeof(*each));
         for (size_t i = 0; i < r->use_count; i++)
             each[i] = used_of(rows, hold->count, r->uses[i].limit);
-        limits_adopt(limiter, r);
+        limits_adopt(worker->limiter, r);
         limits_settle_each(r, each);
+        reserve_warn(worker, r, each);
     }
     hold_free(hold);
 }

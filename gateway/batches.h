@@ -70,6 +70,6 @@ void batches_set_desk(struct batches *batches, struct loop *loop, struct errand 
 struct batch_hold *batches_next(struct batches *batches, uint64_t now_us, uint64_t *due_us);
 /* Asked: it still runs, or could not be found out. */
 void batches_later(struct batches *batches, struct batch_hold *hold, uint64_t due_us);
-/* It is booked: <rows> say what it used, <calls> how many calls were made. Settles and frees it. */
-void batches_settle(struct batches *batches, struct batch_hold *hold, struct limiter *limiter,
+/* It is booked: <rows> say what its parts used. Settles and frees it; on the desk's thread. */
+void batches_settle(struct batches *batches, struct batch_hold *hold, struct worker *worker,
                     const struct ledger_row *rows);

@@ -400,8 +400,8 @@ static void note_completed(struct exchange *x)
     if (x->method == METHOD_POST && x->relay == RELAY_WHOLE &&
         text_starts(x->match.suffix, TEXT("/uploads/")) &&
         text_ends(x->match.suffix, TEXT("/complete")) &&
-        scan_json(x->whole, &member, 1, &id, &problem) && id.kind == SCAN_STRING &&
-        !id.escaped && id.raw.len < OWNER_TEXT_BYTES)
+        scan_json(x->whole, &member, 1, &id, &problem) && id.kind == SCAN_STRING && !id.escaped &&
+        id.raw.len < OWNER_TEXT_BYTES)
         ledger_own(x->worker->journal, member_string(id.raw), TEXT("file"), x->key->tenant->name,
                    x->target->id, x->call.model);
 }

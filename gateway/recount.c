@@ -226,7 +226,7 @@ static void count_row(struct counting *counting, const struct usage_row *row)
 
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
-    const enum usage_by by[] = {BY_TENANT, BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
+    const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
                                 BY_OPERATION};
     struct usage_question question = {.directory = counting->config->ledger_path,
                                       .database = counting->config->database,

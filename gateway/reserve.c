@@ -208,7 +208,7 @@ static void want_tokens(struct use *use, const struct exchange *x)
 static bool want(struct exchange *x, struct use *use)
 {
     const struct limit *limit = use->limit;
-    if (x->batch) {
+    if (x->batch && !x->free_of_charge) {
         use->want = use->least = batch_want(x, limit);
         return use->want > 0;
     }
@@ -615,23 +615,31 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
 /* ------------------------------------------------------------------------------- settled */
 
 /* Has this call taken a budget over one of its marks? */
-static void warn_of(struct exchange *x, size_t use, int64_t cost_nanos)
+static void warn_of(struct worker *worker, struct reservation *r, size_t use, int64_t cost_nanos)
 {
-    const struct limit *limit = x->reservation.uses[use].limit;
+    const struct limit *limit = r->uses[use].limit;
     struct limit_view view;
-    limits_view(&x->reservation, use, &view);
+    limits_view(r, use, &view);
     int64_t now = limit->amount - view.left, before = now - cost_nanos;
     for (size_t i = 0; i < LIMIT_WARNINGS && limit->warn_at[i]; i++) {
         int64_t mark = (int64_t)((__int128)limit->amount * limit->warn_at[i] / PER_MILLE);
         if (before >= mark || now < mark)
             continue;
-        struct text counter = x->reservation.uses[use].counter;
+        struct text counter = r->uses[use].counter;
         log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
                  limit->warn_at[i] / 10U, limit->warn_at[i] % 10U);
-        service_event(x->worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
+        service_event(worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
                       TEXT_ARGS(text_head(counter, 100)), limit->warn_at[i] / 10U,
                       limit->warn_at[i] % 10U);
     }
+}
+
+void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used)
+{
+    for (size_t i = 0; i < r->use_count; i++)
+        if (r->uses[i].limit->kind == LIMIT_MONEY && r->uses[i].limit->warn_at[0] &&
+            used[i].cost_nanos > 0)
+            warn_of(worker, r, i, used[i].cost_nanos);
 }
 
 static void warn(struct exchange *x, int64_t cost_nanos)
@@ -639,7 +647,7 @@ static void warn(struct exchange *x, int64_t cost_nanos)
     for (size_t i = 0; i < x->reservation.use_count; i++)
         if (x->reservation.uses[i].limit->kind == LIMIT_MONEY &&
             x->reservation.uses[i].limit->warn_at[0])
-            warn_of(x, i, cost_nanos);
+            warn_of(x->worker, &x->reservation, i, cost_nanos);
 }
 
 /* What is thought before an answer is not seen in a stream, and not counted with its events. */
@@ -651,7 +659,8 @@ static void learn(const struct exchange *x, const struct usage *usage)
     target_learn(x->target->figures, &call);
 }
 
-/* It was not made, or goes on being held: of its calls none counts, but the one that asked for it. */
+/* It was not made, or goes on being held: of its calls none counts, but the one that asked for it.
+ */
 static void return_batch(struct exchange *x, bool sent)
 {
     struct reservation *r = &x->reservation;

@@ -12,10 +12,10 @@
 
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
-#include "gateway/batches.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"

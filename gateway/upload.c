@@ -22,8 +22,7 @@ enum {
 };
 
 enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELD_PURPOSE, FIELDS };
-static const struct text fields[FIELDS] = {
-    {"model", 5}, {"stream", 6}, {"n", 1}, {"purpose", 7}};
+static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}, {"n", 1}, {"purpose", 7}};
 
 enum { CHOICES_MAX = 128 };
 
@@ -79,9 +78,9 @@ struct text upload_facts(struct exchange *x)
     struct upload *u = x->upload;
     if (!u || !u->reader || u->form.fields[FIELD_PURPOSE].repeated ||
         !u->form.fields[FIELD_PURPOSE].found ||
-        !text_equal((struct text){u->form.fields[FIELD_PURPOSE].value,
-                                  u->form.fields[FIELD_PURPOSE].len},
-                    TEXT("batch")))
+        !text_equal(
+            (struct text){u->form.fields[FIELD_PURPOSE].value, u->form.fields[FIELD_PURPOSE].len},
+            TEXT("batch")))
         return TEXT("");
     struct batch_facts none = {.problem = "it was not uploaded whole, or not as one file"};
     bool whole = u->ended && u->form.ended && u->form.watched_parts == 1;

@@ -266,9 +266,10 @@ static void write_group(struct journal *journal, const struct ledger_row *row, u
         room += record_room_call(&parts[i]);
     char *first = place_for(journal, room), *at = first;
     for (size_t i = 0; i <= count; i++) {
-        lengths[i] = i == 0 ? record_write_call(at, RECORD_SETTLE, journal->sequence + 1, opened, row)
-                            : record_write_call(at, RECORD_HOLD, journal->sequence + 1 + i, 0,
-                                                &parts[i - 1]);
+        lengths[i] =
+            i == 0
+                ? record_write_call(at, RECORD_SETTLE, journal->sequence + 1, opened, row)
+                : record_write_call(at, RECORD_HOLD, journal->sequence + 1 + i, 0, &parts[i - 1]);
         at += record_padded(lengths[i]);
     }
     for (size_t i = count; i > 0; i--) {

@@ -190,7 +190,7 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
 
 /* What the call truly used. */
 struct used {
-    bool sent; /* something was sent to a target: else requests are returned too */
+    bool sent;        /* something was sent to a target: else requests are returned too */
     int64_t requests; /* so many of those that were held; 0 = all */
     int64_t input_tokens, output_tokens, cost_nanos;
 };

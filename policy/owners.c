@@ -53,7 +53,8 @@ static void find_owners(struct ledger *ledger, struct owner_question *question, 
         owner->found = false;
         if (question->failed)
             continue;
-        if (!book_find_owner(ledger->book, owner, i == 0 ? question->facts : NULL) || (!owner->found && !caught_up))
+        if (!book_find_owner(ledger->book, owner, i == 0 ? question->facts : NULL) ||
+            (!owner->found && !caught_up))
             question->failed = true;
     }
 }

@@ -164,9 +164,8 @@ size_t record_room_call(const struct ledger_row *row)
 size_t record_room_object(const struct object *object)
 {
     return record_padded(FIXED_BYTES + 2 * VARINT_MAX + room_of(object->id) +
-                         room_of(object->kind) + room_of(object->tenant) +
-                         room_of(object->target) + room_of(object->model) +
-                         text_head(object->facts, OBJECT_FACTS_BYTES).len);
+                         room_of(object->kind) + room_of(object->tenant) + room_of(object->target) +
+                         room_of(object->model) + text_head(object->facts, OBJECT_FACTS_BYTES).len);
 }
 
 void record_publish(char *at, uint32_t length_or_mark)

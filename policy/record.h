@@ -31,7 +31,7 @@ enum {
     RECORD_ALIGN = 8,
     RECORD_HEAD_BYTES = 16,
     RECORD_TEXT_MAX = 255,
-    RECORD_MAX_BYTES = 3840, /* no record is longer, padding included */
+    RECORD_MAX_BYTES = 3840,                /* no record is longer, padding included */
     RECORD_GROUP_MAX = 1 + BATCH_PARTS_MAX, /* so many become visible at once */
 };
 #define RECORD_END_MARK UINT32_MAX

@@ -175,8 +175,8 @@ static void note_part(struct lines *lines, const struct shelf *shelf, const stru
         part_note(&lines->released, &record->row);
 }
 
-static void read_line(struct lines *lines, struct shelf *shelf, const struct segment *segment, size_t offset,
-                      const struct record *record, struct gather *gather)
+static void read_line(struct lines *lines, struct shelf *shelf, const struct segment *segment,
+                      size_t offset, const struct record *record, struct gather *gather)
 {
     if (record->kind == RECORD_OPEN && shelf->dead)
         opens_put(&shelf->opens, &(struct open_call){.sequence = record->sequence,

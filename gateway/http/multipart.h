@@ -39,7 +39,7 @@ struct multipart {
     void *with;
     unsigned watched_parts; /* of that name, so far */
     bool watching;          /* the part being read is one */
-    bool ended;    /* the closing boundary was seen */
+    bool ended;             /* the closing boundary was seen */
 };
 
 /* Read the boundary from a Content-Type value; false when it is no multipart/form-data, or when its
