@@ -116,7 +116,7 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
-/* Only where a limit asks for it: it reads the whole body once more. */
+/* Only where somebody asks for it: it reads the whole body once more. */
 static void make_estimate(struct exchange *x)
 {
     if (x->estimated)
@@ -138,6 +138,12 @@ static void make_estimate(struct exchange *x)
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
     x->estimated = true;
+}
+
+const struct estimate *reserve_estimate(struct exchange *x)
+{
+    make_estimate(x);
+    return &x->estimate;
 }
 
 /* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,

@@ -60,6 +60,8 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one: images by their number, speech by its bytes. */
 int64_t reserve_units(const struct exchange *x);
 
+/* How many tokens the call may have. */
+const struct estimate *reserve_estimate(struct exchange *x);
 /* Header lines: our limits' state in the names of the client's dialect. Nothing where there are no
  * limits. */
 void reserve_put_headers(struct exchange *x, struct buffer *out);

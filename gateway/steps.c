@@ -11,6 +11,7 @@
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
 #include "gateway/client.h"
+#include "gateway/counting.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
@@ -244,7 +245,8 @@ enum exchange_state step_route(struct exchange *x)
     x->upstream_reported = false;
     if (!choose(x)) {
         x->target = NULL;
-        return no_target(x);
+        bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
+        return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
     upload_target(x);
     if (x->attempts == 0)

@@ -16,6 +16,7 @@
 
 extern const struct dialect dialect_gemini;
 extern const struct translator translator_gemini;
+extern const struct translator translator_gemini_count;
 
 /* ------------------------------------------------------------------- words (gemini_words.c) */
 

@@ -410,3 +410,40 @@ def test_limits_speak_the_clients_dialect(upstream):
         assert got.status == 429 and got.error["type"] == "rate_limit_error" and got.header("anthropic-ratelimit-requests-limit") == "1", got
         got = ask(gate, "gemini", "fast")
         assert got.status == 429 and got.error["status"] == "RESOURCE_EXHAUSTED" and got.header("retry-after"), got
+
+
+COUNTS = {"anthropic": ("/v1/messages/count_tokens", {"model": "{m}", "messages": [{"role": "user", "content": "Hello world, hello!"}]},
+                        lambda body: body["input_tokens"]),
+          "gemini": ("/v1beta/models/{m}:countTokens", {"contents": [{"role": "user", "parts": [{"text": "Hello world, hello!"}]}]},
+                     lambda body: body["totalTokens"])}
+
+
+def count(gate, dialect, model):
+    path, body, tokens = COUNTS[dialect]
+    got = gate.post(path.replace("{m}", model), json.loads(json.dumps(body).replace("{m}", model)))
+    assert got.status == 200, got
+    return tokens(got.json), got
+
+
+@pytest.mark.parametrize("dialect", COUNTS)
+def test_tokens_are_counted_here_where_the_target_cannot(upstream, dialect):
+    whole = configure(upstream)
+    whole["models"].append(model_for("exact", model="gpt-4o-mini"))
+    with Sluice(whole) as gate:
+        tokens, got = count(gate, dialect, "exact")
+        assert tokens == 3 + 3 + 5 and got.header("x-sluice-estimated") == "true", got  # "Hello"," world",","," hello","!"
+        tokens, got = count(gate, dialect, "fast")
+        assert 1 <= tokens <= 40 and got.header("x-sluice-estimated") == "true", got
+        assert not upstream.calls
+        assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
+
+
+@pytest.mark.parametrize("dialect", COUNTS)
+@pytest.mark.parametrize("model", ["anthropic", "gemini"])
+def test_the_target_counts_where_it_can(gate, upstream, dialect, model):
+    upstream.answer = lambda call: call.respond(200, b'{"input_tokens":77}' if "messages" in call.path else b'{"totalTokens":77}')
+    tokens, got = count(gate, dialect, model)
+    assert tokens == 77 and not got.header("x-sluice-estimated"), got
+    assert upstream.last().path in ("/v1/messages/count_tokens", "/v1beta/models/gemini-x:countTokens")
+    assert "Hello world" in upstream.last().body.decode() and "max_tokens" not in upstream.last().body.decode()
+    assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
