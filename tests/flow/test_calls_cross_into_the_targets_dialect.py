@@ -5,7 +5,7 @@ import json
 
 import pytest
 from harness import KEY_ACME, Sluice, config_for, eventually, model_for, provider_for
-from raw_upstream import Upstream, chat_body, stream_chat
+from raw_upstream import chat_body, stream_chat
 
 JSON = [("Content-Type", "application/json")]
 PRICE = {"input": 1, "output": 10}
@@ -110,42 +110,46 @@ def answer_gemini(call):
     call.end_stream()
 
 
-ANSWERS = {"openai": answer_openai, "anthropic": answer_anthropic, "gemini": answer_gemini}
+
+
+def answer_responses(call):
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
+               "content": [{"type": "output_text", "text": "Hello", "annotations": []}]}
+    body = {"id": "resp_1", "object": "response", "status": "completed", "model": "x", "output": [message], "store": False,
+            "usage": {"input_tokens": 9, "output_tokens": 12, "total_tokens": 21}}
+    if not call.json.get("stream"):
+        call.respond(200, json.dumps(body).encode())
+        return
+    call.begin_stream()
+    call.chunk(events({"type": "response.created", "response": {**body, "status": "in_progress", "output": []}},
+                      {"type": "response.output_text.delta", "delta": "Hello"}, {"type": "response.completed", "response": body}))
+    call.end_stream()
+
+
+ANSWERS = {"responses": answer_responses, "openai": answer_openai, "anthropic": answer_anthropic, "gemini": answer_gemini}
 
 
 def answer(call):
-    for part, kind in (("/messages", "anthropic"), ("/v1beta/", "gemini"), ("/chat/completions", "openai")):
+    for part, kind in (("/responses", "responses"), ("/messages", "anthropic"), ("/v1beta/", "gemini"), ("/chat/completions", "openai")):
         if part in call.path:
             return ANSWERS[kind](call)
     return call.respond(404, b"{}")
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    with Upstream(answer) as server:
-        yield server
-
-
-def config(upstream, **changes):
+def configure(upstream, **changes):
+    changes["retry"] = {"attempts": 2}
     providers = [provider_for(upstream)] + [
         provider_for(upstream, name, type=name, base_url=upstream.url.removesuffix("/v1"), **changes) for name in ("anthropic", "gemini")]
-    models = [model_for(price=PRICE)] + [
+    models = [model_for()] + [
         model_for(name, targets=[{"id": name, "provider": name, "model": f"{name}-x", "price": PRICE}]) for name in ("anthropic", "gemini")]
     models.append(model_for("any", targets=[{"id": f"any-{name}", "provider": name, "model": "x", "priority": place, "price": PRICE}
                                             for place, name in enumerate(("gemini", "up"))]))
     return config_for(upstream, providers=providers, models=models)
 
 
-@pytest.fixture(scope="module")
-def gate(upstream):
-    with Sluice(config(upstream)) as server:
-        yield server
-
-
 @pytest.fixture(autouse=True)
-def fresh(upstream):
+def fresh(watched, upstream):
     upstream.answer = answer
-    upstream.forget()
 
 
 def ask(gate, dialect, model, stream=False, headers=(), **more):
@@ -190,7 +194,7 @@ def test_every_client_gets_every_targets_stream(gate, upstream, dialect, model):
 
 
 def test_tools_thinking_and_escapes_go_across(gate, upstream):
-    upstream.answer = lambda call: call.respond(200, json.dumps(ANTHROPIC).encode())
+    upstream.answer = lambda call: call.respond(200, json.dumps(ANTHROPIC).replace("2.5", "2.500").encode())
     got = gate.chat("anthropic", max_tokens=50, tools=[{"type": "function", "function": {"name": "weather", "parameters": {
         "type": "object", "properties": {"city": {"type": "string"}}}}}], tool_choice="required",
         messages=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "wie wird's? \u00fc"}])
@@ -198,7 +202,7 @@ def test_tools_thinking_and_escapes_go_across(gate, upstream):
     assert message["content"] == "It is \u00fc\u2603 \"there\"."
     [call] = message["tool_calls"]
     assert call["id"] == "toolu_1" and call["function"]["name"] == "weather"
-    assert json.loads(call["function"]["arguments"]) == {"city": "K\u00f6ln", "days": [1, 2.50]} and "2.50" in call["function"]["arguments"]
+    assert json.loads(call["function"]["arguments"]) == {"city": "K\u00f6ln", "days": [1, 2.5]} and "2.500" in call["function"]["arguments"]
     assert message["reasoning_content"] == "Let me see." and "c2ln" in json.dumps(message)
     assert got.json["choices"][0]["finish_reason"] == "tool_calls"
     sent = upstream.last()
@@ -224,7 +228,7 @@ def test_another_target_that_can_do_it_is_asked(gate, upstream):
 
 
 def test_a_lenient_provider_leaves_it_out_and_says_so(upstream):
-    with Sluice(config(upstream, lenient=True)) as gate:
+    with Sluice(configure(upstream, lenient=True)) as gate:
         got = ask(gate, "anthropic", "gemini", tools=[{"type": "computer_20250124", "name": "computer", "display_width_px": 1,
                                                        "display_height_px": 1}])
         assert got.status == 200 and "tools" in got.header("x-sluice-dropped"), got
@@ -298,11 +302,9 @@ def test_a_client_that_leaves_stops_the_target(gate, upstream):
         call.wait_gone(10)
 
     upstream.answer = endless
-    with gate.connect() as client:
-        body = json.dumps({"model": "anthropic", "stream": True, "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}).encode()
-        client.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
-                    b"Content-Length: %d\r\n\r\n%s" % (KEY_ACME.encode(), len(body), body))
-        client.read_until(b"Hel")
+    client, response = gate.open_stream("anthropic", max_tokens=9, messages=[{"role": "user", "content": "hi"}])
+    assert b"Hel" in next(piece for piece in client.pieces(response) if b"Hel" in piece)
+    client.reset()
     eventually(lambda: any(line.get("status") == 499 for line in gate.access_lines()), within=10)
 
 
@@ -338,3 +340,73 @@ def test_the_same_dialect_passes_byte_for_byte(gate, upstream):
     assert got.body == stream
     row = gate.ledger_row(got.header("x-request-id"))
     assert (row["input_tokens"], row["output_tokens"], row["counted"]) == (28, 30, "provider"), row
+
+
+def test_geminis_stream_passes_byte_for_byte(gate, upstream):
+    rows = [b"data: %s\r\n\r\n" % json.dumps({**GEMINI, "x": place}).encode() for place in range(3)]
+    rows[:2] = [row.replace(b'"finishReason": "STOP", ', b"") for row in rows[:2]]
+
+    def in_pieces(call):
+        call.begin_stream()
+        for row in rows:
+            call.chunk(row[:20])
+            call.chunk(row[20:])
+        call.end_stream()
+
+    upstream.answer = in_pieces
+    got = ask(gate, "gemini", "gemini", stream=True)
+    assert got.body == b"".join(rows)
+    assert upstream.last().target.endswith("/v1beta/models/gemini-x:streamGenerateContent?alt=sse")
+    row = gate.ledger_row(got.header("x-request-id"))
+    assert (row["input_tokens"], row["output_tokens"], row["counted"], row["outcome"]) == (28, 30, "provider", "complete"), row
+
+
+@pytest.mark.parametrize("model", TARGETS)
+def test_a_gemini_stream_without_sse_is_one_array(gate, upstream, model):
+    path, body = ASK["gemini"]
+    path = path.replace("{m}", model).replace("generateContent", "streamGenerateContent")
+    got = gate.post(path, body)
+    assert got.status == 200 and got.header("content-type").startswith("application/json"), got
+    parts = [part for row in got.json for part in row["candidates"][0].get("content", {}).get("parts", [])]
+    assert "".join(part.get("text", "") for part in parts).startswith("Hel"), got.body
+    assert got.json[-1]["usageMetadata"]["candidatesTokenCount"] > 0
+
+
+def test_a_name_with_a_slash_is_one_segment(gate, upstream):
+    got = gate.post("/v1beta/models/nobody%2Fx:generateContent", ASK["gemini"][1])
+    assert got.status == 404 and "nobody/x" in got.error["message"], got
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+def test_a_budget_lowers_the_answer_in_the_dialects_own_words(upstream, dialect):
+    limits = {"budget": {"amount": "0.01 USD", "period": "month"}}
+    whole = configure(upstream)
+    whole["tenants"] = [{**tenant, **limits} for tenant in whole["tenants"]]
+    with Sluice(whole) as gate:
+        path, body = ASK[dialect]
+        body = json.loads(json.dumps(body).replace("{m}", dialect))
+        (body["generationConfig"] if dialect == "gemini" else body).update(
+            {"maxOutputTokens" if dialect == "gemini" else "max_tokens": 5000})
+        got = gate.post(path.replace("{m}", dialect), body)
+        lowered = int(got.header("x-sluice-max-tokens"))
+        assert 0 < lowered <= 1000, got
+        sent = upstream.last().json
+        assert lowered == (sent["generationConfig"]["maxOutputTokens"] if dialect == "gemini" else sent["max_tokens"])
+        if dialect == "gemini":  # and where the client says nothing
+            del body["generationConfig"]
+            got = gate.post(path.replace("{m}", dialect), body)
+            if got.status == 200:
+                assert upstream.last().json["generationConfig"]["maxOutputTokens"] == int(got.header("x-sluice-max-tokens"))
+            else:
+                assert got.status == 429 and got.error["status"] == "RESOURCE_EXHAUSTED", got
+
+
+def test_limits_speak_the_clients_dialect(upstream):
+    whole = configure(upstream)
+    whole["tenants"] = [{**tenant, "limits": {"requests_per_minute": 1}} for tenant in whole["tenants"]]
+    with Sluice(whole) as gate:
+        assert ask(gate, "anthropic", "fast").status == 200
+        got = ask(gate, "anthropic", "fast")
+        assert got.status == 429 and got.error["type"] == "rate_limit_error" and got.header("anthropic-ratelimit-requests-limit") == "1", got
+        got = ask(gate, "gemini", "fast")
+        assert got.status == 429 and got.error["status"] == "RESOURCE_EXHAUSTED" and got.header("retry-after"), got
