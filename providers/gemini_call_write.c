@@ -171,7 +171,7 @@ static void put_at_most(struct buffer *out, const char *name, struct text json, 
     bool high = strtod(digits, NULL) > most;
     put_json(out, name, high ? text_of(most == 2 ? "2" : "1") : json);
     if (high)
-        loss_hint(losses, "%s", name);
+        loss_hint(losses, "%s", most == 1 ? "top_p" : name);
 }
 
 /* Zero is what it is anyway; models without penalties refuse even that. */
