@@ -33,7 +33,7 @@ enum {
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH;
+           operation != OPERATION_BATCH && operation != OPERATION_COUNT;
 }
 
 static bool has_output(enum operation operation)
@@ -269,9 +269,6 @@ static bool collect(struct exchange *x)
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
-    if (most > USES_MAX)
-        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
-                         USES_MAX);
     struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
     for (size_t i = 0; uses && i < level_count; i++)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
@@ -282,6 +279,9 @@ static bool collect(struct exchange *x)
             name_counter(x, &levels[i], use);
             count++;
         }
+    if (count > USES_MAX) /* by a file that came later than what the API made */
+        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
+                         USES_MAX);
     x->reservation.root = tenant_root(x->key->tenant)->name;
     x->reservation.id = text_of(x->id);
     x->reservation.uses = uses;

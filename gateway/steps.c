@@ -10,10 +10,12 @@
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
 #include "gateway/client.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
+#include "gateway/references.h"
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
@@ -49,7 +51,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     }
     if (!x->facts.owner_asked) {
-        if (x->match.endpoint->body == BODY_JSON && !admission_read(x))
+        x->call.user = x->user_given;
+        if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
         x->facts.owner_known = !objects_ask(x);
@@ -190,8 +193,36 @@ static enum exchange_state no_target(struct exchange *x)
     const char *why = "no target is in force";
     if (x->route && x->route->target_count && x->route->targets[0].off_because)
         why = x->route->targets[0].off_because;
-    fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+    if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
+        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
     return EXCHANGE_REFUSE;
+}
+
+/* The next target that has not been tried and can be asked for this; NULL when there is none. What
+ * the last try failed of stands, and is not covered up by what another one cannot do. */
+static const struct target *choose(struct exchange *x)
+{
+    struct fault before = x->fault;
+    for (;;) {
+        bool pinned = x->pinned && x->attempts == 0;
+        x->target = pinned     ? x->pinned
+                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
+                               : NULL;
+        if (!x->target)
+            break;
+        x->upstream_model =
+            text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+        if (crossing_prepare(x))
+            break;
+        if (pinned)
+            return NULL;
+        route_report(x->target, FAULT_NONE);
+    }
+    if (before.kind != FAULT_NONE)
+        x->fault = before;
+    else if (x->target)
+        x->fault = (struct fault){0};
+    return x->target;
 }
 
 enum exchange_state step_route(struct exchange *x)
@@ -207,13 +238,10 @@ enum exchange_state step_route(struct exchange *x)
         relay_reset(x);
     }
     x->upstream_reported = false;
-    x->target =
-        x->pinned && x->attempts == 0
-            ? x->pinned
-            : (x->route ? route_choose(x->route, &x->tried, worker_random(x->worker)) : NULL);
-    if (!x->target)
+    if (!choose(x)) {
+        x->target = NULL;
         return no_target(x);
-    x->upstream_model = text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+    }
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
@@ -233,10 +261,10 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 
 /* ------------------------------------------------------------------------------- timers */
 
-static void fail(struct exchange *x, const char *words)
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, FAULT_TARGET_SLOW, "%s", words);
+    fault_set(&x->fault, kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
     exchange_run(x);
 }
@@ -258,7 +286,7 @@ static uint64_t ping_by(const struct exchange *x)
     /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
     bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
                   x->status == 200 && !x->upstream.paused && !x->unwatched &&
-                  x->match.shape == SHAPE_OPENAI;
+                  (x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC);
     uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
     uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
     return silent && every ? last + every : 0;
@@ -269,7 +297,10 @@ static void set_timer(struct exchange *x)
     uint64_t due = 0;
     if (x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->first_byte_by_us);
-    earliest(&due, x->relay == RELAY_EVENTS || x->relay == RELAY_TUNNEL ? 0 : x->total_by_us);
+    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    earliest(&due, whole ? x->total_by_us : 0);
+    if (whole || x->facts.upstream == UPSTREAM_ASKED)
+        earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
     if (due)
@@ -289,15 +320,19 @@ static void on_time(struct timer *timer)
     bool asked = x->facts.upstream == UPSTREAM_ASKED;
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
     if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, "The target did not answer in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
+        return;
+    }
+    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
+        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }
     if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, "The target did not finish in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
     if (idle_by(x) && now >= idle_by(x)) {
-        fail(x, "The target fell silent in the middle of its answer.");
+        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
     if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
@@ -325,6 +360,9 @@ static void begin_timers(struct exchange *x)
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;
+    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
+    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
+        x->wished_by_us = now + (uint64_t)wish;
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     set_timer(x);
@@ -355,8 +393,9 @@ static bool write_down(struct exchange *x)
 static enum exchange_state after_failure(struct exchange *x)
 {
     step_report(x, x->fault.kind);
-    bool may = fault_rule(x->fault.kind)->may_retry && !x->upload && x->relay != RELAY_TUNNEL &&
-               x->tries_left > 0 && step_has_another(x) &&
+    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
+    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
+               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
                (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
     return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
@@ -487,7 +526,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
+           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
+           operation != OPERATION_COUNT;
 }
 
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */

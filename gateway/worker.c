@@ -19,6 +19,7 @@
 #include "gateway/client.h"
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
+#include "gateway/crossing.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/webhook.h"
@@ -289,6 +290,7 @@ void worker_give_exchange(struct exchange *x)
     buffer_done(&x->body);
     buffer_done(&x->held);
     buffer_done(&x->ready); /* nobody was there to send it to */
+    crossing_forget(x);
     if (x->tap_used)
         tap_done(&x->tap);
     worker->exchange_count--;

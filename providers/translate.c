@@ -27,6 +27,28 @@ struct text translator_name(const struct translator *translator)
     return translator->name;
 }
 
+struct text translator_stream_type(const struct translator *translator)
+{
+    return translator->stream_type;
+}
+
+void translate_path(const struct translator *words, const struct call_target *target,
+                    struct buffer *out)
+{
+    words->write_path(target, out);
+}
+
+void translate_error(const struct translator *words, unsigned status, struct text body,
+                     struct provider_error *error)
+{
+    words->read_error(status, body, error);
+}
+
+void put_aws_exception(struct buffer *out, struct text name, struct text json)
+{
+    frame_put_aws(out, TEXT("exception"), name, json);
+}
+
 enum operation translator_operation(const struct translator *translator)
 {
     return translator->operation;
