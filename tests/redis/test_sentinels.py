@@ -13,7 +13,7 @@ from redis_servers import Redis, RedisError, Sentinels
 
 @pytest.fixture
 def sentinels():
-    with Sentinels() as sentinels:
+    with Sentinels(patience_ms=2000) as sentinels:
         yield sentinels
 
 
