@@ -99,6 +99,12 @@ uint64_t reserve_key_hash(const struct key *key)
     return hash;
 }
 
+static bool is_unframed(enum operation operation)
+{
+    return operation == OPERATION_EMBEDDING || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_MODERATION || operation == OPERATION_RERANK;
+}
+
 /* What providers put in of their own: the most of all that may get the call. */
 static int64_t added_tokens(const struct exchange *x)
 {
@@ -116,6 +122,15 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
+/* Who will likely answer. */
+static struct text likely_provider(const struct exchange *x)
+{
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off)
+            return x->route->targets[i].provider->type->name;
+    return (struct text){"", 0};
+}
+
 /* Only where somebody asks for it: it reads the whole body once more. */
 static void make_estimate(struct exchange *x)
 {
@@ -124,6 +139,8 @@ static void make_estimate(struct exchange *x)
     struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
+        .provider = likely_provider(x),
+        .unframed = is_unframed(x->call.operation),
         .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
@@ -744,6 +761,8 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     bool whole = row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE;
     if (whole && x->target && !x->free_of_charge)
         learn(x, &row->usage);
+    if (x->estimated && whole && x->target)
+        x->estimate_facts.provider = x->target->provider->type->name;
     if (x->estimated && whole)
         estimate_learn(x->worker->options.estimates, &x->estimate_facts, row->usage.input_tokens,
                        row->usage.output_tokens);
