@@ -41,8 +41,8 @@ static void take_field(struct responses_writer *w, const struct answer_event *ev
     if (inner_is(event->name, "usage"))
         w->usage_raw = responses_keep(w, event->raw);
     else if (w->field_count < CHAT_FIELDS_MAX)
-        w->fields[w->field_count++] =
-            (struct chat_field){responses_keep(w, event->name), responses_keep(w, event->raw)};
+        w->fields[w->field_count++] = (struct chat_field){.name = responses_keep(w, event->name),
+                                                          .value = responses_keep(w, event->raw)};
 }
 
 static void end(struct responses_writer *w)

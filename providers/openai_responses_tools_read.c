@@ -133,7 +133,8 @@ static void choose_other(struct responses_reading *r, struct text choice)
     if (chat->field_count == CHAT_FIELDS_MAX)
         chat->fields_cut = true;
     else
-        chat->fields[chat->field_count++] = (struct chat_field){TEXT("tool_choice"), choice};
+        chat->fields[chat->field_count++] =
+            (struct chat_field){.name = TEXT("tool_choice"), .value = choice, .is_demand = true};
 }
 
 bool responses_read_choice(struct responses_reading *r, struct text choice)
