@@ -62,7 +62,7 @@ void responses_write_tools(const struct chat *chat, struct buffer *out, struct l
             write_function(tool, out);
         }
         if (tool->cache.at)
-            loss_hint(losses, "tools[%zu].cache_control", i);
+            loss_hint(losses, "cache_control");
     }
     put_literal(out, "]");
 }
