@@ -262,8 +262,7 @@ static void put_usage(const struct responses_writer *w, struct buffer *out)
     put_number(out, "input_tokens", u->input_tokens);
     put_open(out, "input_tokens_details", '{');
     put_number(out, "cached_tokens", u->cached_tokens);
-    if (u->cache_write_tokens)
-        put_number(out, "cache_write_tokens", u->cache_write_tokens);
+    put_number(out, "cache_write_tokens", u->cache_write_tokens);
     if (u->audio_input_tokens)
         put_number(out, "audio_tokens", u->audio_input_tokens);
     if (u->image_tokens)

@@ -635,7 +635,8 @@ static void test_the_last_event_has_all_items_the_usage_and_the_call(void **stat
               "\"status\":\"incomplete\",\"content\":[{\"type\":\"output_text\",\"annotations\":[],"
               "\"logprobs\":[],\"text\":\"A\"},{\"type\":\"output_text\",\"annotations\":[],"
               "\"logprobs\":[],\"text\":\"B\"}],\"role\":\"assistant\"}]");
-    assert_has(last, "\"usage\":{\"input_tokens\":5,\"input_tokens_details\":{\"cached_tokens\":2},"
+    assert_has(last, "\"usage\":{\"input_tokens\":5,\"input_tokens_details\":{\"cached_tokens\":2,"
+                     "\"cache_write_tokens\":0},"
                      "\"output_tokens\":6,\"output_tokens_details\":{\"reasoning_tokens\":1},"
                      "\"total_tokens\":11}");
     assert_has(last, "\"model\":\"asked\"");
