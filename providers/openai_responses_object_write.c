@@ -305,7 +305,7 @@ static void put_details(const struct responses_writer *w, const char *status, st
     if (w->finish == FINISH_LENGTH)
         reason = TEXT("max_output_tokens");
     else if (w->finish == FINISH_PAUSE)
-        reason = TEXT("pause");
+        reason = TEXT("max_messages"); /* the nearest of those that SDKs know */
     if (text_equal(text_of(status), TEXT("incomplete"))) {
         put_open(out, "incomplete_details", '{');
         put_inner(out, "reason", reason);
