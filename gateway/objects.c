@@ -99,14 +99,10 @@ static void put_id(struct owner *owner, struct text id)
     owner->id[len] = '\0';
 }
 
-bool objects_ask(struct exchange *x)
+/* Is <object_id> the first that is asked about? */
+static size_t named(const struct exchange *x)
 {
-    if (x->object_id.len == 0 || x->object_id.len >= OWNER_TEXT_BYTES)
-        return false;
-    struct objects *objects = question_new(x, 1);
-    put_id(&objects->owners[0], x->object_id);
-    ledger_ask_owners(x->worker->options.ledger, &objects->question);
-    return true;
+    return x->object_id.len > 0 && x->object_id.len < OWNER_TEXT_BYTES;
 }
 
 /* Without tenants nobody can look over anybody's shoulder, and what was made before sluice stood
@@ -114,6 +110,20 @@ bool objects_ask(struct exchange *x)
 static bool is_alone(const struct exchange *x)
 {
     return x->key && x->key == x->snapshot->config->anonymous_key;
+}
+
+bool objects_ask(struct exchange *x)
+{
+    size_t first = named(x), count = first + (is_alone(x) ? 0 : x->file_count);
+    if (count == 0)
+        return false;
+    struct objects *objects = question_new(x, count);
+    if (first)
+        put_id(&objects->owners[0], x->object_id);
+    for (size_t i = first; i < count; i++)
+        put_id(&objects->owners[i], x->files[i - first]);
+    ledger_ask_owners(x->worker->options.ledger, &objects->question);
+    return true;
 }
 
 static const struct target *target_named(const struct exchange *x, const char *id)
@@ -125,28 +135,41 @@ static const struct target *target_named(const struct exchange *x, const char *i
     return NULL;
 }
 
-static bool unknown_object(struct exchange *x)
+static bool unknown_object(struct exchange *x, struct text id)
 {
-    int len = (int)(x->object_id.len < 100 ? x->object_id.len : 100);
-    fault_set(&x->fault, FAULT_UNKNOWN_OBJECT, "There is no object '%.*s'.", len, x->object_id.at);
-    return false;
+    return fault_set(&x->fault, FAULT_UNKNOWN_OBJECT, "There is no object '%.*s'.",
+                     TEXT_ARGS(text_head(id, 100)));
+}
+
+/* A file that was uploaded elsewhere may be named: its id is as good as a secret. */
+static bool allow_files(struct exchange *x)
+{
+    for (size_t i = named(x); x->objects && i < x->objects->count; i++) {
+        const struct owner *owner = &x->objects->owners[i];
+        if (owner->found && !text_equal(text_of(owner->tenant), x->key->tenant->name))
+            return unknown_object(x, text_of(owner->id));
+    }
+    return true;
 }
 
 bool objects_allow(struct exchange *x)
 {
+    if (x->objects && x->objects->question.failed)
+        return fault_set(&x->fault, FAULT_OVERLOADED,
+                         "It cannot be found out now who owns '%s'; try again.",
+                         x->objects->owners[0].id);
+    if (!allow_files(x))
+        return false;
     if (x->object_id.len == 0)
         return true;
     bool builds_on = x->call.operation == OPERATION_RESPONSE;
-    const struct owner *owner = x->objects ? &x->objects->owners[0] : NULL;
-    if (x->objects && x->objects->question.failed)
-        return fault_set(&x->fault, FAULT_OVERLOADED,
-                         "It cannot be found out now who owns '%s'; try again.", owner->id);
+    const struct owner *owner = x->objects && named(x) ? &x->objects->owners[0] : NULL;
     if (!owner || !owner->found) {
         /* A response may build on one that was made elsewhere; its id is as good as a secret. */
-        return builds_on || is_alone(x) || unknown_object(x);
+        return builds_on || is_alone(x) || unknown_object(x, x->object_id);
     }
-    if (!text_equal(text_of(owner->tenant), x->key->tenant->name))
-        return unknown_object(x);
+    if (!text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant)))
+        return unknown_object(x, x->object_id);
     x->pinned = target_named(x, owner->target);
     if (!x->pinned && !builds_on)
         return fault_set(&x->fault, FAULT_NO_TARGET,
@@ -235,7 +258,7 @@ static bool is_own(const struct exchange *x, size_t i, struct text id)
         return false;
     const struct owner *owner = &x->objects->owners[i];
     return owner->found && text_equal(text_of(owner->id), id) &&
-           text_equal(text_of(owner->tenant), x->key->tenant->name);
+           text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant));
 }
 
 /* Write the tenant's own objects as an array; <first> and <last> get their ids, as JSON. */
@@ -341,7 +364,7 @@ static void note_files(struct exchange *x, struct text batch)
                          : SIZE_MAX;
         if (len != SIZE_MAX && len > 0)
             ledger_own(x->worker->journal, (struct text){room, len}, TEXT("file"),
-                       x->key->tenant->name, x->target->id, x->call.model);
+                       tenant_scope(x->key->tenant), x->target->id, x->call.model);
     }
 }
 
@@ -370,8 +393,8 @@ void objects_note(struct exchange *x)
     bool response = x->call.operation == OPERATION_RESPONSE;
     if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
         ledger_own(x->worker->journal, text_of(x->answer.object_id),
-                   text_of(operation_name(x->call.operation)), x->key->tenant->name, x->target->id,
-                   x->call.model);
+                   text_of(operation_name(x->call.operation)), tenant_scope(x->key->tenant),
+                   x->target->id, x->call.model);
     else if (x->method == METHOD_DELETE && x->object_id.len)
         ledger_disown(x->worker->journal, x->object_id);
 }

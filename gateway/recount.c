@@ -168,6 +168,14 @@ static bool concerns(const struct counting *counting, const struct sums *sums,
     return limit->model.len == 0 || text_equal(limit->model, sums->model);
 }
 
+/* Is the sum of a tenant that had this name before? What began in the minute, hour or day in which
+ * this one was made counts whole. */
+static bool is_of_another(const struct counting *counting, const struct sums *sums)
+{
+    return sums->tenant->scope.len &&
+           sums->begin_us + grain_us[counting->grain] <= sums->tenant->made_us;
+}
+
 static void count_level(struct counting *counting, const struct sums *sums,
                         const struct limit_list *list, char letter)
 {
@@ -208,15 +216,17 @@ static void count_row(struct counting *counting, const struct usage_row *row)
     sums.tenant = directory_find_tenant(counting->directory, text_of(row->by[0]));
     if (!sums.tenant)
         return;
+    bool own = !is_of_another(counting, &sums);
     sums.key = directory_find_named(counting->directory, sums.tenant->name, text_of(row->by[1]));
     const struct route *route = routes_find(counting->config->routes, text_of(row->by[3]));
     sums.model = route ? route->name : text_of(row->by[3]);
-    if (sums.key)
+    if (own && sums.key)
         count_level(counting, &sums, &sums.key->limits, 'k');
-    if (sums.user.len)
+    if (own && sums.user.len)
         count_level(counting, &sums, &sums.tenant->user_limits, 'u');
     for (struct sums up = sums; up.tenant; up.tenant = up.tenant->parent)
-        count_level(counting, &up, &up.tenant->limits, 't');
+        if (!is_of_another(counting, &up))
+            count_level(counting, &up, &up.tenant->limits, 't');
     arena_reset(&counting->scratch);
 }
 

@@ -14,6 +14,7 @@
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
+#include "gateway/references.h"
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
@@ -49,7 +50,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     }
     if (!x->facts.owner_asked) {
-        if (x->match.endpoint->body == BODY_JSON && !admission_read(x))
+        x->call.user = x->user_given;
+        if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
         x->facts.owner_known = !objects_ask(x);
@@ -257,10 +259,10 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 
 /* ------------------------------------------------------------------------------- timers */
 
-static void fail(struct exchange *x, const char *words)
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, FAULT_TARGET_SLOW, "%s", words);
+    fault_set(&x->fault, kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
     exchange_run(x);
 }
@@ -293,7 +295,10 @@ static void set_timer(struct exchange *x)
     uint64_t due = 0;
     if (x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->first_byte_by_us);
-    earliest(&due, x->relay == RELAY_EVENTS || x->relay == RELAY_TUNNEL ? 0 : x->total_by_us);
+    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    earliest(&due, whole ? x->total_by_us : 0);
+    if (whole || x->facts.upstream == UPSTREAM_ASKED)
+        earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
     if (due)
@@ -313,15 +318,19 @@ static void on_time(struct timer *timer)
     bool asked = x->facts.upstream == UPSTREAM_ASKED;
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
     if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, "The target did not answer in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
+        return;
+    }
+    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
+        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }
     if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, "The target did not finish in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
     if (idle_by(x) && now >= idle_by(x)) {
-        fail(x, "The target fell silent in the middle of its answer.");
+        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
     if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
@@ -349,6 +358,9 @@ static void begin_timers(struct exchange *x)
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;
+    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
+    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
+        x->wished_by_us = now + (uint64_t)wish;
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     set_timer(x);
@@ -379,8 +391,9 @@ static bool write_down(struct exchange *x)
 static enum exchange_state after_failure(struct exchange *x)
 {
     step_report(x, x->fault.kind);
-    bool may = fault_rule(x->fault.kind)->may_retry && !x->upload && x->relay != RELAY_TUNNEL &&
-               x->tries_left > 0 && step_has_another(x) &&
+    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
+    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
+               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
                (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
     return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }

@@ -4,6 +4,7 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
+#include "gateway/base/utf8.h"
 #include "policy/estimate.h"
 #include "policy/estimate_words.h"
 
@@ -38,7 +39,7 @@ enum { ROUNDS_MAX = 10 };
  * about as much again, the editor 700 (docs.claude.com, "Pricing", "Computer use"). */
 enum { BUILT_IN_TOKENS_MAX = 2048 };
 
-enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
+enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40, NAME_ROOM = NAME_MAX + 4 };
 
 /* ---------------------------------------------------------------------------------- words */
 
@@ -184,6 +185,7 @@ static const struct named keys[] = {
     {TEXT("thought"), NAME_THOUGHT},
     {TEXT("max_uses"), NAME_MAX_USES},
     {TEXT("max_tool_calls"), NAME_MAX_CALLS},
+    {{NULL, 0}, NAME_OTHER},
 };
 
 static const struct named types[] = {
@@ -206,6 +208,7 @@ static const struct named types[] = {
     {TEXT("custom"), NAME_CLIENT_TOOL},
     {TEXT("local_shell"), NAME_BUILT_IN_TOOL},
     {TEXT("apply_patch"), NAME_BUILT_IN_TOOL},
+    {{NULL, 0}, NAME_OTHER},
 };
 
 /* Tools of Anthropic and OpenAI that the client runs carry dates or variants behind these. */
@@ -224,27 +227,46 @@ _Static_assert(sizeof(types) / sizeof(*types) <= NAMES_MAX, "");
 
 static inline size_t place_of(struct text text)
 {
-    unsigned first = (unsigned char)text.at[0], last = (unsigned char)text.at[text.len - 1];
+    unsigned first = (unsigned char)text.at[0] | 0x20U;
+    unsigned last = (unsigned char)text.at[text.len - 1] | 0x20U;
     return (text.len * 37 + first * 5 + last) % PLACES;
 }
 
 static void fill_places(struct places *places, const struct named *list, size_t count)
 {
-    for (size_t i = count; i > 0; i--) {
+    for (size_t i = count - 1; i > 0; i--) { /* the last one ends the list */
         size_t place = place_of(list[i - 1].text);
         places->next[i] = places->first[place];
         places->first[place] = (unsigned char)i;
     }
 }
 
+static bool is_wide(struct text text)
+{
+    unsigned char all = 0;
+    for (size_t i = 0; i < text.len && i < NAME_MAX; i++)
+        all |= (unsigned char)text.at[i];
+    return all >= 0x80;
+}
+
+/* Where the long s and the Kelvin sign are s and k. */
+static enum name find_wide(const struct named *list, struct text text)
+{
+    for (; list->text.at; list++)
+        if (text_is_name(text, list->text))
+            return list->name;
+    return NAME_OTHER;
+}
+
+/* In any case: servers written in Go read names like that. */
 static enum name find_name(const struct places *places, const struct named *list, struct text text)
 {
     if (text.len == 0)
         return NAME_OTHER;
     for (size_t i = places->first[place_of(text)]; i > 0; i = places->next[i])
-        if (text_equal(list[i - 1].text, text))
+        if (text_equal(list[i - 1].text, text) || text_equal_nocase(list[i - 1].text, text))
             return list[i - 1].name;
-    return NAME_OTHER;
+    return is_wide(text) ? find_wide(list, text) : NAME_OTHER;
 }
 
 static int hex_digit(char digit)
@@ -255,8 +277,8 @@ static int hex_digit(char digit)
 }
 
 /* A short string without its escapes; who hides a name in escapes means it all the same. What is
- * too long or not ASCII is no name. */
-static struct text plain(struct text inside, char room[NAME_MAX])
+ * too long is no name. */
+static struct text plain(struct text inside, char room[NAME_ROOM])
 {
     if (!inside.len || !memchr(inside.at, '\\', inside.len))
         return inside;
@@ -268,7 +290,7 @@ static struct text plain(struct text inside, char room[NAME_MAX])
             int code = 0;
             for (size_t k = i + 2; k < i + 6; k++)
                 code = code * 16 + hex_digit(inside.at[k]);
-            room[len++] = code < 0x80 ? (char)code : '\xff';
+            len += utf8_write(room + len, (unsigned)code);
             i += 5;
         } else if (i + 1 < inside.len) {
             room[len++] = inside.at[++i];
@@ -279,13 +301,13 @@ static struct text plain(struct text inside, char room[NAME_MAX])
 
 static enum name key_name(struct text inside)
 {
-    char room[NAME_MAX];
+    char room[NAME_ROOM];
     return find_name(&key_places, keys, plain(inside, room));
 }
 
 static enum name type_name(struct text inside)
 {
-    char room[NAME_MAX];
+    char room[NAME_ROOM];
     struct text text = plain(inside, room);
     for (size_t i = 0; i < sizeof(built_in_tools) / sizeof(*built_in_tools); i++)
         if (text_starts(text, built_in_tools[i]))
@@ -332,7 +354,7 @@ struct walk {
 
 static enum mime mime_of(struct text inside)
 {
-    char room[NAME_MAX];
+    char room[NAME_ROOM];
     struct text text = plain(text_head(inside, NAME_MAX), room);
     static const struct text sounds[] = {TEXT("audio/"), TEXT("wav"),   TEXT("mp3"), TEXT("flac"),
                                          TEXT("opus"),   TEXT("pcm16"), TEXT("aac"), TEXT("ogg"),
@@ -515,6 +537,25 @@ static bool is_quiet(enum name key)
     return key == NAME_QUIET || key == NAME_TYPE || key == NAME_MIME;
 }
 
+/* Where a type stands twice ("Type" as well), servers differ in which one they take: the one that
+ * costs more. */
+static int weight_of(enum name type)
+{
+    switch ((int)type) {
+    case NAME_PICTURE:
+    case NAME_SOUND:
+    case NAME_FILE:
+    case NAME_REFERENCE_TYPE:
+        return 3;
+    case NAME_OTHER: /* of a tool: the provider's own */
+        return 2;
+    case NAME_BUILT_IN_TOOL:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 static void see_string(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
@@ -529,8 +570,10 @@ static void see_string(struct walk *walk, struct text inside)
     if (level->is_array || level->opaque)
         return;
     if (level->key == NAME_TYPE) {
+        enum name type = type_name(inside);
+        if (!level->has_type || weight_of(type) > weight_of((enum name)level->type))
+            level->type = (unsigned char)type;
         level->has_type = true;
-        level->type = (unsigned char)type_name(inside);
         if (level->type == NAME_REFERENCE_TYPE)
             walk->facts->refers = true;
     } else if (level->key == NAME_MIME && level->mime == MIME_NONE) {
@@ -552,9 +595,9 @@ static void see_number(struct walk *walk, struct text raw)
     uint64_t number;
     if (level->is_array || level->opaque || !text_number(raw, INT32_MAX, &number))
         return;
-    if (level->key == NAME_MAX_USES)
+    if (level->key == NAME_MAX_USES && (int64_t)number > level->max_uses)
         level->max_uses = (int64_t)number;
-    if (level->key == NAME_MAX_CALLS && walk->depth == 1)
+    if (level->key == NAME_MAX_CALLS && walk->depth == 1 && (int64_t)number > walk->max_calls)
         walk->max_calls = (int64_t)number;
 }
 

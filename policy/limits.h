@@ -89,6 +89,10 @@ struct limit_list {
     size_t count;
 };
 
+/* The most limits of <limits> that one call can meet: those for all models, and the most that there
+ * are for one. */
+size_t limits_met(const struct limit_list *limits);
+
 /* "requests_per_minute", "input_tokens_per_day", "concurrent" … Fills in kind, span and window_us;
  * false when it is no such name. Units: second minute hour day. */
 bool limit_name_read(struct text name, struct limit *limit);

@@ -408,9 +408,10 @@ static bool use_settle(const struct meter *meter, struct use *use, const struct 
     struct slot *slot = more != 0 ? settle_slot(counter, use, more) : NULL;
     if (slot) {
         counter_add(counter, slot, more);
-        given = meter->shared && counter_give(counter, slot);
-        if (meter->shared)
+        if (meter->shared) {
+            given = counter_give(counter, slot) || (more < 0 && counter_is_scarce(counter, now_us));
             counter_watch(counter, slot);
+        }
     }
     pace_take(counter, more);
     counter->held -= use->held;

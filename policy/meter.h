@@ -78,8 +78,8 @@ enum meter_result meter_take_away(struct meter *meter, struct reservation *r, un
 bool meter_extend(struct meter *meter, struct reservation *r, enum limit_kind kind, int64_t more);
 bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_kind kind,
                        int64_t more, unsigned replicas);
-/* True: something went back that others may be waiting for (parallel calls): see
- * meter_root_changes(). */
+/* True: something went back that others may be waiting for (parallel calls, and what was held too
+ * much of a short window): see meter_root_changes(). */
 bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);

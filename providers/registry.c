@@ -7,6 +7,7 @@
 #include "providers/data.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
+#include "providers/openai_responses.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
 
@@ -29,6 +30,7 @@ static const struct translator *const translators[] = {
     &translator_openai_chat,
     &translator_openai_completion,
     &translator_mistral_chat,
+    &translator_openai_responses,
     NULL, /* the end */
 };
 /* clang-format on */
