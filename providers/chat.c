@@ -367,7 +367,7 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
         struct text name = text_head(field->name, 64);
         if (chat->from == own && field->value.at)
             continue;
-        if (field->is_demand)
+        if (chat->demanded >> i & 1)
             loss_demand(losses, "%.*s", TEXT_ARGS(name));
         else
             loss_hint(losses, "%.*s", TEXT_ARGS(name));
