@@ -326,7 +326,8 @@ void put_item(struct buffer *out, struct text inner)
 /* -------------------------------------------------------------------------------- losses */
 
 /* A name once; what does not fit any more is counted and not named. */
-static void note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
+static void __attribute__((format(printf, 4, 0)))
+note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
 {
     char name[128];
     vsnprintf(name, sizeof(name), format, words);

@@ -147,6 +147,7 @@ struct chat {
 
     enum answer_shape shape;
     struct text schema, schema_name, schema_description; /* json, inner, inner */
+    struct text schema_raw; /* json: as <from> has it, where <schema> had to be made of that */
     enum said schema_strict;
 
     enum said reasoning;       /* asked for, or asked to be left out */

@@ -107,7 +107,7 @@ bool responses_read_proof(struct text encrypted_content, struct responses_proof 
 struct response_open {
     int64_t item, content; /* its places in the response; <content> -1: it is the whole item */
     enum part_kind kind;
-    bool is_open, has_said, is_custom;
+    bool is_open, has_said, has_logprobs, is_custom;
     bool in_content; /* reasoning: of its content, not its summary */
     int64_t section; /* reasoning: the part of its summary or content that was said last */
     size_t citations;

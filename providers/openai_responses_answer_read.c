@@ -92,8 +92,7 @@ static void on_text(struct response_say *s, const struct said_event *e)
 {
     struct response_open *part = response_content_open(s, e->output, e->content, PART_TEXT);
     response_text(s, part, member_string(e->delta));
-    if (e->logprobs.len > 2 && e->logprobs.at[0] == '[')
-        response_logprobs(s, e->logprobs);
+    response_logprobs(s, part, e->logprobs);
 }
 
 static void on_text_done(struct response_say *s, const struct said_event *e)

@@ -97,7 +97,7 @@ static void add_field(struct responses_reading *r, struct text name, struct text
     if (chat->field_count == CHAT_FIELDS_MAX)
         chat->fields_cut = true;
     else
-        chat->fields[chat->field_count++] = (struct chat_field){name, value};
+        chat->fields[chat->field_count++] = (struct chat_field){.name = name, .value = value};
 }
 
 static bool read_model(struct responses_reading *r, struct text value)

@@ -63,101 +63,7 @@ static bool want_string(struct responses_reading *r, struct text item, const cha
                   : responses_refuse(r, "has to be a string", "input[%zu].%s", r->item, name);
 }
 
-/* ------------------------------------------------------------------------ content parts */
-
-static void read_image(struct text json, struct part *part)
-{
-    struct text url = member_string(member_find(json, TEXT("image_url")));
-    part->kind = PART_IMAGE;
-    part->id = member_string(member_find(json, TEXT("file_id")));
-    part->detail = member_string(member_find(json, TEXT("detail")));
-    if (url.at == NULL) /* as chat completions have it */
-        url = member_string(member_find(member_find(json, TEXT("image_url")), TEXT("url")));
-    if (!data_url_split(url, &part->media_type, &part->data))
-        part->url = url;
-}
-
-static void read_file(struct text json, struct part *part)
-{
-    struct text data = member_string(member_find(json, TEXT("file_data")));
-    part->kind = PART_FILE;
-    part->id = member_string(member_find(json, TEXT("file_id")));
-    part->name = member_string(member_find(json, TEXT("filename")));
-    part->url = member_string(member_find(json, TEXT("file_url")));
-    if (!data_url_split(data, &part->media_type, &part->data))
-        part->data = data;
-}
-
-static void read_audio(struct responses_reading *r, struct text json, struct part *part)
-{
-    struct text audio = member_find(json, TEXT("input_audio"));
-    struct text format = member_string(member_find(audio, TEXT("format")));
-    part->kind = PART_AUDIO;
-    part->data = member_string(member_find(audio, TEXT("data")));
-    if (format.at)
-        part->media_type = inner_is(format, "mp3")
-                               ? TEXT("audio/mpeg")
-                               : arena_format(r->arena, "audio/%.*s", TEXT_ARGS(format));
-}
-
-static void read_plain(struct responses_reading *r, struct text json, struct part *part)
-{
-    part->kind = PART_TEXT;
-    part->text = member_string(member_find(json, TEXT("text")));
-    if (!json_is_absent(member_find(json, TEXT("prompt_cache_breakpoint"))))
-        part->cache = TEXT("{\"type\":\"ephemeral\"}");
-    responses_read_annotations(r->arena, member_find(json, TEXT("annotations")), part);
-}
-
-static bool has_content(const struct part *part)
-{
-    switch (part->kind) {
-    case PART_TEXT:
-    case PART_REFUSAL:
-    case PART_REASONING:
-        return part->text.at != NULL;
-    case PART_IMAGE:
-    case PART_FILE:
-    case PART_AUDIO:
-        return part->url.at || part->data.at || part->id.at;
-    case PART_VIDEO:
-    case PART_CALL:
-    case PART_RESULT:
-    case PART_RAW:
-        return true;
-    }
-    return true;
-}
-
-bool responses_read_part(struct responses_reading *r, struct text json, struct part *part)
-{
-    struct text type = member_string(member_find(json, TEXT("type")));
-    if (inner_is(type, "input_text") || inner_is(type, "output_text") || inner_is(type, "text")) {
-        read_plain(r, json, part);
-    } else if (inner_is(type, "refusal")) {
-        part->kind = PART_REFUSAL;
-        part->text = member_string(member_find(json, TEXT("refusal")));
-    } else if (inner_is(type, "reasoning_text") || inner_is(type, "summary_text")) {
-        part->kind = PART_REASONING;
-        part->text = member_string(member_find(json, TEXT("text")));
-    } else if (inner_is(type, "input_image")) {
-        read_image(json, part);
-    } else if (inner_is(type, "input_file")) {
-        read_file(json, part);
-    } else if (inner_is(type, "input_audio")) {
-        read_audio(r, json, part);
-    } else if (type.at) {
-        *part = (struct part){.kind = PART_RAW,
-                              .name = TEXT("content"),
-                              .raw = json,
-                              .from = &translator_openai_responses};
-    } else {
-        return responses_refuse(r, "has parts without a type", "input[%zu]", r->item);
-    }
-    return has_content(part)
-               ? true
-               : responses_refuse(r, "has a part without content", "input[%zu]", r->item);
-}
+/* ------------------------------------------------------------------------------- messages */
 
 static bool read_parts(struct responses_reading *r, struct text list, struct message *message,
                        struct part like)
@@ -174,8 +80,6 @@ static bool read_parts(struct responses_reading *r, struct text list, struct mes
     }
     return true;
 }
-
-/* ----------------------------------------------------------------------------- the items */
 
 static bool role_of(struct responses_reading *r, struct text word, enum role *role)
 {
@@ -223,6 +127,8 @@ static bool read_message(struct responses_reading *r, struct text item)
         *part = like;
     return part != NULL;
 }
+
+/* -------------------------------------------------------------------- the other items */
 
 /* A name in a namespace that this call declares is known to others by both. */
 static struct text name_of_call(struct responses_reading *r, struct text item, struct text name)
@@ -312,8 +218,10 @@ static struct text joined(struct responses_reading *r, struct text list)
 {
     struct text none, json, all = {NULL, 0};
     struct buffer buffer;
+    if (!list.len || list.at[0] != '[')
+        return all;
     buffer_init(&buffer, list.len * 2 + 16);
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &json)) {
+    while (member_next(&list, &none, &json)) {
         struct text one = member_string(member_find(json, TEXT("text")));
         if (one.at && buffer_length(&buffer))
             buffer_append_text(&buffer, TEXT("\\n\\n"));

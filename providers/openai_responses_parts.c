@@ -54,8 +54,9 @@ static struct response_open *find(struct response_say *s, int64_t item, int64_t 
     return NULL;
 }
 
+/* <item>: as it is when it begins; only of this dialect's own writer. */
 static struct response_open *part_begin(struct response_say *s, struct response_open like,
-                                        struct text id, struct text name)
+                                        struct text id, struct text name, struct text item)
 {
     struct responses_reader *r = s->r;
     response_begin(s, (struct text){NULL, 0});
@@ -73,6 +74,8 @@ static struct response_open *part_begin(struct response_say *s, struct response_
     struct answer_event event = about(s, part, ANSWER_PART);
     event.id = id;
     event.name = name;
+    if (is_own(s))
+        event.raw = item;
     say(s, event);
     return part;
 }
@@ -141,10 +144,12 @@ void response_cite(struct response_say *s, struct response_open *part, struct te
     say(s, event);
 }
 
-void response_logprobs(struct response_say *s, struct text list)
+void response_logprobs(struct response_say *s, struct response_open *part, struct text list)
 {
-    if (list.len > 2 && list.at[0] == '[')
-        say(s, (struct answer_event){.kind = ANSWER_LOGPROBS, .raw = list});
+    if (!part || list.len <= 2 || list.at[0] != '[')
+        return;
+    part->has_logprobs = true;
+    say(s, (struct answer_event){.kind = ANSWER_LOGPROBS, .raw = list});
 }
 
 struct response_open *response_call_of(struct response_say *s, int64_t item)
@@ -169,7 +174,7 @@ struct response_open *response_content_open(struct response_say *s, int64_t item
     bool known = r->message_id.at && item == r->message_item;
     struct text none = {NULL, 0};
     return part_begin(s, (struct response_open){.item = item, .content = content, .kind = kind},
-                      known ? r->message_id : none, known ? r->phase : none);
+                      known ? r->message_id : none, known ? r->phase : none, none);
 }
 
 static void cite_all(struct response_say *s, struct response_open *part, struct text list)
@@ -192,11 +197,11 @@ void response_content_end(struct response_say *s, int64_t item, int64_t content,
         response_content_open(s, item, content, is_refusal ? PART_REFUSAL : PART_TEXT);
     if (!part || !part->is_open)
         return;
-    if (!part->has_said) {
+    if (!part->has_said)
         response_text(
             s, part, member_string(member_find(json, is_refusal ? TEXT("refusal") : TEXT("text"))));
-        response_logprobs(s, member_find(json, TEXT("logprobs")));
-    }
+    if (!part->has_logprobs)
+        response_logprobs(s, part, member_find(json, TEXT("logprobs")));
     cite_all(s, part, member_find(json, TEXT("annotations")));
     response_part_close(s, part);
 }
@@ -229,9 +234,9 @@ static struct response_open *reasoning_open(struct response_say *s, int64_t item
     struct response_open *part = find(s, item, -1);
     if (part && part->kind == PART_REASONING)
         return part;
-    return part_begin(s,
-                      (struct response_open){.item = item, .content = -1, .kind = PART_REASONING},
-                      id, (struct text){NULL, 0});
+    struct response_open like = {.item = item, .content = -1, .kind = PART_REASONING};
+    struct text none = {NULL, 0};
+    return part_begin(s, like, id, none, none);
 }
 
 void response_thought(struct response_say *s, int64_t item, bool in_content, int64_t section,
@@ -261,7 +266,9 @@ static void thoughts_of(struct response_say *s, int64_t item, bool in_content, s
 {
     struct text none, json;
     int64_t section = 0;
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &json))
+    if (!list.len || list.at[0] != '[')
+        return;
+    while (member_next(&list, &none, &json))
         response_thought(s, item, in_content, section++,
                          member_string(member_find(json, TEXT("text"))));
 }
@@ -334,7 +341,7 @@ static struct response_open *call_open(struct response_say *s, int64_t item, str
         id = made_id(s);
     struct response_open like = {
         .item = item, .content = -1, .kind = PART_CALL, .is_custom = is_custom};
-    return part_begin(s, like, id, member_string(member_find(json, TEXT("name"))));
+    return part_begin(s, like, id, member_string(member_find(json, TEXT("name"))), json);
 }
 
 static void call_end(struct response_say *s, int64_t item, struct text json, bool is_custom)
@@ -346,7 +353,7 @@ static void call_end(struct response_say *s, int64_t item, struct text json, boo
         response_arguments(
             s, part,
             member_string(member_find(json, is_custom ? TEXT("input") : TEXT("arguments"))));
-    if (is_own(s) && (is_custom || !json_is_absent(member_find(json, TEXT("namespace")))))
+    if (is_own(s))
         say_raw(s, part, json);
     response_part_close(s, part);
 }
@@ -356,7 +363,7 @@ static struct response_open *raw_open(struct response_say *s, int64_t item)
     struct response_open *part = find(s, item, -1);
     struct response_open like = {.item = item, .content = -1, .kind = PART_RAW};
     struct text none = {NULL, 0};
-    return part && part->kind == PART_RAW ? part : part_begin(s, like, none, none);
+    return part && part->kind == PART_RAW ? part : part_begin(s, like, none, none, none);
 }
 
 void response_item_begin(struct response_say *s, int64_t item, struct text json)

@@ -40,7 +40,7 @@ void response_part_close(struct response_say *s, struct response_open *part);
 void response_text(struct response_say *s, struct response_open *part, struct text inner);
 void response_arguments(struct response_say *s, struct response_open *part, struct text inner);
 void response_cite(struct response_say *s, struct response_open *part, struct text annotation);
-void response_logprobs(struct response_say *s, struct text list);
+void response_logprobs(struct response_say *s, struct response_open *part, struct text list);
 /* More of a reasoning's summary, or of its content; each has sections, counted from 0. */
 void response_thought(struct response_say *s, int64_t item, bool in_content, int64_t section,
                       struct text inner);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * openai_responses.h: what tools a call offers, and citations.
+ * openai_responses.h: what tools a call offers.
  */
 #include "gateway/base/member.h"
 #include "providers/openai_responses.h"
@@ -133,7 +133,8 @@ static void choose_other(struct responses_reading *r, struct text choice)
     if (chat->field_count == CHAT_FIELDS_MAX)
         chat->fields_cut = true;
     else
-        chat->fields[chat->field_count++] = (struct chat_field){TEXT("tool_choice"), choice};
+        chat->fields[chat->field_count++] =
+            (struct chat_field){.name = TEXT("tool_choice"), .value = choice, .is_demand = true};
 }
 
 bool responses_read_choice(struct responses_reading *r, struct text choice)
@@ -185,39 +186,4 @@ void responses_keep_allowed(struct responses_reading *r)
         if (is_listed(&chat->tools[i], names, count))
             chat->tools[kept++] = chat->tools[i];
     chat->tool_count = kept;
-}
-
-/* ------------------------------------------------------------------------------ citations */
-
-static int64_t place_of(struct text annotation, struct text name)
-{
-    int64_t place;
-    return member_count(member_find(annotation, name), INT64_C(1000000000000), &place) ? place : -1;
-}
-
-struct citation responses_citation(struct text annotation)
-{
-    struct citation citation = {
-        .url = member_string(member_find(annotation, TEXT("url"))),
-        .title = member_string(member_find(annotation, TEXT("title"))),
-        .start = place_of(annotation, TEXT("start_index")),
-        .end = place_of(annotation, TEXT("end_index")),
-        .raw = annotation,
-        .from = &translator_openai_responses,
-    };
-    if (citation.title.at == NULL) /* of a file */
-        citation.title = member_string(member_find(annotation, TEXT("filename")));
-    return citation;
-}
-
-void responses_read_annotations(struct arena *arena, struct text list, struct part *part)
-{
-    struct text none, annotation;
-    size_t room = 0;
-    while (list.len && list.at[0] == '[' && part->citation_count < CHAT_PARTS_MAX &&
-           member_next(&list, &none, &annotation)) {
-        part->citations = arena_grow(arena, part->citations, part->citation_count, &room,
-                                     sizeof(struct citation));
-        part->citations[part->citation_count++] = responses_citation(annotation);
-    }
 }

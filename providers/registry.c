@@ -4,7 +4,9 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "providers/anthropic.h"
 #include "providers/data.h"
+#include "providers/gemini.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 #include "providers/openai_responses.h"
@@ -13,7 +15,8 @@
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai};
+static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
+                                                 &dialect_anthropic};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -27,10 +30,13 @@ const struct dialect *dialect_find(struct text name)
 
 /* clang-format off */
 static const struct translator *const translators[] = {
+    &translator_openai_responses,
+    &translator_gemini,
+    &translator_anthropic,
+    &translator_anthropic_count,
     &translator_openai_chat,
     &translator_openai_completion,
     &translator_mistral_chat,
-    &translator_openai_responses,
     NULL, /* the end */
 };
 /* clang-format on */

@@ -15,7 +15,7 @@ def test_a_name_in_another_case_is_refused(gate, upstream, name):
     answer = gate.post("/v1/chat/completions", body)
     assert answer.status == 400, answer
     assert answer.json["error"]["param"] in ("model", "max_tokens", "user", "n")
-    assert "lower case" in answer.json["error"]["message"]
+    assert "just these letters" in answer.json["error"]["message"]
     assert len(upstream.calls) == 0
 
 
