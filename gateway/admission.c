@@ -5,6 +5,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/base/member.h"
+#include "gateway/batch.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -540,6 +541,8 @@ static void reserve(struct exchange *x, struct ledger_row *row)
     if (x->target)
         row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
                                       row->usage.output_tokens, row->usage.units);
+    if (x->batch)
+        batch_bound(x->batch, row);
     row->counted = COUNTED_ESTIMATE;
 }
 

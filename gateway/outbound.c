@@ -279,16 +279,30 @@ static void put_credentials(struct buffer *out, const struct provider_settings *
     }
 }
 
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length)
+static void put_own(struct buffer *out, struct text method,
+                    const struct provider_settings *provider, const struct upstream_pool *pool,
+                    struct text suffix)
 {
-    put(out, TEXT("POST "));
+    put(out, method);
     put_base(out, provider, pool);
     put(out, suffix);
     put_host(out, provider);
     put_credentials(out, provider, pool);
-    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"
-                  "Content-Type: application/json\r\nContent-Length: "));
+    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
+}
+
+void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
+                      const struct upstream_pool *pool, struct text suffix)
+{
+    put_own(out, TEXT("GET "), provider, pool, suffix);
+    put(out, TEXT("\r\n"));
+}
+
+void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
+                       const struct upstream_pool *pool, struct text suffix, size_t length)
+{
+    put_own(out, TEXT("POST "), provider, pool, suffix);
+    put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
 }

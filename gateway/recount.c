@@ -138,11 +138,15 @@ struct sums {
     int64_t begin_us;
 };
 
+enum { OPERATION_PLACE = 5 }; /* among what a row is told apart by */
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
-    case LIMIT_REQUESTS:
-        return row->requests - row->refused;
+    case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
+        return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0
+                   ? row->attempts
+                   : row->requests - row->refused;
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -232,7 +236,8 @@ static void count_row(struct counting *counting, const struct usage_row *row)
 
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
-    const enum usage_by by[] = {BY_TENANT, BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain]};
+    const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
+                                BY_OPERATION};
     struct usage_question question = {.directory = counting->config->ledger_path,
                                       .database = counting->config->database,
                                       .since_us = since_us,

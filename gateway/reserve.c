@@ -5,6 +5,7 @@
 
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/counter_names.h"
 #include "gateway/service_state.h"
 #include "gateway/upload.h"
@@ -77,7 +78,11 @@ static int64_t choices_of(const struct exchange *x)
 void reserve_bound(const struct exchange *x, struct usage *usage)
 {
     *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
-    if (x->estimated) {
+    if (x->batch) {
+        struct ledger_row row;
+        batch_bound(x->batch, &row);
+        *usage = row.usage;
+    } else if (x->estimated) {
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
     } else if (has_output(x->call.operation)) {
@@ -86,7 +91,7 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
     }
 }
 
-static uint64_t hash_of_key(const struct key *key)
+uint64_t reserve_key_hash(const struct key *key)
 {
     uint64_t hash;
     memcpy(&hash, key->digest.bytes, sizeof(hash));
@@ -118,7 +123,7 @@ static void make_estimate(struct exchange *x)
     struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
-        .key = hash_of_key(x->key),
+        .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
         .max_tokens = x->call.max_tokens,
@@ -203,6 +208,10 @@ static void want_tokens(struct use *use, const struct exchange *x)
 static bool want(struct exchange *x, struct use *use)
 {
     const struct limit *limit = use->limit;
+    if (x->batch && !x->free_of_charge) {
+        use->want = use->least = batch_want(x, limit);
+        return use->want > 0;
+    }
     bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
     if (limit->model.len && !(x->route && text_equal(limit->model, x->route->name)))
         return false;
@@ -254,31 +263,12 @@ static void name_counter(struct exchange *x, const struct level *level, struct u
                                           level->tenant, &use->hash);
 }
 
-/* What a batch will cost stands in a file that was uploaded before, and is charged after its call
- * has ended: a budget cannot be held to. */
-static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
-{
-    if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < levels[i].limits->count; j++) {
-            const struct limit *limit = &levels[i].limits->at[j];
-            if (limit->kind == LIMIT_MONEY && limit->exceeded == EXCEEDED_REJECT)
-                return fault_set(&x->fault, FAULT_UNSUPPORTED,
-                                 "Batches are not possible under a budget: what they cost is not "
-                                 "known before they have run.");
-        }
-    return true;
-}
-
 static bool collect(struct exchange *x)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
     for (size_t i = 0; i < level_count; i++)
         most += levels[i].limits->count;
-    if (!may_batch(x, levels, level_count))
-        return false;
     struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
     for (size_t i = 0; uses && i < level_count; i++)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
@@ -625,23 +615,31 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
 /* ------------------------------------------------------------------------------- settled */
 
 /* Has this call taken a budget over one of its marks? */
-static void warn_of(struct exchange *x, size_t use, int64_t cost_nanos)
+static void warn_of(struct worker *worker, struct reservation *r, size_t use, int64_t cost_nanos)
 {
-    const struct limit *limit = x->reservation.uses[use].limit;
+    const struct limit *limit = r->uses[use].limit;
     struct limit_view view;
-    limits_view(&x->reservation, use, &view);
+    limits_view(r, use, &view);
     int64_t now = limit->amount - view.left, before = now - cost_nanos;
     for (size_t i = 0; i < LIMIT_WARNINGS && limit->warn_at[i]; i++) {
         int64_t mark = (int64_t)((__int128)limit->amount * limit->warn_at[i] / PER_MILLE);
         if (before >= mark || now < mark)
             continue;
-        struct text counter = x->reservation.uses[use].counter;
+        struct text counter = r->uses[use].counter;
         log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
                  limit->warn_at[i] / 10U, limit->warn_at[i] % 10U);
-        service_event(x->worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
+        service_event(worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
                       TEXT_ARGS(text_head(counter, 100)), limit->warn_at[i] / 10U,
                       limit->warn_at[i] % 10U);
     }
+}
+
+void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used)
+{
+    for (size_t i = 0; i < r->use_count; i++)
+        if (r->uses[i].limit->kind == LIMIT_MONEY && r->uses[i].limit->warn_at[0] &&
+            used[i].cost_nanos > 0)
+            warn_of(worker, r, i, used[i].cost_nanos);
 }
 
 static void warn(struct exchange *x, int64_t cost_nanos)
@@ -649,7 +647,7 @@ static void warn(struct exchange *x, int64_t cost_nanos)
     for (size_t i = 0; i < x->reservation.use_count; i++)
         if (x->reservation.uses[i].limit->kind == LIMIT_MONEY &&
             x->reservation.uses[i].limit->warn_at[0])
-            warn_of(x, i, cost_nanos);
+            warn_of(x->worker, &x->reservation, i, cost_nanos);
 }
 
 /* What is thought before an answer is not seen in a stream, and not counted with its events. */
@@ -659,6 +657,17 @@ static void learn(const struct exchange *x, const struct usage *usage)
     call.input_tokens = usage->input_tokens;
     call.output_tokens = usage->output_tokens - (call.stream ? usage->reasoning_tokens : 0);
     target_learn(x->target->figures, &call);
+}
+
+/* It was not made, or goes on being held: of its calls none counts, but the one that asked for it.
+ */
+static void return_batch(struct exchange *x, bool sent)
+{
+    struct reservation *r = &x->reservation;
+    struct used *each = arena_new(&x->arena, (r->use_count + 1) * sizeof(*each));
+    for (size_t i = 0; i < r->use_count; i++)
+        each[i] = (struct used){.sent = sent && r->uses[i].limit->model.len == 0, .requests = 1};
+    limits_settle_each(r, each);
 }
 
 void reserve_settle(struct exchange *x, const struct ledger_row *row)
@@ -680,7 +689,10 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     if (x->free_of_charge)
         used.input_tokens = used.output_tokens = used.cost_nanos = 0;
     used.cost_nanos = sum(used.cost_nanos, x->aside_nanos);
-    limits_settle(&x->reservation, &used);
+    if (x->batch && !x->batch->is_unknown)
+        return_batch(x, used.sent);
+    else
+        limits_settle(&x->reservation, &used);
     if (used.cost_nanos > 0)
         warn(x, used.cost_nanos);
 }

@@ -36,11 +36,16 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
  */
 void reserve_settle(struct exchange *x, const struct ledger_row *row);
+/* What went on after its call was settled: did uses[i] take a budget over one of its marks, by
+ * used[i]? Then it is said. */
+void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used);
 /* Give all of it back: nothing was used, and it will be asked for anew. */
 void reserve_return(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void reserve_forget(struct exchange *x);
 
+/* What the length of answers is learnt under for this key (estimate_facts.key). */
+uint64_t reserve_key_hash(const struct key *key);
 /* The most that the call may use: for the ledger's opening line. */
 void reserve_bound(const struct exchange *x, struct usage *usage);
 /* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An

@@ -15,6 +15,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
@@ -505,6 +506,7 @@ static bool open_policy(struct service *service)
                                      .replicas_max = config->store.replicas_max};
     struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
+    service->batches = batches_new();
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
     struct semantic_options alike = semantic_options_of(config);
@@ -524,6 +526,7 @@ static void close_policy(struct service *service)
     semantic_free(service->semantic);
     if (service->cache)
         cache_free(service->cache);
+    batches_free(service->batches);
     if (service->estimates)
         estimates_free(service->estimates);
     if (service->limits)
@@ -537,6 +540,9 @@ static void count_again(struct service *service)
     struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
     if (!recount(service->limits, service->config, service->directory, &why))
         log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
+    if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
+                         &why))
+        log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
     watchdog_stop(beats);
 }
 
@@ -578,6 +584,7 @@ static void start_workers(struct service *service)
                                      .start = service->start,
                                      .node = service->node,
                                      .ledger = service->ledger,
+                                     .batches = service->batches,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
                                      .listener_fds = options->listener_fds +

@@ -8,6 +8,7 @@
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/client.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
@@ -60,7 +61,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+            !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
             return EXCHANGE_REFUSE;
@@ -398,9 +400,15 @@ static enum exchange_state after_failure(struct exchange *x)
     return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 
+/* Is the answer wanted, though its client has gone? */
+static bool goes_on(const struct exchange *x)
+{
+    return replay_goes_on(x) || batch_goes_on(x);
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x))
+    if (x->facts.client_gone && !goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
         upstream_abandon(&x->upstream);
@@ -433,7 +441,7 @@ enum exchange_state step_send(struct exchange *x)
 
 enum exchange_state step_relay(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x)) {
+    if (x->facts.client_gone && !goes_on(x)) {
         upstream_abandon(&x->upstream);
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
@@ -504,8 +512,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
-    bool went_on = x->facts.client_gone && replay_goes_on(x) &&
-                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    bool went_on =
+        x->facts.client_gone && goes_on(x) && x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
     if (went_on)
         return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
@@ -627,7 +635,8 @@ static void settle(struct exchange *x)
     step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
-    if (x->opened || is_call)
+    bool is_settled = batch_settle(x, &row);
+    if (!is_settled && (x->opened || is_call))
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);

@@ -116,18 +116,6 @@ def test_what_no_limit_asks_about_passes_as_it_is(upstream):
         assert upstream.last().json[NEWER] == 900 and OLDER not in upstream.last().json
 
 
-def test_a_batch_is_refused_under_a_budget(upstream):
-    upstream.answer = respond(id="batch_1", object="batch")
-    body = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    with gate_for(upstream, 1e9) as gate:
-        upload = gate.post("/v1/files", form(("purpose", "batch"), ("file", "{}")), headers=FORM)
-        body["input_file_id"] = upload.json["id"]
-        upstream.forget()
-        answer = gate.post("/v1/batches", body)
-        assert answer.status == 501 and "Batches" in answer.json["error"]["message"], answer
-        assert len(upstream.calls) == 0
-
-
 @pytest.mark.parametrize("fields", [
     (("model", "pieces"), ("n", "4"), ("image", "z")),
     (("model", "pieces"), ("image", "z" * 400_000), ("n", "4")),
