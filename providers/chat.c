@@ -368,7 +368,7 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
         struct text name = text_head(field->name, 64);
         if (chat->from == own && field->value.at)
             continue;
-        if (chat->demanded >> i & 1)
+        if (field->is_demand)
             loss_demand(losses, "%.*s", TEXT_ARGS(name));
         else
             loss_hint(losses, "%.*s", TEXT_ARGS(name));

@@ -119,6 +119,7 @@ enum said { SAID_NOTHING, SAID_NO, SAID_YES };
  * not kept: nobody can put it back, but it can be named. */
 struct chat_field {
     struct text name, value; /* inner, json */
+    bool is_demand;          /* without it the client gets something else */
 };
 
 struct chat {
@@ -165,7 +166,6 @@ struct chat {
 
     struct chat_field fields[CHAT_FIELDS_MAX]; /* the rest, for the dialect's own writer */
     size_t field_count;
-    uint64_t demanded; /* bit i: without fields[i] the client gets something else */
     bool fields_cut;
 };
 

@@ -72,12 +72,10 @@ bool openai_refuse(struct call_reading *r, const char *param, const char *what)
 void openai_keep_field(struct call_reading *r, struct text name, struct text value, bool is_demand)
 {
     struct chat *chat = r->chat;
-    if (chat->field_count == CHAT_FIELDS_MAX) {
+    if (chat->field_count == CHAT_FIELDS_MAX)
         chat->fields_cut = true;
-        return;
-    }
-    chat->demanded |= (uint64_t)is_demand << chat->field_count;
-    chat->fields[chat->field_count++] = (struct chat_field){name, value};
+    else
+        chat->fields[chat->field_count++] = (struct chat_field){name, value, is_demand};
 }
 
 void openai_name_lost(struct call_reading *r, const char *where, struct text name)
