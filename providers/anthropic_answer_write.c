@@ -237,6 +237,11 @@ static void put_raw(struct anthropic_writer *w, struct text raw, struct buffer *
 
 /* ---------------------------------------------------------------------- content of a part */
 
+static bool is_spoken(enum part_kind kind)
+{
+    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
+}
+
 static void put_content_text(struct anthropic_writer *w, struct anthropic_place *place,
                              struct text inner, struct buffer *out)
 {
@@ -255,10 +260,10 @@ static void put_signature(struct anthropic_writer *w, struct anthropic_place *pl
 {
     if (inner.len == 0)
         return;
-    if (place->kind != PART_REASONING) {
+    if (place->kind == PART_CALL || is_spoken(place->kind))
         place->proof = arena_copy(&w->base.arena, inner);
-        return;
-    }
+    if (place->kind != PART_REASONING)
+        return; /* that of a picture is lost with the picture */
     open_block(w, place, out);
     put_delta(w, out, ",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"",
               proof_of(w, place, PROOF_SIGNATURE, inner));
@@ -287,11 +292,6 @@ static void put_cited(struct anthropic_writer *w, struct anthropic_place *place,
     onto_one_line(out, mark);
     put_literal(out, "}");
     end_event(out);
-}
-
-static bool is_spoken(enum part_kind kind)
-{
-    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
 }
 
 static void put_content(struct anthropic_writer *w, struct anthropic_place *place,
