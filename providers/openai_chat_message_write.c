@@ -139,6 +139,8 @@ static bool takes(struct call_writing *w, const struct placed *placed, enum plac
             return true;
         break;
     case PART_FILE:
+        if (part->text.at && !part->data.at && part->name.len > 0)
+            lose_hint(w, placed, ".filename"); /* it is a text */
         if (part->text.at || takes_media(w, part, place))
             return true;
         break;
