@@ -992,7 +992,8 @@ void relay_break(struct exchange *x)
     ready_init(x);
     if (x->worker->gather.owner == x)
         relay_hold(x);
-    answer_error_event(x, &x->ready);
+    if (!x->translation || !translation_say_failure(x->translation, &x->fault, &x->ready))
+        answer_error_event(x, &x->ready);
 }
 
 void relay_ping(struct exchange *x)

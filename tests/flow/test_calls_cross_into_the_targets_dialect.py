@@ -277,6 +277,25 @@ def test_a_stream_that_breaks_off_is_never_whole(gate, upstream, dialect):
     assert row["outcome"] == "partial" and row["input_tokens"] >= 28, row
 
 
+def test_a_response_that_breaks_off_has_failed(gate, upstream):
+    def broken(call):
+        call.begin_stream()
+        call.chunk(events(ANTHROPIC_START, *ANTHROPIC_TEXT[:3]))
+        call.close()
+
+    upstream.answer = broken
+    got = ask(gate, "responses", "anthropic", stream=True)
+    rows = [json.loads(line[6:]) for line in got.text.splitlines() if line.startswith("data: ")]
+    assert rows[-1]["type"] == "response.failed" and rows[-1]["response"]["status"] == "failed", rows[-1]
+    assert [row["sequence_number"] for row in rows] == list(range(len(rows)))
+
+
+def test_what_a_response_builds_on_is_not_there(gate, upstream):
+    got = ask(gate, "responses", "anthropic", previous_response_id="resp_123")
+    assert got.status == 400 and got.error["param"] == "previous_response_id", got
+    assert not upstream.calls
+
+
 @pytest.mark.parametrize("dialect", ASK)
 def test_a_stream_that_is_broken_before_it_began_goes_to_another_target(gate, upstream, dialect):
     def first_broken(call):
