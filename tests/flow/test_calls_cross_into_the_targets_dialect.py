@@ -466,3 +466,20 @@ def test_the_target_counts_where_it_can(gate, upstream, dialect, model):
     assert upstream.last().path in ("/v1/messages/count_tokens", "/v1beta/models/gemini-x:countTokens")
     assert "Hello world" in upstream.last().body.decode() and "max_tokens" not in upstream.last().body.decode()
     assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
+
+
+@pytest.mark.parametrize("sse", [True, False])
+def test_a_gemini_stream_that_breaks_off_says_so(gate, upstream, sse):
+    def broken(call):
+        first = json.loads(json.dumps(GEMINI))
+        del first["candidates"][0]["finishReason"]
+        call.begin_stream()
+        call.chunk(b"data: %s\r\n\r\n" % json.dumps(first).encode())
+        call.end_stream()  # without a reason why: it was cut
+
+    upstream.answer = broken
+    path = ASK["gemini"][0].replace("{m}", "gemini").replace("generateContent", "streamGenerateContent")
+    got = gate.post(path + ("?alt=sse" if sse else ""), ASK["gemini"][1])
+    last = json.loads(got.text.strip().split("data: ")[-1]) if sse else got.json[-1]
+    assert last["error"]["status"] and "Hello" in got.text, got
+    assert gate.ledger_row(got.header("x-request-id"))["outcome"] == "partial"
