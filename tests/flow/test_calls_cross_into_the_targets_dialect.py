@@ -2,6 +2,7 @@
 """A client of any dialect gets the answer of a target of any other, streamed and not, booked and guarded as ever."""
 
 import json
+import time
 
 import pytest
 from harness import KEY_ACME, Sluice, config_for, eventually, model_for, provider_for
@@ -475,6 +476,7 @@ def test_a_gemini_stream_that_breaks_off_says_so(gate, upstream, sse):
         del first["candidates"][0]["finishReason"]
         call.begin_stream()
         call.chunk(b"data: %s\r\n\r\n" % json.dumps(first).encode())
+        time.sleep(0.2)
         call.end_stream()  # without a reason why: it was cut
 
     upstream.answer = broken
