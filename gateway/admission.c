@@ -5,6 +5,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/base/member.h"
+#include "gateway/batch.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -36,6 +37,7 @@ enum want {
     WANT_PROMPT,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
+    WANT_METADATA,
     WANTS
 };
 
@@ -68,6 +70,7 @@ static const struct want_name anthropic_wants[] = {
     {WANT_MODEL, {"model", 5}},
     {WANT_STREAM, {"stream", 6}},
     {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_METADATA, {"metadata", 8}},
     {WANT_USER, {"metadata.user_id", 16}},
     {WANT_TEMPERATURE, {"temperature", 11}},
 };
@@ -306,14 +309,15 @@ static bool scan_wants(const struct exchange *x, struct text body, struct scan_v
 {
     size_t count;
     const struct want_name *wanted = wants_of(x, &count);
-    values[WANT_LENGTH_HOLDER] = (struct scan_value){.kind = SCAN_ABSENT};
+    for (size_t i = OPENAI_WANTS; i < WANTS; i++)
+        values[i] = (struct scan_value){.kind = SCAN_ABSENT};
     if (!wanted)
-        return scan_json(body, openai_wants, OPENAI_WANTS, values, problem);
+        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem);
     struct text names[NAMES_MAX] = {{NULL, 0}};
     struct scan_value found[NAMES_MAX];
     for (size_t i = 0; i < count; i++)
         names[i] = wanted[i].name;
-    if (!scan_json(body, names, count, found, problem))
+    if (!scan_request(body, names, count, found, problem))
         return false;
     for (size_t i = 0; i < WANTS; i++)
         values[i] = (struct scan_value){.kind = SCAN_ABSENT};
@@ -335,7 +339,10 @@ bool admission_read(struct exchange *x)
     struct scan_problem problem;
     struct text body = buffer_text(&x->body);
     if (!scan_wants(x, body, values, &problem)) {
-        if (problem.name)
+        if (problem.name && problem.other_case)
+            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' must be written in just these letters.",
+                      problem.name);
+        else if (problem.name)
             fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
         else
             fault_set(&x->fault, FAULT_BAD_REQUEST,
@@ -360,6 +367,8 @@ bool admission_read(struct exchange *x)
     if (values[WANT_STREAM_OPTIONS].kind == SCAN_OBJECT &&
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
+    if (x->call.user.len == 0)
+        x->call.user = x->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
@@ -532,6 +541,8 @@ static void reserve(struct exchange *x, struct ledger_row *row)
     if (x->target)
         row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
                                       row->usage.output_tokens, row->usage.units);
+    if (x->batch)
+        batch_bound(x->batch, row);
     row->counted = COUNTED_ESTIMATE;
 }
 

@@ -131,6 +131,7 @@ struct config {
         enum limit_away away_limits, away_budgets;
     } store;
 
+    int64_t batch_poll_us;
     struct tenant *tenants;
     size_t tenant_count;
     struct key *key_list;

@@ -39,6 +39,7 @@ struct semantics;
 struct websocket;
 struct worker;
 struct objects;
+struct batch;
 struct slow_page;
 struct admin_caller;
 
@@ -116,8 +117,10 @@ struct exchange {
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
     const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
-    struct text origin;  /* of CORS, when it is allowed */
-    struct text forward; /* header lines that go up as they are */
+    struct text user_given;                /* in a header: the end user where the body names none */
+    int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
+    struct text origin;                    /* of CORS, when it is allowed */
+    struct text forward;                   /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
@@ -129,6 +132,7 @@ struct exchange {
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct upload *upload;           /* of a multipart body, else NULL */
     struct objects *objects;         /* question about owners, else NULL */
+    struct batch *batch;             /* what it submits, else NULL; in the arena */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */
 
@@ -160,6 +164,7 @@ struct exchange {
     unsigned recalls;
     struct text idempotency_key; /* empty = none */
     bool cache_no_cache, cache_no_store;
+    struct text cache_namespace;
     int64_t cache_max_age_us;
     bool background;             /* a response that is made after its call has ended */
     int64_t temperature_milli;   /* -1 = not stated */
@@ -202,6 +207,8 @@ struct exchange {
     unsigned stale_retries;
     bool store;            /* a response that the provider is asked to keep */
     struct text object_id; /* the object this is about, or that it builds on; or empty */
+    struct text *files;    /* others that its body names: references.h */
+    size_t file_count;
     size_t held_limit;
     bool unwatched; /* the answer is no longer looked at (compressed, or an event too long) */
     struct answer answer;
@@ -222,9 +229,11 @@ struct exchange {
     int64_t started_wall_us;
     struct timer timer;
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
-    bool refused; /* the answer is an error of ours */
-    bool counted; /* among the calls in flight */
-    bool streams; /* among the open streams */
+    uint64_t
+        wished_by_us; /* the client waits no longer for a whole answer, or for a stream to begin */
+    bool refused;     /* the answer is an error of ours */
+    bool counted;     /* among the calls in flight */
+    bool streams;     /* among the open streams */
     char peer[46];
     struct text listener_name; /* the listener's; lives as long as the worker */
 };

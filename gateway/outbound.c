@@ -279,16 +279,30 @@ static void put_credentials(struct buffer *out, const struct provider_settings *
     }
 }
 
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length)
+static void put_own(struct buffer *out, struct text method,
+                    const struct provider_settings *provider, const struct upstream_pool *pool,
+                    struct text suffix)
 {
-    put(out, TEXT("POST "));
+    put(out, method);
     put_base(out, provider, pool);
     put(out, suffix);
     put_host(out, provider);
     put_credentials(out, provider, pool);
-    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"
-                  "Content-Type: application/json\r\nContent-Length: "));
+    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
+}
+
+void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
+                      const struct upstream_pool *pool, struct text suffix)
+{
+    put_own(out, TEXT("GET "), provider, pool, suffix);
+    put(out, TEXT("\r\n"));
+}
+
+void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
+                       const struct upstream_pool *pool, struct text suffix, size_t length)
+{
+    put_own(out, TEXT("POST "), provider, pool, suffix);
+    put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
 }
@@ -366,20 +380,53 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     }
 }
 
-/* The name under which this operation's providers take the longest answer. */
-static const char *max_tokens_name(const struct exchange *x)
+/* Names of the longest answer, in the order of x->max_tokens. */
+enum length_name { NAME_MAX_TOKENS, NAME_MAX_COMPLETION_TOKENS, NAME_MAX_OUTPUT_TOKENS };
+static const struct text length_names[MAX_TOKENS_NAMES] = {
+    [NAME_MAX_TOKENS] = {"max_tokens", 10},
+    [NAME_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", 21},
+    [NAME_MAX_OUTPUT_TOKENS] = {"max_output_tokens", 17},
+};
+
+/* The name under which the target takes it. */
+static enum length_name name_here(const struct exchange *x)
 {
-    if (x->match.shape == SHAPE_GEMINI)
-        return "maxOutputTokens";
-    if (x->match.shape == SHAPE_OLLAMA)
-        return "num_predict";
-    if (x->match.shape == SHAPE_BEDROCK)
-        return "maxTokens";
     if (x->call.operation == OPERATION_RESPONSE)
-        return "max_output_tokens";
-    const struct provider_type *type = x->target->provider->type;
-    bool newer = x->call.operation == OPERATION_CHAT && text_equal(type->name, TEXT("openai"));
-    return newer ? "max_completion_tokens" : "max_tokens";
+        return NAME_MAX_OUTPUT_TOKENS;
+    bool newer =
+        x->call.operation == OPERATION_CHAT && x->target->provider->type->max_completion_tokens;
+    return newer ? NAME_MAX_COMPLETION_TOKENS : NAME_MAX_TOKENS;
+}
+
+/* Who knows the newer name knows the older one, too. */
+static bool is_known_here(const struct exchange *x, enum length_name name)
+{
+    return name == NAME_MAX_TOKENS ? x->call.operation != OPERATION_RESPONSE : name == name_here(x);
+}
+
+/* null says nothing, and so does -1, as admission.c reads it. */
+static bool is_number(const struct scan_value *value)
+{
+    return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL &&
+           !text_equal(value->raw, TEXT("-1"));
+}
+
+/* The first of these names that says how long (or that says nothing), or MAX_TOKENS_NAMES. */
+static int find_length(const struct exchange *x, bool given, bool known)
+{
+    int i = 0;
+    while (i < MAX_TOKENS_NAMES &&
+           (is_number(&x->max_tokens[i]) != given || x->max_tokens[i].kind == SCAN_ABSENT ||
+            is_known_here(x, (enum length_name)i) != known))
+        i++;
+    return i;
+}
+
+static void edit_value(const struct exchange *x, int name, struct text body, struct text number,
+                       struct edits *edits)
+{
+    struct text raw = x->max_tokens[name].raw;
+    add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
 }
 
 /* The member of the top level that it stands in, or NULL. */
@@ -392,7 +439,17 @@ static const char *max_tokens_holder(const struct exchange *x)
     return x->match.shape == SHAPE_BEDROCK ? "inferenceConfig" : NULL;
 }
 
-/* Say the longest answer where the client says none. */
+/* Its name in the dialects that have one of their own. */
+static const char *max_tokens_name(const struct exchange *x)
+{
+    if (x->match.shape == SHAPE_GEMINI)
+        return "maxOutputTokens";
+    if (x->match.shape == SHAPE_OLLAMA)
+        return "num_predict";
+    return x->match.shape == SHAPE_BEDROCK ? "maxTokens" : "max_tokens";
+}
+
+/* Say the longest answer in another dialect than OpenAI's, where the client says none. */
 static void insert_max_tokens(struct exchange *x, struct text body, struct text number,
                               struct edits *edits)
 {
@@ -421,45 +478,66 @@ static void insert_max_tokens(struct exchange *x, struct text body, struct text 
     add_edit(edits, at, 0, member);
 }
 
+/* Say <number> in the one name that the target knows: in the place of a null, or of a name that it
+ * does not know - which it would not mind, and answer as long as it likes - or as a new member. */
+static void put_length(struct exchange *x, struct text body, struct text number,
+                       struct edits *edits)
+{
+    struct text name = length_names[name_here(x)];
+    int silent = find_length(x, false, true), unknown = find_length(x, true, false);
+    if (silent < MAX_TOKENS_NAMES) { /* a second member of that name beside it would lose */
+        edit_value(x, silent, body, number, edits);
+    } else if (x->match.shape != SHAPE_OPENAI) {
+        insert_max_tokens(x, body, number, edits);
+    } else if (unknown < MAX_TOKENS_NAMES) {
+        struct text raw = x->max_tokens[unknown].raw;
+        const char *quote = raw.at - 1; /* its name, be it written with escapes, has no quotes */
+        for (int quotes = 0; quotes < 2; quote--)
+            quotes += *quote == '"';
+        size_t at = (size_t)(quote + 1 - body.at), end = (size_t)(raw.at + raw.len - body.at);
+        add_edit(edits, at, end - at,
+                 arena_format(&x->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
+    } else {
+        add_edit(edits, text_find_byte(body, '{') + 1, 0,
+                 arena_format(&x->arena, "\"%.*s\":%.*s,", TEXT_ARGS(name), TEXT_ARGS(number)));
+    }
+}
+
 /* Not longer than what is held for it: wherever the client says how long, and where it does not. */
 static void edit_lowered(struct exchange *x, struct text body, struct edits *edits)
 {
     struct text number = arena_format(&x->arena, "%lld", (long long)x->lowered_tokens);
-    const struct scan_value *null = NULL;
-    bool given = false;
-    for (size_t i = 0; i < MAX_TOKENS_NAMES; i++) {
-        const struct scan_value *value = &x->max_tokens[i];
-        if (value->kind == SCAN_NULL && !null)
-            null = value;
-        if (value->kind == SCAN_ABSENT || value->kind == SCAN_NULL)
+    bool known = false;
+    for (int i = 0; i < MAX_TOKENS_NAMES; i++) {
+        if (!is_number(&x->max_tokens[i]) || !is_known_here(x, (enum length_name)i))
             continue;
-        given = true;
-        add_edit(edits, (size_t)(value->raw.at - body.at), value->raw.len, number);
+        known = true;
+        edit_value(x, i, body, number, edits);
     }
-    if (!given && null) /* a second member of that name beside it would lose */
-        add_edit(edits, (size_t)(null->raw.at - body.at), null->raw.len, number);
-    if (given || null)
-        return;
-    insert_max_tokens(x, body, number, edits);
+    if (!known)
+        put_length(x, body, number, edits);
+}
+
+static bool is_given(const struct exchange *x)
+{
+    return find_length(x, true, true) < MAX_TOKENS_NAMES ||
+           find_length(x, true, false) < MAX_TOKENS_NAMES;
 }
 
 static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
 {
+    bool may_say = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
     if (x->lowered_tokens) {
         edit_lowered(x, body, edits);
-        return;
+    } else if (may_say && !is_given(x) && x->target->max_tokens_default > 0) {
+        put_length(x, body,
+                   arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default),
+                   edits);
+    } else if (x->estimated && find_length(x, true, true) == MAX_TOKENS_NAMES) {
+        int unknown = find_length(x, true, false); /* what is held goes by it */
+        if (unknown < MAX_TOKENS_NAMES)
+            put_length(x, body, x->max_tokens[unknown].raw, edits);
     }
-    const struct scan_value *given = &x->max_tokens[0];
-    bool none = given->kind == SCAN_ABSENT || given->kind == SCAN_NULL;
-    if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 || !none ||
-        (x->call.operation != OPERATION_CHAT && x->call.operation != OPERATION_COMPLETION))
-        return;
-    struct text number = arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default);
-    if (given->kind == SCAN_NULL) { /* a second member beside it would lose */
-        add_edit(edits, (size_t)(given->raw.at - body.at), given->raw.len, number);
-        return;
-    }
-    insert_max_tokens(x, body, number, edits);
 }
 
 static int cut_pieces(struct text body, const struct edits *edits, struct iovec *pieces, int count,
@@ -524,7 +602,7 @@ static void put_websocket(struct buffer *out, const struct exchange *x)
         put_field(out, TEXT("Sec-WebSocket-Protocol"), x->websocket_protocol);
 }
 
-static void put_length(struct buffer *out, uint64_t length)
+static void put_content_length(struct buffer *out, uint64_t length)
 {
     put(out, TEXT("Content-Length: "));
     buffer_append_number(out, length);
@@ -541,7 +619,7 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
     count = cut_pieces(body, &edits, pieces, count, &total);
-    put_length(out, total);
+    put_content_length(out, total);
     return count;
 }
 
@@ -552,7 +630,7 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         struct text body = x->translated.body;
         put(out, x->translated.headers);
         put(out, TEXT("Content-Type: application/json\r\n"));
-        put_length(out, body.len);
+        put_content_length(out, body.len);
         pieces[count++] = (struct iovec){(void *)(uintptr_t)body.at, body.len};
         return count;
     }
@@ -563,7 +641,7 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
     else if (x->match.endpoint->body == BODY_JSON)
         return put_body(x, out, pieces, count);
     else if (x->method != METHOD_GET && x->method != METHOD_DELETE)
-        put_length(out, 0);
+        put_content_length(out, 0);
     return count;
 }
 

@@ -101,7 +101,10 @@ static bool may_cache(const struct exchange *x)
 struct text replay_scope(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
-    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : tenant_scope(x->key->tenant);
+    if (x->cache_namespace.len)
+        scope = arena_format(&x->arena, "%.*s\n\n%.*s", TEXT_ARGS(scope),
+                             TEXT_ARGS(x->cache_namespace));
     if (!config->guard)
         return scope;
     guarding_watches(x);
@@ -121,7 +124,7 @@ struct text replay_route(struct exchange *x)
 static bool name_by_key(struct exchange *x, struct cache_ask *ask)
 {
     if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON ||
-        !cache_name_once(x->key->tenant->name, x->idempotency_key, &ask->name))
+        !cache_name_once(tenant_scope(x->key->tenant), x->idempotency_key, &ask->name))
         return false;
     struct text whole =
         arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));

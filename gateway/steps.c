@@ -3,17 +3,21 @@
 
 #include <string.h>
 
+#include "gateway/abandoned.h"
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/client.h"
+#include "gateway/counting.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
+#include "gateway/references.h"
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
@@ -49,7 +53,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     }
     if (!x->facts.owner_asked) {
-        if (x->match.endpoint->body == BODY_JSON && !admission_read(x))
+        x->call.user = x->user_given;
+        if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
         x->facts.owner_known = !objects_ask(x);
@@ -58,7 +63,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+            !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
             return EXCHANGE_REFUSE;
@@ -230,13 +236,17 @@ enum exchange_state step_route(struct exchange *x)
     if (x->attempts > 0) {
         if (x->tries_left == 0 || x->pinned)
             return no_target(x);
+        if (abandoned_is_paid(x) && !abandoned_book(x))
+            return no_target(x);
         x->tries_left--;
+        x->was_sent = x->was_begun = false; /* what was, is booked */
         relay_reset(x);
     }
     x->upstream_reported = false;
     if (!choose(x)) {
         x->target = NULL;
-        return no_target(x);
+        bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
+        return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
     upload_target(x);
     if (x->attempts == 0)
@@ -257,10 +267,10 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 
 /* ------------------------------------------------------------------------------- timers */
 
-static void fail(struct exchange *x, const char *words)
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, FAULT_TARGET_SLOW, "%s", words);
+    fault_set(&x->fault, kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
     exchange_run(x);
 }
@@ -293,7 +303,10 @@ static void set_timer(struct exchange *x)
     uint64_t due = 0;
     if (x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->first_byte_by_us);
-    earliest(&due, x->relay == RELAY_EVENTS || x->relay == RELAY_TUNNEL ? 0 : x->total_by_us);
+    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    earliest(&due, whole ? x->total_by_us : 0);
+    if (whole || x->facts.upstream == UPSTREAM_ASKED)
+        earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
     if (due)
@@ -313,15 +326,19 @@ static void on_time(struct timer *timer)
     bool asked = x->facts.upstream == UPSTREAM_ASKED;
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
     if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, "The target did not answer in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
+        return;
+    }
+    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
+        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }
     if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, "The target did not finish in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
     if (idle_by(x) && now >= idle_by(x)) {
-        fail(x, "The target fell silent in the middle of its answer.");
+        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
     if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
@@ -349,6 +366,9 @@ static void begin_timers(struct exchange *x)
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;
+    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
+    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
+        x->wished_by_us = now + (uint64_t)wish;
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     set_timer(x);
@@ -379,15 +399,22 @@ static bool write_down(struct exchange *x)
 static enum exchange_state after_failure(struct exchange *x)
 {
     step_report(x, x->fault.kind);
-    bool may = fault_rule(x->fault.kind)->may_retry && !x->upload && x->relay != RELAY_TUNNEL &&
-               x->tries_left > 0 && step_has_another(x) &&
+    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
+    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
+               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
                (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
     return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 
+/* Is the answer wanted, though its client has gone? */
+static bool goes_on(const struct exchange *x)
+{
+    return replay_goes_on(x) || batch_goes_on(x);
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x))
+    if (x->facts.client_gone && !goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
         upstream_abandon(&x->upstream);
@@ -420,7 +447,7 @@ enum exchange_state step_send(struct exchange *x)
 
 enum exchange_state step_relay(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x)) {
+    if (x->facts.client_gone && !goes_on(x)) {
         upstream_abandon(&x->upstream);
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
@@ -487,12 +514,12 @@ enum exchange_state step_refuse(struct exchange *x)
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
     bool broke = x->refused || x->facts.upstream == UPSTREAM_FAILED;
-    if (x->was_begun && broke && !x->guard_blocked)
+    if (broke && !x->guard_blocked && (x->was_begun || abandoned_is_paid(x)))
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
-    bool went_on = x->facts.client_gone && replay_goes_on(x) &&
-                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    bool went_on =
+        x->facts.client_gone && goes_on(x) && x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
     if (went_on)
         return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
@@ -614,7 +641,8 @@ static void settle(struct exchange *x)
     step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
-    if (x->opened || is_call)
+    bool is_settled = batch_settle(x, &row);
+    if (!is_settled && (x->opened || is_call))
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);

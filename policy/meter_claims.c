@@ -11,6 +11,8 @@
 enum {
     SECOND_US = 1000000,
     VISITS_LOCKED = 1024,            /* counters looked at under one lock */
+    SHORT_WINDOW_US = 5 * SECOND_US, /* hardly longer than what is told ten times a second */
+    SCARCE_PART = 16,
     KEEP_MARGIN_US = 60 * SECOND_US, /* of calendar spans, for late settles */
 };
 
@@ -72,6 +74,14 @@ void counter_watch(struct counter *counter, struct slot *slot)
         list_push_back(&counter->root->watched, &counter->watched);
 }
 
+bool counter_is_scarce(const struct counter *counter, int64_t now_us)
+{
+    const struct demand *demand = counter->demand;
+    return counter->period == PERIOD_ROLLING && counter->window_us <= SHORT_WINDOW_US &&
+           demand->known && demand->left < counter->amount / SCARCE_PART &&
+           now_us - demand->heard_us < counter->window_us;
+}
+
 /* What should be claimed of it: in the current slot a slice for the calls to come. */
 static void slot_settle_claim(const struct counter *counter, struct slot *slot, int64_t now_us)
 {
@@ -81,6 +91,8 @@ static void slot_settle_claim(const struct counter *counter, struct slot *slot, 
     /* Where little is left, others may need it now. */
     if (demand->known && keep > demand->left)
         keep = demand->left > 0 ? demand->left : 0;
+    if (counter_is_scarce(counter, now_us))
+        keep = 0;
     if (unused > keep)
         slot->claimed = slot->used + keep;
 }

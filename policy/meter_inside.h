@@ -177,6 +177,9 @@ int64_t counter_free(const struct counter *counter, int64_t number);
 void counter_watch(struct counter *counter, struct slot *slot);
 /* Shared: give back what is free of parallel calls, if that is due; true when something is. */
 bool counter_give(struct counter *counter, struct slot *slot);
+/* Shared: little is left of a short window, so what this node has and does not use is missed by
+ * others until it is told. */
+bool counter_is_scarce(const struct counter *counter, int64_t now_us);
 /* How much of it was held in the last second or so. */
 void demand_count(struct counter *counter, int64_t held, int64_t now_us);
 int64_t demand_rate(const struct counter *counter, int64_t now_us);

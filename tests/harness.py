@@ -295,9 +295,9 @@ def run_cli(*args, env=None, stdin=None, timeout=60, binary=None):
 
 
 class Sluice:
-    """One running gateway in a temporary directory of its own."""
+    """One running gateway in a temporary directory of its own; not running yet without <begin>."""
 
-    def __init__(self, config, env=None, arguments=(), wait=True, directory=None):
+    def __init__(self, config, env=None, arguments=(), wait=True, directory=None, begin=True):
         self.owns_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="sluice-", dir="/tmp"))
         self.file = self.directory / "sluice.yaml"
@@ -310,7 +310,8 @@ class Sluice:
         self.looked_at = 0  # how much of the log has been searched for crashes
         self.process = None
         self.write(config)
-        self.start(wait)
+        if begin:
+            self.start(wait)
 
     # ------------------------------------------------------------------ life
 

@@ -3,6 +3,11 @@
  * redis_sentinel - who is the master? One Sentinel after the other is asked until one answers; it
  * is asked again every second, and whenever the line to the master breaks. That the master is one
  * is verified by its ROLE (redis.io/docs/reference/sentinel-clients).
+ *
+ * Sentinels hear of a failover one after the other, up to seconds later, and a master that was only
+ * asleep still takes itself for one: so whoever has seen a failover (its number is the
+ * config-epoch, redis.io/docs/latest/operate/oss_and_stack/management/sentinel) minds no Sentinel
+ * that has not.
  */
 #include <stdio.h>
 
@@ -10,7 +15,12 @@
 #include "gateway/base/log.h"
 #include "gateway/wire/redis_inside.h"
 
-enum { ASK_EVERY_US = 1000000, TRIES_EACH = 3 /* of a master that one Sentinel names */ };
+enum {
+    ASK_EVERY_US = 1000000,
+    TRIES_EACH = 3, /* of a master that one Sentinel names */
+    /* After so long with none that has seen what we have: they were set up anew. */
+    BEHIND_MAX_US = 10000000,
+};
 
 struct redis_sentinel {
     struct redis *redis;
@@ -18,7 +28,9 @@ struct redis_sentinel {
     size_t count, at;
     char *master, *user, *password;
     struct redis_line line;
-    struct timer tick; /* ask again, or open the line again */
+    struct timer tick;        /* ask again, or open the line again */
+    int64_t epoch, told;      /* of failovers: seen, and of the last answer (-1: not said) */
+    uint64_t behind_since_us; /* all answers since were of an earlier epoch; 0 = the last was not */
     bool asking;
     bool wanted; /* the client's line waits for the master */
 };
@@ -52,6 +64,33 @@ static void take_master(struct redis_sentinel *sentinel, const struct redis_plac
     redis_line_open(line);
 }
 
+/* Names and values by turns. */
+static void on_facts(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    struct redis_sentinel *sentinel = with;
+    size_t count = fault == REDIS_ANSWERED ? redis_count(reply) : 0;
+    sentinel->told = -1;
+    for (size_t i = 0; i + 1 < count; i += 2)
+        if (text_equal(redis_text(redis_item(reply, i)), TEXT("config-epoch")))
+            sentinel->told = redis_number(redis_item(reply, i + 1));
+}
+
+static bool is_behind(struct redis_sentinel *sentinel)
+{
+    uint64_t now = clock_now_us();
+    if (sentinel->told < 0)
+        return false;
+    if (sentinel->told < sentinel->epoch) {
+        if (!sentinel->behind_since_us)
+            sentinel->behind_since_us = now;
+        if (now - sentinel->behind_since_us < BEHIND_MAX_US)
+            return true;
+    }
+    sentinel->behind_since_us = 0;
+    sentinel->epoch = sentinel->told;
+    return false;
+}
+
 static void on_master(void *with, enum redis_fault fault, const struct redis_reply *reply)
 {
     struct redis_sentinel *sentinel = with;
@@ -59,6 +98,11 @@ static void on_master(void *with, enum redis_fault fault, const struct redis_rep
     sentinel->asking = false;
     if (fault != REDIS_ANSWERED || sentinel->line.state != REDIS_LINE_UP)
         return;
+    if (is_behind(sentinel)) {
+        redis_line_fail(&sentinel->line, "Sentinel %s has not heard of the last failover",
+                        sentinel->line.name);
+        return;
+    }
     if (redis_place_told(redis_text(redis_item(reply, 0)), redis_number(redis_item(reply, 1)),
                          &place) &&
         place.host[0])
@@ -70,11 +114,14 @@ static void on_master(void *with, enum redis_fault fault, const struct redis_rep
 
 static void ask(struct redis_sentinel *sentinel)
 {
-    struct text words[] = {TEXT("SENTINEL"), TEXT("GET-MASTER-ADDR-BY-NAME"),
-                           text_of(sentinel->master)};
+    struct text words[] = {TEXT("SENTINEL"), TEXT("MASTER"), text_of(sentinel->master)};
     if (sentinel->asking || sentinel->line.state != REDIS_LINE_UP)
         return;
     sentinel->asking = true;
+    redis_line_ask(&sentinel->line, words, 3, on_facts, sentinel);
+    if (sentinel->line.state != REDIS_LINE_UP)
+        return;
+    words[1] = TEXT("GET-MASTER-ADDR-BY-NAME"); /* during a failover ahead of the other's address */
     redis_line_ask(&sentinel->line, words, 3, on_master, sentinel);
 }
 

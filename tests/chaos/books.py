@@ -19,18 +19,24 @@ def mock_stats(mock):
     return ask_mock(mock, "/__mock/stats")
 
 
-def provider_calls(mock, within=30):
-    """Every call that `sluice mock` has had, once none is open any more."""
+def provider_calls(mock, within=30, known=()):
+    """Every call that `sluice mock` has had, once none is open any more. It keeps the last 100,000; where there
+    may be more, <known> are those that calls_so_far() has given."""
     eventually(lambda: mock_stats(mock)["in_flight"] == 0, within, what="the mock's calls end")
-    calls, since = [], 0
+    calls = calls_so_far(mock, known)
+    assert len(calls) == mock_stats(mock)["logged"], "the mock has forgotten calls"
+    return calls
+
+
+def calls_so_far(mock, known=()):
+    """The calls that have ended; those that are <known> are not asked for again."""
+    calls = list(known)
     while True:
+        since = calls[-1]["number"] + 1 if calls else 0
         page = ask_mock(mock, f"/__mock/calls?since={since}")
         calls += page["calls"]
         if page["next"] == since or not page["calls"]:
-            break
-        since = page["next"]
-    assert len(calls) == mock_stats(mock)["logged"], "the mock has forgotten calls"
-    return calls
+            return calls
 
 
 def cost_of(input_tokens, output_tokens):

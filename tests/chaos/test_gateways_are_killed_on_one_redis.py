@@ -7,7 +7,7 @@ import random
 import time
 from collections import Counter
 
-from books import check_books_of_all, provider_calls
+from books import calls_so_far, check_books_of_all, provider_calls
 from harness import SANITIZED, eventually
 from load import Load, ask, assert_no_nonsense
 from redis_servers import Redis
@@ -32,7 +32,7 @@ ASKS = [ask(name, stream, key_of(name.partition("-")[0]), max_tokens=50) for nam
 
 def test_nothing_is_lost_and_nothing_twice():
     chance = random.Random(f"kill-redis-{os.environ.get('CHAOS_SEED', 1)}")
-    begun = time.monotonic()
+    begun, calls = time.monotonic(), []
     with Redis() as redis, Fleet(GATES, TENANTS, MODELS, shared(redis, timeout="500ms")) as fleet:
         fleet.wait_together()
         with Load(fleet.addresses(), ASKS, callers=45, think=0.04, seed=1) as load:
@@ -43,19 +43,21 @@ def test_nothing_is_lost_and_nothing_twice():
                     kill_service(gate)
                 else:
                     kill_supervisor(gate, with_child=chance.random() < 0.5)
+                if number % 50 == 0:
+                    calls = calls_so_far(fleet.mock, calls)
             for gate in fleet.gates:
                 eventually(lambda gate=gate: gate.get("/readyz", key=None).status == 200, within=30)
             fleet.wait_together(30)
             time.sleep(1)
             answers = load.stop()
         fleet.wait_quiet()
-        calls = provider_calls(fleet.mock)
+        calls = provider_calls(fleet.mock, known=calls)
         for gate in fleet.gates:  # what dead processes left is in the ledger
             eventually(lambda gate=gate: len(list((gate.state / "ledger").glob("*-*"))) == 1, 40, every=0.1)
             for name in ("acme", "globex", "poor"):  # and each counter is touched
                 gate.chat(f"{name}-plain", key=key_of(name), max_tokens=1)
         wait_no_slot_held(redis)
-        extra = provider_calls(fleet.mock)[len(calls):]
+        extra = provider_calls(fleet.mock, known=calls)[len(calls):]
         check_counters(fleet, redis)
         told = fleet.used("cost_nanos")
         for gate in fleet.gates:

@@ -63,12 +63,12 @@ CASES = {
         key_with(n, limits={"tokens_per_second": 1500, "strict": True})], "mock/tokens-40", {"max_tokens": 40}),
     "parallel-calls": Case(15, at_once, None, lambda n: [tenant(n, limits={"concurrent": 15})], "mock/slow-80ms+tokens-5"),
     "many-requests": Case(200, one, SECOND, lambda n: [tenant(n, limits={"requests_per_second": 200})]),
-    "many-tokens": Case(2000, lambda call: call.input + call.output, SECOND, lambda n: [
-        tenant(n, limits={"tokens_per_second": 2000})]),
+    "many-tokens": Case(6000, lambda call: call.input + call.output, SECOND, lambda n: [
+        tenant(n, limits={"tokens_per_second": 6000})], "mock/tokens-40"),
     "many-strict-tokens": Case(2000, lambda call: call.output, SECOND, lambda n: [
         tenant(n, limits={"output_tokens_per_second": 2000, "strict": True})], fields={"max_tokens": 10}),
     "many-parallel-calls": Case(30, at_once, None, lambda n: [tenant(n, limits={"concurrent": 30})],
-                                "mock/slow-100ms+tokens-5"),
+                                "mock/slow-500ms+tokens-5"),
     "money-of-a-day": Case(9_000_000, cost, None, lambda n: [tenant(n, budget=money("0.009", period="day"))],
                            fields={"max_tokens": 30}),
     "money-in-5-minutes": Case(9_000_000, cost, None, lambda n: [key_with(n, budget=money("0.009", period="5m"))]),
@@ -81,10 +81,9 @@ if LONG:
         tenant(n, limits={"tokens_per_minute": 100_000})])
 STEADY = [name for name in CASES if name.startswith("many-")]
 MIXED = [name for name in CASES if name not in STEADY]
+NAMES = {0: "embedded", 1: "one", 2: "two", 3: "three", 4: "four"}
 USERS = ("ann", "bob", "eve")
 # Of these some is always held for what a call might use, and a bucket spreads a burst.
-# Nodes tell each other ten times a second what was not used of an estimate: much in a window of a second.
-FLOORS = {"many-parallel-calls": 0.8, "many-tokens": 0.88}
 HARDLY = {"strict-input": 0.25, "strict-tokens": 0.25, "a-bucket": 0.5}
 
 
@@ -150,7 +149,7 @@ def test_the_measure_itself():
         assert surely_within(made, 10) == slow
 
 
-@pytest.mark.parametrize("gates", [0, 1, 2, 4], ids=["embedded", "one", "two", "four"])
+@pytest.mark.parametrize("gates", [0, 1, 2, 3, 4] if LONG else [0, 1, 2, 4], ids=NAMES.get)
 def test_every_limit_with_random_arrivals(gates):
     asks = [each for name in MIXED for each in asks_of(name)]
     with contextlib.ExitStack() as stack:
@@ -191,7 +190,7 @@ def parallel_share(made, amount):
     return busy / (amount * (end - begin))
 
 
-@pytest.mark.parametrize("gates", [0, 1, 4], ids=["embedded", "one", "four"])
+@pytest.mark.parametrize("gates", [0, 1, 2, 3, 4] if LONG else [0, 1, 4], ids=NAMES.get)
 def test_steady_load_gets_nearly_all(gates):
     asks = [each for name in STEADY for each in asks_of(name)]
     with contextlib.ExitStack() as stack:
@@ -214,4 +213,4 @@ def test_steady_load_gets_nearly_all(gates):
     print(f"\n{len(answers)} calls, {len(calls)} made; " + ", ".join(f"{k} {100 * v:.1f} %" for k, v in shares.items()))
     assert shares["many-tokens"] <= 1.0, shares
     for label, share in shares.items():
-        assert share >= FLOORS.get(label, 0.95), shares
+        assert share >= 0.95, f"{label}: {shares}"

@@ -80,6 +80,32 @@ static void a_slice_is_good_in_its_slot_only_and_comes_back(void **state)
     meter_free(meter);
 }
 
+/* What was held too much of a short window, of which little is left, is to be told at once, and
+ * nothing of it is kept for calls to come. */
+static void what_others_miss_comes_back_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t window_us, left;
+        bool hurry;
+        int64_t told;
+    } cases[] = {{SECOND, 20, true, -18}, {SECOND, 900, false, 0}, {MINUTE, 20, false, 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct meter *meter = made();
+        struct limit limit = rolling(LIMIT_TOKENS, 1000, cases[i].window_us);
+        struct call call;
+        struct meter_change changes[8];
+        assert_int_equal(take(meter, &call, &limit, 30, 30), METER_SHORT);
+        assert_int_equal(granted(meter, &call, 0, cases[i].left), METER_TAKEN);
+        bool hurry = meter_settle(meter, &call.r, &(struct used){.sent = true, .input_tokens = 12});
+        assert_int_equal(hurry, cases[i].hurry);
+        size_t count = meter_root_changes(meter, call.r.root, changes, 8);
+        assert_int_equal(count, cases[i].told ? 1 : 0);
+        assert_int_equal(count ? changes[0].delta : 0, cases[i].told);
+        meter_free(meter);
+    }
+}
+
 static void debt_is_claimed_and_told(void **state)
 {
     (void)state;
@@ -461,6 +487,7 @@ int main(void)
         cmocka_unit_test(no_root_takes_all_counters),
         cmocka_unit_test(a_slice_is_used_without_asking),
         cmocka_unit_test(a_slice_is_good_in_its_slot_only_and_comes_back),
+        cmocka_unit_test(what_others_miss_comes_back_at_once),
         cmocka_unit_test(debt_is_claimed_and_told),
         cmocka_unit_test(only_what_no_store_could_grant_is_refused_here),
         cmocka_unit_test(somebody_else_was_faster),

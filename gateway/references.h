@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * references - the files that a call's body names ("file_id", "file_ids", at any depth). One that
+ * another tenant has uploaded is not there for this one. Inside gateway; on the exchange's loop.
+ */
+
+#include "gateway/exchange.h"
+
+enum { REFERENCES_MAX = 100 };
+
+/* Note the names in x->files, from the arena. The body is valid JSON. False: there are more than
+ * REFERENCES_MAX; the fault says so. */
+bool references_read(struct exchange *x);
