@@ -410,8 +410,6 @@ static void write_said(struct message_writing *m, size_t number)
     size_t results = 0;
     for (size_t i = 0; i < message->part_count; i++)
         results += message->parts[i].kind == PART_RESULT;
-    if (!results)
-        flush_media(m);
     for (size_t i = 0; i < message->part_count; i++)
         if (message->parts[i].kind == PART_RESULT)
             write_result(m, number, i);
