@@ -180,19 +180,20 @@ static void put_detail(struct buffer *out, const struct translator *from, const 
 void openai_put_details(struct buffer *out, const struct translator *from, const struct part *part,
                         int64_t index)
 {
+    struct text id = part->id.len ? part->id : (struct text){NULL, 0};
     bool summary = from->operation == OPERATION_RESPONSE;
     if (part->text.at || part->signature.at) {
         put_detail(out, from, summary ? "reasoning.summary" : "reasoning.text",
                    summary ? "summary" : "text", part->text);
         put_inner(out, "signature", part->signature);
-        put_inner(out, "id", part->encrypted.at ? (struct text){NULL, 0} : part->id);
+        put_inner(out, "id", part->encrypted.at ? (struct text){NULL, 0} : id);
         put_number(out, "index", index);
         put_literal(out, "}");
     }
     if (!part->encrypted.at)
         return;
     put_detail(out, from, "reasoning.encrypted", "data", part->encrypted);
-    put_inner(out, "id", part->id);
+    put_inner(out, "id", id);
     put_number(out, "index", index);
     put_literal(out, "}");
 }
