@@ -940,7 +940,7 @@ void relay_refuse(struct exchange *x)
     struct text extra = {"", 0};
     struct answer paid = x->answer;
     relay_reset(x);
-    if (x->guard_blocked)
+    if (x->guard_blocked || x->was_begun)
         x->answer = paid;
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;

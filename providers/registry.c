@@ -32,6 +32,7 @@ const struct dialect *dialect_find(struct text name)
 static const struct translator *const translators[] = {
     &translator_openai_responses,
     &translator_gemini,
+    &translator_gemini_count,
     &translator_anthropic,
     &translator_anthropic_count,
     &translator_openai_chat,

@@ -12,6 +12,9 @@ from harness import (
     KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Mock, Sluice, chat_body, config_for, eventually, merged, model_for,
     request_bytes, sha256_hash,
 )
+from redis_servers import Redis
+from replicas import Fleet, key_of, shared
+from replicas import tenant as replica_tenant
 
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
 FRAME = 512  # tokens that a provider may put around a call: docs/ESTIMATES.md
@@ -565,3 +568,30 @@ def test_the_mock_and_the_ledger_count_the_same():
         counted = gate.get(f"/v1/batches/{name}").json["usage"]
         assert (row["input_tokens"], row["output_tokens"]) == (counted["input_tokens"], counted["output_tokens"])
         assert row["attempts"] == 5 and row["cost_nanos"] == row["input_tokens"] * INPUT + row["output_tokens"] * OUTPUT
+
+
+# ----------------------------------------------------------------------------- on several nodes
+
+
+def test_what_one_node_holds_all_nodes_have(upstream, provider):
+    body, key = body_of("m"), key_of("acme")
+    budget = {"amount": f"{bound(body) / 1e9:.9f} USD", "period": "month"}
+    model_budget = {"models": {"fast": {"budget": {"amount": f"{bound(body) / 1e9:.9f} USD", "period": "day"}}}}
+    tenants = [replica_tenant("acme", budget=budget, limits=model_budget)]
+    with Redis() as redis, Fleet(2, tenants, {"fast": "m"}, shared(redis, timeout="500ms"), upstream) as fleet:
+        fleet.wait_together()
+        one, two = fleet.gates
+        name = submit(one, body, key=key).json["id"]
+        assert is_full(two.chat(key=key, max_tokens=1))
+        redis.flushall()
+        time.sleep(1)
+        for _ in range(10):
+            assert two.chat(key=key, max_tokens=1).status in (429, 503)
+        one.may_crash = True
+        one.kill()
+        one.start()
+        eventually(lambda: is_full(two.chat(key=key, max_tokens=1)))
+        provider.end(name, usage=used(30, 20))
+        one.get(f"/v1/batches/{name}", key=key)
+        assert booked(one, name)[0]["cost_nanos"] == 30 * INPUT + 20 * OUTPUT
+        eventually(lambda: two.chat(key=key, max_tokens=1).status == 200, what="the rest is there again, for all")
