@@ -66,7 +66,9 @@ bool crossing_prepare(struct exchange *x)
     x->translated = (struct translated_call){0};
     if (takes_as_it_is(x))
         return true;
-    if (x->match.endpoint->body != BODY_JSON || x->object_id.len || x->upload)
+    /* What a response builds on is refused by name where its call is read. */
+    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
     const struct translator *from = translator_find(x->match.dialect, x->call.operation);
     const struct translator *to = words_of_target(x);

@@ -11,7 +11,8 @@
 
 #include "gateway/exchange.h"
 
-/* Does this call name an object, or files in its body? Then ask who owns it; true when the answer is awaited. */
+/* Does this call name an object, or files in its body? Then ask who owns it; true when the answer
+ * is awaited. */
 bool objects_ask(struct exchange *x);
 /* May it be used? Pins the exchange to the object's target. False: the fault says why. */
 bool objects_allow(struct exchange *x);

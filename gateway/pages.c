@@ -37,6 +37,11 @@ static void finish(struct exchange *x, unsigned status, struct text type, struct
     x->head_sent = true;
 }
 
+void pages_finish(struct exchange *x, struct text extra)
+{
+    finish(x, 200, TEXT("application/json"), extra);
+}
+
 void pages_preflight(struct exchange *x)
 {
     x->match.endpoint = NULL;

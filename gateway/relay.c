@@ -940,7 +940,7 @@ void relay_refuse(struct exchange *x)
     struct text extra = {"", 0};
     struct answer paid = x->answer;
     relay_reset(x);
-    if (x->guard_blocked)
+    if (x->guard_blocked || x->was_begun)
         x->answer = paid;
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;
@@ -992,7 +992,8 @@ void relay_break(struct exchange *x)
     ready_init(x);
     if (x->worker->gather.owner == x)
         relay_hold(x);
-    answer_error_event(x, &x->ready);
+    if (!x->translation || !translation_say_failure(x->translation, &x->fault, &x->ready))
+        answer_error_event(x, &x->ready);
 }
 
 void relay_ping(struct exchange *x)

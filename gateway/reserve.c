@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/reserve.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "gateway/base/hash.h"
@@ -98,6 +99,12 @@ uint64_t reserve_key_hash(const struct key *key)
     return hash;
 }
 
+static bool is_unframed(enum operation operation)
+{
+    return operation == OPERATION_EMBEDDING || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_MODERATION || operation == OPERATION_RERANK;
+}
+
 /* What providers put in of their own: the most of all that may get the call. */
 static int64_t added_tokens(const struct exchange *x)
 {
@@ -115,7 +122,16 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
-/* Only where a limit asks for it: it reads the whole body once more. */
+/* Who will likely answer. */
+static struct text likely_provider(const struct exchange *x)
+{
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off)
+            return x->route->targets[i].provider->type->name;
+    return (struct text){"", 0};
+}
+
+/* Only where somebody asks for it: it reads the whole body once more. */
 static void make_estimate(struct exchange *x)
 {
     if (x->estimated)
@@ -123,6 +139,8 @@ static void make_estimate(struct exchange *x)
     struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
+        .provider = likely_provider(x),
+        .unframed = is_unframed(x->call.operation),
         .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
@@ -137,6 +155,12 @@ static void make_estimate(struct exchange *x)
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
     x->estimated = true;
+}
+
+const struct estimate *reserve_estimate(struct exchange *x)
+{
+    make_estimate(x);
+    return &x->estimate;
 }
 
 /* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
@@ -267,8 +291,10 @@ static bool collect(struct exchange *x)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
-    for (size_t i = 0; i < level_count; i++)
+    for (size_t i = 0; i < level_count; i++) {
+        assert(levels[i].limits);
         most += levels[i].limits->count;
+    }
     struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
     for (size_t i = 0; uses && i < level_count; i++)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
@@ -589,6 +615,65 @@ bool reserve_watch(struct exchange *x)
     return (step > needed && extend(x, step)) || extend(x, needed);
 }
 
+/* The most that the next try may cost stays within what is held, beside what the others did: the
+ * next one may have to be shorter. False: it would help nobody. */
+static bool shorten(struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t output = x->estimate.output_bound;
+    for (size_t i = 0; i < r->use_count; i++) {
+        if (r->uses[i].limit->kind != LIMIT_MONEY)
+            continue;
+        int64_t left = r->uses[i].held - x->aside_nanos - x->session.cost_nanos;
+        int64_t most = output_for(x, left);
+        if (cost_bound(x, most) > left || most < least_output(x))
+            return false;
+        output = most < output ? most : output;
+    }
+    if (output == x->estimate.output_bound)
+        return true;
+    x->lowered_tokens = output / choices_of(x);
+    x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+    return true;
+}
+
+/* The same of tokens, where a limit is strict. */
+static bool extend_strict(struct exchange *x, const struct usage *usage)
+{
+    struct reservation *r = &x->reservation;
+    int64_t input = usage->input_tokens, output = usage->output_tokens;
+    bool strict = false;
+    for (size_t i = 0; i < r->use_count; i++)
+        strict = strict || r->uses[i].limit->strict;
+    return !strict || ((!input || limits_extend(r, LIMIT_INPUT_TOKENS, input)) &&
+                       (!output || limits_extend(r, LIMIT_OUTPUT_TOKENS, output)) &&
+                       (input + output == 0 || limits_extend(r, LIMIT_TOKENS, input + output)));
+}
+
+bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    for (size_t i = 0; i < r->use_count; i++)
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+    money = money && cost_nanos > 0;
+    x->session.input_tokens += usage->input_tokens;
+    x->session.output_tokens += usage->output_tokens;
+    x->session.cost_nanos = sum(x->session.cost_nanos, cost_nanos);
+    if (!r->live || (extend_strict(x, usage) &&
+                     (!money || limits_extend(r, LIMIT_MONEY, cost_nanos) || shorten(x))))
+        return true;
+    reserve_beside_not(x, usage, cost_nanos);
+    return false;
+}
+
+void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    x->session.input_tokens -= usage->input_tokens;
+    x->session.output_tokens -= usage->output_tokens;
+    x->session.cost_nanos -= cost_nanos;
+}
+
 /* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
  */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
@@ -676,6 +761,8 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     bool whole = row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE;
     if (whole && x->target && !x->free_of_charge)
         learn(x, &row->usage);
+    if (x->estimated && whole && x->target)
+        x->estimate_facts.provider = x->target->provider->type->name;
     if (x->estimated && whole)
         estimate_learn(x->worker->options.estimates, &x->estimate_facts, row->usage.input_tokens,
                        row->usage.output_tokens);

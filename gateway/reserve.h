@@ -29,6 +29,12 @@ void reserve_degrade(struct exchange *x);
  * fault says why. */
 bool reserve_watch(struct exchange *x);
 
+/* A try of this usage and cost was given up, is booked by itself, and settled with the call: hold
+ * for it, too. False when there is no room, not even for a shorter next try. */
+bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+/* It was not booked after all. */
+void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+
 /* A response of a session (a WebSocket) was booked. False: the budget does not pay for another one;
  * the fault says so. */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
@@ -54,6 +60,8 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one: images by their number, speech by its bytes. */
 int64_t reserve_units(const struct exchange *x);
 
+/* How many tokens the call may have. */
+const struct estimate *reserve_estimate(struct exchange *x);
 /* Header lines: our limits' state in the names of the client's dialect. Nothing where there are no
  * limits. */
 void reserve_put_headers(struct exchange *x, struct buffer *out);

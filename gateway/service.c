@@ -33,7 +33,8 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
-    STORE_WAIT_US = 1000000,
+    STORE_WAIT_US = 1000000,   /* for a first connection */
+    STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
     STORE_LOOK_US = 5000,
     ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
@@ -599,14 +600,35 @@ static void start_workers(struct service *service)
     set_directory(service, roster_view(service->roster));
 }
 
-/* A store that answers is waited for, so that the first calls find it; not one that is away. */
+/* A store that answers is waited for, so that the first calls find it, on whichever worker they
+ * come; not one that is away. */
+static void expect_tenant(void *with, const struct tenant *tenant)
+{
+    if (!tenant->parent)
+        limits_expect(with, tenant->name);
+}
+
+static void expect_tenants(struct service *service)
+{
+    struct directory *directory = roster_view(service->roster);
+    directory_each_tenant(directory, expect_tenant, service->limits);
+    directory_unref(directory);
+}
+
+/* A store that answers is waited for, so that the first calls find it, on whichever worker they
+ * come; not one that is away. */
 static void wait_for_store(struct service *service)
 {
-    uint64_t until = clock_now_us() + STORE_WAIT_US;
+    uint64_t begun = clock_now_us();
     atomic_store(&service->is_starting, service->config->store.is_redis);
-    while (service->config->store.is_redis && !limits_figures(service->limits).store_up &&
-           clock_now_us() < until)
+    while (service->config->store.is_redis) {
+        struct limits_figures now = limits_figures(service->limits);
+        uint64_t most = now.store_connected ? STORE_SETTLE_US : STORE_WAIT_US;
+        if ((now.store_up && now.store_swept && now.store_connected >= service->worker_count) ||
+            clock_now_us() - begun >= most)
+            break;
         usleep(STORE_LOOK_US);
+    }
     atomic_store(&service->is_starting, false);
 }
 
@@ -709,6 +731,7 @@ int service_run(const struct service_options *options)
     if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
         open_roster(&service)) {
         count_again(&service);
+        expect_tenants(&service);
         open_metrics(&service);
         service.mock = mock_start();
         admin_open_key(&service);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "gateway/abandoned.h"
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
@@ -10,6 +11,7 @@
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
 #include "gateway/client.h"
+#include "gateway/counting.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
@@ -234,13 +236,17 @@ enum exchange_state step_route(struct exchange *x)
     if (x->attempts > 0) {
         if (x->tries_left == 0 || x->pinned)
             return no_target(x);
+        if (abandoned_is_paid(x) && !abandoned_book(x))
+            return no_target(x);
         x->tries_left--;
+        x->was_sent = x->was_begun = false; /* what was, is booked */
         relay_reset(x);
     }
     x->upstream_reported = false;
     if (!choose(x)) {
         x->target = NULL;
-        return no_target(x);
+        bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
+        return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
     upload_target(x);
     if (x->attempts == 0)
@@ -508,7 +514,7 @@ enum exchange_state step_refuse(struct exchange *x)
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
     bool broke = x->refused || x->facts.upstream == UPSTREAM_FAILED;
-    if (x->was_begun && broke && !x->guard_blocked)
+    if (broke && !x->guard_blocked && (x->was_begun || abandoned_is_paid(x)))
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;

@@ -244,6 +244,12 @@ void limits_list(struct limits *limits, struct text root, struct text after, siz
     meter_list(limits->meter, root, after, max, see, with);
 }
 
+void limits_expect(struct limits *limits, struct text root)
+{
+    if (limits->shared)
+        shared_expect(limits->shared, root);
+}
+
 struct limits_figures limits_figures(struct limits *limits)
 {
     struct meter_figures meter = meter_figures(limits->meter);
@@ -254,6 +260,7 @@ struct limits_figures limits_figures(struct limits *limits)
         .counters = meter.counters,
         .live = meter.live,
         .store_up = true,
+        .store_swept = true,
         .replicas = 1,
     };
     if (!limits->shared)
@@ -261,6 +268,8 @@ struct limits_figures limits_figures(struct limits *limits)
     struct shared_figures shared = shared_figures(limits->shared);
     figures.asked = shared.asked;
     figures.store_up = shared.up;
+    figures.store_swept = shared.swept;
+    figures.store_connected = shared.connected;
     figures.replicas = shared.nodes > 0 ? shared.nodes : 1;
     figures.store_latency_us = shared.latency_us;
     return figures;

@@ -257,10 +257,16 @@ struct counter_view {
 void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
                  void (*see)(void *with, const struct counter_view *view), void *with);
 
+/* Calls of the tenants below this topmost one will come: with a shared store it is told of it
+ * before them. Before the first limiter is made. */
+void limits_expect(struct limits *limits, struct text root);
+
 struct limits_figures {
     uint64_t granted, refused, away, asked; /* asked: round trips to the store */
     uint64_t counters, live;                /* live: reservations not settled */
     bool store_up;                          /* true without a shared store */
+    bool store_swept;                       /* it was told all that was there at the start */
+    unsigned store_connected;               /* limiters that have a connection to it */
     unsigned replicas;                      /* seen by the store in the last seconds; 1 alone */
     int64_t store_latency_us;               /* of the last round trip */
 };

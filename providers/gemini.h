@@ -16,6 +16,7 @@
 
 extern const struct dialect dialect_gemini;
 extern const struct translator translator_gemini;
+extern const struct translator translator_gemini_count;
 
 /* ------------------------------------------------------------------- words (gemini_words.c) */
 
@@ -89,8 +90,8 @@ void gemini_put_contents(struct arena *arena, const struct chat *chat,
                          const struct call_target *target, struct buffer *out,
                          struct losses *losses);
 /* Append `generationConfig`. */
-void gemini_put_config(struct arena *arena, const struct chat *chat,
-                       const struct call_target *target, struct buffer *out, struct losses *losses);
+void gemini_put_config(const struct chat *chat, const struct call_target *target,
+                       struct buffer *out, struct losses *losses);
 
 /* What a model can do, by its name. */
 enum gemini_age {

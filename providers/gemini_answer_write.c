@@ -117,12 +117,20 @@ static void put_call(struct buffer *out, struct text id, struct text name, struc
     put_literal(out, "}");
 }
 
+/* Of what nobody said the type of. */
+static struct text usual_type(enum part_kind kind)
+{
+    if (kind == PART_IMAGE)
+        return TEXT("image/png");
+    return kind == PART_AUDIO ? TEXT("audio/wav") : TEXT("application/octet-stream");
+}
+
 static void put_data(struct buffer *out, struct text media_type, struct text data,
                      struct text signature)
 {
     put_open(out, NULL, '{');
     put_open(out, "inlineData", '{');
-    put_inner(out, "mimeType", media_type.len ? media_type : TEXT("application/octet-stream"));
+    put_inner(out, "mimeType", media_type);
     put_inner(out, "data", data);
     put_literal(out, "}");
     put_signature(out, signature);
@@ -292,7 +300,8 @@ static void write_part_end(struct gemini_writer *w, const struct answer_event *e
         put_call(out, open->id, open->name, object_of_inner(&w->base.arena, content),
                  open->signature);
     else
-        put_data(out, open->media_type, content, open->signature);
+        put_data(out, open->media_type.len ? open->media_type : usual_type(event->part_kind),
+                 content, open->signature);
     end_content(w, event->choice, out);
 }
 
@@ -599,7 +608,8 @@ static void put_whole_part(const struct answer_way *way, const struct part *part
         if (part->kind == PART_AUDIO && part->text.len)
             put_text_part(out, false, part->text, (struct text){NULL, 0});
         if (part->data.len)
-            put_data(out, part->media_type, part->data, part->signature);
+            put_data(out, part->media_type.len ? part->media_type : usual_type(part->kind),
+                     part->data, part->signature);
         break;
     case PART_RAW:
         if (is_own(way) && part->raw.len) {

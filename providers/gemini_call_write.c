@@ -151,10 +151,11 @@ static void put_stops(const struct chat *chat, struct buffer *out, struct losses
     if (!chat->stop_count)
         return;
     put_open(out, "stopSequences", '[');
-    for (size_t i = 0; i < chat->stop_count && i < STOPS_MAX; i++)
+    size_t most = is_own(chat) ? CHAT_STOPS_MAX : STOPS_MAX;
+    for (size_t i = 0; i < chat->stop_count && i < most; i++)
         put_item(out, chat->stops[i]);
     put_literal(out, "]");
-    if (chat->stop_count > STOPS_MAX)
+    if (chat->stop_count > most)
         loss_demand(losses, "stop[%d]", (int)STOPS_MAX);
 }
 
@@ -170,7 +171,7 @@ static void put_at_most(struct buffer *out, const char *name, struct text json, 
     bool high = strtod(digits, NULL) > most;
     put_json(out, name, high ? text_of(most == 2 ? "2" : "1") : json);
     if (high)
-        loss_hint(losses, "%s", name);
+        loss_hint(losses, "%s", most == 1 ? "top_p" : name);
 }
 
 /* Zero is what it is anyway; models without penalties refuse even that. */
@@ -197,6 +198,31 @@ static void put_seed(const struct chat *chat, struct buffer *out, struct losses 
         loss_hint(losses, "seed");
 }
 
+static void put_choices(const struct chat *chat, struct buffer *out, struct losses *losses)
+{
+    int64_t most = is_own(chat) ? CHAT_CHOICES_MAX : CANDIDATES_MAX;
+    if (chat->choices > 1)
+        put_number(out, "candidateCount", chat->choices < most ? chat->choices : most);
+    if (chat->choices > most)
+        loss_demand(losses, "n");
+    put_said(out, "responseLogprobs", chat->logprobs);
+    if (chat->top_logprobs > LOGPROBS_MAX && !is_own(chat))
+        loss_demand(losses, "top_logprobs");
+    else if (chat->top_logprobs >= 0 && (chat->logprobs == SAID_YES || is_own(chat)))
+        put_number(out, "logprobs", chat->top_logprobs);
+}
+
+/* As the client wrote it. */
+static void put_own_sampling(const struct chat *chat, struct buffer *out)
+{
+    put_json(out, "temperature", chat->temperature);
+    put_json(out, "topP", chat->top_p);
+    put_json(out, "topK", chat->top_k);
+    put_json(out, "presencePenalty", chat->presence_penalty);
+    put_json(out, "frequencyPenalty", chat->frequency_penalty);
+    put_json(out, "seed", chat->seed);
+}
+
 static void put_sampling(const struct chat *chat, struct buffer *out, struct losses *losses)
 {
     put_at_most(out, "temperature", chat->temperature, 2, losses);
@@ -206,16 +232,6 @@ static void put_sampling(const struct chat *chat, struct buffer *out, struct los
     put_penalty(out, "presencePenalty", chat->presence_penalty);
     put_penalty(out, "frequencyPenalty", chat->frequency_penalty);
     put_seed(chat, out, losses);
-    if (chat->choices > 1)
-        put_number(out, "candidateCount",
-                   chat->choices < CANDIDATES_MAX ? chat->choices : CANDIDATES_MAX);
-    if (chat->choices > CANDIDATES_MAX)
-        loss_demand(losses, "n");
-    put_said(out, "responseLogprobs", chat->logprobs);
-    if (chat->top_logprobs > LOGPROBS_MAX)
-        loss_demand(losses, "top_logprobs");
-    else if (chat->top_logprobs >= 0 && chat->logprobs == SAID_YES)
-        put_number(out, "logprobs", chat->top_logprobs);
     if (!json_is_absent(chat->logit_bias))
         loss_hint(losses, "logit_bias");
 }
@@ -244,6 +260,16 @@ static void put_shape(const struct chat *chat, const struct call_target *target,
         loss_hint(losses, "response_format.strict");
 }
 
+static void put_upper(struct buffer *out, struct text json)
+{
+    for (size_t i = 0; i < json.len; i++) {
+        char c = json.at[i];
+        if (i == 0 || json.at[i - 1] != '\\') /* escapes keep their letter */
+            c = (char)(c >= 'a' && c <= 'z' ? c & ~0x20 : c);
+        buffer_append(out, &c, 1);
+    }
+}
+
 /* ["text","audio"] in the names that this dialect has for them. */
 static void put_modalities(const struct chat *chat, struct buffer *out, struct losses *losses)
 {
@@ -257,9 +283,12 @@ static void put_modalities(const struct chat *chat, struct buffer *out, struct l
         size_t i = 0;
         while (i < 4 && !text_equal(member_string(item), ours[i]))
             i++;
-        if (i < 4)
+        if (i < 4) {
             put_item(out, text_of(theirs[i]));
-        else
+        } else if (is_own(chat)) {
+            put_comma(out);
+            put_upper(out, item);
+        } else
             loss_demand(losses, "modalities");
     }
     put_literal(out, "]");
@@ -399,16 +428,19 @@ static void put_thinking(const struct chat *chat, const struct call_target *targ
         put_literal(out, "}");
 }
 
-void gemini_put_config(struct arena *arena, const struct chat *chat,
-                       const struct call_target *target, struct buffer *out, struct losses *losses)
+void gemini_put_config(const struct chat *chat, const struct call_target *target,
+                       struct buffer *out, struct losses *losses)
 {
-    (void)arena;
     size_t begin = buffer_length(out);
     put_open(out, "generationConfig", '{');
     size_t inside = buffer_length(out);
     put_max_tokens(chat, target, out, losses);
     put_stops(chat, out, losses);
-    put_sampling(chat, out, losses);
+    if (is_own(chat))
+        put_own_sampling(chat, out);
+    else
+        put_sampling(chat, out, losses);
+    put_choices(chat, out, losses);
     put_shape(chat, target, out, losses);
     put_modalities(chat, out, losses);
     put_thinking(chat, target, out, losses);
@@ -454,7 +486,7 @@ void gemini_write_call(struct arena *arena, const struct chat *chat,
     gemini_put_contents(arena, chat, target, out, losses);
     put_tools(chat, out, losses);
     put_choice(chat, out);
-    gemini_put_config(arena, chat, target, out, losses);
+    gemini_put_config(chat, target, out, losses);
     put_top_fields(chat, out);
     put_literal(out, "}");
     note_hints(chat, losses);

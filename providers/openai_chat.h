@@ -132,7 +132,9 @@ struct call_writing {
     const struct provider_type *type;
     const struct translator *own;
     bool is_mistral;
-    size_t lead; /* so many messages are not in the client's list of messages */
+    size_t lead;                    /* so many messages are not in the client's list of messages */
+    const struct message *messages; /* as they are written */
+    size_t message_count;
     struct buffer *out;
     struct losses *losses;
 };
@@ -268,6 +270,8 @@ void openai_put_citation(struct buffer *out, const struct citation *citation, in
 /* Items of `reasoning_details` for what <part> has. */
 void openai_put_details(struct buffer *out, const struct translator *from, const struct part *part,
                         int64_t index);
+/* Whose proofs have this `format`, or NULL. */
+const struct translator *openai_from_format(struct text format);
 /* Has what comes of <from> signatures? */
 bool openai_has_proofs(const struct translator *from);
 /* The word for why it ended; <reason> is the provider's own. */

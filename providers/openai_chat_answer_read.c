@@ -4,6 +4,7 @@
  */
 #include "gateway/base/hash.h"
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 
@@ -406,6 +407,8 @@ void openai_chat_read_frame(void *state, const struct frame *frame, struct answe
         choice_of(r, 0);
         finish_all(r);
         end(r);
+    } else if (json_is_object(data) && !scan_is_valid(data)) {
+        fail(r, FAULT_TARGET_INVALID, TEXT("A chunk of the target's answer is no JSON."));
     } else if (text_equal(frame->name, TEXT("error"))) {
         fail_by_body(r, data);
     } else if (!read_chunk(r, data) && json_is_object(data) &&
@@ -421,9 +424,13 @@ void openai_chat_read_body(void *state, struct text body, struct answer_sink *si
     while (body.len &&
            (body.at[0] == ' ' || body.at[0] == '\n' || body.at[0] == '\r' || body.at[0] == '\t'))
         body = text_from(body, 1); /* some send white space to keep the connection awake */
+    if (!scan_is_valid(body)) {
+        fail(r, FAULT_TARGET_INVALID, TEXT("The target's answer is no JSON."));
+        return;
+    }
     if (!read_chunk(r, body) || !r->begun || !r->choice_count) {
         if (!r->over)
-            fail(r, FAULT_TARGET_INVALID, words_of_error(body));
+            fail(r, FAULT_TARGET_INVALID, TEXT("The target's answer has no choices."));
         return;
     }
     finish_all(r);

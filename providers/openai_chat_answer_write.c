@@ -153,6 +153,16 @@ static struct text format_of(const struct translator *from)
     return text_equal(from->dialect, TEXT("gemini")) ? TEXT("google-gemini-v1") : TEXT("unknown");
 }
 
+const struct translator *openai_from_format(struct text format)
+{
+    if (text_starts(format, TEXT("anthropic")))
+        return translator_find(TEXT("anthropic"), OPERATION_CHAT);
+    if (text_starts(format, TEXT("google")))
+        return translator_find(TEXT("gemini"), OPERATION_CHAT);
+    return text_starts(format, TEXT("openai")) ? translator_find(TEXT("openai"), OPERATION_RESPONSE)
+                                               : NULL;
+}
+
 bool openai_has_proofs(const struct translator *from)
 {
     return from == &translator_openai_chat || format_of(from).len > sizeof("unknown");

@@ -98,6 +98,8 @@ static bool read_call(struct message_reading *m, struct text json)
     part->id = member_string(words.id);
     part->name = member_string(words.name);
     part->signature = member_string(words.thought_signature);
+    if (words.google.at)
+        part->from = translator_find(TEXT("gemini"), OPERATION_CHAT);
     part->cache = words.cache_control;
     if (!part->name.len)
         return openai_refuse_message(m, "tool_calls", "has a call without the function's name");

@@ -293,8 +293,10 @@ static void write_content(struct call_writing *w, const struct placed_list *list
     for (size_t i = 0; i < list->count; i++)
         if (list->items[i].part->cache.at && !w->type->conventions)
             lose_hint(w, &list->items[i], ".cache_control");
-    bool plain = list->count == 1 && (first->kind == PART_TEXT || first->kind == PART_REFUSAL) &&
-                 !(first->cache.at && w->type->conventions) && !is_own_raw(w, first);
+    bool text = first && (first->kind == PART_TEXT || first->kind == PART_REFUSAL ||
+                          (first->kind == PART_FILE && first->text.at && !first->data.at));
+    bool plain = list->count == 1 && text && !(first->cache.at && w->type->conventions) &&
+                 !is_own_raw(w, first);
     if (!first)
         put_json(w->out, "content", null ? TEXT("null") : TEXT("\"\""));
     else if (plain)
@@ -310,7 +312,7 @@ static void write_content(struct call_writing *w, const struct placed_list *list
 /* The parts of a message that go into its content. */
 static struct placed_list content_of(struct call_writing *w, size_t number, enum place place)
 {
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     struct placed_list list = {.count = 0};
     for (size_t i = 0; i < message->part_count; i++) {
         struct placed placed = {&message->parts[i], number, i, SIZE_MAX};
@@ -379,7 +381,7 @@ static bool moves(struct message_writing *m, const struct placed *placed)
 static void write_result(struct message_writing *m, size_t number, size_t index)
 {
     struct call_writing *w = m->w;
-    const struct part *result = &w->chat->messages[number].parts[index];
+    const struct part *result = &w->messages[number].parts[index];
     struct placed_list list = {.count = 0};
     struct placed place = {result, number, index, SIZE_MAX};
     for (size_t i = 0; i < result->part_count; i++) {
@@ -404,7 +406,7 @@ static void write_result(struct message_writing *m, size_t number, size_t index)
 static void write_said(struct message_writing *m, size_t number)
 {
     struct call_writing *w = m->w;
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     size_t results = 0;
     for (size_t i = 0; i < message->part_count; i++)
         results += message->parts[i].kind == PART_RESULT;
@@ -456,7 +458,7 @@ static void write_call(struct call_writing *w, const struct placed *placed)
 
 static size_t write_calls(struct call_writing *w, size_t number)
 {
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     size_t count = 0;
     for (size_t i = 0; i < message->part_count; i++) {
         struct placed placed = {&message->parts[i], number, i, SIZE_MAX};
@@ -494,11 +496,12 @@ static void write_details(struct call_writing *w, const struct message *message)
     int64_t index = 0;
     for (size_t i = 0; i < message->part_count; i++) {
         const struct part *part = &message->parts[i];
-        if (part->kind != PART_REASONING)
+        if (part->kind != PART_REASONING ||
+            !(part->text.at || part->signature.at || part->encrypted.at))
             continue;
         if (!index)
             put_open(w->out, "reasoning_details", '[');
-        openai_put_details(w->out, w->chat->from, part, index++);
+        openai_put_details(w->out, part->from ? part->from : w->chat->from, part, index++);
     }
     if (index)
         put_literal(w->out, "]");
@@ -507,7 +510,7 @@ static void write_details(struct call_writing *w, const struct message *message)
 /* What the model thought before, as far as the target wants to see it again. */
 static void write_reasoning(struct call_writing *w, size_t number)
 {
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     struct text form = w->is_mistral ? TEXT("") : w->type->reasoning_history;
     bool both = text_equal(form, TEXT("both"));
     bool details = both || text_equal(form, TEXT("details"));
@@ -528,7 +531,7 @@ static void write_reasoning(struct call_writing *w, size_t number)
 
 static void write_citations(struct call_writing *w, size_t number)
 {
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     bool any = false;
     for (size_t i = 0; i < message->part_count; i++) {
         const struct part *part = &message->parts[i];
@@ -571,7 +574,7 @@ static bool has_kind(const struct message *message, enum part_kind kind)
 static void write_assistant(struct message_writing *m, size_t number)
 {
     struct call_writing *w = m->w;
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     struct placed_list list = content_of(w, number, IN_ASSISTANT);
     begin_message(m, "assistant", message->name);
     bool more = has_kind(message, PART_CALL) || has_kind(message, PART_AUDIO) ||
@@ -583,7 +586,7 @@ static void write_assistant(struct message_writing *m, size_t number)
     write_citations(w, number);
     write_audio_id(w, message);
     size_t calls = write_calls(w, number);
-    if (w->is_mistral && !calls && number + 1 == w->chat->message_count)
+    if (w->is_mistral && !calls && number + 1 == w->message_count)
         put_said(w->out, "prefix", SAID_YES);
     put_literal(w->out, "}");
 }
@@ -593,7 +596,7 @@ static void write_assistant(struct message_writing *m, size_t number)
 static void write_system(struct message_writing *m, size_t number)
 {
     struct call_writing *w = m->w;
-    const struct message *message = &w->chat->messages[number];
+    const struct message *message = &w->messages[number];
     bool developer = message->role == ROLE_DEVELOPER && w->type->developer_role && !w->is_mistral;
     struct placed_list list = content_of(w, number, IN_SYSTEM);
     begin_message(m, developer ? "developer" : "system", message->name);
@@ -601,12 +604,38 @@ static void write_system(struct message_writing *m, size_t number)
     put_literal(w->out, "}");
 }
 
+/* Results have to follow their calls at once: what a model said in several messages is one, where
+ * there are calls in it. */
+static void join_turns(struct call_writing *w)
+{
+    const struct chat *chat = w->chat;
+    struct message *joined = arena_new(w->arena, (chat->message_count + 1) * sizeof(*joined));
+    for (size_t i = 0; i < chat->message_count; i++) {
+        const struct message *next = &chat->messages[i];
+        struct message *last = w->message_count ? &joined[w->message_count - 1] : NULL;
+        if (!last || last->role != ROLE_ASSISTANT || next->role != ROLE_ASSISTANT ||
+            !has_kind(last, PART_CALL)) {
+            joined[w->message_count++] = *next;
+            continue;
+        }
+        size_t count = last->part_count + next->part_count;
+        struct part *parts = arena_new(w->arena, (count + 1) * sizeof(*parts));
+        memcpy(parts, last->parts, last->part_count * sizeof(*parts));
+        if (next->part_count)
+            memcpy(parts + last->part_count, next->parts, next->part_count * sizeof(*parts));
+        last->parts = parts;
+        last->part_count = count;
+    }
+    w->messages = joined;
+}
+
 void openai_write_messages(struct call_writing *w)
 {
     struct message_writing m = {.w = w};
+    join_turns(w);
     put_open(w->out, "messages", '[');
-    for (size_t i = 0; i < w->chat->message_count; i++) {
-        enum role role = w->chat->messages[i].role;
+    for (size_t i = 0; i < w->message_count; i++) {
+        enum role role = w->messages[i].role;
         bool said = role == ROLE_USER || role == ROLE_TOOL;
         if (!said)
             flush_media(&m);

@@ -330,8 +330,10 @@ static void read_detail(struct arena *arena, const struct detail_words *words, s
                         struct joined *joined)
 {
     struct text text = member_string(words->text.at ? words->text : words->summary);
-    join(arena, joined, text.at ? text : member_string(words->thinking));
-    if (joined->len)
+    if (!text.at)
+        text = member_string(words->thinking);
+    join(arena, joined, text);
+    if (text.at)
         part->text = text_of_joined(joined);
     struct text signature = member_string(words->signature), data = member_string(words->data);
     if (signature.len)
@@ -340,6 +342,8 @@ static void read_detail(struct arena *arena, const struct detail_words *words, s
         part->encrypted = data;
     if (member_string(words->id).len)
         part->id = member_string(words->id);
+    if (words->format.at)
+        part->from = openai_from_format(member_string(words->format));
 }
 
 /* A list of OpenRouter's details or of LiteLLM's blocks. */
@@ -359,6 +363,8 @@ static bool read_details(struct message_reading *m, struct text list)
             joined = (struct joined){.len = 0};
         }
         read_detail(m->call->arena, &words, part, &joined);
+        if (words.thinking.at || text_equal(words.type, TEXT("\"redacted_thinking\"")))
+            part->from = translator_find(TEXT("anthropic"), OPERATION_CHAT);
         index = words.index;
     }
     return true;

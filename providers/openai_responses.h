@@ -133,6 +133,8 @@ struct response_content {
     struct rope text, logprobs, annotations; /* the latter two: items with commas */
     unsigned annotation_count;
     int64_t characters;
+    struct citation *waiting; /* for the end of the text */
+    size_t waiting_count, waiting_room;
 };
 
 /* An item that is written. */

@@ -62,7 +62,7 @@ void responses_write_tools(const struct chat *chat, struct buffer *out, struct l
             write_function(tool, out);
         }
         if (tool->cache.at)
-            loss_hint(losses, "tools[%zu].cache_control", i);
+            loss_hint(losses, "cache_control");
     }
     put_literal(out, "]");
 }
@@ -216,12 +216,14 @@ static void write_fields(const struct chat *chat, struct buffer *out, struct los
     bool is_kin = chat->from && text_equal(chat->from->dialect, TEXT("openai"));
     for (size_t i = 0; i < chat->field_count; i++) {
         const struct chat_field *field = &chat->fields[i];
-        if (is_own(chat) || (is_kin && is_shared(field->name))) {
+        if (field->value.at && (is_own(chat) || (is_kin && is_shared(field->name)))) {
             put_comma(out);
             put_literal(out, "\"");
             put_text(out, field->name);
             put_literal(out, "\":");
             put_text(out, field->value);
+        } else if (field->is_demand) {
+            loss_demand(losses, "%.*s", TEXT_ARGS(text_head(field->name, 64)));
         } else {
             loss_hint(losses, "%.*s", TEXT_ARGS(text_head(field->name, 64)));
         }

@@ -128,6 +128,8 @@ static void say_fields(struct response_say *s, struct text response)
 
 static enum finish finish_of(const struct response_say *s, const struct told *told)
 {
+    if (inner_is(told->status, "incomplete") && inner_is(told->reason, "max_messages"))
+        return FINISH_PAUSE;
     if (inner_is(told->status, "incomplete"))
         return inner_is(told->reason, "content_filter") ? FINISH_FILTER : FINISH_LENGTH;
     if (s->r->has_calls)

@@ -295,6 +295,23 @@ static bool read_more_tools(struct responses_reading *r, struct text item)
     return responses_read_tools(r, member_find(item, TEXT("tools")), "input.tools");
 }
 
+/* A picture that the model made; one that is only referred to is nobody else's. */
+static bool read_picture(struct responses_reading *r, struct text item)
+{
+    struct text data = member_string(member_find(item, TEXT("result")));
+    struct text format = member_string(member_find(item, TEXT("output_format")));
+    struct part *part = part_of(r, ROLE_ASSISTANT);
+    if (!part)
+        return false;
+    *part = (struct part){.kind = data.len ? PART_IMAGE : PART_RAW,
+                          .data = data,
+                          .raw = item,
+                          .from = &translator_openai_responses};
+    part->media_type =
+        format.len ? arena_format(r->arena, "image/%.*s", TEXT_ARGS(format)) : TEXT("image/png");
+    return true;
+}
+
 /* What only this dialect has: calls are the model's, what came of them is not. */
 static bool read_other(struct responses_reading *r, struct text item, struct text type)
 {
@@ -318,6 +335,7 @@ static const struct item_kind item_kinds[] = {
     {{"custom_tool_call", 16}, read_custom_call},
     {{"custom_tool_call_output", 23}, read_result},
     {{"reasoning", 9}, read_reasoning},
+    {{"image_generation_call", 21}, read_picture},
     {{"item_reference", 14}, read_reference},
     {{"additional_tools", 16}, read_more_tools},
 };

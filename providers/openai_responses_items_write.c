@@ -311,7 +311,7 @@ static void write_assistant(struct writing *w, const struct message *message)
             write_reasoning(w, part);
         else if (part->kind == PART_CALL)
             write_call(w, part);
-        else if (part->kind == PART_RAW)
+        else if (part->kind == PART_RAW || (w->is_own && part->raw.at))
             write_raw(w, part);
         else if (part->kind != PART_RESULT)
             write_shown(w, part);

@@ -262,8 +262,7 @@ static void put_usage(const struct responses_writer *w, struct buffer *out)
     put_number(out, "input_tokens", u->input_tokens);
     put_open(out, "input_tokens_details", '{');
     put_number(out, "cached_tokens", u->cached_tokens);
-    if (u->cache_write_tokens)
-        put_number(out, "cache_write_tokens", u->cache_write_tokens);
+    put_number(out, "cache_write_tokens", u->cache_write_tokens);
     if (u->audio_input_tokens)
         put_number(out, "audio_tokens", u->audio_input_tokens);
     if (u->image_tokens)
@@ -306,7 +305,7 @@ static void put_details(const struct responses_writer *w, const char *status, st
     if (w->finish == FINISH_LENGTH)
         reason = TEXT("max_output_tokens");
     else if (w->finish == FINISH_PAUSE)
-        reason = TEXT("pause");
+        reason = TEXT("max_messages"); /* the nearest of those that SDKs know */
     if (text_equal(text_of(status), TEXT("incomplete"))) {
         put_open(out, "incomplete_details", '{');
         put_inner(out, "reason", reason);

@@ -54,6 +54,13 @@ static struct response_open *find(struct response_say *s, int64_t item, int64_t 
     return NULL;
 }
 
+static struct text image_type(struct response_say *s, struct text item)
+{
+    struct text format = member_string(member_find(item, TEXT("output_format")));
+    return format.len ? arena_format(&s->r->base.arena, "image/%.*s", TEXT_ARGS(format))
+                      : TEXT("image/png");
+}
+
 /* <item>: as it is when it begins; only of this dialect's own writer. */
 static struct response_open *part_begin(struct response_say *s, struct response_open like,
                                         struct text id, struct text name, struct text item)
@@ -74,6 +81,8 @@ static struct response_open *part_begin(struct response_say *s, struct response_
     struct answer_event event = about(s, part, ANSWER_PART);
     event.id = id;
     event.name = name;
+    if (part->kind == PART_IMAGE)
+        event.media_type = image_type(s, item);
     if (is_own(s))
         event.raw = item;
     say(s, event);
@@ -358,12 +367,25 @@ static void call_end(struct response_say *s, int64_t item, struct text json, boo
     response_part_close(s, part);
 }
 
-static struct response_open *raw_open(struct response_say *s, int64_t item)
+/* An item that is one part: an image that was made, or what only this dialect has. */
+static struct response_open *item_open(struct response_say *s, int64_t item, enum part_kind kind,
+                                       struct text json)
 {
     struct response_open *part = find(s, item, -1);
-    struct response_open like = {.item = item, .content = -1, .kind = PART_RAW};
+    struct response_open like = {.item = item, .content = -1, .kind = kind};
     struct text none = {NULL, 0};
-    return part && part->kind == PART_RAW ? part : part_begin(s, like, none, none, none);
+    return part && part->kind == kind ? part : part_begin(s, like, none, none, json);
+}
+
+static void image_end(struct response_say *s, int64_t item, struct text json)
+{
+    struct response_open *part = item_open(s, item, PART_IMAGE, json);
+    if (!part || !part->is_open)
+        return;
+    say_if(s, part, ANSWER_DATA, member_string(member_find(json, TEXT("result"))));
+    if (is_own(s))
+        say_raw(s, part, json);
+    response_part_close(s, part);
 }
 
 void response_item_begin(struct response_say *s, int64_t item, struct text json)
@@ -376,8 +398,8 @@ void response_item_begin(struct response_say *s, int64_t item, struct text json)
         reasoning_open(s, item, member_string(member_find(json, TEXT("id"))));
     else if (call_kind(type, &is_custom))
         call_open(s, item, json, is_custom);
-    else
-        raw_open(s, item);
+    else if (!inner_is(type, "image_generation_call")) /* its format is known when it is done */
+        item_open(s, item, PART_RAW, json);
 }
 
 static void close_item(struct response_say *s, int64_t item)
@@ -397,8 +419,10 @@ void response_item_end(struct response_say *s, int64_t item, struct text json)
         reasoning_end(s, item, json);
     } else if (call_kind(type, &is_custom)) {
         call_end(s, item, json, is_custom);
+    } else if (inner_is(type, "image_generation_call")) {
+        image_end(s, item, json);
     } else {
-        struct response_open *part = raw_open(s, item);
+        struct response_open *part = item_open(s, item, PART_RAW, json);
         if (part && part->is_open)
             say_raw(s, part, json);
     }

@@ -2,6 +2,7 @@
 /*
  * openai_responses_events.h: the parts of an answer become items.
  */
+#include "gateway/base/member.h"
 #include "providers/openai_responses_events.h"
 
 /* --------------------------------------------------------------------------------- items */
@@ -129,11 +130,14 @@ static void end_reasoning(struct responses_writer *w, struct response_place *pla
 /* ------------------------------------------------------------------- images, and the rest */
 
 static void begin_image(struct responses_writer *w, struct response_place *place,
-                        struct text media_type)
+                        const struct answer_event *event)
 {
+    struct text id = {NULL, 0};
+    if (responses_is_own(w) && event->raw.at)
+        id = member_string(member_find(event->raw, TEXT("id")));
     responses_leave_message(w);
-    place->item = responses_item_begin(w, PART_IMAGE, (struct text){NULL, 0}, "ig");
-    w->items[place->item].media_type = responses_keep(w, media_type);
+    place->item = responses_item_begin(w, PART_IMAGE, id, "ig");
+    w->items[place->item].media_type = responses_keep(w, event->media_type);
     place->is_known = true;
     responses_event_tell_item(w, place->item, false);
 }
@@ -181,7 +185,7 @@ void responses_part_begin(struct responses_writer *w, const struct answer_event 
     else if (place->kind == PART_CALL)
         responses_call_begin(w, place, event->raw);
     else if (place->kind == PART_IMAGE)
-        begin_image(w, place, event->media_type);
+        begin_image(w, place, event);
     else if (place->kind != PART_RAW && place->kind != PART_REFUSAL)
         place->kind = PART_TEXT; /* what is said in it is text, of audio its words */
 }

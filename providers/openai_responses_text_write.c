@@ -81,28 +81,54 @@ void responses_text_add(struct responses_writer *w, struct response_place *place
     responses_event_close(w);
 }
 
-void responses_text_cite(struct responses_writer *w, struct response_place *place,
+static void tell_citation(struct responses_writer *w, const struct response_place *place,
+                          struct text json)
+{
+    const struct response_content *content = &w->items[place->item].contents[place->content];
+    if (!w->out)
+        return;
+    responses_event_open_about(w, "response.output_text.annotation.added", place->item);
+    put_number(w->out, "content_index", (int64_t)place->content);
+    put_number(w->out, "annotation_index", content->annotation_count);
+    put_literal(w->out, ",\"annotation\":");
+    put_text(w->out, json);
+    responses_event_close(w);
+}
+
+static void add_citation(struct responses_writer *w, const struct response_place *place,
                          const struct citation *citation)
 {
-    struct response_content *content = content_of(w, place);
+    struct response_content *content = &w->items[place->item].contents[place->content];
     struct buffer json;
-    if (content->is_refusal || !content->is_open)
-        return;
     buffer_init(&json, SIZE_MAX / 2);
     response_put_annotation(citation, content->characters, &json);
     if (content->annotation_count)
         rope_add(&content->annotations, &w->base.arena, TEXT(","));
     rope_add(&content->annotations, &w->base.arena, buffer_text(&json));
-    if (w->out) {
-        responses_event_open_about(w, "response.output_text.annotation.added", place->item);
-        put_number(w->out, "content_index", (int64_t)place->content);
-        put_number(w->out, "annotation_index", content->annotation_count);
-        put_literal(w->out, ",\"annotation\":");
-        put_text(w->out, buffer_text(&json));
-        responses_event_close(w);
-    }
+    tell_citation(w, place, buffer_text(&json));
     content->annotation_count++;
     buffer_done(&json);
+}
+
+/* One that does not say where waits until all of the text is there: it is about that. */
+void responses_text_cite(struct responses_writer *w, struct response_place *place,
+                         const struct citation *citation)
+{
+    struct response_content *content = content_of(w, place);
+    bool has_place = citation->end >= 0 || (responses_is_own(w) && citation->raw.at);
+    if (content->is_refusal || !content->is_open)
+        return;
+    if (has_place) {
+        add_citation(w, place, citation);
+        return;
+    }
+    content->waiting = arena_grow(&w->base.arena, content->waiting, content->waiting_count,
+                                  &content->waiting_room, sizeof(struct citation));
+    content->waiting[content->waiting_count++] =
+        (struct citation){.url = responses_keep(w, citation->url),
+                          .title = responses_keep(w, citation->title),
+                          .start = -1,
+                          .end = -1};
 }
 
 static void tell_text_done(struct responses_writer *w, const struct response_place *place,
@@ -131,6 +157,8 @@ void responses_text_end(struct responses_writer *w, struct response_place *place
     if (!place->is_known)
         return; /* nothing was said in it */
     struct response_content *content = content_of(w, place);
+    for (size_t i = 0; i < content->waiting_count; i++)
+        add_citation(w, place, &content->waiting[i]);
     content->is_open = false;
     if (w->out)
         tell_text_done(w, place, content);

@@ -32,6 +32,7 @@ const struct dialect *dialect_find(struct text name)
 static const struct translator *const translators[] = {
     &translator_openai_responses,
     &translator_gemini,
+    &translator_gemini_count,
     &translator_anthropic,
     &translator_anthropic_count,
     &translator_openai_chat,
@@ -79,12 +80,20 @@ static const struct field text_fields[] = {
     FIELD(name),         FIELD(dialect),     FIELD(base_url),
     FIELD(path),         FIELD(auth_header), FIELD(catalogue),
     FIELD(chat_dialect), FIELD(reasoning),   FIELD(reasoning_history)};
-static const struct field flags[] = {
-    FIELD(needs_key),        FIELD(is_own),         FIELD(is_mock),
-    FIELD(stream_options),   FIELD(no_responses),   FIELD(openai_fields),
-    FIELD(conventions),      FIELD(top_k),          FIELD(max_completion_tokens),
-    FIELD(json_object_only), FIELD(developer_role), FIELD(tool_media),
-    FIELD(in_force)};
+static const struct field flags[] = {FIELD(needs_key),
+                                     FIELD(is_own),
+                                     FIELD(is_mock),
+                                     FIELD(is_azure),
+                                     FIELD(stream_options),
+                                     FIELD(no_responses),
+                                     FIELD(openai_fields),
+                                     FIELD(conventions),
+                                     FIELD(top_k),
+                                     FIELD(max_completion_tokens),
+                                     FIELD(json_object_only),
+                                     FIELD(developer_role),
+                                     FIELD(tool_media),
+                                     FIELD(in_force)};
 
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)

@@ -64,6 +64,24 @@ void translate_error(const struct translator *words, unsigned status, struct tex
 /* Append a frame of AWS' event stream (:message-type "exception") that says <json>. */
 void put_aws_exception(struct buffer *out, struct text name, struct text json);
 
+/* Whoever wants to see the texts of a call. */
+struct text_sink {
+    /* <inside>: what stands between the quotes of a JSON string, or a whole JSON value. */
+    void (*take)(struct text_sink *sink, struct text inside);
+};
+
+struct translated_texts {
+    int64_t messages; /* how many */
+    int64_t media;    /* pictures, sound, files among them */
+};
+
+/* Show every text of a call that its model reads: of messages, tools, schemas. False with a fault
+ * when the call cannot be read. */
+bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
+                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault);
+/* Append the answer to a question for a number of tokens; <words> are of OPERATION_COUNT. */
+void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out);
+
 /* How an answer goes: what its writer must know. Texts live as long as the translation. */
 struct answer_way {
     const struct translator *from, *to; /* the target's, the client's */
@@ -99,6 +117,10 @@ enum translation_state translation_close(struct translation *translation, struct
 /* Of what the last call appended, where in <out> that begins which ends the answer for the client
  * (behind all that was appended, when nothing does). */
 size_t translation_end_at(const struct translation *translation);
+/* The stream that was written so far ends with this fault: say so in the client's words. False, and
+ * nothing is appended, when its dialect has none of its own for it. */
+bool translation_say_failure(struct translation *translation, const struct fault *fault,
+                             struct buffer *out);
 /* Why it failed. The text is the provider's, where it said something. */
 const struct fault *translation_fault(const struct translation *translation);
 

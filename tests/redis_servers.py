@@ -247,10 +247,12 @@ def end_all(servers):
 
 
 class Sentinels:
-    """A master, replicas and Sentinels that notice a dead master in half a second."""
+    """A master, replicas and Sentinels that notice a dead master in <patience_ms>: on a busy machine one that
+    lives may be silent for half a second, too."""
 
-    def __init__(self, name="gate", replicas=2, sentinels=3, password=None, sentinel_password=None, tls=None):
-        self.name = name
+    def __init__(self, name="gate", replicas=2, sentinels=3, password=None, sentinel_password=None, tls=None,
+                 patience_ms=500):
+        self.name, self.patience_ms = name, patience_ms
         self.sentinel_password = sentinel_password
         self.servers, self.sentinels = [], []
         try:
@@ -267,7 +269,7 @@ class Sentinels:
 
     def _sentinel(self, first, password, tls, quorum):
         lines = [f"sentinel monitor {self.name} 127.0.0.1 {first.port} {quorum}",
-                 f"sentinel down-after-milliseconds {self.name} 500",
+                 f"sentinel down-after-milliseconds {self.name} {self.patience_ms}",
                  f"sentinel failover-timeout {self.name} 3000",
                  f"sentinel parallel-syncs {self.name} 2"]
         if password:

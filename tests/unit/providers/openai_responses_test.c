@@ -635,7 +635,8 @@ static void test_the_last_event_has_all_items_the_usage_and_the_call(void **stat
               "\"status\":\"incomplete\",\"content\":[{\"type\":\"output_text\",\"annotations\":[],"
               "\"logprobs\":[],\"text\":\"A\"},{\"type\":\"output_text\",\"annotations\":[],"
               "\"logprobs\":[],\"text\":\"B\"}],\"role\":\"assistant\"}]");
-    assert_has(last, "\"usage\":{\"input_tokens\":5,\"input_tokens_details\":{\"cached_tokens\":2},"
+    assert_has(last, "\"usage\":{\"input_tokens\":5,\"input_tokens_details\":{\"cached_tokens\":2,"
+                     "\"cache_write_tokens\":0},"
                      "\"output_tokens\":6,\"output_tokens_details\":{\"reasoning_tokens\":1},"
                      "\"total_tokens\":11}");
     assert_has(last, "\"model\":\"asked\"");
@@ -712,6 +713,41 @@ static void test_a_stream_that_fails_ends_in_failure(void **state)
     assert_has(out, "\"type\":\"response.failed\"");
     assert_has(out, "\"status\":\"failed\",\"error\":{\"code\":\"rate_limit_exceeded\"");
     arena_done(&mouth.writer->base.arena);
+}
+
+static void test_a_picture_that_was_made_is_a_picture(void **state)
+{
+    (void)state;
+    assert_text(heard_of(NULL,
+                         "{\"id\":\"r\",\"output\":[{\"type\":\"image_generation_call\",\"id\":"
+                         "\"ig_1\",\"status\":\"completed\",\"output_format\":\"webp\","
+                         "\"result\":\"AAAA\"}]}"),
+                "begin r\npart0/5\ndata0 AAAA\ndone0\nfinish/1\nend\n");
+    struct mouth mouth = mouth_new("{}");
+    tell(&mouth, (struct answer_event){.kind = ANSWER_PART,
+                                       .part_kind = PART_IMAGE,
+                                       .media_type = TEXT("image/webp")});
+    tell(&mouth, (struct answer_event){.kind = ANSWER_DATA, .text = TEXT("AAAA")});
+    tell_done(&mouth, 0);
+    assert_has(told_all(&mouth, FINISH_STOP),
+               "{\"id\":\"ig_7_0\",\"type\":\"image_generation_call\",\"status\":\"completed\","
+               "\"output_format\":\"webp\",\"result\":\"AAAA\"}");
+}
+
+static void test_a_source_without_a_place_is_of_the_whole_text(void **state)
+{
+    (void)state;
+    struct mouth mouth = mouth_new("{}");
+    struct citation source = {.url = TEXT("https://x"), .start = -1, .end = -1, .from = &other};
+    tell_part(&mouth, 0, PART_TEXT, "");
+    tell(&mouth, (struct answer_event){.kind = ANSWER_CITATION, .citation = &source});
+    tell(&mouth, (struct answer_event){.kind = ANSWER_TEXT, .text = TEXT("h\\u00e9\xc3\xa9")});
+    tell_done(&mouth, 0);
+    struct text out = told_all(&mouth, FINISH_STOP);
+    assert_has(out,
+               "\"annotation\":{\"type\":\"url_citation\",\"url\":\"https://x\",\"title\":\"\","
+               "\"start_index\":0,\"end_index\":3}");
+    assert_has(out, "\"annotations\":[{\"type\":\"url_citation\"");
 }
 
 /* One's own answer in both forms, fed whole and byte by byte, is the same. */
@@ -797,6 +833,8 @@ int main(void)
         CASE(test_a_tool_of_a_namespace_is_called_by_it),
         CASE(test_signatures_of_others_travel_where_clients_keep_them),
         CASE(test_a_stream_that_fails_ends_in_failure),
+        CASE(test_a_picture_that_was_made_is_a_picture),
+        CASE(test_a_source_without_a_place_is_of_the_whole_text),
         CASE(test_however_it_is_cut_an_answer_is_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
