@@ -376,7 +376,8 @@ void batch_facts_read(struct text text, struct batch_facts *facts)
     *facts = (struct batch_facts){.count = 0};
     if (text.len && text.at[0] == '!') {
         snprintf(facts->problem, sizeof(facts->problem), "%.*s", (int)text.len - 1, text.at + 1);
-        return;
+        if (facts->problem[0])
+            return;
     }
     size_t end = text_find_byte(text, '\n');
     bool good = end != SIZE_MAX && end > 0 && end < BATCH_URL_BYTES;
