@@ -5,6 +5,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/base/member.h"
+#include "gateway/batch.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -34,10 +35,13 @@ enum want {
     WANT_BACKGROUND,
     WANT_BEST_OF,
     WANT_PROMPT,
+    OPENAI_WANTS,
+    WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
+    WANT_METADATA,
     WANTS
 };
 
-static const struct text wants[WANTS] = {
+static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_MODEL] = {"model", 5},
     [WANT_STREAM] = {"stream", 6},
     [WANT_STREAM_OPTIONS] = {"stream_options", 14},
@@ -56,10 +60,98 @@ static const struct text wants[WANTS] = {
     [WANT_PROMPT] = {"prompt", 6},
 };
 
+/* What a dialect calls it; it may have two spellings for one thing. */
+struct want_name {
+    enum want want;
+    struct text name;
+};
+
+static const struct want_name anthropic_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_METADATA, {"metadata", 8}},
+    {WANT_USER, {"metadata.user_id", 16}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+};
+
+static const struct want_name gemini_wants[] = {
+    {WANT_LENGTH_HOLDER, {"generationConfig", 16}},
+    {WANT_LENGTH_HOLDER, {"generation_config", 17}},
+    {WANT_MAX_TOKENS, {"generationConfig.maxOutputTokens", 32}},
+    {WANT_MAX_TOKENS, {"generationConfig.max_output_tokens", 34}},
+    {WANT_MAX_TOKENS, {"generation_config.maxOutputTokens", 33}},
+    {WANT_MAX_TOKENS, {"generation_config.max_output_tokens", 35}},
+    {WANT_N, {"generationConfig.candidateCount", 31}},
+    {WANT_N, {"generationConfig.candidate_count", 32}},
+    {WANT_N, {"generation_config.candidateCount", 32}},
+    {WANT_N, {"generation_config.candidate_count", 33}},
+    {WANT_TEMPERATURE, {"generationConfig.temperature", 28}},
+    {WANT_TEMPERATURE, {"generation_config.temperature", 29}},
+};
+
+static const struct want_name ollama_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_LENGTH_HOLDER, {"options", 7}},
+    {WANT_MAX_TOKENS, {"options.num_predict", 19}},
+    {WANT_TEMPERATURE, {"options.temperature", 19}},
+};
+
+static const struct want_name cohere_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+};
+
+static const struct want_name bedrock_wants[] = {
+    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},
+    {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
+    {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
+};
+
+#define NAMES(list) list, sizeof(list) / sizeof((list)[0])
+
+/* Of OpenAI's dialect each want has its one name, in the order of the enum. */
+static const struct {
+    enum shape shape;
+    const struct want_name *names;
+    size_t count;
+} dialect_wants[] = {
+    {SHAPE_ANTHROPIC, NAMES(anthropic_wants)}, {SHAPE_GEMINI, NAMES(gemini_wants)},
+    {SHAPE_OLLAMA, NAMES(ollama_wants)},       {SHAPE_COHERE, NAMES(cohere_wants)},
+    {SHAPE_BEDROCK, NAMES(bedrock_wants)},
+};
+
+enum { NAMES_MAX = 16 };
+
+static const struct want_name *wants_of(const struct exchange *x, size_t *count)
+{
+    *count = 0;
+    for (size_t i = 0; i < sizeof(dialect_wants) / sizeof(dialect_wants[0]); i++)
+        if (dialect_wants[i].shape == x->match.shape) {
+            *count = dialect_wants[i].count;
+            return dialect_wants[i].names;
+        }
+    return NULL;
+}
+
+static const char *name_of(const struct exchange *x, enum want want)
+{
+    size_t count;
+    const struct want_name *names = wants_of(x, &count);
+    for (size_t i = 0; names && i < count; i++)
+        if (names[i].want == want)
+            return names[i].name.at;
+    return openai_wants[want].at ? openai_wants[want].at : "";
+}
+
 static bool bad_field(struct exchange *x, enum want want, const char *words)
 {
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", wants[want].at, words);
-    x->fault.param = wants[want].at;
+    const char *name = name_of(x, want);
+    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", name, words);
+    x->fault.param = name;
     return false;
 }
 
@@ -119,7 +211,7 @@ static bool says_length(enum operation operation, enum want want)
 {
     switch ((int)want) {
     case WANT_MAX_TOKENS:
-        return operation != OPERATION_RESPONSE;
+        return operation != OPERATION_RESPONSE && operation != OPERATION_COUNT;
     case WANT_MAX_COMPLETION_TOKENS:
         return operation == OPERATION_CHAT;
     case WANT_MAX_OUTPUT_TOKENS:
@@ -211,13 +303,46 @@ static bool read_background(struct exchange *x, const struct scan_value *values)
            read_bool(x, values, WANT_BACKGROUND, &x->background);
 }
 
+/* Find what is wanted, under the names of the client's dialect. */
+static bool scan_wants(const struct exchange *x, struct text body, struct scan_value *values,
+                       struct scan_problem *problem)
+{
+    size_t count;
+    const struct want_name *wanted = wants_of(x, &count);
+    for (size_t i = OPENAI_WANTS; i < WANTS; i++)
+        values[i] = (struct scan_value){.kind = SCAN_ABSENT};
+    if (!wanted)
+        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem);
+    struct text names[NAMES_MAX] = {{NULL, 0}};
+    struct scan_value found[NAMES_MAX];
+    for (size_t i = 0; i < count; i++)
+        names[i] = wanted[i].name;
+    if (!scan_request(body, names, count, found, problem))
+        return false;
+    for (size_t i = 0; i < WANTS; i++)
+        values[i] = (struct scan_value){.kind = SCAN_ABSENT};
+    for (size_t i = 0; i < count; i++) {
+        if (found[i].kind == SCAN_ABSENT)
+            continue;
+        if (values[wanted[i].want].kind != SCAN_ABSENT) { /* in two spellings */
+            problem->name = wanted[i].name.at;
+            return false;
+        }
+        values[wanted[i].want] = found[i];
+    }
+    return true;
+}
+
 bool admission_read(struct exchange *x)
 {
     struct scan_value values[WANTS];
     struct scan_problem problem;
     struct text body = buffer_text(&x->body);
-    if (!scan_json(body, wants, WANTS, values, &problem)) {
-        if (problem.name)
+    if (!scan_wants(x, body, values, &problem)) {
+        if (problem.name && problem.other_case)
+            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' must be written in just these letters.",
+                      problem.name);
+        else if (problem.name)
             fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
         else
             fault_set(&x->fault, FAULT_BAD_REQUEST,
@@ -229,7 +354,9 @@ bool admission_read(struct exchange *x)
     bool include = false;
     x->store = true;
     struct text previous, input_file;
-    if (!read_text(x, values, WANT_MODEL, MODEL_NAME_MAX, &x->call.model) ||
+    if (x->match.shape == SHAPE_OLLAMA)
+        x->call.stream = x->call.operation != OPERATION_EMBEDDING; /* unless it says otherwise */
+    if ((!x->model_in_path && !read_text(x, values, WANT_MODEL, MODEL_NAME_MAX, &x->call.model)) ||
         !read_text(x, values, WANT_USER, USER_NAME_MAX, &x->call.user) ||
         !read_text(x, values, WANT_PREVIOUS, OWNER_TEXT_BYTES - 1, &previous) ||
         !read_text(x, values, WANT_INPUT_FILE, OWNER_TEXT_BYTES - 1, &input_file) ||
@@ -240,9 +367,12 @@ bool admission_read(struct exchange *x)
     if (values[WANT_STREAM_OPTIONS].kind == SCAN_OBJECT &&
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
+    if (x->call.user.len == 0)
+        x->call.user = x->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
+    x->length_holder = values[WANT_LENGTH_HOLDER];
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)
@@ -270,6 +400,7 @@ static bool may_be_absent(enum operation operation)
     case OPERATION_SPEECH:
     case OPERATION_TRANSCRIPTION:
     case OPERATION_RERANK:
+    case OPERATION_COUNT:
     case OPERATION_REALTIME:
     case OPERATIONS:
         return false;
@@ -364,7 +495,7 @@ static bool fit_pinned(struct exchange *x)
     fault_set(&x->fault, FAULT_BAD_REQUEST,
               "The provider that keeps '%.*s' is none of those that have this model.",
               TEXT_ARGS(text_head(x->object_id, 100)));
-    x->fault.param = wants[WANT_PREVIOUS].at;
+    x->fault.param = name_of(x, WANT_PREVIOUS);
     return false;
 }
 
@@ -410,6 +541,8 @@ static void reserve(struct exchange *x, struct ledger_row *row)
     if (x->target)
         row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
                                       row->usage.output_tokens, row->usage.units);
+    if (x->batch)
+        batch_bound(x->batch, row);
     row->counted = COUNTED_ESTIMATE;
 }
 
@@ -421,7 +554,7 @@ void admission_row(struct exchange *x, struct ledger_row *row)
         .user = x->call.user,
         .tags = x->tags,
         .model = x->call.model.len || !x->route ? x->call.model : x->route->name,
-        .dialect = TEXT("openai"),
+        .dialect = x->match.dialect.len ? x->match.dialect : TEXT("openai"),
         .operation = text_of(operation_name(x->call.operation)),
         .stream = x->call.stream,
         .attempts = x->attempts,

@@ -7,6 +7,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/client.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/relay.h"
 #include "gateway/replay.h"
@@ -71,6 +72,14 @@ static bool is_kept(struct text name)
     return false;
 }
 
+/* Is it about the body as the target sent it, or in the words of its dialect? */
+static bool is_theirs(struct text name)
+{
+    return text_starts_nocase(name, TEXT("content-")) ||
+           text_starts_nocase(name, TEXT("anthropic-")) ||
+           text_starts_nocase(name, TEXT("openai-"));
+}
+
 struct text answer_keep(struct exchange *x, const struct head *head)
 {
     struct buffer *lines = &x->worker->head_out;
@@ -81,7 +90,7 @@ struct text answer_keep(struct exchange *x, const struct head *head)
         if (!head_may_write(field->value))
             continue;
         if (is_kept(field->name)) {
-            if (reserve_replaces(x, field->name))
+            if (reserve_replaces(x, field->name) || (crossing_is_on(x) && is_theirs(field->name)))
                 continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
@@ -247,6 +256,7 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
     put_figures(x, out);
     reserve_put_headers(x, out);
     guarding_put_header(x, out);
+    crossing_put_header(x, out);
     if (x->attempts > 1 && x->status >= 400)
         put(out, TEXT("x-should-retry: false\r\n"));
     put_cors(x, out);
@@ -327,6 +337,20 @@ static void put_gemini_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+/* Ollama's, Cohere's, AWS': one member with the words. */
+static void put_message(const struct exchange *x, struct text name, struct buffer *out)
+{
+    put(out, TEXT("{\""));
+    put(out, name);
+    put(out, TEXT("\":"));
+    json_write_string(out, text_of(x->fault.text));
+    if (x->match.shape == SHAPE_COHERE) {
+        put(out, TEXT(",\"id\":"));
+        json_write_string(out, text_of(x->id));
+    }
+    put(out, TEXT("}"));
+}
+
 static void put_problem(const struct exchange *x, struct buffer *out)
 {
     unsigned status = answer_error_status(x);
@@ -339,7 +363,7 @@ static void put_problem(const struct exchange *x, struct buffer *out)
     put(out, TEXT("}"));
 }
 
-void answer_error(const struct exchange *x, struct buffer *out)
+static void put_error(const struct exchange *x, struct buffer *out)
 {
     switch (x->match.shape) {
     case SHAPE_OPENAI:
@@ -351,23 +375,42 @@ void answer_error(const struct exchange *x, struct buffer *out)
     case SHAPE_GEMINI:
         put_gemini_error(x, out);
         break;
+    case SHAPE_OLLAMA:
+        put_message(x, TEXT("error"), out);
+        break;
+    case SHAPE_COHERE:
+    case SHAPE_BEDROCK:
+        put_message(x, TEXT("message"), out);
+        break;
     case SHAPE_PROBLEM:
         put_problem(x, out);
         break;
     }
+}
+
+void answer_error(const struct exchange *x, struct buffer *out)
+{
+    put_error(x, out);
     put(out, TEXT("\n"));
 }
 
 void answer_error_event(const struct exchange *x, struct buffer *out)
 {
+    if (x->match.shape == SHAPE_BEDROCK) {
+        struct buffer json;
+        buffer_init(&json, 1024);
+        put_error(x, &json);
+        put_aws_exception(out, TEXT("internalServerException"), buffer_text(&json));
+        buffer_done(&json);
+        return;
+    }
+    if (x->match.shape == SHAPE_OLLAMA) { /* lines of JSON */
+        answer_error(x, out);
+        return;
+    }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)
         put(out, TEXT("event: error\n"));
     put(out, TEXT("data: "));
-    if (x->match.shape == SHAPE_ANTHROPIC)
-        put_anthropic_error(x, out);
-    else if (x->match.shape == SHAPE_GEMINI)
-        put_gemini_error(x, out);
-    else
-        put_openai_error(x, out);
+    put_error(x, out);
     put(out, TEXT("\n\n"));
 }

@@ -68,6 +68,7 @@ struct provider_settings {
     int64_t backoff_us, max_backoff_us;
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
+    bool lenient;          /* what it cannot do is left out of a call, and named, not refused */
     bool off;              /* no key: its targets are off */
 };
 
@@ -130,6 +131,7 @@ struct config {
         enum limit_away away_limits, away_budgets;
     } store;
 
+    int64_t batch_poll_us;
     struct tenant *tenants;
     size_t tenant_count;
     struct key *key_list;

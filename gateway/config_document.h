@@ -318,8 +318,6 @@ void resolve_guardrails(struct document *document);
  * <or_default>. */
 struct limit_list level_limits(struct document *document, const struct level_draft *draft,
                                bool or_default);
-/* The most limits of <limits> that one call can meet. */
-size_t limits_met(const struct limit_list *limits);
 
 /* Can anybody show something: a key of the file, or a token? */
 bool document_has_keys(const struct document *document);

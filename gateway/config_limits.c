@@ -288,21 +288,6 @@ struct limit_list level_limits(struct document *document, const struct level_dra
     return (struct limit_list){all, own.count + defaults.count};
 }
 
-/* Those for all models, and the most that there are for one: limits of one model stand together. */
-size_t limits_met(const struct limit_list *limits)
-{
-    size_t general = 0, most = 0, run = 0;
-    for (size_t i = 0; i < limits->count; i++) {
-        bool goes_on = i > 0 && text_equal(limits->at[i].model, limits->at[i - 1].model);
-        run = goes_on ? run + 1 : 1;
-        if (!limits->at[i].model.len)
-            general++;
-        else if (run > most)
-            most = run;
-    }
-    return general + most;
-}
-
 /* ----------------------------------------------------------------------------- `limits` itself */
 
 void resolve_limits(struct document *document)

@@ -227,6 +227,12 @@ static const struct option ledger[] = {
     {0},
 };
 
+static const struct option batches[] = {
+    {.name = "poll", .type = OPTION_DURATION, .where = CONFIG(batch_poll_us), .fallback = "60s", .min = SECONDS(1), .max = SECONDS(3600),
+     .help = "How often the provider of a batch that runs is asked whether it has ended, so that it is settled also when its client never asks."},
+    {0},
+};
+
 /* ---------------------------------------------------------------------------- providers */
 
 static const struct option provider_tls[] = {
@@ -313,6 +319,7 @@ static const struct option provider[] = {
     {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "lenient", .type = OPTION_BOOL, .where = PROVIDER(settings.lenient), .fallback = "false", .help = "Of calls in another dialect: what this provider cannot do is left out and named in x-sluice-dropped, not refused."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},
 };
@@ -489,8 +496,9 @@ const struct option config_options[] = {
     {.name = "routing", .type = OPTION_SECTION, .inner = routing, .help = "Which target next."},
     {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant_options, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
     {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener."},
-    {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys."},
+    {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys; in the ledger the key is token: and the sub of the token."},
     {.name = "limits", .type = OPTION_SECTION, .inner = limits_options, .help = "How limits are kept and told, and those of tenants and keys that set none."},
+    {.name = "batches", .type = OPTION_SECTION, .inner = batches, .help = "Batches of calls, which run after their own call has ended."},
     {.name = "cache", .type = OPTION_SECTION, .inner = cache_options, .help = "Answers kept; per request: Cache-Control."},
     {.name = "guardrails", .type = OPTION_LIST, .where = ROOT(guardrails), .inner = guardrail_options, .size = sizeof(struct guard_draft), .help = "What must not pass; at most 64."},
     {.name = "telemetry", .type = OPTION_SECTION, .inner = telemetry, .help = "Seen from outside."},

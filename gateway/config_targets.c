@@ -434,12 +434,13 @@ static void resolve_model(struct document *document, struct model_draft *draft,
     route->target_count = draft->targets.count;
     for (size_t i = 0; i < draft->targets.count; i++) {
         resolve_target(document, &targets[i], lookup);
-        const struct target *target = &targets[i].target;
-        config->targets[config->target_count++] = *target;
+        struct target *target = &targets[i].target;
         struct model_facts facts = {0};
         struct price unused;
         if (target->provider && target->model.len)
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
+        target->max_tokens_max = facts.output_tokens;
+        config->targets[config->target_count++] = *target;
         if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;
         int64_t longest =

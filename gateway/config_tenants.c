@@ -258,6 +258,9 @@ static void check_key(struct document *document, const struct key_draft *draft, 
                          "a key \"%.*s\" of this tenant is declared already in %s",
                          TEXT_ARGS(draft->key.name),
                          node_place(document, other->node, draft->node));
+    if (text_starts(draft->key.name, TEXT(TOKEN_KEY_BEGIN)))
+        problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
+                         "\"%s\" is how the names of tokens begin", TOKEN_KEY_BEGIN);
     if (draft->key.expires_us && draft->key.expires_us <= clock_wall_us())
         problem_at_value(document, expires, SEVERITY_WARNING, "the key \"%.*s\" has expired",
                          TEXT_ARGS(draft->key.name));

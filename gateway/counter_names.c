@@ -68,7 +68,7 @@ static void grow(struct counter_names *counter_names)
 
 static bool is_special(char c)
 {
-    return c == '/' || c == ':' || c == '%';
+    return c == '/' || c == ':' || c == '%' || c == '#';
 }
 
 /* Names of tenants and keys may have any characters in them; two of them never make one counter. */
@@ -86,6 +86,16 @@ static struct text escaped(struct arena *arena, struct text name)
     return (struct text){out, len};
 }
 
+/* "acme"; "acme#0aZ…" of a tenant that was made through the API. */
+static struct text owner_of(struct arena *arena, const struct tenant *tenant)
+{
+    struct text name = escaped(arena, tenant->name);
+    if (!tenant->scope.len)
+        return name;
+    return arena_format(arena, "%.*s%.*s", TEXT_ARGS(name),
+                        TEXT_ARGS(text_from(tenant->scope, tenant->name.len)));
+}
+
 static unsigned digit(char c)
 {
     return c <= '9' ? (unsigned)(c - '0') : (unsigned)(c - 'a' + 10);
@@ -95,6 +105,11 @@ struct text counter_name_part(struct text part, char *room)
 {
     size_t len = 0;
     for (size_t i = 0; i < part.len; i++) {
+        if (part.at[i] == '#')
+            while (i < part.len && part.at[i] != '/')
+                i++;
+        if (i == part.len)
+            break;
         bool is_escape = part.at[i] == '%' && i + 2 < part.len;
         room[len++] =
             is_escape ? (char)(digit(part.at[i + 1]) << 4 | digit(part.at[i + 2])) : part.at[i];
@@ -116,7 +131,7 @@ static struct text write_name(struct arena *arena, struct text begin, const stru
 static struct counter_name make_name(struct arena *arena, const struct limit *limit,
                                      const struct key *key, const struct tenant *tenant)
 {
-    struct text owner = escaped(arena, tenant->name);
+    struct text owner = owner_of(arena, tenant);
     struct text inside = key ? escaped(arena, key->name) : TEXT("");
     struct text begin =
         key ? arena_format(arena, "k/%.*s/%.*s", TEXT_ARGS(owner), TEXT_ARGS(inside))
@@ -170,7 +185,7 @@ struct text counter_name_of_user(struct arena *arena, const struct tenant *tenan
         hash_hex(&digest, hex);
         shown = (struct text){hex, DIGEST_DIGITS};
     }
-    struct text owner = escaped(arena, tenant->name);
+    struct text owner = owner_of(arena, tenant);
     struct text begin = arena_format(arena, "u/%.*s/%s%.*s", TEXT_ARGS(owner),
                                      shown.at == hex ? "~" : "", TEXT_ARGS(shown));
     return write_name(arena, begin, limit);

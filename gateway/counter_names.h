@@ -19,8 +19,9 @@ void counter_names_free(struct counter_names *counter_names);
 struct text counter_names_find(struct counter_names *counter_names, const struct limit *limit,
                                const struct key *key, const struct tenant *tenant, uint64_t *hash);
 
-/* The name of a tenant or key as it stands in a counter's, where its slashes, colons and percent
- * signs are escaped; in <room>, which has as many bytes as <part>. */
+/* The name of a tenant or key as it stands in a counter's, where its slashes, colons, percent and
+ * number signs are escaped, and without what tells a tenant from others of its name ("#0aZ…"); in
+ * <room>, which has as many bytes as <part>. */
 struct text counter_name_part(struct text part, char *room);
 
 /* The limit's own name in a counter's: "requests_per_minute". */

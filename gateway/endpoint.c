@@ -10,75 +10,137 @@
 #include "gateway/http/path.h"
 
 /* clang-format off */
-static const struct endpoint endpoints[] = {
-    /* path below /v1                     method          operation                body         page        creates lists */
-    {{"/chat/completions", 17},           METHOD_POST,    OPERATION_CHAT,          BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/completions", 12},                METHOD_POST,    OPERATION_COMPLETION,    BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/responses", 10},                  METHOD_POST,    OPERATION_RESPONSE,      BODY_JSON,   PAGE_NONE,   true,  false},
-    {{"/responses/{id}", 15},             METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/responses/{id}", 15},             METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/responses/{id}/cancel", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/responses/{id}/input_items", 27}, METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/embeddings", 11},                 METHOD_POST,    OPERATION_EMBEDDING,     BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/moderations", 12},                METHOD_POST,    OPERATION_MODERATION,    BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/images/generations", 19},         METHOD_POST,    OPERATION_IMAGE,         BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/images/edits", 13},               METHOD_POST,    OPERATION_IMAGE,         BODY_FORM,   PAGE_NONE,   false, false},
-    {{"/images/variations", 18},          METHOD_POST,    OPERATION_IMAGE,         BODY_FORM,   PAGE_NONE,   false, false},
-    {{"/audio/speech", 13},               METHOD_POST,    OPERATION_SPEECH,        BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/audio/transcriptions", 21},       METHOD_POST,    OPERATION_TRANSCRIPTION, BODY_FORM,   PAGE_NONE,   false, false},
-    {{"/audio/translations", 19},         METHOD_POST,    OPERATION_TRANSCRIPTION, BODY_FORM,   PAGE_NONE,   false, false},
-    {{"/rerank", 7},                      METHOD_POST,    OPERATION_RERANK,        BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/files", 6},                       METHOD_POST,    OPERATION_FILE,          BODY_FORM,   PAGE_NONE,   true,  false},
-    {{"/files", 6},                       METHOD_GET,     OPERATION_FILE,          BODY_ABSENT, PAGE_NONE,   false, true},
-    {{"/files/{id}", 11},                 METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/files/{id}", 11},                 METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/files/{id}/content", 19},         METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/uploads", 8},                     METHOD_POST,    OPERATION_FILE,          BODY_JSON,   PAGE_NONE,   true,  false},
-    {{"/uploads/{id}/parts", 19},         METHOD_POST,    OPERATION_OBJECT,        BODY_FORM,   PAGE_NONE,   false, false},
-    {{"/uploads/{id}/complete", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_JSON,   PAGE_NONE,   false, false},
-    {{"/uploads/{id}/cancel", 20},        METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/batches", 8},                     METHOD_POST,    OPERATION_BATCH,         BODY_JSON,   PAGE_NONE,   true,  false},
-    {{"/batches", 8},                     METHOD_GET,     OPERATION_BATCH,         BODY_ABSENT, PAGE_NONE,   false, true},
-    {{"/batches/{id}", 13},               METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/batches/{id}/cancel", 20},        METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/realtime", 9},                    METHOD_GET,     OPERATION_REALTIME,      BODY_ABSENT, PAGE_NONE,   false, false},
-    {{"/models", 7},                      METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_MODELS, false, false},
-    {{"/models/{model}", 15},             METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_MODEL,  false, false},
+static const struct endpoint openai_endpoints[] = {
+    /* path below /v1                     method          operation                body         page        creates lists  streams */
+    {{"/chat/completions", 17},           METHOD_POST,    OPERATION_CHAT,          BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/completions", 12},                METHOD_POST,    OPERATION_COMPLETION,    BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/responses", 10},                  METHOD_POST,    OPERATION_RESPONSE,      BODY_JSON,   PAGE_NONE,   true,  false, false},
+    {{"/responses/{id}", 15},             METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/responses/{id}", 15},             METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/responses/{id}/cancel", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/responses/{id}/input_items", 27}, METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/embeddings", 11},                 METHOD_POST,    OPERATION_EMBEDDING,     BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/moderations", 12},                METHOD_POST,    OPERATION_MODERATION,    BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/images/generations", 19},         METHOD_POST,    OPERATION_IMAGE,         BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/images/edits", 13},               METHOD_POST,    OPERATION_IMAGE,         BODY_FORM,   PAGE_NONE,   false, false, false},
+    {{"/images/variations", 18},          METHOD_POST,    OPERATION_IMAGE,         BODY_FORM,   PAGE_NONE,   false, false, false},
+    {{"/audio/speech", 13},               METHOD_POST,    OPERATION_SPEECH,        BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/audio/transcriptions", 21},       METHOD_POST,    OPERATION_TRANSCRIPTION, BODY_FORM,   PAGE_NONE,   false, false, false},
+    {{"/audio/translations", 19},         METHOD_POST,    OPERATION_TRANSCRIPTION, BODY_FORM,   PAGE_NONE,   false, false, false},
+    {{"/rerank", 7},                      METHOD_POST,    OPERATION_RERANK,        BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/files", 6},                       METHOD_POST,    OPERATION_FILE,          BODY_FORM,   PAGE_NONE,   true,  false, false},
+    {{"/files", 6},                       METHOD_GET,     OPERATION_FILE,          BODY_ABSENT, PAGE_NONE,   false, true, false},
+    {{"/files/{id}", 11},                 METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/files/{id}", 11},                 METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/files/{id}/content", 19},         METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/uploads", 8},                     METHOD_POST,    OPERATION_FILE,          BODY_JSON,   PAGE_NONE,   true,  false, false},
+    {{"/uploads/{id}/parts", 19},         METHOD_POST,    OPERATION_OBJECT,        BODY_FORM,   PAGE_NONE,   false, false, false},
+    {{"/uploads/{id}/complete", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/uploads/{id}/cancel", 20},        METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/batches", 8},                     METHOD_POST,    OPERATION_BATCH,         BODY_JSON,   PAGE_NONE,   true,  false, false},
+    {{"/batches", 8},                     METHOD_GET,     OPERATION_BATCH,         BODY_ABSENT, PAGE_NONE,   false, true, false},
+    {{"/batches/{id}", 13},               METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/batches/{id}/cancel", 20},        METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/realtime", 9},                    METHOD_GET,     OPERATION_REALTIME,      BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/models", 7},                      METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/models/{model}", 15},             METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_MODEL,  false, false, false},
 };
 
-static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false};
-static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false};
-static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false};
+static const struct endpoint anthropic_endpoints[] = {
+    {{"/v1/messages", 12},              METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v1/messages/count_tokens", 25}, METHOD_POST, OPERATION_COUNT,  BODY_JSON,   PAGE_NONE,   false, false, false},
+};
 
-/* Paths of dialects that are spoken in their own shape, also when it is to say no. */
-static const struct {
-    struct text prefix;
+/* Google's own clients ask below /v1beta, and below /v1 or /v1alpha when they are told to. */
+#define GEMINI(version)                                                                                                                                \
+    {{version "/models/{model}:generateContent", sizeof(version "/models/{model}:generateContent") - 1},                                               \
+                                        METHOD_POST, OPERATION_CHAT,      BODY_JSON,   PAGE_NONE,   false, false, false},                              \
+    {{version "/models/{model}:streamGenerateContent", sizeof(version "/models/{model}:streamGenerateContent") - 1},                                   \
+                                        METHOD_POST, OPERATION_CHAT,      BODY_JSON,   PAGE_NONE,   false, false, true},                               \
+    {{version "/models/{model}:countTokens", sizeof(version "/models/{model}:countTokens") - 1},                                                       \
+                                        METHOD_POST, OPERATION_COUNT,     BODY_JSON,   PAGE_NONE,   false, false, false},                              \
+    {{version "/models/{model}:embedContent", sizeof(version "/models/{model}:embedContent") - 1},                                                     \
+                                        METHOD_POST, OPERATION_EMBEDDING, BODY_JSON,   PAGE_NONE,   false, false, false},                              \
+    {{version "/models/{model}:batchEmbedContents", sizeof(version "/models/{model}:batchEmbedContents") - 1},                                         \
+                                        METHOD_POST, OPERATION_EMBEDDING, BODY_JSON,   PAGE_NONE,   false, false, false}
+
+static const struct endpoint gemini_endpoints[] = {
+    GEMINI("/v1beta"),
+    GEMINI("/v1alpha"),
+    GEMINI("/v1"),
+    {{"/v1beta/models", 14},            METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1beta/models/{model}", 22},    METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
+};
+
+static const struct endpoint ollama_endpoints[] = {
+    {{"/api/chat", 9},                  METHOD_POST, OPERATION_CHAT,       BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/api/generate", 13},             METHOD_POST, OPERATION_COMPLETION, BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/api/embed", 10},                METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/api/tags", 9},                  METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_MODELS, false, false, false},
+};
+
+static const struct endpoint cohere_endpoints[] = {
+    {{"/v2/chat", 8},                   METHOD_POST, OPERATION_CHAT,      BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v2/embed", 9},                  METHOD_POST, OPERATION_EMBEDDING, BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,    BODY_JSON,   PAGE_NONE,   false, false, false},
+};
+
+static const struct endpoint bedrock_endpoints[] = {
+    {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
+    {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+};
+
+static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
+static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
+static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
+
+enum { ROOTS = 5 };
+
+/*
+ * The dialects and where their paths begin; the longest root first, the empty one last. A path that
+ * begins with <prefix> is answered in the dialect's own shape, also when it is to say no. The last
+ * dialect is taken for every other path.
+ */
+static const struct family {
+    struct text dialect;
     enum shape shape;
-} shapes[] = {
-    {{"/v1/messages", 12}, SHAPE_ANTHROPIC}, {{"/anthropic/", 11}, SHAPE_ANTHROPIC},
-    {{"/v1beta/", 8}, SHAPE_GEMINI},         {{"/gemini/", 8}, SHAPE_GEMINI},
-    {{"/genai/", 7}, SHAPE_GEMINI},
+    struct text roots[ROOTS];
+    const struct endpoint *endpoints;
+    size_t count;
+    struct text prefixes[ROOTS];
+} families[] = {
+    {{"anthropic", 9}, SHAPE_ANTHROPIC, {{"/anthropic", 10}, {"", 0}}, anthropic_endpoints, sizeof(anthropic_endpoints) / sizeof(struct endpoint),
+     {{"/anthropic/", 11}, {"/v1/messages", 12}}},
+    {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
+     {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
+    {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
+     {{"/api/", 5}}},
+    {{"cohere", 6}, SHAPE_COHERE, {{"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
+     {{"/v2/", 4}}},
+    {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
+     {{"/model/", 7}}},
+    {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
+     {{"/", 1}}},
 };
 /* clang-format on */
 
-enum { ENDPOINTS = sizeof(endpoints) / sizeof(endpoints[0]) };
+enum { FAMILIES = sizeof(families) / sizeof(families[0]) };
 
-static enum shape shape_of(struct text path)
+/* The number of the dialect whose shape errors at <path> have. */
+static size_t family_of(struct text path)
 {
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-        if (text_starts(path, shapes[i].prefix))
-            return shapes[i].shape;
-    return SHAPE_OPENAI;
+    for (size_t f = 0; f < FAMILIES; f++)
+        for (size_t i = 0; i < ROOTS && families[f].prefixes[i].len; i++)
+            if (text_starts(path, families[f].prefixes[i]))
+                return f;
+    return FAMILIES - 1;
 }
 
-/* The path below /v1, which may be left out, and which may stand below /openai; or nothing. */
-static bool below_v1(struct text *path)
+/* The path below <root>, or nothing. */
+static bool below(struct text path, struct text root, struct text *rest)
 {
-    if (text_starts(*path, TEXT("/openai/")))
-        *path = text_from(*path, 7);
-    if (text_starts(*path, TEXT("/v1/")))
-        *path = text_from(*path, 3);
-    return path->len > 1;
+    *rest = text_from(path, root.len);
+    return text_starts(path, root) && rest->len > 1 && rest->at[0] == '/';
 }
 
 static struct text next_segment(struct text *path)
@@ -90,50 +152,93 @@ static struct text next_segment(struct text *path)
     return segment;
 }
 
-/* Does <path> have the form of <pattern>? What stands for its placeholder goes to <id>. */
+/* Is <have> what <want> says? What stands for its placeholder goes to <id>. */
+static bool fits_segment(struct text want, struct text have, struct text *id)
+{
+    size_t close = want.len && want.at[0] == '{' ? text_find_byte(want, '}') : SIZE_MAX;
+    if (close == SIZE_MAX)
+        return text_equal(want, have);
+    struct text behind = text_from(want, close + 1);
+    if (!text_ends(have, behind))
+        return false;
+    *id = text_head(have, have.len - behind.len);
+    /* Only a model's name may be written with escapes. */
+    bool escapes = text_starts(want, TEXT("{model}"));
+    return id->len && path_is_clean((struct text){id->at - 1, id->len + 1}, escapes);
+}
+
+/* Does <path> have the form of <pattern>? */
 static bool has_form(struct text path, struct text pattern, struct text *id)
 {
     *id = (struct text){"", 0};
     while (pattern.len && path.len) {
         struct text want = next_segment(&pattern), have = next_segment(&path);
-        if (want.len && want.at[0] == '{') {
-            *id = have;
-            /* Only a model's name may be written with escapes. */
-            if (!path_is_clean((struct text){have.at - 1, have.len + 1},
-                               text_equal(want, TEXT("{model}"))))
-                return false;
-        } else if (!text_equal(want, have)) {
+        if (!fits_segment(want, have, id))
             return false;
-        }
     }
     return pattern.len == 0 && path.len == 0;
 }
 
+/* An endpoint whose path has the form of a request's, in any method. */
+struct place {
+    const struct family *family;
+    const struct endpoint *endpoint;
+    struct text suffix, id;
+};
+
+static bool fits(const struct family *family, const struct endpoint *endpoint, struct text path,
+                 struct place *place)
+{
+    for (size_t r = 0; r < ROOTS; r++) {
+        struct text root = family->roots[r];
+        *place = (struct place){.family = family, .endpoint = endpoint};
+        if (below(path, root, &place->suffix) &&
+            has_form(place->suffix, endpoint->path, &place->id))
+            return true;
+        if (!root.len)
+            break; /* the last one */
+    }
+    return false;
+}
+
+/* The next one from <at> (at first 0) on, those of the path's own dialect first. */
+static bool place_next(struct text path, size_t *at, struct place *place)
+{
+    size_t first = family_of(path), i = 0;
+    for (size_t f = 0; f < FAMILIES; f++) {
+        const struct family *family = &families[(first + f) % FAMILIES];
+        for (size_t e = 0; e < family->count; e++)
+            if (i++ >= *at && fits(family, &family->endpoints[e], path, place)) {
+                *at = i;
+                return true;
+            }
+    }
+    return false;
+}
+
 static bool find_api(const struct head *head, struct match *match, struct fault *fault)
 {
-    struct text path = head->path;
+    struct place place;
+    size_t at = 0;
     bool known = false;
-    if (below_v1(&path)) {
-        for (size_t i = 0; i < ENDPOINTS; i++) {
-            struct text id;
-            if (!has_form(path, endpoints[i].path, &id))
-                continue;
-            known = true;
-            bool head_of_page = head->method == METHOD_HEAD && endpoints[i].page != PAGE_NONE;
-            if (endpoints[i].method != head->method && !head_of_page)
-                continue;
-            match->endpoint = &endpoints[i];
-            match->suffix = path;
-            match->id = id;
-            return true;
-        }
+    while (place_next(head->path, &at, &place)) {
+        known = true;
+        const struct endpoint *endpoint = place.endpoint;
+        bool head_of_page = head->method == METHOD_HEAD && endpoint->page != PAGE_NONE;
+        if (endpoint->method != head->method && !head_of_page)
+            continue;
+        *match = (struct match){.endpoint = endpoint,
+                                .shape = place.family->shape,
+                                .dialect = place.family->dialect,
+                                .suffix = place.suffix,
+                                .id = place.id};
+        return true;
     }
     int len = (int)(head->path.len < 100 ? head->path.len : 100);
     if (known)
         return fault_set(fault, FAULT_BAD_METHOD, "%s is not allowed for %.*s.",
                          method_name(head->method), len, head->path.at);
-    return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at %.*s%s.", len, head->path.at,
-                     match->shape == SHAPE_OPENAI ? "" : " (this dialect is not in this version)");
+    return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at %.*s.", len, head->path.at);
 }
 
 static bool find_page(const struct head *head, const struct endpoint *page, struct match *match)
@@ -149,21 +254,22 @@ static bool only_get(const struct head *head, struct fault *fault)
            fault_set(fault, FAULT_BAD_METHOD, "Only GET is allowed here.");
 }
 
-/* Is every '%' of the path in the one segment that may hold escapes? */
+/* May the path hold a segment with escapes in it: a model's name? */
 static bool may_escape(struct text path)
 {
-    return below_v1(&path) && text_starts(path, TEXT("/models/"));
+    return text_find(path, TEXT("/models/")) != SIZE_MAX || text_starts(path, TEXT("/model/"));
 }
 
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
                    struct match *match, struct fault *fault)
 {
-    *match = (struct match){.shape = shape_of(head->path)};
+    const struct family *family = &families[family_of(head->path)];
+    *match = (struct match){.shape = family->shape, .dialect = family->dialect};
     bool is_admin = serve & SERVE_ADMIN && admin_is_path(head->path);
     if (is_admin)
         match->shape = SHAPE_PROBLEM;
     /* Names of tenants stand in the paths of the admin API. */
-    bool escapes = is_admin || match->shape == SHAPE_GEMINI || may_escape(head->path);
+    bool escapes = is_admin || may_escape(head->path);
     if (!path_is_clean(head->path, escapes))
         return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
     if (serve & SERVE_HEALTH && health_is_path(head->path))
@@ -179,18 +285,13 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
 
 void endpoint_methods(struct text path, char out[64])
 {
-    size_t len = 0;
+    size_t len = 0, at = 0;
+    struct place place;
     out[0] = '\0';
-    if (!below_v1(&path)) {
-        snprintf(out, 64, "GET");
-        return;
-    }
-    for (size_t i = 0; i < ENDPOINTS; i++) {
-        struct text id;
-        if (has_form(path, endpoints[i].path, &id) && len < 48)
+    while (place_next(path, &at, &place))
+        if (len < 48)
             len += (size_t)snprintf(out + len, 64 - len, "%s%s", len ? ", " : "",
-                                    method_name(endpoints[i].method));
-    }
+                                    method_name(place.endpoint->method));
     if (!len)
         snprintf(out, 64, "GET");
 }

@@ -16,7 +16,15 @@
 #include "providers/call.h"
 
 /* In whose shape errors are written. */
-enum shape { SHAPE_OPENAI, SHAPE_ANTHROPIC, SHAPE_GEMINI, SHAPE_PROBLEM /* RFC 9457 */ };
+enum shape {
+    SHAPE_OPENAI,
+    SHAPE_ANTHROPIC,
+    SHAPE_GEMINI,
+    SHAPE_OLLAMA,
+    SHAPE_COHERE,
+    SHAPE_BEDROCK,
+    SHAPE_PROBLEM, /* RFC 9457 */
+};
 
 enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
 
@@ -24,20 +32,24 @@ enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
 enum page { PAGE_NONE, PAGE_MODELS, PAGE_MODEL, PAGE_HEALTH, PAGE_METRICS, PAGE_ADMIN };
 
 struct endpoint {
-    struct text path; /* below /v1; "{id}" stands for one segment, "*" at the end for the rest */
+    /* Below its dialect's roots; "{id}" stands for one segment, "{model}" for one that may have
+     * escapes in it, and may have more behind it ("{model}:generateContent"). */
+    struct text path;
     enum method method;
     enum operation operation;
     enum request_body body;
     enum page page;
     bool creates; /* what it answers with is an object that its tenant then owns */
     bool lists;   /* it answers with a list of objects: only the tenant's own are shown */
+    bool streams; /* the path says that the answer is a stream */
 };
 
 struct match {
     const struct endpoint *endpoint; /* NULL: nothing matched */
     enum shape shape;
-    struct text suffix; /* the part of the path that goes behind a provider's base URL */
-    struct text id;     /* of the object or model, or empty */
+    struct text dialect; /* what the client speaks: "openai"; static */
+    struct text suffix;  /* the path below the dialect's root: goes behind a provider's base URL */
+    struct text id;      /* of the object or model, or empty; as it stands in the path */
 };
 
 /*

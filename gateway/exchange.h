@@ -26,6 +26,7 @@
 #include "policy/limits.h"
 #include "policy/policy.h"
 #include "providers/provider.h"
+#include "providers/translate.h"
 #include "routing/route.h"
 
 struct client;
@@ -38,6 +39,7 @@ struct semantics;
 struct websocket;
 struct worker;
 struct objects;
+struct batch;
 struct slow_page;
 struct admin_caller;
 
@@ -111,9 +113,14 @@ struct exchange {
     struct match match;
     enum method method;
     bool http10, head_only, expects_continue, wants_anthropic;
+    bool model_in_path;            /* and whether the answer is a stream */
+    bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
+    const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
-    struct text origin;  /* of CORS, when it is allowed */
-    struct text forward; /* header lines that go up as they are */
+    struct text user_given;                /* in a header: the end user where the body names none */
+    int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
+    struct text origin;                    /* of CORS, when it is allowed */
+    struct text forward;                   /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
@@ -122,10 +129,12 @@ struct exchange {
     int64_t body_bytes;
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
-    struct upload *upload;   /* of a multipart body, else NULL */
-    struct objects *objects; /* question about owners, else NULL */
-    struct slow_page *page;  /* an answer of ours that takes its time, else NULL */
-    char id[32];             /* request id */
+    struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
+    struct upload *upload;           /* of a multipart body, else NULL */
+    struct objects *objects;         /* question about owners, else NULL */
+    struct batch *batch;             /* what it submits, else NULL; in the arena */
+    struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
+    char id[32];                     /* request id */
 
     /* what it may use */
     struct estimate_facts estimate_facts;
@@ -155,6 +164,7 @@ struct exchange {
     unsigned recalls;
     struct text idempotency_key; /* empty = none */
     bool cache_no_cache, cache_no_store;
+    struct text cache_namespace;
     int64_t cache_max_age_us;
     bool background;             /* a response that is made after its call has ended */
     int64_t temperature_milli;   /* -1 = not stated */
@@ -170,6 +180,11 @@ struct exchange {
     struct text
         upstream_model; /* the target's own name for it; a target "*" takes what was asked */
     const struct target *pinned; /* an object lives there: no other will do */
+    /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
+    const struct translator *client_words, *target_words;
+    struct translated_call translated; /* for the present target */
+    struct translation *translation;   /* of its answer */
+    struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
     struct upstream_call upstream;
@@ -214,9 +229,11 @@ struct exchange {
     int64_t started_wall_us;
     struct timer timer;
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
-    bool refused; /* the answer is an error of ours */
-    bool counted; /* among the calls in flight */
-    bool streams; /* among the open streams */
+    uint64_t
+        wished_by_us; /* the client waits no longer for a whole answer, or for a stream to begin */
+    bool refused;     /* the answer is an error of ours */
+    bool counted;     /* among the calls in flight */
+    bool streams;     /* among the open streams */
     char peer[46];
     struct text listener_name; /* the listener's; lives as long as the worker */
 };

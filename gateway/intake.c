@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "gateway/admin.h"
+#include "gateway/aliases.h"
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/client.h"
@@ -199,6 +200,16 @@ static bool has_body_to_come(const struct head *head)
 
 /* --------------------------------------------------------------------------- the headers */
 
+/* Two tenants that have the same key shall not meet at the provider, who knows but one account. */
+static struct text scoped_key(struct exchange *x, struct text key, char hex[HEX_BYTES])
+{
+    struct text whole = arena_format(&x->arena, "%.*s\n%.*s",
+                                     TEXT_ARGS(tenant_scope(x->key->tenant)), TEXT_ARGS(key));
+    struct digest digest = hash_sha256(whole);
+    hash_hex(&digest, hex);
+    return text_of(hex);
+}
+
 /* All of it or nothing: a head that is cut somewhere would be read as something else. */
 static bool keep_forwarded(struct exchange *x, const struct head *head)
 {
@@ -206,17 +217,47 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
     buffer_clear(lines);
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
+        struct text value = field->value;
+        char hex[HEX_BYTES];
         if (!outbound_forwards(field->name) || !head_may_write(field->value))
             continue;
-        if (buffer_length(lines) + field->name.len + field->value.len + 4 > FORWARD_MAX)
+        if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
+            value = scoped_key(x, value, hex);
+        if (buffer_length(lines) + field->name.len + value.len + 4 > FORWARD_MAX)
             return fault_set(&x->fault, FAULT_LARGE_HEAD,
                              "The headers for the provider are too large.");
         buffer_append_text(lines, field->name);
         buffer_append_text(lines, TEXT(": "));
-        buffer_append_text(lines, field->value);
+        buffer_append_text(lines, value);
         buffer_append_text(lines, TEXT("\r\n"));
     }
     x->forward = arena_copy(&x->arena, buffer_text(lines));
+    return true;
+}
+
+/* A model's name that stands in the path, as Gemini and Bedrock have it, and what else is said
+ * there. */
+static bool read_path(struct exchange *x, const struct head *head)
+{
+    const struct endpoint *endpoint = x->match.endpoint;
+    x->model_in_path = x->match.shape != SHAPE_OPENAI && endpoint->page == PAGE_NONE &&
+                       text_find(endpoint->path, TEXT("{model}")) != SIZE_MAX;
+    if (!x->model_in_path)
+        return true;
+    char *name = arena_take(&x->arena, x->match.id.len);
+    size_t len;
+    if (x->match.id.len > VALUE_MAX || !path_decode(x->match.id, name, &len)) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST, "The model's name in the path is not valid.");
+        x->fault.param = "model";
+        return false;
+    }
+    x->call.model = (struct text){name, len};
+    x->call.stream = endpoint->streams;
+    struct text alt = {"", 0};
+    bool repeated = false;
+    query_find(head->query, TEXT("alt"), &alt, &repeated);
+    x->array_out =
+        endpoint->streams && x->match.shape == SHAPE_GEMINI && !text_equal(alt, TEXT("sse"));
     return true;
 }
 
@@ -257,21 +298,40 @@ static bool read_websocket(struct exchange *x, const struct head *head)
     return true;
 }
 
-/* Those of the key and of its tenants come first: what a client adds takes nothing away. */
-static void keep_tags(struct exchange *x, const struct head *head)
+static struct text join_tags(struct exchange *x, struct text first, struct text more)
 {
-    struct text given = head_value(head, TEXT("x-sluice-tags"));
+    if (first.len == 0 || more.len == 0)
+        return first.len ? first : more;
+    struct text all = arena_format(&x->arena, "%.*s,%.*s", TEXT_ARGS(first),
+                                   TEXT_ARGS(text_head(more, TAGS_MAX)));
+    return text_head(all, TAGS_MAX);
+}
+
+/* Those of the key and of its tenants come first: what a client adds takes nothing away. */
+static void keep_tags(struct exchange *x, const struct head *head, struct text other)
+{
     if (!x->key)
         return;
-    struct text own = x->key->tags;
-    if (!given.at || !x->key->tenant->may_set_tags)
-        given = (struct text){"", 0};
-    if (own.len == 0 && given.len == 0)
-        return; /* as with most calls */
-    struct text all =
-        arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(own), own.len && given.len ? "," : "",
-                     TEXT_ARGS(text_head(given, TAGS_MAX)));
-    x->tags = text_head(all, TAGS_MAX);
+    x->tags = x->key->tags;
+    if (!x->key->tenant->may_set_tags)
+        return;
+    struct text given = head_value(head, TEXT("x-sluice-tags"));
+    if (given.len)
+        given = arena_copy(&x->arena, text_head(given, TAGS_MAX));
+    x->tags = join_tags(x, join_tags(x, x->tags, given), other);
+}
+
+/* What clients of others send: nothing that they could not do without, or in the body. */
+static void keep_aliases(struct exchange *x, const struct head *head)
+{
+    struct aliases aliases;
+    aliases_read(head, &x->arena, &aliases);
+    keep_tags(x, head, aliases.tags);
+    x->cache_no_cache = x->cache_no_cache || aliases.no_cache;
+    x->cache_namespace = aliases.cache_namespace;
+    x->user_given = aliases.user;
+    x->timeout_us = aliases.timeout_us;
+    x->stream_timeout_us = aliases.stream_timeout_us;
 }
 
 static void keep_request(struct exchange *x, const struct head *head)
@@ -287,13 +347,14 @@ static void keep_request(struct exchange *x, const struct head *head)
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
-    keep_tags(x, head);
+    keep_aliases(x, head);
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */
     x->match.suffix = arena_copy(&x->arena, x->match.suffix);
     x->match.id = arena_copy(&x->arena, x->match.id);
     x->call.operation = x->match.endpoint->operation;
+    x->dialect = dialect_find(x->match.dialect);
     /* A query goes up only where it says which part of a list is wanted. */
     bool lists = x->match.endpoint->method == METHOD_GET && x->match.endpoint->page == PAGE_NONE;
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
@@ -338,7 +399,8 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         pages_preflight(x);
         return x;
     }
-    if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head)) {
+    if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head) ||
+        !read_path(x, head)) {
         refuse(x, head);
         return x;
     }

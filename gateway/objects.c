@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/member.h"
+#include "gateway/batches.h"
+#include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum { LIST_OBJECTS_MAX = 10000, FILTERED_MAX = 8 * 1024 * 1024 };
@@ -19,6 +22,7 @@ struct objects {
     struct exchange *x; /* NULL once that has ended */
     bool answered, filters;
     size_t count, asked; /* owners in all; of them, those before the question's own */
+    char *facts;         /* of the one it is about, when it is asked for */
     struct owner owners[];
 };
 
@@ -37,6 +41,12 @@ static bool ask_on(struct objects *objects)
     return true;
 }
 
+static void objects_free(struct objects *objects)
+{
+    memory_free(objects->facts);
+    memory_free(objects);
+}
+
 static void on_answer(struct errand *errand)
 {
     struct objects *objects = LIST_MEMBER(errand, struct objects, errand);
@@ -44,7 +54,7 @@ static void on_answer(struct errand *errand)
     objects->answered = true;
     objects->worker->questions--;
     if (!x) {
-        memory_free(objects);
+        objects_free(objects);
         return;
     }
     if (objects->filters) {
@@ -89,7 +99,7 @@ void objects_forget(struct exchange *x)
         return;
     objects->x = NULL;
     if (objects->answered)
-        memory_free(objects);
+        objects_free(objects);
 }
 
 static void put_id(struct owner *owner, struct text id)
@@ -103,6 +113,11 @@ static void put_id(struct owner *owner, struct text id)
 static size_t named(const struct exchange *x)
 {
     return x->object_id.len > 0 && x->object_id.len < OWNER_TEXT_BYTES;
+}
+
+struct text objects_facts(const struct exchange *x)
+{
+    return x->objects && x->objects->facts ? text_of(x->objects->facts) : TEXT("");
 }
 
 /* Without tenants nobody can look over anybody's shoulder, and what was made before sluice stood
@@ -122,6 +137,9 @@ bool objects_ask(struct exchange *x)
         put_id(&objects->owners[0], x->object_id);
     for (size_t i = first; i < count; i++)
         put_id(&objects->owners[i], x->files[i - first]);
+    if (x->call.operation == OPERATION_BATCH && first)
+        objects->facts = memory_new(OBJECT_FACTS_BYTES + 1);
+    objects->question.facts = objects->facts;
     ledger_ask_owners(x->worker->options.ledger, &objects->question);
     return true;
 }
@@ -146,7 +164,7 @@ static bool allow_files(struct exchange *x)
 {
     for (size_t i = named(x); x->objects && i < x->objects->count; i++) {
         const struct owner *owner = &x->objects->owners[i];
-        if (owner->found && !text_equal(text_of(owner->tenant), x->key->tenant->name))
+        if (owner->found && !text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant)))
             return unknown_object(x, text_of(owner->id));
     }
     return true;
@@ -168,7 +186,7 @@ bool objects_allow(struct exchange *x)
         /* A response may build on one that was made elsewhere; its id is as good as a secret. */
         return builds_on || is_alone(x) || unknown_object(x, x->object_id);
     }
-    if (!text_equal(text_of(owner->tenant), x->key->tenant->name))
+    if (!text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant)))
         return unknown_object(x, x->object_id);
     x->pinned = target_named(x, owner->target);
     if (!x->pinned && !builds_on)
@@ -258,7 +276,7 @@ static bool is_own(const struct exchange *x, size_t i, struct text id)
         return false;
     const struct owner *owner = &x->objects->owners[i];
     return owner->found && text_equal(text_of(owner->id), id) &&
-           text_equal(text_of(owner->tenant), x->key->tenant->name);
+           text_equal(text_of(owner->tenant), tenant_scope(x->key->tenant));
 }
 
 /* Write the tenant's own objects as an array; <first> and <last> get their ids, as JSON. */
@@ -349,22 +367,33 @@ bool objects_filter(struct exchange *x)
 
 /* --------------------------------------------------------------------------------- notes */
 
+/* A batch that was seen to have ended is settled now. */
+static void note_state(struct exchange *x, const struct scan_value *id,
+                       const struct scan_value *state)
+{
+    if (id->kind == SCAN_STRING && state->kind == SCAN_STRING &&
+        batches_is_last(member_string(state->raw)))
+        batches_look(x->worker->options.batches, member_string(id->raw));
+}
+
 /* The files that a provider makes for a batch belong to whom the batch belongs to. */
 static void note_files(struct exchange *x, struct text batch)
 {
-    static const struct text members[] = {{"output_file_id", 14}, {"error_file_id", 13}};
-    struct scan_value values[2];
+    static const struct text members[] = {
+        {"output_file_id", 14}, {"error_file_id", 13}, {"id", 2}, {"status", 6}};
+    struct scan_value values[4];
     struct scan_problem problem;
     char room[OWNER_TEXT_BYTES];
-    if (!scan_json(batch, members, 2, values, &problem))
+    if (!scan_json(batch, members, 4, values, &problem))
         return;
+    note_state(x, &values[2], &values[3]);
     for (int i = 0; i < 2; i++) {
         size_t len = values[i].kind == SCAN_STRING && values[i].raw.len <= sizeof(room)
                          ? scan_string(&values[i], room)
                          : SIZE_MAX;
         if (len != SIZE_MAX && len > 0)
             ledger_own(x->worker->journal, (struct text){room, len}, TEXT("file"),
-                       x->key->tenant->name, x->target->id, x->call.model);
+                       tenant_scope(x->key->tenant), x->target->id, x->call.model);
     }
 }
 
@@ -385,16 +414,41 @@ static void note_batches(struct exchange *x)
         note_files(x, batch);
 }
 
+/* The file that the parts of an upload have become. What is in it was not looked at. */
+static void note_completed(struct exchange *x)
+{
+    static const struct text member = TEXT("file.id");
+    struct scan_value id;
+    struct scan_problem problem;
+    if (x->method == METHOD_POST && x->relay == RELAY_WHOLE &&
+        text_starts(x->match.suffix, TEXT("/uploads/")) &&
+        text_ends(x->match.suffix, TEXT("/complete")) &&
+        scan_json(x->whole, &member, 1, &id, &problem) && id.kind == SCAN_STRING && !id.escaped &&
+        id.raw.len < OWNER_TEXT_BYTES)
+        ledger_own(x->worker->journal, member_string(id.raw), TEXT("file"), x->key->tenant->name,
+                   x->target->id, x->call.model);
+}
+
+static void note_made(struct exchange *x)
+{
+    struct text id = text_of(x->answer.object_id);
+    struct text facts = upload_facts(x);
+    if (facts.len)
+        ledger_own_file(x->worker->journal, id, tenant_scope(x->key->tenant), x->target->id, facts);
+    else
+        ledger_own(x->worker->journal, id, text_of(operation_name(x->call.operation)),
+                   tenant_scope(x->key->tenant), x->target->id, x->call.model);
+}
+
 void objects_note(struct exchange *x)
 {
     if (!x->key || !x->target || x->status / 100 != 2)
         return;
     note_batches(x);
+    note_completed(x);
     bool response = x->call.operation == OPERATION_RESPONSE;
     if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
-        ledger_own(x->worker->journal, text_of(x->answer.object_id),
-                   text_of(operation_name(x->call.operation)), x->key->tenant->name, x->target->id,
-                   x->call.model);
+        note_made(x);
     else if (x->method == METHOD_DELETE && x->object_id.len)
         ledger_disown(x->worker->journal, x->object_id);
 }

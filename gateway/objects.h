@@ -11,10 +11,13 @@
 
 #include "gateway/exchange.h"
 
-/* Does this call name an object, or files in its body? Then ask who owns it; true when the answer is awaited. */
+/* Does this call name an object, or files in its body? Then ask who owns it; true when the answer
+ * is awaited. */
 bool objects_ask(struct exchange *x);
 /* May it be used? Pins the exchange to the object's target. False: the fault says why. */
 bool objects_allow(struct exchange *x);
+/* What was noted with the file that it names (ledger_own_file()); empty = nothing. */
+struct text objects_facts(const struct exchange *x);
 /* Is a good answer a list that others' objects stand in? Then it is never sent as it came. */
 bool objects_narrows(const struct exchange *x);
 /* A list has come, x->whole: keep only what the tenant owns. True when the answer is awaited;

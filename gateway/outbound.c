@@ -9,6 +9,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/crossing.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
@@ -238,6 +239,10 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put(out, text_of(method_name(x->method)));
     put(out, TEXT(" "));
     put_base(out, x->target->provider, x->upstream.pool);
+    if (crossing_put_path(x, out)) {
+        put_host(out, x->target->provider);
+        return;
+    }
     put(out, x->match.suffix);
     if (x->call.operation == OPERATION_REALTIME) {
         put(out, TEXT("?model="));
@@ -274,16 +279,30 @@ static void put_credentials(struct buffer *out, const struct provider_settings *
     }
 }
 
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length)
+static void put_own(struct buffer *out, struct text method,
+                    const struct provider_settings *provider, const struct upstream_pool *pool,
+                    struct text suffix)
 {
-    put(out, TEXT("POST "));
+    put(out, method);
     put_base(out, provider, pool);
     put(out, suffix);
     put_host(out, provider);
     put_credentials(out, provider, pool);
-    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"
-                  "Content-Type: application/json\r\nContent-Length: "));
+    put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
+}
+
+void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
+                      const struct upstream_pool *pool, struct text suffix)
+{
+    put_own(out, TEXT("GET "), provider, pool, suffix);
+    put(out, TEXT("\r\n"));
+}
+
+void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
+                       const struct upstream_pool *pool, struct text suffix, size_t length)
+{
+    put_own(out, TEXT("POST "), provider, pool, suffix);
+    put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
 }
@@ -325,6 +344,14 @@ static void edit_model(struct exchange *x, const char *body, struct edits *edits
     buffer_done(&quoted);
 }
 
+static bool is_empty_object(struct text object)
+{
+    for (size_t i = 1; i + 1 < object.len; i++)
+        if (!strchr(" \t\r\n", object.at[i]))
+            return false;
+    return true;
+}
+
 /* Ask a stream for its usage where the client did not. */
 static void edit_usage(struct exchange *x, struct text body, struct edits *edits)
 {
@@ -347,67 +374,170 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
         add_edit(edits, at, include->raw.len, TEXT("true"));
     } else {
         at = (size_t)(options->raw.at - body.at) + 1;
-        struct text inside = {options->raw.at + 1, options->raw.len - 2};
-        bool empty = true;
-        for (size_t i = 0; i < inside.len; i++)
-            empty = empty && strchr(" \t\r\n", inside.at[i]);
         add_edit(edits, at, 0,
-                 empty ? TEXT("\"include_usage\":true") : TEXT("\"include_usage\":true,"));
+                 is_empty_object(options->raw) ? TEXT("\"include_usage\":true")
+                                               : TEXT("\"include_usage\":true,"));
     }
 }
 
-/* The name under which this operation's providers take the longest answer. */
-static const char *max_tokens_name(const struct exchange *x)
+/* Names of the longest answer, in the order of x->max_tokens. */
+enum length_name { NAME_MAX_TOKENS, NAME_MAX_COMPLETION_TOKENS, NAME_MAX_OUTPUT_TOKENS };
+static const struct text length_names[MAX_TOKENS_NAMES] = {
+    [NAME_MAX_TOKENS] = {"max_tokens", 10},
+    [NAME_MAX_COMPLETION_TOKENS] = {"max_completion_tokens", 21},
+    [NAME_MAX_OUTPUT_TOKENS] = {"max_output_tokens", 17},
+};
+
+/* The name under which the target takes it. */
+static enum length_name name_here(const struct exchange *x)
 {
     if (x->call.operation == OPERATION_RESPONSE)
-        return "max_output_tokens";
-    const struct provider_type *type = x->target->provider->type;
-    bool newer = x->call.operation == OPERATION_CHAT && text_equal(type->name, TEXT("openai"));
-    return newer ? "max_completion_tokens" : "max_tokens";
+        return NAME_MAX_OUTPUT_TOKENS;
+    bool newer =
+        x->call.operation == OPERATION_CHAT && x->target->provider->type->max_completion_tokens;
+    return newer ? NAME_MAX_COMPLETION_TOKENS : NAME_MAX_TOKENS;
+}
+
+/* Who knows the newer name knows the older one, too. */
+static bool is_known_here(const struct exchange *x, enum length_name name)
+{
+    return name == NAME_MAX_TOKENS ? x->call.operation != OPERATION_RESPONSE : name == name_here(x);
+}
+
+/* null says nothing, and so does -1, as admission.c reads it. */
+static bool is_number(const struct scan_value *value)
+{
+    return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL &&
+           !text_equal(value->raw, TEXT("-1"));
+}
+
+/* The first of these names that says how long (or that says nothing), or MAX_TOKENS_NAMES. */
+static int find_length(const struct exchange *x, bool given, bool known)
+{
+    int i = 0;
+    while (i < MAX_TOKENS_NAMES &&
+           (is_number(&x->max_tokens[i]) != given || x->max_tokens[i].kind == SCAN_ABSENT ||
+            is_known_here(x, (enum length_name)i) != known))
+        i++;
+    return i;
+}
+
+static void edit_value(const struct exchange *x, int name, struct text body, struct text number,
+                       struct edits *edits)
+{
+    struct text raw = x->max_tokens[name].raw;
+    add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
+}
+
+/* The member of the top level that it stands in, or NULL. */
+static const char *max_tokens_holder(const struct exchange *x)
+{
+    if (x->match.shape == SHAPE_GEMINI)
+        return "generationConfig";
+    if (x->match.shape == SHAPE_OLLAMA)
+        return "options";
+    return x->match.shape == SHAPE_BEDROCK ? "inferenceConfig" : NULL;
+}
+
+/* Its name in the dialects that have one of their own. */
+static const char *max_tokens_name(const struct exchange *x)
+{
+    if (x->match.shape == SHAPE_GEMINI)
+        return "maxOutputTokens";
+    if (x->match.shape == SHAPE_OLLAMA)
+        return "num_predict";
+    return x->match.shape == SHAPE_BEDROCK ? "maxTokens" : "max_tokens";
+}
+
+/* Say the longest answer in another dialect than OpenAI's, where the client says none. */
+static void insert_max_tokens(struct exchange *x, struct text body, struct text number,
+                              struct edits *edits)
+{
+    const struct scan_value *holder = &x->length_holder;
+    const char *within = max_tokens_holder(x), *name = max_tokens_name(x);
+    struct text object = body, member;
+    if (within && holder->kind == SCAN_OBJECT)
+        object = holder->raw;
+    struct text comma = is_empty_object(object) ? TEXT("") : TEXT(",");
+    if (within && holder->kind == SCAN_OBJECT)
+        member =
+            arena_format(&x->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number), TEXT_ARGS(comma));
+    else if (within)
+        member = arena_format(&x->arena, "\"%s\":{\"%s\":%.*s}%.*s", within, name,
+                              TEXT_ARGS(number), TEXT_ARGS(comma));
+    else
+        member =
+            arena_format(&x->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number), TEXT_ARGS(comma));
+    if (within && holder->kind != SCAN_OBJECT && holder->kind != SCAN_ABSENT) { /* null */
+        struct text whole = text_head(member, member.len - comma.len);
+        whole = text_from(whole, strlen(within) + 3);
+        add_edit(edits, (size_t)(holder->raw.at - body.at), holder->raw.len, whole);
+        return;
+    }
+    size_t at = (size_t)(object.at - body.at) + text_find_byte(object, '{') + 1;
+    add_edit(edits, at, 0, member);
+}
+
+/* Say <number> in the one name that the target knows: in the place of a null, or of a name that it
+ * does not know - which it would not mind, and answer as long as it likes - or as a new member. */
+static void put_length(struct exchange *x, struct text body, struct text number,
+                       struct edits *edits)
+{
+    struct text name = length_names[name_here(x)];
+    int silent = find_length(x, false, true), unknown = find_length(x, true, false);
+    if (silent < MAX_TOKENS_NAMES) { /* a second member of that name beside it would lose */
+        edit_value(x, silent, body, number, edits);
+    } else if (x->match.shape != SHAPE_OPENAI) {
+        insert_max_tokens(x, body, number, edits);
+    } else if (unknown < MAX_TOKENS_NAMES) {
+        struct text raw = x->max_tokens[unknown].raw;
+        const char *quote = raw.at - 1; /* its name, be it written with escapes, has no quotes */
+        for (int quotes = 0; quotes < 2; quote--)
+            quotes += *quote == '"';
+        size_t at = (size_t)(quote + 1 - body.at), end = (size_t)(raw.at + raw.len - body.at);
+        add_edit(edits, at, end - at,
+                 arena_format(&x->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
+    } else {
+        add_edit(edits, text_find_byte(body, '{') + 1, 0,
+                 arena_format(&x->arena, "\"%.*s\":%.*s,", TEXT_ARGS(name), TEXT_ARGS(number)));
+    }
 }
 
 /* Not longer than what is held for it: wherever the client says how long, and where it does not. */
 static void edit_lowered(struct exchange *x, struct text body, struct edits *edits)
 {
     struct text number = arena_format(&x->arena, "%lld", (long long)x->lowered_tokens);
-    const struct scan_value *null = NULL;
-    bool given = false;
-    for (size_t i = 0; i < MAX_TOKENS_NAMES; i++) {
-        const struct scan_value *value = &x->max_tokens[i];
-        if (value->kind == SCAN_NULL && !null)
-            null = value;
-        if (value->kind == SCAN_ABSENT || value->kind == SCAN_NULL)
+    bool known = false;
+    for (int i = 0; i < MAX_TOKENS_NAMES; i++) {
+        if (!is_number(&x->max_tokens[i]) || !is_known_here(x, (enum length_name)i))
             continue;
-        given = true;
-        add_edit(edits, (size_t)(value->raw.at - body.at), value->raw.len, number);
+        known = true;
+        edit_value(x, i, body, number, edits);
     }
-    if (!given && null) /* a second member of that name beside it would lose */
-        add_edit(edits, (size_t)(null->raw.at - body.at), null->raw.len, number);
-    if (given || null)
-        return;
-    struct text member =
-        arena_format(&x->arena, "\"%s\":%.*s,", max_tokens_name(x), TEXT_ARGS(number));
-    add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
+    if (!known)
+        put_length(x, body, number, edits);
+}
+
+static bool is_given(const struct exchange *x)
+{
+    return find_length(x, true, true) < MAX_TOKENS_NAMES ||
+           find_length(x, true, false) < MAX_TOKENS_NAMES;
 }
 
 static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
 {
+    bool may_say = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
     if (x->lowered_tokens) {
         edit_lowered(x, body, edits);
-        return;
+    } else if (may_say && !is_given(x) && x->target->max_tokens_default > 0) {
+        put_length(x, body,
+                   arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default),
+                   edits);
+    } else if (x->estimated && find_length(x, true, true) == MAX_TOKENS_NAMES) {
+        int unknown = find_length(x, true, false); /* what is held goes by it */
+        if (unknown < MAX_TOKENS_NAMES)
+            put_length(x, body, x->max_tokens[unknown].raw, edits);
     }
-    const struct scan_value *given = &x->max_tokens[0];
-    bool none = given->kind == SCAN_ABSENT || given->kind == SCAN_NULL;
-    if (x->target->max_tokens_default <= 0 || x->call.max_tokens > 0 || !none ||
-        (x->call.operation != OPERATION_CHAT && x->call.operation != OPERATION_COMPLETION))
-        return;
-    struct text number = arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default);
-    if (given->kind == SCAN_NULL) { /* a second member beside it would lose */
-        add_edit(edits, (size_t)(given->raw.at - body.at), given->raw.len, number);
-        return;
-    }
-    struct text member = arena_format(&x->arena, "\"max_tokens\":%.*s,", TEXT_ARGS(number));
-    add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
 }
 
 static int cut_pieces(struct text body, const struct edits *edits, struct iovec *pieces, int count,
@@ -432,12 +562,33 @@ static int cut_pieces(struct text body, const struct edits *edits, struct iovec 
 
 /* --------------------------------------------------------------------------------- send */
 
+/* What a client tells its own dialect's providers is not for those of another. */
+static void put_forwarded(struct buffer *out, const struct exchange *x)
+{
+    static const struct text everybody[] = {
+        {"user-agent", 10}, {"traceparent", 11}, {"tracestate", 10}, {"idempotency-key", 15}};
+    struct text rest = x->forward;
+    if (!crossing_is_on(x)) {
+        put(out, x->forward);
+        return;
+    }
+    while (rest.len) {
+        size_t end = text_find(rest, TEXT("\r\n")) + 2;
+        struct text line = text_head(rest, end);
+        struct text name = text_head(line, text_find_byte(line, ':'));
+        rest = text_from(rest, end);
+        for (size_t i = 0; i < sizeof(everybody) / sizeof(everybody[0]); i++)
+            if (text_equal_nocase(name, everybody[i]))
+                put(out, line);
+    }
+}
+
 static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
     put_credentials(out, x->target->provider, x->upstream.pool);
-    put(out, x->forward);
+    put_forwarded(out, x);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));
     put(out, TEXT("\r\n"));
@@ -451,32 +602,57 @@ static void put_websocket(struct buffer *out, const struct exchange *x)
         put_field(out, TEXT("Sec-WebSocket-Protocol"), x->websocket_protocol);
 }
 
+static void put_content_length(struct buffer *out, uint64_t length)
+{
+    put(out, TEXT("Content-Length: "));
+    buffer_append_number(out, length);
+    put(out, TEXT("\r\n"));
+}
+
+/* The client's own body with what policy changes in it; its pieces come behind <count> others. */
+static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces, int count)
+{
+    struct text body = buffer_text(&x->body);
+    struct edits edits = {.count = 0};
+    uint64_t total;
+    edit_model(x, body.at, &edits);
+    edit_usage(x, body, &edits);
+    edit_max_tokens(x, body, &edits);
+    count = cut_pieces(body, &edits, pieces, count, &total);
+    put_content_length(out, total);
+    return count;
+}
+
+/* The fields about the body; returns how many pieces there are with it. */
+static int put_content(struct exchange *x, struct buffer *out, struct iovec *pieces, int count)
+{
+    if (crossing_is_on(x)) {
+        struct text body = x->translated.body;
+        put(out, x->translated.headers);
+        put(out, TEXT("Content-Type: application/json\r\n"));
+        put_content_length(out, body.len);
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)body.at, body.len};
+        return count;
+    }
+    if (x->content_type.len)
+        put_field(out, TEXT("Content-Type"), x->content_type);
+    if (x->upload)
+        upload_put_length(x->upload, out);
+    else if (x->match.endpoint->body == BODY_JSON)
+        return put_body(x, out, pieces, count);
+    else if (x->method != METHOD_GET && x->method != METHOD_DELETE)
+        put_content_length(out, 0);
+    return count;
+}
+
 void outbound_send(struct exchange *x)
 {
     struct buffer *out = &x->worker->head_out;
     struct iovec pieces[UPSTREAM_PIECES];
-    int count = 1;
     put_head(out, x);
     if (x->relay == RELAY_TUNNEL)
         put_websocket(out, x);
-    if (x->content_type.len)
-        put_field(out, TEXT("Content-Type"), x->content_type);
-    if (x->upload) {
-        upload_put_length(x->upload, out);
-    } else if (x->match.endpoint->body == BODY_JSON) {
-        struct text body = buffer_text(&x->body);
-        struct edits edits = {.count = 0};
-        edit_model(x, body.at, &edits);
-        edit_usage(x, body, &edits);
-        edit_max_tokens(x, body, &edits);
-        uint64_t total;
-        count = cut_pieces(body, &edits, pieces, count, &total);
-        put(out, TEXT("Content-Length: "));
-        buffer_append_number(out, total);
-        put(out, TEXT("\r\n"));
-    } else if (x->method != METHOD_GET && x->method != METHOD_DELETE) {
-        put(out, TEXT("Content-Length: 0\r\n"));
-    }
+    int count = put_content(x, out, pieces, 1);
     put(out, TEXT("\r\n"));
     /* The head is sent from here at once; only what the socket does not take is kept. */
     struct text head = buffer_text(out);

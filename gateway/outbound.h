@@ -26,6 +26,10 @@ bool outbound_forwards(struct text name);
 void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
                        const struct upstream_pool *pool, struct text suffix, size_t length);
 
+/* The same of a GET. */
+void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
+                      const struct upstream_pool *pool, struct text suffix);
+
 /* Write the request for the exchange's present target into its arena and hand it to its upstream
  * call, which must be connected. */
 void outbound_send(struct exchange *x);

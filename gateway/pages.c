@@ -9,7 +9,7 @@
 #include "gateway/http/path.h"
 #include "gateway/worker_inside.h"
 
-enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600 };
+enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, MODEL_QUOTED_MAX = 2048 };
 
 /* An admin call that is answered by the service's thread. Outlives its exchange when the client
  * leaves. */
@@ -35,6 +35,11 @@ static void finish(struct exchange *x, unsigned status, struct text type, struct
     buffer_init(&x->ready, HEAD_OUT_MAX);
     buffer_append_text(&x->ready, buffer_text(out));
     x->head_sent = true;
+}
+
+void pages_finish(struct exchange *x, struct text extra)
+{
+    finish(x, 200, TEXT("application/json"), extra);
 }
 
 void pages_preflight(struct exchange *x)
@@ -91,6 +96,56 @@ static void put_model_for_anthropic(struct buffer *out, struct text name, const 
     buffer_append_text(out, TEXT(",\"created_at\":\"1970-01-01T00:00:00Z\"}"));
 }
 
+static void put_model_for_gemini(struct buffer *out, struct text name, const struct route *route)
+{
+    buffer_append_text(out, TEXT("{\"name\":\"models/"));
+    struct buffer quoted;
+    buffer_init(&quoted, MODEL_QUOTED_MAX);
+    json_write_string(&quoted, name);
+    buffer_append_text(out, text_from(buffer_text(&quoted), 1)); /* its quote closes this one */
+    buffer_done(&quoted);
+    buffer_append_text(out, TEXT(",\"displayName\":"));
+    json_write_string(out, name);
+    buffer_append_text(out, TEXT(",\"description\":"));
+    json_write_string(out, route->description);
+    if (route->context_window)
+        buffer_format(out, ",\"inputTokenLimit\":%lld", (long long)route->context_window);
+    if (route->output_tokens)
+        buffer_format(out, ",\"outputTokenLimit\":%lld", (long long)route->output_tokens);
+    buffer_append_text(out, TEXT(",\"supportedGenerationMethods\":[\"generateContent\","
+                                 "\"countTokens\",\"embedContent\"]}"));
+}
+
+static void put_model_for_ollama(struct buffer *out, struct text name)
+{
+    buffer_append_text(out, TEXT("{\"name\":"));
+    json_write_string(out, name);
+    buffer_append_text(out, TEXT(",\"model\":"));
+    json_write_string(out, name);
+    buffer_append_text(out, TEXT(",\"modified_at\":\"1970-01-01T00:00:00Z\",\"size\":0,"
+                                 "\"digest\":\"\",\"details\":{\"format\":\"\",\"family\":\"\"}}"));
+}
+
+static void put_model_in_words(const struct exchange *x, struct buffer *out, struct text name,
+                               const struct route *route)
+{
+    if (x->match.shape == SHAPE_GEMINI)
+        put_model_for_gemini(out, name, route);
+    else if (x->match.shape == SHAPE_OLLAMA)
+        put_model_for_ollama(out, name);
+    else if (x->wants_anthropic)
+        put_model_for_anthropic(out, name, route);
+    else
+        put_model(out, name, route);
+}
+
+static struct text list_begin(const struct exchange *x)
+{
+    if (x->match.shape == SHAPE_GEMINI || x->match.shape == SHAPE_OLLAMA)
+        return TEXT("{\"models\":[");
+    return x->wants_anthropic ? TEXT("{\"data\":[") : TEXT("{\"object\":\"list\",\"data\":[");
+}
+
 /* The end of a list of Anthropic's: all of it is on one page. */
 static void put_anthropic_end(struct buffer *out, struct text first, struct text last)
 {
@@ -107,8 +162,7 @@ static void list_models(const struct exchange *x, struct buffer *out)
 {
     const struct config *config = x->snapshot->config;
     struct text first = {NULL, 0}, last = {NULL, 0};
-    buffer_append_text(out, x->wants_anthropic ? TEXT("{\"data\":[")
-                                               : TEXT("{\"object\":\"list\",\"data\":["));
+    buffer_append_text(out, list_begin(x));
     for (size_t i = 0; i < config->model_count; i++) {
         const struct route *route = &config->models[i];
         if (!is_on(route))
@@ -123,13 +177,11 @@ static void list_models(const struct exchange *x, struct buffer *out)
             else
                 first = name;
             last = name;
-            if (x->wants_anthropic)
-                put_model_for_anthropic(out, name, route);
-            else
-                put_model(out, name, route);
+            put_model_in_words(x, out, name, route);
         }
     }
-    if (x->wants_anthropic)
+    bool google = x->match.shape == SHAPE_GEMINI || x->match.shape == SHAPE_OLLAMA;
+    if (x->wants_anthropic && !google)
         put_anthropic_end(out, first, last);
     else
         buffer_append_text(out, TEXT("]}\n"));
@@ -152,10 +204,7 @@ static bool show_model(struct exchange *x, struct buffer *out)
         answer_error(x, out);
         return false;
     }
-    if (x->wants_anthropic)
-        put_model_for_anthropic(out, asked, route);
-    else
-        put_model(out, asked, route);
+    put_model_in_words(x, out, asked, route);
     buffer_append_text(out, TEXT("\n"));
     return true;
 }

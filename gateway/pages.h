@@ -8,6 +8,8 @@
 
 /* Answer x->match.endpoint->page. False: it takes its time, and the exchange will be run again. */
 bool pages_answer(struct exchange *x);
+/* What stands in x->held, JSON, is the answer, with these header lines beside the usual ones. */
+void pages_finish(struct exchange *x, struct text extra);
 /* Answer a CORS preflight request and run the exchange. */
 void pages_preflight(struct exchange *x);
 void pages_forget(struct exchange *x);

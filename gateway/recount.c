@@ -138,11 +138,15 @@ struct sums {
     int64_t begin_us;
 };
 
+enum { OPERATION_PLACE = 5 }; /* among what a row is told apart by */
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
-    case LIMIT_REQUESTS:
-        return row->requests - row->refused;
+    case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
+        return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0
+                   ? row->attempts
+                   : row->requests - row->refused;
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -166,6 +170,14 @@ static bool concerns(const struct counting *counting, const struct sums *sums,
     if (sums->begin_us + grain_us[counting->grain] <= window_begin(limit, counting->now_us))
         return false;
     return limit->model.len == 0 || text_equal(limit->model, sums->model);
+}
+
+/* Is the sum of a tenant that had this name before? What began in the minute, hour or day in which
+ * this one was made counts whole. */
+static bool is_of_another(const struct counting *counting, const struct sums *sums)
+{
+    return sums->tenant->scope.len &&
+           sums->begin_us + grain_us[counting->grain] <= sums->tenant->made_us;
 }
 
 static void count_level(struct counting *counting, const struct sums *sums,
@@ -208,21 +220,24 @@ static void count_row(struct counting *counting, const struct usage_row *row)
     sums.tenant = directory_find_tenant(counting->directory, text_of(row->by[0]));
     if (!sums.tenant)
         return;
+    bool own = !is_of_another(counting, &sums);
     sums.key = directory_find_named(counting->directory, sums.tenant->name, text_of(row->by[1]));
     const struct route *route = routes_find(counting->config->routes, text_of(row->by[3]));
     sums.model = route ? route->name : text_of(row->by[3]);
-    if (sums.key)
+    if (own && sums.key)
         count_level(counting, &sums, &sums.key->limits, 'k');
-    if (sums.user.len)
+    if (own && sums.user.len)
         count_level(counting, &sums, &sums.tenant->user_limits, 'u');
     for (struct sums up = sums; up.tenant; up.tenant = up.tenant->parent)
-        count_level(counting, &up, &up.tenant->limits, 't');
+        if (!is_of_another(counting, &up))
+            count_level(counting, &up, &up.tenant->limits, 't');
     arena_reset(&counting->scratch);
 }
 
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
-    const enum usage_by by[] = {BY_TENANT, BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain]};
+    const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
+                                BY_OPERATION};
     struct usage_question question = {.directory = counting->config->ledger_path,
                                       .database = counting->config->database,
                                       .since_us = since_us,

@@ -8,6 +8,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/client.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/http/sse.h"
 #include "gateway/objects.h"
@@ -28,7 +29,8 @@ enum {
     STALE_RETRIES = 1,
     STALE_US = 1000000, /* from sending to the news that nobody was there */
     ERROR_BYTES = 2048,
-    TYPE_MAX = 1024, /* of a Content-Type */
+    TRANSLATED_MAX = 64 * 1024 * 1024, /* an answer that is translated as a whole */
+    TYPE_MAX = 1024,                   /* of a Content-Type */
 };
 
 /* ------------------------------------------------------------------------- to the client */
@@ -133,9 +135,11 @@ void relay_room(struct exchange *x)
 
 /* -------------------------------------------------------------------------------- watching */
 
+/* Whose words the answer is in: the target's, which are the client's unless the call crosses; what
+ * was kept was written for such a client. */
 static const struct dialect *dialect_of(const struct exchange *x)
 {
-    return x->target->provider->dialect;
+    return replay_reads(x) || crossing_is_on(x) ? x->dialect : x->target->provider->dialect;
 }
 
 static bool is_good(const struct exchange *x)
@@ -320,6 +324,70 @@ static void take_events(struct exchange *x, struct text piece)
     }
 }
 
+/* ---------------------------------------------------------------------- in another dialect */
+
+/* What was made of the target's bytes, at the ends of events. */
+static void pass_translated(struct exchange *x, struct text made, bool last)
+{
+    struct sse_event event;
+    if (!is_guarded(x)) {
+        give(x, made);
+        return;
+    }
+    while (!x->guard_blocked && sse_next(&made, &event))
+        pass_event(x, event.raw, last && !made.len);
+    if (!x->guard_blocked)
+        leave_guarded(x);
+}
+
+static void fail_translated(struct exchange *x)
+{
+    x->fault = *translation_fault(x->translation);
+    upstream_abandon(&x->upstream);
+    x->facts.upstream = UPSTREAM_FAILED;
+}
+
+/* Translate a piece of the target's stream, or its end. Behind the end of the answer nothing comes
+ * any more. */
+static void take_translated(struct exchange *x, struct text piece, bool end)
+{
+    struct buffer *out = &x->translated_out;
+    if (x->facts.last_held)
+        return;
+    if (x->worker->gather.owner == x)
+        flush(x, false); /* it may stand in <out>, which begins anew */
+    buffer_clear(out);
+    enum translation_state state =
+        end ? translation_close(x->translation, out) : translation_feed(x->translation, piece, out);
+    struct text made = buffer_text(out);
+    size_t end_at = translation_end_at(x->translation);
+    pass_translated(x, text_head(made, end_at), false);
+    if (x->guard_blocked || state == TRANSLATION_GOES)
+        return;
+    if (state == TRANSLATION_FAILED) {
+        if (x->worker->gather.owner == x)
+            flush(x, false);
+        fail_translated(x);
+        return;
+    }
+    x->facts.last_held = true;
+    pass_translated(x, text_from(made, end_at), true);
+    relay_hold(x);
+}
+
+/* Translate an answer that is whole. */
+static void translate_whole(struct exchange *x)
+{
+    struct buffer *out = &x->translated_out;
+    translation_feed(x->translation, x->whole, out);
+    if (translation_close(x->translation, out) != TRANSLATION_ENDED) {
+        fail_translated(x);
+        return;
+    }
+    x->whole = buffer_text(out);
+    x->length_out = (int64_t)x->whole.len;
+}
+
 /* ------------------------------------------------------------------------------- the head */
 
 static bool may_try_again(const struct exchange *x, unsigned status)
@@ -345,7 +413,15 @@ static void choose_mode(struct exchange *x, const struct head *head)
     x->length_out = head->content_length;
     x->unwatched = coded;
     x->held_limit = WHOLE_MAX;
-    if (head->status == 101) {
+    if (crossing_is_on(x)) {
+        x->relay = is_good(x) && x->call.stream ? RELAY_EVENTS : RELAY_WHOLE;
+        x->held_limit = TRANSLATED_MAX;
+        x->length_out = x->relay == RELAY_EVENTS ? -1 : x->length_out;
+        if (is_good(x))
+            crossing_begin(x, x->answer_type);
+        x->answer_type =
+            x->relay == RELAY_EVENTS ? crossing_stream_type(x) : TEXT("application/json");
+    } else if (head->status == 101) {
         x->relay = RELAY_TUNNEL;
         x->length_out = 0;
     } else if (objects_narrows(x) && is_good(x)) {
@@ -407,7 +483,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
-    if (x->unwatched && is_good(x) && guarding_watches(x)) {
+    if (x->unwatched && is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {
         upstream_abandon(call);
         fail(x, FAULT_TARGET_INVALID, "The target's answer is coded and cannot be looked at.");
         exchange_run(x);
@@ -428,7 +504,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
 
 static void give_up_whole(struct exchange *x)
 {
-    if (is_good(x) && (objects_narrows(x) || guarding_watches(x))) {
+    if ((is_good(x) && (objects_narrows(x) || guarding_watches(x))) || crossing_is_on(x)) {
         upstream_abandon(&x->upstream);
         fail(x, FAULT_TARGET_INVALID, "The target's answer is too long to be looked at.");
         exchange_run(x);
@@ -473,8 +549,11 @@ static void take_body(struct exchange *x, struct text piece)
         give(x, piece);
         return;
     case RELAY_EVENTS:
-        take_events(x, piece);
-        if (x->guard_blocked)
+        if (x->translation)
+            take_translated(x, piece, false);
+        else
+            take_events(x, piece);
+        if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)
             exchange_run(x); /* the call was given up: nobody else will */
         return;
     case RELAY_TUNNEL:
@@ -559,6 +638,7 @@ static bool must_be_json(const struct exchange *x)
     case OPERATION_EMBEDDING:
     case OPERATION_MODERATION:
     case OPERATION_RERANK:
+    case OPERATION_COUNT:
         return true;
     case OPERATION_IMAGE:
     case OPERATION_SPEECH:
@@ -586,11 +666,21 @@ static void end_whole(struct exchange *x)
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
     if (!is_good(x)) {
-        note_error(x, x->whole);
+        if (crossing_is_on(x))
+            crossing_say_error(x);
+        else
+            note_error(x, x->whole);
+        x->length_out = (int64_t)x->whole.len;
         return;
     }
+    if (x->translation) {
+        translate_whole(x);
+        if (x->facts.upstream == UPSTREAM_FAILED)
+            return;
+    }
     bool json = is_json(x->answer_type) || x->answer_type.len == 0;
-    if ((json || must_be_json(x)) && !watch_whole(x, x->whole) && must_be_json(x)) {
+    if (!x->translation && (json || must_be_json(x)) && !watch_whole(x, x->whole) &&
+        must_be_json(x)) {
         fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
@@ -620,6 +710,10 @@ static void on_end(struct upstream_call *call)
             watch_tap(x);
         break;
     case RELAY_EVENTS:
+        if (x->translation) {
+            take_translated(x, TEXT(""), true);
+            break;
+        }
         if (buffer_length(&x->held)) /* the last event need not be followed by an empty line */
             pass_event(x, buffer_text(&x->held), false);
         if (!x->guard_blocked && !x->facts.last_held && is_guarded(x) && !guarding_end(x))
@@ -782,6 +876,7 @@ void relay_reset(struct exchange *x)
     upstream_abandon(&x->upstream);
     forget_gathered(x);
     guarding_forget(x);
+    crossing_forget(x);
     buffer_done(&x->held);
     if (x->tap_used)
         tap_done(&x->tap);
@@ -845,7 +940,7 @@ void relay_refuse(struct exchange *x)
     struct text extra = {"", 0};
     struct answer paid = x->answer;
     relay_reset(x);
-    if (x->guard_blocked)
+    if (x->guard_blocked || x->was_begun)
         x->answer = paid;
     x->relay = RELAY_WHOLE;
     x->facts.upstream = UPSTREAM_ANSWERED;
@@ -903,7 +998,9 @@ void relay_break(struct exchange *x)
 void relay_ping(struct exchange *x)
 {
     uint64_t since = x->idle_since_us;
-    gather_add(x, TEXT(": ping\n\n"));
+    gather_add(x, x->match.shape == SHAPE_ANTHROPIC
+                      ? TEXT("event: ping\ndata: {\"type\": \"ping\"}\n\n")
+                      : TEXT(": ping\n\n"));
     flush(x, false);
     x->idle_since_us = since; /* the target is as silent as before */
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "gateway/base/member.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/relay.h"
 #include "gateway/semantics.h"
@@ -86,6 +87,8 @@ static bool may_cache(const struct exchange *x)
         return false;
     if (!is_cached_operation(x->call.operation) || x->call.choices != 1)
         return false;
+    if (x->array_out) /* of streams only events are kept */
+        return false;
     if (x->call.stream && !config->cache.stream)
         return false;
     return x->call.operation == OPERATION_EMBEDDING ||
@@ -98,7 +101,10 @@ static bool may_cache(const struct exchange *x)
 struct text replay_scope(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
-    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : x->key->tenant->name;
+    struct text scope = config->cache.shared_scope ? SCOPE_SHARED : tenant_scope(x->key->tenant);
+    if (x->cache_namespace.len)
+        scope = arena_format(&x->arena, "%.*s\n\n%.*s", TEXT_ARGS(scope),
+                             TEXT_ARGS(x->cache_namespace));
     if (!config->guard)
         return scope;
     guarding_watches(x);
@@ -106,10 +112,19 @@ struct text replay_scope(struct exchange *x)
                         (unsigned long long)config->generation, (unsigned long long)x->guard_rules);
 }
 
+/* Equal bodies of two dialects are not the same call, and their answers look different. */
+struct text replay_route(struct exchange *x)
+{
+    if (x->match.shape == SHAPE_OPENAI)
+        return x->route->name;
+    return arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->match.dialect),
+                        TEXT_ARGS(x->route->name));
+}
+
 static bool name_by_key(struct exchange *x, struct cache_ask *ask)
 {
     if (!x->idempotency_key.len || x->match.endpoint->body != BODY_JSON ||
-        !cache_name_once(x->key->tenant->name, x->idempotency_key, &ask->name))
+        !cache_name_once(tenant_scope(x->key->tenant), x->idempotency_key, &ask->name))
         return false;
     struct text whole =
         arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->path), TEXT_ARGS(buffer_text(&x->body)));
@@ -140,7 +155,7 @@ static bool name_by_body(struct exchange *x, struct cache_ask *ask)
     ask->max_age_us = x->cache_max_age_us < ttl_us ? x->cache_max_age_us : ttl_us;
     if (x->cache_no_cache)
         ask->max_age_us = -1;
-    return cache_name(replay_scope(x), x->route->name, x->call.operation, buffer_text(&x->body),
+    return cache_name(replay_scope(x), replay_route(x), x->call.operation, buffer_text(&x->body),
                       &ask->name);
 }
 
@@ -330,10 +345,11 @@ static bool begin(struct exchange *x)
 static bool convert(struct exchange *x)
 {
     struct replay *replay = x->replay;
-    const struct dialect *dialect = x->target->provider->dialect;
+    const struct dialect *dialect = x->dialect;
     struct buffer out;
     buffer_init(&out, CONVERTED_MAX);
-    bool good = x->call.stream
+    bool good = !dialect->to_events ? crossing_convert(x, buffer_text(&replay->gathered), &out)
+                : x->call.stream
                     ? dialect->to_events && dialect->to_events(buffer_text(&replay->gathered),
                                                                x->call.asked_usage, &out)
                     : dialect->to_body && dialect->to_body(buffer_text(&replay->gathered), &out);

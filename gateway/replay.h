@@ -36,6 +36,8 @@ bool replay_reads(const struct exchange *x);
 
 /* For semantics.c: what others may be told of this call. */
 struct text replay_scope(struct exchange *x);
+/* The route in the names of what is kept. */
+struct text replay_route(struct exchange *x);
 /* The exchange is the writer of an answer that equal calls may have: what it had asked for; else
  * NULL. */
 const struct cache_ask *replay_writes(const struct exchange *x);

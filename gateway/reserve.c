@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/reserve.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/counter_names.h"
 #include "gateway/service_state.h"
 #include "gateway/upload.h"
@@ -32,7 +34,7 @@ enum {
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH;
+           operation != OPERATION_BATCH && operation != OPERATION_COUNT;
 }
 
 static bool has_output(enum operation operation)
@@ -77,7 +79,11 @@ static int64_t choices_of(const struct exchange *x)
 void reserve_bound(const struct exchange *x, struct usage *usage)
 {
     *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
-    if (x->estimated) {
+    if (x->batch) {
+        struct ledger_row row;
+        batch_bound(x->batch, &row);
+        *usage = row.usage;
+    } else if (x->estimated) {
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
     } else if (has_output(x->call.operation)) {
@@ -86,11 +92,17 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
     }
 }
 
-static uint64_t hash_of_key(const struct key *key)
+uint64_t reserve_key_hash(const struct key *key)
 {
     uint64_t hash;
     memcpy(&hash, key->digest.bytes, sizeof(hash));
     return hash;
+}
+
+static bool is_unframed(enum operation operation)
+{
+    return operation == OPERATION_EMBEDDING || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_MODERATION || operation == OPERATION_RERANK;
 }
 
 /* What providers put in of their own: the most of all that may get the call. */
@@ -110,7 +122,16 @@ static int64_t added_tokens(const struct exchange *x)
     return most;
 }
 
-/* Only where a limit asks for it: it reads the whole body once more. */
+/* Who will likely answer. */
+static struct text likely_provider(const struct exchange *x)
+{
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off)
+            return x->route->targets[i].provider->type->name;
+    return (struct text){"", 0};
+}
+
+/* Only where somebody asks for it: it reads the whole body once more. */
 static void make_estimate(struct exchange *x)
 {
     if (x->estimated)
@@ -118,7 +139,9 @@ static void make_estimate(struct exchange *x)
     struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
-        .key = hash_of_key(x->key),
+        .provider = likely_provider(x),
+        .unframed = is_unframed(x->call.operation),
+        .key = reserve_key_hash(x->key),
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
         .max_tokens = x->call.max_tokens,
@@ -132,6 +155,12 @@ static void make_estimate(struct exchange *x)
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
     x->estimated = true;
+}
+
+const struct estimate *reserve_estimate(struct exchange *x)
+{
+    make_estimate(x);
+    return &x->estimate;
 }
 
 /* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
@@ -203,6 +232,10 @@ static void want_tokens(struct use *use, const struct exchange *x)
 static bool want(struct exchange *x, struct use *use)
 {
     const struct limit *limit = use->limit;
+    if (x->batch && !x->free_of_charge) {
+        use->want = use->least = batch_want(x, limit);
+        return use->want > 0;
+    }
     bool counts_calls = limit->kind == LIMIT_REQUESTS || limit->kind == LIMIT_CONCURRENT;
     if (limit->model.len && !(x->route && text_equal(limit->model, x->route->name)))
         return false;
@@ -254,34 +287,14 @@ static void name_counter(struct exchange *x, const struct level *level, struct u
                                           level->tenant, &use->hash);
 }
 
-/* What a batch will cost stands in a file that was uploaded before, and is charged after its call
- * has ended: a budget cannot be held to. */
-static bool may_batch(struct exchange *x, const struct level *levels, size_t count)
-{
-    if (x->call.operation != OPERATION_BATCH || x->method != METHOD_POST)
-        return true;
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < levels[i].limits->count; j++) {
-            const struct limit *limit = &levels[i].limits->at[j];
-            if (limit->kind == LIMIT_MONEY && limit->exceeded == EXCEEDED_REJECT)
-                return fault_set(&x->fault, FAULT_UNSUPPORTED,
-                                 "Batches are not possible under a budget: what they cost is not "
-                                 "known before they have run.");
-        }
-    return true;
-}
-
 static bool collect(struct exchange *x)
 {
     struct level levels[LEVELS_MAX] = {{0}};
     size_t level_count = levels_of(x, levels), most = 0, count = 0;
-    for (size_t i = 0; i < level_count; i++)
+    for (size_t i = 0; i < level_count; i++) {
+        assert(levels[i].limits);
         most += levels[i].limits->count;
-    if (!may_batch(x, levels, level_count))
-        return false;
-    if (most > USES_MAX)
-        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
-                         USES_MAX);
+    }
     struct use *uses = most ? arena_new(&x->arena, most * sizeof(*uses)) : NULL;
     for (size_t i = 0; uses && i < level_count; i++)
         for (size_t j = 0; j < levels[i].limits->count; j++) {
@@ -292,6 +305,9 @@ static bool collect(struct exchange *x)
             name_counter(x, &levels[i], use);
             count++;
         }
+    if (count > USES_MAX) /* by a file that came later than what the API made */
+        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
+                         USES_MAX);
     x->reservation.root = tenant_root(x->key->tenant)->name;
     x->reservation.id = text_of(x->id);
     x->reservation.uses = uses;
@@ -599,6 +615,65 @@ bool reserve_watch(struct exchange *x)
     return (step > needed && extend(x, step)) || extend(x, needed);
 }
 
+/* The most that the next try may cost stays within what is held, beside what the others did: the
+ * next one may have to be shorter. False: it would help nobody. */
+static bool shorten(struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t output = x->estimate.output_bound;
+    for (size_t i = 0; i < r->use_count; i++) {
+        if (r->uses[i].limit->kind != LIMIT_MONEY)
+            continue;
+        int64_t left = r->uses[i].held - x->aside_nanos - x->session.cost_nanos;
+        int64_t most = output_for(x, left);
+        if (cost_bound(x, most) > left || most < least_output(x))
+            return false;
+        output = most < output ? most : output;
+    }
+    if (output == x->estimate.output_bound)
+        return true;
+    x->lowered_tokens = output / choices_of(x);
+    x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+    return true;
+}
+
+/* The same of tokens, where a limit is strict. */
+static bool extend_strict(struct exchange *x, const struct usage *usage)
+{
+    struct reservation *r = &x->reservation;
+    int64_t input = usage->input_tokens, output = usage->output_tokens;
+    bool strict = false;
+    for (size_t i = 0; i < r->use_count; i++)
+        strict = strict || r->uses[i].limit->strict;
+    return !strict || ((!input || limits_extend(r, LIMIT_INPUT_TOKENS, input)) &&
+                       (!output || limits_extend(r, LIMIT_OUTPUT_TOKENS, output)) &&
+                       (input + output == 0 || limits_extend(r, LIMIT_TOKENS, input + output)));
+}
+
+bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    for (size_t i = 0; i < r->use_count; i++)
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+    money = money && cost_nanos > 0;
+    x->session.input_tokens += usage->input_tokens;
+    x->session.output_tokens += usage->output_tokens;
+    x->session.cost_nanos = sum(x->session.cost_nanos, cost_nanos);
+    if (!r->live || (extend_strict(x, usage) &&
+                     (!money || limits_extend(r, LIMIT_MONEY, cost_nanos) || shorten(x))))
+        return true;
+    reserve_beside_not(x, usage, cost_nanos);
+    return false;
+}
+
+void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    x->session.input_tokens -= usage->input_tokens;
+    x->session.output_tokens -= usage->output_tokens;
+    x->session.cost_nanos -= cost_nanos;
+}
+
 /* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
  */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
@@ -625,23 +700,31 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
 /* ------------------------------------------------------------------------------- settled */
 
 /* Has this call taken a budget over one of its marks? */
-static void warn_of(struct exchange *x, size_t use, int64_t cost_nanos)
+static void warn_of(struct worker *worker, struct reservation *r, size_t use, int64_t cost_nanos)
 {
-    const struct limit *limit = x->reservation.uses[use].limit;
+    const struct limit *limit = r->uses[use].limit;
     struct limit_view view;
-    limits_view(&x->reservation, use, &view);
+    limits_view(r, use, &view);
     int64_t now = limit->amount - view.left, before = now - cost_nanos;
     for (size_t i = 0; i < LIMIT_WARNINGS && limit->warn_at[i]; i++) {
         int64_t mark = (int64_t)((__int128)limit->amount * limit->warn_at[i] / PER_MILLE);
         if (before >= mark || now < mark)
             continue;
-        struct text counter = x->reservation.uses[use].counter;
+        struct text counter = r->uses[use].counter;
         log_line(LOG_WARN, "budget", "%.*s has reached %u.%u %% of its amount", TEXT_ARGS(counter),
                  limit->warn_at[i] / 10U, limit->warn_at[i] % 10U);
-        service_event(x->worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
+        service_event(worker->options.service, "budget", "", "%.*s has reached %u.%u %%",
                       TEXT_ARGS(text_head(counter, 100)), limit->warn_at[i] / 10U,
                       limit->warn_at[i] % 10U);
     }
+}
+
+void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used)
+{
+    for (size_t i = 0; i < r->use_count; i++)
+        if (r->uses[i].limit->kind == LIMIT_MONEY && r->uses[i].limit->warn_at[0] &&
+            used[i].cost_nanos > 0)
+            warn_of(worker, r, i, used[i].cost_nanos);
 }
 
 static void warn(struct exchange *x, int64_t cost_nanos)
@@ -649,7 +732,7 @@ static void warn(struct exchange *x, int64_t cost_nanos)
     for (size_t i = 0; i < x->reservation.use_count; i++)
         if (x->reservation.uses[i].limit->kind == LIMIT_MONEY &&
             x->reservation.uses[i].limit->warn_at[0])
-            warn_of(x, i, cost_nanos);
+            warn_of(x->worker, &x->reservation, i, cost_nanos);
 }
 
 /* What is thought before an answer is not seen in a stream, and not counted with its events. */
@@ -661,12 +744,25 @@ static void learn(const struct exchange *x, const struct usage *usage)
     target_learn(x->target->figures, &call);
 }
 
+/* It was not made, or goes on being held: of its calls none counts, but the one that asked for it.
+ */
+static void return_batch(struct exchange *x, bool sent)
+{
+    struct reservation *r = &x->reservation;
+    struct used *each = arena_new(&x->arena, (r->use_count + 1) * sizeof(*each));
+    for (size_t i = 0; i < r->use_count; i++)
+        each[i] = (struct used){.sent = sent && r->uses[i].limit->model.len == 0, .requests = 1};
+    limits_settle_each(r, each);
+}
+
 void reserve_settle(struct exchange *x, const struct ledger_row *row)
 {
     reserve_forget(x);
     bool whole = row->counted == COUNTED_PROVIDER && row->outcome == LEDGER_COMPLETE;
     if (whole && x->target && !x->free_of_charge)
         learn(x, &row->usage);
+    if (x->estimated && whole && x->target)
+        x->estimate_facts.provider = x->target->provider->type->name;
     if (x->estimated && whole)
         estimate_learn(x->worker->options.estimates, &x->estimate_facts, row->usage.input_tokens,
                        row->usage.output_tokens);
@@ -680,7 +776,10 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
     if (x->free_of_charge)
         used.input_tokens = used.output_tokens = used.cost_nanos = 0;
     used.cost_nanos = sum(used.cost_nanos, x->aside_nanos);
-    limits_settle(&x->reservation, &used);
+    if (x->batch && !x->batch->is_unknown)
+        return_batch(x, used.sent);
+    else
+        limits_settle(&x->reservation, &used);
     if (used.cost_nanos > 0)
         warn(x, used.cost_nanos);
 }

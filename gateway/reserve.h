@@ -29,6 +29,12 @@ void reserve_degrade(struct exchange *x);
  * fault says why. */
 bool reserve_watch(struct exchange *x);
 
+/* A try of this usage and cost was given up, is booked by itself, and settled with the call: hold
+ * for it, too. False when there is no room, not even for a shorter next try. */
+bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+/* It was not booked after all. */
+void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+
 /* A response of a session (a WebSocket) was booked. False: the budget does not pay for another one;
  * the fault says so. */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
@@ -36,11 +42,16 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
  */
 void reserve_settle(struct exchange *x, const struct ledger_row *row);
+/* What went on after its call was settled: did uses[i] take a budget over one of its marks, by
+ * used[i]? Then it is said. */
+void reserve_warn(struct worker *worker, struct reservation *r, const struct used *used);
 /* Give all of it back: nothing was used, and it will be asked for anew. */
 void reserve_return(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void reserve_forget(struct exchange *x);
 
+/* What the length of answers is learnt under for this key (estimate_facts.key). */
+uint64_t reserve_key_hash(const struct key *key);
 /* The most that the call may use: for the ledger's opening line. */
 void reserve_bound(const struct exchange *x, struct usage *usage);
 /* Put in what a call has likely used whose tokens nobody told. Of a stream what was seen tells. An
@@ -49,6 +60,8 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage);
 /* Pieces that are priced one by one: images by their number, speech by its bytes. */
 int64_t reserve_units(const struct exchange *x);
 
+/* How many tokens the call may have. */
+const struct estimate *reserve_estimate(struct exchange *x);
 /* Header lines: our limits' state in the names of the client's dialect. Nothing where there are no
  * limits. */
 void reserve_put_headers(struct exchange *x, struct buffer *out);

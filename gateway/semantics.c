@@ -84,7 +84,7 @@ void semantics_prepare(struct exchange *x)
     struct buffer text;
     struct digest place;
     buffer_init(&text, SEMANTIC_TEXT_MAX);
-    if (!semantic_read(replay_scope(x), x->route->name, x->call.operation, buffer_text(&x->body),
+    if (!semantic_read(replay_scope(x), replay_route(x), x->call.operation, buffer_text(&x->body),
                        &text, &place)) {
         buffer_done(&text);
         return;

@@ -15,6 +15,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
@@ -32,7 +33,8 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
-    STORE_WAIT_US = 1000000,
+    STORE_WAIT_US = 1000000,   /* for a first connection */
+    STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
     STORE_LOOK_US = 5000,
     ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
@@ -505,6 +507,7 @@ static bool open_policy(struct service *service)
                                      .replicas_max = config->store.replicas_max};
     struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
     service->limits = limits_new(&options);
+    service->batches = batches_new();
     service->estimates = estimates_new();
     service->cache = cache_new(&kept);
     struct semantic_options alike = semantic_options_of(config);
@@ -524,6 +527,7 @@ static void close_policy(struct service *service)
     semantic_free(service->semantic);
     if (service->cache)
         cache_free(service->cache);
+    batches_free(service->batches);
     if (service->estimates)
         estimates_free(service->estimates);
     if (service->limits)
@@ -537,6 +541,9 @@ static void count_again(struct service *service)
     struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
     if (!recount(service->limits, service->config, service->directory, &why))
         log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
+    if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
+                         &why))
+        log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
     watchdog_stop(beats);
 }
 
@@ -578,6 +585,7 @@ static void start_workers(struct service *service)
                                      .start = service->start,
                                      .node = service->node,
                                      .ledger = service->ledger,
+                                     .batches = service->batches,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
                                      .listener_fds = options->listener_fds +
@@ -592,14 +600,35 @@ static void start_workers(struct service *service)
     set_directory(service, roster_view(service->roster));
 }
 
-/* A store that answers is waited for, so that the first calls find it; not one that is away. */
+/* A store that answers is waited for, so that the first calls find it, on whichever worker they
+ * come; not one that is away. */
+static void expect_tenant(void *with, const struct tenant *tenant)
+{
+    if (!tenant->parent)
+        limits_expect(with, tenant->name);
+}
+
+static void expect_tenants(struct service *service)
+{
+    struct directory *directory = roster_view(service->roster);
+    directory_each_tenant(directory, expect_tenant, service->limits);
+    directory_unref(directory);
+}
+
+/* A store that answers is waited for, so that the first calls find it, on whichever worker they
+ * come; not one that is away. */
 static void wait_for_store(struct service *service)
 {
-    uint64_t until = clock_now_us() + STORE_WAIT_US;
+    uint64_t begun = clock_now_us();
     atomic_store(&service->is_starting, service->config->store.is_redis);
-    while (service->config->store.is_redis && !limits_figures(service->limits).store_up &&
-           clock_now_us() < until)
+    while (service->config->store.is_redis) {
+        struct limits_figures now = limits_figures(service->limits);
+        uint64_t most = now.store_connected ? STORE_SETTLE_US : STORE_WAIT_US;
+        if ((now.store_up && now.store_swept && now.store_connected >= service->worker_count) ||
+            clock_now_us() - begun >= most)
+            break;
         usleep(STORE_LOOK_US);
+    }
     atomic_store(&service->is_starting, false);
 }
 
@@ -702,6 +731,7 @@ int service_run(const struct service_options *options)
     if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
         open_roster(&service)) {
         count_again(&service);
+        expect_tenants(&service);
         open_metrics(&service);
         service.mock = mock_start();
         admin_open_key(&service);

@@ -53,6 +53,7 @@ struct service {
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
     struct limits *limits;
+    struct batches *batches;
     struct estimates *estimates;
     struct cache *cache;
     struct semantic *semantic; /* NULL = there was no thread for it */

@@ -3,12 +3,16 @@
 
 #include <string.h>
 
+#include "gateway/abandoned.h"
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/batch.h"
 #include "gateway/client.h"
+#include "gateway/counting.h"
+#include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -49,6 +53,7 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     }
     if (!x->facts.owner_asked) {
+        x->call.user = x->user_given;
         if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
@@ -58,7 +63,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !admission_route(x) || !guarding_request(x, &changed))
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+            !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
             return EXCHANGE_REFUSE;
@@ -189,8 +195,36 @@ static enum exchange_state no_target(struct exchange *x)
     const char *why = "no target is in force";
     if (x->route && x->route->target_count && x->route->targets[0].off_because)
         why = x->route->targets[0].off_because;
-    fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+    if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
+        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
     return EXCHANGE_REFUSE;
+}
+
+/* The next target that has not been tried and can be asked for this; NULL when there is none. What
+ * the last try failed of stands, and is not covered up by what another one cannot do. */
+static const struct target *choose(struct exchange *x)
+{
+    struct fault before = x->fault;
+    for (;;) {
+        bool pinned = x->pinned && x->attempts == 0;
+        x->target = pinned     ? x->pinned
+                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
+                               : NULL;
+        if (!x->target)
+            break;
+        x->upstream_model =
+            text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+        if (crossing_prepare(x))
+            break;
+        if (pinned)
+            return NULL;
+        route_report(x->target, FAULT_NONE);
+    }
+    if (before.kind != FAULT_NONE)
+        x->fault = before;
+    else if (x->target)
+        x->fault = (struct fault){0};
+    return x->target;
 }
 
 enum exchange_state step_route(struct exchange *x)
@@ -202,17 +236,18 @@ enum exchange_state step_route(struct exchange *x)
     if (x->attempts > 0) {
         if (x->tries_left == 0 || x->pinned)
             return no_target(x);
+        if (abandoned_is_paid(x) && !abandoned_book(x))
+            return no_target(x);
         x->tries_left--;
+        x->was_sent = x->was_begun = false; /* what was, is booked */
         relay_reset(x);
     }
     x->upstream_reported = false;
-    x->target =
-        x->pinned && x->attempts == 0
-            ? x->pinned
-            : (x->route ? route_choose(x->route, &x->tried, worker_random(x->worker)) : NULL);
-    if (!x->target)
-        return no_target(x);
-    x->upstream_model = text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
+    if (!choose(x)) {
+        x->target = NULL;
+        bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
+        return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
+    }
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
@@ -232,10 +267,10 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 
 /* ------------------------------------------------------------------------------- timers */
 
-static void fail(struct exchange *x, const char *words)
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, FAULT_TARGET_SLOW, "%s", words);
+    fault_set(&x->fault, kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
     exchange_run(x);
 }
@@ -257,7 +292,7 @@ static uint64_t ping_by(const struct exchange *x)
     /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
     bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
                   x->status == 200 && !x->upstream.paused && !x->unwatched &&
-                  x->match.shape == SHAPE_OPENAI;
+                  (x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC);
     uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
     uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
     return silent && every ? last + every : 0;
@@ -268,7 +303,10 @@ static void set_timer(struct exchange *x)
     uint64_t due = 0;
     if (x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->first_byte_by_us);
-    earliest(&due, x->relay == RELAY_EVENTS || x->relay == RELAY_TUNNEL ? 0 : x->total_by_us);
+    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    earliest(&due, whole ? x->total_by_us : 0);
+    if (whole || x->facts.upstream == UPSTREAM_ASKED)
+        earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
     if (due)
@@ -288,15 +326,19 @@ static void on_time(struct timer *timer)
     bool asked = x->facts.upstream == UPSTREAM_ASKED;
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
     if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, "The target did not answer in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
+        return;
+    }
+    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
+        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
         return;
     }
     if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, "The target did not finish in time.");
+        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
     if (idle_by(x) && now >= idle_by(x)) {
-        fail(x, "The target fell silent in the middle of its answer.");
+        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
     if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
@@ -324,6 +366,9 @@ static void begin_timers(struct exchange *x)
     x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
     if (!x->total_by_us)
         x->total_by_us = now + (uint64_t)provider->total_us;
+    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
+    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
+        x->wished_by_us = now + (uint64_t)wish;
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     set_timer(x);
@@ -354,15 +399,22 @@ static bool write_down(struct exchange *x)
 static enum exchange_state after_failure(struct exchange *x)
 {
     step_report(x, x->fault.kind);
-    bool may = fault_rule(x->fault.kind)->may_retry && !x->upload && x->relay != RELAY_TUNNEL &&
-               x->tries_left > 0 && step_has_another(x) &&
+    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
+    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
+               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
                (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
     return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 
+/* Is the answer wanted, though its client has gone? */
+static bool goes_on(const struct exchange *x)
+{
+    return replay_goes_on(x) || batch_goes_on(x);
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x))
+    if (x->facts.client_gone && !goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
         upstream_abandon(&x->upstream);
@@ -395,7 +447,7 @@ enum exchange_state step_send(struct exchange *x)
 
 enum exchange_state step_relay(struct exchange *x)
 {
-    if (x->facts.client_gone && !replay_goes_on(x)) {
+    if (x->facts.client_gone && !goes_on(x)) {
         upstream_abandon(&x->upstream);
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
@@ -462,12 +514,12 @@ enum exchange_state step_refuse(struct exchange *x)
 static enum ledger_outcome outcome_of(const struct exchange *x)
 {
     bool broke = x->refused || x->facts.upstream == UPSTREAM_FAILED;
-    if (x->was_begun && broke && !x->guard_blocked)
+    if (broke && !x->guard_blocked && (x->was_begun || abandoned_is_paid(x)))
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
-    bool went_on = x->facts.client_gone && replay_goes_on(x) &&
-                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    bool went_on =
+        x->facts.client_gone && goes_on(x) && x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
     if (went_on)
         return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)
@@ -480,7 +532,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
 static bool has_tokens(enum operation operation)
 {
     return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
+           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
+           operation != OPERATION_COUNT;
 }
 
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
@@ -588,7 +641,8 @@ static void settle(struct exchange *x)
     step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
-    if (x->opened || is_call)
+    bool is_settled = batch_settle(x, &row);
+    if (!is_settled && (x->opened || is_call))
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "gateway/base/member.h"
+#include "gateway/batch_file.h"
 #include "gateway/client.h"
 #include "gateway/http/body.h"
 #include "gateway/http/multipart.h"
 #include "gateway/relay.h"
+#include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -19,8 +21,8 @@ enum {
     MOVE_BYTES = 64 * 1024,
 };
 
-enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELDS };
-static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}, {"n", 1}};
+enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELD_PURPOSE, FIELDS };
+static const struct text fields[FIELDS] = {{"model", 5}, {"stream", 6}, {"n", 1}, {"purpose", 7}};
 
 enum { CHOICES_MAX = 128 };
 
@@ -41,7 +43,13 @@ struct upload {
     uint64_t cut_begin, cut_end;
     struct text put;
     bool put_done;
+    struct batch_reader *reader; /* of a file that a batch may be made of, or NULL */
 };
+
+static void see_file(void *with, struct text piece)
+{
+    batch_reader_feed(with, piece);
+}
 
 bool upload_new(struct exchange *x, const struct head *head)
 {
@@ -55,7 +63,29 @@ bool upload_new(struct exchange *x, const struct head *head)
     if (!multipart_init(&u->form, x->content_type, fields, FIELDS))
         return fault_set(&x->fault, FAULT_BAD_MEDIA,
                          "The Content-Type has no usable multipart boundary.");
+    if (x->match.endpoint->creates) {
+        u->reader = batch_reader_new(x->snapshot->config, x->worker->options.estimates,
+                                     reserve_key_hash(x->key));
+        u->form.watched = TEXT("file");
+        u->form.see = see_file;
+        u->form.with = u->reader;
+    }
     return true;
+}
+
+struct text upload_facts(struct exchange *x)
+{
+    struct upload *u = x->upload;
+    if (!u || !u->reader || u->form.fields[FIELD_PURPOSE].repeated ||
+        !u->form.fields[FIELD_PURPOSE].found ||
+        !text_equal(
+            (struct text){u->form.fields[FIELD_PURPOSE].value, u->form.fields[FIELD_PURPOSE].len},
+            TEXT("batch")))
+        return TEXT("");
+    struct batch_facts none = {.problem = "it was not uploaded whole, or not as one file"};
+    bool whole = u->ended && u->form.ended && u->form.watched_parts == 1;
+    char *room = arena_take(&x->arena, OBJECT_FACTS_BYTES + 1);
+    return batch_facts_write(whole ? batch_reader_end(u->reader) : &none, room);
 }
 
 void upload_forget(struct exchange *x)
@@ -67,6 +97,7 @@ void upload_forget(struct exchange *x)
     if (u->file >= 0)
         close(u->file);
     buffer_done(&u->kept);
+    batch_reader_free(u->reader);
     memory_free(u);
 }
 

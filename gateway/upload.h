@@ -26,5 +26,8 @@ void upload_begin(struct exchange *x);
 /* There is room again: send on. */
 void upload_pump(struct exchange *x);
 void upload_forget(struct exchange *x);
+/* What is known of the calls in a file that was uploaded for batches (batch_file.h), in the
+ * exchange's arena; empty for all else. At the end of the exchange. */
+struct text upload_facts(struct exchange *x);
 /* The target is chosen: its name of the model takes the place of the client's. */
 void upload_target(struct exchange *x);

@@ -15,9 +15,11 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/client.h"
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
+#include "gateway/crossing.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/webhook.h"
@@ -288,6 +290,7 @@ void worker_give_exchange(struct exchange *x)
     buffer_done(&x->body);
     buffer_done(&x->held);
     buffer_done(&x->ready); /* nobody was there to send it to */
+    crossing_forget(x);
     if (x->tap_used)
         tap_done(&x->tap);
     worker->exchange_count--;
@@ -509,6 +512,7 @@ static void *worker_main(void *with)
     loop_run(worker->loop, on_round, worker);
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
+    batch_desk_stop(worker->batch_desk);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -592,6 +596,7 @@ static void worker_free(struct worker *worker)
     snapshot_unref(worker->now);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
+    batch_desk_free(worker->batch_desk);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -667,6 +672,8 @@ struct worker *worker_start(const struct worker_options *options)
         worker_free(worker);
         return NULL;
     }
+    if (options->index == 0)
+        worker->batch_desk = batch_desk_new(options->batches, worker);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");
         abort();

@@ -14,6 +14,7 @@
 #include "gateway/base/loop.h"
 #include "gateway/config.h"
 
+struct batches;
 struct cache;
 struct directory;
 struct estimates;
@@ -36,6 +37,7 @@ struct worker_options {
     const struct config *start; /* the store's settings stay those of the start; borrowed */
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
+    struct batches *batches;
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */
     const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */

@@ -25,6 +25,7 @@
 #include "policy/ledger.h"
 #include "policy/limits.h"
 
+struct batch_desk;
 struct webhooks;
 
 enum {
@@ -77,6 +78,7 @@ struct worker {
     struct cache_remote *cache;     /* the worker's way to kept answers */
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
+    struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct jwks jwks;
     struct metrics_worker *metrics;
     struct snapshot *now; /* in force for new exchanges */

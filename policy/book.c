@@ -54,6 +54,10 @@ const char *const book_steps[] = {
     "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';",
     /* 3: what other nodes are told; calls that were rated again */
     share_schema,
+    /* 4: batches that run; what else is known of a file */
+    "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL,"
+    " PRIMARY KEY (id, model)) WITHOUT ROWID;"
+    "ALTER TABLE objects ADD COLUMN facts TEXT NOT NULL DEFAULT '';",
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
@@ -74,6 +78,8 @@ enum ask {
     OWN,
     DISOWN,
     ASK_OWNER,
+    HOLD,
+    RELEASE,
     ASKS
 };
 
@@ -100,10 +106,12 @@ static const char *const asks[ASKS] = {
     [DROP_CARRIED] = "DELETE FROM open_calls" SAME_JOURNAL " AND sequence = ?",
     [ASK_CARRIED] = "SELECT sequence, line FROM open_calls" SAME_JOURNAL,
     [DROP_ALL_CARRIED] = "DELETE FROM open_calls" SAME_JOURNAL,
-    [OWN] = "INSERT OR REPLACE INTO objects (id, kind, tenant, target, model, made_us)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+    [OWN] = "INSERT OR REPLACE INTO objects (id, kind, tenant, target, model, made_us, facts)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
     [DISOWN] = "DELETE FROM objects WHERE id = ?",
-    [ASK_OWNER] = "SELECT tenant, target, model FROM objects WHERE id = ?",
+    [ASK_OWNER] = "SELECT tenant, target, model, facts FROM objects WHERE id = ?",
+    [HOLD] = "INSERT OR IGNORE INTO held (id, model, line) VALUES (?, ?, ?)",
+    [RELEASE] = "DELETE FROM held WHERE id = ? AND model = ? RETURNING 1",
 };
 
 struct book {
@@ -423,6 +431,7 @@ bool book_own(struct book *book, const struct object *object)
     statement_set_text(own, 4, object->target);
     statement_set_text(own, 5, object->model);
     statement_set(own, 6, object->made_us);
+    statement_set_text(own, 7, object->facts);
     return statement_run(own);
 }
 
@@ -439,7 +448,14 @@ static void copy_text(char out[OWNER_TEXT_BYTES], struct text text)
     out[len] = '\0';
 }
 
-bool book_find_owner(struct book *book, struct owner *owner)
+static void copy_facts(char *facts, struct text text)
+{
+    text = text_head(text, OBJECT_FACTS_BYTES);
+    memcpy(facts, text.at, text.len);
+    facts[text.len] = '\0';
+}
+
+bool book_find_owner(struct book *book, struct owner *owner, char *facts)
 {
     struct statement *ask = book->asks[ASK_OWNER];
     statement_set_text(ask, 1, (struct text){owner->id, strnlen(owner->id, OWNER_TEXT_BYTES)});
@@ -449,9 +465,35 @@ bool book_find_owner(struct book *book, struct owner *owner)
         copy_text(owner->tenant, statement_text(ask, 0));
         copy_text(owner->target, statement_text(ask, 1));
         copy_text(owner->model, statement_text(ask, 2));
+        if (facts)
+            copy_facts(facts, statement_text(ask, 3));
     }
     statement_reset(ask);
     return result != STATEMENT_FAILED;
+}
+
+/* -------------------------------------------------------------------------------------- batches */
+
+bool book_hold(struct book *book, const struct record *held)
+{
+    struct statement *hold = book->asks[HOLD];
+    statement_set_text(hold, 1, held->row.id);
+    statement_set_text(hold, 2, held->row.upstream_model);
+    statement_set_blob(hold, 3, held->body);
+    return statement_run(hold);
+}
+
+bool book_release(struct book *book, const struct ledger_row *part, bool *was_held)
+{
+    struct statement *release = book->asks[RELEASE];
+    statement_set_text(release, 1, part->id);
+    statement_set_text(release, 2, part->upstream_model);
+    enum statement_result result = statement_next(release);
+    *was_held = result == STATEMENT_ROW;
+    if (result == STATEMENT_ROW)
+        result = statement_next(release);
+    statement_reset(release);
+    return result == STATEMENT_END;
 }
 
 /* ------------------------------------------------------------------------------------ retention */

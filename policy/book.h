@@ -12,6 +12,7 @@
  *   journals           how far each journal is booked: written in the same transaction as the rest
  *   open_calls         calls whose opening line was in a segment that is gone already
  *   objects            who owns what was made through us
+ *   held               parts of batches that run: the bodies of their holding lines
  *   facts, outbox      what other nodes are to be told: share.h
  *   rerated            what calls cost before: rerate.c
  *
@@ -83,8 +84,14 @@ bool book_drop_all_carried(struct book *book, const struct journal_id *id);
 
 bool book_own(struct book *book, const struct object *object);
 bool book_disown(struct book *book, struct text id);
-/* Fill in the rest of <owner>. False when the database failed, not when there is none. */
-bool book_find_owner(struct book *book, struct owner *owner);
+/* Fill in the rest of <owner>, and <facts> (OBJECT_FACTS_BYTES + 1) if it is not NULL. False when
+ * the database failed, not when there is none. */
+bool book_find_owner(struct book *book, struct owner *owner, char *facts);
+
+/* A part of a batch runs; twice is once. */
+bool book_hold(struct book *book, const struct record *held);
+/* It has ended. *was_held: it ran until now, so that it has to be booked. */
+bool book_release(struct book *book, const struct ledger_row *part, bool *was_held);
 
 /* What is kept, in microseconds; 0 = for ever. */
 struct book_keep {

@@ -142,9 +142,9 @@ enum token_result {
 /*
  * Check <token> (RFC 7519; RS256/384/512, PS256…, ES256/384/512; never none or HMAC): signature,
  * iss, aud, exp and nbf with 60 s of leeway. Verified tokens are remembered by digest until they
- * expire (bounded). *key is a key made of it, in <arena>: name = sub, tenant of <directory>, models
- * of the claim, no limits of its own; it lives as long as <arena> and <directory>. A subject has
- * the same name and digest each time.
+ * expire (bounded). *key is a key made of it, in <arena>: name = "token:" and sub, tenant of
+ * <directory>, models of the claim, no limits of its own; it lives as long as <arena> and
+ * <directory>. A subject has the same name and digest each time.
  */
 enum token_result tokens_check(struct tokens *tokens, struct directory *directory,
                                struct text token, int64_t wall_us, struct arena *arena,

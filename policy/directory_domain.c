@@ -128,6 +128,8 @@ static struct tenant tenant_of(const struct roster_record *record, const struct 
         .may_set_tags = record->may_set & MAY_TAGS,
         .may_set_policy = record->may_set & MAY_POLICY,
         .may_set_explain = record->may_set & MAY_EXPLAIN,
+        .scope = record->scope,
+        .made_us = record->created_us,
         .is_stored = true,
         .is_off = record->off,
     };

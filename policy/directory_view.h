@@ -46,6 +46,7 @@ struct roster_record {
     struct limit_list limits, user_limits;
     size_t own_limits;
     struct text prefix; /* of its secret */
+    struct text scope;  /* of a tenant; see policy.h. Empty = made before there were any */
     unsigned may_set;   /* bits: tags, policy, explain */
     bool off;           /* of a tenant */
     struct digest digest, old_digest;

@@ -135,6 +135,21 @@ static bool call_settled(struct drain *drain, struct source *source, const struc
     return book_add_call(drain->book, record) && rollup_add(drain->rollup, &record->row);
 }
 
+/* What has become of a part of a batch: booked once, whoever says it how often. */
+static bool call_released(struct drain *drain, const struct record *record)
+{
+    bool was_held;
+    char bytes[RECORD_MAX_BYTES];
+    if (!book_release(drain->book, &record->row, &was_held))
+        return false;
+    if (!was_held)
+        return true;
+    struct record settled = {.kind = RECORD_SETTLE, .row = record->row};
+    settled.body = (struct text){bytes, record_write_body(bytes, &settled.row)};
+    drain->calls++;
+    return book_add_call(drain->book, &settled) && rollup_add(drain->rollup, &settled.row);
+}
+
 static bool apply(struct drain *drain, struct source *source, const struct record *record)
 {
     switch (record->kind) {
@@ -147,6 +162,10 @@ static bool apply(struct drain *drain, struct source *source, const struct recor
         return book_own(drain->book, &record->object);
     case RECORD_DISOWN:
         return book_disown(drain->book, record->object.id);
+    case RECORD_HOLD:
+        return book_hold(drain->book, record);
+    case RECORD_RELEASE:
+        return call_released(drain, record);
     }
     return true;
 }
@@ -166,7 +185,8 @@ static void look_behind(struct source *source, enum record_found found)
 {
     struct segment *segment = source->segment;
     bool torn = found == RECORD_NONE &&
-                segment_is_empty(segment, source->offset + RECORD_MAX_BYTES, segment->bytes);
+                segment_is_empty(segment, source->offset + RECORD_GROUP_MAX * RECORD_MAX_BYTES,
+                                 segment->bytes);
     if (torn || segment_is_empty(segment, source->offset, segment->bytes))
         return;
     segment->damaged = true;

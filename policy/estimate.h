@@ -10,18 +10,34 @@
  * file, a previous response, a prompt by id), and a context for each round of tools that the
  * provider runs itself.
  *
- * The estimate is learnt from settled calls: for each model a line from a rough count of words to
- * tokens, and how far off it has been; for each key and model how long answers are. Figures live in
- * tables of fixed size, shared by all threads (relaxed atomics): a lost update costs nothing.
+ * The estimate is learnt from settled calls: for each model and each kind of call, what a rough
+ * count of words, messages and tools comes to in tokens, and how far off that has been; the last
+ * call with the same tools, and of the same conversation; for each key and model how long answers
+ * are. Figures live in tables of fixed size, shared by all threads (relaxed atomics): a lost update
+ * costs nothing.
  *
  * How good both are on recorded calls: docs/ESTIMATES.md.
  */
 
+#include "policy/tokenizer.h"
 #include "providers/call.h"
 
+/* What else providers count that is not said: bits. */
+enum estimate_kind {
+    ESTIMATE_SCHEMA = 1,           /* the answer follows a schema */
+    ESTIMATE_THINKS = 2,           /* Anthropic's thinking with a budget */
+    ESTIMATE_TOOLS_OFF = 4,        /* there are tools, but none may be used */
+    ESTIMATE_TOOLS_FORCED = 8,     /* one has to be used */
+    ESTIMATE_TOOLS_DESCRIBED = 16, /* some by the provider, not by the client */
+    ESTIMATE_CITES = 32            /* documents, and how to cite them */
+};
+
 struct estimate_facts {
-    struct text model; /* the route's name */
-    uint64_t key;      /* hash of tenant and key */
+    struct text model;    /* the route's name */
+    struct text provider; /* the type of who will likely answer, borrowed for long; may be empty */
+    enum tokenizer tokenizer; /* count what is said by it, exactly; mostly TOKENIZER_NONE */
+    bool unframed;            /* nothing is put around what is said: embeddings, completions */
+    uint64_t key;             /* hash of tenant and key */
     int64_t body_bytes;
     int64_t context_tokens; /* of the model; 0 = unknown */
     int64_t max_tokens;     /* asked for; 0 = none */
@@ -34,12 +50,19 @@ struct estimate_facts {
     int64_t media_bytes;     /* of <body_bytes>: theirs */
     int64_t media_tokens;    /* the most that they cost */
     int64_t tool_tokens;     /* the most that tools take which the provider describes */
-    int64_t about_tokens;    /* rough count of what is said; 0 = not looked at */
-    int64_t about_described; /* the same of tools and schemas */
-    int64_t rounds;          /* the most contexts that tools of the provider's own may read */
-    unsigned form;           /* in which words it is said: models count them differently */
-    bool has_tools;          /* of any kind */
-    bool refers;             /* to something outside of the body */
+    int64_t about_tokens;    /* count of what is said, rough or exact, and 1; 0 = not looked at */
+    int64_t about_sealed;    /* of thoughts of earlier turns that come back sealed */
+    int64_t about_described; /* of the JSON of tools */
+    int64_t about_schema;    /* of the JSON of the answer's schema */
+    int64_t messages, turns; /* how many; of these, calls of tools and their answers */
+    int64_t tools;
+    int64_t rounds;  /* the most contexts that tools of the provider's own may read */
+    unsigned form;   /* in which words it is said: models count them differently */
+    unsigned kind;   /* bits of enum estimate_kind */
+    uint64_t shape;  /* of what calls of one application share: tools, system, schema */
+    uint64_t thread; /* the same with the first messages: a conversation */
+    bool has_tools;  /* of any kind */
+    bool refers;     /* to something outside of the body */
 };
 
 /* Fill in what a body of the OpenAI, Anthropic or Gemini dialect says. One pass; <body> is valid
@@ -64,6 +87,12 @@ void estimates_free(struct estimates *estimates);
 /* Any thread. None of the figures is negative; likely and mean are no more than the bound. */
 void estimate_make(struct estimates *estimates, const struct estimate_facts *facts,
                    struct estimate *out);
+/* Look at <body> and say what the provider would likely count as input of a call of <model> (the
+ * provider's name of it): by the model's tokenizer where it is known, else by what was learnt of
+ * calls like it. For those who ask for a count; up to 10 ms, 50 at worst. Any thread; at least 1.
+ */
+int64_t estimate_count(struct estimates *estimates, struct text model, struct text body,
+                       struct estimate_facts *facts);
 /* What the provider counted for a call of these facts. Any thread. */
 void estimate_learn(struct estimates *estimates, const struct estimate_facts *facts,
                     int64_t input_tokens, int64_t output_tokens);

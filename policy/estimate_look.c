@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
-#include <pthread.h>
 
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "policy/estimate.h"
+#include "policy/estimate_names.h"
 #include "policy/estimate_words.h"
 
 /*
@@ -38,7 +38,11 @@ enum { ROUNDS_MAX = 10 };
  * about as much again, the editor 700 (docs.claude.com, "Pricing", "Computer use"). */
 enum { BUILT_IN_TOKENS_MAX = 2048 };
 
-enum { MESSAGE_TOKENS = 4, SEALED_BYTES_PER_TOKEN = 6, NAME_MAX = 40 };
+enum { SEALED_BYTES_PER_TOKEN = 6 };
+/* A schema has an object in an object in an object; what only asks for JSON has fewer. */
+enum { SCHEMA_OBJECTS_LEAST = 3 };
+/* Of the messages, those by which a conversation is told from others. */
+enum { FIRST_MESSAGES = 2 };
 
 /* ---------------------------------------------------------------------------------- words */
 
@@ -57,255 +61,44 @@ static int64_t sixteenths_of(const char *at, const char *end)
     return (int64_t)((__int128)sum * length / (SAMPLES * SAMPLE_BYTES));
 }
 
-/* ---------------------------------------------------------------------------------- names */
+/* ---------------------------------------------------------------------------------- marks */
 
-/* Names that mean something, in keys and in values of "type". */
-enum name {
-    NAME_OTHER,
-    NAME_TYPE,
-    NAME_MIME,   /* media_type, mimeType, mime_type, format */
-    NAME_DATA,   /* what may be base64 */
-    NAME_URL,    /* of a picture or a file; may be a data: URL */
-    NAME_OPAQUE, /* the client's own structures below */
-    NAME_INPUT,  /* top: what is said; below: arguments of a tool */
-    NAME_TEXTS,  /* top: what is said */
-    NAME_CONTENTS,
-    NAME_TOOLS,
-    NAME_SCHEMA, /* top: what the answer shall be like */
-    NAME_PROMPT,
-    NAME_REFERS,
-    NAME_AUDIO,
-    NAME_QUIET,   /* not said to the model as such */
-    NAME_SEALED,  /* thoughts of earlier turns that are read again: about 6 bytes a token */
-    NAME_THOUGHT, /* true: what is in this object was thought in an earlier turn */
-    NAME_SERVER_TOOL,
-    NAME_MAX_USES,
-    NAME_MAX_CALLS,
-    NAME_PICTURE, /* key or type */
-    NAME_SOUND,
-    NAME_FILE,
-    NAME_INLINE, /* inlineData */
-    NAME_REFERENCE_TYPE,
-    NAME_CLIENT_TOOL,
-    NAME_BUILT_IN_TOOL,
-};
+enum { MARKED_WHOLE = 256, MARKED_ENDS = 128, MARKED_SAMPLES = 8, MARKED_SAMPLE = 32 };
 
-struct named {
-    struct text text;
-    enum name name;
-};
-
-static const struct named keys[] = {
-    {TEXT("type"), NAME_TYPE},
-    {TEXT("media_type"), NAME_MIME},
-    {TEXT("mimeType"), NAME_MIME},
-    {TEXT("mime_type"), NAME_MIME},
-    {TEXT("format"), NAME_MIME},
-    {TEXT("data"), NAME_DATA},
-    {TEXT("file_data"), NAME_URL},
-    {TEXT("url"), NAME_URL},
-    {TEXT("image_url"), NAME_PICTURE},
-    {TEXT("input_audio"), NAME_SOUND},
-    {TEXT("inlineData"), NAME_INLINE},
-    {TEXT("inline_data"), NAME_INLINE},
-    {TEXT("args"), NAME_OPAQUE},
-    {TEXT("arguments"), NAME_OPAQUE},
-    {TEXT("parameters"), NAME_OPAQUE},
-    {TEXT("parametersJsonSchema"), NAME_OPAQUE},
-    {TEXT("input_schema"), NAME_OPAQUE},
-    {TEXT("schema"), NAME_OPAQUE},
-    {TEXT("response"), NAME_OPAQUE},
-    {TEXT("metadata"), NAME_OPAQUE},
-    {TEXT("labels"), NAME_OPAQUE},
-    {TEXT("input"), NAME_INPUT},
-    {TEXT("messages"), NAME_TEXTS},
-    {TEXT("contents"), NAME_CONTENTS},
-    {TEXT("system"), NAME_TEXTS},
-    {TEXT("instructions"), NAME_TEXTS},
-    {TEXT("systemInstruction"), NAME_TEXTS},
-    {TEXT("system_instruction"), NAME_TEXTS},
-    {TEXT("content"), NAME_TEXTS},
-    {TEXT("query"), NAME_TEXTS},
-    {TEXT("documents"), NAME_TEXTS},
-    {TEXT("requests"), NAME_TEXTS},
-    {TEXT("suffix"), NAME_TEXTS},
-    {TEXT("prompt"), NAME_PROMPT},
-    {TEXT("tools"), NAME_TOOLS},
-    {TEXT("functions"), NAME_TOOLS},
-    {TEXT("response_format"), NAME_SCHEMA},
-    {TEXT("output_config"), NAME_SCHEMA},
-    {TEXT("output_format"), NAME_SCHEMA},
-    {TEXT("text"), NAME_SCHEMA},
-    {TEXT("previous_response_id"), NAME_REFERS},
-    {TEXT("conversation"), NAME_REFERS},
-    {TEXT("cachedContent"), NAME_REFERS},
-    {TEXT("cached_content"), NAME_REFERS},
-    {TEXT("file_id"), NAME_REFERS},
-    {TEXT("file_url"), NAME_REFERS},
-    {TEXT("fileUri"), NAME_REFERS},
-    {TEXT("file_uri"), NAME_REFERS},
-    {TEXT("vector_store_ids"), NAME_REFERS},
-    {TEXT("video_url"), NAME_REFERS},
-    {TEXT("container"), NAME_REFERS},
-    {TEXT("audio"), NAME_AUDIO},
-    {TEXT("role"), NAME_QUIET},
-    {TEXT("id"), NAME_QUIET},
-    {TEXT("call_id"), NAME_QUIET},
-    {TEXT("tool_call_id"), NAME_QUIET},
-    {TEXT("tool_use_id"), NAME_QUIET},
-    {TEXT("status"), NAME_QUIET},
-    {TEXT("signature"), NAME_QUIET},
-    {TEXT("thinking"), NAME_QUIET}, /* of earlier turns: mostly left out by the provider */
-    {TEXT("reasoning"), NAME_QUIET},
-    {TEXT("reasoning_content"), NAME_QUIET},
-    {TEXT("reasoning_details"), NAME_QUIET},
-    {TEXT("summary"), NAME_QUIET},
-    {TEXT("thoughtSignature"), NAME_SEALED},
-    {TEXT("thought_signature"), NAME_SEALED},
-    {TEXT("encrypted_content"), NAME_SEALED},
-    {TEXT("mcp_servers"), NAME_SERVER_TOOL},
-    {TEXT("web_search_options"), NAME_SERVER_TOOL},
-    {TEXT("search_parameters"), NAME_SERVER_TOOL},
-    {TEXT("plugins"), NAME_SERVER_TOOL},
-    {TEXT("googleSearch"), NAME_SERVER_TOOL},
-    {TEXT("google_search"), NAME_SERVER_TOOL},
-    {TEXT("googleSearchRetrieval"), NAME_SERVER_TOOL},
-    {TEXT("google_search_retrieval"), NAME_SERVER_TOOL},
-    {TEXT("enterpriseWebSearch"), NAME_SERVER_TOOL},
-    {TEXT("urlContext"), NAME_SERVER_TOOL},
-    {TEXT("url_context"), NAME_SERVER_TOOL},
-    {TEXT("codeExecution"), NAME_SERVER_TOOL},
-    {TEXT("code_execution"), NAME_SERVER_TOOL},
-    {TEXT("googleMaps"), NAME_SERVER_TOOL},
-    {TEXT("google_maps"), NAME_SERVER_TOOL},
-    {TEXT("fileSearch"), NAME_SERVER_TOOL},
-    {TEXT("file_search"), NAME_SERVER_TOOL},
-    {TEXT("retrieval"), NAME_SERVER_TOOL},
-    {TEXT("thought"), NAME_THOUGHT},
-    {TEXT("max_uses"), NAME_MAX_USES},
-    {TEXT("max_tool_calls"), NAME_MAX_CALLS},
-};
-
-static const struct named types[] = {
-    {TEXT("image"), NAME_PICTURE},
-    {TEXT("image_url"), NAME_PICTURE},
-    {TEXT("input_image"), NAME_PICTURE},
-    {TEXT("computer_screenshot"), NAME_PICTURE},
-    {TEXT("input_audio"), NAME_SOUND},
-    {TEXT("file"), NAME_FILE},
-    {TEXT("input_file"), NAME_FILE},
-    {TEXT("document"), NAME_FILE},
-    {TEXT("document_url"), NAME_FILE},
-    {TEXT("video_url"), NAME_REFERENCE_TYPE},
-    {TEXT("item_reference"), NAME_REFERENCE_TYPE},
-    {TEXT("container_upload"), NAME_REFERENCE_TYPE},
-    {TEXT("url"), NAME_URL},
-    {TEXT("text"), NAME_TEXTS},
-    {TEXT("content"), NAME_TEXTS},
-    {TEXT("function"), NAME_CLIENT_TOOL},
-    {TEXT("custom"), NAME_CLIENT_TOOL},
-    {TEXT("local_shell"), NAME_BUILT_IN_TOOL},
-    {TEXT("apply_patch"), NAME_BUILT_IN_TOOL},
-};
-
-/* Tools of Anthropic and OpenAI that the client runs carry dates or variants behind these. */
-static const struct text built_in_tools[] = {TEXT("bash_"), TEXT("text_editor_"), TEXT("computer"),
-                                             TEXT("memory_")};
-
-/* Where a list's names are, by length and ends: chains of places, counted from 1. */
-enum { PLACES = 256, NAMES_MAX = 128 };
-struct places {
-    unsigned char first[PLACES], next[NAMES_MAX + 1];
-};
-static struct places key_places, type_places;
-
-_Static_assert(sizeof(keys) / sizeof(*keys) <= NAMES_MAX, "");
-_Static_assert(sizeof(types) / sizeof(*types) <= NAMES_MAX, "");
-
-static inline size_t place_of(struct text text)
+static uint64_t mix(uint64_t hash, uint64_t with)
 {
-    unsigned first = (unsigned char)text.at[0], last = (unsigned char)text.at[text.len - 1];
-    return (text.len * 37 + first * 5 + last) % PLACES;
+    hash = (hash ^ with) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
 }
 
-static void fill_places(struct places *places, const struct named *list, size_t count)
+static uint64_t mix_bytes(uint64_t hash, const char *at, size_t len)
 {
-    for (size_t i = count; i > 0; i--) {
-        size_t place = place_of(list[i - 1].text);
-        places->next[i] = places->first[place];
-        places->first[place] = (unsigned char)i;
+    uint64_t word = 0;
+    for (; len >= sizeof(word); at += sizeof(word), len -= sizeof(word)) {
+        memcpy(&word, at, sizeof(word));
+        hash = mix(hash, word);
     }
+    word = 0;
+    memcpy(&word, at, len);
+    return mix(hash, word + len);
 }
 
-static enum name find_name(const struct places *places, const struct named *list, struct text text)
+/* By which the same piece of a body is known again: two that differ and have the same are no harm,
+ * and not all of a long one is looked at. */
+static uint64_t mark_of(const char *at, const char *end)
 {
-    if (text.len == 0)
-        return NAME_OTHER;
-    for (size_t i = places->first[place_of(text)]; i > 0; i = places->next[i])
-        if (text_equal(list[i - 1].text, text))
-            return list[i - 1].name;
-    return NAME_OTHER;
-}
-
-static int hex_digit(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    return (digit | 0x20) - 'a' + 10;
-}
-
-/* A short string without its escapes; who hides a name in escapes means it all the same. What is
- * too long or not ASCII is no name. */
-static struct text plain(struct text inside, char room[NAME_MAX])
-{
-    if (!inside.len || !memchr(inside.at, '\\', inside.len))
-        return inside;
-    size_t len = 0;
-    for (size_t i = 0; i < inside.len && len < NAME_MAX; i++) {
-        if (inside.at[i] != '\\') {
-            room[len++] = inside.at[i];
-        } else if (i + 5 < inside.len && inside.at[i + 1] == 'u') {
-            int code = 0;
-            for (size_t k = i + 2; k < i + 6; k++)
-                code = code * 16 + hex_digit(inside.at[k]);
-            room[len++] = code < 0x80 ? (char)code : '\xff';
-            i += 5;
-        } else if (i + 1 < inside.len) {
-            room[len++] = inside.at[++i];
-        }
-    }
-    return (struct text){room, len};
-}
-
-static enum name key_name(struct text inside)
-{
-    char room[NAME_MAX];
-    return find_name(&key_places, keys, plain(inside, room));
-}
-
-static enum name type_name(struct text inside)
-{
-    char room[NAME_MAX];
-    struct text text = plain(inside, room);
-    for (size_t i = 0; i < sizeof(built_in_tools) / sizeof(*built_in_tools); i++)
-        if (text_starts(text, built_in_tools[i]))
-            return NAME_BUILT_IN_TOOL;
-    return find_name(&type_places, types, text);
-}
-
-/* By whoever comes first. */
-static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
-
-static void fill_tables(void)
-{
-    fill_places(&key_places, keys, sizeof(keys) / sizeof(*keys));
-    fill_places(&type_places, types, sizeof(types) / sizeof(*types));
+    size_t length = (size_t)(end - at);
+    if (length <= MARKED_WHOLE)
+        return mix_bytes(length, at, length);
+    uint64_t hash = mix_bytes(length, at, MARKED_ENDS);
+    for (size_t i = 0; i < MARKED_SAMPLES; i++)
+        hash = mix_bytes(hash, at + i * ((length - MARKED_SAMPLE) / MARKED_SAMPLES), MARKED_SAMPLE);
+    return mix_bytes(hash, end - MARKED_ENDS, MARKED_ENDS);
 }
 
 /* ----------------------------------------------------------------------------------- walk */
 
 enum area { AREA_NONE, AREA_TEXTS, AREA_TOOLS, AREA_SCHEMA };
-enum mime { MIME_NONE, MIME_PICTURE, MIME_SOUND, MIME_TEXT, MIME_OTHER };
 
 /* An object or array that is open. */
 struct level {
@@ -313,7 +106,8 @@ struct level {
     unsigned char area, key; /* of the member that is read: enum name */
     unsigned char holder;    /* key that this object or array stands under */
     unsigned char type, mime;
-    bool has_type, has_url, took, server_tool, thought;
+    bool has_type, has_url, took, server_tool, thought, system;
+    const char *begin;
     int64_t data_bytes;      /* of "data", "url", "image_url" */
     int64_t data_sixteenths; /* were counted as words until it is known */
     int64_t said;            /* sixteenths of the strings right inside */
@@ -324,27 +118,23 @@ struct walk {
     struct estimate_facts *facts;
     struct level levels[SCAN_DEPTH_MAX + 1];
     size_t depth;
-    const char *top;                         /* where the value of the top-level member begins */
-    int64_t sixteenths, described, messages; /* of what is said; of tools and schemas */
+    const char *top;    /* where the value of the top-level member begins */
+    const char *schema; /* where Gemini's schema of the answer begins */
+    int64_t sixteenths, sealed, described, schemas; /* of what is said, and so on */
+    int64_t schema_objects;
+    int64_t parts;           /* messages that were marked */
+    int64_t exact_left;      /* bytes that may still be counted exactly */
     int64_t uses, max_calls; /* of tools that the provider runs; -1 = no bound is given */
     bool runs_tools, runs_unbounded;
 };
 
-static enum mime mime_of(struct text inside)
+/* Of the inside of a string that is said. */
+static int64_t sixteenths_said(struct walk *walk, struct text inside)
 {
-    char room[NAME_MAX];
-    struct text text = plain(text_head(inside, NAME_MAX), room);
-    static const struct text sounds[] = {TEXT("audio/"), TEXT("wav"),   TEXT("mp3"), TEXT("flac"),
-                                         TEXT("opus"),   TEXT("pcm16"), TEXT("aac"), TEXT("ogg"),
-                                         TEXT("m4a"),    TEXT("webm")};
-    if (text_starts_nocase(text, TEXT("image/")))
-        return MIME_PICTURE;
-    if (text_starts_nocase(text, TEXT("text/")))
-        return MIME_TEXT;
-    for (size_t i = 0; i < sizeof(sounds) / sizeof(*sounds); i++)
-        if (text_starts_nocase(text, sounds[i]))
-            return MIME_SOUND;
-    return MIME_OTHER;
+    if (walk->facts->tokenizer == TOKENIZER_NONE || (int64_t)inside.len > walk->exact_left)
+        return sixteenths_of(inside.at, inside.at + inside.len);
+    walk->exact_left -= (int64_t)inside.len;
+    return 16 * tokens_of_string(walk->facts->tokenizer, inside);
 }
 
 static void add_picture(struct walk *walk, int64_t bytes)
@@ -398,8 +188,11 @@ static void see_url(struct level *level, struct text inside)
 static void end_tool(struct walk *walk, const struct level *level)
 {
     walk->facts->has_tools = true;
+    walk->facts->tools++;
     if (level->type == NAME_BUILT_IN_TOOL)
         walk->facts->tool_tokens += BUILT_IN_TOKENS_MAX;
+    if (level->has_type && level->type != NAME_CLIENT_TOOL)
+        walk->facts->kind |= ESTIMATE_TOOLS_DESCRIBED;
     if (!level->server_tool &&
         (!level->has_type || level->type == NAME_CLIENT_TOOL || level->type == NAME_BUILT_IN_TOOL))
         return;
@@ -441,7 +234,22 @@ static void end_part(struct walk *walk, struct level *level, struct level *above
     }
 }
 
-static void end_object(struct walk *walk)
+/* A message: what is said before everything belongs to what calls have in common. */
+static void end_message(struct walk *walk, const struct level *level, const char *end)
+{
+    walk->facts->messages++;
+    if (walk->levels[1].key == NAME_SYSTEM)
+        return;
+    uint64_t mark = walk->parts < FIRST_MESSAGES || level->system ? mark_of(level->begin, end) : 0;
+    if (level->system)
+        walk->facts->shape += mark;
+    if (walk->parts < FIRST_MESSAGES)
+        walk->facts->thread = mix(walk->facts->thread, mark);
+    walk->parts++;
+}
+
+/* <end> is behind it. */
+static void end_object(struct walk *walk, const char *end)
 {
     struct level *level = &walk->levels[walk->depth];
     struct level *above = &walk->levels[walk->depth - 1];
@@ -451,8 +259,10 @@ static void end_object(struct walk *walk)
         end_part(walk, level, above);
     if (level->thought)
         walk->sixteenths -= level->said;
+    if (level->holder == NAME_DECLARATIONS && level->area == AREA_TOOLS && !level->opaque)
+        walk->facts->tools++;
     if (walk->depth == 3 && level->area == AREA_TEXTS)
-        walk->messages++;
+        end_message(walk, level, end);
 }
 
 /* -------------------------------------------------------------------------------- members */
@@ -462,6 +272,7 @@ static enum area area_of(enum name key)
     switch ((int)key) {
     case NAME_INPUT:
     case NAME_TEXTS:
+    case NAME_SYSTEM:
     case NAME_CONTENTS:
     case NAME_PROMPT:
         return AREA_TEXTS;
@@ -486,12 +297,24 @@ static void see_key(struct walk *walk, struct text inside)
         walk->facts->form = level->key;
 }
 
+/* A name in the arguments of a tool is said as well. */
+static void see_said_key(struct walk *walk, struct text inside)
+{
+    const struct level *level = &walk->levels[walk->depth];
+    if (level->opaque && level->area == AREA_TEXTS)
+        walk->sixteenths += sixteenths_said(walk, inside);
+}
+
 static void see_something(struct walk *walk, char first)
 {
     struct level *level = &walk->levels[walk->depth];
     bool is_structure = first == '{' || first == '[';
     if (level->opaque || level->is_array || first == 'n')
         return;
+    if (level->key == NAME_CALL && level->area == AREA_TEXTS)
+        walk->facts->turns++;
+    if (level->key == NAME_CITATIONS)
+        walk->facts->kind |= ESTIMATE_CITES;
     if (level->key == NAME_REFERS)
         walk->facts->refers = true;
     if (level->key == NAME_PROMPT && first == '{')
@@ -512,27 +335,101 @@ static void see_something(struct walk *walk, char first)
 
 static bool is_quiet(enum name key)
 {
-    return key == NAME_QUIET || key == NAME_TYPE || key == NAME_MIME;
+    return key == NAME_QUIET || key == NAME_TYPE || key == NAME_MIME || key == NAME_ROLE ||
+           key == NAME_THINKING;
+}
+
+/* Where a type stands twice ("Type" as well), servers differ in which one they take: the one that
+ * costs more. */
+static int weight_of(enum name type)
+{
+    switch ((int)type) {
+    case NAME_PICTURE:
+    case NAME_SOUND:
+    case NAME_FILE:
+    case NAME_REFERENCE_TYPE:
+        return 3;
+    case NAME_OTHER: /* of a tool: the provider's own */
+    case NAME_TURN:
+        return 2;
+    case NAME_BUILT_IN_TOOL:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* A setting that changes what providers put in: must a tool be used, or none; is there thinking. */
+static void see_setting(struct walk *walk, struct text inside)
+{
+    const struct level *level = &walk->levels[walk->depth];
+    enum name setting = (enum name)walk->levels[1].key;
+    char room[NAME_ROOM];
+    struct text said = name_plain(inside, room);
+    if (setting == NAME_THINKING && level->key == NAME_TYPE && text_equal(said, TEXT("enabled")))
+        walk->facts->kind |= ESTIMATE_THINKS;
+    if (setting != NAME_CHOICE ||
+        (walk->depth > 1 && level->key != NAME_TYPE && level->key != NAME_MODE))
+        return;
+    if (text_equal_nocase(said, TEXT("none")))
+        walk->facts->kind |= ESTIMATE_TOOLS_OFF;
+    else if (!text_equal_nocase(said, TEXT("auto")) && !text_equal_nocase(said, TEXT("validated")))
+        walk->facts->kind |= ESTIMATE_TOOLS_FORCED;
+}
+
+static void see_type(struct walk *walk, struct text inside)
+{
+    struct level *level = &walk->levels[walk->depth];
+    enum name type = type_name(inside);
+    if (!level->has_type || weight_of(type) > weight_of((enum name)level->type))
+        level->type = (unsigned char)type;
+    level->has_type = true;
+    if (level->type == NAME_REFERENCE_TYPE)
+        walk->facts->refers = true;
+    if (level->area == AREA_TEXTS && (type == NAME_TURN || type == NAME_CLIENT_TOOL))
+        walk->facts->turns++;
+    if (level->area == AREA_TEXTS && type == NAME_FILE)
+        walk->facts->kind |= ESTIMATE_CITES;
+}
+
+static void see_role(struct walk *walk, struct text inside)
+{
+    struct level *level = &walk->levels[walk->depth];
+    if (level->area != AREA_TEXTS || walk->depth != 3)
+        return;
+    if (text_equal(inside, TEXT("tool")))
+        walk->facts->turns++;
+    level->system = text_equal(inside, TEXT("system")) || text_equal(inside, TEXT("developer"));
+}
+
+/* What is said; what is sealed is counted aside. */
+static int64_t see_said(struct walk *walk, struct text inside)
+{
+    struct level *level = &walk->levels[walk->depth];
+    if (level->area != AREA_TEXTS || level->quiet)
+        return 0;
+    if (!level->is_array && level->key == NAME_SEALED)
+        walk->sealed += (int64_t)inside.len * 16 / SEALED_BYTES_PER_TOKEN;
+    if (!level->is_array && (level->key == NAME_SEALED || is_quiet((enum name)level->key)))
+        return 0;
+    int64_t said = sixteenths_said(walk, inside);
+    walk->sixteenths += said;
+    level->said += said;
+    return said;
 }
 
 static void see_string(struct walk *walk, struct text inside)
 {
     struct level *level = &walk->levels[walk->depth];
-    int64_t said = 0;
-    if (level->area == AREA_TEXTS && !level->quiet &&
-        (level->is_array || !is_quiet((enum name)level->key)))
-        said = !level->is_array && level->key == NAME_SEALED
-                   ? (int64_t)inside.len * 16 / SEALED_BYTES_PER_TOKEN
-                   : sixteenths_of(inside.at, inside.at + inside.len);
-    walk->sixteenths += said;
-    level->said += said;
+    int64_t said = see_said(walk, inside);
+    if (walk->levels[1].key == NAME_CHOICE || walk->levels[1].key == NAME_THINKING)
+        see_setting(walk, inside);
     if (level->is_array || level->opaque)
         return;
     if (level->key == NAME_TYPE) {
-        level->has_type = true;
-        level->type = (unsigned char)type_name(inside);
-        if (level->type == NAME_REFERENCE_TYPE)
-            walk->facts->refers = true;
+        see_type(walk, inside);
+    } else if (level->key == NAME_ROLE) {
+        see_role(walk, inside);
     } else if (level->key == NAME_MIME && level->mime == MIME_NONE) {
         level->mime = (unsigned char)mime_of(inside);
     } else if (level->key == NAME_DATA) {
@@ -552,16 +449,17 @@ static void see_number(struct walk *walk, struct text raw)
     uint64_t number;
     if (level->is_array || level->opaque || !text_number(raw, INT32_MAX, &number))
         return;
-    if (level->key == NAME_MAX_USES)
+    if (level->key == NAME_MAX_USES && (int64_t)number > level->max_uses)
         level->max_uses = (int64_t)number;
-    if (level->key == NAME_MAX_CALLS && walk->depth == 1)
+    if (level->key == NAME_MAX_CALLS && walk->depth == 1 && (int64_t)number > walk->max_calls)
         walk->max_calls = (int64_t)number;
 }
 
 /* ------------------------------------------------------------------------------ the pass */
 
-static void open_level(struct walk *walk, bool is_array)
+static void open_level(struct walk *walk, const char *begin)
 {
+    bool is_array = *begin == '[';
     const struct level *above = &walk->levels[walk->depth];
     assert(walk->depth < SCAN_DEPTH_MAX);
     enum name holder = walk->depth ? (enum name)above->key : NAME_OTHER;
@@ -570,13 +468,34 @@ static void open_level(struct walk *walk, bool is_array)
     walk->depth++;
     walk->levels[walk->depth] = (struct level){
         .is_array = is_array,
+        .begin = begin,
         .holder = (unsigned char)holder,
         .key = (unsigned char)(is_array ? holder : NAME_OTHER),
         .area = above->area,
         .opaque = above->opaque || opaque,
-        .quiet = above->quiet || holder == NAME_QUIET,
+        .quiet = above->quiet || holder == NAME_QUIET || holder == NAME_THINKING,
         .max_uses = -1,
     };
+    if (above->area == AREA_SCHEMA && !is_array)
+        walk->schema_objects++;
+}
+
+/* Is it the same in all calls of an application, more or less? */
+static bool is_shape(const struct level *root)
+{
+    return root->area == AREA_TOOLS || root->area == AREA_SCHEMA || root->key == NAME_SYSTEM ||
+           root->key == NAME_CHOICE || root->key == NAME_THINKING;
+}
+
+/* A schema in Gemini's settings. */
+static void end_inner(struct walk *walk, const char *end)
+{
+    if (!walk->schema)
+        return;
+    walk->schemas += sixteenths_of(walk->schema, end);
+    walk->schema_objects += SCHEMA_OBJECTS_LEAST;
+    walk->facts->shape += mark_of(walk->schema, end);
+    walk->schema = NULL;
 }
 
 /* The words of tools and schemas: their JSON as it stands, which models get in other forms that are
@@ -584,9 +503,18 @@ static void open_level(struct walk *walk, bool is_array)
 static void end_top(struct walk *walk, const char *end)
 {
     const struct level *root = &walk->levels[1];
-    if (walk->depth != 1 || !walk->top || (root->area != AREA_TOOLS && root->area != AREA_SCHEMA))
+    if (walk->depth == 2)
+        end_inner(walk, end);
+    if (walk->depth != 1 || !walk->top)
         return;
-    walk->described += sixteenths_of(walk->top, end);
+    if (root->area == AREA_TOOLS)
+        walk->described += sixteenths_of(walk->top, end);
+    if (root->area == AREA_SCHEMA)
+        walk->schemas += sixteenths_of(walk->top, end);
+    if (is_shape(root))
+        walk->facts->shape += mix(mark_of(walk->top, end), root->key);
+    else if (root->area == AREA_TEXTS && *walk->top == '"')
+        walk->facts->thread = mix(walk->facts->thread, mark_of(walk->top, end));
     walk->top = NULL;
 }
 
@@ -594,10 +522,13 @@ static const char *see_value(struct walk *walk, const char *at, const char *end)
 {
     if (walk->depth == 1)
         walk->top = at;
+    if (walk->depth == 2 && walk->levels[1].key == NAME_GENERATION &&
+        walk->levels[2].key == NAME_ANSWER_SCHEMA && *at == '{')
+        walk->schema = at;
     if (walk->depth)
         see_something(walk, *at);
     if (*at == '{' || *at == '[') {
-        open_level(walk, *at == '[');
+        open_level(walk, at);
         return at + 1;
     }
     const char *begin = at;
@@ -627,7 +558,7 @@ static void take_walk(struct walk *walk, struct text body)
             at++;
         } else if (*at == '}' || *at == ']') {
             if (*at == '}')
-                end_object(walk);
+                end_object(walk, at + 1);
             walk->depth--;
             at++;
             end_top(walk, at);
@@ -636,7 +567,9 @@ static void take_walk(struct walk *walk, struct text body)
                 return;
         } else if (wants_key) {
             const char *close = member_string_end(at, end);
-            see_key(walk, (struct text){at + 1, (size_t)(close - at - 1)});
+            struct text name = {at + 1, (size_t)(close - at - 1)};
+            see_key(walk, name);
+            see_said_key(walk, name);
             at = close + (close < end);
             wants_key = false;
         } else {
@@ -658,24 +591,43 @@ static int64_t rounds_of(const struct walk *walk)
     return rounds;
 }
 
+static void begin_facts(struct estimate_facts *facts)
+{
+    facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
+    facts->tool_tokens = facts->messages = facts->turns = facts->tools = 0;
+    facts->form = facts->kind = 0;
+    facts->shape = facts->thread = 0;
+    facts->has_tools = facts->refers = false;
+}
+
+static int64_t whole_tokens(int64_t sixteenths)
+{
+    return sixteenths > 0 ? (sixteenths + 8) / 16 : 0;
+}
+
 void estimate_look(struct text body, struct estimate_facts *facts)
 {
     __attribute__((uninitialized)) struct walk walk; /* of its levels only those that are open */
-    pthread_once(&tables_once, fill_tables);
+    names_prepare();
+    begin_facts(facts);
     walk.facts = facts;
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};
-    walk.top = NULL;
-    walk.sixteenths = walk.described = walk.messages = walk.uses = 0;
+    walk.levels[1].key = NAME_OTHER;
+    walk.top = walk.schema = NULL;
+    walk.sixteenths = walk.sealed = walk.described = walk.schemas = 0;
+    walk.schema_objects = walk.parts = walk.uses = 0;
+    walk.exact_left = TOKENIZER_EXACT_BYTES;
     walk.max_calls = -1;
     walk.runs_tools = walk.runs_unbounded = false;
-    facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
-    facts->tool_tokens = facts->form = 0;
-    facts->has_tools = facts->refers = false;
     take_walk(&walk, body);
     facts->rounds = rounds_of(&walk);
-    if (walk.sixteenths < 0) /* taken back twice: a picture among thoughts */
-        walk.sixteenths = 0;
-    facts->about_tokens = 1 + walk.messages * MESSAGE_TOKENS + (walk.sixteenths + 8) / 16;
-    facts->about_described = (walk.described + 8) / 16;
+    /* below 0 when taken back twice: a picture among thoughts */
+    facts->about_tokens = 1 + whole_tokens(walk.sixteenths);
+    facts->about_sealed = whole_tokens(walk.sealed);
+    facts->about_described = whole_tokens(walk.described);
+    bool has_schema = walk.schema_objects >= SCHEMA_OBJECTS_LEAST;
+    facts->about_schema = has_schema ? whole_tokens(walk.schemas) : 0;
+    facts->kind |= has_schema ? ESTIMATE_SCHEMA : 0;
+    facts->thread = mix(facts->thread, facts->shape);
 }

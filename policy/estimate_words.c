@@ -35,47 +35,94 @@ static inline enum word_class class_of(unsigned char byte)
     return (enum word_class)classes[byte];
 }
 
-/* Sixteenths of a token that a run of one class is about. */
-static int64_t run_sixteenths(enum word_class class, int64_t length)
+/*
+ * Sixteenths of a token, as fitted to what o200k_base makes of recorded prompts: a word is one, a
+ * long one somewhat more, and camelCase is two; a single mark goes with a word as often as not;
+ * "'s" is one.
+ */
+enum {
+    WORD = 16,
+    LONG_WORD = 20,     /* of more than 8 letters */
+    THREE_LETTERS = 16, /* of a run of letters that is no word, beyond 16 */
+    CAMEL = 16,
+    CONTRACTED = -10, /* letters behind an apostrophe behind a letter */
+    DIGITS = 21,      /* three of them */
+    SPACE = 16,       /* more than one: the last goes with the word behind it */
+    MARK = 10,
+    TWO_MARKS = 18,
+    THREE_MARKS = 16,
+    FOUR_MARKS = 32,
+    MORE_MARKS = 4,
+    HIGH = 5,
+    ESCAPE = 8,
+};
+enum { WORD_LETTERS = 8, LETTERS_MAX = 16 };
+
+static bool is_upper(char byte)
 {
-    switch (class) {
+    return byte >= 'A' && byte <= 'Z';
+}
+
+/* Of the letters at <at>; <begin> is where all begins. */
+static int64_t letters_sixteenths(const char *begin, const char *at, int64_t length)
+{
+    int64_t sum = length > WORD_LETTERS ? LONG_WORD : WORD;
+    if (length > LETTERS_MAX)
+        sum += THREE_LETTERS * ((length - LETTERS_MAX) / 3);
+    for (int64_t i = 1; i < length; i++)
+        sum += is_upper(at[i]) && !is_upper(at[i - 1]) ? CAMEL : 0;
+    if (at - begin >= 2 && at[-1] == '\'' && class_of((unsigned char)at[-2]) == CLASS_LETTER)
+        sum += CONTRACTED;
+    return sum;
+}
+
+static int64_t marks_sixteenths(int64_t length)
+{
+    static const int64_t few[] = {0, MARK, TWO_MARKS, THREE_MARKS};
+    return length < 4 ? few[length] : FOUR_MARKS + MORE_MARKS * (length - 4);
+}
+
+static int64_t run_sixteenths(const char *begin, const char *at, int64_t length)
+{
+    switch (class_of((unsigned char)*at)) {
     case CLASS_LETTER:
-        return 16 * (length <= 6 ? 1 : length / 6);
+        return letters_sixteenths(begin, at, length);
     case CLASS_DIGIT:
-        return 16 * ((length + 2) / 3);
-    case CLASS_SPACE: /* one goes with the word behind it */
-        return length > 1 ? 16 : 0;
+        return DIGITS * ((length + 2) / 3);
+    case CLASS_SPACE:
+        return length > 1 ? SPACE : 0;
     case CLASS_MARK:
-        return 16 * ((length + 1) / 2);
+        return marks_sixteenths(length);
     case CLASS_HIGH:
-        return 5 * length;
+        return HIGH * length;
     case CLASS_ESCAPE:
-        return 16;
+        return ESCAPE;
     }
     return 0;
 }
 
-/* What begins at *<at>, which is moved behind it: a run, or an escape. */
-static int64_t take_run(const char **at, const char *end)
+/* What stands at *<at>, which is moved behind it: a run, or an escape. */
+static int64_t take_run(const char *begin, const char **at, const char *end)
 {
-    const char *begin = *at, *behind = begin + 1;
-    enum word_class class = class_of((unsigned char)*begin);
+    const char *first = *at, *behind = first + 1;
+    enum word_class class = class_of((unsigned char)*first);
     if (class == CLASS_ESCAPE) {
-        bool is_code = end - begin >= 6 && begin[1] == 'u';
-        *at = begin + (is_code ? 6 : end - begin >= 2 ? 2 : 1);
-        return run_sixteenths(CLASS_ESCAPE, 1);
+        bool is_code = end - first >= 6 && first[1] == 'u';
+        *at = first + (is_code ? 6 : end - first >= 2 ? 2 : 1);
+        return ESCAPE;
     }
     while (behind < end && class_of((unsigned char)*behind) == class)
         behind++;
     *at = behind;
-    return run_sixteenths(class, behind - begin);
+    return run_sixteenths(begin, first, behind - first);
 }
 
 int64_t estimate_words_plain(const char *at, const char *end)
 {
+    const char *begin = at;
     int64_t sum = 0;
     while (at < end)
-        sum += take_run(&at, end);
+        sum += take_run(begin, &at, end);
     return sum;
 }
 
@@ -92,10 +139,10 @@ int64_t estimate_words_plain(const char *at, const char *end)
  */
 #define WIDE __attribute__((target("avx2,bmi,popcnt")))
 
-enum { BLOCK = 64, LONG_WORD = 12 };
+enum { BLOCK = 64 };
 
 struct bits {
-    uint64_t letters, digits, spaces, marks, high, escapes;
+    uint64_t letters, upper, digits, spaces, marks, high, escapes, quotes;
 };
 
 WIDE static inline uint64_t bits_of(__m256i low, __m256i high)
@@ -116,6 +163,11 @@ WIDE static inline __m256i letters_of(__m256i bytes)
     return up_to(_mm256_sub_epi8(lower, _mm256_set1_epi8('a')), 25);
 }
 
+WIDE static inline __m256i upper_of(__m256i bytes)
+{
+    return up_to(_mm256_sub_epi8(bytes, _mm256_set1_epi8('A')), 25);
+}
+
 WIDE static inline __m256i digits_of(__m256i bytes)
 {
     return up_to(_mm256_sub_epi8(bytes, _mm256_set1_epi8('0')), 9);
@@ -125,13 +177,15 @@ WIDE static struct bits look_at(const char *at)
 {
     __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
     __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32));
-    const __m256i slash = _mm256_set1_epi8('\\');
+    const __m256i slash = _mm256_set1_epi8('\\'), quote = _mm256_set1_epi8('\'');
     struct bits bits = {
         .letters = bits_of(letters_of(low), letters_of(high)),
+        .upper = bits_of(upper_of(low), upper_of(high)),
         .digits = bits_of(digits_of(low), digits_of(high)),
         .spaces = bits_of(up_to(low, 0x20), up_to(high, 0x20)),
         .high = bits_of(low, high),
         .escapes = bits_of(_mm256_cmpeq_epi8(low, slash), _mm256_cmpeq_epi8(high, slash)),
+        .quotes = bits_of(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote)),
     };
     bits.marks = ~(bits.letters | bits.digits | bits.spaces | bits.high | bits.escapes);
     return bits;
@@ -156,38 +210,67 @@ static inline unsigned whole_runs(const struct bits *bits, unsigned len, bool go
     return 63 - (unsigned)__builtin_clzll((starts & inside) | 1);
 }
 
-/* Of runs of <bits>: their first bytes, and those in them by <step> behind each that counts. */
-WIDE static inline int64_t count_steps(uint64_t bits, unsigned step)
+/* Of runs of <bits>: their first bytes, and every third behind each. */
+WIDE static inline int64_t count_threes(uint64_t bits)
 {
-    uint64_t here = starts_of(bits), whole = bits & bits << 1;
+    uint64_t here = starts_of(bits), whole = bits & bits << 1 & bits << 2 & bits << 3;
     int64_t count = 0;
-    whole &= step == 3 ? bits << 2 & bits << 3 : bits << 2;
-    for (; here; here = here << step & whole)
+    for (; here; here = here << 3 & whole)
         count += __builtin_popcountll(here);
     return count;
 }
 
-static inline bool has_long_word(uint64_t letters)
+WIDE static inline int64_t count_marks(uint64_t marks)
+{
+    uint64_t first = starts_of(marks), second = first << 1 & marks, third = second << 1 & marks;
+    uint64_t fourth = third << 1 & marks, more = marks & ~(first | second | third | fourth);
+    return MARK * (int64_t)__builtin_popcountll(first) +
+           (TWO_MARKS - MARK) * (int64_t)__builtin_popcountll(second) +
+           (THREE_MARKS - TWO_MARKS) * (int64_t)__builtin_popcountll(third) +
+           (FOUR_MARKS - THREE_MARKS) * (int64_t)__builtin_popcountll(fourth) +
+           MORE_MARKS * (int64_t)__builtin_popcountll(more);
+}
+
+/* Which letters begin a word of more than WORD_LETTERS; UINT64_MAX: one has more than LETTERS_MAX,
+ * which is counted one by one. */
+static inline uint64_t long_words(uint64_t letters)
 {
     uint64_t two = letters & letters << 1, four = two & two << 2, eight = four & four << 4;
-    return (eight & four << 8) != 0;
+    uint64_t nine = eight & letters << 8, sixteen = eight & eight << 8;
+    return sixteen & letters << 16 ? UINT64_MAX : starts_of(nine);
+}
+
+/* The two bytes before a block, as bits: is the last one an apostrophe, are they letters. */
+static inline uint64_t contracted(const struct bits *bits, const char *begin, const char *at)
+{
+    uint64_t quote = at > begin && at[-1] == '\'';
+    uint64_t last = at > begin && class_of((unsigned char)at[-1]) == CLASS_LETTER;
+    uint64_t before = at - begin > 1 && class_of((unsigned char)at[-2]) == CLASS_LETTER;
+    return starts_of(bits->letters) & (bits->quotes << 1 | quote) &
+           (bits->letters << 2 | last << 1 | before);
 }
 
 /* Sixteenths of the first <len> bytes, which are whole runs; -1 = not by this. */
-WIDE static inline int64_t count_block(const struct bits *bits, unsigned len)
+WIDE static inline int64_t count_block(const struct bits *bits, unsigned len, uint64_t contractions)
 {
     uint64_t inside = len < BLOCK ? (UINT64_C(1) << len) - 1 : UINT64_MAX;
     uint64_t letters = bits->letters & inside, spaces = bits->spaces & inside;
-    if (has_long_word(letters))
+    uint64_t upper = bits->upper & inside, camels = upper & (letters & ~upper) << 1;
+    uint64_t longer = long_words(letters);
+    if (longer == UINT64_MAX)
         return -1;
-    int64_t tokens = __builtin_popcountll(starts_of(letters)) +
-                     __builtin_popcountll(starts_of(spaces) << 1 & spaces) +
-                     count_steps(bits->marks & inside, 2) + count_steps(bits->digits & inside, 3);
-    return 16 * tokens + 5 * (int64_t)__builtin_popcountll(bits->high & inside);
+    return WORD * (int64_t)__builtin_popcountll(starts_of(letters)) +
+           (LONG_WORD - WORD) * (int64_t)__builtin_popcountll(longer) +
+           CAMEL * (int64_t)__builtin_popcountll(camels) +
+           CONTRACTED * (int64_t)__builtin_popcountll(contractions & inside) +
+           SPACE * (int64_t)__builtin_popcountll(starts_of(spaces) << 1 & spaces) +
+           count_marks(bits->marks & inside) + DIGITS * count_threes(bits->digits & inside) +
+           HIGH * (int64_t)__builtin_popcountll(bits->high & inside);
 }
 
 WIDE static int64_t words_wide(const char *at, const char *end)
 {
+    const char *begin = at;
     int64_t sum = 0;
     while (at < end) {
         char room[BLOCK];
@@ -197,7 +280,8 @@ WIDE static int64_t words_wide(const char *at, const char *end)
             block = memcpy(room, at, len);
         struct bits bits = look_at(block);
         unsigned whole = whole_runs(&bits, len, end - at > BLOCK);
-        int64_t more = whole ? count_block(&bits, whole) : -1;
+        uint64_t contractions = bits.quotes || at > begin ? contracted(&bits, begin, at) : 0;
+        int64_t more = whole ? count_block(&bits, whole, contractions) : -1;
         if (more >= 0) {
             sum += more;
             at += whole;
@@ -205,7 +289,7 @@ WIDE static int64_t words_wide(const char *at, const char *end)
         }
         const char *behind = at + (whole ? whole : 1);
         while (at < behind)
-            sum += take_run(&at, end);
+            sum += take_run(begin, &at, end);
     }
     return sum;
 }

@@ -50,6 +50,9 @@ struct lines;
 struct lines *lines_open(const char *path, bool all_dead);
 /* Add the calls that are not in the database (NULL: all). False when it cannot be read. */
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather);
+/* After that: the parts of batches that run (ledger_each_held()). */
+bool lines_each_held(const struct lines *lines, struct database *database,
+                     void (*see)(void *with, const struct ledger_row *part), void *with);
 void lines_close(struct lines *lines);
 
 /* Add the sums of the database, usage_rollups.c. False when it cannot be read. */

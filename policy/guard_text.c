@@ -240,13 +240,13 @@ static uint64_t mix(uint64_t sum, uint64_t number)
     return sum ^ sum >> 29;
 }
 
+/* In any case: servers written in Go read names like that. */
 static bool leads(const char *rest, struct text name, const char **behind)
 {
-    if (name.len == 0 || strnlen(rest, name.len) < name.len || memcmp(rest, name.at, name.len) != 0)
+    size_t len = strcspn(rest, ".");
+    if (!len || !text_is_name(name, (struct text){rest, len}))
         return false;
-    if (rest[name.len] != '.' && rest[name.len] != '\0')
-        return false;
-    *behind = rest + name.len + (rest[name.len] == '.');
+    *behind = rest + len + (rest[len] == '.');
     return true;
 }
 

@@ -257,10 +257,83 @@ bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
     return true;
 }
 
+/* Lines that become visible together: the first one, which hides the others, is published last. */
+static void write_group(struct journal *journal, const struct ledger_row *row, uint64_t opened,
+                        const struct ledger_row *parts, size_t count)
+{
+    size_t room = record_room_call(row), lengths[RECORD_GROUP_MAX];
+    for (size_t i = 0; i < count; i++)
+        room += record_room_call(&parts[i]);
+    char *first = place_for(journal, room), *at = first;
+    for (size_t i = 0; i <= count; i++) {
+        lengths[i] =
+            i == 0
+                ? record_write_call(at, RECORD_SETTLE, journal->sequence + 1, opened, row)
+                : record_write_call(at, RECORD_HOLD, journal->sequence + 1 + i, 0, &parts[i - 1]);
+        at += record_padded(lengths[i]);
+    }
+    for (size_t i = count; i > 0; i--) {
+        at -= record_padded(lengths[i]);
+        record_publish(at, (uint32_t)lengths[i]);
+    }
+    for (size_t i = 0; i <= count; i++)
+        wrote(journal, lengths[i]);
+}
+
+/* Of Redis a line that books something is kept as what it comes to. */
+static void ship_call(struct journal *journal, uint64_t sequence, const struct ledger_row *row)
+{
+    if (!journal->ship)
+        return;
+    char body[RECORD_MAX_BYTES];
+    ship_line(journal->ship, sequence, (struct text){body, record_write_body(body, row)});
+}
+
+bool ledger_settle_batch(struct journal *journal, const struct ledger_row *row,
+                         struct ledger_mark *mark, const struct ledger_row *parts, size_t count)
+{
+    uint64_t opened = mark->sequence;
+    assert(opened && !(opened & SETTLED) && count <= BATCH_PARTS_MAX);
+    /* As much again may be left unused at the end of a segment. */
+    if (!has_room(journal, 2 * (count + 1)))
+        return false;
+    mark->sequence = (journal->sequence + 1) | SETTLED;
+    write_group(journal, row, opened, parts, count);
+    ship_call(journal, mark->sequence & ~SETTLED, row);
+    assert(journal->open_calls > 0);
+    journal->open_calls--;
+    return true;
+}
+
+bool ledger_release(struct journal *journal, const struct ledger_row *part)
+{
+    if (!has_room(journal, 1))
+        return false;
+    ship_call(journal, write_call(journal, RECORD_RELEASE, 0, part), part);
+    return true;
+}
+
 bool ledger_own(struct journal *journal, struct text id, struct text kind, struct text tenant,
                 struct text target, struct text model)
 {
-    struct object object = {id, kind, tenant, target, model, clock_wall_us()};
+    struct object object = {.id = id,
+                            .kind = kind,
+                            .tenant = tenant,
+                            .target = target,
+                            .model = model,
+                            .made_us = clock_wall_us()};
+    return write_object(journal, RECORD_OWN, &object);
+}
+
+bool ledger_own_file(struct journal *journal, struct text id, struct text tenant,
+                     struct text target, struct text facts)
+{
+    struct object object = {.id = id,
+                            .kind = TEXT("file"),
+                            .tenant = tenant,
+                            .target = target,
+                            .facts = facts,
+                            .made_us = clock_wall_us()};
     return write_object(journal, RECORD_OWN, &object);
 }
 

@@ -142,7 +142,8 @@ static const struct key *make_key(const struct token_claims *claims, const struc
 {
     struct key *key = arena_new(arena, sizeof(*key));
     *key = (struct key){
-        .name = arena_copy(arena, claims->name),
+        /* Not the name of a key that the tenant has: each is counted and booked by itself. */
+        .name = arena_format(arena, TOKEN_KEY_BEGIN "%.*s", TEXT_ARGS(claims->name)),
         .digest = digest_of(claims, arena),
         .tenant = tenant,
         .model_count = claims->model_count,

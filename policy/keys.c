@@ -87,6 +87,11 @@ static bool is_listed(const struct text *patterns, size_t count, struct text mod
     return false;
 }
 
+struct text tenant_scope(const struct tenant *tenant)
+{
+    return tenant->scope.len ? tenant->scope : tenant->name;
+}
+
 const struct tenant *tenant_root(const struct tenant *tenant)
 {
     while (tenant->parent)

@@ -118,6 +118,21 @@ bool ledger_open_call(struct journal *journal, const struct ledger_row *row,
 bool ledger_settle_call(struct journal *journal, const struct ledger_row *row,
                         struct ledger_mark *mark);
 
+/*
+ * A batch was submitted by the call of <mark>, which is open: settle that with <row>, and hold
+ * <parts> until each is released - one for each model, at most BATCH_PARTS_MAX; a part's id is the
+ * batch's, its usage and cost are the most that it may come to (cached and reasoning tokens: what
+ * of input and output is likely), its attempts are its calls. Whoever reads the journal sees all of
+ * it or nothing. False when there is no room: then nothing was written.
+ */
+enum { BATCH_PARTS_MAX = 4 };
+bool ledger_settle_batch(struct journal *journal, const struct ledger_row *row,
+                         struct ledger_mark *mark, const struct ledger_row *parts, size_t count);
+/* A part of a batch has ended and used what <part> says: it is booked, unless that was done before:
+ * id and upstream_model tell. To be written only when the line that holds it is in the database
+ * (ledger_ask_owners() brings it there). False when there is no room. */
+bool ledger_release(struct journal *journal, const struct ledger_row *part);
+
 /* Has everything up to <mark> reached what `sync` promises? Always true with SYNC_OS. */
 bool journal_is_safe(const struct journal *journal, struct ledger_mark mark);
 /* SYNC_DISK: <on_safe> is called ON A THREAD OF THE LEDGER after each flush, and with SYNC_STORE
@@ -145,6 +160,10 @@ struct ledger_figures ledger_figures(struct ledger *ledger);
  * goes through the journal like a call. False when there is no room. */
 bool ledger_own(struct journal *journal, struct text id, struct text kind, struct text tenant,
                 struct text target, struct text model);
+/* The same of a file, with <facts> about it that ledger_ask_owners() gives back. */
+enum { OBJECT_FACTS_BYTES = 1600 };
+bool ledger_own_file(struct journal *journal, struct text id, struct text tenant,
+                     struct text target, struct text facts);
 bool ledger_disown(struct journal *journal, struct text id);
 
 /*
@@ -165,6 +184,7 @@ struct owner_question {
     struct owner *owners;
     size_t count; /* at most OWNERS_MAX */
     bool failed;  /* out */
+    char *facts;  /* NULL, or OBJECT_FACTS_BYTES + 1: out, what was noted with the first of them */
     void (*answer)(struct owner_question *question);
 };
 void ledger_ask_owners(struct ledger *ledger, struct owner_question *question);
@@ -227,6 +247,15 @@ struct call_filter {
     bool (*sees)(void *with, struct text tenant);
     void *with;
 };
+
+/*
+ * The parts of batches that run, at the start of a service, before its first call: those that the
+ * database holds and those in journals that are not drained yet. <see> gets each once; its texts
+ * are borrowed. False and *fault when it cannot be read. A ledger that is not there has none.
+ */
+bool ledger_each_held(const char *directory, const char *database,
+                      void (*see)(void *with, const struct ledger_row *part), void *with,
+                      struct fault *fault);
 
 /* What a usage report is about; the same as usage_read() has, and a filter. */
 struct usage_question {

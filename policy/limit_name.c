@@ -174,6 +174,19 @@ static void day_bounds(enum limit_period period, const struct zone *zone, int64_
     *begin = zone_begin(zone, first * DAY_S);
 }
 
+size_t limits_met(const struct limit_list *limits)
+{
+    size_t general = 0, most = 0;
+    for (size_t i = 0; i < limits->count; i++) {
+        size_t same = 0;
+        general += limits->at[i].model.len == 0;
+        for (size_t j = 0; limits->at[i].model.len && j < limits->count; j++)
+            same += text_equal(limits->at[j].model, limits->at[i].model);
+        most = same > most ? same : most;
+    }
+    return general + most;
+}
+
 void period_bounds(enum limit_period period, const struct zone *zone, int64_t wall_us,
                    int64_t *begin_us, int64_t *end_us)
 {

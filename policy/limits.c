@@ -135,6 +135,24 @@ void limits_settle(struct reservation *reservation, const struct used *used)
         store_redis_hurry(limiter->store, reservation->root);
 }
 
+void limits_settle_each(struct reservation *reservation, const struct used *each)
+{
+    struct limiter *limiter = reservation->limiter;
+    if (reservation->live && meter_settle_each(limiter->limits->meter, reservation, each))
+        store_redis_hurry(limiter->store, reservation->root);
+}
+
+void limits_hand_over(struct reservation *from, struct reservation *to)
+{
+    to->limiter = from->limiter;
+    meter_hand_over(from->limiter->limits->meter, from, to);
+}
+
+void limits_adopt(struct limiter *limiter, struct reservation *reservation)
+{
+    reservation->limiter = limiter;
+}
+
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view)
 {
     meter_view(reservation->limiter->limits->meter, reservation, use, view);
@@ -215,10 +233,21 @@ void limits_rebuild(struct limits *limits, struct text root, const struct use *u
     meter_rebuild(limits->meter, root, uses, count, at_wall_us);
 }
 
+void limits_rebuild_held(struct limits *limits, struct reservation *reservation, int64_t at_wall_us)
+{
+    meter_rebuild_held(limits->meter, reservation, at_wall_us);
+}
+
 void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
                  void (*see)(void *with, const struct counter_view *view), void *with)
 {
     meter_list(limits->meter, root, after, max, see, with);
+}
+
+void limits_expect(struct limits *limits, struct text root)
+{
+    if (limits->shared)
+        shared_expect(limits->shared, root);
 }
 
 struct limits_figures limits_figures(struct limits *limits)
@@ -231,6 +260,7 @@ struct limits_figures limits_figures(struct limits *limits)
         .counters = meter.counters,
         .live = meter.live,
         .store_up = true,
+        .store_swept = true,
         .replicas = 1,
     };
     if (!limits->shared)
@@ -238,6 +268,8 @@ struct limits_figures limits_figures(struct limits *limits)
     struct shared_figures shared = shared_figures(limits->shared);
     figures.asked = shared.asked;
     figures.store_up = shared.up;
+    figures.store_swept = shared.swept;
+    figures.store_connected = shared.connected;
     figures.replicas = shared.nodes > 0 ? shared.nodes : 1;
     figures.store_latency_us = shared.latency_us;
     return figures;

@@ -89,6 +89,10 @@ struct limit_list {
     size_t count;
 };
 
+/* The most limits of <limits> that one call can meet: those for all models, and the most that there
+ * are for one. */
+size_t limits_met(const struct limit_list *limits);
+
 /* "requests_per_minute", "input_tokens_per_day", "concurrent" … Fills in kind, span and window_us;
  * false when it is no such name. Units: second minute hour day. */
 bool limit_name_read(struct text name, struct limit *limit);
@@ -123,7 +127,8 @@ struct use {
     uint64_t hash;             /* hash_name() of it; 0 = it has to be reckoned */
     int64_t want;              /* upper bound, or estimate */
     int64_t least;             /* money and strict output: less than <want>, down to this, is of
-                                  use. Else equal to <want>. */
+                                  use. Else equal to <want>: then it is all or nothing, whatever
+                                  other uses of money get. */
     /* out, for the meter to read again when it is settled */
     int64_t held; /* what was reserved, between least and want. All uses of money hold the same; of
                      strict output each holds what it can: the caller lowers the output to what the
@@ -189,11 +194,24 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
 
 /* What the call truly used. */
 struct used {
-    bool sent; /* something was sent to a target: else requests are returned too */
+    bool sent;        /* something was sent to a target: else requests are returned too */
+    int64_t requests; /* so many of those that were held; 0 = all */
     int64_t input_tokens, output_tokens, cost_nanos;
 };
 /* Return what was held and count what was used. Idempotent: a second call does nothing. */
 void limits_settle(struct reservation *reservation, const struct used *used);
+/* The same where uses[i] has its own figures, each[i]. */
+void limits_settle_each(struct reservation *reservation, const struct used *each);
+
+/*
+ * What a call has started goes on after it: <to> takes over all that <from> holds, but for parallel
+ * calls, so that <from> may be settled and <to> later, also by another worker. <to> is zeroed but
+ * for root and id, and uses with room for as many; uses and texts that these borrow are for <to> to
+ * replace. Only of a live reservation.
+ */
+void limits_hand_over(struct reservation *from, struct reservation *to);
+/* A reservation that another worker, or nobody yet, has made is settled from this one's. */
+void limits_adopt(struct limiter *limiter, struct reservation *reservation);
 
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
 /* The same for all uses[i] with bit i in <which>, at once: views[i]. */
@@ -223,6 +241,11 @@ void limiter_free(struct limiter *limiter);
 void limits_rebuild(struct limits *limits, struct text root, const struct use *uses, size_t count,
                     int64_t at_wall_us);
 
+/* The same for what goes on: counts the uses of <reservation> (root, id, uses) as held since then,
+ * also beyond the amounts. It is live then, and to be settled after limits_adopt(). */
+void limits_rebuild_held(struct limits *limits, struct reservation *reservation,
+                         int64_t at_wall_us);
+
 /* Walk over counters, for the API: those of <root>, or all when it is empty, in the order of their
  * ids, behind <after>. The callback's texts are borrowed. */
 struct counter_view {
@@ -234,10 +257,16 @@ struct counter_view {
 void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
                  void (*see)(void *with, const struct counter_view *view), void *with);
 
+/* Calls of the tenants below this topmost one will come: with a shared store it is told of it
+ * before them. Before the first limiter is made. */
+void limits_expect(struct limits *limits, struct text root);
+
 struct limits_figures {
     uint64_t granted, refused, away, asked; /* asked: round trips to the store */
     uint64_t counters, live;                /* live: reservations not settled */
     bool store_up;                          /* true without a shared store */
+    bool store_swept;                       /* it was told all that was there at the start */
+    unsigned store_connected;               /* limiters that have a connection to it */
     unsigned replicas;                      /* seen by the store in the last seconds; 1 alone */
     int64_t store_latency_us;               /* of the last round trip */
 };

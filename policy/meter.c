@@ -80,6 +80,12 @@ static int64_t use_least(const struct use *use)
     return use->least < use->want ? use->least : use->want;
 }
 
+/* All of what it wants or nothing: it is not cut to what others get, and cuts none of them. */
+static bool is_rigid(const struct use *use)
+{
+    return use->least >= use->want;
+}
+
 static void take_look(struct taking *taking)
 {
     struct reservation *r = taking->r;
@@ -88,7 +94,7 @@ static void take_look(struct taking *taking)
     for (size_t i = 0; i < r->use_count; i++) {
         struct use *use = &r->uses[i];
         use_look(taking, use);
-        if (use->limit->kind != LIMIT_MONEY)
+        if (use->limit->kind != LIMIT_MONEY || is_rigid(use))
             continue;
         bool bounds = taking->mode == TAKE_GRANTED || !is_soft(use->at);
         int64_t most = bounds ? use->held : use->want;
@@ -105,7 +111,7 @@ static bool use_fits(const struct taking *taking, const struct use *use)
         return true;
     if (use->want > METER_WANT_MAX)
         return false;
-    if (use->limit->kind == LIMIT_MONEY)
+    if (use->limit->kind == LIMIT_MONEY && !is_rigid(use))
         return use->held >= taking->money_least;
     return use->held >= use_least(use);
 }
@@ -170,7 +176,7 @@ static bool use_exceeds(const struct taking *taking, const struct use *use)
 {
     const struct counter *counter = use->at;
     int64_t want = use->want;
-    if (use->limit->kind == LIMIT_MONEY && taking->money < want)
+    if (use->limit->kind == LIMIT_MONEY && taking->money < want && !is_rigid(use))
         want = taking->money;
     switch (taking->mode) {
     case TAKE_GRANTED:
@@ -217,7 +223,7 @@ static void use_hold(const struct taking *taking, struct use *use)
     int64_t held = use->held;
     if (is_soft(use->at))
         held = use->want < METER_WANT_MAX ? use->want : METER_WANT_MAX;
-    if (use->limit->kind == LIMIT_MONEY && held > taking->money)
+    if (use->limit->kind == LIMIT_MONEY && held > taking->money && !is_rigid(use))
         held = taking->money;
     use->held = held;
     use->fixed = 0;
@@ -370,6 +376,8 @@ static int64_t use_actual(const struct use *use, const struct used *used)
 {
     switch (use->limit->kind) {
     case LIMIT_REQUESTS:
+        if (used->requests > 0 && used->requests < use->held)
+            return used->sent ? used->requests : 0;
         return used->sent ? use->held : 0;
     case LIMIT_INPUT_TOKENS:
         return sane(used->input_tokens);
@@ -422,25 +430,62 @@ static bool use_settle(const struct meter *meter, struct use *use, const struct 
     return given;
 }
 
-bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used)
+/* Where the counters of the reservation stand; one that is live knows. */
+static struct place place_of_all(struct meter *meter, const struct reservation *r)
+{
+    if (!r->live || r->use_count == 0 || !r->uses[0].at)
+        return place_lock(meter, r->root);
+    struct root *root = r->uses[0].at->root;
+    shard_lock(root->shard);
+    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
+}
+
+/* Settle each use by each[i * step]. */
+static bool settle(struct meter *meter, struct reservation *r, const struct used *each, size_t step)
 {
     bool given = false;
     if (!r->live)
         return false;
+    struct shard *shard = place_of_all(meter, r).shard;
     r->live = false;
-    struct shard *shard;
-    if (r->use_count > 0) {
-        shard = r->uses[0].at->root->shard;
-        shard_lock(shard);
-    } else {
-        shard = place_lock(meter, r->root).shard;
-    }
     int64_t now = meter_now_us(meter);
     for (size_t i = 0; i < r->use_count; i++)
-        given |= use_settle(meter, &r->uses[i], used, now);
+        if (!r->uses[i].settled)
+            given |= use_settle(meter, &r->uses[i], &each[i * step], now);
     shard->live--;
     shard_unlock(shard);
     return given;
+}
+
+bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used)
+{
+    return settle(meter, r, used, 0);
+}
+
+bool meter_settle_each(struct meter *meter, struct reservation *r, const struct used *each)
+{
+    return settle(meter, r, each, 1);
+}
+
+void meter_hand_over(struct meter *meter, struct reservation *from, struct reservation *to)
+{
+    struct place place = place_of_all(meter, from);
+    int64_t now = meter_now_us(meter);
+    assert(from->live && !to->live);
+    to->use_count = 0;
+    for (size_t i = 0; i < from->use_count; i++) {
+        struct use *use = &from->uses[i];
+        if (use->settled || use->limit->kind == LIMIT_CONCURRENT)
+            continue;
+        to->uses[to->use_count++] = *use;
+        counter_turn(use->at, meter, now);
+        counter_see(meter, use->at, now, &use->view);
+        use->settled = true;
+        use->at = NULL;
+    }
+    to->live = true;
+    place.shard->live++;
+    shard_unlock(place.shard);
 }
 
 /* ---------------------------------------------------------------------------------- viewing */
@@ -455,16 +500,6 @@ static void use_see(const struct meter *meter, const struct place *place, const 
     }
     counter_turn(counter, meter, now_us);
     counter_see(meter, counter, now_us, view);
-}
-
-/* Where the counters of the reservation stand; one that is live knows. */
-static struct place place_of_all(struct meter *meter, const struct reservation *r)
-{
-    if (!r->live)
-        return place_lock(meter, r->root);
-    struct root *root = r->uses[0].at->root;
-    shard_lock(root->shard);
-    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
 }
 
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
@@ -503,6 +538,15 @@ void meter_views(struct meter *meter, const struct reservation *r, uint64_t whic
 
 /* ------------------------------------------------------------------------------- rebuilding */
 
+/* The slot of <at_us>; -1: of a calendar span that has ended. */
+static int64_t rebuild_slot(const struct counter *counter, int64_t at_us)
+{
+    if (counter->period == PERIOD_ROLLING)
+        return at_us / counter->slot_us < counter->current ? at_us / counter->slot_us
+                                                           : counter->current;
+    return at_us < counter->current ? -1 : counter->current;
+}
+
 static void use_rebuild(struct meter *meter, const struct place *place, const struct use *use,
                         int64_t at_us, int64_t now_us)
 {
@@ -511,14 +555,8 @@ static void use_rebuild(struct meter *meter, const struct place *place, const st
         counter = counter_get(meter, place, use, now_us);
     if (!counter)
         return;
-    int64_t number = counter->current;
-    if (counter->period == PERIOD_ROLLING) {
-        number = at_us / counter->slot_us;
-        number = number < counter->current ? number : counter->current;
-    } else if (at_us < counter->current) {
-        return;
-    }
-    struct slot *slot = counter_open(counter, number);
+    int64_t number = rebuild_slot(counter, at_us);
+    struct slot *slot = number < 0 ? NULL : counter_open(counter, number);
     if (!slot)
         return;
     counter_add(counter, slot, sane(use->want));
@@ -533,5 +571,39 @@ void meter_rebuild(struct meter *meter, struct text root, const struct use *uses
     int64_t now = meter_now_us(meter);
     for (size_t i = 0; i < count; i++)
         use_rebuild(meter, &place, &uses[i], at_us, now);
+    shard_unlock(place.shard);
+}
+
+/* Held by what goes on since <at_us>: where it is counted is where it goes back from. */
+static void use_rebuild_held(struct meter *meter, const struct place *place, struct use *use,
+                             int64_t at_us, int64_t now_us)
+{
+    struct counter *counter = counter_get(meter, place, use, now_us);
+    use->at = counter;
+    use->settled = counter == NULL; /* too many: it counts nowhere */
+    if (!counter)
+        return;
+    use->slot = rebuild_slot(counter, at_us);
+    use->held = sane(use->want);
+    use->fixed = 0;
+    use->turn = counter->turn;
+    counter->pins++;
+    counter->held = add_capped(counter->held, use->held);
+    struct slot *slot = use->slot >= 0 ? counter_open(counter, use->slot) : NULL;
+    if (!slot)
+        return;
+    counter_add(counter, slot, use->held);
+    if (meter->shared)
+        counter_watch(counter, slot);
+}
+
+void meter_rebuild_held(struct meter *meter, struct reservation *r, int64_t at_us)
+{
+    struct place place = place_lock(meter, r->root);
+    int64_t now = meter_now_us(meter);
+    for (size_t i = 0; i < r->use_count; i++)
+        use_rebuild_held(meter, &place, &r->uses[i], at_us, now);
+    r->live = true;
+    place.shard->live++;
     shard_unlock(place.shard);
 }

@@ -81,6 +81,10 @@ bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_ki
 /* True: something went back that others may be waiting for (parallel calls, and what was held too
  * much of a short window): see meter_root_changes(). */
 bool meter_settle(struct meter *meter, struct reservation *r, const struct used *used);
+/* limits_settle_each(), limits_hand_over(), limits_rebuild_held() */
+bool meter_settle_each(struct meter *meter, struct reservation *r, const struct used *each);
+void meter_hand_over(struct meter *meter, struct reservation *from, struct reservation *to);
+void meter_rebuild_held(struct meter *meter, struct reservation *r, int64_t at_us);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);
 void meter_views(struct meter *meter, const struct reservation *r, uint64_t which,

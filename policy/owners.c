@@ -46,12 +46,15 @@ static bool catch_up(struct ledger *ledger)
 
 static void find_owners(struct ledger *ledger, struct owner_question *question, bool caught_up)
 {
+    if (question->facts)
+        question->facts[0] = '\0';
     for (size_t i = 0; i < question->count; i++) {
         struct owner *owner = &question->owners[i];
         owner->found = false;
         if (question->failed)
             continue;
-        if (!book_find_owner(ledger->book, owner) || (!owner->found && !caught_up))
+        if (!book_find_owner(ledger->book, owner, i == 0 ? question->facts : NULL) ||
+            (!owner->found && !caught_up))
             question->failed = true;
     }
 }

@@ -35,9 +35,16 @@ struct tenant {
     struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
     struct limit_list user_limits; /* of each of its end users */
     bool may_set_tags, may_set_policy, may_set_explain;
-    bool is_stored; /* made through the API, not declared in the file */
-    bool is_off;    /* its keys open nothing */
+    /* Of one that was made through the API: <name>#<letters that no other one has>, and when it was
+     * made. Empty and 0 = declared in the file. See tenant_scope(). */
+    struct text scope;
+    int64_t made_us; /* wall clock */
+    bool is_stored;  /* made through the API, not declared in the file */
+    bool is_off;     /* its keys open nothing */
 };
+
+/* How the names of keys begin that tokens are; no other key's name does. */
+#define TOKEN_KEY_BEGIN "token:"
 
 /* A key. */
 struct key {
@@ -67,6 +74,10 @@ const struct key *keys_find(const struct keys *keys, struct text secret, int64_t
 /* The same by the SHA-256 of a secret that is not empty. */
 const struct key *keys_find_digest(const struct keys *keys, const struct digest *digest,
                                    int64_t wall_us);
+
+/* What the tenant owns, is answered from what was kept, and is counted under: its name; of one that
+ * was made through the API it is another one for each that is made under the same name. */
+struct text tenant_scope(const struct tenant *tenant);
 
 /* The topmost tenant above <tenant>, or itself. */
 const struct tenant *tenant_root(const struct tenant *tenant);

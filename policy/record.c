@@ -12,10 +12,16 @@ enum { VERSION = 1 };
 
 enum { CALL_NUMBERS = 19, CALL_TEXTS = 14, OBJECT_TEXTS = 5, VARINT_MAX = 10 };
 enum { FIXED_BYTES = RECORD_HEAD_BYTES + 2 };
+/* An object that nothing more is known of is written in the first version. */
+enum { OBJECT_VERSION = 2 };
 
 _Static_assert(FIXED_BYTES + 1 + CALL_NUMBERS * VARINT_MAX + CALL_TEXTS * (1 + RECORD_TEXT_MAX) <=
                    RECORD_MAX_BYTES,
                "a record must fit");
+_Static_assert(FIXED_BYTES + 2 * VARINT_MAX + OBJECT_TEXTS * (1 + RECORD_TEXT_MAX) +
+                       OBJECT_FACTS_BYTES <=
+                   RECORD_MAX_BYTES,
+               "an object must fit");
 
 /* The bits of the byte that holds the small facts. */
 enum { OUTCOME_MASK = 3, COUNTED_SHIFT = 2, COUNTED_MASK = 3, STREAM_BIT = 16 };
@@ -118,14 +124,20 @@ size_t record_write_object(char *at, enum record_kind kind, uint64_t sequence,
                            const struct object *object)
 {
     char *end = at + RECORD_HEAD_BYTES;
+    struct text facts = text_head(object->facts, OBJECT_FACTS_BYTES);
     *end++ = (char)kind;
-    *end++ = VERSION;
+    *end++ = facts.len ? OBJECT_VERSION : VERSION;
     end = put_number(end, object->made_us);
     end = put_text(end, object->id);
     end = put_text(end, object->kind);
     end = put_text(end, object->tenant);
     end = put_text(end, object->target);
     end = put_text(end, object->model);
+    if (facts.len) {
+        end = put_number(end, (int64_t)facts.len);
+        memcpy(end, facts.at, facts.len);
+        end += facts.len;
+    }
     return seal(at, end, sequence);
 }
 
@@ -151,9 +163,9 @@ size_t record_room_call(const struct ledger_row *row)
 
 size_t record_room_object(const struct object *object)
 {
-    return record_padded(FIXED_BYTES + VARINT_MAX + room_of(object->id) + room_of(object->kind) +
-                         room_of(object->tenant) + room_of(object->target) +
-                         room_of(object->model));
+    return record_padded(FIXED_BYTES + 2 * VARINT_MAX + room_of(object->id) +
+                         room_of(object->kind) + room_of(object->tenant) + room_of(object->target) +
+                         room_of(object->model) + text_head(object->facts, OBJECT_FACTS_BYTES).len);
 }
 
 void record_publish(char *at, uint32_t length_or_mark)
@@ -267,6 +279,18 @@ static void get_object_1(struct reader *in, struct record *record)
     object->model = get_text(in);
 }
 
+static void get_object_2(struct reader *in, struct record *record)
+{
+    get_object_1(in, record);
+    int64_t len = get_number(in);
+    if (in->bad || len > OBJECT_FACTS_BYTES || in->end - in->at < len) {
+        in->bad = true;
+        return;
+    }
+    record->object.facts = (struct text){in->at, (size_t)len};
+    in->at += len;
+}
+
 /* How each version of each kind is read; a new version is a new row, the old ones stay. */
 /* clang-format off */
 static const struct {
@@ -278,6 +302,9 @@ static const struct {
     {RECORD_SETTLE, 1, get_call_1},
     {RECORD_OWN,    1, get_object_1},
     {RECORD_DISOWN, 1, get_object_1},
+    {RECORD_OWN,    2, get_object_2},
+    {RECORD_HOLD,   1, get_call_1},
+    {RECORD_RELEASE, 1, get_call_1},
 };
 /* clang-format on */
 
@@ -291,6 +318,7 @@ bool record_read_body(struct text body, struct record *record)
         record->kind = readers[i].kind;
         record->body = body;
         record->opened = 0;
+        record->object.facts = (struct text){"", 0};
         readers[i].read(&in, record);
         return !in.bad && in.at == in.end;
     }

@@ -18,13 +18,21 @@
 
 #include "policy/ledger.h"
 
-enum record_kind { RECORD_OPEN = 1, RECORD_SETTLE, RECORD_OWN, RECORD_DISOWN };
+enum record_kind {
+    RECORD_OPEN = 1,
+    RECORD_SETTLE,
+    RECORD_OWN,
+    RECORD_DISOWN,
+    RECORD_HOLD,    /* a part of a batch that runs, with what it may cost: fields as of a call */
+    RECORD_RELEASE, /* and what it did: the same fields */
+};
 
 enum {
     RECORD_ALIGN = 8,
     RECORD_HEAD_BYTES = 16,
     RECORD_TEXT_MAX = 255,
-    RECORD_MAX_BYTES = 3840, /* no record is longer, padding included */
+    RECORD_MAX_BYTES = 3840,                /* no record is longer, padding included */
+    RECORD_GROUP_MAX = 1 + BATCH_PARTS_MAX, /* so many become visible at once */
 };
 #define RECORD_END_MARK UINT32_MAX
 
@@ -32,6 +40,7 @@ enum {
 struct object {
     struct text id, kind, tenant, target, model;
     int64_t made_us;
+    struct text facts; /* at most OBJECT_FACTS_BYTES */
 };
 
 /* A record that was read; texts borrow from its bytes. */
@@ -39,7 +48,7 @@ struct record {
     enum record_kind kind;
     uint64_t sequence;
     uint64_t opened;       /* settle: sequence of the line that opened the call, 0 = none */
-    struct ledger_row row; /* open, settle */
+    struct ledger_row row; /* open, settle, hold, release */
     struct object object;  /* own, disown */
     struct text body;
     size_t bytes; /* from here to the next record */

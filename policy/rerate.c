@@ -155,11 +155,24 @@ static struct rerated_model *model_of(struct rerating *rerating, struct text nam
     return model;
 }
 
+/* The row of a batch is a sum of calls, of which each paid its fixed price; how long each was is
+ * not known any more. */
+static int64_t cost_of_batch(const struct ledger_row *row, const struct price *price)
+{
+    struct price flat = *price;
+    flat.tier_above_tokens = flat.request = 0;
+    int64_t fixed = price->request > 0 ? price->request : 0, cost = price_cost(&flat, &row->usage);
+    __int128 all = (__int128)fixed * row->attempts + cost;
+    return all < INT64_MAX ? (int64_t)all : INT64_MAX;
+}
+
 static int64_t cost_of(const struct ledger_row *row, const struct price *price)
 {
     const struct usage *usage = &row->usage;
     if (row->outcome == LEDGER_LOST) /* booked at its reservation */
         return price_bound(price, usage->input_tokens, usage->output_tokens, usage->units);
+    if (text_equal(row->operation, TEXT("batch")))
+        return cost_of_batch(row, price);
     return price_cost(price, usage);
 }
 

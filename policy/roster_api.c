@@ -17,6 +17,7 @@
 enum {
     SECRET_LETTERS = 40,
     ID_LETTERS = 20,
+    SERIAL_LETTERS = 12,
     PREFIX_BYTES = 18, /* "sk-sluice-" and eight letters: to recognise it by */
     OVERLAP_DAYS_MAX = 30,
     TRIES_MAX = 8,
@@ -274,6 +275,15 @@ static void put_new_key(struct buffer *body, const struct secret *secret)
                   PREFIX_BYTES, secret->words);
 }
 
+/* A tenant that is made under the name of one that was deleted is another one: what that one owned
+ * and used is not this one's. */
+static void put_new_tenant(struct buffer *body)
+{
+    char serial[SERIAL_LETTERS + 1];
+    make_letters(serial, SERIAL_LETTERS);
+    buffer_format(body, ",\"serial\":\"%s\"", serial);
+}
+
 static enum roster_written make(struct asking *asking, const struct json *given)
 {
     struct secret secret = {"", ""};
@@ -286,13 +296,15 @@ static enum roster_written make(struct asking *asking, const struct json *given)
     if (asking->kind == RECORD_KEY) {
         make_secret(&secret);
         put_new_key(&body, &secret);
+    } else {
+        put_new_tenant(&body);
     }
     put_stamp(&body, "created_at", now);
     put_stamp(&body, "updated_at", now);
     members_end(&body);
     struct roster_record *record = read_new(asking, &body);
     bool good = record && may_stand(asking, record) && may_hand_on(asking, record) &&
-                !is_taken(asking, record);
+                !is_taken(asking, record) && may_meet(asking, record);
     enum roster_written written = ROSTER_WRITTEN;
     if (good)
         written = keep(asking, record, 201, text_of(secret.words));
@@ -322,7 +334,7 @@ static enum roster_written change(struct asking *asking, const struct roster_rec
     struct roster_record *record = read_new(asking, &body);
     if (!record)
         return ROSTER_WRITTEN;
-    if (may_hand_on(asking, record))
+    if (may_hand_on(asking, record) && (!changes || may_meet(asking, record)))
         return keep(asking, record, 200, secret);
     roster_record_unref(record);
     return ROSTER_WRITTEN;

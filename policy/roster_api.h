@@ -31,6 +31,11 @@ enum { DECODED_BYTES = 2 * ROSTER_NAME_MAX + 64 };
 struct text decode(struct text raw, bool of_query, char room[DECODED_BYTES]);
 void list(struct asking *asking);
 
+/* roster_api_met.c */
+/* Is there room in a reservation for all limits that a call would meet if <record> were in force,
+ * in the place of the one with its id if there is one? If not, the answer says so. */
+bool may_meet(struct asking *asking, const struct roster_record *record);
+
 /* roster_api_merge.c: a body being put together. */
 /* Begin an object with the members of <before> changed by <changes>, a merge patch (RFC 7396);
  * either may be NULL. Those named in <without> (NULL ends; may be NULL) are left out, as are from

@@ -13,7 +13,7 @@ struct page {
     struct text after, tenant;
     uint64_t limit, shown;
     char last[DECODED_BYTES];
-    bool more;
+    bool more, revoked; /* with those that were revoked */
 };
 
 static int hex_digit(char c)
@@ -156,7 +156,8 @@ static void list_stored(struct page *page, struct text after)
     const struct asking *asking = page->asking;
     const struct roster_record *record = directory_next(asking->view, asking->kind, after);
     for (; record; record = directory_next(asking->view, asking->kind, record->id)) {
-        if (is_aside(asking->view, record) || !is_wanted(page, owner_of(record)))
+        if (is_aside(asking->view, record) || !is_wanted(page, owner_of(record)) ||
+            (record->revoked_us && !page->revoked))
             continue;
         if (!begin_one(page, record->id))
             return;
@@ -174,15 +175,21 @@ static bool is_in_file(const struct page *page)
 
 void list(struct asking *asking)
 {
-    char rooms[3][DECODED_BYTES];
+    char rooms[4][DECODED_BYTES];
     struct text query = asking->call->query, words = query_value(query, "limit", rooms[0]);
+    struct text revoked = query_value(query, "revoked", rooms[3]);
     struct page page = {.asking = asking,
                         .after = query_value(query, "after", rooms[1]),
                         .tenant = query_value(query, "tenant", rooms[2]),
-                        .limit = PAGE};
+                        .limit = PAGE,
+                        .revoked = text_equal(revoked, TEXT("true"))};
     struct buffer *out = &asking->call->out;
     if (words.len && (!text_number(words, PAGE_MAX, &page.limit) || page.limit < 1)) {
         answer(asking, 400, "'limit' is from 1 to %d.", PAGE_MAX);
+        return;
+    }
+    if (revoked.len && !page.revoked && !text_equal(revoked, TEXT("false"))) {
+        answer(asking, 400, "'revoked' is true or false.");
         return;
     }
     buffer_append_text(out, TEXT("{\"data\":["));

@@ -6,7 +6,13 @@
 #include "gateway/base/quantity.h"
 #include "policy/roster_reading.h"
 
-enum { MODELS_MAX = 1000, BLOCK_MIN = 256, HINT_WORD_MAX = 60, TENANT_NAME_MAX = 128 };
+enum {
+    MODELS_MAX = 1000,
+    BLOCK_MIN = 256,
+    HINT_WORD_MAX = 60,
+    SERIAL_MAX = 32,
+    TENANT_NAME_MAX = 128
+};
 static const int64_t LATEST_US = INT64_C(253402300800) * 1000000; /* the year 10000 */
 
 bool reading_bad(struct reading *reading, const char *format, ...)
@@ -244,6 +250,20 @@ bool roster_read_allows(enum record_of kind, const struct json *body, bool chang
     return true;
 }
 
+/* What tells the tenant from others of its name, before it and after. */
+static bool read_serial(struct reading *reading, const struct json *value,
+                        struct roster_record *record)
+{
+    struct text serial = {"", 0};
+    if (!reading_text(reading, value, "serial", &serial) || !reading_is_given(value))
+        return !reading_is_given(value);
+    if (!is_name(serial) || serial.len > SERIAL_MAX)
+        return reading_bad(reading, "'serial' is none.");
+    record->scope =
+        arena_format(reading->arena, "%.*s#%.*s", TEXT_ARGS(record->name), TEXT_ARGS(serial));
+    return true;
+}
+
 static bool read_tenant(struct reading *reading, const struct json *body,
                         struct roster_record *record)
 {
@@ -255,6 +275,7 @@ static bool read_tenant(struct reading *reading, const struct json *body,
     if (reading_is_given(off) && !json_to_bool(off, &record->off))
         return reading_bad(reading, "'off' must be true or false.");
     return reading_text(reading, json_member(body, "parent"), "parent", &record->owner) &&
+           read_serial(reading, json_member(body, "serial"), record) &&
            reading_members(reading, users, members, "users") &&
            read_may_set(reading, json_member(body, "may_set"), &record->may_set) &&
            reading_limits(reading, users, &record->user_limits);
@@ -310,7 +331,8 @@ static struct roster_record *record_new(enum record_of kind, struct text body)
     record->kind = kind;
     /* Most of it is the body; there may be a million of these. */
     arena_init(&record->arena, BLOCK_MIN + 2 * (body.len < 4096 ? body.len : 4096));
-    record->id = record->name = record->owner = record->tags = record->prefix = TEXT("");
+    record->id = record->name = record->owner = record->tags = TEXT("");
+    record->prefix = record->scope = TEXT("");
     record->body = arena_copy(&record->arena, body);
     return record;
 }

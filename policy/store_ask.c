@@ -203,13 +203,14 @@ static bool question_choose(struct question *q, const struct reservation *r)
     return true;
 }
 
-static struct text flags_of(const struct question *q, const struct limit *limit)
+static struct text flags_of(const struct question *q, const struct use *use)
 {
+    const struct limit *limit = use->limit;
     if (limit->exceeded != EXCEEDED_REJECT)
         return TEXT("s");
     if (q->ahead != LIMIT_KINDS)
         return TEXT("a");
-    return limit->kind == LIMIT_MONEY ? TEXT("m") : TEXT("");
+    return limit->kind == LIMIT_MONEY && use->least < use->want ? TEXT("m") : TEXT("");
 }
 
 static void question_words(struct question *q, const struct reservation *r)
@@ -227,7 +228,7 @@ static void question_words(struct question *q, const struct reservation *r)
     words_number(words, shared->dead_us);
     for (size_t i = 0; i < q->count; i++) {
         const struct use *use = &r->uses[q->index[i]];
-        shared_ask_words(words, use, &store->lacks[q->index[i]], flags_of(q, use->limit));
+        shared_ask_words(words, use, &store->lacks[q->index[i]], flags_of(q, use));
     }
 }
 

@@ -73,6 +73,8 @@ struct shared {
     unsigned replicas_max;
     int64_t dead_us;
     struct redis_script admit, report, claim, beat;
+    char **expected; /* roots that are asserted before anybody calls; owned, as their names */
+    size_t expected_count;
 
     pthread_rwlock_t lock; /* of what follows; to read: while an answer is given to the meter */
     _Atomic uint64_t incarnation; /* written with the lock */
@@ -81,9 +83,10 @@ struct shared {
     _Atomic bool up;
     _Atomic bool sweep_again; /* some root has changes and is not asserted */
     _Atomic unsigned nodes;
-    _Atomic int64_t since; /* the store remembers; 0 = not known */
-    _Atomic int64_t swept; /* the <since> for which all roots were asserted */
-    _Atomic uint64_t life; /* redis_life() that was seen last */
+    _Atomic unsigned connected; /* workers whose connection is up */
+    _Atomic int64_t since;      /* the store remembers; 0 = not known */
+    _Atomic int64_t swept;      /* the <since> for which all roots were asserted */
+    _Atomic uint64_t life;      /* redis_life() that was seen last */
     _Atomic uint64_t rest_until_us;
     _Atomic uint64_t asked, timeouts, asserts;
     _Atomic int64_t latency_us;
@@ -138,6 +141,7 @@ struct store_redis {
     struct loop *loop;
     struct redis *redis;
     uint64_t life;
+    bool is_connected; /* counted among shared->connected */
     struct words words;
     struct link asked;   /* questions on their way */
     struct link ahead;   /* the same, of streams */

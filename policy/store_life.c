@@ -97,10 +97,22 @@ static void forget_roots(struct shared *shared, bool all)
     shared->roots = busy;
 }
 
+void shared_expect(struct shared *shared, struct text root)
+{
+    if (shared->expected_count == STORE_EXPECTED_MAX)
+        return;
+    if (!shared->expected)
+        shared->expected = memory_new(STORE_EXPECTED_MAX * sizeof(*shared->expected));
+    shared->expected[shared->expected_count++] = memory_string(root);
+}
+
 void shared_free(struct shared *shared)
 {
     if (!shared)
         return;
+    for (size_t i = 0; i < shared->expected_count; i++)
+        memory_free(shared->expected[i]);
+    memory_free(shared->expected);
     forget_roots(shared, true);
     table_done(&shared->roots);
     pthread_rwlock_destroy(&shared->lock);
@@ -171,6 +183,9 @@ struct shared_figures shared_figures(const struct shared *shared)
 {
     return (struct shared_figures){
         .up = atomic_load_explicit(&shared->up, memory_order_relaxed),
+        .swept = atomic_load(&shared->since) != 0 &&
+                 atomic_load(&shared->swept) == atomic_load(&shared->since),
+        .connected = atomic_load_explicit(&shared->connected, memory_order_relaxed),
         .nodes = atomic_load_explicit(&shared->nodes, memory_order_relaxed),
         .asked = atomic_load_explicit(&shared->asked, memory_order_relaxed),
         .timeouts = atomic_load_explicit(&shared->timeouts, memory_order_relaxed),
@@ -239,6 +254,8 @@ static void sweep_begin(struct life *life)
     sweep_forget(life);
     life->swept_in = shared_incarnation(shared);
     meter_roots(shared->meter, on_root, life);
+    for (size_t i = 0; i < shared->expected_count; i++)
+        on_root(life, text_of(shared->expected[i]));
 }
 
 static void sweep_on(struct life *life)

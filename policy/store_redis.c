@@ -43,10 +43,22 @@ bool store_answered(struct store_redis *store, uint64_t incarnation, enum redis_
 
 /* ------------------------------------------------------------------------- one per worker */
 
+static void count_connected(struct store_redis *store, bool is_connected)
+{
+    if (store->is_connected == is_connected)
+        return;
+    store->is_connected = is_connected;
+    if (is_connected)
+        atomic_fetch_add(&store->shared->connected, 1);
+    else
+        atomic_fetch_sub(&store->shared->connected, 1);
+}
+
 static void on_change(void *with)
 {
     struct store_redis *store = with;
     struct shared *shared = store->shared;
+    count_connected(store, redis_is_up(store->redis));
     uint64_t life = redis_life(store->redis), last = atomic_load(&shared->life);
     if (redis_is_up(store->redis) && life != store->life) {
         /* Another server: what the last one was told may not have got there. */
@@ -83,6 +95,7 @@ void store_redis_free(struct store_redis *store)
     if (!store)
         return;
     redis_free(store->redis);
+    count_connected(store, false);
     questions_done(store);
     life_free(store->duties);
     reports_free(store->reports);

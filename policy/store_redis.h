@@ -49,9 +49,17 @@ void store_redis_ask_ahead(struct store_redis *store, struct reservation *reserv
 void store_redis_hurry(struct store_redis *store, struct text root);
 
 struct shared_figures {
-    bool up;        /* it is asked */
-    unsigned nodes; /* heard of within the last 5 s, this one too; 0 before the first time */
+    bool swept;         /* all that was there at the first connection is asserted */
+    unsigned connected; /* workers that have a connection */
+    bool up;            /* it is asked */
+    unsigned nodes;     /* heard of within the last 5 s, this one too; 0 before the first time */
     uint64_t asked, timeouts, asserts;
     int64_t latency_us; /* of the last question */
 };
+/* Calls of this root will come: it is asserted with those that there are counters of, so that the
+ * first of them has one question to ask, and not five. Before the first connection; beyond
+ * STORE_EXPECTED_MAX they are not noted. */
+enum { STORE_EXPECTED_MAX = 1024 };
+void shared_expect(struct shared *shared, struct text root);
+
 struct shared_figures shared_figures(const struct shared *shared);

@@ -83,6 +83,30 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
     return report;
 }
 
+bool ledger_each_held(const char *directory, const char *path,
+                      void (*see)(void *with, const struct ledger_row *part), void *with,
+                      struct fault *fault)
+{
+    struct gather gather;
+    gather_init(&gather, NULL, 0);
+    set_range(&gather, 0, INT64_MAX);
+    struct lines *lines = lines_open(directory, true);
+    int problem = errno;
+    struct database *database = gather_open(path, fault);
+    bool good = fault->kind == FAULT_NONE;
+    if (!lines && problem != ENOENT)
+        good = fault_set(fault, FAULT_INTERNAL, "%s: %s", directory, strerror(problem));
+    if (good && lines &&
+        (!lines_gather(lines, database, &gather) || !lines_each_held(lines, database, see, with)))
+        good = fault_set(fault, FAULT_INTERNAL, "batches: %s",
+                         database ? database_problem(database) : strerror(EIO));
+    gather_done(&gather);
+    if (database)
+        database_close(database);
+    lines_close(lines);
+    return good;
+}
+
 /* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
 struct usage_report *usage_read(const char *directory, const char *database, int64_t since_us,
                                 int64_t until_us, const enum usage_by *by, size_t by_count,

@@ -11,6 +11,8 @@
 #include "policy/estate.h"
 #include "policy/gather.h"
 
+enum { HELD_VERSION = 4 }; /* of the schema: since then batches are held */
+
 /* One journal, its files open since before the database was asked. */
 struct shelf {
     struct shelf *next;
@@ -30,7 +32,14 @@ struct dead {
     int directory;
 };
 
+/* Lines about batches: which of them count is known only when all are read. */
+struct parts {
+    struct ledger_row *rows; /* texts borrow from the files */
+    size_t count;
+};
+
 struct lines {
+    struct parts held, released;
     struct shelf *shelves;
     struct dead *dead;
     size_t dead_count;
@@ -111,6 +120,8 @@ void lines_close(struct lines *lines)
     for (size_t i = 0; i < lines->dead_count; i++)
         close(lines->dead[i].directory);
     memory_free(lines->dead);
+    memory_free(lines->held.rows);
+    memory_free(lines->released.rows);
     memory_free(lines);
 }
 
@@ -134,13 +145,44 @@ struct lines *lines_open(const char *path, bool all_dead)
 
 /* -------------------------------------------------------------------------------------- reading */
 
-static void read_line(struct shelf *shelf, const struct segment *segment, size_t offset,
-                      const struct record *record, struct gather *gather)
+static void part_note(struct parts *parts, const struct ledger_row *row)
+{
+    parts->rows = memory_resize(parts->rows, (parts->count + 1) * sizeof(*row));
+    parts->rows[parts->count++] = *row;
+}
+
+static bool part_is(const struct ledger_row *a, const struct ledger_row *b)
+{
+    return text_equal(a->id, b->id) && text_equal(a->upstream_model, b->upstream_model);
+}
+
+/* The first <count> of them. */
+static bool part_is_among(const struct ledger_row *rows, size_t count, const struct ledger_row *row)
+{
+    for (size_t i = 0; i < count; i++)
+        if (part_is(&rows[i], row))
+            return true;
+    return false;
+}
+
+static void note_part(struct lines *lines, const struct shelf *shelf, const struct record *record)
+{
+    if (record->sequence <= shelf->drained)
+        return;
+    if (record->kind == RECORD_HOLD)
+        part_note(&lines->held, &record->row);
+    if (record->kind == RECORD_RELEASE)
+        part_note(&lines->released, &record->row);
+}
+
+static void read_line(struct lines *lines, struct shelf *shelf, const struct segment *segment,
+                      size_t offset, const struct record *record, struct gather *gather)
 {
     if (record->kind == RECORD_OPEN && shelf->dead)
         opens_put(&shelf->opens, &(struct open_call){.sequence = record->sequence,
                                                      .segment = segment,
                                                      .offset = (uint32_t)offset});
+    note_part(lines, shelf, record);
     if (record->kind != RECORD_SETTLE)
         return;
     opens_remove(&shelf->opens, record->opened);
@@ -148,12 +190,13 @@ static void read_line(struct shelf *shelf, const struct segment *segment, size_t
         gather_add_call(gather, &record->row);
 }
 
-static void read_segment(struct shelf *shelf, const struct segment *segment, struct gather *gather)
+static void read_segment(struct lines *lines, struct shelf *shelf, const struct segment *segment,
+                         struct gather *gather)
 {
     struct record record;
     size_t offset = SEGMENT_HEAD_BYTES;
     while (record_read(segment->map + offset, segment->bytes - offset, &record) == RECORD_HERE) {
-        read_line(shelf, segment, offset, &record, gather);
+        read_line(lines, shelf, segment, offset, &record, gather);
         offset += record.bytes;
     }
     segment_leave(segment);
@@ -226,7 +269,8 @@ static bool read_carried(struct shelf *shelf, struct database *database, struct 
     return result == STATEMENT_END;
 }
 
-static bool read_shelf(struct shelf *shelf, struct database *database, struct gather *gather)
+static bool read_shelf(struct lines *lines, struct shelf *shelf, struct database *database,
+                       struct gather *gather)
 {
     if (database && (!ask_mark(shelf, database) || !read_carried(shelf, database, gather, false)))
         return false;
@@ -234,7 +278,7 @@ static bool read_shelf(struct shelf *shelf, struct database *database, struct ga
         return true;
     for (size_t i = 0; i < shelf->count; i++)
         if (shelf->segments[i]->number > shelf->finished)
-            read_segment(shelf, shelf->segments[i], gather);
+            read_segment(lines, shelf, shelf->segments[i], gather);
     read_opens(shelf, gather);
     return !database || read_carried(shelf, database, gather, true);
 }
@@ -258,12 +302,69 @@ static bool add_shelves(struct lines *lines, struct database *database)
     return good;
 }
 
+/* A part that was released counts when it was held until then, and once. */
+static bool gather_released(struct lines *lines, struct database *database, struct gather *gather)
+{
+    if (lines->released.count == 0)
+        return true;
+    bool has_table = database && database_version(database) >= HELD_VERSION;
+    struct statement *ask =
+        has_table ? database_prepare(database, "SELECT 1 FROM held WHERE id = ? AND model = ?")
+                  : NULL;
+    bool good = ask || !has_table;
+    for (size_t i = 0; good && i < lines->released.count; i++) {
+        const struct ledger_row *row = &lines->released.rows[i];
+        if (part_is_among(lines->released.rows, i, row))
+            continue;
+        bool was_held = part_is_among(lines->held.rows, lines->held.count, row);
+        if (!was_held && ask) {
+            statement_set_text(ask, 1, row->id);
+            statement_set_text(ask, 2, row->upstream_model);
+            enum statement_result result = statement_next(ask);
+            was_held = result == STATEMENT_ROW;
+            good = result != STATEMENT_FAILED;
+            statement_reset(ask);
+        }
+        if (was_held)
+            gather_add_call(gather, row);
+    }
+    statement_close(ask);
+    return good;
+}
+
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather)
 {
     if (!add_shelves(lines, database))
         return false;
     for (struct shelf *shelf = lines->shelves; shelf; shelf = shelf->next)
-        if (!read_shelf(shelf, database, gather))
+        if (!read_shelf(lines, shelf, database, gather))
             return false;
-    return true;
+    return gather_released(lines, database, gather);
+}
+
+/* Parts that the database has as held, and no line says otherwise. */
+static bool held_in_database(const struct lines *lines, struct database *database,
+                             void (*see)(void *with, const struct ledger_row *part), void *with)
+{
+    struct statement *ask = database_prepare(database, "SELECT line FROM held");
+    if (!ask)
+        return false;
+    enum statement_result result;
+    struct record record;
+    while ((result = statement_next(ask)) == STATEMENT_ROW)
+        if (record_read_body(statement_text(ask, 0), &record) &&
+            !part_is_among(lines->released.rows, lines->released.count, &record.row))
+            see(with, &record.row);
+    statement_close(ask);
+    return result == STATEMENT_END;
+}
+
+bool lines_each_held(const struct lines *lines, struct database *database,
+                     void (*see)(void *with, const struct ledger_row *part), void *with)
+{
+    for (size_t i = 0; i < lines->held.count; i++)
+        if (!part_is_among(lines->released.rows, lines->released.count, &lines->held.rows[i]))
+            see(with, &lines->held.rows[i]);
+    return !database || database_version(database) < HELD_VERSION ||
+           held_in_database(lines, database, see, with);
 }

@@ -11,6 +11,7 @@ static const char *const names[OPERATIONS] = {
     [OPERATION_SPEECH] = "speech",
     [OPERATION_TRANSCRIPTION] = "transcription",
     [OPERATION_RERANK] = "rerank",
+    [OPERATION_COUNT] = "count",
     [OPERATION_FILE] = "file",
     [OPERATION_BATCH] = "batch",
     [OPERATION_REALTIME] = "realtime",

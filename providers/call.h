@@ -38,6 +38,7 @@ enum operation {
     OPERATION_SPEECH,
     OPERATION_TRANSCRIPTION,
     OPERATION_RERANK,
+    OPERATION_COUNT, /* how many tokens a call would have; nothing is made */
     OPERATION_FILE,
     OPERATION_BATCH,
     OPERATION_REALTIME,

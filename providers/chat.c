@@ -2,13 +2,14 @@
 /*
  * chat.h: texts that go from one JSON document into another, and what is left out on the way.
  */
+#include "providers/chat.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
-#include "providers/chat.h"
 #include "providers/translator.h"
 
 /* ------------------------------------------------------------------------------ reading */
@@ -325,7 +326,8 @@ void put_item(struct buffer *out, struct text inner)
 /* -------------------------------------------------------------------------------- losses */
 
 /* A name once; what does not fit any more is counted and not named. */
-static void note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
+static void __attribute__((format(printf, 4, 0)))
+note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
 {
     char name[128];
     vsnprintf(name, sizeof(name), format, words);
@@ -361,10 +363,16 @@ void loss_hint(struct losses *losses, const char *format, ...)
 
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own)
 {
-    if (chat->from == own)
-        return;
-    for (size_t i = 0; i < chat->field_count; i++)
-        loss_hint(losses, "%.*s", TEXT_ARGS(text_head(chat->fields[i].name, 64)));
+    for (size_t i = 0; i < chat->field_count; i++) {
+        const struct chat_field *field = &chat->fields[i];
+        struct text name = text_head(field->name, 64);
+        if (chat->from == own && field->value.at)
+            continue;
+        if (field->is_demand)
+            loss_demand(losses, "%.*s", TEXT_ARGS(name));
+        else
+            loss_hint(losses, "%.*s", TEXT_ARGS(name));
+    }
     if (chat->fields_cut)
         loss_hint(losses, "more fields");
 }

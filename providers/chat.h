@@ -115,9 +115,11 @@ enum tool_choice { CHOICE_UNSAID, CHOICE_AUTO, CHOICE_NONE, CHOICE_ANY, CHOICE_O
 enum answer_shape { SHAPE_TEXT, SHAPE_JSON, SHAPE_SCHEMA };
 enum said { SAID_NOTHING, SAID_NO, SAID_YES };
 
-/* A member that only the dialect of the call knows. */
+/* A member that only the dialect of the call knows. Where the value's at == NULL it was seen and is
+ * not kept: nobody can put it back, but it can be named. */
 struct chat_field {
     struct text name, value; /* inner, json */
+    bool is_demand;          /* without it the client gets something else */
 };
 
 struct chat {
@@ -146,6 +148,7 @@ struct chat {
 
     enum answer_shape shape;
     struct text schema, schema_name, schema_description; /* json, inner, inner */
+    struct text schema_raw; /* json: as <from> has it, where <schema> had to be made of that */
     enum said schema_strict;
 
     enum said reasoning;       /* asked for, or asked to be left out */
@@ -271,7 +274,8 @@ void loss_demand(struct losses *losses, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void loss_hint(struct losses *losses, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* The fields of <chat> that are not of <own> dialect: all are named as hints. */
+/* The fields of <chat> that are not of <own> dialect, or that nobody kept: all are named, as
+ * demands where they are that, else as hints. */
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
 
 /* ------------------------------------------------------------------------ reading, writing */

@@ -150,6 +150,40 @@ static enum frame_result next_message(struct text *bytes, struct frame *frame)
     return FRAME_HERE;
 }
 
+static void put_u32(struct buffer *out, size_t number)
+{
+    char bytes[4] = {(char)(number >> 24), (char)(number >> 16), (char)(number >> 8), (char)number};
+    buffer_append(out, bytes, sizeof(bytes));
+}
+
+static void put_header(struct buffer *out, struct text name, struct text value)
+{
+    char name_len = (char)name.len;
+    char head[3] = {AWS_STRING, (char)(value.len >> 8), (char)value.len};
+    buffer_append(out, &name_len, 1);
+    buffer_append_text(out, name);
+    buffer_append(out, head, sizeof(head));
+    buffer_append_text(out, value);
+}
+
+void frame_put_aws(struct buffer *out, struct text kind, struct text name, struct text json)
+{
+    struct buffer headers;
+    buffer_init(&headers, 1024);
+    bool event = text_equal(kind, TEXT("event"));
+    put_header(&headers, event ? TEXT(":event-type") : TEXT(":exception-type"), name);
+    put_header(&headers, TEXT(":content-type"), TEXT("application/json"));
+    put_header(&headers, TEXT(":message-type"), kind);
+    size_t begin = buffer_length(out), total = AWS_FRAME_MIN + buffer_length(&headers) + json.len;
+    put_u32(out, total);
+    put_u32(out, buffer_length(&headers));
+    put_u32(out, checksum(buffer_text(out).at + begin, 8));
+    buffer_append_text(out, buffer_text(&headers));
+    buffer_append_text(out, json);
+    put_u32(out, checksum(buffer_text(out).at + begin, total - 4));
+    buffer_done(&headers);
+}
+
 enum frame_result frame_next(enum framing framing, struct text *bytes, size_t seen, bool last,
                              struct buffer *scratch, struct frame *frame)
 {

@@ -10,6 +10,7 @@
  * headers, payload, a CRC of all, big-endian.
  */
 
+#include "gateway/base/buffer.h"
 #include "gateway/base/text.h"
 
 enum framing {
@@ -36,6 +37,9 @@ enum frame_result {
  * result; only of use to be quick. <scratch> (a buffer of the caller's) holds what must be joined;
  * the frame may borrow from it until the next call. Frames without data (comments, empty lines) are
  * taken and not told. <last>: nothing will follow; an SSE event or line at the very end counts. */
-struct buffer;
 enum frame_result frame_next(enum framing framing, struct text *bytes, size_t seen, bool last,
                              struct buffer *scratch, struct frame *frame);
+
+/* Append a frame of AWS' event stream: <kind> "event" or "exception", <name> its type, <json> what
+ * it says. */
+void frame_put_aws(struct buffer *out, struct text kind, struct text name, struct text json);

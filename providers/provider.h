@@ -28,14 +28,28 @@ struct provider_type {
     struct text base_url; /* default, or empty: then the configuration must give one */
     struct text path;     /* put behind a base URL that does not end in it ("/v1"), often empty */
     enum auth_kind auth;
-    struct text auth_header;  /* for AUTH_HEADER */
-    struct text catalogue;    /* its name in models.json */
-    bool needs_key;           /* without a key it is off, with a warning */
-    bool is_own;              /* a model server of one's own: an unknown price is zero */
-    bool is_mock;             /* built in */
-    bool stream_options;      /* understands stream_options.include_usage */
-    bool in_force;            /* false: its dialect comes with later work */
-    const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
+    struct text auth_header; /* for AUTH_HEADER */
+    struct text catalogue;   /* its name in models.json */
+    bool needs_key;          /* without a key it is off, with a warning */
+    bool is_own;             /* a model server of one's own: an unknown price is zero */
+    bool is_mock;            /* built in */
+    bool stream_options;     /* understands stream_options.include_usage */
+    bool no_responses;       /* of OpenAI's dialect: has chat completions only */
+    /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
+    struct text chat_dialect; /* of conversations, where it is not <dialect>; else empty */
+    struct text reasoning;    /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
+                                 "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
+    struct text reasoning_history; /* how it is shown again: "" not at all; "content"; "details";
+                                      "both" */
+    bool openai_fields;            /* takes what only OpenAI keeps or knows: store, verbosity ... */
+    bool conventions; /* takes cache_control, annotations, extra_content, addresses of files */
+    bool max_completion_tokens; /* calls it that, not max_tokens */
+    bool developer_role;        /* knows that role */
+    bool top_k;                 /* takes it */
+    bool json_object_only;      /* knows no schema of an answer */
+    bool tool_media;            /* takes pictures in results of tools */
+    bool in_force;              /* false: its dialect comes with later work */
+    const char *key_variable;   /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
 
 const struct provider_type *provider_type_find(struct text name);
@@ -77,10 +91,14 @@ enum { DIALECT_WANTS = TAP_WANTS_MAX };
 struct provider_error {
     enum fault_kind kind;
     char message[200]; /* for our log, cut; never sent instead of the provider's own body */
+    int64_t retry_ms;  /* the body says to wait so long; 0 = it does not */
 };
 
 struct dialect {
     struct text name;
+    /* No event says that it was the last: a stream that is whole by what came just closes. With the
+     * event that sets answer->ended the end may be held, until the stream is over. */
+    bool ends_with_stream;
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */

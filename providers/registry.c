@@ -4,14 +4,19 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "providers/anthropic.h"
 #include "providers/data.h"
+#include "providers/gemini.h"
 #include "providers/openai.h"
+#include "providers/openai_chat.h"
+#include "providers/openai_responses.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai};
+static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
+                                                 &dialect_anthropic};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -25,6 +30,14 @@ const struct dialect *dialect_find(struct text name)
 
 /* clang-format off */
 static const struct translator *const translators[] = {
+    &translator_openai_responses,
+    &translator_gemini,
+    &translator_gemini_count,
+    &translator_anthropic,
+    &translator_anthropic_count,
+    &translator_openai_chat,
+    &translator_openai_completion,
+    &translator_mistral_chat,
     NULL, /* the end */
 };
 /* clang-format on */
@@ -63,10 +76,16 @@ struct field {
         {#name, sizeof(#name) - 1}, offsetof(struct provider_type, name) \
     }
 
-static const struct field text_fields[] = {FIELD(name), FIELD(dialect),     FIELD(base_url),
-                                           FIELD(path), FIELD(auth_header), FIELD(catalogue)};
-static const struct field flags[] = {FIELD(needs_key), FIELD(is_own), FIELD(is_mock),
-                                     FIELD(stream_options), FIELD(in_force)};
+static const struct field text_fields[] = {
+    FIELD(name),         FIELD(dialect),     FIELD(base_url),
+    FIELD(path),         FIELD(auth_header), FIELD(catalogue),
+    FIELD(chat_dialect), FIELD(reasoning),   FIELD(reasoning_history)};
+static const struct field flags[] = {
+    FIELD(needs_key),        FIELD(is_own),         FIELD(is_mock),
+    FIELD(stream_options),   FIELD(no_responses),   FIELD(openai_fields),
+    FIELD(conventions),      FIELD(top_k),          FIELD(max_completion_tokens),
+    FIELD(json_object_only), FIELD(developer_role), FIELD(tool_media),
+    FIELD(in_force)};
 
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)

@@ -27,6 +27,28 @@ struct text translator_name(const struct translator *translator)
     return translator->name;
 }
 
+struct text translator_stream_type(const struct translator *translator)
+{
+    return translator->stream_type;
+}
+
+void translate_path(const struct translator *words, const struct call_target *target,
+                    struct buffer *out)
+{
+    words->write_path(target, out);
+}
+
+void translate_error(const struct translator *words, unsigned status, struct text body,
+                     struct provider_error *error)
+{
+    words->read_error(status, body, error);
+}
+
+void put_aws_exception(struct buffer *out, struct text name, struct text json)
+{
+    frame_put_aws(out, TEXT("exception"), name, json);
+}
+
 enum operation translator_operation(const struct translator *translator)
 {
     return translator->operation;
@@ -63,6 +85,64 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
     made->demands = (struct text){losses->demands, losses->demand_len};
     made->hints = (struct text){losses->hints, losses->hint_len};
     return true;
+}
+
+/* ------------------------------------------------------------------------------ its texts */
+
+static void show(struct text_sink *sink, struct text text)
+{
+    if (text.len)
+        sink->take(sink, text);
+}
+
+static void show_parts(const struct part *parts, size_t count, bool nested, struct text_sink *sink,
+                       struct translated_texts *texts)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct part *part = &parts[i];
+        bool named = part->kind == PART_CALL || part->kind == PART_RESULT;
+        show(sink, part->text);
+        show(sink, named ? part->name : TEXT(""));
+        show(sink, part->arguments);
+        show(sink, part->kind == PART_RAW ? part->raw : TEXT(""));
+        texts->media += part->kind == PART_IMAGE || part->kind == PART_AUDIO ||
+                        part->kind == PART_VIDEO || part->kind == PART_FILE;
+        if (!nested) /* results hold no results */
+            show_parts(part->parts, part->part_count, true, sink, texts);
+    }
+}
+
+bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
+                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault)
+{
+    struct call_source source = {.body = body, .model = {"", 0}};
+    struct chat *chat = arena_new(arena, sizeof(*chat));
+    chat->from = words;
+    if (!words->read_call(arena, &source, chat, fault))
+        return false;
+    texts->messages = (int64_t)chat->message_count;
+    for (size_t i = 0; i < chat->message_count; i++) {
+        show(sink, chat->messages[i].name);
+        show_parts(chat->messages[i].parts, chat->messages[i].part_count, false, sink, texts);
+    }
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        const struct tool *tool = &chat->tools[i];
+        show(sink, tool->name);
+        show(sink, tool->description);
+        show(sink, tool->schema);
+    }
+    show(sink, chat->schema);
+    return true;
+}
+
+void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out)
+{
+    struct whole_answer whole = {.usage = {.input_tokens = tokens}, .has_usage = true};
+    struct answer_way way = {.from = words, .to = words};
+    struct arena arena;
+    arena_init(&arena, ARENA_BLOCK);
+    words->write_whole(&way, &arena, &whole, out);
+    arena_done(&arena);
 }
 
 /* ----------------------------------------------------------------------------- the answer */

@@ -25,6 +25,7 @@ struct losses;
 /* The words for <operation> in <dialect> ("anthropic"), or NULL when it has none. */
 const struct translator *translator_find(struct text dialect, enum operation operation);
 struct text translator_name(const struct translator *translator);
+struct text translator_stream_type(const struct translator *translator);
 enum operation translator_operation(const struct translator *translator);
 
 /* Who is to get the call. */
@@ -54,6 +55,33 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
                     const struct call_target *target, struct translated_call *made,
                     struct fault *fault);
 
+/* Append the path of a call in <words>, which are the client's and the target's. */
+void translate_path(const struct translator *words, const struct call_target *target,
+                    struct buffer *out);
+/* What an answer of 400 or more says, in <words> of the target. */
+void translate_error(const struct translator *words, unsigned status, struct text body,
+                     struct provider_error *error);
+/* Append a frame of AWS' event stream (:message-type "exception") that says <json>. */
+void put_aws_exception(struct buffer *out, struct text name, struct text json);
+
+/* Whoever wants to see the texts of a call. */
+struct text_sink {
+    /* <inside>: what stands between the quotes of a JSON string, or a whole JSON value. */
+    void (*take)(struct text_sink *sink, struct text inside);
+};
+
+struct translated_texts {
+    int64_t messages; /* how many */
+    int64_t media;    /* pictures, sound, files among them */
+};
+
+/* Show every text of a call that its model reads: of messages, tools, schemas. False with a fault
+ * when the call cannot be read. */
+bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
+                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault);
+/* Append the answer to a question for a number of tokens; <words> are of OPERATION_COUNT. */
+void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out);
+
 /* How an answer goes: what its writer must know. Texts live as long as the translation. */
 struct answer_way {
     const struct translator *from, *to; /* the target's, the client's */
@@ -62,6 +90,7 @@ struct answer_way {
     int64_t now_s;     /* Unix time */
     bool stream_in, stream_out;
     bool wants_usage; /* the client asked for OpenAI's usage chunk */
+    bool array_out;   /* of a Gemini stream without alt=sse: one JSON array in pieces */
     struct text call; /* the client's request body: some dialects repeat parts of it */
 };
 

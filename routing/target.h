@@ -36,6 +36,7 @@ struct target {
     bool off; /* e.g. its provider has no key, or its price is unknown and rejected */
     const char *off_because;
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
+    int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
     struct target_figures *figures;
 };
 

@@ -12,11 +12,12 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 
 
 class Link:
-    def __init__(self, to):
-        self.to = to
+    def __init__(self, to, delay=0):
+        self.to, self.delay = to, delay  # seconds, each way
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", 0))
@@ -76,6 +77,7 @@ class Link:
         with contextlib.suppress(OSError, ValueError):
             while data := source.recv(65536):
                 self.passes.wait()
+                time.sleep(self.delay)
                 sink.sendall(data)
         for sock in (source, sink):
             with contextlib.suppress(OSError):

@@ -40,6 +40,7 @@ static const struct fault_rule rules[FAULT_KINDS] = {
     [FAULT_TARGET_REFUSED] = {"target_refused",   400, BAD,                NULL,                   BAD,                     "INVALID_ARGUMENT",    false, false},
     [FAULT_TARGET_DOWN] =    {"target_down",      503, SRV,                "upstream_unavailable", "overloaded_error",      "UNAVAILABLE",         true,  true},
     [FAULT_TARGET_SLOW] =    {"target_slow",      504, SRV,                "upstream_timeout",     "timeout_error",         "DEADLINE_EXCEEDED",   true,  true},
+    [FAULT_TOO_LATE] =       {"too_late",         504, SRV,                "upstream_timeout",     "timeout_error",         "DEADLINE_EXCEEDED",   false, false},
     [FAULT_TARGET_INVALID] = {"target_invalid",   502, SRV,                "upstream_invalid",     "api_error",             "INTERNAL",            true,  true},
     [FAULT_TARGET_CUT] =     {"target_cut",       502, SRV,                "upstream_invalid",     "api_error",             "INTERNAL",            false, true},
     [FAULT_NO_TARGET] =      {"no_target",        503, SRV,                "upstream_unavailable", "overloaded_error",      "UNAVAILABLE",         false, false},

@@ -42,6 +42,7 @@ enum fault_kind {
     FAULT_TARGET_REFUSED, /* the provider's own 4xx, which no other target can cure */
     FAULT_TARGET_DOWN,    /* no connection, or it broke before the first byte */
     FAULT_TARGET_SLOW,    /* 504 */
+    FAULT_TOO_LATE,       /* 504: the client wished to wait no longer */
     FAULT_TARGET_INVALID, /* 502: it broke HTTP or its own dialect */
     FAULT_TARGET_CUT,     /* the answer broke off after its first byte */
     FAULT_NO_TARGET,      /* 503: all targets failed */

@@ -28,6 +28,34 @@ struct digest hash_sha256(struct text data)
     return digest;
 }
 
+struct digest hash_hmac_sha256(struct text key, struct text data)
+{
+    uint8_t pad[SHA256_CBLOCK] = {0};
+    if (key.len > sizeof(pad)) {
+        struct digest shorter = hash_sha256(key);
+        memcpy(pad, shorter.bytes, sizeof(shorter.bytes));
+    } else if (key.len) {
+        memcpy(pad, key.at, key.len);
+    }
+    SHA256_CTX state;
+    struct digest digest;
+    for (int round = 0; round < 2; round++) {
+        uint8_t mask = round ? 0x5c : 0x36, block[SHA256_CBLOCK];
+        for (size_t i = 0; i < sizeof(block); i++)
+            block[i] = pad[i] ^ mask;
+        SHA256_Init(&state);
+        SHA256_Update(&state, block, sizeof(block));
+        if (round)
+            SHA256_Update(&state, digest.bytes, sizeof(digest.bytes));
+        else if (data.len)
+            SHA256_Update(&state, data.at, data.len);
+        SHA256_Final(digest.bytes, &state);
+        OPENSSL_cleanse(block, sizeof(block));
+    }
+    OPENSSL_cleanse(pad, sizeof(pad));
+    return digest;
+}
+
 void hash_sha1(struct text data, uint8_t out[20])
 {
     SHA_CTX state;

@@ -15,6 +15,8 @@ struct digest {
 };
 
 struct digest hash_sha256(struct text data);
+/* HMAC-SHA-256 (RFC 2104). */
+struct digest hash_hmac_sha256(struct text key, struct text data);
 /* SHA-1, for the WebSocket handshake only (RFC 6455 4.2.2). <out> gets 20 bytes. */
 void hash_sha1(struct text data, uint8_t out[20]);
 /* Lower-case hexadecimal with a closing NUL. */

@@ -17,7 +17,8 @@ struct scanner {
     size_t count;
     struct scan_value *values;
     struct scan_problem *problem;
-    unsigned depth;                        /* containers that are open */
+    bool minds_case; /* names that are wanted but for their case are refused */
+    unsigned depth;  /* containers that are open */
     uint64_t objects[SCAN_DEPTH_MAX / 64]; /* one bit per open container: is it an object? */
     /* The wants whose names begin in one of the ways, counted from 1: chains that end in 0. */
     unsigned char first[BEGINNINGS], next[SCAN_WANTS_MAX + 1];
@@ -34,7 +35,7 @@ static const char *complain(struct scanner *s, const char *at, const char *what)
 {
     bool is_end = at >= s->end;
     *s->problem = (struct scan_problem){(size_t)(at - s->begin),
-                                        is_end ? "the document ends too early" : what, NULL};
+                                        is_end ? "the document ends too early" : what, NULL, false};
     return NULL;
 }
 
@@ -61,18 +62,19 @@ static const char *complain_string(struct scanner *s, const char *at)
 /* match_key() says where. */
 static bool complain_twice(struct scanner *s, size_t want)
 {
-    *s->problem = (struct scan_problem){0, "a name stands twice in one object", s->wants[want].at};
+    *s->problem =
+        (struct scan_problem){0, "a name stands twice in one object", s->wants[want].at, false};
     return false;
 }
 
 /* ---- names ---- */
 
-/* One of 64 ways in which a name begins: that of a member of the top level. */
+/* One of 64 ways in which a name begins: that of a member of the top level, in any case. */
 static inline unsigned beginning_of(struct text name)
 {
-    unsigned char first = name.len > 0 ? (unsigned char)name.at[0] : 0;
-    unsigned char second = name.len > 1 && name.at[1] != '.' ? (unsigned char)name.at[1] : 0;
-    return (first + 5U * second) % BEGINNINGS;
+    unsigned first = name.len > 0 ? (unsigned char)name.at[0] | 0x20U : 0;
+    unsigned second = name.len > 1 && name.at[1] != '.' ? (unsigned char)name.at[1] | 0x20U : 0;
+    return (first + 5 * second) % BEGINNINGS;
 }
 
 /* Does the wanted name begin with the whole key? Neither is empty. Hardly ever, which a single
@@ -81,6 +83,31 @@ static inline bool begins_with(struct text want, struct text key)
 {
     bool may_be = (want.len >= key.len) & (want.at[0] == key.at[0]);
     return may_be && memcmp(want.at, key.at, key.len) == 0;
+}
+
+static bool complain_case(struct scanner *s, size_t want)
+{
+    *s->problem =
+        (struct scan_problem){0, "a name is written in another case", s->wants[want].at, true};
+    return false;
+}
+
+/* Is the key, which is not the wanted name's beginning, that in another case? */
+static bool is_other_case(const struct scanner *s, struct text want, struct text key)
+{
+    return s->minds_case && key.len >= want.len && text_is_name(key, want);
+}
+
+/* A key that begins with what is no ASCII may be one that is wanted, to who reads the long s and
+ * the Kelvin sign as s and k; and is in no chain. */
+static bool match_wide(struct scanner *s, struct text key)
+{
+    bool wide =
+        (unsigned char)key.at[0] >= 0x80 || (key.len > 1 && (unsigned char)key.at[1] >= 0x80);
+    for (size_t i = 0; wide && i < s->count; i++)
+        if (is_other_case(s, s->wants[i], key))
+            return complain_case(s, i);
+    return true;
 }
 
 /* A member of the top level begins: is it wanted, or are members of it? */
@@ -92,8 +119,11 @@ static bool match_top(struct scanner *s, struct text key)
     for (size_t at = s->first[beginning_of(key)]; at > 0; at = s->next[at]) {
         size_t i = at - 1;
         struct text want = s->wants[i];
-        if (!begins_with(want, key))
+        if (!begins_with(want, key)) {
+            if (is_other_case(s, want, key))
+                return complain_case(s, i);
             continue;
+        }
         bool is_whole = want.len == key.len;
         if ((!is_whole && want.at[key.len] != '.') || text_find_byte(key, '.') != SIZE_MAX)
             continue;
@@ -106,7 +136,7 @@ static bool match_top(struct scanner *s, struct text key)
     }
     s->seen |= s->within;
     s->parent_len = key.len;
-    return true;
+    return match_wide(s, key);
 }
 
 /* A member of an object in the top level begins. */
@@ -114,8 +144,12 @@ static bool match_below(struct scanner *s, struct text key)
 {
     for (uint32_t left = s->within; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctz(left);
-        if (!text_equal(text_from(s->wants[i], s->parent_len + 1), key))
+        struct text want = text_from(s->wants[i], s->parent_len + 1);
+        if (!text_equal(want, key)) {
+            if (is_other_case(s, want, key))
+                return complain_case(s, i);
             continue;
+        }
         if (s->values[i].kind != SCAN_ABSENT)
             return complain_twice(s, i);
         s->into[2] = &s->values[i];
@@ -367,10 +401,11 @@ static struct scanner begin_scan(struct text json, struct scan_problem *problem)
     return s;
 }
 
-bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
-               struct scan_problem *problem)
+static bool scan_wanted(struct text json, const struct text *wants, size_t count,
+                        struct scan_value *values, struct scan_problem *problem, bool minds_case)
 {
     struct scanner s = begin_scan(json, problem);
+    s.minds_case = minds_case;
     s.wants = wants;
     s.count = count;
     s.values = values;
@@ -384,6 +419,18 @@ bool scan_json(struct text json, const struct text *wants, size_t count, struct 
     if (peek(&s, at) != '{')
         return complain(&s, at, "a JSON object is expected");
     return scan(&s, at);
+}
+
+bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
+               struct scan_problem *problem)
+{
+    return scan_wanted(json, wants, count, values, problem, false);
+}
+
+bool scan_request(struct text json, const struct text *wants, size_t count,
+                  struct scan_value *values, struct scan_problem *problem)
+{
+    return scan_wanted(json, wants, count, values, problem, true);
 }
 
 bool scan_check(struct text json, struct scan_problem *problem)

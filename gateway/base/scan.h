@@ -43,6 +43,7 @@ struct scan_problem {
     size_t at;        /* byte offset */
     const char *what; /* static, e.g. "a string is not closed" */
     const char *name; /* the wanted name it is about, or NULL */
+    bool other_case;  /* it is written in another case */
 };
 
 /*
@@ -55,6 +56,14 @@ struct scan_problem {
  */
 bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
                struct scan_problem *problem);
+
+/*
+ * The same for what a client sends on to a provider: a name that is a wanted one but for its case
+ * is a problem, too. Servers written in Go take it for the same name (package encoding/json,
+ * Unmarshal), and would follow what nobody here has read. Of "a.b" also "a" must be wanted.
+ */
+bool scan_request(struct text json, const struct text *wants, size_t count,
+                  struct scan_value *values, struct scan_problem *problem);
 
 /* Validate any JSON document, not only an object; false when it is not valid, with a problem. */
 bool scan_check(struct text json, struct scan_problem *problem);

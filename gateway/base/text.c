@@ -43,6 +43,33 @@ bool text_equal_nocase(struct text a, struct text b)
     return a.len == b.len && same_nocase(a.at, b.at, b.len);
 }
 
+/* Take a letter off the front, in lower case. */
+static char take_letter(struct text *name)
+{
+    static const struct {
+        struct text letter;
+        char plain;
+    } others[] = {{{"\xc5\xbf", 2}, 's'}, {{"\xe2\x84\xaa", 3}, 'k'}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (text_starts(*name, others[i].letter)) {
+            *name = text_from(*name, others[i].letter.len);
+            return others[i].plain;
+        }
+    char c = name->at[0];
+    *name = text_from(*name, 1);
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+bool text_is_name(struct text name, struct text plain)
+{
+    if (name.len < plain.len || name.len > 3 * plain.len)
+        return false;
+    while (name.len && plain.len)
+        if (take_letter(&name) != take_letter(&plain))
+            return false;
+    return name.len == 0 && plain.len == 0;
+}
+
 bool text_starts_nocase(struct text t, struct text prefix)
 {
     if (t.len < prefix.len)

@@ -33,6 +33,10 @@ static inline bool text_equal(struct text a, struct text b)
 
 /* Compare without regard to the case of ASCII letters. */
 bool text_equal_nocase(struct text a, struct text b);
+/* Is <name>, which may be any UTF-8, the name <plain> of ASCII to who compares names of JSON
+ * without regard to case, as Go's package encoding/json does? There the long s and the Kelvin sign
+ * are s and k. */
+bool text_is_name(struct text name, struct text plain);
 
 static inline bool text_starts(struct text t, struct text prefix)
 {

@@ -133,6 +133,8 @@ static const char *read_disposition(struct multipart *multipart, struct text res
     if (bad || !field.at)
         return "A part of the form has no readable name.";
     multipart->named = true;
+    multipart->watching = multipart->watched.len && text_equal(field, multipart->watched);
+    multipart->watched_parts += multipart->watching;
     for (size_t i = 0; i < multipart->count; i++) {
         if (!text_equal(field, multipart->wants[i]))
             continue;
@@ -186,6 +188,8 @@ static const char *end_header_line(struct multipart *multipart)
 
 static void keep(struct multipart *multipart, const char *at, size_t len)
 {
+    if (multipart->watching && len)
+        multipart->see(multipart->with, (struct text){at, len});
     if (multipart->current < 0)
         return;
     size_t room = MULTIPART_VALUE_BYTES - multipart->fields[multipart->current].len;
@@ -202,7 +206,7 @@ static void begin_part(struct multipart *multipart)
 {
     multipart->state = IN_HEADER;
     multipart->line_len = 0;
-    multipart->named = false;
+    multipart->named = multipart->watching = false;
 }
 
 /* The whole boundary has gone by. */

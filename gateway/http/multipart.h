@@ -32,7 +32,14 @@ struct multipart {
         char value[MULTIPART_VALUE_BYTES];
     } fields[MULTIPART_FIELDS_MAX];
     uint64_t seen; /* bytes of the body so far */
-    bool ended;    /* the closing boundary was seen */
+    /* One more part may be looked at as it goes by, whatever its length: set these three after
+     * multipart_init(). */
+    struct text watched; /* its name, borrowed; empty = none */
+    void (*see)(void *with, struct text piece);
+    void *with;
+    unsigned watched_parts; /* of that name, so far */
+    bool watching;          /* the part being read is one */
+    bool ended;             /* the closing boundary was seen */
 };
 
 /* Read the boundary from a Content-Type value; false when it is no multipart/form-data, or when its

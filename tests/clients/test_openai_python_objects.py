@@ -10,7 +10,7 @@ from harness import KEY_ACME, KEY_GLOBEX, KEY_WRONG
 
 LINES = b"".join(json.dumps({
     "custom_id": f"call-{i}", "method": "POST", "url": "/v1/chat/completions",
-    "body": {"model": "fast", "messages": [{"role": "user", "content": f"Say {i}."}]}}).encode() + b"\n"
+    "body": {"model": "mock", "messages": [{"role": "user", "content": f"Say {i}."}]}}).encode() + b"\n"
     for i in range(5))
 
 

@@ -69,7 +69,7 @@ FORWARDED = {
     "anthropic-version": "2023-06-01", "anthropic-beta": "a-1,b-2", "openai-beta": "assistants=v2",
     "x-stainless-lang": "python", "x-stainless-retry-count": "0", "x-app": "cli", "user-agent": "Some/1.0 (x; y)",
     "x-claude-code-session": "abc", "x-goog-api-client": "gl-py/3", "accept": "application/json",
-    "idempotency-key": "idem-1", "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     "tracestate": "a=b",
 }
 KEPT_BACK = {

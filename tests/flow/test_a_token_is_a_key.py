@@ -12,9 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from harness import Sluice, config_for, eventually, temporary_folder
+from harness import Sluice, config_for, eventually, sha256_hash, temporary_folder
 
 ISSUER = "https://id.example"
+SECRET = "sk-both-5ecre7-00"
 
 
 def encoded(data):
@@ -96,13 +97,27 @@ def opens(gate, token, model="fast"):
     return gate.chat(model, key=token).status
 
 
+def test_a_subject_named_like_a_key_is_not_that_key(upstream, issuer, signer):
+    """Neither in the ledger, nor in the limits of that key, which are counted from the ledger at the start."""
+    config = config_with(upstream, issuer)
+    config["tenants"][0]["keys"].append({"name": "both", "hash": sha256_hash(SECRET), "limits": {"requests_per_hour": 2}})
+    with Sluice(config) as gate:
+        token = signer.token(sub="both")
+        eventually(lambda: opens(gate, token) == 200, what="the keys are there")
+        rows = [gate.ledger_row(gate.chat(key=secret).header("x-request-id")) for secret in (token, SECRET)]
+        assert [row["key"] for row in rows] == ["token:both", "both"]
+        assert gate.stop() == 0
+        gate.start()
+        assert [opens(gate, SECRET) for _ in range(2)] == [200, 429]
+
+
 def test_what_a_token_opens(upstream, issuer, signer):
     with Sluice(config_with(upstream, issuer)) as gate:
         eventually(lambda: opens(gate, signer.token()) == 200, what="the keys are there")
         answer = gate.chat("slow", key=signer.token(models=["slow"]))
         assert answer.status == 200, answer
         row = gate.ledger_row(answer.header("x-request-id"))
-        assert (row["tenant"], row["key"]) == ("acme", "ada@example.com"), row
+        assert (row["tenant"], row["key"]) == ("acme", "token:ada@example.com"), row
         assert opens(gate, signer.token(models=["slow"])) == 403
         assert opens(gate, signer.token(models=[])) == 403
         assert opens(gate, signer.token(tenant="globex"), "slow") == 403

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import (
+    KEY_ACME,
+    KEY_ACME_FAST,
     KEY_GLOBEX,
     Sluice,
     chat_body,
@@ -172,3 +174,18 @@ def test_an_answer_outlives_a_restart(upstream):
         again = gate.chat(headers=keyed("kept"))
         assert again.body == first.body and again.header("x-sluice-cache") in ("hit", "join")
         assert gate.chat(headers=keyed("kept"), temperature=1).status == 409
+
+
+def test_tenants_do_not_meet_at_the_provider(gate, upstream):
+    """It knows one account: the same key of two tenants must be two there, and that of one always the same. (Of
+    uploads, because nothing is kept of those here.)"""
+    upstream.answer = lambda call: call.respond(200, {"id": "file-1", "object": "file"})
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{}\r\n--x--\r\n'
+    seen = []
+    for key, name in ((KEY_ACME, "k1"), (KEY_GLOBEX, "k1"), (KEY_ACME, "k2"), (KEY_ACME_FAST, "k1")):
+        headers = keyed(name) | {"Content-Type": "multipart/form-data; boundary=x"}
+        assert gate.post("/v1/files", form, key=key, headers=headers).status == 200
+        seen.append(upstream.last().fields.all("idempotency-key"))
+    assert all(len(names) == 1 and names[0] not in ("k1", "k2") for names in seen), seen
+    acme, globex, other, same = (names[0] for names in seen)
+    assert acme == same and len({acme, globex, other}) == 3

@@ -4,20 +4,20 @@
 import json
 
 import pytest
-from harness import KEY_ACME, Sluice, chat_body, chunked, config_for, merged, model_for, sha256_hash
+from harness import KEY_ACME, Sluice, chat_body, chunked, config_for, merged, model_for, provider_for, sha256_hash
 
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
 UNIT = 100_000  # nano-dollars per picture, second, search
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
-def gate_for(upstream, nanos):
+def gate_for(upstream, nanos, **provider):
     pieces = {"id": "pieces-1", "provider": "up", "model": "pieces", "price": {"unit": UNIT / 1e9}}
     tenant = {"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}
     if nanos is not None:
         tenant["budget"] = {"amount": f"{nanos / 1e9:.9f} USD", "period": "month"}
     models = [model_for("fast"), merged(model_for("pieces"), {"targets": [pieces]})]
-    return Sluice(config_for(upstream, tenants=[tenant], models=models))
+    return Sluice(config_for(upstream, tenants=[tenant], models=models, providers=[provider_for(upstream, **provider)]))
 
 
 def form(*fields):
@@ -72,16 +72,48 @@ def test_a_name_that_the_operation_does_not_know_says_nothing(upstream, path, bo
         assert upstream.last().json[name] == int(answer.header("x-sluice-max-tokens")) > 64
 
 
-def test_a_batch_is_refused_under_a_budget(upstream):
-    upstream.answer = respond(id="batch_1", object="batch")
-    body = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    with gate_for(upstream, 1e9) as gate:
-        upload = gate.post("/v1/files", form(("purpose", "batch"), ("file", "{}")), headers=FORM)
-        body["input_file_id"] = upload.json["id"]
-        upstream.forget()
-        answer = gate.post("/v1/batches", body)
-        assert answer.status == 501 and "Batches" in answer.json["error"]["message"], answer
-        assert len(upstream.calls) == 0
+NEWER, OLDER = "max_completion_tokens", "max_tokens"
+
+
+@pytest.mark.parametrize("kind, fields, sent", [
+    ("openai", {}, [NEWER]),
+    ("ollama", {}, [OLDER]),
+    ("ollama", {OLDER: 900}, [OLDER]),
+    ("ollama", {NEWER: 900}, [OLDER]),
+    ("ollama", {NEWER: None}, [OLDER]),
+    ("ollama", {OLDER: None, NEWER: 900}, [OLDER]),
+    ("ollama", {OLDER: -1}, [OLDER]),
+    ("openai", {OLDER: 900}, [OLDER]),
+    ("openai", {NEWER: None}, [NEWER]),
+    ("openai", {OLDER: 900, NEWER: 901}, [OLDER, NEWER]),
+])
+@pytest.mark.parametrize("amount", [300 * OUTPUT, 10_000 * OUTPUT])
+def test_an_answer_is_no_longer_than_the_target_was_told(upstream, kind, fields, sent, amount):
+    """In a name that it knows, and only there where nobody else said one."""
+    with gate_for(upstream, amount, type=kind) as gate:
+        answer = gate.post("/v1/chat/completions", {"model": "fast", "messages": [], **fields})
+        assert answer.status == 200, answer
+        body = upstream.last().json
+        lowered = answer.header("x-sluice-max-tokens")
+        most = int(lowered or max(value or 0 for value in fields.values()))
+        assert 0 < most <= amount / OUTPUT and (lowered or any(value and value > 0 for value in fields.values()))
+        told = [name for name in sent if body.get(name) not in (None, -1)]
+        assert told == sent and all(body[name] <= most for name in sent), body
+        assert kind == "openai" or body.get(NEWER) in (None, fields.get(NEWER)), body
+        assert upstream.last().body.count(b'"max_tokens"') <= 1 and upstream.last().body.count(b'"max_completion_tokens"') <= 1
+
+
+def test_a_name_with_escapes_is_put_in_the_other_one(upstream):
+    with gate_for(upstream, 10_000 * OUTPUT, type="vllm") as gate:
+        body = b'{"model":"fast","messages":[],"max_completion\\u005ftokens" : 900 ,"seed":1}'
+        assert gate.post("/v1/chat/completions", body).status == 200
+        assert upstream.last().body == b'{"model":"upstream-model","messages":[],"max_tokens":900 ,"seed":1}'
+
+
+def test_what_no_limit_asks_about_passes_as_it_is(upstream):
+    with gate_for(upstream, None, type="ollama") as gate:
+        assert gate.post("/v1/chat/completions", {"model": "fast", "messages": [], NEWER: 900}).status == 200
+        assert upstream.last().json[NEWER] == 900 and OLDER not in upstream.last().json
 
 
 @pytest.mark.parametrize("fields", [

@@ -85,13 +85,15 @@ ANTHROPIC = ["/v1/messages", "/v1/messages/count_tokens", "/anthropic/v1/message
 def test_anthropic_paths(gate, upstream, path):
     for fields in ([("x-api-key", KEY_ACME), JSON], [JSON], [("x-api-key", KEY_WRONG), JSON]):
         with gate.connect() as client:
-            answer = client.send(raw(path=path, fields=fields + [("anthropic-version", "2023-06-01")])).read_response()
+            fields = fields + [("anthropic-version", "2023-06-01")]
+            body = b'{"model":"nobody","max_tokens":9,"messages":[{"role":"user","content":"x"}]}'
+            answer = client.send(raw(path=path, fields=fields, body=body)).read_response()
         assert answer.status == 404 or (answer.status == 401 and ("x-api-key", KEY_ACME) not in fields), answer
         kind = {404: "not_found_error", 401: "authentication_error"}[answer.status]
         assert answer.json["type"] == "error" and answer.error["type"] == kind, answer
         assert answer.error["message"] and answer.json["request_id"] == answer.header("request-id")
         if answer.status == 404:
-            assert "version" in answer.error["message"], answer
+            assert "nobody" in answer.error["message"], answer
     assert not upstream.calls
 
 

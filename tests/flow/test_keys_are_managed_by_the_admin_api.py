@@ -93,7 +93,9 @@ def test_a_key_by_its_commands(gate):
     assert revoked.returncode == 0, revoked
     assert gate.chat(key=secret).status == gate.chat(key=second).status == 401, "at once"
     listed = json.loads(command(gate, "keys", "ls", "--tenant", "search", "--format", "json").stdout)
-    assert not [item for item in listed if not item.get("revoked_at")]
+    assert listed == [], "only with --revoked"
+    assert command(gate, "keys", "show", place).returncode == 0, "but shown when it is asked for"
+    assert ask(gate, "/keys?revoked=perhaps").status == 400
     gone = json.loads(command(gate, "keys", "ls", "--tenant", "search", "--revoked", "--format", "json").stdout)
     assert [item["id"] for item in gone] == [place] and gone[0]["revoked_at"]
 
@@ -321,3 +323,17 @@ def test_many_changes_at_once(gate):
         thread.join()
     assert not bad, bad
     assert eventually(lambda: ask(gate, "/overview").json["keys"]["up"])
+
+
+def test_limits_of_other_models_take_no_room(gate):
+    """A call may meet 64 limits; those of models that it does not ask for are none of them."""
+    one = {f"{kind}_per_{span}": 1000000 for kind in ("requests", "tokens", "input_tokens", "output_tokens")
+           for span in ("second", "minute", "hour", "day")}
+    limits = {"models": {name: one for name in ("fast", "slow")}}
+    made = ask(gate, "/tenants", "POST", {"name": "many", "models": ["*"], "limits": limits,
+                                          "users": {"limits": limits}})
+    assert made.status == 201, made
+    key = make_key(gate, "ci", "many", limits=limits)
+    assert gate.chat(key=key["secret"], user="ann").status == 200
+    refused = ask(gate, "/tenants/many", "PATCH", {"limits": {**one, "concurrent": 9, **limits}})
+    assert refused.status == 400 and "64" in refused.json["detail"], refused

@@ -10,6 +10,7 @@ pytestmark = pytest.mark.threads
 BOUNDARY = "xxBOUNDARYxx"
 TYPE = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
 COUNT = itertools.count(1)
+LINE = '{"url": "/v1/chat/completions", "body": {"model": "upstream-model", "max_tokens": 9}}'
 
 
 class Store:
@@ -23,7 +24,8 @@ class Store:
         name, _, action = rest.partition("/")
         if call.method == "POST" and not rest:
             prefix = {"files": "file-", "batches": "batch_", "responses": "resp_"}[kind]
-            made = {"id": f"{prefix}{next(COUNT):06d}", "object": kind.removesuffix("s"), "created_at": 1, "status": "completed"}
+            made = {"id": f"{prefix}{next(COUNT):06d}", "object": kind.removesuffix("s"), "created_at": 1,
+                    "status": "in_progress" if kind == "batches" else "completed"}
             self.made[made["id"]] = made
             call.respond(200, made)
         elif call.method == "GET" and not rest:
@@ -46,7 +48,7 @@ def store(upstream, watched):
 
 def upload(gate, key=KEY_ACME):
     body = (f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{{}}\r\n'
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n{LINE}\r\n'
             f"--{BOUNDARY}--\r\n").encode()
     with gate.connect() as client:
         answer = client.send(request_bytes("POST", "/v1/files", [("Authorization", f"Bearer {key}"), TYPE], body)).read_response()

@@ -43,7 +43,7 @@ static void check_call(const struct record *record)
 
 static void check_record(const struct record *record)
 {
-    if (record->kind == RECORD_OPEN || record->kind == RECORD_SETTLE)
+    if (record->kind != RECORD_OWN && record->kind != RECORD_DISOWN)
         check_call(record);
     else
         check(record_room_object(&record->object) <= RECORD_MAX_BYTES);

@@ -164,7 +164,7 @@ static void compare_value(const struct scan_value *value, json_t *expected, bool
 static void check_object(struct text json, const struct copy *copy, json_t *document)
 {
     struct scan_value values[WANTS];
-    struct scan_problem problem = {SIZE_MAX, NULL, NULL};
+    struct scan_problem problem = {SIZE_MAX, NULL, NULL, false};
     bool accepted = scan_json(json, wants, WANTS, values, &problem);
     if (!accepted) {
         assert(problem.at <= json.len && problem.what);

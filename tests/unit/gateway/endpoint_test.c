@@ -78,7 +78,15 @@ static void what_is_not_in_the_table_is_not_there(void **state)
         {METHOD_POST, "/v1/chat/completions;a=b", FAULT_BAD_HTTP},
         {METHOD_POST, "/v1/chat\\completions", FAULT_BAD_HTTP},
         {METHOD_GET, "/v1/responses/%2e%2e", FAULT_BAD_HTTP},
-        {METHOD_POST, "/v1/messages", FAULT_UNKNOWN_PATH},
+        {METHOD_GET, "/v1/messages", FAULT_BAD_METHOD},
+        {METHOD_POST, "/v1/messages/more", FAULT_UNKNOWN_PATH},
+        {METHOD_POST, "/openai/v1/messages", FAULT_UNKNOWN_PATH},
+        {METHOD_POST, "/anthropic/v1/chat/completions", FAULT_UNKNOWN_PATH},
+        {METHOD_POST, "/v1beta/models/:generateContent", FAULT_BAD_METHOD},
+        {METHOD_POST, "/v1beta/models/a/b:generateContent", FAULT_UNKNOWN_PATH},
+        {METHOD_POST, "/v1beta/models/a:predict", FAULT_BAD_METHOD},
+        {METHOD_POST, "/v1%62eta/models/a:generateContent", FAULT_UNKNOWN_PATH},
+        {METHOD_POST, "/v1/chat/completions%00", FAULT_BAD_HTTP},
         {METHOD_POST, "/metrics", FAULT_BAD_METHOD},
         {METHOD_POST, "/livez", FAULT_BAD_METHOD},
     };
@@ -105,6 +113,41 @@ static void a_listener_serves_only_what_it_says(void **state)
     assert_int_equal(match.endpoint->page, PAGE_METRICS);
     assert_int_equal(find(METHOD_POST, "/admin/v1/config/reload", SERVE_ADMIN, &match), FAULT_NONE);
     assert_int_equal(match.endpoint->page, PAGE_ADMIN);
+}
+
+static void every_dialect_has_its_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *dialect, *id;
+        enum operation operation;
+        bool streams;
+    } rows[] = {
+        {"/v1/messages", "anthropic", "", OPERATION_CHAT, false},
+        {"/anthropic/v1/messages", "anthropic", "", OPERATION_CHAT, false},
+        {"/v1/messages/count_tokens", "anthropic", "", OPERATION_COUNT, false},
+        {"/v1beta/models/gemini-2.5-pro:generateContent", "gemini", "gemini-2.5-pro",
+         OPERATION_CHAT, false},
+        {"/gemini/v1beta/models/a:streamGenerateContent", "gemini", "a", OPERATION_CHAT, true},
+        {"/genai/v1beta/models/x%2Fy:countTokens", "gemini", "x%2Fy", OPERATION_COUNT, false},
+        {"/v1/models/qwen:7b:generateContent", "gemini", "qwen:7b", OPERATION_CHAT, false},
+        {"/v1beta/models/e:embedContent", "gemini", "e", OPERATION_EMBEDDING, false},
+        {"/api/chat", "ollama", "", OPERATION_CHAT, false},
+        {"/api/generate", "ollama", "", OPERATION_COMPLETION, false},
+        {"/v2/chat", "cohere", "", OPERATION_CHAT, false},
+        {"/v2/rerank", "cohere", "", OPERATION_RERANK, false},
+        {"/model/anthropic.claude-v2%3A1/converse", "bedrock", "anthropic.claude-v2%3A1",
+         OPERATION_CHAT, false},
+        {"/model/m:0/converse-stream", "bedrock", "m:0", OPERATION_CHAT, true},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct match match;
+        assert_int_equal(find(METHOD_POST, rows[i].path, ALL, &match), FAULT_NONE);
+        assert_true(text_equal(match.dialect, text_of(rows[i].dialect)));
+        assert_true(text_equal(match.id, text_of(rows[i].id)));
+        assert_int_equal(match.endpoint->operation, rows[i].operation);
+        assert_int_equal(match.endpoint->streams, rows[i].streams);
+    }
 }
 
 static void errors_take_the_shape_of_the_path(void **state)
@@ -137,6 +180,7 @@ int main(void)
         cmocka_unit_test(paths_lead_to_operations),
         cmocka_unit_test(what_is_not_in_the_table_is_not_there),
         cmocka_unit_test(a_listener_serves_only_what_it_says),
+        cmocka_unit_test(every_dialect_has_its_paths),
         cmocka_unit_test(errors_take_the_shape_of_the_path),
         cmocka_unit_test(the_methods_of_a_path_are_listed),
     };

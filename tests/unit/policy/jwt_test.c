@@ -146,7 +146,7 @@ static void a_token_is_a_key_of_its_tenant(void **state)
     char *token = make_token("{\"alg\":\"RS256\",\"kid\":\"r\"}",
                              claims_with(",\"models\":[\"fast\",\"openai/*\"]"), rsa, "RS256");
     assert_int_equal(check_at(tokens, token, NOW, &key), TOKEN_GOOD);
-    assert_true(text_equal(key->name, TEXT("ada")));
+    assert_true(text_equal(key->name, TEXT("token:ada")));
     assert_ptr_equal(key->tenant, &tenants[0]);
     assert_true(text_equal(key->tags, TEXT("team=a")));
     assert_int_equal(key->model_count, 2);
@@ -154,7 +154,7 @@ static void a_token_is_a_key_of_its_tenant(void **state)
     assert_int_equal(key->limits.count, 0);
     /* The second time it is remembered, and says the same. */
     assert_int_equal(check_at(tokens, token, NOW, &again), TOKEN_GOOD);
-    assert_true(text_equal(again->name, TEXT("ada")));
+    assert_true(text_equal(again->name, TEXT("token:ada")));
     assert_true(text_equal(again->models[0], TEXT("fast")));
     assert_true(hash_same(&key->digest, &again->digest));
     free(token);
@@ -183,7 +183,7 @@ static void subjects_are_told_apart(void **state)
                  subject, NOW + 300);
         char *token = make_token("{\"alg\":\"ES256\"}", claims, p256, "ES256");
         assert_int_equal(check_at(tokens, token, NOW, &keys[i]), TOKEN_GOOD);
-        assert_true(keys[i]->name.len <= TOKEN_NAME_MAX);
+        assert_true(keys[i]->name.len <= sizeof("token:") - 1 + TOKEN_NAME_MAX);
         free(token);
     }
     assert_false(text_equal(keys[2]->name, keys[3]->name));

@@ -186,8 +186,12 @@ static void what_is_negative_is_written_as_zero(void **state)
 static void objects_come_back_too(void **state)
 {
     (void)state;
-    struct object object = {TEXT("file-1"), TEXT("file"), TEXT("acme"),
-                            TEXT("mini"),   TEXT("m"),    1764000000123456};
+    struct object object = {.id = TEXT("file-1"),
+                            .kind = TEXT("file"),
+                            .tenant = TEXT("acme"),
+                            .target = TEXT("mini"),
+                            .model = TEXT("m"),
+                            .made_us = 1764000000123456};
     struct record record;
     memset(bytes, 0, sizeof(bytes));
     size_t length = record_write_object(bytes, RECORD_OWN, 5, &object);
@@ -202,6 +206,25 @@ static void objects_come_back_too(void **state)
     assert_same_text(record.object.target, object.target);
     assert_same_text(record.object.model, object.model);
     assert_int_equal(record.object.made_us, object.made_us);
+    assert_int_equal(record.object.facts.len, 0);
+    assert_int_equal(bytes[17], 1);
+}
+
+static void what_is_known_of_an_object_comes_back_and_is_bounded(void **state)
+{
+    (void)state;
+    static char facts[2 * OBJECT_FACTS_BYTES];
+    memset(facts, 'f', sizeof(facts));
+    for (size_t len = 1; len <= sizeof(facts); len = len * 2 + 5) {
+        struct object object = {.id = TEXT("file-1"), .facts = {facts, len}};
+        struct record record;
+        memset(bytes, 0, sizeof(bytes));
+        size_t length = record_write_object(bytes, RECORD_OWN, 5, &object);
+        assert_true(length <= record_room_object(&object));
+        record_publish(bytes, (uint32_t)length);
+        assert_int_equal(record_read(bytes, sizeof(bytes), &record), RECORD_HERE);
+        assert_same_text(record.object.facts, text_head(object.facts, OBJECT_FACTS_BYTES));
+    }
 }
 
 static void nothing_an_end_and_a_cut_line_are_told_apart(void **state)
@@ -257,6 +280,7 @@ int main(void)
         cmocka_unit_test(long_texts_are_cut_and_the_longest_row_fits),
         cmocka_unit_test(what_is_negative_is_written_as_zero),
         cmocka_unit_test(objects_come_back_too),
+        cmocka_unit_test(what_is_known_of_an_object_comes_back_and_is_bounded),
         cmocka_unit_test(nothing_an_end_and_a_cut_line_are_told_apart),
         cmocka_unit_test(any_changed_bit_is_noticed),
         cmocka_unit_test(the_checksum_is_crc32c),

@@ -669,6 +669,48 @@ static void damaged_rows_are_left_out(void **state)
     expect(404, "GET", "tenants/t", NULL);
 }
 
+/* 34 limits that one call meets: 17 for all models, 17 for one; those of another do not count. */
+static const char *many_limits(char room[4096])
+{
+    static const char *const kinds[] = {"requests", "tokens", "input_tokens", "output_tokens"};
+    static const char *const spans[] = {"second", "minute", "hour", "day"};
+    char one[1024] = "\"concurrent\":1";
+    for (size_t i = 0; i < 16; i++)
+        sprintf(one + strlen(one), ",\"%s_per_%s\":1", kinds[i / 4], spans[i % 4]);
+    snprintf(room, 4096, "{%s,\"models\":{\"fast\":{%s}}}", one, one);
+    return room;
+}
+
+static void a_call_meets_no_more_limits_than_it_can_hold(void **state)
+{
+    (void)state;
+    char limits[4096], body[8192];
+    many_limits(limits);
+    snprintf(body, sizeof(body), "{\"name\":\"top\",\"limits\":%s}", limits);
+    expect(201, "POST", "tenants", body);
+    snprintf(body, sizeof(body), "{\"name\":\"sub\",\"parent\":\"top\",\"limits\":%s}", limits);
+    expect(400, "POST", "tenants", body);
+    has("68");
+    expect(201, "POST", "tenants", "{\"name\":\"sub\",\"parent\":\"top\",\"limits\":{}}");
+    snprintf(body, sizeof(body), "{\"name\":\"ci\",\"tenant\":\"sub\",\"limits\":%s}", limits);
+    expect(400, "POST", "keys", body);
+    expect(201, "POST", "keys", "{\"name\":\"ci\",\"tenant\":\"sub\",\"limits\":{}}");
+    snprintf(body, sizeof(body), "{\"limits\":%s}", limits);
+    expect(400, "PATCH", "keys/sub:ci", body);
+    expect(400, "PATCH", "tenants/sub", body);
+    snprintf(body, sizeof(body), "{\"users\":{\"limits\":%s}}", limits);
+    expect(400, "PATCH", "tenants/sub", body);
+    /* What is set above counts for all that is in it. */
+    expect(200, "PATCH", "tenants/top", "{\"limits\":null}");
+    expect(200, "PATCH", "tenants/top", "{\"limits\":{}}");
+    snprintf(body, sizeof(body), "{\"limits\":%s}", limits);
+    expect(200, "PATCH", "keys/sub:ci", body);
+    expect(400, "PATCH", "tenants/top", body);
+    expect(200, "PATCH", "tenants/top", "{\"limits\":{\"concurrent\":1}}");
+    expect(200, "DELETE", "keys/sub:ci", NULL);
+    expect(200, "PATCH", "tenants/top", body);
+}
+
 int main(void)
 {
     log_open("/dev/null", LOG_JSON, LOG_ERROR);
@@ -689,6 +731,7 @@ int main(void)
         cmocka_unit_test(the_ledger_shares_the_file),
         cmocka_unit_test(a_store_that_is_locked_says_so),
         cmocka_unit_test(damaged_rows_are_left_out),
+        cmocka_unit_test(a_call_meets_no_more_limits_than_it_can_hold),
     };
     int failed = cmocka_run_group_tests(tests, begin, end);
     log_close();

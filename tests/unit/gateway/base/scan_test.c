@@ -25,7 +25,7 @@ static struct scan_problem problem;
 
 static bool scan(const char *json)
 {
-    problem = (struct scan_problem){SIZE_MAX, NULL, NULL};
+    problem = (struct scan_problem){SIZE_MAX, NULL, NULL, false};
     /* In memory of exactly its size, so that a sanitizer sees reading behind the end. */
     static char *own;
     memory_free(own);
@@ -112,6 +112,21 @@ static void assert_twice(const char *json, size_t at, int want)
     assert_string_equal(problem.what, "a name stands twice in one object");
     assert_string_equal(problem.name, wants[want].at);
     assert_int_equal(problem.at, at);
+}
+
+static void request_must_not_have_a_wanted_name_in_another_case(void **state)
+{
+    static const char *const bad[] = {"{\"a\":1,\"Model\":1}", "{\"a\":1,\"MODE\\u006c\":1}",
+                                      "{\"a\":1,\"model\":1,\"modeL\":1}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_true(scan(bad[i]));
+        assert_false(scan_request(text_of(bad[i]), wants, WANTS, values, &problem));
+        assert_true(problem.other_case);
+        assert_string_equal(problem.name, "model");
+    }
+    struct text good = TEXT("{\"model\":1,\"Modell\":1,\"a\":{\"Model\":1}}");
+    assert_true(scan_request(good, wants, WANTS, values, &problem));
 }
 
 static void wanted_name_must_not_stand_twice(void **state)
@@ -400,6 +415,7 @@ int main(void)
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(strings_are_checked_at_every_place_of_a_block),
         cmocka_unit_test(marks_are_true_to_the_string),
+        cmocka_unit_test(request_must_not_have_a_wanted_name_in_another_case),
         cmocka_unit_test(string_resolves_escapes),
         cmocka_unit_test(count_takes_whole_numbers_only),
         cmocka_unit_test(nothing_is_read_behind_the_end_at_any_cut),

@@ -29,6 +29,21 @@ static void nocase_knows_ascii_letters_only(void **state)
     assert_false(text_starts_nocase(TEXT("Bear"), TEXT("bearer")));
 }
 
+static void names_are_the_same_in_any_case(void **state)
+{
+    (void)state;
+    assert_true(text_is_name(TEXT("Max_Tokens"), TEXT("max_tokens")));
+    assert_true(text_is_name(TEXT("functioncall"), TEXT("functionCall")));
+    assert_true(text_is_name(TEXT("max_to\xe2\x84\xaa"
+                                  "en\xc5\xbf"),
+                             TEXT("max_tokens")));
+    assert_false(text_is_name(TEXT("max_token"), TEXT("max_tokens")));
+    assert_false(text_is_name(TEXT("max_tokens2"), TEXT("max_tokens")));
+    assert_false(text_is_name(TEXT("max-tokens"), TEXT("max_tokens")));
+    assert_false(text_is_name(TEXT("\xe2\x84"), TEXT("k")));
+    assert_false(text_is_name(TEXT(""), TEXT("k")));
+}
+
 static void starts_and_ends(void **state)
 {
     (void)state;
@@ -149,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_compares_bytes_and_length),
         cmocka_unit_test(nocase_knows_ascii_letters_only),
+        cmocka_unit_test(names_are_the_same_in_any_case),
         cmocka_unit_test(starts_and_ends),
         cmocka_unit_test(parts_stay_inside),
         cmocka_unit_test(find_tells_the_first_place),

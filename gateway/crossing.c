@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/crossing.h"
+
+#include "gateway/answer.h"
+#include "gateway/client.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    ERROR_BYTES = 2048,                /* of an error's body that are read */
+    TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
+};
+
+/* ------------------------------------------------------------------------------- the call */
+
+static bool cannot(struct exchange *x, const char *words)
+{
+    return fault_set(&x->fault, FAULT_UNSUPPORTED, "The target %.*s %s.", TEXT_ARGS(x->target->id),
+                     words);
+}
+
+/* What the target is asked for in its own dialect: the same, where it has that. */
+static const struct translator *words_of_target(const struct exchange *x)
+{
+    struct text dialect = x->target->provider->type->dialect;
+    enum operation operation = x->call.operation;
+    bool talks = operation == OPERATION_RESPONSE || operation == OPERATION_COMPLETION;
+    return translator_find(dialect, talks ? OPERATION_CHAT : operation);
+}
+
+/* Does the target take what this client says as it is? */
+static bool takes_as_it_is(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    if (!text_equal(type->dialect, x->match.dialect))
+        return false;
+    return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
+}
+
+static struct call_target target_facts(const struct exchange *x)
+{
+    return (struct call_target){
+        .type = x->target->provider->type,
+        .model = x->upstream_model,
+        .stream = x->call.stream,
+        .max_tokens_default = x->target->max_tokens_default,
+        .max_tokens_max = x->target->max_tokens_max,
+        .lowered_tokens = x->lowered_tokens,
+    };
+}
+
+static bool check_losses(struct exchange *x)
+{
+    struct text demands = x->translated.demands;
+    if (!demands.len || x->target->provider->lenient)
+        return true;
+    fault_set(&x->fault, FAULT_BAD_REQUEST, "The target %.*s cannot do what is asked with: %.*s.",
+              TEXT_ARGS(x->target->id), TEXT_ARGS(text_head(demands, 150)));
+    struct text first = text_head(demands, text_find_byte(demands, ','));
+    x->fault.param = arena_copy(&x->arena, first).at;
+    return false;
+}
+
+bool crossing_prepare(struct exchange *x)
+{
+    x->target_words = x->client_words = NULL;
+    x->translated = (struct translated_call){0};
+    if (takes_as_it_is(x))
+        return true;
+    if (x->match.endpoint->body != BODY_JSON || x->object_id.len || x->upload)
+        return cannot(x, "does not have this");
+    const struct translator *from = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *to = words_of_target(x);
+    if (!from || !to)
+        return cannot(x, "cannot be asked for this in the client's dialect");
+    struct call_target facts = target_facts(x);
+    struct fault fault = {0};
+    if (!translate_call(&x->arena, from, to, buffer_text(&x->body), x->call.model, x->call.stream,
+                        &facts, &x->translated, &fault)) {
+        x->fault = fault;
+        return false;
+    }
+    x->client_words = from;
+    x->target_words = to;
+    return check_losses(x);
+}
+
+bool crossing_put_path(const struct exchange *x, struct buffer *out)
+{
+    if (crossing_is_on(x)) {
+        buffer_append_text(out, x->translated.path);
+        return true;
+    }
+    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    if (!x->model_in_path || !own)
+        return false;
+    struct call_target facts = target_facts(x);
+    translate_path(own, &facts, out);
+    return true;
+}
+
+void crossing_put_header(const struct exchange *x, struct buffer *out)
+{
+    struct text demands = x->translated.demands, hints = x->translated.hints;
+    if (!crossing_is_on(x) || (!demands.len && !hints.len))
+        return;
+    buffer_append_text(out, TEXT("x-sluice-dropped: "));
+    buffer_append_text(out, demands);
+    buffer_append_text(out, demands.len && hints.len ? TEXT(",") : TEXT(""));
+    buffer_append_text(out, hints);
+    buffer_append_text(out, TEXT("\r\n"));
+}
+
+/* ----------------------------------------------------------------------------- the answer */
+
+static bool is_stream(struct text type)
+{
+    return text_starts_nocase(type, TEXT("text/event-stream")) ||
+           text_starts_nocase(type, TEXT("application/x-ndjson")) ||
+           text_starts_nocase(type, TEXT("application/stream+json")) ||
+           text_starts_nocase(type, TEXT("application/vnd.amazon.eventstream"));
+}
+
+static struct answer_way way_of(const struct exchange *x)
+{
+    return (struct answer_way){
+        .from = x->target_words,
+        .to = x->client_words,
+        .id = text_of(x->id),
+        .model = x->call.model,
+        .now_s = x->started_wall_us / 1000000,
+        .stream_out = x->call.stream,
+        .array_out = x->array_out,
+        .wants_usage = x->call.asked_usage,
+        .call = buffer_text(&x->body),
+    };
+}
+
+void crossing_begin(struct exchange *x, struct text type)
+{
+    struct answer_way way = way_of(x);
+    way.stream_in = is_stream(type);
+    /* The body goes once the answer's head has left; some dialects repeat parts of it. */
+    way.call = arena_copy(&x->arena, way.call);
+    x->translation = translation_new(&way, &x->answer);
+    buffer_init(&x->translated_out, TRANSLATED_MAX);
+}
+
+struct text crossing_stream_type(const struct exchange *x)
+{
+    return x->array_out ? TEXT("application/json") : translator_stream_type(x->client_words);
+}
+
+void crossing_say_error(struct exchange *x)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    fault_set(&x->fault, error.kind, "%s", error.message);
+    buffer_init(&x->translated_out, TRANSLATED_MAX);
+    answer_error(x, &x->translated_out);
+    x->whole = buffer_text(&x->translated_out);
+    x->answer_type = TEXT("application/json");
+}
+
+bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out)
+{
+    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    struct answer_way way = way_of(x);
+    if (!own)
+        return false;
+    way.from = way.to = own;
+    way.stream_in = !x->call.stream;
+    return translate_form(&way, answer, out);
+}
+
+void crossing_forget(struct exchange *x)
+{
+    translation_free(x->translation);
+    x->translation = NULL;
+    buffer_done(&x->translated_out);
+}

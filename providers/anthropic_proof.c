@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * anthropic.h: proofs of reasoning that are not Anthropic's, in the texts that its clients bring
+ * back untouched. Gemini refuses calls of tools without its signature, OpenAI goes on reasoning
+ * with what it has encrypted; so they must come back, and to whoever made them.
+ *
+ *   sluice:NAME:KIND:LENGTH:IDPROOF     NAME of the translator, LENGTH of the id
+ */
+#include <stdio.h>
+
+#include "providers/anthropic.h"
+
+static const char kinds[] = {
+    [PROOF_SIGNATURE] = 's', [PROOF_ENCRYPTED] = 'e', [PROOF_CALL] = 'c', [PROOF_TEXT] = 't'};
+static const struct text mark = {"sluice:", 7};
+
+struct text anthropic_write_proof(struct arena *arena, const struct anthropic_proof *proof)
+{
+    return arena_format(arena, "%s%.*s:%c:%zu:%.*s%.*s", mark.at, TEXT_ARGS(proof->from->name),
+                        kinds[proof->of], proof->id.len, TEXT_ARGS(proof->id),
+                        TEXT_ARGS(proof->proof));
+}
+
+static const struct translator *translator_named(struct text name)
+{
+    const struct translator *one;
+    for (size_t i = 0; (one = translator_at(i)) != NULL; i++)
+        if (text_equal(one->name, name))
+            return one;
+    return NULL;
+}
+
+/* Take what stands before the next colon off the front. */
+static bool take_word(struct text *rest, struct text *word)
+{
+    size_t colon = text_find_byte(*rest, ':');
+    if (colon == SIZE_MAX)
+        return false;
+    *word = text_head(*rest, colon);
+    *rest = text_from(*rest, colon + 1);
+    return true;
+}
+
+bool anthropic_read_proof(struct text inner, struct anthropic_proof *proof)
+{
+    struct text rest = text_from(inner, mark.len), name, kind, length;
+    uint64_t id_bytes;
+    if (!text_starts(inner, mark) || !take_word(&rest, &name) || !take_word(&rest, &kind) ||
+        !take_word(&rest, &length) || !text_number(length, rest.len, &id_bytes) || kind.len != 1)
+        return false;
+    const char *found = memchr(kinds, kind.at[0], sizeof(kinds));
+    if (!found)
+        return false;
+    *proof = (struct anthropic_proof){.from = translator_named(name),
+                                      .id = text_head(rest, id_bytes),
+                                      .proof = text_from(rest, id_bytes)};
+    proof->of = (unsigned)(found - kinds);
+    return true;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * anthropic.h: tokens. Anthropic's input_tokens are without those that were read from its cache or
+ * written to it; ours are all of them.
+ */
+#include "gateway/base/member.h"
+#include "providers/anthropic.h"
+
+/* No call has more of anything; what claims to is nonsense. */
+static const int64_t COUNT_MAX = INT64_C(1000000000000);
+
+void anthropic_figures_clear(struct anthropic_figures *f)
+{
+    *f = (struct anthropic_figures){-1, -1, -1, -1, -1, -1};
+}
+
+/* What is said again replaces what was said; a zero that follows a figure is one that was left
+ * out by who copies this dialect. */
+static void take(struct text value, int64_t *figure)
+{
+    int64_t count;
+    if (member_count(value, COUNT_MAX, &count) && (count > 0 || *figure < 0))
+        *figure = count;
+}
+
+void anthropic_read_figures(struct text usage, struct anthropic_figures *f)
+{
+    struct text name, value;
+    while (usage.len && member_next(&usage, &name, &value)) {
+        if (text_equal(name, TEXT("input_tokens")))
+            take(value, &f->input);
+        else if (text_equal(name, TEXT("output_tokens")))
+            take(value, &f->output);
+        else if (text_equal(name, TEXT("cache_read_input_tokens")))
+            take(value, &f->cached);
+        else if (text_equal(name, TEXT("cache_creation_input_tokens")))
+            take(value, &f->cache_write);
+        else if (text_equal(name, TEXT("output_tokens_details")))
+            take(member_find(value, TEXT("thinking_tokens")), &f->thinking);
+        else if (text_equal(name, TEXT("server_tool_use")))
+            take(member_find(value, TEXT("web_search_requests")), &f->searches);
+    }
+}
+
+static int64_t or_zero(int64_t figure)
+{
+    return figure < 0 ? 0 : figure;
+}
+
+void anthropic_settle(const struct anthropic_figures *f, struct usage *usage)
+{
+    int64_t output = or_zero(f->output), thinking = or_zero(f->thinking);
+    usage->cached_tokens = or_zero(f->cached);
+    usage->cache_write_tokens = or_zero(f->cache_write);
+    usage->input_tokens = or_zero(f->input) + usage->cached_tokens + usage->cache_write_tokens;
+    usage->output_tokens = output;
+    usage->reasoning_tokens = thinking < output ? thinking : output;
+    usage->units = or_zero(f->searches);
+}
+
+/* ----------------------------------------------------------------------------- written */
+
+static const struct text known[] = {
+    {"input_tokens", 12},  {"cache_creation_input_tokens", 27}, {"cache_read_input_tokens", 23},
+    {"output_tokens", 13}, {"output_tokens_details", 21},
+};
+
+enum { KNOWN = sizeof(known) / sizeof(known[0]), NAMES_MAX = 32 };
+
+/* The other members of <extras>, but for those that <more> has as well. */
+static void put_older(struct buffer *out, struct text extras, struct text more)
+{
+    struct text names[NAMES_MAX], name, value;
+    size_t count = 0;
+    for (; count < KNOWN; count++)
+        names[count] = known[count];
+    while (more.len && count < NAMES_MAX && member_next(&more, &name, &value))
+        names[count++] = name;
+    anthropic_put_extras(out, extras, names, count);
+}
+
+void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
+                         struct text more)
+{
+    int64_t cache = usage->cached_tokens + usage->cache_write_tokens;
+    /* Some providers count a token as both, and then there is less of the rest than nothing. */
+    int64_t input = usage->input_tokens > cache ? usage->input_tokens - cache : 0;
+    put_open(out, "usage", '{');
+    put_number(out, "input_tokens", input);
+    put_number(out, "cache_creation_input_tokens", usage->cache_write_tokens);
+    put_number(out, "cache_read_input_tokens", usage->cached_tokens);
+    put_number(out, "output_tokens", usage->output_tokens);
+    if (usage->reasoning_tokens > 0) {
+        put_open(out, "output_tokens_details", '{');
+        put_number(out, "thinking_tokens", usage->reasoning_tokens);
+        put_literal(out, "}");
+    }
+    put_older(out, extras, more);
+    anthropic_put_extras(out, more, known, KNOWN);
+    put_literal(out, "}");
+}
+
+/* ------------------------------------------------------------------------- count_tokens */
+
+bool anthropic_read_count(struct text body, int64_t *tokens)
+{
+    return member_count(member_find(body, TEXT("input_tokens")), COUNT_MAX, tokens);
+}
+
+void anthropic_put_count(struct buffer *out, int64_t tokens)
+{
+    put_literal(out, "{");
+    put_number(out, "input_tokens", tokens);
+    put_literal(out, "}");
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gemini dialect: models.countTokens. The request is a conversation, bare or wrapped in
+ * "generateContentRequest"; the answer is {"totalTokens": n}.
+ */
+#include "gateway/base/member.h"
+#include "providers/gemini.h"
+
+enum { TOKENS_MAX = 2000000000 };
+
+static bool read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
+                      struct fault *fault)
+{
+    struct call_source inside = *source;
+    struct text wrapped = gemini_find(source->body, TEXT("generateContentRequest"));
+    if (wrapped.len && wrapped.at[0] == '{')
+        inside.body = wrapped;
+    return gemini_read_call(arena, &inside, chat, fault);
+}
+
+static void write_call(struct arena *arena, const struct chat *chat,
+                       const struct call_target *target, struct buffer *out, struct losses *losses)
+{
+    put_literal(out, "{\"generateContentRequest\":");
+    size_t begin = buffer_length(out);
+    gemini_write_call(arena, chat, target, out, losses);
+    /* Inside of it the model is named once more. */
+    struct text name = inner_of(arena, target->model), made = buffer_text(out);
+    struct text rest = arena_copy(arena, text_from(made, begin + 1));
+    gemini_cut_back(out, begin);
+    put_literal(out, "{\"model\":\"models/");
+    put_text(out, name);
+    put_literal(out, rest.len > 1 ? "\"," : "\"");
+    put_text(out, rest);
+    put_literal(out, "}");
+}
+
+static void write_path(const struct call_target *target, struct buffer *out)
+{
+    struct call_target plain = *target;
+    plain.stream = false;
+    gemini_write_path(&plain, out);
+    static const struct text verb = {":generateContent", 16};
+    if (text_ends(buffer_text(out), verb))
+        gemini_cut_back(out, buffer_length(out) - verb.len);
+    put_literal(out, ":countTokens");
+}
+
+static void read_body(void *state, struct text body, struct answer_sink *sink)
+{
+    struct usage usage = {0};
+    struct answer_event begin = {.kind = ANSWER_BEGIN};
+    struct answer_event said = {.kind = ANSWER_USAGE, .usage = &usage};
+    struct answer_event end = {.kind = ANSWER_END};
+    (void)state;
+    if (!member_count(gemini_find(body, TEXT("totalTokens")), TOKENS_MAX, &usage.input_tokens)) {
+        struct answer_event fail = {.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID};
+        fail.text = TEXT("The target did not say how many tokens it counts.");
+        sink->take(sink, &fail);
+        return;
+    }
+    sink->take(sink, &begin);
+    sink->take(sink, &said);
+    sink->take(sink, &end);
+}
+
+/* Counts do not come in pieces. */
+static void read_frame(void *state, const struct frame *frame, struct answer_sink *sink)
+{
+    read_body(state, frame->data, sink);
+}
+
+static void read_end(void *state, struct answer_sink *sink)
+{
+    (void)state;
+    (void)sink;
+}
+
+static void put_count(struct buffer *out, int64_t tokens)
+{
+    put_literal(out, "{");
+    put_number(out, "totalTokens", tokens);
+    put_literal(out, ",\"promptTokensDetails\":[{\"modality\":\"TEXT\"");
+    put_number(out, "tokenCount", tokens);
+    put_literal(out, "}]}");
+}
+
+static void write_event(void *state, const struct answer_event *event, struct buffer *out)
+{
+    (void)state;
+    if (event->kind == ANSWER_USAGE)
+        put_count(out, event->usage->input_tokens);
+}
+
+static void write_whole(const struct answer_way *way, struct arena *arena,
+                        const struct whole_answer *whole, struct buffer *out)
+{
+    (void)way;
+    (void)arena;
+    put_count(out, whole->usage.input_tokens);
+}
+
+const struct translator translator_gemini_count = {
+    .name = {"gemini-count", 12},
+    .dialect = {"gemini", 6},
+    .operation = OPERATION_COUNT,
+    .read_call = read_call,
+    .write_call = write_call,
+    .write_path = write_path,
+    .framing = FRAMING_SSE,
+    .reader_bytes = sizeof(struct reader_state),
+    .read_frame = read_frame,
+    .read_body = read_body,
+    .read_end = read_end,
+    .read_error = gemini_read_error,
+    .stream_type = {"text/event-stream", 17},
+    .writer_bytes = sizeof(struct writer_state),
+    .write_event = write_event,
+    .write_whole = write_whole,
+};

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * openai_chat.h: an answer is written as a stream of chunks, of chats and of completions.
+ */
+#include "gateway/base/member.h"
+#include "providers/openai_chat.h"
+
+enum {
+    FIELD_MAX = 64 << 10, /* of a value that is repeated in each chunk */
+    FIELDS_MAX = 16,
+    HEADS_MAX = 256, /* how often a field may change what all chunks begin with */
+    HEAD_MAX = 2 << 20,
+};
+
+bool openai_is_family(const struct translator *translator)
+{
+    return translator == &translator_openai_chat || translator == &translator_openai_completion ||
+           translator == &translator_mistral_chat;
+}
+
+/* ------------------------------------------------------------------------- what bodies have too */
+
+void openai_put_line(struct buffer *out, struct text json)
+{
+    while (json.len) {
+        size_t len = 0;
+        while (len < json.len && json.at[len] != '\n' && json.at[len] != '\r')
+            len++;
+        put_text(out, text_head(json, len));
+        if (len < json.len)
+            buffer_append(out, " ", 1);
+        json = text_from(json, len + 1);
+    }
+}
+
+void openai_open_string(struct buffer *out, const char *name)
+{
+    put_comma(out);
+    put_literal(out, "\"");
+    put_literal(out, name);
+    put_literal(out, "\":\"");
+}
+
+void openai_put_head(struct buffer *out, const struct answer_way *way, struct arena *arena,
+                     const char *object, const struct answer_event *begin)
+{
+    bool chat = object[0] == 'c';
+    if (begin->id.len) {
+        put_inner(out, "id", begin->id);
+    } else {
+        openai_open_string(out, "id");
+        put_literal(out, chat ? "chatcmpl-" : "cmpl-");
+        put_text(out, way->id);
+        put_literal(out, "\"");
+    }
+    put_inner(out, "object", text_of(object));
+    put_number(out, "created", begin->created > 0 ? begin->created : way->now_s);
+    put_inner(out, "model", begin->model.len ? begin->model : inner_of(arena, way->model));
+}
+
+void openai_put_usage(struct buffer *out, const struct usage *usage)
+{
+    put_open(out, "usage", '{');
+    put_number(out, "prompt_tokens", usage->input_tokens);
+    put_number(out, "completion_tokens", usage->output_tokens);
+    put_number(out, "total_tokens", usage->input_tokens + usage->output_tokens);
+    put_open(out, "prompt_tokens_details", '{');
+    put_number(out, "cached_tokens", usage->cached_tokens);
+    put_number(out, "audio_tokens", usage->audio_input_tokens);
+    if (usage->cache_write_tokens)
+        put_number(out, "cache_write_tokens", usage->cache_write_tokens);
+    if (usage->image_tokens)
+        put_number(out, "image_tokens", usage->image_tokens);
+    put_literal(out, "}");
+    put_open(out, "completion_tokens_details", '{');
+    put_number(out, "reasoning_tokens", usage->reasoning_tokens);
+    put_number(out, "audio_tokens", usage->audio_output_tokens);
+    put_literal(out, "}}");
+}
+
+struct text openai_finish_word(const struct answer_way *way, enum finish finish, struct text reason)
+{
+    static const struct text words[] = {
+        [FINISH_NONE] = {"stop", 4},
+        [FINISH_STOP] = {"stop", 4},
+        [FINISH_SEQUENCE] = {"stop", 4},
+        [FINISH_LENGTH] = {"length", 6},
+        [FINISH_CALLS] = {"tool_calls", 10},
+        [FINISH_FILTER] = {"content_filter", 14},
+        [FINISH_REFUSAL] = {"content_filter", 14},
+        [FINISH_PAUSE] = {"stop", 4},
+        [FINISH_ERROR] = {"stop", 4},
+    };
+    /* One of its own words stays what it was. */
+    for (size_t i = 0; openai_is_family(way->from) && i < sizeof(words) / sizeof(words[0]); i++)
+        if (text_equal(words[i], reason))
+            return reason;
+    return words[finish];
+}
+
+bool openai_wants_functions(const struct answer_way *way)
+{
+    return way->to->operation == OPERATION_CHAT && way->call.len && way->call.at[0] == '{' &&
+           member_find(way->call, TEXT("functions")).at &&
+           !member_find(way->call, TEXT("tools")).at;
+}
+
+int64_t openai_count_characters(struct text inner)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < inner.len; i++) {
+        unsigned char c = (unsigned char)inner.at[i];
+        if ((c & 0xC0) == 0x80)
+            continue;
+        count++;
+        if (c != '\\' || i + 1 >= inner.len)
+            continue;
+        if (inner.at[++i] != 'u')
+            continue;
+        /* The second half of a pair is no character of its own. */
+        bool low = i + 2 < inner.len && (inner.at[i + 1] | 0x20) == 'd' &&
+                   ((inner.at[i + 2] >= 'c' && inner.at[i + 2] <= 'f') ||
+                    (inner.at[i + 2] >= 'C' && inner.at[i + 2] <= 'F'));
+        count -= low;
+        i += 4;
+    }
+    return count;
+}
+
+void openai_put_citation(struct buffer *out, const struct citation *citation, int64_t offset)
+{
+    bool placed = citation->start >= 0 && citation->end >= citation->start;
+    put_open(out, NULL, '{');
+    put_inner(out, "type", TEXT("url_citation"));
+    put_open(out, "url_citation", '{');
+    put_inner(out, "url", citation->url.at ? citation->url : TEXT(""));
+    put_inner(out, "title", citation->title.at ? citation->title : TEXT(""));
+    put_number(out, "start_index", placed ? citation->start + offset : 0);
+    put_number(out, "end_index", placed ? citation->end + offset : 0);
+    put_inner(out, "content", citation->quote);
+    put_literal(out, "}}");
+}
+
+/* ------------------------------------------------------------------------------------ reasoning */
+
+/* What OpenRouter calls the form of a provider's proofs. */
+static struct text format_of(const struct translator *from)
+{
+    if (from->operation == OPERATION_RESPONSE)
+        return TEXT("openai-responses-v1");
+    if (text_equal(from->dialect, TEXT("anthropic")) || text_equal(from->dialect, TEXT("bedrock")))
+        return TEXT("anthropic-claude-v1");
+    return text_equal(from->dialect, TEXT("gemini")) ? TEXT("google-gemini-v1") : TEXT("unknown");
+}
+
+const struct translator *openai_from_format(struct text format)
+{
+    if (text_starts(format, TEXT("anthropic")))
+        return translator_find(TEXT("anthropic"), OPERATION_CHAT);
+    if (text_starts(format, TEXT("google")))
+        return translator_find(TEXT("gemini"), OPERATION_CHAT);
+    return text_starts(format, TEXT("openai")) ? translator_find(TEXT("openai"), OPERATION_RESPONSE)
+                                               : NULL;
+}
+
+bool openai_has_proofs(const struct translator *from)
+{
+    return from == &translator_openai_chat || format_of(from).len > sizeof("unknown");
+}
+
+static void put_detail(struct buffer *out, const struct translator *from, const char *type,
+                       const char *name, struct text inner)
+{
+    put_open(out, NULL, '{');
+    put_inner(out, "type", text_of(type));
+    put_inner(out, name, inner);
+    put_inner(out, "format", format_of(from));
+}
+
+void openai_put_details(struct buffer *out, const struct translator *from, const struct part *part,
+                        int64_t index)
+{
+    bool summary = from->operation == OPERATION_RESPONSE;
+    if (part->text.at || part->signature.at) {
+        put_detail(out, from, summary ? "reasoning.summary" : "reasoning.text",
+                   summary ? "summary" : "text", part->text);
+        put_inner(out, "signature", part->signature);
+        put_inner(out, "id", part->encrypted.at ? (struct text){NULL, 0} : part->id);
+        put_number(out, "index", index);
+        put_literal(out, "}");
+    }
+    if (!part->encrypted.at)
+        return;
+    put_detail(out, from, "reasoning.encrypted", "data", part->encrypted);
+    put_inner(out, "id", part->id);
+    put_number(out, "index", index);
+    put_literal(out, "}");
+}
+
+/* --------------------------------------------------------------------------------------- chunks */
+
+static void begin_chunk(struct openai_writer *w, unsigned choice)
+{
+    put_text(w->out, w->head);
+    buffer_append_number(w->out, choice);
+}
+
+static void end_chunk(struct openai_writer *w, struct text logprobs, struct text finish)
+{
+    put_literal(w->out, ",\"logprobs\":");
+    if (logprobs.at) {
+        put_literal(w->out, "{\"content\":");
+        openai_put_line(w->out, logprobs);
+        put_literal(w->out, ",\"refusal\":null}");
+    } else {
+        put_literal(w->out, "null");
+    }
+    put_json(w->out, "finish_reason", finish.at ? finish : TEXT("null"));
+    put_literal(w->out, w->base.way->wants_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
+}
+
+static void end_plain(struct openai_writer *w)
+{
+    end_chunk(w, (struct text){NULL, 0}, (struct text){NULL, 0});
+}
+
+static struct written_choice *choice_of(struct openai_writer *w, unsigned number)
+{
+    if (number >= CHAT_CHOICES_MAX)
+        return NULL;
+    while (w->choice_count <= number) {
+        w->choices = arena_grow(&w->base.arena, w->choices, w->choice_count, &w->choice_room,
+                                sizeof(*w->choices));
+        w->choices[w->choice_count++] = (struct written_choice){.has_role = false};
+    }
+    return &w->choices[number];
+}
+
+/* The delta's begin; the first of a choice says who speaks. <null>: and that it says nothing. */
+static void begin_delta(struct openai_writer *w, unsigned number, bool null)
+{
+    struct written_choice *choice = choice_of(w, number);
+    begin_chunk(w, number);
+    put_literal(w->out, ",\"delta\":{");
+    if (choice->has_role)
+        return;
+    choice->has_role = true;
+    put_literal(w->out, "\"role\":\"assistant\"");
+    if (null)
+        put_literal(w->out, ",\"content\":null");
+}
+
+static void end_delta(struct openai_writer *w)
+{
+    put_literal(w->out, "}");
+    end_plain(w);
+}
+
+static void write_string(struct openai_writer *w, unsigned choice, const char *name,
+                         struct text inner)
+{
+    begin_delta(w, choice, name[0] != 'c');
+    openai_open_string(w->out, name);
+    put_text(w->out, inner);
+    put_literal(w->out, "\"");
+    end_delta(w);
+}
+
+static void write_completion(struct openai_writer *w, unsigned choice, struct text inner)
+{
+    begin_chunk(w, choice);
+    put_literal(w->out, ",\"text\":\"");
+    put_text(w->out, inner);
+    put_literal(w->out, "\"");
+    end_plain(w);
+}
+
+/* ---------------------------------------------------------------------------------- the parts */
+
+static struct written_part *part_of(struct openai_writer *w, const struct answer_event *event)
+{
+    struct written_choice *choice = choice_of(w, event->choice);
+    return choice && event->part < choice->part_count ? &choice->parts[event->part] : NULL;
+}
+
+/* One item of the calls, up to its number. */
+static void put_call(struct openai_writer *w, const struct written_part *part)
+{
+    put_open(w->out, "tool_calls", '[');
+    put_literal(w->out, "{\"index\":");
+    buffer_append_number(w->out, part->place);
+}
+
+static void begin_call(struct openai_writer *w, const struct answer_event *event,
+                       const struct written_part *part)
+{
+    begin_delta(w, event->choice, true);
+    if (w->legacy) {
+        put_open(w->out, "function_call", '{');
+        put_inner(w->out, "name", event->name);
+        put_literal(w->out, ",\"arguments\":\"\"}");
+    } else {
+        put_call(w, part);
+        if (event->id.len) {
+            put_inner(w->out, "id", event->id);
+        } else {
+            openai_open_string(w->out, "id");
+            buffer_format(w->out, "call_%.*s_%u\"", TEXT_ARGS(w->base.way->id), event->part);
+        }
+        put_literal(w->out, ",\"type\":\"function\",\"function\":{");
+        put_inner(w->out, "name", event->name.at ? event->name : TEXT(""));
+        put_literal(w->out, ",\"arguments\":\"\"}}]");
+    }
+    end_delta(w);
+}
+
+static void write_arguments(struct openai_writer *w, const struct answer_event *event,
+                            const struct written_part *part)
+{
+    if (w->legacy && part->place > 0)
+        return; /* there is room for one */
+    begin_delta(w, event->choice, true);
+    if (w->legacy) {
+        put_open(w->out, "function_call", '{');
+    } else {
+        put_call(w, part);
+        put_literal(w->out, ",\"function\":{");
+    }
+    openai_open_string(w->out, "arguments");
+    put_text(w->out, event->text);
+    put_literal(w->out, w->legacy ? "\"}" : "\"}}]");
+    end_delta(w);
+}
+
+static void begin_part(struct openai_writer *w, const struct answer_event *event)
+{
+    struct written_choice *choice = choice_of(w, event->choice);
+    if (!choice || event->part != choice->part_count || event->part >= CHAT_PARTS_MAX)
+        return;
+    choice->parts = arena_grow(&w->base.arena, choice->parts, choice->part_count,
+                               &choice->part_room, sizeof(*choice->parts));
+    struct written_part *part = &choice->parts[choice->part_count++];
+    *part = (struct written_part){.kind = event->part_kind};
+    if (event->part_kind == PART_CALL) {
+        part->place = choice->calls++;
+        if (!w->completion && !(w->legacy && part->place > 0))
+            begin_call(w, event, part);
+    } else if (event->part_kind == PART_REASONING) {
+        part->place = choice->reasons++;
+        part->id = arena_copy(&w->base.arena, event->id);
+    } else if (event->part_kind == PART_IMAGE || event->part_kind == PART_AUDIO) {
+        part->id = arena_copy(&w->base.arena, event->id);
+        part->media_type = arena_copy(&w->base.arena, event->media_type);
+    } else if (event->part_kind == PART_TEXT) {
+        choice->text_begin = choice->characters;
+    }
+}
+
+static void write_reasoning(struct openai_writer *w, const struct answer_event *event,
+                            const struct written_part *part)
+{
+    begin_delta(w, event->choice, true);
+    openai_open_string(w->out, "reasoning_content");
+    put_text(w->out, event->text);
+    put_literal(w->out, "\"");
+    if (w->details) {
+        struct part piece = {.kind = PART_REASONING, .text = event->text};
+        put_open(w->out, "reasoning_details", '[');
+        openai_put_details(w->out, w->base.way->from, &piece, part->place);
+        put_literal(w->out, "]");
+    }
+    end_delta(w);
+}
+
+static void write_proof(struct openai_writer *w, const struct answer_event *event,
+                        const struct written_part *part)
+{
+    struct part proof = {.kind = PART_REASONING, .id = part->id};
+    if (event->kind == ANSWER_SIGNATURE)
+        proof.signature = event->text;
+    else
+        proof.encrypted = event->text;
+    begin_delta(w, event->choice, true);
+    put_open(w->out, "reasoning_details", '[');
+    openai_put_details(w->out, w->base.way->from, &proof, part->place);
+    put_literal(w->out, "]");
+    end_delta(w);
+}
+
+static void write_call_signature(struct openai_writer *w, const struct answer_event *event,
+                                 const struct written_part *part)
+{
+    if (w->legacy)
+        return;
+    begin_delta(w, event->choice, true);
+    put_call(w, part);
+    put_literal(w->out, ",\"extra_content\":{\"google\":{\"thought_signature\":\"");
+    put_text(w->out, event->text);
+    put_literal(w->out, "\"}}}]");
+    end_delta(w);
+}
+
+static void write_audio(struct openai_writer *w, const struct answer_event *event,
+                        const struct written_part *part)
+{
+    begin_delta(w, event->choice, true);
+    put_open(w->out, "audio", '{');
+    if (part->id.len)
+        put_inner(w->out, "id", part->id);
+    put_inner(w->out, event->kind == ANSWER_DATA ? "data" : "transcript", event->text);
+    put_literal(w->out, "}");
+    end_delta(w);
+}
+
+static void write_text(struct openai_writer *w, const struct answer_event *event,
+                       struct written_part *part)
+{
+    struct written_choice *choice = &w->choices[event->choice];
+    switch (part->kind) {
+    case PART_TEXT:
+        choice->characters += openai_count_characters(event->text);
+        if (w->completion)
+            write_completion(w, event->choice, event->text);
+        else
+            write_string(w, event->choice, "content", event->text);
+        break;
+    case PART_REFUSAL:
+        choice->has_refusal = true;
+        if (w->completion)
+            write_completion(w, event->choice, event->text);
+        else
+            write_string(w, event->choice, "refusal", event->text);
+        break;
+    case PART_REASONING:
+        if (!w->completion)
+            write_reasoning(w, event, part);
+        break;
+    case PART_AUDIO:
+        if (!w->completion)
+            write_audio(w, event, part);
+        break;
+    case PART_CALL:
+    case PART_RESULT:
+    case PART_IMAGE:
+    case PART_VIDEO:
+    case PART_FILE:
+    case PART_RAW:
+        break;
+    }
+}
+
+/* Base64 of an image is whole at the end of the part only. */
+static void keep_data(struct openai_writer *w, struct written_part *part, struct text more)
+{
+    if (part->len + more.len > part->room) {
+        size_t room = 2 * (part->len + more.len);
+        char *data = arena_take(&w->base.arena, room);
+        if (part->len)
+            memcpy(data, part->data, part->len);
+        part->data = data;
+        part->room = room;
+    }
+    memcpy(part->data + part->len, more.at, more.len);
+    part->len += more.len;
+}
+
+static void write_image(struct openai_writer *w, const struct answer_event *event,
+                        const struct written_part *part)
+{
+    if (!part->len || w->completion)
+        return;
+    begin_delta(w, event->choice, true);
+    put_open(w->out, "images", '[');
+    put_literal(w->out, "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:");
+    put_text(w->out, part->media_type.len ? part->media_type : TEXT("image/png"));
+    put_literal(w->out, ";base64,");
+    put_text(w->out, (struct text){part->data, part->len});
+    put_literal(w->out, "\"}}]");
+    end_delta(w);
+}
+
+static void write_citation(struct openai_writer *w, const struct answer_event *event)
+{
+    begin_delta(w, event->choice, false);
+    put_open(w->out, "annotations", '[');
+    openai_put_citation(w->out, event->citation, w->choices[event->choice].text_begin);
+    put_literal(w->out, "]");
+    end_delta(w);
+}
+
+/* A part of the family's own, in a list as Mistral sends it. */
+static void write_raw(struct openai_writer *w, const struct answer_event *event)
+{
+    if (!openai_is_family(w->base.way->from) || w->completion)
+        return;
+    begin_delta(w, event->choice, false);
+    put_open(w->out, "content", '[');
+    openai_put_line(w->out, event->raw);
+    put_literal(w->out, "]");
+    end_delta(w);
+}
+
+/* ------------------------------------------------------------------------------------- the door */
+
+static const struct text head_tail = {"[{\"index\":", 10};
+
+/* The head of all chunks is put together once, and when a field is new. */
+static void make_head(struct openai_writer *w)
+{
+    struct buffer head;
+    buffer_init(&head, HEAD_MAX);
+    put_literal(&head, "data: {");
+    openai_put_head(&head, w->base.way, &w->base.arena,
+                    w->completion ? "text_completion" : "chat.completion.chunk", &w->begin);
+    for (size_t i = 0; i < w->field_count; i++) {
+        buffer_format(&head, ",\"%.*s\":", TEXT_ARGS(w->fields[i].name));
+        openai_put_line(&head, w->fields[i].value);
+    }
+    put_literal(&head, ",\"choices\":");
+    put_text(&head, head_tail);
+    w->head = arena_copy(&w->base.arena, buffer_text(&head));
+    buffer_done(&head);
+}
+
+static void begin_answer(struct openai_writer *w, const struct answer_event *event)
+{
+    const struct answer_way *way = w->base.way;
+    w->completion = way->to->operation == OPERATION_COMPLETION;
+    w->details = openai_has_proofs(way->from);
+    w->legacy = openai_wants_functions(way);
+    w->begin = (struct answer_event){.kind = ANSWER_BEGIN,
+                                     .id = arena_copy(&w->base.arena, event->id),
+                                     .model = arena_copy(&w->base.arena, event->model),
+                                     .created = event->created};
+    make_head(w);
+}
+
+/* What only our own family knows stands in the chunks that follow. */
+static void take_field(struct openai_writer *w, const struct answer_event *event)
+{
+    size_t i = 0;
+    if (!openai_is_family(w->base.way->from) || event->raw.len > FIELD_MAX)
+        return;
+    while (i < w->field_count && !text_equal(w->fields[i].name, event->name))
+        i++;
+    if (i == FIELDS_MAX || w->heads++ == HEADS_MAX)
+        return;
+    w->fields[i].value = arena_copy(&w->base.arena, event->raw);
+    if (i == w->field_count) {
+        w->fields[i].name = arena_copy(&w->base.arena, event->name);
+        w->field_count++;
+    }
+    make_head(w);
+}
+
+static void write_finish(struct openai_writer *w, const struct answer_event *event)
+{
+    struct written_choice *choice = choice_of(w, event->choice);
+    if (!choice)
+        return;
+    struct text word = openai_finish_word(w->base.way, event->finish, event->name);
+    if (event->finish == FINISH_REFUSAL && choice->has_refusal)
+        word = TEXT("stop");
+    if (w->legacy && event->finish == FINISH_CALLS)
+        word = TEXT("function_call");
+    if (w->completion && event->finish == FINISH_CALLS)
+        word = TEXT("stop");
+    if (w->completion) {
+        begin_chunk(w, event->choice);
+        put_literal(w->out, ",\"text\":\"\"");
+    } else {
+        begin_delta(w, event->choice, false);
+        put_literal(w->out, "}");
+    }
+    char quoted[40];
+    word = text_head(word, sizeof(quoted) - 2);
+    quoted[0] = '"';
+    memcpy(quoted + 1, word.at, word.len);
+    quoted[word.len + 1] = '"';
+    end_chunk(w, (struct text){NULL, 0}, (struct text){quoted, word.len + 2});
+}
+
+/* The chunk of usage has everything of the others but choices. */
+static void write_usage(struct openai_writer *w)
+{
+    if (!w->base.way->wants_usage || !w->has_usage)
+        return;
+    put_text(w->out, text_head(w->head, w->head.len - head_tail.len));
+    put_literal(w->out, "[]");
+    openai_put_usage(w->out, &w->usage);
+    put_literal(w->out, "}\n\n");
+}
+
+static void write_logprobs(struct openai_writer *w, const struct answer_event *event)
+{
+    if (w->completion || !choice_of(w, event->choice))
+        return;
+    begin_delta(w, event->choice, false);
+    put_literal(w->out, "}");
+    end_chunk(w, event->raw, (struct text){NULL, 0});
+}
+
+static void write_of_part(struct openai_writer *w, const struct answer_event *event)
+{
+    struct written_part *part = part_of(w, event);
+    if (!part)
+        return;
+    if (event->kind == ANSWER_TEXT)
+        write_text(w, event, part);
+    else if (event->kind == ANSWER_DATA && part->kind == PART_IMAGE)
+        keep_data(w, part, event->text);
+    else if (event->kind == ANSWER_PART_END && part->kind == PART_IMAGE)
+        write_image(w, event, part);
+    else if (w->completion)
+        return;
+    else if (event->kind == ANSWER_ARGUMENTS)
+        write_arguments(w, event, part);
+    else if (event->kind == ANSWER_DATA && part->kind == PART_AUDIO)
+        write_audio(w, event, part);
+    else if (event->kind == ANSWER_SIGNATURE && part->kind == PART_CALL)
+        write_call_signature(w, event, part);
+    else if (event->kind == ANSWER_ENCRYPTED ||
+             (event->kind == ANSWER_SIGNATURE && part->kind == PART_REASONING))
+        write_proof(w, event, part);
+    else if (event->kind == ANSWER_CITATION)
+        write_citation(w, event);
+    else if (event->kind == ANSWER_RAW)
+        write_raw(w, event);
+}
+
+void openai_chat_write_event(void *state, const struct answer_event *event, struct buffer *out)
+{
+    struct openai_writer *w = state;
+    w->out = out;
+    switch (event->kind) {
+    case ANSWER_BEGIN:
+        begin_answer(w, event);
+        break;
+    case ANSWER_PART:
+        begin_part(w, event);
+        break;
+    case ANSWER_TEXT:
+    case ANSWER_ARGUMENTS:
+    case ANSWER_SIGNATURE:
+    case ANSWER_ENCRYPTED:
+    case ANSWER_DATA:
+    case ANSWER_CITATION:
+    case ANSWER_RAW:
+    case ANSWER_PART_END:
+        write_of_part(w, event);
+        break;
+    case ANSWER_LOGPROBS:
+        write_logprobs(w, event);
+        break;
+    case ANSWER_FINISH:
+        write_finish(w, event);
+        break;
+    case ANSWER_USAGE:
+        w->usage = *event->usage;
+        w->has_usage = true;
+        break;
+    case ANSWER_FIELD:
+        take_field(w, event);
+        break;
+    case ANSWER_FAIL:
+        break; /* the gateway says it */
+    case ANSWER_END:
+        write_usage(w);
+        put_literal(out, "data: [DONE]\n\n");
+        break;
+    }
+}

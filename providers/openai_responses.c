@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "providers/openai_responses.h"
+
+#include "gateway/base/member.h"
+#include "providers/openai.h"
+
+/* ------------------------------------------------------------------------------- the tools */
+
+struct text responses_flat_name(struct arena *arena, struct text space, struct text name)
+{
+    const char *between = text_ends(space, TEXT("__")) ? "" : "__";
+    return arena_format(arena, "%.*s%s%.*s", TEXT_ARGS(space), between, TEXT_ARGS(name));
+}
+
+/* Is <flat> what others call <name> in <space>? */
+static bool is_flat_name(struct text flat, struct text space, struct text name)
+{
+    if (!text_starts(flat, space) || !text_ends(flat, name) || space.len == 0)
+        return false;
+    size_t between = text_ends(space, TEXT("__")) ? 0 : 2;
+    return flat.len == space.len + between + name.len &&
+           text_starts(text_from(flat, space.len), text_head(TEXT("__"), between));
+}
+
+struct declared {
+    struct text type, name, tools;
+};
+
+static struct declared declared_of(struct text tool)
+{
+    struct declared declared = {.type = {NULL, 0}};
+    struct text name, value;
+    while (member_next(&tool, &name, &value)) {
+        if (text_equal(name, TEXT("type")))
+            declared.type = member_string(value);
+        else if (text_equal(name, TEXT("name")))
+            declared.name = member_string(value);
+        else if (text_equal(name, TEXT("tools")))
+            declared.tools = value;
+    }
+    return declared;
+}
+
+static bool match_in_space(struct text tools, struct text space, struct text flat,
+                           struct responses_tool *found)
+{
+    struct text none, tool;
+    while (member_next(&tools, &none, &tool)) {
+        struct declared inside = declared_of(tool);
+        if (!is_flat_name(flat, space, inside.name))
+            continue;
+        *found = (struct responses_tool){
+            .is_custom = inner_is(inside.type, "custom"), .name = inside.name, .space = space};
+        return true;
+    }
+    return false;
+}
+
+bool responses_match_tool(struct text tool, struct text name, struct responses_tool *found)
+{
+    struct declared declared = declared_of(tool);
+    if (inner_is(declared.type, "namespace"))
+        return match_in_space(declared.tools, declared.name, name, found);
+    if (declared.name.at == NULL || !text_equal(declared.name, name))
+        return false;
+    *found = (struct responses_tool){.is_custom = inner_is(declared.type, "custom"), .name = name};
+    return true;
+}
+
+bool responses_find_tool(struct text tools, struct text name, struct responses_tool *found)
+{
+    struct text none, tool;
+    while (member_next(&tools, &none, &tool))
+        if (responses_match_tool(tool, name, found))
+            return true;
+    return false;
+}
+
+/* -------------------------------------------------------------------------------- proofs */
+
+/*
+ *   sluice:1:anthropic:item:SIGNATURE:ENCRYPTED
+ *   sluice:1:gemini:call:SIGNATURE:ENCRYPTED:CALL_ID
+ *
+ * Both are base64 of one kind or another and have no colon in them; what has cannot be carried.
+ */
+static const struct text proof_mark = {"sluice:1:", 9};
+static const char *const proof_words[] = {
+    [PROOF_OF_ITEM] = "item", [PROOF_OF_CALL] = "call", [PROOF_OF_TEXT] = "text"};
+
+static bool has_colon(struct text t)
+{
+    return t.len > 0 && memchr(t.at, ':', t.len) != NULL;
+}
+
+struct text responses_write_proof(struct arena *arena, const struct responses_proof *proof)
+{
+    if (!proof->from || has_colon(proof->signature) || has_colon(proof->encrypted))
+        return (struct text){NULL, 0};
+    if (proof->signature.len + proof->encrypted.len == 0)
+        return (struct text){NULL, 0};
+    struct text head = arena_format(arena, "%.*s%.*s:%s:%.*s:%.*s", TEXT_ARGS(proof_mark),
+                                    TEXT_ARGS(proof->from->name), proof_words[proof->of],
+                                    TEXT_ARGS(proof->signature), TEXT_ARGS(proof->encrypted));
+    if (proof->of != PROOF_OF_CALL)
+        return head;
+    return arena_format(arena, "%.*s:%.*s", TEXT_ARGS(head), TEXT_ARGS(proof->call_id));
+}
+
+static const struct translator *translator_named(struct text name)
+{
+    const struct translator *one;
+    for (size_t i = 0; (one = translator_at(i)) != NULL; i++)
+        if (text_equal(one->name, name))
+            return one;
+    return NULL;
+}
+
+/* What stands before the next colon, or all; an empty text is as good as none. */
+static struct text next_word(struct text *rest)
+{
+    size_t colon = text_find_byte(*rest, ':');
+    struct text word = text_head(*rest, colon);
+    *rest = colon == SIZE_MAX ? text_from(*rest, rest->len) : text_from(*rest, colon + 1);
+    return word.len ? word : (struct text){NULL, 0};
+}
+
+bool responses_read_proof(struct text encrypted_content, struct responses_proof *proof)
+{
+    if (!text_starts(encrypted_content, proof_mark))
+        return false;
+    struct text rest = text_from(encrypted_content, proof_mark.len);
+    *proof = (struct responses_proof){.from = translator_named(next_word(&rest))};
+    struct text of = next_word(&rest);
+    if (inner_is(of, "call"))
+        proof->of = PROOF_OF_CALL;
+    else if (inner_is(of, "text"))
+        proof->of = PROOF_OF_TEXT;
+    proof->signature = next_word(&rest);
+    proof->encrypted = next_word(&rest);
+    proof->call_id = rest;
+    return true;
+}
+
+/* ------------------------------------------------------------------------- the translator */
+
+static void write_path(const struct call_target *target, struct buffer *out)
+{
+    (void)target;
+    buffer_append_text(out, TEXT("/responses"));
+}
+
+const struct translator translator_openai_responses = {
+    .name = {"openai-responses", 16},
+    .dialect = {"openai", 6},
+    .operation = OPERATION_RESPONSE,
+    .read_call = responses_read_call,
+    .write_call = responses_write_call,
+    .write_path = write_path,
+    .headers = {"", 0},
+    .framing = FRAMING_SSE,
+    .reader_bytes = sizeof(struct responses_reader),
+    .read_frame = responses_read_frame,
+    .read_body = responses_read_body,
+    .read_end = responses_read_end,
+    .read_error = openai_read_error,
+    .stream_type = {"text/event-stream", 17},
+    .writer_bytes = sizeof(struct responses_writer),
+    .write_event = responses_write_event,
+    .write_whole = responses_write_whole,
+};

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Chat completions, completions and Mistral's words over any call and any answer. First byte: which
+ * and what it is; second: into how large pieces an answer is cut. A call is read, and written for
+ * every dialect there is; an answer is read, and written whole and as a stream. What is written is
+ * JSON, each part is closed once, nothing is said behind the end, and how the answer was cut
+ * changes nothing. */
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "gateway/base/scan.h"
+#include "gateway/http/sse.h"
+#include "providers/openai_chat.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+static const struct translator *own;
+
+/* ----------------------------------------------------------------------------------- calls */
+
+static void write_for_all(struct text body, struct arena *arena)
+{
+    static const char *const providers[] = {"openai", "mock", "deepseek", "vllm", "dashscope"};
+    const struct translator *to;
+    for (size_t i = 0; (to = translator_at(i)) != NULL; i++) {
+        struct call_target target = {.type = provider_type_find(text_of(providers[body.len % 5])),
+                                     .model = {"m\"", 2},
+                                     .stream = body.len % 2 == 0,
+                                     .max_tokens_default = 100};
+        struct translated_call call;
+        struct fault fault = {0};
+        if (to->vectors)
+            continue;
+        if (translate_call(arena, own, to, body, TEXT(""), false, &target, &call, &fault))
+            assert(scan_is_valid(call.body));
+        else
+            assert(fault.kind == FAULT_BAD_REQUEST && fault.text[0]);
+    }
+}
+
+/* ---------------------------------------------------------------------------------- answers */
+
+/* Listens to what a reader says. */
+struct listener {
+    struct answer_sink sink;
+    bool begun, over;
+    unsigned parts[CHAT_CHOICES_MAX];
+    unsigned open[CHAT_CHOICES_MAX];
+    bool finished[CHAT_CHOICES_MAX];
+    unsigned char closed[CHAT_CHOICES_MAX][CHAT_PARTS_MAX];
+};
+
+static void listen(struct answer_sink *sink, const struct answer_event *event)
+{
+    struct listener *l = (struct listener *)sink;
+    unsigned c = event->choice;
+    bool about_part = event->kind > ANSWER_PART && event->kind <= ANSWER_PART_END;
+    assert(!l->over && c < CHAT_CHOICES_MAX);
+    assert(l->begun || event->kind == ANSWER_BEGIN || event->kind == ANSWER_FAIL);
+    assert(!about_part || (event->part < l->parts[c] && !l->closed[c][event->part]));
+    assert(!(about_part || event->kind == ANSWER_PART) || !l->finished[c]);
+    if (event->kind == ANSWER_BEGIN) {
+        assert(!l->begun);
+        l->begun = true;
+    } else if (event->kind == ANSWER_PART) {
+        assert(event->part == l->parts[c] && l->parts[c] < CHAT_PARTS_MAX);
+        l->closed[c][l->parts[c]++] = 0;
+        l->open[c]++;
+    } else if (event->kind == ANSWER_PART_END) {
+        l->closed[c][event->part] = 1;
+        l->open[c]--;
+    } else if (event->kind == ANSWER_FINISH) {
+        assert(l->open[c] == 0 && !l->finished[c]);
+        l->finished[c] = true;
+    }
+    l->over = event->kind == ANSWER_END || event->kind == ANSWER_FAIL;
+}
+
+static void forget(struct listener *l)
+{
+    l->sink.take = listen;
+    l->begun = l->over = false;
+    memset(l->parts, 0, sizeof(l->parts));
+    memset(l->open, 0, sizeof(l->open));
+    memset(l->finished, 0, sizeof(l->finished));
+}
+
+static void read_alone(struct text answer, bool stream)
+{
+    static struct listener listener;
+    struct answer_way way = {.from = own, .to = own, .id = {"i", 1}};
+    struct reader_state *state = memory_new(own->reader_bytes);
+    struct text events = text_head(answer, sse_whole(answer));
+    struct sse_event event;
+    forget(&listener);
+    arena_init(&state->arena, 512);
+    state->way = &way;
+    while (stream && sse_next(&events, &event)) {
+        struct frame frame = {.name = event.name, .kind = {"", 0}, .data = event.data};
+        if (event.lines == 1)
+            own->read_frame(state, &frame, &listener.sink);
+    }
+    if (stream)
+        own->read_end(state, &listener.sink);
+    else
+        own->read_body(state, answer, &listener.sink);
+    arena_done(&state->arena);
+    memory_free(state);
+}
+
+static enum translation_state translate(const struct translator *to, struct text answer, bool in,
+                                        bool out, size_t each, struct buffer *made)
+{
+    struct answer_way way = {
+        .from = own,
+        .to = to,
+        .id = {"0a", 2},
+        .model = {"m\\", 2},
+        .stream_in = in,
+        .stream_out = out,
+        .wants_usage = each % 2 == 0,
+        .call = each % 3 ? TEXT("{}") : TEXT("{\"functions\":[]}"),
+    };
+    struct answer seen = {.operation = own->operation};
+    struct translation *translation = translation_new(&way, &seen);
+    enum translation_state state = TRANSLATION_GOES;
+    while (answer.len && state == TRANSLATION_GOES) {
+        state = translation_feed(translation, text_head(answer, each), made);
+        answer = text_from(answer, each);
+    }
+    if (state == TRANSLATION_GOES)
+        state = translation_close(translation, made);
+    translation_free(translation);
+    return state;
+}
+
+static void check_stream(struct text stream, bool ended)
+{
+    struct sse_event event = {.lines = 0};
+    while (stream.len) {
+        assert(sse_next(&stream, &event));
+        assert(event.lines == 1);
+        assert(scan_is_valid(event.data) || text_equal(event.data, TEXT("[DONE]")));
+        assert(stream.len || !ended || text_equal(event.data, TEXT("[DONE]")));
+    }
+}
+
+static void check_answer(const struct translator *to, struct text answer, bool in, size_t each)
+{
+    struct buffer whole, cut;
+    buffer_init(&whole, 1 << 26);
+    buffer_init(&cut, 1 << 26);
+    for (int out = 0; out < 2; out++) {
+        /* The parity of <each> and whether it is divided by 3 are kept: see way. */
+        enum translation_state state = translate(to, answer, in, out, 600000 + each, &whole);
+        assert(translate(to, answer, in, out, each, &cut) == state);
+        assert(text_equal(buffer_text(&whole), buffer_text(&cut)));
+        if (out)
+            check_stream(buffer_text(&whole), state == TRANSLATION_ENDED);
+        else if (state == TRANSLATION_ENDED)
+            assert(scan_is_valid(buffer_text(&whole)));
+        buffer_clear(&whole);
+        buffer_clear(&cut);
+    }
+    buffer_done(&whole);
+    buffer_done(&cut);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    static const struct translator *const ours[] = {
+        &translator_openai_chat, &translator_mistral_chat, &translator_openai_completion};
+    if (len < 2 || len > 1 << 16)
+        return 0;
+    struct text rest = {(const char *)bytes + 2, len - 2};
+    own = ours[bytes[0] / 3 % 3];
+    if (bytes[0] % 3 == 0) {
+        struct scan_value none[1];
+        struct scan_problem problem;
+        struct arena arena;
+        arena_init(&arena, 4096);
+        if (scan_json(rest, NULL, 0, none, &problem))
+            write_for_all(rest, &arena);
+        arena_done(&arena);
+        return 0;
+    }
+    bool stream = bytes[0] % 3 == 1;
+    read_alone(rest, stream);
+    check_answer(ours[bytes[1] % 3], rest, stream, 1 + bytes[1]);
+    return 0;
+}
