@@ -19,8 +19,7 @@ bool ollama_read_chat(struct arena *arena, const struct call_source *source, str
 bool ollama_read_generate(struct arena *arena, const struct call_source *source, struct chat *chat,
                           struct fault *fault);
 void ollama_write_chat(struct arena *arena, const struct chat *chat,
-                       const struct call_target *target, struct buffer *out,
-                       struct losses *losses);
+                       const struct call_target *target, struct buffer *out, struct losses *losses);
 
 struct ollama_reader {
     struct reader_state state;

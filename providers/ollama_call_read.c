@@ -11,7 +11,7 @@ struct reading {
     struct chat *chat;
     struct fault *fault;
     size_t message_room, part_room, tool_room;
-    unsigned calls; /* without an id, so far: they get one by their place */
+    unsigned calls;  /* without an id, so far: they get one by their place */
     size_t answered; /* results without an id answer them in their order */
 };
 
@@ -201,12 +201,12 @@ static bool read_tools(struct reading *r, struct text tools)
             return refuse(r, "tools", "must be functions with a name, and not too many");
         chat->tools = arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room,
                                  sizeof(*chat->tools));
-        chat->tools[chat->tool_count++] = (struct tool){
-            .kind = TOOL_FUNCTION,
-            .name = name,
-            .description = member_string(member_find(function, TEXT("description"))),
-            .schema = member_find(function, TEXT("parameters")),
-            .raw = json};
+        chat->tools[chat->tool_count++] =
+            (struct tool){.kind = TOOL_FUNCTION,
+                          .name = name,
+                          .description = member_string(member_find(function, TEXT("description"))),
+                          .schema = member_find(function, TEXT("parameters")),
+                          .raw = json};
     }
     return true;
 }
