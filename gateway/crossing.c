@@ -3,6 +3,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -60,6 +61,12 @@ static bool check_losses(struct exchange *x)
     return false;
 }
 
+/* Are the client's streams server-sent events? */
+static bool is_events(const struct exchange *x, const struct translator *words)
+{
+    return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
+}
+
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
@@ -74,6 +81,9 @@ bool crossing_prepare(struct exchange *x)
     const struct translator *to = words_of_target(x);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
+    /* Nothing passes that the guardrails cannot look into. */
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     struct call_target facts = target_facts(x);
     struct fault fault = {0};
     if (!translate_call(&x->arena, from, to, buffer_text(&x->body), x->call.model, x->call.stream,

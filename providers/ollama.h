@@ -9,6 +9,7 @@
  * in newer versions, and results name their tool instead.
  */
 
+#include "providers/rope.h"
 #include "providers/translator.h"
 
 extern const struct translator translator_ollama_chat;
@@ -36,10 +37,13 @@ enum { OLLAMA_CALLS_MAX = 128 };
 
 struct ollama_writer {
     struct writer_state state;
-    struct buffer *calls[OLLAMA_CALLS_MAX]; /* of each part that is a call: what has come of it */
+    struct rope ropes[OLLAMA_CALLS_MAX]; /* of each call: its arguments so far */
     struct text names[OLLAMA_CALLS_MAX], ids[OLLAMA_CALLS_MAX];
     unsigned parts[OLLAMA_CALLS_MAX];
     size_t call_count;
     enum finish finish;
     struct usage usage;
 };
+void ollama_write_event(void *state, const struct answer_event *event, struct buffer *out);
+void ollama_write_whole(const struct answer_way *way, struct arena *arena,
+                        const struct whole_answer *whole, struct buffer *out);

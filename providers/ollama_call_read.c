@@ -4,15 +4,22 @@
 #include "gateway/base/scan.h"
 #include "providers/ollama.h"
 
-enum { TOKENS_MAX = 1000000000 };
+enum { TOKENS_MAX = 1000000000, ASKED_LOOK_MAX = 256 };
+
+/* A call in the conversation: results without an id are matched with them by their name. */
+struct asked {
+    struct text id, name;
+    bool answered;
+};
 
 struct reading {
     struct arena *arena;
     struct chat *chat;
     struct fault *fault;
     size_t message_room, part_room, tool_room;
-    unsigned calls;  /* without an id, so far: they get one by their place */
-    size_t answered; /* results without an id answer them in their order */
+    unsigned ids; /* made so far, for calls without one */
+    struct asked *asked;
+    size_t asked_count, asked_room;
 };
 
 static bool refuse(struct reading *r, const char *param, const char *what)
@@ -116,27 +123,28 @@ static bool read_calls(struct reading *r, struct message *message, struct text c
         part->name = name;
         part->id = member_string(member_find(call, TEXT("id")));
         if (!part->id.len)
-            part->id = arena_format(r->arena, "call_%u", r->calls++);
+            part->id = arena_format(r->arena, "call_%u", r->ids++);
+        r->asked =
+            arena_grow(r->arena, r->asked, r->asked_count, &r->asked_room, sizeof(*r->asked));
+        r->asked[r->asked_count++] = (struct asked){.id = part->id, .name = part->name};
         part->arguments = arguments.len && arguments.at[0] == '{' ? arguments : TEXT("{}");
     }
     return true;
 }
 
-/* The call that a result without an id answers: the next one of that name. */
+/* The call that a result without an id answers: the first of that name that has none yet, among the
+ * last ones. */
 static struct text answered_id(struct reading *r, struct text name)
 {
-    size_t seen = 0;
-    for (size_t m = 0; m < r->chat->message_count; m++)
-        for (size_t p = 0; p < r->chat->messages[m].part_count; p++) {
-            const struct part *part = &r->chat->messages[m].parts[p];
-            if (part->kind != PART_CALL || seen++ < r->answered)
-                continue;
-            if (name.len && !text_equal(part->name, name))
-                continue;
-            r->answered = seen;
-            return part->id;
-        }
-    return arena_format(r->arena, "call_%u", r->calls++);
+    size_t first = r->asked_count > ASKED_LOOK_MAX ? r->asked_count - ASKED_LOOK_MAX : 0;
+    for (size_t i = first; i < r->asked_count; i++) {
+        struct asked *asked = &r->asked[i];
+        if (asked->answered || (name.len && !text_equal(asked->name, name)))
+            continue;
+        asked->answered = true;
+        return asked->id;
+    }
+    return arena_format(r->arena, "call_%u", r->ids++);
 }
 
 static bool read_result(struct reading *r, struct message *message, struct text json,
@@ -146,7 +154,6 @@ static bool read_result(struct reading *r, struct message *message, struct text 
     struct text id = member_string(member_find(json, TEXT("tool_call_id")));
     if (!name.len)
         name = member_string(member_find(json, TEXT("name")));
-    message->part_count = 0; /* looked for before it is there */
     struct text answered = id.len ? id : answered_id(r, name);
     struct part *part = part_new(r, message, PART_RESULT);
     part->name = name;
