@@ -256,6 +256,14 @@ static void put_call(struct buffer *out, struct text id, struct text name, struc
     put_literal(out, "}}");
 }
 
+/* What was written from <mark> on is one line: breaks in it are no part of any string. */
+static void onto_one_line(struct buffer *out, size_t mark)
+{
+    for (char *c = out->data + out->begin + mark; c < out->data + out->end; c++)
+        if (*c == '\n' || *c == '\r')
+            *c = ' ';
+}
+
 static void end_call(struct ollama_writer *w, const struct answer_event *event, struct buffer *out)
 {
     size_t i = call_of(w, event);
@@ -266,7 +274,9 @@ static void end_call(struct ollama_writer *w, const struct answer_event *event, 
     open_line(out, w->state.way, arena);
     put_inner(out, "content", TEXT(""));
     put_open(out, "tool_calls", '[');
+    size_t mark = buffer_length(out);
     put_call(out, w->ids[i], w->names[i], arguments);
+    onto_one_line(out, mark);
     put_literal(out, "]");
     close_line(out, w->state.way);
 }
@@ -333,7 +343,8 @@ static void put_whole_text(struct buffer *out, const char *name, const struct wh
     for (size_t i = 0; i < choice->part_count; i++) {
         const struct part *part = &choice->parts[i];
         bool is_thought = part->kind == PART_REASONING;
-        bool is_text = part->kind == PART_TEXT || part->kind == PART_REFUSAL;
+        bool is_text = part->kind == PART_TEXT || part->kind == PART_REFUSAL ||
+                       part->kind == PART_AUDIO; /* the words of it */
         if (thought ? is_thought : is_text)
             put_text(&text, part->text);
     }

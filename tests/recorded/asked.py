@@ -482,7 +482,40 @@ def asked_gemini(body):
     return clean(form)
 
 
+# ----------------------------------------------------------------------------- ollama
+
+
+def asked_ollama(body):
+    talk = Talk()
+    for message in body.get("messages") or []:
+        role = message.get("role")
+        who = {"system": "system", "assistant": "model"}.get(role, "user")
+        if role == "tool":
+            talk.result(message.get("content") or "", message.get("tool_call_id"), message.get("tool_name") or message.get("name"))
+            continue
+        talk.add("reasoning", squeeze(message.get("thinking") or ""))
+        talk.say(who, message.get("content"))
+        for image in message.get("images") or []:
+            talk.add("images", squeeze(image)[:64])
+        for call in message.get("tool_calls") or []:
+            function = call.get("function") or {}
+            talk.call(function.get("name"), function.get("arguments"), call.get("id"))
+    form = talk.form()
+    chat_tools(form, body)
+    options = body.get("options") or {}
+    for name in ("temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "stop"):
+        form[name] = options.get(name)
+    form["stop"] = [form["stop"]] if isinstance(form["stop"], str) else form["stop"]
+    form["max_tokens"] = options.get("num_predict")
+    shape, think = body.get("format"), body.get("think")
+    form["schema"] = shape if isinstance(shape, dict) else None
+    form["json"] = shape == "json" or None
+    form["effort"] = think if isinstance(think, str) else {True: "on", False: "none"}.get(think)
+    return clean(form)
+
+
 READERS = {
+    "ollama-chat": asked_ollama,
     "openai-chat": asked_chat,
     "mistral-chat": asked_chat,
     "openai-responses": asked_responses,

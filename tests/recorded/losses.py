@@ -58,6 +58,12 @@ def filter_end(choice):
 
 
 @_each
+def any_end(choice):
+    if choice["finish"] in ("refusal", "filter", "error"):
+        choice["finish"] = "stop"
+
+
+@_each
 def sequence_end(choice):
     if choice["finish"] == "sequence":
         choice["finish"] = "stop"
@@ -136,6 +142,16 @@ def counted_twice(form):
 def cache_writes(form):
     if form["usage"]:
         form["usage"] = dict(form["usage"], written=0)
+
+
+def cache_reads(form):
+    if form["usage"]:
+        form["usage"] = dict(form["usage"], cached=0)
+
+
+def reasoning_tokens(form):
+    if form["usage"]:
+        form["usage"] = dict(form["usage"], reasoning=0)
 
 
 def no_usage(form):

@@ -6,12 +6,13 @@ with what the provider said. One reader for each dialect, for streams and for wh
 
     answer(dialect, body, streamed) -> Answer
 
-Dialects are those of the recordings: openai-chat, mistral-chat, openai-completions, openai-responses,
-anthropic-messages, gemini-generate.
+Dialects are called as the recordings call them, or as the translators do.
 """
 
 import json
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cases" / "recorded"))
@@ -545,6 +546,239 @@ def read_gemini(body, streamed):
     return answer
 
 
+# ----------------------------------------------------------------------------- ollama
+
+
+def ollama_object(answer, value):
+    """One line of a stream, or all of an answer."""
+    if not isinstance(value, dict) or value.get("error"):
+        answer.failed = True
+        return
+    choice, message = answer.choice(0), value.get("message") or {}
+    choice.text += message.get("content") or value.get("response") or ""
+    choice.reasoning += message.get("thinking") or value.get("thinking") or ""
+    for call in message.get("tool_calls") or []:
+        function = call.get("function") or {}
+        choice.calls.append([function.get("name") or "", function.get("arguments")])
+    if value.get("done"):
+        choice.finish = "length" if value.get("done_reason") == "length" else "stop"
+        answer.ended = True
+        if value.get("eval_count") is not None or value.get("prompt_eval_count") is not None:
+            answer.usage = {"input": value.get("prompt_eval_count") or 0, "output": value.get("eval_count") or 0}
+
+
+def read_ollama(body, streamed):
+    answer = Answer()
+    for line in body.split("\n") if streamed else [body]:
+        if line.strip():
+            ollama_object(answer, json.loads(line))
+    return answer
+
+
+# ------------------------------------------------------------------------------ cohere
+
+COHERE_FINISH = {
+    "COMPLETE": "stop",
+    "STOP_SEQUENCE": "sequence",
+    "MAX_TOKENS": "length",
+    "TOOL_CALL": "calls",
+    "ERROR": "error",
+    "TIMEOUT": "error",
+}
+
+
+def cohere_usage(usage):
+    tokens = (usage or {}).get("tokens") or (usage or {}).get("billed_units")
+    if not tokens:
+        return None
+    return {
+        "input": int(tokens.get("input_tokens") or 0),
+        "cached": int(usage.get("cached_tokens") or 0),
+        "output": int(tokens.get("output_tokens") or 0),
+        "reasoning": int(tokens.get("reasoning_tokens") or 0),
+    }
+
+
+def cohere_citation(choice, citation):
+    for source in citation.get("sources") or []:
+        for place in (source.get("document"), source.get("tool_output")):
+            if isinstance(place, dict):
+                choice.add_url(place.get("url"))
+
+
+def cohere_end(answer, reason, usage):
+    answer.choice(0).finish = COHERE_FINISH.get(reason, "stop")
+    answer.usage = cohere_usage(usage)
+    answer.ended = True
+
+
+def cohere_event(answer, event):
+    kind, choice = event.get("type"), answer.choice(0)
+    message = (event.get("delta") or {}).get("message") or {}
+    content = message.get("content") if isinstance(message.get("content"), dict) else {}
+    call = message.get("tool_calls") if isinstance(message.get("tool_calls"), dict) else {}
+    function = call.get("function") or {}
+    choice.text += content.get("text") or ""
+    choice.reasoning += (content.get("thinking") or "") + (message.get("tool_plan") or "")
+    if kind == "tool-call-start":
+        choice.calls.append([function.get("name") or "", function.get("arguments") or ""])
+    elif kind == "tool-call-delta":
+        choice.calls[-1][1] += function.get("arguments") or ""
+    elif kind == "citation-start":
+        cohere_citation(choice, message.get("citations") or {})
+    elif kind == "message-end":
+        delta = event.get("delta") or {}
+        cohere_end(answer, delta.get("finish_reason"), delta.get("usage"))
+        answer.failed = answer.failed or bool(delta.get("error"))
+
+
+def read_cohere(body, streamed):
+    answer = Answer()
+    if streamed:
+        for _, event in frames_of(body):
+            if isinstance(event, dict):
+                cohere_event(answer, event)
+            elif event != "[DONE]":
+                answer.failed = True
+        return answer
+    value = json.loads(body)
+    choice, message = answer.choice(0), value.get("message")
+    if not isinstance(message, dict):
+        answer.failed = True
+        return answer
+    choice.reasoning += message.get("tool_plan") or ""
+    for part in message.get("content") or []:
+        choice.text += part.get("text") or ""
+        choice.reasoning += part.get("thinking") or ""
+    for call in message.get("tool_calls") or []:
+        choice.calls.append([call["function"].get("name") or "", call["function"].get("arguments") or ""])
+    for citation in message.get("citations") or []:
+        cohere_citation(choice, citation)
+    cohere_end(answer, value.get("finish_reason"), value.get("usage"))
+    return answer
+
+
+# ----------------------------------------------------------------------------- bedrock
+
+BEDROCK_STOP = {
+    "end_turn": "stop",
+    "stop_sequence": "sequence",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "calls",
+    "guardrail_intervened": "filter",
+    "content_filtered": "filter",
+    "malformed_model_output": "error",
+    "malformed_tool_use": "error",
+}
+
+
+def bedrock_usage(usage):
+    if not usage or usage.get("outputTokens") is None:
+        return None
+    read, written = usage.get("cacheReadInputTokens") or 0, usage.get("cacheWriteInputTokens") or 0
+    return {"input": (usage.get("inputTokens") or 0) + read + written, "cached": read, "written": written, "output": usage["outputTokens"]}
+
+
+def bedrock_block(choice, block):
+    thought = block.get("reasoningContent") or {}
+    choice.text += block.get("text") or ""
+    choice.reasoning += (thought.get("reasoningText") or {}).get("text") or ""
+    if (thought.get("reasoningText") or {}).get("signature"):
+        choice.proofs.append(thought["reasoningText"]["signature"])
+    if thought.get("redactedContent"):
+        choice.sealed.append(thought["redactedContent"])
+    if block.get("toolUse") and block["toolUse"].get("type") != "server_tool_use":
+        choice.calls.append([block["toolUse"].get("name") or "", block["toolUse"].get("input")])
+    cited = block.get("citationsContent") or {}
+    for part in cited.get("content") or []:
+        choice.text += part.get("text") or ""
+    for citation in cited.get("citations") or []:
+        choice.add_url(bedrock_source(citation))
+
+
+def bedrock_source(citation):
+    web = (citation.get("location") or {}).get("web") or {}
+    return web.get("url")
+
+
+def bedrock_delta(block, delta):
+    """A piece of a block joins what is there of it."""
+    if delta.get("text") is not None:
+        block["text"] = block.get("text", "") + delta["text"]
+    if delta.get("toolUse"):
+        block["json"] = block.get("json", "") + (delta["toolUse"].get("input") or "")
+    thought = delta.get("reasoningContent") or {}
+    there = block.setdefault("reasoningContent", {}) if thought else {}
+    for name in ("text", "signature"):
+        if thought.get(name) is not None:
+            told = there.setdefault("reasoningText", {})
+            told[name] = told.get(name, "") + thought[name]
+    if thought.get("redactedContent"):
+        there["redactedContent"] = there.get("redactedContent", "") + thought["redactedContent"]
+    if delta.get("citation"):
+        block.setdefault("citationsContent", {}).setdefault("citations", []).append(delta["citation"])
+
+
+def aws_frames(body):
+    """(headers, payload) of each message of an AWS event stream; a wrong checksum is an error."""
+    at = 0
+    while at < len(body):
+        total, head = struct.unpack_from(">II", body, at)
+        if zlib.crc32(body[at : at + 8]) != struct.unpack_from(">I", body, at + 8)[0]:
+            raise ValueError("the checksum of a prelude is wrong")
+        if zlib.crc32(body[at : at + total - 4]) != struct.unpack_from(">I", body, at + total - 4)[0]:
+            raise ValueError("the checksum of a message is wrong")
+        headers, place, end = {}, at + 12, at + 12 + head
+        while place < end:
+            name_length = body[place]
+            name = body[place + 1 : place + 1 + name_length].decode()
+            place += 1 + name_length
+            if body[place] != 7:
+                raise ValueError("a header is no string")
+            length = struct.unpack_from(">H", body, place + 1)[0]
+            headers[name] = body[place + 3 : place + 3 + length].decode()
+            place += 3 + length
+        yield headers, body[end : at + total - 4]
+        at += total
+
+
+def bedrock_event(answer, kind, event, blocks):
+    if kind == "contentBlockStart":
+        blocks[event["contentBlockIndex"]] = dict(event.get("start") or {})
+    elif kind == "contentBlockDelta":
+        bedrock_delta(blocks.setdefault(event["contentBlockIndex"], {}), event.get("delta") or {})
+    elif kind == "messageStop":
+        answer.choice(0).finish = BEDROCK_STOP.get(event.get("stopReason"), "stop")
+        answer.ended = True
+    elif kind == "metadata":
+        answer.usage = bedrock_usage(event.get("usage"))
+
+
+def read_bedrock(body, streamed):
+    answer = Answer()
+    if not streamed:
+        value = json.loads(body)
+        for block in ((value.get("output") or {}).get("message") or {}).get("content") or []:
+            bedrock_block(answer.choice(0), block)
+        answer.choice(0).finish = BEDROCK_STOP.get(value.get("stopReason"), "stop")
+        answer.usage = bedrock_usage(value.get("usage"))
+        answer.failed, answer.ended = "output" not in value, True
+        return answer
+    blocks = {}
+    for headers, payload in aws_frames(body):
+        if headers.get(":message-type") != "event":
+            answer.failed = True
+        else:
+            bedrock_event(answer, headers.get(":event-type"), json.loads(payload), blocks)
+    for index in sorted(blocks):
+        block = blocks[index]
+        if block.get("toolUse") and "json" in block:
+            block["toolUse"] = dict(block["toolUse"], input=block["json"])
+        bedrock_block(answer.choice(0), block)
+    return answer
+
+
 READERS = {
     "openai-chat": read_chat,
     "mistral-chat": read_chat,
@@ -555,8 +789,18 @@ READERS = {
     "anthropic-messages": read_anthropic,
     "gemini": read_gemini,
     "gemini-generate": read_gemini,
+    "ollama": read_ollama,
+    "ollama-chat": read_ollama,
+    "ollama-generate": read_ollama,
+    "cohere-chat": read_cohere,
+    "cohere-v2": read_cohere,
+    "bedrock-converse": read_bedrock,
 }
+BYTES = {"bedrock-converse"}  # their streams are no text
 
 
 def answer(dialect, body, streamed):
+    """<body> is bytes."""
+    if not (streamed and dialect in BYTES):
+        body = body.decode()
     return READERS[dialect](body, streamed)

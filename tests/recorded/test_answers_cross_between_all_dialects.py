@@ -28,7 +28,7 @@ def judge(driver, record, said, wanted, to, stream_out):
     if made["state"] != "ended":
         return [f"{made['state']}: {made.get('message')}"]
     try:
-        got = meaning.answer(to, made["out"].decode(), stream_out)
+        got = meaning.answer(to, made["out"], stream_out)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"cannot be read: {error!r}: {made['out'][:200]!r}"]
     if not got.whole():
@@ -48,7 +48,7 @@ class Crossing:
             for record in records():
                 if record.status != 200:
                     continue
-                said = meaning.answer(record.dialect, record.body.decode(), record.is_stream)
+                said = meaning.answer(record.dialect, record.body, record.is_stream)
                 form = said.form()
                 self.unfinished += not said.whole()
                 for to in CLIENTS:

@@ -16,6 +16,7 @@ TARGETS = {
     "openai-responses": {"type": "openai", "model": "gpt-5"},
     "anthropic": {"type": "anthropic", "model": "claude-sonnet-4-5"},
     "gemini": {"type": "gemini", "model": "gemini-2.5-flash"},
+    "ollama-chat": {"type": "ollama", "model": "qwen3"},
 }
 # By what name a loss of each facet is told. What is about a message has its place in front.
 TOLD = {

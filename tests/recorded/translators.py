@@ -19,8 +19,11 @@ FILES = {
     "openai-responses": "openai-responses",
     "anthropic-messages": "anthropic",
     "gemini-generate": "gemini",
+    "ollama": "ollama-chat",
 }
-ENDPOINTS = {"chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
+# Those who have more than one kind of call that talks.
+BY_ENDPOINT = {("ollama", "generate"): "ollama-generate"}
+ENDPOINTS = {"chat", "generate", "chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
 # What a client of a dialect asks when nobody cares: the smallest call.
 SMALLEST = {
     "openai-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
@@ -28,8 +31,14 @@ SMALLEST = {
     "openai-responses": b'{"model":"m","input":"x"}',
     "anthropic": b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}',
     "gemini": b'{"contents":[{"role":"user","parts":[{"text":"x"}]}]}',
+    "ollama-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
+    "ollama-generate": b'{"model":"m","prompt":"x"}',
 }
 CLIENTS = tuple(SMALLEST)
+
+
+# What speaks another dialect than its path.
+MISLABELLED = {"ollama.ollama.2518176fea4d10", "ollama.ollama.6a83361411c329"}
 
 
 class Driver:
@@ -81,7 +90,7 @@ class Record:
         self.hex = self.body.hex()
         self.streaming = bool(line["streaming"])
         start = self.body.lstrip()[:6]
-        self.is_stream = self.streaming and start.startswith((b"data:", b"event:", b":", b"id:"))
+        self.is_stream = self.streaming and (words.startswith("ollama") or start.startswith((b"data:", b"event:", b":", b"id:")))
 
 
 def records(*files):
@@ -90,6 +99,6 @@ def records(*files):
         with open(FOLDER / f"{name}.jsonl", encoding="utf-8") as lines:
             for text in lines:
                 line = json.loads(text)
-                if line["endpoint"] in ENDPOINTS and line["request"]["method"] == "POST":
-                    out.append(Record(line, FILES[name]))
+                if line["endpoint"] in ENDPOINTS and line["request"]["method"] == "POST" and line["id"] not in MISLABELLED:
+                    out.append(Record(line, BY_ENDPOINT.get((name, line["endpoint"]), FILES[name])))
     return out
