@@ -18,6 +18,17 @@ static struct text role_word(enum role role)
     return TEXT("tool");
 }
 
+/* A document that is nothing but text. */
+static bool is_plain_file(const struct part *part)
+{
+    return part->kind == PART_FILE && part->text.at && !part->data.at;
+}
+
+static bool is_spoken(const struct part *part)
+{
+    return part->kind == PART_TEXT || part->kind == PART_REFUSAL || is_plain_file(part);
+}
+
 /* Texts of one kind, one behind the other, as one string. */
 static void put_texts(struct buffer *out, const char *name, const struct part *parts, size_t count,
                       enum part_kind kind)
@@ -25,7 +36,7 @@ static void put_texts(struct buffer *out, const char *name, const struct part *p
     bool first = true;
     for (size_t i = 0; i < count; i++) {
         const struct part *part = &parts[i];
-        bool told = part->kind == kind || (kind == PART_TEXT && part->kind == PART_REFUSAL);
+        bool told = part->kind == kind || (kind == PART_TEXT && is_spoken(part));
         if (!told || !part->text.at)
             continue;
         if (first)
@@ -48,7 +59,7 @@ static void put_images(struct buffer *out, const struct message *message, size_t
     for (size_t i = 0; i < message->part_count; i++) {
         const struct part *part = &message->parts[i];
         bool media = part->kind == PART_IMAGE || part->kind == PART_AUDIO ||
-                     part->kind == PART_VIDEO || part->kind == PART_FILE;
+                     part->kind == PART_VIDEO || (part->kind == PART_FILE && !is_plain_file(part));
         if (part->kind == PART_RAW || (media && (part->kind != PART_IMAGE || !part->data.at)))
             loss_demand(losses, "messages[%zu].content[%zu]", number, i);
         if (part->kind != PART_IMAGE || !part->data.at)
@@ -95,6 +106,39 @@ static void put_result(struct buffer *out, const struct chat *chat, const struct
     put_literal(out, "}");
 }
 
+/* Results are texts here. */
+static void name_result_losses(const struct part *result, size_t number, size_t place,
+                               struct losses *losses)
+{
+    for (size_t i = 0; i < result->part_count; i++) {
+        if (!is_spoken(&result->parts[i]))
+            loss_demand(losses, "messages[%zu].content[%zu].content[%zu]", number, place, i);
+        else if (result->parts[i].name.len > 0)
+            loss_hint(losses, "messages[%zu].content[%zu].content[%zu].filename", number, place, i);
+    }
+    if (result->is_error)
+        loss_hint(losses, "messages[%zu].content[%zu].is_error", number, place);
+}
+
+static void name_message_losses(const struct message *message, size_t number, struct losses *losses)
+{
+    if (message->name.len > 0)
+        loss_hint(losses, "messages[%zu].name", number);
+    for (size_t i = 0; i < message->part_count; i++) {
+        const struct part *part = &message->parts[i];
+        if (part->cache.at)
+            loss_hint(losses, "messages[%zu].content[%zu].cache_control", number, i);
+        if (part->signature.at || part->encrypted.at)
+            loss_hint(losses, "messages[%zu].content[%zu].signature", number, i);
+        if (part->kind == PART_IMAGE && part->detail.len > 0)
+            loss_hint(losses, "messages[%zu].content[%zu].detail", number, i);
+        if (is_plain_file(part) && part->name.len > 0)
+            loss_hint(losses, "messages[%zu].content[%zu].filename", number, i);
+        if (part->kind == PART_RESULT)
+            name_result_losses(part, number, i, losses);
+    }
+}
+
 static bool has_other_than_results(const struct message *message)
 {
     for (size_t i = 0; i < message->part_count; i++)
@@ -110,6 +154,7 @@ static void put_message(struct buffer *out, const struct chat *chat, size_t numb
     for (size_t i = 0; i < message->part_count; i++)
         if (message->parts[i].kind == PART_RESULT)
             put_result(out, chat, &message->parts[i]);
+    name_message_losses(message, number, losses);
     if (!has_other_than_results(message))
         return;
     put_open(out, NULL, '{');
@@ -119,12 +164,6 @@ static void put_message(struct buffer *out, const struct chat *chat, size_t numb
     put_images(out, message, number, losses);
     put_calls(out, message);
     put_literal(out, "}");
-    for (size_t i = 0; i < message->part_count; i++) {
-        if (message->parts[i].cache.at)
-            loss_hint(losses, "messages[%zu].content[%zu].cache_control", number, i);
-        if (message->parts[i].signature.at || message->parts[i].encrypted.at)
-            loss_hint(losses, "messages[%zu].content[%zu].signature", number, i);
-    }
 }
 
 static void put_tools(struct buffer *out, const struct chat *chat, struct losses *losses)
@@ -139,13 +178,16 @@ static void put_tools(struct buffer *out, const struct chat *chat, struct losses
         if (!open)
             put_open(out, "tools", '[');
         open = true;
-        put_literal(out, i ? ",{\"type\":\"function\"" : "{\"type\":\"function\"");
+        put_open(out, NULL, '{');
+        put_inner(out, "type", TEXT("function"));
         put_open(out, "function", '{');
         put_inner(out, "name", tool->name);
         put_inner(out, "description", tool->description);
         put_json(out, "parameters",
                  tool->schema.at ? tool->schema : TEXT("{\"type\":\"object\",\"properties\":{}}"));
         put_literal(out, "}}");
+        if (tool->cache.at)
+            loss_hint(losses, "tools[%zu].cache_control", i);
     }
     if (open)
         put_literal(out, "]");
@@ -201,12 +243,19 @@ static void name_losses(const struct chat *chat, struct losses *losses)
         loss_hint(losses, "parallel_tool_calls");
 }
 
-static void put_think(struct buffer *out, const struct chat *chat)
+/* Whether it thinks; how much is said to no model but by who knows it. */
+static void put_think(struct buffer *out, const struct chat *chat, struct losses *losses)
 {
-    if (chat->reasoning == SAID_YES && chat->from == &translator_ollama_chat && chat->effort.len)
+    bool own = chat->from == &translator_ollama_chat, none = inner_is(chat->effort, "none");
+    bool asked = (chat->effort.len > 0 && !none) || chat->reasoning_tokens > 0;
+    if (chat->reasoning == SAID_YES && own && chat->effort.len)
         put_inner(out, "think", chat->effort);
+    else if (chat->reasoning == SAID_NOTHING && (asked || none))
+        put_said(out, "think", none ? SAID_NO : SAID_YES);
     else
         put_said(out, "think", chat->reasoning);
+    if (!own && asked)
+        loss_hint(losses, "reasoning_effort"); /* how much */
 }
 
 void ollama_write_chat(struct arena *arena, const struct chat *chat,
@@ -224,7 +273,7 @@ void ollama_write_chat(struct arena *arena, const struct chat *chat,
         put_json(out, "format", chat->schema);
     else if (chat->shape == SHAPE_JSON)
         put_inner(out, "format", TEXT("json"));
-    put_think(out, chat);
+    put_think(out, chat, losses);
     put_options(out, chat, target);
     put_said(out, "stream", target->stream ? SAID_YES : SAID_NO);
     put_literal(out, "}");

@@ -242,8 +242,9 @@ static void name_losses(const struct chat *chat, struct losses *losses)
         loss_demand(losses, "modalities");
     if (chat->voice.at)
         loss_hint(losses, "audio");
-    if (chat->reasoning == SAID_NO && !effort_of(chat).at && !own_field(chat, "reasoning").at)
-        loss_hint(losses, "reasoning"); /* which models can leave it out is not known here */
+    /* Which models can leave it out, and which do it anyhow, is not known here. */
+    if (chat->reasoning != SAID_NOTHING && !effort_of(chat).at && !own_field(chat, "reasoning").at)
+        loss_hint(losses, "reasoning");
     if (chat->top_k.at)
         loss_hint(losses, "top_k");
     if (chat->seed.at)

@@ -57,7 +57,7 @@ class Talk:
     def result(self, text, call_id, name=None):
         place = None
         for i, (an_id, a_name, answered) in enumerate(self.calls):
-            same = an_id == call_id if call_id and an_id else a_name == name
+            same = an_id == call_id if call_id and an_id else a_name == name or not (name or call_id)
             if same and not answered:
                 place = i
                 break
@@ -67,7 +67,8 @@ class Talk:
 
     def form(self):
         system = "".join(turn[2] for turn in self.turns if turn[0] == "system")
-        return dict(self.facets, system=system, talk=[turn for turn in self.turns if turn[0] != "system"])
+        reasoning = "".join(self.facets.get("reasoning", []))
+        return dict(self.facets, reasoning=reasoning, system=system, talk=[turn for turn in self.turns if turn[0] != "system"])
 
 
 def url_of(url):

@@ -6,7 +6,7 @@ what the provider said, without the losses that docs/LOSSES.md lists and no othe
 import meaning
 import pytest
 from losses import shown, table, without
-from translators import CLIENTS, Driver, records
+from translators import CLIENTS, NAMES, Driver, records
 
 
 def differences(wanted, got, at=""):
@@ -69,6 +69,11 @@ def crossing():
 def test_a_client_of_any_dialect_gets_what_every_provider_said(crossing, to):
     wrong = crossing.wrong[to]
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:20])
+
+
+def test_no_dialect_is_left_out():
+    """But those who answer like another: Mistral's, and the counts of tokens."""
+    assert NAMES - set(CLIENTS) == {"mistral-chat", "anthropic-count", "gemini-count"}
 
 
 def test_all_recordings_were_told(crossing):

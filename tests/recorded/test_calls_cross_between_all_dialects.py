@@ -28,7 +28,7 @@ TOLD = {
     "sound": r"content|audio|input",
     "video": r"content|video|input",
     "odd_parts": r"content|input|messages\[",
-    "titles": r"filename",
+    "titles": r"filename|content\[\d+\]$",
     "detail": r"detail",
     "names": r"name$",
     "cache": r"cache|content\[\d+\]$",
@@ -60,6 +60,8 @@ def lost(wanted, got, where):
     changes nothing of what was asked."""
     for facet, value in wanted.items():
         there = got.get(facet)
+        if facet in ("tools", "tool_choice") and wanted.get("tool_choice") == "none" and "tools" not in got:
+            continue  # what may not be called is not offered
         if facet == "tools":
             there = value if all(tool in (there or []) for tool in value) else there
         if there is None and where == "anthropic" and facet in CLAUDE and CLAUDE[facet] == value:
@@ -111,7 +113,11 @@ class Crossing:
             return False
         self.count += 1
         wanted = asked(record.words, record.asked)
-        got = asked(to, json.loads(made["body"]))
+        try:
+            got = asked(to, json.loads(made["body"]))
+        except ValueError as error:
+            self.there[to].append(f"{record.id} is no JSON: {error}: {made['body'][max(0, getattr(error, 'pos', 0) - 200) :][:300]}")
+            return True
         if record.id not in BESIDE or to != "gemini":
             self.there[to] += [f"{record.id} {one}" for one in untold(wanted, got, to, made["named"])]
         again = translate(self.driver, to, made["body"], record.words, TARGETS[record.words], "m" if to == "gemini" else "", record.streaming)

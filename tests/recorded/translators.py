@@ -20,10 +20,12 @@ FILES = {
     "anthropic-messages": "anthropic",
     "gemini-generate": "gemini",
     "ollama": "ollama-chat",
+    "cohere-v2": "cohere-chat",
+    "bedrock-converse": "bedrock-converse",
 }
 # Those who have more than one kind of call that talks.
 BY_ENDPOINT = {("ollama", "generate"): "ollama-generate"}
-ENDPOINTS = {"chat", "generate", "chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
+ENDPOINTS = {"converse", "chat", "generate", "chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
 # What a client of a dialect asks when nobody cares: the smallest call.
 SMALLEST = {
     "openai-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
@@ -33,8 +35,9 @@ SMALLEST = {
     "gemini": b'{"contents":[{"role":"user","parts":[{"text":"x"}]}]}',
     "ollama-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
     "ollama-generate": b'{"model":"m","prompt":"x"}',
+    "cohere-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
+    "bedrock-converse": b'{"messages":[{"role":"user","content":[{"text":"x"}]}]}',
 }
-CLIENTS = tuple(SMALLEST)
 
 
 # What speaks another dialect than its path.
@@ -76,6 +79,15 @@ class Driver:
         return made
 
 
+def names():
+    with Driver() as driver:
+        return set(driver.ask(op="list")["names"])
+
+
+NAMES = names()
+CLIENTS = tuple(name for name in SMALLEST if name in NAMES)
+
+
 class Record:
     """A recorded exchange."""
 
@@ -90,12 +102,12 @@ class Record:
         self.hex = self.body.hex()
         self.streaming = bool(line["streaming"])
         start = self.body.lstrip()[:6]
-        self.is_stream = self.streaming and (words.startswith("ollama") or start.startswith((b"data:", b"event:", b":", b"id:")))
+        self.is_stream = self.streaming and (words.startswith(("ollama", "bedrock")) or start.startswith((b"data:", b"event:", b":", b"id:")))
 
 
 def records(*files):
     out = []
-    for name in files or FILES:
+    for name in files or [name for name in FILES if FILES[name] in NAMES]:
         with open(FOLDER / f"{name}.jsonl", encoding="utf-8") as lines:
             for text in lines:
                 line = json.loads(text)
