@@ -263,6 +263,11 @@ static void hold(struct anthropic_writer *w, struct anthropic_place *place, cons
     place->held[place->held_count++] = copy;
 }
 
+static bool is_spoken(enum part_kind kind)
+{
+    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
+}
+
 static void put_content_text(struct anthropic_writer *w, struct anthropic_place *place,
                              struct text inner, struct buffer *out)
 {
@@ -281,10 +286,10 @@ static void put_signature(struct anthropic_writer *w, struct anthropic_place *pl
 {
     if (inner.len == 0)
         return;
-    if (place->kind != PART_REASONING) {
+    if (place->kind == PART_CALL || is_spoken(place->kind))
         place->proof = arena_copy(&w->base.arena, inner);
-        return;
-    }
+    if (place->kind != PART_REASONING)
+        return; /* that of a picture is lost with the picture */
     open_block(w, place, out);
     put_delta(w, out, ",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"", inner);
 }
@@ -353,11 +358,6 @@ static void put_odd(struct anthropic_writer *w, struct anthropic_place *place, s
               inner_of_json(arena, object));
     buffer_done(&gathered);
     place->held_count = 0;
-}
-
-static bool is_spoken(enum part_kind kind)
-{
-    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
 }
 
 static void put_content(struct anthropic_writer *w, struct anthropic_place *place,
