@@ -340,6 +340,8 @@ static bool put_raw(struct anthropic_writing *w, const struct part *part, enum r
 
 static bool put_content(struct anthropic_writing *w, const struct part *part, enum role role)
 {
+    if (part->kind != PART_REASONING && part->signature.len > 0 && !w->own)
+        lose(w, false, ".signature"); /* Claude signs its thinking only */
     switch (part->kind) {
     case PART_TEXT:
     case PART_REFUSAL:

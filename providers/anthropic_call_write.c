@@ -162,7 +162,7 @@ static void name_losses(struct anthropic_writing *w)
         loss_demand(losses, "n");
     if (chat->logprobs == SAID_YES || chat->top_logprobs > 0)
         loss_demand(losses, "logprobs");
-    if (text_find(chat->modalities, TEXT("audio")) != SIZE_MAX)
+    if (wants_more_than_text(chat->modalities))
         loss_demand(losses, "modalities");
     if (!json_is_absent(chat->voice))
         loss_demand(losses, "audio");

@@ -173,6 +173,9 @@ void anthropic_put_conversation(struct anthropic_writing *w)
     bool alone = from == chat->message_count && from > 0 && !w->own;
     w->question = alone ? from - 1 : SIZE_MAX;
     put_system(w, from);
+    for (size_t m = 0; m < chat->message_count; m++)
+        if (chat->messages[m].name.len > 0)
+            loss_hint(w->losses, "messages[%zu].name", m);
     put_open(w->out, "messages", '[');
     const char *last = NULL;
     for (size_t m = from, end; m < chat->message_count; m = end) {

@@ -115,6 +115,8 @@ bool openai_takes_part(struct call_writing *w, const struct placed *placed, enum
             return true;
         break;
     case PART_FILE:
+        if (part->text.at && !part->data.at && part->name.len > 0)
+            openai_lose_hint(w, placed, ".filename"); /* it is a text */
         if (part->text.at || openai_takes_media(w, part, place))
             return true;
         break;

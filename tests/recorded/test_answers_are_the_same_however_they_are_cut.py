@@ -7,7 +7,7 @@ import random
 import pytest
 from translators import CLIENTS, Driver, records
 
-BYTEWISE_MAX = 3000  # longer bodies are fed byte by byte for one client only, each in turn
+BYTEWISE_MAX = 8000  # longer bodies are fed byte by byte for one client only, each in turn
 SEED = int(os.environ.get("CUTS_SEED", "20"))
 
 
