@@ -408,6 +408,12 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
         answer_error(x, out);
         return;
     }
+    if (x->array_out) { /* the last item of the array */
+        put(out, x->bytes_out ? TEXT(",") : TEXT("["));
+        put_error(x, out);
+        put(out, TEXT("]"));
+        return;
+    }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)
         put(out, TEXT("event: error\n"));
     put(out, TEXT("data: "));

@@ -57,6 +57,7 @@ struct provider_settings {
     struct text api_key; /* empty = none */
     struct tls_settings tls;
     struct text organization;
+    struct text api_version;        /* of Azure; empty = its newer API, which has none */
     struct header_setting *headers; /* checked: names are tokens, values may be written */
     size_t header_count;
     int64_t connect_us, first_byte_us, total_us;

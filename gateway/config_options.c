@@ -300,7 +300,7 @@ static const struct option provider[] = {
     {.name = "api_key", .type = OPTION_TEXT, .where = PROVIDER(settings.api_key), .fallback = "", .secret = true, .help = "Without a key the provider is off, where its type needs one."},
     {.name = "api_keys", .type = OPTION_TEXTS, .status = INERT, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown."},
     {.name = "tls", .type = OPTION_SECTION, .inner = provider_tls, .help = "For https."},
-    {.name = "api_version", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "azure-openai."},
+    {.name = "api_version", .type = OPTION_TEXT, .where = PROVIDER(settings.api_version), .fallback = "null", .help = "azure-openai: its deployments are asked below /openai/deployments; without one, models below /openai/v1."},
     {.name = "entra", .type = OPTION_SECTION, .status = INERT, .inner = entra, .fallback = "null", .help = "azure-openai: sign-in instead of a key."},
     {.name = "region", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "bedrock."},
     {.name = "access_key", .type = OPTION_STRING, .status = INERT, .fallback = "null", .secret = true, .help = "bedrock; default: the instance's role."},

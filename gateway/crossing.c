@@ -3,6 +3,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -60,18 +61,29 @@ static bool check_losses(struct exchange *x)
     return false;
 }
 
+/* Are the client's streams server-sent events? */
+static bool is_events(const struct exchange *x, const struct translator *words)
+{
+    return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
+}
+
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
     x->translated = (struct translated_call){0};
     if (takes_as_it_is(x))
         return true;
-    if (x->match.endpoint->body != BODY_JSON || x->object_id.len || x->upload)
+    /* What a response builds on is refused by name where its call is read. */
+    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
     const struct translator *from = translator_find(x->match.dialect, x->call.operation);
     const struct translator *to = words_of_target(x);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
+    /* Nothing passes that the guardrails cannot look into. */
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     struct call_target facts = target_facts(x);
     struct fault fault = {0};
     if (!translate_call(&x->arena, from, to, buffer_text(&x->body), x->call.model, x->call.stream,

@@ -234,24 +234,63 @@ static void put_host(struct buffer *out, const struct provider_settings *provide
     put(out, TEXT("\r\n"));
 }
 
-static void put_request_line(struct buffer *out, const struct exchange *x)
+/* What stands between the base URL of an Azure resource and the path: nothing when the base URL has
+ * it already. */
+static void put_azure(struct buffer *out, const struct provider_settings *provider,
+                      struct text deployment)
 {
-    put(out, text_of(method_name(x->method)));
-    put(out, TEXT(" "));
-    put_base(out, x->target->provider, x->upstream.pool);
-    if (crossing_put_path(x, out)) {
-        put_host(out, x->target->provider);
+    if (text_ends(provider->url.path, TEXT("/openai/v1")))
         return;
-    }
-    put(out, x->match.suffix);
+    put(out, provider->api_version.len ? TEXT("/openai") : TEXT("/openai/v1"));
+    if (!provider->api_version.len || !deployment.len)
+        return;
+    put(out, TEXT("/deployments/"));
+    put_escaped(out, deployment);
+}
+
+/* Azure has deployments for what models do; files, batches and the rest belong to the resource. */
+static struct text deployment_of(const struct exchange *x)
+{
+    bool resource = x->call.operation == OPERATION_OBJECT || x->call.operation == OPERATION_FILE ||
+                    x->call.operation == OPERATION_BATCH || x->call.operation == OPERATION_RESPONSE;
+    return resource ? (struct text){"", 0} : x->upstream_model;
+}
+
+static void put_query(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    const char *mark = "?";
     if (x->call.operation == OPERATION_REALTIME) {
         put(out, TEXT("?model="));
         put_escaped(out, x->upstream_model);
+        mark = "&";
     } else if (x->query.len) {
         put(out, TEXT("?"));
         put(out, x->query);
+        mark = "&";
     }
-    put_host(out, x->target->provider);
+    if (provider->type->is_azure && provider->api_version.len) {
+        put(out, text_of(mark));
+        put(out, TEXT("api-version="));
+        put_escaped(out, provider->api_version);
+    }
+}
+
+static void put_request_line(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    put(out, text_of(method_name(x->method)));
+    put(out, TEXT(" "));
+    put_base(out, provider, x->upstream.pool);
+    if (provider->type->is_azure)
+        put_azure(out, provider, deployment_of(x));
+    if (!crossing_put_path(x, out)) {
+        put(out, x->match.suffix);
+        put_query(out, x);
+    } else if (provider->type->is_azure) {
+        put_query(out, x);
+    }
+    put_host(out, provider);
 }
 
 static void put_credentials(struct buffer *out, const struct provider_settings *provider,

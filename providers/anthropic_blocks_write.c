@@ -207,8 +207,31 @@ static void put_result_content(struct anthropic_writing *w, const struct part *p
     put_literal(w->out, "]");
 }
 
+enum { CALLS_LOOKED_AT = 4096 };
+
+/* Was it asked for in the turn before? Other results are refused: of a call that was left out, for
+ * one. In doubt it was. */
+static bool was_asked_for(const struct anthropic_writing *w, const struct part *part)
+{
+    const struct chat *chat = w->chat;
+    size_t looked = 0;
+    for (size_t m = w->turn; m-- > 0 && part->id.len;) {
+        const struct message *message = &chat->messages[m];
+        if (message->role == ROLE_USER || message->role == ROLE_TOOL)
+            return false;
+        for (size_t p = 0; p < message->part_count && looked < CALLS_LOOKED_AT; p++, looked++)
+            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].id, part->id))
+                return true;
+    }
+    return part->id.len == 0 || looked == CALLS_LOOKED_AT;
+}
+
 static bool put_result(struct anthropic_writing *w, const struct part *part)
 {
+    if (!w->own && !was_asked_for(w, part)) {
+        lose(w, false, "");
+        return false;
+    }
     open_block(w, "tool_result");
     put_inner(w->out, "tool_use_id", id_of(w, part->id, &w->nameless_results));
     put_result_content(w, part);

@@ -48,9 +48,12 @@ static bool read_model(struct anthropic_reading *r, struct text value)
 
 static bool read_max_tokens(struct anthropic_reading *r, struct text value)
 {
-    if (member_count(value, COUNT_MAX, &r->chat->max_tokens))
+    if (!member_count(value, COUNT_MAX, &r->chat->max_tokens))
+        return anthropic_refuse(r, "has to be a whole number", "max_tokens");
+    if (r->chat->max_tokens > 0)
         return true;
-    return anthropic_refuse(r, "has to be a whole number", "max_tokens");
+    /* It fills Anthropic's cache, and writes nothing; to others it would be no limit at all. */
+    return anthropic_refuse(r, "0 is understood by Anthropic only", "max_tokens");
 }
 
 static bool read_stream(struct anthropic_reading *r, struct text value)
@@ -130,19 +133,6 @@ static bool read_metadata(struct anthropic_reading *r, struct text value)
     return true;
 }
 
-static bool read_thinking_type(struct anthropic_reading *r, struct text type)
-{
-    struct chat *chat = r->chat;
-    if (inner_is(type, "disabled")) {
-        chat->reasoning = SAID_NO;
-        return true;
-    }
-    chat->reasoning = SAID_YES;
-    if (inner_is(type, "enabled") || inner_is(type, "adaptive"))
-        return true;
-    return anthropic_refuse(r, "has to be enabled, adaptive or disabled", "thinking.type");
-}
-
 static bool read_thinking(struct anthropic_reading *r, struct text value)
 {
     struct chat *chat = r->chat;
@@ -161,9 +151,14 @@ static bool read_thinking(struct anthropic_reading *r, struct text value)
                  !member_count(member, COUNT_MAX, &chat->reasoning_tokens))
             return anthropic_refuse(r, "has to be a whole number", "thinking.budget_tokens");
     }
-    if (more)
+    if (type.at == NULL)
+        return anthropic_refuse(r, "has to be a string", "thinking.type");
+    chat->reasoning = inner_is(type, "disabled") ? SAID_NO : SAID_YES;
+    /* Types that came later, and what else it says, only our own writer can put back. */
+    if (more ||
+        (chat->reasoning == SAID_YES && !inner_is(type, "enabled") && !inner_is(type, "adaptive")))
         add_field(r, TEXT("thinking"), value);
-    return read_thinking_type(r, type);
+    return true;
 }
 
 /* The schema of the answer: {"type":"json_schema","schema":{}} */

@@ -239,7 +239,7 @@ struct text inner_plain(struct arena *arena, struct text inner)
 struct text object_of_inner(struct arena *arena, struct text inner)
 {
     struct text plain = text_trim(inner_plain(arena, inner));
-    if (plain.len == 0)
+    if (plain.len == 0 || text_equal(plain, TEXT("null")))
         return TEXT("{}");
     if (plain.at[0] == '{' && scan_is_valid(plain))
         return plain;

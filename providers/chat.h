@@ -293,7 +293,8 @@ struct text inner_plain(struct arena *arena, struct text inner);
 /* Is the inner text this plain one, which needs no escapes? */
 bool inner_is(struct text inner, const char *plain);
 
-/* A JSON object from the inner of a string that should hold one (a call's arguments): "" is {};
+/* A JSON object from the inner of a string that should hold one (a call's arguments): "" is {}, and
+ * so is null;
  * what is no JSON object becomes {"arguments":"..."}, so that nothing is lost. In the arena. */
 struct text object_of_inner(struct arena *arena, struct text inner);
 /* The inner that says <json> as a string, in the arena. */

@@ -7,6 +7,7 @@
 #include "providers/anthropic.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
+#include "providers/ollama.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 #include "providers/openai_responses.h"
@@ -38,6 +39,8 @@ static const struct translator *const translators[] = {
     &translator_openai_chat,
     &translator_openai_completion,
     &translator_mistral_chat,
+    &translator_ollama_chat,
+    &translator_ollama_generate,
     NULL, /* the end */
 };
 /* clang-format on */
@@ -80,12 +83,20 @@ static const struct field text_fields[] = {
     FIELD(name),         FIELD(dialect),     FIELD(base_url),
     FIELD(path),         FIELD(auth_header), FIELD(catalogue),
     FIELD(chat_dialect), FIELD(reasoning),   FIELD(reasoning_history)};
-static const struct field flags[] = {
-    FIELD(needs_key),        FIELD(is_own),         FIELD(is_mock),
-    FIELD(stream_options),   FIELD(no_responses),   FIELD(openai_fields),
-    FIELD(conventions),      FIELD(top_k),          FIELD(max_completion_tokens),
-    FIELD(json_object_only), FIELD(developer_role), FIELD(tool_media),
-    FIELD(in_force)};
+static const struct field flags[] = {FIELD(needs_key),
+                                     FIELD(is_own),
+                                     FIELD(is_mock),
+                                     FIELD(is_azure),
+                                     FIELD(stream_options),
+                                     FIELD(no_responses),
+                                     FIELD(openai_fields),
+                                     FIELD(conventions),
+                                     FIELD(top_k),
+                                     FIELD(max_completion_tokens),
+                                     FIELD(json_object_only),
+                                     FIELD(developer_role),
+                                     FIELD(tool_media),
+                                     FIELD(in_force)};
 
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)

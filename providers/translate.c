@@ -381,6 +381,18 @@ size_t translation_end_at(const struct translation *t)
     return t->end_at < length ? t->end_at : length;
 }
 
+bool translation_say_failure(struct translation *t, const struct fault *fault, struct buffer *out)
+{
+    const struct translator *to = t->way.to;
+    if (!t->way.stream_out || !to->says_failure || t->state == TRANSLATION_ENDED)
+        return false;
+    struct answer_event event = {.kind = ANSWER_FAIL,
+                                 .fault = fault->kind,
+                                 .text = inner_of(&t->arena, text_of(fault->text))};
+    to->write_event(t->writer, &event, out);
+    return true;
+}
+
 const struct fault *translation_fault(const struct translation *t)
 {
     return &t->fault;

@@ -117,6 +117,10 @@ enum translation_state translation_close(struct translation *translation, struct
 /* Of what the last call appended, where in <out> that begins which ends the answer for the client
  * (behind all that was appended, when nothing does). */
 size_t translation_end_at(const struct translation *translation);
+/* The stream that was written so far ends with this fault: say so in the client's words. False, and
+ * nothing is appended, when its dialect has none of its own for it. */
+bool translation_say_failure(struct translation *translation, const struct fault *fault,
+                             struct buffer *out);
 /* Why it failed. The text is the provider's, where it said something. */
 const struct fault *translation_fault(const struct translation *translation);
 

@@ -75,6 +75,11 @@ CASES = {
     "money-for-a-model": Case(9_000_000, cost, None, lambda n: [
         tenant(n, limits={"models": {n: {"budget": money("0.009", period="month", time_zone="Asia/Kolkata")}}})],
         fields={"n": 3, "max_tokens": 10}),
+    # A provider that always uses all that it may: what is held is what is spent.
+    "money-greedy": Case(9_000_000, cost, None, lambda n: [key_with(n, budget=money("0.009", period="total"))],
+                         "mock/tokens-100000", {"n": 2, "max_tokens": 40}),
+    "money-unbounded": Case(50_000_000, cost, None, lambda n: [tenant(n, budget=money("0.05", period="day"))],
+                            "mock/tokens-100000"),
 }
 if LONG:
     CASES["many-tokens-a-minute"] = Case(100_000, CASES["many-tokens"].weight, 60 * SECOND, lambda n: [
