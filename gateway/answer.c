@@ -337,17 +337,11 @@ static void put_gemini_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT(",\"details\":[]}}"));
 }
 
-/* Ollama's, Cohere's, AWS': one member with the words. */
-static void put_message(const struct exchange *x, struct text name, struct buffer *out)
+/* Ollama's: one member with the words. */
+static void put_words(const struct exchange *x, struct buffer *out)
 {
-    put(out, TEXT("{\""));
-    put(out, name);
-    put(out, TEXT("\":"));
+    put(out, TEXT("{\"error\":"));
     json_write_string(out, text_of(x->fault.text));
-    if (x->match.shape == SHAPE_COHERE) {
-        put(out, TEXT(",\"id\":"));
-        json_write_string(out, text_of(x->id));
-    }
     put(out, TEXT("}"));
 }
 
@@ -376,11 +370,7 @@ static void put_error(const struct exchange *x, struct buffer *out)
         put_gemini_error(x, out);
         break;
     case SHAPE_OLLAMA:
-        put_message(x, TEXT("error"), out);
-        break;
-    case SHAPE_COHERE:
-    case SHAPE_BEDROCK:
-        put_message(x, TEXT("message"), out);
+        put_words(x, out);
         break;
     case SHAPE_PROBLEM:
         put_problem(x, out);
@@ -396,14 +386,6 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_event(const struct exchange *x, struct buffer *out)
 {
-    if (x->match.shape == SHAPE_BEDROCK) {
-        struct buffer json;
-        buffer_init(&json, 1024);
-        put_error(x, &json);
-        put_aws_exception(out, TEXT("internalServerException"), buffer_text(&json));
-        buffer_done(&json);
-        return;
-    }
     if (x->match.shape == SHAPE_OLLAMA) { /* lines of JSON */
         answer_error(x, out);
         return;

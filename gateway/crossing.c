@@ -24,7 +24,11 @@ static const struct translator *words_of_target(const struct exchange *x)
 {
     struct text dialect = x->target->provider->type->dialect;
     enum operation operation = x->call.operation;
-    bool talks = operation == OPERATION_RESPONSE || operation == OPERATION_COMPLETION;
+    bool talks = operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
+                 operation == OPERATION_COMPLETION;
+    struct text words = x->target->provider->type->chat_dialect;
+    if (talks && words.len)
+        dialect = words;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -33,6 +37,8 @@ static bool takes_as_it_is(const struct exchange *x)
 {
     const struct provider_type *type = x->target->provider->type;
     if (!text_equal(type->dialect, x->match.dialect))
+        return false;
+    if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }

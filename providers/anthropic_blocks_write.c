@@ -192,15 +192,19 @@ static bool put_call(struct anthropic_writing *w, const struct part *part)
 
 static bool put_content(struct anthropic_writing *w, const struct part *part, enum role role);
 
+static bool is_plain(const struct part *part)
+{
+    return part->kind == PART_TEXT && !part->cache.at && !part->raw.at;
+}
+
 static void put_result_content(struct anthropic_writing *w, const struct part *part)
 {
-    const struct part *only = part->part_count == 1 ? &part->parts[0] : NULL;
-    if (only && only->kind == PART_TEXT && !only->cache.at && !only->raw.at) {
-        put_inner(w->out, "content", only->text);
-        return;
-    }
     if (part->part_count == 0)
         return;
+    if (part->part_count == 1 && is_plain(&part->parts[0])) {
+        put_inner(w->out, "content", part->parts[0].text);
+        return;
+    }
     put_open(w->out, "content", '[');
     for (size_t i = 0; i < part->part_count; i++)
         put_content(w, &part->parts[i], ROLE_TOOL);

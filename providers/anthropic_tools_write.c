@@ -72,18 +72,13 @@ static void put_function(struct anthropic_writing *w, const struct tool *tool, s
     put_literal(out, "}");
 }
 
-static bool is_servers(const struct tool *tool)
-{
-    return tool->kind == TOOL_OTHER && inner_is(tool->name, "mcp_servers");
-}
-
 /* How many of them can be written. */
 static size_t count_tools(const struct anthropic_writing *w)
 {
     size_t count = 0;
     for (size_t i = 0; i < w->chat->tool_count; i++) {
         const struct tool *tool = &w->chat->tools[i];
-        count += tool->kind == TOOL_FUNCTION || (w->own && !is_servers(tool));
+        count += tool->kind == TOOL_FUNCTION || w->own;
     }
     return count;
 }
@@ -129,18 +124,14 @@ void anthropic_put_tools(struct anthropic_writing *w)
 {
     const struct chat *chat = w->chat;
     for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct tool *tool = &chat->tools[i];
-        if (is_servers(tool) && w->own)
-            put_json(w->out, "mcp_servers", tool->raw);
-        else if (tool->kind == TOOL_OTHER && !w->own)
+        if (chat->tools[i].kind == TOOL_OTHER && !w->own)
             loss_demand(w->losses, "tools[%zu].type", i);
     }
     if (count_tools(w) == 0)
         return;
     put_open(w->out, "tools", '[');
     for (size_t i = 0; i < chat->tool_count; i++)
-        if (!is_servers(&chat->tools[i]))
-            put_tool(w, &chat->tools[i], i);
+        put_tool(w, &chat->tools[i], i);
     put_literal(w->out, "]");
     put_choice(w, chat->tool_choice);
 }

@@ -44,11 +44,6 @@ void translate_error(const struct translator *words, unsigned status, struct tex
     words->read_error(status, body, error);
 }
 
-void put_aws_exception(struct buffer *out, struct text name, struct text json)
-{
-    frame_put_aws(out, TEXT("exception"), name, json);
-}
-
 enum operation translator_operation(const struct translator *translator)
 {
     return translator->operation;

@@ -61,8 +61,6 @@ void translate_path(const struct translator *words, const struct call_target *ta
 /* What an answer of 400 or more says, in <words> of the target. */
 void translate_error(const struct translator *words, unsigned status, struct text body,
                      struct provider_error *error);
-/* Append a frame of AWS' event stream (:message-type "exception") that says <json>. */
-void put_aws_exception(struct buffer *out, struct text name, struct text json);
 
 /* Whoever wants to see the texts of a call. */
 struct text_sink {

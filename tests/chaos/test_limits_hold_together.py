@@ -61,7 +61,7 @@ CASES = {
         tenant(n, limits={"output_tokens_per_second": 600, "strict": True})], fields={"max_tokens": 25}),
     "strict-tokens": Case(1500, lambda call: call.input + call.output, SECOND, lambda n: [
         key_with(n, limits={"tokens_per_second": 1500, "strict": True})], "mock/tokens-40", {"max_tokens": 40}),
-    "parallel-calls": Case(15, at_once, None, lambda n: [tenant(n, limits={"concurrent": 15})], "mock/slow-80ms+tokens-5"),
+    "parallel-calls": Case(15, at_once, None, lambda n: [tenant(n, limits={"concurrent": 15})], "mock/slow-250ms+tokens-5"),
     "many-requests": Case(200, one, SECOND, lambda n: [tenant(n, limits={"requests_per_second": 200})]),
     "many-tokens": Case(6000, lambda call: call.input + call.output, SECOND, lambda n: [
         tenant(n, limits={"tokens_per_second": 6000})], "mock/tokens-40"),

@@ -485,3 +485,26 @@ def test_a_gemini_stream_that_breaks_off_says_so(gate, upstream, sse):
     last = json.loads(got.text.strip().split("data: ")[-1]) if sse else got.json[-1]
     assert last["error"]["status"] and "Hello" in got.text, got
     assert gate.ledger_row(got.header("x-request-id"))["outcome"] == "partial"
+
+
+def test_a_responses_body_on_chat_completions_is_understood(gate, upstream):
+    """Cursor sends such."""
+    got = gate.post("/v1/chat/completions", {"model": "fast", "input": [{"role": "user", "content": "hi"}], "stream": True,
+                                             "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]})
+    assert got.status == 200 and streamed("openai", got.body)[1], got
+    sent = upstream.last()
+    assert sent.path.endswith("/chat/completions") and sent.json["messages"][-1]["content"] and "input" not in sent.json
+    assert sent.json["tools"][0]["function"]["name"] == "f"
+
+
+def test_mistrals_thoughts_are_not_in_the_text(upstream):
+    content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hello"}]
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 4,
+            "total_tokens": 7}, "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}]}
+    whole = configure(upstream)
+    whole["providers"][0]["type"] = "mistral"
+    upstream.answer = lambda call: call.respond(200, body)
+    with Sluice(whole) as gate:
+        got = gate.chat(max_tokens=9, seed=3)
+        assert got.json["choices"][0]["message"]["content"] == "Hello" and got.json["choices"][0]["message"]["reasoning_content"] == "hm", got
+        assert upstream.last().json["random_seed"] == 3 and upstream.last().json["max_tokens"] == 9

@@ -3,7 +3,7 @@
 
 import json
 
-from translators import FILES, FOLDER, Driver
+from translators import FILES, FOLDER, NAMES, Driver
 
 WORDS = dict(FILES)  # a dialect of the recordings: its translator
 KEY_TROUBLE = {401, 402, 403}
@@ -13,7 +13,7 @@ def errors():
     for name in [*FILES, "errors-transcribed"]:
         with open(FOLDER / f"{name}.jsonl", encoding="utf-8") as lines:
             for line in map(json.loads, lines):
-                if line["response"]["status"] >= 400 and line["dialect"] in WORDS:
+                if line["response"]["status"] >= 400 and WORDS.get(line["dialect"]) in NAMES:
                     yield line
 
 
