@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every recorded error of every provider: what kind it is goes by its status, and its words are kept."""
+"""Every recorded error of every provider: what kind it is goes by its status, and its words are kept.
+Also of errors within a stream that began well.
+"""
 
 import json
 
-from translators import FILES, FOLDER, NAMES, Driver
+import meaning
+from translators import CLIENTS, FILES, FOLDER, NAMES, Driver, Record
 
 WORDS = dict(FILES)  # a dialect of the recordings: its translator
 KEY_TROUBLE = {401, 402, 403}
@@ -62,3 +65,23 @@ def test_every_error_is_understood():
                 wrong.append(f"{line['id']} {status}: {made['message'][:200]!r} is not what {body[:200]} says")
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong[:20])
     assert count > 170
+
+
+def test_errors_within_a_stream_end_it_for_every_client():
+    wrong, count = [], 0
+    with open(FOLDER / "errors-transcribed.jsonl", encoding="utf-8") as lines, Driver() as driver:
+        for line in map(json.loads, lines):
+            if line["response"]["status"] != 200:
+                continue
+            record = Record(line, WORDS[line["dialect"]])
+            for to in CLIENTS:
+                count += 1
+                made = driver.answer(record, to, True)
+                if made["state"] != "failed" or made["fault"] not in ("target_busy", "target_error"):
+                    wrong.append(f"{record.id} to {to}: {made['state']} {made.get('fault')}")
+                elif not any(made["message"] in one for one in words_of(record.body.decode())):
+                    wrong.append(f"{record.id} to {to}: {made['message']}")
+                elif made["out"] and meaning.answer(to, made["out"], True).whole():
+                    wrong.append(f"{record.id} to {to}: it looks whole")
+    assert not wrong, "\n".join(wrong)
+    assert count >= 4 * 7
