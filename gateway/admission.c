@@ -35,6 +35,8 @@ enum want {
     WANT_BACKGROUND,
     WANT_BEST_OF,
     WANT_PROMPT,
+    WANT_INPUT,
+    WANT_MESSAGES,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
@@ -58,6 +60,8 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_BACKGROUND] = {"background", 10},
     [WANT_BEST_OF] = {"best_of", 7},
     [WANT_PROMPT] = {"prompt", 6},
+    [WANT_INPUT] = {"input", 5},
+    [WANT_MESSAGES] = {"messages", 8},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -98,19 +102,6 @@ static const struct want_name ollama_wants[] = {
     {WANT_TEMPERATURE, {"options.temperature", 19}},
 };
 
-static const struct want_name cohere_wants[] = {
-    {WANT_MODEL, {"model", 5}},
-    {WANT_STREAM, {"stream", 6}},
-    {WANT_MAX_TOKENS, {"max_tokens", 10}},
-    {WANT_TEMPERATURE, {"temperature", 11}},
-};
-
-static const struct want_name bedrock_wants[] = {
-    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},
-    {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
-    {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
-};
-
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -119,9 +110,9 @@ static const struct {
     const struct want_name *names;
     size_t count;
 } dialect_wants[] = {
-    {SHAPE_ANTHROPIC, NAMES(anthropic_wants)}, {SHAPE_GEMINI, NAMES(gemini_wants)},
-    {SHAPE_OLLAMA, NAMES(ollama_wants)},       {SHAPE_COHERE, NAMES(cohere_wants)},
-    {SHAPE_BEDROCK, NAMES(bedrock_wants)},
+    {SHAPE_ANTHROPIC, NAMES(anthropic_wants)},
+    {SHAPE_GEMINI, NAMES(gemini_wants)},
+    {SHAPE_OLLAMA, NAMES(ollama_wants)},
 };
 
 enum { NAMES_MAX = 16 };
@@ -373,6 +364,8 @@ bool admission_read(struct exchange *x)
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
     x->length_holder = values[WANT_LENGTH_HOLDER];
+    x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
+                  values[WANT_MESSAGES].kind == SCAN_ABSENT;
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)

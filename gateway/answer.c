@@ -374,17 +374,11 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT(",\"details\":[]}}"));
 }
 
-/* Ollama's, Cohere's, AWS': one member with the words. */
-static void put_message(const struct exchange *x, struct text name, struct buffer *out)
+/* Ollama's: one member with the words. */
+static void put_words(const struct exchange *x, struct buffer *out)
 {
-    put(out, TEXT("{\""));
-    put(out, name);
-    put(out, TEXT("\":"));
+    put(out, TEXT("{\"error\":"));
     json_write_string(out, text_of(x->fault.text));
-    if (x->match.shape == SHAPE_COHERE) {
-        put(out, TEXT(",\"id\":"));
-        json_write_string(out, text_of(x->id));
-    }
     put(out, TEXT("}"));
 }
 
@@ -412,11 +406,7 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
         put_gemini_error(x, status, out);
         break;
     case SHAPE_OLLAMA:
-        put_message(x, TEXT("error"), out);
-        break;
-    case SHAPE_COHERE:
-    case SHAPE_BEDROCK:
-        put_message(x, TEXT("message"), out);
+        put_words(x, out);
         break;
     case SHAPE_PROBLEM:
         put_problem(x, status, out);
@@ -437,16 +427,14 @@ void answer_error_with(const struct exchange *x, unsigned status, struct buffer 
 
 void answer_error_event(const struct exchange *x, struct buffer *out)
 {
-    if (x->match.shape == SHAPE_BEDROCK) {
-        struct buffer json;
-        buffer_init(&json, 1024);
-        put_error(x, answer_error_status(x), &json);
-        put_aws_exception(out, TEXT("internalServerException"), buffer_text(&json));
-        buffer_done(&json);
-        return;
-    }
     if (x->match.shape == SHAPE_OLLAMA) { /* lines of JSON */
         answer_error(x, out);
+        return;
+    }
+    if (x->array_out) { /* the last item of the array */
+        put(out, x->bytes_out ? TEXT(",") : TEXT("["));
+        put_error(x, out);
+        put(out, TEXT("]"));
         return;
     }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)

@@ -263,6 +263,18 @@ static bool check_endpoint(struct exchange *x, const struct batch_facts *facts)
     return bad(x, FAULT_BAD_REQUEST, "endpoint");
 }
 
+/* Whose they are cannot be asked of all; without tenants it does not matter. */
+static bool check_objects(struct exchange *x, const struct batch_facts *facts)
+{
+    if (!facts->names_objects || x->key == x->snapshot->config->anonymous_key)
+        return true;
+    fault_set(
+        &x->fault, FAULT_BAD_REQUEST,
+        "Calls in this file name files or responses that were made before; in a batch that is "
+        "not possible, because whose they are is not checked there.");
+    return bad(x, FAULT_BAD_REQUEST, "input_file_id");
+}
+
 bool batch_admit(struct exchange *x)
 {
     if (!is_submission(x))
@@ -274,7 +286,7 @@ bool batch_admit(struct exchange *x)
         return fault_set(&x->fault, FAULT_OVERLOADED, "Too many batches run now.");
     if (!facts->count || !x->pinned)
         return admit_unknown(x, facts);
-    if (!check_endpoint(x, facts))
+    if (!check_objects(x, facts) || !check_endpoint(x, facts))
         return false;
     for (; x->batch->count < facts->count; x->batch->count++)
         if (!read_part(x, facts, &facts->models[x->batch->count],

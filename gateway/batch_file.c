@@ -8,6 +8,7 @@
 #include "gateway/base/scan.h"
 #include "gateway/config.h"
 #include "gateway/http/head.h"
+#include "gateway/references.h"
 #include "policy/estimate.h"
 
 enum { CHOICES_MAX = 128, TOKENS_MAX = 1000000000, NUMBERS = 8 };
@@ -77,6 +78,7 @@ enum want {
     WANT_N,
     WANT_BEST_OF,
     WANT_PROMPT,
+    WANT_PREVIOUS,
     WANTS
 };
 
@@ -88,6 +90,7 @@ static const struct text wants[WANTS] = {
     [WANT_N] = TEXT("n"),
     [WANT_BEST_OF] = TEXT("best_of"),
     [WANT_PROMPT] = TEXT("prompt"),
+    [WANT_PREVIOUS] = TEXT("previous_response_id"),
 };
 
 /* A name that the operation does not have says nothing. */
@@ -243,6 +246,8 @@ static bool read_body(struct batch_reader *reader, struct text body)
     struct batch_model *model = find_model(reader, &values[WANT_MODEL]);
     if (!model || !read_length(reader, values, &length) || !read_choices(reader, values, &choices))
         return false;
+    bool refers = values[WANT_PREVIOUS].kind == SCAN_STRING || references_any(body);
+    reader->facts.names_objects = reader->facts.names_objects || refers;
     count_call(reader, model, body, length, choices);
     return true;
 }
@@ -329,7 +334,10 @@ const struct batch_facts *batch_reader_end(struct batch_reader *reader)
 
 /* ---------------------------------------------------------------------------- as a text */
 
-/* The url, then for each model its figures and its name; or "!" and the problem. */
+static const char names_mark[] = " *";
+
+/* The url, marked when objects are named, then for each model its figures and its name; or "!" and
+ * the problem. */
 struct text batch_facts_write(const struct batch_facts *facts, char *out)
 {
     struct buffer text;
@@ -337,7 +345,7 @@ struct text batch_facts_write(const struct batch_facts *facts, char *out)
     if (!facts->count)
         buffer_format(&text, "!%s", facts->problem);
     else
-        buffer_format(&text, "%s\n", facts->url);
+        buffer_format(&text, "%s%s\n", facts->url, facts->names_objects ? names_mark : "");
     for (size_t i = 0; i < facts->count; i++) {
         const struct batch_model *m = &facts->models[i];
         buffer_format(&text, "%lld %lld %lld %lld %lld %lld %lld %lld %s\n", (long long)m->calls,
@@ -376,12 +384,16 @@ void batch_facts_read(struct text text, struct batch_facts *facts)
     *facts = (struct batch_facts){.count = 0};
     if (text.len && text.at[0] == '!') {
         snprintf(facts->problem, sizeof(facts->problem), "%.*s", (int)text.len - 1, text.at + 1);
-        return;
+        if (facts->problem[0])
+            return;
     }
     size_t end = text_find_byte(text, '\n');
-    bool good = end != SIZE_MAX && end > 0 && end < BATCH_URL_BYTES;
+    struct text url = text_head(text, end);
+    facts->names_objects = text_ends(url, text_of(names_mark));
+    url = text_head(url, url.len - (facts->names_objects ? sizeof(names_mark) - 1 : 0));
+    bool good = end != SIZE_MAX && url.len > 0 && url.len < BATCH_URL_BYTES;
     if (good)
-        memcpy(facts->url, text.at, end);
+        memcpy(facts->url, url.at, url.len);
     for (text = text_from(text, good ? end + 1 : text.len); good && text.len;) {
         end = text_find_byte(text, '\n');
         good = end != SIZE_MAX && facts->count < BATCH_PARTS_MAX &&

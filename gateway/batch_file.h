@@ -43,7 +43,8 @@ struct batch_model {
 struct batch_facts {
     char url[BATCH_URL_BYTES]; /* "/v1/chat/completions": the same in all lines */
     struct batch_model models[BATCH_PARTS_MAX];
-    size_t count;                      /* 0: there is a problem */
+    size_t count;       /* 0: there is a problem */
+    bool names_objects; /* files or responses that were made before: whose, is not known */
     char problem[BATCH_PROBLEM_BYTES]; /* why it cannot be understood */
 };
 

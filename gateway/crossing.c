@@ -5,6 +5,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
 #include "gateway/client.h"
+#include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -27,7 +28,11 @@ static const struct translator *words_of_target(const struct exchange *x)
 {
     struct text dialect = x->target->provider->type->dialect;
     enum operation operation = x->call.operation;
-    bool talks = operation == OPERATION_RESPONSE || operation == OPERATION_COMPLETION;
+    bool talks = operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
+                 operation == OPERATION_COMPLETION;
+    struct text words = x->target->provider->type->chat_dialect;
+    if (talks && words.len)
+        dialect = words;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -36,6 +41,8 @@ static bool takes_as_it_is(const struct exchange *x)
 {
     const struct provider_type *type = x->target->provider->type;
     if (!text_equal(type->dialect, x->match.dialect))
+        return false;
+    if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
@@ -64,18 +71,29 @@ static bool check_losses(struct exchange *x)
     return false;
 }
 
+/* Are the client's streams server-sent events? */
+static bool is_events(const struct exchange *x, const struct translator *words)
+{
+    return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
+}
+
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
     x->translated = (struct translated_call){0};
     if (takes_as_it_is(x))
         return true;
-    if (x->match.endpoint->body != BODY_JSON || x->object_id.len || x->upload)
+    /* What a response builds on is refused by name where its call is read. */
+    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
     const struct translator *from = translator_find(x->match.dialect, x->call.operation);
     const struct translator *to = words_of_target(x);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
+    /* Nothing passes that the guardrails cannot look into. */
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     struct call_target facts = target_facts(x);
     struct fault fault = {0};
     if (!translate_call(&x->arena, from, to, buffer_text(&x->body), x->call.model, x->call.stream,

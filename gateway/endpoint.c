@@ -75,19 +75,7 @@ static const struct endpoint gemini_endpoints[] = {
 static const struct endpoint ollama_endpoints[] = {
     {{"/api/chat", 9},                  METHOD_POST, OPERATION_CHAT,       BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/generate", 13},             METHOD_POST, OPERATION_COMPLETION, BODY_JSON,   PAGE_NONE,   false, false, false},
-    {{"/api/embed", 10},                METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/tags", 9},                  METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_MODELS, false, false, false},
-};
-
-static const struct endpoint cohere_endpoints[] = {
-    {{"/v2/chat", 8},                   METHOD_POST, OPERATION_CHAT,      BODY_JSON,   PAGE_NONE,   false, false, false},
-    {{"/v2/embed", 9},                  METHOD_POST, OPERATION_EMBEDDING, BODY_JSON,   PAGE_NONE,   false, false, false},
-    {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,    BODY_JSON,   PAGE_NONE,   false, false, false},
-};
-
-static const struct endpoint bedrock_endpoints[] = {
-    {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
-    {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
 };
 
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
@@ -114,11 +102,7 @@ static const struct family {
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
      {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
-     {{"/api/", 5}}},
-    {{"cohere", 6}, SHAPE_COHERE, {{"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
-     {{"/v2/", 4}}},
-    {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
-     {{"/model/", 7}}},
+     {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/tags", 9}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
      {{"/", 1}}},
 };
@@ -257,7 +241,7 @@ static bool only_get(const struct head *head, struct fault *fault)
 /* May the path hold a segment with escapes in it: a model's name? */
 static bool may_escape(struct text path)
 {
-    return text_find(path, TEXT("/models/")) != SIZE_MAX || text_starts(path, TEXT("/model/"));
+    return text_find(path, TEXT("/models/")) != SIZE_MAX;
 }
 
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,

@@ -21,8 +21,6 @@ enum shape {
     SHAPE_ANTHROPIC,
     SHAPE_GEMINI,
     SHAPE_OLLAMA,
-    SHAPE_COHERE,
-    SHAPE_BEDROCK,
     SHAPE_PROBLEM, /* RFC 9457 */
 };
 

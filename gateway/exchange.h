@@ -115,6 +115,7 @@ struct exchange {
     bool http10, head_only, expects_continue, wants_anthropic;
     bool model_in_path;            /* and whether the answer is a stream */
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
+    bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
     struct text user_given;                /* in a header: the end user where the body names none */

@@ -473,9 +473,7 @@ static const char *max_tokens_holder(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "generationConfig";
-    if (x->match.shape == SHAPE_OLLAMA)
-        return "options";
-    return x->match.shape == SHAPE_BEDROCK ? "inferenceConfig" : NULL;
+    return x->match.shape == SHAPE_OLLAMA ? "options" : NULL;
 }
 
 /* Its name in the dialects that have one of their own. */
@@ -483,9 +481,7 @@ static const char *max_tokens_name(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "maxOutputTokens";
-    if (x->match.shape == SHAPE_OLLAMA)
-        return "num_predict";
-    return x->match.shape == SHAPE_BEDROCK ? "maxTokens" : "max_tokens";
+    return x->match.shape == SHAPE_OLLAMA ? "num_predict" : "max_tokens";
 }
 
 /* Say the longest answer in another dialect than OpenAI's, where the client says none. */

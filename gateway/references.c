@@ -88,6 +88,27 @@ static bool note_all(struct exchange *x, const char *at, const char *end)
     return true;
 }
 
+/* Where the value of the next member that names files begins, from <at> on; NULL behind the last.
+ */
+static const char *next_reference(const char *at, const char *end)
+{
+    while ((at = memchr(at, '"', (size_t)(end - at))) != NULL) {
+        const char *close = member_string_end(at, end);
+        if (close == end)
+            break;
+        struct text raw = {at, (size_t)(close + 1 - at)};
+        at = skip_space(close + 1, end);
+        if (at != end && *at == ':' && is_reference(raw))
+            return skip_space(at + 1, end);
+    }
+    return NULL;
+}
+
+bool references_any(struct text body)
+{
+    return may_refer(body) && next_reference(body.at, body.at + body.len);
+}
+
 bool references_read(struct exchange *x)
 {
     struct text body = buffer_text(&x->body);
@@ -95,16 +116,8 @@ bool references_read(struct exchange *x)
     if (!may_refer(body))
         return true;
     const char *end = body.at + body.len, *at = body.at;
-    while ((at = memchr(at, '"', (size_t)(end - at))) != NULL) {
-        const char *close = member_string_end(at, end);
-        if (close == end)
-            break;
-        struct text raw = {at, (size_t)(close + 1 - at)};
-        at = skip_space(close + 1, end);
-        if (at == end || *at != ':' || !is_reference(raw))
-            continue;
-        if (!note_all(x, skip_space(at + 1, end), end))
+    while ((at = next_reference(at, end)) != NULL)
+        if (!note_all(x, at, end))
             return false;
-    }
     return true;
 }

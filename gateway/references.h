@@ -13,3 +13,5 @@ enum { REFERENCES_MAX = 100 };
 /* Note the names in x->files, from the arena. The body is valid JSON. False: there are more than
  * REFERENCES_MAX; the fault says so. */
 bool references_read(struct exchange *x);
+/* Does <body>, which is valid JSON, name any file at all? */
+bool references_any(struct text body);

@@ -188,7 +188,8 @@ static void feed_tap(struct exchange *x, struct text piece)
 static void look_at_form(struct exchange *x, struct text data)
 {
     if (text_find(data, TEXT("\"choices\"")) != SIZE_MAX ||
-        text_find(data, TEXT("\"type\"")) != SIZE_MAX)
+        text_find(data, TEXT("\"type\"")) != SIZE_MAX ||
+        text_find(data, TEXT("\"candidates\"")) != SIZE_MAX)
         x->form = FORM_OURS;
     else if (text_starts(data, TEXT("{")))
         x->form = FORM_FOREIGN;
@@ -198,6 +199,13 @@ static void look_at_form(struct exchange *x, struct text data)
 static bool is_guarded(struct exchange *x)
 {
     return is_good(x) && !replay_reads(x) && guarding_watches(x);
+}
+
+/* Bounded by what brings the bytes: one read, one event, or one gathered answer. */
+static void ready_init(struct exchange *x)
+{
+    if (!x->ready.limit)
+        buffer_init(&x->ready, SIZE_MAX / 2);
 }
 
 static void stop_guarded(struct exchange *x)
@@ -238,6 +246,24 @@ static void leave_guarded(struct exchange *x)
     buffer_clear(&x->guarded);
 }
 
+/* Where no event says that it is the last one, the one that makes the answer whole and all behind
+ * it are kept until the stream is over and the call is booked. */
+static bool holds_end(struct exchange *x)
+{
+    return dialect_of(x)->ends_with_stream && x->answer.ended && !is_guarded(x) &&
+           buffer_length(&x->ready) < EVENT_MAX;
+}
+
+static void hold_event(struct exchange *x, struct text event)
+{
+    if (x->worker->gather.owner == x)
+        flush(x, false); /* what came before it */
+    replay_write(x, event);
+    ready_init(x);
+    buffer_append_text(&x->ready, event);
+    x->bytes_out += event.len;
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
@@ -256,7 +282,10 @@ static void relay_events(struct exchange *x, struct text bytes)
             break;
         case EVENT_PASS:
         case EVENT_FAIL:
-            pass_event(x, event.raw, false);
+            if (holds_end(x))
+                hold_event(x, event.raw);
+            else
+                pass_event(x, event.raw, false);
             break;
         }
         if (x->guard_blocked)
@@ -892,13 +921,6 @@ void relay_reset(struct exchange *x)
     x->facts.upstream = UPSTREAM_IDLE;
 }
 
-/* Bounded by what brings the bytes: one read, one event, or one gathered answer. */
-static void ready_init(struct exchange *x)
-{
-    if (!x->ready.limit)
-        buffer_init(&x->ready, SIZE_MAX / 2);
-}
-
 void relay_hold(struct exchange *x)
 {
     struct gather *gather = &x->worker->gather;
@@ -992,7 +1014,8 @@ void relay_break(struct exchange *x)
     ready_init(x);
     if (x->worker->gather.owner == x)
         relay_hold(x);
-    answer_error_event(x, &x->ready);
+    if (!x->translation || !translation_say_failure(x->translation, &x->fault, &x->ready))
+        answer_error_event(x, &x->ready);
 }
 
 void relay_ping(struct exchange *x)

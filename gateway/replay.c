@@ -266,7 +266,8 @@ enum recall_result replay_recall(struct exchange *x)
         return refuse(x, FAULT_OVERLOADED,
                       "The calls with this Idempotency-Key break off again and again.");
     x->recalls++;
-    if (!make_ask(x, &ask))
+    /* Kept answers are watched as they are read: in dialects that can be. */
+    if (!x->dialect || !make_ask(x, &ask))
         return RECALL_NOTHING;
     struct replay *replay = x->replay = replay_new(x, &ask);
     replay->looking = true;

@@ -16,8 +16,13 @@ enum {
     UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
     USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
     EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
-    FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
-    USUAL_BYTES = 4,              /* of a token */
+    /* Text may have so many times fewer tokens than it seems by its bytes: where much of it comes
+     * in each event, and where each may be one long token. */
+    DOUBT_TIMES = 3,
+    DOUBT_TIMES_OF_ONE = 8,
+    BYTES_OF_ONE = 32,
+    FORM_BYTES_PER_TOKEN = 32, /* sound at the lowest rate that can be understood */
+    USUAL_BYTES = 4,           /* of a token */
     USUAL_FORM_BYTES = 1024,
     USUAL_ANSWER_TOKENS = 256,
     PICTURES_MAX = 10, /* of one call, at any provider */
@@ -582,6 +587,12 @@ static int64_t usual_tokens(int64_t bytes, bool form)
     return (bytes + of_one - 1) / of_one;
 }
 
+/* Does the target know how long its answer may be? */
+static bool knows_bound(const struct exchange *x)
+{
+    return x->call.max_tokens > 0 || x->lowered_tokens > 0 || model_output(x) > 0;
+}
+
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
 {
     struct usage bound;
@@ -592,10 +603,22 @@ void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
     call = expected(x, call);
     if (!call.stream && !cut)
         call.output_tokens = usual_tokens((int64_t)(x->bytes_out + x->whole.len), false);
-    bool too_long = !call.stream && call.output_tokens > bound.output_tokens;
+    bool too_long = call.output_tokens > bound.output_tokens;
+    if (call.stream)
+        too_long = too_long && knows_bound(x) && answer_surely(&x->answer) <= bound.output_tokens;
     usage->output_tokens = too_long ? bound.output_tokens : call.output_tokens;
     if (usage->input_tokens == 0) /* some say this much at their beginning */
         usage->input_tokens = x->estimated ? x->estimate.input_mean : call.input_tokens;
+}
+
+/* More than was held for is taken from an estimate; a stream that may be as long as it ought to be
+ * is not ended for it. */
+static bool is_surely_longer(const struct exchange *x, int64_t held)
+{
+    const struct answer *answer = &x->answer;
+    bool one = answer->content_bytes / BYTES_OF_ONE <= answer->events;
+    int64_t times = one ? DOUBT_TIMES_OF_ONE : DOUBT_TIMES;
+    return answer_surely(answer) > held || answer_estimate(answer) / times > held;
 }
 
 bool reserve_watch(struct exchange *x)
@@ -612,7 +635,11 @@ bool reserve_watch(struct exchange *x)
     int64_t step = held / 8 > EXTENSION_TOKENS ? held / 8 : EXTENSION_TOKENS;
     int64_t needed = seen - held > EXTENSION_TOKENS ? seen - held : EXTENSION_TOKENS;
     /* A large step, so that it need not be asked often; near the end of the money a small one. */
-    return (step > needed && extend(x, step)) || extend(x, needed);
+    bool extended = (step > needed && extend(x, step)) || extend(x, needed);
+    if (!extended && is_surely_longer(x, held))
+        return false;
+    x->fault = (struct fault){.kind = FAULT_NONE};
+    return true;
 }
 
 /* The most that the next try may cost stays within what is held, beside what the others did: the

@@ -22,15 +22,17 @@ static const float misses_before[GUESSERS] = {0.35F, 0.25F, 0.15F, 0.1F, 0.03F};
 #define BEFORE_COUNTS   0.5F
 #define PROVIDER_COUNTS 0.2F
 enum { ENOUGH_CALLS = 2 };
+/* So many calls of a line are learnt from, then every fourth: what a busy model is like is known.
+ */
+enum { EACH_LEARNT = 256, LEARNT_EVERY = 4 };
 
 /* One call on its way through: who guesses what. */
 struct guesses {
     struct line *model, *provider; /* NULL = none */
     uint64_t names[GUESSERS];      /* of the calls that are kept; 0 = none */
     double terms[TERMS];
-    double before[TERMS], sure[TERMS];
-    double provider_costs[TERMS];
-    double of[GUESSERS]; /* 0 = none */
+    struct line_prior before, taught; /* <taught>: what the provider's calls say of the model's */
+    double of[GUESSERS];              /* 0 = none */
 };
 
 /* Calls of another kind are counted differently. */
@@ -42,6 +44,15 @@ static uint64_t kind_name(const struct estimate_facts *facts)
            ((uint64_t)facts->kind << 32);
 }
 
+/* There are few, and none is chosen by a client. */
+static uint64_t hash_provider(struct text name)
+{
+    uint64_t hash = name.len;
+    for (size_t i = 0; i < name.len; i++)
+        hash = hash * 31 + (unsigned char)name.at[i];
+    return figure_mix(hash, 1);
+}
+
 static void find_lines(struct inputs *inputs, const struct estimate_facts *facts,
                        struct guesses *guesses, bool make)
 {
@@ -49,7 +60,7 @@ static void find_lines(struct inputs *inputs, const struct estimate_facts *facts
     guesses->model = line_find(inputs->lines, figure_mix(model, kind) | 1, make);
     guesses->provider = NULL;
     if (facts->provider.len) {
-        uint64_t provider = figure_mix(hash_name(facts->provider), 1);
+        uint64_t provider = hash_provider(facts->provider);
         guesses->provider = line_find(inputs->lines, figure_mix(provider, kind) | 1, make);
     }
     /* of this key alone: what is reserved tells nobody what others have sent */
@@ -73,19 +84,18 @@ static void guess_near(struct inputs *inputs, struct guesses *guesses, enum gues
     guesses->of[guesser] = tokens >= 1 ? tokens : 1;
 }
 
+/* Of the lines and terms in <guesses>. */
 static void guess(struct inputs *inputs, const struct estimate_facts *facts,
-                  struct guesses *guesses, bool make)
+                  struct guesses *guesses)
 {
     double costs[TERMS];
-    find_lines(inputs, facts, guesses, make);
-    line_terms(facts, guesses->terms);
-    line_before(facts, guesses->before, guesses->sure);
-    memcpy(guesses->provider_costs, guesses->before, sizeof(guesses->before));
-    guesses->of[GUESS_BEFORE] = line_sum(guesses->before, guesses->terms);
-    bool has_provider = line_costs(guesses->provider, guesses->provider_costs);
+    line_before(facts, &guesses->before);
+    guesses->taught = guesses->before;
+    guesses->of[GUESS_BEFORE] = line_sum(guesses->before.costs, guesses->terms);
+    bool has_provider = line_costs(guesses->provider, guesses->taught.costs);
     guesses->of[GUESS_PROVIDER] =
-        has_provider ? line_sum(guesses->provider_costs, guesses->terms) : 0;
-    memcpy(costs, guesses->provider_costs, sizeof(costs));
+        has_provider ? line_sum(guesses->taught.costs, guesses->terms) : 0;
+    memcpy(costs, guesses->taught.costs, sizeof(costs));
     bool has_model = line_costs(guesses->model, costs);
     guesses->of[GUESS_MODEL] = has_model ? line_sum(costs, guesses->terms) : 0;
     guess_near(inputs, guesses, GUESS_SHAPE, costs);
@@ -136,8 +146,10 @@ static double choose(const struct guesses *guesses)
 
 double input_expect(struct inputs *inputs, const struct estimate_facts *facts, double *above)
 {
-    struct guesses guesses;
-    guess(inputs, facts, &guesses, false);
+    __attribute__((uninitialized)) struct guesses guesses;
+    find_lines(inputs, facts, &guesses, false);
+    line_terms(facts, guesses.terms);
+    guess(inputs, facts, &guesses);
     *above = guesses.model ? figure_load_real(&guesses.model->above) : 0;
     if (!(*above > 0) && guesses.provider)
         *above = figure_load_real(&guesses.provider->above);
@@ -159,25 +171,45 @@ static void learn_misses(const struct guesses *guesses, double tokens)
     }
 }
 
+static bool is_known_well(struct line *line)
+{
+    uint64_t calls = figure_load(&line->calls);
+    if (calls < EACH_LEARNT || calls % LEARNT_EVERY == 0)
+        return false;
+    figure_store(&line->calls, calls + 1);
+    return true;
+}
+
+static void keep(struct inputs *inputs, const struct guesses *guesses, double tokens)
+{
+    for (size_t i = GUESS_SHAPE; i < GUESSERS; i++)
+        if (guesses->names[i])
+            near_keep(inputs->near, guesses->names[i], guesses->terms, tokens);
+}
+
+static void learn_lines(struct guesses *guesses, double tokens)
+{
+    double chosen = choose(guesses);
+    learn_misses(guesses, tokens);
+    line_learn_ratio(guesses->model, tokens, chosen);
+    if (guesses->provider) {
+        line_learn_ratio(guesses->provider, tokens, chosen);
+        line_learn(guesses->provider, guesses->terms, tokens, &guesses->before, PROVIDER_KEEPS);
+        if (figure_load(&guesses->provider->calls) < ENOUGH_CALLS ||
+            !line_costs(guesses->provider, guesses->taught.costs))
+            guesses->taught = guesses->before;
+    }
+    line_learn(guesses->model, guesses->terms, tokens, &guesses->taught, MODEL_KEEPS);
+}
+
 void input_learn(struct inputs *inputs, const struct estimate_facts *facts, double tokens)
 {
-    struct guesses guesses;
-    guess(inputs, facts, &guesses, true);
-    double chosen = choose(&guesses);
-    learn_misses(&guesses, tokens);
-    line_learn_ratio(guesses.model, tokens, chosen);
-    if (guesses.provider) {
-        line_learn_ratio(guesses.provider, tokens, chosen);
-        line_learn(guesses.provider, guesses.terms, tokens, guesses.before, guesses.sure,
-                   PROVIDER_KEEPS);
-        if (figure_load(&guesses.provider->calls) >= ENOUGH_CALLS)
-            line_costs(guesses.provider, guesses.provider_costs);
-        else
-            memcpy(guesses.provider_costs, guesses.before, sizeof(guesses.before));
+    __attribute__((uninitialized)) struct guesses guesses;
+    find_lines(inputs, facts, &guesses, true);
+    line_terms(facts, guesses.terms);
+    if (!is_known_well(guesses.model)) {
+        guess(inputs, facts, &guesses);
+        learn_lines(&guesses, tokens);
     }
-    line_learn(guesses.model, guesses.terms, tokens, guesses.provider_costs, guesses.sure,
-               MODEL_KEEPS);
-    for (size_t i = GUESS_SHAPE; i < GUESSERS; i++)
-        if (guesses.names[i])
-            near_keep(inputs->near, guesses.names[i], guesses.terms, tokens);
+    keep(inputs, &guesses, tokens);
 }

@@ -82,7 +82,9 @@ enum { RATIO_BINS = 40, LINE_SUMS = TERMS * (TERMS + 1) };
 /* Of the calls of one kind, of a model or of a provider. */
 struct line {
     figure name, calls;
-    figure sums[LINE_SUMS]; /* of the equations: per row its sums, and that of the tokens */
+    figure newest;          /* how much the newest call counts; the first counted 1 */
+    figure sums[LINE_SUMS]; /* of the equations: per row its sums, and that of the tokens; upper
+                               half */
     figure solved, solution[TERMS];
     figure misses[GUESSERS];             /* sum of errors and how many: two floats each */
     _Atomic uint16_t ratios[RATIO_BINS]; /* of counted / guessed: eight to each power of two */
@@ -96,15 +98,17 @@ void lines_free(struct lines *lines);
 struct line *line_find(struct lines *lines, uint64_t name, bool make);
 
 void line_terms(const struct estimate_facts *facts, double terms[TERMS]);
-/* What each term costs as far as is known beforehand, and how sure that is: with <sure> NULL, not
- * asked. */
-void line_before(const struct estimate_facts *facts, double costs[TERMS], double *sure);
+/* What each term costs as far as is known without a line, and how sure that is. */
+struct line_prior {
+    double costs[TERMS], sure[TERMS];
+};
+void line_before(const struct estimate_facts *facts, struct line_prior *prior);
 /* What each term costs by this line, or what stands in <costs> when it has learnt nothing. */
 bool line_costs(struct line *line, double costs[TERMS]);
 double line_sum(const double costs[TERMS], const double terms[TERMS]);
-/* <costs> as they are without this line, which <sure> goes with; <keep>: of what was before. */
+/* <keep>: of what was before. */
 void line_learn(struct line *line, const double terms[TERMS], double tokens,
-                const double costs[TERMS], const double sure[TERMS], double keep);
+                const struct line_prior *prior, double keep);
 /* Tokens were counted where <guessed> was the guess. */
 void line_learn_ratio(struct line *line, double tokens, double guessed);
 

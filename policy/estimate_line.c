@@ -31,6 +31,7 @@ enum { HISTOGRAM_MAX = 512 };
 #define SAID_COSTS_LEAST 0.5
 #define COST_MAX         1e7
 #define TERM_MAX         1e12
+#define NEWEST_MAX       1e9
 #define SMALL_CALL       8.0
 
 struct lines {
@@ -138,17 +139,20 @@ static const struct {
 #define CALL_WITH_TOOLS     25.0
 #define CALL_WITH_TOOLS_OFF 150.0
 
-void line_before(const struct estimate_facts *facts, double costs[TERMS], double *sure)
+#define SURE(off) (USUAL_ERROR * USUAL_ERROR / ((off) * (off)))
+
+void line_before(const struct estimate_facts *facts, struct line_prior *prior)
 {
     for (size_t i = 0; i < TERMS; i++) {
-        bool prompt = i == TERM_CALL && facts->has_tools;
-        double off = prompt ? CALL_WITH_TOOLS_OFF : known[i].off;
-        costs[i] = prompt ? CALL_WITH_TOOLS : known[i].cost;
-        if (sure)
-            sure[i] = USUAL_ERROR * USUAL_ERROR / (off * off);
+        prior->costs[i] = known[i].cost;
+        prior->sure[i] = SURE(known[i].off);
+    }
+    if (facts->has_tools) {
+        prior->costs[TERM_CALL] = CALL_WITH_TOOLS;
+        prior->sure[TERM_CALL] = SURE(CALL_WITH_TOOLS_OFF);
     }
     if (facts->unframed)
-        costs[TERM_CALL] = -1; /* which is in what is said */
+        prior->costs[TERM_CALL] = -1; /* which is in what is said */
 }
 
 bool line_costs(struct line *line, double costs[TERMS])
@@ -170,66 +174,109 @@ double line_sum(const double costs[TERMS], const double terms[TERMS])
 
 /* ----------------------------------------------------------------------------------- learning */
 
+/* The equations of those terms that have been seen. */
+struct equations {
+    double rows[TERMS][TERMS + 1];
+    size_t terms[TERMS], count;
+};
+
 /* Gauss' elimination; false when there is no one solution. */
-static bool solve(double rows[TERMS][TERMS + 1])
+static bool solve(struct equations *equations)
 {
-    for (size_t i = 0; i < TERMS; i++) {
+    double(*rows)[TERMS + 1] = equations->rows;
+    size_t count = equations->count;
+    for (size_t i = 0; i < count; i++) {
         size_t best = i;
-        for (size_t k = i + 1; k < TERMS; k++)
+        for (size_t k = i + 1; k < count; k++)
             if (fabs(rows[k][i]) > fabs(rows[best][i]))
                 best = k;
         if (!(fabs(rows[best][i]) > 1e-300))
             return false;
-        for (size_t j = 0; j <= TERMS; j++) {
+        for (size_t j = 0; j <= count; j++) {
             double held = rows[i][j];
             rows[i][j] = rows[best][j];
             rows[best][j] = held;
         }
-        for (size_t k = 0; k < TERMS; k++) {
+        for (size_t k = 0; k < count; k++) {
             double times = k == i ? 0 : rows[k][i] / rows[i][i];
-            for (size_t j = i; j <= TERMS; j++)
+            for (size_t j = i; j <= count; j++)
                 rows[k][j] -= times * rows[i][j];
         }
     }
     return true;
 }
 
-static void solve_line(struct line *line, const double costs[TERMS], const double sure[TERMS])
+/* Of a pair of terms; TERMS as <j> is the tokens. */
+static figure *sum_at(struct line *line, size_t i, size_t j)
 {
-    double rows[TERMS][TERMS + 1];
-    for (size_t i = 0; i < TERMS; i++) {
-        for (size_t j = 0; j <= TERMS; j++)
-            rows[i][j] = figure_load_real(&line->sums[i * (TERMS + 1) + j]);
-        rows[i][i] += sure[i];
-        rows[i][TERMS] += sure[i] * costs[i];
+    return i <= j ? &line->sums[i * (TERMS + 1) + j] : &line->sums[j * (TERMS + 1) + i];
+}
+
+static void write_equations(struct line *line, const struct line_prior *prior, double newest,
+                            struct equations *out)
+{
+    out->count = 0;
+    for (size_t i = 0; i < TERMS; i++)
+        if (figure_load_real(sum_at(line, i, i)) > 0)
+            out->terms[out->count++] = i;
+    for (size_t i = 0; i < out->count; i++) {
+        size_t term = out->terms[i];
+        for (size_t j = 0; j < out->count; j++)
+            out->rows[i][j] = figure_load_real(sum_at(line, term, out->terms[j]));
+        out->rows[i][i] += prior->sure[term] * newest;
+        out->rows[i][out->count] = figure_load_real(sum_at(line, term, TERMS)) +
+                                   prior->sure[term] * newest * prior->costs[term];
     }
-    bool is_solved = solve(rows);
-    for (size_t i = 0; i < TERMS && is_solved; i++) {
-        double cost = rows[i][TERMS] / rows[i][i];
+}
+
+/* What a term costs that no call had is what is known beforehand. */
+static void solve_line(struct line *line, const struct line_prior *prior, double newest)
+{
+    __attribute__((uninitialized)) struct equations equations;
+    write_equations(line, prior, newest, &equations);
+    bool is_solved = solve(&equations);
+    for (size_t i = 0; i < TERMS; i++)
+        figure_store_real(&line->solution[i], prior->costs[i]);
+    for (size_t i = 0; i < equations.count && is_solved; i++) {
+        double cost = equations.rows[i][equations.count] / equations.rows[i][i];
         is_solved = fabs(cost) < COST_MAX;
-        figure_store_real(&line->solution[i], cost);
+        figure_store_real(&line->solution[equations.terms[i]], cost);
     }
     figure_store(&line->solved, is_solved);
 }
 
+/* That older calls count less is done by having newer ones count more, until that is a large
+ * number. Returns how much this one counts. */
+static double next_newest(struct line *line, double keep)
+{
+    double newest = figure_load(&line->calls) ? figure_load_real(&line->newest) / keep : 1;
+    if (!(newest < NEWEST_MAX)) {
+        for (size_t i = 0; i < LINE_SUMS; i++)
+            figure_store_real(&line->sums[i], figure_load_real(&line->sums[i]) / NEWEST_MAX);
+        newest = 1;
+    }
+    figure_store_real(&line->newest, newest);
+    return newest;
+}
+
 void line_learn(struct line *line, const double terms[TERMS], double tokens,
-                const double costs[TERMS], const double sure[TERMS], double keep)
+                const struct line_prior *prior, double keep)
 {
     uint64_t calls = figure_load(&line->calls);
-    double own[TERMS];
-    double guessed = line_sum(line_costs(line, own) ? own : costs, terms);
+    double own[TERMS], newest = next_newest(line, keep);
+    double guessed = line_sum(line_costs(line, own) ? own : prior->costs, terms);
     double scale = fmax(fmax(tokens, guessed), SMALL_CALL), off = (tokens - guessed) / scale;
     double strange = off / (calls >= FEW_CALLS ? STRANGE_ERROR : STRANGE_FIRST_ERROR);
-    double weight = 1 / (1 + strange * strange) / (scale * scale);
+    double weight = newest / (1 + strange * strange) / (scale * scale);
     for (size_t i = 0; i < TERMS; i++)
-        for (size_t j = 0; j <= TERMS; j++) {
-            figure *at = &line->sums[i * (TERMS + 1) + j];
+        for (size_t j = i; j <= TERMS && terms[i] != 0; j++) {
             double more = weight * terms[i] * (j < TERMS ? terms[j] : tokens);
-            figure_store_real(at, figure_load_real(at) * keep + more);
+            if (more != 0)
+                figure_store_real(sum_at(line, i, j), figure_load_real(sum_at(line, i, j)) + more);
         }
     figure_store(&line->calls, calls + 1);
     if (calls < EACH_SOLVED || calls % SOLVED_EVERY == 0)
-        solve_line(line, costs, sure);
+        solve_line(line, prior, newest);
 }
 
 /* Bin i ends at 2^(i/8 - 1): eight to each power of two, from a half to fourteen times. */

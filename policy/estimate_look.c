@@ -63,7 +63,7 @@ static int64_t sixteenths_of(const char *at, const char *end)
 
 /* ---------------------------------------------------------------------------------- marks */
 
-enum { MARKED_WHOLE = 256, MARKED_ENDS = 128, MARKED_SAMPLES = 8, MARKED_SAMPLE = 32 };
+enum { MARKED_WHOLE = 128, MARKED_ENDS = 32, MARKED_SAMPLES = 4, MARKED_SAMPLE = 16 };
 
 static uint64_t mix(uint64_t hash, uint64_t with)
 {

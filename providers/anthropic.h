@@ -92,6 +92,7 @@ struct anthropic_writing {
     bool own;             /* it was read in this dialect: as it was said */
     bool counting;        /* how many tokens: nothing is made */
     size_t message, part; /* which is written, for the names of what is left out */
+    size_t turn;          /* the message with which the turn begins that is written */
     size_t question; /* a message of the system that asks in the user's place; SIZE_MAX = none */
     size_t nameless_calls, nameless_results; /* so many had no id so far */
 };
@@ -133,7 +134,7 @@ void anthropic_put_extras(struct buffer *out, struct text raw, const struct text
 
 struct anthropic_proof {
     const struct translator *from;
-    enum { PROOF_SIGNATURE, PROOF_ENCRYPTED, PROOF_CALL, PROOF_TEXT } of;
+    enum { PROOF_ENCRYPTED, PROOF_CALL, PROOF_TEXT } of;
     struct text id;    /* inner: of the call, or of the reasoning */
     struct text proof; /* inner */
 };
@@ -184,6 +185,7 @@ struct anthropic_writer {
     size_t live;          /* which part is */
     size_t first_waiting; /* none before it waits */
     int64_t blocks;       /* how many were begun */
+    size_t held_bytes;    /* how much was held back so far */
     bool calls;           /* one of them is a call */
     enum finish finish;
     struct text reason, sequence; /* inner */

@@ -405,14 +405,14 @@ static void take_error(struct anthropic_reader *r, struct answer_sink *sink, str
 static void take_event(struct anthropic_reader *r, struct answer_sink *sink,
                        const struct event *event)
 {
-    struct text type = event->type;
+    struct text type = event->type.at ? event->type : TEXT("");
     if (text_equal(type, TEXT("message_start"))) {
         start_message(r, sink, event->message);
         return;
     }
     if (text_equal(type, TEXT("ping")))
         return;
-    if (text_equal(type, TEXT("error")) || (type.at == NULL && event->error.len > 2)) {
+    if (text_equal(type, TEXT("error")) || (type.len == 0 && event->error.len > 2)) {
         take_error(r, sink, event->error.len ? event->error : TEXT("{}"));
         return;
     }

@@ -11,6 +11,8 @@
 #include "gateway/base/member.h"
 #include "providers/anthropic.h"
 
+enum { HELD_MAX = 64 << 20 };
+
 enum place_state {
     PLACE_WAITS, /* nothing of it has come, or it is held back */
     PLACE_LIVE,
@@ -30,6 +32,7 @@ struct anthropic_place {
     enum place_state state;
     bool is_open; /* its block was begun */
     bool has_ended;
+    bool is_odd;          /* a call whose arguments are no object, and are held */
     struct text id, name; /* inner */
     struct text raw;      /* json: what only this dialect says of it */
     struct text proof;    /* inner: another provider's, of a call or a text */
@@ -237,6 +240,34 @@ static void put_raw(struct anthropic_writer *w, struct text raw, struct buffer *
 
 /* ---------------------------------------------------------------------- content of a part */
 
+static struct text kept(struct anthropic_writer *w, struct text t)
+{
+    w->held_bytes += t.len;
+    return t.at ? arena_copy(&w->base.arena, t) : t;
+}
+
+/* For later. There is an end to it: what comes beyond is no call that anybody could make. */
+static void hold(struct anthropic_writer *w, struct anthropic_place *place, const struct held *held)
+{
+    struct held copy = *held;
+    if (w->held_bytes > HELD_MAX)
+        return;
+    copy.text = kept(w, held->text);
+    copy.raw = kept(w, held->raw);
+    copy.citation.url = kept(w, held->citation.url);
+    copy.citation.title = kept(w, held->citation.title);
+    copy.citation.quote = kept(w, held->citation.quote);
+    copy.citation.raw = kept(w, held->citation.raw);
+    place->held = arena_grow(&w->base.arena, place->held, place->held_count, &place->held_room,
+                             sizeof(struct held));
+    place->held[place->held_count++] = copy;
+}
+
+static bool is_spoken(enum part_kind kind)
+{
+    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
+}
+
 static void put_content_text(struct anthropic_writer *w, struct anthropic_place *place,
                              struct text inner, struct buffer *out)
 {
@@ -255,13 +286,12 @@ static void put_signature(struct anthropic_writer *w, struct anthropic_place *pl
 {
     if (inner.len == 0)
         return;
-    if (place->kind != PART_REASONING) {
+    if (place->kind == PART_CALL || is_spoken(place->kind))
         place->proof = arena_copy(&w->base.arena, inner);
-        return;
-    }
+    if (place->kind != PART_REASONING)
+        return; /* that of a picture is lost with the picture */
     open_block(w, place, out);
-    put_delta(w, out, ",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"",
-              proof_of(w, place, PROOF_SIGNATURE, inner));
+    put_delta(w, out, ",\"delta\":{\"type\":\"signature_delta\",\"signature\":\"", inner);
 }
 
 static void put_encrypted(struct anthropic_writer *w, struct anthropic_place *place,
@@ -289,9 +319,45 @@ static void put_cited(struct anthropic_writer *w, struct anthropic_place *place,
     end_event(out);
 }
 
-static bool is_spoken(enum part_kind kind)
+/* Arguments that do not begin as an object will have to be made one: held until they are whole. */
+static bool is_odd(struct anthropic_place *place, struct text inner)
 {
-    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_AUDIO;
+    if (!place->is_open && !place->is_odd) {
+        struct text rest = text_trim(inner);
+        place->is_odd = rest.len > 0 && rest.at[0] != '{' && rest.at[0] != '\\';
+    }
+    return place->is_odd;
+}
+
+static void put_arguments(struct anthropic_writer *w, struct anthropic_place *place,
+                          const struct held *held, struct buffer *out)
+{
+    if (held->text.len == 0)
+        return;
+    if (is_odd(place, held->text)) {
+        hold(w, place, held);
+        return;
+    }
+    open_block(w, place, out);
+    put_delta(w, out, ",\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"", held->text);
+}
+
+/* Those that were held, as an object. */
+static void put_odd(struct anthropic_writer *w, struct anthropic_place *place, struct buffer *out)
+{
+    struct arena *arena = &w->base.arena;
+    struct buffer gathered;
+    if (!place->is_odd)
+        return;
+    buffer_init(&gathered, SIZE_MAX / 2);
+    for (size_t i = 0; i < place->held_count; i++)
+        put_text(&gathered, place->held[i].text);
+    struct text object = object_of_inner(arena, buffer_text(&gathered));
+    open_block(w, place, out);
+    put_delta(w, out, ",\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"",
+              inner_of_json(arena, object));
+    buffer_done(&gathered);
+    place->held_count = 0;
 }
 
 static void put_content(struct anthropic_writer *w, struct anthropic_place *place,
@@ -303,11 +369,9 @@ static void put_content(struct anthropic_writer *w, struct anthropic_place *plac
         place->raw = arena_copy(&w->base.arena, held->raw);
     else if (held->kind == ANSWER_TEXT && (is_spoken(place->kind) || place->kind == PART_REASONING))
         put_content_text(w, place, held->text, out);
-    else if (held->kind == ANSWER_ARGUMENTS && place->kind == PART_CALL && held->text.len) {
-        open_block(w, place, out);
-        put_delta(w, out, ",\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"",
-                  held->text);
-    } else if (held->kind == ANSWER_SIGNATURE)
+    else if (held->kind == ANSWER_ARGUMENTS && place->kind == PART_CALL)
+        put_arguments(w, place, held, out);
+    else if (held->kind == ANSWER_SIGNATURE)
         put_signature(w, place, held->text, out);
     else if (held->kind == ANSWER_ENCRYPTED && place->kind == PART_REASONING)
         put_encrypted(w, place, held->text, out);
@@ -317,23 +381,9 @@ static void put_content(struct anthropic_writer *w, struct anthropic_place *plac
 
 /* ---------------------------------------------------------------------------- taking turns */
 
-static void hold(struct anthropic_writer *w, struct anthropic_place *place, const struct held *held)
-{
-    struct arena *arena = &w->base.arena;
-    struct held copy = *held;
-    copy.text = arena_copy(arena, held->text.at ? held->text : TEXT(""));
-    copy.raw = arena_copy(arena, held->raw.at ? held->raw : TEXT(""));
-    copy.citation.url = arena_copy(arena, held->citation.url);
-    copy.citation.title = arena_copy(arena, held->citation.title);
-    copy.citation.quote = arena_copy(arena, held->citation.quote);
-    copy.citation.raw = arena_copy(arena, held->citation.raw);
-    place->held =
-        arena_grow(arena, place->held, place->held_count, &place->held_room, sizeof(struct held));
-    place->held[place->held_count++] = copy;
-}
-
 static void end_place(struct anthropic_writer *w, struct anthropic_place *place, struct buffer *out)
 {
+    put_odd(w, place, out);
     if (place->kind == PART_CALL)
         open_block(w, place, out); /* a call without arguments is one all the same */
     close_block(w, place, out);
@@ -347,9 +397,12 @@ static void go_live(struct anthropic_writer *w, size_t number, struct buffer *ou
     w->live = number;
     w->has_live = true;
     place->state = PLACE_LIVE;
-    for (size_t i = 0; i < place->held_count; i++)
-        put_content(w, place, &place->held[i], out);
-    place->held_count = 0;
+    struct held *held = place->held;
+    size_t count = place->held_count;
+    place->held = NULL;
+    place->held_count = place->held_room = 0;
+    for (size_t i = 0; i < count; i++)
+        put_content(w, place, &held[i], out);
 }
 
 /* The next one that waits, if nobody is live. */

@@ -83,17 +83,18 @@ static const char *read_text(struct arena *arena, struct text json, struct part 
     return part->text.at ? NULL : "has no text";
 }
 
-/* What a thinking's signature or a redacted thinking's data says: Anthropic's, or another's. */
-static void take_proof(struct part *part, struct text inner, bool is_signature)
+/* What a thinking's signature or a redacted thinking's data says: Claude's proof (into <own>), or
+ * what another provider has encrypted. */
+static void take_proof(struct part *part, struct text inner, struct text *own)
 {
-    struct anthropic_proof proof = {.of = PROOF_SIGNATURE};
+    struct anthropic_proof proof = {.of = PROOF_ENCRYPTED};
     if (!anthropic_read_proof(inner, &proof)) {
-        *(is_signature ? &part->signature : &part->encrypted) = inner;
+        *own = inner;
         return;
     }
     part->from = proof.from;
     part->id = proof.id;
-    *(proof.of == PROOF_ENCRYPTED ? &part->encrypted : &part->signature) = proof.proof;
+    part->encrypted = proof.proof;
 }
 
 static const char *read_thinking(struct arena *arena, struct text json, struct part *part)
@@ -103,7 +104,7 @@ static const char *read_thinking(struct arena *arena, struct text json, struct p
     part->text = member_string(member_find(json, TEXT("thinking")));
     struct text signature = member_string(member_find(json, TEXT("signature")));
     if (signature.len > 0)
-        take_proof(part, signature, true);
+        take_proof(part, signature, &part->signature);
     return part->text.at ? NULL : "has no thinking";
 }
 
@@ -112,7 +113,7 @@ static const char *read_redacted(struct arena *arena, struct text json, struct p
     (void)arena;
     struct text data = member_string(member_find(json, TEXT("data")));
     part->kind = PART_REASONING;
-    take_proof(part, data, false);
+    take_proof(part, data, &part->encrypted);
     return data.at ? NULL : "has no data";
 }
 

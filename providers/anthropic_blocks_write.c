@@ -192,23 +192,50 @@ static bool put_call(struct anthropic_writing *w, const struct part *part)
 
 static bool put_content(struct anthropic_writing *w, const struct part *part, enum role role);
 
+static bool is_plain(const struct part *part)
+{
+    return part->kind == PART_TEXT && !part->cache.at && !part->raw.at;
+}
+
 static void put_result_content(struct anthropic_writing *w, const struct part *part)
 {
-    const struct part *only = part->part_count == 1 ? &part->parts[0] : NULL;
-    if (only && only->kind == PART_TEXT && !only->cache.at && !only->raw.at) {
-        put_inner(w->out, "content", only->text);
-        return;
-    }
     if (part->part_count == 0)
         return;
+    if (part->part_count == 1 && is_plain(&part->parts[0])) {
+        put_inner(w->out, "content", part->parts[0].text);
+        return;
+    }
     put_open(w->out, "content", '[');
     for (size_t i = 0; i < part->part_count; i++)
         put_content(w, &part->parts[i], ROLE_TOOL);
     put_literal(w->out, "]");
 }
 
+enum { CALLS_LOOKED_AT = 4096 };
+
+/* Was it asked for in the turn before? Other results are refused: of a call that was left out, for
+ * one. In doubt it was. */
+static bool was_asked_for(const struct anthropic_writing *w, const struct part *part)
+{
+    const struct chat *chat = w->chat;
+    size_t looked = 0;
+    for (size_t m = w->turn; m-- > 0 && part->id.len;) {
+        const struct message *message = &chat->messages[m];
+        if (message->role == ROLE_USER || message->role == ROLE_TOOL)
+            return false;
+        for (size_t p = 0; p < message->part_count && looked < CALLS_LOOKED_AT; p++, looked++)
+            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].id, part->id))
+                return true;
+    }
+    return part->id.len == 0 || looked == CALLS_LOOKED_AT;
+}
+
 static bool put_result(struct anthropic_writing *w, const struct part *part)
 {
+    if (!w->own && !was_asked_for(w, part)) {
+        lose(w, false, "");
+        return false;
+    }
     open_block(w, "tool_result");
     put_inner(w->out, "tool_use_id", id_of(w, part->id, &w->nameless_results));
     put_result_content(w, part);
@@ -313,6 +340,8 @@ static bool put_raw(struct anthropic_writing *w, const struct part *part, enum r
 
 static bool put_content(struct anthropic_writing *w, const struct part *part, enum role role)
 {
+    if (part->kind != PART_REASONING && part->signature.len > 0 && !w->own)
+        lose(w, false, ".signature"); /* Claude signs its thinking only */
     switch (part->kind) {
     case PART_TEXT:
     case PART_REFUSAL:

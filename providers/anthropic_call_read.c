@@ -28,13 +28,15 @@ static bool is_object(struct text json)
     return json.len > 0 && json.at[0] == '{';
 }
 
-static void add_field(struct anthropic_reading *r, struct text name, struct text value)
+static void add_field(struct anthropic_reading *r, struct text name, struct text value,
+                      bool is_demand)
 {
     struct chat *chat = r->chat;
     if (chat->field_count == CHAT_FIELDS_MAX)
         chat->fields_cut = true;
     else
-        chat->fields[chat->field_count++] = (struct chat_field){.name = name, .value = value};
+        chat->fields[chat->field_count++] =
+            (struct chat_field){.name = name, .value = value, .is_demand = is_demand};
 }
 
 /* ----------------------------------------------------------- members of one simple value */
@@ -48,9 +50,12 @@ static bool read_model(struct anthropic_reading *r, struct text value)
 
 static bool read_max_tokens(struct anthropic_reading *r, struct text value)
 {
-    if (member_count(value, COUNT_MAX, &r->chat->max_tokens))
+    if (!member_count(value, COUNT_MAX, &r->chat->max_tokens))
+        return anthropic_refuse(r, "has to be a whole number", "max_tokens");
+    if (r->chat->max_tokens > 0)
         return true;
-    return anthropic_refuse(r, "has to be a whole number", "max_tokens");
+    /* It fills Anthropic's cache, and writes nothing; to others it would be no limit at all. */
+    return anthropic_refuse(r, "0 is understood by Anthropic only", "max_tokens");
 }
 
 static bool read_stream(struct anthropic_reading *r, struct text value)
@@ -126,21 +131,8 @@ static bool read_metadata(struct anthropic_reading *r, struct text value)
             more = more || !json_is_absent(member);
     }
     if (more)
-        add_field(r, TEXT("metadata"), value);
+        add_field(r, TEXT("metadata"), value, false);
     return true;
-}
-
-static bool read_thinking_type(struct anthropic_reading *r, struct text type)
-{
-    struct chat *chat = r->chat;
-    if (inner_is(type, "disabled")) {
-        chat->reasoning = SAID_NO;
-        return true;
-    }
-    chat->reasoning = SAID_YES;
-    if (inner_is(type, "enabled") || inner_is(type, "adaptive"))
-        return true;
-    return anthropic_refuse(r, "has to be enabled, adaptive or disabled", "thinking.type");
 }
 
 static bool read_thinking(struct anthropic_reading *r, struct text value)
@@ -161,9 +153,14 @@ static bool read_thinking(struct anthropic_reading *r, struct text value)
                  !member_count(member, COUNT_MAX, &chat->reasoning_tokens))
             return anthropic_refuse(r, "has to be a whole number", "thinking.budget_tokens");
     }
-    if (more)
-        add_field(r, TEXT("thinking"), value);
-    return read_thinking_type(r, type);
+    if (type.at == NULL)
+        return anthropic_refuse(r, "has to be a string", "thinking.type");
+    chat->reasoning = inner_is(type, "disabled") ? SAID_NO : SAID_YES;
+    /* Types that came later, and what else it says, only our own writer can put back. */
+    if (more ||
+        (chat->reasoning == SAID_YES && !inner_is(type, "enabled") && !inner_is(type, "adaptive")))
+        add_field(r, TEXT("thinking"), value, false);
+    return true;
 }
 
 /* The schema of the answer: {"type":"json_schema","schema":{}} */
@@ -202,20 +199,14 @@ static bool read_output_config(struct anthropic_reading *r, struct text value)
             return false;
     }
     if (more)
-        add_field(r, TEXT("output_config"), value);
+        add_field(r, TEXT("output_config"), value, false);
     return true;
 }
 
-/* Servers with tools are a tool to everybody else: without them it is another answer. */
+/* Without its servers of tools it is another answer. */
 static bool read_mcp_servers(struct anthropic_reading *r, struct text value)
 {
-    struct chat *chat = r->chat;
-    if (chat->tool_count == CHAT_TOOLS_MAX)
-        return anthropic_refuse(r, "are too many", "tools");
-    chat->tools =
-        arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room, sizeof(struct tool));
-    chat->tools[chat->tool_count++] =
-        (struct tool){.kind = TOOL_OTHER, .name = TEXT("mcp_servers"), .raw = value};
+    add_field(r, TEXT("mcp_servers"), value, true);
     return true;
 }
 
@@ -252,7 +243,7 @@ static bool read_member(struct anthropic_reading *r, struct text name, struct te
     for (size_t i = 0; i < sizeof(call_members) / sizeof(call_members[0]); i++)
         if (text_equal(call_members[i].name, name))
             return call_members[i].read(r, value);
-    add_field(r, name, value);
+    add_field(r, name, value, false);
     return true;
 }
 

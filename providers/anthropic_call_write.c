@@ -93,10 +93,19 @@ static bool is_blank(struct text inner)
     return true;
 }
 
+static const char *name_of_stops(const struct chat *chat)
+{
+    if (text_equal(chat->from->dialect, TEXT("openai")))
+        return "stop";
+    if (text_equal(chat->from->dialect, TEXT("gemini")))
+        return "generationConfig.stopSequences";
+    return "stop_sequences";
+}
+
 static void put_stops(struct anthropic_writing *w)
 {
     const struct chat *chat = w->chat;
-    const char *name = text_starts(chat->from->dialect, TEXT("openai")) ? "stop" : "stop_sequences";
+    const char *name = name_of_stops(chat);
     if (chat->stop_count == 0)
         return;
     put_open(w->out, "stop_sequences", '[');
@@ -153,7 +162,7 @@ static void name_losses(struct anthropic_writing *w)
         loss_demand(losses, "n");
     if (chat->logprobs == SAID_YES || chat->top_logprobs > 0)
         loss_demand(losses, "logprobs");
-    if (text_find(chat->modalities, TEXT("audio")) != SIZE_MAX)
+    if (wants_more_than_text(chat->modalities))
         loss_demand(losses, "modalities");
     if (!json_is_absent(chat->voice))
         loss_demand(losses, "audio");

@@ -58,7 +58,7 @@ bool anthropic_read_system(struct anthropic_reading *r, struct text value)
 /* A block that only says what belongs to a part that was read before; true when it was one. */
 static bool take_back_proof(struct message *message, struct text json)
 {
-    struct anthropic_proof proof = {.of = PROOF_SIGNATURE};
+    struct anthropic_proof proof = {.of = PROOF_ENCRYPTED};
     struct text data = member_string(member_find(json, TEXT("data")));
     if (!data.at || !inner_is(member_string(member_find(json, TEXT("type"))), "redacted_thinking"))
         return false;

@@ -115,20 +115,31 @@ static void open_message(struct anthropic_writing *w, const char *role)
     put_open(w->out, "content", '[');
 }
 
-/* Messages <m> to <end> are of the same side: one turn. */
-static void put_turn(struct anthropic_writing *w, size_t m, size_t end)
+/* Messages <m> to <end> are of the same side: one turn. <last>: who spoke before; when that is the
+ * same, for what stood between was left out, its message goes on. Returns who has spoken last. */
+static const char *put_turn(struct anthropic_writing *w, size_t m, size_t end, const char *last)
 {
     const struct message *messages = w->chat->messages;
     size_t mark = buffer_length(w->out), count = 0;
-    bool model = is_model(&messages[m]);
-    open_message(w, is_systems(&messages[m]) ? "system" : model ? "assistant" : "user");
+    bool model = is_model(&messages[m]), systems = is_systems(&messages[m]);
+    const char *role = systems ? "system" : model ? "assistant" : "user";
+    bool goes_on = last && !strcmp(role, last);
+    if (goes_on)
+        cut_back(w->out, mark -= 2); /* the brackets that closed it */
+    else
+        open_message(w, role);
+    w->turn = m;
     for (size_t i = m; i < end && !model; i++)
         count += is_systems(&messages[i]) && i > m ? 0 : put_parts(w, i, true);
     for (size_t i = m; i < end; i++)
         count += is_systems(&messages[i]) && i > m ? 0 : put_parts(w, i, false);
-    put_literal(w->out, "]}");
-    if (count == 0)
+    if (count == 0) {
         cut_back(w->out, mark);
+        put_literal(w->out, goes_on ? "]}" : "");
+        return last;
+    }
+    put_literal(w->out, "]}");
+    return role;
 }
 
 /* Behind the messages that belong to the turn that begins with <m>. */
@@ -162,10 +173,14 @@ void anthropic_put_conversation(struct anthropic_writing *w)
     bool alone = from == chat->message_count && from > 0 && !w->own;
     w->question = alone ? from - 1 : SIZE_MAX;
     put_system(w, from);
+    for (size_t m = 0; m < chat->message_count; m++)
+        if (chat->messages[m].name.len > 0)
+            loss_hint(w->losses, "messages[%zu].name", m);
     put_open(w->out, "messages", '[');
+    const char *last = NULL;
     for (size_t m = from, end; m < chat->message_count; m = end) {
         end = turn_end(w, m);
-        put_turn(w, m, end);
+        last = put_turn(w, m, end, w->own ? NULL : last);
     }
     if (alone)
         put_question(w);

@@ -5,17 +5,21 @@
  * with what it has encrypted; so they must come back, and to whoever made them.
  *
  *   sluice:NAME:KIND:LENGTH:IDPROOF     NAME of the translator, LENGTH of the id
+ *
+ * The signature of a thinking stands as it is: where there is one, it is mostly Claude's, by
+ * whatever way it came. So does what Bedrock calls redacted.
  */
 #include <stdio.h>
 
 #include "providers/anthropic.h"
 
-static const char kinds[] = {
-    [PROOF_SIGNATURE] = 's', [PROOF_ENCRYPTED] = 'e', [PROOF_CALL] = 'c', [PROOF_TEXT] = 't'};
+static const char kinds[] = {[PROOF_ENCRYPTED] = 'e', [PROOF_CALL] = 'c', [PROOF_TEXT] = 't'};
 static const struct text mark = {"sluice:", 7};
 
 struct text anthropic_write_proof(struct arena *arena, const struct anthropic_proof *proof)
 {
+    if (proof->of == PROOF_ENCRYPTED && text_equal(proof->from->dialect, TEXT("bedrock")))
+        return proof->proof;
     return arena_format(arena, "%s%.*s:%c:%zu:%.*s%.*s", mark.at, TEXT_ARGS(proof->from->name),
                         kinds[proof->of], proof->id.len, TEXT_ARGS(proof->id),
                         TEXT_ARGS(proof->proof));

@@ -72,18 +72,13 @@ static void put_function(struct anthropic_writing *w, const struct tool *tool, s
     put_literal(out, "}");
 }
 
-static bool is_servers(const struct tool *tool)
-{
-    return tool->kind == TOOL_OTHER && inner_is(tool->name, "mcp_servers");
-}
-
 /* How many of them can be written. */
 static size_t count_tools(const struct anthropic_writing *w)
 {
     size_t count = 0;
     for (size_t i = 0; i < w->chat->tool_count; i++) {
         const struct tool *tool = &w->chat->tools[i];
-        count += tool->kind == TOOL_FUNCTION || (w->own && !is_servers(tool));
+        count += tool->kind == TOOL_FUNCTION || w->own;
     }
     return count;
 }
@@ -120,66 +115,23 @@ static void put_choice(struct anthropic_writing *w, enum tool_choice choice)
         put_inner(w->out, "name", chat->tool_choice_name);
     if (alone)
         put_json(w->out, "disable_parallel_tool_use", TEXT("true"));
-    else if (w->own && chat->parallel_calls == SAID_YES)
+    else if (chat->parallel_calls == SAID_YES && choice != CHOICE_NONE)
         put_json(w->out, "disable_parallel_tool_use", TEXT("false"));
     put_literal(w->out, "}");
-}
-
-/* Was <name> called before part <p> of message <m>? */
-static bool was_called(const struct chat *chat, size_t m, size_t p, struct text name)
-{
-    for (size_t i = 0; i <= m; i++)
-        for (size_t k = 0; k < (i < m ? chat->messages[i].part_count : p); k++)
-            if (chat->messages[i].parts[k].kind == PART_CALL &&
-                text_equal(chat->messages[i].parts[k].name, name))
-                return true;
-    return false;
-}
-
-enum { CALLED_MAX = 64 }; /* tools that are named only because they were called */
-
-/* Tools were called before, and may not be any more: they have to be named all the same. */
-static void put_called_tools(struct anthropic_writing *w)
-{
-    const struct chat *chat = w->chat;
-    size_t count = 0;
-    for (size_t m = 0; m < chat->message_count && count < CALLED_MAX; m++) {
-        const struct message *message = &chat->messages[m];
-        for (size_t p = 0; p < message->part_count && count < CALLED_MAX; p++) {
-            const struct part *part = &message->parts[p];
-            if (part->kind != PART_CALL || was_called(chat, m, p, part->name))
-                continue;
-            struct tool tool = {.kind = TOOL_FUNCTION, .name = part->name};
-            if (count++ == 0)
-                put_open(w->out, "tools", '[');
-            put_function(w, &tool, count - 1);
-        }
-    }
-    if (count == 0)
-        return;
-    put_literal(w->out, "]");
-    put_choice(w, CHOICE_NONE);
 }
 
 void anthropic_put_tools(struct anthropic_writing *w)
 {
     const struct chat *chat = w->chat;
     for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct tool *tool = &chat->tools[i];
-        if (is_servers(tool) && w->own)
-            put_json(w->out, "mcp_servers", tool->raw);
-        else if (tool->kind == TOOL_OTHER && !w->own)
+        if (chat->tools[i].kind == TOOL_OTHER && !w->own)
             loss_demand(w->losses, "tools[%zu].type", i);
     }
-    if (count_tools(w) == 0) {
-        if (!w->own && chat->tool_count == 0)
-            put_called_tools(w);
+    if (count_tools(w) == 0)
         return;
-    }
     put_open(w->out, "tools", '[');
     for (size_t i = 0; i < chat->tool_count; i++)
-        if (!is_servers(&chat->tools[i]))
-            put_tool(w, &chat->tools[i], i);
+        put_tool(w, &chat->tools[i], i);
     put_literal(w->out, "]");
     put_choice(w, chat->tool_choice);
 }

@@ -82,12 +82,14 @@ static void put_older(struct buffer *out, struct text extras, struct text more)
 void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
                          struct text more)
 {
-    int64_t cache = usage->cached_tokens + usage->cache_write_tokens;
-    /* Some providers count a token as both, and then there is less of the rest than nothing. */
-    int64_t input = usage->input_tokens > cache ? usage->input_tokens - cache : 0;
+    /* Some providers count a token as both read and written; here it is one of them, for clients
+     * add them up. */
+    int64_t rest = usage->input_tokens - usage->cached_tokens;
+    int64_t room = rest > 0 ? rest : 0;
+    int64_t written = usage->cache_write_tokens < room ? usage->cache_write_tokens : room;
     put_open(out, "usage", '{');
-    put_number(out, "input_tokens", input);
-    put_number(out, "cache_creation_input_tokens", usage->cache_write_tokens);
+    put_number(out, "input_tokens", room - written);
+    put_number(out, "cache_creation_input_tokens", written);
     put_number(out, "cache_read_input_tokens", usage->cached_tokens);
     put_number(out, "output_tokens", usage->output_tokens);
     if (usage->reasoning_tokens > 0) {

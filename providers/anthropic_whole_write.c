@@ -96,10 +96,8 @@ static void put_text_block(struct buffer *out, const struct part *part)
 static void put_thinking(const struct answer_way *way, struct arena *arena, struct buffer *out,
                          const struct part *part)
 {
-    struct text proof = TEXT("");
-    if (part->signature.len)
-        proof = proof_of(way, arena, part, PROOF_SIGNATURE, part->signature);
-    else if (part->encrypted.len)
+    struct text proof = part->signature.at ? part->signature : TEXT("");
+    if (part->signature.len == 0 && part->encrypted.len)
         proof = proof_of(way, arena, part, PROOF_ENCRYPTED, part->encrypted);
     if (part->text.len == 0 && part->signature.len == 0) {
         if (proof.len)

@@ -14,6 +14,15 @@
 
 /* ------------------------------------------------------------------------------ reading */
 
+bool wants_more_than_text(struct text modalities)
+{
+    struct text name, item;
+    while (modalities.len > 0 && member_next(&modalities, &name, &item))
+        if (!inner_is(member_string(item), "text"))
+            return true;
+    return false;
+}
+
 bool json_is_absent(struct text json)
 {
     return json.at == NULL || text_equal(json, TEXT("null"));
@@ -236,10 +245,16 @@ struct text inner_plain(struct arena *arena, struct text inner)
     return (struct text){room, (size_t)(to - room)};
 }
 
+/* PHP says an empty object as an empty array. */
+static bool says_nothing(struct text plain)
+{
+    return plain.len == 0 || text_equal(plain, TEXT("null")) || text_equal(plain, TEXT("[]"));
+}
+
 struct text object_of_inner(struct arena *arena, struct text inner)
 {
     struct text plain = text_trim(inner_plain(arena, inner));
-    if (plain.len == 0)
+    if (says_nothing(plain))
         return TEXT("{}");
     if (plain.at[0] == '{' && scan_is_valid(plain))
         return plain;

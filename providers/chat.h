@@ -282,6 +282,8 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
 
 /* "false" is SAID_NO, "true" SAID_YES, all else SAID_NOTHING. */
 enum said said_of(struct text json);
+/* Does <modalities> name anything but text? */
+bool wants_more_than_text(struct text modalities);
 /* Is it absent, or null? */
 bool json_is_absent(struct text json);
 
@@ -293,8 +295,9 @@ struct text inner_plain(struct arena *arena, struct text inner);
 /* Is the inner text this plain one, which needs no escapes? */
 bool inner_is(struct text inner, const char *plain);
 
-/* A JSON object from the inner of a string that should hold one (a call's arguments): "" is {};
- * what is no JSON object becomes {"arguments":"..."}, so that nothing is lost. In the arena. */
+/* A JSON object from the inner of a string that should hold one (a call's arguments): "", null and
+ * [] are {}; what is no JSON object becomes {"arguments":"..."}, so that nothing is lost. In the
+ * arena. */
 struct text object_of_inner(struct arena *arena, struct text inner);
 /* The inner that says <json> as a string, in the arena. */
 struct text inner_of_json(struct arena *arena, struct text json);

@@ -378,3 +378,9 @@ int64_t answer_estimate(const struct answer *answer)
     int64_t by_bytes = (answer->content_bytes + 3) / 4;
     return answer->events > by_bytes ? answer->events : by_bytes;
 }
+
+int64_t answer_surely(const struct answer *answer)
+{
+    int64_t by_bytes = answer->content_bytes / 4;
+    return answer->events < by_bytes ? answer->events : by_bytes;
+}

@@ -140,6 +140,35 @@ struct call_writing {
 };
 
 void openai_write_messages(struct call_writing *w);
+
+/* Whose content it is; what may stand there differs. */
+enum place { IN_SYSTEM, IN_USER, IN_ASSISTANT, IN_RESULT };
+
+/* A part, and where in the client's messages it stands. */
+struct placed {
+    const struct part *part;
+    size_t message, index, inside; /* <inside>: a result's part; else SIZE_MAX */
+};
+
+struct placed_list {
+    struct placed *items;
+    size_t count, room;
+};
+
+void openai_list_add(struct arena *arena, struct placed_list *list, struct placed placed);
+/* Name what is left out: where it stands, and <more>. */
+void openai_lose_hint(struct call_writing *w, const struct placed *placed, const char *more);
+/* Has the own dialect's part more than our words say? Then it goes as it came. */
+bool openai_is_own_raw(const struct call_writing *w, const struct part *part);
+/* May an image, audio, video or file stand there? */
+bool openai_takes_media(const struct call_writing *w, const struct part *part, enum place place);
+/* Does it go into the content? What does not, and has no other place, is named. */
+bool openai_takes_part(struct call_writing *w, const struct placed *placed, enum place place);
+/* The parts of a message that go into its content. */
+struct placed_list openai_content_of(struct call_writing *w, size_t number, enum place place);
+/* "content": a string where one text is all there is; without anything null, or an empty one. */
+void openai_write_content(struct call_writing *w, const struct placed_list *list, bool null);
+
 /* An id that the target takes for a call of a tool. */
 struct text openai_call_id(struct call_writing *w, struct text id);
 void openai_chat_write(struct arena *arena, const struct chat *chat,

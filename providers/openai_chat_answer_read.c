@@ -8,7 +8,7 @@
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 
-enum { REASON_MAX = 64 };
+enum { REASON_MAX = 64, OTHERS_MAX = 16 };
 
 /* What stands in a chunk or a body. */
 struct chunk_words {
@@ -310,8 +310,6 @@ static bool is_padding(struct text name)
 /* What only this family knows, once for each value. */
 static void say_field(struct openai_reader *r, struct text name, struct text value)
 {
-    if (!r->tells_other || !r->begun || is_padding(name))
-        return;
     uint64_t hashes[2] = {hash_name(name), hash_name(value)};
     size_t i = 0;
     while (i < r->field_count && r->fields[i][0] != hashes[0])
@@ -340,23 +338,30 @@ static void begin(struct openai_reader *r, const struct chunk_words *chunk)
     say(r, &event);
 }
 
-static void say_fields(struct openai_reader *r, struct text json)
+/* What stands in a chunk, and what of it only our own family knows. */
+struct chunk_reading {
+    struct chunk_words words;
+    struct chat_field others[OTHERS_MAX];
+    size_t other_count;
+};
+
+static void take_chunk(const struct openai_reader *r, struct text json, struct chunk_reading *chunk)
 {
-    struct chunk_words known;
     struct text name, value;
-    while (r->tells_other && member_take(&json, SLOTS(chunk_slots), &known, &name, &value))
-        if (name.len)
-            say_field(r, name, value);
+    while (member_take(&json, SLOTS(chunk_slots), &chunk->words, &name, &value))
+        if (name.len && r->tells_other && chunk->other_count < OTHERS_MAX && !is_padding(name))
+            chunk->others[chunk->other_count++] = (struct chat_field){.name = name, .value = value};
 }
 
 /* A chunk or a body; false when it is neither. */
 static bool read_chunk(struct openai_reader *r, struct text json)
 {
-    struct chunk_words chunk = {.id = {NULL, 0}};
+    struct chunk_reading reading = {.other_count = 0};
     struct text name, choice;
     if (!json_is_object(json))
         return false;
-    member_take_all(json, SLOTS(chunk_slots), &chunk);
+    take_chunk(r, json, &reading);
+    struct chunk_words chunk = reading.words;
     if (member_is_something(chunk.error)) {
         fail_by_body(r, json);
         return true;
@@ -366,8 +371,8 @@ static bool read_chunk(struct openai_reader *r, struct text json)
     if (!json_is_array(chunk.choices) && !chunk.usage.at && !r->begun)
         return false;
     begin(r, &chunk);
-    if (r->begun)
-        say_fields(r, json);
+    for (size_t i = 0; r->begun && i < reading.other_count; i++)
+        say_field(r, reading.others[i].name, reading.others[i].value);
     struct text choices = chunk.choices;
     choices = json_items(choices);
     r->chunk++;

@@ -479,6 +479,16 @@ static const struct call_option of_chats[] = {
 
 /* ------------------------------------------- the body of a response, sent as if it were a chat */
 
+/* It was read here, though a response has no such member. */
+static void drop_field(struct chat *chat, struct text name)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < chat->field_count; i++)
+        if (!text_equal(chat->fields[i].name, name))
+            chat->fields[kept++] = chat->fields[i];
+    chat->field_count = kept;
+}
+
 /* Cursor does: `input` and flat tools. */
 static bool read_response(struct call_reading *r, const struct call_source *source,
                           const struct translator *responses)
@@ -491,6 +501,8 @@ static bool read_response(struct call_reading *r, const struct call_source *sour
     chat->wants_usage = said_of(member_find(usage, TEXT("include_usage"))) == SAID_YES;
     if (chat->max_tokens == 0)
         member_count(member_find(source->body, TEXT("max_tokens")), COUNT_MAX, &chat->max_tokens);
+    drop_field(chat, TEXT("stream_options"));
+    drop_field(chat, TEXT("max_tokens"));
     return true;
 }
 

@@ -166,6 +166,7 @@ const struct translator translator_openai_responses = {
     .read_error = openai_read_error,
     .stream_type = {"text/event-stream", 17},
     .writer_bytes = sizeof(struct responses_writer),
+    .says_failure = true,
     .write_event = responses_write_event,
     .write_whole = responses_write_whole,
 };

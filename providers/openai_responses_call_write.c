@@ -119,7 +119,7 @@ static void write_text(const struct chat *chat, struct buffer *out)
 static struct text effort_of(const struct chat *chat)
 {
     int64_t tokens = chat->reasoning_tokens;
-    if (chat->effort.at)
+    if (chat->effort.at && (chat->reasoning != SAID_NO || inner_is(chat->effort, "none")))
         return chat->effort;
     if (chat->reasoning != SAID_YES || tokens == 0)
         return (struct text){NULL, 0};
@@ -238,10 +238,12 @@ static void name_losses(const struct chat *chat, struct losses *losses)
         loss_demand(losses, "stop");
     if (chat->choices > 1)
         loss_demand(losses, "n");
-    if (chat->modalities.at && text_find(chat->modalities, TEXT("\"audio\"")) != SIZE_MAX)
+    if (wants_more_than_text(chat->modalities))
         loss_demand(losses, "modalities");
     if (chat->voice.at)
         loss_hint(losses, "audio");
+    if (chat->reasoning == SAID_NO && !effort_of(chat).at && !own_field(chat, "reasoning").at)
+        loss_hint(losses, "reasoning"); /* which models can leave it out is not known here */
     if (chat->top_k.at)
         loss_hint(losses, "top_k");
     if (chat->seed.at)

@@ -63,6 +63,8 @@ static void write_file(struct writing *w, const struct part *part)
 {
     bool has_place = part->data.at || part->url.at || part->id.at;
     if (!has_place) { /* a document that is nothing but text */
+        if (part->name.len > 0)
+            loss_hint(w->losses, "messages[%zu].filename", w->message);
         write_text_part(w, part->text);
         return;
     }
@@ -152,6 +154,8 @@ static void write_output(struct writing *w, const struct part *part)
         put_inner(w->out, "text", part->text.at ? part->text : TEXT(""));
         write_annotations(w, part);
     }
+    if (part->cache.at && !w->is_own)
+        loss_hint(w->losses, "cache_control");
     put_literal(w->out, "}");
 }
 

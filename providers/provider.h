@@ -121,6 +121,9 @@ const struct dialect *dialect_find(struct text name);
 /* Tokens of an answer whose usage never came, from what was seen of it: at least one per event with
  * content, at least one per four bytes of text. */
 int64_t answer_estimate(const struct answer *answer);
+/* What of that it has had without doubt, whether its server writes many tokens into an event or an
+ * event for each character. */
+int64_t answer_surely(const struct answer *answer);
 
 /* --------------------------------------------------------------------------- the catalogue */
 

@@ -7,6 +7,7 @@
 #include "providers/anthropic.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
+#include "providers/ollama.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
 #include "providers/openai_responses.h"
@@ -38,6 +39,8 @@ static const struct translator *const translators[] = {
     &translator_openai_chat,
     &translator_openai_completion,
     &translator_mistral_chat,
+    &translator_ollama_chat,
+    &translator_ollama_generate,
     NULL, /* the end */
 };
 /* clang-format on */

@@ -44,11 +44,6 @@ void translate_error(const struct translator *words, unsigned status, struct tex
     words->read_error(status, body, error);
 }
 
-void put_aws_exception(struct buffer *out, struct text name, struct text json)
-{
-    frame_put_aws(out, TEXT("exception"), name, json);
-}
-
 enum operation translator_operation(const struct translator *translator)
 {
     return translator->operation;
@@ -379,6 +374,18 @@ size_t translation_end_at(const struct translation *t)
 {
     size_t length = t->out ? buffer_length(t->out) : 0;
     return t->end_at < length ? t->end_at : length;
+}
+
+bool translation_say_failure(struct translation *t, const struct fault *fault, struct buffer *out)
+{
+    const struct translator *to = t->way.to;
+    if (!t->way.stream_out || !to->says_failure || t->state == TRANSLATION_ENDED)
+        return false;
+    struct answer_event event = {.kind = ANSWER_FAIL,
+                                 .fault = fault->kind,
+                                 .text = inner_of(&t->arena, text_of(fault->text))};
+    to->write_event(t->writer, &event, out);
+    return true;
 }
 
 const struct fault *translation_fault(const struct translation *t)

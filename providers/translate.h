@@ -61,8 +61,6 @@ void translate_path(const struct translator *words, const struct call_target *ta
 /* What an answer of 400 or more says, in <words> of the target. */
 void translate_error(const struct translator *words, unsigned status, struct text body,
                      struct provider_error *error);
-/* Append a frame of AWS' event stream (:message-type "exception") that says <json>. */
-void put_aws_exception(struct buffer *out, struct text name, struct text json);
 
 /* Whoever wants to see the texts of a call. */
 struct text_sink {
@@ -117,6 +115,10 @@ enum translation_state translation_close(struct translation *translation, struct
 /* Of what the last call appended, where in <out> that begins which ends the answer for the client
  * (behind all that was appended, when nothing does). */
 size_t translation_end_at(const struct translation *translation);
+/* The stream that was written so far ends with this fault: say so in the client's words. False, and
+ * nothing is appended, when its dialect has none of its own for it. */
+bool translation_say_failure(struct translation *translation, const struct fault *fault,
+                             struct buffer *out);
 /* Why it failed. The text is the provider's, where it said something. */
 const struct fault *translation_fault(const struct translation *translation);
 

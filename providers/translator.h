@@ -76,6 +76,8 @@ struct translator {
     /* Append what one thing said is in a stream; often nothing. All that ANSWER_END brings is what
      * the client takes for the end of the answer, and no byte of it comes before. */
     void (*write_event)(void *state, const struct answer_event *event, struct buffer *out);
+    /* It can say ANSWER_FAIL in its streams; else the gateway ends them with an error's event. */
+    bool says_failure;
     /* Append a whole answer (not one that failed). */
     void (*write_whole)(const struct answer_way *way, struct arena *arena,
                         const struct whole_answer *whole, struct buffer *out);

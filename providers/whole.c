@@ -347,6 +347,12 @@ static void say_part(struct answer_sink *sink, unsigned choice, unsigned number,
                                  .name = part->name,
                                  .media_type = part->media_type};
     sink->take(sink, &event);
+    if (part->raw.at) { /* in front: how the part is begun may depend on it */
+        struct answer_event raw = event;
+        raw.kind = ANSWER_RAW;
+        raw.raw = part->raw;
+        sink->take(sink, &raw);
+    }
     say_text(sink, event, ANSWER_TEXT, part->text);
     if (part->kind == PART_CALL)
         say_arguments(sink, event, part->arguments);
@@ -358,12 +364,6 @@ static void say_part(struct answer_sink *sink, unsigned choice, unsigned number,
         cited.kind = ANSWER_CITATION;
         cited.citation = &part->citations[i];
         sink->take(sink, &cited);
-    }
-    if (part->raw.at) {
-        struct answer_event raw = event;
-        raw.kind = ANSWER_RAW;
-        raw.raw = part->raw;
-        sink->take(sink, &raw);
     }
     event.kind = ANSWER_PART_END;
     sink->take(sink, &event);

@@ -297,7 +297,7 @@ def run_cli(*args, env=None, stdin=None, timeout=60, binary=None):
 class Sluice:
     """One running gateway in a temporary directory of its own; not running yet without <begin>."""
 
-    def __init__(self, config, env=None, arguments=(), wait=True, directory=None, begin=True):
+    def __init__(self, config, env=None, arguments=(), wait=True, directory=None, begin=True, prefix=()):
         self.owns_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="sluice-", dir="/tmp"))
         self.file = self.directory / "sluice.yaml"
@@ -305,7 +305,7 @@ class Sluice:
         self.state = self.directory / "state"
         self.state.mkdir(exist_ok=True)
         self.env = {"STATE_DIRECTORY": str(self.state), **(env or {})}
-        self.arguments = list(arguments)
+        self.arguments, self.prefix = list(arguments), list(prefix)  # the words behind and before the command
         self.may_crash = False
         self.looked_at = 0  # how much of the log has been searched for crashes
         self.process = None
@@ -325,7 +325,7 @@ class Sluice:
     def start(self, wait=True):
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, "run", "-c", str(self.file), *self.arguments],
+                [*self.prefix, BINARY, "run", "-c", str(self.file), *self.arguments],
                 env=clean_environment(self.env),
                 stdout=log,
                 stderr=log,

@@ -169,5 +169,29 @@ def wait_no_slot_held(redis, within=15):
     eventually(held, within, every=0.1, what="parallel slots are back at zero")
 
 
+def check_no_leaks(redis, nodes):
+    """Every key of a limit ends by itself (but totals), within what docs/LIMITS.md says, and none has fields of more
+    nodes than there are: lives that have ended left nothing behind. All counters have been touched by all nodes."""
+    day = 86400
+    for server, key in keys_of(redis, PREFIX + "*"):
+        name = key.removeprefix(PREFIX)
+        if name.startswith(("{ledger}", "{roster}")):
+            continue
+        left = server.command("PTTL", key) / 1000
+        if left == -0.002:  # it has just ended
+            continue
+        flat = server.command("HGETALL", key)
+        fields = {flat[i].decode(): flat[i + 1].decode() for i in range(0, len(flat), 2)}
+        if name == "nodes" or name.endswith("}:l"):
+            assert 0 < left <= 90 * day, f"{key} ends in {left} s"
+            assert sum(field.startswith("inc/") for field in fields) <= nodes, (key, fields)
+            continue
+        assert left > 0 or name.endswith("_total"), f"{key} does not end by itself"
+        assert left <= (72 * day if "budget" in name else 3 * day), f"{key} ends in {left} s"
+        parts = {field.partition("/")[2] for field in fields if "/" in field} | set(fields.get("n", "").split())
+        assert len(parts) <= nodes, f"{key} has parts of {parts}"
+        assert sum(field.startswith("@") for field in fields) <= nodes, (key, fields)
+
+
 def cost_nanos(input_tokens, output_tokens):
     return round(input_tokens * PRICE["input"] * 1000 + output_tokens * PRICE["output"] * 1000)

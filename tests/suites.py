@@ -370,6 +370,11 @@ def clients():
     return run_pytest("clients", minutes=10, test_seconds=180)
 
 
+def recorded(variant=RELEASE):
+    """Recorded exchanges: through the gateway, and through the translators, in a program of their own."""
+    return build(variant, "units") or run_pytest("recorded", variant)
+
+
 def redis(variant=RELEASE):
     """The client of Redis, in a program of its own."""
     return build(variant, "units") or run_pytest("redis", variant)
@@ -434,7 +439,7 @@ SUITES = {
     "check": check,
     "unit": unit,
     "flow": lambda: run_pytest("flow"),
-    "recorded": lambda: run_pytest("recorded"),
+    "recorded": recorded,
     "hostile": lambda: run_pytest("hostile"),
     "clients": clients,
     "redis": redis,

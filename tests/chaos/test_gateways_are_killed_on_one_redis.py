@@ -11,7 +11,7 @@ from books import calls_so_far, check_books_of_all, provider_calls
 from harness import SANITIZED, eventually
 from load import Load, ask, assert_no_nonsense
 from redis_servers import Redis
-from replicas import Fleet, cost_nanos, counters, key_of, shared, tenant, wait_no_slot_held
+from replicas import Fleet, check_no_leaks, cost_nanos, counters, key_of, shared, tenant, wait_no_slot_held
 from test_killed_fifty_times import kill_service, kill_supervisor
 
 LONG = os.environ.get("CHAOS") == "long"
@@ -57,6 +57,7 @@ def test_nothing_is_lost_and_nothing_twice():
             for name in ("acme", "globex", "poor"):  # and each counter is touched
                 gate.chat(f"{name}-plain", key=key_of(name), max_tokens=1)
         wait_no_slot_held(redis)
+        check_no_leaks(redis, GATES)
         extra = provider_calls(fleet.mock, known=calls)[len(calls):]
         check_counters(fleet, redis)
         told = fleet.used("cost_nanos")

@@ -61,7 +61,7 @@ CASES = {
         tenant(n, limits={"output_tokens_per_second": 600, "strict": True})], fields={"max_tokens": 25}),
     "strict-tokens": Case(1500, lambda call: call.input + call.output, SECOND, lambda n: [
         key_with(n, limits={"tokens_per_second": 1500, "strict": True})], "mock/tokens-40", {"max_tokens": 40}),
-    "parallel-calls": Case(15, at_once, None, lambda n: [tenant(n, limits={"concurrent": 15})], "mock/slow-80ms+tokens-5"),
+    "parallel-calls": Case(15, at_once, None, lambda n: [tenant(n, limits={"concurrent": 15})], "mock/slow-250ms+tokens-5"),
     "many-requests": Case(200, one, SECOND, lambda n: [tenant(n, limits={"requests_per_second": 200})]),
     "many-tokens": Case(6000, lambda call: call.input + call.output, SECOND, lambda n: [
         tenant(n, limits={"tokens_per_second": 6000})], "mock/tokens-40"),
@@ -75,6 +75,11 @@ CASES = {
     "money-for-a-model": Case(9_000_000, cost, None, lambda n: [
         tenant(n, limits={"models": {n: {"budget": money("0.009", period="month", time_zone="Asia/Kolkata")}}})],
         fields={"n": 3, "max_tokens": 10}),
+    # A provider that always uses all that it may: what is held is what is spent.
+    "money-greedy": Case(9_000_000, cost, None, lambda n: [key_with(n, budget=money("0.009", period="total"))],
+                         "mock/tokens-100000", {"n": 2, "max_tokens": 40}),
+    "money-unbounded": Case(50_000_000, cost, None, lambda n: [tenant(n, budget=money("0.05", period="day"))],
+                            "mock/tokens-100000"),
 }
 if LONG:
     CASES["many-tokens-a-minute"] = Case(100_000, CASES["many-tokens"].weight, 60 * SECOND, lambda n: [

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from books import check_books_of_all, provider_calls, truth
-from replicas import Fleet, counters, key_of, shared, tenant, wait_no_slot_held
+from replicas import Fleet, check_no_leaks, counters, key_of, shared, tenant, wait_no_slot_held
 from harness import SANITIZED, eventually
 from load import Load, ask, assert_no_nonsense
 from redis_servers import Cluster, Redis, RedisError, Sentinels
@@ -159,6 +159,7 @@ class Trial:
         self.fleet.wait_quiet()
         calls = provider_calls(self.fleet.mock)
         wait_no_slot_held(self.redis)
+        check_no_leaks(self.redis, len(self.fleet.gates))
         self.check_counters()
         told = self.fleet.used("cost_nanos")
         for gate in self.fleet.gates:

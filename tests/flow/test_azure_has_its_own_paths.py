@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Azure OpenAI: deployments below a version of the API, or models below /openai/v1; the key in a header of its own."""
 
-import json
 
 import pytest
 from harness import Sluice, config_for, model_for, provider_for
@@ -36,7 +35,7 @@ def test_a_call_goes_where_azure_has_it(upstream, case):
         got = gate.post("/v1/messages", {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
         assert got.status == 200 and got.json["type"] == "message", got
         assert upstream.last().target == expected
-        assert json.loads(chat_body())["choices"][0]["message"]["content"] == got.json["content"][0]["text"]
+        assert chat_body()["choices"][0]["message"]["content"] == got.json["content"][0]["text"]
 
 
 def test_files_belong_to_the_resource(upstream):

@@ -302,6 +302,15 @@ def test_a_file_for_another_purpose_or_in_parts_is_not_run_under_a_budget(upstre
             assert submit(gate, file=whole.json["file"]["id"], key=key).status == status
 
 
+@pytest.mark.parametrize("more", [{"file_id": "file-1"}, {"x": [{"file_ids": ["file-1"]}]}, {"previous_response_id": "resp_1"}])
+def test_a_file_that_names_what_may_be_anothers_is_not_run(upstream, provider, more):
+    with gate_for(upstream, tenant()) as gate:
+        answer = submit(gate, body_of(), body_of(**more))
+        assert answer.status == 400 and answer.json["error"]["param"] == "input_file_id", answer
+        assert not provider.batches
+        assert submit(gate, body_of()).status == 200
+
+
 def test_the_endpoint_is_the_files(upstream, provider):
     with gate_for(upstream, tenant(nanos=10**12)) as gate:
         file = upload(gate, lines_of(body_of()))

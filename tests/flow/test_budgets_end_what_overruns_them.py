@@ -23,11 +23,12 @@ def tenant(**changes):
     return merged({"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}, changes)
 
 
-def endless(words):
+def endless(words, at_once=1):
     def answer(call):
         call.begin_stream()
-        for i in range(words):
-            call.event({"choices": [{"index": 0, "delta": {"content": f"word {i} "}, "finish_reason": None}]})
+        for i in range(0, words, at_once):
+            text = "".join(f"word {i + k} " for k in range(at_once))
+            call.event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
         call.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         call.event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": words, "total_tokens": words + 10}})
         call.event("[DONE]")
@@ -44,8 +45,9 @@ def test_a_stream_beyond_its_bound_is_extended(upstream):
         assert gate.usage_total("output_tokens", tenant="acme") == 3000
 
 
-def test_a_stream_ends_when_the_budget_is_gone(upstream):
-    upstream.answer = endless(100000)
+@pytest.mark.parametrize("at_once, most", [(1, 30_000_000), (50, 120_000_000)])
+def test_a_stream_ends_when_the_budget_is_gone(upstream, at_once, most):
+    upstream.answer = endless(100000, at_once)
     with Sluice(config_for(upstream, tenants=[tenant(budget={"amount": "0.01 USD", "period": "day"})])) as gate:
         answer = gate.chat(stream=True, max_tokens=50)
         assert answer.status == 200
@@ -53,8 +55,37 @@ def test_a_stream_ends_when_the_budget_is_gone(upstream):
         assert last["error"]["code"] == "insufficient_quota", last
         assert b"[DONE]" not in answer.body
         row = gate.ledger_row(answer.header("x-request-id"))
-        # A target that minds no max_tokens is booked with all that came before it was stopped: one read more.
-        assert row["outcome"] == "partial" and 0 < row["cost_nanos"] <= 30_000_000, row
+        # A target that minds no max_tokens is booked with all that came before it was stopped: one read more; of
+        # many tokens in one event nobody knows how many they are, until they are surely too many.
+        assert row["outcome"] == "partial" and 0 < row["cost_nanos"] <= most, row
+
+
+@pytest.mark.parametrize("ending", ["whole", "broken"])
+@pytest.mark.parametrize("text", ["internationalisation ", "\u6771\u4eac"], ids=["long words", "escapes"])
+def test_a_stream_as_long_as_it_may_be_is_not_ended(upstream, text, ending):
+    """However its text makes it look: by its bytes it has far more tokens than the budget pays for."""
+    def greedy(call):
+        most = call.json["max_completion_tokens"]
+        call.begin_stream()
+        for _ in range(most):
+            call.event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+        if ending == "broken":
+            call.close()
+            return
+        call.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
+        call.event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": most, "total_tokens": most + 10}})
+        call.event("[DONE]")
+        call.end_stream()
+
+    upstream.answer = greedy
+    with Sluice(config_for(upstream, tenants=[tenant(budget={"amount": "0.002 USD", "period": "day"})])) as gate:
+        answer = gate.chat(stream=True)
+        most = int(answer.header("x-sluice-max-tokens"))
+        assert 200 < most < 500 and answer.text.count('"content"') == most
+        assert answer.body.endswith(b"data: [DONE]\n\n") == (ending == "whole")
+        row = gate.ledger_row(answer.header("x-request-id"))
+        assert row["output_tokens"] == most and row["cost_nanos"] <= 2_000_000, row
+        assert gate.chat(stream=True).status == 429
 
 
 def test_a_budget_that_degrades_takes_the_cheapest_target(upstream):

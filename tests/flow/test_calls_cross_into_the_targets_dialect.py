@@ -2,6 +2,7 @@
 """A client of any dialect gets the answer of a target of any other, streamed and not, booked and guarded as ever."""
 
 import json
+import time
 
 import pytest
 from harness import KEY_ACME, Sluice, config_for, eventually, model_for, provider_for
@@ -277,6 +278,25 @@ def test_a_stream_that_breaks_off_is_never_whole(gate, upstream, dialect):
     assert row["outcome"] == "partial" and row["input_tokens"] >= 28, row
 
 
+def test_a_response_that_breaks_off_has_failed(gate, upstream):
+    def broken(call):
+        call.begin_stream()
+        call.chunk(events(ANTHROPIC_START, *ANTHROPIC_TEXT[:3]))
+        call.close()
+
+    upstream.answer = broken
+    got = ask(gate, "responses", "anthropic", stream=True)
+    rows = [json.loads(line[6:]) for line in got.text.splitlines() if line.startswith("data: ")]
+    assert rows[-1]["type"] == "response.failed" and rows[-1]["response"]["status"] == "failed", rows[-1]
+    assert [row["sequence_number"] for row in rows] == list(range(len(rows)))
+
+
+def test_what_a_response_builds_on_is_not_there(gate, upstream):
+    got = ask(gate, "responses", "anthropic", previous_response_id="resp_123")
+    assert got.status == 400 and got.error["param"] == "previous_response_id", got
+    assert not upstream.calls
+
+
 @pytest.mark.parametrize("dialect", ASK)
 def test_a_stream_that_is_broken_before_it_began_goes_to_another_target(gate, upstream, dialect):
     def first_broken(call):
@@ -447,3 +467,44 @@ def test_the_target_counts_where_it_can(gate, upstream, dialect, model):
     assert upstream.last().path in ("/v1/messages/count_tokens", "/v1beta/models/gemini-x:countTokens")
     assert "Hello world" in upstream.last().body.decode() and "max_tokens" not in upstream.last().body.decode()
     assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
+
+
+@pytest.mark.parametrize("sse", [True, False])
+def test_a_gemini_stream_that_breaks_off_says_so(gate, upstream, sse):
+    def broken(call):
+        first = json.loads(json.dumps(GEMINI))
+        del first["candidates"][0]["finishReason"]
+        call.begin_stream()
+        call.chunk(b"data: %s\r\n\r\n" % json.dumps(first).encode())
+        time.sleep(0.2)
+        call.end_stream()  # without a reason why: it was cut
+
+    upstream.answer = broken
+    path = ASK["gemini"][0].replace("{m}", "gemini").replace("generateContent", "streamGenerateContent")
+    got = gate.post(path + ("?alt=sse" if sse else ""), ASK["gemini"][1])
+    last = json.loads(got.text.strip().split("data: ")[-1]) if sse else got.json[-1]
+    assert last["error"]["status"] and "Hello" in got.text, got
+    assert gate.ledger_row(got.header("x-request-id"))["outcome"] == "partial"
+
+
+def test_a_responses_body_on_chat_completions_is_understood(gate, upstream):
+    """Cursor sends such."""
+    got = gate.post("/v1/chat/completions", {"model": "fast", "input": [{"role": "user", "content": "hi"}], "stream": True,
+                                             "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]})
+    assert got.status == 200 and streamed("openai", got.body)[1], got
+    sent = upstream.last()
+    assert sent.path.endswith("/chat/completions") and sent.json["messages"][-1]["content"] and "input" not in sent.json
+    assert sent.json["tools"][0]["function"]["name"] == "f"
+
+
+def test_mistrals_thoughts_are_not_in_the_text(upstream):
+    content = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hello"}]
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 4,
+            "total_tokens": 7}, "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}]}
+    whole = configure(upstream)
+    whole["providers"][0]["type"] = "mistral"
+    upstream.answer = lambda call: call.respond(200, body)
+    with Sluice(whole) as gate:
+        got = gate.chat(max_tokens=9, seed=3)
+        assert got.json["choices"][0]["message"]["content"] == "Hello" and got.json["choices"][0]["message"]["reasoning_content"] == "hm", got
+        assert upstream.last().json["random_seed"] == 3 and upstream.last().json["max_tokens"] == 9

@@ -280,7 +280,9 @@ def test_windows_of_tokens_carry_debt(upstream):
     with gate_for(upstream, [tenant(limits={"tokens_per_minute": 2000})]) as gate:
         good = statuses(ask_many(gate, 40, 4))
         assert good[429] > 0 and 1 <= good[200] <= 10, good
-        assert gate.chat().json["error"]["type"] == "tokens"
+        # On a busy machine most were refused while the first one ran: there may be room for a few.
+        answers = [gate.chat() for _ in range(5)]
+        assert answers[-1].status == 429 and answers[-1].json["error"]["type"] == "tokens", answers
 
 
 def test_strict_windows_of_tokens_are_never_exceeded(upstream):

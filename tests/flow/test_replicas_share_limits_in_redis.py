@@ -2,6 +2,7 @@
 """Replicas on one Redis: what a limit allows is never exceeded by all of them together."""
 
 import contextlib
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -52,6 +53,55 @@ def test_parallel_calls(upstream):
         assert 6 <= answers.count(200) < 30
         assert set(answers) == {200, 429}
         eventually(lambda: ask_all(gates, 6).count(200) == 6, 10, what="all have come back")
+
+
+def admissions(redis, gate, ask):
+    """What Redis is asked while ask() runs, by its own log of commands: (questions for a call, all the rest)."""
+    with redis.connect() as log:
+        log.command("MONITOR")
+        before = gate.metric("sluice_store_round_trips_total")
+        ask()
+        counted = gate.metric("sluice_store_round_trips_total") - before
+        redis.command("ECHO", "the end")
+        lines = []
+        while not lines or b"the end" not in lines[-1]:
+            lines.append(log.read())
+    questions = others = 0
+    for line in lines:
+        source, _, text = line.decode().partition("] ")
+        words = shlex.split(text)
+        if source.endswith("lua") or words[0].upper() != "EVALSHA":
+            continue
+        keys, values = int(words[2]), len(words) - 3 - int(words[2])
+        if values == 5 + 9 * (keys - 1):  # policy/scripts/admit.lua
+            questions += 1
+        else:
+            others += 1
+    assert questions == counted, (questions, counted)
+    return questions, others
+
+
+def test_a_call_takes_one_round_trip_at_most(upstream):
+    """Whatever number of limits it meets; and none where what this gateway has is enough."""
+    kinds = {"requests_per_minute": 1000, "input_tokens_per_hour": 10**6, "tokens_per_day": 10**7, "concurrent": 5}
+    limits = {**kinds, "models": {"fast": kinds}}
+    budgets = [{"amount": "50 USD", "period": "day"}, {"amount": "90 USD", "period": "month"}]
+    with Redis() as redis, replicas(upstream, redis, 1, limits=limits, budgets=budgets,
+                                    users={"limits": kinds}) as gates:
+        def ask(count, user, gates=gates):
+            answers = [gates[0].chat(user=user, max_tokens=10).status for _ in range(count)]
+            assert answers == [200] * count, answers
+
+        alone, _ = admissions(redis, gates[0], lambda: [ask(1, f"user-{i}") for i in range(30)])
+        assert 30 <= alone <= 31, "each user is another: a question for each call"
+        ask(20, "one")
+        again, _ = admissions(redis, gates[0], lambda: ask(60, "one"))
+        assert again <= 60, again
+    kinds = {"requests_per_minute": 10**6, "tokens_per_day": 10**9}
+    with Redis() as redis, replicas(upstream, redis, 1, limits=kinds) as gates:
+        ask(50, None, gates)
+        slices, _ = admissions(redis, gates[0], lambda: ask(200, None, gates))
+        assert slices < 60, f"{slices} questions for 200 calls where there is plenty"
 
 
 def test_money_to_the_nano_dollar_through_the_death_of_a_replica(upstream):

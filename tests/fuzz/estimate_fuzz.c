@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct estimates *estimates;
     struct text body = {(const char *)data, size};
     struct scan_problem problem;
-    struct estimate_facts facts = {.model = TEXT("m"), .body_bytes = (int64_t)size};
+    struct estimate_facts facts = {
+        .model = TEXT("m"), .provider = TEXT("p"), .body_bytes = (int64_t)size};
     struct estimate made;
     if (!estimates)
         estimates = estimates_new();
@@ -33,6 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     estimate_make(estimates, &facts, &made);
     assert(made.input_mean >= 0 && made.input_mean <= made.input_bound);
     assert(made.input_bound >= facts.body_bytes - facts.media_bytes);
+    assert(facts.messages >= 0 && facts.turns >= 0 && facts.tools >= 0);
+    assert(facts.about_schema >= 0 && facts.about_sealed >= 0);
+    assert(facts.messages + facts.turns + facts.tools <= 2 * facts.body_bytes);
     estimate_learn(estimates, &facts, (int64_t)size / 3, 10);
+    int64_t counted = estimate_count(estimates, TEXT("gpt-4o"), body, &facts);
+    assert(counted >= 1 && counted <= made.input_bound);
     return 0;
 }

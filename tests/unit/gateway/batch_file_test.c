@@ -74,6 +74,11 @@ static void what_is_not_in_the_file_is_counted_as_contexts(void **state)
                  100);
     assert_int_equal(facts.models[0].contexts, 1);
     assert_true(facts.models[0].input_tokens < 2000);
+    assert_true(facts.names_objects);
+    facts = facts_of(TEXT(CHAT("{\"model\":\"m\",\"a\":[{\"file\\u005fid\": \"file-1\"}]}")), 100);
+    assert_true(facts.names_objects);
+    facts = facts_of(TEXT(CHAT("{\"model\":\"m\",\"a\":\"file_id\"}")), 100);
+    assert_false(facts.names_objects);
 }
 
 static void what_writes_no_text_has_no_output(void **state)
@@ -143,6 +148,7 @@ static void facts_are_written_and_read(void **state)
 {
     (void)state;
     struct batch_facts facts = {.url = "/v1/chat/completions", .count = BATCH_PARTS_MAX}, again;
+    facts.names_objects = true;
     char text[OBJECT_FACTS_BYTES + 1];
     for (size_t i = 0; i < BATCH_PARTS_MAX; i++) {
         struct batch_model *model = &facts.models[i];

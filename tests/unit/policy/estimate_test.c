@@ -254,6 +254,95 @@ static void goes_as_deep_as_a_body_may(void **state)
     assert_int_equal(facts.about_tokens, 1);
 }
 
+/* ---------------------------------------------------------------------------- what it is like */
+
+static void sees_what_else_is_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        unsigned kind;
+        int messages, turns, tools;
+    } cases[] = {
+        {"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", 0, 1, 0, 0},
+        {"{\"messages\":[],\"response_format\":{\"type\":\"json_object\"}}", 0, 0, 0, 0},
+        {"{\"messages\":[],\"response_format\":{\"type\":\"json_schema\",\"json_schema\":"
+         "{\"schema\":{\"type\":\"object\"}}}}",
+         ESTIMATE_SCHEMA, 0, 0, 0},
+        {"{\"contents\":[],\"generationConfig\":{\"responseSchema\":{\"type\":\"STRING\"}}}",
+         ESTIMATE_SCHEMA, 0, 0, 0},
+        {"{\"contents\":[],\"generationConfig\":{\"responseSchema\":null}}", 0, 0, 0, 0},
+        {"{\"messages\":[],\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}}",
+         ESTIMATE_THINKS, 0, 0, 0},
+        {"{\"messages\":[],\"thinking\":{\"type\":\"adaptive\"}}", 0, 0, 0, 0},
+        {"{\"messages\":[],\"tool_choice\":\"none\"}", ESTIMATE_TOOLS_OFF, 0, 0, 0},
+        {"{\"messages\":[],\"tool_choice\":\"auto\"}", 0, 0, 0, 0},
+        {"{\"messages\":[],\"tool_choice\":{\"type\":\"tool\",\"name\":\"none\"}}",
+         ESTIMATE_TOOLS_FORCED, 0, 0, 0},
+        {"{\"contents\":[],\"toolConfig\":{\"functionCallingConfig\":{\"mode\":\"ANY\"}}}",
+         ESTIMATE_TOOLS_FORCED, 0, 0, 0},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"function\"},{\"name\":\"f\"}]}", 0, 0, 0, 2},
+        {"{\"messages\":[],\"tools\":[{\"type\":\"bash_20250124\"}]}", ESTIMATE_TOOLS_DESCRIBED, 0,
+         0, 1},
+        {"{\"contents\":[],\"tools\":[{\"functionDeclarations\":[{\"name\":\"a\"},{\"name\":"
+         "\"b\"}]}]}",
+         0, 0, 0, 3},
+        {"{\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"type\":\"function\","
+         "\"function\":{\"name\":\"f\"}}]},{\"role\":\"tool\",\"content\":\"b\"}]}",
+         0, 2, 2, 0},
+        {"{\"messages\":[{\"content\":[{\"type\":\"tool_use\",\"input\":{\"type\":\"tool_use\"}}]},"
+         "{\"content\":[{\"type\":\"tool_result\",\"content\":\"b\"}]}]}",
+         0, 2, 2, 0},
+        {"{\"contents\":[{\"parts\":[{\"functionCall\":{\"name\":\"f\"}}]}]}", 0, 1, 1, 0},
+        {"{\"messages\":[{\"content\":[{\"type\":\"document\",\"citations\":{\"enabled\":true},"
+         "\"source\":{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":\"a\"}}]}]}",
+         ESTIMATE_CITES, 1, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct estimate_facts facts = look(cases[i].body);
+        if (facts.kind != cases[i].kind || facts.messages != cases[i].messages ||
+            facts.turns != cases[i].turns || facts.tools != cases[i].tools)
+            fail_msg("%s: kind %u, %d messages, %d turns, %d tools", cases[i].body, facts.kind,
+                     (int)facts.messages, (int)facts.turns, (int)facts.tools);
+    }
+}
+
+static void knows_a_conversation_again(void **state)
+{
+    (void)state;
+#define HELLO \
+    "{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\",\"content\":\"Hi\"}"
+    struct estimate_facts first = look("{\"messages\":[" HELLO "]}");
+    struct estimate_facts next = look("{\"max_tokens\":7,\"messages\":[" HELLO
+                                      ",{\"role\":\"assistant\",\"content\":\"Hi\"}]}");
+    struct estimate_facts other =
+        look("{\"messages\":[{\"role\":\"system\",\"content\":\"Be kind.\"},{\"role\":\"user\","
+             "\"content\":\"Ho\"}]}");
+    struct estimate_facts tools =
+        look("{\"messages\":[" HELLO "],\"tools\":[{\"type\":\"function\"}]}");
+#undef HELLO
+    assert_true(first.thread == next.thread && first.shape == next.shape);
+    assert_true(first.thread != other.thread && first.shape == other.shape);
+    assert_true(first.thread != tools.thread && first.shape != tools.shape);
+}
+
+/* By the model's tokenizer, with what is put around messages; what is embedded has nothing. */
+static void counts_exactly_for_who_asks(void **state)
+{
+    (void)state;
+    struct estimates *estimates = estimates_new();
+    struct estimate_facts facts = {.model = TEXT("m"), .body_bytes = 1000, .choices = 1};
+    struct text body = TEXT("{\"messages\":[{\"role\":\"user\",\"content\":\"hello\\nworld\"}]}");
+    assert_int_equal(estimate_count(estimates, TEXT("gpt-4o"), body, &facts), 3 + 4 + 3);
+    facts.unframed = true;
+    assert_int_equal(estimate_count(estimates, TEXT("text-embedding-3-small"),
+                                    TEXT("{\"input\":[\"hello world\",\"tiktoken\"]}"), &facts),
+                     2 + 3);
+    facts.unframed = false;
+    assert_in_range(estimate_count(estimates, TEXT("claude"), body, &facts), 7, 13);
+    estimates_free(estimates);
+}
+
 /* -------------------------------------------------------------------------------------- bounds */
 
 static struct estimate made(struct estimates *estimates, const struct estimate_facts *facts)
@@ -333,6 +422,46 @@ static void learns_a_line(void **state)
     assert_in_range(after.input_likely, 1790, 2100);
     facts = call_of(1000, "other"); /* another model has learnt nothing */
     assert_int_equal(made(estimates, &facts).input_mean, before.input_mean);
+    estimates_free(estimates);
+}
+
+/* A model that has answered nothing begins with what its provider's others taught. */
+static void learns_from_other_models_of_a_provider(void **state)
+{
+    (void)state;
+    struct estimates *estimates = estimates_new();
+    for (int64_t i = 0; i < 60; i++) {
+        struct estimate_facts facts = call_of(50 + i * 37 % 2000, i % 2 ? "a" : "b");
+        facts.provider = TEXT("p");
+        estimate_learn(estimates, &facts, facts.about_tokens * 3 / 2, 100);
+    }
+    struct estimate_facts facts = call_of(1000, "new");
+    assert_in_range(made(estimates, &facts).input_mean, 900, 1100);
+    facts.provider = TEXT("p");
+    assert_in_range(made(estimates, &facts).input_mean, 1450, 1550);
+    estimates_free(estimates);
+}
+
+/* What a provider adds to some calls and not to others is seen in the next of the same; of other
+ * keys nothing is seen. */
+static void remembers_calls_that_go_on(void **state)
+{
+    (void)state;
+    struct estimates *estimates = estimates_new();
+    for (int64_t i = 0; i < 40; i++) {
+        struct estimate_facts facts = call_of(100 + i * 10, "m");
+        facts.thread = 1000 + (uint64_t)(i % 4);
+        estimate_learn(estimates, &facts, facts.about_tokens + i % 4 * 900, 100);
+    }
+    struct estimate_facts facts = call_of(600, "m");
+    facts.thread = 1003;
+    assert_in_range(made(estimates, &facts).input_mean, 3200, 3400);
+    facts.thread = 1000;
+    assert_in_range(made(estimates, &facts).input_mean, 500, 700);
+    facts.key = 8;
+    int64_t none = made(estimates, &facts).input_mean;
+    facts.thread = 1003;
+    assert_int_equal(made(estimates, &facts).input_mean, none);
     estimates_free(estimates);
 }
 
@@ -454,6 +583,11 @@ int main(void)
         cmocka_unit_test(bounds_add_up),
         cmocka_unit_test(knows_who_adds_a_prompt),
         cmocka_unit_test(learns_a_line),
+        cmocka_unit_test(sees_what_else_is_counted),
+        cmocka_unit_test(knows_a_conversation_again),
+        cmocka_unit_test(counts_exactly_for_who_asks),
+        cmocka_unit_test(learns_from_other_models_of_a_provider),
+        cmocka_unit_test(remembers_calls_that_go_on),
         cmocka_unit_test(one_call_of_another_kind_changes_little),
         cmocka_unit_test(learns_how_long_answers_are),
         cmocka_unit_test(lives_with_more_models_than_it_can_hold),

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ollama dialect: its calls, written. */
+#include "providers/ollama.h"
+
+static struct text role_word(enum role role)
+{
+    switch (role) {
+    case ROLE_SYSTEM:
+    case ROLE_DEVELOPER:
+        return TEXT("system");
+    case ROLE_USER:
+        return TEXT("user");
+    case ROLE_ASSISTANT:
+        return TEXT("assistant");
+    case ROLE_TOOL:
+        break;
+    }
+    return TEXT("tool");
+}
+
+/* Texts of one kind, one behind the other, as one string. */
+static void put_texts(struct buffer *out, const char *name, const struct part *parts, size_t count,
+                      enum part_kind kind)
+{
+    bool first = true;
+    for (size_t i = 0; i < count; i++) {
+        const struct part *part = &parts[i];
+        bool told = part->kind == kind || (kind == PART_TEXT && part->kind == PART_REFUSAL);
+        if (!told || !part->text.at)
+            continue;
+        if (first)
+            put_inner(out, name, TEXT(""));
+        if (first)
+            out->end--; /* its closing quote comes behind the last */
+        put_text(out, part->text);
+        first = false;
+    }
+    if (!first)
+        put_literal(out, "\"");
+    else if (kind == PART_TEXT)
+        put_inner(out, name, TEXT(""));
+}
+
+static void put_images(struct buffer *out, const struct message *message, size_t number,
+                       struct losses *losses)
+{
+    bool open = false;
+    for (size_t i = 0; i < message->part_count; i++) {
+        const struct part *part = &message->parts[i];
+        bool media = part->kind == PART_IMAGE || part->kind == PART_AUDIO ||
+                     part->kind == PART_VIDEO || part->kind == PART_FILE;
+        if (part->kind == PART_RAW || (media && (part->kind != PART_IMAGE || !part->data.at)))
+            loss_demand(losses, "messages[%zu].content[%zu]", number, i);
+        if (part->kind != PART_IMAGE || !part->data.at)
+            continue;
+        if (!open)
+            put_open(out, "images", '[');
+        open = true;
+        put_item(out, part->data);
+    }
+    if (open)
+        put_literal(out, "]");
+}
+
+static void put_calls(struct buffer *out, const struct message *message)
+{
+    bool open = false;
+    for (size_t i = 0; i < message->part_count; i++) {
+        const struct part *part = &message->parts[i];
+        if (part->kind != PART_CALL)
+            continue;
+        if (!open)
+            put_open(out, "tool_calls", '[');
+        open = true;
+        put_open(out, NULL, '{');
+        put_inner(out, "id", part->id);
+        put_open(out, "function", '{');
+        put_inner(out, "name", part->name);
+        put_json(out, "arguments", part->arguments.at ? part->arguments : TEXT("{}"));
+        put_literal(out, "}}");
+    }
+    if (open)
+        put_literal(out, "]");
+}
+
+/* Each result is a message of its own. */
+static void put_result(struct buffer *out, const struct chat *chat, const struct part *part)
+{
+    const struct part *call = chat_find_call(chat, part->id);
+    put_open(out, NULL, '{');
+    put_inner(out, "role", TEXT("tool"));
+    put_texts(out, "content", part->parts, part->part_count, PART_TEXT);
+    put_inner(out, "tool_name", call ? call->name : part->name);
+    put_inner(out, "tool_call_id", part->id);
+    put_literal(out, "}");
+}
+
+static bool has_other_than_results(const struct message *message)
+{
+    for (size_t i = 0; i < message->part_count; i++)
+        if (message->parts[i].kind != PART_RESULT)
+            return true;
+    return message->part_count == 0;
+}
+
+static void put_message(struct buffer *out, const struct chat *chat, size_t number,
+                        struct losses *losses)
+{
+    const struct message *message = &chat->messages[number];
+    for (size_t i = 0; i < message->part_count; i++)
+        if (message->parts[i].kind == PART_RESULT)
+            put_result(out, chat, &message->parts[i]);
+    if (!has_other_than_results(message))
+        return;
+    put_open(out, NULL, '{');
+    put_inner(out, "role", role_word(message->role));
+    put_texts(out, "content", message->parts, message->part_count, PART_TEXT);
+    put_texts(out, "thinking", message->parts, message->part_count, PART_REASONING);
+    put_images(out, message, number, losses);
+    put_calls(out, message);
+    put_literal(out, "}");
+    for (size_t i = 0; i < message->part_count; i++) {
+        if (message->parts[i].cache.at)
+            loss_hint(losses, "messages[%zu].content[%zu].cache_control", number, i);
+        if (message->parts[i].signature.at || message->parts[i].encrypted.at)
+            loss_hint(losses, "messages[%zu].content[%zu].signature", number, i);
+    }
+}
+
+static void put_tools(struct buffer *out, const struct chat *chat, struct losses *losses)
+{
+    bool open = false;
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        const struct tool *tool = &chat->tools[i];
+        if (tool->kind != TOOL_FUNCTION) {
+            loss_demand(losses, "tools[%zu].type", i);
+            continue;
+        }
+        if (!open)
+            put_open(out, "tools", '[');
+        open = true;
+        put_literal(out, i ? ",{\"type\":\"function\"" : "{\"type\":\"function\"");
+        put_open(out, "function", '{');
+        put_inner(out, "name", tool->name);
+        put_inner(out, "description", tool->description);
+        put_json(out, "parameters",
+                 tool->schema.at ? tool->schema : TEXT("{\"type\":\"object\",\"properties\":{}}"));
+        put_literal(out, "}}");
+    }
+    if (open)
+        put_literal(out, "]");
+}
+
+static void put_options(struct buffer *out, const struct chat *chat,
+                        const struct call_target *target)
+{
+    int64_t tokens = chat->max_tokens ? chat->max_tokens : target->max_tokens_default;
+    put_open(out, "options", '{');
+    if (target->lowered_tokens)
+        tokens = target->lowered_tokens;
+    if (tokens > 0)
+        put_number(out, "num_predict", tokens);
+    put_json(out, "temperature", chat->temperature);
+    put_json(out, "top_p", chat->top_p);
+    put_json(out, "top_k", chat->top_k);
+    put_json(out, "seed", chat->seed);
+    put_json(out, "presence_penalty", chat->presence_penalty);
+    put_json(out, "frequency_penalty", chat->frequency_penalty);
+    if (chat->stop_count) {
+        put_open(out, "stop", '[');
+        for (size_t i = 0; i < chat->stop_count; i++)
+            put_item(out, chat->stops[i]);
+        put_literal(out, "]");
+    }
+    put_literal(out, "}");
+}
+
+static void name_losses(const struct chat *chat, struct losses *losses)
+{
+    if (chat->choices > 1)
+        loss_demand(losses, "n");
+    if (chat->logprobs == SAID_YES)
+        loss_demand(losses, "logprobs");
+    if (chat->tool_choice == CHOICE_ANY || chat->tool_choice == CHOICE_ONE)
+        loss_demand(losses, "tool_choice");
+    if (chat->logit_bias.at)
+        loss_hint(losses, "logit_bias");
+    if (chat->user.at)
+        loss_hint(losses, "user");
+    if (chat->metadata.at)
+        loss_hint(losses, "metadata");
+    if (chat->service_tier.at)
+        loss_hint(losses, "service_tier");
+    if (chat->store == SAID_YES)
+        loss_hint(losses, "store");
+    if (chat->verbosity.at)
+        loss_hint(losses, "verbosity");
+    if (chat->modalities.at || chat->voice.at)
+        loss_demand(losses, "modalities");
+    if (chat->parallel_calls != SAID_NOTHING)
+        loss_hint(losses, "parallel_tool_calls");
+}
+
+static void put_think(struct buffer *out, const struct chat *chat)
+{
+    if (chat->reasoning == SAID_YES && chat->from == &translator_ollama_chat && chat->effort.len)
+        put_inner(out, "think", chat->effort);
+    else
+        put_said(out, "think", chat->reasoning);
+}
+
+void ollama_write_chat(struct arena *arena, const struct chat *chat,
+                       const struct call_target *target, struct buffer *out, struct losses *losses)
+{
+    put_literal(out, "{");
+    put_inner(out, "model", inner_of(arena, target->model));
+    put_open(out, "messages", '[');
+    for (size_t i = 0; i < chat->message_count; i++)
+        put_message(out, chat, i, losses);
+    put_literal(out, "]");
+    if (chat->tool_choice != CHOICE_NONE)
+        put_tools(out, chat, losses);
+    if (chat->shape == SHAPE_SCHEMA)
+        put_json(out, "format", chat->schema);
+    else if (chat->shape == SHAPE_JSON)
+        put_inner(out, "format", TEXT("json"));
+    put_think(out, chat);
+    put_options(out, chat, target);
+    put_said(out, "stream", target->stream ? SAID_YES : SAID_NO);
+    put_literal(out, "}");
+    name_losses(chat, losses);
+    loss_fields(losses, chat, &translator_ollama_chat);
+}
