@@ -433,7 +433,7 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
     }
     if (x->array_out) { /* the last item of the array */
         put(out, x->bytes_out ? TEXT(",") : TEXT("["));
-        put_error(x, out);
+        put_error(x, answer_error_status(x), out);
         put(out, TEXT("]"));
         return;
     }
