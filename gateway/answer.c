@@ -315,10 +315,47 @@ static void put_openai_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT("}}"));
 }
 
-static void put_anthropic_error(const struct exchange *x, struct buffer *out)
+/* An error that came from the target keeps its status; then the words go by it. */
+struct status_word {
+    unsigned status;
+    const char *anthropic, *gemini;
+};
+
+/* clang-format off */
+static const struct status_word status_words[] = {
+    {400, "invalid_request_error", "INVALID_ARGUMENT"},
+    {401, "authentication_error",  "UNAUTHENTICATED"},
+    {402, "billing_error",         "FAILED_PRECONDITION"},
+    {403, "permission_error",      "PERMISSION_DENIED"},
+    {404, "not_found_error",       "NOT_FOUND"},
+    {409, "invalid_request_error", "ABORTED"},
+    {413, "request_too_large",     "INVALID_ARGUMENT"},
+    {429, "rate_limit_error",      "RESOURCE_EXHAUSTED"},
+    {500, "api_error",             "INTERNAL"},
+    {501, "api_error",             "UNIMPLEMENTED"},
+    {503, "overloaded_error",      "UNAVAILABLE"},
+    {504, "timeout_error",         "DEADLINE_EXCEEDED"},
+    {529, "overloaded_error",      "UNAVAILABLE"},
+};
+/* clang-format on */
+
+static struct status_word words_of(const struct exchange *x, unsigned status)
+{
+    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    if (status == answer_error_status(x))
+        return (struct status_word){status, rule->anthropic, rule->gemini};
+    for (size_t i = 0; i < sizeof(status_words) / sizeof(status_words[0]); i++)
+        if (status_words[i].status == status)
+            return status_words[i];
+    if (status < 500)
+        return (struct status_word){status, "invalid_request_error", "INVALID_ARGUMENT"};
+    return (struct status_word){status, "api_error", "INTERNAL"};
+}
+
+static void put_anthropic_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"type\":\"error\",\"error\":{\"type\":"));
-    json_write_string(out, text_of(fault_rule(x->fault.kind)->anthropic));
+    json_write_string(out, text_of(words_of(x, status).anthropic));
     put(out, TEXT(",\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT("},\"request_id\":"));
@@ -326,14 +363,14 @@ static void put_anthropic_error(const struct exchange *x, struct buffer *out)
     put(out, TEXT("}"));
 }
 
-static void put_gemini_error(const struct exchange *x, struct buffer *out)
+static void put_gemini_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"error\":{\"code\":"));
-    buffer_append_number(out, answer_error_status(x));
+    buffer_append_number(out, status);
     put(out, TEXT(",\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT(",\"status\":"));
-    json_write_string(out, text_of(fault_rule(x->fault.kind)->gemini));
+    json_write_string(out, text_of(words_of(x, status).gemini));
     put(out, TEXT(",\"details\":[]}}"));
 }
 
@@ -345,9 +382,8 @@ static void put_words(const struct exchange *x, struct buffer *out)
     put(out, TEXT("}"));
 }
 
-static void put_problem(const struct exchange *x, struct buffer *out)
+static void put_problem(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    unsigned status = answer_error_status(x);
     put(out, TEXT("{\"type\":\"about:blank\",\"title\":"));
     json_write_string(out, text_of(answer_reason(status)));
     put(out, TEXT(",\"status\":"));
@@ -357,30 +393,35 @@ static void put_problem(const struct exchange *x, struct buffer *out)
     put(out, TEXT("}"));
 }
 
-static void put_error(const struct exchange *x, struct buffer *out)
+static void put_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     switch (x->match.shape) {
     case SHAPE_OPENAI:
         put_openai_error(x, out);
         break;
     case SHAPE_ANTHROPIC:
-        put_anthropic_error(x, out);
+        put_anthropic_error(x, status, out);
         break;
     case SHAPE_GEMINI:
-        put_gemini_error(x, out);
+        put_gemini_error(x, status, out);
         break;
     case SHAPE_OLLAMA:
         put_words(x, out);
         break;
     case SHAPE_PROBLEM:
-        put_problem(x, out);
+        put_problem(x, status, out);
         break;
     }
 }
 
 void answer_error(const struct exchange *x, struct buffer *out)
 {
-    put_error(x, out);
+    answer_error_with(x, answer_error_status(x), out);
+}
+
+void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    put_error(x, status, out);
     put(out, TEXT("\n"));
 }
 
@@ -392,13 +433,13 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
     }
     if (x->array_out) { /* the last item of the array */
         put(out, x->bytes_out ? TEXT(",") : TEXT("["));
-        put_error(x, out);
+        put_error(x, answer_error_status(x), out);
         put(out, TEXT("]"));
         return;
     }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)
         put(out, TEXT("event: error\n"));
     put(out, TEXT("data: "));
-    put_error(x, out);
+    put_error(x, answer_error_status(x), out);
     put(out, TEXT("\n\n"));
 }

@@ -24,6 +24,8 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
 
 /* The body of an error, in the shape of the path that was asked for. */
 void answer_error(const struct exchange *x, struct buffer *out);
+/* The same for an error of the target, which keeps its <status>. */
+void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out);
 /* The same as an event of a stream that cannot go on. */
 void answer_error_event(const struct exchange *x, struct buffer *out);
 

@@ -2,6 +2,8 @@
 #include "gateway/crossing.h"
 
 #include "gateway/answer.h"
+#include "gateway/base/json.h"
+#include "gateway/base/member.h"
 #include "gateway/client.h"
 #include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
@@ -9,6 +11,8 @@
 enum {
     ERROR_BYTES = 2048,                /* of an error's body that are read */
     TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
+    PATH_MAX_BYTES = 8192,
+    NAME_QUOTED_MAX = 4096,
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -102,15 +106,94 @@ bool crossing_prepare(struct exchange *x)
     return check_losses(x);
 }
 
+/* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
+static bool put_embedding_path(const struct exchange *x, struct buffer *out)
+{
+    static const struct text verb = {":generateContent", 16};
+    const struct translator *chat = translator_find(x->match.dialect, OPERATION_CHAT);
+    struct text own = x->match.suffix;
+    size_t at = own.len;
+    while (at > 0 && own.at[at - 1] != ':')
+        at--;
+    if (!chat || !at || x->call.operation != OPERATION_EMBEDDING)
+        return false;
+    struct call_target facts = target_facts(x);
+    facts.stream = false;
+    struct buffer path;
+    buffer_init(&path, PATH_MAX_BYTES);
+    translate_path(chat, &facts, &path);
+    struct text made = buffer_text(&path);
+    if (text_ends(made, verb))
+        made.len -= verb.len;
+    buffer_append_text(out, made);
+    buffer_append_text(out, text_from(own, at - 1));
+    buffer_done(&path);
+    return true;
+}
+
+/* An object with another name of the model, also in its "requests". */
+static void put_named(struct text object, struct text model, bool is_outer, struct buffer *out)
+{
+    struct text name, value;
+    const char *mark = "{";
+    while (member_next(&object, &name, &value)) {
+        buffer_append_text(out, text_of(mark));
+        buffer_append_text(out, TEXT("\""));
+        buffer_append_text(out, name);
+        buffer_append_text(out, TEXT("\":"));
+        mark = ",";
+        struct text none, item;
+        const char *between = "";
+        if (text_equal(name, TEXT("model"))) {
+            buffer_append_text(out, model);
+        } else if (is_outer && text_equal(name, TEXT("requests")) && value.at[0] == '[') {
+            buffer_append_text(out, TEXT("["));
+            for (; member_next(&value, &none, &item); between = ",") {
+                buffer_append_text(out, text_of(between));
+                if (item.at[0] == '{')
+                    put_named(item, model, false, out);
+                else
+                    buffer_append_text(out, item);
+            }
+            buffer_append_text(out, TEXT("]"));
+        } else {
+            buffer_append_text(out, value);
+        }
+    }
+    buffer_append_text(out, mark[0] == '{' ? TEXT("{}") : TEXT("}"));
+}
+
+struct text crossing_named_body(struct exchange *x)
+{
+    struct text body = buffer_text(&x->body), none = {NULL, 0};
+    size_t at = text_find_byte(body, '{');
+    if (x->match.shape != SHAPE_GEMINI || x->call.operation != OPERATION_EMBEDDING ||
+        at == SIZE_MAX)
+        return none;
+    struct buffer quoted, named;
+    buffer_init(&quoted, NAME_QUOTED_MAX);
+    bool is_bare = !text_starts(x->upstream_model, TEXT("models/"));
+    json_write_string(&quoted, arena_format(&x->arena, "%s%.*s", is_bare ? "models/" : "",
+                                            TEXT_ARGS(x->upstream_model)));
+    buffer_init(&named, TRANSLATED_MAX);
+    put_named(text_from(body, at), buffer_text(&quoted), true, &named);
+    struct text made = arena_copy(&x->arena, buffer_text(&named));
+    buffer_done(&quoted);
+    buffer_done(&named);
+    return made;
+}
+
 bool crossing_put_path(const struct exchange *x, struct buffer *out)
 {
     if (crossing_is_on(x)) {
         buffer_append_text(out, x->translated.path);
         return true;
     }
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
-    if (!x->model_in_path || !own)
+    if (!x->model_in_path)
         return false;
+    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    if (!own)
+        return put_embedding_path(x, out);
     struct call_target facts = target_facts(x);
     translate_path(own, &facts, out);
     return true;
@@ -174,7 +257,7 @@ void crossing_say_error(struct exchange *x)
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
     fault_set(&x->fault, error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
-    answer_error(x, &x->translated_out);
+    answer_error_with(x, x->status, &x->translated_out);
     x->whole = buffer_text(&x->translated_out);
     x->answer_type = TEXT("application/json");
 }

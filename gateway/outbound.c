@@ -650,6 +650,9 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text body = buffer_text(&x->body);
     struct edits edits = {.count = 0};
     uint64_t total;
+    struct text named = crossing_named_body(x);
+    if (named.at)
+        add_edit(&edits, 0, body.len, named);
     edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);

@@ -12,7 +12,7 @@
 
 enum {
     LINES = 4096,
-    PROBES = 8,
+    PROBES = 16,
     EACH_SOLVED = 64, /* so many calls of a line; then every eighth */
     SOLVED_EVERY = 8,
     FEW_CALLS = 3,

@@ -305,32 +305,39 @@ static void see_said_key(struct walk *walk, struct text inside)
         walk->sixteenths += sixteenths_said(walk, inside);
 }
 
+/* What is said elsewhere: by name, by id, as an earlier answer. */
+static bool is_elsewhere(const struct walk *walk, enum name key, char first)
+{
+    return key == NAME_REFERS || (key == NAME_PROMPT && first == '{') ||
+           (key == NAME_AUDIO && first == '{' && walk->depth > 1);
+}
+
+static void see_server_tool(struct walk *walk, struct level *level, char first)
+{
+    bool is_structure = first == '{' || first == '[';
+    if (walk->depth == 1)
+        walk->facts->has_tools = true;
+    if (is_structure && walk->depth == 1)
+        walk->runs_tools = walk->runs_unbounded = true;
+    else if (is_structure)
+        level->server_tool = true;
+}
+
 static void see_something(struct walk *walk, char first)
 {
     struct level *level = &walk->levels[walk->depth];
-    bool is_structure = first == '{' || first == '[';
     if (level->opaque || level->is_array || first == 'n')
         return;
     if (level->key == NAME_CALL && level->area == AREA_TEXTS)
         walk->facts->turns++;
     if (level->key == NAME_CITATIONS)
         walk->facts->kind |= ESTIMATE_CITES;
-    if (level->key == NAME_REFERS)
-        walk->facts->refers = true;
-    if (level->key == NAME_PROMPT && first == '{')
-        walk->facts->refers = true;
-    if (level->key == NAME_AUDIO && first == '{' && walk->depth > 1)
-        walk->facts->refers = true; /* an earlier answer, by its id */
     if (level->key == NAME_THOUGHT && first == 't')
         level->thought = true;
-    if (level->key == NAME_SERVER_TOOL && is_structure) {
-        if (walk->depth == 1)
-            walk->runs_tools = walk->runs_unbounded = true;
-        else
-            level->server_tool = true;
-    }
-    if (walk->depth == 1 && level->key == NAME_SERVER_TOOL)
-        walk->facts->has_tools = true;
+    if (is_elsewhere(walk, (enum name)level->key, first))
+        walk->facts->refers = true;
+    if (level->key == NAME_SERVER_TOOL)
+        see_server_tool(walk, level, first);
 }
 
 static bool is_quiet(enum name key)

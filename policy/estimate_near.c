@@ -2,15 +2,16 @@
 #include "gateway/base/memory.h"
 #include "policy/estimate_inside.h"
 
-/* Each name has two places; who finds both taken by others takes one of them. */
+/* Each name has some places, next to each other; who finds them taken by others takes one. */
 
-enum { CALLS = 8192, PLACES = 2 };
+enum { CALLS = 32768, PLACES = 8 };
 
 struct near_call {
-    figure name, tokens, terms[TERMS];
+    figure tokens, terms[TERMS];
 };
 
 struct near {
+    figure names[CALLS];
     struct near_call calls[CALLS];
 };
 
@@ -24,24 +25,32 @@ void near_free(struct near *near)
     memory_free(near);
 }
 
-static struct near_call *place_of(struct near *near, uint64_t name, size_t i)
+/* Where it is, or CALLS. */
+static size_t find(struct near *near, uint64_t name)
 {
-    return &near->calls[(name % (CALLS / PLACES)) * PLACES + i];
+    size_t first = name % (CALLS / PLACES) * PLACES;
+    for (size_t i = first; i < first + PLACES; i++)
+        if (figure_load(&near->names[i]) == name)
+            return i;
+    return CALLS;
 }
 
-static struct near_call *find(struct near *near, uint64_t name)
+/* Where it shall be: a free place, or one of the others. */
+static size_t choose(struct near *near, uint64_t name)
 {
-    for (size_t i = 0; i < PLACES; i++)
-        if (figure_load(&place_of(near, name, i)->name) == name)
-            return place_of(near, name, i);
-    return NULL;
+    size_t first = name % (CALLS / PLACES) * PLACES;
+    for (size_t i = first; i < first + PLACES; i++)
+        if (!figure_load(&near->names[i]))
+            return i;
+    return first + (name >> 40) % PLACES;
 }
 
 bool near_find(struct near *near, uint64_t name, double terms[TERMS], double *tokens)
 {
-    struct near_call *call = find(near, name);
-    if (!call)
+    size_t at = find(near, name);
+    if (at == CALLS)
         return false;
+    struct near_call *call = &near->calls[at];
     for (size_t i = 0; i < TERMS; i++)
         terms[i] = figure_load_real(&call->terms[i]);
     *tokens = figure_load_real(&call->tokens);
@@ -50,14 +59,11 @@ bool near_find(struct near *near, uint64_t name, double terms[TERMS], double *to
 
 void near_keep(struct near *near, uint64_t name, const double terms[TERMS], double tokens)
 {
-    struct near_call *call = find(near, name);
-    if (!call)
-        call = place_of(near, name, (name >> 40) % PLACES);
-    for (size_t i = 0; i < PLACES && figure_load(&call->name) != name; i++)
-        if (!figure_load(&place_of(near, name, i)->name))
-            call = place_of(near, name, i);
-    figure_store(&call->name, name);
-    figure_store_real(&call->tokens, tokens);
+    size_t at = find(near, name);
+    if (at == CALLS)
+        at = choose(near, name);
+    figure_store(&near->names[at], name);
+    figure_store_real(&near->calls[at].tokens, tokens);
     for (size_t i = 0; i < TERMS; i++)
-        figure_store_real(&call->terms[i], terms[i]);
+        figure_store_real(&near->calls[at].terms[i], terms[i]);
 }

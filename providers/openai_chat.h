@@ -254,6 +254,7 @@ void openai_chat_read_end(void *state, struct answer_sink *sink);
 /* A part of the answer that is written. */
 struct written_part {
     enum part_kind kind;
+    bool has_arguments;
     unsigned place;         /* among the calls, or among the reasoning */
     struct text id;         /* of reasoning, for what only its provider can read */
     struct text media_type; /* of an image */

@@ -129,10 +129,11 @@ static void begin_call(struct openai_writer *w, const struct answer_event *event
 }
 
 static void write_arguments(struct openai_writer *w, const struct answer_event *event,
-                            const struct written_part *part)
+                            struct written_part *part)
 {
     if (w->legacy && part->place > 0)
         return; /* there is room for one */
+    part->has_arguments = part->has_arguments || event->text.len;
     begin_delta(w, event->choice, true);
     if (w->legacy) {
         put_open(w->out, "function_call", '{');
@@ -144,6 +145,16 @@ static void write_arguments(struct openai_writer *w, const struct answer_event *
     put_text(w->out, event->text);
     put_literal(w->out, w->legacy ? "\"}" : "\"}}]");
     end_delta(w);
+}
+
+/* None are an empty object: clients parse what they get. */
+static void end_call(struct openai_writer *w, const struct answer_event *event,
+                     struct written_part *part)
+{
+    struct answer_event none = *event;
+    none.text = TEXT("{}");
+    if (!part->has_arguments)
+        write_arguments(w, &none, part);
 }
 
 static void begin_part(struct openai_writer *w, const struct answer_event *event)
@@ -429,6 +440,8 @@ static void write_of_part(struct openai_writer *w, const struct answer_event *ev
         return;
     else if (event->kind == ANSWER_ARGUMENTS)
         write_arguments(w, event, part);
+    else if (event->kind == ANSWER_PART_END && part->kind == PART_CALL)
+        end_call(w, event, part);
     else if (event->kind == ANSWER_DATA && part->kind == PART_AUDIO)
         write_audio(w, event, part);
     else if (event->kind == ANSWER_SIGNATURE && part->kind == PART_CALL)

@@ -47,10 +47,10 @@ def claude_code(prompt, base_url, key, model, home, folder):
          "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"})
 
 
-def codex(prompt, base_url, key, model, home, folder):
+def codex(prompt, base_url, key, model, home, folder, settings=""):
     (home / ".codex").mkdir(parents=True, exist_ok=True)
     (home / ".codex" / "config.toml").write_text(
-        f'model = "{model}"\nmodel_provider = "sluice"\napproval_policy = "never"\nsandbox_mode = "danger-full-access"\n'
+        f'model = "{model}"\nmodel_provider = "sluice"\n{settings}approval_policy = "never"\nsandbox_mode = "danger-full-access"\n'
         f'[model_providers.sluice]\nname = "sluice"\nbase_url = "{base_url}"\nenv_key = "SLUICE_KEY"\nwire_api = "responses"\n'
         "request_max_retries = 0\nstream_max_retries = 0\n")
     return run([program("@openai/codex-linux-*/vendor/*/bin/codex"), "exec", "--json", "--skip-git-repo-check", prompt],

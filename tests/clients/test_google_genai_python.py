@@ -128,11 +128,20 @@ def test_tokens_are_counted_before_the_call(client, target):
     assert client.models.count_tokens(model=f"{target}-fast", contents=WORDS).total_tokens > 0
 
 
-@pytest.mark.parametrize("target", ["mock", "gemini"])  # Anthropic has no embeddings
-def test_embeddings(client, target):
-    answer = client.models.embed_content(model=f"{target}-embed", contents=["one", "two"])
-    assert len(answer.embeddings) == 2 and all(len(row.values) > 1 for row in answer.embeddings)
-    assert answer.embeddings[0].values != answer.embeddings[1].values
+def test_embeddings(client, upstream):
+    upstream.answer = lambda call: call.respond(200, {"embeddings": [{"values": [0.5, 1]}, {"values": [0.25, 2]}]})
+    answer = client.models.embed_content(model="script-gemini", contents=["one", "two"])
+    assert [row.values for row in answer.embeddings] == [[0.5, 1], [0.25, 2]]
+    sent = upstream.last()
+    assert sent.path == "/v1beta/models/gemini-x:batchEmbedContents"
+    assert [request["model"] for request in sent.json["requests"]] == ["models/gemini-x"] * 2
+    assert [request["content"]["parts"][0]["text"] for request in sent.json["requests"]] == ["one", "two"]
+
+
+def test_embeddings_that_the_target_has_not(client):
+    with pytest.raises(errors.ServerError) as caught:
+        client.models.embed_content(model="mock-embed", contents="one")
+    assert (caught.value.code, caught.value.status) == (501, "UNIMPLEMENTED")
 
 
 def test_models_are_listed(client):

@@ -159,3 +159,15 @@ def test_codex_reads_a_file(root, upstream, note, tmp_path, dialect):
     assert any(item["type"] == "command_execution" and WORD in item["aggregated_output"] for item in said), rows
     assert rows[-1]["type"] == "turn.completed" and rows[-1]["usage"]["input_tokens"] > 0
     went_through_a_tool(upstream)
+
+
+def test_codex_without_its_own_search_is_not_refused(root, upstream, note, tmp_path):
+    """OpenAI's `web_search`, which Codex offers with every call, is refused by a target that has it not."""
+    def run(home, settings):
+        return cli.codex(f"Read {note} and say the word in it.", f"{root}/v1", KEY_ACME, "strict-anthropic", tmp_path / home,
+                         note.parent, settings)
+
+    with pytest.raises(AssertionError, match=r"cannot do what is asked with: tools\[\d+\]\.type"):
+        run("first", "")
+    assert not upstream.calls
+    assert f"The word is {WORD}." in run("second", 'web_search = "disabled"\n')

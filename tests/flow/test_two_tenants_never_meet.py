@@ -149,10 +149,11 @@ class Place:
         return self.gates[0].request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
 
     def upload(self, party):
-        text = party.says()
+        line = {"custom_id": party.moss, "method": "POST", "url": "/v1/chat/completions", "body": {
+            "model": "upstream-model", "max_tokens": 5, "messages": [{"role": "user", "content": party.says()}]}}
         body = (f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
                 f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{party.moss}.jsonl"\r\n\r\n'
-                f'{json.dumps(text)}\r\n--{BOUNDARY}--\r\n').encode()
+                f'{json.dumps(line)}\r\n--{BOUNDARY}--\r\n').encode()
         return self.made(party, "/v1/files", body, [("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")])
 
     def made(self, party, path, body, headers=()):
