@@ -10,8 +10,10 @@ import re
 import subprocess
 import urllib.request
 
+import anthropic
 import openai
 import pytest
+from google import genai
 from harness import KEY_ACME, KEY_WRONG, ROOT, Sluice, config_for, eventually, model_for, provider_for
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from node_runner import cases, check
@@ -120,6 +122,27 @@ def test_a_stream(client, direct, gate):
     row = gate.ledger_row(raw.headers["x-request-id"])
     assert (row["input_tokens"], row["output_tokens"], row["counted"], row["outcome"]) == (
         same.usage.prompt_tokens, same.usage.completion_tokens, "provider", "complete")
+
+
+def test_a_stream_in_the_words_of_anthropic(gate, direct):
+    with anthropic.Anthropic(base_url="http://{}:{}".format(*gate.address()), api_key=KEY_ACME, max_retries=0) as sdk:
+        with sdk.messages.stream(model=MODEL, max_tokens=16, messages=QUESTION, extra_body={"temperature": 0}) as stream:
+            answer = stream.get_final_message()
+    same = ask(direct, temperature=0)
+    assert answer.content[0].text == same.choices[0].message.content and answer.stop_reason == "max_tokens"
+    assert (answer.usage.input_tokens + (answer.usage.cache_read_input_tokens or 0), answer.usage.output_tokens) == (
+        same.usage.prompt_tokens, same.usage.completion_tokens)
+
+
+def test_a_stream_in_the_words_of_gemini(gate, direct):
+    sdk = genai.Client(api_key=KEY_ACME, http_options={"base_url": "http://{}:{}".format(*gate.address())})
+    chunks = list(sdk.models.generate_content_stream(model=MODEL, contents=QUESTION[0]["content"],
+                                                     config={"temperature": 0, "max_output_tokens": 16}))
+    same = ask(direct, temperature=0)
+    assert "".join(chunk.text or "" for chunk in chunks) == same.choices[0].message.content
+    assert chunks[-1].candidates[0].finish_reason.name == "MAX_TOKENS"
+    usage = chunks[-1].usage_metadata
+    assert (usage.prompt_token_count, usage.candidates_token_count) == (same.usage.prompt_tokens, same.usage.completion_tokens)
 
 
 def test_a_stream_with_usage(client):
