@@ -351,6 +351,13 @@ def install_model():
         say(f"    the model could not be installed:\n{tail(log)}")
 
 
+def install_programs():
+    """Claude Code and Codex, some hundred megabytes. A failure shows in the tests that miss them."""
+    log = RESULTS / "programs.log"
+    if run([sys.executable, str(ROOT / "tests/clients/cli.py")], log, 600) != 0:
+        say(f"    the programs of npm could not be installed:\n{tail(log)}")
+
+
 def check():
     """The quick part of `make check`; the analysers are not in here."""
     total = Count()
@@ -367,7 +374,8 @@ def clang():
 
 def clients():
     install_model()
-    return run_pytest("clients", minutes=10, test_seconds=180)
+    install_programs()
+    return run_pytest("clients", minutes=12, test_seconds=180)
 
 
 def recorded(variant=RELEASE):

@@ -55,3 +55,7 @@ def codex(prompt, base_url, key, model, home, folder, settings=""):
         "request_max_retries = 0\nstream_max_retries = 0\n")
     return run([program("@openai/codex-linux-*/vendor/*/bin/codex"), "exec", "--json", "--skip-git-repo-check", prompt],
                home, folder, {"SLUICE_KEY": key})
+
+
+if __name__ == "__main__":
+    install()
