@@ -1016,7 +1016,9 @@ void relay_break(struct exchange *x)
     ready_init(x);
     if (x->worker->gather.owner == x)
         relay_hold(x);
-    if (!x->translation || !translation_say_failure(x->translation, &x->fault, &x->ready))
+    /* What a failed response repeats of itself must not be what a guardrail has stopped. */
+    bool own_words = x->translation && !x->guard_blocked;
+    if (!own_words || !translation_say_failure(x->translation, &x->fault, &x->ready))
         answer_error_event(x, &x->ready);
 }
 
