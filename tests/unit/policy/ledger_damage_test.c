@@ -82,7 +82,7 @@ static void drain_all(void)
 {
     struct ledger *ledger = ledger_at(&place, 1);
     for (int i = 0;
-         i < 10000 && count_entries(place.ledger, "-") - count_entries(place.ledger, ".bad") > 1;
+         i < 60000 && count_entries(place.ledger, "-") - count_entries(place.ledger, ".bad") > 1;
          i++)
         usleep(1000);
     ledger_close(ledger);
