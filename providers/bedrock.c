@@ -34,7 +34,9 @@ static void note_delta(struct answer *answer, struct text delta)
 {
     struct text name, value;
     int64_t bytes = 0;
-    while (delta.len && delta.at[0] == '{' && member_next(&delta, &name, &value))
+    if (!delta.len || delta.at[0] != '{')
+        return;
+    while (member_next(&delta, &name, &value))
         bytes += (int64_t)value.len;
     answer->events += bytes > 0;
     answer->content_bytes += bytes;

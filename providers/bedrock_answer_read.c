@@ -329,7 +329,9 @@ static void say_citation(struct bedrock_reader *r, struct answer_sink *sink, str
 static void take_results(struct bedrock_reader *r, struct text list)
 {
     struct text none, item;
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &item))
+    if (!list.len || list.at[0] != '[')
+        return;
+    while (member_next(&list, &none, &item))
         keep_raw(r, item, true);
 }
 
@@ -337,7 +339,9 @@ static void take_delta(struct bedrock_reader *r, struct answer_sink *sink, struc
 {
     struct text delta = find(json, TEXT("delta")), name, value;
     int64_t index = index_of(json);
-    while (is_object(delta) && member_next(&delta, &name, &value)) {
+    if (!is_object(delta))
+        return;
+    while (member_next(&delta, &name, &value)) {
         if (json_is_absent(value))
             continue;
         if (text_equal(name, TEXT("text"))) {
@@ -468,18 +472,19 @@ static void say_part(struct bedrock_reader *r, struct answer_sink *sink, const s
     say(r, sink, ANSWER_PART_END, TEXT(""));
 }
 
-static bool say_content(struct bedrock_reader *r, struct answer_sink *sink, struct text list)
+/* A block that cannot be read is nothing that another dialect could say. */
+static void say_content(struct bedrock_reader *r, struct answer_sink *sink, struct text list)
 {
     struct text none, json;
     struct part part;
-    while (list.len && list.at[0] == '[' && member_next(&list, &none, &json)) {
-        if (r->parts == CHAT_PARTS_MAX || bedrock_read_block(&r->base.arena, json, &part))
-            return false;
-        if (part.kind == PART_RESULT || part.kind == PART_FILE || part.kind == PART_RAW)
+    if (!list.len || list.at[0] != '[')
+        return;
+    while (r->parts < CHAT_PARTS_MAX && member_next(&list, &none, &json)) {
+        const char *wrong = bedrock_read_block(&r->base.arena, json, &part);
+        if (wrong || part.kind == PART_RESULT || part.kind == PART_FILE || part.kind == PART_RAW)
             part = (struct part){.kind = PART_RAW, .raw = json};
         say_part(r, sink, &part);
     }
-    return true;
 }
 
 void bedrock_read_body(void *state, struct text body, struct answer_sink *sink)
@@ -492,10 +497,7 @@ void bedrock_read_body(void *state, struct text body, struct answer_sink *sink)
         return;
     }
     say_begin(r, sink);
-    if (!say_content(r, sink, find(message, TEXT("content")))) {
-        say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's answer has a broken block."));
-        return;
-    }
+    say_content(r, sink, find(message, TEXT("content")));
     say_finish(r, sink, json);
     say_metadata(sink, json);
     say_end(r, sink);

@@ -177,15 +177,17 @@ static const char *read_cited(struct arena *arena, struct text json, struct part
 {
     struct text none, one, list = member_find(json, TEXT("citations"));
     size_t room = 0;
+    bool cited = is_array(list);
     part->kind = PART_TEXT;
     part->text = joined(arena, member_find(json, TEXT("content")), TEXT(""));
-    while (is_array(list) && part->citation_count < CITATIONS_MAX &&
-           member_next(&list, &none, &one)) {
+    while (cited && part->citation_count < CITATIONS_MAX && member_next(&list, &none, &one)) {
         part->citations = arena_grow(arena, part->citations, part->citation_count, &room,
                                      sizeof(struct citation));
         part->citations[part->citation_count++] = bedrock_read_citation(one);
     }
-    return part->text.at ? NULL : "has no content";
+    if (!part->text.at)
+        part->text = TEXT("");
+    return NULL;
 }
 
 /* ---------------------------------------------------------------------------- the blocks */

@@ -270,7 +270,7 @@ static bool read_thinking(struct chat *chat, struct text json)
 {
     struct text name, value;
     bool all = is_object(json);
-    while (is_object(json) && member_next(&json, &name, &value)) {
+    while (all && member_next(&json, &name, &value)) {
         struct text word = member_string(value);
         if (text_equal(name, TEXT("budget_tokens")))
             all = member_count(value, TOKENS_MAX, &chat->reasoning_tokens) && all;

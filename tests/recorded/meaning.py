@@ -9,6 +9,7 @@ with what the provider said. One reader for each dialect, for streams and for wh
 Dialects are called as the recordings call them, or as the translators do.
 """
 
+import base64
 import json
 import struct
 import sys
@@ -687,7 +688,7 @@ def bedrock_block(choice, block):
     if (thought.get("reasoningText") or {}).get("signature"):
         choice.proofs.append(thought["reasoningText"]["signature"])
     if thought.get("redactedContent"):
-        choice.sealed.append(thought["redactedContent"])
+        choice.sealed.append(base64.b64decode(thought["redactedContent"]).decode("utf-8", "replace"))
     if block.get("toolUse") and block["toolUse"].get("type") != "server_tool_use":
         choice.calls.append([block["toolUse"].get("name") or "", block["toolUse"].get("input")])
     cited = block.get("citationsContent") or {}
