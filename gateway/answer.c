@@ -41,6 +41,8 @@ static void put_dollars(struct buffer *out, int64_t nanos)
     buffer_append(out, digits, sizeof(digits));
 }
 
+enum { EXCEPTION_BYTES = 65536 };
+
 /* ------------------------------------------------------------------------ from upstream */
 
 struct kept {
@@ -374,6 +376,52 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+/* Its name at AWS, with its first letter as errors have it; inside a stream it is a small one, and
+ * there are fewer. */
+static const char *exception_name(unsigned status, bool in_stream)
+{
+    switch (status) {
+    case 400:
+    case 422:
+        return in_stream ? "validationException" : "ValidationException";
+    case 401:
+    case 403:
+        return in_stream ? "validationException" : "AccessDeniedException";
+    case 404:
+        return in_stream ? "validationException" : "ResourceNotFoundException";
+    case 408:
+        return in_stream ? "internalServerException" : "ModelTimeoutException";
+    case 429:
+        return in_stream ? "throttlingException" : "ThrottlingException";
+    case 503:
+        return in_stream ? "serviceUnavailableException" : "ServiceUnavailableException";
+    default:
+        return in_stream ? "internalServerException" : "InternalServerException";
+    }
+}
+
+static void put_aws_error(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    put(out, TEXT("{\"__type\":\""));
+    put(out, text_of(exception_name(status, false)));
+    put(out, TEXT("\",\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("}"));
+}
+
+/* An exception among the frames of a stream. */
+static void put_aws_exception(const struct exchange *x, struct buffer *out)
+{
+    struct buffer json;
+    buffer_init(&json, EXCEPTION_BYTES);
+    put(&json, TEXT("{\"message\":"));
+    json_write_string(&json, text_of(x->fault.text));
+    put(&json, TEXT("}"));
+    provider_put_exception(out, text_of(exception_name(answer_error_status(x), true)),
+                           buffer_text(&json));
+    buffer_done(&json);
+}
+
 /* Ollama's: one member with the words. */
 static void put_words(const struct exchange *x, struct buffer *out)
 {
@@ -408,6 +456,9 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
     case SHAPE_OLLAMA:
         put_words(x, out);
         break;
+    case SHAPE_BEDROCK:
+        put_aws_error(x, status, out);
+        break;
     case SHAPE_PROBLEM:
         put_problem(x, status, out);
         break;
@@ -427,6 +478,10 @@ void answer_error_with(const struct exchange *x, unsigned status, struct buffer 
 
 void answer_error_event(const struct exchange *x, struct buffer *out)
 {
+    if (x->match.shape == SHAPE_BEDROCK) {
+        put_aws_exception(x, out);
+        return;
+    }
     if (x->match.shape == SHAPE_OLLAMA) { /* lines of JSON */
         answer_error(x, out);
         return;

@@ -92,8 +92,14 @@ static bool next_event(struct text *bytes, struct sse_event *event)
 {
     struct frame frame;
     struct text before = *bytes;
-    if (frame_next(FRAMING_AWS, bytes, 0, false, NULL, &frame) != FRAME_HERE)
+    if (bytes->len == 0)
         return false;
+    if (frame_next(FRAMING_AWS, bytes, 0, false, NULL, &frame) != FRAME_HERE) {
+        *event =
+            (struct sse_event){.raw = before}; /* whatever it is, it is the client's to judge */
+        *bytes = text_from(before, before.len);
+        return true;
+    }
     *event = (struct sse_event){
         .raw = text_head(before, before.len - bytes->len),
         .name = frame.name,
@@ -113,6 +119,11 @@ const struct dialect dialect_bedrock = {
     .whole_events = whole_events,
     .next_event = next_event,
 };
+
+void provider_put_exception(struct buffer *out, struct text name, struct text json)
+{
+    frame_put_aws(out, TEXT("exception"), name, json);
+}
 
 /* -------------------------------------------------------------------------------- crossing */
 

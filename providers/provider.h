@@ -123,6 +123,9 @@ struct dialect {
 
 const struct dialect *dialect_find(struct text name);
 
+/* Append an exception of AWS' event stream: its name, and the JSON that it says. */
+void provider_put_exception(struct buffer *out, struct text name, struct text json);
+
 /* Tokens of an answer whose usage never came, from what was seen of it: at least one per event with
  * content, at least one per four bytes of text. */
 int64_t answer_estimate(const struct answer *answer);
