@@ -56,7 +56,7 @@ static const struct kept kept[] = {
     {{"ratelimit", 9}, true},            {{"x-groq-", 7}, true},        {{"retry-after", 11}, true},
     {{"content-disposition", 19}, false}, {{"content-encoding", 16}, false},
     {{"content-language", 16}, false},   {{"cache-control", 13}, false}, {{"request-id", 10}, false},
-    {{"x-should-retry", 14}, false},     {{"x-api-warning", 13}, false}, {{"x-mock-call", 11}, false},
+    {{"x-amzn-", 7}, true},              {{"x-should-retry", 14}, false},     {{"x-api-warning", 13}, false}, {{"x-mock-call", 11}, false},
 };
 /* clang-format on */
 
@@ -79,7 +79,7 @@ static bool is_theirs(struct text name)
 {
     return text_starts_nocase(name, TEXT("content-")) ||
            text_starts_nocase(name, TEXT("anthropic-")) ||
-           text_starts_nocase(name, TEXT("openai-"));
+           text_starts_nocase(name, TEXT("x-amzn-")) || text_starts_nocase(name, TEXT("openai-"));
 }
 
 struct text answer_keep(struct exchange *x, const struct head *head)
