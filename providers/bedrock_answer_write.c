@@ -15,13 +15,17 @@ static bool is_own(const struct answer_way *way)
 
 void bedrock_put_usage(struct buffer *out, const struct usage *usage)
 {
-    int64_t input = usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens;
+    /* Some providers count a token as both read and written; here it is one of them, for clients
+     * add them up. */
+    int64_t rest = usage->input_tokens - usage->cached_tokens;
+    int64_t room = rest > 0 ? rest : 0;
+    int64_t written = usage->cache_write_tokens < room ? usage->cache_write_tokens : room;
     put_open(out, "usage", '{');
-    put_number(out, "inputTokens", input > 0 ? input : 0);
+    put_number(out, "inputTokens", room - written);
     put_number(out, "outputTokens", usage->output_tokens);
     put_number(out, "totalTokens", usage->input_tokens + usage->output_tokens);
     put_number(out, "cacheReadInputTokens", usage->cached_tokens);
-    put_number(out, "cacheWriteInputTokens", usage->cache_write_tokens);
+    put_number(out, "cacheWriteInputTokens", written);
 }
 
 /* Usage, times, and what else AWS itself said. Nobody here knows how long it took: 0 then. */
@@ -336,7 +340,8 @@ static void close_place(struct bedrock_writer *w, struct bedrock_place *place, s
     if (thought && place->encrypted.len)
         put_redacted_block(w, proof_of(way, arena, place->id, PROOF_ENCRYPTED, place->encrypted),
                            out);
-    else if (!thought && place->signature.len && !is_own(way))
+    else if ((place->kind == PART_CALL || is_spoken(place->kind)) && place->signature.len &&
+             !is_own(way))
         put_redacted_block(w,
                            proof_of(way, arena, place->id,
                                     place->kind == PART_CALL ? PROOF_CALL : PROOF_TEXT,

@@ -691,6 +691,8 @@ def bedrock_block(choice, block):
         choice.sealed.append(base64.b64decode(thought["redactedContent"]).decode("utf-8", "replace"))
     if block.get("toolUse") and block["toolUse"].get("type") != "server_tool_use":
         choice.calls.append([block["toolUse"].get("name") or "", block["toolUse"].get("input")])
+    if block.get("image"):
+        choice.images.append((block["image"].get("source") or {}).get("bytes") or "")
     cited = block.get("citationsContent") or {}
     for part in cited.get("content") or []:
         choice.text += part.get("text") or ""
@@ -717,6 +719,8 @@ def bedrock_delta(block, delta):
             told[name] = told.get(name, "") + thought[name]
     if thought.get("redactedContent"):
         there["redactedContent"] = there.get("redactedContent", "") + thought["redactedContent"]
+    if delta.get("image"):
+        block.setdefault("image", {})["source"] = delta["image"].get("source")
     if delta.get("citation"):
         block.setdefault("citationsContent", {}).setdefault("citations", []).append(delta["citation"])
 
