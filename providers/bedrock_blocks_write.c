@@ -299,6 +299,9 @@ bool bedrock_put_part(struct bedrock_writing *w, const struct part *part, bool n
     } else {
         put_media(w, part);
     }
+    bool unsaid = part->kind == PART_CALL || part->kind == PART_TEXT;
+    if (unsaid && part->signature.len && !w->own)
+        lose(w, false, ".signature");
     if (!part->cache.at)
         return true;
     if (!nested && (w->own || w->claude || w->nova))

@@ -315,6 +315,9 @@ static bool read_additional(struct reading *r, struct text json)
             chat->effort = member_string(value);
         } else if (text_equal(name, TEXT("top_k"))) {
             chat->top_k = value;
+        } else if (text_equal(name, TEXT("inferenceConfig")) && is_object(value)) {
+            chat->top_k = member_find(value, TEXT("topK")); /* Nova's */
+            all = all && chat->top_k.at && text_find_byte(value, ',') == SIZE_MAX;
         } else {
             all = false;
         }

@@ -12,14 +12,25 @@ static bool is_system(const struct message *message)
     return message->role == ROLE_SYSTEM || message->role == ROLE_DEVELOPER;
 }
 
+/* How many messages stand before the first turn: all of them instruct. What instructs later is said
+ * by the user. */
+static size_t count_system(const struct chat *chat)
+{
+    size_t count = 0;
+    while (count < chat->message_count && is_system(&chat->messages[count]))
+        count++;
+    return count;
+}
+
 static void put_system(struct bedrock_writing *w)
 {
     const struct chat *chat = w->chat;
     bool open = false;
-    for (size_t m = 0; m < chat->message_count; m++) {
+    size_t count = count_system(chat);
+    for (size_t m = 0; m < count; m++) {
         const struct message *message = &chat->messages[m];
         w->message = m;
-        for (size_t p = 0; is_system(message) && p < message->part_count; p++) {
+        for (size_t p = 0; p < message->part_count; p++) {
             const struct part *part = &message->parts[p];
             bool says = part->kind == PART_TEXT || part->kind == PART_REFUSAL ||
                         (part->raw.at && part->from == &translator_bedrock);
@@ -43,11 +54,11 @@ static void put_messages(struct bedrock_writing *w)
     const struct chat *chat = w->chat;
     enum { NOBODY, USER, ASSISTANT } speaks = NOBODY;
     put_open(w->out, "messages", '[');
-    for (size_t m = 0; m < chat->message_count; m++) {
+    for (size_t m = count_system(chat); m < chat->message_count; m++) {
         const struct message *message = &chat->messages[m];
         w->message = m;
         if (is_system(message))
-            continue;
+            loss_hint(w->losses, "messages[%zu].role", m);
         if (message->name.len)
             loss_hint(w->losses, "messages[%zu].name", m);
         unsigned side = message->role == ROLE_ASSISTANT ? ASSISTANT : USER;

@@ -57,6 +57,9 @@ static void ask_claude(struct bedrock_writing *w, struct settings *s)
     s->thinking = member_find(said, TEXT("thinking"));
     s->effort = member_string(member_of(output, TEXT("effort")));
     s->schema = member_of(format, TEXT("schema"));
+    if (w->chat->effort.len && !s->effort.len && !s->thinking.at &&
+        w->chat->reasoning != SAID_YES && w->chat->reasoning != SAID_NO)
+        loss_hint(w->losses, "%s", name_of_effort(w->chat)); /* what thinks says it itself */
 }
 
 static int64_t max_tokens_of(const struct bedrock_writing *w)
@@ -167,7 +170,7 @@ static void put_additional(struct bedrock_writing *w, const struct settings *s)
     put_literal(&own, "{");
     put_json(&own, "thinking", s->thinking);
     bool takes_top_k = w->claude || w->own || is_of(w, "mistral");
-    if (s->top_k.at && w->nova && !w->own) {
+    if (s->top_k.at && w->nova) {
         put_open(&own, "inferenceConfig", '{');
         put_json(&own, "topK", s->top_k);
         put_literal(&own, "}");

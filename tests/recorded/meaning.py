@@ -692,7 +692,7 @@ def bedrock_block(choice, block):
     if block.get("toolUse") and block["toolUse"].get("type") != "server_tool_use":
         choice.calls.append([block["toolUse"].get("name") or "", block["toolUse"].get("input")])
     if block.get("image"):
-        choice.images.append((block["image"].get("source") or {}).get("bytes") or "")
+        choice.media.append((block["image"].get("source") or {}).get("bytes") or "")
     cited = block.get("citationsContent") or {}
     for part in cited.get("content") or []:
         choice.text += part.get("text") or ""
