@@ -143,7 +143,8 @@ static void say(struct bedrock_reader *r, struct answer_sink *sink, enum event_k
 {
     struct answer_event event = {
         .kind = kind, .part_kind = r->kind, .part = r->part, .text = inner};
-    sink->take(sink, &event);
+    if (!r->is_over)
+        sink->take(sink, &event);
 }
 
 static void say_field(struct answer_sink *sink, struct text name, struct text json)
@@ -217,6 +218,10 @@ static void open_block(struct bedrock_reader *r, struct answer_sink *sink,
     struct answer_event event = *like;
     close_block(r, sink);
     say_begin(r, sink);
+    if (r->parts == CHAT_PARTS_MAX)
+        say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's answer has too many parts."));
+    if (r->is_over)
+        return;
     r->is_open = true;
     r->is_redacted = false;
     r->kind = event.part_kind;

@@ -181,6 +181,8 @@ static const char *read_cited(struct arena *arena, struct text json, struct part
     part->kind = PART_TEXT;
     part->text = joined(arena, member_find(json, TEXT("content")), TEXT(""));
     while (cited && part->citation_count < CITATIONS_MAX && member_next(&list, &none, &one)) {
+        if (!is_object(one))
+            continue;
         part->citations = arena_grow(arena, part->citations, part->citation_count, &room,
                                      sizeof(struct citation));
         part->citations[part->citation_count++] = bedrock_read_citation(one);
