@@ -90,7 +90,7 @@ def answer(call):
     return call.end_stream()
 
 
-MODELS = {"fast": ("up", "gpt"), "claude": ("signed", CLAUDE), "borne": ("borne", CLAUDE), "broken": ("signed", "broken"), "throttled": ("borne", "throttled")}
+MODELS = {"fast": ("up", "gpt"), "guarded": ("signed", CLAUDE), "claude": ("signed", CLAUDE), "borne": ("borne", CLAUDE), "broken": ("signed", "broken"), "throttled": ("borne", "throttled")}
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,9 @@ def gate(upstream, certificate):
         provider_for(upstream, "signed", **aws, api_key="", access_key=ACCESS, secret_key=SECRET, session_token=SESSION),
     ]
     models = [model_for(name, targets=[{"id": name, "provider": place, "model": model, "price": PRICE}]) for name, (place, model) in MODELS.items()]
-    config = config_for(upstream, providers=providers, models=models)
+    rules = [{"name": stage, "stage": stage, "type": "contains", "terms": [term], "action": "block", "models": ["guarded"]}
+             for stage, term in (("request", "sesame"), ("response", "it is"))]
+    config = config_for(upstream, providers=providers, models=models, guardrails=rules)
     config["server"]["listeners"].append({  # boto3 bears no key without TLS
         "name": "tls", "address": f"127.0.0.1:{free_port()}", "serve": ["api"],
         "tls": {"cert_file": certificate[0], "key_file": certificate[1]}})
@@ -204,3 +206,20 @@ def test_errors_are_the_exceptions_that_boto3_knows(gate, client, authority, mon
 def test_an_exception_within_a_stream_is_raised(client):
     with pytest.raises(EventStreamError, match="It broke"):
         gathered(client.converse_stream(modelId="broken", messages=HELLO))
+
+
+@pytest.mark.parametrize("block", [{"text": "sesame"}, {"toolResult": {"toolUseId": "t", "content": [{"json": {"a": ["sesame"]}}]}},
+                                   {"toolResult": {"toolUseId": "t", "content": [{"text": "Sesame!"}]}}])
+def test_a_guardrail_looks_into_what_is_asked(client, upstream, block):
+    with pytest.raises(client.exceptions.ValidationException, match="guardrail"):
+        client.converse(modelId="guarded", messages=[{"role": "user", "content": [block]}])
+    assert not upstream.calls
+
+
+def test_a_guardrail_looks_into_answers_and_refuses_streams(client, upstream):
+    with pytest.raises(client.exceptions.ValidationException, match="guardrail"):
+        client.converse(modelId="guarded", messages=HELLO)
+    assert len(upstream.calls) == 1
+    with pytest.raises(ClientError, match="cannot look into"):
+        client.converse_stream(modelId="guarded", messages=HELLO)
+    assert len(upstream.calls) == 1
