@@ -74,6 +74,11 @@ def is_signed(call):
 
 
 def answer(call):
+    if "/chat/completions" in call.path and call.json["model"] == "breaks":
+        call.begin_stream()
+        call.event({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": "Hel"}, "finish_reason": None}]})
+        call.event({"error": {"message": "It broke.", "type": "server_error"}})
+        return call.end_stream()
     if "/chat/completions" in call.path:
         return stream_chat(call) if call.json.get("stream") else call.respond(200, chat_body("Hello"))
     if "throttled" in call.path:
@@ -90,7 +95,7 @@ def answer(call):
     return call.end_stream()
 
 
-MODELS = {"fast": ("up", "gpt"), "guarded": ("signed", CLAUDE), "claude": ("signed", CLAUDE), "borne": ("borne", CLAUDE), "broken": ("signed", "broken"), "throttled": ("borne", "throttled")}
+MODELS = {"fast": ("up", "gpt"), "breaks": ("up", "breaks"), "guarded": ("signed", CLAUDE), "claude": ("signed", CLAUDE), "borne": ("borne", CLAUDE), "broken": ("signed", "broken"), "throttled": ("borne", "throttled")}
 
 
 @pytest.fixture(autouse=True)
@@ -203,9 +208,10 @@ def test_errors_are_the_exceptions_that_boto3_knows(gate, client, authority, mon
         client_for(gate, authority, monkeypatch, KEY_WRONG).converse(modelId="claude", messages=HELLO)
 
 
-def test_an_exception_within_a_stream_is_raised(client):
+@pytest.mark.parametrize("model", ["broken", "breaks"])
+def test_an_error_within_a_stream_is_raised(client, model):
     with pytest.raises(EventStreamError, match="It broke"):
-        gathered(client.converse_stream(modelId="broken", messages=HELLO))
+        gathered(client.converse_stream(modelId=model, messages=HELLO))
 
 
 @pytest.mark.parametrize("block", [{"text": "sesame"}, {"toolResult": {"toolUseId": "t", "content": [{"json": {"a": ["sesame"]}}]}},
