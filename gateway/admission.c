@@ -102,6 +102,12 @@ static const struct want_name ollama_wants[] = {
     {WANT_TEMPERATURE, {"options.temperature", 19}},
 };
 
+static const struct want_name bedrock_wants[] = {
+    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},
+    {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
+    {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
+};
+
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -113,6 +119,7 @@ static const struct {
     {SHAPE_ANTHROPIC, NAMES(anthropic_wants)},
     {SHAPE_GEMINI, NAMES(gemini_wants)},
     {SHAPE_OLLAMA, NAMES(ollama_wants)},
+    {SHAPE_BEDROCK, NAMES(bedrock_wants)},
 };
 
 enum { NAMES_MAX = 16 };

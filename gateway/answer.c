@@ -41,6 +41,8 @@ static void put_dollars(struct buffer *out, int64_t nanos)
     buffer_append(out, digits, sizeof(digits));
 }
 
+enum { EXCEPTION_BYTES = 65536 };
+
 /* ------------------------------------------------------------------------ from upstream */
 
 struct kept {
@@ -54,7 +56,7 @@ static const struct kept kept[] = {
     {{"ratelimit", 9}, true},            {{"x-groq-", 7}, true},        {{"retry-after", 11}, true},
     {{"content-disposition", 19}, false}, {{"content-encoding", 16}, false},
     {{"content-language", 16}, false},   {{"cache-control", 13}, false}, {{"request-id", 10}, false},
-    {{"x-should-retry", 14}, false},     {{"x-api-warning", 13}, false}, {{"x-mock-call", 11}, false},
+    {{"x-amzn-", 7}, true},              {{"x-should-retry", 14}, false},     {{"x-api-warning", 13}, false}, {{"x-mock-call", 11}, false},
 };
 /* clang-format on */
 
@@ -77,7 +79,7 @@ static bool is_theirs(struct text name)
 {
     return text_starts_nocase(name, TEXT("content-")) ||
            text_starts_nocase(name, TEXT("anthropic-")) ||
-           text_starts_nocase(name, TEXT("openai-"));
+           text_starts_nocase(name, TEXT("x-amzn-")) || text_starts_nocase(name, TEXT("openai-"));
 }
 
 struct text answer_keep(struct exchange *x, const struct head *head)
@@ -374,6 +376,52 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT(",\"details\":[]}}"));
 }
 
+/* Its name at AWS, with its first letter as errors have it; inside a stream it is a small one, and
+ * there are fewer. */
+static const char *exception_name(unsigned status, bool in_stream)
+{
+    switch (status) {
+    case 400:
+    case 422:
+        return in_stream ? "validationException" : "ValidationException";
+    case 401:
+    case 403:
+        return in_stream ? "validationException" : "AccessDeniedException";
+    case 404:
+        return in_stream ? "validationException" : "ResourceNotFoundException";
+    case 408:
+        return in_stream ? "internalServerException" : "ModelTimeoutException";
+    case 429:
+        return in_stream ? "throttlingException" : "ThrottlingException";
+    case 503:
+        return in_stream ? "serviceUnavailableException" : "ServiceUnavailableException";
+    default:
+        return in_stream ? "internalServerException" : "InternalServerException";
+    }
+}
+
+static void put_aws_error(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    put(out, TEXT("{\"__type\":\""));
+    put(out, text_of(exception_name(status, false)));
+    put(out, TEXT("\",\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT("}"));
+}
+
+/* An exception among the frames of a stream. */
+static void put_aws_exception(const struct exchange *x, struct buffer *out)
+{
+    struct buffer json;
+    buffer_init(&json, EXCEPTION_BYTES);
+    put(&json, TEXT("{\"message\":"));
+    json_write_string(&json, text_of(x->fault.text));
+    put(&json, TEXT("}"));
+    provider_put_exception(out, text_of(exception_name(answer_error_status(x), true)),
+                           buffer_text(&json));
+    buffer_done(&json);
+}
+
 /* Ollama's: one member with the words. */
 static void put_words(const struct exchange *x, struct buffer *out)
 {
@@ -408,6 +456,9 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
     case SHAPE_OLLAMA:
         put_words(x, out);
         break;
+    case SHAPE_BEDROCK:
+        put_aws_error(x, status, out);
+        break;
     case SHAPE_PROBLEM:
         put_problem(x, status, out);
         break;
@@ -427,6 +478,10 @@ void answer_error_with(const struct exchange *x, unsigned status, struct buffer 
 
 void answer_error_event(const struct exchange *x, struct buffer *out)
 {
+    if (x->match.shape == SHAPE_BEDROCK) {
+        put_aws_exception(x, out);
+        return;
+    }
     if (x->match.shape == SHAPE_OLLAMA) { /* lines of JSON */
         answer_error(x, out);
         return;

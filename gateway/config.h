@@ -57,6 +57,8 @@ struct provider_settings {
     struct text api_key; /* empty = none */
     struct tls_settings tls;
     struct text organization;
+    struct text region, access_key, secret_key, session_token; /* of AWS; with keys of its own a
+                                                                  call is signed, not borne */
     struct text api_version;        /* of Azure; empty = its newer API, which has none */
     struct header_setting *headers; /* checked: names are tokens, values may be written */
     size_t header_count;

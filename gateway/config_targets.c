@@ -56,6 +56,11 @@ static bool is_link_local(struct text host)
     return IN6_IS_ADDR_LINKLOCAL(&six) || mapped;
 }
 
+static bool is_aws(const struct provider_type *type)
+{
+    return text_equal(type->dialect, TEXT("bedrock"));
+}
+
 static void resolve_url(struct document *document, struct provider_draft *draft)
 {
     struct provider_settings *settings = &draft->settings;
@@ -63,6 +68,11 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
     const char *problem;
     if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
         return;
+    if (!settings->base_url && settings->region.len && is_aws(draft->resolved))
+        settings->base_url =
+            arena_format(&document->arena, "https://bedrock-runtime.%.*s.amazonaws.com",
+                         TEXT_ARGS(settings->region))
+                .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
         if (draft->resolved->in_force)
             problem_at_value(document, draft->node, SEVERITY_ERROR,
@@ -119,7 +129,18 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
                          "a key has only visible ASCII characters: there is a space, a line break "
                          "or another character in this one");
     bool broken = at && at->broken;
-    if (settings->api_key.len || draft->unusable || !draft->resolved ||
+    bool own = draft->resolved && is_aws(draft->resolved) && settings->access_key.len &&
+               settings->secret_key.len;
+    if (own && !settings->region.len)
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "calls are signed for a \"region\", and none is given");
+    const struct text *const said[] = {&settings->region, &settings->access_key,
+                                       &settings->secret_key, &settings->session_token};
+    for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
+        if (!is_credential(*said[i]))
+            problem_at_value(document, draft->node, SEVERITY_ERROR,
+                             "a region, or a key of AWS, has only visible ASCII characters");
+    if (own || settings->api_key.len || draft->unusable || !draft->resolved ||
         !draft->resolved->needs_key || broken)
         return;
     settings->off = draft->unusable = true;

@@ -98,8 +98,11 @@ bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
     x->translated = (struct translated_call){0};
-    if (takes_as_it_is(x))
-        return true;
+    if (takes_as_it_is(x)) {
+        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
+        return events || !guarding_watches(x) ||
+               cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
+    }
     /* What a response builds on is refused by name where its call is read. */
     bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
     if (x->match.endpoint->body != BODY_JSON || object || x->upload)

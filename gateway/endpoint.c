@@ -78,6 +78,11 @@ static const struct endpoint ollama_endpoints[] = {
     {{"/api/tags", 9},                  METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_MODELS, false, false, false},
 };
 
+static const struct endpoint bedrock_endpoints[] = {
+    {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
+    {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+};
+
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
@@ -103,6 +108,8 @@ static const struct family {
      {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
      {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/tags", 9}}},
+    {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
+     {{"/model/", 7}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
      {{"/", 1}}},
 };
@@ -241,7 +248,7 @@ static bool only_get(const struct head *head, struct fault *fault)
 /* May the path hold a segment with escapes in it: a model's name? */
 static bool may_escape(struct text path)
 {
-    return text_find(path, TEXT("/models/")) != SIZE_MAX;
+    return text_find(path, TEXT("/models/")) != SIZE_MAX || text_starts(path, TEXT("/model/"));
 }
 
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,

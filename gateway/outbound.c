@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
@@ -14,6 +15,7 @@
 #include "gateway/upload.h"
 #include "gateway/version.h"
 #include "gateway/worker_inside.h"
+#include "providers/sigv4.h"
 
 enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
 
@@ -473,6 +475,8 @@ static const char *max_tokens_holder(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "generationConfig";
+    if (x->match.shape == SHAPE_BEDROCK)
+        return "inferenceConfig";
     return x->match.shape == SHAPE_OLLAMA ? "options" : NULL;
 }
 
@@ -481,6 +485,8 @@ static const char *max_tokens_name(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "maxOutputTokens";
+    if (x->match.shape == SHAPE_BEDROCK)
+        return "maxTokens";
     return x->match.shape == SHAPE_OLLAMA ? "num_predict" : "max_tokens";
 }
 
@@ -683,6 +689,64 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
     return count;
 }
 
+/* The whole body of a call that is signed. */
+static struct text whole_body(struct exchange *x, const struct iovec *pieces, int count)
+{
+    size_t len = 0, at = 0;
+    if (count == 1)
+        return (struct text){pieces[0].iov_base, pieces[0].iov_len};
+    for (int i = 0; i < count; i++)
+        len += pieces[i].iov_len;
+    char *room = arena_take(&x->arena, len + 1);
+    for (int i = 0; i < count; i++) {
+        memcpy(room + at, pieces[i].iov_base, pieces[i].iov_len);
+        at += pieces[i].iov_len;
+    }
+    return (struct text){room, len};
+}
+
+/* What stands between <before> and <behind> in the head. */
+static struct text between(struct text head, const char *before, const char *behind)
+{
+    size_t at = text_find(head, text_of(before));
+    struct text rest = text_from(head, at + strlen(before));
+    return text_head(rest, text_find(rest, text_of(behind)));
+}
+
+/* Sign the call with the provider's keys of AWS, where it has such and no other. <out>: its head so
+ * far, which says where it goes. */
+static void put_signature(struct exchange *x, struct buffer *out, const struct iovec *pieces,
+                          int count)
+{
+    const struct provider_settings *provider = x->target->provider;
+    if (provider->api_key.len || !provider->access_key.len || !provider->secret_key.len ||
+        !text_equal(provider->type->dialect, TEXT("bedrock")))
+        return;
+    struct sigv4_credentials credentials = {
+        .access_key = provider->access_key,
+        .secret_key = provider->secret_key,
+        .session_token = provider->session_token,
+        .region = provider->region,
+        .service = TEXT("bedrock"),
+    };
+    struct text head = arena_copy(&x->arena, buffer_text(out));
+    struct text target = between(head, " ", " HTTP/1.1");
+    if (text_starts(target, TEXT("http://"))) { /* of a proxy */
+        target = text_from(target, 7);
+        target = text_from(target, text_find_byte(target, '/'));
+    }
+    size_t query = text_find_byte(target, '?');
+    struct sigv4_request request = {
+        .method = text_of(method_name(x->method)),
+        .host = between(head, "Host: ", "\r\n"),
+        .path = text_head(target, query),
+        .query = text_from(target, query == SIZE_MAX ? target.len : query + 1),
+        .content_type = crossing_is_on(x) ? TEXT("application/json") : x->content_type,
+        .body = whole_body(x, pieces, count),
+    };
+    sigv4_put_fields(out, &credentials, &request, clock_wall_us() / 1000000);
+}
+
 void outbound_send(struct exchange *x)
 {
     struct buffer *out = &x->worker->head_out;
@@ -691,6 +755,7 @@ void outbound_send(struct exchange *x)
     if (x->relay == RELAY_TUNNEL)
         put_websocket(out, x);
     int count = put_content(x, out, pieces, 1);
+    put_signature(x, out, pieces + 1, count - 1);
     put(out, TEXT("\r\n"));
     /* The head is sent from here at once; only what the socket does not take is kept. */
     struct text head = buffer_text(out);

@@ -266,13 +266,25 @@ static void hold_event(struct exchange *x, struct text event)
     x->bytes_out += event.len;
 }
 
+/* How much of <bytes> is whole events, and the next of them, in the framing of the dialect. */
+static size_t whole_events(const struct exchange *x, struct text bytes, size_t seen)
+{
+    const struct dialect *dialect = dialect_of(x);
+    return dialect->whole_events ? dialect->whole_events(bytes) : sse_whole_after(bytes, seen);
+}
+
+static bool next_event(const struct dialect *dialect, struct text *bytes, struct sse_event *event)
+{
+    return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
 {
     struct sse_event event;
-    while (sse_next(&bytes, &event)) {
-        if (x->form != FORM_OURS)
+    while (next_event(dialect_of(x), &bytes, &event)) {
+        if (x->form != FORM_OURS && !dialect_of(x)->next_event)
             look_at_form(x, event.data);
         switch (dialect_of(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
@@ -339,7 +351,7 @@ static void take_events(struct exchange *x, struct text piece)
         }
         bytes = buffer_text(&x->held);
     }
-    size_t whole = sse_whole_after(bytes, seen);
+    size_t whole = whole_events(x, bytes, seen);
     relay_events(x, text_head(bytes, whole));
     if (!stored) {
         if (!buffer_append_text(&x->held, text_from(bytes, whole)))
@@ -458,7 +470,9 @@ static void choose_mode(struct exchange *x, const struct head *head)
     } else if (objects_narrows(x) && is_good(x)) {
         x->relay = RELAY_WHOLE;
         x->held_limit = LIST_MAX;
-    } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream"))) {
+    } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream")) ||
+               (dialect_of(x)->next_event &&
+                text_starts_nocase(x->answer_type, TEXT("application/vnd.amazon.eventstream")))) {
         x->relay = RELAY_EVENTS;
         x->length_out = -1;
         bool pictures =

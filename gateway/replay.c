@@ -267,7 +267,7 @@ enum recall_result replay_recall(struct exchange *x)
                       "The calls with this Idempotency-Key break off again and again.");
     x->recalls++;
     /* Kept answers are watched as they are read: in dialects that can be. */
-    if (!x->dialect || !make_ask(x, &ask))
+    if (!x->dialect || x->dialect->next_event || !make_ask(x, &ask))
         return RECALL_NOTHING;
     struct replay *replay = x->replay = replay_new(x, &ask);
     replay->looking = true;

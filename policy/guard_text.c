@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Where the texts are, in the three dialects at once: no name means a text in one of them and
+ * Where the texts are, in the four dialects at once: no name means a text in one of them and
  * something else in another.
  * https://platform.openai.com/docs/api-reference, https://docs.anthropic.com/en/api/messages,
- * https://ai.google.dev/api/generate-content
+ * https://ai.google.dev/api/generate-content,
+ * https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
  */
 
 #include "gateway/base/member.h"
@@ -14,7 +15,7 @@
 
 /* ----------------------------------------------------------------------------------- tables */
 
-enum { PATHS_MAX = 80, NAME_RAW_MAX = 192 };
+enum { PATHS_MAX = 112, NAME_RAW_MAX = 192 };
 
 /* Names with dots between them; '*' is any item of an array, and '**' all that is below. */
 struct path {
@@ -40,6 +41,20 @@ static const struct path of_requests[] = {
     {"messages.*.content.*.source.content.*.text", TEXT_PLAIN, true},
     {"messages.*.content.*.title", TEXT_PLAIN, true},
     {"messages.*.content.*.context", TEXT_PLAIN, true},
+    {"messages.*.content.*.toolUse.input.**", TEXT_DEEP, true},  /* Bedrock */
+    {"messages.*.content.*.toolResult.content.*.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.toolResult.content.*.json.**", TEXT_DEEP, true},
+    {"messages.*.content.*.toolResult.content.*.document.source.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.toolResult.content.*.document.source.content.*.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.toolResult.content.*.searchResult.**", TEXT_DEEP, true},
+    {"messages.*.content.*.reasoningContent.reasoningText.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.guardContent.text.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.citationsContent.**", TEXT_DEEP, true},
+    {"messages.*.content.*.searchResult.**", TEXT_DEEP, true},
+    {"messages.*.content.*.document.name", TEXT_PLAIN, true},
+    {"messages.*.content.*.document.context", TEXT_PLAIN, true},
+    {"messages.*.content.*.document.source.text", TEXT_PLAIN, true},
+    {"messages.*.content.*.document.source.content.*.text", TEXT_PLAIN, true},
     {"messages.*.reasoning_content", TEXT_PLAIN, true},
     {"messages.*.reasoning", TEXT_PLAIN, true},
     {"messages.*.refusal", TEXT_PLAIN, true},
@@ -49,6 +64,11 @@ static const struct path of_requests[] = {
     {"messages.*.function_call.arguments", TEXT_JSON, true},
     {"system", TEXT_PLAIN, true},
     {"system.*.text", TEXT_PLAIN, true},
+    {"system.*.guardContent.text.text", TEXT_PLAIN, true},       /* Bedrock */
+    {"toolConfig.tools.*.toolSpec.description", TEXT_PLAIN, true},
+    {"toolConfig.tools.*.toolSpec.inputSchema.json.**", TEXT_DEEP, true},
+    {"promptVariables.**", TEXT_DEEP, true},
+    {"outputConfig.textFormat.structure.**", TEXT_DEEP, true},
     {"instructions", TEXT_PLAIN, true},
     {"instructions.*.content", TEXT_PLAIN, true},
     {"instructions.*.content.*.text", TEXT_PLAIN, true},
@@ -125,6 +145,12 @@ static const struct path of_answers[] = {
     {"output.*.outputs.*.logs", TEXT_PLAIN, true},
     {"output.*.code", TEXT_PLAIN, true},
     {"output_text", TEXT_PLAIN, true},
+    {"output.message.content.*.text", TEXT_ANSWER, true},        /* Bedrock */
+    {"output.message.content.*.citationsContent.content.*.text", TEXT_ANSWER, true},
+    {"output.message.content.*.citationsContent.citations.**", TEXT_DEEP, true},
+    {"output.message.content.*.reasoningContent.reasoningText.text", TEXT_PLAIN, true},
+    {"output.message.content.*.toolUse.input.**", TEXT_DEEP, true},
+    {"output.message.content.*.toolResult.content.**", TEXT_DEEP, true},
     {"content.*.text", TEXT_ANSWER, true},
     {"content.*.thinking", TEXT_PLAIN, true},
     {"content.*.input.**", TEXT_DEEP, true},

@@ -150,6 +150,18 @@ static enum frame_result next_message(struct text *bytes, struct frame *frame)
     return FRAME_HERE;
 }
 
+size_t frame_whole_aws(struct text bytes)
+{
+    size_t whole = 0;
+    while (bytes.len - whole >= AWS_PRELUDE) {
+        size_t total = read_u32(bytes.at + whole);
+        if (total < AWS_FRAME_MIN || total > FRAME_MAX || total > bytes.len - whole)
+            break;
+        whole += total;
+    }
+    return whole;
+}
+
 static void put_u32(struct buffer *out, size_t number)
 {
     char bytes[4] = {(char)(number >> 24), (char)(number >> 16), (char)(number >> 8), (char)number};

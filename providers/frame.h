@@ -40,6 +40,10 @@ enum frame_result {
 enum frame_result frame_next(enum framing framing, struct text *bytes, size_t seen, bool last,
                              struct buffer *scratch, struct frame *frame);
 
+/* How many bytes of <bytes>, which begin where a frame of AWS' event stream begins, are whole
+ * frames. What is no such frame ends the count. */
+size_t frame_whole_aws(struct text bytes);
+
 /* Append a frame of AWS' event stream: <kind> "event" or "exception", <name> its type, <json> what
  * it says. */
 void frame_put_aws(struct buffer *out, struct text kind, struct text name, struct text json);

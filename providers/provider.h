@@ -100,6 +100,11 @@ struct dialect {
     /* No event says that it was the last: a stream that is whole by what came just closes. With the
      * event that sets answer->ended the end may be held, until the stream is over. */
     bool ends_with_stream;
+    /* How its streams are cut, where they are no server-sent events (else NULL): as sse_whole() and
+     * sse_next() would. An event of another framing has its name and its data in the same places.
+     */
+    size_t (*whole_events)(struct text bytes);
+    bool (*next_event)(struct text *bytes, struct sse_event *event);
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */
@@ -117,6 +122,9 @@ struct dialect {
 };
 
 const struct dialect *dialect_find(struct text name);
+
+/* Append an exception of AWS' event stream: its name, and the JSON that it says. */
+void provider_put_exception(struct buffer *out, struct text name, struct text json);
 
 /* Tokens of an answer whose usage never came, from what was seen of it: at least one per event with
  * content, at least one per four bytes of text. */

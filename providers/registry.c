@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "providers/anthropic.h"
+#include "providers/bedrock.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
 #include "providers/ollama.h"
@@ -17,7 +18,7 @@
 /* ------------------------------------------------------------------------------ dialects */
 
 static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
-                                                 &dialect_anthropic};
+                                                 &dialect_anthropic, &dialect_bedrock};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -41,6 +42,7 @@ static const struct translator *const translators[] = {
     &translator_mistral_chat,
     &translator_ollama_chat,
     &translator_ollama_generate,
+    &translator_bedrock,
     NULL, /* the end */
 };
 /* clang-format on */

@@ -3,7 +3,8 @@
 
 /*
  * sigv4 - requests signed as AWS wants them (AWS Signature Version 4, "Create a signed AWS API
- * request" in the IAM user guide). Pure: the time and the credentials are handed in.
+ * request" in the IAM user guide). Pure: the time and the credentials are handed in. A
+ * door of providers.
  */
 
 #include <stdint.h>

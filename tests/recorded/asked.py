@@ -7,6 +7,7 @@ Facets are the same for all dialects. Texts are compared without white space, ca
 conversation (ids are the dialects' own), results by the call they answer.
 """
 
+import base64
 import json
 
 
@@ -515,7 +516,109 @@ def asked_ollama(body):
     return clean(form)
 
 
+# ---------------------------------------------------------------------------- bedrock
+
+PLAIN = {"txt", "md", "csv", "html"}
+
+
+def bedrock_document(document):
+    """(its words, where it is nothing but words; else what it is)"""
+    source = document.get("source") or {}
+    said = source.get("text") or texts_in(source.get("content"))
+    if not said and document.get("format", "txt") in PLAIN and source.get("bytes"):
+        said = base64.b64decode(source["bytes"]).decode("utf-8", "replace")
+    return said, squeeze(source.get("bytes") or (source.get("s3Location") or {}).get("uri") or "")[:64]
+
+
+def bedrock_result(talk, result):
+    said, beside = "", []
+    for part in result.get("content") or []:
+        if "json" in part:
+            said += json.dumps(part["json"])
+        elif "text" in part:
+            said += part["text"]
+        elif "searchResult" in part:
+            said += texts_in(part["searchResult"].get("content"))
+        elif "document" in part and bedrock_document(part["document"])[0]:
+            said += bedrock_document(part["document"])[0]
+        else:
+            beside.append(part)
+    talk.result(said, result.get("toolUseId"))
+    for part in beside:
+        bedrock_block(talk, "user", part)
+
+
+def bedrock_media(block):
+    return squeeze((block.get("source") or {}).get("bytes") or ((block.get("source") or {}).get("s3Location") or {}).get("uri") or "")[:64]
+
+
+def bedrock_block(talk, who, block):
+    kind, value = next((pair for pair in block.items() if pair[1] is not None), (None, None))
+    if kind == "text":
+        talk.say(who, value)
+    elif kind == "cachePoint":
+        talk.add("cache", 1)
+    elif kind == "guardContent" and value.get("text"):
+        talk.say(who, value["text"].get("text"))
+    elif kind == "citationsContent":
+        talk.say(who, texts_in(value.get("content")))
+    elif kind == "searchResult":
+        talk.say(who, texts_in(value.get("content")))
+        talk.add("titles", value.get("title"))
+    elif kind == "image":
+        talk.add("images", bedrock_media(value))
+    elif kind == "video":
+        talk.add("video", bedrock_media(value))
+    elif kind == "document":
+        said, what = bedrock_document(value)
+        if said:
+            talk.say(who, said)
+        else:
+            talk.add("files", what)
+    elif kind == "toolUse" and value.get("type") in (None, "tool_use"):
+        talk.call(value.get("name"), value.get("input"), value.get("toolUseId"))
+    elif kind == "toolResult" and value.get("type") in (None, "tool_result"):
+        bedrock_result(talk, value)
+    elif kind == "reasoningContent":
+        told = value.get("reasoningText") or {}
+        talk.add("reasoning", squeeze(told.get("text") or ""))
+        talk.add("proofs", told.get("signature") or base64.b64decode(value.get("redactedContent") or "").decode("utf-8", "replace"))
+    else:
+        talk.add("odd_parts", kind)
+
+
+def asked_bedrock(body):
+    talk = Talk()
+    for block in body.get("system") or []:
+        bedrock_block(talk, "system", block)
+    for message in body.get("messages") or []:
+        for block in message.get("content") or []:
+            bedrock_block(talk, "model" if message.get("role") == "assistant" else "user", block)
+    form = talk.form()
+    config = body.get("toolConfig") or {}
+    tools = [one for one in config.get("tools") or [] if "cachePoint" not in one]
+    own = [one["toolSpec"] for one in tools if one.get("toolSpec")]
+    form["tools"] = [[one.get("name"), squeeze(one.get("description") or ""), schema_form((one.get("inputSchema") or {}).get("json"))] for one in own]
+    form["other_tools"] = [next(iter(one)) for one in tools if not one.get("toolSpec")]
+    choice = config.get("toolChoice") or {}
+    form["tool_choice"] = ["one", choice["tool"].get("name")] if choice.get("tool") else "any" if "any" in choice else None
+    inference, more = body.get("inferenceConfig") or {}, body.get("additionalModelRequestFields") or {}
+    for theirs, ours in {"maxTokens": "max_tokens", "temperature": "temperature", "topP": "top_p", "stopSequences": "stop"}.items():
+        form[ours] = inference.get(theirs)
+    form["top_k"] = more.get("top_k") or (more.get("inferenceConfig") or {}).get("topK")
+    form["metadata"] = body.get("requestMetadata")
+    form["service_tier"] = (body.get("serviceTier") or {}).get("type")
+    output = body.get("outputConfig") or {}
+    if output.get("textFormat"):
+        form["schema"] = json.loads(output["textFormat"]["structure"]["jsonSchema"]["schema"])
+    thinking = more.get("thinking") or {}
+    form["budget"] = thinking.get("budget_tokens")
+    form["effort"] = "none" if thinking.get("type") == "disabled" else output.get("effort") or {"adaptive": "on"}.get(thinking.get("type"))
+    return clean(form)
+
+
 READERS = {
+    "bedrock-converse": asked_bedrock,
     "ollama-chat": asked_ollama,
     "openai-chat": asked_chat,
     "mistral-chat": asked_chat,

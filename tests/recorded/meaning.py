@@ -9,6 +9,7 @@ with what the provider said. One reader for each dialect, for streams and for wh
 Dialects are called as the recordings call them, or as the translators do.
 """
 
+import base64
 import json
 import struct
 import sys
@@ -687,9 +688,11 @@ def bedrock_block(choice, block):
     if (thought.get("reasoningText") or {}).get("signature"):
         choice.proofs.append(thought["reasoningText"]["signature"])
     if thought.get("redactedContent"):
-        choice.sealed.append(thought["redactedContent"])
+        choice.sealed.append(base64.b64decode(thought["redactedContent"]).decode("utf-8", "replace"))
     if block.get("toolUse") and block["toolUse"].get("type") != "server_tool_use":
         choice.calls.append([block["toolUse"].get("name") or "", block["toolUse"].get("input")])
+    if block.get("image"):
+        choice.media.append((block["image"].get("source") or {}).get("bytes") or "")
     cited = block.get("citationsContent") or {}
     for part in cited.get("content") or []:
         choice.text += part.get("text") or ""
@@ -716,6 +719,8 @@ def bedrock_delta(block, delta):
             told[name] = told.get(name, "") + thought[name]
     if thought.get("redactedContent"):
         there["redactedContent"] = there.get("redactedContent", "") + thought["redactedContent"]
+    if delta.get("image"):
+        block.setdefault("image", {})["source"] = delta["image"].get("source")
     if delta.get("citation"):
         block.setdefault("citationsContent", {}).setdefault("citations", []).append(delta["citation"])
 

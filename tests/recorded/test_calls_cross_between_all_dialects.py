@@ -17,7 +17,9 @@ TARGETS = {
     "anthropic": {"type": "anthropic", "model": "claude-sonnet-4-5"},
     "gemini": {"type": "gemini", "model": "gemini-2.5-flash"},
     "ollama-chat": {"type": "ollama", "model": "qwen3"},
+    "bedrock-converse": {"type": "bedrock", "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
 }
+IN_PATH = {"gemini", "bedrock-converse"}  # where the model stands
 # By what name a loss of each facet is told. What is about a message has its place in front.
 TOLD = {
     "talk": r"content|\.role|refusal|filename|arguments|messages\.order|messages\[\d+\]$|input",
@@ -50,7 +52,28 @@ TOLD = {
 
 
 # A document of words in the answer of a tool: beside it for Gemini 2, which takes text there as JSON only.
-BESIDE = {"anthropic.anthropic-messages.e965940ef6934d"}
+BESIDE = {
+    "anthropic.anthropic-messages.e965940ef6934d",
+    "bedrock.bedrock-converse.1b301e5c8d5bda",  # two texts in it, and a picture
+    "bedrock.bedrock-converse.42d2a96bfa06f0",
+    "bedrock.bedrock-converse.4733ab59317e9f",  # a text, and an object
+}
+# A file of words is a document of words for Bedrock, and is read as such; so is what was found in a search.
+WORDS = {"files", "talk", "titles"}
+FILES_OF_WORDS = {
+    "openai.openai-responses.32da7d9dc79626",
+    "anthropic.anthropic-messages.56a7161204dfdf",
+    "gemini.gemini-generate.0d2dd3bf6b298e",
+    "gemini.gemini-generate.20db7424858344",
+    "gemini.gemini-generate.22ec3ec46dceb5",
+    "gemini.gemini-generate.296e152a2e87a2",
+    "gemini.gemini-generate.39ea4d5ea44a35",
+    "gemini.gemini-generate.3e8207ce3bab63",
+    "gemini.gemini-generate.58a43ae99927c7",
+    "gemini.gemini-generate.bf7b5cb8eeeb47",
+}
+# A mark at a text of blanks, which Anthropic refuses: the text goes, and its mark with it.
+BLANK = {"bedrock.bedrock-converse.5ab5edc0203bfc"}
 # What Claude does anyhow is not said to it.
 CLAUDE = {"temperature": 1, "top_p": 1, "thinks": False}
 
@@ -64,7 +87,7 @@ def lost(wanted, got, where):
             continue  # what may not be called is not offered
         if facet == "tools":
             there = value if all(tool in (there or []) for tool in value) else there
-        if there is None and where == "anthropic" and facet in CLAUDE and CLAUDE[facet] == value:
+        if there is None and where in ("anthropic", "bedrock-converse") and facet in CLAUDE and CLAUDE[facet] == value:
             continue
         if there != value:
             yield facet
@@ -106,13 +129,17 @@ class Crossing:
                         break
 
     def cross(self, record, body, to):
-        model = record.model or "m" if record.words == "gemini" else ""
+        model = record.model or "m" if record.words in IN_PATH else ""
         made = translate(self.driver, record.words, body, to, TARGETS[to], model, record.streaming)
         if not made["ok"]:
             self.refused.append((record, made["param"], made["message"]))
             return False
         self.count += 1
         wanted = asked(record.words, record.asked)
+        if record.id in FILES_OF_WORDS and to == "bedrock-converse":
+            wanted = {facet: value for facet, value in wanted.items() if facet not in WORDS}
+        if record.id in BLANK and to == "anthropic":
+            wanted.pop("cache")
         try:
             got = asked(to, json.loads(made["body"]))
         except ValueError as error:
@@ -120,7 +147,7 @@ class Crossing:
             return True
         if record.id not in BESIDE or to != "gemini":
             self.there[to] += [f"{record.id} {one}" for one in untold(wanted, got, to, made["named"])]
-        again = translate(self.driver, to, made["body"], record.words, TARGETS[record.words], "m" if to == "gemini" else "", record.streaming)
+        again = translate(self.driver, to, made["body"], record.words, TARGETS[record.words], "m" if to in IN_PATH else "", record.streaming)
         if not again["ok"] and record.status >= 400:
             return True  # there is nothing in it
         if not again["ok"]:
@@ -129,7 +156,7 @@ class Crossing:
         got = asked(record.words, json.loads(again["body"]))
         if record.id in BESIDE and to == "gemini":
             return True
-        self.back[to] += [f"{record.id} {one}" for one in untold(wanted, got, "anthropic" if to == "anthropic" else record.words, [*made["named"], *again["named"]])]
+        self.back[to] += [f"{record.id} {one}" for one in untold(wanted, got, to if to in ("anthropic", "bedrock-converse") else record.words, [*made["named"], *again["named"]])]
         return True
 
 

@@ -134,6 +134,9 @@ static void every_dialect_has_its_paths(void **state)
         {"/v1beta/models/e:embedContent", "gemini", "e", OPERATION_EMBEDDING, false},
         {"/api/chat", "ollama", "", OPERATION_CHAT, false},
         {"/api/generate", "ollama", "", OPERATION_COMPLETION, false},
+        {"/model/anthropic.claude-v2%3A1/converse", "bedrock", "anthropic.claude-v2%3A1",
+         OPERATION_CHAT, false},
+        {"/model/m:0/converse-stream", "bedrock", "m:0", OPERATION_CHAT, true},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct match match;
