@@ -107,7 +107,8 @@ static bool read_stops(struct anthropic_reading *r, struct text list)
     struct text none, value;
     if (list.at[0] != '[')
         return anthropic_refuse(r, "has to be a list of strings", "stop_sequences");
-    chat->stops = arena_take(r->arena, CHAT_STOPS_MAX * sizeof(struct text));
+    chat->stops = arena_new(r->arena, CHAT_STOPS_MAX * sizeof(struct text));
+    chat->stop_count = 0; /* a member that stands twice: the last one counts */
     while (member_next(&list, &none, &value)) {
         struct text inner = member_string(value);
         if (chat->stop_count == CHAT_STOPS_MAX || inner.at == NULL)

@@ -219,6 +219,7 @@ static bool read_stops(struct reading *r, struct text stops)
     if (!is_of(stops, '['))
         return refuse(r, "generationConfig.stopSequences", "is no array");
     chat->stops = arena_new(r->arena, CHAT_STOPS_MAX * sizeof(struct text));
+    chat->stop_count = 0;
     while (member_next(&stops, &name, &item)) {
         if (chat->stop_count == CHAT_STOPS_MAX)
             return refuse(r, "generationConfig.stopSequences", "has too many items");

@@ -223,6 +223,7 @@ static bool read_stops(struct reading *r, struct text stops)
     struct chat *chat = r->chat;
     struct text none, stop, alone = member_string(stops);
     chat->stops = arena_new(r->arena, CHAT_STOPS_MAX * sizeof(*chat->stops));
+    chat->stop_count = 0;
     if (alone.at)
         chat->stops[chat->stop_count++] = alone;
     else
