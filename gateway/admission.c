@@ -102,6 +102,13 @@ static const struct want_name ollama_wants[] = {
     {WANT_TEMPERATURE, {"options.temperature", 19}},
 };
 
+static const struct want_name cohere_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+};
+
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -113,6 +120,7 @@ static const struct {
     {SHAPE_ANTHROPIC, NAMES(anthropic_wants)},
     {SHAPE_GEMINI, NAMES(gemini_wants)},
     {SHAPE_OLLAMA, NAMES(ollama_wants)},
+    {SHAPE_COHERE, NAMES(cohere_wants)},
 };
 
 enum { NAMES_MAX = 16 };

@@ -374,11 +374,16 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT(",\"details\":[]}}"));
 }
 
-/* Ollama's: one member with the words. */
+/* Ollama's and Cohere's: a member with the words. */
 static void put_words(const struct exchange *x, struct buffer *out)
 {
-    put(out, TEXT("{\"error\":"));
+    bool cohere = x->match.shape == SHAPE_COHERE;
+    put(out, cohere ? TEXT("{\"message\":") : TEXT("{\"error\":"));
     json_write_string(out, text_of(x->fault.text));
+    if (cohere) {
+        put(out, TEXT(",\"id\":"));
+        json_write_string(out, text_of(x->id));
+    }
     put(out, TEXT("}"));
 }
 
@@ -406,6 +411,7 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
         put_gemini_error(x, status, out);
         break;
     case SHAPE_OLLAMA:
+    case SHAPE_COHERE:
         put_words(x, out);
         break;
     case SHAPE_PROBLEM:

@@ -21,6 +21,7 @@ enum shape {
     SHAPE_ANTHROPIC,
     SHAPE_GEMINI,
     SHAPE_OLLAMA,
+    SHAPE_COHERE,
     SHAPE_PROBLEM, /* RFC 9457 */
 };
 

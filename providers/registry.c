@@ -5,6 +5,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "providers/anthropic.h"
+#include "providers/cohere.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
 #include "providers/ollama.h"
@@ -13,11 +14,12 @@
 #include "providers/openai_responses.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
+#include "providers/vectors.h"
 
 /* ------------------------------------------------------------------------------ dialects */
 
 static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
-                                                 &dialect_anthropic};
+                                                 &dialect_anthropic, &dialect_cohere};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -41,6 +43,12 @@ static const struct translator *const translators[] = {
     &translator_mistral_chat,
     &translator_ollama_chat,
     &translator_ollama_generate,
+    &translator_openai_embedding,
+    &translator_gemini_embedding,
+    &translator_ollama_embedding,
+    &translator_cohere_embedding,
+    &translator_openai_ranking,
+    &translator_cohere_ranking,
     NULL, /* the end */
 };
 /* clang-format on */
