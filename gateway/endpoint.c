@@ -80,6 +80,7 @@ static const struct endpoint ollama_endpoints[] = {
 };
 
 static const struct endpoint cohere_endpoints[] = {
+    {{"/v2/chat", 8},                   METHOD_POST, OPERATION_CHAT,       BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v2/embed", 9},                  METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,     BODY_JSON,   PAGE_NONE,   false, false, false},
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gateway/base/member.h"
+#include "providers/chat.h"
 
 /* --------------------------------------------------------------------------------- figures */
 
@@ -19,6 +20,12 @@ bool cohere_read_usage(struct text json, struct usage *usage)
                               &usage->input_tokens);
     bool output = member_count(member_find(from, TEXT("output_tokens")), COHERE_TOKENS_MAX,
                                &usage->output_tokens);
+    member_count(member_find(from, TEXT("reasoning_tokens")), COHERE_TOKENS_MAX,
+                 &usage->reasoning_tokens);
+    member_count(member_find(from, TEXT("image_tokens")), COHERE_TOKENS_MAX, &usage->image_tokens);
+    usage->input_tokens += usage->image_tokens; /* which it tells beside the others */
+    if (usage->reasoning_tokens > usage->output_tokens)
+        usage->reasoning_tokens = usage->output_tokens;
     member_count(member_find(json, TEXT("cached_tokens")), COHERE_TOKENS_MAX,
                  &usage->cached_tokens);
     if (usage->cached_tokens > usage->input_tokens)
@@ -129,4 +136,32 @@ const struct dialect dialect_cohere = {
     .want_count = WANTS,
     .watch_body = watch_body,
     .read_error = cohere_read_error,
+};
+
+/* -------------------------------------------------------------------------------- crossing */
+
+static void write_path(const struct call_target *target, struct buffer *out)
+{
+    (void)target;
+    put_literal(out, "/v2/chat");
+}
+
+const struct translator translator_cohere_chat = {
+    .name = {"cohere-chat", 11},
+    .dialect = {"cohere", 6},
+    .operation = OPERATION_CHAT,
+    .read_call = cohere_read_call,
+    .write_call = cohere_write_call,
+    .write_path = write_path,
+    .framing = FRAMING_SSE,
+    .reader_bytes = sizeof(struct cohere_reader),
+    .read_frame = cohere_read_frame,
+    .read_body = cohere_read_body,
+    .read_end = cohere_read_end,
+    .read_error = cohere_read_error,
+    .stream_type = {"text/event-stream", 17},
+    .writer_bytes = sizeof(struct cohere_writer),
+    .write_event = cohere_write_event,
+    .says_failure = true,
+    .write_whole = cohere_write_whole,
 };

@@ -43,6 +43,7 @@ static const struct translator *const translators[] = {
     &translator_mistral_chat,
     &translator_ollama_chat,
     &translator_ollama_generate,
+    &translator_cohere_chat,
     &translator_openai_embedding,
     &translator_gemini_embedding,
     &translator_ollama_embedding,
