@@ -205,29 +205,39 @@ void cohere_read_frame(void *state, const struct frame *frame, struct answer_sin
         read_message(r, sink, type, member_find(delta, TEXT("message")));
 }
 
+/* An array, or nothing. */
+static struct text array_of(struct text value)
+{
+    return value.len && value.at[0] == '[' ? value : (struct text){"", 0};
+}
+
+static void read_whole(struct cohere_reader *r, struct answer_sink *sink, struct text message)
+{
+    struct text content = member_find(message, TEXT("content")), none, item;
+    struct text parts = array_of(content);
+    struct text calls = array_of(member_find(message, TEXT("tool_calls")));
+    struct text citations = array_of(member_find(message, TEXT("citations")));
+    more_text(r, sink, PART_REASONING, member_string(member_find(message, TEXT("tool_plan"))));
+    close_open(r, sink);
+    more_text(r, sink, PART_TEXT, member_string(content)); /* some say it as a string */
+    while (member_next(&parts, &none, &item))
+        read_content(r, sink, item);
+    while (member_next(&citations, &none, &item))
+        say_citation(r, sink, item);
+    while (member_next(&calls, &none, &item))
+        begin_call(r, sink, item);
+}
+
 void cohere_read_body(void *state, struct text body, struct answer_sink *sink)
 {
     struct cohere_reader *r = state;
-    struct text message = member_find(body, TEXT("message")), none, item;
-    struct text content = member_find(message, TEXT("content"));
-    struct text calls = member_find(message, TEXT("tool_calls"));
-    struct text citations = member_find(message, TEXT("citations"));
+    struct text message = member_find(body, TEXT("message"));
     if (!message.len || message.at[0] != '{') {
         fail(r, sink);
         return;
     }
     begin(r, sink, member_string(member_find(body, TEXT("id"))));
-    more_text(r, sink, PART_REASONING, member_string(member_find(message, TEXT("tool_plan"))));
-    more_text(r, sink, PART_TEXT, member_string(content)); /* some say it as a string */
-    while (content.len && content.at[0] == '[' && member_next(&content, &none, &item)) {
-        if (!(r->is_open && r->open_kind == PART_TEXT))
-            close_open(r, sink);
-        read_content(r, sink, item);
-    }
-    while (citations.len && citations.at[0] == '[' && member_next(&citations, &none, &item))
-        say_citation(r, sink, item);
-    while (calls.len && calls.at[0] == '[' && member_next(&calls, &none, &item))
-        begin_call(r, sink, item);
+    read_whole(r, sink, message);
     say_end(r, sink, body);
 }
 

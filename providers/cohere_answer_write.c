@@ -83,7 +83,8 @@ static bool is_told(const struct answer_way *way, const struct citation *citatio
 
 static bool is_content(enum part_kind kind)
 {
-    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_REASONING;
+    return kind == PART_TEXT || kind == PART_REFUSAL || kind == PART_REASONING ||
+           kind == PART_AUDIO; /* of which the words are told */
 }
 
 /* ----------------------------------------------------------------------------------- streams */

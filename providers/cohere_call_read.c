@@ -40,14 +40,13 @@ static struct part *part_new(struct reading *r, struct part **parts, size_t *cou
     return part;
 }
 
-/* {"type":"document","document":{"data":...,"id"}}: its words, or its JSON. */
+/* {"type":"document","document":{"data":...,"id"}}: its words, or its JSON, are a text. */
 static void read_document(struct reading *r, struct part *part, struct text piece)
 {
     struct text document = member_find(piece, TEXT("document"));
     struct text data = member_find(document, TEXT("data"));
     if (json_is_absent(data))
         data = document;
-    part->kind = PART_FILE;
     part->raw = piece;
     part->text = member_string(data);
     if (!part->text.at)

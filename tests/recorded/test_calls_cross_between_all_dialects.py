@@ -17,6 +17,7 @@ TARGETS = {
     "anthropic": {"type": "anthropic", "model": "claude-sonnet-4-5"},
     "gemini": {"type": "gemini", "model": "gemini-2.5-flash"},
     "ollama-chat": {"type": "ollama", "model": "qwen3"},
+    "cohere-chat": {"type": "cohere", "model": "command-a-03-2025"},
 }
 # By what name a loss of each facet is told. What is about a message has its place in front.
 TOLD = {
