@@ -51,9 +51,10 @@ bool cohere_read_meta(struct text json, struct usage *usage)
 void cohere_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct text words = member_string(member_find(body, TEXT("message")));
-    error->kind = status == 429   ? FAULT_TARGET_BUSY
-                  : status >= 500 ? FAULT_TARGET_ERROR
-                                  : FAULT_TARGET_REFUSED;
+    bool our_key = status == 401 || status == 402 || status == 403;
+    error->kind = status == 429              ? FAULT_TARGET_BUSY
+                  : status >= 500 || our_key ? FAULT_TARGET_ERROR
+                                             : FAULT_TARGET_REFUSED;
     words = text_head(words, sizeof(error->message) - 1);
     if (words.len)
         memcpy(error->message, words.at, words.len);

@@ -32,10 +32,9 @@ void cohere_write_call(struct arena *arena, const struct chat *chat,
 
 struct cohere_reader {
     struct reader_state state;
-    bool begun, over, is_open;  /* <open>: a part that is no call */
-    unsigned parts, open, text; /* <text>: the last one, which citations are about */
+    bool begun, over, is_open; /* <open>: a part that is no call */
+    unsigned parts, open;
     enum part_kind open_kind;
-    bool has_text;
     bool call_open;
     unsigned call;
 };

@@ -26,18 +26,29 @@ static void begin(struct cohere_reader *r, struct answer_sink *sink, struct text
     r->begun = true;
 }
 
+static void fail(struct cohere_reader *r, struct answer_sink *sink, struct text words)
+{
+    r->over = true;
+    say(sink,
+        (struct answer_event){.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID, .text = words});
+}
+
+/* May another part be told? */
+static bool has_room(struct cohere_reader *r, struct answer_sink *sink)
+{
+    if (!r->over && r->parts == CHAT_PARTS_MAX)
+        fail(r, sink, TEXT("The target's answer has too many parts."));
+    return !r->over;
+}
+
 static void open_part(struct cohere_reader *r, struct answer_sink *sink, enum part_kind kind)
 {
-    if (r->is_open && r->open_kind == kind)
+    if ((r->is_open && r->open_kind == kind) || !has_room(r, sink))
         return;
     close_open(r, sink);
     r->is_open = true;
     r->open = r->parts++;
     r->open_kind = kind;
-    if (kind == PART_TEXT) {
-        r->text = r->open;
-        r->has_text = true;
-    }
     say(sink, (struct answer_event){.kind = ANSWER_PART, .part_kind = kind, .part = r->open});
 }
 
@@ -47,6 +58,8 @@ static void more_text(struct cohere_reader *r, struct answer_sink *sink, enum pa
     if (!text.len)
         return;
     open_part(r, sink, kind);
+    if (r->over)
+        return;
     say(sink, (struct answer_event){
                   .kind = ANSWER_TEXT, .part_kind = kind, .part = r->open, .text = text});
 }
@@ -77,6 +90,8 @@ static void more_arguments(struct cohere_reader *r, struct answer_sink *sink, st
 static void begin_call(struct cohere_reader *r, struct answer_sink *sink, struct text call)
 {
     struct answer_event event = {.kind = ANSWER_PART, .part_kind = PART_CALL};
+    if (!has_room(r, sink))
+        return;
     close_open(r, sink);
     event.part = r->call = r->parts++;
     event.id = member_string(member_find(call, TEXT("id")));
@@ -95,13 +110,14 @@ static void say_citation(struct cohere_reader *r, struct answer_sink *sink, stru
     struct citation citation = {.start = -1, .end = -1, .raw = json, .from = r->state.way->from};
     struct text sources = member_find(json, TEXT("sources")), none, source;
     bool said = false;
+    open_part(r, sink, PART_TEXT); /* where the text is closed already */
+    if (r->over)
+        return;
     citation.quote = member_string(member_find(json, TEXT("text")));
     member_count(member_find(json, TEXT("start")), COHERE_TOKENS_MAX, &citation.start);
     member_count(member_find(json, TEXT("end")), COHERE_TOKENS_MAX, &citation.end);
     struct answer_event event = {
-        .kind = ANSWER_CITATION, .part_kind = PART_TEXT, .part = r->text, .citation = &citation};
-    if (!r->has_text)
-        return;
+        .kind = ANSWER_CITATION, .part_kind = PART_TEXT, .part = r->open, .citation = &citation};
     while (sources.len && member_next(&sources, &none, &source)) {
         struct text place = member_find(source, TEXT("document"));
         if (json_is_absent(place))
@@ -139,6 +155,8 @@ static void say_end(struct cohere_reader *r, struct answer_sink *sink, struct te
     struct text reason = member_string(member_find(json, TEXT("finish_reason")));
     struct text error = member_string(member_find(json, TEXT("error")));
     struct usage usage = {0};
+    if (r->over)
+        return;
     r->over = true;
     if (error.len) {
         say(sink,
@@ -151,14 +169,6 @@ static void say_end(struct cohere_reader *r, struct answer_sink *sink, struct te
     if (cohere_read_usage(member_find(json, TEXT("usage")), &usage))
         say(sink, (struct answer_event){.kind = ANSWER_USAGE, .usage = &usage});
     say(sink, (struct answer_event){.kind = ANSWER_END});
-}
-
-static void fail(struct cohere_reader *r, struct answer_sink *sink)
-{
-    r->over = true;
-    say(sink, (struct answer_event){.kind = ANSWER_FAIL,
-                                    .fault = FAULT_TARGET_INVALID,
-                                    .text = TEXT("The target's answer is not Cohere's.")});
 }
 
 static void read_message(struct cohere_reader *r, struct answer_sink *sink, struct text type,
@@ -193,7 +203,7 @@ void cohere_read_frame(void *state, const struct frame *frame, struct answer_sin
             type = member_string(value);
     }
     if (!type.len) {
-        fail(r, sink);
+        fail(r, sink, TEXT("The target's answer is not Cohere's."));
         return;
     }
     begin(r, sink, id);
@@ -233,7 +243,7 @@ void cohere_read_body(void *state, struct text body, struct answer_sink *sink)
     struct cohere_reader *r = state;
     struct text message = member_find(body, TEXT("message"));
     if (!message.len || message.at[0] != '{') {
-        fail(r, sink);
+        fail(r, sink, TEXT("The target's answer is not Cohere's."));
         return;
     }
     begin(r, sink, member_string(member_find(body, TEXT("id"))));
