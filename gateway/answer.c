@@ -443,6 +443,12 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
         put(out, TEXT("]"));
         return;
     }
+    if (x->match.shape == SHAPE_COHERE) {
+        put(out, TEXT("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"error\":"));
+        json_write_string(out, text_of(x->fault.text));
+        put(out, TEXT(",\"finish_reason\":\"ERROR\"}}\n\n"));
+        return;
+    }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)
         put(out, TEXT("event: error\n"));
     put(out, TEXT("data: "));

@@ -122,3 +122,66 @@ def test_cohere_is_asked_by_others(upstream, stream):
         assert sent["model"] == "upstream-model" and sent["messages"] == [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]
         row = gate.ledger_row(got.header("x-request-id"))
         assert (row["input_tokens"], row["cached_tokens"], row["output_tokens"]) == (40, 30, 7), row
+
+
+WORD = "sesame"
+PIECES = ("Open, s", "esa", "me, please.")
+
+
+def guard(stage, action):
+    return [{"name": "g", "stage": stage, "type": "contains", "terms": [WORD], "action": action}]
+
+
+def secret(call):
+    if not call.json.get("stream"):
+        call.respond(200, {**ANSWER, "message": {"role": "assistant", "content": [{"type": "text", "text": "".join(PIECES)}]}})
+        return
+    call.begin_stream()
+    parts = [{**STREAM[2], "delta": {"message": {"content": {"text": piece}}}} for piece in PIECES]
+    for row in (*STREAM[:2], *parts, *STREAM[-2:]):
+        call.chunk(events(row))
+    call.chunk(b"data: [DONE]\n\n")
+    call.end_stream()
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("action", ["redact", "block"])
+def test_an_answer_is_guarded(upstream, own, action):
+    provider = provider_for(upstream, type="cohere" if own else "openai")
+    if own:
+        provider["base_url"] = provider["base_url"].removesuffix("/v1")
+    with Sluice({**config_for(upstream, providers=[provider], models=[model_for()]), "guardrails": guard("response", action)}) as gate:
+        for stream in (True, False):
+            upstream.answer = secret if own else lambda call: (
+                stream_chat(call, PIECES) if call.json.get("stream") else call.respond(200, chat_body("".join(PIECES))))
+            got = gate.post("/v2/chat", {"model": "fast", "stream": stream, "messages": HI})
+            assert WORD not in got.text, got
+            if action == "redact":
+                text = text_of(rows(got)) if stream else got.json["message"]["content"][0]["text"]
+                assert text.startswith("Open, ") and text.endswith(", please."), got
+                assert not stream or rows(got)[-1]["delta"]["finish_reason"] == "COMPLETE", got
+            elif not stream:
+                assert got.status == 400 and got.json["message"], got
+            elif got.status == 200:
+                assert rows(got)[-1]["delta"]["finish_reason"] == "ERROR", got
+
+
+def test_a_request_is_guarded(upstream):
+    part = {"type": "document", "document": {"data": {"a": [WORD]}}}
+    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    bodies = [
+        ("/v2/chat", {"messages": [{"role": "user", "content": WORD}]}),
+        ("/v2/chat", {"messages": HI, "documents": [WORD]}),
+        ("/v2/chat", {"messages": HI, "documents": [{"data": {"title": WORD}}]}),
+        ("/v2/chat", {"messages": [*HI, {"role": "assistant", "tool_plan": WORD, "tool_calls": calls}]}),
+        ("/v2/chat", {"messages": [*HI, {"role": "assistant", "tool_calls": calls}, {"role": "tool", "tool_call_id": "1", "content": [part]}]}),
+        ("/v2/embed", {"texts": ["x", WORD], "input_type": "clustering"}),
+        ("/v2/embed", {"inputs": [{"content": [{"type": "text", "text": WORD}]}], "input_type": "clustering"}),
+        ("/v2/rerank", {"query": "q", "documents": [WORD]}),
+        ("/api/embed", {"input": [WORD]}),
+        ("/v1beta/models/fast:batchEmbedContents", {"requests": [{"content": {"parts": [{"text": WORD}]}}]}),
+    ]
+    with Sluice({**config_for(upstream), "guardrails": guard("request", "block")}) as gate:
+        for path, body in bodies:
+            got = gate.post(path, {"model": "fast", **body} if "models/" not in path else body)
+            assert got.status == 400 and not upstream.calls, (path, body, got)
