@@ -65,6 +65,11 @@ static enum translation_state feed(const char *from, size_t each, struct fault *
     return state;
 }
 
+static bool out_has(const char *words)
+{
+    return text_find(buffer_text(&out), text_of(words)) != SIZE_MAX;
+}
+
 static void assert_made(const char *from, const char *wanted)
 {
     static const size_t sizes[] = {SIZE_MAX / 2, 1, 7};
@@ -147,12 +152,12 @@ static void usage_is_written_for_those_who_ask(void **state)
     assert_true(seen.usage_seen);
     way.wants_usage = true;
     assert_int_equal(feed(from, 1, NULL), TRANSLATION_ENDED);
-    assert_non_null(strstr(out.data, "\"finish_reason\":\"stop\"}],\"usage\":null}\n\ndata: {" HEAD
-                                     ",\"choices\":[],\"usage\":{\"prompt_tokens\":9,"
-                                     "\"completion_tokens\":5,\"total_tokens\":14,"
-                                     "\"prompt_tokens_details\":{\"cached_tokens\":4,"
-                                     "\"audio_tokens\":0},\"completion_tokens_details\":"
-                                     "{\"reasoning_tokens\":3,\"audio_tokens\":0}}}\n\n" DONE));
+    assert_true(out_has("\"finish_reason\":\"stop\"}],\"usage\":null}\n\ndata: {" HEAD
+                        ",\"choices\":[],\"usage\":{\"prompt_tokens\":9,"
+                        "\"completion_tokens\":5,\"total_tokens\":14,"
+                        "\"prompt_tokens_details\":{\"cached_tokens\":4,"
+                        "\"audio_tokens\":0},\"completion_tokens_details\":"
+                        "{\"reasoning_tokens\":3,\"audio_tokens\":0}}}\n\n" DONE));
 }
 
 static void usage_is_found_wherever_it_stands(void **state)
@@ -239,8 +244,8 @@ static void reasoning_is_read_by_all_its_names(void **state)
         "\"reasoning_content\":\"r\",\"reasoning\":\"r\"",
         "\"content\":\"\",\"reasoning\":\"r\"," DETAIL("\"text\":\"r\",\"index\":0"),
         "\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"r\"}]}]",
-        "\"content\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\","
-        "\"text\":\"r\"}]}]",
+        ("\"content\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\","
+         "\"text\":\"r\"}]}]"),
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char from[1024];
@@ -360,9 +365,9 @@ static void sources_beside_the_answer_are_citations(void **state)
                           "\"choices\":[{\"message\":{\"content\":\"a[1]\"}}]}",
                           SIZE_MAX, NULL),
                      TRANSLATION_ENDED);
-    assert_non_null(strstr(out.data, "\"annotations\":[{\"type\":\"url_citation\",\"url_citation\":"
-                                     "{\"url\":\"u\",\"title\":\"t\",\"start_index\":0,"
-                                     "\"end_index\":0,\"content\":\"s\"}}]"));
+    assert_true(out_has("\"annotations\":[{\"type\":\"url_citation\",\"url_citation\":"
+                        "{\"url\":\"u\",\"title\":\"t\",\"start_index\":0,"
+                        "\"end_index\":0,\"content\":\"s\"}}]"));
 }
 
 static void an_answer_without_id_model_and_time_gets_them(void **state)
