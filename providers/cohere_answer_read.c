@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The cohere dialect: answers of v2 chat, read. */
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/cohere.h"
 
 static void say(struct answer_sink *sink, struct answer_event event)
@@ -194,6 +195,10 @@ void cohere_read_frame(void *state, const struct frame *frame, struct answer_sin
     struct text delta = {NULL, 0}, id = {NULL, 0};
     if (r->over || text_equal(text_trim(data), TEXT("[DONE]")))
         return;
+    if (!scan_is_valid(data)) {
+        fail(r, sink, TEXT("The target's answer is no JSON."));
+        return;
+    }
     while (member_next(&data, &name, &value)) {
         if (text_equal(name, TEXT("delta")))
             delta = value;
@@ -242,7 +247,7 @@ void cohere_read_body(void *state, struct text body, struct answer_sink *sink)
 {
     struct cohere_reader *r = state;
     struct text message = member_find(body, TEXT("message"));
-    if (!message.len || message.at[0] != '{') {
+    if (!message.len || message.at[0] != '{' || !scan_is_valid(body)) {
         fail(r, sink, TEXT("The target's answer is not Cohere's."));
         return;
     }
