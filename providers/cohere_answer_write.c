@@ -120,9 +120,9 @@ static void write_part(struct cohere_writer *w, const struct answer_event *event
         open_event(out, "tool-call-start");
         put_number(out, "index", part->place);
         put_literal(out, ",\"delta\":{\"message\":{\"tool_calls\":{");
-        put_inner(out, "id", event->id);
+        put_inner(out, "id", event->id.at ? event->id : TEXT(""));
         put_literal(out, ",\"type\":\"function\",\"function\":{");
-        put_inner(out, "name", event->name);
+        put_inner(out, "name", event->name.at ? event->name : TEXT(""));
         put_literal(out, ",\"arguments\":\"\"}}}}}\n\n");
     } else if (is_content(part->kind)) {
         bool thought = part->kind == PART_REASONING;
@@ -291,7 +291,7 @@ static void put_calls(struct buffer *out, struct arena *arena, const struct whol
             put_open(out, "tool_calls", '[');
         open = true;
         put_open(out, NULL, '{');
-        put_inner(out, "id", part->id);
+        put_inner(out, "id", part->id.at ? part->id : TEXT(""));
         put_literal(out, ",\"type\":\"function\",\"function\":{");
         put_inner(out, "name", part->name);
         put_inner(out, "arguments", inner_of_json(arena, part->arguments));

@@ -136,7 +136,7 @@ static void put_calls(struct buffer *out, struct arena *arena, const struct mess
         if (part->kind != PART_CALL)
             continue;
         put_open(out, NULL, '{');
-        put_inner(out, "id", part->id);
+        put_inner(out, "id", part->id.at ? part->id : TEXT(""));
         put_literal(out, ",\"type\":\"function\",\"function\":{");
         put_inner(out, "name", part->name);
         put_inner(out, "arguments",

@@ -2,6 +2,7 @@
 /* Rankings of texts by a question, of the dialects openai (as Jina, Voyage and vLLM have them) and
  * cohere (v2 rerank). */
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/cohere.h"
 #include "providers/openai.h"
 #include "providers/vectors.h"
@@ -142,7 +143,7 @@ static void say_places(struct answer_sink *sink, struct text body, const struct 
     static const char *const lists[] = {"results", "data", NULL};
     struct text places = body.len && body.at[0] == '[' ? body : first_of(body, lists), none, item;
     unsigned number = 0;
-    bool good = places.len && places.at[0] == '[';
+    bool good = places.len && places.at[0] == '[' && scan_is_valid(body);
     if (good)
         vectors_begin(sink, member_string(member_find(body, TEXT("id"))),
                       member_string(member_find(body, TEXT("model"))));

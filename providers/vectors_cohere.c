@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings of the cohere dialect: v2 embed. */
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/cohere.h"
 #include "providers/vectors.h"
 
@@ -217,7 +218,7 @@ static void read_body(void *state, struct text body, struct answer_sink *sink)
         struct text numbers = member_find(vectors, TEXT("float"));
         vectors = json_is_absent(numbers) ? member_find(vectors, TEXT("base64")) : numbers;
     }
-    if (!vectors.len || vectors.at[0] != '[') {
+    if (!vectors.len || vectors.at[0] != '[' || !scan_is_valid(body)) {
         vectors_fail(sink, "The target's answer has no embeddings in it.");
         return;
     }

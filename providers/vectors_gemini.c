@@ -2,6 +2,7 @@
 /* Embeddings of the gemini dialect: embedContent is asked by clients, batchEmbedContents of all
  * targets. */
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/gemini.h"
 #include "providers/vectors.h"
 
@@ -186,7 +187,7 @@ static void read_body(void *state, struct text body, struct answer_sink *sink)
     struct text many = gemini_find(body, TEXT("embeddings")), item;
     unsigned number = 0;
     (void)state;
-    if (!one.at && !many.at) {
+    if ((!one.at && !many.at) || !scan_is_valid(body)) {
         vectors_fail(sink, "The target's answer has no embeddings in it.");
         return;
     }

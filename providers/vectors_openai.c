@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Embeddings of the dialects openai and ollama, which ask for them in much the same way. */
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/ollama.h"
 #include "providers/openai.h"
 #include "providers/vectors.h"
@@ -164,7 +165,7 @@ static void read_openai(void *state, struct text body, struct answer_sink *sink)
     struct text usage = member_find(body, TEXT("usage"));
     unsigned number = 0;
     (void)state;
-    if (!data.len || data.at[0] != '[') {
+    if (!data.len || data.at[0] != '[' || !scan_is_valid(body)) {
         vectors_fail(sink, "The target's answer has no embeddings in it.");
         return;
     }
@@ -182,7 +183,7 @@ static void read_ollama(void *state, struct text body, struct answer_sink *sink)
     struct usage usage = {0};
     struct text vectors = member_find(body, TEXT("embeddings"));
     (void)state;
-    if (!vectors.len || vectors.at[0] != '[') {
+    if (!vectors.len || vectors.at[0] != '[' || !scan_is_valid(body)) {
         vectors_fail(sink, "The target's answer has no embeddings in it.");
         return;
     }
