@@ -108,6 +108,13 @@ static const struct want_name bedrock_wants[] = {
     {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
 };
 
+static const struct want_name cohere_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+};
+
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -116,10 +123,9 @@ static const struct {
     const struct want_name *names;
     size_t count;
 } dialect_wants[] = {
-    {SHAPE_ANTHROPIC, NAMES(anthropic_wants)},
-    {SHAPE_GEMINI, NAMES(gemini_wants)},
-    {SHAPE_OLLAMA, NAMES(ollama_wants)},
-    {SHAPE_BEDROCK, NAMES(bedrock_wants)},
+    {SHAPE_ANTHROPIC, NAMES(anthropic_wants)}, {SHAPE_GEMINI, NAMES(gemini_wants)},
+    {SHAPE_OLLAMA, NAMES(ollama_wants)},       {SHAPE_BEDROCK, NAMES(bedrock_wants)},
+    {SHAPE_COHERE, NAMES(cohere_wants)},
 };
 
 enum { NAMES_MAX = 16 };

@@ -422,11 +422,16 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
     buffer_done(&json);
 }
 
-/* Ollama's: one member with the words. */
+/* Ollama's and Cohere's: a member with the words. */
 static void put_words(const struct exchange *x, struct buffer *out)
 {
-    put(out, TEXT("{\"error\":"));
+    bool cohere = x->match.shape == SHAPE_COHERE;
+    put(out, cohere ? TEXT("{\"message\":") : TEXT("{\"error\":"));
     json_write_string(out, text_of(x->fault.text));
+    if (cohere) {
+        put(out, TEXT(",\"id\":"));
+        json_write_string(out, text_of(x->id));
+    }
     put(out, TEXT("}"));
 }
 
@@ -454,6 +459,7 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
         put_gemini_error(x, status, out);
         break;
     case SHAPE_OLLAMA:
+    case SHAPE_COHERE:
         put_words(x, out);
         break;
     case SHAPE_BEDROCK:
@@ -490,6 +496,12 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
         put(out, x->bytes_out ? TEXT(",") : TEXT("["));
         put_error(x, answer_error_status(x), out);
         put(out, TEXT("]"));
+        return;
+    }
+    if (x->match.shape == SHAPE_COHERE) {
+        put(out, TEXT("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"error\":"));
+        json_write_string(out, text_of(x->fault.text));
+        put(out, TEXT(",\"finish_reason\":\"ERROR\"}}\n\n"));
         return;
     }
     if (x->match.shape == SHAPE_ANTHROPIC || x->call.operation == OPERATION_RESPONSE)

@@ -208,9 +208,11 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
     }
     if (!x->model_in_path)
         return false;
+    if (x->call.operation == OPERATION_EMBEDDING)
+        return put_embedding_path(x, out);
     const struct translator *own = translator_find(x->match.dialect, x->call.operation);
     if (!own)
-        return put_embedding_path(x, out);
+        return false;
     struct call_target facts = target_facts(x);
     translate_path(own, &facts, out);
     return true;
@@ -257,9 +259,11 @@ void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
     way.stream_in = is_stream(type);
-    /* The body goes once the answer's head has left; responses repeat parts of it. */
-    way.call = x->call.operation == OPERATION_RESPONSE ? arena_copy(&x->arena, way.call)
-                                                       : (struct text){"", 0};
+    /* The body goes once the answer's head has left; some answers repeat parts of it. */
+    enum operation operation = x->call.operation;
+    bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
+                   operation == OPERATION_RERANK;
+    way.call = repeats ? arena_copy(&x->arena, way.call) : (struct text){"", 0};
     x->translation = translation_new(&way, &x->answer);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
 }

@@ -75,12 +75,19 @@ static const struct endpoint gemini_endpoints[] = {
 static const struct endpoint ollama_endpoints[] = {
     {{"/api/chat", 9},                  METHOD_POST, OPERATION_CHAT,       BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/generate", 13},             METHOD_POST, OPERATION_COMPLETION, BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/api/embed", 10},                METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/tags", 9},                  METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_MODELS, false, false, false},
 };
 
 static const struct endpoint bedrock_endpoints[] = {
     {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
     {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+};
+
+static const struct endpoint cohere_endpoints[] = {
+    {{"/v2/chat", 8},                   METHOD_POST, OPERATION_CHAT,       BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v2/embed", 9},                  METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,     BODY_JSON,   PAGE_NONE,   false, false, false},
 };
 
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
@@ -107,7 +114,9 @@ static const struct family {
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
      {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
-     {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/tags", 9}}},
+     {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/embed", 10}, {"/api/tags", 9}}},
+    {{"cohere", 6}, SHAPE_COHERE, {{"/cohere", 7}, {"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
+     {{"/cohere/", 8}, {"/v2/chat", 8}, {"/v2/embed", 9}, {"/v2/rerank", 10}}},
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
      {{"/model/", 7}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),

@@ -22,6 +22,7 @@ enum shape {
     SHAPE_GEMINI,
     SHAPE_OLLAMA,
     SHAPE_BEDROCK,
+    SHAPE_COHERE,
     SHAPE_PROBLEM, /* RFC 9457 */
 };
 

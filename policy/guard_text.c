@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Where the texts are, in the four dialects at once: no name means a text in one of them and
+ * Where the texts are, in all dialects at once: no name means a text in one of them and
  * something else in another.
  * https://platform.openai.com/docs/api-reference, https://docs.anthropic.com/en/api/messages,
  * https://ai.google.dev/api/generate-content,
+ * https://docs.cohere.com/reference/chat,
  * https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html
  */
 
@@ -96,6 +97,14 @@ static const struct path of_requests[] = {
     {"query", TEXT_PLAIN, true},                                 /* rerank */
     {"query.text", TEXT_PLAIN, true},
     {"documents.*", TEXT_PLAIN, true},
+    {"documents.*.data.**", TEXT_DEEP, true},                    /* Cohere */
+    {"messages.*.tool_plan", TEXT_PLAIN, true},
+    {"messages.*.content.*.document.**", TEXT_DEEP, true},
+    {"messages.*.citations.**", TEXT_DEEP, true},
+    {"response_format.schema.**", TEXT_DEEP, true},
+    {"texts.*", TEXT_PLAIN, true},
+    {"inputs.*.content.*.text", TEXT_PLAIN, true},
+    {"requests.*.content.parts.*.text", TEXT_PLAIN, true},       /* batchEmbedContents */
     {"documents.*.text", TEXT_PLAIN, true},
     {"contents.*.parts.*.text", TEXT_PLAIN, true},
     {"contents.parts.*.text", TEXT_PLAIN, true},
@@ -151,6 +160,11 @@ static const struct path of_answers[] = {
     {"output.message.content.*.reasoningContent.reasoningText.text", TEXT_PLAIN, true},
     {"output.message.content.*.toolUse.input.**", TEXT_DEEP, true},
     {"output.message.content.*.toolResult.content.**", TEXT_DEEP, true},
+    {"message.content.*.text", TEXT_ANSWER, true},               /* Cohere */
+    {"message.content.*.thinking", TEXT_PLAIN, true},
+    {"message.tool_plan", TEXT_PLAIN, true},
+    {"message.tool_calls.*.function.arguments", TEXT_JSON, true},
+    {"message.citations.**", TEXT_DEEP, true},
     {"content.*.text", TEXT_ANSWER, true},
     {"content.*.thinking", TEXT_PLAIN, true},
     {"content.*.input.**", TEXT_DEEP, true},
@@ -185,6 +199,12 @@ static const struct path of_events[] = {
     {"delta.text", TEXT_ANSWER, false},                          /* Anthropic */
     {"delta.thinking", TEXT_PLAIN, false},
     {"delta.partial_json", TEXT_JSON, false},
+    {"delta.message.content.text", TEXT_ANSWER, false},          /* Cohere */
+    {"delta.message.content.thinking", TEXT_PLAIN, false},
+    {"delta.message.tool_plan", TEXT_PLAIN, false},
+    {"delta.message.tool_calls.function.arguments", TEXT_JSON, false},
+    {"delta.message.citations.**", TEXT_DEEP, true},
+    {"delta.finish_reason", TEXT_FINISH, false},
     {"content_block.text", TEXT_ANSWER, false},
     {"content_block.thinking", TEXT_PLAIN, false},
     {"content_block.input.**", TEXT_DEEP, true},

@@ -69,7 +69,7 @@ void *arena_grow(struct arena *arena, void *array, size_t count, size_t *room, s
 {
     if (count < *room)
         return array;
-    size_t more = *room ? *room * 2 : 8;
+    size_t more = count < 4 ? 8 : count * 2;
     void *grown = arena_new(arena, more * bytes);
     if (count)
         memcpy(grown, array, count * bytes);

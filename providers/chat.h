@@ -115,6 +115,20 @@ enum tool_choice { CHOICE_UNSAID, CHOICE_AUTO, CHOICE_NONE, CHOICE_ANY, CHOICE_O
 enum answer_shape { SHAPE_TEXT, SHAPE_JSON, SHAPE_SCHEMA };
 enum said { SAID_NOTHING, SAID_NO, SAID_YES };
 
+/* What vectors of an embedding are made for. */
+enum purpose {
+    PURPOSE_UNSAID,
+    PURPOSE_QUERY,
+    PURPOSE_DOCUMENT,
+    PURPOSE_CLASSIFICATION,
+    PURPOSE_CLUSTERING,
+    PURPOSE_SIMILARITY,
+    PURPOSE_QUESTION,
+    PURPOSE_FACT,
+    PURPOSE_CODE,
+    PURPOSE_IMAGE,
+};
+
 /* A member that only the dialect of the call knows. Where the value's at == NULL it was seen and is
  * not kept: nobody can put it back, but it can be named. */
 struct chat_field {
@@ -163,6 +177,14 @@ struct chat {
     struct text verbosity;  /* inner */
     struct text modalities; /* json: OpenAI's names */
     struct text voice;      /* json: OpenAI's "audio" object */
+
+    /* Of calls that are no conversation: an embedding has a message of the user for each text; a
+     * ranking has the question first, then the texts (vectors.h). */
+    enum purpose purpose;
+    int64_t dimensions;    /* of a vector; 0 = not said */
+    struct text truncate;  /* inner, of what is too long: "NONE", "START" or "END" */
+    int64_t top;           /* of a ranking: so many at most; -1 = not said */
+    enum said texts_shown; /* of a ranking: the texts are wanted in the answer */
 
     struct chat_field fields[CHAT_FIELDS_MAX]; /* the rest, for the dialect's own writer */
     size_t field_count;

@@ -6,6 +6,7 @@
 #include "gateway/base/memory.h"
 #include "providers/anthropic.h"
 #include "providers/bedrock.h"
+#include "providers/cohere.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
 #include "providers/ollama.h"
@@ -14,11 +15,12 @@
 #include "providers/openai_responses.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
+#include "providers/vectors.h"
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {&dialect_openai, &dialect_gemini,
-                                                 &dialect_anthropic, &dialect_bedrock};
+static const struct dialect *const dialects[] = {
+    &dialect_openai, &dialect_gemini, &dialect_anthropic, &dialect_bedrock, &dialect_cohere};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -43,6 +45,13 @@ static const struct translator *const translators[] = {
     &translator_ollama_chat,
     &translator_ollama_generate,
     &translator_bedrock,
+    &translator_cohere_chat,
+    &translator_openai_embedding,
+    &translator_gemini_embedding,
+    &translator_ollama_embedding,
+    &translator_cohere_embedding,
+    &translator_openai_ranking,
+    &translator_cohere_ranking,
     NULL, /* the end */
 };
 /* clang-format on */

@@ -81,9 +81,6 @@ struct translator {
     /* Append a whole answer (not one that failed). */
     void (*write_whole)(const struct answer_way *way, struct arena *arena,
                         const struct whole_answer *whole, struct buffer *out);
-
-    /* ---- calls that are no conversation (embedding, rerank); NULL for those that are */
-    const struct vector_words *vectors;
 };
 
 /* All of them (registry.c); NULL behind the last. */

@@ -29,8 +29,6 @@ static void write_for_all(struct text body, struct arena *arena)
                                      .max_tokens_default = (int64_t)(body.len % 3) * 1500};
         struct translated_call call;
         struct fault fault = {.kind = FAULT_NONE};
-        if (to->vectors)
-            continue;
         if (translate_call(arena, &translator_anthropic, to, body, TEXT(""), false, &target, &call,
                            &fault))
             assert(scan_is_valid(call.body));

@@ -30,8 +30,6 @@ static void write_for_all(struct text body, struct arena *arena)
                                      .max_tokens_default = 100};
         struct translated_call call;
         struct fault fault = {0};
-        if (to->vectors)
-            continue;
         if (translate_call(arena, own, to, body, TEXT(""), false, &target, &call, &fault))
             assert(scan_is_valid(call.body));
         else

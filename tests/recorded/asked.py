@@ -617,8 +617,42 @@ def asked_bedrock(body):
     return clean(form)
 
 
+# ----------------------------------------------------------------------------- cohere
+
+
+def cohere_part(part):
+    """A document is the text of it."""
+    data = (part.get("document") or {}).get("data")
+    if part.get("type") != "document" or data is None:
+        return part
+    return {"type": "text", "text": data if isinstance(data, str) else json.dumps(data)}
+
+
+def asked_cohere(body):
+    talk = Talk()
+    for message in body.get("messages") or []:
+        talk.add("reasoning", squeeze(message.get("tool_plan") or ""))
+        if isinstance(message.get("content"), list):
+            message = dict(message, content=[cohere_part(part) for part in message["content"]])
+        chat_message(talk, message)
+    form = talk.form()
+    chat_tools(form, {"tools": body.get("tools")})
+    form["tool_choice"] = {"REQUIRED": "any", "NONE": "none"}.get(body.get("tool_choice"))
+    for name in ("temperature", "seed", "frequency_penalty", "presence_penalty", "max_tokens"):
+        form[name] = body.get(name)
+    form["top_p"], form["top_k"], form["stop"] = body.get("p"), body.get("k"), body.get("stop_sequences")
+    shape = body.get("response_format") or {}
+    form["schema"] = shape.get("schema") or shape.get("json_schema")
+    form["json"] = (shape.get("type") == "json_object" and not form["schema"]) or None
+    thinking = body.get("thinking") or {}
+    form["effort"] = {"enabled": "on", "disabled": "none"}.get(thinking.get("type"))
+    form["budget"] = thinking.get("token_budget")
+    return clean(form)
+
+
 READERS = {
     "bedrock-converse": asked_bedrock,
+    "cohere-chat": asked_cohere,
     "ollama-chat": asked_ollama,
     "openai-chat": asked_chat,
     "mistral-chat": asked_chat,

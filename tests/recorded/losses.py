@@ -64,6 +64,12 @@ def any_end(choice):
 
 
 @_each
+def moderated_end(choice):
+    if choice["finish"] in ("refusal", "filter"):
+        choice["finish"] = "stop"
+
+
+@_each
 def sequence_end(choice):
     if choice["finish"] == "sequence":
         choice["finish"] = "stop"

@@ -593,7 +593,7 @@ def cohere_usage(usage):
     if not tokens:
         return None
     return {
-        "input": int(tokens.get("input_tokens") or 0),
+        "input": int(tokens.get("input_tokens") or 0) + int(tokens.get("image_tokens") or 0),
         "cached": int(usage.get("cached_tokens") or 0),
         "output": int(tokens.get("output_tokens") or 0),
         "reasoning": int(tokens.get("reasoning_tokens") or 0),

@@ -18,6 +18,7 @@ TARGETS = {
     "gemini": {"type": "gemini", "model": "gemini-2.5-flash"},
     "ollama-chat": {"type": "ollama", "model": "qwen3"},
     "bedrock-converse": {"type": "bedrock", "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
+    "cohere-chat": {"type": "cohere", "model": "command-a-03-2025"},
 }
 IN_PATH = {"gemini", "bedrock-converse"}  # where the model stands
 # By what name a loss of each facet is told. What is about a message has its place in front.

@@ -31,9 +31,10 @@ static void every_row_is_whole(void **state)
 static void knows_the_types_that_the_configuration_names(void **state)
 {
     (void)state;
-    static const char *const in_force[] = {"openai", "mock", "vllm",   "sglang",  "llama-cpp",
-                                           "tgi",    "groq", "ollama", "mistral", "bedrock"};
-    static const char *const later[] = {"vertex", "cohere"};
+    static const char *const in_force[] = {"openai",    "mock",   "vllm",   "sglang",
+                                           "llama-cpp", "tgi",    "groq",   "ollama",
+                                           "mistral",   "cohere", "bedrock"};
+    static const char *const later[] = {"vertex"};
     for (size_t i = 0; i < sizeof(in_force) / sizeof(in_force[0]); i++)
         assert_true(provider_type_find(text_of(in_force[i]))->in_force);
     for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
