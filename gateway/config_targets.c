@@ -64,7 +64,7 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
     if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
         return;
     if (!settings->base_url && !draft->resolved->base_url.len) {
-        if (draft->resolved->in_force)
+        if (draft->resolved->in_force && !draft->resolved->is_vertex)
             problem_at_value(document, draft->node, SEVERITY_ERROR,
                              "the type \"%.*s\" needs a \"base_url\"", TEXT_ARGS(draft->type));
         return;
@@ -119,7 +119,8 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
                          "a key has only visible ASCII characters: there is a space, a line break "
                          "or another character in this one");
     bool broken = at && at->broken;
-    if (settings->api_key.len || draft->unusable || !draft->resolved ||
+    bool signs_in = settings->sign_in.kind != SIGN_IN_NONE;
+    if (settings->api_key.len || signs_in || draft->unusable || !draft->resolved ||
         !draft->resolved->needs_key || broken)
         return;
     settings->off = draft->unusable = true;
@@ -175,6 +176,11 @@ static void check_header(struct document *document, const struct provider_draft 
     else if (is_reserved_header(name))
         problem_at_key(document, pair->node, SEVERITY_ERROR,
                        "the header \"%.*s\" cannot be set here", TEXT_ARGS(name));
+    else if (draft->settings.sign_in.kind != SIGN_IN_NONE &&
+             text_equal_nocase(name, TEXT("authorization")))
+        problem_at_key(document, pair->node, SEVERITY_ERROR,
+                       "the header \"%.*s\" is written from the provider's sign-in",
+                       TEXT_ARGS(name));
     else if (draft->settings.api_key.len && draft->resolved &&
              text_equal_nocase(name, draft->resolved->auth == AUTH_HEADER
                                          ? draft->resolved->auth_header
@@ -252,6 +258,7 @@ void resolve_providers(struct document *document)
     for (size_t i = 0; i < count; i++) {
         struct provider_draft *draft = &drafts[i];
         resolve_type(document, draft);
+        resolve_sign_in(document, draft);
         resolve_url(document, draft);
         resolve_key(document, draft);
         resolve_headers(document, draft);

@@ -53,6 +53,8 @@ static struct call_target target_facts(const struct exchange *x)
         .type = x->target->provider->type,
         .model = x->upstream_model,
         .stream = x->call.stream,
+        .project = x->target->provider->project,
+        .location = x->target->provider->location,
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,

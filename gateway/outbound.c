@@ -293,12 +293,18 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put_host(out, provider);
 }
 
-static void put_credentials(struct buffer *out, const struct provider_settings *provider,
-                            const struct upstream_pool *pool)
+static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
+                            const struct provider_settings *provider)
 {
-    if (provider->api_key.len && provider->type->auth == AUTH_HEADER)
+    const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
+    const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
+    if (sign_in) {
+        put(out, TEXT("Authorization: Bearer "));
+        put(out, sign_in_token(sign_in));
+        put(out, TEXT("\r\n"));
+    } else if (provider->api_key.len && provider->type->auth == AUTH_HEADER) {
         put_field(out, provider->type->auth_header, provider->api_key);
-    else if (provider->api_key.len) {
+    } else if (provider->api_key.len) {
         put(out, TEXT("Authorization: Bearer "));
         put(out, provider->api_key);
         put(out, TEXT("\r\n"));
@@ -318,29 +324,28 @@ static void put_credentials(struct buffer *out, const struct provider_settings *
     }
 }
 
-static void put_own(struct buffer *out, struct text method,
-                    const struct provider_settings *provider, const struct upstream_pool *pool,
-                    struct text suffix)
+static void put_own(struct buffer *out, struct text method, const struct snapshot *snapshot,
+                    const struct provider_settings *provider, struct text suffix)
 {
     put(out, method);
-    put_base(out, provider, pool);
+    put_base(out, provider, snapshot_pool(snapshot, provider));
     put(out, suffix);
     put_host(out, provider);
-    put_credentials(out, provider, pool);
+    put_credentials(out, snapshot, provider);
     put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
 }
 
-void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
-                      const struct upstream_pool *pool, struct text suffix)
+void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
+                      const struct provider_settings *provider, struct text suffix)
 {
-    put_own(out, TEXT("GET "), provider, pool, suffix);
+    put_own(out, TEXT("GET "), snapshot, provider, suffix);
     put(out, TEXT("\r\n"));
 }
 
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length)
+void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
+                       const struct provider_settings *provider, struct text suffix, size_t length)
 {
-    put_own(out, TEXT("POST "), provider, pool, suffix);
+    put_own(out, TEXT("POST "), snapshot, provider, suffix);
     put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
@@ -622,7 +627,7 @@ static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
-    put_credentials(out, x->target->provider, x->upstream.pool);
+    put_credentials(out, x->snapshot, x->target->provider);
     put_forwarded(out, x);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));
