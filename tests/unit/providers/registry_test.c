@@ -32,8 +32,8 @@ static void knows_the_types_that_the_configuration_names(void **state)
 {
     (void)state;
     static const char *const in_force[] = {"openai", "mock", "vllm",   "sglang", "llama-cpp",
-                                           "tgi",    "groq", "ollama", "mistral"};
-    static const char *const later[] = {"vertex", "bedrock", "cohere"};
+                                           "tgi",    "groq", "ollama", "mistral", "vertex"};
+    static const char *const later[] = {"bedrock", "cohere"};
     for (size_t i = 0; i < sizeof(in_force) / sizeof(in_force[0]); i++)
         assert_true(provider_type_find(text_of(in_force[i]))->in_force);
     for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
