@@ -44,6 +44,8 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
+    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+        return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
 
@@ -79,10 +81,24 @@ static bool is_events(const struct exchange *x, const struct translator *words)
     return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
 }
 
+/* Vertex AI has conversations only; of Claude, the counting of their tokens too. */
+static bool vertex_has(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    enum operation operation = x->call.operation;
+    if (!type->is_vertex || text_equal(type->dialect, TEXT("gemini")))
+        return true;
+    bool counts = operation == OPERATION_COUNT && text_equal(type->dialect, TEXT("anthropic"));
+    return operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
+           operation == OPERATION_COMPLETION || counts;
+}
+
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
     x->translated = (struct translated_call){0};
+    if (!vertex_has(x))
+        return cannot(x, "does not have this");
     if (takes_as_it_is(x))
         return true;
     /* What a response builds on is refused by name where its call is read. */

@@ -8,12 +8,15 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/crossing.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
 #include "gateway/worker_inside.h"
+
+#define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
 enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
 
@@ -196,14 +199,14 @@ static void put_authority(struct buffer *out, const struct url *url)
     }
 }
 
-/* Everything but the unreserved characters of RFC 3986 2.3 as %XX. */
+/* Everything but the unreserved characters of RFC 3986 2.3, and @, as %XX. */
 static void put_escaped(struct buffer *out, struct text value)
 {
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.at[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                     strchr("-._~", c);
+                     strchr("-._~@", c);
         char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
         if (plain)
             buffer_append(out, &c, 1);
@@ -276,6 +279,29 @@ static void put_query(struct buffer *out, const struct exchange *x)
     }
 }
 
+/* Vertex AI has Anthropic's dialect, and OpenAI's, at paths of its own; Gemini's are its dialect's.
+ */
+static bool is_claude_on_vertex(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return type->is_vertex && text_equal(type->dialect, TEXT("anthropic"));
+}
+
+static void put_vertex(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    bool counts = x->call.operation == OPERATION_COUNT;
+    buffer_format(out, "/v1/projects/%.*s/locations/%.*s/", TEXT_ARGS(provider->project),
+                  TEXT_ARGS(provider->location));
+    if (!is_claude_on_vertex(x)) {
+        put(out, TEXT("endpoints/openapi/chat/completions"));
+        return;
+    }
+    put(out, TEXT("publishers/anthropic/models/"));
+    put_escaped(out, counts ? TEXT("count-tokens") : x->upstream_model);
+    put(out, x->call.stream && !counts ? TEXT(":streamRawPredict") : TEXT(":rawPredict"));
+}
+
 static void put_request_line(struct buffer *out, const struct exchange *x)
 {
     const struct provider_settings *provider = x->target->provider;
@@ -284,7 +310,9 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put_base(out, provider, x->upstream.pool);
     if (provider->type->is_azure)
         put_azure(out, provider, deployment_of(x));
-    if (!crossing_put_path(x, out)) {
+    if (provider->type->is_vertex && !text_equal(provider->type->dialect, TEXT("gemini"))) {
+        put_vertex(out, x);
+    } else if (!crossing_put_path(x, out)) {
         put(out, x->match.suffix);
         put_query(out, x);
     } else if (provider->type->is_azure) {
@@ -371,6 +399,30 @@ static void add_edit(struct edits *edits, size_t at, size_t removed, struct text
         i--;
     }
     edits->list[i] = (struct edit){at, removed, inserted};
+}
+
+/* Where the member begins whose value <raw> is: at its name's first quote. A name, be it written
+ * with escapes, has no quotes in it. */
+static const char *member_begin(struct text raw)
+{
+    const char *quote = raw.at - 1;
+    for (int quotes = 0; quotes < 2; quote--)
+        quotes += *quote == '"';
+    return quote + 1;
+}
+
+/* Claude on Vertex AI: the version stands in the body, and, but to count, the model in the path. */
+static void edit_version(const struct exchange *x, struct text body, struct text model,
+                         struct edits *edits)
+{
+    static const struct text member = {VERTEX_VERSION ",", sizeof(VERTEX_VERSION)};
+    if (x->call.operation == OPERATION_COUNT || !model.at) {
+        add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
+        return;
+    }
+    const char *begin = member_begin(model);
+    add_edit(edits, (size_t)(begin - body.at), (size_t)(model.at + model.len - begin),
+             TEXT(VERTEX_VERSION));
 }
 
 static void edit_model(struct exchange *x, const char *body, struct edits *edits)
@@ -531,10 +583,8 @@ static void put_length(struct exchange *x, struct text body, struct text number,
         insert_max_tokens(x, body, number, edits);
     } else if (unknown < MAX_TOKENS_NAMES) {
         struct text raw = x->max_tokens[unknown].raw;
-        const char *quote = raw.at - 1; /* its name, be it written with escapes, has no quotes */
-        for (int quotes = 0; quotes < 2; quote--)
-            quotes += *quote == '"';
-        size_t at = (size_t)(quote + 1 - body.at), end = (size_t)(raw.at + raw.len - body.at);
+        size_t at = (size_t)(member_begin(raw) - body.at),
+               end = (size_t)(raw.at + raw.len - body.at);
         add_edit(edits, at, end - at,
                  arena_format(&x->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
     } else {
@@ -658,7 +708,10 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text named = crossing_named_body(x);
     if (named.at)
         add_edit(&edits, 0, body.len, named);
-    edit_model(x, body.at, &edits);
+    if (is_claude_on_vertex(x))
+        edit_version(x, body, x->model.raw, &edits);
+    if (!is_claude_on_vertex(x) || x->call.operation == OPERATION_COUNT)
+        edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
     count = cut_pieces(body, &edits, pieces, count, &total);
@@ -673,8 +726,12 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         struct text body = x->translated.body;
         put(out, x->translated.headers);
         put(out, TEXT("Content-Type: application/json\r\n"));
-        put_content_length(out, body.len);
-        pieces[count++] = (struct iovec){(void *)(uintptr_t)body.at, body.len};
+        struct edits edits = {.count = 0};
+        uint64_t total;
+        if (is_claude_on_vertex(x))
+            edit_version(x, body, member_find(body, TEXT("model")), &edits);
+        count = cut_pieces(body, &edits, pieces, count, &total);
+        put_content_length(out, total);
         return count;
     }
     if (x->content_type.len)

@@ -171,7 +171,7 @@ def azure_for(upstream, **changes):
 
 
 def vertex_for(upstream, **changes):
-    provider = provider_for(upstream, "vertex", type="vertex", base_url=upstream.url.removesuffix("/v1"), location="europe-west1", **changes)
+    provider = provider_for(upstream, "vertex", **{"type": "vertex", "base_url": upstream.url.removesuffix("/v1"), "location": "europe-west1", **changes})
     del provider["api_key"]
     return provider
 
@@ -219,6 +219,72 @@ def test_vertex_takes_the_token_of_the_machine(upstream, metadata):
         assert gate.chat().status == 200
         assert bearer(upstream).startswith("Bearer token-")
         assert upstream.last().target.startswith("/v1/projects/mine/locations/europe-west1/publishers/google/models/")
+
+
+CLAUDE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x", "content": [{"type": "text", "text": "Hello."}],
+          "stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 3, "output_tokens": 2}}
+MESSAGES = [{"role": "user", "content": "model"}]
+
+
+def test_claude_on_vertex(upstream, metadata):
+    upstream.answer = lambda call: call.respond(200, json.dumps(CLAUDE).encode())
+    provider = vertex_for(upstream, project="mine", type="vertex-anthropic")
+    below = "/v1/projects/mine/locations/europe-west1/publishers/anthropic/models/"
+    with Sluice(config_of(upstream, provider, "claude-x@20250929"), env={"GCE_METADATA_HOST": metadata.place}) as gate:
+        own = gate.post("/v1/messages", {"max_tokens": 9, "messages": MESSAGES, "model": "fast"})
+        assert own.status == 200 and own.json["content"] == CLAUDE["content"], own
+        assert upstream.last().target == below + "claude-x@20250929:rawPredict"
+        assert upstream.last().json == {"anthropic_version": "vertex-2023-10-16", "max_tokens": 9, "messages": MESSAGES}
+        assert bearer(upstream).startswith("Bearer token-") and not upstream.last().header("x-api-key")
+
+        other = gate.chat(max_tokens=9, messages=MESSAGES)
+        assert other.status == 200 and other.json["choices"][0]["message"]["content"] == "Hello.", other
+        assert upstream.last().target == below + "claude-x@20250929:rawPredict"
+        body = upstream.last().json
+        assert (body["anthropic_version"], body["max_tokens"]) == ("vertex-2023-10-16", 9) and "model" not in body
+
+        upstream.answer = lambda call: call.respond(200, b'{"input_tokens": 11}')
+        counted = gate.post("/v1/messages/count_tokens", {"model": "fast", "messages": MESSAGES})
+        assert counted.status == 200 and counted.json["input_tokens"] == 11
+        assert upstream.last().target == below + "count-tokens:rawPredict"
+        assert upstream.last().json == {"anthropic_version": "vertex-2023-10-16", "model": "claude-x@20250929", "messages": MESSAGES}
+
+        before = len(upstream.calls)
+        assert gate.post("/v1/embeddings", {"model": "fast", "input": "x"}).status in (400, 404, 501)
+        assert len(upstream.calls) == before
+
+
+def test_a_stream_of_claude_on_vertex(upstream, metadata):
+    events = [{"type": "message_start", "message": {**CLAUDE, "content": [], "stop_reason": None}},
+              {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+              {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hello."}},
+              {"type": "content_block_stop", "index": 0},
+              {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 2}},
+              {"type": "message_stop"}]
+    stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in events).encode()
+    upstream.answer = lambda call: call.respond(200, stream, content_type="text/event-stream")
+    provider = vertex_for(upstream, project="mine", type="vertex-anthropic")
+    with Sluice(config_of(upstream, provider, "claude-x"), env={"GCE_METADATA_HOST": metadata.place}) as gate:
+        own = gate.post("/v1/messages", {"model": "fast", "stream": True, "max_tokens": 9, "messages": MESSAGES})
+        assert own.status == 200 and own.body == stream
+        assert upstream.last().target.endswith("/publishers/anthropic/models/claude-x:streamRawPredict")
+        assert upstream.last().json == {"anthropic_version": "vertex-2023-10-16", "stream": True, "max_tokens": 9, "messages": MESSAGES}
+        other = gate.chat(stream=True, max_tokens=9, messages=MESSAGES)
+        assert other.status == 200 and b"Hello." in other.body
+        assert upstream.last().target.endswith(":streamRawPredict") and upstream.last().json["stream"] is True
+
+
+def test_openai_on_vertex(upstream, metadata):
+    upstream.answer = lambda call: call.respond(200, chat_body())
+    provider = vertex_for(upstream, project="mine", type="vertex-openai")
+    path = "/v1/projects/mine/locations/europe-west1/endpoints/openapi/chat/completions"
+    with Sluice(config_of(upstream, provider, "meta/llama"), env={"GCE_METADATA_HOST": metadata.place}) as gate:
+        assert gate.chat().status == 200
+        assert (upstream.last().target, upstream.last().json["model"]) == (path, "meta/llama")
+        for call in ("/v1/responses", {"model": "fast", "input": "hi"}), ("/v1/completions", {"model": "fast", "prompt": "hi"}):
+            assert gate.post(*call).status == 200, call
+            assert (upstream.last().target, upstream.last().json["messages"][0]["role"]) == (path, "user")
+        assert gate.post("/v1/embeddings", {"model": "fast", "input": "x"}).status in (400, 404, 501)
 
 
 def test_a_token_is_fetched_anew_before_its_life_is_over(upstream, entra):
