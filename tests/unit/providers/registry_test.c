@@ -31,7 +31,7 @@ static void every_row_is_whole(void **state)
 static void knows_the_types_that_the_configuration_names(void **state)
 {
     (void)state;
-    static const char *const in_force[] = {"openai", "mock", "vllm",   "sglang", "llama-cpp",
+    static const char *const in_force[] = {"openai", "mock", "vllm",   "sglang",  "llama-cpp",
                                            "tgi",    "groq", "ollama", "mistral", "vertex"};
     static const char *const later[] = {"bedrock", "cohere"};
     for (size_t i = 0; i < sizeof(in_force) / sizeof(in_force[0]); i++)
