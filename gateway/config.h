@@ -72,7 +72,9 @@ struct provider_settings {
     const struct dialect *dialect;
     const char *base_url; /* as written; url borrows from it */
     struct url url;
-    struct text api_key; /* empty = none */
+    struct text api_key;   /* empty = none */
+    struct text *api_keys; /* all there are: that one, and those it takes turns with */
+    size_t api_key_count;
     struct tls_settings tls;
     struct text organization;
     struct text api_version;       /* of Azure; empty = its newer API, which has none */

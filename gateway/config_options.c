@@ -298,7 +298,7 @@ static const struct option provider[] = {
     {.name = "type", .type = OPTION_NAME, .where = PROVIDER(type), .required = true, .help = "openai anthropic gemini mock …: a row of the provider table; see docs/PROVIDERS.md."},
     {.name = "base_url", .type = OPTION_STRING, .where = PROVIDER(settings.base_url), .fallback = "null", .help = "What the vendor's SDK takes; default: the type's."},
     {.name = "api_key", .type = OPTION_TEXT, .where = PROVIDER(settings.api_key), .fallback = "", .secret = true, .help = "Without a key the provider is off, where its type needs one."},
-    {.name = "api_keys", .type = OPTION_TEXTS, .status = INERT, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown."},
+    {.name = "api_keys", .type = OPTION_TEXTS, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown: they take turns, and one that is refused (429, 401, 402) rests."},
     {.name = "tls", .type = OPTION_SECTION, .inner = provider_tls, .help = "For https."},
     {.name = "api_version", .type = OPTION_TEXT, .where = PROVIDER(settings.api_version), .fallback = "null", .help = "azure-openai: its deployments are asked below /openai/deployments; without one, models below /openai/v1."},
     {.name = "entra", .type = OPTION_SECTION, .inner = entra, .fallback = "null", .help = "azure-openai: sign-in instead of a key; AZURE_AUTHORITY_HOST names another cloud's."},

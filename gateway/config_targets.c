@@ -103,21 +103,41 @@ static bool is_credential(struct text text)
     return true;
 }
 
-/* The first of several keys serves until all of them do. */
+/* All keys in one list; the first one is for what belongs to an account. */
+static void gather_keys(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct text *more = draft->api_keys.at;
+    settings->api_keys =
+        arena_new(&document->arena, (draft->api_keys.count + 1) * sizeof(struct text));
+    if (settings->api_key.len)
+        settings->api_keys[settings->api_key_count++] = settings->api_key;
+    for (size_t i = 0; i < draft->api_keys.count; i++) {
+        if (!is_credential(more[i]))
+            problem_at_value(document, node_find(draft->node, "api_keys"), SEVERITY_ERROR,
+                             "a key has only visible ASCII characters: there is a space, a line "
+                             "break or another character in number %zu",
+                             i + 1);
+        if (more[i].len)
+            settings->api_keys[settings->api_key_count++] = more[i];
+    }
+    if (settings->api_key_count)
+        settings->api_key = settings->api_keys[0];
+}
+
 static void resolve_key(struct document *document, struct provider_draft *draft)
 {
     struct provider_settings *settings = &draft->settings;
     const struct node *at = node_find(draft->node, "api_key");
     if (!at)
         at = node_find(draft->node, "api_key_file");
-    if (!settings->api_key.len && draft->api_keys.count) {
-        settings->api_key = ((const struct text *)draft->api_keys.at)[0];
-        at = node_find(draft->node, "api_keys");
-    }
     if (!is_credential(settings->api_key))
         problem_at_value(document, at, SEVERITY_ERROR,
                          "a key has only visible ASCII characters: there is a space, a line break "
                          "or another character in this one");
+    if (!settings->api_key.len && draft->api_keys.count)
+        at = node_find(draft->node, "api_keys");
+    gather_keys(document, draft);
     bool broken = at && at->broken;
     bool signs_in = settings->sign_in.kind != SIGN_IN_NONE;
     if (settings->api_key.len || signs_in || draft->unusable || !draft->resolved ||

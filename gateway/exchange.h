@@ -189,6 +189,8 @@ struct exchange {
     struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
+    struct text provider_key; /* that the present try goes up with; or empty */
+    unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */

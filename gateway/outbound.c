@@ -321,8 +321,9 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put_host(out, provider);
 }
 
+/* <key>: of the provider, where it does not sign in. */
 static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
-                            const struct provider_settings *provider)
+                            const struct provider_settings *provider, struct text key)
 {
     const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
     const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
@@ -330,11 +331,11 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
         put(out, TEXT("Authorization: Bearer "));
         put(out, sign_in_token(sign_in));
         put(out, TEXT("\r\n"));
-    } else if (provider->api_key.len && provider->type->auth == AUTH_HEADER) {
-        put_field(out, provider->type->auth_header, provider->api_key);
-    } else if (provider->api_key.len) {
+    } else if (key.len && provider->type->auth == AUTH_HEADER) {
+        put_field(out, provider->type->auth_header, key);
+    } else if (key.len) {
         put(out, TEXT("Authorization: Bearer "));
-        put(out, provider->api_key);
+        put(out, key);
         put(out, TEXT("\r\n"));
     }
     if (provider->organization.len)
@@ -359,7 +360,7 @@ static void put_own(struct buffer *out, struct text method, const struct snapsho
     put_base(out, provider, snapshot_pool(snapshot, provider));
     put(out, suffix);
     put_host(out, provider);
-    put_credentials(out, snapshot, provider);
+    put_credentials(out, snapshot, provider, provider->api_key);
     put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
 }
 
@@ -677,7 +678,7 @@ static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
-    put_credentials(out, x->snapshot, x->target->provider);
+    put_credentials(out, x->snapshot, x->target->provider, x->provider_key);
     put_forwarded(out, x);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));

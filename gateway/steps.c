@@ -244,6 +244,7 @@ enum exchange_state step_route(struct exchange *x)
     }
     x->upstream_reported = false;
     x->sign_in_by_us = 0;
+    x->keys_tried = 0;
     if (!choose(x)) {
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;

@@ -57,6 +57,7 @@ void snapshot_unref(struct snapshot *snapshot)
         if (snapshot->sign_ins[i])
             sign_in_unref(snapshot->sign_ins[i]);
     memory_free(snapshot->sign_ins);
+    memory_free(snapshot->turns);
     memory_free(snapshot->pools);
     counter_names_free(snapshot->counter_names);
     if (snapshot->tokens)
@@ -84,6 +85,7 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     if (snapshot->tokens && worker->jwks.keys)
         tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
+    snapshot->turns = memory_new(config->provider_count * sizeof(unsigned));
     snapshot->sign_ins = memory_new(config->provider_count * sizeof(struct sign_in *));
     for (size_t i = 0; i < config->provider_count; i++) {
         struct fault fault;

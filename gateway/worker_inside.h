@@ -16,6 +16,7 @@
 #include "gateway/exchange.h"
 #include "gateway/hold.h"
 #include "gateway/jwks.h"
+#include "gateway/key_ring.h"
 #include "gateway/metrics.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/dns.h"
@@ -45,6 +46,7 @@ struct snapshot {
     struct counter_names *counter_names;
     struct tokens *tokens;        /* NULL = tokens are not accepted */
     struct webhooks *webhooks;    /* NULL = the guardrails have none */
+    unsigned *turns;              /* of each provider's keys */
     struct sign_in **sign_ins;    /* one per provider; NULL = it needs none */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
 };
@@ -83,6 +85,7 @@ struct worker {
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct jwks jwks;
     struct sign_ins sign_ins;
+    struct key_rests key_rests;
     struct metrics_worker *metrics;
     struct snapshot *now; /* in force for new exchanges */
     struct worker_listener *listeners;
