@@ -152,9 +152,6 @@ int command_env(struct cli *cli)
     }
     if (client->hint != NULL)
         fputs(client->hint, stdout);
-    if (strcmp(client->name, "openai") != 0 && strcmp(client->name, "codex") != 0)
-        cli_complain("note: this version speaks OpenAI's dialect only; %s's comes later",
-                     client->name);
     return EXIT_GOOD;
 }
 

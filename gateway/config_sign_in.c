@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/memory.h"
 #include "gateway/base/sign.h"
 #include "gateway/config_document.h"
 
@@ -142,6 +143,7 @@ static void resolve_account(struct document *document, struct provider_draft *dr
     if (!node || !secret_read(document, node, &words))
         return;
     struct json *root = json_read(words, &problem);
+    memory_wipe((void *)(uintptr_t)words.at, words.len);
     if (root)
         read_account(document, draft, node, root);
     else

@@ -12,6 +12,8 @@ enum {
     ERROR_BYTES = 2048,                /* of an error's body that are read */
     TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
     PATH_MAX_BYTES = 8192,
+    GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
+    GROWTH_MIN = 65536,
     NAME_QUOTED_MAX = 4096,
 };
 
@@ -93,6 +95,21 @@ static bool vertex_has(const struct exchange *x)
            operation == OPERATION_COMPLETION || counts;
 }
 
+/* Once, for all targets that are asked in other words. */
+static bool read_call(struct exchange *x, const struct translator *words)
+{
+    struct fault fault = {0};
+    struct text body = buffer_text(&x->body);
+    if (x->chat)
+        return true;
+    x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+    if (!x->chat)
+        x->fault = fault;
+    else if (!x->translated_body.limit)
+        buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
+    return x->chat != NULL;
+}
+
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
@@ -112,13 +129,10 @@ bool crossing_prepare(struct exchange *x)
     /* Nothing passes that the guardrails cannot look into. */
     if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    struct call_target facts = target_facts(x);
-    struct fault fault = {0};
-    if (!translate_call(&x->arena, from, to, buffer_text(&x->body), x->call.model, x->call.stream,
-                        &facts, &x->translated, &fault)) {
-        x->fault = fault;
+    if (!read_call(x, from))
         return false;
-    }
+    struct call_target facts = target_facts(x);
+    translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated);
     x->client_words = from;
     x->target_words = to;
     return check_losses(x);
@@ -258,8 +272,9 @@ void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
     way.stream_in = is_stream(type);
-    /* The body goes once the answer's head has left; some dialects repeat parts of it. */
-    way.call = arena_copy(&x->arena, way.call);
+    /* The body goes once the answer's head has left; responses repeat parts of it. */
+    way.call = x->call.operation == OPERATION_RESPONSE ? arena_copy(&x->arena, way.call)
+                                                       : (struct text){"", 0};
     x->translation = translation_new(&way, &x->answer);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
 }

@@ -184,7 +184,9 @@ struct exchange {
     const struct target *pinned; /* an object lives there: no other will do */
     /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
     const struct translator *client_words, *target_words;
+    const struct chat *chat;           /* the call as it was read, once one has crossed */
     struct translated_call translated; /* for the present target */
+    struct buffer translated_body;     /* its body; kept as long as the client's */
     struct translation *translation;   /* of its answer */
     struct buffer translated_out;
     uint64_t tried;

@@ -724,7 +724,7 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
 static int put_content(struct exchange *x, struct buffer *out, struct iovec *pieces, int count)
 {
     if (crossing_is_on(x)) {
-        struct text body = x->translated.body;
+        struct text body = buffer_text(&x->translated_body);
         put(out, x->translated.headers);
         put(out, TEXT("Content-Type: application/json\r\n"));
         struct edits edits = {.count = 0};

@@ -57,8 +57,10 @@ static void flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
-        if (x->sent_us)
-            buffer_done(&x->body); /* no other target will be asked */
+        if (x->sent_us) { /* no other target will be asked */
+            buffer_done(&x->body);
+            buffer_done(&x->translated_body);
+        }
     }
     if (bytes && x->chunked_out)
         pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};

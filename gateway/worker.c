@@ -299,6 +299,7 @@ void worker_give_exchange(struct exchange *x)
     buffer_done(&x->held);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
+    buffer_done(&x->translated_body);
     if (x->tap_used)
         tap_done(&x->tap);
     worker->exchange_count--;

@@ -6,7 +6,7 @@
 #include "providers/translator.h"
 
 enum {
-    CALL_MAX = 128 << 20,  /* a call as it is written; what is read is bounded by its reader */
+    PATH_MAX_BYTES = 16 << 10,
     ANSWER_MAX = 64 << 20, /* an answer that is gathered */
     ARENA_BLOCK = 4096,
 };
@@ -51,11 +51,36 @@ enum operation translator_operation(const struct translator *translator)
 
 /* ------------------------------------------------------------------------------- the call */
 
-static struct text taken(struct arena *arena, struct buffer *buffer)
+const struct chat *translate_read(struct arena *arena, const struct translator *words,
+                                  struct text body, struct text model, bool stream,
+                                  struct fault *fault)
 {
-    struct text copy = arena_copy(arena, buffer_text(buffer));
-    buffer_clear(buffer);
-    return copy;
+    struct call_source source = {.body = body, .model = model, .stream = stream};
+    struct chat *chat = arena_new(arena, sizeof(*chat));
+    chat->from = words;
+    return words->read_call(arena, &source, chat, fault) ? chat : NULL;
+}
+
+/* What a writer needs for itself goes when it is done: there may be many targets to write for. */
+void translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
+                     const struct call_target *target, struct buffer *body,
+                     struct translated_call *made)
+{
+    struct arena own;
+    struct buffer path;
+    struct losses *losses = memory_new(sizeof(*losses));
+    arena_init(&own, ARENA_BLOCK);
+    buffer_init(&path, PATH_MAX_BYTES);
+    buffer_clear(body);
+    to->write_call(&own, chat, target, body, losses);
+    to->write_path(target, &path);
+    made->path = arena_copy(arena, buffer_text(&path));
+    made->headers = to->headers;
+    made->demands = arena_copy(arena, (struct text){losses->demands, losses->demand_len});
+    made->hints = arena_copy(arena, (struct text){losses->hints, losses->hint_len});
+    buffer_done(&path);
+    arena_done(&own);
+    memory_free(losses);
 }
 
 bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
@@ -63,22 +88,14 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
                     const struct call_target *target, struct translated_call *made,
                     struct fault *fault)
 {
-    struct call_source source = {.body = body, .model = model, .stream = stream};
-    struct chat *chat = arena_new(arena, sizeof(*chat));
-    struct losses *losses = arena_new(arena, sizeof(*losses));
-    chat->from = from;
-    if (!from->read_call(arena, &source, chat, fault))
-        return false;
+    const struct chat *chat = translate_read(arena, from, body, model, stream, fault);
     struct buffer out;
-    buffer_init(&out, CALL_MAX);
-    to->write_call(arena, chat, target, &out, losses);
-    made->body = taken(arena, &out);
-    to->write_path(target, &out);
-    made->path = taken(arena, &out);
+    if (!chat)
+        return false;
+    buffer_init(&out, SIZE_MAX / 2);
+    translate_write(arena, chat, to, target, &out, made);
+    made->body = arena_copy(arena, buffer_text(&out));
     buffer_done(&out);
-    made->headers = to->headers;
-    made->demands = (struct text){losses->demands, losses->demand_len};
-    made->hints = (struct text){losses->hints, losses->hint_len};
     return true;
 }
 

@@ -40,16 +40,30 @@ struct call_target {
     struct text project, location; /* of Vertex */
 };
 
-/* What the caller gets of a call that was translated; all in the arena. */
+/* A call as it was read, for any target; lives in an arena, and borrows from the body. */
+struct chat;
+
+/* Read a call of <words>. <body> is valid JSON; <model> and <stream> as the path says, where it
+ * does. NULL with a fault when it cannot be read. */
+const struct chat *translate_read(struct arena *arena, const struct translator *words,
+                                  struct text body, struct text model, bool stream,
+                                  struct fault *fault);
+
+/* What is beside the body of a call that was written; all in the arena. */
 struct translated_call {
-    struct text body, path;
+    struct text body; /* by translate_call() only */
+    struct text path;
     struct text headers; /* lines with CRLF */
     struct text demands,
         hints; /* what the target cannot say, named, with commas; empty = all said */
 };
 
-/* A call of <from>, written for <to>. <body> is valid JSON; <model> and <stream> as the path says,
- * where it does. False with a fault when it cannot be read. */
+/* Write the call for a target in the words <to>, its body into <body>, which is cleared first. */
+void translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
+                     const struct call_target *target, struct buffer *body,
+                     struct translated_call *made);
+
+/* Both at once, for one target; the body is in the arena, too. False with a fault. */
 bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
                     struct text body, struct text model, bool stream,
                     const struct call_target *target, struct translated_call *made,
