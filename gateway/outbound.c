@@ -327,9 +327,10 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
 {
     const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
     const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
-    if (sign_in) {
+    struct text token = sign_in ? sign_in_token(sign_in) : (struct text){"", 0};
+    if (token.len) {
         put(out, TEXT("Authorization: Bearer "));
-        put(out, sign_in_token(sign_in));
+        put(out, token);
         put(out, TEXT("\r\n"));
     } else if (key.len && provider->type->auth == AUTH_HEADER) {
         put_field(out, provider->type->auth_header, key);
@@ -353,28 +354,37 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
     }
 }
 
+/* A request of our own. Of Azure's, embeddings are a deployment's. */
 static void put_own(struct buffer *out, struct text method, const struct snapshot *snapshot,
-                    const struct provider_settings *provider, struct text suffix)
+                    const struct target *target, struct text suffix)
 {
+    const struct provider_settings *provider = target->provider;
+    bool embeds = text_equal(suffix, TEXT("/embeddings"));
     put(out, method);
     put_base(out, provider, snapshot_pool(snapshot, provider));
+    if (provider->type->is_azure)
+        put_azure(out, provider, embeds ? target->model : (struct text){"", 0});
     put(out, suffix);
+    if (provider->type->is_azure && provider->api_version.len) {
+        put(out, TEXT("?api-version="));
+        put_escaped(out, provider->api_version);
+    }
     put_host(out, provider);
     put_credentials(out, snapshot, provider, provider->api_key);
     put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
 }
 
 void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
-                      const struct provider_settings *provider, struct text suffix)
+                      const struct target *target, struct text suffix)
 {
-    put_own(out, TEXT("GET "), snapshot, provider, suffix);
+    put_own(out, TEXT("GET "), snapshot, target, suffix);
     put(out, TEXT("\r\n"));
 }
 
 void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
-                       const struct provider_settings *provider, struct text suffix, size_t length)
+                       const struct target *target, struct text suffix, size_t length)
 {
-    put_own(out, TEXT("POST "), snapshot, provider, suffix);
+    put_own(out, TEXT("POST "), snapshot, target, suffix);
     put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));

@@ -22,14 +22,14 @@ struct upstream_pool *outbound_pool(struct upstreams *upstreams,
 /* Does a client's header of that name go up as it is? */
 bool outbound_forwards(struct text name);
 
-/* Append the head of a POST of our own: to <suffix> ("/embeddings") behind the provider's base,
- * with its credentials, for a JSON body of <length> bytes. It is one of <snapshot>'s. */
+/* Append the head of a POST of our own: to <suffix> ("/embeddings") behind the target's base,
+ * with its provider's credentials, for a JSON body of <length> bytes. It is one of <snapshot>'s. */
 void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
-                       const struct provider_settings *provider, struct text suffix, size_t length);
+                       const struct target *target, struct text suffix, size_t length);
 
 /* The same of a GET. */
 void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
-                      const struct provider_settings *provider, struct text suffix);
+                      const struct target *target, struct text suffix);
 
 /* Write the request for the exchange's present target into its arena and hand it to its upstream
  * call, which must be connected. */
