@@ -352,6 +352,30 @@ def test_an_answer_that_is_no_token_is_not_used(upstream, entra, body):
         assert gate.stop() == 0
 
 
+def test_a_reload_may_change_who_signs_in_while_a_token_is_fetched(upstream, metadata, account):
+    """What was being fetched is given up, calls that waited for it get theirs, and nothing is left behind."""
+    upstream.answer = lambda call: call.respond(200, json.dumps(GEMINI).encode())
+    metadata.pause = 1
+    config = config_of(upstream, vertex_for(upstream, project="mine", timeouts={"connect": "5s"}), "gemini-2.5-pro")
+    with Sluice(config, env={"GCE_METADATA_HOST": metadata.place}) as gate, contextlib.closing(Endpoint(None)) as google:
+        google.check = checks_assertion(account, lambda: google)
+        client = gate.connect()
+        client.send(chat_request())
+        config["providers"][0]["credentials_file"] = account.write(google)
+        gate.write(config)
+        assert gate.cli("reload").returncode == 0
+        assert client.read_response().status == 200
+        eventually(lambda: gate.chat().status == 200 and google.given >= 1, what="the new one is in force")
+        config["providers"][0]["location"] = "us-east5"
+        gate.write(config)
+        assert gate.cli("reload").returncode == 0
+        given = google.given
+        eventually(lambda: gate.chat().status == 200 and "/us-east5/" in upstream.last().target, what="another place, the same account")
+        assert google.given <= max(given, 2), "each worker keeps its token"
+        assert gate.stop() == 0
+        assert google.problems == []
+
+
 def test_a_client_that_leaves_while_it_waits_is_forgotten(upstream, entra):
     upstream.answer = lambda call: call.respond(200, chat_body())
     entra.pause = 2

@@ -30,6 +30,12 @@ def test_names_and_variables_are_given_once():
         assert len(values) == len(set(values)), member
 
 
+def test_each_type_has_prices_in_the_catalogue():
+    models = json.loads((Path(ROOT) / "providers" / "models.json").read_text())["models"]
+    known = {name.partition("/")[0] for name in models}
+    assert {row["catalogue"] for row in ROWS if row["catalogue"]} <= known
+
+
 @pytest.mark.parametrize("row", [row for row in ROWS if row["in_force"]], ids=lambda row: row["name"])
 def test_each_type_can_be_configured(row):
     provider = {"name": "up", "type": row["name"]}
