@@ -352,6 +352,19 @@ def test_an_answer_that_is_no_token_is_not_used(upstream, entra, body):
         assert gate.stop() == 0
 
 
+def test_a_token_that_is_not_taken_is_replaced_but_not_at_once(upstream, entra):
+    """Ten seconds are between two: a provider that refuses everything does not make us ask for ever."""
+    def answer(call):
+        good = call.header("authorization") != "Bearer token-1"
+        call.respond(200 if good else 401, chat_body() if good else b'{"error": {"code": "401", "message": "no"}}')
+
+    upstream.answer = answer
+    with Sluice(config_of(upstream, azure_for(upstream), server={"workers": 1}), env={"AZURE_AUTHORITY_HOST": entra.url}) as gate:
+        assert [gate.chat().status for _ in range(5)] == [401] * 5 and entra.asked == 1
+        eventually(lambda: gate.chat().status == 200, within=20, every=0.5, what="another token")
+        assert entra.asked == 2
+
+
 def test_a_reload_may_change_who_signs_in_while_a_token_is_fetched(upstream, metadata, account):
     """What was being fetched is given up, calls that waited for it get theirs, and nothing is left behind."""
     upstream.answer = lambda call: call.respond(200, json.dumps(GEMINI).encode())
@@ -360,17 +373,17 @@ def test_a_reload_may_change_who_signs_in_while_a_token_is_fetched(upstream, met
     with Sluice(config, env={"GCE_METADATA_HOST": metadata.place}) as gate, contextlib.closing(Endpoint(None)) as google:
         google.check = checks_assertion(account, lambda: google)
         client = gate.connect()
-        client.send(chat_request())
+        client.send(chat_request({"model": "fast", "messages": MESSAGES}))
         config["providers"][0]["credentials_file"] = account.write(google)
         gate.write(config)
         assert gate.cli("reload").returncode == 0
         assert client.read_response().status == 200
-        eventually(lambda: gate.chat().status == 200 and google.given >= 1, what="the new one is in force")
+        eventually(lambda: gate.chat(messages=MESSAGES).status == 200 and google.given >= 1, what="the new one is in force")
         config["providers"][0]["location"] = "us-east5"
         gate.write(config)
         assert gate.cli("reload").returncode == 0
         given = google.given
-        eventually(lambda: gate.chat().status == 200 and "/us-east5/" in upstream.last().target, what="another place, the same account")
+        eventually(lambda: gate.chat(messages=MESSAGES).status == 200 and "/us-east5/" in upstream.last().target, what="another place, the same account")
         assert google.given <= max(given, 2), "each worker keeps its token"
         assert gate.stop() == 0
         assert google.problems == []
