@@ -239,8 +239,8 @@ static void reasoning_is_read_by_all_its_names(void **state)
         "\"reasoning_content\":\"r\",\"reasoning\":\"r\"",
         "\"content\":\"\",\"reasoning\":\"r\"," DETAIL("\"text\":\"r\",\"index\":0"),
         "\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"r\"}]}]",
-        "\"content\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\","
-        "\"text\":\"r\"}]}]",
+        ("\"content\":[{\"type\":\"reasoning\",\"summary\":[{\"type\":\"summary_text\","
+         "\"text\":\"r\"}]}]"),
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char from[1024];
