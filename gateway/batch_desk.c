@@ -491,7 +491,7 @@ static void ask(struct job *job, const char *suffix)
     buffer_clear(&job->head);
     buffer_clear(&job->answer);
     job->answer.limit = job->stage == STAGE_FILE ? LINE_MAX : ANSWER_MAX;
-    outbound_put_get(&job->head, job->target->provider, pool_of(job), text_of(suffix));
+    outbound_put_get(&job->head, job->snapshot, job->target, text_of(suffix));
     job->status = 0;
     job->upstream = (struct upstream_call){.on = &handlers, .fresh = true};
     job->busy = true;

@@ -52,8 +52,12 @@ static void wipe_given(const struct document *document, const char *path)
 void document_free(struct document *document)
 {
     struct config *config = &document->config;
-    for (size_t i = 0; i < config->provider_count; i++)
+    for (size_t i = 0; i < config->provider_count; i++) {
         wipe_text(config->providers[i].api_key);
+        for (size_t j = 0; j < config->providers[i].api_key_count; j++)
+            wipe_text(config->providers[i].api_keys[j]);
+        wipe_text(config->providers[i].sign_in.secret);
+    }
     wipe_text(document->admin_key);
     wipe_given(document, "store.redis.url");
     wipe_given(document, "store.redis.url_file");

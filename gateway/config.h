@@ -48,18 +48,40 @@ struct header_setting {
     const char *name, *value;
 };
 
+/* Short-lived credentials: where a provider's tokens come from (sign_in.h). */
+enum sign_in_kind {
+    SIGN_IN_NONE,
+    SIGN_IN_ENTRA,           /* Entra ID: a client's id and secret */
+    SIGN_IN_SERVICE_ACCOUNT, /* Google: a service account's key */
+    SIGN_IN_METADATA,        /* Google: the metadata server of the machine */
+};
+
+struct sign_in_settings {
+    enum sign_in_kind kind;
+    struct text address; /* of the token endpoint; url borrows from it */
+    struct url url;
+    struct text id;     /* of the client, or the service account's address */
+    struct text secret; /* of the client, or the private key in PEM */
+    struct text key_id; /* of the private key */
+    struct text scope;
+};
+
 struct provider_settings {
     struct text name;
     const struct provider_type *type;
     const struct dialect *dialect;
     const char *base_url; /* as written; url borrows from it */
     struct url url;
-    struct text api_key; /* empty = none */
+    struct text api_key;   /* empty = none */
+    struct text *api_keys; /* all there are: that one, and those it takes turns with */
+    size_t api_key_count;
     struct tls_settings tls;
     struct text organization;
     struct text region, access_key, secret_key, session_token; /* of AWS; with keys of its own a
                                                                   call is signed, not borne */
-    struct text api_version;        /* of Azure; empty = its newer API, which has none */
+    struct text api_version;       /* of Azure; empty = its newer API, which has none */
+    struct text project, location; /* of Vertex AI */
+    struct sign_in_settings sign_in;
     struct header_setting *headers; /* checked: names are tokens, values may be written */
     size_t header_count;
     int64_t connect_us, first_byte_us, total_us;

@@ -78,9 +78,11 @@ struct provider_draft {
     const struct node *node;
     struct provider_settings settings;
     struct text type;
-    struct items headers;                 /* struct pair */
-    struct items retry_on;                /* struct text */
-    struct items api_keys;                /* struct text */
+    struct items headers;  /* struct pair */
+    struct items retry_on; /* struct text */
+    struct items api_keys; /* struct text */
+    struct text entra_tenant, entra_client, entra_secret;
+    const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */
     const struct provider_type *resolved; /* NULL when the type is unknown */
     bool unusable;                        /* off for a reason that its targets repeat */
@@ -306,6 +308,10 @@ void resolve_listeners(struct document *document);
 void resolve_admin(struct document *document);
 void resolve_store(struct document *document);
 void resolve_providers(struct document *document);
+/* Of one provider, before its URL is looked at. */
+void resolve_sign_in(struct document *document, struct provider_draft *draft);
+/* "localhost" or an address of loopback. */
+bool host_is_loopback(struct text host);
 void resolve_models(struct document *document);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);

@@ -243,9 +243,9 @@ static const struct option provider_tls[] = {
 };
 
 static const struct option entra[] = {
-    {.name = "tenant", .type = OPTION_STRING, .help = "Directory id."},
-    {.name = "client_id", .type = OPTION_STRING, .help = "Application id."},
-    {.name = "client_secret", .type = OPTION_STRING, .secret = true, .help = "Its secret."},
+    {.name = "tenant", .type = OPTION_NAME, .where = PROVIDER(entra_tenant), .required = true, .help = "Directory id."},
+    {.name = "client_id", .type = OPTION_NAME, .where = PROVIDER(entra_client), .required = true, .help = "Application id."},
+    {.name = "client_secret", .type = OPTION_TEXT, .where = PROVIDER(entra_secret), .required = true, .secret = true, .help = "Its secret."},
     {0},
 };
 
@@ -298,17 +298,17 @@ static const struct option provider[] = {
     {.name = "type", .type = OPTION_NAME, .where = PROVIDER(type), .required = true, .help = "openai anthropic gemini mock …: a row of the provider table; see docs/PROVIDERS.md."},
     {.name = "base_url", .type = OPTION_STRING, .where = PROVIDER(settings.base_url), .fallback = "null", .help = "What the vendor's SDK takes; default: the type's."},
     {.name = "api_key", .type = OPTION_TEXT, .where = PROVIDER(settings.api_key), .fallback = "", .secret = true, .help = "Without a key the provider is off, where its type needs one."},
-    {.name = "api_keys", .type = OPTION_TEXTS, .status = INERT, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown."},
+    {.name = "api_keys", .type = OPTION_TEXTS, .where = PROVIDER(api_keys), .fallback = "[]", .secret = true, .help = "Several, each with its own quota and cooldown: they take turns, and one that is refused (429, 401, 402) rests."},
     {.name = "tls", .type = OPTION_SECTION, .inner = provider_tls, .help = "For https."},
     {.name = "api_version", .type = OPTION_TEXT, .where = PROVIDER(settings.api_version), .fallback = "null", .help = "azure-openai: its deployments are asked below /openai/deployments; without one, models below /openai/v1."},
-    {.name = "entra", .type = OPTION_SECTION, .status = INERT, .inner = entra, .fallback = "null", .help = "azure-openai: sign-in instead of a key."},
+    {.name = "entra", .type = OPTION_SECTION, .inner = entra, .fallback = "null", .help = "azure-openai: sign-in instead of a key; AZURE_AUTHORITY_HOST names another cloud's."},
     {.name = "region", .type = OPTION_TEXT, .where = PROVIDER(settings.region), .fallback = "null", .help = "bedrock: where it is, as in us-east-1; its base_url follows."},
     {.name = "access_key", .type = OPTION_TEXT, .where = PROVIDER(settings.access_key), .fallback = "null", .secret = true, .help = "bedrock: calls are signed with it, where there is no api_key."},
     {.name = "secret_key", .type = OPTION_TEXT, .where = PROVIDER(settings.secret_key), .fallback = "null", .secret = true, .help = "bedrock."},
     {.name = "session_token", .type = OPTION_TEXT, .where = PROVIDER(settings.session_token), .fallback = "null", .secret = true, .help = "bedrock."},
-    {.name = "project", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "vertex."},
-    {.name = "location", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "vertex."},
-    {.name = "credentials_file", .type = OPTION_PATH, .status = INERT, .fallback = "null", .help = "vertex; default: the metadata server."},
+    {.name = "project", .type = OPTION_TEXT, .where = PROVIDER(settings.project), .fallback = "null", .help = "vertex; default: the project of credentials_file."},
+    {.name = "location", .type = OPTION_TEXT, .where = PROVIDER(settings.location), .fallback = "null", .help = "vertex: a region, us, eu or global."},
+    {.name = "credentials_file", .type = OPTION_PATH, .where = PROVIDER(credentials_file), .fallback = "null", .help = "vertex: a service account's key, JSON; default: the metadata server (GCE_METADATA_HOST)."},
     {.name = "organization", .type = OPTION_TEXT, .where = PROVIDER(settings.organization), .fallback = "null", .help = "OpenAI-Organization of every call."},
     {.name = "headers", .type = OPTION_PAIRS, .where = PROVIDER(headers), .fallback = "{}", .secret = true, .help = "Added to every call."},
     {.name = "timeouts", .type = OPTION_SECTION, .inner = provider_timeouts, .help = "Of one try."},

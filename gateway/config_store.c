@@ -201,7 +201,7 @@ void resolve_admin(struct document *document)
 
 /* -------------------------------------------------------------------------------------- tokens */
 
-static bool is_loopback(struct text host)
+bool host_is_loopback(struct text host)
 {
     char name[INET_ADDRSTRLEN];
     struct in_addr four;
@@ -223,7 +223,7 @@ static void check_jwks_url(struct document *document)
         problem_at_value(document, node, SEVERITY_ERROR, "\"jwks_url\": %s", problem);
     else if (config->jwt.jwks.user.len)
         problem_at_value(document, node, SEVERITY_ERROR, "\"jwks_url\" holds no user or password");
-    else if (!config->jwt.jwks.tls && !is_loopback(config->jwt.jwks.host))
+    else if (!config->jwt.jwks.tls && !host_is_loopback(config->jwt.jwks.host))
         problem_at_value(document, node, SEVERITY_ERROR,
                          "\"jwks_url\" must begin with https://: who can change the answer on its "
                          "way could sign tokens");

@@ -74,7 +74,7 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
                          TEXT_ARGS(settings->region))
                 .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
-        if (draft->resolved->in_force)
+        if (draft->resolved->in_force && !draft->resolved->is_vertex)
             problem_at_value(document, draft->node, SEVERITY_ERROR,
                              "the type \"%.*s\" needs a \"base_url\"", TEXT_ARGS(draft->type));
         return;
@@ -113,22 +113,32 @@ static bool is_credential(struct text text)
     return true;
 }
 
-/* The first of several keys serves until all of them do. */
-static void resolve_key(struct document *document, struct provider_draft *draft)
+/* All keys in one list; the first one is for what belongs to an account. */
+static void gather_keys(struct document *document, struct provider_draft *draft)
 {
     struct provider_settings *settings = &draft->settings;
-    const struct node *at = node_find(draft->node, "api_key");
-    if (!at)
-        at = node_find(draft->node, "api_key_file");
-    if (!settings->api_key.len && draft->api_keys.count) {
-        settings->api_key = ((const struct text *)draft->api_keys.at)[0];
-        at = node_find(draft->node, "api_keys");
+    const struct text *more = draft->api_keys.at;
+    settings->api_keys =
+        arena_new(&document->arena, (draft->api_keys.count + 1) * sizeof(struct text));
+    if (settings->api_key.len)
+        settings->api_keys[settings->api_key_count++] = settings->api_key;
+    for (size_t i = 0; i < draft->api_keys.count; i++) {
+        if (!is_credential(more[i]))
+            problem_at_value(document, node_find(draft->node, "api_keys"), SEVERITY_ERROR,
+                             "a key has only visible ASCII characters: there is a space, a line "
+                             "break or another character in number %zu",
+                             i + 1);
+        if (more[i].len)
+            settings->api_keys[settings->api_key_count++] = more[i];
     }
-    if (!is_credential(settings->api_key))
-        problem_at_value(document, at, SEVERITY_ERROR,
-                         "a key has only visible ASCII characters: there is a space, a line break "
-                         "or another character in this one");
-    bool broken = at && at->broken;
+    if (settings->api_key_count)
+        settings->api_key = settings->api_keys[0];
+}
+
+/* Keys of AWS' own, with which calls are signed. Are there some? */
+static bool resolve_aws(struct document *document, struct provider_draft *draft)
+{
+    const struct provider_settings *settings = &draft->settings;
     bool own = draft->resolved && is_aws(draft->resolved) && settings->access_key.len &&
                settings->secret_key.len;
     if (own && !settings->region.len)
@@ -140,7 +150,26 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
         if (!is_credential(*said[i]))
             problem_at_value(document, draft->node, SEVERITY_ERROR,
                              "a region, or a key of AWS, has only visible ASCII characters");
-    if (own || settings->api_key.len || draft->unusable || !draft->resolved ||
+    return own;
+}
+
+static void resolve_key(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct node *at = node_find(draft->node, "api_key");
+    if (!at)
+        at = node_find(draft->node, "api_key_file");
+    if (!is_credential(settings->api_key))
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "a key has only visible ASCII characters: there is a space, a line break "
+                         "or another character in this one");
+    if (!settings->api_key.len && draft->api_keys.count)
+        at = node_find(draft->node, "api_keys");
+    gather_keys(document, draft);
+    bool broken = at && at->broken;
+    bool own = resolve_aws(document, draft);
+    bool signs_in = settings->sign_in.kind != SIGN_IN_NONE;
+    if (own || settings->api_key.len || signs_in || draft->unusable || !draft->resolved ||
         !draft->resolved->needs_key || broken)
         return;
     settings->off = draft->unusable = true;
@@ -196,6 +225,11 @@ static void check_header(struct document *document, const struct provider_draft 
     else if (is_reserved_header(name))
         problem_at_key(document, pair->node, SEVERITY_ERROR,
                        "the header \"%.*s\" cannot be set here", TEXT_ARGS(name));
+    else if (draft->settings.sign_in.kind != SIGN_IN_NONE &&
+             text_equal_nocase(name, TEXT("authorization")))
+        problem_at_key(document, pair->node, SEVERITY_ERROR,
+                       "the header \"%.*s\" is written from the provider's sign-in",
+                       TEXT_ARGS(name));
     else if (draft->settings.api_key.len && draft->resolved &&
              text_equal_nocase(name, draft->resolved->auth == AUTH_HEADER
                                          ? draft->resolved->auth_header
@@ -273,6 +307,7 @@ void resolve_providers(struct document *document)
     for (size_t i = 0; i < count; i++) {
         struct provider_draft *draft = &drafts[i];
         resolve_type(document, draft);
+        resolve_sign_in(document, draft);
         resolve_url(document, draft);
         resolve_key(document, draft);
         resolve_headers(document, draft);

@@ -46,6 +46,8 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
+    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+        return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
 
@@ -55,6 +57,8 @@ static struct call_target target_facts(const struct exchange *x)
         .type = x->target->provider->type,
         .model = x->upstream_model,
         .stream = x->call.stream,
+        .project = x->target->provider->project,
+        .location = x->target->provider->location,
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,
@@ -79,6 +83,18 @@ static bool is_events(const struct exchange *x, const struct translator *words)
     return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
 }
 
+/* Vertex AI has conversations only; of Claude, the counting of their tokens too. */
+static bool vertex_has(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    enum operation operation = x->call.operation;
+    if (!type->is_vertex || text_equal(type->dialect, TEXT("gemini")))
+        return true;
+    bool counts = operation == OPERATION_COUNT && text_equal(type->dialect, TEXT("anthropic"));
+    return operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
+           operation == OPERATION_COMPLETION || counts;
+}
+
 /* Once, for all targets that are asked in other words. */
 static bool read_call(struct exchange *x, const struct translator *words)
 {
@@ -98,6 +114,8 @@ bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
     x->translated = (struct translated_call){0};
+    if (!vertex_has(x))
+        return cannot(x, "does not have this");
     if (takes_as_it_is(x)) {
         bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
         return events || !guarding_watches(x) ||

@@ -20,6 +20,7 @@
 #include "gateway/base/loop.h"
 #include "gateway/base/memory.h"
 #include "gateway/endpoint.h"
+#include "gateway/sign_in.h"
 #include "gateway/wire/upstream.h"
 #include "policy/estimate.h"
 #include "policy/ledger.h"
@@ -190,7 +191,11 @@ struct exchange {
     struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
+    struct text provider_key; /* that the present try goes up with; or empty */
+    unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
+    struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
+    uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
     bool upstream_reported;
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */

@@ -9,6 +9,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/crossing.h"
 #include "gateway/mock.h"
@@ -16,6 +17,8 @@
 #include "gateway/version.h"
 #include "gateway/worker_inside.h"
 #include "providers/sigv4.h"
+
+#define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
 enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
 
@@ -198,14 +201,14 @@ static void put_authority(struct buffer *out, const struct url *url)
     }
 }
 
-/* Everything but the unreserved characters of RFC 3986 2.3 as %XX. */
+/* Everything but the unreserved characters of RFC 3986 2.3, and @, as %XX. */
 static void put_escaped(struct buffer *out, struct text value)
 {
     static const char hex[] = "0123456789ABCDEF";
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.at[i];
         bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                     strchr("-._~", c);
+                     strchr("-._~@", c);
         char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
         if (plain)
             buffer_append(out, &c, 1);
@@ -278,6 +281,29 @@ static void put_query(struct buffer *out, const struct exchange *x)
     }
 }
 
+/* Vertex AI has Anthropic's dialect, and OpenAI's, at paths of its own; Gemini's are its dialect's.
+ */
+static bool is_claude_on_vertex(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return type->is_vertex && text_equal(type->dialect, TEXT("anthropic"));
+}
+
+static void put_vertex(struct buffer *out, const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    bool counts = x->call.operation == OPERATION_COUNT;
+    buffer_format(out, "/v1/projects/%.*s/locations/%.*s/", TEXT_ARGS(provider->project),
+                  TEXT_ARGS(provider->location));
+    if (!is_claude_on_vertex(x)) {
+        put(out, TEXT("endpoints/openapi/chat/completions"));
+        return;
+    }
+    put(out, TEXT("publishers/anthropic/models/"));
+    put_escaped(out, counts ? TEXT("count-tokens") : x->upstream_model);
+    put(out, x->call.stream && !counts ? TEXT(":streamRawPredict") : TEXT(":rawPredict"));
+}
+
 static void put_request_line(struct buffer *out, const struct exchange *x)
 {
     const struct provider_settings *provider = x->target->provider;
@@ -286,7 +312,9 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put_base(out, provider, x->upstream.pool);
     if (provider->type->is_azure)
         put_azure(out, provider, deployment_of(x));
-    if (!crossing_put_path(x, out)) {
+    if (provider->type->is_vertex && !text_equal(provider->type->dialect, TEXT("gemini"))) {
+        put_vertex(out, x);
+    } else if (!crossing_put_path(x, out)) {
         put(out, x->match.suffix);
         put_query(out, x);
     } else if (provider->type->is_azure) {
@@ -295,14 +323,22 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     put_host(out, provider);
 }
 
-static void put_credentials(struct buffer *out, const struct provider_settings *provider,
-                            const struct upstream_pool *pool)
+/* <key>: of the provider, where it does not sign in. */
+static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
+                            const struct provider_settings *provider, struct text key)
 {
-    if (provider->api_key.len && provider->type->auth == AUTH_HEADER)
-        put_field(out, provider->type->auth_header, provider->api_key);
-    else if (provider->api_key.len) {
+    const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
+    const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
+    struct text token = sign_in ? sign_in_token(sign_in) : (struct text){"", 0};
+    if (token.len) {
         put(out, TEXT("Authorization: Bearer "));
-        put(out, provider->api_key);
+        put(out, token);
+        put(out, TEXT("\r\n"));
+    } else if (key.len && provider->type->auth == AUTH_HEADER) {
+        put_field(out, provider->type->auth_header, key);
+    } else if (key.len) {
+        put(out, TEXT("Authorization: Bearer "));
+        put(out, key);
         put(out, TEXT("\r\n"));
     }
     if (provider->organization.len)
@@ -320,29 +356,37 @@ static void put_credentials(struct buffer *out, const struct provider_settings *
     }
 }
 
-static void put_own(struct buffer *out, struct text method,
-                    const struct provider_settings *provider, const struct upstream_pool *pool,
-                    struct text suffix)
+/* A request of our own. Of Azure's, embeddings are a deployment's. */
+static void put_own(struct buffer *out, struct text method, const struct snapshot *snapshot,
+                    const struct target *target, struct text suffix)
 {
+    const struct provider_settings *provider = target->provider;
+    bool embeds = text_equal(suffix, TEXT("/embeddings"));
     put(out, method);
-    put_base(out, provider, pool);
+    put_base(out, provider, snapshot_pool(snapshot, provider));
+    if (provider->type->is_azure)
+        put_azure(out, provider, embeds ? target->model : (struct text){"", 0});
     put(out, suffix);
+    if (provider->type->is_azure && provider->api_version.len) {
+        put(out, TEXT("?api-version="));
+        put_escaped(out, provider->api_version);
+    }
     put_host(out, provider);
-    put_credentials(out, provider, pool);
+    put_credentials(out, snapshot, provider, provider->api_key);
     put(out, TEXT("User-Agent: sluice/" PROGRAM_VERSION "\r\naccept-encoding: identity\r\n"));
 }
 
-void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
-                      const struct upstream_pool *pool, struct text suffix)
+void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
+                      const struct target *target, struct text suffix)
 {
-    put_own(out, TEXT("GET "), provider, pool, suffix);
+    put_own(out, TEXT("GET "), snapshot, target, suffix);
     put(out, TEXT("\r\n"));
 }
 
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length)
+void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
+                       const struct target *target, struct text suffix, size_t length)
 {
-    put_own(out, TEXT("POST "), provider, pool, suffix);
+    put_own(out, TEXT("POST "), snapshot, target, suffix);
     put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
@@ -368,6 +412,30 @@ static void add_edit(struct edits *edits, size_t at, size_t removed, struct text
         i--;
     }
     edits->list[i] = (struct edit){at, removed, inserted};
+}
+
+/* Where the member begins whose value <raw> is: at its name's first quote. A name, be it written
+ * with escapes, has no quotes in it. */
+static const char *member_begin(struct text raw)
+{
+    const char *quote = raw.at - 1;
+    for (int quotes = 0; quotes < 2; quote--)
+        quotes += *quote == '"';
+    return quote + 1;
+}
+
+/* Claude on Vertex AI: the version stands in the body, and, but to count, the model in the path. */
+static void edit_version(const struct exchange *x, struct text body, struct text model,
+                         struct edits *edits)
+{
+    static const struct text member = {VERTEX_VERSION ",", sizeof(VERTEX_VERSION)};
+    if (x->call.operation == OPERATION_COUNT || !model.at) {
+        add_edit(edits, text_find_byte(body, '{') + 1, 0, member);
+        return;
+    }
+    const char *begin = member_begin(model);
+    add_edit(edits, (size_t)(begin - body.at), (size_t)(model.at + model.len - begin),
+             TEXT(VERTEX_VERSION));
 }
 
 static void edit_model(struct exchange *x, const char *body, struct edits *edits)
@@ -532,10 +600,8 @@ static void put_length(struct exchange *x, struct text body, struct text number,
         insert_max_tokens(x, body, number, edits);
     } else if (unknown < MAX_TOKENS_NAMES) {
         struct text raw = x->max_tokens[unknown].raw;
-        const char *quote = raw.at - 1; /* its name, be it written with escapes, has no quotes */
-        for (int quotes = 0; quotes < 2; quote--)
-            quotes += *quote == '"';
-        size_t at = (size_t)(quote + 1 - body.at), end = (size_t)(raw.at + raw.len - body.at);
+        size_t at = (size_t)(member_begin(raw) - body.at),
+               end = (size_t)(raw.at + raw.len - body.at);
         add_edit(edits, at, end - at,
                  arena_format(&x->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
     } else {
@@ -628,7 +694,7 @@ static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
-    put_credentials(out, x->target->provider, x->upstream.pool);
+    put_credentials(out, x->snapshot, x->target->provider, x->provider_key);
     put_forwarded(out, x);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));
@@ -659,7 +725,10 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text named = crossing_named_body(x);
     if (named.at)
         add_edit(&edits, 0, body.len, named);
-    edit_model(x, body.at, &edits);
+    if (is_claude_on_vertex(x))
+        edit_version(x, body, x->model.raw, &edits);
+    if (!is_claude_on_vertex(x) || x->call.operation == OPERATION_COUNT)
+        edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
     count = cut_pieces(body, &edits, pieces, count, &total);
@@ -674,8 +743,12 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         struct text body = buffer_text(&x->translated_body);
         put(out, x->translated.headers);
         put(out, TEXT("Content-Type: application/json\r\n"));
-        put_content_length(out, body.len);
-        pieces[count++] = (struct iovec){(void *)(uintptr_t)body.at, body.len};
+        struct edits edits = {.count = 0};
+        uint64_t total;
+        if (is_claude_on_vertex(x))
+            edit_version(x, body, member_find(body, TEXT("model")), &edits);
+        count = cut_pieces(body, &edits, pieces, count, &total);
+        put_content_length(out, total);
         return count;
     }
     if (x->content_type.len)

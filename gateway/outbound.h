@@ -11,6 +11,7 @@
 #include "gateway/wire/upstream.h"
 
 struct mock;
+struct snapshot;
 
 /* The connections to <provider>; <workers> share what it allows. NULL and *fault when it cannot be
  * reached at all (off, bad TLS files, bad proxy). */
@@ -21,14 +22,14 @@ struct upstream_pool *outbound_pool(struct upstreams *upstreams,
 /* Does a client's header of that name go up as it is? */
 bool outbound_forwards(struct text name);
 
-/* Append the head of a POST of our own: to <suffix> ("/embeddings") behind the provider's base,
- * with its credentials, for a JSON body of <length> bytes. <pool>: the call's. */
-void outbound_put_post(struct buffer *out, const struct provider_settings *provider,
-                       const struct upstream_pool *pool, struct text suffix, size_t length);
+/* Append the head of a POST of our own: to <suffix> ("/embeddings") behind the target's base,
+ * with its provider's credentials, for a JSON body of <length> bytes. It is one of <snapshot>'s. */
+void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
+                       const struct target *target, struct text suffix, size_t length);
 
 /* The same of a GET. */
-void outbound_put_get(struct buffer *out, const struct provider_settings *provider,
-                      const struct upstream_pool *pool, struct text suffix);
+void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
+                      const struct target *target, struct text suffix);
 
 /* Write the request for the exchange's present target into its arena and hand it to its upstream
  * call, which must be connected. */

@@ -444,6 +444,43 @@ static bool may_try_again(const struct exchange *x, unsigned status)
     return false;
 }
 
+/* What is made or continued belongs to an account: those calls go up with its first key. */
+static bool may_turn(const struct exchange *x)
+{
+    enum operation operation = x->call.operation;
+    return operation != OPERATION_FILE && operation != OPERATION_BATCH &&
+           operation != OPERATION_OBJECT && operation != OPERATION_RESPONSE && !x->pinned &&
+           !x->file_count;
+}
+
+static void choose_key(struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    x->provider_key = provider->api_key;
+    if (provider->api_key_count > 1 && may_turn(x))
+        x->provider_key =
+            key_ring_choose(&x->worker->key_rests, provider,
+                            x->snapshot->turns[provider - x->snapshot->config->providers]++,
+                            loop_now_us(x->worker->loop));
+}
+
+/* A key that is at its limit, or opens nothing, rests; may another one of the same provider be
+ * tried at once? */
+static bool has_other_key(struct exchange *x, const struct head *head)
+{
+    const struct provider_settings *provider = x->target->provider;
+    struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (sign_in && head->status == 401)
+        sign_in_doubt(sign_in);
+    if (provider->api_key_count < 2 || !may_turn(x) ||
+        !key_ring_refused(&x->worker->key_rests, x->provider_key, head, now))
+        return false;
+    return !x->head_sent && !x->upload && x->relay != RELAY_TUNNEL && !x->facts.client_gone &&
+           ++x->keys_tried < provider->api_key_count &&
+           key_ring_has_one(&x->worker->key_rests, provider, now);
+}
+
 static bool is_json(struct text type)
 {
     return text_starts_nocase(type, TEXT("application/json"));
@@ -498,6 +535,12 @@ static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 static void on_head(struct upstream_call *call, const struct head *head)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    if (head->status / 100 == 4 && has_other_key(x, head)) {
+        upstream_abandon(call);
+        x->was_sent = false;
+        relay_begin(x);
+        return;
+    }
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
@@ -905,6 +948,7 @@ void relay_begin(struct exchange *x)
     x->upstream = (struct upstream_call){
         .on = &relay_handlers, .wants_upgrade = upgrade, .fresh = x->stale_retries > 0};
     x->relay = upgrade ? RELAY_TUNNEL : RELAY_WHOLE;
+    choose_key(x);
     x->sent_us = 0; /* this target has not got the body yet: flush() may not let it go */
     size_t i = (size_t)(x->target->provider - x->snapshot->config->providers);
     struct upstream_pool *pool = x->snapshot->pools[i];

@@ -217,7 +217,7 @@ static void on_connected(struct upstream_call *upstream)
     struct semantics *s = LIST_MEMBER(upstream, struct semantics, upstream);
     struct text body = buffer_text(&s->body);
     buffer_clear(&s->head);
-    outbound_put_post(&s->head, s->target->provider, upstream->pool, TEXT("/embeddings"), body.len);
+    outbound_put_post(&s->head, s->x->snapshot, s->target, TEXT("/embeddings"), body.len);
     struct text head = buffer_text(&s->head);
     struct iovec pieces[] = {{(void *)(uintptr_t)head.at, head.len},
                              {(void *)(uintptr_t)body.at, body.len}};

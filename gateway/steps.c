@@ -243,6 +243,8 @@ enum exchange_state step_route(struct exchange *x)
         relay_reset(x);
     }
     x->upstream_reported = false;
+    x->sign_in_by_us = 0;
+    x->keys_tried = 0;
     if (!choose(x)) {
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
@@ -412,8 +414,34 @@ static bool goes_on(const struct exchange *x)
     return replay_goes_on(x) || batch_goes_on(x);
 }
 
+static void on_sign_in(struct sign_in_wait *wait)
+{
+    exchange_run(LIST_MEMBER(wait, struct exchange, sign_in_wait));
+}
+
+/* Is the credential of the target's provider still to come? When it comes too late, the try has
+ * failed. */
+static bool waits_for_sign_in(struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
+    if (!sign_in || sign_in_token(sign_in).len)
+        return false;
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (!x->sign_in_by_us)
+        x->sign_in_by_us = now + (uint64_t)provider->connect_us;
+    x->sign_in_wait.on_end = on_sign_in;
+    if (now < x->sign_in_by_us && sign_in_wait(sign_in, &x->sign_in_wait, x->sign_in_by_us))
+        return true;
+    x->attempts++;
+    fault_set(&x->fault, FAULT_TARGET_DOWN, "The target's provider gave no credential.");
+    x->facts.upstream = UPSTREAM_FAILED;
+    return false;
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
+    sign_in_leave(&x->sign_in_wait);
     if (x->facts.client_gone && !goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
@@ -427,6 +455,10 @@ enum exchange_state step_send(struct exchange *x)
             worker_wait_safe(x->worker, x);
             return EXCHANGE_SEND;
         }
+        if (waits_for_sign_in(x))
+            return EXCHANGE_SEND;
+    }
+    if (x->facts.upstream == UPSTREAM_IDLE) {
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
         begin_timers(x);

@@ -53,6 +53,11 @@ void snapshot_unref(struct snapshot *snapshot)
     for (size_t i = 0; i < snapshot->config->provider_count; i++)
         if (snapshot->pools[i])
             upstream_pool_unref(snapshot->pools[i]);
+    for (size_t i = 0; i < snapshot->config->provider_count; i++)
+        if (snapshot->sign_ins[i])
+            sign_in_unref(snapshot->sign_ins[i]);
+    memory_free(snapshot->sign_ins);
+    memory_free(snapshot->turns);
     memory_free(snapshot->pools);
     counter_names_free(snapshot->counter_names);
     if (snapshot->tokens)
@@ -80,9 +85,12 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
     if (snapshot->tokens && worker->jwks.keys)
         tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
+    snapshot->turns = memory_new(config->provider_count * sizeof(unsigned));
+    snapshot->sign_ins = memory_new(config->provider_count * sizeof(struct sign_in *));
     for (size_t i = 0; i < config->provider_count; i++) {
         struct fault fault;
         const struct provider_settings *provider = &config->providers[i];
+        snapshot->sign_ins[i] = sign_in_ref(&worker->sign_ins, provider);
         snapshot->pools[i] = outbound_pool(worker->upstreams, provider, config->workers,
                                            worker->options.mock, &fault);
         if (!snapshot->pools[i] && !provider->off)
@@ -593,6 +601,7 @@ static void worker_free(struct worker *worker)
     if (worker->redis)
         redis_free(worker->redis);
     jwks_done(&worker->jwks);
+    sign_ins_stop(&worker->sign_ins);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
@@ -652,6 +661,7 @@ struct worker *worker_start(const struct worker_options *options)
     buffer_init(&worker->head_out, HEAD_OUT_MAX);
     worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     jwks_init(&worker->jwks, worker->loop, worker->upstreams, on_keys, worker);
+    sign_ins_init(&worker->sign_ins, worker->loop, worker->upstreams);
     worker->now = snapshot_new(worker, options->config, options->directory);
     jwks_set(&worker->jwks, options->config);
     struct fault fault;

@@ -16,7 +16,9 @@
 #include "gateway/exchange.h"
 #include "gateway/hold.h"
 #include "gateway/jwks.h"
+#include "gateway/key_ring.h"
 #include "gateway/metrics.h"
+#include "gateway/sign_in.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/stream.h"
 #include "gateway/wire/upstream.h"
@@ -44,6 +46,8 @@ struct snapshot {
     struct counter_names *counter_names;
     struct tokens *tokens;        /* NULL = tokens are not accepted */
     struct webhooks *webhooks;    /* NULL = the guardrails have none */
+    unsigned *turns;              /* of each provider's keys */
+    struct sign_in **sign_ins;    /* one per provider; NULL = it needs none */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
 };
 
@@ -80,6 +84,8 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct jwks jwks;
+    struct sign_ins sign_ins;
+    struct key_rests key_rests;
     struct metrics_worker *metrics;
     struct snapshot *now; /* in force for new exchanges */
     struct worker_listener *listeners;
@@ -115,6 +121,19 @@ struct worker {
 
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot);
+
+/* Of one of its providers; NULL = see above. */
+static inline struct upstream_pool *snapshot_pool(const struct snapshot *snapshot,
+                                                  const struct provider_settings *provider)
+{
+    return snapshot->pools[provider - snapshot->config->providers];
+}
+
+static inline struct sign_in *snapshot_sign_in(const struct snapshot *snapshot,
+                                               const struct provider_settings *provider)
+{
+    return snapshot->sign_ins[provider - snapshot->config->providers];
+}
 
 /* A zeroed exchange with its arena ready; given back when it is buried. */
 struct exchange *worker_take_exchange(struct worker *worker);

@@ -34,6 +34,7 @@ struct provider_type {
     bool is_own;             /* a model server of one's own: an unknown price is zero */
     bool is_mock;            /* built in */
     bool is_azure;           /* has its own paths around those of OpenAI's dialect */
+    bool is_vertex;          /* has project and location in its paths, and no key */
     bool stream_options;     /* understands stream_options.include_usage */
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */

@@ -31,14 +31,11 @@ static void every_row_is_whole(void **state)
 static void knows_the_types_that_the_configuration_names(void **state)
 {
     (void)state;
-    static const char *const in_force[] = {"openai",    "mock",   "vllm",   "sglang",
-                                           "llama-cpp", "tgi",    "groq",   "ollama",
-                                           "mistral",   "cohere", "bedrock"};
-    static const char *const later[] = {"vertex"};
+    static const char *const in_force[] = {"openai",    "mock",   "vllm",    "sglang",
+                                           "llama-cpp", "tgi",    "groq",    "ollama",
+                                           "mistral",   "cohere", "bedrock", "vertex"};
     for (size_t i = 0; i < sizeof(in_force) / sizeof(in_force[0]); i++)
         assert_true(provider_type_find(text_of(in_force[i]))->in_force);
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-        assert_false(provider_type_find(text_of(later[i]))->in_force);
     assert_null(provider_type_find(TEXT("nobody")));
     assert_null(provider_type_find(TEXT("")));
     const struct provider_type *openai = provider_type_find(TEXT("openai"));

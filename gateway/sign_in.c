@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/sign_in.h"
+
+#include <string.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
+#include "gateway/base/json.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/sign.h"
+#include "gateway/outbound.h"
+
+enum {
+    ANSWER_MAX = 64 << 10,
+    REQUEST_MAX = 128 << 10,
+    TOKEN_MAX = 16 << 10,
+    CONNECT_US = 5000000,
+    ANSWER_US = 10000000,
+    DOUBT_US = 10000000, /* between two that were asked for */
+    SOON_US = 200000,    /* at least until the next one */
+    FAILED_US = 500000,  /* after a failure, doubled each time */
+    DOUBLINGS_MAX = 7,   /* about a minute */
+    LIFE_MAX_S = 86400,
+    ASSERTION_S = 3600, /* Google takes no longer ones */
+};
+
+struct sign_in {
+    struct link link;
+    unsigned references;
+    struct sign_ins *all;
+    struct digest identity;
+    char *name; /* of the first provider, for the log */
+    struct sign_in_settings settings;
+    char *address, *id, *secret, *key_id, *scope; /* what they borrow from */
+    struct upstream_pool *pool;
+    struct upstream_call call;
+    struct timer timer;
+    struct buffer request, answer, token;
+    unsigned status;
+    bool asking, is_stopped;
+    uint64_t asked_us, until_us;
+    unsigned failures; /* in a row */
+    struct link waiting;
+};
+
+static void wipe(struct buffer *buffer)
+{
+    if (buffer->data)
+        memory_wipe(buffer->data, buffer->capacity);
+    buffer_done(buffer);
+}
+
+/* -------------------------------------------------------------------------------- waiting */
+
+static void wake(struct sign_in *sign_in)
+{
+    struct link woken;
+    list_init(&woken);
+    while (!list_is_empty(&sign_in->waiting)) {
+        struct link *first = sign_in->waiting.next;
+        list_remove(first);
+        list_push_back(&woken, first);
+    }
+    while (!list_is_empty(&woken)) {
+        struct sign_in_wait *wait = LIST_MEMBER(woken.next, struct sign_in_wait, link);
+        sign_in_leave(wait);
+        wait->on_end(wait);
+    }
+}
+
+static void on_late(struct timer *timer)
+{
+    struct sign_in_wait *wait = LIST_MEMBER(timer, struct sign_in_wait, timer);
+    sign_in_leave(wait);
+    wait->on_end(wait);
+}
+
+bool sign_in_wait(struct sign_in *sign_in, struct sign_in_wait *wait, uint64_t until_us)
+{
+    if (sign_in->is_stopped || (!sign_in->asking && sign_in->timer.due_us > until_us))
+        return false;
+    wait->sign_in = sign_in;
+    wait->timer.on_time = on_late;
+    list_push_back(&sign_in->waiting, &wait->link);
+    timer_set(sign_in->all->loop, &wait->timer, until_us);
+    return true;
+}
+
+void sign_in_leave(struct sign_in_wait *wait)
+{
+    if (!wait->sign_in)
+        return;
+    wait->sign_in = NULL;
+    list_remove(&wait->link);
+    timer_stop(&wait->timer);
+}
+
+/* --------------------------------------------------------------------------------- answer */
+
+static bool is_visible(struct text token)
+{
+    for (size_t i = 0; i < token.len; i++)
+        if (token.at[i] <= ' ' || token.at[i] > '~')
+            return false;
+    return token.len > 0 && token.len <= TOKEN_MAX;
+}
+
+/* "expires_in" is a number, of some a number in quotes. */
+static bool read_life(const struct json *value, int64_t *seconds)
+{
+    struct text words;
+    uint64_t number;
+    if (json_to_int(value, 1, INT32_MAX, seconds))
+        return true;
+    if (!json_to_text(value, &words) || !text_number(words, INT32_MAX, &number) || number == 0)
+        return false;
+    *seconds = (int64_t)number;
+    return true;
+}
+
+static const char *take_token(struct sign_in *sign_in, const struct json *root)
+{
+    const struct json *token = json_member(root, "access_token");
+    const struct json *life = json_member(root, "expires_in");
+    struct text words;
+    int64_t seconds;
+    if (!token || !json_to_text(token, &words) || !is_visible(words))
+        return "the answer has no access_token";
+    if (!life || !read_life(life, &seconds))
+        return "the answer does not say how long its token lives";
+    if (seconds > LIFE_MAX_S)
+        seconds = LIFE_MAX_S;
+    uint64_t life_us = (uint64_t)seconds * 1000000;
+    wipe(&sign_in->token);
+    buffer_init(&sign_in->token, TOKEN_MAX);
+    buffer_append_text(&sign_in->token, words);
+    sign_in->until_us = sign_in->asked_us + life_us;
+    uint64_t next = sign_in->asked_us + life_us / 5 * 4;
+    uint64_t soon = loop_now_us(sign_in->all->loop) + SOON_US;
+    timer_set(sign_in->all->loop, &sign_in->timer, next > soon ? next : soon);
+    return NULL;
+}
+
+/* The code of an error (RFC 6749 5.2), which holds no secret. */
+static void put_error(const struct json *root, char *out, size_t size)
+{
+    const struct json *error = root ? json_member(root, "error") : NULL;
+    struct text words = {"", 0};
+    if (error && json_to_text(error, &words))
+        snprintf(out, size, ": %.*s", TEXT_ARGS(text_head(words, 80)));
+}
+
+static void put_off(struct sign_in *sign_in, const char *problem)
+{
+    unsigned doublings = sign_in->failures < DOUBLINGS_MAX ? sign_in->failures : DOUBLINGS_MAX;
+    if (sign_in->failures++ == 0)
+        log_line(LOG_WARN, "sign-in", "provider %s: no token: %s", sign_in->name, problem);
+    timer_set(sign_in->all->loop, &sign_in->timer,
+              loop_now_us(sign_in->all->loop) + ((uint64_t)FAILED_US << doublings));
+}
+
+static void finish(struct sign_in *sign_in)
+{
+    sign_in->asking = false;
+    upstream_abandon(&sign_in->call);
+    wipe(&sign_in->request);
+    wipe(&sign_in->answer);
+    wake(sign_in);
+}
+
+static void failed(struct sign_in *sign_in, const char *problem)
+{
+    put_off(sign_in, problem);
+    finish(sign_in);
+}
+
+static void answered(struct sign_in *sign_in)
+{
+    struct json_problem nowhere;
+    struct json *root = json_read(buffer_text(&sign_in->answer), &nowhere);
+    char words[160];
+    const char *problem = words;
+    snprintf(words, sizeof(words), "the answer was %u", sign_in->status);
+    if (sign_in->status != 200)
+        put_error(root, words + strlen(words), sizeof(words) - strlen(words));
+    else
+        problem = root ? take_token(sign_in, root) : "the answer is no JSON";
+    json_free(root);
+    if (problem) {
+        failed(sign_in, problem);
+        return;
+    }
+    if (sign_in->failures > 0)
+        log_line(LOG_INFO, "sign-in", "provider %s: there is a token again", sign_in->name);
+    sign_in->failures = 0;
+    finish(sign_in);
+}
+
+/* -------------------------------------------------------------------------------- request */
+
+/* application/x-www-form-urlencoded: all but the unreserved characters as %XX. */
+static void put_escaped(struct buffer *out, struct text value)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.at[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     (c && strchr("-._~", c));
+        char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
+        if (plain)
+            buffer_append(out, &c, 1);
+        else
+            buffer_append(out, escaped, sizeof(escaped));
+    }
+}
+
+static void put_pair(struct buffer *out, const char *name, struct text value)
+{
+    if (buffer_length(out))
+        buffer_append_text(out, TEXT("&"));
+    buffer_append_text(out, text_of(name));
+    buffer_append_text(out, TEXT("="));
+    put_escaped(out, value);
+}
+
+static void put_entra(const struct sign_in_settings *settings, struct buffer *body)
+{
+    put_pair(body, "grant_type", TEXT("client_credentials"));
+    put_pair(body, "client_id", settings->id);
+    put_pair(body, "client_secret", settings->secret);
+    put_pair(body, "scope", settings->scope);
+}
+
+static bool put_assertion(const struct sign_in_settings *settings, struct buffer *body)
+{
+    struct buffer claims, token;
+    int64_t now_s = clock_wall_us() / 1000000;
+    buffer_init(&claims, REQUEST_MAX);
+    buffer_init(&token, REQUEST_MAX);
+    buffer_append_text(&claims, TEXT("{\"iss\":"));
+    json_write_string(&claims, settings->id);
+    buffer_append_text(&claims, TEXT(",\"scope\":"));
+    json_write_string(&claims, settings->scope);
+    buffer_append_text(&claims, TEXT(",\"aud\":"));
+    json_write_string(&claims, settings->address);
+    buffer_format(&claims, ",\"iat\":%lld,\"exp\":%lld}", (long long)now_s,
+                  (long long)now_s + ASSERTION_S);
+    bool good = sign_token(settings->secret, settings->key_id, buffer_text(&claims), &token);
+    if (good) {
+        put_pair(body, "grant_type", TEXT("urn:ietf:params:oauth:grant-type:jwt-bearer"));
+        put_pair(body, "assertion", buffer_text(&token));
+    }
+    buffer_done(&claims);
+    wipe(&token);
+    return good;
+}
+
+static void put_head(struct sign_in *sign_in, const char *method)
+{
+    const struct url *url = &sign_in->settings.url;
+    struct buffer *out = &sign_in->request;
+    bool v6 = text_find_byte(url->host, ':') != SIZE_MAX;
+    buffer_format(out, "%s ", method);
+    if (upstream_pool_wants_url(sign_in->pool))
+        buffer_format(out, v6 ? "http://[%.*s]:%u" : "http://%.*s:%u", TEXT_ARGS(url->host),
+                      url->port);
+    buffer_append_text(out, url->path.len ? url->path : TEXT("/"));
+    buffer_format(out, v6 ? " HTTP/1.1\r\nHost: [%.*s]" : " HTTP/1.1\r\nHost: %.*s",
+                  TEXT_ARGS(url->host));
+    if (url->port != (url->tls ? 443 : 80))
+        buffer_format(out, ":%u", url->port);
+    buffer_append_text(out, TEXT("\r\nAccept: application/json\r\nUser-Agent: sluice\r\n"));
+}
+
+static bool put_request(struct sign_in *sign_in)
+{
+    struct buffer body;
+    bool good = true;
+    buffer_init(&body, REQUEST_MAX);
+    if (sign_in->settings.kind == SIGN_IN_METADATA) {
+        put_head(sign_in, "GET");
+        buffer_append_text(&sign_in->request, TEXT("Metadata-Flavor: Google\r\n\r\n"));
+        return true;
+    }
+    if (sign_in->settings.kind == SIGN_IN_ENTRA)
+        put_entra(&sign_in->settings, &body);
+    else
+        good = put_assertion(&sign_in->settings, &body);
+    put_head(sign_in, "POST");
+    buffer_format(&sign_in->request,
+                  "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n",
+                  buffer_length(&body));
+    buffer_append_text(&sign_in->request, buffer_text(&body));
+    wipe(&body);
+    return good;
+}
+
+/* ----------------------------------------------------------------------------------- call */
+
+static void on_connected(struct upstream_call *call)
+{
+    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
+    if (!put_request(sign_in)) {
+        failed(sign_in, "its private key cannot be used");
+        return;
+    }
+    struct text request = buffer_text(&sign_in->request);
+    struct iovec piece = {(void *)(uintptr_t)request.at, request.len};
+    upstream_send(call, &piece, 1, false);
+}
+
+static void on_nothing(struct upstream_call *call)
+{
+    (void)call;
+}
+
+static void on_head(struct upstream_call *call, const struct head *head)
+{
+    LIST_MEMBER(call, struct sign_in, call)->status = (unsigned)head->status;
+}
+
+static void on_body(struct upstream_call *call, struct text piece)
+{
+    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
+    if (sign_in->asking && !buffer_append_text(&sign_in->answer, piece))
+        failed(sign_in, "the answer is too long");
+}
+
+static void on_end(struct upstream_call *call)
+{
+    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
+    if (sign_in->asking)
+        answered(sign_in);
+}
+
+static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
+{
+    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
+    (void)kind;
+    if (sign_in->asking)
+        failed(sign_in, why);
+}
+
+static const struct upstream_handlers handlers = {
+    .on_connected = on_connected,
+    .on_sent = on_nothing,
+    .on_head = on_head,
+    .on_body = on_body,
+    .on_batch = on_nothing,
+    .on_end = on_end,
+    .on_fault = on_fault,
+    .on_room = on_nothing,
+};
+
+static void ask(struct sign_in *sign_in)
+{
+    sign_in->asking = true;
+    sign_in->status = 0;
+    sign_in->asked_us = loop_now_us(sign_in->all->loop);
+    buffer_init(&sign_in->request, REQUEST_MAX);
+    buffer_init(&sign_in->answer, ANSWER_MAX);
+    sign_in->call = (struct upstream_call){.on = &handlers, .fresh = true};
+    timer_set(sign_in->all->loop, &sign_in->timer, sign_in->asked_us + ANSWER_US);
+    upstream_begin(sign_in->pool, &sign_in->call);
+}
+
+static void on_time(struct timer *timer)
+{
+    struct sign_in *sign_in = LIST_MEMBER(timer, struct sign_in, timer);
+    if (sign_in->asking)
+        failed(sign_in, "no answer in time");
+    else
+        ask(sign_in);
+}
+
+struct text sign_in_token(const struct sign_in *sign_in)
+{
+    bool lives = loop_now_us(sign_in->all->loop) < sign_in->until_us;
+    return lives ? buffer_text(&sign_in->token) : (struct text){"", 0};
+}
+
+void sign_in_doubt(struct sign_in *sign_in)
+{
+    uint64_t now = loop_now_us(sign_in->all->loop);
+    if (!sign_in->is_stopped && !sign_in->asking && now - sign_in->asked_us >= DOUBT_US)
+        ask(sign_in);
+}
+
+/* ------------------------------------------------------------------------------- settings */
+
+static struct digest identity_of(const struct sign_in_settings *settings)
+{
+    struct text parts[] = {settings->address, settings->id, settings->secret, settings->key_id,
+                           settings->scope};
+    struct buffer all;
+    buffer_init(&all, REQUEST_MAX);
+    buffer_append_number(&all, settings->kind);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        buffer_format(&all, "\n%zu\n", parts[i].len);
+        buffer_append_text(&all, parts[i]);
+    }
+    struct digest identity = hash_sha256(buffer_text(&all));
+    wipe(&all);
+    return identity;
+}
+
+/* The endpoint is reached as the provider is: through its proxy. The metadata server never is, and
+ * is the only one of its kind that may be reached. */
+static struct upstream_pool *open_pool(struct sign_ins *all, const struct sign_in *sign_in,
+                                       const struct provider_settings *provider)
+{
+    bool is_metadata = sign_in->settings.kind == SIGN_IN_METADATA;
+    struct provider_settings endpoint = {
+        .type = provider->type,
+        .base_url = sign_in->address,
+        .url = sign_in->settings.url,
+        .proxy = is_metadata ? "" : provider->proxy,
+        .connect_us = CONNECT_US,
+        .idle_us = CONNECT_US,
+        .max_connections = 2,
+        .allow_link_local = is_metadata,
+    };
+    struct fault fault = {0};
+    struct upstream_pool *pool = outbound_pool(all->upstreams, &endpoint, 1, NULL, &fault);
+    if (!pool)
+        log_line(LOG_ERROR, "sign-in", "provider %s: %s", sign_in->name, fault.text);
+    return pool;
+}
+
+static void take_settings(struct sign_in *sign_in, const struct sign_in_settings *from)
+{
+    const char *problem;
+    sign_in->address = memory_string(from->address);
+    sign_in->id = memory_string(from->id);
+    sign_in->secret = memory_string(from->secret);
+    sign_in->key_id = memory_string(from->key_id);
+    sign_in->scope = memory_string(from->scope);
+    sign_in->settings = (struct sign_in_settings){.kind = from->kind,
+                                                  .address = text_of(sign_in->address),
+                                                  .id = text_of(sign_in->id),
+                                                  .secret = text_of(sign_in->secret),
+                                                  .key_id = text_of(sign_in->key_id),
+                                                  .scope = text_of(sign_in->scope)};
+    url_read(sign_in->settings.address, &sign_in->settings.url, &problem);
+}
+
+static void sign_in_free(struct sign_in *sign_in)
+{
+    list_remove(&sign_in->link);
+    if (sign_in->pool)
+        upstream_pool_unref(sign_in->pool);
+    wipe(&sign_in->request);
+    wipe(&sign_in->answer);
+    wipe(&sign_in->token);
+    memory_wipe(sign_in->secret, strlen(sign_in->secret));
+    memory_free(sign_in->secret);
+    memory_free(sign_in->address);
+    memory_free(sign_in->id);
+    memory_free(sign_in->key_id);
+    memory_free(sign_in->scope);
+    memory_free(sign_in->name);
+    memory_free(sign_in);
+}
+
+static struct sign_in *sign_in_new(struct sign_ins *all, const struct provider_settings *provider)
+{
+    struct sign_in *sign_in = memory_new(sizeof(*sign_in));
+    sign_in->references = 1;
+    sign_in->all = all;
+    sign_in->name = memory_string(provider->name);
+    sign_in->timer.on_time = on_time;
+    list_init(&sign_in->waiting);
+    list_init(&sign_in->link);
+    take_settings(sign_in, &provider->sign_in);
+    sign_in->identity = identity_of(&provider->sign_in);
+    sign_in->pool = open_pool(all, sign_in, provider);
+    if (!sign_in->pool) {
+        sign_in_free(sign_in);
+        return NULL;
+    }
+    list_push_back(&all->all, &sign_in->link);
+    ask(sign_in);
+    return sign_in;
+}
+
+struct sign_in *sign_in_ref(struct sign_ins *all, const struct provider_settings *provider)
+{
+    if (provider->sign_in.kind == SIGN_IN_NONE || provider->off)
+        return NULL;
+    struct digest identity = identity_of(&provider->sign_in);
+    for (struct link *at = all->all.next; at != &all->all; at = at->next) {
+        struct sign_in *sign_in = LIST_MEMBER(at, struct sign_in, link);
+        if (hash_same(&sign_in->identity, &identity)) {
+            sign_in->references++;
+            return sign_in;
+        }
+    }
+    return sign_in_new(all, provider);
+}
+
+static void stop(struct sign_in *sign_in)
+{
+    if (sign_in->is_stopped)
+        return;
+    sign_in->is_stopped = true;
+    timer_stop(&sign_in->timer);
+    if (sign_in->asking)
+        upstream_abandon(&sign_in->call);
+    sign_in->asking = false;
+}
+
+void sign_in_unref(struct sign_in *sign_in)
+{
+    if (--sign_in->references > 0)
+        return;
+    stop(sign_in);
+    sign_in_free(sign_in);
+}
+
+void sign_ins_init(struct sign_ins *all, struct loop *loop, struct upstreams *upstreams)
+{
+    *all = (struct sign_ins){.loop = loop, .upstreams = upstreams};
+    list_init(&all->all);
+}
+
+void sign_ins_stop(struct sign_ins *all)
+{
+    for (struct link *at = all->all.next; at != &all->all; at = at->next)
+        stop(LIST_MEMBER(at, struct sign_in, link));
+}
