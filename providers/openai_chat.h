@@ -141,6 +141,9 @@ struct call_writing {
 
 void openai_write_messages(struct call_writing *w);
 
+/* Does the target take a member of that name (provider_type.refuses)? */
+bool openai_takes(const struct call_writing *w, const char *name);
+
 /* Whose content it is; what may stand there differs. */
 enum place { IN_SYSTEM, IN_USER, IN_ASSISTANT, IN_RESULT };
 
