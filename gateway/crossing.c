@@ -166,7 +166,14 @@ static bool put_embedding_path(const struct exchange *x, struct buffer *out)
     return true;
 }
 
-/* An object with another name of the model, also in its "requests". */
+/* May it have a name of the model in it? A list of contents, or a whole request to count. */
+static bool has_names(struct text name)
+{
+    return text_equal(name, TEXT("requests")) || text_equal(name, TEXT("generateContentRequest")) ||
+           text_equal(name, TEXT("generate_content_request"));
+}
+
+/* An object with another name of the model, also in what has_names(). */
 static void put_named(struct text object, struct text model, bool is_outer, struct buffer *out)
 {
     struct text name, value;
@@ -181,7 +188,9 @@ static void put_named(struct text object, struct text model, bool is_outer, stru
         const char *between = "";
         if (text_equal(name, TEXT("model"))) {
             buffer_append_text(out, model);
-        } else if (is_outer && text_equal(name, TEXT("requests")) && value.at[0] == '[') {
+        } else if (is_outer && has_names(name) && value.at[0] == '{') {
+            put_named(value, model, false, out);
+        } else if (is_outer && has_names(name) && value.at[0] == '[') {
             buffer_append_text(out, TEXT("["));
             for (; member_next(&value, &none, &item); between = ",") {
                 buffer_append_text(out, text_of(between));
@@ -202,7 +211,10 @@ struct text crossing_named_body(struct exchange *x)
 {
     struct text body = buffer_text(&x->body), none = {NULL, 0};
     size_t at = text_find_byte(body, '{');
-    if (x->match.shape != SHAPE_GEMINI || x->call.operation != OPERATION_EMBEDDING ||
+    bool counts = x->call.operation == OPERATION_COUNT &&
+                  (text_find(body, TEXT("generateContentRequest")) != SIZE_MAX ||
+                   text_find(body, TEXT("generate_content_request")) != SIZE_MAX);
+    if (x->match.shape != SHAPE_GEMINI || (x->call.operation != OPERATION_EMBEDDING && !counts) ||
         at == SIZE_MAX)
         return none;
     struct buffer quoted, named;

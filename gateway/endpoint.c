@@ -49,6 +49,9 @@ static const struct endpoint openai_endpoints[] = {
 static const struct endpoint anthropic_endpoints[] = {
     {{"/v1/messages", 12},              METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v1/messages/count_tokens", 25}, METHOD_POST, OPERATION_COUNT,  BODY_JSON,   PAGE_NONE,   false, false, false},
+    /* Bare, these two are OpenAI's, which stands behind: then the headers say whose they are. */
+    {{"/v1/models", 10},                METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/models/{model}", 18},        METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODEL,  false, false, false},
 };
 
 /* Google's own clients ask below /v1beta, and below /v1 or /v1alpha when they are told to. */
@@ -70,6 +73,10 @@ static const struct endpoint gemini_endpoints[] = {
     GEMINI("/v1"),
     {{"/v1beta/models", 14},            METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
     {{"/v1beta/models/{model}", 22},    METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
+    {{"/v1alpha/models", 15},           METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1alpha/models/{model}", 23},   METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
+    {{"/v1/models", 10},                METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/models/{model}", 18},        METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
 };
 
 static const struct endpoint ollama_endpoints[] = {
@@ -90,6 +97,7 @@ static const struct endpoint cohere_endpoints[] = {
     {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,     BODY_JSON,   PAGE_NONE,   false, false, false},
 };
 
+static const struct endpoint home_page =    {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HOME, false, false, false};
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
@@ -112,7 +120,7 @@ static const struct family {
     {{"anthropic", 9}, SHAPE_ANTHROPIC, {{"/anthropic", 10}, {"", 0}}, anthropic_endpoints, sizeof(anthropic_endpoints) / sizeof(struct endpoint),
      {{"/anthropic/", 11}, {"/v1/messages", 12}}},
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
-     {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
+     {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}, {"/upload/v1", 10}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
      {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/embed", 10}, {"/api/tags", 9}}},
     {{"cohere", 6}, SHAPE_COHERE, {{"/cohere", 7}, {"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
@@ -278,6 +286,8 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
         return only_get(head, fault) && find_page(head, &metrics_page, match);
     if (is_admin)
         return find_page(head, &admin_page, match);
+    if (serve & SERVE_API && text_equal(head->path, TEXT("/")))
+        return only_get(head, fault) && find_page(head, &home_page, match);
     if (serve & SERVE_API)
         return find_api(head, match, fault);
     return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path on this listener.");
@@ -289,7 +299,7 @@ void endpoint_methods(struct text path, char out[64])
     struct place place;
     out[0] = '\0';
     while (place_next(path, &at, &place))
-        if (len < 48)
+        if (len < 48 && !strstr(out, method_name(place.endpoint->method)))
             len += (size_t)snprintf(out + len, 64 - len, "%s%s", len ? ", " : "",
                                     method_name(place.endpoint->method));
     if (!len)

@@ -113,7 +113,7 @@ struct exchange {
     /* the request; texts in the arena */
     struct match match;
     enum method method;
-    bool http10, head_only, expects_continue, wants_anthropic;
+    bool http10, head_only, expects_continue;
     bool model_in_path;            /* and whether the answer is a stream */
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */

@@ -134,6 +134,7 @@ static bool admit(struct exchange *x, const struct head *head)
     switch (x->match.endpoint->page) {
     case PAGE_HEALTH:
     case PAGE_METRICS:
+    case PAGE_HOME:
         return true;
     case PAGE_ADMIN:
         return admit_admin(x, head);
@@ -343,7 +344,6 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->content_type = keep_value(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
-    x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
@@ -356,7 +356,8 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->call.operation = x->match.endpoint->operation;
     x->dialect = dialect_find(x->match.dialect);
     /* A query goes up only where it says which part of a list is wanted. */
-    bool lists = x->match.endpoint->method == METHOD_GET && x->match.endpoint->page == PAGE_NONE;
+    bool lists = x->match.endpoint->method == METHOD_GET &&
+                 (x->match.endpoint->page == PAGE_NONE || x->match.endpoint->page == PAGE_MODELS);
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->operation == OPERATION_OBJECT)
@@ -364,6 +365,16 @@ static void keep_request(struct exchange *x, const struct head *head)
 }
 
 /* ----------------------------------------------------------------------------- the intake */
+
+/* OpenAI and Anthropic have their models at the same path: who names a version of Anthropic's API
+ * is answered in its words, also when the answer is no. */
+static void take_shape(struct exchange *x, const struct head *head)
+{
+    const struct endpoint *endpoint = x->match.endpoint;
+    bool models = endpoint && (endpoint->page == PAGE_MODELS || endpoint->page == PAGE_MODEL);
+    if (models && x->match.shape == SHAPE_OPENAI && head_value(head, TEXT("anthropic-version")).at)
+        x->match.shape = SHAPE_ANTHROPIC;
+}
 
 static bool is_preflight(const struct exchange *x, const struct head *head)
 {
@@ -393,10 +404,11 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         serve &= ~(unsigned)SERVE_METRICS;
     bool found =
         endpoint_find(head, serve, text_of(config->telemetry.metrics_path), &x->match, &x->fault);
+    take_shape(x, head);
     bool right = found && admit(x, head);
     keep_request(x, head);
     if (is_preflight(x, head)) {
-        pages_preflight(x);
+        pages_preflight(x, head_value(head, TEXT("access-control-request-headers")));
         return x;
     }
     if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head) ||
