@@ -37,6 +37,7 @@ enum want {
     WANT_PROMPT,
     WANT_INPUT,
     WANT_MESSAGES,
+    WANT_PROMPT_CACHE_KEY,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
@@ -62,6 +63,7 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_PROMPT] = {"prompt", 6},
     [WANT_INPUT] = {"input", 5},
     [WANT_MESSAGES] = {"messages", 8},
+    [WANT_PROMPT_CACHE_KEY] = {"prompt_cache_key", 16},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -300,6 +302,13 @@ static int64_t read_milli(const struct scan_value *value)
     return milli;
 }
 
+/* What a conversation calls itself, more surely than the headers do. */
+static void read_affinity(struct exchange *x, const struct scan_value *key)
+{
+    if (key->kind == SCAN_STRING && key->raw.len > 2)
+        x->affinity = exchange_affinity(key->raw);
+}
+
 /* Of images "background" is something else, and a word. */
 static bool read_background(struct exchange *x, const struct scan_value *values)
 {
@@ -379,6 +388,7 @@ bool admission_read(struct exchange *x)
     x->length_holder = values[WANT_LENGTH_HOLDER];
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
+    read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)

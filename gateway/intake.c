@@ -262,6 +262,21 @@ static bool read_path(struct exchange *x, const struct head *head)
     return true;
 }
 
+/* The name of a conversation, as agents send it: Codex, Claude Code, and others. */
+static void read_session(struct exchange *x, const struct head *head)
+{
+    static const struct text names[] = {{"session_id", 10},
+                                        {"session-id", 10},
+                                        {"x-claude-code-session-id", 24},
+                                        {"x-session-id", 12},
+                                        {"conversation_id", 15}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !x->affinity; i++) {
+        struct text value = head_value(head, names[i]);
+        if (value.len)
+            x->affinity = exchange_affinity(value);
+    }
+}
+
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
@@ -344,6 +359,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->content_type = keep_value(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
+    read_session(x, head);
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
