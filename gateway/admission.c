@@ -117,6 +117,16 @@ static const struct want_name cohere_wants[] = {
     {WANT_TEMPERATURE, {"temperature", 11}},
 };
 
+static const struct want_name monster_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_MAX_TOKENS, {"max_length", 10}},
+    {WANT_N, {"n", 1}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+    {WANT_TEMPERATURE, {"temp", 4}},
+};
+
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -127,7 +137,7 @@ static const struct {
 } dialect_wants[] = {
     {SHAPE_ANTHROPIC, NAMES(anthropic_wants)}, {SHAPE_GEMINI, NAMES(gemini_wants)},
     {SHAPE_OLLAMA, NAMES(ollama_wants)},       {SHAPE_BEDROCK, NAMES(bedrock_wants)},
-    {SHAPE_COHERE, NAMES(cohere_wants)},
+    {SHAPE_COHERE, NAMES(cohere_wants)},       {SHAPE_MONSTER, NAMES(monster_wants)},
 };
 
 enum { NAMES_MAX = 16 };

@@ -97,12 +97,19 @@ static const struct endpoint cohere_endpoints[] = {
     {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,     BODY_JSON,   PAGE_NONE,   false, false, false},
 };
 
+static const struct endpoint monster_endpoints[] = {
+    {{"/v1/generate", 12},                      METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v1/private_deployment/generate", 31},   METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v1/models/info", 15},                   METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/models/info", 12},                      METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+};
+
 static const struct endpoint home_page =    {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HOME, false, false, false};
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
 
-enum { ROOTS = 5 };
+enum { ROOTS = 8 };
 
 /*
  * The dialects and where their paths begin; the longest root first, the empty one last. A path that
@@ -127,6 +134,9 @@ static const struct family {
      {{"/cohere/", 8}, {"/v2/chat", 8}, {"/v2/embed", 9}, {"/v2/rerank", 10}}},
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
      {{"/model/", 7}}},
+    {{"monster", 7}, SHAPE_MONSTER, {{"", 0}}, monster_endpoints, sizeof(monster_endpoints) / sizeof(struct endpoint),
+     {{"/v1/generate", 12}, {"/v1/status/", 11}, {"/v1/deploy/", 11}, {"/v1/finetune/", 13}, {"/v1/private_deployment/", 23}, {"/v1/models/info", 15},
+      {"/models/info", 12}, {"/apis/", 6}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
      {{"/", 1}}},
 };

@@ -70,6 +70,12 @@ static void put_for_ollama(struct buffer *out, struct text name)
                                  "\"digest\":\"\",\"details\":{\"format\":\"\",\"family\":\"\"}}"));
 }
 
+static void put_for_monster(struct buffer *out, struct text name, const struct route *route)
+{
+    json_write_string(out, name);
+    buffer_format(out, ":%lld", (long long)route->context_window);
+}
+
 static void put_model(const struct exchange *x, struct buffer *out, struct text name,
                       const struct route *route)
 {
@@ -77,6 +83,8 @@ static void put_model(const struct exchange *x, struct buffer *out, struct text 
         put_for_gemini(out, name, route);
     else if (x->match.shape == SHAPE_OLLAMA)
         put_for_ollama(out, name);
+    else if (x->match.shape == SHAPE_MONSTER)
+        put_for_monster(out, name, route);
     else if (x->match.shape == SHAPE_ANTHROPIC)
         put_for_anthropic(out, name, route);
     else
@@ -217,7 +225,7 @@ static void put_end(const struct exchange *x, struct buffer *out, const struct n
          backwards = text_find(x->query, TEXT("before_id=")) == 0 ||
                      text_find(x->query, TEXT("&before_id=")) < x->query.len;
     bool more = backwards ? part.first > 0 : part.end < names->count;
-    buffer_append_text(out, TEXT("]"));
+    buffer_append_text(out, x->match.shape == SHAPE_MONSTER ? TEXT("}") : TEXT("]"));
     if (x->match.shape == SHAPE_ANTHROPIC) {
         buffer_append_text(out, more ? TEXT(",\"has_more\":true") : TEXT(",\"has_more\":false"));
         put_id(out, ",\"first_id\":", names, some, part.first);
@@ -237,12 +245,17 @@ bool models_list(struct exchange *x, struct buffer *out)
         (gemini && !read_token(x, out, &names, &part)))
         return false;
     bool models = gemini || x->match.shape == SHAPE_OLLAMA;
-    buffer_append_text(out, models      ? TEXT("{\"models\":[")
+    bool monster = x->match.shape == SHAPE_MONSTER; /* how much goes into each, where it is known */
+    buffer_append_text(out, monster     ? TEXT("{\"maximum_context_length\":{")
+                            : models    ? TEXT("{\"models\":[")
                             : anthropic ? TEXT("{\"data\":[")
                                         : TEXT("{\"object\":\"list\",\"data\":["));
+    const char *between = "";
     for (size_t i = part.first; i < part.end; i++) {
-        if (i > part.first)
-            buffer_append_text(out, TEXT(","));
+        if (monster && !names.list[i].route->context_window)
+            continue;
+        buffer_append_text(out, text_of(between));
+        between = ",";
         put_model(x, out, names.list[i].name, names.list[i].route);
     }
     put_end(x, out, &names, part);

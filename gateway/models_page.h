@@ -3,7 +3,9 @@
 
 /*
  * models_page - the list of models, and one of them, in the words of who asks: OpenAI's
- * (GET /v1/models), Anthropic's, Gemini's (models.list, models.get), Ollama's (/api/tags). Each key
+ * (GET /v1/models), Anthropic's, Gemini's (models.list, models.get), Ollama's (/api/tags),
+ * Monster's
+ * (/v1/models/info). Each key
  * sees what it may call. Inside gateway.
  */
 

@@ -9,6 +9,7 @@
 #include "providers/cohere.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
+#include "providers/monster.h"
 #include "providers/ollama.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
@@ -46,6 +47,7 @@ static const struct translator *const translators[] = {
     &translator_ollama_generate,
     &translator_bedrock,
     &translator_cohere_chat,
+    &translator_monster,
     &translator_openai_embedding,
     &translator_gemini_embedding,
     &translator_ollama_embedding,
