@@ -532,6 +532,15 @@ static void fail(struct exchange *x, enum fault_kind kind, const char *words)
     x->facts.upstream = UPSTREAM_FAILED;
 }
 
+static void watch_head(struct exchange *x, const struct head *head)
+{
+    const struct dialect *dialect = dialect_of(x);
+    if (!is_good(x) || x->translation || !dialect || !dialect->watch_field)
+        return;
+    for (size_t i = 0; i < head->field_count; i++)
+        dialect->watch_field(&x->answer, head->fields[i].name, head->fields[i].value);
+}
+
 static void on_head(struct upstream_call *call, const struct head *head)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
@@ -571,6 +580,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
+    watch_head(x, head);
     if (x->unwatched && is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {
         upstream_abandon(call);
         fail(x, FAULT_TARGET_INVALID, "The target's answer is coded and cannot be looked at.");
