@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/base/member.h"
 #include "gateway/batch.h"
+#include "gateway/crossing.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -229,8 +230,11 @@ static bool read_count(struct exchange *x, const struct scan_value *values, enum
                        uint64_t max, int64_t *number)
 {
     uint64_t count;
-    /* -1 is how llama.cpp's clients say "no limit"; what else it may mean the provider says. */
-    if (!is_given(&values[want]) || text_equal(values[want].raw, TEXT("-1")))
+    /* -1 is how llama.cpp's clients say "no limit", and -2 Ollama's "to the end of the context";
+     * what else it may mean the provider says. */
+    bool endless = text_equal(values[want].raw, TEXT("-1")) ||
+                   (x->match.shape == SHAPE_OLLAMA && text_equal(values[want].raw, TEXT("-2")));
+    if (!is_given(&values[want]) || endless)
         return true;
     if (values[want].kind != SCAN_NUMBER || !scan_count(&values[want], max, &count))
         return bad_field(x, want, "must be a whole number that is not negative, within reason.");
@@ -608,7 +612,7 @@ void admission_row(struct exchange *x, struct ledger_row *row)
         row->target = x->target->id;
         row->provider = x->target->provider->name;
         row->upstream_model = x->upstream_model;
-        row->upstream_dialect = x->target->provider->type->dialect;
+        row->upstream_dialect = crossing_target_dialect(x);
         row->price_version = x->target->price.version;
     }
     if (!x->settled && !x->opened)

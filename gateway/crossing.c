@@ -25,10 +25,28 @@ static bool cannot(struct exchange *x, const char *words)
                      words);
 }
 
+bool crossing_at_root(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return type->second_dialect.len && !text_equal(type->dialect, x->match.dialect);
+}
+
+struct text crossing_target_dialect(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return crossing_at_root(x) ? type->second_dialect : type->dialect;
+}
+
+const struct dialect *crossing_target_words(const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
-    struct text dialect = x->target->provider->type->dialect;
+    struct text dialect = crossing_target_dialect(x);
     enum operation operation = x->call.operation;
     bool talks = operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
                  operation == OPERATION_COMPLETION;
@@ -42,7 +60,7 @@ static const struct translator *words_of_target(const struct exchange *x)
 static bool takes_as_it_is(const struct exchange *x)
 {
     const struct provider_type *type = x->target->provider->type;
-    if (!text_equal(type->dialect, x->match.dialect))
+    if (!text_equal(crossing_target_dialect(x), x->match.dialect))
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
@@ -290,7 +308,7 @@ void crossing_put_header(const struct exchange *x, struct buffer *out)
 
 /* ----------------------------------------------------------------------------- the answer */
 
-static bool is_stream(struct text type)
+bool crossing_is_stream(struct text type)
 {
     return text_starts_nocase(type, TEXT("text/event-stream")) ||
            text_starts_nocase(type, TEXT("application/x-ndjson")) ||
@@ -316,7 +334,7 @@ static struct answer_way way_of(const struct exchange *x)
 void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
-    way.stream_in = is_stream(type);
+    way.stream_in = crossing_is_stream(type);
     /* The body goes once the answer's head has left; some answers repeat parts of it. */
     enum operation operation = x->call.operation;
     bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||

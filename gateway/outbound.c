@@ -220,16 +220,21 @@ static void put_escaped(struct buffer *out, struct text value)
     }
 }
 
+/* <at_root>: for paths that stand beside the type's own path, not below it. */
 static void put_base(struct buffer *out, const struct provider_settings *provider,
-                     const struct upstream_pool *pool)
+                     const struct upstream_pool *pool, bool at_root)
 {
+    struct text path = provider->url.path, own = provider->type->path;
     if (upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
-    put(out, provider->url.path);
-    if (!text_ends(provider->url.path, provider->type->path))
-        put(out, provider->type->path);
+    bool ends = text_ends(path, own);
+    if (at_root && ends)
+        path.len -= own.len;
+    put(out, path);
+    if (!at_root && !ends)
+        put(out, own);
 }
 
 static void put_host(struct buffer *out, const struct provider_settings *provider)
@@ -312,7 +317,7 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     const struct provider_settings *provider = x->target->provider;
     put(out, text_of(method_name(x->method)));
     put(out, TEXT(" "));
-    put_base(out, provider, x->upstream.pool);
+    put_base(out, provider, x->upstream.pool, crossing_at_root(x));
     if (provider->type->is_azure)
         put_azure(out, provider, deployment_of(x));
     if (provider->type->is_vertex && !text_equal(provider->type->dialect, TEXT("gemini"))) {
@@ -366,7 +371,7 @@ static void put_own(struct buffer *out, struct text method, const struct snapsho
     const struct provider_settings *provider = target->provider;
     bool embeds = text_equal(suffix, TEXT("/embeddings"));
     put(out, method);
-    put_base(out, provider, snapshot_pool(snapshot, provider));
+    put_base(out, provider, snapshot_pool(snapshot, provider), false);
     if (provider->type->is_azure)
         put_azure(out, provider, embeds ? target->model : (struct text){"", 0});
     put(out, suffix);
@@ -470,7 +475,7 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     x->answer.hide_usage = false;
     bool streams = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
     if (!x->call.stream || !streams || x->call.asked_usage ||
-        !x->target->provider->type->stream_options)
+        !x->target->provider->type->stream_options || crossing_at_root(x))
         return;
     x->answer.hide_usage = true;
     const struct scan_value *options = &x->stream_options, *include = &x->include_usage;
@@ -516,11 +521,11 @@ static bool is_known_here(const struct exchange *x, enum length_name name)
     return name == NAME_MAX_TOKENS ? x->call.operation != OPERATION_RESPONSE : name == name_here(x);
 }
 
-/* null says nothing, and so does -1, as admission.c reads it. */
+/* null says nothing, and so do -1 and Ollama's -2, as admission.c reads them. */
 static bool is_number(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL &&
-           !text_equal(value->raw, TEXT("-1"));
+           !text_equal(value->raw, TEXT("-1")) && !text_equal(value->raw, TEXT("-2"));
 }
 
 /* The first of these names that says how long (or that says nothing), or MAX_TOKENS_NAMES. */

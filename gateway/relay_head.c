@@ -89,8 +89,7 @@ static void choose_mode(struct exchange *x, const struct head *head)
         x->relay = RELAY_WHOLE;
         x->held_limit = RELAY_LIST_MAX;
     } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream")) ||
-               (relay_dialect(x)->next_event &&
-                text_starts_nocase(x->answer_type, TEXT("application/vnd.amazon.eventstream")))) {
+               (relay_dialect(x)->next_event && crossing_is_stream(x->answer_type))) {
         x->relay = RELAY_EVENTS;
         x->length_out = -1;
         bool pictures =

@@ -38,6 +38,9 @@ struct provider_type {
     bool stream_options;     /* understands stream_options.include_usage */
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
+    /* Spoken beside <dialect>, at the root of the server (the base URL without <path>): clients of
+     * <dialect> are served in that, all others in this. Else empty. */
+    struct text second_dialect;
     struct text chat_dialect; /* of conversations, where it is not <dialect>; else empty */
     struct text reasoning;    /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
                                  "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
