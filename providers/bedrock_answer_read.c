@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/anthropic.h"
 #include "providers/bedrock.h"
 
@@ -425,7 +426,7 @@ void bedrock_read_frame(void *state, const struct frame *frame, struct answer_si
     if (frame->kind.len && !text_equal(frame->kind, TEXT("event"))) {
         struct text words = find_string(json, TEXT("message"));
         say_fail(r, sink, bedrock_fault(name), words.at ? words : TEXT(""));
-    } else if (!is_object(json)) {
+    } else if (!is_object(json) || !scan_is_valid(json)) {
         say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's stream is not Bedrock's."));
     } else if (text_equal(name, TEXT("contentBlockDelta"))) {
         take_delta(r, sink, json);
@@ -507,7 +508,7 @@ void bedrock_read_body(void *state, struct text body, struct answer_sink *sink)
     struct bedrock_reader *r = state;
     struct text json = text_trim(body);
     struct text message = find(find(json, TEXT("output")), TEXT("message"));
-    if (!is_object(message)) {
+    if (!is_object(message) || !scan_is_valid(json)) {
         say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's answer is not Bedrock's."));
         return;
     }
