@@ -25,11 +25,6 @@ static inline bool crossing_is_on(const struct exchange *x)
  * client's own path goes behind the base URL as it is. */
 bool crossing_put_path(const struct exchange *x, struct buffer *out);
 
-/* The body of a call that does not cross, with the target's name for the model where a dialect has
- * it in its body though it stands in the path; at == NULL: there is no such name in it. In the
- * arena. */
-struct text crossing_named_body(struct exchange *x);
-
 /* A good answer has begun: make its translation. <type>: its Content-Type. */
 void crossing_begin(struct exchange *x, struct text type);
 /* What the client gets: the Content-Type of its dialect's streams. */
