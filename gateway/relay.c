@@ -285,11 +285,17 @@ bool relay_rest(struct exchange *x, bool late)
                                    : x->answer.usage_seen || late;
     if (!is_whole)
         return false;
+    x->ours_until_us = clock_now_us(); /* it was not we who waited */
     upstream_abandon(&x->upstream);
-    if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)
+    if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED) {
         exchange_run(x);
-    else
-        on_end(&x->upstream);
+        return true;
+    }
+    if (!x->translation && relay_dialect(x)->last_event.len) {
+        x->facts.last_held = true;
+        relay_pass_event(x, relay_dialect(x)->last_event, true);
+    }
+    on_end(&x->upstream);
     return true;
 }
 
