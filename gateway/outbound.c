@@ -12,6 +12,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/crossing.h"
+#include "gateway/foreign.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
@@ -730,7 +731,7 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
         edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
-    count = cut_pieces(body, &edits, pieces, count, &total);
+    count = cut_pieces(foreign_without(x, body), &edits, pieces, count, &total);
     put_content_length(out, total);
     return count;
 }
