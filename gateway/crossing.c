@@ -9,7 +9,7 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    ERROR_BYTES = 2048,                /* of an error's body that are read */
+    ERROR_BYTES = 8192,                /* of an error's body that are read */
     TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
     PATH_MAX_BYTES = 8192,
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
@@ -309,6 +309,7 @@ void crossing_say_error(struct exchange *x)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, &x->translated_out);

@@ -19,7 +19,7 @@ enum {
     REST_US = 2000000, /* an answer that is whole: so long its end may take to come */
     STALE_RETRIES = 1,
     STALE_US = 1000000, /* from sending to the news that nobody was there */
-    ERROR_BYTES = 2048,
+    ERROR_BYTES = 8192, /* of an error's body that are read */
 };
 
 /* ------------------------------------------------------------------------------- the body */
@@ -182,6 +182,7 @@ static void note_error(struct exchange *x, struct text body)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     relay_dialect(x)->read_error(x->status, text_head(body, ERROR_BYTES), &error);
+    answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
 }
 
