@@ -30,6 +30,7 @@ static void resolve_type(struct document *document, struct provider_draft *draft
     }
     draft->settings.type = draft->resolved;
     draft->settings.dialect = dialect_find(draft->resolved->dialect);
+    draft->settings.second_dialect = dialect_find(draft->resolved->second_dialect);
 }
 
 /* 169.254.0.0/16 and fe80::/10, also mapped: where clouds keep their metadata. */

@@ -10,7 +10,7 @@ from raw_upstream import chat_body, chat_chunk
 
 ROWS = {row["name"]: row for row in json.loads((Path(ROOT) / "providers" / "providers.json").read_text())}
 KINDS = [name for name, row in ROWS.items() if row["dialect"] == "openai" and not row.get("is_azure") and not row.get("is_vertex")
-         and name not in ("mock", "voyage", "jina")]
+         and not row.get("second_dialect") and name not in ("mock", "voyage", "jina")]
 TOOLS = [{"name": "weather", "input_schema": {"type": "object", "properties": {}}}]
 FUNCTIONS = [{"functionDeclarations": [{"name": "weather", "parametersJsonSchema": {"type": "object", "properties": {}}}]}]
 
