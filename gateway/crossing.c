@@ -15,6 +15,7 @@ enum {
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
     GROWTH_MIN = 65536,
     NAME_QUOTED_MAX = 4096,
+    CROSSED_BYTES_MAX = 64 << 20, /* of the body, over all targets that it is written for */
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -95,19 +96,48 @@ static bool vertex_has(const struct exchange *x)
            operation == OPERATION_COMPLETION || counts;
 }
 
-/* Once, for all targets that are asked in other words. */
-static bool read_call(struct exchange *x, const struct translator *words)
+static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
+{
+    struct fault *kept = arena_new(&x->arena, sizeof(*kept));
+    *kept = *fault;
+    return kept;
+}
+
+bool crossing_read(struct exchange *x, const struct translator *words)
 {
     struct fault fault = {0};
     struct text body = buffer_text(&x->body);
     if (x->chat)
         return true;
-    x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+    if (!x->unreadable) {
+        x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+        if (!x->chat)
+            x->unreadable = keep_fault(x, &fault);
+    }
     if (!x->chat)
-        x->fault = fault;
+        x->fault = *x->unreadable;
     else if (!x->translated_body.limit)
         buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
     return x->chat != NULL;
+}
+
+/* May the call be written for this target, too? That takes a while, and the worker has others to
+ * serve; a route has up to 64 targets. */
+static bool may_write(struct exchange *x)
+{
+    size_t bytes = buffer_length(&x->body);
+    for (size_t i = 0; i < x->crossed_count; i++)
+        if (x->crossed[i] == x->target)
+            return true;
+    bool enough = x->crossed_count == CROSSINGS_MAX ||
+                  (x->crossed_count && (x->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
+    if (!enough) {
+        x->crossed[x->crossed_count++] = x->target;
+        return true;
+    }
+    if (x->uncrossed)
+        x->fault = *x->uncrossed;
+    return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
 bool crossing_prepare(struct exchange *x)
@@ -132,13 +162,16 @@ bool crossing_prepare(struct exchange *x)
     /* Nothing passes that the guardrails cannot look into. */
     if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    if (!read_call(x, from))
+    if (!crossing_read(x, from) || !may_write(x))
         return false;
     struct call_target facts = target_facts(x);
     translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated);
     x->client_words = from;
     x->target_words = to;
-    return check_losses(x);
+    bool good = check_losses(x);
+    if (!good && !x->uncrossed)
+        x->uncrossed = keep_fault(x, &x->fault);
+    return good;
 }
 
 /* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
