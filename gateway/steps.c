@@ -572,13 +572,6 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
 
-static bool has_tokens(enum operation operation)
-{
-    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
-           operation != OPERATION_COUNT;
-}
-
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
 static int64_t units_of(const struct exchange *x)
 {
@@ -610,7 +603,7 @@ static void count(struct exchange *x, struct ledger_row *row)
     }
     if (x->free_of_charge) /* it was counted where it was made */
         return;
-    if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
+    if (row->outcome == LEDGER_REFUSED || !operation_has_tokens(x->call.operation))
         return;
     if (x->answer.usage_seen) {
         row->usage = x->answer.usage;

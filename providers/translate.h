@@ -85,21 +85,6 @@ void translate_path(const struct translator *words, const struct call_target *ta
 void translate_error(const struct translator *words, unsigned status, struct text body,
                      struct provider_error *error);
 
-/* Whoever wants to see the texts of a call. */
-struct text_sink {
-    /* <inside>: what stands between the quotes of a JSON string, or a whole JSON value. */
-    void (*take)(struct text_sink *sink, struct text inside);
-};
-
-struct translated_texts {
-    int64_t messages; /* how many */
-    int64_t media;    /* pictures, sound, files among them */
-};
-
-/* Show every text of a call that its model reads: of messages, tools, schemas. False with a fault
- * when the call cannot be read. */
-bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
-                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault);
 /* Append the answer to a question for a number of tokens; <words> are of OPERATION_COUNT. */
 void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out);
 
