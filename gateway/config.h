@@ -191,6 +191,7 @@ struct config {
     size_t guard_rule_count;
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
+    bool aws_signatures;             /* clients of Bedrock may sign their calls (signature.h) */
     bool anonymous_implied;          /* for the file has no key, and does not ask for it */
     const struct key *anonymous_key; /* who such a caller is */
 
