@@ -70,8 +70,8 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
         return;
     if (!settings->base_url && settings->region.len && is_aws(draft->resolved))
         settings->base_url =
-            arena_format(&document->arena, "https://bedrock-runtime.%.*s.amazonaws.com",
-                         TEXT_ARGS(settings->region))
+            arena_format(&document->arena, "https://bedrock-runtime.%.*s.%s",
+                         TEXT_ARGS(settings->region), aws_domain(settings->region))
                 .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
         if (draft->resolved->in_force && !draft->resolved->is_vertex)
