@@ -31,6 +31,16 @@ enum {
 
 /* ------------------------------------------------------------------------------- request */
 
+/* Without white space at its ends, line breaks too. */
+static struct text trimmed(struct text text)
+{
+    while (text.len && (unsigned char)text.at[0] <= ' ')
+        text = text_from(text, 1);
+    while (text.len && (unsigned char)text.at[text.len - 1] <= ' ')
+        text.len--;
+    return text;
+}
+
 /* The file is written anew from time to time. */
 static bool put_file(struct buffer *out, struct text path)
 {
@@ -63,7 +73,7 @@ static bool is_visible(struct text text)
 static bool read_token(struct text path, struct buffer *room, struct text *token)
 {
     bool good = put_file(room, path);
-    *token = text_trim(buffer_text(room));
+    *token = trimmed(buffer_text(room));
     return good && is_visible(*token);
 }
 
@@ -223,7 +233,7 @@ static struct text element(struct text xml, const char *name)
         return (struct text){"", 0};
     struct text rest = text_from(xml, at + (size_t)len);
     size_t end = text_find_byte(rest, '<');
-    return end == SIZE_MAX ? (struct text){"", 0} : text_trim(text_head(rest, end));
+    return end == SIZE_MAX ? (struct text){"", 0} : trimmed(text_head(rest, end));
 }
 
 static const char *take_xml(struct sign_in *sign_in)
@@ -252,8 +262,8 @@ static bool is_role(struct text role)
 /* The first line: the machine's role. */
 static const char *take_role(struct sign_in *sign_in)
 {
-    struct text answer = text_trim(buffer_text(&sign_in->answer));
-    struct text role = text_trim(text_head(answer, text_find_byte(answer, '\n')));
+    struct text answer = trimmed(buffer_text(&sign_in->answer));
+    struct text role = trimmed(text_head(answer, text_find_byte(answer, '\n')));
     if (!is_role(role))
         return "the machine has no role";
     buffer_append_text(&sign_in->session, TEXT("\n"));
@@ -263,7 +273,7 @@ static const char *take_role(struct sign_in *sign_in)
 
 static const char *take_session(struct sign_in *sign_in)
 {
-    struct text token = text_trim(buffer_text(&sign_in->answer));
+    struct text token = trimmed(buffer_text(&sign_in->answer));
     if (!is_visible(token) || token.len > SIGN_IN_TOKEN_MAX)
         return "the metadata server gave no token";
     sign_in_wipe(&sign_in->session);
