@@ -18,6 +18,8 @@ extern const struct dialect dialect_bedrock;
 extern const struct translator translator_bedrock;
 /* What the maker of the model has, carried by AWS: Anthropic's messages (bedrock_invoke.c). */
 extern const struct translator translator_bedrock_invoke;
+/* How many tokens a call of either has. */
+extern const struct translator translator_bedrock_count;
 
 /* -------------------------------------------------------------------------------- blocks */
 
