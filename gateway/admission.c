@@ -116,11 +116,11 @@ static const struct want_name invoke_wants[] = {
     {WANT_METADATA, {"metadata", 8}},
     {WANT_USER, {"metadata.user_id", 16}},
     {WANT_TEMPERATURE, {"temperature", 11}},
-    {WANT_MAX_TOKENS, {"max_tokens_to_sample", 20}}, /* Claude as it once was */
-    {WANT_MAX_TOKENS, {"max_gen_len", 11}},          /* Llama */
-    {WANT_MAX_TOKENS, {"maxTokens", 9}},             /* Jurassic */
+    {WANT_MAX_TOKENS, {"max_tokens_to_sample", 20}},  /* Claude as it once was */
+    {WANT_MAX_TOKENS, {"max_gen_len", 11}},           /* Llama */
+    {WANT_MAX_TOKENS, {"maxTokens", 9}},              /* Jurassic */
     {WANT_MAX_TOKENS, {"max_completion_tokens", 21}}, /* gpt-oss */
-    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}}, /* Nova */
+    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},    /* Nova */
     {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
     {WANT_MAX_TOKENS, {"inferenceConfig.max_new_tokens", 30}},
     {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},

@@ -261,10 +261,9 @@ static void resolve_web(struct document *document, struct provider_draft *draft,
         .key_id = text_of(file),
         .scope = text_of(environment("AWS_ROLE_SESSION_NAME", "sluice")),
     };
-    struct text address =
-        given ? text_of(given)
-              : arena_format(&document->arena, "https://sts.%.*s.%s", TEXT_ARGS(region),
-                             aws_domain(region));
+    struct text address = given ? text_of(given)
+                                : arena_format(&document->arena, "https://sts.%.*s.%s",
+                                               TEXT_ARGS(region), aws_domain(region));
     if (!sign_in->id.len)
         problem_at_value(document, draft->node, SEVERITY_ERROR,
                          "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not");
@@ -278,8 +277,8 @@ static void resolve_machine(struct document *document, struct provider_draft *dr
     const char *problem;
     *sign_in = (struct sign_in_settings){
         .kind = SIGN_IN_AWS_MACHINE,
-        .address = text_of(
-            environment("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")),
+        .address =
+            text_of(environment("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")),
     };
     if (!url_read(sign_in->address, &sign_in->url, &problem))
         problem_at_value(document, draft->node, SEVERITY_ERROR,
@@ -311,8 +310,8 @@ static void resolve_chain(struct document *document, struct provider_draft *draf
 /* A provider that has keys in the file, be they empty, has no others. */
 static void resolve_bedrock(struct document *document, struct provider_draft *draft)
 {
-    static const char *const keys[] = {"api_key",         "api_key_file", "api_keys",
-                                       "access_key",      "access_key_file", "secret_key",
+    static const char *const keys[] = {"api_key",        "api_key_file",    "api_keys",
+                                       "access_key",     "access_key_file", "secret_key",
                                        "secret_key_file"};
     struct provider_settings *settings = &draft->settings;
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)

@@ -265,12 +265,12 @@ static void put_counts(const struct exchange *x, struct buffer *out)
         buffer_append_text(out, TEXT("x-amzn-bedrock-content-type: application/json\r\n"));
     if (x->relay != RELAY_WHOLE || !x->answer.usage_seen)
         return;
-    buffer_format(out,
-                  "x-amzn-bedrock-input-token-count: %lld\r\n"
-                  "x-amzn-bedrock-output-token-count: %lld\r\n",
-                  (long long)(usage->input_tokens - usage->cached_tokens -
-                              usage->cache_write_tokens),
-                  (long long)usage->output_tokens);
+    buffer_format(
+        out,
+        "x-amzn-bedrock-input-token-count: %lld\r\n"
+        "x-amzn-bedrock-output-token-count: %lld\r\n",
+        (long long)(usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens),
+        (long long)usage->output_tokens);
     if (usage->cached_tokens || usage->cache_write_tokens)
         buffer_format(out,
                       "x-amzn-bedrock-cache-read-input-token-count: %lld\r\n"

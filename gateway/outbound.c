@@ -150,9 +150,11 @@ bool outbound_forwards(struct text name)
                                         {"tracestate", 10},
                                         {"idempotency-key", 15},
                                         {"x-goog-api-client", 17}};
-    static const struct text prefixes[] = {
-        {"x-stainless-", 12},   {"openai-", 7},          {"anthropic-", 10},
-        {"x-claude-code-", 14}, {"x-amzn-bedrock-", 15}};
+    static const struct text prefixes[] = {{"x-stainless-", 12},
+                                           {"openai-", 7},
+                                           {"anthropic-", 10},
+                                           {"x-claude-code-", 14},
+                                           {"x-amzn-bedrock-", 15}};
     /* Whose account is charged is the operator's to say. */
     static const struct text never[] = {{"openai-organization", 19},
                                         {"openai-project", 14},

@@ -429,8 +429,8 @@ static struct upstream_pool *open_pool(struct sign_ins *all, const struct sign_i
                                        const struct provider_settings *provider)
 {
     enum sign_in_kind kind = sign_in->settings.kind;
-    bool is_metadata = kind == SIGN_IN_METADATA || kind == SIGN_IN_AWS_MACHINE ||
-                       kind == SIGN_IN_AWS_CONTAINER;
+    bool is_metadata =
+        kind == SIGN_IN_METADATA || kind == SIGN_IN_AWS_MACHINE || kind == SIGN_IN_AWS_CONTAINER;
     struct provider_settings endpoint = {
         .type = provider->type,
         .base_url = sign_in->address,

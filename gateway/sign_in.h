@@ -8,8 +8,8 @@
  * fetched last stays in force until its life is over.
  *
  * Kinds: Entra ID's client credentials grant (RFC 6749 4.4), Google's service accounts (a signed
- * assertion, RFC 7523 2.1) and Google's metadata server; and what AWS gives its machines, containers
- * and jobs, which are keys that calls are signed with (sign_in_aws.c).
+ * assertion, RFC 7523 2.1) and Google's metadata server; and what AWS gives its machines,
+ * containers and jobs, which are keys that calls are signed with (sign_in_aws.c).
  *
  * One thread. Configurations that say the same share one, so a reload keeps the token.
  */

@@ -133,9 +133,8 @@ static void put_machine(struct sign_in *sign_in)
     struct text role = sign_in->stage == MACHINE_KEYS ? part_of(sign_in, true) : TEXT("");
     if (sign_in->stage == MACHINE_SESSION) {
         sign_in_put_head(sign_in, "PUT", TEXT("/latest/api/token"));
-        buffer_append_text(&sign_in->request,
-                           TEXT("X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n"
-                                "Content-Length: 0\r\n\r\n"));
+        buffer_append_text(&sign_in->request, TEXT("X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n"
+                                                   "Content-Length: 0\r\n\r\n"));
         return;
     }
     int len = snprintf(path, sizeof(path), MACHINE_ROLES "%.*s", TEXT_ARGS(role));
@@ -188,9 +187,8 @@ static const char *take_keys(struct sign_in *sign_in, const struct keys_of_aws *
     if (keys->end.len && !read_end(keys->end, &seconds))
         return "the answer's keys are over, or do not say until when they are good";
     buffer_init(&lines, SIGN_IN_TOKEN_MAX);
-    bool fits =
-        buffer_format(&lines, "%.*s\n%.*s\n%.*s", TEXT_ARGS(keys->access_key),
-                      TEXT_ARGS(keys->secret_key), TEXT_ARGS(keys->session_token));
+    bool fits = buffer_format(&lines, "%.*s\n%.*s\n%.*s", TEXT_ARGS(keys->access_key),
+                              TEXT_ARGS(keys->secret_key), TEXT_ARGS(keys->session_token));
     if (fits)
         sign_in_take(sign_in, buffer_text(&lines), seconds);
     sign_in_wipe(&lines);

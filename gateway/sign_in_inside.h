@@ -30,7 +30,7 @@ struct sign_in {
     struct buffer request, answer, token;
     unsigned status;
     bool asking, is_stopped;
-    unsigned stage;       /* of AWS: which of the questions is asked */
+    unsigned stage;        /* of AWS: which of the questions is asked */
     struct buffer session; /* of AWS' machines: what the first answer gave */
     uint64_t asked_us, until_us;
     unsigned failures; /* in a row */

@@ -35,8 +35,7 @@ static bool refuse(struct exchange *x, const char *type, const char *words)
 
 static bool has_other_key(const struct head *head)
 {
-    static const struct text names[] = {
-        {"x-api-key", 9}, {"api-key", 7}, {"x-goog-api-key", 14}};
+    static const struct text names[] = {{"x-api-key", 9}, {"api-key", 7}, {"x-goog-api-key", 14}};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (head_value(head, names[i]).at)
             return true;

@@ -6,8 +6,9 @@
  * this.
  *
  * Source: AWS' reference of Amazon Bedrock Runtime (Converse, ConverseStream, InvokeModel,
- * InvokeModelWithResponseStream, CountTokens) and its model for the SDKs. The model stands in the path. A block of a message is an object with one member, which
- * says what it is. Streams are of AWS' event stream encoding; an error inside one is an exception.
+ * InvokeModelWithResponseStream, CountTokens) and its model for the SDKs. The model stands in the
+ * path. A block of a message is an object with one member, which says what it is. Streams are of
+ * AWS' event stream encoding; an error inside one is an exception.
  */
 
 #include "providers/provider.h"

@@ -331,9 +331,8 @@ bool sigv4_holds(const struct sigv4_claim *claim, struct text form, struct text 
         .secret_key = secret, .region = claim->region, .service = claim->service};
     if (!hash_from_hex(claim->signature, &claimed) || stamp.len != STAMP_BYTES - 1)
         return false;
-    int len =
-        snprintf(scope, sizeof(scope), "%.*s/%.*s/%.*s/aws4_request", TEXT_ARGS(claim->date),
-                 TEXT_ARGS(claim->region), TEXT_ARGS(claim->service));
+    int len = snprintf(scope, sizeof(scope), "%.*s/%.*s/%.*s/aws4_request", TEXT_ARGS(claim->date),
+                       TEXT_ARGS(claim->region), TEXT_ARGS(claim->service));
     buffer_init(&whole, form.len + body_hex.len);
     put(&whole, form);
     put(&whole, body_hex);
