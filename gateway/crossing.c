@@ -54,6 +54,10 @@ static const struct translator *words_of_target(const struct exchange *x)
     struct text words = x->target->provider->type->chat_dialect;
     if (talks && words.len)
         dialect = words;
+    /* AWS counts the tokens of Claude only. */
+    if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
+        text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
+        return NULL;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 

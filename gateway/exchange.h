@@ -38,6 +38,7 @@ struct upload;
 struct replay;
 struct semantics;
 struct websocket;
+struct signature;
 struct worker;
 struct objects;
 struct batch;
@@ -127,6 +128,8 @@ struct exchange {
     struct text forward;                   /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
+    const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */

@@ -22,6 +22,7 @@
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
 #include "gateway/semantics.h"
+#include "gateway/signature.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -52,6 +53,8 @@ enum exchange_state step_admit(struct exchange *x)
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
+    if (x->signature && !signature_check(x))
+        return EXCHANGE_REFUSE;
     if (!x->facts.owner_asked) {
         x->call.user = x->user_given;
         if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))

@@ -215,7 +215,8 @@ void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct t
 
 /* -------------------------------------------------------- carried by others (anthropic_carry.c) */
 
-/* The members that stand elsewhere at some doors, and how a body is made that goes as it was said. */
+/* The members that stand elsewhere at some doors, and how a body is made that goes as it was said.
+ */
 void anthropic_carry_call(const struct chat *chat, const struct call_target *target,
                           struct buffer *out, struct buffer *headers, struct losses *losses);
 void anthropic_put_carried(void *state, struct text json, const struct usage *usage,

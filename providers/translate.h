@@ -50,8 +50,8 @@ const struct chat *translate_read(struct arena *arena, const struct translator *
                                   struct text body, struct text model, bool stream,
                                   struct fault *fault);
 
-/* The words in which <model> is best asked for a call that was read, where <to> is what its provider
- * speaks: Claude at Bedrock is asked in its own words by those who speak them. */
+/* The words in which <model> is best asked for a call that was read, where <to> is what its
+ * provider speaks: Claude at Bedrock is asked in its own words by those who speak them. */
 const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
                                            struct text model);
 
