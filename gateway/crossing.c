@@ -69,6 +69,21 @@ static bool takes_as_it_is(const struct exchange *x)
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
 
+/* Those that a client of Anthropic's names in its header, which goes up as it is to such only. */
+static struct text betas_of(const struct exchange *x)
+{
+    static const struct text name = {"anthropic-beta:", 15};
+    struct text rest = x->forward;
+    while (rest.len) {
+        size_t end = text_find(rest, TEXT("\r\n"));
+        struct text line = text_head(rest, end);
+        if (text_starts_nocase(line, name))
+            return text_trim(text_from(line, name.len));
+        rest = text_from(rest, end + 2);
+    }
+    return (struct text){"", 0};
+}
+
 static struct call_target target_facts(const struct exchange *x)
 {
     return (struct call_target){
@@ -80,6 +95,7 @@ static struct call_target target_facts(const struct exchange *x)
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,
+        .betas = betas_of(x),
     };
 }
 
@@ -143,7 +159,7 @@ bool crossing_prepare(struct exchange *x)
     bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
     if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
-    const struct translator *from = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
     const struct translator *to = words_of_target(x);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
@@ -153,6 +169,7 @@ bool crossing_prepare(struct exchange *x)
     if (!read_call(x, from))
         return false;
     struct call_target facts = target_facts(x);
+    to = translate_nearest(x->chat, to, x->upstream_model);
     translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated);
     x->client_words = from;
     x->target_words = to;
@@ -163,7 +180,7 @@ bool crossing_prepare(struct exchange *x)
 static bool put_embedding_path(const struct exchange *x, struct buffer *out)
 {
     static const struct text verb = {":generateContent", 16};
-    const struct translator *chat = translator_find(x->match.dialect, OPERATION_CHAT);
+    const struct translator *chat = translator_find(exchange_dialect(x), OPERATION_CHAT);
     struct text own = x->match.suffix;
     size_t at = own.len;
     while (at > 0 && own.at[at - 1] != ':')
@@ -246,7 +263,7 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
         return false;
     if (x->call.operation == OPERATION_EMBEDDING)
         return put_embedding_path(x, out);
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     if (!own)
         return false;
     struct call_target facts = target_facts(x);
@@ -254,9 +271,32 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
     return true;
 }
 
+/* AWS says how much was used in the head of an answer that is whole. */
+static void put_counts(const struct exchange *x, struct buffer *out)
+{
+    const struct usage *usage = &x->answer.usage;
+    if (x->relay == RELAY_EVENTS)
+        buffer_append_text(out, TEXT("x-amzn-bedrock-content-type: application/json\r\n"));
+    if (x->relay != RELAY_WHOLE || !x->answer.usage_seen)
+        return;
+    buffer_format(out,
+                  "x-amzn-bedrock-input-token-count: %lld\r\n"
+                  "x-amzn-bedrock-output-token-count: %lld\r\n",
+                  (long long)(usage->input_tokens - usage->cached_tokens -
+                              usage->cache_write_tokens),
+                  (long long)usage->output_tokens);
+    if (usage->cached_tokens || usage->cache_write_tokens)
+        buffer_format(out,
+                      "x-amzn-bedrock-cache-read-input-token-count: %lld\r\n"
+                      "x-amzn-bedrock-cache-write-input-token-count: %lld\r\n",
+                      (long long)usage->cached_tokens, (long long)usage->cache_write_tokens);
+}
+
 void crossing_put_header(const struct exchange *x, struct buffer *out)
 {
     struct text demands = x->translated.demands, hints = x->translated.hints;
+    if (crossing_is_on(x) && x->invokes)
+        put_counts(x, out);
     if (!crossing_is_on(x) || (!demands.len && !hints.len))
         return;
     buffer_append_text(out, TEXT("x-sluice-dropped: "));
@@ -322,7 +362,7 @@ void crossing_say_error(struct exchange *x)
 
 bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out)
 {
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     struct answer_way way = way_of(x);
     if (!own)
         return false;

@@ -151,14 +151,17 @@ bool outbound_forwards(struct text name)
                                         {"idempotency-key", 15},
                                         {"x-goog-api-client", 17}};
     static const struct text prefixes[] = {
-        {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+        {"x-stainless-", 12},   {"openai-", 7},          {"anthropic-", 10},
+        {"x-claude-code-", 14}, {"x-amzn-bedrock-", 15}};
     /* Whose account is charged is the operator's to say. */
-    static const struct text never[] = {{"openai-organization", 19}, {"openai-project", 14}};
+    static const struct text never[] = {{"openai-organization", 19},
+                                        {"openai-project", 14},
+                                        {"x-amzn-bedrock-projectidentifier", 32}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
     if (first != 'a' && first != 'i' && first != 'o' && first != 't' && first != 'u' &&
         first != 'x')
         return false;
-    for (size_t i = 0; first == 'o' && i < sizeof(never) / sizeof(never[0]); i++)
+    for (size_t i = 0; (first == 'o' || first == 'x') && i < sizeof(never) / sizeof(never[0]); i++)
         if (text_equal_nocase(name, never[i]))
             return false;
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
@@ -543,11 +546,35 @@ static void edit_value(const struct exchange *x, int name, struct text body, str
     add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
 }
 
+/* How the makers of Bedrock's models call it, by what is in the model's name. */
+static const struct maker {
+    struct text in_name;
+    const char *holder, *name;
+} makers[] = {
+    {{"nova", 4}, "inferenceConfig", "maxTokens"},
+    {{"titan", 5}, "textGenerationConfig", "maxTokenCount"},
+    {{"llama", 5}, NULL, "max_gen_len"},
+    {{"ai21.j2", 7}, NULL, "maxTokens"},
+    {{"claude-v2", 9}, NULL, "max_tokens_to_sample"},
+    {{"claude-instant", 14}, NULL, "max_tokens_to_sample"},
+};
+
+static const struct maker *maker_of(const struct exchange *x)
+{
+    static const struct maker most = {{"", 0}, NULL, "max_tokens"};
+    for (size_t i = 0; x->is_makers && i < sizeof(makers) / sizeof(makers[0]); i++)
+        if (text_find(x->upstream_model, makers[i].in_name) != SIZE_MAX)
+            return &makers[i];
+    return &most;
+}
+
 /* The member of the top level that it stands in, or NULL. */
 static const char *max_tokens_holder(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "generationConfig";
+    if (x->invokes)
+        return maker_of(x)->holder;
     if (x->match.shape == SHAPE_BEDROCK)
         return "inferenceConfig";
     return x->match.shape == SHAPE_OLLAMA ? "options" : NULL;
@@ -558,6 +585,8 @@ static const char *max_tokens_name(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "maxOutputTokens";
+    if (x->invokes)
+        return maker_of(x)->name;
     if (x->match.shape == SHAPE_BEDROCK)
         return "maxTokens";
     return x->match.shape == SHAPE_OLLAMA ? "num_predict" : "max_tokens";

@@ -112,6 +112,15 @@ void relay_fail(struct exchange *x, enum fault_kind kind, const char *words)
     x->facts.upstream = UPSTREAM_FAILED;
 }
 
+static void watch_head(struct exchange *x, const struct head *head)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    if (!relay_is_good(x) || x->translation || !dialect || !dialect->watch_field)
+        return;
+    for (size_t i = 0; i < head->field_count; i++)
+        dialect->watch_field(&x->answer, head->fields[i].name, head->fields[i].value);
+}
+
 void relay_on_head(struct upstream_call *call, const struct head *head)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
@@ -151,6 +160,7 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
+    watch_head(x, head);
     if (x->unwatched && relay_is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {
         upstream_abandon(call);
         relay_fail(x, FAULT_TARGET_INVALID,

@@ -25,7 +25,7 @@ void ollama_write_chat(struct arena *arena, const struct chat *chat,
 
 struct ollama_reader {
     struct reader_state state;
-    bool begun, finished, text_open, thought_open;
+    bool begun, called, over, text_open, thought_open;
     unsigned text_part, thought_part, parts;
     struct usage usage;
 };

@@ -109,6 +109,8 @@ struct dialect {
      */
     size_t (*whole_events)(struct text bytes);
     bool (*next_event)(struct text *bytes, struct sse_event *event);
+    /* Look at a header line of a good answer; NULL where none says anything of it. */
+    void (*watch_field)(struct answer *answer, struct text name, struct text value);
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */

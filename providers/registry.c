@@ -46,6 +46,7 @@ static const struct translator *const translators[] = {
     &translator_ollama_chat,
     &translator_ollama_generate,
     &translator_bedrock,
+    &translator_bedrock_invoke,
     &translator_cohere_chat,
     &translator_openai_embedding,
     &translator_gemini_embedding,
