@@ -175,20 +175,38 @@ static void read_cohere(void *state, struct text body, struct answer_sink *sink)
     say_places(sink, body, counted ? &usage : NULL);
 }
 
-/* The call's text at <index>, as an object. */
-static void put_document(struct buffer *out, struct text documents, int64_t index)
+/* The texts of the call, which are found once for all places. */
+struct documents {
+    struct text *list;
+    size_t count;
+};
+
+static struct documents documents_of(struct arena *arena, struct text array)
 {
+    struct documents found = {.list = NULL};
+    size_t room = 0;
     struct text none, item;
-    while (member_next(&documents, &none, &item))
-        if (index-- == 0) {
-            bool bare = item.at[0] != '{';
-            put_literal(out, bare ? ",\"document\":{\"text\":" : ",\"document\":");
-            put_text(out, item);
-            put_literal(out, bare ? "}" : "");
-        }
+    while (found.count < VECTORS_MAX && member_next(&array, &none, &item)) {
+        found.list = arena_grow(arena, found.list, found.count, &room, sizeof(*found.list));
+        found.list[found.count++] = item;
+    }
+    return found;
 }
 
-static void put_places(struct buffer *out, const struct whole_answer *whole, struct text documents)
+/* The one at <index>, as an object. */
+static void put_document(struct buffer *out, const struct documents *documents, int64_t index)
+{
+    if ((size_t)index >= documents->count)
+        return;
+    struct text item = documents->list[index];
+    bool bare = item.at[0] != '{';
+    put_literal(out, bare ? ",\"document\":{\"text\":" : ",\"document\":");
+    put_text(out, item);
+    put_literal(out, bare ? "}" : "");
+}
+
+static void put_places(struct buffer *out, const struct whole_answer *whole,
+                       const struct documents *documents)
 {
     const struct whole_choice *choice = vectors_of(whole);
     put_open(out, "results", '[');
@@ -223,7 +241,9 @@ static void write_openai_whole(const struct answer_way *way, struct arena *arena
     put_inner(out, "id", whole->id.len ? whole->id : inner_of(arena, way->id));
     put_inner(out, "object", TEXT("list"));
     put_inner(out, "model", inner_of(arena, way->model));
-    put_places(out, whole, shown ? member_find(way->call, TEXT("documents")) : TEXT(""));
+    struct documents documents =
+        documents_of(arena, shown ? member_find(way->call, TEXT("documents")) : TEXT(""));
+    put_places(out, whole, &documents);
     put_open(out, "usage", '{');
     put_number(out, "prompt_tokens", whole->usage.input_tokens);
     put_number(out, "total_tokens", whole->usage.input_tokens);
@@ -241,7 +261,7 @@ static void write_cohere_whole(const struct answer_way *way, struct arena *arena
 {
     put_literal(out, "{");
     put_inner(out, "id", whole->id.len ? whole->id : inner_of(arena, way->id));
-    put_places(out, whole, TEXT(""));
+    put_places(out, whole, &(struct documents){.count = 0});
     put_literal(out, ",\"meta\":{\"api_version\":{\"version\":\"2\"}");
     put_units(out, &whole->usage);
     put_literal(out, "}}");
