@@ -43,6 +43,13 @@ const struct dialect *crossing_target_words(const struct exchange *x)
     return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
 }
 
+/* Rankings of NVIDIA's have words of their own beside OpenAI's dialect. */
+static bool ranks_otherwise(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RERANK &&
+           text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
@@ -53,6 +60,8 @@ static const struct translator *words_of_target(const struct exchange *x)
     struct text words = x->target->provider->type->chat_dialect;
     if (talks && words.len)
         dialect = words;
+    if (ranks_otherwise(x))
+        dialect = TEXT("nvidia");
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -64,7 +73,7 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
-    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+    if ((type->is_vertex && x->call.operation == OPERATION_COMPLETION) || ranks_otherwise(x))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
@@ -279,12 +288,12 @@ static void put_counts(const struct exchange *x, struct buffer *out)
         buffer_append_text(out, TEXT("x-amzn-bedrock-content-type: application/json\r\n"));
     if (x->relay != RELAY_WHOLE || !x->answer.usage_seen)
         return;
-    buffer_format(out,
-                  "x-amzn-bedrock-input-token-count: %lld\r\n"
-                  "x-amzn-bedrock-output-token-count: %lld\r\n",
-                  (long long)(usage->input_tokens - usage->cached_tokens -
-                              usage->cache_write_tokens),
-                  (long long)usage->output_tokens);
+    buffer_format(
+        out,
+        "x-amzn-bedrock-input-token-count: %lld\r\n"
+        "x-amzn-bedrock-output-token-count: %lld\r\n",
+        (long long)(usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens),
+        (long long)usage->output_tokens);
     if (usage->cached_tokens || usage->cache_write_tokens)
         buffer_format(out,
                       "x-amzn-bedrock-cache-read-input-token-count: %lld\r\n"
