@@ -9,12 +9,12 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    ERROR_BYTES = 2048,                /* of an error's body that are read */
+    ERROR_BYTES = 8192,                /* of an error's body that are read */
     TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
     PATH_MAX_BYTES = 8192,
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
     GROWTH_MIN = 65536,
-    NAME_QUOTED_MAX = 4096,
+    NAME_GROWTH_MAX = 6, /* of a character that is escaped */
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -93,6 +93,13 @@ static struct text betas_of(const struct exchange *x)
     return (struct text){"", 0};
 }
 
+static bool is_too_long(struct exchange *x)
+{
+    return fault_set(&x->fault, FAULT_TOO_LARGE,
+                     "The call is too long in the words of the target %.*s.",
+                     TEXT_ARGS(x->target->id));
+}
+
 static struct call_target target_facts(const struct exchange *x)
 {
     return (struct call_target){
@@ -153,63 +160,6 @@ static bool read_call(struct exchange *x, const struct translator *words)
     return x->chat != NULL;
 }
 
-bool crossing_prepare(struct exchange *x)
-{
-    x->target_words = x->client_words = NULL;
-    x->translated = (struct translated_call){0};
-    if (!vertex_has(x))
-        return cannot(x, "does not have this");
-    if (takes_as_it_is(x)) {
-        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
-        return events || !guarding_watches(x) ||
-               cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
-    }
-    /* What a response builds on is refused by name where its call is read. */
-    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
-    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
-        return cannot(x, "does not have this");
-    const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
-    const struct translator *to = words_of_target(x);
-    if (!from || !to)
-        return cannot(x, "cannot be asked for this in the client's dialect");
-    /* Nothing passes that the guardrails cannot look into. */
-    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
-        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    if (!read_call(x, from))
-        return false;
-    struct call_target facts = target_facts(x);
-    to = translate_nearest(x->chat, to, x->upstream_model);
-    translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated);
-    x->client_words = from;
-    x->target_words = to;
-    return check_losses(x);
-}
-
-/* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
-static bool put_embedding_path(const struct exchange *x, struct buffer *out)
-{
-    static const struct text verb = {":generateContent", 16};
-    const struct translator *chat = translator_find(exchange_dialect(x), OPERATION_CHAT);
-    struct text own = x->match.suffix;
-    size_t at = own.len;
-    while (at > 0 && own.at[at - 1] != ':')
-        at--;
-    if (!chat || !at || x->call.operation != OPERATION_EMBEDDING)
-        return false;
-    struct call_target facts = target_facts(x);
-    facts.stream = false;
-    struct buffer path;
-    buffer_init(&path, PATH_MAX_BYTES);
-    translate_path(chat, &facts, &path);
-    struct text made = buffer_text(&path);
-    if (text_ends(made, verb))
-        made.len -= verb.len;
-    buffer_append_text(out, made);
-    buffer_append_text(out, text_from(own, at - 1));
-    buffer_done(&path);
-    return true;
-}
-
 /* An object with another name of the model, also in its "requests". */
 static void put_named(struct text object, struct text model, bool is_outer, struct buffer *out)
 {
@@ -242,24 +192,88 @@ static void put_named(struct text object, struct text model, bool is_outer, stru
     buffer_append_text(out, mark[0] == '{' ? TEXT("{}") : TEXT("}"));
 }
 
-struct text crossing_named_body(struct exchange *x)
+/* The body with the target's name for the model. */
+static bool name_body(struct exchange *x)
 {
-    struct text body = buffer_text(&x->body), none = {NULL, 0};
+    struct text body = buffer_text(&x->body);
     size_t at = text_find_byte(body, '{');
     if (x->match.shape != SHAPE_GEMINI || x->call.operation != OPERATION_EMBEDDING ||
         at == SIZE_MAX)
-        return none;
+        return true;
     struct buffer quoted, named;
-    buffer_init(&quoted, NAME_QUOTED_MAX);
+    buffer_init(&quoted, NAME_GROWTH_MAX * x->upstream_model.len + sizeof("\"models/\""));
     bool is_bare = !text_starts(x->upstream_model, TEXT("models/"));
     json_write_string(&quoted, arena_format(&x->arena, "%s%.*s", is_bare ? "models/" : "",
                                             TEXT_ARGS(x->upstream_model)));
     buffer_init(&named, TRANSLATED_MAX);
     put_named(text_from(body, at), buffer_text(&quoted), true, &named);
-    struct text made = arena_copy(&x->arena, buffer_text(&named));
+    bool fits = !named.overrun;
+    if (fits)
+        x->named_body = arena_copy(&x->arena, buffer_text(&named));
     buffer_done(&quoted);
     buffer_done(&named);
-    return made;
+    return fits || is_too_long(x);
+}
+
+bool crossing_prepare(struct exchange *x)
+{
+    x->target_words = x->client_words = NULL;
+    x->translated = (struct translated_call){0};
+    x->named_body = (struct text){NULL, 0};
+    if (!vertex_has(x))
+        return cannot(x, "does not have this");
+    if (takes_as_it_is(x)) {
+        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
+        if (events || !guarding_watches(x))
+            return name_body(x);
+        return cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
+    }
+    /* What a response builds on is refused by name where its call is read. */
+    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
+        return cannot(x, "does not have this");
+    const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
+    const struct translator *to = words_of_target(x);
+    if (!from || !to)
+        return cannot(x, "cannot be asked for this in the client's dialect");
+    /* Nothing passes that the guardrails cannot look into. */
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
+    if (!read_call(x, from))
+        return false;
+    struct call_target facts = target_facts(x);
+    to = translate_nearest(x->chat, to, x->upstream_model);
+    if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
+        return is_too_long(x);
+    x->client_words = from;
+    x->target_words = to;
+    return check_losses(x);
+}
+
+/* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
+static bool put_embedding_path(const struct exchange *x, struct buffer *out)
+{
+    static const struct text verb = {":generateContent", 16};
+    const struct translator *chat = translator_find(exchange_dialect(x), OPERATION_CHAT);
+    struct text own = x->match.suffix;
+    size_t at = own.len;
+    while (at > 0 && own.at[at - 1] != ':')
+        at--;
+    if (!chat || !at || x->call.operation != OPERATION_EMBEDDING)
+        return false;
+    struct call_target facts = target_facts(x);
+    facts.stream = false;
+    struct buffer path;
+    buffer_init(&path, PATH_MAX_BYTES);
+    translate_path(chat, &facts, &path);
+    struct text made = buffer_text(&path);
+    if (text_ends(made, verb))
+        made.len -= verb.len;
+    buffer_append_text(out, made);
+    buffer_append_text(out, text_from(own, at - 1));
+    out->overrun |= path.overrun;
+    buffer_done(&path);
+    return true;
 }
 
 bool crossing_put_path(const struct exchange *x, struct buffer *out)
@@ -362,6 +376,7 @@ void crossing_say_error(struct exchange *x)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, &x->translated_out);

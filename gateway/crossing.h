@@ -32,11 +32,6 @@ bool crossing_at_root(const struct exchange *x);
  * client's own path goes behind the base URL as it is. */
 bool crossing_put_path(const struct exchange *x, struct buffer *out);
 
-/* The body of a call that does not cross, with the target's name for the model where a dialect has
- * it in its body though it stands in the path; at == NULL: there is no such name in it. In the
- * arena. */
-struct text crossing_named_body(struct exchange *x);
-
 /* Is that the Content-Type of a stream, of any dialect's? */
 bool crossing_is_stream(struct text type);
 /* A good answer has begun: make its translation. <type>: its Content-Type. */

@@ -189,7 +189,9 @@ struct exchange {
     const struct chat *chat;           /* the call as it was read, once one has crossed */
     struct translated_call translated; /* for the present target */
     struct buffer translated_body;     /* its body; kept as long as the client's */
-    struct translation *translation;   /* of its answer */
+    struct text named_body; /* of a call that does not cross, where it has the target's name for the
+                               model in it though that stands in the path; at == NULL: as it came */
+    struct translation *translation; /* of its answer */
     struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
@@ -239,6 +241,8 @@ struct exchange {
     int64_t started_wall_us;
     struct timer timer;
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
+    uint64_t
+        rest_from_us; /* the target is silent since, or since it was asked whether that is all */
     uint64_t
         wished_by_us; /* the client waits no longer for a whole answer, or for a stream to begin */
     bool refused;     /* the answer is an error of ours */

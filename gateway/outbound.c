@@ -12,6 +12,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/crossing.h"
+#include "gateway/foreign.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
@@ -20,7 +21,7 @@
 
 #define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
-enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, ESCAPED_MAX = 6 };
 
 /* -------------------------------------------------------------------------------- where */
 
@@ -455,7 +456,7 @@ static void edit_model(struct exchange *x, const char *body, struct edits *edits
     if (!x->model.escaped && text_equal(now, x->upstream_model))
         return;
     struct buffer quoted;
-    buffer_init(&quoted, MODEL_ESCAPED_MAX);
+    buffer_init(&quoted, ESCAPED_MAX * x->upstream_model.len + 2);
     json_write_string(&quoted, x->upstream_model);
     add_edit(edits, (size_t)(raw.at - body), raw.len, arena_copy(&x->arena, buffer_text(&quoted)));
     buffer_done(&quoted);
@@ -756,16 +757,15 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text body = buffer_text(&x->body);
     struct edits edits = {.count = 0};
     uint64_t total;
-    struct text named = crossing_named_body(x);
-    if (named.at)
-        add_edit(&edits, 0, body.len, named);
+    if (x->named_body.at)
+        add_edit(&edits, 0, body.len, x->named_body);
     if (is_claude_on_vertex(x))
         edit_version(x, body, x->model.raw, &edits);
     if (!is_claude_on_vertex(x) || x->call.operation == OPERATION_COUNT)
         edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
-    count = cut_pieces(body, &edits, pieces, count, &total);
+    count = cut_pieces(foreign_without(x, body), &edits, pieces, count, &total);
     put_content_length(out, total);
     return count;
 }
@@ -864,6 +864,13 @@ void outbound_send(struct exchange *x)
     int count = put_content(x, out, pieces, 1);
     put_signature(x, out, pieces + 1, count - 1);
     put(out, TEXT("\r\n"));
+    if (out->overrun) { /* a head that is cut says something else */
+        upstream_abandon(&x->upstream);
+        fault_set(&x->fault, FAULT_LARGE_HEAD, "The head of the call is too long for its target.");
+        x->facts.upstream = UPSTREAM_FAILED;
+        exchange_run(x);
+        return;
+    }
     /* The head is sent from here at once; only what the socket does not take is kept. */
     struct text head = buffer_text(out);
     head = arena_copy(&x->arena, head);

@@ -11,13 +11,15 @@
 #include "gateway/relay_inner.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/steps.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum {
+    REST_US = 2000000, /* an answer that is whole: so long its end may take to come */
     STALE_RETRIES = 1,
     STALE_US = 1000000, /* from sending to the news that nobody was there */
-    ERROR_BYTES = 2048,
+    ERROR_BYTES = 8192, /* of an error's body that are read */
 };
 
 /* ------------------------------------------------------------------------------- the body */
@@ -70,7 +72,7 @@ static void take_body(struct exchange *x, struct text piece)
         return;
     case RELAY_EVENTS:
         if (x->translation)
-            relay_take_translated(x, piece, false);
+            relay_take_translated(x, piece);
         else
             relay_take_events(x, piece);
         if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)
@@ -133,6 +135,9 @@ static void on_batch(struct upstream_call *call)
     if (x->worker->gather.owner == x)
         relay_flush(x, false);
     relay_add_ours(x);
+    x->rest_from_us = loop_now_us(x->worker->loop);
+    if (relay_rests_by(x))
+        step_wait(x);
     if (x->relay == RELAY_EVENTS && x->state == EXCHANGE_RELAY && !reserve_watch(x)) {
         upstream_abandon(call);
         x->facts.upstream = UPSTREAM_FAILED;
@@ -177,6 +182,7 @@ static void note_error(struct exchange *x, struct text body)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     relay_dialect(x)->read_error(x->status, text_head(body, ERROR_BYTES), &error);
+    answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
 }
 
@@ -231,7 +237,7 @@ static void on_end(struct upstream_call *call)
         break;
     case RELAY_EVENTS:
         if (x->translation) {
-            relay_take_translated(x, TEXT(""), true);
+            relay_end_translated(x);
             break;
         }
         if (buffer_length(&x->held)) /* the last event need not be followed by an empty line */
@@ -248,6 +254,50 @@ static void on_end(struct upstream_call *call)
         break;
     }
     exchange_run(x);
+}
+
+/* Can it be that all of the answer has come? Of several choices nobody tells how many are to come.
+ */
+static bool may_rest(const struct exchange *x)
+{
+    return x->relay == RELAY_EVENTS && x->state == EXCHANGE_RELAY && relay_is_good(x) &&
+           x->facts.upstream == UPSTREAM_ANSWERING && !x->facts.last_held && !x->unwatched &&
+           !x->answer.failed && !x->upstream.paused && !x->guard_question && x->call.choices <= 1 &&
+           (x->translation || x->answer.ended) && !(buffer_length(&x->held) && !x->translation);
+}
+
+uint64_t relay_rests_by(const struct exchange *x)
+{
+    if (!may_rest(x) || (!x->translation && !x->answer.usage_seen))
+        return 0;
+    uint64_t from = x->rest_from_us > x->idle_since_us ? x->rest_from_us : x->idle_since_us;
+    return from + REST_US;
+}
+
+bool relay_rest(struct exchange *x, bool late)
+{
+    x->rest_from_us = loop_now_us(x->worker->loop);
+    if (!may_rest(x))
+        return false;
+    if (x->translation)
+        relay_rest_translated(x, late);
+    bool is_whole = x->translation ? x->facts.last_held || x->guard_blocked ||
+                                         x->facts.upstream == UPSTREAM_FAILED
+                                   : x->answer.usage_seen || late;
+    if (!is_whole)
+        return false;
+    x->ours_until_us = clock_now_us(); /* it was not we who waited */
+    upstream_abandon(&x->upstream);
+    if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED) {
+        exchange_run(x);
+        return true;
+    }
+    if (!x->translation && relay_dialect(x)->last_event.len) {
+        x->facts.last_held = true;
+        relay_pass_event(x, relay_dialect(x)->last_event, true);
+    }
+    on_end(&x->upstream);
+    return true;
 }
 
 void relay_guarded(struct exchange *x)
@@ -268,6 +318,7 @@ void relay_guarded(struct exchange *x)
 void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream)
 {
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
+    x->target_words = x->client_words = NULL; /* what was kept is in the client's own */
     x->status = status;
     x->was_sent = true;
     x->answer_type = type;
@@ -276,7 +327,8 @@ void relay_replay_head(struct exchange *x, unsigned status, struct text type, bo
     x->answer_head = arena_format(&x->arena, "request-id: %s\r\n", x->id);
     x->length_out = -1;
     x->relay = stream ? RELAY_EVENTS : RELAY_WHOLE;
-    buffer_init(&x->held, stream ? RELAY_EVENT_MAX : RELAY_LIST_MAX);
+    x->held_limit = stream ? RELAY_EVENT_MAX : RELAY_LIST_MAX;
+    buffer_init(&x->held, x->held_limit);
     if (stream && !x->streams) {
         x->streams = true;
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);

@@ -25,19 +25,26 @@ static void fail_translated(struct exchange *x)
     x->facts.upstream = UPSTREAM_FAILED;
 }
 
-void relay_take_translated(struct exchange *x, struct text piece, bool end)
+/* What is gathered may stand in x->translated_out, which begins anew. */
+static struct buffer *begin_out(struct exchange *x)
+{
+    if (x->worker->gather.owner == x)
+        relay_flush(x, false);
+    buffer_clear(&x->translated_out);
+    return &x->translated_out;
+}
+
+/* Pass on what was made in x->translated_out. */
+static void take_made(struct exchange *x, enum translation_state state)
 {
     struct buffer *out = &x->translated_out;
-    if (x->facts.last_held)
-        return;
-    if (x->worker->gather.owner == x)
-        relay_flush(x, false); /* it may stand in <out>, which begins anew */
-    buffer_clear(out);
-    enum translation_state state =
-        end ? translation_close(x->translation, out) : translation_feed(x->translation, piece, out);
     struct text made = buffer_text(out);
     size_t end_at = translation_end_at(x->translation);
-    pass_translated(x, text_head(made, end_at), false);
+    /* As long as the client has seen nothing, another target may be tried: then what came in front
+     * of the failure is nothing either. Nor is what has a hole in it. */
+    bool useless = state == TRANSLATION_FAILED && (!x->head_sent || out->overrun);
+    if (!useless)
+        pass_translated(x, text_head(made, end_at), false);
     if (x->guard_blocked || state == TRANSLATION_GOES)
         return;
     if (state == TRANSLATION_FAILED) {
@@ -49,6 +56,24 @@ void relay_take_translated(struct exchange *x, struct text piece, bool end)
     x->facts.last_held = true;
     pass_translated(x, text_from(made, end_at), true);
     relay_hold(x);
+}
+
+void relay_take_translated(struct exchange *x, struct text piece)
+{
+    if (!x->facts.last_held)
+        take_made(x, translation_feed(x->translation, piece, begin_out(x)));
+}
+
+void relay_end_translated(struct exchange *x)
+{
+    if (!x->facts.last_held)
+        take_made(x, translation_close(x->translation, begin_out(x)));
+}
+
+void relay_rest_translated(struct exchange *x, bool late)
+{
+    if (!x->facts.last_held)
+        take_made(x, translation_rest(x->translation, !late, begin_out(x)));
 }
 
 void relay_translate_whole(struct exchange *x)

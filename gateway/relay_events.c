@@ -115,14 +115,22 @@ void relay_leave_guarded(struct exchange *x)
  * it are kept until the stream is over and the call is booked. */
 static bool holds_end(struct exchange *x)
 {
-    return relay_dialect(x)->ends_with_stream && x->answer.ended && !relay_is_guarded(x) &&
-           buffer_length(&x->ready) < RELAY_EVENT_MAX;
+    return relay_dialect(x)->ends_with_stream && x->answer.ended && !relay_is_guarded(x);
 }
 
+/* Nothing may overtake what is held: a target that goes on and on behind the end of its answer has
+ * broken its dialect. */
 static void hold_event(struct exchange *x, struct text event)
 {
     if (x->worker->gather.owner == x)
         relay_flush(x, false); /* what came before it */
+    size_t held = buffer_length(&x->ready);
+    if (held && held + event.len > x->held_limit) {
+        upstream_abandon(&x->upstream);
+        relay_fail(x, FAULT_TARGET_INVALID,
+                   "The target sends too much behind the end of its answer.");
+        return;
+    }
     replay_write(x, event);
     relay_ready(x);
     buffer_append_text(&x->ready, event);
@@ -165,7 +173,7 @@ static void relay_events(struct exchange *x, struct text bytes)
                 relay_pass_event(x, event.raw, false);
             break;
         }
-        if (x->guard_blocked)
+        if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)
             return;
     }
     relay_leave_guarded(x);

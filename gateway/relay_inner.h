@@ -53,9 +53,12 @@ void relay_take_events(struct exchange *x, struct text piece);
 
 /* --- relay_crossing.c --- */
 
-/* Translate a piece of the target's stream, or its end. Behind the end of the answer nothing comes
- * any more. */
-void relay_take_translated(struct exchange *x, struct text piece, bool end);
+/* Translate a piece of the target's stream. Behind the end of the answer nothing comes any more. */
+void relay_take_translated(struct exchange *x, struct text piece);
+/* It has ended. */
+void relay_end_translated(struct exchange *x);
+/* It is silent: end it when it is whole by what came; <late>: even when its usage was not told. */
+void relay_rest_translated(struct exchange *x, bool late);
 /* Translate an answer that is whole. */
 void relay_translate_whole(struct exchange *x);
 

@@ -122,6 +122,11 @@ void relay_ready(struct exchange *x)
         buffer_init(&x->ready, SIZE_MAX / 2);
 }
 
+static bool is_in(struct text t, const struct buffer *buffer)
+{
+    return buffer_length(buffer) && t.at == buffer_text(buffer).at;
+}
+
 void relay_hold(struct exchange *x)
 {
     struct gather *gather = &x->worker->gather;
@@ -130,7 +135,10 @@ void relay_hold(struct exchange *x)
         for (int i = 0; i < gather->count; i++)
             buffer_append(&x->ready, gather->pieces[i].iov_base, gather->pieces[i].iov_len);
     relay_forget(x);
-    if (x->whole.len && x->whole.at != x->held.data + x->held.begin) {
+    bool owned = is_in(x->whole, &x->held) || is_in(x->whole, &x->translated_out) ||
+                 is_in(x->whole, &x->guarded);
+    if (x->whole.len && !owned) {
+        buffer_clear(&x->held); /* what it has been made of */
         buffer_append_text(&x->held, x->whole);
         x->whole = buffer_text(&x->held);
     }

@@ -311,6 +311,7 @@ static void set_timer(struct exchange *x)
         earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
+    earliest(&due, relay_rests_by(x));
     if (due)
         timer_set(x->worker->loop, &x->timer, due);
 }
@@ -339,7 +340,11 @@ static void on_time(struct timer *timer)
         fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
-    if (idle_by(x) && now >= idle_by(x)) {
+    uint64_t rests_by = relay_rests_by(x);
+    bool late = idle_by(x) && now >= idle_by(x);
+    if ((late || (rests_by && now >= rests_by)) && relay_rest(x, late))
+        return;
+    if (late) {
         fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
@@ -348,6 +353,12 @@ static void on_time(struct timer *timer)
         x->pinged_us = now;
     }
     set_timer(x);
+}
+
+void step_wait(struct exchange *x)
+{
+    if (x->state == EXCHANGE_RELAY)
+        set_timer(x);
 }
 
 /* While it was paused nothing was due, and the timer may have run out. */

@@ -143,8 +143,11 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
 }
 
 /* One form is made of the other by reading and writing it (crossing). */
+#define MESSAGE_STOP "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+
 const struct dialect dialect_anthropic = {
     .name = {"anthropic", 9},
+    .last_event = {MESSAGE_STOP, sizeof(MESSAGE_STOP) - 1},
     .watch_event = watch_event,
     .wants = wants,
     .want_count = WANTS,

@@ -108,6 +108,8 @@ struct dialect {
     /* No event says that it was the last: a stream that is whole by what came just closes. With the
      * event that sets answer->ended the end may be held, until the stream is over. */
     bool ends_with_stream;
+    /* Else the event that does, for a stream of a conversation whose server forgets it. */
+    struct text last_event;
     /* How its streams are cut, where they are no server-sent events (else NULL): as sse_whole() and
      * sse_next() would. An event of another framing has its name and its data in the same places.
      */

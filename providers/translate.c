@@ -8,9 +8,7 @@
 #include "providers/translator.h"
 
 enum {
-    PATH_MAX_BYTES = 16 << 10,
     HEADERS_MAX_BYTES = 4 << 10,
-    ANSWER_MAX = 64 << 20, /* an answer that is gathered */
     ARENA_BLOCK = 4096,
 };
 
@@ -79,7 +77,7 @@ const struct translator *translate_nearest(const struct chat *chat, const struct
 }
 
 /* What a writer needs for itself goes when it is done: there may be many targets to write for. */
-void translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
+bool translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
                      const struct call_target *target, struct buffer *body,
                      struct translated_call *made)
 {
@@ -87,7 +85,7 @@ void translate_write(struct arena *arena, const struct chat *chat, const struct 
     struct buffer path, headers;
     struct losses *losses = memory_new(sizeof(*losses));
     arena_init(&own, ARENA_BLOCK);
-    buffer_init(&path, PATH_MAX_BYTES);
+    buffer_init(&path, TRANSLATED_PATH_MAX);
     buffer_init(&headers, HEADERS_MAX_BYTES);
     buffer_clear(body);
     buffer_append_text(&headers, to->headers);
@@ -100,10 +98,12 @@ void translate_write(struct arena *arena, const struct chat *chat, const struct 
     made->headers = arena_copy(arena, buffer_text(&headers));
     made->demands = arena_copy(arena, (struct text){losses->demands, losses->demand_len});
     made->hints = arena_copy(arena, (struct text){losses->hints, losses->hint_len});
+    bool fits = !body->overrun && !path.overrun && !headers.overrun;
     buffer_done(&path);
     buffer_done(&headers);
     arena_done(&own);
     memory_free(losses);
+    return fits;
 }
 
 bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
@@ -116,10 +116,13 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
     if (!chat)
         return false;
     buffer_init(&out, SIZE_MAX / 2);
-    translate_write(arena, chat, to, target, &out, made);
-    made->body = arena_copy(arena, buffer_text(&out));
+    bool fits = translate_write(arena, chat, to, target, &out, made);
+    if (fits)
+        made->body = arena_copy(arena, buffer_text(&out));
+    else
+        fault_set(fault, FAULT_TOO_LARGE, "The call is too long in the target's words.");
     buffer_done(&out);
-    return true;
+    return fits;
 }
 
 /* ------------------------------------------------------------------------------ its texts */
@@ -322,10 +325,10 @@ struct translation *translation_new(const struct answer_way *way, struct answer 
     t->carries = way->stream_in == way->stream_out && is_carried(way->from, way->to);
     t->reader = state_new(way->from->reader_bytes, &t->way);
     t->writer = state_new(way->to->writer_bytes, &t->way);
-    buffer_init(&t->pending, way->stream_in ? FRAME_MAX : ANSWER_MAX);
+    buffer_init(&t->pending, way->stream_in ? FRAME_MAX : TRANSLATED_ANSWER_MAX);
     buffer_init(&t->scratch, 3 * (size_t)FRAME_MAX);
     arena_init(&t->arena, ARENA_BLOCK);
-    gathering_begin(&t->gather, &t->arena, way->from, ANSWER_MAX);
+    gathering_begin(&t->gather, &t->arena, way->from, TRANSLATED_ANSWER_MAX);
     return t;
 }
 
@@ -403,6 +406,15 @@ static void feed_stream(struct translation *t, struct text piece)
         fail(t, FAULT_TARGET_INVALID, TEXT("An event of the target's stream is too long."));
 }
 
+/* What has no room is missing in the middle: nothing of <out> may be used. */
+static void check_room(struct translation *t)
+{
+    if (!t->out->overrun || t->state == TRANSLATION_FAILED)
+        return;
+    t->seen->ended = false;
+    fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long in the client's words."));
+}
+
 enum translation_state translation_feed(struct translation *t, struct text piece,
                                         struct buffer *out)
 {
@@ -414,6 +426,7 @@ enum translation_state translation_feed(struct translation *t, struct text piece
         feed_stream(t, piece);
     else if (!buffer_append_text(&t->pending, piece))
         fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long."));
+    check_room(t);
     return t->state;
 }
 
@@ -436,6 +449,19 @@ enum translation_state translation_close(struct translation *t, struct buffer *o
     }
     if (t->state == TRANSLATION_GOES)
         fail(t, FAULT_TARGET_CUT, TEXT("The target's answer ended before it was finished."));
+    check_room(t);
+    return t->state;
+}
+
+enum translation_state translation_rest(struct translation *t, bool usage, struct buffer *out)
+{
+    t->out = out;
+    t->end_at = SIZE_MAX;
+    if (t->state != TRANSLATION_GOES || !t->way.stream_in || buffer_length(&t->pending) ||
+        (usage && !t->usage_said))
+        return t->state;
+    t->way.from->read_end(t->reader, &t->sink);
+    check_room(t);
     return t->state;
 }
 

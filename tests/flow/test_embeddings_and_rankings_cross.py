@@ -173,3 +173,20 @@ def test_nvidias_rankings_are_asked_for_in_its_own_words(upstream, kind, path):
             call = upstream.last()
             assert call.path == path, call.path
             assert call.json == {"model": "nvidia/llama-3.2-rerank", "query": {"text": "q?"}, "passages": [{"text": "x"}, {"text": "y"}]}
+
+
+def test_a_body_that_grows_beyond_its_bound_is_refused_and_not_cut(upstream):
+    """Each question in a batch of Gemini's names the model; under a target's long name 6 MB become more than 64 MiB."""
+    upstream.answer = lambda call: call.respond(200, TARGETS["gemini"][1])
+    provider = provider_for(upstream, type="gemini")
+    provider["base_url"] = provider["base_url"].removesuffix("/v1")
+    models = [model_for(targets=[{"id": "long", "provider": "up", "model": "m" * 128}])]
+    with Sluice(config_for(upstream, providers=[provider], models=models)) as gate:
+        for count, status in ((1000, 200), (460_000, 413)):
+            upstream.forget()
+            body = b'{"requests":[' + b",".join([b'{"model":""}'] * count) + b"]}"
+            got = gate.request("POST", "/v1beta/models/fast:batchEmbedContents", body, headers=JSON)
+            assert got.status == status, got
+            assert len(upstream.calls) == (status == 200)
+        assert got.error["status"] == "INVALID_ARGUMENT" and "too long" in got.error["message"], got
+        assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0
