@@ -74,7 +74,7 @@ struct provider_settings {
     const struct provider_type *type;
     const struct dialect *dialect;
     const struct dialect *second_dialect; /* where its type has one; else NULL */
-    const char *base_url; /* as written; url borrows from it */
+    const char *base_url;                 /* as written; url borrows from it */
     struct url url;
     struct text api_key;   /* empty = none */
     struct text *api_keys; /* all there are: that one, and those it takes turns with */

@@ -97,8 +97,9 @@ struct target_draft {
 struct model_draft {
     const struct node *node;
     struct route route;
-    struct items aliases; /* struct text */
-    struct items targets; /* struct target_draft */
+    struct items aliases;      /* struct text */
+    struct items capabilities; /* struct text */
+    struct items targets;      /* struct target_draft */
     struct text policy;
 };
 

@@ -383,7 +383,7 @@ static const struct option model[] = {
     {.name = "aliases", .type = OPTION_TEXTS, .where = MODEL(aliases), .fallback = "[]", .help = "Other names; claude-* works too, the longest match wins."},
     {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
-    {.name = "capabilities", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …"},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …: what Ollama's clients are told; default: what the catalogue says."},
     {.name = "policy", .type = OPTION_NAME, .status = INERT, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
     {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},

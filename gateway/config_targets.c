@@ -486,6 +486,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
     *route = draft->route;
     route->aliases = draft->aliases.at;
     route->alias_count = draft->aliases.count;
+    route->capabilities = draft->capabilities.at;
+    route->capability_count = draft->capabilities.count;
     route->targets = &config->targets[config->target_count];
     route->target_count = draft->targets.count;
     for (size_t i = 0; i < draft->targets.count; i++) {

@@ -44,6 +44,13 @@ const struct dialect *crossing_target_words(const struct exchange *x)
     return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
 }
 
+/* Rankings of NVIDIA's have words of their own beside OpenAI's dialect. */
+static bool ranks_otherwise(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RERANK &&
+           text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
@@ -54,6 +61,8 @@ static const struct translator *words_of_target(const struct exchange *x)
     struct text words = x->target->provider->type->chat_dialect;
     if (talks && words.len)
         dialect = words;
+    if (ranks_otherwise(x))
+        dialect = TEXT("nvidia");
     /* AWS counts the tokens of Claude only. */
     if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
         text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
@@ -69,7 +78,7 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
-    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+    if ((type->is_vertex && x->call.operation == OPERATION_COMPLETION) || ranks_otherwise(x))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }

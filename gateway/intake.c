@@ -135,6 +135,7 @@ static bool admit_admin(struct exchange *x, const struct head *head)
 static bool admit(struct exchange *x, const struct head *head)
 {
     switch (x->match.endpoint->page) {
+    case PAGE_ALIVE:
     case PAGE_HEALTH:
     case PAGE_METRICS:
         return true;
@@ -143,6 +144,9 @@ static bool admit(struct exchange *x, const struct head *head)
     case PAGE_NONE:
     case PAGE_MODELS:
     case PAGE_MODEL:
+    case PAGE_SHOW:
+    case PAGE_LOADED:
+    case PAGE_VERSION:
         break;
     }
     return find_key(x, head);
@@ -183,7 +187,7 @@ static bool check_body(struct exchange *x, const struct head *head)
         body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
     if (body == BODY_ABSENT)
         max = IGNORED_BODY_MAX;
-    if (x->match.endpoint->page == PAGE_ADMIN)
+    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_SHOW)
         max = ADMIN_BODY_BYTES;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)

@@ -647,7 +647,8 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
 static bool is_probe(const struct exchange *x)
 {
     return x->match.endpoint &&
-           (x->match.endpoint->page == PAGE_HEALTH || x->match.endpoint->page == PAGE_METRICS);
+           (x->match.endpoint->page == PAGE_HEALTH || x->match.endpoint->page == PAGE_METRICS ||
+            x->match.endpoint->page == PAGE_ALIVE);
 }
 
 static void log_access(struct exchange *x, const struct ledger_row *row)
