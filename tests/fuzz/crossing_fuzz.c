@@ -2,7 +2,8 @@
 
 /*
  * Any dialect to any other. First byte: whose words they are; second: whose they become; third:
- * what it is (a call, a stream as its bytes, a body, a stream made of lines, which become frames);
+ * what it is (a call, a stream as its bytes, a body, a stream made of lines, which become frames,
+ * with the highest bit many times over);
  * fourth: how it is said and how it is cut.
  *
  * What a reader says keeps its order. What is written is what the other dialect's own reader takes,
@@ -22,7 +23,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41 };
+enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41, REPEATED_MAX = 1 << 20 };
 
 static bool talks(const struct translator *one)
 {
@@ -369,6 +370,16 @@ static void make_frames(enum framing framing, struct text lines, struct buffer *
     }
 }
 
+/* Again and again, so that the bounds of an answer are met. */
+static void repeat(struct buffer *frames, bool often)
+{
+    size_t len = buffer_length(frames);
+    char *once = memory_string(buffer_text(frames));
+    for (size_t i = 0; often && i < CHAT_PARTS_MAX + 10 && len * i < REPEATED_MAX; i++)
+        buffer_append(frames, once, len);
+    memory_free(once);
+}
+
 static void check_error(const struct translator *from, unsigned status, struct text body)
 {
     struct provider_error error = {.kind = FAULT_NONE};
@@ -402,6 +413,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     buffer_init(&frames, OUT_MAX);
     if (bytes[2] % 4 == 3 && way.stream_in) {
         make_frames(from->framing, rest, &frames);
+        repeat(&frames, bytes[2] & 0x80);
         rest = buffer_text(&frames);
     }
     check_answer(&way, rest, 1 + (bytes[3] >> 3) * 3U);
