@@ -112,7 +112,7 @@ struct bedrock_reader {
     unsigned part, parts;
     struct text start;    /* json: how a block began that is PART_RAW */
     struct rope raw;      /* inner or json: what came of it since */
-    struct text said;     /* inner: its signature, or what is redacted, so far */
+    struct rope said;     /* inner: its signature, or what is redacted, so far */
     bool is_redacted;     /* <said> is */
     struct text response; /* json: additionalModelResponseFields */
 };
