@@ -3,10 +3,12 @@
 
 #include "gateway/answer.h"
 #include "gateway/base/json.h"
+#include "gateway/base/scan.h"
 #include "gateway/http/path.h"
+#include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
 
-enum { QUOTED_MAX = 2048, NAME_MAX_BYTES = 256, PAGE_MAX = 1000 };
+enum { QUOTED_MAX = 2048, NAME_MAX_BYTES = 256, ASKED_MAX = 2048, PAGE_MAX = 1000 };
 
 /* ------------------------------------------------------------------------------- one model */
 
@@ -60,16 +62,6 @@ static void put_for_gemini(struct buffer *out, struct text name, const struct ro
                                  "\"countTokens\",\"embedContent\",\"batchEmbedContents\"]}"));
 }
 
-static void put_for_ollama(struct buffer *out, struct text name)
-{
-    buffer_append_text(out, TEXT("{\"name\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"model\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"modified_at\":\"1970-01-01T00:00:00Z\",\"size\":0,"
-                                 "\"digest\":\"\",\"details\":{\"format\":\"\",\"family\":\"\"}}"));
-}
-
 static void put_for_monster(struct buffer *out, struct text name, const struct route *route)
 {
     json_write_string(out, name);
@@ -82,7 +74,7 @@ static void put_model(const struct exchange *x, struct buffer *out, struct text 
     if (x->match.shape == SHAPE_GEMINI)
         put_for_gemini(out, name, route);
     else if (x->match.shape == SHAPE_OLLAMA)
-        put_for_ollama(out, name);
+        pages_put_for_ollama(out, name);
     else if (x->match.shape == SHAPE_MONSTER)
         put_for_monster(out, name, route);
     else if (x->match.shape == SHAPE_ANTHROPIC)
@@ -262,24 +254,53 @@ bool models_list(struct exchange *x, struct buffer *out)
     return true;
 }
 
+/* The model <asked>, when this key may call it; else NULL, and <out> says so. */
+static const struct route *find_model(struct exchange *x, struct text asked, struct buffer *out)
+{
+    const struct route *route = routes_find(x->snapshot->config->routes, asked);
+    if (route && (key_may_call(x->key, asked) || key_may_call(x->key, route->name)))
+        return route;
+    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
+              (int)(asked.len < 100 ? asked.len : 100), asked.at);
+    x->fault.param = "model";
+    answer_error(x, out);
+    return NULL;
+}
+
 bool models_show(struct exchange *x, struct buffer *out)
 {
     char name[NAME_MAX_BYTES];
     size_t len;
     struct text asked = {"", 0};
-    const struct route *route = NULL;
-    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len)) {
+    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len))
         asked = (struct text){name, len};
-        route = routes_find(x->snapshot->config->routes, asked);
-    }
-    if (!route || (!key_may_call(x->key, asked) && !key_may_call(x->key, route->name))) {
-        fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
-                  (int)(asked.len < 100 ? asked.len : 100), asked.at);
-        x->fault.param = "model";
-        answer_error(x, out);
+    const struct route *route = find_model(x, asked, out);
+    if (!route)
         return false;
-    }
     put_model(x, out, asked, route);
     buffer_append_text(out, TEXT("\n"));
     return true;
+}
+
+unsigned models_show_asked(struct exchange *x, struct buffer *out)
+{
+    static const struct text wants[] = {{"model", 5}, {"name", 4}};
+    struct scan_value values[2];
+    struct scan_problem problem;
+    char name[ASKED_MAX];
+    bool read = scan_json(buffer_text(&x->body), wants, 2, values, &problem);
+    const struct scan_value *value =
+        read && values[0].kind == SCAN_STRING && values[0].raw.len > 2 ? &values[0] : &values[1];
+    if (!read || value->kind != SCAN_STRING || value->raw.len > sizeof(name)) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST, "'model' must be the name of a model.");
+        x->fault.param = "model";
+        answer_error(x, out);
+        return 400;
+    }
+    size_t len = scan_string(value, name);
+    struct text asked = {name, len == SIZE_MAX ? 0 : len};
+    const struct route *route = find_model(x, asked, out);
+    if (route)
+        pages_show_for_ollama(out, asked, route);
+    return route ? 200 : 404;
 }

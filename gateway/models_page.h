@@ -16,3 +16,6 @@
 bool models_list(struct exchange *x, struct buffer *out);
 /* Append the one that the path names; false as above. */
 bool models_show(struct exchange *x, struct buffer *out);
+/* Append what Ollama's /api/show says of the model that the body names: under "model", or, of older
+ * clients, "name". Returns the status. */
+unsigned models_show_asked(struct exchange *x, struct buffer *out);

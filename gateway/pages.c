@@ -6,6 +6,7 @@
 #include "gateway/client.h"
 #include "gateway/health.h"
 #include "gateway/models_page.h"
+#include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
 
 enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, ASKED_HEADERS_MAX = 2048 };
@@ -152,8 +153,20 @@ bool pages_answer(struct exchange *x)
     case PAGE_MODEL:
         finish(x, models_show(x, &x->held) ? 200 : 404, json, TEXT(""));
         return true;
-    case PAGE_HOME:
-        buffer_append_text(&x->held, TEXT("sluice is running\n"));
+    case PAGE_SHOW: {
+        unsigned status = models_show_asked(x, &x->held);
+        finish(x, status, json, TEXT(""));
+        return true;
+    }
+    case PAGE_LOADED: /* whatever is in whose memory */
+        buffer_append_text(&x->held, TEXT("{\"models\":[]}"));
+        finish(x, 200, json, TEXT(""));
+        return true;
+    case PAGE_VERSION:
+        buffer_append_text(&x->held, TEXT("{\"version\":\"" OLLAMA_VERSION "\"}"));
+        finish(x, 200, json, TEXT(""));
+        return true;
+    case PAGE_ALIVE:
         finish(x, 200, TEXT("text/plain; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_HEALTH: {

@@ -48,6 +48,7 @@ static const struct translator *const translators[] = {
     &translator_ollama_generate,
     &translator_bedrock,
     &translator_bedrock_invoke,
+    &translator_bedrock_count,
     &translator_cohere_chat,
     &translator_monster,
     &translator_openai_embedding,
@@ -56,6 +57,7 @@ static const struct translator *const translators[] = {
     &translator_cohere_embedding,
     &translator_openai_ranking,
     &translator_cohere_ranking,
+    &translator_nvidia_ranking,
     NULL, /* the end */
 };
 /* clang-format on */
@@ -97,7 +99,7 @@ struct field {
 static const struct field text_fields[] = {
     FIELD(name),        FIELD(dialect),           FIELD(base_url),     FIELD(path),
     FIELD(auth_header), FIELD(catalogue),         FIELD(chat_dialect), FIELD(second_dialect),
-    FIELD(reasoning),   FIELD(reasoning_history), FIELD(refuses)};
+    FIELD(reasoning),   FIELD(reasoning_history), FIELD(vectors),      FIELD(refuses)};
 static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(is_own),
                                      FIELD(is_mock),

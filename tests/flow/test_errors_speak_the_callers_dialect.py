@@ -19,7 +19,7 @@ def raw(method="POST", path=CHAT, fields=(AUTH, JSON), body=GOOD, **more):
 
 CASES = {
     "unknown path": (raw(path="/v1/nothing"), 404, BAD, None),
-    "method of the root": (raw("POST", "/"), 405, BAD, None),
+    "root": (raw("GET", "/", body=None), 404, BAD, None),
     "method": (raw("DELETE"), 405, BAD, None),
     "method of models": (raw("POST", "/v1/models"), 405, BAD, None),
     "length missing": (request_bytes("POST", CHAT, [AUTH, JSON]), 411, BAD, None),

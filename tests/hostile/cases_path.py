@@ -26,11 +26,11 @@ for trick in TRICKS:
     A.add(b"POST %s" % path, chat(line=b"POST " + path + b" HTTP/1.1"), REFUSED)
 
 # ---- other letters, other words
-for path in (b"/V1/models", b"/v1/Models", b"/v1/MODELS", b"/v1/model", b"/v1/modelss", b"/v2/models", b"/v1", b"/v1/", b"/v11/models", b"/v1.0/models", b"/models/v1", b"/v1/v1/models",
+for path in (b"/V1/models", b"/v1/Models", b"/v1/MODELS", b"/v1/model", b"/v1/modelss", b"/v2/models", b"/v1", b"/v1/", b"/", b"/v11/models", b"/v1.0/models", b"/models/v1", b"/v1/v1/models",
              b"/openai/openai/v1/models", b"/openai/v1/v1/models", b"/openai/", b"/openai", b"/OpenAI/v1/models", b"/anthropic/v1/models/..", b"/%76%31/models", b"/v1/%6dodels", b"/v1%2fmodels",
              b"/v1/chat", b"/v1/chat/", b"/v1/chat/completions", b"/v1/embeddings", b"/favicon.ico", b"/robots.txt", b"/.env", b"/.git/config", b"/etc/passwd", b"/server-status",
              b"/actuator/env", b"/debug/pprof", b"/admin", b"/admin/", b"/admin/v1", b"/admin/v1/config", b"/admin/v1/keys", b"/ui", b"/ui/", b"/config", b"/reload", b"/key/generate", b"/v1/admin/overview",
-             b"/invocations", b"/inference/v1/chat/completions", b"/internal", b"/__debug__", b"/cgi-bin/x", b"/wp-login.php", b"/v1/?models", b"/v1/files/../models", b"/v1/responses/..",
+             b"/invocations", b"/inference/v1/chat/completions", b"/internal", b"/__debug__", b"/cgi-bin/x", b"/wp-login.php", b"/?", b"/v1/?models", b"/v1/files/../models", b"/v1/responses/..",
              b"/v1/models/..", b"/v1/models/%2e%2e", b"/v1/models/../chat/completions"):
     A.add(b"GET %s" % path, get(path), REFUSED)
 

@@ -60,7 +60,7 @@ static void what_is_not_in_the_table_is_not_there(void **state)
         const char *path;
         enum fault_kind kind;
     } rows[] = {
-        {METHOD_POST, "/", FAULT_BAD_METHOD},
+        {METHOD_GET, "/", FAULT_UNKNOWN_PATH},
         {METHOD_POST, "/v1", FAULT_UNKNOWN_PATH},
         {METHOD_POST, "/v1/", FAULT_BAD_HTTP},
         {METHOD_POST, "/v2/chat/completions", FAULT_UNKNOWN_PATH},
