@@ -70,6 +70,7 @@ struct provider_settings {
     struct text name;
     const struct provider_type *type;
     const struct dialect *dialect;
+    const struct dialect *second_dialect; /* where its type has one; else NULL */
     const char *base_url; /* as written; url borrows from it */
     struct url url;
     struct text api_key;   /* empty = none */

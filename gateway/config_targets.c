@@ -30,6 +30,7 @@ static void resolve_type(struct document *document, struct provider_draft *draft
     }
     draft->settings.type = draft->resolved;
     draft->settings.dialect = dialect_find(draft->resolved->dialect);
+    draft->settings.second_dialect = dialect_find(draft->resolved->second_dialect);
     if (draft->resolved->in_force && draft->settings.dialect)
         return;
     draft->settings.off = draft->unusable = true;

@@ -25,10 +25,28 @@ static bool cannot(struct exchange *x, const char *words)
                      words);
 }
 
+bool crossing_at_root(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return type->second_dialect.len && !text_equal(type->dialect, x->match.dialect);
+}
+
+struct text crossing_target_dialect(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return crossing_at_root(x) ? type->second_dialect : type->dialect;
+}
+
+const struct dialect *crossing_target_words(const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
-    struct text dialect = x->target->provider->type->dialect;
+    struct text dialect = crossing_target_dialect(x);
     enum operation operation = x->call.operation;
     bool talks = operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
                  operation == OPERATION_COMPLETION;
@@ -42,7 +60,7 @@ static const struct translator *words_of_target(const struct exchange *x)
 static bool takes_as_it_is(const struct exchange *x)
 {
     const struct provider_type *type = x->target->provider->type;
-    if (!text_equal(type->dialect, x->match.dialect))
+    if (!text_equal(crossing_target_dialect(x), x->match.dialect))
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
@@ -58,6 +76,21 @@ static bool is_too_long(struct exchange *x)
                      TEXT_ARGS(x->target->id));
 }
 
+/* Those that a client of Anthropic's names in its header, which goes up as it is to such only. */
+static struct text betas_of(const struct exchange *x)
+{
+    static const struct text name = {"anthropic-beta:", 15};
+    struct text rest = x->forward;
+    while (rest.len) {
+        size_t end = text_find(rest, TEXT("\r\n"));
+        struct text line = text_head(rest, end);
+        if (text_starts_nocase(line, name))
+            return text_trim(text_from(line, name.len));
+        rest = text_from(rest, end + 2);
+    }
+    return (struct text){"", 0};
+}
+
 static struct call_target target_facts(const struct exchange *x)
 {
     return (struct call_target){
@@ -69,6 +102,7 @@ static struct call_target target_facts(const struct exchange *x)
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,
+        .betas = betas_of(x),
     };
 }
 
@@ -189,7 +223,7 @@ bool crossing_prepare(struct exchange *x)
     bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
     if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
-    const struct translator *from = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
     const struct translator *to = words_of_target(x);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
@@ -199,6 +233,7 @@ bool crossing_prepare(struct exchange *x)
     if (!read_call(x, from))
         return false;
     struct call_target facts = target_facts(x);
+    to = translate_nearest(x->chat, to, x->upstream_model);
     if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
         return is_too_long(x);
     x->client_words = from;
@@ -210,7 +245,7 @@ bool crossing_prepare(struct exchange *x)
 static bool put_embedding_path(const struct exchange *x, struct buffer *out)
 {
     static const struct text verb = {":generateContent", 16};
-    const struct translator *chat = translator_find(x->match.dialect, OPERATION_CHAT);
+    const struct translator *chat = translator_find(exchange_dialect(x), OPERATION_CHAT);
     struct text own = x->match.suffix;
     size_t at = own.len;
     while (at > 0 && own.at[at - 1] != ':')
@@ -242,7 +277,7 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
         return false;
     if (x->call.operation == OPERATION_EMBEDDING)
         return put_embedding_path(x, out);
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     if (!own)
         return false;
     struct call_target facts = target_facts(x);
@@ -250,9 +285,32 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
     return true;
 }
 
+/* AWS says how much was used in the head of an answer that is whole. */
+static void put_counts(const struct exchange *x, struct buffer *out)
+{
+    const struct usage *usage = &x->answer.usage;
+    if (x->relay == RELAY_EVENTS)
+        buffer_append_text(out, TEXT("x-amzn-bedrock-content-type: application/json\r\n"));
+    if (x->relay != RELAY_WHOLE || !x->answer.usage_seen)
+        return;
+    buffer_format(
+        out,
+        "x-amzn-bedrock-input-token-count: %lld\r\n"
+        "x-amzn-bedrock-output-token-count: %lld\r\n",
+        (long long)(usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens),
+        (long long)usage->output_tokens);
+    if (usage->cached_tokens || usage->cache_write_tokens)
+        buffer_format(out,
+                      "x-amzn-bedrock-cache-read-input-token-count: %lld\r\n"
+                      "x-amzn-bedrock-cache-write-input-token-count: %lld\r\n",
+                      (long long)usage->cached_tokens, (long long)usage->cache_write_tokens);
+}
+
 void crossing_put_header(const struct exchange *x, struct buffer *out)
 {
     struct text demands = x->translated.demands, hints = x->translated.hints;
+    if (crossing_is_on(x) && x->invokes)
+        put_counts(x, out);
     if (!crossing_is_on(x) || (!demands.len && !hints.len))
         return;
     buffer_append_text(out, TEXT("x-sluice-dropped: "));
@@ -264,7 +322,7 @@ void crossing_put_header(const struct exchange *x, struct buffer *out)
 
 /* ----------------------------------------------------------------------------- the answer */
 
-static bool is_stream(struct text type)
+bool crossing_is_stream(struct text type)
 {
     return text_starts_nocase(type, TEXT("text/event-stream")) ||
            text_starts_nocase(type, TEXT("application/x-ndjson")) ||
@@ -290,7 +348,7 @@ static struct answer_way way_of(const struct exchange *x)
 void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
-    way.stream_in = is_stream(type);
+    way.stream_in = crossing_is_stream(type);
     /* The body goes once the answer's head has left; some answers repeat parts of it. */
     enum operation operation = x->call.operation;
     bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
@@ -319,7 +377,7 @@ void crossing_say_error(struct exchange *x)
 
 bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out)
 {
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     struct answer_way way = way_of(x);
     if (!own)
         return false;

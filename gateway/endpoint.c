@@ -82,6 +82,9 @@ static const struct endpoint ollama_endpoints[] = {
 static const struct endpoint bedrock_endpoints[] = {
     {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
     {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+    {{"/model/{model}/invoke", 21},          METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
+    {{"/model/{model}/invoke-with-response-stream", 42}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+    {{"/model/{model}/count-tokens", 27},    METHOD_POST, OPERATION_COUNT, BODY_JSON, PAGE_NONE, false, false, false},
 };
 
 static const struct endpoint cohere_endpoints[] = {

@@ -116,6 +116,8 @@ struct exchange {
     bool http10, head_only, expects_continue, wants_anthropic;
     bool model_in_path;            /* and whether the answer is a stream */
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
+    bool invokes;                  /* of Bedrock: the body is the model's maker's */
+    bool is_makers;                /* and none of Anthropic's */
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
@@ -270,6 +272,12 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault);
 void exchange_abandon(struct exchange *x);
 /* What was queued for the client has gone out. */
 void exchange_room(struct exchange *x);
+
+/* The words that its client speaks: those of its path. Of Bedrock there are two sorts. */
+static inline struct text exchange_dialect(const struct exchange *x)
+{
+    return x->invokes ? TEXT("bedrock-invoke") : x->match.dialect;
+}
 
 /* Take every step that can be taken now. Call it whenever a fact has changed. */
 void exchange_run(struct exchange *x);

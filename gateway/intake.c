@@ -253,6 +253,8 @@ static bool read_path(struct exchange *x, const struct head *head)
     }
     x->call.model = (struct text){name, len};
     x->call.stream = endpoint->streams;
+    x->invokes = x->match.shape == SHAPE_BEDROCK &&
+                 text_find(endpoint->path, TEXT("/invoke")) != SIZE_MAX;
     struct text alt = {"", 0};
     bool repeated = false;
     query_find(head->query, TEXT("alt"), &alt, &repeated);

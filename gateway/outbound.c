@@ -152,14 +152,17 @@ bool outbound_forwards(struct text name)
                                         {"idempotency-key", 15},
                                         {"x-goog-api-client", 17}};
     static const struct text prefixes[] = {
-        {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+        {"x-stainless-", 12},   {"openai-", 7},          {"anthropic-", 10},
+        {"x-claude-code-", 14}, {"x-amzn-bedrock-", 15}};
     /* Whose account is charged is the operator's to say. */
-    static const struct text never[] = {{"openai-organization", 19}, {"openai-project", 14}};
+    static const struct text never[] = {{"openai-organization", 19},
+                                        {"openai-project", 14},
+                                        {"x-amzn-bedrock-projectidentifier", 32}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
     if (first != 'a' && first != 'i' && first != 'o' && first != 't' && first != 'u' &&
         first != 'x')
         return false;
-    for (size_t i = 0; first == 'o' && i < sizeof(never) / sizeof(never[0]); i++)
+    for (size_t i = 0; (first == 'o' || first == 'x') && i < sizeof(never) / sizeof(never[0]); i++)
         if (text_equal_nocase(name, never[i]))
             return false;
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
@@ -218,16 +221,21 @@ static void put_escaped(struct buffer *out, struct text value)
     }
 }
 
+/* <at_root>: for paths that stand beside the type's own path, not below it. */
 static void put_base(struct buffer *out, const struct provider_settings *provider,
-                     const struct upstream_pool *pool)
+                     const struct upstream_pool *pool, bool at_root)
 {
+    struct text path = provider->url.path, own = provider->type->path;
     if (upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
-    put(out, provider->url.path);
-    if (!text_ends(provider->url.path, provider->type->path))
-        put(out, provider->type->path);
+    bool ends = text_ends(path, own);
+    if (at_root && ends)
+        path.len -= own.len;
+    put(out, path);
+    if (!at_root && !ends)
+        put(out, own);
 }
 
 static void put_host(struct buffer *out, const struct provider_settings *provider)
@@ -310,7 +318,7 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     const struct provider_settings *provider = x->target->provider;
     put(out, text_of(method_name(x->method)));
     put(out, TEXT(" "));
-    put_base(out, provider, x->upstream.pool);
+    put_base(out, provider, x->upstream.pool, crossing_at_root(x));
     if (provider->type->is_azure)
         put_azure(out, provider, deployment_of(x));
     if (provider->type->is_vertex && !text_equal(provider->type->dialect, TEXT("gemini"))) {
@@ -364,7 +372,7 @@ static void put_own(struct buffer *out, struct text method, const struct snapsho
     const struct provider_settings *provider = target->provider;
     bool embeds = text_equal(suffix, TEXT("/embeddings"));
     put(out, method);
-    put_base(out, provider, snapshot_pool(snapshot, provider));
+    put_base(out, provider, snapshot_pool(snapshot, provider), false);
     if (provider->type->is_azure)
         put_azure(out, provider, embeds ? target->model : (struct text){"", 0});
     put(out, suffix);
@@ -468,7 +476,7 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     x->answer.hide_usage = false;
     bool streams = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
     if (!x->call.stream || !streams || x->call.asked_usage ||
-        !x->target->provider->type->stream_options)
+        !x->target->provider->type->stream_options || crossing_at_root(x))
         return;
     x->answer.hide_usage = true;
     const struct scan_value *options = &x->stream_options, *include = &x->include_usage;
@@ -514,11 +522,11 @@ static bool is_known_here(const struct exchange *x, enum length_name name)
     return name == NAME_MAX_TOKENS ? x->call.operation != OPERATION_RESPONSE : name == name_here(x);
 }
 
-/* null says nothing, and so does -1, as admission.c reads it. */
+/* null says nothing, and so do -1 and Ollama's -2, as admission.c reads them. */
 static bool is_number(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL &&
-           !text_equal(value->raw, TEXT("-1"));
+           !text_equal(value->raw, TEXT("-1")) && !text_equal(value->raw, TEXT("-2"));
 }
 
 /* The first of these names that says how long (or that says nothing), or MAX_TOKENS_NAMES. */
@@ -539,11 +547,35 @@ static void edit_value(const struct exchange *x, int name, struct text body, str
     add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
 }
 
+/* How the makers of Bedrock's models call it, by what is in the model's name. */
+static const struct maker {
+    struct text in_name;
+    const char *holder, *name;
+} makers[] = {
+    {{"nova", 4}, "inferenceConfig", "maxTokens"},
+    {{"titan", 5}, "textGenerationConfig", "maxTokenCount"},
+    {{"llama", 5}, NULL, "max_gen_len"},
+    {{"ai21.j2", 7}, NULL, "maxTokens"},
+    {{"claude-v2", 9}, NULL, "max_tokens_to_sample"},
+    {{"claude-instant", 14}, NULL, "max_tokens_to_sample"},
+};
+
+static const struct maker *maker_of(const struct exchange *x)
+{
+    static const struct maker most = {{"", 0}, NULL, "max_tokens"};
+    for (size_t i = 0; x->is_makers && i < sizeof(makers) / sizeof(makers[0]); i++)
+        if (text_find(x->upstream_model, makers[i].in_name) != SIZE_MAX)
+            return &makers[i];
+    return &most;
+}
+
 /* The member of the top level that it stands in, or NULL. */
 static const char *max_tokens_holder(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "generationConfig";
+    if (x->invokes)
+        return maker_of(x)->holder;
     if (x->match.shape == SHAPE_BEDROCK)
         return "inferenceConfig";
     return x->match.shape == SHAPE_OLLAMA ? "options" : NULL;
@@ -554,6 +586,8 @@ static const char *max_tokens_name(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "maxOutputTokens";
+    if (x->invokes)
+        return maker_of(x)->name;
     if (x->match.shape == SHAPE_BEDROCK)
         return "maxTokens";
     return x->match.shape == SHAPE_OLLAMA ? "num_predict" : "max_tokens";

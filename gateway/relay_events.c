@@ -12,7 +12,7 @@
  * was kept was written for such a client. */
 const struct dialect *relay_dialect(const struct exchange *x)
 {
-    return replay_reads(x) || crossing_is_on(x) ? x->dialect : x->target->provider->dialect;
+    return replay_reads(x) || crossing_is_on(x) ? x->dialect : crossing_target_words(x);
 }
 
 bool relay_is_good(const struct exchange *x)

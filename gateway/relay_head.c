@@ -89,8 +89,7 @@ static void choose_mode(struct exchange *x, const struct head *head)
         x->relay = RELAY_WHOLE;
         x->held_limit = RELAY_LIST_MAX;
     } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream")) ||
-               (relay_dialect(x)->next_event &&
-                text_starts_nocase(x->answer_type, TEXT("application/vnd.amazon.eventstream")))) {
+               (relay_dialect(x)->next_event && crossing_is_stream(x->answer_type))) {
         x->relay = RELAY_EVENTS;
         x->length_out = -1;
         bool pictures =
@@ -111,6 +110,15 @@ void relay_fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     fault_set(&x->fault, kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
+}
+
+static void watch_head(struct exchange *x, const struct head *head)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    if (!relay_is_good(x) || x->translation || !dialect || !dialect->watch_field)
+        return;
+    for (size_t i = 0; i < head->field_count; i++)
+        dialect->watch_field(&x->answer, head->fields[i].name, head->fields[i].value);
 }
 
 void relay_on_head(struct upstream_call *call, const struct head *head)
@@ -152,6 +160,7 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);
+    watch_head(x, head);
     if (x->unwatched && relay_is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {
         upstream_abandon(call);
         relay_fail(x, FAULT_TARGET_INVALID,

@@ -117,7 +117,7 @@ struct text replay_route(struct exchange *x)
 {
     if (x->match.shape == SHAPE_OPENAI)
         return x->route->name;
-    return arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->match.dialect),
+    return arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(exchange_dialect(x)),
                         TEXT_ARGS(x->route->name));
 }
 

@@ -58,6 +58,10 @@ static const struct path of_requests[] = {
     {"messages.*.content.*.document.source.content.*.text", TEXT_PLAIN, true},
     {"messages.*.reasoning_content", TEXT_PLAIN, true},
     {"messages.*.reasoning", TEXT_PLAIN, true},
+    {"messages.*.thinking", TEXT_PLAIN, true},                   /* Ollama */
+    {"messages.*.tool_calls.*.function.arguments.**", TEXT_DEEP, true},
+    {"format.**", TEXT_DEEP, true},
+    {"template", TEXT_PLAIN, true},
     {"messages.*.refusal", TEXT_PLAIN, true},
     {"messages.*.name", TEXT_PLAIN, true},
     {"messages.*.tool_calls.*.function.arguments", TEXT_JSON, true},
@@ -162,6 +166,11 @@ static const struct path of_answers[] = {
     {"output.message.content.*.toolResult.content.**", TEXT_DEEP, true},
     {"message.content.*.text", TEXT_ANSWER, true},               /* Cohere */
     {"message.content.*.thinking", TEXT_PLAIN, true},
+    {"message.content", TEXT_ANSWER, true},                      /* Ollama */
+    {"message.thinking", TEXT_PLAIN, true},
+    {"message.tool_calls.*.function.arguments.**", TEXT_DEEP, true},
+    {"response", TEXT_ANSWER, true},
+    {"thinking", TEXT_PLAIN, true},
     {"message.tool_plan", TEXT_PLAIN, true},
     {"message.tool_calls.*.function.arguments", TEXT_JSON, true},
     {"message.citations.**", TEXT_DEEP, true},

@@ -38,6 +38,9 @@ struct provider_type {
     bool stream_options;     /* understands stream_options.include_usage */
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
+    /* Spoken beside <dialect>, at the root of the server (the base URL without <path>): clients of
+     * <dialect> are served in that, all others in this. Else empty. */
+    struct text second_dialect;
     struct text chat_dialect; /* of conversations, where it is not <dialect>; else empty */
     struct text reasoning;    /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
                                  "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
@@ -108,6 +111,8 @@ struct dialect {
      */
     size_t (*whole_events)(struct text bytes);
     bool (*next_event)(struct text *bytes, struct sse_event *event);
+    /* Look at a header line of a good answer; NULL where none says anything of it. */
+    void (*watch_field)(struct answer *answer, struct text name, struct text value);
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */

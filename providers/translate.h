@@ -38,6 +38,7 @@ struct call_target {
     int64_t lowered_tokens;        /* write this, whatever was asked; 0 = as asked */
     struct text api_version;       /* of Azure */
     struct text project, location; /* of Vertex */
+    struct text betas; /* of Anthropic's, that the client names in its header, comma between */
 };
 
 /* A call as it was read, for any target; lives in an arena, and borrows from the body. */
@@ -48,6 +49,11 @@ struct chat;
 const struct chat *translate_read(struct arena *arena, const struct translator *words,
                                   struct text body, struct text model, bool stream,
                                   struct fault *fault);
+
+/* The words in which <model> is best asked for a call that was read, where <to> is what its provider
+ * speaks: Claude at Bedrock is asked in its own words by those who speak them. */
+const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
+                                           struct text model);
 
 /* What is beside the body of a call that was written; all in the arena. */
 struct translated_call {

@@ -32,7 +32,7 @@ TOLD = {
     "video": r"content|video|input",
     "odd_parts": r"content|input|messages\[",
     "titles": r"filename|content\[\d+\]$",
-    "detail": r"detail",
+    "detail": r"detail|content\[\d+\]$",  # or of a picture that is left out
     "names": r"name$",
     "cache": r"cache|content\[\d+\]$",
     "reasoning": r"reasoning|content\[\d+\]$",
