@@ -5,6 +5,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
 #include "gateway/client.h"
+#include "gateway/foreign.h"
 #include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
@@ -14,7 +15,8 @@ enum {
     PATH_MAX_BYTES = 8192,
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
     GROWTH_MIN = 65536,
-    NAME_GROWTH_MAX = 6, /* of a character that is escaped */
+    NAME_GROWTH_MAX = 6,          /* of a character that is escaped */
+    CROSSED_BYTES_MAX = 64 << 20, /* of the body, over all targets that it is written for */
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -43,6 +45,13 @@ const struct dialect *crossing_target_words(const struct exchange *x)
     return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
 }
 
+/* Rankings of NVIDIA's have words of their own beside OpenAI's dialect. */
+static bool ranks_otherwise(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RERANK &&
+           text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
@@ -53,6 +62,12 @@ static const struct translator *words_of_target(const struct exchange *x)
     struct text words = x->target->provider->type->chat_dialect;
     if (talks && words.len)
         dialect = words;
+    if (ranks_otherwise(x))
+        dialect = TEXT("nvidia");
+    /* AWS counts the tokens of Claude only. */
+    if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
+        text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
+        return NULL;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -64,16 +79,9 @@ static bool takes_as_it_is(const struct exchange *x)
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
-    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+    if ((type->is_vertex && x->call.operation == OPERATION_COMPLETION) || ranks_otherwise(x))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
-}
-
-static bool is_too_long(struct exchange *x)
-{
-    return fault_set(&x->fault, FAULT_TOO_LARGE,
-                     "The call is too long in the words of the target %.*s.",
-                     TEXT_ARGS(x->target->id));
 }
 
 /* Those that a client of Anthropic's names in its header, which goes up as it is to such only. */
@@ -89,6 +97,13 @@ static struct text betas_of(const struct exchange *x)
         rest = text_from(rest, end + 2);
     }
     return (struct text){"", 0};
+}
+
+static bool is_too_long(struct exchange *x)
+{
+    return fault_set(&x->fault, FAULT_TOO_LARGE,
+                     "The call is too long in the words of the target %.*s.",
+                     TEXT_ARGS(x->target->id));
 }
 
 static struct call_target target_facts(const struct exchange *x)
@@ -136,19 +151,48 @@ static bool vertex_has(const struct exchange *x)
            operation == OPERATION_COMPLETION || counts;
 }
 
-/* Once, for all targets that are asked in other words. */
-static bool read_call(struct exchange *x, const struct translator *words)
+static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
+{
+    struct fault *kept = arena_new(&x->arena, sizeof(*kept));
+    *kept = *fault;
+    return kept;
+}
+
+bool crossing_read(struct exchange *x, const struct translator *words)
 {
     struct fault fault = {0};
     struct text body = buffer_text(&x->body);
     if (x->chat)
         return true;
-    x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+    if (!x->unreadable) {
+        x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+        if (!x->chat)
+            x->unreadable = keep_fault(x, &fault);
+    }
     if (!x->chat)
-        x->fault = fault;
+        x->fault = *x->unreadable;
     else if (!x->translated_body.limit)
         buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
     return x->chat != NULL;
+}
+
+/* May the call be written for this target, too? That takes a while, and the worker has others to
+ * serve; a route has up to 64 targets. */
+static bool may_write(struct exchange *x)
+{
+    size_t bytes = buffer_length(&x->body);
+    for (size_t i = 0; i < x->crossed_count; i++)
+        if (x->crossed[i] == x->target)
+            return true;
+    bool enough = x->crossed_count == CROSSINGS_MAX ||
+                  (x->crossed_count && (x->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
+    if (!enough) {
+        x->crossed[x->crossed_count++] = x->target;
+        return true;
+    }
+    if (x->uncrossed)
+        x->fault = *x->uncrossed;
+    return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
 /* An object with another name of the model, also in its "requests". */
@@ -230,15 +274,19 @@ bool crossing_prepare(struct exchange *x)
     /* Nothing passes that the guardrails cannot look into. */
     if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    if (!read_call(x, from))
+    if (!crossing_read(x, from) || !may_write(x))
         return false;
     struct call_target facts = target_facts(x);
     to = translate_nearest(x->chat, to, x->upstream_model);
     if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
         return is_too_long(x);
+    foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
-    return check_losses(x);
+    bool good = check_losses(x);
+    if (!good && !x->uncrossed)
+        x->uncrossed = keep_fault(x, &x->fault);
+    return good;
 }
 
 /* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */

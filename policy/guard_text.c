@@ -59,7 +59,6 @@ static const struct path of_requests[] = {
     {"messages.*.reasoning_content", TEXT_PLAIN, true},
     {"messages.*.reasoning", TEXT_PLAIN, true},
     {"messages.*.thinking", TEXT_PLAIN, true},                   /* Ollama */
-    {"messages.*.tool_calls.*.function.arguments.**", TEXT_DEEP, true},
     {"format.**", TEXT_DEEP, true},
     {"template", TEXT_PLAIN, true},
     {"messages.*.refusal", TEXT_PLAIN, true},
@@ -168,7 +167,6 @@ static const struct path of_answers[] = {
     {"message.content.*.thinking", TEXT_PLAIN, true},
     {"message.content", TEXT_ANSWER, true},                      /* Ollama */
     {"message.thinking", TEXT_PLAIN, true},
-    {"message.tool_calls.*.function.arguments.**", TEXT_DEEP, true},
     {"response", TEXT_ANSWER, true},
     {"thinking", TEXT_PLAIN, true},
     {"message.tool_plan", TEXT_PLAIN, true},
@@ -384,6 +382,8 @@ static void arrive(struct walk *walk, const struct branch *branch, struct text v
         give_all(walk, branch->path, value, place);
     else if (*branch->rest != '\0')
         return;
+    else if (branch->path->kind == TEXT_JSON && !string) /* not as text, but as it is: Ollama */
+        give_all(walk, branch->path, value, place);
     else if (branch->path->kind == TEXT_DROP && !null)
         give(walk, TEXT_DROP, branch->path, value, place);
     else if (string && branch->path->kind == TEXT_DELTA)

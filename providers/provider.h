@@ -42,8 +42,12 @@ struct provider_type {
      * <dialect> are served in that, all others in this. Else empty. */
     struct text second_dialect;
     struct text chat_dialect; /* of conversations, where it is not <dialect>; else empty */
-    struct text reasoning;    /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
-                                 "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
+    /* How its embeddings and rankings differ from the reference (vectors_openai.c, ranking.c):
+     * "voyage", "jina", "nvidia", "nvidia-hosted"; empty = not. Rankings of NVIDIA's have words of
+     * their own. */
+    struct text vectors;
+    struct text reasoning; /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
+                              "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
     struct text reasoning_history; /* how it is shown again: "" not at all; "content"; "details";
                                       "both" */
     bool openai_fields;            /* takes what only OpenAI keeps or knows: store, verbosity ... */
