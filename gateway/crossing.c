@@ -5,6 +5,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
 #include "gateway/client.h"
+#include "gateway/foreign.h"
 #include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
@@ -291,6 +292,7 @@ bool crossing_prepare(struct exchange *x)
     to = translate_nearest(x->chat, to, x->upstream_model);
     if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
         return is_too_long(x);
+    foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
     bool good = check_losses(x);

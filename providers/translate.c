@@ -413,6 +413,7 @@ enum translation_state translation_rest(struct translation *t, bool usage, struc
         (usage && !t->usage_said))
         return t->state;
     t->way.from->read_end(t->reader, &t->sink);
+    carry_end(t);
     check_room(t);
     return t->state;
 }
