@@ -213,6 +213,19 @@ const char *anthropic_stop_reason(enum finish finish, bool calls);
 void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
                          struct text more);
 
+/* -------------------------------------------------------- carried by others (anthropic_carry.c) */
+
+/* The members that stand elsewhere at some doors, and how a body is made that goes as it was said.
+ */
+void anthropic_carry_call(const struct chat *chat, const struct call_target *target,
+                          struct buffer *out, struct buffer *headers, struct losses *losses);
+void anthropic_put_carried(void *state, struct text json, const struct usage *usage,
+                           struct buffer *out);
+/* Append the members of a call's body but for those among <moved>; `max_tokens` as the target is to
+ * have it. The object is open before and after. */
+void anthropic_carry_members(const struct chat *chat, const struct call_target *target,
+                             const struct text *moved, size_t count, struct buffer *out);
+
 /* {"input_tokens":N} */
 bool anthropic_read_count(struct text body, int64_t *tokens);
 void anthropic_put_count(struct buffer *out, int64_t tokens);

@@ -127,7 +127,7 @@ bool anthropic_is_ours(const struct part *part)
     if (from == NULL || from == &translator_anthropic)
         return true;
     /* Claude's proofs are good wherever Claude runs, and OpenRouter says whose they are. */
-    return text_equal(from->dialect, TEXT("bedrock")) ||
+    return text_starts(from->dialect, TEXT("bedrock")) ||
            (text_equal(from->dialect, TEXT("openai")) &&
             text_find(part->raw, TEXT("anthropic-claude")) != SIZE_MAX);
 }

@@ -3,8 +3,10 @@
  * bedrock.h: an answer is read, as a stream of events or as a whole.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "gateway/base/member.h"
+#include "gateway/base/scan.h"
 #include "providers/anthropic.h"
 #include "providers/bedrock.h"
 
@@ -67,6 +69,15 @@ struct text bedrock_stop_reason(enum finish finish)
     return TEXT("end_turn");
 }
 
+/* "cacheReadInputTokens"; Nova calls it "cacheReadInputTokenCount". */
+static void read_cached(struct text json, const char *name, int64_t *tokens)
+{
+    char longer[64];
+    snprintf(longer, sizeof(longer), "%.*sCount", (int)strlen(name) - 1, name);
+    if (!member_count(find(json, text_of(name)), TOKENS_MAX, tokens))
+        member_count(find(json, text_of(longer)), TOKENS_MAX, tokens);
+}
+
 /* What of the cache was read or written is beside the input here, not in it. */
 bool bedrock_read_usage(struct text json, struct usage *usage)
 {
@@ -75,8 +86,8 @@ bool bedrock_read_usage(struct text json, struct usage *usage)
         return false;
     bool said = member_count(find(json, TEXT("inputTokens")), TOKENS_MAX, &input);
     said |= member_count(find(json, TEXT("outputTokens")), TOKENS_MAX, &usage->output_tokens);
-    member_count(find(json, TEXT("cacheReadInputTokens")), TOKENS_MAX, &usage->cached_tokens);
-    member_count(find(json, TEXT("cacheWriteInputTokens")), TOKENS_MAX, &usage->cache_write_tokens);
+    read_cached(json, "cacheReadInputTokens", &usage->cached_tokens);
+    read_cached(json, "cacheWriteInputTokens", &usage->cache_write_tokens);
     usage->input_tokens = input + usage->cached_tokens + usage->cache_write_tokens;
     if (usage->input_tokens > 2 * TOKENS_MAX)
         usage->input_tokens = 2 * TOKENS_MAX;
@@ -194,12 +205,13 @@ static void close_block(struct bedrock_reader *r, struct answer_sink *sink)
 {
     if (!r->is_open)
         return;
+    struct text said = rope_text(&r->said, &r->base.arena);
     r->is_open = false;
-    if (r->said.len && !r->is_redacted) {
-        say(r, sink, ANSWER_SIGNATURE, r->said);
-    } else if (r->said.len) {
+    if (said.len && !r->is_redacted) {
+        say(r, sink, ANSWER_SIGNATURE, said);
+    } else if (said.len) {
         struct part part = {.from = &translator_bedrock};
-        if (bedrock_read_redacted(&r->base.arena, r->said, &part))
+        if (bedrock_read_redacted(&r->base.arena, said, &part))
             say(r, sink, ANSWER_ENCRYPTED, part.encrypted);
     }
     if (r->kind == PART_RAW) {
@@ -207,7 +219,7 @@ static void close_block(struct bedrock_reader *r, struct answer_sink *sink)
         event.raw = raw_whole(r);
         sink->take(sink, &event);
     }
-    r->said = (struct text){NULL, 0};
+    r->said = (struct rope){.first = NULL};
     r->raw = (struct rope){.first = NULL};
     say(r, sink, ANSWER_PART_END, TEXT(""));
 }
@@ -303,9 +315,7 @@ static void take_said(struct bedrock_reader *r, struct text inner, bool is_redac
     if (r->said.len + inner.len > RAW_MAX || (r->said.len && r->is_redacted != is_redacted))
         return;
     r->is_redacted = is_redacted;
-    r->said = r->said.len
-                  ? arena_format(&r->base.arena, "%.*s%.*s", TEXT_ARGS(r->said), TEXT_ARGS(inner))
-                  : arena_copy(&r->base.arena, inner);
+    rope_add(&r->said, &r->base.arena, inner);
 }
 
 static void take_reasoning(struct bedrock_reader *r, struct answer_sink *sink, struct text delta,
@@ -328,7 +338,8 @@ static void say_citation(struct bedrock_reader *r, struct answer_sink *sink, str
     struct citation citation = bedrock_read_citation(json);
     struct answer_event event = {
         .kind = ANSWER_CITATION, .part_kind = r->kind, .part = r->part, .citation = &citation};
-    sink->take(sink, &event);
+    if (!r->is_over)
+        sink->take(sink, &event);
 }
 
 static void take_results(struct bedrock_reader *r, struct text list)
@@ -415,8 +426,10 @@ void bedrock_read_frame(void *state, const struct frame *frame, struct answer_si
     if (frame->kind.len && !text_equal(frame->kind, TEXT("event"))) {
         struct text words = find_string(json, TEXT("message"));
         say_fail(r, sink, bedrock_fault(name), words.at ? words : TEXT(""));
-    } else if (!is_object(json)) {
+    } else if (!is_object(json) || !scan_is_valid(json)) {
         say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's stream is not Bedrock's."));
+    } else if (r->has_finished && text_starts(name, TEXT("contentBlock"))) {
+        return; /* nothing is said behind the reason why it ended */
     } else if (text_equal(name, TEXT("contentBlockDelta"))) {
         take_delta(r, sink, json);
     } else if (text_equal(name, TEXT("messageStart"))) {
@@ -497,7 +510,7 @@ void bedrock_read_body(void *state, struct text body, struct answer_sink *sink)
     struct bedrock_reader *r = state;
     struct text json = text_trim(body);
     struct text message = find(find(json, TEXT("output")), TEXT("message"));
-    if (!is_object(message)) {
+    if (!is_object(message) || !scan_is_valid(json)) {
         say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's answer is not Bedrock's."));
         return;
     }

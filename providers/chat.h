@@ -142,7 +142,9 @@ struct chat_field {
 
 struct chat {
     const struct translator *from;
-    struct text model; /* plain (no escapes): as the client asked */
+    const struct translator *read_by; /* who read it, where its words are another's */
+    struct text body;                 /* what was read */
+    struct text model;                /* plain (no escapes): as the client asked */
     bool stream;
     bool wants_usage;         /* of a stream: OpenAI's stream_options.include_usage */
     struct message *messages; /* the system's first, wherever the dialect has them */

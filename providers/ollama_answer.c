@@ -5,9 +5,10 @@
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/scan.h"
 #include "providers/ollama.h"
 
-enum { TOKENS_MAX = 2000000000, STAMP_BYTES = 32 };
+enum { STAMP_BYTES = 32 };
 
 /* --------------------------------------------------------------------------------- reading */
 
@@ -28,6 +29,12 @@ static void close_part(struct answer_sink *sink, bool *open, unsigned part, enum
     *open = false;
 }
 
+/* One answer has so many parts; what would be more is left out. */
+static bool has_room(const struct ollama_reader *r)
+{
+    return r->parts < CHAT_PARTS_MAX;
+}
+
 /* More of a text or of reasoning; whichever was open before is closed. */
 static void more_text(struct ollama_reader *r, struct answer_sink *sink, enum part_kind kind,
                       struct text text)
@@ -41,6 +48,8 @@ static void more_text(struct ollama_reader *r, struct answer_sink *sink, enum pa
         close_part(sink, &r->text_open, r->text_part, PART_TEXT);
     else
         close_part(sink, &r->thought_open, r->thought_part, PART_REASONING);
+    if (!*open && !has_room(r))
+        return;
     if (!*open) {
         *open = true;
         *part = r->parts++;
@@ -55,6 +64,8 @@ static void say_call(struct ollama_reader *r, struct answer_sink *sink, struct t
 {
     struct text function = member_find(call, TEXT("function"));
     struct text arguments = member_find(function, TEXT("arguments"));
+    if (!arguments.len || arguments.at[0] != '{') /* some say it as a string */
+        arguments = object_of_inner(&r->state.arena, member_string(arguments));
     struct answer_event event = {.kind = ANSWER_PART, .part_kind = PART_CALL, .part = r->parts};
     event.id = member_string(member_find(call, TEXT("id")));
     event.name = member_string(member_find(function, TEXT("name")));
@@ -65,7 +76,7 @@ static void say_call(struct ollama_reader *r, struct answer_sink *sink, struct t
     say(sink, event);
     struct buffer inner;
     buffer_init(&inner, SIZE_MAX / 2);
-    put_json_inner(&inner, arguments.len ? arguments : TEXT("{}"));
+    put_json_inner(&inner, arguments);
     event.kind = ANSWER_ARGUMENTS;
     event.text = buffer_text(&inner);
     say(sink, event);
@@ -83,26 +94,26 @@ static void say_end(struct ollama_reader *r, struct answer_sink *sink, struct te
     close_part(sink, &r->text_open, r->text_part, PART_TEXT);
     close_part(sink, &r->thought_open, r->thought_part, PART_REASONING);
     say(sink, (struct answer_event){.kind = ANSWER_FINISH, .finish = finish, .name = reason});
-    bool input = member_count(member_find(line, TEXT("prompt_eval_count")), TOKENS_MAX,
-                              &r->usage.input_tokens);
-    bool output =
-        member_count(member_find(line, TEXT("eval_count")), TOKENS_MAX, &r->usage.output_tokens);
-    if (input || output)
+    if (ollama_read_usage(member_find(line, TEXT("prompt_eval_count")),
+                          member_find(line, TEXT("eval_count")), &r->usage))
         say(sink, (struct answer_event){.kind = ANSWER_USAGE, .usage = &r->usage});
+    r->over = true;
     say(sink, (struct answer_event){.kind = ANSWER_END});
 }
 
-static void read_line(struct ollama_reader *r, struct text line, struct answer_sink *sink)
+static void read_object(struct ollama_reader *r, struct text line, struct answer_sink *sink)
 {
     struct text message = member_find(line, TEXT("message"));
     struct text response = member_string(member_find(line, TEXT("response")));
     struct text error = member_string(member_find(line, TEXT("error")));
     struct text calls = member_find(message, TEXT("tool_calls")), none, call;
+    r->over = error.at != NULL;
     if (error.at) {
         fail(sink, FAULT_TARGET_ERROR, error);
         return;
     }
     if (!message.len && !response.at && !member_find(line, TEXT("done")).at) {
+        r->over = true;
         fail(sink, FAULT_TARGET_INVALID, TEXT("The target's answer is not Ollama's."));
         return;
     }
@@ -116,14 +127,26 @@ static void read_line(struct ollama_reader *r, struct text line, struct answer_s
     more_text(r, sink, PART_REASONING, member_string(thinking));
     more_text(r, sink, PART_TEXT,
               response.at ? response : member_string(member_find(message, TEXT("content"))));
-    while (member_next(&calls, &none, &call)) {
+    while (calls.len && calls.at[0] == '[' && has_room(r) && member_next(&calls, &none, &call)) {
         close_part(sink, &r->text_open, r->text_part, PART_TEXT);
         close_part(sink, &r->thought_open, r->thought_part, PART_REASONING);
         say_call(r, sink, call);
-        r->finished = true; /* here: there were calls */
+        r->called = true;
     }
     if (text_equal(member_find(line, TEXT("done")), TEXT("true")))
-        say_end(r, sink, line, r->finished);
+        say_end(r, sink, line, r->called);
+}
+
+static void read_line(struct ollama_reader *r, struct text line, struct answer_sink *sink)
+{
+    if (r->over)
+        return;
+    if (!line.len || line.at[0] != '{' || !scan_is_valid(line)) {
+        r->over = true;
+        fail(sink, FAULT_TARGET_INVALID, TEXT("The target's answer is no JSON."));
+        return;
+    }
+    read_object(r, line, sink);
 }
 
 void ollama_read_frame(void *state, const struct frame *frame, struct answer_sink *sink)
@@ -145,9 +168,10 @@ void ollama_read_end(void *state, struct answer_sink *sink)
 void ollama_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct text words = member_string(member_find(body, TEXT("error")));
-    error->kind = status == 429   ? FAULT_TARGET_BUSY
-                  : status >= 500 ? FAULT_TARGET_ERROR
-                                  : FAULT_TARGET_REFUSED;
+    bool our_key = status == 401 || status == 402 || status == 403;
+    error->kind = status == 429              ? FAULT_TARGET_BUSY
+                  : status >= 500 || our_key ? FAULT_TARGET_ERROR
+                                             : FAULT_TARGET_REFUSED;
     words = text_head(words, sizeof(error->message) - 1);
     if (words.len)
         memcpy(error->message, words.at, words.len);

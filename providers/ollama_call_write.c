@@ -194,6 +194,25 @@ static void put_tools(struct buffer *out, const struct chat *chat, struct losses
         put_literal(out, "]");
 }
 
+/* What only this dialect knows, such as num_ctx and keep_alive. */
+static void put_own(struct buffer *out, const struct chat *chat, bool options)
+{
+    static const struct text within = {"options.", 8};
+    if (chat->from != &translator_ollama_chat)
+        return;
+    for (size_t i = 0; i < chat->field_count; i++) {
+        const struct chat_field *field = &chat->fields[i];
+        bool inner = text_starts(field->name, within);
+        if (inner != options || !field->value.at)
+            continue;
+        put_comma(out);
+        put_literal(out, "\"");
+        put_text(out, inner ? text_from(field->name, within.len) : field->name);
+        put_literal(out, "\":");
+        put_text(out, field->value);
+    }
+}
+
 static void put_options(struct buffer *out, const struct chat *chat,
                         const struct call_target *target)
 {
@@ -209,6 +228,7 @@ static void put_options(struct buffer *out, const struct chat *chat,
     put_json(out, "seed", chat->seed);
     put_json(out, "presence_penalty", chat->presence_penalty);
     put_json(out, "frequency_penalty", chat->frequency_penalty);
+    put_own(out, chat, true);
     if (chat->stop_count) {
         put_open(out, "stop", '[');
         for (size_t i = 0; i < chat->stop_count; i++)
@@ -279,6 +299,7 @@ void ollama_write_chat(struct arena *arena, const struct chat *chat,
     put_think(out, chat, losses);
     put_options(out, chat, target);
     put_said(out, "stream", target->stream ? SAID_YES : SAID_NO);
+    put_own(out, chat, false);
     put_literal(out, "}");
     name_losses(chat, losses);
     loss_fields(losses, chat, &translator_ollama_chat);

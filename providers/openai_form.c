@@ -156,12 +156,12 @@ struct whole {
     bool chat, bad;
 };
 
-static void join(struct joined *joined, struct text piece)
+static void join(struct whole *whole, struct joined *joined, struct text piece)
 {
     if (!joined->bytes.limit)
         buffer_init(&joined->bytes, PIECE_MAX);
     joined->seen = true;
-    buffer_append_text(&joined->bytes, piece);
+    whole->bad |= !buffer_append_text(&joined->bytes, piece);
 }
 
 static struct joined *field_named(struct whole *whole, struct text name)
@@ -197,7 +197,7 @@ static void take_call(struct whole *whole, struct text part)
         call->name = name;
     struct text arguments = member_string(member_find(function, TEXT("arguments")));
     if (arguments.at)
-        join(&call->arguments, arguments);
+        join(whole, &call->arguments, arguments);
     call->seen = true;
     if ((size_t)index + 1 > whole->call_count)
         whole->call_count = (size_t)index + 1;
@@ -216,7 +216,7 @@ static void take_delta(struct whole *whole, struct text delta)
         } else if (string.at) {
             struct joined *field = field_named(whole, name);
             if (field)
-                join(field, string);
+                join(whole, field, string);
             else
                 whole->bad = true;
         } else if (!is_null(value)) {
@@ -244,7 +244,7 @@ static void take_chunk(struct whole *whole, struct text chunk)
             whole->chat = true;
             take_delta(whole, delta);
         } else if (text.at) {
-            join(field_named(whole, TEXT("text")), text);
+            join(whole, field_named(whole, TEXT("text")), text);
         }
         if (!is_null(finish))
             whole->finish = finish;

@@ -2,6 +2,7 @@
 #include "providers/openai_responses.h"
 
 #include "gateway/base/member.h"
+#include "providers/anthropic.h"
 #include "providers/openai.h"
 
 /* ------------------------------------------------------------------------------- the tools */
@@ -135,10 +136,23 @@ static struct text next_word(struct text *rest)
     return word.len ? word : (struct text){NULL, 0};
 }
 
+/* As it is written for Anthropic's clients where this one cannot be. */
+static bool read_other_form(struct text inner, struct responses_proof *proof)
+{
+    struct anthropic_proof other;
+    if (!anthropic_read_proof(inner, &other))
+        return false;
+    bool sealed = other.of == PROOF_ENCRYPTED;
+    *proof = (struct responses_proof){.from = other.from, .call_id = other.id};
+    proof->of = sealed ? PROOF_OF_ITEM : other.of == PROOF_CALL ? PROOF_OF_CALL : PROOF_OF_TEXT;
+    *(sealed ? &proof->encrypted : &proof->signature) = other.proof;
+    return true;
+}
+
 bool responses_read_proof(struct text encrypted_content, struct responses_proof *proof)
 {
     if (!text_starts(encrypted_content, proof_mark))
-        return false;
+        return read_other_form(encrypted_content, proof);
     struct text rest = text_from(encrypted_content, proof_mark.len);
     *proof = (struct responses_proof){.from = translator_named(next_word(&rest))};
     struct text of = next_word(&rest);

@@ -436,7 +436,7 @@ def fuzz():
     if broken:
         return broken
     total = Count()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(CORES + 1) as pool:
         for count in pool.map(run_fuzzer, sources):
             total.add(count)
     return total

@@ -521,3 +521,12 @@ def test_mistrals_thoughts_are_not_in_the_text(upstream):
         got = gate.chat(max_tokens=9, seed=3)
         assert got.json["choices"][0]["message"]["content"] == "Hello" and got.json["choices"][0]["message"]["reasoning_content"] == "hm", got
         assert upstream.last().json["random_seed"] == 3 and upstream.last().json["max_tokens"] == 9
+
+
+@pytest.mark.parametrize("dialect", ["openai", "gemini"])
+def test_the_wait_that_an_error_names_in_its_body_is_told(gate, upstream, dialect):
+    body = {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota.", "details": [
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "33.2s"}]}}
+    upstream.answer = lambda call: call.respond(429, json.dumps(body).encode())
+    got = ask(gate, dialect, "gemini")
+    assert got.status == 429 and got.header("retry-after") == "34", got

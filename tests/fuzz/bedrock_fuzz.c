@@ -26,7 +26,7 @@ static void write_for_all(struct text body, struct arena *arena)
                                      .model = text_of(models[body.len % 4])};
         struct translated_call call;
         struct fault fault = {.kind = FAULT_NONE};
-        if (to->vectors)
+        if (to->operation == OPERATION_EMBEDDING || to->operation == OPERATION_RERANK)
             continue;
         if (translate_call(arena, &translator_bedrock, to, body, TEXT("m"), false, &target, &call,
                            &fault))
