@@ -27,7 +27,7 @@ static void write_for_all(const struct translator *from, struct text body, struc
                                      .model = text_of(models[body.len % 4])};
         struct translated_call call;
         struct fault fault = {.kind = FAULT_NONE};
-        if (to->vectors)
+        if (to->operation == OPERATION_EMBEDDING || to->operation == OPERATION_RERANK)
             continue;
         if (translate_call(arena, from, to, body, TEXT("m"), false, &target, &call, &fault))
             assert(scan_is_valid(call.body));
