@@ -306,6 +306,8 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
 
 /* "false" is SAID_NO, "true" SAID_YES, all else SAID_NOTHING. */
 enum said said_of(struct text json);
+/* Does <modalities> name <word>? */
+bool chat_wants(struct text modalities, struct text word);
 /* Does <modalities> name anything but text? */
 bool wants_more_than_text(struct text modalities);
 /* Is it absent, or null? */
