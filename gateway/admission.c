@@ -4,9 +4,9 @@
 #include <stdio.h>
 
 #include "gateway/admin.h"
-#include "gateway/base/member.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
+#include "gateway/lengths.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -117,11 +117,11 @@ static const struct want_name invoke_wants[] = {
     {WANT_METADATA, {"metadata", 8}},
     {WANT_USER, {"metadata.user_id", 16}},
     {WANT_TEMPERATURE, {"temperature", 11}},
-    {WANT_MAX_TOKENS, {"max_tokens_to_sample", 20}}, /* Claude as it once was */
-    {WANT_MAX_TOKENS, {"max_gen_len", 11}},          /* Llama */
-    {WANT_MAX_TOKENS, {"maxTokens", 9}},             /* Jurassic */
+    {WANT_MAX_TOKENS, {"max_tokens_to_sample", 20}},  /* Claude as it once was */
+    {WANT_MAX_TOKENS, {"max_gen_len", 11}},           /* Llama */
+    {WANT_MAX_TOKENS, {"maxTokens", 9}},              /* Jurassic */
     {WANT_MAX_TOKENS, {"max_completion_tokens", 21}}, /* gpt-oss */
-    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}}, /* Nova */
+    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},    /* Nova */
     {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
     {WANT_MAX_TOKENS, {"inferenceConfig.max_new_tokens", 30}},
     {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
@@ -242,22 +242,6 @@ static bool read_count(struct exchange *x, const struct scan_value *values, enum
     return true;
 }
 
-/* A name that the operation's reference does not have says nothing: who ignores it answers as long
- * as he likes. */
-static bool says_length(enum operation operation, enum want want)
-{
-    switch ((int)want) {
-    case WANT_MAX_TOKENS:
-        return operation != OPERATION_RESPONSE && operation != OPERATION_COUNT;
-    case WANT_MAX_COMPLETION_TOKENS:
-        return operation == OPERATION_CHAT;
-    case WANT_MAX_OUTPUT_TOKENS:
-        return operation == OPERATION_RESPONSE;
-    default:
-        return false;
-    }
-}
-
 static bool read_lengths(struct exchange *x, const struct scan_value *values)
 {
     for (int i = 0; i < MAX_TOKENS_NAMES; i++) {
@@ -265,28 +249,12 @@ static bool read_lengths(struct exchange *x, const struct scan_value *values)
         int64_t length = 0;
         if (!read_count(x, values, want, TOKENS_MAX, &length))
             return false;
-        bool says = says_length(x->call.operation, want);
+        bool says = lengths_says(x->call.operation, (enum length_name)i);
         if (says && length > x->call.max_tokens)
             x->call.max_tokens = length;
         x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
     }
     return true;
-}
-
-/* How many answers a completion has: of each prompt of a list its own. A list of numbers is one
- * prompt, in tokens. */
-static int64_t count_prompts(const struct scan_value *prompt)
-{
-    struct text rest = prompt->raw, name, item;
-    int64_t count = 0;
-    if (prompt->kind != SCAN_ARRAY)
-        return 1;
-    while (member_next(&rest, &name, &item)) {
-        if (item.len && item.at[0] != '"' && item.at[0] != '[')
-            return 1;
-        count++;
-    }
-    return count > 0 ? count : 1;
 }
 
 static bool read_limits(struct exchange *x, const struct scan_value *values)
@@ -302,7 +270,7 @@ static bool read_limits(struct exchange *x, const struct scan_value *values)
     if (x->call.operation == OPERATION_COMPLETION) {
         if (best_of > x->call.choices)
             x->call.choices = best_of;
-        x->call.choices *= count_prompts(&values[WANT_PROMPT]);
+        x->call.choices *= lengths_prompts(&values[WANT_PROMPT]);
     }
     return true;
 }

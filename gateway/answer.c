@@ -321,6 +321,8 @@ unsigned answer_error_status(const struct exchange *x)
                       x->fault.kind == FAULT_TARGET_ERROR;
     if (x->match.shape == SHAPE_ANTHROPIC && overloaded)
         return 529;
+    if (x->aws_error)
+        return 403;
     return (unsigned)rule->status;
 }
 
@@ -432,7 +434,7 @@ static const char *exception_name(unsigned status, bool in_stream)
 static void put_aws_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"__type\":\""));
-    put(out, text_of(exception_name(status, false)));
+    put(out, text_of(x->aws_error ? x->aws_error : exception_name(status, false)));
     put(out, TEXT("\",\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT("}"));

@@ -70,10 +70,9 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
     if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
         return;
     if (!settings->base_url && settings->region.len && is_aws(draft->resolved))
-        settings->base_url =
-            arena_format(&document->arena, "https://bedrock-runtime.%.*s.amazonaws.com",
-                         TEXT_ARGS(settings->region))
-                .at;
+        settings->base_url = arena_format(&document->arena, "https://bedrock-runtime.%.*s.%s",
+                                          TEXT_ARGS(settings->region), aws_domain(settings->region))
+                                 .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
         if (draft->resolved->in_force && !draft->resolved->is_vertex)
             problem_at_value(document, draft->node, SEVERITY_ERROR,

@@ -14,7 +14,8 @@ enum {
     PATH_MAX_BYTES = 8192,
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
     GROWTH_MIN = 65536,
-    NAME_GROWTH_MAX = 6, /* of a character that is escaped */
+    NAME_GROWTH_MAX = 6,          /* of a character that is escaped */
+    CROSSED_BYTES_MAX = 64 << 20, /* of the body, over all targets that it is written for */
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -62,6 +63,10 @@ static const struct translator *words_of_target(const struct exchange *x)
         dialect = words;
     if (ranks_otherwise(x))
         dialect = TEXT("nvidia");
+    /* AWS counts the tokens of Claude only. */
+    if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
+        text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
+        return NULL;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -145,19 +150,48 @@ static bool vertex_has(const struct exchange *x)
            operation == OPERATION_COMPLETION || counts;
 }
 
-/* Once, for all targets that are asked in other words. */
-static bool read_call(struct exchange *x, const struct translator *words)
+static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
+{
+    struct fault *kept = arena_new(&x->arena, sizeof(*kept));
+    *kept = *fault;
+    return kept;
+}
+
+bool crossing_read(struct exchange *x, const struct translator *words)
 {
     struct fault fault = {0};
     struct text body = buffer_text(&x->body);
     if (x->chat)
         return true;
-    x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+    if (!x->unreadable) {
+        x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+        if (!x->chat)
+            x->unreadable = keep_fault(x, &fault);
+    }
     if (!x->chat)
-        x->fault = fault;
+        x->fault = *x->unreadable;
     else if (!x->translated_body.limit)
         buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
     return x->chat != NULL;
+}
+
+/* May the call be written for this target, too? That takes a while, and the worker has others to
+ * serve; a route has up to 64 targets. */
+static bool may_write(struct exchange *x)
+{
+    size_t bytes = buffer_length(&x->body);
+    for (size_t i = 0; i < x->crossed_count; i++)
+        if (x->crossed[i] == x->target)
+            return true;
+    bool enough = x->crossed_count == CROSSINGS_MAX ||
+                  (x->crossed_count && (x->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
+    if (!enough) {
+        x->crossed[x->crossed_count++] = x->target;
+        return true;
+    }
+    if (x->uncrossed)
+        x->fault = *x->uncrossed;
+    return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
 /* An object with another name of the model, also in its "requests". */
@@ -239,7 +273,7 @@ bool crossing_prepare(struct exchange *x)
     /* Nothing passes that the guardrails cannot look into. */
     if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    if (!read_call(x, from))
+    if (!crossing_read(x, from) || !may_write(x))
         return false;
     struct call_target facts = target_facts(x);
     to = translate_nearest(x->chat, to, x->upstream_model);
@@ -247,7 +281,10 @@ bool crossing_prepare(struct exchange *x)
         return is_too_long(x);
     x->client_words = from;
     x->target_words = to;
-    return check_losses(x);
+    bool good = check_losses(x);
+    if (!good && !x->uncrossed)
+        x->uncrossed = keep_fault(x, &x->fault);
+    return good;
 }
 
 /* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */

@@ -15,6 +15,10 @@
  * it. False, with a fault, when the target cannot be asked for this. */
 bool crossing_prepare(struct exchange *x);
 
+/* Read the call as <words> of its client, once for all targets. False, with a fault, when it cannot
+ * be read. */
+bool crossing_read(struct exchange *x, const struct translator *words);
+
 /* Does the call go to its present target in other words? */
 static inline bool crossing_is_on(const struct exchange *x)
 {

@@ -38,6 +38,7 @@ struct upload;
 struct replay;
 struct semantics;
 struct websocket;
+struct signature;
 struct worker;
 struct objects;
 struct batch;
@@ -96,7 +97,7 @@ enum relay_mode {
 enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
-enum { MAX_TOKENS_NAMES = 3 };
+enum { MAX_TOKENS_NAMES = 3, CROSSINGS_MAX = 8 };
 
 struct exchange {
     struct grave grave;
@@ -127,6 +128,8 @@ struct exchange {
     struct text forward;                   /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
+    const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
@@ -186,7 +189,12 @@ struct exchange {
     const struct target *pinned; /* an object lives there: no other will do */
     /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
     const struct translator *client_words, *target_words;
-    const struct chat *chat;           /* the call as it was read, once one has crossed */
+    const struct chat *chat;        /* the call as it was read, once one has crossed */
+    const struct fault *unreadable; /* or why it cannot be read, for all targets */
+    const struct fault
+        *uncrossed; /* why the first one could not be asked that it was written for */
+    const struct target *crossed[CROSSINGS_MAX]; /* those it was written for */
+    size_t crossed_count;
     struct translated_call translated; /* for the present target */
     struct buffer translated_body;     /* its body; kept as long as the client's */
     struct text named_body; /* of a call that does not cross, where it has the target's name for the

@@ -17,6 +17,7 @@
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
 #include "gateway/replay.h"
+#include "gateway/signature.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -94,6 +95,8 @@ static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
     struct text secret = {"", 0};
+    if (signature_is_there(x, head))
+        return signature_find_key(x, head);
     enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
     static const char words[] = "No valid API key was given. Send it as "
                                 "'Authorization: Bearer KEY'.";

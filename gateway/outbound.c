@@ -151,9 +151,11 @@ bool outbound_forwards(struct text name)
                                         {"tracestate", 10},
                                         {"idempotency-key", 15},
                                         {"x-goog-api-client", 17}};
-    static const struct text prefixes[] = {
-        {"x-stainless-", 12},   {"openai-", 7},          {"anthropic-", 10},
-        {"x-claude-code-", 14}, {"x-amzn-bedrock-", 15}};
+    static const struct text prefixes[] = {{"x-stainless-", 12},
+                                           {"openai-", 7},
+                                           {"anthropic-", 10},
+                                           {"x-claude-code-", 14},
+                                           {"x-amzn-bedrock-", 15}};
     /* Whose account is charged is the operator's to say. */
     static const struct text never[] = {{"openai-organization", 19},
                                         {"openai-project", 14},
@@ -338,7 +340,8 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
 {
     const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
     const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
-    struct text token = sign_in ? sign_in_token(sign_in) : (struct text){"", 0};
+    bool bears = sign_in && !sign_in_signs(sign_in);
+    struct text token = bears ? sign_in_token(sign_in) : (struct text){"", 0};
     if (token.len) {
         put(out, TEXT("Authorization: Bearer "));
         put(out, token);
@@ -820,22 +823,32 @@ static struct text between(struct text head, const char *before, const char *beh
     return text_head(rest, text_find(rest, text_of(behind)));
 }
 
-/* Sign the call with the provider's keys of AWS, where it has such and no other. <out>: its head so
- * far, which says where it goes. */
-static void put_signature(struct exchange *x, struct buffer *out, const struct iovec *pieces,
-                          int count)
+static bool find_keys(const struct exchange *x, struct sigv4_credentials *credentials)
 {
     const struct provider_settings *provider = x->target->provider;
-    if (provider->api_key.len || !provider->access_key.len || !provider->secret_key.len ||
-        !text_equal(provider->type->dialect, TEXT("bedrock")))
-        return;
-    struct sigv4_credentials credentials = {
+    const struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
+    *credentials = (struct sigv4_credentials){
         .access_key = provider->access_key,
         .secret_key = provider->secret_key,
         .session_token = provider->session_token,
         .region = provider->region,
         .service = TEXT("bedrock"),
     };
+    if (sign_in)
+        return sign_in_keys(sign_in, credentials);
+    return provider->access_key.len && provider->secret_key.len;
+}
+
+/* Sign the call with the provider's keys of AWS, where it has such and no other. <out>: its head so
+ * far, which says where it goes. */
+static void put_signature(struct exchange *x, struct buffer *out, const struct iovec *pieces,
+                          int count)
+{
+    const struct provider_settings *provider = x->target->provider;
+    struct sigv4_credentials credentials;
+    if (!text_equal(provider->type->dialect, TEXT("bedrock")) || provider->api_key.len ||
+        !find_keys(x, &credentials))
+        return;
     struct text head = arena_copy(&x->arena, buffer_text(out));
     struct text target = between(head, " ", " HTTP/1.1");
     if (text_starts(target, TEXT("http://"))) { /* of a proxy */

@@ -45,6 +45,14 @@ void relay_choose_key(struct exchange *x)
                             loop_now_us(x->worker->loop));
 }
 
+/* AWS says of keys that are good no more what is wrong with them. */
+static bool is_over(const struct head *head)
+{
+    struct text type = head_value(head, TEXT("x-amzn-errortype"));
+    return head->status == 403 && (text_starts(type, TEXT("ExpiredToken")) ||
+                                   text_starts(type, TEXT("UnrecognizedClient")));
+}
+
 /* A key that is at its limit, or opens nothing, rests; may another one of the same provider be
  * tried at once? */
 static bool has_other_key(struct exchange *x, const struct head *head)
@@ -52,7 +60,7 @@ static bool has_other_key(struct exchange *x, const struct head *head)
     const struct provider_settings *provider = x->target->provider;
     struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
     uint64_t now = loop_now_us(x->worker->loop);
-    if (sign_in && head->status == 401)
+    if (sign_in && (head->status == 401 || is_over(head)))
         sign_in_doubt(sign_in);
     if (provider->api_key_count < 2 || !may_turn(x) ||
         !key_ring_refused(&x->worker->key_rests, x->provider_key, head, now))

@@ -22,6 +22,7 @@
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
 #include "gateway/semantics.h"
+#include "gateway/signature.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -52,6 +53,8 @@ enum exchange_state step_admit(struct exchange *x)
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
+    if (x->signature && !signature_check(x))
+        return EXCHANGE_REFUSE;
     if (!x->facts.owner_asked) {
         x->call.user = x->user_given;
         if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
@@ -572,13 +575,6 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
 
-static bool has_tokens(enum operation operation)
-{
-    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
-           operation != OPERATION_COUNT;
-}
-
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
 static int64_t units_of(const struct exchange *x)
 {
@@ -610,7 +606,7 @@ static void count(struct exchange *x, struct ledger_row *row)
     }
     if (x->free_of_charge) /* it was counted where it was made */
         return;
-    if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
+    if (row->outcome == LEDGER_REFUSED || !operation_has_tokens(x->call.operation))
         return;
     if (x->answer.usage_seen) {
         row->usage = x->answer.usage;

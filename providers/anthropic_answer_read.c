@@ -270,6 +270,8 @@ static void take_delta(struct anthropic_reader *r, struct answer_sink *sink, str
     if (!is_here || r->kind != kind->part) {
         if (kind->part == PART_CALL)
             return;                             /* of nobody's: a call without a name */
+        if (r->parts == CHAT_PARTS_MAX)
+            return;
         open_plain(r, sink, kind->part, index); /* some never say that a block begins */
     }
     say(r, sink, kind->event, delta.text);
@@ -417,6 +419,8 @@ static void take_event(struct anthropic_reader *r, struct answer_sink *sink,
         return;
     }
     say_begin(r, sink, TEXT(""));
+    if (r->has_finished && text_starts(type, TEXT("content_block_")))
+        return; /* nothing is said behind the reason why it ended */
     if (text_equal(type, TEXT("content_block_delta"))) {
         if (event->delta.len)
             take_delta(r, sink, event->delta, event->index);

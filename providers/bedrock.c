@@ -4,7 +4,6 @@
  */
 #include "providers/bedrock.h"
 
-
 /* ----------------------------------------------------------------------- its streams, cut */
 
 static size_t whole_events(struct text bytes)

@@ -6,8 +6,9 @@
  * this.
  *
  * Source: AWS' reference of Amazon Bedrock Runtime (Converse, ConverseStream, InvokeModel,
- * InvokeModelWithResponseStream, CountTokens) and its model for the SDKs. The model stands in the path. A block of a message is an object with one member, which
- * says what it is. Streams are of AWS' event stream encoding; an error inside one is an exception.
+ * InvokeModelWithResponseStream, CountTokens) and its model for the SDKs. The model stands in the
+ * path. A block of a message is an object with one member, which says what it is. Streams are of
+ * AWS' event stream encoding; an error inside one is an exception.
  */
 
 #include "providers/provider.h"
@@ -18,6 +19,8 @@ extern const struct dialect dialect_bedrock;
 extern const struct translator translator_bedrock;
 /* What the maker of the model has, carried by AWS: Anthropic's messages (bedrock_invoke.c). */
 extern const struct translator translator_bedrock_invoke;
+/* How many tokens a call of either has. */
+extern const struct translator translator_bedrock_count;
 
 /* -------------------------------------------------------------------------------- blocks */
 
@@ -109,7 +112,7 @@ struct bedrock_reader {
     unsigned part, parts;
     struct text start;    /* json: how a block began that is PART_RAW */
     struct rope raw;      /* inner or json: what came of it since */
-    struct text said;     /* inner: its signature, or what is redacted, so far */
+    struct rope said;     /* inner: its signature, or what is redacted, so far */
     bool is_redacted;     /* <said> is */
     struct text response; /* json: additionalModelResponseFields */
 };

@@ -205,12 +205,13 @@ static void close_block(struct bedrock_reader *r, struct answer_sink *sink)
 {
     if (!r->is_open)
         return;
+    struct text said = rope_text(&r->said, &r->base.arena);
     r->is_open = false;
-    if (r->said.len && !r->is_redacted) {
-        say(r, sink, ANSWER_SIGNATURE, r->said);
-    } else if (r->said.len) {
+    if (said.len && !r->is_redacted) {
+        say(r, sink, ANSWER_SIGNATURE, said);
+    } else if (said.len) {
         struct part part = {.from = &translator_bedrock};
-        if (bedrock_read_redacted(&r->base.arena, r->said, &part))
+        if (bedrock_read_redacted(&r->base.arena, said, &part))
             say(r, sink, ANSWER_ENCRYPTED, part.encrypted);
     }
     if (r->kind == PART_RAW) {
@@ -218,7 +219,7 @@ static void close_block(struct bedrock_reader *r, struct answer_sink *sink)
         event.raw = raw_whole(r);
         sink->take(sink, &event);
     }
-    r->said = (struct text){NULL, 0};
+    r->said = (struct rope){.first = NULL};
     r->raw = (struct rope){.first = NULL};
     say(r, sink, ANSWER_PART_END, TEXT(""));
 }
@@ -314,9 +315,7 @@ static void take_said(struct bedrock_reader *r, struct text inner, bool is_redac
     if (r->said.len + inner.len > RAW_MAX || (r->said.len && r->is_redacted != is_redacted))
         return;
     r->is_redacted = is_redacted;
-    r->said = r->said.len
-                  ? arena_format(&r->base.arena, "%.*s%.*s", TEXT_ARGS(r->said), TEXT_ARGS(inner))
-                  : arena_copy(&r->base.arena, inner);
+    rope_add(&r->said, &r->base.arena, inner);
 }
 
 static void take_reasoning(struct bedrock_reader *r, struct answer_sink *sink, struct text delta,
@@ -339,7 +338,8 @@ static void say_citation(struct bedrock_reader *r, struct answer_sink *sink, str
     struct citation citation = bedrock_read_citation(json);
     struct answer_event event = {
         .kind = ANSWER_CITATION, .part_kind = r->kind, .part = r->part, .citation = &citation};
-    sink->take(sink, &event);
+    if (!r->is_over)
+        sink->take(sink, &event);
 }
 
 static void take_results(struct bedrock_reader *r, struct text list)
@@ -428,6 +428,8 @@ void bedrock_read_frame(void *state, const struct frame *frame, struct answer_si
         say_fail(r, sink, bedrock_fault(name), words.at ? words : TEXT(""));
     } else if (!is_object(json) || !scan_is_valid(json)) {
         say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's stream is not Bedrock's."));
+    } else if (r->has_finished && text_starts(name, TEXT("contentBlock"))) {
+        return; /* nothing is said behind the reason why it ended */
     } else if (text_equal(name, TEXT("contentBlockDelta"))) {
         take_delta(r, sink, json);
     } else if (text_equal(name, TEXT("messageStart"))) {

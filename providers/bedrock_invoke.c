@@ -23,12 +23,18 @@ enum { BETAS_MAX = 32, ROOM_MIN = 4096 };
 /* Betas that AWS names in its guide, by what they are called but for their date: any other ends a
  * call with an error. */
 static const struct text betas[] = {
-    {"computer-use-", 13},        {"token-efficient-tools-", 22},
-    {"interleaved-thinking-", 21}, {"output-128k-", 12},
-    {"dev-full-thinking-", 18},   {"context-1m-", 11},
-    {"context-management-", 19},  {"effort-", 7},
-    {"tool-search-tool-", 17},    {"tool-examples-", 14},
-    {"fine-grained-tool-streaming-", 28}, {"compact-", 8},
+    {"computer-use-", 13},
+    {"token-efficient-tools-", 22},
+    {"interleaved-thinking-", 21},
+    {"output-128k-", 12},
+    {"dev-full-thinking-", 18},
+    {"context-1m-", 11},
+    {"context-management-", 19},
+    {"effort-", 7},
+    {"tool-search-tool-", 17},
+    {"tool-examples-", 14},
+    {"fine-grained-tool-streaming-", 28},
+    {"compact-", 8},
 };
 
 /* Tools of Anthropic's that run at the client, or that AWS runs too. */
@@ -111,8 +117,8 @@ static void put_beta(struct buffer *out, struct text beta, struct losses *losses
 }
 
 /* Those of the header, and those that stand in the body already. */
-static void put_betas(const struct chat *chat, const struct call_target *target,
-                      struct buffer *out, struct losses *losses)
+static void put_betas(const struct chat *chat, const struct call_target *target, struct buffer *out,
+                      struct losses *losses)
 {
     struct text list = member_find(chat->body, TEXT("anthropic_beta")), rest = target->betas;
     struct text none, value;
@@ -121,7 +127,8 @@ static void put_betas(const struct chat *chat, const struct call_target *target,
     size_t open = buffer_length(out);
     while (count++ < BETAS_MAX && text_next(&rest, ',', &value))
         put_beta(out, value, losses);
-    while (list.len && list.at[0] == '[' && count++ < BETAS_MAX && member_next(&list, &none, &value))
+    while (list.len && list.at[0] == '[' && count++ < BETAS_MAX &&
+           member_next(&list, &none, &value))
         put_beta(out, member_string(value), losses);
     if (buffer_length(out) == open)
         out->end -= open - before;
@@ -133,7 +140,7 @@ static void carry_call(const struct chat *chat, const struct call_target *target
                        struct buffer *out, struct buffer *headers, struct losses *losses)
 {
     static const struct text moved[] = {
-        {"model", 5},          {"stream", 6},         {"anthropic_version", 17},
+        {"model", 5},           {"stream", 6},        {"anthropic_version", 17},
         {"anthropic_beta", 14}, {"service_tier", 12}, {"inference_geo", 13},
     };
     (void)headers;

@@ -43,14 +43,13 @@ static enum frame_result next_event(struct text *bytes, size_t seen, bool last,
                                     struct buffer *scratch, struct frame *frame)
 {
     struct sse_event event;
-    size_t whole = sse_whole_after(*bytes, seen);
-    struct text rest = text_head(*bytes, whole);
     buffer_clear(scratch);
-    while (rest.len && sse_next(&rest, &event)) {
-        *bytes = text_from(*bytes, event.raw.len);
+    /* Only what trickles in is looked through for its end first: of a row of events each would cost
+     * as much as all that are behind it. */
+    bool ends = !seen || sse_whole_after(*bytes, seen) > 0;
+    while (ends && bytes->len && sse_next(bytes, &event))
         if (event.lines)
             return take_event(&event, scratch, frame) ? FRAME_HERE : FRAME_BAD;
-    }
     if (last)
         return last_event(bytes, scratch, frame);
     return bytes->len > FRAME_MAX ? FRAME_BAD : FRAME_MORE;

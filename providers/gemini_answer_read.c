@@ -10,11 +10,12 @@
 #include "gateway/base/scan.h"
 #include "providers/gemini.h"
 
-enum { REASON_BYTES = 40 };
+enum { REASON_BYTES = 40, CITATIONS_MAX = 4096 /* of a candidate; more are left out */ };
 
 /* A candidate: the part that is open, and how it finished. */
 struct candidate {
     unsigned parts; /* how many have begun */
+    unsigned citations;
     bool seen, open, is_signed, called, wide;
     enum part_kind kind; /* of the open one */
     enum finish finish;
@@ -242,6 +243,10 @@ static void read_part(struct gemini_reader *r, unsigned choice, struct text raw,
 {
     struct candidate *c = &r->candidates[choice];
     struct gemini_part part;
+    if (c->parts == CHAT_PARTS_MAX) {
+        say_fail(r, sink, FAULT_TARGET_INVALID, TEXT("The target's answer has too many parts."));
+        return;
+    }
     gemini_part_look(raw, &part);
     if (part.call.at && !part.thought && is_whole_call(&part))
         read_call(r, c, choice, &part, sink);
@@ -264,34 +269,51 @@ static int64_t place_of(const struct candidate *c, struct text json, int64_t uns
     return c->wide ? -1 : place;
 }
 
-static void say_citation(const struct candidate *c, unsigned choice,
-                         const struct citation *citation, struct answer_sink *sink)
+static void say_citation(struct candidate *c, unsigned choice, const struct citation *citation,
+                         struct answer_sink *sink)
 {
     struct answer_event event = about(c, choice, ANSWER_CITATION);
     event.citation = citation;
-    say(sink, &event);
+    if (c->citations++ < CITATIONS_MAX)
+        say(sink, &event);
 }
 
-/* The <number>th of groundingChunks, as far as it names where something stands. */
-static bool find_source(struct text chunks, int64_t number, struct citation *citation)
+/* What groundingChunks names, in an array, so that whoever cites it finds it at once. */
+struct sources {
+    struct text *chunks;
+    size_t count, room;
+};
+
+static struct sources list_sources(struct arena *arena, struct text chunks)
 {
-    struct text name, chunk, value;
-    for (int64_t i = 0; member_next(&chunks, &name, &chunk); i++) {
-        if (i != number)
-            continue;
-        while (member_next(&chunk, &name, &value)) {
-            if (!is_of(value, '{'))
-                continue;
-            citation->url = member_string(member_find(value, TEXT("uri")));
-            citation->title = member_string(member_find(value, TEXT("title")));
-        }
-        return citation->url.len || citation->title.len;
+    struct sources sources = {.count = 0};
+    struct text name, chunk;
+    while (sources.count < CITATIONS_MAX && member_next(&chunks, &name, &chunk)) {
+        sources.chunks =
+            arena_grow(arena, sources.chunks, sources.count, &sources.room, sizeof(chunk));
+        sources.chunks[sources.count++] = chunk;
     }
-    return false;
+    return sources;
 }
 
-static void read_support(const struct candidate *c, unsigned choice, struct text support,
-                         struct text chunks, struct answer_sink *sink)
+/* The <number>th of them, as far as it names where something stands. */
+static bool find_source(const struct sources *sources, size_t number, struct citation *citation)
+{
+    struct text name, value, chunk;
+    if (number >= sources->count)
+        return false;
+    chunk = sources->chunks[number];
+    while (member_next(&chunk, &name, &value)) {
+        if (!is_of(value, '{'))
+            continue;
+        citation->url = member_string(member_find(value, TEXT("uri")));
+        citation->title = member_string(member_find(value, TEXT("title")));
+    }
+    return citation->url.len || citation->title.len;
+}
+
+static void read_support(struct candidate *c, unsigned choice, struct text support,
+                         const struct sources *sources, struct answer_sink *sink)
 {
     struct text segment = member_find(support, TEXT("segment"));
     struct text indices = gemini_find(support, TEXT("groundingChunkIndices")), name, index;
@@ -302,30 +324,32 @@ static void read_support(const struct candidate *c, unsigned choice, struct text
     };
     int64_t number;
     while (member_next(&indices, &name, &index))
-        if (member_count(index, INT32_MAX, &number) && find_source(chunks, number, &citation))
+        if (member_count(index, INT32_MAX, &number) &&
+            find_source(sources, (size_t)number, &citation))
             say_citation(c, choice, &citation, sink);
 }
 
-static void read_grounding(const struct candidate *c, unsigned choice, struct text grounding,
+static void read_grounding(struct gemini_reader *r, unsigned choice, struct text grounding,
                            struct answer_sink *sink)
 {
-    struct text chunks = gemini_find(grounding, TEXT("groundingChunks"));
+    struct candidate *c = &r->candidates[choice];
     struct text supports = gemini_find(grounding, TEXT("groundingSupports")), name, item;
+    struct sources sources =
+        list_sources(&r->base.arena, gemini_find(grounding, TEXT("groundingChunks")));
     bool supported = false;
     while (member_next(&supports, &name, &item)) {
-        read_support(c, choice, item, chunks, sink);
+        read_support(c, choice, item, &sources, sink);
         supported = true;
     }
-    struct text rest = chunks;
-    for (int64_t i = 0; !supported && member_next(&rest, &name, &item); i++) {
+    for (size_t i = 0; !supported && i < sources.count; i++) {
         struct citation citation = {.start = -1, .end = -1};
-        if (find_source(chunks, i, &citation))
+        if (find_source(&sources, i, &citation))
             say_citation(c, choice, &citation, sink);
     }
 }
 
 /* Where the model repeats what stands elsewhere. */
-static void read_recitation(const struct candidate *c, unsigned choice, struct text metadata,
+static void read_recitation(struct candidate *c, unsigned choice, struct text metadata,
                             struct answer_sink *sink)
 {
     struct text list = member_find(metadata, TEXT("citations")), name, item;
@@ -468,11 +492,13 @@ static void read_candidate(struct gemini_reader *r, size_t place, struct text ca
     struct candidate *c = candidate_at(r, choice);
     c->seen = true;
     struct text parts = member_find(look.content, TEXT("parts"));
-    while (gemini_next(&parts, &part))
+    while (!r->over && gemini_next(&parts, &part))
         read_part(r, choice, part, sink);
+    if (r->over)
+        return;
     bool cites = c->open && c->kind == PART_TEXT;
     if (cites && is_of(look.grounding, '{'))
-        read_grounding(c, choice, look.grounding, sink);
+        read_grounding(r, choice, look.grounding, sink);
     if (cites && is_of(look.recitation, '{'))
         read_recitation(c, choice, look.recitation, sink);
     if (is_of(look.logprobs, '{'))
@@ -602,8 +628,10 @@ static void read_chunk(struct gemini_reader *r, struct text json, struct answer_
     begin(r, &chunk, sink);
     if (first && is_own(r))
         look_at_chunk(r, json, &chunk, sink); /* once more: fields come behind the beginning */
-    for (size_t i = 0; gemini_next(&chunk.candidates, &candidate); i++)
+    for (size_t i = 0; !r->over && gemini_next(&chunk.candidates, &candidate); i++)
         read_candidate(r, i, candidate, sink);
+    if (r->over)
+        return;
     read_usage(r, chunk.usage, sink);
     read_feedback(r, chunk.feedback);
 }

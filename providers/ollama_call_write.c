@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ollama dialect: its calls, written. */
+#include "providers/index.h"
 #include "providers/ollama.h"
 
 static struct text role_word(enum role role)
@@ -95,9 +96,9 @@ static void put_calls(struct buffer *out, const struct message *message)
 }
 
 /* Each result is a message of its own. */
-static void put_result(struct buffer *out, const struct chat *chat, const struct part *part)
+static void put_result(struct buffer *out, struct call_index *calls, const struct part *part)
 {
-    const struct part *call = chat_find_call(chat, part->id);
+    const struct part *call = call_index_find(calls, part->id);
     put_open(out, NULL, '{');
     put_inner(out, "role", TEXT("tool"));
     put_texts(out, "content", part->parts, part->part_count, PART_TEXT);
@@ -147,13 +148,13 @@ static bool has_other_than_results(const struct message *message)
     return message->part_count == 0;
 }
 
-static void put_message(struct buffer *out, const struct chat *chat, size_t number,
+static void put_message(struct buffer *out, struct call_index *calls, size_t number,
                         struct losses *losses)
 {
-    const struct message *message = &chat->messages[number];
+    const struct message *message = &calls->chat->messages[number];
     for (size_t i = 0; i < message->part_count; i++)
         if (message->parts[i].kind == PART_RESULT)
-            put_result(out, chat, &message->parts[i]);
+            put_result(out, calls, &message->parts[i]);
     name_message_losses(message, number, losses);
     if (!has_other_than_results(message))
         return;
@@ -281,11 +282,13 @@ static void put_think(struct buffer *out, const struct chat *chat, struct losses
 void ollama_write_chat(struct arena *arena, const struct chat *chat,
                        const struct call_target *target, struct buffer *out, struct losses *losses)
 {
+    struct call_index calls = {.chat = chat};
     put_literal(out, "{");
     put_inner(out, "model", inner_of(arena, target->model));
     put_open(out, "messages", '[');
     for (size_t i = 0; i < chat->message_count; i++)
-        put_message(out, chat, i, losses);
+        put_message(out, &calls, i, losses);
+    call_index_done(&calls);
     put_literal(out, "]");
     if (chat->tool_choice != CHOICE_NONE)
         put_tools(out, chat, losses);

@@ -47,6 +47,7 @@ static const struct translator *const translators[] = {
     &translator_ollama_generate,
     &translator_bedrock,
     &translator_bedrock_invoke,
+    &translator_bedrock_count,
     &translator_cohere_chat,
     &translator_openai_embedding,
     &translator_gemini_embedding,

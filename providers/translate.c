@@ -125,54 +125,6 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
     return fits;
 }
 
-/* ------------------------------------------------------------------------------ its texts */
-
-static void show(struct text_sink *sink, struct text text)
-{
-    if (text.len)
-        sink->take(sink, text);
-}
-
-static void show_parts(const struct part *parts, size_t count, bool nested, struct text_sink *sink,
-                       struct translated_texts *texts)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct part *part = &parts[i];
-        bool named = part->kind == PART_CALL || part->kind == PART_RESULT;
-        show(sink, part->text);
-        show(sink, named ? part->name : TEXT(""));
-        show(sink, part->arguments);
-        show(sink, part->kind == PART_RAW ? part->raw : TEXT(""));
-        texts->media += part->kind == PART_IMAGE || part->kind == PART_AUDIO ||
-                        part->kind == PART_VIDEO || part->kind == PART_FILE;
-        if (!nested) /* results hold no results */
-            show_parts(part->parts, part->part_count, true, sink, texts);
-    }
-}
-
-bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
-                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault)
-{
-    struct call_source source = {.body = body, .model = {"", 0}};
-    struct chat *chat = arena_new(arena, sizeof(*chat));
-    chat->from = chat->read_by = words;
-    if (!words->read_call(arena, &source, chat, fault))
-        return false;
-    texts->messages = (int64_t)chat->message_count;
-    for (size_t i = 0; i < chat->message_count; i++) {
-        show(sink, chat->messages[i].name);
-        show_parts(chat->messages[i].parts, chat->messages[i].part_count, false, sink, texts);
-    }
-    for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct tool *tool = &chat->tools[i];
-        show(sink, tool->name);
-        show(sink, tool->description);
-        show(sink, tool->schema);
-    }
-    show(sink, chat->schema);
-    return true;
-}
-
 void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out)
 {
     struct whole_answer whole = {.usage = {.input_tokens = tokens}, .has_usage = true};

@@ -50,8 +50,8 @@ const struct chat *translate_read(struct arena *arena, const struct translator *
                                   struct text body, struct text model, bool stream,
                                   struct fault *fault);
 
-/* The words in which <model> is best asked for a call that was read, where <to> is what its provider
- * speaks: Claude at Bedrock is asked in its own words by those who speak them. */
+/* The words in which <model> is best asked for a call that was read, where <to> is what its
+ * provider speaks: Claude at Bedrock is asked in its own words by those who speak them. */
 const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
                                            struct text model);
 
@@ -85,21 +85,6 @@ void translate_path(const struct translator *words, const struct call_target *ta
 void translate_error(const struct translator *words, unsigned status, struct text body,
                      struct provider_error *error);
 
-/* Whoever wants to see the texts of a call. */
-struct text_sink {
-    /* <inside>: what stands between the quotes of a JSON string, or a whole JSON value. */
-    void (*take)(struct text_sink *sink, struct text inside);
-};
-
-struct translated_texts {
-    int64_t messages; /* how many */
-    int64_t media;    /* pictures, sound, files among them */
-};
-
-/* Show every text of a call that its model reads: of messages, tools, schemas. False with a fault
- * when the call cannot be read. */
-bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
-                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault);
 /* Append the answer to a question for a number of tokens; <words> are of OPERATION_COUNT. */
 void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out);
 

@@ -108,7 +108,8 @@ struct gathering {
     struct answer_sink sink;
     struct arena *arena;
     struct whole_answer whole;
-    struct growing *open; /* the texts that still grow */
+    struct growing *open;  /* the texts that still grow */
+    struct rope *logprobs; /* of each choice, what came so far; NULL = nothing */
     size_t open_count, open_room;
     size_t bytes, bytes_max;
     bool too_long; /* it was more than bytes_max; what is there is not whole */

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "providers/rope.h"
 #include "providers/translator.h"
 
 /* A part whose text still grows; it goes into the arena when the part ends. */
@@ -96,21 +97,35 @@ static void add(struct gathering *gather, struct buffer *to, struct text more)
         buffer_append_text(to, more);
 }
 
+/* Room for one more, doubled where it is full: what is left behind in the arena is no more than
+ * what is there. */
+static struct citation *next_citation(struct gathering *gather, struct part *part)
+{
+    size_t count = part->citation_count;
+    if ((count & (count - 1)) == 0) {
+        struct citation *more = arena_new(gather->arena, (count ? 2 * count : 1) * sizeof(*more));
+        if (count)
+            memcpy(more, part->citations, count * sizeof(*more));
+        part->citations = more;
+    }
+    part->citation_count++;
+    return &part->citations[count];
+}
+
 static void add_citation(struct gathering *gather, struct part *part, const struct citation *said)
 {
-    size_t room = part->citation_count; /* they are few: grown one by one */
-    struct citation *more = arena_new(gather->arena, (room + 1) * sizeof(*more));
-    if (room)
-        memcpy(more, part->citations, room * sizeof(*more));
-    more[room] = (struct citation){.url = keep(gather, said->url),
-                                   .title = keep(gather, said->title),
-                                   .quote = keep(gather, said->quote),
-                                   .start = said->start,
-                                   .end = said->end,
-                                   .raw = keep(gather, said->raw),
-                                   .from = said->from};
-    part->citations = more;
-    part->citation_count++;
+    gather->bytes += sizeof(*said);
+    if (gather->bytes > gather->bytes_max)
+        gather->too_long = true;
+    if (gather->too_long)
+        return;
+    *next_citation(gather, part) = (struct citation){.url = keep(gather, said->url),
+                                                     .title = keep(gather, said->title),
+                                                     .quote = keep(gather, said->quote),
+                                                     .start = said->start,
+                                                     .end = said->end,
+                                                     .raw = keep(gather, said->raw),
+                                                     .from = said->from};
 }
 
 static struct text kept_of(struct gathering *gather, struct buffer *buffer)
@@ -196,25 +211,34 @@ static void take_begin(struct gathering *gather, const struct answer_event *even
     gather->whole.created = event->created;
 }
 
-/* Arrays that come in pieces become one. */
+/* Arrays that come in pieces become one, when all has come. */
 static void take_logprobs(struct gathering *gather, const struct answer_event *event)
 {
-    struct whole_choice *choice = choice_of(gather, event->choice);
     struct text more = event->raw;
-    if (!choice || more.len < 3)
+    if (!choice_of(gather, event->choice) || more.len < 3 || more.at[0] != '[')
         return;
-    if (choice->logprobs.len < 3) {
-        choice->logprobs = keep(gather, more);
-        return;
-    }
-    gather->bytes += choice->logprobs.len + more.len;
+    gather->bytes += more.len;
     if (gather->bytes > gather->bytes_max) {
         gather->too_long = true;
         return;
     }
-    struct text begin = text_head(choice->logprobs, choice->logprobs.len - 1);
-    choice->logprobs =
-        arena_format(gather->arena, "%.*s,%.*s", TEXT_ARGS(begin), TEXT_ARGS(text_from(more, 1)));
+    if (!gather->logprobs)
+        gather->logprobs = arena_new(gather->arena, CHAT_CHOICES_MAX * sizeof(*gather->logprobs));
+    struct rope *rope = &gather->logprobs[event->choice];
+    rope_add(rope, gather->arena, rope->len ? TEXT(",") : TEXT("["));
+    rope_add(rope, gather->arena, text_head(text_from(more, 1), more.len - 2));
+}
+
+static void end_logprobs(struct gathering *gather)
+{
+    for (size_t i = 0; gather->logprobs && i < gather->whole.choice_count; i++) {
+        struct rope *rope = &gather->logprobs[i];
+        if (!rope->len)
+            continue;
+        rope_add(rope, gather->arena, TEXT("]"));
+        gather->whole.choices[i].logprobs = rope_text(rope, gather->arena);
+    }
+    gather->logprobs = NULL;
 }
 
 static void take_field(struct gathering *gather, const struct answer_event *event)
@@ -245,6 +269,7 @@ static void take_finish(struct gathering *gather, const struct answer_event *eve
 /* What has not ended is there all the same: as much of it as came. */
 static void close_all(struct gathering *gather)
 {
+    end_logprobs(gather);
     for (size_t i = 0; i < gather->open_count; i++) {
         struct growing *open = &gather->open[i];
         if (open->used)

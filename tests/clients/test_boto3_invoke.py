@@ -46,6 +46,10 @@ TITAN_STREAM = chunk('{"outputText":"Hello","index":0,"totalOutputTextTokenCount
 
 
 def answer(call):
+    if call.path.endswith("/count-tokens"):
+        return call.respond(200, {"inputTokens": 17})
+    if call.path.endswith("/v1/messages/count_tokens"):
+        return call.respond(200, {"input_tokens": 19})
     if call.path.endswith("/chat/completions"):
         return stream_chat(call) if call.json.get("stream") else call.respond(200, chat_body("Hello"))
     if call.path.endswith("/v1/messages") and call.json.get("stream"):
@@ -69,7 +73,7 @@ def answer(call):
 
 
 MODELS = {"claude": ("signed", CLAUDE), "profile": ("signed", ARN), "titan": ("signed", "amazon.titan-text-lite-v1"), "broken": ("signed", "claude-broken"),
-          "maker": ("anthropic", "claude-sonnet-4-5"), "fast": ("up", "gpt")}
+          "nova": ("signed", "eu.amazon.nova-lite-v1:0"), "maker": ("anthropic", "claude-sonnet-4-5"), "fast": ("up", "gpt")}
 
 
 @pytest.fixture(autouse=True)
@@ -227,3 +231,35 @@ def test_an_error_within_a_stream_is_raised(client, claude):
 def test_a_key_opens_no_more_here_than_elsewhere(client):
     with pytest.raises(ClientError, match="ResourceNotFound"):
         client.invoke_model(modelId="nobody", body=json.dumps(CALL))
+
+
+COUNTED = {"converse": {"messages": [{"role": "user", "content": [{"text": "hi"}]}], "system": [{"text": "Be kind."}]}}
+
+
+@pytest.mark.parametrize("said", [COUNTED, {"invokeModel": {"body": json.dumps(CALL)}}])
+def test_tokens_are_counted_by_bedrock_and_by_others(client, upstream, said):
+    assert client.count_tokens(modelId="claude", input=said)["inputTokens"] == 17
+    call = upstream.calls[-1]
+    assert call.target == "/model/anthropic.claude-sonnet-4-5-20250929-v1%3A0/count-tokens" and is_signed(call) and list(call.json["input"]) == list(said)
+    assert client.count_tokens(modelId="profile", input=said)["inputTokens"] == 17
+    assert upstream.calls[-1].target == "/model/anthropic.claude-opus-4-6-v1/count-tokens"
+    assert client.count_tokens(modelId="maker", input=said)["inputTokens"] == 19
+    assert upstream.calls[-1].json["model"] == "claude-sonnet-4-5" and upstream.calls[-1].json["messages"][0]["role"] == "user"
+    upstream.forget()
+    assert 0 < client.count_tokens(modelId="fast", input=said)["inputTokens"] < 150
+    assert not upstream.calls
+
+
+def test_tokens_of_anthropics_clients_are_counted_by_bedrock(claude, gate, upstream):
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    assert claude.messages.count_tokens(model="claude", messages=CALL["messages"], thinking=thinking).input_tokens == 17
+    said = json.loads(base64.b64decode(upstream.calls[-1].json["input"]["invokeModel"]["body"]))
+    assert said == {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1025, "messages": CALL["messages"], "thinking": thinking}
+    upstream.forget()
+    got = gate.post("/v1/messages/count_tokens", {"model": "nova", "messages": CALL["messages"]})
+    assert got.status == 200 and got.header("x-sluice-estimated") == "true" and not upstream.calls, "AWS counts for Claude only"
+
+
+@pytest.mark.parametrize("said", [{}, {"input": {}}, {"input": {"invokeModel": {"body": "e30="}}}, {"input": {"invokeModel": {"body": "???"}}}, {"input": {"invokeModel": {"body": 1}}}])
+def test_a_count_of_nothing_is_refused(gate, said):
+    assert gate.post("/model/maker/count-tokens", said).status == 400
