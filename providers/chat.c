@@ -14,6 +14,15 @@
 
 /* ------------------------------------------------------------------------------ reading */
 
+bool chat_wants(struct text modalities, struct text word)
+{
+    struct text name, item;
+    while (modalities.len > 0 && member_next(&modalities, &name, &item))
+        if (text_equal(member_string(item), word))
+            return true;
+    return false;
+}
+
 bool wants_more_than_text(struct text modalities)
 {
     struct text name, item;

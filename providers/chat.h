@@ -316,6 +316,8 @@ struct part *part_before(struct part *parts, size_t count, enum part_kind kind, 
 
 /* "false" is SAID_NO, "true" SAID_YES, all else SAID_NOTHING. */
 enum said said_of(struct text json);
+/* Does <modalities> name <word>? */
+bool chat_wants(struct text modalities, struct text word);
 /* Does <modalities> name anything but text? */
 bool wants_more_than_text(struct text modalities);
 /* Is it absent, or null? */

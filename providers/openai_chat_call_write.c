@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
 enum { STOPS_MAX = 4 }; /* as OpenAI has it; servers of one's own have no such limit */
@@ -348,6 +349,46 @@ static void write_reasoning(struct call_writing *w)
 
 /* ---------------------------------------------------------------------------------- the rest */
 
+/* https://platform.openai.com/docs/guides/text-to-speech#voice-options */
+static bool is_openais_voice(struct text voice)
+{
+    static const char *const voices[] = {"alloy", "ash",   "ballad", "coral", "echo",
+                                         "fable", "onyx",  "nova",   "sage",  "shimmer",
+                                         "verse", "marin", "cedar"};
+    for (size_t i = 0; i < sizeof(voices) / sizeof(voices[0]); i++)
+        if (text_equal(voice, text_of(voices[i])))
+            return true;
+    return false;
+}
+
+/* Sound, which others ask for without words, or without a voice. Their voices are other voices. */
+static void write_others_sound(struct call_writing *w)
+{
+    struct text voice = w->chat->voice;
+    bool known = !w->type->openai_fields || !voice.at ||
+                 is_openais_voice(member_string(member_find(voice, TEXT("voice"))));
+    if (!known)
+        loss_demand(w->losses, "audio.voice");
+    put_json(w->out, "modalities", TEXT("[\"text\",\"audio\"]"));
+    put_json(w->out, "audio",
+             known && voice.at ? voice : TEXT("{\"voice\":\"alloy\",\"format\":\"pcm16\"}"));
+}
+
+static void write_modalities(struct call_writing *w)
+{
+    const struct chat *chat = w->chat;
+    if (w->is_mistral) {
+        if (chat->modalities.at || chat->voice.at)
+            loss_demand(w->losses, "modalities");
+    } else if (!speaks_openai(chat->from) && chat_wants(chat->modalities, TEXT("audio"))) {
+        write_others_sound(w);
+    } else {
+        put_json(w->out, "modalities", chat->modalities);
+        if (speaks_openai(chat->from))
+            put_json(w->out, "audio", chat->voice);
+    }
+}
+
 /* What only OpenAI itself keeps for an account, and what only its models know. */
 static void write_account(struct call_writing *w)
 {
@@ -365,10 +406,7 @@ static void write_account(struct call_writing *w)
         put_said(w->out, "store", chat->store);
     else if (chat->store == SAID_YES)
         loss_hint(w->losses, "store");
-    if (w->is_mistral && (chat->modalities.at || chat->voice.at))
-        loss_demand(w->losses, "modalities");
-    put_json(w->out, "modalities", w->is_mistral ? (struct text){NULL, 0} : chat->modalities);
-    put_json(w->out, "audio", w->is_mistral ? (struct text){NULL, 0} : chat->voice);
+    write_modalities(w);
 }
 
 static void write_logprobs(struct call_writing *w)
