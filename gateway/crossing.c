@@ -100,6 +100,13 @@ static struct text betas_of(struct exchange *x)
     return all;
 }
 
+static bool is_too_long(struct exchange *x)
+{
+    return fault_set(&x->fault, FAULT_TOO_LARGE,
+                     "The call is too long in the words of the target %.*s.",
+                     TEXT_ARGS(x->target->id));
+}
+
 static struct call_target target_facts(const struct exchange *x)
 {
     return (struct call_target){
