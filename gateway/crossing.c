@@ -271,6 +271,8 @@ bool crossing_prepare(struct exchange *x)
         return cannot(x, "does not have this");
     if (takes_as_it_is(x)) {
         bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
+        if (x->is_makers && guarding_watches(x))
+            return cannot(x, "is asked in words that the guardrails cannot look into");
         if (events || !guarding_watches(x))
             return name_body(x);
         return cannot(x, "is asked for a stream of a form that the guardrails cannot look into");

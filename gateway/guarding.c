@@ -70,6 +70,10 @@ bool guarding_request(struct exchange *x, bool *changed)
     *changed = false;
     if (!rules || x->match.endpoint->body != BODY_JSON)
         return true;
+    if (x->is_makers) /* whatever members the model's maker has thought of */
+        return fault_set(&x->fault, FAULT_UNSUPPORTED,
+                         "The guardrails cannot look into bodies of this model's own form; ask for "
+                         "it with Converse.");
     buffer_init(&out, CHANGED_MAX);
     guard_look(x->snapshot->config->guard, rules, GUARD_REQUEST, buffer_text(&x->body), &verdict,
                &out);

@@ -73,7 +73,10 @@ def answer(call):
 
 
 MODELS = {"claude": ("signed", CLAUDE), "profile": ("signed", ARN), "titan": ("signed", "amazon.titan-text-lite-v1"), "broken": ("signed", "claude-broken"),
-          "nova": ("signed", "eu.amazon.nova-lite-v1:0"), "maker": ("anthropic", "claude-sonnet-4-5"), "fast": ("up", "gpt")}
+          "nova": ("signed", "eu.amazon.nova-lite-v1:0"), "maker": ("anthropic", "claude-sonnet-4-5"), "fast": ("up", "gpt"),
+          "asks": ("signed", CLAUDE), "hears": ("signed", CLAUDE), "asks-titan": ("signed", "amazon.titan-text-lite-v1"), "hears-titan": ("signed", "amazon.titan-text-lite-v1")}
+RULES = [{"name": stage, "stage": stage, "type": "contains", "terms": [term], "action": "block", "models": models}
+         for stage, term, models in (("request", "plutonium", ["asks", "asks-titan"]), ("response", "It is", ["hears", "hears-titan"]))]
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +93,7 @@ def gate(upstream, certificate):
         provider_for(upstream, "signed", type="bedrock", base_url=root, region="eu-west-1", api_key="", access_key=ACCESS, secret_key=SECRET, session_token=SESSION),
     ]
     models = [model_for(name, targets=[{"id": name, "provider": place, "model": model, "price": PRICE}]) for name, (place, model) in MODELS.items()]
-    config = config_for(upstream, providers=providers, models=models)
+    config = config_for(upstream, providers=providers, models=models, guardrails=RULES)
     config["server"]["listeners"].append({
         "name": "tls", "address": f"127.0.0.1:{free_port()}", "serve": ["api"], "tls": {"cert_file": certificate[0], "key_file": certificate[1]}})
     with Sluice(config) as one:
@@ -224,6 +227,22 @@ def test_a_body_of_anthropics_is_asked_of_others(client, gate, upstream):
 def test_a_body_of_another_maker_is_not(client, upstream):
     with pytest.raises(client.exceptions.ValidationException, match="anthropic_version"):
         client.invoke_model(modelId="fast", body=json.dumps(TITAN))
+    assert not upstream.calls
+
+
+def test_guardrails_look_into_bodies_of_anthropics_form(client, upstream):
+    with pytest.raises(client.exceptions.ValidationException, match="guardrail"):
+        client.invoke_model(modelId="asks", body=json.dumps({**CALL, "system": "plutonium"}))
+    assert not upstream.calls
+    assert client.invoke_model(modelId="asks", body=json.dumps(CALL))["body"].read() == ANSWER
+    with pytest.raises(client.exceptions.ValidationException, match="guardrail"):
+        client.invoke_model(modelId="hears", body=json.dumps(CALL))
+
+
+@pytest.mark.parametrize("model", ["asks-titan", "hears-titan"])
+def test_no_body_passes_that_the_guardrails_cannot_look_into(client, upstream, model):
+    with pytest.raises(ClientError, match="guardrails cannot look"):
+        client.invoke_model(modelId=model, body=json.dumps(TITAN))
     assert not upstream.calls
 
 
