@@ -135,7 +135,7 @@ static const struct family {
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
      {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}, {"/upload/v1", 10}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
-     {{"/api/", 5}}},
+     {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/embed", 10}, {"/api/tags", 9}, {"/api/show", 9}, {"/api/ps", 7}, {"/api/version", 12}, {"/api/pull", 9}}},
     {{"cohere", 6}, SHAPE_COHERE, {{"/cohere", 7}, {"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
      {{"/cohere/", 8}, {"/v2/chat", 8}, {"/v2/embed", 9}, {"/v2/rerank", 10}}},
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),

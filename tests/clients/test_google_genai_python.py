@@ -138,9 +138,14 @@ def test_embeddings(client, upstream):
     assert [request["content"]["parts"][0]["text"] for request in sent.json["requests"]] == ["one", "two"]
 
 
+def test_embeddings_of_another_dialect(client):
+    got = client.models.embed_content(model="mock-embed", contents=["one", "two"])
+    assert len(got.embeddings) == 2 and all(one.values for one in got.embeddings)
+
+
 def test_embeddings_that_the_target_has_not(client):
     with pytest.raises(errors.ServerError) as caught:
-        client.models.embed_content(model="mock-embed", contents="one")
+        client.models.embed_content(model="anthropic-fast", contents="one")
     assert (caught.value.code, caught.value.status) == (501, "UNIMPLEMENTED")
 
 
