@@ -9,16 +9,10 @@
 
 enum { TAGS_ROOM = 240 };
 
-static bool has_tokens(enum operation operation)
-{
-    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME;
-}
-
 bool abandoned_is_paid(const struct exchange *x)
 {
     bool given_up = x->fault.kind == FAULT_TARGET_SLOW || x->fault.kind == FAULT_TOO_LATE;
-    return x->target && has_tokens(x->call.operation) &&
+    return x->target && operation_has_tokens(x->call.operation) &&
            (x->was_begun || (x->was_sent && given_up));
 }
 

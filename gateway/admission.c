@@ -4,8 +4,9 @@
 #include <stdio.h>
 
 #include "gateway/admin.h"
-#include "gateway/base/member.h"
 #include "gateway/batch.h"
+#include "gateway/crossing.h"
+#include "gateway/lengths.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -40,6 +41,7 @@ enum want {
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
+    WANT_VERSION, /* of Anthropic's messages, where others carry them */
     WANTS
 };
 
@@ -108,6 +110,29 @@ static const struct want_name bedrock_wants[] = {
     {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
 };
 
+/* Of InvokeModel: as each maker calls it. AWS refuses what a model does not know. */
+static const struct want_name invoke_wants[] = {
+    {WANT_VERSION, {"anthropic_version", 17}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}}, /* Anthropic, Mistral, Cohere, AI21 */
+    {WANT_METADATA, {"metadata", 8}},
+    {WANT_USER, {"metadata.user_id", 16}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+    {WANT_MAX_TOKENS, {"max_tokens_to_sample", 20}},  /* Claude as it once was */
+    {WANT_MAX_TOKENS, {"max_gen_len", 11}},           /* Llama */
+    {WANT_MAX_TOKENS, {"maxTokens", 9}},              /* Jurassic */
+    {WANT_MAX_TOKENS, {"max_completion_tokens", 21}}, /* gpt-oss */
+    {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},    /* Nova */
+    {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
+    {WANT_MAX_TOKENS, {"inferenceConfig.max_new_tokens", 30}},
+    {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
+    {WANT_LENGTH_HOLDER, {"textGenerationConfig", 20}}, /* Titan */
+    {WANT_MAX_TOKENS, {"textGenerationConfig.maxTokenCount", 34}},
+    {WANT_TEMPERATURE, {"textGenerationConfig.temperature", 32}},
+    {WANT_N, {"n", 1}},
+    {WANT_N, {"num_generations", 15}}, /* Cohere */
+    {WANT_N, {"numResults", 10}},      /* Jurassic */
+};
+
 static const struct want_name cohere_wants[] = {
     {WANT_MODEL, {"model", 5}},
     {WANT_STREAM, {"stream", 6}},
@@ -128,11 +153,16 @@ static const struct {
     {SHAPE_COHERE, NAMES(cohere_wants)},
 };
 
-enum { NAMES_MAX = 16 };
+enum { NAMES_MAX = 20 };
+_Static_assert(sizeof(invoke_wants) / sizeof(invoke_wants[0]) <= NAMES_MAX, "room for all");
 
 static const struct want_name *wants_of(const struct exchange *x, size_t *count)
 {
     *count = 0;
+    if (x->invokes) {
+        *count = sizeof(invoke_wants) / sizeof(invoke_wants[0]);
+        return invoke_wants;
+    }
     for (size_t i = 0; i < sizeof(dialect_wants) / sizeof(dialect_wants[0]); i++)
         if (dialect_wants[i].shape == x->match.shape) {
             *count = dialect_wants[i].count;
@@ -200,29 +230,16 @@ static bool read_count(struct exchange *x, const struct scan_value *values, enum
                        uint64_t max, int64_t *number)
 {
     uint64_t count;
-    /* -1 is how llama.cpp's clients say "no limit"; what else it may mean the provider says. */
-    if (!is_given(&values[want]) || text_equal(values[want].raw, TEXT("-1")))
+    /* -1 is how llama.cpp's clients say "no limit", and -2 Ollama's "to the end of the context";
+     * what else it may mean the provider says. */
+    bool endless = text_equal(values[want].raw, TEXT("-1")) ||
+                   (x->match.shape == SHAPE_OLLAMA && text_equal(values[want].raw, TEXT("-2")));
+    if (!is_given(&values[want]) || endless)
         return true;
     if (values[want].kind != SCAN_NUMBER || !scan_count(&values[want], max, &count))
         return bad_field(x, want, "must be a whole number that is not negative, within reason.");
     *number = (int64_t)count;
     return true;
-}
-
-/* A name that the operation's reference does not have says nothing: who ignores it answers as long
- * as he likes. */
-static bool says_length(enum operation operation, enum want want)
-{
-    switch ((int)want) {
-    case WANT_MAX_TOKENS:
-        return operation != OPERATION_RESPONSE && operation != OPERATION_COUNT;
-    case WANT_MAX_COMPLETION_TOKENS:
-        return operation == OPERATION_CHAT;
-    case WANT_MAX_OUTPUT_TOKENS:
-        return operation == OPERATION_RESPONSE;
-    default:
-        return false;
-    }
 }
 
 static bool read_lengths(struct exchange *x, const struct scan_value *values)
@@ -232,28 +249,12 @@ static bool read_lengths(struct exchange *x, const struct scan_value *values)
         int64_t length = 0;
         if (!read_count(x, values, want, TOKENS_MAX, &length))
             return false;
-        bool says = says_length(x->call.operation, want);
+        bool says = lengths_says(x->call.operation, (enum length_name)i);
         if (says && length > x->call.max_tokens)
             x->call.max_tokens = length;
         x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
     }
     return true;
-}
-
-/* How many answers a completion has: of each prompt of a list its own. A list of numbers is one
- * prompt, in tokens. */
-static int64_t count_prompts(const struct scan_value *prompt)
-{
-    struct text rest = prompt->raw, name, item;
-    int64_t count = 0;
-    if (prompt->kind != SCAN_ARRAY)
-        return 1;
-    while (member_next(&rest, &name, &item)) {
-        if (item.len && item.at[0] != '"' && item.at[0] != '[')
-            return 1;
-        count++;
-    }
-    return count > 0 ? count : 1;
 }
 
 static bool read_limits(struct exchange *x, const struct scan_value *values)
@@ -269,7 +270,7 @@ static bool read_limits(struct exchange *x, const struct scan_value *values)
     if (x->call.operation == OPERATION_COMPLETION) {
         if (best_of > x->call.choices)
             x->call.choices = best_of;
-        x->call.choices *= count_prompts(&values[WANT_PROMPT]);
+        x->call.choices *= lengths_prompts(&values[WANT_PROMPT]);
     }
     return true;
 }
@@ -377,6 +378,7 @@ bool admission_read(struct exchange *x)
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
     x->length_holder = values[WANT_LENGTH_HOLDER];
+    x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
     x->stream_options = values[WANT_STREAM_OPTIONS];
@@ -578,7 +580,7 @@ void admission_row(struct exchange *x, struct ledger_row *row)
         row->target = x->target->id;
         row->provider = x->target->provider->name;
         row->upstream_model = x->upstream_model;
-        row->upstream_dialect = x->target->provider->type->dialect;
+        row->upstream_dialect = crossing_target_dialect(x);
         row->price_version = x->target->price.version;
     }
     if (!x->settled && !x->opened)

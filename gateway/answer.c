@@ -109,6 +109,35 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     return arena_copy(&x->arena, buffer_text(lines));
 }
 
+/* The line of a field among the lines kept, or at == NULL. */
+static struct text line_of(struct text lines, struct text name)
+{
+    while (lines.len) {
+        struct text line = text_head(lines, text_find(lines, TEXT("\r\n")) + 2);
+        if (text_starts_nocase(line, name) && line.len > name.len && line.at[name.len] == ':')
+            return line;
+        lines = text_from(lines, line.len);
+    }
+    return (struct text){NULL, 0};
+}
+
+void answer_note_retry(struct exchange *x, int64_t retry_ms)
+{
+    static const struct text name = {"retry-after", 11};
+    struct text all = x->answer_head, line = line_of(all, name);
+    uint64_t theirs, ours = (uint64_t)(retry_ms + 999) / 1000;
+    if (retry_ms <= 0 || line_of(all, TEXT("retry-after-ms")).at)
+        return;
+    struct text value = text_head(line, line.len ? line.len - 2 : 0);
+    value = text_trim(text_from(value, name.len + 1));
+    if (line.at && (!text_number(value, INT64_MAX, &theirs) || theirs <= ours))
+        return; /* a date, or sooner */
+    size_t at = line.at ? (size_t)(line.at - all.at) : all.len;
+    x->answer_head =
+        arena_format(&x->arena, "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
+                     TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
+}
+
 /* --------------------------------------------------------------------------------- head */
 
 const char *answer_reason(unsigned status)
@@ -292,6 +321,8 @@ unsigned answer_error_status(const struct exchange *x)
                       x->fault.kind == FAULT_TARGET_ERROR;
     if (x->match.shape == SHAPE_ANTHROPIC && overloaded)
         return 529;
+    if (x->aws_error)
+        return 403;
     return (unsigned)rule->status;
 }
 
@@ -403,7 +434,7 @@ static const char *exception_name(unsigned status, bool in_stream)
 static void put_aws_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"__type\":\""));
-    put(out, text_of(exception_name(status, false)));
+    put(out, text_of(x->aws_error ? x->aws_error : exception_name(status, false)));
     put(out, TEXT("\",\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT("}"));

@@ -11,6 +11,10 @@
 /* Which of the upstream's header lines a client sees, as lines in the exchange's arena. */
 struct text answer_keep(struct exchange *x, const struct head *head);
 
+/* The target's error says in its body to wait so long, 0 = nothing. The client is told so in
+ * Retry-After, unless the target's own header asks for less. Before the head is written. */
+void answer_note_retry(struct exchange *x, int64_t retry_ms);
+
 /*
  * Write the head of the exchange's answer: status line, fields, empty line. Decides how it is
  * framed: <length> >= 0 is its Content-Length; -1 is chunked (or until the close, for HTTP/1.0).

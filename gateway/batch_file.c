@@ -4,10 +4,10 @@
 #include <stdio.h>
 
 #include "gateway/base/buffer.h"
-#include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "gateway/config.h"
 #include "gateway/http/head.h"
+#include "gateway/lengths.h"
 #include "gateway/references.h"
 #include "policy/estimate.h"
 
@@ -93,16 +93,6 @@ static const struct text wants[WANTS] = {
     [WANT_PREVIOUS] = TEXT("previous_response_id"),
 };
 
-/* A name that the operation does not have says nothing. */
-static bool says_length(enum operation operation, int want)
-{
-    if (want == WANT_MAX_TOKENS)
-        return operation != OPERATION_RESPONSE;
-    if (want == WANT_MAX_COMPLETION_TOKENS)
-        return operation == OPERATION_CHAT;
-    return operation == OPERATION_RESPONSE;
-}
-
 /* A whole number, <otherwise> when it is not given; false when it is something else. */
 static bool read_number(const struct scan_value *value, uint64_t max, int64_t otherwise,
                         int64_t *number)
@@ -123,28 +113,13 @@ static bool read_length(struct batch_reader *reader, const struct scan_value *va
     *length = 0;
     for (int i = WANT_MAX_TOKENS; i <= WANT_MAX_OUTPUT_TOKENS; i++) {
         int64_t one;
-        if (!says_length(reader->operation, i))
+        if (!lengths_says(reader->operation, (enum length_name)(i - WANT_MAX_TOKENS)))
             continue;
         if (!read_number(&values[i], TOKENS_MAX, 0, &one))
             return problem(reader, "has a length that is no number of tokens");
         *length = one > *length ? one : *length;
     }
     return true;
-}
-
-/* Each prompt of a list has answers of its own; a list of numbers is one prompt. */
-static int64_t count_prompts(const struct scan_value *prompt)
-{
-    struct text rest = prompt->raw, name, item;
-    int64_t count = 0;
-    if (prompt->kind != SCAN_ARRAY)
-        return 1;
-    while (member_next(&rest, &name, &item)) {
-        if (item.len && item.at[0] != '"' && item.at[0] != '[')
-            return 1;
-        count++;
-    }
-    return count > 0 ? count : 1;
 }
 
 static bool read_choices(struct batch_reader *reader, const struct scan_value *values,
@@ -156,7 +131,7 @@ static bool read_choices(struct batch_reader *reader, const struct scan_value *v
         return problem(reader, "has a number of answers that cannot be read");
     if (reader->operation == OPERATION_COMPLETION) {
         *choices = best_of > *choices ? best_of : *choices;
-        *choices *= count_prompts(&values[WANT_PROMPT]);
+        *choices *= lengths_prompts(&values[WANT_PROMPT]);
     }
     return true;
 }

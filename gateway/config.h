@@ -54,23 +54,27 @@ enum sign_in_kind {
     SIGN_IN_ENTRA,           /* Entra ID: a client's id and secret */
     SIGN_IN_SERVICE_ACCOUNT, /* Google: a service account's key */
     SIGN_IN_METADATA,        /* Google: the metadata server of the machine */
+    SIGN_IN_AWS_CONTAINER,   /* AWS: what a container is told to ask */
+    SIGN_IN_AWS_WEB,         /* AWS: a role, for who shows a token of a file */
+    SIGN_IN_AWS_MACHINE,     /* AWS: the metadata server of the machine, version 2 */
 };
 
 struct sign_in_settings {
     enum sign_in_kind kind;
     struct text address; /* of the token endpoint; url borrows from it */
     struct url url;
-    struct text id;     /* of the client, or the service account's address */
-    struct text secret; /* of the client, or the private key in PEM */
-    struct text key_id; /* of the private key */
-    struct text scope;
+    struct text id;     /* of the client, or the service account's address, or AWS' role */
+    struct text secret; /* of the client, or the private key in PEM, or a container's token */
+    struct text key_id; /* of the private key; of AWS: the file with a token */
+    struct text scope;  /* of AWS: the session's name */
 };
 
 struct provider_settings {
     struct text name;
     const struct provider_type *type;
     const struct dialect *dialect;
-    const char *base_url; /* as written; url borrows from it */
+    const struct dialect *second_dialect; /* where its type has one; else NULL */
+    const char *base_url;                 /* as written; url borrows from it */
     struct url url;
     struct text api_key;   /* empty = none */
     struct text *api_keys; /* all there are: that one, and those it takes turns with */
@@ -191,6 +195,7 @@ struct config {
     size_t guard_rule_count;
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
+    bool aws_signatures;             /* clients of Bedrock may sign their calls (signature.h) */
     bool anonymous_implied;          /* for the file has no key, and does not ask for it */
     const struct key *anonymous_key; /* who such a caller is */
 

@@ -97,8 +97,9 @@ struct target_draft {
 struct model_draft {
     const struct node *node;
     struct route route;
-    struct items aliases; /* struct text */
-    struct items targets; /* struct target_draft */
+    struct items aliases;      /* struct text */
+    struct items capabilities; /* struct text */
+    struct items targets;      /* struct target_draft */
     struct text policy;
 };
 
@@ -310,6 +311,8 @@ void resolve_store(struct document *document);
 void resolve_providers(struct document *document);
 /* Of one provider, before its URL is looked at. */
 void resolve_sign_in(struct document *document, struct provider_draft *draft);
+/* Under which name AWS' services of <region> are. */
+const char *aws_domain(struct text region);
 /* "localhost" or an address of loopback. */
 bool host_is_loopback(struct text host);
 void resolve_models(struct document *document);

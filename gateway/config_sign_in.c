@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
@@ -202,6 +203,129 @@ static void resolve_vertex(struct document *document, struct provider_draft *dra
                          "the type \"%.*s\" needs a \"project\"", TEXT_ARGS(draft->type));
 }
 
+/* -------------------------------------------------------------------------------------- AWS */
+
+const char *aws_domain(struct text region)
+{
+    return text_starts(region, TEXT("cn-")) ? "amazonaws.com.cn" : "amazonaws.com";
+}
+
+#define CONTAINER_HOST "http://169.254.170.2"
+
+/* Where a container may be sent to: over TLS, to itself, or to what ECS and EKS have there. */
+static bool is_container_host(const struct url *url)
+{
+    static const struct text hosts[] = {
+        {"169.254.170.2", 13}, {"169.254.170.23", 14}, {"fd00:ec2::23", 12}};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        if (text_equal(url->host, hosts[i]))
+            return true;
+    return url->tls || host_is_loopback(url->host);
+}
+
+static void resolve_container(struct document *document, struct provider_draft *draft,
+                              const char *relative, const char *full)
+{
+    struct sign_in_settings *sign_in = &draft->settings.sign_in;
+    const char *problem;
+    *sign_in = (struct sign_in_settings){
+        .kind = SIGN_IN_AWS_CONTAINER,
+        .address = arena_format(&document->arena, "%s%s", relative ? CONTAINER_HOST : "",
+                                relative ? relative : full),
+        .key_id = text_of(environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "")),
+        .secret = text_of(environment("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")),
+    };
+    if (!url_read(sign_in->address, &sign_in->url, &problem))
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "AWS_CONTAINER_CREDENTIALS_%s_URI: %s", relative ? "RELATIVE" : "FULL",
+                         problem);
+    else if (!is_container_host(&sign_in->url))
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "AWS_CONTAINER_CREDENTIALS_FULL_URI must begin with https://, or name an "
+                         "address of the container's own");
+    for (size_t i = 0; i < sign_in->secret.len; i++)
+        if (sign_in->secret.at[i] < ' ' || sign_in->secret.at[i] > '~')
+            problem_at_value(document, draft->node, SEVERITY_ERROR,
+                             "AWS_CONTAINER_AUTHORIZATION_TOKEN has characters that cannot be "
+                             "sent");
+}
+
+static void resolve_web(struct document *document, struct provider_draft *draft, const char *file)
+{
+    struct sign_in_settings *sign_in = &draft->settings.sign_in;
+    struct text region = draft->settings.region;
+    const char *given = environment("AWS_ENDPOINT_URL_STS", NULL);
+    *sign_in = (struct sign_in_settings){
+        .kind = SIGN_IN_AWS_WEB,
+        .id = text_of(environment("AWS_ROLE_ARN", "")),
+        .key_id = text_of(file),
+        .scope = text_of(environment("AWS_ROLE_SESSION_NAME", "sluice")),
+    };
+    struct text address = given ? text_of(given)
+                                : arena_format(&document->arena, "https://sts.%.*s.%s",
+                                               TEXT_ARGS(region), aws_domain(region));
+    if (!sign_in->id.len)
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not");
+    else
+        set_address(document, sign_in, address, draft->node);
+}
+
+static void resolve_machine(struct document *document, struct provider_draft *draft)
+{
+    struct sign_in_settings *sign_in = &draft->settings.sign_in;
+    const char *problem;
+    *sign_in = (struct sign_in_settings){
+        .kind = SIGN_IN_AWS_MACHINE,
+        .address =
+            text_of(environment("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")),
+    };
+    if (!url_read(sign_in->address, &sign_in->url, &problem))
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "AWS_EC2_METADATA_SERVICE_ENDPOINT: %s", problem);
+}
+
+/* The way of AWS' own SDKs, but for the files of people. */
+static void resolve_chain(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const char *access = environment("AWS_ACCESS_KEY_ID", NULL),
+               *secret = environment("AWS_SECRET_ACCESS_KEY", NULL),
+               *file = environment("AWS_WEB_IDENTITY_TOKEN_FILE", NULL),
+               *relative = environment("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", NULL),
+               *full = environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", NULL);
+    if (access && secret) {
+        settings->access_key = text_of(access);
+        settings->secret_key = text_of(secret);
+        settings->session_token = text_of(environment("AWS_SESSION_TOKEN", ""));
+    } else if (file) {
+        resolve_web(document, draft, file);
+    } else if (relative || full) {
+        resolve_container(document, draft, relative, full);
+    } else if (strcasecmp(environment("AWS_EC2_METADATA_DISABLED", "false"), "true") != 0) {
+        resolve_machine(document, draft);
+    }
+}
+
+/* A provider that has keys in the file, be they empty, has no others. */
+static void resolve_bedrock(struct document *document, struct provider_draft *draft)
+{
+    static const char *const keys[] = {"api_key",        "api_key_file",    "api_keys",
+                                       "access_key",     "access_key_file", "secret_key",
+                                       "secret_key_file"};
+    struct provider_settings *settings = &draft->settings;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (node_find(draft->node, keys[i]))
+            return;
+    if (!settings->region.len)
+        settings->region =
+            text_of(environment("AWS_REGION", environment("AWS_DEFAULT_REGION", "")));
+    resolve_chain(document, draft);
+    if (settings->sign_in.kind != SIGN_IN_NONE && !settings->region.len)
+        problem_at_value(document, draft->node, SEVERITY_ERROR,
+                         "calls are signed for a \"region\", and none is given");
+}
+
 void resolve_sign_in(struct document *document, struct provider_draft *draft)
 {
     if (!draft->resolved)
@@ -209,4 +333,6 @@ void resolve_sign_in(struct document *document, struct provider_draft *draft)
     resolve_entra(document, draft);
     if (draft->resolved->is_vertex)
         resolve_vertex(document, draft);
+    if (text_equal(draft->resolved->dialect, TEXT("bedrock")))
+        resolve_bedrock(document, draft);
 }

@@ -30,6 +30,7 @@ static void resolve_type(struct document *document, struct provider_draft *draft
     }
     draft->settings.type = draft->resolved;
     draft->settings.dialect = dialect_find(draft->resolved->dialect);
+    draft->settings.second_dialect = dialect_find(draft->resolved->second_dialect);
     if (draft->resolved->in_force && draft->settings.dialect)
         return;
     draft->settings.off = draft->unusable = true;
@@ -69,10 +70,9 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
     if (!draft->resolved || (draft->resolved->is_mock && !settings->base_url))
         return;
     if (!settings->base_url && settings->region.len && is_aws(draft->resolved))
-        settings->base_url =
-            arena_format(&document->arena, "https://bedrock-runtime.%.*s.amazonaws.com",
-                         TEXT_ARGS(settings->region))
-                .at;
+        settings->base_url = arena_format(&document->arena, "https://bedrock-runtime.%.*s.%s",
+                                          TEXT_ARGS(settings->region), aws_domain(settings->region))
+                                 .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
         if (draft->resolved->in_force && !draft->resolved->is_vertex)
             problem_at_value(document, draft->node, SEVERITY_ERROR,
@@ -486,6 +486,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
     *route = draft->route;
     route->aliases = draft->aliases.at;
     route->alias_count = draft->aliases.count;
+    route->capabilities = draft->capabilities.at;
+    route->capability_count = draft->capabilities.count;
     route->targets = &config->targets[config->target_count];
     route->target_count = draft->targets.count;
     for (size_t i = 0; i < draft->targets.count; i++) {

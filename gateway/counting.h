@@ -11,3 +11,7 @@
 /* Answer the call (OPERATION_COUNT) in its client's words, with `x-sluice-estimated: true`. False,
  * with a fault, when it cannot be read. */
 bool counting_answer(struct exchange *x);
+
+/* Unpack the tokenizers of all models of <config>, so that no call waits for that: some 30 ms each,
+ * once. Not on a loop. */
+void counting_prepare(const struct config *config);

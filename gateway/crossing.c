@@ -9,12 +9,13 @@
 #include "gateway/worker_inside.h"
 
 enum {
-    ERROR_BYTES = 2048,                /* of an error's body that are read */
+    ERROR_BYTES = 8192,                /* of an error's body that are read */
     TRANSLATED_MAX = 64 * 1024 * 1024, /* of one answer, or of what one read makes */
     PATH_MAX_BYTES = 8192,
     GROWTH_MAX = 8, /* a body in other words: escapes within escapes, longer names */
     GROWTH_MIN = 65536,
-    NAME_QUOTED_MAX = 4096,
+    NAME_GROWTH_MAX = 6,          /* of a character that is escaped */
+    CROSSED_BYTES_MAX = 64 << 20, /* of the body, over all targets that it is written for */
 };
 
 /* ------------------------------------------------------------------------------- the call */
@@ -25,16 +26,47 @@ static bool cannot(struct exchange *x, const char *words)
                      words);
 }
 
+bool crossing_at_root(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return type->second_dialect.len && !text_equal(type->dialect, x->match.dialect);
+}
+
+struct text crossing_target_dialect(const struct exchange *x)
+{
+    const struct provider_type *type = x->target->provider->type;
+    return crossing_at_root(x) ? type->second_dialect : type->dialect;
+}
+
+const struct dialect *crossing_target_words(const struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    return crossing_at_root(x) ? provider->second_dialect : provider->dialect;
+}
+
+/* Rankings of NVIDIA's have words of their own beside OpenAI's dialect. */
+static bool ranks_otherwise(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RERANK &&
+           text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
+}
+
 /* What the target is asked for in its own dialect: the same, where it has that. */
 static const struct translator *words_of_target(const struct exchange *x)
 {
-    struct text dialect = x->target->provider->type->dialect;
+    struct text dialect = crossing_target_dialect(x);
     enum operation operation = x->call.operation;
     bool talks = operation == OPERATION_CHAT || operation == OPERATION_RESPONSE ||
                  operation == OPERATION_COMPLETION;
     struct text words = x->target->provider->type->chat_dialect;
     if (talks && words.len)
         dialect = words;
+    if (ranks_otherwise(x))
+        dialect = TEXT("nvidia");
+    /* AWS counts the tokens of Claude only. */
+    if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
+        text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
+        return NULL;
     return translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
@@ -42,13 +74,35 @@ static const struct translator *words_of_target(const struct exchange *x)
 static bool takes_as_it_is(const struct exchange *x)
 {
     const struct provider_type *type = x->target->provider->type;
-    if (!text_equal(type->dialect, x->match.dialect))
+    if (!text_equal(crossing_target_dialect(x), x->match.dialect))
         return false;
     if (x->call.operation == OPERATION_CHAT && (type->chat_dialect.len || x->odd_body))
         return false;
-    if (type->is_vertex && x->call.operation == OPERATION_COMPLETION)
+    if ((type->is_vertex && x->call.operation == OPERATION_COMPLETION) || ranks_otherwise(x))
         return false;
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
+}
+
+/* Those that a client of Anthropic's names in its header, which goes up as it is to such only. */
+static struct text betas_of(const struct exchange *x)
+{
+    static const struct text name = {"anthropic-beta:", 15};
+    struct text rest = x->forward;
+    while (rest.len) {
+        size_t end = text_find(rest, TEXT("\r\n"));
+        struct text line = text_head(rest, end);
+        if (text_starts_nocase(line, name))
+            return text_trim(text_from(line, name.len));
+        rest = text_from(rest, end + 2);
+    }
+    return (struct text){"", 0};
+}
+
+static bool is_too_long(struct exchange *x)
+{
+    return fault_set(&x->fault, FAULT_TOO_LARGE,
+                     "The call is too long in the words of the target %.*s.",
+                     TEXT_ARGS(x->target->id));
 }
 
 static struct call_target target_facts(const struct exchange *x)
@@ -62,6 +116,7 @@ static struct call_target target_facts(const struct exchange *x)
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,
+        .betas = betas_of(x),
     };
 }
 
@@ -95,75 +150,48 @@ static bool vertex_has(const struct exchange *x)
            operation == OPERATION_COMPLETION || counts;
 }
 
-/* Once, for all targets that are asked in other words. */
-static bool read_call(struct exchange *x, const struct translator *words)
+static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
+{
+    struct fault *kept = arena_new(&x->arena, sizeof(*kept));
+    *kept = *fault;
+    return kept;
+}
+
+bool crossing_read(struct exchange *x, const struct translator *words)
 {
     struct fault fault = {0};
     struct text body = buffer_text(&x->body);
     if (x->chat)
         return true;
-    x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+    if (!x->unreadable) {
+        x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
+        if (!x->chat)
+            x->unreadable = keep_fault(x, &fault);
+    }
     if (!x->chat)
-        x->fault = fault;
+        x->fault = *x->unreadable;
     else if (!x->translated_body.limit)
         buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
     return x->chat != NULL;
 }
 
-bool crossing_prepare(struct exchange *x)
+/* May the call be written for this target, too? That takes a while, and the worker has others to
+ * serve; a route has up to 64 targets. */
+static bool may_write(struct exchange *x)
 {
-    x->target_words = x->client_words = NULL;
-    x->translated = (struct translated_call){0};
-    if (!vertex_has(x))
-        return cannot(x, "does not have this");
-    if (takes_as_it_is(x)) {
-        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
-        return events || !guarding_watches(x) ||
-               cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
+    size_t bytes = buffer_length(&x->body);
+    for (size_t i = 0; i < x->crossed_count; i++)
+        if (x->crossed[i] == x->target)
+            return true;
+    bool enough = x->crossed_count == CROSSINGS_MAX ||
+                  (x->crossed_count && (x->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
+    if (!enough) {
+        x->crossed[x->crossed_count++] = x->target;
+        return true;
     }
-    /* What a response builds on is refused by name where its call is read. */
-    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
-    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
-        return cannot(x, "does not have this");
-    const struct translator *from = translator_find(x->match.dialect, x->call.operation);
-    const struct translator *to = words_of_target(x);
-    if (!from || !to)
-        return cannot(x, "cannot be asked for this in the client's dialect");
-    /* Nothing passes that the guardrails cannot look into. */
-    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
-        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
-    if (!read_call(x, from))
-        return false;
-    struct call_target facts = target_facts(x);
-    translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated);
-    x->client_words = from;
-    x->target_words = to;
-    return check_losses(x);
-}
-
-/* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
-static bool put_embedding_path(const struct exchange *x, struct buffer *out)
-{
-    static const struct text verb = {":generateContent", 16};
-    const struct translator *chat = translator_find(x->match.dialect, OPERATION_CHAT);
-    struct text own = x->match.suffix;
-    size_t at = own.len;
-    while (at > 0 && own.at[at - 1] != ':')
-        at--;
-    if (!chat || !at || x->call.operation != OPERATION_EMBEDDING)
-        return false;
-    struct call_target facts = target_facts(x);
-    facts.stream = false;
-    struct buffer path;
-    buffer_init(&path, PATH_MAX_BYTES);
-    translate_path(chat, &facts, &path);
-    struct text made = buffer_text(&path);
-    if (text_ends(made, verb))
-        made.len -= verb.len;
-    buffer_append_text(out, made);
-    buffer_append_text(out, text_from(own, at - 1));
-    buffer_done(&path);
-    return true;
+    if (x->uncrossed)
+        x->fault = *x->uncrossed;
+    return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
 /* An object with another name of the model, also in its "requests". */
@@ -198,24 +226,91 @@ static void put_named(struct text object, struct text model, bool is_outer, stru
     buffer_append_text(out, mark[0] == '{' ? TEXT("{}") : TEXT("}"));
 }
 
-struct text crossing_named_body(struct exchange *x)
+/* The body with the target's name for the model. */
+static bool name_body(struct exchange *x)
 {
-    struct text body = buffer_text(&x->body), none = {NULL, 0};
+    struct text body = buffer_text(&x->body);
     size_t at = text_find_byte(body, '{');
     if (x->match.shape != SHAPE_GEMINI || x->call.operation != OPERATION_EMBEDDING ||
         at == SIZE_MAX)
-        return none;
+        return true;
     struct buffer quoted, named;
-    buffer_init(&quoted, NAME_QUOTED_MAX);
+    buffer_init(&quoted, NAME_GROWTH_MAX * x->upstream_model.len + sizeof("\"models/\""));
     bool is_bare = !text_starts(x->upstream_model, TEXT("models/"));
     json_write_string(&quoted, arena_format(&x->arena, "%s%.*s", is_bare ? "models/" : "",
                                             TEXT_ARGS(x->upstream_model)));
     buffer_init(&named, TRANSLATED_MAX);
     put_named(text_from(body, at), buffer_text(&quoted), true, &named);
-    struct text made = arena_copy(&x->arena, buffer_text(&named));
+    bool fits = !named.overrun;
+    if (fits)
+        x->named_body = arena_copy(&x->arena, buffer_text(&named));
     buffer_done(&quoted);
     buffer_done(&named);
-    return made;
+    return fits || is_too_long(x);
+}
+
+bool crossing_prepare(struct exchange *x)
+{
+    x->target_words = x->client_words = NULL;
+    x->translated = (struct translated_call){0};
+    x->named_body = (struct text){NULL, 0};
+    if (!vertex_has(x))
+        return cannot(x, "does not have this");
+    if (takes_as_it_is(x)) {
+        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
+        if (events || !guarding_watches(x))
+            return name_body(x);
+        return cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
+    }
+    /* What a response builds on is refused by name where its call is read. */
+    bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
+    if (x->match.endpoint->body != BODY_JSON || object || x->upload)
+        return cannot(x, "does not have this");
+    const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
+    const struct translator *to = words_of_target(x);
+    if (!from || !to)
+        return cannot(x, "cannot be asked for this in the client's dialect");
+    /* Nothing passes that the guardrails cannot look into. */
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+        return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
+    if (!crossing_read(x, from) || !may_write(x))
+        return false;
+    struct call_target facts = target_facts(x);
+    to = translate_nearest(x->chat, to, x->upstream_model);
+    if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
+        return is_too_long(x);
+    x->client_words = from;
+    x->target_words = to;
+    bool good = check_losses(x);
+    if (!good && !x->uncrossed)
+        x->uncrossed = keep_fault(x, &x->fault);
+    return good;
+}
+
+/* Embeddings of a dialect that has the model in its paths: like its chat, with another verb. */
+static bool put_embedding_path(const struct exchange *x, struct buffer *out)
+{
+    static const struct text verb = {":generateContent", 16};
+    const struct translator *chat = translator_find(exchange_dialect(x), OPERATION_CHAT);
+    struct text own = x->match.suffix;
+    size_t at = own.len;
+    while (at > 0 && own.at[at - 1] != ':')
+        at--;
+    if (!chat || !at || x->call.operation != OPERATION_EMBEDDING)
+        return false;
+    struct call_target facts = target_facts(x);
+    facts.stream = false;
+    struct buffer path;
+    buffer_init(&path, PATH_MAX_BYTES);
+    translate_path(chat, &facts, &path);
+    struct text made = buffer_text(&path);
+    if (text_ends(made, verb))
+        made.len -= verb.len;
+    buffer_append_text(out, made);
+    buffer_append_text(out, text_from(own, at - 1));
+    out->overrun |= path.overrun;
+    buffer_done(&path);
+    return true;
 }
 
 bool crossing_put_path(const struct exchange *x, struct buffer *out)
@@ -228,7 +323,7 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
         return false;
     if (x->call.operation == OPERATION_EMBEDDING)
         return put_embedding_path(x, out);
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     if (!own)
         return false;
     struct call_target facts = target_facts(x);
@@ -236,9 +331,32 @@ bool crossing_put_path(const struct exchange *x, struct buffer *out)
     return true;
 }
 
+/* AWS says how much was used in the head of an answer that is whole. */
+static void put_counts(const struct exchange *x, struct buffer *out)
+{
+    const struct usage *usage = &x->answer.usage;
+    if (x->relay == RELAY_EVENTS)
+        buffer_append_text(out, TEXT("x-amzn-bedrock-content-type: application/json\r\n"));
+    if (x->relay != RELAY_WHOLE || !x->answer.usage_seen)
+        return;
+    buffer_format(
+        out,
+        "x-amzn-bedrock-input-token-count: %lld\r\n"
+        "x-amzn-bedrock-output-token-count: %lld\r\n",
+        (long long)(usage->input_tokens - usage->cached_tokens - usage->cache_write_tokens),
+        (long long)usage->output_tokens);
+    if (usage->cached_tokens || usage->cache_write_tokens)
+        buffer_format(out,
+                      "x-amzn-bedrock-cache-read-input-token-count: %lld\r\n"
+                      "x-amzn-bedrock-cache-write-input-token-count: %lld\r\n",
+                      (long long)usage->cached_tokens, (long long)usage->cache_write_tokens);
+}
+
 void crossing_put_header(const struct exchange *x, struct buffer *out)
 {
     struct text demands = x->translated.demands, hints = x->translated.hints;
+    if (crossing_is_on(x) && x->invokes)
+        put_counts(x, out);
     if (!crossing_is_on(x) || (!demands.len && !hints.len))
         return;
     buffer_append_text(out, TEXT("x-sluice-dropped: "));
@@ -250,7 +368,7 @@ void crossing_put_header(const struct exchange *x, struct buffer *out)
 
 /* ----------------------------------------------------------------------------- the answer */
 
-static bool is_stream(struct text type)
+bool crossing_is_stream(struct text type)
 {
     return text_starts_nocase(type, TEXT("text/event-stream")) ||
            text_starts_nocase(type, TEXT("application/x-ndjson")) ||
@@ -276,7 +394,7 @@ static struct answer_way way_of(const struct exchange *x)
 void crossing_begin(struct exchange *x, struct text type)
 {
     struct answer_way way = way_of(x);
-    way.stream_in = is_stream(type);
+    way.stream_in = crossing_is_stream(type);
     /* The body goes once the answer's head has left; some answers repeat parts of it. */
     enum operation operation = x->call.operation;
     bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
@@ -295,6 +413,7 @@ void crossing_say_error(struct exchange *x)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, &x->translated_out);
@@ -304,7 +423,7 @@ void crossing_say_error(struct exchange *x)
 
 bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out)
 {
-    const struct translator *own = translator_find(x->match.dialect, x->call.operation);
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
     struct answer_way way = way_of(x);
     if (!own)
         return false;

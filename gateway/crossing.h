@@ -15,21 +15,29 @@
  * it. False, with a fault, when the target cannot be asked for this. */
 bool crossing_prepare(struct exchange *x);
 
+/* Read the call as <words> of its client, once for all targets. False, with a fault, when it cannot
+ * be read. */
+bool crossing_read(struct exchange *x, const struct translator *words);
+
 /* Does the call go to its present target in other words? */
 static inline bool crossing_is_on(const struct exchange *x)
 {
     return x->target_words != NULL;
 }
 
+/* What the present target is spoken to in: a server that has two dialects, in its second one by
+ * all who do not speak its first. */
+struct text crossing_target_dialect(const struct exchange *x);
+const struct dialect *crossing_target_words(const struct exchange *x);
+/* Does the path stand at the root of the server, not below its type's <path>? */
+bool crossing_at_root(const struct exchange *x);
+
 /* Append the path of a call whose dialect has the model in it, or that crosses; false when the
  * client's own path goes behind the base URL as it is. */
 bool crossing_put_path(const struct exchange *x, struct buffer *out);
 
-/* The body of a call that does not cross, with the target's name for the model where a dialect has
- * it in its body though it stands in the path; at == NULL: there is no such name in it. In the
- * arena. */
-struct text crossing_named_body(struct exchange *x);
-
+/* Is that the Content-Type of a stream, of any dialect's? */
+bool crossing_is_stream(struct text type);
 /* A good answer has begun: make its translation. <type>: its Content-Type. */
 void crossing_begin(struct exchange *x, struct text type);
 /* What the client gets: the Content-Type of its dialect's streams. */

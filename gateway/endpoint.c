@@ -77,11 +77,17 @@ static const struct endpoint ollama_endpoints[] = {
     {{"/api/generate", 13},             METHOD_POST, OPERATION_COMPLETION, BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/embed", 10},                METHOD_POST, OPERATION_EMBEDDING,  BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/api/tags", 9},                  METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/api/show", 9},                  METHOD_POST, OPERATION_OBJECT,     BODY_JSON,   PAGE_SHOW,   false, false, false},
+    {{"/api/ps", 7},                    METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_LOADED, false, false, false},
+    {{"/api/version", 12},              METHOD_GET,  OPERATION_OBJECT,     BODY_ABSENT, PAGE_VERSION, false, false, false},
 };
 
 static const struct endpoint bedrock_endpoints[] = {
     {{"/model/{model}/converse", 23},        METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
     {{"/model/{model}/converse-stream", 30}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+    {{"/model/{model}/invoke", 21},          METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, false},
+    {{"/model/{model}/invoke-with-response-stream", 42}, METHOD_POST, OPERATION_CHAT, BODY_JSON, PAGE_NONE, false, false, true},
+    {{"/model/{model}/count-tokens", 27},    METHOD_POST, OPERATION_COUNT, BODY_JSON, PAGE_NONE, false, false, false},
 };
 
 static const struct endpoint cohere_endpoints[] = {
@@ -92,6 +98,7 @@ static const struct endpoint cohere_endpoints[] = {
 
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
+static const struct endpoint alive_page =   {{"", 0}, METHOD_HEAD, OPERATION_OBJECT, BODY_ABSENT, PAGE_ALIVE, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
 
 enum { ROOTS = 5 };
@@ -114,7 +121,7 @@ static const struct family {
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
      {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
-     {{"/api/chat", 9}, {"/api/generate", 13}, {"/api/embed", 10}, {"/api/tags", 9}}},
+     {{"/api/", 5}}},
     {{"cohere", 6}, SHAPE_COHERE, {{"/cohere", 7}, {"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
      {{"/cohere/", 8}, {"/v2/chat", 8}, {"/v2/embed", 9}, {"/v2/rerank", 10}}},
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
@@ -278,6 +285,8 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
         return only_get(head, fault) && find_page(head, &metrics_page, match);
     if (is_admin)
         return find_page(head, &admin_page, match);
+    if (serve & SERVE_API && head->method == METHOD_HEAD && text_equal(head->path, TEXT("/")))
+        return find_page(head, &alive_page, match);
     if (serve & SERVE_API)
         return find_api(head, match, fault);
     return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path on this listener.");

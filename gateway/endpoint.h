@@ -29,7 +29,18 @@ enum shape {
 enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
 
 /* What is answered here, without an exchange with a target. */
-enum page { PAGE_NONE, PAGE_MODELS, PAGE_MODEL, PAGE_HEALTH, PAGE_METRICS, PAGE_ADMIN };
+enum page {
+    PAGE_NONE,
+    PAGE_MODELS,
+    PAGE_MODEL,
+    PAGE_SHOW,    /* a model, asked for in the body: Ollama's */
+    PAGE_LOADED,  /* the models in memory: Ollama's */
+    PAGE_VERSION, /* of Ollama's API */
+    PAGE_ALIVE,   /* HEAD /, which clients ask before they ask for more; without a key */
+    PAGE_HEALTH,
+    PAGE_METRICS,
+    PAGE_ADMIN,
+};
 
 struct endpoint {
     /* Below its dialect's roots; "{id}" stands for one segment, "{model}" for one that may have

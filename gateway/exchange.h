@@ -38,6 +38,7 @@ struct upload;
 struct replay;
 struct semantics;
 struct websocket;
+struct signature;
 struct worker;
 struct objects;
 struct batch;
@@ -96,7 +97,7 @@ enum relay_mode {
 enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
-enum { MAX_TOKENS_NAMES = 3 };
+enum { MAX_TOKENS_NAMES = 3, CROSSINGS_MAX = 8 };
 
 struct exchange {
     struct grave grave;
@@ -116,6 +117,8 @@ struct exchange {
     bool http10, head_only, expects_continue, wants_anthropic;
     bool model_in_path;            /* and whether the answer is a stream */
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
+    bool invokes;                  /* of Bedrock: the body is the model's maker's */
+    bool is_makers;                /* and none of Anthropic's */
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
@@ -125,6 +128,8 @@ struct exchange {
     struct text forward;                   /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     const struct key *key;
+    struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
+    const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
@@ -184,10 +189,17 @@ struct exchange {
     const struct target *pinned; /* an object lives there: no other will do */
     /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
     const struct translator *client_words, *target_words;
-    const struct chat *chat;           /* the call as it was read, once one has crossed */
+    const struct chat *chat;        /* the call as it was read, once one has crossed */
+    const struct fault *unreadable; /* or why it cannot be read, for all targets */
+    const struct fault
+        *uncrossed; /* why the first one could not be asked that it was written for */
+    const struct target *crossed[CROSSINGS_MAX]; /* those it was written for */
+    size_t crossed_count;
     struct translated_call translated; /* for the present target */
     struct buffer translated_body;     /* its body; kept as long as the client's */
-    struct translation *translation;   /* of its answer */
+    struct text named_body; /* of a call that does not cross, where it has the target's name for the
+                               model in it though that stands in the path; at == NULL: as it came */
+    struct translation *translation; /* of its answer */
     struct buffer translated_out;
     uint64_t tried;
     unsigned attempts, tries_left;
@@ -238,6 +250,8 @@ struct exchange {
     struct timer timer;
     uint64_t first_byte_by_us, idle_since_us, total_by_us, pinged_us;
     uint64_t
+        rest_from_us; /* the target is silent since, or since it was asked whether that is all */
+    uint64_t
         wished_by_us; /* the client waits no longer for a whole answer, or for a stream to begin */
     bool refused;     /* the answer is an error of ours */
     bool counted;     /* among the calls in flight */
@@ -266,6 +280,12 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault);
 void exchange_abandon(struct exchange *x);
 /* What was queued for the client has gone out. */
 void exchange_room(struct exchange *x);
+
+/* The words that its client speaks: those of its path. Of Bedrock there are two sorts. */
+static inline struct text exchange_dialect(const struct exchange *x)
+{
+    return x->invokes ? TEXT("bedrock-invoke") : x->match.dialect;
+}
 
 /* Take every step that can be taken now. Call it whenever a fact has changed. */
 void exchange_run(struct exchange *x);

@@ -17,6 +17,7 @@
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
 #include "gateway/replay.h"
+#include "gateway/signature.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -94,6 +95,8 @@ static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
     struct text secret = {"", 0};
+    if (signature_is_there(x, head))
+        return signature_find_key(x, head);
     enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
     static const char words[] = "No valid API key was given. Send it as "
                                 "'Authorization: Bearer KEY'.";
@@ -132,6 +135,7 @@ static bool admit_admin(struct exchange *x, const struct head *head)
 static bool admit(struct exchange *x, const struct head *head)
 {
     switch (x->match.endpoint->page) {
+    case PAGE_ALIVE:
     case PAGE_HEALTH:
     case PAGE_METRICS:
         return true;
@@ -140,6 +144,9 @@ static bool admit(struct exchange *x, const struct head *head)
     case PAGE_NONE:
     case PAGE_MODELS:
     case PAGE_MODEL:
+    case PAGE_SHOW:
+    case PAGE_LOADED:
+    case PAGE_VERSION:
         break;
     }
     return find_key(x, head);
@@ -180,7 +187,7 @@ static bool check_body(struct exchange *x, const struct head *head)
         body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
     if (body == BODY_ABSENT)
         max = IGNORED_BODY_MAX;
-    if (x->match.endpoint->page == PAGE_ADMIN)
+    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_SHOW)
         max = ADMIN_BODY_BYTES;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
@@ -253,6 +260,8 @@ static bool read_path(struct exchange *x, const struct head *head)
     }
     x->call.model = (struct text){name, len};
     x->call.stream = endpoint->streams;
+    x->invokes =
+        x->match.shape == SHAPE_BEDROCK && text_find(endpoint->path, TEXT("/invoke")) != SIZE_MAX;
     struct text alt = {"", 0};
     bool repeated = false;
     query_find(head->query, TEXT("alt"), &alt, &repeated);

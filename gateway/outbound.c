@@ -12,6 +12,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/crossing.h"
+#include "gateway/foreign.h"
 #include "gateway/mock.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
@@ -20,7 +21,7 @@
 
 #define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
-enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, MODEL_ESCAPED_MAX = 2048 };
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, ESCAPED_MAX = 6 };
 
 /* -------------------------------------------------------------------------------- where */
 
@@ -150,15 +151,20 @@ bool outbound_forwards(struct text name)
                                         {"tracestate", 10},
                                         {"idempotency-key", 15},
                                         {"x-goog-api-client", 17}};
-    static const struct text prefixes[] = {
-        {"x-stainless-", 12}, {"openai-", 7}, {"anthropic-", 10}, {"x-claude-code-", 14}};
+    static const struct text prefixes[] = {{"x-stainless-", 12},
+                                           {"openai-", 7},
+                                           {"anthropic-", 10},
+                                           {"x-claude-code-", 14},
+                                           {"x-amzn-bedrock-", 15}};
     /* Whose account is charged is the operator's to say. */
-    static const struct text never[] = {{"openai-organization", 19}, {"openai-project", 14}};
+    static const struct text never[] = {{"openai-organization", 19},
+                                        {"openai-project", 14},
+                                        {"x-amzn-bedrock-projectidentifier", 32}};
     char first = (char)(name.at[0] | 0x20); /* most names differ in their first letter */
     if (first != 'a' && first != 'i' && first != 'o' && first != 't' && first != 'u' &&
         first != 'x')
         return false;
-    for (size_t i = 0; first == 'o' && i < sizeof(never) / sizeof(never[0]); i++)
+    for (size_t i = 0; (first == 'o' || first == 'x') && i < sizeof(never) / sizeof(never[0]); i++)
         if (text_equal_nocase(name, never[i]))
             return false;
     for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
@@ -217,16 +223,21 @@ static void put_escaped(struct buffer *out, struct text value)
     }
 }
 
+/* <at_root>: for paths that stand beside the type's own path, not below it. */
 static void put_base(struct buffer *out, const struct provider_settings *provider,
-                     const struct upstream_pool *pool)
+                     const struct upstream_pool *pool, bool at_root)
 {
+    struct text path = provider->url.path, own = provider->type->path;
     if (upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
-    put(out, provider->url.path);
-    if (!text_ends(provider->url.path, provider->type->path))
-        put(out, provider->type->path);
+    bool ends = text_ends(path, own);
+    if (at_root && ends)
+        path.len -= own.len;
+    put(out, path);
+    if (!at_root && !ends)
+        put(out, own);
 }
 
 static void put_host(struct buffer *out, const struct provider_settings *provider)
@@ -309,7 +320,7 @@ static void put_request_line(struct buffer *out, const struct exchange *x)
     const struct provider_settings *provider = x->target->provider;
     put(out, text_of(method_name(x->method)));
     put(out, TEXT(" "));
-    put_base(out, provider, x->upstream.pool);
+    put_base(out, provider, x->upstream.pool, crossing_at_root(x));
     if (provider->type->is_azure)
         put_azure(out, provider, deployment_of(x));
     if (provider->type->is_vertex && !text_equal(provider->type->dialect, TEXT("gemini"))) {
@@ -329,7 +340,8 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
 {
     const struct upstream_pool *pool = snapshot_pool(snapshot, provider);
     const struct sign_in *sign_in = snapshot_sign_in(snapshot, provider);
-    struct text token = sign_in ? sign_in_token(sign_in) : (struct text){"", 0};
+    bool bears = sign_in && !sign_in_signs(sign_in);
+    struct text token = bears ? sign_in_token(sign_in) : (struct text){"", 0};
     if (token.len) {
         put(out, TEXT("Authorization: Bearer "));
         put(out, token);
@@ -363,7 +375,7 @@ static void put_own(struct buffer *out, struct text method, const struct snapsho
     const struct provider_settings *provider = target->provider;
     bool embeds = text_equal(suffix, TEXT("/embeddings"));
     put(out, method);
-    put_base(out, provider, snapshot_pool(snapshot, provider));
+    put_base(out, provider, snapshot_pool(snapshot, provider), false);
     if (provider->type->is_azure)
         put_azure(out, provider, embeds ? target->model : (struct text){"", 0});
     put(out, suffix);
@@ -447,7 +459,7 @@ static void edit_model(struct exchange *x, const char *body, struct edits *edits
     if (!x->model.escaped && text_equal(now, x->upstream_model))
         return;
     struct buffer quoted;
-    buffer_init(&quoted, MODEL_ESCAPED_MAX);
+    buffer_init(&quoted, ESCAPED_MAX * x->upstream_model.len + 2);
     json_write_string(&quoted, x->upstream_model);
     add_edit(edits, (size_t)(raw.at - body), raw.len, arena_copy(&x->arena, buffer_text(&quoted)));
     buffer_done(&quoted);
@@ -467,7 +479,7 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     x->answer.hide_usage = false;
     bool streams = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
     if (!x->call.stream || !streams || x->call.asked_usage ||
-        !x->target->provider->type->stream_options)
+        !x->target->provider->type->stream_options || crossing_at_root(x))
         return;
     x->answer.hide_usage = true;
     const struct scan_value *options = &x->stream_options, *include = &x->include_usage;
@@ -513,11 +525,11 @@ static bool is_known_here(const struct exchange *x, enum length_name name)
     return name == NAME_MAX_TOKENS ? x->call.operation != OPERATION_RESPONSE : name == name_here(x);
 }
 
-/* null says nothing, and so does -1, as admission.c reads it. */
+/* null says nothing, and so do -1 and Ollama's -2, as admission.c reads them. */
 static bool is_number(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL &&
-           !text_equal(value->raw, TEXT("-1"));
+           !text_equal(value->raw, TEXT("-1")) && !text_equal(value->raw, TEXT("-2"));
 }
 
 /* The first of these names that says how long (or that says nothing), or MAX_TOKENS_NAMES. */
@@ -538,11 +550,35 @@ static void edit_value(const struct exchange *x, int name, struct text body, str
     add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
 }
 
+/* How the makers of Bedrock's models call it, by what is in the model's name. */
+static const struct maker {
+    struct text in_name;
+    const char *holder, *name;
+} makers[] = {
+    {{"nova", 4}, "inferenceConfig", "maxTokens"},
+    {{"titan", 5}, "textGenerationConfig", "maxTokenCount"},
+    {{"llama", 5}, NULL, "max_gen_len"},
+    {{"ai21.j2", 7}, NULL, "maxTokens"},
+    {{"claude-v2", 9}, NULL, "max_tokens_to_sample"},
+    {{"claude-instant", 14}, NULL, "max_tokens_to_sample"},
+};
+
+static const struct maker *maker_of(const struct exchange *x)
+{
+    static const struct maker most = {{"", 0}, NULL, "max_tokens"};
+    for (size_t i = 0; x->is_makers && i < sizeof(makers) / sizeof(makers[0]); i++)
+        if (text_find(x->upstream_model, makers[i].in_name) != SIZE_MAX)
+            return &makers[i];
+    return &most;
+}
+
 /* The member of the top level that it stands in, or NULL. */
 static const char *max_tokens_holder(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "generationConfig";
+    if (x->invokes)
+        return maker_of(x)->holder;
     if (x->match.shape == SHAPE_BEDROCK)
         return "inferenceConfig";
     return x->match.shape == SHAPE_OLLAMA ? "options" : NULL;
@@ -553,6 +589,8 @@ static const char *max_tokens_name(const struct exchange *x)
 {
     if (x->match.shape == SHAPE_GEMINI)
         return "maxOutputTokens";
+    if (x->invokes)
+        return maker_of(x)->name;
     if (x->match.shape == SHAPE_BEDROCK)
         return "maxTokens";
     return x->match.shape == SHAPE_OLLAMA ? "num_predict" : "max_tokens";
@@ -722,16 +760,15 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text body = buffer_text(&x->body);
     struct edits edits = {.count = 0};
     uint64_t total;
-    struct text named = crossing_named_body(x);
-    if (named.at)
-        add_edit(&edits, 0, body.len, named);
+    if (x->named_body.at)
+        add_edit(&edits, 0, body.len, x->named_body);
     if (is_claude_on_vertex(x))
         edit_version(x, body, x->model.raw, &edits);
     if (!is_claude_on_vertex(x) || x->call.operation == OPERATION_COUNT)
         edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
-    count = cut_pieces(body, &edits, pieces, count, &total);
+    count = cut_pieces(foreign_without(x, body), &edits, pieces, count, &total);
     put_content_length(out, total);
     return count;
 }
@@ -786,22 +823,32 @@ static struct text between(struct text head, const char *before, const char *beh
     return text_head(rest, text_find(rest, text_of(behind)));
 }
 
-/* Sign the call with the provider's keys of AWS, where it has such and no other. <out>: its head so
- * far, which says where it goes. */
-static void put_signature(struct exchange *x, struct buffer *out, const struct iovec *pieces,
-                          int count)
+static bool find_keys(const struct exchange *x, struct sigv4_credentials *credentials)
 {
     const struct provider_settings *provider = x->target->provider;
-    if (provider->api_key.len || !provider->access_key.len || !provider->secret_key.len ||
-        !text_equal(provider->type->dialect, TEXT("bedrock")))
-        return;
-    struct sigv4_credentials credentials = {
+    const struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
+    *credentials = (struct sigv4_credentials){
         .access_key = provider->access_key,
         .secret_key = provider->secret_key,
         .session_token = provider->session_token,
         .region = provider->region,
         .service = TEXT("bedrock"),
     };
+    if (sign_in)
+        return sign_in_keys(sign_in, credentials);
+    return provider->access_key.len && provider->secret_key.len;
+}
+
+/* Sign the call with the provider's keys of AWS, where it has such and no other. <out>: its head so
+ * far, which says where it goes. */
+static void put_signature(struct exchange *x, struct buffer *out, const struct iovec *pieces,
+                          int count)
+{
+    const struct provider_settings *provider = x->target->provider;
+    struct sigv4_credentials credentials;
+    if (!text_equal(provider->type->dialect, TEXT("bedrock")) || provider->api_key.len ||
+        !find_keys(x, &credentials))
+        return;
     struct text head = arena_copy(&x->arena, buffer_text(out));
     struct text target = between(head, " ", " HTTP/1.1");
     if (text_starts(target, TEXT("http://"))) { /* of a proxy */
@@ -830,6 +877,13 @@ void outbound_send(struct exchange *x)
     int count = put_content(x, out, pieces, 1);
     put_signature(x, out, pieces + 1, count - 1);
     put(out, TEXT("\r\n"));
+    if (out->overrun) { /* a head that is cut says something else */
+        upstream_abandon(&x->upstream);
+        fault_set(&x->fault, FAULT_LARGE_HEAD, "The head of the call is too long for its target.");
+        x->facts.upstream = UPSTREAM_FAILED;
+        exchange_run(x);
+        return;
+    }
     /* The head is sent from here at once; only what the socket does not take is kept. */
     struct text head = buffer_text(out);
     head = arena_copy(&x->arena, head);

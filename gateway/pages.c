@@ -4,12 +4,19 @@
 #include "gateway/admin.h"
 #include "gateway/answer.h"
 #include "gateway/base/json.h"
+#include "gateway/base/scan.h"
 #include "gateway/client.h"
 #include "gateway/health.h"
 #include "gateway/http/path.h"
+#include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
 
-enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, MODEL_QUOTED_MAX = 2048 };
+enum {
+    PAGE_BYTES = 16 * 1024 * 1024,
+    PREFLIGHT_MAX_AGE_S = 600,
+    MODEL_QUOTED_MAX = 2048,
+    NAME_MAX_BYTES = 2048, /* of a model that is asked for, as JSON */
+};
 
 /* An admin call that is answered by the service's thread. Outlives its exchange when the client
  * leaves. */
@@ -116,23 +123,13 @@ static void put_model_for_gemini(struct buffer *out, struct text name, const str
                                  "\"countTokens\",\"embedContent\"]}"));
 }
 
-static void put_model_for_ollama(struct buffer *out, struct text name)
-{
-    buffer_append_text(out, TEXT("{\"name\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"model\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"modified_at\":\"1970-01-01T00:00:00Z\",\"size\":0,"
-                                 "\"digest\":\"\",\"details\":{\"format\":\"\",\"family\":\"\"}}"));
-}
-
 static void put_model_in_words(const struct exchange *x, struct buffer *out, struct text name,
                                const struct route *route)
 {
     if (x->match.shape == SHAPE_GEMINI)
         put_model_for_gemini(out, name, route);
     else if (x->match.shape == SHAPE_OLLAMA)
-        put_model_for_ollama(out, name);
+        pages_put_for_ollama(out, name);
     else if (x->wants_anthropic)
         put_model_for_anthropic(out, name, route);
     else
@@ -187,26 +184,56 @@ static void list_models(const struct exchange *x, struct buffer *out)
         buffer_append_text(out, TEXT("]}\n"));
 }
 
+/* The model <asked>, when this key may call it; else NULL, and <out> says so. */
+static const struct route *find_model(struct exchange *x, struct text asked, struct buffer *out)
+{
+    const struct route *route = routes_find(x->snapshot->config->routes, asked);
+    if (route && (key_may_call(x->key, asked) || key_may_call(x->key, route->name)))
+        return route;
+    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
+              (int)(asked.len < 100 ? asked.len : 100), asked.at);
+    x->fault.param = "model";
+    answer_error(x, out);
+    return NULL;
+}
+
 static bool show_model(struct exchange *x, struct buffer *out)
 {
     char name[256];
     size_t len;
     struct text asked = {"", 0};
-    const struct route *route = NULL;
-    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len)) {
+    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len))
         asked = (struct text){name, len};
-        route = routes_find(x->snapshot->config->routes, asked);
-    }
-    if (!route || (!key_may_call(x->key, asked) && !key_may_call(x->key, route->name))) {
-        fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
-                  (int)(asked.len < 100 ? asked.len : 100), asked.at);
-        x->fault.param = "model";
-        answer_error(x, out);
+    const struct route *route = find_model(x, asked, out);
+    if (!route)
         return false;
-    }
     put_model_in_words(x, out, asked, route);
     buffer_append_text(out, TEXT("\n"));
     return true;
+}
+
+/* Ollama's: the name stands in the body, of older clients under "name". Returns the status. */
+static unsigned show_asked(struct exchange *x, struct buffer *out)
+{
+    static const struct text wants[] = {{"model", 5}, {"name", 4}};
+    struct scan_value values[2];
+    struct scan_problem problem;
+    char name[NAME_MAX_BYTES];
+    bool read = scan_json(buffer_text(&x->body), wants, 2, values, &problem);
+    const struct scan_value *value =
+        read && values[0].kind == SCAN_STRING && values[0].raw.len > 2 ? &values[0] : &values[1];
+    if (!read || value->kind != SCAN_STRING || value->raw.len > sizeof(name)) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST, "'model' must be the name of a model.");
+        x->fault.param = "model";
+        answer_error(x, out);
+        return 400;
+    }
+    size_t len = scan_string(value, name);
+    struct text asked = {name, len == SIZE_MAX ? 0 : len};
+    const struct route *route = find_model(x, asked, out);
+    if (route)
+        pages_show_for_ollama(out, asked, route);
+    return route ? 200 : 404;
 }
 
 /* ----------------------------------------------------------------------------- admin */
@@ -293,6 +320,22 @@ bool pages_answer(struct exchange *x)
         return true;
     case PAGE_MODEL:
         finish(x, show_model(x, &x->held) ? 200 : 404, json, TEXT(""));
+        return true;
+    case PAGE_SHOW: {
+        unsigned status = show_asked(x, &x->held);
+        finish(x, status, json, TEXT(""));
+        return true;
+    }
+    case PAGE_LOADED: /* whatever is in whose memory */
+        buffer_append_text(&x->held, TEXT("{\"models\":[]}"));
+        finish(x, 200, json, TEXT(""));
+        return true;
+    case PAGE_VERSION:
+        buffer_append_text(&x->held, TEXT("{\"version\":\"" OLLAMA_VERSION "\"}"));
+        finish(x, 200, json, TEXT(""));
+        return true;
+    case PAGE_ALIVE:
+        finish(x, 200, TEXT("text/plain; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_HEALTH: {
         int status = health_answer(x->worker->options.service, x->path, x->query, &x->held);

@@ -35,6 +35,14 @@ void relay_break(struct exchange *x);
 /* Forget what a try has brought, before the next one. */
 void relay_reset(struct exchange *x);
 
+/* The target is silent: when (in the loop's time) is it to be asked whether its answer is whole? 0
+ * = it is not. */
+uint64_t relay_rests_by(const struct exchange *x);
+/* Is it whole by what came - is there all but the end of the stream? Then it ends here, and so does
+ * the upstream's connection; some servers leave it open. <late>: it is not waited for its usage any
+ * longer. False when more must come. */
+bool relay_rest(struct exchange *x, bool late);
+
 /* Send a comment into a silent stream, so that nobody on the way takes it for dead. */
 void relay_ping(struct exchange *x);
 

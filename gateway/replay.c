@@ -117,7 +117,7 @@ struct text replay_route(struct exchange *x)
 {
     if (x->match.shape == SHAPE_OPENAI)
         return x->route->name;
-    return arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(x->match.dialect),
+    return arena_format(&x->arena, "%.*s\n%.*s", TEXT_ARGS(exchange_dialect(x)),
                         TEXT_ARGS(x->route->name));
 }
 
@@ -348,12 +348,15 @@ static bool convert(struct exchange *x)
     struct replay *replay = x->replay;
     const struct dialect *dialect = x->dialect;
     struct buffer out;
+    if (replay->gathered.overrun) /* its beginning alone is another answer */
+        return false;
     buffer_init(&out, CONVERTED_MAX);
     bool good = !dialect->to_events ? crossing_convert(x, buffer_text(&replay->gathered), &out)
                 : x->call.stream
                     ? dialect->to_events && dialect->to_events(buffer_text(&replay->gathered),
                                                                x->call.asked_usage, &out)
                     : dialect->to_body && dialect->to_body(buffer_text(&replay->gathered), &out);
+    good = good && !out.overrun;
     if (good)
         relay_replay_piece(x, buffer_text(&out));
     buffer_done(&out);

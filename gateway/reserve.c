@@ -36,15 +36,15 @@ enum {
 
 /* --------------------------------------------------------------------------- how much */
 
-static bool has_tokens(enum operation operation)
+/* A session is held for, too. */
+static bool takes_tokens(enum operation operation)
 {
-    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_COUNT;
+    return operation_has_tokens(operation) || operation == OPERATION_REALTIME;
 }
 
 static bool has_output(enum operation operation)
 {
-    return has_tokens(operation) && operation != OPERATION_EMBEDDING &&
+    return takes_tokens(operation) && operation != OPERATION_EMBEDDING &&
            operation != OPERATION_MODERATION && operation != OPERATION_RERANK;
 }
 
@@ -136,12 +136,8 @@ static struct text likely_provider(const struct exchange *x)
     return (struct text){"", 0};
 }
 
-/* Only where somebody asks for it: it reads the whole body once more. */
-static void make_estimate(struct exchange *x)
+void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
 {
-    if (x->estimated)
-        return;
-    struct estimate_facts *facts = &x->estimate_facts;
     *facts = (struct estimate_facts){
         .model = x->route ? x->route->name : x->call.model,
         .provider = likely_provider(x),
@@ -154,6 +150,15 @@ static void make_estimate(struct exchange *x)
         .choices = choices_of(x),
         .added_tokens = added_tokens(x),
     };
+}
+
+/* Only where somebody asks for it: it reads the whole body once more. */
+static void make_estimate(struct exchange *x)
+{
+    struct estimate_facts *facts = &x->estimate_facts;
+    if (x->estimated)
+        return;
+    reserve_facts(x, facts);
     if (x->match.endpoint->body == BODY_JSON)
         estimate_look(buffer_text(&x->body), facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
@@ -248,7 +253,7 @@ static bool want(struct exchange *x, struct use *use)
         use->want = use->least = 1;
         return true;
     }
-    if (x->free_of_charge || !has_tokens(x->call.operation))
+    if (x->free_of_charge || !takes_tokens(x->call.operation))
         return false;
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {

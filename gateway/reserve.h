@@ -50,6 +50,8 @@ void reserve_return(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void reserve_forget(struct exchange *x);
 
+/* What is known of the call besides its body, for an estimate. */
+void reserve_facts(const struct exchange *x, struct estimate_facts *facts);
 /* What the length of answers is learnt under for this key (estimate_facts.key). */
 uint64_t reserve_key_hash(const struct key *key);
 /* The most that the call may use: for the ledger's opening line. */

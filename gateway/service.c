@@ -17,6 +17,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
 #include "gateway/cli.h"
+#include "gateway/counting.h"
 #include "gateway/crash.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
@@ -509,6 +510,7 @@ static bool open_policy(struct service *service)
     service->limits = limits_new(&options);
     service->batches = batches_new();
     service->estimates = estimates_new();
+    counting_prepare(config);
     service->cache = cache_new(&kept);
     struct semantic_options alike = semantic_options_of(config);
     service->semantic = semantic_new(&alike); /* a reload may enable it */

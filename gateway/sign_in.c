@@ -10,11 +10,9 @@
 #include "gateway/base/memory.h"
 #include "gateway/base/sign.h"
 #include "gateway/outbound.h"
+#include "gateway/sign_in_inside.h"
 
 enum {
-    ANSWER_MAX = 64 << 10,
-    REQUEST_MAX = 128 << 10,
-    TOKEN_MAX = 16 << 10,
     CONNECT_US = 5000000,
     ANSWER_US = 10000000,
     DOUBT_US = 10000000, /* between two that were asked for */
@@ -25,26 +23,7 @@ enum {
     ASSERTION_S = 3600, /* Google takes no longer ones */
 };
 
-struct sign_in {
-    struct link link;
-    unsigned references;
-    struct sign_ins *all;
-    struct digest identity;
-    char *name; /* of the first provider, for the log */
-    struct sign_in_settings settings;
-    char *address, *id, *secret, *key_id, *scope; /* what they borrow from */
-    struct upstream_pool *pool;
-    struct upstream_call call;
-    struct timer timer;
-    struct buffer request, answer, token;
-    unsigned status;
-    bool asking, is_stopped;
-    uint64_t asked_us, until_us;
-    unsigned failures; /* in a row */
-    struct link waiting;
-};
-
-static void wipe(struct buffer *buffer)
+void sign_in_wipe(struct buffer *buffer)
 {
     if (buffer->data)
         memory_wipe(buffer->data, buffer->capacity);
@@ -103,7 +82,7 @@ static bool is_visible(struct text token)
     for (size_t i = 0; i < token.len; i++)
         if (token.at[i] <= ' ' || token.at[i] > '~')
             return false;
-    return token.len > 0 && token.len <= TOKEN_MAX;
+    return token.len > 0 && token.len <= SIGN_IN_TOKEN_MAX;
 }
 
 /* "expires_in" is a number, of some a number in quotes. */
@@ -119,6 +98,20 @@ static bool read_life(const struct json *value, int64_t *seconds)
     return true;
 }
 
+void sign_in_take(struct sign_in *sign_in, struct text token, int64_t seconds)
+{
+    if (seconds > LIFE_MAX_S)
+        seconds = LIFE_MAX_S;
+    uint64_t life_us = (uint64_t)seconds * 1000000;
+    sign_in_wipe(&sign_in->token);
+    buffer_init(&sign_in->token, SIGN_IN_TOKEN_MAX);
+    buffer_append_text(&sign_in->token, token);
+    sign_in->until_us = sign_in->asked_us + life_us;
+    uint64_t next = sign_in->asked_us + life_us / 5 * 4;
+    uint64_t soon = loop_now_us(sign_in->all->loop) + SOON_US;
+    timer_set(sign_in->all->loop, &sign_in->timer, next > soon ? next : soon);
+}
+
 static const char *take_token(struct sign_in *sign_in, const struct json *root)
 {
     const struct json *token = json_member(root, "access_token");
@@ -129,16 +122,7 @@ static const char *take_token(struct sign_in *sign_in, const struct json *root)
         return "the answer has no access_token";
     if (!life || !read_life(life, &seconds))
         return "the answer does not say how long its token lives";
-    if (seconds > LIFE_MAX_S)
-        seconds = LIFE_MAX_S;
-    uint64_t life_us = (uint64_t)seconds * 1000000;
-    wipe(&sign_in->token);
-    buffer_init(&sign_in->token, TOKEN_MAX);
-    buffer_append_text(&sign_in->token, words);
-    sign_in->until_us = sign_in->asked_us + life_us;
-    uint64_t next = sign_in->asked_us + life_us / 5 * 4;
-    uint64_t soon = loop_now_us(sign_in->all->loop) + SOON_US;
-    timer_set(sign_in->all->loop, &sign_in->timer, next > soon ? next : soon);
+    sign_in_take(sign_in, words, seconds);
     return NULL;
 }
 
@@ -164,8 +148,8 @@ static void finish(struct sign_in *sign_in)
 {
     sign_in->asking = false;
     upstream_abandon(&sign_in->call);
-    wipe(&sign_in->request);
-    wipe(&sign_in->answer);
+    sign_in_wipe(&sign_in->request);
+    sign_in_wipe(&sign_in->answer);
     wake(sign_in);
 }
 
@@ -175,18 +159,35 @@ static void failed(struct sign_in *sign_in, const char *problem)
     finish(sign_in);
 }
 
-static void answered(struct sign_in *sign_in)
+static void ask_more(struct sign_in *sign_in);
+
+/* NULL, or what is wrong with the answer; some of it in <words>. */
+static const char *read_answer(struct sign_in *sign_in, bool *more, char *words, size_t size)
 {
     struct json_problem nowhere;
-    struct json *root = json_read(buffer_text(&sign_in->answer), &nowhere);
-    char words[160];
     const char *problem = words;
-    snprintf(words, sizeof(words), "the answer was %u", sign_in->status);
+    *more = false;
+    if (sign_in->status == 200 && sign_in_is_aws(&sign_in->settings))
+        return sign_in_aws_answer(sign_in, more);
+    struct json *root = json_read(buffer_text(&sign_in->answer), &nowhere);
+    snprintf(words, size, "the answer was %u", sign_in->status);
     if (sign_in->status != 200)
-        put_error(root, words + strlen(words), sizeof(words) - strlen(words));
+        put_error(root, words + strlen(words), size - strlen(words));
     else
         problem = root ? take_token(sign_in, root) : "the answer is no JSON";
     json_free(root);
+    return problem;
+}
+
+static void answered(struct sign_in *sign_in)
+{
+    char words[160];
+    bool more;
+    const char *problem = read_answer(sign_in, &more, words, sizeof(words));
+    if (more) {
+        ask_more(sign_in);
+        return;
+    }
     if (problem) {
         failed(sign_in, problem);
         return;
@@ -215,7 +216,7 @@ static void put_escaped(struct buffer *out, struct text value)
     }
 }
 
-static void put_pair(struct buffer *out, const char *name, struct text value)
+void sign_in_put_pair(struct buffer *out, const char *name, struct text value)
 {
     if (buffer_length(out))
         buffer_append_text(out, TEXT("&"));
@@ -226,18 +227,18 @@ static void put_pair(struct buffer *out, const char *name, struct text value)
 
 static void put_entra(const struct sign_in_settings *settings, struct buffer *body)
 {
-    put_pair(body, "grant_type", TEXT("client_credentials"));
-    put_pair(body, "client_id", settings->id);
-    put_pair(body, "client_secret", settings->secret);
-    put_pair(body, "scope", settings->scope);
+    sign_in_put_pair(body, "grant_type", TEXT("client_credentials"));
+    sign_in_put_pair(body, "client_id", settings->id);
+    sign_in_put_pair(body, "client_secret", settings->secret);
+    sign_in_put_pair(body, "scope", settings->scope);
 }
 
 static bool put_assertion(const struct sign_in_settings *settings, struct buffer *body)
 {
     struct buffer claims, token;
     int64_t now_s = clock_wall_us() / 1000000;
-    buffer_init(&claims, REQUEST_MAX);
-    buffer_init(&token, REQUEST_MAX);
+    buffer_init(&claims, SIGN_IN_REQUEST_MAX);
+    buffer_init(&token, SIGN_IN_REQUEST_MAX);
     buffer_append_text(&claims, TEXT("{\"iss\":"));
     json_write_string(&claims, settings->id);
     buffer_append_text(&claims, TEXT(",\"scope\":"));
@@ -248,15 +249,15 @@ static bool put_assertion(const struct sign_in_settings *settings, struct buffer
                   (long long)now_s + ASSERTION_S);
     bool good = sign_token(settings->secret, settings->key_id, buffer_text(&claims), &token);
     if (good) {
-        put_pair(body, "grant_type", TEXT("urn:ietf:params:oauth:grant-type:jwt-bearer"));
-        put_pair(body, "assertion", buffer_text(&token));
+        sign_in_put_pair(body, "grant_type", TEXT("urn:ietf:params:oauth:grant-type:jwt-bearer"));
+        sign_in_put_pair(body, "assertion", buffer_text(&token));
     }
     buffer_done(&claims);
-    wipe(&token);
+    sign_in_wipe(&token);
     return good;
 }
 
-static void put_head(struct sign_in *sign_in, const char *method)
+void sign_in_put_head(struct sign_in *sign_in, const char *method, struct text path)
 {
     const struct url *url = &sign_in->settings.url;
     struct buffer *out = &sign_in->request;
@@ -265,7 +266,7 @@ static void put_head(struct sign_in *sign_in, const char *method)
     if (upstream_pool_wants_url(sign_in->pool))
         buffer_format(out, v6 ? "http://[%.*s]:%u" : "http://%.*s:%u", TEXT_ARGS(url->host),
                       url->port);
-    buffer_append_text(out, url->path.len ? url->path : TEXT("/"));
+    buffer_append_text(out, path.len ? path : TEXT("/"));
     buffer_format(out, v6 ? " HTTP/1.1\r\nHost: [%.*s]" : " HTTP/1.1\r\nHost: %.*s",
                   TEXT_ARGS(url->host));
     if (url->port != (url->tls ? 443 : 80))
@@ -277,9 +278,9 @@ static bool put_request(struct sign_in *sign_in)
 {
     struct buffer body;
     bool good = true;
-    buffer_init(&body, REQUEST_MAX);
+    buffer_init(&body, SIGN_IN_REQUEST_MAX);
     if (sign_in->settings.kind == SIGN_IN_METADATA) {
-        put_head(sign_in, "GET");
+        sign_in_put_head(sign_in, "GET", sign_in->settings.url.path);
         buffer_append_text(&sign_in->request, TEXT("Metadata-Flavor: Google\r\n\r\n"));
         return true;
     }
@@ -287,12 +288,12 @@ static bool put_request(struct sign_in *sign_in)
         put_entra(&sign_in->settings, &body);
     else
         good = put_assertion(&sign_in->settings, &body);
-    put_head(sign_in, "POST");
+    sign_in_put_head(sign_in, "POST", sign_in->settings.url.path);
     buffer_format(&sign_in->request,
                   "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n",
                   buffer_length(&body));
     buffer_append_text(&sign_in->request, buffer_text(&body));
-    wipe(&body);
+    sign_in_wipe(&body);
     return good;
 }
 
@@ -301,8 +302,10 @@ static bool put_request(struct sign_in *sign_in)
 static void on_connected(struct upstream_call *call)
 {
     struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
-    if (!put_request(sign_in)) {
-        failed(sign_in, "its private key cannot be used");
+    const char *problem = "its private key cannot be used";
+    bool aws = sign_in_is_aws(&sign_in->settings);
+    if (!(aws ? sign_in_aws_put(sign_in, &problem) : put_request(sign_in))) {
+        failed(sign_in, problem);
         return;
     }
     struct text request = buffer_text(&sign_in->request);
@@ -353,16 +356,31 @@ static const struct upstream_handlers handlers = {
     .on_room = on_nothing,
 };
 
+static void begin(struct sign_in *sign_in)
+{
+    sign_in->status = 0;
+    buffer_init(&sign_in->request, SIGN_IN_REQUEST_MAX);
+    buffer_init(&sign_in->answer, SIGN_IN_ANSWER_MAX);
+    sign_in->call = (struct upstream_call){.on = &handlers, .fresh = true};
+    upstream_begin(sign_in->pool, &sign_in->call);
+}
+
+/* The next question of several; the time is that of all. */
+static void ask_more(struct sign_in *sign_in)
+{
+    upstream_abandon(&sign_in->call);
+    sign_in_wipe(&sign_in->request);
+    sign_in_wipe(&sign_in->answer);
+    begin(sign_in);
+}
+
 static void ask(struct sign_in *sign_in)
 {
     sign_in->asking = true;
-    sign_in->status = 0;
+    sign_in->stage = 0;
     sign_in->asked_us = loop_now_us(sign_in->all->loop);
-    buffer_init(&sign_in->request, REQUEST_MAX);
-    buffer_init(&sign_in->answer, ANSWER_MAX);
-    sign_in->call = (struct upstream_call){.on = &handlers, .fresh = true};
     timer_set(sign_in->all->loop, &sign_in->timer, sign_in->asked_us + ANSWER_US);
-    upstream_begin(sign_in->pool, &sign_in->call);
+    begin(sign_in);
 }
 
 static void on_time(struct timer *timer)
@@ -394,14 +412,14 @@ static struct digest identity_of(const struct sign_in_settings *settings)
     struct text parts[] = {settings->address, settings->id, settings->secret, settings->key_id,
                            settings->scope};
     struct buffer all;
-    buffer_init(&all, REQUEST_MAX);
+    buffer_init(&all, SIGN_IN_REQUEST_MAX);
     buffer_append_number(&all, settings->kind);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         buffer_format(&all, "\n%zu\n", parts[i].len);
         buffer_append_text(&all, parts[i]);
     }
     struct digest identity = hash_sha256(buffer_text(&all));
-    wipe(&all);
+    sign_in_wipe(&all);
     return identity;
 }
 
@@ -410,7 +428,9 @@ static struct digest identity_of(const struct sign_in_settings *settings)
 static struct upstream_pool *open_pool(struct sign_ins *all, const struct sign_in *sign_in,
                                        const struct provider_settings *provider)
 {
-    bool is_metadata = sign_in->settings.kind == SIGN_IN_METADATA;
+    enum sign_in_kind kind = sign_in->settings.kind;
+    bool is_metadata =
+        kind == SIGN_IN_METADATA || kind == SIGN_IN_AWS_MACHINE || kind == SIGN_IN_AWS_CONTAINER;
     struct provider_settings endpoint = {
         .type = provider->type,
         .base_url = sign_in->address,
@@ -450,9 +470,10 @@ static void sign_in_free(struct sign_in *sign_in)
     list_remove(&sign_in->link);
     if (sign_in->pool)
         upstream_pool_unref(sign_in->pool);
-    wipe(&sign_in->request);
-    wipe(&sign_in->answer);
-    wipe(&sign_in->token);
+    sign_in_wipe(&sign_in->request);
+    sign_in_wipe(&sign_in->answer);
+    sign_in_wipe(&sign_in->token);
+    sign_in_wipe(&sign_in->session);
     memory_wipe(sign_in->secret, strlen(sign_in->secret));
     memory_free(sign_in->secret);
     memory_free(sign_in->address);

@@ -8,7 +8,8 @@
  * fetched last stays in force until its life is over.
  *
  * Kinds: Entra ID's client credentials grant (RFC 6749 4.4), Google's service accounts (a signed
- * assertion, RFC 7523 2.1) and Google's metadata server.
+ * assertion, RFC 7523 2.1) and Google's metadata server; and what AWS gives its machines,
+ * containers and jobs, which are keys that calls are signed with (sign_in_aws.c).
  *
  * One thread. Configurations that say the same share one, so a reload keeps the token.
  */
@@ -19,6 +20,7 @@
 #include "gateway/wire/upstream.h"
 
 struct sign_in;
+struct sigv4_credentials;
 
 /* Those of one worker. */
 struct sign_ins {
@@ -46,6 +48,10 @@ void sign_in_unref(struct sign_in *sign_in);
 
 /* The token, or empty: there is none, or its life is over. Borrowed until the loop goes on. */
 struct text sign_in_token(const struct sign_in *sign_in);
+/* Of AWS: the keys of now, borrowed like that. False: it gives other tokens, or has none. */
+bool sign_in_keys(const struct sign_in *sign_in, struct sigv4_credentials *credentials);
+/* Does it give keys to sign with? */
+bool sign_in_signs(const struct sign_in *sign_in);
 /* A provider did not take the token: fetch another, at most every ten seconds. */
 void sign_in_doubt(struct sign_in *sign_in);
 

@@ -22,6 +22,7 @@
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
 #include "gateway/semantics.h"
+#include "gateway/signature.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -52,6 +53,8 @@ enum exchange_state step_admit(struct exchange *x)
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
+    if (x->signature && !signature_check(x))
+        return EXCHANGE_REFUSE;
     if (!x->facts.owner_asked) {
         x->call.user = x->user_given;
         if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
@@ -311,6 +314,7 @@ static void set_timer(struct exchange *x)
         earliest(&due, x->wished_by_us);
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
+    earliest(&due, relay_rests_by(x));
     if (due)
         timer_set(x->worker->loop, &x->timer, due);
 }
@@ -339,7 +343,11 @@ static void on_time(struct timer *timer)
         fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
         return;
     }
-    if (idle_by(x) && now >= idle_by(x)) {
+    uint64_t rests_by = relay_rests_by(x);
+    bool late = idle_by(x) && now >= idle_by(x);
+    if ((late || (rests_by && now >= rests_by)) && relay_rest(x, late))
+        return;
+    if (late) {
         fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
         return;
     }
@@ -348,6 +356,12 @@ static void on_time(struct timer *timer)
         x->pinged_us = now;
     }
     set_timer(x);
+}
+
+void step_wait(struct exchange *x)
+{
+    if (x->state == EXCHANGE_RELAY)
+        set_timer(x);
 }
 
 /* While it was paused nothing was due, and the timer may have run out. */
@@ -561,13 +575,6 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
     return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
 }
 
-static bool has_tokens(enum operation operation)
-{
-    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
-           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
-           operation != OPERATION_COUNT;
-}
-
 /* Pieces, where the answer does not say how many. Of sound that is written down: its seconds. */
 static int64_t units_of(const struct exchange *x)
 {
@@ -599,7 +606,7 @@ static void count(struct exchange *x, struct ledger_row *row)
     }
     if (x->free_of_charge) /* it was counted where it was made */
         return;
-    if (row->outcome == LEDGER_REFUSED || !has_tokens(x->call.operation))
+    if (row->outcome == LEDGER_REFUSED || !operation_has_tokens(x->call.operation))
         return;
     if (x->answer.usage_seen) {
         row->usage = x->answer.usage;
@@ -640,7 +647,8 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
 static bool is_probe(const struct exchange *x)
 {
     return x->match.endpoint &&
-           (x->match.endpoint->page == PAGE_HEALTH || x->match.endpoint->page == PAGE_METRICS);
+           (x->match.endpoint->page == PAGE_HEALTH || x->match.endpoint->page == PAGE_METRICS ||
+            x->match.endpoint->page == PAGE_ALIVE);
 }
 
 static void log_access(struct exchange *x, const struct ledger_row *row)

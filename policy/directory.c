@@ -416,6 +416,31 @@ const struct key *directory_find_named(const struct directory *directory, struct
     return domain ? domain_key(domain, directory->declared, record) : declared;
 }
 
+size_t directory_find_secrets(const struct directory *directory, struct text tenant,
+                              struct text name, int64_t wall_us,
+                              struct digest secrets[KEY_SECRETS_MAX], const struct key **key)
+{
+    const struct key *declared = directory_file_key(directory, tenant, name);
+    struct roster_record *record = declared ? NULL : directory_member(directory, tenant, name);
+    struct domain *domain = record ? find_domain(directory, &record->owner_hash) : NULL;
+    size_t count = 0;
+    *key = declared;
+    if (declared) {
+        bool is_over = declared->expires_us && wall_us >= declared->expires_us;
+        if (!is_over && !is_closed(declared->tenant))
+            secrets[count++] = declared->digest;
+        return count;
+    }
+    if (!domain || domain_is_closed(domain))
+        return 0;
+    if (is_open(record, &record->digest, wall_us))
+        secrets[count++] = record->digest;
+    if (record->has_old && is_open(record, &record->old_digest, wall_us))
+        secrets[count++] = record->old_digest;
+    *key = domain_key(domain, directory->declared, record);
+    return *key ? count : 0;
+}
+
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with)
 {

@@ -38,6 +38,13 @@ const struct key *directory_find_key(const struct directory *directory, struct t
  * is not revoked. */
 const struct key *directory_find_named(const struct directory *directory, struct text tenant,
                                        struct text name);
+/* For who proves that he knows a secret without saying it: what is kept of the secrets (their
+ * SHA-256) that open the key of this name in <tenant> at <wall_us>, at most two (of a key that was
+ * rotated). How many; 0 for a key that is unknown, revoked, expired, or whose tenant is off. */
+enum { KEY_SECRETS_MAX = 2 };
+size_t directory_find_secrets(const struct directory *directory, struct text tenant,
+                              struct text name, int64_t wall_us,
+                              struct digest secrets[KEY_SECRETS_MAX], const struct key **key);
 /* Call <see> for every key, or tenant, in no order. A key is good for the time of the call only. */
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with);

@@ -58,6 +58,9 @@ static const struct path of_requests[] = {
     {"messages.*.content.*.document.source.content.*.text", TEXT_PLAIN, true},
     {"messages.*.reasoning_content", TEXT_PLAIN, true},
     {"messages.*.reasoning", TEXT_PLAIN, true},
+    {"messages.*.thinking", TEXT_PLAIN, true},                   /* Ollama */
+    {"format.**", TEXT_DEEP, true},
+    {"template", TEXT_PLAIN, true},
     {"messages.*.refusal", TEXT_PLAIN, true},
     {"messages.*.name", TEXT_PLAIN, true},
     {"messages.*.tool_calls.*.function.arguments", TEXT_JSON, true},
@@ -162,6 +165,10 @@ static const struct path of_answers[] = {
     {"output.message.content.*.toolResult.content.**", TEXT_DEEP, true},
     {"message.content.*.text", TEXT_ANSWER, true},               /* Cohere */
     {"message.content.*.thinking", TEXT_PLAIN, true},
+    {"message.content", TEXT_ANSWER, true},                      /* Ollama */
+    {"message.thinking", TEXT_PLAIN, true},
+    {"response", TEXT_ANSWER, true},
+    {"thinking", TEXT_PLAIN, true},
     {"message.tool_plan", TEXT_PLAIN, true},
     {"message.tool_calls.*.function.arguments", TEXT_JSON, true},
     {"message.citations.**", TEXT_DEEP, true},
@@ -375,6 +382,8 @@ static void arrive(struct walk *walk, const struct branch *branch, struct text v
         give_all(walk, branch->path, value, place);
     else if (*branch->rest != '\0')
         return;
+    else if (branch->path->kind == TEXT_JSON && !string) /* not as text, but as it is: Ollama */
+        give_all(walk, branch->path, value, place);
     else if (branch->path->kind == TEXT_DROP && !null)
         give(walk, TEXT_DROP, branch->path, value, place);
     else if (string && branch->path->kind == TEXT_DELTA)

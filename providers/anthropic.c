@@ -143,8 +143,11 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
 }
 
 /* One form is made of the other by reading and writing it (crossing). */
+#define MESSAGE_STOP "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+
 const struct dialect dialect_anthropic = {
     .name = {"anthropic", 9},
+    .last_event = {MESSAGE_STOP, sizeof(MESSAGE_STOP) - 1},
     .watch_event = watch_event,
     .wants = wants,
     .want_count = WANTS,
@@ -221,6 +224,8 @@ const struct translator translator_anthropic = {
     .write_call = anthropic_write_call,
     .write_path = write_path,
     .headers = {HEADERS, sizeof(HEADERS) - 1},
+    .carry_call = anthropic_carry_call,
+    .put_carried = anthropic_put_carried,
     .framing = FRAMING_SSE,
     .reader_bytes = sizeof(struct anthropic_reader),
     .read_frame = anthropic_read_frame,

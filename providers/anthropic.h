@@ -24,6 +24,7 @@
  * and those that copy it really send was taken from recorded traffic.
  */
 
+#include "gateway/base/table.h"
 #include "providers/provider.h"
 #include "providers/translator.h"
 
@@ -95,6 +96,9 @@ struct anthropic_writing {
     size_t turn;          /* the message with which the turn begins that is written */
     size_t question; /* a message of the system that asks in the user's place; SIZE_MAX = none */
     size_t nameless_calls, nameless_results; /* so many had no id so far */
+    struct table asked; /* the ids of the calls in front of the turn <asked_turn> */
+    size_t asked_turn;
+    bool knows_asked;
 };
 
 void anthropic_write_call(struct arena *arena, const struct chat *chat,
@@ -208,6 +212,19 @@ const char *anthropic_stop_reason(enum finish finish, bool calls);
 /* The members of a usage object; <extras> and <more>: objects whose other members are put too. */
 void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct text extras,
                          struct text more);
+
+/* -------------------------------------------------------- carried by others (anthropic_carry.c) */
+
+/* The members that stand elsewhere at some doors, and how a body is made that goes as it was said.
+ */
+void anthropic_carry_call(const struct chat *chat, const struct call_target *target,
+                          struct buffer *out, struct buffer *headers, struct losses *losses);
+void anthropic_put_carried(void *state, struct text json, const struct usage *usage,
+                           struct buffer *out);
+/* Append the members of a call's body but for those among <moved>; `max_tokens` as the target is to
+ * have it. The object is open before and after. */
+void anthropic_carry_members(const struct chat *chat, const struct call_target *target,
+                             const struct text *moved, size_t count, struct buffer *out);
 
 /* {"input_tokens":N} */
 bool anthropic_read_count(struct text body, int64_t *tokens);

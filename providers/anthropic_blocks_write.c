@@ -127,7 +127,7 @@ bool anthropic_is_ours(const struct part *part)
     if (from == NULL || from == &translator_anthropic)
         return true;
     /* Claude's proofs are good wherever Claude runs, and OpenRouter says whose they are. */
-    return text_equal(from->dialect, TEXT("bedrock")) ||
+    return text_starts(from->dialect, TEXT("bedrock")) ||
            (text_equal(from->dialect, TEXT("openai")) &&
             text_find(part->raw, TEXT("anthropic-claude")) != SIZE_MAX);
 }
@@ -211,23 +211,30 @@ static void put_result_content(struct anthropic_writing *w, const struct part *p
     put_literal(w->out, "]");
 }
 
-enum { CALLS_LOOKED_AT = 4096 };
+/* The calls of the turn before: each turn's are looked at once. */
+static void find_asked(struct anthropic_writing *w)
+{
+    const struct message *messages = w->chat->messages;
+    table_done(&w->asked);
+    w->asked_turn = w->turn;
+    w->knows_asked = true;
+    for (size_t m = w->turn; m-- > 0;) {
+        const struct message *message = &messages[m];
+        if (message->role == ROLE_USER || message->role == ROLE_TOOL)
+            return;
+        for (size_t p = 0; p < message->part_count; p++)
+            if (message->parts[p].kind == PART_CALL && message->parts[p].id.len)
+                table_set(&w->asked, message->parts[p].id, w);
+    }
+}
 
 /* Was it asked for in the turn before? Other results are refused: of a call that was left out, for
- * one. In doubt it was. */
-static bool was_asked_for(const struct anthropic_writing *w, const struct part *part)
+ * one. */
+static bool was_asked_for(struct anthropic_writing *w, const struct part *part)
 {
-    const struct chat *chat = w->chat;
-    size_t looked = 0;
-    for (size_t m = w->turn; m-- > 0 && part->id.len;) {
-        const struct message *message = &chat->messages[m];
-        if (message->role == ROLE_USER || message->role == ROLE_TOOL)
-            return false;
-        for (size_t p = 0; p < message->part_count && looked < CALLS_LOOKED_AT; p++, looked++)
-            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].id, part->id))
-                return true;
-    }
-    return part->id.len == 0 || looked == CALLS_LOOKED_AT;
+    if (part->id.len && (!w->knows_asked || w->asked_turn != w->turn))
+        find_asked(w);
+    return part->id.len == 0 || table_find(&w->asked, part->id);
 }
 
 static bool put_result(struct anthropic_writing *w, const struct part *part)

@@ -232,6 +232,7 @@ static void begin(struct arena *arena, const struct chat *chat, const struct cal
                                   .own = own,
                                   .counting = counting};
     write_call(&w);
+    table_done(&w.asked);
 }
 
 void anthropic_write_call(struct arena *arena, const struct chat *chat,

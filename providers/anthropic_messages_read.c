@@ -66,16 +66,11 @@ static bool take_back_proof(struct message *message, struct text json)
         return false;
     if (proof.of != PROOF_CALL && proof.of != PROOF_TEXT)
         return proof.from == NULL; /* nobody's here: it is of no use any more */
-    for (size_t i = message->part_count; i-- > 0;) {
-        struct part *part = &message->parts[i];
-        bool fits = proof.of == PROOF_TEXT
-                        ? part->kind == PART_TEXT
-                        : part->kind == PART_CALL && text_equal(part->id, proof.id);
-        if (!fits)
-            continue;
+    enum part_kind kind = proof.of == PROOF_TEXT ? PART_TEXT : PART_CALL;
+    struct part *part = part_before(message->parts, message->part_count, kind, proof.id);
+    if (part) {
         part->signature = proof.proof;
         part->from = proof.from;
-        break;
     }
     return true;
 }

@@ -4,83 +4,6 @@
  */
 #include "providers/bedrock.h"
 
-#include <string.h>
-
-#include "gateway/base/member.h"
-
-/* --------------------------------------------------------------------------------- watching */
-
-static void note_reason(struct answer *answer, struct text reason)
-{
-    struct text word = text_head(reason, sizeof(answer->finish) - 1);
-    if (!word.len)
-        return;
-    memcpy(answer->finish, word.at, word.len);
-    answer->finish[word.len] = '\0';
-    answer->ended = true;
-}
-
-static void note_usage(struct answer *answer, struct text json)
-{
-    struct usage usage = {0};
-    if (!bedrock_read_usage(json, &usage))
-        return;
-    answer->usage = usage;
-    answer->usage_seen = true;
-}
-
-/* The bytes of whatever a delta brings. */
-static void note_delta(struct answer *answer, struct text delta)
-{
-    struct text name, value;
-    int64_t bytes = 0;
-    if (!delta.len || delta.at[0] != '{')
-        return;
-    while (member_next(&delta, &name, &value))
-        bytes += (int64_t)value.len;
-    answer->events += bytes > 0;
-    answer->content_bytes += bytes;
-}
-
-/* Of an exception the frame's name is not an event's. */
-static bool is_exception(struct text name)
-{
-    return text_ends(name, TEXT("xception"));
-}
-
-static enum event_verdict watch_event(struct answer *answer, const struct sse_event *event)
-{
-    struct text name = event->name, data = event->data;
-    if (text_equal(name, TEXT("contentBlockDelta"))) {
-        note_delta(answer, member_find(data, TEXT("delta")));
-    } else if (text_equal(name, TEXT("messageStop"))) {
-        note_reason(answer, member_string(member_find(data, TEXT("stopReason"))));
-    } else if (text_equal(name, TEXT("metadata"))) {
-        note_usage(answer, member_find(data, TEXT("usage")));
-        return answer->ended ? EVENT_LAST : EVENT_PASS;
-    } else if (is_exception(name)) {
-        answer->failed = true;
-        return EVENT_FAIL;
-    }
-    return EVENT_PASS;
-}
-
-enum want { WANT_USAGE, WANT_REASON, WANTS };
-
-static const struct text wants[WANTS] = {
-    [WANT_USAGE] = {"usage", 5},
-    [WANT_REASON] = {"stopReason", 10},
-};
-
-static void watch_body(struct answer *answer, const struct scan_value *values)
-{
-    if (values[WANT_USAGE].kind == SCAN_OBJECT)
-        note_usage(answer, values[WANT_USAGE].raw);
-    if (values[WANT_REASON].kind == SCAN_STRING)
-        note_reason(answer, member_string(values[WANT_REASON].raw));
-    answer->ended = true;
-}
-
 /* ----------------------------------------------------------------------- its streams, cut */
 
 static size_t whole_events(struct text bytes)
@@ -111,10 +34,11 @@ static bool next_event(struct text *bytes, struct sse_event *event)
 
 const struct dialect dialect_bedrock = {
     .name = {"bedrock", 7},
-    .watch_event = watch_event,
-    .wants = wants,
-    .want_count = WANTS,
-    .watch_body = watch_body,
+    .watch_field = bedrock_watch_field,
+    .watch_event = bedrock_watch_event,
+    .wants = bedrock_wants,
+    .want_count = BEDROCK_WANTS,
+    .watch_body = bedrock_watch_body,
     .read_error = bedrock_read_error,
     .whole_events = whole_events,
     .next_event = next_event,
@@ -127,8 +51,7 @@ void provider_put_exception(struct buffer *out, struct text name, struct text js
 
 /* -------------------------------------------------------------------------------- crossing */
 
-/* A name of a model, which may be an ARN, as one segment. */
-static void put_segment(struct buffer *out, struct text name)
+void bedrock_put_segment(struct buffer *out, struct text name)
 {
     static const char digits[] = "0123456789ABCDEF";
     for (size_t i = 0; i < name.len; i++) {
@@ -146,7 +69,7 @@ static void put_segment(struct buffer *out, struct text name)
 static void write_path(const struct call_target *target, struct buffer *out)
 {
     put_literal(out, "/model/");
-    put_segment(out, target->model);
+    bedrock_put_segment(out, target->model);
     put_literal(out, target->stream ? "/converse-stream" : "/converse");
 }
 

@@ -5,9 +5,10 @@
  * bedrock - the parts of the `bedrock` dialect; only the files bedrock*.c and registry.c include
  * this.
  *
- * Source: AWS' reference of Amazon Bedrock Runtime (Converse, ConverseStream) and its model for the
- * SDKs. The model stands in the path. A block of a message is an object with one member, which
- * says what it is. Streams are of AWS' event stream encoding; an error inside one is an exception.
+ * Source: AWS' reference of Amazon Bedrock Runtime (Converse, ConverseStream, InvokeModel,
+ * InvokeModelWithResponseStream, CountTokens) and its model for the SDKs. The model stands in the
+ * path. A block of a message is an object with one member, which says what it is. Streams are of
+ * AWS' event stream encoding; an error inside one is an exception.
  */
 
 #include "providers/provider.h"
@@ -16,6 +17,10 @@
 
 extern const struct dialect dialect_bedrock;
 extern const struct translator translator_bedrock;
+/* What the maker of the model has, carried by AWS: Anthropic's messages (bedrock_invoke.c). */
+extern const struct translator translator_bedrock_invoke;
+/* How many tokens a call of either has. */
+extern const struct translator translator_bedrock_count;
 
 /* -------------------------------------------------------------------------------- blocks */
 
@@ -48,6 +53,9 @@ void bedrock_put_citation(struct buffer *out, const struct citation *citation);
 
 /* ------------------------------------------------------------------------------ the call */
 
+/* Can this call, read in Anthropic's words, be asked of <model> as it was said, by InvokeModel? */
+bool bedrock_invoke_takes(const struct chat *chat, struct text model);
+
 bool bedrock_read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
                        struct fault *fault);
 
@@ -75,6 +83,9 @@ bool bedrock_takes(struct bedrock_writing *w, const struct part *part);
 void bedrock_put_settings(struct bedrock_writing *w);
 struct text bedrock_field(const struct chat_field *fields, size_t count, struct text name);
 
+/* Append a name of a model, which may be an ARN, as one segment of a path. */
+void bedrock_put_segment(struct buffer *out, struct text name);
+
 /* ---------------------------------------------------------------------------- the answer */
 
 /* What the figures of a usage object mean. False when there are none. */
@@ -84,6 +95,13 @@ enum finish bedrock_finish_of(struct text reason);
 struct text bedrock_stop_reason(enum finish finish);
 enum fault_kind bedrock_fault(struct text exception);
 void bedrock_read_error(unsigned status, struct text body, struct provider_error *error);
+
+/* An answer that passes as it is (bedrock_watch.c), of Converse or InvokeModel. */
+enum { BEDROCK_WANTS = 6 };
+extern const struct text bedrock_wants[BEDROCK_WANTS];
+void bedrock_watch_field(struct answer *answer, struct text name, struct text value);
+enum event_verdict bedrock_watch_event(struct answer *answer, const struct sse_event *event);
+void bedrock_watch_body(struct answer *answer, const struct scan_value *values);
 
 struct bedrock_reader {
     struct reader_state base;

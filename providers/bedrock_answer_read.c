@@ -3,6 +3,7 @@
  * bedrock.h: an answer is read, as a stream of events or as a whole.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
@@ -68,6 +69,15 @@ struct text bedrock_stop_reason(enum finish finish)
     return TEXT("end_turn");
 }
 
+/* "cacheReadInputTokens"; Nova calls it "cacheReadInputTokenCount". */
+static void read_cached(struct text json, const char *name, int64_t *tokens)
+{
+    char longer[64];
+    snprintf(longer, sizeof(longer), "%.*sCount", (int)strlen(name) - 1, name);
+    if (!member_count(find(json, text_of(name)), TOKENS_MAX, tokens))
+        member_count(find(json, text_of(longer)), TOKENS_MAX, tokens);
+}
+
 /* What of the cache was read or written is beside the input here, not in it. */
 bool bedrock_read_usage(struct text json, struct usage *usage)
 {
@@ -76,8 +86,8 @@ bool bedrock_read_usage(struct text json, struct usage *usage)
         return false;
     bool said = member_count(find(json, TEXT("inputTokens")), TOKENS_MAX, &input);
     said |= member_count(find(json, TEXT("outputTokens")), TOKENS_MAX, &usage->output_tokens);
-    member_count(find(json, TEXT("cacheReadInputTokens")), TOKENS_MAX, &usage->cached_tokens);
-    member_count(find(json, TEXT("cacheWriteInputTokens")), TOKENS_MAX, &usage->cache_write_tokens);
+    read_cached(json, "cacheReadInputTokens", &usage->cached_tokens);
+    read_cached(json, "cacheWriteInputTokens", &usage->cache_write_tokens);
     usage->input_tokens = input + usage->cached_tokens + usage->cache_write_tokens;
     if (usage->input_tokens > 2 * TOKENS_MAX)
         usage->input_tokens = 2 * TOKENS_MAX;

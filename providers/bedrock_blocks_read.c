@@ -426,16 +426,11 @@ static bool take_back_proof(struct arena *arena, struct text json, struct part *
         return false;
     if (proof.of != PROOF_CALL && proof.of != PROOF_TEXT)
         return proof.from == NULL; /* nobody's here: it is of no use any more */
-    while (count-- > 0) {
-        struct part *part = &parts[count];
-        bool fits = proof.of == PROOF_TEXT
-                        ? part->kind == PART_TEXT
-                        : part->kind == PART_CALL && text_equal(part->id, proof.id);
-        if (!fits)
-            continue;
+    enum part_kind kind = proof.of == PROOF_TEXT ? PART_TEXT : PART_CALL;
+    struct part *part = part_before(parts, count, kind, proof.id);
+    if (part) {
         part->signature = proof.proof;
         part->from = proof.from;
-        break;
     }
     return true;
 }

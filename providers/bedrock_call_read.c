@@ -229,6 +229,7 @@ static bool read_stops(struct reading *r, struct text list)
     if (!is_array(list))
         return refuse(r, "has to be a list", "inferenceConfig.stopSequences");
     chat->stops = arena_new(r->arena, CHAT_STOPS_MAX * sizeof(struct text));
+    chat->stop_count = 0;
     while (member_next(&list, &none, &stop)) {
         if (!member_string(stop).at || chat->stop_count == CHAT_STOPS_MAX)
             return refuse(r, "has to be a list of strings, and not too many",

@@ -22,3 +22,10 @@ const char *operation_name(enum operation operation)
 {
     return names[operation];
 }
+
+bool operation_has_tokens(enum operation operation)
+{
+    return operation != OPERATION_FILE && operation != OPERATION_OBJECT &&
+           operation != OPERATION_BATCH && operation != OPERATION_REALTIME &&
+           operation != OPERATION_COUNT;
+}

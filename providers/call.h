@@ -47,6 +47,9 @@ enum operation {
 };
 
 const char *operation_name(enum operation operation);
+/* Is such a call booked with tokens and money? Not what makes nothing; and not a session, whose
+ * responses are booked one by one. */
+bool operation_has_tokens(enum operation operation);
 
 /* A call as far as routing and policy care. All texts live as long as the exchange. */
 struct call {

@@ -35,13 +35,12 @@ enum said said_of(struct text json)
     return text_equal(json, TEXT("false")) ? SAID_NO : SAID_NOTHING;
 }
 
-const struct part *chat_find_call(const struct chat *chat, struct text id)
+struct part *part_before(struct part *parts, size_t count, enum part_kind kind, struct text id)
 {
-    for (size_t m = chat->message_count; id.len && m-- > 0;) {
-        const struct message *message = &chat->messages[m];
-        for (size_t p = 0; p < message->part_count; p++)
-            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].id, id))
-                return &message->parts[p];
+    for (size_t i = 1; i <= count && i <= PROOF_LOOKS_BACK; i++) {
+        struct part *part = &parts[count - i];
+        if (part->kind == kind && (kind != PART_CALL || text_equal(part->id, id)))
+            return part;
     }
     return NULL;
 }

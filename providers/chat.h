@@ -108,7 +108,10 @@ struct tool {
     struct text schema;            /* json: JSON Schema of the arguments; at == NULL = none */
     struct text cache;             /* json, as in a part */
     bool strict;
-    struct text raw; /* json */
+    bool takes_text;         /* the client's own dialect knows it as a tool of free text */
+    struct text space, bare; /* inner: where it is declared in a namespace: that, and its name in
+                                it; <raw> is the whole namespace, and <name> both names */
+    struct text raw;         /* json */
 };
 
 enum tool_choice { CHOICE_UNSAID, CHOICE_AUTO, CHOICE_NONE, CHOICE_ANY, CHOICE_ONE };
@@ -138,7 +141,9 @@ struct chat_field {
 
 struct chat {
     const struct translator *from;
-    struct text model; /* plain (no escapes): as the client asked */
+    const struct translator *read_by; /* who read it, where its words are another's */
+    struct text body;                 /* what was read */
+    struct text model;                /* plain (no escapes): as the client asked */
     bool stream;
     bool wants_usage;         /* of a stream: OpenAI's stream_options.include_usage */
     struct message *messages; /* the system's first, wherever the dialect has them */
@@ -190,9 +195,6 @@ struct chat {
     size_t field_count;
     bool fields_cut;
 };
-
-/* The call with <id> in the conversation, or NULL: a result's tool has its name there only. */
-const struct part *chat_find_call(const struct chat *chat, struct text id);
 
 /* --------------------------------------------------------------------------- the answer */
 
@@ -301,6 +303,11 @@ void loss_hint(struct losses *losses, const char *format, ...)
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
 
 /* ------------------------------------------------------------------------ reading, writing */
+
+/* The part that a proof belongs to, which stands right behind it: the last of this kind among the
+ * last ones, of calls that with <id>; or NULL. */
+enum { PROOF_LOOKS_BACK = 64 };
+struct part *part_before(struct part *parts, size_t count, enum part_kind kind, struct text id);
 
 /* "false" is SAID_NO, "true" SAID_YES, all else SAID_NOTHING. */
 enum said said_of(struct text json);

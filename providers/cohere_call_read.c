@@ -212,6 +212,7 @@ static bool read_stops(struct reading *r, struct text stops)
     struct chat *chat = r->chat;
     struct text none, stop;
     chat->stops = arena_new(r->arena, CHAT_STOPS_MAX * sizeof(*chat->stops));
+    chat->stop_count = 0;
     while (member_next(&stops, &none, &stop)) {
         if (chat->stop_count == CHAT_STOPS_MAX || !member_string(stop).at)
             return refuse(r, "stop_sequences", "has to be strings, and not too many");

@@ -5,25 +5,14 @@
  */
 #include "gateway/base/member.h"
 #include "providers/gemini.h"
-
-enum {
-    OPEN_MAX = 512, /* calls that have no response yet, among which one is looked for */
-};
-
-/* Calls without an id get one by their place; responses find theirs by name, in order. */
-struct calls {
-    struct part **all;
-    size_t count, room;
-    size_t first; /* those before it have their response */
-    bool *answered;
-    size_t answered_room;
-};
+#include "providers/index.h"
 
 struct reading {
     struct arena *arena;
     struct chat *chat;
     struct fault *fault;
-    struct calls calls;
+    struct open_calls calls; /* those with an id too: responses may come without */
+    size_t call_count;
     size_t message_room;
     size_t content, part; /* where we are, for faults */
 };
@@ -48,34 +37,17 @@ static bool is_of(struct text json, char bracket)
 
 /* -------------------------------------------------------------------------- calls, results */
 
+/* Calls without an id get one by their place; responses find theirs by name, in order. */
 static struct text place_id(struct reading *r)
 {
-    return arena_format(r->arena, "gemini_call_%zu", r->calls.count);
-}
-
-static void note_call(struct reading *r, struct part *part)
-{
-    struct calls *calls = &r->calls;
-    calls->all = arena_grow(r->arena, calls->all, calls->count, &calls->room, sizeof(*calls->all));
-    calls->answered = arena_grow(r->arena, calls->answered, calls->count, &calls->answered_room,
-                                 sizeof(*calls->answered));
-    calls->answered[calls->count] = false;
-    calls->all[calls->count++] = part;
+    return arena_format(r->arena, "gemini_call_%zu", r->call_count);
 }
 
 /* The id of the call that this is the response of. */
 static struct text find_call(struct reading *r, struct text name)
 {
-    struct calls *calls = &r->calls;
-    while (calls->first < calls->count && calls->answered[calls->first])
-        calls->first++;
-    size_t end = calls->count - calls->first > OPEN_MAX ? calls->first + OPEN_MAX : calls->count;
-    for (size_t i = calls->first; i < end; i++)
-        if (!calls->answered[i] && text_equal(calls->all[i]->name, name)) {
-            calls->answered[i] = true;
-            return calls->all[i]->id;
-        }
-    return place_id(r);
+    struct text id = open_calls_take(&r->calls, name);
+    return id.at ? id : place_id(r);
 }
 
 static bool read_call_part(struct reading *r, struct text call, struct part *part)
@@ -98,7 +70,8 @@ static bool read_call_part(struct reading *r, struct text call, struct part *par
         return refuse_part(r, "has a functionCall without a name");
     if (!part->id.len)
         part->id = place_id(r);
-    note_call(r, part);
+    open_calls_add(&r->calls, r->arena, part->id, part->name);
+    r->call_count++;
     return true;
 }
 
@@ -306,24 +279,31 @@ static bool read_system(struct reading *r, struct text system)
     return read_parts(r, member_find(system, TEXT("parts")), message);
 }
 
-bool gemini_read_contents(struct arena *arena, struct text contents, struct text system,
-                          struct chat *chat, struct fault *fault)
+static bool read_all(struct reading *r, struct text contents, struct text system)
 {
-    struct reading *r = arena_new(arena, sizeof(*r));
     struct text item;
-    *r = (struct reading){.arena = arena, .chat = chat, .fault = fault};
     if (!is_of(contents, '[') && !is_of(contents, '{'))
-        return gemini_refuse(arena, fault, TEXT("contents"), "is missing, or no array");
+        return gemini_refuse(r->arena, r->fault, TEXT("contents"), "is missing, or no array");
     if (!read_system(r, system))
         return false;
     for (r->content = 0; gemini_next(&contents, &item); r->content++) {
         struct text param = TEXT("contents");
-        if (chat->message_count == CHAT_MESSAGES_MAX)
-            return gemini_refuse(arena, fault, param, "has too many items");
+        if (r->chat->message_count == CHAT_MESSAGES_MAX)
+            return gemini_refuse(r->arena, r->fault, param, "has too many items");
         if (!is_of(item, '{'))
-            return gemini_refuse(arena, fault, param, "has an item that is no object");
+            return gemini_refuse(r->arena, r->fault, param, "has an item that is no object");
         if (!read_content(r, item))
             return false;
     }
-    return chat->message_count || gemini_refuse(arena, fault, TEXT("contents"), "is empty");
+    return r->chat->message_count ||
+           gemini_refuse(r->arena, r->fault, TEXT("contents"), "is empty");
+}
+
+bool gemini_read_contents(struct arena *arena, struct text contents, struct text system,
+                          struct chat *chat, struct fault *fault)
+{
+    struct reading r = {.arena = arena, .chat = chat, .fault = fault};
+    bool good = read_all(&r, contents, system);
+    open_calls_done(&r.calls);
+    return good;
 }

@@ -7,6 +7,7 @@
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "providers/gemini.h"
+#include "providers/index.h"
 
 struct writing {
     struct arena *arena;
@@ -19,6 +20,7 @@ struct writing {
     struct text signature; /* of reasoning without a text: it belongs to the part that follows */
     bool called;           /* a call of this message has been written */
     bool late_media;       /* media of a response go behind it */
+    struct call_index calls;
 };
 
 static bool is_of(struct text json, char bracket)
@@ -296,9 +298,9 @@ static void put_response_media(struct writing *w, const struct part *result)
         gemini_cut_back(w->out, begin);
 }
 
-static struct text result_name(const struct writing *w, const struct part *result)
+static struct text result_name(struct writing *w, const struct part *result)
 {
-    const struct part *call = result->name.len ? NULL : chat_find_call(w->chat, result->id);
+    const struct part *call = result->name.len ? NULL : call_index_find(&w->calls, result->id);
     if (call)
         return call->name;
     return result->name.len ? result->name : result->id.len ? result->id : TEXT("unknown");
@@ -509,11 +511,13 @@ void gemini_put_contents(struct arena *arena, const struct chat *chat,
                         .out = out,
                         .losses = losses,
                         .own = chat->from == &translator_gemini,
-                        .levels = gemini_age_of(target->model) == GEMINI_LEVELS};
+                        .levels = gemini_age_of(target->model) == GEMINI_LEVELS,
+                        .calls = {.chat = chat}};
     size_t i = count_system(chat);
     put_system(&w, i);
     put_open(out, "contents", '[');
     while (i < chat->message_count)
         i = write_content(&w, i);
     put_literal(out, "]");
+    call_index_done(&w.calls);
 }

@@ -189,9 +189,9 @@ static void step(struct walk *w)
 struct text gemini_schema_read(struct arena *arena, struct text schema)
 {
     struct walk *w = arena_new(arena, sizeof(*w));
-    /* A type that may be null grows, and so may an enum; a schema never gets twice as long but for
-     * the smallest. */
-    buffer_init(&w->out, 3 * schema.len + 64);
+    /* A type that may be null grows, and so may an enum: the shortest, {"nullable":1}, by less than
+     * its own length. */
+    buffer_init(&w->out, 8 * schema.len + 64);
     enter(w, schema);
     while (w->depth)
         step(w);

@@ -12,6 +12,7 @@
 #include "providers/rope.h"
 #include "providers/translator.h"
 
+extern const struct dialect dialect_ollama;
 extern const struct translator translator_ollama_chat;
 extern const struct translator translator_ollama_generate;
 
@@ -33,7 +34,10 @@ void ollama_read_body(void *state, struct text body, struct answer_sink *sink);
 void ollama_read_end(void *state, struct answer_sink *sink);
 void ollama_read_error(unsigned status, struct text body, struct provider_error *error);
 
-enum { OLLAMA_CALLS_MAX = 128 };
+/* Tokens of the prompt, and of what was written; false when neither is told. */
+bool ollama_read_usage(struct text input, struct text output, struct usage *usage);
+
+enum { OLLAMA_CALLS_MAX = 128, OLLAMA_TOKENS_MAX = 2000000000 };
 
 struct ollama_writer {
     struct writer_state state;

@@ -8,7 +8,7 @@
 #include "gateway/base/scan.h"
 #include "providers/ollama.h"
 
-enum { TOKENS_MAX = 2000000000, STAMP_BYTES = 32 };
+enum { STAMP_BYTES = 32 };
 
 /* --------------------------------------------------------------------------------- reading */
 
@@ -94,11 +94,8 @@ static void say_end(struct ollama_reader *r, struct answer_sink *sink, struct te
     close_part(sink, &r->text_open, r->text_part, PART_TEXT);
     close_part(sink, &r->thought_open, r->thought_part, PART_REASONING);
     say(sink, (struct answer_event){.kind = ANSWER_FINISH, .finish = finish, .name = reason});
-    bool input = member_count(member_find(line, TEXT("prompt_eval_count")), TOKENS_MAX,
-                              &r->usage.input_tokens);
-    bool output =
-        member_count(member_find(line, TEXT("eval_count")), TOKENS_MAX, &r->usage.output_tokens);
-    if (input || output)
+    if (ollama_read_usage(member_find(line, TEXT("prompt_eval_count")),
+                          member_find(line, TEXT("eval_count")), &r->usage))
         say(sink, (struct answer_event){.kind = ANSWER_USAGE, .usage = &r->usage});
     r->over = true;
     say(sink, (struct answer_event){.kind = ANSWER_END});
@@ -171,9 +168,10 @@ void ollama_read_end(void *state, struct answer_sink *sink)
 void ollama_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct text words = member_string(member_find(body, TEXT("error")));
-    error->kind = status == 429   ? FAULT_TARGET_BUSY
-                  : status >= 500 ? FAULT_TARGET_ERROR
-                                  : FAULT_TARGET_REFUSED;
+    bool our_key = status == 401 || status == 402 || status == 403;
+    error->kind = status == 429              ? FAULT_TARGET_BUSY
+                  : status >= 500 || our_key ? FAULT_TARGET_ERROR
+                                             : FAULT_TARGET_REFUSED;
     words = text_head(words, sizeof(error->message) - 1);
     if (words.len)
         memcpy(error->message, words.at, words.len);

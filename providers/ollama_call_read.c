@@ -2,24 +2,18 @@
 /* The ollama dialect: its calls, read. */
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
+#include "providers/index.h"
 #include "providers/ollama.h"
 
-enum { TOKENS_MAX = 1000000000, ASKED_LOOK_MAX = 256 };
-
-/* A call in the conversation: results without an id are matched with them by their name. */
-struct asked {
-    struct text id, name;
-    bool answered;
-};
+enum { TOKENS_MAX = 1000000000 };
 
 struct reading {
     struct arena *arena;
     struct chat *chat;
     struct fault *fault;
     size_t message_room, part_room, tool_room;
-    unsigned ids; /* made so far, for calls without one */
-    struct asked *asked;
-    size_t asked_count, asked_room;
+    unsigned ids;            /* made so far, for calls without one */
+    struct open_calls asked; /* results without an id are matched with them by their name */
 };
 
 static bool refuse(struct reading *r, const char *param, const char *what)
@@ -124,27 +118,17 @@ static bool read_calls(struct reading *r, struct message *message, struct text c
         part->id = member_string(member_find(call, TEXT("id")));
         if (!part->id.len)
             part->id = arena_format(r->arena, "call_%u", r->ids++);
-        r->asked =
-            arena_grow(r->arena, r->asked, r->asked_count, &r->asked_room, sizeof(*r->asked));
-        r->asked[r->asked_count++] = (struct asked){.id = part->id, .name = part->name};
+        open_calls_add(&r->asked, r->arena, part->id, part->name);
         part->arguments = arguments.len && arguments.at[0] == '{' ? arguments : TEXT("{}");
     }
     return true;
 }
 
-/* The call that a result without an id answers: the first of that name that has none yet, among the
- * last ones. */
+/* The call that a result without an id answers: the first of that name that has none yet. */
 static struct text answered_id(struct reading *r, struct text name)
 {
-    size_t first = r->asked_count > ASKED_LOOK_MAX ? r->asked_count - ASKED_LOOK_MAX : 0;
-    for (size_t i = first; i < r->asked_count; i++) {
-        struct asked *asked = &r->asked[i];
-        if (asked->answered || (name.len && !text_equal(asked->name, name)))
-            continue;
-        asked->answered = true;
-        return asked->id;
-    }
-    return arena_format(r->arena, "call_%u", r->ids++);
+    struct text id = open_calls_take(&r->asked, name);
+    return id.at ? id : arena_format(r->arena, "call_%u", r->ids++);
 }
 
 static bool read_result(struct reading *r, struct message *message, struct text json,
@@ -333,7 +317,9 @@ bool ollama_read_chat(struct arena *arena, const struct call_source *source, str
     struct reading r = {.arena = arena, .chat = chat, .fault = fault};
     struct own_members own = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
     begin(chat, &translator_ollama_chat);
-    return read_members(&r, source->body, &own) && read_messages(&r, own.messages);
+    bool good = read_members(&r, source->body, &own) && read_messages(&r, own.messages);
+    open_calls_done(&r.asked);
+    return good;
 }
 
 bool ollama_read_generate(struct arena *arena, const struct call_source *source, struct chat *chat,

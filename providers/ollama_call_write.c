@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ollama dialect: its calls, written. */
+#include "providers/index.h"
 #include "providers/ollama.h"
 
 static struct text role_word(enum role role)
@@ -95,9 +96,9 @@ static void put_calls(struct buffer *out, const struct message *message)
 }
 
 /* Each result is a message of its own. */
-static void put_result(struct buffer *out, const struct chat *chat, const struct part *part)
+static void put_result(struct buffer *out, struct call_index *calls, const struct part *part)
 {
-    const struct part *call = chat_find_call(chat, part->id);
+    const struct part *call = call_index_find(calls, part->id);
     put_open(out, NULL, '{');
     put_inner(out, "role", TEXT("tool"));
     put_texts(out, "content", part->parts, part->part_count, PART_TEXT);
@@ -147,13 +148,13 @@ static bool has_other_than_results(const struct message *message)
     return message->part_count == 0;
 }
 
-static void put_message(struct buffer *out, const struct chat *chat, size_t number,
+static void put_message(struct buffer *out, struct call_index *calls, size_t number,
                         struct losses *losses)
 {
-    const struct message *message = &chat->messages[number];
+    const struct message *message = &calls->chat->messages[number];
     for (size_t i = 0; i < message->part_count; i++)
         if (message->parts[i].kind == PART_RESULT)
-            put_result(out, chat, &message->parts[i]);
+            put_result(out, calls, &message->parts[i]);
     name_message_losses(message, number, losses);
     if (!has_other_than_results(message))
         return;
@@ -193,6 +194,25 @@ static void put_tools(struct buffer *out, const struct chat *chat, struct losses
         put_literal(out, "]");
 }
 
+/* What only this dialect knows, such as num_ctx and keep_alive. */
+static void put_own(struct buffer *out, const struct chat *chat, bool options)
+{
+    static const struct text within = {"options.", 8};
+    if (chat->from != &translator_ollama_chat)
+        return;
+    for (size_t i = 0; i < chat->field_count; i++) {
+        const struct chat_field *field = &chat->fields[i];
+        bool inner = text_starts(field->name, within);
+        if (inner != options || !field->value.at)
+            continue;
+        put_comma(out);
+        put_literal(out, "\"");
+        put_text(out, inner ? text_from(field->name, within.len) : field->name);
+        put_literal(out, "\":");
+        put_text(out, field->value);
+    }
+}
+
 static void put_options(struct buffer *out, const struct chat *chat,
                         const struct call_target *target)
 {
@@ -208,6 +228,7 @@ static void put_options(struct buffer *out, const struct chat *chat,
     put_json(out, "seed", chat->seed);
     put_json(out, "presence_penalty", chat->presence_penalty);
     put_json(out, "frequency_penalty", chat->frequency_penalty);
+    put_own(out, chat, true);
     if (chat->stop_count) {
         put_open(out, "stop", '[');
         for (size_t i = 0; i < chat->stop_count; i++)
@@ -261,11 +282,13 @@ static void put_think(struct buffer *out, const struct chat *chat, struct losses
 void ollama_write_chat(struct arena *arena, const struct chat *chat,
                        const struct call_target *target, struct buffer *out, struct losses *losses)
 {
+    struct call_index calls = {.chat = chat};
     put_literal(out, "{");
     put_inner(out, "model", inner_of(arena, target->model));
     put_open(out, "messages", '[');
     for (size_t i = 0; i < chat->message_count; i++)
-        put_message(out, chat, i, losses);
+        put_message(out, &calls, i, losses);
+    call_index_done(&calls);
     put_literal(out, "]");
     if (chat->tool_choice != CHOICE_NONE)
         put_tools(out, chat, losses);
@@ -276,6 +299,7 @@ void ollama_write_chat(struct arena *arena, const struct chat *chat,
     put_think(out, chat, losses);
     put_options(out, chat, target);
     put_said(out, "stream", target->stream ? SAID_YES : SAID_NO);
+    put_own(out, chat, false);
     put_literal(out, "}");
     name_losses(chat, losses);
     loss_fields(losses, chat, &translator_ollama_chat);

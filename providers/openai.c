@@ -364,6 +364,7 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
 
 const struct dialect dialect_openai = {
     .name = {"openai", 6},
+    .last_event = {"data: [DONE]\n\n", 14},
     .watch_event = watch_event,
     .wants = wants,
     .want_count = WANTS,

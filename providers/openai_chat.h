@@ -24,6 +24,7 @@
 
 #include <stddef.h>
 
+#include "providers/index.h"
 #include "providers/translator.h"
 
 extern const struct translator translator_openai_chat;
@@ -65,6 +66,7 @@ struct call_reading {
     struct chat *chat;
     struct fault *fault;
     bool said_completion_max; /* max_completion_tokens was there: it goes before max_tokens */
+    struct call_names calls;  /* while messages are read */
 };
 
 /* A member of the call, and who reads it; <offset> of what is simple, in struct chat. */

@@ -344,6 +344,7 @@ static void make_head(struct openai_writer *w)
     put_literal(&head, ",\"choices\":");
     put_text(&head, head_tail);
     w->head = arena_copy(&w->base.arena, buffer_text(&head));
+    w->out->overrun |= head.overrun; /* there is no chunk without it */
     buffer_done(&head);
 }
 

@@ -177,15 +177,10 @@ static bool read_assistant(struct message_reading *m, const struct message_words
 }
 
 /* The last call of <name>: a result of before there were tools says no more. */
-static struct text id_of_call(const struct chat *chat, struct text name)
+static struct text id_of_call(struct call_reading *r, struct text name)
 {
-    for (size_t i = chat->message_count; i-- > 0;) {
-        const struct message *message = &chat->messages[i];
-        for (size_t p = 0; p < message->part_count; p++)
-            if (message->parts[p].kind == PART_CALL && text_equal(message->parts[p].name, name))
-                return message->parts[p].id;
-    }
-    return TEXT("call_unknown");
+    const struct part *call = call_names_find(&r->calls, r->chat, name);
+    return call ? call->id : TEXT("call_unknown");
 }
 
 static bool read_result(struct message_reading *m, const struct message_words *words)
@@ -197,7 +192,7 @@ static bool read_result(struct message_reading *m, const struct message_words *w
     part->id = member_string(words->tool_call_id);
     part->name = member_string(words->name);
     if (!part->id.at && part->name.at)
-        part->id = id_of_call(m->call->chat, part->name);
+        part->id = id_of_call(m->call, part->name);
     if (!part->id.at)
         return openai_refuse_message(m, "tool_call_id", "is missing");
     part->parts = inside.parts;
@@ -253,14 +248,11 @@ static bool read_message(struct call_reading *r, struct text json, size_t number
     return good;
 }
 
-bool openai_read_messages(struct call_reading *r, struct text messages)
+static bool read_all(struct call_reading *r, struct text messages)
 {
     struct chat *chat = r->chat;
     struct text name, item;
     size_t room = 0;
-    if (!json_is_array(messages))
-        return openai_refuse(r, "messages", "has to be an array");
-    chat->message_count = 0;
     while (member_next(&messages, &name, &item)) {
         if (chat->message_count == CHAT_MESSAGES_MAX)
             return openai_refuse(r, "messages", "has too many in it");
@@ -272,4 +264,15 @@ bool openai_read_messages(struct call_reading *r, struct text messages)
         chat->messages[chat->message_count++] = message;
     }
     return chat->message_count ? true : openai_refuse(r, "messages", "has nothing in it");
+}
+
+bool openai_read_messages(struct call_reading *r, struct text messages)
+{
+    if (!json_is_array(messages))
+        return openai_refuse(r, "messages", "has to be an array");
+    r->chat->message_count = 0;
+    r->calls = (struct call_names){.messages = 0};
+    bool good = read_all(r, messages);
+    call_names_done(&r->calls);
+    return good;
 }

@@ -295,32 +295,44 @@ static void write_system(struct message_writing *m, size_t number)
     put_literal(w->out, "}");
 }
 
-static void append_parts(struct arena *arena, struct message *to, const struct message *more)
+/* How many messages from <first> on are one: what a model said in several, where there are calls in
+ * it, for results have to follow these at once. */
+static size_t count_joined(const struct chat *chat, size_t first)
 {
-    size_t count = to->part_count + more->part_count;
-    struct part *parts = arena_new(arena, (count + 1) * sizeof(*parts));
-    for (size_t i = 0; i < count; i++)
-        parts[i] = i < to->part_count ? to->parts[i] : more->parts[i - to->part_count];
-    to->parts = parts;
-    to->part_count = count;
+    const struct message *messages = chat->messages;
+    size_t end = first + 1;
+    bool calls = has_kind(&messages[first], PART_CALL);
+    while (calls && end < chat->message_count && messages[first].role == ROLE_ASSISTANT &&
+           messages[end].role == ROLE_ASSISTANT)
+        end++;
+    return end - first;
 }
 
-/* Results have to follow their calls at once: what a model said in several messages is one, where
- * there are calls in it. */
+static void join(struct arena *arena, const struct message *messages, size_t count,
+                 struct message *joined)
+{
+    size_t parts = 0;
+    *joined = messages[0];
+    for (size_t i = 0; i < count; i++)
+        parts += messages[i].part_count;
+    joined->parts = arena_take(arena, (parts + 1) * sizeof(struct part));
+    joined->part_count = parts;
+    struct part *to = joined->parts;
+    for (size_t i = 0; i < count; i++)
+        for (size_t p = 0; p < messages[i].part_count; p++)
+            *to++ = messages[i].parts[p];
+}
+
 static void join_turns(struct call_writing *w)
 {
     const struct chat *chat = w->chat;
     struct message *joined = arena_new(w->arena, (chat->message_count + 1) * sizeof(*joined));
-    struct message *last = NULL;
-    for (size_t i = 0; i < chat->message_count; i++) {
-        const struct message *next = &chat->messages[i];
-        if (last && last->role == ROLE_ASSISTANT && next->role == ROLE_ASSISTANT &&
-            has_kind(last, PART_CALL)) {
-            append_parts(w->arena, last, next);
-            continue;
-        }
-        last = &joined[w->message_count++];
-        *last = *next;
+    for (size_t i = 0, count; i < chat->message_count; i += count) {
+        count = count_joined(chat, i);
+        if (count > 1)
+            join(w->arena, &chat->messages[i], count, &joined[w->message_count++]);
+        else
+            joined[w->message_count++] = chat->messages[i];
     }
     w->messages = joined;
 }

@@ -141,7 +141,7 @@ static struct text format_of(const struct translator *from)
 {
     if (from->operation == OPERATION_RESPONSE)
         return TEXT("openai-responses-v1");
-    if (text_equal(from->dialect, TEXT("anthropic")) || text_equal(from->dialect, TEXT("bedrock")))
+    if (text_equal(from->dialect, TEXT("anthropic")) || text_starts(from->dialect, TEXT("bedrock")))
         return TEXT("anthropic-claude-v1");
     return text_equal(from->dialect, TEXT("gemini")) ? TEXT("google-gemini-v1") : TEXT("unknown");
 }

@@ -93,10 +93,61 @@ static enum fault_kind kind_of(unsigned status, const struct words *words)
     return FAULT_TARGET_INVALID; /* a redirect, or what is no error at all */
 }
 
+enum { RETRY_MAX_MS = 24 * 3600 * 1000 };
+
+/* Digits with a point among them, in thousandths; what is beyond a day of milliseconds is that. */
+static size_t take_number(struct text t, int64_t *thousandths)
+{
+    int64_t whole = 0, part = 0, scale = 1000;
+    size_t i = 0;
+    for (; i < t.len && t.at[i] >= '0' && t.at[i] <= '9'; i++)
+        whole = whole < RETRY_MAX_MS ? whole * 10 + (t.at[i] - '0') : whole;
+    size_t digits = i;
+    if (digits && i < t.len && t.at[i] == '.')
+        for (i++; i < t.len && t.at[i] >= '0' && t.at[i] <= '9'; i++)
+            part += (scale /= 10) * (t.at[i] - '0');
+    *thousandths = (whole < RETRY_MAX_MS ? whole : RETRY_MAX_MS) * 1000 + part;
+    return i;
+}
+
+/* "1m2.5s", "350ms": one number with its unit off the front, in milliseconds, rounded up; -1 when
+ * there is none. */
+static int64_t take_span(struct text *rest)
+{
+    static const struct {
+        struct text name;
+        int64_t ms;
+    } units[] = {{{"ms", 2}, 1}, {{"s", 1}, 1000}, {{"m", 1}, 60000}, {{"h", 1}, 3600000}};
+    int64_t thousandths;
+    size_t len = take_number(*rest, &thousandths);
+    for (size_t i = 0; len && i < sizeof(units) / sizeof(units[0]); i++) {
+        if (!text_starts(text_from(*rest, len), units[i].name))
+            continue;
+        *rest = text_from(*rest, len + units[i].name.len);
+        return (thousandths * units[i].ms + 999) / 1000;
+    }
+    return -1;
+}
+
+/* "... Please try again in 20s." */
+static int64_t retry_of(struct text message)
+{
+    static const struct text words = {"try again in ", 13};
+    size_t at = text_find(message, words);
+    if (at == SIZE_MAX)
+        return 0;
+    struct text rest = text_from(message, at + words.len);
+    int64_t all = 0, span;
+    while (all < RETRY_MAX_MS && (span = take_span(&rest)) >= 0)
+        all += span;
+    return all < RETRY_MAX_MS ? all : RETRY_MAX_MS;
+}
+
 void openai_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct words words = find_words(body);
     error->kind = kind_of(status, &words);
+    error->retry_ms = retry_of(words.message);
     struct text code = cut(words.code, 60);
     /* When it is about our key, some providers repeat the key in their message. */
     struct text message = is_about_us(status, &words)

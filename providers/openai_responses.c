@@ -2,6 +2,7 @@
 #include "providers/openai_responses.h"
 
 #include "gateway/base/member.h"
+#include "providers/anthropic.h"
 #include "providers/openai.h"
 
 /* ------------------------------------------------------------------------------- the tools */
@@ -41,38 +42,48 @@ static struct declared declared_of(struct text tool)
     return declared;
 }
 
-static bool match_in_space(struct text tools, struct text space, struct text flat,
-                           struct responses_tool *found)
+struct declared_tool {
+    struct text space, name; /* <space>: at == NULL = none */
+    bool is_custom;
+};
+
+static void add_declared(struct arena *arena, struct text space, const struct declared *declared,
+                         struct declared_tools *tools)
 {
-    struct text none, tool;
-    while (member_next(&tools, &none, &tool)) {
-        struct declared inside = declared_of(tool);
-        if (!is_flat_name(flat, space, inside.name))
+    tools->tools =
+        arena_grow(arena, tools->tools, tools->count, &tools->room, sizeof(*tools->tools));
+    tools->tools[tools->count++] =
+        (struct declared_tool){space, declared->name, inner_is(declared->type, "custom")};
+}
+
+void responses_add_declared(struct arena *arena, struct text list, struct declared_tools *tools)
+{
+    struct text none, tool, nowhere = {NULL, 0};
+    while (member_next(&list, &none, &tool)) {
+        struct declared outer = declared_of(tool);
+        bool is_space = inner_is(outer.type, "namespace");
+        if (!is_space && outer.name.at)
+            add_declared(arena, nowhere, &outer, tools);
+        while (is_space && member_next(&outer.tools, &none, &tool)) {
+            struct declared inside = declared_of(tool);
+            if (outer.name.len)
+                add_declared(arena, outer.name, &inside, tools);
+        }
+    }
+}
+
+bool responses_find_tool(const struct declared_tools *tools, struct text name,
+                         struct responses_tool *found)
+{
+    for (size_t i = 0; i < tools->count; i++) {
+        const struct declared_tool *tool = &tools->tools[i];
+        if (tool->space.at ? !is_flat_name(name, tool->space, tool->name)
+                           : !text_equal(tool->name, name))
             continue;
         *found = (struct responses_tool){
-            .is_custom = inner_is(inside.type, "custom"), .name = inside.name, .space = space};
+            .is_custom = tool->is_custom, .name = tool->name, .space = tool->space};
         return true;
     }
-    return false;
-}
-
-bool responses_match_tool(struct text tool, struct text name, struct responses_tool *found)
-{
-    struct declared declared = declared_of(tool);
-    if (inner_is(declared.type, "namespace"))
-        return match_in_space(declared.tools, declared.name, name, found);
-    if (declared.name.at == NULL || !text_equal(declared.name, name))
-        return false;
-    *found = (struct responses_tool){.is_custom = inner_is(declared.type, "custom"), .name = name};
-    return true;
-}
-
-bool responses_find_tool(struct text tools, struct text name, struct responses_tool *found)
-{
-    struct text none, tool;
-    while (member_next(&tools, &none, &tool))
-        if (responses_match_tool(tool, name, found))
-            return true;
     return false;
 }
 
@@ -125,10 +136,23 @@ static struct text next_word(struct text *rest)
     return word.len ? word : (struct text){NULL, 0};
 }
 
+/* As it is written for Anthropic's clients where this one cannot be. */
+static bool read_other_form(struct text inner, struct responses_proof *proof)
+{
+    struct anthropic_proof other;
+    if (!anthropic_read_proof(inner, &other))
+        return false;
+    bool sealed = other.of == PROOF_ENCRYPTED;
+    *proof = (struct responses_proof){.from = other.from, .call_id = other.id};
+    proof->of = sealed ? PROOF_OF_ITEM : other.of == PROOF_CALL ? PROOF_OF_CALL : PROOF_OF_TEXT;
+    *(sealed ? &proof->encrypted : &proof->signature) = other.proof;
+    return true;
+}
+
 bool responses_read_proof(struct text encrypted_content, struct responses_proof *proof)
 {
     if (!text_starts(encrypted_content, proof_mark))
-        return false;
+        return read_other_form(encrypted_content, proof);
     struct text rest = text_from(encrypted_content, proof_mark.len);
     *proof = (struct responses_proof){.from = translator_named(next_word(&rest))};
     struct text of = next_word(&rest);

@@ -21,6 +21,7 @@
  * reads of it (its source is public); what servers make of it was taken from recorded traffic.
  */
 
+#include "providers/index.h"
 #include "providers/rope.h"
 #include "providers/translator.h"
 
@@ -37,6 +38,7 @@ struct responses_reading {
     bool joins;          /* the next item of the same role belongs to the last message */
     size_t item;         /* number of the input's item that is read */
     struct text allowed; /* tool_choice's allowed tools, json */
+    struct tool_index tools;
 };
 
 bool responses_read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
@@ -75,12 +77,20 @@ struct responses_tool {
     struct text name, space; /* inner; <space>: its namespace, or at == NULL */
 };
 
-/* Is it this tool that others call <name>? Of a namespace: is it one of its tools? */
-bool responses_match_tool(struct text tool, struct text name, struct responses_tool *found);
-/* Find it in <tools> (json, an array); false when it is not there. */
-bool responses_find_tool(struct text tools, struct text name, struct responses_tool *found);
-/* Find what a client of this dialect declared; false when it is another's, or not declared. */
-bool responses_find_declared(const struct chat *chat, struct text name,
+/* All the tools that a client declares, one by one, in the order in which they stand. */
+struct declared_tools {
+    struct declared_tool *tools;
+    size_t count, room;
+};
+
+/* Add those of <list> (json, an array): each, and those of each namespace. */
+void responses_add_declared(struct arena *arena, struct text list, struct declared_tools *tools);
+/* Find the one that others call <name>; false when it is not among them. */
+bool responses_find_tool(const struct declared_tools *tools, struct text name,
+                         struct responses_tool *found);
+/* What the client declared a tool of the call as that others call <name>: where it is another
+ * dialect's, or not declared, it is what it is called. */
+void responses_find_declared(const struct chat *chat, struct tool_index *index, struct text name,
                              struct responses_tool *found);
 /* What others call a tool of a namespace, in the arena. */
 struct text responses_flat_name(struct arena *arena, struct text space, struct text name);
@@ -169,6 +179,8 @@ struct responses_writer {
     bool has_begun;
     struct text echoes[RESPONSE_ECHOES]; /* json: the call's members that a response repeats */
     struct text tools, input;            /* json, of the call */
+    struct declared_tools declared;      /* in both, once one was looked for */
+    bool knows_declared;
     struct response_item *items;
     size_t item_count, item_room;
     struct response_place *places; /* by the number of the part */

@@ -316,27 +316,32 @@ static bool begin_with_instructions(struct responses_reading *r, struct text val
     return true;
 }
 
+static bool read_members(struct responses_reading *r, struct text body)
+{
+    struct chat *chat = r->chat;
+    struct text rest = body, name, value, tools = member_find(body, TEXT("tools"));
+    if (!begin_with_instructions(r, member_find(body, TEXT("instructions"))) ||
+        (!json_is_absent(tools) && !responses_read_tools(r, tools, "tools")))
+        return false;
+    while (member_next(&rest, &name, &value))
+        if (!read_member(r, name, value))
+            return false;
+    if (chat->logprobs != SAID_YES && chat->top_logprobs == 0)
+        chat->top_logprobs = -1; /* 0 is what it is without */
+    responses_keep_allowed(r);
+    return chat->message_count ? true : responses_refuse(r, "is missing", "input");
+}
+
 bool responses_read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
                          struct fault *fault)
 {
     struct responses_reading r = {.arena = arena, .chat = chat, .fault = fault};
-    struct text rest = source->body, name, value;
     chat->from = &translator_openai_responses;
     chat->stream = source->stream;
     chat->wants_usage = true;
     chat->choices = 1;
     chat->top_logprobs = -1;
-    struct text tools = member_find(source->body, TEXT("tools"));
-    if (!begin_with_instructions(&r, member_find(source->body, TEXT("instructions"))) ||
-        (!json_is_absent(tools) && !responses_read_tools(&r, tools, "tools")))
-        return false;
-    while (member_next(&rest, &name, &value))
-        if (!read_member(&r, name, value))
-            return false;
-    if (chat->logprobs != SAID_YES && chat->top_logprobs == 0)
-        chat->top_logprobs = -1; /* 0 is what it is without */
-    responses_keep_allowed(&r);
-    if (chat->message_count == 0)
-        return responses_refuse(&r, "is missing", "input");
-    return true;
+    bool good = read_members(&r, source->body);
+    tool_index_done(&r.tools);
+    return good;
 }

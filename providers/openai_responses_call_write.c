@@ -11,24 +11,23 @@ enum { TOKENS_MIN = 16, EFFORT_LOW = 2000, EFFORT_MEDIUM = 5000, EFFORT_HIGH = 1
 
 /* --------------------------------------------------------------------------------- tools */
 
-static const struct tool *find_tool(const struct chat *chat, struct text name)
-{
-    for (size_t i = 0; i < chat->tool_count; i++)
-        if (text_equal(chat->tools[i].name, name))
-            return &chat->tools[i];
-    return NULL;
-}
-
 static bool is_own(const struct chat *chat)
 {
     return chat->from == &translator_openai_responses;
 }
 
-bool responses_find_declared(const struct chat *chat, struct text name,
+void responses_find_declared(const struct chat *chat, struct tool_index *index, struct text name,
                              struct responses_tool *found)
 {
-    const struct tool *tool = is_own(chat) ? find_tool(chat, name) : NULL;
-    return tool && tool->raw.at && responses_match_tool(tool->raw, name, found);
+    size_t number = is_own(chat) ? tool_index_find(index, chat, name) : SIZE_MAX;
+    *found = (struct responses_tool){.name = name};
+    if (number == SIZE_MAX || !chat->tools[number].raw.at)
+        return;
+    const struct tool *tool = &chat->tools[number];
+    found->is_custom = tool->takes_text;
+    found->space = tool->space;
+    if (tool->bare.at)
+        found->name = tool->bare;
 }
 
 static void write_function(const struct tool *tool, struct buffer *out)
@@ -79,8 +78,10 @@ static void write_choice(const struct chat *chat, struct buffer *out)
         put_inner(out, "tool_choice", words[chat->tool_choice]);
         return;
     }
-    struct responses_tool tool = {.name = chat->tool_choice_name};
-    responses_find_declared(chat, chat->tool_choice_name, &tool);
+    struct responses_tool tool;
+    struct tool_index index = {.count = 0};
+    responses_find_declared(chat, &index, chat->tool_choice_name, &tool);
+    tool_index_done(&index);
     put_open(out, "tool_choice", '{');
     put_inner(out, "type", tool.is_custom ? TEXT("custom") : TEXT("function"));
     put_inner(out, "name", tool.name);

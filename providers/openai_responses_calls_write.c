@@ -5,20 +5,20 @@
 #include "gateway/base/member.h"
 #include "providers/openai_responses_events.h"
 
-static bool find_tool(struct responses_writer *w, struct text name, struct responses_tool *tool)
+/* The call is looked at once: it may be long, and the answer may have many calls. */
+static void find_tool(struct responses_writer *w, struct text name, struct responses_tool *tool)
 {
     struct text input = w->input, none, item;
-    if (responses_find_tool(w->tools, name, tool))
-        return true;
-    if (!input.len || input.at[0] != '[')
-        return false;
-    while (member_next(&input, &none, &item)) {
+    if (!w->knows_declared)
+        responses_add_declared(&w->base.arena, w->tools, &w->declared);
+    bool goes_on = !w->knows_declared && input.len && input.at[0] == '[';
+    while (goes_on && member_next(&input, &none, &item)) {
         struct text type = member_string(member_find(item, TEXT("type")));
-        if (inner_is(type, "additional_tools") &&
-            responses_find_tool(member_find(item, TEXT("tools")), name, tool))
-            return true;
+        if (inner_is(type, "additional_tools"))
+            responses_add_declared(&w->base.arena, member_find(item, TEXT("tools")), &w->declared);
     }
-    return false;
+    w->knows_declared = true;
+    responses_find_tool(&w->declared, name, tool);
 }
 
 /* What is known of the item that a call is: what a target of this dialect says, or what the client

@@ -5,8 +5,6 @@
 #include "gateway/base/member.h"
 #include "providers/openai_responses.h"
 
-enum { PROOF_LOOKS_BACK = 64 }; /* parts, for the call that a proof belongs to */
-
 /* ------------------------------------------------------------------- messages and parts */
 
 static struct message *message_begin(struct responses_reading *r, enum role role)
@@ -137,10 +135,7 @@ static struct text name_of_call(struct responses_reading *r, struct text item, s
     if (space.len == 0)
         return name;
     struct text flat = responses_flat_name(r->arena, space, name);
-    for (size_t i = 0; i < r->chat->tool_count; i++)
-        if (text_equal(r->chat->tools[i].name, flat))
-            return flat;
-    return name;
+    return tool_index_find(&r->tools, r->chat, flat) == SIZE_MAX ? name : flat;
 }
 
 static bool read_call(struct responses_reading *r, struct text item)
@@ -241,17 +236,12 @@ static void hang_proof(struct responses_reading *r, const struct responses_proof
     if (!chat->message_count || chat->messages[chat->message_count - 1].role != ROLE_ASSISTANT)
         return;
     struct message *message = &chat->messages[chat->message_count - 1];
-    for (size_t i = 1; i <= message->part_count && i <= PROOF_LOOKS_BACK; i++) {
-        struct part *part = &message->parts[message->part_count - i];
-        bool fits = proof->of == PROOF_OF_TEXT
-                        ? part->kind == PART_TEXT
-                        : part->kind == PART_CALL && text_equal(part->id, proof->call_id);
-        if (!fits)
-            continue;
-        part->signature = proof->signature;
-        part->from = proof->from;
+    enum part_kind kind = proof->of == PROOF_OF_TEXT ? PART_TEXT : PART_CALL;
+    struct part *part = part_before(message->parts, message->part_count, kind, proof->call_id);
+    if (!part)
         return;
-    }
+    part->signature = proof->signature;
+    part->from = proof->from;
 }
 
 static bool read_reasoning(struct responses_reading *r, struct text item)

@@ -15,6 +15,8 @@ struct writing {
     bool knows_reasoning; /* the target has its own way of checking what was thought */
     bool takes_proofs;    /* the target is another gateway, or a double of one */
     size_t message;       /* the number of the one that is written */
+    struct call_index calls;
+    struct tool_index tools;
 };
 
 /* ------------------------------------------------------------------------------- content */
@@ -198,8 +200,8 @@ static void write_proof(struct writing *w, const struct responses_proof *proof)
 
 static void write_call(struct writing *w, const struct part *part)
 {
-    struct responses_tool tool = {.name = part->name};
-    responses_find_declared(w->chat, part->name, &tool);
+    struct responses_tool tool;
+    responses_find_declared(w->chat, &w->tools, part->name, &tool);
     struct text input = member_string(member_find(part->arguments, TEXT("input")));
     if (!tool.is_custom || !input.at)
         input = part->arguments.at ? inner_of_json(w->arena, part->arguments) : TEXT("{}");
@@ -326,10 +328,10 @@ static void write_assistant(struct writing *w, const struct message *message)
 
 static void write_result(struct writing *w, const struct part *part)
 {
-    const struct part *call = chat_find_call(w->chat, part->id);
+    const struct part *call = call_index_find(&w->calls, part->id);
     struct responses_tool tool = {.is_custom = false};
     if (call)
-        responses_find_declared(w->chat, call->name, &tool);
+        responses_find_declared(w->chat, &w->tools, call->name, &tool);
     put_type(w->out, tool.is_custom ? "custom_tool_call_output" : "function_call_output");
     put_inner(w->out, "call_id", part->id);
     if (part->part_count == 0) {
@@ -398,6 +400,7 @@ void responses_write_items(struct arena *arena, const struct chat *chat,
         .is_own = chat->from == &translator_openai_responses,
         .knows_reasoning = checks_reasoning(target->type),
         .takes_proofs = target->type && target->type->is_own,
+        .calls = {.chat = chat},
     };
     for (size_t i = skip; i < chat->message_count; i++) {
         const struct message *message = &chat->messages[i];
@@ -409,4 +412,6 @@ void responses_write_items(struct arena *arena, const struct chat *chat,
         else
             write_message(&w, message);
     }
+    call_index_done(&w.calls);
+    tool_index_done(&w.tools);
 }

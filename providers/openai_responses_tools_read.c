@@ -51,6 +51,7 @@ static bool read_custom(struct responses_reading *r, struct text json, const cha
     struct text grammar = member_string(member_find(format, TEXT("definition")));
     tool->name = member_string(member_find(json, TEXT("name")));
     tool->description = member_string(member_find(json, TEXT("description")));
+    tool->takes_text = true;
     tool->raw = json;
     tool->schema = TEXT("{\"type\":\"object\",\"properties\":{\"input\":{\"type\":\"string\","
                         "\"description\":\"The tool's whole input, as plain text\"}},"
@@ -74,6 +75,8 @@ static bool read_space(struct responses_reading *r, struct text json, const char
         if (is_custom ? !read_custom(r, inside, where, tool)
                       : !read_function(r, inside, where, tool))
             return false;
+        tool->space = space;
+        tool->bare = tool->name;
         tool->name = responses_flat_name(r->arena, space, tool->name);
         tool->raw = json;
     }

@@ -38,9 +38,16 @@ struct provider_type {
     bool stream_options;     /* understands stream_options.include_usage */
     bool no_responses;       /* of OpenAI's dialect: has chat completions only */
     /* Chat completions (openai_chat.h), beside OpenAI's reference or short of it: */
+    /* Spoken beside <dialect>, at the root of the server (the base URL without <path>): clients of
+     * <dialect> are served in that, all others in this. Else empty. */
+    struct text second_dialect;
     struct text chat_dialect; /* of conversations, where it is not <dialect>; else empty */
-    struct text reasoning;    /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
-                                 "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
+    /* How its embeddings and rankings differ from the reference (vectors_openai.c, ranking.c):
+     * "voyage", "jina", "nvidia", "nvidia-hosted"; empty = not. Rankings of NVIDIA's have words of
+     * their own. */
+    struct text vectors;
+    struct text reasoning; /* how it is asked for: "" reasoning_effort; "object" (OpenRouter's);
+                              "thinking" (Anthropic's); "enable_thinking"; "template"; "none" */
     struct text reasoning_history; /* how it is shown again: "" not at all; "content"; "details";
                                       "both" */
     bool openai_fields;            /* takes what only OpenAI keeps or knows: store, verbosity ... */
@@ -101,11 +108,15 @@ struct dialect {
     /* No event says that it was the last: a stream that is whole by what came just closes. With the
      * event that sets answer->ended the end may be held, until the stream is over. */
     bool ends_with_stream;
+    /* Else the event that does, for a stream of a conversation whose server forgets it. */
+    struct text last_event;
     /* How its streams are cut, where they are no server-sent events (else NULL): as sse_whole() and
      * sse_next() would. An event of another framing has its name and its data in the same places.
      */
     size_t (*whole_events)(struct text bytes);
     bool (*next_event)(struct text *bytes, struct sse_event *event);
+    /* Look at a header line of a good answer; NULL where none says anything of it. */
+    void (*watch_field)(struct answer *answer, struct text name, struct text value);
     /* Look at one event of a stream. */
     enum event_verdict (*watch_event)(struct answer *answer, const struct sse_event *event);
     /* Names of the members of an unstreamed answer to keep for watch_body(). */

@@ -56,6 +56,7 @@ static bool read_call(struct arena *arena, const struct call_source *source, str
 static void put_texts(struct arena *arena, const struct chat *chat,
                       const struct call_target *target, struct buffer *out, struct losses *losses)
 {
+    bool voyage = text_equal(target->type->vectors, TEXT("voyage"));
     put_literal(out, "{");
     put_inner(out, "model", inner_of(arena, target->model));
     if (chat->message_count) {
@@ -64,7 +65,7 @@ static void put_texts(struct arena *arena, const struct chat *chat,
     }
     vectors_put_texts(out, "documents", chat, 1, losses);
     if (chat->top >= 0)
-        put_number(out, "top_n", chat->top);
+        put_number(out, voyage ? "top_k" : "top_n", chat->top);
 }
 
 static void write_openai(struct arena *arena, const struct chat *chat,
@@ -73,7 +74,11 @@ static void write_openai(struct arena *arena, const struct chat *chat,
 {
     put_texts(arena, chat, target, out, losses);
     put_said(out, "return_documents", chat->texts_shown);
-    put_inner(out, "user", chat->user);
+    if (target->type->vectors.len && chat->user.at)
+        loss_hint(losses, "user");
+    else
+        put_inner(out, "user", chat->user);
+    vectors_put_own(out, chat, &translator_openai_ranking);
     put_literal(out, "}");
     loss_fields(losses, chat, &translator_openai_ranking);
 }
@@ -84,16 +89,59 @@ static void write_cohere(struct arena *arena, const struct chat *chat,
                          struct losses *losses)
 {
     put_texts(arena, chat, target, out, losses);
+    vectors_put_own(out, chat, &translator_cohere_ranking);
     put_literal(out, "}");
     if (chat->user.at)
         loss_hint(losses, "user");
     loss_fields(losses, chat, &translator_cohere_ranking);
 }
 
+/* NVIDIA's: {"query":{"text"},"passages":[{"text"}]}. All places come back. */
+static void write_nvidia(struct arena *arena, const struct chat *chat,
+                         const struct call_target *target, struct buffer *out,
+                         struct losses *losses)
+{
+    put_literal(out, "{");
+    put_inner(out, "model", inner_of(arena, target->model));
+    put_literal(out, ",\"query\":{\"text\":");
+    vectors_put_text(out, chat, 0, losses);
+    put_literal(out, "}");
+    put_open(out, "passages", '[');
+    for (size_t i = 1; i < chat->message_count; i++) {
+        put_open(out, NULL, '{');
+        put_literal(out, "\"text\":");
+        vectors_put_text(out, chat, i, losses);
+        put_literal(out, "}");
+    }
+    put_literal(out, "]}");
+    if (chat->user.at)
+        loss_hint(losses, "user");
+    loss_fields(losses, chat, &translator_nvidia_ranking);
+}
+
 static void write_openai_path(const struct call_target *target, struct buffer *out)
 {
     (void)target;
     put_literal(out, "/rerank");
+}
+
+/* Hosted, each model has a path of its own, with _ for the dots in its name; a server of one's own
+ * (NIM) has one model. */
+static void write_nvidia_path(const struct call_target *target, struct buffer *out)
+{
+    if (!text_equal(target->type->vectors, TEXT("nvidia-hosted"))) {
+        put_literal(out, "/ranking");
+        return;
+    }
+    put_literal(out, "/retrieval/");
+    for (size_t i = 0; i < target->model.len; i++) {
+        unsigned char c = (unsigned char)target->model.at[i];
+        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+                     c == '-' || c == '_' || c == '/';
+        char byte = plain ? (char)c : '_';
+        buffer_append(out, &byte, 1);
+    }
+    put_literal(out, "/reranking");
 }
 
 static void write_cohere_path(const struct call_target *target, struct buffer *out)
@@ -115,7 +163,7 @@ static struct text first_of(struct text object, const char *const *names)
 /* One place, in the words of both. */
 static bool say_place(struct answer_sink *sink, unsigned number, struct text item)
 {
-    static const char *const scores[] = {"relevance_score", "score", NULL};
+    static const char *const scores[] = {"relevance_score", "score", "logit", NULL};
     struct text score = first_of(item, scores), document = member_find(item, TEXT("document"));
     int64_t index;
     if (!member_count(member_find(item, TEXT("index")), VECTORS_MAX, &index) || !score.len)
@@ -140,7 +188,7 @@ static bool say_place(struct answer_sink *sink, unsigned number, struct text ite
 
 static void say_places(struct answer_sink *sink, struct text body, const struct usage *usage)
 {
-    static const char *const lists[] = {"results", "data", NULL};
+    static const char *const lists[] = {"results", "data", "rankings", NULL};
     struct text places = body.len && body.at[0] == '[' ? body : first_of(body, lists), none, item;
     unsigned number = 0;
     bool good = places.len && places.at[0] == '[' && scan_is_valid(body);
@@ -175,24 +223,52 @@ static void read_cohere(void *state, struct text body, struct answer_sink *sink)
     say_places(sink, body, counted ? &usage : NULL);
 }
 
-/* The call's text at <index>, as an object. */
-static void put_document(struct buffer *out, struct text documents, int64_t index)
+/* The texts of the call, which are found once for all places. */
+struct documents {
+    struct text *list;
+    size_t count;
+};
+
+static struct documents documents_of(struct arena *arena, struct text array)
 {
+    struct documents found = {.list = NULL};
+    size_t room = 0;
     struct text none, item;
-    while (member_next(&documents, &none, &item))
-        if (index-- == 0) {
-            bool bare = item.at[0] != '{';
-            put_literal(out, bare ? ",\"document\":{\"text\":" : ",\"document\":");
-            put_text(out, item);
-            put_literal(out, bare ? "}" : "");
-        }
+    while (found.count < VECTORS_MAX && member_next(&array, &none, &item)) {
+        found.list = arena_grow(arena, found.list, found.count, &room, sizeof(*found.list));
+        found.list[found.count++] = item;
+    }
+    return found;
 }
 
-static void put_places(struct buffer *out, const struct whole_answer *whole, struct text documents)
+/* The one at <index>, as an object. */
+static void put_document(struct buffer *out, const struct documents *documents, int64_t index)
+{
+    if ((size_t)index >= documents->count)
+        return;
+    struct text item = documents->list[index];
+    bool bare = item.at[0] != '{';
+    put_literal(out, bare ? ",\"document\":{\"text\":" : ",\"document\":");
+    put_text(out, item);
+    put_literal(out, bare ? "}" : "");
+}
+
+/* Not more places than were asked for, of a target that tells all of them. */
+static size_t most_places(const struct answer_way *way)
+{
+    int64_t most = VECTORS_MAX;
+    if (!member_count(member_find(way->call, TEXT("top_n")), VECTORS_MAX, &most))
+        member_count(member_find(way->call, TEXT("top_k")), VECTORS_MAX, &most);
+    return (size_t)most;
+}
+
+static void put_places(struct buffer *out, const struct answer_way *way,
+                       const struct whole_answer *whole, const struct documents *documents)
 {
     const struct whole_choice *choice = vectors_of(whole);
+    size_t most = most_places(way);
     put_open(out, "results", '[');
-    for (size_t i = 0; i < choice->part_count; i++) {
+    for (size_t i = 0; i < choice->part_count && i < most; i++) {
         struct text place = choice->parts[i].raw;
         int64_t index = 0;
         member_count(member_find(place, TEXT("index")), VECTORS_MAX, &index);
@@ -223,7 +299,9 @@ static void write_openai_whole(const struct answer_way *way, struct arena *arena
     put_inner(out, "id", whole->id.len ? whole->id : inner_of(arena, way->id));
     put_inner(out, "object", TEXT("list"));
     put_inner(out, "model", inner_of(arena, way->model));
-    put_places(out, whole, shown ? member_find(way->call, TEXT("documents")) : TEXT(""));
+    struct documents documents =
+        documents_of(arena, shown ? member_find(way->call, TEXT("documents")) : TEXT(""));
+    put_places(out, way, whole, &documents);
     put_open(out, "usage", '{');
     put_number(out, "prompt_tokens", whole->usage.input_tokens);
     put_number(out, "total_tokens", whole->usage.input_tokens);
@@ -241,7 +319,7 @@ static void write_cohere_whole(const struct answer_way *way, struct arena *arena
 {
     put_literal(out, "{");
     put_inner(out, "id", whole->id.len ? whole->id : inner_of(arena, way->id));
-    put_places(out, whole, TEXT(""));
+    put_places(out, way, whole, &(struct documents){.count = 0});
     put_literal(out, ",\"meta\":{\"api_version\":{\"version\":\"2\"}");
     put_units(out, &whole->usage);
     put_literal(out, "}}");
@@ -254,6 +332,20 @@ const struct translator translator_openai_ranking = {
     .read_call = read_call,
     .write_call = write_openai,
     .write_path = write_openai_path,
+    .read_body = read_openai,
+    .read_error = openai_read_error,
+    .write_whole = write_openai_whole,
+    VECTORS_TRANSLATOR,
+};
+
+/* By targets only: its clients send what OpenAI's do. */
+const struct translator translator_nvidia_ranking = {
+    .name = {"nvidia-ranking", 14},
+    .dialect = {"nvidia", 6},
+    .operation = OPERATION_RERANK,
+    .read_call = read_call,
+    .write_call = write_nvidia,
+    .write_path = write_nvidia_path,
     .read_body = read_openai,
     .read_error = openai_read_error,
     .write_whole = write_openai_whole,

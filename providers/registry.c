@@ -19,8 +19,9 @@
 
 /* ------------------------------------------------------------------------------ dialects */
 
-static const struct dialect *const dialects[] = {
-    &dialect_openai, &dialect_gemini, &dialect_anthropic, &dialect_bedrock, &dialect_cohere};
+static const struct dialect *const dialects[] = {&dialect_openai,    &dialect_gemini,
+                                                 &dialect_anthropic, &dialect_bedrock,
+                                                 &dialect_cohere,    &dialect_ollama};
 
 const struct dialect *dialect_find(struct text name)
 {
@@ -45,6 +46,8 @@ static const struct translator *const translators[] = {
     &translator_ollama_chat,
     &translator_ollama_generate,
     &translator_bedrock,
+    &translator_bedrock_invoke,
+    &translator_bedrock_count,
     &translator_cohere_chat,
     &translator_openai_embedding,
     &translator_gemini_embedding,
@@ -52,6 +55,7 @@ static const struct translator *const translators[] = {
     &translator_cohere_embedding,
     &translator_openai_ranking,
     &translator_cohere_ranking,
+    &translator_nvidia_ranking,
     NULL, /* the end */
 };
 /* clang-format on */
@@ -91,9 +95,9 @@ struct field {
     }
 
 static const struct field text_fields[] = {
-    FIELD(name),         FIELD(dialect),     FIELD(base_url),
-    FIELD(path),         FIELD(auth_header), FIELD(catalogue),
-    FIELD(chat_dialect), FIELD(reasoning),   FIELD(reasoning_history)};
+    FIELD(name),        FIELD(dialect),           FIELD(base_url),     FIELD(path),
+    FIELD(auth_header), FIELD(catalogue),         FIELD(chat_dialect), FIELD(second_dialect),
+    FIELD(reasoning),   FIELD(reasoning_history), FIELD(vectors)};
 static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(is_own),
                                      FIELD(is_mock),

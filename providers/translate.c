@@ -3,11 +3,12 @@
 
 #include <string.h>
 
+#include "providers/anthropic.h"
+#include "providers/bedrock.h"
 #include "providers/translator.h"
 
 enum {
-    PATH_MAX_BYTES = 16 << 10,
-    ANSWER_MAX = 64 << 20, /* an answer that is gathered */
+    HEADERS_MAX_BYTES = 4 << 10,
     ARENA_BLOCK = 4096,
 };
 
@@ -57,30 +58,52 @@ const struct chat *translate_read(struct arena *arena, const struct translator *
 {
     struct call_source source = {.body = body, .model = model, .stream = stream};
     struct chat *chat = arena_new(arena, sizeof(*chat));
-    chat->from = words;
+    chat->from = chat->read_by = words;
+    chat->body = body;
     return words->read_call(arena, &source, chat, fault) ? chat : NULL;
 }
 
+/* Does one of them carry the other's words? */
+static bool is_carried(const struct translator *one, const struct translator *other)
+{
+    return one->carries == other || other->carries == one;
+}
+
+const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
+                                           struct text model)
+{
+    bool carries = to == &translator_bedrock && chat->from == &translator_anthropic;
+    return carries && bedrock_invoke_takes(chat, model) ? &translator_bedrock_invoke : to;
+}
+
 /* What a writer needs for itself goes when it is done: there may be many targets to write for. */
-void translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
+bool translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
                      const struct call_target *target, struct buffer *body,
                      struct translated_call *made)
 {
     struct arena own;
-    struct buffer path;
+    struct buffer path, headers;
     struct losses *losses = memory_new(sizeof(*losses));
     arena_init(&own, ARENA_BLOCK);
-    buffer_init(&path, PATH_MAX_BYTES);
+    buffer_init(&path, TRANSLATED_PATH_MAX);
+    buffer_init(&headers, HEADERS_MAX_BYTES);
     buffer_clear(body);
-    to->write_call(&own, chat, target, body, losses);
+    buffer_append_text(&headers, to->headers);
+    if (to->carry_call && is_carried(to, chat->read_by))
+        to->carry_call(chat, target, body, &headers, losses);
+    else
+        to->write_call(&own, chat, target, body, losses);
     to->write_path(target, &path);
     made->path = arena_copy(arena, buffer_text(&path));
-    made->headers = to->headers;
+    made->headers = arena_copy(arena, buffer_text(&headers));
     made->demands = arena_copy(arena, (struct text){losses->demands, losses->demand_len});
     made->hints = arena_copy(arena, (struct text){losses->hints, losses->hint_len});
+    bool fits = !body->overrun && !path.overrun && !headers.overrun;
     buffer_done(&path);
+    buffer_done(&headers);
     arena_done(&own);
     memory_free(losses);
+    return fits;
 }
 
 bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
@@ -93,58 +116,13 @@ bool translate_call(struct arena *arena, const struct translator *from, const st
     if (!chat)
         return false;
     buffer_init(&out, SIZE_MAX / 2);
-    translate_write(arena, chat, to, target, &out, made);
-    made->body = arena_copy(arena, buffer_text(&out));
+    bool fits = translate_write(arena, chat, to, target, &out, made);
+    if (fits)
+        made->body = arena_copy(arena, buffer_text(&out));
+    else
+        fault_set(fault, FAULT_TOO_LARGE, "The call is too long in the target's words.");
     buffer_done(&out);
-    return true;
-}
-
-/* ------------------------------------------------------------------------------ its texts */
-
-static void show(struct text_sink *sink, struct text text)
-{
-    if (text.len)
-        sink->take(sink, text);
-}
-
-static void show_parts(const struct part *parts, size_t count, bool nested, struct text_sink *sink,
-                       struct translated_texts *texts)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct part *part = &parts[i];
-        bool named = part->kind == PART_CALL || part->kind == PART_RESULT;
-        show(sink, part->text);
-        show(sink, named ? part->name : TEXT(""));
-        show(sink, part->arguments);
-        show(sink, part->kind == PART_RAW ? part->raw : TEXT(""));
-        texts->media += part->kind == PART_IMAGE || part->kind == PART_AUDIO ||
-                        part->kind == PART_VIDEO || part->kind == PART_FILE;
-        if (!nested) /* results hold no results */
-            show_parts(part->parts, part->part_count, true, sink, texts);
-    }
-}
-
-bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
-                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault)
-{
-    struct call_source source = {.body = body, .model = {"", 0}};
-    struct chat *chat = arena_new(arena, sizeof(*chat));
-    chat->from = words;
-    if (!words->read_call(arena, &source, chat, fault))
-        return false;
-    texts->messages = (int64_t)chat->message_count;
-    for (size_t i = 0; i < chat->message_count; i++) {
-        show(sink, chat->messages[i].name);
-        show_parts(chat->messages[i].parts, chat->messages[i].part_count, false, sink, texts);
-    }
-    for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct tool *tool = &chat->tools[i];
-        show(sink, tool->name);
-        show(sink, tool->description);
-        show(sink, tool->schema);
-    }
-    show(sink, chat->schema);
-    return true;
+    return fits;
 }
 
 void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out)
@@ -175,6 +153,7 @@ struct translation {
     struct buffer *out;
     size_t end_at;
     bool finished, usage_said;
+    bool carries; /* its events go as they are */
 };
 
 static void note_reason(struct answer *seen, const struct answer_event *event)
@@ -265,6 +244,8 @@ static void take(struct answer_sink *sink, const struct answer_event *event)
         t->end_at = buffer_length(t->out);
         t->state = TRANSLATION_ENDED;
     }
+    if (t->carries)
+        return;
     if (t->way.stream_out)
         t->way.to->write_event(t->writer, event, t->out);
     else
@@ -293,12 +274,13 @@ struct translation *translation_new(const struct answer_way *way, struct answer 
     t->sink.take = take;
     t->way = *way;
     t->seen = seen;
+    t->carries = way->stream_in == way->stream_out && is_carried(way->from, way->to);
     t->reader = state_new(way->from->reader_bytes, &t->way);
     t->writer = state_new(way->to->writer_bytes, &t->way);
-    buffer_init(&t->pending, way->stream_in ? FRAME_MAX : ANSWER_MAX);
+    buffer_init(&t->pending, way->stream_in ? FRAME_MAX : TRANSLATED_ANSWER_MAX);
     buffer_init(&t->scratch, 3 * (size_t)FRAME_MAX);
     arena_init(&t->arena, ARENA_BLOCK);
-    gathering_begin(&t->gather, &t->arena, way->from, ANSWER_MAX);
+    gathering_begin(&t->gather, &t->arena, way->from, TRANSLATED_ANSWER_MAX);
     return t;
 }
 
@@ -315,6 +297,25 @@ void translation_free(struct translation *t)
     memory_free(t);
 }
 
+/* The event of a frame goes on as it came, once it was seen what it says. */
+static void carry(struct translation *t, const struct frame *frame)
+{
+    const struct translator *from = t->way.from;
+    bool was_going = t->state == TRANSLATION_GOES;
+    from->read_frame(t->reader, frame, &t->sink);
+    struct text json = from->carried ? from->carried(t->reader) : frame->data;
+    if (was_going && t->state != TRANSLATION_FAILED && json.len && json.at[0] == '{')
+        t->way.to->put_carried(t->writer, json, &t->seen->usage, t->out);
+}
+
+/* Nothing said that it is the end: it is said here. */
+static void carry_end(struct translation *t)
+{
+    static const struct text stop = {"{\"type\":\"message_stop\"}", 23};
+    if (t->carries && t->way.stream_out && t->state == TRANSLATION_ENDED)
+        t->way.to->put_carried(t->writer, stop, &t->seen->usage, t->out);
+}
+
 /* Read the frames at the front of <bytes>; what is left of it is no whole one. */
 static void read_frames(struct translation *t, struct text *bytes, bool last)
 {
@@ -326,7 +327,9 @@ static void read_frames(struct translation *t, struct text *bytes, bool last)
         seen = 0;
         if (result == FRAME_MORE)
             break;
-        if (result == FRAME_HERE)
+        if (result == FRAME_HERE && t->carries)
+            carry(t, &frame);
+        else if (result == FRAME_HERE)
             t->way.from->read_frame(t->reader, &frame, &t->sink);
         else
             fail(t, FAULT_TARGET_INVALID, TEXT("The target's stream is broken."));
@@ -355,6 +358,15 @@ static void feed_stream(struct translation *t, struct text piece)
         fail(t, FAULT_TARGET_INVALID, TEXT("An event of the target's stream is too long."));
 }
 
+/* What has no room is missing in the middle: nothing of <out> may be used. */
+static void check_room(struct translation *t)
+{
+    if (!t->out->overrun || t->state == TRANSLATION_FAILED)
+        return;
+    t->seen->ended = false;
+    fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long in the client's words."));
+}
+
 enum translation_state translation_feed(struct translation *t, struct text piece,
                                         struct buffer *out)
 {
@@ -366,6 +378,7 @@ enum translation_state translation_feed(struct translation *t, struct text piece
         feed_stream(t, piece);
     else if (!buffer_append_text(&t->pending, piece))
         fail(t, FAULT_TARGET_INVALID, TEXT("The target's answer is too long."));
+    check_room(t);
     return t->state;
 }
 
@@ -380,10 +393,27 @@ enum translation_state translation_close(struct translation *t, struct buffer *o
         read_frames(t, &bytes, true);
     else
         t->way.from->read_body(t->reader, bytes, &t->sink);
-    if (t->way.stream_in && t->state == TRANSLATION_GOES)
+    if (!t->way.stream_in && t->carries && t->state == TRANSLATION_ENDED)
+        buffer_append_text(out, bytes);
+    if (t->way.stream_in && t->state == TRANSLATION_GOES) {
         t->way.from->read_end(t->reader, &t->sink);
+        carry_end(t);
+    }
     if (t->state == TRANSLATION_GOES)
         fail(t, FAULT_TARGET_CUT, TEXT("The target's answer ended before it was finished."));
+    check_room(t);
+    return t->state;
+}
+
+enum translation_state translation_rest(struct translation *t, bool usage, struct buffer *out)
+{
+    t->out = out;
+    t->end_at = SIZE_MAX;
+    if (t->state != TRANSLATION_GOES || !t->way.stream_in || buffer_length(&t->pending) ||
+        (usage && !t->usage_said))
+        return t->state;
+    t->way.from->read_end(t->reader, &t->sink);
+    check_room(t);
     return t->state;
 }
 

@@ -38,6 +38,7 @@ struct call_target {
     int64_t lowered_tokens;        /* write this, whatever was asked; 0 = as asked */
     struct text api_version;       /* of Azure */
     struct text project, location; /* of Vertex */
+    struct text betas; /* of Anthropic's, that the client names in its header, comma between */
 };
 
 /* A call as it was read, for any target; lives in an arena, and borrows from the body. */
@@ -49,6 +50,11 @@ const struct chat *translate_read(struct arena *arena, const struct translator *
                                   struct text body, struct text model, bool stream,
                                   struct fault *fault);
 
+/* The words in which <model> is best asked for a call that was read, where <to> is what its
+ * provider speaks: Claude at Bedrock is asked in its own words by those who speak them. */
+const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
+                                           struct text model);
+
 /* What is beside the body of a call that was written; all in the arena. */
 struct translated_call {
     struct text body; /* by translate_call() only */
@@ -58,8 +64,11 @@ struct translated_call {
         hints; /* what the target cannot say, named, with commas; empty = all said */
 };
 
-/* Write the call for a target in the words <to>, its body into <body>, which is cleared first. */
-void translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
+/* Write the call for a target in the words <to>, its body into <body>, which is cleared first.
+ * False when the body is longer than <body> may be, or the path than TRANSLATED_PATH_MAX: then
+ * nothing of it may be sent. */
+enum { TRANSLATED_PATH_MAX = 16 << 10 };
+bool translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
                      const struct call_target *target, struct buffer *body,
                      struct translated_call *made);
 
@@ -76,21 +85,6 @@ void translate_path(const struct translator *words, const struct call_target *ta
 void translate_error(const struct translator *words, unsigned status, struct text body,
                      struct provider_error *error);
 
-/* Whoever wants to see the texts of a call. */
-struct text_sink {
-    /* <inside>: what stands between the quotes of a JSON string, or a whole JSON value. */
-    void (*take)(struct text_sink *sink, struct text inside);
-};
-
-struct translated_texts {
-    int64_t messages; /* how many */
-    int64_t media;    /* pictures, sound, files among them */
-};
-
-/* Show every text of a call that its model reads: of messages, tools, schemas. False with a fault
- * when the call cannot be read. */
-bool translate_texts(struct arena *arena, const struct translator *words, struct text body,
-                     struct text_sink *sink, struct translated_texts *texts, struct fault *fault);
 /* Append the answer to a question for a number of tokens; <words> are of OPERATION_COUNT. */
 void translate_put_count(const struct translator *words, int64_t tokens, struct buffer *out);
 
@@ -106,7 +100,10 @@ struct answer_way {
     struct text call; /* the client's request body: some dialects repeat parts of it */
 };
 
-/* The way of one answer. Owned by whoever called translation_new(). */
+/* The way of one answer. Owned by whoever called translation_new(). What it holds is bounded: one
+ * frame of a stream by FRAME_MAX (frame.h), an answer that is gathered by TRANSLATED_ANSWER_MAX. An
+ * answer beyond, or one whose translation has no room in <out>, fails; it is never cut. */
+enum { TRANSLATED_ANSWER_MAX = 64 << 20 };
 struct translation;
 
 /* <seen>: is told what is seen, as a dialect's watch would tell it; lives as long. */
@@ -121,11 +118,17 @@ enum translation_state {
 };
 
 /* Translate the next piece of the target's answer; what is made of it is appended to <out>. The
- * state stays what it is once it is not TRANSLATION_GOES. */
+ * state stays what it is once it is not TRANSLATION_GOES, but for an <out> that has no room: then
+ * it is TRANSLATION_FAILED, and <out> (see its overrun) is not to be used. */
 enum translation_state translation_feed(struct translation *translation, struct text piece,
                                         struct buffer *out);
 /* The target's answer has ended: TRANSLATION_FAILED when it was not whole. */
 enum translation_state translation_close(struct translation *translation, struct buffer *out);
+/* The target says nothing more, though it has not ended. When its answer is whole by what came -
+ * all is there but the end itself - ends it as translation_close() would; else nothing has changed.
+ * <usage>: only when it has told its usage, too. */
+enum translation_state translation_rest(struct translation *translation, bool usage,
+                                        struct buffer *out);
 /* Of what the last call appended, where in <out> that begins which ends the answer for the client
  * (behind all that was appended, when nothing does). */
 size_t translation_end_at(const struct translation *translation);

@@ -55,6 +55,21 @@ struct translator {
     void (*write_path)(const struct call_target *target, struct buffer *out);
     struct text headers; /* lines that a call made by write_call() needs, each with CRLF */
 
+    /* ---- of those that carry another's words: NULL = none */
+
+    /* Bodies and events are this one's, but for where they stand. A call, or an answer, that goes
+     * between the two is not read and written anew: it goes as it was said. */
+    const struct translator *carries;
+    /* Append the body of a call as <chat> was said: by one whose words these carry, or that carries
+     * these. What belongs beside it goes to <headers>, as lines. */
+    void (*carry_call)(const struct chat *chat, const struct call_target *target,
+                       struct buffer *out, struct buffer *headers, struct losses *losses);
+    /* The event that was in the frame that was read last; at == NULL: none. */
+    struct text (*carried)(const void *state);
+    /* Append an event, a JSON object, as it stands in a stream. <usage>: of the answer so far. */
+    void (*put_carried)(void *state, struct text json, const struct usage *usage,
+                        struct buffer *out);
+
     /* ---- the answer, read */
 
     enum framing framing; /* of its streams */

@@ -122,6 +122,20 @@ void vectors_put_texts(struct buffer *out, const char *name, const struct chat *
     put_literal(out, "]");
 }
 
+void vectors_put_own(struct buffer *out, const struct chat *chat, const struct translator *own)
+{
+    for (size_t i = 0; chat->from == own && i < chat->field_count; i++) {
+        const struct chat_field *field = &chat->fields[i];
+        if (!field->value.at)
+            continue;
+        put_comma(out);
+        put_literal(out, "\"");
+        put_text(out, field->name);
+        put_literal(out, "\":");
+        put_text(out, field->value);
+    }
+}
+
 /* ------------------------------------------------------------------------------------- answers */
 
 void vectors_begin(struct answer_sink *sink, struct text id, struct text model)

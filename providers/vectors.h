@@ -11,7 +11,8 @@
  * byte first. Each place of a ranking is one too: {"index","relevance_score","document":{"text"}}.
  *
  * Sources: the API references of OpenAI (embeddings), Google (batchEmbedContents), Cohere (v2
- * embed, v2 rerank), Ollama (api/embed), Jina and vLLM (rerank).
+ * embed, v2 rerank), Ollama (api/embed), Jina, Voyage and vLLM (rerank), NVIDIA (NIM text
+ * reranking).
  */
 
 #include "providers/translator.h"
@@ -22,6 +23,7 @@ extern const struct translator translator_ollama_embedding;
 extern const struct translator translator_cohere_embedding;
 extern const struct translator translator_openai_ranking;
 extern const struct translator translator_cohere_ranking;
+extern const struct translator translator_nvidia_ranking;
 
 enum {
     VECTORS_MAX = CHAT_PARTS_MAX, /* texts of a call */
@@ -62,6 +64,9 @@ void vectors_put_text(struct buffer *out, const struct chat *chat, size_t i, str
 /* "name":[...] of the texts from <first> on. */
 void vectors_put_texts(struct buffer *out, const char *name, const struct chat *chat, size_t first,
                        struct losses *losses);
+
+/* What only <own> knows, where the call is its own. */
+void vectors_put_own(struct buffer *out, const struct chat *chat, const struct translator *own);
 
 /* ------------------------------------------------------------------------------------- answers */
 

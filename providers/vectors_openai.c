@@ -107,10 +107,55 @@ static void put_input(struct buffer *out, const struct chat *chat, const struct 
     for (size_t i = 0; i < chat->message_count; i++)
         put_tokens(out, chat, i, own, losses);
     put_literal(out, "]");
-    if (chat->dimensions > 0)
-        put_number(out, "dimensions", chat->dimensions);
+}
+
+/* What providers of OpenAI's dialect call what the texts are for; of each purpose the first. */
+static const struct {
+    struct text who; /* a row's <vectors> */
+    enum purpose purpose;
+    struct text name, word;
+} purpose_words[] = {
+    {{"voyage", 6}, PURPOSE_QUERY, {"input_type", 10}, {"query", 5}},
+    {{"voyage", 6}, PURPOSE_DOCUMENT, {"input_type", 10}, {"document", 8}},
+    {{"nvidia", 6}, PURPOSE_QUERY, {"input_type", 10}, {"query", 5}},
+    {{"nvidia", 6}, PURPOSE_DOCUMENT, {"input_type", 10}, {"passage", 7}},
+    {{"jina", 4}, PURPOSE_QUERY, {"task", 4}, {"retrieval.query", 15}},
+    {{"jina", 4}, PURPOSE_DOCUMENT, {"task", 4}, {"retrieval.passage", 17}},
+    {{"jina", 4}, PURPOSE_CLASSIFICATION, {"task", 4}, {"classification", 14}},
+    {{"jina", 4}, PURPOSE_CLUSTERING, {"task", 4}, {"separation", 10}},
+    {{"jina", 4}, PURPOSE_SIMILARITY, {"task", 4}, {"text-matching", 13}},
+};
+
+/* Models of NVIDIA's refuse a call that does not say it. */
+static void put_purpose(struct buffer *out, const struct chat *chat, struct text who,
+                        struct losses *losses)
+{
+    bool must = text_equal(who, TEXT("nvidia")) && !chat->purpose;
+    enum purpose purpose = must ? PURPOSE_DOCUMENT : chat->purpose;
+    for (size_t i = 0; i < sizeof(purpose_words) / sizeof(purpose_words[0]); i++)
+        if (text_equal(purpose_words[i].who, who) && purpose_words[i].purpose == purpose) {
+            put_inner(out, purpose_words[i].name.at, purpose_words[i].word);
+            return;
+        }
     if (chat->purpose)
         loss_hint(losses, "input_type");
+}
+
+/* Whether texts that are too long are cut. */
+static void put_truncate(struct buffer *out, const struct chat *chat, struct text who,
+                         struct losses *losses)
+{
+    enum said cuts = inner_is(chat->truncate, "NONE") ? SAID_NO : SAID_YES;
+    if (!chat->truncate.at)
+        return;
+    if (text_equal(who, TEXT("voyage")))
+        put_said(out, "truncation", cuts);
+    else if (text_equal(who, TEXT("jina")))
+        put_said(out, "truncate", cuts);
+    else if (text_equal(who, TEXT("nvidia")))
+        put_inner(out, "truncate", chat->truncate);
+    else
+        loss_hint(losses, "truncate");
 }
 
 static void write_openai(struct arena *arena, const struct chat *chat,
@@ -120,10 +165,20 @@ static void write_openai(struct arena *arena, const struct chat *chat,
     struct call_target named = *target;
     named.model = inner_of(arena, target->model);
     put_literal(out, "{");
+    struct text who = target->type->vectors;
+    if (text_starts(who, TEXT("nvidia")))
+        who = TEXT("nvidia");
     put_input(out, chat, &translator_openai_embedding, &named, losses);
-    put_inner(out, "user", chat->user);
-    if (chat->truncate.at)
-        loss_hint(losses, "truncate");
+    if (chat->dimensions > 0)
+        put_number(out, text_equal(who, TEXT("voyage")) ? "output_dimension" : "dimensions",
+                   chat->dimensions);
+    put_purpose(out, chat, who, losses);
+    put_truncate(out, chat, who, losses);
+    if (who.len && chat->user.at)
+        loss_hint(losses, "user");
+    else
+        put_inner(out, "user", chat->user);
+    vectors_put_own(out, chat, &translator_openai_embedding);
     loss_fields(losses, chat, &translator_openai_embedding);
     put_literal(out, "}");
 }
@@ -136,10 +191,15 @@ static void write_ollama(struct arena *arena, const struct chat *chat,
     named.model = inner_of(arena, target->model);
     put_literal(out, "{");
     put_input(out, chat, &translator_ollama_embedding, &named, losses);
+    if (chat->dimensions > 0)
+        put_number(out, "dimensions", chat->dimensions);
+    if (chat->purpose)
+        loss_hint(losses, "input_type");
     if (chat->truncate.at)
         put_said(out, "truncate", inner_is(chat->truncate, "NONE") ? SAID_NO : SAID_YES);
     if (chat->user.at)
         loss_hint(losses, "user");
+    vectors_put_own(out, chat, &translator_ollama_embedding);
     loss_fields(losses, chat, &translator_ollama_embedding);
     put_literal(out, "}");
 }

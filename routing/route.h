@@ -19,6 +19,8 @@ struct route {
     struct text *aliases; /* may hold '*' */
     size_t alias_count;
     struct text description;
+    struct text *capabilities; /* as they were declared: tools, vision, ... */
+    size_t capability_count;
     int64_t context_window; /* 0 = unknown */
     int64_t output_tokens;  /* the longest answer of any of its targets; 0 = unknown of one */
     const struct target *targets;

@@ -23,13 +23,16 @@ void buffer_done(struct buffer *buffer)
 void buffer_clear(struct buffer *buffer)
 {
     buffer->begin = buffer->end = 0;
+    buffer->overrun = false;
 }
 
 char *buffer_room(struct buffer *buffer, size_t len)
 {
     size_t held = buffer_length(buffer);
-    if (len > buffer->limit || held > buffer->limit - len)
+    if (len > buffer->limit || held > buffer->limit - len) {
+        buffer->overrun = true;
         return NULL;
+    }
     if (buffer->capacity - buffer->end >= len)
         return buffer->data + buffer->end;
     if (buffer->begin > 0) {

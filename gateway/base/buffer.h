@@ -6,6 +6,9 @@
  *
  * States its maximum when it is made, and never grows beyond it. An empty buffer that was cleared
  * with buffer_done() holds no memory, so an idle connection costs nothing for its buffers.
+ *
+ * Whoever puts a document together from many pieces need not look at each append: what found no
+ * room is remembered, and is asked for once, before the whole is used.
  */
 
 #include "gateway/base/text.h"
@@ -15,6 +18,8 @@ struct buffer {
     size_t begin, end; /* the bytes held are data[begin..end) */
     size_t capacity;
     size_t limit; /* bytes it may hold at most */
+    bool overrun; /* something has found no room since it was made, cleared or done: what is held
+                     is not all of it */
 };
 
 void buffer_init(struct buffer *buffer, size_t limit);

@@ -221,3 +221,49 @@ size_t hash_base64(const void *data, size_t bytes, char *out)
     *to = '\0';
     return (size_t)(to - out);
 }
+
+/* What a letter of base64 says, and more than six bits for all else. */
+static const uint8_t sextets[256] = {
+    ['A'] = 1,  ['B'] = 2,  ['C'] = 3,  ['D'] = 4,  ['E'] = 5,  ['F'] = 6,  ['G'] = 7,  ['H'] = 8,
+    ['I'] = 9,  ['J'] = 10, ['K'] = 11, ['L'] = 12, ['M'] = 13, ['N'] = 14, ['O'] = 15, ['P'] = 16,
+    ['Q'] = 17, ['R'] = 18, ['S'] = 19, ['T'] = 20, ['U'] = 21, ['V'] = 22, ['W'] = 23, ['X'] = 24,
+    ['Y'] = 25, ['Z'] = 26, ['a'] = 27, ['b'] = 28, ['c'] = 29, ['d'] = 30, ['e'] = 31, ['f'] = 32,
+    ['g'] = 33, ['h'] = 34, ['i'] = 35, ['j'] = 36, ['k'] = 37, ['l'] = 38, ['m'] = 39, ['n'] = 40,
+    ['o'] = 41, ['p'] = 42, ['q'] = 43, ['r'] = 44, ['s'] = 45, ['t'] = 46, ['u'] = 47, ['v'] = 48,
+    ['w'] = 49, ['x'] = 50, ['y'] = 51, ['z'] = 52, ['0'] = 53, ['1'] = 54, ['2'] = 55, ['3'] = 56,
+    ['4'] = 57, ['5'] = 58, ['6'] = 59, ['7'] = 60, ['8'] = 61, ['9'] = 62, ['+'] = 63, ['/'] = 64,
+};
+
+/* Each letter is one more than it says, so that nought is none. */
+static inline uint32_t sextet(char c)
+{
+    return (uint32_t)sextets[(unsigned char)c] - 1;
+}
+
+size_t hash_unbase64(struct text coded, uint8_t *out)
+{
+    const char *at = coded.at;
+    size_t len = coded.len, made = 0;
+    while (len > 0 && len + 2 >= coded.len && at[len - 1] == '=')
+        len--;
+    if (len % 4 == 1 || (len != coded.len && coded.len % 4 != 0))
+        return SIZE_MAX;
+    for (; len >= 4; len -= 4, at += 4) {
+        uint32_t a = sextet(at[0]), b = sextet(at[1]), c = sextet(at[2]), d = sextet(at[3]);
+        if ((a | b | c | d) > 63)
+            return SIZE_MAX;
+        uint32_t word = a << 18 | b << 12 | c << 6 | d;
+        out[made++] = (uint8_t)(word >> 16);
+        out[made++] = (uint8_t)(word >> 8);
+        out[made++] = (uint8_t)word;
+    }
+    if (len == 0)
+        return made;
+    uint32_t a = sextet(at[0]), b = sextet(at[1]), c = len > 2 ? sextet(at[2]) : 0;
+    if ((a | b | c) > 63)
+        return SIZE_MAX;
+    out[made++] = (uint8_t)(a << 2 | b >> 4);
+    if (len > 2)
+        out[made++] = (uint8_t)(b << 4 | c >> 2);
+    return made;
+}

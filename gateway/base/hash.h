@@ -38,3 +38,6 @@ void hash_random(void *out, size_t bytes);
 
 /* Standard base64 with padding; returns the length, <out> needs 4 * ((bytes + 2) / 3) + 1. */
 size_t hash_base64(const void *data, size_t bytes, char *out);
+/* Read standard base64, with padding or without, into <out>, which needs 3 * ((len + 3) / 4) bytes.
+ * Its length, or SIZE_MAX when it is not that. */
+size_t hash_unbase64(struct text coded, uint8_t *out);

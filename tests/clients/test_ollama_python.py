@@ -30,6 +30,19 @@ def test_vectors(client):
     assert len(got.embeddings) == 2 and len(got.embeddings[0]) > 3
 
 
+def test_what_is_known_of_models(client):
+    shown = client.show("mock-fast")
+    assert "completion" in shown.capabilities and shown.modelinfo["general.architecture"] and shown.details.families
+    assert "mock-fast" in [model.model for model in client.list().models] and client.ps().models == []
+    with pytest.raises(ollama.ResponseError) as error:
+        client.show("nobody")
+    assert error.value.status_code == 404 and "nobody" in error.value.error
+    for asked in (client.pull, client.delete):
+        with pytest.raises(ollama.ResponseError) as error:
+            asked("mock-fast")
+        assert error.value.status_code in (404, 405)
+
+
 def test_errors(client):
     with pytest.raises(ollama.ResponseError) as error:
         client.chat(model="nobody", messages=HELLO)

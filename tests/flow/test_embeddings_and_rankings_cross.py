@@ -160,3 +160,33 @@ def test_rankings_cross(upstream):
         assert gate.ledger_row(got.header("x-request-id"))["input_tokens"] == 9
         got = gate.post("/v2/rerank", {"model": "fast", "query": "q", "documents": []})
         assert got.status == 400 and "documents" in got.json["message"], got
+
+
+@pytest.mark.parametrize("kind, path", [("nvidia", "/v1/ranking"), ("nvidia-ranking", "/v1/retrieval/nvidia/llama-3_2-rerank/reranking")])
+def test_nvidias_rankings_are_asked_for_in_its_own_words(upstream, kind, path):
+    upstream.answer = lambda call: call.respond(200, {"rankings": [{"index": 1, "logit": 2.5}, {"index": 0, "logit": -3.25}]})
+    models = [model_for(model="nvidia/llama-3.2-rerank")]
+    with Sluice(config_for(upstream, providers=[provider_for(upstream, type=kind)], models=models)) as gate:
+        for where in ("/v1/rerank", "/v2/rerank"):
+            got = gate.post(where, {"model": "fast", "query": "q?", "documents": ["x", {"text": "y"}], "top_n": 1})
+            assert got.json["results"] == [{"index": 1, "relevance_score": 2.5}], got
+            call = upstream.last()
+            assert call.path == path, call.path
+            assert call.json == {"model": "nvidia/llama-3.2-rerank", "query": {"text": "q?"}, "passages": [{"text": "x"}, {"text": "y"}]}
+
+
+def test_a_body_that_grows_beyond_its_bound_is_refused_and_not_cut(upstream):
+    """Each question in a batch of Gemini's names the model; under a target's long name 6 MB become more than 64 MiB."""
+    upstream.answer = lambda call: call.respond(200, TARGETS["gemini"][1])
+    provider = provider_for(upstream, type="gemini")
+    provider["base_url"] = provider["base_url"].removesuffix("/v1")
+    models = [model_for(targets=[{"id": "long", "provider": "up", "model": "m" * 128}])]
+    with Sluice(config_for(upstream, providers=[provider], models=models)) as gate:
+        for count, status in ((1000, 200), (460_000, 413)):
+            upstream.forget()
+            body = b'{"requests":[' + b",".join([b'{"model":""}'] * count) + b"]}"
+            got = gate.request("POST", "/v1beta/models/fast:batchEmbedContents", body, headers=JSON)
+            assert got.status == status, got
+            assert len(upstream.calls) == (status == 200)
+        assert got.error["status"] == "INVALID_ARGUMENT" and "too long" in got.error["message"], got
+        assert gate.ledger_row(got.header("x-request-id"))["cost_nanos"] == 0

@@ -94,15 +94,44 @@ def test_the_models_are_listed(gate):
     assert {model["name"] for model in got.json["models"]} >= {"qwen:7b", "fast"}, got
 
 
+def test_a_model_is_shown(upstream):
+    models = [model_for("qwen:7b", capabilities=["chat", "vision", "tools"], context_window=32768, description="d\"x"), model_for("fast", model="text-embedding-3-small")]
+    with Sluice(config_for(upstream, providers=[provider_for(upstream)], models=models)) as gate:
+        got = gate.post("/api/show", {"model": "qwen:7b", "verbose": False})
+        facts = got.json["model_info"]
+        assert got.status == 200 and got.json["capabilities"] == ["completion", "tools", "vision"], got
+        assert facts[facts["general.architecture"] + ".context_length"] == 32768 and facts["general.description"] == "d\"x", got
+        assert got.json["details"]["families"] and got.json["modified_at"], got
+        assert gate.post("/api/show", {"name": "fast"}).json["capabilities"] == ["embedding"]
+        for body, status in (({"model": "nobody"}, 404), ({}, 400), ({"model": 7}, 400), ({"model": "x" * 4000}, 400), ({"model": ""}, 400)):
+            got = gate.post("/api/show", body)
+            assert got.status == status and set(got.json) == {"error"}, (body, got)
+        assert gate.post("/api/show", b"{", headers=[("Content-Type", "application/json")]).status == 400
+        assert gate.post("/api/show", {"model": "fast"}, key=None).status == 401
+        assert gate.get("/api/show").status == 405
+    assert not upstream.calls
+
+
+def test_what_clients_ask_beforehand(gate):
+    assert gate.get("/api/ps").json == {"models": []}
+    assert int(gate.get("/api/version").json["version"].split(".")[1]) >= 9
+    assert gate.get("/api/version", key=None).status == 401
+    assert gate.request("HEAD", "/", key=None).status == 200
+    for path in ("/api/pull", "/api/create", "/api/blobs/sha256:0"):
+        got = gate.post(path, {"model": "x"})
+        assert got.status == 404 and set(got.json) == {"error"}, got
+
+
 def test_a_guarded_answer_is_refused_rather_than_let_through(upstream):
     whole = configure(upstream)
     whole["guardrails"] = [{"name": "g", "stage": "response", "type": "contains", "terms": ["secret"], "action": "block"}]
     with Sluice(whole) as gate:
-        for stream in (True, False):
-            got = gate.post("/api/chat", {"model": "fast", "stream": stream, "messages": [{"role": "user", "content": "x"}]})
-            assert got.status == 501 and "guardrails" in got.json["error"] and not upstream.calls, got
+        got = gate.post("/api/chat", {"model": "fast", "messages": [{"role": "user", "content": "x"}]})
+        assert got.status == 501 and "guardrails" in got.json["error"] and not upstream.calls, got
         upstream.answer = lambda call: call.respond(200, chat_body("a secret"))
-        for path, body in (("/v1/messages", {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}),
+        for path, body in (("/api/chat", {"model": "fast", "stream": False, "messages": [{"role": "user", "content": "x"}]}),
+                           ("/api/generate", {"model": "fast", "stream": False, "prompt": "x"}),
+                           ("/v1/messages", {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}),
                            ("/v1beta/models/fast:generateContent", {"contents": [{"parts": [{"text": "x"}]}]})):
             got = gate.post(path, body)
             assert got.status == 400 and "secret" not in got.text, got

@@ -12,7 +12,8 @@ ROWS = json.loads((Path(ROOT) / "providers" / "providers.json").read_text())
 
 
 def shown(row):
-    where = row["base_url"] or ("of its `location`" if row.get("is_vertex") else "(yours)")
+    place = "of its `location`" if row.get("is_vertex") else "of its `region`" if row["dialect"] == "bedrock" else "(yours)"
+    where = row["base_url"] or place
     key = f"`{row['key_variable']}`" if row["key_variable"] else "–"
     return f"| `{row['name']}` | {row['dialect']} | {where} | {'signs in' if row.get('is_vertex') else key} |"
 

@@ -63,6 +63,21 @@ def test_one_that_was_too_slow(upstream, stream):
         assert other["cost_nanos"] == other["input_tokens"] * INPUT + other["output_tokens"] * OUTPUT
 
 
+def test_a_count_of_tokens_costs_nothing_however_late_it_is(upstream):
+    """Nothing is made of it: a try that was given up is not booked, as one that was answered is not."""
+    upstream.answer = stall
+    SECOND.answer = lambda call: call.respond(200, b'{"input_tokens":77}')
+    config = configured(upstream)
+    for provider in config["providers"]:
+        provider["type"] = "anthropic"
+    with Sluice(config) as gate:
+        answer = gate.post("/v1/messages/count_tokens", {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]})
+        assert answer.status == 200 and answer.json["input_tokens"] == 77, answer
+        row, = rows(gate)
+        assert (row["target"], row["attempts"], row["operation"]) == ("second", 2, "count")
+        assert (row["cost_nanos"], row["input_tokens"], row["output_tokens"]) == (0, 0, 0)
+
+
 def test_the_last_one_is_booked_with_the_call(upstream):
     upstream.answer = stall
     with Sluice(configured(upstream)) as gate:

@@ -63,3 +63,25 @@ def test_a_huge_error_is_bounded(gate, upstream):
     answer = gate.chat()
     assert answer.status in (400, 502), answer.status
     assert gate.chat(key=None).status == 401
+
+
+def wait_of(gate, upstream, message, headers=()):
+    body = json.dumps({"error": {"message": message, "type": "tokens", "param": None, "code": "rate_limit_exceeded"}}).encode()
+    upstream.answer = lambda call: call.respond(429, body, headers=list(headers))
+    answer = gate.chat()
+    assert answer.status == 429 and answer.body == body, answer
+    return answer.header("retry-after")
+
+
+@pytest.mark.parametrize("words, seconds", [("20s", "20"), ("1m2.5s", "63"), ("350ms", "1"), ("6.001s. Visit us", "7"), ("1h", "3600"),
+                                            ("a moment", None), ("0s", None), ("99999999999999999999h", "86400")])
+def test_the_body_says_how_long_to_wait(gate, upstream, words, seconds):
+    assert wait_of(gate, upstream, f"Rate limit reached for m. Please try again in {words}.") == seconds
+
+
+def test_the_shorter_of_two_waits_is_told(gate, upstream):
+    said = "Please try again in 20s."
+    assert wait_of(gate, upstream, said, [("Retry-After", "7")]) == "7"
+    assert wait_of(gate, upstream, said, [("X-Ratelimit-Limit-Requests", "3"), ("Retry-After", "60"), ("X-Groq-Region", "x")]) == "20"
+    assert wait_of(gate, upstream, said, [("Retry-After", "Fri, 01 Jan 2100 00:00:00 GMT")]) == "Fri, 01 Jan 2100 00:00:00 GMT"
+    assert wait_of(gate, upstream, "No.", [("Retry-After", "60")]) == "60"

@@ -652,6 +652,7 @@ def asked_cohere(body):
 
 READERS = {
     "bedrock-converse": asked_bedrock,
+    "bedrock-invoke": asked_anthropic,
     "cohere-chat": asked_cohere,
     "ollama-chat": asked_ollama,
     "openai-chat": asked_chat,

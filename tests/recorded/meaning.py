@@ -784,6 +784,18 @@ def read_bedrock(body, streamed):
     return answer
 
 
+def read_invoke(body, streamed):
+    """Anthropic's, carried by AWS."""
+    if not streamed:
+        return read_anthropic(body, False)
+    events = []
+    for headers, payload in aws_frames(body):
+        good = headers.get(":message-type") == "event"
+        event = base64.b64decode(json.loads(payload)["bytes"]).decode() if good else json.dumps({"type": "error", "error": json.loads(payload)})
+        events.append(f"event: {json.loads(event)['type']}\ndata: {event}\n\n")
+    return read_anthropic("".join(events), True)
+
+
 READERS = {
     "openai-chat": read_chat,
     "mistral-chat": read_chat,
@@ -800,8 +812,9 @@ READERS = {
     "cohere-chat": read_cohere,
     "cohere-v2": read_cohere,
     "bedrock-converse": read_bedrock,
+    "bedrock-invoke": read_invoke,
 }
-BYTES = {"bedrock-converse"}  # their streams are no text
+BYTES = {"bedrock-converse", "bedrock-invoke"}  # their streams are no text
 
 
 def answer(dialect, body, streamed):

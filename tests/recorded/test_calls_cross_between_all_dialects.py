@@ -18,9 +18,11 @@ TARGETS = {
     "gemini": {"type": "gemini", "model": "gemini-2.5-flash"},
     "ollama-chat": {"type": "ollama", "model": "qwen3"},
     "bedrock-converse": {"type": "bedrock", "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
+    "bedrock-invoke": {"type": "bedrock", "model": "us.anthropic.claude-sonnet-4-5-20250929-v1:0"},
     "cohere-chat": {"type": "cohere", "model": "command-a-03-2025"},
 }
-IN_PATH = {"gemini", "bedrock-converse"}  # where the model stands
+CLAUDES = ("anthropic", "bedrock-converse", "bedrock-invoke")
+IN_PATH = {"gemini", "bedrock-converse", "bedrock-invoke"}  # where the model stands
 # By what name a loss of each facet is told. What is about a message has its place in front.
 TOLD = {
     "talk": r"content|\.role|refusal|filename|arguments|messages\.order|messages\[\d+\]$|input",
@@ -32,7 +34,7 @@ TOLD = {
     "video": r"content|video|input",
     "odd_parts": r"content|input|messages\[",
     "titles": r"filename|content\[\d+\]$",
-    "detail": r"detail",
+    "detail": r"detail|content\[\d+\]$",  # or of a picture that is left out
     "names": r"name$",
     "cache": r"cache|content\[\d+\]$",
     "reasoning": r"reasoning|content\[\d+\]$",
@@ -88,7 +90,7 @@ def lost(wanted, got, where):
             continue  # what may not be called is not offered
         if facet == "tools":
             there = value if all(tool in (there or []) for tool in value) else there
-        if there is None and where in ("anthropic", "bedrock-converse") and facet in CLAUDE and CLAUDE[facet] == value:
+        if there is None and where in CLAUDES and facet in CLAUDE and CLAUDE[facet] == value:
             continue
         if there != value:
             yield facet
@@ -139,7 +141,7 @@ class Crossing:
         wanted = asked(record.words, record.asked)
         if record.id in FILES_OF_WORDS and to == "bedrock-converse":
             wanted = {facet: value for facet, value in wanted.items() if facet not in WORDS}
-        if record.id in BLANK and to == "anthropic":
+        if record.id in BLANK and to in ("anthropic", "bedrock-invoke"):
             wanted.pop("cache")
         try:
             got = asked(to, json.loads(made["body"]))
@@ -157,7 +159,7 @@ class Crossing:
         got = asked(record.words, json.loads(again["body"]))
         if record.id in BESIDE and to == "gemini":
             return True
-        self.back[to] += [f"{record.id} {one}" for one in untold(wanted, got, to if to in ("anthropic", "bedrock-converse") else record.words, [*made["named"], *again["named"]])]
+        self.back[to] += [f"{record.id} {one}" for one in untold(wanted, got, to if to in CLAUDES else record.words, [*made["named"], *again["named"]])]
         return True
 
 

@@ -22,10 +22,11 @@ FILES = {
     "ollama": "ollama-chat",
     "cohere-v2": "cohere-chat",
     "bedrock-converse": "bedrock-converse",
+    "bedrock-invoke": "bedrock-invoke",
 }
 # Those who have more than one kind of call that talks.
 BY_ENDPOINT = {("ollama", "generate"): "ollama-generate"}
-ENDPOINTS = {"converse", "chat", "generate", "chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
+ENDPOINTS = {"converse", "invoke", "chat", "generate", "chat/completions", "completions", "responses", "messages", "generateContent", "streamGenerateContent"}
 # What a client of a dialect asks when nobody cares: the smallest call.
 SMALLEST = {
     "openai-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
@@ -37,6 +38,7 @@ SMALLEST = {
     "ollama-generate": b'{"model":"m","prompt":"x"}',
     "cohere-chat": b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
     "bedrock-converse": b'{"messages":[{"role":"user","content":[{"text":"x"}]}]}',
+    "bedrock-invoke": b'{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"x"}]}',
 }
 
 
@@ -105,12 +107,17 @@ class Record:
         self.is_stream = self.streaming and (words.startswith(("ollama", "bedrock")) or start.startswith((b"data:", b"event:", b":", b"id:")))
 
 
+def is_understood(name, line):
+    """Of what makers have at Bedrock, Anthropic's is."""
+    return name != "bedrock-invoke" or "anthropic_version" in (line["request"]["body"] or {})
+
+
 def records(*files):
     out = []
     for name in files or [name for name in FILES if FILES[name] in NAMES]:
         with open(FOLDER / f"{name}.jsonl", encoding="utf-8") as lines:
             for text in lines:
                 line = json.loads(text)
-                if line["endpoint"] in ENDPOINTS and line["request"]["method"] == "POST" and line["id"] not in MISLABELLED:
+                if line["endpoint"] in ENDPOINTS and line["request"]["method"] == "POST" and line["id"] not in MISLABELLED and is_understood(name, line):
                     out.append(Record(line, BY_ENDPOINT.get((name, line["endpoint"]), FILES[name])))
     return out

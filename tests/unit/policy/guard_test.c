@@ -73,6 +73,14 @@ static void every_place_of_a_text_is_known(void **state)
         {GUARD_RESPONSE, "{\"output\":[{\"content\":[{\"type\":\"output_text\",\"text\":\"%s\"}]}]"
                          "}"},
         {GUARD_RESPONSE, "{\"content\":[{\"type\":\"text\",\"text\":\"%s\"}]}"},
+        {GUARD_REQUEST, "{\"messages\":[{\"tool_calls\":[{\"function\":{\"arguments\":{\"a\":"
+                        "\"%s\"}}}]}]}"},
+        {GUARD_REQUEST, "{\"messages\":[{\"thinking\":\"%s\"}]}"},
+        {GUARD_RESPONSE, "{\"message\":{\"content\":\"%s\",\"thinking\":\"\"}}"},
+        {GUARD_RESPONSE, "{\"message\":{\"content\":\"\",\"thinking\":\"%s\"}}"},
+        {GUARD_RESPONSE, "{\"message\":{\"tool_calls\":[{\"function\":{\"arguments\":{\"a\":"
+                         "[\"%s\"]}}}]}}"},
+        {GUARD_RESPONSE, "{\"response\":\"%s\",\"thinking\":\"\"}"},
         {GUARD_RESPONSE, "{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"%s\"}]}}]}"},
     };
     struct guard_rule rules[] = {regex_rule("r", "sk-[a-z]{8}", GUARD_REDACT),

@@ -257,7 +257,7 @@ static void parts_that_overlap_become_blocks_in_turn(void **state)
         EVENT("content_block_stop", ",\"index\":1")
         EVENT("content_block_start",
               ",\"index\":2,\"content_block\":{\"type\":\"redacted_thinking\",\"data\":"
-              "\"sluice:openai-chat:c:1:ip\"}")
+              "\"sluice:1:openai-chat:call:p::i\"}")
         EVENT("content_block_stop", ",\"index\":2")
         EVENT("content_block_start",
               ",\"index\":3,\"content_block\":{\"type\":\"text\",\"text\":\"\"}")

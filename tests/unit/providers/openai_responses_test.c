@@ -136,7 +136,9 @@ static void test_the_items_of_one_turn_are_one_message(void **state)
     assert_int_equal(chat->messages[3].role, ROLE_TOOL);
     assert_int_equal(chat->messages[3].part_count, 2);
     assert_text(chat->messages[3].parts[1].parts[0].data, "AAAA");
-    assert_ptr_equal(chat_find_call(chat, TEXT("c2")), &turn->parts[3]);
+    struct call_index calls = {.chat = chat};
+    assert_ptr_equal(call_index_find(&calls, TEXT("c2")), &turn->parts[3]);
+    call_index_done(&calls);
 }
 
 static void test_what_the_target_does_not_keep_is_refused_by_name(void **state)

@@ -135,12 +135,38 @@ static void random_traffic_comes_out_as_it_went_in(void **state)
     buffer_done(&buffer);
 }
 
+static void what_found_no_room_is_remembered(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    buffer_init(&buffer, 4);
+    assert_true(buffer_append_text(&buffer, TEXT("abc")));
+    assert_false(buffer.overrun);
+    assert_false(buffer_append_text(&buffer, TEXT("de")));
+    assert_true(buffer.overrun);
+    assert_true(buffer_append_text(&buffer, TEXT("f"))); /* there is a hole before it */
+    buffer_drop(&buffer, 4);
+    assert_true(buffer.overrun);
+    buffer_clear(&buffer);
+    assert_false(buffer.overrun);
+    assert_false(buffer_format(&buffer, "%s", "12345"));
+    assert_true(buffer.overrun);
+    buffer_done(&buffer);
+    assert_false(buffer.overrun);
+    assert_null(buffer_room(&buffer, 5));
+    assert_true(buffer.overrun);
+    buffer_init(&buffer, 4);
+    assert_false(buffer.overrun);
+    buffer_done(&buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_buffer_holds_no_memory),
         cmocka_unit_test(bytes_go_in_behind_and_out_in_front),
         cmocka_unit_test(limit_is_never_passed),
+        cmocka_unit_test(what_found_no_room_is_remembered),
         cmocka_unit_test(room_moves_what_is_held_before_it_grows),
         cmocka_unit_test(format_is_all_or_nothing),
         cmocka_unit_test(random_traffic_comes_out_as_it_went_in),

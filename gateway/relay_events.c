@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/crossing.h"
+#include "gateway/guarding.h"
+#include "gateway/http/sse.h"
+#include "gateway/relay_inner.h"
+#include "gateway/replay.h"
+#include "gateway/worker_inside.h"
+
+/* -------------------------------------------------------------------------------- watching */
+
+/* Whose words the answer is in: the target's, which are the client's unless the call crosses; what
+ * was kept was written for such a client. */
+const struct dialect *relay_dialect(const struct exchange *x)
+{
+    return replay_reads(x) || crossing_is_on(x) ? x->dialect : crossing_target_words(x);
+}
+
+bool relay_is_good(const struct exchange *x)
+{
+    return x->status / 100 == 2;
+}
+
+bool relay_watch_whole(struct exchange *x, struct text body)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    struct scan_value values[DIALECT_WANTS];
+    struct scan_problem problem;
+    bool read = scan_json(body, dialect->wants, dialect->want_count, values, &problem);
+    if (read)
+        dialect->watch_body(&x->answer, values);
+    enum operation op = x->call.operation;
+    bool writes = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
+    if (writes && x->answer.content_bytes == 0)
+        x->answer.content_bytes = (int64_t)body.len; /* for an estimate: never too little */
+    /* An array, or a member that stands twice, cannot be read and is passed on all the same. */
+    return read || scan_is_valid(body);
+}
+
+void relay_watch_tap(struct exchange *x)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    struct scan_value values[DIALECT_WANTS];
+    for (size_t i = 0; i < dialect->want_count; i++)
+        values[i] = tap_value(&x->tap, i);
+    dialect->watch_body(&x->answer, values);
+}
+
+void relay_feed_tap(struct exchange *x, struct text piece)
+{
+    if (x->unwatched || !relay_is_good(x))
+        return;
+    if (!x->tap_used) {
+        tap_init(&x->tap, relay_dialect(x)->wants, relay_dialect(x)->want_count);
+        x->tap_used = true;
+    }
+    tap_feed(&x->tap, piece);
+}
+
+/* Only of events in the dialect's own form is it known when they are complete. */
+static void look_at_form(struct exchange *x, struct text data)
+{
+    if (text_find(data, TEXT("\"choices\"")) != SIZE_MAX ||
+        text_find(data, TEXT("\"type\"")) != SIZE_MAX ||
+        text_find(data, TEXT("\"candidates\"")) != SIZE_MAX)
+        x->form = FORM_OURS;
+    else if (text_starts(data, TEXT("{")))
+        x->form = FORM_FOREIGN;
+}
+
+/* What was kept was looked at when it was made. */
+bool relay_is_guarded(struct exchange *x)
+{
+    return relay_is_good(x) && !replay_reads(x) && guarding_watches(x);
+}
+
+void relay_stop_guarded(struct exchange *x)
+{
+    upstream_abandon(&x->upstream);
+    x->guard_blocked = true;
+    x->facts.last_held = false;
+    x->facts.upstream = UPSTREAM_FAILED;
+}
+
+void relay_pass_event(struct exchange *x, struct text event, bool last)
+{
+    if (!relay_is_guarded(x))
+        relay_give(x, event);
+    else if (!guarding_event(x, event, last))
+        relay_stop_guarded(x);
+}
+
+/* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
+ * is kept when it is the end. */
+void relay_leave_guarded(struct exchange *x)
+{
+    if (!x->guard_stream || x->guard_question || !buffer_length(&x->guarded))
+        return; /* nothing there, or a webhook is still asked about it */
+    bool over = x->facts.last_held || x->facts.upstream == UPSTREAM_ANSWERED;
+    if (over && !x->guard_asked &&
+        guard_stream_gathers(x->guard_stream)) { /* of gathered events nothing has left so far */
+        x->guard_asked = true;
+        guarding_ask_answer(x);
+        if (x->guard_question)
+            return;
+    }
+    relay_give(x, buffer_text(&x->guarded));
+    if (x->facts.last_held)
+        relay_hold(x);
+    else
+        relay_flush(x, false);
+    buffer_clear(&x->guarded);
+}
+
+/* Where no event says that it is the last one, the one that makes the answer whole and all behind
+ * it are kept until the stream is over and the call is booked. */
+static bool holds_end(struct exchange *x)
+{
+    return relay_dialect(x)->ends_with_stream && x->answer.ended && !relay_is_guarded(x);
+}
+
+/* Nothing may overtake what is held: a target that goes on and on behind the end of its answer has
+ * broken its dialect. */
+static void hold_event(struct exchange *x, struct text event)
+{
+    if (x->worker->gather.owner == x)
+        relay_flush(x, false); /* what came before it */
+    size_t held = buffer_length(&x->ready);
+    if (held && held + event.len > x->held_limit) {
+        upstream_abandon(&x->upstream);
+        relay_fail(x, FAULT_TARGET_INVALID,
+                   "The target sends too much behind the end of its answer.");
+        return;
+    }
+    replay_write(x, event);
+    relay_ready(x);
+    buffer_append_text(&x->ready, event);
+    x->bytes_out += event.len;
+}
+
+/* How much of <bytes> is whole events, and the next of them, in the framing of the dialect. */
+static size_t whole_events(const struct exchange *x, struct text bytes, size_t seen)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    return dialect->whole_events ? dialect->whole_events(bytes) : sse_whole_after(bytes, seen);
+}
+
+static bool next_event(const struct dialect *dialect, struct text *bytes, struct sse_event *event)
+{
+    return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
+}
+
+/* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
+ * before the exchange is booked: on_batch() and on_end() see answer.ended. */
+static void relay_events(struct exchange *x, struct text bytes)
+{
+    struct sse_event event;
+    while (next_event(relay_dialect(x), &bytes, &event)) {
+        if (x->form != FORM_OURS && !relay_dialect(x)->next_event)
+            look_at_form(x, event.data);
+        switch (relay_dialect(x)->watch_event(&x->answer, &event)) {
+        case EVENT_HIDE:
+            replay_write(x, event.raw); /* who listens, or comes later, may have asked for it */
+            break;
+        case EVENT_LAST:
+            x->facts.last_held = true;
+            relay_pass_event(x, event.raw, true);
+            break;
+        case EVENT_PASS:
+        case EVENT_FAIL:
+            if (holds_end(x))
+                hold_event(x, event.raw);
+            else
+                relay_pass_event(x, event.raw, false);
+            break;
+        }
+        if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)
+            return;
+    }
+    relay_leave_guarded(x);
+}
+
+/* What is not looked at counts by its length, where no usage comes. */
+static void pass_unwatched(struct exchange *x, struct text piece)
+{
+    x->answer.content_bytes += (int64_t)piece.len;
+    relay_give(x, piece);
+}
+
+/* The event is too long to be looked at: let it and all that follows pass. */
+static void stop_watching(struct exchange *x)
+{
+    if (relay_is_guarded(x)) { /* what cannot be looked at does not pass */
+        fault_set(&x->fault, FAULT_GUARDED,
+                  "An event of the answer is too long for the guardrails.");
+        relay_stop_guarded(x);
+        return;
+    }
+    x->unwatched = true;
+    pass_unwatched(x, buffer_text(&x->held));
+    relay_flush(x, false);
+    buffer_done(&x->held);
+}
+
+void relay_take_events(struct exchange *x, struct text piece)
+{
+    if (x->unwatched) {
+        pass_unwatched(x, piece);
+        return;
+    }
+    size_t seen = buffer_length(&x->held);
+    bool stored = seen > 0;
+    struct text bytes = piece;
+    if (stored) {
+        /* What is gathered may stand in <held>, which is about to move. */
+        if (x->worker->gather.owner == x)
+            relay_flush(x, false);
+        if (!buffer_append_text(&x->held, piece)) {
+            stop_watching(x);
+            if (x->unwatched)
+                pass_unwatched(x, piece);
+            return;
+        }
+        bytes = buffer_text(&x->held);
+    }
+    size_t whole = whole_events(x, bytes, seen);
+    relay_events(x, text_head(bytes, whole));
+    if (!stored) {
+        if (!buffer_append_text(&x->held, text_from(bytes, whole)))
+            stop_watching(x);
+    } else if (whole) {
+        if (!x->facts.last_held)
+            relay_flush(x, false);
+        else
+            relay_hold(x);
+        buffer_drop(&x->held, whole);
+        if (!buffer_length(&x->held))
+            buffer_done(&x->held);
+    }
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/answer.h"
+#include "gateway/crossing.h"
+#include "gateway/guarding.h"
+#include "gateway/objects.h"
+#include "gateway/realtime.h"
+#include "gateway/relay_inner.h"
+#include "gateway/steps.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    EVENT_IMAGE_MAX = 32 * 1024 * 1024, /* events of images have the image in them */
+    TRANSLATED_MAX = 64 * 1024 * 1024,  /* an answer that is translated as a whole */
+    TYPE_MAX = 1024,                    /* of a Content-Type */
+};
+
+static bool may_try_again(const struct exchange *x, unsigned status)
+{
+    if (x->tries_left == 0 || x->pinned || x->upload || x->relay == RELAY_TUNNEL)
+        return false;
+    const uint16_t *statuses = x->target->provider->retry_statuses;
+    for (size_t i = 0; i < 16 && statuses[i]; i++)
+        if (statuses[i] == status)
+            return step_has_another(x);
+    return false;
+}
+
+/* What is made or continued belongs to an account: those calls go up with its first key. */
+static bool may_turn(const struct exchange *x)
+{
+    enum operation operation = x->call.operation;
+    return operation != OPERATION_FILE && operation != OPERATION_BATCH &&
+           operation != OPERATION_OBJECT && operation != OPERATION_RESPONSE && !x->pinned &&
+           !x->file_count;
+}
+
+void relay_choose_key(struct exchange *x)
+{
+    const struct provider_settings *provider = x->target->provider;
+    x->provider_key = provider->api_key;
+    if (provider->api_key_count > 1 && may_turn(x))
+        x->provider_key =
+            key_ring_choose(&x->worker->key_rests, provider,
+                            x->snapshot->turns[provider - x->snapshot->config->providers]++,
+                            loop_now_us(x->worker->loop));
+}
+
+/* AWS says of keys that are good no more what is wrong with them. */
+static bool is_over(const struct head *head)
+{
+    struct text type = head_value(head, TEXT("x-amzn-errortype"));
+    return head->status == 403 && (text_starts(type, TEXT("ExpiredToken")) ||
+                                   text_starts(type, TEXT("UnrecognizedClient")));
+}
+
+/* A key that is at its limit, or opens nothing, rests; may another one of the same provider be
+ * tried at once? */
+static bool has_other_key(struct exchange *x, const struct head *head)
+{
+    const struct provider_settings *provider = x->target->provider;
+    struct sign_in *sign_in = snapshot_sign_in(x->snapshot, provider);
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (sign_in && (head->status == 401 || is_over(head)))
+        sign_in_doubt(sign_in);
+    if (provider->api_key_count < 2 || !may_turn(x) ||
+        !key_ring_refused(&x->worker->key_rests, x->provider_key, head, now))
+        return false;
+    return !x->head_sent && !x->upload && x->relay != RELAY_TUNNEL && !x->facts.client_gone &&
+           ++x->keys_tried < provider->api_key_count &&
+           key_ring_has_one(&x->worker->key_rests, provider, now);
+}
+
+bool relay_is_json(struct text type)
+{
+    return text_starts_nocase(type, TEXT("application/json"));
+}
+
+static void choose_mode(struct exchange *x, const struct head *head)
+{
+    bool coded = head_value(head, TEXT("content-encoding")).len > 0 &&
+                 !text_equal_nocase(head_value(head, TEXT("content-encoding")), TEXT("identity"));
+    x->length_out = head->content_length;
+    x->unwatched = coded;
+    x->held_limit = RELAY_WHOLE_MAX;
+    if (crossing_is_on(x)) {
+        x->relay = relay_is_good(x) && x->call.stream ? RELAY_EVENTS : RELAY_WHOLE;
+        x->held_limit = TRANSLATED_MAX;
+        x->length_out = x->relay == RELAY_EVENTS ? -1 : x->length_out;
+        if (relay_is_good(x))
+            crossing_begin(x, x->answer_type);
+        x->answer_type =
+            x->relay == RELAY_EVENTS ? crossing_stream_type(x) : TEXT("application/json");
+    } else if (head->status == 101) {
+        x->relay = RELAY_TUNNEL;
+        x->length_out = 0;
+    } else if (objects_narrows(x) && relay_is_good(x)) {
+        x->relay = RELAY_WHOLE;
+        x->held_limit = RELAY_LIST_MAX;
+    } else if (text_starts_nocase(x->answer_type, TEXT("text/event-stream")) ||
+               (relay_dialect(x)->next_event && crossing_is_stream(x->answer_type))) {
+        x->relay = RELAY_EVENTS;
+        x->length_out = -1;
+        bool pictures =
+            x->call.operation == OPERATION_IMAGE || x->call.operation == OPERATION_RESPONSE;
+        x->held_limit = pictures ? EVENT_IMAGE_MAX : RELAY_EVENT_MAX;
+    } else if (relay_is_good(x) && !coded && guarding_watches(x)) {
+        x->relay = RELAY_WHOLE; /* looked at as a whole */
+        x->held_limit = RELAY_LIST_MAX;
+    } else if (head->content_length <= RELAY_WHOLE_MAX && !coded) {
+        x->relay = RELAY_WHOLE;
+    } else {
+        x->relay = RELAY_PIECES;
+    }
+    buffer_init(&x->held, x->held_limit);
+}
+
+void relay_fail(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    fault_set(&x->fault, kind, "%s", words);
+    x->facts.upstream = UPSTREAM_FAILED;
+}
+
+static void watch_head(struct exchange *x, const struct head *head)
+{
+    const struct dialect *dialect = relay_dialect(x);
+    if (!relay_is_good(x) || x->translation || !dialect || !dialect->watch_field)
+        return;
+    for (size_t i = 0; i < head->field_count; i++)
+        dialect->watch_field(&x->answer, head->fields[i].name, head->fields[i].value);
+}
+
+void relay_on_head(struct upstream_call *call, const struct head *head)
+{
+    struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
+    if (head->status / 100 == 4 && has_other_key(x, head)) {
+        upstream_abandon(call);
+        x->was_sent = false;
+        relay_begin(x);
+        return;
+    }
+    x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
+    x->first_byte_by_us = 0;
+    x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
+    x->status = head->status;
+    if (head->status / 100 == 3) {
+        upstream_abandon(call);
+        relay_fail(x, FAULT_TARGET_INVALID,
+                   "The target answered with a redirect, which is not followed.");
+        exchange_run(x);
+        return;
+    }
+    if (!relay_is_good(x) && may_try_again(x, head->status)) {
+        upstream_abandon(call);
+        relay_fail(x, head->status == 429 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
+                   "The target refused the call for now.");
+        exchange_run(x);
+        return;
+    }
+    if (head->status == 101 && !realtime_accepts(x, head)) {
+        upstream_abandon(call);
+        relay_fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
+        exchange_run(x);
+        return;
+    }
+    struct text type = head_value(head, TEXT("content-type"));
+    bool good_type = type.at && type.len <= TYPE_MAX && head_may_write(type);
+    x->answer_type = good_type ? arena_copy(&x->arena, type) : (struct text){"", 0};
+    x->answer.operation = x->call.operation;
+    x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
+    choose_mode(x, head);
+    watch_head(x, head);
+    if (x->unwatched && relay_is_good(x) && (guarding_watches(x) || crossing_is_on(x))) {
+        upstream_abandon(call);
+        relay_fail(x, FAULT_TARGET_INVALID,
+                   "The target's answer is coded and cannot be looked at.");
+        exchange_run(x);
+        return;
+    }
+    x->answer_head = answer_keep(x, head);
+    if (x->relay == RELAY_EVENTS && !x->streams) {
+        x->streams = x->call.stream = true;
+        metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
+    }
+    x->facts.upstream = UPSTREAM_ANSWERING;
+    exchange_run(x);
+    if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)
+        realtime_begin(x);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * relay_inner - what the files of the relay share: the head of an answer (relay_head), its events
+ * (relay_events), other words (relay_crossing), what goes to the client (relay_out), and the way
+ * from one to the next (relay). For these files only.
+ */
+
+#include "gateway/relay.h"
+
+enum {
+    RELAY_WHOLE_MAX = 256 * 1024,     /* an answer up to here is gathered and checked */
+    RELAY_LIST_MAX = 8 * 1024 * 1024, /* a list of objects, which is filtered */
+    RELAY_EVENT_MAX = 1024 * 1024,    /* an event up to here is held until it is whole */
+};
+
+/* --- relay_out.c --- */
+
+/* Send the head (when it has not gone yet), what is gathered, and the end of the framing. */
+void relay_flush(struct exchange *x, bool end);
+/* Borrow <piece> for the next flush. */
+void relay_gather(struct exchange *x, struct text piece);
+/* The same for bytes that are part of the answer, to whoever else listens to it. */
+void relay_give(struct exchange *x, struct text piece);
+/* What was gathered does not go. */
+void relay_forget(struct exchange *x);
+/* Make x->ready usable. */
+void relay_ready(struct exchange *x);
+
+/* --- relay.c --- */
+
+/* Count the time since the last news as ours. */
+void relay_add_ours(struct exchange *x);
+
+/* --- relay_events.c --- */
+
+/* Whose words the answer is in. */
+const struct dialect *relay_dialect(const struct exchange *x);
+bool relay_is_good(const struct exchange *x);
+/* Read the members that matter. False when it is not JSON at all. */
+bool relay_watch_whole(struct exchange *x, struct text body);
+void relay_feed_tap(struct exchange *x, struct text piece);
+void relay_watch_tap(struct exchange *x);
+/* Do guardrails look at this answer? */
+bool relay_is_guarded(struct exchange *x);
+void relay_stop_guarded(struct exchange *x);
+void relay_pass_event(struct exchange *x, struct text event, bool last);
+/* Pass on what the guardrails have let pass. */
+void relay_leave_guarded(struct exchange *x);
+/* The next piece of a stream of the client's own dialect. */
+void relay_take_events(struct exchange *x, struct text piece);
+
+/* --- relay_crossing.c --- */
+
+/* Translate a piece of the target's stream. Behind the end of the answer nothing comes any more. */
+void relay_take_translated(struct exchange *x, struct text piece);
+/* It has ended. */
+void relay_end_translated(struct exchange *x);
+/* It is silent: end it when it is whole by what came; <late>: even when its usage was not told. */
+void relay_rest_translated(struct exchange *x, bool late);
+/* Translate an answer that is whole. */
+void relay_translate_whole(struct exchange *x);
+
+/* --- relay_head.c --- */
+
+/* The try on the present target has failed. */
+void relay_fail(struct exchange *x, enum fault_kind kind, const char *words);
+bool relay_is_json(struct text type);
+/* With which of the provider's keys does the call go? */
+void relay_choose_key(struct exchange *x);
+void relay_on_head(struct upstream_call *call, const struct head *head);
