@@ -14,6 +14,15 @@
 
 /* ------------------------------------------------------------------------------ reading */
 
+bool chat_wants(struct text modalities, struct text word)
+{
+    struct text name, item;
+    while (modalities.len > 0 && member_next(&modalities, &name, &item))
+        if (text_equal(member_string(item), word))
+            return true;
+    return false;
+}
+
 bool wants_more_than_text(struct text modalities)
 {
     struct text name, item;
@@ -33,6 +42,12 @@ enum said said_of(struct text json)
     if (text_equal(json, TEXT("true")))
         return SAID_YES;
     return text_equal(json, TEXT("false")) ? SAID_NO : SAID_NOTHING;
+}
+
+bool chat_takes_parts(struct chat *chat, size_t more)
+{
+    chat->parts_in_all += more;
+    return chat->parts_in_all <= CHAT_PARTS_IN_ALL;
 }
 
 struct part *part_before(struct part *parts, size_t count, enum part_kind kind, struct text id)

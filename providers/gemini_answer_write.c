@@ -122,7 +122,9 @@ static struct text usual_type(enum part_kind kind)
 {
     if (kind == PART_IMAGE)
         return TEXT("image/png");
-    return kind == PART_AUDIO ? TEXT("audio/wav") : TEXT("application/octet-stream");
+    /* As its clients have it, and as it was asked for in their name: OpenAI's pcm16. */
+    return kind == PART_AUDIO ? TEXT("audio/L16;codec=pcm;rate=24000")
+                              : TEXT("application/octet-stream");
 }
 
 static void put_data(struct buffer *out, struct text media_type, struct text data,

@@ -303,6 +303,31 @@ static void read_modalities(struct reading *r, struct text value)
         r->chat->modalities = lower(r, value);
 }
 
+/* The only member of <object>, when that is its name; else nothing. */
+static struct text only_member(struct text object, struct text wanted)
+{
+    struct text name, value, none = {NULL, 0};
+    bool is_it = is_of(object, '{') && member_next(&object, &name, &value) &&
+                 gemini_named(name, wanted) && !member_next(&object, &name, &none);
+    return is_it ? value : (struct text){NULL, 0};
+}
+
+/* One voice, by its name, is what others can have, too; speech is samples of 16 bits, 24000 in a
+ * second, as OpenAI's pcm16. */
+static void read_speech(struct reading *r, struct text value)
+{
+    struct text voice = only_member(value, TEXT("voiceConfig"));
+    voice = only_member(voice, TEXT("prebuiltVoiceConfig"));
+    voice = member_string(only_member(voice, TEXT("voiceName")));
+    if (json_is_absent(value))
+        return;
+    if (voice.len && chat_wants(r->chat->modalities, TEXT("audio")))
+        r->chat->voice =
+            arena_format(r->arena, "{\"voice\":\"%.*s\",\"format\":\"pcm16\"}", TEXT_ARGS(voice));
+    else
+        keep(r, "generationConfig", TEXT("speechConfig"), value);
+}
+
 /* The numbers of the configuration. False with <good> false when it is none. */
 static bool read_number(struct reading *r, struct text name, struct text value, bool *good)
 {
@@ -342,7 +367,8 @@ static bool refuse_number(const struct reading *r, struct text name)
 
 static bool read_config(struct reading *r, struct text config)
 {
-    struct text name, value, mime = {NULL, 0}, schema = {NULL, 0}, json_schema = {NULL, 0};
+    struct text name, value, mime = {NULL, 0}, schema = {NULL, 0}, json_schema = {NULL, 0},
+                             speech = {NULL, 0};
     if (json_is_absent(config))
         return true;
     if (!is_of(config, '{'))
@@ -368,11 +394,14 @@ static bool read_config(struct reading *r, struct text config)
             good = read_thinking(r, value);
         else if (gemini_named(name, TEXT("responseModalities")))
             read_modalities(r, value);
+        else if (gemini_named(name, TEXT("speechConfig")))
+            speech = value;
         else
             keep(r, "generationConfig", name, value);
         if (!good)
             return false;
     }
+    read_speech(r, speech);
     if (r->chat->choices < 1 || r->chat->choices > CHAT_CHOICES_MAX)
         return refuse_number(r, TEXT("candidateCount"));
     return read_shape(r, mime, schema, json_schema);

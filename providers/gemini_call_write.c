@@ -276,6 +276,7 @@ static void put_modalities(const struct chat *chat, struct buffer *out, struct l
     static const struct text ours[] = {{"text", 4}, {"image", 5}, {"audio", 5}, {"video", 5}};
     static const char *const theirs[] = {"TEXT", "IMAGE", "AUDIO", "VIDEO"};
     struct text rest = chat->modalities, name, item;
+    bool sound = !is_own(chat) && chat_wants(chat->modalities, TEXT("audio"));
     if (json_is_absent(rest))
         return;
     put_open(out, "responseModalities", '[');
@@ -283,7 +284,9 @@ static void put_modalities(const struct chat *chat, struct buffer *out, struct l
         size_t i = 0;
         while (i < 4 && !text_equal(member_string(item), ours[i]))
             i++;
-        if (i < 4) {
+        if (sound && i == 0) {
+            loss_hint(losses, "modalities"); /* there are no words beside sound */
+        } else if (i < 4) {
             put_item(out, text_of(theirs[i]));
         } else if (is_own(chat)) {
             put_comma(out);
@@ -294,11 +297,41 @@ static void put_modalities(const struct chat *chat, struct buffer *out, struct l
     put_literal(out, "]");
 }
 
-/* The names of voices are others here, and speech is samples without a container. */
-static void note_voice(const struct chat *chat, struct losses *losses)
+/* https://ai.google.dev/gemini-api/docs/speech-generation#voices */
+static const char *const voices[] = {
+    "Zephyr",    "Puck",         "Charon",     "Kore",       "Fenrir",    "Leda",
+    "Orus",      "Aoede",        "Callirrhoe", "Autonoe",    "Enceladus", "Iapetus",
+    "Umbriel",   "Algieba",      "Despina",    "Erinome",    "Algenib",   "Rasalgethi",
+    "Laomedeia", "Achernar",     "Alnilam",    "Schedar",    "Gacrux",    "Pulcherrima",
+    "Achird",    "Vindemiatrix", "Sadachbia",  "Sadaltager", "Sulafat",   "Zubenelgenubi",
+};
+
+/* One of its own; at == NULL: there is none of that name. */
+static struct text voice_here(const struct chat *chat, struct text name)
 {
-    if (!json_is_absent(chat->voice))
-        loss_demand(losses, "audio");
+    for (size_t i = 0; i < sizeof(voices) / sizeof(voices[0]); i++)
+        if (text_equal_nocase(name, text_of(voices[i])))
+            return text_of(voices[i]);
+    return is_own(chat) ? name : (struct text){NULL, 0};
+}
+
+/* Other dialects' voices are other voices. Speech is samples without a container. */
+static void put_speech(const struct chat *chat, struct buffer *out, struct losses *losses)
+{
+    struct text format = member_string(member_find(chat->voice, TEXT("format")));
+    struct text voice = voice_here(chat, member_string(member_find(chat->voice, TEXT("voice"))));
+    if (json_is_absent(chat->voice))
+        return;
+    if (format.at && !text_equal(format, TEXT("pcm16")))
+        loss_demand(losses, "audio.format");
+    if (!voice.len) {
+        loss_demand(losses, "audio.voice");
+        return;
+    }
+    put_literal(out,
+                ",\"speechConfig\":{\"voiceConfig\":{\"prebuiltVoiceConfig\":{\"voiceName\":\"");
+    put_text(out, voice);
+    put_literal(out, "\"}}}");
 }
 
 /* ---------------------------------------------------------------------------- thinkingConfig */
@@ -443,9 +476,9 @@ void gemini_put_config(const struct chat *chat, const struct call_target *target
     put_choices(chat, out, losses);
     put_shape(chat, target, out, losses);
     put_modalities(chat, out, losses);
+    put_speech(chat, out, losses);
     put_thinking(chat, target, out, losses);
     put_own_fields(chat, TEXT("generationConfig."), out);
-    note_voice(chat, losses);
     if (buffer_length(out) == inside)
         gemini_cut_back(out, begin);
     else

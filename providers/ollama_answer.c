@@ -127,7 +127,9 @@ static void read_object(struct ollama_reader *r, struct text line, struct answer
     more_text(r, sink, PART_REASONING, member_string(thinking));
     more_text(r, sink, PART_TEXT,
               response.at ? response : member_string(member_find(message, TEXT("content"))));
-    while (calls.len && calls.at[0] == '[' && has_room(r) && member_next(&calls, &none, &call)) {
+    if (!calls.len || calls.at[0] != '[')
+        calls = TEXT("");
+    while (has_room(r) && member_next(&calls, &none, &call)) {
         close_part(sink, &r->text_open, r->text_part, PART_TEXT);
         close_part(sink, &r->thought_open, r->thought_part, PART_REASONING);
         say_call(r, sink, call);

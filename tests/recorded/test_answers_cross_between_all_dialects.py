@@ -74,7 +74,7 @@ def test_a_client_of_any_dialect_gets_what_every_provider_said(crossing, to):
 def test_no_dialect_is_left_out():
     """But those who answer like another: Mistral's; the counts of tokens; embeddings and rankings."""
     assert NAMES - set(CLIENTS) == {"mistral-chat", "anthropic-count", "gemini-count", "bedrock-count"} | {
-        "openai-embedding", "gemini-embedding", "ollama-embedding", "cohere-embedding", "openai-ranking", "cohere-ranking"}
+        "openai-embedding", "gemini-embedding", "ollama-embedding", "cohere-embedding", "openai-ranking", "cohere-ranking", "nvidia-ranking"}
 
 
 def test_all_recordings_were_told(crossing):

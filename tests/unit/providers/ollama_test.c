@@ -122,6 +122,22 @@ static void a_stream_stays_lines_of_json(void **state)
     assert_true(seen.usage_seen);
 }
 
+static void all_calls_of_a_message_are_made(void **state)
+{
+    (void)state;
+    struct answer_way way = way_between(&translator_ollama_chat, &translator_ollama_chat, false);
+    assert_made(
+        &way,
+        "{\"message\":{\"tool_calls\":[{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":{"
+        "}}},{\"id\":\"b\",\"function\":{\"name\":\"g\",\"arguments\":{\"x\":1}}}]},\"done\":"
+        "true}",
+        OURS("\"message\":{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"id\":\"a\","
+             "\"function\":{\"name\":\"f\",\"arguments\":{}}},{\"id\":\"b\",\"function\":{"
+             "\"name\":\"g\",\"arguments\":{\"x\":1}}}]},\"done\":true,\"done_reason\":\"stop\","
+             "\"total_duration\":0,\"load_duration\":0,\"prompt_eval_count\":0,"
+             "\"prompt_eval_duration\":0,\"eval_count\":0,\"eval_duration\":0"));
+}
+
 static void a_stream_that_breaks_off_is_not_whole(void **state)
 {
     (void)state;
@@ -211,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_prompt_is_a_conversation),
         cmocka_unit_test(what_is_no_call_is_refused),
         cmocka_unit_test(a_stream_stays_lines_of_json),
+        cmocka_unit_test(all_calls_of_a_message_are_made),
         cmocka_unit_test(a_stream_that_breaks_off_is_not_whole),
         cmocka_unit_test(a_body_becomes_a_whole_answer),
         cmocka_unit_test(what_passes_is_watched),
