@@ -12,6 +12,6 @@
  * with a fault, when it cannot be read. */
 bool counting_answer(struct exchange *x);
 
-/* Unpack the tokenizers of all models of <config>, so that no call waits for that: some 30 ms each,
- * once. Not on a loop. */
+/* Begin to unpack the tokenizers of all models of <config>, on a thread of its own, so that no call
+ * waits for that: some 30 ms each, once. */
 void counting_prepare(const struct config *config);

@@ -84,19 +84,20 @@ static bool takes_as_it_is(const struct exchange *x)
     return !(x->call.operation == OPERATION_RESPONSE && type->no_responses) && !x->array_out;
 }
 
-/* Those that a client of Anthropic's names in its header, which goes up as it is to such only. */
-static struct text betas_of(const struct exchange *x)
+/* Those that a client of Anthropic's names in its headers, which go up as they are to such only. */
+static struct text betas_of(struct exchange *x)
 {
     static const struct text name = {"anthropic-beta:", 15};
-    struct text rest = x->forward;
+    struct text rest = x->forward, all = {"", 0};
     while (rest.len) {
         size_t end = text_find(rest, TEXT("\r\n"));
         struct text line = text_head(rest, end);
         if (text_starts_nocase(line, name))
-            return text_trim(text_from(line, name.len));
+            all = arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(all), all.len ? "," : "",
+                               TEXT_ARGS(text_trim(text_from(line, name.len))));
         rest = text_from(rest, end + 2);
     }
-    return (struct text){"", 0};
+    return all;
 }
 
 static bool is_too_long(struct exchange *x)
@@ -117,7 +118,6 @@ static struct call_target target_facts(const struct exchange *x)
         .max_tokens_default = x->target->max_tokens_default,
         .max_tokens_max = x->target->max_tokens_max,
         .lowered_tokens = x->lowered_tokens,
-        .betas = betas_of(x),
     };
 }
 
@@ -289,6 +289,7 @@ bool crossing_prepare(struct exchange *x)
     if (!crossing_read(x, from) || !may_write(x))
         return false;
     struct call_target facts = target_facts(x);
+    facts.betas = betas_of(x);
     to = translate_nearest(x->chat, to, x->upstream_model);
     if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
         return is_too_long(x);

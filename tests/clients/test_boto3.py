@@ -208,10 +208,15 @@ def test_errors_are_the_exceptions_that_boto3_knows(gate, client, authority, mon
         client_for(gate, authority, monkeypatch, KEY_WRONG).converse(modelId="claude", messages=HELLO)
 
 
-@pytest.mark.parametrize("model", ["broken", "breaks"])
-def test_an_error_within_a_stream_is_raised(client, model):
+def test_an_error_within_a_stream_is_raised(client):
     with pytest.raises(EventStreamError, match="It broke"):
-        gathered(client.converse_stream(modelId=model, messages=HELLO))
+        gathered(client.converse_stream(modelId="broken", messages=HELLO))
+
+
+def test_an_error_within_another_targets_stream_is_raised(client):
+    """Within the stream, or in its place: when it comes in one piece with what was before it, nothing has left yet."""
+    with pytest.raises(ClientError, match="It broke"):
+        gathered(client.converse_stream(modelId="breaks", messages=HELLO))
 
 
 @pytest.mark.parametrize("block", [{"text": "sesame"}, {"toolResult": {"toolUseId": "t", "content": [{"json": {"a": ["sesame"]}}]}},

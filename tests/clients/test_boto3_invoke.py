@@ -170,6 +170,12 @@ def test_anthropics_clients_ask_claude_at_bedrock_as_anthropic_is_asked(claude, 
     assert (row["input_tokens"], row["cached_tokens"], row["cache_write_tokens"], row["output_tokens"]) == (28, 5, 3, 30)
 
 
+def test_betas_in_several_headers_all_go_up(gate, upstream):
+    headers = [("anthropic-beta", "effort-2025-11-24"), ("anthropic-beta", "context-1m-2025-08-07,compact-2026-01-12")]
+    got = gate.post("/v1/messages", {"model": "claude", "max_tokens": 50, "messages": CALL["messages"]}, headers=headers)
+    assert got.status == 200 and upstream.calls[-1].json["anthropic_beta"] == ["effort-2025-11-24", "context-1m-2025-08-07", "compact-2026-01-12"]
+
+
 def test_anthropics_clients_get_the_events_that_bedrock_sent(claude, gate, upstream):
     with claude.messages.stream(model="claude", max_tokens=50, messages=CALL["messages"]) as stream:
         message = stream.get_final_message()
