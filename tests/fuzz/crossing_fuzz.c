@@ -23,7 +23,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41, REPEATED_MAX = 1 << 20 };
+enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41, REPEATED_MAX = 1 << 18 };
 
 static bool talks(const struct translator *one)
 {
