@@ -23,12 +23,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41, REPEATED_MAX = 1 << 20 };
+enum { INPUT_MAX = 1 << 16, OUT_MAX = 1 << 26, TOKENS_MAX_LOG = 41, REPEATED_MAX = 1 << 18 };
 
 static bool talks(const struct translator *one)
 {
     return one->operation == OPERATION_CHAT || one->operation == OPERATION_RESPONSE ||
            one->operation == OPERATION_COMPLETION;
+}
+
+static bool streams(const struct translator *one)
+{
+    return talks(one) && !text_equal(one->dialect, TEXT("monster"));
 }
 
 static const struct translator *choose(uint8_t number)
@@ -52,12 +57,6 @@ static const struct translator *choose_for(const struct translator *from, uint8_
 
 /* ------------------------------------------------------------------------------------ calls */
 
-static void take_text(struct text_sink *sink, struct text inside)
-{
-    assert(inside.len > 0 && inside.at);
-    (void)sink;
-}
-
 /* Some dialects take a call that says nothing, others do not. */
 static bool says_something(struct arena *arena, const struct translator *from, struct text body)
 {
@@ -79,8 +78,9 @@ static void read_again(struct arena *arena, const struct translator *words, stru
 {
     struct translated_call made = {0};
     struct fault fault = {0};
-    bool read = translate_call(arena, words, words, body, target->model, target->stream, target,
-                               &made, &fault);
+    bool stream = target->stream && streams(words);
+    bool read =
+        translate_call(arena, words, words, body, target->model, stream, target, &made, &fault);
     if (!read)
         fprintf(stderr, "%s: %s\n%.*s\n", fault.param, fault.text, TEXT_ARGS(body));
     assert(read && scan_is_valid(made.body));
@@ -93,8 +93,6 @@ static void check_call(const struct translator *from, const struct translator *t
     struct arena arena;
     struct fault fault = {0};
     struct translated_call made = {0};
-    struct text_sink sink = {take_text};
-    struct translated_texts texts = {0};
     size_t types = 0;
     if (!scan_json(body, NULL, 0, NULL, &problem))
         return;
@@ -111,9 +109,8 @@ static void check_call(const struct translator *from, const struct translator *t
     arena_init(&arena, 4096);
     if (translate_call(&arena, from, to, body, TEXT("m"), how & 1, &target, &made, &fault)) {
         assert(scan_is_valid(made.body) && made.path.len && made.path.at[0] == '/');
-        assert(translate_texts(&arena, from, body, &sink, &texts, &fault));
-        assert(texts.messages >= 0 && texts.media >= 0);
-        if (!made.demands.len && says_something(&arena, from, body))
+        bool clients = !text_equal(to->dialect, TEXT("nvidia")); /* which has none */
+        if (clients && !made.demands.len && says_something(&arena, from, body))
             read_again(&arena, to, made.body, &target);
     } else {
         assert(fault.kind == FAULT_BAD_REQUEST && fault.param && fault.text[0]);
@@ -399,8 +396,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
                              .id = TEXT("0a"),
                              .model = TEXT("m\\"),
                              .now_s = 1700000000,
-                             .stream_in = talks(from) && bytes[2] % 4 != 2,
-                             .stream_out = talks(from) && bytes[3] & 1,
+                             .stream_in = streams(from) && bytes[2] % 4 != 2,
+                             .stream_out = streams(to) && bytes[3] & 1,
                              .wants_usage = bytes[3] & 2,
                              .call = TEXT("{}")};
     struct buffer frames;
