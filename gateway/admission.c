@@ -38,6 +38,7 @@ enum want {
     WANT_PROMPT,
     WANT_INPUT,
     WANT_MESSAGES,
+    WANT_PROMPT_CACHE_KEY,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
@@ -64,6 +65,7 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_PROMPT] = {"prompt", 6},
     [WANT_INPUT] = {"input", 5},
     [WANT_MESSAGES] = {"messages", 8},
+    [WANT_PROMPT_CACHE_KEY] = {"prompt_cache_key", 16},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -140,6 +142,16 @@ static const struct want_name cohere_wants[] = {
     {WANT_TEMPERATURE, {"temperature", 11}},
 };
 
+static const struct want_name monster_wants[] = {
+    {WANT_MODEL, {"model", 5}},
+    {WANT_STREAM, {"stream", 6}},
+    {WANT_MAX_TOKENS, {"max_tokens", 10}},
+    {WANT_MAX_TOKENS, {"max_length", 10}},
+    {WANT_N, {"n", 1}},
+    {WANT_TEMPERATURE, {"temperature", 11}},
+    {WANT_TEMPERATURE, {"temp", 4}},
+};
+
 #define NAMES(list) list, sizeof(list) / sizeof((list)[0])
 
 /* Of OpenAI's dialect each want has its one name, in the order of the enum. */
@@ -150,7 +162,7 @@ static const struct {
 } dialect_wants[] = {
     {SHAPE_ANTHROPIC, NAMES(anthropic_wants)}, {SHAPE_GEMINI, NAMES(gemini_wants)},
     {SHAPE_OLLAMA, NAMES(ollama_wants)},       {SHAPE_BEDROCK, NAMES(bedrock_wants)},
-    {SHAPE_COHERE, NAMES(cohere_wants)},
+    {SHAPE_COHERE, NAMES(cohere_wants)},       {SHAPE_MONSTER, NAMES(monster_wants)},
 };
 
 enum { NAMES_MAX = 20 };
@@ -301,6 +313,13 @@ static int64_t read_milli(const struct scan_value *value)
     return milli;
 }
 
+/* What a conversation calls itself, more surely than the headers do. */
+static void read_affinity(struct exchange *x, const struct scan_value *key)
+{
+    if (key->kind == SCAN_STRING && key->raw.len > 2)
+        x->affinity = exchange_affinity(key->raw);
+}
+
 /* Of images "background" is something else, and a word. */
 static bool read_background(struct exchange *x, const struct scan_value *values)
 {
@@ -381,6 +400,7 @@ bool admission_read(struct exchange *x)
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
+    read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
     x->stream_options = values[WANT_STREAM_OPTIONS];
     x->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)

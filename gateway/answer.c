@@ -453,6 +453,20 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
     buffer_done(&json);
 }
 
+/* Its callers look for the words in either place; the code is a number. */
+static void put_monster_error(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    put(out, TEXT("{\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT(",\"error\":{\"message\":"));
+    json_write_string(out, text_of(x->fault.text));
+    put(out, TEXT(",\"type\":"));
+    json_write_string(out, text_of(fault_rule(x->fault.kind)->type));
+    put(out, TEXT(",\"code\":"));
+    buffer_append_number(out, status);
+    put(out, TEXT("}}"));
+}
+
 /* Ollama's and Cohere's: a member with the words. */
 static void put_words(const struct exchange *x, struct buffer *out)
 {
@@ -495,6 +509,9 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
         break;
     case SHAPE_BEDROCK:
         put_aws_error(x, status, out);
+        break;
+    case SHAPE_MONSTER:
+        put_monster_error(x, status, out);
         break;
     case SHAPE_PROBLEM:
         put_problem(x, status, out);

@@ -37,7 +37,7 @@ static const struct {
 static bool has_key(const struct provider_type *type)
 {
     const char *key = type->key_variable ? getenv(type->key_variable) : NULL;
-    return type->in_force && type->needs_key && type->base_url.len && key && *key;
+    return type->needs_key && type->base_url.len && key && *key;
 }
 
 static void write_address(struct buffer *out)

@@ -31,12 +31,6 @@ static void resolve_type(struct document *document, struct provider_draft *draft
     draft->settings.type = draft->resolved;
     draft->settings.dialect = dialect_find(draft->resolved->dialect);
     draft->settings.second_dialect = dialect_find(draft->resolved->second_dialect);
-    if (draft->resolved->in_force && draft->settings.dialect)
-        return;
-    draft->settings.off = draft->unusable = true;
-    problem_at_value(document, at, SEVERITY_WARNING,
-                     "the provider \"%.*s\" is off: the type \"%.*s\" is not yet in force",
-                     TEXT_ARGS(draft->settings.name), TEXT_ARGS(draft->type));
 }
 
 /* 169.254.0.0/16 and fe80::/10, also mapped: where clouds keep their metadata. */
@@ -74,7 +68,7 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
                                           TEXT_ARGS(settings->region), aws_domain(settings->region))
                                  .at;
     if (!settings->base_url && !draft->resolved->base_url.len) {
-        if (draft->resolved->in_force && !draft->resolved->is_vertex)
+        if (!draft->resolved->is_vertex)
             problem_at_value(document, draft->node, SEVERITY_ERROR,
                              "the type \"%.*s\" needs a \"base_url\"", TEXT_ARGS(draft->type));
         return;
@@ -411,9 +405,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
     target->provider = provider->to;
     if (provider->settings.off) {
         target->off = true;
-        target->off_because = provider->resolved->in_force
-                                  ? "its provider has no api_key"
-                                  : "its provider's type is not yet in force";
+        target->off_because = "its provider has no api_key";
     }
     resolve_price(document, draft, provider);
     if (document->errors == 0)

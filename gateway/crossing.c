@@ -5,6 +5,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
 #include "gateway/client.h"
+#include "gateway/foreign.h"
 #include "gateway/guarding.h"
 #include "gateway/worker_inside.h"
 
@@ -194,7 +195,14 @@ static bool may_write(struct exchange *x)
     return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
-/* An object with another name of the model, also in its "requests". */
+/* May it have a name of the model in it? A list of contents, or a whole request to count. */
+static bool has_names(struct text name)
+{
+    return text_equal(name, TEXT("requests")) || text_equal(name, TEXT("generateContentRequest")) ||
+           text_equal(name, TEXT("generate_content_request"));
+}
+
+/* An object with another name of the model, also in what has_names(). */
 static void put_named(struct text object, struct text model, bool is_outer, struct buffer *out)
 {
     struct text name, value;
@@ -209,7 +217,9 @@ static void put_named(struct text object, struct text model, bool is_outer, stru
         const char *between = "";
         if (text_equal(name, TEXT("model"))) {
             buffer_append_text(out, model);
-        } else if (is_outer && text_equal(name, TEXT("requests")) && value.at[0] == '[') {
+        } else if (is_outer && has_names(name) && value.at[0] == '{') {
+            put_named(value, model, false, out);
+        } else if (is_outer && has_names(name) && value.at[0] == '[') {
             buffer_append_text(out, TEXT("["));
             for (; member_next(&value, &none, &item); between = ",") {
                 buffer_append_text(out, text_of(between));
@@ -231,7 +241,10 @@ static bool name_body(struct exchange *x)
 {
     struct text body = buffer_text(&x->body);
     size_t at = text_find_byte(body, '{');
-    if (x->match.shape != SHAPE_GEMINI || x->call.operation != OPERATION_EMBEDDING ||
+    bool counts = x->call.operation == OPERATION_COUNT &&
+                  (text_find(body, TEXT("generateContentRequest")) != SIZE_MAX ||
+                   text_find(body, TEXT("generate_content_request")) != SIZE_MAX);
+    if (x->match.shape != SHAPE_GEMINI || (x->call.operation != OPERATION_EMBEDDING && !counts) ||
         at == SIZE_MAX)
         return true;
     struct buffer quoted, named;
@@ -279,6 +292,7 @@ bool crossing_prepare(struct exchange *x)
     to = translate_nearest(x->chat, to, x->upstream_model);
     if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
         return is_too_long(x);
+    foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
     bool good = check_losses(x);

@@ -49,6 +49,9 @@ static const struct endpoint openai_endpoints[] = {
 static const struct endpoint anthropic_endpoints[] = {
     {{"/v1/messages", 12},              METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v1/messages/count_tokens", 25}, METHOD_POST, OPERATION_COUNT,  BODY_JSON,   PAGE_NONE,   false, false, false},
+    /* Bare, these two are OpenAI's, which stands behind: then the headers say whose they are. */
+    {{"/v1/models", 10},                METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/models/{model}", 18},        METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODEL,  false, false, false},
 };
 
 /* Google's own clients ask below /v1beta, and below /v1 or /v1alpha when they are told to. */
@@ -70,6 +73,10 @@ static const struct endpoint gemini_endpoints[] = {
     GEMINI("/v1"),
     {{"/v1beta/models", 14},            METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
     {{"/v1beta/models/{model}", 22},    METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
+    {{"/v1alpha/models", 15},           METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1alpha/models/{model}", 23},   METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
+    {{"/v1/models", 10},                METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/models/{model}", 18},        METHOD_GET,  OPERATION_OBJECT,    BODY_ABSENT, PAGE_MODEL,  false, false, false},
 };
 
 static const struct endpoint ollama_endpoints[] = {
@@ -96,12 +103,19 @@ static const struct endpoint cohere_endpoints[] = {
     {{"/v2/rerank", 10},                METHOD_POST, OPERATION_RERANK,     BODY_JSON,   PAGE_NONE,   false, false, false},
 };
 
+static const struct endpoint monster_endpoints[] = {
+    {{"/v1/generate", 12},                      METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v1/private_deployment/generate", 31},   METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
+    {{"/v1/models/info", 15},                   METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/models/info", 12},                      METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+};
+
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint alive_page =   {{"", 0}, METHOD_HEAD, OPERATION_OBJECT, BODY_ABSENT, PAGE_ALIVE, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
 
-enum { ROOTS = 5 };
+enum { ROOTS = 8 };
 
 /*
  * The dialects and where their paths begin; the longest root first, the empty one last. A path that
@@ -119,13 +133,16 @@ static const struct family {
     {{"anthropic", 9}, SHAPE_ANTHROPIC, {{"/anthropic", 10}, {"", 0}}, anthropic_endpoints, sizeof(anthropic_endpoints) / sizeof(struct endpoint),
      {{"/anthropic/", 11}, {"/v1/messages", 12}}},
     {{"gemini", 6}, SHAPE_GEMINI, {{"/gemini", 7}, {"/genai", 6}, {"", 0}}, gemini_endpoints, sizeof(gemini_endpoints) / sizeof(struct endpoint),
-     {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}}},
+     {{"/gemini/", 8}, {"/genai/", 7}, {"/v1beta/", 8}, {"/v1alpha/", 9}, {"/upload/v1", 10}}},
     {{"ollama", 6}, SHAPE_OLLAMA, {{"", 0}}, ollama_endpoints, sizeof(ollama_endpoints) / sizeof(struct endpoint),
      {{"/api/", 5}}},
     {{"cohere", 6}, SHAPE_COHERE, {{"/cohere", 7}, {"", 0}}, cohere_endpoints, sizeof(cohere_endpoints) / sizeof(struct endpoint),
      {{"/cohere/", 8}, {"/v2/chat", 8}, {"/v2/embed", 9}, {"/v2/rerank", 10}}},
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
      {{"/model/", 7}}},
+    {{"monster", 7}, SHAPE_MONSTER, {{"", 0}}, monster_endpoints, sizeof(monster_endpoints) / sizeof(struct endpoint),
+     {{"/v1/generate", 12}, {"/v1/status/", 11}, {"/v1/deploy/", 11}, {"/v1/finetune/", 13}, {"/v1/private_deployment/", 23}, {"/v1/models/info", 15},
+      {"/models/info", 12}, {"/apis/", 6}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
      {{"/", 1}}},
 };
@@ -310,7 +327,7 @@ void endpoint_methods(struct text path, char out[64])
     struct place place;
     out[0] = '\0';
     while (place_next(path, &at, &place))
-        if (len < 48)
+        if (len < 48 && !strstr(out, method_name(place.endpoint->method)))
             len += (size_t)snprintf(out + len, 64 - len, "%s%s", len ? ", " : "",
                                     method_name(place.endpoint->method));
     if (!len)

@@ -23,6 +23,7 @@ enum shape {
     SHAPE_OLLAMA,
     SHAPE_BEDROCK,
     SHAPE_COHERE,
+    SHAPE_MONSTER,
     SHAPE_PROBLEM, /* RFC 9457 */
 };
 

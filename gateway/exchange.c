@@ -83,6 +83,14 @@ static void bury(struct exchange *x)
         client_finish(client);
 }
 
+uint64_t exchange_affinity(struct text name)
+{
+    struct digest digest = hash_sha256(name);
+    uint64_t number;
+    memcpy(&number, digest.bytes, sizeof(number));
+    return number | 1;
+}
+
 /* A step may call something that answers at once and so calls back in here; that call only leaves
  * a note, and the loop below takes the step again. */
 void exchange_run(struct exchange *x)

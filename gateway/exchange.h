@@ -114,7 +114,7 @@ struct exchange {
     /* the request; texts in the arena */
     struct match match;
     enum method method;
-    bool http10, head_only, expects_continue, wants_anthropic;
+    bool http10, head_only, expects_continue;
     bool model_in_path;            /* and whether the answer is a stream */
     bool array_out;                /* a Gemini stream without alt=sse is one JSON array */
     bool invokes;                  /* of Bedrock: the body is the model's maker's */
@@ -122,7 +122,8 @@ struct exchange {
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, content_type, tags, traceparent;
-    struct text user_given;                /* in a header: the end user where the body names none */
+    struct text user_given; /* in a header: the end user where the body names none */
+    uint64_t affinity;      /* of the conversation: it keeps to one account; 0 = unknown */
     int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
     struct text origin;                    /* of CORS, when it is allowed */
     struct text forward;                   /* header lines that go up as they are */
@@ -268,6 +269,8 @@ void exchange_refuse_head(struct client *client, const struct fault *fault, bool
 
 /* The next bytes of the request's body; false to stop reading until client_resume(). */
 bool exchange_body(struct exchange *x, struct text piece);
+/* A number for the name of a conversation: the same on each node and at all times, never 0. */
+uint64_t exchange_affinity(struct text name);
 /* At least <more> bytes of the body are still to come: is that too much? Refuses it then. */
 void exchange_body_announced(struct exchange *x, uint64_t more);
 /* May the body be read straight into x->body, which has room for all of it? */

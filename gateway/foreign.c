@@ -90,7 +90,7 @@ static void clean(struct cleaning *c, struct text list, bool is_messages)
 struct text foreign_without(struct exchange *x, struct text body)
 {
     bool responses = x->match.shape == SHAPE_OPENAI && x->call.operation == OPERATION_RESPONSE;
-    if (!responses && x->match.shape != SHAPE_ANTHROPIC)
+    if (!responses && x->match.shape != SHAPE_ANTHROPIC && !x->invokes)
         return body;
     if (text_find(body, mark) == SIZE_MAX && (!responses || text_find(body, own_id) == SIZE_MAX))
         return body;
@@ -100,4 +100,14 @@ struct text foreign_without(struct exchange *x, struct text body)
     struct text object = begin == SIZE_MAX ? TEXT("{}") : text_from(body, begin);
     clean(&c, member_find(object, responses ? TEXT("input") : TEXT("messages")), !responses);
     return copy;
+}
+
+void foreign_blank_carried(struct exchange *x)
+{
+    struct text body = buffer_text(&x->translated_body);
+    if (text_find(body, mark) == SIZE_MAX)
+        return;
+    struct cleaning c = {.body = arena_copy(&x->arena, body),
+                         .copy = x->translated_body.data + x->translated_body.begin};
+    clean(&c, member_find(c.body, TEXT("messages")), true);
 }

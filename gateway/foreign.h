@@ -14,3 +14,7 @@
  * place, so that all else stands where it stood. In the arena; the body itself when there are none.
  */
 struct text foreign_without(struct exchange *x, struct text body);
+
+/* The same in a body of Anthropic's words that was carried to another door of theirs
+ * (x->translated_body), its messages as they came. */
+void foreign_blank_carried(struct exchange *x);

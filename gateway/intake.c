@@ -270,6 +270,21 @@ static bool read_path(struct exchange *x, const struct head *head)
     return true;
 }
 
+/* The name of a conversation, as agents send it: Codex, Claude Code, and others. */
+static void read_session(struct exchange *x, const struct head *head)
+{
+    static const struct text names[] = {{"session_id", 10},
+                                        {"session-id", 10},
+                                        {"x-claude-code-session-id", 24},
+                                        {"x-session-id", 12},
+                                        {"conversation_id", 15}};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && !x->affinity; i++) {
+        struct text value = head_value(head, names[i]);
+        if (value.len)
+            x->affinity = exchange_affinity(value);
+    }
+}
+
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
@@ -352,7 +367,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->content_type = keep_value(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
-    x->wants_anthropic = head_value(head, TEXT("anthropic-version")).at != NULL;
+    read_session(x, head);
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
@@ -365,7 +380,8 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->call.operation = x->match.endpoint->operation;
     x->dialect = dialect_find(x->match.dialect);
     /* A query goes up only where it says which part of a list is wanted. */
-    bool lists = x->match.endpoint->method == METHOD_GET && x->match.endpoint->page == PAGE_NONE;
+    bool lists = x->match.endpoint->method == METHOD_GET &&
+                 (x->match.endpoint->page == PAGE_NONE || x->match.endpoint->page == PAGE_MODELS);
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->operation == OPERATION_OBJECT)
@@ -373,6 +389,16 @@ static void keep_request(struct exchange *x, const struct head *head)
 }
 
 /* ----------------------------------------------------------------------------- the intake */
+
+/* OpenAI and Anthropic have their models at the same path: who names a version of Anthropic's API
+ * is answered in its words, also when the answer is no. */
+static void take_shape(struct exchange *x, const struct head *head)
+{
+    const struct endpoint *endpoint = x->match.endpoint;
+    bool models = endpoint && (endpoint->page == PAGE_MODELS || endpoint->page == PAGE_MODEL);
+    if (models && x->match.shape == SHAPE_OPENAI && head_value(head, TEXT("anthropic-version")).at)
+        x->match.shape = SHAPE_ANTHROPIC;
+}
 
 static bool is_preflight(const struct exchange *x, const struct head *head)
 {
@@ -402,10 +428,11 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         serve &= ~(unsigned)SERVE_METRICS;
     bool found =
         endpoint_find(head, serve, text_of(config->telemetry.metrics_path), &x->match, &x->fault);
+    take_shape(x, head);
     bool right = found && admit(x, head);
     keep_request(x, head);
     if (is_preflight(x, head)) {
-        pages_preflight(x);
+        pages_preflight(x, head_value(head, TEXT("access-control-request-headers")));
         return x;
     }
     if (!right || !keep_forwarded(x, head) || !check_body(x, head) || !read_websocket(x, head) ||

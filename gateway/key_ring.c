@@ -37,6 +37,28 @@ struct text key_ring_choose(const struct key_rests *rests, const struct provider
     return best;
 }
 
+/* The finalizer of SplitMix64: each bit of <number> has a say in each of what comes out. */
+static uint64_t mix(uint64_t number)
+{
+    number = (number ^ (number >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    number = (number ^ (number >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return number ^ (number >> 31);
+}
+
+unsigned key_ring_place(const struct provider_settings *provider, uint64_t affinity)
+{
+    uint64_t best = 0;
+    unsigned place = 0;
+    for (size_t i = 0; i < provider->api_key_count; i++) {
+        uint64_t weight = mix(affinity ^ mix(1 + (uint64_t)hash_crc32(provider->api_keys[i])));
+        if (weight > best) {
+            best = weight;
+            place = (unsigned)i;
+        }
+    }
+    return place;
+}
+
 bool key_ring_has_one(const struct key_rests *rests, const struct provider_settings *provider,
                       uint64_t now_us)
 {

@@ -29,6 +29,9 @@ struct key_rests {
  * the first to be awake again. Empty when it has none. */
 struct text key_ring_choose(const struct key_rests *rests, const struct provider_settings *provider,
                             unsigned turn, uint64_t now_us);
+/* The number of the key that the conversation <affinity> keeps to: the same on each node, and, of
+ * most conversations, when keys are added or taken away. */
+unsigned key_ring_place(const struct provider_settings *provider, uint64_t affinity);
 /* Is there one that does not rest? */
 bool key_ring_has_one(const struct key_rests *rests, const struct provider_settings *provider,
                       uint64_t now_us);

@@ -251,11 +251,12 @@ static void put_host(struct buffer *out, const struct provider_settings *provide
 }
 
 /* What stands between the base URL of an Azure resource and the path: nothing when the base URL has
- * it already. */
+ * it already, or is that of Foundry's models. */
 static void put_azure(struct buffer *out, const struct provider_settings *provider,
                       struct text deployment)
 {
-    if (text_ends(provider->url.path, TEXT("/openai/v1")))
+    if (text_ends(provider->url.path, TEXT("/openai/v1")) ||
+        text_ends(provider->url.path, TEXT("/models")))
         return;
     put(out, provider->api_version.len ? TEXT("/openai") : TEXT("/openai/v1"));
     if (!provider->api_version.len || !deployment.len)

@@ -3,20 +3,13 @@
 
 #include "gateway/admin.h"
 #include "gateway/answer.h"
-#include "gateway/base/json.h"
-#include "gateway/base/scan.h"
 #include "gateway/client.h"
 #include "gateway/health.h"
-#include "gateway/http/path.h"
+#include "gateway/models_page.h"
 #include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
 
-enum {
-    PAGE_BYTES = 16 * 1024 * 1024,
-    PREFLIGHT_MAX_AGE_S = 600,
-    MODEL_QUOTED_MAX = 2048,
-    NAME_MAX_BYTES = 2048, /* of a model that is asked for, as JSON */
-};
+enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, ASKED_HEADERS_MAX = 2048 };
 
 /* An admin call that is answered by the service's thread. Outlives its exchange when the client
  * leaves. */
@@ -49,191 +42,31 @@ void pages_finish(struct exchange *x, struct text extra)
     finish(x, 200, TEXT("application/json"), extra);
 }
 
-void pages_preflight(struct exchange *x)
+/* What a page asks for is what it may send: credentials of the browser's are never taken, and what
+ * goes up is decided elsewhere (outbound_forwards). */
+static struct text allowed_headers(const struct text asked)
+{
+    static const char name_bytes[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                     "0123456789-_, ";
+    bool good = asked.len > 0 && asked.len <= ASKED_HEADERS_MAX;
+    for (size_t i = 0; good && i < asked.len; i++)
+        good = asked.at[i] && strchr(name_bytes, asked.at[i]);
+    return good ? asked : TEXT("authorization, content-type, x-api-key");
+}
+
+void pages_preflight(struct exchange *x, struct text asked)
 {
     x->match.endpoint = NULL;
-    struct text extra = arena_format(
-        &x->arena,
-        "access-control-allow-methods: GET, POST, DELETE\r\n"
-        "access-control-allow-headers: authorization, content-type, x-api-key, openai-beta, "
-        "openai-organization, openai-project, x-stainless-arch, x-stainless-lang, x-stainless-os, "
-        "x-stainless-package-version, x-stainless-runtime, x-stainless-runtime-version, "
-        "x-stainless-retry-count, x-stainless-timeout, x-sluice-tags, idempotency-key\r\n"
-        "access-control-max-age: %d\r\n",
-        PREFLIGHT_MAX_AGE_S);
+    struct text extra = arena_format(&x->arena,
+                                     "access-control-allow-methods: GET, POST, DELETE\r\n"
+                                     "access-control-allow-headers: %.*s\r\n"
+                                     "access-control-max-age: %d\r\n",
+                                     TEXT_ARGS(allowed_headers(asked)), PREFLIGHT_MAX_AGE_S);
     buffer_init(&x->held, 1);
     finish(x, 204, TEXT(""), extra);
     x->facts.page_ready = true;
     x->facts.request_whole = true;
     exchange_run(x);
-}
-
-/* ----------------------------------------------------------------------------- models */
-
-static void put_model(struct buffer *out, struct text name, const struct route *route)
-{
-    buffer_append_text(out, TEXT("{\"id\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"object\":\"model\",\"created\":0,\"owned_by\":"));
-    json_write_string(out,
-                      route->target_count == 1 ? route->targets[0].provider->name : TEXT("sluice"));
-    if (route->context_window)
-        buffer_format(out, ",\"context_window\":%lld", (long long)route->context_window);
-    if (route->description.len) {
-        buffer_append_text(out, TEXT(",\"description\":"));
-        json_write_string(out, route->description);
-    }
-    buffer_append_text(out, TEXT("}"));
-}
-
-static bool is_on(const struct route *route)
-{
-    for (size_t i = 0; i < route->target_count; i++)
-        if (!route->targets[i].off)
-            return true;
-    return false;
-}
-
-static void put_model_for_anthropic(struct buffer *out, struct text name, const struct route *route)
-{
-    buffer_append_text(out, TEXT("{\"type\":\"model\",\"id\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"display_name\":"));
-    json_write_string(out, route->description.len ? route->description : name);
-    buffer_append_text(out, TEXT(",\"created_at\":\"1970-01-01T00:00:00Z\"}"));
-}
-
-static void put_model_for_gemini(struct buffer *out, struct text name, const struct route *route)
-{
-    buffer_append_text(out, TEXT("{\"name\":\"models/"));
-    struct buffer quoted;
-    buffer_init(&quoted, MODEL_QUOTED_MAX);
-    json_write_string(&quoted, name);
-    buffer_append_text(out, text_from(buffer_text(&quoted), 1)); /* its quote closes this one */
-    buffer_done(&quoted);
-    buffer_append_text(out, TEXT(",\"displayName\":"));
-    json_write_string(out, name);
-    buffer_append_text(out, TEXT(",\"description\":"));
-    json_write_string(out, route->description);
-    if (route->context_window)
-        buffer_format(out, ",\"inputTokenLimit\":%lld", (long long)route->context_window);
-    if (route->output_tokens)
-        buffer_format(out, ",\"outputTokenLimit\":%lld", (long long)route->output_tokens);
-    buffer_append_text(out, TEXT(",\"supportedGenerationMethods\":[\"generateContent\","
-                                 "\"countTokens\",\"embedContent\"]}"));
-}
-
-static void put_model_in_words(const struct exchange *x, struct buffer *out, struct text name,
-                               const struct route *route)
-{
-    if (x->match.shape == SHAPE_GEMINI)
-        put_model_for_gemini(out, name, route);
-    else if (x->match.shape == SHAPE_OLLAMA)
-        pages_put_for_ollama(out, name);
-    else if (x->wants_anthropic)
-        put_model_for_anthropic(out, name, route);
-    else
-        put_model(out, name, route);
-}
-
-static struct text list_begin(const struct exchange *x)
-{
-    if (x->match.shape == SHAPE_GEMINI || x->match.shape == SHAPE_OLLAMA)
-        return TEXT("{\"models\":[");
-    return x->wants_anthropic ? TEXT("{\"data\":[") : TEXT("{\"object\":\"list\",\"data\":[");
-}
-
-/* The end of a list of Anthropic's: all of it is on one page. */
-static void put_anthropic_end(struct buffer *out, struct text first, struct text last)
-{
-    buffer_append_text(out, TEXT("],\"has_more\":false,\"first_id\":"));
-    if (first.at)
-        json_write_string(out, first);
-    buffer_append_text(out, first.at ? TEXT(",\"last_id\":") : TEXT("null,\"last_id\":null"));
-    if (first.at)
-        json_write_string(out, last);
-    buffer_append_text(out, TEXT("}\n"));
-}
-
-static void list_models(const struct exchange *x, struct buffer *out)
-{
-    const struct config *config = x->snapshot->config;
-    struct text first = {NULL, 0}, last = {NULL, 0};
-    buffer_append_text(out, list_begin(x));
-    for (size_t i = 0; i < config->model_count; i++) {
-        const struct route *route = &config->models[i];
-        if (!is_on(route))
-            continue;
-        for (size_t a = 0; a <= route->alias_count; a++) {
-            struct text name = a ? route->aliases[a - 1] : route->name;
-            bool pattern = text_find_byte(name, '*') != SIZE_MAX;
-            if (pattern || (!key_may_call(x->key, name) && !key_may_call(x->key, route->name)))
-                continue;
-            if (first.at)
-                buffer_append_text(out, TEXT(","));
-            else
-                first = name;
-            last = name;
-            put_model_in_words(x, out, name, route);
-        }
-    }
-    bool google = x->match.shape == SHAPE_GEMINI || x->match.shape == SHAPE_OLLAMA;
-    if (x->wants_anthropic && !google)
-        put_anthropic_end(out, first, last);
-    else
-        buffer_append_text(out, TEXT("]}\n"));
-}
-
-/* The model <asked>, when this key may call it; else NULL, and <out> says so. */
-static const struct route *find_model(struct exchange *x, struct text asked, struct buffer *out)
-{
-    const struct route *route = routes_find(x->snapshot->config->routes, asked);
-    if (route && (key_may_call(x->key, asked) || key_may_call(x->key, route->name)))
-        return route;
-    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
-              (int)(asked.len < 100 ? asked.len : 100), asked.at);
-    x->fault.param = "model";
-    answer_error(x, out);
-    return NULL;
-}
-
-static bool show_model(struct exchange *x, struct buffer *out)
-{
-    char name[256];
-    size_t len;
-    struct text asked = {"", 0};
-    if (x->match.id.len <= sizeof(name) && path_decode(x->match.id, name, &len))
-        asked = (struct text){name, len};
-    const struct route *route = find_model(x, asked, out);
-    if (!route)
-        return false;
-    put_model_in_words(x, out, asked, route);
-    buffer_append_text(out, TEXT("\n"));
-    return true;
-}
-
-/* Ollama's: the name stands in the body, of older clients under "name". Returns the status. */
-static unsigned show_asked(struct exchange *x, struct buffer *out)
-{
-    static const struct text wants[] = {{"model", 5}, {"name", 4}};
-    struct scan_value values[2];
-    struct scan_problem problem;
-    char name[NAME_MAX_BYTES];
-    bool read = scan_json(buffer_text(&x->body), wants, 2, values, &problem);
-    const struct scan_value *value =
-        read && values[0].kind == SCAN_STRING && values[0].raw.len > 2 ? &values[0] : &values[1];
-    if (!read || value->kind != SCAN_STRING || value->raw.len > sizeof(name)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "'model' must be the name of a model.");
-        x->fault.param = "model";
-        answer_error(x, out);
-        return 400;
-    }
-    size_t len = scan_string(value, name);
-    struct text asked = {name, len == SIZE_MAX ? 0 : len};
-    const struct route *route = find_model(x, asked, out);
-    if (route)
-        pages_show_for_ollama(out, asked, route);
-    return route ? 200 : 404;
 }
 
 /* ----------------------------------------------------------------------------- admin */
@@ -315,14 +148,13 @@ bool pages_answer(struct exchange *x)
     buffer_init(&x->held, PAGE_BYTES);
     switch (x->match.endpoint->page) {
     case PAGE_MODELS:
-        list_models(x, &x->held);
-        finish(x, 200, json, TEXT(""));
+        finish(x, models_list(x, &x->held) ? 200 : 400, json, TEXT(""));
         return true;
     case PAGE_MODEL:
-        finish(x, show_model(x, &x->held) ? 200 : 404, json, TEXT(""));
+        finish(x, models_show(x, &x->held) ? 200 : 404, json, TEXT(""));
         return true;
     case PAGE_SHOW: {
-        unsigned status = show_asked(x, &x->held);
+        unsigned status = models_show_asked(x, &x->held);
         finish(x, status, json, TEXT(""));
         return true;
     }

@@ -10,6 +10,6 @@
 bool pages_answer(struct exchange *x);
 /* What stands in x->held, JSON, is the answer, with these header lines beside the usual ones. */
 void pages_finish(struct exchange *x, struct text extra);
-/* Answer a CORS preflight request and run the exchange. */
-void pages_preflight(struct exchange *x);
+/* Answer a CORS preflight request, which asks to send the headers <asked>, and run the exchange. */
+void pages_preflight(struct exchange *x, struct text asked);
 void pages_forget(struct exchange *x);

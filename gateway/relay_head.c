@@ -25,7 +25,9 @@ static bool may_try_again(const struct exchange *x, unsigned status)
     return false;
 }
 
-/* What is made or continued belongs to an account: those calls go up with its first key. */
+/* What is made or continued belongs to an account: those calls go up with its first key. So do
+ * responses, whose encrypted reasoning opens in the account that made it only - unless nothing is
+ * kept and the conversation has a name: then that one stays with one of them. */
 static bool may_turn(const struct exchange *x)
 {
     enum operation operation = x->call.operation;
@@ -34,15 +36,26 @@ static bool may_turn(const struct exchange *x)
            !x->file_count;
 }
 
+static bool is_of_one_account(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_RESPONSE && x->affinity && !x->store && !x->pinned &&
+           !x->object_id.len && !x->file_count && !crossing_is_on(x);
+}
+
 void relay_choose_key(struct exchange *x)
 {
     const struct provider_settings *provider = x->target->provider;
     x->provider_key = provider->api_key;
-    if (provider->api_key_count > 1 && may_turn(x))
+    if (provider->api_key_count < 2)
+        return;
+    /* Prompts that begin alike are cached by account, too. */
+    unsigned turn = x->affinity ? key_ring_place(provider, x->affinity)
+                                : x->snapshot->turns[provider - x->snapshot->config->providers]++;
+    if (is_of_one_account(x))
+        x->provider_key = provider->api_keys[turn];
+    else if (may_turn(x))
         x->provider_key =
-            key_ring_choose(&x->worker->key_rests, provider,
-                            x->snapshot->turns[provider - x->snapshot->config->providers]++,
-                            loop_now_us(x->worker->loop));
+            key_ring_choose(&x->worker->key_rests, provider, turn, loop_now_us(x->worker->loop));
 }
 
 /* AWS says of keys that are good no more what is wrong with them. */

@@ -269,7 +269,7 @@ static void take_delta(struct anthropic_reader *r, struct answer_sink *sink, str
         return;
     if (!is_here || r->kind != kind->part) {
         if (kind->part == PART_CALL)
-            return;                             /* of nobody's: a call without a name */
+            return; /* of nobody's: a call without a name */
         if (r->parts == CHAT_PARTS_MAX)
             return;
         open_plain(r, sink, kind->part, index); /* some never say that a block begins */

@@ -90,7 +90,8 @@ static bool read_block(struct anthropic_reading *r, struct message_place *place,
     const char *wrong = anthropic_read_block(r->arena, json, &part);
     bool is_result = part.kind == PART_RESULT;
     struct message *message = is_result ? &place->results : &place->said;
-    if (!wrong && message->part_count == CHAT_PARTS_MAX)
+    if (!wrong &&
+        (message->part_count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1 + part.part_count)))
         wrong = "is one too many";
     if (wrong)
         return anthropic_refuse(r, wrong, "messages.%zu.content.%zu", place->number, number);

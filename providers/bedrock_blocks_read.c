@@ -440,12 +440,12 @@ static const char *read_list(struct arena *arena, struct text list, bool nested,
                              struct part **parts, size_t *count, size_t *at)
 {
     struct text none, json;
-    size_t room = 0;
+    size_t room = 0, all = 0;
     *parts = NULL;
     *count = 0;
     for (*at = 0; member_next(&list, &none, &json); ++*at) {
         struct text point = is_object(json) ? member_find(json, TEXT("cachePoint")) : none;
-        if (*count == CHAT_PARTS_MAX)
+        if (*count == CHAT_PARTS_MAX || all > CHAT_PARTS_IN_ALL)
             return "is one too many";
         if (nested && is_object(json) && member_find(json, TEXT("toolResult")).at)
             return "cannot stand in the result of a tool";
@@ -456,7 +456,8 @@ static const char *read_list(struct arena *arena, struct text list, bool nested,
         if (is_object(json) && *count && take_back_proof(arena, json, *parts, *count))
             continue;
         *parts = arena_grow(arena, *parts, *count, &room, sizeof(struct part));
-        const char *wrong = bedrock_read_block(arena, json, &(*parts)[(*count)++]);
+        const char *wrong = bedrock_read_block(arena, json, &(*parts)[*count]);
+        all += 1 + (*parts)[(*count)++].part_count;
         if (wrong)
             return wrong;
     }

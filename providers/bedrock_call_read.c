@@ -66,10 +66,15 @@ struct text bedrock_field(const struct chat_field *fields, size_t count, struct 
 static bool add_message(struct reading *r, enum role role, struct part *parts, size_t count)
 {
     struct chat *chat = r->chat;
+    size_t all = count;
     if (count == 0)
         return true;
+    for (size_t i = 0; i < count; i++)
+        all += parts[i].part_count;
     if (chat->message_count == CHAT_MESSAGES_MAX)
         return refuse(r, "are too many", "messages");
+    if (!chat_takes_parts(chat, all))
+        return refuse(r, "have too many blocks in all", "messages");
     chat->messages = arena_grow(r->arena, chat->messages, chat->message_count, &r->message_room,
                                 sizeof(struct message));
     chat->messages[chat->message_count++] =

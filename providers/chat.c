@@ -44,6 +44,12 @@ enum said said_of(struct text json)
     return text_equal(json, TEXT("false")) ? SAID_NO : SAID_NOTHING;
 }
 
+bool chat_takes_parts(struct chat *chat, size_t more)
+{
+    chat->parts_in_all += more;
+    return chat->parts_in_all <= CHAT_PARTS_IN_ALL;
+}
+
 struct part *part_before(struct part *parts, size_t count, enum part_kind kind, struct text id)
 {
     for (size_t i = 1; i <= count && i <= PROOF_LOOKS_BACK; i++) {

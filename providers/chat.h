@@ -33,8 +33,9 @@
 struct translator;
 
 enum {
-    CHAT_MESSAGES_MAX = 16384, /* of a call; more is refused */
-    CHAT_PARTS_MAX = 4096,     /* of a message, and of an answer's choice */
+    CHAT_MESSAGES_MAX = 16384,   /* of a call; more is refused */
+    CHAT_PARTS_MAX = 4096,       /* of a message, and of an answer's choice */
+    CHAT_PARTS_IN_ALL = 1 << 18, /* of a call: they take far more room here than in its body */
     CHAT_TOOLS_MAX = 1024,
     CHAT_STOPS_MAX = 64,
     CHAT_FIELDS_MAX = 64, /* what only its own dialect knows; more are left out, and said so */
@@ -148,6 +149,7 @@ struct chat {
     bool wants_usage;         /* of a stream: OpenAI's stream_options.include_usage */
     struct message *messages; /* the system's first, wherever the dialect has them */
     size_t message_count;
+    size_t parts_in_all; /* of these, and of results, as far as they are read */
 
     struct tool *tools;
     size_t tool_count;
@@ -303,6 +305,9 @@ void loss_hint(struct losses *losses, const char *format, ...)
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
 
 /* ------------------------------------------------------------------------ reading, writing */
+
+/* So many parts more are read: false when these are too many for one call. */
+bool chat_takes_parts(struct chat *chat, size_t more);
 
 /* The part that a proof belongs to, which stands right behind it: the last of this kind among the
  * last ones, of calls that with <id>; or NULL. */

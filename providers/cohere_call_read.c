@@ -32,12 +32,17 @@ static void keep(struct reading *r, struct text name, struct text value, bool is
 static struct part *part_new(struct reading *r, struct part **parts, size_t *count,
                              enum part_kind kind)
 {
-    if (*count == CHAT_PARTS_MAX)
+    if (*count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1))
         return NULL;
     *parts = arena_grow(r->arena, *parts, *count, &r->part_room, sizeof(**parts));
     struct part *part = &(*parts)[(*count)++];
     *part = (struct part){.kind = kind, .from = r->chat->from};
     return part;
+}
+
+static bool too_many(struct reading *r)
+{
+    return refuse(r, "messages.content", "has too many parts");
 }
 
 /* {"type":"document","document":{"data":...,"id"}}: its words, or its JSON, are a text. */
@@ -90,7 +95,7 @@ static bool read_content(struct reading *r, struct part **parts, size_t *count, 
         struct part *part = words.len ? part_new(r, parts, count, PART_TEXT) : NULL;
         if (part)
             part->text = words;
-        return true;
+        return part || !words.len || too_many(r);
     }
     while (member_next(&content, &none, &piece)) {
         struct part *part = part_new(r, parts, count, PART_TEXT);
@@ -125,6 +130,8 @@ static bool read_calls(struct reading *r, struct message *message, struct text c
 static bool read_result(struct reading *r, struct message *message, struct text json)
 {
     struct part *part = part_new(r, &message->parts, &message->part_count, PART_RESULT);
+    if (!part)
+        return too_many(r);
     part->id = member_string(member_find(json, TEXT("tool_call_id")));
     if (!part->id.at)
         return refuse(r, "messages.tool_call_id", "is missing");
@@ -166,8 +173,12 @@ static bool read_message(struct reading *r, struct text json)
     r->part_room = 0;
     if (role == ROLE_TOOL)
         return read_result(r, message, json);
-    if (plan.len)
-        part_new(r, &message->parts, &message->part_count, PART_REASONING)->text = plan;
+    struct part *planned =
+        plan.len ? part_new(r, &message->parts, &message->part_count, PART_REASONING) : NULL;
+    if (plan.len && !planned)
+        return too_many(r);
+    if (planned)
+        planned->text = plan;
     return read_content(r, &message->parts, &message->part_count,
                         member_find(json, TEXT("content"))) &&
            read_calls(r, message, member_find(json, TEXT("tool_calls")));

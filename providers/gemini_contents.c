@@ -141,6 +141,8 @@ static bool read_result_part(struct reading *r, struct text result, struct part 
     if (!part->name.len)
         return refuse_part(r, "has a functionResponse without a name");
     size_t room = count_items(parts) + 1;
+    if (!chat_takes_parts(r->chat, room))
+        return refuse_part(r, "is one part too many");
     part->parts = arena_new(r->arena, room * sizeof(struct part));
     read_response(r, response, part);
     if (parts.at && !read_response_parts(r, parts, part, room))
@@ -211,7 +213,7 @@ static bool read_parts(struct reading *r, struct text parts, struct message *mes
     struct text item;
     message->parts = arena_new(r->arena, (room + 1) * sizeof(struct part));
     for (r->part = 0; gemini_next(&parts, &item); r->part++) {
-        if (r->part == CHAT_PARTS_MAX)
+        if (r->part == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1))
             return refuse_part(r, "is one part too many");
         if (!is_of(item, '{'))
             return refuse_part(r, "is no object");

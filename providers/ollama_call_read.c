@@ -49,7 +49,7 @@ static struct message *message_new(struct reading *r, enum role role)
 
 static struct part *part_new(struct reading *r, struct message *message, enum part_kind kind)
 {
-    if (message->part_count == CHAT_PARTS_MAX)
+    if (message->part_count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1))
         return NULL;
     message->parts = arena_grow(r->arena, message->parts, message->part_count, &r->part_room,
                                 sizeof(*message->parts));
@@ -90,6 +90,16 @@ static struct text media_type_of(struct text base64)
     return TEXT("image/png");
 }
 
+/* A part that is nothing but a text; none where there is none. */
+static bool read_text(struct reading *r, struct message *message, enum part_kind kind,
+                      struct text text)
+{
+    struct part *part = text.len ? part_new(r, message, kind) : NULL;
+    if (part)
+        part->text = text;
+    return part || !text.len || refuse(r, "messages", "have too many parts");
+}
+
 static bool read_images(struct reading *r, struct message *message, struct text images)
 {
     struct text name, image;
@@ -97,7 +107,8 @@ static bool read_images(struct reading *r, struct message *message, struct text 
         struct text data = member_string(image);
         struct part *part = data.at ? part_new(r, message, PART_IMAGE) : NULL;
         if (!part)
-            return refuse(r, "images", "must be a list of base64 strings");
+            return refuse(r, "images",
+                          data.at ? "are too many" : "must be a list of base64 strings");
         part->data = data;
         part->media_type = media_type_of(data);
     }
@@ -140,6 +151,8 @@ static bool read_result(struct reading *r, struct message *message, struct text 
         name = member_string(member_find(json, TEXT("name")));
     struct text answered = id.len ? id : answered_id(r, name);
     struct part *part = part_new(r, message, PART_RESULT);
+    if (!part)
+        return refuse(r, "messages", "have too many parts");
     part->name = name;
     part->id = answered;
     part->parts = arena_new(r->arena, sizeof(*part->parts));
@@ -160,11 +173,9 @@ static bool read_message(struct reading *r, struct text json)
         return refuse(r, "messages", "are too many");
     if (role == ROLE_TOOL)
         return read_result(r, message, json, content.at ? content : TEXT(""));
-    if (thinking.len)
-        part_new(r, message, PART_REASONING)->text = thinking;
-    if (content.len)
-        part_new(r, message, PART_TEXT)->text = content;
-    return read_images(r, message, member_find(json, TEXT("images"))) &&
+    return read_text(r, message, PART_REASONING, thinking) &&
+           read_text(r, message, PART_TEXT, content) &&
+           read_images(r, message, member_find(json, TEXT("images"))) &&
            read_calls(r, message, member_find(json, TEXT("tool_calls")));
 }
 

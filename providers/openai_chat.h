@@ -3,8 +3,8 @@
 
 /*
  * openai_chat - the parts of the words for chat completions and for completions, of OpenAI and of
- * all who speak like it, Mistral among them. Only the files openai_chat*.c and
- * openai_completion.c include this.
+ * all who speak like it, Mistral among them. Only the files openai_chat*.c,
+ * openai_completion.c and monster.c include this.
  *
  * What a server takes beside OpenAI's reference, or does not take of it, stands in its row of
  * providers.json. Where servers and clients have agreed on something that the reference does not
@@ -142,6 +142,9 @@ struct call_writing {
 };
 
 void openai_write_messages(struct call_writing *w);
+
+/* Does the target take a member of that name (provider_type.refuses)? */
+bool openai_takes(const struct call_writing *w, const char *name);
 
 /* Whose content it is; what may stand there differs. */
 enum place { IN_SYSTEM, IN_USER, IN_ASSISTANT, IN_RESULT };

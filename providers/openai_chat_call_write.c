@@ -31,15 +31,32 @@ int64_t openai_max_tokens(struct call_writing *w)
     return target->max_tokens_max;
 }
 
+bool openai_takes(const struct call_writing *w, const char *name)
+{
+    struct text rest = w->type->refuses, refused;
+    while (text_next(&rest, ' ', &refused))
+        if (text_equal(refused, text_of(name)))
+            return false;
+    return true;
+}
+
+/* How many stop sequences the target takes. */
+static size_t stops_max(const struct call_writing *w)
+{
+    if (!openai_takes(w, "stops"))
+        return 1;
+    return w->type->is_own || w->is_mistral ? SIZE_MAX : STOPS_MAX;
+}
+
 static void write_stops(struct call_writing *w)
 {
     const struct chat *chat = w->chat;
-    bool limited = !w->type->is_own && !w->is_mistral;
+    size_t max = stops_max(w);
     if (!chat->stop_count)
         return;
     put_open(w->out, "stop", '[');
     for (size_t i = 0; i < chat->stop_count; i++) {
-        if (limited && i >= STOPS_MAX)
+        if (i >= max)
             loss_demand(w->losses, "stop[%zu]", i);
         else
             put_item(w->out, chat->stops[i]);
@@ -84,13 +101,15 @@ void openai_write_sampling(struct call_writing *w)
     write_temperature(w);
     put_json(w->out, "top_p", chat->top_p);
     write_if(w, w->type->top_k && !w->is_mistral, "top_k", chat->top_k);
-    put_json(w->out, "frequency_penalty", chat->frequency_penalty);
-    put_json(w->out, "presence_penalty", chat->presence_penalty);
+    write_if(w, openai_takes(w, "frequency_penalty"), "frequency_penalty", chat->frequency_penalty);
+    write_if(w, openai_takes(w, "presence_penalty"), "presence_penalty", chat->presence_penalty);
     put_json(w->out, w->is_mistral ? "random_seed" : "seed", chat->seed);
-    write_if(w, !w->is_mistral, "logit_bias", chat->logit_bias);
+    write_if(w, !w->is_mistral && openai_takes(w, "logit_bias"), "logit_bias", chat->logit_bias);
     write_stops(w);
-    if (chat->choices > 1)
+    if (chat->choices > 1 && openai_takes(w, "n"))
         put_number(w->out, "n", chat->choices);
+    else if (chat->choices > 1)
+        loss_demand(w->losses, "n");
 }
 
 /* --------------------------------------------------------------------------------------- tools */
@@ -150,12 +169,27 @@ static void write_one_choice(struct call_writing *w)
     put_literal(w->out, "}}");
 }
 
+/* What the client says of the choice, as far as the target knows it. */
+static enum tool_choice choice_here(struct call_writing *w)
+{
+    enum tool_choice choice = w->chat->tool_choice;
+    bool forced = choice == CHOICE_ANY || choice == CHOICE_ONE;
+    if (!forced ||
+        (openai_takes(w, "tool_choice") && (choice == CHOICE_ONE || openai_takes(w, "required"))))
+        return choice;
+    loss_demand(w->losses, "tool_choice");
+    return CHOICE_UNSAID;
+}
+
 static void write_tools(struct call_writing *w)
 {
     const struct chat *chat = w->chat;
+    /* Without tools none is called, also where the word is not known. */
+    if (chat->tool_choice == CHOICE_NONE && !openai_takes(w, "tool_choice"))
+        return;
     if (!write_tool_list(w))
         return; /* a choice among none would be refused */
-    switch (chat->tool_choice) {
+    switch (choice_here(w)) {
     case CHOICE_UNSAID:
         break;
     case CHOICE_AUTO:
@@ -171,7 +205,10 @@ static void write_tools(struct call_writing *w)
         write_one_choice(w);
         break;
     }
-    put_said(w->out, "parallel_tool_calls", chat->parallel_calls);
+    if (openai_takes(w, "parallel_tool_calls"))
+        put_said(w->out, "parallel_tool_calls", chat->parallel_calls);
+    else if (chat->parallel_calls == SAID_NO)
+        loss_hint(w->losses, "parallel_tool_calls");
 }
 
 /* ------------------------------------------------------------------------ the form of the answer
@@ -374,7 +411,8 @@ static void write_account(struct call_writing *w)
 
 static void write_logprobs(struct call_writing *w)
 {
-    if (w->is_mistral && w->chat->from != w->own) {
+    bool refused = !openai_takes(w, "logprobs");
+    if (refused || (w->is_mistral && w->chat->from != w->own)) {
         if (w->chat->logprobs == SAID_YES)
             loss_demand(w->losses, "logprobs");
         return;

@@ -38,7 +38,7 @@ bool openai_refuse_message(struct message_reading *m, const char *field, const c
 
 struct part *openai_add_part(struct message_reading *m, enum part_kind kind)
 {
-    if (m->count == CHAT_PARTS_MAX) {
+    if (m->count == CHAT_PARTS_MAX || !chat_takes_parts(m->call->chat, 1)) {
         openai_refuse_message(m, "content", "has too many parts");
         return NULL;
     }

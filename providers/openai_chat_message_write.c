@@ -19,7 +19,7 @@ static void begin_message(struct message_writing *m, const char *role, struct te
     struct call_writing *w = m->w;
     put_open(w->out, NULL, '{');
     put_inner(w->out, "role", text_of(role));
-    if (!w->is_mistral)
+    if (!w->is_mistral && openai_takes(w, "name"))
         put_inner(w->out, "name", name);
     else if (name.at)
         loss_hint(w->losses, "messages.name");

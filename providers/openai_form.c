@@ -21,12 +21,26 @@ static bool is_null(struct text value)
     return value.at == NULL || text_equal(value, TEXT("null"));
 }
 
+/* A value as it came, on one line: many servers write their JSON on several, and each line of an
+ * event is one of its own. In JSON no line ends inside a string. */
+static void put_value(struct buffer *out, struct text value)
+{
+    for (size_t at = 0; at < value.len;) {
+        size_t from = at;
+        while (at < value.len && value.at[at] != '\n' && value.at[at] != '\r')
+            at++;
+        buffer_append(out, value.at + from, at - from);
+        while (at < value.len && (value.at[at] == '\n' || value.at[at] == '\r'))
+            at++;
+    }
+}
+
 static void put_member(struct buffer *out, struct text name, struct text value)
 {
     put(out, TEXT("\""));
     put(out, name);
     put(out, TEXT("\":"));
-    put(out, value);
+    put_value(out, value);
 }
 
 /* --------------------------------------------------------------------------- into a stream */
@@ -49,12 +63,16 @@ static void put_chunk_begin(struct buffer *out, struct text body, bool chat)
 /* In a delta each call of a tool says which one it is. */
 static void put_calls(struct buffer *out, struct text calls)
 {
-    struct text none, call;
+    struct text none, call, name, value;
     unsigned index = 0;
     put(out, TEXT("["));
     while (member_next(&calls, &none, &call)) {
-        buffer_format(out, "%s{\"index\":%u,", index ? "," : "", index);
-        put(out, text_from(call, text_find_byte(call, '{') + 1));
+        buffer_format(out, "%s{\"index\":%u", index ? "," : "", index);
+        while (member_next(&call, &name, &value)) {
+            put(out, TEXT(","));
+            put_member(out, name, value);
+        }
+        put(out, TEXT("}"));
         index++;
     }
     put(out, TEXT("]"));
@@ -94,9 +112,9 @@ static void put_choice(struct buffer *out, struct text choice, bool chat, bool l
         put_member(out, TEXT("text"), last ? TEXT("\"\"") : member_find(choice, TEXT("text")));
     struct text logprobs = member_find(choice, TEXT("logprobs"));
     put(out, TEXT(",\"logprobs\":"));
-    put(out, last || is_null(logprobs) ? TEXT("null") : logprobs);
+    put_value(out, last || is_null(logprobs) ? TEXT("null") : logprobs);
     put(out, TEXT(",\"finish_reason\":"));
-    put(out, last && finish.at ? finish : TEXT("null"));
+    put_value(out, last && finish.at ? finish : TEXT("null"));
     put(out, TEXT("}]}\n\n"));
 }
 
@@ -124,7 +142,7 @@ bool openai_to_events(struct text body, bool usage, struct buffer *out)
     if (usage && !is_null(figures)) {
         put_chunk_begin(out, body, chat);
         put(out, TEXT("\"choices\":[],\"usage\":"));
-        put(out, figures);
+        put_value(out, figures);
         put(out, TEXT("}\n\n"));
     }
     put(out, TEXT("data: [DONE]\n\n"));
@@ -156,12 +174,13 @@ struct whole {
     bool chat, bad;
 };
 
-static void join(struct whole *whole, struct joined *joined, struct text piece)
+/* False: it is longer than can be kept. */
+static bool join(struct joined *joined, struct text piece)
 {
     if (!joined->bytes.limit)
         buffer_init(&joined->bytes, PIECE_MAX);
     joined->seen = true;
-    whole->bad |= !buffer_append_text(&joined->bytes, piece);
+    return buffer_append_text(&joined->bytes, piece);
 }
 
 static struct joined *field_named(struct whole *whole, struct text name)
@@ -173,6 +192,13 @@ static struct joined *field_named(struct whole *whole, struct text name)
         return NULL;
     whole->fields[whole->field_count].name = name;
     return &whole->fields[whole->field_count++];
+}
+
+static void join_field(struct whole *whole, struct text name, struct text piece)
+{
+    struct joined *field = field_named(whole, name);
+    if (!field || !join(field, piece))
+        whole->bad = true;
 }
 
 static void take_call(struct whole *whole, struct text part)
@@ -196,8 +222,8 @@ static void take_call(struct whole *whole, struct text part)
     if (!is_null(name) && name.len > 2)
         call->name = name;
     struct text arguments = member_string(member_find(function, TEXT("arguments")));
-    if (arguments.at)
-        join(whole, &call->arguments, arguments);
+    if (arguments.at && !join(&call->arguments, arguments))
+        whole->bad = true;
     call->seen = true;
     if ((size_t)index + 1 > whole->call_count)
         whole->call_count = (size_t)index + 1;
@@ -214,11 +240,7 @@ static void take_delta(struct whole *whole, struct text delta)
             while (member_next(&value, &none, &part))
                 take_call(whole, part);
         } else if (string.at) {
-            struct joined *field = field_named(whole, name);
-            if (field)
-                join(whole, field, string);
-            else
-                whole->bad = true;
+            join_field(whole, name, string);
         } else if (!is_null(value)) {
             whole->bad = true; /* something that nobody here knows how to join */
         }
@@ -244,7 +266,7 @@ static void take_chunk(struct whole *whole, struct text chunk)
             whole->chat = true;
             take_delta(whole, delta);
         } else if (text.at) {
-            join(whole, field_named(whole, TEXT("text")), text);
+            join_field(whole, TEXT("text"), text);
         }
         if (!is_null(finish))
             whole->finish = finish;

@@ -36,7 +36,7 @@ static struct part *part_add(struct responses_reading *r, struct message *messag
 {
     if (!message)
         return NULL;
-    if (message->part_count == CHAT_PARTS_MAX) {
+    if (message->part_count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1)) {
         responses_refuse(r, "has too many parts", "input[%zu]", r->item);
         return NULL;
     }
@@ -176,7 +176,7 @@ static bool read_output(struct responses_reading *r, struct text output, struct 
     size_t room = 0;
     if (output.at && output.at[0] == '[') {
         while (member_next(&output, &none, &json)) {
-            if (result->part_count == CHAT_PARTS_MAX)
+            if (result->part_count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1))
                 return responses_refuse(r, "has too many parts", "input[%zu].output", r->item);
             result->parts =
                 arena_grow(r->arena, result->parts, result->part_count, &room, sizeof(struct part));

@@ -57,13 +57,20 @@ struct provider_type {
     bool top_k;                 /* takes it */
     bool json_object_only;      /* knows no schema of an answer */
     bool tool_media;            /* takes pictures in results of tools */
-    bool in_force;              /* false: its dialect comes with later work */
-    const char *key_variable;   /* e.g. "OPENAI_API_KEY"; NULL when there is none */
+    /* What it does not take, with spaces between: names of members ("n logit_bias"), and
+     * "tool_choice" (but auto), "required" (there), "stops" (more than one stop sequence), "name"
+     * (of who speaks). */
+    struct text refuses;
+    const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
 
 const struct provider_type *provider_type_find(struct text name);
 /* The i-th type, or NULL behind the last. */
 const struct provider_type *provider_type_at(size_t i);
+
+/* Read <rows> (the form of providers.json), at most <max>, into <types>; their texts borrow from
+ * it. Returns how many there are; 0 when a row has a member that nobody reads. */
+size_t provider_rows_read(struct text rows, struct provider_type *types, size_t max);
 
 /*
  * What has been seen of an answer so far. Zeroed, then <operation> and <hide_usage> are set, and

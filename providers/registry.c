@@ -9,6 +9,7 @@
 #include "providers/cohere.h"
 #include "providers/data.h"
 #include "providers/gemini.h"
+#include "providers/monster.h"
 #include "providers/ollama.h"
 #include "providers/openai.h"
 #include "providers/openai_chat.h"
@@ -49,6 +50,7 @@ static const struct translator *const translators[] = {
     &translator_bedrock_invoke,
     &translator_bedrock_count,
     &translator_cohere_chat,
+    &translator_monster,
     &translator_openai_embedding,
     &translator_gemini_embedding,
     &translator_ollama_embedding,
@@ -97,7 +99,7 @@ struct field {
 static const struct field text_fields[] = {
     FIELD(name),        FIELD(dialect),           FIELD(base_url),     FIELD(path),
     FIELD(auth_header), FIELD(catalogue),         FIELD(chat_dialect), FIELD(second_dialect),
-    FIELD(reasoning),   FIELD(reasoning_history), FIELD(vectors)};
+    FIELD(reasoning),   FIELD(reasoning_history), FIELD(vectors),      FIELD(refuses)};
 static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(is_own),
                                      FIELD(is_mock),
@@ -111,8 +113,7 @@ static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(max_completion_tokens),
                                      FIELD(json_object_only),
                                      FIELD(developer_role),
-                                     FIELD(tool_media),
-                                     FIELD(in_force)};
+                                     FIELD(tool_media)};
 
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)
@@ -123,8 +124,8 @@ static void *place(struct provider_type *type, const struct field *fields, size_
     return NULL;
 }
 
-/* Texts borrow from the file in the program; it has no escapes in it. */
-static void set_member(struct provider_type *type, struct text name, struct text value)
+/* The file has no escapes in it. False for a member that is not known. */
+static bool set_member(struct provider_type *type, struct text name, struct text value)
 {
     struct text *text =
         place(type, text_fields, sizeof(text_fields) / sizeof(text_fields[0]), name);
@@ -136,20 +137,32 @@ static void set_member(struct provider_type *type, struct text name, struct text
         *flag = text_equal(value, TEXT("true"));
     else if (text_equal(name, TEXT("auth")))
         type->auth = auth_of(string);
-    else if (text_equal(name, TEXT("key_variable")) && string.at != NULL)
+    else if (!text_equal(name, TEXT("key_variable")))
+        return false;
+    else if (string.at != NULL)
         type->key_variable = memory_string(string); /* lives as long as the process */
+    return true;
+}
+
+size_t provider_rows_read(struct text rows, struct provider_type *to, size_t max)
+{
+    struct text row, name, value;
+    size_t count = 0;
+    while (count < max && member_next(&rows, &name, &row)) {
+        to[count] = (struct provider_type){.name = TEXT("")};
+        while (member_next(&row, &name, &value))
+            if (!set_member(&to[count], name, value))
+                return 0;
+        count++;
+    }
+    return count;
 }
 
 static void read_types(void)
 {
     struct text rows = {providers_json, (size_t)(providers_json_end - providers_json)};
-    struct text row, name, value;
-    while (member_next(&rows, &name, &row)) {
-        assert(type_count < TYPES_MAX);
-        struct provider_type *type = &types[type_count++];
-        while (member_next(&row, &name, &value))
-            set_member(type, name, value);
-    }
+    type_count = provider_rows_read(rows, types, TYPES_MAX);
+    assert(type_count > 0 && type_count < TYPES_MAX);
 }
 
 const struct provider_type *provider_type_at(size_t i)

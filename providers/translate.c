@@ -66,7 +66,7 @@ const struct chat *translate_read(struct arena *arena, const struct translator *
 /* Does one of them carry the other's words? */
 static bool is_carried(const struct translator *one, const struct translator *other)
 {
-    return one->carries == other || other->carries == one;
+    return other && (one->carries == other || other->carries == one);
 }
 
 const struct translator *translate_nearest(const struct chat *chat, const struct translator *to,
@@ -413,6 +413,7 @@ enum translation_state translation_rest(struct translation *t, bool usage, struc
         (usage && !t->usage_said))
         return t->state;
     t->way.from->read_end(t->reader, &t->sink);
+    carry_end(t);
     check_room(t);
     return t->state;
 }

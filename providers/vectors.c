@@ -34,8 +34,8 @@ bool vectors_add(struct vector_reading *r, const char *param)
 struct part *vectors_part(struct vector_reading *r, const char *param, enum part_kind kind)
 {
     struct message *message = &r->chat->messages[r->chat->message_count - 1];
-    if (message->part_count == CHAT_PARTS_MAX) {
-        vectors_refuse(r, param, "has a text of more than 4096 parts in it");
+    if (message->part_count == CHAT_PARTS_MAX || !chat_takes_parts(r->chat, 1)) {
+        vectors_refuse(r, param, "has a text of too many parts in it");
         return NULL;
     }
     message->parts = arena_grow(r->arena, message->parts, message->part_count, &r->part_room,

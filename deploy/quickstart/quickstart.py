@@ -53,7 +53,7 @@ def known_providers():
     """Rows of the provider table whose key is in the environment."""
     rows = json.loads((ROOT / "providers" / "providers.json").read_text())
     return [row for row in rows
-            if row["in_force"] and row["base_url"] and os.environ.get(row["key_variable"] or "")]
+            if row["base_url"] and os.environ.get(row["key_variable"] or "")]
 
 
 def write_config(port, state, model_url):

@@ -21,10 +21,14 @@ static bool read_with_unit(struct text from, const struct unit *units, size_t co
     if (!text_number(text_head(from, digits), INT64_MAX, &number))
         return false;
     struct text unit = text_from(from, digits);
-    for (size_t i = 0; i < count; i++)
-        if (text_equal(unit, units[i].name))
-            return !__builtin_mul_overflow((int64_t)number, units[i].factor, result);
-    return false;
+    size_t i = 0;
+    int64_t product;
+    while (i < count && !text_equal(unit, units[i].name))
+        i++;
+    if (i == count || __builtin_mul_overflow((int64_t)number, units[i].factor, &product))
+        return false;
+    *result = product;
+    return true;
 }
 
 bool duration_read(struct text from, int64_t *us)

@@ -21,6 +21,7 @@ CASES = {
     "deployments": (OLD, "", "/openai/deployments/my%20deployment%2F4o/chat/completions?api-version=2024-10-21"),
     "models": (NEW, "", "/openai/v1/chat/completions"),
     "the base URL of newer SDKs": (NEW, "/openai/v1", "/openai/v1/chat/completions"),
+    "models of Foundry": ("2024-05-01-preview", "/models", "/models/chat/completions?api-version=2024-05-01-preview"),
 }
 
 

@@ -97,3 +97,53 @@ def test_what_belongs_to_an_account_goes_up_with_its_first_key(upstream):
         for _ in range(3):
             assert gate.post("/v1/responses", {"model": "fast", "input": "hi"}).status == 429
         assert account.seen == ["key-one"] * 3
+
+
+def ask(gate, name=None, header=None, **fields):
+    headers = {"Content-Type": "application/json", **({header: name} if header else {})}
+    key = {"prompt_cache_key": name} if name and not header else {}
+    return gate.post("/v1/responses", {"model": "fast", "input": "hi", "store": False, **key, **fields}, headers=headers)
+
+
+@pytest.mark.parametrize("header", [None, "session_id", "session-id"])
+def test_a_conversation_whose_reasoning_is_encrypted_keeps_to_one_account(upstream, header):
+    """It opens there only. Where nothing is stored each conversation has its own; else the first one has them all."""
+    account = Account(upstream)
+    with Sluice(config_with(upstream)) as gate:
+        chosen = {}
+        for name in [f"0199-{i}" for i in range(12)]:
+            for _ in range(3):
+                assert ask(gate, name, header, include=["reasoning.encrypted_content"]).status == 200
+            chosen[name] = set(account.seen[-3:])
+            assert len(chosen[name]) == 1
+        assert set.union(*chosen.values()) == set(KEYS), "they are shared out"
+        account.seen.clear()
+        assert ask(gate).status == 200 and ask(gate, "0199-1", header, store=True).status == 200
+        assert account.seen == ["key-one"] * 2
+    with Sluice(config_with(upstream, KEYS[1:] + KEYS[:1])) as gate:  # on another node, in another order
+        for name, keys in chosen.items():
+            account.seen.clear()
+            assert ask(gate, name, header).status == 200 and set(account.seen) == keys
+
+
+def test_it_does_not_go_to_another_account_that_could_not_open_it(upstream):
+    account = Account(upstream)
+    account.answers = {key: (429, [("Retry-After", "30")]) for key in KEYS}
+    with Sluice(config_with(upstream)) as gate:
+        for _ in range(2):
+            answer = ask(gate, "0199")
+            assert answer.status == 429 and answer.header("retry-after") == "30"
+        assert len(account.seen) == 2 and len(set(account.seen)) == 1
+
+
+def test_the_prompts_of_a_session_are_cached_in_one_account(upstream):
+    """Claude Code and others name their session: it has one key, as long as that one does not rest."""
+    account = Account(upstream)
+    with Sluice(config_with(upstream)) as gate:
+        for _ in range(5):
+            assert gate.chat(headers={"X-Claude-Code-Session-Id": "8f1e"}).status == 200
+        assert len(set(account.seen)) == 1
+        first = account.seen[0]
+        account.answers[first] = (429, ())
+        assert gate.chat(headers={"X-Claude-Code-Session-Id": "8f1e"}).status == 200
+        assert account.seen[-2] == first and account.seen[-1] != first

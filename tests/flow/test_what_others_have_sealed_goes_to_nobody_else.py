@@ -4,6 +4,7 @@
 import json
 
 import pytest
+from harness import Sluice, config_for, model_for, provider_for
 from test_calls_cross_into_the_targets_dialect import ANTHROPIC, JSON, answer, ask, configure  # noqa: F401 (configure: see conftest)
 
 SEAL = "Z2VtaW5pLXNlYWw="
@@ -72,3 +73,24 @@ def test_words_that_only_look_like_it_pass_as_they_are(gate, upstream):
     got = gate.request("POST", "/v1/responses", body.encode(), headers=JSON)
     assert got.status == 200, got
     assert upstream.last().json["input"] == json.loads(body)["input"]
+
+
+@pytest.mark.parametrize("door", ["/v1/messages", "/model/{m}/invoke"])
+@pytest.mark.parametrize("target", ["anthropic", "bedrock"])
+def test_claudes_words_carry_no_seal_through_any_door(upstream, door, target):
+    """Bedrock has Anthropic's own words behind another door: their messages go there as they are."""
+    upstream.answer = lambda call: call.respond(200, json.dumps(ANTHROPIC).encode())
+    mark = {"type": "redacted_thinking", "data": f"sluice:1:gemini:call:{SEAL}::c1"}
+    said = {"type": "text", "text": "Let me see."}
+    body = {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [mark, said, mark]},
+                                          {"role": "assistant", "content": [mark]}, {"role": "user", "content": "and?"}]}
+    model = "anthropic.claude-sonnet-4-5-20250929-v1:0"
+    body |= {"model": "fast"} if "messages" in door else {"anthropic_version": "bedrock-2023-05-31"}
+    provider = provider_for(upstream, type=target, base_url=upstream.url.removesuffix("/v1"), **({"region": "eu-west-1"} if target == "bedrock" else {}))
+    models = [model_for(targets=[{"id": "t", "provider": "up", "model": model, "price": {"input": 1, "output": 1}}])]
+    with Sluice(config_for(upstream, providers=[provider], models=models)) as gate:
+        got = gate.post(door.replace("{m}", "fast"), body)
+        assert got.status == 200, got
+        assert "sluice:" not in sent(upstream) and SEAL not in sent(upstream), sent(upstream)
+        assert [message["content"] for message in upstream.last().json["messages"]][1] == [said], sent(upstream)
+        assert len(upstream.last().json["messages"]) == 3

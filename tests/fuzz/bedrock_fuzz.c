@@ -10,13 +10,14 @@
 #include <stdint.h>
 
 #include "gateway/base/scan.h"
+#include "providers/anthropic.h"
 #include "providers/bedrock.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 /* ----------------------------------------------------------------------------------- calls */
 
-static void write_for_all(struct text body, struct arena *arena)
+static void write_for_all(const struct translator *from, struct text body, struct arena *arena)
 {
     static const char *const models[] = {"us.anthropic.claude-sonnet-4-5-v1:0",
                                          "amazon.nova-2-lite", "m\"", "openai.gpt-oss-20b"};
@@ -28,8 +29,7 @@ static void write_for_all(struct text body, struct arena *arena)
         struct fault fault = {.kind = FAULT_NONE};
         if (to->operation == OPERATION_EMBEDDING || to->operation == OPERATION_RERANK)
             continue;
-        if (translate_call(arena, &translator_bedrock, to, body, TEXT("m"), false, &target, &call,
-                           &fault))
+        if (translate_call(arena, from, to, body, TEXT("m"), false, &target, &call, &fault))
             assert(scan_is_valid(call.body));
         else
             assert(fault.kind == FAULT_BAD_REQUEST && fault.param && fault.text[0]);
@@ -63,18 +63,24 @@ static void check_call(struct text body)
     if (!scan_json(body, NULL, 0, none, &problem) || !body.len)
         return;
     arena_init(&arena, 4096);
-    write_for_all(body, &arena);
+    write_for_all(&translator_bedrock, body, &arena);
+    write_for_all(&translator_bedrock_invoke, body, &arena);
+    write_for_all(&translator_bedrock_count, body, &arena);
     write_as_foreign(body, &arena);
     arena_done(&arena);
 }
 
 /* ---------------------------------------------------------------------------------- answers */
 
-static enum translation_state translate(struct text answer, bool in, bool out, size_t each,
-                                        struct buffer *to)
+struct way {
+    const struct translator *from, *to;
+};
+
+static enum translation_state translate(const struct way *words, struct text answer, bool in,
+                                        bool out, size_t each, struct buffer *to)
 {
-    struct answer_way way = {.from = &translator_bedrock,
-                             .to = &translator_bedrock,
+    struct answer_way way = {.from = words->from,
+                             .to = words->to,
                              .id = {"0a", 2},
                              .model = {"m\\", 2},
                              .stream_in = in,
@@ -92,27 +98,33 @@ static enum translation_state translate(struct text answer, bool in, bool out, s
     return state;
 }
 
-static void check_stream(struct text stream, bool ended, bool is_json)
+static void check_stream(const struct translator *words, struct text stream, bool ended,
+                         bool is_json)
 {
     struct frame frame = {.name = {"", 0}};
+    struct buffer scratch;
+    buffer_init(&scratch, 1 << 26);
     while (stream.len) {
-        assert(frame_next(FRAMING_AWS, &stream, 0, true, NULL, &frame) == FRAME_HERE);
+        assert(frame_next(words->framing, &stream, 0, true, &scratch, &frame) == FRAME_HERE);
         assert(!is_json || scan_is_valid(frame.data));
     }
-    assert(ended == text_equal(frame.name, TEXT("metadata")));
+    if (words == &translator_bedrock)
+        assert(ended == text_equal(frame.name, TEXT("metadata")));
+    buffer_done(&scratch);
 }
 
-static void check_answer(struct text answer, bool in, size_t each, bool is_json)
+static void check_answer(const struct way *words, struct text answer, bool in, size_t each,
+                         bool is_json)
 {
     struct buffer whole, cut;
     buffer_init(&whole, 1 << 26);
     buffer_init(&cut, 1 << 26);
     for (int out = 0; out < 2; out++) {
-        enum translation_state state = translate(answer, in, out, SIZE_MAX, &whole);
-        assert(translate(answer, in, out, each, &cut) == state);
+        enum translation_state state = translate(words, answer, in, out, SIZE_MAX, &whole);
+        assert(translate(words, answer, in, out, each, &cut) == state);
         assert(text_equal(buffer_text(&whole), buffer_text(&cut)));
         if (out && buffer_length(&whole))
-            check_stream(buffer_text(&whole), state == TRANSLATION_ENDED, is_json);
+            check_stream(words->to, buffer_text(&whole), state == TRANSLATION_ENDED, is_json);
         else if (!out && state == TRANSLATION_ENDED && is_json)
             assert(scan_is_valid(buffer_text(&whole)));
         buffer_clear(&whole);
@@ -135,8 +147,20 @@ static void watch(struct text answer)
     assert(seen.usage.cached_tokens <= seen.usage.input_tokens);
 }
 
-/* Frames of lines; true when all that they say is JSON. */
-static bool make_frames(struct text lines, struct buffer *frames)
+/* An event of a maker's in a chunk. */
+static void put_chunk(struct buffer *frames, struct text json)
+{
+    struct buffer chunk;
+    buffer_init(&chunk, 1 << 22);
+    put_literal(&chunk, "{\"p\":\"abc\"");
+    bedrock_put_coded(&chunk, "bytes", json);
+    put_literal(&chunk, "}");
+    frame_put_aws(frames, TEXT("event"), TEXT("chunk"), buffer_text(&chunk));
+    buffer_done(&chunk);
+}
+
+/* Frames of lines, of InvokeModel or Converse; true when all that they say is JSON. */
+static bool make_frames(struct text lines, bool invokes, struct buffer *frames)
 {
     struct text line;
     bool is_json = true;
@@ -147,6 +171,10 @@ static bool make_frames(struct text lines, struct buffer *frames)
         if (name.len > 60)
             continue;
         is_json = is_json && scan_is_valid(json);
+        if (invokes && !text_ends(name, TEXT("xception"))) {
+            put_chunk(frames, json);
+            continue;
+        }
         frame_put_aws(frames, text_ends(name, TEXT("xception")) ? TEXT("exception") : TEXT("event"),
                       name, json);
     }
@@ -160,22 +188,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         return 0;
     struct text rest = {(const char *)bytes + 2, len - 2};
     size_t each = 1 + bytes[1];
+    bool invokes = bytes[0] & 4;
+    const struct translator *words = invokes ? &translator_bedrock_invoke : &translator_bedrock;
+    struct way way = {words, words}, carried = {words, &translator_anthropic};
     switch (bytes[0] % 4) {
     case 0:
         check_call(rest);
         break;
     case 1:
         buffer_init(&frames, 1 << 22);
-        bool is_json = make_frames(rest, &frames);
-        check_answer(buffer_text(&frames), true, each, is_json);
+        bool is_json = make_frames(rest, invokes, &frames);
+        check_answer(&way, buffer_text(&frames), true, each, is_json);
+        check_answer(&carried, buffer_text(&frames), true, each, is_json);
         watch(buffer_text(&frames));
         buffer_done(&frames);
         break;
     case 2:
-        check_answer(rest, false, each, scan_is_valid(rest));
+        check_answer(&way, rest, false, each, scan_is_valid(rest));
+        check_answer(&carried, rest, false, each, scan_is_valid(rest));
         break;
     default:
-        check_answer(rest, true, each, false);
+        check_answer(&way, rest, true, each, false);
         watch(rest);
         break;
     }

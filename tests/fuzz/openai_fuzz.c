@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* The openai dialect over any stream and any error body. First byte: the operation; the rest: the
- * stream. Whatever comes, what is booked stays within bounds. */
+ * stream. Whatever comes, what is booked stays within bounds; and what is made of an answer of JSON
+ * in its other form is JSON again. */
 
 #include <assert.h>
 #include <stdint.h>
@@ -25,6 +26,33 @@ static void check(const struct answer *answer)
     assert(memchr(answer->object_id, 0, sizeof(answer->object_id)) != NULL);
 }
 
+/* Is there something in it, and all of it JSON? */
+static bool is_json(struct text events)
+{
+    struct sse_event event;
+    bool any = false;
+    while (sse_next(&events, &event)) {
+        if (event.lines && !text_equal(event.data, TEXT("[DONE]")) && !scan_is_valid(event.data))
+            return false;
+        any = true;
+    }
+    return any && !events.len;
+}
+
+static void check_forms(const struct dialect *dialect, struct text answer)
+{
+    struct buffer out;
+    struct scan_problem problem;
+    buffer_init(&out, 1 << 26);
+    if (scan_json(answer, NULL, 0, NULL, &problem) && dialect->to_events(answer, true, &out))
+        assert(is_json(buffer_text(&out)));
+    buffer_clear(&out);
+    answer = text_head(answer, sse_whole(answer));
+    if (is_json(answer) && dialect->to_body(answer, &out))
+        assert(scan_is_valid(buffer_text(&out)));
+    buffer_done(&out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     const struct dialect *dialect = dialect_find(TEXT("openai"));
@@ -35,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct text rest = {(const char *)bytes + 1, len - 1};
     struct provider_error error;
     dialect->read_error(400 + bytes[0], rest, &error);
+    check_forms(dialect, rest);
     struct text whole = text_head(rest, sse_whole(rest));
     struct sse_event event;
     while (sse_next(&whole, &event)) {

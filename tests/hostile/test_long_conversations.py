@@ -67,7 +67,7 @@ ASKED = {
     "openai": ("/v1/chat/completions", lambda count: {"model": "{m}", "messages": openai(count)}, 110_000),
     "row": ("/v1/chat/completions", lambda count: {"model": "{m}", "messages": row(count)}, 0),
     "anthropic": ("/v1/messages", lambda count: {"model": "{m}", "max_tokens": 9, "messages": anthropic(count)}, 80_000),
-    "gemini": ("/v1beta/models/{m}:generateContent", lambda count: {"contents": gemini(count)}, 90_000),
+    "gemini": ("/v1beta/models/{m}:generateContent", lambda count: {"contents": gemini(count)}, 80_000),
     "responses": ("/v1/responses", lambda count: {"model": "{m}", "store": False, "input": responses(count)}, 70_000),
 }
 

@@ -137,6 +137,9 @@ static void every_dialect_has_its_paths(void **state)
         {"/model/anthropic.claude-v2%3A1/converse", "bedrock", "anthropic.claude-v2%3A1",
          OPERATION_CHAT, false},
         {"/model/m:0/converse-stream", "bedrock", "m:0", OPERATION_CHAT, true},
+        {"/model/m:0/invoke", "bedrock", "m:0", OPERATION_CHAT, false},
+        {"/model/m%2Fn/invoke-with-response-stream", "bedrock", "m%2Fn", OPERATION_CHAT, true},
+        {"/model/m:0/count-tokens", "bedrock", "m:0", OPERATION_COUNT, false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct match match;

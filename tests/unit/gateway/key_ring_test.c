@@ -48,6 +48,28 @@ static void keys_take_turns(void **state)
     assert_int_equal(key_ring_choose(&rests, &none, 5, 1).len, 0);
 }
 
+static void a_conversation_keeps_to_one_key(void **state)
+{
+    (void)state;
+    struct text turned[] = {keys[2], keys[0], keys[1], {"four", 4}};
+    struct provider_settings other = {.api_key = turned[0], .api_keys = turned, .api_key_count = 3};
+    unsigned counts[3] = {0}, moved = 0;
+    for (uint64_t affinity = 1; affinity <= 3000; affinity++) {
+        unsigned place = key_ring_place(&provider, affinity);
+        assert_in_range(place, 0, 2);
+        counts[place]++;
+        other.api_key_count = 3; /* in another order: the same key */
+        assert_true(text_equal(turned[key_ring_place(&other, affinity)], keys[place]));
+        other.api_key_count = 4; /* with one more: that one, or the same */
+        struct text now = turned[key_ring_place(&other, affinity)];
+        assert_true(text_equal(now, keys[place]) || text_equal(now, turned[3]));
+        moved += text_equal(now, turned[3]);
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(counts[i], 850, 1150);
+    assert_in_range(moved, 600, 900);
+}
+
 static void a_key_rests_as_long_as_the_answer_says(void **state)
 {
     (void)state;
@@ -116,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_take_turns),
+        cmocka_unit_test(a_conversation_keeps_to_one_key),
         cmocka_unit_test(a_key_rests_as_long_as_the_answer_says),
         cmocka_unit_test(the_first_to_wake_serves_when_all_rest),
         cmocka_unit_test(other_refusals_are_not_the_keys),

@@ -379,6 +379,46 @@ static void says_what_an_error_means(void **state)
     assert_int_equal(strlen(error.message), 130); /* cut, and between two characters */
 }
 
+/* OpenAI's own bodies stand on many lines. */
+static void an_answer_on_many_lines_becomes_events_of_one_line_each(void **state)
+{
+    (void)state;
+    struct text body =
+        TEXT("{\n  \"id\": \"c\",\n  \"extra\": {\n    \"a\": 1\n  },\n  \"choices\": [\n    {\n"
+             "      \"index\": 0,\n      \"message\": {\n        \"role\": \"assistant\",\n"
+             "        \"content\": \"a\\nb\",\n        \"annotations\": [\r\n        ],\n"
+             "        \"tool_calls\": [\n          {},\n          {\n            \"id\": \"t\"\n"
+             "          }\n        ]\n      },\n      \"finish_reason\": \"stop\"\n    }\n  ],\n"
+             "  \"usage\": {\n    \"prompt_tokens\": 1\n  }\n}\n");
+    struct buffer out;
+    struct sse_event event;
+    buffer_init(&out, 1 << 20);
+    assert_true(openai()->to_events(body, true, &out));
+    struct text made = buffer_text(&out);
+    for (int i = 0; i < 3; i++) {
+        assert_true(sse_next(&made, &event));
+        assert_true(event.lines == 1 && scan_is_valid(event.data));
+    }
+    assert_true(text_find(buffer_text(&out), TEXT("\"content\":\"a\\nb\"")) != SIZE_MAX);
+    buffer_done(&out);
+}
+
+static void a_stream_with_more_members_than_are_kept_is_not_made_a_body(void **state)
+{
+    (void)state;
+    struct buffer events, out;
+    buffer_init(&events, 1 << 20);
+    buffer_init(&out, 1 << 20);
+    buffer_append_text(&events, TEXT("data: {\"choices\":[{\"delta\":{"));
+    for (int i = 0; i < 40; i++)
+        buffer_format(&events, "%s\"m%d\":\"v\"", i ? "," : "", i);
+    buffer_append_text(&events, TEXT("}},{\"text\":\"t\",\"finish_reason\":\"stop\"}]}\n\n"));
+    assert_false(openai()->to_body(buffer_text(&events), &out));
+    assert_int_equal(buffer_length(&out), 0);
+    buffer_done(&events);
+    buffer_done(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -394,6 +434,8 @@ int main(void)
         cmocka_unit_test(knows_whether_a_response_is_kept),
         cmocka_unit_test(ends_media_streams),
         cmocka_unit_test(reads_whole_answers),
+        cmocka_unit_test(an_answer_on_many_lines_becomes_events_of_one_line_each),
+        cmocka_unit_test(a_stream_with_more_members_than_are_kept_is_not_made_a_body),
         cmocka_unit_test(says_what_an_error_means),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

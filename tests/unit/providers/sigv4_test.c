@@ -85,12 +85,85 @@ static void a_call_of_bedrock_with_a_session(void **state)
            "Signature=155f3e96dde848bcf25e410ee1fe4fd7cca5764342a39f2d8868cc048b7177ce\r\n");
 }
 
+/* The same request, by who reads it. */
+static bool holds(const char *authorization, const char *stamp, const char *path, const char *query,
+                  const char *body)
+{
+    struct sigv4_claim claim;
+    struct buffer form;
+    char hex[HEX_BYTES];
+    struct digest digest = hash_sha256(text_of(body));
+    hash_hex(&digest, hex);
+    if (!sigv4_read_claim(text_of(authorization), &claim))
+        return false;
+    buffer_init(&form, 16384);
+    sigv4_put_begin(&form, TEXT("GET"), text_of(path), text_of(query));
+    sigv4_put_field(&form, TEXT("host"), TEXT(" example.amazonaws.com "));
+    sigv4_put_field(&form, TEXT("x-amz-date"), text_of(stamp));
+    sigv4_put_end(&form, &claim);
+    bool good =
+        sigv4_holds(&claim, buffer_text(&form), text_of(hex), text_of(stamp), example.secret_key);
+    buffer_done(&form);
+    return good;
+}
+
+#define VANILLA                                                                         \
+    "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, " \
+    "SignedHeaders=host;x-amz-date, "                                                   \
+    "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31"
+
+static void a_signature_is_verified(void **state)
+{
+    (void)state;
+    static const char stamp[] = "20150830T123600Z";
+    assert_true(holds(VANILLA, stamp, "/", "", ""));
+    assert_false(holds(VANILLA, stamp, "/", "", "x"));
+    assert_false(holds(VANILLA, stamp, "/x", "", ""));
+    assert_false(holds(VANILLA, "20150830T123601Z", "/", "", ""));
+    assert_false(holds(VANILLA, stamp, "/", "a=1", ""));
+    /* get-vanilla-query-order-key-case of the same suite */
+    static const char ordered[] =
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
+        "SignedHeaders=host;x-amz-date, "
+        "Signature=b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500";
+    assert_true(holds(ordered, stamp, "/", "Param2=value2&Param1=value1", ""));
+}
+
+static void a_claim_is_read_strictly(void **state)
+{
+    (void)state;
+    struct sigv4_claim claim;
+    assert_true(sigv4_read_claim(TEXT(VANILLA), &claim));
+    assert_true(text_equal(claim.access_key, TEXT("AKIDEXAMPLE")));
+    assert_true(sigv4_signs(&claim, TEXT("host")) && !sigv4_signs(&claim, TEXT("hos")));
+    static const char *const bad[] = {
+        "AWS4-HMAC-SHA256",
+        "AWS4-HMAC-SHA256x Credential=a/20150830/r/s/aws4_request",
+        "AWS4-HMAC-SHA256 Credential=a/20150830/r/s/aws4_request, SignedHeaders=host",
+        VANILLA ", Signature=0",
+        VANILLA ", More=1",
+        "AWS4-HMAC-SHA256 Credential=/20150830/r/s/aws4_request, SignedHeaders=host, Signature="
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+        "AWS4-HMAC-SHA256 Credential=a/2015083/r/s/aws4_request, SignedHeaders=host, Signature="
+        "5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+        "AWS4-HMAC-SHA256 Credential=a/20150830/r/s/aws4_request, SignedHeaders=host, Signature="
+        "5FA00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31",
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(sigv4_read_claim(text_of(bad[i]), &claim));
+    assert_int_equal(sigv4_time(TEXT("20150830T123600Z")), EXAMPLE_TIME);
+    assert_int_equal(sigv4_time(TEXT("20150830T123600")), -1);
+    assert_int_equal(sigv4_time(TEXT("2015083xT123600Z")), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(codes_are_of_rfc_4231),
         cmocka_unit_test(the_vanilla_request),
         cmocka_unit_test(a_call_of_bedrock_with_a_session),
+        cmocka_unit_test(a_signature_is_verified),
+        cmocka_unit_test(a_claim_is_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,10 +136,9 @@ static void put_list(const struct listed *list, size_t items)
 }
 
 /* One after the other in the same object. */
-static struct chat *read_twice(const struct listed *list, size_t first, size_t second)
+static const struct chat *read_twice(const struct listed *list, size_t first, size_t second)
 {
     const struct translator *words = translator_named(list->words);
-    struct chat *chat = arena_new(&arena, sizeof(*chat));
     struct fault fault = {.kind = FAULT_NONE};
     buffer_clear(&body);
     put_literal(&body, list->before);
@@ -147,10 +146,10 @@ static struct chat *read_twice(const struct listed *list, size_t first, size_t s
     put_literal(&body, ",");
     put_list(list, second);
     put_literal(&body, list->after);
-    struct call_source source = {.body = buffer_text(&body), .model = TEXT("m")};
-    assert_true(scan_is_valid(source.body));
-    chat->from = words;
-    if (!words->read_call(&arena, &source, chat, &fault))
+    struct text call = buffer_text(&body);
+    assert_true(scan_is_valid(call));
+    const struct chat *chat = translate_read(&arena, words, call, TEXT("m"), false, &fault);
+    if (!chat)
         fail_msg("%s: %s of %zu and %zu: %s", list->words, list->name, first, second, fault.text);
     return chat;
 }
@@ -188,7 +187,7 @@ static void test_of_stop_sequences_that_stand_twice_the_last_ones_count(void **s
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         if (!text_starts(text_of(lists[i].name), TEXT("stop")))
             continue;
-        struct chat *chat = read_twice(&lists[i], ITEMS, 3);
+        const struct chat *chat = read_twice(&lists[i], ITEMS, 3);
         assert_int_equal(chat->stop_count, 3);
         for (size_t s = 0; s < 3; s++)
             assert_true(inner_is(chat->stops[s], "s"));
