@@ -240,6 +240,13 @@ static bool place_next(struct text path, size_t *at, struct place *place)
     return false;
 }
 
+/* Version 1 of Cohere's API, of which only rerank has a form that is at home here. */
+static bool is_cohere_v1(struct text path)
+{
+    return text_starts(path, TEXT("/cohere/v1/")) || text_equal(path, TEXT("/v1/chat")) ||
+           text_equal(path, TEXT("/v1/embed"));
+}
+
 static bool find_api(const struct head *head, struct match *match, struct fault *fault)
 {
     struct place place;
@@ -262,7 +269,12 @@ static bool find_api(const struct head *head, struct match *match, struct fault 
     if (known)
         return fault_set(fault, FAULT_BAD_METHOD, "%s is not allowed for %.*s.",
                          method_name(head->method), len, head->path.at);
-    return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at %.*s.", len, head->path.at);
+    const char *more =
+        is_cohere_v1(head->path)
+            ? " Of Cohere's API, version 2 is spoken: /v2/chat, /v2/embed, /v2/rerank."
+            : "";
+    return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at %.*s.%s", len, head->path.at,
+                     more);
 }
 
 static bool find_page(const struct head *head, const struct endpoint *page, struct match *match)

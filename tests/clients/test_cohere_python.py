@@ -52,3 +52,13 @@ def test_errors(client, root):
         with pytest.raises(ApiError) as error:
             sdk.chat(model=model, messages=HELLO)
         assert error.value.status_code == status and error.value.body["message"]
+
+
+def test_version_1_is_told_where_version_2_is(root):
+    older = cohere.Client(api_key=KEY_ACME, base_url=root, timeout=20)
+    ranked = older.rerank(model="mock-fast", query="q", documents=["x", "y"], top_n=2)
+    assert sorted(one.index for one in ranked.results) == [0, 1]
+    for ask in (lambda: older.chat(model="mock-fast", message="hi"), lambda: older.embed(model="mock-embed", texts=["a"], input_type="clustering")):
+        with pytest.raises(ApiError) as error:
+            ask()
+        assert error.value.status_code == 404 and "/v2/chat" in str(error.value.body)

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 static const struct translator *const words[] = {
     &translator_cohere_chat,      &translator_openai_embedding, &translator_gemini_embedding,
     &translator_ollama_embedding, &translator_cohere_embedding, &translator_openai_ranking,
-    &translator_cohere_ranking,
+    &translator_cohere_ranking,   &translator_nvidia_ranking,
 };
 
 enum { WORDS = sizeof(words) / sizeof(words[0]) };
