@@ -82,11 +82,17 @@ bool book_each_carried(struct book *book, const struct journal_id *id,
                        void (*see)(void *with, uint64_t sequence, struct text body), void *with);
 bool book_drop_all_carried(struct book *book, const struct journal_id *id);
 
+/* Stored responses, and objects that are gone, are forgotten then. */
+enum { OBJECT_KEPT_DAYS = 31 };
 bool book_own(struct book *book, const struct object *object);
-bool book_disown(struct book *book, struct text id);
+/* <made_us> of <object>: when it went. */
+bool book_disown(struct book *book, const struct object *object);
 /* Fill in the rest of <owner>, and <facts> (OBJECT_FACTS_BYTES + 1) if it is not NULL. False when
  * the database failed, not when there is none. */
 bool book_find_owner(struct book *book, struct owner *owner, char *facts);
+/* Say that it is found; facts have OBJECT_FACTS_BYTES + 1. owners.c */
+void owner_set(struct owner *owner, struct text tenant, struct text target, struct text model);
+void owner_set_facts(char *facts, struct text text);
 
 /* A part of a batch runs; twice is once. */
 bool book_hold(struct book *book, const struct record *held);
