@@ -12,6 +12,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/counter_names.h"
 
 #define SECOND INT64_C(1000000)
@@ -140,13 +141,16 @@ struct sums {
 
 enum { OPERATION_PLACE = 5 }; /* among what a row is told apart by */
 
+static bool is_of_batches(const struct usage_row *row)
+{
+    return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0;
+}
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
     case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
-        return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0
-                   ? row->attempts
-                   : row->requests - row->refused;
+        return is_of_batches(row) ? row->attempts : row->requests - row->refused;
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -166,6 +170,8 @@ static bool concerns(const struct counting *counting, const struct sums *sums,
                      const struct limit *limit)
 {
     if (limit->kind == LIMIT_CONCURRENT || grain_of(limit, counting->now_us) != counting->grain)
+        return false;
+    if (is_of_batches(sums->row) && !batches_count(limit))
         return false;
     if (sums->begin_us + grain_us[counting->grain] <= window_begin(limit, counting->now_us))
         return false;
