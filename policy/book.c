@@ -60,6 +60,8 @@ const char *const book_steps[] = {
     "ALTER TABLE objects ADD COLUMN facts TEXT NOT NULL DEFAULT '';",
     /* 5: other nodes are told of objects */
     share_objects_schema,
+    /* 6: tenants that are gone */
+    lineage_schema,
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
@@ -573,5 +575,8 @@ bool book_expire(struct book *book, const struct book_keep *keep, int64_t now_us
                                span_bucket_us(span, trusted_us - keep->spans_us[span]));
     int64_t kept_us = now_us - OBJECT_KEPT_DAYS * DAY_US;
     return good && expire_rows(book, "objects", "id", "kind = 'response' AND made_us", kept_us) &&
-           expire_rows(book, "objects", "id", "gone AND made_us", kept_us);
+           expire_rows(book, "objects", "id", "gone AND made_us", kept_us) &&
+           (keep->spans_us[SPAN_DAY] == 0 ||
+            expire_rows(book, "lineage", "tenant, since_us", "seen_us",
+                        trusted_us - keep->spans_us[SPAN_DAY]));
 }

@@ -14,6 +14,7 @@
  *   objects            who owns what was made through us
  *   held               parts of batches that run: the bodies of their holding lines
  *   facts, outbox      what other nodes are to be told: share.h
+ *   lineage            which tenant belonged to which: lineage.c
  *   rerated            what calls cost before: rerate.c
  *
  * One thread at a time. Functions return false when the database failed; then the transaction must
@@ -35,6 +36,7 @@ struct book;
 struct book *book_open(const char *path, bool safe, enum sharing sharing, struct fault *fault);
 void book_close(struct book *book);
 /* The schema's steps, for tests. */
+extern const char lineage_schema[]; /* lineage.c */
 extern const char *const book_steps[];
 extern const int book_step_count;
 

@@ -63,8 +63,8 @@ int instance_lock(int root, const char *instance, bool shared)
     return -1;
 }
 
-/* Who reads takes what he cannot lock for a process that lives, and what is open in it for calls that
- * run; so it is said that we hold the lock of a dead one. */
+/* Who reads takes what he cannot lock for a process that lives, and what is open in it for calls
+ * that run; so it is said that we hold the lock of a dead one. */
 static const char dead_mark[] = "dead";
 
 static void mark_dead(int directory)

@@ -291,6 +291,23 @@ bool ledger_each_held(const char *directory, const char *database,
                       void (*see)(void *with, const struct ledger_row *part), void *with,
                       struct fault *fault);
 
+/*
+ * Which tenant belongs to which, since when (when it was made; 0 = it is declared in the file):
+ * kept when the tenant is gone, so that what it used still counts with those it belonged to, as
+ * long as sums of days are kept. A pair that is noted again replaces the one before. Writes to the
+ * database before it returns; any thread but the ledger's own. Failures are logged.
+ */
+struct kinship {
+    struct text tenant, parent;
+    int64_t since_us;
+};
+void ledger_note_lineage(struct ledger *ledger, const struct kinship *list, size_t count,
+                         int64_t now_us);
+/* All pairs, a tenant's from the oldest on; their texts are borrowed. Reads files only; a database
+ * that is not there has none. False and *fault when it cannot be read. */
+bool ledger_each_kin(const char *database, void (*see)(void *with, const struct kinship *kin),
+                     void *with, struct fault *fault);
+
 /* What a usage report is about; the same as usage_read() has, and a filter. */
 struct usage_question {
     const char *directory, *database;
