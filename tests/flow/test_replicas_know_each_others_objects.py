@@ -11,7 +11,8 @@ import pytest
 from harness import (
     KEY_ACME, KEY_GLOBEX, SANITIZED, Sluice, chat_body, config_for, eventually, request_bytes, sha256_hash,
 )
-from redis_servers import Redis
+from redis_servers import Cluster, Redis
+from replicas import shared
 
 pytestmark = pytest.mark.threads
 BOUNDARY = "xxBOUNDARYxx"
@@ -64,7 +65,7 @@ def two(redis, upstream, **changes):
     with contextlib.ExitStack() as stack:
         gates = [stack.enter_context(Sluice(config_for(
             upstream, tenants=tenants, **changes,
-            store={"type": "redis", "redis": {"url": redis.url(), "timeout": "500ms"}}))) for _ in range(2)]
+            store=shared(redis, timeout="500ms")))) for _ in range(2)]
         for gate in gates:
             eventually(lambda gate=gate: get(gate, "files", "file-nobodys") == 404, 20, what="it is sure")
         yield gates
@@ -80,7 +81,7 @@ def provider(upstream, watched):
 def calm(upstream):
     """Two that nothing befalls."""
     upstream.answer = Provider()
-    with Redis() as server, two(server, upstream) as both:
+    with Redis() as server, two(server, upstream, batches={"poll": "1h"}) as both:
         yield both
 
 
@@ -254,6 +255,18 @@ def test_a_batch_that_is_polled_through_the_other_is_booked_once(redis, upstream
         time.sleep(2.5)
         assert [len(gate.ledger_rows(name)) for gate in gates] == [0, 1]
         assert all(gate.usage_total("cost_nanos", operation="batch") == cost for gate in gates)
+
+
+def test_on_a_cluster_that_loses_a_master(upstream):
+    """Also what its replica had not heard of comes back."""
+    with Cluster() as cluster, two(cluster, upstream) as gates:
+        names = {kind: make(gates[0], kind) for kind in KINDS}
+        cluster.owner(cluster.slot("sluice:{ledger}:objects")).kill()
+        last = upload(gates[0])
+        for kind, name in (*names.items(), ("files", last)):
+            assert get(gates[1], kind, name, KEY_GLOBEX) in (404, 503)
+            eventually(lambda kind=kind, name=name: get(gates[1], kind, name) == 200, 30, what="it is known")
+            eventually(lambda kind=kind, name=name: get(gates[1], kind, name, KEY_GLOBEX) == 404, 30, what="and whose")
 
 
 def test_the_ledger_alone_answers_without_redis(upstream, provider):
