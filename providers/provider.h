@@ -68,9 +68,9 @@ const struct provider_type *provider_type_find(struct text name);
 /* The i-th type, or NULL behind the last. */
 const struct provider_type *provider_type_at(size_t i);
 
-/* Read <rows> (the form of providers.json), at most <max>, into <types>; their texts borrow from
+/* Read <rows> (the form of providers.json), at most <max>, into <to>; their texts borrow from
  * it. Returns how many there are; 0 when a row has a member that nobody reads. */
-size_t provider_rows_read(struct text rows, struct provider_type *types, size_t max);
+size_t provider_rows_read(struct text rows, struct provider_type *to, size_t max);
 
 /*
  * What has been seen of an answer so far. Zeroed, then <operation> and <hide_usage> are set, and

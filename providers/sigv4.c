@@ -280,7 +280,8 @@ static bool put_query(struct buffer *out, struct text query)
         if (part.len)
             parts[count++] = part;
     }
-    qsort(parts, count, sizeof(parts[0]), compare_parts);
+    if (count > 1)
+        qsort(parts, count, sizeof(parts[0]), compare_parts);
     for (size_t i = 0; i < count; i++) {
         size_t equals = text_find_byte(parts[i], '=');
         put(out, i ? TEXT("&") : TEXT(""));

@@ -106,6 +106,7 @@ bool translate_write(struct arena *arena, const struct chat *chat, const struct 
     return fits;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): nine parameters, by contract: both steps in one */
 bool translate_call(struct arena *arena, const struct translator *from, const struct translator *to,
                     struct text body, struct text model, bool stream,
                     const struct call_target *target, struct translated_call *made,
