@@ -120,6 +120,16 @@ bool signature_find_key(struct exchange *x, const struct head *head)
     return true;
 }
 
+void signature_forget(struct exchange *x)
+{
+    if (!x->signature)
+        return;
+    memory_wipe(x->signature->secrets, sizeof(x->signature->secrets));
+    x->signature = NULL;
+    x->key = NULL; /* whoever that was */
+    x->tags = TEXT("");
+}
+
 bool signature_check(struct exchange *x)
 {
     struct signature *signature = x->signature;
@@ -135,11 +145,12 @@ bool signature_check(struct exchange *x)
                              text_of(secret));
         memory_wipe(secret, sizeof(secret));
     }
-    memory_wipe(signature->secrets, sizeof(signature->secrets));
-    if (holds && is_body)
+    if (holds && is_body) {
+        memory_wipe(signature->secrets, sizeof(signature->secrets));
         return true;
-    x->key = NULL; /* whoever that was */
-    x->tags = TEXT("");
+    }
+    x->signature = signature;
+    signature_forget(x);
     return refuse(x, "InvalidSignatureException",
                   "The request signature we calculated does not match the signature you provided. "
                   "The secret access key is the key's SHA-256 in hexadecimal digits.");

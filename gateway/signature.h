@@ -23,3 +23,6 @@ bool signature_is_there(const struct exchange *x, const struct head *head);
 bool signature_find_key(struct exchange *x, const struct head *head);
 /* The body has come: is the signature right? Else a fault, and nobody has asked. */
 bool signature_check(struct exchange *x);
+/* Nobody has proved to be the key that was named: the exchange ends as that of a stranger. Nothing
+ * to do where no signature is open. */
+void signature_forget(struct exchange *x);

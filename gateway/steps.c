@@ -544,6 +544,7 @@ static void count_refusal(struct exchange *x)
 
 enum exchange_state step_refuse(struct exchange *x)
 {
+    signature_forget(x);
     count_refusal(x);
     semantics_stop(x); /* also when it had not begun: nothing was asked aside */
     timer_stop(&x->timer);

@@ -5,6 +5,7 @@
 #include "providers/anthropic.h"
 
 #include "gateway/base/member.h"
+#include "providers/count.h"
 
 /* --------------------------------------------------------------------------------- watching */
 
@@ -171,20 +172,8 @@ static void write_count_path(const struct call_target *target, struct buffer *ou
 
 static void read_count_body(void *state, struct text body, struct answer_sink *sink)
 {
-    struct usage usage = {0};
-    struct answer_event begin = {.kind = ANSWER_BEGIN};
-    struct answer_event said = {.kind = ANSWER_USAGE, .usage = &usage};
-    struct answer_event end = {.kind = ANSWER_END};
     (void)state;
-    if (!anthropic_read_count(body, &usage.input_tokens)) {
-        struct answer_event fail = {.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID};
-        fail.text = TEXT("The target did not say how many tokens it counts.");
-        sink->take(sink, &fail);
-        return;
-    }
-    sink->take(sink, &begin);
-    sink->take(sink, &said);
-    sink->take(sink, &end);
+    count_say(member_find(body, TEXT("input_tokens")), sink);
 }
 
 static void write_count_whole(const struct answer_way *way, struct arena *arena,
@@ -199,12 +188,6 @@ static void write_count_whole(const struct answer_way *way, struct arena *arena,
 static void read_no_frame(void *state, const struct frame *frame, struct answer_sink *sink)
 {
     read_count_body(state, frame->data, sink);
-}
-
-static void read_no_end(void *state, struct answer_sink *sink)
-{
-    (void)state;
-    (void)sink;
 }
 
 static void write_no_event(void *state, const struct answer_event *event, struct buffer *out)
@@ -250,7 +233,7 @@ const struct translator translator_anthropic_count = {
     .reader_bytes = sizeof(struct reader_state),
     .read_frame = read_no_frame,
     .read_body = read_count_body,
-    .read_end = read_no_end,
+    .read_end = count_read_end,
     .read_error = anthropic_read_error,
     .stream_type = {"text/event-stream", 17},
     .writer_bytes = sizeof(struct writer_state),

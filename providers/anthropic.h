@@ -227,5 +227,4 @@ void anthropic_carry_members(const struct chat *chat, const struct call_target *
                              const struct text *moved, size_t count, struct buffer *out);
 
 /* {"input_tokens":N} */
-bool anthropic_read_count(struct text body, int64_t *tokens);
 void anthropic_put_count(struct buffer *out, int64_t tokens);

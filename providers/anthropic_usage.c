@@ -104,11 +104,6 @@ void anthropic_put_usage(struct buffer *out, const struct usage *usage, struct t
 
 /* ------------------------------------------------------------------------- count_tokens */
 
-bool anthropic_read_count(struct text body, int64_t *tokens)
-{
-    return member_count(member_find(body, TEXT("input_tokens")), COUNT_MAX, tokens);
-}
-
 void anthropic_put_count(struct buffer *out, int64_t tokens)
 {
     put_literal(out, "{");

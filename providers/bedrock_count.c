@@ -12,8 +12,7 @@
 #include "gateway/base/scan.h"
 #include "providers/anthropic.h"
 #include "providers/bedrock.h"
-
-static const int64_t TOKENS_MAX = 2000000000;
+#include "providers/count.h"
 
 static bool is_object(struct text json)
 {
@@ -127,33 +126,14 @@ static void write_path(const struct call_target *target, struct buffer *out)
 
 static void read_body(void *state, struct text body, struct answer_sink *sink)
 {
-    struct usage usage = {0};
-    struct answer_event begin = {.kind = ANSWER_BEGIN};
-    struct answer_event said = {.kind = ANSWER_USAGE, .usage = &usage};
-    struct answer_event end = {.kind = ANSWER_END};
     (void)state;
-    if (!member_count(find(text_trim(body), TEXT("inputTokens")), TOKENS_MAX,
-                      &usage.input_tokens)) {
-        struct answer_event fail = {.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID};
-        fail.text = TEXT("The target did not say how many tokens it counts.");
-        sink->take(sink, &fail);
-        return;
-    }
-    sink->take(sink, &begin);
-    sink->take(sink, &said);
-    sink->take(sink, &end);
+    count_say(find(text_trim(body), TEXT("inputTokens")), sink);
 }
 
 /* Counts do not come in pieces. */
 static void read_frame(void *state, const struct frame *frame, struct answer_sink *sink)
 {
     read_body(state, frame->data, sink);
-}
-
-static void read_end(void *state, struct answer_sink *sink)
-{
-    (void)state;
-    (void)sink;
 }
 
 static void put_count(struct buffer *out, int64_t tokens)
@@ -189,7 +169,7 @@ const struct translator translator_bedrock_count = {
     .reader_bytes = sizeof(struct reader_state),
     .read_frame = read_frame,
     .read_body = read_body,
-    .read_end = read_end,
+    .read_end = count_read_end,
     .read_error = bedrock_read_error,
     .stream_type = {"text/event-stream", 17},
     .writer_bytes = sizeof(struct writer_state),

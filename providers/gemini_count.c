@@ -3,10 +3,8 @@
  * The gemini dialect: models.countTokens. The request is a conversation, bare or wrapped in
  * "generateContentRequest"; the answer is {"totalTokens": n}.
  */
-#include "gateway/base/member.h"
+#include "providers/count.h"
 #include "providers/gemini.h"
-
-enum { TOKENS_MAX = 2000000000 };
 
 static bool read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
                       struct fault *fault)
@@ -48,32 +46,14 @@ static void write_path(const struct call_target *target, struct buffer *out)
 
 static void read_body(void *state, struct text body, struct answer_sink *sink)
 {
-    struct usage usage = {0};
-    struct answer_event begin = {.kind = ANSWER_BEGIN};
-    struct answer_event said = {.kind = ANSWER_USAGE, .usage = &usage};
-    struct answer_event end = {.kind = ANSWER_END};
     (void)state;
-    if (!member_count(gemini_find(body, TEXT("totalTokens")), TOKENS_MAX, &usage.input_tokens)) {
-        struct answer_event fail = {.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID};
-        fail.text = TEXT("The target did not say how many tokens it counts.");
-        sink->take(sink, &fail);
-        return;
-    }
-    sink->take(sink, &begin);
-    sink->take(sink, &said);
-    sink->take(sink, &end);
+    count_say(gemini_find(body, TEXT("totalTokens")), sink);
 }
 
 /* Counts do not come in pieces. */
 static void read_frame(void *state, const struct frame *frame, struct answer_sink *sink)
 {
     read_body(state, frame->data, sink);
-}
-
-static void read_end(void *state, struct answer_sink *sink)
-{
-    (void)state;
-    (void)sink;
 }
 
 static void put_count(struct buffer *out, int64_t tokens)
@@ -111,7 +91,7 @@ const struct translator translator_gemini_count = {
     .reader_bytes = sizeof(struct reader_state),
     .read_frame = read_frame,
     .read_body = read_body,
-    .read_end = read_end,
+    .read_end = count_read_end,
     .read_error = gemini_read_error,
     .stream_type = {"text/event-stream", 17},
     .writer_bytes = sizeof(struct writer_state),

@@ -4,6 +4,8 @@
 import datetime
 import hashlib
 import json
+import socket
+import time
 
 import boto3
 import pytest
@@ -12,7 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
-from harness import KEY_ACME, KEY_GLOBEX, Sluice, config_for, model_for
+from harness import KEY_ACME, KEY_GLOBEX, Sluice, config_for, eventually, model_for
 from raw_upstream import chat_body, stream_chat
 
 HELLO = [{"role": "user", "content": [{"text": "hi \u2603"}]}]
@@ -152,3 +154,17 @@ def test_signatures_are_taken_only_where_the_configuration_says_so(upstream):
     with Sluice(config_for(upstream)) as one, pytest.raises(ClientError) as caught:
         client_for(one).converse(modelId="fast", messages=HELLO)
     assert caught.value.response["Error"]["Code"] == "UnrecognizedClientException"
+
+
+def test_a_call_that_never_shows_its_body_is_nobodys(gate):
+    """The signature is of the body too: before it is there no key is proved, and no tenant sees a row."""
+    before = gate.usage_total("requests", tenant="globex")
+    names = ("host", "content-type", "x-amz-date", "authorization")
+    fields = [("host", "sluice.test"), *signed(access="globex:main", secret="0" * 64)]
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields if name in names)
+    with socket.create_connection(gate.address()) as link:
+        link.sendall(f"POST {PATH} HTTP/1.1\r\n{head}content-length: 100\r\n\r\n{{".encode())
+        time.sleep(0.2)
+    eventually(lambda: any(line["status"] == 499 for line in gate.access_lines()))
+    assert not [line for line in gate.access_lines() if line["status"] == 499 and line.get("tenant")]
+    assert gate.usage_total("requests", tenant="globex") == before
