@@ -283,6 +283,19 @@ static void resolve_retry(struct document *document, struct provider_draft *draf
     }
 }
 
+enum { HEALTH_PASSIVE, HEALTH_ACTIVE, HEALTH_NONE }; /* in the order of the option's words */
+
+static void resolve_health(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    settings->breaker.error_ppm = (unsigned)(draft->error_rate * 1000000.0 + 0.5);
+    settings->breaker.off = draft->health_mode == HEALTH_NONE;
+    settings->health_active = draft->health_mode == HEALTH_ACTIVE;
+    if (settings->health_active && (!settings->health_path || settings->health_path[0] != '/'))
+        problem_at_value(document, node_find(draft->node, "health"), SEVERITY_ERROR,
+                         "a \"path\" begins with /");
+}
+
 static void resolve_proxy(struct document *document, struct provider_draft *draft)
 {
     struct url url;
@@ -312,6 +325,7 @@ void resolve_providers(struct document *document)
         resolve_key(document, draft);
         resolve_headers(document, draft);
         resolve_retry(document, draft);
+        resolve_health(document, draft);
         resolve_proxy(document, draft);
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
@@ -496,6 +510,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         if (target->provider && target->model.len)
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
         target->max_tokens_max = facts.output_tokens;
+        if (!target->context_tokens)
+            target->context_tokens = facts.context_tokens;
         config->targets[config->target_count++] = *target;
         if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;

@@ -84,6 +84,13 @@ struct exchange_facts {
     enum upstream_fact upstream;
 };
 
+/* What comes after a try that failed (tries.h). */
+enum again {
+    AGAIN_NO,    /* not decided: its fault stands */
+    AGAIN_OTHER, /* another target */
+    AGAIN_SAME,  /* the same one, after a while: there is no other */
+};
+
 /* How the answer goes to the client. */
 enum relay_mode {
     RELAY_WHOLE,  /* gathered, checked, sent as one (a JSON answer that fits) */
@@ -190,7 +197,15 @@ struct exchange {
     struct translation *translation;   /* of its answer */
     struct buffer translated_out;
     uint64_t tried;
+    const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
+    size_t fallbacks_taken;     /* of its list */
+    uint64_t tried_at_home;     /* of the model's own targets */
+    unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;
+    enum again again;       /* what was decided of the try that has failed (tries.h) */
+    uint64_t again_at_us;   /* not before; 0 = at once */
+    int64_t retry_after_us; /* as the target said; 0 = it did not */
+    unsigned same_again;    /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
@@ -207,6 +222,9 @@ struct exchange {
     int64_t length_out;      /* Content-Length of the answer, or -1 */
     struct text answer_head; /* kept header lines of the upstream, in the arena */
     struct text answer_type;
+    struct buffer early; /* a stream's beginning that says nothing yet */
+    bool early_told;     /* others that listen have got it */
+    unsigned bad_events; /* that were left out */
     struct buffer held;  /* an event or a small answer that is not whole yet */
     struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
     struct buffer ready; /* the end of an answer, kept until it is booked */

@@ -22,13 +22,13 @@
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
 #include "gateway/semantics.h"
+#include "gateway/tries.h"
 #include "gateway/upload.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    PING_SLACK_US = 20000,
-    FIRST_BYTE_DEFAULT_US = 30000000,
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -267,115 +267,6 @@ void step_report(struct exchange *x, enum fault_kind outcome)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }
 
-/* ------------------------------------------------------------------------------- timers */
-
-static void fail(struct exchange *x, enum fault_kind kind, const char *words)
-{
-    upstream_abandon(&x->upstream);
-    fault_set(&x->fault, kind, "%s", words);
-    x->facts.upstream = UPSTREAM_FAILED;
-    exchange_run(x);
-}
-
-static void earliest(uint64_t *due, uint64_t candidate)
-{
-    if (candidate && (!*due || candidate < *due))
-        *due = candidate;
-}
-
-static uint64_t idle_by(const struct exchange *x)
-{
-    bool streams = x->facts.upstream == UPSTREAM_ANSWERING && !x->upstream.paused;
-    return streams ? x->idle_since_us + (uint64_t)x->snapshot->config->timeouts.stream_idle_us : 0;
-}
-
-static uint64_t ping_by(const struct exchange *x)
-{
-    /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
-    bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
-                  x->status == 200 && !x->upstream.paused && !x->unwatched &&
-                  (x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC);
-    uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
-    uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
-    return silent && every ? last + every : 0;
-}
-
-static void set_timer(struct exchange *x)
-{
-    uint64_t due = 0;
-    if (x->facts.upstream == UPSTREAM_ASKED)
-        earliest(&due, x->first_byte_by_us);
-    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    earliest(&due, whole ? x->total_by_us : 0);
-    if (whole || x->facts.upstream == UPSTREAM_ASKED)
-        earliest(&due, x->wished_by_us);
-    earliest(&due, idle_by(x));
-    earliest(&due, ping_by(x));
-    if (due)
-        timer_set(x->worker->loop, &x->timer, due);
-}
-
-static void on_time(struct timer *timer)
-{
-    struct exchange *x = LIST_MEMBER(timer, struct exchange, timer);
-    uint64_t now = loop_now_us(x->worker->loop);
-    if (x->state == EXCHANGE_SETTLE) { /* everything was sent but the end of the framing */
-        upstream_abandon(&x->upstream);
-        x->facts.upstream = UPSTREAM_ANSWERED;
-        exchange_run(x);
-        return;
-    }
-    bool asked = x->facts.upstream == UPSTREAM_ASKED;
-    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
-        return;
-    }
-    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
-        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
-        return;
-    }
-    if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
-        return;
-    }
-    if (idle_by(x) && now >= idle_by(x)) {
-        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
-        return;
-    }
-    if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
-        relay_ping(x);
-        x->pinged_us = now;
-    }
-    set_timer(x);
-}
-
-/* While it was paused nothing was due, and the timer may have run out. */
-void step_resume(struct exchange *x)
-{
-    x->idle_since_us = loop_now_us(x->worker->loop);
-    if (x->state == EXCHANGE_RELAY)
-        set_timer(x);
-}
-
-static void begin_timers(struct exchange *x)
-{
-    const struct provider_settings *provider = x->target->provider;
-    uint64_t now = loop_now_us(x->worker->loop);
-    /* An unstreamed answer has its first byte when it is finished; a switch of protocols not. */
-    bool waits_for_all = !x->call.stream && x->call.operation != OPERATION_REALTIME &&
-                         provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
-    x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
-    if (!x->total_by_us)
-        x->total_by_us = now + (uint64_t)provider->total_us;
-    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
-    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
-        x->wished_by_us = now + (uint64_t)wish;
-    x->timer.on_time = on_time;
-    timer_stop(&x->timer);
-    set_timer(x);
-}
-
 /* -------------------------------------------------------------------------------- send */
 
 static enum exchange_state leave(struct exchange *x)
@@ -396,16 +287,6 @@ static bool write_down(struct exchange *x)
     }
     return fault_set(&x->fault, FAULT_LEDGER_FULL,
                      "The call cannot be written down: the disk of the ledger is full.");
-}
-
-static enum exchange_state after_failure(struct exchange *x)
-{
-    step_report(x, x->fault.kind);
-    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
-    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
-               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
-               (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
-    return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 
 /* Is the answer wanted, though its client has gone? */
@@ -461,7 +342,7 @@ enum exchange_state step_send(struct exchange *x)
     if (x->facts.upstream == UPSTREAM_IDLE) {
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
-        begin_timers(x);
+        waits_begin(x);
         relay_begin(x);
     }
     switch (x->facts.upstream) {
@@ -474,7 +355,7 @@ enum exchange_state step_send(struct exchange *x)
     case UPSTREAM_FAILED:
         break;
     }
-    return after_failure(x);
+    return tries_after_failure(x);
 }
 
 enum exchange_state step_relay(struct exchange *x)
@@ -494,7 +375,7 @@ enum exchange_state step_relay(struct exchange *x)
     }
     switch (x->facts.upstream) {
     case UPSTREAM_ANSWERING:
-        set_timer(x);
+        waits_set(x);
         return x->facts.last_held ? EXCHANGE_SETTLE : EXCHANGE_RELAY;
     case UPSTREAM_ANSWERED:
         return EXCHANGE_SETTLE;
@@ -507,7 +388,7 @@ enum exchange_state step_relay(struct exchange *x)
         /* The message had begun: count it as cut, but the client has seen nothing of it. */
         if (x->fault.kind == FAULT_TARGET_CUT)
             x->fault.kind = FAULT_TARGET_INVALID;
-        return after_failure(x);
+        return tries_after_failure(x);
     }
     relay_break(x);
     return EXCHANGE_SETTLE;

@@ -297,6 +297,7 @@ void worker_give_exchange(struct exchange *x)
     snapshot_unref(x->snapshot);
     buffer_done(&x->body);
     buffer_done(&x->held);
+    buffer_done(&x->early);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
     buffer_done(&x->translated_body);

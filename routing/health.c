@@ -227,6 +227,13 @@ enum health_word health_look(const struct health_figures *figures, uint64_t now_
     return sick ? HEALTH_PROBE : HEALTH_WELL;
 }
 
+bool health_is_proven(const struct health_figures *figures, const struct breaker_settings *settings,
+                      uint64_t now_us)
+{
+    struct half half = counted(figures, settings, now_us);
+    return half.calls > 0 && half.failures == 0;
+}
+
 uint64_t health_again_us(const struct health_figures *figures, uint64_t now_us)
 {
     struct state state = unpack(load(figures));
@@ -286,8 +293,6 @@ void health_report(struct health_figures *figures, const struct breaker_settings
         note_busy(figures, retry_after_us, now_us);
     else if (bad && retry_after_us > 0)
         cool(figures, (uint64_t)retry_after_us, now_us);
-    if (settings->off)
-        return;
     if (!nothing && !busy) {
         count(figures, settings, bad, now_us);
         if (bad) {
@@ -297,6 +302,8 @@ void health_report(struct health_figures *figures, const struct breaker_settings
             atomic_store_explicit(&figures->busy_in_row, 0, memory_order_relaxed);
         }
     }
+    if (settings->off)
+        return;
     /* Who says that there are too many calls is there, and well. */
     enum event event = nothing ? EVENT_NOTHING : bad ? EVENT_BAD : EVENT_GOOD;
     turn(figures, settings, event, probe, now_us);

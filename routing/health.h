@@ -64,6 +64,10 @@ void health_report(struct health_figures *figures, const struct breaker_settings
 bool health_compare(struct health_figures *figures, struct health_figures *const *all, size_t count,
                     const struct breaker_settings *settings, uint64_t now_us);
 
+/* Has it answered within the window, and never failed? */
+bool health_is_proven(const struct health_figures *figures, const struct breaker_settings *settings,
+                      uint64_t now_us);
+
 /* When it may be asked again: the end of its cooling, of its open circuit or of its dry quota,
  * whichever is the last; 0 = now. */
 uint64_t health_again_us(const struct health_figures *figures, uint64_t now_us);

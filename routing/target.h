@@ -37,6 +37,7 @@ struct target {
     const char *off_because;
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
+    int64_t context_tokens;     /* the longest call, 0 = not known */
     struct target_figures *figures;
 };
 
