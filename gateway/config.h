@@ -91,6 +91,7 @@ struct provider_settings {
     bool retry_connect;
     uint16_t retry_statuses[16]; /* zero-terminated */
     int64_t backoff_us, max_backoff_us;
+    struct breaker_settings breaker;
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
     bool lenient;          /* what it cannot do is left out of a call, and named, not refused */

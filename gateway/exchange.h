@@ -196,7 +196,7 @@ struct exchange {
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
-    bool upstream_reported;
+    struct route_try route_try;       /* the present one, until its end was reported */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 

@@ -29,6 +29,7 @@ enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
     PING_SLACK_US = 20000,
     FIRST_BYTE_DEFAULT_US = 30000000,
+    USUAL_BYTES_PER_TOKEN = 4,
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -200,25 +201,44 @@ static enum exchange_state no_target(struct exchange *x)
     return EXCHANGE_REFUSE;
 }
 
+static const struct target *choose_one(struct exchange *x)
+{
+    struct route_call call = {
+        .now_us = loop_now_us(x->worker->loop),
+        .random = worker_random(x->worker),
+        .operation = x->call.operation,
+        .stream = x->call.stream,
+        .input_tokens = x->body_bytes / USUAL_BYTES_PER_TOKEN,
+        .output_tokens = x->call.max_tokens,
+        .tried = x->tried,
+    };
+    if (x->pinned && x->attempts == 0) {
+        route_take(x->pinned, &call, &x->route_try);
+        return x->pinned;
+    }
+    if (!x->route)
+        return NULL;
+    const struct target *target =
+        route_choose(x->route, x->route->policy, &call, &x->route_try, NULL);
+    if (target)
+        x->tried |= UINT64_C(1) << (target - x->route->targets);
+    return target;
+}
+
 /* The next target that has not been tried and can be asked for this; NULL when there is none. What
  * the last try failed of stands, and is not covered up by what another one cannot do. */
 static const struct target *choose(struct exchange *x)
 {
     struct fault before = x->fault;
-    for (;;) {
-        bool pinned = x->pinned && x->attempts == 0;
-        x->target = pinned     ? x->pinned
-                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
-                               : NULL;
-        if (!x->target)
-            break;
+    while ((x->target = choose_one(x)) != NULL) {
         x->upstream_model =
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
         if (crossing_prepare(x))
             break;
-        if (pinned)
+        struct route_outcome outcome = {.now_us = loop_now_us(x->worker->loop), .not_sent = true};
+        route_end(&x->route_try, &outcome);
+        if (x->pinned && x->attempts == 0)
             return NULL;
-        route_report(x->target, FAULT_NONE);
     }
     if (before.kind != FAULT_NONE)
         x->fault = before;
@@ -242,7 +262,6 @@ enum exchange_state step_route(struct exchange *x)
         x->was_sent = x->was_begun = false; /* what was, is booked */
         relay_reset(x);
     }
-    x->upstream_reported = false;
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
     if (!choose(x)) {
@@ -258,11 +277,15 @@ enum exchange_state step_route(struct exchange *x)
 
 void step_report(struct exchange *x, enum fault_kind outcome)
 {
-    if (!x->target || x->upstream_reported)
+    if (!x->target || !x->route_try.target)
         return;
-    x->upstream_reported = true;
-    if (x->target != x->pinned) /* also when it came to no try: it was chosen, and is in flight */
-        route_report(x->target, outcome);
+    struct route_outcome end = {
+        .now_us = loop_now_us(x->worker->loop),
+        .fault = x->facts.client_gone && outcome == FAULT_NONE ? FAULT_CLIENT_GONE : outcome,
+        .not_sent = x->attempts == 0,
+        .output_tokens = outcome == FAULT_NONE ? x->answer.usage.output_tokens : 0,
+    };
+    route_end(&x->route_try, &end);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }

@@ -43,7 +43,8 @@ bool health_take_probe(struct health_figures *figures, const struct breaker_sett
 void health_report(struct health_figures *figures, const struct breaker_settings *settings,
                    enum fault_kind fault, bool probe, int64_t retry_after_us, uint64_t now_us);
 
-/* What a provider said is left of its own limits (x-ratelimit-remaining-*, anthropic-ratelimit-*). */
+/* What a provider said is left of its own limits (x-ratelimit-remaining-*, anthropic-ratelimit-*).
+ */
 struct quota_seen {
     int64_t requests_left, requests_limit; /* -1 = not said */
     int64_t tokens_left, tokens_limit;
