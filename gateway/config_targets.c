@@ -423,6 +423,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
     if (!provider || !provider->resolved)
         return;
     target->provider = provider->to;
+    target->breaker = &provider->to->breaker;
     if (provider->settings.off) {
         target->off = true;
         target->off_because = provider->resolved->in_force

@@ -202,16 +202,17 @@ struct exchange {
     uint64_t tried_at_home;     /* of the model's own targets */
     unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;
-    enum again again;       /* what was decided of the try that has failed (tries.h) */
-    uint64_t again_at_us;   /* not before; 0 = at once */
-    int64_t retry_after_us; /* as the target said; 0 = it did not */
-    unsigned same_again;    /* tries on a target that had failed already */
+    enum again again;         /* what was decided of the try that has failed (tries.h) */
+    uint64_t again_at_us;     /* not before; 0 = at once */
+    int64_t retry_after_us;   /* as the target said; 0 = it did not */
+    unsigned attempts_before; /* the present target was chosen */
+    unsigned same_again;      /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
-    bool upstream_reported;
+    struct route_try route_try;       /* the present one, until its end was reported */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 

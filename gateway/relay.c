@@ -656,8 +656,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     x->retry_after_us = is_good(x) ? 0 : retry_after_us(head, clock_wall_us());
     if (!is_good(x) && is_turned_away_at_once(x, head)) {
         upstream_abandon(call);
-        fail(x,
-             head->status == 429 || head->status == 529 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
+        fail(x, head->status == 429 || head->status == 529 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
              "The target refused the call for now.");
         exchange_run(x);
         return;

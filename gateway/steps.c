@@ -13,6 +13,7 @@
 #include "gateway/client.h"
 #include "gateway/counting.h"
 #include "gateway/crossing.h"
+#include "gateway/detour.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -29,6 +30,8 @@
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
+    USUAL_BYTES_PER_TOKEN = 4,
+    RESTS_MAX = 3, /* waits for a target that had asked to be left alone */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -178,16 +181,6 @@ enum exchange_state step_replay(struct exchange *x)
 
 /* -------------------------------------------------------------------------------- route */
 
-bool step_has_another(const struct exchange *x)
-{
-    if (!x->route || x->pinned)
-        return false;
-    for (size_t i = 0; i < x->route->target_count; i++)
-        if (!x->route->targets[i].off && !(x->tried >> i & 1))
-            return true;
-    return false;
-}
-
 static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
@@ -200,25 +193,55 @@ static enum exchange_state no_target(struct exchange *x)
     return EXCHANGE_REFUSE;
 }
 
+static const struct target *choose_one(struct exchange *x)
+{
+    struct route_call call = {
+        .now_us = loop_now_us(x->worker->loop),
+        .random = worker_random(x->worker),
+        .operation = x->call.operation,
+        .stream = x->call.stream,
+        .input_tokens = x->body_bytes / USUAL_BYTES_PER_TOKEN,
+        .output_tokens = x->call.max_tokens,
+        .tried = x->tried,
+    };
+    if (x->pinned && x->attempts == 0) {
+        route_take(x->pinned, &call, &x->route_try);
+        return x->pinned;
+    }
+    if (!x->route)
+        return NULL;
+    if (x->again == AGAIN_SAME) {
+        x->same_again++;
+        route_take(x->target, &call, &x->route_try);
+        return x->target;
+    }
+    const struct route *route = x->detour ? x->detour : x->route;
+    const struct target *target = route_choose(route, x->route->policy, &call, &x->route_try, NULL);
+    if (target)
+        x->tried |= UINT64_C(1) << (target - route->targets);
+    return target;
+}
+
+/* It was chosen, and is not asked after all. */
+static void unchoose(struct exchange *x)
+{
+    struct route_outcome outcome = {.now_us = loop_now_us(x->worker->loop), .not_sent = true};
+    route_end(&x->route_try, &outcome);
+}
+
 /* The next target that has not been tried and can be asked for this; NULL when there is none. What
  * the last try failed of stands, and is not covered up by what another one cannot do. */
 static const struct target *choose(struct exchange *x)
 {
     struct fault before = x->fault;
-    for (;;) {
-        bool pinned = x->pinned && x->attempts == 0;
-        x->target = pinned     ? x->pinned
-                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
-                               : NULL;
-        if (!x->target)
-            break;
+    while ((x->target = choose_one(x)) != NULL) {
         x->upstream_model =
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
         if (crossing_prepare(x))
             break;
-        if (pinned)
+        unchoose(x);
+        if ((x->pinned && x->attempts == 0) || x->again == AGAIN_SAME)
             return NULL;
-        route_report(x->target, FAULT_NONE);
     }
     if (before.kind != FAULT_NONE)
         x->fault = before;
@@ -227,29 +250,66 @@ static const struct target *choose(struct exchange *x)
     return x->target;
 }
 
+/* What the last try has brought is booked, where it is paid for, and forgotten. */
+static bool leave_try(struct exchange *x)
+{
+    if (x->tries_left == 0 || x->pinned || (abandoned_is_paid(x) && !abandoned_book(x)))
+        return false;
+    x->tries_left--;
+    x->was_sent = x->was_begun = false; /* what was, is booked */
+    relay_reset(x);
+    return true;
+}
+
+/* The chosen target has asked to be left alone, and there is no other: wait for it, where that is
+ * not too long, or say so. */
+static bool must_rest(struct exchange *x)
+{
+    const struct target_figures *figures = x->target->figures;
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        health_look(&figures->health, now) != HEALTH_COOLING)
+        return false;
+    x->rests++;
+    unchoose(x);
+    const struct route *route = x->detour ? x->detour : x->route;
+    x->tried &= ~(UINT64_C(1) << (x->target - route->targets));
+    x->again_at_us = health_again_us(&figures->health, now);
+    x->retry_after_us = (int64_t)(x->again_at_us - now);
+    if (x->retry_after_us <= x->target->provider->max_backoff_us)
+        return true;
+    if (x->fault.kind == FAULT_NONE)
+        fault_set(&x->fault, FAULT_TARGET_BUSY,
+                  "The target has asked to be left alone for another %lld s.",
+                  (long long)(x->retry_after_us / 1000000 + 1));
+    return true;
+}
+
 enum exchange_state step_route(struct exchange *x)
 {
     if (x->facts.client_gone) {
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left while it was routed.");
         return EXCHANGE_REFUSE;
     }
-    if (x->attempts > 0) {
-        if (x->tries_left == 0 || x->pinned)
-            return no_target(x);
-        if (abandoned_is_paid(x) && !abandoned_book(x))
-            return no_target(x);
-        x->tries_left--;
-        x->was_sent = x->was_begun = false; /* what was, is booked */
-        relay_reset(x);
-    }
-    x->upstream_reported = false;
+    if (x->facts.upstream == UPSTREAM_FAILED && !leave_try(x))
+        return no_target(x);
+    if (tries_wait(x))
+        return EXCHANGE_ROUTE;
+    if (x->attempts == 0 && x->rests == 0)
+        tries_begin(x);
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
-    if (!choose(x)) {
+    if (!choose(x) && !(detour_take(x) && choose(x))) {
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
         return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
+    if (must_rest(x))
+        return tries_wait(x) && x->fault.kind == FAULT_NONE ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
+    x->again = AGAIN_NO;
+    x->again_at_us = 0;
+    x->retry_after_us = 0;
+    x->attempts_before = x->attempts;
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
@@ -258,11 +318,16 @@ enum exchange_state step_route(struct exchange *x)
 
 void step_report(struct exchange *x, enum fault_kind outcome)
 {
-    if (!x->target || x->upstream_reported)
+    if (!x->target || !x->route_try.target)
         return;
-    x->upstream_reported = true;
-    if (x->target != x->pinned) /* also when it came to no try: it was chosen, and is in flight */
-        route_report(x->target, outcome);
+    struct route_outcome end = {
+        .now_us = loop_now_us(x->worker->loop),
+        .fault = x->facts.client_gone && outcome == FAULT_NONE ? FAULT_CLIENT_GONE : outcome,
+        .not_sent = x->attempts == x->attempts_before,
+        .retry_after_us = x->retry_after_us,
+        .output_tokens = outcome == FAULT_NONE ? x->answer.usage.output_tokens : 0,
+    };
+    route_end(&x->route_try, &end);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }

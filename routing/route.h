@@ -11,8 +11,8 @@
  *     route_first()   its first token (or, of an answer in one piece, its first byte) has come
  *     route_end()     exactly once: how it ended
  *
- * Any thread; figures are relaxed atomics, nothing here takes a lock. A choice among 8 targets costs
- * less than a microsecond.
+ * Any thread; figures are relaxed atomics, nothing here takes a lock. A choice among 8 targets
+ * costs less than a microsecond.
  */
 
 #include "gateway/base/fault.h"
@@ -30,7 +30,7 @@ struct route {
     int64_t context_window; /* 0 = unknown */
     int64_t output_tokens;  /* the longest answer of any of its targets; 0 = unknown of one */
     const struct target *targets;
-    size_t target_count;              /* at most ROUTE_TARGETS_MAX */
+    size_t target_count;               /* at most ROUTE_TARGETS_MAX */
     const struct route_policy *policy; /* never NULL */
 };
 
@@ -55,10 +55,10 @@ struct route_call {
      * 2^i * PREFIX_BYTES bytes of it; 0 = it is not that long. Whoever answered one of them lately
      * has it in its cache. */
     uint64_t prefix[4];
-    uint64_t sticky;         /* whose calls stay together, salted with the tenant; 0 = nobody's */
-    int64_t max_cost_nanos;  /* dearer ones are struck out; 0 = any price */
-    uint64_t allowed;        /* bits of the targets that a rule allows; 0 = all */
-    uint64_t tried;          /* bits of those that are out: they were tried, or cannot do it */
+    uint64_t sticky;        /* whose calls stay together, salted with the tenant; 0 = nobody's */
+    int64_t max_cost_nanos; /* dearer ones are struck out; 0 = any price */
+    uint64_t allowed;       /* bits of the targets that a rule allows; 0 = all */
+    uint64_t tried;         /* bits of those that are out: they were tried, or cannot do it */
 };
 
 enum { PREFIX_BYTES = 1024 };
@@ -106,8 +106,8 @@ struct route_try {
 };
 
 /*
- * The next target for <call>; in flight from now on, in <attempt>. NULL when none is left. <choice>,
- * if not NULL, gets all that was considered (a decision record, explain).
+ * The next target for <call>; in flight from now on, in <attempt>. NULL when none is left.
+ * <choice>, if not NULL, gets all that was considered (a decision record, explain).
  */
 const struct target *route_choose(const struct route *route, const struct route_policy *policy,
                                   const struct route_call *call, struct route_try *attempt,

@@ -36,7 +36,7 @@ enum latency_signal {
 struct route_policy {
     struct text name;
     enum strategy strategy;
-    int64_t second_nanos; /* what a second less is worth; the exchange rate */
+    int64_t second_nanos;                     /* what a second less is worth; the exchange rate */
     unsigned cost_ppm, latency_ppm, load_ppm; /* score: {cost, latency, load} */
     enum latency_signal signal;
     int64_t half_life_us;

@@ -15,6 +15,9 @@
 
 #include "gateway/base/text.h"
 #include "providers/call.h"
+#include "routing/health.h"
+#include "routing/predict.h"
+#include "routing/retry.h"
 
 struct provider_settings; /* gateway/config.h: where it is and how it is reached */
 
@@ -24,6 +27,9 @@ struct target_figures {
     atomic_int_fast64_t byte_tokens;   /* of input, of one byte of the body */
     atomic_int_fast64_t event_tokens;  /* of one event of a stream */
     atomic_int_fast64_t answer_tokens; /* of an answer in one piece */
+    struct predict_figures predict;
+    struct health_figures health;
+    struct retry_budget retries; /* of the models whose first target this is */
 };
 
 struct target {
@@ -39,6 +45,7 @@ struct target {
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
     int64_t context_tokens;     /* the longest call, 0 = not known */
     struct target_figures *figures;
+    const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
 };
 
 /* The figures of the target called <id>: the same for the life of the process, made when first
