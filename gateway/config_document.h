@@ -94,6 +94,7 @@ struct target_draft {
     const struct node *node;
     struct target target;
     struct text provider;
+    int prefill;
 };
 
 struct model_draft {

@@ -408,6 +408,32 @@ static void report_no_provider(struct document *document, const struct target_dr
         problem->hint = arena_copy(&document->arena, near).at;
 }
 
+enum { PREFILL_AUTO }; /* the other words are those of enum prefill, in its order */
+
+/* Anthropic's models up to 4.5 go on with a message of the assistant's; later ones refuse it. */
+static bool is_older_claude(struct text model)
+{
+    static const struct text marks[] = {{"claude-2", 8}, {"claude-3", 8}, {"-4-0", 4},
+                                        {"-4-1", 4},     {"-4-5", 4},     {"-4-2025", 7}};
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (text_find(model, marks[i]) != SIZE_MAX)
+            return true;
+    return false;
+}
+
+static enum prefill prefill_of(const struct target_draft *draft, const struct provider_type *type)
+{
+    if (draft->prefill != PREFILL_AUTO)
+        return (enum prefill)(draft->prefill - 1);
+    if (text_equal(type->dialect, TEXT("anthropic")))
+        return is_older_claude(draft->target.model) ? PREFILL_ASSISTANT : PREFILL_NONE;
+    if (text_equal(type->name, TEXT("mistral")))
+        return PREFILL_PREFIX;
+    if (text_equal(type->name, TEXT("vllm")) || text_equal(type->name, TEXT("sglang")))
+        return PREFILL_CONTINUE;
+    return type->is_mock ? PREFILL_ASSISTANT : PREFILL_NONE;
+}
+
 static void resolve_target(struct document *document, struct target_draft *draft,
                            struct lookup *lookup)
 {
@@ -424,6 +450,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
         return;
     target->provider = provider->to;
     target->breaker = &provider->to->breaker;
+    target->prefill = prefill_of(draft, provider->resolved);
     if (provider->settings.off) {
         target->off = true;
         target->off_because = provider->resolved->in_force

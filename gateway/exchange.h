@@ -102,6 +102,17 @@ enum relay_mode {
 /* Are the events of a stream of the form that the dialect describes? */
 enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
 
+/* An answer that may be continued elsewhere (resume.h). */
+enum resume_state { RESUME_UNKNOWN, RESUME_NOT, RESUME_WATCHES };
+struct resume {
+    enum resume_state state;
+    bool goes_on;        /* the present try continues what another one has begun */
+    struct buffer said;  /* the inside of a JSON string */
+    struct buffer plain; /* the call as it came, when it was made one that goes on */
+    int64_t plain_bytes; /* its length; 0 = it was not */
+    size_t at;           /* in the body: where the message with what was said ends */
+};
+
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
 enum { MAX_TOKENS_NAMES = 3 };
 
@@ -206,6 +217,7 @@ struct exchange {
     uint64_t again_at_us;     /* not before; 0 = at once */
     int64_t retry_after_us;   /* as the target said; 0 = it did not */
     unsigned attempts_before; /* the present target was chosen */
+    struct resume resume;
     unsigned same_again;      /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */

@@ -5,7 +5,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/mock_inside.h"
 
-enum { MODELS_MAX = 64, ROWS_FIRST = 256 };
+enum { MODELS_MAX = 512, ROWS_FIRST = 256 };
 
 /* What was done under one model's name. */
 struct model_counts {

@@ -16,6 +16,7 @@
 #include "gateway/realtime.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/resume.h"
 #include "gateway/retry_after.h"
 #include "gateway/steps.h"
 #include "gateway/tries.h"
@@ -92,7 +93,7 @@ static void flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
-        if (x->sent_us) { /* no other target will be asked */
+        if (x->sent_us && x->resume.state != RESUME_WATCHES) { /* no other target will be asked */
             buffer_done(&x->body);
             buffer_done(&x->translated_body);
         }
@@ -272,6 +273,15 @@ static void pass_event(struct exchange *x, struct text event, bool last)
         stop_guarded(x);
 }
 
+/* The same, in the client's dialect, of a stream that may be continued elsewhere or is. */
+static void pass_noted(struct exchange *x, const struct sse_event *event, bool last)
+{
+    if (resume_drops(x, event))
+        return;
+    resume_note(x, event);
+    pass_event(x, event->raw, last);
+}
+
 /* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
  * is kept when it is the end. */
 static void leave_guarded(struct exchange *x)
@@ -362,6 +372,19 @@ static bool fail_early(struct exchange *x, struct text data)
     return true;
 }
 
+/* The same behind what has gone, where another target can go on. */
+static bool fail_late(struct exchange *x, struct text data)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    if (!resume_may(x))
+        return false;
+    x->target->provider->dialect->read_error(500, text_head(data, ERROR_BYTES), &error);
+    upstream_abandon(&x->upstream);
+    fault_set(&x->fault, error.kind, "%s", error.message);
+    x->facts.upstream = UPSTREAM_FAILED;
+    return true;
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
@@ -375,7 +398,6 @@ static void relay_events(struct exchange *x, struct text bytes)
         }
         if (x->form != FORM_OURS && !dialect_of(x)->next_event)
             look_at_form(x, event.data);
-        bool early = relay_keeps_early(x);
         switch (dialect_of(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
             tell_early(x);
@@ -383,17 +405,17 @@ static void relay_events(struct exchange *x, struct text bytes)
             break;
         case EVENT_LAST:
             x->facts.last_held = true;
-            pass_event(x, event.raw, true);
+            pass_noted(x, &event, true);
             break;
         case EVENT_FAIL:
-            if (early && fail_early(x, event.data))
+            if (x->head_sent ? fail_late(x, event.data) : fail_early(x, event.data))
                 return;
             __attribute__((fallthrough));
         case EVENT_PASS:
             if (holds_end(x))
                 hold_event(x, event.raw);
             else
-                pass_event(x, event.raw, false);
+                pass_noted(x, &event, false);
             break;
         }
         if (x->guard_blocked)
@@ -467,8 +489,15 @@ static void take_events(struct exchange *x, struct text piece)
 static void pass_translated(struct exchange *x, struct text made, bool last)
 {
     struct sse_event event;
-    if (!is_guarded(x)) {
+    bool noted = x->resume.state == RESUME_WATCHES || x->resume.goes_on;
+    if (!is_guarded(x) && !noted) {
         give(x, made);
+        return;
+    }
+    while (noted && sse_next(&made, &event))
+        pass_noted(x, &event, last && !made.len);
+    if (noted) {
+        give(x, made); /* what is no event of this kind */
         return;
     }
     while (!x->guard_blocked && sse_next(&made, &event))
@@ -632,6 +661,12 @@ static void choose_mode(struct exchange *x, const struct head *head)
     buffer_init(&x->held, x->held_limit);
 }
 
+static bool goes_on_well(const struct head *head)
+{
+    return head->status == 200 &&
+           text_starts_nocase(head_value(head, TEXT("content-type")), TEXT("text/event-stream"));
+}
+
 static void on_head(struct upstream_call *call, const struct head *head)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
@@ -650,6 +685,12 @@ static void on_head(struct upstream_call *call, const struct head *head)
         upstream_abandon(call);
         fail(x, FAULT_TARGET_INVALID,
              "The target answered with a redirect, which is not followed.");
+        exchange_run(x);
+        return;
+    }
+    if (x->resume.goes_on && !goes_on_well(head)) {
+        upstream_abandon(call);
+        fail(x, FAULT_TARGET_REFUSED, "The target does not go on with an answer that is begun.");
         exchange_run(x);
         return;
     }
@@ -685,6 +726,8 @@ static void on_head(struct upstream_call *call, const struct head *head)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
     }
     x->facts.upstream = UPSTREAM_ANSWERING;
+    if (x->relay == RELAY_EVENTS && is_good(x))
+        resume_watch(x);
     exchange_run(x);
     if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)
         realtime_begin(x);
@@ -1110,6 +1153,12 @@ void relay_reset(struct exchange *x)
     x->facts.upstream = UPSTREAM_IDLE;
 }
 
+void relay_give_out(struct exchange *x)
+{
+    if (x->worker->gather.owner == x)
+        flush(x, false);
+}
+
 void relay_hold(struct exchange *x)
 {
     struct gather *gather = &x->worker->gather;
@@ -1167,6 +1216,10 @@ void relay_refuse(struct exchange *x)
         extra = reserve_refusal_lines(x);
     else if (x->fault.kind == FAULT_CONFLICT)
         extra = replay_refusal_lines(x);
+    else if (x->fault.kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
+        extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
+                             (long long)((x->retry_after_us + 999999) / 1000000),
+                             (long long)((x->retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
@@ -1188,6 +1241,10 @@ void relay_refuse(struct exchange *x)
 
 void relay_break(struct exchange *x)
 {
+    if (x->resume.goes_on) { /* whatever the last try was, the client has a stream */
+        x->relay = RELAY_EVENTS;
+        x->status = 200;
+    }
     x->close_after = x->cut_out = true;
     if (x->client)
         x->client->keep = false;

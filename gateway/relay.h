@@ -35,6 +35,8 @@ void relay_hold(struct exchange *x);
 void relay_refuse(struct exchange *x);
 /* The answer broke off after its head was sent: end it so that the client can tell. */
 void relay_break(struct exchange *x);
+/* Send what is gathered. */
+void relay_give_out(struct exchange *x);
 /* Forget what a try has brought, before the next one. */
 void relay_reset(struct exchange *x);
 

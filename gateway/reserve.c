@@ -716,6 +716,22 @@ bool reserve_detour(struct exchange *x, const struct route *route)
     return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
 }
 
+bool reserve_input(struct exchange *x, int64_t tokens)
+{
+    const struct route *route = x->detour ? x->detour : x->route;
+    int64_t most = 0;
+    bool money = false;
+    for (size_t i = 0; i < x->reservation.use_count; i++)
+        money = money || x->reservation.uses[i].limit->kind == LIMIT_MONEY;
+    if (!x->estimated || !x->reservation.live || !money || x->free_of_charge || !tokens)
+        return true;
+    for (size_t i = 0; i < route->target_count; i++) {
+        int64_t cost = price_bound(&route->targets[i].price, tokens, 0, 0);
+        most = cost > most ? cost : most;
+    }
+    return most == 0 || limits_extend(&x->reservation, LIMIT_MONEY, most);
+}
+
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
     x->session.input_tokens -= usage->input_tokens;

@@ -35,6 +35,8 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
 /* The call may go to <route>'s targets instead of its model's: hold what they may cost beyond what
  * is held. False when there is no room for it. */
 bool reserve_detour(struct exchange *x, const struct route *route);
+/* A further try reads <tokens> more than the call has: hold what they may cost. */
+bool reserve_input(struct exchange *x, int64_t tokens);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 

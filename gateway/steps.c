@@ -22,6 +22,7 @@
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/resume.h"
 #include "gateway/semantics.h"
 #include "gateway/tries.h"
 #include "gateway/upload.h"
@@ -256,6 +257,8 @@ static bool leave_try(struct exchange *x)
     if (x->tries_left == 0 || x->pinned || (abandoned_is_paid(x) && !abandoned_book(x)))
         return false;
     x->tries_left--;
+    if (!x->resume.goes_on)
+        replay_restart(x);
     x->was_sent = x->was_begun = false; /* what was, is booked */
     relay_reset(x);
     return true;
@@ -385,6 +388,18 @@ static bool waits_for_sign_in(struct exchange *x)
     return false;
 }
 
+/* The client has the beginning of an answer that broke off: another target goes on with it, or the
+ * client is told. */
+static enum exchange_state break_off(struct exchange *x)
+{
+    if (resume_begin(x)) {
+        step_report(x, x->fault.kind);
+        return EXCHANGE_ROUTE;
+    }
+    relay_break(x);
+    return EXCHANGE_SETTLE;
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
     sign_in_leave(&x->sign_in_wait);
@@ -420,7 +435,7 @@ enum exchange_state step_send(struct exchange *x)
     case UPSTREAM_FAILED:
         break;
     }
-    return tries_after_failure(x);
+    return x->head_sent ? break_off(x) : tries_after_failure(x);
 }
 
 enum exchange_state step_relay(struct exchange *x)
@@ -455,8 +470,7 @@ enum exchange_state step_relay(struct exchange *x)
             x->fault.kind = FAULT_TARGET_INVALID;
         return tries_after_failure(x);
     }
-    relay_break(x);
-    return EXCHANGE_SETTLE;
+    return break_off(x);
 }
 
 static void count_refusal(struct exchange *x)
@@ -480,7 +494,9 @@ enum exchange_state step_refuse(struct exchange *x)
     semantics_stop(x); /* also when it had not begun: nothing was asked aside */
     timer_stop(&x->timer);
     x->refused = true;
-    if (x->client)
+    if (x->client && x->head_sent)
+        relay_break(x); /* no other one could go on with what it has */
+    else if (x->client)
         relay_refuse(x);
     else
         upstream_abandon(&x->upstream);

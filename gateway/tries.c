@@ -31,7 +31,7 @@ static bool is_well(const struct target *target, uint64_t now_us)
 }
 
 /* Another target that may be asked at once, or NULL. */
-static const struct target *other_well(const struct exchange *x, uint64_t tried)
+const struct target *tries_find_well(const struct exchange *x, uint64_t tried)
 {
     const struct route *route = route_of(x);
     uint64_t now = now_of(x);
@@ -90,7 +90,7 @@ static bool may_go_on(const struct exchange *x)
 
 bool tries_may_turn(const struct exchange *x)
 {
-    return may_go_on(x) && (other_well(x, x->tried) || detour_is_there(x));
+    return may_go_on(x) && (tries_find_well(x, x->tried) || detour_is_there(x));
 }
 
 /* ------------------------------------------------------------------------------- the budget */
@@ -117,7 +117,7 @@ static bool is_free(const struct target *target, uint64_t now_us)
            health_is_proven(&target->figures->health, target->breaker, now_us);
 }
 
-static bool pay(struct exchange *x, const struct target *next)
+bool tries_pay(struct exchange *x, const struct target *next)
 {
     struct retry_budget *budget = budget_of(x);
     if (!budget || is_free(next, now_of(x)) || retry_withdraw(budget, now_of(x)))
@@ -158,7 +158,7 @@ static bool fits(const struct exchange *x, uint64_t at_us)
 
 static bool take(struct exchange *x, enum again again, uint64_t at_us, const struct target *next)
 {
-    if (!pay(x, next))
+    if (!tries_pay(x, next))
         return false;
     x->again = again;
     x->again_at_us = at_us;
@@ -184,7 +184,7 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status)
     if (!may_go_on(x) || !fault_rule(kind)->may_retry ||
         (kind == FAULT_TARGET_DOWN && !x->target->provider->retry_connect))
         return false;
-    const struct target *other = other_well(x, x->tried);
+    const struct target *other = tries_find_well(x, x->tried);
     if (other)
         return take(x, AGAIN_OTHER, 0, other);
     uint64_t again = other_again_us(x);
@@ -219,7 +219,7 @@ bool tries_claim_refusal(struct exchange *x, enum refusal refusal)
     if (refusal == REFUSAL_OTHER || x->again != AGAIN_NO || !may_go_on(x))
         return false;
     x->tried |= same_refusers(x, refusal);
-    if (!other_well(x, x->tried) && !detour_is_there(x))
+    if (!tries_find_well(x, x->tried) && !detour_is_there(x))
         return false;
     x->again = AGAIN_OTHER;
     x->again_at_us = 0;

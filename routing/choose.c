@@ -13,6 +13,18 @@ static bool is_candidate(const struct target *target, uint64_t tried, size_t i)
     return !target->off && !(tried & bit(i));
 }
 
+static uint64_t sick_bits(const struct route *route, uint64_t now_us)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        enum health_word word =
+            target->figures ? health_look(&target->figures->health, now_us) : HEALTH_WELL;
+        bits |= word == HEALTH_WELL || word == HEALTH_PROBE ? 0 : bit(i);
+    }
+    return bits;
+}
+
 /* The lowest priority that still has a candidate, the sum of its weights, and how many there are.
  */
 struct round {
@@ -67,9 +79,15 @@ const struct target *route_choose(const struct route *route, const struct route_
     (void)policy;
     if (choice)
         *choice = (struct choice){0};
-    const struct target *target = pick(route, call->tried, call->random);
+    const struct target *target =
+        pick(route, call->tried | sick_bits(route, call->now_us), call->random);
+    if (!target)
+        target = pick(route, call->tried, call->random);
     if (target)
         route_take(target, call, attempt);
+    if (target && target->figures && target->breaker &&
+        health_look(&target->figures->health, call->now_us) == HEALTH_PROBE)
+        attempt->probe = health_take_probe(&target->figures->health, target->breaker, call->now_us);
     return target;
 }
 

@@ -32,6 +32,14 @@ struct target_figures {
     struct retry_budget retries; /* of the models whose first target this is */
 };
 
+/* How it goes on with an answer that is begun: a last message of the assistant's, */
+enum prefill {
+    PREFILL_NONE,      /* not at all, or nobody knows */
+    PREFILL_ASSISTANT, /* as it is (Anthropic's models before 4.6), */
+    PREFILL_PREFIX,    /* marked "prefix": true (Mistral, DeepSeek), */
+    PREFILL_CONTINUE,  /* with "continue_final_message": true beside it (vLLM, SGLang) */
+};
+
 struct target {
     struct text id;
     struct text model; /* the provider's own name for it */
@@ -44,6 +52,7 @@ struct target {
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
     int64_t context_tokens;     /* the longest call, 0 = not known */
+    enum prefill prefill;
     struct target_figures *figures;
     const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
 };
