@@ -94,6 +94,9 @@ struct provider_settings {
     struct breaker_settings breaker;
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
+    bool health_active;    /* it is asked how it is, */
+    int64_t health_interval_us;
+    const char *health_path; /* by a GET of this path behind its base URL */
     bool lenient;          /* what it cannot do is left out of a call, and named, not refused */
     bool off;              /* no key: its targets are off */
 };

@@ -81,6 +81,8 @@ struct provider_draft {
     struct items headers;  /* struct pair */
     struct items retry_on; /* struct text */
     struct items api_keys; /* struct text */
+    double error_rate;
+    int health_mode;
     struct text entra_tenant, entra_client, entra_secret;
     const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */
@@ -92,6 +94,7 @@ struct target_draft {
     const struct node *node;
     struct target target;
     struct text provider;
+    int prefill;
 };
 
 struct model_draft {

@@ -265,25 +265,25 @@ static const struct option provider_pool[] = {
 };
 
 static const struct option provider_retry[] = {
-    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Other targets to try after the first one failed."},
+    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Further tries after the first one failed: on other targets at once, on the same one (when there is no other) after a while."},
     {.name = "retry_on", .type = OPTION_TEXTS, .where = PROVIDER(retry_on), .fallback = "[connect, 429, 500, 502, 503, 529]", .help = "connect, or a status from 400 to 599; at most 15."},
-    {.name = "backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before the second try, doubled each time, with jitter."},
-    {.name = "max_backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most."},
+    {.name = "backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before a second try on the same target, doubled each time, with jitter."},
+    {.name = "max_backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most; also the longest Retry-After that is waited for."},
     {0},
 };
 
 static const struct option provider_breaker[] = {
-    {.name = "window", .type = OPTION_DURATION, .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
-    {.name = "min_requests", .type = OPTION_COUNT, .fallback = "20", .min = 1, .max = 1000000, .help = "Never on fewer."},
-    {.name = "error_rate", .type = OPTION_SHARE, .fallback = "0.5", .help = "Opens above it."},
-    {.name = "open_for", .type = OPTION_DURATION, .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call tries again."},
+    {.name = "window", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.window_us), .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
+    {.name = "min_requests", .type = OPTION_COUNT, .where = PROVIDER(settings.breaker.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "The rate counts from so many calls on; before, three failures in a row open it (two, where nothing else was seen)."},
+    {.name = "error_rate", .type = OPTION_SHARE, .where = PROVIDER(error_rate), .fallback = "0.5", .help = "Opens from here on."},
+    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, twice as long, up to eight times."},
     {0},
 };
 
 static const struct option provider_health[] = {
-    {.name = "mode", .type = OPTION_WORD, .fallback = "passive", .words = "passive|active|none", .help = "Learn from calls, ask, or neither."},
-    {.name = "interval", .type = OPTION_DURATION, .fallback = "30s", .min = 100 * MILLISECOND, .max = DAYS(1), .help = "For mode active."},
-    {.name = "path", .type = OPTION_STRING, .fallback = "/models", .help = "For mode active."},
+    {.name = "mode", .type = OPTION_WORD, .where = PROVIDER(health_mode), .fallback = "passive", .words = "passive|active|none", .help = "Learn from calls; ask besides; or neither (no circuit breaker)."},
+    {.name = "interval", .type = OPTION_DURATION, .where = PROVIDER(settings.health_interval_us), .fallback = "30s", .min = 100 * MILLISECOND, .max = DAYS(1), .help = "For mode active."},
+    {.name = "path", .type = OPTION_STRING, .where = PROVIDER(settings.health_path), .fallback = "/models", .help = "For mode active: behind the base URL."},
     {0},
 };
 
@@ -314,8 +314,8 @@ static const struct option provider[] = {
     {.name = "timeouts", .type = OPTION_SECTION, .inner = provider_timeouts, .help = "Of one try."},
     {.name = "pool", .type = OPTION_SECTION, .inner = provider_pool, .help = "Connections."},
     {.name = "retry", .type = OPTION_SECTION, .inner = provider_retry, .help = "Only while nothing was sent to the client."},
-    {.name = "breaker", .type = OPTION_SECTION, .status = INERT, .inner = provider_breaker, .help = "Circuit breaker."},
-    {.name = "health", .type = OPTION_SECTION, .status = INERT, .inner = provider_health, .help = "How it is known to be well."},
+    {.name = "breaker", .type = OPTION_SECTION, .inner = provider_breaker, .help = "Circuit breaker."},
+    {.name = "health", .type = OPTION_SECTION, .inner = provider_health, .help = "How it is known to be well."},
     {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
@@ -375,6 +375,8 @@ static const struct option target[] = {
     {.name = "price", .type = OPTION_SECTION, .inner = price_options, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
+    {.name = "context_window", .type = OPTION_NUMBER, .where = TARGET(target.context_tokens), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says. A call that is too long for one target goes to one with a longer window."},
+    {.name = "prefill", .type = OPTION_WORD, .where = TARGET(prefill), .fallback = "auto", .words = "auto|none|assistant|prefix|continue", .help = "How it goes on with an answer that another target has begun and broken off: not at all; after a last message of the assistant's; one with prefix: true beside it (Mistral, DeepSeek); with continue_final_message (vLLM, SGLang); auto = as is known of its model."},
     {0},
 };
 

@@ -283,6 +283,19 @@ static void resolve_retry(struct document *document, struct provider_draft *draf
     }
 }
 
+enum { HEALTH_PASSIVE, HEALTH_ACTIVE, HEALTH_NONE }; /* in the order of the option's words */
+
+static void resolve_health(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    settings->breaker.error_ppm = (unsigned)(draft->error_rate * 1000000.0 + 0.5);
+    settings->breaker.off = draft->health_mode == HEALTH_NONE;
+    settings->health_active = draft->health_mode == HEALTH_ACTIVE;
+    if (settings->health_active && (!settings->health_path || settings->health_path[0] != '/'))
+        problem_at_value(document, node_find(draft->node, "health"), SEVERITY_ERROR,
+                         "a \"path\" begins with /");
+}
+
 static void resolve_proxy(struct document *document, struct provider_draft *draft)
 {
     struct url url;
@@ -312,6 +325,7 @@ void resolve_providers(struct document *document)
         resolve_key(document, draft);
         resolve_headers(document, draft);
         resolve_retry(document, draft);
+        resolve_health(document, draft);
         resolve_proxy(document, draft);
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
@@ -394,6 +408,32 @@ static void report_no_provider(struct document *document, const struct target_dr
         problem->hint = arena_copy(&document->arena, near).at;
 }
 
+enum { PREFILL_AUTO }; /* the other words are those of enum prefill, in its order */
+
+/* Anthropic's models up to 4.5 go on with a message of the assistant's; later ones refuse it. */
+static bool is_older_claude(struct text model)
+{
+    static const struct text marks[] = {{"claude-2", 8}, {"claude-3", 8}, {"-4-0", 4},
+                                        {"-4-1", 4},     {"-4-5", 4},     {"-4-2025", 7}};
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (text_find(model, marks[i]) != SIZE_MAX)
+            return true;
+    return false;
+}
+
+static enum prefill prefill_of(const struct target_draft *draft, const struct provider_type *type)
+{
+    if (draft->prefill != PREFILL_AUTO)
+        return (enum prefill)(draft->prefill - 1);
+    if (text_equal(type->dialect, TEXT("anthropic")))
+        return is_older_claude(draft->target.model) ? PREFILL_ASSISTANT : PREFILL_NONE;
+    if (text_equal(type->name, TEXT("mistral")))
+        return PREFILL_PREFIX;
+    if (text_equal(type->name, TEXT("vllm")) || text_equal(type->name, TEXT("sglang")))
+        return PREFILL_CONTINUE;
+    return type->is_mock ? PREFILL_ASSISTANT : PREFILL_NONE;
+}
+
 static void resolve_target(struct document *document, struct target_draft *draft,
                            struct lookup *lookup)
 {
@@ -410,6 +450,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
         return;
     target->provider = provider->to;
     target->breaker = &provider->to->breaker;
+    target->prefill = prefill_of(draft, provider->resolved);
     if (provider->settings.off) {
         target->off = true;
         target->off_because = provider->resolved->in_force
@@ -497,6 +538,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         if (target->provider && target->model.len)
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
         target->max_tokens_max = facts.output_tokens;
+        if (!target->context_tokens)
+            target->context_tokens = facts.context_tokens;
         config->targets[config->target_count++] = *target;
         if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;

@@ -16,9 +16,14 @@
 #include "gateway/realtime.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/resume.h"
+#include "gateway/retry_after.h"
 #include "gateway/steps.h"
+#include "gateway/tries.h"
 #include "gateway/upload.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
+#include "providers/refusal.h"
 
 enum {
     WHOLE_MAX = 256 * 1024,             /* an answer up to here is gathered and checked */
@@ -31,7 +36,15 @@ enum {
     ERROR_BYTES = 2048,
     TRANSLATED_MAX = 64 * 1024 * 1024, /* an answer that is translated as a whole */
     TYPE_MAX = 1024,                   /* of a Content-Type */
+    EARLY_MAX = 16 * 1024,             /* of a stream's beginning that says nothing yet */
+    BAD_EVENTS_MAX = 16,               /* that are left out; more, and the stream is broken */
 };
+
+static void fail(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    fault_set(&x->fault, kind, "%s", words);
+    x->facts.upstream = UPSTREAM_FAILED;
+}
 
 /* ------------------------------------------------------------------------- to the client */
 
@@ -40,16 +53,39 @@ static size_t client_limit(const struct exchange *x)
     return x->snapshot->config->limits.client_buffer_bytes;
 }
 
+/* The beginning of a stream that says nothing yet is kept while another target could be asked
+ * instead: nothing of it may have gone then. */
+bool relay_keeps_early(const struct exchange *x)
+{
+    return !x->head_sent && x->relay == RELAY_EVENTS && x->status == 200 &&
+           x->facts.upstream == UPSTREAM_ANSWERING && x->answer.events == 0 && !x->answer.ended &&
+           !x->answer.failed && !x->facts.last_held && !x->unwatched &&
+           buffer_length(&x->early) < EARLY_MAX && !replay_reads(x) && tries_may_turn(x);
+}
+
+/* It is this target's answer now. */
+static void tell_early(struct exchange *x)
+{
+    if (x->early_told || !buffer_length(&x->early))
+        return;
+    x->early_told = true;
+    replay_write(x, buffer_text(&x->early));
+}
+
 /* Send the head (when it has not gone yet), what is gathered, and the end of the framing. */
 static void flush(struct exchange *x, bool end)
 {
     struct worker *worker = x->worker;
     struct gather *gather = &worker->gather;
-    __attribute__((uninitialized)) struct iovec pieces[GATHER_PIECES + 4];
+    __attribute__((uninitialized)) struct iovec pieces[GATHER_PIECES + 5];
     char chunk[BODY_CHUNK_HEAD_BYTES];
     int count = 0;
     bool mine = gather->owner == x;
-    size_t bytes = mine ? gather->bytes : 0;
+    struct text early = buffer_text(&x->early);
+    size_t bytes = (mine ? gather->bytes : 0) + early.len;
+    if (!end && (x->again != AGAIN_NO || (!mine && relay_keeps_early(x))))
+        return;
+    tell_early(x);
     if (!x->head_sent) {
         x->answered_us = loop_now_us(worker->loop);
         answer_head(x, &worker->head_out, x->length_out);
@@ -57,13 +93,15 @@ static void flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
-        if (x->sent_us) { /* no other target will be asked */
+        if (x->sent_us && x->resume.state != RESUME_WATCHES) { /* no other target will be asked */
             buffer_done(&x->body);
             buffer_done(&x->translated_body);
         }
     }
     if (bytes && x->chunked_out)
         pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};
+    if (early.len)
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)early.at, early.len};
     for (int i = 0; mine && i < gather->count; i++)
         pieces[count++] = gather->pieces[i];
     if (x->chunked_out && end && !x->cut_out)
@@ -75,11 +113,10 @@ static void flush(struct exchange *x, bool end)
     gather->count = 0;
     gather->bytes = 0;
     x->ended_out = x->ended_out || end;
-    if (count == 0 || !x->client)
-        return;
-    if (client_send(x->client, pieces, count) && client_queued(x->client) > client_limit(x) &&
-        !replay_reads(x))
+    if (count && x->client && client_send(x->client, pieces, count) &&
+        client_queued(x->client) > client_limit(x) && !replay_reads(x))
         upstream_pause(&x->upstream);
+    buffer_done(&x->early);
 }
 
 bool relay_is_full(const struct exchange *x)
@@ -109,6 +146,16 @@ static void gather_add(struct exchange *x, struct text piece)
 /* The same for bytes that are part of the answer, to whoever else listens to it. */
 static void give(struct exchange *x, struct text piece)
 {
+    if (piece.len == 0)
+        return;
+    if (relay_keeps_early(x)) {
+        if (!x->early.limit)
+            buffer_init(&x->early, SIZE_MAX / 2); /* EARLY_MAX, and an event more */
+        buffer_append_text(&x->early, piece);
+        x->bytes_out += piece.len;
+        return;
+    }
+    tell_early(x);
     replay_write(x, piece);
     gather_add(x, piece);
 }
@@ -132,7 +179,7 @@ void relay_room(struct exchange *x)
     if (!x->upstream.paused)
         return;
     upstream_resume(&x->upstream);
-    step_resume(x);
+    waits_resume(x);
 }
 
 /* -------------------------------------------------------------------------------- watching */
@@ -226,6 +273,15 @@ static void pass_event(struct exchange *x, struct text event, bool last)
         stop_guarded(x);
 }
 
+/* The same, in the client's dialect, of a stream that may be continued elsewhere or is. */
+static void pass_noted(struct exchange *x, const struct sse_event *event, bool last)
+{
+    if (resume_drops(x, event))
+        return;
+    resume_note(x, event);
+    pass_event(x, event->raw, last);
+}
+
 /* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
  * is kept when it is the end. */
 static void leave_guarded(struct exchange *x)
@@ -260,6 +316,7 @@ static void hold_event(struct exchange *x, struct text event)
 {
     if (x->worker->gather.owner == x)
         flush(x, false); /* what came before it */
+    tell_early(x);
     replay_write(x, event);
     ready_init(x);
     buffer_append_text(&x->ready, event);
@@ -278,28 +335,87 @@ static bool next_event(const struct dialect *dialect, struct text *bytes, struct
     return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
 }
 
+/* An event that is no JSON would break the client; what is behind it may be well. */
+static bool is_bad_event(const struct exchange *x, const struct sse_event *event)
+{
+    enum operation op = x->call.operation;
+    bool is_ours = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
+    return is_ours && event->lines > 0 && event->data.len > 0 && !dialect_of(x)->next_event &&
+           event->data.at[0] == '{' && !scan_is_valid(event->data);
+}
+
+/* False when there were too many: then it is the stream that is broken. */
+static bool leave_out(struct exchange *x)
+{
+    if (x->bad_events++ == 0)
+        log_line(LOG_WARN, "upstream", "%s: target %.*s: an event that is no JSON is left out",
+                 x->id, TEXT_ARGS(x->target->id));
+    if (x->bad_events <= BAD_EVENTS_MAX)
+        return true;
+    upstream_abandon(&x->upstream);
+    fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
+    if (!x->head_sent)
+        tries_claim(x, x->fault.kind, 0);
+    return false;
+}
+
+/* An error inside a stream of which nothing has gone yet is as good as one with its status. */
+static bool fail_early(struct exchange *x, struct text data)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    x->target->provider->dialect->read_error(500, text_head(data, ERROR_BYTES), &error);
+    if (!tries_claim(x, error.kind, 0))
+        return false;
+    upstream_abandon(&x->upstream);
+    fault_set(&x->fault, error.kind, "%s", error.message);
+    x->facts.upstream = UPSTREAM_FAILED;
+    return true;
+}
+
+/* The same behind what has gone, where another target can go on. */
+static bool fail_late(struct exchange *x, struct text data)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    if (!resume_may(x))
+        return false;
+    x->target->provider->dialect->read_error(500, text_head(data, ERROR_BYTES), &error);
+    upstream_abandon(&x->upstream);
+    fault_set(&x->fault, error.kind, "%s", error.message);
+    x->facts.upstream = UPSTREAM_FAILED;
+    return true;
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
 {
     struct sse_event event;
     while (next_event(dialect_of(x), &bytes, &event)) {
+        if (is_bad_event(x, &event)) {
+            if (leave_out(x))
+                continue;
+            return;
+        }
         if (x->form != FORM_OURS && !dialect_of(x)->next_event)
             look_at_form(x, event.data);
         switch (dialect_of(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
+            tell_early(x);
             replay_write(x, event.raw); /* who listens, or comes later, may have asked for it */
             break;
         case EVENT_LAST:
             x->facts.last_held = true;
-            pass_event(x, event.raw, true);
+            pass_noted(x, &event, true);
             break;
-        case EVENT_PASS:
         case EVENT_FAIL:
+            if (x->head_sent ? fail_late(x, event.data) : fail_early(x, event.data))
+                return;
+            __attribute__((fallthrough));
+        case EVENT_PASS:
             if (holds_end(x))
                 hold_event(x, event.raw);
             else
-                pass_event(x, event.raw, false);
+                pass_noted(x, &event, false);
             break;
         }
         if (x->guard_blocked)
@@ -373,8 +489,15 @@ static void take_events(struct exchange *x, struct text piece)
 static void pass_translated(struct exchange *x, struct text made, bool last)
 {
     struct sse_event event;
-    if (!is_guarded(x)) {
+    bool noted = x->resume.state == RESUME_WATCHES || x->resume.goes_on;
+    if (!is_guarded(x) && !noted) {
         give(x, made);
+        return;
+    }
+    while (noted && sse_next(&made, &event))
+        pass_noted(x, &event, last && !made.len);
+    if (noted) {
+        give(x, made); /* what is no event of this kind */
         return;
     }
     while (!x->guard_blocked && sse_next(&made, &event))
@@ -404,6 +527,11 @@ static void take_translated(struct exchange *x, struct text piece, bool end)
         end ? translation_close(x->translation, out) : translation_feed(x->translation, piece, out);
     struct text made = buffer_text(out);
     size_t end_at = translation_end_at(x->translation);
+    if (state == TRANSLATION_FAILED && !x->head_sent && x->answer.events == 0 &&
+        tries_claim(x, translation_fault(x->translation)->kind, 0)) {
+        fail_translated(x);
+        return;
+    }
     pass_translated(x, text_head(made, end_at), false);
     if (x->guard_blocked || state == TRANSLATION_GOES)
         return;
@@ -433,15 +561,22 @@ static void translate_whole(struct exchange *x)
 
 /* ------------------------------------------------------------------------------- the head */
 
-static bool may_try_again(const struct exchange *x, unsigned status)
+static bool is_retry_status(const struct exchange *x, unsigned status)
 {
-    if (x->tries_left == 0 || x->pinned || x->upload || x->relay == RELAY_TUNNEL)
-        return false;
     const uint16_t *statuses = x->target->provider->retry_statuses;
     for (size_t i = 0; i < 16 && statuses[i]; i++)
         if (statuses[i] == status)
-            return step_has_another(x);
+            return true;
     return false;
+}
+
+/* A refusal whose head says all that matters: whether to try again, and when. What says too many
+ * calls and not for how long may say it in its body. */
+static bool is_turned_away_at_once(struct exchange *x, const struct head *head)
+{
+    bool busy = head->status == 429 || head->status == 529;
+    return is_retry_status(x, head->status) && (!busy || x->retry_after_us > 0) &&
+           tries_claim(x, busy ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR, head->status);
 }
 
 /* What is made or continued belongs to an account: those calls go up with its first key. */
@@ -526,10 +661,10 @@ static void choose_mode(struct exchange *x, const struct head *head)
     buffer_init(&x->held, x->held_limit);
 }
 
-static void fail(struct exchange *x, enum fault_kind kind, const char *words)
+static bool goes_on_well(const struct head *head)
 {
-    fault_set(&x->fault, kind, "%s", words);
-    x->facts.upstream = UPSTREAM_FAILED;
+    return head->status == 200 &&
+           text_starts_nocase(head_value(head, TEXT("content-type")), TEXT("text/event-stream"));
 }
 
 static void on_head(struct upstream_call *call, const struct head *head)
@@ -542,7 +677,8 @@ static void on_head(struct upstream_call *call, const struct head *head)
         return;
     }
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
-    x->first_byte_by_us = 0;
+    if (head->status != 200 || !waits_for_first_token(x))
+        x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
     x->status = head->status;
     if (head->status / 100 == 3) {
@@ -552,9 +688,16 @@ static void on_head(struct upstream_call *call, const struct head *head)
         exchange_run(x);
         return;
     }
-    if (!is_good(x) && may_try_again(x, head->status)) {
+    if (x->resume.goes_on && !goes_on_well(head)) {
         upstream_abandon(call);
-        fail(x, head->status == 429 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
+        fail(x, FAULT_TARGET_REFUSED, "The target does not go on with an answer that is begun.");
+        exchange_run(x);
+        return;
+    }
+    x->retry_after_us = is_good(x) ? 0 : retry_after_us(head, clock_wall_us());
+    if (!is_good(x) && is_turned_away_at_once(x, head)) {
+        upstream_abandon(call);
+        fail(x, head->status == 429 || head->status == 529 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
              "The target refused the call for now.");
         exchange_run(x);
         return;
@@ -583,6 +726,8 @@ static void on_head(struct upstream_call *call, const struct head *head)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
     }
     x->facts.upstream = UPSTREAM_ANSWERING;
+    if (x->relay == RELAY_EVENTS && is_good(x))
+        resume_watch(x);
     exchange_run(x);
     if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)
         realtime_begin(x);
@@ -741,6 +886,28 @@ static bool must_be_json(const struct exchange *x)
     return false;
 }
 
+/* A refusal that another target, or a later time, can cure? Then nothing of it goes to the client.
+ */
+static bool is_turned_away(struct exchange *x)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    struct text body = text_head(x->whole, ERROR_BYTES);
+    x->target->provider->dialect->read_error(x->status, body, &error);
+    if (!x->retry_after_us && error.retry_ms > 0)
+        x->retry_after_us = error.retry_ms * 1000;
+    if (!x->retry_after_us && (x->status == 429 || x->status == 529))
+        x->retry_after_us = refusal_wait_ms(body) * 1000;
+    bool ours = x->status == 401 || x->status == 402 || x->status == 403; /* another has a key */
+    bool claimed = is_retry_status(x, x->status) || (ours && fault_rule(error.kind)->may_retry)
+                       ? tries_claim(x, error.kind, x->status)
+                       : tries_claim_refusal(x, refusal_read(x->status, body));
+    if (!claimed)
+        return false;
+    fault_set(&x->fault, error.kind, "%s", error.message);
+    x->facts.upstream = UPSTREAM_FAILED;
+    return true;
+}
+
 static void note_error(struct exchange *x, struct text body)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
@@ -754,6 +921,8 @@ static void end_whole(struct exchange *x)
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
     if (!is_good(x)) {
+        if (is_turned_away(x))
+            return;
         if (crossing_is_on(x))
             crossing_say_error(x);
         else
@@ -967,6 +1136,9 @@ void relay_reset(struct exchange *x)
     guarding_forget(x);
     crossing_forget(x);
     buffer_done(&x->held);
+    buffer_done(&x->early);
+    x->early_told = false;
+    x->bad_events = 0;
     if (x->tap_used)
         tap_done(&x->tap);
     x->tap_used = false;
@@ -979,6 +1151,12 @@ void relay_reset(struct exchange *x)
     x->form = FORM_UNKNOWN;
     x->facts.last_held = false;
     x->facts.upstream = UPSTREAM_IDLE;
+}
+
+void relay_give_out(struct exchange *x)
+{
+    if (x->worker->gather.owner == x)
+        flush(x, false);
 }
 
 void relay_hold(struct exchange *x)
@@ -1038,6 +1216,10 @@ void relay_refuse(struct exchange *x)
         extra = reserve_refusal_lines(x);
     else if (x->fault.kind == FAULT_CONFLICT)
         extra = replay_refusal_lines(x);
+    else if (x->fault.kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
+        extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
+                             (long long)((x->retry_after_us + 999999) / 1000000),
+                             (long long)((x->retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
@@ -1059,6 +1241,10 @@ void relay_refuse(struct exchange *x)
 
 void relay_break(struct exchange *x)
 {
+    if (x->resume.goes_on) { /* whatever the last try was, the client has a stream */
+        x->relay = RELAY_EVENTS;
+        x->status = 200;
+    }
     x->close_after = x->cut_out = true;
     if (x->client)
         x->client->keep = false;

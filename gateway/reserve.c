@@ -694,6 +694,44 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     return false;
 }
 
+bool reserve_detour(struct exchange *x, const struct route *route)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    int64_t held = 0, most = 0, units = most_units(x);
+    if (!x->estimated || x->free_of_charge)
+        return true;
+    for (size_t i = 0; i < r->use_count; i++)
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+    if (!r->live || !money)
+        return true;
+    held = cost_bound(x, x->estimate.output_bound);
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        int64_t cost = target->off ? 0
+                                   : price_bound(&target->price, x->estimate.input_bound,
+                                                 x->estimate.output_bound, units);
+        most = cost > most ? cost : most;
+    }
+    return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
+}
+
+bool reserve_input(struct exchange *x, int64_t tokens)
+{
+    const struct route *route = x->detour ? x->detour : x->route;
+    int64_t most = 0;
+    bool money = false;
+    for (size_t i = 0; i < x->reservation.use_count; i++)
+        money = money || x->reservation.uses[i].limit->kind == LIMIT_MONEY;
+    if (!x->estimated || !x->reservation.live || !money || x->free_of_charge || !tokens)
+        return true;
+    for (size_t i = 0; i < route->target_count; i++) {
+        int64_t cost = price_bound(&route->targets[i].price, tokens, 0, 0);
+        most = cost > most ? cost : most;
+    }
+    return most == 0 || limits_extend(&x->reservation, LIMIT_MONEY, most);
+}
+
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
     x->session.input_tokens -= usage->input_tokens;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/resume.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
@@ -297,6 +298,8 @@ void worker_give_exchange(struct exchange *x)
     snapshot_unref(x->snapshot);
     buffer_done(&x->body);
     buffer_done(&x->held);
+    buffer_done(&x->early);
+    resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
     buffer_done(&x->translated_body);

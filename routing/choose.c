@@ -420,6 +420,7 @@ static bool take(const struct route *route, const struct route_policy *policy,
         return false;
     }
     begin(target, policy, call, &candidate->prediction, attempt);
+    attempt->route = route;
     attempt->probe = is_probe;
     if (route->affinity)
         note_affinity(route, call, target);
@@ -531,6 +532,20 @@ static void end_quotas(const struct route_try *attempt, const struct route_outco
     }
 }
 
+/* One that keeps below its own limits, but fails far more often than those that are asked the same,
+ * is left alone, too. */
+static void compare(const struct route_try *ended, uint64_t now_us)
+{
+    __attribute__((uninitialized)) struct health_figures *all[ROUTE_TARGETS_MAX];
+    const struct route *route = ended->route;
+    if (!route || route->target_count < 2)
+        return;
+    for (size_t i = 0; i < route->target_count; i++)
+        all[i] = &figures_of(&route->targets[i])->health;
+    health_compare(&ended->target->figures->health, all, route->target_count,
+                   ended->target->breaker, now_us);
+}
+
 void route_end(struct route_try *attempt, const struct route_outcome *outcome)
 {
     struct route_try ended = *attempt;
@@ -552,6 +567,9 @@ void route_end(struct route_try *attempt, const struct route_outcome *outcome)
     if (outcome->not_sent)
         return;
     atomic_fetch_add_explicit(&figures->attempts, 1, memory_order_relaxed);
-    if (outcome->fault != FAULT_NONE && fault_rule(outcome->fault)->blame_target)
-        atomic_fetch_add_explicit(&figures->failures, 1, memory_order_relaxed);
+    if (outcome->fault == FAULT_NONE || !fault_rule(outcome->fault)->blame_target)
+        return;
+    atomic_fetch_add_explicit(&figures->failures, 1, memory_order_relaxed);
+    if (target->breaker)
+        compare(&ended, outcome->now_us);
 }

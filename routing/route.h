@@ -97,6 +97,7 @@ struct choice {
 /* One try, from its choice to its end. In the exchange; all zero = none. */
 struct route_try {
     const struct target *target;
+    const struct route *route; /* NULL when it was not chosen */
     struct predict_call call;
     int64_t tokens; /* of the prompt and of the answer, as expected */
     bool probe;     /* the one call that tells whether an open circuit may close */

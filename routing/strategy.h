@@ -68,6 +68,7 @@ struct route_policy {
     int64_t max_ttft_us;    /* 0 = any */
     struct text *fallback;  /* names of models or ids of targets, in order */
     size_t fallback_count;
+    bool no_resume; /* an answer that broke off is not continued by another target */
 };
 
 /* The policy that is built in: "balanced". */

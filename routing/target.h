@@ -18,6 +18,7 @@
 #include "routing/health.h"
 #include "routing/predict.h"
 #include "routing/quota.h"
+#include "routing/retry.h"
 
 struct provider_settings; /* gateway/config.h: where it is and how it is reached */
 
@@ -32,6 +33,15 @@ struct target_figures {
     struct predict_figures predict;
     struct health_figures health;
     struct quota_left left;
+    struct retry_budget retries; /* of the models whose first target this is */
+};
+
+/* How it goes on with an answer that is begun: a last message of the assistant's, */
+enum prefill {
+    PREFILL_NONE,      /* not at all, or nobody knows */
+    PREFILL_ASSISTANT, /* as it is (Anthropic's models before 4.6), */
+    PREFILL_PREFIX,    /* marked "prefix": true (Mistral, DeepSeek), */
+    PREFILL_CONTINUE,  /* with "continue_final_message": true beside it (vLLM, SGLang) */
 };
 
 struct target {
@@ -45,6 +55,8 @@ struct target {
     const char *off_because;
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
+    int64_t context_tokens;     /* the longest call, 0 = not known */
+    enum prefill prefill;
     struct target_figures *figures;
     const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
     struct quota quotas[2];                 /* its own, its provider's; figures NULL = none */
