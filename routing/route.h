@@ -16,10 +16,11 @@
  */
 
 #include "gateway/base/fault.h"
+#include "routing/affinity.h"
 #include "routing/strategy.h"
 #include "routing/target.h"
 
-enum { ROUTE_TARGETS_MAX = 64 };
+enum { ROUTE_TARGETS_MAX = 64, PREFIX_BYTES = 1024, PREFIX_LEVELS = 6 };
 
 /* A configured model. All of it lives as long as the configuration. */
 struct route {
@@ -31,7 +32,8 @@ struct route {
     int64_t output_tokens;  /* the longest answer of any of its targets; 0 = unknown of one */
     const struct target *targets;
     size_t target_count;               /* at most ROUTE_TARGETS_MAX */
-    const struct route_policy *policy; /* never NULL */
+    const struct route_policy *policy; /* NULL = the one that is built in */
+    struct affinity *affinity;         /* who answered what lately; NULL = nobody knows */
 };
 
 struct routes;
@@ -52,16 +54,14 @@ struct route_call {
     bool stream;
     int64_t input_tokens, output_tokens; /* as expected; output 0 = makes none */
     /* Of the beginning of the prompt, salted with the tenant: prefix[i] covers the first
-     * 2^i * PREFIX_BYTES bytes of it; 0 = it is not that long. Whoever answered one of them lately
+     * PREFIX_BYTES * 4^i bytes of it; 0 = it is not that long. Whoever answered one of them lately
      * has it in its cache. */
-    uint64_t prefix[4];
+    uint64_t prefix[PREFIX_LEVELS];
     uint64_t sticky;        /* whose calls stay together, salted with the tenant; 0 = nobody's */
     int64_t max_cost_nanos; /* dearer ones are struck out; 0 = any price */
     uint64_t allowed;       /* bits of the targets that a rule allows; 0 = all */
     uint64_t tried;         /* bits of those that are out: they were tried, or cannot do it */
 };
-
-enum { PREFIX_BYTES = 1024 };
 
 /* Why a target is no candidate. In the words of explain: strike_name(). */
 enum strike {
@@ -97,12 +97,11 @@ struct choice {
 /* One try, from its choice to its end. In the exchange; all zero = none. */
 struct route_try {
     const struct target *target;
-    unsigned traffic;      /* enum traffic */
-    int64_t work_tokens;   /* that it added to the work in flight */
-    int64_t output_tokens; /* as expected */
-    uint64_t begun_us, first_us;
-    bool probe;  /* the one call that tells whether an open circuit may close */
-    bool hedges; /* beside another one */
+    const struct route *route; /* NULL when it was not chosen */
+    struct predict_call call;
+    int64_t tokens; /* of the prompt and of the answer, as expected */
+    bool probe;     /* the one call that tells whether an open circuit may close */
+    bool hedges;    /* beside another one */
 };
 
 /*
@@ -127,6 +126,7 @@ struct route_outcome {
     enum fault_kind fault;  /* FAULT_NONE for a good answer; FAULT_CLIENT_GONE teaches nothing */
     bool not_sent;          /* it was chosen, and then not asked: teaches nothing */
     int64_t output_tokens;  /* of a whole answer; 0 = not known */
+    int64_t tokens;         /* of the prompt and the answer; 0 = not known */
     int64_t retry_after_us; /* as the provider said; 0 = it did not */
 };
 /* Exactly once for each try that was begun; clears <attempt>. */

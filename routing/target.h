@@ -17,6 +17,7 @@
 #include "providers/call.h"
 #include "routing/health.h"
 #include "routing/predict.h"
+#include "routing/quota.h"
 #include "routing/retry.h"
 
 struct provider_settings; /* gateway/config.h: where it is and how it is reached */
@@ -27,8 +28,11 @@ struct target_figures {
     atomic_int_fast64_t byte_tokens;   /* of input, of one byte of the body */
     atomic_int_fast64_t event_tokens;  /* of one event of a stream */
     atomic_int_fast64_t answer_tokens; /* of an answer in one piece */
+    uint64_t identity;                 /* hash of its id, the same in every process */
+    atomic_uint_fast64_t turns;        /* choices of the models whose first target this is */
     struct predict_figures predict;
     struct health_figures health;
+    struct quota_left left;
     struct retry_budget retries; /* of the models whose first target this is */
 };
 
@@ -55,6 +59,7 @@ struct target {
     enum prefill prefill;
     struct target_figures *figures;
     const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
+    struct quota quotas[2];                 /* its own, its provider's; figures NULL = none */
 };
 
 /* The figures of the target called <id>: the same for the life of the process, made when first
