@@ -7,6 +7,7 @@
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
+#include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
@@ -303,11 +304,15 @@ enum exchange_state step_route(struct exchange *x)
         tries_begin(x);
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
-    if (!choose(x) && !(detour_take(x) && choose(x))) {
+    if (!choose(x) && !(!x->aside && detour_take(x) && choose(x))) {
+        if (aside_return(x))
+            return EXCHANGE_SEND;
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
         return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
+    if (x->aside && must_rest(x))
+        return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
     if (must_rest(x))
         return tries_wait(x) && x->fault.kind == FAULT_NONE ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
     x->again = AGAIN_NO;
@@ -412,6 +417,8 @@ enum exchange_state step_send(struct exchange *x)
     }
     if (!x->opened && !write_down(x))
         return EXCHANGE_REFUSE;
+    if (x->facts.upstream == UPSTREAM_IDLE && x->again == AGAIN_OTHER)
+        return EXCHANGE_ROUTE; /* a second target is asked beside the one that is late */
     if (x->facts.upstream == UPSTREAM_IDLE) {
         if (!journal_is_safe(x->worker->journal, x->mark)) {
             worker_wait_safe(x->worker, x);
@@ -436,6 +443,8 @@ enum exchange_state step_send(struct exchange *x)
     case UPSTREAM_FAILED:
         break;
     }
+    if (aside_return(x))
+        return EXCHANGE_SEND;
     return x->head_sent ? break_off(x) : tries_after_failure(x);
 }
 
@@ -632,6 +641,7 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
 static void settle(struct exchange *x)
 {
     struct ledger_row row;
+    aside_cancel(x);
     fill_row(x, &row);
     step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;

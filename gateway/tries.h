@@ -28,6 +28,9 @@ const struct target *tries_find_well(const struct exchange *x, uint64_t out);
 /* Take a further try's part of the budget; <next> is where it goes, or NULL. False: it is spent. */
 bool tries_pay(struct exchange *x, const struct target *next);
 
+/* What was learnt of the present target: the 95th percentile of its first token; 0 = nothing. */
+int64_t tries_first_p95_us(const struct exchange *x);
+
 /* The try has failed, and the client has seen nothing of it: go on or give up. */
 enum exchange_state tries_after_failure(struct exchange *x);
 

@@ -16,6 +16,7 @@
 #include "gateway/base/text.h"
 #include "providers/call.h"
 #include "routing/health.h"
+#include "routing/hedge.h"
 #include "routing/predict.h"
 #include "routing/quota.h"
 #include "routing/retry.h"
@@ -33,6 +34,7 @@ struct target_figures {
     struct predict_figures predict;
     struct health_figures health;
     struct quota_left left;
+    struct hedge_budget hedges;  /* the same */
     struct retry_budget retries; /* of the models whose first target this is */
 };
 
