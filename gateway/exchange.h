@@ -217,6 +217,7 @@ struct exchange {
     unsigned attempts, tries_left;
     enum again again;         /* what was decided of the try that has failed (tries.h) */
     uint64_t again_at_us;     /* not before; 0 = at once */
+    uint64_t waited_us;       /* between tries, so far */
     int64_t retry_after_us;   /* as the target said; 0 = it did not */
     unsigned attempts_before; /* the present target was chosen */
     struct resume resume;

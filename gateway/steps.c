@@ -265,6 +265,7 @@ static bool must_rest(struct exchange *x)
     const struct target_figures *figures = x->target->figures;
     uint64_t now = loop_now_us(x->worker->loop);
     if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        x->target->provider->retry_attempts == 0 || /* then the client hears it from the target */
         health_look(&figures->health, now) != HEALTH_COOLING)
         return false;
     x->rests++;
