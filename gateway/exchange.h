@@ -208,6 +208,8 @@ struct exchange {
     struct buffer translated_body;     /* its body; kept as long as the client's */
     struct translation *translation;   /* of its answer */
     struct buffer translated_out;
+    bool prefix_known;
+    uint64_t prefix[PREFIX_LEVELS]; /* hashes of the beginnings of the prompt: route.h */
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */

@@ -11,6 +11,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
+#include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/counting.h"
 #include "gateway/crossing.h"
@@ -32,8 +33,7 @@
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    USUAL_BYTES_PER_TOKEN = 4,
-    RESTS_MAX = 3, /* waits for a target that had asked to be left alone */
+    RESTS_MAX = 3,                  /* waits for a target that had asked to be left alone */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -197,15 +197,9 @@ static enum exchange_state no_target(struct exchange *x)
 
 static const struct target *choose_one(struct exchange *x)
 {
-    struct route_call call = {
-        .now_us = loop_now_us(x->worker->loop),
-        .random = worker_random(x->worker),
-        .operation = x->call.operation,
-        .stream = x->call.stream,
-        .input_tokens = x->body_bytes / USUAL_BYTES_PER_TOKEN,
-        .output_tokens = x->call.max_tokens,
-        .tried = x->tried,
-    };
+    const struct route *route = x->detour ? x->detour : x->route;
+    struct route_call call;
+    choosing_call(x, route, &call);
     if (x->pinned && x->attempts == 0) {
         route_take(x->pinned, &call, &x->route_try);
         return x->pinned;
@@ -217,8 +211,8 @@ static const struct target *choose_one(struct exchange *x)
         route_take(x->target, &call, &x->route_try);
         return x->target;
     }
-    const struct route *route = x->detour ? x->detour : x->route;
-    const struct target *target = route_choose(route, x->route->policy, &call, &x->route_try, NULL);
+    const struct target *target =
+        route_choose(route, choosing_policy(x), &call, &x->route_try, NULL);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
     return target;
@@ -329,14 +323,7 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 {
     if (!x->target || !x->route_try.target)
         return;
-    struct route_outcome end = {
-        .now_us = loop_now_us(x->worker->loop),
-        .fault = x->facts.client_gone && outcome == FAULT_NONE ? FAULT_CLIENT_GONE : outcome,
-        .not_sent = x->attempts == x->attempts_before,
-        .retry_after_us = x->retry_after_us,
-        .output_tokens = outcome == FAULT_NONE ? x->answer.usage.output_tokens : 0,
-    };
-    route_end(&x->route_try, &end);
+    choosing_end(x, outcome, x->attempts != x->attempts_before);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }
@@ -643,7 +630,9 @@ static void settle(struct exchange *x)
     struct ledger_row row;
     aside_cancel(x);
     fill_row(x, &row);
-    step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
+    bool broke = x->facts.upstream == UPSTREAM_FAILED && x->fault.kind != FAULT_NONE;
+    bool good = x->facts.client_gone || (x->status / 100 == 2 && !broke);
+    step_report(x, good ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
     bool is_settled = batch_settle(x, &row);

@@ -34,7 +34,8 @@ struct target_figures {
     struct predict_figures predict;
     struct health_figures health;
     struct quota_left left;
-    struct hedge_budget hedges;  /* the same */
+    struct quota_figures quota;  /* of its own limits */
+    struct hedge_budget hedges;  /* of the models whose first target this is */
     struct retry_budget retries; /* of the models whose first target this is */
 };
 
@@ -67,6 +68,9 @@ struct target {
 /* The figures of the target called <id>: the same for the life of the process, made when first
  * asked for. Any thread. */
 struct target_figures *target_figures(struct text id);
+
+/* The same of the limits of the provider called <name>. */
+struct quota_figures *provider_quota(struct text name);
 
 /* What is known of a call's tokens. */
 struct target_call {
