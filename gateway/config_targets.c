@@ -541,32 +541,6 @@ static void resolve_model(struct document *document, struct model_draft *draft,
                          "more than %d targets", ROUTE_TARGETS_MAX);
 }
 
-static bool is_fallback(const struct config *config, struct text name)
-{
-    for (size_t i = 0; i < config->model_count; i++)
-        if (text_equal(config->models[i].name, name))
-            return true;
-    for (size_t i = 0; i < config->target_count; i++)
-        if (text_equal(config->targets[i].id, name))
-            return true;
-    return false;
-}
-
-static void check_fallbacks(struct document *document)
-{
-    const struct config *config = &document->config;
-    const struct policy_draft *drafts = document->policies.at;
-    for (size_t i = 0; i < document->policies.count; i++) {
-        const struct node *list = node_find(drafts[i].node, "fallback");
-        for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
-            if (entry->kind == NODE_SCALAR && !entry->broken &&
-                !is_fallback(config, node_text(entry)))
-                problem_at_value(document, entry, SEVERITY_ERROR,
-                                 "there is no model and no target \"%.*s\"",
-                                 TEXT_ARGS(node_shown(entry)));
-    }
-}
-
 void resolve_models(struct document *document)
 {
     struct config *config = &document->config;
@@ -594,7 +568,6 @@ void resolve_models(struct document *document)
         config->models[i].affinity = affinity_shared();
     }
     config->model_count = count;
-    check_fallbacks(document);
     table_done(&names);
     table_done(&lookup.providers);
     table_done(&lookup.targets);
