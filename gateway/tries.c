@@ -64,11 +64,10 @@ static uint64_t other_again_us(const struct exchange *x)
 /* Is the present target the only one that there is? */
 static bool is_alone(const struct exchange *x)
 {
-    const struct route *route = route_of(x);
-    for (size_t i = 0; route && i < route->target_count; i++)
-        if (!route->targets[i].off && &route->targets[i] != x->target)
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off && &x->route->targets[i] != x->target)
             return false;
-    return true;
+    return !x->detour;
 }
 
 bool step_has_another(const struct exchange *x)
