@@ -33,7 +33,8 @@
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    RESTS_MAX = 3,                  /* waits for a target that had asked to be left alone */
+    RESTS_FROM = 3, /* times in a row that a target has asked to be left alone: it is believed */
+    RESTS_MAX = 3,  /* waits for such a target */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -259,13 +260,14 @@ static bool leave_try(struct exchange *x)
     return true;
 }
 
-/* The chosen target has asked to be left alone, and there is no other: wait for it, where that is
- * not too long, or say so. */
+/* The chosen target has asked to be left alone, again and again, and there is no other: wait for
+ * it, where that is not too long, or say so. */
 static bool must_rest(struct exchange *x)
 {
     const struct target_figures *figures = x->target->figures;
     uint64_t now = loop_now_us(x->worker->loop);
     if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        atomic_load_explicit(&figures->health.busy_in_row, memory_order_relaxed) < RESTS_FROM ||
         x->target->provider->retry_attempts == 0 || /* then the client hears it from the target */
         health_look(&figures->health, now) != HEALTH_COOLING)
         return false;
