@@ -81,6 +81,8 @@ struct provider_draft {
     struct items headers;  /* struct pair */
     struct items retry_on; /* struct text */
     struct items api_keys; /* struct text */
+    double error_rate;
+    int health_mode;
     struct text entra_tenant, entra_client, entra_secret;
     const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */
@@ -92,6 +94,7 @@ struct target_draft {
     const struct node *node;
     struct target target;
     struct text provider;
+    int prefill;
 };
 
 struct model_draft {
@@ -167,7 +170,11 @@ struct guard_draft {
 
 struct policy_draft {
     const struct node *node;
-    struct text name;
+    struct route_policy policy;
+    int strategy, signal, sticky_by;
+    double cost, latency, load, explore, hedge_share;
+    bool resume;
+    struct items fallback; /* struct text */
 };
 
 struct source {
@@ -315,7 +322,13 @@ void resolve_sign_in(struct document *document, struct provider_draft *draft);
 const char *aws_domain(struct text region);
 /* "localhost" or an address of loopback. */
 bool host_is_loopback(struct text host);
+void resolve_policies(struct document *document);
+/* The policy called <name>, NULL when there is none (reported at <at>). */
+const struct route_policy *find_policy(struct document *document, struct text name,
+                                       const struct node *at);
 void resolve_models(struct document *document);
+/* Are the names that policies fall back on those of models or targets? */
+void check_fallbacks(struct document *document);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);

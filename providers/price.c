@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/policy.h"
+#include "gateway/base/hash.h"
+#include "providers/call.h"
 
 enum { TOKENS_PER_PRICE = 1000000 };
 
