@@ -24,6 +24,7 @@
 #include "policy/policy.h"
 #include "providers/provider.h"
 #include "routing/route.h"
+#include "routing/rule.h"
 
 enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
 enum admin_role { ADMIN_ROLE_ADMIN, ADMIN_ROLE_VIEWER, ADMIN_ROLE_TENANT };
@@ -98,6 +99,8 @@ struct provider_settings {
     int64_t health_interval_us;
     const char *health_path; /* by a GET of this path behind its base URL */
     bool lenient;          /* what it cannot do is left out of a call, and named, not refused */
+    const struct text *tags; /* of all its targets */
+    size_t tag_count;
     bool off;              /* no key: its targets are off */
 };
 
@@ -150,6 +153,7 @@ struct config {
     struct route *models;
     size_t model_count;
     struct routes *routes;
+    struct rules rules;
     bool unknown_model_passthrough;
 
     struct {

@@ -319,6 +319,7 @@ static const struct option provider[] = {
     {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = PROVIDER(tags), .fallback = "[]", .help = "Of all its targets: where it is and what it is for, as in [eu, zero-retention]."},
     {.name = "lenient", .type = OPTION_BOOL, .where = PROVIDER(settings.lenient), .fallback = "false", .help = "Of calls in another dialect: what this provider cannot do is left out and named in x-sluice-dropped, not refused."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},
@@ -376,6 +377,8 @@ static const struct option target[] = {
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = TARGET(target.context_tokens), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says. A call that is too long for one target goes to one with a longer window."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = TARGET(capabilities), .fallback = "[]", .help = "Of this target, where they differ from the model's."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = TARGET(tags), .fallback = "[]", .help = "Where it is and what it is for, besides its provider's: for rules and tenants' residency."},
     {.name = "prefill", .type = OPTION_WORD, .where = TARGET(prefill), .fallback = "auto", .words = "auto|none|assistant|prefix|continue", .help = "How it goes on with an answer that another target has begun and broken off: not at all; after a last message of the assistant's; one with prefix: true beside it (Mistral, DeepSeek); with continue_final_message (vLLM, SGLang); auto = as is known of its model."},
     {0},
 };
@@ -385,7 +388,7 @@ static const struct option model[] = {
     {.name = "aliases", .type = OPTION_TEXTS, .where = MODEL(aliases), .fallback = "[]", .help = "Other names; claude-* works too, the longest match wins."},
     {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
-    {.name = "capabilities", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …"},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, audio, stream … Where they are given, a call that needs vision, tools, json_schema or audio goes only to targets that have it."},
     {.name = "policy", .type = OPTION_NAME, .status = INERT, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
     {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},
@@ -427,19 +430,12 @@ static const struct option routing_policy[] = {
     {0},
 };
 
-static const struct option rule[] = {
-    {.name = "name", .type = OPTION_NAME, .help = "For messages."},
-    {.name = "when", .type = OPTION_ANY, .fallback = "{}", .help = "tenant, key, header, input_tokens, sample …"},
-    {.name = "use", .type = OPTION_ANY, .required = true, .help = "model, policy, targets."},
-    {0},
-};
-
 static const struct option routing[] = {
     {.name = "default_policy", .type = OPTION_NAME, .status = INERT, .where = ROOT(default_policy), .fallback = "balanced", .help = "For models that name none."},
     {.name = "unknown_model", .type = OPTION_WORD, .where = ROOT(unknown_model), .fallback = "reject", .words = "reject|passthrough",
      .help = "reject = 404; passthrough = \"provider/model\" for tenants whose list allows it."},
     {.name = "policies", .type = OPTION_LIST, .status = INERT, .where = ROOT(policies), .inner = routing_policy, .size = sizeof(struct policy_draft), .help = "Built in: balanced."},
-    {.name = "rules", .type = OPTION_LIST, .status = PROTECTS, .inner = rule, .help = "The first match wins."},
+    {.name = "rules", .type = OPTION_LIST, .where = ROOT(rules), .inner = rule_options, .size = sizeof(struct rule_draft), .help = "The first match wins; at most 256. See docs/ROUTING.md."},
     {0},
 };
 

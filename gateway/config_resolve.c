@@ -238,6 +238,7 @@ void document_resolve(struct document *document)
     resolve_listeners(document);
     resolve_providers(document);
     resolve_models(document);
+    resolve_rules(document);
     resolve_limits(document);
     resolve_anonymous(document);
     resolve_tenants(document);
