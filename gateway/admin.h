@@ -20,6 +20,7 @@
 
 struct directory;
 struct service;
+struct worker;
 struct admin_route;
 
 enum {
@@ -44,6 +45,7 @@ struct admin_call {
     struct text path, query, body; /* as sent; borrowed until it is done */
     struct admin_caller caller;
     struct loop *loop; /* of the thread that asks */
+    struct worker *worker; /* the same */
     void (*done)(struct admin_call *call);
 
     /* the answer */

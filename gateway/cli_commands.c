@@ -156,6 +156,15 @@ static const struct cli_option tenant_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option explain_options[] = {
+    {"tenant", 't', "NAME", "whose call it is"},
+    {"key", 'k', "NAME", "by which of its keys (default: any)"},
+    {"path", 'p', "PATH", "where it is posted to (default /v1/chat/completions)"},
+    {"headers", 0, "LIST", "\"x-region: eu, x-tier: gold\": what else the request says"},
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option chat_options[] = {
     {"url", 'u', "URL", "of the gateway (default http://127.0.0.1:8080)"},
     {"key", 'k', "KEY", "default: $SLUICE_API_KEY, else $OPENAI_API_KEY"},
@@ -226,6 +235,8 @@ const struct command cli_commands[] = {
      "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
      command_restore},
 
+    {"route", "explain", "REQUEST.json", "which target a request would go to, and why; sends nothing",
+     "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
@@ -272,7 +283,6 @@ const struct command cli_commands[] = {
     {"look", "logs", "", "", "", NULL, 0, NULL},
     {"look", "trace", "", "", "", NULL, 0, NULL},
     {"look", "top", "", "", "", NULL, 0, NULL},
-    {"route", "explain", "", "", "", NULL, 0, NULL},
     {"route", "replay", "", "", "", NULL, 0, NULL},
     {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
