@@ -44,7 +44,7 @@ struct admin_call {
     enum method method;
     struct text path, query, body; /* as sent; borrowed until it is done */
     struct admin_caller caller;
-    struct loop *loop; /* of the thread that asks */
+    struct loop *loop;     /* of the thread that asks */
     struct worker *worker; /* the same */
     void (*done)(struct admin_call *call);
 

@@ -145,7 +145,8 @@ int command_explain(struct cli *cli)
     else if (!write_question(cli, buffer_text(&request), &question))
         code = cli_misuse(cli, "--headers are such as \"x-region: eu, x-tier: gold\"");
     else
-        code = cli_send_or_complain(cli, "POST", "/admin/v1/explain", buffer_text(&question), &body);
+        code =
+            cli_send_or_complain(cli, "POST", "/admin/v1/explain", buffer_text(&question), &body);
     if (code == EXIT_GOOD && format && strcmp(format, "json") == 0)
         printf("%.*s\n", TEXT_ARGS(buffer_text(&body)));
     else if (code == EXIT_GOOD)

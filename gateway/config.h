@@ -93,15 +93,16 @@ struct provider_settings {
     uint16_t retry_statuses[16]; /* zero-terminated */
     int64_t backoff_us, max_backoff_us;
     struct breaker_settings breaker;
+    struct quota rate;     /* what it allows; figures NULL = no limit */
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
     bool health_active;    /* it is asked how it is, */
     int64_t health_interval_us;
     const char *health_path; /* by a GET of this path behind its base URL */
-    bool lenient;          /* what it cannot do is left out of a call, and named, not refused */
+    bool lenient;            /* what it cannot do is left out of a call, and named, not refused */
     const struct text *tags; /* of all its targets */
     size_t tag_count;
-    bool off;              /* no key: its targets are off */
+    bool off; /* no key: its targets are off */
 };
 
 /* Who may use the admin API. */
@@ -154,6 +155,9 @@ struct config {
     size_t model_count;
     struct routes *routes;
     struct rules rules;
+    struct route_policy *policies;
+    size_t policy_count;
+    const struct route_policy *default_policy; /* never NULL */
     bool unknown_model_passthrough;
 
     struct {

@@ -173,7 +173,10 @@ struct guard_draft {
 
 struct policy_draft {
     const struct node *node;
-    struct text name;
+    struct route_policy policy;
+    int strategy, signal, sticky_by;
+    double cost, latency, load, explore, hedge_share;
+    struct items fallback; /* struct text */
 };
 
 struct rule_draft {
@@ -336,15 +339,19 @@ void resolve_providers(struct document *document);
 void resolve_sign_in(struct document *document, struct provider_draft *draft);
 /* "localhost" or an address of loopback. */
 bool host_is_loopback(struct text host);
+void resolve_policies(struct document *document);
+/* The policy called <name>, NULL when there is none (reported at <at>). */
+const struct route_policy *find_policy(struct document *document, struct text name,
+                                       const struct node *at);
 void resolve_models(struct document *document);
 /* After the models. */
 void resolve_rules(struct document *document);
-/* Is there a routing policy of this name? Else it is said at <at>. */
-void check_policy(struct document *document, struct text policy, const struct node *at);
 /* What capabilities say that matter for routing, and all where they say nothing. */
 unsigned read_capabilities(struct items capabilities);
 /* Warn of tags in <list> that no target has. */
 void check_tags(struct document *document, const struct node *list);
+/* Are the names that policies fall back on those of models or targets? */
+void check_fallbacks(struct document *document);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);

@@ -10,7 +10,6 @@
 #define PROVIDER(member) offsetof(struct provider_draft, member)
 #define MODEL(member)    offsetof(struct model_draft, member)
 #define TARGET(member)   offsetof(struct target_draft, member)
-#define POLICY(member)   offsetof(struct policy_draft, member)
 #define ADMIN(member)    offsetof(struct admin_key_draft, member)
 
 /* clang-format off */
@@ -288,8 +287,8 @@ static const struct option provider_health[] = {
 };
 
 static const struct option provider_rate[] = {
-    {.name = "requests_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT32_MAX, .help = "What the vendor allows you."},
-    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "What the vendor allows you."},
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .where = PROVIDER(settings.rate.limits.requests), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "What the vendor allows you."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .where = PROVIDER(settings.rate.limits.tokens), .fallback = "null", .min = 1, .max = INT64_MAX, .help = "What the vendor allows you."},
     {0},
 };
 
@@ -316,7 +315,7 @@ static const struct option provider[] = {
     {.name = "retry", .type = OPTION_SECTION, .inner = provider_retry, .help = "Only while nothing was sent to the client."},
     {.name = "breaker", .type = OPTION_SECTION, .inner = provider_breaker, .help = "Circuit breaker."},
     {.name = "health", .type = OPTION_SECTION, .inner = provider_health, .help = "How it is known to be well."},
-    {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
+    {.name = "rate", .type = OPTION_SECTION, .inner = provider_rate, .help = "Never send more; each process counts for itself."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
     {.name = "tags", .type = OPTION_TEXTS, .where = PROVIDER(tags), .fallback = "[]", .help = "Of all its targets: where it is and what it is for, as in [eu, zero-retention]."},
@@ -362,6 +361,13 @@ static const struct option rates[] = {
     {0},
 };
 
+static const struct option target_limits[] = {
+    {.name = "concurrent", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.calls), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Calls at once."},
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.requests), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Calls begun in any minute."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.tokens), .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input and output, as expected when a call begins and put right when it ends."},
+    {0},
+};
+
 static const struct option params[] = {
     {.name = "max_tokens", .type = OPTION_NUMBER, .where = TARGET(target.max_tokens_default), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Filled in only where the client sent none."},
     {0},
@@ -374,7 +380,7 @@ static const struct option target[] = {
     {.name = "weight", .type = OPTION_COUNT, .where = TARGET(target.weight), .fallback = "1", .min = 0, .max = 1000000, .help = "Share among the targets of the same priority."},
     {.name = "priority", .type = OPTION_COUNT, .where = TARGET(target.priority), .fallback = "1", .min = 0, .max = 1000, .help = "Lower first; the next only when all of these are out."},
     {.name = "price", .type = OPTION_SECTION, .inner = price_options, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
+    {.name = "limits", .type = OPTION_SECTION, .inner = target_limits, .help = "Never send more; each process counts for itself."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = TARGET(target.context_tokens), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says. A call that is too long for one target goes to one with a longer window."},
     {.name = "capabilities", .type = OPTION_TEXTS, .where = TARGET(capabilities), .fallback = "[]", .help = "Of this target, where they differ from the model's."},
@@ -389,53 +395,9 @@ static const struct option model[] = {
     {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
     {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, audio, stream … Where they are given, a call that needs vision, tools, json_schema or audio goes only to targets that have it."},
-    {.name = "policy", .type = OPTION_NAME, .status = INERT, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
+    {.name = "policy", .type = OPTION_NAME, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
     {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},
-    {0},
-};
-
-/* ------------------------------------------------------------------------------ routing */
-
-static const struct option policy_score[] = {
-    {.name = "cost", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
-    {.name = "latency", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
-    {.name = "load", .type = OPTION_SHARE, .fallback = "0.2", .help = "Weight."},
-    {0},
-};
-
-static const struct option policy_sticky[] = {
-    {.name = "by", .type = OPTION_WORD, .fallback = "none", .words = "none|key|user|conversation", .help = "conversation = prompt-cache hits."},
-    {.name = "ttl", .type = OPTION_DURATION, .fallback = "10m", .min = 0, .max = DAYS(30), .help = "For so long."},
-    {0},
-};
-
-static const struct option policy_hedge[] = {
-    {.name = "after", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target after this; null = never."},
-    {.name = "max_share", .type = OPTION_SHARE, .fallback = "0.02", .help = "Of all calls."},
-    {0},
-};
-
-static const struct option routing_policy[] = {
-    {.name = "name", .type = OPTION_NAME, .where = POLICY(name), .required = true, .help = "Unique."},
-    {.name = "strategy", .type = OPTION_WORD, .fallback = "score", .words = "score|weighted|priority|latency|cost|least_busy", .help = "How a target is chosen."},
-    {.name = "score", .type = OPTION_SECTION, .inner = policy_score, .help = "For strategy score."},
-    {.name = "latency_signal", .type = OPTION_WORD, .fallback = "ttft_p50", .words = "ttft_p50|ttft_p95|total_p50|total_p95|tokens_per_second", .help = "What latency means."},
-    {.name = "half_life", .type = OPTION_DURATION, .fallback = "2m", .min = SECONDS(1), .max = DAYS(1), .help = "Of what was learnt."},
-    {.name = "explore", .type = OPTION_SHARE, .fallback = "0.02", .help = "Share spent to keep stale figures fresh."},
-    {.name = "sticky", .type = OPTION_SECTION, .inner = policy_sticky, .help = "Stay with one target."},
-    {.name = "hedge", .type = OPTION_SECTION, .inner = policy_hedge, .help = "A second try beside the first."},
-    {.name = "max_ttft", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Not a target whose p95 is slower than that."},
-    {.name = "fallback", .type = OPTION_TEXTS, .fallback = "[]", .help = "Models or targets to try after these."},
-    {0},
-};
-
-static const struct option routing[] = {
-    {.name = "default_policy", .type = OPTION_NAME, .status = INERT, .where = ROOT(default_policy), .fallback = "balanced", .help = "For models that name none."},
-    {.name = "unknown_model", .type = OPTION_WORD, .where = ROOT(unknown_model), .fallback = "reject", .words = "reject|passthrough",
-     .help = "reject = 404; passthrough = \"provider/model\" for tenants whose list allows it."},
-    {.name = "policies", .type = OPTION_LIST, .status = INERT, .where = ROOT(policies), .inner = routing_policy, .size = sizeof(struct policy_draft), .help = "Built in: balanced."},
-    {.name = "rules", .type = OPTION_LIST, .where = ROOT(rules), .inner = rule_options, .size = sizeof(struct rule_draft), .help = "The first match wins; at most 256. See docs/ROUTING.md."},
     {0},
 };
 
@@ -491,7 +453,7 @@ const struct option config_options[] = {
     {.name = "ledger", .type = OPTION_SECTION, .inner = ledger, .help = "Every call, written before its answer ends."},
     {.name = "providers", .type = OPTION_LIST, .where = ROOT(providers), .inner = provider, .size = sizeof(struct provider_draft), .help = "Where requests can go."},
     {.name = "models", .type = OPTION_LIST, .where = ROOT(models), .inner = model, .size = sizeof(struct model_draft), .help = "What clients ask for, and where it runs."},
-    {.name = "routing", .type = OPTION_SECTION, .inner = routing, .help = "Which target next."},
+    {.name = "routing", .type = OPTION_SECTION, .inner = routing_options, .help = "Which target next."},
     {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant_options, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
     {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener."},
     {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys; in the ledger the key is token: and the sub of the token."},

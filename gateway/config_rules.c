@@ -399,8 +399,9 @@ static void make_use(struct making *making)
                          "the rule \"%.*s\" uses nothing: give \"use\" a model, policy, targets …",
                          TEXT_ARGS(rule->name));
     use_model(making);
-    rule->policy_name = draft->use_policy;
-    check_policy(making->document, draft->use_policy, node_find(making->use, "policy"));
+    if (draft->use_policy.len)
+        rule->policy =
+            find_policy(making->document, draft->use_policy, node_find(making->use, "policy"));
     use_targets(making);
     rule->tags = draft->use_tags.at;
     rule->tag_count = draft->use_tags.count;

@@ -327,6 +327,8 @@ void resolve_providers(struct document *document)
         resolve_retry(document, draft);
         resolve_health(document, draft);
         resolve_proxy(document, draft);
+        if (draft->settings.rate.limits.requests || draft->settings.rate.limits.tokens)
+            draft->settings.rate.figures = provider_quota(draft->settings.name);
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
             problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
@@ -465,6 +467,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
         return;
     target->provider = provider->to;
     target->breaker = &provider->to->breaker;
+    target->quotas[1] = provider->to->rate;
     target->prefill = prefill_of(draft, provider->resolved);
     join_target_tags(document, draft, provider);
     if (provider->settings.off) {
@@ -474,8 +477,12 @@ static void resolve_target(struct document *document, struct target_draft *draft
                                   : "its provider's type is not yet in force";
     }
     resolve_price(document, draft, provider);
-    if (document->errors == 0)
-        target->figures = target_figures(target->id);
+    if (document->errors > 0)
+        return;
+    target->figures = target_figures(target->id);
+    struct quota *own = &target->quotas[0];
+    if (own->limits.calls || own->limits.requests || own->limits.tokens)
+        own->figures = &target->figures->quota;
 }
 
 /* --------------------------------------------------------------------------------------- models */
@@ -506,31 +513,6 @@ static void check_names(struct document *document, struct table *names,
     for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next)
         if (entry->kind == NODE_SCALAR && !entry->broken)
             check_name(document, names, node_text(entry), entry, draft);
-}
-
-static struct text next_policy(void *with, size_t i)
-{
-    const struct document *document = with;
-    const struct policy_draft *drafts = document->policies.at;
-    if (i == document->policies.count)
-        return TEXT("balanced");
-    return i < document->policies.count ? drafts[i].name : (struct text){NULL, 0};
-}
-
-void check_policy(struct document *document, struct text policy, const struct node *at)
-{
-    struct text name;
-    if (!policy.len || !at || at->broken)
-        return;
-    for (size_t i = 0; (name = next_policy(document, i)).at; i++)
-        if (text_equal(name, policy))
-            return;
-    struct problem *problem =
-        problem_at_value(document, at, SEVERITY_ERROR, "there is no routing policy \"%.*s\"",
-                         TEXT_ARGS(node_shown(at)));
-    struct text near = nearest(policy, next_policy, document);
-    if (near.at)
-        problem->hint = arena_copy(&document->arena, near).at;
 }
 
 /* Put the targets of a model behind those of the models before it, all in one array. */
@@ -594,12 +576,14 @@ void resolve_models(struct document *document)
         targets += drafts[i].targets.count;
     config->targets = arena_new(&document->arena, (targets + 1) * sizeof(*config->targets));
     config->models = arena_new(&document->arena, (count + 1) * sizeof(*config->models));
-    check_policy(document, document->default_policy,
-                 node_at(document->root, "routing.default_policy"));
     for (size_t i = 0; i < count; i++) {
         resolve_model(document, &drafts[i], &lookup, &config->models[i]);
         check_names(document, &names, &drafts[i]);
-        check_policy(document, drafts[i].policy, node_find(drafts[i].node, "policy"));
+        config->models[i].policy =
+            drafts[i].policy.len
+                ? find_policy(document, drafts[i].policy, node_find(drafts[i].node, "policy"))
+                : config->default_policy;
+        config->models[i].affinity = affinity_shared();
     }
     config->model_count = count;
     table_done(&names);

@@ -13,10 +13,14 @@ enum {
 const char *ruling_strategy_name(enum strategy strategy)
 {
     static const char *const names[] = {
-        [STRATEGY_SCORE] = "score",           [STRATEGY_WEIGHTED] = "weighted",
-        [STRATEGY_PRIORITY] = "priority",     [STRATEGY_LATENCY] = "latency",
-        [STRATEGY_COST] = "cost",             [STRATEGY_LEAST_BUSY] = "least_busy",
-        [STRATEGY_ROUND_ROBIN] = "round_robin", [STRATEGY_STICKY] = "sticky",
+        [STRATEGY_SCORE] = "score",
+        [STRATEGY_WEIGHTED] = "weighted",
+        [STRATEGY_PRIORITY] = "priority",
+        [STRATEGY_LATENCY] = "latency",
+        [STRATEGY_COST] = "cost",
+        [STRATEGY_LEAST_BUSY] = "least_busy",
+        [STRATEGY_ROUND_ROBIN] = "round_robin",
+        [STRATEGY_STICKY] = "sticky",
     };
     return names[strategy];
 }

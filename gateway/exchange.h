@@ -209,6 +209,8 @@ struct exchange {
     struct buffer translated_body;     /* its body; kept as long as the client's */
     struct translation *translation;   /* of its answer */
     struct buffer translated_out;
+    bool prefix_known;
+    uint64_t prefix[PREFIX_LEVELS]; /* hashes of the beginnings of the prompt: route.h */
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */
@@ -217,6 +219,7 @@ struct exchange {
     unsigned attempts, tries_left;
     enum again again;         /* what was decided of the try that has failed (tries.h) */
     uint64_t again_at_us;     /* not before; 0 = at once */
+    uint64_t waited_us;       /* between tries, so far */
     int64_t retry_after_us;   /* as the target said; 0 = it did not */
     unsigned attempts_before; /* the present target was chosen */
     struct resume resume;

@@ -104,10 +104,10 @@ static bool read_head(struct asking *asking, struct buffer *bytes, struct head *
                   "POST %.*s HTTP/1.1\r\nhost: explain\r\ncontent-type: application/json\r\n"
                   "content-length: %zu\r\n",
                   TEXT_ARGS(asking->path), asking->body.len);
-    bool good = put_headers(asking, bytes) && buffer_append_text(bytes, TEXT("\r\n")) &&
-                head_find(&find, buffer_text(bytes), true, HEAD_MAX, &length, &fault) == HEAD_DONE &&
-                length == buffer_length(bytes) &&
-                head_read_request(buffer_text(bytes), head, &fault);
+    bool good =
+        put_headers(asking, bytes) && buffer_append_text(bytes, TEXT("\r\n")) &&
+        head_find(&find, buffer_text(bytes), true, HEAD_MAX, &length, &fault) == HEAD_DONE &&
+        length == buffer_length(bytes) && head_read_request(buffer_text(bytes), head, &fault);
     if (!good)
         admin_field_problem(asking->call, 400, "headers",
                             TEXT("the path and headers are not those of a request"));

@@ -7,6 +7,7 @@
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
@@ -680,6 +681,7 @@ static void on_head(struct upstream_call *call, const struct head *head)
     if (head->status != 200 || !waits_for_first_token(x))
         x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
+    choosing_head(x, head);
     x->status = head->status;
     if (head->status / 100 == 3) {
         upstream_abandon(call);
@@ -808,6 +810,7 @@ static void on_body(struct upstream_call *call, struct text piece)
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
     x->was_begun = x->was_begun || is_good(x);
     take_body(x, piece);
+    choosing_body(x);
     if (x->guard_blocked) /* the call was given up: nothing more comes of it */
         exchange_run(x);
 }

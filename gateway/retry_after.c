@@ -22,7 +22,8 @@ static bool read_number(struct text value, int64_t unit_us, int64_t *us)
     int64_t billionths;
     if (!value.len || value.len > 18 || !decimal_read(value, &billionths))
         return false;
-    *us = billionths / 1000 > INT64_MAX / unit_us ? DAY_US : billionths / 1000 * unit_us / SECOND_US;
+    *us =
+        billionths / 1000 > INT64_MAX / unit_us ? DAY_US : billionths / 1000 * unit_us / SECOND_US;
     return true;
 }
 
@@ -54,7 +55,7 @@ static bool read_go_duration(struct text value, int64_t *us)
         struct text number = text_head(value, digits);
         value = text_from(value, digits);
         bool is_ms = text_starts(value, TEXT("ms"));
-        int64_t unit = is_ms                              ? 1000
+        int64_t unit = is_ms                           ? 1000
                        : text_starts(value, TEXT("h")) ? 3600 * SECOND_US
                        : text_starts(value, TEXT("m")) ? 60 * SECOND_US
                        : text_starts(value, TEXT("s")) ? SECOND_US
@@ -69,7 +70,7 @@ static bool read_go_duration(struct text value, int64_t *us)
 }
 
 /* What stands in a reset field, whichever form it has, from <wall_us> on. */
-static int64_t read_reset(struct text value, int64_t wall_us)
+int64_t retry_reset_us(struct text value, int64_t wall_us)
 {
     int64_t us;
     if (read_number(value, SECOND_US, &us))
@@ -90,8 +91,7 @@ static bool is_spent(const struct head *head, struct text name, size_t at)
     memcpy(other + at, remaining, sizeof(remaining) - 1);
     size_t rest = name.len - at - (sizeof(reset) - 1);
     memcpy(other + at + sizeof(remaining) - 1, name.at + at + sizeof(reset) - 1, rest);
-    struct text value =
-        head_value(head, (struct text){other, at + sizeof(remaining) - 1 + rest});
+    struct text value = head_value(head, (struct text){other, at + sizeof(remaining) - 1 + rest});
     return text_equal(value, TEXT("0"));
 }
 
@@ -113,12 +113,12 @@ static int64_t read_resets(const struct head *head, int64_t wall_us)
         bool plain = text_equal_nocase(name, TEXT("x-ratelimit-reset")) ||
                      text_equal_nocase(name, TEXT("ratelimit-reset"));
         size_t at = 0;
-        while (at + 5 <= name.len && !text_equal_nocase(text_head(text_from(name, at), 5),
-                                                        TEXT("reset")))
+        while (at + 5 <= name.len &&
+               !text_equal_nocase(text_head(text_from(name, at), 5), TEXT("reset")))
             at++;
         if (at + 5 > name.len || (!plain && !is_spent(head, name, at)))
             continue;
-        int64_t us = read_reset(head->fields[i].value, wall_us);
+        int64_t us = retry_reset_us(head->fields[i].value, wall_us);
         latest = us > latest ? us : latest;
     }
     return latest;

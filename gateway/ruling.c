@@ -47,7 +47,8 @@ void ruling_read_head(struct exchange *x, const struct head *head)
 
 static bool has_body(const struct exchange *x)
 {
-    return x->match.endpoint->body == BODY_JSON && x->key && !x->batch && buffer_length(&x->body) > 0;
+    return x->match.endpoint->body == BODY_JSON && x->key && !x->batch &&
+           buffer_length(&x->body) > 0;
 }
 
 static bool says_what_it_can(const struct target *targets, size_t count)
@@ -187,30 +188,42 @@ static bool is_named(const struct rule *rule, const struct target *target)
     return rule->target_count == 0;
 }
 
+/* What the rule itself falls back on is meant by it; what a policy does, must be one of its
+ * targets. */
+static bool is_fallback(const struct rule *rule, const struct route *route,
+                        const struct target *target)
+{
+    for (size_t i = 0; i < rule->fallback_count; i++)
+        if (text_equal(rule->fallback[i], target->id) || text_equal(rule->fallback[i], route->name))
+            return true;
+    return false;
+}
+
 static bool is_short(const struct exchange *x, const struct target *target)
 {
     return target->context_tokens && x->ruling.input_tokens > target->context_tokens;
 }
 
-enum strike ruling_strike(const struct exchange *x, const struct route *route, size_t i)
+enum strike ruling_strike(const struct exchange *x, const struct route *route, size_t i,
+                          bool falls_back)
 {
     const struct target *target = &route->targets[i];
     const struct rule *rule = x->ruling.rule;
     if (!is_allowed(x, target))
         return STRIKE_TAGS;
-    /* What a rule falls back on is named by it, or by the policy. */
-    if (rule && route == x->route && !is_named(rule, target))
+    if (rule && !is_named(rule, target) && !(falls_back && is_fallback(rule, route, target)))
         return STRIKE_RULE;
     if (x->ruling.needs & ~target->can)
         return STRIKE_UNABLE;
     return is_short(x, target) ? STRIKE_LONG : STRIKE_NONE;
 }
 
-static uint64_t bits_of(const struct exchange *x, const struct route *route, bool short_ones)
+static uint64_t bits_of(const struct exchange *x, const struct route *route, bool falls_back,
+                        bool short_ones)
 {
     uint64_t out = 0;
     for (size_t i = 0; route && i < route->target_count; i++) {
-        enum strike strike = ruling_strike(x, route, i);
+        enum strike strike = ruling_strike(x, route, i, falls_back);
         if (strike != STRIKE_NONE && (short_ones || strike != STRIKE_LONG))
             out |= UINT64_C(1) << i;
     }
@@ -234,7 +247,7 @@ static bool fits_elsewhere(const struct exchange *x)
     for (size_t k = 0; k < count; k++)
         for (size_t i = 0; i < config->model_count; i++) {
             const struct route *route = &config->models[i];
-            uint64_t out = bits_of(x, route, true);
+            uint64_t out = bits_of(x, route, true, true);
             if (text_equal(route->name, names[k]) && is_left(route, out))
                 return true;
             for (size_t t = 0; t < route->target_count; t++)
@@ -245,27 +258,35 @@ static bool fits_elsewhere(const struct exchange *x)
     return false;
 }
 
-uint64_t ruling_out(const struct exchange *x, const struct route *route)
+uint64_t ruling_out(const struct exchange *x, const struct route *route, bool falls_back)
 {
     if (!route)
         return 0;
-    uint64_t out = bits_of(x, route, true), hard;
+    uint64_t out = bits_of(x, route, falls_back, true), hard;
     if (!out || is_left(route, out))
         return out;
-    hard = bits_of(x, route, false);
+    hard = bits_of(x, route, falls_back, false);
     /* Better one that may say that it is too long than none. */
-    return hard != out && !fits_elsewhere(x) ? hard : out;
+    return hard != out && (falls_back || !fits_elsewhere(x)) ? hard : out;
+}
+
+uint64_t ruling_abroad(const struct exchange *x, const struct route *route)
+{
+    uint64_t out = 0;
+    for (size_t i = 0; i < route->target_count; i++)
+        out |= is_allowed(x, &route->targets[i]) ? 0 : UINT64_C(1) << i;
+    return out;
 }
 
 const uint8_t *ruling_struck(struct exchange *x, const struct route *route)
 {
-    uint64_t out = ruling_out(x, route);
+    uint64_t out = ruling_out(x, route, x->detour != NULL);
     if (!out)
         return NULL;
     uint8_t *struck = arena_new(&x->arena, route->target_count);
     for (size_t i = 0; i < route->target_count; i++)
         if (out >> i & 1)
-            struck[i] = (uint8_t)ruling_strike(x, route, i);
+            struck[i] = (uint8_t)ruling_strike(x, route, i, x->detour != NULL);
     return struck;
 }
 
@@ -343,7 +364,7 @@ bool ruling_apply(struct exchange *x)
         look_at_needs(x);
     if (may_be_long(x, x->route))
         look_at_length(x);
-    x->ruling.out = ruling_out(x, x->route);
+    x->ruling.out = ruling_out(x, x->route, false);
     x->tried |= x->ruling.out;
     return check_pinned(x);
 }
@@ -383,7 +404,7 @@ bool ruling_refuse(struct exchange *x)
     struct text rule = x->ruling.rule ? text_head(x->ruling.rule->name, 60) : TEXT("");
     unsigned seen[STRIKES] = {0};
     for (size_t i = 0; i < x->route->target_count; i++)
-        seen[ruling_strike(x, x->route, i)]++;
+        seen[ruling_strike(x, x->route, i, false)]++;
     x->fault.param = "model";
     if (seen[STRIKE_UNABLE]) {
         fault_set(&x->fault, FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",

@@ -40,17 +40,20 @@ void ruling_read_head(struct exchange *x, const struct head *head);
  * the fault says why not. */
 bool ruling_apply(struct exchange *x);
 
-/* The policy in force, NULL = the default. */
+/* The policy in force; never NULL. */
 const struct route_policy *ruling_policy(const struct exchange *x);
 /* What is tried after the model's own targets: *count names of models or targets. */
 const struct text *ruling_fallback(const struct exchange *x, size_t *count);
 
 /* Why <target> must not get the call, wherever it stands: STRIKE_TAGS, STRIKE_UNABLE, STRIKE_RULE,
- * STRIKE_LONG; or STRIKE_NONE. */
-enum strike ruling_strike(const struct exchange *x, const struct route *route, size_t i);
+ * STRIKE_LONG; or STRIKE_NONE. <falls_back>: after those of the model. */
+enum strike ruling_strike(const struct exchange *x, const struct route *route, size_t i,
+                          bool falls_back);
 /* The same for all targets of <route>, as bits. Those that are too short are among them only where
  * another one, or a fallback, is long enough. */
-uint64_t ruling_out(const struct exchange *x, const struct route *route);
+uint64_t ruling_out(const struct exchange *x, const struct route *route, bool falls_back);
+/* Bits of those that the tenant's residency rules out, whatever is asked of them. */
+uint64_t ruling_abroad(const struct exchange *x, const struct route *route);
 /* For route_call.struck: in the exchange's arena, or NULL when nothing is struck. */
 const uint8_t *ruling_struck(struct exchange *x, const struct route *route);
 

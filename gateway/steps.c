@@ -10,6 +10,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
+#include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/counting.h"
 #include "gateway/crossing.h"
@@ -31,8 +32,7 @@
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    USUAL_BYTES_PER_TOKEN = 4,
-    RESTS_MAX = 3, /* waits for a target that had asked to be left alone */
+    RESTS_MAX = 3,                  /* waits for a target that had asked to be left alone */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -67,7 +67,7 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) || !ruling_apply(x) ||
             !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
@@ -186,6 +186,8 @@ static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
+    if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
+        return EXCHANGE_REFUSE;
     const char *why = "no target is in force";
     if (x->route && x->route->target_count && x->route->targets[0].off_because)
         why = x->route->targets[0].off_because;
@@ -196,15 +198,9 @@ static enum exchange_state no_target(struct exchange *x)
 
 static const struct target *choose_one(struct exchange *x)
 {
-    struct route_call call = {
-        .now_us = loop_now_us(x->worker->loop),
-        .random = worker_random(x->worker),
-        .operation = x->call.operation,
-        .stream = x->call.stream,
-        .input_tokens = x->body_bytes / USUAL_BYTES_PER_TOKEN,
-        .output_tokens = x->call.max_tokens,
-        .tried = x->tried,
-    };
+    const struct route *route = x->detour ? x->detour : x->route;
+    struct route_call call;
+    choosing_call(x, route, &call);
     if (x->pinned && x->attempts == 0) {
         route_take(x->pinned, &call, &x->route_try);
         return x->pinned;
@@ -216,8 +212,11 @@ static const struct target *choose_one(struct exchange *x)
         route_take(x->target, &call, &x->route_try);
         return x->target;
     }
-    const struct route *route = x->detour ? x->detour : x->route;
-    const struct target *target = route_choose(route, x->route->policy, &call, &x->route_try, NULL);
+    static _Thread_local struct choice choice;
+    const struct target *target =
+        route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
+    if (x->ruling.explain)
+        ruling_note(x, route, &choice);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
     return target;
@@ -271,6 +270,7 @@ static bool must_rest(struct exchange *x)
     const struct target_figures *figures = x->target->figures;
     uint64_t now = loop_now_us(x->worker->loop);
     if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        x->target->provider->retry_attempts == 0 || /* then the client hears it from the target */
         health_look(&figures->health, now) != HEALTH_COOLING)
         return false;
     x->rests++;
@@ -323,14 +323,7 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 {
     if (!x->target || !x->route_try.target)
         return;
-    struct route_outcome end = {
-        .now_us = loop_now_us(x->worker->loop),
-        .fault = x->facts.client_gone && outcome == FAULT_NONE ? FAULT_CLIENT_GONE : outcome,
-        .not_sent = x->attempts == x->attempts_before,
-        .retry_after_us = x->retry_after_us,
-        .output_tokens = outcome == FAULT_NONE ? x->answer.usage.output_tokens : 0,
-    };
-    route_end(&x->route_try, &end);
+    choosing_end(x, outcome, x->attempts != x->attempts_before);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }
@@ -632,7 +625,9 @@ static void settle(struct exchange *x)
 {
     struct ledger_row row;
     fill_row(x, &row);
-    step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
+    bool broke = x->facts.upstream == UPSTREAM_FAILED && x->fault.kind != FAULT_NONE;
+    bool good = x->facts.client_gone || (x->status / 100 == 2 && !broke);
+    step_report(x, good ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
     bool is_settled = batch_settle(x, &row);

@@ -148,12 +148,12 @@ static bool may_same(const struct exchange *x, enum fault_kind kind, unsigned st
     return word == HEALTH_WELL || word == HEALTH_COOLING;
 }
 
-/* Is <at_us> within the call's time, and is the wait no longer than the provider's longest
- * back-off? */
+/* Is <at_us> within the call's time, and are all its waits together no longer than the provider's
+ * longest back-off? */
 static bool fits(const struct exchange *x, uint64_t at_us)
 {
-    uint64_t end = waits_end_us(x), now = now_of(x);
-    return at_us - now <= (uint64_t)x->target->provider->max_backoff_us && (!end || at_us < end);
+    uint64_t end = waits_end_us(x), wait = at_us - now_of(x) + x->waited_us;
+    return wait <= (uint64_t)x->target->provider->max_backoff_us && (!end || at_us < end);
 }
 
 static bool take(struct exchange *x, enum again again, uint64_t at_us, const struct target *next)
@@ -162,6 +162,7 @@ static bool take(struct exchange *x, enum again again, uint64_t at_us, const str
         return false;
     x->again = again;
     x->again_at_us = at_us;
+    x->waited_us += at_us ? at_us - now_of(x) : 0;
     return true;
 }
 

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/resume.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
@@ -17,12 +16,14 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/checkups.h"
 #include "gateway/client.h"
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/resume.h"
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
@@ -525,6 +526,7 @@ static void *worker_main(void *with)
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
+    checkups_stop(worker->checkups);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -610,6 +612,7 @@ static void worker_free(struct worker *worker)
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
+    checkups_free(worker->checkups);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -686,8 +689,10 @@ struct worker *worker_start(const struct worker_options *options)
         worker_free(worker);
         return NULL;
     }
-    if (options->index == 0)
+    if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
+        worker->checkups = checkups_new(worker);
+    }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");
         abort();

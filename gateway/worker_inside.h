@@ -28,6 +28,7 @@
 #include "policy/limits.h"
 
 struct batch_desk;
+struct checkups;
 struct webhooks;
 
 enum {
@@ -83,6 +84,7 @@ struct worker {
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
+    struct checkups *checkups;     /* of the first worker, else NULL */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;

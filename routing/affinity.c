@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "gateway/base/memory.h"
 
@@ -123,4 +124,26 @@ unsigned affinity_find(const struct affinity *affinity, uint64_t hash, uint64_t 
         owners[at] = (uint32_t)(entry >> 16 & ((1U << OWNER_BITS) - 1));
     }
     return count;
+}
+
+static uint64_t fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Sixteen bytes with each multiplication, as wyhash does (public domain). */
+uint64_t affinity_hash(struct text bytes, uint64_t salt)
+{
+    static const uint64_t odd = UINT64_C(0xa0761d6478bd642f), other = UINT64_C(0xe7037ed1a0b428db);
+    uint64_t hash = salt ^ odd, words[2];
+    size_t at = 0;
+    for (; bytes.len - at >= sizeof(words); at += sizeof(words)) {
+        memcpy(words, bytes.at + at, sizeof(words));
+        hash = fold(words[0] ^ other, words[1] ^ hash);
+    }
+    memset(words, 0, sizeof(words));
+    if (at < bytes.len)
+        memcpy(words, bytes.at + at, bytes.len - at);
+    return fold(fold(words[0] ^ other, words[1] ^ hash) ^ odd, bytes.len ^ other);
 }

@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gateway/base/text.h"
+
 struct affinity;
 
 /* <rows> is a power of two; 64 bytes each. */
@@ -31,3 +33,6 @@ unsigned affinity_find(const struct affinity *affinity, uint64_t hash, uint64_t 
                        int64_t ttl_us, uint32_t owners[AFFINITY_OWNERS]);
 /* The name of an owner. */
 uint32_t affinity_owner(uint64_t identity);
+
+/* 64 bits of <bytes>, the same in every process; not for what somebody may want to forge. */
+uint64_t affinity_hash(struct text bytes, uint64_t salt);

@@ -39,9 +39,8 @@ enum circuit { CIRCUIT_CLOSED, CIRCUIT_OPEN, CIRCUIT_HALF_OPEN };
 struct health_figures {
     atomic_uint_fast64_t state; /* enum circuit, and since when: health.c */
     atomic_uint_fast64_t window[2];
-    atomic_int_fast64_t cooling_until_us; /* Retry-After */
-    atomic_int_fast64_t quota_dry_until_us;
-    atomic_int_fast64_t quota_left_ppm; /* of the provider's window; 0 = never said */
+    atomic_int_fast64_t cooling_until_us;   /* Retry-After */
+    atomic_int_fast64_t quota_dry_until_us; /* quota.h */
     atomic_int_fast64_t faults_in_row;
     atomic_int_fast64_t busy_in_row; /* answers that said: too many calls */
 };
@@ -76,12 +75,4 @@ uint64_t health_again_us(const struct health_figures *figures, uint64_t now_us);
 void health_asked(struct health_figures *figures, const struct breaker_settings *settings,
                   bool well, uint64_t now_us);
 
-/* What a provider said is left of its own limits (x-ratelimit-remaining-*, anthropic-ratelimit-*).
- */
-struct quota_seen {
-    int64_t requests_left, requests_limit; /* -1 = not said */
-    int64_t tokens_left, tokens_limit;
-    int64_t reset_us; /* until the next refill; 0 = not said */
-};
-void health_quota(struct health_figures *figures, const struct quota_seen *seen, uint64_t now_us);
 enum circuit health_circuit(const struct health_figures *figures);

@@ -5,7 +5,8 @@ enum { SLOT_US = 4000000, COUNT_BITS = 40, DRY_PART = 50 };
 
 static const uint64_t COUNT_MASK = (UINT64_C(1) << COUNT_BITS) - 1;
 static const int64_t TOKENS_MAX = INT64_C(1) << 36, FIGURE_MAX = INT64_C(1) << 40,
-                     RESET_MAX_US = INT64_C(86400) * 1000000;
+                     RESET_US = 60000000, /* where nothing is said */
+    RESET_MAX_US = INT64_C(86400) * 1000000;
 
 /* ------------------------------------------------------------------------------- our own */
 
@@ -120,17 +121,28 @@ static int64_t within(int64_t figure, int64_t most)
     return figure < 0 ? 0 : figure > most ? most : figure;
 }
 
+static int64_t or_else(int64_t figure, int64_t otherwise)
+{
+    return figure > 0 ? figure : otherwise;
+}
+
 void quota_said(struct quota_left *left, const struct quota_seen *seen, uint64_t now_us)
 {
-    if (seen->requests_left >= 0 && seen->requests_limit > 0) {
-        set(&left->requests_limit, within(seen->requests_limit, FIGURE_MAX));
+    if (seen->requests_left >= 0) {
+        int64_t limit = or_else(seen->requests_limit, get(&left->requests_limit));
+        limit = limit > seen->requests_left ? limit : seen->requests_left;
+        set(&left->requests_limit, within(limit, FIGURE_MAX));
         set(&left->requests, within(seen->requests_left, FIGURE_MAX));
+        set(&left->requests_reset_us,
+            within(or_else(seen->requests_reset_us, RESET_US), RESET_MAX_US));
     }
-    if (seen->tokens_left >= 0 && seen->tokens_limit > 0) {
-        set(&left->tokens_limit, within(seen->tokens_limit, FIGURE_MAX));
+    if (seen->tokens_left >= 0) {
+        int64_t limit = or_else(seen->tokens_limit, get(&left->tokens_limit));
+        limit = limit > seen->tokens_left ? limit : seen->tokens_left;
+        set(&left->tokens_limit, within(limit, FIGURE_MAX));
         set(&left->tokens, within(seen->tokens_left, FIGURE_MAX));
+        set(&left->tokens_reset_us, within(or_else(seen->tokens_reset_us, RESET_US), RESET_MAX_US));
     }
-    set(&left->reset_us, within(seen->reset_us, RESET_MAX_US));
     set(&left->said_us, (int64_t)now_us);
 }
 
@@ -153,16 +165,16 @@ static int64_t wait_for(int64_t now, int64_t limit, int64_t need, int64_t reset)
 
 uint64_t quota_dry_until(const struct quota_left *left, int64_t tokens, uint64_t now_us)
 {
-    int64_t said = get(&left->said_us), reset = get(&left->reset_us);
-    if (!said || said + reset <= (int64_t)now_us) /* nothing was said, or it has refilled */
-        return 0;
+    int64_t said = get(&left->said_us), wait = 0, more = 0;
     int64_t calls_limit = get(&left->requests_limit), tokens_limit = get(&left->tokens_limit);
-    int64_t wait = 0, more = 0;
+    if (!said)
+        return 0;
     if (calls_limit)
-        wait = wait_for(get(&left->requests), calls_limit, calls_limit / DRY_PART + 1, reset);
+        wait = wait_for(get(&left->requests), calls_limit, calls_limit / DRY_PART + 1,
+                        get(&left->requests_reset_us));
     if (tokens_limit)
         more = wait_for(get(&left->tokens), tokens_limit, tokens_limit / DRY_PART + bounded(tokens),
-                        reset);
+                        get(&left->tokens_reset_us));
     uint64_t until = (uint64_t)(said + (wait > more ? wait : more));
     return until > now_us ? until : 0;
 }

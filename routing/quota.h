@@ -14,8 +14,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "routing/health.h"
-
 struct quota_limits {
     int64_t calls, requests, tokens; /* at once, per minute, per minute; 0 = no limit */
 };
@@ -48,14 +46,21 @@ void quota_end(const struct quota *quota, int64_t tokens, int64_t used, uint64_t
 /* It was not made. */
 void quota_return(const struct quota *quota, int64_t tokens, uint64_t begun_us);
 
+/* What a provider said of its own limits (x-ratelimit-*, anthropic-ratelimit-*). -1 = not said. */
+struct quota_seen {
+    int64_t requests_left, requests_limit, requests_reset_us; /* until it is full again */
+    int64_t tokens_left, tokens_limit, tokens_reset_us;
+};
+
 /*
- * What the provider itself said (health_quota(), which is here, too). Between two answers of it,
- * what is begun is taken off, and what refills by <reset_us> is added in proportion. Below a
- * fiftieth of the limit, or below what the call takes, the target is dry.
+ * What is left of that. Between two answers, what is begun is taken off, and what refills until the
+ * reset is added in proportion. Below a fiftieth of the limit, or below what the call takes, the
+ * target is dry: it is left alone before it has to refuse.
  */
 struct quota_left {
-    atomic_int_fast64_t requests, requests_limit, tokens, tokens_limit; /* 0 limit = not said */
-    atomic_int_fast64_t said_us, reset_us;
+    atomic_int_fast64_t requests, requests_limit, requests_reset_us; /* limit 0 = not said */
+    atomic_int_fast64_t tokens, tokens_limit, tokens_reset_us;
+    atomic_int_fast64_t said_us;
 };
 void quota_said(struct quota_left *left, const struct quota_seen *seen, uint64_t now_us);
 void quota_spend(struct quota_left *left, int64_t tokens);

@@ -71,7 +71,6 @@ struct rule {
 
     /* what is used instead; NULL, 0 or false = as it would be */
     const struct route *model;
-    struct text policy_name;
     const struct route_policy *policy;
     const struct target **targets; /* only these */
     size_t target_count;

@@ -33,6 +33,7 @@ struct target_figures {
     struct predict_figures predict;
     struct health_figures health;
     struct quota_left left;
+    struct quota_figures quota;  /* of its own limits */
     struct retry_budget retries; /* of the models whose first target this is */
 };
 
@@ -71,6 +72,9 @@ struct target {
 /* The figures of the target called <id>: the same for the life of the process, made when first
  * asked for. Any thread. */
 struct target_figures *target_figures(struct text id);
+
+/* The same of the limits of the provider called <name>. */
+struct quota_figures *provider_quota(struct text name);
 
 /* What is known of a call's tokens. */
 struct target_call {

