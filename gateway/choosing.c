@@ -2,6 +2,7 @@
 #include "gateway/choosing.h"
 
 #include "gateway/base/clock.h"
+#include "gateway/conversation.h"
 #include "gateway/quota_head.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
@@ -100,7 +101,7 @@ static uint64_t sticky_of(const struct exchange *x, const struct route_policy *p
         hash = x->call.user.len ? affinity_hash(x->call.user, 2) : 0;
         break;
     case STICKY_CONVERSATION:
-        hash = x->estimated ? x->estimate_facts.thread : 0;
+        hash = conversation_of(buffer_text(&x->body));
         break;
     }
     return hash ? strategy_mix(hash ^ salt_of(x)) | 1 : 0;

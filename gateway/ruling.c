@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/ruling.h"
 
-#include "gateway/base/clock.h"
+#include "gateway/conversation.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "policy/zone.h"
@@ -105,10 +105,8 @@ static uint64_t salted(const struct exchange *x, uint64_t hash)
 static void fill_sticky(struct exchange *x, const struct rules *rules, struct rule_call *call)
 {
     uint64_t key = salted(x, reserve_key_hash(x->key)), thread = 0;
-    if (rules->wants_conversation && has_body(x)) {
-        (void)reserve_estimate(x);
-        thread = x->estimate_facts.thread;
-    }
+    if (rules->wants_conversation && has_body(x))
+        thread = conversation_of(buffer_text(&x->body));
     call->sticky[RULE_BY_KEY] = key;
     call->sticky[RULE_BY_CONVERSATION] = thread ? strategy_mix(thread ^ key) : key;
     call->sticky[RULE_BY_USER] = x->call.user.len ? salted(x, affinity_hash(x->call.user, 2)) : key;
@@ -405,24 +403,23 @@ bool ruling_refuse(struct exchange *x)
     unsigned seen[STRIKES] = {0};
     for (size_t i = 0; i < x->route->target_count; i++)
         seen[ruling_strike(x, x->route, i, false)]++;
-    x->fault.param = "model";
-    if (seen[STRIKE_UNABLE]) {
+    /* The reason of the one that came nearest; see the order in ruling_strike(). */
+    if (seen[STRIKE_UNABLE])
         fault_set(&x->fault, FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
                   TEXT_ARGS(model), need_words(x->ruling.needs));
-    } else if (seen[STRIKE_TAGS]) {
+    else if (seen[STRIKE_RULE])
         fault_set(&x->fault, FAULT_MODEL_DENIED,
-                  "No target of the model '%.*s' is where this call may go.", TEXT_ARGS(model));
-    } else if (seen[STRIKE_RULE]) {
-        fault_set(&x->fault, FAULT_NO_TARGET,
                   "The rule '%.*s' leaves no target of the model '%.*s'.", TEXT_ARGS(rule),
                   TEXT_ARGS(model));
-    } else if (x->ruling.max_cost_nanos) {
+    else if (seen[STRIKE_TAGS])
+        fault_set(&x->fault, FAULT_MODEL_DENIED,
+                  "No target of the model '%.*s' is where this call may go.", TEXT_ARGS(model));
+    else if (x->ruling.max_cost_nanos && is_left(x->route, x->ruling.out))
         fault_set(&x->fault, FAULT_BAD_REQUEST,
                   "No target of the model '%.*s' takes this call for the price that the rule "
                   "'%.*s' allows.",
                   TEXT_ARGS(model), TEXT_ARGS(rule));
-    } else {
+    else
         return false;
-    }
     return true;
 }
