@@ -49,7 +49,7 @@ static const struct option rule_use[] = {
 };
 
 const struct option rule_options[] = {
-    {.name = "name", .type = OPTION_NAME, .where = RULE(rule.name), .required = true, .help = "Unique; in logs, headers and explain."},
+    {.name = "name", .type = OPTION_NAME, .where = RULE(rule.name), .fallback = "null", .help = "Unique; in headers and explain. Default: rule and its number."},
     {.name = "when", .type = OPTION_SECTION, .inner = rule_when, .help = "All of these; nothing = always."},
     {.name = "use", .type = OPTION_SECTION, .inner = rule_use, .help = "What is done with such a call."},
     {0},

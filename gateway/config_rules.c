@@ -449,16 +449,21 @@ void resolve_rules(struct document *document)
                                 &rules->list[i],
                                 rules};
         const struct rule_draft *other =
-            table_set(&names, drafts[i].rule.name, (void *)(uintptr_t)&drafts[i]);
-        if (other && drafts[i].rule.name.len)
+            drafts[i].rule.name.len
+                ? table_set(&names, drafts[i].rule.name, (void *)(uintptr_t)&drafts[i])
+                : NULL;
+        if (other)
             problem_at_value(document, node_of(drafts[i].node, "name"), SEVERITY_ERROR,
                              "a rule \"%.*s\" is declared already in %s",
                              TEXT_ARGS(drafts[i].rule.name),
                              node_place(document, other->node, drafts[i].node));
-        rules->list[i].name = drafts[i].rule.name;
+        rules->list[i].name = drafts[i].rule.name.len
+                                  ? drafts[i].rule.name
+                                  : arena_format(&document->arena, "rule %zu", i + 1);
         make_conditions(&making);
         make_use(&making);
     }
     table_done(&names);
-    check_reach(document);
+    if (!document->errors)
+        check_reach(document);
 }
