@@ -168,7 +168,7 @@ static bool has_tags(const struct target *target, const struct text *tags, size_
 }
 
 /* Is it where the tenant's data may go, and of the kind that the rule wants? */
-static bool is_allowed(const struct exchange *x, const struct target *target)
+bool ruling_allows(const struct exchange *x, const struct target *target)
 {
     const struct rule *rule = x->ruling.rule;
     const struct tenant *tenant = x->key ? x->key->tenant : NULL;
@@ -207,7 +207,7 @@ enum strike ruling_strike(const struct exchange *x, const struct route *route, s
 {
     const struct target *target = &route->targets[i];
     const struct rule *rule = x->ruling.rule;
-    if (!is_allowed(x, target))
+    if (!ruling_allows(x, target))
         return STRIKE_TAGS;
     if (rule && !is_named(rule, target) && !(falls_back && is_fallback(rule, route, target)))
         return STRIKE_RULE;
@@ -272,7 +272,7 @@ uint64_t ruling_abroad(const struct exchange *x, const struct route *route)
 {
     uint64_t out = 0;
     for (size_t i = 0; i < route->target_count; i++)
-        out |= is_allowed(x, &route->targets[i]) ? 0 : UINT64_C(1) << i;
+        out |= ruling_allows(x, &route->targets[i]) ? 0 : UINT64_C(1) << i;
     return out;
 }
 
@@ -343,7 +343,7 @@ static void find_rule(struct exchange *x)
 /* An object stays where it is: there is nothing to choose, but where the tenant's data may be. */
 static bool check_pinned(struct exchange *x)
 {
-    if (!x->pinned || is_allowed(x, x->pinned))
+    if (!x->pinned || ruling_allows(x, x->pinned))
         return true;
     return fault_set(&x->fault, FAULT_MODEL_DENIED,
                      "What this is about is kept where this tenant's data may not go.");

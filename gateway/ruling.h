@@ -52,6 +52,8 @@ enum strike ruling_strike(const struct exchange *x, const struct route *route, s
 /* The same for all targets of <route>, as bits. Those that are too short are among them only where
  * another one, or a fallback, is long enough. */
 uint64_t ruling_out(const struct exchange *x, const struct route *route, bool falls_back);
+/* May <target> see the call: is it where the tenant's data may go, and has it the rule's tags? */
+bool ruling_allows(const struct exchange *x, const struct target *target);
 /* Bits of those that the tenant's residency rules out, whatever is asked of them. */
 uint64_t ruling_abroad(const struct exchange *x, const struct route *route);
 /* For route_call.struck: in the exchange's arena, or NULL when nothing is struck. */

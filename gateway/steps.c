@@ -16,6 +16,7 @@
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
 #include "gateway/guarding.h"
+#include "gateway/mirror.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
@@ -413,6 +414,7 @@ enum exchange_state step_send(struct exchange *x)
             return EXCHANGE_SEND;
     }
     if (x->facts.upstream == UPSTREAM_IDLE) {
+        mirror_begin(x);
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
         waits_begin(x);
