@@ -216,6 +216,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         predict_fade(get(&figures->failing_ppm), (int64_t)ask->now_us - get(&figures->failed_us),
                      ask->half_life_us / FAIL_PART);
     out->penalty_us = failing * FAILURE_US / MILLION;
+    out->base_us = clamp(first + out->wait_us, TIME_MAX_US);
     int64_t more = late + over + out->wait_us + out->penalty_us;
     out->first_us = clamp(first + more, TIME_MAX_US);
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
@@ -242,10 +243,11 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
         .hit = ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 2,
         .work_tokens = work_of(ask),
         .output_tokens = clamp(ask->output_tokens, TOKENS_MAX),
-        .first_us = prediction->first_us - prediction->penalty_us,
+        .base_us = later(prediction->base_us, 1),
         .wait_us = prediction->wait_us,
         .token_ns = prediction->token_ns,
         .half_life_us = ask->half_life_us,
+        .age_us = prediction->age_us,
         .begun_us = ask->now_us,
     };
     int64_t work = add(&figures->work_tokens, call->work_tokens);
@@ -288,14 +290,14 @@ static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mea
  * in flight says how long the queue is now. */
 static bool is_late(const struct predict_call *call, int64_t sample)
 {
-    return sample > LATE_TIMES * call->first_us && sample > call->first_us + LATE_LEAST_US;
+    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US;
 }
 
 static void learn_late(struct predict_class *class, const struct predict_call *call, int64_t sample,
                        int64_t before)
 {
     if (is_late(call, sample))
-        set(&class->late_us, later(before, sample - call->first_us));
+        set(&class->late_us, later(before, sample - call->base_us));
     else if (before)
         set(&class->late_us, before / 2);
 }
@@ -322,9 +324,10 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     struct predict_class *class = &figures->classes[call->traffic];
     int64_t samples = get(&class->samples), calm = get(&class->calm_us);
     int64_t age = samples ? (int64_t)now_us - get(&class->learnt_us) : 0;
-    bool stale = age > call->half_life_us / STALE_PART;
+    bool stale = call->age_us > call->half_life_us / STALE_PART;
     int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
-    bool again = late > sample / 4 && is_late(call, sample); /* it is no accident */
+    bool is_peak = samples && is_late(call, sample), again = is_peak && late > sample / 4;
+    /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
     bool crowded = call->calls * PER_MILLE > room_of(figures) / 4 * 3;
@@ -332,14 +335,14 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     if (call->hit)
         learn(&class->hit_us, sample, part);
     else if (!crowded || !calm || sample < calm)
-        learn(&class->calm_us, sample, part);
+        learn(&class->calm_us, is_peak && !again ? call->base_us * LATE_TIMES : sample, part);
     if (crowded && !call->hit)
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
         set(&class->calm_us, later(sample, 1));
     learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
     learn_late(class, call, crowded ? 0 : sample, late);
-    set(&class->better, sample < call->first_us / 3 * 2);
+    set(&class->better, sample < call->base_us / 3 * 2);
     if (crowded && !call->hit)
         learn_room(figures, class, call, sample);
     set(&class->learnt_us, (int64_t)now_us);
@@ -369,21 +372,26 @@ static void learn_tokens(struct predict_figures *figures, const struct predict_c
           samples < LEARN_PART && samples > 0 ? samples : LEARN_PART);
 }
 
-/* Of an answer in one piece it is not known when it began: both times are taken to be longer by as
- * much as the whole is. */
+/* Of an answer in one piece it is not known when it began. What it took longer than predicted is
+ * put down to both of its parts, by their squares: short answers teach the time to the first token,
+ * long ones that of a token. */
 static void learn_whole(struct predict_figures *figures, struct predict_call *call,
                         int64_t output_tokens, uint64_t now_us)
 {
     struct predict_class *class = &figures->classes[call->traffic];
     int64_t total = clamp((int64_t)(now_us - call->begun_us), TIME_MAX_US);
     int64_t tokens = clamp(output_tokens ? output_tokens : call->output_tokens, TOKENS_MAX);
-    int64_t expected =
-        later(call->first_us + (int64_t)((__int128)tokens * call->token_ns / PER_MILLE), 1);
-    int64_t first = (int64_t)((__int128)call->first_us * total / expected);
-    int64_t token = (int64_t)((__int128)call->token_ns * total / expected);
-    learn_first(figures, call, first, now_us);
+    int64_t first = call->base_us;
+    int64_t writing = clamp((int64_t)((__int128)tokens * call->token_ns / PER_MILLE), TIME_MAX_US);
+    int64_t more = total - first - writing;
+    int64_t a = first / PER_MILLE + 1, b = writing / PER_MILLE;
+    int64_t of_first = (int64_t)((__int128)more * a * a / (a * a + b * b));
+    learn_first(figures, call, later(first + of_first, 1), now_us);
     if (tokens >= TOKENS_LEAST)
-        learn(&class->token_ns, clamp(token, TOKEN_MAX_NS), LEARN_PART);
+        learn(&class->token_ns,
+              clamp((int64_t)((__int128)(writing + more - of_first) * PER_MILLE / tokens),
+                    TOKEN_MAX_NS),
+              LEARN_PART);
 }
 
 static void learn_failure(struct predict_figures *figures, const struct predict_call *call,
@@ -406,9 +414,9 @@ static void learn_silence(struct predict_figures *figures, struct predict_call *
     struct predict_class *class = &figures->classes[call->traffic];
     int64_t waited = (int64_t)(now_us / PER_MILLE - call->due_ms) * PER_MILLE;
     waited = clamp(waited, TIME_MAX_US);
-    if (waited <= LATE_TIMES * call->first_us || waited <= call->first_us + LATE_LEAST_US)
+    if (waited <= LATE_TIMES * call->base_us || waited <= call->base_us + LATE_LEAST_US)
         return;
-    set(&class->late_us, later(get(&class->late_us), waited - call->first_us));
+    set(&class->late_us, later(get(&class->late_us), waited - call->base_us));
     set(&class->learnt_us, (int64_t)now_us);
 }
 

@@ -66,7 +66,8 @@ struct prediction {
     int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
     int64_t total_us;               /* to the last one */
     int64_t token_ns;               /* per token after the first */
-    int64_t wait_us;                /* the part of it that is queue */
+    int64_t base_us;                /* the part of it that neither peaks nor failures are in */
+    int64_t wait_us;                /* the part of that which is queue */
     int64_t penalty_us;             /* the part of it that is for failures */
     int64_t cost_nanos;             /* of the call, as expected */
     int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
@@ -103,10 +104,10 @@ struct predict_call {
     bool stream;
     bool waits; /* for its first token */
     bool hit;   /* most of its prompt was expected to be in the target's cache */
-    int64_t work_tokens, output_tokens;  /* as expected */
-    int64_t calls, each_tokens;          /* in flight when it began, itself included; their mean */
-    int64_t first_us, wait_us, token_ns; /* as predicted; the wait is a part of the first */
-    int64_t half_life_us;
+    int64_t work_tokens, output_tokens; /* as expected */
+    int64_t calls, each_tokens;         /* in flight when it began, itself included; their mean */
+    int64_t base_us, wait_us, token_ns; /* as predicted */
+    int64_t half_life_us, age_us;       /* of what was known when it began */
     uint64_t begun_us, first_at_us;
     uint64_t due_ms; /* from then on its first token is awaited */
 };

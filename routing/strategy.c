@@ -7,7 +7,7 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
-    COST_SLACK_PART = 50, /* of the price */
+    COST_SLACK_PART = 10, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
     CROWD_CALLS = 2,  /* and so many calls more */
