@@ -165,6 +165,14 @@ static const struct cli_option explain_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option replay_options[] = {
+    {"policy", 'p', "FILE", "YAML: a policy as in routing.policies, {name: cheap, strategy: cost}"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all of the log)"},
+    {"model", 'm', "NAME", "calls of this model only"},
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option chat_options[] = {
     {"url", 'u', "URL", "of the gateway (default http://127.0.0.1:8080)"},
     {"key", 'k', "KEY", "default: $SLUICE_API_KEY, else $OPENAI_API_KEY"},
@@ -237,6 +245,8 @@ const struct command cli_commands[] = {
 
     {"route", "explain", "REQUEST.json", "which target a request would go to, and why; sends nothing",
      "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
+    {"route", "replay", "[LOG...]", "what another routing policy would have chosen for calls that were logged",
+     "sluice replay --policy cheap.yaml --since 7d /var/log/sluice.log", replay_options, 64, command_replay},
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
@@ -283,7 +293,6 @@ const struct command cli_commands[] = {
     {"look", "logs", "", "", "", NULL, 0, NULL},
     {"look", "trace", "", "", "", NULL, 0, NULL},
     {"look", "top", "", "", "", NULL, 0, NULL},
-    {"route", "replay", "", "", "", NULL, 0, NULL},
     {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };

@@ -212,6 +212,7 @@ struct config {
         const char *file;
         bool access_enabled;
         double access_sample;
+        bool decisions; /* in the access log */
         bool metrics_enabled, metrics_public;
         const char *metrics_path;
         bool tenant_label;
@@ -257,6 +258,13 @@ struct prices *prices_load(const char *path, FILE *words);
 void prices_free(struct prices *prices);
 /* The price under <name>, sealed; or NULL. */
 const struct price *prices_find(const struct prices *prices, struct text name);
+
+/* A file with one routing policy: a mapping as they stand in routing.policies. */
+struct policy_file;
+/* NULL when it has errors; they are printed to <words>. */
+struct policy_file *policy_file_load(const char *path, FILE *words);
+void policy_file_free(struct policy_file *file);
+const struct route_policy *policy_file_policy(const struct policy_file *file);
 
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
  * Secrets are masked. */

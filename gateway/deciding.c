@@ -36,9 +36,14 @@ void ruling_write_candidate(struct json_write *json, const struct candidate *can
     if (prediction->first_us > 0 || !struck) {
         json_int_member(json, "first_us", prediction->first_us);
         json_int_member(json, "p95_us", prediction->first_p95_us);
+        json_int_member(json, "total_us", prediction->total_us);
+        json_int_member(json, "wait_us", prediction->wait_us);
+        json_int_member(json, "token_ns", prediction->token_ns);
         json_int_member(json, "cost_nanos", prediction->cost_nanos);
         json_int_member(json, "cached_tokens", prediction->cached_tokens);
         json_int_member(json, "score_nanos", candidate->score_nanos);
+        json_int_member(json, "priority", candidate->target->priority);
+        json_int_member(json, "weight", candidate->target->weight);
     }
     json_close(json, '}');
 }
@@ -56,6 +61,12 @@ void ruling_write_choice(const struct exchange *x, struct json_write *json,
     json_text_member(json, "why", text_of(choice->why));
     if (choice->relaxed != STRIKE_NONE)
         json_text_member(json, "relaxed", text_of(strike_name(choice->relaxed)));
+}
+
+bool ruling_notes(const struct exchange *x)
+{
+    bool logs = x->snapshot->config->telemetry.decisions && x->attempts == 0;
+    return x->ruling.explain || (logs && !x->ruling.first_decision.len);
 }
 
 void ruling_note(struct exchange *x, const struct route *route, const struct choice *choice)
@@ -81,6 +92,8 @@ void ruling_note(struct exchange *x, const struct route *route, const struct cho
     json_close(&json, '}');
     if (!json.is_full)
         x->ruling.decision = arena_copy(&x->arena, buffer_text(&out));
+    if (!x->ruling.first_decision.len)
+        x->ruling.first_decision = x->ruling.decision;
     buffer_done(&out);
 }
 

@@ -30,7 +30,8 @@ struct ruling {
     int64_t max_cost_nanos;            /* 0 = any */
     uint64_t out;                      /* bits of the model's targets that are not meant */
     bool mirrored;
-    struct text decision; /* of the last choice, as JSON */
+    struct text decision;       /* of the last choice, as JSON */
+    struct text first_decision; /* for the access log */
 };
 
 /* Keep what is said in the request's head. */
@@ -62,7 +63,9 @@ const uint8_t *ruling_struck(struct exchange *x, const struct route *route);
 /* No target is left, and none was asked: say what was in the way. False when it was no ruling. */
 bool ruling_refuse(struct exchange *x);
 
-/* Write down what was considered, where it was asked for: x->ruling.decision. */
+/* Is what is considered to be written down? */
+bool ruling_notes(const struct exchange *x);
+/* Write it down: x->ruling.decision. */
 void ruling_note(struct exchange *x, const struct route *route, const struct choice *choice);
 /* The same as members of an object, and one candidate. */
 struct json_write;

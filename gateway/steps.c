@@ -216,7 +216,7 @@ static const struct target *choose_one(struct exchange *x)
     static _Thread_local struct choice choice;
     const struct target *target =
         route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
-    if (x->ruling.explain)
+    if (ruling_notes(x))
         ruling_note(x, route, &choice);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
@@ -617,6 +617,8 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         .method = x->method,
         .path = x->path,
         .route = x->route ? x->route->name : (struct text){"", 0},
+        .rule = x->ruling.rule ? x->ruling.rule->name : (struct text){"", 0},
+        .decision = config->telemetry.decisions ? x->ruling.first_decision : (struct text){"", 0},
         .bytes_in = (uint64_t)x->body_bytes,
         .bytes_out = x->bytes_out + (x->relay == RELAY_WHOLE ? x->whole.len : 0),
     };
