@@ -243,9 +243,9 @@ const struct command cli_commands[] = {
      "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
      command_restore},
 
-    {"route", "explain", "REQUEST.json", "which target a request would go to, and why; sends nothing",
+    {"route", "explain", "REQUEST.json", "where a request would go, and why; by another policy",
      "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
-    {"route", "replay", "[LOG...]", "what another routing policy would have chosen for calls that were logged",
+    {"route", "replay", "[LOG...]", "where a request would go, and why; by another policy",
      "sluice replay --policy cheap.yaml --since 7d /var/log/sluice.log", replay_options, 64, command_replay},
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
@@ -278,9 +278,9 @@ const struct command cli_commands[] = {
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 
     {"system", "env", "openai|anthropic|gemini|claude-code|codex",
-     "variables that make a client use this gateway",
+     "for your shell: variables for clients, completion",
      "eval \"$(sluice env openai)\"", env_options, 1, command_env},
-    {"system", "completion", "bash|zsh|fish", "a completion script for your shell",
+    {"system", "completion", "bash|zsh|fish", "for your shell: variables for clients, completion",
      "sluice completion bash > /etc/bash_completion.d/sluice", NULL, 1, command_completion},
     {"system", "version", "", "which sluice this is",
      "sluice version --build", version_options, 0, command_version},

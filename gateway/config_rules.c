@@ -91,7 +91,7 @@ static void add_names(struct making *making, enum rule_subject subject, const ch
                       struct items names)
 {
     const struct node *node = node_find(making->when, name);
-    if (!node_is_given(node) || node->broken)
+    if (!node || !node_is_given(node) || node->broken)
         return;
     if (!names.count || names.count > RULE_VALUES_MAX) {
         problem_at_value(making->document, node, SEVERITY_ERROR, "\"%s\" holds 1 to %d names", name,
@@ -169,7 +169,7 @@ static void add_tokens(struct making *making)
 {
     const struct node *node = node_find(making->when, "input_tokens");
     int64_t least, most;
-    if (!node_is_given(node) || node->broken)
+    if (!node || !node_is_given(node) || node->broken)
         return;
     if (!rule_read_tokens(making->draft->input_tokens, &least, &most)) {
         problem_at_value(making->document, node, SEVERITY_ERROR,
@@ -248,7 +248,7 @@ static void add_sample(struct making *making)
 {
     const struct node *node = node_find(making->when, "sample");
     const struct rule_draft *draft = making->draft;
-    if (!node_is_given(node) || node->broken)
+    if (!node || !node_is_given(node) || node->broken)
         return;
     struct rule_condition *condition = add(making, RULE_SAMPLE);
     condition->share_ppm = (unsigned)(draft->sample * 1000000.0 + 0.5);
@@ -359,7 +359,7 @@ static void use_fallback(struct making *making)
                       *entry = node ? node->first : NULL;
     const struct text *names = making->draft->use_fallback.at;
     struct rule *rule = making->rule;
-    if (!node_is_given(node) || node->broken)
+    if (!node || !node_is_given(node) || node->broken)
         return;
     rule->has_fallback = true;
     rule->fallback = making->draft->use_fallback.at;

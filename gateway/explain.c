@@ -82,7 +82,8 @@ static bool put_headers(struct asking *asking, struct buffer *head)
     const struct json *one;
     size_t count = 0;
     while (json_next(asking->headers, &at, &name, &one)) {
-        if (!json_to_text(one, &value) || ++count > HEADERS_MAX)
+        if (!json_to_text(one, &value) || ++count > HEADERS_MAX || !head_may_write(name) ||
+            !head_may_write(value))
             return false;
         buffer_append_text(head, name);
         buffer_append_text(head, TEXT(": "));
@@ -105,7 +106,8 @@ static bool read_head(struct asking *asking, struct buffer *bytes, struct head *
                   "content-length: %zu\r\n",
                   TEXT_ARGS(asking->path), asking->body.len);
     bool good =
-        put_headers(asking, bytes) && buffer_append_text(bytes, TEXT("\r\n")) &&
+        head_may_write(asking->path) && put_headers(asking, bytes) &&
+        buffer_append_text(bytes, TEXT("\r\n")) &&
         head_find(&find, buffer_text(bytes), true, HEAD_MAX, &length, &fault) == HEAD_DONE &&
         length == buffer_length(bytes) && head_read_request(buffer_text(bytes), head, &fault);
     if (!good)

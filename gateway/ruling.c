@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/ruling.h"
 
+#include "gateway/base/quantity.h"
 #include "gateway/conversation.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
@@ -37,8 +38,10 @@ void ruling_read_head(struct exchange *x, const struct head *head)
     const struct tenant *tenant = x->key ? x->key->tenant : NULL;
     if (rules->header_count)
         keep_headers(x, head, rules);
-    if (tenant && tenant->may_set_policy)
+    if (tenant && tenant->may_set_policy) {
         x->ruling.policy_name = keep(x, head, TEXT("x-sluice-policy"));
+        x->ruling.wished_cost = keep(x, head, TEXT("x-sluice-max-cost"));
+    }
     if (tenant && tenant->may_set_explain)
         x->ruling.explain = is_yes(head_value(head, TEXT("x-sluice-explain")));
 }
@@ -312,13 +315,31 @@ static bool take_policy(struct exchange *x)
     return false;
 }
 
+/* "0.05": the caller's own bound, which makes a rule's narrower and never wider. */
+static bool take_cost(struct exchange *x)
+{
+    int64_t nanos = 0;
+    struct text wish = x->ruling.wished_cost;
+    if (!wish.len)
+        return true;
+    if (!decimal_read(wish, &nanos) || nanos <= 0) {
+        fault_set(&x->fault, FAULT_BAD_REQUEST,
+                  "'x-sluice-max-cost' is an amount of USD such as 0.05.");
+        x->fault.param = "x-sluice-max-cost";
+        return false;
+    }
+    if (!x->ruling.max_cost_nanos || nanos < x->ruling.max_cost_nanos)
+        x->ruling.max_cost_nanos = nanos;
+    return true;
+}
+
 static void take_rule(struct exchange *x, const struct rule *rule)
 {
     x->ruling.rule = rule;
     if (rule->policy && !x->ruling.policy) /* the caller's own word, where it has one, counts */
         x->ruling.policy = rule->policy;
     x->ruling.max_cost_nanos = rule->max_cost_nanos;
-    if (!rule->model || rule->model == x->route)
+    if (!rule->model || rule->model == x->route || x->pinned)
         return;
     x->route = rule->model;
     x->estimated = false; /* it was about another model */
@@ -358,6 +379,8 @@ bool ruling_apply(struct exchange *x)
     if (!take_policy(x))
         return false;
     find_rule(x);
+    if (!take_cost(x))
+        return false;
     if (!x->ruling.needs && needs_matter(x))
         look_at_needs(x);
     if (may_be_long(x, x->route))
@@ -416,9 +439,9 @@ bool ruling_refuse(struct exchange *x)
                   "No target of the model '%.*s' is where this call may go.", TEXT_ARGS(model));
     else if (x->ruling.max_cost_nanos && is_left(x->route, x->ruling.out))
         fault_set(&x->fault, FAULT_BAD_REQUEST,
-                  "No target of the model '%.*s' takes this call for the price that the rule "
-                  "'%.*s' allows.",
-                  TEXT_ARGS(model), TEXT_ARGS(rule));
+                  "No target of the model '%.*s' takes this call for what it may cost%s%.*s%s.",
+                  TEXT_ARGS(model), rule.len ? " (rule '" : "", TEXT_ARGS(rule),
+                  rule.len ? "')" : "");
     else
         return false;
     return true;

@@ -22,6 +22,7 @@ struct head;
 struct ruling {
     const struct text *headers; /* in the order of the rules' list; NULL = they look at none */
     struct text policy_name;    /* x-sluice-policy, where it may be set */
+    struct text wished_cost;    /* x-sluice-max-cost, the same */
     bool explain;               /* x-sluice-explain, where it may be set */
     const struct rule *rule;    /* that matched; NULL = none */
     const struct route_policy *policy; /* instead of the model's; NULL = that one */

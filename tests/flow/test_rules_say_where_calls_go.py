@@ -63,6 +63,7 @@ def configure(up, broken):
         {"name": "timed", "targets": [target("t1"), target("t2", priority=2)]},
         {"name": "timed-2", "targets": [target("u1"), target("u2", priority=2)]},
         {"name": "priced", "targets": [target("p-dear", price=1000), target("p-cheap", priority=2)]},
+        {"name": "mixed-price", "targets": [target("v-dear", price=1000), target("v-cheap", priority=2)]},
         {"name": "dear", "targets": [target("d1", price=1000)]},
         {"name": "ordered", "targets": [target("o1"), target("o2")]},
         {"name": "down", "targets": [target("x1", "broken")]},
@@ -209,6 +210,30 @@ def test_the_caller_names_the_policy_where_it_may(gate):
     refused = gate.chat("fast", key=KEY_PLAIN, headers={"x-sluice-policy": "nonsense"})
     assert refused.status == 400, refused.body
     assert gate.chat("fast", key=KEY_ACME, headers={"x-sluice-policy": "nonsense"}).status == 200, "not heard"
+
+
+def test_the_caller_may_ask_for_less_and_not_for_more(gate):
+    dear = {"model": "mixed-price", "max_tokens": 20, "key": KEY_PLAIN}
+    assert target_of(gate.chat(**dear)) == "v-dear"
+    assert target_of(gate.chat(**dear, headers={"x-sluice-max-cost": "0.0001"})) == "v-cheap"
+    assert gate.chat(**dear, headers={"x-sluice-max-cost": "0.00000001"}).status == 400
+    assert gate.chat(**dear, headers={"x-sluice-max-cost": "much"}).status == 400
+    assert gate.chat("dear", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "9"}).status == 400
+    assert target_of(gate.chat(**{**dear, "key": KEY_ACME}, headers={"x-sluice-max-cost": "0.0001"})) == "v-dear"
+
+
+def test_other_dialects_are_explained(gate):
+    body = {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    status, said = explain(gate, body, path="/v1/messages", tenant="acme", key="main", headers={"x-region": "eu-1"})
+    assert status == 200 and said["choice"] == "c", said
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    status, said = explain(gate, body, path="/v1beta/models/fast:generateContent", tenant="acme", key="main")
+    assert status == 200 and said["choice"] == "a", said
+    for path in ("/v1/models", "/nowhere", "/v1/files", "no path", "/v1/chat/completions HTTP/1.1\r\nx: y"):
+        assert explain(gate, body, path=path, tenant="acme")[0] == 400, path
+    assert explain(gate, body, tenant="nobody")[0] == 404
+    assert explain(gate, body, tenant="acme", key="nobody")[0] == 404
+    assert explain(gate, body, tenant="acme", headers={"a\r\nb": "c"})[0] == 400
 
 
 def test_the_caller_is_told_why_where_it_may(gate):
