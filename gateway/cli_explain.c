@@ -98,7 +98,7 @@ static void print_candidate(struct text one, struct text choice)
     } else {
         printf(" %8s    %8s     %9s", "-", "-", "-");
     }
-    printf("  %.*s\n", TEXT_ARGS(strike));
+    printf("%s%.*s\n", strike.len ? "  " : "", TEXT_ARGS(strike));
 }
 
 static void print_answer(struct text json)
