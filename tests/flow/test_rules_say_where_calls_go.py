@@ -13,6 +13,7 @@ from harness import (
     Sluice,
     Upstream,
     config_for,
+    eventually,
     provider_for,
     sha256_hash,
 )
@@ -298,3 +299,19 @@ def test_the_command_line_explains(gate, tmp_path):
     done = gate.cli("explain", str(file), "--tenant", "acme", "--format", "json")
     assert json.loads(done.stdout)["choice"] == "a"
     assert gate.cli("explain", str(file), "--tenant", "nobody").returncode == 5
+
+
+def admin(gate, path, body):
+    with Client(str(gate.state / "admin.sock")) as client:
+        answer = client.request("POST", "/admin/v1" + path, [("Content-Type", "application/json")], json.dumps(body))
+    assert answer.status // 100 == 2, answer.body
+    return json.loads(answer.body)
+
+
+def test_a_tenant_that_is_made_inherits_where_its_data_stays(gate):
+    admin(gate, "/tenants", {"name": "eu-made", "parent": "eu", "models": ["*"]})
+    made = admin(gate, "/keys", {"name": "k", "tenant": "eu-made"})
+    secret = made.get("secret") or made.get("key")
+    answer = eventually(lambda: (lambda a: a if a.status != 401 else None)(gate.chat("resident", key=secret)), 5)
+    assert target_of(answer) == "r-eu"
+    assert gate.chat("us-only", key=secret).status == 403
