@@ -34,7 +34,7 @@ static uint64_t now_of(const struct exchange *x)
 
 static bool is_hedged(const struct exchange *x)
 {
-    const struct route_policy *policy = x->route ? x->route->policy : NULL;
+    const struct route_policy *policy = x->route ? ruling_policy(x) : NULL;
     enum operation op = x->call.operation;
     bool writes = op == OPERATION_CHAT || op == OPERATION_COMPLETION ||
                   (op == OPERATION_RESPONSE && !x->background && !x->store);
@@ -48,7 +48,7 @@ uint64_t aside_due_us(const struct exchange *x)
 {
     if (!is_hedged(x) || x->facts.upstream != UPSTREAM_ASKED || !x->was_sent || !x->sent_us)
         return 0;
-    int64_t after = x->route->policy->hedge_after_us;
+    int64_t after = ruling_policy(x)->hedge_after_us;
     if (after == 0)
         after = tries_first_p95_us(x);
     return after > 0 ? x->sent_us + (uint64_t)after : 0;
@@ -107,7 +107,7 @@ bool aside_begin(struct exchange *x)
     struct hedge_budget *budget = budget_of(x);
     x->hedged = true; /* asked for once, whatever comes of it */
     const struct target *other = tries_find_well(x, x->tried);
-    if (!other || !budget || !hedge_take(budget, x->route->policy->hedge_max_ppm))
+    if (!other || !budget || !hedge_take(budget, ruling_policy(x)->hedge_max_ppm))
         return false;
     if (!reserve_hedge(x))
         return false;

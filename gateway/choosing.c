@@ -2,6 +2,7 @@
 #include "gateway/choosing.h"
 
 #include "gateway/base/clock.h"
+#include "gateway/conversation.h"
 #include "gateway/quota_head.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
@@ -10,8 +11,7 @@ enum { USUAL_BYTES_PER_TOKEN = 4 };
 
 const struct route_policy *choosing_policy(const struct exchange *x)
 {
-    const struct route_policy *policy = x->route ? x->route->policy : NULL;
-    return policy ? policy : x->snapshot->config->default_policy;
+    return ruling_policy(x);
 }
 
 /* ------------------------------------------------------------------------------ what is known */
@@ -101,7 +101,7 @@ static uint64_t sticky_of(const struct exchange *x, const struct route_policy *p
         hash = x->call.user.len ? affinity_hash(x->call.user, 2) : 0;
         break;
     case STICKY_CONVERSATION:
-        hash = x->estimated ? x->estimate_facts.thread : 0;
+        hash = conversation_of(buffer_text(&x->body));
         break;
     }
     return hash ? strategy_mix(hash ^ salt_of(x)) | 1 : 0;
@@ -116,6 +116,8 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
         .operation = x->call.operation,
         .stream = x->call.stream,
         .tried = x->tried,
+        .max_cost_nanos = x->ruling.max_cost_nanos,
+        .struck = ruling_struck(x, route),
     };
     fill_tokens(x, chooses, call);
     if (!chooses || !x->key || x->match.endpoint->body != BODY_JSON)

@@ -318,6 +318,7 @@ static const struct option provider[] = {
     {.name = "rate", .type = OPTION_SECTION, .inner = provider_rate, .help = "Never send more; each process counts for itself."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
     {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = PROVIDER(tags), .fallback = "[]", .help = "Of all its targets: where it is and what it is for, as in [eu, zero-retention]."},
     {.name = "lenient", .type = OPTION_BOOL, .where = PROVIDER(settings.lenient), .fallback = "false", .help = "Of calls in another dialect: what this provider cannot do is left out and named in x-sluice-dropped, not refused."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},
@@ -382,6 +383,8 @@ static const struct option target[] = {
     {.name = "limits", .type = OPTION_SECTION, .inner = target_limits, .help = "Never send more; each process counts for itself."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = TARGET(target.context_tokens), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says. A call that is too long for one target goes to one with a longer window."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = TARGET(capabilities), .fallback = "[]", .help = "Of this target, where they differ from the model's."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = TARGET(tags), .fallback = "[]", .help = "Where it is and what it is for, besides its provider's: for rules and tenants' residency."},
     {.name = "prefill", .type = OPTION_WORD, .where = TARGET(prefill), .fallback = "auto", .words = "auto|none|assistant|prefix|continue", .help = "How it goes on with an answer that another target has begun and broken off: not at all; after a last message of the assistant's; one with prefix: true beside it (Mistral, DeepSeek); with continue_final_message (vLLM, SGLang); auto = as is known of its model."},
     {0},
 };
@@ -391,7 +394,7 @@ static const struct option model[] = {
     {.name = "aliases", .type = OPTION_TEXTS, .where = MODEL(aliases), .fallback = "[]", .help = "Other names; claude-* works too, the longest match wins."},
     {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
-    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …: what Ollama's clients are told; default: what the catalogue says."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, audio, stream …: what Ollama's clients are told; default: what the catalogue says. Where they are given, a call that needs vision, tools, json_schema or audio goes only to targets that have it."},
     {.name = "policy", .type = OPTION_NAME, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
     {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},
@@ -410,6 +413,7 @@ static const struct option telemetry_log[] = {
 static const struct option telemetry_access[] = {
     {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.access_enabled), .fallback = "true", .help = "One line per call."},
     {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well."},
+    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay."},
     {.name = "fields", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "Only these; empty = all."},
     {0},
 };

@@ -26,7 +26,7 @@ static const struct option policy_hedge[] = {
     {0},
 };
 
-static const struct option routing_policy[] = {
+const struct option policy_options[] = {
     {.name = "name", .type = OPTION_NAME, .where = POLICY(policy.name), .required = true, .help = "Unique."},
     {.name = "strategy", .type = OPTION_WORD, .where = POLICY(strategy), .fallback = "score", .words = "score|weighted|priority|latency|cost|least_busy|round_robin|sticky", .help = "How a target is chosen among those of the same priority."},
     {.name = "second", .type = OPTION_MONEY, .where = POLICY(policy.second_nanos), .fallback = "0.002 USD", .min = 0, .max = INT64_C(1000000000000), .help = "For score: what an answer that comes a second earlier is worth."},
@@ -42,18 +42,11 @@ static const struct option routing_policy[] = {
     {0},
 };
 
-static const struct option rule[] = {
-    {.name = "name", .type = OPTION_NAME, .help = "For messages."},
-    {.name = "when", .type = OPTION_ANY, .fallback = "{}", .help = "tenant, key, header, input_tokens, sample …"},
-    {.name = "use", .type = OPTION_ANY, .required = true, .help = "model, policy, targets."},
-    {0},
-};
-
 const struct option routing_options[] = {
     {.name = "default_policy", .type = OPTION_NAME, .where = ROOT(default_policy), .fallback = "balanced", .help = "For models that name none."},
     {.name = "unknown_model", .type = OPTION_WORD, .where = ROOT(unknown_model), .fallback = "reject", .words = "reject|passthrough",
      .help = "reject = 404; passthrough = \"provider/model\" for tenants whose list allows it."},
-    {.name = "policies", .type = OPTION_LIST, .where = ROOT(policies), .inner = routing_policy, .size = sizeof(struct policy_draft), .help = "Built in: balanced, which is score with all its defaults."},
-    {.name = "rules", .type = OPTION_LIST, .status = PROTECTS, .inner = rule, .help = "The first match wins."},
+    {.name = "policies", .type = OPTION_LIST, .where = ROOT(policies), .inner = policy_options, .size = sizeof(struct policy_draft), .help = "Built in: balanced, which is score with all its defaults."},
+    {.name = "rules", .type = OPTION_LIST, .where = ROOT(rules), .inner = rule_options, .size = sizeof(struct rule_draft), .help = "The first match wins; at most 256. See docs/ROUTING.md."},
     {0},
 };

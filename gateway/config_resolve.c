@@ -239,6 +239,7 @@ void document_resolve(struct document *document)
     resolve_providers(document);
     resolve_policies(document);
     resolve_models(document);
+    resolve_rules(document);
     check_fallbacks(document);
     resolve_limits(document);
     resolve_anonymous(document);

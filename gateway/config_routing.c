@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/table.h"
 #include "gateway/config_document.h"
+#include "gateway/config_options.h"
 
 enum { MILLION = 1000000 };
 
@@ -102,4 +103,42 @@ void check_fallbacks(struct document *document)
                                  "there is no model and no target \"%.*s\"",
                                  TEXT_ARGS(node_shown(entry)));
     }
+}
+
+/* ------------------------------------------------------------------------- one in a file */
+
+struct policy_file {
+    struct document *document; /* owns all of it */
+    struct policy_draft draft;
+};
+
+struct policy_file *policy_file_load(const char *path, FILE *words)
+{
+    struct policy_file *file = memory_new(sizeof(*file));
+    struct config_options options = {.path = path};
+    struct document *document = file->document = document_new(&options);
+    document->root = document_read_plain(document, path);
+    if (document->root) {
+        file->draft.node = document->root;
+        document_fill_mapping(document, document->root, policy_options, &file->draft);
+        resolve_policy(document, &file->draft);
+    }
+    problems_print(document, words);
+    if (document->errors == 0)
+        return file;
+    policy_file_free(file);
+    return NULL;
+}
+
+void policy_file_free(struct policy_file *file)
+{
+    if (!file)
+        return;
+    document_free(file->document);
+    memory_free(file);
+}
+
+const struct route_policy *policy_file_policy(const struct policy_file *file)
+{
+    return &file->draft.policy;
 }

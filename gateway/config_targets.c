@@ -329,6 +329,8 @@ void resolve_providers(struct document *document)
                              "a provider \"%.*s\" is declared already in %s",
                              TEXT_ARGS(draft->settings.name),
                              node_place(document, other->node, draft->node));
+        draft->settings.tags = draft->tags.at;
+        draft->settings.tag_count = draft->tags.count;
         draft->to = &config->providers[config->provider_count++];
         *draft->to = draft->settings;
         /* What the URL was read from stays where it is: base_url is not copied. */
@@ -430,6 +432,19 @@ static enum prefill prefill_of(const struct target_draft *draft, const struct pr
     return type->is_mock ? PREFILL_ASSISTANT : PREFILL_NONE;
 }
 
+/* Its own and its provider's. */
+static void join_target_tags(struct document *document, struct target_draft *draft,
+                             const struct provider_draft *provider)
+{
+    size_t own = draft->tags.count, all = own + provider->tags.count;
+    struct text *tags = arena_new(&document->arena, (all + 1) * sizeof(*tags));
+    for (size_t i = 0; i < all; i++)
+        tags[i] = ((const struct text *)(i < own ? draft->tags.at
+                                                 : provider->tags.at))[i < own ? i : i - own];
+    draft->target.tags = tags;
+    draft->target.tag_count = all;
+}
+
 static void resolve_target(struct document *document, struct target_draft *draft,
                            struct lookup *lookup)
 {
@@ -448,6 +463,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
     target->breaker = &provider->to->breaker;
     target->quotas[1] = provider->to->rate;
     target->prefill = prefill_of(draft, provider->resolved);
+    join_target_tags(document, draft, provider);
     if (provider->settings.off) {
         target->off = true;
         target->off_because = "its provider has no api_key";
@@ -513,6 +529,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         struct price unused;
         if (target->provider && target->model.len)
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
+        target->can = read_capabilities(targets[i].capabilities.count ? targets[i].capabilities
+                                                                      : draft->capabilities);
         target->max_tokens_max = facts.output_tokens;
         if (!target->context_tokens)
             target->context_tokens = facts.context_tokens;

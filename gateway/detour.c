@@ -37,10 +37,11 @@ static bool is_of_use(const struct exchange *x, const struct place *place)
     const struct route *route = place->route;
     if (route == x->route && !place->closed)
         return false;
+    uint64_t out = place->closed | ruling_out(x, route, true);
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         bool tried = route == x->route && x->tried_at_home >> i & 1;
-        if (!target->off && !(place->closed >> i & 1) && target != x->target && !tried)
+        if (!target->off && !(out >> i & 1) && target != x->target && !tried)
             return true;
     }
     return false;
@@ -49,9 +50,10 @@ static bool is_of_use(const struct exchange *x, const struct place *place)
 /* The next one of use from the list's <at> on; returns where it stands, or SIZE_MAX. */
 static size_t find_next(const struct exchange *x, size_t at, struct place *place)
 {
-    const struct route_policy *policy = x->route ? x->route->policy : NULL;
-    for (; policy && at < policy->fallback_count; at++)
-        if (find_place(x->snapshot->config, policy->fallback[at], place) && is_of_use(x, place))
+    size_t count;
+    const struct text *names = ruling_fallback(x, &count);
+    for (; at < count; at++)
+        if (find_place(x->snapshot->config, names[at], place) && is_of_use(x, place))
             return at;
     return SIZE_MAX;
 }
@@ -73,7 +75,8 @@ bool detour_take(struct exchange *x)
         if (!x->detour)
             x->tried_at_home = x->tried;
         x->detour = place.route;
-        x->tried = place.closed | (place.route == x->route ? x->tried_at_home : 0);
+        x->tried = place.closed | ruling_out(x, place.route, true) |
+                   (place.route == x->route ? x->tried_at_home & ~x->ruling.out : 0);
         return true;
     }
     return false;

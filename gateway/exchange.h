@@ -20,6 +20,7 @@
 #include "gateway/base/loop.h"
 #include "gateway/base/memory.h"
 #include "gateway/endpoint.h"
+#include "gateway/ruling.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/upstream.h"
 #include "policy/estimate.h"
@@ -202,6 +203,7 @@ struct exchange {
     int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
 
     /* the choice */
+    struct ruling ruling;
     const struct route *route;
     const struct target *target;
     struct text
@@ -304,6 +306,12 @@ struct exchange *exchange_new(struct client *client, const struct head *head);
 /* Begin one only to refuse it: there is no head that could be read. <head_only>: it was a HEAD
  * request, whose answer has no body. */
 void exchange_refuse_head(struct client *client, const struct fault *fault, bool head_only);
+
+/* One that is only thought of, for explain: what its head says is kept, and nothing is done. It has
+ * no client and its body is empty; x->fault says what is wrong with the path. */
+struct exchange *exchange_imagine(struct worker *worker, const struct head *head,
+                                  const struct key *key);
+void exchange_forget_imagined(struct exchange *x);
 
 /* The next bytes of the request's body; false to stop reading until client_resume(). */
 bool exchange_body(struct exchange *x, struct text piece);

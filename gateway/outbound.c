@@ -400,7 +400,15 @@ void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
 void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
                        const struct target *target, struct text suffix, size_t length)
 {
+    outbound_put_copy(out, snapshot, target, suffix, TEXT(""), length);
+}
+
+void outbound_put_copy(struct buffer *out, const struct snapshot *snapshot,
+                       const struct target *target, struct text suffix, struct text forward,
+                       size_t length)
+{
     put_own(out, TEXT("POST "), snapshot, target, suffix);
+    put(out, forward);
     put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));

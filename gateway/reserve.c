@@ -194,7 +194,8 @@ static int64_t cost_bound(const struct exchange *x, int64_t output)
         return price_bound(&x->pinned->price, input, output, units);
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        bool out = target->off || x->ruling.out >> i & 1;
+        int64_t cost = out ? 0 : price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
     return most;
@@ -458,7 +459,7 @@ void reserve_degrade(struct exchange *x)
         const struct target *target = &x->route->targets[i];
         int64_t cost = price_bound(&target->price, x->estimate.input_bound,
                                    x->estimate.output_bound, reserve_units(x));
-        if (!target->off && cost < least)
+        if (!target->off && !(x->ruling.out >> i & 1) && cost < least)
             least = cost;
     }
     for (size_t i = 0; i < x->route->target_count; i++) {

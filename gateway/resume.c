@@ -52,8 +52,8 @@ void resume_watch(struct exchange *x)
     if (x->resume.state != RESUME_UNKNOWN || x->attempts == 0)
         return;
     x->resume.state = RESUME_NOT;
-    if (!x->route || x->pinned || x->upload || x->tries_left == 0 ||
-        (x->route->policy && x->route->policy->no_resume) || !is_plain_call(x))
+    if (!x->route || x->pinned || x->upload || x->tries_left == 0 || ruling_policy(x)->no_resume ||
+        !is_plain_call(x))
         return;
     uint64_t out = x->tried | unable(x);
     if (!tries_find_well(x, out))

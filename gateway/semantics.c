@@ -340,6 +340,7 @@ static void open_call(struct semantics *s)
         .random = worker_random(x->worker),
         .operation = OPERATION_EMBEDDING,
         .input_tokens = (int64_t)buffer_length(&s->text) / BYTES_PER_TOKEN + 1,
+        .tried = ruling_abroad(x, route),
     };
     s->stage = STAGE_OVER;
     s->target = route_choose(route, route->policy, &call, &s->route_try, NULL);

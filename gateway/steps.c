@@ -17,6 +17,7 @@
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
 #include "gateway/guarding.h"
+#include "gateway/mirror.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
@@ -72,7 +73,7 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) || !ruling_apply(x) ||
             !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
@@ -191,6 +192,8 @@ static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
+    if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
+        return EXCHANGE_REFUSE;
     const char *why = "no target is in force";
     if (x->route && x->route->target_count && x->route->targets[0].off_because)
         why = x->route->targets[0].off_because;
@@ -215,8 +218,11 @@ static const struct target *choose_one(struct exchange *x)
         route_take(x->target, &call, &x->route_try);
         return x->target;
     }
+    static _Thread_local struct choice choice;
     const struct target *target =
-        route_choose(route, choosing_policy(x), &call, &x->route_try, NULL);
+        route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
+    if (ruling_notes(x))
+        ruling_note(x, route, &choice);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
     return target;
@@ -420,6 +426,7 @@ enum exchange_state step_send(struct exchange *x)
             return EXCHANGE_SEND;
     }
     if (x->facts.upstream == UPSTREAM_IDLE) {
+        mirror_begin(x);
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
         waits_begin(x);
@@ -618,6 +625,8 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         .method = x->method,
         .path = x->path,
         .route = x->route ? x->route->name : (struct text){"", 0},
+        .rule = x->ruling.rule ? x->ruling.rule->name : (struct text){"", 0},
+        .decision = config->telemetry.decisions ? x->ruling.first_decision : (struct text){"", 0},
         .bytes_in = (uint64_t)x->body_bytes,
         .bytes_out = x->bytes_out + (x->relay == RELAY_WHOLE ? x->whole.len : 0),
     };

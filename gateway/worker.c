@@ -21,6 +21,7 @@
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/resume.h"
@@ -527,6 +528,7 @@ static void *worker_main(void *with)
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
+    mirrors_stop(worker);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -658,6 +660,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);
     list_init(&worker->exchanges);
+    list_init(&worker->mirrors);
     list_init(&worker->safe_waiting);
     holding_init(&worker->holding, worker);
     init_errands(worker);

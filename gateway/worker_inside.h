@@ -93,6 +93,8 @@ struct worker {
     struct worker_listener *listeners;
     size_t listener_count;
     struct link clients, exchanges;
+    struct link mirrors; /* calls to second targets (mirror.h) */
+    unsigned mirror_count;
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */

@@ -35,6 +35,9 @@ struct tenant {
     struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
     struct limit_list user_limits; /* of each of its end users */
     bool may_set_tags, may_set_policy, may_set_explain;
+    const struct text *residency; /* tags that a target must have to see its calls; those of all
+                                     tenants above count, too */
+    size_t residency_count;
     /* Of one that was made through the API: <name>#<letters that no other one has>, and when it was
      * made. Empty and 0 = declared in the file. See tenant_scope(). */
     struct text scope;

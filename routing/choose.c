@@ -19,7 +19,8 @@ const char *strike_name(enum strike strike)
         [STRIKE_NONE] = "none",       [STRIKE_OFF] = "off",   [STRIKE_TRIED] = "tried",
         [STRIKE_RULE] = "rule",       [STRIKE_SICK] = "sick", [STRIKE_COOLING] = "cooling",
         [STRIKE_DRY] = "quota spent", [STRIKE_FULL] = "full", [STRIKE_SLOW] = "slow",
-        [STRIKE_DEAR] = "dear",
+        [STRIKE_DEAR] = "dear",       [STRIKE_TAGS] = "tags", [STRIKE_UNABLE] = "unable",
+        [STRIKE_LONG] = "too long",
     };
     return names[strike];
 }
@@ -91,6 +92,8 @@ static enum strike strike_of(const struct route *route, size_t i, const struct r
     const struct target *target = &route->targets[i];
     if (target->off)
         return STRIKE_OFF;
+    if (call->struck && call->struck[i])
+        return (enum strike)call->struck[i];
     if (call->tried & bit(i))
         return STRIKE_TRIED;
     if (call->allowed && !(call->allowed & bit(i)))

@@ -178,7 +178,9 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
     /* Each call holds its place for its first token and its tokens. */
     int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t over = calls > room ? calls - room : 0;
-    return clamp((int64_t)((__int128)service * (over + queue * PER_MILLE) / room), TIME_MAX_US);
+    return over + queue == 0
+               ? 0
+               : clamp(predict_scaled(service, over + queue * PER_MILLE, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
@@ -222,7 +224,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
     out->total_us =
-        clamp(out->first_us + (int64_t)((__int128)out->token_ns * tokens / PER_MILLE), TIME_MAX_US);
+        clamp(out->first_us + predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
 }
 
 /* -------------------------------------------------------------------------------- learning */
@@ -309,8 +311,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     int64_t calm = get(&class->calm_us), busy = later(get(&class->busy_us), calm);
     int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t shown =
-        (int64_t)((__int128)calls * service / clamp(service + busy - calm, TIME_MAX_US));
+    int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
     bool delayed = sample > 2 * calm;
     if (!delayed && busy <= calm + calm * 3 / 8 && calls + PER_MILLE > room)
         set(&figures->room_milli, calls + PER_MILLE);
@@ -382,15 +383,14 @@ static void learn_whole(struct predict_figures *figures, struct predict_call *ca
     int64_t total = clamp((int64_t)(now_us - call->begun_us), TIME_MAX_US);
     int64_t tokens = clamp(output_tokens ? output_tokens : call->output_tokens, TOKENS_MAX);
     int64_t first = call->base_us;
-    int64_t writing = clamp((int64_t)((__int128)tokens * call->token_ns / PER_MILLE), TIME_MAX_US);
+    int64_t writing = clamp(predict_scaled(tokens, call->token_ns, PER_MILLE), TIME_MAX_US);
     int64_t more = total - first - writing;
     int64_t a = first / PER_MILLE + 1, b = writing / PER_MILLE;
     int64_t of_first = (int64_t)((__int128)more * a * a / (a * a + b * b));
     learn_first(figures, call, later(first + of_first, 1), now_us);
     if (tokens >= TOKENS_LEAST)
         learn(&class->token_ns,
-              clamp((int64_t)((__int128)(writing + more - of_first) * PER_MILLE / tokens),
-                    TOKEN_MAX_NS),
+              clamp(predict_scaled(writing + more - of_first, PER_MILLE, tokens), TOKEN_MAX_NS),
               LEARN_PART);
 }
 

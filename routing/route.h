@@ -62,6 +62,7 @@ struct route_call {
     uint64_t sticky;        /* whose calls stay together, salted with the tenant; 0 = nobody's */
     int64_t max_cost_nanos; /* dearer ones are struck out; 0 = any price */
     uint64_t allowed;       /* bits of the targets that a rule allows; 0 = all */
+    const uint8_t *struck;  /* enum strike of each target: decided already; NULL = none is */
     uint64_t tried;         /* bits of those that are out: they were tried, or cannot do it */
 };
 
@@ -71,6 +72,9 @@ enum strike {
     STRIKE_OFF,     /* no key, no known price */
     STRIKE_TRIED,   /* this call has tried it, or it cannot do what is asked */
     STRIKE_RULE,    /* a rule allows others only */
+    STRIKE_TAGS,    /* it has not the tags that the rule, or the tenant's residency, wants */
+    STRIKE_UNABLE,  /* its model cannot do what is asked */
+    STRIKE_LONG,    /* the prompt does not fit into its window */
     STRIKE_SICK,    /* its circuit is open */
     STRIKE_COOLING, /* it asked to be left alone (Retry-After), or its key rests */
     STRIKE_DRY,     /* the provider's quota is about to be spent */

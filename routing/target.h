@@ -47,6 +47,9 @@ enum prefill {
     PREFILL_CONTINUE,  /* with "continue_final_message": true beside it (vLLM, SGLang) */
 };
 
+/* What a call may need and not every model has: bits. */
+enum can { CAN_VISION = 1, CAN_TOOLS = 2, CAN_JSON_SCHEMA = 4, CAN_AUDIO = 8, CAN_ALL = 15 };
+
 struct target {
     struct text id;
     struct text model; /* the provider's own name for it */
@@ -59,6 +62,9 @@ struct target {
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
     int64_t context_tokens;     /* the longest call, 0 = not known */
+    unsigned can;               /* enum can; CAN_ALL where nobody says */
+    const struct text *tags;    /* its own and its provider's: where it is, what it is for */
+    size_t tag_count;
     enum prefill prefill;
     struct target_figures *figures;
     const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
