@@ -5,6 +5,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
 #include "gateway/base/member.h"
+#include "gateway/foreign.h"
 #include "gateway/outbound.h"
 #include "gateway/worker_inside.h"
 
@@ -227,6 +228,13 @@ static bool can_be(const struct exchange *x, const struct target *target)
            x->model.kind == SCAN_STRING && snapshot_pool(x->snapshot, provider) != NULL;
 }
 
+/* Does it bring along what another provider has sealed? */
+static bool has_foreign(struct exchange *x)
+{
+    struct text body = buffer_text(&x->body);
+    return foreign_without(x, body).at != body.at;
+}
+
 static bool is_wanted(struct exchange *x)
 {
     const struct rule *rule = x->ruling.rule;
@@ -235,7 +243,7 @@ static bool is_wanted(struct exchange *x)
     x->ruling.mirrored = true;
     if ((worker_random(x->worker) >> 32) * MILLION >> 32 >= rule->mirror_ppm ||
         x->body_bytes > rule->mirror_bytes || !can_be(x, rule->mirror) ||
-        !ruling_allows(x, rule->mirror))
+        !ruling_allows(x, rule->mirror) || has_foreign(x))
         return false;
     if (x->worker->mirror_count < rule->mirror_calls)
         return true;

@@ -164,12 +164,13 @@ static bool next_event(const struct dialect *dialect, struct text *bytes, struct
     return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
 }
 
-/* An event that is no JSON would break the client; what is behind it may be well. */
+/* An event that is no JSON would break the client; what is behind it may be well. One in several
+ * lines is rare, and passes as it is. */
 static bool is_bad_event(const struct exchange *x, const struct sse_event *event)
 {
     enum operation op = x->call.operation;
     bool is_ours = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
-    return is_ours && event->lines > 0 && event->data.len > 0 && !relay_dialect(x)->next_event &&
+    return is_ours && event->lines == 1 && event->data.len > 0 && !relay_dialect(x)->next_event &&
            event->data.at[0] == '{' && !scan_is_valid(event->data);
 }
 

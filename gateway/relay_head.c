@@ -51,7 +51,10 @@ bool relay_is_turned_away(struct exchange *x)
         return false;
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     struct text body = text_head(x->whole, RELAY_ERROR_BYTES);
-    crossing_target_words(x)->read_error(x->status, body, &error);
+    if (crossing_is_on(x))
+        translate_error(x->target_words, x->status, body, &error);
+    else
+        relay_dialect(x)->read_error(x->status, body, &error);
     if (!x->retry_after_us && error.retry_ms > 0)
         x->retry_after_us = error.retry_ms * 1000;
     if (!x->retry_after_us && is_busy(x->status))

@@ -125,7 +125,9 @@ void resume_note(struct exchange *x, const struct sse_event *event)
 {
     if (x->resume.state != RESUME_WATCHES || !event->data.len)
         return;
-    if (x->match.shape == SHAPE_ANTHROPIC)
+    if (event->lines > 1) /* only the first of them is read here */
+        x->resume.state = RESUME_NOT;
+    else if (x->match.shape == SHAPE_ANTHROPIC)
         note_block(x, type_of(event), event->data);
     else
         note_chunk(x, event->data);
