@@ -49,7 +49,7 @@ static bool may_call_all(const struct key *key)
 static bool counts(const struct limit_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
-        if (list->at[i].kind != LIMIT_CONCURRENT)
+        if (list->at[i].kind != LIMIT_CONCURRENT && batches_count(&list->at[i]))
             return true;
     return false;
 }

@@ -11,6 +11,8 @@
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
+static const int64_t DAY_US = INT64_C(86400) * 1000000;
+
 enum { BLOCK_BYTES = 4096, LEVELS_MAX = TENANT_DEPTH_MAX + 2 };
 
 struct batches {
@@ -198,8 +200,18 @@ static int64_t sum(int64_t a, int64_t b)
     return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
+bool batches_count(const struct limit *limit)
+{
+    if (limit->kind == LIMIT_MONEY)
+        return true;
+    return limit->period == PERIOD_ROLLING ? limit->window_us >= DAY_US
+                                           : limit->period != PERIOD_HOUR;
+}
+
 static bool concerns(const struct limit *limit, const struct ledger_row *part)
 {
+    if (!batches_count(limit))
+        return false;
     return limit->model.len == 0 || text_equal(limit->model, part->model);
 }
 

@@ -44,6 +44,10 @@ bool batches_rebuild(struct batches *batches, struct limits *limits, const struc
                      struct directory *directory, struct fault *fault);
 
 bool batches_have_room(struct batches *batches);
+/* Do a batch's calls count against <limit>? Against money always; against requests and tokens in
+ * windows of a day or longer. Shorter ones are for calls that somebody waits for: a batch is run
+ * within a day, whenever its provider has room. */
+bool batches_count(const struct limit *limit);
 /* How much <parts> want of <limit>: of what is held when their rows are (the likely figures where a
  * window of tokens is not strict), each call a request and one for the batch. */
 int64_t batches_amount(const struct ledger_row *parts, size_t count, const struct limit *limit);

@@ -122,9 +122,10 @@ int command_tenants_set(struct cli *cli)
 int command_limits_ls(struct cli *cli)
 {
     static const struct level_column columns[] = {
-        {"level", "level"}, {"tenant", "tenant"}, {"key", "key"},   {"user", "user"},
-        {"model", "model"}, {"limit", "limit"},   {"unit", "unit"}, {"amount", "amount"},
-        {"used", "used"},   {"held", "held"},     {"left", "left"}, {"reset_ms", "reset_ms"}};
+        {"level", "level"},   {"tenant", "tenant"}, {"key", "key"},   {"user", "user"},
+        {"model", "model"},   {"limit", "limit"},   {"unit", "unit"}, {"amount", "amount"},
+        {"used", "used"},     {"held", "held"},     {"left", "left"}, {"reset_ms", "reset_ms"},
+        {"of nodes", "nodes"}};
     const char *tenant = cli_value(cli, "tenant");
     struct buffer path;
     buffer_init(&path, CLI_PATH_BYTES_MAX);

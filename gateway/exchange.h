@@ -42,6 +42,7 @@ struct websocket;
 struct signature;
 struct worker;
 struct objects;
+struct telling;
 struct batch;
 struct slow_page;
 struct admin_caller;
@@ -160,6 +161,7 @@ struct exchange {
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct upload *upload;           /* of a multipart body, else NULL */
     struct objects *objects;         /* question about owners, else NULL */
+    struct telling *tellings;        /* what other replicas are being told; objects.c */
     struct batch *batch;             /* what it submits, else NULL; in the arena */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */

@@ -47,9 +47,8 @@ static void objects_free(struct objects *objects)
     memory_free(objects);
 }
 
-static void on_answer(struct errand *errand)
+static void answered(struct objects *objects)
 {
-    struct objects *objects = LIST_MEMBER(errand, struct objects, errand);
     struct exchange *x = objects->x;
     objects->answered = true;
     objects->worker->questions--;
@@ -67,6 +66,20 @@ static void on_answer(struct errand *errand)
         x->facts.owner_known = true;
     }
     exchange_run(x);
+}
+
+static void others_answered(struct owner_question *question)
+{
+    answered(LIST_MEMBER(question, struct objects, question));
+}
+
+/* What the ledger does not know another replica may. */
+static void on_answer(struct errand *errand)
+{
+    struct objects *objects = LIST_MEMBER(errand, struct objects, errand);
+    struct owners_remote *owners = objects->worker->owners;
+    if (!owners || !objects->x || !owners_remote_ask(owners, &objects->question, others_answered))
+        answered(objects);
 }
 
 /* On the ledger's thread. */
@@ -94,6 +107,7 @@ static struct objects *question_new(struct exchange *x, size_t count)
 void objects_forget(struct exchange *x)
 {
     struct objects *objects = x->objects;
+    objects_leave(x);
     x->objects = NULL;
     if (!objects)
         return;
@@ -392,8 +406,7 @@ static void note_files(struct exchange *x, struct text batch)
                          ? scan_string(&values[i], room)
                          : SIZE_MAX;
         if (len != SIZE_MAX && len > 0)
-            ledger_own(x->worker->journal, (struct text){room, len}, TEXT("file"),
-                       tenant_scope(x->key->tenant), x->target->id, x->call.model);
+            objects_own(x, (struct text){room, len}, TEXT("file"), TEXT(""));
     }
 }
 
@@ -425,19 +438,15 @@ static void note_completed(struct exchange *x)
         text_ends(x->match.suffix, TEXT("/complete")) &&
         scan_json(x->whole, &member, 1, &id, &problem) && id.kind == SCAN_STRING && !id.escaped &&
         id.raw.len < OWNER_TEXT_BYTES)
-        ledger_own(x->worker->journal, member_string(id.raw), TEXT("file"), x->key->tenant->name,
-                   x->target->id, x->call.model);
+        objects_own(x, member_string(id.raw), TEXT("file"), TEXT(""));
 }
 
 static void note_made(struct exchange *x)
 {
     struct text id = text_of(x->answer.object_id);
     struct text facts = upload_facts(x);
-    if (facts.len)
-        ledger_own_file(x->worker->journal, id, tenant_scope(x->key->tenant), x->target->id, facts);
-    else
-        ledger_own(x->worker->journal, id, text_of(operation_name(x->call.operation)),
-                   tenant_scope(x->key->tenant), x->target->id, x->call.model);
+    objects_own(x, id, facts.len ? TEXT("file") : text_of(operation_name(x->call.operation)),
+                facts);
 }
 
 void objects_note(struct exchange *x)
@@ -450,5 +459,5 @@ void objects_note(struct exchange *x)
     if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
         note_made(x);
     else if (x->method == METHOD_DELETE && x->object_id.len)
-        ledger_disown(x->worker->journal, x->object_id);
+        objects_disown(x, x->object_id);
 }

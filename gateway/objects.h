@@ -5,8 +5,9 @@
  * objects - files, batches, uploads and stored responses belong to the tenant that made them and
  * live on the target where they were made. Inside gateway.
  *
- * Who owns what is in the ledger; asking takes a moment, so an exchange waits in ADMIT (for the one
- * it names) or at the end of RELAY (for a list, which is filtered).
+ * Who owns what is in the ledger, and what other replicas have made in Redis; asking takes a
+ * moment, so an exchange waits in ADMIT (for the one it names) or at the end of RELAY (for a list,
+ * which is filtered).
  */
 
 #include "gateway/exchange.h"
@@ -26,4 +27,13 @@ bool objects_narrows(const struct exchange *x);
 bool objects_filter(struct exchange *x);
 /* The exchange is over: note what was made or deleted. */
 void objects_note(struct exchange *x);
+/* Do other replicas know of it, or can they not be told? The last byte waits for that: the exchange
+ * is to wait with worker_wait_safe(). */
+bool objects_are_told(const struct exchange *x);
 void objects_forget(struct exchange *x);
+
+/* Note that the tenant owns <id>, which lives on the exchange's target; or that it is gone. */
+void objects_own(struct exchange *x, struct text id, struct text kind, struct text facts);
+void objects_disown(struct exchange *x, struct text id);
+/* Wait no longer for those who are being told. */
+void objects_leave(struct exchange *x);

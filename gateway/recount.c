@@ -12,7 +12,9 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
+#include "gateway/batches.h"
 #include "gateway/counter_names.h"
+#include "gateway/lineage.h"
 
 #define SECOND INT64_C(1000000)
 #define HOUR   (3600 * SECOND)
@@ -124,6 +126,7 @@ struct counting {
     const struct config *config;
     struct directory *directory;
     struct counter_names *counter_names;
+    struct kin *kin; /* of tenants that are gone */
     struct arena scratch;
     int64_t now_us;
     enum grain grain;
@@ -140,13 +143,16 @@ struct sums {
 
 enum { OPERATION_PLACE = 5 }; /* among what a row is told apart by */
 
+static bool is_of_batches(const struct usage_row *row)
+{
+    return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0;
+}
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
     case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
-        return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0
-                   ? row->attempts
-                   : row->requests - row->refused;
+        return is_of_batches(row) ? row->attempts : row->requests - row->refused;
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -166,6 +172,8 @@ static bool concerns(const struct counting *counting, const struct sums *sums,
                      const struct limit *limit)
 {
     if (limit->kind == LIMIT_CONCURRENT || grain_of(limit, counting->now_us) != counting->grain)
+        return false;
+    if (is_of_batches(sums->row) && !batches_count(limit))
         return false;
     if (sums->begin_us + grain_us[counting->grain] <= window_begin(limit, counting->now_us))
         return false;
@@ -212,19 +220,40 @@ static bool read_time(const char *words, int64_t *us)
     return true;
 }
 
+/* The first of <name> and those it belonged to that is still there: what a tenant used that is gone
+ * counts with them. NULL = none is. */
+static const struct tenant *first_left(const struct counting *counting, struct sums *sums,
+                                       struct text name)
+{
+    int64_t end_us = sums->begin_us + grain_us[counting->grain] - 1;
+    for (int depth = 0; depth < TENANT_DEPTH_MAX && name.len > 0; depth++) {
+        sums->tenant = directory_find_tenant(counting->directory, name);
+        bool another = sums->tenant && is_of_another(counting, sums);
+        if (sums->tenant && !another)
+            return sums->tenant;
+        int64_t before_us = another ? sums->tenant->made_us : INT64_MAX;
+        if (kin_parent(counting->kin, name, end_us, before_us, &name))
+            continue;
+        /* From before that was noted: the likely one. */
+        name = another && sums->tenant->parent ? sums->tenant->parent->name : TEXT("");
+    }
+    return NULL;
+}
+
 static void count_row(struct counting *counting, const struct usage_row *row)
 {
     struct sums sums = {.row = row, .user = text_of(row->by[2])};
+    struct text name = text_of(row->by[0]);
     if (!read_time(row->by[4], &sums.begin_us))
         return;
-    sums.tenant = directory_find_tenant(counting->directory, text_of(row->by[0]));
+    sums.tenant = first_left(counting, &sums, name);
     if (!sums.tenant)
         return;
-    bool own = !is_of_another(counting, &sums);
-    sums.key = directory_find_named(counting->directory, sums.tenant->name, text_of(row->by[1]));
+    bool own = text_equal(sums.tenant->name, name);
+    sums.key = own ? directory_find_named(counting->directory, name, text_of(row->by[1])) : NULL;
     const struct route *route = routes_find(counting->config->routes, text_of(row->by[3]));
     sums.model = route ? route->name : text_of(row->by[3]);
-    if (own && sums.key)
+    if (sums.key)
         count_level(counting, &sums, &sums.key->limits, 'k');
     if (own && sums.user.len)
         count_level(counting, &sums, &sums.tenant->user_limits, 'u');
@@ -276,8 +305,10 @@ bool recount(struct limits *limits, const struct config *config, struct director
                                 .directory = directory,
                                 .counter_names = counter_names_new(),
                                 .now_us = reach.now_us};
+    counting.kin = kin_read(config->database, fault);
     arena_init(&counting.scratch, ARENA_BYTES);
-    bool good = count_all(&counting, &reach, fault);
+    bool good = counting.kin && count_all(&counting, &reach, fault);
+    kin_free(counting.kin);
     arena_done(&counting.scratch);
     counter_names_free(counting.counter_names);
     return good;

@@ -19,6 +19,7 @@
 #include "gateway/cli.h"
 #include "gateway/counting.h"
 #include "gateway/crash.h"
+#include "gateway/lineage.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
 #include "gateway/service_state.h"
@@ -162,9 +163,12 @@ static void set_directory(struct service *service, struct directory *directory)
         worker_set_directory(service->workers[i], directory);
     struct directory *before = service->directory;
     service->directory = directory;
+    directory_ref(directory);
     pthread_mutex_unlock(&service->lock);
     if (before)
         directory_unref(before);
+    lineage_note(service->lineage, directory);
+    directory_unref(directory);
 }
 
 static struct semantic_options semantic_options_of(const struct config *config)
@@ -451,6 +455,8 @@ static bool open_ledger(struct service *service)
     else if (ledger_set_aside(service->ledger) != NULL)
         service_event(service, "ledger", "", "the database was damaged and moved to %s",
                       ledger_set_aside(service->ledger));
+    if (service->ledger != NULL)
+        service->lineage = lineage_new(service->ledger);
     return service->ledger != NULL;
 }
 
@@ -490,6 +496,7 @@ static void close_roster(struct service *service)
         roster_close(service->roster);
     if (service->directory)
         directory_unref(service->directory);
+    lineage_free(service->lineage);
 }
 
 /* Counters, what is learnt of models, kept answers: for all workers. */
@@ -696,8 +703,8 @@ static void finish(struct service *service)
     desk_free(service->ledger_desk);
     memory_free(service->workers);
     memory_free(service->marks);
+    close_roster(service); /* it tells the ledger of changes */
     close_ledger(service);
-    close_roster(service);
     close_policy(service);
     mock_stop(service->mock);
     metrics_free(service->metrics);

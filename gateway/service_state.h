@@ -52,6 +52,7 @@ struct service {
     const struct service_options *options;
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
+    struct lineage *lineage;
     struct limits *limits;
     struct batches *batches;
     struct estimates *estimates;

@@ -671,7 +671,7 @@ enum exchange_state step_settle(struct exchange *x)
             relay_end(x);
         return EXCHANGE_DONE;
     }
-    if (!x->ended_out && !journal_is_safe(x->worker->journal, x->mark)) {
+    if (!x->ended_out && (!journal_is_safe(x->worker->journal, x->mark) || !objects_are_told(x))) {
         relay_hold(x);
         worker_wait_safe(x->worker, x);
         return EXCHANGE_SETTLE;

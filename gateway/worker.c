@@ -383,6 +383,11 @@ static void on_safe(void *with)
         loop_post(worker->loop, &worker->safe_errand);
 }
 
+void worker_wake_safe(struct worker *worker)
+{
+    on_safe(worker);
+}
+
 void worker_wait_safe(struct worker *worker, struct exchange *x)
 {
     list_remove(&x->link);
@@ -607,6 +612,7 @@ static void worker_free(struct worker *worker)
         cache_remote_free(worker->cache);
     if (worker->redis)
         redis_free(worker->redis);
+    owners_remote_free(worker->owners);
     jwks_done(&worker->jwks);
     sign_ins_stop(&worker->sign_ins);
     dns_free(worker->dns);
@@ -641,6 +647,8 @@ static bool open_cache(struct worker *worker, struct fault *fault)
     if (worker->options.semantic)
         worker->semantic = semantic_desk_new(worker->options.semantic, worker->loop, worker->redis,
                                              config->store.key_prefix);
+    if (worker->redis)
+        worker->owners = owners_remote_new(worker->redis, config->store.key_prefix);
     return !config->store.is_redis || worker->redis;
 }
 

@@ -79,7 +79,8 @@ struct worker {
     struct upstreams *upstreams;
     struct journal *journal;
     struct limiter *limiter;
-    struct redis *redis;            /* for the cache; NULL without such a store */
+    struct redis *redis;            /* for the cache and owners; NULL without such a store */
+    struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */
     struct cache_remote *cache;     /* the worker's way to kept answers */
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
@@ -150,5 +151,7 @@ uint64_t worker_random(struct worker *worker);
 const char *worker_date(struct worker *worker);
 /* Wake <x> when the journal has reached the disk. */
 void worker_wait_safe(struct worker *worker, struct exchange *x);
+/* They look again; any thread. */
+void worker_wake_safe(struct worker *worker);
 /* A client or an exchange has ended: is the drain over? */
 void worker_check_idle(struct worker *worker);

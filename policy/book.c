@@ -10,7 +10,7 @@
 #include "gateway/base/memory.h"
 
 enum { DAY_STATEMENTS = 4, DAY_NAME_BYTES = 24, LAST_DAY = 2932896 /* 9999-12-31 */ };
-enum { RESPONSE_KEPT_DAYS = 31, EXPIRE_AT_ONCE = 5000 };
+enum { EXPIRE_AT_ONCE = 5000 };
 static const int64_t DAY_US = 86400LL * 1000000;
 
 /* --------------------------------------------------------------------------------------- schema */
@@ -58,6 +58,10 @@ const char *const book_steps[] = {
     "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL,"
     " PRIMARY KEY (id, model)) WITHOUT ROWID;"
     "ALTER TABLE objects ADD COLUMN facts TEXT NOT NULL DEFAULT '';",
+    /* 5: other nodes are told of objects */
+    share_objects_schema,
+    /* 6: tenants that are gone */
+    lineage_schema,
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
@@ -77,6 +81,7 @@ enum ask {
     DROP_ALL_CARRIED,
     OWN,
     DISOWN,
+    BURY,
     ASK_OWNER,
     HOLD,
     RELEASE,
@@ -106,10 +111,13 @@ static const char *const asks[ASKS] = {
     [DROP_CARRIED] = "DELETE FROM open_calls" SAME_JOURNAL " AND sequence = ?",
     [ASK_CARRIED] = "SELECT sequence, line FROM open_calls" SAME_JOURNAL,
     [DROP_ALL_CARRIED] = "DELETE FROM open_calls" SAME_JOURNAL,
-    [OWN] = "INSERT OR REPLACE INTO objects (id, kind, tenant, target, model, made_us, facts)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+    [OWN] = "INSERT OR REPLACE INTO objects (id, kind, tenant, target, model, made_us, facts,"
+            " version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [DISOWN] = "DELETE FROM objects WHERE id = ?",
-    [ASK_OWNER] = "SELECT tenant, target, model, facts FROM objects WHERE id = ?",
+    /* others may know it only from us, or we only from others */
+    [BURY] = "INSERT OR REPLACE INTO objects (id, tenant, target, model, made_us, version, gone)"
+             " VALUES (?, '', '', '', ?, ?, 1)",
+    [ASK_OWNER] = "SELECT tenant, target, model, facts FROM objects WHERE id = ? AND NOT gone",
     [HOLD] = "INSERT OR IGNORE INTO held (id, model, line) VALUES (?, ?, ?)",
     [RELEASE] = "DELETE FROM held WHERE id = ? AND model = ? RETURNING 1",
 };
@@ -432,27 +440,19 @@ bool book_own(struct book *book, const struct object *object)
     statement_set_text(own, 5, object->model);
     statement_set(own, 6, object->made_us);
     statement_set_text(own, 7, object->facts);
+    statement_set(own, 8, share_next(&book->share));
     return statement_run(own);
 }
 
-bool book_disown(struct book *book, struct text id)
+bool book_disown(struct book *book, const struct object *object)
 {
-    statement_set_text(book->asks[DISOWN], 1, id);
-    return statement_run(book->asks[DISOWN]);
-}
-
-static void copy_text(char out[OWNER_TEXT_BYTES], struct text text)
-{
-    size_t len = text.len < OWNER_TEXT_BYTES ? text.len : OWNER_TEXT_BYTES - 1;
-    memcpy(out, text.at, len);
-    out[len] = '\0';
-}
-
-static void copy_facts(char *facts, struct text text)
-{
-    text = text_head(text, OBJECT_FACTS_BYTES);
-    memcpy(facts, text.at, text.len);
-    facts[text.len] = '\0';
+    struct statement *gone = book->asks[book->share.on ? BURY : DISOWN];
+    statement_set_text(gone, 1, object->id);
+    if (book->share.on) {
+        statement_set(gone, 2, object->made_us);
+        statement_set(gone, 3, share_next(&book->share));
+    }
+    return statement_run(gone);
 }
 
 bool book_find_owner(struct book *book, struct owner *owner, char *facts)
@@ -462,11 +462,9 @@ bool book_find_owner(struct book *book, struct owner *owner, char *facts)
     enum statement_result result = statement_next(ask);
     owner->found = result == STATEMENT_ROW;
     if (owner->found) {
-        copy_text(owner->tenant, statement_text(ask, 0));
-        copy_text(owner->target, statement_text(ask, 1));
-        copy_text(owner->model, statement_text(ask, 2));
+        owner_set(owner, statement_text(ask, 0), statement_text(ask, 1), statement_text(ask, 2));
         if (facts)
-            copy_facts(facts, statement_text(ask, 3));
+            owner_set_facts(facts, statement_text(ask, 3));
     }
     statement_reset(ask);
     return result != STATEMENT_FAILED;
@@ -575,6 +573,10 @@ bool book_expire(struct book *book, const struct book_keep *keep, int64_t now_us
         if (keep->spans_us[span])
             good = expire_rows(book, span_facts[span].table, "bucket, series", "bucket",
                                span_bucket_us(span, trusted_us - keep->spans_us[span]));
-    return good && expire_rows(book, "objects", "id", "kind = 'response' AND made_us",
-                               now_us - RESPONSE_KEPT_DAYS * DAY_US);
+    int64_t kept_us = now_us - OBJECT_KEPT_DAYS * DAY_US;
+    return good && expire_rows(book, "objects", "id", "kind = 'response' AND made_us", kept_us) &&
+           expire_rows(book, "objects", "id", "gone AND made_us", kept_us) &&
+           (keep->spans_us[SPAN_DAY] == 0 ||
+            expire_rows(book, "lineage", "tenant, since_us", "seen_us",
+                        trusted_us - keep->spans_us[SPAN_DAY]));
 }

@@ -14,6 +14,7 @@
  *   objects            who owns what was made through us
  *   held               parts of batches that run: the bodies of their holding lines
  *   facts, outbox      what other nodes are to be told: share.h
+ *   lineage            which tenant belonged to which: lineage.c
  *   rerated            what calls cost before: rerate.c
  *
  * One thread at a time. Functions return false when the database failed; then the transaction must
@@ -35,6 +36,7 @@ struct book;
 struct book *book_open(const char *path, bool safe, enum sharing sharing, struct fault *fault);
 void book_close(struct book *book);
 /* The schema's steps, for tests. */
+extern const char lineage_schema[]; /* lineage.c */
 extern const char *const book_steps[];
 extern const int book_step_count;
 
@@ -82,11 +84,17 @@ bool book_each_carried(struct book *book, const struct journal_id *id,
                        void (*see)(void *with, uint64_t sequence, struct text body), void *with);
 bool book_drop_all_carried(struct book *book, const struct journal_id *id);
 
+/* Stored responses, and objects that are gone, are forgotten then. */
+enum { OBJECT_KEPT_DAYS = 31 };
 bool book_own(struct book *book, const struct object *object);
-bool book_disown(struct book *book, struct text id);
+/* <made_us> of <object>: when it went. */
+bool book_disown(struct book *book, const struct object *object);
 /* Fill in the rest of <owner>, and <facts> (OBJECT_FACTS_BYTES + 1) if it is not NULL. False when
  * the database failed, not when there is none. */
 bool book_find_owner(struct book *book, struct owner *owner, char *facts);
+/* Say that it is found; facts have OBJECT_FACTS_BYTES + 1. owners.c */
+void owner_set(struct owner *owner, struct text tenant, struct text target, struct text model);
+void owner_set_facts(char *facts, struct text text);
 
 /* A part of a batch runs; twice is once. */
 bool book_hold(struct book *book, const struct record *held);

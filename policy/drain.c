@@ -161,7 +161,7 @@ static bool apply(struct drain *drain, struct source *source, const struct recor
     case RECORD_OWN:
         return book_own(drain->book, &record->object);
     case RECORD_DISOWN:
-        return book_disown(drain->book, record->object.id);
+        return book_disown(drain->book, &record->object);
     case RECORD_HOLD:
         return book_hold(drain->book, record);
     case RECORD_RELEASE:

@@ -63,6 +63,22 @@ int instance_lock(int root, const char *instance, bool shared)
     return -1;
 }
 
+/* Who reads takes what he cannot lock for a process that lives, and what is open in it for calls
+ * that run; so it is said that we hold the lock of a dead one. */
+static const char dead_mark[] = "dead";
+
+static void mark_dead(int directory)
+{
+    int mark = openat(directory, dead_mark, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (mark >= 0)
+        close(mark);
+}
+
+bool instance_is_dead(int directory)
+{
+    return faccessat(directory, dead_mark, F_OK, 0) == 0;
+}
+
 int instance_new(int root, char instance[INSTANCE_BYTES])
 {
     for (int i = 0; i < TRIES; i++) {
@@ -95,6 +111,7 @@ void instance_remove(int root, const char *instance, int directory)
         if (strstr(entry->d_name, ".journal"))
             unlinkat(directory, entry->d_name, 0);
     closedir(entries);
+    unlinkat(directory, dead_mark, 0);
     if (unlinkat(root, instance, AT_REMOVEDIR) != 0 && errno != ENOENT)
         log_line(LOG_WARN, "ledger", "cannot remove %s: %m", instance);
 }
@@ -224,6 +241,7 @@ static enum drained take_next(struct estate *estate, struct book *book)
         const char *instance = estate->found[estate->found_count - 1];
         int directory = instance_lock(estate->root, instance, false);
         if (directory >= 0) {
+            mark_dead(directory);
             estate->current = heritage_new(instance, directory, book);
             if (!estate->current) {
                 close(directory);

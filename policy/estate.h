@@ -18,6 +18,8 @@ int instance_new(int root, char instance[INSTANCE_BYTES]);
 /* Open and lock the directory <instance> of a dead process; -1 when it is alive or gone. <shared>:
  * only to read. */
 int instance_lock(int root, const char *instance, bool shared);
+/* It cannot be locked: because somebody drains it, who lives on? */
+bool instance_is_dead(int directory);
 
 /* Remove the journals in a directory whose lock we hold, and the directory. */
 void instance_remove(int root, const char *instance, int directory);

@@ -7,6 +7,7 @@
 #include "gateway/base/log.h"
 #include "policy/forward_inside.h"
 #include "policy/keeper.h"
+#include "policy/owners_inside.h"
 
 enum {
     LOOK_EVERY_US = 1000000,     /* at the marks */
@@ -22,8 +23,8 @@ extern const char forward_rows_lua[], forward_rows_lua_end[];
 /* What a script answers with. */
 enum told { TOLD_GOOD = 1, TOLD_OLDER, TOLD_LESS };
 
-/* The two things that are told. */
-enum kind { KIND_SUMS, KIND_ROWS, KINDS };
+/* The things that are told. */
+enum kind { KIND_SUMS, KIND_ROWS, KIND_OBJECTS, KINDS };
 
 struct cursor {
     struct redis_script script;
@@ -51,6 +52,7 @@ struct forward {
     struct batch batch;
     enum kind turn; /* what is under way, or was last */
     bool knows;     /* the marks are those of Redis */
+    bool anew;      /* Redis has forgotten objects, or may have missed some: until all are told */
     bool busy;      /* a command is under way */
     bool failing;   /* said once */
 
@@ -149,20 +151,37 @@ static void is_older(struct forward *forward, int64_t epoch)
 
 static void step(struct forward *forward);
 
+static bool read_kind(struct forward *forward, enum kind kind)
+{
+    const struct forward_options *options = &forward->options;
+    struct batch *batch = &forward->batch;
+    struct words *words = &forward->words;
+    struct share *facts = &forward->facts;
+    switch (kind) {
+    case KIND_SUMS:
+        return forward_read_sums(forward->reader, options, &forward->waiting, batch, words, facts);
+    case KIND_ROWS:
+        return forward_read_rows(forward->reader, options, batch, words, facts);
+    case KIND_OBJECTS:
+        batch->is_anew = forward->anew;
+        return forward_read_objects(forward->reader, options, batch, words, facts);
+    case KINDS:
+        break;
+    }
+    return false;
+}
+
 static bool read_batch(struct forward *forward, enum kind kind)
 {
     struct cursor *cursor = &forward->cursors[kind];
     forward->batch = (struct batch){.before = cursor->mark};
-    bool good = kind == KIND_SUMS
-                    ? forward_read_sums(forward->reader, &forward->options, &forward->waiting,
-                                        &forward->batch, &forward->words, &forward->facts)
-                    : forward_read_rows(forward->reader, &forward->options, &forward->batch,
-                                        &forward->words, &forward->facts);
-    if (!good) {
+    if (!read_kind(forward, kind)) {
         fail(forward, "the database", forward_reader_problem(forward->reader));
         return false;
     }
     cursor->empty = forward->batch.count == 0;
+    if (kind == KIND_OBJECTS && cursor->empty)
+        forward->anew = false;
     int64_t left = forward->facts.rows - forward->cursors[KIND_ROWS].mark;
     atomic_store_explicit(&forward->calls_left, left > 0 ? left : 0, memory_order_relaxed);
     return true;
@@ -184,7 +203,7 @@ static void take_answer(struct forward *forward, const struct redis_reply *reply
         cursor->mark = number;
         if (forward->turn == KIND_ROWS)
             atomic_store_explicit(&forward->told_rows, number, memory_order_relaxed);
-        else
+        if (forward->turn == KIND_SUMS)
             waiting_told(&forward->waiting, &forward->batch.journals, forward->told,
                          forward->facts.ledger);
         return;
@@ -250,8 +269,9 @@ static void look_whether_over(struct forward *forward)
         forward->asked_waiting = ask_waiting(forward);
         return;
     }
-    bool nothing =
-        forward->knows && forward->cursors[KIND_SUMS].empty && forward->cursors[KIND_ROWS].empty;
+    bool nothing = forward->knows;
+    for (int kind = 0; kind < KINDS; kind++)
+        nothing = nothing && forward->cursors[kind].empty;
     pthread_mutex_lock(&forward->lock);
     if (forward->ending && nothing) {
         forward->is_over = true;
@@ -260,14 +280,16 @@ static void look_whether_over(struct forward *forward)
     pthread_mutex_unlock(&forward->lock);
 }
 
-/* By turns, so that neither waits for all of the other. */
+/* By turns, so that none waits for all of another. */
 static void step(struct forward *forward)
 {
     if (forward->busy || !forward->knows || !redis_is_up(forward->redis))
         return;
-    enum kind other = forward->turn == KIND_SUMS ? KIND_ROWS : KIND_SUMS, same = forward->turn;
-    if (!tell(forward, other) && !tell(forward, same))
-        look_whether_over(forward);
+    enum kind last = forward->turn;
+    for (int i = 1; i <= KINDS; i++)
+        if (tell(forward, (enum kind)(((int)last + i) % KINDS)))
+            return;
+    look_whether_over(forward);
 }
 
 /* ---------------------------------------------------------------------------------- marks */
@@ -298,9 +320,12 @@ static void take_marks(struct forward *forward, const struct redis_reply *reply)
     }
     forward->knows = true;
     for (int kind = 0; kind < KINDS; kind++) {
-        int64_t epoch, mark, last = kind == KIND_SUMS ? facts->version : facts->rows;
+        int64_t epoch, mark, last = kind == KIND_ROWS ? facts->rows : facts->version;
         bool known = read_mark(redis_item(reply, (size_t)kind), &epoch, &mark);
+        int64_t before = forward->cursors[kind].mark;
         forward->cursors[kind].mark = known && epoch == facts->epoch ? mark : 0;
+        if (kind == KIND_OBJECTS && forward->cursors[kind].mark < before)
+            forward->anew = true;
         if (known && (epoch > facts->epoch || (epoch == facts->epoch && mark > last)))
             is_older(forward, epoch);
     }
@@ -354,6 +379,7 @@ static void ask_marks(struct forward *forward)
     words_add(words, forward_key(&words->arena, forward->prefix, "ledgers"));
     words_add(words, arena_format(&words->arena, "%s/sums", forward->facts.ledger));
     words_add(words, arena_format(&words->arena, "%s/rows", forward->facts.ledger));
+    words_add(words, arena_format(&words->arena, "%s/objects", forward->facts.ledger));
     forward->busy =
         redis_send(forward->redis, words->at[1], words->at, words->count, 0, on_marks, forward);
 }
@@ -381,6 +407,7 @@ static void on_change(void *with)
 {
     struct forward *forward = with;
     forward->knows = false;
+    forward->anew = true; /* calls have gone on while it was away */
     atomic_store_explicit(&forward->up, redis_is_up(forward->redis), memory_order_relaxed);
     if (open_reader(forward))
         ask_marks(forward);
@@ -421,6 +448,7 @@ static struct forward *forward_new(const struct forward_options *options)
     waiting_init(&forward->waiting);
     script_init(&forward->cursors[KIND_SUMS].script, forward_sums_lua, forward_sums_lua_end);
     script_init(&forward->cursors[KIND_ROWS].script, forward_rows_lua, forward_rows_lua_end);
+    owners_script_init(&forward->cursors[KIND_OBJECTS].script);
     forward->woken.run = on_woken;
     forward->tick.on_time = on_tick;
     pthread_mutex_init(&forward->lock, NULL);

@@ -4,18 +4,19 @@
 /*
  * forward - tells other nodes, by way of Redis, what this one has booked.
  *
- * A thread with a connection of its own. It only reads the database: rows of rollups in the order
- * of their changes, and single calls in the order of booking (share.h), and hands them on in
- * batches, one under way at a time. How far Redis has been told stands in Redis, written by the
+ * A thread with a connection of its own. It only reads the database: rows of rollups and objects in
+ * the order of their changes, and single calls in the order of booking (share.h), and hands them on
+ * in batches, one under way at a time. How far Redis has been told stands in Redis, written by the
  * scripts that tell it, and is looked at once a second: what Redis forgets - flushed, restarted, a
  * failover that lost the last writes - takes the mark along, and is told again. So Redis may be
  * away for days, and nothing here remembers what was sent.
  *
- *   <prefix>{ledger}:ledgers          HASH   <ledger>/sums, <ledger>/rows → "<epoch> <mark> <when>"
- *   <prefix>{ledger}:minute:<bucket>  HASH   also hour, day: "<ledger>|<series>" →
+ *   <prefix>{ledger}:ledgers          HASH   <ledger>/sums, /rows, /objects → "<epoch> <mark>
+ * <when>" <prefix>{ledger}:minute:<bucket>  HASH   also hour, day: "<ledger>|<series>" →
  *                                            "<epoch> <requests> <input_tokens> …"
  *   <prefix>{ledger}:minutes          ZSET   also hours, days: the buckets there are
  *   <prefix>{ledger}:calls            STREAM from "<ledger>/<epoch>", line (record.h)
+ *   <prefix>{ledger}:object:<id>      what was made through us: owners_inside.h
  *   <prefix>{ledger}:journals:<ledger> HASH  <instance>/<worker> → "<sequence> <when>": how far a
  *                                            journal is in the sums (ship.h asks that)
  */

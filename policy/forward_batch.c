@@ -7,6 +7,7 @@
 
 #include "gateway/base/table.h"
 #include "policy/forward_inside.h"
+#include "policy/owners_inside.h"
 
 enum {
     SQL_BYTES = 2048,
@@ -24,7 +25,7 @@ const struct forward_span forward_spans[SPANS] = {
 
 struct forward_reader {
     struct database *database;
-    struct statement *cuts[SPANS], *sums[SPANS], *rows;
+    struct statement *cuts[SPANS], *sums[SPANS], *rows, *objects;
 };
 
 struct text forward_key(struct arena *arena, const char *prefix, const char *name)
@@ -71,7 +72,10 @@ static bool prepare_all(struct forward_reader *reader)
     }
     reader->rows = database_prepare(
         database, "SELECT seq, day, row FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?");
-    return reader->rows != NULL;
+    reader->objects = database_prepare(
+        database, "SELECT version, id, kind, tenant, target, model, facts, made_us, gone"
+                  " FROM objects WHERE version > 0 AND version > ? ORDER BY version LIMIT ?");
+    return reader->rows && reader->objects;
 }
 
 struct forward_reader *forward_reader_open(const char *path, struct fault *fault)
@@ -375,6 +379,62 @@ bool forward_read_rows(struct forward_reader *reader, const struct forward_optio
     words_number(words, kept_s(options->keep.requests_us));
     good = good && read_rows(&rows, batch);
     statement_close(rows.line);
+    database_rollback(reader->database);
+    words->at[after] = arena_format(&words->arena, "%" PRId64, batch->after);
+    return good;
+}
+
+/* --------------------------------------------------------------------------------- objects */
+
+static void read_object(struct statement *row, struct object *object)
+{
+    *object = (struct object){.id = statement_text(row, 1),
+                              .kind = statement_text(row, 2),
+                              .tenant = statement_text(row, 3),
+                              .target = statement_text(row, 4),
+                              .model = statement_text(row, 5),
+                              .facts = statement_text(row, 6),
+                              .made_us = statement_number(row, 7)};
+}
+
+/* Twice: keys come before values. */
+static bool each_object(struct statement *row, struct batch *batch, struct words *words,
+                        const char *prefix)
+{
+    enum statement_result result;
+    struct object object;
+    statement_set(row, 1, batch->before);
+    statement_set(row, 2, FORWARD_OBJECTS);
+    while ((result = statement_next(row)) == STATEMENT_ROW) {
+        read_object(row, &object);
+        if (prefix) {
+            owners_words_key(words, prefix, object.id);
+            continue;
+        }
+        batch->after = statement_number(row, 0);
+        batch->count++;
+        owners_words_object(words, batch->after, &object, statement_number(row, 8) != 0);
+    }
+    return result == STATEMENT_END;
+}
+
+bool forward_read_objects(struct forward_reader *reader, const struct forward_options *options,
+                          struct batch *batch, struct words *words, struct share *facts)
+{
+    words_begin(words);
+    if (!database_begin_read(reader->database))
+        return false;
+    batch->count = 0;
+    batch->after = batch->before;
+    words_add(words, forward_key(&words->arena, options->prefix, "ledgers"));
+    words_add(words, forward_key(&words->arena, options->prefix, "objects"));
+    bool good = share_look(facts, reader->database) &&
+                each_object(reader->objects, batch, words, options->prefix);
+    words->keys = words->count;
+    put_head(words, facts, batch);
+    size_t after = words->count - 1;
+    words_number(words, batch->is_anew);
+    good = good && each_object(reader->objects, batch, words, NULL);
     database_rollback(reader->database);
     words->at[after] = arena_format(&words->arena, "%" PRId64, batch->after);
     return good;

@@ -19,6 +19,7 @@
 enum {
     FORWARD_SUMS = 400,          /* of each span, in one batch */
     FORWARD_ROWS = 256,          /* calls in one batch */
+    FORWARD_OBJECTS = 256,       /* the same of objects */
     FORWARD_STREAM = SHARE_KEPT, /* calls that the stream keeps, about */
 };
 
@@ -55,6 +56,7 @@ void waiting_told(struct waiting *waiting, const struct waiting_list *list, cons
 struct batch {
     int64_t before, after; /* marks */
     size_t count;          /* sums or calls, and journals; 0 = nothing is left */
+    bool is_anew;          /* in; of objects: others could not know them */
     struct waiting_list journals;
 };
 
@@ -71,6 +73,8 @@ bool forward_read_sums(struct forward_reader *reader, const struct forward_optio
                        struct share *facts);
 bool forward_read_rows(struct forward_reader *reader, const struct forward_options *options,
                        struct batch *batch, struct words *words, struct share *facts);
+bool forward_read_objects(struct forward_reader *reader, const struct forward_options *options,
+                          struct batch *batch, struct words *words, struct share *facts);
 const char *forward_reader_problem(struct forward_reader *reader);
 
 /* "<prefix>{ledger}:<name>" */

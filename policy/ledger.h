@@ -156,12 +156,19 @@ struct ledger_figures ledger_figures(struct ledger *ledger);
 
 /* ------------------------------------------------------------- objects made through us (keeper) */
 
+/* Something that a tenant made through us. */
+enum { OBJECT_FACTS_BYTES = 1600 };
+struct object {
+    struct text id, kind, tenant, target, model;
+    int64_t made_us;
+    struct text facts; /* at most OBJECT_FACTS_BYTES */
+};
+
 /* Note that object <id> ("file-…", "batch_…", "resp_…") belongs to <tenant> and lives on <target>:
  * goes through the journal like a call. False when there is no room. */
 bool ledger_own(struct journal *journal, struct text id, struct text kind, struct text tenant,
                 struct text target, struct text model);
 /* The same of a file, with <facts> about it that ledger_ask_owners() gives back. */
-enum { OBJECT_FACTS_BYTES = 1600 };
 bool ledger_own_file(struct journal *journal, struct text id, struct text tenant,
                      struct text target, struct text facts);
 bool ledger_disown(struct journal *journal, struct text id);
@@ -188,6 +195,33 @@ struct owner_question {
     void (*answer)(struct owner_question *question);
 };
 void ledger_ask_owners(struct ledger *ledger, struct owner_question *question);
+
+/*
+ * Objects of all nodes, by way of Redis: a worker's way to them, on its loop.
+ *
+ * Whoever notes in its ledger that something was made tells Redis at once; what Redis missed, or
+ * has forgotten, the ledger tells it again. Whoever does not find an object in its own ledger asks
+ * here. "Not found" is believed only when Redis has known all for some seconds: a server that was
+ * emptied, or that nodes have just come back to, is being told again, and until then nobody knows.
+ */
+enum { OWNERS_YOUNG_US = 5 * 1000000 };
+struct owners_remote;
+struct redis;
+/* <redis> is the worker's connection: borrowed, to be freed before this. Nobody else is told of its
+ * changes. */
+struct owners_remote *owners_remote_new(struct redis *redis, const char *prefix);
+void owners_remote_free(struct owners_remote *remote);
+/* Say whose <object> is; or, with <is_gone>, that it is there no more since made_us. <told> is
+ * called once, within the store's time-out, whether it was heard or not. False: nobody can be told
+ * now, and <told> will not be called. */
+bool owners_remote_tell(struct owners_remote *remote, const struct object *object, bool is_gone,
+                        void (*told)(void *with), void *with);
+/* The ledger has answered <question>: ask for those that it does not know. True: <answered> is
+ * called once, within the store's time-out. False: there is nothing to ask, or it cannot be asked;
+ * then <failed> is set. It is set, too, when one is still not found and that is not to be believed.
+ */
+bool owners_remote_ask(struct owners_remote *remote, struct owner_question *question,
+                       void (*answered)(struct owner_question *question));
 
 /* -------------------------------------------------------------------------------- reading (CLI) */
 
@@ -256,6 +290,23 @@ struct call_filter {
 bool ledger_each_held(const char *directory, const char *database,
                       void (*see)(void *with, const struct ledger_row *part), void *with,
                       struct fault *fault);
+
+/*
+ * Which tenant belongs to which, since when (when it was made; 0 = it is declared in the file):
+ * kept when the tenant is gone, so that what it used still counts with those it belonged to, as
+ * long as sums of days are kept. A pair that is noted again replaces the one before. Writes to the
+ * database before it returns; any thread but the ledger's own. Failures are logged.
+ */
+struct kinship {
+    struct text tenant, parent;
+    int64_t since_us;
+};
+void ledger_note_lineage(struct ledger *ledger, const struct kinship *list, size_t count,
+                         int64_t now_us);
+/* All pairs, a tenant's from the oldest on; their texts are borrowed. Reads files only; a database
+ * that is not there has none. False and *fault when it cannot be read. */
+bool ledger_each_kin(const char *database, void (*see)(void *with, const struct kinship *kin),
+                     void *with, struct fault *fault);
 
 /* What a usage report is about; the same as usage_read() has, and a filter. */
 struct usage_question {

@@ -244,6 +244,17 @@ void limits_list(struct limits *limits, struct text root, struct text after, siz
     meter_list(limits->meter, root, after, max, see, with);
 }
 
+struct shared *limits_shared(struct limits *limits)
+{
+    return limits->shared;
+}
+
+void limits_know(struct limits *limits, struct text root, const struct use *uses, size_t count)
+{
+    if (limits->shared)
+        meter_know(limits->meter, root, uses, count);
+}
+
 void limits_expect(struct limits *limits, struct text root)
 {
     if (limits->shared)

@@ -253,9 +253,24 @@ struct counter_view {
     struct limit limit; /* as last used; texts borrowed */
     int64_t used, held; /* settled, and held by calls that run */
     int64_t reset_us;
+    int64_t slot; /* that counts now, as it is numbered */
+    bool is_all;  /* limits_look(): of all nodes */
 };
 void limits_list(struct limits *limits, struct text root, struct text after, size_t max,
                  void (*see)(void *with, const struct counter_view *view), void *with);
+
+/*
+ * With a shared store: add to <used> what other nodes have of these counters - settled, held by
+ * calls that run, and taken ahead for those to come; is_all says of which it is known. All reads
+ * are pipelined over the ledger's connection; blocks 5 s at most. False: not all could be read, or
+ * there is no such store.
+ */
+struct ledger;
+bool limits_look(struct limits *limits, struct ledger *ledger, struct counter_view *views,
+                 size_t count);
+/* Counters that other nodes may have: they are listed from now on, for half a minute, though no
+ * call has met them here. Does nothing without a shared store. */
+void limits_know(struct limits *limits, struct text root, const struct use *uses, size_t count);
 
 /* Calls of the tenants below this topmost one will come: with a shared store it is told of it
  * before them. Before the first limiter is made. */

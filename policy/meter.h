@@ -171,6 +171,8 @@ void meter_roots(struct meter *meter, void (*see)(void *with, struct text root),
  * through all in half a minute. */
 void meter_tidy(struct meter *meter);
 
+/* Counters that are to be listed, though nothing was counted in them. */
+void meter_know(struct meter *meter, struct text root, const struct use *uses, size_t count);
 void meter_list(struct meter *meter, struct text root, struct text after, size_t max,
                 void (*see)(void *with, const struct counter_view *view), void *with);
 struct meter_figures {

@@ -90,6 +90,7 @@ static void seen_copy(struct seen *seen, struct counter *counter, const struct m
     memcpy(view->limit.warn_at, counter->warn_at, sizeof(counter->warn_at));
     view->held = counter->held < counter->sum ? counter->held : counter->sum;
     view->used = counter->sum - view->held;
+    view->slot = counter->current;
     view->reset_us = counter_reset(counter, now_us);
 }
 
@@ -137,6 +138,20 @@ static void listing_shard(struct listing *listing, struct meter *meter, struct s
             listing_add(listing, counter, meter, now);
     }
     shard_unlock(shard);
+}
+
+void meter_know(struct meter *meter, struct text root, const struct use *uses, size_t count)
+{
+    struct place place = place_lock(meter, root);
+    int64_t now = meter_now_us(meter);
+    for (size_t i = 0; i < count; i++) {
+        if (counter_lookup(&place, uses[i].counter))
+            continue;
+        struct counter *counter = counter_get(meter, &place, &uses[i], now);
+        if (counter)
+            counter->touched_us = now;
+    }
+    shard_unlock(place.shard);
 }
 
 void meter_list(struct meter *meter, struct text root, struct text after, size_t max,

@@ -1,9 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who owns what was made through us: questions from the workers, answered by the keeper. */
+#include <string.h>
+
 #include "gateway/base/clock.h"
 #include "policy/keeper.h"
 
 enum { QUESTIONS_MAX = 4096, ESTATE_WAIT_US = 2 * 1000000 };
+
+static void copy_text(char out[OWNER_TEXT_BYTES], struct text text)
+{
+    text = text_head(text, OWNER_TEXT_BYTES - 1);
+    memcpy(out, text.at, text.len);
+    out[text.len] = '\0';
+}
+
+void owner_set(struct owner *owner, struct text tenant, struct text target, struct text model)
+{
+    owner->found = true;
+    copy_text(owner->tenant, tenant);
+    copy_text(owner->target, target);
+    copy_text(owner->model, model);
+}
+
+void owner_set_facts(char *facts, struct text text)
+{
+    text = text_head(text, OBJECT_FACTS_BYTES);
+    memcpy(facts, text.at, text.len);
+    facts[text.len] = '\0';
+}
 
 void ledger_ask_owners(struct ledger *ledger, struct owner_question *question)
 {

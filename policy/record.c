@@ -120,10 +120,8 @@ size_t record_write_call(char *at, enum record_kind kind, uint64_t sequence, uin
     return seal(at, put_call(at + RECORD_HEAD_BYTES, kind, opened, row), sequence);
 }
 
-size_t record_write_object(char *at, enum record_kind kind, uint64_t sequence,
-                           const struct object *object)
+static char *put_object(char *end, enum record_kind kind, const struct object *object)
 {
-    char *end = at + RECORD_HEAD_BYTES;
     struct text facts = text_head(object->facts, OBJECT_FACTS_BYTES);
     *end++ = (char)kind;
     *end++ = facts.len ? OBJECT_VERSION : VERSION;
@@ -138,7 +136,18 @@ size_t record_write_object(char *at, enum record_kind kind, uint64_t sequence,
         memcpy(end, facts.at, facts.len);
         end += facts.len;
     }
-    return seal(at, end, sequence);
+    return end;
+}
+
+size_t record_write_object(char *at, enum record_kind kind, uint64_t sequence,
+                           const struct object *object)
+{
+    return seal(at, put_object(at + RECORD_HEAD_BYTES, kind, object), sequence);
+}
+
+size_t record_write_own_body(char *out, const struct object *object)
+{
+    return (size_t)(put_object(out, RECORD_OWN, object) - out);
 }
 
 size_t record_write_body(char *out, const struct ledger_row *row)

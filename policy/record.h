@@ -36,13 +36,6 @@ enum {
 };
 #define RECORD_END_MARK UINT32_MAX
 
-/* Something that a tenant made through us. */
-struct object {
-    struct text id, kind, tenant, target, model;
-    int64_t made_us;
-    struct text facts; /* at most OBJECT_FACTS_BYTES */
-};
-
 /* A record that was read; texts borrow from its bytes. */
 struct record {
     enum record_kind kind;
@@ -89,3 +82,5 @@ bool record_read_body(struct text body, struct record *record);
 
 /* Write the body of a settling line for <row> to <out> (RECORD_MAX_BYTES); returns its length. */
 size_t record_write_body(char *out, const struct ledger_row *row);
+/* The same of a line that notes <object>. */
+size_t record_write_own_body(char *out, const struct object *object);

@@ -33,6 +33,22 @@ const char share_schema[] =
     "UPDATE facts SET value = (SELECT max(value, ifnull(max(version), 0)) FROM rollup_" span \
     " WHERE version > 0) WHERE name = 'version';"
 
+/* Objects, too. */
+#define RENUMBER_OBJECTS                                                                      \
+    "UPDATE objects SET version = n + ifnull((SELECT value FROM facts"                        \
+    " WHERE name = 'version'), 0) FROM (SELECT id AS i, row_number() OVER (ORDER BY id) AS n" \
+    " FROM objects) WHERE id = i;"                                                            \
+    "UPDATE facts SET value = (SELECT max(value, ifnull(max(version), 0)) FROM objects)"      \
+    " WHERE name = 'version';"
+
+const char share_objects_schema[] =
+    "ALTER TABLE objects ADD COLUMN version INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE objects ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"
+    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;"
+    /* who shares already tells what it has */
+    RENUMBER_OBJECTS;
+
 /* ---------------------------------------------------------------------------------- reading */
 
 static bool ask_fact(struct statement *ask, const char *name, int64_t *number, char *text)
@@ -115,7 +131,8 @@ static bool turn(struct share *share, bool on)
     if (!on)
         return database_run(share->database, "DELETE FROM facts WHERE name = 'epoch';"
                                              "DELETE FROM outbox;");
-    return database_run(share->database, RENUMBER("day") RENUMBER("hour") RENUMBER("minute")) &&
+    return database_run(share->database,
+                        RENUMBER("day") RENUMBER("hour") RENUMBER("minute") RENUMBER_OBJECTS) &&
            set_number(share, "epoch", clock_wall_us());
 }
 

@@ -8,6 +8,7 @@
  *   facts     <ledger>, a name that the database got when it was made; <epoch>, when it began to
  *             share, or was restored (microseconds); <version> and <rows>, the numbers given last
  *   rollups   each row has the number of its last change, of one count over all three tables
+ *   objects   the same; one that is gone stays for a while, to say so
  *   outbox    single calls in the order of booking: number, day, row of that day's table
  *
  * Whoever has been told everything up to a number goes on behind it: nothing here notes what was
@@ -35,8 +36,8 @@ struct share {
     struct statement *ask, *set, *put, *trim;
 };
 
-/* The schema's step for it. */
-extern const char share_schema[];
+/* The schema's steps for it. */
+extern const char share_schema[], share_objects_schema[];
 
 /* Does the database share? ON: changes are numbered from now on, and what was booked while it was
  * off is numbered now. */

@@ -10,6 +10,7 @@
  *   store_assert.c   one root is asserted
  *   store_life.c     the process: incarnation, who has asserted what, beats and sweeps
  *   store_report.c   what has changed
+ *   store_look.c     for people to see
  *
  * What has to be right whatever the order of answers is this. Every question, report and assertion
  * carries an incarnation. An answer counts only while its incarnation is the current one, and that

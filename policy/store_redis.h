@@ -48,6 +48,9 @@ void store_redis_ask_ahead(struct store_redis *store, struct reservation *reserv
 /* Tell soon what has changed of <root>: others may be waiting for it. */
 void store_redis_hurry(struct store_redis *store, struct text root);
 
+/* limits.c: NULL = there is no shared store. */
+struct shared *limits_shared(struct limits *limits);
+
 struct shared_figures {
     bool swept;         /* all that was there at the first connection is asserted */
     unsigned connected; /* workers that have a connection */

@@ -11,6 +11,8 @@
 	.globl forward_sums_lua, forward_sums_lua_end
 	.globl forward_rows_lua, forward_rows_lua_end
 	.globl forward_ship_lua, forward_ship_lua_end
+	.globl owned_lua, owned_lua_end
+	.globl owners_lua, owners_lua_end
 store_admit_lua:
 	.incbin "policy/scripts/store.lua"
 	.incbin "policy/scripts/admit.lua"
@@ -36,5 +38,11 @@ forward_rows_lua_end:
 forward_ship_lua:
 	.incbin "policy/scripts/ship.lua"
 forward_ship_lua_end:
+owned_lua:
+	.incbin "policy/scripts/owned.lua"
+owned_lua_end:
+owners_lua:
+	.incbin "policy/scripts/owners.lua"
+owners_lua_end:
 
 	.section .note.GNU-stack, "", %progbits

@@ -94,6 +94,7 @@ static void open_instance(struct lines *lines, int root, const char *instance)
         lines->denied = lines->denied || errno != ENOENT;
         return;
     }
+    dead = dead || instance_is_dead(directory);
     if (dead) {
         struct dead one = {.directory = directory};
         memcpy(one.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));

@@ -4,6 +4,7 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
 from harness import KEY_ACME, Client, Sluice, chat_chunk, config_for, eventually, sha256_hash, stream_chat
@@ -15,6 +16,10 @@ def hold(call):
     call.begin_stream()
     call.event(chat_chunk({"content": "x"}))
     call.wait_gone(30)
+
+
+def alive(pid):
+    return os.path.exists(f"/proc/{pid}/exe")
 
 
 @pytest.mark.parametrize("who", ["service", "supervisor"])
@@ -47,6 +52,28 @@ def test_open_calls_are_lost_not_dropped(upstream, who):
         assert gate.usage_total("requests", outcome="lost") + gate.usage_total("requests", outcome="partial") == 3
         ids = [row["id"] for row in gate.ledger_rows()]
         assert len(ids) == len(set(ids)), "booked twice"
+
+
+def test_what_was_lost_is_in_every_answer(upstream):
+    """Also while the ledger takes over what the dead process left: no moment at which nobody counts it."""
+    with Sluice(config_for(upstream)) as gate:
+        gate.may_crash = True
+        made = 0
+        for _ in range(3):
+            upstream.answer = hold
+            streams = [gate.open_stream(max_tokens=100) for _ in range(40)]
+            made += len(streams)
+            service = gate.worker_pid
+            gate.kill()
+            eventually(lambda service=service: not alive(service), what="the service has died with its supervisor")
+            gate.start(wait=False)
+            until, seen = time.monotonic() + 3, set()
+            while time.monotonic() < until:
+                seen.add(gate.usage_total("requests"))
+            assert seen == {made}, seen
+            gate.wait_ready()
+            for client, _ in streams:
+                client.close()
 
 
 def test_the_budget_has_what_was_lost(upstream):

@@ -119,3 +119,34 @@ def test_it_owns_nothing_of_before(gate, upstream):
     assert gate.request("GET", "/v1/files", key=secret).json["data"] == []
     mine = upload(gate, secret)
     eventually(lambda: gate.request("GET", f"/v1/files/{mine}", key=secret).status == 200)
+
+
+def spent(gate, tenant):
+    counters = ask(gate, "GET", f"/limits?tenant={tenant}").json["data"]
+    return next((c["used"] + c["held"] for c in counters if c["level"] == "tenant" and c["tenant"] == tenant), 0)
+
+
+def test_what_it_used_stays_with_those_it_belonged_to(gate):
+    """After its end and a restart, too; and when another has its name, which belongs to somebody else."""
+    limits = {"limits": {"requests_per_day": 50}}
+    for name in ("org", "other"):
+        ask(gate, "POST", "/tenants", {"name": name, "models": ["*"], **limits}, 201)
+    ask(gate, "POST", "/tenants", {"name": "team", "models": ["*"], "parent": "org"}, 201)
+    secret, place = make(gate, parent="team")
+    assert [gate.chat(key=secret).status for _ in range(5)] == [200] * 5
+    ask(gate, "DELETE", f"/keys/{place}", status=200)
+    ask(gate, "DELETE", "/tenants/again", status=204)
+    ask(gate, "DELETE", "/tenants/team", status=204)
+    eventually(lambda: spent(gate, "org") == 5, 10, what="all of it counts")
+    gate.kill()
+    gate.start()
+    eventually(lambda: spent(gate, "org") == 5, 10, what="it counts after a restart")
+    secret, place = make(gate, parent="other")
+    assert gate.chat(key=secret).status == 200
+    gate.kill()
+    gate.start()
+    gate.chat(key=secret)
+    assert spent(gate, "other") in (2, 7), "what began in the hour in which it was made may count"
+    assert spent(gate, "org") in (0, 5)
+    # Redis may have what the dead process had of the other until that is used again.
+    assert spent(gate, "other") + spent(gate, "org") >= 7, "nothing is forgotten"

@@ -200,6 +200,23 @@ def test_each_call_of_it_is_a_request_and_its_tokens_count(upstream, provider):
         assert submit(gate, bodies[0], key=KEY_GLOBEX).status == 200
 
 
+def test_windows_shorter_than_a_day_are_for_calls_that_somebody_waits_for(upstream, provider):
+    """Also when all is counted again after a restart."""
+    bodies = [body_of() for _ in range(20)]
+    limits = {"requests_per_minute": 5, "requests_per_hour": 6, "tokens_per_minute": 2500, "strict": True}
+    with gate_for(upstream, tenant(nanos=2 * bound(*bodies), limits=limits), poll="1s") as gate:
+        name = submit(gate, *bodies).json["id"]  # with its upload two requests
+        assert gate.chat(max_tokens=1).status == 200
+        provider.end(name, usage=used(3000, 2000))
+        row, = booked(gate, name)
+        assert row["attempts"] == 20
+        gate.kill()
+        gate.start()
+        assert gate.chat(max_tokens=1).status == 200, "what it used does not count"
+        answers = [gate.chat(max_tokens=1).status for _ in range(3)]
+        assert answers[-1] == 429, "what was called online does"
+
+
 def test_a_refused_batch_holds_nothing(upstream, provider):
     body = body_of()
     provider.refuse = lambda call: call.respond(400, {"error": {"message": "no", "type": "invalid_request_error"}})

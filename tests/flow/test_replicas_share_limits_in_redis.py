@@ -7,10 +7,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, merged, sha256_hash
+from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, free_port, merged, run_cli, sha256_hash
 from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
+ADMIN = "sk-admin-5ecre7-0123456789"
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
 
 
@@ -121,3 +122,50 @@ def test_money_to_the_nano_dollar_through_the_death_of_a_replica(upstream):
         assert spent <= amount
         assert spent >= amount - 5 * cost, (answers, spent, amount)
         assert answers[-1] == 429
+
+
+def counters(gate, nodes=None):
+    where = f"&nodes={nodes}" if nodes else ""
+    answer = gate.request("GET", f"/admin/v1/limits?tenant=acme{where}", key=ADMIN, listener="ops")
+    assert answer.status == 200, answer
+    return {(c["level"], c["limit"]): c for c in answer.json["data"]}
+
+
+def test_each_shows_what_all_have_used(upstream):
+    """Also one that no call has met; without Redis each shows its own, and says so."""
+    limits = {"requests_per_minute": 400, "tokens_per_day": 10**6, "concurrent": 50}
+    acme = {"name": "acme", "models": ["*"], "limits": limits, "budget": {"amount": "50 USD", "period": "month"},
+            "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME), "limits": {"requests_per_hour": 400}}]}
+    used = {("tenant", "requests_per_minute"): 12, ("key", "requests_per_hour"): 12, ("tenant", "tokens_per_day"): 12 * 18,
+            ("tenant", "budget_per_month"): 12 * (11 * INPUT + 7 * OUTPUT)}
+    with Redis() as redis, contextlib.ExitStack() as stack:
+        gates = []
+        for _ in range(3):
+            config = config_for(upstream, tenants=[acme], store={"type": "redis", "redis": {"url": redis.url(), "replicas_max": 3}})
+            config["server"]["listeners"].append({"name": "ops", "address": f"127.0.0.1:{free_port()}", "serve": ["admin"]})
+            gates.append(stack.enter_context(Sluice(config, env={"SLUICE_ADMIN_KEY": ADMIN})))
+            wait_counts(gates[-1])
+        assert counters(gates[2]) == {}
+        assert ask_all(gates[:2], 12, at_once=1) == [200] * 12
+
+        def settled():
+            """What was taken ahead has come back, or is at most the slices of the two."""
+            for gate in gates:
+                shown = counters(gate)
+                if not set(used) <= set(shown) or any(
+                        not used[name] <= shown[name]["used"] + shown[name]["held"] <= shown[name]["amount"] for name in used):
+                    return False
+                assert {c["nodes"] for c in shown.values()} == {"all"}
+                if shown["tenant", "budget_per_month"]["used"] != used["tenant", "budget_per_month"]:
+                    return False
+            return True
+
+        eventually(settled, 20, what="all three show the same")
+        alone = [counters(gate, "this") for gate in gates]
+        assert [a.get(("tenant", "requests_per_minute"), {"used": 0})["used"] for a in alone] == [6, 6, 0]
+        assert {c["nodes"] for a in alone for c in a.values()} == {"this"}
+        done = run_cli("limits", "ls", "-c", gates[2].file, "--tenant", "acme", "--format", "csv", env=gates[2].env)
+        assert done.returncode == 0 and "budget_per_month" in done.stdout and ",all" in done.stdout, done
+        redis.kill()
+        shown = counters(gates[0])
+        assert {c["nodes"] for c in shown.values()} == {"this"} and shown["tenant", "requests_per_minute"]["used"] == 6

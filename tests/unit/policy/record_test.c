@@ -208,6 +208,10 @@ static void objects_come_back_too(void **state)
     assert_int_equal(record.object.made_us, object.made_us);
     assert_int_equal(record.object.facts.len, 0);
     assert_int_equal(bytes[17], 1);
+    char body[RECORD_MAX_BYTES]; /* alone it is the same */
+    size_t body_length = record_write_own_body(body, &object);
+    assert_int_equal(body_length, length - RECORD_HEAD_BYTES);
+    assert_memory_equal(body, bytes + RECORD_HEAD_BYTES, body_length);
 }
 
 static void what_is_known_of_an_object_comes_back_and_is_bounded(void **state)

@@ -175,6 +175,57 @@ static void the_outbox_keeps_what_may_be_told_again(void **state)
     book_close(book);
 }
 
+static void book_objects(struct book *book, const char *const *ids, bool gone)
+{
+    assert_true(book_begin(book));
+    for (; *ids; ids++) {
+        struct object object = {.id = text_of(*ids),
+                                .kind = TEXT("file"),
+                                .tenant = TEXT("acme"),
+                                .target = TEXT("mini"),
+                                .made_us = A_DAY_US};
+        assert_true(gone ? book_disown(book, &object) : book_own(book, &object));
+    }
+    assert_true(book_commit(book));
+}
+
+static bool is_owned(struct book *book, const char *id)
+{
+    struct owner owner = {0};
+    snprintf(owner.id, sizeof(owner.id), "%s", id);
+    assert_true(book_find_owner(book, &owner, NULL));
+    return owner.found;
+}
+
+/* Objects are numbered like sums; one that is gone stays, to say so, and is not there for us. */
+static void objects_have_numbers_too(void **state)
+{
+    (void)state;
+    struct book *book = book_of(SHARING_OFF);
+    book_objects(book, (const char *[]){"file-1", "file-2", "file-3", NULL}, false);
+    book_objects(book, (const char *[]){"file-2", NULL}, true);
+    assert_int_equal(ask_number(&place, "SELECT count(*) FROM objects"), 2);
+    book_close(book);
+    book = book_of(SHARING_ON);
+    book_calls(book, 0, 1);
+    assert_int_equal(ask_number(&place, "SELECT count(DISTINCT version) = 2 AND min(version) > 0"
+                                        " FROM objects"),
+                     1);
+    int64_t version = book_share(book)->version;
+    book_objects(book, (const char *[]){"file-1", "file-of-another-node", NULL}, true);
+    assert_int_equal(book_share(book)->version, version + 2);
+    assert_false(is_owned(book, "file-1"));
+    assert_true(is_owned(book, "file-3"));
+    assert_int_equal(ask_number(&place, "SELECT count(*) FROM objects WHERE gone"), 2);
+    book_objects(book, (const char *[]){"file-1", NULL}, false);
+    assert_true(is_owned(book, "file-1"));
+    assert_int_equal(ask_number(&place, "SELECT max(version) FROM objects"), version + 3);
+    const struct book_keep keep = {0};
+    assert_true(book_expire(book, &keep, A_DAY_US + 32 * 86400 * 1000000LL));
+    assert_int_equal(ask_number(&place, "SELECT count(*) FROM objects"), 2);
+    book_close(book);
+}
+
 static void a_series_is_packed_and_unpacked(void **state)
 {
     (void)state;
@@ -208,6 +259,7 @@ int main(void)
         CASE(two_processes_number_on),
         CASE(what_was_not_shared_is_numbered_when_it_is),
         CASE(the_outbox_keeps_what_may_be_told_again),
+        CASE(objects_have_numbers_too),
         CASE(a_series_is_packed_and_unpacked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
