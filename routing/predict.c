@@ -223,8 +223,9 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->first_us = clamp(first + more, TIME_MAX_US);
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
-    out->total_us =
-        clamp(out->first_us + predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
 }
 
 /* -------------------------------------------------------------------------------- learning */
@@ -312,9 +313,12 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
-    bool delayed = sample > 2 * calm;
-    if (!delayed && busy <= calm + calm * 3 / 8 && calls + PER_MILLE > room)
+    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
+    if (!delayed && busy <= calm + calm * 3 / 8 && more)
         set(&figures->room_milli, calls + PER_MILLE);
+    else if (sample - calm < call->wait_us / 2 &&
+             more) /* it did not have to queue as was thought */
+        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
     else if (delayed && busy > calm + calm / 2 && shown < room)
         set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
 }

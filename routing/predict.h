@@ -65,6 +65,7 @@ struct predict_figures {
 struct prediction {
     int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
     int64_t total_us;               /* to the last one */
+    int64_t guess_us;               /* the part of it that nothing was learnt of */
     int64_t token_ns;               /* per token after the first */
     int64_t base_us;                /* the part of it that neither peaks nor failures are in */
     int64_t wait_us;                /* the part of that which is queue */

@@ -88,6 +88,7 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     const struct prediction *p = best->prediction;
     struct prediction calm = *p;
     calm.cost_nanos = 0;
+    calm.total_us -= p->guess_us;
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
     return strategy_score(policy, &calm) / SLACK_PART;
