@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "routing/strategy.h"
 
+#include <assert.h>
+
 enum {
     MILLION = 1000000,
     COST_PPM = 400000, /* as the weights are by default */
@@ -176,6 +178,7 @@ static size_t by_weight(const struct bid *bids, size_t count, uint64_t at)
 static size_t in_turn(const struct bid *bids, size_t count, uint64_t turn)
 {
     bool equal = true;
+    assert(count > 0);
     for (size_t i = 1; i < count; i++)
         equal = equal && bids[i].weight == bids[0].weight;
     return equal ? (size_t)(turn % count)
