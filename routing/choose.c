@@ -299,8 +299,7 @@ static size_t explore(const struct route_policy *policy, const struct route_call
 }
 
 /* The circuits of those that would be preferred to <chosen> are looked at again by one call. */
-static size_t probe(const struct route_policy *policy, const struct choice *choice, uint64_t probes,
-                    size_t chosen)
+static size_t probe(const struct route_policy *policy, const struct choice *choice, size_t chosen)
 {
     const struct candidate *now = &choice->candidates[chosen];
     for (uint64_t left = choice->probes; left; left &= left - 1) {

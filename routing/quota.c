@@ -116,9 +116,9 @@ static void set(atomic_int_fast64_t *figure, int64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-static int64_t within(int64_t figure, int64_t most)
+static int64_t within(int64_t value, int64_t top)
 {
-    return figure < 0 ? 0 : figure > most ? most : figure;
+    return value < 0 ? 0 : value > top ? top : value;
 }
 
 static int64_t or_else(int64_t figure, int64_t otherwise)
