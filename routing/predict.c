@@ -23,7 +23,9 @@ enum {
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
-    TOLD_US = 30000000, /* so long what a server said of itself is believed */
+    CACHE_FULL_PPM = 950000,
+    CALLS_MAX = 100000000,
+    TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
 /* A failure costs as much as so long a wait. */
@@ -166,21 +168,33 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
+/* Calls in thousandths that are inside it, with this one, and those that its queue has: what it
+ * says itself, others' calls included, or what is known of one's own. */
+static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
+                        uint64_t now_us)
+{
+    int64_t inside = own, waiting = 0, told = get(&figures->told_us);
+    if (told && (int64_t)now_us - told < TOLD_US) {
+        waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
+        inside = later(inside, waiting + clamp(get(&figures->told_running), CALLS_MAX));
+        if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
+            waiting = later(waiting, 1);
+    }
+    return later((inside + 1) * PER_MILLE - room, waiting * PER_MILLE);
+}
+
 /* How long what is in flight beyond the target's room will take. */
 static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
                        int64_t first, uint64_t now_us)
 {
-    int64_t told = get(&figures->told_us), queue = 0;
-    if (told && (int64_t)now_us - told < TOLD_US)
-        queue = clamp(get(&figures->told_waiting), TOKENS_MAX);
-    int64_t calls = clamp(p->calls + 1, TOKENS_MAX) * PER_MILLE, room = room_of(figures);
-    int64_t each = p->calls > 0 ? p->work_tokens / p->calls : 0;
+    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t over = queue_of(figures, calls, room, now_us);
+    if (over <= 0)
+        return 0;
+    int64_t each = calls > 0 ? p->work_tokens / calls : 0;
     /* Each call holds its place for its first token and its tokens. */
-    int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t over = calls > room ? calls - room : 0;
-    return over + queue == 0
-               ? 0
-               : clamp(predict_scaled(service, over + queue * PER_MILLE, room), TIME_MAX_US);
+    int64_t service = clamp(first + predict_scaled(each, p->token_ns, PER_MILLE), TIME_MAX_US);
+    return clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,

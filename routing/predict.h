@@ -60,7 +60,7 @@ struct predict_figures {
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
-    atomic_int_fast64_t told_us, told_waiting, told_running;
+    atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
 };
 
 struct prediction {
