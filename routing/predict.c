@@ -218,8 +218,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         int64_t hit = get(&class->hit_us);
         if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
             hit = hit && hit < first ? hit : hit ? first : first / 2;
-            first -= (first - hit) * clamp(ask->cached_tokens, ask->input_tokens) /
-                     clamp(ask->input_tokens, TOKENS_MAX);
+            int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
+            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);

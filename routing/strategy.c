@@ -69,7 +69,7 @@ int64_t strategy_time(const struct route_policy *policy, const struct prediction
 int64_t strategy_score(const struct route_policy *policy, const struct prediction *p)
 {
     if (policy->strategy == STRATEGY_COST)
-        return p->cost_nanos;
+        return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
     int64_t time = strategy_time(policy, p);
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
@@ -102,7 +102,8 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
 static int64_t load_of(const struct bid *bid)
 {
     int64_t weight = bid->weight ? bid->weight : 1;
-    int64_t calls = (bid->prediction->calls + 1) * LOAD_UNIT / weight;
+    int64_t inside = bid->prediction->calls < LOAD_UNIT ? bid->prediction->calls + 1 : LOAD_UNIT;
+    int64_t calls = inside * LOAD_UNIT / weight;
     int64_t work = bid->prediction->work_tokens / weight;
     return calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
 }
