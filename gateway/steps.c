@@ -194,11 +194,8 @@ static enum exchange_state no_target(struct exchange *x)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
     if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
         return EXCHANGE_REFUSE;
-    const char *why = "no target is in force";
-    if (x->route && x->route->target_count && x->route->targets[0].off_because)
-        why = x->route->targets[0].off_because;
     if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+        choosing_say_none(x);
     return EXCHANGE_REFUSE;
 }
 

@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/mirror.h"
+#include "gateway/gauges.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/resume.h"
@@ -534,6 +535,7 @@ static void *worker_main(void *with)
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
     mirrors_stop(worker);
+    gauges_stop(worker->gauges);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -621,6 +623,7 @@ static void worker_free(struct worker *worker)
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
+    gauges_free(worker->gauges);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -703,6 +706,7 @@ struct worker *worker_start(const struct worker_options *options)
     if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
+        worker->gauges = gauges_new(worker);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");

@@ -23,7 +23,9 @@ enum {
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
-    TOLD_US = 30000000, /* so long what a server said of itself is believed */
+    CACHE_FULL_PPM = 950000,
+    CALLS_MAX = 100000000,
+    TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
 /* A failure costs as much as so long a wait. */
@@ -166,21 +168,33 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
+/* Calls in thousandths that are inside it, with this one, and those that its queue has: what it
+ * says itself, others' calls included, or what is known of one's own. */
+static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
+                        uint64_t now_us)
+{
+    int64_t inside = own, waiting = 0, told = get(&figures->told_us);
+    if (told && (int64_t)now_us - told < TOLD_US) {
+        waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
+        inside = later(inside, waiting + clamp(get(&figures->told_running), CALLS_MAX));
+        if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
+            waiting = later(waiting, 1);
+    }
+    return later((inside + 1) * PER_MILLE - room, waiting * PER_MILLE);
+}
+
 /* How long what is in flight beyond the target's room will take. */
 static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
                        int64_t first, uint64_t now_us)
 {
-    int64_t told = get(&figures->told_us), queue = 0;
-    if (told && (int64_t)now_us - told < TOLD_US)
-        queue = clamp(get(&figures->told_waiting), TOKENS_MAX);
-    int64_t calls = clamp(p->calls + 1, TOKENS_MAX) * PER_MILLE, room = room_of(figures);
-    int64_t each = p->calls > 0 ? p->work_tokens / p->calls : 0;
+    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t over = queue_of(figures, calls, room, now_us);
+    if (over <= 0)
+        return 0;
+    int64_t each = calls > 0 ? p->work_tokens / calls : 0;
     /* Each call holds its place for its first token and its tokens. */
-    int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t over = calls > room ? calls - room : 0;
-    return over + queue == 0
-               ? 0
-               : clamp(predict_scaled(service, over + queue * PER_MILLE, room), TIME_MAX_US);
+    int64_t service = clamp(first + predict_scaled(each, p->token_ns, PER_MILLE), TIME_MAX_US);
+    return clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
@@ -204,8 +218,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         int64_t hit = get(&class->hit_us);
         if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
             hit = hit && hit < first ? hit : hit ? first : first / 2;
-            first -= (first - hit) * clamp(ask->cached_tokens, ask->input_tokens) /
-                     clamp(ask->input_tokens, TOKENS_MAX);
+            int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
+            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);
@@ -223,8 +237,9 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->first_us = clamp(first + more, TIME_MAX_US);
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
-    out->total_us =
-        clamp(out->first_us + predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
 }
 
 /* -------------------------------------------------------------------------------- learning */
@@ -312,9 +327,12 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
-    bool delayed = sample > 2 * calm;
-    if (!delayed && busy <= calm + calm * 3 / 8 && calls + PER_MILLE > room)
+    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
+    if (!delayed && busy <= calm + calm * 3 / 8 && more)
         set(&figures->room_milli, calls + PER_MILLE);
+    else if (sample - calm < call->wait_us / 2 &&
+             more) /* it did not have to queue as was thought */
+        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
     else if (delayed && busy > calm + calm / 2 && shown < room)
         set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
 }

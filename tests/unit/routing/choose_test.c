@@ -268,6 +268,7 @@ static void takes_the_cheapest_that_is_fast_enough(void **state)
     teach(2, 100000, FAULT_NONE, 30);
     assert_int_equal(run(500000, FAULT_NONE), 1);
     assert_int_equal(choice.candidates[0].strike, STRIKE_SLOW);
+    teach(3, 100000, FAULT_NONE, 30);
     policy.max_ttft_us = 1000; /* nobody is: then the best of them */
     assert_int_not_equal(chosen_for(call()), TARGETS);
     assert_int_equal(choice.relaxed, STRIKE_SLOW);
