@@ -128,6 +128,28 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
     call->sticky = sticky_of(x, choosing_policy(x));
 }
 
+void choosing_say_none(struct exchange *x)
+{
+    const struct route *route = x->route;
+    const char *why = "no target is in force";
+    if (route && route->target_count && route->targets[0].off_because)
+        why = route->targets[0].off_because;
+    struct choice *choice = route ? arena_new(&x->arena, sizeof(*choice)) : NULL;
+    struct route_call call;
+    bool full = false;
+    if (choice) {
+        choosing_call(x, route, &call);
+        route_consider(route, choosing_policy(x), &call, choice);
+    }
+    for (size_t i = 0; choice && i < choice->count; i++)
+        full = full || choice->candidates[i].strike == STRIKE_FULL;
+    if (full)
+        fault_set(&x->fault, FAULT_OVERLOADED,
+                  "All targets of this model have as many calls as their limits allow.");
+    else
+        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+}
+
 /* ------------------------------------------------------------------------------ what it taught */
 
 /* With several keys nobody knows which of them the next call goes up with. */

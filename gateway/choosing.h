@@ -16,6 +16,9 @@ const struct route_policy *choosing_policy(const struct exchange *x);
  * the body once where there is something to choose from. */
 void choosing_call(struct exchange *x, const struct route *route, struct route_call *call);
 
+/* Nobody was left to be asked: set the fault that says why. */
+void choosing_say_none(struct exchange *x);
+
 /* The head of the target's answer: what it says is left of its limits. */
 void choosing_head(struct exchange *x, const struct head *head);
 /* Some of the answer has come; has its first token? */

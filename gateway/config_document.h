@@ -172,6 +172,7 @@ struct policy_draft {
     struct route_policy policy;
     int strategy, signal, sticky_by;
     double cost, latency, load, explore, hedge_share;
+    bool resume;
     struct items fallback; /* struct text */
 };
 

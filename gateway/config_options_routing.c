@@ -21,7 +21,7 @@ static const struct option policy_sticky[] = {
 };
 
 static const struct option policy_hedge[] = {
-    {.name = "after", .type = OPTION_DURATION, .where = POLICY(policy.hedge_after_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target after this; null = never."},
+    {.name = "after", .type = OPTION_DURATION, .where = POLICY(policy.hedge_after_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target as well, when the first token of a stream (or an embedding) is not there after this; 0 = later than 95 of 100 first tokens were; null = never."},
     {.name = "max_share", .type = OPTION_SHARE, .where = POLICY(hedge_share), .fallback = "0.02", .help = "Of all calls."},
     {0},
 };
@@ -35,9 +35,10 @@ static const struct option routing_policy[] = {
     {.name = "half_life", .type = OPTION_DURATION, .where = POLICY(policy.half_life_us), .fallback = "2m", .min = SECONDS(1), .max = DAYS(1), .help = "Of what was learnt."},
     {.name = "explore", .type = OPTION_SHARE, .where = POLICY(explore), .fallback = "0.02", .help = "Share of the calls that may be spent to keep stale figures fresh."},
     {.name = "sticky", .type = OPTION_SECTION, .inner = policy_sticky, .help = "Stay with one target."},
-    {.name = "hedge", .type = OPTION_SECTION, .status = INERT, .inner = policy_hedge, .help = "A second try beside the first."},
+    {.name = "hedge", .type = OPTION_SECTION, .inner = policy_hedge, .help = "A second try beside the first: who answers first is the one, and both are paid for."},
     {.name = "max_ttft", .type = OPTION_DURATION, .where = POLICY(policy.max_ttft_us), .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Not a target whose p95 of the time to the first token is longer than that, unless there is no other."},
-    {.name = "fallback", .type = OPTION_TEXTS, .where = POLICY(fallback), .fallback = "[]", .help = "Models or targets to try after these."},
+    {.name = "fallback", .type = OPTION_TEXTS, .where = POLICY(fallback), .fallback = "[]", .help = "Models or targets to try after these: when all have failed, and for calls that they refuse as too long or by a content filter."},
+    {.name = "resume", .type = OPTION_BOOL, .where = POLICY(resume), .fallback = "true", .help = "An answer that broke off may be continued by another target that is known to go on with one (targets: prefill)."},
     {0},
 };
 

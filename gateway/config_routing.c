@@ -31,6 +31,7 @@ static void resolve_policy(struct document *document, struct policy_draft *draft
     policy->hedge_max_ppm = ppm_of(draft->hedge_share);
     if (!node_is_given(node_find(node_find(draft->node, "hedge"), "after")))
         policy->hedge_after_us = -1;
+    policy->no_resume = !draft->resume;
     policy->fallback = draft->fallback.at;
     policy->fallback_count = draft->fallback.count;
     if (policy->strategy == STRATEGY_SCORE && !policy->cost_ppm && !policy->latency_ppm)

@@ -43,6 +43,7 @@ struct objects;
 struct batch;
 struct slow_page;
 struct admin_caller;
+struct aside;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -221,6 +222,9 @@ struct exchange {
     int64_t retry_after_us;   /* as the target said; 0 = it did not */
     unsigned attempts_before; /* the present target was chosen */
     struct resume resume;
+    struct aside *aside;      /* a try that is late, beside the present one (aside.h) */
+    bool hedged;              /* there was one, or might have been */
+    int64_t hedge_held_nanos; /* held for it, until it is booked */
     unsigned same_again;      /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "gateway/answer.h"
+#include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/choosing.h"
@@ -677,6 +678,14 @@ static void on_head(struct upstream_call *call, const struct head *head)
         relay_begin(x);
         return;
     }
+    if (x->aside && head->status / 100 != 2) { /* the other one is still there */
+        upstream_abandon(call);
+        fail(x, head->status / 100 == 5 ? FAULT_TARGET_ERROR : FAULT_TARGET_REFUSED,
+             "The target refused the call.");
+        exchange_run(x);
+        return;
+    }
+    aside_cancel(x);
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     if (head->status != 200 || !waits_for_first_token(x))
         x->first_byte_by_us = 0;
@@ -1092,6 +1101,8 @@ static void on_sent(struct upstream_call *call)
         x->ours_us += x->sent_us - x->whole_us;
     x->ours_until_us = x->sent_us;
     x->whole_us = 0;
+    if (aside_due_us(x))
+        waits_set(x);
 }
 
 static void on_room(struct upstream_call *call)

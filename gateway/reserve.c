@@ -687,6 +687,10 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     x->session.input_tokens += usage->input_tokens;
     x->session.output_tokens += usage->output_tokens;
     x->session.cost_nanos = sum(x->session.cost_nanos, cost_nanos);
+    if (x->hedge_held_nanos >= cost_nanos && x->hedge_held_nanos > 0) {
+        x->hedge_held_nanos = 0;
+        return true;
+    }
     if (!r->live || (extend_strict(x, usage) &&
                      (!money || limits_extend(r, LIMIT_MONEY, cost_nanos) || shorten(x))))
         return true;
@@ -714,6 +718,24 @@ bool reserve_detour(struct exchange *x, const struct route *route)
         most = cost > most ? cost : most;
     }
     return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
+}
+
+bool reserve_hedge(struct exchange *x)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    for (size_t i = 0; i < r->use_count; i++) {
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+        if (r->uses[i].limit->strict) /* what is promised never to be exceeded is not asked twice */
+            return false;
+    }
+    if (!r->live || !money || !x->estimated)
+        return true;
+    int64_t most = cost_bound(x, x->estimate.output_bound);
+    if (most > 0 && !limits_extend(r, LIMIT_MONEY, most))
+        return false;
+    x->hedge_held_nanos = most;
+    return true;
 }
 
 bool reserve_input(struct exchange *x, int64_t tokens)

@@ -37,6 +37,9 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
 bool reserve_detour(struct exchange *x, const struct route *route);
 /* A further try reads <tokens> more than the call has: hold what they may cost. */
 bool reserve_input(struct exchange *x, int64_t tokens);
+/* A second target is asked beside the first: hold what that may cost at most. False when there is
+ * no room. reserve_beside() of the one that loses takes it from there. */
+bool reserve_hedge(struct exchange *x);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 

@@ -72,8 +72,8 @@ static void say(struct exchange *x, struct text inside)
 
 static bool is_nothing(struct text value)
 {
-    return !member_is_something(value) || text_equal(value, TEXT("[]")) ||
-           text_equal(value, TEXT("{}"));
+    return !value.len || text_equal(value, TEXT("null")) || text_equal(value, TEXT("\"\"")) ||
+           text_equal(value, TEXT("[]")) || text_equal(value, TEXT("{}"));
 }
 
 /* A delta of OpenAI's: text, and nothing else that would have to be said again. */

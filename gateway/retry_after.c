@@ -9,7 +9,9 @@
 enum { DATE_BYTES = 40, NAME_BYTES = 64 };
 
 static const int64_t SECOND_US = 1000000, DAY_US = INT64_C(86400) * 1000000,
-                     EPOCH_FROM_S = 1000000000; /* a larger number of seconds is a date */
+                     EPOCH_FROM_S = 300000000; /* a larger number of seconds is a date */
+
+static const uint64_t EPOCH_MOST_S = 9000000000;
 
 static int64_t bounded(int64_t us)
 {
@@ -20,10 +22,15 @@ static int64_t bounded(int64_t us)
 static bool read_number(struct text value, int64_t unit_us, int64_t *us)
 {
     int64_t billionths;
+    uint64_t whole;
+    if (text_number(value, INT64_MAX, &whole) && whole > EPOCH_MOST_S) {
+        *us = DAY_US;
+        return true;
+    }
     if (!value.len || value.len > 18 || !decimal_read(value, &billionths))
         return false;
-    *us =
-        billionths / 1000 > INT64_MAX / unit_us ? DAY_US : billionths / 1000 * unit_us / SECOND_US;
+    __int128 exact = (__int128)billionths * unit_us / 1000000000;
+    *us = exact > INT64_MAX / 2 ? DAY_US : (int64_t)exact;
     return true;
 }
 

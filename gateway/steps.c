@@ -7,6 +7,7 @@
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
+#include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
@@ -32,7 +33,8 @@
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    RESTS_MAX = 3,                  /* waits for a target that had asked to be left alone */
+    RESTS_FROM = 3, /* times in a row that a target has asked to be left alone: it is believed */
+    RESTS_MAX = 3,  /* waits for such a target */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -186,11 +188,8 @@ static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
-    const char *why = "no target is in force";
-    if (x->route && x->route->target_count && x->route->targets[0].off_because)
-        why = x->route->targets[0].off_because;
     if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+        choosing_say_none(x);
     return EXCHANGE_REFUSE;
 }
 
@@ -258,13 +257,14 @@ static bool leave_try(struct exchange *x)
     return true;
 }
 
-/* The chosen target has asked to be left alone, and there is no other: wait for it, where that is
- * not too long, or say so. */
+/* The chosen target has asked to be left alone, again and again, and there is no other: wait for
+ * it, where that is not too long, or say so. */
 static bool must_rest(struct exchange *x)
 {
     const struct target_figures *figures = x->target->figures;
     uint64_t now = loop_now_us(x->worker->loop);
     if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        atomic_load_explicit(&figures->health.busy_in_row, memory_order_relaxed) < RESTS_FROM ||
         x->target->provider->retry_attempts == 0 || /* then the client hears it from the target */
         health_look(&figures->health, now) != HEALTH_COOLING)
         return false;
@@ -297,11 +297,15 @@ enum exchange_state step_route(struct exchange *x)
         tries_begin(x);
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
-    if (!choose(x) && !(detour_take(x) && choose(x))) {
+    if (!choose(x) && !(!x->aside && detour_take(x) && choose(x))) {
+        if (aside_return(x))
+            return EXCHANGE_SEND;
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
         return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
+    if (x->aside && must_rest(x))
+        return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
     if (must_rest(x))
         return tries_wait(x) && x->fault.kind == FAULT_NONE ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
     x->again = AGAIN_NO;
@@ -399,6 +403,8 @@ enum exchange_state step_send(struct exchange *x)
     }
     if (!x->opened && !write_down(x))
         return EXCHANGE_REFUSE;
+    if (x->facts.upstream == UPSTREAM_IDLE && x->again == AGAIN_OTHER)
+        return EXCHANGE_ROUTE; /* a second target is asked beside the one that is late */
     if (x->facts.upstream == UPSTREAM_IDLE) {
         if (!journal_is_safe(x->worker->journal, x->mark)) {
             worker_wait_safe(x->worker, x);
@@ -423,6 +429,8 @@ enum exchange_state step_send(struct exchange *x)
     case UPSTREAM_FAILED:
         break;
     }
+    if (aside_return(x))
+        return EXCHANGE_SEND;
     return x->head_sent ? break_off(x) : tries_after_failure(x);
 }
 
@@ -619,6 +627,7 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
 static void settle(struct exchange *x)
 {
     struct ledger_row row;
+    aside_cancel(x);
     fill_row(x, &row);
     bool broke = x->facts.upstream == UPSTREAM_FAILED && x->fault.kind != FAULT_NONE;
     bool good = x->facts.client_gone || (x->status / 100 == 2 && !broke);

@@ -7,7 +7,10 @@
 #include "gateway/waits.h"
 #include "gateway/worker_inside.h"
 
-enum { SAME_AGAIN_MAX = 3 }; /* tries on a target that has failed, whatever `attempts` says */
+enum {
+    SAME_AGAIN_MAX = 3, /* tries on a target that has failed, whatever `attempts` says */
+    BYTES_PER_TOKEN = 4,
+};
 
 static uint64_t now_of(const struct exchange *x)
 {
@@ -61,11 +64,10 @@ static uint64_t other_again_us(const struct exchange *x)
 /* Is the present target the only one that there is? */
 static bool is_alone(const struct exchange *x)
 {
-    const struct route *route = route_of(x);
-    for (size_t i = 0; route && i < route->target_count; i++)
-        if (!route->targets[i].off && &route->targets[i] != x->target)
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off && &x->route->targets[i] != x->target)
             return false;
-    return true;
+    return !x->detour;
 }
 
 bool step_has_another(const struct exchange *x)
@@ -108,6 +110,8 @@ void tries_begin(struct exchange *x)
     struct retry_budget *budget = budget_of(x);
     if (budget)
         retry_deposit(budget, RETRY_SHARE_PPM);
+    if (budget && x->route->policy && x->route->policy->hedge_after_us >= 0)
+        hedge_deposit(&x->route->targets[0].figures->hedges);
 }
 
 /* One that answers well, and has not failed since, is no part of a storm. */
@@ -227,10 +231,45 @@ bool tries_claim_refusal(struct exchange *x, enum refusal refusal)
     return true;
 }
 
+int64_t tries_first_p95_us(const struct exchange *x)
+{
+    const struct target_figures *figures = x->target->figures;
+    if (!figures)
+        return 0;
+    const struct predict_class *learnt =
+        &figures->predict.classes[traffic_of(x->call.operation, x->body_bytes / BYTES_PER_TOKEN)];
+    return atomic_load_explicit(&learnt->p95_us, memory_order_relaxed);
+}
+
+static enum circuit circuit_of(const struct target *target)
+{
+    return target && target->figures ? health_circuit(&target->figures->health) : CIRCUIT_CLOSED;
+}
+
+/* Does it fail more than its siblings, and did that, or its own failures, open its circuit? */
+static void look_at_circuit(struct exchange *x, enum circuit before)
+{
+    struct health_figures *all[ROUTE_TARGETS_MAX];
+    const struct route *route = route_of(x);
+    const struct target *target = x->target;
+    size_t count = 0;
+    if (!route || x->pinned || !target || !target->figures || !target->breaker)
+        return;
+    for (size_t i = 0; i < route->target_count; i++)
+        if (route->targets[i].figures && !route->targets[i].off)
+            all[count++] = &route->targets[i].figures->health;
+    health_compare(&target->figures->health, all, count, target->breaker, now_of(x));
+    if (before == CIRCUIT_CLOSED && circuit_of(target) == CIRCUIT_OPEN)
+        log_line(LOG_WARN, "upstream", "target %.*s is left alone for a while: it fails (%s)",
+                 TEXT_ARGS(target->id), fault_rule(x->fault.kind)->name);
+}
+
 enum exchange_state tries_after_failure(struct exchange *x)
 {
     bool again = x->facts.client_gone ? false : tries_claim(x, x->fault.kind, 0);
+    enum circuit before = circuit_of(x->target);
     step_report(x, x->fault.kind);
+    look_at_circuit(x, before);
     return again ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 

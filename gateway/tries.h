@@ -23,10 +23,13 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status);
 /* The same of a refusal that says why: too long for this target, its filter, no prefill. */
 bool tries_claim_refusal(struct exchange *x, enum refusal refusal);
 
-/* A target that may be asked at once and is not among the bits of <out>, or NULL. */
-const struct target *tries_find_well(const struct exchange *x, uint64_t out);
+/* A target that may be asked at once and is not among the bits of <tried>, or NULL. */
+const struct target *tries_find_well(const struct exchange *x, uint64_t tried);
 /* Take a further try's part of the budget; <next> is where it goes, or NULL. False: it is spent. */
 bool tries_pay(struct exchange *x, const struct target *next);
+
+/* What was learnt of the present target: the 95th percentile of its first token; 0 = nothing. */
+int64_t tries_first_p95_us(const struct exchange *x);
 
 /* The try has failed, and the client has seen nothing of it: go on or give up. */
 enum exchange_state tries_after_failure(struct exchange *x);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/waits.h"
 
+#include "gateway/aside.h"
 #include "gateway/relay.h"
 #include "gateway/worker_inside.h"
 
@@ -54,6 +55,7 @@ void waits_set(struct exchange *x)
     earliest(&due, whole ? x->total_by_us : 0);
     if (whole || x->facts.upstream == UPSTREAM_ASKED)
         earliest(&due, x->wished_by_us);
+    earliest(&due, aside_due_us(x));
     earliest(&due, idle_by(x));
     earliest(&due, ping_by(x));
     if (due)
@@ -76,6 +78,11 @@ static void on_time(struct timer *timer)
     }
     bool asked = x->facts.upstream == UPSTREAM_ASKED;
     bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
+    uint64_t hedge_us = aside_due_us(x);
+    if (hedge_us && now >= hedge_us && aside_begin(x)) {
+        exchange_run(x);
+        return;
+    }
     if (waits_for_first(x) && x->first_byte_by_us && now >= x->first_byte_by_us) {
         fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
         return;
@@ -120,6 +127,13 @@ void waits_begin(struct exchange *x)
     int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
     if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
         x->wished_by_us = now + (uint64_t)wish;
+    x->timer.on_time = on_time;
+    timer_stop(&x->timer);
+    waits_set(x);
+}
+
+void waits_again(struct exchange *x)
+{
     x->timer.on_time = on_time;
     timer_stop(&x->timer);
     waits_set(x);

@@ -12,6 +12,8 @@
 void waits_begin(struct exchange *x);
 /* What is waited for has changed: set the timer anew. */
 void waits_set(struct exchange *x);
+/* The same, when another try has become the present one. */
+void waits_again(struct exchange *x);
 /* The target is read again after a pause: its silence counts from now. */
 void waits_resume(struct exchange *x);
 

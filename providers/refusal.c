@@ -8,8 +8,8 @@ struct sign {
     enum refusal refusal;
 };
 
-#define SIGN(words)              \
-    {                            \
+#define SIGN(words)                \
+    {                              \
         (words), sizeof(words) - 1 \
     }
 

@@ -7,8 +7,8 @@
  *
  * Seen in the providers' references and in recorded traffic: OpenAI's codes (platform.openai.com,
  * "Error codes"), Azure's (learn.microsoft.com, "Content filtering"), Anthropic's messages
- * (docs.anthropic.com, "Errors", "Migrating to Claude 4.6"), Bedrock's ValidationException, Gemini's
- * INVALID_ARGUMENT, vLLM's and llama.cpp's.
+ * (docs.anthropic.com, "Errors", "Migrating to Claude 4.6"), Bedrock's ValidationException,
+ * Gemini's INVALID_ARGUMENT, vLLM's and llama.cpp's.
  */
 
 #include <stdint.h>

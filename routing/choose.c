@@ -163,6 +163,7 @@ static void look(const struct route *route, const struct route_policy *policy,
         if (candidate->strike == STRIKE_NONE)
             candidate->strike = strike_by_health(target, call, &probe);
         if (candidate->strike == STRIKE_NONE && policy->max_ttft_us > 0 &&
+            (candidate->prediction.known || candidate->prediction.calls > 0) &&
             candidate->prediction.first_p95_us > policy->max_ttft_us)
             candidate->strike = STRIKE_SLOW;
         if (probe && candidate->strike == STRIKE_NONE)

@@ -152,23 +152,23 @@ struct move {
 /* clang-format off */
 static const struct move moves[3][2][EVENTS] = { /* by circuit, by whether it was the probe */
     [CIRCUIT_CLOSED]    = {{[EVENT_GOOD]    = {.stays = true},
-                            [EVENT_BAD]     = {CIRCUIT_OPEN}, /* when it is tripped */
+                            [EVENT_BAD]     = {.to = CIRCUIT_OPEN}, /* when it is tripped */
                             [EVENT_NOTHING] = {.stays = true}},
                            {[EVENT_GOOD]    = {.stays = true}, /* somebody closed it meanwhile */
-                            [EVENT_BAD]     = {CIRCUIT_OPEN},
+                            [EVENT_BAD]     = {.to = CIRCUIT_OPEN},
                             [EVENT_NOTHING] = {.stays = true}}},
     [CIRCUIT_OPEN]      = {{[EVENT_GOOD]    = {.stays = true}, /* begun before, as like as not */
                             [EVENT_BAD]     = {.stays = true},
                             [EVENT_NOTHING] = {.stays = true}},
-                           {[EVENT_GOOD]    = {CIRCUIT_CLOSED}, /* the probe's lease was over */
+                           {[EVENT_GOOD]    = {.to = CIRCUIT_CLOSED}, /* the probe's lease was over */
                             [EVENT_BAD]     = {.stays = true},
                             [EVENT_NOTHING] = {.stays = true}}},
     [CIRCUIT_HALF_OPEN] = {{[EVENT_GOOD]    = {.stays = true},
                             [EVENT_BAD]     = {.stays = true},
                             [EVENT_NOTHING] = {.stays = true}},
-                           {[EVENT_GOOD]    = {CIRCUIT_CLOSED},
-                            [EVENT_BAD]     = {CIRCUIT_OPEN, .longer = true},
-                            [EVENT_NOTHING] = {CIRCUIT_OPEN, .now = true}}},
+                           {[EVENT_GOOD]    = {.to = CIRCUIT_CLOSED},
+                            [EVENT_BAD]     = {.to = CIRCUIT_OPEN, .longer = true},
+                            [EVENT_NOTHING] = {.to = CIRCUIT_OPEN, .now = true}}},
 };
 /* clang-format on */
 

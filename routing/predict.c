@@ -178,7 +178,9 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
     /* Each call holds its place for its first token and its tokens. */
     int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t over = calls > room ? calls - room : 0;
-    return clamp((int64_t)((__int128)service * (over + queue * PER_MILLE) / room), TIME_MAX_US);
+    return over + queue == 0
+               ? 0
+               : clamp(predict_scaled(service, over + queue * PER_MILLE, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
@@ -221,8 +223,9 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->first_us = clamp(first + more, TIME_MAX_US);
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
-    out->total_us =
-        clamp(out->first_us + (int64_t)((__int128)out->token_ns * tokens / PER_MILLE), TIME_MAX_US);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
 }
 
 /* -------------------------------------------------------------------------------- learning */
@@ -309,11 +312,13 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     int64_t calm = get(&class->calm_us), busy = later(get(&class->busy_us), calm);
     int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t shown =
-        (int64_t)((__int128)calls * service / clamp(service + busy - calm, TIME_MAX_US));
-    bool delayed = sample > 2 * calm;
-    if (!delayed && busy <= calm + calm * 3 / 8 && calls + PER_MILLE > room)
+    int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
+    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
+    if (!delayed && busy <= calm + calm * 3 / 8 && more)
         set(&figures->room_milli, calls + PER_MILLE);
+    else if (sample - calm < call->wait_us / 2 &&
+             more) /* it did not have to queue as was thought */
+        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
     else if (delayed && busy > calm + calm / 2 && shown < room)
         set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
 }
@@ -382,15 +387,14 @@ static void learn_whole(struct predict_figures *figures, struct predict_call *ca
     int64_t total = clamp((int64_t)(now_us - call->begun_us), TIME_MAX_US);
     int64_t tokens = clamp(output_tokens ? output_tokens : call->output_tokens, TOKENS_MAX);
     int64_t first = call->base_us;
-    int64_t writing = clamp((int64_t)((__int128)tokens * call->token_ns / PER_MILLE), TIME_MAX_US);
+    int64_t writing = clamp(predict_scaled(tokens, call->token_ns, PER_MILLE), TIME_MAX_US);
     int64_t more = total - first - writing;
     int64_t a = first / PER_MILLE + 1, b = writing / PER_MILLE;
     int64_t of_first = (int64_t)((__int128)more * a * a / (a * a + b * b));
     learn_first(figures, call, later(first + of_first, 1), now_us);
     if (tokens >= TOKENS_LEAST)
         learn(&class->token_ns,
-              clamp((int64_t)((__int128)(writing + more - of_first) * PER_MILLE / tokens),
-                    TOKEN_MAX_NS),
+              clamp(predict_scaled(writing + more - of_first, PER_MILLE, tokens), TOKEN_MAX_NS),
               LEARN_PART);
 }
 

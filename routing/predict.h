@@ -65,6 +65,7 @@ struct predict_figures {
 struct prediction {
     int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
     int64_t total_us;               /* to the last one */
+    int64_t guess_us;               /* the part of it that nothing was learnt of */
     int64_t token_ns;               /* per token after the first */
     int64_t base_us;                /* the part of it that neither peaks nor failures are in */
     int64_t wait_us;                /* the part of that which is queue */
@@ -130,3 +131,12 @@ void predict_end(struct predict_figures *figures, struct predict_call *call, enu
 
 /* What <value> has faded to after <age_us>. */
 int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us);
+/* a * b / c, saturated. A wide division is slow, and seldom needed. */
+static inline int64_t predict_scaled(int64_t a, int64_t b, int64_t c)
+{
+    int64_t product;
+    if (!__builtin_mul_overflow(a, b, &product))
+        return product / c;
+    __int128 wide = (__int128)a * b / c;
+    return wide > INT64_MAX ? INT64_MAX : wide < INT64_MIN ? INT64_MIN : (int64_t)wide;
+}

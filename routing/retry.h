@@ -5,8 +5,8 @@
  * retry - how many further tries there may be, and how long to wait before one. Pure: time and
  * chance are handed in; no I/O, no lock.
  *
- * All further tries and hedges of this process live on a budget: each call puts a part of a token
- * into it, each further try takes a whole one. So a provider that fails everything is asked at most
+ * The further tries of a model live on a budget: each call puts a part of a token into it, each
+ * further try takes a whole one. So a provider that fails everything is asked at most
  * RETRY_SHARE_PPM more often than when it is well, and when it comes back, no wave of tries is
  * waiting for it. Where there are few calls a floor is granted with time.
  *
@@ -20,7 +20,7 @@
 enum {
     RETRY_SHARE_PPM = 150000,      /* of the calls */
     RETRY_FLOOR = 5,               /* tokens that there are at first */
-    RETRY_MAX = 100,               /* that are kept */
+    RETRY_MAX = 20,                /* that are kept */
     RETRY_PER_SECOND_PPM = 200000, /* tokens that come with time: one in five seconds */
 };
 

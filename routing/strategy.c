@@ -7,7 +7,7 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
-    COST_SLACK_PART = 10, /* of the price */
+    COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
     CROWD_CALLS = 2,  /* and so many calls more */
@@ -72,11 +72,14 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
     int64_t wait = p->wait_us < time ? p->wait_us : time;
-    __int128 seconds = (__int128)(time - wait) * policy->latency_ppm * LOAD_PPM * 2 +
-                       (__int128)wait * policy->load_ppm * LATENCY_PPM * 2;
-    __int128 score = (__int128)p->cost_nanos * policy->cost_ppm / COST_PPM +
-                     seconds / ((int64_t)COST_PPM * LATENCY_PPM) * policy->second_nanos / MILLION;
-    return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : (int64_t)score;
+    int64_t weighed = predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
+                      predict_scaled(wait, policy->load_ppm, LOAD_PPM);
+    int64_t money = predict_scaled(p->cost_nanos, policy->cost_ppm, COST_PPM);
+    int64_t score;
+    if (__builtin_add_overflow(money, predict_scaled(weighed, policy->second_nanos, MILLION),
+                               &score))
+        return NANOS_MAX;
+    return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : score;
 }
 
 /* How much worse than the best one may be without being told apart from it. */
@@ -85,6 +88,7 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     const struct prediction *p = best->prediction;
     struct prediction calm = *p;
     calm.cost_nanos = 0;
+    calm.total_us -= p->guess_us;
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
     return strategy_score(policy, &calm) / SLACK_PART;
@@ -101,19 +105,23 @@ static int64_t load_of(const struct bid *bid)
     return calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
 }
 
-/* The least of those in <set>, from a random place on: ties fall anywhere. */
+/* The least of those in <set>, from a random one of them on: ties fall anywhere. */
 static size_t least(const struct bid *bids, size_t count, uint64_t set, uint64_t random)
 {
-    size_t best = count, from = (size_t)(random % count);
+    size_t best = count;
     int64_t lowest = INT64_MAX;
-    for (size_t n = 0; n < count; n++) {
-        size_t i = from + n < count ? from + n : from + n - count;
-        int64_t now = set >> i & 1 ? load_of(&bids[i]) : INT64_MAX;
-        if (now < lowest) {
-            lowest = now;
-            best = i;
+    uint64_t before = set;
+    for (uint64_t skip = random % (uint64_t)__builtin_popcountll(set); skip > 0; skip--)
+        before &= before - 1; /* those from there on; then the ones that were skipped */
+    for (int round = 0; round < 2; round++)
+        for (uint64_t left = round ? set & ~before : before; left; left &= left - 1) {
+            size_t i = (size_t)__builtin_ctzll(left);
+            int64_t load = load_of(&bids[i]);
+            if (load < lowest) {
+                lowest = load;
+                best = i;
+            }
         }
-    }
     return best;
 }
 

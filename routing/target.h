@@ -16,6 +16,7 @@
 #include "gateway/base/text.h"
 #include "providers/call.h"
 #include "routing/health.h"
+#include "routing/hedge.h"
 #include "routing/predict.h"
 #include "routing/quota.h"
 #include "routing/retry.h"
@@ -34,6 +35,7 @@ struct target_figures {
     struct health_figures health;
     struct quota_left left;
     struct quota_figures quota;  /* of its own limits */
+    struct hedge_budget hedges;  /* of the models whose first target this is */
     struct retry_budget retries; /* of the models whose first target this is */
 };
 

@@ -208,10 +208,10 @@ def test_01_a_short_retry_after_is_waited_for_where_there_is_no_other_target(gat
 @BOTH
 def test_01_a_long_retry_after_is_told_to_the_client_where_there_is_no_other_target(gate, mocks, client, stream):
     model = "alone-" + name_of("limited", client, stream)
-    answers = [ask(gate, client, model, stream) for _ in range(4)]
+    answers = [ask(gate, client, model, stream) for _ in range(9)]
     assert {answer.status for answer in answers} == {429}, answers
     assert all(1 <= int(answer.headers.header("retry-after")) <= 8 for answer in answers), answers
-    assert received(gate, mocks, "first", model) == 1, "it was asked again before its time"
+    assert received(gate, mocks, "first", model) == 3, "it was asked again before its time"
 
 
 @EITHER

@@ -274,6 +274,24 @@ static void learns_how_many_it_serves_at_once(void **state)
         predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
 }
 
+static void learns_that_it_has_room_when_nobody_queues(void **state)
+{
+    (void)state;
+    struct predict_call calls[32];
+    streams(MANY, 200000, 1000, 20);
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned at = i % 32;
+        if (i >= 32) {
+            predict_first(&figures, &calls[at], now);
+            predict_end(&figures, &calls[at], PREDICT_WHOLE, 20, now);
+        }
+        calls[at] = begun(20, true);
+        now += 220000 / 32; /* each takes as long as if it were alone */
+    }
+    assert_true(figures.room_milli > 25000);
+    assert_true(predicted(20).first_us < 400000);
+}
+
 static void believes_what_a_server_says_of_its_queue(void **state)
 {
     (void)state;
@@ -401,6 +419,7 @@ int main(void)
         cmocka_unit_test_setup(forgives_by_successes, set_up),
         cmocka_unit_test_setup(counts_what_is_in_flight, set_up),
         cmocka_unit_test_setup(learns_how_many_it_serves_at_once, set_up),
+        cmocka_unit_test_setup(learns_that_it_has_room_when_nobody_queues, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
         cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
