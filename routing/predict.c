@@ -23,7 +23,7 @@ enum {
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
-    TOLD_US = 30000000, /* so long what a server said of itself is believed */
+    TOLD_HALF_US = 500000, /* what a server said of itself is half as much then */
 };
 
 /* A failure costs as much as so long a wait. */
@@ -171,16 +171,16 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
                        int64_t first, uint64_t now_us)
 {
     int64_t told = get(&figures->told_us), queue = 0;
-    if (told && (int64_t)now_us - told < TOLD_US)
-        queue = clamp(get(&figures->told_waiting), TOKENS_MAX);
+    if (told) /* it is old news soon: what we sent since then is counted below */
+        queue = predict_fade(clamp(get(&figures->told_waiting), TOKENS_MAX) * PER_MILLE,
+                             (int64_t)now_us - told, TOLD_HALF_US);
     int64_t calls = clamp(p->calls + 1, TOKENS_MAX) * PER_MILLE, room = room_of(figures);
     int64_t each = p->calls > 0 ? p->work_tokens / p->calls : 0;
     /* Each call holds its place for its first token and its tokens. */
     int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t over = calls > room ? calls - room : 0;
-    return over + queue == 0
-               ? 0
-               : clamp(predict_scaled(service, over + queue * PER_MILLE, room), TIME_MAX_US);
+    /* Those that we have there beyond its room are among the ones it told of. */
+    int64_t over = later(calls > room ? calls - room : 0, queue);
+    return over == 0 ? 0 : clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
@@ -291,15 +291,18 @@ static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mea
 
 /* One that is far above what was predicted counts at once; not where it had to queue, for what is
  * in flight says how long the queue is now. */
-static bool is_late(const struct predict_call *call, int64_t sample)
+static bool is_late(const struct predict_class *class, const struct predict_call *call,
+                    int64_t sample)
 {
-    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US;
+    /* Where times differ much anyway, one in twenty is beyond p95. */
+    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US &&
+           sample - call->wait_us > 2 * get(&class->p95_us);
 }
 
 static void learn_late(struct predict_class *class, const struct predict_call *call, int64_t sample,
                        int64_t before)
 {
-    if (is_late(call, sample))
+    if (is_late(class, call, sample))
         set(&class->late_us, later(before, sample - call->base_us));
     else if (before)
         set(&class->late_us, before / 2);
@@ -331,7 +334,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     int64_t age = samples ? (int64_t)now_us - get(&class->learnt_us) : 0;
     bool stale = call->age_us > call->half_life_us / STALE_PART;
     int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
-    bool is_peak = samples && is_late(call, sample), again = is_peak && late > sample / 4;
+    bool is_peak = samples && is_late(class, call, sample), again = is_peak && late > sample / 4;
     /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
@@ -350,6 +353,8 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     set(&class->better, sample < call->base_us / 3 * 2);
     if (crowded && !call->hit)
         learn_room(figures, class, call, sample);
+    else if (crowded && sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);

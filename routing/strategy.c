@@ -11,6 +11,7 @@ enum {
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
     CROWD_CALLS = 2,  /* and so many calls more */
+    GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
     LOAD_UNIT = 1 << 20,
@@ -205,16 +206,19 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
 /* May one that a prompt is drawn to take it, for all that it has to do? */
 static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t at)
 {
+    const struct prediction *p = bids[at].prediction;
+    bool gains = p->cached_tokens > 0; /* more than it loses, if it has to queue there */
     int64_t work = 0, weights = 0;
     for (size_t i = 0; i < count; i++) {
         if (!(set >> i & 1))
             continue;
         work += bids[i].prediction->calls + 1;
         weights += bids[i].weight ? bids[i].weight : 1;
+        gains = gains && (bids[i].prediction->cached_tokens > 0 || bids[i].score > bids[at].score);
     }
     int64_t weight = bids[at].weight ? bids[at].weight : 1;
     int64_t fair = work * weight * CROWD_NUMERATOR / (weights * CROWD_DENOMINATOR);
-    return bids[at].prediction->calls + 1 <= fair + CROWD_CALLS;
+    return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
 }
 
 /* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
@@ -234,9 +238,13 @@ static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint
     uint64_t left = set;
     while (left) {
         size_t at = draw(bids, count, left, prefix);
-        if (has_room(bids, count, set, at))
-            return at;
         left &= ~(UINT64_C(1) << at);
+        if (!has_room(bids, count, set, at))
+            continue;
+        /* The second one to which it is drawn, where that has less to do: so prompts are spread
+         * far more evenly, and all replicas still agree on two. */
+        size_t other = left ? draw(bids, count, left, prefix) : at;
+        return load_of(&bids[other]) < load_of(&bids[at]) ? other : at;
     }
     return count;
 }
