@@ -7,6 +7,7 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
+    NARROW_PART = 30,     /* of the time of a long answer */
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
@@ -93,6 +94,19 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
     return strategy_score(policy, &calm) / SLACK_PART;
+}
+
+/* The same where the answer is long: its tokens come more evenly than the first one. */
+static int64_t narrow_slack_of(const struct route_policy *policy, const struct bid *best)
+{
+    struct prediction part = *best->prediction;
+    int64_t half = part.first_us / 2, least = part.total_us / NARROW_PART;
+    int64_t most = part.total_us / SLACK_PART;
+    half = half > least ? half : least;
+    part.cost_nanos = 0;
+    part.total_us = half < most ? half : most;
+    part.wait_us = 0;
+    return strategy_score(policy, &part);
 }
 
 /* ---------------------------------------------------------------------------------- by load */
@@ -225,17 +239,18 @@ static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t 
 static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
                         const char **why)
 {
-    size_t holder = count;
+    uint64_t left = set, holders = 0;
+    int64_t longest = 1;
     for (size_t i = 0; i < count; i++) {
         int64_t cached = bids[i].prediction->cached_tokens;
-        if (set >> i & 1 && cached > 0 && has_room(bids, count, set, i) &&
-            (holder == count || cached > bids[holder].prediction->cached_tokens))
-            holder = i;
+        if (!(set >> i & 1) || cached < longest || !has_room(bids, count, set, i))
+            continue;
+        holders = (cached > longest ? 0 : holders) | UINT64_C(1) << i;
+        longest = cached;
     }
     *why = "prefix";
-    if (holder < count)
-        return holder;
-    uint64_t left = set;
+    if (holders)
+        return draw(bids, count, holders, prefix);
     while (left) {
         size_t at = draw(bids, count, left, prefix);
         left &= ~(UINT64_C(1) << at);
@@ -278,6 +293,8 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     if (at < count)
         return at;
     *why = "best, least work";
+    if (policy->strategy == STRATEGY_SCORE) /* of long answers, less: tokens come more evenly */
+        set = near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
     return least(bids, count, set, chance->random);
 }
 
