@@ -92,6 +92,8 @@ struct provider_settings {
     uint16_t retry_statuses[16]; /* zero-terminated */
     int64_t backoff_us, max_backoff_us;
     struct breaker_settings breaker;
+    const char *metrics_url; /* what it says of itself (gauges.h); NULL = nothing */
+    struct url metrics;
     struct quota rate;     /* what it allows; figures NULL = no limit */
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */

@@ -317,7 +317,7 @@ static const struct option provider[] = {
     {.name = "health", .type = OPTION_SECTION, .inner = provider_health, .help = "How it is known to be well."},
     {.name = "rate", .type = OPTION_SECTION, .inner = provider_rate, .help = "Never send more; each process counts for itself."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
-    {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "metrics_url", .type = OPTION_STRING, .where = PROVIDER(settings.metrics_url), .fallback = "null", .help = "Of vLLM, SGLang, llama.cpp or TGI: its queue, its calls and the use of its KV cache, asked every two seconds, guide routing."},
     {.name = "lenient", .type = OPTION_BOOL, .where = PROVIDER(settings.lenient), .fallback = "false", .help = "Of calls in another dialect: what this provider cannot do is left out and named in x-sluice-dropped, not refused."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},

@@ -95,6 +95,25 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
                          TEXT_ARGS(settings->url.host));
 }
 
+static void resolve_metrics(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct node *at = node_of(draft->node, "metrics_url");
+    const char *problem;
+    if (!settings->metrics_url)
+        return;
+    if (!url_read(text_of(settings->metrics_url), &settings->metrics, &problem))
+        problem_at_value(document, at, SEVERITY_ERROR, "\"metrics_url\": %s", problem);
+    else if (settings->metrics.user.len)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "a \"metrics_url\" holds no user or password");
+    else if (is_link_local(settings->metrics.host) && !settings->allow_link_local)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "%.*s is a link-local or metadata address; \"allow_link_local: true\" "
+                         "allows it",
+                         TEXT_ARGS(settings->metrics.host));
+}
+
 static bool may_be_in_header(struct text text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -322,6 +341,7 @@ void resolve_providers(struct document *document)
         resolve_type(document, draft);
         resolve_sign_in(document, draft);
         resolve_url(document, draft);
+        resolve_metrics(document, draft);
         resolve_key(document, draft);
         resolve_headers(document, draft);
         resolve_retry(document, draft);

@@ -13,21 +13,26 @@ struct row {
 enum kind { KIND_REQUESTS, KIND_TOKENS, KIND_INPUT, KIND_OUTPUT, KINDS };
 enum figure { FIGURE_LEFT, FIGURE_LIMIT, FIGURE_RESET, FIGURES };
 
-static const struct text kinds[KINDS] = {
+struct words {
+    const struct text *at;
+    size_t count;
+};
+
+static const struct text kind_words[KINDS] = {
     {"requests", 8}, {"tokens", 6}, {"input-tokens", 12}, {"output-tokens", 13}};
-static const struct text figures[FIGURES] = {{"remaining", 9}, {"limit", 5}, {"reset", 5}};
+static const struct text figure_words[FIGURES] = {{"remaining", 9}, {"limit", 5}, {"reset", 5}};
+static const struct words kinds = {kind_words, KINDS}, figures = {figure_words, FIGURES};
 
 /* "<a>-<b>", where <a> is one of one list and <b> one of the other. */
-static bool split(struct text name, const struct text *first, size_t first_count,
-                  const struct text *second, size_t second_count, size_t *a, size_t *b)
+static bool split(struct text name, struct words first, struct words second, size_t *a, size_t *b)
 {
-    for (*a = 0; *a < first_count; (*a)++) {
-        const struct text *head = &first[*a];
+    for (*a = 0; *a < first.count; (*a)++) {
+        const struct text *head = &first.at[*a];
         if (!text_starts_nocase(name, *head) || name.len <= head->len || name.at[head->len] != '-')
             continue;
         struct text rest = text_from(name, head->len + 1);
-        for (*b = 0; *b < second_count; (*b)++)
-            if (text_equal_nocase(rest, second[*b]))
+        for (*b = 0; *b < second.count; (*b)++)
+            if (text_equal_nocase(rest, second.at[*b]))
                 return true;
     }
     return false;
@@ -37,9 +42,9 @@ static bool find_place(struct text name, size_t *kind, size_t *figure)
 {
     static const struct text ours = {"x-ratelimit-", 12}, anthropic = {"anthropic-ratelimit-", 20};
     if (text_starts_nocase(name, ours))
-        return split(text_from(name, ours.len), figures, FIGURES, kinds, KINDS, figure, kind);
+        return split(text_from(name, ours.len), figures, kinds, figure, kind);
     return text_starts_nocase(name, anthropic) &&
-           split(text_from(name, anthropic.len), kinds, KINDS, figures, FIGURES, kind, figure);
+           split(text_from(name, anthropic.len), kinds, figures, kind, figure);
 }
 
 static void read_field(struct row rows[KINDS], const struct head_field *field, int64_t wall_us)

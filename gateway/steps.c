@@ -187,7 +187,7 @@ enum exchange_state step_replay(struct exchange *x)
 static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
-        return EXCHANGE_REFUSE; /* the last one's fault stands */
+        return EXCHANGE_REFUSE;      /* the last one's fault stands */
     if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
         choosing_say_none(x);
     return EXCHANGE_REFUSE;

@@ -21,6 +21,7 @@
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/gauges.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
 #include "gateway/resume.h"
@@ -527,6 +528,7 @@ static void *worker_main(void *with)
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
+    gauges_stop(worker->gauges);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -613,6 +615,7 @@ static void worker_free(struct worker *worker)
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
+    gauges_free(worker->gauges);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -692,6 +695,7 @@ struct worker *worker_start(const struct worker_options *options)
     if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
+        worker->gauges = gauges_new(worker);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");

@@ -29,6 +29,7 @@
 
 struct batch_desk;
 struct checkups;
+struct gauge_desk;
 struct webhooks;
 
 enum {
@@ -85,6 +86,7 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct checkups *checkups;     /* of the first worker, else NULL */
+    struct gauge_desk *gauges;     /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;

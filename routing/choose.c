@@ -123,9 +123,9 @@ static enum strike strike_by_health(const struct target *target, const struct ro
                                                                           : STRIKE_NONE;
 }
 
-/* All that is known of each target; <probes>: bits of those whose circuit may be probed. */
+/* All that is known of each target. */
 static void look(const struct route *route, const struct route_policy *policy,
-                 const struct route_call *call, struct choice *choice, uint64_t *probes)
+                 const struct route_call *call, struct choice *choice)
 {
     struct predict_ask ask = {
         .now_us = call->now_us,
@@ -141,6 +141,7 @@ static void look(const struct route *route, const struct route_policy *policy,
             predict_prior_add(&prior, &figures_of(&route->targets[i])->predict, ask.traffic);
     predict_prior_fill(&prior, ask.traffic);
     choice->count = route->target_count;
+    choice->probes = 0;
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         struct candidate *candidate = &choice->candidates[i];
@@ -167,7 +168,7 @@ static void look(const struct route *route, const struct route_policy *policy,
             candidate->prediction.first_p95_us > policy->max_ttft_us)
             candidate->strike = STRIKE_SLOW;
         if (probe && candidate->strike == STRIKE_NONE)
-            *probes |= bit(i);
+            choice->probes |= bit(i);
     }
 }
 
@@ -298,11 +299,10 @@ static size_t explore(const struct route_policy *policy, const struct route_call
 }
 
 /* The circuits of those that would be preferred to <chosen> are looked at again by one call. */
-static size_t probe(const struct route_policy *policy, const struct choice *choice, uint64_t probes,
-                    size_t chosen)
+static size_t probe(const struct route_policy *policy, const struct choice *choice, size_t chosen)
 {
     const struct candidate *now = &choice->candidates[chosen];
-    for (uint64_t left = probes; left; left &= left - 1) {
+    for (uint64_t left = choice->probes; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctzll(left);
         const struct candidate *sick = &choice->candidates[i];
         bool dear = policy->strategy == STRATEGY_COST &&
@@ -329,12 +329,12 @@ static uint64_t relax(struct choice *choice)
 
 /* The place of the target to try, or choice->count. */
 static size_t decide(const struct route *route, const struct route_policy *policy,
-                     const struct route_call *call, struct choice *choice, uint64_t probes)
+                     const struct route_call *call, struct choice *choice)
 {
     uint64_t free = struck_by(choice, STRIKE_NONE);
-    uint64_t set = first_rank(choice, free & ~probes);
+    uint64_t set = first_rank(choice, free & ~choice->probes);
     choice->relaxed = STRIKE_NONE;
-    if (!set && (set = first_rank(choice, probes)) != 0) {
+    if (!set && (set = first_rank(choice, choice->probes)) != 0) {
         choice->why = "probe";
         return (size_t)__builtin_ctzll(set);
     }
@@ -346,7 +346,7 @@ static size_t decide(const struct route *route, const struct route_policy *polic
         return chosen;
     }
     uint64_t slow = struck_by(choice, STRIKE_SLOW);
-    size_t other = probe(policy, choice, probes, chosen);
+    size_t other = probe(policy, choice, chosen);
     if (other != chosen) {
         choice->why = "probe";
         return other;
@@ -406,9 +406,10 @@ static void begin(const struct target *target, const struct route_policy *policy
 
 /* Mark the one that was chosen; false: another thread was faster. */
 static bool take(const struct route *route, const struct route_policy *policy,
-                 const struct route_call *call, struct choice *choice, size_t at, bool is_probe,
+                 const struct route_call *call, struct choice *choice, size_t at,
                  struct route_try *attempt)
 {
+    bool is_probe = choice->probes >> at & 1;
     struct candidate *candidate = &choice->candidates[at];
     const struct target *target = candidate->target;
     if (is_probe && target->breaker &&
@@ -438,7 +439,6 @@ const struct target *route_choose(const struct route *route, const struct route_
                                   struct choice *choice)
 {
     static _Thread_local struct choice own;
-    uint64_t probes = 0;
     size_t at;
     assert(route->target_count <= ROUTE_TARGETS_MAX);
     if (!choice)
@@ -447,16 +447,15 @@ const struct target *route_choose(const struct route *route, const struct route_
     choice->target = NULL;
     choice->why = "nobody is left";
     choice->relaxed = STRIKE_NONE;
-    look(route, policy, call, choice, &probes);
-    while ((at = decide(route, policy, call, choice, probes)) < choice->count) {
-        bool is_probe = probes >> at & 1;
-        if (take(route, policy, call, choice, at, is_probe, attempt)) {
+    look(route, policy, call, choice);
+    while ((at = decide(route, policy, call, choice)) < choice->count) {
+        if (take(route, policy, call, choice, at, attempt)) {
             atomic_fetch_add_explicit(&figures_of(&route->targets[0])->turns, 1,
                                       memory_order_relaxed);
             choice->target = choice->candidates[at].target;
             return choice->target;
         }
-        probes &= ~bit(at);
+        choice->probes &= ~bit(at);
     }
     choice->why = "nobody is left";
     return NULL;
@@ -465,12 +464,11 @@ const struct target *route_choose(const struct route *route, const struct route_
 void route_consider(const struct route *route, const struct route_policy *policy,
                     const struct route_call *call, struct choice *choice)
 {
-    uint64_t probes = 0;
     policy = or_balanced(policy);
     choice->target = NULL;
     choice->why = "nobody is left";
-    look(route, policy, call, choice, &probes);
-    size_t at = decide(route, policy, call, choice, probes);
+    look(route, policy, call, choice);
+    size_t at = decide(route, policy, call, choice);
     if (at < choice->count)
         choice->target = choice->candidates[at].target;
 }

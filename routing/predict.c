@@ -23,7 +23,10 @@ enum {
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
-    TOLD_HALF_US = 500000, /* what a server said of itself is half as much then */
+    CACHE_FULL_PPM = 950000,
+    CALLS_MAX = 100000000,
+    TOLD_HALF_US = 500000,
+    TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
 /* A failure costs as much as so long a wait. */
@@ -166,21 +169,34 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
+/* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
+ * own, with this one, those beyond its room (which is learnt of one's own as well). */
+static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
+                        uint64_t now_us)
+{
+    int64_t waiting = 0, told = get(&figures->told_us), age = (int64_t)now_us - told;
+    if (told && age < TOLD_US) {
+        waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
+        if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
+            waiting = later(waiting, 1);
+        /* Queues do not last: who believed old ones would send all calls to the same few. */
+        waiting = predict_fade(waiting * PER_MILLE, age, TOLD_HALF_US);
+    }
+    return later((own + 1) * PER_MILLE - room, waiting);
+}
+
 /* How long what is in flight beyond the target's room will take. */
 static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
                        int64_t first, uint64_t now_us)
 {
-    int64_t told = get(&figures->told_us), queue = 0;
-    if (told) /* it is old news soon: what we sent since then is counted below */
-        queue = predict_fade(clamp(get(&figures->told_waiting), TOKENS_MAX) * PER_MILLE,
-                             (int64_t)now_us - told, TOLD_HALF_US);
-    int64_t calls = clamp(p->calls + 1, TOKENS_MAX) * PER_MILLE, room = room_of(figures);
-    int64_t each = p->calls > 0 ? p->work_tokens / p->calls : 0;
+    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t over = queue_of(figures, calls, room, now_us);
+    if (over <= 0)
+        return 0;
+    int64_t each = calls > 0 ? p->work_tokens / calls : 0;
     /* Each call holds its place for its first token and its tokens. */
-    int64_t service = clamp(first + each * p->token_ns / PER_MILLE, TIME_MAX_US);
-    /* Those that we have there beyond its room are among the ones it told of. */
-    int64_t over = later(calls > room ? calls - room : 0, queue);
-    return over == 0 ? 0 : clamp(predict_scaled(service, over, room), TIME_MAX_US);
+    int64_t service = clamp(first + predict_scaled(each, p->token_ns, PER_MILLE), TIME_MAX_US);
+    return clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
@@ -204,8 +220,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         int64_t hit = get(&class->hit_us);
         if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
             hit = hit && hit < first ? hit : hit ? first : first / 2;
-            first -= (first - hit) * clamp(ask->cached_tokens, ask->input_tokens) /
-                     clamp(ask->input_tokens, TOKENS_MAX);
+            int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
+            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);

@@ -21,6 +21,7 @@
  * Work in flight is counted in output tokens; what is above the target's room is queue.
  */
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -59,7 +60,7 @@ struct predict_figures {
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
-    atomic_int_fast64_t told_us, told_waiting, told_running;
+    atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
 };
 
 struct prediction {
@@ -131,10 +132,11 @@ void predict_end(struct predict_figures *figures, struct predict_call *call, enu
 
 /* What <value> has faded to after <age_us>. */
 int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us);
-/* a * b / c, saturated. A wide division is slow, and seldom needed. */
+/* a * b / c, saturated; <c> is not 0. A wide division is slow, and seldom needed. */
 static inline int64_t predict_scaled(int64_t a, int64_t b, int64_t c)
 {
     int64_t product;
+    assert(c != 0);
     if (!__builtin_mul_overflow(a, b, &product))
         return product / c;
     __int128 wide = (__int128)a * b / c;

@@ -116,9 +116,9 @@ static void set(atomic_int_fast64_t *figure, int64_t value)
     atomic_store_explicit(figure, value, memory_order_relaxed);
 }
 
-static int64_t within(int64_t figure, int64_t most)
+static int64_t within(int64_t value, int64_t top)
 {
-    return figure < 0 ? 0 : figure > most ? most : figure;
+    return value < 0 ? 0 : value > top ? top : value;
 }
 
 static int64_t or_else(int64_t figure, int64_t otherwise)
@@ -129,17 +129,17 @@ static int64_t or_else(int64_t figure, int64_t otherwise)
 void quota_said(struct quota_left *left, const struct quota_seen *seen, uint64_t now_us)
 {
     if (seen->requests_left >= 0) {
-        int64_t limit = or_else(seen->requests_limit, get(&left->requests_limit));
-        limit = limit > seen->requests_left ? limit : seen->requests_left;
-        set(&left->requests_limit, within(limit, FIGURE_MAX));
+        int64_t whole = or_else(seen->requests_limit, get(&left->requests_limit));
+        whole = whole > seen->requests_left ? whole : seen->requests_left;
+        set(&left->requests_limit, within(whole, FIGURE_MAX));
         set(&left->requests, within(seen->requests_left, FIGURE_MAX));
         set(&left->requests_reset_us,
             within(or_else(seen->requests_reset_us, RESET_US), RESET_MAX_US));
     }
     if (seen->tokens_left >= 0) {
-        int64_t limit = or_else(seen->tokens_limit, get(&left->tokens_limit));
-        limit = limit > seen->tokens_left ? limit : seen->tokens_left;
-        set(&left->tokens_limit, within(limit, FIGURE_MAX));
+        int64_t whole = or_else(seen->tokens_limit, get(&left->tokens_limit));
+        whole = whole > seen->tokens_left ? whole : seen->tokens_left;
+        set(&left->tokens_limit, within(whole, FIGURE_MAX));
         set(&left->tokens, within(seen->tokens_left, FIGURE_MAX));
         set(&left->tokens_reset_us, within(or_else(seen->tokens_reset_us, RESET_US), RESET_MAX_US));
     }

@@ -89,6 +89,7 @@ struct candidate {
 struct choice {
     struct candidate candidates[ROUTE_TARGETS_MAX];
     size_t count;
+    uint64_t probes;             /* bits of those whose circuit is open, and may be probed */
     const struct target *target; /* NULL = none is left */
     const char *why;             /* "best of two", "sticky", "prefix", "explores", "probe", ... */
     enum strike relaxed;         /* this kind of strike had to be ignored, or nobody was left */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "routing/strategy.h"
 
+#include <assert.h>
+
 enum {
     MILLION = 1000000,
     COST_PPM = 400000, /* as the weights are by default */
@@ -69,7 +71,7 @@ int64_t strategy_time(const struct route_policy *policy, const struct prediction
 int64_t strategy_score(const struct route_policy *policy, const struct prediction *p)
 {
     if (policy->strategy == STRATEGY_COST)
-        return p->cost_nanos;
+        return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
     int64_t time = strategy_time(policy, p);
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
@@ -115,7 +117,8 @@ static int64_t narrow_slack_of(const struct route_policy *policy, const struct b
 static int64_t load_of(const struct bid *bid)
 {
     int64_t weight = bid->weight ? bid->weight : 1;
-    int64_t calls = (bid->prediction->calls + 1) * LOAD_UNIT / weight;
+    int64_t inside = bid->prediction->calls < LOAD_UNIT ? bid->prediction->calls + 1 : LOAD_UNIT;
+    int64_t calls = inside * LOAD_UNIT / weight;
     int64_t work = bid->prediction->work_tokens / weight;
     return calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
 }
@@ -191,6 +194,7 @@ static size_t by_weight(const struct bid *bids, size_t count, uint64_t at)
 static size_t in_turn(const struct bid *bids, size_t count, uint64_t turn)
 {
     bool equal = true;
+    assert(count > 0);
     for (size_t i = 1; i < count; i++)
         equal = equal && bids[i].weight == bids[0].weight;
     return equal ? (size_t)(turn % count)

@@ -10,7 +10,7 @@ import pytest
 from harness import Sluice, Upstream, chat_body, chat_chunk, config_for, provider_for
 
 pytestmark = pytest.mark.threads
-ONE, TWO = Upstream(), Upstream()
+ONE, TWO, METRICS = Upstream(), Upstream(), Upstream()
 POLICIES = [
     {"name": "by-score", "strategy": "score"},
     {"name": "by-cost", "strategy": "cost", "max_ttft": "300ms"},
@@ -58,14 +58,18 @@ def gate():
     breaker = {"min_requests": 1000}
     config["providers"] = [provider_for(ONE, "one", retry={"attempts": 1}, breaker=breaker),
                            provider_for(TWO, "two", retry={"attempts": 1}, breaker=breaker),
-                           provider_for(ONE, "limited", rate={"requests_per_minute": 4})]
+                           provider_for(ONE, "limited", rate={"requests_per_minute": 4}),
+                           provider_for(ONE, "queueing", metrics_url=METRICS.url.replace("/v1", "/metrics"))]
     config["models"] = MODELS + [{"name": "rated", "targets": [
         {"id": "rated-1", "provider": "limited", "model": "a", "price": {"input": 1, "output": 1}}]}]
+    config["models"].append(model("queues", "by-score", {"provider": "queueing"}))
+    METRICS.answer = lambda call: call.respond(200, b"vllm:num_requests_running 8\nvllm:num_requests_waiting 40\n",
+                                               content_type="text/plain")
     config["routing"] = {"policies": POLICIES}
     with Sluice(config) as started:
         yield started
-    ONE.stop()
-    TWO.stop()
+    for upstream in (ONE, TWO, METRICS):
+        upstream.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +245,12 @@ def test_the_rate_of_a_provider_is_kept(gate):
     answers = [gate.chat("rated").status for _ in range(6)]
     assert answers == [200] * 4 + [503] * 2
     assert len(ONE.calls) == 4
+
+
+def test_a_queue_that_a_server_tells_of_is_avoided(gate):
+    METRICS.wait_calls(2)  # the second one is asked when the first has been read
+    assert METRICS.last().target == "/metrics"
+    assert set(went(gate, "queues", 10)) == {"two"}
 
 
 def test_the_figures_are_shown(gate):
