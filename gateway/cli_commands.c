@@ -201,6 +201,15 @@ static const struct cli_option version_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option simulate_options[] = {
+    {"policy", 0, "NAME", "of the scenario's routing section, or a strategy (default: balanced)"},
+    {"against", 0, "LIST", "round-robin,tower,kong ... (default: all of them)"},
+    {"seeds", 0, "N", "runs, each with calls of its own (default 20)"},
+    {"first-seed", 0, "N", "the first one's number (default 1)"},
+    {"json", 0, NULL, "one JSON object for each scenario"},
+    END_OF_OPTIONS,
+};
+
 const struct command cli_commands[] = {
     {"serve", "run", "", "serve what the configuration says, until TERM",
      "sluice -c /etc/sluice/sluice.yaml run", run_options, 0, command_run},
@@ -218,6 +227,10 @@ const struct command cli_commands[] = {
      "sluice healthcheck", health_options, 0, command_healthcheck},
     {"serve", "mock", "", "a model server without a model, which fails on demand",
      "sluice mock --address 127.0.0.1:9999", mock_options, 0, command_mock},
+
+    {"look", "simulate", "SCENARIO...", "a policy against others' formulas, in a world of its own",
+     "sluice simulate bench/scenarios/slow-node.yaml --against tower,kong", simulate_options, 64,
+     command_simulate},
 
     {"config", "init", "", "print a configuration to begin with",
      "sluice init > sluice.yaml", NULL, 0, command_init},

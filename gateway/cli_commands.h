@@ -60,6 +60,9 @@ int command_limits_ls(struct cli *cli);
 /* cli_chat.c */
 int command_chat(struct cli *cli);
 
+/* cli_simulate.c */
+int command_simulate(struct cli *cli);
+
 /* cli_system.c */
 int command_hash_key(struct cli *cli);
 int command_env(struct cli *cli);

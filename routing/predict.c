@@ -25,6 +25,7 @@ enum {
     WAITING_BITS = 16,
     CACHE_FULL_PPM = 950000,
     CALLS_MAX = 100000000,
+    TOLD_HALF_US = 500000,
     TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
@@ -168,19 +169,20 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
-/* Calls in thousandths that are inside it, with this one, and those that its queue has: what it
- * says itself, others' calls included, or what is known of one's own. */
+/* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
+ * own, with this one, those beyond its room (which is learnt of one's own as well). */
 static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
                         uint64_t now_us)
 {
-    int64_t inside = own, waiting = 0, told = get(&figures->told_us);
-    if (told && (int64_t)now_us - told < TOLD_US) {
+    int64_t waiting = 0, told = get(&figures->told_us), age = (int64_t)now_us - told;
+    if (told && age < TOLD_US) {
         waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
-        inside = later(inside, waiting + clamp(get(&figures->told_running), CALLS_MAX));
         if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
             waiting = later(waiting, 1);
+        /* Queues do not last: who believed old ones would send all calls to the same few. */
+        waiting = predict_fade(waiting * PER_MILLE, age, TOLD_HALF_US);
     }
-    return later((inside + 1) * PER_MILLE - room, waiting * PER_MILLE);
+    return later((own + 1) * PER_MILLE - room, waiting);
 }
 
 /* How long what is in flight beyond the target's room will take. */
@@ -305,15 +307,18 @@ static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mea
 
 /* One that is far above what was predicted counts at once; not where it had to queue, for what is
  * in flight says how long the queue is now. */
-static bool is_late(const struct predict_call *call, int64_t sample)
+static bool is_late(const struct predict_class *class, const struct predict_call *call,
+                    int64_t sample)
 {
-    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US;
+    /* Where times differ much anyway, one in twenty is beyond p95. */
+    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US &&
+           sample - call->wait_us > 2 * get(&class->p95_us);
 }
 
 static void learn_late(struct predict_class *class, const struct predict_call *call, int64_t sample,
                        int64_t before)
 {
-    if (is_late(call, sample))
+    if (is_late(class, call, sample))
         set(&class->late_us, later(before, sample - call->base_us));
     else if (before)
         set(&class->late_us, before / 2);
@@ -345,7 +350,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     int64_t age = samples ? (int64_t)now_us - get(&class->learnt_us) : 0;
     bool stale = call->age_us > call->half_life_us / STALE_PART;
     int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
-    bool is_peak = samples && is_late(call, sample), again = is_peak && late > sample / 4;
+    bool is_peak = samples && is_late(class, call, sample), again = is_peak && late > sample / 4;
     /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
@@ -364,6 +369,8 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     set(&class->better, sample < call->base_us / 3 * 2);
     if (crowded && !call->hit)
         learn_room(figures, class, call, sample);
+    else if (crowded && sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);

@@ -9,10 +9,12 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
+    NARROW_PART = 30,     /* of the time of a long answer */
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
     CROWD_CALLS = 2,  /* and so many calls more */
+    GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
     LOAD_UNIT = 1 << 20,
@@ -94,6 +96,19 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
     return strategy_score(policy, &calm) / SLACK_PART;
+}
+
+/* The same where the answer is long: its tokens come more evenly than the first one. */
+static int64_t narrow_slack_of(const struct route_policy *policy, const struct bid *best)
+{
+    struct prediction part = *best->prediction;
+    int64_t half = part.first_us / 2, least = part.total_us / NARROW_PART;
+    int64_t most = part.total_us / SLACK_PART;
+    half = half > least ? half : least;
+    part.cost_nanos = 0;
+    part.total_us = half < most ? half : most;
+    part.wait_us = 0;
+    return strategy_score(policy, &part);
 }
 
 /* ---------------------------------------------------------------------------------- by load */
@@ -209,38 +224,46 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
 /* May one that a prompt is drawn to take it, for all that it has to do? */
 static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t at)
 {
+    const struct prediction *p = bids[at].prediction;
+    bool gains = p->cached_tokens > 0; /* more than it loses, if it has to queue there */
     int64_t work = 0, weights = 0;
     for (size_t i = 0; i < count; i++) {
         if (!(set >> i & 1))
             continue;
         work += bids[i].prediction->calls + 1;
         weights += bids[i].weight ? bids[i].weight : 1;
+        gains = gains && (bids[i].prediction->cached_tokens > 0 || bids[i].score > bids[at].score);
     }
     int64_t weight = bids[at].weight ? bids[at].weight : 1;
     int64_t fair = work * weight * CROWD_NUMERATOR / (weights * CROWD_DENOMINATOR);
-    return bids[at].prediction->calls + 1 <= fair + CROWD_CALLS;
+    return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
 }
 
 /* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
 static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
                         const char **why)
 {
-    size_t holder = count;
+    uint64_t left = set, holders = 0;
+    int64_t longest = 1;
     for (size_t i = 0; i < count; i++) {
         int64_t cached = bids[i].prediction->cached_tokens;
-        if (set >> i & 1 && cached > 0 && has_room(bids, count, set, i) &&
-            (holder == count || cached > bids[holder].prediction->cached_tokens))
-            holder = i;
+        if (!(set >> i & 1) || cached < longest || !has_room(bids, count, set, i))
+            continue;
+        holders = (cached > longest ? 0 : holders) | UINT64_C(1) << i;
+        longest = cached;
     }
     *why = "prefix";
-    if (holder < count)
-        return holder;
-    uint64_t left = set;
+    if (holders)
+        return draw(bids, count, holders, prefix);
     while (left) {
         size_t at = draw(bids, count, left, prefix);
-        if (has_room(bids, count, set, at))
-            return at;
         left &= ~(UINT64_C(1) << at);
+        if (!has_room(bids, count, set, at))
+            continue;
+        /* The second one to which it is drawn, where that has less to do: so prompts are spread
+         * far more evenly, and all replicas still agree on two. */
+        size_t other = left ? draw(bids, count, left, prefix) : at;
+        return load_of(&bids[other]) < load_of(&bids[at]) ? other : at;
     }
     return count;
 }
@@ -274,6 +297,8 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     if (at < count)
         return at;
     *why = "best, least work";
+    if (policy->strategy == STRATEGY_SCORE) /* of long answers, less: tokens come more evenly */
+        set = near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
     return least(bids, count, set, chance->random);
 }
 
