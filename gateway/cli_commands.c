@@ -228,10 +228,6 @@ const struct command cli_commands[] = {
     {"serve", "mock", "", "a model server without a model, which fails on demand",
      "sluice mock --address 127.0.0.1:9999", mock_options, 0, command_mock},
 
-    {"look", "simulate", "SCENARIO...", "a policy against others' formulas, in a world of its own",
-     "sluice simulate bench/scenarios/slow-node.yaml --against tower,kong", simulate_options, 64,
-     command_simulate},
-
     {"config", "init", "", "print a configuration to begin with",
      "sluice init > sluice.yaml", NULL, 0, command_init},
     {"config", "config show", "", "the values in force, secrets masked",
@@ -256,10 +252,13 @@ const struct command cli_commands[] = {
      "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
      command_restore},
 
-    {"route", "explain", "REQUEST.json", "where a request would go, and why; by another policy",
+    {"route", "explain", "REQUEST.json", "where requests go, would go, and why",
      "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
-    {"route", "replay", "[LOG...]", "where a request would go, and why; by another policy",
+    {"route", "replay", "[LOG...]", "where requests go, would go, and why",
      "sluice replay --policy cheap.yaml --since 7d /var/log/sluice.log", replay_options, 64, command_replay},
+    {"route", "simulate", "SCENARIO...", "where requests go, would go, and why",
+     "sluice simulate bench/scenarios/slow-node.yaml --against tower,kong", simulate_options, 64,
+     command_simulate},
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
