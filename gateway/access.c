@@ -9,13 +9,15 @@
 
 enum {
     TEXT_BYTES_MAX = 255, /* of one text, before it is escaped */
-    TEXTS_MAX = 20,       /* in one line */
-    REST_BYTES = 1600,    /* names, numbers and punctuation of a line */
-    STAMP_SECOND = 19,    /* bytes of a stamp up to the second */
+    TEXTS_MAX = 21,       /* in one line */
+    DECISION_BYTES_MAX = 16384,
+    REST_BYTES = 1600, /* names, numbers and punctuation of a line */
+    STAMP_SECOND = 19, /* bytes of a stamp up to the second */
     NANOS_PER_USD = 1000000000,
 };
 
-_Static_assert(TEXTS_MAX * 6 * TEXT_BYTES_MAX + REST_BYTES <= ACCESS_LINE_BYTES,
+_Static_assert(TEXTS_MAX * 6 * TEXT_BYTES_MAX + REST_BYTES + DECISION_BYTES_MAX <=
+                   ACCESS_LINE_BYTES,
                "the longest line fits");
 
 /* ---------------------------------------------------------------------------- writing */
@@ -219,6 +221,7 @@ static void put_json(struct pen *pen, const struct ledger_row *row,
     put_member(pen, TEXT("dialect"), row->dialect);
     put_member(pen, TEXT("model"), row->model);
     put_member(pen, TEXT("route"), extra->route);
+    put_member(pen, TEXT("rule"), extra->rule);
     put_member(pen, TEXT("provider"), row->provider);
     put_member(pen, TEXT("target"), row->target);
     put_member(pen, TEXT("upstream_model"), row->upstream_model);
@@ -242,6 +245,10 @@ static void put_json(struct pen *pen, const struct ledger_row *row,
     put_number(pen, extra->bytes_in);
     put_name(pen, TEXT("bytes_out"));
     put_number(pen, extra->bytes_out);
+    if (extra->decision.len && extra->decision.len <= DECISION_BYTES_MAX) {
+        put_name(pen, TEXT("decision"));
+        put(pen, extra->decision);
+    }
     PUT(pen, "}\n");
 }
 

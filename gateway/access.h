@@ -15,7 +15,7 @@
 #include "gateway/http/head.h"
 #include "policy/ledger.h"
 
-enum { ACCESS_LINE_BYTES = 32768 }; /* a limit for <out> that every line fits into */
+enum { ACCESS_LINE_BYTES = 65536 }; /* a limit for <out> that every line fits into */
 
 /* What the ledger does not keep. Empty texts are left out. */
 struct access_extra {
@@ -23,9 +23,11 @@ struct access_extra {
     struct text peer;     /* address of the client, without its port */
     struct text listener; /* its name */
     enum method method;
-    struct text path;  /* as sent, without the query; cut at 256 bytes */
-    struct text route; /* the configured model, when it differs from the name asked for */
-    struct text cache; /* hit, miss, join, bypass; empty = no cache in force */
+    struct text path;     /* as sent, without the query; cut at 256 bytes */
+    struct text route;    /* the configured model, when it differs from the name asked for */
+    struct text rule;     /* of routing, that was taken */
+    struct text decision; /* JSON: who was considered when its first target was chosen */
+    struct text cache;    /* hit, miss, join, bypass; empty = no cache in force */
     uint64_t bytes_in, bytes_out;
 };
 

@@ -8,6 +8,7 @@
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
 #include "gateway/base/log.h"
+#include "gateway/explain.h"
 #include "gateway/service_state.h"
 
 static const struct text root = {"/admin/v1", 9};
@@ -27,6 +28,7 @@ static const struct admin_route routes[] = {
     {T("/overview"),         METHOD_GET,    LOOKS,     ON_WORKER,  admin_overview,      T(""), false},
     {T("/models"),           METHOD_GET,    ALL,       ON_WORKER,  admin_models,        T(""), false},
     {T("/targets"),          METHOD_GET,    LOOKS,     ON_WORKER,  admin_targets,       T(""), false},
+    {T("/explain"),          METHOD_POST,   LOOKS,     ON_WORKER,  admin_explain,       T(""), false},
     {T("/events"),           METHOD_GET,    LOOKS,     ON_WORKER,  admin_events,        T("limit,after"), false},
     {T("/openapi.json"),     METHOD_GET,    ALL,       ON_WORKER,  admin_openapi,       T(""), false},
     {T("/config"),           METHOD_GET,    LOOKS,     ON_SERVICE, admin_config,        T(""), false},
@@ -174,10 +176,17 @@ static bool find_route(struct admin_call *call)
 
 /* ---------------------------------------------------------------------------- answering */
 
+void admin_explain(struct service *service, struct config *config, struct admin_call *call)
+{
+    (void)service;
+    explain_answer(call->worker, config, call);
+}
+
 /* Who changed what stands in the log and among the events. */
 static void note_change(struct service *service, const struct admin_call *call)
 {
-    if (call->method == METHOD_GET || call->method == METHOD_HEAD)
+    if (call->method == METHOD_GET || call->method == METHOD_HEAD ||
+        call->route->answer == admin_explain)
         return;
     struct text path = text_from(call->path, root.len);
     service_event(service, "admin", call->caller.name, "%s %.*s: %d", method_name(call->method),

@@ -20,6 +20,7 @@
 
 struct directory;
 struct service;
+struct worker;
 struct admin_route;
 
 enum {
@@ -43,7 +44,8 @@ struct admin_call {
     enum method method;
     struct text path, query, body; /* as sent; borrowed until it is done */
     struct admin_caller caller;
-    struct loop *loop; /* of the thread that asks */
+    struct loop *loop;     /* of the thread that asks */
+    struct worker *worker; /* the same */
     void (*done)(struct admin_call *call);
 
     /* the answer */

@@ -66,6 +66,41 @@ static void write_workers(struct service *service, struct json_write *json)
     json_int_member(json, "streams", metrics_gauge_now(service->metrics, GAUGE_STREAMS));
 }
 
+/* What it is taken for now: short prompts, and an answer of one token. */
+static void write_prediction(const struct target *target, struct json_write *json)
+{
+    const struct target_figures *figures = target->figures;
+    struct predict_ask ask = {.now_us = clock_now_us(),
+                              .half_life_us = strategy_balanced.half_life_us,
+                              .output_tokens = 1};
+    struct predict_prior prior = {0, 0};
+    struct prediction now = {0};
+    predict_prior_add(&prior, &figures->predict, ask.traffic);
+    predict_prior_fill(&prior, ask.traffic);
+    predict_make(&figures->predict, &ask, &prior, &now);
+    if (now.known) {
+        json_int_member(json, "first_token_us", now.first_us);
+        json_int_member(json, "first_token_p95_us", now.first_p95_us);
+        json_int_member(json, "token_us", now.token_ns / 1000);
+    }
+    json_int_member(json, "wait_us", now.wait_us);
+    json_int_member(json, "penalty_us", now.penalty_us);
+    json_int_member(json, "work_tokens", now.work_tokens);
+}
+
+static void write_health(const struct target *target, struct json_write *json)
+{
+    static const char *const circuits[] = {
+        [CIRCUIT_CLOSED] = "closed", [CIRCUIT_OPEN] = "open", [CIRCUIT_HALF_OPEN] = "half-open"};
+    const struct target_figures *figures = target->figures;
+    uint64_t now = clock_now_us(), again = health_again_us(&figures->health, now);
+    uint64_t dry = quota_dry_until(&figures->left, 0, now);
+    again = dry > again ? dry : again;
+    json_text_member(json, "circuit", text_of(circuits[health_circuit(&figures->health)]));
+    if (again > now)
+        json_int_member(json, "again_in_us", (int64_t)(again - now));
+}
+
 static void write_target(const struct target *target, struct json_write *json)
 {
     const struct target_figures *figures = target->figures;
@@ -82,6 +117,8 @@ static void write_target(const struct target *target, struct json_write *json)
         json_int_member(json, "in_flight", (int64_t)atomic_load(&figures->in_flight));
         json_int_member(json, "attempts", (int64_t)atomic_load(&figures->attempts));
         json_int_member(json, "failures", (int64_t)atomic_load(&figures->failures));
+        write_health(target, json);
+        write_prediction(target, json);
     }
     json_close(json, '}');
 }

@@ -470,8 +470,12 @@ static const struct route *passing_route(struct exchange *x)
         target->model = text_from(x->call.model, slash + 1);
         target->provider = provider;
         target->figures = arena_new(&x->arena, sizeof(*target->figures));
+        target->quotas[1] = provider->rate;
         target->off = !config_price(config, provider->type, target->model, &target->price);
         target->off_because = "its price is not known";
+        target->can = CAN_ALL;
+        target->tags = provider->tags;
+        target->tag_count = provider->tag_count;
         *route = (struct route){.name = x->call.model, .targets = target, .target_count = 1};
         return route;
     }

@@ -285,6 +285,7 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
         put_field(out, TEXT("content-type"), x->answer_type);
     put(out, x->answer_head);
     put_figures(x, out);
+    ruling_put_headers(x, out);
     reserve_put_headers(x, out);
     guarding_put_header(x, out);
     crossing_put_header(x, out);

@@ -116,6 +116,24 @@ static void print_listeners(struct text json)
     }
 }
 
+static void print_first_token(struct cli_table *table, int64_t us)
+{
+    char words[32];
+    snprintf(words, sizeof words, "%" PRId64 " ms", us / 1000);
+    table_cell(table, us > 0 ? text_of(words) : TEXT("-"));
+}
+
+static struct text target_state(struct text one, char room[NAME_BYTES])
+{
+    struct text because = cli_member_text(one, "off_because", room, NAME_BYTES);
+    if (cli_member_is_true(one, "off"))
+        return because.len > 0 ? because : TEXT("off");
+    struct text circuit = cli_member_text(one, "circuit", room, NAME_BYTES);
+    if (circuit.len > 0 && !text_equal(circuit, TEXT("closed")))
+        return text_equal(circuit, TEXT("open")) ? TEXT("circuit open") : TEXT("probed");
+    return cli_member_int(one, "again_in_us") > 0 ? TEXT("rests") : TEXT("on");
+}
+
 static void print_targets(struct text json)
 {
     char room[NAME_BYTES];
@@ -128,6 +146,7 @@ static void print_targets(struct text json)
     table_column(&table, "running", true);
     table_column(&table, "tries", true);
     table_column(&table, "failed", true);
+    table_column(&table, "first token", true);
     table_column(&table, "state", false);
     while (array.at != NULL && member_next(&array, &ignored, &one)) {
         table_cell(&table, cli_member_text(one, "id", room, sizeof room));
@@ -136,10 +155,8 @@ static void print_targets(struct text json)
         table_int_cell(&table, cli_member_int(one, "in_flight"));
         table_int_cell(&table, cli_member_int(one, "attempts"));
         table_int_cell(&table, cli_member_int(one, "failures"));
-        struct text because = cli_member_text(one, "off_because", room, sizeof room);
-        table_cell(&table, !cli_member_is_true(one, "off") ? TEXT("on")
-                           : because.len > 0               ? because
-                                                           : TEXT("off"));
+        print_first_token(&table, cli_member_int(one, "first_token_us"));
+        table_cell(&table, target_state(one, room));
     }
     if (table.count > 0) {
         putchar('\n');

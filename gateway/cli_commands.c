@@ -156,6 +156,23 @@ static const struct cli_option tenant_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option explain_options[] = {
+    {"tenant", 't', "NAME", "whose call it is"},
+    {"key", 'k', "NAME", "by which of its keys (default: any)"},
+    {"path", 'p', "PATH", "where it is posted to (default /v1/chat/completions)"},
+    {"headers", 0, "LIST", "\"x-region: eu, x-tier: gold\": what else the request says"},
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option replay_options[] = {
+    {"policy", 'p', "FILE", "YAML: a policy as in routing.policies, {name: cheap, strategy: cost}"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all of the log)"},
+    {"model", 'm', "NAME", "calls of this model only"},
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option chat_options[] = {
     {"url", 'u', "URL", "of the gateway (default http://127.0.0.1:8080)"},
     {"key", 'k', "KEY", "default: $SLUICE_API_KEY, else $OPENAI_API_KEY"},
@@ -181,6 +198,15 @@ static const struct cli_option env_options[] = {
 static const struct cli_option version_options[] = {
     {"build", 'b', NULL, "how it was built"},
     {"format", 'f', "text|json", "how to print it"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option simulate_options[] = {
+    {"policy", 0, "NAME", "of the scenario's routing section, or a strategy (default: balanced)"},
+    {"against", 0, "LIST", "round-robin,tower,kong ... (default: all of them)"},
+    {"seeds", 0, "N", "runs, each with calls of its own (default 20)"},
+    {"first-seed", 0, "N", "the first one's number (default 1)"},
+    {"json", 0, NULL, "one JSON object for each scenario"},
     END_OF_OPTIONS,
 };
 
@@ -226,6 +252,13 @@ const struct command cli_commands[] = {
      "sluice restore /var/backups/sluice.tar --into /var/lib/sluice", restore_options, 1,
      command_restore},
 
+    {"route", "explain", "REQUEST.json", "where requests go, would go, and why",
+     "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
+    {"route", "replay", "[LOG...]", "where requests go, would go, and why",
+     "sluice replay --policy cheap.yaml --since 7d /var/log/sluice.log", replay_options, 64, command_replay},
+    {"route", "simulate", "SCENARIO...", "where requests go, would go, and why",
+     "sluice simulate bench/scenarios/slow-node.yaml --against tower,kong", simulate_options, 64,
+     command_simulate},
     {"route", "models ls", "", "models of the running sluice, and their targets",
      "sluice models ls", format_options, 0, command_models_ls},
     {"route", "chat", "MODEL [PROMPT]", "ask a model; the prompt may come from standard input",
@@ -257,9 +290,9 @@ const struct command cli_commands[] = {
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 
     {"system", "env", "openai|anthropic|gemini|claude-code|codex",
-     "variables that make a client use this gateway",
+     "for your shell: variables for clients, completion",
      "eval \"$(sluice env openai)\"", env_options, 1, command_env},
-    {"system", "completion", "bash|zsh|fish", "a completion script for your shell",
+    {"system", "completion", "bash|zsh|fish", "for your shell: variables for clients, completion",
      "sluice completion bash > /etc/bash_completion.d/sluice", NULL, 1, command_completion},
     {"system", "version", "", "which sluice this is",
      "sluice version --build", version_options, 0, command_version},
@@ -272,8 +305,6 @@ const struct command cli_commands[] = {
     {"look", "logs", "", "", "", NULL, 0, NULL},
     {"look", "trace", "", "", "", NULL, 0, NULL},
     {"look", "top", "", "", "", NULL, 0, NULL},
-    {"route", "explain", "", "", "", NULL, 0, NULL},
-    {"route", "replay", "", "", "", NULL, 0, NULL},
     {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };

@@ -18,6 +18,12 @@ int command_status(struct cli *cli);
 int command_healthcheck(struct cli *cli);
 int command_models_ls(struct cli *cli);
 
+/* cli_explain.c */
+int command_explain(struct cli *cli);
+
+/* cli_replay.c */
+int command_replay(struct cli *cli);
+
 /* cli_config.c */
 int command_init(struct cli *cli);
 int command_config_show(struct cli *cli);
@@ -53,6 +59,9 @@ int command_limits_ls(struct cli *cli);
 
 /* cli_chat.c */
 int command_chat(struct cli *cli);
+
+/* cli_simulate.c */
+int command_simulate(struct cli *cli);
 
 /* cli_system.c */
 int command_hash_key(struct cli *cli);

@@ -24,6 +24,7 @@
 #include "policy/policy.h"
 #include "providers/provider.h"
 #include "routing/route.h"
+#include "routing/rule.h"
 
 enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
 enum admin_role { ADMIN_ROLE_ADMIN, ADMIN_ROLE_VIEWER, ADMIN_ROLE_TENANT };
@@ -95,10 +96,19 @@ struct provider_settings {
     bool retry_connect;
     uint16_t retry_statuses[16]; /* zero-terminated */
     int64_t backoff_us, max_backoff_us;
+    struct breaker_settings breaker;
+    const char *metrics_url; /* what it says of itself (gauges.h); NULL = nothing */
+    struct url metrics;
+    struct quota rate;     /* what it allows; figures NULL = no limit */
     const char *proxy;     /* URL or NULL: then the environment's */
     bool allow_link_local; /* the dialer may connect to 169.254/16, fe80::/10, metadata addresses */
-    bool lenient;          /* what it cannot do is left out of a call, and named, not refused */
-    bool off;              /* no key: its targets are off */
+    bool health_active;    /* it is asked how it is, */
+    int64_t health_interval_us;
+    const char *health_path; /* by a GET of this path behind its base URL */
+    bool lenient;            /* what it cannot do is left out of a call, and named, not refused */
+    const struct text *tags; /* of all its targets */
+    size_t tag_count;
+    bool off; /* no key: its targets are off */
 };
 
 /* Who may use the admin API. */
@@ -150,6 +160,10 @@ struct config {
     struct route *models;
     size_t model_count;
     struct routes *routes;
+    struct rules rules;
+    struct route_policy *policies;
+    size_t policy_count;
+    const struct route_policy *default_policy; /* never NULL */
     bool unknown_model_passthrough;
 
     struct {
@@ -205,6 +219,7 @@ struct config {
         const char *file;
         bool access_enabled;
         double access_sample;
+        bool decisions; /* in the access log */
         bool metrics_enabled, metrics_public;
         const char *metrics_path;
         bool tenant_label;
@@ -250,6 +265,13 @@ struct prices *prices_load(const char *path, FILE *words);
 void prices_free(struct prices *prices);
 /* The price under <name>, sealed; or NULL. */
 const struct price *prices_find(const struct prices *prices, struct text name);
+
+/* A file with one routing policy: a mapping as they stand in routing.policies. */
+struct policy_file;
+/* NULL when it has errors; they are printed to <words>. */
+struct policy_file *policy_file_load(const char *path, FILE *words);
+void policy_file_free(struct policy_file *file);
+const struct route_policy *policy_file_policy(const struct policy_file *file);
 
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
  * Secrets are masked. */

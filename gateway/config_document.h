@@ -81,6 +81,9 @@ struct provider_draft {
     struct items headers;  /* struct pair */
     struct items retry_on; /* struct text */
     struct items api_keys; /* struct text */
+    struct items tags;     /* struct text */
+    double error_rate;
+    int health_mode;
     struct text entra_tenant, entra_client, entra_secret;
     const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */
@@ -92,6 +95,8 @@ struct target_draft {
     const struct node *node;
     struct target target;
     struct text provider;
+    struct items capabilities, tags; /* struct text */
+    int prefill;
 };
 
 struct model_draft {
@@ -145,9 +150,10 @@ struct tenant_draft {
     const struct node *node;
     struct tenant tenant;
     struct text parent;
-    struct items models; /* struct text */
-    struct items tags;   /* struct pair */
-    struct items keys;   /* struct key_draft */
+    struct items models;    /* struct text */
+    struct items tags;      /* struct pair */
+    struct items residency; /* struct text */
+    struct items keys;      /* struct key_draft */
     unsigned may_set;
     struct level_draft level, users;
 };
@@ -167,7 +173,28 @@ struct guard_draft {
 
 struct policy_draft {
     const struct node *node;
-    struct text name;
+    struct route_policy policy;
+    int strategy, signal, sticky_by;
+    double cost, latency, load, explore, hedge_share;
+    bool resume;
+    struct items fallback; /* struct text */
+};
+
+struct rule_draft {
+    const struct node *node;
+    struct rule rule;
+    struct items tenants, keys, users, models; /* struct text */
+    struct items tags, headers;                /* struct pair */
+    struct text input_tokens, from, to, zone;
+    unsigned days, needs;
+    double sample;
+    int sticky;
+    struct text use_model, use_policy, mirror_target;
+    struct items use_targets, use_tags, use_fallback; /* struct text */
+    double mirror_share;
+    size_t mirror_bytes;
+    unsigned mirror_calls;
+    int64_t max_cost;
 };
 
 struct source {
@@ -194,7 +221,7 @@ struct document {
 
     /* Options that need work after reading. */
     int64_t version;
-    struct items listeners, providers, models, tenants, policies;
+    struct items listeners, providers, models, tenants, policies, rules;
     struct items cors_origins, include;
     int ledger_sync, unknown_price, unknown_model, store_type;
     struct price price_cap;
@@ -315,7 +342,19 @@ void resolve_sign_in(struct document *document, struct provider_draft *draft);
 const char *aws_domain(struct text region);
 /* "localhost" or an address of loopback. */
 bool host_is_loopback(struct text host);
+void resolve_policies(struct document *document);
+/* The policy called <name>, NULL when there is none (reported at <at>). */
+const struct route_policy *find_policy(struct document *document, struct text name,
+                                       const struct node *at);
 void resolve_models(struct document *document);
+/* After the models. */
+void resolve_rules(struct document *document);
+/* What capabilities say that matter for routing, and all where they say nothing. */
+unsigned read_capabilities(struct items capabilities);
+/* Warn of tags in <list> that no target has. */
+void check_tags(struct document *document, const struct node *list);
+/* Are the names that policies fall back on those of models or targets? */
+void check_fallbacks(struct document *document);
 void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);

@@ -10,7 +10,6 @@
 #define PROVIDER(member) offsetof(struct provider_draft, member)
 #define MODEL(member)    offsetof(struct model_draft, member)
 #define TARGET(member)   offsetof(struct target_draft, member)
-#define POLICY(member)   offsetof(struct policy_draft, member)
 #define ADMIN(member)    offsetof(struct admin_key_draft, member)
 
 /* clang-format off */
@@ -265,31 +264,31 @@ static const struct option provider_pool[] = {
 };
 
 static const struct option provider_retry[] = {
-    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Other targets to try after the first one failed."},
+    {.name = "attempts", .type = OPTION_COUNT, .where = PROVIDER(settings.retry_attempts), .fallback = "2", .min = 0, .max = 10, .help = "Further tries after the first one failed: on other targets at once, on the same one (when there is no other) after a while."},
     {.name = "retry_on", .type = OPTION_TEXTS, .where = PROVIDER(retry_on), .fallback = "[connect, 429, 500, 502, 503, 529]", .help = "connect, or a status from 400 to 599; at most 15."},
-    {.name = "backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before the second try, doubled each time, with jitter."},
-    {.name = "max_backoff", .type = OPTION_DURATION, .status = INERT, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most."},
+    {.name = "backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.backoff_us), .fallback = "250ms", .min = 0, .max = SECONDS(600), .help = "Before a second try on the same target, doubled each time, with jitter."},
+    {.name = "max_backoff", .type = OPTION_DURATION, .where = PROVIDER(settings.max_backoff_us), .fallback = "8s", .min = 0, .max = SECONDS(3600), .help = "At most; also the longest Retry-After that is waited for."},
     {0},
 };
 
 static const struct option provider_breaker[] = {
-    {.name = "window", .type = OPTION_DURATION, .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
-    {.name = "min_requests", .type = OPTION_COUNT, .fallback = "20", .min = 1, .max = 1000000, .help = "Never on fewer."},
-    {.name = "error_rate", .type = OPTION_SHARE, .fallback = "0.5", .help = "Opens above it."},
-    {.name = "open_for", .type = OPTION_DURATION, .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call tries again."},
+    {.name = "window", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.window_us), .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
+    {.name = "min_requests", .type = OPTION_COUNT, .where = PROVIDER(settings.breaker.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "The rate counts from so many calls on; before, three failures in a row open it (two, where nothing else was seen)."},
+    {.name = "error_rate", .type = OPTION_SHARE, .where = PROVIDER(error_rate), .fallback = "0.5", .help = "Opens from here on."},
+    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, twice as long, up to eight times."},
     {0},
 };
 
 static const struct option provider_health[] = {
-    {.name = "mode", .type = OPTION_WORD, .fallback = "passive", .words = "passive|active|none", .help = "Learn from calls, ask, or neither."},
-    {.name = "interval", .type = OPTION_DURATION, .fallback = "30s", .min = 100 * MILLISECOND, .max = DAYS(1), .help = "For mode active."},
-    {.name = "path", .type = OPTION_STRING, .fallback = "/models", .help = "For mode active."},
+    {.name = "mode", .type = OPTION_WORD, .where = PROVIDER(health_mode), .fallback = "passive", .words = "passive|active|none", .help = "Learn from calls; ask besides; or neither (no circuit breaker)."},
+    {.name = "interval", .type = OPTION_DURATION, .where = PROVIDER(settings.health_interval_us), .fallback = "30s", .min = 100 * MILLISECOND, .max = DAYS(1), .help = "For mode active."},
+    {.name = "path", .type = OPTION_STRING, .where = PROVIDER(settings.health_path), .fallback = "/models", .help = "For mode active: behind the base URL."},
     {0},
 };
 
 static const struct option provider_rate[] = {
-    {.name = "requests_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT32_MAX, .help = "What the vendor allows you."},
-    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .fallback = "null", .min = 1, .max = INT64_MAX, .help = "What the vendor allows you."},
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .where = PROVIDER(settings.rate.limits.requests), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "What the vendor allows you."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .where = PROVIDER(settings.rate.limits.tokens), .fallback = "null", .min = 1, .max = INT64_MAX, .help = "What the vendor allows you."},
     {0},
 };
 
@@ -314,11 +313,12 @@ static const struct option provider[] = {
     {.name = "timeouts", .type = OPTION_SECTION, .inner = provider_timeouts, .help = "Of one try."},
     {.name = "pool", .type = OPTION_SECTION, .inner = provider_pool, .help = "Connections."},
     {.name = "retry", .type = OPTION_SECTION, .inner = provider_retry, .help = "Only while nothing was sent to the client."},
-    {.name = "breaker", .type = OPTION_SECTION, .status = INERT, .inner = provider_breaker, .help = "Circuit breaker."},
-    {.name = "health", .type = OPTION_SECTION, .status = INERT, .inner = provider_health, .help = "How it is known to be well."},
-    {.name = "rate", .type = OPTION_SECTION, .status = PROTECTS, .inner = provider_rate, .help = "Never send more."},
+    {.name = "breaker", .type = OPTION_SECTION, .inner = provider_breaker, .help = "Circuit breaker."},
+    {.name = "health", .type = OPTION_SECTION, .inner = provider_health, .help = "How it is known to be well."},
+    {.name = "rate", .type = OPTION_SECTION, .inner = provider_rate, .help = "Never send more; each process counts for itself."},
     {.name = "proxy", .type = OPTION_STRING, .where = PROVIDER(settings.proxy), .fallback = "null", .secret = true, .is_url = true, .help = "http://[user:password@]host:port; else HTTPS_PROXY and NO_PROXY are honoured."},
-    {.name = "metrics_url", .type = OPTION_STRING, .status = INERT, .fallback = "null", .help = "Queue depth and KV-cache use guide routing."},
+    {.name = "metrics_url", .type = OPTION_STRING, .where = PROVIDER(settings.metrics_url), .fallback = "null", .help = "Of vLLM, SGLang, llama.cpp or TGI: its queue, its calls and the use of its KV cache, asked every two seconds, guide routing."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = PROVIDER(tags), .fallback = "[]", .help = "Of all its targets: where it is and what it is for, as in [eu, zero-retention]."},
     {.name = "lenient", .type = OPTION_BOOL, .where = PROVIDER(settings.lenient), .fallback = "false", .help = "Of calls in another dialect: what this provider cannot do is left out and named in x-sluice-dropped, not refused."},
     {.name = "allow_link_local", .type = OPTION_BOOL, .where = PROVIDER(settings.allow_link_local), .fallback = "false", .help = "May connect to link-local and metadata addresses (169.254/16, fe80::/10)."},
     {0},
@@ -361,6 +361,13 @@ static const struct option rates[] = {
     {0},
 };
 
+static const struct option target_limits[] = {
+    {.name = "concurrent", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.calls), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Calls at once."},
+    {.name = "requests_per_minute", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.requests), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Calls begun in any minute."},
+    {.name = "tokens_per_minute", .type = OPTION_NUMBER, .where = TARGET(target.quotas[0].limits.tokens), .fallback = "null", .min = 1, .max = INT64_MAX, .help = "Input and output, as expected when a call begins and put right when it ends."},
+    {0},
+};
+
 static const struct option params[] = {
     {.name = "max_tokens", .type = OPTION_NUMBER, .where = TARGET(target.max_tokens_default), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Filled in only where the client sent none."},
     {0},
@@ -373,8 +380,12 @@ static const struct option target[] = {
     {.name = "weight", .type = OPTION_COUNT, .where = TARGET(target.weight), .fallback = "1", .min = 0, .max = 1000000, .help = "Share among the targets of the same priority."},
     {.name = "priority", .type = OPTION_COUNT, .where = TARGET(target.priority), .fallback = "1", .min = 0, .max = 1000, .help = "Lower first; the next only when all of these are out."},
     {.name = "price", .type = OPTION_SECTION, .inner = price_options, .fallback = "catalog", .words = "catalog", .word_too = true, .help = "USD per million tokens; catalog = the built-in table."},
-    {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Never send more."},
+    {.name = "limits", .type = OPTION_SECTION, .inner = target_limits, .help = "Never send more; each process counts for itself."},
     {.name = "params", .type = OPTION_SECTION, .inner = params, .help = "Defaults for what the client left out."},
+    {.name = "context_window", .type = OPTION_NUMBER, .where = TARGET(target.context_tokens), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says. A call that is too long for one target goes to one with a longer window."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = TARGET(capabilities), .fallback = "[]", .help = "Of this target, where they differ from the model's."},
+    {.name = "tags", .type = OPTION_TEXTS, .where = TARGET(tags), .fallback = "[]", .help = "Where it is and what it is for, besides its provider's: for rules and tenants' residency."},
+    {.name = "prefill", .type = OPTION_WORD, .where = TARGET(prefill), .fallback = "auto", .words = "auto|none|assistant|prefix|continue", .help = "How it goes on with an answer that another target has begun and broken off: not at all; after a last message of the assistant's; one with prefix: true beside it (Mistral, DeepSeek); with continue_final_message (vLLM, SGLang); auto = as is known of its model."},
     {0},
 };
 
@@ -383,61 +394,10 @@ static const struct option model[] = {
     {.name = "aliases", .type = OPTION_TEXTS, .where = MODEL(aliases), .fallback = "[]", .help = "Other names; claude-* works too, the longest match wins."},
     {.name = "description", .type = OPTION_TEXT, .where = MODEL(route.description), .fallback = "null", .help = "For people."},
     {.name = "context_window", .type = OPTION_NUMBER, .where = MODEL(route.context_window), .fallback = "null", .min = 1, .max = INT32_MAX, .help = "Tokens; default: what the catalogue says."},
-    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, stream …: what Ollama's clients are told; default: what the catalogue says."},
-    {.name = "policy", .type = OPTION_NAME, .status = INERT, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
+    {.name = "capabilities", .type = OPTION_TEXTS, .where = MODEL(capabilities), .fallback = "[]", .help = "chat, tools, vision, json_schema, audio, stream …: what Ollama's clients are told; default: what the catalogue says. Where they are given, a call that needs vision, tools, json_schema or audio goes only to targets that have it."},
+    {.name = "policy", .type = OPTION_NAME, .where = MODEL(policy), .fallback = "null", .help = "Name of a routing policy."},
     {.name = "limits", .type = OPTION_SECTION, .status = PROTECTS, .inner = rates, .help = "Of this model, all tenants together."},
     {.name = "targets", .type = OPTION_LIST, .where = MODEL(targets), .inner = target, .size = sizeof(struct target_draft), .help = "Where it runs."},
-    {0},
-};
-
-/* ------------------------------------------------------------------------------ routing */
-
-static const struct option policy_score[] = {
-    {.name = "cost", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
-    {.name = "latency", .type = OPTION_SHARE, .fallback = "0.4", .help = "Weight."},
-    {.name = "load", .type = OPTION_SHARE, .fallback = "0.2", .help = "Weight."},
-    {0},
-};
-
-static const struct option policy_sticky[] = {
-    {.name = "by", .type = OPTION_WORD, .fallback = "none", .words = "none|key|user|conversation", .help = "conversation = prompt-cache hits."},
-    {.name = "ttl", .type = OPTION_DURATION, .fallback = "10m", .min = 0, .max = DAYS(30), .help = "For so long."},
-    {0},
-};
-
-static const struct option policy_hedge[] = {
-    {.name = "after", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Ask a second target after this; null = never."},
-    {.name = "max_share", .type = OPTION_SHARE, .fallback = "0.02", .help = "Of all calls."},
-    {0},
-};
-
-static const struct option routing_policy[] = {
-    {.name = "name", .type = OPTION_NAME, .where = POLICY(name), .required = true, .help = "Unique."},
-    {.name = "strategy", .type = OPTION_WORD, .fallback = "score", .words = "score|weighted|priority|latency|cost|least_busy", .help = "How a target is chosen."},
-    {.name = "score", .type = OPTION_SECTION, .inner = policy_score, .help = "For strategy score."},
-    {.name = "latency_signal", .type = OPTION_WORD, .fallback = "ttft_p50", .words = "ttft_p50|ttft_p95|total_p50|total_p95|tokens_per_second", .help = "What latency means."},
-    {.name = "half_life", .type = OPTION_DURATION, .fallback = "2m", .min = SECONDS(1), .max = DAYS(1), .help = "Of what was learnt."},
-    {.name = "explore", .type = OPTION_SHARE, .fallback = "0.02", .help = "Share spent to keep stale figures fresh."},
-    {.name = "sticky", .type = OPTION_SECTION, .inner = policy_sticky, .help = "Stay with one target."},
-    {.name = "hedge", .type = OPTION_SECTION, .inner = policy_hedge, .help = "A second try beside the first."},
-    {.name = "max_ttft", .type = OPTION_DURATION, .fallback = "null", .min = 0, .max = SECONDS(3600), .help = "Not a target whose p95 is slower than that."},
-    {.name = "fallback", .type = OPTION_TEXTS, .fallback = "[]", .help = "Models or targets to try after these."},
-    {0},
-};
-
-static const struct option rule[] = {
-    {.name = "name", .type = OPTION_NAME, .help = "For messages."},
-    {.name = "when", .type = OPTION_ANY, .fallback = "{}", .help = "tenant, key, header, input_tokens, sample …"},
-    {.name = "use", .type = OPTION_ANY, .required = true, .help = "model, policy, targets."},
-    {0},
-};
-
-static const struct option routing[] = {
-    {.name = "default_policy", .type = OPTION_NAME, .status = INERT, .where = ROOT(default_policy), .fallback = "balanced", .help = "For models that name none."},
-    {.name = "unknown_model", .type = OPTION_WORD, .where = ROOT(unknown_model), .fallback = "reject", .words = "reject|passthrough",
-     .help = "reject = 404; passthrough = \"provider/model\" for tenants whose list allows it."},
-    {.name = "policies", .type = OPTION_LIST, .status = INERT, .where = ROOT(policies), .inner = routing_policy, .size = sizeof(struct policy_draft), .help = "Built in: balanced."},
-    {.name = "rules", .type = OPTION_LIST, .status = PROTECTS, .inner = rule, .help = "The first match wins."},
     {0},
 };
 
@@ -453,6 +413,7 @@ static const struct option telemetry_log[] = {
 static const struct option telemetry_access[] = {
     {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.access_enabled), .fallback = "true", .help = "One line per call."},
     {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well."},
+    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay."},
     {.name = "fields", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "Only these; empty = all."},
     {0},
 };
@@ -493,7 +454,7 @@ const struct option config_options[] = {
     {.name = "ledger", .type = OPTION_SECTION, .inner = ledger, .help = "Every call, written before its answer ends."},
     {.name = "providers", .type = OPTION_LIST, .where = ROOT(providers), .inner = provider, .size = sizeof(struct provider_draft), .help = "Where requests can go."},
     {.name = "models", .type = OPTION_LIST, .where = ROOT(models), .inner = model, .size = sizeof(struct model_draft), .help = "What clients ask for, and where it runs."},
-    {.name = "routing", .type = OPTION_SECTION, .inner = routing, .help = "Which target next."},
+    {.name = "routing", .type = OPTION_SECTION, .inner = routing_options, .help = "Which target next."},
     {.name = "tenants", .type = OPTION_LIST, .where = ROOT(tenants), .inner = tenant_options, .size = sizeof(struct tenant_draft), .help = "Who may call what. Declared here: shown in the UI, not editable there."},
     {.name = "anonymous", .type = OPTION_BOOL, .where = CONFIG(anonymous), .fallback = "false", .help = "No key needed; an error on a non-loopback listener."},
     {.name = "aws_signatures", .type = OPTION_BOOL, .where = CONFIG(aws_signatures), .fallback = "false", .help = "Bedrock's clients may sign their calls, as TENANT:KEY with the SHA-256 of the key; what is kept of a key then opens as much as the key."},

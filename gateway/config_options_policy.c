@@ -101,6 +101,7 @@ const struct option tenant_options[] = {
     {.name = "may_set", .type = OPTION_WORDS, .where = TENANT(may_set), .fallback = "[]", .words = "tags|policy|explain", .help = "Which x-sluice-* headers its callers may use."},
     {.name = "tags", .type = OPTION_PAIRS, .where = TENANT(tags), .fallback = "{}", .help = "Noted with every call, besides those of the tenants above; at most 255 bytes as k=v,k=v."},
     {.name = "models", .type = OPTION_TEXTS, .where = TENANT(models), .fallback = "[]", .help = "Allow-list; [\"*\"] = all. None: a topmost tenant may call nothing, one in another what that may."},
+    {.name = "residency", .type = OPTION_TEXTS, .where = TENANT(residency), .fallback = "[]", .help = "Its calls, and those of the tenants in it, go only to targets that have all of these tags, whatever rules and fallbacks say."},
     {.name = "budget", .type = OPTION_SECTION, .where = TENANT(level.budget), .inner = budget, .fallback = "null", .help = "Money of this tenant and all in it, together."},
     {.name = "budgets", .type = OPTION_LIST, .where = TENANT(level.budgets), .inner = budget, .size = sizeof(struct budget_draft), .help = "Several, over other periods."},
     {.name = "limits", .type = OPTION_SECTION, .where = TENANT(level.limits), .inner = rates_options, .help = "Of this tenant and all in it, together; default: limits.default."},

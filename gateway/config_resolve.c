@@ -237,7 +237,10 @@ void document_resolve(struct document *document)
     resolve_jwt(document);
     resolve_listeners(document);
     resolve_providers(document);
+    resolve_policies(document);
     resolve_models(document);
+    resolve_rules(document);
+    check_fallbacks(document);
     resolve_limits(document);
     resolve_anonymous(document);
     resolve_tenants(document);

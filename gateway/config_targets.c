@@ -89,6 +89,25 @@ static void resolve_url(struct document *document, struct provider_draft *draft)
                          TEXT_ARGS(settings->url.host));
 }
 
+static void resolve_metrics(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    const struct node *at = node_of(draft->node, "metrics_url");
+    const char *problem;
+    if (!settings->metrics_url)
+        return;
+    if (!url_read(text_of(settings->metrics_url), &settings->metrics, &problem))
+        problem_at_value(document, at, SEVERITY_ERROR, "\"metrics_url\": %s", problem);
+    else if (settings->metrics.user.len)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "a \"metrics_url\" holds no user or password");
+    else if (is_link_local(settings->metrics.host) && !settings->allow_link_local)
+        problem_at_value(document, at, SEVERITY_ERROR,
+                         "%.*s is a link-local or metadata address; \"allow_link_local: true\" "
+                         "allows it",
+                         TEXT_ARGS(settings->metrics.host));
+}
+
 static bool may_be_in_header(struct text text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -277,6 +296,19 @@ static void resolve_retry(struct document *document, struct provider_draft *draf
     }
 }
 
+enum { HEALTH_PASSIVE, HEALTH_ACTIVE, HEALTH_NONE }; /* in the order of the option's words */
+
+static void resolve_health(struct document *document, struct provider_draft *draft)
+{
+    struct provider_settings *settings = &draft->settings;
+    settings->breaker.error_ppm = (unsigned)(draft->error_rate * 1000000.0 + 0.5);
+    settings->breaker.off = draft->health_mode == HEALTH_NONE;
+    settings->health_active = draft->health_mode == HEALTH_ACTIVE;
+    if (settings->health_active && (!settings->health_path || settings->health_path[0] != '/'))
+        problem_at_value(document, node_find(draft->node, "health"), SEVERITY_ERROR,
+                         "a \"path\" begins with /");
+}
+
 static void resolve_proxy(struct document *document, struct provider_draft *draft)
 {
     struct url url;
@@ -303,16 +335,22 @@ void resolve_providers(struct document *document)
         resolve_type(document, draft);
         resolve_sign_in(document, draft);
         resolve_url(document, draft);
+        resolve_metrics(document, draft);
         resolve_key(document, draft);
         resolve_headers(document, draft);
         resolve_retry(document, draft);
+        resolve_health(document, draft);
         resolve_proxy(document, draft);
+        if (draft->settings.rate.limits.requests || draft->settings.rate.limits.tokens)
+            draft->settings.rate.figures = provider_quota(draft->settings.name);
         const struct provider_draft *other = table_set(&names, draft->settings.name, draft);
         if (other && draft->settings.name.len)
             problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
                              "a provider \"%.*s\" is declared already in %s",
                              TEXT_ARGS(draft->settings.name),
                              node_place(document, other->node, draft->node));
+        draft->settings.tags = draft->tags.at;
+        draft->settings.tag_count = draft->tags.count;
         draft->to = &config->providers[config->provider_count++];
         *draft->to = draft->settings;
         /* What the URL was read from stays where it is: base_url is not copied. */
@@ -388,6 +426,45 @@ static void report_no_provider(struct document *document, const struct target_dr
         problem->hint = arena_copy(&document->arena, near).at;
 }
 
+enum { PREFILL_AUTO }; /* the other words are those of enum prefill, in its order */
+
+/* Anthropic's models up to 4.5 go on with a message of the assistant's; later ones refuse it. */
+static bool is_older_claude(struct text model)
+{
+    static const struct text marks[] = {{"claude-2", 8}, {"claude-3", 8}, {"-4-0", 4},
+                                        {"-4-1", 4},     {"-4-5", 4},     {"-4-2025", 7}};
+    for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
+        if (text_find(model, marks[i]) != SIZE_MAX)
+            return true;
+    return false;
+}
+
+static enum prefill prefill_of(const struct target_draft *draft, const struct provider_type *type)
+{
+    if (draft->prefill != PREFILL_AUTO)
+        return (enum prefill)(draft->prefill - 1);
+    if (text_equal(type->dialect, TEXT("anthropic")))
+        return is_older_claude(draft->target.model) ? PREFILL_ASSISTANT : PREFILL_NONE;
+    if (text_equal(type->name, TEXT("mistral")))
+        return PREFILL_PREFIX;
+    if (text_equal(type->name, TEXT("vllm")) || text_equal(type->name, TEXT("sglang")))
+        return PREFILL_CONTINUE;
+    return type->is_mock ? PREFILL_ASSISTANT : PREFILL_NONE;
+}
+
+/* Its own and its provider's. */
+static void join_target_tags(struct document *document, struct target_draft *draft,
+                             const struct provider_draft *provider)
+{
+    size_t own = draft->tags.count, all = own + provider->tags.count;
+    struct text *tags = arena_new(&document->arena, (all + 1) * sizeof(*tags));
+    for (size_t i = 0; i < all; i++)
+        tags[i] = ((const struct text *)(i < own ? draft->tags.at
+                                                 : provider->tags.at))[i < own ? i : i - own];
+    draft->target.tags = tags;
+    draft->target.tag_count = all;
+}
+
 static void resolve_target(struct document *document, struct target_draft *draft,
                            struct lookup *lookup)
 {
@@ -403,13 +480,21 @@ static void resolve_target(struct document *document, struct target_draft *draft
     if (!provider || !provider->resolved)
         return;
     target->provider = provider->to;
+    target->breaker = &provider->to->breaker;
+    target->quotas[1] = provider->to->rate;
+    target->prefill = prefill_of(draft, provider->resolved);
+    join_target_tags(document, draft, provider);
     if (provider->settings.off) {
         target->off = true;
         target->off_because = "its provider has no api_key";
     }
     resolve_price(document, draft, provider);
-    if (document->errors == 0)
-        target->figures = target_figures(target->id);
+    if (document->errors > 0)
+        return;
+    target->figures = target_figures(target->id);
+    struct quota *own = &target->quotas[0];
+    if (own->limits.calls || own->limits.requests || own->limits.tokens)
+        own->figures = &target->figures->quota;
 }
 
 /* --------------------------------------------------------------------------------------- models */
@@ -442,31 +527,6 @@ static void check_names(struct document *document, struct table *names,
             check_name(document, names, node_text(entry), entry, draft);
 }
 
-static struct text next_policy(void *with, size_t i)
-{
-    const struct document *document = with;
-    const struct policy_draft *drafts = document->policies.at;
-    if (i == document->policies.count)
-        return TEXT("balanced");
-    return i < document->policies.count ? drafts[i].name : (struct text){NULL, 0};
-}
-
-static void check_policy(struct document *document, struct text policy, const struct node *at)
-{
-    struct text name;
-    if (!policy.len || !at || at->broken)
-        return;
-    for (size_t i = 0; (name = next_policy(document, i)).at; i++)
-        if (text_equal(name, policy))
-            return;
-    struct problem *problem =
-        problem_at_value(document, at, SEVERITY_ERROR, "there is no routing policy \"%.*s\"",
-                         TEXT_ARGS(node_shown(at)));
-    struct text near = nearest(policy, next_policy, document);
-    if (near.at)
-        problem->hint = arena_copy(&document->arena, near).at;
-}
-
 /* Put the targets of a model behind those of the models before it, all in one array. */
 static void resolve_model(struct document *document, struct model_draft *draft,
                           struct lookup *lookup, struct route *route)
@@ -489,7 +549,11 @@ static void resolve_model(struct document *document, struct model_draft *draft,
         struct price unused;
         if (target->provider && target->model.len)
             catalogue_find(target->provider->type->catalogue, target->model, &facts, &unused);
+        target->can = read_capabilities(targets[i].capabilities.count ? targets[i].capabilities
+                                                                      : draft->capabilities);
         target->max_tokens_max = facts.output_tokens;
+        if (!target->context_tokens)
+            target->context_tokens = facts.context_tokens;
         config->targets[config->target_count++] = *target;
         if (facts.context_tokens && (!context || facts.context_tokens < context))
             context = facts.context_tokens;
@@ -526,12 +590,14 @@ void resolve_models(struct document *document)
         targets += drafts[i].targets.count;
     config->targets = arena_new(&document->arena, (targets + 1) * sizeof(*config->targets));
     config->models = arena_new(&document->arena, (count + 1) * sizeof(*config->models));
-    check_policy(document, document->default_policy,
-                 node_at(document->root, "routing.default_policy"));
     for (size_t i = 0; i < count; i++) {
         resolve_model(document, &drafts[i], &lookup, &config->models[i]);
         check_names(document, &names, &drafts[i]);
-        check_policy(document, drafts[i].policy, node_find(drafts[i].node, "policy"));
+        config->models[i].policy =
+            drafts[i].policy.len
+                ? find_policy(document, drafts[i].policy, node_find(drafts[i].node, "policy"))
+                : config->default_policy;
+        config->models[i].affinity = affinity_shared();
     }
     config->model_count = count;
     table_done(&names);

@@ -161,6 +161,8 @@ static void resolve_tenant(struct document *document, const struct tenant_draft 
     check_depth(document, draft, tenant);
     tenant->models = draft->models.at;
     tenant->model_count = draft->models.count;
+    tenant->residency = draft->residency.at;
+    tenant->residency_count = draft->residency.count;
     tenant->may_set_tags = draft->may_set & MAY_SET_TAGS;
     tenant->may_set_policy = draft->may_set & MAY_SET_POLICY;
     tenant->may_set_explain = draft->may_set & MAY_SET_EXPLAIN;
@@ -169,6 +171,7 @@ static void resolve_tenant(struct document *document, const struct tenant_draft 
     tenant->limits = level_limits(document, &draft->level, true);
     tenant->user_limits = level_limits(document, &draft->users, false);
     check_allowed(document, node_find(draft->node, "models"));
+    check_tags(document, node_find(draft->node, "residency"));
 }
 
 /* Go up from tenant <i> until one that is done, then come down and do the others. */

@@ -35,7 +35,7 @@ static const struct {
     [EXCHANGE_RESERVE] = {"reserve", step_reserve, TO(ROUTE) | TO(LIKEN) | TO(REPLAY) | TO(REFUSE)},
     [EXCHANGE_LIKEN]  = {"liken",  step_liken,  TO(ROUTE) | TO(REPLAY) | TO(REFUSE)},
     [EXCHANGE_ROUTE]   = {"route",   step_route,   TO(SEND) | TO(SETTLE) | TO(REFUSE)},
-    [EXCHANGE_SEND]    = {"send",    step_send,    TO(RELAY) | TO(ROUTE) | TO(REFUSE)},
+    [EXCHANGE_SEND]    = {"send",    step_send,    TO(RELAY) | TO(ROUTE) | TO(REFUSE) | TO(SETTLE)},
     [EXCHANGE_RELAY]   = {"relay",   step_relay,   TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
     [EXCHANGE_REPLAY]  = {"replay",  step_replay,  TO(SETTLE) | TO(RECALL) | TO(REFUSE)},
     [EXCHANGE_REFUSE]  = {"refuse",  step_refuse,  TO(SETTLE)},

@@ -20,6 +20,7 @@
 #include "gateway/base/loop.h"
 #include "gateway/base/memory.h"
 #include "gateway/endpoint.h"
+#include "gateway/ruling.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/upstream.h"
 #include "policy/estimate.h"
@@ -45,6 +46,7 @@ struct telling;
 struct batch;
 struct slow_page;
 struct admin_caller;
+struct aside;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -86,6 +88,13 @@ struct exchange_facts {
     enum upstream_fact upstream;
 };
 
+/* What comes after a try that failed (tries.h). */
+enum again {
+    AGAIN_NO,    /* not decided: its fault stands */
+    AGAIN_OTHER, /* another target */
+    AGAIN_SAME,  /* the same one, after a while: there is no other */
+};
+
 /* How the answer goes to the client. */
 enum relay_mode {
     RELAY_WHOLE,  /* gathered, checked, sent as one (a JSON answer that fits) */
@@ -96,6 +105,17 @@ enum relay_mode {
 
 /* Are the events of a stream of the form that the dialect describes? */
 enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
+
+/* An answer that may be continued elsewhere (resume.h). */
+enum resume_state { RESUME_UNKNOWN, RESUME_NOT, RESUME_WATCHES };
+struct resume {
+    enum resume_state state;
+    bool goes_on;        /* the present try continues what another one has begun */
+    struct buffer said;  /* the inside of a JSON string */
+    struct buffer plain; /* the call as it came, when it was made one that goes on */
+    int64_t plain_bytes; /* its length; 0 = it was not */
+    size_t at;           /* in the body: where the message with what was said ends */
+};
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
 enum { MAX_TOKENS_NAMES = 3, CROSSINGS_MAX = 8 };
@@ -185,6 +205,7 @@ struct exchange {
     int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
 
     /* the choice */
+    struct ruling ruling;
     const struct route *route;
     const struct target *target;
     struct text
@@ -204,14 +225,30 @@ struct exchange {
                                model in it though that stands in the path; at == NULL: as it came */
     struct translation *translation; /* of its answer */
     struct buffer translated_out;
+    bool prefix_known;
+    uint64_t prefix[PREFIX_LEVELS]; /* hashes of the beginnings of the prompt: route.h */
     uint64_t tried;
+    const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
+    size_t fallbacks_taken;     /* of its list */
+    uint64_t tried_at_home;     /* of the model's own targets */
+    unsigned rests;             /* waits for a target that had asked for it */
     unsigned attempts, tries_left;
+    enum again again;         /* what was decided of the try that has failed (tries.h) */
+    uint64_t again_at_us;     /* not before; 0 = at once */
+    uint64_t waited_us;       /* between tries, so far */
+    int64_t retry_after_us;   /* as the target said; 0 = it did not */
+    unsigned attempts_before; /* the present target was chosen */
+    struct resume resume;
+    struct aside *aside;      /* a try that is late, beside the present one (aside.h) */
+    bool hedged;              /* there was one, or might have been */
+    int64_t hedge_held_nanos; /* held for it, until it is booked */
+    unsigned same_again;      /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
-    bool upstream_reported;
+    struct route_try route_try;       /* the present one, until its end was reported */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 
@@ -222,6 +259,9 @@ struct exchange {
     int64_t length_out;      /* Content-Length of the answer, or -1 */
     struct text answer_head; /* kept header lines of the upstream, in the arena */
     struct text answer_type;
+    struct buffer early; /* a stream's beginning that says nothing yet */
+    bool early_told;     /* others that listen have got it */
+    unsigned bad_events; /* that were left out */
     struct buffer held;  /* an event or a small answer that is not whole yet */
     struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
     struct buffer ready; /* the end of an answer, kept until it is booked */
@@ -268,6 +308,12 @@ struct exchange *exchange_new(struct client *client, const struct head *head);
 /* Begin one only to refuse it: there is no head that could be read. <head_only>: it was a HEAD
  * request, whose answer has no body. */
 void exchange_refuse_head(struct client *client, const struct fault *fault, bool head_only);
+
+/* One that is only thought of, for explain: what its head says is kept, and nothing is done. It has
+ * no client and its body is empty; x->fault says what is wrong with the path. */
+struct exchange *exchange_imagine(struct worker *worker, const struct head *head,
+                                  const struct key *key);
+void exchange_forget_imagined(struct exchange *x);
 
 /* The next bytes of the request's body; false to stop reading until client_resume(). */
 bool exchange_body(struct exchange *x, struct text piece);

@@ -372,6 +372,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     if (origin.at && is_allowed_origin(x, origin))
         x->origin = keep_value(x, head, TEXT("origin"));
     keep_aliases(x, head);
+    ruling_read_head(x, head);
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */
@@ -449,4 +450,26 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
     if (head->content_length > 0 && x->match.endpoint->body == BODY_JSON)
         buffer_room(&x->body, (size_t)head->content_length); /* once, and bounded above */
     return x;
+}
+
+struct exchange *exchange_imagine(struct worker *worker, const struct head *head,
+                                  const struct key *key)
+{
+    struct exchange *x = worker_take_exchange(worker);
+    x->begun_us = x->whole_us = loop_now_us(worker->loop);
+    x->started_wall_us = clock_wall_us();
+    x->length_out = -1;
+    worker_new_id(worker, x->id);
+    const char *metrics = x->snapshot->config->telemetry.metrics_path;
+    bool found = endpoint_find(head, SERVE_API, text_of(metrics), &x->match, &x->fault);
+    x->key = key;
+    keep_request(x, head);
+    (void)(found && check_body(x, head) && read_path(x, head));
+    return x;
+}
+
+void exchange_forget_imagined(struct exchange *x)
+{
+    list_remove(&x->link);
+    worker_give_exchange(x);
 }

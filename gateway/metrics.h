@@ -84,6 +84,11 @@ enum metric_counter {
     COUNTER_HELD,            /* calls that waited for a limit instead of being refused */
     COUNTER_SEMANTIC_HITS,   /* calls that were given the answer to a similar one */
     COUNTER_SEMANTIC_MISSES, /* calls that no answer was similar enough for */
+    COUNTER_HEDGED,   /* calls for which a second target was asked, because the first was late */
+    COUNTER_RESUMED,  /* answers that broke off and were continued by another target */
+    COUNTER_MIRRORED, /* calls that a second target got, too */
+    COUNTER_MIRROR_DENIED,   /* those for which too many were on their way */
+    COUNTER_RETRY_DENIED,    /* further tries for which the budget had no more */
     COUNTER_SEMANTIC_FAILED, /* calls whose meaning the embedding model did not tell */
     METRIC_COUNTERS
 };

@@ -351,6 +351,11 @@ static const struct figure counters[METRIC_COUNTERS] = {
     [COUNTER_HELD] = {"sluice_held_total", "Calls that waited for a rate limit instead of being refused."},
     [COUNTER_SEMANTIC_HITS] = {"sluice_semantic_hits_total", "Calls that were given the answer to a similar one."},
     [COUNTER_SEMANTIC_MISSES] = {"sluice_semantic_misses_total", "Calls that no kept answer was similar enough for."},
+    [COUNTER_HEDGED] = {"sluice_hedged_total", "Calls for which a second target was asked, because the first was late."},
+    [COUNTER_RESUMED] = {"sluice_resumed_total", "Answers that broke off and were continued by another target."},
+    [COUNTER_MIRRORED] = {"sluice_mirrored_total", "Calls that a second target got, too, as a rule says."},
+    [COUNTER_MIRROR_DENIED] = {"sluice_mirrors_denied_total", "Calls that were not mirrored, for too many were on their way."},
+    [COUNTER_RETRY_DENIED] = {"sluice_retries_denied_total", "Further tries for which the budget of tries had no more."},
     [COUNTER_SEMANTIC_FAILED] = {"sluice_semantic_failures_total", "Calls whose meaning the embedding model did not tell."},
 };
 /* clang-format on */

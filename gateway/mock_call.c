@@ -38,6 +38,15 @@ struct text member_words(struct text object, const char *name)
 
 /* ---------------------------------------------------------------------------- begin a call */
 
+/* Is the last message an answer that is begun? */
+static bool goes_on(struct text body)
+{
+    struct text messages = member_find(body, TEXT("messages")), name, item, last = {"", 0};
+    while (member_next(&messages, &name, &item))
+        last = item;
+    return last.len > 0 && text_equal(member_words(last, "role"), TEXT("assistant"));
+}
+
 static void refuse_as_wished(struct caller *caller)
 {
     const struct wish *wish = &caller->plan.wish;
@@ -45,6 +54,44 @@ static void refuse_as_wished(struct caller *caller)
                        : wish->status == 401 ? "invalid_api_key"
                                              : NULL;
     refuse(caller, wish->status, code, NULL, "The mock was asked to refuse");
+}
+
+/* Refused for what stands in the request. */
+static bool is_refused(struct caller *caller)
+{
+    unsigned faults = caller->plan.wish.faults;
+    if (faults & MOCK_CONTEXT)
+        refuse(caller, 400, "context_length_exceeded", "messages",
+               "This model's maximum context length is 8 tokens. Please reduce the length of the "
+               "messages.");
+    else if (faults & MOCK_FILTER)
+        refuse(caller, 400, "content_filter", "prompt",
+               "The response was filtered due to the prompt triggering the content management "
+               "policy.");
+    else if (faults & MOCK_NO_PREFILL && goes_on(asked(caller)))
+        refuse(caller, 400, NULL, "messages",
+               "This model does not support assistant message prefill. The conversation must end "
+               "with a user message.");
+    else
+        return false;
+    return true;
+}
+
+/* Does what is asked for befall this call, the <number>-th of its model? */
+static bool is_befallen(struct caller *caller, uint64_t number)
+{
+    struct mock *mock = caller->mock;
+    const struct wish *wish = &caller->plan.wish;
+    if (wish->flap_us > 0) {
+        uint64_t now = loop_now_us(mock->loop);
+        if (!mock->flap_since_us)
+            mock->flap_since_us = now;
+        if ((now - mock->flap_since_us) / (uint64_t)wish->flap_us % 2 == 1)
+            return false;
+    }
+    if (wish->first > 0 && number > (uint64_t)wish->first)
+        return false;
+    return mock->next_id * 37 % 100 < (uint64_t)wish->odds;
 }
 
 bool call_begin_model(struct caller *caller, const char *id_prefix, struct text model)
@@ -65,16 +112,21 @@ bool call_begin_model(struct caller *caller, const char *id_prefix, struct text 
     }
     mock_id(caller->mock, id_prefix, plan->tally.id);
     plan->is_call = true;
-    counters_begin(caller->mock->counters, &plan->tally);
-    if (caller->mock->next_id * 37 % 100 >= (uint64_t)plan->wish.odds)
+    uint64_t number = counters_begin(caller->mock->counters, &plan->tally);
+    if (!is_befallen(caller, number)) {
         plan->wish.faults = plan->wish.status = 0;
+        if (plan->wish.flap_us > 0 || plan->wish.first > 0)
+            plan->wish.delay_us = 0;
+    }
     int64_t delay = plan->wish.delay_us > 0 ? plan->wish.delay_us : caller->mock->options.ttft_us;
+    if (plan->wish.faults & MOCK_LATE)
+        delay = caller->mock->options.ttft_us;
     if (plan->wish.rate == 0)
         plan->wish.rate = caller->mock->options.tokens_per_second;
     plan->begun_us += (uint64_t)delay;
     plan->due_us = plan->begun_us;
     if (plan->wish.status == 0)
-        return true;
+        return !is_refused(caller);
     refuse_as_wished(caller);
     return false;
 }

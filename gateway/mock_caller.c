@@ -191,6 +191,15 @@ static bool is_spoilt(struct caller *caller)
     return true;
 }
 
+/* The beginning of a stream comes now, what it says later. */
+static void be_late(struct plan *plan)
+{
+    if (!(plan->wish.faults & MOCK_LATE) || plan->wish.delay_us == 0)
+        return;
+    plan->due_us = plan->begun_us += (uint64_t)plan->wish.delay_us;
+    plan->wish.delay_us = 0;
+}
+
 static bool is_middle(const struct plan *plan)
 {
     int64_t after = plan->wish.after > 0 ? plan->wish.after : FAULT_AFTER;
@@ -205,12 +214,21 @@ static bool is_struck(struct caller *caller)
     static const char error[] = "{\"error\":{\"message\":\"The mock was asked to fail here\","
                                 "\"type\":\"server_error\",\"param\":null,\"code\":null}}";
     struct plan *plan = &caller->plan;
-    unsigned faults = plan->wish.faults &
-                      (MOCK_RESET_MID | MOCK_STALL | MOCK_CUT | MOCK_BAD_CHUNK | MOCK_ERROR_MID);
+    unsigned faults = plan->wish.faults & (MOCK_RESET_MID | MOCK_STALL | MOCK_CUT | MOCK_BAD_CHUNK |
+                                           MOCK_ERROR_MID | MOCK_BAD_EVENT | MOCK_SHORT);
     if (faults == 0 || plan->status != 200 || !is_middle(plan))
         return false;
+    if (faults & MOCK_BAD_EVENT) { /* what comes behind it is well */
+        plan->wish.faults &= ~(unsigned)MOCK_BAD_EVENT;
+        if (plan->stream)
+            put_piece(caller, TEXT("data: {\"id\":\"chatcmpl-\",\"choices\":[{\"delta\":\n\n"));
+        return false;
+    }
     plan->broken = true;
-    if (faults & MOCK_RESET_MID) {
+    if (faults & MOCK_SHORT) {
+        plan->close = true;
+        plan->phase = PHASE_DONE;
+    } else if (faults & MOCK_RESET_MID) {
         plan->phase = PHASE_RESET;
     } else if (faults & MOCK_STALL) {
         plan->phase = PHASE_STALLED;
@@ -242,6 +260,7 @@ static void begin(struct caller *caller)
         plan->script->begin(caller, &caller->mock->scratch);
         put_piece(caller, buffer_text(&caller->mock->scratch));
     }
+    be_late(plan);
 }
 
 /* The next part of a body that is in memory: half of it when something is to happen halfway. */

@@ -35,6 +35,12 @@ enum mock_fault {
     MOCK_USAGE_EVERY = 1024,
     MOCK_NO_USAGE = 2048,
     MOCK_CLOSE = 4096,
+    MOCK_BAD_EVENT = 8192,    /* one event that is no JSON, in the middle */
+    MOCK_LATE = 16384,        /* the head and an empty event at once, the first token later */
+    MOCK_SHORT = 32768,       /* less than Content-Length says, then the end */
+    MOCK_CONTEXT = 65536,     /* refused: longer than the context */
+    MOCK_FILTER = 131072,     /* refused: by a content filter */
+    MOCK_NO_PREFILL = 262144, /* refused, where the last message is the assistant's */
 };
 
 /* What a model's name asks for. */
@@ -43,7 +49,9 @@ struct wish {
     unsigned status;     /* refuse with this; 0 = do not */
     int64_t retry_after; /* seconds; 0 = no such header */
     int64_t delay_us, rate, tokens, after, big_mib, cached, reasoning;
-    int64_t odds; /* per cent of calls that the faults befall */
+    int64_t flap_us; /* the faults befall for so long, then nothing does for so long */
+    int64_t first;   /* they befall so many calls only */
+    int64_t odds;    /* per cent of calls that the faults befall */
 };
 
 /* Read "mock/slow-200ms+tokens-50"; a name without "mock/" wishes nothing. False: a word is not
@@ -92,8 +100,8 @@ struct counters;
 struct counters *counters_new(size_t log_rows);
 void counters_free(struct counters *counters);
 void counters_reset(struct counters *counters);
-/* Also writes at_us into <tally>. */
-void counters_begin(struct counters *counters, struct tally *tally);
+/* Also writes at_us into <tally>. Returns which one of its model it is, from 1 on. */
+uint64_t counters_begin(struct counters *counters, struct tally *tally);
 void counters_end(struct counters *counters, const struct tally *tally);
 void counters_write(const struct counters *counters, size_t connections, struct buffer *out);
 /* Append the first logged call whose number is at least *number as JSON and move *number behind
@@ -176,9 +184,10 @@ struct mock {
     struct counters *counters;
     struct link callers;
     size_t caller_count;
-    struct head head;      /* scratch: large, and used for a moment only */
-    struct buffer scratch; /* of one piece */
-    char input[16 * 1024]; /* of one read */
+    struct head head;       /* scratch: large, and used for a moment only */
+    struct buffer scratch;  /* of one piece */
+    char input[16 * 1024];  /* of one read */
+    uint64_t flap_since_us; /* the first call that asked for it; 0 = none has */
     struct object *objects;
     size_t object_count, object_next;
     uint64_t next_id;

@@ -15,13 +15,14 @@
 #include "gateway/foreign.h"
 #include "gateway/mock.h"
 #include "gateway/outbound_sign.h"
+#include "gateway/resume.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
 #include "gateway/worker_inside.h"
 
 #define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
-enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 5, ESCAPED_MAX = 6 };
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 7, ESCAPED_MAX = 6 };
 
 /* -------------------------------------------------------------------------------- where */
 
@@ -399,7 +400,15 @@ void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
 void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
                        const struct target *target, struct text suffix, size_t length)
 {
+    outbound_put_copy(out, snapshot, target, suffix, TEXT(""), length);
+}
+
+void outbound_put_copy(struct buffer *out, const struct snapshot *snapshot,
+                       const struct target *target, struct text suffix, struct text forward,
+                       size_t length)
+{
     put_own(out, TEXT("POST "), snapshot, target, suffix);
+    put(out, forward);
     put(out, TEXT("Content-Type: application/json\r\nContent-Length: "));
     buffer_append_number(out, length);
     put(out, TEXT("\r\n\r\n"));
@@ -664,6 +673,18 @@ static void edit_lowered(struct exchange *x, struct text body, struct edits *edi
         put_length(x, body, number, edits);
 }
 
+/* What this target wants to stand beside an answer that is begun. */
+static void edit_prefill(const struct exchange *x, struct text body, struct edits *edits)
+{
+    if (!x->resume.goes_on || !resume_at(x))
+        return;
+    if (x->target->prefill == PREFILL_PREFIX)
+        add_edit(edits, resume_at(x), 0, TEXT(",\"prefix\":true"));
+    else if (x->target->prefill == PREFILL_CONTINUE)
+        add_edit(edits, text_find_byte(body, '{') + 1, 0,
+                 TEXT("\"continue_final_message\":true,\"add_generation_prompt\":false,"));
+}
+
 static bool is_given(const struct exchange *x)
 {
     return find_length(x, true, true) < MAX_TOKENS_NAMES ||
@@ -769,6 +790,7 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
         edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
+    edit_prefill(x, body, &edits);
     count = cut_pieces(foreign_without(x, body), &edits, pieces, count, &total);
     put_content_length(out, total);
     return count;

@@ -27,6 +27,11 @@ bool outbound_forwards(struct text name);
 void outbound_put_post(struct buffer *out, const struct snapshot *snapshot,
                        const struct target *target, struct text suffix, size_t length);
 
+/* The same of a call of a client: with <forward>, header lines of its dialect. */
+void outbound_put_copy(struct buffer *out, const struct snapshot *snapshot,
+                       const struct target *target, struct text suffix, struct text forward,
+                       size_t length);
+
 /* The same of a GET. */
 void outbound_put_get(struct buffer *out, const struct snapshot *snapshot,
                       const struct target *target, struct text suffix);

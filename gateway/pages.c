@@ -114,6 +114,7 @@ static struct slow_page *page_new(struct exchange *x)
                                      .body = buffer_text(&page->body),
                                      .caller = *x->admin,
                                      .loop = x->worker->loop,
+                                     .worker = x->worker,
                                      .done = on_admin_done};
     buffer_init(&page->call.out, ADMIN_ANSWER_BYTES);
     return page;

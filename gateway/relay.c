@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/answer.h"
+#include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
@@ -11,15 +13,14 @@
 #include "gateway/relay_inner.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
-#include "gateway/steps.h"
 #include "gateway/upload.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
 
 enum {
     REST_US = 2000000, /* an answer that is whole: so long its end may take to come */
     STALE_RETRIES = 1,
     STALE_US = 1000000, /* from sending to the news that nobody was there */
-    ERROR_BYTES = 8192, /* of an error's body that are read */
 };
 
 /* ------------------------------------------------------------------------------- the body */
@@ -97,6 +98,7 @@ static void on_body(struct upstream_call *call, struct text piece)
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
     x->was_begun = x->was_begun || relay_is_good(x);
     take_body(x, piece);
+    choosing_body(x);
     if (x->guard_blocked) /* the call was given up: nothing more comes of it */
         exchange_run(x);
 }
@@ -136,8 +138,8 @@ static void on_batch(struct upstream_call *call)
         relay_flush(x, false);
     relay_add_ours(x);
     x->rest_from_us = loop_now_us(x->worker->loop);
-    if (relay_rests_by(x))
-        step_wait(x);
+    if (relay_rests_by(x) && x->state == EXCHANGE_RELAY)
+        waits_set(x);
     if (x->relay == RELAY_EVENTS && x->state == EXCHANGE_RELAY && !reserve_watch(x)) {
         upstream_abandon(call);
         x->facts.upstream = UPSTREAM_FAILED;
@@ -181,7 +183,7 @@ static bool must_be_json(const struct exchange *x)
 static void note_error(struct exchange *x, struct text body)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
-    relay_dialect(x)->read_error(x->status, text_head(body, ERROR_BYTES), &error);
+    relay_dialect(x)->read_error(x->status, text_head(body, RELAY_ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
     fault_set(&x->fault, error.kind, "%s", error.message);
 }
@@ -192,6 +194,8 @@ static void end_whole(struct exchange *x)
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
     if (!relay_is_good(x)) {
+        if (relay_is_turned_away(x))
+            return;
         if (crossing_is_on(x))
             crossing_say_error(x);
         else
@@ -404,6 +408,8 @@ static void on_sent(struct upstream_call *call)
         x->ours_us += x->sent_us - x->whole_us;
     x->ours_until_us = x->sent_us;
     x->whole_us = 0;
+    if (aside_due_us(x))
+        waits_set(x);
 }
 
 static void on_room(struct upstream_call *call)
@@ -451,6 +457,9 @@ void relay_reset(struct exchange *x)
     guarding_forget(x);
     crossing_forget(x);
     buffer_done(&x->held);
+    buffer_done(&x->early);
+    x->early_told = false;
+    x->bad_events = 0;
     if (x->tap_used)
         tap_done(&x->tap);
     x->tap_used = false;

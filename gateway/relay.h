@@ -18,6 +18,9 @@ void relay_begin(struct exchange *x);
 void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream);
 void relay_replay_piece(struct exchange *x, struct text piece);
 void relay_replay_end(struct exchange *x);
+/* Is the beginning of a stream kept, because it says nothing yet and another target could be asked?
+ */
+bool relay_keeps_early(const struct exchange *x);
 /* Does so much wait for the client that no more should be read? */
 bool relay_is_full(const struct exchange *x);
 
@@ -32,6 +35,8 @@ void relay_hold(struct exchange *x);
 void relay_refuse(struct exchange *x);
 /* The answer broke off after its head was sent: end it so that the client can tell. */
 void relay_break(struct exchange *x);
+/* Send what is gathered. */
+void relay_give_out(struct exchange *x);
 /* Forget what a try has brought, before the next one. */
 void relay_reset(struct exchange *x);
 

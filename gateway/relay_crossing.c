@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/crossing.h"
-#include "gateway/http/sse.h"
 #include "gateway/relay_inner.h"
+#include "gateway/tries.h"
 #include "gateway/worker_inside.h"
 
 /* What was made of the target's bytes, at the ends of events. */
 static void pass_translated(struct exchange *x, struct text made, bool last)
 {
     struct sse_event event;
-    if (!relay_is_guarded(x)) {
+    bool noted = x->resume.state == RESUME_WATCHES || x->resume.goes_on;
+    if (!relay_is_guarded(x) && !noted) {
         relay_give(x, made);
+        return;
+    }
+    while (noted && sse_next(&made, &event))
+        relay_pass_noted(x, &event, last && !made.len);
+    if (noted) {
+        relay_give(x, made); /* what is no event of this kind */
         return;
     }
     while (!x->guard_blocked && sse_next(&made, &event))
@@ -42,6 +49,8 @@ static void take_made(struct exchange *x, enum translation_state state)
     size_t end_at = translation_end_at(x->translation);
     /* As long as the client has seen nothing, another target may be tried: then what came in front
      * of the failure is nothing either. Nor is what has a hole in it. */
+    if (state == TRANSLATION_FAILED && !x->head_sent && x->answer.events == 0)
+        tries_claim(x, translation_fault(x->translation)->kind, 0);
     bool useless = state == TRANSLATION_FAILED && (!x->head_sent || out->overrun);
     if (!useless)
         pass_translated(x, text_head(made, end_at), false);

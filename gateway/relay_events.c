@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/log.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
-#include "gateway/http/sse.h"
 #include "gateway/relay_inner.h"
 #include "gateway/replay.h"
+#include "gateway/resume.h"
+#include "gateway/tries.h"
 #include "gateway/worker_inside.h"
+
+enum {
+    BAD_EVENTS_MAX = 16, /* that are left out; more, and the stream is broken */
+};
 
 /* -------------------------------------------------------------------------------- watching */
 
@@ -89,6 +95,14 @@ void relay_pass_event(struct exchange *x, struct text event, bool last)
         relay_stop_guarded(x);
 }
 
+void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool last)
+{
+    if (resume_drops(x, event))
+        return;
+    resume_note(x, event);
+    relay_pass_event(x, event->raw, last);
+}
+
 /* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or
  * is kept when it is the end. */
 void relay_leave_guarded(struct exchange *x)
@@ -131,6 +145,7 @@ static void hold_event(struct exchange *x, struct text event)
                    "The target sends too much behind the end of its answer.");
         return;
     }
+    relay_tell_early(x);
     replay_write(x, event);
     relay_ready(x);
     buffer_append_text(&x->ready, event);
@@ -149,28 +164,86 @@ static bool next_event(const struct dialect *dialect, struct text *bytes, struct
     return dialect->next_event ? dialect->next_event(bytes, event) : sse_next(bytes, event);
 }
 
+/* An event that is no JSON would break the client; what is behind it may be well. One in several
+ * lines is rare, and passes as it is. */
+static bool is_bad_event(const struct exchange *x, const struct sse_event *event)
+{
+    enum operation op = x->call.operation;
+    bool is_ours = op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_RESPONSE;
+    return is_ours && event->lines == 1 && event->data.len > 0 && !relay_dialect(x)->next_event &&
+           event->data.at[0] == '{' && !scan_is_valid(event->data);
+}
+
+/* False when there were too many: then it is the stream that is broken. */
+static bool leave_out(struct exchange *x)
+{
+    if (x->bad_events++ == 0)
+        log_line(LOG_WARN, "upstream", "%s: target %.*s: an event that is no JSON is left out",
+                 x->id, TEXT_ARGS(x->target->id));
+    if (x->bad_events <= BAD_EVENTS_MAX)
+        return true;
+    upstream_abandon(&x->upstream);
+    relay_fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
+    if (!x->head_sent)
+        tries_claim(x, x->fault.kind, 0);
+    return false;
+}
+
+/* An error inside a stream of which nothing has gone yet is as good as one with its status. */
+static bool fail_early(struct exchange *x, struct text data)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    relay_dialect(x)->read_error(500, text_head(data, RELAY_ERROR_BYTES), &error);
+    if (!tries_claim(x, error.kind, 0))
+        return false;
+    upstream_abandon(&x->upstream);
+    relay_fail(x, error.kind, error.message);
+    return true;
+}
+
+/* The same behind what has gone, where another target can go on. */
+static bool fail_late(struct exchange *x, struct text data)
+{
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    if (!resume_may(x))
+        return false;
+    relay_dialect(x)->read_error(500, text_head(data, RELAY_ERROR_BYTES), &error);
+    upstream_abandon(&x->upstream);
+    relay_fail(x, error.kind, error.message);
+    return true;
+}
+
 /* Gather the events of <bytes>, which are whole. After the one that ends the answer nothing is sent
  * before the exchange is booked: on_batch() and on_end() see answer.ended. */
 static void relay_events(struct exchange *x, struct text bytes)
 {
     struct sse_event event;
     while (next_event(relay_dialect(x), &bytes, &event)) {
+        if (is_bad_event(x, &event)) {
+            if (leave_out(x))
+                continue;
+            return;
+        }
         if (x->form != FORM_OURS && !relay_dialect(x)->next_event)
             look_at_form(x, event.data);
         switch (relay_dialect(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
+            relay_tell_early(x);
             replay_write(x, event.raw); /* who listens, or comes later, may have asked for it */
             break;
         case EVENT_LAST:
             x->facts.last_held = true;
-            relay_pass_event(x, event.raw, true);
+            relay_pass_noted(x, &event, true);
             break;
-        case EVENT_PASS:
         case EVENT_FAIL:
+            if (x->head_sent ? fail_late(x, event.data) : fail_early(x, event.data))
+                return;
+            __attribute__((fallthrough));
+        case EVENT_PASS:
             if (holds_end(x))
                 hold_event(x, event.raw);
             else
-                relay_pass_event(x, event.raw, false);
+                relay_pass_noted(x, &event, false);
             break;
         }
         if (x->guard_blocked || x->facts.upstream == UPSTREAM_FAILED)

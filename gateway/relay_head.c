@@ -1,12 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/answer.h"
+#include "gateway/aside.h"
+#include "gateway/base/clock.h"
+#include "gateway/choosing.h"
 #include "gateway/crossing.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/realtime.h"
 #include "gateway/relay_inner.h"
-#include "gateway/steps.h"
+#include "gateway/replay.h"
+#include "gateway/resume.h"
+#include "gateway/retry_after.h"
+#include "gateway/tries.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
+#include "providers/refusal.h"
 
 enum {
     EVENT_IMAGE_MAX = 32 * 1024 * 1024, /* events of images have the image in them */
@@ -14,15 +22,50 @@ enum {
     TYPE_MAX = 1024,                    /* of a Content-Type */
 };
 
-static bool may_try_again(const struct exchange *x, unsigned status)
+static bool is_retry_status(const struct exchange *x, unsigned status)
 {
-    if (x->tries_left == 0 || x->pinned || x->upload || x->relay == RELAY_TUNNEL)
-        return false;
     const uint16_t *statuses = x->target->provider->retry_statuses;
     for (size_t i = 0; i < 16 && statuses[i]; i++)
         if (statuses[i] == status)
-            return step_has_another(x);
+            return true;
     return false;
+}
+
+static bool is_busy(unsigned status)
+{
+    return status == 429 || status == 529;
+}
+
+/* A refusal whose head says all that matters: whether to try again, and when. What says too many
+ * calls and not for how long may say it in its body. */
+static bool is_turned_away_at_once(struct exchange *x, unsigned status)
+{
+    bool busy = is_busy(status);
+    return is_retry_status(x, status) && (!busy || x->retry_after_us > 0) &&
+           tries_claim(x, busy ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR, status);
+}
+
+bool relay_is_turned_away(struct exchange *x)
+{
+    if (replay_reads(x))
+        return false;
+    struct provider_error error = {.kind = FAULT_TARGET_ERROR};
+    struct text body = text_head(x->whole, RELAY_ERROR_BYTES);
+    if (crossing_is_on(x))
+        translate_error(x->target_words, x->status, body, &error);
+    else
+        relay_dialect(x)->read_error(x->status, body, &error);
+    if (!x->retry_after_us && error.retry_ms > 0)
+        x->retry_after_us = error.retry_ms * 1000;
+    if (!x->retry_after_us && is_busy(x->status))
+        x->retry_after_us = refusal_wait_ms(body) * 1000;
+    bool ours = x->status == 401 || x->status == 402 || x->status == 403; /* another has a key */
+    bool claimed = is_retry_status(x, x->status) || (ours && fault_rule(error.kind)->may_retry)
+                       ? tries_claim(x, error.kind, x->status)
+                       : tries_claim_refusal(x, refusal_read(x->status, body));
+    if (claimed)
+        relay_fail(x, error.kind, error.message);
+    return claimed;
 }
 
 /* What is made or continued belongs to an account: those calls go up with its first key. So do
@@ -142,6 +185,35 @@ static void watch_head(struct exchange *x, const struct head *head)
         dialect->watch_field(&x->answer, head->fields[i].name, head->fields[i].value);
 }
 
+static bool goes_on_well(const struct exchange *x, const struct head *head)
+{
+    struct text type = head_value(head, TEXT("content-type"));
+    return head->status == 200 &&
+           (x->target_words ? crossing_is_stream(type)
+                            : text_starts_nocase(type, TEXT("text/event-stream")));
+}
+
+/* What the head alone decides: an answer that is none for this call. True when it has ended. */
+static bool is_no_answer(struct exchange *x, const struct head *head)
+{
+    if (head->status / 100 == 3)
+        relay_fail(x, FAULT_TARGET_INVALID,
+                   "The target answered with a redirect, which is not followed.");
+    else if (x->resume.goes_on && !goes_on_well(x, head))
+        relay_fail(x, FAULT_TARGET_REFUSED,
+                   "The target does not go on with an answer that is begun.");
+    else if (!relay_is_good(x) && is_turned_away_at_once(x, head->status))
+        relay_fail(x, is_busy(head->status) ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
+                   "The target refused the call for now.");
+    else if (head->status == 101 && !realtime_accepts(x, head))
+        relay_fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
+    else
+        return false;
+    upstream_abandon(&x->upstream);
+    exchange_run(x);
+    return true;
+}
+
 void relay_on_head(struct upstream_call *call, const struct head *head)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
@@ -151,30 +223,23 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
         relay_begin(x);
         return;
     }
+    if (x->aside && head->status / 100 != 2) { /* the other one is still there */
+        upstream_abandon(call);
+        relay_fail(x, head->status / 100 == 5 ? FAULT_TARGET_ERROR : FAULT_TARGET_REFUSED,
+                   "The target refused the call.");
+        exchange_run(x);
+        return;
+    }
+    aside_cancel(x);
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
-    x->first_byte_by_us = 0;
+    if (head->status != 200 || !waits_for_first_token(x))
+        x->first_byte_by_us = 0;
     x->was_sent = head->status / 100 <= 2; /* nobody counts what he refuses */
+    choosing_head(x, head);
     x->status = head->status;
-    if (head->status / 100 == 3) {
-        upstream_abandon(call);
-        relay_fail(x, FAULT_TARGET_INVALID,
-                   "The target answered with a redirect, which is not followed.");
-        exchange_run(x);
+    x->retry_after_us = relay_is_good(x) ? 0 : retry_after_us(head, clock_wall_us());
+    if (is_no_answer(x, head))
         return;
-    }
-    if (!relay_is_good(x) && may_try_again(x, head->status)) {
-        upstream_abandon(call);
-        relay_fail(x, head->status == 429 ? FAULT_TARGET_BUSY : FAULT_TARGET_ERROR,
-                   "The target refused the call for now.");
-        exchange_run(x);
-        return;
-    }
-    if (head->status == 101 && !realtime_accepts(x, head)) {
-        upstream_abandon(call);
-        relay_fail(x, FAULT_TARGET_INVALID, "The target answered the WebSocket handshake wrongly.");
-        exchange_run(x);
-        return;
-    }
     struct text type = head_value(head, TEXT("content-type"));
     bool good_type = type.at && type.len <= TYPE_MAX && head_may_write(type);
     x->answer_type = good_type ? arena_copy(&x->arena, type) : (struct text){"", 0};
@@ -195,6 +260,8 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, 1);
     }
     x->facts.upstream = UPSTREAM_ANSWERING;
+    if (x->relay == RELAY_EVENTS && relay_is_good(x))
+        resume_watch(x);
     exchange_run(x);
     if (x->relay == RELAY_TUNNEL && x->state == EXCHANGE_RELAY)
         realtime_begin(x);

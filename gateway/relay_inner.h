@@ -7,9 +7,11 @@
  * from one to the next (relay). For these files only.
  */
 
+#include "gateway/http/sse.h"
 #include "gateway/relay.h"
 
 enum {
+    RELAY_ERROR_BYTES = 8192,         /* of an error's body that are read */
     RELAY_WHOLE_MAX = 256 * 1024,     /* an answer up to here is gathered and checked */
     RELAY_LIST_MAX = 8 * 1024 * 1024, /* a list of objects, which is filtered */
     RELAY_EVENT_MAX = 1024 * 1024,    /* an event up to here is held until it is whole */
@@ -21,7 +23,10 @@ enum {
 void relay_flush(struct exchange *x, bool end);
 /* Borrow <piece> for the next flush. */
 void relay_gather(struct exchange *x, struct text piece);
-/* The same for bytes that are part of the answer, to whoever else listens to it. */
+/* Tell whoever else listens what was kept early: it is this target's answer now. */
+void relay_tell_early(struct exchange *x);
+/* The same for bytes that are part of the answer, to whoever else listens to it. The beginning of a
+ * stream that says nothing yet is kept while another target could be asked instead. */
 void relay_give(struct exchange *x, struct text piece);
 /* What was gathered does not go. */
 void relay_forget(struct exchange *x);
@@ -46,6 +51,8 @@ void relay_watch_tap(struct exchange *x);
 bool relay_is_guarded(struct exchange *x);
 void relay_stop_guarded(struct exchange *x);
 void relay_pass_event(struct exchange *x, struct text event, bool last);
+/* The same, in the client's dialect, of a stream that may be continued elsewhere or is. */
+void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool last);
 /* Pass on what the guardrails have let pass. */
 void relay_leave_guarded(struct exchange *x);
 /* The next piece of a stream of the client's own dialect. */
@@ -67,6 +74,9 @@ void relay_translate_whole(struct exchange *x);
 /* The try on the present target has failed. */
 void relay_fail(struct exchange *x, enum fault_kind kind, const char *words);
 bool relay_is_json(struct text type);
+/* An answer that is whole refuses the call: can another target, or a later time, cure that? Then
+ * nothing of it goes to the client. */
+bool relay_is_turned_away(struct exchange *x);
 /* With which of the provider's keys does the call go? */
 void relay_choose_key(struct exchange *x);
 void relay_on_head(struct upstream_call *call, const struct head *head);

@@ -8,10 +8,12 @@
 #include "gateway/relay_inner.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
-#include "gateway/steps.h"
+#include "gateway/tries.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
 
 enum {
+    EARLY_MAX = 16 * 1024, /* of a stream's beginning that says nothing yet */
     END_WAIT_US = 1000000, /* after the last event: so long the framing may take to end */
 };
 
@@ -20,15 +22,35 @@ static size_t client_limit(const struct exchange *x)
     return x->snapshot->config->limits.client_buffer_bytes;
 }
 
+bool relay_keeps_early(const struct exchange *x)
+{
+    return !x->head_sent && x->relay == RELAY_EVENTS && x->status == 200 &&
+           x->facts.upstream == UPSTREAM_ANSWERING && x->answer.events == 0 && !x->answer.ended &&
+           !x->answer.failed && !x->facts.last_held && !x->unwatched &&
+           buffer_length(&x->early) < EARLY_MAX && !replay_reads(x) && tries_may_turn(x);
+}
+
+void relay_tell_early(struct exchange *x)
+{
+    if (x->early_told || !buffer_length(&x->early))
+        return;
+    x->early_told = true;
+    replay_write(x, buffer_text(&x->early));
+}
+
 void relay_flush(struct exchange *x, bool end)
 {
     struct worker *worker = x->worker;
     struct gather *gather = &worker->gather;
-    __attribute__((uninitialized)) struct iovec pieces[GATHER_PIECES + 4];
+    __attribute__((uninitialized)) struct iovec pieces[GATHER_PIECES + 5];
     char chunk[BODY_CHUNK_HEAD_BYTES];
     int count = 0;
     bool mine = gather->owner == x;
-    size_t bytes = mine ? gather->bytes : 0;
+    struct text early = buffer_text(&x->early);
+    size_t bytes = (mine ? gather->bytes : 0) + early.len;
+    if (!end && (x->again != AGAIN_NO || (!mine && relay_keeps_early(x))))
+        return;
+    relay_tell_early(x);
     if (!x->head_sent) {
         x->answered_us = loop_now_us(worker->loop);
         answer_head(x, &worker->head_out, x->length_out);
@@ -36,13 +58,15 @@ void relay_flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
-        if (x->sent_us) { /* no other target will be asked */
+        if (x->sent_us && x->resume.state != RESUME_WATCHES) { /* no other target will be asked */
             buffer_done(&x->body);
             buffer_done(&x->translated_body);
         }
     }
     if (bytes && x->chunked_out)
         pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};
+    if (early.len)
+        pieces[count++] = (struct iovec){(void *)(uintptr_t)early.at, early.len};
     for (int i = 0; mine && i < gather->count; i++)
         pieces[count++] = gather->pieces[i];
     if (x->chunked_out && end && !x->cut_out)
@@ -54,11 +78,10 @@ void relay_flush(struct exchange *x, bool end)
     gather->count = 0;
     gather->bytes = 0;
     x->ended_out = x->ended_out || end;
-    if (count == 0 || !x->client)
-        return;
-    if (client_send(x->client, pieces, count) && client_queued(x->client) > client_limit(x) &&
-        !replay_reads(x))
+    if (count && x->client && client_send(x->client, pieces, count) &&
+        client_queued(x->client) > client_limit(x) && !replay_reads(x))
         upstream_pause(&x->upstream);
+    buffer_done(&x->early);
 }
 
 bool relay_is_full(const struct exchange *x)
@@ -87,6 +110,16 @@ void relay_gather(struct exchange *x, struct text piece)
 
 void relay_give(struct exchange *x, struct text piece)
 {
+    if (piece.len == 0)
+        return;
+    if (relay_keeps_early(x)) {
+        if (!x->early.limit)
+            buffer_init(&x->early, SIZE_MAX / 2); /* EARLY_MAX, and an event more */
+        buffer_append_text(&x->early, piece);
+        x->bytes_out += piece.len;
+        return;
+    }
+    relay_tell_early(x);
     replay_write(x, piece);
     relay_gather(x, piece);
 }
@@ -110,7 +143,7 @@ void relay_room(struct exchange *x)
     if (!x->upstream.paused)
         return;
     upstream_resume(&x->upstream);
-    step_resume(x);
+    waits_resume(x);
 }
 
 /* ----------------------------------------------------------------------------------- ends */
@@ -125,6 +158,12 @@ void relay_ready(struct exchange *x)
 static bool is_in(struct text t, const struct buffer *buffer)
 {
     return buffer_length(buffer) && t.at == buffer_text(buffer).at;
+}
+
+void relay_give_out(struct exchange *x)
+{
+    if (x->worker->gather.owner == x)
+        relay_flush(x, false);
 }
 
 void relay_hold(struct exchange *x)
@@ -187,6 +226,10 @@ void relay_refuse(struct exchange *x)
         extra = reserve_refusal_lines(x);
     else if (x->fault.kind == FAULT_CONFLICT)
         extra = replay_refusal_lines(x);
+    else if (x->fault.kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
+        extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
+                             (long long)((x->retry_after_us + 999999) / 1000000),
+                             (long long)((x->retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
@@ -208,6 +251,10 @@ void relay_refuse(struct exchange *x)
 
 void relay_break(struct exchange *x)
 {
+    if (x->resume.goes_on) { /* whatever the last try was, the client has a stream */
+        x->relay = RELAY_EVENTS;
+        x->status = 200;
+    }
     x->close_after = x->cut_out = true;
     if (x->client)
         x->client->keep = false;

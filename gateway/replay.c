@@ -450,6 +450,12 @@ void replay_write(struct exchange *x, struct text bytes)
     cache_write(replay->writing, bytes);
 }
 
+void replay_restart(struct exchange *x)
+{
+    if (x->replay && x->replay->facts_given)
+        break_off(x->replay, "tried_again");
+}
+
 /* With an Idempotency-Key a refusal of the provider is an answer too, unless it asks to try again.
  */
 static bool is_kept(const struct exchange *x, const struct ledger_row *row)

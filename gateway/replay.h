@@ -50,6 +50,8 @@ void replay_read(struct exchange *x);
 
 /* The exchange's own answer: bytes that go to its client. */
 void replay_write(struct exchange *x, struct text bytes);
+/* The try failed and another one is made: what was kept of it is nobody's answer. */
+void replay_restart(struct exchange *x);
 /* It is booked as <row>: may it be kept? */
 void replay_booked(struct exchange *x, const struct ledger_row *row);
 /* All of it has been written. */

@@ -194,7 +194,8 @@ static int64_t cost_bound(const struct exchange *x, int64_t output)
         return price_bound(&x->pinned->price, input, output, units);
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        bool out = target->off || x->ruling.out >> i & 1;
+        int64_t cost = out ? 0 : price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
     return most;
@@ -458,7 +459,7 @@ void reserve_degrade(struct exchange *x)
         const struct target *target = &x->route->targets[i];
         int64_t cost = price_bound(&target->price, x->estimate.input_bound,
                                    x->estimate.output_bound, reserve_units(x));
-        if (!target->off && cost < least)
+        if (!target->off && !(x->ruling.out >> i & 1) && cost < least)
             least = cost;
     }
     for (size_t i = 0; i < x->route->target_count; i++) {
@@ -692,11 +693,71 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     x->session.input_tokens += usage->input_tokens;
     x->session.output_tokens += usage->output_tokens;
     x->session.cost_nanos = sum(x->session.cost_nanos, cost_nanos);
+    if (x->hedge_held_nanos >= cost_nanos && x->hedge_held_nanos > 0) {
+        x->hedge_held_nanos = 0;
+        return true;
+    }
     if (!r->live || (extend_strict(x, usage) &&
                      (!money || limits_extend(r, LIMIT_MONEY, cost_nanos) || shorten(x))))
         return true;
     reserve_beside_not(x, usage, cost_nanos);
     return false;
+}
+
+bool reserve_detour(struct exchange *x, const struct route *route)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    int64_t held = 0, most = 0, units = most_units(x);
+    if (!x->estimated || x->free_of_charge)
+        return true;
+    for (size_t i = 0; i < r->use_count; i++)
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+    if (!r->live || !money)
+        return true;
+    held = cost_bound(x, x->estimate.output_bound);
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        int64_t cost = target->off ? 0
+                                   : price_bound(&target->price, x->estimate.input_bound,
+                                                 x->estimate.output_bound, units);
+        most = cost > most ? cost : most;
+    }
+    return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
+}
+
+bool reserve_hedge(struct exchange *x)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false;
+    for (size_t i = 0; i < r->use_count; i++) {
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+        if (r->uses[i].limit->strict) /* what is promised never to be exceeded is not asked twice */
+            return false;
+    }
+    if (!r->live || !money || !x->estimated)
+        return true;
+    int64_t most = cost_bound(x, x->estimate.output_bound);
+    if (most > 0 && !limits_extend(r, LIMIT_MONEY, most))
+        return false;
+    x->hedge_held_nanos = most;
+    return true;
+}
+
+bool reserve_input(struct exchange *x, int64_t tokens)
+{
+    const struct route *route = x->detour ? x->detour : x->route;
+    int64_t most = 0;
+    bool money = false;
+    for (size_t i = 0; i < x->reservation.use_count; i++)
+        money = money || x->reservation.uses[i].limit->kind == LIMIT_MONEY;
+    if (!x->estimated || !x->reservation.live || !money || x->free_of_charge || !tokens)
+        return true;
+    for (size_t i = 0; i < route->target_count; i++) {
+        int64_t cost = price_bound(&route->targets[i].price, tokens, 0, 0);
+        most = cost > most ? cost : most;
+    }
+    return most == 0 || limits_extend(&x->reservation, LIMIT_MONEY, most);
 }
 
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)

@@ -32,6 +32,14 @@ bool reserve_watch(struct exchange *x);
 /* A try of this usage and cost was given up, is booked by itself, and settled with the call: hold
  * for it, too. False when there is no room, not even for a shorter next try. */
 bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+/* The call may go to <route>'s targets instead of its model's: hold what they may cost beyond what
+ * is held. False when there is no room for it. */
+bool reserve_detour(struct exchange *x, const struct route *route);
+/* A further try reads <tokens> more than the call has: hold what they may cost. */
+bool reserve_input(struct exchange *x, int64_t tokens);
+/* A second target is asked beside the first: hold what that may cost at most. False when there is
+ * no room. reserve_beside() of the one that loses takes it from there. */
+bool reserve_hedge(struct exchange *x);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 

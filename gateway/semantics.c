@@ -38,6 +38,7 @@ struct semantics {
     struct digest place;
     struct buffer text, head, body, answer;
     const struct target *target;
+    struct route_try route_try;
     struct text model; /* its own name for it */
     struct upstream_call upstream;
     struct timer timer;
@@ -152,6 +153,14 @@ static void count(const struct semantics *s, struct ledger_row *row)
     row->cost_nanos = price_cost(&s->target->price, &row->usage);
 }
 
+/* <sent>: it came to a try. */
+static void end_try(struct semantics *s, enum fault_kind kind, bool sent)
+{
+    struct route_outcome outcome = {
+        .now_us = loop_now_us(s->x->worker->loop), .fault = kind, .not_sent = !sent};
+    route_end(&s->route_try, &outcome);
+}
+
 static void book(struct semantics *s, enum fault_kind kind)
 {
     struct exchange *x = s->x;
@@ -175,7 +184,7 @@ static void book(struct semantics *s, enum fault_kind kind)
     row.ttft_us = row.outcome == LEDGER_COMPLETE ? row.duration_us : 0;
     ledger_settle_call(x->worker->journal, &row, &s->mark);
     x->aside_nanos = row.cost_nanos;
-    route_report(s->target, kind == FAULT_CLIENT_GONE ? FAULT_NONE : kind);
+    end_try(s, kind, true);
     metrics_attempt(x->worker->metrics, s->target->id, kind);
     metrics_call(x->worker->metrics, &row, row.model);
 }
@@ -326,9 +335,15 @@ static void open_call(struct semantics *s)
 {
     struct exchange *x = s->x;
     const struct route *route = route_of(x);
-    uint64_t tried = 0;
+    struct route_call call = {
+        .now_us = loop_now_us(x->worker->loop),
+        .random = worker_random(x->worker),
+        .operation = OPERATION_EMBEDDING,
+        .input_tokens = (int64_t)buffer_length(&s->text) / BYTES_PER_TOKEN + 1,
+        .tried = ruling_abroad(x, route),
+    };
     s->stage = STAGE_OVER;
-    s->target = route_choose(route, &tried, worker_random(x->worker));
+    s->target = route_choose(route, route->policy, &call, &s->route_try, NULL);
     x->aside_nanos = s->target ? x->aside_nanos : 0;
     if (!s->target)
         return;
@@ -340,7 +355,7 @@ static void open_call(struct semantics *s)
     write_body(s);
     buffer_append_text(&s->body, TEXT("}"));
     if (!pool_of(s) || !open_row(s)) {
-        route_report(s->target, FAULT_TARGET_DOWN);
+        end_try(s, FAULT_NONE, false);
         metrics_count(x->worker->metrics, COUNTER_SEMANTIC_FAILED, 1);
         x->aside_nanos = 0;
         return;

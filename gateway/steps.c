@@ -7,13 +7,17 @@
 #include "gateway/access.h"
 #include "gateway/admission.h"
 #include "gateway/answer.h"
+#include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
+#include "gateway/choosing.h"
 #include "gateway/client.h"
 #include "gateway/counting.h"
 #include "gateway/crossing.h"
+#include "gateway/detour.h"
 #include "gateway/guarding.h"
+#include "gateway/mirror.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
@@ -21,15 +25,18 @@
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/resume.h"
 #include "gateway/semantics.h"
 #include "gateway/signature.h"
+#include "gateway/tries.h"
 #include "gateway/upload.h"
+#include "gateway/waits.h"
 #include "gateway/worker_inside.h"
 
 enum {
     SPEECH_BYTES_PER_SECOND = 2000, /* 16 kbit/s: who talks and wants it small */
-    PING_SLACK_US = 20000,
-    FIRST_BYTE_DEFAULT_US = 30000000,
+    RESTS_FROM = 3, /* times in a row that a target has asked to be left alone: it is believed */
+    RESTS_MAX = 3,  /* waits for such a target */
 };
 
 /* ---------------------------------------------------------------------- read and admit */
@@ -66,7 +73,7 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_ADMIT;
     bool changed;
     if (!x->facts.guard_looked) {
-        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) ||
+        if (!objects_allow(x) || !batch_admit(x) || !admission_route(x) || !ruling_apply(x) ||
             !guarding_request(x, &changed))
             return EXCHANGE_REFUSE;
         if (changed && !admission_read(x)) /* where things stand in it is not the same any more */
@@ -181,26 +188,48 @@ enum exchange_state step_replay(struct exchange *x)
 
 /* -------------------------------------------------------------------------------- route */
 
-bool step_has_another(const struct exchange *x)
-{
-    if (!x->route || x->pinned)
-        return false;
-    for (size_t i = 0; i < x->route->target_count; i++)
-        if (!x->route->targets[i].off && !(x->tried >> i & 1))
-            return true;
-    return false;
-}
-
 static enum exchange_state no_target(struct exchange *x)
 {
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
-    const char *why = "no target is in force";
-    if (x->route && x->route->target_count && x->route->targets[0].off_because)
-        why = x->route->targets[0].off_because;
+    if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
+        return EXCHANGE_REFUSE;
     if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+        choosing_say_none(x);
     return EXCHANGE_REFUSE;
+}
+
+static const struct target *choose_one(struct exchange *x)
+{
+    const struct route *route = x->detour ? x->detour : x->route;
+    struct route_call call;
+    choosing_call(x, route, &call);
+    if (x->pinned && x->attempts == 0) {
+        route_take(x->pinned, &call, &x->route_try);
+        return x->pinned;
+    }
+    if (!x->route)
+        return NULL;
+    if (x->again == AGAIN_SAME) {
+        x->same_again++;
+        route_take(x->target, &call, &x->route_try);
+        return x->target;
+    }
+    static _Thread_local struct choice choice;
+    const struct target *target =
+        route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
+    if (ruling_notes(x))
+        ruling_note(x, route, &choice);
+    if (target)
+        x->tried |= UINT64_C(1) << (target - route->targets);
+    return target;
+}
+
+/* It was chosen, and is not asked after all. */
+static void unchoose(struct exchange *x)
+{
+    struct route_outcome outcome = {.now_us = loop_now_us(x->worker->loop), .not_sent = true};
+    route_end(&x->route_try, &outcome);
 }
 
 /* The next target that has not been tried and can be asked for this; NULL when there is none. What
@@ -208,20 +237,14 @@ static enum exchange_state no_target(struct exchange *x)
 static const struct target *choose(struct exchange *x)
 {
     struct fault before = x->fault;
-    for (;;) {
-        bool pinned = x->pinned && x->attempts == 0;
-        x->target = pinned     ? x->pinned
-                    : x->route ? route_choose(x->route, &x->tried, worker_random(x->worker))
-                               : NULL;
-        if (!x->target)
-            break;
+    while ((x->target = choose_one(x)) != NULL) {
         x->upstream_model =
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
         if (crossing_prepare(x))
             break;
-        if (pinned)
+        unchoose(x);
+        if ((x->pinned && x->attempts == 0) || x->again == AGAIN_SAME)
             return NULL;
-        route_report(x->target, FAULT_NONE);
     }
     if (before.kind != FAULT_NONE)
         x->fault = before;
@@ -230,29 +253,74 @@ static const struct target *choose(struct exchange *x)
     return x->target;
 }
 
+/* What the last try has brought is booked, where it is paid for, and forgotten. */
+static bool leave_try(struct exchange *x)
+{
+    if (x->tries_left == 0 || x->pinned || (abandoned_is_paid(x) && !abandoned_book(x)))
+        return false;
+    x->tries_left--;
+    if (!x->resume.goes_on)
+        replay_restart(x);
+    x->was_sent = x->was_begun = false; /* what was, is booked */
+    relay_reset(x);
+    return true;
+}
+
+/* The chosen target has asked to be left alone, again and again, and there is no other: wait for
+ * it, where that is not too long, or say so. */
+static bool must_rest(struct exchange *x)
+{
+    const struct target_figures *figures = x->target->figures;
+    uint64_t now = loop_now_us(x->worker->loop);
+    if (x->again == AGAIN_SAME || x->pinned || !figures || x->rests >= RESTS_MAX ||
+        atomic_load_explicit(&figures->health.busy_in_row, memory_order_relaxed) < RESTS_FROM ||
+        x->target->provider->retry_attempts == 0 || /* then the client hears it from the target */
+        health_look(&figures->health, now) != HEALTH_COOLING)
+        return false;
+    x->rests++;
+    unchoose(x);
+    const struct route *route = x->detour ? x->detour : x->route;
+    x->tried &= ~(UINT64_C(1) << (x->target - route->targets));
+    x->again_at_us = health_again_us(&figures->health, now);
+    x->retry_after_us = (int64_t)(x->again_at_us - now);
+    if (x->retry_after_us <= x->target->provider->max_backoff_us)
+        return true;
+    if (x->fault.kind == FAULT_NONE)
+        fault_set(&x->fault, FAULT_TARGET_BUSY,
+                  "The target has asked to be left alone for another %lld s.",
+                  (long long)(x->retry_after_us / 1000000 + 1));
+    return true;
+}
+
 enum exchange_state step_route(struct exchange *x)
 {
     if (x->facts.client_gone) {
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left while it was routed.");
         return EXCHANGE_REFUSE;
     }
-    if (x->attempts > 0) {
-        if (x->tries_left == 0 || x->pinned)
-            return no_target(x);
-        if (abandoned_is_paid(x) && !abandoned_book(x))
-            return no_target(x);
-        x->tries_left--;
-        x->was_sent = x->was_begun = false; /* what was, is booked */
-        relay_reset(x);
-    }
-    x->upstream_reported = false;
+    if (x->facts.upstream == UPSTREAM_FAILED && !leave_try(x))
+        return no_target(x);
+    if (tries_wait(x))
+        return EXCHANGE_ROUTE;
+    if (x->attempts == 0 && x->rests == 0)
+        tries_begin(x);
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
-    if (!choose(x)) {
+    if (!choose(x) && !(!x->aside && detour_take(x) && choose(x))) {
+        if (aside_return(x))
+            return EXCHANGE_SEND;
         x->target = NULL;
         bool counts = x->call.operation == OPERATION_COUNT && x->attempts == 0;
         return counts && counting_answer(x) ? EXCHANGE_SETTLE : no_target(x);
     }
+    if (x->aside && must_rest(x))
+        return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
+    if (must_rest(x))
+        return tries_wait(x) && x->fault.kind == FAULT_NONE ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
+    x->again = AGAIN_NO;
+    x->again_at_us = 0;
+    x->retry_after_us = 0;
+    x->attempts_before = x->attempts;
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
@@ -261,133 +329,11 @@ enum exchange_state step_route(struct exchange *x)
 
 void step_report(struct exchange *x, enum fault_kind outcome)
 {
-    if (!x->target || x->upstream_reported)
+    if (!x->target || !x->route_try.target)
         return;
-    x->upstream_reported = true;
-    if (x->target != x->pinned) /* also when it came to no try: it was chosen, and is in flight */
-        route_report(x->target, outcome);
+    choosing_end(x, outcome, x->attempts != x->attempts_before);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
-}
-
-/* ------------------------------------------------------------------------------- timers */
-
-static void fail(struct exchange *x, enum fault_kind kind, const char *words)
-{
-    upstream_abandon(&x->upstream);
-    fault_set(&x->fault, kind, "%s", words);
-    x->facts.upstream = UPSTREAM_FAILED;
-    exchange_run(x);
-}
-
-static void earliest(uint64_t *due, uint64_t candidate)
-{
-    if (candidate && (!*due || candidate < *due))
-        *due = candidate;
-}
-
-static uint64_t idle_by(const struct exchange *x)
-{
-    bool streams = x->facts.upstream == UPSTREAM_ANSWERING && !x->upstream.paused;
-    return streams ? x->idle_since_us + (uint64_t)x->snapshot->config->timeouts.stream_idle_us : 0;
-}
-
-static uint64_t ping_by(const struct exchange *x)
-{
-    /* Not between pieces that are not cut at the ends of events: a coded stream, a long event. */
-    bool silent = x->facts.upstream == UPSTREAM_ANSWERING && x->relay == RELAY_EVENTS &&
-                  x->status == 200 && !x->upstream.paused && !x->unwatched &&
-                  (x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC);
-    uint64_t every = (uint64_t)x->snapshot->config->timeouts.keepalive_ping_us;
-    uint64_t last = x->pinged_us > x->idle_since_us ? x->pinged_us : x->idle_since_us;
-    return silent && every ? last + every : 0;
-}
-
-static void set_timer(struct exchange *x)
-{
-    uint64_t due = 0;
-    if (x->facts.upstream == UPSTREAM_ASKED)
-        earliest(&due, x->first_byte_by_us);
-    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    earliest(&due, whole ? x->total_by_us : 0);
-    if (whole || x->facts.upstream == UPSTREAM_ASKED)
-        earliest(&due, x->wished_by_us);
-    earliest(&due, idle_by(x));
-    earliest(&due, ping_by(x));
-    earliest(&due, relay_rests_by(x));
-    if (due)
-        timer_set(x->worker->loop, &x->timer, due);
-}
-
-static void on_time(struct timer *timer)
-{
-    struct exchange *x = LIST_MEMBER(timer, struct exchange, timer);
-    uint64_t now = loop_now_us(x->worker->loop);
-    if (x->state == EXCHANGE_SETTLE) { /* everything was sent but the end of the framing */
-        upstream_abandon(&x->upstream);
-        x->facts.upstream = UPSTREAM_ANSWERED;
-        exchange_run(x);
-        return;
-    }
-    bool asked = x->facts.upstream == UPSTREAM_ASKED;
-    bool whole = x->relay != RELAY_EVENTS && x->relay != RELAY_TUNNEL;
-    if (asked && x->first_byte_by_us && now >= x->first_byte_by_us) {
-        fail(x, FAULT_TARGET_SLOW, "The target did not answer in time.");
-        return;
-    }
-    if ((asked || whole) && x->wished_by_us && now >= x->wished_by_us) {
-        fail(x, FAULT_TOO_LATE, "There was no answer within the time that the client wished.");
-        return;
-    }
-    if ((asked || whole) && x->total_by_us && now >= x->total_by_us) {
-        fail(x, FAULT_TARGET_SLOW, "The target did not finish in time.");
-        return;
-    }
-    uint64_t rests_by = relay_rests_by(x);
-    bool late = idle_by(x) && now >= idle_by(x);
-    if ((late || (rests_by && now >= rests_by)) && relay_rest(x, late))
-        return;
-    if (late) {
-        fail(x, FAULT_TARGET_SLOW, "The target fell silent in the middle of its answer.");
-        return;
-    }
-    if (ping_by(x) && now + PING_SLACK_US >= ping_by(x)) {
-        relay_ping(x);
-        x->pinged_us = now;
-    }
-    set_timer(x);
-}
-
-void step_wait(struct exchange *x)
-{
-    if (x->state == EXCHANGE_RELAY)
-        set_timer(x);
-}
-
-/* While it was paused nothing was due, and the timer may have run out. */
-void step_resume(struct exchange *x)
-{
-    x->idle_since_us = loop_now_us(x->worker->loop);
-    if (x->state == EXCHANGE_RELAY)
-        set_timer(x);
-}
-
-static void begin_timers(struct exchange *x)
-{
-    const struct provider_settings *provider = x->target->provider;
-    uint64_t now = loop_now_us(x->worker->loop);
-    /* An unstreamed answer has its first byte when it is finished; a switch of protocols not. */
-    bool waits_for_all = !x->call.stream && x->call.operation != OPERATION_REALTIME &&
-                         provider->first_byte_us == FIRST_BYTE_DEFAULT_US;
-    x->first_byte_by_us = waits_for_all ? 0 : now + (uint64_t)provider->first_byte_us;
-    if (!x->total_by_us)
-        x->total_by_us = now + (uint64_t)provider->total_us;
-    int64_t wish = x->call.stream && x->stream_timeout_us ? x->stream_timeout_us : x->timeout_us;
-    if (wish && !x->wished_by_us && x->call.operation != OPERATION_REALTIME)
-        x->wished_by_us = now + (uint64_t)wish;
-    x->timer.on_time = on_time;
-    timer_stop(&x->timer);
-    set_timer(x);
 }
 
 /* -------------------------------------------------------------------------------- send */
@@ -410,16 +356,6 @@ static bool write_down(struct exchange *x)
     }
     return fault_set(&x->fault, FAULT_LEDGER_FULL,
                      "The call cannot be written down: the disk of the ledger is full.");
-}
-
-static enum exchange_state after_failure(struct exchange *x)
-{
-    step_report(x, x->fault.kind);
-    bool late = x->total_by_us && loop_now_us(x->worker->loop) >= x->total_by_us;
-    bool may = fault_rule(x->fault.kind)->may_retry && !late && !x->upload &&
-               x->relay != RELAY_TUNNEL && x->tries_left > 0 && step_has_another(x) &&
-               (x->fault.kind != FAULT_TARGET_DOWN || x->target->provider->retry_connect);
-    return may ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }
 
 /* Is the answer wanted, though its client has gone? */
@@ -453,6 +389,18 @@ static bool waits_for_sign_in(struct exchange *x)
     return false;
 }
 
+/* The client has the beginning of an answer that broke off: another target goes on with it, or the
+ * client is told. */
+static enum exchange_state break_off(struct exchange *x)
+{
+    if (resume_begin(x)) {
+        step_report(x, x->fault.kind);
+        return EXCHANGE_ROUTE;
+    }
+    relay_break(x);
+    return EXCHANGE_SETTLE;
+}
+
 enum exchange_state step_send(struct exchange *x)
 {
     sign_in_leave(&x->sign_in_wait);
@@ -464,6 +412,8 @@ enum exchange_state step_send(struct exchange *x)
     }
     if (!x->opened && !write_down(x))
         return EXCHANGE_REFUSE;
+    if (x->facts.upstream == UPSTREAM_IDLE && x->again == AGAIN_OTHER)
+        return EXCHANGE_ROUTE; /* a second target is asked beside the one that is late */
     if (x->facts.upstream == UPSTREAM_IDLE) {
         if (!journal_is_safe(x->worker->journal, x->mark)) {
             worker_wait_safe(x->worker, x);
@@ -473,9 +423,10 @@ enum exchange_state step_send(struct exchange *x)
             return EXCHANGE_SEND;
     }
     if (x->facts.upstream == UPSTREAM_IDLE) {
+        mirror_begin(x);
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
-        begin_timers(x);
+        waits_begin(x);
         relay_begin(x);
     }
     switch (x->facts.upstream) {
@@ -488,7 +439,9 @@ enum exchange_state step_send(struct exchange *x)
     case UPSTREAM_FAILED:
         break;
     }
-    return after_failure(x);
+    if (aside_return(x))
+        return EXCHANGE_SEND;
+    return x->head_sent ? break_off(x) : tries_after_failure(x);
 }
 
 enum exchange_state step_relay(struct exchange *x)
@@ -508,7 +461,7 @@ enum exchange_state step_relay(struct exchange *x)
     }
     switch (x->facts.upstream) {
     case UPSTREAM_ANSWERING:
-        set_timer(x);
+        waits_set(x);
         return x->facts.last_held ? EXCHANGE_SETTLE : EXCHANGE_RELAY;
     case UPSTREAM_ANSWERED:
         return EXCHANGE_SETTLE;
@@ -521,10 +474,9 @@ enum exchange_state step_relay(struct exchange *x)
         /* The message had begun: count it as cut, but the client has seen nothing of it. */
         if (x->fault.kind == FAULT_TARGET_CUT)
             x->fault.kind = FAULT_TARGET_INVALID;
-        return after_failure(x);
+        return tries_after_failure(x);
     }
-    relay_break(x);
-    return EXCHANGE_SETTLE;
+    return break_off(x);
 }
 
 static void count_refusal(struct exchange *x)
@@ -549,7 +501,9 @@ enum exchange_state step_refuse(struct exchange *x)
     semantics_stop(x); /* also when it had not begun: nothing was asked aside */
     timer_stop(&x->timer);
     x->refused = true;
-    if (x->client)
+    if (x->client && x->head_sent)
+        relay_break(x); /* no other one could go on with what it has */
+    else if (x->client)
         relay_refuse(x);
     else
         upstream_abandon(&x->upstream);
@@ -669,6 +623,8 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         .method = x->method,
         .path = x->path,
         .route = x->route ? x->route->name : (struct text){"", 0},
+        .rule = x->ruling.rule ? x->ruling.rule->name : (struct text){"", 0},
+        .decision = config->telemetry.decisions ? x->ruling.first_decision : (struct text){"", 0},
         .bytes_in = (uint64_t)x->body_bytes,
         .bytes_out = x->bytes_out + (x->relay == RELAY_WHOLE ? x->whole.len : 0),
     };
@@ -678,8 +634,11 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
 static void settle(struct exchange *x)
 {
     struct ledger_row row;
+    aside_cancel(x);
     fill_row(x, &row);
-    step_report(x, x->facts.client_gone || x->status / 100 == 2 ? FAULT_NONE : x->fault.kind);
+    bool broke = x->facts.upstream == UPSTREAM_FAILED && x->fault.kind != FAULT_NONE;
+    bool good = x->facts.client_gone || (x->status / 100 == 2 && !broke);
+    step_report(x, good ? FAULT_NONE : x->fault.kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
     bool is_settled = batch_settle(x, &row);

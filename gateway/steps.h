@@ -26,8 +26,3 @@ bool step_has_another(const struct exchange *x);
 
 /* Report how the try on the present target ended; a second call does nothing. */
 void step_report(struct exchange *x, enum fault_kind outcome);
-
-/* What is due while an answer comes has changed. */
-void step_wait(struct exchange *x);
-/* The target is read again after a pause: its silence counts from now. */
-void step_resume(struct exchange *x);

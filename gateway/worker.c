@@ -16,12 +16,16 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/checkups.h"
 #include "gateway/client.h"
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/gauges.h"
+#include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/resume.h"
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
@@ -297,6 +301,8 @@ void worker_give_exchange(struct exchange *x)
     snapshot_unref(x->snapshot);
     buffer_done(&x->body);
     buffer_done(&x->held);
+    buffer_done(&x->early);
+    resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
     buffer_done(&x->translated_body);
@@ -527,6 +533,9 @@ static void *worker_main(void *with)
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
+    checkups_stop(worker->checkups);
+    mirrors_stop(worker);
+    gauges_stop(worker->gauges);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -613,6 +622,8 @@ static void worker_free(struct worker *worker)
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
+    checkups_free(worker->checkups);
+    gauges_free(worker->gauges);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -660,6 +671,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);
     list_init(&worker->exchanges);
+    list_init(&worker->mirrors);
     list_init(&worker->safe_waiting);
     holding_init(&worker->holding, worker);
     init_errands(worker);
@@ -691,8 +703,11 @@ struct worker *worker_start(const struct worker_options *options)
         worker_free(worker);
         return NULL;
     }
-    if (options->index == 0)
+    if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
+        worker->checkups = checkups_new(worker);
+        worker->gauges = gauges_new(worker);
+    }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");
         abort();

@@ -28,6 +28,8 @@
 #include "policy/limits.h"
 
 struct batch_desk;
+struct checkups;
+struct gauge_desk;
 struct webhooks;
 
 enum {
@@ -84,6 +86,8 @@ struct worker {
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
+    struct checkups *checkups;     /* of the first worker, else NULL */
+    struct gauge_desk *gauges;     /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
@@ -92,6 +96,8 @@ struct worker {
     struct worker_listener *listeners;
     size_t listener_count;
     struct link clients, exchanges;
+    struct link mirrors; /* calls to second targets (mirror.h) */
+    unsigned mirror_count;
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */

@@ -46,15 +46,16 @@ struct estimate_facts {
     int64_t added_tokens; /* the most of estimate_added() over the targets */
 
     /* by estimate_look() */
-    int64_t media_count;     /* pictures, sound, files in the body */
-    int64_t media_bytes;     /* of <body_bytes>: theirs */
-    int64_t media_tokens;    /* the most that they cost */
-    int64_t tool_tokens;     /* the most that tools take which the provider describes */
-    int64_t about_tokens;    /* count of what is said, rough or exact, and 1; 0 = not looked at */
-    int64_t about_sealed;    /* of thoughts of earlier turns that come back sealed */
-    int64_t about_described; /* of the JSON of tools */
-    int64_t about_schema;    /* of the JSON of the answer's schema */
-    int64_t messages, turns; /* how many; of these, calls of tools and their answers */
+    int64_t media_count;      /* pictures, sound, files in the body */
+    int64_t media_bytes;      /* of <body_bytes>: theirs */
+    int64_t pictures, sounds; /* of <media_count> */
+    int64_t media_tokens;     /* the most that they cost */
+    int64_t tool_tokens;      /* the most that tools take which the provider describes */
+    int64_t about_tokens;     /* count of what is said, rough or exact, and 1; 0 = not looked at */
+    int64_t about_sealed;     /* of thoughts of earlier turns that come back sealed */
+    int64_t about_described;  /* of the JSON of tools */
+    int64_t about_schema;     /* of the JSON of the answer's schema */
+    int64_t messages, turns;  /* how many; of these, calls of tools and their answers */
     int64_t tools;
     int64_t rounds;  /* the most contexts that tools of the provider's own may read */
     unsigned form;   /* in which words it is said: models count them differently */

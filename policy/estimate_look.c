@@ -139,6 +139,7 @@ static int64_t sixteenths_said(struct walk *walk, struct text inside)
 
 static void add_picture(struct walk *walk, int64_t bytes)
 {
+    walk->facts->pictures++;
     walk->facts->media_count++;
     walk->facts->media_bytes += bytes;
     walk->facts->media_tokens += PICTURE_TOKENS_MAX;
@@ -146,6 +147,7 @@ static void add_picture(struct walk *walk, int64_t bytes)
 
 static void add_sound(struct walk *walk, int64_t bytes)
 {
+    walk->facts->sounds++;
     walk->facts->media_count++;
     walk->facts->media_bytes += bytes;
     walk->facts->media_tokens += bytes / SOUND_BYTES_PER_TOKEN + SOUND_TOKENS_LEAST;
@@ -601,6 +603,7 @@ static int64_t rounds_of(const struct walk *walk)
 static void begin_facts(struct estimate_facts *facts)
 {
     facts->media_count = facts->media_bytes = facts->media_tokens = facts->rounds = 0;
+    facts->pictures = facts->sounds = 0;
     facts->tool_tokens = facts->messages = facts->turns = facts->tools = 0;
     facts->form = facts->kind = 0;
     facts->shape = facts->thread = 0;

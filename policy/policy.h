@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * policy - tenants, keys and prices: the words of the folder. One of its doors; the others are
+ * policy - tenants and keys: the words of the folder. One of its doors; the others are
  * directory.h (who calls), limits.h (how much), guard.h (what), cache.h (again?), ledger.h (what
  * was used).
  *
@@ -35,6 +35,9 @@ struct tenant {
     struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
     struct limit_list user_limits; /* of each of its end users */
     bool may_set_tags, may_set_policy, may_set_explain;
+    const struct text *residency; /* tags that a target must have to see its calls; those of all
+                                     tenants above count, too */
+    size_t residency_count;
     /* Of one that was made through the API: <name>#<letters that no other one has>, and when it was
      * made. Empty and 0 = declared in the file. See tenant_scope(). */
     struct text scope;
@@ -85,26 +88,3 @@ const struct tenant *tenant_root(const struct tenant *tenant);
 /* May this key call <model> (a configured model name, or an alias it was asked by)? Its own list,
  * if it has one, and those of its tenant and of all above must name it. */
 bool key_may_call(const struct key *key, struct text model);
-
-/* -------------------------------------------------------------------------------- what it costs */
-
-/* Put the checksum of the figures into <price>. The same on every machine. */
-void price_seal(struct price *price);
-
-/*
- * Nano-dollars for <usage>; saturates at INT64_MAX, never negative. Rounds up to a whole nano,
- * once, over the whole call.
- *
- * A kind of token with the figure 0 has no price of its own and costs what its whole costs: cached,
- * cache-write and audio input tokens as input, reasoning and audio output tokens as output. So a
- * figure that nobody gave is never a gift. A negative figure means free of charge.
- *
- * When the prompt is longer than tier_above_tokens, the whole call is rated at the tier's figures;
- * kinds that have none there rise in proportion with input or output. Counts below zero are zero;
- * parts that add up to more than their total are paid as reported.
- */
-int64_t price_cost(const struct price *price, const struct usage *usage);
-
-/* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
- * be cached, reasoning or audio, and on whichever side of the tier it ends. */
-int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);

@@ -73,3 +73,26 @@ struct price {
     uint32_t version; /* a checksum of the figures above: which price a row was rated with */
     bool known;
 };
+
+/* -------------------------------------------------------------------------------- what it costs */
+
+/* Put the checksum of the figures into <price>. The same on every machine. */
+void price_seal(struct price *price);
+
+/*
+ * Nano-dollars for <usage>; saturates at INT64_MAX, never negative. Rounds up to a whole nano,
+ * once, over the whole call.
+ *
+ * A kind of token with the figure 0 has no price of its own and costs what its whole costs: cached,
+ * cache-write and audio input tokens as input, reasoning and audio output tokens as output. So a
+ * figure that nobody gave is never a gift. A negative figure means free of charge.
+ *
+ * When the prompt is longer than tier_above_tokens, the whole call is rated at the tier's figures;
+ * kinds that have none there rise in proportion with input or output. Counts below zero are zero;
+ * parts that add up to more than their total are paid as reported.
+ */
+int64_t price_cost(const struct price *price, const struct usage *usage);
+
+/* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
+ * be cached, reasoning or audio, and on whichever side of the tier it ends. */
+int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);

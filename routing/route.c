@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "routing/route.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "gateway/base/memory.h"
@@ -76,72 +75,4 @@ const struct route *routes_find(const struct routes *routes, struct text model)
         if (text_matches(model, routes->patterns[i].text))
             route = routes->patterns[i].route;
     return route;
-}
-
-static bool is_candidate(const struct target *target, uint64_t tried, size_t i)
-{
-    return !target->off && !(tried & UINT64_C(1) << i);
-}
-
-/* The lowest priority that still has a candidate, the sum of its weights, and how many there are.
- */
-struct round {
-    unsigned priority;
-    uint64_t weights;
-    size_t count;
-};
-
-static struct round next_round(const struct route *route, uint64_t tried)
-{
-    struct round round = {0};
-    for (size_t i = 0; i < route->target_count; i++) {
-        const struct target *target = &route->targets[i];
-        if (!is_candidate(target, tried, i) || (round.count && target->priority > round.priority))
-            continue;
-        if (round.count && target->priority < round.priority)
-            round = (struct round){0};
-        round.priority = target->priority;
-        round.weights += target->weight;
-        round.count++;
-    }
-    return round;
-}
-
-const struct target *route_choose(const struct route *route, uint64_t *tried, uint64_t random)
-{
-    assert(route->target_count <= ROUTE_TARGETS_MAX);
-    struct round round = next_round(route, *tried);
-    if (!round.count)
-        return NULL;
-    /* Where all weights are zero, none is preferred; else zero means: only when nothing else is
-     * left, which is the case once the others have been tried. */
-    uint64_t share = round.weights ? round.weights : round.count;
-    uint64_t at = random % share;
-    for (size_t i = 0; i < route->target_count; i++) {
-        const struct target *target = &route->targets[i];
-        if (!is_candidate(target, *tried, i) || target->priority != round.priority)
-            continue;
-        uint64_t weight = round.weights ? target->weight : 1;
-        if (at >= weight) {
-            at -= weight;
-            continue;
-        }
-        *tried |= UINT64_C(1) << i;
-        if (target->figures)
-            atomic_fetch_add_explicit(&target->figures->in_flight, 1, memory_order_relaxed);
-        return target;
-    }
-    assert(!"a target of the round");
-    return NULL;
-}
-
-void route_report(const struct target *target, enum fault_kind outcome)
-{
-    struct target_figures *figures = target->figures;
-    if (!figures)
-        return;
-    atomic_fetch_sub_explicit(&figures->in_flight, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&figures->attempts, 1, memory_order_relaxed);
-    if (outcome != FAULT_NONE && fault_rule(outcome)->blame_target)
-        atomic_fetch_add_explicit(&figures->failures, 1, memory_order_relaxed);
 }

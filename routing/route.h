@@ -4,14 +4,23 @@
 /*
  * route - from a model name to the next target to try. A door of routing.
  *
- * Routing decides and remembers; it does no I/O. Ask route_choose() before each try, report every
- * try with route_report() exactly once.
+ * Routing decides and remembers; it does no I/O and reads no clock: time and chance are handed in,
+ * so that `sluice simulate` and `sluice replay` run the same code. One try is
+ *
+ *     route_choose()  which target, and why not the others; marks it in flight
+ *     route_first()   its first token (or, of an answer in one piece, its first byte) has come
+ *     route_end()     exactly once: how it ended
+ *
+ * Any thread; figures are relaxed atomics, nothing here takes a lock. A choice among 8 targets
+ * costs less than a microsecond.
  */
 
 #include "gateway/base/fault.h"
+#include "routing/affinity.h"
+#include "routing/strategy.h"
 #include "routing/target.h"
 
-enum { ROUTE_TARGETS_MAX = 64 };
+enum { ROUTE_TARGETS_MAX = 64, PREFIX_BYTES = 1024, PREFIX_LEVELS = 6 };
 
 /* A configured model. All of it lives as long as the configuration. */
 struct route {
@@ -24,7 +33,9 @@ struct route {
     int64_t context_window; /* 0 = unknown */
     int64_t output_tokens;  /* the longest answer of any of its targets; 0 = unknown of one */
     const struct target *targets;
-    size_t target_count; /* at most ROUTE_TARGETS_MAX */
+    size_t target_count;               /* at most ROUTE_TARGETS_MAX */
+    const struct route_policy *policy; /* NULL = the one that is built in */
+    struct affinity *affinity;         /* who answered what lately; NULL = nobody knows */
 };
 
 struct routes;
@@ -35,12 +46,95 @@ void routes_free(struct routes *routes);
 /* By name, then by alias, then by the longest matching pattern; NULL when there is none. */
 const struct route *routes_find(const struct routes *routes, struct text model);
 
-/*
- * The next target to try: of those that are on and not in the set of bits <tried>, the lowest
- * priority, there by weight (<random> decides). Marks it as tried and in flight. NULL when none is
- * left.
- */
-const struct target *route_choose(const struct route *route, uint64_t *tried, uint64_t random);
+/* ------------------------------------------------------------------------------- a choice */
 
-/* How the try on <target> ended: FAULT_NONE for a good answer. */
-void route_report(const struct target *target, enum fault_kind outcome);
+/* What is known of a call when its target is chosen. */
+struct route_call {
+    uint64_t now_us; /* monotonic */
+    uint64_t random; /* 64 bits that are as good as random */
+    enum operation operation;
+    bool stream;
+    int64_t input_tokens, output_tokens; /* as expected; output 0 = makes none */
+    /* Of the beginning of the prompt, salted with the tenant: prefix[i] covers the first
+     * PREFIX_BYTES * 4^i bytes of it; 0 = it is not that long. Whoever answered one of them lately
+     * has it in its cache. */
+    uint64_t prefix[PREFIX_LEVELS];
+    uint64_t sticky;        /* whose calls stay together, salted with the tenant; 0 = nobody's */
+    int64_t max_cost_nanos; /* dearer ones are struck out; 0 = any price */
+    uint64_t allowed;       /* bits of the targets that a rule allows; 0 = all */
+    const uint8_t *struck;  /* enum strike of each target: decided already; NULL = none is */
+    uint64_t tried;         /* bits of those that are out: they were tried, or cannot do it */
+};
+
+/* Why a target is no candidate. In the words of explain: strike_name(). */
+enum strike {
+    STRIKE_NONE,
+    STRIKE_OFF,     /* no key, no known price */
+    STRIKE_TRIED,   /* this call has tried it, or it cannot do what is asked */
+    STRIKE_RULE,    /* a rule allows others only */
+    STRIKE_TAGS,    /* it has not the tags that the rule, or the tenant's residency, wants */
+    STRIKE_UNABLE,  /* its model cannot do what is asked */
+    STRIKE_LONG,    /* the prompt does not fit into its window */
+    STRIKE_SICK,    /* its circuit is open */
+    STRIKE_COOLING, /* it asked to be left alone (Retry-After), or its key rests */
+    STRIKE_DRY,     /* the provider's quota is about to be spent */
+    STRIKE_FULL,    /* its own limits: calls at once, per minute */
+    STRIKE_SLOW,    /* slower than the policy's objective */
+    STRIKE_DEAR,    /* dearer than this call may be */
+    STRIKES
+};
+const char *strike_name(enum strike strike);
+
+struct candidate {
+    const struct target *target;
+    enum strike strike;
+    struct prediction prediction;
+    int64_t score_nanos; /* lower is better: money, and time at its rate */
+};
+
+struct choice {
+    struct candidate candidates[ROUTE_TARGETS_MAX];
+    size_t count;
+    uint64_t probes;             /* bits of those whose circuit is open, and may be probed */
+    const struct target *target; /* NULL = none is left */
+    const char *why;             /* "best of two", "sticky", "prefix", "explores", "probe", ... */
+    enum strike relaxed;         /* this kind of strike had to be ignored, or nobody was left */
+};
+
+/* One try, from its choice to its end. In the exchange; all zero = none. */
+struct route_try {
+    const struct target *target;
+    const struct route *route; /* NULL when it was not chosen */
+    struct predict_call call;
+    int64_t tokens; /* of the prompt and of the answer, as expected */
+    bool probe;     /* the one call that tells whether an open circuit may close */
+    bool hedges;    /* beside another one */
+};
+
+/*
+ * The next target for <call>; in flight from now on, in <attempt>. NULL when none is left.
+ * <choice>, if not NULL, gets all that was considered (a decision record, explain).
+ */
+const struct target *route_choose(const struct route *route, const struct route_policy *policy,
+                                  const struct route_call *call, struct route_try *attempt,
+                                  struct choice *choice);
+/* The same, without marking anything: for explain. */
+void route_consider(const struct route *route, const struct route_policy *policy,
+                    const struct route_call *call, struct choice *choice);
+
+/* Try <target>, which was not chosen (an object lives there). */
+void route_take(const struct target *target, const struct route_call *call,
+                struct route_try *attempt);
+
+void route_first(struct route_try *attempt, uint64_t now_us);
+
+struct route_outcome {
+    uint64_t now_us;
+    enum fault_kind fault;  /* FAULT_NONE for a good answer; FAULT_CLIENT_GONE teaches nothing */
+    bool not_sent;          /* it was chosen, and then not asked: teaches nothing */
+    int64_t output_tokens;  /* of a whole answer; 0 = not known */
+    int64_t tokens;         /* of the prompt and the answer; 0 = not known */
+    int64_t retry_after_us; /* as the provider said; 0 = it did not */
+};
+/* Exactly once for each try that was begun; clears <attempt>. */
+void route_end(struct route_try *attempt, const struct route_outcome *outcome);

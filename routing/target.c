@@ -5,6 +5,7 @@
 
 #include "gateway/base/memory.h"
 #include "gateway/base/table.h"
+#include "routing/strategy.h"
 
 enum {
     PER_MILLE = 1000,
@@ -16,7 +17,16 @@ enum {
 /* Only loading a configuration comes here, so one lock is enough. Figures are never freed: calls
  * that began under an old configuration still report to them. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct table registry;
+static struct table registry, quotas;
+
+/* FNV-1a: replicas must agree on it. */
+static uint64_t identity_of(struct text id)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < id.len; i++)
+        hash = (hash ^ (unsigned char)id.at[i]) * UINT64_C(0x100000001b3);
+    return strategy_mix(hash);
+}
 
 struct target_figures *target_figures(struct text id)
 {
@@ -24,7 +34,20 @@ struct target_figures *target_figures(struct text id)
     struct target_figures *figures = table_find(&registry, id);
     if (!figures) {
         figures = memory_new(sizeof(*figures));
+        figures->identity = identity_of(id);
         table_set(&registry, text_of(memory_string(id)), figures);
+    }
+    pthread_mutex_unlock(&lock);
+    return figures;
+}
+
+struct quota_figures *provider_quota(struct text name)
+{
+    pthread_mutex_lock(&lock);
+    struct quota_figures *figures = table_find(&quotas, name);
+    if (!figures) {
+        figures = memory_new(sizeof(*figures));
+        table_set(&quotas, text_of(memory_string(name)), figures);
     }
     pthread_mutex_unlock(&lock);
     return figures;

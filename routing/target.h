@@ -15,6 +15,11 @@
 
 #include "gateway/base/text.h"
 #include "providers/call.h"
+#include "routing/health.h"
+#include "routing/hedge.h"
+#include "routing/predict.h"
+#include "routing/quota.h"
+#include "routing/retry.h"
 
 struct provider_settings; /* gateway/config.h: where it is and how it is reached */
 
@@ -24,7 +29,26 @@ struct target_figures {
     atomic_int_fast64_t byte_tokens;   /* of input, of one byte of the body */
     atomic_int_fast64_t event_tokens;  /* of one event of a stream */
     atomic_int_fast64_t answer_tokens; /* of an answer in one piece */
+    uint64_t identity;                 /* hash of its id, the same in every process */
+    atomic_uint_fast64_t turns;        /* choices of the models whose first target this is */
+    struct predict_figures predict;
+    struct health_figures health;
+    struct quota_left left;
+    struct quota_figures quota;  /* of its own limits */
+    struct hedge_budget hedges;  /* of the models whose first target this is */
+    struct retry_budget retries; /* of the models whose first target this is */
 };
+
+/* How it goes on with an answer that is begun: a last message of the assistant's, */
+enum prefill {
+    PREFILL_NONE,      /* not at all, or nobody knows */
+    PREFILL_ASSISTANT, /* as it is (Anthropic's models before 4.6), */
+    PREFILL_PREFIX,    /* marked "prefix": true (Mistral, DeepSeek), */
+    PREFILL_CONTINUE,  /* with "continue_final_message": true beside it (vLLM, SGLang) */
+};
+
+/* What a call may need and not every model has: bits. */
+enum can { CAN_VISION = 1, CAN_TOOLS = 2, CAN_JSON_SCHEMA = 4, CAN_AUDIO = 8, CAN_ALL = 15 };
 
 struct target {
     struct text id;
@@ -37,12 +61,22 @@ struct target {
     const char *off_because;
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */
     int64_t max_tokens_max;     /* what the model can write at most, 0 = not known */
+    int64_t context_tokens;     /* the longest call, 0 = not known */
+    unsigned can;               /* enum can; CAN_ALL where nobody says */
+    const struct text *tags;    /* its own and its provider's: where it is, what it is for */
+    size_t tag_count;
+    enum prefill prefill;
     struct target_figures *figures;
+    const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
+    struct quota quotas[2];                 /* its own, its provider's; figures NULL = none */
 };
 
 /* The figures of the target called <id>: the same for the life of the process, made when first
  * asked for. Any thread. */
 struct target_figures *target_figures(struct text id);
+
+/* The same of the limits of the provider called <name>. */
+struct quota_figures *provider_quota(struct text name);
 
 /* What is known of a call's tokens. */
 struct target_call {

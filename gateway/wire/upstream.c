@@ -194,8 +194,15 @@ void connection_fail(struct upstream *up, enum fault_kind kind, const char *form
     }
 }
 
+/* Is <up> still with the call that it had then? A handler may have ended it, or moved it. */
+static bool is_with(const struct upstream *up, unsigned serial)
+{
+    return up->call && up->serial == serial;
+}
+
 static void attach(struct upstream *up, struct upstream_call *call)
 {
+    up->serial++;
     up->call = call;
     call->connection = up;
     call->reused = up->calls > 0;
@@ -437,8 +444,9 @@ static bool take_head(struct upstream *up, const struct head *head)
         begin_body(up, head);
     }
     up->head_read = true;
+    unsigned serial = up->serial;
     call->on->on_head(call, head);
-    return up->call == call;
+    return is_with(up, serial);
 }
 
 /* Find and read heads at the front of <bytes>. False to stop (more is needed, or gone). */
@@ -503,11 +511,11 @@ static bool read_body(struct upstream *up, struct text *bytes)
  */
 static bool take_bytes(struct upstream *up, struct text bytes, bool stored)
 {
-    struct upstream_call *call = up->call;
+    unsigned serial = up->serial;
     size_t all = bytes.len;
-    call->answered = true;
+    up->call->answered = true;
     if (!read_heads(up, &bytes)) {
-        if (up->call != call)
+        if (!is_with(up, serial))
             return false;
         if (stored)
             buffer_drop(&up->in, all - bytes.len);
@@ -517,8 +525,8 @@ static bool take_bytes(struct upstream *up, struct text bytes, bool stored)
     }
     if (!read_body(up, &bytes))
         return false;
-    call->on->on_batch(call);
-    if (up->call != call)
+    up->call->on->on_batch(up->call);
+    if (!is_with(up, serial))
         return false;
     if (stored)
         buffer_done(&up->in);
@@ -647,6 +655,17 @@ void upstream_resume(struct upstream_call *call)
     call->paused = false;
     if (call->connection)
         loop_again(call->connection->pool->owner->loop, &call->connection->watch, LOOP_READ);
+}
+
+void upstream_move(struct upstream_call *to, struct upstream_call *from)
+{
+    assert(from->connection || !from->pool || list_is_empty(&from->waiting));
+    *to = *from;
+    list_init(&to->waiting);
+    if (to->connection)
+        to->connection->call = to;
+    from->connection = NULL;
+    from->pool = NULL;
 }
 
 void upstream_abandon(struct upstream_call *call)

@@ -111,5 +111,9 @@ bool upstream_push(struct upstream_call *call, struct text bytes, bool last);
 /* Stop or go on reading the answer. */
 void upstream_pause(struct upstream_call *call);
 void upstream_resume(struct upstream_call *call);
+/* The call goes on as <to>, with what it reports to; <from> is free. Also from within on_head(), as
+ * the last thing done with <from>: what follows is told to <to>. Not while it waits for a
+ * connection. */
+void upstream_move(struct upstream_call *to, struct upstream_call *from);
 /* Give up at once: the connection is closed (or the place in the queue is left). */
 void upstream_abandon(struct upstream_call *call);

@@ -50,6 +50,7 @@ struct upstream {
     struct link link; /* in the pool's idle list */
     struct timer timer;
     enum upstream_state state;
+    unsigned serial; /* of its calls: a call that was moved is the same one */
     struct upstream_call *call;
     struct dns_query query;
     struct dns_address addresses[DNS_ADDRESSES_MAX];

@@ -138,9 +138,9 @@ def answer(call):
 
 
 def configure(upstream, **changes):
-    changes["retry"] = {"attempts": 2}
     providers = [provider_for(upstream)] + [
-        provider_for(upstream, name, type=name, base_url=upstream.url.removesuffix("/v1"), **changes) for name in ("anthropic", "gemini")]
+        provider_for(upstream, name, type=name, base_url=upstream.url.removesuffix("/v1"), retry={"attempts": attempts}, **changes)
+        for name, attempts in (("anthropic", 0), ("gemini", 2))]
     models = [model_for()] + [
         model_for(name, targets=[{"id": name, "provider": name, "model": f"{name}-x", "price": PRICE}]) for name in ("anthropic", "gemini")]
     models.append(model_for("any", targets=[{"id": f"any-{name}", "provider": name, "model": "x", "priority": place, "price": PRICE}

@@ -92,7 +92,6 @@ def test_what_is_no_configuration(tmp_path, case):
 
 TARGET = {"id": "t", "provider": "up", "model": "m", "price": {"input": 1, "output": 1}}
 PROTECTING = {
-    "target limits": ("models", [{"name": "fast", "targets": [{**TARGET, "limits": {"concurrent": 1}}]}]),
     "model limits": ("models", [{"name": "fast", "limits": {"requests_per_minute": 1}, "targets": [TARGET]}]),
 }
 
@@ -108,7 +107,7 @@ def test_what_protects_and_is_not_in_force_is_an_error(tmp_path, case):
 
 
 def test_what_is_of_later_work_is_a_warning(tmp_path):
-    later = good(routing={"default_policy": "balanced", "policies": [{"name": "balanced", "strategy": "cost"}]})
+    later = good(telemetry={"tracing": {"endpoint": "http://127.0.0.1:4318"}})
     done = check(tmp_path, later)
     assert done.returncode == 0 and "not yet in force" in done.stderr, done.stderr
     assert check(tmp_path, later, "--strict").returncode == 3

@@ -208,7 +208,7 @@ static void test_bash_completes(void **state)
     said[length] = 0;
     assert_int_equal(pclose(out), 0);
     unlink(path);
-    assert_string_equal(said, "show schema\n--since\nreload restore\nfish\n");
+    assert_string_equal(said, "show schema\n--since\nreload restore replay\nfish\n");
     free(script);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "policy/policy.h"
+#include "gateway/base/hash.h"
+#include "providers/call.h"
 
 enum { TOKENS_PER_PRICE = 1000000 };
 
@@ -62,6 +63,8 @@ static const struct price *price_at(const struct price *price, uint64_t input, s
 /* Add <tokens> at <own>, or at <base> where there is no price of its own. */
 static void bill_add(unsigned __int128 *bill, uint64_t tokens, int64_t own, int64_t base)
 {
+    if (!tokens) /* as mostly, of all kinds but two */
+        return;
     *bill += (unsigned __int128)tokens * at_least_zero(own ? own : base);
     if (*bill > BILL_MAX)
         *bill = BILL_MAX;

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "policy/policy.h"
+#include "providers/call.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/detour.h"
+
+#include "gateway/reserve.h"
+#include "gateway/worker_inside.h"
+
+/* What a name in the policy's list stands for: a model's targets, or one of them. */
+struct place {
+    const struct route *route;
+    uint64_t closed; /* bits of its targets that are not meant */
+};
+
+static bool find_target(const struct config *config, struct text id, struct place *place)
+{
+    for (size_t i = 0; i < config->model_count; i++)
+        for (size_t k = 0; k < config->models[i].target_count; k++)
+            if (text_equal(config->models[i].targets[k].id, id)) {
+                *place = (struct place){&config->models[i], ~(UINT64_C(1) << k)};
+                return true;
+            }
+    return false;
+}
+
+static bool find_place(const struct config *config, struct text name, struct place *place)
+{
+    const struct route *route = routes_find(config->routes, name);
+    if (route && text_equal(route->name, name)) {
+        *place = (struct place){route, 0};
+        return true;
+    }
+    return find_target(config, name, place);
+}
+
+/* Not where the call comes from: those were tried. */
+static bool is_of_use(const struct exchange *x, const struct place *place)
+{
+    const struct route *route = place->route;
+    if (route == x->route && !place->closed)
+        return false;
+    uint64_t out = place->closed | ruling_out(x, route, true);
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        bool tried = route == x->route && x->tried_at_home >> i & 1;
+        if (!target->off && !(out >> i & 1) && target != x->target && !tried)
+            return true;
+    }
+    return false;
+}
+
+/* The next one of use from the list's <at> on; returns where it stands, or SIZE_MAX. */
+static size_t find_next(const struct exchange *x, size_t at, struct place *place)
+{
+    size_t count;
+    const struct text *names = ruling_fallback(x, &count);
+    for (; at < count; at++)
+        if (find_place(x->snapshot->config, names[at], place) && is_of_use(x, place))
+            return at;
+    return SIZE_MAX;
+}
+
+bool detour_is_there(const struct exchange *x)
+{
+    struct place place;
+    return find_next(x, x->fallbacks_taken, &place) != SIZE_MAX;
+}
+
+bool detour_take(struct exchange *x)
+{
+    struct place place;
+    size_t at = x->fallbacks_taken;
+    while ((at = find_next(x, at, &place)) != SIZE_MAX) {
+        x->fallbacks_taken = ++at;
+        if (!reserve_detour(x, place.route))
+            continue;
+        if (!x->detour)
+            x->tried_at_home = x->tried;
+        x->detour = place.route;
+        x->tried = place.closed | ruling_out(x, place.route, true) |
+                   (place.route == x->route ? x->tried_at_home & ~x->ruling.out : 0);
+        return true;
+    }
+    return false;
+}

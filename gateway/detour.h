@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * detour - the targets that a routing policy falls back on when those of the model are used up:
+ * other models, or single targets. Inside gateway.
+ *
+ * The call stays one of the model that was asked for: its name is in the ledger and in the limits;
+ * only where it is sent changes. What a fallback costs beyond what is held is held first.
+ */
+
+#include "gateway/exchange.h"
+
+/* Is there one that was not taken yet, and has a target that is on? */
+bool detour_is_there(const struct exchange *x);
+/* Take it: x->detour is where targets come from now. False when there is none, or it cannot be paid
+ * for. */
+bool detour_take(struct exchange *x);

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/resume.h"
+
+#include "gateway/admission.h"
+#include "gateway/base/member.h"
+#include "gateway/detour.h"
+#include "gateway/guarding.h"
+#include "gateway/relay.h"
+#include "gateway/reserve.h"
+#include "gateway/tries.h"
+#include "gateway/waits.h"
+#include "gateway/worker_inside.h"
+
+enum { SAID_MAX = 1024 * 1024 };
+
+/* ------------------------------------------------------------------------------ who can do it */
+
+static const struct route *route_of(const struct exchange *x)
+{
+    return x->detour ? x->detour : x->route;
+}
+
+/* What stands beside the message is said in the client's own words only. */
+static bool goes_on(const struct exchange *x, const struct target *target)
+{
+    return target->prefill == PREFILL_ASSISTANT ||
+           (target->prefill != PREFILL_NONE && target->provider->dialect == x->dialect &&
+            x->match.shape == SHAPE_OPENAI);
+}
+
+/* Bits of those that cannot, or are out of order. */
+static uint64_t unable(const struct exchange *x)
+{
+    const struct route *route = route_of(x);
+    uint64_t bits = 0;
+    for (size_t i = 0; i < route->target_count; i++)
+        if (route->targets[i].off || !goes_on(x, &route->targets[i]))
+            bits |= UINT64_C(1) << i;
+    return bits;
+}
+
+static bool is_plain_call(struct exchange *x)
+{
+    bool shape = x->match.shape == SHAPE_OPENAI || x->match.shape == SHAPE_ANTHROPIC;
+    return x->call.operation == OPERATION_CHAT && x->call.stream && shape && !x->odd_body &&
+           x->dialect && !x->dialect->next_event && x->match.endpoint->body == BODY_JSON &&
+           !guarding_watches(x);
+}
+
+void resume_watch(struct exchange *x)
+{
+    if (x->resume.state != RESUME_UNKNOWN || x->attempts == 0)
+        return;
+    x->resume.state = RESUME_NOT;
+    if (!x->route || x->pinned || x->upload || x->tries_left == 0 || ruling_policy(x)->no_resume ||
+        !is_plain_call(x))
+        return;
+    uint64_t out = x->tried | unable(x);
+    if (!tries_find_well(x, out))
+        return;
+    x->resume.state = RESUME_WATCHES;
+    buffer_init(&x->resume.said, SAID_MAX);
+}
+
+/* --------------------------------------------------------------------------- what is said */
+
+static void say(struct exchange *x, struct text inside)
+{
+    if (!buffer_append_text(&x->resume.said, inside))
+        x->resume.state = RESUME_NOT;
+}
+
+static bool is_nothing(struct text value)
+{
+    return !value.len || text_equal(value, TEXT("null")) || text_equal(value, TEXT("\"\"")) ||
+           text_equal(value, TEXT("[]")) || text_equal(value, TEXT("{}"));
+}
+
+/* A delta of OpenAI's: text, and nothing else that would have to be said again. */
+static void note_delta(struct exchange *x, struct text delta)
+{
+    struct text name, value;
+    while (delta.len && member_next(&delta, &name, &value)) {
+        if (text_equal(name, TEXT("content")) && member_string(value).at)
+            say(x, member_string(value));
+        else if (!text_equal(name, TEXT("role")) && !is_nothing(value))
+            x->resume.state = RESUME_NOT;
+    }
+}
+
+static void note_chunk(struct exchange *x, struct text data)
+{
+    struct text choices = member_find(data, TEXT("choices")), name, choice;
+    for (int i = 0; choices.len && member_next(&choices, &name, &choice); i++) {
+        if (i > 0 || !text_equal(member_find(choice, TEXT("index")), TEXT("0")) ||
+            !is_nothing(member_find(choice, TEXT("logprobs"))))
+            x->resume.state = RESUME_NOT;
+        note_delta(x, member_find(choice, TEXT("delta")));
+    }
+}
+
+static struct text type_of(const struct sse_event *event)
+{
+    return event->name.len ? event->name : member_string(member_find(event->data, TEXT("type")));
+}
+
+static void note_block(struct exchange *x, struct text type, struct text data)
+{
+    bool first = text_equal(member_find(data, TEXT("index")), TEXT("0"));
+    if (text_equal(type, TEXT("content_block_start"))) {
+        struct text block = member_find(data, TEXT("content_block"));
+        if (!first || !text_equal(member_string(member_find(block, TEXT("type"))), TEXT("text")))
+            x->resume.state = RESUME_NOT;
+    } else if (text_equal(type, TEXT("content_block_delta"))) {
+        struct text delta = member_find(data, TEXT("delta"));
+        struct text text = member_string(member_find(delta, TEXT("text")));
+        if (!first || !text.at)
+            x->resume.state = RESUME_NOT;
+        else
+            say(x, text);
+    }
+}
+
+void resume_note(struct exchange *x, const struct sse_event *event)
+{
+    if (x->resume.state != RESUME_WATCHES || !event->data.len)
+        return;
+    if (event->lines > 1) /* only the first of them is read here */
+        x->resume.state = RESUME_NOT;
+    else if (x->match.shape == SHAPE_ANTHROPIC)
+        note_block(x, type_of(event), event->data);
+    else
+        note_chunk(x, event->data);
+}
+
+bool resume_drops(const struct exchange *x, const struct sse_event *event)
+{
+    if (!x->resume.goes_on || x->answer.events > 0)
+        return false;
+    if (x->match.shape == SHAPE_ANTHROPIC) {
+        struct text type = type_of(event);
+        return text_equal(type, TEXT("message_start")) ||
+               text_equal(type, TEXT("content_block_start")) || text_equal(type, TEXT("ping"));
+    }
+    return !x->answer.ended && event->data.len && event->data.at[0] == '{';
+}
+
+/* ------------------------------------------------------------------------------- going on */
+
+static bool may_be_cured(enum fault_kind kind)
+{
+    return kind == FAULT_TARGET_CUT || kind == FAULT_TARGET_SLOW || kind == FAULT_TARGET_DOWN ||
+           kind == FAULT_TARGET_ERROR || kind == FAULT_TARGET_BUSY ||
+           kind == FAULT_TARGET_INVALID || kind == FAULT_TARGET_REFUSED;
+}
+
+bool resume_may(struct exchange *x)
+{
+    uint64_t end = waits_end_us(x);
+    return x->resume.state == RESUME_WATCHES && x->head_sent && !x->facts.client_gone &&
+           x->client && !x->unwatched && !x->answer.ended && !x->facts.last_held &&
+           x->tries_left > 0 && buffer_length(&x->body) > 0 &&
+           !(end && loop_now_us(x->worker->loop) >= end) &&
+           tries_find_well(x, x->tried | unable(x));
+}
+
+/* Where the last message stands: the first byte behind it is where another one may come. */
+static size_t end_of_messages(struct text body, struct text *last)
+{
+    struct text messages = member_find(body, TEXT("messages")), name;
+    if (!messages.len || messages.at[0] != '[')
+        return 0;
+    struct text rest = messages;
+    while (member_next(&rest, &name, last))
+        continue;
+    return (size_t)(messages.at + messages.len - 1 - body.at);
+}
+
+/* The call as it came, and behind its messages what was said. */
+static bool write_call(struct exchange *x)
+{
+    struct text whole = buffer_text(&x->body), last = {NULL, 0};
+    struct buffer out;
+    if (x->resume.plain_bytes) /* it was made to go on before */
+        whole = buffer_text(&x->resume.plain);
+    size_t at = end_of_messages(whole, &last);
+    if (!at || !last.at)
+        return false;
+    buffer_init(&out, SIZE_MAX / 2); /* the body, and SAID_MAX */
+    buffer_append_text(&out, text_head(whole, at));
+    if (buffer_length(&x->resume.said)) {
+        buffer_append_text(&out, TEXT(",{\"role\":\"assistant\",\"content\":\""));
+        buffer_append_text(&out, buffer_text(&x->resume.said));
+        buffer_append_text(&out, TEXT("\""));
+        x->resume.at = buffer_length(&out);
+        buffer_append_text(&out, TEXT("}"));
+    }
+    buffer_append_text(&out, text_from(whole, at));
+    if (!x->resume.plain_bytes) {
+        x->resume.plain = x->body;
+        x->resume.plain_bytes = x->body_bytes;
+    } else {
+        buffer_done(&x->body);
+    }
+    x->body = out;
+    x->chat = NULL; /* it is read anew, where it crosses */
+    x->unreadable = x->uncrossed = NULL;
+    x->crossed_count = 0;
+    buffer_done(&x->translated_body);
+    x->translated_body.limit = 0;
+    return admission_read(x);
+}
+
+size_t resume_at(const struct exchange *x)
+{
+    return x->resume.at;
+}
+
+bool resume_begin(struct exchange *x)
+{
+    struct fault why = x->fault;
+    if (!may_be_cured(why.kind) || !resume_may(x) ||
+        !tries_pay(x, tries_find_well(x, x->tried | unable(x))))
+        return false;
+    relay_give_out(x);
+    if (!reserve_input(x, (int64_t)buffer_length(&x->resume.said)) || !write_call(x)) {
+        x->fault = why;
+        return false;
+    }
+    x->fault = why;
+    x->tried |= unable(x);
+    x->resume.goes_on = true;
+    x->again = AGAIN_OTHER;
+    x->again_at_us = 0;
+    metrics_count(x->worker->metrics, COUNTER_RESUMED, 1);
+    return true;
+}
+
+void resume_forget(struct exchange *x)
+{
+    buffer_done(&x->resume.said);
+    buffer_done(&x->resume.plain);
+}

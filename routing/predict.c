@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "routing/predict.h"
+
+enum {
+    SHORT_TOKENS = 1024,
+    MIDDLE_TOKENS = 8192,
+    LONG_TOKENS = 65536,
+    MILLION = 1000000,
+    PER_MILLE = 1000,
+    LEARN_PART = 24,       /* of the difference is taken over at each sample */
+    LEARN_PART_STALE = 2,  /* when the last one is long ago */
+    STALE_PART = 16,       /* of the half-life: long ago */
+    LATE_TIMES = 3,        /* the prediction: late */
+    LATE_LEAST_US = 20000, /* and at least so much later */
+    LATE_PART = 32,
+    FAIL_PART = 8, /* of the half-life: how fast it fades */
+    FAIL_UP = 4,
+    FAIL_DOWN = 8,
+    READ_TOKENS = 32,      /* of a prompt are read while one is written */
+    ROOM_NEW_MILLI = 4000, /* calls at once for whom nobody knows */
+    ROOM_LEAST_MILLI = 1000,
+    ROOM_STEP_MILLI = 500,
+    TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
+    TIMES_MAX = 16,
+    WAITING_BITS = 16,
+    CACHE_FULL_PPM = 950000,
+    CALLS_MAX = 100000000,
+    TOLD_HALF_US = 500000,
+    TOLD_US = 10000000, /* so long what a server said of itself is believed */
+};
+
+/* A failure costs as much as so long a wait. */
+static const int64_t FAILURE_US = 10000000;
+/* No time that is learnt or predicted is longer, no number of tokens higher. */
+static const int64_t TIME_MAX_US = INT64_C(3600) * MILLION;
+static const int64_t TOKENS_MAX = INT64_C(100) * MILLION;
+static const int64_t TOKEN_MAX_NS = INT64_C(60) * 1000 * MILLION;
+
+static const struct predict_prior unknown[TRAFFIC_CLASSES] = {
+    [TRAFFIC_SHORT] = {500000, 15 * MILLION}, [TRAFFIC_MIDDLE] = {800000, 15 * MILLION},
+    [TRAFFIC_LONG] = {3000000, 15 * MILLION}, [TRAFFIC_HUGE] = {15000000, 15 * MILLION},
+    [TRAFFIC_OTHER] = {300000, 15 * MILLION},
+};
+
+enum traffic traffic_of(enum operation operation, int64_t input_tokens)
+{
+    if (operation != OPERATION_CHAT && operation != OPERATION_COMPLETION &&
+        operation != OPERATION_RESPONSE)
+        return TRAFFIC_OTHER;
+    return input_tokens < SHORT_TOKENS    ? TRAFFIC_SHORT
+           : input_tokens < MIDDLE_TOKENS ? TRAFFIC_MIDDLE
+           : input_tokens < LONG_TOKENS   ? TRAFFIC_LONG
+                                          : TRAFFIC_HUGE;
+}
+
+/* ----------------------------------------------------------------------------- arithmetic */
+
+static int64_t get(const atomic_int_fast64_t *figure)
+{
+    return atomic_load_explicit(figure, memory_order_relaxed);
+}
+
+/* A lost update of two workers at once does no harm: the next call teaches the same. */
+static void set(atomic_int_fast64_t *figure, int64_t value)
+{
+    atomic_store_explicit(figure, value, memory_order_relaxed);
+}
+
+static int64_t add(atomic_int_fast64_t *figure, int64_t value)
+{
+    return atomic_fetch_add_explicit(figure, value, memory_order_relaxed) + value;
+}
+
+static int64_t clamp(int64_t value, int64_t most)
+{
+    return value < 0 ? 0 : value > most ? most : value;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* 65,536 * 2^(-i/32) */
+static const uint32_t halves[32] = {
+    65536, 64132, 62757, 61413, 60097, 58809, 57549, 56316, 55109, 53928, 52773,
+    51642, 50535, 49452, 48393, 47356, 46341, 45348, 44376, 43425, 42495, 41584,
+    40693, 39821, 38968, 38133, 37316, 36516, 35734, 34968, 34219, 33486,
+};
+
+int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us)
+{
+    if (age_us <= 0 || value == 0 || half_life_us <= 0)
+        return value;
+    if (age_us < half_life_us >> 6) /* nearly nothing: the usual case, without a division */
+        return value;
+    if (age_us / 40 > half_life_us)
+        return 0;
+    uint64_t steps = (uint64_t)age_us * 32 / (uint64_t)half_life_us;
+    return (int64_t)((__int128)value * halves[steps % 32] >> 16) / (INT64_C(1) << steps / 32);
+}
+
+/* ----------------------------------------------------------------------------- prediction */
+
+/* Of the class itself, else of the nearest one that is known. */
+static const struct predict_class *nearest(const struct predict_figures *figures,
+                                           enum traffic traffic)
+{
+    static const uint8_t order[TRAFFIC_CLASSES][4] = {
+        [TRAFFIC_SHORT] = {TRAFFIC_SHORT, TRAFFIC_MIDDLE, TRAFFIC_LONG, TRAFFIC_HUGE},
+        [TRAFFIC_MIDDLE] = {TRAFFIC_MIDDLE, TRAFFIC_SHORT, TRAFFIC_LONG, TRAFFIC_HUGE},
+        [TRAFFIC_LONG] = {TRAFFIC_LONG, TRAFFIC_MIDDLE, TRAFFIC_HUGE, TRAFFIC_SHORT},
+        [TRAFFIC_HUGE] = {TRAFFIC_HUGE, TRAFFIC_LONG, TRAFFIC_MIDDLE, TRAFFIC_SHORT},
+        [TRAFFIC_OTHER] = {TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER},
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        const struct predict_class *class = &figures->classes[order[traffic][i]];
+        if (get(&class->samples))
+            return class;
+    }
+    return NULL;
+}
+
+void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
+                       enum traffic traffic)
+{
+    const struct predict_class *class = nearest(figures, traffic);
+    if (!class)
+        return;
+    int64_t first = get(&class->calm_us), token = get(&class->token_ns);
+    if (first && (!prior->first_us || first < prior->first_us))
+        prior->first_us = first;
+    if (token && (!prior->token_ns || token < prior->token_ns))
+        prior->token_ns = token;
+}
+
+void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
+{
+    if (!prior->first_us)
+        prior->first_us = unknown[traffic].first_us;
+    if (!prior->token_ns)
+        prior->token_ns = unknown[traffic].token_ns;
+}
+
+/* What was learnt, which comes nearer to what others need the longer it is ago. */
+static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_life)
+{
+    return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
+}
+
+/* How much longer those that wait now have waited than they should. */
+static int64_t overdue(const struct predict_class *class, int64_t first, uint64_t now_us)
+{
+    uint64_t word = atomic_load_explicit(&class->waiting, memory_order_relaxed);
+    int64_t count = (int64_t)(word & ((1U << WAITING_BITS) - 1));
+    if (!count)
+        return 0;
+    /* The sum is kept modulo 2^48, and so is the difference, which is small. */
+    uint64_t sum = (uint64_t)count * (now_us / PER_MILLE) - (word >> WAITING_BITS);
+    int64_t age_ms = (int64_t)(sum << WAITING_BITS) / (INT64_C(1) << WAITING_BITS) / count;
+    int64_t age = clamp(age_ms, TIME_MAX_US / PER_MILLE) * PER_MILLE;
+    /* One alone may have its own reasons. */
+    return age > first ? (age - first) * count / (count + 1) : 0;
+}
+
+static int64_t room_of(const struct predict_figures *figures)
+{
+    int64_t room = get(&figures->room_milli);
+    return room ? room : ROOM_NEW_MILLI;
+}
+
+/* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
+ * own, with this one, those beyond its room (which is learnt of one's own as well). */
+static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
+                        uint64_t now_us)
+{
+    int64_t waiting = 0, told = get(&figures->told_us), age = (int64_t)now_us - told;
+    if (told && age < TOLD_US) {
+        waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
+        if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
+            waiting = later(waiting, 1);
+        /* Queues do not last: who believed old ones would send all calls to the same few. */
+        waiting = predict_fade(waiting * PER_MILLE, age, TOLD_HALF_US);
+    }
+    return later((own + 1) * PER_MILLE - room, waiting);
+}
+
+/* How long what is in flight beyond the target's room will take. */
+static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
+                       int64_t first, uint64_t now_us)
+{
+    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t over = queue_of(figures, calls, room, now_us);
+    if (over <= 0)
+        return 0;
+    int64_t each = calls > 0 ? p->work_tokens / calls : 0;
+    /* Each call holds its place for its first token and its tokens. */
+    int64_t service = clamp(first + predict_scaled(each, p->token_ns, PER_MILLE), TIME_MAX_US);
+    return clamp(predict_scaled(service, over, room), TIME_MAX_US);
+}
+
+void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
+                  const struct predict_prior *prior, struct prediction *out)
+{
+    const struct predict_class *own = &figures->classes[ask->traffic];
+    const struct predict_class *class = nearest(figures, ask->traffic);
+    int64_t first = prior->first_us, token = prior->token_ns, p95 = 0, late = 0;
+    out->age_us = INT64_MAX;
+    out->known = class == own;
+    if (class) {
+        int64_t age = (int64_t)ask->now_us - get(&class->learnt_us);
+        first = faded(get(&class->calm_us), prior->first_us, age, ask->half_life_us);
+        p95 = faded(get(&class->p95_us), first, age, ask->half_life_us);
+        late = predict_fade(get(&class->late_us), age, ask->half_life_us / LATE_PART);
+        token = get(&class->token_ns)
+                    ? faded(get(&class->token_ns), prior->token_ns, age, ask->half_life_us)
+                    : prior->token_ns;
+        int64_t failed = (int64_t)ask->now_us - get(&figures->failed_us);
+        out->age_us = class == own ? (failed < age ? failed : age) : INT64_MAX;
+        int64_t hit = get(&class->hit_us);
+        if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
+            hit = hit && hit < first ? hit : hit ? first : first / 2;
+            int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
+            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
+        }
+    }
+    out->token_ns = clamp(token, TOKEN_MAX_NS);
+    out->cached_tokens = ask->cached_tokens;
+    out->work_tokens = later(get(&figures->work_tokens), 0);
+    out->calls = later(get(&figures->calls), 0);
+    out->wait_us = wait_of(figures, out, first, ask->now_us);
+    int64_t over = overdue(own, first + late + out->wait_us, ask->now_us);
+    int64_t failing =
+        predict_fade(get(&figures->failing_ppm), (int64_t)ask->now_us - get(&figures->failed_us),
+                     ask->half_life_us / FAIL_PART);
+    out->penalty_us = failing * FAILURE_US / MILLION;
+    out->base_us = clamp(first + out->wait_us, TIME_MAX_US);
+    int64_t more = late + over + out->wait_us + out->penalty_us;
+    out->first_us = clamp(first + more, TIME_MAX_US);
+    out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
+    int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
+}
+
+/* -------------------------------------------------------------------------------- learning */
+
+static int64_t work_of(const struct predict_ask *ask)
+{
+    int64_t unread = clamp(ask->input_tokens - ask->cached_tokens, TOKENS_MAX);
+    return clamp(ask->output_tokens, TOKENS_MAX) + unread / READ_TOKENS + 1;
+}
+
+void predict_begin(struct predict_figures *figures, const struct predict_ask *ask,
+                   const struct prediction *prediction, bool stream, struct predict_call *call)
+{
+    *call = (struct predict_call){
+        .traffic = ask->traffic,
+        .stream = stream,
+        .waits = true,
+        .hit = ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 2,
+        .work_tokens = work_of(ask),
+        .output_tokens = clamp(ask->output_tokens, TOKENS_MAX),
+        .base_us = later(prediction->base_us, 1),
+        .wait_us = prediction->wait_us,
+        .token_ns = prediction->token_ns,
+        .half_life_us = ask->half_life_us,
+        .age_us = prediction->age_us,
+        .begun_us = ask->now_us,
+    };
+    int64_t work = add(&figures->work_tokens, call->work_tokens);
+    call->calls = add(&figures->calls, 1);
+    call->each_tokens = clamp(work, TOKENS_MAX) / later(call->calls, 1);
+    /* A whole answer is not awaited before it can have been written. */
+    uint64_t writing =
+        stream ? 0 : (uint64_t)call->output_tokens * (uint64_t)call->token_ns / PER_MILLE;
+    call->due_ms = (call->begun_us + writing) / PER_MILLE;
+    atomic_fetch_add_explicit(&figures->classes[call->traffic].waiting,
+                              (call->due_ms << WAITING_BITS) + 1, memory_order_relaxed);
+}
+
+static void stop_waiting(struct predict_figures *figures, struct predict_call *call)
+{
+    if (call->waits)
+        atomic_fetch_sub_explicit(&figures->classes[call->traffic].waiting,
+                                  (call->due_ms << WAITING_BITS) + 1, memory_order_relaxed);
+    call->waits = false;
+}
+
+static void learn(atomic_int_fast64_t *mean, int64_t sample, int64_t part)
+{
+    int64_t before = get(mean);
+    set(mean, later(before ? before + (sample - before) / part : sample, 1));
+}
+
+/* Up by 19 parts for each that is above it, down by 1 for each that is below: rests where one in
+ * twenty is above. */
+static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mean)
+{
+    int64_t before = get(quantile), step = later(mean / 256, 1);
+    if (!before)
+        set(quantile, later(sample * 2, 1));
+    else
+        set(quantile, later(sample > before ? before + 19 * step : before - step, 1));
+}
+
+/* One that is far above what was predicted counts at once; not where it had to queue, for what is
+ * in flight says how long the queue is now. */
+static bool is_late(const struct predict_class *class, const struct predict_call *call,
+                    int64_t sample)
+{
+    /* Where times differ much anyway, one in twenty is beyond p95. */
+    return sample > LATE_TIMES * call->base_us && sample > call->base_us + LATE_LEAST_US &&
+           sample - call->wait_us > 2 * get(&class->p95_us);
+}
+
+static void learn_late(struct predict_class *class, const struct predict_call *call, int64_t sample,
+                       int64_t before)
+{
+    if (is_late(class, call, sample))
+        set(&class->late_us, later(before, sample - call->base_us));
+    else if (before)
+        set(&class->late_us, before / 2);
+}
+
+/* How many it serves at once, seen by how much later the first token is when much is in flight. */
+static void learn_room(struct predict_figures *figures, const struct predict_class *class,
+                       const struct predict_call *call, int64_t sample)
+{
+    int64_t calm = get(&class->calm_us), busy = later(get(&class->busy_us), calm);
+    int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
+    int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
+    int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
+    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
+    if (!delayed && busy <= calm + calm * 3 / 8 && more)
+        set(&figures->room_milli, calls + PER_MILLE);
+    else if (sample - calm < call->wait_us / 2 &&
+             more) /* it did not have to queue as was thought */
+        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
+    else if (delayed && busy > calm + calm / 2 && shown < room)
+        set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
+}
+
+static void learn_first(struct predict_figures *figures, struct predict_call *call, int64_t sample,
+                        uint64_t now_us)
+{
+    struct predict_class *class = &figures->classes[call->traffic];
+    int64_t samples = get(&class->samples), calm = get(&class->calm_us);
+    int64_t age = samples ? (int64_t)now_us - get(&class->learnt_us) : 0;
+    bool stale = call->age_us > call->half_life_us / STALE_PART;
+    int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
+    bool is_peak = samples && is_late(class, call, sample), again = is_peak && late > sample / 4;
+    /* Twice is no accident, and is believed; once does not move the mean by much. */
+    int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
+    part = samples + 1 < part ? samples + 1 : part;
+    bool crowded = call->calls * PER_MILLE > room_of(figures) / 4 * 3;
+    sample = clamp(sample, TIME_MAX_US);
+    if (call->hit)
+        learn(&class->hit_us, sample, part);
+    else if (!crowded || !calm || sample < calm)
+        learn(&class->calm_us, is_peak && !again ? call->base_us * LATE_TIMES : sample, part);
+    if (crowded && !call->hit)
+        learn(&class->busy_us, sample, part);
+    if (!get(&class->calm_us)) /* only hits so far */
+        set(&class->calm_us, later(sample, 1));
+    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
+    learn_late(class, call, crowded ? 0 : sample, late);
+    set(&class->better, sample < call->base_us / 3 * 2);
+    if (crowded && !call->hit)
+        learn_room(figures, class, call, sample);
+    else if (crowded && sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
+    set(&class->learnt_us, (int64_t)now_us);
+    if (samples < INT32_MAX)
+        add(&class->samples, 1);
+}
+
+void predict_first(struct predict_figures *figures, struct predict_call *call, uint64_t now_us)
+{
+    if (!call->waits)
+        return;
+    call->first_at_us = now_us;
+    stop_waiting(figures, call);
+    if (call->stream)
+        learn_first(figures, call, (int64_t)(now_us - call->begun_us), now_us);
+}
+
+static void learn_tokens(struct predict_figures *figures, const struct predict_call *call,
+                         int64_t output_tokens, uint64_t now_us)
+{
+    struct predict_class *class = &figures->classes[call->traffic];
+    int64_t samples = get(&class->samples);
+    if (output_tokens < TOKENS_LEAST || output_tokens > TOKENS_MAX)
+        return;
+    int64_t span = clamp((int64_t)(now_us - call->first_at_us), TIME_MAX_US);
+    learn(&class->token_ns, clamp(span * PER_MILLE / (output_tokens - 1), TOKEN_MAX_NS),
+          samples < LEARN_PART && samples > 0 ? samples : LEARN_PART);
+}
+
+/* Of an answer in one piece it is not known when it began. What it took longer than predicted is
+ * put down to both of its parts, by their squares: short answers teach the time to the first token,
+ * long ones that of a token. */
+static void learn_whole(struct predict_figures *figures, struct predict_call *call,
+                        int64_t output_tokens, uint64_t now_us)
+{
+    struct predict_class *class = &figures->classes[call->traffic];
+    int64_t total = clamp((int64_t)(now_us - call->begun_us), TIME_MAX_US);
+    int64_t tokens = clamp(output_tokens ? output_tokens : call->output_tokens, TOKENS_MAX);
+    int64_t first = call->base_us;
+    int64_t writing = clamp(predict_scaled(tokens, call->token_ns, PER_MILLE), TIME_MAX_US);
+    int64_t more = total - first - writing;
+    int64_t a = first / PER_MILLE + 1, b = writing / PER_MILLE;
+    int64_t of_first = (int64_t)((__int128)more * a * a / (a * a + b * b));
+    learn_first(figures, call, later(first + of_first, 1), now_us);
+    if (tokens >= TOKENS_LEAST)
+        learn(&class->token_ns,
+              clamp(predict_scaled(writing + more - of_first, PER_MILLE, tokens), TOKEN_MAX_NS),
+              LEARN_PART);
+}
+
+static void learn_failure(struct predict_figures *figures, const struct predict_call *call,
+                          bool failed, uint64_t now_us)
+{
+    int64_t age = (int64_t)now_us - get(&figures->failed_us);
+    int64_t share = get(&figures->failing_ppm);
+    if (!failed && !share)
+        return;
+    share = predict_fade(share, age, call->half_life_us / FAIL_PART);
+    set(&figures->failing_ppm,
+        failed ? share + (MILLION - share) / FAIL_UP : share - share / FAIL_DOWN);
+    set(&figures->failed_us, (int64_t)now_us);
+}
+
+/* It was not answered: then its first token takes at least so long. */
+static void learn_silence(struct predict_figures *figures, struct predict_call *call,
+                          uint64_t now_us)
+{
+    struct predict_class *class = &figures->classes[call->traffic];
+    int64_t waited = (int64_t)(now_us / PER_MILLE - call->due_ms) * PER_MILLE;
+    waited = clamp(waited, TIME_MAX_US);
+    if (waited <= LATE_TIMES * call->base_us || waited <= call->base_us + LATE_LEAST_US)
+        return;
+    set(&class->late_us, later(get(&class->late_us), waited - call->base_us));
+    set(&class->learnt_us, (int64_t)now_us);
+}
+
+void predict_end(struct predict_figures *figures, struct predict_call *call, enum predict_end end,
+                 int64_t output_tokens, uint64_t now_us)
+{
+    bool waited = call->waits;
+    stop_waiting(figures, call);
+    add(&figures->work_tokens, -call->work_tokens);
+    add(&figures->calls, -1);
+    if (end == PREDICT_WHOLE && !call->stream)
+        learn_whole(figures, call, output_tokens, now_us);
+    else if (end == PREDICT_WHOLE && !waited)
+        learn_tokens(figures, call, output_tokens, now_us);
+    if (end == PREDICT_WHOLE || end == PREDICT_FAILED || end == PREDICT_LATE)
+        learn_failure(figures, call, end != PREDICT_WHOLE, now_us);
+    if (waited && (end == PREDICT_LATE || end == PREDICT_LEFT))
+        learn_silence(figures, call, now_us);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * predict - how long this call would take at that target. Integers only.
+ *
+ * Learnt per target and class of traffic: time to the first token, and time per token after it;
+ * never the time of a whole call, which says more about its length than about the target.
+ *
+ *   calm   what the first token takes where little was in flight: a mean that fades towards what
+ *          the best of its siblings needs, when nothing new is learnt
+ *   busy   the same of calls that came while much was in flight. How much later that is says how
+ *          many calls the target serves at once (its room): by Little's law, who has n calls
+ *          inside, and needs R for what takes S when it is calm, serves n * S / R of them
+ *   late   one sample that is far above what was predicted counts at once, in full, and fades with
+ *          time and with each sample that is not
+ *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
+ *          answering is known before its first answer has failed
+ *   failing  share of failures; charged as time, for a failure is never a fast answer
+ *
+ * Work in flight is counted in output tokens; what is above the target's room is queue.
+ */
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "providers/call.h"
+
+/* By the length of the prompt, since that makes the first token late. */
+enum traffic {
+    TRAFFIC_SHORT,  /* below 1,024 tokens */
+    TRAFFIC_MIDDLE, /* below 8,192 */
+    TRAFFIC_LONG,   /* below 65,536 */
+    TRAFFIC_HUGE,
+    TRAFFIC_OTHER, /* makes no tokens: embeddings, images, ... */
+    TRAFFIC_CLASSES
+};
+
+enum traffic traffic_of(enum operation operation, int64_t input_tokens);
+
+/* What one target's class has taught. Relaxed atomics; zero = nothing. */
+struct predict_class {
+    atomic_int_fast64_t calm_us, busy_us;
+    atomic_int_fast64_t hit_us;    /* calm, of calls whose prompt was in its cache */
+    atomic_int_fast64_t p95_us;    /* running quantile of the first token */
+    atomic_int_fast64_t late_us;   /* beyond what was predicted */
+    atomic_int_fast64_t token_ns;  /* per output token after the first */
+    atomic_int_fast64_t learnt_us; /* monotonic time of the last sample */
+    atomic_int_fast64_t samples;
+    atomic_int_fast64_t better;   /* the last sample was much better than predicted */
+    atomic_uint_fast64_t waiting; /* for the first token: how many, and the sum of since when */
+};
+
+struct predict_figures {
+    struct predict_class classes[TRAFFIC_CLASSES];
+    atomic_int_fast64_t work_tokens; /* in flight */
+    atomic_int_fast64_t calls;       /* in flight */
+    atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
+    atomic_int_fast64_t failing_ppm, failed_us;
+    /* what the server itself says (metrics_url); stale after a while */
+    atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
+};
+
+struct prediction {
+    int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
+    int64_t total_us;               /* to the last one */
+    int64_t guess_us;               /* the part of it that nothing was learnt of */
+    int64_t token_ns;               /* per token after the first */
+    int64_t base_us;                /* the part of it that neither peaks nor failures are in */
+    int64_t wait_us;                /* the part of that which is queue */
+    int64_t penalty_us;             /* the part of it that is for failures */
+    int64_t cost_nanos;             /* of the call, as expected */
+    int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
+    int64_t work_tokens;            /* in flight there */
+    int64_t calls;                  /* the same */
+    int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
+    bool known;                     /* false: nobody knows it; a prior */
+};
+
+/* What is asked about. */
+struct predict_ask {
+    uint64_t now_us;
+    int64_t half_life_us;
+    enum traffic traffic;
+    int64_t input_tokens, output_tokens, cached_tokens;
+};
+
+/* What targets are taken for that nobody knows: the best of their siblings, else constants. */
+struct predict_prior {
+    int64_t first_us, token_ns;
+};
+/* Start with {0}, add each sibling, then fill in what is missing. */
+void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
+                       enum traffic traffic);
+void predict_prior_fill(struct predict_prior *prior, enum traffic traffic);
+
+/* All but the cost. */
+void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
+                  const struct predict_prior *prior, struct prediction *out);
+
+/* One call, from its choice to its end. */
+struct predict_call {
+    enum traffic traffic;
+    bool stream;
+    bool waits; /* for its first token */
+    bool hit;   /* most of its prompt was expected to be in the target's cache */
+    int64_t work_tokens, output_tokens; /* as expected */
+    int64_t calls, each_tokens;         /* in flight when it began, itself included; their mean */
+    int64_t base_us, wait_us, token_ns; /* as predicted */
+    int64_t half_life_us, age_us;       /* of what was known when it began */
+    uint64_t begun_us, first_at_us;
+    uint64_t due_ms; /* from then on its first token is awaited */
+};
+
+/* <call> begins: it is in flight. */
+void predict_begin(struct predict_figures *figures, const struct predict_ask *ask,
+                   const struct prediction *prediction, bool stream, struct predict_call *call);
+/* Its first token has come. */
+void predict_first(struct predict_figures *figures, struct predict_call *call, uint64_t now_us);
+
+enum predict_end {
+    PREDICT_WHOLE,   /* a good answer of <output_tokens> (0 = not known) */
+    PREDICT_FAILED,  /* the target is to blame, or had no room */
+    PREDICT_LATE,    /* it was given up for it took too long; the target is to blame */
+    PREDICT_LEFT,    /* the client did not wait for it */
+    PREDICT_NOTHING, /* this teaches nothing */
+};
+void predict_end(struct predict_figures *figures, struct predict_call *call, enum predict_end end,
+                 int64_t output_tokens, uint64_t now_us);
+
+/* What <value> has faded to after <age_us>. */
+int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us);
+/* a * b / c, saturated; <c> is not 0. A wide division is slow, and seldom needed. */
+static inline int64_t predict_scaled(int64_t a, int64_t b, int64_t c)
+{
+    int64_t product;
+    assert(c != 0);
+    if (!__builtin_mul_overflow(a, b, &product))
+        return product / c;
+    __int128 wide = (__int128)a * b / c;
+    return wide > INT64_MAX ? INT64_MAX : wide < INT64_MIN ? INT64_MIN : (int64_t)wide;
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "routing/strategy.h"
+
+#include <assert.h>
+
+enum {
+    MILLION = 1000000,
+    COST_PPM = 400000, /* as the weights are by default */
+    LATENCY_PPM = 400000,
+    LOAD_PPM = 200000,
+    SLACK_PART = 10,      /* of the time: less is not told apart */
+    NARROW_PART = 30,     /* of the time of a long answer */
+    COST_SLACK_PART = 50, /* of the price */
+    CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
+    CROWD_DENOMINATOR = 4,
+    CROWD_CALLS = 2,  /* and so many calls more */
+    GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
+    EXPLORE_PART = 4, /* of the half-life: figures are old */
+    EXPLORE_SOON_PART = 64,
+    LOAD_UNIT = 1 << 20,
+};
+
+/* ... but never older than this. */
+static const int64_t EXPLORE_AFTER_US = INT64_C(30) * MILLION;
+static const int64_t NANOS_MAX = INT64_MAX / 4;
+
+const struct route_policy strategy_balanced = {
+    .name = {"balanced", 8},
+    .strategy = STRATEGY_SCORE,
+    .second_nanos = 2 * MILLION, /* 0.2 cents */
+    .cost_ppm = COST_PPM,
+    .latency_ppm = LATENCY_PPM,
+    .load_ppm = LOAD_PPM,
+    .half_life_us = INT64_C(120) * MILLION,
+    .explore_ppm = 20000,
+    .sticky_ttl_us = INT64_C(600) * MILLION,
+    .hedge_after_us = -1,
+    .hedge_max_ppm = 20000,
+};
+
+uint64_t strategy_mix(uint64_t bits)
+{
+    bits += UINT64_C(0x9E3779B97F4A7C15);
+    bits = (bits ^ bits >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    bits = (bits ^ bits >> 27) * UINT64_C(0x94D049BB133111EB);
+    return bits ^ bits >> 31;
+}
+
+/* ---------------------------------------------------------------------------------- scores */
+
+int64_t strategy_time(const struct route_policy *policy, const struct prediction *p)
+{
+    bool whole = policy->strategy != STRATEGY_LATENCY && policy->strategy != STRATEGY_COST;
+    switch (policy->signal) {
+    case SIGNAL_AUTO:
+        return whole ? p->total_us : p->first_us;
+    case SIGNAL_TTFT_P50:
+        return p->first_us;
+    case SIGNAL_TTFT_P95:
+        return p->first_p95_us;
+    case SIGNAL_TOTAL_P50:
+        return p->total_us;
+    case SIGNAL_TOTAL_P95:
+        return p->total_us + p->first_p95_us - p->first_us;
+    case SIGNAL_TOKENS_PER_SECOND: /* of a thousand tokens, and what stands in front of them */
+        return p->token_ns + p->wait_us + p->penalty_us;
+    }
+    return p->first_us;
+}
+
+int64_t strategy_score(const struct route_policy *policy, const struct prediction *p)
+{
+    if (policy->strategy == STRATEGY_COST)
+        return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
+    int64_t time = strategy_time(policy, p);
+    if (policy->strategy != STRATEGY_SCORE)
+        return time * 1000;
+    int64_t wait = p->wait_us < time ? p->wait_us : time;
+    int64_t weighed = predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
+                      predict_scaled(wait, policy->load_ppm, LOAD_PPM);
+    int64_t money = predict_scaled(p->cost_nanos, policy->cost_ppm, COST_PPM);
+    int64_t score;
+    if (__builtin_add_overflow(money, predict_scaled(weighed, policy->second_nanos, MILLION),
+                               &score))
+        return NANOS_MAX;
+    return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : score;
+}
+
+/* How much worse than the best one may be without being told apart from it. */
+static int64_t slack_of(const struct route_policy *policy, const struct bid *best)
+{
+    const struct prediction *p = best->prediction;
+    struct prediction calm = *p;
+    calm.cost_nanos = 0;
+    calm.total_us -= p->guess_us;
+    if (policy->strategy == STRATEGY_COST)
+        return p->cost_nanos / COST_SLACK_PART;
+    return strategy_score(policy, &calm) / SLACK_PART;
+}
+
+/* The same where the answer is long: its tokens come more evenly than the first one. */
+static int64_t narrow_slack_of(const struct route_policy *policy, const struct bid *best)
+{
+    struct prediction part = *best->prediction;
+    int64_t half = part.first_us / 2, least = part.total_us / NARROW_PART;
+    int64_t most = part.total_us / SLACK_PART;
+    half = half > least ? half : least;
+    part.cost_nanos = 0;
+    part.total_us = half < most ? half : most;
+    part.wait_us = 0;
+    return strategy_score(policy, &part);
+}
+
+/* ---------------------------------------------------------------------------------- by load */
+
+/* Calls in flight with this one, for its weight; among equals, the work that they are. */
+static int64_t load_of(const struct bid *bid)
+{
+    int64_t weight = bid->weight ? bid->weight : 1;
+    int64_t inside = bid->prediction->calls < LOAD_UNIT ? bid->prediction->calls + 1 : LOAD_UNIT;
+    int64_t calls = inside * LOAD_UNIT / weight;
+    int64_t work = bid->prediction->work_tokens / weight;
+    return calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
+}
+
+/* The least of those in <set>, from a random one of them on: ties fall anywhere. */
+static size_t least(const struct bid *bids, size_t count, uint64_t set, uint64_t random)
+{
+    size_t best = count;
+    int64_t lowest = INT64_MAX;
+    uint64_t before = set;
+    for (uint64_t skip = random % (uint64_t)__builtin_popcountll(set); skip > 0; skip--)
+        before &= before - 1; /* those from there on; then the ones that were skipped */
+    for (int round = 0; round < 2; round++)
+        for (uint64_t left = round ? set & ~before : before; left; left &= left - 1) {
+            size_t i = (size_t)__builtin_ctzll(left);
+            int64_t load = load_of(&bids[i]);
+            if (load < lowest) {
+                lowest = load;
+                best = i;
+            }
+        }
+    return best;
+}
+
+/* log2 of a fraction of 2^64, negated, in 1/65536: of 0 .. 64. Good to a part in a thousand. */
+static uint64_t minus_log2(uint64_t bits)
+{
+    if (!bits)
+        return UINT64_C(64) << 16;
+    unsigned zeros = (unsigned)__builtin_clzll(bits);
+    uint64_t x = (bits << zeros << 1) >> 48; /* the fraction behind the leading 1 */
+    /* log2(1 + x) is near x + 0.3437 x (1 - x) */
+    uint64_t log = x + ((x * (65536 - x) >> 16) * 22525 >> 16);
+    return ((uint64_t)(zeros + 1) << 16) - (log > 65536 ? 65536 : log);
+}
+
+/* Rendezvous hashing: each gets a number by its identity and <hash>; the one that is nearest for
+ * its weight wins. When one goes, only its own calls move. */
+static size_t draw(const struct bid *bids, size_t count, uint64_t set, uint64_t hash)
+{
+    size_t best = count;
+    uint64_t nearest = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!(set >> i & 1) || (!bids[i].weight && best < count))
+            continue;
+        uint64_t weight = bids[i].weight ? bids[i].weight : 1;
+        uint64_t way = (minus_log2(strategy_mix(hash ^ bids[i].identity)) << 20) / weight;
+        if (best == count || way < nearest) {
+            nearest = way;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static size_t by_weight(const struct bid *bids, size_t count, uint64_t at)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += bids[i].weight;
+    uint64_t share = sum ? sum : count;
+    at = (uint64_t)((unsigned __int128)at * share >> 64);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t weight = sum ? bids[i].weight : 1;
+        if (at < weight)
+            return i;
+        at -= weight;
+    }
+    return 0;
+}
+
+/* The golden ratio: whatever the weights, turns are spread evenly. */
+static size_t in_turn(const struct bid *bids, size_t count, uint64_t turn)
+{
+    bool equal = true;
+    assert(count > 0);
+    for (size_t i = 1; i < count; i++)
+        equal = equal && bids[i].weight == bids[0].weight;
+    return equal ? (size_t)(turn % count)
+                 : by_weight(bids, count, turn * UINT64_C(0x9E3779B97F4A7C15));
+}
+
+/* --------------------------------------------------------------------------------- the best */
+
+static size_t best_of(const struct bid *bids, size_t count, uint64_t set)
+{
+    size_t best = count;
+    for (size_t i = 0; i < count; i++)
+        if (set >> i & 1 && (best == count || bids[i].score < bids[best].score))
+            best = i;
+    return best;
+}
+
+static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t most)
+{
+    uint64_t found = 0;
+    for (size_t i = 0; i < count; i++)
+        if (set >> i & 1 && bids[i].score <= most)
+            found |= UINT64_C(1) << i;
+    return found;
+}
+
+/* May one that a prompt is drawn to take it, for all that it has to do? */
+static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t at)
+{
+    const struct prediction *p = bids[at].prediction;
+    bool gains = p->cached_tokens > 0; /* more than it loses, if it has to queue there */
+    int64_t work = 0, weights = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!(set >> i & 1))
+            continue;
+        work += bids[i].prediction->calls + 1;
+        weights += bids[i].weight ? bids[i].weight : 1;
+        gains = gains && (bids[i].prediction->cached_tokens > 0 || bids[i].score > bids[at].score);
+    }
+    int64_t weight = bids[at].weight ? bids[at].weight : 1;
+    int64_t fair = work * weight * CROWD_NUMERATOR / (weights * CROWD_DENOMINATOR);
+    return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
+}
+
+/* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
+static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
+                        const char **why)
+{
+    uint64_t left = set, holders = 0;
+    int64_t longest = 1;
+    for (size_t i = 0; i < count; i++) {
+        int64_t cached = bids[i].prediction->cached_tokens;
+        if (!(set >> i & 1) || cached < longest || !has_room(bids, count, set, i))
+            continue;
+        holders = (cached > longest ? 0 : holders) | UINT64_C(1) << i;
+        longest = cached;
+    }
+    *why = "prefix";
+    if (holders)
+        return draw(bids, count, holders, prefix);
+    while (left) {
+        size_t at = draw(bids, count, left, prefix);
+        left &= ~(UINT64_C(1) << at);
+        if (!has_room(bids, count, set, at))
+            continue;
+        /* The second one to which it is drawn, where that has less to do: so prompts are spread
+         * far more evenly, and all replicas still agree on two. */
+        size_t other = left ? draw(bids, count, left, prefix) : at;
+        return load_of(&bids[other]) < load_of(&bids[at]) ? other : at;
+    }
+    return count;
+}
+
+static uint64_t everybody(size_t count)
+{
+    return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+}
+
+static size_t pick_best(const struct route_policy *policy, const struct bid *bids, size_t count,
+                        const struct chance *chance, const char **why)
+{
+    size_t best = best_of(bids, count, everybody(count));
+    uint64_t set =
+        near(bids, count, everybody(count), bids[best].score + slack_of(policy, &bids[best]));
+    if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
+        struct route_policy time = *policy;
+        struct bid timed[64];
+        time.strategy = STRATEGY_SCORE;
+        for (size_t i = 0; i < count; i++) {
+            timed[i] = bids[i];
+            timed[i].score = strategy_score(&time, bids[i].prediction);
+        }
+        best = best_of(timed, count, set);
+        set = near(timed, count, set, timed[best].score + slack_of(&time, &timed[best]));
+    }
+    *why = "best";
+    if (!(set & (set - 1)))
+        return best;
+    size_t at = chance->prefix ? by_prefix(bids, count, set, chance->prefix, why) : count;
+    if (at < count)
+        return at;
+    *why = "best, least work";
+    if (policy->strategy == STRATEGY_SCORE) /* of long answers, less: tokens come more evenly */
+        set = near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
+    return least(bids, count, set, chance->random);
+}
+
+size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, size_t count,
+                     const struct chance *chance, const char **why)
+{
+    *why = "only one";
+    if (count == 1)
+        return 0;
+    switch (policy->strategy) {
+    case STRATEGY_SCORE:
+    case STRATEGY_COST:
+    case STRATEGY_LATENCY:
+        return pick_best(policy, bids, count, chance, why);
+    case STRATEGY_LEAST_BUSY:
+        *why = "least busy";
+        return least(bids, count, everybody(count), chance->random);
+    case STRATEGY_WEIGHTED:
+        *why = "by weight";
+        return by_weight(bids, count, chance->random);
+    case STRATEGY_ROUND_ROBIN:
+        *why = "in turn";
+        return in_turn(bids, count, chance->turn);
+    case STRATEGY_STICKY:
+        *why = chance->sticky ? "sticky" : "by weight";
+        return chance->sticky ? draw(bids, count, everybody(count), chance->sticky)
+                              : by_weight(bids, count, chance->random);
+    case STRATEGY_PRIORITY:
+        break;
+    }
+    *why = "first";
+    return 0;
+}
+
+/* ------------------------------------------------------------------------------ exploration */
+
+size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count)
+{
+    int64_t after = policy->half_life_us / EXPLORE_PART;
+    after = after < EXPLORE_AFTER_US ? after : EXPLORE_AFTER_US;
+    size_t oldest = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct prediction *p = bids[i].prediction;
+        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART : after;
+        if (p->age_us >= due && !p->calls &&
+            (oldest == count || p->age_us > bids[oldest].prediction->age_us))
+            oldest = i;
+    }
+    return oldest;
+}

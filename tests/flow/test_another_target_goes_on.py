@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An answer that broke off is continued: what goes up, what comes down, what is booked; and fallbacks of a policy."""
+
+import json
+
+import pytest
+from harness import PRICE, Sluice, Upstream, chat_body, chat_chunk, config_for, provider_for, sse_events
+from raw_client import Closed
+
+pytestmark = pytest.mark.threads
+SECOND = Upstream()
+USAGE = {"prompt_tokens": 30, "completion_tokens": 5, "total_tokens": 35}
+
+
+def configure(upstream):
+    retry = {"attempts": 3, "backoff": "1ms"}
+    config = config_for(upstream)
+    config["providers"] = [provider_for(server, name, retry=retry, health={"mode": "none"}, timeouts={"first_byte": "2s"})
+                           for name, server in (("first", upstream), ("second", SECOND))]
+
+    def model(name, prefill, policy="plain", **more):
+        second = {"id": f"{name}-2", "provider": "second", "model": "two", "priority": 2, "price": PRICE, "prefill": prefill}
+        return {"name": name, "policy": policy, **more, "targets": [
+            {"id": f"{name}-1", "provider": "first", "model": "one", "priority": 1, "price": PRICE}, second]}
+
+    config["models"] = [
+        model("assistant", "assistant"), model("prefix", "prefix"), model("continue", "continue"),
+        model("none", "none"), model("forbidden", "assistant", "strict"),
+        {"name": "falls-back", "policy": "falling", "targets": [
+            {"id": "falls-1", "provider": "first", "model": "one", "price": PRICE}]},
+        {"name": "spare", "targets": [{"id": "spare-1", "provider": "second", "model": "spare", "price": PRICE}]},
+    ]
+    config["routing"] = {"policies": [
+        {"name": "plain", "strategy": "priority"}, {"name": "strict", "strategy": "priority", "resume": False},
+        {"name": "falling", "strategy": "priority", "fallback": ["spare"]}]}
+    return config
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    SECOND.forget()
+    SECOND.answer = go_on
+    yield
+    assert not SECOND.violations and not SECOND.failures
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end():
+    yield
+    SECOND.stop()
+
+
+def break_off(*deltas):
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk({"role": "assistant", "content": ""}))
+        for delta in deltas or ({"content": 'Once "upon'}, {"content": " a\n"}):
+            call.event(chat_chunk(delta))
+        import time
+
+        time.sleep(0.1)
+        call.reset()
+
+    return answer
+
+
+def go_on(call):
+    call.begin_stream()
+    call.event(chat_chunk({"role": "assistant", "content": ""}))
+    call.event(chat_chunk({"content": "time"}))
+    call.event({**chat_chunk({}), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    call.event({**chat_chunk({}), "choices": [], "usage": USAGE})
+    call.event("[DONE]")
+    call.end_stream()
+
+
+def read(gate, model, **fields):
+    client, response = gate.open_stream(model, **{"messages": [{"role": "user", "content": "Tell"}], **fields})
+    pieces = []
+    with client:
+        try:
+            for piece in client.pieces(response):
+                pieces.append(piece)
+        except Closed:
+            pass
+    return response, [json.loads(event) if event != "[DONE]" else event for event in sse_events(b"".join(pieces))]
+
+
+def text_of(events):
+    return "".join(choice["delta"].get("content") or "" for event in events if event != "[DONE]"
+                   for choice in event.get("choices", []))
+
+
+@pytest.mark.parametrize("way", ["assistant", "prefix", "continue"])
+def test_what_was_said_goes_up_and_what_comes_is_appended(gate, upstream, way):
+    upstream.answer = break_off()
+    response, events = read(gate, way)
+    assert text_of(events) == 'Once "upon a\ntime' and events[-1] == "[DONE]", events
+    roles = [event for event in events if event != "[DONE]" and event["choices"] and "role" in event["choices"][0]["delta"]]
+    assert len(roles) == 1, "a second beginning"
+    asked = SECOND.last().json
+    last = {"role": "assistant", "content": 'Once "upon a\n', **({"prefix": True} if way == "prefix" else {})}
+    assert asked["messages"] == [{"role": "user", "content": "Tell"}, last] and asked["model"] == "two", asked
+    assert (asked.get("continue_final_message"), asked.get("add_generation_prompt")) == (
+        (True, False) if way == "continue" else (None, None))
+    row = gate.ledger_row(response.header("x-request-id"))
+    assert (row["target"], row["outcome"], row["attempts"], row["input_tokens"]) == (f"{way}-2", "complete", 2, 30), row
+
+
+@pytest.mark.parametrize("model", ["none", "forbidden"])
+def test_where_it_is_not_known_or_not_allowed_the_stream_ends_in_an_error(gate, upstream, model):
+    upstream.answer = break_off()
+    _, events = read(gate, model)
+    assert "error" in events[-1] and not SECOND.calls, events
+
+
+CALL = {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}]}
+
+
+@pytest.mark.parametrize("deltas", [[CALL], [{"content": "a"}, CALL], [{"reasoning_content": "hm"}, {"content": "a"}]])
+def test_what_cannot_be_said_again_is_not_continued(gate, upstream, deltas):
+    upstream.answer = break_off(*deltas)
+    _, events = read(gate, "assistant")
+    assert "error" in events[-1] and not SECOND.calls, events
+
+
+def test_one_that_does_not_go_on_ends_it_well_formed(gate, upstream):
+    upstream.answer = break_off()
+    SECOND.answer = lambda call: call.respond(400, {"error": {"message": "does not support assistant message prefill"}})
+    response, events = read(gate, "assistant")
+    assert response.status == 200 and text_of(events[:-1]) == 'Once "upon a\n' and "error" in events[-1], events
+    assert len(SECOND.calls) == 1
+
+
+def test_one_that_breaks_off_again_ends_it_well_formed(gate, upstream):
+    upstream.answer = break_off()
+    SECOND.answer = break_off({"content": "time"})
+    _, events = read(gate, "assistant")
+    assert text_of(events[:-1]) == 'Once "upon a\ntime' and "error" in events[-1], events
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status, body", [(500, {}), (400, {"error": {"code": "context_length_exceeded"}}),
+                                          (400, {"error": {"code": "content_filter"}})])
+def test_a_policy_falls_back(gate, upstream, status, body, stream):
+    upstream.answer = lambda call: call.respond(status, body)
+    SECOND.answer = go_on if stream else lambda call: call.respond(200, chat_body("from the spare"))
+    answer = gate.chat("falls-back", stream=stream)
+    assert answer.status == 200, answer
+    assert answer.header("x-sluice-target") == "spare-1" and answer.header("x-sluice-model") == "falls-back", answer
+    row = gate.ledger_row(answer.header("x-request-id"))
+    assert (row["model"], row["target"], row["attempts"]) == ("falls-back", "spare-1", 2), row
+
+
+def test_a_fallback_that_fails_too_ends_it(gate, upstream):
+    upstream.answer = SECOND.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
+    answer = gate.chat("falls-back")
+    assert answer.status in (500, 503) and len(upstream.calls) == 1 == len(SECOND.calls), answer
+
+
+def test_budgets_hold_with_fallbacks_and_resumed_answers(upstream):
+    """What is held covers all of it; what there is no room for is not asked."""
+    upstream.answer = break_off({"content": "word " * 50})
+    config = configure(upstream)
+    config["tenants"] = [{"name": "acme", "models": ["*"], "keys": config["tenants"][0]["keys"][:1],
+                          "budget": {"amount": "0.004000000 USD", "period": "month"}}]
+    with Sluice(config) as gate:
+        for _ in range(12):
+            read(gate, "assistant", max_tokens=200)
+        assert gate.stop() == 0
+        rows = gate.ledger_rows()
+    assert 0 < sum(row["cost_nanos"] for row in rows) <= 4000000, rows
+    assert any("abandoned=1" in row["tags"] for row in rows)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""With telemetry.access_log.decisions the log has what was known of each target; replay asks another policy."""
+
+import json
+
+import pytest
+from harness import Sluice, Upstream, config_for, provider_for, run_cli
+
+
+def target(name, price):
+    return {"id": name, "provider": "up", "model": f"at-{name}", "price": {"input": price, "output": price}}
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replay")
+    with Upstream() as up:
+        config = config_for(up)
+        config["providers"] = [provider_for(up, "up")]
+        config["models"] = [{"name": "fast", "policy": "in-order", "targets": [target("dear", 40), target("cheap", 2)]},
+                            {"name": "other", "targets": [target("lone", 1)]}]
+        config["routing"] = {"policies": [{"name": "in-order", "strategy": "priority"}],
+                             "rules": [{"name": "noted", "when": {"model": ["fast"]}, "use": {"policy": "in-order"}}]}
+        config["telemetry"]["access_log"] = {"decisions": True}
+        with Sluice(config) as gate:
+            answers = [gate.chat("fast", max_tokens=50) for _ in range(30)]
+            answers += [gate.chat("other") for _ in range(3)]
+            assert {answer.header("x-sluice-target") for answer in answers[:30]} == {"dear"}
+            line = gate.access_line(answers[0].header("x-request-id"))
+            lines = [gate.access_line(answer.header("x-request-id")) for answer in answers]
+    log = folder / "access.log"
+    log.write_text("no JSON\n" + "".join(json.dumps(one) + "\n" for one in lines))
+    return folder, log, line
+
+
+def replay(folder, log, policy, *more):
+    file = folder / "policy.yaml"
+    file.write_text(policy)
+    return run_cli("replay", "--policy", str(file), *more, str(log))
+
+
+def test_a_line_has_its_rule_and_its_decision(logged):
+    line = logged[2]
+    assert line["rule"] == "noted"
+    assert line["decision"]["choice"] == "dear" and line["decision"]["policy"] == "in-order"
+    assert [one["target"] for one in line["decision"]["candidates"]] == ["dear", "cheap"]
+
+
+def test_another_policy_is_asked(logged):
+    folder, log, line = logged
+    done = replay(folder, log, "{name: cheap, strategy: cost}", "--model", "fast", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["calls"], said["to_another_target"], said["left_out"]) == (30, 30, 0)
+    costs = {one["target"]: one["cost_nanos"] / 1e9 for one in line["decision"]["candidates"]}
+    assert abs(said["cost_usd"]["replayed"] / said["cost_usd"]["recorded"] - costs["cheap"] / costs["dear"]) < 0.01
+    assert said["cost_usd"]["difference"] < 0
+    assert {one["target"]: (one["recorded"], one["replayed"]) for one in said["targets"]} == {
+        "dear": (30, 0), "cheap": (0, 30)}
+
+
+def test_the_same_policy_chooses_the_same(logged):
+    folder, log, _ = logged
+    done = replay(folder, log, "{name: in-order, strategy: priority}", "--format", "json")
+    said = json.loads(done.stdout)
+    assert (said["calls"], said["to_another_target"]) == (33, 0)
+    assert said["cost_usd"]["difference"] == said["cost_usd"]["half_interval"] == 0
+
+
+def test_a_table_says_it_to_people(logged):
+    folder, log, _ = logged
+    done = replay(folder, log, "{name: cheap, strategy: cost}", "--since", "1h")
+    assert done.returncode == 0 and "33 calls, 30 of them to another target" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_cannot_be_replayed_is_said(logged):
+    folder, log, _ = logged
+    done = replay(folder, log, "{name: odd, strategy: chaep}")
+    assert done.returncode == 1 and 'policy.yaml:1:23' in done.stderr, done.stderr
+    empty = folder / "empty.log"
+    empty.write_text("{}\n")
+    done = replay(folder, empty, "{name: cheap, strategy: cost}")
+    assert done.returncode == 5 and "decisions: true" in done.stderr
+    assert replay(folder, log, "{name: cheap, strategy: cost}", "--since", "tomorrow-ish").returncode == 2
+    assert run_cli("replay", str(log)).returncode == 2

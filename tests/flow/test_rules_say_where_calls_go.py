@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""routing.rules, tags, residency, capabilities: each condition, and what is done with those that meet it."""
+
+import json
+import time
+
+import pytest
+from harness import (
+    KEY_ACME,
+    KEY_ACME_FAST,
+    KEY_GLOBEX,
+    Client,
+    Sluice,
+    Upstream,
+    config_for,
+    eventually,
+    provider_for,
+    sha256_hash,
+)
+
+KEY_TAGGED = "sk-tagged-5ecre7-00112233"
+KEY_EU, KEY_TEAM, KEY_PLAIN = "sk-eu-5ecre7-0011223344", "sk-team-5ecre7-0011223344", "sk-plain-5ecre7-001122"
+PICTURE = [{"role": "user", "content": [
+    {"type": "text", "text": "what is it?"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}]
+TOOL = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def target(name, provider="up", price=1, **more):
+    return {"id": name, "provider": provider, "model": f"at-{name}", "price": {"input": price, "output": price}, **more}
+
+
+def day_of(offset):
+    return ["mon", "tue", "wed", "thu", "fri", "sat", "sun"][(time.gmtime().tm_wday + offset) % 7]
+
+
+def rules():
+    return [
+        {"name": "by key", "when": {"key": ["fast-only"]}, "use": {"targets": ["b"]}},
+        {"name": "by tag", "when": {"tags": {"team": "sea*"}, "model": ["fast", "timed"]}, "use": {"targets": ["b"]}},
+        {"name": "by header", "when": {"header": {"X-Region": "eu-*"}, "model": ["fast"]}, "use": {"targets": ["c"]}},
+        {"name": "long prompts", "when": {"input_tokens": ">2000", "model": ["fast"]}, "use": {"model": "large"}},
+        {"name": "by user", "when": {"user": ["vip-*"]}, "use": {"targets": ["b"]}},
+        {"name": "with pictures", "when": {"capability": ["vision"], "model": ["fast"]}, "use": {"targets": ["c"]}},
+        {"name": "today", "when": {"model": ["timed"], "time": {"days": [day_of(0)]}}, "use": {"targets": ["t2"]}},
+        {"name": "not today", "when": {"model": ["timed-2"], "time": {"days": [day_of(2)], "zone": "Europe/Berlin"}},
+         "use": {"targets": ["u2"]}},
+        {"name": "cheap", "when": {"model": ["priced"]}, "use": {"max_cost": "0.0001 USD"}},
+        {"name": "none is cheap", "when": {"model": ["dear"]}, "use": {"max_cost": "0.000001 USD"}},
+        {"name": "by policy", "when": {"model": ["ordered"]}, "use": {"policy": "in-order"}},
+        {"name": "chain", "when": {"model": ["down"]}, "use": {"fallback": ["down-2", "b"]}},
+        {"name": "canary", "when": {"sample": 0.2, "model": ["mixed"]}, "use": {"targets": ["m2"]}},
+        {"name": "eu data", "when": {"tenant": ["eu"], "header": {"x-strict": "1"}}, "use": {"targets": ["c"]}},
+    ]
+
+
+def configure(up, broken):
+    config = config_for(up)
+    config["providers"] = [provider_for(up, "up"), provider_for(up, "eu", tags=["eu", "gdpr"]),
+                           provider_for(broken, "broken", retry={"attempts": 3})]
+    config["models"] = [
+        {"name": "fast", "aliases": ["quick"], "targets": [target("a"), target("b", priority=2), target("c", priority=3)]},
+        {"name": "large", "targets": [target("l")]},
+        {"name": "timed", "targets": [target("t1"), target("t2", priority=2)]},
+        {"name": "timed-2", "targets": [target("u1"), target("u2", priority=2)]},
+        {"name": "priced", "targets": [target("p-dear", price=1000), target("p-cheap", priority=2)]},
+        {"name": "mixed-price", "targets": [target("v-dear", price=1000), target("v-cheap", priority=2)]},
+        {"name": "dear", "targets": [target("d1", price=1000)]},
+        {"name": "ordered", "targets": [target("o1"), target("o2")]},
+        {"name": "down", "targets": [target("x1", "broken")]},
+        {"name": "down-2", "targets": [target("x2", "broken")]},
+        {"name": "mixed", "targets": [target("m1"), target("m2", priority=2)]},
+        {"name": "resident", "targets": [target("r-us"), target("r-eu", "eu", priority=2)]},
+        {"name": "us-only", "targets": [target("us", tags=["us"])]},
+        {"name": "able", "targets": [target("blind", capabilities=["chat", "tools"]),
+                                     target("sees", priority=2, capabilities=["chat", "vision", "audio"])]},
+        {"name": "short", "targets": [target("s-short", context_window=200),
+                                      target("s-long", priority=2, context_window=100000)]},
+        {"name": "tiny", "policy": "to-large", "targets": [target("tiny", context_window=100)]},
+        {"name": "tiniest", "targets": [target("tiniest", context_window=100)]},
+    ]
+    config["routing"] = {"policies": [{"name": "in-order", "strategy": "priority"},
+                                      {"name": "to-large", "fallback": ["large"]}],
+                         "rules": rules()}
+    config["tenants"] += [
+        {"name": "eu", "models": ["*"], "residency": ["eu"],
+         "keys": [{"name": "main", "hash": sha256_hash(KEY_EU)}]},
+        {"name": "eu-team", "parent": "eu", "models": ["*"], "tags": {"team": "search"}, "may_set": ["policy", "explain"],
+         "residency": ["gdpr"], "keys": [{"name": "main", "hash": sha256_hash(KEY_TEAM)}]},
+        {"name": "tagged", "models": ["*"], "tags": {"team": "search"},
+         "keys": [{"name": "main", "hash": sha256_hash(KEY_TAGGED)}]},
+        {"name": "plain", "models": ["*"], "may_set": ["policy", "explain"],
+         "keys": [{"name": "main", "hash": sha256_hash(KEY_PLAIN)}]},
+    ]
+    return config
+
+
+@pytest.fixture(scope="module")
+def gate():
+    def broken(call):
+        call.respond(500, b'{"error":{"message":"no"}}')
+
+    with Upstream() as up, Upstream(broken) as down, Sluice(configure(up, down)) as running:
+        running.up = up
+        yield running
+
+
+def target_of(answer, status=200):
+    assert answer.status == status, (answer.status, answer.body)
+    return answer.header("x-sluice-target")
+
+
+def test_what_meets_no_rule_goes_where_its_model_says(gate):
+    assert target_of(gate.chat("fast")) == "a"
+
+
+def test_a_key_a_tag_a_header_a_user_are_looked_at(gate):
+    assert target_of(gate.chat("fast", key=KEY_ACME_FAST)) == "b"
+    assert target_of(gate.chat("fast", headers={"x-region": "eu-west"})) == "c"
+    assert target_of(gate.chat("quick", headers={"X-REGION": "eu-west"})) == "c", "an alias is the model"
+    assert target_of(gate.chat("fast", headers={"x-region": "us-east"})) == "a"
+    assert target_of(gate.chat("fast", user="vip-7")) == "b"
+    assert target_of(gate.chat("fast", user="other")) == "a"
+
+
+def test_the_length_of_the_prompt_is_looked_at(gate):
+    long = [{"role": "user", "content": "many words of it " * 4000}]
+    assert target_of(gate.chat("fast", messages=long)) == "l"
+
+
+def test_what_is_needed_is_looked_at(gate):
+    assert target_of(gate.chat("fast", messages=PICTURE)) == "c"
+
+
+def test_the_day_in_its_zone_is_looked_at(gate):
+    assert target_of(gate.chat("timed")) == "t2"
+    assert target_of(gate.chat("timed-2")) == "u1"
+
+
+def test_what_costs_more_than_the_rule_allows_is_left_out(gate):
+    assert target_of(gate.chat("priced", max_tokens=20)) == "p-cheap"
+    answer = gate.chat("dear", max_tokens=20)
+    assert answer.status == 400 and b"none is cheap" in answer.body, answer.body
+
+
+def test_a_rule_names_the_policy(gate):
+    assert {target_of(gate.chat("ordered")) for _ in range(12)} == {"o1"}
+
+
+def test_a_chain_is_gone_through_to_its_end(gate):
+    answer = gate.chat("down")
+    assert target_of(answer) == "b"
+    assert answer.header("x-sluice-attempts") == "3"
+
+
+def test_a_canary_keeps_its_share_and_its_conversations(gate):
+    chosen = {}
+    for i in range(150):
+        messages = [{"role": "user", "content": f"conversation {i}"}]
+        chosen[i] = target_of(gate.chat("mixed", messages=messages))
+    share = sum(one == "m2" for one in chosen.values()) / len(chosen)
+    assert 0.08 < share < 0.34, share  # 0.2 and 4 standard deviations
+    for i in list(chosen)[:25]:
+        turns = [{"role": "user", "content": f"conversation {i}"}, {"role": "assistant", "content": "yes"},
+                 {"role": "user", "content": "and now?"}]
+        assert target_of(gate.chat("mixed", messages=turns)) == chosen[i], "a conversation does not change sides"
+
+
+def test_data_stays_where_the_tenant_says(gate):
+    assert target_of(gate.chat("resident")) == "r-us"
+    assert target_of(gate.chat("resident", key=KEY_EU)) == "r-eu"
+    refused = gate.chat("us-only", key=KEY_EU)
+    assert refused.status == 403, refused.body
+    refused = gate.chat("fast", key=KEY_EU, headers={"x-strict": "1"})
+    assert refused.status == 403, "no rule and no header takes it elsewhere"
+    refused = gate.chat("down", key=KEY_EU)
+    assert refused.status == 403, "nor does a fallback"
+
+
+def test_a_tenant_inherits_where_its_data_stays(gate):
+    assert target_of(gate.chat("resident", key=KEY_TEAM)) == "r-eu"
+    assert gate.chat("fast", key=KEY_TEAM).status == 403, "whatever rules say"
+
+
+def test_a_rule_that_leaves_nobody_says_so(gate):
+    refused = gate.chat("timed", key=KEY_TAGGED)
+    assert refused.status == 403 and b"by tag" in refused.body, refused.body
+    assert target_of(gate.chat("fast", key=KEY_TAGGED)) == "b"
+
+
+def test_a_target_that_cannot_is_left_out(gate):
+    assert target_of(gate.chat("able")) == "blind"
+    assert target_of(gate.chat("able", messages=PICTURE)) == "sees"
+    assert target_of(gate.chat("able", tools=TOOL)) == "blind"
+    refused = gate.chat("able", messages=PICTURE, tools=TOOL)
+    assert refused.status == 400 and b"takes pictures" in refused.body, refused.body
+
+
+def test_a_prompt_goes_to_a_window_it_fits(gate):
+    long = [{"role": "user", "content": "many words of it " * 200}]
+    assert target_of(gate.chat("short")) == "s-short"
+    assert target_of(gate.chat("short", messages=long)) == "s-long"
+    answer = gate.chat("tiny", messages=long)
+    assert target_of(answer) == "l" and answer.header("x-sluice-attempts") == "1"
+    assert target_of(gate.chat("tiniest", messages=long)) == "tiniest", "it says itself that it is too long"
+
+
+def test_the_caller_names_the_policy_where_it_may(gate):
+    assert {target_of(gate.chat("mixed", key=KEY_PLAIN, headers={"x-sluice-policy": "in-order"}))
+            for _ in range(3)} <= {"m1", "m2"}
+    refused = gate.chat("fast", key=KEY_PLAIN, headers={"x-sluice-policy": "nonsense"})
+    assert refused.status == 400, refused.body
+    assert gate.chat("fast", key=KEY_ACME, headers={"x-sluice-policy": "nonsense"}).status == 200, "not heard"
+
+
+def test_the_caller_may_ask_for_less_and_not_for_more(gate):
+    dear = {"model": "mixed-price", "max_tokens": 20, "key": KEY_PLAIN}
+    assert target_of(gate.chat(**dear)) == "v-dear"
+    assert target_of(gate.chat(**dear, headers={"x-sluice-max-cost": "0.0001"})) == "v-cheap"
+    assert gate.chat(**dear, headers={"x-sluice-max-cost": "0.00000001"}).status == 400
+    assert gate.chat(**dear, headers={"x-sluice-max-cost": "much"}).status == 400
+    assert gate.chat("dear", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "9"}).status == 400
+    assert target_of(gate.chat(**{**dear, "key": KEY_ACME}, headers={"x-sluice-max-cost": "0.0001"})) == "v-dear"
+
+
+def test_other_dialects_are_explained(gate):
+    body = {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    status, said = explain(gate, body, path="/v1/messages", tenant="acme", key="main", headers={"x-region": "eu-1"})
+    assert status == 200 and said["choice"] == "c", said
+    body = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
+    status, said = explain(gate, body, path="/v1beta/models/fast:generateContent", tenant="acme", key="main")
+    assert status == 200 and said["choice"] == "a", said
+    for path in ("/v1/models", "/nowhere", "/v1/files", "no path", "/v1/chat/completions HTTP/1.1\r\nx: y"):
+        assert explain(gate, body, path=path, tenant="acme")[0] == 400, path
+    assert explain(gate, body, tenant="nobody")[0] == 404
+    assert explain(gate, body, tenant="acme", key="nobody")[0] == 404
+    assert explain(gate, body, tenant="acme", headers={"a\r\nb": "c"})[0] == 400
+
+
+def test_the_caller_is_told_why_where_it_may(gate):
+    answer = gate.chat("fast", key=KEY_PLAIN, headers={"x-sluice-explain": "1", "x-region": "eu-1"})
+    decision = json.loads(answer.header("x-sluice-decision"))
+    assert answer.header("x-sluice-rule") == "by header"
+    assert decision["choice"] == answer.header("x-sluice-target") == "c"
+    assert {one["target"]: one.get("strike") for one in decision["candidates"]} == {"a": "rule", "b": "rule", "c": None}
+    assert len(answer.header("x-sluice-decision")) < 8192
+    quiet = gate.chat("fast", headers={"x-sluice-explain": "1"})
+    assert quiet.header("x-sluice-decision") is None
+
+
+def explain(gate, body, **more):
+    with Client(str(gate.state / "admin.sock")) as client:
+        answer = client.request("POST", "/admin/v1/explain", [("Content-Type", "application/json")],
+                                json.dumps({"body": body, **more}))
+    return answer.status, json.loads(answer.body)
+
+
+CASES = [
+    ({"model": "fast"}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "fast"}, {"x-region": "eu-9"}, KEY_ACME, "acme", "main"),
+    ({"model": "fast"}, {}, KEY_ACME_FAST, "acme", "fast-only"),
+    ({"model": "fast", "messages": [{"role": "user", "content": "word " * 9000}]}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "fast", "messages": PICTURE}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "timed"}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "priced", "max_tokens": 20}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "dear", "max_tokens": 20}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "resident"}, {}, KEY_EU, "eu", "main"),
+    ({"model": "us-only"}, {}, KEY_EU, "eu", "main"),
+    ({"model": "able", "messages": PICTURE}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "tiny", "messages": [{"role": "user", "content": "word " * 900}]}, {}, KEY_ACME, "acme", "main"),
+    ({"model": "large", "max_tokens": 3}, {}, KEY_GLOBEX, "globex", "main"),
+    ({"model": "nonsense"}, {}, KEY_ACME, "acme", "main"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_explain_says_what_then_happens(gate, case):
+    body, headers, key, tenant, name = CASES[case]
+    body = {"messages": [{"role": "user", "content": "Hi"}], **body}
+    before = len(gate.up.calls)
+    status, said = explain(gate, body, tenant=tenant, key=name, headers=headers)
+    assert status == 200, said
+    assert len(gate.up.calls) == before, "nothing is sent"
+    answer = gate.post("/v1/chat/completions", body, key=key, headers=headers)
+    if "refused" in said:
+        assert answer.status == said["refused"]["status"], (said, answer.body)
+        assert json.loads(answer.body)["error"]["message"].startswith(said["refused"]["message"]), said
+    else:
+        assert target_of(answer) == said["choice"], said
+        assert said["candidates"] and said["tokens"]["input"] > 0
+
+
+def test_the_command_line_explains(gate, tmp_path):
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}))
+    done = gate.cli("explain", str(file), "--tenant", "acme", "--headers", "x-region: eu-1")
+    assert done.returncode == 0, done.stderr
+    assert "by header" in done.stdout and "choice    c" in done.stdout, done.stdout
+    done = gate.cli("explain", str(file), "--tenant", "acme", "--format", "json")
+    assert json.loads(done.stdout)["choice"] == "a"
+    assert gate.cli("explain", str(file), "--tenant", "nobody").returncode == 5
+
+
+def admin(gate, path, body):
+    with Client(str(gate.state / "admin.sock")) as client:
+        answer = client.request("POST", "/admin/v1" + path, [("Content-Type", "application/json")], json.dumps(body))
+    assert answer.status // 100 == 2, answer.body
+    return json.loads(answer.body)
+
+
+def test_a_tenant_that_is_made_inherits_where_its_data_stays(gate):
+    admin(gate, "/tenants", {"name": "eu-made", "parent": "eu", "models": ["*"]})
+    made = admin(gate, "/keys", {"name": "k", "tenant": "eu-made"})
+    secret = made.get("secret") or made.get("key")
+    answer = eventually(lambda: (lambda a: a if a.status != 401 else None)(gate.chat("resident", key=secret)), 5)
+    assert target_of(answer) == "r-eu"
+    assert gate.chat("us-only", key=secret).status == 403

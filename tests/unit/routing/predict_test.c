@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "routing/predict.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+enum { SECOND = 1000000, HALF_LIFE = 120 * SECOND, MANY = 40 };
+
+static struct predict_figures figures;
+static uint64_t now;
+
+static int set_up(void **state)
+{
+    (void)state;
+    figures = (struct predict_figures){0};
+    now = UINT64_C(1000) * SECOND;
+    return 0;
+}
+
+static struct predict_ask ask(int64_t output)
+{
+    return (struct predict_ask){
+        .now_us = now, .half_life_us = HALF_LIFE, .input_tokens = 100, .output_tokens = output};
+}
+
+static struct prediction predicted_beside(int64_t output, struct predict_prior prior)
+{
+    struct predict_ask asked = ask(output);
+    struct prediction out = {0};
+    predict_prior_fill(&prior, asked.traffic);
+    predict_make(&figures, &asked, &prior, &out);
+    return out;
+}
+
+static struct prediction predicted(int64_t output)
+{
+    return predicted_beside(output, (struct predict_prior){0, 0});
+}
+
+static struct predict_call begun(int64_t output, bool stream)
+{
+    struct predict_ask asked = ask(output);
+    struct prediction now_predicted = predicted(output);
+    struct predict_call call;
+    predict_begin(&figures, &asked, &now_predicted, stream, &call);
+    return call;
+}
+
+/* One call after the other, from its beginning to its end. */
+static void stream(int64_t first_us, int64_t token_us, int64_t tokens)
+{
+    struct predict_call call = begun(tokens, true);
+    now += (uint64_t)first_us;
+    predict_first(&figures, &call, now);
+    now += (uint64_t)(token_us * (tokens - 1));
+    predict_end(&figures, &call, PREDICT_WHOLE, tokens, now);
+}
+
+static void streams(unsigned count, int64_t first_us, int64_t token_us, int64_t tokens)
+{
+    for (unsigned i = 0; i < count; i++)
+        stream(first_us, token_us, tokens);
+}
+
+static void assert_near(int64_t value, int64_t wanted, int64_t percent)
+{
+    assert_in_range(value, wanted - wanted * percent / 100, wanted + wanted * percent / 100);
+}
+
+static void sorts_calls_by_the_length_of_their_prompt(void **state)
+{
+    (void)state;
+    assert_int_equal(traffic_of(OPERATION_CHAT, 0), TRAFFIC_SHORT);
+    assert_int_equal(traffic_of(OPERATION_CHAT, 1023), TRAFFIC_SHORT);
+    assert_int_equal(traffic_of(OPERATION_RESPONSE, 1024), TRAFFIC_MIDDLE);
+    assert_int_equal(traffic_of(OPERATION_COMPLETION, 8192), TRAFFIC_LONG);
+    assert_int_equal(traffic_of(OPERATION_CHAT, INT64_MAX), TRAFFIC_HUGE);
+    assert_int_equal(traffic_of(OPERATION_EMBEDDING, 1024), TRAFFIC_OTHER);
+}
+
+static void learns_the_first_token_and_the_others_apart(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 100);
+    struct prediction few = predicted(10), many = predicted(4000);
+    assert_true(few.known);
+    assert_near(few.first_us, 300000, 5);
+    assert_near(many.first_us, 300000, 5);
+    assert_near(few.total_us, 400000, 10);
+    assert_near(many.total_us, 40300000, 5);
+    assert_int_equal(few.wait_us + few.penalty_us, 0);
+}
+
+static void is_not_slower_for_long_answers(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 50);
+    int64_t before = predicted(50).total_us;
+    streams(MANY, 300000, 10000, 4000);
+    assert_near(predicted(50).total_us, before, 5);
+}
+
+static void learns_from_answers_in_one_piece(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        int64_t tokens = i % 2 ? 500 : 50;
+        struct predict_call call = begun(tokens, false);
+        now += (uint64_t)(400000 + tokens * 20000);
+        predict_first(&figures, &call, now);
+        predict_end(&figures, &call, PREDICT_WHOLE, tokens, now);
+    }
+    assert_near(predicted(500).total_us, 10400000, 15);
+    assert_near(predicted(50).total_us, 1400000, 25);
+}
+
+static void jumps_at_once_when_one_is_far_too_late(void **state)
+{
+    (void)state;
+    streams(MANY, 200000, 10000, 20);
+    int64_t usual = predicted(20).first_us;
+    stream(4000000, 10000, 20);
+    assert_true(predicted(20).first_us > 3000000);
+    /* Alone it may have been an accident: good ones are believed soon, and so is time. */
+    streams(6, 200000, 10000, 20);
+    assert_true(predicted(20).first_us < usual * 2);
+    stream(4000000, 10000, 20);
+    now += (uint64_t)HALF_LIFE / 2;
+    assert_true(predicted(20).first_us < usual * 2);
+}
+
+static void believes_that_it_is_slow_when_it_is_so_again(void **state)
+{
+    (void)state;
+    streams(MANY, 200000, 10000, 20);
+    streams(4, 4000000, 10000, 20);
+    now += (uint64_t)HALF_LIFE / 8;
+    assert_true(predicted(20).first_us > 1500000);
+}
+
+static void fades_towards_what_its_siblings_need(void **state)
+{
+    (void)state;
+    streams(MANY, 8000000, 10000, 20);
+    struct predict_prior prior = {.first_us = 200000, .token_ns = 10000000};
+    assert_near(predicted_beside(20, prior).first_us, 8000000, 10);
+    now += (uint64_t)HALF_LIFE;
+    assert_near(predicted_beside(20, prior).first_us, 4100000, 10);
+    now += (uint64_t)HALF_LIFE * 20;
+    assert_near(predicted_beside(20, prior).first_us, 200000, 5);
+    /* What is better than theirs does not get worse. */
+    set_up(NULL);
+    streams(MANY, 100000, 10000, 20);
+    now += (uint64_t)HALF_LIFE * 5;
+    assert_near(predicted_beside(20, prior).first_us, 100000, 5);
+}
+
+static void knows_a_silent_target_before_a_call_has_failed(void **state)
+{
+    (void)state;
+    struct predict_call calls[10];
+    streams(MANY, 200000, 10000, 20);
+    for (unsigned i = 0; i < 10; i++)
+        calls[i] = begun(20, true);
+    int64_t usual = predicted(20).first_us;
+    now += 3 * SECOND;
+    assert_true(predicted(20).first_us > usual + SECOND * 3 / 2);
+    for (unsigned i = 0; i < 10; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+    assert_near(predicted(20).first_us, 200000, 10);
+}
+
+static void learns_of_those_whose_client_did_not_wait(void **state)
+{
+    (void)state;
+    streams(MANY, 200000, 10000, 20);
+    struct predict_call call = begun(20, true);
+    now += 10 * SECOND;
+    predict_end(&figures, &call, PREDICT_LEFT, 0, now);
+    assert_true(predicted(20).first_us > 5 * SECOND);
+    set_up(NULL);
+    streams(MANY, 200000, 10000, 20);
+    call = begun(20, true);
+    now += 100000; /* it had no reason to be there */
+    predict_end(&figures, &call, PREDICT_LEFT, 0, now);
+    assert_near(predicted(20).first_us, 200000, 5);
+}
+
+static void charges_failures_as_time_and_never_as_fast(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 20);
+    int64_t before = predicted(20).first_us, samples = figures.classes[0].samples;
+    struct predict_call call = begun(20, true);
+    now += 1000;
+    predict_end(&figures, &call, PREDICT_FAILED, 0, now);
+    struct prediction after = predicted(20);
+    assert_true(after.penalty_us > SECOND);
+    assert_int_equal(after.first_us - after.penalty_us, before);
+    assert_int_equal(figures.classes[0].samples, samples);
+    now += (uint64_t)HALF_LIFE;
+    assert_true(predicted(20).penalty_us < 20000);
+}
+
+static void forgives_by_successes(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 20);
+    struct predict_call call = begun(20, true);
+    predict_end(&figures, &call, PREDICT_FAILED, 0, now);
+    int64_t penalty = predicted(20).penalty_us;
+    streams(20, 1000, 10, 20);
+    assert_true(predicted(20).penalty_us < penalty / 10);
+}
+
+static void counts_what_is_in_flight(void **state)
+{
+    (void)state;
+    struct predict_call one = begun(1000, true), two = begun(50, true);
+    struct prediction now_predicted = predicted(10);
+    assert_int_equal(now_predicted.calls, 2);
+    assert_in_range(now_predicted.work_tokens, 1050, 1100);
+    predict_end(&figures, &one, PREDICT_NOTHING, 0, now);
+    predict_first(&figures, &two, now);
+    predict_end(&figures, &two, PREDICT_FAILED, 0, now);
+    assert_int_equal(predicted(10).calls, 0);
+    assert_int_equal(predicted(10).work_tokens, 0);
+    assert_int_equal(figures.classes[TRAFFIC_SHORT].waiting, 0);
+}
+
+/* A server of four places, each taken for a second; <load> calls are always there. */
+static void serve(unsigned load, unsigned rounds)
+{
+    struct predict_call calls[64];
+    uint64_t free_at[4] = {0}, ends[64];
+    unsigned next = 0;
+    for (unsigned i = 0; i < rounds; i++) {
+        unsigned at = i % load;
+        if (i >= load) {
+            now = ends[at] > now ? ends[at] : now;
+            predict_end(&figures, &calls[at], PREDICT_WHOLE, 81, now);
+        }
+        calls[at] = begun(81, true);
+        uint64_t begins = free_at[next % 4] > now ? free_at[next % 4] : now;
+        free_at[next % 4] = ends[at] = begins + SECOND;
+        next++;
+        uint64_t was = now;
+        now = begins + 200000;
+        predict_first(&figures, &calls[at], now);
+        now = was;
+    }
+    for (unsigned i = 0; i < load; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+}
+
+static void learns_how_many_it_serves_at_once(void **state)
+{
+    (void)state;
+    serve(2, 40);
+    serve(12, 400);
+    assert_in_range(figures.room_milli, 3000, 6500);
+    struct predict_call calls[12];
+    int64_t alone = predicted(81).first_us;
+    for (unsigned i = 0; i < 12; i++)
+        calls[i] = begun(81, true);
+    struct prediction full = predicted(81);
+    assert_true(full.wait_us > SECOND && full.first_us > alone + SECOND);
+    for (unsigned i = 0; i < 12; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+}
+
+static void learns_that_it_has_room_when_nobody_queues(void **state)
+{
+    (void)state;
+    struct predict_call calls[32];
+    streams(MANY, 200000, 1000, 20);
+    for (unsigned i = 0; i < 400; i++) {
+        unsigned at = i % 32;
+        if (i >= 32) {
+            predict_first(&figures, &calls[at], now);
+            predict_end(&figures, &calls[at], PREDICT_WHOLE, 20, now);
+        }
+        calls[at] = begun(20, true);
+        now += 220000 / 32; /* each takes as long as if it were alone */
+    }
+    assert_true(figures.room_milli > 25000);
+    assert_true(predicted(20).first_us < 400000);
+}
+
+static void believes_what_a_server_says_of_its_queue(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 100);
+    figures.told_waiting = 40;
+    figures.told_us = (int64_t)now;
+    assert_true(predicted(100).wait_us > SECOND);
+    now += 60 * UINT64_C(1000000); /* it has said nothing for long */
+    assert_int_equal(predicted(100).wait_us, 0);
+}
+
+static void keeps_a_quantile_of_the_first_token(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4000; i++)
+        stream(100000 + (int64_t)(i * 7919 % 100) * 2000, 1000, 10);
+    assert_in_range(predicted(10).first_p95_us, 270000, 310000);
+}
+
+static void takes_others_for_who_is_unknown(void **state)
+{
+    (void)state;
+    struct predict_figures fast = {0}, slow = {0};
+    streams(MANY, 250000, 8000, 20);
+    fast = figures;
+    set_up(NULL);
+    streams(MANY, 900000, 20000, 20);
+    slow = figures;
+    set_up(NULL);
+    struct predict_prior prior = {0, 0};
+    predict_prior_add(&prior, &slow, TRAFFIC_SHORT);
+    predict_prior_add(&prior, &fast, TRAFFIC_SHORT);
+    predict_prior_add(&prior, &figures, TRAFFIC_SHORT);
+    struct prediction out = predicted_beside(20, prior);
+    assert_false(out.known);
+    assert_int_equal(out.age_us, INT64_MAX);
+    assert_near(out.first_us, 250000, 5);
+    assert_near(out.token_ns, 8000000, 10);
+    /* Of its own other prompts something is known. */
+    figures = slow;
+    struct predict_ask longer = ask(20);
+    longer.traffic = TRAFFIC_LONG;
+    predict_make(&figures, &longer, &prior, &out);
+    assert_false(out.known);
+    assert_near(out.first_us, 900000, 5);
+}
+
+static void expects_less_of_a_prompt_that_is_in_the_cache(void **state)
+{
+    (void)state;
+    streams(MANY, 2000000, 1000, 20);
+    struct predict_ask asked = ask(20);
+    struct predict_prior prior = {2000000, 1000000};
+    struct prediction out;
+    asked.cached_tokens = 100;
+    predict_make(&figures, &asked, &prior, &out);
+    assert_near(out.first_us, 1000000, 10);
+    for (unsigned i = 0; i < MANY; i++) { /* it is really so fast */
+        struct predict_call call;
+        asked.now_us = now;
+        predict_begin(&figures, &asked, &out, true, &call);
+        now += 300000;
+        predict_first(&figures, &call, now);
+        predict_end(&figures, &call, PREDICT_WHOLE, 20, now);
+    }
+    asked.now_us = now;
+    predict_make(&figures, &asked, &prior, &out);
+    assert_near(out.first_us, 300000, 10);
+    assert_near(predicted(20).first_us, 2000000, 10); /* and without the cache as before */
+}
+
+static void fades_by_half_lives(void **state)
+{
+    (void)state;
+    assert_int_equal(predict_fade(1000, 0, 100), 1000);
+    assert_int_equal(predict_fade(1000, -5, 100), 1000);
+    assert_int_equal(predict_fade(1000, 100, 0), 1000);
+    assert_in_range(predict_fade(1000000, HALF_LIFE, HALF_LIFE), 499000, 500000);
+    assert_in_range(predict_fade(1000000, HALF_LIFE / 2, HALF_LIFE), 706000, 708000);
+    assert_int_equal(predict_fade(INT64_MAX, INT64_MAX, 1), 0);
+    assert_in_range(-predict_fade(-1000000, HALF_LIFE, HALF_LIFE), 499000, 501000);
+}
+
+static void bears_the_greatest_figures(void **state)
+{
+    (void)state;
+    struct predict_ask asked = {.now_us = now,
+                                .half_life_us = HALF_LIFE,
+                                .input_tokens = INT64_MAX,
+                                .output_tokens = INT64_MAX,
+                                .cached_tokens = INT64_MAX};
+    struct predict_prior prior = {INT64_MAX / 4, INT64_MAX / 4};
+    struct prediction out;
+    struct predict_call calls[8];
+    for (unsigned i = 0; i < 8; i++) {
+        predict_make(&figures, &asked, &prior, &out);
+        predict_begin(&figures, &asked, &out, i % 2 == 0, &calls[i]);
+    }
+    now += UINT64_C(1) << 40;
+    for (unsigned i = 0; i < 8; i++) {
+        predict_first(&figures, &calls[i], now);
+        predict_end(&figures, &calls[i], PREDICT_WHOLE, INT64_MAX, now);
+    }
+    asked.now_us = now;
+    predict_make(&figures, &asked, &prior, &out);
+    assert_true(out.first_us >= 0 && out.total_us >= out.first_us && out.work_tokens == 0);
+    asked.input_tokens = asked.output_tokens = asked.cached_tokens = -1;
+    predict_make(&figures, &asked, &prior, &out);
+    assert_true(out.first_us >= 0 && out.total_us >= 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(sorts_calls_by_the_length_of_their_prompt, set_up),
+        cmocka_unit_test_setup(learns_the_first_token_and_the_others_apart, set_up),
+        cmocka_unit_test_setup(is_not_slower_for_long_answers, set_up),
+        cmocka_unit_test_setup(learns_from_answers_in_one_piece, set_up),
+        cmocka_unit_test_setup(jumps_at_once_when_one_is_far_too_late, set_up),
+        cmocka_unit_test_setup(believes_that_it_is_slow_when_it_is_so_again, set_up),
+        cmocka_unit_test_setup(fades_towards_what_its_siblings_need, set_up),
+        cmocka_unit_test_setup(knows_a_silent_target_before_a_call_has_failed, set_up),
+        cmocka_unit_test_setup(learns_of_those_whose_client_did_not_wait, set_up),
+        cmocka_unit_test_setup(charges_failures_as_time_and_never_as_fast, set_up),
+        cmocka_unit_test_setup(forgives_by_successes, set_up),
+        cmocka_unit_test_setup(counts_what_is_in_flight, set_up),
+        cmocka_unit_test_setup(learns_how_many_it_serves_at_once, set_up),
+        cmocka_unit_test_setup(learns_that_it_has_room_when_nobody_queues, set_up),
+        cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
+        cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
+        cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
+        cmocka_unit_test_setup(expects_less_of_a_prompt_that_is_in_the_cache, set_up),
+        cmocka_unit_test_setup(fades_by_half_lives, set_up),
+        cmocka_unit_test_setup(bears_the_greatest_figures, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "routing/rivals.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+static struct rivals rivals;
+static const struct rival_server servers[RIVAL_TARGETS_MAX];
+
+static void assert_near(double value, double expected)
+{
+    if (fabs(value - expected) > 1e-9 * (1 + fabs(expected)))
+        fail_msg("%.12g is not %.12g", value, expected);
+}
+
+static size_t choose(double now, uint64_t random)
+{
+    struct rival_call call = {
+        .now = now,
+        .random = random,
+        .there = (UINT64_C(1) << rivals.count) - 1,
+        .servers = servers,
+    };
+    return rivals_choose(&rivals, &call);
+}
+
+/* Begun at <begun>, ended at <now>. */
+static void end(size_t target, double begun, double now, bool failed)
+{
+    struct rival_end outcome = {
+        .now = now, .seconds = now - begun, .failed = failed, .tokens = 10, .service = now - begun};
+    rivals_end(&rivals, target, &outcome);
+}
+
+static void tower_takes_peaks_in_full_and_forgets_them(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_TOWER, 1, 1);
+    assert_near(rivals.targets[0].estimate, 0.25);
+    choose(0, 1);
+    rivals_first(&rivals, 0, 2, 2);
+    assert_near(rivals.targets[0].estimate, 2);
+    choose(32, 1); /* reads fade: 30 s later it is 2 / e */
+    assert_near(rivals.targets[0].estimate, 2 * exp(-1));
+    rivals_first(&rivals, 0, 0.1, 62); /* another 30 s */
+    assert_near(rivals.targets[0].estimate, 2 * exp(-2) + 0.1 * (1 - exp(-1)));
+}
+
+static void tower_prefers_who_has_fewer_waiting(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_TOWER, 2, 1);
+    size_t first = choose(0, 1);
+    for (uint64_t random = 0; random < 20; random++) {
+        size_t second = choose(0, random);
+        assert_int_equal(second, 1 - first);
+        rivals.targets[second].pending--;
+        rivals.targets[second].unanswered--;
+    }
+}
+
+static void kong_asks_the_least_mean_whatever_is_in_flight(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_KONG, 3, 1);
+    for (size_t i = 0; i < 3; i++) {
+        rivals.targets[i].pending = rivals.targets[i].unanswered = 1;
+        end(i, 0, 1 + (double)i, false);
+    }
+    assert_near(rivals.targets[0].estimate, 1 - exp(-0.1));
+    for (uint64_t random = 0; random < 20; random++)
+        assert_int_equal(choose(3, random), 0);
+}
+
+static void agentgateway_draws_two_with_replacement(void **state)
+{
+    (void)state;
+    unsigned worse = 0, draws = 4000;
+    rivals_begin(&rivals, RIVAL_AGENTGATEWAY, 2, 1);
+    rivals.targets[0].pending = rivals.targets[1].pending = 2;
+    rivals.targets[0].unanswered = rivals.targets[1].unanswered = 2;
+    end(0, 0, 1, false);
+    end(1, 0, 3, false);
+    end(1, 0, 1, false);
+    assert_near(rivals.targets[1].estimate, 3 + 0.3 * (1 - 3));
+    for (uint64_t random = 0; random < draws; random++) {
+        size_t chosen = choose(1, random);
+        worse += chosen == 1;
+        rivals.targets[chosen].pending--;
+    }
+    assert_in_range(worse, draws * 22 / 100, draws * 28 / 100); /* both times: a quarter */
+}
+
+static void agentgateways_health_falls_with_failures(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_AGENTGATEWAY, 1, 1);
+    rivals.targets[0].pending = rivals.targets[0].unanswered = 2;
+    end(0, 0, 1, true);
+    assert_near(rivals.targets[0].health, 0.7);
+    assert_near(rivals.targets[0].estimate, 0); /* only successes teach latency */
+    end(0, 0, 1, true);
+    assert_near(rivals.targets[0].health, 0.49);
+}
+
+static void litellms_list_keeps_its_oldest_nine(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_LITELLM, 1, 1);
+    rivals.targets[0].pending = rivals.targets[0].unanswered = 12;
+    for (int i = 1; i <= 12; i++)
+        end(0, 0, i, false);
+    assert_int_equal(rivals.targets[0].listed, 10);
+    assert_near(rivals.targets[0].list[0], 0.1);
+    assert_near(rivals.targets[0].list[8], 0.9);
+    assert_near(rivals.targets[0].list[9], 1.2);
+}
+
+static void litellm_cools_down_who_is_busy_or_fails_often(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_LITELLM_SHUFFLE, 2, 1);
+    rivals.targets[0].pending = rivals.targets[0].unanswered = 3;
+    struct rival_end busy = {.now = 10, .seconds = 1, .failed = true, .is_busy = true};
+    rivals_end(&rivals, 0, &busy);
+    for (uint64_t random = 0; random < 20; random++)
+        assert_int_equal(choose(14.9, random), 1);
+    unsigned first = 0;
+    for (uint64_t random = 0; random < 100; random++)
+        first += choose(15, random) == 0;
+    assert_in_range(first, 30, 70);
+    busy.is_busy = false;
+    busy.now = 70; /* a new minute: the first failure of all is no reason, */
+    rivals_end(&rivals, 0, &busy);
+    assert_near(rivals.targets[0].cool_until, 15);
+    rivals_end(&rivals, 0, &busy); /* the second one of two is */
+    assert_near(rivals.targets[0].cool_until, 75);
+}
+
+static void c3_counts_the_queue_to_the_third_power(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_C3, 2, 1);
+    for (size_t i = 0; i < 2; i++)
+        rivals.targets[i] = (struct rival_target){.estimate = 1, .service = 1, .seen = true};
+    rivals.targets[0].service = 0.1;
+    rivals.targets[0].pending = 1; /* 1 - 0.1 + 8 * 0.1 = 1.7, against 1 - 1 + 1 = 1 */
+    assert_int_equal(choose(0, 1), 1);
+    rivals.targets[1].pending = 1; /* against 8 */
+    assert_int_equal(choose(0, 1), 0);
+}
+
+static void bounded_loads_stay_within_a_quarter_of_fair(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_CHBL, 4, 1);
+    for (uint64_t i = 0; i < 100; i++) { /* all of one prefix */
+        struct rival_call call = {.there = 15, .random = i, .has_prefix = true, .prefix = 5};
+        rivals_choose(&rivals, &call);
+    }
+    for (size_t i = 0; i < 4; i++)
+        assert_in_range(rivals.targets[i].pending, 1, 32); /* ceil(1.25 * 101 / 4) */
+}
+
+static void prefixes_stay_with_smgs_worker_until_loads_differ(void **state)
+{
+    (void)state;
+    struct rival_call call = {.there = 3, .has_prefix = true, .prefix = 9};
+    rivals_begin(&rivals, RIVAL_SMG, 2, 1);
+    size_t first = rivals_choose(&rivals, &call);
+    for (int i = 0; i < 64; i++)
+        assert_int_equal(rivals_choose(&rivals, &call), first);
+    assert_int_equal(rivals_choose(&rivals, &call), 1 - first);
+}
+
+static void everybody_has_a_name(void **state)
+{
+    (void)state;
+    for (int i = RIVAL_NONE + 1; i < RIVALS; i++) {
+        const char *name = rival_name((enum rival)i);
+        assert_int_equal(rival_find(name, strlen(name)), i);
+    }
+    assert_int_equal(rival_find("nobody", 6), RIVAL_NONE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tower_takes_peaks_in_full_and_forgets_them),
+        cmocka_unit_test(tower_prefers_who_has_fewer_waiting),
+        cmocka_unit_test(kong_asks_the_least_mean_whatever_is_in_flight),
+        cmocka_unit_test(agentgateway_draws_two_with_replacement),
+        cmocka_unit_test(agentgateways_health_falls_with_failures),
+        cmocka_unit_test(litellms_list_keeps_its_oldest_nine),
+        cmocka_unit_test(litellm_cools_down_who_is_busy_or_fails_often),
+        cmocka_unit_test(c3_counts_the_queue_to_the_third_power),
+        cmocka_unit_test(bounded_loads_stay_within_a_quarter_of_fair),
+        cmocka_unit_test(prefixes_stay_with_smgs_worker_until_loads_differ),
+        cmocka_unit_test(everybody_has_a_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

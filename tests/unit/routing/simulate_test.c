@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "routing/simulate.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+enum { SECOND = 1000000, SEEDS = 3 };
+
+/* Finagle's: 11 backends, a median of 167 ms, 1,000 calls a second, one needs 2 s for 30 s. */
+static struct simulate_scenario slow_node(void)
+{
+    struct simulate_scenario scenario = {
+        .target_count = 11,
+        .answer_count = 1,
+        .answers = {{.tokens = 1, .share = 1}},
+        .rate = 1000,
+        .seconds_us = INT64_C(60) * SECOND,
+        .input_tokens = 1,
+        .whole = true,
+        .objective_us = SECOND,
+        .replicas = 1,
+    };
+    for (size_t i = 0; i < scenario.target_count; i++)
+        scenario.targets[i] =
+            (struct simulate_target){.first_us = 167000, .spread = 0.25, .weight = 1};
+    scenario.targets[10].trouble = TROUBLE_SLOW;
+    scenario.targets[10].from_us = INT64_C(15) * SECOND;
+    scenario.targets[10].until_us = INT64_C(45) * SECOND;
+    scenario.targets[10].takes_us = 2 * SECOND;
+    return scenario;
+}
+
+static double within(const struct simulate_scenario *scenario, enum rival rival)
+{
+    struct simulate_picker picker = {.name = rival_name(rival), .rival = rival};
+    struct simulate_result result;
+    double sum = 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        simulate_run(scenario, &picker, seed, &result);
+        sum += result.within;
+    }
+    return sum / SEEDS;
+}
+
+static void assert_between(double value, double low, double high)
+{
+    if (value < low || value > high)
+        fail_msg("%g is not between %g and %g", value, low, high);
+}
+
+static void finagles_slow_node_is_reproduced(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = slow_node();
+    assert_between(within(&scenario, RIVAL_ROUND_ROBIN), 0.945, 0.96);    /* 95 % */
+    assert_between(within(&scenario, RIVAL_LEAST_REQUEST), 0.985, 0.997); /* 99 % */
+    assert_between(within(&scenario, RIVAL_PEAK_EWMA), 0.998, 0.9999);    /* 99.9 % */
+    assert_between(within(&scenario, RIVAL_NONE), 0.999, 1);
+}
+
+static void the_same_seed_gives_the_same_figures(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = slow_node();
+    struct simulate_result first, second, other;
+    scenario.seconds_us = INT64_C(20) * SECOND;
+    for (int rival = RIVAL_NONE; rival < RIVALS; rival++) {
+        struct simulate_picker picker = {.name = rival_name((enum rival)rival),
+                                         .rival = (enum rival)rival};
+        simulate_run(&scenario, &picker, 7, &first);
+        simulate_run(&scenario, &picker, 7, &second);
+        simulate_run(&scenario, &picker, 8, &other);
+        assert_memory_equal(&first, &second, sizeof(first));
+        assert_true(first.total_mean < other.total_mean || first.total_mean > other.total_mean);
+    }
+}
+
+/* One server of two places, nearly full: what is inside is what comes times how long it stays. */
+static void queues_obey_littles_law(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = {
+        .target_count = 1,
+        .answer_count = 1,
+        .answers = {{.tokens = 50, .share = 1, .spread = 0.5}},
+        .targets = {{.first_us = 100000, .spread = 0.3, .token_us = 2000, .slots = 2, .weight = 1}},
+        .rate = 8,
+        .seconds_us = INT64_C(3000) * SECOND,
+        .input_tokens = 10,
+        .objective_us = SECOND,
+        .replicas = 1,
+    };
+    struct simulate_picker picker = {.name = "random", .rival = RIVAL_RANDOM};
+    struct simulate_result result;
+    simulate_run(&scenario, &picker, 1, &result);
+    double rate = (double)result.calls / 3000;
+    assert_between(rate, 7.7, 8.3);
+    assert_between(result.in_flight / (rate * result.total_mean), 0.99, 1.01);
+    assert_true(result.first_p99 > 2 * result.first_p50); /* there was a queue */
+}
+
+/* M/D/1: half of M/M/1's wait, load / (2 * (1 - load)) services. */
+static void a_queue_of_even_calls_waits_as_theory_says(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = {
+        .target_count = 1,
+        .answer_count = 1,
+        .answers = {{.tokens = 1, .share = 1}},
+        .targets = {{.first_us = 100000, .slots = 1, .weight = 1}},
+        .rate = 7,
+        .seconds_us = INT64_C(20000) * SECOND,
+        .input_tokens = 10,
+        .objective_us = SECOND,
+        .replicas = 1,
+    };
+    struct simulate_picker picker = {.name = "random", .rival = RIVAL_RANDOM};
+    struct simulate_result result;
+    simulate_run(&scenario, &picker, 1, &result);
+    double expected = 0.1 * (1 + 0.7 / (2 * 0.3));
+    assert_between(result.total_mean / expected, 0.97, 1.03);
+}
+
+static void a_cache_of_prefixes_makes_hits(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = {
+        .target_count = 1,
+        .answer_count = 1,
+        .answers = {{.tokens = 1, .share = 1}},
+        .targets = {{.first_us = 1000, .read_rate = 10000, .cache = 10, .weight = 1}},
+        .rate = 50,
+        .seconds_us = INT64_C(100) * SECOND,
+        .warmup_us = INT64_C(10) * SECOND,
+        .input_tokens = 1000,
+        .prefix_tokens = 1000,
+        .prefixes = 10,
+        .prompts = 1,
+        .objective_us = SECOND,
+        .replicas = 1,
+    };
+    struct simulate_picker picker = {.name = "random", .rival = RIVAL_RANDOM};
+    struct simulate_result result;
+    simulate_run(&scenario, &picker, 1, &result);
+    assert_between(result.hits, 1, 1);
+    scenario.targets[0].cache = 5; /* of ten, any of which comes next: half of them */
+    simulate_run(&scenario, &picker, 1, &result);
+    assert_between(result.hits, 0.47, 0.53);
+}
+
+static void a_quota_refuses_what_is_beyond_it(void **state)
+{
+    (void)state;
+    struct simulate_scenario scenario = {
+        .target_count = 1,
+        .answer_count = 1,
+        .answers = {{.tokens = 100, .share = 1}},
+        .targets = {{.first_us = 1000, .tokens_per_minute = 60000, .weight = 1}},
+        .rate = 20, /* of 200 tokens: 4,000 a second, of which 1,000 are allowed */
+        .seconds_us = INT64_C(600) * SECOND,
+        .warmup_us = INT64_C(60) * SECOND,
+        .input_tokens = 100,
+        .objective_us = SECOND,
+        .replicas = 1,
+    };
+    struct simulate_picker picker = {.name = "random", .rival = RIVAL_RANDOM};
+    struct simulate_result result;
+    simulate_run(&scenario, &picker, 1, &result);
+    assert_between(result.errors, 0.73, 0.77);
+}
+
+static void intervals_are_students(void **state)
+{
+    (void)state;
+    const double ours[] = {1, 2, 3, 4}, theirs[] = {0, 0, 0, 0};
+    struct simulate_interval interval = simulate_compare(ours, theirs, 4);
+    /* mean 2.5, deviation 1.291, t(3) = 3.182: 2.5 +- 2.054 */
+    assert_between(interval.mean, 2.5, 2.5);
+    assert_between(interval.low, 0.445, 0.447);
+    assert_between(interval.high, 4.553, 4.555);
+    interval = simulate_compare(ours, theirs, 1);
+    assert_true(isinf(interval.low) && isinf(interval.high));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finagles_slow_node_is_reproduced),
+        cmocka_unit_test(the_same_seed_gives_the_same_figures),
+        cmocka_unit_test(queues_obey_littles_law),
+        cmocka_unit_test(a_queue_of_even_calls_waits_as_theory_says),
+        cmocka_unit_test(a_cache_of_prefixes_makes_hits),
+        cmocka_unit_test(a_quota_refuses_what_is_beyond_it),
+        cmocka_unit_test(intervals_are_students),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "routing/strategy.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
+
+enum { BIDS = 4, ROUNDS = 20000 };
+
+static struct prediction predictions[BIDS];
+static struct bid bids[BIDS];
+static struct route_policy policy;
+static unsigned chosen[BIDS];
+
+static int set_up(void **state)
+{
+    (void)state;
+    policy = strategy_balanced;
+    memset(chosen, 0, sizeof(chosen));
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i] = (struct prediction){
+            .first_us = 300000, .first_p95_us = 600000, .total_us = 1300000, .cost_nanos = 1000000};
+        bids[i] = (struct bid){
+            .prediction = &predictions[i], .weight = 1, .identity = strategy_mix(100 + i)};
+    }
+    return 0;
+}
+
+static void score_all(void)
+{
+    for (size_t i = 0; i < BIDS; i++)
+        bids[i].score = strategy_score(&policy, &predictions[i]);
+}
+
+static size_t pick(struct chance chance)
+{
+    const char *why = NULL;
+    score_all();
+    size_t at = strategy_pick(&policy, bids, BIDS, &chance, &why);
+    assert_true(at < BIDS);
+    assert_non_null(why);
+    return at;
+}
+
+static void pick_many(void)
+{
+    memset(chosen, 0, sizeof(chosen));
+    for (uint64_t i = 0; i < ROUNDS; i++)
+        chosen[pick((struct chance){.random = strategy_mix(i), .turn = i})]++;
+}
+
+static void weighs_time_at_the_exchange_rate(void **state)
+{
+    (void)state;
+    /* a second is worth 0.2 cents: 2,000,000 nano-dollars */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2600000);
+    policy.second_nanos = 10000000;
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 13000000);
+    policy.second_nanos = 0;
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000);
+}
+
+static void weighs_cost_latency_and_load_by_their_weights(void **state)
+{
+    (void)state;
+    predictions[0].wait_us = 300000;
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 3600000);
+    policy.latency_ppm = 800000; /* all but the queue counts twice */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 600000);
+    policy.load_ppm = 0; /* and the queue not at all */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000);
+    policy.cost_ppm = 0;
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 4000000);
+}
+
+static void takes_latency_as_the_policy_means_it(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_LATENCY;
+    assert_int_equal(strategy_time(&policy, &predictions[0]), 300000);
+    policy.signal = SIGNAL_TTFT_P95;
+    assert_int_equal(strategy_time(&policy, &predictions[0]), 600000);
+    policy.signal = SIGNAL_TOTAL_P50;
+    assert_int_equal(strategy_time(&policy, &predictions[0]), 1300000);
+    policy.signal = SIGNAL_TOTAL_P95;
+    assert_int_equal(strategy_time(&policy, &predictions[0]), 1600000);
+    predictions[1].token_ns = 5000;
+    policy.signal = SIGNAL_TOKENS_PER_SECOND;
+    assert_true(strategy_time(&policy, &predictions[0]) < strategy_time(&policy, &predictions[1]));
+}
+
+static void spends_money_where_time_is_worth_it(void **state)
+{
+    (void)state;
+    for (size_t i = 1; i < BIDS; i++)
+        predictions[i].total_us = 20000000;
+    predictions[0].cost_nanos = 30000000; /* 2.9 cents more for 18.7 s */
+    assert_int_equal(pick((struct chance){0}), 0);
+    predictions[0].cost_nanos = 45000000;
+    assert_int_not_equal(pick((struct chance){0}), 0);
+}
+
+static void spreads_calls_over_those_that_are_as_good(void **state)
+{
+    (void)state;
+    predictions[1].total_us = 1350000; /* no prediction is that exact */
+    predictions[3].total_us = 4000000;
+    pick_many();
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(chosen[i], ROUNDS / 3 - 500, ROUNDS / 3 + 500);
+    assert_int_equal(chosen[3], 0);
+    predictions[0].calls = 5;
+    predictions[1].calls = 4;
+    predictions[2].calls = 5;
+    assert_int_equal(pick((struct chance){.random = 7}), 1);
+    bids[2].weight = 3; /* six calls of three shares are fewer than five of one */
+    assert_int_equal(pick((struct chance){.random = 7}), 2);
+    bids[2].weight = 1;
+    predictions[0].calls = predictions[2].calls = 4;
+    predictions[0].work_tokens = predictions[1].work_tokens = 5000;
+    assert_int_equal(pick((struct chance){.random = 7}), 2);
+}
+
+static void takes_the_cheapest_and_the_faster_of_equals(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_COST;
+    predictions[0].total_us = 9000000;
+    predictions[2].cost_nanos = predictions[3].cost_nanos = 1100000;
+    predictions[2].total_us = predictions[3].total_us = 100000;
+    for (uint64_t i = 0; i < 100; i++)
+        assert_int_equal(pick((struct chance){.random = strategy_mix(i)}), 1);
+    predictions[0].cost_nanos = 900000;
+    assert_int_equal(pick((struct chance){0}), 0);
+}
+
+static void goes_where_the_prompt_is_cached_unless_it_is_crowded(void **state)
+{
+    (void)state;
+    struct chance chance = {.prefix = 77};
+    predictions[2].cached_tokens = 4000;
+    predictions[2].calls = 2;
+    assert_int_equal(pick(chance), 2);
+    predictions[2].calls = 20;
+    assert_int_not_equal(pick(chance), 2);
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].calls = 20; /* so are all */
+    assert_int_equal(pick(chance), 2);
+}
+
+static void draws_equal_prompts_to_the_same_target(void **state)
+{
+    (void)state;
+    unsigned moved = 0;
+    for (uint64_t prefix = 1; prefix <= 4000; prefix++) {
+        struct chance chance = {.random = strategy_mix(prefix), .prefix = strategy_mix(prefix)};
+        size_t at = pick(chance);
+        chance.random++;
+        assert_int_equal(pick(chance), at);
+        chosen[at]++;
+        predictions[3].total_us = 9000000; /* when one goes, only its own move */
+        size_t without = pick(chance);
+        predictions[3].total_us = 1300000;
+        moved += without != at;
+        assert_true(at == 3 || without == at);
+    }
+    for (size_t i = 0; i < BIDS; i++)
+        assert_in_range(chosen[i], 850, 1150);
+    assert_int_equal(moved, chosen[3]);
+}
+
+static void keeps_shares_at_random_and_in_turn(void **state)
+{
+    (void)state;
+    static const unsigned weights[BIDS] = {1, 2, 3, 4};
+    for (size_t i = 0; i < BIDS; i++)
+        bids[i].weight = weights[i];
+    policy.strategy = STRATEGY_WEIGHTED;
+    pick_many();
+    for (size_t i = 0; i < BIDS; i++)
+        assert_in_range(chosen[i], ROUNDS / 10 * weights[i] - 400, ROUNDS / 10 * weights[i] + 400);
+    policy.strategy = STRATEGY_ROUND_ROBIN;
+    pick_many();
+    for (size_t i = 0; i < BIDS; i++)
+        assert_in_range(chosen[i], ROUNDS / 10 * weights[i] - 10, ROUNDS / 10 * weights[i] + 10);
+    for (size_t i = 0; i < BIDS; i++)
+        bids[i].weight = 5;
+    for (uint64_t turn = 0; turn < 12; turn++)
+        assert_int_equal(pick((struct chance){.turn = turn}), turn % BIDS);
+    policy.strategy = STRATEGY_STICKY;
+    for (size_t i = 0; i < BIDS; i++)
+        bids[i].weight = weights[i];
+    memset(chosen, 0, sizeof(chosen));
+    for (uint64_t i = 0; i < ROUNDS; i++)
+        chosen[pick((struct chance){.sticky = strategy_mix(i) | 1})]++;
+    for (size_t i = 0; i < BIDS; i++)
+        assert_in_range(chosen[i], ROUNDS / 10 * weights[i] - 500, ROUNDS / 10 * weights[i] + 500);
+}
+
+static void keeps_whose_calls_they_are_together(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_STICKY;
+    for (uint64_t who = 1; who < 100; who++) {
+        size_t at = pick((struct chance){.sticky = strategy_mix(who), .random = 1});
+        assert_int_equal(pick((struct chance){.sticky = strategy_mix(who), .random = 2}), at);
+    }
+}
+
+static void takes_the_least_busy_and_the_first(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_LEAST_BUSY;
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].calls = 5;
+    predictions[2].calls = 3;
+    assert_int_equal(pick((struct chance){.random = 9}), 2);
+    policy.strategy = STRATEGY_PRIORITY;
+    assert_int_equal(pick((struct chance){.random = 9}), 0);
+}
+
+static void explores_what_is_oldest_and_idle(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].age_us = 1000000;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    predictions[1].age_us = 40000000;
+    predictions[2].age_us = 50000000;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS), 2);
+    predictions[2].calls = 1;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+    predictions[1].age_us = 3000000;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    bids[1].better = true; /* it was much better than it was thought to be */
+    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+}
+
+static void bears_the_greatest_figures(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i] = (struct prediction){.first_us = INT64_C(3600000000),
+                                             .total_us = INT64_C(3600000000),
+                                             .wait_us = INT64_C(3600000000),
+                                             .cost_nanos = INT64_MAX,
+                                             .calls = 100000000,
+                                             .work_tokens = INT64_C(100000000000)};
+    policy.second_nanos = INT64_C(1000000000000);
+    policy.cost_ppm = policy.latency_ppm = policy.load_ppm = 1000000;
+    for (size_t i = 0; i < BIDS; i++)
+        bids[i].weight = i % 2 ? UINT32_MAX : 0;
+    for (int s = STRATEGY_SCORE; s <= STRATEGY_STICKY; s++) {
+        policy.strategy = (enum strategy)s;
+        assert_true(strategy_score(&policy, &predictions[0]) > 0);
+        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX});
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(weighs_time_at_the_exchange_rate, set_up),
+        cmocka_unit_test_setup(weighs_cost_latency_and_load_by_their_weights, set_up),
+        cmocka_unit_test_setup(takes_latency_as_the_policy_means_it, set_up),
+        cmocka_unit_test_setup(spends_money_where_time_is_worth_it, set_up),
+        cmocka_unit_test_setup(spreads_calls_over_those_that_are_as_good, set_up),
+        cmocka_unit_test_setup(takes_the_cheapest_and_the_faster_of_equals, set_up),
+        cmocka_unit_test_setup(goes_where_the_prompt_is_cached_unless_it_is_crowded, set_up),
+        cmocka_unit_test_setup(draws_equal_prompts_to_the_same_target, set_up),
+        cmocka_unit_test_setup(keeps_shares_at_random_and_in_turn, set_up),
+        cmocka_unit_test_setup(keeps_whose_calls_they_are_together, set_up),
+        cmocka_unit_test_setup(takes_the_least_busy_and_the_first, set_up),
+        cmocka_unit_test_setup(explores_what_is_oldest_and_idle, set_up),
+        cmocka_unit_test_setup(bears_the_greatest_figures, set_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
