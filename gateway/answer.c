@@ -242,7 +242,7 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
 static void put_figures(struct exchange *x, struct buffer *out)
 {
     uint64_t now = clock_now_us();
-    uint64_t ours = relay_ours(x, now); /* up to the first byte */
+    uint64_t ours = relay_ours(x, now) + x->worker->write_cost_us; /* up to the first byte */
     put_field(out, TEXT("x-sluice-model"), x->route ? x->route->name : x->call.model);
     put_field(out, TEXT("x-sluice-provider"), x->target->provider->name);
     put_field(out, TEXT("x-sluice-target"), x->target->id);

@@ -595,7 +595,9 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
     else if (row->outcome == LEDGER_COMPLETE)
         row->ttft_us = (int64_t)(now - x->begun_us);
     row->duration_us = (int64_t)(now - x->begun_us);
-    row->overhead_us = (int64_t)relay_ours(x, now);
+    row->overhead_us = (int64_t)(relay_ours(x, now) + x->worker->write_cost_us);
+    if (row->overhead_us > row->duration_us)
+        row->overhead_us = row->duration_us;
 }
 
 /* What monitoring asks every few seconds is not worth a line. */

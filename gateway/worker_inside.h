@@ -35,6 +35,7 @@ struct webhooks;
 enum {
     CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
+    WRITE_COST_MAX_US = 1000,  /* whatever took longer was not the write: we were put aside */
     HEAD_OUT_MAX = 256 * 1024, /* more than all that may go into one, each of it bounded */
 };
 
@@ -118,6 +119,7 @@ struct worker {
         struct upstreams_figures upstreams;
         uint64_t bytes_in, bytes_out, names;
     } counted;
+    uint64_t writes, write_cost_us; /* to clients: how many, and ours of one lately */
     struct timer accept_timer, janitor;
     unsigned exchange_peak; /* since memory was last given back */
     struct buffer head_out;
