@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/gauges.h"
+#include "gateway/hearsay_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -534,6 +535,7 @@ static void *worker_main(void *with)
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
+    hearsay_desk_stop(worker->hearsay);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
     semantic_desk_free(worker->semantic);
@@ -623,6 +625,7 @@ static void worker_free(struct worker *worker)
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
+    hearsay_desk_free(worker->hearsay);
     gauges_free(worker->gauges);
     while (worker->spare) {
         struct exchange *x = worker->spare;
@@ -706,6 +709,7 @@ struct worker *worker_start(const struct worker_options *options)
     if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
+        worker->hearsay = hearsay_desk_new(worker);
         worker->gauges = gauges_new(worker);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {

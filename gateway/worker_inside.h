@@ -30,6 +30,7 @@
 struct batch_desk;
 struct checkups;
 struct gauge_desk;
+struct hearsay_desk;
 struct webhooks;
 
 enum {
@@ -88,6 +89,7 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct checkups *checkups;     /* of the first worker, else NULL */
+    struct hearsay_desk *hearsay;  /* the same, with a shared store */
     struct gauge_desk *gauges;     /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;
