@@ -275,7 +275,7 @@ static const struct option provider_breaker[] = {
     {.name = "window", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.window_us), .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
     {.name = "min_requests", .type = OPTION_COUNT, .where = PROVIDER(settings.breaker.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "The rate counts from so many calls on; before, three failures in a row open it (two, where nothing else was seen)."},
     {.name = "error_rate", .type = OPTION_SHARE, .where = PROVIDER(error_rate), .fallback = "0.5", .help = "Opens from here on."},
-    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, twice as long, up to eight times."},
+    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, as long again. From the ninth on twice as long."},
     {0},
 };
 
