@@ -2,10 +2,11 @@
 #include "routing/health.h"
 
 enum {
-    IN_ROW_FEW = 2,  /* that open it before min_requests, when the share says so too */
-    IN_ROW_SOME = 3, /* in any case, before min_requests */
-    IN_ROW_MANY = 5, /* above */
-    LEVEL_MAX = 7,   /* probes that fail in a row, before they become rarer */
+    IN_ROW_FEW = 2,   /* that open it before min_requests, when the share says so too */
+    IN_ROW_SOME = 3,  /* in any case, where there are not many calls */
+    IN_ROW_MANY = 5,  /* where there are: then three are a blink, and happen by chance */
+    CALLS_MANY = 400, /* within the window */
+    LEVEL_MAX = 7,    /* probes that fail in a row, before they become rarer */
     BUSY_DOUBLINGS = 5,
     OUTLIER_FACTOR = 2,
     OUTLIER_MORE_PPM = 50000,
@@ -133,9 +134,9 @@ static bool is_tripped(const struct health_figures *figures,
     struct half half = counted(figures, settings, now_us);
     int64_t row = atomic_load_explicit(&figures->faults_in_row, memory_order_relaxed);
     bool many = ppm_of(half) >= settings->error_ppm;
-    if (half.calls >= settings->min_requests)
-        return many || row >= IN_ROW_MANY;
-    return row >= IN_ROW_SOME || (many && row >= IN_ROW_FEW);
+    if (row >= (half.calls < CALLS_MANY ? IN_ROW_SOME : IN_ROW_MANY))
+        return true;
+    return many && (half.calls >= settings->min_requests || row >= IN_ROW_FEW);
 }
 
 /* --------------------------------------------------------------------------------- the circuit */

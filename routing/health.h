@@ -5,9 +5,8 @@
  * health - which targets are left alone for now: circuit breaker, Retry-After, quotas.
  *
  *   CLOSED     asked as usual. Opens when the share of failures within the window is at least
- *              error_ppm of at least min_requests; and before there are so many: after three
- *              failures in a row, or two when the share says so too. Where there are many calls,
- *              five in a row open it at once.
+ *              error_ppm of at least min_requests, or of fewer with two in a row; and after three
+ *              failures in a row, where there are more than 400 calls in the window after five.
  *   OPEN       not asked until open_us are over (a little less, so that those that share a target
  *              do not come back together); then one call may probe.
  *   HALF_OPEN  that call is on its way. Good: CLOSED. Bad: OPEN again, for as long: whoever is well
