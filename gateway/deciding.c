@@ -2,6 +2,7 @@
 /* What was considered when a target was chosen, in words: for x-sluice-decision and explain. */
 #include "gateway/base/json.h"
 #include "gateway/json_write.h"
+#include "gateway/reserve.h"
 #include "gateway/ruling.h"
 #include "gateway/worker_inside.h"
 
@@ -97,7 +98,7 @@ void ruling_note(struct exchange *x, const struct route *route, const struct cho
     buffer_done(&out);
 }
 
-void ruling_put_headers(const struct exchange *x, struct buffer *out)
+void ruling_put_headers(struct exchange *x, struct buffer *out)
 {
     const struct rule *rule = x->ruling.rule;
     if (!x->ruling.explain)
@@ -106,4 +107,5 @@ void ruling_put_headers(const struct exchange *x, struct buffer *out)
         buffer_format(out, "x-sluice-rule: %.*s\r\n", TEXT_ARGS(rule->name));
     if (x->ruling.decision.len && head_may_write(x->ruling.decision))
         buffer_format(out, "x-sluice-decision: %.*s\r\n", TEXT_ARGS(x->ruling.decision));
+    reserve_put_explained(x, out);
 }

@@ -8,6 +8,7 @@
 #include "gateway/choosing.h"
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
+#include "gateway/foresight.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "policy/directory.h"
@@ -236,8 +237,10 @@ static void answer(struct exchange *x, struct admin_call *call)
     }
     if (!chosen)
         write_refusal(x, &json);
-    json_close(&json, '}');
-    admin_done(call, &json);
+    if (admitted && x->route)
+        foresight_add(x, call, &json, !chosen);
+    else
+        foresight_close(call, &json);
 }
 
 static void explain(struct worker *worker, const struct config *config, struct asking *asking)

@@ -77,4 +77,4 @@ void ruling_write_candidate(struct json_write *json, const struct candidate *can
 const char *ruling_strategy_name(enum strategy strategy);
 /* Header lines for the client. */
 struct buffer;
-void ruling_put_headers(const struct exchange *x, struct buffer *out);
+void ruling_put_headers(struct exchange *x, struct buffer *out);
