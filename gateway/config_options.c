@@ -192,6 +192,10 @@ static const struct option store_redis[] = {
 
 static const struct option store_retention[] = {
     {.name = "requests", .type = OPTION_DURATION, .where = CONFIG(keep_requests_us), .fallback = "14d", .min = SECONDS(60), .max = LONGEST, .help = "Single calls."},
+    {.name = "decisions", .type = OPTION_DURATION, .where = CONFIG(keep_decisions_us), .fallback = "7d", .min = 0, .max = LONGEST,
+     .help = "How the target of each call was chosen, for sluice replay; 0s = not at all."},
+    {.name = "decisions_max", .type = OPTION_SIZE, .where = CONFIG(keep_decisions_bytes), .fallback = "256MiB", .min = 16 << 20, .max = INT64_C(1) << 40,
+     .help = "And no more than this on disk; about 100 bytes for each call."},
     {.name = "rollups_minute", .type = OPTION_DURATION, .where = CONFIG(keep_minutes_us), .fallback = "3d", .min = SECONDS(60), .max = LONGEST, .help = "Sums by minute."},
     {.name = "rollups_hour", .type = OPTION_DURATION, .where = CONFIG(keep_hours_us), .fallback = "90d", .min = SECONDS(3600), .max = LONGEST, .help = "Sums by hour."},
     {.name = "rollups_day", .type = OPTION_DURATION, .where = CONFIG(keep_days_us), .fallback = "5y", .min = DAYS(1), .max = LONGEST, .help = "Sums by day."},

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was considered when a target was chosen, in words: for x-sluice-decision and explain. */
 #include "gateway/base/json.h"
+#include "gateway/decision.h"
+#include "gateway/decisions.h"
 #include "gateway/json_write.h"
 #include "gateway/reserve.h"
 #include "gateway/ruling.h"
@@ -96,6 +98,30 @@ void ruling_note(struct exchange *x, const struct route *route, const struct cho
     if (!x->ruling.first_decision.len)
         x->ruling.first_decision = x->ruling.decision;
     buffer_done(&out);
+}
+
+void ruling_record(struct exchange *x, const struct route *route, const struct choice *choice)
+{
+    __attribute__((uninitialized)) char bytes[DECISION_BYTES];
+    if (!x->worker->decisions || !x->snapshot->config->keep_decisions_us || x->ruling.record.len)
+        return;
+    size_t len = decision_write_choice(choice, route->name, ruling_policy(x)->name, bytes);
+    x->ruling.record = arena_copy(&x->arena, (struct text){bytes, len});
+}
+
+void ruling_keep(struct exchange *x, const struct ledger_row *row)
+{
+    char bytes[DECISION_END_BYTES];
+    if (!x->ruling.record.len)
+        return;
+    struct decision_end end = {.wall_us = row->started_us,
+                               .status = row->status,
+                               .attempts = row->attempts,
+                               .first_us = row->ttft_us,
+                               .duration_us = row->duration_us,
+                               .cost_nanos = row->cost_nanos};
+    size_t len = decision_write_end(&end, bytes);
+    decisions_put(x->worker->decisions, (struct text){bytes, len}, x->ruling.record);
 }
 
 void ruling_put_headers(struct exchange *x, struct buffer *out)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/decisions.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/metrics_series.h"
 #include "gateway/version.h"
@@ -406,6 +407,18 @@ static void write_figures(struct page *page)
     PUT(page, "sluice_build_info{version=\"" PROGRAM_VERSION "\"} 1\n");
 }
 
+static void write_decisions(struct page *page)
+{
+    struct decisions *decisions = atomic_load(&page->metrics->decisions);
+    if (decisions == NULL)
+        return;
+    struct decisions_figures figures = decisions_figures(decisions);
+    put_counter(page, "sluice_decisions_kept_total", "Records of how a target was chosen.",
+                figures.written);
+    put_counter(page, "sluice_decisions_dropped_total", "Such records that could not be kept.",
+                figures.dropped);
+}
+
 static void write_ledger(struct page *page)
 {
     struct ledger *ledger = atomic_load(&page->metrics->ledger);
@@ -567,6 +580,7 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     pthread_mutex_unlock(&metrics->lock);
     write_figures(&page);
     write_ledger(&page);
+    write_decisions(&page);
     write_limits(&page);
     write_cache(&page);
     write_process(&page);

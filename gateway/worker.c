@@ -21,6 +21,7 @@
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/decisions.h"
 #include "gateway/gauges.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/mirror.h"
@@ -508,6 +509,8 @@ static void stop(struct errand *errand)
 static void sweep(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
+    if (worker->decisions)
+        decisions_offer(worker->decisions);
     bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
         while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
@@ -671,6 +674,8 @@ struct worker *worker_start(const struct worker_options *options)
     worker->dns = dns_new(worker->loop);
     worker->upstreams = upstreams_new(worker->loop, worker->dns);
     worker->journal = ledger_journal(options->ledger, options->index);
+    if (options->decisions)
+        worker->decisions = decisions_pen(options->decisions, options->index);
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);
     list_init(&worker->exchanges);

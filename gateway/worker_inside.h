@@ -29,6 +29,7 @@
 
 struct batch_desk;
 struct checkups;
+struct decision_pen;
 struct gauge_desk;
 struct hearsay_desk;
 struct webhooks;
@@ -81,6 +82,7 @@ struct worker {
     struct dns *dns;
     struct upstreams *upstreams;
     struct journal *journal;
+    struct decision_pen *decisions; /* NULL = nobody keeps them */
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */
     struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */
