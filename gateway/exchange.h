@@ -114,7 +114,10 @@ struct resume {
     struct buffer said;  /* the inside of a JSON string */
     struct buffer plain; /* the call as it came, when it was made one that goes on */
     int64_t plain_bytes; /* its length; 0 = it was not */
-    size_t at;           /* in the body: where the message with what was said ends */
+    size_t at;           /* in the body: where the message with what was said ends; 0 = nowhere */
+    struct text blank;   /* the white space at the end of what was said, in JSON's escapes */
+    size_t blank_again;  /* so much of it has been said again */
+    bool joined;         /* what is said now stands behind it as it ought to */
 };
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
