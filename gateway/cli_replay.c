@@ -83,10 +83,12 @@ struct lined {
 };
 
 /* A target that was out for it was too slow may not be that for another policy. */
-static bool is_out(const struct route_policy *policy, struct text strike, int64_t p95_us)
+static bool is_out(const struct route_policy *policy, struct text strike,
+                   const struct prediction *p)
 {
-    bool slow = policy->max_ttft_us > 0 && p95_us > policy->max_ttft_us;
-    return (strike.len > 0 && !text_equal(strike, TEXT("slow"))) || slow;
+    bool slow = policy->max_ttft_us > 0 && p->first_p95_us > policy->max_ttft_us;
+    bool dear = policy->max_cost_nanos > 0 && p->cost_nanos > policy->max_cost_nanos;
+    return (strike.len > 0 && !text_equal(strike, TEXT("slow"))) || slow || dear;
 }
 
 static void read_candidate(const struct route_policy *policy, struct text one, struct lined *lined)
@@ -109,7 +111,7 @@ static void read_candidate(const struct route_policy *policy, struct text one, s
         .priority = (unsigned)cli_member_int(one, "priority"),
         .weight = (unsigned)cli_member_int(one, "weight"),
     };
-    lined->out[i] = is_out(policy, strike, p->first_p95_us);
+    lined->out[i] = is_out(policy, strike, p);
 }
 
 static bool read_decision(const struct route_policy *policy, struct text decision,
@@ -268,7 +270,7 @@ static void replay_record(void *with, struct text record)
         struct text strike = text_of(strike_name(one->strike));
         if (one->strike == STRIKE_NONE)
             strike = TEXT("");
-        lined.out[i] = is_out(run->policy, strike, one->prediction.first_p95_us);
+        lined.out[i] = is_out(run->policy, strike, &one->prediction);
     }
     replay_one(run, &lined, decision.chosen,
                decision.end.attempts > 1 || decision.end.status >= 500);
