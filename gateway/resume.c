@@ -192,7 +192,8 @@ static struct text words_of(const struct exchange *x, const struct sse_event *ev
 }
 
 /* How many bytes of <words>, which go on, are white space that the client has had. What stood there
- * is said again as it was, and then more of it, or it is said in other ways: then all of it goes. */
+ * is said again as it was, and then more of it, or it is said in other ways: then all of it goes.
+ */
 static size_t said_again(struct resume *resume, struct text words)
 {
     size_t cut = 0, blank;
