@@ -32,7 +32,7 @@ void decisions_keep(struct decisions *decisions, int64_t keep_us, int64_t max_by
 /* A worker's. */
 struct decision_pen *decisions_pen(struct decisions *decisions, unsigned worker);
 /* Put a record of two parts in. */
-void decisions_put(struct decision_pen *pen, struct text head, struct text rest);
+void decisions_put(struct decision_pen *pen, struct text first, struct text rest);
 /* Called once a second: what there is may be taken. */
 void decisions_offer(struct decision_pen *pen);
 
