@@ -13,7 +13,7 @@ and a process that a suite leaves running.
 Tests mostly wait, so suites run side by side, in two lanes; the builds they will need and the fuzz targets
 take what is left of the processors, behind them. Lines that a suite writes begin with its name.
 
-Environment: FUZZ_SECONDS (60) of processor time for each fuzz target, TEST_MINUTES (80) for the whole.
+Environment: FUZZ_SECONDS (40) of processor time for each fuzz target, TEST_MINUTES (80) for the whole.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from jobs import ROOT, environment, run, say, tail
 
 RESULTS = ROOT / "build" / "results"  # logs and reports of the last run
 VENV = ROOT / ".venv" / "test"
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "40"))
 CORES = os.cpu_count() or 2
 UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no accident
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
@@ -55,9 +55,9 @@ CLANG = ("build-clang", ["CC=clang"])
 FUZZ = ("build-fuzz", ["FUZZ=1", "CC=clang"])
 
 FOUND = ROOT / "build-fuzz/findings"
-NEEDS = (  # suite, variant, targets: in the order in which the lanes come to them
-    ("asan", ASAN, ("all", "units")),
+NEEDS = (  # suite, variant, targets: in the order in which they are come to
     ("tsan", TSAN, ("all", "units")),
+    ("asan", ASAN, ("all", "units")),
     ("clang", CLANG, ("all", "units")),
     ("fuzz", FUZZ, ("fuzzers",)),
 )
@@ -230,7 +230,7 @@ def pytest_progress(log):
 
 def run_pytest(folder, variant=RELEASE, minutes=15, test_seconds=120, extra=()):
     """One folder of tests against one build. A machine that does other things too can make a test late: the
-    files of a few that failed are run once more when the lanes have ended (settle). What passes then
+    files of a few that failed are run once more when the stages have ended (settle). What passes then
     counts, and is named as unsteady, so that it is seen; what fails twice has failed."""
     count = run_pytest_once(folder, variant, minutes, test_seconds, extra)
     names = {name for name, _ in count.failures}
@@ -443,12 +443,15 @@ SUITES = {
     "tsan": tsan,
     "fuzz": fuzz,
 }
-FIRST = ("check", "unit")  # what fails soonest; and the builds have the processors for themselves
-LANES = (  # side by side; each in its order
-    ("flow", "recorded", "hostile", "clients", "asan"),
-    ("redis", "store", "chaos", "packaging", "tsan", "clang"),
+STAGES = (  # one after the other; the lanes of each side by side, and in a lane in its order
+    (("check", "unit"),),  # what fails soonest
+    (  # of two suites at the same time at most one takes much of the processors
+        ("flow", "recorded", "hostile", "asan"),
+        ("redis", "store", "tsan", "packaging", "clients", "clang"),
+    ),
+    (("chaos",),),  # makes its own load, and measures what comes of it
 )
-BEHIND = ("fuzz",)  # in what the lanes leave of the processors, and after them
+BEHIND = ("fuzz",)  # in what the stages leave of the processors, and after them
 
 _rows = {}  # suite: (Count, seconds, seconds of processor time)
 
@@ -490,19 +493,19 @@ def run_behind(names, wanted):
     run_lane(names)
 
 
-def run_lanes(wanted):
-    """All suites of these names: the first ones, then lanes side by side, and what runs behind them."""
+def run_stages(wanted):
+    """All suites of these names, and what runs behind them."""
     def chosen(names):
         return [name for name in names if name in wanted]
 
     behind = threading.Thread(target=run_behind, args=(chosen(BEHIND), wanted))
-    lanes = [threading.Thread(target=run_lane, args=(chosen(lane),)) for lane in LANES]
     behind.start()
-    run_lane(chosen(FIRST))
-    for lane in lanes:
-        lane.start()
-    for lane in lanes:
-        lane.join()
+    for stage in STAGES:
+        lanes = [threading.Thread(target=run_lane, args=(chosen(lane),)) for lane in stage]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
     for name in chosen(SUITES):
         if name in _rows:
             settle(name, _rows[name][0])
@@ -534,7 +537,7 @@ def main(names):
     (RESULTS / "summary").unlink(missing_ok=True)
     jobs.become_reaper()
     try:
-        run_lanes(names or list(SUITES))
+        run_stages(names or list(SUITES))
     except KeyboardInterrupt:
         jobs.stop_all()
         for thread in threading.enumerate():
