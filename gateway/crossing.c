@@ -7,6 +7,7 @@
 #include "gateway/client.h"
 #include "gateway/foreign.h"
 #include "gateway/guarding.h"
+#include "gateway/sizes.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -273,7 +274,7 @@ bool crossing_prepare(struct exchange *x)
     if (takes_as_it_is(x)) {
         if (x->is_makers && guarding_watches(x))
             return cannot(x, "is asked in words that the guardrails cannot look into");
-        return name_body(x);
+        return name_body(x) && sizes_fit(x);
     }
     /* What a response builds on is refused by name where its call is read. */
     bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
@@ -296,7 +297,7 @@ bool crossing_prepare(struct exchange *x)
     foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
-    bool good = check_losses(x);
+    bool good = check_losses(x) && sizes_fit(x);
     if (!good && !x->uncrossed)
         x->uncrossed = keep_fault(x, &x->fault);
     return good;

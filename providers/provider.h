@@ -21,6 +21,16 @@
 
 enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_HEADER };
 
+/* How much of something it takes in one call; more it refuses. 0 = not known. */
+struct provider_limits {
+    int64_t body_bytes;
+    int64_t stops;     /* stop sequences of a conversation that crosses */
+    int64_t tools;     /* of a conversation */
+    int64_t images;    /* in all of it */
+    int64_t texts;     /* that are embedded */
+    int64_t documents; /* that are ranked */
+};
+
 /* One kind of provider, by the name that stands under `type:`. */
 struct provider_type {
     struct text name;
@@ -61,6 +71,7 @@ struct provider_type {
      * "tool_choice" (but auto), "required" (there), "stops" (more than one stop sequence), "name"
      * (of who speaks). */
     struct text refuses;
+    struct provider_limits limits;
     const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
 
