@@ -7,7 +7,9 @@
 #include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
-enum { STOPS_MAX = 4 }; /* as OpenAI has it, where the row says nothing; servers of one's own have no such limit */
+enum {
+    STOPS_MAX = 4
+}; /* as OpenAI has it, where the row says nothing; servers of one's own have no such limit */
 
 /* Does the client know OpenAI's words, those of chats or of responses? */
 static bool speaks_openai(const struct translator *from)
