@@ -143,6 +143,17 @@ static void print_limits(struct text json)
         print_limit(one);
 }
 
+static void print_unable(struct text list)
+{
+    char room[NAME_BYTES], why[NAME_BYTES];
+    struct text name, one;
+    while (list.at && member_next(&list, &name, &one)) {
+        struct text target = cli_member_text(one, "target", room, sizeof room);
+        struct text words = cli_member_text(one, "why", why, sizeof why);
+        printf("%-9s %.*s: %.*s\n", "cannot", TEXT_ARGS(target), TEXT_ARGS(words));
+    }
+}
+
 static void print_answer(struct text json)
 {
     char room[NAME_BYTES], status[NAME_BYTES];
@@ -161,6 +172,7 @@ static void print_answer(struct text json)
         print_candidate(one, choice);
     print_limits(json);
     putchar('\n');
+    print_unable(cli_member(json, "cannot"));
     print_line("choice", json, "choice");
     print_line("why", json, "why");
     print_line("fallback", json, "falls_back_on");

@@ -161,6 +161,7 @@ struct exchange {
     int64_t body_bytes;
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
+    struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct upload *upload;           /* of a multipart body, else NULL */
     struct objects *objects;         /* question about owners, else NULL */
