@@ -54,10 +54,11 @@ SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]'
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
 DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
+FAKES     := $(OUT)/tests/fakellm
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
-units: $(TESTS) $(DRIVERS)
+units: $(TESTS) $(DRIVERS) $(FAKES)
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
@@ -71,6 +72,10 @@ $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 
 $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
+
+# A model server of the tests: static, so that it runs in an empty container; no sanitizer can be.
+$(OUT)/tests/fakellm: tests/models/fakellm.c
+	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -static $< -o $@ -lpthread
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
