@@ -85,8 +85,9 @@ struct launch {
     uint64_t stop_us; /* when it is killed; of STEP_TAIL: when it is over */
     const char *doom; /* why we stop it, where that is the reason; or NULL */
     char doom_words[LAUNCH_WORDS_MAX];
-    struct timer timer;       /* go on with the step */
-    struct remote_call *call; /* of the step */
+    char no_program[LAUNCH_WORDS_MAX]; /* what the container's init has to say of that */
+    struct timer timer;                /* go on with the step */
+    struct remote_call *call;          /* of the step */
     struct remote_call *kill, *look, *stats;
     bool look_again;
     struct launch_report last; /* as told, or about to be */

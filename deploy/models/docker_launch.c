@@ -285,9 +285,19 @@ static void choose_port(struct launch *launch)
         launch->port = launch->spec->container_port ? launch->spec->container_port : DOCKER_PORT;
 }
 
-static bool begins_pulling(const struct launch *launch, const struct remote_answer *answer)
+static bool has(const char *words, const char *part)
 {
-    return answer->status == 404 && !launch->pulled;
+    return strcasestr(words, part) != NULL;
+}
+
+/* 409; of podman's 4 it is 500, and words. */
+static bool says_taken(const struct remote_answer *answer)
+{
+    char words[LAUNCH_WORDS_MAX];
+    if (answer->status != 500)
+        return answer->status == 409;
+    docker_read_error(answer->body, answer->status, words);
+    return has(words, "already in use");
 }
 
 static void on_created(void *with, const struct remote_answer *answer)
@@ -296,11 +306,11 @@ static void on_created(void *with, const struct remote_answer *answer)
     launch->call = NULL;
     if (remote_is_well(answer) && docker_read_id(answer->body, launch->id))
         set_step(launch, STEP_START);
-    else if (begins_pulling(launch, answer)) /* somebody has just removed it */
+    else if (answer->status == 404 && !launch->pulled) /* somebody has just removed it */
         set_step(launch, STEP_PULL);
     else if (answer->status == 404)
         end_with(launch, "image_missing", true, answer);
-    else if (answer->status == 409)
+    else if (says_taken(answer))
         set_step(launch, STEP_TAKE);
     else if (answer->status == 400)
         end_with(launch, "bad_spec", true, answer);
@@ -339,7 +349,8 @@ static void step_create(struct launch *launch)
         launch->may_exist = true;
         launch->call = engine_ask(launch->launcher, &question, "/containers/create?name=%s",
                                   launch->container);
-        tell(launch, LAUNCH_PLACING, "creating", "");
+        if (strcmp(launch->last.reason, "creating") != 0)
+            tell(launch, LAUNCH_PLACING, "creating", "");
     }
     if (body.data)
         memory_wipe(body.data, body.capacity);
@@ -434,11 +445,6 @@ static void step_clear(struct launch *launch)
 
 /* -------- start */
 
-static bool has(const char *words, const char *part)
-{
-    return strcasestr(words, part) != NULL;
-}
-
 /* An engine without the little program that is a container's first: then without it. */
 static bool lacks_init(struct launch *launch, const char *words)
 {
@@ -528,32 +534,46 @@ static bool is_signal(int code)
     return code > 128 && code < 160 && memchr(known, code - 128, sizeof(known));
 }
 
+static void note(struct launch_report *last, const char *reason, const char *words)
+{
+    snprintf(last->reason, sizeof(last->reason), "%s", reason);
+    snprintf(last->words, sizeof(last->words), "%s", words);
+}
+
 /* 128 + n is what engines make of a signal; who returns that himself cannot be told apart. */
+static void note_signal(struct launch *launch, int signal)
+{
+    struct launch_report *last = &launch->last;
+    bool is_ours = launch->wants_stop;
+    last->exit_code = -1;
+    last->signal = signal;
+    note(last, "signal", "");
+    snprintf(last->words, sizeof(last->words), "ended by signal %d%s", signal,
+             signal == 9 && !is_ours && launch->spec && launch->spec->resources.memory_bytes > 0
+                 ? ", perhaps for want of memory"
+                 : "");
+}
+
 static void note_exit(struct launch *launch, const struct docker_container *now)
 {
     struct launch_report *last = &launch->last;
-    bool never_ran =
-        now->error[0] && (now->exit_code == 126 || now->exit_code == 127 || now->exit_code == 128);
-    *last = (struct launch_report){.exit_code = now->exit_code};
-    if ((now->oom || launch->oom_seen) && now->exit_code != 0) {
+    int code = now->exit_code;
+    bool never_ran = now->error[0] && code >= 126 && code <= 128;
+    *last = (struct launch_report){.exit_code = code};
+    if ((now->oom || launch->oom_seen) && code != 0) {
         last->oom = true;
         last->signal = 9;
         last->exit_code = -1;
-        snprintf(last->reason, sizeof(last->reason), "oom_killed");
-        snprintf(last->words, sizeof(last->words), "it wanted more memory than it may have");
-    } else if (never_ran) {
+        note(last, "oom_killed", "it wanted more memory than it may have");
+    } else if (never_ran || (launch->no_program[0] && code != 0)) {
         last->exit_code = -1;
         last->is_final = true;
-        snprintf(last->reason, sizeof(last->reason), "exec_failed");
-        snprintf(last->words, sizeof(last->words), "%s", now->error);
-    } else if (is_signal(now->exit_code)) {
-        last->signal = now->exit_code - 128;
-        last->exit_code = -1;
-        snprintf(last->reason, sizeof(last->reason), "signal");
-        snprintf(last->words, sizeof(last->words), "ended by signal %d", last->signal);
+        note(last, "exec_failed", never_ran ? now->error : launch->no_program);
+    } else if (is_signal(code)) {
+        note_signal(launch, code - 128);
     } else {
-        snprintf(last->reason, sizeof(last->reason), "exit");
-        snprintf(last->words, sizeof(last->words), "exited with %d", now->exit_code);
+        note(last, "exit", "");
+        snprintf(last->words, sizeof(last->words), "exited with %d", code);
     }
 }
 

@@ -55,6 +55,20 @@ void docker_watch_look(struct launch *launch)
 
 /* -------------------------------------------------------------------------------- logs */
 
+/* Where there is an init in a container (tini, podman's catatonit), the engine starts that, and
+ * only it knows that the program is not there. */
+static void note_init(struct launch *launch, struct text line)
+{
+    if (!text_starts(line, TEXT("[FATAL tini")) && !text_starts(line, TEXT("ERROR (catatonit")))
+        return;
+    const char *program =
+        launch->spec && launch->spec->command_count ? launch->spec->command[0].at : "";
+    int len = *program ? (int)launch->spec->command[0].len : 0;
+    if (text_find(line, TEXT("exec")) != SIZE_MAX)
+        snprintf(launch->no_program, sizeof(launch->no_program), "%.*s: %.*s", len, program,
+                 TEXT_ARGS(line));
+}
+
 static void tell_line(struct launch *launch, bool error, struct text line)
 {
     const struct launcher_ears *ears = &launch->launcher->site.ears;
@@ -65,6 +79,8 @@ static void tell_line(struct launch *launch, bool error, struct text line)
         if (time_ns > launch->log_ns)
             launch->log_ns = time_ns;
     }
+    if (error)
+        note_init(launch, line);
     ears->on_line(ears->with, launch, error, text_head(line, LAUNCH_LINE_MAX));
 }
 
