@@ -18,7 +18,7 @@
 #include "deploy/models/probe.h"
 #include "gateway/base/table.h"
 
-enum { PAST_SLOTS = 3, RECORDS_KEPT = 256 };
+enum { PAST_SLOTS = 3 };
 
 /* A node that is configured, or was and has launches left. */
 struct desk_seat {
@@ -41,10 +41,8 @@ struct desk_record {
     struct errand bell; /* somebody began to wait */
     struct story story;
     char served[PROBE_NAME_MAX];
-    bool is_wanted;   /* configured */
-    bool is_forgotten; /* nothing is told of it any more */
-    uint64_t left_us; /* when it ceased to be wanted */
-    unsigned stable, canary; /* revisions that share the calls; canary 0 = no rollout */
+    bool is_wanted;   /* configured, or something of it runs yet */
+    uint64_t left_us; /* when it ceased to be wanted: its story is kept for a day; 0 = forgotten */
     bool was_busy;
 };
 
@@ -73,7 +71,8 @@ struct desk_replica {
     struct adapters *adapters;
     enum replica_state paced_for;
     int64_t memory_bytes;
-    unsigned told_in_flight;
+    uint64_t noted; /* adapters whose failure was noted: a bit for each */
+    unsigned in_flight;
     struct grave grave;
 };
 
@@ -96,9 +95,8 @@ struct deployments {
     struct desk_happening *happenings, **happenings_end;
     struct timer round_timer, end_timer;
     uint64_t recorded_us, tidied_us;
-    bool was_configured, is_ending, is_over;
+    bool was_configured, is_ending, was_killed;
     uint64_t end_by_us;
-    bool was_killed;
     void (*on_done)(void *);
     void *on_done_with;
 };
@@ -124,20 +122,26 @@ struct desk_record *desk_record_find(const struct deployments *desk, struct text
  * configuration. */
 void seats_configure(struct deployments *desk, const struct node_spec *nodes, size_t count);
 void seats_open(struct deployments *desk);
+/* Close those that are gone and have nothing left; not from within what a launcher tells. */
+void seats_tidy(struct deployments *desk);
+bool seats_are_empty(const struct deployments *desk);
 void seats_close(struct deployments *desk);
 /* NULL = it cannot be used. */
 struct desk_launch *seat_start(struct desk_seat *seat, struct desk_replica *replica);
 void seat_stop(struct desk_launch *launch, int64_t grace_us);
 /* Of one that has ended: it is gone after this. Of another: it is ended first. */
 void seat_forget(struct desk_launch *launch);
-/* All that runs is killed. */
-void seats_kill(struct deployments *desk);
-
+/* Whatever runs: its launcher is closed next. */
+void seat_abandon(struct desk_launch *launch);
 /* desk_replica.c */
 extern const struct fleet_hands desk_hands; /* without its <with> */
 struct desk_replica *replica_take(struct deployments *desk, struct fleet_replica *of);
 /* What its launcher says; <replica> may be gone after it. */
 void desk_replica_report(struct desk_replica *replica, const struct launch_report *report);
+/* What still runs is killed. */
+void desk_replicas_kill(struct deployments *desk);
+/* Forget all of them, whatever runs. */
+void desk_replicas_free(struct deployments *desk);
 /* See to each: those that could not be launched, how often they are probed, calls on them. */
 void desk_replicas_settle(struct deployments *desk);
 /* The specs in force may have other adapters. */

@@ -118,9 +118,9 @@ static bool fits(const struct buffer *out, size_t bytes)
 static bool put_happening(const struct deployment_event *event, struct buffer *out)
 {
     char words[FLEET_WORDS_MAX + FLEET_REASON_MAX + STORY_REPLICA_MAX + SPEC_NAME_MAX + 32];
-    int length = snprintf(words, sizeof words, "[%s%s%s%s%s]\n", event->replica,
-                          *event->replica ? ": " : "", event->reason, *event->words ? ": " : "",
-                          event->words);
+    int length =
+        snprintf(words, sizeof words, "[%s%s%s%s%s]\n", event->replica, *event->replica ? ": " : "",
+                 event->reason, *event->words ? ": " : "", event->words);
     bool has_room = fits(out, (size_t)length);
     if (has_room)
         buffer_append(out, words, (size_t)length);
@@ -139,8 +139,8 @@ uint64_t story_follow(const struct story *story, uint64_t after, struct buffer *
         bool has_line = line != &story->lines, has_event = event != &story->events;
         if (!has_line && !has_event)
             return story->newest > after ? story->newest : after;
-        bool is_line = has_line && (!has_event || line_at(line)->number <
-                                                      happening_at(event)->event.number);
+        bool is_line =
+            has_line && (!has_event || line_at(line)->number < happening_at(event)->event.number);
         if (is_line && !fits(out, line_at(line)->length + 1))
             return after;
         if (is_line)
