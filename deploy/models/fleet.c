@@ -288,6 +288,8 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
 {
     struct fleet_deployment *deployment = fleet_find(fleet, text_of(name->deployment));
     uint64_t number = read_number(text_of(name->replica));
+    if (number >= fleet->number && number < UINT64_MAX / 2)
+        fleet->number = number + 1; /* wanted or not: it was used */
     if (!deployment || is_stopped(fleet, deployment) || number == 0 || is_known(fleet, number) ||
         node >= fleet->node_count || deployment->stable.spec->digest != name->digest ||
         fleet_census(deployment, 0).live >= most_of(deployment))
@@ -408,10 +410,12 @@ static void bury_removed(struct fleet *fleet)
     size_t kept = 0;
     for (size_t i = 0; i < fleet->count; i++) {
         struct fleet_deployment *deployment = fleet->deployments[i];
-        if (deployment->removed && fleet_census(deployment, 0).live == 0)
-            deployment_free(deployment);
-        else
+        if (!deployment->removed || fleet_census(deployment, 0).live > 0) {
             fleet->deployments[kept++] = deployment;
+            continue;
+        }
+        fleet->hands.share(fleet->hands.with, deployment_text(deployment), 0, 0, 0);
+        deployment_free(deployment);
     }
     fleet->count = kept;
 }
