@@ -71,6 +71,9 @@ $(OUT)/parts.a: $(PARTS)
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
+# These start it.
+$(filter $(OUT)/tests/unit/deploy/%,$(TESTS)): | $(FAKES)
+
 $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
 
