@@ -153,7 +153,7 @@ void docker_watch_init(struct launch *launch);
 void docker_watch_look(struct launch *launch);
 /* Read its log from where it was left, and go on for as long as it runs. */
 void docker_watch_log(struct launch *launch);
-/* Ask how much memory it uses. */
+/* Ask how it is, and how much memory it uses; now and then. */
 void docker_watch_measure(struct launch *launch);
 /* Ask nothing any more. */
 void docker_watch_drop(struct launch *launch);

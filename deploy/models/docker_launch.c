@@ -119,12 +119,15 @@ static void retry(struct launch *launch, const struct remote_answer *answer)
     char words[LAUNCH_WORDS_MAX];
     docker_read_error(answer->body, answer->status, words);
     const char *why = answer->why ? answer->why : words;
+    const char *reason = answer->status ? "engine_error" : "api_unreachable";
     if (launch->retries++ < RETRIES_MAX) {
         go_at(launch, now_of(launch) + ((uint64_t)RETRY_US << launch->retries));
         if (answer->status == 0)
             engine_doubt(launch->launcher, why);
+    } else if (launch->may_exist && launch->step != STEP_UNDO) {
+        doom(launch, reason, why); /* nothing of it may run when its end is told */
     } else {
-        end(launch, answer->status ? "engine_error" : "api_unreachable", false, why);
+        end(launch, reason, false, why);
     }
 }
 
@@ -401,18 +404,24 @@ static void on_taken(void *with, const struct remote_answer *answer)
         launch->port = other.port;
         set_step(launch, other.runs ? STEP_RUN : STEP_START);
     } else if (!launch->cleared) {
+        memcpy(launch->id, other.id, sizeof(launch->id));
         set_step(launch, STEP_CLEAR); /* left from an earlier life */
     } else {
         end(launch, "name_taken", false, "a container that cannot be removed has its name");
     }
 }
 
-static void step_take(struct launch *launch)
+static struct remote_call *ask_named(struct launch *launch,
+                                     void (*on_done)(void *, const struct remote_answer *))
 {
     struct remote_question question = {
-        .method = METHOD_GET, .timeout_us = DOCKER_ASK_US, .on_done = on_taken, .with = launch};
-    launch->call =
-        engine_ask(launch->launcher, &question, "/containers/%s/json", launch->container);
+        .method = METHOD_GET, .timeout_us = DOCKER_ASK_US, .on_done = on_done, .with = launch};
+    return engine_ask(launch->launcher, &question, "/containers/%s/json", launch->container);
+}
+
+static void step_take(struct launch *launch)
+{
+    launch->call = ask_named(launch, on_taken);
 }
 
 static void on_cleared(void *with, const struct remote_answer *answer)
@@ -429,13 +438,13 @@ static void on_cleared(void *with, const struct remote_answer *answer)
     set_step(launch, STEP_CREATE);
 }
 
+/* By its id only: a name may be another's. */
 static struct remote_call *ask_removal(struct launch *launch,
                                        void (*on_done)(void *, const struct remote_answer *))
 {
     struct remote_question question = {
         .method = METHOD_DELETE, .timeout_us = DOCKER_WORK_US, .on_done = on_done, .with = launch};
-    return engine_ask(launch->launcher, &question, "/containers/%s?force=true&v=true",
-                      launch->id[0] ? launch->id : launch->container);
+    return engine_ask(launch->launcher, &question, "/containers/%s?force=true&v=true", launch->id);
 }
 
 static void step_clear(struct launch *launch)
@@ -692,6 +701,11 @@ static void step_stop(struct launch *launch)
     }
 }
 
+static void end_undone(struct launch *launch)
+{
+    end(launch, "stopped", false, "stopped before it ran");
+}
+
 static void on_undone(void *with, const struct remote_answer *answer)
 {
     struct launch *launch = with;
@@ -701,12 +715,30 @@ static void on_undone(void *with, const struct remote_answer *answer)
         return;
     }
     launch->id[0] = '\0';
-    end(launch, "stopped", false, "stopped before it ran");
+    end_undone(launch);
+}
+
+/* Is what has its name ours? */
+static void on_undo_seen(void *with, const struct remote_answer *answer)
+{
+    struct launch *launch = with;
+    struct docker_container other;
+    launch->call = NULL;
+    if (answer->status == 404) {
+        end_undone(launch);
+    } else if (!remote_is_well(answer) || !docker_read_container(answer->body, "", false, &other)) {
+        retry(launch, answer);
+    } else if (!is_same(launch, &other) || is_held(launch, other.id)) {
+        end_undone(launch);
+    } else {
+        memcpy(launch->id, other.id, sizeof(launch->id));
+        set_step(launch, STEP_UNDO);
+    }
 }
 
 static void step_undo(struct launch *launch)
 {
-    launch->call = ask_removal(launch, on_undone);
+    launch->call = launch->id[0] ? ask_removal(launch, on_undone) : ask_named(launch, on_undo_seen);
 }
 
 /* What was under way is given up for good, from wherever it is. */
