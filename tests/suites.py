@@ -6,9 +6,9 @@
     tests/suites.py unit flow    these two
 
 Suites are found by convention: tests/unit/**/*_test.c, tests/fuzz/*_fuzz.c, and a pytest folder for
-each of flow, hostile, recorded, clients, redis, store, chaos, packaging. A skipped test counts as failed: what a
-test needs is installed, not guessed at. So does one that hangs, a suite that runs out of its time,
-and a process that a suite leaves running.
+each of flow, hostile, recorded, clients, redis, store, launch, chaos, packaging. A skipped test counts
+as failed: what a test needs is installed, not guessed at. So does one that hangs, a suite that runs
+out of its time, and a process that a suite leaves running.
 
 Tests mostly wait, so suites run side by side, in two lanes; the builds they will need and the fuzz targets
 take what is left of the processors, behind them. Lines that a suite writes begin with its name.
@@ -38,7 +38,7 @@ UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no acci
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
 OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
 AT_ONCE = 4  # files of the folders below that are tested at once: their tests mostly wait
-PARALLEL = ("flow", "hostile", "recorded", "redis", "store")
+PARALLEL = ("flow", "hostile", "recorded", "redis", "store", "launch")
 SLOW = (  # files that take more than a quarter of a minute, the longest first
     "replicas_know_each_others_objects", "nodes_share_one_ledger", "nodes_share_their_limits", "batches_are_paid_for",
     "providers_are_signed_in_to", "a_token_is_a_key", "limits_are_never_exceeded",
@@ -353,8 +353,13 @@ def store(variant=RELEASE):
     return build(variant, "units") or run_pytest("store", variant)
 
 
+def launch(variant=RELEASE):
+    """The launchers of deployments, in a program of its own, against real engines of containers."""
+    return build(variant, "units") or run_pytest("launch", variant)
+
+
 def asan():
-    total = unit(ASAN).add(redis(ASAN))
+    total = unit(ASAN).add(redis(ASAN)).add(launch(ASAN))
     for folder in ("flow", "hostile"):
         total.add(run_pytest(folder, ASAN, minutes=20, test_seconds=240))
     return total
@@ -436,6 +441,7 @@ SUITES = {
     "clients": clients,
     "redis": redis,
     "store": store,
+    "launch": launch,
     "chaos": lambda: run_pytest("chaos", test_seconds=600),
     "packaging": lambda: run_pytest("packaging", test_seconds=600),
     "clang": clang,
@@ -447,7 +453,7 @@ STAGES = (  # one after the other; the lanes of each side by side, and in a lane
     (("check", "unit"),),  # what fails soonest
     (  # of two suites at the same time at most one takes much of the processors
         ("flow", "recorded", "hostile", "asan"),
-        ("redis", "store", "tsan", "packaging", "clients", "clang"),
+        ("redis", "store", "launch", "tsan", "packaging", "clients", "clang"),
     ),
     (("chaos",),),  # makes its own load, and measures what comes of it
 )

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * deployment - the desk of all deployments: joins what decides (fleet), what starts (launchers),
+ * what asks whether they are well (probe) and where calls find them (slots). The door of
+ * deploy/models.
+ *
+ * One desk per process, on the loop of worker 0; others ask it by message (loop_post) or read what
+ * it publishes: slots, and pages written under a lock.
+ */
+
+#include "deploy/models/adapters.h"
+#include "deploy/models/fleet.h"
+#include "deploy/models/slots.h"
+#include "deploy/models/spec.h"
+
+struct deployments;
+
+struct deployments_site {
+    struct loop *loop;
+    struct upstreams *upstreams;
+    const char *state_dir;
+    const char *owner;
+    bool leave; /* on_exit: leave */
+    /* For the log, the admin's events and metrics; on the desk's thread. */
+    void (*on_event)(void *with, struct text deployment, const char *replica, const char *reason,
+                     const char *words);
+    /* Calls that wait as jobs for a deployment; NULL = there are none. Must not call the desk. */
+    unsigned (*jobs_waiting)(void *with, struct text deployment);
+    void *with;
+};
+
+struct deployments *deployments_new(const struct deployments_site *site);
+/* Put in force; on the desk's thread. */
+void deployments_configure(struct deployments *deployments, const struct node_spec *nodes,
+                           size_t node_count, struct deployment_spec *const *specs, size_t count);
+/* The process ends: stop all, or leave it; <done> comes once, from the loop, at the latest at
+ * <by_us> (of the loop's clock; shortly before, what has not ended is killed). */
+void deployments_end(struct deployments *deployments, uint64_t by_us, void (*done)(void *),
+                     void *with);
+/* When the loop runs no more, and before loop_clear(). With leave what runs goes on. */
+void deployments_free(struct deployments *deployments);
+
+/* On the desk's thread, and only to look: all else is done by the desk. */
+struct fleet *deployments_fleet(struct deployments *deployments);
+bool deployments_obey(struct deployments *deployments, struct text name, enum fleet_order order,
+                      unsigned low, unsigned high, const char **why);
+
+/* The last lines that a deployment's replicas wrote, oldest first, one per line; <replica> empty =
+ * all of them; any thread. Returns false when there is no such deployment, now or in the last day.
+ */
+struct buffer;
+bool deployments_logs(struct deployments *deployments, struct text name, struct text replica,
+                      unsigned lines, struct buffer *out);
+/* Lines and events behind number <after>, as far as there is room in <out>, an event as "[replica:
+ * reason: words]"; *next is where to go on. So that they can be followed: with <out> NULL, from now
+ * on. */
+bool deployments_follow(struct deployments *deployments, struct text name, uint64_t after,
+                        struct buffer *out, uint64_t *next);
+struct deployment_event {
+    uint64_t number;
+    int64_t at_us; /* wall clock */
+    char replica[SPEC_NAME_MAX + 24], reason[FLEET_REASON_MAX], words[FLEET_WORDS_MAX];
+};
+size_t deployments_events(struct deployments *deployments, struct text name, uint64_t after,
+                          struct deployment_event *into, size_t max);
+
+/* What the fleet knows of one deployment, for who has to say how long it takes; any thread. <view>
+ * holds no spec. False: there is none of that name. */
+bool deployments_look(struct deployments *deployments, struct text name, struct fleet_view *view);
+/* What the servers call their model (served_name, else what they list first), which a call must
+ * name; empty while none has been ready. Any thread. Returns its length. */
+size_t deployments_served_name(struct deployments *deployments, struct text name, char *into,
+                               size_t size);
+/* How a call names an adapter to the replica that it has a slot of; any thread. False: that replica
+ * or adapter is not there. (slots_wish.adapter is hash_name() of the adapter's name.) */
+bool deployments_adapter(struct deployments *deployments, struct text name, const struct slot *slot,
+                         struct text adapter, struct adapter_wire *wire);
+
+/* A copy of what the desk knows of one deployment; any thread. */
+struct deployment_replica_page {
+    char name[SPEC_NAME_MAX + 24], node[SPEC_NAME_MAX + 1], address[LAUNCH_HOST_MAX + 8];
+    unsigned revision, restarts, in_flight;
+    enum replica_state state;
+    int64_t since_ms; /* ago */
+    int progress_permille;
+    int64_t memory_bytes;
+    char reason[FLEET_REASON_MAX], words[FLEET_WORDS_MAX];
+};
+struct deployment_adapter_page {
+    char name[64];
+    unsigned ready, loading, failed; /* replicas */
+    char words[FLEET_WORDS_MAX];
+};
+struct deployment_page {
+    struct fleet_view view;
+    struct slots_figures slots;
+    size_t replica_count, adapter_count;
+    struct deployment_replica_page replicas[SPEC_REPLICAS_MAX];
+    struct deployment_adapter_page adapters[SPEC_ADAPTERS_MAX];
+};
+/* False: there is none of that name. Free with deployment_page_free(). */
+struct deployment_page *deployments_page(struct deployments *deployments, struct text name);
+void deployment_page_free(struct deployment_page *page);
+/* Names, sorted. */
+size_t deployments_names(struct deployments *deployments, struct text *into, size_t max,
+                         struct buffer *memory);
