@@ -53,7 +53,7 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
-DRIVERS   := $(OUT)/tests/models/driver $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
+DRIVERS   := $(OUT)/tests/launch/driver $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
 FAKES     := $(OUT)/tests/fakellm
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -35,14 +36,14 @@ static const char DEFAULT_PATH[] = "/usr/local/bin:/usr/bin:/bin";
 static void on_inotify(struct watch *watch, unsigned events)
 {
     (void)events;
-    life_log_changed(LIST_MEMBER(watch, struct launcher, inotify_watch));
+    server_log_changed(LIST_MEMBER(watch, struct launcher, inotify_watch));
 }
 
 static void on_look(struct timer *timer)
 {
     struct launcher *launcher = LIST_MEMBER(timer, struct launcher, look_timer);
     uint64_t now = loop_now_us(launcher->site.loop);
-    life_look(launcher);
+    server_look(launcher);
     if (now - launcher->tidied_us >= TIDY_US) {
         launcher->tidied_us = now;
         mark_tidy(launcher->site.state_dir);
@@ -93,12 +94,12 @@ static void on_mark(void *with, const struct launch_mark *mark)
     if (strcmp(mark->node, launcher->node) != 0)
         return;
     struct launch *launch = memory_new(sizeof(*launch));
-    life_init(launch, launcher, &mark->name);
+    server_init(launch, launcher, &mark->name);
     launch->mark = *mark;
     /* Opened first and compared after: from then on the pid cannot become another's. */
-    if (!life_watch(launch) || !mark_is_alive(mark)) {
+    if (!server_watch(launch) || !mark_is_alive(mark)) {
         mark_remove(launcher->site.state_dir, &mark->name);
-        life_free(launch);
+        server_free(launch);
     }
 }
 
@@ -148,11 +149,11 @@ static void launcher_close(struct launcher *launcher)
     while (!list_is_empty(&launcher->launches)) {
         struct launch *launch = LIST_MEMBER(launcher->launches.next, struct launch, link);
         if (launch->life <= LIFE_RUNNING && !launcher->site.leave) {
-            life_signal(launch, SIGKILL);
+            server_signal(launch, SIGKILL);
             cage_kill(&launch->mark.cage);
             mark_remove(launcher->site.state_dir, &launch->mark.name);
         }
-        life_free(launch);
+        server_free(launch);
     }
     timer_stop(&launcher->look_timer);
     timer_stop(&launcher->found_timer);
@@ -201,15 +202,16 @@ static bool find_address(struct launch *launch)
         snprintf(address->host, sizeof address->host, LOOPBACK);
         address->port = find_port(launch->launcher);
         if (address->port == 0)
-            life_fail(launch, false, "port_taken", "there is no free port on " LOOPBACK);
+            server_fail(launch, false, "port_taken", "there is no free port on " LOOPBACK);
         return address->port != 0;
     }
     if (!mark_path(path, launch->launcher->site.state_dir, &launch->mark.name, ".sock") ||
         strlen(path) >= sizeof longest.sun_path || strlen(path) >= sizeof address->host) {
-        life_fail(launch, true, "exec_failed",
-                  "the path of its socket is longer than %zu bytes: use {port}, or a shorter state "
-                  "directory",
-                  sizeof longest.sun_path - 1);
+        server_fail(
+            launch, true, "exec_failed",
+            "the path of its socket is longer than %zu bytes: use {port}, or a shorter state "
+            "directory",
+            sizeof longest.sun_path - 1);
         return false;
     }
     memcpy(address->host, path, strlen(path) + 1);
@@ -226,9 +228,10 @@ static bool can_be_cured(int error)
 
 static void fail_to_exec(struct launch *launch, const char *what, int error)
 {
-    life_fail(launch, !can_be_cured(error), "exec_failed", "cannot %s: %.*s: %s", what,
-              launch->spec->command_count > 0 ? (int)launch->spec->command[0].len : 0,
-              launch->spec->command_count > 0 ? launch->spec->command[0].at : "", strerror(error));
+    server_fail(launch, !can_be_cured(error), "exec_failed", "cannot %s: %.*s: %s", what,
+                launch->spec->command_count > 0 ? (int)launch->spec->command[0].len : 0,
+                launch->spec->command_count > 0 ? launch->spec->command[0].at : "",
+                strerror(error));
 }
 
 static void make_cage(struct launch *launch)
@@ -266,7 +269,7 @@ static bool run(struct launch *launch, const char *program, char **arguments, ch
 }
 
 /* It runs: it must be found again, whatever happens to us. */
-static void go_on(struct launch *launch)
+static void go_on(struct launch *launch, uint64_t log_from)
 {
     launch->life = LIFE_RUNNING;
     launch->report = (struct launch_report){.stage = LAUNCH_RUNNING,
@@ -277,9 +280,9 @@ static void go_on(struct launch *launch)
         log_line(LOG_WARN, "deploy",
                  "%s/%s cannot be written down (%s): it is ended when sluice is",
                  launch->mark.name.deployment, launch->mark.name.replica, strerror(errno));
-    life_watch(launch);
-    life_read_log(launch, 0);
-    life_tell(launch);
+    server_watch(launch);
+    server_read_log(launch, log_from);
+    server_tell(launch);
 }
 
 static void start_program(struct launch *launch, int log)
@@ -292,6 +295,7 @@ static void start_program(struct launch *launch, int log)
                                  .socket = address->is_unix ? address->host : NULL,
                                  .port = address->port};
     char word[MARK_WORD_MAX], program[PATH_MAX];
+    uint64_t log_from = log_tail_size(log);
     int error = ENOENT;
     mark_word(word, site->state_dir, site->owner, &launch->mark.name);
     char **arguments = launch_arguments(&facts), **environment = launch_environment(&facts, word);
@@ -300,7 +304,7 @@ static void start_program(struct launch *launch, int log)
         !exec_find(arguments[0], path ? path : DEFAULT_PATH, program, sizeof program, &error))
         fail_to_exec(launch, "start it", error);
     else if (make_cage(launch), run(launch, program, arguments, environment, log))
-        go_on(launch);
+        go_on(launch, log_from);
     launch_strings_free(arguments);
     launch_strings_free(environment);
 }
@@ -310,15 +314,15 @@ static struct launch *launch_start(struct launcher *launcher, const struct launc
 {
     struct launch *launch = memory_new(sizeof(*launch));
     char path[MARK_PATH_MAX];
-    life_init(launch, launcher, name);
+    server_init(launch, launcher, name);
     launch->spec = spec_ref(spec);
     launch->owner = owner;
     const char *state = launcher->site.state_dir;
     int log = -1;
     if (!mark_make_folder(state, name) || !mark_path(path, state, name, ".log") ||
         (log = log_tail_writer(path)) < 0)
-        life_fail(launch, false, "state_failed", "cannot write its log below %s: %s", state,
-                  strerror(errno));
+        server_fail(launch, false, "state_failed", "cannot write its log below %s: %s", state,
+                    strerror(errno));
     else if (find_address(launch))
         start_program(launch, log);
     if (log >= 0)
@@ -335,7 +339,7 @@ static void launch_stop(struct launch *launch, int64_t grace_us)
     if (launch->life > LIFE_RUNNING)
         return;
     if (launch->kill_at_us == 0)
-        life_signal(launch, grace_us > 0 ? SIGTERM : SIGKILL);
+        server_signal(launch, grace_us > 0 ? SIGTERM : SIGKILL);
     if (launch->kill_at_us != 0 && launch->kill_at_us <= kill_at)
         return;
     launch->kill_at_us = kill_at;
@@ -345,7 +349,18 @@ static void launch_stop(struct launch *launch, int64_t grace_us)
 static void launch_forget(struct launch *launch)
 {
     cage_remove(&launch->mark.cage);
-    life_free(launch);
+    server_free(launch);
+}
+
+/* Where to begin in the log of one that is taken over. */
+static uint64_t history_of(const struct launch *launch)
+{
+    char path[MARK_PATH_MAX];
+    struct stat file;
+    if (!mark_path(path, launch->launcher->site.state_dir, &launch->mark.name, ".log") ||
+        stat(path, &file) != 0 || file.st_size <= HISTORY_BYTES)
+        return 0;
+    return (uint64_t)file.st_size - HISTORY_BYTES;
 }
 
 static void launch_adopt(struct launch *launch, struct deployment_spec *spec, void *owner)
@@ -359,8 +374,8 @@ static void launch_adopt(struct launch *launch, struct deployment_spec *spec, vo
                                             .progress_permille = -1,
                                             .exit_code = -1,
                                             .address = launch->mark.address};
-    life_read_log(launch, HISTORY_BYTES);
-    life_tell(launch);
+    server_read_log(launch, history_of(launch));
+    server_tell(launch);
 }
 
 static void *launch_owner(const struct launch *launch)

@@ -52,19 +52,19 @@ struct launch {
 };
 
 /* What was found or started is watched from now on. False: it has ended meanwhile. */
-bool life_watch(struct launch *launch);
-/* Begin to read its log, from the end less <history>. */
-void life_read_log(struct launch *launch, uint64_t history);
+bool server_watch(struct launch *launch);
+/* Begin to read its log at byte <from>. */
+void server_read_log(struct launch *launch, uint64_t from);
 /* Tell what <launch->report> says, soon, from the loop. */
-void life_tell(struct launch *launch);
+void server_tell(struct launch *launch);
 /* Nothing was started: tell why. */
-void life_fail(struct launch *launch, bool is_final, const char *reason, const char *format, ...)
+void server_fail(struct launch *launch, bool is_final, const char *reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* A signal to all that it consists of. */
-void life_signal(const struct launch *launch, int number);
-void life_look(struct launcher *launcher);
-void life_log_changed(struct launcher *launcher);
+void server_signal(const struct launch *launch, int number);
+void server_look(struct launcher *launcher);
+void server_log_changed(struct launcher *launcher);
 /* Stop watching and free it; what runs goes on. */
-void life_free(struct launch *launch);
+void server_free(struct launch *launch);
 /* Set up the timers of a new one. */
-void life_init(struct launch *launch, struct launcher *launcher, const struct launch_name *name);
+void server_init(struct launch *launch, struct launcher *launcher, const struct launch_name *name);

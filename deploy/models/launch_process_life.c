@@ -45,12 +45,12 @@ static void on_tell(struct timer *timer)
     ears->on_report(ears->with, launch, &launch->report); /* <launch> may be gone after this */
 }
 
-void life_tell(struct launch *launch)
+void server_tell(struct launch *launch)
 {
     set(launch, &launch->tell_timer, now_of(launch));
 }
 
-void life_fail(struct launch *launch, bool is_final, const char *reason, const char *format, ...)
+void server_fail(struct launch *launch, bool is_final, const char *reason, const char *format, ...)
 {
     struct launch_report *report = &launch->report;
     launch->life = LIFE_ENDED;
@@ -61,7 +61,7 @@ void life_fail(struct launch *launch, bool is_final, const char *reason, const c
     va_start(args, format);
     vsnprintf(report->words, sizeof report->words, format, args);
     va_end(args);
-    life_tell(launch);
+    server_tell(launch);
 }
 
 /* ------------------------------------------------------------------------------------ lines */
@@ -101,11 +101,11 @@ static void on_log_time(struct timer *timer)
     read_log(LIST_MEMBER(timer, struct launch, log_timer));
 }
 
-void life_read_log(struct launch *launch, uint64_t history)
+void server_read_log(struct launch *launch, uint64_t from)
 {
     char path[MARK_PATH_MAX];
     if (!mark_path(path, launch->launcher->site.state_dir, &launch->mark.name, ".log") ||
-        !log_tail_open(&launch->log, path, LAUNCH_LINE_MAX, history))
+        !log_tail_open(&launch->log, path, LAUNCH_LINE_MAX, from))
         return;
     if (launch->launcher->inotify >= 0)
         launch->log_watch = inotify_add_watch(launch->launcher->inotify, path, IN_MODIFY);
@@ -121,7 +121,7 @@ static void note_change(struct launcher *launcher, int watch)
     }
 }
 
-void life_log_changed(struct launcher *launcher)
+void server_log_changed(struct launcher *launcher)
 {
     _Alignas(struct inotify_event) char bytes[EVENTS_BYTES];
     ssize_t got = read(launcher->inotify, bytes, sizeof bytes);
@@ -135,7 +135,7 @@ void life_log_changed(struct launcher *launcher)
 /* ----------------------------------------------------------------------------------- its end */
 
 /* The leader's pid stays its own until we have reaped it, and the group's until nobody is in it. */
-void life_signal(const struct launch *launch, int number)
+void server_signal(const struct launch *launch, int number)
 {
     if (launch->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, launch->pidfd, number, NULL, 0);
@@ -160,7 +160,7 @@ static void end(struct launch *launch)
     if (launch->mark.address.is_unix)
         unlink(launch->mark.address.host);
     cage_remove(&launch->mark.cage);
-    life_tell(launch);
+    server_tell(launch);
 }
 
 static void clear(struct launch *launch)
@@ -272,7 +272,7 @@ static void on_kill_time(struct timer *timer)
     if (launch->life > LIFE_RUNNING)
         return;
     launch->was_killed = true;
-    life_signal(launch, SIGKILL);
+    server_signal(launch, SIGKILL);
     cage_kill(&launch->mark.cage);
 }
 
@@ -285,7 +285,7 @@ static void bound_memory(struct launch *launch, int64_t own_bytes)
     if (launch->mark.cage.path[0] != 0 || limit <= 0 || own_bytes <= limit || launch->has_oom)
         return;
     launch->has_oom = true;
-    life_signal(launch, SIGKILL);
+    server_signal(launch, SIGKILL);
 }
 
 static void note_memory(struct launch *launch, struct footprint its)
@@ -300,7 +300,7 @@ static void note_memory(struct launch *launch, struct footprint its)
         return;
     launch->told_memory_us = now_of(launch);
     report->memory_bytes = its.resident;
-    life_tell(launch);
+    server_tell(launch);
 }
 
 static struct footprint footprint_in(const struct cage *cage)
@@ -315,7 +315,7 @@ static struct footprint footprint_in(const struct cage *cage)
     return sum;
 }
 
-void life_look(struct launcher *launcher)
+void server_look(struct launcher *launcher)
 {
     pid_t leaders[WATCHED_MAX];
     struct launch *uncaged[WATCHED_MAX];
@@ -348,7 +348,7 @@ static void init_timer(struct timer *timer, void (*on_time)(struct timer *))
     timer->on_time = on_time;
 }
 
-void life_init(struct launch *launch, struct launcher *launcher, const struct launch_name *name)
+void server_init(struct launch *launch, struct launcher *launcher, const struct launch_name *name)
 {
     launch->launcher = launcher;
     launch->mark.name = *name;
@@ -362,7 +362,7 @@ void life_init(struct launch *launch, struct launcher *launcher, const struct la
     list_push_back(&launcher->launches, &launch->link);
 }
 
-bool life_watch(struct launch *launch)
+bool server_watch(struct launch *launch)
 {
     if (launch->pidfd < 0)
         launch->pidfd = (int)syscall(SYS_pidfd_open, launch->mark.pid, 0);
@@ -379,7 +379,7 @@ static void free_buried(struct grave *grave)
     memory_free(LIST_MEMBER(grave, struct launch, grave));
 }
 
-void life_free(struct launch *launch)
+void server_free(struct launch *launch)
 {
     struct loop *loop = launch->launcher->site.loop;
     list_remove(&launch->link);

@@ -15,19 +15,18 @@ int log_tail_writer(const char *path)
     return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-static uint64_t size_of(int fd)
+uint64_t log_tail_size(int fd)
 {
     struct stat file;
     return fstat(fd, &file) == 0 && file.st_size > 0 ? (uint64_t)file.st_size : 0;
 }
 
-bool log_tail_open(struct log_tail *tail, const char *path, size_t line_max, uint64_t history)
+bool log_tail_open(struct log_tail *tail, const char *path, size_t line_max, uint64_t from)
 {
     *tail = (struct log_tail){.fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
     if (tail->fd < 0)
         return false;
-    uint64_t size = size_of(tail->fd);
-    tail->at = size > history ? size - history : 0;
+    tail->at = from;
     tail->path = memory_string(text_of(path));
     tail->line_max = line_max;
     return true;
@@ -80,7 +79,7 @@ static void cut(struct log_tail *tail, uint64_t size)
 
 static void bound(struct log_tail *tail, void (*on_line)(void *, char *, size_t), void *with)
 {
-    uint64_t size = size_of(tail->fd);
+    uint64_t size = log_tail_size(tail->fd);
     if (size < tail->at)
         tail->at = 0; /* somebody else has emptied it */
     if (size > tail->at + LOG_BEHIND_BYTES) {

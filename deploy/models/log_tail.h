@@ -29,8 +29,10 @@ struct log_tail {
 
 /* A descriptor for the server to write to, close-on-exec; -1 with errno. Its folder must exist. */
 int log_tail_writer(const char *path);
-/* Begin to read, from the end less <history> bytes. False with errno. */
-bool log_tail_open(struct log_tail *tail, const char *path, size_t line_max, uint64_t history);
+/* Begin to read at byte <from>. False with errno. */
+bool log_tail_open(struct log_tail *tail, const char *path, size_t line_max, uint64_t from);
+/* How long it is; 0 when it cannot be said. */
+uint64_t log_tail_size(int fd);
 /* Read on; a line may be changed in place, and is longer than line_max never (then it is cut in
  * two). True: there is more. */
 bool log_tail_read(struct log_tail *tail, void (*on_line)(void *, char *, size_t), void *with);
