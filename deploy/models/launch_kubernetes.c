@@ -64,9 +64,11 @@ void kube_read_token(struct launcher *launcher)
     size_t len = file ? fread(token, 1, sizeof(token), file) : 0;
     if (file)
         fclose(file);
-    struct text text = text_trim((struct text){token, len});
-    if (text.len > 0)
-        remote_set_token(launcher->remote, text);
+    size_t used = len;
+    while (used > 0 && (unsigned char)token[used - 1] <= 0x20) /* its line may have an end */
+        used--;
+    if (used > 0)
+        remote_set_token(launcher->remote, (struct text){token, used});
     memory_wipe(token, len);
 }
 

@@ -5,7 +5,7 @@ It speaks core/v1 as far as sluice and kubectl need it: pods (create, get, list,
 versions, bookmarks and 410, patch, delete with grace), their logs (followed, with timestamps), secrets,
 events, and a Status for whatever goes wrong. What is created is checked against the published schema.
 Each pod's container becomes a child process: its image names a program in `images`; the pod's address is
-one of its own in 127.1.0.0/16, given as --host behind its arguments. A kubelet that is slow, an image that
+one of its own in 127.0.0.0/8, given as --host behind its arguments. A kubelet that is slow, an image that
 is not there, memory that runs out, a quota, and an API that is away are knobs.
 """
 
@@ -13,6 +13,7 @@ import copy
 import datetime
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -138,6 +139,7 @@ class KubeApi:
         self.lock = threading.Condition(threading.RLock())
         self.pods, self.secrets, self.events, self.history = {}, {}, [], []
         self.version, self.oldest, self.hosts = 100, 100, 0
+        self.net = f"127.{random.randint(2, 250)}"  # what an earlier one has left is not met
         self.schedule_seconds, self.unschedulable, self.quota, self.forbidden = 0.0, False, None, False
         self.image_reason, self.image_message = "ErrImagePull", 'failed to pull "%s": not found'
         self.kills_are_oom, self.closed, self.cuts, self.created = False, False, 0, 0
@@ -249,7 +251,7 @@ class KubeApi:
             return document
         self.hosts += 1
         self.created += 1
-        pod = self.pods[name] = Pod(self, document, f"127.1.{self.hosts // 250}.{self.hosts % 250 + 1}")
+        pod = self.pods[name] = Pod(self, document, f"{self.net}.{self.hosts // 250}.{self.hosts % 250 + 1}")
         document["status"] = {"phase": "Pending"}
         self.changed("ADDED", document)
         threading.Thread(target=pod.run, daemon=True).start()
@@ -275,6 +277,21 @@ def matches(document, query):
         if here != value.lstrip("="):
             return False
     return True
+
+
+def table(document):
+    """What kubectl prints: the server makes its columns (meta.k8s.io/v1 Table)."""
+    names = ("Name", "Ready", "Status", "Restarts", "Age")
+    rows = []
+    for pod in document.get("items", [document]):
+        status = pod["status"].get("containerStatuses", [{"ready": False, "state": {}}])[0]
+        waits = status["state"].get("waiting", {}).get("reason")
+        cells = [pod["metadata"]["name"], f"{int(status['ready'])}/1", waits or pod["status"]["phase"], "0", "1s"]
+        rows.append({"cells": cells, "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+                                                "metadata": pod["metadata"]}})
+    return {"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": document.get("metadata", {}), "rows": rows,
+            "columnDefinitions": [{"name": name, "type": "string", "format": "name" if name == "Name" else "",
+                                   "description": name, "priority": 0} for name in names]}
 
 
 class Requests(BaseHTTPRequestHandler):
@@ -346,7 +363,8 @@ class Requests(BaseHTTPRequestHandler):
         else:
             with api.lock:
                 code, document = self.plain(api, kind, name, query, body)
-            self.answer(code, document)
+            wants_table = kind == "pods" and self.command == "GET" and "as=Table" in self.headers.get("Accept", "")
+            self.answer(code, table(document) if wants_table else document)
 
     def plain(self, api, kind, name, query, body):
         if self.command == "POST":
