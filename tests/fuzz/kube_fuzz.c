@@ -47,6 +47,8 @@ static void check_line(struct text line)
     assert(when.len + 1 + what.len == line.len);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text body = {(const char *)data, size};
