@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "deploy/models/launcher.h"
 
-static const struct launcher_kind *const kinds[] = {&launch_process, &launch_docker};
+static const struct launcher_kind *const kinds[] = {&launch_process, &launch_docker,
+                                                    &launch_kubernetes};
 
 const struct launcher_kind *launcher_kind_of(enum launcher_word word)
 {

@@ -279,7 +279,7 @@ static void read_option(struct node_spec *node, struct launcher_site *site, char
 
 static const struct launcher_kind *kind_of(const char *name)
 {
-    static const struct launcher_kind *const kinds[] = {&launch_docker};
+    static const struct launcher_kind *const kinds[] = {&launch_docker, &launch_kubernetes};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(kinds[i]->name, name) == 0)
             return kinds[i];

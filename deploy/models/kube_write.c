@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "deploy/models/kube_write.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "gateway/base/hash.h"
+#include "gateway/base/json.h"
+#include "gateway/base/memory.h"
+
+enum {
+    CREDENTIAL_MAX = 16 * 1024,
+    PROBE_SECONDS = 5,
+    PROBE_TIMEOUT_SECONDS = 3,
+    OWNER_IN_NAME = 63,
+};
+
+static void put(struct buffer *out, const char *words)
+{
+    buffer_append_text(out, text_of(words));
+}
+
+static void put_member(struct buffer *out, const char *name, struct text value)
+{
+    json_write_key(out, text_of(name));
+    json_write_string(out, value);
+}
+
+/* --------------------------------------------------------------------------------- names */
+
+static bool is_letter_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Lower case, digits, and '-' for everything else; neither first nor last. */
+static size_t put_name_part(char *out, size_t room, struct text part)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < part.len && len + 1 < room; i++) {
+        char c = part.at[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c + ('a' - 'A'));
+        out[len++] = is_letter_or_digit(c) ? c : '-';
+    }
+    while (len > 0 && out[len - 1] == '-')
+        len--;
+    out[len] = '\0';
+    return len;
+}
+
+void kube_write_name(const char *owner, const struct launch_name *name, char out[KUBE_NAME_MAX + 1])
+{
+    char parts[3][SPEC_NAME_MAX + 1];
+    put_name_part(parts[0], OWNER_IN_NAME + 1, text_of(owner));
+    put_name_part(parts[1], sizeof(parts[1]), text_of(name->deployment));
+    put_name_part(parts[2], sizeof(parts[2]), text_of(name->replica));
+    snprintf(out, KUBE_NAME_MAX + 1, "sluice-%s-%s-%s", parts[0], parts[1], parts[2]);
+}
+
+void kube_write_label(struct text value, char out[KUBE_LABEL_MAX + 1])
+{
+    enum { HASH_DIGITS = 8, KEPT = KUBE_LABEL_MAX - HASH_DIGITS - 1 };
+    bool is_whole = value.len <= KUBE_LABEL_MAX;
+    size_t len = is_whole ? value.len : KEPT;
+    for (size_t i = 0; i < len; i++) {
+        char c = value.at[i];
+        bool may =
+            is_letter_or_digit(c) || (i > 0 && i + 1 < len && (c == '-' || c == '_' || c == '.'));
+        out[i] = (char)(may ? c : i == 0 || i + 1 == len ? 'x' : '_');
+    }
+    out[len] = '\0';
+    if (!is_whole)
+        snprintf(out + len, HASH_DIGITS + 2, ".%08" PRIx32, hash_crc32(value));
+}
+
+void kube_write_selector(const char *owner, struct buffer *out)
+{
+    char label[KUBE_LABEL_MAX + 1];
+    kube_write_label(text_of(owner), label); /* its bytes need no escapes */
+    buffer_format(out, "labelSelector=sluice.owner%%3D%s", label);
+}
+
+static void put_label(struct buffer *out, const char *name, const char *value)
+{
+    char label[KUBE_LABEL_MAX + 1];
+    kube_write_label(text_of(value), label);
+    put_member(out, name, text_of(label));
+    put(out, ",");
+}
+
+static void put_labels(const struct kube_wish *wish, struct buffer *out)
+{
+    put(out, "\"labels\":{");
+    put_label(out, "sluice.owner", wish->owner);
+    put_label(out, "sluice.deployment", wish->name->deployment);
+    put_label(out, "sluice.replica", wish->name->replica);
+    buffer_format(out,
+                  "\"sluice.revision\":\"%u\",\"sluice.digest\":\"%016" PRIx64
+                  "\",\"sluice.port\":\"%u\",",
+                  wish->name->revision, wish->name->digest, wish->port);
+    put(out, "\"app.kubernetes.io/managed-by\":\"sluice\"}");
+}
+
+static void put_metadata(const struct kube_wish *wish, struct buffer *out)
+{
+    char name[KUBE_NAME_MAX + 1];
+    kube_write_name(wish->owner, wish->name, name);
+    put(out, "\"metadata\":{");
+    put_member(out, "name", text_of(name));
+    put(out, ",");
+    put_labels(wish, out);
+    put(out, "}");
+}
+
+/* --------------------------------------------------------------------------------- a pod */
+
+/* <t> as a JSON string, with the port for each {port}. */
+static void put_with_port(struct buffer *out, struct text t, unsigned port)
+{
+    struct buffer whole;
+    buffer_init(&whole, KUBE_BODY_MAX);
+    for (size_t at; (at = text_find(t, TEXT("{port}"))) != SIZE_MAX; t = text_from(t, at + 6)) {
+        buffer_append_text(&whole, text_head(t, at));
+        buffer_append_number(&whole, port);
+    }
+    buffer_append_text(&whole, t);
+    json_write_string(out, buffer_text(&whole));
+    buffer_done(&whole);
+}
+
+static void put_arguments(const struct kube_wish *wish, struct buffer *out)
+{
+    if (wish->spec->command_count == 0)
+        return; /* the image's own */
+    put(out, "\"args\":[");
+    for (size_t i = 0; i < wish->spec->command_count; i++) {
+        put(out, i ? "," : "");
+        put_with_port(out, wish->spec->command[i], wish->port);
+    }
+    put(out, "],");
+}
+
+static void put_environment(const struct kube_wish *wish, struct buffer *out)
+{
+    put(out, "\"env\":[");
+    for (size_t i = 0; i < wish->spec->env_count; i++) {
+        put(out, i ? ",{" : "{");
+        put_member(out, "name", wish->spec->env[i].name);
+        put(out, ",\"value\":");
+        put_with_port(out, wish->spec->env[i].value, wish->port);
+        put(out, "}");
+    }
+    put(out, "],");
+}
+
+/* Both requests and limits: the scheduler is to count what sluice counts. */
+static void put_resources(const struct resources *resources, struct buffer *out)
+{
+    char bounds[160] = "";
+    int len = 0;
+    if (resources->memory_bytes > 0)
+        len += snprintf(bounds + len, sizeof(bounds) - (size_t)len, "\"memory\":\"%" PRId64 "\"",
+                        resources->memory_bytes);
+    if (resources->cpus_milli > 0)
+        len += snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"cpu\":\"%" PRId64 "m\"",
+                        len ? "," : "", resources->cpus_milli);
+    if (resources->gpus > 0)
+        snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"nvidia.com/gpu\":\"%" PRId64 "\"",
+                 len ? "," : "", resources->gpus);
+    buffer_format(out, "\"resources\":{\"limits\":{%s},\"requests\":{%s}},", bounds, bounds);
+}
+
+static void put_container(const struct kube_wish *wish, struct buffer *out)
+{
+    put(out, "{\"name\":\"server\",");
+    put_member(out, "image", wish->spec->image);
+    put(out, ",");
+    put_arguments(wish, out);
+    put_environment(wish, out);
+    put_resources(&wish->spec->resources, out);
+    buffer_format(out, "\"ports\":[{\"containerPort\":%u}],", wish->port);
+    put(out, "\"readinessProbe\":{\"httpGet\":{");
+    put_member(out, "path", wish->spec->probe.path.len ? wish->spec->probe.path : TEXT("/health"));
+    buffer_format(out, ",\"port\":%u},\"periodSeconds\":%d,\"timeoutSeconds\":%d},", wish->port,
+                  (int)PROBE_SECONDS, (int)PROBE_TIMEOUT_SECONDS);
+    put(out, "\"securityContext\":{\"allowPrivilegeEscalation\":false,"
+             "\"capabilities\":{\"drop\":[\"ALL\"]}},"
+             "\"volumeMounts\":[{\"name\":\"shm\",\"mountPath\":\"/dev/shm\"}]}");
+}
+
+bool kube_wants_secret(const struct deployment_spec *spec)
+{
+    return spec->registry_user.len > 0 || spec->registry_password.len > 0;
+}
+
+void kube_write_pod(const struct kube_wish *wish, struct buffer *out)
+{
+    char name[KUBE_NAME_MAX + 1];
+    put(out, "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",");
+    put_metadata(wish, out);
+    buffer_format(out,
+                  ",\"spec\":{\"restartPolicy\":\"Never\",\"automountServiceAccountToken\":false,"
+                  "\"enableServiceLinks\":false,\"terminationGracePeriodSeconds\":%" PRId64 ",",
+                  wish->grace_seconds);
+    if (kube_wants_secret(wish->spec)) {
+        kube_write_name(wish->owner, wish->name, name);
+        put(out, "\"imagePullSecrets\":[{");
+        put_member(out, "name", text_of(name));
+        put(out, "}],");
+    }
+    put(out, "\"containers\":[");
+    put_container(wish, out);
+    put(out, "],\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}]}}");
+}
+
+/* The registry of an image is what stands in front of the first slash, when it looks like a host.
+ */
+static struct text registry_of(struct text image)
+{
+    size_t slash = text_find_byte(image, '/');
+    struct text host = text_head(image, slash == SIZE_MAX ? 0 : slash);
+    bool is_host = text_find_byte(host, '.') != SIZE_MAX || text_find_byte(host, ':') != SIZE_MAX ||
+                   text_equal(host, TEXT("localhost"));
+    return is_host ? host : TEXT("https://index.docker.io/v1/");
+}
+
+/* https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/ */
+void kube_write_secret(const struct kube_wish *wish, struct buffer *out)
+{
+    struct buffer config;
+    const struct deployment_spec *spec = wish->spec;
+    buffer_init(&config, CREDENTIAL_MAX);
+    put(&config, "{\"auths\":{");
+    json_write_key(&config, registry_of(spec->image));
+    put(&config, "{");
+    put_member(&config, "username", spec->registry_user);
+    put(&config, ",");
+    put_member(&config, "password", spec->registry_password);
+    put(&config, "}}}");
+    put(out, "{\"apiVersion\":\"v1\",\"kind\":\"Secret\","
+             "\"type\":\"kubernetes.io/dockerconfigjson\",");
+    put_metadata(wish, out);
+    put(out, ",\"stringData\":{");
+    put_member(out, ".dockerconfigjson", buffer_text(&config));
+    put(out, "}}");
+    if (config.data)
+        memory_wipe(config.data, config.capacity);
+    buffer_done(&config);
+}
+
+void kube_write_delete(int64_t grace_seconds, struct buffer *out)
+{
+    buffer_format(
+        out,
+        "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":%" PRId64
+        ",\"propagationPolicy\":\"Background\"}",
+        grace_seconds);
+}
