@@ -520,6 +520,19 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
     }
 }
 
+/* The same, and how far the deployment is that it waited for. */
+static void put_loading_error(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    struct buffer error;
+    buffer_init(&error, EXCEPTION_BYTES);
+    put_error(x, status, &error);
+    put(out, text_head(buffer_text(&error), buffer_length(&error) - 1));
+    put(out, TEXT(",\"loading\":"));
+    put(out, x->waking.loading);
+    put(out, TEXT("}"));
+    buffer_done(&error);
+}
+
 void answer_error(const struct exchange *x, struct buffer *out)
 {
     answer_error_with(x, answer_error_status(x), out);
@@ -527,7 +540,10 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    put_error(x, status, out);
+    if (x->waking.loading.len)
+        put_loading_error(x, status, out);
+    else
+        put_error(x, status, out);
     put(out, TEXT("\n"));
 }
 

@@ -190,5 +190,6 @@ void choosing_end(struct exchange *x, enum fault_kind fault, bool made)
         .output_tokens = good ? usage->output_tokens : 0,
         .tokens = good ? usage->input_tokens + usage->output_tokens : 0,
     };
+    waking_give(x, fault);
     route_end(&x->route_try, &end);
 }

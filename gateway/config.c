@@ -63,6 +63,8 @@ void document_free(struct document *document)
     wipe_given(document, "store.redis.url_file");
     wipe_given(document, "store.redis.sentinel.password");
     wipe_given(document, "store.redis.sentinel.password_file");
+    for (size_t i = 0; i < config->deploy.spec_count; i++)
+        spec_unref(config->deploy.specs[i]);
     guard_free(config->guard);
     routes_free(config->routes);
     keys_free(config->keys);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "deploy/models/deployment.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/text.h"
 #include "gateway/http/url.h"
@@ -109,6 +110,10 @@ struct provider_settings {
     const struct text *tags; /* of all its targets */
     size_t tag_count;
     bool off; /* no key: its targets are off */
+    /* Of a deployment, whose replicas have addresses of their own; else NULL. Held by the
+     * configuration. */
+    struct deployment_spec *spec;
+    struct slots *slots;
 };
 
 /* Who may use the admin API. */
@@ -173,6 +178,14 @@ struct config {
         unsigned replicas_max;
         enum limit_away away_limits, away_budgets;
     } store;
+
+    struct {
+        const struct node_spec *nodes;
+        size_t node_count;
+        struct deployment_spec **specs;
+        size_t spec_count;
+        bool leave; /* what runs is not ended with us */
+    } deploy;
 
     int64_t batch_poll_us;
     struct tenant *tenants;

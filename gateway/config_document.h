@@ -197,6 +197,56 @@ struct rule_draft {
     int64_t max_cost;
 };
 
+/* A node that model servers are placed on. */
+struct machine_draft {
+    const struct node *node;
+    struct node_spec spec;
+    int launcher;
+    const char *ca_file, *cert_file, *key_file, *token_file;
+    size_t memory, vram;
+    int64_t cpus; /* billionths */
+    unsigned gpus;
+};
+
+struct adapter_draft {
+    const struct node *node;
+    struct adapter_spec spec;
+};
+
+struct attachment_draft {
+    const struct node *node;
+    struct text model;
+    unsigned priority, weight;
+};
+
+struct deployment_draft {
+    const struct node *node;
+    struct deployment_spec spec;
+    struct text description;
+    int launcher, engine, idle_action, hold_policy, eviction_policy, strategy;
+    size_t memory, vram, hold_bytes;
+    int64_t cpus; /* billionths */
+    unsigned gpus, priority;
+    double target_share, max_errors;
+    int64_t context_tokens, first_byte_us, total_us;
+    struct price price;
+    struct items command, steps, capabilities, tags; /* struct text */
+    struct items env;                                /* struct pair */
+    struct items adapters;                           /* struct adapter_draft */
+    struct items attach_to;                          /* struct attachment_draft */
+    struct provider_settings *to;                    /* where its calls go; NULL = it is broken */
+};
+
+/* What a Monster deploy call starts. */
+struct profile_draft {
+    const struct node *node; /* its key: "24x1" */
+    int launcher, engine;
+    struct text machine, image;
+    struct items command; /* struct text */
+    struct items models;  /* struct pair */
+    size_t memory;
+};
+
 struct source {
     const char *name; /* a file, or the name of an environment variable */
     bool is_variable;
@@ -237,6 +287,8 @@ struct document {
     int64_t max_temperature; /* billionths */
     double threshold;
     struct items guardrails;
+    int on_exit;
+    struct items machines, deployments, profiles;
 };
 
 /* ---------------------------------------------------------------------------- the tree */
@@ -347,6 +399,16 @@ void resolve_policies(struct document *document);
 const struct route_policy *find_policy(struct document *document, struct text name,
                                        const struct node *at);
 void resolve_models(struct document *document);
+/* Before the models: of each deployment a provider, a spec. */
+void resolve_deployments(struct document *document);
+/* How many targets and models there are for them, at most. */
+size_t deploy_target_count(const struct document *document);
+size_t deploy_model_count(const struct document *document);
+/* Those that are attached to <route>, behind its own targets. */
+void deploy_attach(struct document *document, struct route *route);
+/* Their own models, behind all others; <names>: of all of those, to their drafts. */
+struct table;
+void deploy_routes(struct document *document, const struct table *names);
 /* After the models. */
 void resolve_rules(struct document *document);
 /* What capabilities say that matter for routing, and all where they say nothing. */

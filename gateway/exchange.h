@@ -22,6 +22,7 @@
 #include "gateway/endpoint.h"
 #include "gateway/ruling.h"
 #include "gateway/sign_in.h"
+#include "gateway/waking.h"
 #include "gateway/wire/upstream.h"
 #include "policy/estimate.h"
 #include "policy/ledger.h"
@@ -56,6 +57,7 @@ enum exchange_state {
     EXCHANGE_RESERVE, /* hold what it may use */
     EXCHANGE_LIKEN,   /* was one answered that means nearly the same? */
     EXCHANGE_ROUTE,   /* choose the next target to try */
+    EXCHANGE_WAKE,    /* wait for a place on a replica of the deployment */
     EXCHANGE_SEND,    /* write it down, connect, send */
     EXCHANGE_RELAY,   /* pass the answer on as it arrives */
     EXCHANGE_REPLAY,  /* the same for an answer that was, or is, another's */
@@ -248,6 +250,7 @@ struct exchange {
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
+    struct waking waking;             /* a place on a replica, where the target is a deployment */
     struct route_try route_try;       /* the present one, until its end was reported */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */

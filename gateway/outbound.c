@@ -101,7 +101,7 @@ struct upstream_pool *outbound_pool(struct upstreams *upstreams,
                                     struct mock *mock, struct fault *fault)
 {
     fault_set(fault, FAULT_INTERNAL, "the provider is off");
-    if (provider->off)
+    if (provider->off || provider->slots) /* replicas have pools of their own (replicas.h) */
         return NULL;
     struct upstream_place place = {
         .port = provider->url.port,
@@ -229,7 +229,7 @@ static void put_base(struct buffer *out, const struct provider_settings *provide
                      const struct upstream_pool *pool, bool at_root)
 {
     struct text path = provider->url.path, own = provider->type->path;
-    if (upstream_pool_wants_url(pool)) {
+    if (pool && upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
@@ -359,7 +359,8 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
         put_field(out, TEXT("OpenAI-Organization"), provider->organization);
     for (size_t i = 0; i < provider->header_count; i++)
         put_field(out, text_of(provider->headers[i].name), text_of(provider->headers[i].value));
-    const char *user = upstream_pool_wants_url(pool) ? upstream_pool_proxy_user(pool) : NULL;
+    const char *user =
+        pool && upstream_pool_wants_url(pool) ? upstream_pool_proxy_user(pool) : NULL;
     if (user) {
         char coded[1024];
         struct text cut = text_head(text_of(user), 700);

@@ -97,7 +97,7 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
         snapshot->sign_ins[i] = sign_in_ref(&worker->sign_ins, provider);
         snapshot->pools[i] = outbound_pool(worker->upstreams, provider, config->workers,
                                            worker->options.mock, &fault);
-        if (!snapshot->pools[i] && !provider->off)
+        if (!snapshot->pools[i] && !provider->off && !provider->slots)
             log_line(LOG_ERROR, "upstream", "provider %.*s: %s", TEXT_ARGS(provider->name),
                      fault.text);
     }
@@ -519,6 +519,7 @@ static void sweep(struct timer *timer)
         malloc_trim(0);
         worker->exchange_peak = worker->exchange_count;
     }
+    replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
 }
 
@@ -619,6 +620,7 @@ static void worker_free(struct worker *worker)
     sign_ins_stop(&worker->sign_ins);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
+    replicas_done(&worker->replicas);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
@@ -667,6 +669,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->loop = loop_new();
     worker->dns = dns_new(worker->loop);
     worker->upstreams = upstreams_new(worker->loop, worker->dns);
+    replicas_init(&worker->replicas, worker->upstreams);
     worker->journal = ledger_journal(options->ledger, options->index);
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);

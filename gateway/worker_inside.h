@@ -18,6 +18,7 @@
 #include "gateway/jwks.h"
 #include "gateway/key_ring.h"
 #include "gateway/metrics.h"
+#include "gateway/replicas.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/stream.h"
@@ -79,6 +80,7 @@ struct worker {
     struct loop *loop;
     struct dns *dns;
     struct upstreams *upstreams;
+    struct replicas replicas; /* of deployments */
     struct journal *journal;
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */

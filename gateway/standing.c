@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/standing.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "gateway/base/memory.h"
+#include "gateway/base/table.h"
+
+struct standing {
+    atomic_bool known;
+    atomic_int state, progress_permille;
+    atomic_int_fast64_t eta_us;
+    atomic_uint ready;
+    pthread_mutex_t lock; /* over the reason, which only pages and refusals ask for */
+    char reason[FLEET_REASON_MAX];
+};
+
+/* Made when a configuration is loaded, never freed: calls that began under an old one look on. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct table registry;
+
+struct standing *standing_of(struct text deployment)
+{
+    pthread_mutex_lock(&lock);
+    struct standing *standing = table_find(&registry, deployment);
+    if (!standing) {
+        standing = memory_new(sizeof(*standing));
+        pthread_mutex_init(&standing->lock, NULL);
+        atomic_init(&standing->progress_permille, -1);
+        atomic_init(&standing->eta_us, -1);
+        table_set(&registry, text_of(memory_string(deployment)), standing);
+    }
+    pthread_mutex_unlock(&lock);
+    return standing;
+}
+
+struct standing_view standing_look(struct standing *standing)
+{
+    struct standing_view view = {
+        .known = atomic_load_explicit(&standing->known, memory_order_acquire),
+        .state = (enum deployment_state)atomic_load(&standing->state),
+        .progress_permille = atomic_load(&standing->progress_permille),
+        .eta_us = atomic_load(&standing->eta_us),
+        .ready = atomic_load(&standing->ready),
+    };
+    pthread_mutex_lock(&standing->lock);
+    memcpy(view.reason, standing->reason, sizeof(view.reason));
+    pthread_mutex_unlock(&standing->lock);
+    return view;
+}
+
+void standing_say(struct standing *standing, const struct fleet_view *view)
+{
+    if (!view) {
+        atomic_store(&standing->known, false);
+        return;
+    }
+    atomic_store(&standing->state, (int)view->state);
+    atomic_store(&standing->progress_permille, view->progress_permille);
+    atomic_store(&standing->eta_us, view->eta_us);
+    atomic_store(&standing->ready, view->ready);
+    pthread_mutex_lock(&standing->lock);
+    snprintf(standing->reason, sizeof(standing->reason), "%s", view->reason);
+    pthread_mutex_unlock(&standing->lock);
+    atomic_store_explicit(&standing->known, true, memory_order_release);
+}
+
+bool standing_is_off(struct standing *standing)
+{
+    int state = atomic_load_explicit(&standing->state, memory_order_relaxed);
+    return atomic_load_explicit(&standing->known, memory_order_acquire) &&
+           (state == DEPLOYMENT_STOPPED || state == DEPLOYMENT_STOPPING ||
+            state == DEPLOYMENT_FAILED);
+}

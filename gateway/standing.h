@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * standing - how each deployment stands, as the desk has last said: for choices, for those who
+ * wait, and for pages. Inside gateway.
+ *
+ * Written by the desk (worker 0) on every event and tick, read by any thread without a lock; the
+ * members need not be of the same moment.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "deploy/models/deployment.h"
+#include "gateway/base/text.h"
+
+struct standing; /* of one deployment; the same for the life of the process */
+
+/* Found by name, or made. Any thread. */
+struct standing *standing_of(struct text deployment);
+
+struct standing_view {
+    bool known; /* the desk has said something */
+    enum deployment_state state;
+    int progress_permille; /* of what starts; -1 = not known */
+    int64_t eta_us;        /* until it is ready; -1 = not known */
+    unsigned ready;        /* replicas */
+    char reason[FLEET_REASON_MAX];
+};
+struct standing_view standing_look(struct standing *standing);
+
+/* The desk says. <view> NULL: there is no such deployment any more. */
+void standing_say(struct standing *standing, const struct fleet_view *view);
+
+/* Can no call be answered before somebody does something: stopped by order, or given up? A call
+ * may try one again that was given up, where there is nobody else. */
+bool standing_is_off(struct standing *standing);
