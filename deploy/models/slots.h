@@ -8,8 +8,9 @@
  * A replica that may be used has a slot with as many places as it runs calls at once. Taking and
  * giving back is one compare-and-swap. A call that finds no place may wait with a ticket: the queue
  * is bounded by count and bytes, served by keys in turn and within a key in order, and has a lock
- * of its own, which only those who wait and those who give a place back while somebody waits take.
- * A granted ticket holds its place already: its replica cannot be stopped under it.
+ * of its own, which only those who wait take, and those who take or give back a place while
+ * somebody waits: nobody overtakes a call that waits and could have the place. A granted ticket
+ * holds its place already: its replica cannot be stopped under it.
  *
  * Only the desk (worker 0) opens, closes and weighs slots.
  */
@@ -61,13 +62,15 @@ struct ticket {
     int64_t bytes;                           /* that it holds while it waits */
     struct loop *loop;                       /* whose thread is woken */
     void (*on_grant)(struct ticket *ticket); /* there: slot is set, or why_not */
-    struct errand errand;
 
     struct slot slot;
-    const char
-        *why_not; /* a reason's word: the deployment cannot be had (launch_failed, stopped …) */
-    struct link link; /* inside slots.c */
+    const char *why_not; /* a reason's word, which lives in the ticket: the deployment cannot be had
+                            (launch_failed, stopped …), or queue_full: a key with fewer calls in
+                            the queue took its place */
+    char why[48];
+    struct link link, age; /* inside slots_wait.c */
     struct ticket_queue *queue;
+    struct ticket_grant *grant;
     uint64_t since_us;
     int state;
 };
@@ -77,21 +80,24 @@ enum ticket_answer { TICKET_WAITS, TICKET_TAKEN, TICKET_FULL };
  * desk from this moment (its loop is woken when it sleeps). */
 enum ticket_answer slots_wait(struct slots *slots, struct ticket *ticket, unsigned max_requests,
                               int64_t max_bytes, uint64_t now_us);
-/* Wait no longer. False: it was granted already, and its errand is on the way or has run; a place
- * it holds is given back here. After this, on_grant() does not come. On the ticket's own thread. */
+/* Wait no longer. A place that it holds by now is given back here (who copies the slot out of the
+ * ticket zeroes it there). After this, on_grant() does not come, and the ticket's memory is the
+ * caller's. On the ticket's own thread; of one that never waited, does nothing. */
 void slots_leave(struct slots *slots, struct ticket *ticket);
 
 /* What is known now; any thread, for choices and pages. */
 struct slots_figures {
     unsigned ready, places, in_flight, held;
     int64_t held_bytes;
+    uint64_t oldest_us; /* when the one that waits longest came; 0 = nobody waits */
     uint64_t calls, failures;
 };
-struct slots_figures slots_figures(const struct slots *slots);
+struct slots_figures slots_figures(struct slots *slots);
 
 /* --------------------------------------------------------------------------- the desk */
 
-/* A replica may be used from now on. */
+/* A replica may be used from now on. Its generation is 0 when SLOTS_MAX are in use. */
+enum { SLOTS_MAX = 256 };
 struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
                        const struct launch_address *address, unsigned parallel);
 /* No new calls; those that run go on. */
@@ -99,10 +105,11 @@ void slots_close(struct slots *slots, const struct slot *slot);
 /* Calls that run on it, granted tickets counted; of a closed one too. */
 unsigned slots_in_flight(const struct slots *slots, const struct slot *slot);
 /* Which share of the calls goes to revisions: <permille> to <canary>, the rest to <stable>. 0 and 0
- * = any. */
+ * = any. Where the canary has no place, its calls go to the stable one; the other way only while
+ * the stable one has no open replica at all. */
 void slots_share(struct slots *slots, unsigned stable, unsigned canary, unsigned permille);
 /* Which adapters a replica has loaded. */
-void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t *names,
+void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t *adapters,
                     size_t count);
 /* Everybody who waits is told that it is no use, with this word. */
 void slots_fail_waiting(struct slots *slots, const char *why_not);
