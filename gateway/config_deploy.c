@@ -72,9 +72,6 @@ static void check_machine(struct document *document, const struct machine_draft 
     if (!spec->cert_file.len != !spec->key_file.len)
         problem_at_value(document, draft->node, SEVERITY_ERROR,
                          "\"cert_file\" and \"key_file\" come together");
-    if (spec->price_nanos_per_hour < 0)
-        problem_at_value(document, node_of(draft->node, "price_per_hour"), SEVERITY_ERROR,
-                         "a price is not negative");
 }
 
 /* This machine, when the file names none: its memory, but for what else lives on it. */
@@ -298,9 +295,6 @@ static void check_bounds(struct document *document, const struct deployment_draf
     if (spec->restart.max_backoff_us < spec->restart.backoff_us)
         problem_at_value(document, node_of(node_of(draft->node, "restart"), "max_backoff"),
                          SEVERITY_ERROR, "\"max_backoff\" is shorter than \"backoff\"");
-    if (spec->max_spend_nanos < 0)
-        problem_at_value(document, node_of(node_of(draft->node, "limits"), "max_spend"),
-                         SEVERITY_ERROR, "\"max_spend\" is an amount above 0");
 }
 
 static void check_token(struct document *document, const struct deployment_draft *draft)
@@ -355,8 +349,22 @@ static bool fits(const struct node_spec *node, const struct resources *wants)
 {
     return has_room(node->has.memory_bytes, wants->memory_bytes) &&
            has_room(node->has.vram_bytes, wants->vram_bytes) &&
-           has_room(node->has.cpus_milli, wants->cpus_milli) &&
            has_room(node->has.gpus, wants->gpus);
+}
+
+/* Processors are shared: who asks for more than there are gets all. */
+static void bound_cpus(const struct config *config, struct deployment_spec *spec)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < config->deploy.node_count; i++) {
+        const struct node_spec *node = &config->deploy.nodes[i];
+        if (node->launcher == spec->launcher && (node->has.cpus_milli > most || most == 0))
+            most = node->has.cpus_milli;
+        if (node->launcher == spec->launcher && node->has.cpus_milli == 0)
+            return;
+    }
+    if (most && spec->resources.cpus_milli > most)
+        spec->resources.cpus_milli = most;
 }
 
 /* Is there a node of its launcher that one replica fits on, all else away? */
@@ -459,6 +467,7 @@ void resolve_deployments(struct document *document)
     table_init(&names);
     for (size_t i = 0; i < count; i++) {
         fill_spec(document, &drafts[i]);
+        bound_cpus(config, &drafts[i].spec);
         check_deployment(document, &drafts[i], &names);
     }
     table_done(&names);

@@ -76,9 +76,8 @@ void replicas_sweep(struct replicas *replicas)
         struct link *bucket = &replicas->buckets[i];
         for (struct link *at = bucket->next, *next; at != bucket; at = next) {
             struct replica *replica = LIST_MEMBER(at, struct replica, link);
-            struct launch_address address;
             next = at->next;
-            if (!slots_address(replica->slots, &replica->slot, &address))
+            if (!slots_is_open(replica->slots, &replica->slot))
                 drop(replica);
         }
     }

@@ -19,6 +19,7 @@
 #include "gateway/cli.h"
 #include "gateway/counting.h"
 #include "gateway/crash.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/lineage.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
@@ -31,6 +32,7 @@
 #include "policy/semantic.h"
 
 enum {
+    FORCED_US = 2000000,    /* for model servers, when it must end at once */
     LOOK_MS = 20,           /* how often a drain looks whether it is done */
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
@@ -367,6 +369,7 @@ static void hear(struct service *service, char word)
         break;
     case SAY_STOP:
         log_line(LOG_WARN, "service", "ending at once");
+        service->is_forced = true;
         service->phase = SERVICE_OVER;
         break;
     case SAY_REOPEN:
@@ -693,9 +696,22 @@ static void close_questions(struct service *service)
         desk_close(service->ledger_desk);
 }
 
+/* Model servers end when nobody asks them any more, in front of the loops. */
+static void end_deployments(struct service *service)
+{
+    if (service->worker_count == 0)
+        return;
+    struct deploy_desk *desk = worker_deploy_desk(service->workers[0]);
+    int64_t patience = service->is_forced ? FORCED_US : deploy_desk_patience_us(service->config);
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    deploy_desk_end(desk, patience);
+    watchdog_stop(beats);
+}
+
 static void finish(struct service *service)
 {
     close_questions(service);
+    end_deployments(service);
     set_live(service, 0);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);

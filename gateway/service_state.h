@@ -94,6 +94,7 @@ struct service {
 
     /* the service's thread only */
     enum service_phase phase;
+    bool is_forced; /* to end at once */
     uint64_t phase_until_us, quiet_since_us;
 };
 

@@ -13,6 +13,7 @@ struct standing {
     atomic_int state, progress_permille;
     atomic_int_fast64_t eta_us;
     atomic_uint ready;
+    atomic_bool knocked;
     pthread_mutex_t lock; /* over the reason, which only pages and refusals ask for */
     char reason[FLEET_REASON_MAX];
 };
@@ -20,6 +21,9 @@ struct standing {
 /* Made when a configuration is loaded, never freed: calls that began under an old one look on. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct table registry;
+static struct loop *desk;
+static struct errand *desk_errand;
+static atomic_bool posted;
 
 struct standing *standing_of(struct text deployment)
 {
@@ -73,4 +77,28 @@ bool standing_is_off(struct standing *standing)
     return atomic_load_explicit(&standing->known, memory_order_acquire) &&
            (state == DEPLOYMENT_STOPPED || state == DEPLOYMENT_STOPPING ||
             state == DEPLOYMENT_FAILED);
+}
+
+void standing_knock(struct standing *standing)
+{
+    if (atomic_exchange(&standing->knocked, true))
+        return;
+    pthread_mutex_lock(&lock);
+    if (desk && !atomic_exchange(&posted, true))
+        loop_post(desk, desk_errand);
+    pthread_mutex_unlock(&lock);
+}
+
+bool standing_knocked(struct standing *standing)
+{
+    atomic_store(&posted, false); /* an errand that is posted from now on looks again */
+    return atomic_exchange(&standing->knocked, false);
+}
+
+void standing_set_desk(struct loop *loop, struct errand *errand)
+{
+    pthread_mutex_lock(&lock);
+    desk = loop;
+    desk_errand = errand;
+    pthread_mutex_unlock(&lock);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "deploy/models/deployment.h"
+#include "gateway/base/loop.h"
 #include "gateway/base/text.h"
 
 struct standing; /* of one deployment; the same for the life of the process */
@@ -32,6 +33,14 @@ struct standing_view standing_look(struct standing *standing);
 
 /* The desk says. <view> NULL: there is no such deployment any more. */
 void standing_say(struct standing *standing, const struct fleet_view *view);
+
+/* A call was turned away that would have waited: whoever idles is to wake all the same. Any thread.
+ */
+void standing_knock(struct standing *standing);
+/* Has anybody knocked since it was last asked? For the desk. */
+bool standing_knocked(struct standing *standing);
+/* Whom to wake on a knock; NULL = nobody. */
+void standing_set_desk(struct loop *loop, struct errand *errand);
 
 /* Can no call be answered before somebody does something: stopped by order, or given up? A call
  * may try one again that was given up, where there is nobody else. */

@@ -361,7 +361,6 @@ static bool write_down(struct exchange *x)
                      "The call cannot be written down: the disk of the ledger is full.");
 }
 
-/* Is the answer wanted, though its client has gone? */
 bool step_goes_on(const struct exchange *x)
 {
     return replay_goes_on(x) || batch_goes_on(x);
@@ -522,8 +521,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
-    bool went_on =
-        x->facts.client_gone && step_goes_on(x) && x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    bool went_on = x->facts.client_gone && step_goes_on(x) &&
+                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
     if (went_on)
         return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)

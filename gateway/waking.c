@@ -78,12 +78,8 @@ bool waking_has_other(const struct exchange *x)
 static void leave(struct exchange *x)
 {
     struct waking *waking = &x->waking;
-    if (!waking->waits)
-        return;
-    if (!waking->answered)
+    if (waking->waits)
         slots_leave(waking->slots, &waking->ticket);
-    else if (waking->ticket.slot.generation)
-        slots_give(waking->slots, &waking->ticket.slot, SLOT_UNKNOWN, 0);
     waking->waits = waking->answered = false;
 }
 
@@ -129,8 +125,7 @@ static void say_why(struct exchange *x, const char *what)
     struct text name = spec_of(x)->name;
     bool off = view.known && (view.state == DEPLOYMENT_STOPPED || view.state == DEPLOYMENT_FAILED);
     if (off)
-        fault_set(&x->waking.why, FAULT_NO_TARGET, "The deployment '%.*s' %s: %s.",
-                  TEXT_ARGS(name),
+        fault_set(&x->waking.why, FAULT_NO_TARGET, "The deployment '%.*s' %s: %s.", TEXT_ARGS(name),
                   view.state == DEPLOYMENT_STOPPED ? "is stopped" : "could not be started",
                   view.reason[0] ? view.reason : what);
     else
@@ -192,7 +187,7 @@ static struct slots_wish wish_of(struct exchange *x)
         .revision = x->waking.revision,
         .share_hash = share_of(x),
         .affinity = affinity_of(x),
-        .adapter = adapter.len ? adapter_hash(adapter) : 0,
+        .adapter = adapter.len ? spec_adapter_hash(adapter) : 0,
         .not_this = x->waking.not_this,
     };
 }
@@ -233,7 +228,7 @@ static enum exchange_state begin(struct exchange *x)
         if (slots_take(slots, &wish, &waking->slot))
             return dispatch(x);
         if (!x->aside)
-            slots_knock(slots);
+            standing_knock(standing_of(spec->name));
         return turn_away(x, "has no free place");
     }
     waking->ticket = (struct ticket){.wish = wish,

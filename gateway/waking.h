@@ -22,14 +22,14 @@ struct waking {
     struct slots *slots; /* of <slot> and <ticket> */
     struct slot slot;
     struct ticket ticket;
-    bool waits, answered;       /* with the ticket; it was told something */
-    uint64_t since_us;          /* waits since; until_us: no longer */
+    bool waits, answered; /* with the ticket; it was told something */
+    uint64_t since_us;    /* waits since; until_us: no longer */
     uint64_t until_us;
-    unsigned revision;          /* the only one that will do; 0 = any */
-    uint64_t not_this;          /* the replica that has just failed it */
-    unsigned turns;             /* targets that were left since they had no place */
-    struct fault why;           /* the last one's reason */
-    struct text loading;        /* for the refusal: a JSON object; or empty */
+    unsigned revision;   /* the only one that will do; 0 = any */
+    uint64_t not_this;   /* the replica that has just failed it */
+    unsigned turns;      /* targets that were left since they had no place */
+    struct fault why;    /* the last one's reason */
+    struct text loading; /* for the refusal: a JSON object; or empty */
     int64_t retry_after_us;
 };
 

@@ -21,6 +21,7 @@
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/gauges.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
@@ -183,6 +184,8 @@ static void take_config(struct errand *errand)
     if (!config)
         return;
     jwks_set(&worker->jwks, config);
+    if (worker->deploy_desk)
+        deploy_desk_configure(worker->deploy_desk, config);
     /* Sockets stay those of the start; what is behind them may have changed. */
     for (size_t i = 0; i < worker->listener_count; i++)
         for (size_t j = 0; j < config->listener_count; j++)
@@ -444,6 +447,11 @@ struct loop *worker_loop(struct worker *worker)
     return worker->loop;
 }
 
+struct deploy_desk *worker_deploy_desk(struct worker *worker)
+{
+    return worker->deploy_desk;
+}
+
 unsigned long worker_thread(const struct worker *worker)
 {
     return (unsigned long)worker->thread;
@@ -621,6 +629,7 @@ static void worker_free(struct worker *worker)
     dns_free(worker->dns);
     snapshot_unref(worker->now);
     replicas_done(&worker->replicas);
+    deploy_desk_free(worker->deploy_desk);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
@@ -710,6 +719,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
         worker->gauges = gauges_new(worker);
+        worker->deploy_desk = deploy_desk_new(worker, options->config);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");

@@ -30,6 +30,7 @@
 
 struct batch_desk;
 struct checkups;
+struct deploy_desk;
 struct gauge_desk;
 struct webhooks;
 
@@ -88,9 +89,10 @@ struct worker {
     struct cache_remote *cache;     /* the worker's way to kept answers */
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
-    struct batch_desk *batch_desk; /* of the first worker, else NULL */
-    struct checkups *checkups;     /* of the first worker, else NULL */
-    struct gauge_desk *gauges;     /* the same */
+    struct batch_desk *batch_desk;   /* of the first worker, else NULL */
+    struct checkups *checkups;       /* of the first worker, else NULL */
+    struct gauge_desk *gauges;       /* the same */
+    struct deploy_desk *deploy_desk; /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
