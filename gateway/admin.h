@@ -42,6 +42,7 @@ struct admin_caller {
  * called, also when the client has gone meanwhile. */
 struct admin_call {
     enum method method;
+    struct text if_match;          /* of the header; or empty */
     struct text path, query, body; /* as sent; borrowed until it is done */
     struct admin_caller caller;
     struct loop *loop;     /* of the thread that asks */
@@ -56,8 +57,9 @@ struct admin_call {
 
     /* the API's own */
     const struct admin_route *route;
-    struct directory *directory;  /* in force, while it is answered */
-    char id[ADMIN_SEGMENT_BYTES]; /* what stood for {id} in the path, its escapes resolved */
+    struct directory *directory;    /* in force, while it is answered */
+    char id[ADMIN_SEGMENT_BYTES];   /* what stood for {id} in the path, its escapes resolved */
+    char name[ADMIN_SEGMENT_BYTES]; /* and for {name}, behind it */
     struct errand errand;
     struct admin_call *next;
 };

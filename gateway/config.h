@@ -184,7 +184,8 @@ struct config {
         size_t node_count;
         struct deployment_spec **specs;
         size_t spec_count;
-        bool leave; /* what runs is not ended with us */
+        size_t made_from; /* so many entries stand in the file */
+        bool leave;       /* what runs is not ended with us */
     } deploy;
 
     int64_t batch_poll_us;
@@ -242,14 +243,17 @@ struct config {
     void *memory; /* arena and document that everything above borrows from */
 };
 
+struct made_list;
+
 struct config_options {
     const char *path; /* NULL: find sluice.yaml, /etc/sluice/sluice.yaml; see config_find() */
     bool allow_inert; /* keys that protect but are not in force yet are warnings, not errors */
     bool allow_unset; /* values whose variables are not set are left out: for commands that do not
                          serve, and so need no secrets */
-    bool quickstart;  /* no file: loopback, mock, providers found in the environment */
-    FILE *words;      /* where problems are printed; NULL = nowhere */
-    bool json;        /* problems as JSON, one object per line */
+    const struct made_list *made; /* deployments of the store, or NULL; during the call */
+    bool quickstart;              /* no file: loopback, mock, providers found in the environment */
+    FILE *words;                  /* where problems are printed; NULL = nowhere */
+    bool json;                    /* problems as JSON, one object per line */
 };
 
 struct config_result {

@@ -400,7 +400,9 @@ static void check_deployment(struct document *document, const struct deployment_
                          "the name of a deployment has 1 to %d lower-case letters, digits and -, "
                          "not \"%.*s\"",
                          SPEC_NAME_MAX, TEXT_ARGS(node_shown(at)));
-    const struct deployment_draft *other = table_set(names, name, (void *)(uintptr_t)draft);
+    const struct deployment_draft *other = table_find(names, name);
+    if (!other && name.len)
+        table_set(names, name, (void *)(uintptr_t)draft);
     if (other && name.len)
         problem_at_value(document, at, SEVERITY_ERROR,
                          "a deployment \"%.*s\" is declared already in %s", TEXT_ARGS(name),
@@ -409,6 +411,74 @@ static void check_deployment(struct document *document, const struct deployment_
     check_bounds(document, draft);
     check_token(document, draft);
     check_place(document, draft);
+}
+
+/* ------------------------------------------------------------------- names of models */
+
+/* Names and aliases of the file's models, to their drafts; the first one of each. */
+static void gather_models(const struct document *document, struct table *models)
+{
+    struct model_draft *drafts = document->models.at;
+    table_init(models);
+    for (size_t i = document->models.count; i-- > 0;) {
+        const struct text *aliases = drafts[i].aliases.at;
+        for (size_t k = 0; k < drafts[i].aliases.count; k++)
+            if (aliases[k].len)
+                table_set(models, aliases[k], &drafts[i]);
+        if (drafts[i].route.name.len)
+            table_set(models, drafts[i].route.name, &drafts[i]);
+    }
+}
+
+static struct text next_model(void *with, size_t i)
+{
+    const struct document *document = with;
+    const struct model_draft *drafts = document->models.at;
+    return i < document->models.count ? drafts[i].route.name : (struct text){NULL, 0};
+}
+
+static void check_attachment(struct document *document, const struct deployment_draft *draft,
+                             size_t i, const struct table *models)
+{
+    const struct attachment_draft *list = draft->attach_to.at;
+    const struct node *at = node_of(list[i].node, "model");
+    const struct model_draft *model = table_find(models, list[i].model);
+    for (size_t k = 0; k < i; k++)
+        if (text_equal(list[k].model, list[i].model) && list[i].model.len)
+            problem_at_value(document, at, SEVERITY_ERROR,
+                             "it is attached to the model \"%.*s\" already",
+                             TEXT_ARGS(list[i].model));
+    if (!list[i].model.len || (model && text_equal(model->route.name, list[i].model)))
+        return;
+    struct problem *problem = problem_at_value(
+        document, at, SEVERITY_ERROR, "there is no model \"%.*s\"", TEXT_ARGS(node_shown(at)));
+    struct text near = nearest(list[i].model, next_model, document);
+    if (near.at)
+        problem->hint = arena_copy(&document->arena, near).at;
+}
+
+static bool is_attached_to(const struct deployment_draft *draft, struct text model)
+{
+    const struct attachment_draft *list = draft->attach_to.at;
+    for (size_t i = 0; i < draft->attach_to.count; i++)
+        if (text_equal(list[i].model, model))
+            return true;
+    return false;
+}
+
+/* It has a model of its own, unless its name is that of one it is attached to. */
+static void check_models(struct document *document, struct deployment_draft *draft,
+                         const struct table *models)
+{
+    const struct model_draft *model = table_find(models, draft->spec.name);
+    for (size_t i = 0; i < draft->attach_to.count; i++)
+        check_attachment(document, draft, i, models);
+    draft->of_model = model != NULL;
+    if (model && !is_attached_to(draft, model->route.name))
+        problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
+                         "\"%.*s\" is a name of the model \"%.*s\" already; \"attach_to\" makes "
+                         "a deployment a target of it",
+                         TEXT_ARGS(draft->spec.name), TEXT_ARGS(model->route.name));
 }
 
 /* -------------------------------------------------------------------- where its calls go to */
@@ -457,7 +527,7 @@ void resolve_deployments(struct document *document)
     struct config *config = &document->config;
     struct deployment_draft *drafts = document->deployments.at;
     size_t count = document->deployments.count;
-    struct table names;
+    struct table names, models;
     resolve_machines(document);
     config->deploy.specs =
         arena_new(&document->arena, (count + 1) * sizeof(struct deployment_spec *));
@@ -465,15 +535,19 @@ void resolve_deployments(struct document *document)
         problem_at_value(document, drafts[SPEC_DEPLOYMENTS_MAX].node, SEVERITY_ERROR,
                          "more than %d deployments", SPEC_DEPLOYMENTS_MAX);
     table_init(&names);
+    gather_models(document, &models);
     for (size_t i = 0; i < count; i++) {
+        made_mark(document, drafts[i].node, &drafts[i].spec);
         fill_spec(document, &drafts[i]);
         bound_cpus(config, &drafts[i].spec);
         check_deployment(document, &drafts[i], &names);
+        check_models(document, &drafts[i], &models);
     }
     table_done(&names);
-    if (document->errors > 0)
-        return;
-    for (size_t i = 0; i < count; i++) {
+    table_done(&models);
+    for (size_t i = 0; i < count && document->errors == 0; i++) {
+        if (drafts[i].node->made && drafts[i].node->broken)
+            continue; /* left out */
         struct deployment_spec *spec = spec_copy(&drafts[i].spec);
         spec->digest = spec_digest(spec);
         config->deploy.specs[config->deploy.spec_count++] = spec;

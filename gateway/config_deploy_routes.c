@@ -3,7 +3,6 @@
  */
 #include <assert.h>
 
-#include "gateway/base/table.h"
 #include "gateway/config_document.h"
 
 size_t deploy_target_count(const struct document *document)
@@ -83,11 +82,7 @@ void deploy_attach(struct document *document, struct route *route)
         for (size_t k = 0; drafts[i].to && k < drafts[i].attach_to.count; k++) {
             if (!text_equal(list[k].model, route->name))
                 continue;
-            if (done)
-                problem_at_value(document, list[k].node, SEVERITY_ERROR,
-                                 "it is attached to the model \"%.*s\" already",
-                                 TEXT_ARGS(route->name));
-            else
+            if (!done)
                 attach(document, &drafts[i], &list[k], route);
             done = true;
         }
@@ -96,62 +91,14 @@ void deploy_attach(struct document *document, struct route *route)
 
 /* ----------------------------------------------------------------------------------- models */
 
-static struct text next_model(void *with, size_t i)
-{
-    const struct config *config = with;
-    return i < config->model_count ? config->models[i].name : (struct text){NULL, 0};
-}
-
-/* Is the name of each model that it is attached to one of <names>? */
-static void check_attachments(struct document *document, const struct deployment_draft *draft,
-                              const struct table *names)
-{
-    const struct attachment_draft *list = draft->attach_to.at;
-    for (size_t i = 0; i < draft->attach_to.count; i++) {
-        const struct node *at = node_of(list[i].node, "model");
-        const struct model_draft *model = table_find(names, list[i].model);
-        if (!list[i].model.len || (model && text_equal(model->route.name, list[i].model)))
-            continue;
-        struct problem *problem = problem_at_value(
-            document, at, SEVERITY_ERROR, "there is no model \"%.*s\"", TEXT_ARGS(node_shown(at)));
-        struct text near = nearest(list[i].model, next_model, &document->config);
-        if (near.at)
-            problem->hint = arena_copy(&document->arena, near).at;
-    }
-}
-
-static bool is_attached_to(const struct deployment_draft *draft, struct text model)
-{
-    const struct attachment_draft *list = draft->attach_to.at;
-    for (size_t i = 0; i < draft->attach_to.count; i++)
-        if (text_equal(list[i].model, model))
-            return true;
-    return false;
-}
-
-/* May it be called <name>? Not when that is a model's, but for one that it is attached to. */
-static bool may_be_called(struct document *document, const struct deployment_draft *draft,
-                          struct text name, const struct table *names)
-{
-    const struct model_draft *model = table_find(names, name);
-    if (!model)
-        return true;
-    if (!is_attached_to(draft, model->route.name))
-        problem_at_value(document, node_of(draft->node, "name"), SEVERITY_ERROR,
-                         "\"%.*s\" is a name of the model \"%.*s\" already; \"attach_to\" makes a "
-                         "deployment a target of it",
-                         TEXT_ARGS(name), TEXT_ARGS(model->route.name));
-    return false;
-}
-
 static void add_route(struct document *document, struct deployment_draft *draft,
-                      struct text adapter, const struct table *names)
+                      struct text adapter)
 {
     struct config *config = &document->config;
     struct text name = draft->spec.name;
     if (adapter.len)
         name = arena_format(&document->arena, "%.*s:%.*s", TEXT_ARGS(name), TEXT_ARGS(adapter));
-    if (!may_be_called(document, draft, name, names) || !draft->to)
+    if (!draft->to || draft->of_model)
         return;
     const struct target *target = add_target(document, draft, adapter);
     config->models[config->model_count++] = (struct route){
@@ -167,16 +114,13 @@ static void add_route(struct document *document, struct deployment_draft *draft,
     };
 }
 
-void deploy_routes(struct document *document, const struct table *names)
+void deploy_routes(struct document *document)
 {
     struct deployment_draft *drafts = document->deployments.at;
-    size_t others = document->config.model_count;
-    for (size_t i = 0; i < document->deployments.count; i++)
-        check_attachments(document, &drafts[i], names);
-    assert(others == document->models.count);
+    assert(document->config.model_count == document->models.count);
     for (size_t i = 0; i < document->deployments.count; i++) {
-        add_route(document, &drafts[i], (struct text){"", 0}, names);
+        add_route(document, &drafts[i], (struct text){"", 0});
         for (size_t k = 0; k < drafts[i].spec.adapter_count; k++)
-            add_route(document, &drafts[i], drafts[i].spec.adapters[k].name, names);
+            add_route(document, &drafts[i], drafts[i].spec.adapters[k].name);
     }
 }

@@ -604,7 +604,7 @@ void resolve_models(struct document *document)
         config->models[i].affinity = affinity_shared();
     }
     config->model_count = count;
-    deploy_routes(document, &names);
+    deploy_routes(document);
     table_done(&names);
     table_done(&lookup.providers);
     table_done(&lookup.targets);

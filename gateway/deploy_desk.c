@@ -194,3 +194,44 @@ struct deployments *deploy_desk_open(struct deploy_desk *desk)
 {
     return desk ? atomic_load(&desk->deployments) : NULL;
 }
+
+/* ------------------------------------------------------------------------------- questions */
+
+struct question {
+    struct errand errand;
+    struct deploy_desk *desk;
+    void (*run)(struct deployments *desk, void *with);
+    void *with;
+    bool done;
+};
+
+static void on_question(struct errand *errand)
+{
+    struct question *question = LIST_MEMBER(errand, struct question, errand);
+    struct deploy_desk *desk = question->desk;
+    question->run(desk->deployments, question->with);
+    say_all(desk);
+    pthread_mutex_lock(&desk->lock);
+    question->done = true;
+    pthread_cond_broadcast(&desk->ended);
+    pthread_mutex_unlock(&desk->lock);
+}
+
+bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
+                     void *with)
+{
+    struct question question = {{NULL, on_question}, desk, run, with, false};
+    if (!deploy_desk_open(desk))
+        return false;
+    loop_post(desk->worker->loop, &question.errand);
+    pthread_mutex_lock(&desk->lock);
+    while (!question.done)
+        pthread_cond_wait(&desk->ended, &desk->lock);
+    pthread_mutex_unlock(&desk->lock);
+    return true;
+}
+
+uint64_t deploy_desk_now(void)
+{
+    return clock_now_us();
+}

@@ -27,6 +27,14 @@ void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us);
 /* How long an orderly end may take. */
 int64_t deploy_desk_patience_us(const struct config *config);
 
+/* Let <run> work with the desk on its thread, and wait for it; any thread but that of a loop.
+ * False: there is no desk. */
+bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
+                     void *with);
+
+/* The clock that it goes by. */
+uint64_t deploy_desk_now(void);
+
 /* The desk itself; NULL as long as there was no deployment. Any thread, for what deployment.h says
  * is for any thread. */
 struct deployments *deploy_desk_open(struct deploy_desk *desk);

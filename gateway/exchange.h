@@ -154,6 +154,7 @@ struct exchange {
     const struct key *key;
     struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
     const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
+    struct text if_match;        /* of a call of the admin API */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */

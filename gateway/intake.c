@@ -385,6 +385,8 @@ static void keep_request(struct exchange *x, const struct head *head)
                  (x->match.endpoint->page == PAGE_NONE || x->match.endpoint->page == PAGE_MODELS);
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
         x->query = arena_copy(&x->arena, head->query);
+    if (x->match.endpoint->page == PAGE_ADMIN)
+        x->if_match = keep_value(x, head, TEXT("if-match"));
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }

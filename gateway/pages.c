@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/pages.h"
 
+#include <stdio.h>
+
 #include "gateway/admin.h"
 #include "gateway/answer.h"
 #include "gateway/client.h"
@@ -18,6 +20,7 @@ struct slow_page {
     struct exchange *x; /* NULL once that has ended */
     bool done;
     struct buffer path, query, body;
+    char if_match[64];
 };
 
 /* --------------------------------------------------------------------------- finishing */
@@ -106,9 +109,11 @@ static struct slow_page *page_new(struct exchange *x)
     buffer_init(&page->query, HEAD_TARGET_MAX);
     buffer_append_text(&page->path, x->path);
     buffer_append_text(&page->query, x->query);
+    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->if_match));
     page->body = x->body;
     buffer_init(&x->body, 0);
     page->call = (struct admin_call){.method = x->method,
+                                     .if_match = text_of(page->if_match),
                                      .path = buffer_text(&page->path),
                                      .query = buffer_text(&page->query),
                                      .body = buffer_text(&page->body),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/service.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -69,6 +70,15 @@ struct config *service_config(struct service *service)
     struct config *config = config_ref(service->config);
     pthread_mutex_unlock(&service->lock);
     return config;
+}
+
+struct deploy_desk *service_deploy_desk(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    struct deploy_desk *desk =
+        service->workers_live > 0 ? worker_deploy_desk(service->workers[0]) : NULL;
+    pthread_mutex_unlock(&service->lock);
+    return desk;
 }
 
 bool service_enqueue(struct service *service, struct admin_call *call)
@@ -199,11 +209,40 @@ static void put_in_force(struct service *service, struct config *next)
     config_unref(before);
 }
 
+static struct config *load_with(struct service *service, const struct made_list *list,
+                                struct reload_outcome *outcome)
+{
+    struct config_options load = *service->options->load;
+    load.made = list;
+    return reload_load(&load, service->config, service->start, outcome);
+}
+
+struct config *service_try(struct service *service, const struct made_list *list,
+                           struct reload_outcome *outcome, char **words)
+{
+    size_t length = 0;
+    struct config_options load = *service->options->load;
+    load.made = list;
+    load.json = true;
+    load.words = open_memstream(words, &length);
+    assert(load.words != NULL);
+    config_unref(config_load(&load).config);
+    fclose(load.words);
+    return load_with(service, list, outcome);
+}
+
+void service_take(struct service *service, struct config *next)
+{
+    put_in_force(service, next);
+    tell(service, SAY_RELOADED);
+}
+
 bool service_reload(struct service *service)
 {
     struct reload_outcome outcome;
-    struct config *next =
-        reload_load(service->options->load, service->config, service->start, &outcome);
+    struct made_list *made = made_read(service->made);
+    struct config *next = load_with(service, made, &outcome);
+    made_list_free(made);
     int64_t now = clock_wall_us();
     log_reload(&outcome, next != NULL ? next->generation : service->config->generation);
     if (next != NULL)
@@ -461,6 +500,32 @@ static bool open_ledger(struct service *service)
     if (service->ledger != NULL)
         service->lineage = lineage_new(service->ledger);
     return service->ledger != NULL;
+}
+
+/* What was made at run time joins what the file says, before anybody serves. */
+static bool open_made(struct service *service)
+{
+    struct fault why;
+    service->made = made_open(service->config->state, &why);
+    if (service->made == NULL) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    struct made_list *list = made_read(service->made);
+    struct reload_outcome outcome = {0};
+    struct config *next = list->count > 0 ? load_with(service, list, &outcome) : NULL;
+    if (next != NULL) {
+        config_unref(service->config);
+        service->config = next;
+    } else if (list->count > 0) {
+        log_words(LOG_ERROR, "", outcome.words);
+        log_line(LOG_ERROR, "service",
+                 "the file is broken: the deployments that were made at run time are not served "
+                 "before a good reload");
+    }
+    reload_outcome_done(&outcome);
+    made_list_free(list);
+    return true;
 }
 
 /* On the roster's thread. */
@@ -722,6 +787,7 @@ static void finish(struct service *service)
     close_roster(service); /* it tells the ledger of changes */
     close_ledger(service);
     close_policy(service);
+    made_close(service->made);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
@@ -753,8 +819,8 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
-        open_roster(&service)) {
+    if (can_start(&service) && open_ledger(&service) && open_made(&service) &&
+        open_policy(&service) && open_roster(&service)) {
         count_again(&service);
         expect_tenants(&service);
         open_metrics(&service);
