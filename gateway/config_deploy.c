@@ -300,6 +300,9 @@ static void check_bounds(struct document *document, const struct deployment_draf
 static void check_token(struct document *document, const struct deployment_draft *draft)
 {
     struct text token = draft->spec.token;
+    if (token.len && !draft->spec.tenant.len)
+        problem_at_value(document, node_of(draft->node, "token"), SEVERITY_ERROR,
+                         "a \"token\" needs a \"tenant\", whose calls these are");
     for (size_t i = 0; i < token.len; i++)
         if (token.at[i] <= ' ' || token.at[i] > '~') {
             problem_at_value(document, node_of(draft->node, "token"), SEVERITY_ERROR,

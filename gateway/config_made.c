@@ -63,7 +63,8 @@ void made_mark(struct document *document, const struct node *node, struct deploy
         return;
     const struct made_deployment *one = &document->made->at[node->made - 1];
     spec->id = arena_copy(&document->arena, one->id);
-    spec->tenant = arena_copy(&document->arena, one->tenant);
+    if (one->tenant.len)
+        spec->tenant = arena_copy(&document->arena, one->tenant);
     if (one->token.len)
         spec->token = arena_copy(&document->arena, one->token);
 }
