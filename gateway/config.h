@@ -275,6 +275,9 @@ void config_unref(struct config *config);
 bool config_price(const struct config *config, const struct provider_type *type, struct text model,
                   struct price *price);
 
+/* The mapping in a YAML or JSON file, as JSON. False: it cannot be read; said to <words>. */
+bool config_file_to_json(const char *path, struct buffer *out, FILE *words);
+
 /* A file of prices, YAML or JSON: {NAME: PRICE, …}, with the words that a target's `price` has. */
 struct prices;
 /* NULL when it has errors; they are printed to <words>. */
