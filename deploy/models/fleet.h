@@ -78,7 +78,9 @@ struct fleet_hands {
     void (*stop)(void *with, struct fleet_replica *replica, int64_t grace_us);
     void (*sleep)(void *with, struct fleet_replica *replica);
     void (*wake)(void *with, struct fleet_replica *replica);
-    /* It is gone for good: forget its launch. The replica is freed by the fleet after. */
+    /* Its launch is over: forget it. Comes for every launch(), once; after a crash, launch() may
+     * come again for the same replica, else it is ended and freed by the fleet in a while. With
+     * reason stop_timeout its launcher has never said that it ended. */
     void (*forget)(void *with, struct fleet_replica *replica);
     void (*share)(void *with, struct text deployment, unsigned stable, unsigned canary,
                   unsigned permille);
@@ -90,6 +92,10 @@ struct fleet_hands {
     void *with;
 };
 
+/* A replica's number as it stands in names: lower-case base 36. */
+enum { FLEET_NUMBER_BYTES = 14 };
+void fleet_number_name(uint64_t number, char name[FLEET_NUMBER_BYTES]);
+
 struct fleet *fleet_new(const struct fleet_hands *hands, uint64_t seed);
 void fleet_free(struct fleet *fleet); /* forgets, ends nothing */
 
@@ -100,7 +106,8 @@ void fleet_free(struct fleet *fleet); /* forgets, ends nothing */
 void fleet_configure(struct fleet *fleet, const struct node_spec *nodes, size_t node_count,
                      struct deployment_spec *const *specs, size_t count, uint64_t now_us);
 void fleet_lead(struct fleet *fleet, bool leads, uint64_t now_us);
-/* A launcher's node can be used, or cannot now. */
+/* A launcher's node can be used, or cannot now. A new one cannot, until it is said: so that what
+ * runs there from before is adopted first. <node>: index into the nodes last configured. */
 void fleet_node(struct fleet *fleet, unsigned node, bool usable, uint64_t now_us);
 
 /* One that runs already (after a restart): NULL = it is not wanted (its launch is to be stopped).
@@ -109,6 +116,10 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
                                   unsigned node, uint64_t now_us);
 void fleet_report(struct fleet *fleet, struct fleet_replica *replica,
                   const struct launch_report *report, uint64_t now_us);
+/* Calls on it as slots count them, those on an earlier slot of it too. Told each tick of those that
+ * are open or draining: one that drains is stopped when 0 is told after its close(). */
+void fleet_in_flight(struct fleet *fleet, struct fleet_replica *replica, unsigned in_flight,
+                     uint64_t now_us);
 /* A probe's answer; the desk asks as due: every probe.interval until ready, then every liveness. */
 void fleet_probed(struct fleet *fleet, struct fleet_replica *replica, bool good, uint64_t now_us);
 
@@ -119,8 +130,6 @@ struct fleet_demand {
 };
 void fleet_demand(struct fleet *fleet, struct text deployment, const struct fleet_demand *demand,
                   uint64_t now_us);
-void fleet_in_flight(struct fleet *fleet, struct fleet_replica *replica, unsigned in_flight,
-                     uint64_t now_us);
 /* What a revision's calls came to since the last telling. */
 void fleet_record(struct fleet *fleet, struct text deployment, unsigned revision, uint64_t calls,
                   uint64_t failures, int64_t ttft_us, uint64_t now_us);
