@@ -53,7 +53,8 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
-DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
+DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver \
+             $(OUT)/tests/launch/driver
 FAKES     := $(OUT)/tests/fakellm
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
@@ -69,6 +70,9 @@ $(OUT)/parts.a: $(PARTS)
 
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
+
+# These start it.
+$(filter $(OUT)/tests/unit/deploy/%,$(TESTS)): | $(FAKES)
 
 $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
