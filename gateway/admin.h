@@ -47,6 +47,8 @@ struct admin_call {
     struct admin_caller caller;
     struct loop *loop;     /* of the thread that asks */
     struct worker *worker; /* the same */
+    const char
+        *origin; /* of Monster's deploy calls: "https://HOST" as the client has it; or NULL */
     void (*done)(struct admin_call *call);
 
     /* the answer */

@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
+#include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
 #include "gateway/owning.h"
 #include "gateway/reserve.h"
@@ -549,9 +550,33 @@ static void find_revision(struct exchange *x)
     x->waking.revision = (unsigned)revision;
 }
 
+/* What a deployment's own endpoint is asked for is asked of it, whatever model the call names; with
+ * an adapter that was given as its default. */
+static const struct route *own_route(const struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    const struct deployment_spec *spec = deploy_spec(config, x->match.deployment);
+    const struct route *found = NULL;
+    for (size_t i = 0; spec && i < config->model_count; i++) {
+        const struct route *route = &config->models[i];
+        const struct target *target = route->target_count ? &route->targets[0] : NULL;
+        bool own = target && target->provider->spec == spec && text_equal(route->name, target->id);
+        if (own && (!found || text_equal(target->adapter, TEXT("default"))))
+            found = route;
+    }
+    return found;
+}
+
 bool admission_route(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
+    if (x->match.deployment.len) {
+        x->route = own_route(x);
+        if (!x->route)
+            return unknown_model(x);
+        x->call.model = x->route->name; /* whatever it says goes no further */
+        return true;
+    }
     if (x->pinned && x->call.model.len == 0)
         return true;                    /* the object's own target */
     if (!head_may_write(x->call.model)) /* it goes into headers */

@@ -124,6 +124,19 @@ struct admin_key {
     struct text tenant; /* of ADMIN_ROLE_TENANT: sees and changes only below this one */
 };
 
+/* What a deploy call of Monster's starts, by its size ("24x1"). */
+struct deploy_profile {
+    struct text name;
+    enum launcher_word launcher;
+    enum engine engine;
+    struct text node, image;
+    const struct text *command; /* {model} stands for the model */
+    size_t command_count;
+    int64_t memory_bytes;
+    const struct spec_pair *models; /* what a name of a model stands for; none = the hub's names */
+    size_t model_count;
+};
+
 /* One thing that `config show` prints: path, value as text, where it comes from. */
 struct config;
 
@@ -180,6 +193,8 @@ struct config {
     } store;
 
     struct {
+        const struct deploy_profile *profiles;
+        size_t profile_count;
         const struct node_spec *nodes;
         size_t node_count;
         struct deployment_spec **specs;

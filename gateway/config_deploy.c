@@ -525,6 +525,34 @@ static struct provider_settings provider_of(const struct deployment_draft *draft
     return settings;
 }
 
+static void resolve_profiles(struct document *document)
+{
+    const struct profile_draft *drafts = document->profiles.at;
+    size_t count = document->profiles.count;
+    struct deploy_profile *profiles = arena_new(&document->arena, (count + 1) * sizeof(*profiles));
+    for (size_t i = 0; i < count; i++) {
+        const struct pair *pairs = drafts[i].models.at;
+        struct spec_pair *models =
+            arena_new(&document->arena, (drafts[i].models.count + 1) * sizeof(*models));
+        for (size_t k = 0; k < drafts[i].models.count; k++)
+            models[k] = (struct spec_pair){pairs[k].name, pairs[k].value};
+        profiles[i] = (struct deploy_profile){
+            .name = node_key(drafts[i].node),
+            .launcher = (enum launcher_word)drafts[i].launcher,
+            .engine = (enum engine)drafts[i].engine,
+            .node = drafts[i].machine,
+            .image = drafts[i].image,
+            .command = drafts[i].command.at,
+            .command_count = drafts[i].command.count,
+            .memory_bytes = (int64_t)drafts[i].memory,
+            .models = models,
+            .model_count = drafts[i].models.count,
+        };
+    }
+    document->config.deploy.profiles = profiles;
+    document->config.deploy.profile_count = count;
+}
+
 void resolve_deployments(struct document *document)
 {
     struct config *config = &document->config;
@@ -532,6 +560,7 @@ void resolve_deployments(struct document *document)
     size_t count = document->deployments.count;
     struct table names, models;
     resolve_machines(document);
+    resolve_profiles(document);
     config->deploy.specs =
         arena_new(&document->arena, (count + 1) * sizeof(struct deployment_spec *));
     if (count > SPEC_DEPLOYMENTS_MAX)

@@ -154,6 +154,7 @@ struct exchange {
     const struct key *key;
     struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
     const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
+    struct text own_origin;      /* "https://HOST", as the client has us; of deploy calls */
     struct text if_match;        /* of a call of the admin API */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;

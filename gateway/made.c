@@ -16,9 +16,13 @@ static const char *const schema[] = {
     "NULL, made_us INTEGER NOT NULL, changed_us INTEGER NOT NULL);"
     "CREATE TABLE versions (name TEXT NOT NULL, version INTEGER NOT NULL, document TEXT NOT NULL, "
     "by TEXT NOT NULL, at_us INTEGER NOT NULL, PRIMARY KEY (name, version));"
+    "CREATE TABLE ended (id TEXT PRIMARY KEY, name TEXT NOT NULL, tenant TEXT NOT NULL, at_us "
+    "INTEGER NOT NULL);"
     "CREATE TABLE orders (name TEXT PRIMARY KEY, stopped INTEGER NOT NULL, pinned INTEGER NOT "
     "NULL, unpinned INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL);",
 };
+
+static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
 
 enum { ARENA_BLOCK = 16 << 10, ROOM_FIRST = 16 };
 
@@ -239,11 +243,54 @@ static bool run_named(struct made *made, const char *sql, struct text name)
     return done;
 }
 
+/* Who asks for it in the next day hears that it is over. */
+static bool note_end(struct made *made, struct text name)
+{
+    int64_t now = clock_wall_us();
+    struct statement *cut = database_prepare(made->database, "DELETE FROM ended WHERE at_us < ?");
+    struct statement *add =
+        database_prepare(made->database, "INSERT OR REPLACE INTO ended SELECT id, name, tenant, ? "
+                                         "FROM deployments WHERE name = ?");
+    bool done = cut && add;
+    if (done) {
+        statement_set(cut, 1, now - ENDED_KEPT_US);
+        statement_set(add, 1, now);
+        statement_set_text(add, 2, name);
+        done = statement_run(cut) && statement_run(add);
+    }
+    if (cut)
+        statement_close(cut);
+    if (add)
+        statement_close(add);
+    return done;
+}
+
+bool made_find_ended(struct made *made, struct text id, struct made_list *list,
+                     struct made_deployment *ended)
+{
+    struct statement *statement =
+        made ? database_prepare(made->database, "SELECT id, name, tenant FROM ended WHERE id = ?")
+             : NULL;
+    bool found = false;
+    *ended = (struct made_deployment){.version = 0};
+    if (!statement)
+        return false;
+    statement_set_text(statement, 1, id);
+    if (statement_next(statement) == STATEMENT_ROW) {
+        found = true;
+        ended->id = arena_copy(&list->arena, statement_text(statement, 0));
+        ended->name = arena_copy(&list->arena, statement_text(statement, 1));
+        ended->tenant = arena_copy(&list->arena, statement_text(statement, 2));
+    }
+    statement_close(statement);
+    return found;
+}
+
 bool made_remove(struct made *made, struct text name, struct fault *fault)
 {
     if (!database_begin(made->database))
         return fail(made, fault);
-    if (run_named(made, "DELETE FROM deployments WHERE name = ?", name) &&
+    if (note_end(made, name) && run_named(made, "DELETE FROM deployments WHERE name = ?", name) &&
         run_named(made, "DELETE FROM versions WHERE name = ?", name) &&
         run_named(made, "DELETE FROM orders WHERE name = ?", name) &&
         database_commit(made->database))

@@ -49,6 +49,10 @@ const struct made_deployment *made_find(const struct made_list *list, struct tex
 bool made_put(struct made *made, const struct made_deployment *one, struct fault *fault);
 bool made_remove(struct made *made, struct text name, struct fault *fault);
 
+/* What was removed in the last day: its name, id and tenant, in the memory of <list>. */
+bool made_find_ended(struct made *made, struct text id, struct made_list *list,
+                     struct made_deployment *ended);
+
 /* Its documents, the newest first; only those of the last MADE_VERSIONS are kept. */
 enum { MADE_VERSIONS = 20 };
 struct made_list *made_versions(struct made *made, struct text name);

@@ -121,6 +121,15 @@ static bool is_on(const struct route *route)
     return false;
 }
 
+/* At a deployment's own endpoint there is no other model. */
+static bool is_own(const struct exchange *x, const struct route *route)
+{
+    const struct deployment_spec *spec =
+        route->target_count == 1 ? route->targets[0].provider->spec : NULL;
+    return !x->match.deployment.len || (spec && (text_equal(spec->id, x->match.deployment) ||
+                                                 text_equal(spec->name, x->match.deployment)));
+}
+
 static struct names gather(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
@@ -134,7 +143,7 @@ static struct names gather(struct exchange *x)
         for (size_t a = 0; a <= route->alias_count && is_on(route); a++) {
             struct text name = a ? route->aliases[a - 1] : route->name;
             bool pattern = text_find_byte(name, '*') != SIZE_MAX;
-            if (!pattern && owning_may_call(x->key, route, name))
+            if (!pattern && is_own(x, route) && owning_may_call(x->key, route, name))
                 names.list[names.count++] = (struct named){name, route};
         }
     }

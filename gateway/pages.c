@@ -8,6 +8,7 @@
 #include "gateway/client.h"
 #include "gateway/health.h"
 #include "gateway/models_page.h"
+#include "gateway/monster_deploy.h"
 #include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
 
@@ -21,6 +22,7 @@ struct slow_page {
     bool done;
     struct buffer path, query, body;
     char if_match[64];
+    char *origin;
 };
 
 /* --------------------------------------------------------------------------- finishing */
@@ -86,6 +88,7 @@ static void on_admin_done(struct admin_call *call)
     buffer_done(&page->path);
     buffer_done(&page->query);
     buffer_done(&page->body);
+    memory_free(page->origin);
     memory_free(page);
 }
 
@@ -100,6 +103,15 @@ void pages_forget(struct exchange *x)
         on_admin_done(&page->call);
 }
 
+/* A tenant's key that deploys. */
+static struct admin_caller caller_of(const struct key *key)
+{
+    struct admin_caller caller = {.role = ADMIN_ROLE_TENANT};
+    snprintf(caller.name, sizeof(caller.name), "%.*s", TEXT_ARGS(key->name));
+    snprintf(caller.tenant, sizeof(caller.tenant), "%.*s", TEXT_ARGS(key->tenant->name));
+    return caller;
+}
+
 /* The request, in memory of its own: the answer may take longer than the client stays. */
 static struct slow_page *page_new(struct exchange *x)
 {
@@ -110,6 +122,7 @@ static struct slow_page *page_new(struct exchange *x)
     buffer_append_text(&page->path, x->path);
     buffer_append_text(&page->query, x->query);
     snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->if_match));
+    page->origin = memory_string(x->own_origin);
     page->body = x->body;
     buffer_init(&x->body, 0);
     page->call = (struct admin_call){.method = x->method,
@@ -117,7 +130,8 @@ static struct slow_page *page_new(struct exchange *x)
                                      .path = buffer_text(&page->path),
                                      .query = buffer_text(&page->query),
                                      .body = buffer_text(&page->body),
-                                     .caller = *x->admin,
+                                     .caller = x->admin ? *x->admin : caller_of(x->key),
+                                     .origin = page->origin,
                                      .loop = x->worker->loop,
                                      .worker = x->worker,
                                      .done = on_admin_done};
@@ -129,7 +143,9 @@ static bool answer_admin(struct exchange *x)
 {
     if (!x->page) {
         x->page = page_new(x);
-        x->page->done = admin_ask(x->worker->options.service, &x->page->call);
+        x->page->done = x->match.endpoint->page == PAGE_DEPLOY
+                            ? !monster_deploy_ask(x->worker->options.service, &x->page->call)
+                            : admin_ask(x->worker->options.service, &x->page->call);
     }
     struct admin_call *call = &x->page->call;
     if (!x->page->done)
@@ -187,6 +203,7 @@ bool pages_answer(struct exchange *x)
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_ADMIN:
+    case PAGE_DEPLOY:
         return answer_admin(x);
     case PAGE_NONE:
         break;
