@@ -565,10 +565,10 @@ static void note_exit(struct launch *launch, const struct docker_container *now)
         last->signal = 9;
         last->exit_code = -1;
         note(last, "oom_killed", "it wanted more memory than it may have");
-    } else if (never_ran || (launch->no_program[0] && code != 0)) {
+    } else if (never_ran) {
         last->exit_code = -1;
         last->is_final = true;
-        note(last, "exec_failed", never_ran ? now->error : launch->no_program);
+        note(last, "exec_failed", now->error);
     } else if (is_signal(code)) {
         note_signal(launch, code - 128);
     } else {
@@ -601,12 +601,19 @@ void docker_launch_seen(struct launch *launch, const struct docker_container *no
 /* Its last lines say why it ended: they come before the end is told. */
 static void step_tail(struct launch *launch)
 {
+    struct launch_report *last = &launch->last;
     if (!launch->log && !launch->log_over)
         docker_watch_log(launch);
-    if (launch->log_over || now_of(launch) >= launch->stop_us)
-        tell_end(launch);
-    else
+    if (!launch->log_over && now_of(launch) < launch->stop_us) {
         go_at(launch, launch->stop_us);
+        return;
+    }
+    if (launch->no_program[0] && last->exit_code > 0) {
+        last->exit_code = -1;
+        last->is_final = true;
+        note(last, "exec_failed", launch->no_program);
+    }
+    tell_end(launch);
 }
 
 void docker_launch_gone(struct launch *launch)

@@ -15,8 +15,8 @@
 
 enum {
     LOG_FILE_BYTES = 4 * 1024 * 1024,
-    LOG_LOOK_BYTES = 256 * 1024,         /* read at most at a time */
-    LOG_BEHIND_BYTES = 64 * 1024 * 1024, /* so far behind, and what was not read is given up */
+    LOG_LOOK_BYTES = 64 * 1024,          /* read at most at a time */
+    LOG_BEHIND_BYTES = 16 * 1024 * 1024, /* so far behind, and what was not read is given up */
 };
 
 struct log_tail {

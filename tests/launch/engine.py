@@ -64,6 +64,7 @@ class Engine:
         self.folder = Path(tempfile.mkdtemp(prefix="engine-"))  # short: sockets have short names
         self.socket = self.folder / "s"
         self.process = None
+        self.below = None  # Docker's containerd, which outlives it
 
     @property
     def endpoint(self):
@@ -79,7 +80,7 @@ class Engine:
                 made = run("ip", *words)
                 assert made.returncode == 0, f"no bridge for containers: {made.stdout}"
         return ["dockerd", "--data-root", self.folder / "data", "--exec-root", self.folder / "exec",
-                "--pidfile", self.folder / "pid", "--host", f"unix://{self.socket}", "--storage-driver", "vfs",
+                "--pidfile", self.folder / "pid", "--containerd", self.folder / "c", "--host", f"unix://{self.socket}", "--storage-driver", "vfs",
                 "--bridge", BRIDGE, "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--live-restore",
                 "--default-ulimit", "nofile=1024:1024", "--default-ulimit", "nproc=1024:1024",
                 "--exec-opt", "native.cgroupdriver=cgroupfs"]
@@ -92,6 +93,15 @@ class Engine:
                 "--runtime", shutil.which("runc") or "/usr/sbin/runc", "system", "service", "--time=0",
                 f"unix://{self.socket}"]
 
+    def _containerd(self, log, environment):
+        if self.kind != "docker" or self.below:
+            return
+        (self.folder / "containerd.toml").write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        words = ["containerd", "--config", self.folder / "containerd.toml", "--root", self.folder / "c-data",
+                 "--state", self.folder / "c-run", "--address", self.folder / "c"]
+        self.below = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                      env=environment, start_new_session=True)
+
     def start(self):
         command = self._docker() if self.kind == "docker" else self._podman()
         environment = {**os.environ, "CONTAINERS_CONF": str(self.folder / "containers.conf"),
@@ -100,6 +110,7 @@ class Engine:
         self.socket.unlink(missing_ok=True)
         (self.folder / "pid").unlink(missing_ok=True)  # of one that was killed
         with open(self.folder / "log", "ab") as log:
+            self._containerd(log, environment)
             self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, env=environment, start_new_session=True)
         deadline = time.monotonic() + 40
@@ -124,12 +135,14 @@ class Engine:
         self.process.wait(10)
 
     def end(self):
-        if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        for process in filter(None, (self.process, self.below)):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(10)
 
     def __enter__(self):
         try:
@@ -147,25 +160,12 @@ class Engine:
             for each in self.containers():
                 self.ask("DELETE", f"/containers/{each['Id']}?force=true&v=true")
         self.end()
-        self._end_containerd()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             if line.split()[1].startswith(str(self.folder)):
                 run("umount", "-l", line.split()[1])
         if self.kind == "docker":
             run("ip", "link", "del", BRIDGE)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _end_containerd(self):
-        """dockerd starts one, and does not end it when it had been killed in between."""
-        try:
-            pid = int((self.folder / "exec/containerd/containerd.pid").read_text())
-            os.kill(pid, signal.SIGTERM)
-        except (OSError, ValueError):
-            return
-        for _ in range(100):
-            if not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text():
-                return
-            time.sleep(0.05)
 
     # ---------------------------------------------------------------- asking it
 
