@@ -509,6 +509,8 @@ static struct provider_settings provider_of(const struct deployment_draft *draft
         .first_byte_us = draft->first_byte_us,
         .total_us = draft->total_us,
         .idle_us = IDLE_US,
+        .max_connections = 2 * spec->scaling.parallel, /* places bound them: these never do */
+        .max_idle = spec->scaling.parallel,
         .retry_attempts = FURTHER_TRIES,
         .retry_connect = true,
         .backoff_us = BACKOFF_US,

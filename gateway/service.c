@@ -778,7 +778,7 @@ static void finish(struct service *service)
     close_questions(service);
     end_deployments(service);
     set_live(service, 0);
-    for (unsigned i = 0; i < service->worker_count; i++)
+    for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
         worker_stop(service->workers[i]);
     desk_free(service->roster_desk);
     desk_free(service->ledger_desk);

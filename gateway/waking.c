@@ -2,6 +2,7 @@
 #include "gateway/waking.h"
 
 #include "gateway/aside.h"
+#include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/conversation.h"
 #include "gateway/detour.h"
@@ -187,7 +188,7 @@ static struct slots_wish wish_of(struct exchange *x)
         .revision = x->waking.revision,
         .share_hash = share_of(x),
         .affinity = affinity_of(x),
-        .adapter = adapter.len ? spec_adapter_hash(adapter) : 0,
+        .adapter = adapter.len ? hash_name(adapter) : 0,
         .not_this = x->waking.not_this,
     };
 }

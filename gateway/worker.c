@@ -545,6 +545,8 @@ static void *worker_main(void *with)
     checkups_stop(worker->checkups);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
+    deploy_desk_free(worker->deploy_desk);
+    worker->deploy_desk = NULL;
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -629,7 +631,6 @@ static void worker_free(struct worker *worker)
     dns_free(worker->dns);
     snapshot_unref(worker->now);
     replicas_done(&worker->replicas);
-    deploy_desk_free(worker->deploy_desk);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);

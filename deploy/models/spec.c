@@ -202,11 +202,3 @@ uint64_t spec_digest(const struct deployment_spec *spec)
     memcpy(&number, sum.so_far.bytes, sizeof(number));
     return number ? number : 1;
 }
-
-uint64_t spec_adapter_hash(struct text name)
-{
-    uint64_t hash;
-    struct digest digest = hash_sha256(name);
-    memcpy(&hash, digest.bytes, sizeof(hash));
-    return hash ? hash : 1;
-}

@@ -134,5 +134,3 @@ struct deployment_spec *spec_copy(const struct deployment_spec *from);
  * engine, name, environment, resources, probe path, and the adapters of engines that only take them
  * when they start. Not over scaling, hold, eviction, rollout, limits. Never 0. */
 uint64_t spec_digest(const struct deployment_spec *spec);
-/* How an adapter is called where only its presence matters (slots.h); never 0. */
-uint64_t spec_adapter_hash(struct text name);
