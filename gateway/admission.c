@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
 #include "gateway/owning.h"
@@ -546,6 +547,13 @@ static void find_revision(struct exchange *x)
     if (!route || !text_equal(route->name, name) || route->target_count != 1 ||
         !route->targets[0].provider->slots)
         return;
+    struct fleet_view view;
+    struct deployments *desk = deploy_desk_running();
+    if (desk && deployments_look(desk, route->targets[0].provider->spec->name, &view) &&
+        view.revision != revision && view.stable != revision) {
+        x->route = NULL;
+        return;
+    }
     x->route = route;
     x->waking.revision = (unsigned)revision;
 }

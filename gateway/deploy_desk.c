@@ -15,6 +15,9 @@
 
 enum { LOOK_US = 100000, SLACK_US = 3000000, PATIENCE_MAX_US = 120000000 };
 
+/* One in each process. It outlives the calls: worker 0 ends last. */
+static _Atomic(struct deployments *) running;
+
 struct deploy_desk {
     struct worker *worker;
     _Atomic(struct deployments *) deployments;
@@ -101,6 +104,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .with = desk,
     };
     atomic_store(&desk->deployments, deployments_new(&site));
+    atomic_store(&running, desk->deployments);
     standing_set_desk(worker->loop, &desk->knock);
     timer_set(worker->loop, &desk->timer, loop_now_us(worker->loop) + LOOK_US);
 }
@@ -182,6 +186,7 @@ void deploy_desk_free(struct deploy_desk *desk)
         return;
     timer_stop(&desk->timer);
     standing_set_desk(NULL, NULL);
+    atomic_store(&running, NULL);
     if (desk->deployments)
         deployments_free(desk->deployments);
     config_unref(desk->config);
@@ -234,4 +239,9 @@ bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *d
 uint64_t deploy_desk_now(void)
 {
     return clock_now_us();
+}
+
+struct deployments *deploy_desk_running(void)
+{
+    return atomic_load(&running);
 }

@@ -32,6 +32,9 @@ int64_t deploy_desk_patience_us(const struct config *config);
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
 
+/* The desk of this process, for the calls of all workers; NULL = there is none. Any thread. */
+struct deployments *deploy_desk_running(void);
+
 /* The clock that it goes by. */
 uint64_t deploy_desk_now(void);
 

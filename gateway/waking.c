@@ -5,6 +5,8 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/conversation.h"
+#include "gateway/crossing.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/detour.h"
 #include "gateway/reserve.h"
 #include "gateway/standing.h"
@@ -13,7 +15,7 @@
 #include "gateway/worker_inside.h"
 #include "routing/affinity.h"
 
-enum { MICROS = 1000000, ETA_UNKNOWN_US = 5000000 };
+enum { SERVED_NAME_MAX = 256, MICROS = 1000000, ETA_UNKNOWN_US = 5000000 };
 
 static uint64_t now_of(const struct exchange *x)
 {
@@ -206,16 +208,51 @@ static void set_end(struct exchange *x)
         x->waking.until_us = x->wished_by_us;
 }
 
+/* What the replica calls the model, or the adapter: known only now, since it may have just learnt
+ * to. False: it has not got it any more. */
+static bool name_model(struct exchange *x)
+{
+    struct deployments *desk = deploy_desk_running();
+    const struct deployment_spec *spec = spec_of(x);
+    struct text before = x->upstream_model, now = before;
+    struct adapter_wire wire;
+    char name[SERVED_NAME_MAX + 1];
+    x->waking.lora = 0;
+    if (x->target->adapter.len) {
+        if (!desk ||
+            !deployments_adapter(desk, spec->name, &x->waking.slot, x->target->adapter, &wire))
+            return false;
+        if (wire.kind == ADAPTER_AS_NUMBER)
+            x->waking.lora = wire.number + 1;
+        else
+            now = text_of(wire.name);
+    }
+    if (!spec->served_name.len && desk && (!x->target->adapter.len || x->waking.lora) &&
+        deployments_served_name(desk, spec->name, name, sizeof(name)) > 0)
+        now = text_of(name);
+    else if (x->waking.lora)
+        now = spec->served_name;
+    if (!now.len || text_equal(now, before))
+        return true;
+    x->upstream_model = arena_copy(&x->arena, now);
+    return !crossing_is_on(x) || crossing_prepare(x); /* its name stands in what was translated */
+}
+
 static enum exchange_state dispatch(struct exchange *x)
 {
     struct waking *waking = &x->waking;
     uint64_t waited = waking->since_us ? now_of(x) - waking->since_us : 0;
     timer_stop(&x->timer);
+    if (x->whole_us) /* nor is it ours */
+        x->whole_us += waited;
     if (x->total_by_us) /* of an earlier try: the time in the queue is not the target's */
         x->total_by_us += waited;
     waking->since_us = 0;
     waking->loading = (struct text){"", 0};
-    return EXCHANGE_SEND;
+    if (name_model(x))
+        return EXCHANGE_SEND;
+    waking_give(x, FAULT_CLIENT_GONE);
+    return turn_away(x, "has the adapter no more");
 }
 
 static enum exchange_state begin(struct exchange *x)

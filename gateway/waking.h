@@ -29,6 +29,7 @@ struct waking {
     uint64_t not_this;   /* the replica that has just failed it */
     unsigned turns;      /* targets that were left since they had no place */
     struct fault why;    /* the last one's reason */
+    unsigned lora;       /* the number of the adapter, from 1, where it goes by numbers */
     struct text loading; /* for the refusal: a JSON object; or empty */
     int64_t retry_after_us;
 };
