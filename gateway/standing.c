@@ -6,9 +6,11 @@
 #include <stdio.h>
 
 #include "gateway/base/memory.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/base/table.h"
 
 struct standing {
+    struct text name;
     atomic_bool known;
     atomic_int state, progress_permille;
     atomic_int_fast64_t eta_us;
@@ -31,17 +33,37 @@ struct standing *standing_of(struct text deployment)
     struct standing *standing = table_find(&registry, deployment);
     if (!standing) {
         standing = memory_new(sizeof(*standing));
+        standing->name = text_of(memory_string(deployment));
         pthread_mutex_init(&standing->lock, NULL);
         atomic_init(&standing->progress_permille, -1);
         atomic_init(&standing->eta_us, -1);
-        table_set(&registry, text_of(memory_string(deployment)), standing);
+        table_set(&registry, standing->name, standing);
     }
     pthread_mutex_unlock(&lock);
     return standing;
 }
 
+/* What the desk knows this moment, where there is one. */
+static bool ask_desk(const struct standing *standing, struct standing_view *view)
+{
+    struct deployments *running = deploy_desk_running();
+    struct fleet_view now;
+    if (!running || !deployments_look(running, standing->name, &now))
+        return false;
+    *view = (struct standing_view){.known = true,
+                                   .state = now.state,
+                                   .progress_permille = now.progress_permille,
+                                   .eta_us = now.eta_us,
+                                   .ready = now.ready};
+    memcpy(view->reason, now.reason, sizeof(view->reason));
+    return true;
+}
+
 struct standing_view standing_look(struct standing *standing)
 {
+    struct standing_view said;
+    if (ask_desk(standing, &said))
+        return said;
     struct standing_view view = {
         .known = atomic_load_explicit(&standing->known, memory_order_acquire),
         .state = (enum deployment_state)atomic_load(&standing->state),

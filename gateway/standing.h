@@ -5,8 +5,8 @@
  * standing - how each deployment stands, as the desk has last said: for choices, for those who
  * wait, and for pages. Inside gateway.
  *
- * Written by the desk (worker 0) on every event and tick, read by any thread without a lock; the
- * members need not be of the same moment.
+ * Written by the desk (worker 0) ten times a second and read by any thread; standing_is_off() takes
+ * no lock, and is for each choice.
  */
 
 #include <stdbool.h>
