@@ -37,7 +37,7 @@ UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no acci
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
 OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
 AT_ONCE = 3  # files of the folders below that are tested at once: their tests mostly wait
-PARALLEL = ("flow", "hostile", "recorded", "redis")
+PARALLEL = ("flow", "hostile", "recorded", "redis", "launch")
 
 RELEASE = ("build", [])
 ASAN = ("build-address-undefined", ["SAN=address,undefined"])

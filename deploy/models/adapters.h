@@ -46,7 +46,8 @@ struct adapters; /* of one replica */
 struct adapters *adapters_new(struct loop *loop, struct remote *remote,
                               void (*on_change)(void *with), void *with);
 void adapters_free(struct adapters *adapters);
-/* What is wanted from now on: of this spec. When that is another set, what had failed is tried again. */
+/* What is wanted from now on: of this spec. When that is another set, what had failed is tried
+ * again. */
 void adapters_want(struct adapters *adapters, const struct deployment_spec *spec);
 /* What is so now; at most <max>. */
 size_t adapters_look(const struct adapters *adapters, struct adapter *into, size_t max);

@@ -8,7 +8,7 @@
 #include "gateway/base/memory.h"
 
 enum {
-    RETRIES_MAX = 6,
+    RETRIES_MAX = 5,
     RETRY_US = 250000,
     PULL_HEAD_US = 180000000,  /* the registry may be slow */
     PULL_QUIET_US = 180000000, /* unpacking a large layer may say nothing for long */

@@ -308,7 +308,7 @@ void replica_stop(struct fleet *fleet, struct replica *one, const char *reason, 
 /* Whoever may have calls on it is drained first. */
 static void drain(struct fleet *fleet, struct replica *one, const char *reason, uint64_t now_us)
 {
-    int64_t drain_us = one->r.spec->stop.drain_us > 0 ? one->r.spec->stop.drain_us : 0;
+    int64_t drain_us = one->r.spec->stop.drain_us > 0 ? one->r.spec->stop.drain_us : 1;
     replica_move(fleet, one, REPLICA_DRAINING, now_us + (uint64_t)drain_us, reason, now_us);
 }
 

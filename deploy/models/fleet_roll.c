@@ -121,7 +121,8 @@ static void stop_or_wait(struct fleet *fleet, struct fleet_deployment *deploymen
         return;
     }
     deployment->paused = true;
-    tell_share(fleet, deployment, deployment->stable.number, 0, 0);
+    if (deployment->phase == ROLL_CANARIES)
+        tell_share(fleet, deployment, deployment->stable.number, 0, 0);
     deployment_say(deployment, reason, "the rollout waits for an order");
     fleet_event(fleet, deployment, 0, reason, "the rollout waits for an order");
 }

@@ -259,9 +259,10 @@ bool replica_counts(const struct replica *one)
         return true;
     case REPLICA_LOST: /* another one is started for one that is silent */
         return one->is_open || !one->was_ready;
+    case REPLICA_STOPPING: /* it comes back, later each time */
+        return one->retry;
     case REPLICA_SLEEPING:
     case REPLICA_DRAINING:
-    case REPLICA_STOPPING:
     case REPLICA_ENDED:
     case REPLICA_STATES:
         return false;

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from driver import FAKE  # noqa: E402
 
-BRIDGE, SUBNET = "sluicetest0", "172.31.254.1/24"
+BRIDGE, SUBNET = f"sluice{os.getpid()}", f"172.31.{os.getpid() % 250}.1/24"  # several may run at once
 CONTAINERS_CONF = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 netns = "host"

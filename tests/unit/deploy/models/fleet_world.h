@@ -73,6 +73,7 @@ struct world {
 };
 
 static struct world world;
+static char world_seed[24] = "-";
 
 static uint64_t chance(void)
 {
@@ -94,8 +95,9 @@ static bool one_in(uint64_t many)
 
 static void wrong(const char *what, const char *name, uint64_t number)
 {
-    printf("at %.3f s: %s: %s %llu\n", (double)world.now_us / 1e6, what, name,
+    printf("seed %s at %.3f s: %s: %s %llu\n", world_seed, (double)world.now_us / 1e6, what, name,
            (unsigned long long)number);
+    fflush(stdout);
     fflush(stdout);
     abort();
 }
@@ -346,8 +348,9 @@ static struct model *world_model(const struct deployment_spec *spec)
         model = &world.models[world.model_count++];
         snprintf(model->name, sizeof(model->name), "%.*s", TEXT_ARGS(spec->name));
     }
-    spec_unref(model->spec);
-    model->spec = spec_copy(spec);
+    struct deployment_spec *old = model->spec;
+    model->spec = spec_copy(spec); /* which may be made of the old one */
+    spec_unref(old);
     model->exists = true;
     return model;
 }
@@ -594,7 +597,8 @@ static uint64_t world_next(uint64_t until_us)
             continue;
         sooner(&next_us, server->said_running ? 0 : server->running_us);
         sooner(&next_us, server->end_us);
-        if (server->said_running && !server->orphan && server->replica->state == REPLICA_LOADING)
+        if (server->said_running && !server->orphan && !server->stopping && !server->asleep &&
+            server->replica->state == REPLICA_LOADING)
             sooner(&next_us, server->good_us);
         for (size_t c = 0; c < WORLD_PLACES; c++)
             sooner(&next_us, server->calls[c]);
@@ -619,12 +623,12 @@ static void world_until(uint64_t until_us)
         world_step(until_us);
 }
 
-static void world_run(uint64_t us)
+static inline void world_run(uint64_t us)
 {
     world_until(world.now_us + us);
 }
 
-static void world_shut(uint64_t within_us)
+static inline void world_shut(uint64_t within_us)
 {
     uint64_t until_us = world.now_us + within_us;
     fleet_shut(world.fleet, world.now_us);
@@ -636,14 +640,14 @@ static void world_shut(uint64_t within_us)
              world.servers[i].number);
 }
 
-static struct fleet_view look(const char *name)
+static inline struct fleet_view look(const char *name)
 {
     struct fleet_view view;
     must(fleet_look(world.fleet, text_of(name), &view, world.now_us), "not there", name, 0);
     return view;
 }
 
-static bool order(const char *name, enum fleet_order what)
+static inline bool order(const char *name, enum fleet_order what)
 {
     const char *why;
     return fleet_obey(world.fleet, text_of(name), what, 0, 0, world.now_us, &why);
