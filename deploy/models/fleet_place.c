@@ -296,8 +296,10 @@ static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_u
         replica_launch(fleet, one, index, &need, now_us);
         return true;
     }
-    if (now_us < one->promise_us && node->usable && !node->gone)
+    if (now_us < one->promise_us && node->usable && !node->gone) {
+        evict_on(fleet, one, now_us);
         return true;
+    }
     place_unpromise(fleet, one);
     return false;
 }
@@ -341,12 +343,23 @@ static bool comes_before(const struct replica *a, const struct replica *b)
     int first = a->of->spec->eviction.priority, second = b->of->spec->eviction.priority;
     if (first != second)
         return first > second;
+    if (a->is_first != b->is_first)
+        return a->is_first;
     if (a->asked_us != b->asked_us)
         return a->asked_us < b->asked_us;
     return a->r.number < b->r.number;
 }
 
-/* The dearest first, of the same rank who has waited longest. */
+/* Does none of its deployment have room? */
+static bool is_first(const struct fleet_deployment *deployment)
+{
+    for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+        if (replica_holds(one->r.state))
+            return false;
+    return true;
+}
+
+/* The dearest first; of the same rank those that have nothing yet, and who has waited longest. */
 static struct replica *next_in_line(const struct fleet *fleet, const struct replica *after)
 {
     struct replica *first = NULL;
@@ -364,6 +377,9 @@ void place_all(struct fleet *fleet, uint64_t now_us)
 {
     struct replica *one = NULL;
     evict_overfull(fleet, now_us);
+    for (size_t i = 0; i < fleet->count; i++)
+        for (one = replica_first(fleet->deployments[i]); one; one = replica_next(one))
+            one->is_first = is_first(one->of);
     while ((one = next_in_line(fleet, one)) != NULL)
         place_one(fleet, one, now_us);
 }

@@ -34,5 +34,7 @@ bool evict_choose(struct eviction *eviction);
 /* Make victims go, and promise their room. False: nobody can. */
 bool evict_for(struct fleet *fleet, struct replica *one, const struct resources *need,
                uint64_t now_us);
+/* Of one that has a promise: who has to go for it, and may by now, goes. */
+void evict_on(struct fleet *fleet, struct replica *one, uint64_t now_us);
 /* Nodes that have less than they had: somebody has to go. */
 void evict_overfull(struct fleet *fleet, uint64_t now_us);
