@@ -11,10 +11,7 @@
 
 #include "deploy/models/fleet_place.h"
 
-enum { PROMISE_SLACK_US = MINUTE_US, CANDIDATES_MAX = SPEC_REPLICAS_MAX };
-
-/* How long one who claims room waits for its turn, before it asks again. */
-enum { CLAIM_US = 2 * MINUTE_US };
+enum { CANDIDATES_MAX = SPEC_REPLICAS_MAX };
 
 struct candidate {
     struct replica *one;
@@ -126,7 +123,6 @@ static size_t gather(const struct eviction *eviction, size_t node, struct candid
 static struct resources used_later(const struct fleet *fleet, size_t node)
 {
     struct resources used = fleet->nodes[node].reserved;
-    resources_add(&used, &fleet->nodes[node].promised, 1);
     for (size_t i = 0; i < fleet->count; i++)
         for (struct replica *one = replica_first(fleet->deployments[i]); one;
              one = replica_next(one))
@@ -157,6 +153,7 @@ static int64_t choose_on(const struct eviction *eviction, size_t node, struct ca
     size_t many = gather(eviction, node, all);
     int64_t cost = 0;
     *count = 0;
+    place_add_promised(eviction->fleet, node, eviction->one, &used);
     for (size_t i = 0; i < many && !resources_fit(&at->spec.has, &used, &eviction->need); i++) {
         if (is_too_many(eviction, chosen, *count, all[i].one))
             continue;
@@ -209,26 +206,20 @@ static bool is_needed(const struct replica *one)
            fleet_census(deployment, 0).counted <= least_of(deployment);
 }
 
-static uint64_t gone_by(const struct eviction *eviction)
-{
-    uint64_t by_us = eviction->now_us;
-    for (size_t i = 0; i < eviction->fleet->count; i++)
-        for (struct replica *one = replica_first(eviction->fleet->deployments[i]); one;
-             one = replica_next(one)) {
-            if (one->r.node != eviction->node || !is_leaving(one))
-                continue;
-            uint64_t end_us = one->r.due_us + (uint64_t)one->r.spec->stop.grace_us;
-            by_us = end_us > by_us ? end_us : by_us;
-        }
-    return by_us + PROMISE_SLACK_US;
-}
-
 static void retire(struct fleet *fleet, struct replica *victim, const char *reason, uint64_t now_us)
 {
     struct fleet_deployment *deployment = victim->of;
     replica_retire(fleet, victim, reason, now_us);
     if (deployment->wanted > least_of(deployment))
         deployment->wanted--;
+}
+
+/* It has waited for so long that who has work goes too. */
+static bool is_overdue(const struct replica *one, uint64_t now_us)
+{
+    uint64_t oldest_us = one->of->demand.oldest_held_us;
+    uint64_t since_us = oldest_us && oldest_us < one->asked_us ? oldest_us : one->asked_us;
+    return now_us - since_us >= residency_us(one->of);
 }
 
 static void make_go(struct fleet *fleet, const struct eviction *eviction, uint64_t now_us)
@@ -244,7 +235,17 @@ static void wait_for(struct replica *one, const char *whom)
     snprintf(one->r.reason, sizeof(one->r.reason), "waits_for:%.60s", whom);
 }
 
-/* Would there be room on <node>, when the time of all is over who can be made to go? */
+/* How many of <deployment> may be made to go, be it now or when their time is over. */
+static unsigned may_lose(const struct eviction *eviction, const struct fleet_deployment *deployment)
+{
+    unsigned many = staying(deployment), least = least_of(deployment);
+    if (deployment->spec->eviction.priority < eviction->spec->eviction.priority)
+        return many;
+    return many > least ? many - least : 0;
+}
+
+/* Would there be room on <node>, when the time of all is over who can be made to go? Others to whom
+ * room is promised there have their turn before, and then it is over too. */
 static bool will_fit(const struct eviction *eviction, size_t node)
 {
     const struct fleet *fleet = eviction->fleet;
@@ -252,12 +253,16 @@ static bool will_fit(const struct eviction *eviction, size_t node)
     if (!fleet->nodes[node].usable ||
         !place_fits(&fleet->nodes[node], eviction->spec, &eviction->need))
         return false;
-    for (size_t i = 0; i < fleet->count; i++)
-        for (struct replica *one = replica_first(fleet->deployments[i]); one;
+    for (size_t i = 0; i < fleet->count; i++) {
+        unsigned may_go = may_lose(eviction, fleet->deployments[i]);
+        for (struct replica *one = replica_first(fleet->deployments[i]); one && may_go;
              one = replica_next(one))
             if (one->r.node == node && replica_holds(one->r.state) && !is_leaving(one) &&
-                may_ever_go(eviction, one))
+                may_ever_go(eviction, one)) {
                 resources_add(&used, &one->reserved, -1);
+                may_go--;
+            }
+    }
     return resources_fit(&fleet->nodes[node].spec.has, &used, &eviction->need);
 }
 
@@ -268,7 +273,7 @@ static bool claim(struct fleet *fleet, struct replica *one, const struct evictio
     for (size_t i = 0; i < fleet->node_count && one->is_first; i++) {
         if (!will_fit(eviction, i))
             continue;
-        place_promise(fleet, one, i, &eviction->need, eviction->now_us + CLAIM_US);
+        place_promise(fleet, one, i, &eviction->need);
         wait_for(one, "its_turn");
         return true;
     }
@@ -283,41 +288,37 @@ bool evict_for(struct fleet *fleet, struct replica *one, const struct resources 
     if (!is_needed(one))
         return false;
     if (!evict_choose(&eviction)) {
-        uint64_t oldest_us = one->of->demand.oldest_held_us;
-        uint64_t since_us = oldest_us && oldest_us < one->asked_us ? oldest_us : one->asked_us;
-        eviction.busy_too = now_us - since_us >= residency_us(one->of);
+        eviction.busy_too = is_overdue(one, now_us);
         if (!eviction.busy_too)
             return false;
         if (!evict_choose(&eviction))
             return claim(fleet, one, &eviction);
     }
     make_go(fleet, &eviction, now_us);
-    place_promise(fleet, one, eviction.node, need, gone_by(&eviction));
+    place_promise(fleet, one, eviction.node, need);
     wait_for(one, eviction.count ? eviction.victims[0]->of->name : "room");
     return true;
 }
 
-void evict_on(struct fleet *fleet, struct replica *one, uint64_t now_us)
+bool evict_on(struct fleet *fleet, struct replica *one, uint64_t now_us)
 {
     struct candidate chosen[CANDIDATES_MAX];
-    struct fleet_node *node = &fleet->nodes[one->r.node];
     struct eviction eviction = {.fleet = fleet,
                                 .one = one,
                                 .spec = one->r.spec,
                                 .need = one->promise,
                                 .now_us = now_us,
-                                .busy_too = true};
-    resources_add(&node->promised, &one->promise, -1);
+                                .busy_too = is_overdue(one, now_us)};
+    if (!is_needed(one) || !will_fit(&eviction, one->r.node))
+        return false;
     int64_t cost = choose_on(&eviction, one->r.node, chosen, &eviction.count);
-    resources_add(&node->promised, &one->promise, 1);
     if (cost == INT64_MAX || eviction.count == 0)
-        return;
+        return true;
     for (size_t i = 0; i < eviction.count; i++)
         eviction.victims[i] = chosen[i].one;
     make_go(fleet, &eviction, now_us);
-    eviction.node = one->r.node;
-    one->promise_us = gone_by(&eviction);
     wait_for(one, eviction.victims[0]->of->name);
+    return true;
 }
 
 /* Of all on <node>: who ranks lowest, is idle, costs least. */
@@ -342,7 +343,6 @@ void evict_overfull(struct fleet *fleet, uint64_t now_us)
     for (size_t i = 0; i < fleet->node_count; i++) {
         const struct fleet_node *node = &fleet->nodes[i];
         struct resources used = used_later(fleet, i);
-        resources_add(&used, &node->promised, -1);
         while (resources_are_over(&node->spec.has, &used) || (node->gone && node->replicas)) {
             struct replica *one = least_dear(fleet, i);
             if (!one)

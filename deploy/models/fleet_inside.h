@@ -58,7 +58,7 @@ struct replica {
     struct fleet_deployment *of;
     struct resources reserved;       /* on r.node, while its state holds room */
     struct resources promise;        /* of room that is being made on r.node */
-    uint64_t promise_us;             /* until then; 0 = nothing is promised */
+    uint64_t promise_turn;           /* earlier ones go first; 0 = nothing is promised */
     bool is_first;                   /* PENDING: none of its deployment has room */
     uint64_t asked_us;               /* waits for room since */
     enum replica_state before;       /* LOST: what it was */
@@ -126,7 +126,7 @@ struct fleet_deployment {
 
 struct fleet {
     struct fleet_hands hands;
-    uint64_t chance, number;
+    uint64_t chance, number, turns; /* turns: of promises */
     bool leads, shut;
     struct fleet_node *nodes;
     size_t node_count;

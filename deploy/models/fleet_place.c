@@ -157,23 +157,38 @@ void place_release(struct fleet *fleet, struct replica *one)
 }
 
 void place_promise(struct fleet *fleet, struct replica *one, size_t node,
-                   const struct resources *need, uint64_t until_us)
+                   const struct resources *need)
 {
     one->r.node = (unsigned)node;
     one->promise = *need;
-    one->promise_us = until_us;
+    one->promise_turn = ++fleet->turns;
     resources_add(&fleet->nodes[node].promised, need, 1);
     fleet->nodes[node].replicas++; /* so that the node stays */
 }
 
 void place_unpromise(struct fleet *fleet, struct replica *one)
 {
-    if (one->promise_us == 0)
+    if (one->promise_turn == 0)
         return;
     resources_add(&fleet->nodes[one->r.node].promised, &one->promise, -1);
     fleet->nodes[one->r.node].replicas--;
     one->promise = (struct resources){0};
-    one->promise_us = 0;
+    one->promise_turn = 0;
+}
+
+void place_add_promised(const struct fleet *fleet, size_t node, const struct replica *one,
+                        struct resources *used)
+{
+    if (!one || one->promise_turn == 0) {
+        resources_add(used, &fleet->nodes[node].promised, 1);
+        return;
+    }
+    for (size_t i = 0; i < fleet->count; i++)
+        for (struct replica *other = replica_first(fleet->deployments[i]); other;
+             other = replica_next(other))
+            if (other->promise_turn && other->promise_turn < one->promise_turn &&
+                other->r.node == node)
+                resources_add(used, &other->promise, 1);
 }
 
 static bool may_run_on(const struct fleet_node *node, const struct deployment_spec *spec)
@@ -283,23 +298,22 @@ static void wait_because(struct replica *one, const char *reason)
         snprintf(one->r.reason, sizeof(one->r.reason), "%s", reason);
 }
 
-/* Room was made for it: does it fit by now? True: it is settled, for this round. */
+/* Room is being made for it: does it fit by now? True: it is settled, for this round. */
 static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_us)
 {
     struct fleet_node *node = &fleet->nodes[one->r.node];
     struct resources used = node->reserved, need = one->promise;
-    if (one->promise_us == 0)
+    if (one->promise_turn == 0)
         return false;
+    place_add_promised(fleet, one->r.node, one, &used);
     if (node->usable && !node->gone && resources_fit(&node->spec.has, &used, &need)) {
         unsigned index = one->r.node;
         place_unpromise(fleet, one);
         replica_launch(fleet, one, index, &need, now_us);
         return true;
     }
-    if (now_us < one->promise_us && node->usable && !node->gone) {
-        evict_on(fleet, one, now_us);
+    if (node->usable && !node->gone && evict_on(fleet, one, now_us))
         return true;
-    }
     place_unpromise(fleet, one);
     return false;
 }
