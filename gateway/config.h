@@ -71,6 +71,8 @@ struct sign_in_settings {
     struct text scope;  /* of AWS: the session's name */
 };
 
+struct standing;
+
 struct provider_settings {
     struct text name;
     const struct provider_type *type;
@@ -114,6 +116,7 @@ struct provider_settings {
      * configuration. */
     struct deployment_spec *spec;
     struct slots *slots;
+    struct standing *standing;
 };
 
 /* Who may use the admin API. */

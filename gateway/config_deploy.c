@@ -5,6 +5,7 @@
 #include "gateway/base/quantity.h"
 #include "gateway/base/table.h"
 #include "gateway/config_document.h"
+#include "gateway/standing.h"
 
 enum {
     MILLION = 1000000,
@@ -518,6 +519,7 @@ static struct provider_settings provider_of(const struct deployment_draft *draft
         .breaker = {.off = true},
         .spec = spec,
         .slots = slots_of(spec->name),
+        .standing = standing_of(spec->name),
     };
     const char *problem;
     url_read(text_of(settings.base_url), &settings.url, &problem);

@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,13 +15,30 @@
 #include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
-enum { LOOK_US = 100000, SLACK_US = 3000000, PATIENCE_MAX_US = 120000000 };
+enum {
+    LOOK_US = 100000,
+    STARTS_MAX = 128,
+    BUDGET_EVERY = 10,
+    BUDGET_BYTES = 256 << 10,
+    SLACK_US = 3000000,
+    PATIENCE_MAX_US = 120000000
+};
 
 /* One in each process. It outlives the calls: worker 0 ends last. */
 static _Atomic(struct deployments *) running;
 
+/* A server that is on its way. */
+struct start {
+    char replica[SPEC_NAME_MAX + 24];
+    uint64_t at_us;
+};
+
 struct deploy_desk {
     struct worker *worker;
+    struct start starts[STARTS_MAX];
+    size_t start_next;
+    unsigned looks;
+    struct buffer budget; /* lines for metrics; under the lock */
     _Atomic(struct deployments *) deployments;
     struct config *config; /* in force here, with a reference */
     struct timer timer;
@@ -48,10 +67,38 @@ static void say_all(struct deploy_desk *desk)
         say_one(desk, desk->config->deploy.specs[i]->name);
 }
 
+static void say_room(struct buffer *out, struct text node, const char *kind, const char *of,
+                     int64_t bytes)
+{
+    buffer_format(out, "sluice_deployment_budget_bytes{node=\"%.*s\",kind=\"%s\",of=\"%s\"} %lld\n",
+                  TEXT_ARGS(node), kind, of, (long long)bytes);
+}
+
+/* What the nodes have, and what of it is taken, for metrics. */
+static void say_budget(struct deploy_desk *desk)
+{
+    struct fleet_place *places = memory_new(SPEC_NODES_MAX * sizeof(*places));
+    size_t count = fleet_places(deployments_fleet(desk->deployments), places, SPEC_NODES_MAX);
+    pthread_mutex_lock(&desk->lock);
+    buffer_clear(&desk->budget);
+    for (size_t i = 0; i < count; i++) {
+        const struct fleet_place *place = &places[i];
+        say_room(&desk->budget, place->node->name, "memory", "has", place->node->has.memory_bytes);
+        say_room(&desk->budget, place->node->name, "memory", "reserved",
+                 place->reserved.memory_bytes);
+        say_room(&desk->budget, place->node->name, "vram", "has", place->node->has.vram_bytes);
+        say_room(&desk->budget, place->node->name, "vram", "reserved", place->reserved.vram_bytes);
+    }
+    pthread_mutex_unlock(&desk->lock);
+    memory_free(places);
+}
+
 static void on_time(struct timer *timer)
 {
     struct deploy_desk *desk = LIST_MEMBER(timer, struct deploy_desk, timer);
     say_all(desk);
+    if (desk->looks++ % BUDGET_EVERY == 0)
+        say_budget(desk);
     timer_set(desk->worker->loop, timer, loop_now_us(desk->worker->loop) + LOOK_US);
 }
 
@@ -72,6 +119,30 @@ static void on_knock(struct errand *errand)
 
 /* ------------------------------------------------------------------------------- the desk */
 
+/* From the launch of a server to its first good answer. */
+static void note_start(struct deploy_desk *desk, struct text deployment, struct text replica,
+                       const char *reason)
+{
+    struct standing *standing = standing_of(deployment);
+    uint64_t now = loop_now_us(desk->worker->loop);
+    struct start *start = NULL;
+    if (text_starts(text_of(reason), TEXT("evicted_for:")))
+        standing_note_eviction(standing);
+    if (!replica.len || replica.len >= sizeof(start->replica))
+        return;
+    for (size_t i = 0; i < STARTS_MAX && !start; i++)
+        if (text_equal(text_of(desk->starts[i].replica), replica))
+            start = &desk->starts[i];
+    if (strcmp(reason, "running") == 0 && !start) {
+        start = &desk->starts[desk->start_next++ % STARTS_MAX];
+        snprintf(start->replica, sizeof(start->replica), "%.*s", TEXT_ARGS(replica));
+        start->at_us = now;
+    } else if (strcmp(reason, "ready") == 0 && start) {
+        standing_note(standing, STANDING_COLD_START, (int64_t)(now - start->at_us));
+        start->replica[0] = '\0';
+    }
+}
+
 /* Its loop is not to be called from within; what it says is read. */
 static void on_event(void *with, struct text deployment, const char *replica, const char *reason,
                      const char *words)
@@ -80,7 +151,11 @@ static void on_event(void *with, struct text deployment, const char *replica, co
     log_line(LOG_INFO, "deployment", "%.*s%s%s: %s%s%s", TEXT_ARGS(deployment),
              replica && *replica ? " " : "", replica ? replica : "", reason,
              words && *words ? ": " : "", words ? words : "");
-    (void)desk;
+    note_start(desk, deployment, text_of(replica ? replica : ""), reason);
+    if (!replica || !*replica) /* the replicas' own are many: the deployment's list has them */
+        service_event(desk->worker->options.service, "deployment", "", "%.*s: %s%s%s",
+                      TEXT_ARGS(deployment), reason, words && *words ? ": " : "",
+                      words ? words : "");
 }
 
 static bool is_wanted(const struct deploy_desk *desk, const struct config *config)
@@ -176,6 +251,7 @@ struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config
     desk->knock.run = on_knock;
     pthread_mutex_init(&desk->lock, NULL);
     pthread_cond_init(&desk->ended, NULL);
+    buffer_init(&desk->budget, BUDGET_BYTES);
     deploy_desk_configure(desk, config);
     return desk;
 }
@@ -190,6 +266,7 @@ void deploy_desk_free(struct deploy_desk *desk)
     if (desk->deployments)
         deployments_free(desk->deployments);
     config_unref(desk->config);
+    buffer_done(&desk->budget);
     pthread_cond_destroy(&desk->ended);
     pthread_mutex_destroy(&desk->lock);
     memory_free(desk);
@@ -244,4 +321,13 @@ uint64_t deploy_desk_now(void)
 struct deployments *deploy_desk_running(void)
 {
     return atomic_load(&running);
+}
+
+void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    buffer_append_text(out, buffer_text(&desk->budget));
+    pthread_mutex_unlock(&desk->lock);
 }

@@ -32,6 +32,10 @@ int64_t deploy_desk_patience_us(const struct config *config);
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
 
+/* Lines for metrics: what the nodes have, and what is taken; at most a second old. Any thread. */
+struct buffer;
+void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out);
+
 /* The desk of this process, for the calls of all workers; NULL = there is none. Any thread. */
 struct deployments *deploy_desk_running(void);
 

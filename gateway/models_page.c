@@ -21,7 +21,7 @@ static void put_deployment(struct buffer *out, const struct route *route)
     const struct deployment_spec *spec = target ? target->provider->spec : NULL;
     if (!spec)
         return;
-    struct standing_view view = standing_look(standing_of(spec->name));
+    struct standing_view view = standing_look(target->provider->standing);
     if (target->adapter.len) {
         buffer_append_text(out, TEXT(",\"parent\":"));
         json_write_string(out, spec->name);

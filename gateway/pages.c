@@ -6,10 +6,12 @@
 #include "gateway/admin.h"
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/deploy_metrics.h"
 #include "gateway/health.h"
 #include "gateway/models_page.h"
 #include "gateway/monster_deploy.h"
 #include "gateway/pages_ollama.h"
+#include "gateway/service_state.h"
 #include "gateway/worker_inside.h"
 
 enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, ASKED_HEADERS_MAX = 2048 };
@@ -200,6 +202,8 @@ bool pages_answer(struct exchange *x)
     case PAGE_METRICS:
         if (x->worker->options.metrics)
             metrics_write(x->worker->options.metrics, &x->held);
+        deploy_metrics_write(x->snapshot->config, service_deploy_desk(x->worker->options.service),
+                             &x->held);
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_ADMIN:

@@ -709,6 +709,30 @@ static void wait_for_store(struct service *service)
     atomic_store(&service->is_starting, false);
 }
 
+static void obey_again(struct deployments *desk, void *with)
+{
+    const struct made_order *order = with;
+    const char *why;
+    if (order->low >= 0)
+        deployments_obey(desk, order->name, FLEET_SCALE, (unsigned)order->low,
+                         (unsigned)order->high, &why);
+    if (order->pinned || order->unpinned)
+        deployments_obey(desk, order->name, order->pinned ? FLEET_PIN : FLEET_UNPIN, 0, 0, &why);
+    if (order->stopped)
+        deployments_obey(desk, order->name, FLEET_STOP, 0, 0, &why);
+}
+
+/* What was ordered before holds on. */
+static void repeat_orders(struct service *service)
+{
+    const struct config *config = service->config;
+    for (size_t i = 0; i < config->deploy.spec_count; i++) {
+        struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);
+        if (order.stopped || order.pinned || order.unpinned || order.low >= 0)
+            deploy_desk_ask(service_deploy_desk(service), obey_again, &order);
+    }
+}
+
 static void log_start(const struct service *service)
 {
     const struct config *config = service->config;
@@ -831,6 +855,7 @@ int service_run(const struct service_options *options)
         atomic_store(&service.is_starting, service.config->store.is_redis);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);
         tell(&service, SAY_READY);

@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "gateway/base/memory.h"
-#include "gateway/deploy_desk.h"
 #include "gateway/base/table.h"
+#include "gateway/deploy_desk.h"
 
 struct standing {
     struct text name;
@@ -16,6 +16,8 @@ struct standing {
     atomic_int_fast64_t eta_us;
     atomic_uint ready;
     atomic_bool knocked;
+    atomic_uint_fast64_t counts[STANDING_TIMES][STANDING_BUCKETS], evictions;
+    atomic_int_fast64_t sums_us[STANDING_TIMES];
     pthread_mutex_t lock; /* over the reason, which only pages and refusals ask for */
     char reason[FLEET_REASON_MAX];
 };
@@ -123,4 +125,39 @@ void standing_set_desk(struct loop *loop, struct errand *errand)
     desk = loop;
     desk_errand = errand;
     pthread_mutex_unlock(&lock);
+}
+
+/* ------------------------------------------------------------------------------- figures */
+
+const int64_t standing_bounds_us[STANDING_BUCKETS - 1] = {
+    100000, 500000, 1000000, 2000000, 5000000, 10000000, 30000000, 60000000, 120000000, 300000000,
+};
+
+void standing_note(struct standing *standing, enum standing_time what, int64_t us)
+{
+    int bucket = 0;
+    while (bucket < STANDING_BUCKETS - 1 && us > standing_bounds_us[bucket])
+        bucket++;
+    atomic_fetch_add_explicit(&standing->counts[what][bucket], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&standing->sums_us[what], us, memory_order_relaxed);
+}
+
+struct standing_histogram standing_histogram(struct standing *standing, enum standing_time what)
+{
+    struct standing_histogram out = {.sum_us = atomic_load(&standing->sums_us[what])};
+    for (int i = 0; i < STANDING_BUCKETS; i++) {
+        out.counts[i] = atomic_load(&standing->counts[what][i]);
+        out.count += out.counts[i];
+    }
+    return out;
+}
+
+void standing_note_eviction(struct standing *standing)
+{
+    atomic_fetch_add_explicit(&standing->evictions, 1, memory_order_relaxed);
+}
+
+uint64_t standing_evictions(struct standing *standing)
+{
+    return atomic_load_explicit(&standing->evictions, memory_order_relaxed);
 }

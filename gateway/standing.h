@@ -42,6 +42,20 @@ bool standing_knocked(struct standing *standing);
 /* Whom to wake on a knock; NULL = nobody. */
 void standing_set_desk(struct loop *loop, struct errand *errand);
 
+/* How long things took: calls in the queue, servers until they were ready. */
+enum standing_time { STANDING_HELD, STANDING_COLD_START, STANDING_TIMES };
+enum { STANDING_BUCKETS = 11 }; /* the last one is for all that is longer */
+extern const int64_t standing_bounds_us[STANDING_BUCKETS - 1];
+void standing_note(struct standing *standing, enum standing_time what, int64_t us);
+struct standing_histogram {
+    uint64_t counts[STANDING_BUCKETS], count;
+    int64_t sum_us;
+};
+struct standing_histogram standing_histogram(struct standing *standing, enum standing_time what);
+/* It was ended so that another one has room. */
+void standing_note_eviction(struct standing *standing);
+uint64_t standing_evictions(struct standing *standing);
+
 /* Can no call be answered before somebody does something: stopped by order, or given up? A call
  * may try one again that was given up, where there is nobody else. */
 bool standing_is_off(struct standing *standing);

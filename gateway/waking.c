@@ -124,7 +124,7 @@ static void write_loading(struct exchange *x, const struct standing_view *view)
 /* In <why>, for when nobody else answers either. */
 static void say_why(struct exchange *x, const char *what)
 {
-    struct standing_view view = standing_look(standing_of(spec_of(x)->name));
+    struct standing_view view = standing_look(x->target->provider->standing);
     struct text name = spec_of(x)->name;
     bool off = view.known && (view.state == DEPLOYMENT_STOPPED || view.state == DEPLOYMENT_FAILED);
     if (off)
@@ -247,6 +247,10 @@ static enum exchange_state dispatch(struct exchange *x)
         x->whole_us += waited;
     if (x->total_by_us) /* of an earlier try: the time in the queue is not the target's */
         x->total_by_us += waited;
+    if (waited)
+        standing_note(x->target->provider->standing, STANDING_HELD, (int64_t)waited);
+    x->route_try.call.begun_us += waited; /* it teaches nothing of how fast the target is */
+    x->route_try.call.due_ms += waited / 1000;
     waking->since_us = 0;
     waking->loading = (struct text){"", 0};
     if (name_model(x))
@@ -266,7 +270,7 @@ static enum exchange_state begin(struct exchange *x)
         if (slots_take(slots, &wish, &waking->slot))
             return dispatch(x);
         if (!x->aside)
-            standing_knock(standing_of(spec->name));
+            standing_knock(x->target->provider->standing);
         return turn_away(x, "has no free place");
     }
     waking->ticket = (struct ticket){.wish = wish,

@@ -81,14 +81,14 @@ class Desk:
         return out
 
 
-def pids():
-    """The servers that this test run has started and that live."""
+def pids(word=MARK):
+    """The servers that this test run has started and that live; only those with `word` in their command line."""
     found = []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if MARK.encode() in words and is_alive(int(entry)):
+        if MARK.encode() in words and word.encode() in words and is_alive(int(entry)):
             found.append(int(entry))
     return sorted(found)
