@@ -52,6 +52,8 @@ struct admin_call {
     void (*done)(struct admin_call *call);
 
     /* the answer */
+    bool follows, events; /* it is an endless one: lines, or events, of the deployment <id> */
+    uint64_t after;       /* from there on */
     int status;
     const char *content_type;
     char allow[40];    /* with 405: the methods; else empty */
@@ -73,6 +75,9 @@ bool admin_is_path(struct text path);
  * (405), paths (404), unknown parameters (400) and what the role does not allow (403) by itself.
  * HEAD is answered like GET. */
 bool admin_ask(struct service *service, struct admin_call *call);
+
+/* Too many follow already: the answer is that. */
+void admin_problem_too_many(struct admin_call *call);
 
 /* Whose is <key>: the admin key's, or one of admin.keys? Constant time. False: nobody's. */
 bool admin_know_key(const struct service *service, const struct config *config, struct text key,

@@ -167,6 +167,23 @@ static bool read_number(struct admin_call *call, const char *name, uint64_t most
     return false;
 }
 
+/* With follow=1 the answer goes on and on: what of it is to come is told later. */
+static bool wants_follow(struct admin_call *call, const struct deployment_spec *spec, bool events,
+                         uint64_t after)
+{
+    char room[ADMIN_VALUE_BYTES];
+    struct text value;
+    if (!spec || !admin_value(call, "follow", room, &value) || !value.len ||
+        text_equal(value, TEXT("0")))
+        return false;
+    snprintf(call->id, sizeof(call->id), "%.*s", TEXT_ARGS(spec->name));
+    call->follows = true;
+    call->events = events;
+    call->after = after;
+    call->status = 200;
+    return true;
+}
+
 void admin_deployment_logs(struct service *service, struct config *config, struct admin_call *call)
 {
     enum { LINES_USUAL = 100, LINES_MAX = 10000, LOG_BYTES = 8 << 20 };
@@ -181,6 +198,8 @@ void admin_deployment_logs(struct service *service, struct config *config, struc
         return;
     const struct deployment_spec *spec = deploy_spec(config, text_of(call->id));
     struct text name = spec ? spec->name : text_of(call->id);
+    if (wants_follow(call, spec, false, after))
+        return;
     uint64_t next = after;
     buffer_init(&text, LOG_BYTES);
     bool found =
@@ -197,6 +216,9 @@ void admin_deployment_logs(struct service *service, struct config *config, struc
         while (rest.len && text_next(&rest, '\n', &line))
             json_text(&json, line);
         json_close(&json, ']');
+        if (after == 0 && desk_of(service))
+            deployments_follow(desk_of(service), name, 0, NULL, &next);
+        json_int_member(&json, "next", (int64_t)next);
         json_close(&json, '}');
         admin_done(call, &json);
     }
@@ -211,6 +233,8 @@ void admin_deployment_events(struct service *service, struct config *config,
     uint64_t after;
     size_t limit, count = 0;
     if (!spec || !admin_limit(call, &limit) || !read_number(call, "after", UINT64_MAX, 0, &after))
+        return;
+    if (wants_follow(call, spec, true, after))
         return;
     struct deployment_event *events = memory_new(limit * sizeof(*events));
     if (desk_of(service))

@@ -285,7 +285,8 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
     if (x->answer_type.len)
         put_field(out, TEXT("content-type"), x->answer_type);
     put(out, x->answer_head);
-    put_figures(x, out);
+    if (x->target) /* else it is ours: a stream of what happens to a deployment */
+        put_figures(x, out);
     ruling_put_headers(x, out);
     reserve_put_headers(x, out);
     guarding_put_header(x, out);

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "gateway/client.h"
+#include "gateway/follow.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -69,6 +70,7 @@ static void bury(struct exchange *x)
     guarding_forget(x);
     objects_forget(x);
     pages_forget(x);
+    follow_forget(x);
     realtime_forget(x);
     upload_forget(x);
     struct client *client = x->client;

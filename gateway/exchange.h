@@ -48,6 +48,7 @@ struct batch;
 struct slow_page;
 struct admin_caller;
 struct aside;
+struct follow;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -167,6 +168,7 @@ struct exchange {
     struct objects *objects;         /* question about owners, else NULL */
     struct telling *tellings;        /* what other replicas are being told; objects.c */
     struct batch *batch;             /* what it submits, else NULL; in the arena */
+    struct follow *follow;           /* an endless answer of ours, else NULL */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */
 

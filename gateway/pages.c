@@ -7,6 +7,7 @@
 #include "gateway/answer.h"
 #include "gateway/client.h"
 #include "gateway/deploy_metrics.h"
+#include "gateway/follow.h"
 #include "gateway/health.h"
 #include "gateway/models_page.h"
 #include "gateway/monster_deploy.h"
@@ -150,8 +151,13 @@ static bool answer_admin(struct exchange *x)
                             : admin_ask(x->worker->options.service, &x->page->call);
     }
     struct admin_call *call = &x->page->call;
-    if (!x->page->done)
+    if (!x->page->done || x->follow)
         return false;
+    if (call->follows) {
+        if (follow_begin(x, text_of(call->id), call->after, call->events))
+            return false;
+        admin_problem_too_many(call);
+    }
     struct text extra = TEXT("cache-control: no-store\r\n");
     if (call->allow[0])
         extra = arena_format(&x->arena, "cache-control: no-store\r\nallow: %s\r\n", call->allow);

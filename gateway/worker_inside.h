@@ -102,7 +102,7 @@ struct worker {
     size_t listener_count;
     struct link clients, exchanges;
     struct link mirrors; /* calls to second targets (mirror.h) */
-    unsigned mirror_count;
+    unsigned mirror_count, followers;
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */
