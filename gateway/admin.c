@@ -40,6 +40,29 @@ static const struct admin_route routes[] = {
     {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,nodes,step,top," OF_CALLS), false},
     {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false},
     {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false},
+    {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false},
+    {T("/deployments"),      METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_deployment_create, T(""), true},
+    {T("/deployments/{id}"), METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployment,    T(""), false},
+    {T("/deployments/{id}"), METHOD_PATCH,  MAY_ADMIN, ON_SERVICE, admin_deployment_patch, T(""), true},
+    {T("/deployments/{id}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_delete, T(""), true},
+    {T("/deployments/{id}/scale"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/start"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/stop"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/restart"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/sleep"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/wake"),    METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/pin"),     METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/unpin"),   METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/cancel"),  METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/rollout"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_order, T(""), true},
+    {T("/deployments/{id}/revisions"), METHOD_GET, LOOKS,    ON_SERVICE, admin_deployment_revisions, T(""), false},
+    {T("/deployments/{id}/adapters"), METHOD_GET,  LOOKS,    ON_SERVICE, admin_deployment_adapters, T(""), false},
+    {T("/deployments/{id}/adapters"), METHOD_POST, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_add, T(""), true},
+    {T("/deployments/{id}/adapters/{name}"), METHOD_DELETE, MAY_ADMIN, ON_SERVICE, admin_deployment_adapter_drop, T(""), true},
+    {T("/deployments/{id}/logs"),    METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_logs, T("n_lines,replica,after,follow"), false},
+    {T("/deployments/{id}/events"),  METHOD_GET,  LOOKS,     ON_WORKER,  admin_deployment_events, T("limit,after,follow"), false},
+    {T("/placement"),        METHOD_GET,    LOOKS,     ON_SERVICE, admin_placement,     T(""), false},
+    {T("/placement/simulate"), METHOD_POST, LOOKS,     ON_SERVICE, admin_placement_simulate, T(""), false},
     {T("/limits"),           METHOD_GET,    ALL,       ON_ROSTER,  admin_limits,        T("tenant,nodes,limit,after"), false},
     {T("/tenants"),          METHOD_GET,    ALL,       ON_ROSTER,  admin_roster,        T("tenant,limit,after"), false},
     {T("/tenants"),          METHOD_POST,   KEEPS,     ON_ROSTER,  admin_roster,        T(""), true},
@@ -70,12 +93,14 @@ static struct text next_segment(struct text *path)
     return segment;
 }
 
-static bool has_form(struct text path, struct text pattern, struct text *id)
+static bool has_form(struct text path, struct text pattern, struct text *id, struct text *name)
 {
     while (pattern.len > 0 && path.len > 0) {
         struct text want = next_segment(&pattern), have = next_segment(&path);
         if (text_equal(want, TEXT("{id}")))
             *id = have;
+        else if (text_equal(want, TEXT("{name}")))
+            *name = have;
         else if (!text_equal(want, have))
             return false;
     }
@@ -95,7 +120,7 @@ static bool refuse_method(struct admin_call *call, struct text path)
     size_t len = 0;
     for (size_t i = 0; i < ROUTES; i++) {
         struct text ignored;
-        if (has_form(path, routes[i].path, &ignored) && len < sizeof call->allow)
+        if (has_form(path, routes[i].path, &ignored, &ignored) && len < sizeof call->allow)
             len += (size_t)snprintf(call->allow + len, sizeof call->allow - len, "%s%s",
                                     len > 0 ? ", " : "", method_name(routes[i].method));
     }
@@ -150,25 +175,27 @@ static bool check_role(const struct config *config, struct admin_call *call)
 /* Find the route and the id in the path. */
 static bool find_route(struct admin_call *call)
 {
-    struct text path = text_from(call->path, root.len), id = {"", 0};
+    struct text path = text_from(call->path, root.len), id = {"", 0}, name = {"", 0};
     enum method method = call->method == METHOD_HEAD ? METHOD_GET : call->method;
     bool is_known = false;
     for (size_t i = 0; i < ROUTES && call->route == NULL; i++) {
-        struct text found = {"", 0};
-        if (!has_form(path, routes[i].path, &found))
+        struct text found = {"", 0}, second = {"", 0};
+        if (!has_form(path, routes[i].path, &found, &second))
             continue;
         is_known = true;
         if (routes[i].method != method)
             continue;
         call->route = &routes[i];
         id = found;
+        name = second;
     }
     if (!is_known)
         return refuse_path(call);
     if (call->route == NULL)
         return refuse_method(call, path);
     size_t length = 0;
-    if (!admin_decode(id, false, call->id, sizeof call->id, &length)) {
+    if (!admin_decode(id, false, call->id, sizeof call->id, &length) ||
+        !admin_decode(name, false, call->name, sizeof call->name, &length)) {
         admin_problem(call, 404, TEXT("there is nothing of that name"));
         return false;
     }
@@ -189,7 +216,7 @@ void admin_explain(struct service *service, struct config *config, struct admin_
 static void note_change(struct service *service, const struct admin_call *call)
 {
     if (call->method == METHOD_GET || call->method == METHOD_HEAD ||
-        call->route->answer == admin_explain)
+        call->route->answer == admin_explain || call->route->answer == admin_placement_simulate)
         return;
     struct text path = text_from(call->path, root.len);
     service_event(service, "admin", call->caller.name, "%s %.*s: %d", method_name(call->method),

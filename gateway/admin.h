@@ -43,13 +43,18 @@ struct admin_caller {
  * called, also when the client has gone meanwhile. */
 struct admin_call {
     enum method method;
+    struct text if_match;          /* of the header; or empty */
     struct text path, query, body; /* as sent; borrowed until it is done */
     struct admin_caller caller;
     struct loop *loop;     /* of the thread that asks */
     struct worker *worker; /* the same */
+    const char
+        *origin; /* of Monster's deploy calls: "https://HOST" as the client has it; or NULL */
     void (*done)(struct admin_call *call);
 
     /* the answer */
+    bool follows, events; /* it is an endless one: lines, or events, of the deployment <id> */
+    uint64_t after;       /* from there on */
     int status;
     const char *content_type;
     char allow[40];    /* with 405: the methods; else empty */
@@ -57,9 +62,10 @@ struct admin_call {
 
     /* the API's own */
     const struct admin_route *route;
-    struct directory *directory;  /* in force, while it is answered */
-    char id[ADMIN_SEGMENT_BYTES]; /* what stood for {id} in the path, its escapes resolved */
-    struct foresight *foresight;  /* explain.h: what the ledger's desk has yet to add */
+    struct directory *directory;    /* in force, while it is answered */
+    char id[ADMIN_SEGMENT_BYTES];   /* what stood for {id} in the path, its escapes resolved */
+    struct foresight *foresight;    /* explain.h: what the ledger's desk has yet to add */
+    char name[ADMIN_SEGMENT_BYTES]; /* and for {name}, behind it */
     struct errand errand;
     struct admin_call *next;
 };
@@ -71,6 +77,9 @@ bool admin_is_path(struct text path);
  * (405), paths (404), unknown parameters (400) and what the role does not allow (403) by itself.
  * HEAD is answered like GET. */
 bool admin_ask(struct service *service, struct admin_call *call);
+
+/* Too many follow already: the answer is that. */
+void admin_problem_too_many(struct admin_call *call);
 
 /* Whose is <key>: the admin key's, or one of admin.keys? Constant time. False: nobody's. */
 bool admin_know_key(const struct service *service, const struct config *config, struct text key,

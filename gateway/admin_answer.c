@@ -33,6 +33,11 @@ void admin_problem(struct admin_call *call, int status, struct text detail)
     admin_field_problem(call, status, NULL, detail);
 }
 
+void admin_problem_too_many(struct admin_call *call)
+{
+    admin_problem(call, 503, TEXT("too many follow already"));
+}
+
 void admin_done(struct admin_call *call, const struct json_write *json)
 {
     if (json->is_full) {

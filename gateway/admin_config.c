@@ -64,7 +64,11 @@ void admin_config_reload(struct service *service, struct config *config, struct 
 void admin_config_diff(struct service *service, struct config *config, struct admin_call *call)
 {
     struct reload_outcome outcome;
-    struct config *next = reload_load(service->options->load, config, service->start, &outcome);
+    struct config_options load = *service->options->load;
+    struct made_list *made = made_read(service->made);
+    load.made = made;
+    struct config *next = reload_load(&load, config, service->start, &outcome);
+    made_list_free(made);
     if (next != NULL) {
         write_good(service, call, &outcome);
         config_unref(next);

@@ -98,6 +98,12 @@ admin_answer admin_overview, admin_models, admin_targets, admin_drain; /* admin_
 admin_answer admin_config, admin_config_diff, admin_config_reload;     /* admin_config.c */
 admin_answer admin_usage, admin_series, admin_requests, admin_request;
 admin_answer admin_roster, admin_limits; /* admin_keys.c, admin_limits.c */
+/* admin_deployments.c */
+admin_answer admin_deployments, admin_deployment, admin_deployment_create, admin_deployment_patch;
+admin_answer admin_deployment_delete, admin_deployment_order, admin_deployment_revisions;
+admin_answer admin_deployment_adapters, admin_deployment_adapter_add, admin_deployment_adapter_drop;
+admin_answer admin_deployment_logs, admin_deployment_events;
+admin_answer admin_placement, admin_placement_simulate;
 admin_answer admin_events, admin_openapi, admin_explain;
 
 /* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */

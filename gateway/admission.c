@@ -6,7 +6,10 @@
 #include "gateway/admin.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
+#include "gateway/deploy_desk.h"
+#include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
+#include "gateway/owning.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -461,7 +464,7 @@ static const struct route *default_route(const struct exchange *x)
     const struct config *config = x->snapshot->config;
     for (size_t i = 0; i < config->model_count; i++) {
         const struct route *route = &config->models[i];
-        if (!key_may_call(x->key, route->name))
+        if (!owning_may_call(x->key, route, route->name))
             continue;
         for (size_t t = 0; t < route->target_count; t++)
             if (!route->targets[t].off)
@@ -509,7 +512,7 @@ static void name_near(const struct exchange *x, char *out, size_t room)
     for (size_t i = 0; i < config->model_count; i++) {
         struct text name = config->models[i].name;
         unsigned distance = text_distance(name, x->call.model, best);
-        if (distance >= best || !key_may_call(x->key, name))
+        if (distance >= best || !owning_may_call(x->key, &config->models[i], name))
             continue;
         best = distance;
         snprintf(out, room, " Did you mean '%.*s'?", (int)(name.len < 64 ? name.len : 64), name.at);
@@ -550,9 +553,57 @@ static bool fit_pinned(struct exchange *x)
     return false;
 }
 
+/* NAME@REVISION: a deployment, and only replicas of that revision. */
+static void find_revision(struct exchange *x)
+{
+    size_t at = text_find_byte(x->call.model, '@');
+    uint64_t revision;
+    if (at == SIZE_MAX || !text_number(text_from(x->call.model, at + 1), UINT32_MAX, &revision) ||
+        revision == 0)
+        return;
+    struct text name = text_head(x->call.model, at);
+    const struct route *route = routes_find(x->snapshot->config->routes, name);
+    if (!route || !text_equal(route->name, name) || route->target_count != 1 ||
+        !route->targets[0].provider->slots)
+        return;
+    struct fleet_view view;
+    struct deployments *desk = deploy_desk_running();
+    if (desk && deployments_look(desk, route->targets[0].provider->spec->name, &view) &&
+        view.revision != revision && view.stable != revision) {
+        x->route = NULL;
+        return;
+    }
+    x->route = route;
+    x->waking.revision = (unsigned)revision;
+}
+
+/* What a deployment's own endpoint is asked for is asked of it, whatever model the call names; with
+ * an adapter that was given as its default. */
+static const struct route *own_route(const struct exchange *x)
+{
+    const struct config *config = x->snapshot->config;
+    const struct deployment_spec *spec = deploy_spec(config, x->match.deployment);
+    const struct route *found = NULL;
+    for (size_t i = 0; spec && i < config->model_count; i++) {
+        const struct route *route = &config->models[i];
+        const struct target *target = route->target_count ? &route->targets[0] : NULL;
+        bool own = target && target->provider->spec == spec && text_equal(route->name, target->id);
+        if (own && (!found || text_equal(target->adapter, TEXT("default"))))
+            found = route;
+    }
+    return found;
+}
+
 bool admission_route(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
+    if (x->match.deployment.len) {
+        x->route = own_route(x);
+        if (!x->route)
+            return unknown_model(x);
+        x->call.model = x->route->name; /* whatever it says goes no further */
+        return true;
+    }
     if (x->pinned && x->call.model.len == 0)
         return true;                    /* the object's own target */
     if (!head_may_write(x->call.model)) /* it goes into headers */
@@ -570,11 +621,13 @@ bool admission_route(struct exchange *x)
         return true;
     }
     x->route = routes_find(config->routes, x->call.model);
+    if (!x->route || !text_equal(x->route->name, x->call.model))
+        find_revision(x);
     if (!x->route)
         x->route = passing_route(x);
-    if (!x->route)
+    if (!x->route || owning_hides(x->key, x->route))
         return unknown_model(x);
-    if (!key_may_call(x->key, x->call.model) && !key_may_call(x->key, x->route->name)) {
+    if (!owning_may_call(x->key, x->route, x->call.model)) {
         int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
         fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
                   x->call.model.at);

@@ -160,6 +160,7 @@ const char *answer_reason(unsigned status)
         {408, "Request Timeout"},
         {409, "Conflict"},
         {411, "Length Required"},
+        {412, "Precondition Failed"},
         {413, "Content Too Large"},
         {414, "URI Too Long"},
         {415, "Unsupported Media Type"},
@@ -284,7 +285,8 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
     if (x->answer_type.len)
         put_field(out, TEXT("content-type"), x->answer_type);
     put(out, x->answer_head);
-    put_figures(x, out);
+    if (x->target) /* else it is ours: a stream of what happens to a deployment */
+        put_figures(x, out);
     ruling_put_headers(x, out);
     reserve_put_headers(x, out);
     guarding_put_header(x, out);
@@ -520,6 +522,19 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
     }
 }
 
+/* The same, and how far the deployment is that it waited for. */
+static void put_loading_error(const struct exchange *x, unsigned status, struct buffer *out)
+{
+    struct buffer error;
+    buffer_init(&error, EXCEPTION_BYTES);
+    put_error(x, status, &error);
+    put(out, text_head(buffer_text(&error), buffer_length(&error) - 1));
+    put(out, TEXT(",\"loading\":"));
+    put(out, x->waking.loading);
+    put(out, TEXT("}"));
+    buffer_done(&error);
+}
+
 void answer_error(const struct exchange *x, struct buffer *out)
 {
     answer_error_with(x, answer_error_status(x), out);
@@ -527,7 +542,10 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    put_error(x, status, out);
+    if (x->waking.loading.len)
+        put_loading_error(x, status, out);
+    else
+        put_error(x, status, out);
     put(out, TEXT("\n"));
 }
 

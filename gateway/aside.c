@@ -16,6 +16,7 @@ struct aside {
     struct exchange *x;
     struct upstream_call upstream;
     struct route_try route_try;
+    struct held_place place;
     const struct target *target;
     struct text upstream_model, provider_key;
     const struct translator *client_words, *target_words;
@@ -67,6 +68,7 @@ static void put_aside(struct exchange *x, struct aside *aside)
     *aside = (struct aside){
         .x = x,
         .route_try = x->route_try,
+        .place = waking_take_out(x),
         .target = x->target,
         .upstream_model = x->upstream_model,
         .provider_key = x->provider_key,
@@ -84,6 +86,7 @@ static void put_aside(struct exchange *x, struct aside *aside)
 static void take_back(struct exchange *x, struct aside *aside)
 {
     x->route_try = aside->route_try;
+    waking_put_back(x, aside->place);
     x->target = aside->target;
     x->upstream_model = aside->upstream_model;
     x->provider_key = aside->provider_key;
@@ -158,12 +161,14 @@ void aside_cancel(struct exchange *x)
     upstream_abandon(&aside->upstream);
     /* Booked as what it was: the present one steps back for a moment, but for its connection. */
     present = (struct aside){.route_try = x->route_try,
+                             .place = waking_take_out(x),
                              .target = x->target,
                              .upstream_model = x->upstream_model,
                              .target_words = x->target_words};
     struct fault fault = x->fault;
     bool was_sent = x->was_sent, was_begun = x->was_begun;
     x->route_try = aside->route_try;
+    waking_put_back(x, aside->place);
     x->target = aside->target;
     x->upstream_model = aside->upstream_model;
     x->target_words = aside->target_words;
@@ -174,6 +179,7 @@ void aside_cancel(struct exchange *x)
         abandoned_book(x);
     step_report(x, FAULT_CLIENT_GONE);
     x->route_try = present.route_try;
+    waking_put_back(x, present.place);
     x->target = present.target;
     x->upstream_model = present.upstream_model;
     x->target_words = present.target_words;
@@ -202,6 +208,7 @@ static void drop(struct aside *aside, enum fault_kind kind)
     struct exchange *x = aside->x;
     struct route_outcome outcome = {.now_us = now_of(x), .fault = kind};
     metrics_attempt(x->worker->metrics, aside->target->id, kind);
+    held_place_give(&aside->place, kind, 0);
     route_end(&aside->route_try, &outcome);
     x->aside = NULL;
     memory_free(aside);

@@ -6,6 +6,7 @@
 #include "gateway/batches.h"
 #include "gateway/http/path.h"
 #include "gateway/objects.h"
+#include "gateway/owning.h"
 #include "gateway/worker_inside.h"
 
 enum { LEAST_OUTPUT_TOKENS = 16, NAME_SHOWN = 100 };
@@ -108,8 +109,9 @@ static bool is_target_of(const struct exchange *x, const struct route *route,
 
 static bool may_call(const struct exchange *x, const struct route *route, struct text name)
 {
-    return key_may_call(x->key, route->name) ||
-           (routes_find(x->snapshot->config->routes, name) == route && key_may_call(x->key, name));
+    return owning_may_call(x->key, route, route->name) ||
+           (routes_find(x->snapshot->config->routes, name) == route &&
+            owning_may_call(x->key, route, name));
 }
 
 static struct found find_target(const struct exchange *x, struct text name)

@@ -5,9 +5,10 @@
 #include "gateway/conversation.h"
 #include "gateway/quota_head.h"
 #include "gateway/reserve.h"
+#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
-enum { USUAL_BYTES_PER_TOKEN = 4 };
+enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000 };
 
 const struct route_policy *choosing_policy(const struct exchange *x)
 {
@@ -107,6 +108,22 @@ static uint64_t sticky_of(const struct exchange *x, const struct route_policy *p
     return hash ? strategy_mix(hash ^ salt_of(x)) | 1 : 0;
 }
 
+/* A deployment that is not ready is as late as its start takes. */
+static const int64_t *delays_of(struct exchange *x, const struct route *route)
+{
+    int64_t *delays = NULL;
+    for (size_t i = 0; i < route->target_count; i++) {
+        struct slots *slots = route->targets[i].provider->slots;
+        if (!slots || slots_figures(slots).ready > 0)
+            continue;
+        if (!delays)
+            delays = arena_new(&x->arena, route->target_count * sizeof(*delays));
+        struct standing_view view = standing_look(route->targets[i].provider->standing);
+        delays[i] = view.eta_us >= 0 ? view.eta_us : ETA_UNKNOWN_US;
+    }
+    return delays;
+}
+
 void choosing_call(struct exchange *x, const struct route *route, struct route_call *call)
 {
     bool chooses = is_choice(route);
@@ -126,6 +143,7 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
         x->prefix_known = true;
         hash_prompt(x);
     }
+    call->delays_us = delays_of(x, route);
     memcpy(call->prefix, x->prefix, sizeof(call->prefix));
     call->sticky = sticky_of(x, choosing_policy(x));
 }
@@ -190,5 +208,6 @@ void choosing_end(struct exchange *x, enum fault_kind fault, bool made)
         .output_tokens = good ? usage->output_tokens : 0,
         .tokens = good ? usage->input_tokens + usage->output_tokens : 0,
     };
+    waking_give(x, fault);
     route_end(&x->route_try, &end);
 }

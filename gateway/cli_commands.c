@@ -104,6 +104,23 @@ static const struct cli_option restore_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option deploy_options[] = {
+    {"wait", 'w', NULL, "show how it gets on, and return when it is ready or has failed"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option follow_options[] = {
+    {"follow", 'f', NULL, "go on with what comes"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option deploy_log_options[] = {
+    {"follow", 'f', NULL, "go on with what comes"},
+    {"lines", 'n', "N", "how many of the last ones (default: 100)"},
+    {"replica", 'r', "NAME", "of this one only"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option format_options[] = {
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
     END_OF_OPTIONS,
@@ -289,6 +306,29 @@ const struct command cli_commands[] = {
     {"manage", "hash-key", "[KEY]", "the line for a key in the configuration",
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 
+    {"deploy", "deployments ls", "", "model servers of the running sluice",
+     "sluice deployments ls", format_options, 0, command_deployments_ls},
+    {"deploy", "deployments show", "NAME", "one of them, with its replicas",
+     "sluice deployments show qwen --format json", show_one_options, 1, command_deployments_show},
+    {"deploy", "deployments create", "FILE", "make one of a file as it would stand below deployments.models",
+     "sluice deployments create qwen.yaml --wait", deploy_options, 1, command_deployments_create},
+    {"deploy", "deployments start", "NAME", "start it, stop it, begin anew, say how many",
+     "sluice deployments start qwen --wait", deploy_options, 1, command_deployments_start},
+    {"deploy", "deployments stop", "NAME", "start it, stop it, begin anew, say how many",
+     "sluice deployments stop qwen", deploy_options, 1, command_deployments_stop},
+    {"deploy", "deployments restart", "NAME", "start it, stop it, begin anew, say how many",
+     "sluice deployments restart qwen", deploy_options, 1, command_deployments_restart},
+    {"deploy", "deployments scale", "NAME MIN [MAX]", "start it, stop it, begin anew, say how many",
+     "sluice deployments scale qwen 1 4", deploy_options, 3, command_deployments_scale},
+    {"deploy", "deployments rollout", "NAME promote|pause|resume|rollback", "what becomes of a new revision",
+     "sluice deployments rollout qwen promote", deploy_options, 2, command_deployments_rollout},
+    {"deploy", "deployments logs", "NAME", "what its servers wrote, and what happened to it",
+     "sluice deployments logs qwen -f", deploy_log_options, 1, command_deployments_logs},
+    {"deploy", "deployments events", "NAME", "what its servers wrote, and what happened to it",
+     "sluice deployments events qwen -f", follow_options, 1, command_deployments_events},
+    {"deploy", "deployments delete", "NAME", "remove one that was made at run time",
+     "sluice deployments delete qwen", NULL, 1, command_deployments_delete},
+
     {"system", "env", "openai|anthropic|gemini|claude-code|codex",
      "for your shell: variables for clients, completion",
      "eval \"$(sluice env openai)\"", env_options, 1, command_env},
@@ -305,7 +345,6 @@ const struct command cli_commands[] = {
     {"look", "logs", "", "", "", NULL, 0, NULL},
     {"look", "trace", "", "", "", NULL, 0, NULL},
     {"look", "top", "", "", "", NULL, 0, NULL},
-    {"deploy", "deployments", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 

@@ -57,6 +57,19 @@ int command_tenants_set(struct cli *cli);
 int command_tenants_rm(struct cli *cli);
 int command_limits_ls(struct cli *cli);
 
+/* cli_deployments.c */
+int command_deployments_ls(struct cli *cli);
+int command_deployments_show(struct cli *cli);
+int command_deployments_create(struct cli *cli);
+int command_deployments_delete(struct cli *cli);
+int command_deployments_start(struct cli *cli);
+int command_deployments_stop(struct cli *cli);
+int command_deployments_restart(struct cli *cli);
+int command_deployments_scale(struct cli *cli);
+int command_deployments_rollout(struct cli *cli);
+int command_deployments_logs(struct cli *cli);
+int command_deployments_events(struct cli *cli);
+
 /* cli_chat.c */
 int command_chat(struct cli *cli);
 

@@ -30,6 +30,7 @@ struct document *document_new(const struct config_options *options)
     document->allow_inert = options->allow_inert;
     document->allow_unset = options->allow_unset;
     document->json = options->json;
+    document->made = options->made;
     document->config.memory = document;
     document->config.state = host_state_directory(&document->arena);
     return document;
@@ -63,6 +64,8 @@ void document_free(struct document *document)
     wipe_given(document, "store.redis.url_file");
     wipe_given(document, "store.redis.sentinel.password");
     wipe_given(document, "store.redis.sentinel.password_file");
+    for (size_t i = 0; i < config->deploy.spec_count; i++)
+        spec_unref(config->deploy.specs[i]);
     guard_free(config->guard);
     routes_free(config->routes);
     keys_free(config->keys);
@@ -98,6 +101,7 @@ struct config_result config_load(const struct config_options *options)
     }
     if (options->words)
         problems_print(document, options->words);
+    document->made = NULL;
     struct config_result result = {NULL, document->errors, document->warnings};
     if (document->errors) {
         document_free(document);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "deploy/models/deployment.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/text.h"
 #include "gateway/http/url.h"
@@ -70,6 +71,8 @@ struct sign_in_settings {
     struct text scope;  /* of AWS: the session's name */
 };
 
+struct standing;
+
 struct provider_settings {
     struct text name;
     const struct provider_type *type;
@@ -109,6 +112,11 @@ struct provider_settings {
     const struct text *tags; /* of all its targets */
     size_t tag_count;
     bool off; /* no key: its targets are off */
+    /* Of a deployment, whose replicas have addresses of their own; else NULL. Held by the
+     * configuration. */
+    struct deployment_spec *spec;
+    struct slots *slots;
+    struct standing *standing;
 };
 
 /* Who may use the admin API. */
@@ -117,6 +125,19 @@ struct admin_key {
     struct digest digest; /* SHA-256 of the secret */
     enum admin_role role;
     struct text tenant; /* of ADMIN_ROLE_TENANT: sees and changes only below this one */
+};
+
+/* What a deploy call of Monster's starts, by its size ("24x1"). */
+struct deploy_profile {
+    struct text name;
+    enum launcher_word launcher;
+    enum engine engine;
+    struct text node, image;
+    const struct text *command; /* {model} stands for the model */
+    size_t command_count;
+    int64_t memory_bytes;
+    const struct spec_pair *models; /* what a name of a model stands for; none = the hub's names */
+    size_t model_count;
 };
 
 /* One thing that `config show` prints: path, value as text, where it comes from. */
@@ -176,6 +197,17 @@ struct config {
         enum limit_away away_limits, away_budgets;
     } store;
 
+    struct {
+        const struct deploy_profile *profiles;
+        size_t profile_count;
+        const struct node_spec *nodes;
+        size_t node_count;
+        struct deployment_spec **specs;
+        size_t spec_count;
+        size_t made_from; /* so many entries stand in the file */
+        bool leave;       /* what runs is not ended with us */
+    } deploy;
+
     int64_t batch_poll_us;
     struct tenant *tenants;
     size_t tenant_count;
@@ -231,14 +263,17 @@ struct config {
     void *memory; /* arena and document that everything above borrows from */
 };
 
+struct made_list;
+
 struct config_options {
     const char *path; /* NULL: find sluice.yaml, /etc/sluice/sluice.yaml; see config_find() */
     bool allow_inert; /* keys that protect but are not in force yet are warnings, not errors */
     bool allow_unset; /* values whose variables are not set are left out: for commands that do not
                          serve, and so need no secrets */
-    bool quickstart;  /* no file: loopback, mock, providers found in the environment */
-    FILE *words;      /* where problems are printed; NULL = nowhere */
-    bool json;        /* problems as JSON, one object per line */
+    const struct made_list *made; /* deployments of the store, or NULL; during the call */
+    bool quickstart;              /* no file: loopback, mock, providers found in the environment */
+    FILE *words;                  /* where problems are printed; NULL = nowhere */
+    bool json;                    /* problems as JSON, one object per line */
 };
 
 struct config_result {
@@ -259,6 +294,9 @@ void config_unref(struct config *config);
  * unknown and it must not be called. */
 bool config_price(const struct config *config, const struct provider_type *type, struct text model,
                   struct price *price);
+
+/* The mapping in a YAML or JSON file, as JSON. False: it cannot be read; said to <words>. */
+bool config_file_to_json(const char *path, struct buffer *out, FILE *words);
 
 /* A file of prices, YAML or JSON: {NAME: PRICE, …}, with the words that a target's `price` has. */
 struct prices;

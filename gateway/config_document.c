@@ -193,7 +193,8 @@ size_t document_source(struct document *document, const char *name, bool is_vari
     if (document->source_count == CONFIG_SOURCES_MAX)
         return CONFIG_SOURCES_MAX - 1;
     const char *copy = arena_copy(&document->arena, text_of(name)).at;
-    document->sources[document->source_count] = (struct source){copy, is_variable};
+    document->sources[document->source_count] =
+        (struct source){.name = copy, .is_variable = is_variable};
     return document->source_count++;
 }
 
@@ -248,7 +249,8 @@ struct problem *problem_at_key(struct document *document, const struct node *nod
 {
     va_list args;
     va_start(args, format);
-    struct problem *problem = add_problem(document, severity, format, args);
+    struct problem *problem =
+        add_problem(document, made_severity(document, node, severity), format, args);
     va_end(args);
     place_problem(document, problem, node, true);
     return problem;
@@ -259,7 +261,8 @@ struct problem *problem_at_value(struct document *document, const struct node *n
 {
     va_list args;
     va_start(args, format);
-    struct problem *problem = add_problem(document, severity, format, args);
+    struct problem *problem =
+        add_problem(document, made_severity(document, node, severity), format, args);
     va_end(args);
     place_problem(document, problem, node, false);
     return problem;

@@ -11,6 +11,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/memory.h"
 #include "gateway/config.h"
+#include "gateway/made.h"
 
 enum {
     CONFIG_FILE_BYTES_MAX = 64 << 20,
@@ -37,8 +38,9 @@ struct node {
     uint16_t key_column, column;
     uint16_t source; /* index into document.sources */
     uint8_t kind;
-    bool plain;  /* a scalar without quotes: "5" is a number, "true" a truth value */
-    bool broken; /* a problem of this value was reported already */
+    bool plain;    /* a scalar without quotes: "5" is a number, "true" a truth value */
+    uint16_t made; /* an entry of deployments.models of the store: its number there, from 1 */
+    bool broken;   /* a problem of this value was reported already */
 };
 
 enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
@@ -197,9 +199,61 @@ struct rule_draft {
     int64_t max_cost;
 };
 
+/* A node that model servers are placed on. */
+struct machine_draft {
+    const struct node *node;
+    struct node_spec spec;
+    int launcher;
+    const char *ca_file, *cert_file, *key_file, *token_file;
+    size_t memory, vram;
+    int64_t cpus; /* billionths */
+    unsigned gpus;
+};
+
+struct adapter_draft {
+    const struct node *node;
+    struct adapter_spec spec;
+};
+
+struct attachment_draft {
+    const struct node *node;
+    struct text model;
+    unsigned priority, weight;
+};
+
+struct deployment_draft {
+    const struct node *node;
+    struct deployment_spec spec;
+    struct text description;
+    int launcher, engine, idle_action, hold_policy, eviction_policy, strategy;
+    size_t memory, vram, hold_bytes;
+    int64_t cpus; /* billionths */
+    unsigned gpus, priority;
+    double target_share, max_errors;
+    int64_t context_tokens, first_byte_us, total_us;
+    struct price price;
+    struct items command, steps, capabilities, tags; /* struct text */
+    struct items env;                                /* struct pair */
+    struct items adapters;                           /* struct adapter_draft */
+    struct items attach_to;                          /* struct attachment_draft */
+    bool of_model;                /* its name is that of a model that it is a target of */
+    struct provider_settings *to; /* where its calls go; NULL = it is broken */
+};
+
+/* What a Monster deploy call starts. */
+struct profile_draft {
+    const struct node *node; /* its key: "24x1" */
+    int launcher, engine;
+    struct text machine, image;
+    struct items command; /* struct text */
+    struct items models;  /* struct pair */
+    size_t memory;
+};
+
 struct source {
     const char *name; /* a file, or the name of an environment variable */
     bool is_variable;
+    bool is_made; /* what the store has: a problem in it is a warning */
 };
 
 struct document {
@@ -212,6 +266,7 @@ struct document {
     size_t source_count;
     size_t node_count, aliased_count;
     bool allow_inert, allow_unset, json;
+    const struct made_list *made; /* while it is loaded */
 
     struct problem problems[CONFIG_PROBLEMS_MAX];
     size_t problem_count;
@@ -237,6 +292,8 @@ struct document {
     int64_t max_temperature; /* billionths */
     double threshold;
     struct items guardrails;
+    int on_exit;
+    struct items machines, deployments, profiles;
 };
 
 /* ---------------------------------------------------------------------------- the tree */
@@ -321,6 +378,16 @@ bool document_read_text(struct document *document, const char *name, struct text
  * it cannot be read (reported at <node>, whose text is the path). */
 bool secret_read(struct document *document, const struct node *node, struct text *secret);
 
+/* Put the deployments of the store behind those of the file. */
+void document_add_made(struct document *document);
+/* The entry of the store that <node> belongs to, or NULL. */
+struct node *made_entry(const struct node *node);
+/* How bad a problem at <node> is; marks the entry of the store that it belongs to as broken. */
+enum severity made_severity(struct document *document, const struct node *node,
+                            enum severity severity);
+/* What the store knows of the entry <node> besides its document. */
+void made_mark(struct document *document, const struct node *node, struct deployment_spec *spec);
+
 /* ---------------------------------------------------------------------- checking, resolving */
 
 /* Compare the tree with the option tables and fill in the drafts. */
@@ -347,6 +414,15 @@ void resolve_policies(struct document *document);
 const struct route_policy *find_policy(struct document *document, struct text name,
                                        const struct node *at);
 void resolve_models(struct document *document);
+/* Before the models: of each deployment a provider, a spec. */
+void resolve_deployments(struct document *document);
+/* How many targets and models there are for them, at most. */
+size_t deploy_target_count(const struct document *document);
+size_t deploy_model_count(const struct document *document);
+/* Those that are attached to <route>, behind its own targets. */
+void deploy_attach(struct document *document, struct route *route);
+/* Their own models, behind all others. */
+void deploy_routes(struct document *document);
 /* After the models. */
 void resolve_rules(struct document *document);
 /* What capabilities say that matter for routing, and all where they say nothing. */

@@ -440,6 +440,11 @@ static void read_twin(struct document *document, struct node *entry, const struc
     }
     if (option->status != IN_FORCE || above->status != IN_FORCE)
         return;
+    if (document->sources[entry->source].is_made) { /* who asks from outside reads no files here */
+        problem_at_key(document, entry, SEVERITY_ERROR, "a file cannot be named here");
+        entry->broken = true;
+        return;
+    }
     struct text secret;
     entry->broken = !secret_read(document, entry, &secret);
     if (entry->broken)

@@ -468,7 +468,7 @@ const struct option config_options[] = {
     {.name = "cache", .type = OPTION_SECTION, .inner = cache_options, .help = "Answers kept; per request: Cache-Control."},
     {.name = "guardrails", .type = OPTION_LIST, .where = ROOT(guardrails), .inner = guardrail_options, .size = sizeof(struct guard_draft), .help = "What must not pass; at most 64."},
     {.name = "telemetry", .type = OPTION_SECTION, .inner = telemetry, .help = "Seen from outside."},
-    {.name = "deployments", .type = OPTION_SECTION, .status = INERT, .inner = deployment_options, .help = "Model servers that sluice starts, watches, scales, stops."},
+    {.name = "deployments", .type = OPTION_SECTION, .inner = deployment_options, .help = "Model servers that sluice starts, watches, scales, stops."},
     {.name = "include", .type = OPTION_TEXTS, .where = ROOT(include), .fallback = "[]", .help = "More files, patterns allowed; merged in name order: a list adds, a repeated name is an error."},
     {0},
 };

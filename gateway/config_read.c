@@ -344,6 +344,7 @@ static bool read_all(struct document *document, const char *name, struct text ya
         return false;
     interpolate(document, document->root);
     bool fine = include_all(document, name);
+    document_add_made(document);
     add_listener(document);
     override_address(document);
     override_level(document);

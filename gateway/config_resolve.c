@@ -238,6 +238,7 @@ void document_resolve(struct document *document)
     resolve_listeners(document);
     resolve_providers(document);
     resolve_policies(document);
+    resolve_deployments(document);
     resolve_models(document);
     resolve_rules(document);
     check_fallbacks(document);

@@ -329,7 +329,8 @@ void resolve_providers(struct document *document)
     size_t count = document->providers.count;
     struct table names;
     table_init(&names);
-    config->providers = arena_new(&document->arena, (count + 1) * sizeof(*config->providers));
+    config->providers = arena_new(&document->arena, (count + document->deployments.count + 1) *
+                                                        sizeof(*config->providers));
     for (size_t i = 0; i < count; i++) {
         struct provider_draft *draft = &drafts[i];
         resolve_type(document, draft);
@@ -565,7 +566,8 @@ static void resolve_model(struct document *document, struct model_draft *draft,
     route->output_tokens = output_known ? output : 0;
     if (!route->context_window)
         route->context_window = context;
-    if (!draft->targets.count)
+    deploy_attach(document, route);
+    if (!route->target_count)
         problem_at_value(document, draft->node, SEVERITY_ERROR, "the model \"%.*s\" has no targets",
                          TEXT_ARGS(route->name));
     if (draft->targets.count > ROUTE_TARGETS_MAX)
@@ -588,8 +590,10 @@ void resolve_models(struct document *document)
         table_set(&lookup.providers, providers[i].settings.name, &providers[i]);
     for (size_t i = 0; i < count; i++)
         targets += drafts[i].targets.count;
+    targets += deploy_target_count(document);
     config->targets = arena_new(&document->arena, (targets + 1) * sizeof(*config->targets));
-    config->models = arena_new(&document->arena, (count + 1) * sizeof(*config->models));
+    config->models = arena_new(&document->arena, (count + deploy_model_count(document) + 1) *
+                                                     sizeof(*config->models));
     for (size_t i = 0; i < count; i++) {
         resolve_model(document, &drafts[i], &lookup, &config->models[i]);
         check_names(document, &names, &drafts[i]);
@@ -600,8 +604,9 @@ void resolve_models(struct document *document)
         config->models[i].affinity = affinity_shared();
     }
     config->model_count = count;
+    deploy_routes(document);
     table_done(&names);
     table_done(&lookup.providers);
     table_done(&lookup.targets);
-    config->routes = routes_new(config->models, count);
+    config->routes = routes_new(config->models, config->model_count);
 }

@@ -107,6 +107,13 @@ static const struct endpoint monster_endpoints[] = {
     {{"/v1/generate", 12},                      METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v1/private_deployment/generate", 31},   METHOD_POST, OPERATION_CHAT,   BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/v1/models/info", 15},                   METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/deploy/llm", 14},                    METHOD_POST, OPERATION_OBJECT, BODY_JSON,  PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/custom_image", 23},           METHOD_POST, OPERATION_OBJECT, BODY_JSON,  PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/sdxl-dreambooth", 26},        METHOD_POST, OPERATION_OBJECT, BODY_JSON,  PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/terminate", 20},              METHOD_POST, OPERATION_OBJECT, BODY_JSON,  PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/list", 15},                   METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/status/{id}", 22},            METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_DEPLOY, false, false, false},
+    {{"/v1/deploy/logs/{id}", 20},              METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_DEPLOY, false, false, false},
     {{"/models/info", 12},                      METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
 };
 
@@ -247,12 +254,13 @@ static bool is_cohere_v1(struct text path)
            text_equal(path, TEXT("/v1/embed"));
 }
 
-static bool find_api(const struct head *head, struct match *match, struct fault *fault)
+static bool find_api(const struct head *head, struct text path, struct match *match,
+                     struct fault *fault)
 {
     struct place place;
     size_t at = 0;
     bool known = false;
-    while (place_next(head->path, &at, &place)) {
+    while (place_next(path, &at, &place)) {
         known = true;
         const struct endpoint *endpoint = place.endpoint;
         bool head_of_page = head->method == METHOD_HEAD && endpoint->page != PAGE_NONE;
@@ -275,6 +283,25 @@ static bool find_api(const struct head *head, struct match *match, struct fault 
             : "";
     return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at %.*s.%s", len, head->path.at,
                      more);
+}
+
+/* /d/{id}/…: what can be asked of a deployment's own endpoint: its models, and calls of it. */
+static bool find_own(const struct head *head, struct match *match, struct fault *fault)
+{
+    struct text rest = text_from(head->path, 2), id = next_segment(&rest);
+    const struct family *family = &families[family_of(rest)];
+    *match = (struct match){.shape = family->shape, .dialect = family->dialect};
+    if (!id.len || !rest.len)
+        return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path.");
+    if (!find_api(head, rest, match, fault))
+        return false;
+    enum page page = match->endpoint->page;
+    bool calls = page == PAGE_NONE && match->endpoint->operation != OPERATION_OBJECT &&
+                 match->endpoint->operation != OPERATION_FILE &&
+                 match->endpoint->operation != OPERATION_BATCH;
+    match->deployment = id;
+    return calls || page == PAGE_MODELS ||
+           fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path.");
 }
 
 static bool find_page(const struct head *head, const struct endpoint *page, struct match *match)
@@ -316,8 +343,10 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
         return find_page(head, &admin_page, match);
     if (serve & SERVE_API && head->method == METHOD_HEAD && text_equal(head->path, TEXT("/")))
         return find_page(head, &alive_page, match);
+    if (serve & SERVE_API && text_starts(head->path, TEXT("/d/")))
+        return find_own(head, match, fault);
     if (serve & SERVE_API)
-        return find_api(head, match, fault);
+        return find_api(head, head->path, match, fault);
     return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path on this listener.");
 }
 

@@ -41,6 +41,7 @@ enum page {
     PAGE_HEALTH,
     PAGE_METRICS,
     PAGE_ADMIN,
+    PAGE_DEPLOY, /* Monster's deploy calls */
 };
 
 struct endpoint {
@@ -61,7 +62,8 @@ struct match {
     enum shape shape;
     struct text dialect; /* what the client speaks: "openai"; static */
     struct text suffix;  /* the path below the dialect's root: goes behind a provider's base URL */
-    struct text id;      /* of the object or model, or empty; as it stands in the path */
+    struct text deployment; /* of /d/{id}/…: asked of this one's own endpoint; or empty */
+    struct text id;         /* of the object or model, or empty; as it stands in the path */
 };
 
 /*

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "gateway/client.h"
+#include "gateway/follow.h"
 #include "gateway/guarding.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -34,7 +35,8 @@ static const struct {
     [EXCHANGE_RECALL]  = {"recall",  step_recall,  TO(RESERVE) | TO(REFUSE)},
     [EXCHANGE_RESERVE] = {"reserve", step_reserve, TO(ROUTE) | TO(LIKEN) | TO(REPLAY) | TO(REFUSE)},
     [EXCHANGE_LIKEN]  = {"liken",  step_liken,  TO(ROUTE) | TO(REPLAY) | TO(REFUSE)},
-    [EXCHANGE_ROUTE]   = {"route",   step_route,   TO(SEND) | TO(SETTLE) | TO(REFUSE)},
+    [EXCHANGE_ROUTE]   = {"route",   step_route,   TO(WAKE) | TO(SEND) | TO(SETTLE) | TO(REFUSE)},
+    [EXCHANGE_WAKE]   = {"wake",    step_wake,    TO(SEND) | TO(ROUTE) | TO(REFUSE)},
     [EXCHANGE_SEND]    = {"send",    step_send,    TO(RELAY) | TO(ROUTE) | TO(REFUSE) | TO(SETTLE)},
     [EXCHANGE_RELAY]   = {"relay",   step_relay,   TO(SETTLE) | TO(ROUTE) | TO(REFUSE)},
     [EXCHANGE_REPLAY]  = {"replay",  step_replay,  TO(SETTLE) | TO(RECALL) | TO(REFUSE)},
@@ -61,12 +63,14 @@ static void bury(struct exchange *x)
     upstream_abandon(&x->upstream);
     if (x->streams)
         metrics_gauge(x->worker->metrics, GAUGE_STREAMS, -1);
+    waking_forget(x);
     reserve_forget(x);
     semantics_forget(x);
     replay_forget(x);
     guarding_forget(x);
     objects_forget(x);
     pages_forget(x);
+    follow_forget(x);
     realtime_forget(x);
     upload_forget(x);
     struct client *client = x->client;

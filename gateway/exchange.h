@@ -22,6 +22,7 @@
 #include "gateway/endpoint.h"
 #include "gateway/ruling.h"
 #include "gateway/sign_in.h"
+#include "gateway/waking.h"
 #include "gateway/wire/upstream.h"
 #include "policy/estimate.h"
 #include "policy/ledger.h"
@@ -47,6 +48,7 @@ struct batch;
 struct slow_page;
 struct admin_caller;
 struct aside;
+struct follow;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -56,6 +58,7 @@ enum exchange_state {
     EXCHANGE_RESERVE, /* hold what it may use */
     EXCHANGE_LIKEN,   /* was one answered that means nearly the same? */
     EXCHANGE_ROUTE,   /* choose the next target to try */
+    EXCHANGE_WAKE,    /* wait for a place on a replica of the deployment */
     EXCHANGE_SEND,    /* write it down, connect, send */
     EXCHANGE_RELAY,   /* pass the answer on as it arrives */
     EXCHANGE_REPLAY,  /* the same for an answer that was, or is, another's */
@@ -155,6 +158,8 @@ struct exchange {
     const struct key *key;
     struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
     const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
+    struct text own_origin;      /* "https://HOST", as the client has us; of deploy calls */
+    struct text if_match;        /* of a call of the admin API */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
@@ -167,6 +172,7 @@ struct exchange {
     struct objects *objects;         /* question about owners, else NULL */
     struct telling *tellings;        /* what other replicas are being told; objects.c */
     struct batch *batch;             /* what it submits, else NULL; in the arena */
+    struct follow *follow;           /* an endless answer of ours, else NULL */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */
 
@@ -252,6 +258,7 @@ struct exchange {
     struct upstream_call upstream;
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
+    struct waking waking;             /* a place on a replica, where the target is a deployment */
     struct route_try route_try;       /* the present one, until its end was reported */
     bool was_sent;  /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */

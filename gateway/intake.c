@@ -11,6 +11,7 @@
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
 #include "gateway/client.h"
+#include "gateway/deploy_page.h"
 #include "gateway/exchange.h"
 #include "gateway/http/path.h"
 #include "gateway/http/websocket.h"
@@ -132,6 +133,31 @@ static bool admit_admin(struct exchange *x, const struct head *head)
            fault_set(&x->fault, FAULT_BAD_KEY, "An admin key is needed.");
 }
 
+/* A deployment's own endpoint is opened by its own token, and by nothing else. Who has not got it
+ * does not learn whether it is there. */
+static bool find_owner(struct exchange *x, const struct head *head)
+{
+    const struct deployment_spec *spec = deploy_spec(x->snapshot->config, x->match.deployment);
+    struct text secret = {"", 0};
+    bool shown = credential_find(head, false, &secret) == CREDENTIAL_FOUND;
+    struct digest given = hash_sha256(secret),
+                  wanted = hash_sha256(spec ? spec->token : (struct text){"", 0});
+    bool opens = shown && spec && spec->token.len && hash_same(&given, &wanted);
+    const struct tenant *tenant =
+        opens ? directory_find_tenant(x->snapshot->directory, spec->tenant) : NULL;
+    if (!tenant || tenant->is_off)
+        return fault_set(&x->fault, FAULT_BAD_KEY,
+                         "No valid token of this deployment was given. Send it as "
+                         "'Authorization: Bearer TOKEN'.");
+    struct key *key = arena_new(&x->arena, sizeof(*key));
+    *key = (struct key){.name = arena_format(&x->arena, "deployment:%.*s", TEXT_ARGS(spec->name)),
+                        .digest = given,
+                        .tenant = tenant,
+                        .tags = tenant->tags};
+    x->key = key;
+    return true;
+}
+
 static bool admit(struct exchange *x, const struct head *head)
 {
     switch (x->match.endpoint->page) {
@@ -147,9 +173,10 @@ static bool admit(struct exchange *x, const struct head *head)
     case PAGE_SHOW:
     case PAGE_LOADED:
     case PAGE_VERSION:
+    case PAGE_DEPLOY:
         break;
     }
-    return find_key(x, head);
+    return x->match.deployment.len ? find_owner(x, head) : find_key(x, head);
 }
 
 /* ------------------------------------------------------------------------------ the body */
@@ -187,7 +214,8 @@ static bool check_body(struct exchange *x, const struct head *head)
         body == BODY_FORM ? config->limits.max_upload_bytes : config->limits.max_body_bytes;
     if (body == BODY_ABSENT)
         max = IGNORED_BODY_MAX;
-    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_SHOW)
+    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_SHOW ||
+        x->match.endpoint->page == PAGE_DEPLOY)
         max = ADMIN_BODY_BYTES;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
@@ -358,6 +386,16 @@ static void keep_aliases(struct exchange *x, const struct head *head)
     x->stream_timeout_us = aliases.stream_timeout_us;
 }
 
+/* How the client has reached us: what begins the address of what it deploys. */
+static void keep_origin(struct exchange *x, const struct head *head)
+{
+    struct text host = keep_value(x, head, TEXT("host"));
+    if (host.len)
+        x->own_origin = arena_format(&x->arena, "%s://%.*s",
+                                     x->client->listener->tls ? "https" : "http", TEXT_ARGS(host));
+    x->query = arena_copy(&x->arena, head->query);
+}
+
 static void keep_request(struct exchange *x, const struct head *head)
 {
     x->method = head->method;
@@ -378,6 +416,9 @@ static void keep_request(struct exchange *x, const struct head *head)
     /* The match borrows from the head, which will not stay. */
     x->match.suffix = arena_copy(&x->arena, x->match.suffix);
     x->match.id = arena_copy(&x->arena, x->match.id);
+    x->match.deployment = arena_copy(&x->arena, x->match.deployment);
+    if (x->match.endpoint->page == PAGE_DEPLOY)
+        keep_origin(x, head);
     x->call.operation = x->match.endpoint->operation;
     x->dialect = dialect_find(x->match.dialect);
     /* A query goes up only where it says which part of a list is wanted. */
@@ -385,6 +426,8 @@ static void keep_request(struct exchange *x, const struct head *head)
                  (x->match.endpoint->page == PAGE_NONE || x->match.endpoint->page == PAGE_MODELS);
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
         x->query = arena_copy(&x->arena, head->query);
+    if (x->match.endpoint->page == PAGE_ADMIN)
+        x->if_match = keep_value(x, head, TEXT("if-match"));
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }

@@ -5,12 +5,30 @@
 #include "gateway/base/json.h"
 #include "gateway/base/scan.h"
 #include "gateway/http/path.h"
+#include "gateway/owning.h"
 #include "gateway/pages_ollama.h"
+#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
 enum { QUOTED_MAX = 2048, NAME_MAX_BYTES = 256, ASKED_MAX = 2048, PAGE_MAX = 1000 };
 
 /* ------------------------------------------------------------------------------- one model */
+
+/* Of a deployment: what it is an adapter of, and how it stands. */
+static void put_deployment(struct buffer *out, const struct route *route)
+{
+    const struct target *target = route->target_count == 1 ? &route->targets[0] : NULL;
+    const struct deployment_spec *spec = target ? target->provider->spec : NULL;
+    if (!spec)
+        return;
+    struct standing_view view = standing_look(target->provider->standing);
+    if (target->adapter.len) {
+        buffer_append_text(out, TEXT(",\"parent\":"));
+        json_write_string(out, spec->name);
+    }
+    buffer_format(out, ",\"meta\":{\"state\":\"%s\",\"ready\":%u}",
+                  view.known ? deployment_state_name(view.state) : "queued", view.ready);
+}
 
 static void put_for_openai(struct buffer *out, struct text name, const struct route *route)
 {
@@ -25,6 +43,7 @@ static void put_for_openai(struct buffer *out, struct text name, const struct ro
         buffer_append_text(out, TEXT(",\"description\":"));
         json_write_string(out, route->description);
     }
+    put_deployment(out, route);
     buffer_append_text(out, TEXT("}"));
 }
 
@@ -102,6 +121,15 @@ static bool is_on(const struct route *route)
     return false;
 }
 
+/* At a deployment's own endpoint there is no other model. */
+static bool is_own(const struct exchange *x, const struct route *route)
+{
+    const struct deployment_spec *spec =
+        route->target_count == 1 ? route->targets[0].provider->spec : NULL;
+    return !x->match.deployment.len || (spec && (text_equal(spec->id, x->match.deployment) ||
+                                                 text_equal(spec->name, x->match.deployment)));
+}
+
 static struct names gather(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
@@ -115,7 +143,7 @@ static struct names gather(struct exchange *x)
         for (size_t a = 0; a <= route->alias_count && is_on(route); a++) {
             struct text name = a ? route->aliases[a - 1] : route->name;
             bool pattern = text_find_byte(name, '*') != SIZE_MAX;
-            if (!pattern && (key_may_call(x->key, name) || key_may_call(x->key, route->name)))
+            if (!pattern && is_own(x, route) && owning_may_call(x->key, route, name))
                 names.list[names.count++] = (struct named){name, route};
         }
     }
@@ -258,7 +286,7 @@ bool models_list(struct exchange *x, struct buffer *out)
 static const struct route *find_model(struct exchange *x, struct text asked, struct buffer *out)
 {
     const struct route *route = routes_find(x->snapshot->config->routes, asked);
-    if (route && (key_may_call(x->key, asked) || key_may_call(x->key, route->name)))
+    if (route && owning_may_call(x->key, route, asked))
         return route;
     fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
               (int)(asked.len < 100 ? asked.len : 100), asked.at);

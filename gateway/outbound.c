@@ -22,7 +22,7 @@
 
 #define VERTEX_VERSION "\"anthropic_version\":\"vertex-2023-10-16\""
 
-enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 7, ESCAPED_MAX = 6 };
+enum { REQUEST_HEAD_MAX = 64 * 1024, EDITS_MAX = 8, ESCAPED_MAX = 6 };
 
 /* -------------------------------------------------------------------------------- where */
 
@@ -101,7 +101,7 @@ struct upstream_pool *outbound_pool(struct upstreams *upstreams,
                                     struct mock *mock, struct fault *fault)
 {
     fault_set(fault, FAULT_INTERNAL, "the provider is off");
-    if (provider->off)
+    if (provider->off || provider->slots) /* replicas have pools of their own (replicas.h) */
         return NULL;
     struct upstream_place place = {
         .port = provider->url.port,
@@ -229,7 +229,7 @@ static void put_base(struct buffer *out, const struct provider_settings *provide
                      const struct upstream_pool *pool, bool at_root)
 {
     struct text path = provider->url.path, own = provider->type->path;
-    if (upstream_pool_wants_url(pool)) {
+    if (pool && upstream_pool_wants_url(pool)) {
         put(out, TEXT("http://"));
         put_authority(out, &provider->url);
     }
@@ -359,7 +359,8 @@ static void put_credentials(struct buffer *out, const struct snapshot *snapshot,
         put_field(out, TEXT("OpenAI-Organization"), provider->organization);
     for (size_t i = 0; i < provider->header_count; i++)
         put_field(out, text_of(provider->headers[i].name), text_of(provider->headers[i].value));
-    const char *user = upstream_pool_wants_url(pool) ? upstream_pool_proxy_user(pool) : NULL;
+    const char *user =
+        pool && upstream_pool_wants_url(pool) ? upstream_pool_proxy_user(pool) : NULL;
     if (user) {
         char coded[1024];
         struct text cut = text_head(text_of(user), 700);
@@ -688,6 +689,17 @@ static void edit_prefill(const struct exchange *x, struct text body, struct edit
                  TEXT("\"continue_final_message\":true,\"add_generation_prompt\":false,"));
 }
 
+/* An adapter that goes by its number, as llama.cpp's do; the others are not applied. */
+static void edit_lora(struct exchange *x, struct text body, struct edits *edits)
+{
+    size_t brace = text_find_byte(body, '{');
+    if (!x->target->provider->slots || !x->waking.lora || brace == SIZE_MAX)
+        return;
+    struct text member = arena_format(&x->arena, "\"lora\":[{\"id\":%u,\"scale\":1.0}]%s",
+                                      x->waking.lora - 1, is_empty_object(body) ? "" : ",");
+    add_edit(edits, brace + 1, 0, member);
+}
+
 static bool is_given(const struct exchange *x)
 {
     return find_length(x, true, true) < MAX_TOKENS_NAMES ||
@@ -794,6 +806,7 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     edit_usage(x, body, &edits);
     edit_max_tokens(x, body, &edits);
     edit_prefill(x, body, &edits);
+    edit_lora(x, body, &edits);
     count = cut_pieces(foreign_without(x, body), &edits, pieces, count, &total);
     put_content_length(out, total);
     return count;
@@ -810,6 +823,7 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         uint64_t total;
         if (is_claude_on_vertex(x))
             edit_version(x, body, member_find(body, TEXT("model")), &edits);
+        edit_lora(x, body, &edits);
         count = cut_pieces(body, &edits, pieces, count, &total);
         put_content_length(out, total);
         return count;

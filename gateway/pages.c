@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/pages.h"
 
+#include <stdio.h>
+
 #include "gateway/admin.h"
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/deploy_metrics.h"
+#include "gateway/follow.h"
 #include "gateway/health.h"
 #include "gateway/models_page.h"
+#include "gateway/monster_deploy.h"
 #include "gateway/pages_ollama.h"
+#include "gateway/service_state.h"
 #include "gateway/worker_inside.h"
 
 enum { PAGE_BYTES = 16 * 1024 * 1024, PREFLIGHT_MAX_AGE_S = 600, ASKED_HEADERS_MAX = 2048 };
@@ -18,6 +24,8 @@ struct slow_page {
     struct exchange *x; /* NULL once that has ended */
     bool done;
     struct buffer path, query, body;
+    char if_match[64];
+    char *origin;
 };
 
 /* --------------------------------------------------------------------------- finishing */
@@ -83,6 +91,7 @@ static void on_admin_done(struct admin_call *call)
     buffer_done(&page->path);
     buffer_done(&page->query);
     buffer_done(&page->body);
+    memory_free(page->origin);
     memory_free(page);
 }
 
@@ -97,6 +106,15 @@ void pages_forget(struct exchange *x)
         on_admin_done(&page->call);
 }
 
+/* A tenant's key that deploys. */
+static struct admin_caller caller_of(const struct key *key)
+{
+    struct admin_caller caller = {.role = ADMIN_ROLE_TENANT};
+    snprintf(caller.name, sizeof(caller.name), "%.*s", TEXT_ARGS(key->name));
+    snprintf(caller.tenant, sizeof(caller.tenant), "%.*s", TEXT_ARGS(key->tenant->name));
+    return caller;
+}
+
 /* The request, in memory of its own: the answer may take longer than the client stays. */
 static struct slow_page *page_new(struct exchange *x)
 {
@@ -106,13 +124,17 @@ static struct slow_page *page_new(struct exchange *x)
     buffer_init(&page->query, HEAD_TARGET_MAX);
     buffer_append_text(&page->path, x->path);
     buffer_append_text(&page->query, x->query);
+    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->if_match));
+    page->origin = memory_string(x->own_origin);
     page->body = x->body;
     buffer_init(&x->body, 0);
     page->call = (struct admin_call){.method = x->method,
+                                     .if_match = text_of(page->if_match),
                                      .path = buffer_text(&page->path),
                                      .query = buffer_text(&page->query),
                                      .body = buffer_text(&page->body),
-                                     .caller = *x->admin,
+                                     .caller = x->admin ? *x->admin : caller_of(x->key),
+                                     .origin = page->origin,
                                      .loop = x->worker->loop,
                                      .worker = x->worker,
                                      .done = on_admin_done};
@@ -124,11 +146,18 @@ static bool answer_admin(struct exchange *x)
 {
     if (!x->page) {
         x->page = page_new(x);
-        x->page->done = admin_ask(x->worker->options.service, &x->page->call);
+        x->page->done = x->match.endpoint->page == PAGE_DEPLOY
+                            ? !monster_deploy_ask(x->worker->options.service, &x->page->call)
+                            : admin_ask(x->worker->options.service, &x->page->call);
     }
     struct admin_call *call = &x->page->call;
-    if (!x->page->done)
+    if (!x->page->done || x->follow)
         return false;
+    if (call->follows) {
+        if (follow_begin(x, text_of(call->id), call->after, call->events))
+            return false;
+        admin_problem_too_many(call);
+    }
     struct text extra = TEXT("cache-control: no-store\r\n");
     if (call->allow[0])
         extra = arena_format(&x->arena, "cache-control: no-store\r\nallow: %s\r\n", call->allow);
@@ -179,9 +208,12 @@ bool pages_answer(struct exchange *x)
     case PAGE_METRICS:
         if (x->worker->options.metrics)
             metrics_write(x->worker->options.metrics, &x->held);
+        deploy_metrics_write(x->snapshot->config, service_deploy_desk(x->worker->options.service),
+                             &x->held);
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_ADMIN:
+    case PAGE_DEPLOY:
         return answer_admin(x);
     case PAGE_NONE:
         break;

@@ -440,7 +440,8 @@ void relay_begin(struct exchange *x)
     relay_choose_key(x);
     x->sent_us = 0; /* this target has not got the body yet: relay_flush() may not let it go */
     size_t i = (size_t)(x->target->provider - x->snapshot->config->providers);
-    struct upstream_pool *pool = x->snapshot->pools[i];
+    struct upstream_pool *pool =
+        x->target->provider->slots ? waking_pool(x) : x->snapshot->pools[i];
     if (pool)
         upstream_begin(pool, &x->upstream);
     else

@@ -230,6 +230,10 @@ void relay_refuse(struct exchange *x)
         extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
                              (long long)((x->retry_after_us + 999999) / 1000000),
                              (long long)((x->retry_after_us + 999) / 1000));
+    else if (x->waking.loading.len)
+        extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
+                             (long long)((x->waking.retry_after_us + 999999) / 1000000),
+                             (long long)((x->waking.retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
     else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)

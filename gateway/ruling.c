@@ -4,6 +4,7 @@
 #include "gateway/base/quantity.h"
 #include "gateway/conversation.h"
 #include "gateway/reserve.h"
+#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 #include "policy/zone.h"
 
@@ -279,15 +280,32 @@ uint64_t ruling_abroad(const struct exchange *x, const struct route *route)
     return out;
 }
 
+/* Deployments that are stopped or given up, where another target is left. */
+static uint64_t down_of(const struct route *route, uint64_t out)
+{
+    uint64_t down = 0;
+    bool left = false;
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        const struct provider_settings *provider = target->provider;
+        bool off = provider && provider->standing && standing_is_off(provider->standing);
+        down |= off ? UINT64_C(1) << i : 0;
+        left = left || (!off && !target->off && !(out >> i & 1));
+    }
+    return left ? down : 0;
+}
+
 const uint8_t *ruling_struck(struct exchange *x, const struct route *route)
 {
-    uint64_t out = ruling_out(x, route, x->detour != NULL);
-    if (!out)
+    uint64_t out = ruling_out(x, route, x->detour != NULL), down = down_of(route, out);
+    if (!(out | down))
         return NULL;
     uint8_t *struck = arena_new(&x->arena, route->target_count);
     for (size_t i = 0; i < route->target_count; i++)
         if (out >> i & 1)
             struck[i] = (uint8_t)ruling_strike(x, route, i, x->detour != NULL);
+        else if (down >> i & 1)
+            struck[i] = STRIKE_SICK;
     return struck;
 }
 

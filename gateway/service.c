@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/service.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +21,7 @@
 #include "gateway/counting.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/lineage.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
@@ -32,6 +34,7 @@
 #include "policy/semantic.h"
 
 enum {
+    FORCED_US = 2000000,    /* for model servers, when it must end at once */
     LOOK_MS = 20,           /* how often a drain looks whether it is done */
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
@@ -68,6 +71,15 @@ struct config *service_config(struct service *service)
     struct config *config = config_ref(service->config);
     pthread_mutex_unlock(&service->lock);
     return config;
+}
+
+struct deploy_desk *service_deploy_desk(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    struct deploy_desk *desk =
+        service->workers_live > 0 ? worker_deploy_desk(service->workers[0]) : NULL;
+    pthread_mutex_unlock(&service->lock);
+    return desk;
 }
 
 bool service_enqueue(struct service *service, struct admin_call *call)
@@ -200,11 +212,40 @@ static void put_in_force(struct service *service, struct config *next)
     config_unref(before);
 }
 
+static struct config *load_with(struct service *service, const struct made_list *list,
+                                struct reload_outcome *outcome)
+{
+    struct config_options load = *service->options->load;
+    load.made = list;
+    return reload_load(&load, service->config, service->start, outcome);
+}
+
+struct config *service_try(struct service *service, const struct made_list *list,
+                           struct reload_outcome *outcome, char **words)
+{
+    size_t length = 0;
+    struct config_options load = *service->options->load;
+    load.made = list;
+    load.json = true;
+    load.words = open_memstream(words, &length);
+    assert(load.words != NULL);
+    config_unref(config_load(&load).config);
+    fclose(load.words);
+    return load_with(service, list, outcome);
+}
+
+void service_take(struct service *service, struct config *next)
+{
+    put_in_force(service, next);
+    tell(service, SAY_RELOADED);
+}
+
 bool service_reload(struct service *service)
 {
     struct reload_outcome outcome;
-    struct config *next =
-        reload_load(service->options->load, service->config, service->start, &outcome);
+    struct made_list *made = made_read(service->made);
+    struct config *next = load_with(service, made, &outcome);
+    made_list_free(made);
     int64_t now = clock_wall_us();
     log_reload(&outcome, next != NULL ? next->generation : service->config->generation);
     if (next != NULL)
@@ -370,6 +411,7 @@ static void hear(struct service *service, char word)
         break;
     case SAY_STOP:
         log_line(LOG_WARN, "service", "ending at once");
+        service->is_forced = true;
         service->phase = SERVICE_OVER;
         break;
     case SAY_REOPEN:
@@ -461,6 +503,32 @@ static bool open_ledger(struct service *service)
     if (service->ledger != NULL)
         service->lineage = lineage_new(service->ledger);
     return service->ledger != NULL;
+}
+
+/* What was made at run time joins what the file says, before anybody serves. */
+static bool open_made(struct service *service)
+{
+    struct fault why;
+    service->made = made_open(service->config->state, &why);
+    if (service->made == NULL) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    struct made_list *list = made_read(service->made);
+    struct reload_outcome outcome = {0};
+    struct config *next = list->count > 0 ? load_with(service, list, &outcome) : NULL;
+    if (next != NULL) {
+        config_unref(service->config);
+        service->config = next;
+    } else if (list->count > 0) {
+        log_words(LOG_ERROR, "", outcome.words);
+        log_line(LOG_ERROR, "service",
+                 "the file is broken: the deployments that were made at run time are not served "
+                 "before a good reload");
+    }
+    reload_outcome_done(&outcome);
+    made_list_free(list);
+    return true;
 }
 
 /* On the roster's thread. */
@@ -657,6 +725,30 @@ static void wait_for_store(struct service *service)
     atomic_store(&service->is_starting, false);
 }
 
+static void obey_again(struct deployments *desk, void *with)
+{
+    const struct made_order *order = with;
+    const char *why;
+    if (order->low >= 0)
+        deployments_obey(desk, order->name, FLEET_SCALE, (unsigned)order->low,
+                         (unsigned)order->high, &why);
+    if (order->pinned || order->unpinned)
+        deployments_obey(desk, order->name, order->pinned ? FLEET_PIN : FLEET_UNPIN, 0, 0, &why);
+    if (order->stopped)
+        deployments_obey(desk, order->name, FLEET_STOP, 0, 0, &why);
+}
+
+/* What was ordered before holds on. */
+static void repeat_orders(struct service *service)
+{
+    const struct config *config = service->config;
+    for (size_t i = 0; i < config->deploy.spec_count; i++) {
+        struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);
+        if (order.stopped || order.pinned || order.unpinned || order.low >= 0)
+            deploy_desk_ask(service_deploy_desk(service), obey_again, &order);
+    }
+}
+
 static void log_start(const struct service *service)
 {
     const struct config *config = service->config;
@@ -709,11 +801,24 @@ static void close_questions(struct service *service)
         desk_close(service->ledger_desk);
 }
 
+/* Model servers end when nobody asks them any more, in front of the loops. */
+static void end_deployments(struct service *service)
+{
+    if (service->worker_count == 0)
+        return;
+    struct deploy_desk *desk = worker_deploy_desk(service->workers[0]);
+    int64_t patience = service->is_forced ? FORCED_US : deploy_desk_patience_us(service->config);
+    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    deploy_desk_end(desk, patience);
+    watchdog_stop(beats);
+}
+
 static void finish(struct service *service)
 {
     close_questions(service);
+    end_deployments(service);
     set_live(service, 0);
-    for (unsigned i = 0; i < service->worker_count; i++)
+    for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
         worker_stop(service->workers[i]);
     desk_free(service->roster_desk);
     desk_free(service->ledger_desk);
@@ -723,6 +828,7 @@ static void finish(struct service *service)
     close_roster(service); /* it tells the ledger of changes */
     close_ledger(service);
     close_policy(service);
+    made_close(service->made);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
@@ -754,8 +860,8 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service) && open_policy(&service) &&
-        open_roster(&service)) {
+    if (can_start(&service) && open_ledger(&service) && open_made(&service) &&
+        open_policy(&service) && open_roster(&service)) {
         count_again(&service);
         expect_tenants(&service);
         open_metrics(&service);
@@ -766,6 +872,7 @@ int service_run(const struct service_options *options)
         atomic_store(&service.is_starting, service.config->store.is_redis);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);
         tell(&service, SAY_READY);

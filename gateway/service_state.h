@@ -11,6 +11,7 @@
 #include "gateway/admin.h"
 #include "gateway/base/hash.h"
 #include "gateway/config.h"
+#include "gateway/made.h"
 #include "gateway/metrics.h"
 #include "gateway/recount.h"
 #include "gateway/reload.h"
@@ -60,6 +61,7 @@ struct service {
     struct cache *cache;
     struct semantic *semantic; /* NULL = there was no thread for it */
     char node[NODE_NAME_BYTES];
+    struct made *made; /* deployments that were made at run time; NULL = no store for them */
     struct roster *roster;
     struct directory *directory; /* with a reference; the one the workers begin with */
     struct metrics *metrics;     /* NULL = off */
@@ -95,11 +97,16 @@ struct service {
 
     /* the service's thread only */
     enum service_phase phase;
+    bool is_forced; /* to end at once */
     uint64_t phase_until_us, quiet_since_us;
 };
 
 /* The configuration in force, with a reference for the caller. */
 struct config *service_config(struct service *service);
+
+/* The desk of deployments; NULL while the workers are not started yet. */
+struct deploy_desk;
+struct deploy_desk *service_deploy_desk(struct service *service);
 
 /* Let the service's thread answer <call> with admin_work(); false when too many wait. */
 bool service_enqueue(struct service *service, struct admin_call *call);
@@ -113,3 +120,9 @@ void admin_open_key(struct service *service);
 
 /* Load the file anew and put it in force. The service's thread only. */
 bool service_reload(struct service *service);
+/* The file with <list> as the deployments of the store: what would be in force; NULL and <outcome>
+ * when the file is broken. <words>: all that is said of them, as JSON lines; malloc()ed. */
+struct config *service_try(struct service *service, const struct made_list *list,
+                           struct reload_outcome *outcome, char **words);
+/* Put that in force. */
+void service_take(struct service *service, struct config *next);

@@ -190,6 +190,8 @@ enum exchange_state step_replay(struct exchange *x)
 
 static enum exchange_state no_target(struct exchange *x)
 {
+    if (x->fault.kind == FAULT_NONE && x->waking.turns > 0)
+        x->fault = x->waking.why;
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
     if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
@@ -227,9 +229,10 @@ static const struct target *choose_one(struct exchange *x)
 }
 
 /* It was chosen, and is not asked after all. */
-static void unchoose(struct exchange *x)
+void step_unchoose(struct exchange *x)
 {
     struct route_outcome outcome = {.now_us = loop_now_us(x->worker->loop), .not_sent = true};
+    waking_give(x, FAULT_CLIENT_GONE);
     route_end(&x->route_try, &outcome);
 }
 
@@ -243,7 +246,7 @@ static const struct target *choose(struct exchange *x)
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
         if (crossing_prepare(x))
             break;
-        unchoose(x);
+        step_unchoose(x);
         if ((x->pinned && x->attempts == 0) || x->again == AGAIN_SAME)
             return NULL;
     }
@@ -279,7 +282,7 @@ static bool must_rest(struct exchange *x)
         health_look(&figures->health, now) != HEALTH_COOLING)
         return false;
     x->rests++;
-    unchoose(x);
+    step_unchoose(x);
     const struct route *route = x->detour ? x->detour : x->route;
     x->tried &= ~(UINT64_C(1) << (x->target - route->targets));
     x->again_at_us = health_again_us(&figures->health, now);
@@ -303,7 +306,7 @@ enum exchange_state step_route(struct exchange *x)
         return no_target(x);
     if (tries_wait(x))
         return EXCHANGE_ROUTE;
-    if (x->attempts == 0 && x->rests == 0)
+    if (x->attempts == 0 && x->rests == 0 && x->waking.turns == 0)
         tries_begin(x);
     x->sign_in_by_us = 0;
     x->keys_tried = 0;
@@ -325,7 +328,7 @@ enum exchange_state step_route(struct exchange *x)
     upload_target(x);
     if (x->attempts == 0)
         x->tries_left = x->target->provider->retry_attempts;
-    return EXCHANGE_SEND;
+    return x->target->provider->slots ? EXCHANGE_WAKE : EXCHANGE_SEND;
 }
 
 void step_report(struct exchange *x, enum fault_kind outcome)
@@ -359,8 +362,7 @@ static bool write_down(struct exchange *x)
                      "The call cannot be written down: the disk of the ledger is full.");
 }
 
-/* Is the answer wanted, though its client has gone? */
-static bool goes_on(const struct exchange *x)
+bool step_goes_on(const struct exchange *x)
 {
     return replay_goes_on(x) || batch_goes_on(x);
 }
@@ -405,7 +407,7 @@ static enum exchange_state break_off(struct exchange *x)
 enum exchange_state step_send(struct exchange *x)
 {
     sign_in_leave(&x->sign_in_wait);
-    if (x->facts.client_gone && !goes_on(x))
+    if (x->facts.client_gone && !step_goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */
         upstream_abandon(&x->upstream);
@@ -447,7 +449,7 @@ enum exchange_state step_send(struct exchange *x)
 
 enum exchange_state step_relay(struct exchange *x)
 {
-    if (x->facts.client_gone && !goes_on(x)) {
+    if (x->facts.client_gone && !step_goes_on(x)) {
         upstream_abandon(&x->upstream);
         fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
@@ -520,8 +522,8 @@ static enum ledger_outcome outcome_of(const struct exchange *x)
         return LEDGER_PARTIAL;                    /* also when the client has seen nothing of it */
     if (x->status / 100 > 2 && !x->guard_blocked) /* also when the client did not wait for it */
         return LEDGER_REFUSED;
-    bool went_on =
-        x->facts.client_gone && goes_on(x) && x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
+    bool went_on = x->facts.client_gone && step_goes_on(x) &&
+                   x->facts.upstream == UPSTREAM_ANSWERED && !x->refused;
     if (went_on)
         return x->answer.failed ? LEDGER_PARTIAL : LEDGER_COMPLETE;
     if (x->facts.client_gone || x->facts.upstream == UPSTREAM_FAILED)

@@ -16,6 +16,7 @@ enum exchange_state step_reserve(struct exchange *x);
 enum exchange_state step_replay(struct exchange *x);
 enum exchange_state step_liken(struct exchange *x);
 enum exchange_state step_route(struct exchange *x);
+enum exchange_state step_wake(struct exchange *x); /* waking.c */
 enum exchange_state step_send(struct exchange *x);
 enum exchange_state step_relay(struct exchange *x);
 enum exchange_state step_refuse(struct exchange *x);
@@ -23,6 +24,11 @@ enum exchange_state step_settle(struct exchange *x);
 
 /* Is there a target of the route that is on and was not tried? */
 bool step_has_another(const struct exchange *x);
+
+/* The chosen target is not asked after all. */
+void step_unchoose(struct exchange *x);
+/* Is the answer wanted, though its client has gone? */
+bool step_goes_on(const struct exchange *x);
 
 /* Report how the try on the present target ended; a second call does nothing. */
 void step_report(struct exchange *x, enum fault_kind outcome);

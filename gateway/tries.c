@@ -189,6 +189,8 @@ bool tries_claim(struct exchange *x, enum fault_kind kind, unsigned status)
     if (!may_go_on(x) || !fault_rule(kind)->may_retry ||
         (kind == FAULT_TARGET_DOWN && !x->target->provider->retry_connect))
         return false;
+    if (is_momentary(kind) && waking_has_other(x) && x->same_again < SAME_AGAIN_MAX)
+        return take(x, AGAIN_SAME, 0, x->target); /* another replica, at once */
     const struct target *other = tries_find_well(x, x->tried);
     if (other)
         return take(x, AGAIN_OTHER, 0, other);

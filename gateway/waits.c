@@ -73,7 +73,8 @@ static void on_time(struct timer *timer)
         exchange_run(x);
         return;
     }
-    if (x->state == EXCHANGE_ROUTE) { /* the next try's time has come */
+    if (x->state == EXCHANGE_ROUTE ||
+        x->state == EXCHANGE_WAKE) { /* the next try's time has come */
         exchange_run(x);
         return;
     }

@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/decisions.h"
+#include "gateway/deploy_desk.h"
 #include "gateway/gauges.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/mirror.h"
@@ -99,7 +100,7 @@ static struct snapshot *snapshot_new(struct worker *worker, struct config *confi
         snapshot->sign_ins[i] = sign_in_ref(&worker->sign_ins, provider);
         snapshot->pools[i] = outbound_pool(worker->upstreams, provider, config->workers,
                                            worker->options.mock, &fault);
-        if (!snapshot->pools[i] && !provider->off)
+        if (!snapshot->pools[i] && !provider->off && !provider->slots)
             log_line(LOG_ERROR, "upstream", "provider %.*s: %s", TEXT_ARGS(provider->name),
                      fault.text);
     }
@@ -185,6 +186,8 @@ static void take_config(struct errand *errand)
     if (!config)
         return;
     jwks_set(&worker->jwks, config);
+    if (worker->deploy_desk)
+        deploy_desk_configure(worker->deploy_desk, config);
     /* Sockets stay those of the start; what is behind them may have changed. */
     for (size_t i = 0; i < worker->listener_count; i++)
         for (size_t j = 0; j < config->listener_count; j++)
@@ -446,6 +449,11 @@ struct loop *worker_loop(struct worker *worker)
     return worker->loop;
 }
 
+struct deploy_desk *worker_deploy_desk(struct worker *worker)
+{
+    return worker->deploy_desk;
+}
+
 unsigned long worker_thread(const struct worker *worker)
 {
     return (unsigned long)worker->thread;
@@ -523,6 +531,7 @@ static void sweep(struct timer *timer)
         malloc_trim(0);
         worker->exchange_peak = worker->exchange_count;
     }
+    replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
 }
 
@@ -541,6 +550,8 @@ static void *worker_main(void *with)
     hearsay_desk_stop(worker->hearsay);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
+    deploy_desk_free(worker->deploy_desk);
+    worker->deploy_desk = NULL;
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -624,6 +635,7 @@ static void worker_free(struct worker *worker)
     sign_ins_stop(&worker->sign_ins);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
+    replicas_done(&worker->replicas);
     loop_free(worker->loop); /* frees what was buried: exchanges give their snapshots back */
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
@@ -673,6 +685,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->loop = loop_new();
     worker->dns = dns_new(worker->loop);
     worker->upstreams = upstreams_new(worker->loop, worker->dns);
+    replicas_init(&worker->replicas, worker->upstreams);
     worker->journal = ledger_journal(options->ledger, options->index);
     if (options->decisions)
         worker->decisions = decisions_pen(options->decisions, options->index);
@@ -716,6 +729,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->checkups = checkups_new(worker);
         worker->hearsay = hearsay_desk_new(worker);
         worker->gauges = gauges_new(worker);
+        worker->deploy_desk = deploy_desk_new(worker, options->config);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");

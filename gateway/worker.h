@@ -71,6 +71,10 @@ struct worker_figures worker_figures(const struct worker *worker);
 /* End the thread, cutting what is still open (each is settled), and free the worker. */
 void worker_stop(struct worker *worker);
 
+/* Of the first worker, else NULL. */
+struct deploy_desk;
+struct deploy_desk *worker_deploy_desk(struct worker *worker);
+
 /* For the watchdog. */
 struct loop *worker_loop(struct worker *worker);
 unsigned long worker_thread(const struct worker *worker); /* pthread_t */

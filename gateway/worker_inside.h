@@ -18,6 +18,7 @@
 #include "gateway/jwks.h"
 #include "gateway/key_ring.h"
 #include "gateway/metrics.h"
+#include "gateway/replicas.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/stream.h"
@@ -30,6 +31,7 @@
 struct batch_desk;
 struct checkups;
 struct decision_pen;
+struct deploy_desk;
 struct gauge_desk;
 struct hearsay_desk;
 struct webhooks;
@@ -81,6 +83,7 @@ struct worker {
     struct loop *loop;
     struct dns *dns;
     struct upstreams *upstreams;
+    struct replicas replicas; /* of deployments */
     struct journal *journal;
     struct decision_pen *decisions; /* NULL = nobody keeps them */
     struct limiter *limiter;
@@ -89,10 +92,11 @@ struct worker {
     struct cache_remote *cache;     /* the worker's way to kept answers */
     struct semantic_desk *semantic; /* and to those found by meaning; NULL = there is no way */
     struct holding holding;
-    struct batch_desk *batch_desk; /* of the first worker, else NULL */
-    struct checkups *checkups;     /* of the first worker, else NULL */
-    struct hearsay_desk *hearsay;  /* the same, with a shared store */
-    struct gauge_desk *gauges;     /* the same */
+    struct batch_desk *batch_desk;   /* of the first worker, else NULL */
+    struct checkups *checkups;       /* of the first worker, else NULL */
+    struct hearsay_desk *hearsay;    /* the same, with a shared store */
+    struct gauge_desk *gauges;       /* the same */
+    struct deploy_desk *deploy_desk; /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
@@ -102,7 +106,7 @@ struct worker {
     size_t listener_count;
     struct link clients, exchanges;
     struct link mirrors; /* calls to second targets (mirror.h) */
-    unsigned mirror_count;
+    unsigned mirror_count, followers;
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */

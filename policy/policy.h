@@ -34,6 +34,7 @@ struct tenant {
     struct text tags;              /* "k=v,k=v", its own and those above, noted with every call */
     struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
     struct limit_list user_limits; /* of each of its end users */
+    bool may_deploy;               /* by Monster's deploy calls; not inherited */
     bool may_set_tags, may_set_policy, may_set_explain;
     const struct text *residency; /* tags that a target must have to see its calls; those of all
                                      tenants above count, too */

@@ -157,6 +157,7 @@ static void look(const struct route *route, const struct route_policy *policy,
             continue;
         }
         const struct target_figures *figures = figures_of(target);
+        ask.delay_us = call->delays_us ? call->delays_us[i] : 0;
         ask.cached_tokens = cached_by(&holders, figures->identity, call->input_tokens);
         predict_make(&figures->predict, &ask, &prior, &candidate->prediction);
         candidate->prediction.cost_nanos = cost_of(target, call, ask.cached_tokens);

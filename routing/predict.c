@@ -235,7 +235,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
                      ask->half_life_us / FAIL_PART);
     out->penalty_us = failing * FAILURE_US / MILLION;
     out->base_us = clamp(first + out->wait_us, TIME_MAX_US);
-    int64_t more = late + over + out->wait_us + out->penalty_us;
+    int64_t more = late + over + out->wait_us + out->penalty_us + ask->delay_us;
     out->first_us = clamp(first + more, TIME_MAX_US);
     out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);

@@ -87,6 +87,7 @@ struct predict_ask {
     int64_t half_life_us;
     enum traffic traffic;
     int64_t input_tokens, output_tokens, cached_tokens;
+    int64_t delay_us; /* before it can begin, which teaches nothing: a model is loaded */
 };
 
 /* What targets are taken for that nobody knows: the best of their siblings, else constants. */

@@ -74,6 +74,7 @@ struct target {
     const struct text *tags;    /* its own and its provider's: where it is, what it is for */
     size_t tag_count;
     enum prefill prefill;
+    struct text adapter; /* of a deployment: only where this one is loaded; or empty */
     struct target_figures *figures;
     const struct breaker_settings *breaker; /* its provider's; NULL = it has none */
     struct quota quotas[2];                 /* its own, its provider's; figures NULL = none */

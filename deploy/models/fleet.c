@@ -29,8 +29,7 @@ static const struct {
     [DEPLOYMENT_IDLE]     = {"idle",     true,  STARTS | ENDS},
     [DEPLOYMENT_UPDATING] = {"updating", false, STARTS | TO(IDLE) | ENDS},
     [DEPLOYMENT_BACKOFF]  = {"backoff",  false, STARTS | TO(IDLE) | ENDS},
-    [DEPLOYMENT_FAILED]   = {"failed",   true,  TO(QUEUED) | TO(STARTING) | TO(READY) | TO(DEGRADED) | TO(UPDATING) |
-                                                TO(IDLE) | TO(STOPPING) | TO(STOPPED)},
+    [DEPLOYMENT_FAILED]   = {"failed",   true,  STARTS | TO(IDLE) | TO(STOPPING) | TO(STOPPED)},
     [DEPLOYMENT_STOPPING] = {"stopping", false, TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPED)},
     [DEPLOYMENT_STOPPED]  = {"stopped",  true,  TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPING)},
 };

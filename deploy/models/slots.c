@@ -229,6 +229,12 @@ bool slots_address(struct slots *slots, const struct slot *slot, struct launch_a
     return place_is_open(word);
 }
 
+bool slots_is_open(const struct slots *slots, const struct slot *slot)
+{
+    uint64_t word = atomic_load(&place_of(slots, slot)->word);
+    return place_generation(word) == slot->generation && place_is_open(word);
+}
+
 static void note_outcome(struct slots *slots, struct place *place, enum slot_outcome outcome,
                          int64_t ttft_us)
 {

@@ -50,6 +50,9 @@ bool slots_take(struct slots *slots, const struct slots_wish *wish, struct slot 
 /* Where it is; false when it has been closed in the meantime (give it back all the same). */
 bool slots_address(struct slots *slots, const struct slot *slot, struct launch_address *address);
 
+/* Is it open still? Also of a slot whose place was given back. */
+bool slots_is_open(const struct slots *slots, const struct slot *slot);
+
 /* How a call went, for rollouts and health. */
 enum slot_outcome { SLOT_FINE, SLOT_FAILED, SLOT_UNKNOWN };
 /* <ttft_us> 0 = not known. Grants the place to who waits longest in turn. */

@@ -357,6 +357,8 @@ static void play(uint64_t seed)
         total_served += model->served;
         total_failed += model->failed;
         total_launches += model->launches;
+        if (getenv("LONG") && model->oldest_age_us > 150 * (uint64_t)SECOND_US)
+            printf("LONG %s %s fair %d %.1f\n", world_seed, model->name, plan.fair, (double)model->oldest_age_us/1e6);
         longest_us = model->oldest_age_us > longest_us ? model->oldest_age_us : longest_us;
     }
     world_end();

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/deploy_desk.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/service_state.h"
+#include "gateway/standing.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    LOOK_US = 100000,
+    STARTS_MAX = 128,
+    BUDGET_EVERY = 10,
+    BUDGET_BYTES = 256 << 10,
+    SLACK_US = 3000000,
+    PATIENCE_MAX_US = 120000000
+};
+
+/* One in each process. It outlives the calls: worker 0 ends last. */
+static _Atomic(struct deployments *) running;
+
+/* A server that is on its way. */
+struct start {
+    char replica[SPEC_NAME_MAX + 24];
+    uint64_t at_us;
+};
+
+struct deploy_desk {
+    struct worker *worker;
+    struct start starts[STARTS_MAX];
+    size_t start_next;
+    unsigned looks;
+    struct buffer budget; /* lines for metrics; under the lock */
+    _Atomic(struct deployments *) deployments;
+    struct config *config; /* in force here, with a reference */
+    struct timer timer;
+    struct errand knock;
+
+    struct errand end;
+    uint64_t end_us;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool over;
+};
+
+/* ------------------------------------------------------------------------------- standings */
+
+static void say_one(struct deploy_desk *desk, struct text name)
+{
+    struct fleet *fleet = deployments_fleet(desk->deployments);
+    struct fleet_view view;
+    bool found = fleet_look(fleet, name, &view, loop_now_us(desk->worker->loop));
+    standing_say(standing_of(name), found ? &view : NULL);
+}
+
+static void say_all(struct deploy_desk *desk)
+{
+    for (size_t i = 0; i < desk->config->deploy.spec_count; i++)
+        say_one(desk, desk->config->deploy.specs[i]->name);
+}
+
+static void say_room(struct buffer *out, struct text node, const char *kind, const char *of,
+                     int64_t bytes)
+{
+    buffer_format(out, "sluice_deployment_budget_bytes{node=\"%.*s\",kind=\"%s\",of=\"%s\"} %lld\n",
+                  TEXT_ARGS(node), kind, of, (long long)bytes);
+}
+
+/* What the nodes have, and what of it is taken, for metrics. */
+static void say_budget(struct deploy_desk *desk)
+{
+    struct fleet_place *places = memory_new(SPEC_NODES_MAX * sizeof(*places));
+    size_t count = fleet_places(deployments_fleet(desk->deployments), places, SPEC_NODES_MAX);
+    pthread_mutex_lock(&desk->lock);
+    buffer_clear(&desk->budget);
+    for (size_t i = 0; i < count; i++) {
+        const struct fleet_place *place = &places[i];
+        say_room(&desk->budget, place->node->name, "memory", "has", place->node->has.memory_bytes);
+        say_room(&desk->budget, place->node->name, "memory", "reserved",
+                 place->reserved.memory_bytes);
+        say_room(&desk->budget, place->node->name, "vram", "has", place->node->has.vram_bytes);
+        say_room(&desk->budget, place->node->name, "vram", "reserved", place->reserved.vram_bytes);
+    }
+    pthread_mutex_unlock(&desk->lock);
+    memory_free(places);
+}
+
+static void on_time(struct timer *timer)
+{
+    struct deploy_desk *desk = LIST_MEMBER(timer, struct deploy_desk, timer);
+    say_all(desk);
+    if (desk->looks++ % BUDGET_EVERY == 0)
+        say_budget(desk);
+    timer_set(desk->worker->loop, timer, loop_now_us(desk->worker->loop) + LOOK_US);
+}
+
+/* Calls were turned away that would have waited: who idles wakes for the next ones. */
+static void on_knock(struct errand *errand)
+{
+    struct deploy_desk *desk = LIST_MEMBER(errand, struct deploy_desk, knock);
+    for (size_t i = 0; desk->deployments && i < desk->config->deploy.spec_count; i++) {
+        struct text name = desk->config->deploy.specs[i]->name;
+        const char *why;
+        if (!standing_knocked(standing_of(name)))
+            continue;
+        say_one(desk, name);
+        if (standing_look(standing_of(name)).state == DEPLOYMENT_IDLE)
+            deployments_obey(desk->deployments, name, FLEET_START, 0, 0, &why);
+    }
+}
+
+/* ------------------------------------------------------------------------------- the desk */
+
+/* From the launch of a server to its first good answer. */
+static void note_start(struct deploy_desk *desk, struct text deployment, struct text replica,
+                       const char *reason)
+{
+    struct standing *standing = standing_of(deployment);
+    uint64_t now = loop_now_us(desk->worker->loop);
+    struct start *start = NULL;
+    if (text_starts(text_of(reason), TEXT("evicted_for:")))
+        standing_note_eviction(standing);
+    if (!replica.len || replica.len >= sizeof(start->replica))
+        return;
+    for (size_t i = 0; i < STARTS_MAX && !start; i++)
+        if (text_equal(text_of(desk->starts[i].replica), replica))
+            start = &desk->starts[i];
+    if (strcmp(reason, "running") == 0 && !start) {
+        start = &desk->starts[desk->start_next++ % STARTS_MAX];
+        snprintf(start->replica, sizeof(start->replica), "%.*s", TEXT_ARGS(replica));
+        start->at_us = now;
+    } else if (strcmp(reason, "ready") == 0 && start) {
+        standing_note(standing, STANDING_COLD_START, (int64_t)(now - start->at_us));
+        start->replica[0] = '\0';
+    }
+}
+
+/* Its loop is not to be called from within; what it says is read. */
+static void on_event(void *with, struct text deployment, const char *replica, const char *reason,
+                     const char *words)
+{
+    struct deploy_desk *desk = with;
+    log_line(LOG_INFO, "deployment", "%.*s%s%s: %s%s%s", TEXT_ARGS(deployment),
+             replica && *replica ? " " : "", replica ? replica : "", reason,
+             words && *words ? ": " : "", words ? words : "");
+    note_start(desk, deployment, text_of(replica ? replica : ""), reason);
+    if (!replica || !*replica) /* the replicas' own are many: the deployment's list has them */
+        service_event(desk->worker->options.service, "deployment", "", "%.*s: %s%s%s",
+                      TEXT_ARGS(deployment), reason, words && *words ? ": " : "",
+                      words ? words : "");
+}
+
+static bool is_wanted(const struct deploy_desk *desk, const struct config *config)
+{
+    char path[4096];
+    struct stat there;
+    snprintf(path, sizeof(path), "%s/deployments", config->state);
+    return desk->deployments || config->deploy.spec_count > 0 || stat(path, &there) == 0;
+}
+
+static void open_desk(struct deploy_desk *desk, const struct config *config)
+{
+    struct worker *worker = desk->worker;
+    struct deployments_site site = {
+        .loop = worker->loop,
+        .upstreams = worker->upstreams,
+        .state_dir = worker->options.start->state,
+        .owner = worker->options.node,
+        .leave = config->deploy.leave,
+        .on_event = on_event,
+        .with = desk,
+    };
+    atomic_store(&desk->deployments, deployments_new(&site));
+    atomic_store(&running, desk->deployments);
+    standing_set_desk(worker->loop, &desk->knock);
+    timer_set(worker->loop, &desk->timer, loop_now_us(worker->loop) + LOOK_US);
+}
+
+void deploy_desk_configure(struct deploy_desk *desk, struct config *config)
+{
+    struct config *before = desk->config;
+    if (!is_wanted(desk, config))
+        return;
+    desk->config = config_ref(config);
+    if (!desk->deployments)
+        open_desk(desk, config);
+    deployments_configure(desk->deployments, config->deploy.nodes, config->deploy.node_count,
+                          config->deploy.specs, config->deploy.spec_count);
+    for (size_t i = 0; before && i < before->deploy.spec_count; i++)
+        say_one(desk, before->deploy.specs[i]->name);
+    say_all(desk);
+    config_unref(before);
+}
+
+static void on_ended(void *with)
+{
+    struct deploy_desk *desk = with;
+    pthread_mutex_lock(&desk->lock);
+    desk->over = true;
+    pthread_cond_signal(&desk->ended);
+    pthread_mutex_unlock(&desk->lock);
+}
+
+static void end(struct errand *errand)
+{
+    struct deploy_desk *desk = LIST_MEMBER(errand, struct deploy_desk, end);
+    if (desk->deployments)
+        deployments_end(desk->deployments, desk->end_us, on_ended, desk);
+    else
+        on_ended(desk);
+}
+
+int64_t deploy_desk_patience_us(const struct config *config)
+{
+    int64_t longest = 0;
+    for (size_t i = 0; i < config->deploy.spec_count; i++)
+        if (config->deploy.specs[i]->stop.grace_us > longest)
+            longest = config->deploy.specs[i]->stop.grace_us;
+    longest = longest < PATIENCE_MAX_US ? longest : PATIENCE_MAX_US;
+    return config->deploy.spec_count ? longest + SLACK_US : SLACK_US;
+}
+
+void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us)
+{
+    struct timespec until;
+    desk->end_us = clock_now_us() + (uint64_t)wait_us;
+    desk->end.run = end;
+    loop_post(desk->worker->loop, &desk->end);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec +=
+        (time_t)(wait_us / 1000000) + 1; /* it keeps its time; this is for a stuck one */
+    pthread_mutex_lock(&desk->lock);
+    while (!desk->over && pthread_cond_timedwait(&desk->ended, &desk->lock, &until) == 0)
+        ;
+    pthread_mutex_unlock(&desk->lock);
+}
+
+struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config)
+{
+    struct deploy_desk *desk = memory_new(sizeof(*desk));
+    desk->worker = worker;
+    desk->timer.on_time = on_time;
+    desk->knock.run = on_knock;
+    pthread_mutex_init(&desk->lock, NULL);
+    pthread_cond_init(&desk->ended, NULL);
+    buffer_init(&desk->budget, BUDGET_BYTES);
+    deploy_desk_configure(desk, config);
+    return desk;
+}
+
+void deploy_desk_free(struct deploy_desk *desk)
+{
+    if (!desk)
+        return;
+    timer_stop(&desk->timer);
+    standing_set_desk(NULL, NULL);
+    atomic_store(&running, NULL);
+    if (desk->deployments)
+        deployments_free(desk->deployments);
+    config_unref(desk->config);
+    buffer_done(&desk->budget);
+    pthread_cond_destroy(&desk->ended);
+    pthread_mutex_destroy(&desk->lock);
+    memory_free(desk);
+}
+
+struct deployments *deploy_desk_open(struct deploy_desk *desk)
+{
+    return desk ? atomic_load(&desk->deployments) : NULL;
+}
+
+/* ------------------------------------------------------------------------------- questions */
+
+struct question {
+    struct errand errand;
+    struct deploy_desk *desk;
+    void (*run)(struct deployments *desk, void *with);
+    void *with;
+    bool done;
+};
+
+static void on_question(struct errand *errand)
+{
+    struct question *question = LIST_MEMBER(errand, struct question, errand);
+    struct deploy_desk *desk = question->desk;
+    question->run(desk->deployments, question->with);
+    say_all(desk);
+    pthread_mutex_lock(&desk->lock);
+    question->done = true;
+    pthread_cond_broadcast(&desk->ended);
+    pthread_mutex_unlock(&desk->lock);
+}
+
+bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
+                     void *with)
+{
+    struct question question = {{NULL, on_question}, desk, run, with, false};
+    if (!deploy_desk_open(desk))
+        return false;
+    loop_post(desk->worker->loop, &question.errand);
+    pthread_mutex_lock(&desk->lock);
+    while (!question.done)
+        pthread_cond_wait(&desk->ended, &desk->lock);
+    pthread_mutex_unlock(&desk->lock);
+    return true;
+}
+
+uint64_t deploy_desk_now(void)
+{
+    return clock_now_us();
+}
+
+struct deployments *deploy_desk_running(void)
+{
+    return atomic_load(&running);
+}
+
+void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    buffer_append_text(out, buffer_text(&desk->budget));
+    pthread_mutex_unlock(&desk->lock);
+}

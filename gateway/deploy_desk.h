@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * deploy_desk - what worker 0 has of deployments: the desk that runs them (deploy/models), put in
+ * force with each configuration, and what of it is told to the rest of the gateway. Inside gateway.
+ *
+ * On worker 0's thread, but for those that say otherwise.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config;
+struct deploy_desk;
+struct deployments;
+struct worker;
+
+/* Begin; in front of the loop. What an earlier process has left running is found again. */
+struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config);
+void deploy_desk_configure(struct deploy_desk *desk, struct config *config);
+void deploy_desk_free(struct deploy_desk *desk);
+
+/* End what runs, or leave it as deployments.on_exit says; any thread but the loop's. Returns when
+ * all is over, at the latest after <wait_us>. */
+void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us);
+/* How long an orderly end may take. */
+int64_t deploy_desk_patience_us(const struct config *config);
+
+/* Let <run> work with the desk on its thread, and wait for it; any thread but that of a loop.
+ * False: there is no desk. */
+bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
+                     void *with);
+
+/* Lines for metrics: what the nodes have, and what is taken; at most a second old. Any thread. */
+struct buffer;
+void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out);
+
+/* The desk of this process, for the calls of all workers; NULL = there is none. Any thread. */
+struct deployments *deploy_desk_running(void);
+
+/* The clock that it goes by. */
+uint64_t deploy_desk_now(void);
+
+/* The desk itself; NULL as long as there was no deployment. Any thread, for what deployment.h says
+ * is for any thread. */
+struct deployments *deploy_desk_open(struct deploy_desk *desk);

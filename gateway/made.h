@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * made - deployments that were made at run time (admin API, Monster's deploy calls), as they lie in
+ * STATE/deployments.db. Inside gateway; the service's thread.
+ *
+ * Each is a document: the JSON of one entry of deployments.models. Whoever loads the configuration
+ * puts them behind those of the file, so that they are checked and put in force in the same way.
+ */
+
+#include "gateway/base/fault.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/text.h"
+
+struct made_deployment {
+    struct text name;
+    struct text id;       /* what Monster's calls and /d/{id}/ know it by */
+    struct text tenant;   /* whose it is; empty = the operator's */
+    struct text token;    /* opens its own endpoint; or empty */
+    struct text document; /* JSON, with its name and its secrets */
+    struct text by;       /* who changed it last */
+    int64_t version;      /* counts its changes, from 1 */
+    int64_t made_us, changed_us;
+};
+
+struct made_list {
+    struct arena arena;
+    struct made_deployment *at;
+    size_t count;
+};
+
+struct made; /* the store */
+
+/* NULL and *fault when the file cannot be used. */
+struct made *made_open(const char *state, struct fault *fault);
+void made_close(struct made *made);
+
+/* All there are, by name. An empty list where there is no store. Free with made_list_free(). */
+struct made_list *made_read(struct made *made);
+void made_list_free(struct made_list *list);
+/* A copy with <more> (NULL = none) in the place of what has its name, or behind the others, and
+ * without <less> (empty = all stay). */
+struct made_list *made_list_with(const struct made_list *list, const struct made_deployment *more,
+                                 struct text less);
+const struct made_deployment *made_find(const struct made_list *list, struct text name);
+
+/* Write <one> as its next version. On disk when it returns; false: nothing was changed. */
+bool made_put(struct made *made, const struct made_deployment *one, struct fault *fault);
+bool made_remove(struct made *made, struct text name, struct fault *fault);
+
+/* What was removed in the last day: its name, id and tenant, in the memory of <list>. */
+bool made_find_ended(struct made *made, struct text id, struct made_list *list,
+                     struct made_deployment *ended);
+
+/* Its documents, the newest first; only those of the last MADE_VERSIONS are kept. */
+enum { MADE_VERSIONS = 20 };
+struct made_list *made_versions(struct made *made, struct text name);
+
+/* What was ordered of one, of the file's too, and holds over restarts. */
+struct made_order {
+    struct text name;
+    bool stopped, pinned, unpinned;
+    int64_t low, high; /* -1 = as the spec says */
+};
+bool made_order_put(struct made *made, const struct made_order *order, struct fault *fault);
+struct made_order made_order_of(struct made *made, struct text name);

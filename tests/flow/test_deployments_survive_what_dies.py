@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server that is killed comes back; a gateway that is killed finds its servers again; one that ends takes them along, or leaves them."""
+
+import os
+import signal
+import time
+
+import pytest
+from deployed import Desk, deployed, pids, server_for
+from harness import Background, Sluice, eventually, is_alive
+
+
+def test_a_server_that_is_killed_under_load_comes_back():
+    with Sluice(deployed(server_for("qwen", "--first-ms", 30, scaling={"parallel": 4}))) as gate:
+        desk = Desk(gate)
+        assert gate.chat("qwen").status == 200
+        statuses, over = [], time.monotonic() + 3
+
+        def work():
+            while time.monotonic() < over:
+                answer = gate.chat("qwen", options={"timeout": 30})
+                statuses.append(answer.status)
+                assert answer.status in (200, 502, 503), answer
+                assert answer.status == 200 or answer.error["message"], answer
+
+        workers = [Background(work) for _ in range(8)]
+        for _ in range(3):
+            time.sleep(0.6)
+            for pid in pids():
+                os.kill(pid, signal.SIGKILL)
+        for worker in workers:
+            worker.result()
+        desk.until("ready")
+        assert gate.chat("qwen").status == 200
+        assert statuses.count(200) > len(statuses) * 0.8, statuses
+        assert len(pids()) == 1 and any("signal" in reason or "crash" in reason or "exit" in reason for reason in desk.reasons()), desk.reasons()
+
+
+def test_a_stream_that_breaks_says_so():
+    with Sluice(deployed(server_for("qwen", "--tps", 5, "--tokens", 50))) as gate:
+        client, response = gate.open_stream("qwen")
+        next(iter(client.pieces(response)))
+        os.kill(pids()[0], signal.SIGKILL)
+        rest = b"".join(client.pieces(response))
+        assert b'"error"' in rest and b"[DONE]" not in rest, rest
+        client.close()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_gateway_that_is_killed_finds_its_servers_again(whole):
+    """The service alone, which its supervisor starts anew; or all of it, and somebody starts it again."""
+    gate = Sluice(deployed(server_for("qwen", scaling={"min": 2, "max": 2})))
+    try:
+        desk = Desk(gate)
+        eventually(lambda: desk.show()["ready"] == 2, what="two are ready")
+        before = pids()
+        assert len(before) == 2
+        if whole:
+            gate.kill()
+            assert pids() == before, "nobody has ended them"
+            gate.start()
+        else:
+            service = gate.worker_pid
+            os.kill(service, signal.SIGKILL)
+            eventually(lambda: gate.worker_pid != service, what="another service")
+            gate.wait_ready()
+        eventually(lambda: desk.show()["ready"] == 2, what="both are used again")
+        assert pids() == before, "no second ones"
+        assert gate.chat("qwen").status == 200
+        time.sleep(0.5)
+        assert pids() == before and "adopted" in desk.reasons(), desk.reasons()
+    finally:
+        gate.may_crash = True
+        assert gate.stop() == 0
+        gate.__exit__(None)
+    assert not pids()
+
+
+def test_who_is_left_is_found_at_the_next_start():
+    config = deployed(server_for("qwen"), deployments={"on_exit": "leave"})
+    gate = Sluice(config)
+    try:
+        assert gate.chat("qwen").status == 200
+        [pid] = pids()
+        assert gate.stop() == 0 and is_alive(pid)
+        gate.start()
+        Desk(gate).until("ready")
+        assert gate.chat("qwen").status == 200 and pids() == [pid]
+        config["deployments"]["models"] = []
+        gate.write(config)
+        assert gate.cli("reload").returncode == 0
+        eventually(lambda: not pids(), what="who is not wanted any more ends")
+    finally:
+        gate.__exit__(None)
+
+
+def test_calls_end_before_their_server_does():
+    with Sluice(deployed(server_for("qwen", "--tps", 10, "--tokens", 15))) as gate:
+        desk = Desk(gate)
+        client, response = gate.open_stream("qwen")
+        assert desk.order("stop").status == 200
+        text = b"".join(client.pieces(response))
+        assert text.rstrip().endswith(b"[DONE]"), text
+        client.close()
+        desk.until("stopped")
+        refused = gate.chat("qwen")
+        assert refused.status == 503 and "stopped" in refused.error["message"], refused
+        assert desk.order("start").status == 200
+        assert gate.chat("qwen").status == 200

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monster API's deploy calls: launch, status, logs, list, terminate; an endpoint of its own for each; nobody else's business."""
+
+import pytest
+from deployed import FAKE, MARK, deployed, pids
+from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, eventually
+
+LLM = {"deployment_name": "Support Bot", "basemodel_path": "mistralai/Mistral-7B-Instruct-v0.2", "prompt_template": "{prompt}{completion}",
+       "per_gpu_vram": 24, "gpu_count": 1, "use_nightly": False, "multi_lora": False}
+
+
+@pytest.fixture(scope="module")
+def gate():
+    command = [FAKE, "--port", "{port}", "--model", "{model}", "--mark", MARK]
+    config = deployed(deployments={"monster": {"profiles": {
+        "24x1": {"engine": "vllm", "command": command, "memory": "100MiB"},
+        "8x1": {"engine": "llama-cpp", "command": command, "models": {"small": "/models/small.gguf"}},
+    }}})
+    config["tenants"][0]["may_deploy"] = True
+    config["tenants"][1]["models"] = ["*"]
+    with Sluice(config) as sluice:
+        yield sluice
+
+
+def launch(gate, key=KEY_ACME, **changes):
+    return gate.post("/v1/deploy/llm", {**LLM, **changes}, key=key)
+
+
+def status_of(gate, name, key=KEY_ACME):
+    return gate.get(f"/v1/deploy/status/{name}", key=key)
+
+
+def until_live(gate, name):
+    return eventually(lambda: (lambda answer: answer.json if answer.json["status"] == "live" else None)(status_of(gate, name)), 20, what="live")
+
+
+def test_a_life(gate):
+    launched = launch(gate)
+    assert launched.status == 200, launched
+    name = launched.json["deployment_id"]
+    assert len(name) == 36 and status_of(gate, name).json["status"] in ("building", "live")
+    live = until_live(gate, name)
+    assert live["message"] == "Server has started !!!" and live["URL"].endswith(f"/d/{name}") and live["URL"].startswith("http://"), live
+    token = live["api_auth_token"]
+    for path in (f"/d/{name}", f"/d/{name}/v1"):
+        chat = gate.post(f"{path}/chat/completions", {"model": "mistralai/Mistral-7B-Instruct-v0.2", "messages": []}, key=token)
+        assert chat.status == 200 and chat.json["model"] == "mistralai/Mistral-7B-Instruct-v0.2", chat
+        assert gate.post(f"{path}/completions", {"prompt": "Hi"}, key=token).status == 200
+        [model] = gate.get(f"{path}/models", key=token).json["data"]
+        assert model["meta"]["state"] == "ready", model
+        assert gate.get(f"{path}/models/info", key=token).status == 200
+    assert gate.post(f"/d/{name}/v1/private_deployment/generate", {"prompt": "Hi"}, key=token).json["response"]["text"][0].startswith("word0")
+    row = gate.ledger_row(chat.header("x-request-id"))
+    assert (row["tenant"], row["key"]) == ("acme", f"deployment:{launched.json['deployment_name']}"), row
+    lines = eventually(lambda: gate.get(f"/v1/deploy/logs/{name}?n_lines=5").json.get("logs"), what="logs")
+    assert any("loaded" in line for line in lines), lines
+    listed = gate.get("/v1/deploy/list").json["deployments"]
+    assert [one["deployment_id"] for one in listed] == [name] and listed[0]["deployment_name"].startswith("support-bot-"), listed
+    ended = gate.post("/v1/deploy/terminate", {"deployment_id": name, "actor": "user"})
+    assert ended.status == 200 and ended.json["status"] == "terminated", ended
+    assert status_of(gate, name).json["status"] == "terminated"
+    assert gate.get("/v1/deploy/list").json["deployments"] == []
+    eventually(lambda: not pids(), what="its server has ended")
+    assert gate.post(f"/d/{name}/v1/chat/completions", {"messages": []}, key=token).status == 401
+
+
+def test_it_is_its_tenants_own(gate):
+    launched = launch(gate, api_auth_token="5ecre7-token-of-its-own").json
+    name, model = launched["deployment_id"], launched["deployment_name"]
+    live = until_live(gate, name)
+    assert live["api_auth_token"] == "5ecre7-token-of-its-own"
+    assert gate.chat(model).status == 200
+    assert gate.chat(model, key=KEY_ACME_FAST).status == 403, "a key that may call less still may not"
+    assert gate.chat(model, key=KEY_GLOBEX).status == 404
+    assert model not in gate.get("/v1/models", key=KEY_GLOBEX).text and model in gate.get("/v1/models").text
+    assert status_of(gate, name, KEY_GLOBEX).status == 404
+    assert gate.get(f"/v1/deploy/logs/{name}", key=KEY_GLOBEX).status == 404
+    for key in (KEY_ACME, KEY_GLOBEX, "5ecre7-token-of-its-owm", None):
+        assert gate.post(f"/d/{name}/chat/completions", {"messages": []}, key=key).status == 401
+    for path in ("files", "batches", "responses/x", "deploy/list", "embeddings/../models"):
+        assert gate.get(f"/d/{name}/v1/{path}", key="5ecre7-token-of-its-own").status in (400, 404, 405), path
+    assert gate.chat("fast", key="5ecre7-token-of-its-own").status == 401, "it opens nothing else"
+    assert gate.post("/v1/deploy/terminate", {"deployment_id": name}).status == 200
+    assert "5ecre7-token" not in gate.log()
+
+
+def test_who_may_not_deploy(gate):
+    refused = launch(gate, key=KEY_GLOBEX)
+    assert refused.status == 403 and refused.json["message"] == refused.json["error"]["message"] and refused.json["error"]["code"] == 403, refused
+    assert gate.post("/v1/deploy/llm", LLM, key=None).status == 401
+    assert gate.get("/v1/deploy/list", key=KEY_GLOBEX).json == {"deployments": []}
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"per_gpu_vram": 80}, "80x1"),
+    ({"per_gpu_vram": "24"}, "per_gpu_vram"),
+    ({"basemodel_path": "/etc/passwd"}, "basemodel_path"),
+    ({"basemodel_path": "../../secret"}, "basemodel_path"),
+    ({"basemodel_path": "--help"}, "basemodel_path"),
+    ({"basemodel_path": ""}, "basemodel_path"),
+    ({"basemodel_path": 7}, "basemodel_path"),
+    ({"loramodel_path": "/etc/passwd"}, "loramodel_path"),
+    ({"per_gpu_vram": 8, "basemodel_path": "large"}, "basemodel_path"),
+    ({"max_model_len": "x"}, "max_model_len"),
+])
+def test_what_is_not_to_be_had(gate, changes, words):
+    refused = launch(gate, **changes)
+    assert refused.status == 422 and words in refused.json["message"], refused
+
+
+def test_images_and_odd_bodies(gate):
+    image = {"serving_params": {"per_gpu_vram": 24, "gpu_count": 1}, "image_registry": {"registryName": "x/y:1"}, "env_params": {"A": "b"}, "port_numbers": [80]}
+    assert "no images" in gate.post("/v1/deploy/custom_image", image).json["message"]
+    assert gate.post("/v1/deploy/sdxl-dreambooth", {"basemodel_path": "a/b"}).status == 501
+    assert gate.post("/v1/deploy/llm", [1]).status == 422
+    assert gate.post("/v1/deploy/terminate", {"deployment_id": "nobody"}).status == 404
+    assert status_of(gate, "nobody").status == 404
