@@ -47,6 +47,9 @@ struct batch;
 struct slow_page;
 struct admin_caller;
 struct aside;
+struct job_run;
+struct job_page;
+struct job_upload;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -163,6 +166,9 @@ struct exchange {
     struct objects *objects;         /* question about owners, else NULL */
     struct telling *tellings;        /* what other replicas are being told; objects.c */
     struct batch *batch;             /* what it submits, else NULL; in the arena */
+    struct job_run *job;             /* whose call it is, else NULL (job_desk.h) */
+    struct job_page *job_page;       /* an answer about jobs that takes its time, else NULL */
+    struct job_upload *job_upload;   /* a file on its way in, else NULL */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */
 

@@ -5,6 +5,7 @@
 #include "gateway/answer.h"
 #include "gateway/client.h"
 #include "gateway/health.h"
+#include "gateway/job_page.h"
 #include "gateway/models_page.h"
 #include "gateway/pages_ollama.h"
 #include "gateway/worker_inside.h"
@@ -40,6 +41,11 @@ static void finish(struct exchange *x, unsigned status, struct text type, struct
 void pages_finish(struct exchange *x, struct text extra)
 {
     finish(x, 200, TEXT("application/json"), extra);
+}
+
+void pages_finish_as(struct exchange *x, unsigned status, struct text type, struct text extra)
+{
+    finish(x, status, type, extra);
 }
 
 /* What a page asks for is what it may send: credentials of the browser's are never taken, and what
@@ -183,6 +189,9 @@ bool pages_answer(struct exchange *x)
         return true;
     case PAGE_ADMIN:
         return answer_admin(x);
+    case PAGE_JOB:
+    case PAGE_FILE:
+        return job_page_answer(x);
     case PAGE_NONE:
         break;
     }

@@ -17,6 +17,7 @@
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
 #include "gateway/guarding.h"
+#include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -648,6 +649,7 @@ static void settle(struct exchange *x)
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);
+    job_desk_note(x, &row);
     replay_booked(x, &row);
     log_access(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};

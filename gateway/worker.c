@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/gauges.h"
+#include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -536,6 +537,7 @@ static void *worker_main(void *with)
     checkups_stop(worker->checkups);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
+    job_desk_stop(worker->job_desk);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -624,6 +626,7 @@ static void worker_free(struct worker *worker)
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
     gauges_free(worker->gauges);
+    job_desk_free(worker->job_desk);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -708,6 +711,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->checkups = checkups_new(worker);
         worker->gauges = gauges_new(worker);
     }
+    worker->job_desk = job_desk_new(worker);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");
         abort();

@@ -15,6 +15,7 @@
 #include "gateway/config.h"
 
 struct batches;
+struct jobs;
 struct cache;
 struct directory;
 struct estimates;
@@ -38,6 +39,7 @@ struct worker_options {
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
     struct batches *batches;
+    struct jobs *jobs; /* NULL = they could not be opened */
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */
     const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */

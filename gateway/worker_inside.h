@@ -30,6 +30,7 @@
 struct batch_desk;
 struct checkups;
 struct gauge_desk;
+struct job_desk;
 struct webhooks;
 
 enum {
@@ -62,6 +63,7 @@ struct worker_listener {
     enum proxy_protocol proxy_protocol;
     struct tls *tls; /* NULL = plain */
     bool is_unix, is_admin_socket;
+    bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };
 
 /* Pieces of an answer that are sent together at the end of a batch. They point into memory that
@@ -89,6 +91,7 @@ struct worker {
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct checkups *checkups;     /* of the first worker, else NULL */
     struct gauge_desk *gauges;     /* the same */
+    struct job_desk *job_desk;     /* runs the calls of jobs */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
