@@ -93,6 +93,24 @@ static bool check_token(struct exchange *x, struct text secret)
     return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
 }
 
+/* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer", and
+ * both at once, where a token of theirs may stand beside the key: either alone suffices, but two
+ * that open something must be the same. */
+static bool find_old_key(struct exchange *x, const struct head *head)
+{
+    const struct directory *directory = x->snapshot->directory;
+    struct text bearer = head_value(head, TEXT("authorization"));
+    struct text plain = head_value(head, TEXT("x-api-key"));
+    if (text_starts_nocase(bearer, TEXT("bearer ")))
+        bearer = text_from(bearer, strlen("bearer "));
+    bool twice = head_count(head, TEXT("authorization")) > 1 || head_count(head, TEXT("x-api-key")) > 1;
+    const struct key *a = bearer.len ? directory_find_key(directory, bearer, x->started_wall_us) : NULL;
+    const struct key *b = plain.len ? directory_find_key(directory, plain, x->started_wall_us) : NULL;
+    if (!twice && (!a || !b || a == b))
+        x->key = a ? a : b;
+    return x->key != NULL;
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
@@ -101,6 +119,8 @@ static bool find_key(struct exchange *x, const struct head *head)
         return (x->key = job_desk_key(x, head)) != NULL;
     if (signature_is_there(x, head))
         return signature_find_key(x, head);
+    if (text_starts(head->path, TEXT("/apis/")) && find_old_key(x, head))
+        return true;
     enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
     static const char words[] = "No valid API key was given. Send it as "
                                 "'Authorization: Bearer KEY'.";

@@ -325,13 +325,24 @@ void job_files_sweep(struct job_files *files, int64_t wall_us)
 
 /* ---------------------------------------------------------------------------------- links */
 
-static void sign(const struct job_files *files, bool upload, const struct job_link *link,
+void job_files_set_key(struct job_files *files, const struct digest *key)
+{
+    pthread_mutex_lock(&files->lock);
+    files->key = *key;
+    pthread_mutex_unlock(&files->lock);
+}
+
+
+static void sign(struct job_files *files, bool upload, const struct job_link *link,
                  char hex[HEX_BYTES])
 {
     char *words = memory_format("%s\n%s\n%s\n%s", upload ? "upload" : "download", link->file,
                                 link->name, link->type);
-    struct digest digest = hash_hmac_sha256(
-        (struct text){(const char *)files->key.bytes, SHA256_BYTES}, text_of(words));
+    pthread_mutex_lock(&files->lock);
+    struct digest key = files->key;
+    pthread_mutex_unlock(&files->lock);
+    struct digest digest =
+        hash_hmac_sha256((struct text){(const char *)key.bytes, SHA256_BYTES}, text_of(words));
     hash_hex(&digest, hex);
     memory_free(words);
 }

@@ -36,6 +36,8 @@ struct job_link {
 };
 
 struct job_files *job_files_open(const char *directory, const struct digest *key);
+/* Links are signed by <key> from now on: that of all replicas. */
+void job_files_set_key(struct job_files *files, const struct digest *key);
 void job_files_free(struct job_files *files);
 
 /* A name for a file of <tenant> that stays until <expires_us> (wall clock). False: the tenant has

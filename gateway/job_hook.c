@@ -38,6 +38,7 @@ struct hook {
     char tenant[JOB_NAME_BYTES];
     char *url_text;
     struct url url;
+    struct text query;
     char *host;
     struct buffer body, head;
     struct upstream_pool *pool;
@@ -49,16 +50,29 @@ struct hook {
     void (*done)(struct jobs *jobs, const char *id);
 };
 
+/* "…?query" in two; a query goes up as it is. False: it has bytes that may not stand there. */
+static bool split_url(struct text whole, struct text *plain, struct text *query)
+{
+    size_t mark = text_find_byte(whole, '?');
+    *plain = text_head(whole, mark);
+    *query = mark == SIZE_MAX ? TEXT("") : text_from(whole, mark);
+    for (size_t i = 0; i < whole.len; i++)
+        if (whole.at[i] <= ' ' || whole.at[i] >= 0x7f || whole.at[i] == '#')
+            return false;
+    return true;
+}
+
 bool job_hook_check(const struct config *config, struct text url, struct fault *fault)
 {
     struct url read;
+    struct text plain, query;
     const char *words = NULL;
     if (!config->jobs.hook.secret.len)
         return fault_set(fault, FAULT_BAD_REQUEST,
                          "There are no webhooks here: jobs.webhook.secret is not set.");
-    if (url.len > JOB_URL_MAX || !url_read(url, &read, &words))
+    if (url.len > JOB_URL_MAX || !split_url(url, &plain, &query) || !url_read(plain, &read, &words))
         return fault_set(fault, FAULT_BAD_REQUEST, "'webhook_url' is no URL: %s",
-                         words ? words : "too long");
+                         words ? words : "it is too long, or has bytes that none has");
     if (read.is_unix || read.user.len)
         return fault_set(fault, FAULT_BAD_REQUEST,
                          "'webhook_url' has to be http:// or https://, without a user.");
@@ -142,6 +156,7 @@ static void put_head(struct hook *hook, const struct config *config)
     buffer_clear(&hook->head);
     buffer_append_text(&hook->head, TEXT("POST "));
     buffer_append_text(&hook->head, hook->url.path.len ? hook->url.path : TEXT("/"));
+    buffer_append_text(&hook->head, hook->query);
     buffer_append_text(&hook->head, TEXT(" HTTP/1.1\r\nHost: "));
     bool bracket = text_find_byte(hook->url.host, ':') != SIZE_MAX;
     buffer_format(&hook->head, "%s%.*s%s", bracket ? "[" : "", TEXT_ARGS(hook->url.host),
@@ -306,7 +321,9 @@ bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struc
     hook->done = done;
     hook->url_text = memory_string(url);
     list_init(&hook->link);
-    if (!url_read(text_of(hook->url_text), &hook->url, &words)) {
+    struct text plain;
+    if (!split_url(text_of(hook->url_text), &plain, &hook->query) ||
+        !url_read(plain, &hook->url, &words)) {
         free_hook(&hook->grave);
         return false;
     }

@@ -335,7 +335,7 @@ static void on_ask(struct errand *errand)
     const struct job_store *store = ask->jobs->store;
     void (*const asked[])(struct jobs *, struct job_ask *) = {
         [JOBS_SUBMIT] = store->submit, [JOBS_CANCEL] = store->cancel, [JOBS_LOOK] = store->look,
-        [JOBS_LIST] = store->list,     [JOBS_SPEC] = store->spec,
+        [JOBS_LIST] = store->list,     
     };
     asked[ask->question](ask->jobs, ask);
 }
@@ -399,16 +399,19 @@ struct job_files *jobs_files(struct jobs *jobs)
 bool jobs_logs(struct jobs *jobs, struct text id, struct text tenant, size_t count,
                struct buffer *out)
 {
-    struct job_facts facts;
+    struct job_facts facts = {.kind = JOB_CALL};
     struct job_result *result;
-    jobs_look(jobs, id, tenant, &facts, &result);
+    if (job_commands_logs(jobs->commands, id, tenant, count, out))
+        return true;
+    bool known = jobs_look(jobs, id, tenant, &facts, &result) && facts.kind == JOB_COMMAND;
     job_result_unref(result);
-    return job_commands_logs(jobs->commands, id, tenant, count, out);
+    return known && buffer_append_text(out, TEXT("[]")); /* it has not run yet, or long ago */
 }
 
 struct jobs_figures jobs_figures(struct jobs *jobs)
 {
-    return (struct jobs_figures){.queued = atomic_load(&jobs->queued),
+    bool shares = jobs->store == &job_store_redis;
+    return (struct jobs_figures){.queued = atomic_load(shares ? &jobs->store_queued : &jobs->queued),
                                  .running = atomic_load(&jobs->running),
                                  .remembered = atomic_load(&jobs->remembered),
                                  .submitted = atomic_load(&jobs->submitted),

@@ -142,7 +142,7 @@ enum job_outcome {
     JOBS_AWAY,     /* the store does not answer, or is full */
 };
 
-enum job_question { JOBS_SUBMIT, JOBS_CANCEL, JOBS_LOOK, JOBS_LIST, JOBS_SPEC };
+enum job_question { JOBS_SUBMIT, JOBS_CANCEL, JOBS_LOOK, JOBS_LIST };
 
 /*
  * A question to the jobs' thread. The caller makes it with job_ask_new(), fills in what it is about
@@ -159,7 +159,7 @@ struct job_ask {
     /* SUBMIT: all but what the thread fills in. Else the id, and the tenant it must be of (empty =
      * any). LIST: the tenant. The answer comes in its place. */
     struct job_facts facts;
-    struct job_spec spec; /* SUBMIT; the answer to SPEC */
+    struct job_spec spec; /* SUBMIT */
     /* LIST */
     int state;           /* only those; -1 = all */
     int64_t before_us;   /* only older ones; 0 = all */

@@ -93,13 +93,14 @@ struct job_store {
     void (*cancel)(struct jobs *jobs, struct job_ask *ask);
     void (*look)(struct jobs *jobs, struct job_ask *ask);
     void (*list)(struct jobs *jobs, struct job_ask *ask);
-    void (*spec)(struct jobs *jobs, struct job_ask *ask);
     /* Begin as many as may run. */
     void (*dispatch)(struct jobs *jobs);
     /* <run> has ended as run->facts say, with <result> (or NULL), which it takes. */
     void (*end)(struct jobs *jobs, struct job_run *run, struct job_result *result);
     /* It is to be run again, not before facts.due_us. <rests>: nor are others of its tenant. */
     void (*again)(struct jobs *jobs, struct job_run *run, bool rests);
+    /* Is everything told that has ended? NULL: always. */
+    bool (*is_quiet)(struct jobs *jobs);
     /* Every second. */
     void (*tick)(struct jobs *jobs);
 };
@@ -113,6 +114,7 @@ struct jobs {
     char node[64];
     atomic_bool draining, is_up;
     atomic_uint queued, running, remembered;
+    atomic_uint store_queued; /* with Redis: by all replicas */
     atomic_llong bytes;
     atomic_ullong submitted, ended_as[JOB_STATES], again;
     pthread_mutex_t config_lock;
@@ -128,7 +130,8 @@ struct jobs {
     struct dns *dns;
     struct upstreams *upstreams;
     struct timer tick_timer, due_timer;
-    struct errand hush_errand, stop_errand, config_errand;
+    struct errand hush_errand, stop_errand, quiet_errand;
+    struct timer stop_timer;
     pthread_mutex_t hush_lock;
     pthread_cond_t hush_done;
     bool hushed; /* nothing is given to workers any more; under hush_lock */
@@ -171,11 +174,13 @@ void jobs_look_again(struct jobs *jobs, int64_t due_us);
 void jobs_stop_run(struct jobs *jobs, struct job *job);
 /* A run is over and told: count, forget, go on. */
 void jobs_run_told(struct jobs *jobs, struct job_run *run);
-/* It has ended: tell its URL. */
+/* It has ended: tell its URL. <told> as in job_hook_tell(). */
 void jobs_tell(struct jobs *jobs, const struct job_facts *facts, struct text hook,
-               struct job_result *result);
+               struct job_result *result, void (*told)(struct jobs *jobs, const char *id));
 /* May another call, or command, begin here? */
 bool jobs_may_run(struct jobs *jobs, const struct config *config, bool command);
+/* The thread ends, and the store may have told what there was to tell. */
+void jobs_check_quiet(struct jobs *jobs);
 /* The worker is done with <run>; any thread. */
 void jobs_run_over(struct job_run *run);
 bool jobs_begin_thread(struct jobs *jobs);

@@ -13,7 +13,8 @@
 
 enum { CRASHES_MAX = 3 }; /* so often a job may be running when the process dies */
 
-enum { PUT, START, AGAIN, END, SPEC, RESULT, ONE, LIST, SWEEP, FORGET, LOAD, STATEMENTS };
+enum { PUT, START, AGAIN, END, SPEC, RESULT, ONE, LIST, SWEEP, FORGET, LOAD, TOLD, LEFT,
+       STATEMENTS };
 
 #define FACTS                                                                                      \
     "id, tenant, key, model, kind, state, created, due, started, ended, expires, cost, attempts, " \
@@ -27,7 +28,8 @@ static const char *const sql[STATEMENTS] = {
     [AGAIN] = "UPDATE jobs SET state = 0, due = ?, attempts = ?, error = ? WHERE id = ?",
     [END] =
         "UPDATE jobs SET state = ?, ended = ?, cost = ?, attempts = ?, status = ?, request_id = "
-        "?, error = ?, error_type = ?, result = ?, result_type = ?, payload = x'' WHERE id = ? "
+        "?, error = ?, error_type = ?, result = ?, result_type = ?, payload = x'', hook_left = "
+            "hook <> '' WHERE id = ? "
         "AND state < 2",
     [SPEC] = "SELECT path, type, payload, hook, base FROM jobs WHERE id = ?",
     [RESULT] = "SELECT result, result_type FROM jobs WHERE id = ? AND result IS NOT NULL",
@@ -40,6 +42,8 @@ static const char *const sql[STATEMENTS] = {
     [FORGET] = "DELETE FROM jobs WHERE id = ?",
     [LOAD] = "SELECT " FACTS ", length(payload) + length(coalesce(result, '')), result IS NOT NULL "
              "FROM jobs ORDER BY created",
+    [TOLD] = "UPDATE jobs SET hook_left = 0 WHERE id = ?",
+    [LEFT] = "SELECT " FACTS ", hook FROM jobs WHERE hook_left ORDER BY ended LIMIT 1000",
 };
 
 static const char *const schema[] = {
@@ -56,7 +60,8 @@ static const char *const schema[] = {
     "NULL, "
     "path TEXT NOT NULL, type TEXT NOT NULL, payload BLOB NOT NULL, hook TEXT NOT NULL, base TEXT "
     "NOT "
-    "NULL, result BLOB, result_type TEXT) STRICT;"
+    "NULL, result BLOB, result_type TEXT, hook_left INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX jobs_hook ON jobs (ended) WHERE hook_left;"
     "CREATE INDEX jobs_tenant ON jobs (tenant, created);"
     "CREATE INDEX jobs_created ON jobs (created);"
     "CREATE INDEX jobs_ended ON jobs (ended) WHERE state > 1;"};
@@ -64,6 +69,7 @@ static const char *const schema[] = {
 struct embedded {
     struct database *database;
     struct statement *statements[STATEMENTS];
+    bool told_left;
 };
 
 static struct embedded *embedded_of(struct jobs *jobs)
@@ -154,6 +160,26 @@ static void count_bytes(struct jobs *jobs, struct job *job, int64_t bytes)
     job->bytes = bytes;
 }
 
+static void on_told(struct jobs *jobs, const char *id)
+{
+    statement_set_text(statement_of(jobs, TOLD), 1, text_of(id));
+    ran(jobs, statement_run(statement_of(jobs, TOLD)));
+}
+
+/* Those that had not been told when the process ended. */
+static void tell_left(struct jobs *jobs)
+{
+    struct statement *row = statement_of(jobs, LEFT);
+    struct job_facts facts;
+    while (statement_next(row) == STATEMENT_ROW) {
+        read_facts(row, &facts);
+        struct job_result *result = read_result(jobs, facts.id);
+        jobs_tell(jobs, &facts, statement_text(row, 20), result, on_told);
+        job_result_unref(result);
+    }
+    statement_reset(row);
+}
+
 /* The job has ended as <facts> say: written down, told, forgotten by the queue. Takes <result>. */
 static void end_job(struct jobs *jobs, struct job *job, const struct job_facts *facts,
                     struct job_result *result)
@@ -181,7 +207,7 @@ static void end_job(struct jobs *jobs, struct job *job, const struct job_facts *
     turns_end(turns_of(jobs, facts), &job->turn);
     count_bytes(jobs, job, result ? (int64_t)result->length : 0);
     atomic_fetch_add(&jobs->ended_as[facts->state], 1);
-    jobs_tell(jobs, facts, spec.hook, result);
+    jobs_tell(jobs, facts, spec.hook, result, on_told);
     arena_done(&arena);
     jobs_end(jobs, job, facts, result);
 }
@@ -334,12 +360,6 @@ static void list(struct jobs *jobs, struct job_ask *ask)
     jobs_answer(ask, JOBS_DONE);
 }
 
-static void spec(struct jobs *jobs, struct job_ask *ask)
-{
-    bool found = read_spec(jobs, ask->facts.id, &ask->arena, &ask->spec);
-    jobs_answer(ask, found ? JOBS_DONE : JOBS_UNKNOWN);
-}
-
 /* ---------------------------------------------------------------------------------- running */
 
 static bool start(struct jobs *jobs, struct job *job)
@@ -461,6 +481,9 @@ static void forget_old(struct jobs *jobs, int64_t before_us)
 
 static void tick(struct jobs *jobs)
 {
+    if (!embedded_of(jobs)->told_left)
+        tell_left(jobs);
+    embedded_of(jobs)->told_left = true;
     struct config *config = jobs_config(jobs);
     int64_t now = clock_wall_us();
     expire(jobs, now);
@@ -549,7 +572,6 @@ const struct job_store job_store_embedded = {
     .cancel = cancel,
     .look = look,
     .list = list,
-    .spec = spec,
     .dispatch = dispatch,
     .end = end,
     .again = again,

@@ -22,6 +22,8 @@
 
 enum {
     TICK_US = 1000000,
+    STOP_US = 1500000, /* for what is told to the store at the end */
+    SHARED_RESULT_MAX = 8 << 20, /* of one in Redis */
     BACKOFF_US = 1000000, /* before a second try; doubled each time */
     BACKOFF_MAX_US = 60000000,
     REST_MIN_US = 250000, /* before a limit is asked again */
@@ -180,6 +182,8 @@ static struct job_result *take_answer(struct jobs *jobs, struct job_run *run,
                                 .expires_us = facts->ended_us + config->jobs.keep_us,
                                 .quota = config->jobs.upload_quota,
                                 .max = config->jobs.result_max};
+    if (config->store.is_redis && answer.max > SHARED_RESULT_MAX)
+        answer.max = SHARED_RESULT_MAX;
     struct fault fault = {0};
     struct job_result *result = NULL;
     if (run->too_long)
@@ -264,10 +268,10 @@ void jobs_run_over(struct job_run *run)
 }
 
 void jobs_tell(struct jobs *jobs, const struct job_facts *facts, struct text hook,
-               struct job_result *result)
+               struct job_result *result, void (*told)(struct jobs *jobs, const char *id))
 {
     if (hook.len && jobs->hooks)
-        job_hook_tell(jobs->hooks, facts, hook, result, NULL);
+        job_hook_tell(jobs->hooks, facts, hook, result, told);
 }
 
 /* ------------------------------------------------------------------------------------ time */
@@ -331,13 +335,14 @@ static bool open_all(struct jobs *jobs, struct fault *fault)
     char *database = memory_format("%s/jobs.db", directory);
     mkdir(directory, 0750);
     mkdir(files, 0750);
-    jobs->store = &job_store_embedded;
+    jobs->store = config->store.is_redis ? &job_store_redis : &job_store_embedded;
     bool good = read_link_key(jobs, key, fault);
     if (good) {
         jobs->files = job_files_open(files, &jobs->link_key);
         jobs->commands = job_commands_new(jobs, directory);
         jobs->hooks = job_hooks_new(jobs);
-        good = jobs_store_open(jobs, database, fault);
+        good = config->store.is_redis ? jobs_redis_open(jobs, config, fault)
+                                      : jobs_store_open(jobs, database, fault);
     }
     memory_free(directory);
     memory_free(files);
@@ -409,8 +414,7 @@ static void *jobs_main(void *with)
     timer_set(jobs->loop, &jobs->tick_timer, loop_now_us(jobs->loop) + TICK_US);
     jobs->store->dispatch(jobs);
     loop_run(jobs->loop, NULL, NULL);
-    job_commands_free(jobs->commands);
-    job_hooks_free(jobs->hooks);
+    timer_stop(&jobs->stop_timer);
     loop_clear(jobs->loop);
     jobs->store->close(jobs);
     loop_clear(jobs->loop);
@@ -456,13 +460,36 @@ void jobs_hush(struct jobs *jobs)
     pthread_mutex_unlock(&jobs->hush_lock);
 }
 
+void jobs_check_quiet(struct jobs *jobs)
+{
+    if (jobs->stopping && (!jobs->store->is_quiet || jobs->store->is_quiet(jobs)))
+        loop_stop(jobs->loop);
+}
+
+static void on_quiet(struct errand *errand)
+{
+    jobs_check_quiet(LIST_MEMBER(errand, struct jobs, quiet_errand));
+}
+
+static void on_stop_time(struct timer *timer)
+{
+    loop_stop(LIST_MEMBER(timer, struct jobs, stop_timer)->loop);
+}
+
+/* What has ended is told yet, if the store answers soon. */
 static void on_stop(struct errand *errand)
 {
     struct jobs *jobs = LIST_MEMBER(errand, struct jobs, stop_errand);
     jobs->stopping = true;
     timer_stop(&jobs->tick_timer);
     timer_stop(&jobs->due_timer);
-    loop_stop(jobs->loop);
+    job_commands_free(jobs->commands);
+    jobs->commands = NULL;
+    job_hooks_free(jobs->hooks);
+    jobs->stop_timer.on_time = on_stop_time;
+    timer_set(jobs->loop, &jobs->stop_timer, loop_now_us(jobs->loop) + STOP_US);
+    jobs->quiet_errand.run = on_quiet;
+    loop_post(jobs->loop, &jobs->quiet_errand);
 }
 
 void jobs_close(struct jobs *jobs)
