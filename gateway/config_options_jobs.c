@@ -38,7 +38,7 @@ const struct option jobs_options[] = {
     {.name = "attempts", .type = OPTION_COUNT, .where = JOBS(attempts), .fallback = "3", .min = 1, .max = 100, .help = "Calls that fail at the provider or are cut, until the job has failed. Waiting for a rate limit is none."},
     {.name = "expires", .type = OPTION_DURATION, .where = JOBS(expires_us), .fallback = "24h", .min = SECONDS(1), .max = DAYS(90), .help = "A job that has waited so long is not run any more."},
     {.name = "keep", .type = OPTION_DURATION, .where = JOBS(keep_us), .fallback = "24h", .min = SECONDS(1), .max = DAYS(365), .help = "What has ended, and its files."},
-    {.name = "lease", .type = OPTION_DURATION, .where = JOBS(lease_us), .fallback = "30s", .min = SECONDS(1), .max = SECONDS(3600), .help = "With Redis: a replica that says nothing for so long has lost its jobs to the others."},
+    {.name = "lease", .type = OPTION_DURATION, .where = JOBS(lease_us), .fallback = "30s", .min = SECONDS(3), .max = SECONDS(3600), .help = "With Redis: a replica that says nothing for so long has lost its jobs to the others."},
     {.name = "public_url", .type = OPTION_STRING, .where = JOBS(public_url), .fallback = "null", .help = "What links begin with, such as https://ai.example.com; default: the Host that was asked."},
     {.name = "upload_max", .type = OPTION_SIZE, .where = JOBS(upload_max), .fallback = "32MiB", .min = KIB(1), .max = MIB(256), .help = "Of one file."},
     {.name = "upload_quota", .type = OPTION_SIZE, .where = JOBS(upload_quota), .fallback = "512MiB", .min = KIB(1), .max = GIB(65536), .help = "Files of one tenant at a time, results included."},

@@ -518,6 +518,7 @@ static void send_end(struct question *question)
     put_number(&words, (int64_t)result.len);
     put_number(&words, config->jobs.keep_us * 2 / 1000);
     put_count(&words, "state", facts->state);
+    put_count(&words, "ended", facts->ended_us);
     put_count(&words, "cost", facts->cost_nanos);
     put_count(&words, "attempts", facts->attempts);
     put_count(&words, "status", facts->status);

@@ -142,7 +142,6 @@ static const char renew[] = NOW
 /* ARGV: prefix, id, fence, bytes of the result, how long it is kept, fields and values. */
 static const char end[] = NOW WAIT LEAVE FINISH FENCE
     "redis.call('HSET', j, unpack(ARGV, 6))\n"
-    "redis.call('HSET', j, 'ended', num(now))\n"
     "finish(id, tonumber(ARGV[4]))\n"
     "redis.call('PEXPIRE', j, ARGV[5])\n"
     "return {'OK'}\n";

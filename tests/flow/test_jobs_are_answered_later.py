@@ -83,9 +83,10 @@ def test_any_dialects_call_can_be_a_job(gate, upstream):
     ({"model": 3}, "model"), ({"expires_in": 0}, "expires_in"), ({"expires_in": "x"}, "expires_in"), ({"body": []}, "body"),
     ({"webhook_url": "http://example.com/"}, "webhook_url"), ({"path": "/v1/../v1/chat/completions"}, "path")])
 def test_what_cannot_be_a_job_is_refused_by_name(gate, upstream, fields, param):
+    before = gate.get("/v1/jobs").json["data"]
     got = gate.post("/v1/jobs", {**CALL, **fields})
     assert got.status == 400 and got.error["param"] == param, got
-    assert gate.get("/v1/jobs").json["data"] == [] and not upstream.calls
+    assert gate.get("/v1/jobs").json["data"] == before and not upstream.calls
 
 
 def test_keys_open_only_what_they_may(gate, upstream):
@@ -98,8 +99,8 @@ def test_keys_open_only_what_they_may(gate, upstream):
     for method, path in (("GET", f"/v1/jobs/{name}"), ("DELETE", f"/v1/jobs/{name}"), ("GET", f"/v1/status/{name}"),
                          ("GET", f"/v1/jobs/{name}/logs")):
         assert gate.request(method, path, key=KEY_GLOBEX).status == 404, path
-    assert gate.get("/v1/jobs", key=KEY_GLOBEX).json["data"] == []
-    assert [j["id"] for j in gate.get("/v1/jobs").json["data"]] == [name]
+    assert name not in [j["id"] for j in gate.get("/v1/jobs", key=KEY_GLOBEX).json["data"]]
+    assert gate.get("/v1/jobs?limit=1").json["data"][0]["id"] == name
     # The header that names a job opens nothing from outside.
     got = gate.post("/v1/chat/completions", CALL, key=None, headers=[("x-sluice-job", name)])
     assert got.status == 401
@@ -113,7 +114,7 @@ def test_an_idempotency_key_makes_one_job(gate, upstream):
     assert gate.post("/v1/jobs", {**CALL, "temperature": 1}, headers=once).status == 409
     assert submit(gate, KEY_GLOBEX, headers=once) != first
     ended(gate, first)
-    assert len(gate.get("/v1/jobs").json["data"]) == 2
+    assert [j["id"] for j in gate.get("/v1/jobs").json["data"]].count(first) == 1
 
 
 def test_a_killed_gateway_runs_its_jobs_again_and_books_each_try_once(upstream):
@@ -127,8 +128,8 @@ def test_a_killed_gateway_runs_its_jobs_again_and_books_each_try_once(upstream):
         for name in names:
             assert ended(gate, name, 30)["status"] == "COMPLETED"
         assert len(slow.calls) == 6, "two tries were cut, and made again"
-        done, lost = eventually(lambda: len(rows_of(gate)) == 4 and (rows_of(gate), rows_of(gate, "lost")), what="all are drained")
-        assert len({row["id"] for row in done}) == 4 and len(lost) == 2
+        done = eventually(lambda: len(rows_of(gate)) == 4 and len(rows_of(gate, "lost")) == 2 and rows_of(gate), what="all are drained")
+        assert len({row["id"] for row in done}) == 4
         assert {job(gate, name)["request_id"] for name in names} == {row["id"] for row in done}
 
 
@@ -386,7 +387,7 @@ def test_a_webhook_that_was_not_told_yet_is_told_after_a_restart(upstream):
 def pair(upstream):
     """Two replicas on one Redis."""
     with Redis() as redis:
-        config = {"store": shared(redis), "jobs": {"lease": "1s", "per_tenant": 8}}
+        config = {"store": shared(redis), "jobs": {"lease": "3s", "per_tenant": 8}}
         with Sluice(config_for(upstream, **config)) as one, Sluice(config_for(upstream, **config)) as two:
             yield one, two
 
@@ -422,6 +423,7 @@ def test_any_replica_cancels_a_job_that_runs_at_another(pair, upstream):
     assert slow.gone.wait(10)
 
 
+@pytest.mark.timeout(120)
 def test_the_other_replica_finishes_what_a_killed_one_had_begun(pair, upstream):
     slow = Slow(upstream)
     names = [submit(pair[0]) for _ in range(6)]
@@ -430,7 +432,8 @@ def test_the_other_replica_finishes_what_a_killed_one_had_begun(pair, upstream):
     slow.go.set()
     try:
         for name in names:
-            assert ended(pair[1], name, 30)["status"] == "COMPLETED"
+            found = ended(pair[1], name, 60)  # the dead one's claim on the answer lasts 30 s
+            assert found["status"] == "COMPLETED", json.dumps(found)
     finally:
         pair[0].start()
     ids = {job(pair[1], name)["request_id"] for name in names}
