@@ -98,6 +98,7 @@ admin_answer admin_config, admin_config_diff, admin_config_reload;     /* admin_
 admin_answer admin_usage, admin_series, admin_requests, admin_request;
 admin_answer admin_roster, admin_limits; /* admin_keys.c, admin_limits.c */
 admin_answer admin_events, admin_openapi, admin_explain;
+admin_answer admin_jobs, admin_job, admin_job_cancel; /* admin_jobs.c */
 
 /* The ledger could not be read, or too much was asked. */
 void admin_ledger_problem(struct admin_call *call, const struct fault *fault);

@@ -57,6 +57,11 @@ int command_tenants_set(struct cli *cli);
 int command_tenants_rm(struct cli *cli);
 int command_limits_ls(struct cli *cli);
 
+/* cli_jobs.c */
+int command_jobs_ls(struct cli *cli);
+int command_jobs_show(struct cli *cli);
+int command_jobs_cancel(struct cli *cli);
+
 /* cli_chat.c */
 int command_chat(struct cli *cli);
 

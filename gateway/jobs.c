@@ -355,6 +355,10 @@ static void on_answer(struct errand *errand)
 void jobs_answer(struct job_ask *ask, enum job_outcome outcome)
 {
     ask->outcome = outcome;
+    if (!ask->loop) {
+        ask->done(ask);
+        return;
+    }
     ask->errand.run = on_answer;
     loop_post(ask->loop, &ask->errand);
 }

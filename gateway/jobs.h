@@ -152,7 +152,7 @@ struct job_ask {
     struct errand errand;
     struct jobs *jobs;
     enum job_question question;
-    struct loop *loop;
+    struct loop *loop; /* NULL: <done> is called on the jobs' thread, and only wakes another */
     void (*done)(struct job_ask *ask);
     void *with;
     struct arena arena; /* of the texts */
