@@ -138,8 +138,8 @@ static bool find(struct service *service, struct admin_call *call, struct job_fa
         wait_for(service->jobs, ask);
     }
     bool away = is_id && ask->outcome == JOBS_AWAY;
-    bool found = is_id && ask->outcome == JOBS_DONE &&
-                 admin_sees(&sight, text_of(ask->facts.tenant));
+    bool found =
+        is_id && ask->outcome == JOBS_DONE && admin_sees(&sight, text_of(ask->facts.tenant));
     *facts = ask->facts;
     job_ask_free(ask);
     if (away)

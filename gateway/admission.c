@@ -531,9 +531,26 @@ static bool fit_pinned(struct exchange *x)
     return false;
 }
 
-bool admission_route(struct exchange *x)
+bool admission_find_model(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
+    x->route = routes_find(config->routes, x->call.model);
+    if (!x->route)
+        x->route = passing_route(x);
+    if (!x->route)
+        return unknown_model(x);
+    if (!key_may_call(x->key, x->call.model) && !key_may_call(x->key, x->route->name)) {
+        int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
+        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
+                  x->call.model.at);
+        x->fault.param = "model";
+        return false;
+    }
+    return true;
+}
+
+bool admission_route(struct exchange *x)
+{
     if (x->pinned && x->call.model.len == 0)
         return true;                    /* the object's own target */
     if (!head_may_write(x->call.model)) /* it goes into headers */
@@ -550,18 +567,8 @@ bool admission_route(struct exchange *x)
                              "This key may not call any model that is there.");
         return true;
     }
-    x->route = routes_find(config->routes, x->call.model);
-    if (!x->route)
-        x->route = passing_route(x);
-    if (!x->route)
-        return unknown_model(x);
-    if (!key_may_call(x->key, x->call.model) && !key_may_call(x->key, x->route->name)) {
-        int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
-                  x->call.model.at);
-        x->fault.param = "model";
+    if (!admission_find_model(x))
         return false;
-    }
     return x->call.operation != OPERATION_RESPONSE || fit_pinned(x);
 }
 

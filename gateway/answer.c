@@ -465,7 +465,8 @@ static void put_monster_error(const struct exchange *x, unsigned status, struct 
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT(",\"type\":"));
     bool spent = x->fault.kind == FAULT_BUDGET;
-    json_write_string(out, text_of(spent ? "insufficient_credits" : fault_rule(x->fault.kind)->type));
+    json_write_string(out,
+                      text_of(spent ? "insufficient_credits" : fault_rule(x->fault.kind)->type));
     put(out, TEXT(",\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT("}}"));

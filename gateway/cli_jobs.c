@@ -11,9 +11,9 @@
 int command_jobs_ls(struct cli *cli)
 {
     static const struct level_column columns[] = {
-        {"id", "id"},       {"tenant", "tenant"},   {"status", "status"}, {"kind", "kind"},
-        {"model", "model"}, {"created", "created_at"}, {"ended", "ended_at"},
-        {"attempts", "attempts"}, {"cost_nanos", "cost_nanos"}};
+        {"id", "id"},          {"tenant", "tenant"},     {"status", "status"},
+        {"kind", "kind"},      {"model", "model"},       {"created", "created_at"},
+        {"ended", "ended_at"}, {"attempts", "attempts"}, {"cost_nanos", "cost_nanos"}};
     static const char *const filters[] = {"tenant", "status"};
     struct buffer path;
     char mark = '?';
@@ -42,10 +42,10 @@ static int ask_job(struct cli *cli, const char *method, struct buffer *body)
     buffer_init(&path, CLI_PATH_BYTES_MAX);
     buffer_append_text(&path, TEXT("/admin/v1/jobs/"));
     cli_escape(&path, text_of(cli->argv[0]));
-    int code = buffer_append(&path, "", 1)
-                   ? cli_send_or_complain(cli, method, buffer_text(&path).at,
-                                          (struct text){NULL, 0}, body)
-                   : cli_misuse(cli, "the id is too long");
+    int code =
+        buffer_append(&path, "", 1)
+            ? cli_send_or_complain(cli, method, buffer_text(&path).at, (struct text){NULL, 0}, body)
+            : cli_misuse(cli, "the id is too long");
     buffer_done(&path);
     return code;
 }

@@ -93,9 +93,9 @@ static bool check_token(struct exchange *x, struct text secret)
     return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
 }
 
-/* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer", and
- * both at once, where a token of theirs may stand beside the key: either alone suffices, but two
- * that open something must be the same. */
+/* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer",
+ * and both at once, where a token of theirs may stand beside the key: either alone suffices, but
+ * two that open something must be the same. */
 static bool find_old_key(struct exchange *x, const struct head *head)
 {
     const struct directory *directory = x->snapshot->directory;
@@ -103,9 +103,12 @@ static bool find_old_key(struct exchange *x, const struct head *head)
     struct text plain = head_value(head, TEXT("x-api-key"));
     if (text_starts_nocase(bearer, TEXT("bearer ")))
         bearer = text_from(bearer, strlen("bearer "));
-    bool twice = head_count(head, TEXT("authorization")) > 1 || head_count(head, TEXT("x-api-key")) > 1;
-    const struct key *a = bearer.len ? directory_find_key(directory, bearer, x->started_wall_us) : NULL;
-    const struct key *b = plain.len ? directory_find_key(directory, plain, x->started_wall_us) : NULL;
+    bool twice =
+        head_count(head, TEXT("authorization")) > 1 || head_count(head, TEXT("x-api-key")) > 1;
+    const struct key *a =
+        bearer.len ? directory_find_key(directory, bearer, x->started_wall_us) : NULL;
+    const struct key *b =
+        plain.len ? directory_find_key(directory, plain, x->started_wall_us) : NULL;
     if (!twice && (!a || !b || a == b))
         x->key = a ? a : b;
     return x->key != NULL;

@@ -332,7 +332,6 @@ void job_files_set_key(struct job_files *files, const struct digest *key)
     pthread_mutex_unlock(&files->lock);
 }
 
-
 static void sign(struct job_files *files, bool upload, const struct job_link *link,
                  char hex[HEX_BYTES])
 {

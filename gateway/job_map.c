@@ -102,7 +102,9 @@ static struct text quoted(struct arena *arena, struct text value)
 static struct text json_of(struct arena *arena, struct text name, struct text value)
 {
     static const struct text yes = {"true", 4}, no = {"false", 5};
-    if (is_text(name))
+    bool is_prompt = text_equal(name, TEXT("prompt")) || text_equal(name, TEXT("formatted_prompt"));
+    bool is_none = !is_prompt && text_equal(value, TEXT("None")); /* as Python writes it */
+    if (is_text(name) && !is_none)
         return quoted(arena, value);
     if (!value.len || text_equal(value, TEXT("None")) || text_equal(value, TEXT("null")))
         return TEXT("");

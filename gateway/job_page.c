@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "gateway/admission.h"
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "gateway/client.h"
@@ -226,24 +227,14 @@ bool job_page_look(struct exchange *x, struct job_page *page, struct text id,
 
 bool job_page_may_call(struct exchange *x, struct text model)
 {
-    const struct config *config = x->snapshot->config;
-    const struct route *route = routes_find(config->routes, model);
-    int len = (int)(model.len < 100 ? model.len : 100);
-    x->fault.param = "model";
-    if (!route && !config->unknown_model_passthrough && text_find_byte(model, '/') == SIZE_MAX) {
-        fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.", len,
-                  model.at);
-        x->fault.param = "model";
+    x->call.model = model;
+    bool may = head_may_write(model)
+                   ? admission_find_model(x)
+                   : fault_set(&x->fault, FAULT_BAD_REQUEST,
+                               "The model's name has characters that are not allowed.");
+    if (!may)
         job_page_refuse(x);
-        return false;
-    }
-    if (key_may_call(x->key, model) || (route && key_may_call(x->key, route->name)))
-        return true;
-    fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
-              model.at);
-    x->fault.param = "model";
-    job_page_refuse(x);
-    return false;
+    return may;
 }
 
 bool job_page_prepare(struct exchange *x, struct job_page *page, enum job_kind kind)

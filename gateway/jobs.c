@@ -334,8 +334,10 @@ static void on_ask(struct errand *errand)
     struct job_ask *ask = LIST_MEMBER(errand, struct job_ask, errand);
     const struct job_store *store = ask->jobs->store;
     void (*const asked[])(struct jobs *, struct job_ask *) = {
-        [JOBS_SUBMIT] = store->submit, [JOBS_CANCEL] = store->cancel, [JOBS_LOOK] = store->look,
-        [JOBS_LIST] = store->list,     
+        [JOBS_SUBMIT] = store->submit,
+        [JOBS_CANCEL] = store->cancel,
+        [JOBS_LOOK] = store->look,
+        [JOBS_LIST] = store->list,
     };
     asked[ask->question](ask->jobs, ask);
 }
@@ -415,7 +417,8 @@ bool jobs_logs(struct jobs *jobs, struct text id, struct text tenant, size_t cou
 struct jobs_figures jobs_figures(struct jobs *jobs)
 {
     bool shares = jobs->store == &job_store_redis;
-    return (struct jobs_figures){.queued = atomic_load(shares ? &jobs->store_queued : &jobs->queued),
+    return (struct jobs_figures){.queued =
+                                     atomic_load(shares ? &jobs->store_queued : &jobs->queued),
                                  .running = atomic_load(&jobs->running),
                                  .remembered = atomic_load(&jobs->remembered),
                                  .submitted = atomic_load(&jobs->submitted),

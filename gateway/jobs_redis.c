@@ -13,8 +13,8 @@
 
 enum {
     COMMAND_US = 3000000,
-    AGAIN_US = 300000,     /* what could not be told is told again */
-    POLL_US = 500000,      /* news may be missed */
+    AGAIN_US = 300000, /* what could not be told is told again */
+    POLL_US = 500000,  /* news may be missed */
     WORDS_MAX = 160,
     CRASHES_MAX = 3,
     FOREIGN_US = 60000000, /* what nobody has asked for so long is forgotten */
@@ -27,7 +27,7 @@ struct shared {
     struct redis_script scripts[SCRIPTS];
     bool claiming[2], has_key;
     unsigned telling; /* runs whose end is being told */
-    struct link held;    /* what could not be told yet */
+    struct link held; /* what could not be told yet */
     struct timer timer;
 };
 
@@ -262,10 +262,10 @@ static void on_cancelled(void *with, enum redis_fault fault, const struct redis_
     struct job_ask *ask = question->ask;
     struct jobs *jobs = question->jobs;
     struct text word = verdict_of(fault, reply);
-    enum job_outcome outcome = !word.len                              ? JOBS_AWAY
-                               : text_equal(word, TEXT("UNKNOWN"))    ? JOBS_UNKNOWN
-                               : text_equal(word, TEXT("OVER"))       ? JOBS_OVER
-                                                                      : JOBS_DONE;
+    enum job_outcome outcome = !word.len                           ? JOBS_AWAY
+                               : text_equal(word, TEXT("UNKNOWN")) ? JOBS_UNKNOWN
+                               : text_equal(word, TEXT("OVER"))    ? JOBS_OVER
+                                                                   : JOBS_DONE;
     struct text hook = {"", 0};
     if (outcome == JOBS_DONE || outcome == JOBS_OVER) {
         read_facts(redis_item(reply, 1), &ask->facts);
@@ -313,8 +313,8 @@ static void on_looked(void *with, enum redis_fault fault, const struct redis_rep
         struct job_result *result =
             bytes.len ? job_result_new(bytes, TEXT("application/json")) : NULL;
         job = note(jobs, &facts, job_result_ref(result));
-        bool is_theirs = ask && (!ask->facts.tenant[0] ||
-                                 strcmp(ask->facts.tenant, facts.tenant) == 0);
+        bool is_theirs =
+            ask && (!ask->facts.tenant[0] || strcmp(ask->facts.tenant, facts.tenant) == 0);
         if (is_theirs) {
             outcome = JOBS_DONE;
             ask->facts = job->run ? job->facts : facts;
@@ -429,7 +429,7 @@ static void dispatch(struct jobs *jobs)
 {
     struct shared *shared = shared_of(jobs);
     struct config *config = jobs_config(jobs);
-    for (int class = 0; class < 2; class++) {
+    for (int class = 0; class < 2; class ++) {
         if (shared->claiming[class] || !redis_is_up(shared->redis) ||
             !jobs_may_run(jobs, config, class) || (class && !config->jobs.finetune.count))
             continue;
@@ -441,8 +441,7 @@ static void dispatch(struct jobs *jobs)
         put_number(&words, config->jobs.per_tenant);
         put_number(&words, config->jobs.lease_us);
         put(&words, text_of(jobs->node));
-        shared->claiming[class] =
-            words_send(&words, shared, SCRIPT_CLAIM, on_claimed, question);
+        shared->claiming[class] = words_send(&words, shared, SCRIPT_CLAIM, on_claimed, question);
         if (!shared->claiming[class])
             memory_free(question);
     }

@@ -18,8 +18,9 @@
  *   n             hash: waiting, bytes, turn
  *   link_key      of all replicas' links
  *
- * Who runs a job holds its lease, and with it the number of its start (`starts`) as a fence: what is
- * told of a job with another number is not taken. Changes are published on PREFIX{jobs}:news: an id,
+ * Who runs a job holds its lease, and with it the number of its start (`starts`) as a fence: what
+ * is told of a job with another number is not taken. Changes are published on PREFIX{jobs}:news: an
+ * id,
  * "!" and an id for one that is to be cancelled, or "+" for a new one.
  */
 

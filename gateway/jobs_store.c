@@ -13,8 +13,22 @@
 
 enum { CRASHES_MAX = 3 }; /* so often a job may be running when the process dies */
 
-enum { PUT, START, AGAIN, END, SPEC, RESULT, ONE, LIST, SWEEP, FORGET, LOAD, TOLD, LEFT,
-       STATEMENTS };
+enum {
+    PUT,
+    START,
+    AGAIN,
+    END,
+    SPEC,
+    RESULT,
+    ONE,
+    LIST,
+    SWEEP,
+    FORGET,
+    LOAD,
+    TOLD,
+    LEFT,
+    STATEMENTS
+};
 
 #define FACTS                                                                                      \
     "id, tenant, key, model, kind, state, created, due, started, ended, expires, cost, attempts, " \
@@ -29,7 +43,7 @@ static const char *const sql[STATEMENTS] = {
     [END] =
         "UPDATE jobs SET state = ?, ended = ?, cost = ?, attempts = ?, status = ?, request_id = "
         "?, error = ?, error_type = ?, result = ?, result_type = ?, payload = x'', hook_left = "
-            "hook <> '' WHERE id = ? "
+        "hook <> '' WHERE id = ? "
         "AND state < 2",
     [SPEC] = "SELECT path, type, payload, hook, base FROM jobs WHERE id = ?",
     [RESULT] = "SELECT result, result_type FROM jobs WHERE id = ? AND result IS NOT NULL",

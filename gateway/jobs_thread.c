@@ -22,9 +22,9 @@
 
 enum {
     TICK_US = 1000000,
-    STOP_US = 1500000, /* for what is told to the store at the end */
+    STOP_US = 1500000,           /* for what is told to the store at the end */
     SHARED_RESULT_MAX = 8 << 20, /* of one in Redis */
-    BACKOFF_US = 1000000, /* before a second try; doubled each time */
+    BACKOFF_US = 1000000,        /* before a second try; doubled each time */
     BACKOFF_MAX_US = 60000000,
     REST_MIN_US = 250000, /* before a limit is asked again */
     REST_US = 1000000,    /* where nobody says how long */

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/jobs_turns.h"
-
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
 #include "gateway/base/memory.h"
+#include "gateway/jobs_turns.h"
 
 struct one {
     struct turn turn;
@@ -143,8 +141,8 @@ static void a_tenant_that_rests_holds_nobody_up(void **state)
     turns_done(&turns);
 }
 
-/* Whatever comes in whatever order: each one runs as often as it was added and put back, never twice
- * at a time, never too many of a tenant, and in the end nobody is left. */
+/* Whatever comes in whatever order: each one runs as often as it was added and put back, never
+ * twice at a time, never too many of a tenant, and in the end nobody is left. */
 static void nothing_is_lost_and_nothing_runs_twice(void **state)
 {
     enum { ONES = 60, STEPS = 4000, TENANTS = 5, MOST = 3 };
