@@ -80,6 +80,7 @@ static void on_answered(struct job_ask *ask)
     struct exchange *x = ask->with;
     x->worker->questions--;
     x->job_page->answered = true;
+    x->job_page->sent = false;
     exchange_run(x);
 }
 
@@ -109,6 +110,7 @@ struct job_ask *job_page_ask(struct exchange *x, enum job_question question)
 bool job_page_send(struct exchange *x)
 {
     x->worker->questions++;
+    x->job_page->sent = true;
     jobs_ask(job_page_jobs(x), x->job_page->ask);
     return false;
 }
@@ -121,11 +123,11 @@ void job_page_forget(struct exchange *x)
         return;
     timer_stop(&page->timer);
     jobs_wait_leave(&page->wait);
-    if (page->ask && page->answered) {
-        job_ask_free(page->ask);
-    } else if (page->ask) {
+    if (page->sent) {
         page->ask->with = x->worker;
         page->ask->done = on_unwanted;
+    } else if (page->ask) {
+        job_ask_free(page->ask);
     }
 }
 

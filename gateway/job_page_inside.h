@@ -14,7 +14,7 @@ struct job_page {
     bool (*answer)(struct exchange *x, struct job_page *page);
     struct text base;    /* of links */
     struct job_ask *ask; /* under way, or answered */
-    bool answered;
+    bool sent, answered; /* of it: it is on its way; it is back */
     /* a long poll */
     struct job_wait wait;
     struct timer timer;

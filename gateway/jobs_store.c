@@ -11,7 +11,11 @@
 #include "gateway/base/log.h"
 #include "gateway/jobs_inside.h"
 
-enum { CRASHES_MAX = 3 }; /* so often a job may be running when the process dies */
+enum {
+    CRASHES_MAX = 3, /* so often a job may be running when the process dies */
+    SWEPT = 100,     /* of old ones at once, as the statement has it; */
+    SWEEPS = 20,     /* so often a second */
+};
 
 enum {
     PUT,
@@ -52,7 +56,7 @@ static const char *const sql[STATEMENTS] = {
              "AND (?3 = 0 OR created < ?3) ORDER BY created DESC LIMIT ?4",
     [SWEEP] =
         "SELECT id, length(coalesce(result, '')) FROM jobs WHERE state > 1 AND ended < ? LIMIT "
-        "200",
+        "100",
     [FORGET] = "DELETE FROM jobs WHERE id = ?",
     [LOAD] = "SELECT " FACTS ", length(payload) + length(coalesce(result, '')), result IS NOT NULL "
              "FROM jobs ORDER BY created",
@@ -470,14 +474,15 @@ static void expire(struct jobs *jobs, int64_t now)
         fail_waiting(jobs, late[i], JOB_EXPIRED, "It had waited too long.", "expired");
 }
 
-static void forget_old(struct jobs *jobs, int64_t before_us)
+/* How many of those that are old have gone; at most SWEPT. */
+static size_t forget_some(struct jobs *jobs, int64_t before_us)
 {
     struct statement *row = statement_of(jobs, SWEEP);
-    char ids[200][JOB_ID_BYTES];
-    int64_t bytes[200];
+    char ids[SWEPT][JOB_ID_BYTES];
+    int64_t bytes[SWEPT];
     size_t count = 0;
     statement_set(row, 1, before_us);
-    while (count < 200 && statement_next(row) == STATEMENT_ROW) {
+    while (count < SWEPT && statement_next(row) == STATEMENT_ROW) {
         copy(ids[count], JOB_ID_BYTES, statement_text(row, 0));
         bytes[count++] = statement_number(row, 1);
     }
@@ -486,10 +491,17 @@ static void forget_old(struct jobs *jobs, int64_t before_us)
         struct job *job = jobs_find(jobs, text_of(ids[i]));
         statement_set_text(statement_of(jobs, FORGET), 1, text_of(ids[i]));
         if (!ran(jobs, statement_run(statement_of(jobs, FORGET))))
-            return;
+            return 0;
         atomic_fetch_sub(&jobs->bytes, bytes[i]);
         if (job)
             jobs_forget(jobs, job);
+    }
+    return count;
+}
+
+static void forget_old(struct jobs *jobs, int64_t before_us)
+{
+    for (int i = 0; i < SWEEPS && forget_some(jobs, before_us) == SWEPT; i++) {
     }
 }
 
