@@ -17,6 +17,7 @@
 struct batches;
 struct jobs;
 struct cache;
+struct decisions;
 struct directory;
 struct estimates;
 struct ledger;
@@ -38,6 +39,7 @@ struct worker_options {
     const struct config *start; /* the store's settings stay those of the start; borrowed */
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
+    struct decisions *decisions; /* NULL = nobody keeps them */
     struct batches *batches;
     struct jobs *jobs; /* NULL = they could not be opened */
     struct metrics *metrics;

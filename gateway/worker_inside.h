@@ -29,7 +29,9 @@
 
 struct batch_desk;
 struct checkups;
+struct decision_pen;
 struct gauge_desk;
+struct hearsay_desk;
 struct job_desk;
 struct webhooks;
 
@@ -82,6 +84,7 @@ struct worker {
     struct dns *dns;
     struct upstreams *upstreams;
     struct journal *journal;
+    struct decision_pen *decisions; /* NULL = nobody keeps them */
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */
     struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */
@@ -90,6 +93,7 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct checkups *checkups;     /* of the first worker, else NULL */
+    struct hearsay_desk *hearsay;  /* the same, with a shared store */
     struct gauge_desk *gauges;     /* the same */
     struct job_desk *job_desk;     /* runs the calls of jobs */
     struct jwks jwks;
