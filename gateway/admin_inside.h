@@ -105,6 +105,7 @@ admin_answer admin_deployment_adapters, admin_deployment_adapter_add, admin_depl
 admin_answer admin_deployment_logs, admin_deployment_events;
 admin_answer admin_placement, admin_placement_simulate;
 admin_answer admin_events, admin_openapi, admin_explain;
+admin_answer admin_jobs, admin_job, admin_job_cancel; /* admin_jobs.c */
 
 /* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */
 const char *admin_limit_unit(enum limit_kind kind);

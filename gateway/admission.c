@@ -594,9 +594,28 @@ static const struct route *own_route(const struct exchange *x)
     return found;
 }
 
-bool admission_route(struct exchange *x)
+bool admission_find_model(struct exchange *x)
 {
     const struct config *config = x->snapshot->config;
+    x->route = routes_find(config->routes, x->call.model);
+    if (!x->route || !text_equal(x->route->name, x->call.model))
+        find_revision(x);
+    if (!x->route)
+        x->route = passing_route(x);
+    if (!x->route || owning_hides(x->key, x->route))
+        return unknown_model(x);
+    if (!owning_may_call(x->key, x->route, x->call.model)) {
+        int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
+        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
+                  x->call.model.at);
+        x->fault.param = "model";
+        return false;
+    }
+    return true;
+}
+
+bool admission_route(struct exchange *x)
+{
     if (x->match.deployment.len) {
         x->route = own_route(x);
         if (!x->route)
@@ -620,20 +639,8 @@ bool admission_route(struct exchange *x)
                              "This key may not call any model that is there.");
         return true;
     }
-    x->route = routes_find(config->routes, x->call.model);
-    if (!x->route || !text_equal(x->route->name, x->call.model))
-        find_revision(x);
-    if (!x->route)
-        x->route = passing_route(x);
-    if (!x->route || owning_hides(x->key, x->route))
-        return unknown_model(x);
-    if (!owning_may_call(x->key, x->route, x->call.model)) {
-        int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
-                  x->call.model.at);
-        x->fault.param = "model";
+    if (!admission_find_model(x))
         return false;
-    }
     return x->call.operation != OPERATION_RESPONSE || fit_pinned(x);
 }
 

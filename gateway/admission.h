@@ -11,6 +11,10 @@
 /* Read the JSON body of <x> into its call. False: the fault says why. */
 bool admission_read(struct exchange *x);
 
+/* Find the route of its model, which is named, and check that the key may call it; of
+ * admission_route().
+ */
+bool admission_find_model(struct exchange *x);
 /* Find the route (or the pinned target) for its model; check that the key may call it. */
 bool admission_route(struct exchange *x);
 

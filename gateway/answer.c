@@ -326,6 +326,8 @@ unsigned answer_error_status(const struct exchange *x)
         return 529;
     if (x->aws_error)
         return 403;
+    if (x->match.shape == SHAPE_MONSTER && x->fault.kind == FAULT_BUDGET)
+        return 402;
     return (unsigned)rule->status;
 }
 
@@ -464,7 +466,9 @@ static void put_monster_error(const struct exchange *x, unsigned status, struct 
     put(out, TEXT(",\"error\":{\"message\":"));
     json_write_string(out, text_of(x->fault.text));
     put(out, TEXT(",\"type\":"));
-    json_write_string(out, text_of(fault_rule(x->fault.kind)->type));
+    bool spent = x->fault.kind == FAULT_BUDGET;
+    json_write_string(out,
+                      text_of(spent ? "insufficient_credits" : fault_rule(x->fault.kind)->type));
     put(out, TEXT(",\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT("}}"));

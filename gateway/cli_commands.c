@@ -158,6 +158,13 @@ static const struct cli_option keys_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option jobs_options[] = {
+    {"tenant", 't', "NAME", "of this tenant"},
+    {"status", 's', "WORD", "IN_QUEUE, IN_PROGRESS, COMPLETED, FAILED, CANCELLED, EXPIRED"},
+    {"format", 'f', "table|json|csv", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option rotate_options[] = {
     {"overlap", 'o', "TIME", "how long the one before stays good: 0 to 30d (default: 24h)"},
     {"format", 'f', "table|json", "json: all of the answer, not only the secret"},
@@ -238,9 +245,9 @@ const struct command cli_commands[] = {
      "sluice reload", NULL, 0, command_reload},
     {"serve", "drain", "", "take no new calls, finish the running ones, end",
      "sluice drain --wait", wait_options, 0, command_drain},
-    {"serve", "status", "", "what the running sluice does",
+    {"serve", "status", "", "what the running sluice does; exit with 0 when it is ready",
      "sluice status --watch", status_options, 0, command_status},
-    {"serve", "healthcheck", "", "exit with 0 when it is ready, else 1",
+    {"serve", "healthcheck", "", "what the running sluice does; exit with 0 when it is ready",
      "sluice healthcheck", health_options, 0, command_healthcheck},
     {"serve", "mock", "", "a model server without a model, which fails on demand",
      "sluice mock --address 127.0.0.1:9999", mock_options, 0, command_mock},
@@ -303,6 +310,13 @@ const struct command cli_commands[] = {
      "sluice tenants rm search", NULL, 1, command_tenants_rm},
     {"manage", "limits ls", "", "what is used and left of limits and budgets now",
      "sluice limits ls --tenant acme", list_options, 0, command_limits_ls},
+    {"manage", "jobs ls", "", "calls that are answered later, the newest first",
+     "sluice jobs ls --status IN_QUEUE", jobs_options, 0, command_jobs_ls},
+    {"manage", "jobs show", "ID", "one of them",
+     "sluice jobs show 3f0c0b0e-1111-4222-8333-444455556666", show_one_options, 1,
+     command_jobs_show},
+    {"manage", "jobs cancel", "ID", "it is not run, or ends",
+     "sluice jobs cancel 3f0c0b0e-1111-4222-8333-444455556666", NULL, 1, command_jobs_cancel},
     {"manage", "hash-key", "[KEY]", "the line for a key in the configuration",
      "sluice hash-key --new", hash_options, 1, command_hash_key},
 

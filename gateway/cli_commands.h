@@ -69,6 +69,10 @@ int command_deployments_scale(struct cli *cli);
 int command_deployments_rollout(struct cli *cli);
 int command_deployments_logs(struct cli *cli);
 int command_deployments_events(struct cli *cli);
+/* cli_jobs.c */
+int command_jobs_ls(struct cli *cli);
+int command_jobs_show(struct cli *cli);
+int command_jobs_cancel(struct cli *cli);
 
 /* cli_chat.c */
 int command_chat(struct cli *cli);

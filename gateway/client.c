@@ -167,7 +167,7 @@ static bool is_full(const struct worker *worker)
 void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from)
 {
-    if (is_full(worker) && !listener->is_admin_socket) {
+    if (is_full(worker) && !listener->is_admin_socket && !listener->is_jobs) {
         turn_away(worker, listener, fd);
         return;
     }

@@ -209,6 +209,25 @@ struct config {
     } deploy;
 
     int64_t batch_poll_us;
+    struct {
+        unsigned concurrency, per_tenant, queue_max, queue_max_per_tenant, attempts;
+        size_t payload_max, result_max, disk_max, upload_max, upload_quota;
+        int64_t expires_us, keep_us, lease_us, upload_ttl_us;
+        const char *public_url; /* without a slash at its end; NULL = the Host that was asked */
+        struct {
+            struct text secret; /* empty: there are no webhooks */
+            unsigned attempts;
+            int64_t backoff_us, timeout_us;
+            bool allow_private;
+        } hook;
+        struct {
+            struct text *command;
+            size_t count; /* 0 = none */
+            int64_t timeout_us;
+            unsigned concurrency, log_lines;
+            size_t memory; /* 0 = no limit */
+        } finetune;
+    } jobs;
     struct tenant *tenants;
     size_t tenant_count;
     struct key *key_list;

@@ -278,6 +278,7 @@ struct document {
     int64_t version;
     struct items listeners, providers, models, tenants, policies, rules;
     struct items cors_origins, include;
+    struct items finetune_command; /* struct text */
     int ledger_sync, unknown_price, unknown_model, store_type;
     struct price price_cap;
     struct text default_policy;

@@ -465,6 +465,7 @@ const struct option config_options[] = {
     {.name = "jwt", .type = OPTION_SECTION, .inner = jwt_options, .fallback = "null", .help = "Tokens of an identity provider as keys; in the ledger the key is token: and the sub of the token."},
     {.name = "limits", .type = OPTION_SECTION, .inner = limits_options, .help = "How limits are kept and told, and those of tenants and keys that set none."},
     {.name = "batches", .type = OPTION_SECTION, .inner = batches, .help = "Batches of calls, which run after their own call has ended."},
+    {.name = "jobs", .type = OPTION_SECTION, .inner = jobs_options, .help = "Calls that are answered later; see docs/JOBS.md."},
     {.name = "cache", .type = OPTION_SECTION, .inner = cache_options, .help = "Answers kept; per request: Cache-Control."},
     {.name = "guardrails", .type = OPTION_LIST, .where = ROOT(guardrails), .inner = guardrail_options, .size = sizeof(struct guard_draft), .help = "What must not pass; at most 64."},
     {.name = "telemetry", .type = OPTION_SECTION, .inner = telemetry, .help = "Seen from outside."},

@@ -83,6 +83,7 @@ extern const struct option tenant_options[], rates_options[], limits_options[], 
 extern const struct option price_options[]; /* of a target; kept in struct target_draft */
 extern const struct option cache_options[], guardrail_options[], deployment_options[];
 extern const struct option deployment_rows[]; /* of one; kept in struct deployment_draft */
+extern const struct option jobs_options[];
 extern const struct option routing_options[];
 extern const struct option rule_options[];   /* of routing.rules */
 extern const struct option policy_options[]; /* of routing.policies; kept in struct policy_draft */

@@ -220,6 +220,24 @@ static void resolve_ledger(struct document *document)
                          "50}");
 }
 
+static void resolve_jobs(struct document *document)
+{
+    struct config *config = &document->config;
+    config->jobs.finetune.command = document->finetune_command.at;
+    config->jobs.finetune.count = document->finetune_command.count;
+    const char *from = config->jobs.public_url, *words = NULL;
+    struct url url;
+    if (!from)
+        return;
+    if (!url_read(text_of(from), &url, &words) || url.is_unix || url.user.len)
+        problem_at_value(document, node_at(document->root, "jobs.public_url"), SEVERITY_ERROR,
+                         "\"public_url\" is written like https://ai.example.com: %s",
+                         words ? words : "no socket, no user");
+    size_t len = strlen(from);
+    if (len && from[len - 1] == '/')
+        config->jobs.public_url = arena_format(&document->arena, "%.*s", (int)len - 1, from).at;
+}
+
 void document_resolve(struct document *document)
 {
     struct config *config = &document->config;
@@ -234,6 +252,7 @@ void document_resolve(struct document *document)
     resolve_admin(document);
     resolve_store(document);
     resolve_ledger(document);
+    resolve_jobs(document);
     resolve_jwt(document);
     resolve_listeners(document);
     resolve_providers(document);

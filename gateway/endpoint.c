@@ -37,6 +37,12 @@ static const struct endpoint openai_endpoints[] = {
     {{"/uploads/{id}/parts", 19},         METHOD_POST,    OPERATION_OBJECT,        BODY_FORM,   PAGE_NONE,   false, false, false},
     {{"/uploads/{id}/complete", 22},      METHOD_POST,    OPERATION_OBJECT,        BODY_JSON,   PAGE_NONE,   false, false, false},
     {{"/uploads/{id}/cancel", 20},        METHOD_POST,    OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
+    {{"/jobs", 5},                        METHOD_POST,    OPERATION_OBJECT,        BODY_JSON,   PAGE_JOB,    false, false, false},
+    {{"/jobs", 5},                        METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/jobs/webhook_secret", 20},        METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/jobs/{id}", 10},                  METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/jobs/{id}", 10},                  METHOD_DELETE,  OPERATION_OBJECT,        BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/jobs/{id}/logs", 15},             METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_JOB,    false, false, false},
     {{"/batches", 8},                     METHOD_POST,    OPERATION_BATCH,         BODY_JSON,   PAGE_NONE,   true,  false, false},
     {{"/batches", 8},                     METHOD_GET,     OPERATION_BATCH,         BODY_ABSENT, PAGE_NONE,   false, true, false},
     {{"/batches/{id}", 13},               METHOD_GET,     OPERATION_OBJECT,        BODY_ABSENT, PAGE_NONE,   false, false, false},
@@ -115,6 +121,16 @@ static const struct endpoint monster_endpoints[] = {
     {{"/v1/deploy/status/{id}", 22},            METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_DEPLOY, false, false, false},
     {{"/v1/deploy/logs/{id}", 20},              METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_DEPLOY, false, false, false},
     {{"/models/info", 12},                      METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_MODELS, false, false, false},
+    {{"/v1/generate/{model}", 20},              METHOD_POST, OPERATION_OBJECT, BODY_EITHER, PAGE_JOB,    false, false, false},
+    {{"/v1/status/{id}", 15},                   METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/v1/upload", 10},                        METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_JOB,    false, false, false},
+    {{"/v1/upload/{id}", 15},                   METHOD_PUT,  OPERATION_OBJECT, BODY_ANY,    PAGE_FILE,   false, false, false},
+    {{"/v1/download/{id}", 17},                 METHOD_GET,  OPERATION_OBJECT, BODY_ABSENT, PAGE_FILE,   false, false, false},
+    {{"/v1/finetune/llm", 16},                  METHOD_POST, OPERATION_OBJECT, BODY_JSON,   PAGE_JOB,    false, false, false},
+    {{"/v1/finetune/speech2text/whisper", 32},  METHOD_POST, OPERATION_OBJECT, BODY_JSON,   PAGE_JOB,    false, false, false},
+    {{"/v1/finetune/text2image/sdxl-dreambooth", 40}, METHOD_POST, OPERATION_OBJECT, BODY_JSON, PAGE_JOB, false, false, false},
+    {{"/apis/add-task", 14},                    METHOD_POST, OPERATION_OBJECT, BODY_JSON,   PAGE_JOB,    false, false, false},
+    {{"/apis/task-status", 17},                 METHOD_POST, OPERATION_OBJECT, BODY_JSON,   PAGE_JOB,    false, false, false},
 };
 
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
@@ -122,7 +138,7 @@ static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJE
 static const struct endpoint alive_page =   {{"", 0}, METHOD_HEAD, OPERATION_OBJECT, BODY_ABSENT, PAGE_ALIVE, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
 
-enum { ROOTS = 8 };
+enum { ROOTS = 12 };
 
 /*
  * The dialects and where their paths begin; the longest root first, the empty one last. A path that
@@ -148,7 +164,7 @@ static const struct family {
     {{"bedrock", 7}, SHAPE_BEDROCK, {{"", 0}}, bedrock_endpoints, sizeof(bedrock_endpoints) / sizeof(struct endpoint),
      {{"/model/", 7}}},
     {{"monster", 7}, SHAPE_MONSTER, {{"", 0}}, monster_endpoints, sizeof(monster_endpoints) / sizeof(struct endpoint),
-     {{"/v1/generate", 12}, {"/v1/status/", 11}, {"/v1/deploy/", 11}, {"/v1/finetune/", 13}, {"/v1/private_deployment/", 23}, {"/v1/models/info", 15},
+     {{"/v1/generate", 12}, {"/v1/status/", 11}, {"/v1/upload", 10}, {"/v1/download/", 13}, {"/v1/deploy/", 11}, {"/v1/finetune/", 13}, {"/v1/private_deployment/", 23}, {"/v1/models/info", 15},
       {"/models/info", 12}, {"/apis/", 6}}},
     {{"openai", 6}, SHAPE_OPENAI, {{"/openai/v1", 10}, {"/openai", 7}, {"/v1", 3}, {"", 0}}, openai_endpoints, sizeof(openai_endpoints) / sizeof(struct endpoint),
      {{"/", 1}}},
@@ -320,7 +336,8 @@ static bool only_get(const struct head *head, struct fault *fault)
 /* May the path hold a segment with escapes in it: a model's name? */
 static bool may_escape(struct text path)
 {
-    return text_find(path, TEXT("/models/")) != SIZE_MAX || text_starts(path, TEXT("/model/"));
+    return text_find(path, TEXT("/models/")) != SIZE_MAX || text_starts(path, TEXT("/model/")) ||
+           text_starts(path, TEXT("/v1/generate/"));
 }
 
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,

@@ -27,7 +27,13 @@ enum shape {
     SHAPE_PROBLEM, /* RFC 9457 */
 };
 
-enum request_body { BODY_ABSENT, BODY_JSON, BODY_FORM };
+enum request_body {
+    BODY_ABSENT,
+    BODY_JSON,
+    BODY_FORM,   /* streamed through */
+    BODY_EITHER, /* JSON, or a form that is gathered */
+    BODY_ANY,    /* a file */
+};
 
 /* What is answered here, without an exchange with a target. */
 enum page {
@@ -42,6 +48,8 @@ enum page {
     PAGE_METRICS,
     PAGE_ADMIN,
     PAGE_DEPLOY, /* Monster's deploy calls */
+    PAGE_JOB,  /* jobs: job_page.h */
+    PAGE_FILE, /* a file of theirs, opened by its link alone */
 };
 
 struct endpoint {

@@ -6,6 +6,8 @@
 #include "gateway/client.h"
 #include "gateway/follow.h"
 #include "gateway/guarding.h"
+#include "gateway/job_desk.h"
+#include "gateway/job_page.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
@@ -73,6 +75,9 @@ static void bury(struct exchange *x)
     follow_forget(x);
     realtime_forget(x);
     upload_forget(x);
+    job_desk_forget(x);
+    job_page_forget(x);
+    job_upload_forget(x);
     struct client *client = x->client;
     x->client = NULL;
     loop_bury(x->worker->loop, &x->grave, free_exchange);
@@ -124,6 +129,8 @@ bool exchange_body(struct exchange *x, struct text piece)
     x->body_bytes += (int64_t)piece.len;
     if (x->upload)
         return upload_take(x, piece);
+    if (x->job_upload)
+        return job_upload_take(x, piece);
     if (x->facts.request_bad)
         return true;
     if (!buffer_append_text(&x->body, piece)) {

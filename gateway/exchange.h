@@ -49,6 +49,9 @@ struct slow_page;
 struct admin_caller;
 struct aside;
 struct follow;
+struct job_run;
+struct job_page;
+struct job_upload;
 
 /* In the order a lucky request visits them. What each may lead to is in exchange.c. */
 enum exchange_state {
@@ -173,6 +176,9 @@ struct exchange {
     struct telling *tellings;        /* what other replicas are being told; objects.c */
     struct batch *batch;             /* what it submits, else NULL; in the arena */
     struct follow *follow;           /* an endless answer of ours, else NULL */
+    struct job_run *job;             /* whose call it is, else NULL (job_desk.h) */
+    struct job_page *job_page;       /* an answer about jobs that takes its time, else NULL */
+    struct job_upload *job_upload;   /* a file on its way in, else NULL */
     struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
     char id[32];                     /* request id */
 

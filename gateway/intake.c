@@ -15,6 +15,8 @@
 #include "gateway/exchange.h"
 #include "gateway/http/path.h"
 #include "gateway/http/websocket.h"
+#include "gateway/job_desk.h"
+#include "gateway/job_page.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
 #include "gateway/replay.h"
@@ -92,12 +94,37 @@ static bool check_token(struct exchange *x, struct text secret)
     return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
 }
 
+/* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer",
+ * and both at once, where a token of theirs may stand beside the key: either alone suffices, but
+ * two that open something must be the same. */
+static bool find_old_key(struct exchange *x, const struct head *head)
+{
+    const struct directory *directory = x->snapshot->directory;
+    struct text bearer = head_value(head, TEXT("authorization"));
+    struct text plain = head_value(head, TEXT("x-api-key"));
+    if (text_starts_nocase(bearer, TEXT("bearer ")))
+        bearer = text_from(bearer, strlen("bearer "));
+    bool twice =
+        head_count(head, TEXT("authorization")) > 1 || head_count(head, TEXT("x-api-key")) > 1;
+    const struct key *a =
+        bearer.len ? directory_find_key(directory, bearer, x->started_wall_us) : NULL;
+    const struct key *b =
+        plain.len ? directory_find_key(directory, plain, x->started_wall_us) : NULL;
+    if (!twice && (!a || !b || a == b))
+        x->key = a ? a : b;
+    return x->key != NULL;
+}
+
 static bool find_key(struct exchange *x, const struct head *head)
 {
     const struct config *config = x->snapshot->config;
     struct text secret = {"", 0};
+    if (x->client->listener->is_jobs)
+        return (x->key = job_desk_key(x, head)) != NULL;
     if (signature_is_there(x, head))
         return signature_find_key(x, head);
+    if (text_starts(head->path, TEXT("/apis/")) && find_old_key(x, head))
+        return true;
     enum credential_result result = credential_find(head, x->match.shape == SHAPE_GEMINI, &secret);
     static const char words[] = "No valid API key was given. Send it as "
                                 "'Authorization: Bearer KEY'.";
@@ -167,6 +194,9 @@ static bool admit(struct exchange *x, const struct head *head)
         return true;
     case PAGE_ADMIN:
         return admit_admin(x, head);
+    case PAGE_FILE: /* its link opens it */
+        return true;
+    case PAGE_JOB:
     case PAGE_NONE:
     case PAGE_MODELS:
     case PAGE_MODEL:
@@ -199,6 +229,10 @@ static bool check_media(struct exchange *x, const struct head *head)
     bool typed = head_count(head, TEXT("content-type")) > 0;
     if (body == BODY_JSON && typed && !has_type(x, TEXT("application/json")))
         return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be application/json.");
+    bool form_too = body == BODY_EITHER && has_type(x, TEXT("multipart/form-data"));
+    if (body == BODY_EITHER && typed && !form_too && !has_type(x, TEXT("application/json")))
+        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+                         "The body must be application/json or multipart/form-data.");
     if (body == BODY_FORM && !has_type(x, TEXT("multipart/form-data")))
         return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be multipart/form-data.");
     return true;
@@ -217,6 +251,10 @@ static bool check_body(struct exchange *x, const struct head *head)
     if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_SHOW ||
         x->match.endpoint->page == PAGE_DEPLOY)
         max = ADMIN_BODY_BYTES;
+    if (x->match.endpoint->page == PAGE_JOB)
+        max = config->jobs.payload_max;
+    if (x->match.endpoint->page == PAGE_FILE)
+        max = config->jobs.upload_max;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
         return fault_set(&x->fault, FAULT_NO_LENGTH,
@@ -275,7 +313,8 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
 static bool read_path(struct exchange *x, const struct head *head)
 {
     const struct endpoint *endpoint = x->match.endpoint;
-    x->model_in_path = x->match.shape != SHAPE_OPENAI && endpoint->page == PAGE_NONE &&
+    bool names = endpoint->page == PAGE_NONE || endpoint->page == PAGE_JOB;
+    x->model_in_path = x->match.shape != SHAPE_OPENAI && names &&
                        text_find(endpoint->path, TEXT("{model}")) != SIZE_MAX;
     if (!x->model_in_path)
         return true;
@@ -424,7 +463,8 @@ static void keep_request(struct exchange *x, const struct head *head)
     /* A query goes up only where it says which part of a list is wanted. */
     bool lists = x->match.endpoint->method == METHOD_GET &&
                  (x->match.endpoint->page == PAGE_NONE || x->match.endpoint->page == PAGE_MODELS);
-    if (x->match.endpoint->page == PAGE_ADMIN || x->match.endpoint->page == PAGE_HEALTH || lists)
+    enum page page = x->match.endpoint->page;
+    if (page == PAGE_ADMIN || page == PAGE_HEALTH || page == PAGE_JOB || page == PAGE_FILE || lists)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->page == PAGE_ADMIN)
         x->if_match = keep_value(x, head, TEXT("if-match"));
@@ -484,7 +524,12 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
         refuse(x, head);
         return x;
     }
-    if (x->match.endpoint->body == BODY_FORM && !upload_new(x, head)) {
+    bool good = x->match.endpoint->page != PAGE_JOB || job_page_begin(x, head);
+    if (x->match.endpoint->page == PAGE_FILE)
+        good = job_file_begin(x);
+    if (x->match.endpoint->body == BODY_FORM)
+        good = upload_new(x, head);
+    if (!good) {
         refuse(x, head);
         return x;
     }

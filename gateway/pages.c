@@ -9,6 +9,7 @@
 #include "gateway/deploy_metrics.h"
 #include "gateway/follow.h"
 #include "gateway/health.h"
+#include "gateway/job_page.h"
 #include "gateway/models_page.h"
 #include "gateway/monster_deploy.h"
 #include "gateway/pages_ollama.h"
@@ -48,6 +49,11 @@ static void finish(struct exchange *x, unsigned status, struct text type, struct
 void pages_finish(struct exchange *x, struct text extra)
 {
     finish(x, 200, TEXT("application/json"), extra);
+}
+
+void pages_finish_as(struct exchange *x, unsigned status, struct text type, struct text extra)
+{
+    finish(x, status, type, extra);
 }
 
 /* What a page asks for is what it may send: credentials of the browser's are never taken, and what
@@ -215,6 +221,9 @@ bool pages_answer(struct exchange *x)
     case PAGE_ADMIN:
     case PAGE_DEPLOY:
         return answer_admin(x);
+    case PAGE_JOB:
+    case PAGE_FILE:
+        return job_page_answer(x);
     case PAGE_NONE:
         break;
     }

@@ -501,7 +501,7 @@ void replay_written(struct exchange *x)
 bool replay_goes_on(const struct exchange *x)
 {
     const struct replay *replay = x->replay;
-    return replay && replay->writing && !x->worker->stopping &&
+    return replay && replay->writing && !x->worker->stopping && !x->job &&
            (replay->idempotent || cache_entry_readers(replay->writing) > 0);
 }
 

@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/jobs.h"
 #include "gateway/lineage.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
@@ -205,6 +206,8 @@ static void put_in_force(struct service *service, struct config *next)
     if (service->semantic)
         semantic_set_options(service->semantic, &alike);
     log_set_level((enum log_level)next->telemetry.level);
+    if (service->jobs)
+        jobs_set_config(service->jobs, next);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;
     service->config = next;
@@ -298,6 +301,8 @@ static void begin_drain(struct service *service, bool with_delay)
         service_event(service, "drain", "", "not ready any more");
     }
     atomic_store(&service->is_draining, true);
+    if (service->jobs)
+        jobs_drain(service->jobs);
     service->phase = SERVICE_DELAY;
     service->phase_until_us = clock_now_us() + (uint64_t)delay_us;
     log_line(LOG_INFO, "service", "draining: not ready any more, listening for another %lld ms",
@@ -609,6 +614,10 @@ static bool open_policy(struct service *service)
         log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
                  why.text);
     memory_free(answers);
+    struct jobs_options jobs = {service->config, service->node, service->metrics};
+    service->jobs = jobs_open(&jobs, &why);
+    if (!service->jobs)
+        log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
     open_decisions(service);
     return true;
 }
@@ -679,6 +688,7 @@ static void start_workers(struct service *service)
                                      .ledger = service->ledger,
                                      .decisions = service->decisions,
                                      .batches = service->batches,
+                                     .jobs = service->jobs,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
                                      .listener_fds = options->listener_fds +
@@ -688,6 +698,8 @@ static void start_workers(struct service *service)
         service->workers[i] = worker_start(&one);
     }
     directory_unref(directory);
+    if (service->jobs)
+        jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);
     /* It may have changed while they were started. */
     set_directory(service, roster_view(service->roster));
@@ -819,7 +831,10 @@ static void finish(struct service *service)
     end_deployments(service);
     set_live(service, 0);
     for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
+    jobs_hush(service->jobs);
+    for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
+    jobs_close(service->jobs);
     desk_free(service->roster_desk);
     desk_free(service->ledger_desk);
     memory_free(service->workers);

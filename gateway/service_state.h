@@ -57,6 +57,7 @@ struct service {
     struct decisions *decisions;
     struct limits *limits;
     struct batches *batches;
+    struct jobs *jobs; /* NULL = they could not be opened */
     struct estimates *estimates;
     struct cache *cache;
     struct semantic *semantic; /* NULL = there was no thread for it */

@@ -17,6 +17,7 @@
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
 #include "gateway/guarding.h"
+#include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/objects.h"
 #include "gateway/pages.h"
@@ -651,6 +652,7 @@ static void settle(struct exchange *x)
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);
+    job_desk_note(x, &row);
     replay_booked(x, &row);
     log_access(x, &row);
     ruling_keep(x, &row);

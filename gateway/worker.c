@@ -25,6 +25,7 @@
 #include "gateway/deploy_desk.h"
 #include "gateway/gauges.h"
 #include "gateway/hearsay_desk.h"
+#include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -552,6 +553,7 @@ static void *worker_main(void *with)
     gauges_stop(worker->gauges);
     deploy_desk_free(worker->deploy_desk);
     worker->deploy_desk = NULL;
+    job_desk_stop(worker->job_desk);
     semantic_desk_free(worker->semantic);
     worker->semantic = NULL;
     cache_remote_free(worker->cache);
@@ -642,6 +644,7 @@ static void worker_free(struct worker *worker)
     checkups_free(worker->checkups);
     hearsay_desk_free(worker->hearsay);
     gauges_free(worker->gauges);
+    job_desk_free(worker->job_desk);
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -731,6 +734,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->gauges = gauges_new(worker);
         worker->deploy_desk = deploy_desk_new(worker, options->config);
     }
+    worker->job_desk = job_desk_new(worker);
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {
         perror("sluice: pthread_create");
         abort();

@@ -15,6 +15,7 @@
 #include "gateway/config.h"
 
 struct batches;
+struct jobs;
 struct cache;
 struct decisions;
 struct directory;
@@ -40,6 +41,7 @@ struct worker_options {
     struct ledger *ledger;
     struct decisions *decisions; /* NULL = nobody keeps them */
     struct batches *batches;
+    struct jobs *jobs; /* NULL = they could not be opened */
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */
     const int *listener_fds; /* one per config->listeners, this worker's own; -1 = none */

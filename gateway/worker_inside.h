@@ -34,6 +34,7 @@ struct decision_pen;
 struct deploy_desk;
 struct gauge_desk;
 struct hearsay_desk;
+struct job_desk;
 struct webhooks;
 
 enum {
@@ -66,6 +67,7 @@ struct worker_listener {
     enum proxy_protocol proxy_protocol;
     struct tls *tls; /* NULL = plain */
     bool is_unix, is_admin_socket;
+    bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };
 
 /* Pieces of an answer that are sent together at the end of a batch. They point into memory that
@@ -97,6 +99,7 @@ struct worker {
     struct hearsay_desk *hearsay;    /* the same, with a shared store */
     struct gauge_desk *gauges;       /* the same */
     struct deploy_desk *deploy_desk; /* the same */
+    struct job_desk *job_desk;     /* runs the calls of jobs */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;

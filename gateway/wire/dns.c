@@ -339,3 +339,31 @@ bool dns_is_forbidden(const struct sockaddr *address)
             ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr);
     return false;
 }
+
+static bool is_private_v4(uint32_t a)
+{
+    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xAC1 || a >> 16 == 0xC0A8 ||
+           a >> 22 == 0x191 || /* 100.64/10 */
+           a >> 17 == 0xC612 >> 1 /* 198.18/15 */;
+}
+
+static bool is_private_v6(const uint8_t *b)
+{
+    static const uint8_t zeros[16];
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+    if ((b[0] & 0xfe) == 0xfc || memcmp(b, zeros, 12) == 0) /* ::1 among the latter */
+        return true;
+    if (memcmp(b, mapped, 12) == 0 || memcmp(b, nat64, 12) == 0)
+        return is_private_v4(load_v4(b + 12));
+    return b[0] == 0x20 && b[1] == 0x02 && is_private_v4(load_v4(b + 2)); /* 6to4 */
+}
+
+bool dns_is_private(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET)
+        return is_private_v4(
+            ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr));
+    return address->sa_family == AF_INET6 &&
+           is_private_v6(((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr);
+}

@@ -43,3 +43,6 @@ void dns_cancel(struct dns_query *query);
 /* Link-local, metadata, multicast and unspecified addresses: never connected to unless the
  * provider says allow_link_local. Looks through IPv4-mapped, NAT64 and 6to4 forms. */
 bool dns_is_forbidden(const struct sockaddr *address);
+/* Loopback, private (RFC 1918, fc00::/7) and carrier-grade (RFC 6598) addresses, in the same forms:
+ * not for URLs that a tenant may choose. */
+bool dns_is_private(const struct sockaddr *address);

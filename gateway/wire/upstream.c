@@ -46,12 +46,12 @@ static char *copy_or_null(const char *z)
 static char *identity_of(const struct upstream_place *p)
 {
     return memory_format(
-        "%s|%u|%d%d%d|%s|%s|%s|%d|%s|%u|%s|%lld|%lld|%u|%u|%p", p->host ? p->host : "", p->port,
-        p->is_unix, p->has_tls, p->allow_link_local, p->tls.cert_file ? p->tls.cert_file : "",
-        p->tls.key_file ? p->tls.key_file : "", p->tls.ca_file ? p->tls.ca_file : "",
-        p->tls.tls13_only, p->proxy_host ? p->proxy_host : "", p->proxy_port,
-        p->proxy_user ? p->proxy_user : "", (long long)p->connect_us, (long long)p->idle_us,
-        p->max_connections, p->max_idle, p->with);
+        "%s|%u|%d%d%d%d|%s|%s|%s|%d|%s|%u|%s|%lld|%lld|%u|%u|%p", p->host ? p->host : "", p->port,
+        p->is_unix, p->has_tls, p->allow_link_local, p->public_only,
+        p->tls.cert_file ? p->tls.cert_file : "", p->tls.key_file ? p->tls.key_file : "",
+        p->tls.ca_file ? p->tls.ca_file : "", p->tls.tls13_only, p->proxy_host ? p->proxy_host : "",
+        p->proxy_port, p->proxy_user ? p->proxy_user : "", (long long)p->connect_us,
+        (long long)p->idle_us, p->max_connections, p->max_idle, p->with);
 }
 
 static void pool_free(struct upstream_pool *pool)

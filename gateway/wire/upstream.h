@@ -31,6 +31,7 @@ struct upstream_place {
     const char *host; /* name, address, or the path of a unix socket */
     uint16_t port;
     bool is_unix, has_tls, allow_link_local;
+    bool public_only; /* also never to loopback and private addresses */
     struct tls_options tls;
     const char *proxy_host; /* NULL = none */
     uint16_t proxy_port;

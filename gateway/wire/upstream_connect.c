@@ -38,7 +38,8 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
     }
     for (size_t i = 0; i < count; i++) {
         const struct sockaddr *address = (const struct sockaddr *)&addresses[i].address;
-        if (up->pool->place.allow_link_local || !dns_is_forbidden(address))
+        bool is_private = up->pool->place.public_only && dns_is_private(address);
+        if ((up->pool->place.allow_link_local || !dns_is_forbidden(address)) && !is_private)
             up->addresses[up->address_count++] = addresses[i];
     }
     if (up->address_count == 0)
