@@ -48,8 +48,8 @@ enum page {
     PAGE_METRICS,
     PAGE_ADMIN,
     PAGE_DEPLOY, /* Monster's deploy calls */
-    PAGE_JOB,  /* jobs: job_page.h */
-    PAGE_FILE, /* a file of theirs, opened by its link alone */
+    PAGE_JOB,    /* jobs: job_page.h */
+    PAGE_FILE,   /* a file of theirs, opened by its link alone */
 };
 
 struct endpoint {

@@ -831,7 +831,7 @@ static void finish(struct service *service)
     end_deployments(service);
     set_live(service, 0);
     for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
-    jobs_hush(service->jobs);
+        jobs_hush(service->jobs);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
     jobs_close(service->jobs);

@@ -99,7 +99,7 @@ struct worker {
     struct hearsay_desk *hearsay;    /* the same, with a shared store */
     struct gauge_desk *gauges;       /* the same */
     struct deploy_desk *deploy_desk; /* the same */
-    struct job_desk *job_desk;     /* runs the calls of jobs */
+    struct job_desk *job_desk;       /* runs the calls of jobs */
     struct jwks jwks;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
