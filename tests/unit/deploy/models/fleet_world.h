@@ -46,6 +46,7 @@ struct model {
     unsigned held_count, jobs;
     uint64_t served, failed, broken, arrived, launches, wrong_calls;
     uint64_t oldest_age_us; /* the longest that one waited */
+    uint64_t begun_us;      /* when a call began to run last */
     unsigned stable, canary, permille;
     struct {
         unsigned revision;
@@ -447,6 +448,7 @@ static void world_serve(void)
                     server->calls[c] = world.now_us + between(world.call_us / 4, world.call_us);
                     break;
                 }
+            model->begun_us = world.now_us;
             memmove(model->held, model->held + 1, --model->held_count * sizeof(*model->held));
         }
     }
