@@ -53,11 +53,13 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
-DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
+DRIVERS   := $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver \
+             $(OUT)/tests/launch/driver
+FAKES     := $(OUT)/tests/fakellm
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
-units: $(TESTS) $(DRIVERS)
+units: $(TESTS) $(DRIVERS) $(FAKES)
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
@@ -69,8 +71,15 @@ $(OUT)/parts.a: $(PARTS)
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
+# These start it.
+$(filter $(OUT)/tests/unit/deploy/%,$(TESTS)): | $(FAKES)
+
 $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
+
+# A model server of the tests: static, so that it runs in an empty container; no sanitizer can be.
+$(OUT)/tests/fakellm: tests/models/fakellm.c
+	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -static $< -o $@ -lpthread
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@

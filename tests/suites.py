@@ -6,9 +6,9 @@
     tests/suites.py unit flow    these two
 
 Suites are found by convention: tests/unit/**/*_test.c, tests/fuzz/*_fuzz.c, and a pytest folder for
-each of flow, hostile, recorded, clients, redis, store, chaos, packaging. A skipped test counts as failed: what a
-test needs is installed, not guessed at. So does one that hangs, a suite that runs out of its time,
-and a process that a suite leaves running.
+each of flow, hostile, recorded, clients, redis, store, launch, chaos, packaging. A skipped test counts
+as failed: what a test needs is installed, not guessed at. So does one that hangs, a suite that runs
+out of its time, and a process that a suite leaves running.
 
 Environment: FUZZ_SECONDS (60) for each fuzz target, TEST_MINUTES (80) for the whole.
 """
@@ -37,7 +37,7 @@ UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no acci
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide
 OUR_PACKAGES = ["pytest", "pytest-timeout", "pytest-xdist"]
 AT_ONCE = 3  # files of the folders below that are tested at once: their tests mostly wait
-PARALLEL = ("flow", "hostile", "recorded", "redis")
+PARALLEL = ("flow", "hostile", "recorded", "redis", "launch")
 
 RELEASE = ("build", [])
 ASAN = ("build-address-undefined", ["SAN=address,undefined"])
@@ -393,8 +393,13 @@ def store(variant=RELEASE):
     return build(variant, "units") or run_pytest("store", variant)
 
 
+def launch(variant=RELEASE):
+    """The launchers of deployments, in a program of its own, against real engines of containers."""
+    return build(variant, "units") or run_pytest("launch", variant)
+
+
 def asan():
-    total = unit(ASAN).add(redis(ASAN))
+    total = unit(ASAN).add(redis(ASAN)).add(launch(ASAN))
     for folder in ("flow", "hostile"):
         total.add(run_pytest(folder, ASAN, minutes=15, test_seconds=240))
     return total
@@ -452,6 +457,7 @@ SUITES = {
     "clients": clients,
     "redis": redis,
     "store": store,
+    "launch": launch,
     "chaos": lambda: run_pytest("chaos", test_seconds=600),
     "packaging": lambda: run_pytest("packaging", test_seconds=600),
     "clang": clang,

@@ -10,6 +10,7 @@
  * it publishes: slots, and pages written under a lock.
  */
 
+#include "deploy/models/adapters.h"
 #include "deploy/models/fleet.h"
 #include "deploy/models/slots.h"
 #include "deploy/models/spec.h"
@@ -25,7 +26,7 @@ struct deployments_site {
     /* For the log, the admin's events and metrics; on the desk's thread. */
     void (*on_event)(void *with, struct text deployment, const char *replica, const char *reason,
                      const char *words);
-    /* Calls that wait as jobs for a deployment; NULL = there are none. */
+    /* Calls that wait as jobs for a deployment; NULL = there are none. Must not call the desk. */
     unsigned (*jobs_waiting)(void *with, struct text deployment);
     void *with;
 };
@@ -34,13 +35,14 @@ struct deployments *deployments_new(const struct deployments_site *site);
 /* Put in force; on the desk's thread. */
 void deployments_configure(struct deployments *deployments, const struct node_spec *nodes,
                            size_t node_count, struct deployment_spec *const *specs, size_t count);
-/* The process ends: stop all, or leave it; <done> comes once, from the loop, at the latest after
- * <by_us> (then what has not ended is killed). */
+/* The process ends: stop all, or leave it; <done> comes once, from the loop, at the latest at
+ * <by_us> (of the loop's clock; shortly before, what has not ended is killed). */
 void deployments_end(struct deployments *deployments, uint64_t by_us, void (*done)(void *),
                      void *with);
+/* When the loop runs no more, and before loop_clear(). With leave what runs goes on. */
 void deployments_free(struct deployments *deployments);
 
-/* On the desk's thread. */
+/* On the desk's thread, and only to look: all else is done by the desk. */
 struct fleet *deployments_fleet(struct deployments *deployments);
 bool deployments_obey(struct deployments *deployments, struct text name, enum fleet_order order,
                       unsigned low, unsigned high, const char **why);
@@ -51,8 +53,9 @@ bool deployments_obey(struct deployments *deployments, struct text name, enum fl
 struct buffer;
 bool deployments_logs(struct deployments *deployments, struct text name, struct text replica,
                       unsigned lines, struct buffer *out);
-/* Lines and events from number <after> on; *next is where to go on. So that they can be followed.
- */
+/* Lines and events behind number <after>, as far as there is room in <out>, an event as "[replica:
+ * reason: words]"; *next is where to go on. So that they can be followed: with <out> NULL, from now
+ * on. */
 bool deployments_follow(struct deployments *deployments, struct text name, uint64_t after,
                         struct buffer *out, uint64_t *next);
 struct deployment_event {
@@ -63,8 +66,19 @@ struct deployment_event {
 size_t deployments_events(struct deployments *deployments, struct text name, uint64_t after,
                           struct deployment_event *into, size_t max);
 
-/* A copy of what the desk knows of one deployment; any thread. What it says of states is at most a
- * tick old. */
+/* What the fleet knows of one deployment, for who has to say how long it takes; any thread. <view>
+ * holds no spec. False: there is none of that name. */
+bool deployments_look(struct deployments *deployments, struct text name, struct fleet_view *view);
+/* What the servers call their model (served_name, else what they list first), which a call must
+ * name; empty while none has been ready. Any thread. Returns its length. */
+size_t deployments_served_name(struct deployments *deployments, struct text name, char *into,
+                               size_t size);
+/* How a call names an adapter to the replica that it has a slot of; any thread. False: that replica
+ * or adapter is not there. (slots_wish.adapter is hash_name() of the adapter's name.) */
+bool deployments_adapter(struct deployments *deployments, struct text name, const struct slot *slot,
+                         struct text adapter, struct adapter_wire *wire);
+
+/* A copy of what the desk knows of one deployment; any thread. */
 struct deployment_replica_page {
     char name[SPEC_NAME_MAX + 24], node[SPEC_NAME_MAX + 1], address[LAUNCH_HOST_MAX + 8];
     unsigned revision, restarts, in_flight;

@@ -288,6 +288,16 @@ static void take_number(struct fleet_deployment *deployment, unsigned revision)
     deployment->last_number = deployment->stable.number = revision;
 }
 
+/* What was wanted before it was known that one runs already: that one is it. */
+static void give_way(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
+{
+    for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+        if (one->r.state == REPLICA_PENDING) {
+            replica_retire(fleet, one, "adopted", now_us);
+            return;
+        }
+}
+
 struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name *name,
                                   unsigned node, uint64_t now_us)
 {
@@ -296,8 +306,10 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
     if (number >= fleet->number && number < UINT64_MAX / 2)
         fleet->number = number + 1; /* wanted or not: it was used */
     if (!deployment || is_stopped(fleet, deployment) || number == 0 || is_known(fleet, number) ||
-        node >= fleet->node_count || deployment->stable.spec->digest != name->digest ||
-        fleet_census(deployment, 0).live >= most_of(deployment))
+        node >= fleet->node_count || deployment->stable.spec->digest != name->digest)
+        return NULL;
+    give_way(fleet, deployment, now_us);
+    if (fleet_census(deployment, 0).live >= most_of(deployment))
         return NULL;
     struct resources need = place_need(fleet, deployment, deployment->stable.spec);
     const struct fleet_node *at = &fleet->nodes[node];

@@ -349,4 +349,5 @@ void loop_run(struct loop *loop, void (*on_round)(void *), void *with)
         atomic_fetch_add_explicit(&loop->rounds, 1, memory_order_relaxed);
     }
     atomic_store_explicit(&loop->busy_since_us, 0, memory_order_relaxed);
+    atomic_store_explicit(&loop->stopping, false, memory_order_relaxed);
 }

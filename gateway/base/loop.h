@@ -54,7 +54,8 @@ struct loop;
 
 struct loop *loop_new(void);
 void loop_free(struct loop *loop);
-/* Run until loop_stop(). <on_round>, when not NULL, is called after each round of callbacks. */
+/* Run until loop_stop(), also one that came before. It may be run again. <on_round>, when not NULL,
+ * is called after each round of callbacks. */
 void loop_run(struct loop *loop, void (*on_round)(void *), void *with);
 /* End the run; any thread. */
 void loop_stop(struct loop *loop);
