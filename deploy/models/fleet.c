@@ -29,8 +29,7 @@ static const struct {
     [DEPLOYMENT_IDLE]     = {"idle",     true,  STARTS | ENDS},
     [DEPLOYMENT_UPDATING] = {"updating", false, STARTS | TO(IDLE) | ENDS},
     [DEPLOYMENT_BACKOFF]  = {"backoff",  false, STARTS | TO(IDLE) | ENDS},
-    [DEPLOYMENT_FAILED]   = {"failed",   true,  TO(QUEUED) | TO(STARTING) | TO(READY) | TO(DEGRADED) | TO(UPDATING) |
-                                                TO(IDLE) | TO(STOPPING) | TO(STOPPED)},
+    [DEPLOYMENT_FAILED]   = {"failed",   true,  STARTS | TO(IDLE) | TO(STOPPING) | TO(STOPPED)},
     [DEPLOYMENT_STOPPING] = {"stopping", false, TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPED)},
     [DEPLOYMENT_STOPPED]  = {"stopped",  true,  TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPING)},
 };
@@ -117,6 +116,12 @@ struct census fleet_census(const struct fleet_deployment *deployment, unsigned r
         census.troubled += state == REPLICA_UNREADY || state == REPLICA_LOST;
     }
     return census;
+}
+
+unsigned deployment_serving(const struct fleet_deployment *deployment)
+{
+    bool only_stable = deployment->share.stable && !deployment->share.canary;
+    return fleet_census(deployment, only_stable ? deployment->share.stable : 0).ready;
 }
 
 void fleet_event(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t replica,
@@ -222,7 +227,7 @@ void deployment_fail(struct fleet *fleet, struct fleet_deployment *deployment, c
             replica_retire(fleet, one, reason, now_us);
     }
     fleet_event(fleet, deployment, 0, reason, "");
-    if (fleet_census(deployment, 0).ready == 0)
+    if (deployment_serving(deployment) == 0)
         fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }
 
@@ -394,7 +399,7 @@ static void see_waiting(struct fleet *fleet, struct fleet_deployment *deployment
         return;
     if (is_stopped(fleet, deployment))
         why = fleet->shut || deployment->removed ? "removed" : "stopped";
-    else if (deployment->failed && fleet_census(deployment, 0).ready == 0)
+    else if (deployment->failed && deployment_serving(deployment) == 0)
         why = deployment->fail_reason;
     if (why)
         fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), why);

@@ -11,7 +11,7 @@
 
 #include "deploy/models/fleet_place.h"
 
-enum { PROMISE_SLACK_US = MINUTE_US, CANDIDATES_MAX = SPEC_REPLICAS_MAX };
+enum { CANDIDATES_MAX = SPEC_REPLICAS_MAX };
 
 struct candidate {
     struct replica *one;
@@ -21,7 +21,15 @@ struct candidate {
 static uint64_t residency_us(const struct fleet_deployment *deployment)
 {
     int64_t us = deployment->spec->eviction.min_residency_us;
-    return us > QUANTUM_LEAST_US ? (uint64_t)us : QUANTUM_LEAST_US;
+    return us > RESIDENCY_LEAST_US ? (uint64_t)us : RESIDENCY_LEAST_US;
+}
+
+/* How long it works, once it is there, though others wait: not shorter than it takes to start. */
+static uint64_t quantum_us(const struct fleet_deployment *deployment)
+{
+    uint64_t us = residency_us(deployment), start_us = (uint64_t)look_median(deployment);
+    us = us > start_us ? us : start_us;
+    return us > QUANTUM_LEAST_US ? us : QUANTUM_LEAST_US;
 }
 
 static bool is_pinned(const struct fleet_deployment *deployment)
@@ -49,21 +57,28 @@ static bool may_ever_go(const struct eviction *eviction, const struct replica *o
     int rank = deployment->spec->eviction.priority, other = eviction->spec->eviction.priority;
     if (eviction->one && eviction->one->of == deployment)
         return false;
-    if (one->r.state != REPLICA_READY && one->r.state != REPLICA_UNREADY &&
-        one->r.state != REPLICA_SLEEPING)
-        return false;
     return !is_pinned(deployment) && rank <= other &&
            (rank < other || staying(deployment) > least_of(deployment));
 }
 
+static bool has_begun(const struct replica *one)
+{
+    return one->r.state == REPLICA_READY || one->r.state == REPLICA_UNREADY ||
+           one->r.state == REPLICA_SLEEPING;
+}
+
 static bool may_go_now(const struct eviction *eviction, const struct replica *one)
 {
-    uint64_t since_us = one->r.ready_us > one->r.since_us ? one->r.ready_us : one->r.since_us;
-    if (one->r.state != REPLICA_READY)
-        since_us = one->r.ready_us;
-    if (!may_ever_go(eviction, one) || eviction->now_us - since_us < residency_us(one->of))
-        return false;
     bool busy = one->r.in_flight > 0 || one->of->demand.held > 0;
+    uint64_t since_us = one->r.ready_us;
+    if (one->r.state == REPLICA_READY && one->r.since_us > since_us)
+        since_us = one->r.since_us;
+    uint64_t stays_us = busy ? quantum_us(one->of) : residency_us(one->of);
+    if (!has_begun(one) || !may_ever_go(eviction, one) || eviction->now_us - since_us < stays_us)
+        return false;
+    if (eviction->one && !eviction->one->is_first && demand_of(one->of) > 0 &&
+        staying(one->of) == 1)
+        return false; /* one more of mine for the only one of yours */
     return !busy || eviction->busy_too;
 }
 
@@ -108,7 +123,6 @@ static size_t gather(const struct eviction *eviction, size_t node, struct candid
 static struct resources used_later(const struct fleet *fleet, size_t node)
 {
     struct resources used = fleet->nodes[node].reserved;
-    resources_add(&used, &fleet->nodes[node].promised, 1);
     for (size_t i = 0; i < fleet->count; i++)
         for (struct replica *one = replica_first(fleet->deployments[i]); one;
              one = replica_next(one))
@@ -139,6 +153,7 @@ static int64_t choose_on(const struct eviction *eviction, size_t node, struct ca
     size_t many = gather(eviction, node, all);
     int64_t cost = 0;
     *count = 0;
+    place_add_promised(eviction->fleet, node, eviction->one, &used);
     for (size_t i = 0; i < many && !resources_fit(&at->spec.has, &used, &eviction->need); i++) {
         if (is_too_many(eviction, chosen, *count, all[i].one))
             continue;
@@ -191,20 +206,6 @@ static bool is_needed(const struct replica *one)
            fleet_census(deployment, 0).counted <= least_of(deployment);
 }
 
-static uint64_t gone_by(const struct eviction *eviction)
-{
-    uint64_t by_us = eviction->now_us;
-    for (size_t i = 0; i < eviction->fleet->count; i++)
-        for (struct replica *one = replica_first(eviction->fleet->deployments[i]); one;
-             one = replica_next(one)) {
-            if (one->r.node != eviction->node || !is_leaving(one))
-                continue;
-            uint64_t end_us = one->r.due_us + (uint64_t)one->r.spec->stop.grace_us;
-            by_us = end_us > by_us ? end_us : by_us;
-        }
-    return by_us + PROMISE_SLACK_US;
-}
-
 static void retire(struct fleet *fleet, struct replica *victim, const char *reason, uint64_t now_us)
 {
     struct fleet_deployment *deployment = victim->of;
@@ -213,27 +214,110 @@ static void retire(struct fleet *fleet, struct replica *victim, const char *reas
         deployment->wanted--;
 }
 
+/* It has waited for so long that who has work goes too. */
+static bool is_overdue(const struct replica *one, uint64_t now_us)
+{
+    uint64_t oldest_us = one->of->demand.oldest_held_us;
+    uint64_t since_us = oldest_us && oldest_us < one->asked_us ? oldest_us : one->asked_us;
+    return now_us - since_us >= residency_us(one->of);
+}
+
+static void make_go(struct fleet *fleet, const struct eviction *eviction, uint64_t now_us)
+{
+    char reason[FLEET_REASON_MAX];
+    snprintf(reason, sizeof(reason), "evicted_for:%s", eviction->one->of->name);
+    for (size_t i = 0; i < eviction->count; i++)
+        retire(fleet, eviction->victims[i], reason, now_us);
+}
+
+static void wait_for(struct replica *one, const char *whom)
+{
+    snprintf(one->r.reason, sizeof(one->r.reason), "waits_for:%.60s", whom);
+}
+
+/* How many of <deployment> may be made to go, be it now or when their time is over. */
+static unsigned may_lose(const struct eviction *eviction, const struct fleet_deployment *deployment)
+{
+    unsigned many = staying(deployment), least = least_of(deployment);
+    if (deployment->spec->eviction.priority < eviction->spec->eviction.priority)
+        return many;
+    return many > least ? many - least : 0;
+}
+
+/* Would there be room on <node>, when the time of all is over who can be made to go? Others to whom
+ * room is promised there have their turn before, and then it is over too. */
+static bool will_fit(const struct eviction *eviction, size_t node)
+{
+    const struct fleet *fleet = eviction->fleet;
+    struct resources used = used_later(fleet, node);
+    if (!fleet->nodes[node].usable ||
+        !place_fits(&fleet->nodes[node], eviction->spec, &eviction->need))
+        return false;
+    for (size_t i = 0; i < fleet->count; i++) {
+        unsigned may_go = may_lose(eviction, fleet->deployments[i]);
+        for (struct replica *one = replica_first(fleet->deployments[i]); one && may_go;
+             one = replica_next(one))
+            if (one->r.node == node && replica_holds(one->r.state) && !is_leaving(one) &&
+                may_ever_go(eviction, one)) {
+                resources_add(&used, &one->reserved, -1);
+                may_go--;
+            }
+    }
+    return resources_fit(&fleet->nodes[node].spec.has, &used, &eviction->need);
+}
+
+/* It has waited long, and those who are there never have served their time all at once, since each
+ * is followed by another: from now on nobody else follows on one node. */
+static bool claim(struct fleet *fleet, struct replica *one, const struct eviction *eviction)
+{
+    for (size_t i = 0; i < fleet->node_count && one->is_first; i++) {
+        if (!will_fit(eviction, i))
+            continue;
+        place_promise(fleet, one, i, &eviction->need);
+        wait_for(one, "its_turn");
+        return true;
+    }
+    return false;
+}
+
 bool evict_for(struct fleet *fleet, struct replica *one, const struct resources *need,
                uint64_t now_us)
 {
-    char reason[FLEET_REASON_MAX];
     struct eviction eviction = {
         .fleet = fleet, .one = one, .spec = one->r.spec, .need = *need, .now_us = now_us};
     if (!is_needed(one))
         return false;
     if (!evict_choose(&eviction)) {
-        uint64_t oldest_us = one->of->demand.oldest_held_us;
-        uint64_t since_us = oldest_us && oldest_us < one->asked_us ? oldest_us : one->asked_us;
-        eviction.busy_too = now_us - since_us >= residency_us(one->of);
-        if (!eviction.busy_too || !evict_choose(&eviction))
+        eviction.busy_too = is_overdue(one, now_us);
+        if (!eviction.busy_too)
             return false;
+        if (!evict_choose(&eviction))
+            return claim(fleet, one, &eviction);
     }
-    snprintf(reason, sizeof(reason), "evicted_for:%s", one->of->name);
+    make_go(fleet, &eviction, now_us);
+    place_promise(fleet, one, eviction.node, need);
+    wait_for(one, eviction.count ? eviction.victims[0]->of->name : "room");
+    return true;
+}
+
+bool evict_on(struct fleet *fleet, struct replica *one, uint64_t now_us)
+{
+    struct candidate chosen[CANDIDATES_MAX];
+    struct eviction eviction = {.fleet = fleet,
+                                .one = one,
+                                .spec = one->r.spec,
+                                .need = one->promise,
+                                .now_us = now_us,
+                                .busy_too = is_overdue(one, now_us)};
+    if (!is_needed(one) || !will_fit(&eviction, one->r.node))
+        return false;
+    int64_t cost = choose_on(&eviction, one->r.node, chosen, &eviction.count);
+    if (cost == INT64_MAX || eviction.count == 0)
+        return true;
     for (size_t i = 0; i < eviction.count; i++)
-        retire(fleet, eviction.victims[i], reason, now_us);
-    place_promise(fleet, one, eviction.node, need, gone_by(&eviction));
-    snprintf(one->r.reason, sizeof(one->r.reason), "waits_for:%.60s",
-             eviction.count ? eviction.victims[0]->of->name : "room");
+        eviction.victims[i] = chosen[i].one;
+    make_go(fleet, &eviction, now_us);
+    wait_for(one, eviction.victims[0]->of->name);
     return true;
 }
 
@@ -259,7 +343,6 @@ void evict_overfull(struct fleet *fleet, uint64_t now_us)
     for (size_t i = 0; i < fleet->node_count; i++) {
         const struct fleet_node *node = &fleet->nodes[i];
         struct resources used = used_later(fleet, i);
-        resources_add(&used, &node->promised, -1);
         while (resources_are_over(&node->spec.has, &used) || (node->gone && node->replicas)) {
             struct replica *one = least_dear(fleet, i);
             if (!one)

@@ -24,7 +24,8 @@ enum {
     ENDED_KEPT_US = 10 * MINUTE_US,
     PORT_TRIES = 3,
     STOP_SLACK_US = 10 * SECOND_US, /* after the grace: killing takes a while too */
-    QUANTUM_LEAST_US = SECOND_US,
+    RESIDENCY_LEAST_US = SECOND_US,
+    QUANTUM_LEAST_US = 5 * SECOND_US,
 };
 
 /* A value over the last <width_us>: its mean by time, its sum, its peak. */
@@ -56,8 +57,9 @@ struct replica {
     struct link link;       /* in its deployment's, newest first */
     struct fleet_deployment *of;
     struct resources reserved;       /* on r.node, while its state holds room */
-    struct resources promise;        /* of room that victims make on r.node */
-    uint64_t promise_us;             /* until then; 0 = nothing is promised */
+    struct resources promise;        /* of room that is being made on r.node */
+    uint64_t promise_turn;           /* earlier ones go first; 0 = nothing is promised */
+    bool is_first;                   /* PENDING: none of its deployment has room */
     uint64_t asked_us;               /* waits for room since */
     enum replica_state before;       /* LOST: what it was */
     unsigned bad_probes, crashes;    /* in a row */
@@ -124,7 +126,7 @@ struct fleet_deployment {
 
 struct fleet {
     struct fleet_hands hands;
-    uint64_t chance, number;
+    uint64_t chance, number, turns; /* turns: of promises */
     bool leads, shut;
     struct fleet_node *nodes;
     size_t node_count;
@@ -171,6 +173,8 @@ static inline struct text deployment_text(const struct fleet_deployment *deploym
 struct fleet_deployment *fleet_find(const struct fleet *fleet, struct text name);
 /* Of <revision>, 0 = of all. */
 struct census fleet_census(const struct fleet_deployment *deployment, unsigned revision);
+/* How many take calls now. */
+unsigned deployment_serving(const struct fleet_deployment *deployment);
 void fleet_event(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t replica,
                  const char *reason, const char *words);
 void deployment_settle(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us);

@@ -157,23 +157,38 @@ void place_release(struct fleet *fleet, struct replica *one)
 }
 
 void place_promise(struct fleet *fleet, struct replica *one, size_t node,
-                   const struct resources *need, uint64_t until_us)
+                   const struct resources *need)
 {
     one->r.node = (unsigned)node;
     one->promise = *need;
-    one->promise_us = until_us;
+    one->promise_turn = ++fleet->turns;
     resources_add(&fleet->nodes[node].promised, need, 1);
     fleet->nodes[node].replicas++; /* so that the node stays */
 }
 
 void place_unpromise(struct fleet *fleet, struct replica *one)
 {
-    if (one->promise_us == 0)
+    if (one->promise_turn == 0)
         return;
     resources_add(&fleet->nodes[one->r.node].promised, &one->promise, -1);
     fleet->nodes[one->r.node].replicas--;
     one->promise = (struct resources){0};
-    one->promise_us = 0;
+    one->promise_turn = 0;
+}
+
+void place_add_promised(const struct fleet *fleet, size_t node, const struct replica *one,
+                        struct resources *used)
+{
+    if (!one || one->promise_turn == 0) {
+        resources_add(used, &fleet->nodes[node].promised, 1);
+        return;
+    }
+    for (size_t i = 0; i < fleet->count; i++)
+        for (struct replica *other = replica_first(fleet->deployments[i]); other;
+             other = replica_next(other))
+            if (other->promise_turn && other->promise_turn < one->promise_turn &&
+                other->r.node == node)
+                resources_add(used, &other->promise, 1);
 }
 
 static bool may_run_on(const struct fleet_node *node, const struct deployment_spec *spec)
@@ -283,20 +298,21 @@ static void wait_because(struct replica *one, const char *reason)
         snprintf(one->r.reason, sizeof(one->r.reason), "%s", reason);
 }
 
-/* Room was made for it: does it fit by now? True: it is settled, for this round. */
+/* Room is being made for it: does it fit by now? True: it is settled, for this round. */
 static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_us)
 {
     struct fleet_node *node = &fleet->nodes[one->r.node];
     struct resources used = node->reserved, need = one->promise;
-    if (one->promise_us == 0)
+    if (one->promise_turn == 0)
         return false;
+    place_add_promised(fleet, one->r.node, one, &used);
     if (node->usable && !node->gone && resources_fit(&node->spec.has, &used, &need)) {
         unsigned index = one->r.node;
         place_unpromise(fleet, one);
         replica_launch(fleet, one, index, &need, now_us);
         return true;
     }
-    if (now_us < one->promise_us && node->usable && !node->gone)
+    if (node->usable && !node->gone && evict_on(fleet, one, now_us))
         return true;
     place_unpromise(fleet, one);
     return false;
@@ -310,7 +326,7 @@ static void no_room(struct fleet *fleet, struct replica *one, const char *reason
     int64_t timeout_us = deployment->spec->hold.timeout_us;
     wait_because(one, reason);
     if (!deployment->demand.held || !oldest_us || timeout_us <= 0 ||
-        fleet_census(deployment, 0).ready > 0 || now_us < oldest_us + (uint64_t)timeout_us)
+        deployment_serving(deployment) > 0 || now_us < oldest_us + (uint64_t)timeout_us)
         return;
     fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }
@@ -341,12 +357,23 @@ static bool comes_before(const struct replica *a, const struct replica *b)
     int first = a->of->spec->eviction.priority, second = b->of->spec->eviction.priority;
     if (first != second)
         return first > second;
+    if (a->is_first != b->is_first)
+        return a->is_first;
     if (a->asked_us != b->asked_us)
         return a->asked_us < b->asked_us;
     return a->r.number < b->r.number;
 }
 
-/* The dearest first, of the same rank who has waited longest. */
+/* Does none of its deployment have room? */
+static bool is_first(const struct fleet_deployment *deployment)
+{
+    for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+        if (replica_holds(one->r.state))
+            return false;
+    return true;
+}
+
+/* The dearest first; of the same rank those that have nothing yet, and who has waited longest. */
 static struct replica *next_in_line(const struct fleet *fleet, const struct replica *after)
 {
     struct replica *first = NULL;
@@ -364,6 +391,9 @@ void place_all(struct fleet *fleet, uint64_t now_us)
 {
     struct replica *one = NULL;
     evict_overfull(fleet, now_us);
+    for (size_t i = 0; i < fleet->count; i++)
+        for (one = replica_first(fleet->deployments[i]); one; one = replica_next(one))
+            one->is_first = is_first(one->of);
     while ((one = next_in_line(fleet, one)) != NULL)
         place_one(fleet, one, now_us);
 }

@@ -14,7 +14,11 @@ bool resources_are_over(const struct resources *has, const struct resources *use
 size_t place_best(const struct fleet *fleet, const struct deployment_spec *spec,
                   const struct resources *need);
 void place_promise(struct fleet *fleet, struct replica *one, size_t node,
-                   const struct resources *need, uint64_t until_us);
+                   const struct resources *need);
+/* Add what is promised on <node> to others, of a replica that has a promise itself only what was
+ * promised before. */
+void place_add_promised(const struct fleet *fleet, size_t node, const struct replica *one,
+                        struct resources *used);
 
 /* Who makes room for a replica; <one> NULL = for a deployment that does not exist yet. */
 struct eviction {
@@ -34,5 +38,8 @@ bool evict_choose(struct eviction *eviction);
 /* Make victims go, and promise their room. False: nobody can. */
 bool evict_for(struct fleet *fleet, struct replica *one, const struct resources *need,
                uint64_t now_us);
+/* Of one that has a promise: who has to go for it, and may by now, goes. False: it is not needed
+ * any more, or there will never be room. */
+bool evict_on(struct fleet *fleet, struct replica *one, uint64_t now_us);
 /* Nodes that have less than they had: somebody has to go. */
 void evict_overfull(struct fleet *fleet, uint64_t now_us);
