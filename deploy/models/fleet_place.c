@@ -326,7 +326,7 @@ static void no_room(struct fleet *fleet, struct replica *one, const char *reason
     int64_t timeout_us = deployment->spec->hold.timeout_us;
     wait_because(one, reason);
     if (!deployment->demand.held || !oldest_us || timeout_us <= 0 ||
-        fleet_census(deployment, 0).ready > 0 || now_us < oldest_us + (uint64_t)timeout_us)
+        deployment_serving(deployment) > 0 || now_us < oldest_us + (uint64_t)timeout_us)
         return;
     fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }
