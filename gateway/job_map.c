@@ -15,10 +15,24 @@ static const struct text dashes = {"--", 2}, newline = {"\r\n", 2}, empty_line =
 
 /* ------------------------------------------------------------------------------- JSON */
 
+/* Letters, digits, _ - . only: it is written into a call as it is, and must be what it looks like.
+ */
+static bool is_name(struct text name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.at[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '_' || c == '-' || c == '.'))
+            return false;
+    }
+    return name.len > 0 && name.len <= NAME_MAX_BYTES;
+}
+
 static struct job_field *add_field(struct job_fields *fields, struct text name, struct fault *fault)
 {
-    if (name.len == 0 || name.len > NAME_MAX_BYTES || fields->count == JOB_FIELDS_MAX) {
-        fault_set(fault, FAULT_BAD_REQUEST, "The body has too many fields, or one without a name.");
+    if (!is_name(name) || fields->count == JOB_FIELDS_MAX) {
+        fault_set(fault, FAULT_BAD_REQUEST,
+                  "The body has too many fields, or one whose name is none.");
         return NULL;
     }
     for (size_t i = 0; i < fields->count; i++)
@@ -310,7 +324,6 @@ static bool map_text(struct mapping *m, struct job_spec *spec)
         if (text_equal(field->name, TEXT("model")))
             continue;
         buffer_append_text(out, TEXT(","));
-        /* A name out of JSON is quoted as it stood there; one of a form has no such bytes. */
         buffer_append_text(out, TEXT("\""));
         buffer_append_text(out, field->name);
         buffer_append_text(out, TEXT("\":"));

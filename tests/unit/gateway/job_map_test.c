@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -9,6 +9,9 @@
 
 #include "gateway/job_files.h"
 #include "gateway/job_map.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 #define FORM "multipart/form-data; boundary=---011000010111000001101001"
 #define PART(name, value)                                                           \

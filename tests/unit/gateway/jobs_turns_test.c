@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/base/memory.h"
 #include "gateway/jobs_turns.h"
+
+/* cmocka wants the headers above. */
+#include <cmocka.h>
 
 struct one {
     struct turn turn;
