@@ -68,7 +68,6 @@ void place_nodes(struct fleet *fleet, const struct node_spec *nodes, size_t coun
         size_t old = node_named(fleet, nodes[i].name);
         if (old != SIZE_MAX && !taken[old]) {
             merged[i] = fleet->nodes[old];
-            node_drop(&merged[i].spec);
             taken[old] = true;
             to[old] = (unsigned)i;
         }
@@ -76,9 +75,7 @@ void place_nodes(struct fleet *fleet, const struct node_spec *nodes, size_t coun
         node_keep(&merged[i].spec, &nodes[i]);
     }
     for (size_t i = 0; i < old_count; i++) {
-        if (taken[i])
-            continue;
-        if (fleet->nodes[i].replicas == 0) {
+        if (taken[i] || fleet->nodes[i].replicas == 0) {
             node_drop(&fleet->nodes[i].spec);
             continue;
         }
