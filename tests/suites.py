@@ -311,7 +311,7 @@ def run_pytest_once(folder, variant, minutes, test_seconds, extra, only=()):
     path = ROOT / "tests" / folder
     if not any(path.glob("**/test_*.py")) and not any(path.glob("**/*_test.py")):
         return Count()
-    broken = build(variant, "all") or make_venv()
+    broken = build(variant, "all", "fakes") or make_venv()
     if broken:
         return broken
     name = folder if variant is RELEASE else f"{folder}-{variant[0]}"
