@@ -3,7 +3,8 @@
 
 /*
  * launch_docker, from inside: the engine (launch_docker.c), the way of a launch from an image to a
- * container and its end (docker_launch.c), and what is heard of one that runs (docker_watch.c).
+ * container that runs (docker_place.c), its steps and its end (docker_launch.c), and what is heard
+ * of one that runs (docker_watch.c).
  *
  * What is true of a container is asked of the engine (inspect) whenever something hints that it may
  * have changed: an event, the engine's return, a timer. Events decide nothing, so a lost or
@@ -146,6 +147,41 @@ void docker_launch_seen(struct launch *launch, const struct docker_container *no
 /* How much it uses now. */
 void docker_launch_measured(struct launch *launch, int64_t memory_bytes);
 
+/* What each step of it is made of. */
+uint64_t docker_launch_now(const struct launch *launch);
+void docker_launch_tell(struct launch *launch, enum launch_stage stage, const char *reason,
+                        const char *words);
+/* Go on with another step, now. */
+void docker_launch_step(struct launch *launch, enum docker_step step);
+/* Go on with this one, then. */
+void docker_launch_later(struct launch *launch, uint64_t due_us);
+/* The step's question had no answer that helps: ask again soon, not for ever. */
+void docker_launch_retry(struct launch *launch, const struct remote_answer *answer);
+/* It never ran, or nobody knows how it ended. */
+void docker_launch_end(struct launch *launch, const char *reason, bool is_final, const char *words);
+
+/* ------------------------------------------------------------------------ docker_place.c */
+
+/* The steps of these names. */
+void docker_place_image(struct launch *launch);
+void docker_place_pull(struct launch *launch);
+void docker_place_create(struct launch *launch);
+void docker_place_take(struct launch *launch);
+void docker_place_clear(struct launch *launch);
+void docker_place_start(struct launch *launch);
+/* Forget the pull that was under way. */
+void docker_place_drop(struct launch *launch);
+/* Inspect what has its name. */
+struct remote_call *docker_place_ask(struct launch *launch,
+                                     void (*on_done)(void *, const struct remote_answer *));
+/* Remove its container: by its id only, a name may be another's. */
+struct remote_call *docker_place_remove(struct launch *launch,
+                                        void (*on_done)(void *, const struct remote_answer *));
+/* Was it made for this launch, as its labels say? */
+bool docker_place_is_same(const struct launch *launch, const struct docker_container *other);
+/* Does another launch have it? */
+bool docker_place_is_held(const struct launch *launch, const char *id);
+
 /* ------------------------------------------------------------------------ docker_watch.c */
 
 void docker_watch_init(struct launch *launch);
@@ -153,7 +189,7 @@ void docker_watch_init(struct launch *launch);
 void docker_watch_look(struct launch *launch);
 /* Read its log from where it was left, and go on for as long as it runs. */
 void docker_watch_log(struct launch *launch);
-/* Ask how much memory it uses. */
+/* Ask how it is, and how much memory it uses; now and then. */
 void docker_watch_measure(struct launch *launch);
 /* Ask nothing any more. */
 void docker_watch_drop(struct launch *launch);

@@ -93,7 +93,7 @@ void docker_read_error(struct text body, unsigned status, char words[LAUNCH_WORD
 static void read_labels(const struct json *labels, struct docker_container *into)
 {
     uint64_t number = 0;
-    char digest[17], *end = digest;
+    char digest[17] = "", *end = digest;
     struct launch_name *name = &into->name;
     copy_name(into->owner, sizeof(into->owner), text_at(labels, "sluice.owner"));
     copy_name(name->deployment, sizeof(name->deployment), text_at(labels, "sluice.deployment"));

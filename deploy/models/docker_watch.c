@@ -190,7 +190,10 @@ void docker_watch_measure(struct launch *launch)
                                        .answer_max = STATS_MAX,
                                        .on_done = on_stats,
                                        .with = launch};
-    if (launch->step == STEP_RUN && !launch->stats && launch->id[0])
+    if (launch->step != STEP_RUN || !launch->id[0])
+        return;
+    docker_watch_look(launch); /* should an event have been lost */
+    if (!launch->stats)
         launch->stats = engine_ask(launch->launcher, &question,
                                    "/containers/%s/stats?stream=false&one-shot=true", launch->id);
 }

@@ -118,6 +118,12 @@ struct census fleet_census(const struct fleet_deployment *deployment, unsigned r
     return census;
 }
 
+unsigned deployment_serving(const struct fleet_deployment *deployment)
+{
+    bool only_stable = deployment->share.stable && !deployment->share.canary;
+    return fleet_census(deployment, only_stable ? deployment->share.stable : 0).ready;
+}
+
 void fleet_event(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t replica,
                  const char *reason, const char *words)
 {
@@ -221,7 +227,7 @@ void deployment_fail(struct fleet *fleet, struct fleet_deployment *deployment, c
             replica_retire(fleet, one, reason, now_us);
     }
     fleet_event(fleet, deployment, 0, reason, "");
-    if (fleet_census(deployment, 0).ready == 0)
+    if (deployment_serving(deployment) == 0)
         fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }
 
@@ -393,7 +399,7 @@ static void see_waiting(struct fleet *fleet, struct fleet_deployment *deployment
         return;
     if (is_stopped(fleet, deployment))
         why = fleet->shut || deployment->removed ? "removed" : "stopped";
-    else if (deployment->failed && fleet_census(deployment, 0).ready == 0)
+    else if (deployment->failed && deployment_serving(deployment) == 0)
         why = deployment->fail_reason;
     if (why)
         fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), why);

@@ -128,10 +128,10 @@ struct fleet_demand {
     unsigned in_flight, held, jobs; /* jobs: that wait to run */
     uint64_t oldest_held_us;        /* when the longest waiting came; 0 = none */
 };
-void fleet_demand(struct fleet *fleet, struct text deployment, const struct fleet_demand *demand,
+void fleet_demand(struct fleet *fleet, struct text name, const struct fleet_demand *demand,
                   uint64_t now_us);
 /* What a revision's calls came to since the last telling. */
-void fleet_record(struct fleet *fleet, struct text deployment, unsigned revision, uint64_t calls,
+void fleet_record(struct fleet *fleet, struct text name, unsigned revision, uint64_t calls,
                   uint64_t failures, int64_t ttft_us, uint64_t now_us);
 
 /* Decide; call at least when fleet_due_us() says, and after facts were told. */
@@ -154,7 +154,7 @@ enum fleet_order {
     FLEET_ROLLBACK,
 };
 /* False: there is none of that name, or it makes no sense now (*why, for people). */
-bool fleet_obey(struct fleet *fleet, struct text deployment, enum fleet_order order, unsigned low,
+bool fleet_obey(struct fleet *fleet, struct text name, enum fleet_order order, unsigned low,
                 unsigned high, uint64_t now_us, const char **why);
 /* Stop everything (on_exit: stop); fleet_is_quiet() when all is gone. */
 void fleet_shut(struct fleet *fleet, uint64_t now_us);
@@ -176,12 +176,12 @@ struct fleet_view {
     unsigned canary_permille;
 };
 size_t fleet_count(const struct fleet *fleet);
-bool fleet_look(const struct fleet *fleet, struct text deployment, struct fleet_view *view,
+bool fleet_look(const struct fleet *fleet, struct text name, struct fleet_view *view,
                 uint64_t now_us);
 bool fleet_look_at(const struct fleet *fleet, size_t index, struct fleet_view *view,
                    uint64_t now_us);
 /* Replicas of a deployment, newest first, at most <max>. */
-size_t fleet_replicas(const struct fleet *fleet, struct text deployment,
+size_t fleet_replicas(const struct fleet *fleet, struct text name,
                       const struct fleet_replica **into, size_t max);
 struct fleet_place {
     const struct node_spec *node;

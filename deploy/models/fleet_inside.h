@@ -173,6 +173,8 @@ static inline struct text deployment_text(const struct fleet_deployment *deploym
 struct fleet_deployment *fleet_find(const struct fleet *fleet, struct text name);
 /* Of <revision>, 0 = of all. */
 struct census fleet_census(const struct fleet_deployment *deployment, unsigned revision);
+/* How many take calls now. */
+unsigned deployment_serving(const struct fleet_deployment *deployment);
 void fleet_event(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t replica,
                  const char *reason, const char *words);
 void deployment_settle(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us);

@@ -261,6 +261,7 @@ static bool obey(struct fleet *fleet, struct fleet_deployment *deployment, enum 
     return no(why, "there is no such order");
 }
 
+/* NOLINTNEXTLINE(readability-function-size): seven parameters, by contract */
 bool fleet_obey(struct fleet *fleet, struct text name, enum fleet_order order, unsigned low,
                 unsigned high, uint64_t now_us, const char **why)
 {

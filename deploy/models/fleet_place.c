@@ -68,7 +68,6 @@ void place_nodes(struct fleet *fleet, const struct node_spec *nodes, size_t coun
         size_t old = node_named(fleet, nodes[i].name);
         if (old != SIZE_MAX && !taken[old]) {
             merged[i] = fleet->nodes[old];
-            node_drop(&merged[i].spec);
             taken[old] = true;
             to[old] = (unsigned)i;
         }
@@ -76,9 +75,7 @@ void place_nodes(struct fleet *fleet, const struct node_spec *nodes, size_t coun
         node_keep(&merged[i].spec, &nodes[i]);
     }
     for (size_t i = 0; i < old_count; i++) {
-        if (taken[i])
-            continue;
-        if (fleet->nodes[i].replicas == 0) {
+        if (taken[i] || fleet->nodes[i].replicas == 0) {
             node_drop(&fleet->nodes[i].spec);
             continue;
         }
@@ -326,7 +323,7 @@ static void no_room(struct fleet *fleet, struct replica *one, const char *reason
     int64_t timeout_us = deployment->spec->hold.timeout_us;
     wait_because(one, reason);
     if (!deployment->demand.held || !oldest_us || timeout_us <= 0 ||
-        fleet_census(deployment, 0).ready > 0 || now_us < oldest_us + (uint64_t)timeout_us)
+        deployment_serving(deployment) > 0 || now_us < oldest_us + (uint64_t)timeout_us)
         return;
     fleet->hands.fail_waiting(fleet->hands.with, deployment_text(deployment), reason);
 }

@@ -138,6 +138,7 @@ void roll_failed(struct fleet *fleet, struct fleet_deployment *deployment, unsig
 
 /* --------------------------------------------------------------------------------- canary */
 
+/* NOLINTNEXTLINE(readability-function-size): eight parameters, by contract */
 void fleet_record(struct fleet *fleet, struct text name, unsigned revision, uint64_t calls,
                   uint64_t failures, int64_t ttft_us, uint64_t now_us)
 {
@@ -205,14 +206,16 @@ static void step_on(struct fleet *fleet, struct fleet_deployment *deployment, ui
 static void canary(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
 {
     unsigned wanted = deployment->wanted;
-    unsigned stable = fleet_census(deployment, deployment->stable.number).ready;
+    struct census old = fleet_census(deployment, deployment->stable.number);
     struct census next = fleet_census(deployment, deployment->next.number);
-    unsigned permille = step_permille(deployment);
+    unsigned permille = step_permille(deployment), stable = old.ready;
     unsigned want = stable ? (wanted * permille + 999) / 1000 : next.counted;
     want = wanted && stable && want == 0 ? 1 : want;
     want = want < wanted ? want : wanted;
     if (deployment->paused && want > next.counted)
         want = next.counted;
+    if (deployment->paused && stable == 0 && old.pending)
+        want = 0; /* it gets no calls, and may be in the way of who would */
     scale_converge(fleet, deployment, &deployment->stable, wanted, now_us);
     scale_converge(fleet, deployment, &deployment->next, want, now_us);
     if (next.ready == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "deploy/models/launcher.h"
 
-static const struct launcher_kind *const kinds[] = {&launch_process};
+static const struct launcher_kind *const kinds[] = {&launch_process, &launch_docker};
 
 const struct launcher_kind *launcher_kind_of(enum launcher_word word)
 {

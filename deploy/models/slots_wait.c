@@ -234,12 +234,13 @@ static bool make_room(struct slots *slots, struct ticket *ticket, unsigned max_r
 }
 
 /* <ticket> has been granted within slots_wait(): its grant need not travel. */
-static struct ticket_grant *take_out(struct ticket_grant *grants, struct ticket *ticket)
+static struct ticket_grant *take_out(struct ticket_grant *grants, const struct ticket *ticket)
 {
     struct ticket_grant **at = &grants;
-    while (*at != ticket->grant)
+    while (*at && *at != ticket->grant)
         at = &(*at)->next;
-    *at = ticket->grant->next;
+    assert(*at);
+    *at = (*at)->next;
     return grants;
 }
 

@@ -15,6 +15,7 @@
  * It says {"say":"report"|"line"|"found"|"looked"|"fault"|"closed", …}.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -316,6 +317,7 @@ int main(int count, char **words)
     node.launcher = driver.kind->word;
     for (int i = 2; i < count; i++)
         read_option(&node, &site, words[i]);
+    signal(SIGPIPE, SIG_IGN); /* as the gateway does: OpenSSL writes without asking */
     log_set_level(LOG_DEBUG);
     site.loop = driver.loop = loop_new();
     struct dns *dns = dns_new(driver.loop);

@@ -185,6 +185,22 @@ def test_a_launch_that_cannot_be_ends(name):
         launcher.forget("r1")
 
 
+def test_what_only_has_the_name_is_never_removed():
+    """Nobody can say whose it is, or it is another's: also when ours is given up meanwhile."""
+    others = answer({"Id": "b" * 64, "State": {"Status": "exited"}, "Config": {"Labels": {}}, "HostConfig": {}})
+    for said in (answer(NOISE), others, silence):
+        says = {"/containers/create": answer({"message": "taken"}, "409 Conflict"), "/sluice-tests-fake-r1/json": said}
+        with FakeEngine(says) as engine, Driver("docker", endpoint=f"unix:{engine.path}") as launcher:
+            launcher.start("r1", image="fake")
+            eventually(lambda: any("/sluice-tests-fake-r1/json" in target for target in engine.asked))
+            launcher.stop("r1", 0)
+            engine.says["/sluice-tests-fake-r1/json"] = others
+            launcher.wait("r1", "ended", within=60)
+            launcher.forget("r1")
+            time.sleep(0.2)
+            assert not any("force" in target for target in engine.asked)
+
+
 def test_an_engine_that_falls_silent_is_noticed():
     """It accepts, and never answers again: no end of a connection tells of it."""
     says = {}

@@ -17,9 +17,15 @@ def start(launcher, replica="r1", *options, **spec):
     launcher.start(replica, **{"image": IMAGE, "command": [*SERVER, *options], **spec})
 
 
-def fetch(report, path="/health"):
-    with urllib.request.urlopen(f"http://{report['host']}:{report['port']}{path}", timeout=5) as answer:
-        return answer.read()
+def is_serving(report):
+    """It runs a moment before it listens, and listens before its model is loaded."""
+    def ask():
+        try:
+            with urllib.request.urlopen(f"http://{report['host']}:{report['port']}/health", timeout=5) as answer:
+                return json.loads(answer.read())["status"] == "ok"
+        except OSError:
+            return False
+    return eventually(ask)
 
 
 def container_of(engine, replica="r1"):
@@ -32,7 +38,7 @@ def test_a_container_lives_serves_and_ends(launcher, engine):
     start(launcher)
     running = launcher.wait("r1", "running")
     assert launcher.stages("r1") == ["placing", "running"]
-    assert running["host"] == "127.0.0.1" and json.loads(fetch(running))["status"] == "ok"
+    assert running["host"] == "127.0.0.1" and is_serving(running)
     launcher.stop("r1", grace_ms=5000)
     ended = launcher.wait("r1", "ended")
     assert (ended["reason"], ended["exit"], ended["signal"], ended["final"]) == ("exit", 0, 0, 0)
@@ -213,5 +219,5 @@ def test_what_runs_goes_on_when_we_end(engine, launcher):
     start(launcher)
     running = launcher.wait("r1", "running")
     launcher.close()
-    assert json.loads(fetch(running))["status"] == "ok"
+    assert is_serving(running)
     assert os.path.exists(f"/proc/{container_of(engine)['State']['Pid']}")

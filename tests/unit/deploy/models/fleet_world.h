@@ -46,6 +46,7 @@ struct model {
     unsigned held_count, jobs;
     uint64_t served, failed, broken, arrived, launches, wrong_calls;
     uint64_t oldest_age_us; /* the longest that one waited */
+    uint64_t begun_us;      /* when a call began to run last */
     unsigned stable, canary, permille;
     struct {
         unsigned revision;
@@ -69,6 +70,7 @@ struct world {
     unsigned crash_permille;                   /* of starts */
     unsigned events;
     int64_t over_bytes; /* a node was made smaller: so much over is not the fleet's fault */
+    bool rung;          /* a call came: the fleet is told at once */
     bool trace;
 };
 
@@ -378,6 +380,7 @@ static void world_call(struct model *model)
     }
     must(model->held_count < WORLD_HELD, "the queue is too long", model->name, model->held_count);
     model->held[model->held_count++] = world.now_us;
+    world.rung = true;
 }
 
 static unsigned calls_on(const struct server *server)
@@ -447,6 +450,7 @@ static void world_serve(void)
                     server->calls[c] = world.now_us + between(world.call_us / 4, world.call_us);
                     break;
                 }
+            model->begun_us = world.now_us;
             memmove(model->held, model->held + 1, --model->held_count * sizeof(*model->held));
         }
     }
@@ -572,6 +576,7 @@ static void check_replicas(void)
 
 static void world_tick(void)
 {
+    world.rung = false;
     world_tell();
     fleet_tick(world.fleet, world.now_us);
     world_serve(); /* what was opened grants at once */
@@ -590,7 +595,7 @@ static void sooner(uint64_t *next_us, uint64_t at_us)
 static uint64_t world_next(uint64_t until_us)
 {
     uint64_t next_us = until_us, due_us = fleet_due_us(world.fleet);
-    sooner(&next_us, due_us > world.now_us ? due_us : world.now_us + 1);
+    sooner(&next_us, due_us > world.now_us && !world.rung ? due_us : world.now_us + 1);
     for (size_t i = 0; i < world.server_count; i++) {
         const struct server *server = &world.servers[i];
         if (!server->runs || !world.usable[server->node])
