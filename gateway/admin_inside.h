@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/json_write.h"
 #include "policy/ledger.h"
+#include "policy/limits.h"
 
 /* Which thread answers. */
 enum admin_place {
@@ -104,6 +105,9 @@ admin_answer admin_deployment_adapters, admin_deployment_adapter_add, admin_depl
 admin_answer admin_deployment_logs, admin_deployment_events;
 admin_answer admin_placement, admin_placement_simulate;
 admin_answer admin_events, admin_openapi, admin_explain;
+
+/* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */
+const char *admin_limit_unit(enum limit_kind kind);
 
 /* The ledger could not be read, or too much was asked. */
 void admin_ledger_problem(struct admin_call *call, const struct fault *fault);

@@ -30,8 +30,10 @@
 
 struct batch_desk;
 struct checkups;
+struct decision_pen;
 struct deploy_desk;
 struct gauge_desk;
+struct hearsay_desk;
 struct webhooks;
 
 enum {
@@ -83,6 +85,7 @@ struct worker {
     struct upstreams *upstreams;
     struct replicas replicas; /* of deployments */
     struct journal *journal;
+    struct decision_pen *decisions; /* NULL = nobody keeps them */
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */
     struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */
@@ -91,6 +94,7 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk;   /* of the first worker, else NULL */
     struct checkups *checkups;       /* of the first worker, else NULL */
+    struct hearsay_desk *hearsay;    /* the same, with a shared store */
     struct gauge_desk *gauges;       /* the same */
     struct deploy_desk *deploy_desk; /* the same */
     struct jwks jwks;

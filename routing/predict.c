@@ -226,8 +226,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);
     out->cached_tokens = ask->cached_tokens;
-    out->work_tokens = later(get(&figures->work_tokens), 0);
-    out->calls = later(get(&figures->calls), 0);
+    out->work_tokens = later(get(&figures->work_tokens), 0) + get(&figures->heard_tokens);
+    out->calls = later(get(&figures->calls), 0) + get(&figures->heard_calls);
     out->wait_us = wait_of(figures, out, first, ask->now_us);
     int64_t over = overdue(own, first + late + out->wait_us, ask->now_us);
     int64_t failing =
@@ -269,8 +269,8 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
         .age_us = prediction->age_us,
         .begun_us = ask->now_us,
     };
-    int64_t work = add(&figures->work_tokens, call->work_tokens);
-    call->calls = add(&figures->calls, 1);
+    int64_t work = add(&figures->work_tokens, call->work_tokens) + get(&figures->heard_tokens);
+    call->calls = add(&figures->calls, 1) + get(&figures->heard_calls);
     call->each_tokens = clamp(work, TOKENS_MAX) / later(call->calls, 1);
     /* A whole answer is not awaited before it can have been written. */
     uint64_t writing =

@@ -61,6 +61,8 @@ struct predict_figures {
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
+    /* what others that share it have in flight there (hearsay.h) */
+    atomic_int_fast64_t heard_calls, heard_tokens;
 };
 
 struct prediction {
