@@ -59,6 +59,7 @@ FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
 units: $(TESTS) $(DRIVERS) $(FAKES)
+fakes: $(FAKES)
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
@@ -159,7 +160,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fuzzers run stop test check format fuzz cover bench top docs install clean help
+.PHONY: always all units fakes fuzzers run stop test check format fuzz cover bench top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -105,6 +105,7 @@ bool follow_begin(struct exchange *x, struct text deployment, uint64_t after, bo
     follow->after = after;
     follow->name_len = text_head(deployment, SPEC_NAME_MAX).len;
     memcpy(follow->name, deployment.at, follow->name_len);
+    follow->told_us = loop_now_us(x->worker->loop);
     follow->timer.on_time = on_time;
     x->status = 200;
     x->answer_type = TEXT("text/event-stream");

@@ -54,6 +54,7 @@ void reload_adopt(struct config *next, const struct config *current, const struc
     name_restart(restart, !is_same(next->database, start->database), "store.embedded.path");
     name_restart(restart, !is_same(next->ledger_path, start->ledger_path), "ledger.path");
     name_restart(restart, next->ledger_sync_disk != start->ledger_sync_disk, "ledger.sync");
+    name_restart(restart, next->deploy.leave != start->deploy.leave, "deployments.on_exit");
     name_restart(restart, !is_same(next->telemetry.file, start->telemetry.file),
                  "telemetry.log.file");
     if (other_listeners) {

@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_page.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
 #include "gateway/mock.h"
@@ -243,11 +244,26 @@ void service_take(struct service *service, struct config *next)
     tell(service, SAY_RELOADED);
 }
 
+/* What of the store has no place in the configuration any more. */
+static void log_left_out(const struct config *config, const struct made_list *made)
+{
+    for (size_t i = 0; i < made->count; i++) {
+        const struct deployment_spec *spec = deploy_spec(config, made->at[i].name);
+        if (!spec || !text_equal(spec->id, made->at[i].id))
+            log_line(LOG_WARN, "config",
+                     "the deployment %.*s, which was made at run time, is left out: the file "
+                     "declares its name, or has no place for it any more",
+                     TEXT_ARGS(made->at[i].name));
+    }
+}
+
 bool service_reload(struct service *service)
 {
     struct reload_outcome outcome;
     struct made_list *made = made_read(service->made);
     struct config *next = load_with(service, made, &outcome);
+    if (next != NULL)
+        log_left_out(next, made);
     made_list_free(made);
     int64_t now = clock_wall_us();
     log_reload(&outcome, next != NULL ? next->generation : service->config->generation);
@@ -525,6 +541,7 @@ static bool open_made(struct service *service)
     if (next != NULL) {
         config_unref(service->config);
         service->config = next;
+        log_left_out(next, list);
     } else if (list->count > 0) {
         log_words(LOG_ERROR, "", outcome.words);
         log_line(LOG_ERROR, "service",

@@ -13,7 +13,6 @@
 #include "gateway/steps.h"
 #include "gateway/waits.h"
 #include "gateway/worker_inside.h"
-#include "routing/affinity.h"
 
 enum { SERVED_NAME_MAX = 256, MICROS = 1000000, ETA_UNKNOWN_US = 5000000 };
 

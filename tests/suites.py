@@ -271,7 +271,7 @@ def run_pytest_once(folder, variant, minutes, test_seconds, extra, only=()):
     files = only or files_to_test(path)
     if not files:
         return Count()
-    broken = build(variant, "all") or make_venv()
+    broken = build(variant, "all", "fakes") or make_venv()
     if broken:
         return broken
     name = folder if variant is RELEASE else f"{folder}-{variant[0]}"

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from deployed import Desk, deployed, pids, server_for
-from harness import Sluice, eventually, run_cli
+from harness import Client, Sluice, eventually, run_cli
 
 
 def cli(gate, *words):
@@ -132,6 +132,32 @@ def test_events_and_logs(gate, desk):
     assert "loaded" in cli(gate, "logs", "told").stdout
     assert "ready" in cli(gate, "events", "told").stdout
     assert desk.ask("DELETE", "/deployments/told").status == 204
+
+
+def follow(gate, path, within=10):
+    """What comes of an endless answer, until it has said `ready`."""
+    client = Client(str(gate.state / "admin.sock"))
+    client.send(f"GET /admin/v1{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    response = client.begin_response("GET")
+    assert response.status == 200 and response.header("content-type") == "text/event-stream", response
+    return client, client.pieces(response)
+
+
+def test_events_and_lines_are_followed(gate, desk):
+    make(desk, "followed", "--load-ms", 300)
+    client, pieces = follow(gate, "/deployments/followed/events?follow=1")
+    lines, more = follow(gate, "/deployments/followed/logs?follow=1")
+    assert gate.chat("followed").status == 200
+    text = b""
+    while b'"reason":"ready"' not in text:
+        text += next(pieces)
+    assert text.startswith(b"id: 1\ndata: {"), text
+    text = b""
+    while b"data: fakellm: model loaded" not in text:
+        text += next(more)
+    client.close()
+    lines.close()
+    assert desk.ask("DELETE", "/deployments/followed").status == 204
 
 
 def test_the_command_line_shows_how_it_gets_on(gate, desk, tmp_path):
