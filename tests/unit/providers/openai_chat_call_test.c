@@ -266,6 +266,7 @@ static void what_a_server_cannot_do_is_a_demand(void **state)
                          "{\"name\":\"n\",\"schema\":{}}}"),
                 CALL(HI, ",\"response_format\":{\"type\":\"json_object\"}"));
     assert_losses("response_format.json_schema", "");
+    at_provider("groq");
     assert_made(&translator_openai_chat,
                 CALL(HI, ",\"stop\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"top_k\":3"),
                 CALL(HI, ",\"stop\":[\"a\",\"b\",\"c\",\"d\"]"));
