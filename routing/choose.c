@@ -8,6 +8,8 @@ enum {
     PREFIX_TOKENS = PREFIX_BYTES / 4, /* of the shortest beginning */
     PREFIX_LEAST = 1,                 /* beginnings shorter than this level are not worth a way */
     STICKY_TIMES = 4,                 /* one keeps to a target until it is so many times slower */
+    GAP_PART = 256,                   /* of the difference is taken over at each choice */
+    GAP_MAX_US = 60000000,
 };
 
 static const int64_t PREFIX_TTL_US = INT64_C(480) * 1000000, STICKY_SLACK_US = 1000000,
@@ -270,6 +272,7 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
         .turn = atomic_load_explicit(&first->turns, memory_order_relaxed),
         .sticky = call->sticky,
         .prefix = longest_prefix(call),
+        .gap_ns = atomic_load_explicit(&first->gap_ns, memory_order_relaxed),
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
@@ -432,6 +435,20 @@ static bool take(const struct route *route, const struct route_policy *policy,
     return true;
 }
 
+/* A lost update of two workers at once does no harm. */
+static void count_turn(struct target_figures *first, uint64_t now_us)
+{
+    int64_t now = (int64_t)now_us, gap = atomic_load_explicit(&first->gap_ns, memory_order_relaxed);
+    int64_t last = atomic_exchange_explicit(&first->chosen_us, now, memory_order_relaxed);
+    int64_t since = now > last && last ? now - last : 0;
+    if (last) {
+        since = (since < GAP_MAX_US ? since : GAP_MAX_US) * 1000;
+        gap = gap ? gap + (since - gap) / GAP_PART : since;
+        atomic_store_explicit(&first->gap_ns, gap > 0 ? gap : 1, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&first->turns, 1, memory_order_relaxed);
+}
+
 static const struct route_policy *or_balanced(const struct route_policy *policy)
 {
     return policy ? policy : &strategy_balanced;
@@ -453,8 +470,7 @@ const struct target *route_choose(const struct route *route, const struct route_
     look(route, policy, call, choice);
     while ((at = decide(route, policy, call, choice)) < choice->count) {
         if (take(route, policy, call, choice, at, attempt)) {
-            atomic_fetch_add_explicit(&figures_of(&route->targets[0])->turns, 1,
-                                      memory_order_relaxed);
+            count_turn(figures_of(&route->targets[0]), call->now_us);
             choice->target = choice->candidates[at].target;
             return choice->target;
         }

@@ -148,6 +148,15 @@ static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_li
     return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
 }
 
+/* How old those that wait are on average where nothing is wrong: half of what they wait, a little
+ * more as times vary, and the less the more there are to tell by. */
+static int64_t usual_age(int64_t first, int64_t count)
+{
+    int64_t margin = first >> ((63 - __builtin_clzll((uint64_t)count)) / 2);
+    int64_t usual = first * 5 / 8 + margin;
+    return usual < first ? usual : first;
+}
+
 /* How much longer those that wait now have waited than they should. */
 static int64_t overdue(const struct predict_class *class, int64_t first, uint64_t now_us)
 {
@@ -159,8 +168,9 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
     uint64_t sum = (uint64_t)count * (now_us / PER_MILLE) - (word >> WAITING_BITS);
     int64_t age_ms = (int64_t)(sum << WAITING_BITS) / (INT64_C(1) << WAITING_BITS) / count;
     int64_t age = clamp(age_ms, TIME_MAX_US / PER_MILLE) * PER_MILLE;
+    int64_t usual = usual_age(first, count);
     /* One alone may have its own reasons. */
-    return age > first ? (age - first) * count / (count + 1) : 0;
+    return age > usual ? (age - usual) * 2 * count / (count + 1) : 0;
 }
 
 static int64_t room_of(const struct predict_figures *figures)
@@ -228,6 +238,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->cached_tokens = ask->cached_tokens;
     out->work_tokens = later(get(&figures->work_tokens), 0);
     out->calls = later(get(&figures->calls), 0);
+    out->waiting = (int64_t)(atomic_load_explicit(&own->waiting, memory_order_relaxed) &
+                             ((1U << WAITING_BITS) - 1));
     out->wait_us = wait_of(figures, out, first, ask->now_us);
     int64_t over = overdue(own, first + late + out->wait_us, ask->now_us);
     int64_t failing =

@@ -75,6 +75,7 @@ struct prediction {
     int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
     int64_t work_tokens;            /* in flight there */
     int64_t calls;                  /* the same */
+    int64_t waiting;                /* of those, for their first token */
     int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
     bool known;                     /* false: nobody knows it; a prior */
 };

@@ -18,6 +18,9 @@ enum {
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
     LOAD_UNIT = 1 << 20,
+    EXPOSED_NS = 30000000, /* no more calls wait for one target than come within this time, */
+    EXPOSED_LEAST = 8,     /* or so many */
+    EXPOSED_TIMES = 3,     /* unless all others are so many times worse */
 };
 
 /* ... but never older than this. */
@@ -273,12 +276,44 @@ static uint64_t everybody(size_t count)
     return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
+/* Those for whose first token not too many wait already: should one stall at this moment, so many
+ * are stuck there before anybody can know. */
+static uint64_t unexposed(const struct bid *bids, size_t count, int64_t gap_ns)
+{
+    int64_t waiting = 0, most = gap_ns > 0 ? EXPOSED_NS / gap_ns : INT64_MAX;
+    uint64_t set = 0;
+    if (most < EXPOSED_LEAST)
+        most = EXPOSED_LEAST;
+    for (size_t i = 0; i < count; i++)
+        waiting += bids[i].prediction->waiting;
+    int64_t fair = waiting * 3 / (2 * (int64_t)count) + 1;
+    for (size_t i = 0; i < count; i++)
+        if (bids[i].prediction->waiting < (most > fair ? most : fair))
+            set |= UINT64_C(1) << i;
+    return set;
+}
+
+/* Who may be asked: all, but for those that too many wait for, if others are nearly as good and not
+ * dearer. */
+static uint64_t spread_risk(const struct bid *bids, size_t count, int64_t gap_ns)
+{
+    uint64_t all = everybody(count), set = unexposed(bids, count, gap_ns);
+    if (set == all || !set)
+        return all;
+    const struct bid *best = &bids[best_of(bids, count, all)];
+    const struct bid *other = &bids[best_of(bids, count, set)];
+    int64_t cost = best->prediction->cost_nanos;
+    bool dear = other->prediction->cost_nanos > cost + cost / COST_SLACK_PART;
+    return dear || other->score / EXPOSED_TIMES > best->score ? all : set;
+}
+
 static size_t pick_best(const struct route_policy *policy, const struct bid *bids, size_t count,
                         const struct chance *chance, const char **why)
 {
-    size_t best = best_of(bids, count, everybody(count));
-    uint64_t set =
-        near(bids, count, everybody(count), bids[best].score + slack_of(policy, &bids[best]));
+    uint64_t all = policy->strategy == STRATEGY_COST ? everybody(count)
+                                                     : spread_risk(bids, count, chance->gap_ns);
+    size_t best = best_of(bids, count, all);
+    uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best]));
     if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
         struct route_policy time = *policy;
         struct bid timed[64];
