@@ -260,6 +260,11 @@ static uint64_t longest_prefix(const struct route_call *call)
     return 0;
 }
 
+static int64_t gap_of(const struct route *route)
+{
+    return atomic_load_explicit(&figures_of(&route->targets[0])->gap_ns, memory_order_relaxed);
+}
+
 static size_t pick(const struct route *route, const struct route_policy *policy,
                    const struct route_call *call, const struct choice *choice, uint64_t set,
                    const char **why)
@@ -272,7 +277,7 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
         .turn = atomic_load_explicit(&first->turns, memory_order_relaxed),
         .sticky = call->sticky,
         .prefix = longest_prefix(call),
-        .gap_ns = atomic_load_explicit(&first->gap_ns, memory_order_relaxed),
+        .gap_ns = gap_of(route),
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
@@ -288,8 +293,9 @@ static bool weighs_time(const struct route_policy *policy)
 }
 
 /* One of those that were too slow, or are not asked for they were slow, may have become faster. */
-static size_t explore(const struct route_policy *policy, const struct route_call *call,
-                      const struct choice *choice, uint64_t set, size_t chosen)
+static size_t explore(const struct route *route, const struct route_policy *policy,
+                      const struct route_call *call, const struct choice *choice, uint64_t set,
+                      size_t chosen)
 {
     __attribute__((uninitialized)) struct bidders bidders;
     uint64_t random = strategy_mix(call->random);
@@ -300,7 +306,7 @@ static size_t explore(const struct route_policy *policy, const struct route_call
             choice->candidates[i].score_nanos > choice->candidates[chosen].score_nanos)
             set &= ~bit(i);
     gather(choice, set, traffic_of(call->operation, call->input_tokens), &bidders);
-    size_t at = strategy_explore(policy, bidders.bids, bidders.count);
+    size_t at = strategy_explore(policy, bidders.bids, bidders.count, gap_of(route));
     return at < bidders.count ? bidders.places[at] : chosen;
 }
 
@@ -357,7 +363,7 @@ static size_t decide(const struct route *route, const struct route_policy *polic
         choice->why = "probe";
         return other;
     }
-    other = explore(policy, call, choice, first_rank(choice, set | slow), chosen);
+    other = explore(route, policy, call, choice, first_rank(choice, set | slow), chosen);
     if (other != chosen)
         choice->why = "explores";
     return other;

@@ -215,6 +215,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     const struct predict_class *own = &figures->classes[ask->traffic];
     const struct predict_class *class = nearest(figures, ask->traffic);
     int64_t first = prior->first_us, token = prior->token_ns, p95 = 0, late = 0;
+    int64_t first_faded = 0, token_faded = 0;
     out->age_us = INT64_MAX;
     out->known = class == own;
     if (class) {
@@ -225,6 +226,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         token = get(&class->token_ns)
                     ? faded(get(&class->token_ns), prior->token_ns, age, ask->half_life_us)
                     : prior->token_ns;
+        first_faded = get(&class->calm_us) - first;
+        token_faded = get(&class->token_ns) ? get(&class->token_ns) - token : 0;
         int64_t failed = (int64_t)ask->now_us - get(&figures->failed_us);
         out->age_us = class == own ? (failed < age ? failed : age) : INT64_MAX;
         int64_t hit = get(&class->hit_us);
@@ -253,6 +256,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
     int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
     out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->faded_us =
+        clamp(first_faded + predict_scaled(token_faded, tokens, PER_MILLE), TIME_MAX_US);
     out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
 }
 

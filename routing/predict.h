@@ -76,6 +76,7 @@ struct prediction {
     int64_t work_tokens;            /* in flight there */
     int64_t calls;                  /* the same */
     int64_t waiting;                /* of those, for their first token */
+    int64_t faded_us;               /* how much longer it took when it was learnt, in all */
     int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
     bool known;                     /* false: nobody knows it; a prior */
 };

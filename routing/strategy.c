@@ -17,9 +17,10 @@ enum {
     GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
+    EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
-    EXPOSED_NS = 30000000, /* no more calls wait for one target than come within this time, */
-    EXPOSED_LEAST = 8,     /* or so many */
+    EXPOSED_NS = 24000000, /* no more calls wait for one target than come within this time, */
+    EXPOSED_LEAST = 6,     /* or so many */
     EXPOSED_TIMES = 3,     /* unless all others are so many times worse */
 };
 
@@ -286,7 +287,7 @@ static uint64_t unexposed(const struct bid *bids, size_t count, int64_t gap_ns)
         most = EXPOSED_LEAST;
     for (size_t i = 0; i < count; i++)
         waiting += bids[i].prediction->waiting;
-    int64_t fair = waiting * 3 / (2 * (int64_t)count) + 1;
+    int64_t fair = waiting * 5 / (4 * (int64_t)count) + 1;
     for (size_t i = 0; i < count; i++)
         if (bids[i].prediction->waiting < (most > fair ? most : fair))
             set |= UINT64_C(1) << i;
@@ -370,14 +371,30 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
 
 /* ------------------------------------------------------------------------------ exploration */
 
-size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count)
+/* Looking at <bid> makes one call so much slower than the best one would: it may be done so often
+ * that all calls become slower by one part in EXPLORE_COST. */
+static int64_t explore_due(const struct bid *bid, const struct bid *best, int64_t gap_ns)
+{
+    int64_t score = best->prediction->total_us > 0 ? best->prediction->total_us : 1;
+    int64_t more = bid->prediction->total_us + bid->prediction->faded_us - score;
+    if (more <= 0 || gap_ns <= 0)
+        return 0;
+    return predict_scaled(predict_scaled(more, EXPLORE_COST, score), gap_ns, 1000);
+}
+
+size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count,
+                        int64_t gap_ns)
 {
     int64_t after = policy->half_life_us / EXPLORE_PART;
     after = after < EXPLORE_AFTER_US ? after : EXPLORE_AFTER_US;
     size_t oldest = count;
+    const struct bid *best = &bids[best_of(bids, count, everybody(count))];
     for (size_t i = 0; i < count; i++) {
         const struct prediction *p = bids[i].prediction;
-        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART : after;
+        int64_t cost = explore_due(&bids[i], best, gap_ns);
+        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART
+                      : cost > after ? cost
+                                     : after;
         if (p->age_us >= due && !p->calls &&
             (oldest == count || p->age_us > bids[oldest].prediction->age_us))
             oldest = i;

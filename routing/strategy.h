@@ -102,7 +102,8 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
                      const struct chance *chance, const char **why);
 /* The one whose figures are the oldest, and so old that a call may be spent on it; <count> = none.
  */
-size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count);
+size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count,
+                        int64_t gap_ns);
 
 /* 64 bits that are as good as random, made of others. */
 uint64_t strategy_mix(uint64_t bits);
