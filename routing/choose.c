@@ -140,7 +140,7 @@ static void look(const struct route *route, const struct route_policy *policy,
         .output_tokens = call->output_tokens,
     };
     struct holders holders = find_holders(route, call);
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     for (size_t i = 0; i < route->target_count; i++)
         if (!route->targets[i].off)
             predict_prior_add(&prior, &figures_of(&route->targets[i])->predict, ask.traffic);
@@ -508,7 +508,7 @@ void route_take(const struct target *target, const struct route_call *call,
         .input_tokens = call->input_tokens,
         .output_tokens = call->output_tokens,
     };
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     struct prediction prediction = {0};
     predict_prior_fill(&prior, ask.traffic);
     predict_make(&figures_of(target)->predict, &ask, &prior, &prediction);

@@ -19,7 +19,12 @@ enum {
     READ_TOKENS = 32,      /* of a prompt are read while one is written */
     ROOM_NEW_MILLI = 4000, /* calls at once for whom nobody knows */
     ROOM_LEAST_MILLI = 1000,
-    ROOM_STEP_MILLI = 500,
+    ROOM_STEP_MILLI = 250,
+    ROOM_PART = 64,
+    ROOM_FORGET = 32,
+    APART_PART = 16,
+    APART_LEAST_PPM = 100000,
+    APART_PPM = 100000,
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
@@ -121,6 +126,22 @@ static const struct predict_class *nearest(const struct predict_figures *figures
     return NULL;
 }
 
+static int64_t room_of(const struct predict_figures *figures)
+{
+    int64_t room = get(&figures->room_milli);
+    return room ? room : ROOM_NEW_MILLI;
+}
+
+/* The one it is taken to have: what its siblings have, for alike ones must be told apart by what
+ * they have to do and by nothing else, but for so much as its own is known to be another. */
+static int64_t room_among(const struct predict_figures *figures, int64_t siblings)
+{
+    int64_t own = room_of(figures), apart = get(&figures->apart_ppm) - APART_LEAST_PPM;
+    if (!siblings || apart >= APART_PPM)
+        return own;
+    return apart > 0 ? siblings + (own - siblings) * apart / APART_PPM : siblings;
+}
+
 void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
                        enum traffic traffic)
 {
@@ -132,6 +153,8 @@ void predict_prior_add(struct predict_prior *prior, const struct predict_figures
         prior->first_us = first;
     if (token && (!prior->token_ns || token < prior->token_ns))
         prior->token_ns = token;
+    prior->room_milli += room_of(figures);
+    prior->count++;
 }
 
 void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
@@ -140,6 +163,8 @@ void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
         prior->first_us = unknown[traffic].first_us;
     if (!prior->token_ns)
         prior->token_ns = unknown[traffic].token_ns;
+    if (prior->count)
+        prior->room_milli /= prior->count;
 }
 
 /* What was learnt, which comes nearer to what others need the longer it is ago. */
@@ -173,12 +198,6 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
     return age > usual ? (age - usual) * 2 * count / (count + 1) : 0;
 }
 
-static int64_t room_of(const struct predict_figures *figures)
-{
-    int64_t room = get(&figures->room_milli);
-    return room ? room : ROOM_NEW_MILLI;
-}
-
 /* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
  * own, with this one, those beyond its room (which is learnt of one's own as well). */
 static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
@@ -199,7 +218,7 @@ static int64_t queue_of(const struct predict_figures *figures, int64_t own, int6
 static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
                        int64_t first, uint64_t now_us)
 {
-    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t room = room_among(figures, p->siblings_milli), calls = clamp(p->calls, CALLS_MAX);
     int64_t over = queue_of(figures, calls, room, now_us);
     if (over <= 0)
         return 0;
@@ -238,6 +257,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);
+    out->siblings_milli = prior->room_milli;
     out->cached_tokens = ask->cached_tokens;
     out->work_tokens = later(get(&figures->work_tokens), 0);
     out->calls = later(get(&figures->calls), 0);
@@ -282,6 +302,7 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
         .base_us = later(prediction->base_us, 1),
         .wait_us = prediction->wait_us,
         .token_ns = prediction->token_ns,
+        .siblings_milli = prediction->siblings_milli,
         .half_life_us = ask->half_life_us,
         .age_us = prediction->age_us,
         .begun_us = ask->now_us,
@@ -341,22 +362,52 @@ static void learn_late(struct predict_class *class, const struct predict_call *c
         set(&class->late_us, before / 2);
 }
 
-/* How many it serves at once, seen by how much later the first token is when much is in flight. */
+static int64_t size_of(int64_t error, int64_t most)
+{
+    return clamp(error < 0 ? -error : error, most);
+}
+
+/* Does its own room say better how long one waits than its siblings' does? */
+static void learn_apart(struct predict_figures *figures, const struct predict_call *call,
+                        int64_t service, int64_t wrong, int64_t waited)
+{
+    int64_t room = call->siblings_milli, calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
+    if (!room)
+        return;
+    int64_t one = later(predict_scaled(service, PER_MILLE, room), 1);
+    int64_t theirs = waited - (calls > room ? predict_scaled(one, calls - room, PER_MILLE) : 0);
+    int64_t more = size_of(theirs, one) - size_of(wrong, one), apart = get(&figures->apart_ppm);
+    set(&figures->apart_ppm, apart + (predict_scaled(more, MILLION, one) - apart) / APART_PART);
+}
+
+/* How many it serves at once: so many that what is predicted to be queue is what was waited. Each
+ * sample moves it a little, by how wrong it was, in units of what one place more or less is worth;
+ * with many more in flight and no queue at all it is far more. */
 static void learn_room(struct predict_figures *figures, const struct predict_class *class,
                        const struct predict_call *call, int64_t sample)
 {
-    int64_t calm = get(&class->calm_us), busy = later(get(&class->busy_us), calm);
-    int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
+    int64_t calm = get(&class->calm_us), room = room_of(figures);
+    int64_t calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
-    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
-    if (!delayed && busy <= calm + calm * 3 / 8 && more)
-        set(&figures->room_milli, calls + PER_MILLE);
-    else if (sample - calm < call->wait_us / 2 &&
-             more) /* it did not have to queue as was thought */
-        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
-    else if (delayed && busy > calm + calm / 2 && shown < room)
-        set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
+    int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
+    int64_t over = calls > room ? calls - room : 0;
+    int64_t wrong = sample - calm - predict_scaled(one, over, PER_MILLE);
+    learn_apart(figures, call, service, wrong, sample - calm);
+    int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
+    if (over > room / 4 && sample < calm + calm / 2)
+        room += over / 4;
+    else
+        room -= wrong >= one ? step : wrong <= -one ? -step : predict_scaled(wrong, step, one);
+    set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
+}
+
+/* Nothing was seen of it: it comes nearer to what its siblings have. Alike ones stay alike, or
+ * those whose room is thought to be small would be left half empty for ever. */
+static void forget_room(struct predict_figures *figures, const struct predict_call *call)
+{
+    int64_t room = room_of(figures);
+    if (call->siblings_milli)
+        set(&figures->room_milli, room + (call->siblings_milli - room) / ROOM_FORGET);
 }
 
 static void learn_first(struct predict_figures *figures, struct predict_call *call, int64_t sample,
@@ -371,12 +422,19 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
-    bool crowded = call->calls * PER_MILLE > room_of(figures) / 4 * 3;
+    int64_t room = room_of(figures), theirs = call->siblings_milli;
+    bool queued = call->calls * PER_MILLE > room;
+    bool crowded = call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
+    int64_t most = calm + calm / 2; /* it may have had to queue, though nobody thought so */
     sample = clamp(sample, TIME_MAX_US);
     if (call->hit)
         learn(&class->hit_us, sample, part);
-    else if (!crowded || !calm || sample < calm)
-        learn(&class->calm_us, is_peak && !again ? call->base_us * LATE_TIMES : sample, part);
+    else if (!queued || !calm || sample < calm / 2)
+        learn(&class->calm_us,
+              is_peak && !again          ? call->base_us * LATE_TIMES
+              : crowded && sample > most ? most
+                                         : sample,
+              part);
     if (crowded && !call->hit)
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
@@ -384,9 +442,11 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
     learn_late(class, call, crowded ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
-    if (crowded && !call->hit)
+    if (!crowded)
+        forget_room(figures, call);
+    else if (!call->hit)
         learn_room(figures, class, call, sample);
-    else if (crowded && sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
         set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)

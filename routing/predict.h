@@ -58,6 +58,7 @@ struct predict_figures {
     atomic_int_fast64_t work_tokens; /* in flight */
     atomic_int_fast64_t calls;       /* in flight */
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
+    atomic_int_fast64_t apart_ppm;  /* how much better that is than what its siblings have */
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
@@ -72,6 +73,7 @@ struct prediction {
     int64_t wait_us;                /* the part of that which is queue */
     int64_t penalty_us;             /* the part of it that is for failures */
     int64_t cost_nanos;             /* of the call, as expected */
+    int64_t siblings_milli;         /* the room that its siblings have; 0 = not known */
     int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
     int64_t work_tokens;            /* in flight there */
     int64_t calls;                  /* the same */
@@ -92,6 +94,8 @@ struct predict_ask {
 /* What targets are taken for that nobody knows: the best of their siblings, else constants. */
 struct predict_prior {
     int64_t first_us, token_ns;
+    int64_t room_milli; /* the mean of theirs; 0 = not known */
+    int64_t count;
 };
 /* Start with {0}, add each sibling, then fill in what is missing. */
 void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
@@ -111,6 +115,7 @@ struct predict_call {
     int64_t work_tokens, output_tokens; /* as expected */
     int64_t calls, each_tokens;         /* in flight when it began, itself included; their mean */
     int64_t base_us, wait_us, token_ns; /* as predicted */
+    int64_t siblings_milli;             /* the room that its siblings had */
     int64_t half_life_us, age_us;       /* of what was known when it began */
     uint64_t begun_us, first_at_us;
     uint64_t due_ms; /* from then on its first token is awaited */

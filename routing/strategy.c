@@ -19,9 +19,10 @@ enum {
     EXPLORE_SOON_PART = 64,
     EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
-    EXPOSED_NS = 24000000, /* no more calls wait for one target than come within this time, */
-    EXPOSED_LEAST = 6,     /* or so many */
-    EXPOSED_TIMES = 3,     /* unless all others are so many times worse */
+    EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
+    EXPOSED_LEAST = 4,         /* or so many, */
+    EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
+    EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
 };
 
 /* ... but never older than this. */
@@ -281,8 +282,10 @@ static uint64_t everybody(size_t count)
  * are stuck there before anybody can know. */
 static uint64_t unexposed(const struct bid *bids, size_t count, int64_t gap_ns)
 {
-    int64_t waiting = 0, most = gap_ns > 0 ? EXPOSED_NS / gap_ns : INT64_MAX;
+    int64_t waiting = 0, most = gap_ns > 0 ? EXPOSED_NS / gap_ns : 0;
     uint64_t set = 0;
+    if (gap_ns <= 0 || gap_ns > EXPOSED_GAP_NS)
+        return everybody(count);
     if (most < EXPOSED_LEAST)
         most = EXPOSED_LEAST;
     for (size_t i = 0; i < count; i++)
