@@ -22,6 +22,7 @@ enum {
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_LEAST = 4,         /* or so many, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
+    EXPOSED_MORE = 3,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
 };
 
@@ -278,44 +279,9 @@ static uint64_t everybody(size_t count)
     return count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
 }
 
-/* Those for whose first token not too many wait already: should one stall at this moment, so many
- * are stuck there before anybody can know. */
-static uint64_t unexposed(const struct bid *bids, size_t count, int64_t gap_ns)
-{
-    int64_t waiting = 0, most = gap_ns > 0 ? EXPOSED_NS / gap_ns : 0;
-    uint64_t set = 0;
-    if (gap_ns <= 0 || gap_ns > EXPOSED_GAP_NS)
-        return everybody(count);
-    if (most < EXPOSED_LEAST)
-        most = EXPOSED_LEAST;
-    for (size_t i = 0; i < count; i++)
-        waiting += bids[i].prediction->waiting;
-    int64_t fair = waiting * 5 / (4 * (int64_t)count) + 1;
-    for (size_t i = 0; i < count; i++)
-        if (bids[i].prediction->waiting < (most > fair ? most : fair))
-            set |= UINT64_C(1) << i;
-    return set;
-}
-
-/* Who may be asked: all, but for those that too many wait for, if others are nearly as good and not
- * dearer. */
-static uint64_t spread_risk(const struct bid *bids, size_t count, int64_t gap_ns)
-{
-    uint64_t all = everybody(count), set = unexposed(bids, count, gap_ns);
-    if (set == all || !set)
-        return all;
-    const struct bid *best = &bids[best_of(bids, count, all)];
-    const struct bid *other = &bids[best_of(bids, count, set)];
-    int64_t cost = best->prediction->cost_nanos;
-    bool dear = other->prediction->cost_nanos > cost + cost / COST_SLACK_PART;
-    return dear || other->score / EXPOSED_TIMES > best->score ? all : set;
-}
-
 static size_t pick_best(const struct route_policy *policy, const struct bid *bids, size_t count,
-                        const struct chance *chance, const char **why)
+                        uint64_t all, const struct chance *chance, const char **why)
 {
-    uint64_t all = policy->strategy == STRATEGY_COST ? everybody(count)
-                                                     : spread_risk(bids, count, chance->gap_ns);
     size_t best = best_of(bids, count, all);
     uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best]));
     if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
@@ -341,17 +307,51 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     return least(bids, count, set, chance->random);
 }
 
+/* For so many first tokens it may be waited at one target: should it stall at this moment, that
+ * many calls are stuck there before anybody can know. */
+static int64_t exposed_most(const struct bid *bids, size_t count, int64_t gap_ns)
+{
+    int64_t waiting = 0, most = EXPOSED_NS / gap_ns;
+    for (size_t i = 0; i < count; i++)
+        waiting += bids[i].prediction->waiting;
+    int64_t fair = waiting * 5 / (4 * (int64_t)count) + EXPOSED_MORE;
+    return fair > most ? fair : most;
+}
+
+/* Instead of <at>, for which too many wait: another one, if one is nearly as good and not dearer.
+ */
+static size_t spread_risk(const struct route_policy *policy, const struct bid *bids, size_t count,
+                          size_t at, const struct chance *chance, const char **why)
+{
+    const struct prediction *chosen = bids[at].prediction;
+    if (chance->gap_ns <= 0 || chance->gap_ns > EXPOSED_GAP_NS || chosen->cached_tokens)
+        return at;
+    int64_t most = exposed_most(bids, count, chance->gap_ns);
+    if (chosen->waiting < most)
+        return at;
+    int64_t dear = chosen->cost_nanos + chosen->cost_nanos / COST_SLACK_PART;
+    uint64_t set = 0;
+    for (size_t i = 0; i < count; i++)
+        if (bids[i].prediction->waiting < most && bids[i].prediction->cost_nanos <= dear &&
+            bids[i].score / EXPOSED_TIMES <= bids[at].score)
+            set |= UINT64_C(1) << i;
+    return set ? pick_best(policy, bids, count, set, chance, why) : at;
+}
+
 size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, size_t count,
                      const struct chance *chance, const char **why)
 {
+    size_t at;
     *why = "only one";
     if (count == 1)
         return 0;
     switch (policy->strategy) {
     case STRATEGY_SCORE:
-    case STRATEGY_COST:
     case STRATEGY_LATENCY:
-        return pick_best(policy, bids, count, chance, why);
+        at = pick_best(policy, bids, count, everybody(count), chance, why);
+        return spread_risk(policy, bids, count, at, chance, why);
+    case STRATEGY_COST:
+        return pick_best(policy, bids, count, everybody(count), chance, why);
     case STRATEGY_LEAST_BUSY:
         *why = "least busy";
         return least(bids, count, everybody(count), chance->random);
