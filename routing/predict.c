@@ -195,7 +195,7 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
     int64_t age = clamp(age_ms, TIME_MAX_US / PER_MILLE) * PER_MILLE;
     int64_t usual = usual_age(first, count);
     /* One alone may have its own reasons. */
-    return age > usual ? (age - usual) * 2 * count / (count + 1) : 0;
+    return age > usual && 2 * age > first ? (2 * age - first) * count / (count + 1) : 0;
 }
 
 /* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's

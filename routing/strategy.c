@@ -20,7 +20,6 @@ enum {
     EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
-    EXPOSED_LEAST = 4,         /* or so many, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 3,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
