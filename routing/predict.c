@@ -173,13 +173,11 @@ static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_li
     return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
 }
 
-/* How old those that wait are on average where nothing is wrong: half of what they wait, a little
- * more as times vary, and the less the more there are to tell by. */
+/* How old those that wait are on average, at most, where nothing is wrong: half of what they wait,
+ * and the more beyond that the fewer there are to tell by, for times vary. */
 static int64_t usual_age(int64_t first, int64_t count)
 {
-    int64_t margin = first >> ((63 - __builtin_clzll((uint64_t)count)) / 2);
-    int64_t usual = first * 5 / 8 + margin;
-    return usual < first ? usual : first;
+    return count < 4 ? first * 2 : count < 16 ? first + first / 4 : count < 64 ? first : first / 4 * 3;
 }
 
 /* How much longer those that wait now have waited than they should. */
@@ -357,7 +355,7 @@ static void learn_late(struct predict_class *class, const struct predict_call *c
                        int64_t before)
 {
     if (is_late(class, call, sample))
-        set(&class->late_us, later(before, sample - call->base_us));
+        set(&class->late_us, later(before, (sample - call->base_us) / (before ? 1 : 4)));
     else if (before)
         set(&class->late_us, before / 2);
 }
