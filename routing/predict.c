@@ -177,7 +177,10 @@ static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_li
  * and the more beyond that the fewer there are to tell by, for times vary. */
 static int64_t usual_age(int64_t first, int64_t count)
 {
-    return count < 4 ? first * 2 : count < 16 ? first + first / 4 : count < 64 ? first : first / 4 * 3;
+    return count < 4    ? first * 2
+           : count < 16 ? first + first / 4
+           : count < 64 ? first
+                        : first / 4 * 3;
 }
 
 /* How much longer those that wait now have waited than they should. */

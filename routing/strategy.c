@@ -21,7 +21,7 @@ enum {
     LOAD_UNIT = 1 << 20,
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
-    EXPOSED_MORE = 3,          /* than a quarter more than the others have, */
+    EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
 };
 
