@@ -370,15 +370,14 @@ static int64_t size_of(int64_t error, int64_t most)
 
 /* Does its own room say better how long one waits than its siblings' does? */
 static void learn_apart(struct predict_figures *figures, const struct predict_call *call,
-                        int64_t service, int64_t wrong, int64_t waited)
+                        int64_t service, int64_t wrong, int64_t waited, int64_t calm)
 {
     int64_t room = call->siblings_milli, calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     if (!room)
         return;
-    int64_t one = later(predict_scaled(service, PER_MILLE, room), 1);
-    int64_t theirs = waited - (calls > room ? predict_scaled(one, calls - room, PER_MILLE) : 0);
-    int64_t more = size_of(theirs, one) - size_of(wrong, one), apart = get(&figures->apart_ppm);
-    set(&figures->apart_ppm, apart + (predict_scaled(more, MILLION, one) - apart) / APART_PART);
+    int64_t theirs = waited - (calls > room ? predict_scaled(service, calls - room, room) : 0);
+    int64_t more = size_of(theirs, calm) - size_of(wrong, calm), apart = get(&figures->apart_ppm);
+    set(&figures->apart_ppm, apart + (predict_scaled(more, MILLION, calm) - apart) / APART_PART);
 }
 
 /* How many it serves at once: so many that what is predicted to be queue is what was waited. Each
@@ -393,10 +392,13 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
     int64_t over = calls > room ? calls - room : 0;
     int64_t wrong = sample - calm - predict_scaled(one, over, PER_MILLE);
-    learn_apart(figures, call, service, wrong, sample - calm);
+    learn_apart(figures, call, service, wrong, sample - calm, later(calm, 1));
     int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
-    if (over > room / 4 && sample < calm + calm / 2)
-        room += over / 4;
+    bool at_once = sample < calm + calm / 2;
+    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 8)
+        room = calls + PER_MILLE; /* nor did others have to wait */
+    else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
+        room += later(over / 2, step);
     else
         room -= wrong >= one ? step : wrong <= -one ? -step : predict_scaled(wrong, step, one);
     set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
@@ -407,7 +409,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
 static void forget_room(struct predict_figures *figures, const struct predict_call *call)
 {
     int64_t room = room_of(figures);
-    if (call->siblings_milli)
+    if (call->siblings_milli > room && get(&figures->apart_ppm) < APART_LEAST_PPM)
         set(&figures->room_milli, room + (call->siblings_milli - room) / ROOM_FORGET);
 }
 
