@@ -22,6 +22,7 @@ enum {
     ROOM_STEP_MILLI = 250,
     ROOM_PART = 64,
     ROOM_FORGET = 32,
+    ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
     APART_PART = 16,
     APART_LEAST_PPM = 100000,
     APART_PPM = 100000,
@@ -229,6 +230,12 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
     return clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
+/* So much of its prompt is thought to be in the cache that it shows. */
+static bool is_hit(const struct predict_ask *ask)
+{
+    return ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 4;
+}
+
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out)
 {
@@ -252,9 +259,11 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         out->age_us = class == own ? (failed < age ? failed : age) : INT64_MAX;
         int64_t hit = get(&class->hit_us);
         if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
-            hit = hit && hit < first ? hit : hit ? first : first / 2;
             int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
-            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
+            if (hit && is_hit(ask)) /* learnt of such ones */
+                first = hit < first ? hit : first;
+            else
+                first -= predict_scaled(first / 2, clamp(ask->cached_tokens, prompt), prompt);
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);
@@ -297,7 +306,7 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
         .traffic = ask->traffic,
         .stream = stream,
         .waits = true,
-        .hit = ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 2,
+        .hit = is_hit(ask),
         .work_tokens = work_of(ask),
         .output_tokens = clamp(ask->output_tokens, TOKENS_MAX),
         .base_us = later(prediction->base_us, 1),
@@ -395,12 +404,14 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     learn_apart(figures, call, service, wrong, sample - calm, later(calm, 1));
     int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
     bool at_once = sample < calm + calm / 2;
-    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 8)
+    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 16)
         room = calls + PER_MILLE; /* nor did others have to wait */
     else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
         room += later(over / 2, step);
     else
-        room -= wrong >= one ? step : wrong <= -one ? -step : predict_scaled(wrong, step, one);
+        room -= wrong >= one    ? ROOM_SHRINK * step
+                : wrong <= -one ? -step
+                                : predict_scaled(wrong, step, one);
     set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
 }
 
