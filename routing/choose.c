@@ -145,6 +145,8 @@ static void look(const struct route *route, const struct route_policy *policy,
         if (!route->targets[i].off)
             predict_prior_add(&prior, &figures_of(&route->targets[i])->predict, ask.traffic);
     predict_prior_fill(&prior, ask.traffic);
+    if (policy->strategy == STRATEGY_COST) /* those of unlike prices are not alike */
+        prior.room_milli = 0;
     choice->count = route->target_count;
     choice->probes = 0;
     for (size_t i = 0; i < route->target_count; i++) {

@@ -409,7 +409,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
         room += later(over / 2, step);
     else
-        room -= wrong >= one    ? ROOM_SHRINK * step
+        room -= wrong >= one    ? (call->siblings_milli ? step : ROOM_SHRINK * step)
                 : wrong <= -one ? -step
                                 : predict_scaled(wrong, step, one);
     set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));

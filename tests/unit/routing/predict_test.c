@@ -39,7 +39,7 @@ static struct prediction predicted_beside(int64_t output, struct predict_prior p
 
 static struct prediction predicted(int64_t output)
 {
-    return predicted_beside(output, (struct predict_prior){0, 0});
+    return predicted_beside(output, (struct predict_prior){.count = 0});
 }
 
 static struct predict_call begun(int64_t output, bool stream)
@@ -321,7 +321,7 @@ static void takes_others_for_who_is_unknown(void **state)
     streams(MANY, 900000, 20000, 20);
     slow = figures;
     set_up(NULL);
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     predict_prior_add(&prior, &slow, TRAFFIC_SHORT);
     predict_prior_add(&prior, &fast, TRAFFIC_SHORT);
     predict_prior_add(&prior, &figures, TRAFFIC_SHORT);
@@ -344,7 +344,7 @@ static void expects_less_of_a_prompt_that_is_in_the_cache(void **state)
     (void)state;
     streams(MANY, 2000000, 1000, 20);
     struct predict_ask asked = ask(20);
-    struct predict_prior prior = {2000000, 1000000};
+    struct predict_prior prior = {.first_us = 2000000, .token_ns = 1000000};
     struct prediction out;
     asked.cached_tokens = 100;
     predict_make(&figures, &asked, &prior, &out);
@@ -383,7 +383,7 @@ static void bears_the_greatest_figures(void **state)
                                 .input_tokens = INT64_MAX,
                                 .output_tokens = INT64_MAX,
                                 .cached_tokens = INT64_MAX};
-    struct predict_prior prior = {INT64_MAX / 4, INT64_MAX / 4};
+    struct predict_prior prior = {.first_us = INT64_MAX / 4, .token_ns = INT64_MAX / 4};
     struct prediction out;
     struct predict_call calls[8];
     for (unsigned i = 0; i < 8; i++) {

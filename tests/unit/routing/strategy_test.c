@@ -229,16 +229,16 @@ static void explores_what_is_oldest_and_idle(void **state)
     (void)state;
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].age_us = 1000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
     predictions[1].age_us = 40000000;
     predictions[2].age_us = 50000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 2);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 2);
     predictions[2].calls = 1;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
     predictions[1].age_us = 3000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
     bids[1].better = true; /* it was much better than it was thought to be */
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
 }
 
 static void bears_the_greatest_figures(void **state)
