@@ -31,7 +31,7 @@ enum {
     WAITING_BITS = 16,
     CACHE_FULL_PPM = 950000,
     CALLS_MAX = 100000000,
-    TOLD_HALF_US = 100000,
+    TOLD_HALF_US = 500000,
     TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
@@ -200,6 +200,17 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
     return age > usual && 2 * age > first ? (2 * age - first) * count / (count + 1) : 0;
 }
 
+/* Of <waiting> calls in thousandths that it told of: what is left, as all gateways that have heard
+ * of it do the same. Who has taken away a tenth of his own calls since expects that all have. */
+static int64_t told_left(const struct predict_figures *figures, int64_t waiting, int64_t own)
+{
+    int64_t then = get(&figures->told_calls);
+    int64_t all = clamp(get(&figures->told_running), CALLS_MAX) + waiting / PER_MILLE;
+    if (then <= 0)
+        return waiting;
+    return waiting - predict_scaled((then - own) * PER_MILLE, all > then ? all : then, then);
+}
+
 /* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
  * own, with this one, those beyond its room (which is learnt of one's own as well). */
 static int64_t queue_of(const struct predict_figures *figures, int64_t own, int64_t room,
@@ -210,10 +221,22 @@ static int64_t queue_of(const struct predict_figures *figures, int64_t own, int6
         waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
         if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
             waiting = later(waiting, 1);
-        /* Queues do not last: who believed old ones would send all calls to the same few. */
-        waiting = predict_fade(waiting * PER_MILLE, age, TOLD_HALF_US);
+        waiting *= PER_MILLE;
+        if (waiting)
+            waiting = later(told_left(figures, waiting, own), 0);
+        waiting = predict_fade(waiting, age, TOLD_HALF_US); /* queues do not last */
     }
     return later((own + 1) * PER_MILLE - room, waiting);
+}
+
+void predict_told(struct predict_figures *figures, int64_t waiting, int64_t running,
+                  int64_t cache_ppm, uint64_t now_us)
+{
+    set(&figures->told_calls, get(&figures->calls));
+    set(&figures->told_waiting, later(waiting, 0));
+    set(&figures->told_running, later(running, 0));
+    set(&figures->told_cache_ppm, later(cache_ppm, 0));
+    set(&figures->told_us, (int64_t)now_us);
 }
 
 /* How long what is in flight beyond the target's room will take. */

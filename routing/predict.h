@@ -9,13 +9,15 @@
  *
  *   calm   what the first token takes where little was in flight: a mean that fades towards what
  *          the best of its siblings needs, when nothing new is learnt
- *   busy   the same of calls that came while much was in flight. How much later that is says how
- *          many calls the target serves at once (its room): by Little's law, who has n calls
- *          inside, and needs R for what takes S when it is calm, serves n * S / R of them
- *   late   one sample that is far above what was predicted counts at once, in full, and fades with
- *          time and with each sample that is not
+ *   busy   the same of calls that came while much was in flight
+ *   room   how many calls it serves at once: so many that the queue that is predicted for what is
+ *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
+ *          the mean of its siblings', as long as its own does not say better how long one waits
+ *   late   a sample that is far above what was predicted counts at once: in part, and in full if
+ *          another one does so soon after. It fades with time and with each sample that is not
  *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
- *          answering is known before its first answer has failed
+ *          answering is known before its first answer has failed. By the mean age of those that
+ *          wait, which is half of what they wait in all; the fewer there are, the later
  *   failing  share of failures; charged as time, for a failure is never a fast answer
  *
  * Work in flight is counted in output tokens; what is above the target's room is queue.
@@ -62,6 +64,7 @@ struct predict_figures {
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
+    atomic_int_fast64_t told_calls; /* in flight when it said so */
 };
 
 struct prediction {
@@ -105,6 +108,11 @@ void predict_prior_fill(struct predict_prior *prior, enum traffic traffic);
 /* All but the cost. */
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out);
+
+/* A server has said of itself: <waiting> and <running> calls, its KV cache filled to <cache_ppm>.
+ */
+void predict_told(struct predict_figures *figures, int64_t waiting, int64_t running,
+                  int64_t cache_ppm, uint64_t now_us);
 
 /* One call, from its choice to its end. */
 struct predict_call {

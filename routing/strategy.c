@@ -395,8 +395,9 @@ size_t strategy_explore(const struct route_policy *policy, const struct bid *bid
     const struct bid *best = &bids[best_of(bids, count, everybody(count))];
     for (size_t i = 0; i < count; i++) {
         const struct prediction *p = bids[i].prediction;
-        int64_t cost = explore_due(&bids[i], best, gap_ns);
+        int64_t cost = explore_due(&bids[i], best, gap_ns), most = 2 * policy->half_life_us;
         int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART
+                      : cost > most  ? most
                       : cost > after ? cost
                                      : after;
         if (p->age_us >= due && !p->calls &&
