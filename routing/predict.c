@@ -42,11 +42,11 @@ static const int64_t TIME_MAX_US = INT64_C(3600) * MILLION;
 static const int64_t TOKENS_MAX = INT64_C(100) * MILLION;
 static const int64_t TOKEN_MAX_NS = INT64_C(60) * 1000 * MILLION;
 
-static const struct predict_prior unknown[TRAFFIC_CLASSES] = {
-    [TRAFFIC_SHORT] = {500000, 15 * MILLION}, [TRAFFIC_MIDDLE] = {800000, 15 * MILLION},
-    [TRAFFIC_LONG] = {3000000, 15 * MILLION}, [TRAFFIC_HUGE] = {15000000, 15 * MILLION},
-    [TRAFFIC_OTHER] = {300000, 15 * MILLION},
+static const int64_t unknown_first_us[TRAFFIC_CLASSES] = {
+    [TRAFFIC_SHORT] = 500000,  [TRAFFIC_MIDDLE] = 800000, [TRAFFIC_LONG] = 3000000,
+    [TRAFFIC_HUGE] = 15000000, [TRAFFIC_OTHER] = 300000,
 };
+static const int64_t UNKNOWN_TOKEN_NS = 15 * MILLION;
 
 enum traffic traffic_of(enum operation operation, int64_t input_tokens)
 {
@@ -161,9 +161,9 @@ void predict_prior_add(struct predict_prior *prior, const struct predict_figures
 void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
 {
     if (!prior->first_us)
-        prior->first_us = unknown[traffic].first_us;
+        prior->first_us = unknown_first_us[traffic];
     if (!prior->token_ns)
-        prior->token_ns = unknown[traffic].token_ns;
+        prior->token_ns = UNKNOWN_TOKEN_NS;
     if (prior->count)
         prior->room_milli /= prior->count;
 }
@@ -447,6 +447,33 @@ static void forget_room(struct predict_figures *figures, const struct predict_ca
         set(&figures->room_milli, room + (call->siblings_milli - room) / ROOM_FORGET);
 }
 
+/* Is so much in flight that it may have had to queue? */
+static bool is_crowded(const struct predict_figures *figures, const struct predict_call *call)
+{
+    int64_t room = room_of(figures), theirs = call->siblings_milli;
+    return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
+}
+
+static void learn_calm(struct predict_figures *figures, struct predict_class *class,
+                       const struct predict_call *call, int64_t sample, int64_t part)
+{
+    int64_t calm = get(&class->calm_us);
+    bool queued = call->calls * PER_MILLE > room_of(figures);
+    if (!queued || !calm || sample < calm / 2)
+        learn(&class->calm_us, sample, part);
+}
+
+static void learn_crowd(struct predict_figures *figures, const struct predict_class *class,
+                        const struct predict_call *call, int64_t sample, bool crowded)
+{
+    if (!crowded)
+        forget_room(figures, call);
+    else if (!call->hit)
+        learn_room(figures, class, call, sample);
+    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
+}
+
 static void learn_first(struct predict_figures *figures, struct predict_call *call, int64_t sample,
                         uint64_t now_us)
 {
@@ -456,22 +483,20 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     bool stale = call->age_us > call->half_life_us / STALE_PART;
     int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
     bool is_peak = samples && is_late(class, call, sample), again = is_peak && late > sample / 4;
+    bool crowded = is_crowded(figures, call);
     /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
-    int64_t room = room_of(figures), theirs = call->siblings_milli;
-    bool queued = call->calls * PER_MILLE > room;
-    bool crowded = call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
     int64_t most = calm + calm / 2; /* it may have had to queue, though nobody thought so */
     sample = clamp(sample, TIME_MAX_US);
     if (call->hit)
         learn(&class->hit_us, sample, part);
-    else if (!queued || !calm || sample < calm / 2)
-        learn(&class->calm_us,
-              is_peak && !again          ? call->base_us * LATE_TIMES
-              : crowded && sample > most ? most
-                                         : sample,
-              part);
+    else
+        learn_calm(figures, class, call,
+                   is_peak && !again                  ? call->base_us * LATE_TIMES
+                   : crowded && calm && sample > most ? most
+                                                      : sample,
+                   part);
     if (crowded && !call->hit)
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
@@ -479,12 +504,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
     learn_late(class, call, crowded ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
-    if (!crowded)
-        forget_room(figures, call);
-    else if (!call->hit)
-        learn_room(figures, class, call, sample);
-    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
-        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
+    learn_crowd(figures, class, call, sample, crowded);
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);
