@@ -7,10 +7,11 @@
 #include "routing/strategy.h"
 
 /* The documented defaults of each. */
-static const double TOWER_RTT = 0.25, TOWER_DECAY = 30, FINAGLE_DECAY = 10, KONG_DECAY = 10,
-                    AGENTGATEWAY_ALPHA = 0.3, AGENTGATEWAY_PENDING = 0.1, LITELLM_COOLDOWN = 5,
-                    LITELLM_TIMEOUT = 1000, LITELLM_FAILS = 0.5, MINUTE = 60, C3_ALPHA = 0.9,
-                    PREQUAL_QUANTILE = 0.84, PREQUAL_AGE = 1, CHBL_FACTOR = 1.25, SMG_REL = 1.5;
+static const double TOWER_RTT = 0.03, TOWER_DECAY = 10, FINAGLE_DECAY = 10, KONG_DECAY = 10,
+                    FINAGLE_PENALTY = 140737.488355327, AGENTGATEWAY_ALPHA = 0.3,
+                    AGENTGATEWAY_PENDING = 0.1, LITELLM_COOLDOWN = 5, LITELLM_FAILS = 0.5,
+                    MINUTE = 60, C3_ALPHA = 0.9, PREQUAL_QUANTILE = 0.84, PREQUAL_AGE = 1,
+                    CHBL_FACTOR = 1.25, SMG_REL = 1.5, SMG_MATCH = 0.3;
 enum { PREQUAL_PROBES = 3, SMG_ABS = 64 };
 
 static const char *const names[RIVALS] = {
@@ -44,7 +45,7 @@ void rivals_begin(struct rivals *rivals, enum rival rival, size_t count, unsigne
     for (size_t i = 0; i < count; i++) {
         rivals->targets[i].health = 1;
         rivals->targets[i].weight = 1;
-        if (rival == RIVAL_TOWER || rival == RIVAL_PEAK_EWMA)
+        if (rival == RIVAL_TOWER)
             rivals->targets[i].estimate = TOWER_RTT;
     }
 }
@@ -85,14 +86,12 @@ static size_t least(const double *scores, uint64_t set, uint64_t *random)
     return any(ties ? ties : set, random);
 }
 
-static size_t better_of_two(const double *scores, uint64_t set, bool may_be_same, uint64_t *random)
+/* Two of <set>, the same one twice where <may_be_same>, or where there is only one. */
+static void two_of(uint64_t set, bool may_be_same, uint64_t *random, size_t two[2])
 {
-    size_t a = any(set, random);
-    uint64_t rest = set & ~bit(a);
-    if (!may_be_same && !rest)
-        return a;
-    size_t b = any(may_be_same ? set : rest, random);
-    return scores[a] <= scores[b] ? a : b;
+    two[0] = any(set, random);
+    uint64_t rest = may_be_same ? set : set & ~bit(two[0]);
+    two[1] = rest ? any(rest, random) : two[0];
 }
 
 static size_t by_weight(const struct rivals *rivals, uint64_t set, uint64_t *random)
@@ -133,47 +132,78 @@ static void learn_peak(struct rival_target *target, double sample, double now, d
     }
 }
 
-static size_t choose_peak(struct rivals *rivals, const struct rival_call *call, double decay,
-                          uint64_t *random)
+/* What it costs to ask. Looking at it moves its mean, and the time of that: so both sources do. */
+static double peak_cost(const struct rivals *rivals, struct rival_target *target, double now)
 {
-    double scores[RIVAL_TARGETS_MAX];
-    for (size_t i = 0; i < rivals->count; i++) {
-        struct rival_target *target = &rivals->targets[i];
-        decay_to(target, 0, call->now, decay);
-        scores[i] = target->estimate *
-                    (1 + (rivals->rival == RIVAL_TOWER ? target->unanswered : target->pending));
-    }
-    return better_of_two(scores, call->there, false, random);
+    bool tower = rivals->rival == RIVAL_TOWER;
+    unsigned pending = tower ? target->unanswered : target->pending;
+    decay_to(target, 0, now, tower ? TOWER_DECAY : FINAGLE_DECAY);
+    if (!tower && pending && target->estimate <= 0) /* nothing is known of it, and it is asked */
+        return FINAGLE_PENALTY + pending;
+    return target->estimate * (pending + 1);
 }
 
+static size_t choose_peak(struct rivals *rivals, const struct rival_call *call, uint64_t *random)
+{
+    size_t two[2];
+    two_of(call->there, false, random, two);
+    double first = peak_cost(rivals, &rivals->targets[two[0]], call->now);
+    double second = peak_cost(rivals, &rivals->targets[two[1]], call->now);
+    return first <= second ? two[0] : two[1];
+}
+
+/* Those that come later begin with the mean of those that are there; at first that is 0. */
+static void begin_kong(struct rivals *rivals, const struct rival_call *call)
+{
+    double sum = 0;
+    unsigned count = 0;
+    for (size_t i = 0; i < rivals->count; i++) {
+        sum += rivals->targets[i].seen ? rivals->targets[i].estimate : 0;
+        count += rivals->targets[i].seen;
+    }
+    for (uint64_t left = call->there; left; left &= left - 1) {
+        struct rival_target *target = &rivals->targets[__builtin_ctzll(left)];
+        if (target->seen)
+            continue;
+        target->seen = true;
+        target->estimate = count ? sum / count : 0;
+        target->stamp = call->now;
+    }
+}
+
+/* Looking does not move the mean. */
 static size_t choose_kong(struct rivals *rivals, const struct rival_call *call, uint64_t *random)
 {
-    double scores[RIVAL_TARGETS_MAX], sum = 0;
-    unsigned seen = 0;
+    double scores[RIVAL_TARGETS_MAX];
+    begin_kong(rivals, call);
     for (size_t i = 0; i < rivals->count; i++) {
-        struct rival_target *target = &rivals->targets[i];
-        decay_to(target, 0, call->now, KONG_DECAY);
-        scores[i] = target->estimate / target->weight;
-        sum += target->seen ? target->estimate : 0;
-        seen += target->seen;
+        const struct rival_target *target = &rivals->targets[i];
+        scores[i] =
+            target->estimate * exp(-(call->now - target->stamp) / KONG_DECAY) / target->weight;
     }
-    for (size_t i = 0; i < rivals->count;
-         i++) /* slow start: a new one has the mean of the others */
-        if (!rivals->targets[i].seen && seen)
-            scores[i] = sum / seen;
     return least(scores, call->there, random);
+}
+
+static double agentgateway_score(const struct rival_target *target)
+{
+    return target->health / (1 + target->estimate * (1 + AGENTGATEWAY_PENDING * target->pending));
 }
 
 static size_t choose_agentgateway(struct rivals *rivals, const struct rival_call *call,
                                   uint64_t *random)
 {
-    double scores[RIVAL_TARGETS_MAX];
-    for (size_t i = 0; i < rivals->count; i++) {
-        const struct rival_target *target = &rivals->targets[i];
-        scores[i] =
-            -target->health / (1 + target->estimate * (1 + AGENTGATEWAY_PENDING * target->pending));
-    }
-    return better_of_two(scores, call->there, true, random);
+    size_t two[2];
+    two_of(call->there, true, random, two);
+    double first = agentgateway_score(&rivals->targets[two[0]]);
+    double second = agentgateway_score(&rivals->targets[two[1]]);
+    return second >= first ? two[1] : two[0];
+}
+
+static size_t choose_p2c(struct rivals *rivals, const struct rival_call *call, uint64_t *random)
+{
+    size_t two[2];
+    two_of(call->there, false, random, two);
+    return rivals->targets[two[0]].pending <= rivals->targets[two[1]].pending ? two[0] : two[1];
 }
 
 /* -------------------------------------------------------------------------------- LiteLLM */
@@ -205,8 +235,9 @@ static size_t choose_litellm(struct rivals *rivals, const struct rival_call *cal
 
 static void end_litellm(struct rival_target *target, const struct rival_end *end)
 {
+    /* Of a stream it is the time to its first token that is divided by all of its tokens. */
     double value =
-        end->failed ? LITELLM_TIMEOUT : end->seconds / (double)(end->tokens > 0 ? end->tokens : 1);
+        (end->stream ? end->first : end->seconds) / (double)(end->tokens > 0 ? end->tokens : 1);
     if (end->now >= target->minute + MINUTE) {
         target->minute = floor(end->now / MINUTE) * MINUTE;
         target->tries = target->fails = 0;
@@ -306,7 +337,7 @@ static size_t choose_jiq(const struct rival_call *call, uint64_t *random)
     for (uint64_t left = call->there; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctzll(left);
         const struct rival_server *server = &call->servers[i];
-        if (server->slots ? server->running < server->slots : server->running == 0)
+        if (!server->running && !server->waiting)
             idle |= bit(i);
     }
     return any(idle ? idle : call->there, random);
@@ -336,10 +367,10 @@ static size_t choose_smg(struct rivals *rivals, const struct rival_call *call, u
         if (call->has_prefix && prefixes[call->prefix / 64] >> call->prefix % 64 & 1)
             holders |= bit(i);
     }
-    size_t chosen = (high - low > SMG_ABS && high > SMG_REL * low) || !call->has_prefix
-                        ? least(loads, call->there, random)
-                    : holders ? nth(holders, 0)
-                              : least(trees, call->there, random);
+    bool uneven = high - low > SMG_ABS && high > SMG_REL * low;
+    size_t chosen = uneven || !call->has_prefix                 ? least(loads, call->there, random)
+                    : holders && call->prefix_share > SMG_MATCH ? nth(holders, 0)
+                                                                : least(trees, call->there, random);
     if (call->has_prefix)
         rivals->targets[chosen].prefixes[call->prefix / 64] |= bit(call->prefix % 64);
     return chosen;
@@ -383,11 +414,10 @@ static size_t choose(struct rivals *rivals, const struct rival_call *call)
     case RIVAL_LEAST_REQUEST:
         return least(scores, call->there, &random);
     case RIVAL_P2C:
-        return better_of_two(scores, call->there, false, &random);
+        return choose_p2c(rivals, call, &random);
     case RIVAL_TOWER:
-        return choose_peak(rivals, call, TOWER_DECAY, &random);
     case RIVAL_PEAK_EWMA:
-        return choose_peak(rivals, call, FINAGLE_DECAY, &random);
+        return choose_peak(rivals, call, &random);
     case RIVAL_KONG:
         return choose_kong(rivals, call, &random);
     case RIVAL_AGENTGATEWAY:
@@ -449,5 +479,5 @@ void rivals_end(struct rivals *rivals, size_t target, const struct rival_end *en
         end_litellm(at, end);
     if (rivals->rival == RIVAL_C3)
         end_c3(at, end);
-    at->seen = at->seen || !end->failed || rivals->rival == RIVAL_KONG;
+    at->seen = at->seen || !end->failed;
 }

@@ -6,23 +6,28 @@
  * comparisons (simulate.h) only.
  *
  *   round-robin, random, weighted, least-request, p2c   textbook; Mitzenmacher 2001 for p2c
- *   tower        github.com/tower-rs/tower, load/peak_ewma.rs and balance/p2c: cost = estimate *
- *                (pending + 1); peaks count in full, else it decays (30 s), unknown = 250 ms
- *   peak-ewma    Finagle's PeakEwma: the same with 10 s, over the whole call
- *   kong         github.com/Kong/kong, runloop/balancer/latency.lua: the least moving mean, which
- *                decays to 0 within 10 s; all targets are compared, nothing in flight counts
- *   agentgateway github.com/agentgateway/agentgateway, types/loadbalancer.rs: the better of two
- *                drawn with replacement, health / (1 + L * (1 + 0.1 * pending)), alpha 0.3
- *   litellm      github.com/BerriAI/litellm, router_strategy/lowest_latency.py: the least mean of
- *                ten times per token, of which the last one is replaced; 5 s of cooldown
- *   litellm-shuffle  router_strategy/simple_shuffle.py: by weight; the same cooldown
- *   c3           Suresh et al., NSDI 2015: R - 1/mu + q^3/mu
- *   prequal      Wydrowski et al., NSDI 2024: three probes a call, a pool of 16, hot above the 0.84
- *                quantile of calls in flight, else the least latency
- *   jiq          Lu et al., 2011: one that told it is idle, else at random
- *   smg          github.com/sgl-project/sglang, its router's cache_aware: the longest match above
- *                0.3, unless loads differ by more than 64 and by half
- *   chbl         Mirrokni et al., 2018: consistent hashing of the prefix, load at most 1.25 of fair
+ *   tower        github.com/tower-rs/tower, load/peak_ewma.rs and balance/p2c: of two the one of
+ * the least estimate * (pending + 1); peaks count in full, else it decays. The library has no
+ * default of its own: 30 ms and 10 s as in its examples/tower-balance.rs; pending until the head of
+ * the answer (CompleteOnResponse) peak-ewma    github.com/twitter/finagle,
+ * loadbalancer/PeakEwma.scala: the same with 10 s, over the whole call; one that is asked, and of
+ * which nothing is known, is the last kong         github.com/Kong/kong,
+ * runloop/balancer/latency.lua (to 3.9): the least moving mean, which decays to 0 within 10 s; all
+ * are compared (its k grows to their number), nothing in flight counts; those that come later begin
+ * with the mean agentgateway github.com/agentgateway/agentgateway, types/loadbalancer.rs: the
+ * better of two drawn with replacement, health / (1 + L * (1 + 0.1 * pending)), alpha 0.3 litellm
+ * github.com/BerriAI/litellm, router_strategy/lowest_latency.py: the least mean of ten values, of
+ * which the last one is replaced; a value is the time to the first token (of a stream, else the
+ * whole time) divided by the answer's tokens; 5 s of cooldown litellm-shuffle
+ * router_strategy/simple_shuffle.py: by weight; the same cooldown c3           Suresh et al., NSDI
+ * 2015: R - 1/mu + q^3/mu; without its rate control prequal      Wydrowski et al., NSDI 2024: three
+ * probes a call, a pool of 16, hot above the 0.84 quantile of calls in flight, else the least
+ * latency of answers that have come jiq          Lu et al., 2011: one that has no call at all, else
+ * at random; every dispatcher knows of all that are idle, which is more than it would smg
+ * github.com/sgl-project/sglang, its router's policies/cache_aware.rs, with the defaults of its
+ * command line: the longest match above 0.3, else the smallest tree; the fewest calls where they
+ * differ by more than 64 and by half chbl         Mirrokni et al., 2018: consistent hashing of the
+ * prefix, load at most 1.25 of fair
  */
 
 #include <stdbool.h>
@@ -98,6 +103,7 @@ struct rival_call {
     uint64_t there;  /* bits of the targets that there are and that this call has not tried */
     unsigned prefix; /* below RIVAL_PREFIXES_MAX */
     bool has_prefix;
+    double prefix_share;                /* of the prompt */
     const struct rival_server *servers; /* of every target, for those that ask */
 };
 
@@ -109,6 +115,8 @@ void rivals_first(struct rivals *rivals, size_t target, double seconds, double n
 
 struct rival_end {
     double now, seconds;  /* since it was chosen */
+    double first;         /* to the first token */
+    bool stream;          /* somebody saw that */
     bool failed, is_busy; /* is_busy: 429 */
     int64_t tokens;
     double service; /* of those seconds, without queue: C3's servers tell */

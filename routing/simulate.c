@@ -172,9 +172,6 @@ static void serve(struct world *world, struct server *server, uint32_t at)
     double writes = seconds(server->is->token_us) * (double)(call->tokens - 1);
     server->busy++;
     server->served += call->counts;
-    double *latency = &server->latency[call->found];
-    double answers = world->now - call->begun_at + first;
-    *latency = *latency > 0 ? *latency * LATENCY_KEEP + answers * (1 - LATENCY_KEEP) : answers;
     call->service = first + writes;
     push(world, world->now + first, EVENT_FIRST, at);
     push(world, world->now + call->service + 1e-9, EVENT_DONE, at);
@@ -204,6 +201,13 @@ static double latency_of(const struct server *server)
             return server->latency[at + away];
     }
     return 0;
+}
+
+/* What it tells of its latency, it knows of answers that it has begun. */
+static void note_latency(struct server *server, size_t found, double answers)
+{
+    double *latency = &server->latency[found];
+    *latency = *latency > 0 ? *latency * LATENCY_KEEP + answers * (1 - LATENCY_KEEP) : answers;
 }
 
 static void enqueue(struct server *server, uint32_t call)
@@ -289,6 +293,8 @@ static size_t choose_rival(struct world *world, struct replica *replica,
         .there = ~out & ((UINT64_C(1) << count) - 1),
         .prefix = call->prefix,
         .has_prefix = call->has_prefix,
+        .prefix_share =
+            (double)world->scenario->prefix_tokens / (double)world->scenario->input_tokens,
         .servers = servers,
     };
     for (size_t i = 0; i < count; i++) {
@@ -361,6 +367,7 @@ static void on_first(struct world *world, struct simulate_call *call)
 {
     struct replica *replica = &world->replicas[call->replica];
     call->first_at = world->now;
+    note_latency(&world->servers[call->target], call->found, world->now - call->begun_at);
     if (world->picker->rival == RIVAL_NONE) {
         tell_quota(world, replica, call->target);
         if (!world->scenario->whole)
@@ -378,6 +385,8 @@ static void tell_end(struct world *world, struct simulate_call *call, bool faile
         struct rival_end end = {
             .now = world->now,
             .seconds = world->now - call->begun_at,
+            .first = failed ? 0 : call->first_at - call->begun_at,
+            .stream = !world->scenario->whole,
             .failed = failed,
             .is_busy = call->busy,
             .tokens = failed ? 0 : call->tokens,
@@ -430,9 +439,8 @@ static void on_told(struct world *world)
         for (size_t i = 0; i < world->scenario->target_count; i++) {
             const struct server *server = &world->servers[i];
             struct predict_figures *figures = &world->replicas[r].figures[i].predict;
-            atomic_store(&figures->told_us, (int64_t)clock_of(world->now));
-            atomic_store(&figures->told_waiting, (int64_t)(server->tail - server->head));
-            atomic_store(&figures->told_running, server->busy);
+            predict_told(figures, (int64_t)(server->tail - server->head), server->busy, 0,
+                         clock_of(world->now));
         }
     if (world->inside || world->now < seconds(world->scenario->seconds_us))
         push(world, world->now + seconds(world->scenario->told_us), EVENT_TOLD, 0);
