@@ -100,6 +100,8 @@ static void prepare_process(void)
     if (!UNDER_SANITIZER)
         prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    /* Model servers of a service that died are ours to bury, until the next one has taken over. */
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);
 }
 

@@ -27,6 +27,20 @@ enum {
     OOM_SCORE_BYTES = 3,
 };
 
+/* ThreadSanitizer takes every clone() for a fork, and its child wipes what it knows of threads -
+ * here the parent's, whose memory it is. The C library's own name for it is not intercepted. */
+#ifdef __has_feature
+#define HAS_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)
+#define HAS_THREAD_SANITIZER 1
+#else
+#define HAS_THREAD_SANITIZER 0
+#endif
+#if HAS_THREAD_SANITIZER
+int __clone(int (*run)(void *), void *stack, int flags, void *with, ...);
+#define clone __clone
+#endif
+
 /* What the child is given, prepared before it lives: it shares our memory and must not allocate,
  * lock, or touch what belongs to the C library. */
 struct child {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "deploy/models/deployment.h"
 #include "deploy/models/launch_mark.h"
@@ -363,6 +365,44 @@ static void a_server_of_another_model_never_takes_a_call(void **state)
     deployment_page_free(page);
 }
 
+/* Another worker's, or the admin's. */
+static void *read_on(void *with)
+{
+    atomic_bool *stop = with;
+    struct buffer out;
+    uint64_t next = 0;
+    buffer_init(&out, 1 << 20);
+    while (!atomic_load(stop)) {
+        struct fleet_view view;
+        char name[64];
+        deployment_page_free(deployments_page(desk, TEXT("fake")));
+        deployments_look(desk, TEXT("fake"), &view);
+        deployments_served_name(desk, TEXT("fake"), name, sizeof name);
+        deployments_logs(desk, TEXT("fake"), TEXT(""), 10, &out);
+        deployments_follow(desk, TEXT("fake"), next, &out, &next);
+        buffer_clear(&out);
+        struct slot slot;
+        if (slots_take(slots, &(struct slots_wish){.revision = 0}, &slot))
+            slots_give(slots, &slot, SLOT_FINE, 0);
+        usleep(500);
+    }
+    buffer_done(&out);
+    return NULL;
+}
+
+static void others_read_while_it_works(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    atomic_bool stop = false;
+    want(WORDS("--crash-after-ms", "200", "--log-every-ms", "5"), with_one);
+    assert_int_equal(pthread_create(&thread, NULL, read_on, &stop), 0);
+    bool came = bench_until(is_ready) && bench_until(has_restarted) && bench_until(is_ready);
+    atomic_store(&stop, true);
+    pthread_join(thread, NULL);
+    assert_true(came);
+}
+
 /* --------------------------------------------------------------------------------- adapters */
 
 static const struct adapter_spec two[] = {{{"legal", 5}, {"/a/legal", 8}},
@@ -631,6 +671,7 @@ int main(void)
         TEST(one_that_crashes_at_once_is_given_up),
         TEST(one_that_hangs_is_ended_and_started_anew),
         TEST(a_server_of_another_model_never_takes_a_call),
+        TEST(others_read_while_it_works),
         TEST(adapters_are_loaded_before_they_are_asked_for_and_a_bad_one_harms_nobody),
         TEST(llama_adapters_have_numbers),
         TEST(one_that_sleeps_is_woken_by_a_call),
