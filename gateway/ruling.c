@@ -285,7 +285,7 @@ static uint64_t down_of(const struct route *route, uint64_t out)
 {
     uint64_t down = 0;
     bool left = false;
-    for (size_t i = 0; i < route->target_count; i++) {
+    for (size_t i = 0; route && i < route->target_count; i++) { /* what is pinned has no route */
         const struct target *target = &route->targets[i];
         const struct provider_settings *provider = target->provider;
         bool off = provider && provider->standing && standing_is_off(provider->standing);

@@ -62,10 +62,10 @@ def gate():
                            provider_for(ONE, "queueing", metrics_url=METRICS.url.replace("/v1", "/metrics"))]
     config["models"] = MODELS + [{"name": "rated", "targets": [
         {"id": "rated-1", "provider": "limited", "model": "a", "price": {"input": 1, "output": 1}}]}]
-    config["models"].append(model("queues", "by-score", {"provider": "queueing"}))
+    config["models"].append(model("queues", "never-curious", {"provider": "queueing"}))
     METRICS.answer = lambda call: call.respond(200, b"vllm:num_requests_running 8\nvllm:num_requests_waiting 40\n",
                                                content_type="text/plain")
-    config["routing"] = {"policies": POLICIES}
+    config["routing"] = {"policies": [*POLICIES, {"name": "never-curious", "strategy": "score", "explore": 0}]}
     with Sluice(config) as started:
         yield started
     for upstream in (ONE, TWO, METRICS):
