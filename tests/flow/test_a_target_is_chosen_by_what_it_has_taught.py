@@ -63,7 +63,7 @@ def gate():
     config["models"] = MODELS + [{"name": "rated", "targets": [
         {"id": "rated-1", "provider": "limited", "model": "a", "price": {"input": 1, "output": 1}}]}]
     config["models"].append(model("queues", "never-curious", {"provider": "queueing"}))
-    METRICS.answer = lambda call: call.respond(200, b"vllm:num_requests_running 8\nvllm:num_requests_waiting 40\n",
+    METRICS.answer = lambda call: call.respond(200, b"vllm:num_requests_running 8\nvllm:num_requests_waiting 4000\n",
                                                content_type="text/plain")
     config["routing"] = {"policies": [*POLICIES, {"name": "never-curious", "strategy": "score", "explore": 0}]}
     with Sluice(config) as started:
