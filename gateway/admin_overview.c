@@ -73,7 +73,7 @@ static void write_prediction(const struct target *target, struct json_write *jso
     struct predict_ask ask = {.now_us = clock_now_us(),
                               .half_life_us = strategy_balanced.half_life_us,
                               .output_tokens = 1};
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     struct prediction now = {0};
     predict_prior_add(&prior, &figures->predict, ask.traffic);
     predict_prior_fill(&prior, ask.traffic);

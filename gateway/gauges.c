@@ -39,11 +39,6 @@ static uint64_t now_of(const struct asked *one)
     return loop_now_us(one->desk->worker->loop);
 }
 
-static void set(atomic_int_fast64_t *figure, int64_t value)
-{
-    atomic_store_explicit(figure, value, memory_order_relaxed);
-}
-
 static void tell(struct asked *one, const struct gauges *gauges)
 {
     const struct config *config = one->desk->snapshot->config;
@@ -51,11 +46,8 @@ static void tell(struct asked *one, const struct gauges *gauges)
         const struct target *target = &config->targets[i];
         if (target->provider != one->provider || !target->figures)
             continue;
-        struct predict_figures *figures = &target->figures->predict;
-        set(&figures->told_waiting, gauges->waiting > 0 ? gauges->waiting : 0);
-        set(&figures->told_running, gauges->running > 0 ? gauges->running : 0);
-        set(&figures->told_cache_ppm, gauges->cache_ppm > 0 ? gauges->cache_ppm : 0);
-        set(&figures->told_us, (int64_t)now_of(one));
+        predict_told(&target->figures->predict, gauges->waiting, gauges->running, gauges->cache_ppm,
+                     now_of(one));
     }
 }
 

@@ -8,6 +8,8 @@ enum {
     PREFIX_TOKENS = PREFIX_BYTES / 4, /* of the shortest beginning */
     PREFIX_LEAST = 1,                 /* beginnings shorter than this level are not worth a way */
     STICKY_TIMES = 4,                 /* one keeps to a target until it is so many times slower */
+    GAP_PART = 256,                   /* of the difference is taken over at each choice */
+    GAP_MAX_US = 60000000,
 };
 
 static const int64_t PREFIX_TTL_US = INT64_C(480) * 1000000, STICKY_SLACK_US = 1000000,
@@ -138,11 +140,13 @@ static void look(const struct route *route, const struct route_policy *policy,
         .output_tokens = call->output_tokens,
     };
     struct holders holders = find_holders(route, call);
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     for (size_t i = 0; i < route->target_count; i++)
         if (!route->targets[i].off)
             predict_prior_add(&prior, &figures_of(&route->targets[i])->predict, ask.traffic);
     predict_prior_fill(&prior, ask.traffic);
+    if (policy->strategy == STRATEGY_COST) /* those of unlike prices are not alike */
+        prior.room_milli = 0;
     choice->count = route->target_count;
     choice->probes = 0;
     for (size_t i = 0; i < route->target_count; i++) {
@@ -258,6 +262,11 @@ static uint64_t longest_prefix(const struct route_call *call)
     return 0;
 }
 
+static int64_t gap_of(const struct route *route)
+{
+    return atomic_load_explicit(&figures_of(&route->targets[0])->gap_ns, memory_order_relaxed);
+}
+
 static size_t pick(const struct route *route, const struct route_policy *policy,
                    const struct route_call *call, const struct choice *choice, uint64_t set,
                    const char **why)
@@ -270,6 +279,7 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
         .turn = atomic_load_explicit(&first->turns, memory_order_relaxed),
         .sticky = call->sticky,
         .prefix = longest_prefix(call),
+        .gap_ns = gap_of(route),
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
@@ -285,8 +295,9 @@ static bool weighs_time(const struct route_policy *policy)
 }
 
 /* One of those that were too slow, or are not asked for they were slow, may have become faster. */
-static size_t explore(const struct route_policy *policy, const struct route_call *call,
-                      const struct choice *choice, uint64_t set, size_t chosen)
+static size_t explore(const struct route *route, const struct route_policy *policy,
+                      const struct route_call *call, const struct choice *choice, uint64_t set,
+                      size_t chosen)
 {
     __attribute__((uninitialized)) struct bidders bidders;
     uint64_t random = strategy_mix(call->random);
@@ -297,7 +308,7 @@ static size_t explore(const struct route_policy *policy, const struct route_call
             choice->candidates[i].score_nanos > choice->candidates[chosen].score_nanos)
             set &= ~bit(i);
     gather(choice, set, traffic_of(call->operation, call->input_tokens), &bidders);
-    size_t at = strategy_explore(policy, bidders.bids, bidders.count);
+    size_t at = strategy_explore(policy, bidders.bids, bidders.count, gap_of(route));
     return at < bidders.count ? bidders.places[at] : chosen;
 }
 
@@ -354,7 +365,7 @@ static size_t decide(const struct route *route, const struct route_policy *polic
         choice->why = "probe";
         return other;
     }
-    other = explore(policy, call, choice, first_rank(choice, set | slow), chosen);
+    other = explore(route, policy, call, choice, first_rank(choice, set | slow), chosen);
     if (other != chosen)
         choice->why = "explores";
     return other;
@@ -404,6 +415,8 @@ static void begin(const struct target *target, const struct route_policy *policy
         return;
     atomic_fetch_add_explicit(&target->figures->in_flight, 1, memory_order_relaxed);
     predict_begin(&target->figures->predict, &ask, prediction, call->stream, &attempt->call);
+    if (!prediction->cached_tokens && call->prefix[PREFIX_LEAST])
+        atomic_fetch_add_explicit(&target->figures->predict.prefixes, 1, memory_order_relaxed);
     quota_spend(&target->figures->left, attempt->tokens);
 }
 
@@ -432,6 +445,20 @@ static bool take(const struct route *route, const struct route_policy *policy,
     return true;
 }
 
+/* A lost update of two workers at once does no harm. */
+static void count_turn(struct target_figures *first, uint64_t now_us)
+{
+    int64_t now = (int64_t)now_us, gap = atomic_load_explicit(&first->gap_ns, memory_order_relaxed);
+    int64_t last = atomic_exchange_explicit(&first->chosen_us, now, memory_order_relaxed);
+    int64_t since = now > last && last ? now - last : 0;
+    if (last) {
+        since = (since < GAP_MAX_US ? since : GAP_MAX_US) * 1000;
+        gap = gap ? gap + (since - gap) / GAP_PART : since;
+        atomic_store_explicit(&first->gap_ns, gap > 0 ? gap : 1, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&first->turns, 1, memory_order_relaxed);
+}
+
 static const struct route_policy *or_balanced(const struct route_policy *policy)
 {
     return policy ? policy : &strategy_balanced;
@@ -453,8 +480,7 @@ const struct target *route_choose(const struct route *route, const struct route_
     look(route, policy, call, choice);
     while ((at = decide(route, policy, call, choice)) < choice->count) {
         if (take(route, policy, call, choice, at, attempt)) {
-            atomic_fetch_add_explicit(&figures_of(&route->targets[0])->turns, 1,
-                                      memory_order_relaxed);
+            count_turn(figures_of(&route->targets[0]), call->now_us);
             choice->target = choice->candidates[at].target;
             return choice->target;
         }
@@ -486,7 +512,7 @@ void route_take(const struct target *target, const struct route_call *call,
         .input_tokens = call->input_tokens,
         .output_tokens = call->output_tokens,
     };
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     struct prediction prediction = {0};
     predict_prior_fill(&prior, ask.traffic);
     predict_make(&figures_of(target)->predict, &ask, &prior, &prediction);

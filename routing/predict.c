@@ -19,7 +19,13 @@ enum {
     READ_TOKENS = 32,      /* of a prompt are read while one is written */
     ROOM_NEW_MILLI = 4000, /* calls at once for whom nobody knows */
     ROOM_LEAST_MILLI = 1000,
-    ROOM_STEP_MILLI = 500,
+    ROOM_STEP_MILLI = 250,
+    ROOM_PART = 64,
+    ROOM_FORGET = 32,
+    ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
+    APART_PART = 16,
+    APART_LEAST_PPM = 100000,
+    APART_PPM = 100000,
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
     TIMES_MAX = 16,
     WAITING_BITS = 16,
@@ -36,11 +42,11 @@ static const int64_t TIME_MAX_US = INT64_C(3600) * MILLION;
 static const int64_t TOKENS_MAX = INT64_C(100) * MILLION;
 static const int64_t TOKEN_MAX_NS = INT64_C(60) * 1000 * MILLION;
 
-static const struct predict_prior unknown[TRAFFIC_CLASSES] = {
-    [TRAFFIC_SHORT] = {500000, 15 * MILLION}, [TRAFFIC_MIDDLE] = {800000, 15 * MILLION},
-    [TRAFFIC_LONG] = {3000000, 15 * MILLION}, [TRAFFIC_HUGE] = {15000000, 15 * MILLION},
-    [TRAFFIC_OTHER] = {300000, 15 * MILLION},
+static const int64_t unknown_first_us[TRAFFIC_CLASSES] = {
+    [TRAFFIC_SHORT] = 500000,  [TRAFFIC_MIDDLE] = 800000, [TRAFFIC_LONG] = 3000000,
+    [TRAFFIC_HUGE] = 15000000, [TRAFFIC_OTHER] = 300000,
 };
+static const int64_t UNKNOWN_TOKEN_NS = 15 * MILLION;
 
 enum traffic traffic_of(enum operation operation, int64_t input_tokens)
 {
@@ -121,6 +127,22 @@ static const struct predict_class *nearest(const struct predict_figures *figures
     return NULL;
 }
 
+static int64_t room_of(const struct predict_figures *figures)
+{
+    int64_t room = get(&figures->room_milli);
+    return room ? room : ROOM_NEW_MILLI;
+}
+
+/* The one it is taken to have: what its siblings have, for alike ones must be told apart by what
+ * they have to do and by nothing else, but for so much as its own is known to be another. */
+static int64_t room_among(const struct predict_figures *figures, int64_t siblings)
+{
+    int64_t own = room_of(figures), apart = get(&figures->apart_ppm) - APART_LEAST_PPM;
+    if (!siblings || apart >= APART_PPM)
+        return own;
+    return apart > 0 ? siblings + (own - siblings) * apart / APART_PPM : siblings;
+}
+
 void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
                        enum traffic traffic)
 {
@@ -132,20 +154,34 @@ void predict_prior_add(struct predict_prior *prior, const struct predict_figures
         prior->first_us = first;
     if (token && (!prior->token_ns || token < prior->token_ns))
         prior->token_ns = token;
+    prior->room_milli += room_of(figures);
+    prior->count++;
 }
 
 void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
 {
     if (!prior->first_us)
-        prior->first_us = unknown[traffic].first_us;
+        prior->first_us = unknown_first_us[traffic];
     if (!prior->token_ns)
-        prior->token_ns = unknown[traffic].token_ns;
+        prior->token_ns = UNKNOWN_TOKEN_NS;
+    if (prior->count)
+        prior->room_milli /= prior->count;
 }
 
 /* What was learnt, which comes nearer to what others need the longer it is ago. */
 static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_life)
 {
     return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
+}
+
+/* How old those that wait are on average, at most, where nothing is wrong: half of what they wait,
+ * and the more beyond that the fewer there are to tell by, for times vary. */
+static int64_t usual_age(int64_t first, int64_t count)
+{
+    return count < 4    ? first * 2
+           : count < 16 ? first + first / 4
+           : count < 64 ? first
+                        : first / 4 * 3;
 }
 
 /* How much longer those that wait now have waited than they should. */
@@ -159,14 +195,20 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
     uint64_t sum = (uint64_t)count * (now_us / PER_MILLE) - (word >> WAITING_BITS);
     int64_t age_ms = (int64_t)(sum << WAITING_BITS) / (INT64_C(1) << WAITING_BITS) / count;
     int64_t age = clamp(age_ms, TIME_MAX_US / PER_MILLE) * PER_MILLE;
+    int64_t usual = usual_age(first, count);
     /* One alone may have its own reasons. */
-    return age > first ? (age - first) * count / (count + 1) : 0;
+    return age > usual && 2 * age > first ? (2 * age - first) * count / (count + 1) : 0;
 }
 
-static int64_t room_of(const struct predict_figures *figures)
+/* Of <waiting> calls in thousandths that it told of: what is left, as all gateways that have heard
+ * of it do the same. Who has taken away a tenth of his own calls since expects that all have. */
+static int64_t told_left(const struct predict_figures *figures, int64_t waiting, int64_t own)
 {
-    int64_t room = get(&figures->room_milli);
-    return room ? room : ROOM_NEW_MILLI;
+    int64_t then = get(&figures->told_calls);
+    int64_t all = clamp(get(&figures->told_running), CALLS_MAX) + waiting / PER_MILLE;
+    if (then <= 0)
+        return waiting;
+    return waiting - predict_scaled((then - own) * PER_MILLE, all > then ? all : then, then);
 }
 
 /* Calls in thousandths that its queue has: as it says itself, others' calls included, or of one's
@@ -179,17 +221,29 @@ static int64_t queue_of(const struct predict_figures *figures, int64_t own, int6
         waiting = clamp(get(&figures->told_waiting), CALLS_MAX);
         if (get(&figures->told_cache_ppm) > CACHE_FULL_PPM) /* the next one has to wait for room */
             waiting = later(waiting, 1);
-        /* Queues do not last: who believed old ones would send all calls to the same few. */
-        waiting = predict_fade(waiting * PER_MILLE, age, TOLD_HALF_US);
+        waiting *= PER_MILLE;
+        if (waiting)
+            waiting = later(told_left(figures, waiting, own), 0);
+        waiting = predict_fade(waiting, age, TOLD_HALF_US); /* queues do not last */
     }
     return later((own + 1) * PER_MILLE - room, waiting);
+}
+
+void predict_told(struct predict_figures *figures, int64_t waiting, int64_t running,
+                  int64_t cache_ppm, uint64_t now_us)
+{
+    set(&figures->told_calls, get(&figures->calls));
+    set(&figures->told_waiting, later(waiting, 0));
+    set(&figures->told_running, later(running, 0));
+    set(&figures->told_cache_ppm, later(cache_ppm, 0));
+    set(&figures->told_us, (int64_t)now_us);
 }
 
 /* How long what is in flight beyond the target's room will take. */
 static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
                        int64_t first, uint64_t now_us)
 {
-    int64_t room = room_of(figures), calls = clamp(p->calls, CALLS_MAX);
+    int64_t room = room_among(figures, p->siblings_milli), calls = clamp(p->calls, CALLS_MAX);
     int64_t over = queue_of(figures, calls, room, now_us);
     if (over <= 0)
         return 0;
@@ -199,12 +253,19 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
     return clamp(predict_scaled(service, over, room), TIME_MAX_US);
 }
 
+/* So much of its prompt is thought to be in the cache that it shows. */
+static bool is_hit(const struct predict_ask *ask)
+{
+    return ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 4;
+}
+
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out)
 {
     const struct predict_class *own = &figures->classes[ask->traffic];
     const struct predict_class *class = nearest(figures, ask->traffic);
     int64_t first = prior->first_us, token = prior->token_ns, p95 = 0, late = 0;
+    int64_t first_faded = 0, token_faded = 0;
     out->age_us = INT64_MAX;
     out->known = class == own;
     if (class) {
@@ -215,19 +276,27 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
         token = get(&class->token_ns)
                     ? faded(get(&class->token_ns), prior->token_ns, age, ask->half_life_us)
                     : prior->token_ns;
+        first_faded = get(&class->calm_us) - first;
+        token_faded = get(&class->token_ns) ? get(&class->token_ns) - token : 0;
         int64_t failed = (int64_t)ask->now_us - get(&figures->failed_us);
         out->age_us = class == own ? (failed < age ? failed : age) : INT64_MAX;
         int64_t hit = get(&class->hit_us);
         if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
-            hit = hit && hit < first ? hit : hit ? first : first / 2;
             int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
-            first -= predict_scaled(first - hit, clamp(ask->cached_tokens, prompt), prompt);
+            if (hit && is_hit(ask)) /* learnt of such ones */
+                first = hit < first ? hit : first;
+            else
+                first -= predict_scaled(first / 2, clamp(ask->cached_tokens, prompt), prompt);
         }
     }
     out->token_ns = clamp(token, TOKEN_MAX_NS);
+    out->siblings_milli = prior->room_milli;
     out->cached_tokens = ask->cached_tokens;
     out->work_tokens = later(get(&figures->work_tokens), 0);
     out->calls = later(get(&figures->calls), 0);
+    out->prefixes = get(&figures->prefixes);
+    out->waiting = (int64_t)(atomic_load_explicit(&own->waiting, memory_order_relaxed) &
+                             ((1U << WAITING_BITS) - 1));
     out->wait_us = wait_of(figures, out, first, ask->now_us);
     int64_t over = overdue(own, first + late + out->wait_us, ask->now_us);
     int64_t failing =
@@ -241,6 +310,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
     int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
     out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    out->faded_us =
+        clamp(first_faded + predict_scaled(token_faded, tokens, PER_MILLE), TIME_MAX_US);
     out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
 }
 
@@ -259,12 +330,13 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
         .traffic = ask->traffic,
         .stream = stream,
         .waits = true,
-        .hit = ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 2,
+        .hit = is_hit(ask),
         .work_tokens = work_of(ask),
         .output_tokens = clamp(ask->output_tokens, TOKENS_MAX),
         .base_us = later(prediction->base_us, 1),
         .wait_us = prediction->wait_us,
         .token_ns = prediction->token_ns,
+        .siblings_milli = prediction->siblings_milli,
         .half_life_us = ask->half_life_us,
         .age_us = prediction->age_us,
         .begun_us = ask->now_us,
@@ -319,27 +391,88 @@ static void learn_late(struct predict_class *class, const struct predict_call *c
                        int64_t before)
 {
     if (is_late(class, call, sample))
-        set(&class->late_us, later(before, sample - call->base_us));
+        set(&class->late_us, later(before, (sample - call->base_us) / (before ? 1 : 4)));
     else if (before)
         set(&class->late_us, before / 2);
 }
 
-/* How many it serves at once, seen by how much later the first token is when much is in flight. */
+static int64_t size_of(int64_t error, int64_t most)
+{
+    return clamp(error < 0 ? -error : error, most);
+}
+
+/* Does its own room say better how long one waits than its siblings' does? */
+static void learn_apart(struct predict_figures *figures, const struct predict_call *call,
+                        int64_t service, int64_t wrong, int64_t waited, int64_t calm)
+{
+    int64_t room = call->siblings_milli, calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
+    if (!room)
+        return;
+    int64_t theirs = waited - (calls > room ? predict_scaled(service, calls - room, room) : 0);
+    int64_t more = size_of(theirs, calm) - size_of(wrong, calm), apart = get(&figures->apart_ppm);
+    set(&figures->apart_ppm, apart + (predict_scaled(more, MILLION, calm) - apart) / APART_PART);
+}
+
+/* How many it serves at once: so many that what is predicted to be queue is what was waited. Each
+ * sample moves it a little, by how wrong it was, in units of what one place more or less is worth;
+ * with many more in flight and no queue at all it is far more. */
 static void learn_room(struct predict_figures *figures, const struct predict_class *class,
                        const struct predict_call *call, int64_t sample)
 {
-    int64_t calm = get(&class->calm_us), busy = later(get(&class->busy_us), calm);
-    int64_t room = room_of(figures), calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
+    int64_t calm = get(&class->calm_us), room = room_of(figures);
+    int64_t calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
-    int64_t shown = predict_scaled(calls, service, clamp(service + busy - calm, TIME_MAX_US));
-    bool delayed = sample > 2 * calm, more = calls + PER_MILLE > room;
-    if (!delayed && busy <= calm + calm * 3 / 8 && more)
-        set(&figures->room_milli, calls + PER_MILLE);
-    else if (sample - calm < call->wait_us / 2 &&
-             more) /* it did not have to queue as was thought */
-        set(&figures->room_milli, room + (calls + PER_MILLE - room) / 4);
-    else if (delayed && busy > calm + calm / 2 && shown < room)
-        set(&figures->room_milli, later(room + (shown - room) / 8, ROOM_LEAST_MILLI));
+    int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
+    int64_t over = calls > room ? calls - room : 0;
+    int64_t wrong = sample - calm - predict_scaled(one, over, PER_MILLE);
+    learn_apart(figures, call, service, wrong, sample - calm, later(calm, 1));
+    int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
+    bool at_once = sample < calm + calm / 2;
+    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 16)
+        room = calls + PER_MILLE; /* nor did others have to wait */
+    else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
+        room += later(over / 2, step);
+    else
+        room -= wrong >= one    ? (call->siblings_milli ? step : ROOM_SHRINK * step)
+                : wrong <= -one ? -step
+                                : predict_scaled(wrong, step, one);
+    set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
+}
+
+/* Nothing was seen of it: it comes nearer to what its siblings have. Alike ones stay alike, or
+ * those whose room is thought to be small would be left half empty for ever. */
+static void forget_room(struct predict_figures *figures, const struct predict_call *call)
+{
+    int64_t room = room_of(figures);
+    if (call->siblings_milli > room && get(&figures->apart_ppm) < APART_LEAST_PPM)
+        set(&figures->room_milli, room + (call->siblings_milli - room) / ROOM_FORGET);
+}
+
+/* Is so much in flight that it may have had to queue? */
+static bool is_crowded(const struct predict_figures *figures, const struct predict_call *call)
+{
+    int64_t room = room_of(figures), theirs = call->siblings_milli;
+    return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
+}
+
+static void learn_calm(struct predict_figures *figures, struct predict_class *class,
+                       const struct predict_call *call, int64_t sample, int64_t part)
+{
+    int64_t calm = get(&class->calm_us);
+    bool queued = call->calls * PER_MILLE > room_of(figures);
+    if (!queued || !calm || sample < calm / 2)
+        learn(&class->calm_us, sample, part);
+}
+
+static void learn_crowd(struct predict_figures *figures, const struct predict_class *class,
+                        const struct predict_call *call, int64_t sample, bool crowded)
+{
+    if (!crowded)
+        forget_room(figures, call);
+    else if (!call->hit)
+        learn_room(figures, class, call, sample);
+    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
 }
 
 static void learn_first(struct predict_figures *figures, struct predict_call *call, int64_t sample,
@@ -351,15 +484,20 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     bool stale = call->age_us > call->half_life_us / STALE_PART;
     int64_t late = predict_fade(get(&class->late_us), age, call->half_life_us / LATE_PART);
     bool is_peak = samples && is_late(class, call, sample), again = is_peak && late > sample / 4;
+    bool crowded = is_crowded(figures, call);
     /* Twice is no accident, and is believed; once does not move the mean by much. */
     int64_t part = stale || again ? LEARN_PART_STALE : LEARN_PART;
     part = samples + 1 < part ? samples + 1 : part;
-    bool crowded = call->calls * PER_MILLE > room_of(figures) / 4 * 3;
+    int64_t most = calm + calm / 2; /* it may have had to queue, though nobody thought so */
     sample = clamp(sample, TIME_MAX_US);
     if (call->hit)
         learn(&class->hit_us, sample, part);
-    else if (!crowded || !calm || sample < calm)
-        learn(&class->calm_us, is_peak && !again ? call->base_us * LATE_TIMES : sample, part);
+    else
+        learn_calm(figures, class, call,
+                   is_peak && !again                  ? call->base_us * LATE_TIMES
+                   : crowded && calm && sample > most ? most
+                                                      : sample,
+                   part);
     if (crowded && !call->hit)
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
@@ -367,10 +505,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
     learn_late(class, call, crowded ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
-    if (crowded && !call->hit)
-        learn_room(figures, class, call, sample);
-    else if (crowded && sample < 2 * get(&class->hit_us)) /* it did not have to wait */
-        set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
+    learn_crowd(figures, class, call, sample, crowded);
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);

@@ -9,13 +9,15 @@
  *
  *   calm   what the first token takes where little was in flight: a mean that fades towards what
  *          the best of its siblings needs, when nothing new is learnt
- *   busy   the same of calls that came while much was in flight. How much later that is says how
- *          many calls the target serves at once (its room): by Little's law, who has n calls
- *          inside, and needs R for what takes S when it is calm, serves n * S / R of them
- *   late   one sample that is far above what was predicted counts at once, in full, and fades with
- *          time and with each sample that is not
+ *   busy   the same of calls that came while much was in flight
+ *   room   how many calls it serves at once: so many that the queue that is predicted for what is
+ *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
+ *          the mean of its siblings', as long as its own does not say better how long one waits
+ *   late   a sample that is far above what was predicted counts at once: in part, and in full if
+ *          another one does so soon after. It fades with time and with each sample that is not
  *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
- *          answering is known before its first answer has failed
+ *          answering is known before its first answer has failed. By the mean age of those that
+ *          wait, which is half of what they wait in all; the fewer there are, the later
  *   failing  share of failures; charged as time, for a failure is never a fast answer
  *
  * Work in flight is counted in output tokens; what is above the target's room is queue.
@@ -58,9 +60,12 @@ struct predict_figures {
     atomic_int_fast64_t work_tokens; /* in flight */
     atomic_int_fast64_t calls;       /* in flight */
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
+    atomic_int_fast64_t apart_ppm;  /* how much better that is than what its siblings have */
+    atomic_int_fast64_t prefixes;   /* beginnings of prompts that were not in its cache */
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
+    atomic_int_fast64_t told_calls; /* in flight when it said so */
 };
 
 struct prediction {
@@ -72,9 +77,13 @@ struct prediction {
     int64_t wait_us;                /* the part of that which is queue */
     int64_t penalty_us;             /* the part of it that is for failures */
     int64_t cost_nanos;             /* of the call, as expected */
+    int64_t siblings_milli;         /* the room that its siblings have; 0 = not known */
     int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
     int64_t work_tokens;            /* in flight there */
     int64_t calls;                  /* the same */
+    int64_t waiting;                /* of those, for their first token */
+    int64_t prefixes;               /* beginnings of prompts that it was given first */
+    int64_t faded_us;               /* how much longer it took when it was learnt, in all */
     int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
     bool known;                     /* false: nobody knows it; a prior */
 };
@@ -90,6 +99,8 @@ struct predict_ask {
 /* What targets are taken for that nobody knows: the best of their siblings, else constants. */
 struct predict_prior {
     int64_t first_us, token_ns;
+    int64_t room_milli; /* the mean of theirs; 0 = not known */
+    int64_t count;
 };
 /* Start with {0}, add each sibling, then fill in what is missing. */
 void predict_prior_add(struct predict_prior *prior, const struct predict_figures *figures,
@@ -100,6 +111,11 @@ void predict_prior_fill(struct predict_prior *prior, enum traffic traffic);
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out);
 
+/* A server has said of itself: <waiting> and <running> calls, its KV cache filled to <cache_ppm>.
+ */
+void predict_told(struct predict_figures *figures, int64_t waiting, int64_t running,
+                  int64_t cache_ppm, uint64_t now_us);
+
 /* One call, from its choice to its end. */
 struct predict_call {
     enum traffic traffic;
@@ -109,6 +125,7 @@ struct predict_call {
     int64_t work_tokens, output_tokens; /* as expected */
     int64_t calls, each_tokens;         /* in flight when it began, itself included; their mean */
     int64_t base_us, wait_us, token_ns; /* as predicted */
+    int64_t siblings_milli;             /* the room that its siblings had */
     int64_t half_life_us, age_us;       /* of what was known when it began */
     uint64_t begun_us, first_at_us;
     uint64_t due_ms; /* from then on its first token is awaited */

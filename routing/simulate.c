@@ -439,9 +439,8 @@ static void on_told(struct world *world)
         for (size_t i = 0; i < world->scenario->target_count; i++) {
             const struct server *server = &world->servers[i];
             struct predict_figures *figures = &world->replicas[r].figures[i].predict;
-            atomic_store(&figures->told_us, (int64_t)clock_of(world->now));
-            atomic_store(&figures->told_waiting, (int64_t)(server->tail - server->head));
-            atomic_store(&figures->told_running, server->busy);
+            predict_told(figures, (int64_t)(server->tail - server->head), server->busy, 0,
+                         clock_of(world->now));
         }
     if (world->inside || world->now < seconds(world->scenario->seconds_us))
         push(world, world->now + seconds(world->scenario->told_us), EVENT_TOLD, 0);

@@ -13,11 +13,18 @@ enum {
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
+    DRAWN = 2,        /* targets that a prompt may be drawn to */
     CROWD_CALLS = 2,  /* and so many calls more */
     GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
+    EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
+    QUEUE_TIMES = 4,           /* who queues makes all wait that come after him */
+    EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
+    EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
+    EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
+    EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
 };
 
 /* ... but never older than this. */
@@ -76,8 +83,9 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
     int64_t wait = p->wait_us < time ? p->wait_us : time;
-    int64_t weighed = predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
-                      predict_scaled(wait, policy->load_ppm, LOAD_PPM);
+    int64_t weighed =
+        predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
+        predict_scaled(wait * (p->cached_tokens > 0 ? 1 : QUEUE_TIMES), policy->load_ppm, LOAD_PPM);
     int64_t money = predict_scaled(p->cost_nanos, policy->cost_ppm, COST_PPM);
     int64_t score;
     if (__builtin_add_overflow(money, predict_scaled(weighed, policy->second_nanos, MILLION),
@@ -239,6 +247,21 @@ static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t 
     return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
 }
 
+/* Of <at>, to which <prefix> is drawn, and the next ones after it among <left>, the one that has
+ * read the fewest beginnings: so caches fill evenly, and all replicas still agree on a few. */
+static size_t fewest_read(const struct bid *bids, size_t count, uint64_t left, size_t at,
+                          uint64_t prefix)
+{
+    size_t best = at;
+    for (int i = 1; i < DRAWN && left; i++) {
+        size_t other = draw(bids, count, left, prefix);
+        left &= ~(UINT64_C(1) << other);
+        if (bids[other].prediction->prefixes < bids[best].prediction->prefixes)
+            best = other;
+    }
+    return best;
+}
+
 /* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
 static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
                         const char **why)
@@ -260,10 +283,7 @@ static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint
         left &= ~(UINT64_C(1) << at);
         if (!has_room(bids, count, set, at))
             continue;
-        /* The second one to which it is drawn, where that has less to do: so prompts are spread
-         * far more evenly, and all replicas still agree on two. */
-        size_t other = left ? draw(bids, count, left, prefix) : at;
-        return load_of(&bids[other]) < load_of(&bids[at]) ? other : at;
+        return fewest_read(bids, count, left, at, prefix);
     }
     return count;
 }
@@ -274,11 +294,10 @@ static uint64_t everybody(size_t count)
 }
 
 static size_t pick_best(const struct route_policy *policy, const struct bid *bids, size_t count,
-                        const struct chance *chance, const char **why)
+                        uint64_t all, const struct chance *chance, const char **why)
 {
-    size_t best = best_of(bids, count, everybody(count));
-    uint64_t set =
-        near(bids, count, everybody(count), bids[best].score + slack_of(policy, &bids[best]));
+    size_t best = best_of(bids, count, all);
+    uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best]));
     if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
         struct route_policy time = *policy;
         struct bid timed[64];
@@ -302,17 +321,51 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     return least(bids, count, set, chance->random);
 }
 
+/* For so many first tokens it may be waited at one target: should it stall at this moment, that
+ * many calls are stuck there before anybody can know. */
+static int64_t exposed_most(const struct bid *bids, size_t count, int64_t gap_ns)
+{
+    int64_t waiting = 0, most = EXPOSED_NS / gap_ns;
+    for (size_t i = 0; i < count; i++)
+        waiting += bids[i].prediction->waiting;
+    int64_t fair = waiting * 5 / (4 * (int64_t)count) + EXPOSED_MORE;
+    return fair > most ? fair : most;
+}
+
+/* Instead of <at>, for which too many wait: another one, if one is nearly as good and not dearer.
+ */
+static size_t spread_risk(const struct route_policy *policy, const struct bid *bids, size_t count,
+                          size_t at, const struct chance *chance, const char **why)
+{
+    const struct prediction *chosen = bids[at].prediction;
+    if (chance->gap_ns <= 0 || chance->gap_ns > EXPOSED_GAP_NS || chosen->cached_tokens)
+        return at;
+    int64_t most = exposed_most(bids, count, chance->gap_ns);
+    if (chosen->waiting < most)
+        return at;
+    int64_t dear = chosen->cost_nanos + chosen->cost_nanos / COST_SLACK_PART;
+    uint64_t set = 0;
+    for (size_t i = 0; i < count; i++)
+        if (bids[i].prediction->waiting < most && bids[i].prediction->cost_nanos <= dear &&
+            bids[i].score / EXPOSED_TIMES <= bids[at].score)
+            set |= UINT64_C(1) << i;
+    return set ? pick_best(policy, bids, count, set, chance, why) : at;
+}
+
 size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, size_t count,
                      const struct chance *chance, const char **why)
 {
+    size_t at;
     *why = "only one";
     if (count == 1)
         return 0;
     switch (policy->strategy) {
     case STRATEGY_SCORE:
-    case STRATEGY_COST:
     case STRATEGY_LATENCY:
-        return pick_best(policy, bids, count, chance, why);
+        at = pick_best(policy, bids, count, everybody(count), chance, why);
+        return spread_risk(policy, bids, count, at, chance, why);
+    case STRATEGY_COST:
+        return pick_best(policy, bids, count, everybody(count), chance, why);
     case STRATEGY_LEAST_BUSY:
         *why = "least busy";
         return least(bids, count, everybody(count), chance->random);
@@ -335,14 +388,31 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
 
 /* ------------------------------------------------------------------------------ exploration */
 
-size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count)
+/* Looking at <bid> makes one call so much slower than the best one would: it may be done so often
+ * that all calls become slower by one part in EXPLORE_COST. */
+static int64_t explore_due(const struct bid *bid, const struct bid *best, int64_t gap_ns)
+{
+    int64_t score = best->prediction->total_us > 0 ? best->prediction->total_us : 1;
+    int64_t more = bid->prediction->total_us + bid->prediction->faded_us - score;
+    if (more <= 0 || gap_ns <= 0)
+        return 0;
+    return predict_scaled(predict_scaled(more, EXPLORE_COST, score), gap_ns, 1000);
+}
+
+size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count,
+                        int64_t gap_ns)
 {
     int64_t after = policy->half_life_us / EXPLORE_PART;
     after = after < EXPLORE_AFTER_US ? after : EXPLORE_AFTER_US;
     size_t oldest = count;
+    const struct bid *best = &bids[best_of(bids, count, everybody(count))];
     for (size_t i = 0; i < count; i++) {
         const struct prediction *p = bids[i].prediction;
-        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART : after;
+        int64_t cost = explore_due(&bids[i], best, gap_ns), most = 2 * policy->half_life_us;
+        int64_t due = bids[i].better ? policy->half_life_us / EXPLORE_SOON_PART
+                      : cost > most  ? most
+                      : cost > after ? cost
+                                     : after;
         if (p->age_us >= due && !p->calls &&
             (oldest == count || p->age_us > bids[oldest].prediction->age_us))
             oldest = i;

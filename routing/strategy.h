@@ -11,8 +11,12 @@
  * These three take those whose score is as good as the best one's - nearer than a prediction can be
  * trusted - and among these the one with the least work in flight for its weight. Ties go at
  * random. Where the prompt of the call may be cached, the one that has it goes first, then the one
- * that its beginning is drawn to (rendezvous hashing, so that all replicas agree), as long as it
- * has not a quarter more in flight than the others.
+ * that its beginning is drawn to (rendezvous hashing, so that all replicas agree; of two the one
+ * that was given fewer new beginnings), as long as it has not a quarter more in flight than the
+ * others.
+ *
+ * score and latency: where calls come fast, no more of them wait for the first token of one target
+ * than come within 24 ms, as long as others are nearly as good and not dearer.
  *
  *   least_busy     the fewest calls in flight for its weight
  *   weighted       at random, by weight
@@ -94,14 +98,16 @@ struct chance {
     uint64_t turn;   /* counts the choices of a route */
     uint64_t sticky; /* whose call it is; 0 = nobody's */
     uint64_t prefix; /* of the longest beginning of the prompt; 0 = too short to matter */
+    int64_t gap_ns;  /* between two calls of this route: a mean; 0 = not known */
 };
 
 /* The place of the one that is asked, among <count> of them (at least 1), and why. */
 size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, size_t count,
                      const struct chance *chance, const char **why);
-/* The one whose figures are the oldest, and so old that a call may be spent on it; <count> = none.
- */
-size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count);
+/* The one whose figures are the oldest, and so old that a call may be spent on it: the older, the
+ * more it costs and the fewer calls come (one every <gap_ns>; 0 = not known). <count> = none. */
+size_t strategy_explore(const struct route_policy *policy, const struct bid *bids, size_t count,
+                        int64_t gap_ns);
 
 /* 64 bits that are as good as random, made of others. */
 uint64_t strategy_mix(uint64_t bits);

@@ -31,6 +31,8 @@ struct target_figures {
     atomic_int_fast64_t answer_tokens; /* of an answer in one piece */
     uint64_t identity;                 /* hash of its id, the same in every process */
     atomic_uint_fast64_t turns;        /* choices of the models whose first target this is */
+    atomic_int_fast64_t chosen_us;     /* when the last of those was */
+    atomic_int_fast64_t gap_ns;        /* between two of them: a mean; 0 = not known */
     struct predict_figures predict;
     struct health_figures health;
     struct quota_left left;

@@ -43,14 +43,61 @@ static void tower_takes_peaks_in_full_and_forgets_them(void **state)
 {
     (void)state;
     rivals_begin(&rivals, RIVAL_TOWER, 1, 1);
-    assert_near(rivals.targets[0].estimate, 0.25);
+    assert_near(rivals.targets[0].estimate, 0.03);
     choose(0, 1);
     rivals_first(&rivals, 0, 2, 2);
     assert_near(rivals.targets[0].estimate, 2);
-    choose(32, 1); /* reads fade: 30 s later it is 2 / e */
+    choose(12, 1); /* reads fade: 10 s later it is 2 / e */
     assert_near(rivals.targets[0].estimate, 2 * exp(-1));
-    rivals_first(&rivals, 0, 0.1, 62); /* another 30 s */
+    rivals_first(&rivals, 0, 0.1, 22); /* another 10 s */
     assert_near(rivals.targets[0].estimate, 2 * exp(-2) + 0.1 * (1 - exp(-1)));
+}
+
+/* PeakEwma.scala, get(): nothing is known and something is asked: Penalty + pending, else cost *
+ * (pending + 1). */
+static void finagle_asks_one_of_which_nothing_is_known_once(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_PEAK_EWMA, 2, 1);
+    rivals.targets[0].estimate = 5;
+    rivals.targets[1].pending = 1;
+    assert_int_equal(choose(0, 1), 0);
+    rivals.targets[1].pending = 0;
+    assert_int_equal(choose(0, 1), 1);
+    end(1, 0, 0.5, false);
+    assert_near(rivals.targets[1].estimate, 0.5);
+}
+
+/* latency.lua: a look does not move what it looks at; who comes later begins with the mean. */
+static void kongs_looks_do_not_move_the_mean(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_KONG, 3, 1);
+    struct rival_call call = {.there = 3, .now = 0, .random = 1};
+    size_t first = rivals_choose(&rivals, &call);
+    end(first, 0, 10, false); /* 10 s: e^-1 of nothing, and the rest of 10 */
+    assert_near(rivals.targets[first].estimate, 10 * (1 - exp(-1)));
+    call.now = 20;
+    rivals_choose(&rivals, &call);
+    assert_near(rivals.targets[first].estimate, 10 * (1 - exp(-1)));
+    call.there = 7;
+    rivals_choose(&rivals, &call);
+    assert_near(rivals.targets[2].estimate, 5 * (1 - exp(-1)));
+}
+
+/* lowest_latency.py: of a stream the time to the first token, divided by the answer's tokens. */
+static void litellm_divides_the_first_token_by_all_of_them(void **state)
+{
+    (void)state;
+    rivals_begin(&rivals, RIVAL_LITELLM, 1, 1);
+    choose(0, 1);
+    struct rival_end outcome = {.now = 4, .seconds = 4, .first = 0.5, .stream = true, .tokens = 10};
+    rivals_end(&rivals, 0, &outcome);
+    assert_near(rivals.targets[0].list[0], 0.05);
+    outcome.stream = false;
+    choose(4, 1);
+    rivals_end(&rivals, 0, &outcome);
+    assert_near(rivals.targets[0].list[1], 0.4);
 }
 
 static void tower_prefers_who_has_fewer_waiting(void **state)
@@ -172,12 +219,38 @@ static void bounded_loads_stay_within_a_quarter_of_fair(void **state)
 static void prefixes_stay_with_smgs_worker_until_loads_differ(void **state)
 {
     (void)state;
-    struct rival_call call = {.there = 3, .has_prefix = true, .prefix = 9};
+    struct rival_call call = {.there = 3, .has_prefix = true, .prefix = 9, .prefix_share = 0.5};
     rivals_begin(&rivals, RIVAL_SMG, 2, 1);
     size_t first = rivals_choose(&rivals, &call);
     for (int i = 0; i < 64; i++)
         assert_int_equal(rivals_choose(&rivals, &call), first);
     assert_int_equal(rivals_choose(&rivals, &call), 1 - first);
+}
+
+static void jiq_asks_one_that_has_nothing_to_do(void **state)
+{
+    (void)state;
+    struct rival_server some[3] = {{.running = 1, .slots = 8}, {.running = 0}, {.running = 2}};
+    struct rival_call call = {.there = 7, .servers = some};
+    rivals_begin(&rivals, RIVAL_JIQ, 3, 1);
+    for (call.random = 0; call.random < 20; call.random++)
+        assert_int_equal(rivals_choose(&rivals, &call), 1);
+}
+
+/* Of cold ones the least latency; where all are hot the fewest in flight. */
+static void prequal_takes_the_cold_one_of_least_latency(void **state)
+{
+    (void)state;
+    struct rival_server some[3] = {
+        {.running = 1, .latency = 0.5}, {.running = 1, .latency = 0.1}, {.running = 9}};
+    struct rival_call call = {.there = 7, .servers = some, .now = 1};
+    rivals_begin(&rivals, RIVAL_PREQUAL, 3, 1);
+    for (size_t i = 0; i < 3; i++)
+        rivals.pool[rivals.pooled++] =
+            (struct rival_probe){i, 1, some[i].latency, some[i].running, 0};
+    for (size_t i = 0; i < 4; i++) /* so that the busy one is above the 0.84 quantile */
+        rivals.pool[rivals.pooled++] = (struct rival_probe){0, 1, 0.5, 1, 0};
+    assert_int_equal(rivals_choose(&rivals, &call), 1);
 }
 
 static void everybody_has_a_name(void **state)
@@ -194,6 +267,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tower_takes_peaks_in_full_and_forgets_them),
+        cmocka_unit_test(finagle_asks_one_of_which_nothing_is_known_once),
+        cmocka_unit_test(kongs_looks_do_not_move_the_mean),
+        cmocka_unit_test(litellm_divides_the_first_token_by_all_of_them),
         cmocka_unit_test(tower_prefers_who_has_fewer_waiting),
         cmocka_unit_test(kong_asks_the_least_mean_whatever_is_in_flight),
         cmocka_unit_test(agentgateway_draws_two_with_replacement),
@@ -203,6 +279,8 @@ int main(void)
         cmocka_unit_test(c3_counts_the_queue_to_the_third_power),
         cmocka_unit_test(bounded_loads_stay_within_a_quarter_of_fair),
         cmocka_unit_test(prefixes_stay_with_smgs_worker_until_loads_differ),
+        cmocka_unit_test(jiq_asks_one_that_has_nothing_to_do),
+        cmocka_unit_test(prequal_takes_the_cold_one_of_least_latency),
         cmocka_unit_test(everybody_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

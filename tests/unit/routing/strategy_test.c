@@ -69,8 +69,11 @@ static void weighs_cost_latency_and_load_by_their_weights(void **state)
 {
     (void)state;
     predictions[0].wait_us = 300000;
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 3600000);
+    /* 0.3 s of 1.3 s are queue, which counts four times: all wait that come later */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2000000 + 2400000);
     policy.latency_ppm = 800000; /* all but the queue counts twice */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 2400000);
+    predictions[0].cached_tokens = 100; /* it makes the queue shorter by what it need not read */
     assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 600000);
     policy.load_ppm = 0; /* and the queue not at all */
     assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000);
@@ -229,16 +232,54 @@ static void explores_what_is_oldest_and_idle(void **state)
     (void)state;
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].age_us = 1000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
     predictions[1].age_us = 40000000;
     predictions[2].age_us = 50000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 2);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 2);
     predictions[2].calls = 1;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
     predictions[1].age_us = 3000000;
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), BIDS);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), BIDS);
     bids[1].better = true; /* it was much better than it was thought to be */
-    assert_int_equal(strategy_explore(&policy, bids, BIDS), 1);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
+}
+
+/* One of 11 s costs ten seconds more than the best of 1 s: at 10 calls a second, 0.025 % of all
+ * time pays for that once in 4,000 s, and no figure gets older than two half-lives. */
+static void explores_the_less_the_dearer_it_is(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i].age_us = i == 1 ? 60000000 : 0;
+        predictions[i].total_us = i == 1 ? 11000000 : 1000000;
+        bids[i].score = predictions[i].total_us;
+    }
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 1000000), 1); /* 40 s */
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 100000000), BIDS);
+    predictions[1].age_us = 2 * policy.half_life_us;
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 100000000), 1);
+}
+
+/* A thousand calls a second: 24 wait for the best one, and with the next it would be too many. */
+static void spreads_what_would_stall_with_one(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_SCORE;
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i] = (struct prediction){.first_us = 200000, .total_us = 200000};
+        bids[i] = (struct bid){.prediction = &predictions[i], .score = 400, .weight = 1};
+    }
+    predictions[1].first_us = predictions[1].total_us = 100000;
+    bids[1].score = 200;
+    predictions[1].waiting = predictions[1].calls = 23;
+    assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
+    predictions[1].waiting = predictions[1].calls = 24;
+    assert_int_not_equal(pick((struct chance){.gap_ns = 1000000}), 1);
+    assert_int_equal(pick((struct chance){.gap_ns = 100000000}), 1); /* few calls come: no matter */
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].cost_nanos = i == 1 ? 100 : 200; /* never for more money */
+    assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
 }
 
 static void bears_the_greatest_figures(void **state)
@@ -258,7 +299,7 @@ static void bears_the_greatest_figures(void **state)
     for (int s = STRATEGY_SCORE; s <= STRATEGY_STICKY; s++) {
         policy.strategy = (enum strategy)s;
         assert_true(strategy_score(&policy, &predictions[0]) > 0);
-        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX});
+        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1});
     }
 }
 
@@ -277,6 +318,8 @@ int main(void)
         cmocka_unit_test_setup(keeps_whose_calls_they_are_together, set_up),
         cmocka_unit_test_setup(takes_the_least_busy_and_the_first, set_up),
         cmocka_unit_test_setup(explores_what_is_oldest_and_idle, set_up),
+        cmocka_unit_test_setup(explores_the_less_the_dearer_it_is, set_up),
+        cmocka_unit_test_setup(spreads_what_would_stall_with_one, set_up),
         cmocka_unit_test_setup(bears_the_greatest_figures, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
