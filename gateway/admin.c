@@ -9,6 +9,7 @@
 #include "gateway/admin_inside.h"
 #include "gateway/base/log.h"
 #include "gateway/explain.h"
+#include "gateway/foresight.h"
 #include "gateway/service_state.h"
 
 static const struct text root = {"/admin/v1", 9};
@@ -178,8 +179,10 @@ static bool find_route(struct admin_call *call)
 
 void admin_explain(struct service *service, struct config *config, struct admin_call *call)
 {
-    (void)service;
-    explain_answer(call->worker, config, call);
+    if (call->foresight)
+        foresight_finish(service, call);
+    else
+        explain_answer(call->worker, config, call);
 }
 
 /* Who changed what stands in the log and among the events. */
@@ -225,6 +228,7 @@ static bool put_off(struct service *service, struct admin_call *call)
 bool admin_ask(struct service *service, struct admin_call *call)
 {
     call->route = NULL;
+    call->foresight = NULL;
     if (!find_route(call))
         return true;
     struct config *config = service_config(service);
@@ -239,5 +243,11 @@ bool admin_ask(struct service *service, struct admin_call *call)
         return true;
     }
     admin_work(service, call);
+    if (!call->foresight) /* all of the answer is there */
+        return true;
+    if (desk_put(service->ledger_desk, call))
+        return false;
+    foresight_done(call);
+    admin_problem(call, 503, TEXT("too many questions are waiting; try again"));
     return true;
 }

@@ -19,6 +19,7 @@
 #include "gateway/http/head.h"
 
 struct directory;
+struct foresight;
 struct service;
 struct worker;
 struct admin_route;
@@ -58,6 +59,7 @@ struct admin_call {
     const struct admin_route *route;
     struct directory *directory;  /* in force, while it is answered */
     char id[ADMIN_SEGMENT_BYTES]; /* what stood for {id} in the path, its escapes resolved */
+    struct foresight *foresight;  /* explain.h: what the ledger's desk has yet to add */
     struct errand errand;
     struct admin_call *next;
 };

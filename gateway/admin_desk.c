@@ -9,6 +9,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/memory.h"
 #include "gateway/crash.h"
+#include "gateway/foresight.h"
 
 struct desk {
     struct service *service;
@@ -58,10 +59,12 @@ static void *desk_main(void *with)
     pthread_setname_np(pthread_self(), desk->name);
     bool closed = false;
     for (struct admin_call *call; (call = take(desk, &closed)) != NULL;) {
-        if (closed)
+        if (closed) {
+            foresight_done(call);
             admin_problem(call, 503, TEXT("sluice is ending"));
-        else
+        } else {
             admin_work(desk->service, call);
+        }
         desk_send(call);
     }
     return NULL;

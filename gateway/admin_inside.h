@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/json_write.h"
 #include "policy/ledger.h"
+#include "policy/limits.h"
 
 /* Which thread answers. */
 enum admin_place {
@@ -98,6 +99,9 @@ admin_answer admin_config, admin_config_diff, admin_config_reload;     /* admin_
 admin_answer admin_usage, admin_series, admin_requests, admin_request;
 admin_answer admin_roster, admin_limits; /* admin_keys.c, admin_limits.c */
 admin_answer admin_events, admin_openapi, admin_explain;
+
+/* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */
+const char *admin_limit_unit(enum limit_kind kind);
 
 /* The ledger could not be read, or too much was asked. */
 void admin_ledger_problem(struct admin_call *call, const struct fault *fault);

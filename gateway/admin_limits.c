@@ -64,7 +64,7 @@ static struct counter_owner owner_of(struct limits_page *page, const struct coun
     return owner;
 }
 
-static const char *unit_of(enum limit_kind kind)
+const char *admin_limit_unit(enum limit_kind kind)
 {
     static const char *const units[LIMIT_KINDS] = {
         [LIMIT_REQUESTS] = "requests",    [LIMIT_INPUT_TOKENS] = "tokens",
@@ -85,7 +85,7 @@ static void write_counter(const struct counter_view *view, const struct counter_
     json_text_member(json, "user", owner->user);
     json_text_member(json, "model", view->limit.model);
     json_text_member(json, "limit", text_of(name));
-    json_text_member(json, "unit", text_of(unit_of(view->limit.kind)));
+    json_text_member(json, "unit", text_of(admin_limit_unit(view->limit.kind)));
     json_int_member(json, "amount", view->limit.amount);
     json_int_member(json, "used", view->used);
     json_int_member(json, "held", view->held);

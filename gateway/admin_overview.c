@@ -101,6 +101,26 @@ static void write_health(const struct target *target, struct json_write *json)
         json_int_member(json, "again_in_us", (int64_t)(again - now));
 }
 
+/* What other replicas tell of it, while that is fresh enough to count. */
+static void write_others(const struct target_figures *figures, struct json_write *json)
+{
+    uint64_t now = clock_now_us(), at = (uint64_t)atomic_load(&figures->heard.at_us);
+    uint64_t cooling = (uint64_t)atomic_load(&figures->health.heard_cooling_us);
+    int64_t nodes = atomic_load(&figures->heard.nodes);
+    if (nodes == 0 && cooling <= now)
+        return;
+    json_name(json, "others");
+    json_open(json, '{');
+    json_int_member(json, "replicas", nodes);
+    json_int_member(json, "in_flight", atomic_load(&figures->predict.heard_calls));
+    json_int_member(json, "work_tokens", atomic_load(&figures->predict.heard_tokens));
+    json_int_member(json, "circuits_open", atomic_load(&figures->heard.open));
+    if (cooling > now)
+        json_int_member(json, "again_in_us", (int64_t)(cooling - now));
+    json_int_member(json, "age_us", now > at ? (int64_t)(now - at) : 0);
+    json_close(json, '}');
+}
+
 static void write_target(const struct target *target, struct json_write *json)
 {
     const struct target_figures *figures = target->figures;
@@ -119,6 +139,7 @@ static void write_target(const struct target *target, struct json_write *json)
         json_int_member(json, "failures", (int64_t)atomic_load(&figures->failures));
         write_health(target, json);
         write_prediction(target, json);
+        write_others(figures, json);
     }
     json_close(json, '}');
 }

@@ -39,6 +39,8 @@ enum want {
     WANT_INPUT,
     WANT_MESSAGES,
     WANT_PROMPT_CACHE_KEY,
+    WANT_TOOLS,
+    WANT_DOCUMENTS,
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
@@ -66,6 +68,8 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_INPUT] = {"input", 5},
     [WANT_MESSAGES] = {"messages", 8},
     [WANT_PROMPT_CACHE_KEY] = {"prompt_cache_key", 16},
+    [WANT_TOOLS] = {"tools", 5},
+    [WANT_DOCUMENTS] = {"documents", 9},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -81,9 +85,11 @@ static const struct want_name anthropic_wants[] = {
     {WANT_METADATA, {"metadata", 8}},
     {WANT_USER, {"metadata.user_id", 16}},
     {WANT_TEMPERATURE, {"temperature", 11}},
+    {WANT_TOOLS, {"tools", 5}},
 };
 
 static const struct want_name gemini_wants[] = {
+    {WANT_INPUT, {"requests", 8}},
     {WANT_LENGTH_HOLDER, {"generationConfig", 16}},
     {WANT_LENGTH_HOLDER, {"generation_config", 17}},
     {WANT_MAX_TOKENS, {"generationConfig.maxOutputTokens", 32}},
@@ -99,6 +105,8 @@ static const struct want_name gemini_wants[] = {
 };
 
 static const struct want_name ollama_wants[] = {
+    {WANT_TOOLS, {"tools", 5}},
+    {WANT_INPUT, {"input", 5}},
     {WANT_MODEL, {"model", 5}},
     {WANT_STREAM, {"stream", 6}},
     {WANT_LENGTH_HOLDER, {"options", 7}},
@@ -136,6 +144,9 @@ static const struct want_name invoke_wants[] = {
 };
 
 static const struct want_name cohere_wants[] = {
+    {WANT_TOOLS, {"tools", 5}},
+    {WANT_INPUT, {"texts", 5}},
+    {WANT_DOCUMENTS, {"documents", 9}},
     {WANT_MODEL, {"model", 5}},
     {WANT_STREAM, {"stream", 6}},
     {WANT_MAX_TOKENS, {"max_tokens", 10}},
@@ -204,6 +215,11 @@ static bool bad_field(struct exchange *x, enum want want, const char *words)
 static bool is_given(const struct scan_value *value)
 {
     return value->kind != SCAN_ABSENT && value->kind != SCAN_NULL;
+}
+
+static struct text array_of(const struct scan_value *value)
+{
+    return value->kind == SCAN_ARRAY ? value->raw : (struct text){"", 0};
 }
 
 static bool read_text(struct exchange *x, const struct scan_value *values, enum want want,
@@ -397,6 +413,9 @@ bool admission_read(struct exchange *x)
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->model = values[WANT_MODEL];
     x->length_holder = values[WANT_LENGTH_HOLDER];
+    x->tools = array_of(&values[WANT_TOOLS]);
+    x->texts =
+        array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;

@@ -167,7 +167,7 @@ static const struct cli_option explain_options[] = {
 
 static const struct cli_option replay_options[] = {
     {"policy", 'p', "FILE", "YAML: a policy as in routing.policies, {name: cheap, strategy: cost}"},
-    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all of the log)"},
+    {"since", 's', "WHEN", "7d, 12h, 30m ago, or 2026-11-23[T18:00:00Z] (default: all)"},
     {"model", 'm', "NAME", "calls of this model only"},
     {"format", 'f', "table|json", "how to print it (default: table)"},
     END_OF_OPTIONS,
@@ -255,7 +255,7 @@ const struct command cli_commands[] = {
     {"route", "explain", "REQUEST.json", "where requests go, would go, and why",
      "sluice explain request.json --tenant acme", explain_options, 1, command_explain},
     {"route", "replay", "[LOG...]", "where requests go, would go, and why",
-     "sluice replay --policy cheap.yaml --since 7d /var/log/sluice.log", replay_options, 64, command_replay},
+     "sluice replay --policy cheap.yaml --since 7d", replay_options, 64, command_replay},
     {"route", "simulate", "SCENARIO...", "where requests go, would go, and why",
      "sluice simulate bench/scenarios/slow-node.yaml --against tower,kong", simulate_options, 64,
      command_simulate},

@@ -101,6 +101,59 @@ static void print_candidate(struct text one, struct text choice)
     printf("%s%.*s\n", strike.len ? "  " : "", TEXT_ARGS(strike));
 }
 
+/* Nano-dollars as dollars, all else as it is; "?": not known. */
+static void print_amount(struct text one, const char *name, bool money)
+{
+    char words[32] = "?";
+    int64_t amount = cli_member_int(one, name);
+    struct text value = cli_member(one, name);
+    if (value.at && !text_equal(value, TEXT("null")) && money)
+        snprintf(words, sizeof words, "$%" PRId64 ".%06" PRId64, amount / 1000000000,
+                 amount / 1000 % 1000000);
+    else if (value.at && !text_equal(value, TEXT("null")))
+        snprintf(words, sizeof words, "%" PRId64, amount);
+    printf(" %14s", words);
+}
+
+static void print_limit(struct text one)
+{
+    char id[NAME_BYTES], unit[NAME_BYTES], exceeded[NAME_BYTES];
+    bool money = text_equal(cli_member_text(one, "unit", unit, sizeof unit), TEXT("nanos"));
+    struct text admitted = cli_member(one, "admitted");
+    printf("  %-40.*s", TEXT_ARGS(cli_member_text(one, "id", id, sizeof id)));
+    print_amount(one, "amount", money);
+    print_amount(one, "left", money);
+    print_amount(one, "reserves", money);
+    if (text_equal(admitted, TEXT("true")))
+        printf("  yes\n");
+    else if (text_equal(admitted, TEXT("false")))
+        printf("  no: %.*s\n",
+               TEXT_ARGS(cli_member_text(one, "exceeded", exceeded, sizeof exceeded)));
+    else
+        printf("  not known\n");
+}
+
+static void print_limits(struct text json)
+{
+    struct text list = cli_member(json, "limits"), name, one;
+    if (!list.at || list.len <= 2)
+        return;
+    printf("\n  %-40s %14s %14s %14s  %s\n", "LIMIT", "AMOUNT", "LEFT", "THIS CALL", "ADMITTED");
+    while (member_next(&list, &name, &one))
+        print_limit(one);
+}
+
+static void print_unable(struct text list)
+{
+    char room[NAME_BYTES], why[NAME_BYTES];
+    struct text name, one;
+    while (list.at && member_next(&list, &name, &one)) {
+        struct text target = cli_member_text(one, "target", room, sizeof room);
+        struct text words = cli_member_text(one, "why", why, sizeof why);
+        printf("%-9s %.*s: %.*s\n", "cannot", TEXT_ARGS(target), TEXT_ARGS(words));
+    }
+}
+
 static void print_answer(struct text json)
 {
     char room[NAME_BYTES], status[NAME_BYTES];
@@ -117,7 +170,9 @@ static void print_answer(struct text json)
         printf("\n  %-24s %11s %11s  %9s  %s\n", "TARGET", "FIRST", "P95", "COST", "LEFT OUT");
     while (list.at && member_next(&list, &name, &one))
         print_candidate(one, choice);
+    print_limits(json);
     putchar('\n');
+    print_unable(cli_member(json, "cannot"));
     print_line("choice", json, "choice");
     print_line("why", json, "why");
     print_line("fallback", json, "falls_back_on");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What another policy would have chosen: the decisions in an access log go through the same picker
- * again, with what was predicted then.
+ * What another policy would have chosen: the decisions that were kept (decisions.h), or those in an
+ * access log, go through the same picker again, with what was predicted then.
  *
  * Both choices are weighed by the predictions, so that the difference of the two is that of the
  * policies and not of the predictions; the faults of a target are those of its calls in the log.
@@ -16,6 +16,9 @@
 #include "gateway/cli.h"
 #include "gateway/cli_ask.h"
 #include "gateway/cli_commands.h"
+#include "gateway/config.h"
+#include "gateway/decision.h"
+#include "gateway/decisions.h"
 #include "gateway/json_write.h"
 #include "gateway/usage_query.h"
 #include "routing/route.h"
@@ -41,6 +44,7 @@ struct record {
 struct replay_run {
     const struct route_policy *policy;
     char since[CLOCK_STAMP_BYTES]; /* "" = all */
+    int64_t since_us;              /* the same; 0 */
     const char *model;
     struct seen targets[TARGETS_MAX];
     size_t target_count;
@@ -79,10 +83,12 @@ struct lined {
 };
 
 /* A target that was out for it was too slow may not be that for another policy. */
-static bool is_out(const struct route_policy *policy, struct text strike, int64_t p95_us)
+static bool is_out(const struct route_policy *policy, struct text strike,
+                   const struct prediction *p)
 {
-    bool slow = policy->max_ttft_us > 0 && p95_us > policy->max_ttft_us;
-    return (strike.len > 0 && !text_equal(strike, TEXT("slow"))) || slow;
+    bool slow = policy->max_ttft_us > 0 && p->first_p95_us > policy->max_ttft_us;
+    bool dear = policy->max_cost_nanos > 0 && p->cost_nanos > policy->max_cost_nanos;
+    return (strike.len > 0 && !text_equal(strike, TEXT("slow"))) || slow || dear;
 }
 
 static void read_candidate(const struct route_policy *policy, struct text one, struct lined *lined)
@@ -105,7 +111,7 @@ static void read_candidate(const struct route_policy *policy, struct text one, s
         .priority = (unsigned)cli_member_int(one, "priority"),
         .weight = (unsigned)cli_member_int(one, "weight"),
     };
-    lined->out[i] = is_out(policy, strike, p->first_p95_us);
+    lined->out[i] = is_out(policy, strike, p);
 }
 
 static bool read_decision(const struct route_policy *policy, struct text decision,
@@ -200,38 +206,95 @@ static bool has_failed(struct text line)
     return cli_member_int(line, "attempts") > 1 || cli_member_int(line, "status") >= 500;
 }
 
-static void replay_line(struct replay_run *run, struct text line)
+/* What was considered, and chosen at place <was>; <failed>: that did not answer well. */
+static void replay_one(struct replay_run *run, const struct lined *lined, size_t was, bool failed)
 {
-    static struct lined lined;
-    char room[NAME_BYTES];
-    struct text decision = member_find(line, TEXT("decision"));
-    run->lines++;
-    if (!decision.at || !is_meant(run, line))
-        return;
-    struct text choice = cli_member_text(decision, "choice", room, sizeof room);
-    size_t was = 0, is;
-    if (!choice.len || run->record_count == RECORDS_MAX ||
-        !read_decision(run->policy, decision, &lined)) {
-        run->incomplete++;
-        return;
+    size_t is = lined->count, place_was = TARGETS_MAX, place_is = TARGETS_MAX;
+    if (was < lined->count && run->record_count < RECORDS_MAX) {
+        is = pick(run->policy, lined, (uint64_t)run->lines);
+        if (is == lined->count)
+            is = was; /* nobody was left: as it was then, the least bad one */
+        place_was = place_of(run, lined->targets[was].id);
+        place_is = place_of(run, lined->targets[is].id);
     }
-    while (was < lined.count && !text_equal(lined.targets[was].id, choice))
-        was++;
-    is = pick(run->policy, &lined, (uint64_t)run->lines);
-    if (is == lined.count)
-        is = was; /* nobody was left: as it was then, the least bad one */
-    size_t place_was = place_of(run, choice);
-    size_t place_is = is < lined.count ? place_of(run, lined.targets[is].id) : TARGETS_MAX;
-    if (was == lined.count || place_was == TARGETS_MAX || place_is == TARGETS_MAX) {
+    if (place_was == TARGETS_MAX || place_is == TARGETS_MAX) {
         run->incomplete++;
         return;
     }
     run->calls++;
     run->targets[place_was].recorded++;
     run->targets[place_is].replayed++;
-    run->targets[place_was].failed += has_failed(line);
+    run->targets[place_was].failed += failed;
     keep(run, place_was, place_is);
-    compare(run, &lined, was, is);
+    compare(run, lined, was, is);
+}
+
+static void replay_line(struct replay_run *run, struct text line)
+{
+    static struct lined lined;
+    char room[NAME_BYTES];
+    struct text decision = member_find(line, TEXT("decision"));
+    size_t was = 0;
+    run->lines++;
+    if (!decision.at || !is_meant(run, line))
+        return;
+    struct text choice = cli_member_text(decision, "choice", room, sizeof room);
+    if (!read_decision(run->policy, decision, &lined))
+        lined.count = 0;
+    while (was < lined.count && !text_equal(lined.targets[was].id, choice))
+        was++;
+    replay_one(run, &lined, was, has_failed(line));
+}
+
+/* ------------------------------------------------------------------------- those that were kept */
+
+static void replay_record(void *with, struct text record)
+{
+    static struct decision decision;
+    static struct lined lined;
+    struct replay_run *run = with;
+    run->lines++;
+    if (!decision_read(record, &decision)) {
+        run->incomplete++;
+        return;
+    }
+    if (decision.end.wall_us < run->since_us ||
+        (run->model && !text_equal(decision.model, text_of(run->model))))
+        return;
+    lined.count = decision.count;
+    for (size_t i = 0; i < decision.count; i++) {
+        const struct decision_candidate *one = &decision.candidates[i];
+        lined.targets[i] =
+            (struct target){.id = one->target, .priority = one->priority, .weight = one->weight};
+        lined.predictions[i] = one->prediction;
+        struct text strike = text_of(strike_name(one->strike));
+        if (one->strike == STRIKE_NONE)
+            strike = TEXT("");
+        lined.out[i] = is_out(run->policy, strike, &one->prediction);
+    }
+    replay_one(run, &lined, decision.chosen,
+               decision.end.attempts > 1 || decision.end.status >= 500);
+}
+
+static int replay_kept(const struct cli *cli, struct replay_run *run)
+{
+    struct config *config = cli_config_load(cli);
+    if (!config)
+        return EXIT_FAILED;
+    char *directory = memory_format("%s/decisions", config->state);
+    bool good = decisions_each(directory, run->since_us, replay_record, run);
+    int code = run->calls > 0 ? EXIT_GOOD : EXIT_NOT_FOUND;
+    if (!good) {
+        cli_complain("%s cannot be read", directory);
+        code = EXIT_FAILED;
+    } else if (code != EXIT_GOOD) {
+        cli_complain("no decision of these calls is kept in %s. How long they are says "
+                     "store.retention.decisions",
+                     directory);
+    }
+    memory_free(directory);
+    config_unref(config);
+    return code;
 }
 
 static bool replay_file(struct replay_run *run, const char *path)
@@ -358,14 +421,13 @@ static bool read_since(const struct cli *cli, struct replay_run *run)
 {
     const char *since = cli_value(cli, "since");
     struct fault fault = {0};
-    int64_t since_us;
     if (!since)
         return true;
-    if (!usage_time_read("since", text_of(since), clock_wall_us(), &since_us, &fault)) {
+    if (!usage_time_read("since", text_of(since), clock_wall_us(), &run->since_us, &fault)) {
         cli_misuse(cli, "%s", fault.text);
         return false;
     }
-    clock_stamp(since_us, run->since);
+    clock_stamp(run->since_us, run->since);
     return true;
 }
 
@@ -387,16 +449,17 @@ static int replay_all(const struct cli *cli, struct replay_run *run)
 int command_replay(struct cli *cli)
 {
     const char *path = cli_value(cli, "policy"), *format = cli_value(cli, "format");
-    if (!path || cli->argc < 1)
-        return cli_misuse(cli, !path ? "which policy? Give --policy FILE"
-                                     : "which calls? Give access logs, or - for standard input");
+    if (!path)
+        return cli_misuse(cli, "which policy? Give --policy FILE");
     struct policy_file *file = policy_file_load(path, stderr);
     if (!file)
         return EXIT_FAILED;
     struct replay_run *run = memory_new(sizeof(*run));
     run->policy = policy_file_policy(file);
     run->model = cli_value(cli, "model");
-    int code = read_since(cli, run) ? replay_all(cli, run) : EXIT_USAGE;
+    int code = !read_since(cli, run) ? EXIT_USAGE
+               : cli->argc > 0       ? replay_all(cli, run)
+                                     : replay_kept(cli, run);
     if (code == EXIT_GOOD)
         report(run, format && strcmp(format, "json") == 0);
     memory_free(run->records);

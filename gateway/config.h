@@ -152,6 +152,8 @@ struct config {
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;
+    int64_t keep_decisions_us; /* 0 = none are kept */
+    size_t keep_decisions_bytes;
 
     struct provider_settings *providers;
     size_t provider_count;

@@ -192,6 +192,10 @@ static const struct option store_redis[] = {
 
 static const struct option store_retention[] = {
     {.name = "requests", .type = OPTION_DURATION, .where = CONFIG(keep_requests_us), .fallback = "14d", .min = SECONDS(60), .max = LONGEST, .help = "Single calls."},
+    {.name = "decisions", .type = OPTION_DURATION, .where = CONFIG(keep_decisions_us), .fallback = "7d", .min = 0, .max = LONGEST,
+     .help = "How the target of each call was chosen, for sluice replay; 0s = not at all."},
+    {.name = "decisions_max", .type = OPTION_SIZE, .where = CONFIG(keep_decisions_bytes), .fallback = "256MiB", .min = 16 << 20, .max = INT64_C(1) << 40,
+     .help = "And no more than this on disk; about 100 bytes for each call."},
     {.name = "rollups_minute", .type = OPTION_DURATION, .where = CONFIG(keep_minutes_us), .fallback = "3d", .min = SECONDS(60), .max = LONGEST, .help = "Sums by minute."},
     {.name = "rollups_hour", .type = OPTION_DURATION, .where = CONFIG(keep_hours_us), .fallback = "90d", .min = SECONDS(3600), .max = LONGEST, .help = "Sums by hour."},
     {.name = "rollups_day", .type = OPTION_DURATION, .where = CONFIG(keep_days_us), .fallback = "5y", .min = DAYS(1), .max = LONGEST, .help = "Sums by day."},
@@ -275,7 +279,7 @@ static const struct option provider_breaker[] = {
     {.name = "window", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.window_us), .fallback = "30s", .min = SECONDS(1), .max = DAYS(1), .help = "Stretch of time looked at."},
     {.name = "min_requests", .type = OPTION_COUNT, .where = PROVIDER(settings.breaker.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "The rate counts from so many calls on; before, three failures in a row open it (two, where nothing else was seen)."},
     {.name = "error_rate", .type = OPTION_SHARE, .where = PROVIDER(error_rate), .fallback = "0.5", .help = "Opens from here on."},
-    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, twice as long, up to eight times."},
+    {.name = "open_for", .type = OPTION_DURATION, .where = PROVIDER(settings.breaker.open_us), .fallback = "15s", .min = 0, .max = DAYS(1), .help = "Then one call probes; when it fails, as long again. From the ninth on twice as long."},
     {0},
 };
 

@@ -7,6 +7,7 @@
 #include "gateway/client.h"
 #include "gateway/foreign.h"
 #include "gateway/guarding.h"
+#include "gateway/sizes.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -133,10 +134,11 @@ static bool check_losses(struct exchange *x)
     return false;
 }
 
-/* Are the client's streams server-sent events? */
-static bool is_events(const struct exchange *x, const struct translator *words)
+/* Are the client's streams cut as its dialect says? */
+static bool is_known_stream(const struct exchange *x, const struct translator *words)
 {
-    return !x->array_out && text_starts(translator_stream_type(words), TEXT("text/event-stream"));
+    bool events = text_starts(translator_stream_type(words), TEXT("text/event-stream"));
+    return x->array_out || events == (x->dialect->framing == FRAMING_SSE);
 }
 
 /* Vertex AI has conversations only; of Claude, the counting of their tokens too. */
@@ -270,12 +272,9 @@ bool crossing_prepare(struct exchange *x)
     if (!vertex_has(x))
         return cannot(x, "does not have this");
     if (takes_as_it_is(x)) {
-        bool events = !x->call.stream || !x->dialect || !x->dialect->next_event;
         if (x->is_makers && guarding_watches(x))
             return cannot(x, "is asked in words that the guardrails cannot look into");
-        if (events || !guarding_watches(x))
-            return name_body(x);
-        return cannot(x, "is asked for a stream of a form that the guardrails cannot look into");
+        return name_body(x) && sizes_fit(x);
     }
     /* What a response builds on is refused by name where its call is read. */
     bool object = x->object_id.len && x->call.operation != OPERATION_RESPONSE;
@@ -286,7 +285,7 @@ bool crossing_prepare(struct exchange *x)
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */
-    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_events(x, from))))
+    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_known_stream(x, from))))
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     if (!crossing_read(x, from) || !may_write(x))
         return false;
@@ -298,7 +297,7 @@ bool crossing_prepare(struct exchange *x)
     foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
-    bool good = check_losses(x);
+    bool good = check_losses(x) && sizes_fit(x);
     if (!good && !x->uncrossed)
         x->uncrossed = keep_fault(x, &x->fault);
     return good;
@@ -436,6 +435,12 @@ void crossing_say_error(struct exchange *x)
     answer_error_with(x, x->status, &x->translated_out);
     x->whole = buffer_text(&x->translated_out);
     x->answer_type = TEXT("application/json");
+}
+
+struct text crossing_own_stream_type(const struct exchange *x)
+{
+    const struct translator *own = translator_find(exchange_dialect(x), x->call.operation);
+    return own ? translator_stream_type(own) : TEXT("text/event-stream");
 }
 
 bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out)

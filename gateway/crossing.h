@@ -46,6 +46,8 @@ struct text crossing_stream_type(const struct exchange *x);
  * into x->held and x->whole, and set the fault. */
 void crossing_say_error(struct exchange *x);
 
+/* The Content-Type of a stream in the client's own dialect, also of one that does not cross. */
+struct text crossing_own_stream_type(const struct exchange *x);
 /* A kept answer of the client's own dialect in its other form; false when that cannot be. */
 bool crossing_convert(const struct exchange *x, struct text answer, struct buffer *out);
 

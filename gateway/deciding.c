@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was considered when a target was chosen, in words: for x-sluice-decision and explain. */
 #include "gateway/base/json.h"
+#include "gateway/decision.h"
+#include "gateway/decisions.h"
 #include "gateway/json_write.h"
+#include "gateway/reserve.h"
 #include "gateway/ruling.h"
 #include "gateway/worker_inside.h"
 
@@ -97,7 +100,31 @@ void ruling_note(struct exchange *x, const struct route *route, const struct cho
     buffer_done(&out);
 }
 
-void ruling_put_headers(const struct exchange *x, struct buffer *out)
+void ruling_record(struct exchange *x, const struct route *route, const struct choice *choice)
+{
+    __attribute__((uninitialized)) char bytes[DECISION_BYTES];
+    if (!x->worker->decisions || !x->snapshot->config->keep_decisions_us || x->ruling.record.len)
+        return;
+    size_t len = decision_write_choice(choice, route->name, ruling_policy(x)->name, bytes);
+    x->ruling.record = arena_copy(&x->arena, (struct text){bytes, len});
+}
+
+void ruling_keep(struct exchange *x, const struct ledger_row *row)
+{
+    char bytes[DECISION_END_BYTES];
+    if (!x->ruling.record.len)
+        return;
+    struct decision_end end = {.wall_us = row->started_us,
+                               .status = row->status,
+                               .attempts = row->attempts,
+                               .first_us = row->ttft_us,
+                               .duration_us = row->duration_us,
+                               .cost_nanos = row->cost_nanos};
+    size_t len = decision_write_end(&end, bytes);
+    decisions_put(x->worker->decisions, (struct text){bytes, len}, x->ruling.record);
+}
+
+void ruling_put_headers(struct exchange *x, struct buffer *out)
 {
     const struct rule *rule = x->ruling.rule;
     if (!x->ruling.explain)
@@ -106,4 +133,5 @@ void ruling_put_headers(const struct exchange *x, struct buffer *out)
         buffer_format(out, "x-sluice-rule: %.*s\r\n", TEXT_ARGS(rule->name));
     if (x->ruling.decision.len && head_may_write(x->ruling.decision))
         buffer_format(out, "x-sluice-decision: %.*s\r\n", TEXT_ARGS(x->ruling.decision));
+    reserve_put_explained(x, out);
 }

@@ -114,7 +114,10 @@ struct resume {
     struct buffer said;  /* the inside of a JSON string */
     struct buffer plain; /* the call as it came, when it was made one that goes on */
     int64_t plain_bytes; /* its length; 0 = it was not */
-    size_t at;           /* in the body: where the message with what was said ends */
+    size_t at;           /* in the body: where the message with what was said ends; 0 = nowhere */
+    struct text blank;   /* the white space at the end of what was said, in JSON's escapes */
+    size_t blank_again;  /* so much of it has been said again */
+    bool joined;         /* what is said now stands behind it as it ought to */
 };
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
@@ -158,6 +161,7 @@ struct exchange {
     int64_t body_bytes;
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
+    struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct upload *upload;           /* of a multipart body, else NULL */
     struct objects *objects;         /* question about owners, else NULL */

@@ -8,6 +8,7 @@
 #include "gateway/choosing.h"
 #include "gateway/crossing.h"
 #include "gateway/detour.h"
+#include "gateway/foresight.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "policy/directory.h"
@@ -123,8 +124,37 @@ static bool admit(struct exchange *x)
     return admission_read(x) && admission_route(x) && ruling_apply(x);
 }
 
+/* Targets that cannot be asked for this, and why: a loss, a limit of its provider, a form. */
+struct unable {
+    size_t count;
+    struct {
+        struct text target, why;
+    } list[ROUTE_TARGETS_MAX];
+};
+
+static void note_unable(struct exchange *x, struct unable *unable)
+{
+    if (unable->count == ROUTE_TARGETS_MAX)
+        return;
+    unable->list[unable->count].target = x->target->id;
+    unable->list[unable->count++].why = arena_copy(&x->arena, text_of(x->fault.text));
+}
+
+static void write_unable(const struct unable *unable, struct json_write *json)
+{
+    json_name(json, "cannot");
+    json_open(json, '[');
+    for (size_t i = 0; i < unable->count; i++) {
+        json_open(json, '{');
+        json_text_member(json, "target", unable->list[i].target);
+        json_text_member(json, "why", unable->list[i].why);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
 /* As step_route() does, without taking anything. */
-static bool consider_one(struct exchange *x, struct choice *choice)
+static bool consider_one(struct exchange *x, struct choice *choice, struct unable *unable)
 {
     const struct route *route = x->detour ? x->detour : x->route;
     for (;;) {
@@ -138,15 +168,16 @@ static bool consider_one(struct exchange *x, struct choice *choice)
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
         if (crossing_prepare(x))
             return true;
+        note_unable(x, unable);
         x->tried |= UINT64_C(1) << (x->target - route->targets);
     }
 }
 
-static bool consider(struct exchange *x, struct choice *choice)
+static bool consider(struct exchange *x, struct choice *choice, struct unable *unable)
 {
-    bool found = consider_one(x, choice);
+    bool found = consider_one(x, choice, unable);
     while (!found && detour_take(x))
-        found = consider_one(x, choice);
+        found = consider_one(x, choice, unable);
     if (!found && x->fault.kind == FAULT_NONE && !ruling_refuse(x))
         fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call.");
     return found;
@@ -223,21 +254,25 @@ static void answer(struct exchange *x, struct admin_call *call)
 {
     struct json_write json = {.out = &call->out};
     struct choice *choice = arena_new(&x->arena, sizeof(*choice));
+    struct unable *unable = arena_new(&x->arena, sizeof(*unable));
     bool admitted = admit(x), chosen = false;
     json_open(&json, '{');
     if (x->key)
         write_call(x, &json);
     if (admitted && x->route) {
-        chosen = consider(x, choice);
+        chosen = consider(x, choice, unable);
         ruling_write_choice(x, &json, choice);
         write_candidates(x, &json, choice);
+        write_unable(unable, &json);
         if (x->ruling.rule && x->ruling.rule->mirror)
             json_text_member(&json, "mirror", x->ruling.rule->mirror->id);
     }
     if (!chosen)
         write_refusal(x, &json);
-    json_close(&json, '}');
-    admin_done(call, &json);
+    if (admitted && x->route)
+        foresight_add(x, call, &json, !chosen);
+    else
+        foresight_close(call, &json);
 }
 
 static void explain(struct worker *worker, const struct config *config, struct asking *asking)

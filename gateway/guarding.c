@@ -132,11 +132,27 @@ static bool end_stream(struct exchange *x, struct guard_verdict *verdict)
     return passes || block(x, verdict, "answer");
 }
 
+static enum guard_form stream_form(const struct exchange *x)
+{
+    if (x->array_out)
+        return GUARD_FORM_ITEMS;
+    switch (x->dialect->framing) {
+    case FRAMING_LINES:
+        return GUARD_FORM_LINES;
+    case FRAMING_AWS:
+        return GUARD_FORM_FRAMES;
+    case FRAMING_SSE:
+        break;
+    }
+    return GUARD_FORM_EVENTS;
+}
+
 bool guarding_event(struct exchange *x, struct text event, bool last)
 {
     struct guard_verdict verdict = {0};
     if (!x->guard_stream) {
-        x->guard_stream = guard_stream_new(x->snapshot->config->guard, x->guard_rules);
+        x->guard_stream =
+            guard_stream_new(x->snapshot->config->guard, x->guard_rules, stream_form(x));
         buffer_init(&x->guarded, STREAM_MAX);
     }
     bool passes = guard_stream_event(x->guard_stream, event, &verdict, &x->guarded);
@@ -215,7 +231,7 @@ void guarding_ask_answer(struct exchange *x)
 {
     bool events = x->relay == RELAY_EVENTS;
     if (guarding_watches(x) && !x->guard_question)
-        ask(x, x->guard_rules, events ? GUARD_FORM_EVENTS : GUARD_FORM_ANSWER,
+        ask(x, x->guard_rules, events ? stream_form(x) : GUARD_FORM_ANSWER,
             events ? buffer_text(&x->guarded) : x->whole);
 }
 

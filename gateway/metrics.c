@@ -431,6 +431,12 @@ void metrics_ledger(struct metrics *metrics, struct ledger *ledger)
         atomic_store(&metrics->ledger, ledger);
 }
 
+void metrics_decisions(struct metrics *metrics, struct decisions *decisions)
+{
+    if (metrics != NULL)
+        atomic_store(&metrics->decisions, decisions);
+}
+
 /* ---------------------------------------------------------------------------- begin and end */
 
 static struct metrics_worker *worker_new(struct metrics *metrics, unsigned index)

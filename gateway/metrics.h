@@ -24,6 +24,8 @@
 #include "gateway/http/head.h"
 #include "policy/ledger.h"
 
+struct decisions;
+
 struct metrics;        /* one per process */
 struct metrics_worker; /* one per worker; used by that thread only */
 
@@ -103,8 +105,9 @@ uint64_t metrics_count_now(const struct metrics *metrics, enum metric_counter co
 
 /* How the last reload ended; only a good one moves its time stamp. */
 void metrics_reload(struct metrics *metrics, bool good, int64_t wall_us);
-/* Where the ledger's figures come from; NULL = nowhere. */
+/* Where these figures come from; NULL = nowhere. */
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger);
+void metrics_decisions(struct metrics *metrics, struct decisions *decisions);
 
 /* And those of limits and kept answers; NULL = nowhere. */
 struct limits;

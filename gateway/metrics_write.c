@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/decisions.h"
+#include "gateway/hearsay_desk.h"
 #include "gateway/metrics_series.h"
 #include "gateway/version.h"
 #include "policy/cache.h"
@@ -405,6 +407,18 @@ static void write_figures(struct page *page)
     PUT(page, "sluice_build_info{version=\"" PROGRAM_VERSION "\"} 1\n");
 }
 
+static void write_decisions(struct page *page)
+{
+    struct decisions *decisions = atomic_load(&page->metrics->decisions);
+    if (decisions == NULL)
+        return;
+    struct decisions_figures figures = decisions_figures(decisions);
+    put_counter(page, "sluice_decisions_kept_total", "Records of how a target was chosen.",
+                figures.written);
+    put_counter(page, "sluice_decisions_dropped_total", "Such records that could not be kept.",
+                figures.dropped);
+}
+
 static void write_ledger(struct page *page)
 {
     struct ledger *ledger = atomic_load(&page->metrics->ledger);
@@ -439,6 +453,22 @@ static void write_ledger(struct page *page)
                 figures.lines_unstored);
 }
 
+/* What other replicas tell of targets. */
+static void write_hearsay(struct page *page)
+{
+    struct hearsay_figures figures = hearsay_figures();
+    put_gauge(page, "sluice_shared_figures_nodes",
+              "Other replicas whose figures of targets count now.", figures.nodes);
+    put_seconds(page, "sluice_shared_figures_age_seconds", "gauge",
+                "How old the oldest of these figures are.", figures.age_us);
+    put_counter(page, "sluice_shared_figures_told_total", "Records told to other replicas.",
+                figures.told);
+    put_counter(page, "sluice_shared_figures_heard_total", "Records of others that were read.",
+                figures.heard);
+    put_counter(page, "sluice_shared_figures_refused_total",
+                "Records of others that could not be read.", figures.refused);
+}
+
 static void write_limits(struct page *page)
 {
     struct limits *limits = atomic_load(&page->metrics->limits);
@@ -456,6 +486,7 @@ static void write_limits(struct page *page)
     put_gauge(page, "sluice_store_up", "Can the shared store be reached? 1 where there is none.",
               figures.store_up);
     put_gauge(page, "sluice_replicas", "Replicas on the same store.", figures.replicas);
+    write_hearsay(page);
     put_seconds(page, "sluice_store_latency_seconds", "gauge", "The last round trip to the store.",
                 figures.store_latency_us);
 }
@@ -549,6 +580,7 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     pthread_mutex_unlock(&metrics->lock);
     write_figures(&page);
     write_ledger(&page);
+    write_decisions(&page);
     write_limits(&page);
     write_cache(&page);
     write_process(&page);

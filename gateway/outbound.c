@@ -678,6 +678,9 @@ static void edit_prefill(const struct exchange *x, struct text body, struct edit
 {
     if (!x->resume.goes_on || !resume_at(x))
         return;
+    size_t blank = resume_blank(x);
+    if (blank > 0)
+        add_edit(edits, resume_at(x) - 1 - blank, blank, TEXT(""));
     if (x->target->prefill == PREFILL_PREFIX)
         add_edit(edits, resume_at(x), 0, TEXT(",\"prefix\":true"));
     else if (x->target->prefill == PREFILL_CONTINUE)

@@ -20,7 +20,6 @@
 enum {
     REST_US = 2000000, /* an answer that is whole: so long its end may take to come */
     STALE_RETRIES = 1,
-    STALE_US = 1000000, /* from sending to the news that nobody was there */
 };
 
 /* ------------------------------------------------------------------------------- the body */
@@ -374,10 +373,10 @@ static const char *words_for(enum fault_kind kind)
 static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
 {
     struct exchange *x = LIST_MEMBER(call, struct exchange, upstream);
-    /* An idle connection that the target closed just now: the call has not been read. Later it
-     * may have been, and worked on, and it must not be made twice as one. */
-    bool at_once = !x->sent_us || clock_now_us() - x->sent_us < STALE_US;
-    bool stale = at_once && call->reused && !call->answered && kind == FAULT_TARGET_DOWN &&
+    /* An idle connection that the target closed just now: the call has not been read. What has
+     * arrived there may have been read and worked on, and must not be made twice as one. */
+    bool unread = !x->sent_us || call->unread;
+    bool stale = unread && call->reused && !call->answered && kind == FAULT_TARGET_DOWN &&
                  !x->upload && x->stale_retries < STALE_RETRIES && !x->facts.client_gone;
     if (stale) {
         x->stale_retries++;

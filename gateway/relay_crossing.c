@@ -19,8 +19,7 @@ static void pass_translated(struct exchange *x, struct text made, bool last)
         relay_give(x, made); /* what is no event of this kind */
         return;
     }
-    while (!x->guard_blocked && sse_next(&made, &event))
-        relay_pass_event(x, event.raw, last && !made.len);
+    relay_pass_event(x, made, last);
     if (!x->guard_blocked)
         relay_leave_guarded(x);
 }

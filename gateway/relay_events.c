@@ -97,10 +97,12 @@ void relay_pass_event(struct exchange *x, struct text event, bool last)
 
 void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool last)
 {
+    struct sse_event joined = *event;
     if (resume_drops(x, event))
         return;
-    resume_note(x, event);
-    relay_pass_event(x, event->raw, last);
+    resume_join(x, &joined);
+    resume_note(x, &joined);
+    relay_pass_event(x, joined.raw, last);
 }
 
 /* What the guardrails have let pass stands in a buffer that the next event moves: it goes now, or

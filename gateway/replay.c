@@ -267,7 +267,7 @@ enum recall_result replay_recall(struct exchange *x)
                       "The calls with this Idempotency-Key break off again and again.");
     x->recalls++;
     /* Kept answers are watched as they are read: in dialects that can be. */
-    if (!x->dialect || x->dialect->next_event || !make_ask(x, &ask))
+    if (!x->dialect || !make_ask(x, &ask))
         return RECALL_NOTHING;
     struct replay *replay = x->replay = replay_new(x, &ask);
     replay->looking = true;
@@ -337,7 +337,7 @@ static bool begin(struct exchange *x)
     x->replay->converts = facts.stream != x->call.stream;
     struct text type = arena_copy(&x->arena, text_of(facts.type));
     if (x->replay->converts)
-        type = x->call.stream ? TEXT("text/event-stream") : TEXT("application/json");
+        type = x->call.stream ? crossing_own_stream_type(x) : TEXT("application/json");
     relay_replay_head(x, facts.status, type, x->call.stream);
     return true;
 }

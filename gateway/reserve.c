@@ -353,19 +353,18 @@ static void write_amount(const struct limit *limit, char out[48])
 }
 
 /* "tenant 'acme'", from "t/acme:tokens_per_minute". */
-static struct text whose(struct exchange *x, const struct use *use)
+static struct text whose(struct arena *arena, const struct use *use)
 {
     char letter = use->counter.at[0];
     const char *level = letter == 'k' ? "key" : letter == 't' ? "tenant" : "user";
     struct text limit = counter_name_limit(use->counter, use->limit);
     struct text part = {use->counter.at + 2, (size_t)(limit.at - use->counter.at) - 3};
-    struct text name = counter_name_part(part, arena_new(&x->arena, part.len));
-    return arena_format(&x->arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
+    struct text name = counter_name_part(part, arena_new(arena, part.len));
+    return arena_format(arena, "%s '%.*s'", level, TEXT_ARGS(text_head(name, WORDS_MAX)));
 }
 
-static void say_refused(struct exchange *x)
+void reserve_say_refused(const struct reservation *r, struct arena *arena, struct fault *fault)
 {
-    const struct reservation *r = &x->reservation;
     const struct use *use = &r->uses[r->refused];
     char name[48], amount[48], wait[32], when[64];
     limit_name_write(use->limit, name);
@@ -375,7 +374,7 @@ static void say_refused(struct exchange *x)
         snprintf(when, sizeof(when), "this call alone asks for more");
     else
         snprintf(when, sizeof(when), "try again in %s", wait);
-    struct text level = whose(x, use);
+    struct text level = whose(arena, use);
     bool model = use->limit->model.len > 0;
     enum fault_kind kind =
         use->limit->kind == LIMIT_MONEY ? FAULT_BUDGET
@@ -383,12 +382,12 @@ static void say_refused(struct exchange *x)
             ? FAULT_RATE_REQUESTS
             : FAULT_RATE_TOKENS;
     if (kind == FAULT_BUDGET)
-        fault_set(&x->fault, kind,
+        fault_set(fault, kind,
                   "The budget of %s (%s of %.*s%s%.*s) does not pay for this call; %s.", amount,
                   name, TEXT_ARGS(level), model ? ", model " : "",
                   TEXT_ARGS(text_head(use->limit->model, 40)), when);
     else
-        fault_set(&x->fault, kind, "Rate limit reached: %s is %s for %.*s%s%.*s; %s.", name, amount,
+        fault_set(fault, kind, "Rate limit reached: %s is %s for %.*s%s%.*s; %s.", name, amount,
                   TEXT_ARGS(level), model ? ", model " : "",
                   TEXT_ARGS(text_head(use->limit->model, 40)), when);
 }
@@ -479,7 +478,7 @@ enum reserve_result reserve_answered(struct exchange *x)
     case RESERVE_REFUSED:
         if (x->reservation.use_count == 0) /* refused before anything was asked for; it was said */
             break;
-        say_refused(x);
+        reserve_say_refused(&x->reservation, &x->arena, &x->fault);
         if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
             x->facts.reserve_known = false;
             x->reserved = RESERVE_WAITS;
@@ -515,6 +514,13 @@ static void on_done(struct reservation *reservation, enum reserve_result result)
     x->reserved = result;
     x->facts.reserve_known = true;
     exchange_run(x);
+}
+
+bool reserve_imagine(struct exchange *x)
+{
+    x->reservation = (struct reservation){.done = on_done};
+    x->free_of_charge = false;
+    return collect(x);
 }
 
 enum reserve_result reserve_begin(struct exchange *x, bool free_of_charge)

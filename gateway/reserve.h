@@ -19,6 +19,16 @@ enum reserve_result reserve_begin(struct exchange *x, bool free_of_charge);
 /* The same for an answer that came later: sets the fault. */
 enum reserve_result reserve_answered(struct exchange *x);
 
+/* What would be held is put together in x->reservation; nothing is asked or held. False: the fault
+ * says why it cannot be made. */
+bool reserve_imagine(struct exchange *x);
+/* Why <reservation> was refused: by uses[refused], for retry_after_us. Words in <arena>. */
+void reserve_say_refused(const struct reservation *reservation, struct arena *arena,
+                         struct fault *fault);
+/* With x-sluice-explain: a header line with what is left of each limit of the call, beside what it
+ * holds itself. */
+void reserve_put_explained(struct exchange *x, struct buffer *out);
+
 /* For hold.c: try once more. */
 void reserve_again(struct exchange *x);
 

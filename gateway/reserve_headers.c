@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/counter_names.h"
+#include "gateway/json_write.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 
@@ -257,4 +258,41 @@ bool reserve_replaces(const struct exchange *x, struct text name)
         text_starts_nocase(name, TEXT("anthropic-ratelimit-unified")))
         return false;
     return is_of_requests(name) ? requests : tokens;
+}
+
+enum { EXPLAINED_MAX = 4096, EXPLAINED_ROOM = 8192 };
+
+static void write_explained(const struct use *use, const struct limit_view *view,
+                            struct json_write *json)
+{
+    json_open(json, '{');
+    json_text_member(json, "id", use->counter);
+    json_int_member(json, "amount", view->amount);
+    json_name(json, "left");
+    if (view->known)
+        json_int(json, view->left);
+    else
+        json_null(json);
+    json_int_member(json, "reserves", use->held > 0 ? use->held : use->want);
+    json_close(json, '}');
+}
+
+void reserve_put_explained(struct exchange *x, struct buffer *out)
+{
+    struct reservation *r = &x->reservation;
+    struct buffer line;
+    struct json_write json = {.out = &line};
+    if (!r->use_count || !r->limiter)
+        return;
+    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    limits_views(r, r->use_count >= USES_MAX ? UINT64_MAX : (UINT64_C(1) << r->use_count) - 1,
+                 views);
+    buffer_init(&line, EXPLAINED_ROOM);
+    json_open(&json, '[');
+    for (size_t i = 0; i < r->use_count && buffer_length(&line) < EXPLAINED_MAX; i++)
+        write_explained(&r->uses[i], &views[i], &json);
+    json_close(&json, ']');
+    if (!json.is_full && head_may_write(buffer_text(&line)))
+        buffer_format(out, "x-sluice-limits: %.*s\r\n", TEXT_ARGS(buffer_text(&line)));
+    buffer_done(&line);
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/resume.h"
 
+#include <assert.h>
+#include <string.h>
+
 #include "gateway/admission.h"
 #include "gateway/base/member.h"
 #include "gateway/detour.h"
@@ -145,6 +148,89 @@ bool resume_drops(const struct exchange *x, const struct sse_event *event)
     return !x->answer.ended && event->data.len && event->data.at[0] == '{';
 }
 
+/* ------------------------------------------------------------------------------- the joint */
+
+/* White space in JSON's escapes: so many bytes of it stand at the beginning. */
+static size_t blank_at(struct text inside)
+{
+    bool escape = inside.len >= 2 && inside.at[0] == '\\' &&
+                  (inside.at[1] == 'n' || inside.at[1] == 't' || inside.at[1] == 'r');
+    return escape ? 2 : inside.len > 0 && inside.at[0] == ' ' ? 1 : 0;
+}
+
+static struct text blank_end(struct text inside)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < inside.len;) {
+        size_t blank = blank_at(text_from(inside, i));
+        i += blank ? blank : inside.at[i] == '\\' ? 2 : 1;
+        if (!blank)
+            from = i;
+    }
+    return text_from(inside, from);
+}
+
+static bool is_all_blank(const struct exchange *x)
+{
+    return x->resume.blank.len == buffer_length(&x->resume.said);
+}
+
+size_t resume_blank(const struct exchange *x)
+{
+    return x->target->prefill == PREFILL_ASSISTANT ? x->resume.blank.len : 0;
+}
+
+static struct text words_of(const struct exchange *x, const struct sse_event *event)
+{
+    struct text none = {NULL, 0}, name, choice;
+    if (x->match.shape == SHAPE_ANTHROPIC)
+        return member_string(member_find(member_find(event->data, TEXT("delta")), TEXT("text")));
+    struct text choices = member_find(event->data, TEXT("choices"));
+    if (!choices.len || !member_next(&choices, &name, &choice))
+        return none;
+    return member_string(member_find(member_find(choice, TEXT("delta")), TEXT("content")));
+}
+
+/* How many bytes of <words>, which go on, are white space that the client has had. What stood there
+ * is said again as it was, and then more of it, or it is said in other ways: then all of it goes.
+ */
+static size_t said_again(struct resume *resume, struct text words)
+{
+    size_t cut = 0, blank;
+    while ((blank = blank_at(text_from(words, cut))) != 0) {
+        struct text left = text_from(resume->blank, resume->blank_again);
+        if (!left.len) {
+            resume->joined = true;
+            return cut;
+        }
+        if (text_starts(left, (struct text){words.at + cut, blank}))
+            resume->blank_again += blank;
+        cut += blank;
+    }
+    resume->joined = cut < words.len;
+    return cut;
+}
+
+void resume_join(struct exchange *x, struct sse_event *event)
+{
+    struct resume *resume = &x->resume;
+    bool is_cut = resume_blank(x) > 0 || is_all_blank(x);
+    if (!resume->goes_on || resume->joined || !resume->blank.len || !is_cut || event->lines != 1)
+        return;
+    struct text words = words_of(x, event);
+    size_t cut = words.len ? said_again(resume, words) : 0;
+    if (!cut)
+        return;
+    struct text raw = event->raw, rest = text_from(words, cut);
+    size_t before = (size_t)(words.at - raw.at), behind = (size_t)(raw.at + raw.len - rest.at);
+    char *bytes = arena_take(&x->arena, before + behind);
+    memcpy(bytes, raw.at, before);
+    memcpy(bytes + before, rest.at, behind);
+    struct text all = {bytes, before + behind};
+    bool read = sse_next(&all, event);
+    assert(read);
+}
+
 /* ------------------------------------------------------------------------------- going on */
 
 static bool may_be_cured(enum fault_kind kind)
@@ -188,7 +274,11 @@ static bool write_call(struct exchange *x)
         return false;
     buffer_init(&out, SIZE_MAX / 2); /* the body, and SAID_MAX */
     buffer_append_text(&out, text_head(whole, at));
-    if (buffer_length(&x->resume.said)) {
+    x->resume.blank = arena_copy(&x->arena, blank_end(buffer_text(&x->resume.said)));
+    x->resume.blank_again = 0;
+    x->resume.joined = false;
+    x->resume.at = 0;
+    if (!is_all_blank(x)) { /* of nothing but white space none goes on: it begins anew */
         buffer_append_text(&out, TEXT(",{\"role\":\"assistant\",\"content\":\""));
         buffer_append_text(&out, buffer_text(&x->resume.said));
         buffer_append_text(&out, TEXT("\""));

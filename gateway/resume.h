@@ -22,6 +22,13 @@ void resume_note(struct exchange *x, const struct sse_event *event);
 /* Is it a beginning that the client has had already? */
 bool resume_drops(const struct exchange *x, const struct sse_event *event);
 
+/* Claude does not go on with what ends in white space: it is taken off there, and said again, as
+ * like as not, at the beginning of what comes. The client has it already: <event> without that, its
+ * bytes in the exchange's arena. */
+void resume_join(struct exchange *x, struct sse_event *event);
+/* So many bytes of what was said are white space that the present target must not see. */
+size_t resume_blank(const struct exchange *x);
+
 /* The stream broke off: can another target go on with it? */
 bool resume_may(struct exchange *x);
 /* It will: the call is made one that goes on; ROUTE finds the target. False when it cannot. */

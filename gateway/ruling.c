@@ -333,6 +333,14 @@ static bool take_cost(struct exchange *x)
     return true;
 }
 
+/* The policy's own bound counts beside the rule's and the caller's: the least of them. */
+static void take_policy_cost(struct exchange *x)
+{
+    int64_t nanos = ruling_policy(x)->max_cost_nanos;
+    if (nanos && (!x->ruling.max_cost_nanos || nanos < x->ruling.max_cost_nanos))
+        x->ruling.max_cost_nanos = nanos;
+}
+
 static void take_rule(struct exchange *x, const struct rule *rule)
 {
     x->ruling.rule = rule;
@@ -381,6 +389,7 @@ bool ruling_apply(struct exchange *x)
     find_rule(x);
     if (!take_cost(x))
         return false;
+    take_policy_cost(x);
     if (!x->ruling.needs && needs_matter(x))
         look_at_needs(x);
     if (may_be_long(x, x->route))

@@ -33,6 +33,7 @@ struct ruling {
     bool mirrored;
     struct text decision;       /* of the last choice, as JSON */
     struct text first_decision; /* for the access log */
+    struct text record;         /* the same in compact form, to be kept (decision.h) */
 };
 
 /* Keep what is said in the request's head. */
@@ -68,6 +69,10 @@ bool ruling_refuse(struct exchange *x);
 bool ruling_notes(const struct exchange *x);
 /* Write it down: x->ruling.decision. */
 void ruling_note(struct exchange *x, const struct route *route, const struct choice *choice);
+/* Keep a record of the first choice; and, once the call is booked as <row>, what became of it. */
+void ruling_record(struct exchange *x, const struct route *route, const struct choice *choice);
+struct ledger_row;
+void ruling_keep(struct exchange *x, const struct ledger_row *row);
 /* The same as members of an object, and one candidate. */
 struct json_write;
 void ruling_write_choice(const struct exchange *x, struct json_write *json,
@@ -77,4 +82,4 @@ void ruling_write_candidate(struct json_write *json, const struct candidate *can
 const char *ruling_strategy_name(enum strategy strategy);
 /* Header lines for the client. */
 struct buffer;
-void ruling_put_headers(const struct exchange *x, struct buffer *out);
+void ruling_put_headers(struct exchange *x, struct buffer *out);

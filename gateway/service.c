@@ -19,6 +19,7 @@
 #include "gateway/cli.h"
 #include "gateway/counting.h"
 #include "gateway/crash.h"
+#include "gateway/decisions.h"
 #include "gateway/lineage.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
@@ -186,6 +187,8 @@ static void put_in_force(struct service *service, struct config *next)
     set_directory(service, roster_set_file(service->roster, &file));
     struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
     cache_set_options(service->cache, &kept);
+    decisions_keep(service->decisions, next->keep_decisions_us,
+                   (int64_t)next->keep_decisions_bytes);
     struct semantic_options alike = semantic_options_of(next);
     if (service->semantic)
         semantic_set_options(service->semantic, &alike);
@@ -499,6 +502,16 @@ static void close_roster(struct service *service)
     lineage_free(service->lineage);
 }
 
+static void open_decisions(struct service *service)
+{
+    const struct config *config = service->config;
+    char *directory = memory_format("%s/decisions", config->state);
+    service->decisions = decisions_open(directory, service->worker_count);
+    decisions_keep(service->decisions, config->keep_decisions_us,
+                   (int64_t)config->keep_decisions_bytes);
+    memory_free(directory);
+}
+
 /* Counters, what is learnt of models, kept answers: for all workers. */
 static bool open_policy(struct service *service)
 {
@@ -528,6 +541,7 @@ static bool open_policy(struct service *service)
         log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
                  why.text);
     memory_free(answers);
+    open_decisions(service);
     return true;
 }
 
@@ -566,6 +580,7 @@ static void open_metrics(struct service *service)
                                       .tenant_label = config->telemetry.tenant_label};
     service->metrics = metrics_new(&options);
     metrics_ledger(service->metrics, service->ledger);
+    metrics_decisions(service->metrics, service->decisions);
     metrics_policy(service->metrics, service->limits, service->cache);
     metrics_semantic(service->metrics, service->semantic);
     metrics_reload(service->metrics, true, service->started_wall_us);
@@ -594,6 +609,7 @@ static void start_workers(struct service *service)
                                      .start = service->start,
                                      .node = service->node,
                                      .ledger = service->ledger,
+                                     .decisions = service->decisions,
                                      .batches = service->batches,
                                      .metrics = service->metrics,
                                      .mock = service->mock,
@@ -703,6 +719,7 @@ static void finish(struct service *service)
     desk_free(service->ledger_desk);
     memory_free(service->workers);
     memory_free(service->marks);
+    decisions_close(service->decisions);
     close_roster(service); /* it tells the ledger of changes */
     close_ledger(service);
     close_policy(service);

@@ -53,6 +53,7 @@ struct service {
     struct config *start; /* the first one: see reload_adopt() */
     struct ledger *ledger;
     struct lineage *lineage;
+    struct decisions *decisions;
     struct limits *limits;
     struct batches *batches;
     struct estimates *estimates;

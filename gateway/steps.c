@@ -220,6 +220,7 @@ static const struct target *choose_one(struct exchange *x)
         route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
     if (ruling_notes(x))
         ruling_note(x, route, &choice);
+    ruling_record(x, route, &choice);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
     return target;
@@ -650,6 +651,7 @@ static void settle(struct exchange *x)
     reserve_settle(x, &row);
     replay_booked(x, &row);
     log_access(x, &row);
+    ruling_keep(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};
     if (is_call)
         metrics_call(x->worker->metrics, &row, route);

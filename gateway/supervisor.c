@@ -33,6 +33,7 @@ enum {
     BACKOFF_MAX_US = 1000000,
     HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
     SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed */
+    STOPPED_US = 700000,   /* and one that somebody stopped (SIGSTOP) after so long */
     STOP_US = 5000000,     /* to end after SAY_STOP */
     LOCK_US = 1000000,     /* to wait for the lock of one that is just dying */
     LOCK_EVERY_US = 20000,
@@ -49,6 +50,7 @@ struct supervisor {
     pid_t child; /* 0 = none runs */
     int channel;
     uint64_t child_started_us, heard_us, backoff_us, start_at_us, kill_at_us;
+    uint64_t stopped_us; /* since when the service is stopped by a signal; 0 = it is not */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 
@@ -243,7 +245,7 @@ static void on_death(struct supervisor *s, int status)
     close(s->channel);
     s->channel = -1;
     s->child = 0;
-    s->kill_at_us = 0;
+    s->kill_at_us = s->stopped_us = 0;
     if (s->is_draining || s->stops > 0) {
         end(s, WIFEXITED(status) ? WEXITSTATUS(status) : s->stops > 1 ? EXIT_GOOD : EXIT_FAILED);
         if (WIFSIGNALED(status) && s->stops <= 1)
@@ -270,9 +272,16 @@ static void reap(struct supervisor *s)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (pid == s->child)
+    while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
+        if (pid != s->child)
+            continue;
+        if (WIFSTOPPED(status))
+            s->stopped_us = clock_now_us();
+        else if (WIFCONTINUED(status))
+            s->stopped_us = 0;
+        else
             on_death(s, status);
+    }
 }
 
 /* ------------------------------------------------------------------------------ what it says */
@@ -410,6 +419,8 @@ static uint64_t keep_time(struct supervisor *s)
     uint64_t now = clock_now_us(), next = now + 60000000U;
     if (s->next_us != 0 && now > s->next_us + 1000000)
         s->heard_us = now; /* we were stopped ourselves, and so perhaps was it */
+    if (s->stopped_us != 0 && s->next_us != 0 && now > s->next_us + 100000)
+        s->stopped_us = now;
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)
         start_service(s);
     if (s->child == 0) {
@@ -422,12 +433,20 @@ static uint64_t keep_time(struct supervisor *s)
             kill(s->child, SIGKILL);
             s->heard_us = now;
         }
+        uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
+        if (stopped_at != 0 && now >= stopped_at) {
+            say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
+                (int)s->child);
+            kill(s->child, SIGKILL);
+            s->stopped_us = stopped_at = 0;
+        }
         if (s->kill_at_us != 0 && now >= s->kill_at_us) {
             kill(s->child, SIGKILL);
             s->kill_at_us = 0;
         }
         earliest(&next, s->kill_at_us);
         earliest(&next, silent_at);
+        earliest(&next, stopped_at);
     }
     if (s->watchdog_us > 0 && now >= s->watchdog_next_us) {
         if (s->is_ready || !s->was_ready)

@@ -7,7 +7,8 @@
  * A worker that stays in one round for longer than the limit is sent SIGABRT: the trace of what it
  * was doing goes to stderr, the process dies, and the supervisor starts another. The time is
  * counted in ticks of the watchdog's own, so that a process that was stopped and goes on is not
- * taken for stuck.
+ * taken for stuck. A worker that has computed for a third of the limit in one round, by its own
+ * clock, is stuck as well: that clock stands still while others have the processor.
  */
 
 #include <stdint.h>

@@ -21,7 +21,9 @@
 #include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
+#include "gateway/decisions.h"
 #include "gateway/gauges.h"
+#include "gateway/hearsay_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
@@ -507,6 +509,8 @@ static void stop(struct errand *errand)
 static void sweep(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
+    if (worker->decisions)
+        decisions_offer(worker->decisions);
     bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
         while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
@@ -534,6 +538,7 @@ static void *worker_main(void *with)
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
+    hearsay_desk_stop(worker->hearsay);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
     semantic_desk_free(worker->semantic);
@@ -623,6 +628,7 @@ static void worker_free(struct worker *worker)
     upstreams_free(worker->upstreams);
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
+    hearsay_desk_free(worker->hearsay);
     gauges_free(worker->gauges);
     while (worker->spare) {
         struct exchange *x = worker->spare;
@@ -668,6 +674,8 @@ struct worker *worker_start(const struct worker_options *options)
     worker->dns = dns_new(worker->loop);
     worker->upstreams = upstreams_new(worker->loop, worker->dns);
     worker->journal = ledger_journal(options->ledger, options->index);
+    if (options->decisions)
+        worker->decisions = decisions_pen(options->decisions, options->index);
     worker->metrics = metrics_of(options->metrics, options->index);
     list_init(&worker->clients);
     list_init(&worker->exchanges);
@@ -706,6 +714,7 @@ struct worker *worker_start(const struct worker_options *options)
     if (options->index == 0) {
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
+        worker->hearsay = hearsay_desk_new(worker);
         worker->gauges = gauges_new(worker);
     }
     if (pthread_create(&worker->thread, NULL, worker_main, worker) != 0) {

@@ -16,6 +16,7 @@
 
 struct batches;
 struct cache;
+struct decisions;
 struct directory;
 struct estimates;
 struct ledger;
@@ -37,6 +38,7 @@ struct worker_options {
     const struct config *start; /* the store's settings stay those of the start; borrowed */
     const char *node;           /* name of this process among the replicas; borrowed */
     struct ledger *ledger;
+    struct decisions *decisions; /* NULL = nobody keeps them */
     struct batches *batches;
     struct metrics *metrics;
     struct mock *mock;       /* the built-in model, or NULL */

@@ -29,7 +29,9 @@
 
 struct batch_desk;
 struct checkups;
+struct decision_pen;
 struct gauge_desk;
+struct hearsay_desk;
 struct webhooks;
 
 enum {
@@ -80,6 +82,7 @@ struct worker {
     struct dns *dns;
     struct upstreams *upstreams;
     struct journal *journal;
+    struct decision_pen *decisions; /* NULL = nobody keeps them */
     struct limiter *limiter;
     struct redis *redis;            /* for the cache and owners; NULL without such a store */
     struct owners_remote *owners;   /* of what other replicas have made; NULL: there are none */
@@ -88,6 +91,7 @@ struct worker {
     struct holding holding;
     struct batch_desk *batch_desk; /* of the first worker, else NULL */
     struct checkups *checkups;     /* of the first worker, else NULL */
+    struct hearsay_desk *hearsay;  /* the same, with a shared store */
     struct gauge_desk *gauges;     /* the same */
     struct jwks jwks;
     struct sign_ins sign_ins;

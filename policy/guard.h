@@ -76,9 +76,19 @@ struct guard_verdict {
 void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stage, struct text body,
                 struct guard_verdict *verdict, struct buffer *out);
 
+/* What a body is, or how a stream is cut into events. */
+enum guard_form {
+    GUARD_FORM_REQUEST,
+    GUARD_FORM_ANSWER,
+    GUARD_FORM_EVENTS, /* server-sent ones, raw with their empty lines */
+    GUARD_FORM_LINES,  /* a JSON value on each: Ollama's */
+    GUARD_FORM_FRAMES, /* AWS' event stream; in InvokeModel's, events are base64 in "bytes" */
+    GUARD_FORM_ITEMS,  /* of one JSON array: Gemini's without alt=sse */
+};
+
 /*
- * A stream of events (SSE, one or more whole events at a time, raw with their empty lines). Text of
- * the events is joined per choice; an event leaves when the window's length of text has followed
+ * A stream of events (one or more whole ones at a time, as they came). Text of the events is joined
+ * per choice; an event leaves when the window's length of text has followed
  * what it has, or its choice is finished, or the stream ends; events never overtake each other.
  * Redaction rewrites the events it falls into; blocking ends the stream. Verdicts add up.
  *
@@ -87,7 +97,8 @@ void guard_look(const struct guard *guard, uint64_t rules, enum guard_stage stag
  * the webhooks before it sends them.
  */
 struct guard_stream;
-struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules);
+struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules,
+                                      enum guard_form form);
 void guard_stream_free(struct guard_stream *stream);
 /* Give in events; what may leave is appended to <out>. False: blocked, nothing more leaves. */
 bool guard_stream_event(struct guard_stream *stream, struct text event,
@@ -105,7 +116,6 @@ size_t guard_stream_held(const struct guard_stream *stream);
  * All texts of a body or of a whole stream, for webhooks: each once, unescaped, pieces of a stream
  * put together.
  */
-enum guard_form { GUARD_FORM_REQUEST, GUARD_FORM_ANSWER, GUARD_FORM_EVENTS };
 enum { GUARD_TEXT_MAX = 1024 * 1024, GUARD_TEXTS_MAX = 16384 };
 struct guard_texts;
 /* <body> is borrowed for its life. NULL when there is more than GUARD_TEXT_MAX of text, or more

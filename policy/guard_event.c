@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/base/hash.h"
+#include "gateway/base/member.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/scan.h"
 #include "gateway/http/sse.h"
@@ -17,10 +19,9 @@ static void take_data(struct event *event, const struct sse_event *parsed)
     }
 }
 
-bool event_next(struct text *rest, struct event *event)
+static bool next_sse(struct text *rest, struct event *event)
 {
     struct sse_event parsed;
-    *event = (struct event){.raw = *rest};
     if (sse_next(rest, &parsed)) {
         event->raw = parsed.raw;
         take_data(event, &parsed);
@@ -38,6 +39,110 @@ bool event_next(struct text *rest, struct event *event)
     memory_free(copy);
     *rest = text_from(*rest, rest->len);
     return true;
+}
+
+/* The next <len> bytes are an event with these data. */
+static bool take_bytes(struct text *rest, struct event *event, size_t len, struct text data)
+{
+    event->raw = text_head(*rest, len);
+    event->data = data;
+    *rest = text_from(*rest, len);
+    return true;
+}
+
+static bool next_line(struct text *rest, struct event *event)
+{
+    size_t end = text_find_byte(*rest, '\n');
+    size_t len = end == SIZE_MAX ? rest->len : end + 1;
+    return take_bytes(rest, event, len, text_trim(text_head(*rest, end)));
+}
+
+/* An object, with what stands before it; or what stands behind the last one. */
+static bool next_item(struct text *rest, struct event *event)
+{
+    const char *end = rest->at + rest->len, *from = memchr(rest->at, '{', rest->len), *at = from;
+    if (!from)
+        return take_bytes(rest, event, rest->len, (struct text){rest->at, 0});
+    for (size_t depth = 0; at < end; at++) {
+        if (*at == '"')
+            at = member_string_end(at, end);
+        else if (*at == '{')
+            depth++;
+        else if (*at == '}' && --depth == 0)
+            break;
+        if (at == end)
+            break;
+    }
+    at += at < end;
+    return take_bytes(rest, event, (size_t)(at - rest->at),
+                      (struct text){from, (size_t)(at - from)});
+}
+
+/* https://smithy.io/2.0/aws/amazon-eventstream.html: total and header length, a CRC of these,
+ * headers, payload, a CRC of all, big-endian. */
+enum { FRAME_HEAD = 12, FRAME_LEAST = 16 };
+
+static uint32_t read_u32(const char *at)
+{
+    const unsigned char *b = (const unsigned char *)at;
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+static bool is_frame(struct text bytes)
+{
+    if (bytes.len < FRAME_LEAST)
+        return false;
+    size_t total = read_u32(bytes.at);
+    return total >= FRAME_LEAST && total <= bytes.len &&
+           read_u32(bytes.at + 4) <= total - FRAME_LEAST;
+}
+
+/* What InvokeModel says is in base64: {"bytes":"..."}. */
+static void decode(struct event *event)
+{
+    bool object = event->data.len && event->data.at[0] == '{';
+    struct text coded =
+        object ? member_string(member_find(event->data, TEXT("bytes"))) : (struct text){NULL, 0};
+    if (!coded.len)
+        return;
+    char *plain = memory_new(3 * ((coded.len + 3) / 4));
+    size_t len = hash_unbase64(coded, (uint8_t *)plain);
+    if (len == 0 || len > coded.len) {
+        memory_free(plain);
+        return;
+    }
+    event->coded_at = (size_t)(coded.at - event->raw.at);
+    event->coded_len = coded.len;
+    event->joined = plain;
+    event->data = (struct text){plain, len};
+}
+
+/* What is no frame is a text as it stands. */
+static bool next_frame(struct text *rest, struct event *event)
+{
+    if (!is_frame(*rest))
+        return take_bytes(rest, event, rest->len, *rest);
+    size_t total = read_u32(rest->at), at = FRAME_HEAD + read_u32(rest->at + 4);
+    take_bytes(rest, event, total, (struct text){rest->at + at, total - at - 4});
+    decode(event);
+    return true;
+}
+
+bool form_is_stream(enum guard_form form)
+{
+    return form >= GUARD_FORM_EVENTS;
+}
+
+bool event_next(struct text *rest, enum guard_form form, struct event *event)
+{
+    *event = (struct event){.form = form, .raw = *rest};
+    if (form == GUARD_FORM_EVENTS)
+        return next_sse(rest, event);
+    if (!rest->len)
+        return false;
+    if (form == GUARD_FORM_FRAMES)
+        return next_frame(rest, event);
+    return form == GUARD_FORM_ITEMS ? next_item(rest, event) : next_line(rest, event);
 }
 
 void event_done(struct event *event)
@@ -83,14 +188,54 @@ static size_t line_length(struct text raw)
     return end < raw.len ? end + 1 : end;
 }
 
+static bool splice(struct text raw, size_t at, size_t len, struct text with, struct buffer *out)
+{
+    return buffer_append(out, raw.at, at) && buffer_append_text(out, with) &&
+           buffer_append_text(out, text_from(raw, at + len));
+}
+
+static void put_u32(struct buffer *out, size_t number)
+{
+    char bytes[4] = {(char)(number >> 24), (char)(number >> 16), (char)(number >> 8), (char)number};
+    buffer_append(out, bytes, sizeof(bytes));
+}
+
+/* The frame <raw> with the bytes from <at> on, <len> of its payload, as <with>. */
+static bool write_frame(struct text raw, size_t at, size_t len, struct text with,
+                        struct buffer *out)
+{
+    struct buffer frame;
+    buffer_init(&frame, SIZE_MAX / 2); /* not more than the event and its markers */
+    put_u32(&frame, raw.len - len + with.len);
+    buffer_append(&frame, raw.at + 4, 4);
+    put_u32(&frame, hash_crc32(buffer_text(&frame)));
+    splice(text_from(text_head(raw, raw.len - 4), FRAME_HEAD), at - FRAME_HEAD, len, with, &frame);
+    put_u32(&frame, hash_crc32(buffer_text(&frame)));
+    bool fits = buffer_append_text(out, buffer_text(&frame));
+    buffer_done(&frame);
+    return fits;
+}
+
+static bool write_coded(const struct event *event, struct text data, struct buffer *out)
+{
+    char *coded = memory_new(4 * ((data.len + 2) / 3) + 1);
+    struct text text = {coded, hash_base64(data.at, data.len, coded)};
+    bool fits = write_frame(event->raw, event->coded_at, event->coded_len, text, out);
+    memory_free(coded);
+    return fits;
+}
+
 bool event_write(const struct event *event, struct text data, struct buffer *out)
 {
     struct text raw = event->raw;
-    if (!event->joined && text_find_byte(data, '\n') == SIZE_MAX) {
-        size_t at = (size_t)(event->data.at - raw.at);
-        return buffer_append(out, raw.at, at) && buffer_append_text(out, data) &&
-               buffer_append_text(out, text_from(raw, at + event->data.len));
-    }
+    if (event->coded_len)
+        return write_coded(event, data, out);
+    size_t at = event->joined ? 0 : (size_t)(event->data.at - raw.at);
+    if (event->form == GUARD_FORM_FRAMES && is_frame(raw))
+        return write_frame(raw, at, event->data.len, data, out);
+    if (event->form != GUARD_FORM_EVENTS ||
+        (!event->joined && text_find_byte(data, '\n') == SIZE_MAX))
+        return splice(raw, at, event->data.len, data, out);
     bool written = false, fits = true;
     while (raw.len && fits) {
         struct text line = text_head(raw, line_length(raw));

@@ -44,17 +44,21 @@ void texts_find(enum text_set set, struct text json,
 
 /* An event of a stream. */
 struct event {
-    struct text raw, data; /* data is part of raw, but where it has several lines */
-    char *joined;          /* they are put together here */
+    enum guard_form form;
+    struct text raw, data; /* data is part of raw, but where it has several lines or is coded */
+    char *joined;          /* they are put together here, or decoded */
+    size_t coded_at, coded_len; /* of base64 in a frame: where it is in <raw> */
 };
 
+bool form_is_stream(enum guard_form form);
 /* Take the next event off the front of <rest>; what is not whole at the end is one too. */
-bool event_next(struct text *rest, struct event *event);
+bool event_next(struct text *rest, enum guard_form form, struct event *event);
 void event_done(struct event *event);
 /* Call <take> for each text in the event; data that is no JSON is one text. */
 void event_texts(const struct event *event, bool (*take)(void *with, const struct found *found),
                  void *with);
-/* Write the event with other data; all other lines stay as they are. False beyond the limit. */
+/* Write the event with other data; all else stays as it is, but for lengths and checksums. False
+ * beyond the limit. */
 bool event_write(const struct event *event, struct text data, struct buffer *out);
 
 /* --------------------------------------------------------------------------------- unescaping */

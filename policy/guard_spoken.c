@@ -50,7 +50,7 @@ static bool is_text(const struct found *found)
  * in a stream what is whole often says again what came in pieces. */
 static size_t find(const struct guard_texts *texts, const struct found *found, struct text plain)
 {
-    for (size_t i = texts->count; i-- > 0 && texts->form == GUARD_FORM_EVENTS;) {
+    for (size_t i = texts->count; i-- > 0 && form_is_stream(texts->form);) {
         const struct spoken *spoken = &texts->list[i];
         bool piece = !found->whole && !spoken->whole && spoken->channel == found->channel;
         if (piece || (found->whole && text_equal(buffer_text(&spoken->text), plain)))
@@ -95,7 +95,7 @@ static void gather_events(struct guard_texts *texts)
 {
     struct text rest = texts->body;
     struct event event;
-    while (!texts->too_much && event_next(&rest, &event)) {
+    while (!texts->too_much && event_next(&rest, texts->form, &event)) {
         event_texts(&event, gather, texts);
         event_done(&event);
     }
@@ -111,7 +111,7 @@ struct guard_texts *guard_texts_new(enum guard_form form, struct text body)
     struct guard_texts *texts = memory_new(sizeof(*texts));
     texts->form = form;
     texts->body = body;
-    if (form == GUARD_FORM_EVENTS)
+    if (form_is_stream(form))
         gather_events(texts);
     else
         texts_find(set_of(form), body, gather, texts);
@@ -185,7 +185,7 @@ static bool put(void *with, const struct found *found)
     if (!is_text(found))
         return true;
     size_t i = to->at;
-    if (to->texts.form == GUARD_FORM_EVENTS)
+    if (form_is_stream(to->texts.form))
         i = find(&to->texts, found, plain_of(&to->texts, found));
     to->at++;
     const struct spoken *spoken = i < to->texts.count ? &to->texts.list[i] : NULL;
@@ -256,9 +256,9 @@ bool guard_texts_replace(const struct guard_texts *texts, const struct text *wit
     bool fits = true;
     struct text rest = texts->body;
     struct event event;
-    if (texts->form != GUARD_FORM_EVENTS)
+    if (!form_is_stream(texts->form))
         fits = replace_body(&to, out);
-    while (texts->form == GUARD_FORM_EVENTS && fits && event_next(&rest, &event)) {
+    while (form_is_stream(texts->form) && fits && event_next(&rest, texts->form, &event)) {
         fits = replace_event(&to, &event, out);
         event_done(&event);
     }

@@ -56,6 +56,7 @@ struct held {
 
 struct guard_stream {
     const struct guard *guard;
+    enum guard_form form;
     uint64_t rules, schemas, webhooks;
     size_t window;
     bool gathers; /* nothing leaves before the end */
@@ -72,10 +73,12 @@ struct guard_stream {
     struct held *incoming;
 };
 
-struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules)
+struct guard_stream *guard_stream_new(const struct guard *guard, uint64_t rules,
+                                      enum guard_form form)
 {
     struct guard_stream *stream = memory_new(sizeof(*stream));
     stream->guard = guard;
+    stream->form = form;
     stream->rules = guard_only(guard, rules, TYPES_OF_TEXT);
     stream->schemas = guard_only(guard, rules, TYPE_SCHEMA);
     stream->webhooks = guard_only(guard, rules, TYPE_WEBHOOK);
@@ -479,7 +482,7 @@ bool guard_stream_event(struct guard_stream *stream, struct text event,
 {
     bool passes = !stream->verdict.blocks;
     struct event parsed;
-    while (passes && event_next(&event, &parsed)) {
+    while (passes && event_next(&event, stream->form, &parsed)) {
         struct held *held = memory_new(sizeof(*held));
         held->event = parsed;
         stream->incoming = held;
@@ -494,7 +497,7 @@ bool guard_stream_event(struct guard_stream *stream, struct text event,
 
 static bool check_schemas(struct guard_stream *stream)
 {
-    struct guard_texts *texts = guard_texts_new(GUARD_FORM_EVENTS, buffer_text(&stream->gathered));
+    struct guard_texts *texts = guard_texts_new(stream->form, buffer_text(&stream->gathered));
     bool passes = true;
     for (size_t i = 0; i < stream->guard->count; i++)
         for (size_t t = 0; (stream->schemas >> i & 1) && passes && t < guard_texts_count(texts);

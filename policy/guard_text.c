@@ -212,6 +212,17 @@ static const struct path of_events[] = {
     {"delta.message.tool_calls.function.arguments", TEXT_JSON, false},
     {"delta.message.citations.**", TEXT_DEEP, true},
     {"delta.finish_reason", TEXT_FINISH, false},
+    {"delta.reasoningContent.text", TEXT_PLAIN, false},          /* Bedrock */
+    {"delta.toolUse.input", TEXT_JSON, false},
+    {"delta.toolResult.**", TEXT_DEEP, true},
+    {"delta.citation.**", TEXT_DEEP, true},
+    {"stopReason", TEXT_FINISH, false},
+    {"message.content", TEXT_ANSWER, false},                     /* Ollama */
+    {"message.thinking", TEXT_PLAIN, false},
+    {"message.tool_calls.*.function.arguments", TEXT_JSON, true},
+    {"response", TEXT_ANSWER, false},
+    {"thinking", TEXT_PLAIN, false},
+    {"done_reason", TEXT_FINISH, false},
     {"content_block.text", TEXT_ANSWER, false},
     {"content_block.thinking", TEXT_PLAIN, false},
     {"content_block.input.**", TEXT_DEEP, true},
@@ -396,14 +407,16 @@ static void arrive(struct walk *walk, const struct branch *branch, struct text v
 static void read_place(struct walk *walk, struct text object, struct place *place, bool is_item)
 {
     static const struct text names[] = {
-        {"index", 5}, {"output_index", 12}, {"content_index", 13}, {"summary_index", 13}};
+        {"index", 5},          {"output_index", 12},      {"content_index", 13},
+        {"summary_index", 13}, {"contentBlockIndex", 17},
+    };
     struct text name, value;
     while (member_next(&object, &name, &value)) {
         uint64_t number;
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
             if (!text_equal(name, names[i]) || !text_number(value, 1000000, &number))
                 continue;
-            place->channel = mix(place->channel, number << 2 | i);
+            place->channel = mix(place->channel, number << 3 | i);
             if (is_item && i == 0)
                 place->choice = (unsigned)number;
         }

@@ -163,6 +163,14 @@ void limits_views(struct reservation *reservation, uint64_t which, struct limit_
     meter_views(reservation->limiter->limits->meter, reservation, which, views);
 }
 
+void limits_peek(struct limits *limits, const struct reservation *reservation,
+                 struct limit_peek *peeks)
+{
+    if (limits->shared) /* in which slot others have counted is known of counters only */
+        meter_know(limits->meter, reservation->root, reservation->uses, reservation->use_count);
+    meter_peek(limits->meter, reservation, peeks);
+}
+
 /* --------------------------------------------------------------------- one per process, worker */
 
 struct limits *limits_new(const struct limits_options *options)

@@ -116,6 +116,7 @@ const struct zone *zone_find(struct text name);
 struct limit_view {
     int64_t amount, left; /* left: never below 0 */
     int64_t reset_us;     /* until all of it is there again, from then */
+    bool known;           /* false: of a shared store that was not asked yet; this node's alone */
 };
 
 /* One counter that a call touches, and what it wants of it. */
@@ -213,6 +214,22 @@ void limits_hand_over(struct reservation *from, struct reservation *to);
 /* A reservation that another worker, or nobody yet, has made is settled from this one's. */
 void limits_adopt(struct limiter *limiter, struct reservation *reservation);
 
+/* What a use of a call that is only imagined would meet. */
+struct limit_peek {
+    int64_t used;     /* settled and held; of all nodes, if known */
+    int64_t left;     /* never below 0 */
+    int64_t wait_us;  /* until it could be let in; 0 = now, INT64_MAX = never as it is. Limits that
+                         only warn or degrade never wait */
+    int64_t reset_us; /* until all of it is there again, from now */
+    int64_t slot;     /* the meter's own */
+    bool known;       /* false: what other nodes have used is not in it */
+};
+struct limits;
+/* Look at what <reservation> (root, uses) would meet here: peeks[i] of uses[i]. Nothing is held or
+ * counted. Any thread. */
+void limits_peek(struct limits *limits, const struct reservation *reservation,
+                 struct limit_peek *peeks);
+
 void limits_view(struct reservation *reservation, size_t use, struct limit_view *view);
 /* The same for all uses[i] with bit i in <which>, at once: views[i]. */
 void limits_views(struct reservation *reservation, uint64_t which, struct limit_view *views);
@@ -268,6 +285,9 @@ void limits_list(struct limits *limits, struct text root, struct text after, siz
 struct ledger;
 bool limits_look(struct limits *limits, struct ledger *ledger, struct counter_view *views,
                  size_t count);
+/* The same of what limits_peek() has found: reads only, blocks as long at most. */
+bool limits_peek_all(struct limits *limits, struct ledger *ledger,
+                     const struct reservation *reservation, struct limit_peek *peeks);
 /* Counters that other nodes may have: they are listed from now on, for half a minute, though no
  * call has met them here. Does nothing without a shared store. */
 void limits_know(struct limits *limits, struct text root, const struct use *uses, size_t count);

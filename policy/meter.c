@@ -361,6 +361,7 @@ static void counter_see(const struct meter *meter, const struct counter *counter
     view->amount = counter->amount;
     view->left = left > 0 ? left : 0;
     view->reset_us = counter_reset(counter, now_us);
+    view->known = !meter->shared || counter->demand->known;
 }
 
 /* -------------------------------------------------------------------------------- settling */
@@ -534,6 +535,50 @@ void meter_views(struct meter *meter, const struct reservation *r, uint64_t whic
         use_see(meter, &place, &r->uses[i], r->live, now, &views[i]);
     }
     shard_unlock(place.shard);
+}
+
+/* -------------------------------------------------------------------------------- peeking */
+
+static void peek_blank(const struct use *use, struct limit_peek *peek)
+{
+    const struct limit *limit = use->limit;
+    bool fits = limit->exceeded != EXCEEDED_REJECT || use_least(use) <= limit->amount;
+    *peek = (struct limit_peek){.left = limit->amount, .wait_us = fits ? 0 : INT64_MAX};
+}
+
+/* As take_all() would find it, if it were the only use of its counter. */
+static void peek_one(const struct taking *taking, const struct use *asked, struct limit_peek *peek)
+{
+    struct use use = *asked;
+    struct counter *counter = counter_lookup(&taking->place, use.counter);
+    if (!counter) {
+        peek_blank(&use, peek);
+        return;
+    }
+    counter_turn(counter, taking->meter, taking->now_us);
+    use.at = counter;
+    int64_t left = counter->amount - counter->sum;
+    bool fits = is_soft(counter) || (use.want <= METER_WANT_MAX && left >= use_least(&use) &&
+                                     pace_allows(counter, use.want));
+    *peek = (struct limit_peek){
+        .used = counter->sum,
+        .left = left > 0 ? left : 0,
+        .wait_us = fits ? 0 : use_wait(taking, &use),
+        .reset_us = counter_reset(counter, taking->now_us),
+        .slot = counter->current,
+    };
+}
+
+void meter_peek(struct meter *meter, const struct reservation *r, struct limit_peek *peeks)
+{
+    struct taking taking = {.meter = meter, .mode = TAKE_OWN, .replicas = 1};
+    taking.place = place_lock(meter, r->root);
+    taking.now_us = meter_now_us(meter);
+    for (size_t i = 0; i < r->use_count; i++) {
+        peek_one(&taking, &r->uses[i], &peeks[i]);
+        peeks[i].known = !meter->shared;
+    }
+    shard_unlock(taking.place.shard);
 }
 
 /* ------------------------------------------------------------------------------- rebuilding */

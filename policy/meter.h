@@ -85,6 +85,8 @@ bool meter_settle(struct meter *meter, struct reservation *r, const struct used 
 bool meter_settle_each(struct meter *meter, struct reservation *r, const struct used *each);
 void meter_hand_over(struct meter *meter, struct reservation *from, struct reservation *to);
 void meter_rebuild_held(struct meter *meter, struct reservation *r, int64_t at_us);
+/* limits_peek(); what other nodes have is not in it. */
+void meter_peek(struct meter *meter, const struct reservation *r, struct limit_peek *peeks);
 void meter_view(struct meter *meter, const struct reservation *r, size_t use,
                 struct limit_view *view);
 void meter_views(struct meter *meter, const struct reservation *r, uint64_t which,

@@ -90,3 +90,37 @@ bool limits_look(struct limits *limits, struct ledger *ledger, struct counter_vi
     memory_free(looking);
     return good;
 }
+
+/* With what others have of it there may be too little left. */
+static void peek_take(const struct use *use, const struct counter_view *view,
+                      struct limit_peek *peek)
+{
+    const struct limit *limit = use->limit;
+    int64_t least = use->least < use->want ? use->least : use->want;
+    peek->known = view->is_all;
+    if (!view->is_all)
+        return;
+    peek->used = view->used;
+    peek->left = limit->amount > view->used ? limit->amount - view->used : 0;
+    if (limit->exceeded != EXCEEDED_REJECT || peek->left >= least || peek->wait_us > 0)
+        return;
+    peek->wait_us = least > limit->amount ? INT64_MAX : peek->reset_us > 0 ? peek->reset_us : 1;
+}
+
+bool limits_peek_all(struct limits *limits, struct ledger *ledger,
+                     const struct reservation *reservation, struct limit_peek *peeks)
+{
+    size_t count = reservation->use_count;
+    struct counter_view *views = memory_new((count + 1) * sizeof(*views));
+    for (size_t i = 0; i < count; i++)
+        views[i] = (struct counter_view){.root = reservation->root,
+                                         .counter = reservation->uses[i].counter,
+                                         .limit = *reservation->uses[i].limit,
+                                         .used = peeks[i].used,
+                                         .slot = peeks[i].slot};
+    bool good = limits_look(limits, ledger, views, count);
+    for (size_t i = 0; i < count; i++)
+        peek_take(&reservation->uses[i], &views[i], &peeks[i]);
+    memory_free(views);
+    return good;
+}

@@ -57,33 +57,6 @@ static bool is_blank(struct text inner)
     return true;
 }
 
-/* Is it the end of what the model is to go on with? That must not end in white space. */
-static bool is_last(const struct anthropic_writing *w)
-{
-    const struct chat *chat = w->chat;
-    const struct message *message = &chat->messages[w->message];
-    return message->role == ROLE_ASSISTANT && w->message + 1 == chat->message_count &&
-           w->part + 1 == message->part_count;
-}
-
-static struct text without_blank_end(struct text inner)
-{
-    while (inner.len && inner.at[inner.len - 1] == ' ')
-        inner.len--;
-    while (inner.len >= 2 && inner.at[inner.len - 2] == '\\' &&
-           strchr("nrt", inner.at[inner.len - 1])) {
-        size_t slashes = 0;
-        while (slashes < inner.len - 1 && inner.at[inner.len - 2 - slashes] == '\\')
-            slashes++;
-        if (slashes % 2 == 0)
-            break; /* a backslash, and a letter */
-        inner.len -= 2;
-        while (inner.len && inner.at[inner.len - 1] == ' ')
-            inner.len--;
-    }
-    return inner;
-}
-
 static void put_citations(struct anthropic_writing *w, const struct part *part)
 {
     bool any = false;
@@ -108,8 +81,8 @@ static bool put_text_block(struct anthropic_writing *w, const struct part *part)
     struct text text = part->text;
     if (is_blank(text) && !w->own)
         return false;
-    if (is_last(w) && !w->own)
-        text = without_blank_end(text);
+    if (chat_goes_on_from(w->chat, w->message, w->part) && !w->own)
+        text = chat_without_blank_end(text);
     open_block(w, "text");
     put_inner(w->out, "text", text);
     put_citations(w, part);

@@ -40,6 +40,7 @@ const struct dialect dialect_bedrock = {
     .want_count = BEDROCK_WANTS,
     .watch_body = bedrock_watch_body,
     .read_error = bedrock_read_error,
+    .framing = FRAMING_AWS,
     .whole_events = whole_events,
     .next_event = next_event,
 };

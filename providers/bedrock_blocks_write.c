@@ -220,9 +220,12 @@ void bedrock_put_citation(struct buffer *out, const struct citation *citation)
 
 static void put_words(struct bedrock_writing *w, const struct part *part)
 {
+    struct text text = part->text;
+    if (w->claude && !w->own && chat_goes_on_from(w->chat, w->message, w->part))
+        text = chat_without_blank_end(text);
     put_open(w->out, NULL, '{');
     if (part->citation_count == 0) {
-        put_inner(w->out, "text", part->text);
+        put_inner(w->out, "text", text);
         put_literal(w->out, "}");
         return;
     }

@@ -405,3 +405,28 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
     if (chat->fields_cut)
         loss_hint(losses, "more fields");
 }
+
+bool chat_goes_on_from(const struct chat *chat, size_t message, size_t part)
+{
+    const struct message *last = &chat->messages[message];
+    return last->role == ROLE_ASSISTANT && message + 1 == chat->message_count &&
+           part + 1 == last->part_count;
+}
+
+struct text chat_without_blank_end(struct text inner)
+{
+    while (inner.len && inner.at[inner.len - 1] == ' ')
+        inner.len--;
+    while (inner.len >= 2 && inner.at[inner.len - 2] == '\\' &&
+           strchr("nrt", inner.at[inner.len - 1])) {
+        size_t slashes = 0;
+        while (slashes < inner.len - 1 && inner.at[inner.len - 2 - slashes] == '\\')
+            slashes++;
+        if (slashes % 2 == 0)
+            break; /* a backslash, and a letter */
+        inner.len -= 2;
+        while (inner.len && inner.at[inner.len - 1] == ' ')
+            inner.len--;
+    }
+    return inner;
+}

@@ -362,3 +362,9 @@ void put_comma(struct buffer *out);
 
 /* A growing array in an arena: make room for one more element of <bytes> behind <count> of them. */
 void *arena_grow(struct arena *arena, void *array, size_t count, size_t *room, size_t bytes);
+
+/* Is this part the end of what the model is to go on with? Of Claude's that must not end in white
+ * space. */
+bool chat_goes_on_from(const struct chat *chat, size_t message, size_t part);
+/* The inside of a string, without the white space at its end. */
+struct text chat_without_blank_end(struct text inner);

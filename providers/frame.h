@@ -12,12 +12,7 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/text.h"
-
-enum framing {
-    FRAMING_SSE,
-    FRAMING_LINES, /* a JSON value on each line */
-    FRAMING_AWS,
-};
+#include "providers/provider.h"
 
 enum { FRAME_MAX = 32 << 20 }; /* one frame: images stand in them whole */
 

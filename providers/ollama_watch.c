@@ -110,6 +110,7 @@ const struct dialect dialect_ollama = {
     .want_count = WANTS,
     .watch_body = watch_body,
     .read_error = ollama_read_error,
+    .framing = FRAMING_LINES,
     .whole_events = whole_events,
     .next_event = next_event,
 };

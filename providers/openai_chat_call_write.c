@@ -7,7 +7,9 @@
 #include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
-enum { STOPS_MAX = 4 }; /* as OpenAI has it; servers of one's own have no such limit */
+enum {
+    STOPS_MAX = 4
+}; /* as OpenAI has it, where the row says nothing; servers of one's own have no such limit */
 
 /* Does the client know OpenAI's words, those of chats or of responses? */
 static bool speaks_openai(const struct translator *from)
@@ -45,6 +47,8 @@ static size_t stops_max(const struct call_writing *w)
 {
     if (!openai_takes(w, "stops"))
         return 1;
+    if (w->type->limits.stops)
+        return (size_t)w->type->limits.stops;
     return w->type->is_own || w->is_mistral ? SIZE_MAX : STOPS_MAX;
 }
 

@@ -21,6 +21,16 @@
 
 enum auth_kind { AUTH_NONE, AUTH_BEARER, AUTH_HEADER };
 
+/* How much of something it takes in one call; more it refuses. 0 = not known. */
+struct provider_limits {
+    int64_t body_bytes;
+    int64_t stops;     /* stop sequences of a conversation that crosses */
+    int64_t tools;     /* of a conversation */
+    int64_t images;    /* in all of it */
+    int64_t texts;     /* that are embedded */
+    int64_t documents; /* that are ranked */
+};
+
 /* One kind of provider, by the name that stands under `type:`. */
 struct provider_type {
     struct text name;
@@ -61,6 +71,7 @@ struct provider_type {
      * "tool_choice" (but auto), "required" (there), "stops" (more than one stop sequence), "name"
      * (of who speaks). */
     struct text refuses;
+    struct provider_limits limits;
     const char *key_variable; /* e.g. "OPENAI_API_KEY"; NULL when there is none */
 };
 
@@ -110,6 +121,13 @@ struct provider_error {
     int64_t retry_ms;  /* the body says to wait so long; 0 = it does not */
 };
 
+/* How the streams of a dialect are cut into events. */
+enum framing {
+    FRAMING_SSE,
+    FRAMING_LINES, /* a JSON value on each line */
+    FRAMING_AWS,   /* AWS' event stream */
+};
+
 struct dialect {
     struct text name;
     /* No event says that it was the last: a stream that is whole by what came just closes. With the
@@ -117,9 +135,10 @@ struct dialect {
     bool ends_with_stream;
     /* Else the event that does, for a stream of a conversation whose server forgets it. */
     struct text last_event;
-    /* How its streams are cut, where they are no server-sent events (else NULL): as sse_whole() and
-     * sse_next() would. An event of another framing has its name and its data in the same places.
+    /* How its streams are cut; where they are no server-sent events, as sse_whole() and sse_next()
+     * would (else NULL). An event of another framing has its name and its data in the same places.
      */
+    enum framing framing;
     size_t (*whole_events)(struct text bytes);
     bool (*next_event)(struct text *bytes, struct sse_event *event);
     /* Look at a header line of a good answer; NULL where none says anything of it. */

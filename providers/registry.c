@@ -115,6 +115,30 @@ static const struct field flags[] = {FIELD(needs_key),
                                      FIELD(developer_role),
                                      FIELD(tool_media)};
 
+#define LIMIT(name)                                                        \
+    {                                                                      \
+        {#name, sizeof(#name) - 1}, offsetof(struct provider_limits, name) \
+    }
+
+static const struct field limits[] = {LIMIT(body_bytes), LIMIT(stops), LIMIT(tools),
+                                      LIMIT(images),     LIMIT(texts), LIMIT(documents)};
+
+enum { LIMIT_MAX = 1 << 30 };
+
+static bool set_limits(struct provider_limits *to, struct text object)
+{
+    struct text name, value;
+    while (member_next(&object, &name, &value)) {
+        int64_t *limit = NULL;
+        for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+            if (text_equal(limits[i].name, name))
+                limit = (int64_t *)(void *)((char *)to + limits[i].offset);
+        if (!limit || !member_count(value, LIMIT_MAX, limit))
+            return false;
+    }
+    return true;
+}
+
 static void *place(struct provider_type *type, const struct field *fields, size_t count,
                    struct text name)
 {
@@ -137,6 +161,8 @@ static bool set_member(struct provider_type *type, struct text name, struct text
         *flag = text_equal(value, TEXT("true"));
     else if (text_equal(name, TEXT("auth")))
         type->auth = auth_of(string);
+    else if (text_equal(name, TEXT("limits")))
+        return set_limits(&type->limits, value);
     else if (!text_equal(name, TEXT("key_variable")))
         return false;
     else if (string.at != NULL)

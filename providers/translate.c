@@ -76,6 +76,25 @@ const struct translator *translate_nearest(const struct chat *chat, const struct
     return carries && bedrock_invoke_takes(chat, model) ? &translator_bedrock_invoke : to;
 }
 
+static int64_t count_images(const struct part *parts, size_t count)
+{
+    int64_t images = 0;
+    for (size_t i = 0; i < count; i++) {
+        images += parts[i].kind == PART_IMAGE;
+        for (size_t j = 0; j < parts[i].part_count; j++) /* of a tool's result */
+            images += parts[i].parts[j].kind == PART_IMAGE;
+    }
+    return images;
+}
+
+struct call_sizes translate_sizes(const struct chat *chat)
+{
+    struct call_sizes sizes = {.tools = (int64_t)chat->tool_count};
+    for (size_t i = 0; i < chat->message_count; i++)
+        sizes.images += count_images(chat->messages[i].parts, chat->messages[i].part_count);
+    return sizes;
+}
+
 /* What a writer needs for itself goes when it is done: there may be many targets to write for. */
 bool translate_write(struct arena *arena, const struct chat *chat, const struct translator *to,
                      const struct call_target *target, struct buffer *body,

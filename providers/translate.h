@@ -64,6 +64,12 @@ struct translated_call {
         hints; /* what the target cannot say, named, with commas; empty = all said */
 };
 
+/* What a call has many of, and providers take so many of at most. */
+struct call_sizes {
+    int64_t tools, images;
+};
+struct call_sizes translate_sizes(const struct chat *chat);
+
 /* Write the call for a target in the words <to>, its body into <body>, which is cleared first.
  * False when the body is longer than <body> may be, or the path than TRANSLATED_PATH_MAX: then
  * nothing of it may be sent. */

@@ -2,10 +2,11 @@
 #include "routing/health.h"
 
 enum {
-    IN_ROW_FEW = 2,  /* that open it before min_requests, when the share says so too */
-    IN_ROW_SOME = 3, /* in any case, before min_requests */
-    IN_ROW_MANY = 5, /* above */
-    LEVEL_MAX = 3,   /* open_us doubles so often */
+    IN_ROW_FEW = 2,   /* that open it before min_requests, when the share says so too */
+    IN_ROW_SOME = 3,  /* in any case, where there are not many calls */
+    IN_ROW_MANY = 5,  /* where there are: then three are a blink, and happen by chance */
+    CALLS_MANY = 400, /* within the window */
+    LEVEL_MAX = 7,    /* probes that fail in a row, before they become rarer */
     BUSY_DOUBLINGS = 5,
     OUTLIER_FACTOR = 2,
     OUTLIER_MORE_PPM = 50000,
@@ -18,7 +19,7 @@ static const int64_t BUSY_US = 1000000, COOLING_MAX_US = INT64_C(3600) * 1000000
 
 /* ---------------------------------------------------------------------------- one atomic word */
 
-/* The circuit, how often its time was doubled, and until when it is so, in milliseconds. */
+/* The circuit, how many probes have failed, and until when it is so, in milliseconds. */
 struct state {
     enum circuit circuit;
     unsigned level;
@@ -47,10 +48,10 @@ static bool replace(struct health_figures *figures, uint64_t before, struct stat
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Up to an eighth more, by the time itself: nobody else's eighth is the same. */
-static uint64_t spread(uint64_t us, uint64_t now_us)
+/* A part of the eighth of it, by the time itself: nobody else's is the same. */
+static uint64_t part_of_eighth(uint64_t us, uint64_t now_us)
 {
-    return us + us / 8 * ((now_us * UINT64_C(0x9e3779b97f4a7c15)) >> 56) / 256;
+    return us / 8 * ((now_us * UINT64_C(0x9e3779b97f4a7c15)) >> 56) / 256;
 }
 
 /* Rounded up: it is not over before its time. */
@@ -133,16 +134,16 @@ static bool is_tripped(const struct health_figures *figures,
     struct half half = counted(figures, settings, now_us);
     int64_t row = atomic_load_explicit(&figures->faults_in_row, memory_order_relaxed);
     bool many = ppm_of(half) >= settings->error_ppm;
-    if (half.calls >= settings->min_requests)
-        return many || row >= IN_ROW_MANY;
-    return row >= IN_ROW_SOME || (many && row >= IN_ROW_FEW);
+    if (row >= (half.calls < CALLS_MANY ? IN_ROW_SOME : IN_ROW_MANY))
+        return true;
+    return many && (half.calls >= settings->min_requests || row >= IN_ROW_FEW);
 }
 
 /* --------------------------------------------------------------------------------- the circuit */
 
 enum event { EVENT_GOOD, EVENT_BAD, EVENT_NOTHING, EVENTS };
 
-/* What becomes of a circuit; <longer>: its time is doubled. <now>: the next one may probe at once.
+/* What becomes of a circuit; <longer>: a probe has failed. <now>: the next one may probe at once.
  */
 struct move {
     enum circuit to;
@@ -180,9 +181,17 @@ static struct state moved(struct state state, const struct move *move,
     unsigned level = state.level;
     if (move->longer && level < LEVEL_MAX)
         level++;
-    uint64_t open_us = settings->open_us > 0 ? (uint64_t)settings->open_us << level : 0;
-    uint64_t until = move->now ? now_us / 1000 : ms_after(now_us, spread(open_us, now_us));
+    uint64_t open_us = settings->open_us > 0 ? (uint64_t)settings->open_us : 0;
+    if (state.level == LEVEL_MAX) /* a doubling at most: calls wait for it to come back */
+        open_us *= 2;
+    uint64_t until =
+        move->now ? now_us / 1000 : ms_after(now_us, open_us - part_of_eighth(open_us, now_us));
     return (struct state){CIRCUIT_OPEN, level, until};
+}
+
+static void note_turn(struct health_figures *figures, uint64_t now_us)
+{
+    atomic_store_explicit(&figures->turned_us, (int64_t)now_us, memory_order_relaxed);
 }
 
 static void turn(struct health_figures *figures, const struct breaker_settings *settings,
@@ -197,6 +206,8 @@ static void turn(struct health_figures *figures, const struct breaker_settings *
         return;
     if (!replace(figures, word, moved(state, move, settings, now_us)))
         return; /* what another one has seen at the same time is as good */
+    if (!move->now)
+        note_turn(figures, now_us);
     if (move->to == CIRCUIT_CLOSED)
         forget_window(figures);
 }
@@ -214,13 +225,21 @@ static uint64_t later_of(const atomic_int_fast64_t *at)
     return until > 0 ? (uint64_t)until : 0;
 }
 
+/* As we were told, or others were. */
+static uint64_t cooling_until(const struct health_figures *figures)
+{
+    uint64_t own = later_of(&figures->cooling_until_us);
+    uint64_t heard = later_of(&figures->heard_cooling_us);
+    return own > heard ? own : heard;
+}
+
 enum health_word health_look(const struct health_figures *figures, uint64_t now_us)
 {
     struct state state = unpack(load(figures));
     bool sick = state.circuit != CIRCUIT_CLOSED;
     if (sick && now_us < state.until_ms * 1000)
         return HEALTH_SICK;
-    if (now_us < later_of(&figures->cooling_until_us))
+    if (now_us < cooling_until(figures))
         return HEALTH_COOLING;
     if (now_us < later_of(&figures->quota_dry_until_us))
         return HEALTH_DRY;
@@ -237,7 +256,7 @@ bool health_is_proven(const struct health_figures *figures, const struct breaker
 uint64_t health_again_us(const struct health_figures *figures, uint64_t now_us)
 {
     struct state state = unpack(load(figures));
-    uint64_t last = later_of(&figures->cooling_until_us);
+    uint64_t last = cooling_until(figures);
     uint64_t dry = later_of(&figures->quota_dry_until_us);
     last = dry > last ? dry : last;
     if (state.circuit != CIRCUIT_CLOSED && state.until_ms * 1000 > last)
@@ -261,16 +280,21 @@ bool health_take_probe(struct health_figures *figures, const struct breaker_sett
 /* ---------------------------------------------------------------------------------- what is told
  */
 
+static void cool_until(atomic_int_fast64_t *at, int64_t until, uint64_t now_us)
+{
+    int64_t most = (int64_t)now_us + COOLING_MAX_US;
+    until = until < most ? until : most;
+    int64_t before = atomic_load_explicit(at, memory_order_relaxed);
+    while (before < until && !atomic_compare_exchange_weak_explicit(
+                                 at, &before, until, memory_order_relaxed, memory_order_relaxed))
+        continue;
+}
+
 static void cool(struct health_figures *figures, uint64_t us, uint64_t now_us)
 {
     if (us > (uint64_t)COOLING_MAX_US)
         us = (uint64_t)COOLING_MAX_US;
-    int64_t until = (int64_t)(now_us + us);
-    int64_t before = atomic_load_explicit(&figures->cooling_until_us, memory_order_relaxed);
-    while (before < until &&
-           !atomic_compare_exchange_weak_explicit(&figures->cooling_until_us, &before, until,
-                                                  memory_order_relaxed, memory_order_relaxed))
-        continue;
+    cool_until(&figures->cooling_until_us, (int64_t)(now_us + us), now_us);
 }
 
 static void note_busy(struct health_figures *figures, int64_t retry_after_us, uint64_t now_us)
@@ -281,7 +305,8 @@ static void note_busy(struct health_figures *figures, int64_t retry_after_us, ui
     if (retry_after_us > 0)
         cool(figures, (uint64_t)retry_after_us, now_us);
     else if (now_us >= later_of(&figures->cooling_until_us)) /* those in flight say it once */
-        cool(figures, spread((uint64_t)BUSY_US << row, now_us), now_us);
+        cool(figures, ((uint64_t)BUSY_US << row) + part_of_eighth((uint64_t)BUSY_US << row, now_us),
+             now_us);
 }
 
 void health_report(struct health_figures *figures, const struct breaker_settings *settings,
@@ -300,6 +325,7 @@ void health_report(struct health_figures *figures, const struct breaker_settings
         } else {
             atomic_store_explicit(&figures->faults_in_row, 0, memory_order_relaxed);
             atomic_store_explicit(&figures->busy_in_row, 0, memory_order_relaxed);
+            atomic_store_explicit(&figures->good_us, (int64_t)now_us, memory_order_relaxed);
         }
     }
     if (settings->off)
@@ -322,6 +348,7 @@ void health_asked(struct health_figures *figures, const struct breaker_settings 
         turn(figures, settings, EVENT_BAD, false, now_us);
     } else if (state.circuit != CIRCUIT_CLOSED &&
                replace(figures, word, (struct state){CIRCUIT_CLOSED, 0, 0})) {
+        note_turn(figures, now_us);
         forget_window(figures);
     }
 }
@@ -365,5 +392,47 @@ bool health_compare(struct health_figures *figures, struct health_figures *const
     if (ppm_of(own) < OUTLIER_FACTOR * median || ppm_of(own) < median + OUTLIER_MORE_PPM)
         return false;
     struct move open = {.to = CIRCUIT_OPEN};
-    return replace(figures, word, moved(unpack(word), &open, settings, now_us));
+    if (!replace(figures, word, moved(unpack(word), &open, settings, now_us)))
+        return false;
+    note_turn(figures, now_us);
+    return true;
+}
+
+/* --------------------------------------------------------------------------------- hearsay */
+
+struct health_told health_tell(const struct health_figures *figures)
+{
+    uint64_t own = later_of(&figures->turned_us);
+    bool is_hearsay = later_of(&figures->heard_turned_us) > own;
+    return (struct health_told){
+        .circuit = is_hearsay ? CIRCUIT_CLOSED : health_circuit(figures),
+        .turned_us = (int64_t)own,
+        .cooling_until_us = (int64_t)later_of(&figures->cooling_until_us),
+    };
+}
+
+/* Whoever has seen it later knows better, we ourselves too. */
+static void hear_circuit(struct health_figures *figures, const struct health_told *told,
+                         uint64_t now_us)
+{
+    uint64_t word = load(figures), turned = told->turned_us > 0 ? (uint64_t)told->turned_us : 0;
+    struct state state = unpack(word);
+    bool opened = told->circuit != CIRCUIT_CLOSED;
+    if (turned <= later_of(&figures->turned_us) || turned > now_us)
+        return;
+    if (opened && state.circuit == CIRCUIT_CLOSED && turned > later_of(&figures->good_us)) {
+        if (replace(figures, word, (struct state){CIRCUIT_OPEN, 0, now_us / 1000}))
+            atomic_store_explicit(&figures->heard_turned_us, told->turned_us, memory_order_relaxed);
+    } else if (!opened && state.circuit == CIRCUIT_OPEN && state.until_ms > now_us / 1000) {
+        state.until_ms = now_us / 1000;
+        replace(figures, word, state);
+    }
+}
+
+void health_hear(struct health_figures *figures, const struct breaker_settings *settings,
+                 const struct health_told *told, uint64_t now_us)
+{
+    cool_until(&figures->heard_cooling_us, told->cooling_until_us, now_us);
+    if (settings && !settings->off)
+        hear_circuit(figures, told, now_us);
 }

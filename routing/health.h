@@ -5,16 +5,21 @@
  * health - which targets are left alone for now: circuit breaker, Retry-After, quotas.
  *
  *   CLOSED     asked as usual. Opens when the share of failures within the window is at least
- *              error_ppm of at least min_requests; and before there are so many: after three
- *              failures in a row, or two when the share says so too. Where there are many calls,
- *              five in a row open it at once.
- *   OPEN       not asked until open_us are over (a little more, so that those that share a target
+ *              error_ppm of at least min_requests, or of fewer with two in a row; and after three
+ *              failures in a row, where there are more than 400 calls in the window after five.
+ *   OPEN       not asked until open_us are over (a little less, so that those that share a target
  *              do not come back together); then one call may probe.
- *   HALF_OPEN  that call is on its way. Good: CLOSED. Bad: OPEN, for twice as long as before. When
- *              it says nothing (its client left), the next one probes.
+ *   HALF_OPEN  that call is on its way. Good: CLOSED. Bad: OPEN again, for as long: whoever is well
+ *              again is found out within open_us. Only who fails more than seven probes in a row is
+ *              left alone for twice as long. When it says nothing (its client left), the next one
+ *              probes.
  *
  * A provider that says when to come back (Retry-After) is left alone until then, and so is one that
  * says no more than 429: a second at first, twice as long each time.
+ *
+ * What other processes have seen (hearsay.h) counts, too: their Retry-After as our own. Where their
+ * circuit has opened since ours had its last good answer, the next call here is a probe; where it
+ * closed since ours opened, too.
  */
 
 #include <stdatomic.h>
@@ -29,7 +34,7 @@ struct breaker_settings {
     int64_t window_us;
     unsigned min_requests;
     unsigned error_ppm; /* share of failures that opens it */
-    int64_t open_us;    /* at first; doubles while probes fail, up to 8 times as long */
+    int64_t open_us;    /* between probes; twice as long for who fails them again and again */
     bool off;           /* health: {mode: none} */
 };
 
@@ -43,6 +48,10 @@ struct health_figures {
     atomic_int_fast64_t quota_dry_until_us; /* quota.h */
     atomic_int_fast64_t faults_in_row;
     atomic_int_fast64_t busy_in_row; /* answers that said: too many calls */
+    atomic_int_fast64_t good_us;     /* when it last answered well; 0 = never */
+    atomic_int_fast64_t turned_us;   /* when its circuit last opened or closed; 0 = never */
+    /* what others say: Retry-After; and when their circuit last opened, and so ours did */
+    atomic_int_fast64_t heard_cooling_us, heard_turned_us;
 };
 
 /* May <figures>' target be asked at <now_us>? For half-open circuits, exactly one caller of those
@@ -76,3 +85,14 @@ void health_asked(struct health_figures *figures, const struct breaker_settings 
                   bool well, uint64_t now_us);
 
 enum circuit health_circuit(const struct health_figures *figures);
+
+/* What another process has seen of the same target, at times of our own clock; 0 = never. */
+struct health_told {
+    enum circuit circuit;
+    int64_t turned_us, cooling_until_us;
+};
+/* Of our own experience, for others to hear. */
+struct health_told health_tell(const struct health_figures *figures);
+/* <settings> NULL: there is no circuit here. */
+void health_hear(struct health_figures *figures, const struct breaker_settings *settings,
+                 const struct health_told *told, uint64_t now_us);

@@ -66,6 +66,8 @@ struct predict_figures {
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
     atomic_int_fast64_t told_calls; /* in flight when it said so */
+    /* what others that share it have in flight there (hearsay.h) */
+    atomic_int_fast64_t heard_calls, heard_tokens;
 };
 
 struct prediction {

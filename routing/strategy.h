@@ -70,6 +70,7 @@ struct route_policy {
     int64_t hedge_after_us; /* -1 = never; 0 = at the learnt p95 of the first token */
     int64_t hedge_max_ppm;  /* of the calls */
     int64_t max_ttft_us;    /* 0 = any */
+    int64_t max_cost_nanos; /* of a call, as expected; 0 = any */
     struct text *fallback;  /* names of models or ids of targets, in order */
     size_t fallback_count;
     bool no_resume; /* an answer that broke off is not continued by another target */

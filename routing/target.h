@@ -23,6 +23,13 @@
 
 struct provider_settings; /* gateway/config.h: where it is and how it is reached */
 
+/* What other processes say of a target, for people to see (hearsay.h). */
+struct heard_figures {
+    atomic_int_fast64_t nodes; /* that have told of it within the last seconds */
+    atomic_int_fast64_t open;  /* of them, those whose circuit is not closed */
+    atomic_int_fast64_t at_us; /* when the latest of them was written; 0 = never */
+};
+
 struct target_figures {
     atomic_uint_fast64_t attempts, failures, in_flight;
     /* means of whole calls, per mille; 0 = nothing learnt */
@@ -35,6 +42,7 @@ struct target_figures {
     atomic_int_fast64_t gap_ns;        /* between two of them: a mean; 0 = not known */
     struct predict_figures predict;
     struct health_figures health;
+    struct heard_figures heard;
     struct quota_left left;
     struct quota_figures quota;  /* of its own limits */
     struct hedge_budget hedges;  /* of the models whose first target this is */

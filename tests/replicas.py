@@ -42,7 +42,7 @@ def shared(redis, **changes):
 
 
 class Fleet:
-    """<count> gateways; <models> maps their names to the mock's words. What is not said is as in config_for()."""
+    """<count> gateways; <models> maps their names to the mock's words, or is the section itself. What is not said is as in config_for()."""
 
     def __init__(self, count, tenants, models, store=None, upstream=None, environments=(), **changes):
         self.gates, self.stack = [], contextlib.ExitStack()
@@ -64,7 +64,8 @@ class Fleet:
     def config(self, number):
         """The configuration of a gateway that is not there yet."""
         config = config_for(self.mock.url)
-        config["models"] = [model_for(name, model=model) for name, model in self.models.items()]
+        config["models"] = (self.models if isinstance(self.models, list) else
+                            [model_for(name, model=model) for name, model in self.models.items()])
         config["tenants"] = self.tenants
         config["store"] = self.store or {"type": "embedded"}
         config["telemetry"] = {"log": {"level": "info", "format": "json"}, "access_log": {"enabled": False}}
@@ -175,7 +176,7 @@ def check_no_leaks(redis, nodes):
     day = 86400
     for server, key in keys_of(redis, PREFIX + "*"):
         name = key.removeprefix(PREFIX)
-        if name.startswith(("{ledger}", "{roster}")):
+        if name.startswith(("{ledger}", "{roster}", "{figures}")):
             continue
         left = server.command("PTTL", key) / 1000
         if left == -0.002:  # it has just ended

@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -330,6 +332,12 @@ ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int coun
         if (errno != EINTR)
             return STREAM_BROKEN;
     }
+}
+
+bool stream_is_unconfirmed(const struct stream *stream)
+{
+    int bytes = 0;
+    return ioctl(stream->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 void stream_shut(struct stream *stream)

@@ -71,6 +71,9 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes);
 bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked);
 /* Bytes written, STREAM_WAIT, STREAM_BROKEN. */
 ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count);
+/* Has the peer's system not confirmed all that was written? Then the peer has not read it. False
+ * also where that is not known: of what is no TCP. */
+bool stream_is_unconfirmed(const struct stream *stream);
 /* Tell the peer that nothing more is sent. */
 void stream_shut(struct stream *stream);
 void stream_close(struct stream *stream);

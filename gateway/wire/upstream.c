@@ -537,6 +537,7 @@ static void answer_closed(struct upstream *up, bool broken)
 {
     struct upstream_call *call = up->call;
     up->keep = false;
+    call->unread = !call->answered && stream_is_unconfirmed(&up->stream);
     if (up->head_read && !broken && body_may_end_here(&up->body)) {
         finish_answer(up, (struct text){"", 0});
         return;

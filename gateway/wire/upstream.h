@@ -73,6 +73,7 @@ struct upstream_call {
     bool paused;         /* set through upstream_pause() */
     bool reused;         /* the connection has carried a call before */
     bool answered;       /* at least one byte of an answer has come */
+    bool unread;         /* the target has closed the connection before all of it had arrived */
     uint64_t arrived_us; /* when what is being given out had arrived (monotonic); 0 = unknown */
 };
 

@@ -64,14 +64,21 @@ def break_off(*deltas):
     return answer
 
 
-def go_on(call):
-    call.begin_stream()
-    call.event(chat_chunk({"role": "assistant", "content": ""}))
-    call.event(chat_chunk({"content": "time"}))
-    call.event({**chat_chunk({}), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-    call.event({**chat_chunk({}), "choices": [], "usage": USAGE})
-    call.event("[DONE]")
-    call.end_stream()
+def going_on(*pieces):
+    def answer(call):
+        call.begin_stream()
+        call.event(chat_chunk({"role": "assistant", "content": ""}))
+        for piece in pieces:
+            call.event(chat_chunk({"content": piece}))
+        call.event({**chat_chunk({}), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        call.event({**chat_chunk({}), "choices": [], "usage": USAGE})
+        call.event("[DONE]")
+        call.end_stream()
+
+    return answer
+
+
+go_on = going_on("time")
 
 
 def read(gate, model, **fields):
@@ -99,12 +106,63 @@ def test_what_was_said_goes_up_and_what_comes_is_appended(gate, upstream, way):
     roles = [event for event in events if event != "[DONE]" and event["choices"] and "role" in event["choices"][0]["delta"]]
     assert len(roles) == 1, "a second beginning"
     asked = SECOND.last().json
-    last = {"role": "assistant", "content": 'Once "upon a\n', **({"prefix": True} if way == "prefix" else {})}
+    said = 'Once "upon a' if way == "assistant" else 'Once "upon a\n'  # Claude takes no white space at the end
+    last = {"role": "assistant", "content": said, **({"prefix": True} if way == "prefix" else {})}
     assert asked["messages"] == [{"role": "user", "content": "Tell"}, last] and asked["model"] == "two", asked
     assert (asked.get("continue_final_message"), asked.get("add_generation_prompt")) == (
         (True, False) if way == "continue" else (None, None))
     row = gate.ledger_row(response.header("x-request-id"))
     assert (row["target"], row["outcome"], row["attempts"], row["input_tokens"]) == (f"{way}-2", "complete", 2, 30), row
+
+
+BLANKS = [  # what was said, what comes then in pieces, and what the client has
+    ("a\n", ["\ntime"], "a\ntime"),
+    ("a\n", ["\n", "\ntime"], "a\n\ntime"),
+    ("a ", ["\ntime"], "a time"),
+    ("a:\n    ", ["\n", "    b", " c"], "a:\n    b c"),
+    ("a:\n  ", ["\n\n", "b"], "a:\n  b"),
+    ("a\\n ", ["b"], "a\\n b"),
+    ("a\t", ["\t", "", " b"], "a\t b"),
+    ("a", [" b"], "a b"),
+    (" \n", ["\n", "Once"], " \nOnce"),
+]
+
+
+@pytest.mark.parametrize("said, comes, whole", BLANKS)
+def test_white_space_at_the_break_is_there_once(gate, upstream, said, comes, whole):
+    upstream.answer = break_off({"content": said})
+    SECOND.answer = going_on(*comes)
+    _, events = read(gate, "assistant")
+    assert text_of(events) == whole and events[-1] == "[DONE]", events
+    last = SECOND.last().json["messages"][-1]
+    if said.strip():
+        assert last == {"role": "assistant", "content": said.rstrip()}, last
+    else:  # nobody goes on with nothing
+        assert last["role"] == "user", last
+
+
+def test_a_target_in_anthropics_words_goes_on_without_white_space(upstream):
+    def claude(call):
+        call.begin_stream()
+        for event in ({"type": "message_start", "message": {"id": "m", "type": "message", "role": "assistant", "model": "two", "content": [],
+                                                            "stop_reason": None, "usage": {"input_tokens": 30, "output_tokens": 1}}},
+                      {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+                      {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "\n    return 1"}},
+                      {"type": "content_block_stop", "index": 0},
+                      {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}, {"type": "message_stop"}):
+            call.chunk(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
+        call.end_stream()
+
+    config = configure(upstream)
+    config["providers"][1] |= {"type": "anthropic", "base_url": SECOND.url.removesuffix("/v1")}
+    config["models"] = [model for model in config["models"] if model["name"] in ("assistant", "spare")]
+    upstream.answer = break_off({"content": "def f():\n"}, {"content": "    "})
+    SECOND.answer = claude
+    with Sluice(config) as gate:
+        _, events = read(gate, "assistant")
+    assert text_of(events) == "def f():\n    return 1" and events[-1] == "[DONE]", events
+    last = SECOND.last().json["messages"][-1]
+    assert last["role"] == "assistant" and "def f():" in json.dumps(last) and "\\n" not in json.dumps(last), last
 
 
 @pytest.mark.parametrize("model", ["none", "forbidden"])

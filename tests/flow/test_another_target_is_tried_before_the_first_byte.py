@@ -71,12 +71,18 @@ def reset(call):
     call.reset()
 
 
+def refusing(status, body=None, content_type="application/json", **headers):
+    """Without keeping its connection: a reset of one that was kept may mean that the call was not read."""
+    fields = {"connection": "close", **headers}
+    return lambda call: call.respond(status, body or {"error": {"message": "x"}}, headers=fields, content_type=content_type)
+
+
 CURABLE = {
-    "500": lambda call: call.respond(500, {"error": {"message": "x"}}),
-    "502": lambda call: call.respond(502, b"<html>", content_type="text/html"),
-    "503": lambda call: call.respond(503, {"error": {"message": "x"}}),
-    "529": lambda call: call.respond(529, {"error": {"message": "x"}}),
-    "429": lambda call: call.respond(429, {"error": {"message": "x"}}, headers={"retry-after": "60"}),
+    "500": refusing(500),
+    "502": refusing(502, b"<html>", content_type="text/html"),
+    "503": refusing(503),
+    "529": refusing(529),
+    "429": refusing(429, **{"retry-after": "60"}),
     "closed": close,
     "reset": reset,
     "half a head": raw_answer(b"HTTP/1.1 200 OK\r\nContent-", then_close=True),

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""With telemetry.access_log.decisions the log has what was known of each target; replay asks another policy."""
+"""What was known of each target when one was chosen is kept; replay asks another policy."""
 
 import json
+import time
 
 import pytest
-from harness import Sluice, Upstream, config_for, provider_for, run_cli
+from harness import Sluice, Upstream, config_for, eventually, merged, provider_for, run_cli
 
 
 def target(name, price):
@@ -73,6 +74,70 @@ def test_a_table_says_it_to_people(logged):
     assert done.returncode == 0 and "33 calls, 30 of them to another target" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The same without an access log: from what the gateway keeps itself."""
+    folder = tmp_path_factory.mktemp("kept")
+    with Upstream() as up:
+        config = config_for(up)
+        config["models"] = [{"name": "fast", "policy": "in-order", "targets": [target("dear", 40), target("cheap", 2)]},
+                            {"name": "other", "targets": [target("lone", 1)]}]
+        config["routing"] = {"policies": [{"name": "in-order", "strategy": "priority"}]}
+        config["telemetry"]["access_log"] = {"enabled": False}
+        with Sluice(config) as gate:
+            for _ in range(30):
+                assert gate.chat("fast", max_tokens=50).header("x-sluice-target") == "dear"
+            up.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
+            for _ in range(3):
+                gate.chat("other")
+            eventually(lambda: gate.metric("sluice_decisions_kept_total") == 33)
+            assert gate.metric("sluice_decisions_dropped_total") == 0
+            yield folder, gate
+
+
+def replay_kept(kept, policy, *more):
+    folder, gate = kept
+    file = folder / "policy.yaml"
+    file.write_text(policy)
+    return gate.cli("replay", "--policy", str(file), *more)
+
+
+def test_what_is_kept_needs_no_log(kept):
+    done = replay_kept(kept, "{name: cheap, strategy: cost}", "--model", "fast", "--format", "json", "--since", "1h")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["calls"], said["to_another_target"], said["left_out"]) == (30, 30, 0)
+    assert abs(said["cost_usd"]["replayed"] / said["cost_usd"]["recorded"] - 2 / 40) < 0.01
+    assert {one["target"]: (one["recorded"], one["replayed"]) for one in said["targets"]} == {
+        "dear": (30, 0), "cheap": (0, 30)}
+    other = json.loads(replay_kept(kept, "{name: cheap, strategy: cost}", "--model", "other", "--format", "json").stdout)
+    assert other["calls"] == 3 and other["failing"]["recorded"] == 1
+    same = json.loads(replay_kept(kept, "{name: same, strategy: priority}", "--format", "json").stdout)
+    assert (same["calls"], same["to_another_target"]) == (33, 0)
+    assert replay_kept(kept, "{name: cheap, strategy: cost}", "--model", "nobody").returncode == 5
+
+
+def test_a_record_is_small(kept):
+    files = list((kept[1].state / "decisions").glob("*.decisions"))
+    assert 33 * 40 < sum(file.stat().st_size for file in files) < 33 * 160
+    assert all(file.stat().st_mode & 0o077 == 0 for file in files)
+
+
+def test_they_outlive_a_crash_and_are_forgotten_when_told(kept):
+    gate = kept[1]
+    gate.may_crash = True
+    gate.kill()
+    gate.start()
+    said = json.loads(replay_kept(kept, "{name: cheap, strategy: cost}", "--format", "json").stdout)
+    assert said["calls"] == 33
+    gate.write(merged(gate.config, {"store": {"retention": {"decisions": "0s"}}}))
+    assert gate.cli("reload").returncode == 0
+    eventually(lambda: not list((gate.state / "decisions").glob("*.decisions")), 5)
+    gate.chat("fast")
+    time.sleep(2)
+    assert not list((gate.state / "decisions").glob("*.decisions"))
+
+
 def test_what_cannot_be_replayed_is_said(logged):
     folder, log, _ = logged
     done = replay(folder, log, "{name: odd, strategy: chaep}")
@@ -83,3 +148,4 @@ def test_what_cannot_be_replayed_is_said(logged):
     assert done.returncode == 5 and "decisions: true" in done.stderr
     assert replay(folder, log, "{name: cheap, strategy: cost}", "--since", "tomorrow-ish").returncode == 2
     assert run_cli("replay", str(log)).returncode == 2
+    assert run_cli("replay").returncode == 2

@@ -250,3 +250,17 @@ def test_thoughts_in_parts_are_looked_at(gate, upstream, streams):
     upstream.answer = answer
     answer = ask(gate, "hi", stream=streams)
     assert SECRET.encode() not in answer.body and MARK.encode() in answer.body
+
+
+def test_a_redacted_answer_may_be_longer_than_what_an_answer_may_be(upstream):
+    """Markers make it five times as long, more than the 8 MiB that are looked at as a whole; none of it is lost."""
+    parts = [{"type": "text", "text": "k1 " * 1000} for _ in range(700)]
+    body = chat_body("")
+    body["choices"][0]["message"]["content"] = parts
+    rule = {"name": "key", "stage": "response", "type": "regex", "patterns": ["k[0-9]"], "action": "redact"}
+    upstream.answer = lambda call: call.respond(200, body)
+    with Sluice(config_for(upstream, guardrails=[rule])) as gate:
+        got = gate.chat(options={"timeout": 60})
+        assert got.status == 200 and len(got.body) > 10 << 20, got.status
+        content = got.json["choices"][0]["message"]["content"]
+        assert len(content) == 700 and all(part["text"] == "[REDACTED:key] " * 1000 for part in content)

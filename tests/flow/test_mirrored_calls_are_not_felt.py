@@ -67,6 +67,39 @@ def test_a_stream_is_mirrored_in_one_piece(pair):
     assert sent["stream"] is False and sent["stream_options"] is None and sent["model"] == "at-b"
 
 
+SEAL = "Z2VtaW5pLXNlYWw="
+SEALED = {"type": "redacted_thinking", "data": f"sluice:1:gemini:call:{SEAL}::c1"}
+
+
+def test_what_another_provider_has_sealed_is_not_mirrored():
+    """Reasoning that only one provider may read goes to no second one, not even in part."""
+    said = {"id": "m", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "Hello"}], "usage": {"input_tokens": 5, "output_tokens": 2}}
+
+    def body(*blocks):
+        return {"model": "fast", "max_tokens": 9, "messages": [
+            {"role": "user", "content": "weather?"}, {"role": "assistant", "content": [*blocks, {"type": "text", "text": "Let me see."}]},
+            {"role": "user", "content": "and?"}]}
+
+    with Upstream(lambda call: call.respond(200, said)) as first, Upstream(lambda call: call.respond(200, said)) as second:
+        config = config_for(first)
+        config["server"]["workers"] = 1
+        config["providers"] = [provider_for(up, name, type="anthropic", base_url=up.url.removesuffix("/v1"))
+                               for up, name in ((first, "first"), (second, "second"))]
+        config["models"] = [{"name": "fast", "targets": [target("a", "first")]}, {"name": "shadow", "targets": [target("b", "second")]}]
+        config["routing"] = {"rules": [{"name": "all", "when": {"model": ["fast"]}, "use": {"mirror": {"target": "b"}}}]}
+        with Sluice(config) as gate:
+            gate.second = second
+            assert gate.post("/v1/messages", body(SEALED)).status == 200
+            assert gate.post("/v1/messages", body()).status == 200
+            plain = mirrored(gate, 1)[0].json
+            assert plain["messages"] == body()["messages"]
+            time.sleep(0.3)
+            assert len(second.calls) == 1
+            assert [len(call.json["messages"]) for call in first.calls] == [3, 3]
+            assert all(SEAL not in json.dumps(call.json) for call in (*first.calls, *second.calls))
+
+
 def test_a_mirror_that_hangs_is_not_felt(pair):
     held = threading.Event()
     pair.second.answer = lambda call: held.wait(20)

@@ -122,14 +122,13 @@ def test_what_clients_ask_beforehand(gate):
         assert got.status == 404 and set(got.json) == {"error"}, got
 
 
-def test_a_guarded_answer_is_refused_rather_than_let_through(upstream):
+def test_a_guarded_answer_is_not_let_through(upstream):
     whole = configure(upstream)
     whole["guardrails"] = [{"name": "g", "stage": "response", "type": "contains", "terms": ["secret"], "action": "block"}]
     with Sluice(whole) as gate:
-        got = gate.post("/api/chat", {"model": "fast", "messages": [{"role": "user", "content": "x"}]})
-        assert got.status == 501 and "guardrails" in got.json["error"] and not upstream.calls, got
         upstream.answer = lambda call: call.respond(200, chat_body("a secret"))
-        for path, body in (("/api/chat", {"model": "fast", "stream": False, "messages": [{"role": "user", "content": "x"}]}),
+        for path, body in (("/api/chat", {"model": "fast", "messages": [{"role": "user", "content": "x"}]}),
+                           ("/api/chat", {"model": "fast", "stream": False, "messages": [{"role": "user", "content": "x"}]}),
                            ("/api/generate", {"model": "fast", "stream": False, "prompt": "x"}),
                            ("/v1/messages", {"model": "fast", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]}),
                            ("/v1beta/models/fast:generateContent", {"contents": [{"parts": [{"text": "x"}]}]})):

@@ -66,6 +66,8 @@ def configure(up, broken):
         {"name": "priced", "targets": [target("p-dear", price=1000), target("p-cheap", priority=2)]},
         {"name": "mixed-price", "targets": [target("v-dear", price=1000), target("v-cheap", priority=2)]},
         {"name": "dear", "targets": [target("d1", price=1000)]},
+        {"name": "thrifty", "policy": "thrift", "targets": [target("th-dear", price=1000), target("th-cheap", priority=2)]},
+        {"name": "too-thrifty", "policy": "thrift", "targets": [target("tt", price=1000)]},
         {"name": "ordered", "targets": [target("o1"), target("o2")]},
         {"name": "down", "targets": [target("x1", "broken")]},
         {"name": "down-2", "targets": [target("x2", "broken")]},
@@ -80,7 +82,8 @@ def configure(up, broken):
         {"name": "tiniest", "targets": [target("tiniest", context_window=100)]},
     ]
     config["routing"] = {"policies": [{"name": "in-order", "strategy": "priority"},
-                                      {"name": "to-large", "fallback": ["large"]}],
+                                      {"name": "to-large", "fallback": ["large"]},
+                                      {"name": "thrift", "strategy": "priority", "max_cost": "0.0001 USD"}],
                          "rules": rules()}
     config["tenants"] += [
         {"name": "eu", "models": ["*"], "residency": ["eu"],
@@ -221,6 +224,20 @@ def test_the_caller_may_ask_for_less_and_not_for_more(gate):
     assert gate.chat(**dear, headers={"x-sluice-max-cost": "much"}).status == 400
     assert gate.chat("dear", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "9"}).status == 400
     assert target_of(gate.chat(**{**dear, "key": KEY_ACME}, headers={"x-sluice-max-cost": "0.0001"})) == "v-dear"
+
+
+def test_a_policy_bounds_what_a_call_may_cost(gate):
+    assert target_of(gate.chat("thrifty", max_tokens=20)) == "th-cheap"
+    refused = gate.chat("too-thrifty", max_tokens=20)
+    assert refused.status == 400 and "may cost" in refused.error["message"], refused
+    free = gate.chat("mixed-price", key=KEY_PLAIN, max_tokens=20)
+    assert target_of(free) == "v-dear"
+    chosen = gate.chat("mixed-price", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-policy": "thrift"})
+    assert target_of(chosen) == "v-cheap"
+    narrower = gate.chat("thrifty", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "0.00000001"})
+    assert narrower.status == 400
+    wider = gate.chat("thrifty", key=KEY_PLAIN, max_tokens=20, headers={"x-sluice-max-cost": "9"})
+    assert target_of(wider) == "th-cheap"
 
 
 def test_other_dialects_are_explained(gate):

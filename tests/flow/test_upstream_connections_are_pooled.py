@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reused, bounded, and waited for in turn."""
 
+import os
+import signal
 import threading
 import time
 
@@ -105,6 +107,34 @@ def test_idle_ones_are_closed(gate, upstream):
     assert all(call.result().status == 200 for call in calls)
     eventually(lambda: gate.metric("sluice_upstream_connections") <= 1, what="more than max_idle is closed")
     eventually(lambda: gate.metric("sluice_upstream_connections") == 0, within=15, what="idle_timeout")
+
+
+def test_a_call_that_was_read_is_not_sent_again(gate, upstream):
+    """Who reads it from a connection that was kept, and hangs up, may have worked on it."""
+    for count in range(1, 11):
+        upstream.answer = lambda call: call.respond(200, {"a": 1})
+        assert gate.chat().status == 200
+        upstream.answer = lambda call: call.close()
+        assert gate.chat().status == 503
+        assert len(upstream.calls) == 2 * count
+
+
+def test_a_call_that_was_not_read_is_sent_on_another_connection(gate, upstream):
+    """The target closes a kept connection at the moment at which it is used."""
+    upstream.answer = lambda call: call.respond(200, {"a": 1})
+    assert gate.chat().status == 200
+    eventually(lambda: gate.metric("sluice_upstream_idle_connections") == 1)
+    with gate.connect() as client:
+        os.kill(gate.worker_pid, signal.SIGSTOP)
+        try:
+            client.send(chat_request())
+            time.sleep(0.05)
+            for connection in upstream.connections:
+                connection.close()
+        finally:
+            os.kill(gate.worker_pid, signal.SIGCONT)
+        assert client.read_response().status == 200
+    assert len(upstream.calls) == 2
 
 
 def test_a_unix_socket(upstream):

@@ -150,7 +150,7 @@ static bool stream_fits(const char *const *events, size_t count, size_t *leaked)
     struct guard_verdict verdict;
     struct buffer out;
     struct guard *guard = guard_new(&rule, 1, &fault);
-    struct guard_stream *stream = guard_stream_new(guard, 1);
+    struct guard_stream *stream = guard_stream_new(guard, 1, GUARD_FORM_EVENTS);
     buffer_init(&out, 1 << 20);
     assert_true(guard_stream_gathers(stream));
     for (size_t i = 0; i < count; i++)

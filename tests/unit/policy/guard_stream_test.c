@@ -14,7 +14,8 @@ struct run {
     bool passes;
 };
 
-static void begin(struct run *run, struct guard_rule *rules, size_t count)
+static void begin_form(struct run *run, struct guard_rule *rules, size_t count,
+                       enum guard_form form)
 {
     struct fault fault;
     *run = (struct run){.passes = true};
@@ -22,9 +23,14 @@ static void begin(struct run *run, struct guard_rule *rules, size_t count)
         rules[i].stage = GUARD_RESPONSE;
     run->guard = guard_new(rules, count, &fault);
     assert_non_null(run->guard);
-    run->stream = guard_stream_new(run->guard,
-                                   guard_concerns(run->guard, GUARD_RESPONSE, NULL, 0, TEXT("m")));
+    run->stream = guard_stream_new(
+        run->guard, guard_concerns(run->guard, GUARD_RESPONSE, NULL, 0, TEXT("m")), form);
     buffer_init(&run->out, 1 << 26);
+}
+
+static void begin(struct run *run, struct guard_rule *rules, size_t count)
+{
+    begin_form(run, rules, count, GUARD_FORM_EVENTS);
 }
 
 static void feed(struct run *run, const char *event)

@@ -68,6 +68,42 @@ static void the_longest_wait_is_told(void **state)
     meter_free(meter);
 }
 
+static void a_peek_tells_what_a_call_would_meet_and_counts_nothing(void **state)
+{
+    (void)state;
+    struct meter *meter = made();
+    struct limit requests = rolling(LIMIT_REQUESTS, 2, MINUTE);
+    struct limit small = rolling(LIMIT_TOKENS, 50, MINUTE);
+    struct limit warning = budget(10, PERIOD_MONTH);
+    struct limit_peek peeks[3];
+    struct call call = {0};
+    warning.exceeded = EXCEEDED_WARN;
+    call_add(&call, &requests, "t/requests", 1, 1);
+    call_add(&call, &small, "t/small", 60, 60);
+    call_add(&call, &warning, "t/warning", 77, 77);
+    for (int round = 0; round < 3; round++) {
+        meter_peek(meter, &call.r, peeks);
+        assert_int_equal(peeks[0].left, 2);
+        assert_int_equal(peeks[0].wait_us, 0);
+        assert_true(peeks[0].known);
+        assert_true(peeks[1].wait_us == INT64_MAX); /* more than there ever is */
+        assert_int_equal(peeks[2].wait_us, 0);      /* it only warns */
+    }
+    assert_int_equal(meter_figures(meter).counters, 0);
+    assert_true(may(meter, &requests)); /* of a counter of its own */
+    struct call one = {0};
+    call_add(&one, &requests, "t/requests", 2, 2);
+    assert_int_equal(meter_take(meter, &one.r), METER_TAKEN);
+    meter_peek(meter, &call.r, peeks);
+    assert_int_equal(peeks[0].left, 0);
+    assert_int_equal(peeks[0].used, 2);
+    assert_int_equal(peeks[0].wait_us, 65 * (MINUTE / 64));
+    meter_settle(meter, &one.r, &(struct used){.sent = false});
+    meter_peek(meter, &call.r, peeks);
+    assert_int_equal(peeks[0].left, 2);
+    meter_free(meter);
+}
+
 static void what_was_not_sent_is_returned(void **state)
 {
     (void)state;
@@ -490,6 +526,7 @@ int main(void)
         cmocka_unit_test(a_window_refuses_what_is_too_much_and_says_until_when),
         cmocka_unit_test(refused_calls_count_nowhere),
         cmocka_unit_test(the_longest_wait_is_told),
+        cmocka_unit_test(a_peek_tells_what_a_call_would_meet_and_counts_nothing),
         cmocka_unit_test(what_was_not_sent_is_returned),
         cmocka_unit_test(settling_twice_is_settling_once),
         cmocka_unit_test(more_than_was_held_is_debt_in_the_current_slot),

@@ -9,6 +9,7 @@
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
+#include <stdio.h>
 
 static void every_row_is_whole(void **state)
 {
@@ -109,13 +110,17 @@ static void a_row_is_all_that_a_provider_takes(void **state)
     struct text row = TEXT("[{\"name\": \"mine\", \"dialect\": \"openai\", \"base_url\": "
                            "\"https://mine.example/v1\", \"auth\": \"header\", \"auth_header\": "
                            "\"x-key\", \"key_variable\": \"MINE_API_KEY\", \"needs_key\": true, "
-                           "\"stream_options\": true, \"refuses\": \"n logit_bias\"}]");
+                           "\"stream_options\": true, \"refuses\": \"n logit_bias\", "
+                           "\"limits\": {\"body_bytes\": 1048576, \"tools\": 128}}]");
     struct provider_type types[2];
     assert_int_equal(provider_rows_read(row, types, 2), 1);
     assert_true(text_equal(types[0].name, TEXT("mine")));
     assert_true(text_equal(types[0].base_url, TEXT("https://mine.example/v1")));
     assert_true(text_equal(types[0].auth_header, TEXT("x-key")));
     assert_true(text_equal(types[0].refuses, TEXT("n logit_bias")));
+    assert_int_equal(types[0].limits.body_bytes, 1048576);
+    assert_int_equal(types[0].limits.tools, 128);
+    assert_int_equal(types[0].limits.images, 0);
     assert_true(types[0].auth == AUTH_HEADER && types[0].needs_key && types[0].stream_options);
     assert_false(types[0].is_own || types[0].max_completion_tokens || types[0].no_responses);
     assert_string_equal(types[0].key_variable, "MINE_API_KEY");
@@ -123,6 +128,12 @@ static void a_row_is_all_that_a_provider_takes(void **state)
     /* A member that nobody reads is a mistake, not a wish that is not heard. */
     assert_int_equal(provider_rows_read(TEXT("[{\"name\": \"m\", \"refuse\": \"n\"}]"), types, 2),
                      0);
+    static const char *const bad[] = {"{\"tool\": 1}", "{\"tools\": -1}", "{\"tools\": \"9\"}"};
+    for (size_t i = 0; i < 3; i++) {
+        char limits[100];
+        snprintf(limits, sizeof(limits), "[{\"name\": \"m\", \"limits\": %s}]", bad[i]);
+        assert_int_equal(provider_rows_read(text_of(limits), types, 2), 0);
+    }
 }
 
 static void names_every_operation(void **state)
