@@ -31,7 +31,7 @@ enum {
     WAITING_BITS = 16,
     CACHE_FULL_PPM = 950000,
     CALLS_MAX = 100000000,
-    TOLD_HALF_US = 500000,
+    TOLD_HALF_US = 2000000,
     TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
