@@ -416,6 +416,8 @@ static void begin(const struct target *target, const struct route_policy *policy
         return;
     atomic_fetch_add_explicit(&target->figures->in_flight, 1, memory_order_relaxed);
     predict_begin(&target->figures->predict, &ask, prediction, call->stream, &attempt->call);
+    if (!prediction->cached_tokens && call->prefix[PREFIX_LEAST])
+        atomic_fetch_add_explicit(&target->figures->predict.prefixes, 1, memory_order_relaxed);
     quota_spend(&target->figures->left, attempt->tokens);
 }
 

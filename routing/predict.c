@@ -31,7 +31,7 @@ enum {
     WAITING_BITS = 16,
     CACHE_FULL_PPM = 950000,
     CALLS_MAX = 100000000,
-    TOLD_HALF_US = 500000,
+    TOLD_HALF_US = 2000000,
     TOLD_US = 10000000, /* so long what a server said of itself is believed */
 };
 
@@ -202,9 +202,9 @@ static int64_t overdue(const struct predict_class *class, int64_t first, uint64_
 
 /* Of <waiting> calls in thousandths that it told of: what is left, as all gateways that have heard
  * of it do the same. Who has taken away a tenth of his own calls since expects that all have. */
-static int64_t told_left(const struct predict_figures *figures, int64_t waiting, int64_t own)
+static int64_t told_left(const struct predict_figures *figures, int64_t waiting)
 {
-    int64_t then = get(&figures->told_calls);
+    int64_t then = get(&figures->told_calls), own = get(&figures->calls);
     int64_t all = clamp(get(&figures->told_running), CALLS_MAX) + waiting / PER_MILLE;
     if (then <= 0)
         return waiting;
@@ -223,7 +223,7 @@ static int64_t queue_of(const struct predict_figures *figures, int64_t own, int6
             waiting = later(waiting, 1);
         waiting *= PER_MILLE;
         if (waiting)
-            waiting = later(told_left(figures, waiting, own), 0);
+            waiting = later(told_left(figures, waiting), 0);
         waiting = predict_fade(waiting, age, TOLD_HALF_US); /* queues do not last */
     }
     return later((own + 1) * PER_MILLE - room, waiting);
@@ -294,6 +294,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->cached_tokens = ask->cached_tokens;
     out->work_tokens = later(get(&figures->work_tokens), 0) + get(&figures->heard_tokens);
     out->calls = later(get(&figures->calls), 0) + get(&figures->heard_calls);
+    out->prefixes = get(&figures->prefixes);
     out->waiting = (int64_t)(atomic_load_explicit(&own->waiting, memory_order_relaxed) &
                              ((1U << WAITING_BITS) - 1));
     out->wait_us = wait_of(figures, out, first, ask->now_us);

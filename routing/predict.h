@@ -61,12 +61,13 @@ struct predict_figures {
     atomic_int_fast64_t calls;       /* in flight */
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
     atomic_int_fast64_t apart_ppm;  /* how much better that is than what its siblings have */
+    atomic_int_fast64_t prefixes;   /* beginnings of prompts that were not in its cache */
     atomic_int_fast64_t failing_ppm, failed_us;
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
+    atomic_int_fast64_t told_calls; /* in flight when it said so */
     /* what others that share it have in flight there (hearsay.h) */
     atomic_int_fast64_t heard_calls, heard_tokens;
-    atomic_int_fast64_t told_calls; /* in flight when it said so */
 };
 
 struct prediction {
@@ -83,6 +84,7 @@ struct prediction {
     int64_t work_tokens;            /* in flight there */
     int64_t calls;                  /* the same */
     int64_t waiting;                /* of those, for their first token */
+    int64_t prefixes;               /* beginnings of prompts that it was given first */
     int64_t faded_us;               /* how much longer it took when it was learnt, in all */
     int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
     bool known;                     /* false: nobody knows it; a prior */

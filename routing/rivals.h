@@ -28,6 +28,12 @@
  * command line: the longest match above 0.3, else the smallest tree; the fewest calls where they
  * differ by more than 64 and by half chbl         Mirrokni et al., 2018: consistent hashing of the
  * prefix, load at most 1.25 of fair
+ *
+ * One published figure can be played with what is here: Finagle's slow node (linkerd.io, 2016), for
+ * round robin, least request and Peak EWMA; tests/unit/routing/simulate_test.c holds it. Kong,
+ * agentgateway, LiteLLM, tower and SMG have published none for their formulas, and the papers' (C3,
+ * Prequal, JIQ) are of clusters that this does not model; of them tests/unit/routing/rivals_test.c
+ * holds steps that were worked out by hand from the source.
  */
 
 #include <stdbool.h>

@@ -13,6 +13,7 @@ enum {
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
     CROWD_DENOMINATOR = 4,
+    DRAWN = 2,        /* targets that a prompt may be drawn to */
     CROWD_CALLS = 2,  /* and so many calls more */
     GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
@@ -246,6 +247,21 @@ static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t 
     return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
 }
 
+/* Of <at>, to which <prefix> is drawn, and the next ones after it among <left>, the one that has
+ * read the fewest beginnings: so caches fill evenly, and all replicas still agree on a few. */
+static size_t fewest_read(const struct bid *bids, size_t count, uint64_t left, size_t at,
+                          uint64_t prefix)
+{
+    size_t best = at;
+    for (int i = 1; i < DRAWN && left; i++) {
+        size_t other = draw(bids, count, left, prefix);
+        left &= ~(UINT64_C(1) << other);
+        if (bids[other].prediction->prefixes < bids[best].prediction->prefixes)
+            best = other;
+    }
+    return best;
+}
+
 /* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
 static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
                         const char **why)
@@ -267,10 +283,7 @@ static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint
         left &= ~(UINT64_C(1) << at);
         if (!has_room(bids, count, set, at))
             continue;
-        /* The second one to which it is drawn, where that has less to do: so prompts are spread
-         * far more evenly, and all replicas still agree on two. */
-        size_t other = left ? draw(bids, count, left, prefix) : at;
-        return load_of(&bids[other]) < load_of(&bids[at]) ? other : at;
+        return fewest_read(bids, count, left, at, prefix);
     }
     return count;
 }

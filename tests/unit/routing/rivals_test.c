@@ -227,6 +227,32 @@ static void prefixes_stay_with_smgs_worker_until_loads_differ(void **state)
     assert_int_equal(rivals_choose(&rivals, &call), 1 - first);
 }
 
+static void jiq_asks_one_that_has_nothing_to_do(void **state)
+{
+    (void)state;
+    struct rival_server some[3] = {{.running = 1, .slots = 8}, {.running = 0}, {.running = 2}};
+    struct rival_call call = {.there = 7, .servers = some};
+    rivals_begin(&rivals, RIVAL_JIQ, 3, 1);
+    for (call.random = 0; call.random < 20; call.random++)
+        assert_int_equal(rivals_choose(&rivals, &call), 1);
+}
+
+/* Of cold ones the least latency; where all are hot the fewest in flight. */
+static void prequal_takes_the_cold_one_of_least_latency(void **state)
+{
+    (void)state;
+    struct rival_server some[3] = {
+        {.running = 1, .latency = 0.5}, {.running = 1, .latency = 0.1}, {.running = 9}};
+    struct rival_call call = {.there = 7, .servers = some, .now = 1};
+    rivals_begin(&rivals, RIVAL_PREQUAL, 3, 1);
+    for (size_t i = 0; i < 3; i++)
+        rivals.pool[rivals.pooled++] =
+            (struct rival_probe){i, 1, some[i].latency, some[i].running, 0};
+    for (size_t i = 0; i < 4; i++) /* so that the busy one is above the 0.84 quantile */
+        rivals.pool[rivals.pooled++] = (struct rival_probe){0, 1, 0.5, 1, 0};
+    assert_int_equal(rivals_choose(&rivals, &call), 1);
+}
+
 static void everybody_has_a_name(void **state)
 {
     (void)state;
@@ -253,6 +279,8 @@ int main(void)
         cmocka_unit_test(c3_counts_the_queue_to_the_third_power),
         cmocka_unit_test(bounded_loads_stay_within_a_quarter_of_fair),
         cmocka_unit_test(prefixes_stay_with_smgs_worker_until_loads_differ),
+        cmocka_unit_test(jiq_asks_one_that_has_nothing_to_do),
+        cmocka_unit_test(prequal_takes_the_cold_one_of_least_latency),
         cmocka_unit_test(everybody_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
