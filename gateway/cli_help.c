@@ -16,13 +16,21 @@ static size_t family_size(const struct command *c)
     return count;
 }
 
-/* "create ls show" after "keys": a family of commands in one line. */
+/* "create | ls | show" after "keys": a family of commands in one line, or in as many as it needs.
+ */
 static void print_family(const struct command *c, size_t count, FILE *out)
 {
-    size_t len = strcspn(c->name, " ");
-    fprintf(out, "%-14.*s ", (int)len, c->name);
-    for (size_t i = 0; i < count; i++)
-        fprintf(out, "%s%s", i > 0 ? " | " : "", c[i].name + len + 1);
+    enum { WIDTH = 80, BEFORE = 23 };
+    size_t len = strcspn(c->name, " "), column = 0;
+    for (size_t i = 0; i < count; i++) {
+        const char *word = c[i].name + len + 1;
+        if (column != 0 && column + 3 + strlen(word) <= WIDTH) {
+            column += (size_t)fprintf(out, " | %s", word);
+            continue;
+        }
+        fprintf(out, column != 0 ? "\n%8s%-14.*s %s" : "%s%-14.*s %s", "", (int)len, c->name, word);
+        column = BEFORE + strlen(word);
+    }
     fputc('\n', out);
 }
 
@@ -56,7 +64,7 @@ static void print_row(const struct command *c, size_t count, FILE *out)
     fputc('\n', out);
 }
 
-/* Fits a terminal of 24 lines. */
+/* Fits a terminal of 80 columns and 26 lines. */
 void cli_help(FILE *out)
 {
     fprintf(out, "usage: sluice [-c FILE] [--admin URL] COMMAND [OPTIONS]   (version %s)\n",
