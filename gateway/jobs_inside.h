@@ -134,7 +134,7 @@ struct jobs {
     struct timer stop_timer;
     pthread_mutex_t hush_lock;
     pthread_cond_t hush_done;
-    bool hushed; /* nothing is given to workers any more; under hush_lock */
+    bool hush_asked, hushed; /* nothing is given to workers any more; under hush_lock */
     bool stopping;
     unsigned *worker_runs; /* how many each worker has */
     struct turns turns[2]; /* embedded: of calls, of commands */

@@ -443,7 +443,7 @@ static void on_hush(struct errand *errand)
     struct jobs *jobs = LIST_MEMBER(errand, struct jobs, hush_errand);
     pthread_mutex_lock(&jobs->hush_lock);
     jobs->hushed = true;
-    pthread_cond_signal(&jobs->hush_done);
+    pthread_cond_broadcast(&jobs->hush_done);
     pthread_mutex_unlock(&jobs->hush_lock);
 }
 
@@ -452,9 +452,12 @@ void jobs_hush(struct jobs *jobs)
     if (!jobs || !jobs->begun)
         return;
     atomic_store(&jobs->draining, true);
-    jobs->hush_errand.run = on_hush;
     pthread_mutex_lock(&jobs->hush_lock);
-    loop_post(jobs->loop, &jobs->hush_errand);
+    if (!jobs->hush_asked) { /* each worker asks: an errand is posted once */
+        jobs->hush_asked = true;
+        jobs->hush_errand.run = on_hush;
+        loop_post(jobs->loop, &jobs->hush_errand);
+    }
     while (!jobs->hushed)
         pthread_cond_wait(&jobs->hush_done, &jobs->hush_lock);
     pthread_mutex_unlock(&jobs->hush_lock);

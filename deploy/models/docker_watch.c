@@ -45,7 +45,8 @@ void docker_watch_look(struct launch *launch)
 {
     struct remote_question question = {
         .method = METHOD_GET, .timeout_us = DOCKER_ASK_US, .on_done = on_looked, .with = launch};
-    if (!launch->id[0] || launch->step == STEP_ENDED || launch->launcher->state == ENGINE_AWAY)
+    bool is_ours = launch->id[0] && launch->step != STEP_CLEAR; /* else an earlier life's */
+    if (!is_ours || launch->step == STEP_ENDED || launch->launcher->state == ENGINE_AWAY)
         return;
     if (launch->look)
         launch->look_again = true;
