@@ -29,7 +29,7 @@ static void check_line(struct text text)
 static void check_figures(struct target_figures *figures)
 {
     struct predict_ask ask = {.now_us = NOW, .half_life_us = 120000000, .output_tokens = 100};
-    struct predict_prior prior = {0, 0};
+    struct predict_prior prior = {.count = 0};
     struct prediction made;
     predict_prior_add(&prior, &figures->predict, ask.traffic);
     predict_prior_fill(&prior, ask.traffic);
