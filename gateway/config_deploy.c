@@ -65,7 +65,7 @@ static void check_machine(struct document *document, const struct machine_draft 
     static const char *const forms[] = {
         [LAUNCH_BY_PROCESS] = "nothing: the launcher \"process\" starts servers on this machine",
         [LAUNCH_BY_DOCKER] = "unix:/PATH, tcp://HOST:PORT or https://HOST:PORT",
-        [LAUNCH_BY_KUBERNETES] = "in-cluster or https://HOST:PORT",
+        [LAUNCH_BY_KUBERNETES] = "in-cluster, https://HOST:PORT or http://127.0.0.1:PORT",
     };
     if (!is_endpoint(spec))
         problem_at_value(document, node_of(draft->node, "endpoint"), SEVERITY_ERROR,

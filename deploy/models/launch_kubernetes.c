@@ -402,7 +402,7 @@ static void adopt(struct launch *launch, struct deployment_spec *spec, void *own
     launch->owner = owner;
     launch->grace_us = spec->stop.grace_us;
     launch->state = POD_MADE;
-    launch->seen = false;
+    launch->is_lost = true; /* so that the state it is in is told, though it is not new */
     clock_stamp(clock_wall_us(), launch->log_from); /* what it said before was kept before */
     timer_set(launcher->site.loop, &launch->again,
               kube_soon(launcher, 0)); /* then it is told about */

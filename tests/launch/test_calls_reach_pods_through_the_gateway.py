@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A deployment of pods, called through the whole gateway; its pods are real processes."""
+
+import pytest
+from driver import FAKE
+from harness import KEY_ACME, Sluice, config_for, eventually
+from kube_api import KubeApi
+
+IMAGE = "example.test/fakellm:1"
+NOBODY = "http://127.0.0.1:9/v1"
+
+
+@pytest.fixture
+def api():
+    api = KubeApi({IMAGE: [str(FAKE)]})
+    yield api
+    api.close()
+
+
+def configured(api):
+    node = {"name": "k8s", "launcher": "kubernetes", "endpoint": api.url, "namespace": "models"}
+    qwen = {"name": "qwen", "launcher": "kubernetes", "image": IMAGE, "engine": "openai",
+            "command": ["--port", "{port}", "--load-ms", "100", "--say", "pod"], "restart": {"backoff": "100ms"},
+            "probe": {"interval": "50ms", "liveness": "200ms"}, "stop": {"drain": "1s", "grace": "1s"}}
+    config = config_for(NOBODY, deployments={"nodes": [node], "models": [qwen]})
+    for tenant in config["tenants"]:
+        tenant["models"] = ["*"]
+    return config
+
+
+def test_the_first_call_starts_a_pod_and_another_one_comes_when_it_dies(api):
+    with Sluice(configured(api)) as gate:
+        assert not api.pods
+        answers = gate.chat("qwen", key=KEY_ACME)
+        assert answers.status == 200 and "pod" in answers.json["choices"][0]["message"]["content"], answers
+        [name] = api.pods
+        api.kill_pod(name)
+        eventually(lambda: name not in api.pods, within=20, what="what died is removed")
+        assert gate.chat("qwen", key=KEY_ACME).status == 200
+        assert api.created == 2
+    eventually(lambda: not api.pods, within=20, what="on_exit: stop")
+
+
+def test_a_killed_gateway_finds_its_pod_again(api):
+    with Sluice(configured(api)) as gate:
+        assert gate.chat("qwen", key=KEY_ACME).status == 200
+        names = list(api.pods)
+        gate.kill()
+        gate.start()
+        assert gate.chat("qwen", key=KEY_ACME).status == 200
+        assert list(api.pods) == names and api.created == 1
