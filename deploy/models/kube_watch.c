@@ -114,7 +114,6 @@ static struct launch *launch_of(struct launcher *launcher, const char *pod)
     return NULL;
 }
 
-
 /* One of ours that nobody here started: from before a restart. */
 static void meet(struct launcher *launcher, const struct kube_pod *pod)
 {
