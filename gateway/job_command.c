@@ -22,6 +22,10 @@
 #include "gateway/jobs_inside.h"
 #include "gateway/json_write.h"
 
+#define OUTPUT_VARIABLE "SLUICE_JOB_OUTPUT"
+
+enum { PATH_ROOM = 64, ENVIRON_MAX = 64 * 1024 };
+
 enum {
     ARGUMENTS_MAX = 128,
     ENVIRONMENT_MAX = 24,
@@ -406,7 +410,7 @@ static void fill_environment(const struct command *command, char *out[ENVIRONMEN
     }
     out[count++] = memory_format("SLUICE_JOB=%s", command->run->facts.id);
     out[count++] = memory_format("SLUICE_JOB_TENANT=%s", command->run->facts.tenant);
-    out[count++] = memory_format("SLUICE_JOB_OUTPUT=%s", command->directory);
+    out[count++] = memory_format(OUTPUT_VARIABLE "=%s", command->directory);
     out[count] = NULL;
 }
 
@@ -513,6 +517,59 @@ void job_command_start(struct job_commands *commands, struct job_run *run)
     config_unref(config);
 }
 
+/* ------------------------------------------------------------------------------ strangers */
+
+/* "PID (NAME) STATE PPID PGRP …", proc(5); the name may have anything in it. */
+static bool read_family(const char *process, long *parent, long *group)
+{
+    char path[PATH_ROOM], words[1024];
+    snprintf(path, sizeof(path), "/proc/%.20s/stat", process);
+    FILE *file = fopen(path, "re");
+    size_t len = file ? fread(words, 1, sizeof(words) - 1, file) : 0;
+    if (file)
+        fclose(file);
+    words[len] = '\0';
+    const char *behind = strrchr(words, ')');
+    return behind && sscanf(behind, ") %*c %ld %ld", parent, group) == 2;
+}
+
+static bool has_output_below(const char *process, const char *directory)
+{
+    char path[PATH_ROOM], words[ENVIRON_MAX];
+    snprintf(path, sizeof(path), "/proc/%.20s/environ", process);
+    FILE *file = fopen(path, "re");
+    struct text rest = {words, file ? fread(words, 1, sizeof(words), file) : 0}, one;
+    if (file)
+        fclose(file);
+    while (text_next(&rest, '\0', &one))
+        if (text_starts(one, TEXT(OUTPUT_VARIABLE "="))) {
+            struct text output = text_from(one, sizeof(OUTPUT_VARIABLE));
+            return text_starts(output, text_of(directory));
+        }
+    return false;
+}
+
+/* What a command had begun outlives it when we are killed: the kernel ends the command itself only.
+ * It has come to our supervisor then, or to init; the job is run again, so it must go. */
+static void end_strangers(const struct job_commands *commands)
+{
+    DIR *all = opendir("/proc");
+    unsigned ended = 0;
+    for (struct dirent *each; all && (each = readdir(all)) != NULL;) {
+        long parent, group;
+        if (each->d_name[0] < '1' || each->d_name[0] > '9' ||
+            !read_family(each->d_name, &parent, &group) ||
+            (parent != 1 && parent != (long)getppid()) || group <= 1 || group == (long)getpgrp() ||
+            !has_output_below(each->d_name, commands->directory))
+            continue;
+        ended += kill((pid_t)-group, SIGKILL) == 0;
+    }
+    if (all)
+        closedir(all);
+    if (ended)
+        log_line(LOG_WARN, "jobs", "ended what %u commands of a killed sluice had left", ended);
+}
+
 struct job_commands *job_commands_new(struct jobs *jobs, const char *state)
 {
     struct job_commands *commands = memory_new(sizeof(*commands));
@@ -522,6 +579,7 @@ struct job_commands *job_commands_new(struct jobs *jobs, const char *state)
     list_init(&commands->running);
     list_init(&commands->logs);
     pthread_mutex_init(&commands->lock, NULL);
+    end_strangers(commands);
     return commands;
 }
 

@@ -347,9 +347,10 @@ def test_a_command_ends_with_the_gateway_and_is_run_again(upstream, tmp_path):
         name = gate.post("/v1/finetune/llm", {"sleep": 1}).json["deployment_id"]
         file = gate.state / "jobs/output" / name / "pid"
         eventually(lambda: file.exists() and file.read_text(), what="it runs")
-        first = int(file.read_text())
+        first, begun = int(file.read_text()), int(file.with_name("child").read_text())
         os.kill(gate.worker_pid, signal.SIGKILL)
         eventually(lambda: not is_alive(first), what="it ended with the gateway")
+        eventually(lambda: not is_alive(begun), what="and so did what it had begun")
         eventually(lambda: file.read_text() and int(file.read_text()) != first, 20, what="it is run again")
         gate.request("DELETE", f"/v1/jobs/{name}")
         tuned(gate, name, "CANCELLED")
