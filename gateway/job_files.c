@@ -201,7 +201,7 @@ bool job_files_name(struct job_files *files, struct text tenant, int64_t expires
     tenant_digits(tenant, digits);
     hash_random(random, sizeof(random));
     snprintf(file, JOB_FILE_BYTES, "%012lld-%s-%016llx%016llx",
-             (long long)(expires_us / SECOND_US + 1), digits, (unsigned long long)random[0],
+             (long long)expires_us / SECOND_US + 1, digits, (unsigned long long)random[0],
              (unsigned long long)random[1]);
     pthread_mutex_lock(&files->lock);
     bool room = has_room(files, file, 1, quota);

@@ -495,20 +495,22 @@ static bool map_edit(struct mapping *m, struct job_spec *spec)
     return true;
 }
 
-bool job_map_call(struct arena *arena, enum job_kind kind, bool edits, struct text model,
-                  const struct job_fields *fields, const struct job_reader *reader, size_t max,
-                  struct job_spec *spec, struct fault *fault)
+bool job_map_call(struct arena *arena, const struct job_wish *wish, struct job_spec *spec,
+                  struct fault *fault)
 {
-    struct mapping m = {
-        .arena = arena, .model = model, .fields = fields, .reader = reader, .fault = fault};
+    struct mapping m = {.arena = arena,
+                        .model = wish->model,
+                        .fields = wish->fields,
+                        .reader = wish->reader,
+                        .fault = fault};
     bool (*const maps[JOB_KINDS])(struct mapping *, struct job_spec *) = {
         [JOB_TEXT] = map_text,
-        [JOB_IMAGE] = edits ? map_edit : map_image,
+        [JOB_IMAGE] = wish->edits ? map_edit : map_image,
         [JOB_SPEECH] = map_speech,
         [JOB_TRANSCRIPT] = map_transcript,
     };
-    buffer_init(&m.out, max);
-    bool good = maps[kind] && maps[kind](&m, spec);
+    buffer_init(&m.out, wish->max);
+    bool good = maps[wish->kind] && maps[wish->kind](&m, spec);
     if (good && m.out.overrun)
         good = fault_set(fault, FAULT_TOO_LARGE, "The call is larger than jobs.payload_max.");
     if (good)

@@ -49,11 +49,20 @@ struct job_reader {
     void *with;
 };
 
-/* Write the call that <fields> ask for of <model> into <spec>: path, content_type, payload, in
- * <arena>. False, and *fault with its param. */
-bool job_map_call(struct arena *arena, enum job_kind kind, bool edits, struct text model,
-                  const struct job_fields *fields, const struct job_reader *reader, size_t max,
-                  struct job_spec *spec, struct fault *fault);
+/* What is to be written: a call of <model>, of what <fields> hold, in at most <max> bytes. */
+struct job_wish {
+    enum job_kind kind;
+    bool edits; /* it changes a picture */
+    struct text model;
+    const struct job_fields *fields;
+    const struct job_reader *reader; /* NULL = files come in fields only */
+    size_t max;
+};
+
+/* Write it into <spec>: path, content_type, payload, in <arena>. False, and *fault with its param.
+ */
+bool job_map_call(struct arena *arena, const struct job_wish *wish, struct job_spec *spec,
+                  struct fault *fault);
 
 /* An answer with status 2xx. */
 struct job_answer {

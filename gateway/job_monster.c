@@ -97,9 +97,14 @@ static bool generate(struct exchange *x, struct job_page *page, struct text mode
     if (!job_page_prepare(x, page, kind))
         return true;
     struct job_ask *ask = page->ask;
+    struct job_wish wish = {.kind = kind,
+                            .edits = edits,
+                            .model = model,
+                            .fields = fields,
+                            .reader = &reader,
+                            .max = x->snapshot->config->jobs.payload_max};
     if (!job_fields_read(&ask->arena, content_type, body, fields, &x->fault) ||
-        !job_map_call(&ask->arena, kind, edits, model, fields, &reader,
-                      x->snapshot->config->jobs.payload_max, &spec, &x->fault))
+        !job_map_call(&ask->arena, &wish, &spec, &x->fault))
         return job_page_refuse(x);
     snprintf(ask->facts.model, sizeof(ask->facts.model), "%.*s", TEXT_ARGS(model));
     ask->spec.path = spec.path;

@@ -249,14 +249,15 @@ bool job_page_prepare(struct exchange *x, struct job_page *page, enum job_kind k
                              "A job needs a key that will be there when it runs: a token is none.");
         return false;
     }
-    struct job_facts *facts = &job_page_ask(x, JOBS_SUBMIT)->facts;
+    struct job_ask *ask = job_page_ask(x, JOBS_SUBMIT);
+    struct job_facts *facts = &ask->facts;
     facts->kind = kind;
     facts->state = JOB_QUEUED;
     facts->created_us = x->started_wall_us;
     facts->expires_us = facts->created_us + config->jobs.expires_us;
     snprintf(facts->key, sizeof(facts->key), "%.*s", TEXT_ARGS(key));
-    page->ask->spec.base = arena_copy(&page->ask->arena, page->base);
-    page->ask->spec.hook = TEXT("");
+    ask->spec.base = arena_copy(&ask->arena, page->base);
+    ask->spec.hook = TEXT("");
     if (x->idempotency_key.len)
         job_id_of(tenant, x->idempotency_key, facts->id);
     else

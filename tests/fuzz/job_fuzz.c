@@ -56,11 +56,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct job_spec spec = {0};
     struct fault fault = {0};
     struct arena arena;
-    bool edits;
+    struct job_wish wish = {.model = model, .fields = fields, .reader = &reader, .max = MAX};
     arena_init(&arena, 4096);
-    enum job_kind kind = job_kind_of_name(model, &edits);
+    wish.kind = job_kind_of_name(model, &wish.edits);
     bool read = job_fields_read(&arena, type, body, fields, &fault);
-    if (!read || !job_map_call(&arena, kind, edits, model, fields, &reader, MAX, &spec, &fault)) {
+    if (!read || !job_map_call(&arena, &wish, &spec, &fault)) {
         assert(fault.kind != FAULT_NONE && fault.text[0]);
     } else if (text_equal(spec.content_type, TEXT("application/json"))) {
         struct text want = TEXT("model");

@@ -105,19 +105,28 @@ static void a_call_is_written(void **state)
                                 TEXT("{\"prompt\":\"a\\\"b\",\"temp\":0.5,\"model\":\"other\"}"),
                                 &fields, &fault));
     assert_int_equal(job_kind_of_name(TEXT("llama2-7b-chat"), &edits), JOB_TEXT);
-    assert_true(
-        job_map_call(&arena, JOB_TEXT, false, TEXT("a\"b"), &fields, NULL, 4096, &spec, &fault));
+    assert_true(job_map_call(
+        &arena,
+        &(struct job_wish){.kind = JOB_TEXT, .model = TEXT("a\"b"), .fields = &fields, .max = 4096},
+        &spec, &fault));
     assert_text(spec.path, "/v1/generate");
     assert_text(spec.payload, "{\"model\":\"a\\\"b\",\"prompt\":\"a\\\"b\",\"temp\":0.5}");
-    assert_true(
-        job_map_call(&arena, JOB_IMAGE, false, TEXT("m"), &fields, NULL, 4096, &spec, &fault));
+    assert_true(job_map_call(
+        &arena,
+        &(struct job_wish){.kind = JOB_IMAGE, .model = TEXT("m"), .fields = &fields, .max = 4096},
+        &spec, &fault));
     assert_text(spec.payload,
                 "{\"model\":\"m\",\"prompt\":\"a\\\"b\",\"n\":1,\"size\":\"1024x1024\"}");
-    assert_false(
-        job_map_call(&arena, JOB_TRANSCRIPT, false, TEXT("m"), &fields, NULL, 4096, &spec, &fault));
+    assert_false(job_map_call(
+        &arena,
+        &(struct job_wish){
+            .kind = JOB_TRANSCRIPT, .model = TEXT("m"), .fields = &fields, .max = 4096},
+        &spec, &fault));
     assert_string_equal(fault.param, "file");
-    assert_false(
-        job_map_call(&arena, JOB_TEXT, false, TEXT("m"), &fields, NULL, 20, &spec, &fault));
+    assert_false(job_map_call(
+        &arena,
+        &(struct job_wish){.kind = JOB_TEXT, .model = TEXT("m"), .fields = &fields, .max = 20},
+        &spec, &fault));
     assert_int_equal(fault.kind, FAULT_TOO_LARGE);
 }
 
