@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/job_page.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "gateway/admission.h"
@@ -439,10 +440,12 @@ static bool submit(struct exchange *x, struct job_page *page)
         x->fault.param = "webhook_url";
         return job_page_refuse(x);
     }
-    if (!job_page_prepare(x, page, JOB_CALL) ||
-        !read_expiry(x, &values[WANT_EXPIRES], &page->ask->facts.expires_us))
+    if (!job_page_prepare(x, page, JOB_CALL))
         return true;
     struct job_ask *ask = page->ask;
+    assert(ask);
+    if (!read_expiry(x, &values[WANT_EXPIRES], &ask->facts.expires_us))
+        return true;
     snprintf(ask->facts.model, sizeof(ask->facts.model), "%.*s", TEXT_ARGS(model));
     ask->facts.hook = hook.len > 0;
     ask->spec.path = arena_copy(&ask->arena, path);
