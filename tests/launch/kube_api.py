@@ -138,6 +138,7 @@ class KubeApi:
         self.images, self.token, self.namespace = images, token, namespace
         self.lock = threading.Condition(threading.RLock())
         self.pods, self.secrets, self.events, self.history = {}, {}, [], []
+        self.every = []
         self.version, self.oldest, self.hosts = 100, 100, 0
         self.net = f"127.{random.randint(2, 250)}"  # what an earlier one has left is not met
         self.schedule_seconds, self.unschedulable, self.quota, self.forbidden = 0.0, False, None, False
@@ -182,7 +183,7 @@ class KubeApi:
     def close(self):
         self.closed = True
         self.away()
-        for pod in list(self.pods.values()):
+        for pod in self.every:  # also those that are gone from the list, and run on
             pod.kill()
             if pod.process is not None:
                 pod.process.wait()
@@ -252,6 +253,7 @@ class KubeApi:
         self.hosts += 1
         self.created += 1
         pod = self.pods[name] = Pod(self, document, f"{self.net}.{self.hosts // 250}.{self.hosts % 250 + 1}")
+        self.every.append(pod)
         document["status"] = {"phase": "Pending"}
         self.changed("ADDED", document)
         threading.Thread(target=pod.run, daemon=True).start()
