@@ -86,22 +86,22 @@ class Driver:
         reports = self.reports(replica)
         return reports[-1] if reports else None
 
-    def until(self, condition, what, within=20):
+    def until(self, condition, what, within=60):
         try:
             return eventually(condition, within)
         except AssertionError:
             said = "\n".join(json.dumps(each) for each in self.said[-30:])
             raise AssertionError(f"not in {within} s: {what}\n{said}\n{self.log()[-4000:]}") from None
 
-    def wait(self, replica, stage, within=20):
+    def wait(self, replica, stage, within=60):
         """Its last report, once that is of this stage."""
         self.until(lambda: (self.last(replica) or {}).get("stage") == stage, f"{replica} is {stage}", within)
         return self.last(replica)
 
-    def wait_line(self, replica, words, within=20):
+    def wait_line(self, replica, words, within=60):
         self.until(lambda: any(words in line for line in self.lines(replica)), f"{words!r} in the log", within)
 
-    def wait_looked(self, reachable, within=20):
+    def wait_looked(self, reachable, within=60):
         self.until(lambda: self.all("looked") and self.all("looked")[-1]["reachable"] == int(reachable),
                    f"looked: {reachable}", within)
         return self
