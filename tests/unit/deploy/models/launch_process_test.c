@@ -512,8 +512,8 @@ static void a_mark_of_another_process_or_of_garbage_is_not_believed(void **state
     (void)state;
     static const char *const marks[] = {
         "", "sluice launch 1\n", "garbage\nend\n",
-        "sluice launch 1\nboot x\npid 1\nbegan 1\nnode local\nrevision 1\ndigest 1\nhost h\nport "
-        "1\ncage \nend\n",
+        ("sluice launch 1\nboot x\npid 1\nbegan 1\nnode local\nrevision 1\ndigest 1\nhost h\nport "
+         "1\ncage \nend\n"),
         "sluice launch 1\npid 99999999999999999999999\nend\n"};
     char path[100];
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
