@@ -31,7 +31,7 @@ static const char *check_drain(struct service *service)
 
 static const char *check_start(struct service *service)
 {
-    return atomic_load(&service->is_starting) ? "waiting for the store" : NULL;
+    return atomic_load(&service->is_starting) ? "still starting" : NULL;
 }
 
 static const char *check_ledger(struct service *service)

@@ -722,8 +722,7 @@ static void start_workers(struct service *service)
     set_directory(service, roster_view(service->roster));
 }
 
-/* A store that answers is waited for, so that the first calls find it, on whichever worker they
- * come; not one that is away. */
+/* What a tenant has used is asked for before its first call comes. */
 static void expect_tenant(void *with, const struct tenant *tenant)
 {
     if (!tenant->parent)
@@ -742,7 +741,6 @@ static void expect_tenants(struct service *service)
 static void wait_for_store(struct service *service)
 {
     uint64_t begun = clock_now_us();
-    atomic_store(&service->is_starting, service->config->store.is_redis);
     while (service->config->store.is_redis) {
         struct limits_figures now = limits_figures(service->limits);
         uint64_t most = now.store_connected ? STORE_SETTLE_US : STORE_WAIT_US;
@@ -751,7 +749,6 @@ static void wait_for_store(struct service *service)
             break;
         usleep(STORE_LOOK_US);
     }
-    atomic_store(&service->is_starting, false);
 }
 
 static void obey_again(struct deployments *desk, void *with)
@@ -901,13 +898,14 @@ int service_run(const struct service_options *options)
         admin_open_key(&service);
         service.roster_desk = desk_new("admin-keys", &service);
         service.ledger_desk = desk_new("admin-ledger", &service);
-        atomic_store(&service.is_starting, service.config->store.is_redis);
+        atomic_store(&service.is_starting, true);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
         repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);
-        tell(&service, SAY_READY);
+        tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
+        atomic_store(&service.is_starting, false);
         serve(&service, signals);
         watchdog_stop(service.watchdog);
         code = EXIT_GOOD;
