@@ -16,6 +16,7 @@
 
 enum {
     EVENTS_PER_ROUND = 256,
+    CROWD = 16,
     SLOT_US = 8192, /* the wheel's resolution */
     SLOTS = 4096,   /* so one turn of the wheel is 33.5 s; longer deadlines go round again */
     FIRST_AGAIN = 64,
@@ -312,6 +313,11 @@ void loop_clear(struct loop *loop)
 {
     run_errands(loop);
     empty_graveyard(loop);
+}
+
+bool loop_is_crowded(const struct loop *loop)
+{
+    return loop->event_count >= CROWD;
 }
 
 static void run_round(struct loop *loop, struct epoll_event *events, int count)

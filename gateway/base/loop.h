@@ -64,6 +64,8 @@ void loop_clear(struct loop *loop);
 
 /* The time at which this round began, in microseconds (monotonic); costs nothing. */
 uint64_t loop_now_us(const struct loop *loop);
+/* Has this round so many events that what they wait for here is each other? */
+bool loop_is_crowded(const struct loop *loop);
 /* How often the loop has gone round, and since when it is busy in the current round (0 = it
  * waits); for the watchdog, any thread. */
 uint64_t loop_rounds(const struct loop *loop);

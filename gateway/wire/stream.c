@@ -241,27 +241,35 @@ static uint32_t waited_us(struct msghdr *message)
     return us > 0 && us < WAITED_MAX_US ? (uint32_t)us : 0;
 }
 
+static ssize_t read_timed(struct stream *stream, void *into, size_t bytes)
+{
+    struct iovec piece = {into, bytes};
+    __attribute__((uninitialized)) union {
+        struct cmsghdr aligned;
+        char room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(stream->fd, &message, 0);
+    stream->waited_us = got >= 0 && message.msg_controllen ? waited_us(&message) : 0;
+    return got;
+}
+
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
         ERR_clear_error();
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
     }
+    if (stream->untimed)
+        stream->waited_us = 0;
     for (;;) {
-        struct iovec piece = {into, bytes};
-        __attribute__((uninitialized)) union {
-            struct cmsghdr aligned;
-            char room[CMSG_SPACE(sizeof(struct timespec))];
-        } control;
-        struct msghdr message = {.msg_iov = &piece,
-                                 .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 .msg_controllen = sizeof(control)};
-        ssize_t got = recvmsg(stream->fd, &message, 0);
-        if (got >= 0) {
-            stream->waited_us = message.msg_controllen ? waited_us(&message) : 0;
+        ssize_t got =
+            stream->untimed ? recv(stream->fd, into, bytes, 0) : read_timed(stream, into, bytes);
+        if (got >= 0)
             return got;
-        }
         if (errno == EAGAIN)
             return STREAM_WAIT;
         if (errno != EINTR)
