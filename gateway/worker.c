@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +28,7 @@
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/resident.h"
 #include "gateway/resume.h"
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
@@ -40,7 +40,6 @@ enum {
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
     ARENA_BLOCK_BYTES = 2048,
-    KEEP_FREE_BYTES = 16 * 1024 * 1024,
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
     ANSWER_LOOK_US = 1000,
@@ -529,7 +528,7 @@ static void sweep(struct timer *timer)
             arena_done(&x->arena);
             memory_free(x);
         }
-        malloc_trim(0);
+        resident_shrink();
         worker->exchange_peak = worker->exchange_count;
     }
     replicas_sweep(&worker->replicas);
@@ -679,10 +678,6 @@ static bool open_cache(struct worker *worker, struct fault *fault)
 struct worker *worker_start(const struct worker_options *options)
 {
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
-    /* Bodies of usual size come from the heap and go back to it, not to the kernel each time; the
-     * janitor gives back what is not used when it is quiet. */
-    mallopt(M_MMAP_THRESHOLD, KEEP_FREE_BYTES);
-    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
     struct worker *worker = memory_new(sizeof(*worker));
     worker->options = *options;
     worker->loop = loop_new();
