@@ -283,6 +283,7 @@ bool service_reload(struct service *service)
                                : "refused; generation %llu stays, %u changes",
                   (unsigned long long)service->config->generation, outcome.changes);
     tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
+    resident_shrink(); /* of what was read, most was dropped */
     return outcome.good;
 }
 

@@ -42,6 +42,7 @@ enum {
     ARENA_BLOCK_BYTES = 2048,
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
+    SHRINKS = 3,
     ANSWER_LOOK_US = 1000,
 };
 
@@ -513,7 +514,19 @@ static void stop(struct errand *errand)
     loop_stop(worker->loop);
 }
 
-/* Once a second: after many exchanges have ended, give their memory back to the kernel. */
+static void free_spares(struct worker *worker)
+{
+    while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
+        struct exchange *x = worker->spare;
+        worker->spare = (struct exchange *)(void *)x->grave.next;
+        worker->spare_count--;
+        arena_done(&x->arena);
+        memory_free(x);
+    }
+}
+
+/* Once a second: after many exchanges have ended, give their memory back to the kernel. What other
+ * threads have of them - lines of the log, rows of the ledger - ends later, so not only once. */
 static void sweep(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
@@ -521,15 +534,13 @@ static void sweep(struct timer *timer)
         decisions_offer(worker->decisions);
     bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
-        while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
-            struct exchange *x = worker->spare;
-            worker->spare = (struct exchange *)(void *)x->grave.next;
-            worker->spare_count--;
-            arena_done(&x->arena);
-            memory_free(x);
-        }
-        resident_shrink();
+        free_spares(worker);
         worker->exchange_peak = worker->exchange_count;
+        worker->shrinks_left = SHRINKS;
+    }
+    if (worker->shrinks_left > 0) {
+        worker->shrinks_left--;
+        resident_shrink();
     }
     replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
