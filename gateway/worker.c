@@ -42,7 +42,8 @@ enum {
     ARENA_BLOCK_BYTES = 2048,
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
-    SHRINKS = 3,
+    SHRINKS = 4,
+    SHRINK_US = 300000,
     ANSWER_LOOK_US = 1000,
 };
 
@@ -543,7 +544,8 @@ static void sweep(struct timer *timer)
         resident_shrink();
     }
     replicas_sweep(&worker->replicas);
-    timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
+    timer_set(worker->loop, timer,
+              loop_now_us(worker->loop) + (worker->shrinks_left > 0 ? SHRINK_US : JANITOR_US));
 }
 
 static void *worker_main(void *with)
