@@ -42,7 +42,7 @@ static char *opt_host, *opt_socket, *opt_model, *opt_say, *opt_fail_lora, *opt_p
 static long opt_port, opt_load_ms, opt_tps, opt_tokens, opt_crash_after_ms, opt_crash_after_calls,
     opt_exit_code, opt_segv, opt_hang_after_ms, opt_grow_mb, opt_load_mb, opt_exit_delay_ms,
     opt_ignore_term, opt_child, opt_log_every_ms, opt_fail_permille, opt_first_ms, opt_lora_ms,
-    opt_exit_at_once;
+    opt_exit_at_once, opt_echo;
 
 static const struct option {
     const char *name;
@@ -54,6 +54,7 @@ static const struct option {
     {"--socket", NULL, &opt_socket},                       /* a unix socket instead */
     {"--model", NULL, &opt_model},                         /* its name: fake */
     {"--say", NULL, &opt_say},                             /* the first word of each answer */
+    {"--echo", &opt_echo, NULL},                           /* 1: that word is the prompt */
     {"--load-ms", &opt_load_ms, NULL},                     /* not healthy until then */
     {"--load-mb", &opt_load_mb, NULL},                     /* memory that it takes to load */
     {"--grow-mb", &opt_grow_mb, NULL},                     /* and this much more each second */
@@ -251,7 +252,8 @@ static bool knows(const char *name)
     return found;
 }
 
-static bool stream_chunk(int fd, const char *model, const char *content, const char *finish)
+static bool stream_chunk(int fd, const char *model, bool is_chat, const char *content,
+                         const char *finish)
 {
     char event[1024], framed[1200], end[64];
     if (finish)
@@ -259,11 +261,12 @@ static bool stream_chunk(int fd, const char *model, const char *content, const c
     else
         snprintf(end, sizeof end, "null");
     int length = snprintf(event, sizeof event,
-                          "data: {\"id\":\"chatcmpl-fake\",\"object\":\"chat.completion.chunk\","
+                          "data: {\"id\":\"chatcmpl-fake\",\"object\":\"%s\","
                           "\"created\":1,\"model\":\"%s\",\"system_fingerprint\":\"fake-%d\","
-                          "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},"
-                          "\"finish_reason\":%s}]}\n\n",
-                          model, (int)getpid(), content, end);
+                          "\"choices\":[{\"index\":0,%s\"%s\"%s,\"finish_reason\":%s}]}\n\n",
+                          is_chat ? "chat.completion.chunk" : "text_completion", model,
+                          (int)getpid(), is_chat ? "\"delta\":{\"content\":" : "\"text\":", content,
+                          is_chat ? "}" : "", end);
     int whole = snprintf(framed, sizeof framed, "%x\r\n%s\r\n", length, event);
     return put(fd, framed, (size_t)whole);
 }
@@ -275,15 +278,21 @@ static bool stream_raw(int fd, const char *event)
     return put(fd, framed, (size_t)whole);
 }
 
+/* The prompt of the call that this thread answers, as JSON writes it. */
+static _Thread_local char prompt[NAME_MAX_BYTES];
+
 static void word_of(long i, char into[NAME_MAX_BYTES])
 {
-    if (i == 0 && opt_say)
+    if (i == 0 && opt_echo)
+        memcpy(into, prompt, NAME_MAX_BYTES);
+    else if (i == 0 && opt_say)
         snprintf(into, NAME_MAX_BYTES, "%.150s", opt_say);
     else
         snprintf(into, NAME_MAX_BYTES, "%sword%ld", i == 0 ? "" : " ", i);
 }
 
-static bool complete_stream(const struct request *request, const char *model, bool wants_usage)
+static bool complete_stream(const struct request *request, const char *model, bool is_chat,
+                            bool wants_usage)
 {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                                "Transfer-Encoding: chunked\r\n\r\n";
@@ -292,12 +301,12 @@ static bool complete_stream(const struct request *request, const char *model, bo
         return false;
     for (long i = 0; i < opt_tokens; i++) {
         word_of(i, word);
-        if (!stream_chunk(request->fd, model, word, NULL))
+        if (!stream_chunk(request->fd, model, is_chat, word, NULL))
             return false;
         if (opt_tps > 0)
             pause_ms(1000 / opt_tps);
     }
-    if (!stream_chunk(request->fd, model, "", "stop"))
+    if (!stream_chunk(request->fd, model, is_chat, "", "stop"))
         return false;
     snprintf(word, sizeof word,
              "data: {\"id\":\"chatcmpl-fake\",\"object\":\"chat.completion.chunk\",\"created\":1,"
@@ -339,6 +348,8 @@ static bool complete(const struct request *request, bool is_chat)
     member(body, "model", model);
     member(body, "stream", streams);
     member(body, "include_usage", usage);
+    prompt[0] = '\0';
+    member(body, "prompt", prompt);
     if (!loaded)
         return answer(request->fd, 503, JSON, "{\"error\":{\"message\":\"Loading model\"}}");
     if (asleep)
@@ -354,7 +365,7 @@ static bool complete(const struct request *request, bool is_chat)
         return answer(request->fd, 500, JSON, "{\"error\":{\"message\":\"as told\"}}");
     pause_ms(opt_first_ms);
     return strcmp(streams, "true") == 0
-               ? complete_stream(request, model, strcmp(usage, "true") == 0)
+               ? complete_stream(request, model, is_chat, strcmp(usage, "true") == 0)
                : complete_body(request, model, is_chat);
 }
 
