@@ -38,6 +38,7 @@ enum {
     JOB_URL_MAX = 2000,
     JOB_WAIT_MAX_S = 60, /* of a long poll */
     JOB_LIST_MAX = 500,
+    JOBS_SCHEMA = 1, /* the version of the embedded store's file */
 };
 
 enum job_state {

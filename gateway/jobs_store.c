@@ -579,7 +579,8 @@ bool jobs_store_open(struct jobs *jobs, const char *path, struct fault *fault)
     struct embedded *embedded = memory_new(sizeof(*embedded));
     jobs->state = embedded;
     embedded->database = database_open(path, DATABASE_WRITE, fault);
-    bool good = embedded->database && database_upgrade(embedded->database, schema, 1, fault);
+    bool good =
+        embedded->database && database_upgrade(embedded->database, schema, JOBS_SCHEMA, fault);
     for (int i = 0; i < STATEMENTS && good; i++) {
         embedded->statements[i] = database_prepare(embedded->database, sql[i]);
         good = embedded->statements[i] || fault_set(fault, FAULT_INTERNAL, "%s: %s", path,

@@ -31,7 +31,7 @@ struct made *made_open(const char *state, struct fault *fault)
     char *path = memory_format("%s/deployments.db", state);
     struct database *database = database_open(path, DATABASE_SAFE, fault);
     memory_free(path);
-    if (database && !database_upgrade(database, schema, 1, fault)) {
+    if (database && !database_upgrade(database, schema, MADE_SCHEMA, fault)) {
         database_close(database);
         database = NULL;
     }
