@@ -426,7 +426,12 @@ struct jobs_figures jobs_figures(struct jobs *jobs)
                                  .failed = atomic_load(&jobs->ended_as[JOB_FAILED]),
                                  .cancelled = atomic_load(&jobs->ended_as[JOB_CANCELLED]),
                                  .expired = atomic_load(&jobs->ended_as[JOB_EXPIRED]),
+                                 .tries = atomic_load(&jobs->tries),
                                  .again = atomic_load(&jobs->again),
+                                 .hooks_told = atomic_load(&jobs->hooks_told),
+                                 .hooks_failed = atomic_load(&jobs->hooks_failed),
+                                 .hooks_pending = atomic_load(&jobs->hooks_pending),
+                                 .eldest_us = atomic_load(&jobs->eldest_us),
                                  .bytes = atomic_load(&jobs->bytes),
                                  .is_up = atomic_load(&jobs->is_up)};
 }

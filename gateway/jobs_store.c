@@ -474,6 +474,18 @@ static void expire(struct jobs *jobs, int64_t now)
         fail_waiting(jobs, late[i], JOB_EXPIRED, "It had waited too long.", "expired");
 }
 
+static void count_waiting(struct jobs *jobs, int64_t now)
+{
+    struct job_census *census = job_census_new();
+    for (size_t i = 0; i < JOB_SHARDS; i++) {
+        struct text name;
+        void *value;
+        for (size_t at = 0; table_next(&jobs->shards[i].jobs, &at, &name, &value);)
+            job_census_add(census, &((const struct job *)value)->facts, now);
+    }
+    jobs_set_census(jobs, census);
+}
+
 /* How many of those that are old have gone; at most SWEPT. */
 static size_t forget_some(struct jobs *jobs, int64_t before_us)
 {
@@ -516,6 +528,7 @@ static void tick(struct jobs *jobs)
     forget_old(jobs, now - config->jobs.keep_us);
     config_unref(config);
     dispatch(jobs);
+    count_waiting(jobs, now); /* those that are left */
 }
 
 /* ----------------------------------------------------------------------------- open and close */
