@@ -8,6 +8,7 @@
  *   GET  /v1/models              the model, and adapters that were loaded (parent = the model)
  *   POST /v1/chat/completions    as a body, or as SSE with "stream":true
  *   POST /v1/completions         the same
+ *   POST /v1/embeddings          of a text that begins with a digit: that one of ten numbers is 1
  *   POST /v1/load_lora_adapter, /load_lora_adapter, and unload: vLLM's and SGLang's
  *   GET  /lora-adapters          llama.cpp's: what --lora named
  *   POST /sleep, /wake_up, GET /is_sleeping      vLLM's
@@ -381,6 +382,24 @@ static bool chat(const struct request *request)
     return goes_on;
 }
 
+static bool embed(const struct request *request)
+{
+    char input[NAME_MAX_BYTES] = "", vector[64] = "";
+    member(request->bytes + request->head, "input", input);
+    if (!loaded)
+        return answer(request->fd, 503, JSON, "{\"error\":{\"message\":\"Loading model\"}}");
+    calls++;
+    pause_ms(opt_first_ms);
+    for (int i = 0; i < 10; i++)
+        snprintf(vector + strlen(vector), sizeof vector - strlen(vector), "%s%d", i ? "," : "",
+                 input[0] == '0' + i);
+    return answer(request->fd, 200, JSON,
+                  "{\"object\":\"list\",\"model\":\"%s\",\"data\":[{\"object\":\"embedding\","
+                  "\"index\":0,\"embedding\":[%s]}],\"usage\":{\"prompt_tokens\":5,"
+                  "\"total_tokens\":5}}",
+                  opt_model, vector);
+}
+
 static bool health(const struct request *request)
 {
     if (!loaded)
@@ -504,6 +523,7 @@ static const struct {
     {"GET", "/v1/models", models},
     {"POST", "/v1/chat/completions", chat},
     {"POST", "/v1/completions", chat},
+    {"POST", "/v1/embeddings", embed},
     {"POST", "/v1/load_lora_adapter", load_adapter},
     {"POST", "/load_lora_adapter", load_adapter},
     {"POST", "/v1/unload_lora_adapter", unload_adapter},
