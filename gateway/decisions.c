@@ -201,7 +201,14 @@ static bool begin_file(struct decisions *decisions)
         return false;
     decisions->file_begun_us = now;
     decisions->file_bytes = (int64_t)head.len;
-    return write_all(decisions->fd, head);
+    if (write_all(decisions->fd, head))
+        return true;
+    int problem = errno; /* a full disk shall not have another empty file each second */
+    unlink(path);
+    close(decisions->fd);
+    decisions->fd = -1;
+    errno = problem;
+    return false;
 }
 
 static uint64_t count_records(struct text bytes)

@@ -140,7 +140,8 @@ enum job_outcome {
     JOBS_MANY,     /* this tenant's part of it */
     JOBS_UNKNOWN,  /* there is none, or it is another tenant's */
     JOBS_OVER,     /* it has ended already */
-    JOBS_AWAY,     /* the store does not answer, or is full */
+    JOBS_AWAY,     /* the store does not answer */
+    JOBS_NO_ROOM,  /* the store's disk is full */
 };
 
 enum job_question { JOBS_SUBMIT, JOBS_CANCEL, JOBS_LOOK, JOBS_LIST };

@@ -44,8 +44,10 @@ struct job {
     struct job_run *run; /* while it runs here */
     struct link ended;   /* in jobs->ended, the oldest first */
     int64_t bytes;       /* of its payload, or its result, in the store */
-    bool is_foreign;     /* with Redis: not run here; what is known of it may be old */
-    uint64_t seen_us;    /* monotonic: when it was asked for */
+    struct link owed;    /* embedded: its end could not be written down yet; with its result */
+    struct job_result *owed_result;
+    bool is_foreign;  /* with Redis: not run here; what is known of it may be old */
+    uint64_t seen_us; /* monotonic: when it was asked for */
 };
 
 struct job_shard {
