@@ -12,7 +12,9 @@
  *   POST /v1/load_lora_adapter, /load_lora_adapter, and unload: vLLM's and SGLang's
  *   GET  /lora-adapters          llama.cpp's: what --lora named
  *   POST /sleep, /wake_up, GET /is_sleeping      vLLM's
- *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once
+ *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once; of the first call
+ *                                "probes": how often /health had said 200 before it; "waited_us":
+ *                                since it first did
  *
  * Options: see `options` below. Whatever it does not know is ignored, so that command lines of real
  * servers work.
@@ -370,12 +372,31 @@ static bool complete(const struct request *request, bool is_chat)
                : complete_body(request, model, is_chat);
 }
 
+/* When it was first told to be well, and how often before the first call. */
+static atomic_long probes, well_at_us, probes_at_call, waited_us;
+
+static long now_in_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+static void note_call(void)
+{
+    long none = 0;
+    if (calls++ != 0)
+        return;
+    probes_at_call = probes;
+    atomic_compare_exchange_strong(&waited_us, &none, now_in_us() - well_at_us);
+}
+
 static bool chat(const struct request *request)
 {
     long now = ++in_flight;
     for (long seen = most; now > seen && !atomic_compare_exchange_weak(&most, &seen, now);)
         continue;
-    calls++;
+    note_call();
     bool is_chat = strstr(request->path, "chat") != NULL;
     bool goes_on = complete(request, is_chat);
     in_flight--;
@@ -405,6 +426,8 @@ static bool health(const struct request *request)
     if (!loaded)
         return answer(request->fd, 503, JSON,
                       "{\"error\":{\"code\":503,\"message\":\"Loading model\"}}");
+    if (probes++ == 0)
+        well_at_us = now_in_us();
     return answer(request->fd, 200, JSON, "{\"status\":\"ok\"}");
 }
 
@@ -511,8 +534,9 @@ static bool is_sleeping(const struct request *request)
 static bool stats(const struct request *request)
 {
     return answer(request->fd, 200, JSON,
-                  "{\"pid\":%d,\"calls\":%ld,\"in_flight\":%ld,\"most\":%ld}", (int)getpid(), calls,
-                  in_flight, most);
+                  "{\"pid\":%d,\"calls\":%ld,\"in_flight\":%ld,\"most\":%ld,\"probes\":%ld,"
+                  "\"waited_us\":%ld}",
+                  (int)getpid(), calls, in_flight, most, probes_at_call, waited_us);
 }
 
 static const struct {
