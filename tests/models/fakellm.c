@@ -12,9 +12,8 @@
  *   POST /v1/load_lora_adapter, /load_lora_adapter, and unload: vLLM's and SGLang's
  *   GET  /lora-adapters          llama.cpp's: what --lora named
  *   POST /sleep, /wake_up, GET /is_sleeping      vLLM's
- *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once; of the first call
- *                                "probes": how often /health had said 200 before it; "waited_us":
- *                                since it first did
+ *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once; of the first
+ * call "probes": how often /health had said 200 before it; "waited_us": since it first did
  *
  * Options: see `options` below. Whatever it does not know is ignored, so that command lines of real
  * servers work.
