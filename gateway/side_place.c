@@ -9,19 +9,21 @@
 
 enum { SERVED_NAME_MAX = 256 };
 
-/* What the replica calls its model, or the adapter. False: an adapter that it has not got, or that
- * goes by a number, which stands in no place of a call that is sent as it is. */
+/* What the replica calls its model, or the adapter. False: an adapter that it has not got, or a
+ * llama.cpp that has some: there a call has to say by their numbers which of them it wants, and
+ * this one is sent as it is. */
 static bool find_name(struct arena *arena, const struct target *target, struct side_place *place)
 {
     const struct deployment_spec *spec = target->provider->spec;
     struct deployments *desk = deploy_desk_running();
     char name[SERVED_NAME_MAX + 1];
     place->model = target->model;
+    if (spec->engine == ENGINE_LLAMA_CPP && spec->adapter_count > 0)
+        return false;
     if (target->adapter.len) {
         struct adapter_wire wire;
         if (!desk ||
-            !deployments_adapter(desk, spec->name, &place->held.slot, target->adapter, &wire) ||
-            wire.kind == ADAPTER_AS_NUMBER)
+            !deployments_adapter(desk, spec->name, &place->held.slot, target->adapter, &wire))
             return false;
         place->model = arena_copy(arena, text_of(wire.name));
     } else if (!spec->served_name.len && desk &&
