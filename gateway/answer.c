@@ -67,8 +67,10 @@ static bool is_kept(struct text name)
         return false;
     for (size_t i = 0; i < sizeof(kept) / sizeof(kept[0]); i++) {
         const struct kept *one = &kept[i];
-        if (first == one->name.at[0] && (one->prefix ? text_starts_nocase(name, one->name)
-                                                     : text_equal_nocase(name, one->name)))
+        if (first == one->name.at[0] && name.len >= one->name.len &&
+            ((name.at[1] ^ one->name.at[1]) & ~0x20) == 0 &&
+            (one->prefix ? text_starts_nocase(name, one->name)
+                         : text_equal_nocase(name, one->name)))
             return true;
     }
     return false;
@@ -89,18 +91,18 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     bool has_id = false;
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
-        if (!head_may_write(field->value))
-            continue;
         if (is_kept(field->name)) {
-            if (reserve_replaces(x, field->name) || (crossing_is_on(x) && is_theirs(field->name)))
+            if (!head_may_write(field->value) || reserve_replaces(x, field->name) ||
+                (crossing_is_on(x) && is_theirs(field->name)))
                 continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
-            put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
+            if (head_may_write(field->value))
+                put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
         } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
                    text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
-            if (x->relay == RELAY_TUNNEL)
+            if (x->relay == RELAY_TUNNEL && head_may_write(field->value))
                 put_field(lines, field->name, field->value);
         }
     }

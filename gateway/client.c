@@ -564,6 +564,7 @@ static ssize_t read_bytes(struct client *client, size_t size)
 {
     if (client->state == CLIENT_PROXY && client->listener->tls)
         return recv(client->stream.fd, client->worker->scratch, size, MSG_DONTWAIT);
+    client->stream.untimed = loop_is_crowded(client->worker->loop);
     return stream_read(&client->stream, client->worker->scratch, size);
 }
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/endpoint.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "gateway/admin.h"
+#include "gateway/base/memory.h"
+#include "gateway/base/table.h"
 #include "gateway/config.h"
 #include "gateway/health.h"
 #include "gateway/http/path.h"
@@ -266,6 +269,71 @@ static bool place_next(struct text path, size_t *at, struct place *place)
     return false;
 }
 
+/* ---------------------------------------------------------------------------- whole paths */
+
+enum { PLACES = 8 };
+
+/* What is found for a path that stands in the tables whole, without a placeholder: nearly all
+ * calls have one of them. */
+struct known {
+    struct text path;
+    const struct family *family; /* in whose shape errors are */
+    struct place places[PLACES]; /* as place_next() gives them */
+    size_t count;
+};
+
+static struct table whole_paths;
+
+static void add_whole_path(struct text root, struct text rest)
+{
+    char *path = memory_format("%.*s%.*s", TEXT_ARGS(root), TEXT_ARGS(rest));
+    struct known *known = memory_new(sizeof(*known));
+    known->path = text_of(path);
+    known->family = &families[family_of(known->path)];
+    size_t at = 0;
+    while (known->count < PLACES && place_next(known->path, &at, &known->places[known->count]))
+        known->count++;
+    if (known->count < PLACES && !table_find(&whole_paths, known->path)) {
+        table_set(&whole_paths, known->path, known); /* for good */
+        return;
+    }
+    memory_free(known); /* so many places are looked for as for other paths */
+    memory_free(path);
+}
+
+static void add_whole_paths(void)
+{
+    table_init(&whole_paths);
+    for (size_t f = 0; f < FAMILIES; f++)
+        for (size_t e = 0; e < families[f].count; e++)
+            for (size_t r = 0; r < ROOTS; r++) {
+                struct text rest = families[f].endpoints[e].path;
+                if (text_find_byte(rest, '{') == SIZE_MAX)
+                    add_whole_path(families[f].roots[r], rest);
+                if (!families[f].roots[r].len)
+                    break; /* the last one */
+            }
+}
+
+static const struct known *find_known(struct text path)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, add_whole_paths);
+    return table_find(&whole_paths, path);
+}
+
+static bool next_place(const struct known *known, struct text path, size_t *at, struct place *place)
+{
+    if (!known)
+        return place_next(path, at, place);
+    if (*at == known->count)
+        return false;
+    *place = known->places[(*at)++];
+    return true;
+}
+
+/* --------------------------------------------------------------------------------- finding */
+
 /* Version 1 of Cohere's API, of which only rerank has a form that is at home here. */
 static bool is_cohere_v1(struct text path)
 {
@@ -273,14 +341,14 @@ static bool is_cohere_v1(struct text path)
            text_equal(path, TEXT("/v1/embed"));
 }
 
-static bool find_api(const struct head *head, struct text path, struct match *match,
-                     struct fault *fault)
+static bool find_api(const struct head *head, const struct known *known, struct text path,
+                     struct match *match, struct fault *fault)
 {
     struct place place;
     size_t at = 0;
-    bool known = false;
-    while (place_next(path, &at, &place)) {
-        known = true;
+    bool is_there = false;
+    while (next_place(known, path, &at, &place)) {
+        is_there = true;
         const struct endpoint *endpoint = place.endpoint;
         bool head_of_page = head->method == METHOD_HEAD && endpoint->page != PAGE_NONE;
         if (endpoint->method != head->method && !head_of_page)
@@ -293,7 +361,7 @@ static bool find_api(const struct head *head, struct text path, struct match *ma
         return true;
     }
     int len = (int)(head->path.len < 100 ? head->path.len : 100);
-    if (known)
+    if (is_there)
         return fault_set(fault, FAULT_BAD_METHOD, "%s is not allowed for %.*s.",
                          method_name(head->method), len, head->path.at);
     const char *more =
@@ -327,7 +395,7 @@ static bool find_own(const struct head *head, struct match *match, struct fault 
         return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path.");
     if (text_equal(rest, monster_own.path) || text_equal(rest, TEXT("/v1/generate")))
         return find_own_generate(head, id, match, fault);
-    if (!find_api(head, rest, match, fault))
+    if (!find_api(head, find_known(rest), rest, match, fault))
         return false;
     enum page page = match->endpoint->page;
     bool calls = page == PAGE_NONE && match->endpoint->operation != OPERATION_OBJECT &&
@@ -361,14 +429,14 @@ static bool may_escape(struct text path)
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
                    struct match *match, struct fault *fault)
 {
-    const struct family *family = &families[family_of(head->path)];
+    const struct known *known = find_known(head->path);
+    const struct family *family = known ? known->family : &families[family_of(head->path)];
     *match = (struct match){.shape = family->shape, .dialect = family->dialect};
     bool is_admin = serve & SERVE_ADMIN && admin_is_path(head->path);
     if (is_admin)
         match->shape = SHAPE_PROBLEM;
     /* Names of tenants stand in the paths of the admin API. */
-    bool escapes = is_admin || may_escape(head->path);
-    if (!path_is_clean(head->path, escapes))
+    if (!known && !path_is_clean(head->path, is_admin || may_escape(head->path)))
         return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
     if (serve & SERVE_HEALTH && health_is_path(head->path))
         return only_get(head, fault) && find_page(head, &health_page, match);
@@ -381,16 +449,17 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
     if (serve & SERVE_API && text_starts(head->path, TEXT("/d/")))
         return find_own(head, match, fault);
     if (serve & SERVE_API)
-        return find_api(head, head->path, match, fault);
+        return find_api(head, known, head->path, match, fault);
     return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path on this listener.");
 }
 
 void endpoint_methods(struct text path, char out[64])
 {
     size_t len = 0, at = 0;
+    const struct known *known = find_known(path);
     struct place place;
     out[0] = '\0';
-    while (place_next(path, &at, &place))
+    while (next_place(known, path, &at, &place))
         if (len < 48 && !strstr(out, method_name(place.endpoint->method)))
             len += (size_t)snprintf(out + len, 64 - len, "%s%s", len ? ", " : "",
                                     method_name(place.endpoint->method));

@@ -2,12 +2,15 @@
 #include "gateway/made.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/database.h"
 
 struct made {
-    struct database *database;
+    char *path;
+    struct database *database; /* NULL = there is no file yet, since nothing was made */
 };
 
 static const char *const schema[] = {
@@ -26,19 +29,25 @@ static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
 
 enum { ARENA_BLOCK = 16 << 10, ROOM_FIRST = 16 };
 
-struct made *made_open(const char *state, struct fault *fault)
+static bool open_file(struct made *made, struct fault *fault)
 {
-    char *path = memory_format("%s/deployments.db", state);
-    struct database *database = database_open(path, DATABASE_SAFE, fault);
-    memory_free(path);
+    struct database *database = database_open(made->path, DATABASE_SAFE, fault);
     if (database && !database_upgrade(database, schema, MADE_SCHEMA, fault)) {
         database_close(database);
         database = NULL;
     }
-    if (!database)
-        return NULL;
-    struct made *made = memory_new(sizeof(*made));
     made->database = database;
+    return database != NULL;
+}
+
+struct made *made_open(const char *state, struct fault *fault)
+{
+    struct made *made = memory_new(sizeof(*made));
+    made->path = memory_format("%s/deployments.db", state);
+    if ((access(made->path, F_OK) == 0 || errno != ENOENT) && !open_file(made, fault)) {
+        made_close(made);
+        return NULL;
+    }
     return made;
 }
 
@@ -47,6 +56,7 @@ void made_close(struct made *made)
     if (!made)
         return;
     database_close(made->database);
+    memory_free(made->path);
     memory_free(made);
 }
 
@@ -143,7 +153,7 @@ static void read_rows(struct statement *statement, struct made_list *list)
 struct made_list *made_read(struct made *made)
 {
     struct made_list *list = list_new();
-    if (made)
+    if (made && made->database)
         read_rows(database_prepare(made->database,
                                    "SELECT name, id, tenant, token, document, by, version, "
                                    "made_us, changed_us FROM deployments ORDER BY name"),
@@ -154,7 +164,7 @@ struct made_list *made_read(struct made *made)
 struct made_list *made_versions(struct made *made, struct text name)
 {
     struct made_list *list = list_new();
-    if (!made)
+    if (!made || !made->database)
         return list;
     struct statement *statement =
         database_prepare(made->database, "SELECT name, '', '', '', document, by, version, at_us, "
@@ -167,6 +177,13 @@ struct made_list *made_versions(struct made *made, struct text name)
 }
 
 /* ------------------------------------------------------------------------------------ writing */
+
+static bool is_open(struct made *made, struct fault *fault)
+{
+    struct fault why;
+    return made->database || open_file(made, &why) ||
+           fault_set(fault, FAULT_LEDGER_FULL, "The store of deployments: %s", why.text);
+}
 
 static bool fail(struct made *made, struct fault *fault)
 {
@@ -223,6 +240,8 @@ static bool put_version(struct made *made, const struct made_deployment *one, in
 bool made_put(struct made *made, const struct made_deployment *one, struct fault *fault)
 {
     int64_t now = clock_wall_us();
+    if (!is_open(made, fault))
+        return false;
     if (!database_begin(made->database))
         return fail(made, fault);
     if (put_row(made, one, now) && put_version(made, one, now) && database_commit(made->database))
@@ -269,8 +288,9 @@ bool made_find_ended(struct made *made, struct text id, struct made_list *list,
                      struct made_deployment *ended)
 {
     struct statement *statement =
-        made ? database_prepare(made->database, "SELECT id, name, tenant FROM ended WHERE id = ?")
-             : NULL;
+        made && made->database
+            ? database_prepare(made->database, "SELECT id, name, tenant FROM ended WHERE id = ?")
+            : NULL;
     bool found = false;
     *ended = (struct made_deployment){.version = 0};
     if (!statement)
@@ -288,6 +308,8 @@ bool made_find_ended(struct made *made, struct text id, struct made_list *list,
 
 bool made_remove(struct made *made, struct text name, struct fault *fault)
 {
+    if (!is_open(made, fault))
+        return false;
     if (!database_begin(made->database))
         return fail(made, fault);
     if (note_end(made, name) && run_named(made, "DELETE FROM deployments WHERE name = ?", name) &&
@@ -304,6 +326,8 @@ bool made_remove(struct made *made, struct text name, struct fault *fault)
 
 bool made_order_put(struct made *made, const struct made_order *order, struct fault *fault)
 {
+    if (!is_open(made, fault))
+        return false;
     struct statement *statement =
         database_prepare(made->database, "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)");
     if (!statement)
@@ -323,9 +347,10 @@ struct made_order made_order_of(struct made *made, struct text name)
 {
     struct made_order order = {.name = name, .low = -1, .high = -1};
     struct statement *statement =
-        made ? database_prepare(made->database, "SELECT stopped, pinned, unpinned, low, high FROM "
-                                                "orders WHERE name = ?")
-             : NULL;
+        made && made->database
+            ? database_prepare(made->database, "SELECT stopped, pinned, unpinned, low, high FROM "
+                                               "orders WHERE name = ?")
+            : NULL;
     if (!statement)
         return order;
     statement_set_text(statement, 1, name);

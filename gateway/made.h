@@ -3,7 +3,8 @@
 
 /*
  * made - deployments that were made at run time (admin API, Monster's deploy calls), as they lie in
- * STATE/deployments.db. Inside gateway; the service's thread.
+ * STATE/deployments.db, which is there once anything was made. Inside gateway; the service's
+ * thread.
  *
  * Each is a document: the JSON of one entry of deployments.models. Whoever loads the configuration
  * puts them behind those of the file, so that they are checked and put in force in the same way.

@@ -16,6 +16,7 @@
 
 enum {
     EVENTS_PER_ROUND = 256,
+    CROWD = 16,
     SLOT_US = 8192, /* the wheel's resolution */
     SLOTS = 4096,   /* so one turn of the wheel is 33.5 s; longer deadlines go round again */
     FIRST_AGAIN = 64,
@@ -43,15 +44,21 @@ struct loop {
     struct errand *errands, **errands_end;
 };
 
-struct loop *loop_new(void)
+struct loop *loop_try(void)
 {
-    struct loop *loop = memory_new(sizeof(*loop));
-    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loop->epoll < 0 || loop->wake < 0) {
-        perror("sluice: epoll");
-        abort();
+    int epoll = epoll_create1(EPOLL_CLOEXEC), wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (epoll < 0 || wake < 0) {
+        int why = errno;
+        if (epoll >= 0)
+            close(epoll);
+        if (wake >= 0)
+            close(wake);
+        errno = why;
+        return NULL;
     }
+    struct loop *loop = memory_new(sizeof(*loop));
+    loop->epoll = epoll;
+    loop->wake = wake;
     for (size_t i = 0; i < SLOTS; i++)
         list_init(&loop->slots[i]);
     loop->now_us = clock_now_us();
@@ -60,6 +67,16 @@ struct loop *loop_new(void)
     loop->errands_end = &loop->errands;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event);
+    return loop;
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *loop = loop_try();
+    if (!loop) {
+        perror("sluice: epoll");
+        abort();
+    }
     return loop;
 }
 
@@ -312,6 +329,11 @@ void loop_clear(struct loop *loop)
 {
     run_errands(loop);
     empty_graveyard(loop);
+}
+
+bool loop_is_crowded(const struct loop *loop)
+{
+    return loop->event_count >= CROWD;
 }
 
 static void run_round(struct loop *loop, struct epoll_event *events, int count)

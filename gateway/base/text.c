@@ -24,7 +24,7 @@ static inline bool same_eight(const char *a, const char *b)
     return one == other || lower_eight(one) == lower_eight(other);
 }
 
-static bool same_nocase(const char *a, const char *b, size_t len)
+bool text_same_nocase(const char *a, const char *b, size_t len)
 {
     if (len < 8) {
         for (size_t i = 0; i < len; i++)
@@ -36,11 +36,6 @@ static bool same_nocase(const char *a, const char *b, size_t len)
         if (!same_eight(a + i, b + i))
             return false;
     return same_eight(a + len - 8, b + len - 8); /* some of it twice */
-}
-
-bool text_equal_nocase(struct text a, struct text b)
-{
-    return a.len == b.len && same_nocase(a.at, b.at, b.len);
 }
 
 /* Take a letter off the front, in lower case. */
@@ -68,13 +63,6 @@ bool text_is_name(struct text name, struct text plain)
         if (take_letter(&name) != take_letter(&plain))
             return false;
     return name.len == 0 && plain.len == 0;
-}
-
-bool text_starts_nocase(struct text t, struct text prefix)
-{
-    if (t.len < prefix.len)
-        return false;
-    return same_nocase(t.at, prefix.at, prefix.len);
 }
 
 static inline bool is_blank(char c)

@@ -32,7 +32,21 @@ static inline bool text_equal(struct text a, struct text b)
 }
 
 /* Compare without regard to the case of ASCII letters. */
-bool text_equal_nocase(struct text a, struct text b);
+bool text_same_nocase(const char *a, const char *b, size_t len);
+
+static inline bool text_starts_nocase(struct text t, struct text prefix)
+{
+    /* Most that are compared differ in their first letter. */
+    return t.len >= prefix.len &&
+           (prefix.len == 0 || (((t.at[0] ^ prefix.at[0]) & ~0x20) == 0 &&
+                                text_same_nocase(t.at, prefix.at, prefix.len)));
+}
+
+static inline bool text_equal_nocase(struct text a, struct text b)
+{
+    return a.len == b.len && text_starts_nocase(a, b);
+}
+
 /* Is <name>, which may be any UTF-8, the name <plain> of ASCII to who compares names of JSON
  * without regard to case, as Go's package encoding/json does? There the long s and the Kelvin sign
  * are s and k. */
@@ -42,8 +56,6 @@ static inline bool text_starts(struct text t, struct text prefix)
 {
     return t.len >= prefix.len && (prefix.len == 0 || memcmp(t.at, prefix.at, prefix.len) == 0);
 }
-
-bool text_starts_nocase(struct text t, struct text prefix);
 
 static inline bool text_ends(struct text t, struct text suffix)
 {

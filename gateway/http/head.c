@@ -77,6 +77,13 @@ static bool note_host(struct reader *reader, struct text value)
 }
 
 /* Options that we do not know change nothing: what goes on is written anew in any case. */
+/* A bit for names of that length and first letter, in any case. */
+static inline uint64_t bit_of(struct text name)
+{
+    unsigned first = name.len ? (unsigned char)name.at[0] | 0x20U : 0;
+    return UINT64_C(1) << ((name.len * 11 + first) & 63);
+}
+
 static bool note_connection(struct reader *reader, struct text value)
 {
     struct text option;
@@ -151,6 +158,7 @@ static bool read_field(struct reader *reader)
         return refuse_http(reader, "There is a control byte in the head.");
     struct head_field *field = &head->fields[head->field_count++];
     field->name = (struct text){name, (size_t)(at - name)};
+    head->names |= bit_of(field->name);
     reader->at = stop + 2;
     while (stop > value && (stop[-1] == ' ' || stop[-1] == '\t'))
         stop--;
@@ -334,6 +342,7 @@ static bool begin(struct reader *reader, struct text bytes)
     head->expect_continue = head->keep_alive = head->chunked = head->upgrade = false;
     head->status = head->minor = 0;
     head->content_length = -1;
+    head->names = 0;
     head->field_count = 0;
     if (!text_ends(bytes, TEXT("\r\n\r\n")))
         return refuse_http(reader, "The head does not end in an empty line.");
@@ -373,6 +382,8 @@ bool head_read_response(struct text bytes, struct head *head, struct fault *why)
 
 struct text head_value(const struct head *head, struct text name)
 {
+    if (!(head->names & bit_of(name))) /* most that are looked for are not there */
+        return (struct text){NULL, 0};
     for (size_t i = 0; i < head->field_count; i++)
         if (text_equal_nocase(head->fields[i].name, name))
             return head->fields[i].value;
@@ -382,6 +393,8 @@ struct text head_value(const struct head *head, struct text name)
 size_t head_count(const struct head *head, struct text name)
 {
     size_t count = 0;
+    if (!(head->names & bit_of(name)))
+        return 0;
     for (size_t i = 0; i < head->field_count; i++)
         count += text_equal_nocase(head->fields[i].name, name);
     return count;

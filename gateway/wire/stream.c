@@ -241,27 +241,35 @@ static uint32_t waited_us(struct msghdr *message)
     return us > 0 && us < WAITED_MAX_US ? (uint32_t)us : 0;
 }
 
+static ssize_t read_timed(struct stream *stream, void *into, size_t bytes)
+{
+    struct iovec piece = {into, bytes};
+    __attribute__((uninitialized)) union {
+        struct cmsghdr aligned;
+        char room[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(stream->fd, &message, 0);
+    stream->waited_us = got >= 0 && message.msg_controllen ? waited_us(&message) : 0;
+    return got;
+}
+
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
         ERR_clear_error();
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
     }
+    if (stream->untimed)
+        stream->waited_us = 0;
     for (;;) {
-        struct iovec piece = {into, bytes};
-        __attribute__((uninitialized)) union {
-            struct cmsghdr aligned;
-            char room[CMSG_SPACE(sizeof(struct timespec))];
-        } control;
-        struct msghdr message = {.msg_iov = &piece,
-                                 .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 .msg_controllen = sizeof(control)};
-        ssize_t got = recvmsg(stream->fd, &message, 0);
-        if (got >= 0) {
-            stream->waited_us = message.msg_controllen ? waited_us(&message) : 0;
+        ssize_t got =
+            stream->untimed ? recv(stream->fd, into, bytes, 0) : read_timed(stream, into, bytes);
+        if (got >= 0)
             return got;
-        }
         if (errno == EAGAIN)
             return STREAM_WAIT;
         if (errno != EINTR)
@@ -280,17 +288,18 @@ bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
  * pieces, as SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER asks. */
 static ssize_t write_records(struct stream *stream, const struct iovec *pieces, int count)
 {
-    static __thread char record[TLS_RECORD_BYTES];
+    static _Thread_local void *mine;
+    char *record = memory_of_thread(&mine, TLS_RECORD_BYTES);
     size_t sent = 0, offset = 0;
     int at = 0;
     for (;;) {
         size_t filled = 0;
         int from = at;
         size_t from_offset = offset;
-        while (at < count && filled < sizeof(record)) {
+        while (at < count && filled < TLS_RECORD_BYTES) {
             size_t n = pieces[at].iov_len - offset;
-            if (n > sizeof(record) - filled)
-                n = sizeof(record) - filled;
+            if (n > TLS_RECORD_BYTES - filled)
+                n = TLS_RECORD_BYTES - filled;
             memcpy(record + filled, (const char *)pieces[at].iov_base + offset, n);
             filled += n;
             offset += n;

@@ -559,6 +559,7 @@ static void read_answer(struct upstream *up)
     for (int reads = 0; reads < READS_PER_EVENT; reads++) {
         if (up->call->paused)
             return; /* upstream_resume() reads on */
+        up->stream.untimed = loop_is_crowded(owner->loop);
         ssize_t got = stream_read(&up->stream, owner->scratch, sizeof(owner->scratch));
         if (got == STREAM_WAIT)
             return;

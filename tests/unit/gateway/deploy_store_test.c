@@ -165,6 +165,8 @@ static void expect_document(const char *name, int64_t version, const char *docum
 
 #define ONE "{\"name\":\"one\",\"command\":[\"server\",\"{port}\"]}"
 
+#define TWO "{\"name\":\"two\",\"command\":[\"server\",\"{port}\"]}"
+
 /* ------------------------------------------------------------------------------------ tests */
 
 static void it_is_written_and_put_in_force(void **ignored)
@@ -264,6 +266,7 @@ static void hostile_rows_are_left_out(void **ignored)
     char path[128];
     (void)ignored;
     snprintf(path, sizeof(path), "%s/deployments.db", state);
+    expect(create(TWO), 0, "", NULL); /* the file is made with the first one */
     struct database *database = database_open(path, DATABASE_WRITE, &fault);
     assert_non_null(database);
     assert_true(database_run(
