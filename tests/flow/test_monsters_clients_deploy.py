@@ -160,3 +160,21 @@ def test_images_and_odd_bodies(gate):
     assert gate.post("/v1/deploy/llm", [1]).status == 422
     assert gate.post("/v1/deploy/terminate", {"deployment_id": "nobody"}).status == 404
     assert status_of(gate, "nobody").status == 404
+
+
+def test_guardrails_see_the_prompt_that_the_model_gets():
+    command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
+    own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
+    rules = [{"name": "mail", "stage": "request", "type": "contains", "terms": ["forbidden fruit"], "action": "block", "tenants": ["acme"]}]
+    answers = [{"name": "answers", "stage": "response", "type": "contains", "terms": ["forbidden"], "action": "block"}]
+    for guardrails, status in ((rules, 200), (rules + answers, 501)):
+        with Sluice(deployed(own, guardrails=guardrails)) as gate:
+            def ask(call):
+                return gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
+
+            refused = ask({"input_variables": {"prompt": "the forbidden fruit"}})
+            assert refused.status == 400 and "mail" in refused.json["message"], refused
+            assert ask({"prompt": "the forbidden fruit"}).status == 400
+            for call in ({"input_variables": {"prompt": "an apple"}}, {"prompt": "an apple", "stream": True}):
+                got = ask(call)
+                assert got.status == status, "what answers cannot be looked into in is not passed: " + str(got)
