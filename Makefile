@@ -54,7 +54,7 @@ SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]'
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
 DRIVERS   := $(OUT)/tests/launch/driver $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
-FAKES     := $(OUT)/tests/fakellm
+FAKES     := $(OUT)/tests/fakellm $(OUT)/tests/lora
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
@@ -77,6 +77,10 @@ $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 # A model server of the tests: static, so that it runs in an empty container; no sanitizer can be.
 $(OUT)/tests/fakellm: tests/models/fakellm.c
 	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -static $< -o $@ -lpthread
+
+# Trains a small model for the tests: arithmetic, which is slow without -O3.
+$(OUT)/tests/lora: tests/models/lora.c
+	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O3 -g $(WARN) $< -o $@ -lm
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@

@@ -7,6 +7,7 @@
 #include "gateway/admin_inside.h"
 #include "gateway/answer.h"
 #include "gateway/base/json.h"
+#include "gateway/base/log.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
 #include "gateway/deploy_store.h"
@@ -320,7 +321,7 @@ static void obey(struct deployments *desk, void *with)
 /* What of it is to hold over a restart. */
 static void keep_order(struct service *service, const struct order *order)
 {
-    struct fault ignored;
+    struct fault fault;
     struct made_order kept = made_order_of(service->made, order->name);
     kept.name = order->name;
     switch (order->order) {
@@ -349,7 +350,9 @@ static void keep_order(struct service *service, const struct order *order)
     case FLEET_ROLLBACK:
         return;
     }
-    made_order_put(service->made, &kept, &ignored);
+    if (!made_order_put(service->made, &kept, &fault))
+        log_line(LOG_WARN, "deployment", "what was ordered of %.*s will not outlive a restart: %s",
+                 TEXT_ARGS(kept.name), fault.text);
 }
 
 static void give_order(struct service *service, const struct config *config,

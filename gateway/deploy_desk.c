@@ -11,6 +11,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/jobs.h"
 #include "gateway/service_state.h"
 #include "gateway/standing.h"
 #include "gateway/worker_inside.h"
@@ -158,6 +159,38 @@ static void on_event(void *with, struct text deployment, const char *replica, co
                       words ? words : "");
 }
 
+/* Who asks, and how many wait. */
+struct waiting_question {
+    const struct config *config;
+    struct text deployment;
+    unsigned count;
+};
+
+/* Those whose model can be answered by this deployment only: others are counted when their call is
+ * sent to it. */
+static void see_waiting(void *with, struct text model, unsigned count)
+{
+    struct waiting_question *question = with;
+    const struct route *route = routes_find(question->config->routes, model);
+    if (!route)
+        route = routes_find(question->config->routes, text_head(model, text_find_byte(model, '@')));
+    bool is_its = route && route->target_count > 0;
+    for (size_t i = 0; is_its && i < route->target_count; i++) {
+        const struct deployment_spec *spec = route->targets[i].provider->spec;
+        is_its = spec && text_equal(spec->name, question->deployment);
+    }
+    question->count += is_its ? count : 0;
+}
+
+static unsigned jobs_waiting(void *with, struct text deployment)
+{
+    const struct deploy_desk *desk = with;
+    struct waiting_question question = {.config = desk->config, .deployment = deployment};
+    if (desk->config->routes)
+        jobs_waiting_each(desk->worker->options.jobs, see_waiting, &question);
+    return question.count;
+}
+
 static bool is_wanted(const struct deploy_desk *desk, const struct config *config)
 {
     char path[4096];
@@ -176,6 +209,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .owner = worker->options.node,
         .leave = config->deploy.leave,
         .on_event = on_event,
+        .jobs_waiting = jobs_waiting,
         .with = desk,
     };
     atomic_store(&desk->deployments, deployments_new(&site));
