@@ -60,6 +60,7 @@ FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 all: $(OUT)/sluice
 units: $(TESTS) $(DRIVERS) $(FAKES)
 fakes: $(FAKES)
+loads: $(OUT)/bench/load $(OUT)/bench/canned
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
@@ -81,6 +82,10 @@ $(OUT)/tests/fakellm: tests/models/fakellm.c
 # Trains a small model for the tests: arithmetic, which is slow without -O3.
 $(OUT)/tests/lora: tests/models/lora.c
 	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O3 -g $(WARN) $< -o $@ -lm
+
+# What `make bench` loads with, and a model server that only it knows.
+$(OUT)/bench/%: bench/load/%.c
+	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $< -o $@ -lm
 
 $(OUT)/%.o: %.c $(OUT)/flags
 	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
@@ -125,8 +130,8 @@ fuzz: ## fuzz for long: make fuzz TARGET=head MINUTES=60; resumes, adds the hour
 cover: ## line coverage by file of the unit and flow tests
 	@deploy/quickstart/packages install build test && python3 tests/check/cover.py
 
-bench: ## compare with nginx and haproxy on this machine
-	@deploy/quickstart/packages install build bench && $(MAKE) all && python3 bench/run.py $(BENCH)
+bench: ## compare with nginx and haproxy on this machine (BENCH="--scenario chat,paced --rounds 5")
+	@deploy/quickstart/packages install build bench && $(MAKE) all loads && python3 bench/run.py $(BENCH)
 
 top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
@@ -164,7 +169,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes fuzzers run stop test check format fuzz cover bench top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
