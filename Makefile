@@ -133,6 +133,9 @@ cover: ## line coverage by file of the unit and flow tests
 bench: ## compare with nginx and haproxy on this machine (BENCH="--scenario chat,paced --rounds 5")
 	@deploy/quickstart/packages install build bench && $(MAKE) all loads && python3 bench/run.py $(BENCH)
 
+bench-growth: ## does a call cost more when there is more of everything? (BENCH="--only keys,idle --plots bench/plots")
+	@deploy/quickstart/packages install build bench && $(MAKE) all loads && python3 bench/growth.py $(BENCH)
+
 top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
 
@@ -161,7 +164,7 @@ help: ## this list
 # ------------------------------------------------------------------ is everything there?
 # One line that says what to install, before the compiler drowns it. `run`, `test`, `cover` and
 # `bench` install it themselves.
-BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench top clean help,$(MAKECMDGOALS)),all)
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth top clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
 MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
@@ -169,7 +172,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -132,13 +132,13 @@ class Direct:
 class Running:
     """A server of ours, pinned to its processors, ended with all its children."""
 
-    def __init__(self, name, command, port, cores, folder, env=None):
+    def __init__(self, name, command, port, cores, folder, env=None, patience=10):
         self.name, self.port, self.others = name, port, []
         with open(folder / f"{name}.out", "wb") as out:
             self.process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                                             env=env, start_new_session=True,
                                             preexec_fn=lambda: os.sched_setaffinity(0, cores))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patience
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
