@@ -25,6 +25,7 @@
 #include "gateway/deploy_page.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
+#include "gateway/made_redis.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
 #include "gateway/service_state.h"
@@ -286,6 +287,28 @@ bool service_reload(struct service *service)
     return outcome.good;
 }
 
+enum made_pulled service_pull(struct service *service)
+{
+    enum made_pulled pulled = made_pull(service->made);
+    if (pulled != MADE_CHANGED)
+        return pulled;
+    struct reload_outcome outcome;
+    struct made_list *made = made_read(service->made);
+    struct config *next = load_with(service, made, &outcome);
+    if (next != NULL) {
+        log_left_out(next, made);
+        log_line(LOG_INFO, "config", "deployments changed on another node: generation %llu",
+                 (unsigned long long)next->generation);
+        service_take(service, next);
+    } else {
+        log_line(LOG_WARN, "config",
+                 "deployments that changed on another node are not in force: the file has errors");
+    }
+    reload_outcome_done(&outcome);
+    made_list_free(made);
+    return pulled;
+}
+
 static void answer_calls(struct service *service)
 {
     for (;;) {
@@ -474,6 +497,8 @@ static void serve(struct service *service, int signals)
         if (fds[0].revents != 0)
             read_channel(service);
         answer_calls(service);
+        if (service->phase == SERVICE_SERVING && atomic_exchange(&service->made_changed, false))
+            service_pull(service);
     }
 }
 
@@ -526,6 +551,41 @@ static bool open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
+/* On the thread that asks Redis. */
+static void on_made_change(void *with)
+{
+    struct service *service = with;
+    atomic_store(&service->made_changed, true);
+    wake(service);
+}
+
+/* A store that answers is waited for, so that all begins with what others have made. */
+static bool share_made(struct service *service)
+{
+    struct fault why;
+    uint64_t begun = clock_now_us();
+    struct made_redis_options options = {&service->start->store.redis,
+                                         service->start->store.key_prefix, on_made_change, NULL,
+                                         service};
+    if (!service->config->store.is_redis)
+        return true;
+    service->made_redis = made_redis_open(&options, &why);
+    if (!service->made_redis) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    made_share(service->made, service->made_redis);
+    while (made_pull(service->made) == MADE_AWAY) {
+        if (clock_now_us() - begun >= STORE_WAIT_US) {
+            log_line(LOG_WARN, "service",
+                     "Redis does not answer yet: deployments are those of the last time");
+            break;
+        }
+        usleep(STORE_LOOK_US);
+    }
+    return true;
+}
+
 /* What was made at run time joins what the file says, before anybody serves. */
 static bool open_made(struct service *service)
 {
@@ -535,6 +595,8 @@ static bool open_made(struct service *service)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
     }
+    if (!share_made(service))
+        return false;
     struct made_list *list = made_read(service->made);
     struct reload_outcome outcome = {0};
     struct config *next = list->count > 0 ? load_with(service, list, &outcome) : NULL;
@@ -858,6 +920,7 @@ static void finish(struct service *service)
     close_ledger(service);
     close_policy(service);
     made_close(service->made);
+    made_redis_close(service->made_redis);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
