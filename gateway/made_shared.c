@@ -3,7 +3,7 @@
  * forgotten. */
 #include <stdio.h>
 
-#include "deploy/models/spec.h"
+#include "deploy/models/deployment.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"

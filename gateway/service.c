@@ -22,6 +22,7 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
@@ -29,6 +30,7 @@
 #include "gateway/mock.h"
 #include "gateway/recount.h"
 #include "gateway/service_state.h"
+#include "gateway/share_desk.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
 #include "policy/cache.h"
@@ -309,6 +311,42 @@ enum made_pulled service_pull(struct service *service)
     return pulled;
 }
 
+void service_wake_for_office(struct service *service)
+{
+    atomic_store(&service->office_waits, true);
+    wake(service);
+}
+
+/* Who leads knows first all that was made and ordered. If the store does not say, we are asked
+ * again.
+ */
+static void take_office(struct service *service)
+{
+    int64_t token = share_desk_elected();
+    struct deploy_desk *desk = service_deploy_desk(service);
+    if (token == 0 || desk == NULL || service_pull(service) == MADE_AWAY)
+        return;
+    const struct config *config = service->config;
+    struct made_order *orders = memory_new((config->deploy.spec_count + 1) * sizeof(*orders));
+    for (size_t i = 0; i < config->deploy.spec_count; i++)
+        orders[i] = made_order_of(service->made, config->deploy.specs[i]->name);
+    deploy_desk_take_office(desk, orders, config->deploy.spec_count, token);
+    memory_free(orders);
+}
+
+/* Of deployments, with other nodes. */
+static void answer_nodes(struct service *service)
+{
+    if (service->phase != SERVICE_SERVING)
+        return;
+    if (atomic_exchange(&service->made_changed, false))
+        service_pull(service);
+    if (atomic_exchange(&service->office_waits, false))
+        take_office(service);
+    if (atomic_exchange(&service->made_asked, false))
+        deploy_order_serve(service);
+}
+
 static void answer_calls(struct service *service)
 {
     for (;;) {
@@ -497,8 +535,7 @@ static void serve(struct service *service, int signals)
         if (fds[0].revents != 0)
             read_channel(service);
         answer_calls(service);
-        if (service->phase == SERVICE_SERVING && atomic_exchange(&service->made_changed, false))
-            service_pull(service);
+        answer_nodes(service);
     }
 }
 
@@ -559,14 +596,23 @@ static void on_made_change(void *with)
     wake(service);
 }
 
+static void on_made_ask(void *with)
+{
+    struct service *service = with;
+    if (share_desk_elected() == 0)
+        return;
+    atomic_store(&service->made_asked, true);
+    wake(service);
+}
+
 /* A store that answers is waited for, so that all begins with what others have made. */
 static bool share_made(struct service *service)
 {
     struct fault why;
     uint64_t begun = clock_now_us();
     struct made_redis_options options = {&service->start->store.redis,
-                                         service->start->store.key_prefix, on_made_change, NULL,
-                                         service};
+                                         service->start->store.key_prefix, on_made_change,
+                                         on_made_ask, service};
     if (!service->config->store.is_redis)
         return true;
     service->made_redis = made_redis_open(&options, &why);
@@ -830,6 +876,8 @@ static void obey_again(struct deployments *desk, void *with)
 static void repeat_orders(struct service *service)
 {
     const struct config *config = service->config;
+    if (service->made_redis) /* whoever leads will see to it */
+        return;
     for (size_t i = 0; i < config->deploy.spec_count; i++) {
         struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);
         if (order.stopped || order.pinned || order.unpinned || order.low >= 0)

@@ -168,6 +168,14 @@ static void forget(struct fleet *fleet, struct replica *one)
     one->r.progress_permille = -1;
 }
 
+void replica_abandon(struct fleet *fleet, struct replica *one, uint64_t now_us)
+{
+    if (!replica_holds(one->r.state))
+        return;
+    forget(fleet, one);
+    end(fleet, one, "handed_over", now_us);
+}
+
 static uint64_t backoff_us(struct fleet *fleet, const struct replica *one)
 {
     int64_t delay = one->r.spec->restart.backoff_us, max = one->r.spec->restart.max_backoff_us;

@@ -104,3 +104,14 @@ def test_without_redis_nothing_is_changed_and_a_redis_that_forgot_gets_it_back()
             return nodes.desks[1].ask("PATCH", "/deployments/qwen", {"scaling": {"max": 4}}).status == 200
         eventually(is_changed, 20, every=0.2, what="it can be changed again")
         eventually(lambda: nodes.desks[0].show()["spec"]["scaling"]["max"] == 4, SOON, what="the other has it again")
+
+
+def office(gate):
+    return int(gate.metric("sluice_deployment_leader"))
+
+
+def test_what_one_starts_all_use():
+    with Nodes(3, server_for("qwen", "--say", "hello")) as nodes:
+        answers = [gate.chat("qwen", timeout=30) for gate in nodes.gates]
+        assert [answer.status for answer in answers] == [200, 200, 200], answers
+        assert len(pids()) == 1
