@@ -28,6 +28,26 @@ static struct deployment_spec *find(const struct config *config, struct admin_ca
 
 /* ------------------------------------------------------------------------------- looking */
 
+/* Of a cluster: who starts and stops, or why nobody does. */
+static void put_cluster(struct json_write *json, struct deployments *desk)
+{
+    static const char *const roles[] = {"paused", "follows", "leads"};
+    struct deployments_office office = {.is_shared = false};
+    if (desk)
+        deployments_office(desk, &office);
+    if (!office.is_shared)
+        return;
+    json_name(json, "cluster");
+    json_open(json, '{');
+    json_text_member(json, "role", text_of(roles[office.role]));
+    if (office.leader[0])
+        json_text_member(json, "leader", text_of(office.leader));
+    if (office.role == ROLE_PAUSED)
+        json_text_member(json, "reason", text_of(office.why));
+    json_int_member(json, "other_nodes", office.nodes);
+    json_close(json, '}');
+}
+
 void admin_deployments(struct service *service, struct config *config, struct admin_call *call)
 {
     struct json_write json = {.out = &call->out};
@@ -60,6 +80,7 @@ void admin_deployments(struct service *service, struct config *config, struct ad
             json_text(&json, last->name);
         else
             json_null(&json);
+        put_cluster(&json, desk_of(service));
         json_close(&json, '}');
         admin_done(call, &json);
     }

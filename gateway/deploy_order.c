@@ -11,8 +11,9 @@
 #include "gateway/json_write.h"
 #include "gateway/made_redis.h"
 #include "gateway/service_state.h"
+#include "gateway/share_desk.h"
 
-enum { LOOK_US = 20000, DOCUMENT_BYTES = 1024, SERVED_MAX = 32 };
+enum { LOOK_US = 20000, OFFICE_WAIT_US = 1000000, DOCUMENT_BYTES = 1024, SERVED_MAX = 32 };
 
 static const char *const words[] = {
     [FLEET_START] = "start",       [FLEET_STOP] = "stop",   [FLEET_RESTART] = "restart",
@@ -170,12 +171,26 @@ static int hand_over(struct service *service, struct deploy_order *order)
     return status;
 }
 
-int deploy_order_give(struct service *service, struct deploy_order *order)
+/* Who leads may be decided this moment. */
+static struct deployments_office office_of(struct service *service)
 {
     struct deployments_office office = {.is_shared = false};
     struct deployments *desk = deploy_desk_open(service_deploy_desk(service));
-    if (desk)
+    uint64_t until = clock_now_us() + OFFICE_WAIT_US;
+    if (!desk)
+        return office;
+    deployments_office(desk, &office);
+    while (office.is_shared && office.role == ROLE_PAUSED && share_desk_elected() == 0 &&
+           clock_now_us() < until) {
+        usleep(LOOK_US);
         deployments_office(desk, &office);
+    }
+    return office;
+}
+
+int deploy_order_give(struct service *service, struct deploy_order *order)
+{
+    struct deployments_office office = office_of(service);
     if (!office.is_shared || office.role == ROLE_LEADS)
         return carry_out(service, order);
     if (office.role == ROLE_FOLLOWS)

@@ -7,7 +7,6 @@
 
 #include "deploy/models/deployment.h"
 #include "deploy/models/lease.h"
-#include "deploy/models/share_line.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/service_state.h"
@@ -369,7 +368,7 @@ struct share_desk *share_desk_new(struct worker *worker)
         desk->keys[i] = memory_format("%s{fleet}:%s", prefix, ends[i]);
     desk->channel = memory_format("%s{fleet}", prefix);
     desk->name_path = memory_format("%s/cluster", worker->options.start->state);
-    buffer_init(&desk->record, SHARE_BYTES_MAX);
+    buffer_init(&desk->record, DEPLOYMENTS_RECORD_BYTES);
     redis_script_init(&desk->script, (struct text){source, sizeof(source) - 1});
     list_init(&desk->timer.link);
     desk->timer.on_time = on_tick;
@@ -391,6 +390,7 @@ void share_desk_begin(struct share_desk *desk, struct deployments *deployments)
     if (!desk)
         return;
     desk->deployments = deployments;
+    desk->answered_us = now_of(desk);
     timer_set(desk->worker->loop, &desk->timer, now_of(desk));
 }
 

@@ -21,7 +21,6 @@ enum {
     SHARE_NUMBERS_MAX = 16,
     SHARE_NAME_MAX = 255,
     SHARE_VERSION = 1,
-    SHARE_BYTES_MAX = 256 << 10
 };
 
 /* The letters, and which number is which. The name is the deployment's, but for those that say
