@@ -17,10 +17,13 @@ enum {
     TICK_US = 100000,
     IDLE_US = 500000, /* between questions, where nothing happens */
     IDLE_AFTER_US = 5000000,
-    AGAIN_US = 1000000, /* what has not changed is told again */
-    RING_US = 10000,    /* between a bell and the question */
-    KEPT_US = 4000000,  /* records in Redis */
-    AWAY_US = 1000000,  /* without an answer for so long, the store counts as away */
+    AGAIN_US = 1000000,        /* what has not changed is told again */
+    BYTES_PER_TICK = 64 << 10, /* what is longer is told less often */
+    OFFICE_US = 5000000,       /* who cannot begin to lead within this leaves it to others, */
+    ABSTAIN_US = 15000000,     /* for so long */
+    RING_US = 10000,           /* between a bell and the question */
+    KEPT_US = 4000000,         /* records in Redis */
+    AWAY_US = 1000000,         /* without an answer for so long, the store counts as away */
     KEYS = 5,
     WORDS = KEYS + 10,
     NUMBER_BYTES = 24,
@@ -99,8 +102,10 @@ struct share_desk {
     bool asking, rung, resigns, stopped, was_bad;
     uint64_t asked_us, told_us, happened_us, answered_us;
     uint64_t told_sense;
-    int64_t since_us;     /* of Redis' clock */
+    int64_t since_us; /* of Redis' clock */
+    size_t told_bytes;
     int64_t office_token; /* with which we lead; 0 = we do not */
+    uint64_t elected_us, abstains_us;
 };
 
 /* There is one in a process. */
@@ -139,9 +144,13 @@ static void settle(struct share_desk *desk, struct text leader)
     const struct lease *lease = &desk->lease;
     switch (lease->state) {
     case LEASE_HOLDS:
-        atomic_store(&elected, lease->token);
-        if (desk->office_token != lease->token)
-            service_wake_for_office(desk->worker->options.service);
+        if (atomic_exchange(&elected, lease->token) != lease->token)
+            desk->elected_us = now_of(desk);
+        if (desk->office_token == lease->token)
+            return;
+        if (now_of(desk) > desk->elected_us + OFFICE_US)
+            desk->abstains_us = now_of(desk) + ABSTAIN_US;
+        service_wake_for_office(desk->worker->options.service);
         return;
     case LEASE_FOLLOWS:
         atomic_store(&elected, 0);
@@ -268,7 +277,8 @@ static void ask(struct share_desk *desk, struct text record, bool is_urgent)
 {
     char since[NUMBER_BYTES], kept[NUMBER_BYTES], lasts[NUMBER_BYTES], token[NUMBER_BYTES];
     bool holds = desk->lease.state == LEASE_HOLDS;
-    struct text wish = desk->resigns                             ? TEXT("leave")
+    bool leaves = desk->resigns || now_of(desk) < desk->abstains_us;
+    struct text wish = leaves                                    ? TEXT("leave")
                        : lease_wants(&desk->lease, now_of(desk)) ? TEXT("take")
                                                                  : TEXT("none");
     struct text words[WORDS] = {text_of(desk->keys[0]),
@@ -301,7 +311,9 @@ static void tell(struct share_desk *desk)
     if (is_urgent)
         desk->happened_us = now;
     bool is_idle = now >= desk->happened_us + IDLE_AFTER_US;
-    bool is_due = is_urgent || !is_idle || now >= desk->told_us + AGAIN_US;
+    uint64_t ticks = desk->told_bytes / BYTES_PER_TICK;
+    bool is_due = (is_urgent && (ticks == 0 || now >= desk->told_us + ticks * TICK_US)) ||
+                  (!is_idle && ticks == 0) || now >= desk->told_us + AGAIN_US;
     desk->rung = false;
     if (is_idle && !is_due && !has_rung && now < desk->asked_us + IDLE_US)
         return;
@@ -312,6 +324,7 @@ static void tell(struct share_desk *desk)
         return;
     desk->told_us = now;
     desk->told_sense = sense;
+    desk->told_bytes = buffer_length(&desk->record);
 }
 
 static void on_tick(struct timer *timer)

@@ -47,7 +47,7 @@ enum deployments_role {
     ROLE_FOLLOWS, /* another leads */
     ROLE_LEADS,
 };
-enum { DEPLOYMENTS_RECORD_BYTES = 256 << 10 }; /* what a record may have; the rest is left out */
+enum { DEPLOYMENTS_RECORD_BYTES = 1 << 20 }; /* what a record may have; the rest is left out */
 /* Append a record for the others; *sense differs when something in it is urgent. */
 void deployments_tell(struct deployments *deployments, struct buffer *record, uint64_t *sense);
 /* <node> has told <record>, <age_us> ago; true: there was something to it. */

@@ -275,13 +275,26 @@ struct desk_guest *guest_hear(struct deployments *desk, const struct desk_peer *
     return guest;
 }
 
+/* In a state that it does not come out of in time: whoever leads starts another one. */
+static bool is_stuck(const struct desk_guest *guest)
+{
+    const struct deployment_spec *spec = guest->spec;
+    int64_t liveness = spec->probe.liveness_us > 0 ? spec->probe.liveness_us : LIVENESS_US;
+    int64_t start = spec->probe.start_timeout_us > 0 ? spec->probe.start_timeout_us : ORPHAN_US;
+    int64_t since_us = guest->said.numbers[SERVER_SINCE_MS] * 1000;
+    enum replica_state state = state_of(guest);
+    if (state == REPLICA_LAUNCHING || state == REPLICA_LOADING)
+        return since_us > start;
+    return state == REPLICA_UNREADY && since_us > liveness * (failures_of(guest) + 2);
+}
+
 bool guest_counts(const struct desk_guest *guest, uint64_t stable_digest)
 {
     enum replica_state state = state_of(guest);
     bool lives = state == REPLICA_LAUNCHING || state == REPLICA_LOADING || state == REPLICA_READY ||
                  state == REPLICA_UNREADY ||
                  (state == REPLICA_LOST && guest->said.numbers[SERVER_OPEN] != 0);
-    return lives && !guest->is_out_of_reach &&
+    return lives && !guest->is_out_of_reach && !is_stuck(guest) &&
            (uint64_t)guest->said.numbers[SERVER_DIGEST] == stable_digest;
 }
 

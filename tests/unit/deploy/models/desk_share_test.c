@@ -222,6 +222,31 @@ static void what_cannot_be_reached_does_not_count(void **state)
     assert_true(bench_until(is_ready));
 }
 
+static void what_does_not_get_well_elsewhere_is_replaced(void **state)
+{
+    (void)state;
+    struct share_line line;
+    int64_t server[SERVER_NUMBERS] = {[SERVER_NUMBER] = 77,
+                                      [SERVER_STATE] = REPLICA_UNREADY,
+                                      [SERVER_SINCE_MS] = 1000,
+                                      [SERVER_DIGEST] = 0,
+                                      [SERVER_PORT] = 9};
+    want(1);
+    server[SERVER_DIGEST] = (int64_t)digest;
+    begin(0);
+    add(SHARE_REPLICA, "fake", server, SERVER_NUMBERS, "192.0.2.1");
+    assert_true(hear());
+    deployments_lead(desk, 5, TEXT("cluster"));
+    bench_for(300000);
+    assert_true(is_nothing());
+    server[SERVER_SINCE_MS] = INT64_C(24) * 3600 * 1000;
+    begin(0);
+    add(SHARE_REPLICA, "fake", server, SERVER_NUMBERS, "192.0.2.1");
+    assert_true(hear());
+    assert_true(bench_until(is_ready));
+    assert_true(says(SHARE_END, &line));
+}
+
 static void what_is_outdated_elsewhere_is_ended(void **state)
 {
     (void)state;
@@ -362,6 +387,7 @@ int main(void)
         TEST(what_waits_elsewhere_is_started_for),
         TEST(what_starts_elsewhere_is_not_started_again),
         TEST(what_cannot_be_reached_does_not_count),
+        TEST(what_does_not_get_well_elsewhere_is_replaced),
         TEST(what_is_outdated_elsewhere_is_ended),
         TEST(who_leads_ends_ours_and_nobody_else),
         TEST(it_ends_only_when_all_know_that_it_takes_no_calls),
