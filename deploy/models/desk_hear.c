@@ -172,7 +172,7 @@ static void hear_knocks(struct deployments *desk, const struct peer_share *befor
         for (size_t k = 0; k < count; k++)
             if (before[k].record == now->record)
                 knocks = before[k].knocks;
-        if (now->knocks <= knocks || !peer->was_heard || desk->role != ROLE_LEADS)
+        if (now->knocks == 0 || now->knocks == knocks || desk->role != ROLE_LEADS)
             continue;
         struct text name = text_of(now->record->name);
         if (fleet_look(desk->fleet, name, &view, desk_now(desk)) && view.state == DEPLOYMENT_IDLE)
@@ -219,7 +219,6 @@ bool deployments_hear(struct deployments *deployments, struct text node, struct 
         settle_guests(desk, peer);
         hear_knocks(desk, before, count, peer);
         memory_free(before);
-        peer->was_heard = true;
         desk_round(desk);
     }
     desk_unlock(desk);

@@ -55,7 +55,7 @@ struct desk_record {
     char lead_reason[FLEET_REASON_MAX];
     uint64_t
         held_since; /* the number of our record that told that somebody waits; 0 = nobody does */
-    uint64_t knocks;
+    uint64_t knocks, knocked_us;
     struct slots_record told[2]; /* of the leader's stable and newest revision, since we began */
     unsigned told_of[2];
     struct fleet_demand others;   /* what is asked of it on other nodes */
@@ -85,7 +85,6 @@ struct desk_peer {
     struct link link;
     char node[DESK_NODE_MAX + 1], machine[DESK_NODE_MAX + 1];
     uint64_t heard_us;
-    bool was_heard;
     uint64_t number, acked; /* of its last record; and the last one of ours that it has read */
     struct peer_share *shares;
     size_t share_count;

@@ -322,8 +322,10 @@ void deployments_knock(struct deployments *deployments, struct text name)
 {
     desk_lock(deployments);
     struct desk_record *record = desk_record_find(deployments, name);
-    if (record)
+    if (record) {
         record->knocks++;
+        record->knocked_us = desk_now(deployments);
+    }
     desk_unlock(deployments);
 }
 

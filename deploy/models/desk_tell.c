@@ -6,6 +6,8 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 
+enum { KNOCK_US = 2000000 }; /* so long one is told */
+
 /* What is written, and a number that differs when something in it is urgent. */
 struct telling {
     struct deployments *desk;
@@ -50,17 +52,19 @@ static void tell_demand(struct telling *telling, struct desk_record *record)
         jobs = desk->site.jobs_waiting(desk->site.with, text_of(record->name));
     if (figures.held > 0 && record->held_since == 0)
         record->held_since = desk->told;
-    if (figures.held + figures.in_flight + jobs == 0 && record->knocks == 0)
+    bool is_fresh = record->knocks > 0 && telling->now_us < record->knocked_us + KNOCK_US;
+    uint64_t knocks = is_fresh ? record->knocks : 0;
+    if (figures.held + figures.in_flight + jobs == 0 && knocks == 0)
         return;
     line.numbers[DEMAND_HELD] = figures.held;
     line.numbers[DEMAND_IN_FLIGHT] = figures.in_flight;
     line.numbers[DEMAND_JOBS] = jobs;
     if (figures.oldest_us > 0 && telling->now_us > figures.oldest_us)
         line.numbers[DEMAND_OLDEST_MS] = (int64_t)((telling->now_us - figures.oldest_us) / 1000);
-    line.numbers[DEMAND_KNOCKS] = (int64_t)record->knocks;
+    line.numbers[DEMAND_KNOCKS] = (int64_t)knocks;
     share_line_write(telling->out, &line);
     mix(telling, hash_name(text_of(record->name)));
-    mix(telling, (figures.held > 0) + 2 * (uint64_t)record->knocks);
+    mix(telling, (figures.held > 0) + 2 * knocks);
 }
 
 /* How the calls from here went on a revision: whoever leads judges by them too. */

@@ -45,7 +45,7 @@ enum share_demand {
     DEMAND_KNOCKS,
     DEMAND_NUMBERS
 };
-/* Since the teller began. */
+/* Since the teller began. (A knock is told for a moment only: another number is a new one.) */
 enum share_figures {
     FIGURES_REVISION,
     FIGURES_CALLS,
