@@ -154,9 +154,9 @@ static void open_slot(struct desk_guest *guest)
 {
     int64_t parallel = guest->said.numbers[SERVER_PARALLEL];
     guest->opened_as = revision_of(guest);
-    guest->slot =
-        slots_open(guest->record->slots, (uint64_t)guest->said.numbers[SERVER_NUMBER],
-                   guest->opened_as, &guest->address, parallel > 0 ? (unsigned)parallel : 1);
+    guest->slot = slots_open_doubtful(
+        guest->record->slots, (uint64_t)guest->said.numbers[SERVER_NUMBER], guest->opened_as,
+        &guest->address, parallel > 0 ? (unsigned)parallel : 1);
     if (guest->slot.generation == 0)
         note(guest, "trouble", "there are too many replicas for one more to take calls");
 }
@@ -328,6 +328,19 @@ static void count_guests(struct deployments *desk)
     }
 }
 
+/* A call has found nobody there: it is asked at once whether it is well. */
+static void look_into_doubts(struct deployments *desk)
+{
+    for (struct link *at = desk->guests.next; at != &desk->guests; at = at->next) {
+        struct desk_guest *guest = LIST_MEMBER(at, struct desk_guest, link);
+        if (guest->slot.generation == 0 || slots_is_open(guest->record->slots, &guest->slot))
+            continue;
+        desk_close_slot(guest->record->slots, &guest->slot, guest->past);
+        end_probe(guest);
+        guest_settle(guest);
+    }
+}
+
 void guests_tell(struct deployments *desk)
 {
     size_t at = 0;
@@ -339,6 +352,7 @@ void guests_tell(struct deployments *desk)
         struct desk_record *record = value;
         record->guests = record->guests_used = 0;
     }
+    look_into_doubts(desk);
     count_guests(desk);
     at = 0;
     while (table_next(&desk->records, &at, &name, &value)) {
