@@ -6,6 +6,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/memory.h"
 
 enum {
     TEXT_BYTES_MAX = 255, /* of one text, before it is escaped */
@@ -311,7 +312,8 @@ bool access_write(struct buffer *out, bool json, const struct ledger_row *row,
 
 void access_log(const struct ledger_row *row, const struct access_extra *extra)
 {
-    static _Thread_local char line[ACCESS_LINE_BYTES];
+    static _Thread_local void *mine;
+    char *line = memory_of_thread(&mine, ACCESS_LINE_BYTES);
     struct pen pen = {line};
     if (log_is_json())
         put_json(&pen, row, extra);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/counting.h"
 
-#include <pthread.h>
-#include <signal.h>
-
 #include "gateway/crossing.h"
 #include "gateway/pages.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
-#include "policy/tokenizer.h"
 
 enum { ANSWER_BYTES = 1024 };
 
@@ -39,31 +35,4 @@ bool counting_answer(struct exchange *x)
     x->fault = (struct fault){0};
     pages_finish(x, TEXT("x-sluice-estimated: true\r\n"));
     return true;
-}
-
-static void *prepare(void *set)
-{
-    uintptr_t wanted = (uintptr_t)set;
-    for (int i = 0; i < TOKENIZERS; i++)
-        if (wanted >> i & 1)
-            tokenizer_prepare((enum tokenizer)i);
-    return NULL;
-}
-
-void counting_prepare(const struct config *config)
-{
-    uintptr_t wanted = 0;
-    for (size_t i = 0; i < config->target_count; i++)
-        wanted |= (uintptr_t)1 << tokenizer_of(config->targets[i].model);
-    wanted &= ~((uintptr_t)1 << TOKENIZER_NONE);
-    pthread_t thread;
-    sigset_t all, before;
-    if (!wanted)
-        return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    /* Without a thread the first count waits for it. */
-    if (pthread_create(&thread, NULL, prepare, (void *)wanted) == 0)
-        pthread_detach(thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }

@@ -11,7 +11,3 @@
 /* Answer the call (OPERATION_COUNT) in its client's words, with `x-sluice-estimated: true`. False,
  * with a fault, when it cannot be read. */
 bool counting_answer(struct exchange *x);
-
-/* Begin to unpack the tokenizers of all models of <config>, on a thread of its own, so that no call
- * waits for that: some 30 ms each, once. */
-void counting_prepare(const struct config *config);

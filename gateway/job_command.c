@@ -549,6 +549,18 @@ static bool has_output_below(const char *process, const char *directory)
     return false;
 }
 
+/* Has a command ever run on this state? Each has a directory here, which stays. */
+static bool has_run_any(const struct job_commands *commands)
+{
+    DIR *all = opendir(commands->directory);
+    bool found = all == NULL;
+    for (struct dirent *each; !found && (each = readdir(all)) != NULL;)
+        found = each->d_name[0] != '.';
+    if (all)
+        closedir(all);
+    return found;
+}
+
 /* What a command had begun outlives it when we are killed: the kernel ends the command itself only.
  * It has come to our supervisor then, or to init; the job is run again, so it must go. */
 static void end_strangers(const struct job_commands *commands)
@@ -579,7 +591,8 @@ struct job_commands *job_commands_new(struct jobs *jobs, const char *state)
     list_init(&commands->running);
     list_init(&commands->logs);
     pthread_mutex_init(&commands->lock, NULL);
-    end_strangers(commands);
+    if (has_run_any(commands))
+        end_strangers(commands);
     return commands;
 }
 

@@ -54,13 +54,14 @@ static void on_connected(struct upstream_call *call)
 {
     struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
     const struct url *url = &jwks->config->jwt.jwks;
-    static __thread char request[REQUEST_MAX]; /* must stay until it is sent */
+    static _Thread_local void *mine; /* must stay until it is sent */
+    char *request = memory_of_thread(&mine, REQUEST_MAX);
     int length =
-        snprintf(request, sizeof(request),
+        snprintf(request, REQUEST_MAX,
                  "GET %.*s HTTP/1.1\r\nHost: %.*s:%u\r\nAccept: application/json\r\n"
                  "User-Agent: sluice\r\n\r\n",
                  TEXT_ARGS(url->path.len ? url->path : TEXT("/")), TEXT_ARGS(url->host), url->port);
-    struct iovec piece = {request, (size_t)length < sizeof(request) ? (size_t)length : 0};
+    struct iovec piece = {request, (size_t)length < REQUEST_MAX ? (size_t)length : 0};
     upstream_send(call, &piece, 1, false);
 }
 

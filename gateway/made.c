@@ -2,6 +2,8 @@
 #include "gateway/made.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/made_inside.h"
@@ -25,19 +27,25 @@ static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
 
 enum { ARENA_BLOCK = 16 << 10, ROOM_FIRST = 16 };
 
-struct made *made_open(const char *state, struct fault *fault)
+static bool open_file(struct made *made, struct fault *fault)
 {
-    char *path = memory_format("%s/deployments.db", state);
-    struct database *database = database_open(path, DATABASE_SAFE, fault);
-    memory_free(path);
+    struct database *database = database_open(made->path, DATABASE_SAFE, fault);
     if (database && !database_upgrade(database, schema, 2, fault)) {
         database_close(database);
         database = NULL;
     }
-    if (!database)
-        return NULL;
-    struct made *made = memory_new(sizeof(*made));
     made->database = database;
+    return database != NULL;
+}
+
+struct made *made_open(const char *state, struct fault *fault)
+{
+    struct made *made = memory_new(sizeof(*made));
+    made->path = memory_format("%s/deployments.db", state);
+    if ((access(made->path, F_OK) == 0 || errno != ENOENT) && !open_file(made, fault)) {
+        made_close(made);
+        return NULL;
+    }
     return made;
 }
 
@@ -46,6 +54,7 @@ void made_close(struct made *made)
     if (!made)
         return;
     database_close(made->database);
+    memory_free(made->path);
     memory_free(made);
 }
 
@@ -142,7 +151,7 @@ static void read_rows(struct statement *statement, struct made_list *list)
 struct made_list *made_read(struct made *made)
 {
     struct made_list *list = list_new();
-    if (made)
+    if (made && made->database)
         read_rows(database_prepare(made->database,
                                    "SELECT name, id, tenant, token, document, by, version, "
                                    "made_us, changed_us FROM deployments ORDER BY name"),
@@ -153,7 +162,7 @@ struct made_list *made_read(struct made *made)
 struct made_list *made_versions(struct made *made, struct text name)
 {
     struct made_list *list = list_new();
-    if (!made)
+    if (!made || !made->database)
         return list;
     struct statement *statement =
         database_prepare(made->database, "SELECT name, '', '', '', document, by, version, at_us, "
@@ -166,6 +175,13 @@ struct made_list *made_versions(struct made *made, struct text name)
 }
 
 /* ------------------------------------------------------------------------------------ writing */
+
+static bool is_open(struct made *made, struct fault *fault)
+{
+    struct fault why;
+    return made->database || open_file(made, &why) ||
+           fault_set(fault, FAULT_LEDGER_FULL, "The store of deployments: %s", why.text);
+}
 
 static bool fail(struct made *made, struct fault *fault)
 {
@@ -221,6 +237,8 @@ static bool put_version(struct made *made, const struct made_deployment *one)
 
 bool made_keep(struct made *made, const struct made_deployment *one, struct fault *fault)
 {
+    if (!is_open(made, fault))
+        return false;
     if (!database_begin(made->database))
         return fail(made, fault);
     if (put_row(made, one) && put_version(made, one) && database_commit(made->database))
@@ -275,8 +293,9 @@ bool made_find_ended(struct made *made, struct text id, struct made_list *list,
                      struct made_deployment *ended)
 {
     struct statement *statement =
-        made ? database_prepare(made->database, "SELECT id, name, tenant FROM ended WHERE id = ?")
-             : NULL;
+        made && made->database
+            ? database_prepare(made->database, "SELECT id, name, tenant FROM ended WHERE id = ?")
+            : NULL;
     bool found = false;
     *ended = (struct made_deployment){.version = 0};
     if (!statement)
@@ -299,6 +318,8 @@ bool made_remove(struct made *made, const struct made_deployment *one, struct fa
 
 bool made_drop(struct made *made, struct text name, struct fault *fault)
 {
+    if (!is_open(made, fault))
+        return false;
     if (!database_begin(made->database))
         return fail(made, fault);
     if (note_end(made, name) && run_named(made, "DELETE FROM deployments WHERE name = ?", name) &&
@@ -321,6 +342,8 @@ bool made_order_put(struct made *made, const struct made_order *order, struct fa
 
 bool made_order_keep(struct made *made, const struct made_order *order, struct fault *fault)
 {
+    if (!is_open(made, fault))
+        return false;
     struct statement *statement =
         database_prepare(made->database, "INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?, ?)");
     if (!statement)
@@ -339,6 +362,8 @@ bool made_order_keep(struct made *made, const struct made_order *order, struct f
 void made_orders_each(struct made *made, void (*each)(void *with, const struct made_order *order),
                       void *with)
 {
+    if (!made->database)
+        return;
     struct statement *statement = database_prepare(
         made->database, "SELECT name, stopped, pinned, unpinned, low, high FROM orders");
     while (statement && statement_next(statement) == STATEMENT_ROW) {
@@ -358,6 +383,9 @@ void made_orders_each(struct made *made, void (*each)(void *with, const struct m
 
 bool made_set_mark(struct made *made, const struct made_mark *mark)
 {
+    struct fault fault;
+    if (!is_open(made, &fault))
+        return false;
     struct statement *statement =
         database_prepare(made->database, "INSERT OR REPLACE INTO mark VALUES (1, ?, ?)");
     if (!statement)
@@ -373,7 +401,9 @@ struct made_mark made_mark_of(struct made *made)
 {
     struct made_mark mark = {.number = 0};
     struct statement *statement =
-        database_prepare(made->database, "SELECT life, number FROM mark WHERE one = 1");
+        made->database
+            ? database_prepare(made->database, "SELECT life, number FROM mark WHERE one = 1")
+            : NULL;
     if (statement && statement_next(statement) == STATEMENT_ROW) {
         struct text life = text_head(statement_text(statement, 0), sizeof(mark.life) - 1);
         memcpy(mark.life, life.at, life.len);
@@ -388,9 +418,10 @@ struct made_order made_order_of(struct made *made, struct text name)
 {
     struct made_order order = {.name = name, .low = -1, .high = -1};
     struct statement *statement =
-        made ? database_prepare(made->database, "SELECT stopped, pinned, unpinned, low, high FROM "
-                                                "orders WHERE name = ?")
-             : NULL;
+        made && made->database
+            ? database_prepare(made->database, "SELECT stopped, pinned, unpinned, low, high FROM "
+                                               "orders WHERE name = ?")
+            : NULL;
     if (!statement)
         return order;
     statement_set_text(statement, 1, name);

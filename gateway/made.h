@@ -3,7 +3,8 @@
 
 /*
  * made - deployments that were made at run time (admin API, Monster's deploy calls), as they lie in
- * STATE/deployments.db. Inside gateway; the service's thread.
+ * STATE/deployments.db, which is there once anything was made. Inside gateway; the service's
+ * thread.
  *
  * With a Redis (made_share()) that has them, and the file is what this node has seen of it: what is
  * changed is changed there first, and only if nobody else has changed it since; made_pull() takes

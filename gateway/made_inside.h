@@ -10,7 +10,8 @@
 #include "gateway/made_redis.h"
 
 struct made {
-    struct database *database;
+    char *path;
+    struct database *database; /* NULL = there is no file yet, since nothing was made */
     struct made_redis *shared; /* NULL = not shared */
 };
 

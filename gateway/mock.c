@@ -29,7 +29,6 @@ enum {
 
 static void init(struct mock *mock, const struct mock_options *options, size_t log_rows)
 {
-    mock->loop = loop_new();
     mock->options = *options;
     mock->counters = counters_new(log_rows);
     list_init(&mock->callers);
@@ -55,9 +54,9 @@ void mock_id(struct mock *mock, const char *prefix, char id[48])
 /* ------------------------------------------------------------------------- inside the gateway */
 
 struct inside {
-    struct mock mock;
+    struct mock mock; /* its loop is NULL before the first call comes */
     pthread_t thread;
-    pthread_mutex_t lock; /* of what stands below */
+    pthread_mutex_t lock; /* of what stands below, and of the beginning */
     int *arrivals;        /* sockets on their way to the loop */
     size_t count, capacity;
     bool knocking; /* the errand is on its way */
@@ -91,20 +90,31 @@ static void *run_inside(void *with)
 struct mock *mock_start(void)
 {
     struct inside *inside = memory_new(sizeof(*inside));
-    init(&inside->mock, &(struct mock_options){.quiet = true}, LOG_INSIDE);
     inside->errand.run = let_in;
     pthread_mutex_init(&inside->lock, NULL);
+    return &inside->mock;
+}
+
+/* With the first call; the lock is held. */
+static bool begin_inside(struct inside *inside)
+{
+    struct loop *loop = loop_try();
+    if (loop == NULL)
+        return false;
+    inside->mock.loop = loop;
+    init(&inside->mock, &(struct mock_options){.quiet = true}, LOG_INSIDE);
     /* Signals are for the threads that wait for them. */
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int failed = pthread_create(&inside->thread, NULL, run_inside, inside);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failed != 0) {
-        fprintf(stderr, "sluice: no thread for the mock: %s\n", strerror(failed));
-        abort();
-    }
-    return &inside->mock;
+    if (failed == 0)
+        return true;
+    done(&inside->mock);
+    inside->mock = (struct mock){0};
+    errno = failed;
+    return false;
 }
 
 int mock_connect(struct mock *mock)
@@ -114,7 +124,8 @@ int mock_connect(struct mock *mock)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
         return -1;
     pthread_mutex_lock(&inside->lock);
-    bool full = inside->count == ARRIVALS_MAX;
+    bool begun = mock->loop || begin_inside(inside);
+    bool full = !begun || inside->count == ARRIVALS_MAX;
     if (!full) {
         if (inside->count == inside->capacity) {
             inside->capacity = inside->capacity ? inside->capacity * 2 : 16;
@@ -129,7 +140,8 @@ int mock_connect(struct mock *mock)
     if (full) {
         close(ends[0]);
         close(ends[1]);
-        errno = EAGAIN;
+        if (begun)
+            errno = EAGAIN;
         return -1;
     }
     if (knock)
@@ -142,13 +154,15 @@ void mock_stop(struct mock *mock)
     if (mock == NULL)
         return;
     struct inside *inside = LIST_MEMBER(mock, struct inside, mock);
-    loop_stop(mock->loop);
-    pthread_join(inside->thread, NULL);
+    if (mock->loop) {
+        loop_stop(mock->loop);
+        pthread_join(inside->thread, NULL);
+        done(mock);
+    }
     for (size_t i = 0; i < inside->count; i++)
         close(inside->arrivals[i]);
     memory_free(inside->arrivals);
     pthread_mutex_destroy(&inside->lock);
-    done(mock);
     memory_free(inside);
 }
 
@@ -288,6 +302,7 @@ int mock_serve(const struct mock_options *options)
     }
     sigset_t before;
     struct server *server = memory_new(sizeof(*server));
+    server->mock.loop = loop_new();
     init(&server->mock, options, LOG_SERVED);
     server->listener = (struct watch){listener, on_connection};
     server->signals = (struct watch){open_signals(&before), on_signal};

@@ -33,7 +33,8 @@ struct mock_options {
  * Returns an exit code: 0, or 1 when it cannot listen. */
 int mock_serve(const struct mock_options *options);
 
-/* Start the mock inside this process, on a thread of its own; opens no port. */
+/* The mock inside this process, on a thread of its own, which begins with the first connection;
+ * opens no port. */
 struct mock *mock_start(void);
 /* A new connection to it: a non-blocking, close-on-exec socket that the caller owns, or -1 with
  * errno set. Any thread. */

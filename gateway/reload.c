@@ -7,7 +7,6 @@
 
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
-#include "gateway/counting.h"
 #include "gateway/worker.h"
 
 void reload_outcome_done(struct reload_outcome *outcome)
@@ -121,7 +120,6 @@ struct config *reload_load(const struct config_options *load, const struct confi
         outcome_unusable(outcome, load->path ? load->path : "", fault.text);
         return NULL;
     }
-    counting_prepare(next);
     FILE *out = words_open(&outcome->restart, &length);
     free(outcome->words);
     FILE *changes = words_open(&outcome->words, &length);

@@ -18,7 +18,6 @@
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
 #include "gateway/cli.h"
-#include "gateway/counting.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
@@ -29,6 +28,7 @@
 #include "gateway/made_redis.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
+#include "gateway/resident.h"
 #include "gateway/service_state.h"
 #include "gateway/share_desk.h"
 #include "gateway/sockets.h"
@@ -286,6 +286,7 @@ bool service_reload(struct service *service)
                                : "refused; generation %llu stays, %u changes",
                   (unsigned long long)service->config->generation, outcome.changes);
     tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
+    resident_shrink(); /* of what was read, most was dropped */
     return outcome.good;
 }
 
@@ -728,7 +729,6 @@ static bool open_policy(struct service *service)
     service->limits = limits_new(&options);
     service->batches = batches_new();
     service->estimates = estimates_new();
-    counting_prepare(config);
     service->cache = cache_new(&kept);
     struct semantic_options alike = semantic_options_of(config);
     service->semantic = semantic_new(&alike); /* a reload may enable it */
@@ -996,6 +996,7 @@ int service_run(const struct service_options *options)
     struct service service;
     int signals = open_signals();
     crash_arm();
+    resident_begin();
     begin(&service, options);
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
@@ -1015,6 +1016,8 @@ int service_run(const struct service_options *options)
         repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);
+        resident_serve();
+        resident_shrink();
         tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
         atomic_store(&service.is_starting, false);
         serve(&service, signals);

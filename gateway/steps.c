@@ -10,6 +10,7 @@
 #include "gateway/aside.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/memory.h"
 #include "gateway/batch.h"
 #include "gateway/choosing.h"
 #include "gateway/client.h"
@@ -218,12 +219,13 @@ static const struct target *choose_one(struct exchange *x)
         route_take(x->target, &call, &x->route_try);
         return x->target;
     }
-    static _Thread_local struct choice choice;
+    static _Thread_local void *mine;
+    struct choice *choice = memory_of_thread(&mine, sizeof(*choice));
     const struct target *target =
-        route_choose(route, choosing_policy(x), &call, &x->route_try, &choice);
+        route_choose(route, choosing_policy(x), &call, &x->route_try, choice);
     if (ruling_notes(x))
-        ruling_note(x, route, &choice);
-    ruling_record(x, route, &choice);
+        ruling_note(x, route, choice);
+    ruling_record(x, route, choice);
     if (target)
         x->tried |= UINT64_C(1) << (target - route->targets);
     return target;

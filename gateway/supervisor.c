@@ -23,6 +23,7 @@
 #include "gateway/cli.h"
 #include "gateway/notify.h"
 #include "gateway/reload.h"
+#include "gateway/resident.h"
 #include "gateway/sanitizer.h"
 #include "gateway/service.h"
 #include "gateway/sockets.h"
@@ -308,6 +309,7 @@ static void on_ready(struct supervisor *s)
         s->options->on_ready(s->config, clock_now_us() - s->options->started_us);
     s->was_ready = s->is_ready = true;
     notify_send("READY=1\nSTATUS=serving");
+    resident_shrink();
 }
 
 static void hear(struct supervisor *s, char word)
@@ -319,6 +321,7 @@ static void hear(struct supervisor *s, char word)
         break;
     case SAY_RELOADED:
         keep_config(s);
+        resident_shrink();
         notify_send("READY=1\nSTATUS=serving, configuration reloaded");
         break;
     case SAY_KEPT:

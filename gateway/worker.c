@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +28,7 @@
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
 #include "gateway/outbound.h"
+#include "gateway/resident.h"
 #include "gateway/resume.h"
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
@@ -40,9 +40,10 @@ enum {
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
     ARENA_BLOCK_BYTES = 2048,
-    KEEP_FREE_BYTES = 16 * 1024 * 1024,
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
+    SHRINKS = 4,
+    SHRINK_US = 300000,
     ANSWER_LOOK_US = 1000,
 };
 
@@ -514,7 +515,19 @@ static void stop(struct errand *errand)
     loop_stop(worker->loop);
 }
 
-/* Once a second: after many exchanges have ended, give their memory back to the kernel. */
+static void free_spares(struct worker *worker)
+{
+    while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
+        struct exchange *x = worker->spare;
+        worker->spare = (struct exchange *)(void *)x->grave.next;
+        worker->spare_count--;
+        arena_done(&x->arena);
+        memory_free(x);
+    }
+}
+
+/* Once a second: after many exchanges have ended, give their memory back to the kernel. What other
+ * threads have of them - lines of the log, rows of the ledger - ends later, so not only once. */
 static void sweep(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
@@ -522,18 +535,17 @@ static void sweep(struct timer *timer)
         decisions_offer(worker->decisions);
     bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
-        while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
-            struct exchange *x = worker->spare;
-            worker->spare = (struct exchange *)(void *)x->grave.next;
-            worker->spare_count--;
-            arena_done(&x->arena);
-            memory_free(x);
-        }
-        malloc_trim(0);
+        free_spares(worker);
         worker->exchange_peak = worker->exchange_count;
+        worker->shrinks_left = SHRINKS;
+    }
+    if (worker->shrinks_left > 0) {
+        worker->shrinks_left--;
+        resident_shrink();
     }
     replicas_sweep(&worker->replicas);
-    timer_set(worker->loop, timer, loop_now_us(worker->loop) + JANITOR_US);
+    timer_set(worker->loop, timer,
+              loop_now_us(worker->loop) + (worker->shrinks_left > 0 ? SHRINK_US : JANITOR_US));
 }
 
 static void *worker_main(void *with)
@@ -679,10 +691,6 @@ static bool open_cache(struct worker *worker, struct fault *fault)
 struct worker *worker_start(const struct worker_options *options)
 {
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
-    /* Bodies of usual size come from the heap and go back to it, not to the kernel each time; the
-     * janitor gives back what is not used when it is quiet. */
-    mallopt(M_MMAP_THRESHOLD, KEEP_FREE_BYTES);
-    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
     struct worker *worker = memory_new(sizeof(*worker));
     worker->options = *options;
     worker->loop = loop_new();

@@ -133,6 +133,7 @@ struct worker {
     uint64_t writes, write_cost_us; /* to clients: how many, and ours of one lately */
     struct timer accept_timer, janitor;
     unsigned exchange_peak; /* since memory was last given back */
+    unsigned shrinks_left;  /* how often to give memory back again */
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */

@@ -28,8 +28,3 @@ int64_t bpe_count(enum tokenizer tokenizer, struct text text)
     bpe_room_done(&room);
     return tokens;
 }
-
-void bpe_prepare(enum tokenizer tokenizer)
-{
-    bpe_table(tokenizer);
-}

@@ -9,7 +9,7 @@
  * pair by pair, the pair of the lowest rank first, the leftmost of these, until no two neighbours
  * are a token together. Text that looks like a special token ("<|endoftext|>") is text.
  *
- * Pure: no I/O, no state but the tables, which are unpacked once (some 30 ms, 2 to 5 MB), by
+ * Pure: no I/O, no state but the tables, which are unpacked once (some 15 ms, 2 to 5 MB), by
  * whoever comes first, and shared by all threads. Time and memory are bounded: a piece is merged in
  * n log n steps, and one of more than BPE_PIECE_MAX bytes is counted in parts, which may be a token
  * too many for each.
@@ -18,9 +18,6 @@
 #include "policy/tokenizer.h"
 
 enum { BPE_PIECE_MAX = 2048 };
-
-/* Unpack the table now, on this thread. Any thread; not for TOKENIZER_NONE. */
-void bpe_prepare(enum tokenizer tokenizer);
 
 /* Tokens of <text>, UTF-8; bytes that are none are counted as bytes. Any thread; not for
  * TOKENIZER_NONE. */

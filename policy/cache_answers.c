@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/cache_answers.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/database.h"
@@ -35,7 +37,8 @@ struct answers {
     atomic_size_t waiting_bytes;
     atomic_ullong kept, lost;
     /* the helper's own */
-    struct database *database;
+    char *path;
+    struct database *database; /* NULL = there is no file yet, since nothing was kept */
     struct statement *find, *keep;
     size_t max_bytes, bytes;
     uint64_t tidy_us;
@@ -49,11 +52,11 @@ static struct text text_of_name(const struct digest *name)
     return (struct text){(const char *)name->bytes, sizeof(name->bytes)};
 }
 
-static void note_failure(struct answers *answers)
+static void note_failure(struct answers *answers, const char *why)
 {
     if (!answers->failing)
         log_line(LOG_ERROR, "cache", "answers to an Idempotency-Key cannot be kept or found: %s",
-                 database_problem(answers->database));
+                 why);
     answers->failing = true;
 }
 
@@ -66,6 +69,8 @@ static void note_success(struct answers *answers)
 
 static void find_record(struct answers *answers, struct answer_search *search)
 {
+    if (!answers->database)
+        return;
     statement_set_blob(answers->find, 1, text_of_name(&search->name));
     statement_set(answers->find, 2, clock_wall_us());
     enum statement_result result = statement_next(answers->find);
@@ -77,7 +82,7 @@ static void find_record(struct answers *answers, struct answer_search *search)
         search->found = !search->failed;
     }
     if (result == STATEMENT_FAILED)
-        note_failure(answers);
+        note_failure(answers, database_problem(answers->database));
     else
         statement_reset(answers->find);
 }
@@ -124,20 +129,53 @@ static bool tidy(struct answers *answers)
     return good;
 }
 
+static bool prepare(struct answers *answers, struct fault *fault)
+{
+    answers->find = database_prepare(
+        answers->database, "SELECT expires, record FROM idempotent WHERE name = ? AND expires > ?");
+    answers->keep = database_prepare(
+        answers->database,
+        "INSERT OR REPLACE INTO idempotent(name, expires, bytes, record) VALUES (?, ?, ?, ?)");
+    if (answers->find && answers->keep && count_bytes(answers))
+        return true;
+    return fault_set(fault, FAULT_INTERNAL, "%s: %s", answers->path,
+                     database_problem(answers->database));
+}
+
+static bool open_file(struct answers *answers, struct fault *fault)
+{
+    answers->database = database_open(answers->path, DATABASE_WRITE, fault);
+    if (answers->database && database_upgrade(answers->database, schema, 1, fault) &&
+        prepare(answers, fault))
+        return true;
+    database_close(answers->database);
+    answers->database = NULL;
+    return false;
+}
+
+static bool keep(struct answers *answers, const struct keeping *keeping)
+{
+    struct fault why;
+    if (!answers->database && !open_file(answers, &why)) {
+        note_failure(answers, why.text);
+        return false;
+    }
+    if (database_begin(answers->database) && keep_record(answers, keeping) && tidy(answers) &&
+        database_commit(answers->database)) {
+        note_success(answers);
+        return true;
+    }
+    /* Before the rollback, which has no problem to tell of. */
+    note_failure(answers, database_problem(answers->database));
+    database_rollback(answers->database);
+    return false;
+}
+
 static void run_keeping(struct task *task)
 {
     struct keeping *keeping = LIST_MEMBER(task, struct keeping, task);
     struct answers *answers = keeping->answers;
-    bool good = database_begin(answers->database) && keep_record(answers, keeping) &&
-                tidy(answers) && database_commit(answers->database);
-    atomic_fetch_add(good ? &answers->kept : &answers->lost, 1);
-    if (good) {
-        note_success(answers);
-    } else {
-        /* Before the rollback, which has no problem to tell of. */
-        note_failure(answers);
-        database_rollback(answers->database);
-    }
+    atomic_fetch_add(keep(answers, keeping) ? &answers->kept : &answers->lost, 1);
     atomic_fetch_sub(&answers->waiting_bytes, buffer_length(&keeping->record));
     buffer_done(&keeping->record);
     memory_free(keeping);
@@ -159,33 +197,25 @@ static void drop_search(struct task *task)
 
 /* ------------------------------------------------------------------------ opening, closing */
 
-static bool prepare(struct answers *answers, const char *path, struct fault *fault)
+static void free_all(struct answers *answers)
 {
-    answers->database = database_open(path, DATABASE_WRITE, fault);
-    if (!answers->database || !database_upgrade(answers->database, schema, 1, fault))
-        return false;
-    answers->find = database_prepare(
-        answers->database, "SELECT expires, record FROM idempotent WHERE name = ? AND expires > ?");
-    answers->keep = database_prepare(
-        answers->database,
-        "INSERT OR REPLACE INTO idempotent(name, expires, bytes, record) VALUES (?, ?, ?, ?)");
-    if (answers->find && answers->keep && count_bytes(answers))
-        return true;
-    return fault_set(fault, FAULT_INTERNAL, "%s: %s", path, database_problem(answers->database));
+    database_close(answers->database);
+    memory_free(answers->path);
+    memory_free(answers);
 }
 
 struct answers *answers_open(const char *path, size_t max_bytes, struct fault *fault)
 {
     struct answers *answers = memory_new(sizeof(*answers));
     answers->max_bytes = max_bytes;
-    if (prepare(answers, path, fault)) {
+    answers->path = memory_string(text_of(path));
+    if ((access(path, F_OK) != 0 && errno == ENOENT) || open_file(answers, fault)) {
         answers->helper = helper_new("cache-answers", WAITING_MAX);
         if (answers->helper)
             return answers;
         fault_set(fault, FAULT_INTERNAL, "No thread can be started for the cache.");
     }
-    database_close(answers->database);
-    memory_free(answers);
+    free_all(answers);
     return NULL;
 }
 
@@ -194,8 +224,7 @@ void answers_close(struct answers *answers)
     if (!answers)
         return;
     helper_free(answers->helper);
-    database_close(answers->database);
-    memory_free(answers);
+    free_all(answers);
 }
 
 /* ------------------------------------------------------------------------------ the door */

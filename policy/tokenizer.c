@@ -37,12 +37,6 @@ enum tokenizer tokenizer_of(struct text model)
     return TOKENIZER_NONE;
 }
 
-void tokenizer_prepare(enum tokenizer tokenizer)
-{
-    if (tokenizer != TOKENIZER_NONE)
-        bpe_prepare(tokenizer);
-}
-
 /* --------------------------------------------------------------------------------- counting */
 
 enum { PARTS = 32, PART_BYTES = TOKENIZER_EXACT_BYTES / PARTS };

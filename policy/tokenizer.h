@@ -7,7 +7,8 @@
  * Exactly for the models of OpenAI whose tokenizer is published, roughly for all others. Pure and
  * the same every time. A text of up to TOKENIZER_EXACT_BYTES is looked at whole (25 MB/s for prose,
  * 5 MB/s at worst); of a longer one as much, in parts from all over it, so that nobody waits long
- * for anybody's text: about 10 ms.
+ * for anybody's text: about 10 ms. The first count of all unpacks the tokenizer's table, which
+ * takes some 15 ms, and 2 to 5 MB that are never freed: who never counts does without.
  */
 
 #include "gateway/base/text.h"
@@ -27,10 +28,6 @@ enum { TOKENIZER_PER_CALL = 3, TOKENIZER_PER_MESSAGE = 3, TOKENIZER_PER_NAME = 1
 
 /* By the model's name, whoever offers it: "gpt-4o-mini", "openai/gpt-4.1", "ft:gpt-4o:acme::x". */
 enum tokenizer tokenizer_of(struct text model);
-
-/* Unpack the table of this tokenizer, for which the first count would have to wait some 30 ms; 2 to
- * 5 MB that are never freed. Nothing to do for TOKENIZER_NONE. */
-void tokenizer_prepare(enum tokenizer tokenizer);
 
 /* Tokens of a text, UTF-8; never negative. */
 int64_t tokens_of_text(enum tokenizer tokenizer, struct text text);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 
+#include "gateway/base/memory.h"
 #include "routing/route.h"
 
 enum {
@@ -469,11 +470,11 @@ const struct target *route_choose(const struct route *route, const struct route_
                                   const struct route_call *call, struct route_try *attempt,
                                   struct choice *choice)
 {
-    static _Thread_local struct choice own;
+    static _Thread_local void *own;
     size_t at;
     assert(route->target_count <= ROUTE_TARGETS_MAX);
     if (!choice)
-        choice = &own;
+        choice = memory_of_thread(&own, sizeof(*choice));
     policy = or_balanced(policy);
     choice->target = NULL;
     choice->why = "nobody is left";

@@ -15,7 +15,7 @@ enum {
     CROWD_DENOMINATOR = 4,
     DRAWN = 2,        /* targets that a prompt may be drawn to */
     CROWD_CALLS = 2,  /* and so many calls more */
-    GAIN_TIMES = 3,   /* of that, while its cache saves more than its queue takes */
+    GAIN_TIMES = 3,   /* of that, while it has the prompt in its cache */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
     EXPLORE_COST = 4000,
@@ -229,22 +229,21 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
     return found;
 }
 
-/* May one that a prompt is drawn to take it, for all that it has to do? */
+/* May one that a prompt is drawn to take it, for all that it has to do? What stands in <set> is not
+ * told apart by its time, a queue included: who has the prompt in its cache then gains by it. */
 static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t at)
 {
     const struct prediction *p = bids[at].prediction;
-    bool gains = p->cached_tokens > 0; /* more than it loses, if it has to queue there */
     int64_t work = 0, weights = 0;
     for (size_t i = 0; i < count; i++) {
         if (!(set >> i & 1))
             continue;
         work += bids[i].prediction->calls + 1;
         weights += bids[i].weight ? bids[i].weight : 1;
-        gains = gains && (bids[i].prediction->cached_tokens > 0 || bids[i].score > bids[at].score);
     }
     int64_t weight = bids[at].weight ? bids[at].weight : 1;
     int64_t fair = work * weight * CROWD_NUMERATOR / (weights * CROWD_DENOMINATOR);
-    return p->calls + 1 <= (gains ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
+    return p->calls + 1 <= (p->cached_tokens > 0 ? fair * GAIN_TIMES : fair) + CROWD_CALLS;
 }
 
 /* Of <at>, to which <prefix> is drawn, and the next ones after it among <left>, the one that has

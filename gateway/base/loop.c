@@ -44,15 +44,21 @@ struct loop {
     struct errand *errands, **errands_end;
 };
 
-struct loop *loop_new(void)
+struct loop *loop_try(void)
 {
-    struct loop *loop = memory_new(sizeof(*loop));
-    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    loop->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (loop->epoll < 0 || loop->wake < 0) {
-        perror("sluice: epoll");
-        abort();
+    int epoll = epoll_create1(EPOLL_CLOEXEC), wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (epoll < 0 || wake < 0) {
+        int why = errno;
+        if (epoll >= 0)
+            close(epoll);
+        if (wake >= 0)
+            close(wake);
+        errno = why;
+        return NULL;
     }
+    struct loop *loop = memory_new(sizeof(*loop));
+    loop->epoll = epoll;
+    loop->wake = wake;
     for (size_t i = 0; i < SLOTS; i++)
         list_init(&loop->slots[i]);
     loop->now_us = clock_now_us();
@@ -61,6 +67,16 @@ struct loop *loop_new(void)
     loop->errands_end = &loop->errands;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->wake, &event);
+    return loop;
+}
+
+struct loop *loop_new(void)
+{
+    struct loop *loop = loop_try();
+    if (!loop) {
+        perror("sluice: epoll");
+        abort();
+    }
     return loop;
 }
 

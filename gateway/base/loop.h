@@ -53,6 +53,9 @@ struct errand {
 struct loop;
 
 struct loop *loop_new(void);
+/* The same for one that begins when calls are served already: NULL, and errno, without two
+ * descriptors. */
+struct loop *loop_try(void);
 void loop_free(struct loop *loop);
 /* Run until loop_stop(), also one that came before. It may be run again. <on_round>, when not NULL,
  * is called after each round of callbacks. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/memory.h"
 
+#include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,6 +62,40 @@ char *memory_format(const char *format, ...)
     if (len < 0)
         die_without_memory(0);
     return line;
+}
+
+/* ---------------------------------------------------------------------- of a thread alone */
+
+struct thread_block {
+    struct thread_block *next;
+    max_align_t memory[];
+};
+
+static pthread_key_t thread_blocks;
+
+static void free_thread_blocks(void *first)
+{
+    for (struct thread_block *block = first, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+}
+
+static void make_thread_key(void)
+{
+    if (pthread_key_create(&thread_blocks, free_thread_blocks) != 0)
+        die_without_memory(0);
+}
+
+void *memory_for_thread(void **at, size_t bytes)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_thread_key);
+    struct thread_block *block = memory_new(sizeof(*block) + bytes);
+    block->next = pthread_getspecific(thread_blocks);
+    if (pthread_setspecific(thread_blocks, block) != 0)
+        die_without_memory(bytes);
+    return *at = block->memory;
 }
 
 void memory_wipe(void *what, size_t bytes)

@@ -28,6 +28,15 @@ char *memory_string(struct text from) __attribute__((returns_nonnull));
 /* A NUL-terminated, formatted string; free it with memory_free(). */
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 
+void *memory_for_thread(void **at, size_t bytes) __attribute__((returns_nonnull));
+/* <bytes> of this thread alone: zeroed memory when <*at> is NULL, which is a `static _Thread_local`
+ * of the caller, else what it points to; freed when the thread ends. Big arrays that are themselves
+ * `_Thread_local` cost every thread that much, whether it comes there or not. */
+static inline void *memory_of_thread(void **at, size_t bytes)
+{
+    return *at ? *at : memory_for_thread(at, bytes);
+}
+
 /* Overwrite secrets so that the compiler cannot leave it out. */
 void memory_wipe(void *what, size_t bytes);
 

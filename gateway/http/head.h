@@ -56,7 +56,7 @@ struct head {
     bool chunked;
     bool upgrade;           /* Connection: upgrade, and an Upgrade field */
     int64_t content_length; /* -1 = none given */
-    uint64_t names; /* a bit for each length and first letter that a name has */
+    uint64_t names;         /* a bit for each length and first letter that a name has */
     size_t field_count;
     struct head_field fields[HEAD_FIELDS_MAX];
 };

@@ -5,6 +5,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
+#include "gateway/base/memory.h"
 #include "gateway/wire/redis_inside.h"
 
 enum {
@@ -200,9 +201,10 @@ static void take_replies(struct redis_line *line)
 
 static void read_replies(struct redis_line *line)
 {
-    static __thread char bytes[READ_BYTES];
+    static _Thread_local void *mine;
+    char *bytes = memory_of_thread(&mine, READ_BYTES);
     for (size_t total = 0; is_open(line);) {
-        ssize_t got = stream_read(&line->stream, bytes, sizeof(bytes));
+        ssize_t got = stream_read(&line->stream, bytes, READ_BYTES);
         if (got == STREAM_WAIT)
             return;
         if (got <= 0) {
@@ -218,7 +220,7 @@ static void read_replies(struct redis_line *line)
         total += (size_t)got;
         if (!is_open(line))
             return;
-        if (!line->hangup && !stream_may_have_more(&line->stream, (size_t)got, sizeof(bytes)))
+        if (!line->hangup && !stream_may_have_more(&line->stream, (size_t)got, READ_BYTES))
             return;
         if (total >= READ_PER_ROUND) {
             loop_again(line->redis->loop, &line->watch, LOOP_READ);

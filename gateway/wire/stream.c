@@ -288,17 +288,18 @@ bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
  * pieces, as SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER asks. */
 static ssize_t write_records(struct stream *stream, const struct iovec *pieces, int count)
 {
-    static __thread char record[TLS_RECORD_BYTES];
+    static _Thread_local void *mine;
+    char *record = memory_of_thread(&mine, TLS_RECORD_BYTES);
     size_t sent = 0, offset = 0;
     int at = 0;
     for (;;) {
         size_t filled = 0;
         int from = at;
         size_t from_offset = offset;
-        while (at < count && filled < sizeof(record)) {
+        while (at < count && filled < TLS_RECORD_BYTES) {
             size_t n = pieces[at].iov_len - offset;
-            if (n > sizeof(record) - filled)
-                n = sizeof(record) - filled;
+            if (n > TLS_RECORD_BYTES - filled)
+                n = TLS_RECORD_BYTES - filled;
             memcpy(record + filled, (const char *)pieces[at].iov_base + offset, n);
             filled += n;
             offset += n;

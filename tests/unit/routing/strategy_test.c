@@ -149,8 +149,14 @@ static void goes_where_the_prompt_is_cached_unless_it_is_crowded(void **state)
     predictions[2].cached_tokens = 4000;
     predictions[2].calls = 2;
     assert_int_equal(pick(chance), 2);
-    predictions[2].calls = 20;
+    predictions[2].calls = 20; /* which makes nobody wait */
+    assert_int_equal(pick(chance), 2);
+    predictions[2].calls = 200;
     assert_int_not_equal(pick(chance), 2);
+    predictions[2].calls = 20;
+    predictions[2].total_us *= 2; /* now it does */
+    assert_int_not_equal(pick(chance), 2);
+    predictions[2].total_us /= 2;
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].calls = 20; /* so are all */
     assert_int_equal(pick(chance), 2);

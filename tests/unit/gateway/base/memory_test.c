@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,6 +26,34 @@ static void new_memory_is_zero(void **state)
     memory_free(memory_new(0));
     memory_free(memory_resize(NULL, 0));
     memory_free(NULL);
+}
+
+static _Thread_local void *one, *another;
+
+static void *use_own(void *with)
+{
+    char *first = memory_of_thread(&one, 100), *second = memory_of_thread(&another, 5000);
+    for (size_t i = 0; i < 5000; i++)
+        assert_int_equal(second[i], 0);
+    memset(first, 1, 100);
+    memset(second, 2, 5000);
+    assert_ptr_equal(memory_of_thread(&one, 100), first);
+    assert_int_equal(first[99], 1);
+    *(char **)with = first;
+    return NULL;
+}
+
+/* What the other thread had is freed: a sanitizer would tell. */
+static void each_thread_has_memory_of_its_own(void **state)
+{
+    (void)state;
+    char *ours, *theirs;
+    pthread_t thread;
+    use_own(&ours);
+    assert_int_equal(pthread_create(&thread, NULL, use_own, &theirs), 0);
+    pthread_join(thread, NULL);
+    assert_ptr_not_equal(ours, theirs);
+    assert_int_equal(ours[0], 1);
 }
 
 static void strings_are_closed(void **state)
@@ -152,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_memory_is_zero),
+        cmocka_unit_test(each_thread_has_memory_of_its_own),
         cmocka_unit_test(strings_are_closed),
         cmocka_unit_test(wipe_clears),
         cmocka_unit_test(running_out_ends_the_process),
