@@ -313,6 +313,22 @@ void job_hooks_free(struct job_hooks *hooks)
     memory_free(hooks);
 }
 
+size_t job_hook_ids(const struct job_hooks *hooks, const char **into, size_t max)
+{
+    size_t count = 0;
+    for (struct link *at = hooks->list.next; at != &hooks->list && count < max; at = at->next)
+        into[count++] = LIST_MEMBER(at, struct hook, link)->id;
+    return count;
+}
+
+bool job_hook_has(const struct job_hooks *hooks, const char *id)
+{
+    for (struct link *at = hooks->list.next; at != &hooks->list; at = at->next)
+        if (strcmp(LIST_MEMBER(at, struct hook, link)->id, id) == 0)
+            return true;
+    return false;
+}
+
 bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struct text url,
                    const struct job_result *result, void (*done)(struct jobs *jobs, const char *id))
 {
