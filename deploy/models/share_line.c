@@ -69,6 +69,14 @@ static struct text take_word(struct text *rest)
     return word;
 }
 
+static bool is_name(struct text word)
+{
+    for (size_t i = 0; i < word.len; i++)
+        if ((unsigned char)word.at[i] <= ' ')
+            return false;
+    return word.len > 0 && word.len <= SHARE_NAME_MAX;
+}
+
 static bool read_line(struct text text, struct share_line *line)
 {
     struct text letter = take_word(&text);
@@ -82,7 +90,7 @@ static bool read_line(struct text text, struct share_line *line)
         if (!read_number(take_word(&text), &line->numbers[i]))
             return false;
     line->rest = text;
-    return line->name.len > 0 && line->name.len <= SHARE_NAME_MAX;
+    return is_name(line->name);
 }
 
 bool share_line_next(struct text *record, struct share_line *line)

@@ -33,7 +33,7 @@ static void what_cannot_be_read_is_passed_over(void **state)
 {
     (void)state;
     struct text record = TEXT("\nq x 1\ns\ns  1\ns node\ns node x\ns node 99999999999999999999\n"
-                              "s node - \ns node 1.5\nss node 1\ns node 12\nz node 1");
+                              "s no\0de 3\ns node - \ns node 1.5\nss node 1\ns node 12\nz node 1");
     struct share_line line;
     assert_true(share_line_next(&record, &line));
     assert_int_equal(line.kind, SHARE_ACK);
