@@ -80,9 +80,9 @@ void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct de
 void roll_back(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
                uint64_t now_us)
 {
-    char words[64];
-    snprintf(words, sizeof(words), "revision %u is dropped, %u stays", deployment->next.number,
-             deployment->stable.number);
+    char words[64 + FLEET_REASON_MAX];
+    snprintf(words, sizeof(words), "revision %u is dropped, %u stays: %s", deployment->next.number,
+             deployment->stable.number, reason);
     deployment->rejected_digest = deployment->next.spec->digest;
     drop_next(fleet, deployment, reason, now_us);
     fleet_event(fleet, deployment, 0, "rolled_back", words);
