@@ -253,6 +253,21 @@ static bool is_label(struct text name)
     return name.len > 0 && name.len <= SPEC_NAME_MAX;
 }
 
+/* A socket's path would be one inside of it. */
+static void check_no_socket(struct document *document, const struct deployment_draft *draft)
+{
+    const struct deployment_spec *spec = &draft->spec;
+    bool has = false;
+    for (size_t i = 0; i < spec->command_count; i++)
+        has |= text_find(spec->command[i], TEXT("{socket}")) != SIZE_MAX;
+    for (size_t i = 0; i < spec->env_count; i++)
+        has |= text_find(spec->env[i].value, TEXT("{socket}")) != SIZE_MAX;
+    if (has)
+        problem_at_value(document, node_of(draft->node, "command"), SEVERITY_ERROR,
+                         "{socket} is for the launcher process: what is in an image listens at "
+                         "{port}");
+}
+
 static void check_start(struct document *document, const struct deployment_draft *draft)
 {
     const struct deployment_spec *spec = &draft->spec;
@@ -269,6 +284,8 @@ static void check_start(struct document *document, const struct deployment_draft
         problem_at_value(document, draft->node, SEVERITY_ERROR,
                          "the launcher \"%s\" needs an \"image\"",
                          spec->launcher == LAUNCH_BY_DOCKER ? "docker" : "kubernetes");
+    if (!is_process)
+        check_no_socket(document, draft);
     if (!spec->probe.path.len || spec->probe.path.at[0] != '/')
         problem_at_value(document, node_of(node_of(draft->node, "probe"), "path"), SEVERITY_ERROR,
                          "a \"path\" begins with /");

@@ -61,6 +61,17 @@ def test_it_is_made_woken_called_and_sleeps_again(gate, engine):
     assert desk.launches("boxed") == 2
 
 
+def test_adapters_come_with_its_start(gate, tmp_path):
+    """Their files are in it at the same path, and they are called by their names."""
+    poet = tmp_path / "poet.gguf"
+    poet.write_bytes(b"GGUF")
+    make(Desk(gate), "based", engine="llama-cpp", adapters=[{"name": "poet", "source": str(poet)}])
+    answer = gate.chat("based:poet", options={"timeout": 40})
+    assert is_boxed(answer), answer
+    [shown] = Desk(gate).ask("GET", "/deployments/based/adapters").json["data"]
+    assert (shown["name"], shown["ready"]) == ("poet", 1), shown
+
+
 def test_traffic_goes_on_without_its_engine(gate, engine):
     desk = Desk(gate)
     make(desk, "steady", scaling={"min": 1, "max": 2})
