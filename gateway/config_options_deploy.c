@@ -4,13 +4,13 @@
 
 /* Rows of `deployments`. */
 
-#define NODE(member)    offsetof(struct machine_draft, member)
-#define SPEC(member)    offsetof(struct deployment_draft, spec.member)
-#define DRAFT(member)   offsetof(struct deployment_draft, member)
-#define ADAPTER(member) offsetof(struct adapter_draft, member)
-#define VOLUME(member)  offsetof(struct volume_draft, member)
+#define NODE(member)       offsetof(struct machine_draft, member)
+#define SPEC(member)       offsetof(struct deployment_draft, spec.member)
+#define DRAFT(member)      offsetof(struct deployment_draft, member)
+#define ADAPTER(member)    offsetof(struct adapter_draft, member)
+#define VOLUME(member)     offsetof(struct volume_draft, member)
 #define TOLERATION(member) offsetof(struct toleration_draft, member)
-#define ATTACH(member)  offsetof(struct attachment_draft, member)
+#define ATTACH(member)     offsetof(struct attachment_draft, member)
 
 /* clang-format off */
 
