@@ -136,6 +136,7 @@ static void put_pod(struct json_write *json, const struct deployment_spec *spec)
         return;
     json_name(json, "kubernetes");
     json_open(json, '{');
+    put_text(json, "workload", spec->pod.workload);
     put_volumes(json, spec);
     json_name(json, "node_selector");
     json_open(json, '{');
