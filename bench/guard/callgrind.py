@@ -10,7 +10,6 @@ from pathlib import Path
 
 READY_SECONDS = 120
 DUMP_SECONDS = 60
-QUIET_SECONDS = 0.1  # after a batch: what a call leaves to be done is done within
 WORKER = "loop_run"  # where its thread waits
 
 # glibc and OpenSSL choose by what the processor has; here they are to choose the same on all.
@@ -104,7 +103,6 @@ class Gateway:
     def costs(self):
         """What the worker has run since the last call of this. The first tells which thread that is: the one
         that has gone round its loop most, so let it have calls before."""
-        time.sleep(QUIET_SECONDS)
         pid = self.serving()
         self.dumps += 1
         asked = subprocess.run(["vgdb", f"--vgdb-prefix={self.folder}/vgdb", f"--pid={pid}", "dump"],

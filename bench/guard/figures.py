@@ -17,9 +17,13 @@ class Figure:
 
     @classmethod
     def of(cls, costs):
-        total = sum(costs.values())
-        big = {name: round(count, 1) for name, count in costs.items() if count >= total * SHARE}
-        return cls(round(total, 1), dict(sorted(big.items(), key=lambda item: (-item[1], item[0]))))
+        return cls(sum(costs.values()), costs)
+
+    def for_record(self):
+        least = self.instructions * SHARE
+        named = sorted(self.functions.items(), key=lambda item: (-item[1], item[0]))
+        return {"instructions": round(self.instructions, 1),
+                "functions": {name: round(count, 1) for name, count in named if count >= least}}
 
 
 class Record:
@@ -36,19 +40,24 @@ class Record:
         return cls(stored["tools"], {name: Figure(**row) for name, row in stored["rows"].items()})
 
     def write(self, path):
-        rows = {name: vars(figure) for name, figure in self.rows.items()}
+        rows = {name: figure.for_record() for name, figure in self.rows.items()}
         path.write_text(json.dumps({"tools": self.tools, "rows": rows}, indent=1) + "\n")
 
     def percent_more(self, tools):
         return PERCENT_MORE if tools == self.tools else PERCENT_MORE_ELSEWHERE
 
+    def most(self, name, tools):
+        """That a row may cost with these tools, or None when there is no record of it."""
+        old = self.rows.get(name)
+        return old and old.instructions * (100 + self.percent_more(tools)) / 100
+
+    def exceeded(self, name, figure, tools):
+        most = self.most(name, tools)
+        return most is not None and figure.instructions > most
+
 
 def percent(old, new):
     return (new - old) * 100 / old
-
-
-def exceeds(old, new, percent_more):
-    return percent(old.instructions, new.instructions) > percent_more
 
 
 def difference(name, old, new):
@@ -57,13 +66,14 @@ def difference(name, old, new):
         return [f"{name}: {new.instructions:,.0f}, not recorded before"]
     lines = [f"{name}: {old.instructions:,.0f} -> {new.instructions:,.0f} instructions "
              f"({percent(old.instructions, new.instructions):+.1f} %)"]
-    names = {*old.functions, *new.functions}
-    changes = {each: new.functions.get(each, 0) - old.functions.get(each, 0) for each in names}
-    least = old.instructions * SHARE / 3
-    told = sorted((each for each in names if abs(changes[each]) >= least), key=lambda each: -abs(changes[each]))
+    least = old.instructions * SHARE
+    before = {each: min(count, least) for each, count in new.functions.items()}  # at most, where it is not recorded
+    before.update(old.functions)
+    changes = {each: new.functions.get(each, 0) - count for each, count in before.items()}
+    told = sorted((each for each in changes if abs(changes[each]) >= least / 3), key=lambda each: -abs(changes[each]))
     for each in told[:SHOWN]:
-        lines.append(f"  {changes[each]:+10,.1f}  {old.functions.get(each, 0):10,.1f} -> "
-                     f"{new.functions.get(each, 0):10,.1f}  {each}")
+        was = f"{before[each]:,.1f}" if each in old.functions else f"<{least:,.1f}"
+        lines.append(f"  {changes[each]:+10,.1f}  {was:>10} -> {new.functions.get(each, 0):10,.1f}  {each}")
     if len(told) > SHOWN:
         lines.append(f"  ... and {len(told) - SHOWN} others")
     return lines

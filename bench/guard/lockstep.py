@@ -107,12 +107,12 @@ class Client:
         self.socket = socket.create_connection(("127.0.0.1", port), SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self, path, body):
+    def ask(self, path, body, key=None):
         data = json.dumps(body).encode()
         # The port is left out: it has not the same number of digits each time.
         self.socket.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: "
                             b"application/json\r\nContent-Length: %d\r\n\r\n%s"
-                            % (path.encode(), self.key.encode(), len(data), data))
+                            % (path.encode(), (key or self.key).encode(), len(data), data))
 
     def read(self):
         try:

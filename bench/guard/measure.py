@@ -3,12 +3,13 @@
 
 import contextlib
 import hashlib
-import os
 import platform
+import random
 import re
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import callgrind
@@ -21,12 +22,16 @@ PORTS = range(18000, 32000)  # below those that the kernel hands out by itself
 
 
 def free_port():
-    for port in PORTS:
+    for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
     raise callgrind.Failed("no free port")
+
+
+def hash_of(key):
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
 
 def answers(port):
@@ -41,7 +46,6 @@ class Bench:
     """A gateway under callgrind with its provider, and its Redis when the rows are of that."""
 
     def __init__(self, binary, store, preload=None):
-        self.parts = contextlib.ExitStack()
         with contextlib.ExitStack() as parts:
             self.build(parts, binary, store, preload)
             self.parts = parts.pop_all()
@@ -55,7 +59,7 @@ class Bench:
             parts.callback(end, start_redis(folder))
         port = free_port()
         names = {"folder": folder, "port": port, "provider": self.provider.port,
-                 "hash": "sha256:" + hashlib.sha256(rows.KEY.encode()).hexdigest()}
+                 "hash": hash_of(rows.KEY), "hash_of_many": hash_of(rows.KEY_OF_MANY)}
         (folder / "sluice.yaml").write_text(rows.CONFIG.format(store=rows.STORES[store].format(**names), **names))
         self.gateway = callgrind.Gateway(binary, folder, preload)
         parts.callback(self.gateway.close)
@@ -65,6 +69,7 @@ class Bench:
 
     def batch(self, row, units):
         row.batch(self.client, self.provider, units)
+        time.sleep(row.rest)
         return self.gateway.costs()
 
     def costs(self, row, pairs=PAIRS):
@@ -110,7 +115,7 @@ def first_line(*command):
 def tools(binary):
     """What the figures depend on besides the sources: other tools, other figures."""
     compiler = re.search(rb"(?:GCC|clang)[^\0]{5,80}", Path(binary).read_bytes())
-    flags = Path("/proc/cpuinfo").read_text().split() if os.path.exists("/proc/cpuinfo") else []
+    flags = Path("/proc/cpuinfo").read_text().split()
     return {
         "compiler": compiler[0].decode(errors="replace") if compiler else "unknown",
         "libc": " ".join(platform.libc_ver()),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is counted: for each row the gateway that it runs in, a batch of calls, and of what it is the price."""
 
+import itertools
 import json
 
 from lockstep import Broken
@@ -10,7 +11,7 @@ PIECES = ("A reverse", " proxy takes", " questions for", " a server", " that sta
 USAGE = {"prompt_tokens": 200, "completion_tokens": 100, "total_tokens": 300}
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
-KEY = "sk-guard-0123456789abcdef0123456789abcdef"
+KEY, KEY_OF_MANY = "sk-guard-0123456789abcdef0123456789abcdef", "sk-guard-many-6789abcdef0123456789abcdef"
 
 # Everything on, as in bench/targets/full, but for the store: that one is a row's.
 CONFIG = """
@@ -41,14 +42,20 @@ tenants:
     budget: {{amount: 1000000.00 USD, period: month}}
     keys:
       - {{name: load, hash: "{hash}", limits: {{requests_per_minute: 1000000000, concurrent: 30000}}}}
+  - name: many
+    models: [gpt]
+    users: {{limits: {{requests_per_minute: 1000}}, budget: {{amount: 100.00 USD, period: month}}}}
+    keys:
+      - {{name: load, hash: "{hash_of_many}"}}
 telemetry:
   log: {{level: info, format: json, file: "{folder}/access.log"}}
   access_log: {{enabled: true, sample: 1.0}}
   metrics: {{enabled: true}}
 """
+STRANGERS = itertools.count()
 STORES = {
     "embedded": '{{type: embedded, embedded: {{path: "{folder}/state.db"}}}}',
-    "redis": '{{type: redis, redis: {{url: "unix://{folder}/redis.sock"}}}}',
+    "redis": '{{type: redis, redis: {{url: "unix://{folder}/redis.sock", timeout: 5s}}}}',
 }
 
 
@@ -80,6 +87,16 @@ def chat(client, provider, calls):
         provider.answer(ANSWER)
         if client.read_answer()[1] != ANSWER:
             raise Broken("the answer is not what the provider said")
+
+
+def strangers(client, provider, calls):
+    """Each call by an end user who has never called, so that nothing is at hand of what is left to them."""
+    for _ in range(calls):
+        user = f"user-{next(STRANGERS):07}"
+        client.ask(CHAT, question("gpt", False, temperature=1, user=user), KEY_OF_MANY)
+        provider.wait_for_question(client)
+        provider.answer(ANSWER)
+        client.read_answer()
 
 
 def keep(client, provider):
@@ -163,9 +180,10 @@ class Row:
     """A batch(client, provider, n) of n units in two sizes, so that what is not a unit cancels; and what
     it needs once before."""
 
-    def __init__(self, name, what, batch, prepare=None, store="embedded", sizes=(20, 320)):
+    def __init__(self, name, what, batch, prepare=None, store="embedded", sizes=(20, 320), rest=0.1):
         self.name, self.what, self.batch, self.prepare = name, what, batch, prepare
         self.store, self.sizes = store, sizes
+        self.rest = rest  # seconds after a batch, in which what its calls leave to be done is done
 
 
 CHUNKS = (20, 1520)
@@ -179,6 +197,8 @@ ROWS = (
         stream(MESSAGES, "gpt", of_openai), sizes=CHUNKS),
     Row("chunk of Gemini for OpenAI", "for a client that speaks OpenAI's dialect",
         stream(CHAT, "gemini", of_gemini), sizes=CHUNKS),
-    Row("Redis", "a call that is passed through, its limits and budget in Redis", chat, store="redis",
+    Row("Redis at hand", "a call as in chat, but limits and budget are in Redis: claimed ahead", chat, store="redis",
         sizes=(20, 620)),
+    Row("Redis asked", "a call for which Redis is asked", strangers, store="redis", sizes=(20, 420),
+        rest=2.5),  # what is claimed for an end user is given back when nobody has wanted it for a second
 )

@@ -22,26 +22,30 @@ import callgrind  # noqa: E402
 import lockstep  # noqa: E402
 import measure  # noqa: E402
 import rows  # noqa: E402
-from figures import Figure, Record, difference, exceeds  # noqa: E402
+from figures import Figure, Record, difference  # noqa: E402
 
 RECORD = HERE / "instructions.json"
+TRIES = 3
 BINARY = Path(os.environ.get("SLUICE_BINARY", HERE.parent.parent / "build" / "sluice"))
 
 
-def count(names, binary):
-    """Yields (row, Figure); rows with the same store share a gateway."""
-    for store in rows.STORES:
-        wanted = [row for row in rows.ROWS if row.store == store and row.name in names]
-        if wanted:
-            with measure.Bench(binary, store) as bench:
-                for row in wanted:
-                    yield row, Figure.of(bench.costs(row))
+def count(row, binary=BINARY, preload=None, enough=None):
+    """The Figure of a row. Disturbance only makes dearer, so what is above <enough> is counted again."""
+    least = None
+    for _ in range(TRIES if enough else 1):
+        with measure.Bench(binary, row.store, preload) as bench:
+            figure = Figure.of(bench.costs(row))
+        if not least or figure.instructions < least.instructions:
+            least = figure
+        if enough and least.instructions <= enough:
+            break
+    return least
 
 
 def show(record, row, figure, functions):
     old = record.rows.get(row.name)
     print("\n".join(difference(row.name, old, figure)), flush=True)
-    for name, each in list(figure.functions.items())[:functions]:
+    for name, each in sorted(figure.functions.items(), key=lambda item: -item[1])[:functions]:
         print(f"    {each:12,.1f}  {name}")
 
 
@@ -56,15 +60,18 @@ def main():
     if record.tools and tools != record.tools:
         print(f"recorded with {record.tools}\ncounted with  {tools}\nso {limit} % more are let pass")
     try:
-        for row, figure in count(options.row or [row.name for row in rows.ROWS], BINARY):
+        for row in rows.ROWS:
+            if options.row and row.name not in options.row:
+                continue
+            figure = counted[row.name] = count(row, enough=record.most(row.name, tools))
             show(record, row, figure, options.functions)
-            counted[row.name] = figure
-            if row.name in record.rows and exceeds(record.rows[row.name], figure, limit):
+            if record.exceeded(row.name, figure, tools):
                 grown.append(row.name)
     except (callgrind.Failed, lockstep.Broken) as failed:
         sys.exit(f"guard: {failed}")
     if options.update:
-        Record(tools, {**record.rows, **counted}).write(RECORD)
+        kept = record.rows if options.row and tools == record.tools else {}
+        Record(tools, {**kept, **counted}).write(RECORD)
         print(f"recorded in {RECORD}; what is above belongs into the commit's message where a figure rose")
     elif grown:
         sys.exit(f"guard: more than {limit} % dearer than recorded: {', '.join(grown)}")
