@@ -179,6 +179,7 @@ static void put_rollout(struct json_write *json, const struct deployment_spec *s
         json_close(json, ']');
         put_time(json, "step", spec->rollout.step_us);
         put_share(json, "max_errors", spec->rollout.max_errors_permille);
+        put_share(json, "max_slowdown", spec->rollout.max_slowdown_permille);
         json_int_member(json, "min_requests", spec->rollout.min_requests);
     }
     put_time(json, "deadline", spec->rollout.deadline_us);
@@ -223,6 +224,8 @@ static void put_replica(struct json_write *json, const struct deployment_replica
     json_text_member(json, "name", text_of(replica->name));
     json_text_member(json, "state", text_of(replica_state_name(replica->state)));
     json_text_member(json, "node", text_of(replica->node));
+    if (replica->is_elsewhere)
+        json_bool_member(json, "elsewhere", true);
     put_text(json, "address", text_of(replica->address));
     json_int_member(json, "revision", replica->revision);
     json_int_member(json, "restarts", replica->restarts);

@@ -17,7 +17,6 @@ import lockstep
 import rows
 
 WARM_UP = 150  # units: until what is learnt, pooled and allocated once is there
-PAIRS = 5  # of batches; the cheapest of each size count, as only disturbance makes one dearer
 PORTS = range(18000, 32000)  # below those that the kernel hands out by itself
 
 
@@ -72,13 +71,14 @@ class Bench:
         time.sleep(row.rest)
         return self.gateway.costs()
 
-    def costs(self, row, pairs=PAIRS):
+    def costs(self, row):
         """{function: instructions for a unit}."""
         if row.prepare:
             row.prepare(self.client, self.provider)
         self.batch(row, WARM_UP)
         small, big = row.sizes
-        batches = [(self.batch(row, small), self.batch(row, big)) for _ in range(pairs)]
+        batches = [(self.batch(row, small), self.batch(row, big)) for _ in range(row.pairs)]
+        # The cheapest of each size: disturbance only makes dearer.
         least = min((pair[0] for pair in batches), key=lambda costs: costs.total())
         most = min((pair[1] for pair in batches), key=lambda costs: costs.total())
         most.subtract(least)

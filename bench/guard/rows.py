@@ -180,10 +180,11 @@ class Row:
     """A batch(client, provider, n) of n units in two sizes, so that what is not a unit cancels; and what
     it needs once before."""
 
-    def __init__(self, name, what, batch, prepare=None, store="embedded", sizes=(20, 320), rest=0.1):
+    def __init__(self, name, what, batch, prepare=None, store="embedded", sizes=(20, 320), rest=0.1, pairs=5):
         self.name, self.what, self.batch, self.prepare = name, what, batch, prepare
         self.store, self.sizes = store, sizes
         self.rest = rest  # seconds after a batch, in which what its calls leave to be done is done
+        self.pairs = pairs  # of batches
 
 
 CHUNKS = (20, 1520)
@@ -200,5 +201,5 @@ ROWS = (
     Row("Redis at hand", "a call as in chat, but limits and budget are in Redis: claimed ahead", chat, store="redis",
         sizes=(20, 620)),
     Row("Redis asked", "a call for which Redis is asked", strangers, store="redis", sizes=(20, 420),
-        rest=2.5),  # what is claimed for an end user is given back when nobody has wanted it for a second
+        rest=2.5, pairs=3),  # what is claimed for an end user is given back when nobody has wanted it for a second
 )
