@@ -11,6 +11,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/jobs.h"
 #include "gateway/made.h"
 #include "gateway/service_state.h"
 #include "gateway/share_desk.h"
@@ -170,6 +171,38 @@ static void on_round(void *with)
     share_desk_ring(desk->share);
 }
 
+/* Who asks, and how many wait. */
+struct waiting_question {
+    const struct config *config;
+    struct text deployment;
+    unsigned count;
+};
+
+/* Those whose model can be answered by this deployment only: others are counted when their call is
+ * sent to it. */
+static void see_waiting(void *with, struct text model, unsigned count)
+{
+    struct waiting_question *question = with;
+    const struct route *route = routes_find(question->config->routes, model);
+    if (!route)
+        route = routes_find(question->config->routes, text_head(model, text_find_byte(model, '@')));
+    bool is_its = route && route->target_count > 0;
+    for (size_t i = 0; is_its && i < route->target_count; i++) {
+        const struct deployment_spec *spec = route->targets[i].provider->spec;
+        is_its = spec && text_equal(spec->name, question->deployment);
+    }
+    question->count += is_its ? count : 0;
+}
+
+static unsigned jobs_waiting(void *with, struct text deployment)
+{
+    const struct deploy_desk *desk = with;
+    struct waiting_question question = {.config = desk->config, .deployment = deployment};
+    if (desk->config->routes)
+        jobs_waiting_each(desk->worker->options.jobs, see_waiting, &question);
+    return question.count;
+}
+
 static bool is_wanted(const struct deploy_desk *desk, const struct config *config)
 {
     char path[4096];
@@ -190,6 +223,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .is_shared = desk->share != NULL,
         .on_round = desk->share ? on_round : NULL,
         .on_event = on_event,
+        .jobs_waiting = jobs_waiting,
         .with = desk,
     };
     atomic_store(&desk->deployments, deployments_new(&site));

@@ -106,7 +106,7 @@ static void finish(struct hook *hook)
     timer_stop(&hook->timer);
     stop_asking(hook);
     list_remove(&hook->link);
-    hooks->count--;
+    atomic_store(&hooks->jobs->hooks_pending, --hooks->count);
     if (hook->done)
         hook->done(hooks->jobs, hook->id);
     loop_bury(hooks->jobs->loop, &hook->grave, free_hook);
@@ -133,8 +133,10 @@ static void try_later(struct hook *hook, const char *why)
         timer_set(jobs->loop, &hook->timer,
                   loop_now_us(jobs->loop) + (uint64_t)backoff(config, hook->attempts));
     config_unref(config);
-    if (over)
-        finish(hook);
+    if (!over)
+        return;
+    atomic_fetch_add(&jobs->hooks_failed, 1);
+    finish(hook);
 }
 
 /* ------------------------------------------------------------------------------- asking */
@@ -198,6 +200,7 @@ static void end_with_status(struct hook *hook)
     char words[48];
     timer_stop(&hook->timer);
     if (hook->status / 100 == 2) {
+        atomic_fetch_add(&hook->hooks->jobs->hooks_told, 1);
         finish(hook);
         return;
     }
@@ -355,7 +358,7 @@ bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struc
     json_close(&json, '}');
     hook->timer.on_time = on_time;
     list_push_back(&hooks->list, &hook->link);
-    hooks->count++;
+    atomic_store(&hooks->jobs->hooks_pending, ++hooks->count);
     ask(hook);
     return true;
 }

@@ -696,7 +696,8 @@ static void on_swept(void *with, enum redis_fault fault, const struct redis_repl
         return;
     atomic_store(&jobs->store_queued, (unsigned)number(reply, 0));
     atomic_store(&jobs->bytes, number(reply, 1));
-    for (size_t i = 2; i < redis_count(reply); i++) {
+    atomic_store(&jobs->eldest_us, number(reply, 2)); /* of those that are next, one per tenant */
+    for (size_t i = 3; i < redis_count(reply); i++) {
         struct job_facts facts;
         const struct redis_reply *list = redis_item(reply, i);
         read_facts(list, &facts);

@@ -198,7 +198,15 @@ static const char list[] = NOW FACTS
  * then the facts of those that have ended thereby. One replica a second does it. */
 static const char sweep[] = NOW FACTS WAIT LEAVE FINISH
     "local n = redis.call('HMGET', KEYS[1], 'waiting', 'bytes')\n"
-    "local out = {n[1] or '0', n[2] or '0'}\n"
+    "local out, eldest = {n[1] or '0', n[2] or '0', '0'}, nil\n"
+    "for c = 0, 1 do\n"
+    "  for _, tenant in ipairs(redis.call('ZRANGE', P .. 'ring:' .. c, 0, 63)) do\n"
+    "    local first = redis.call('ZRANGE', P .. 'w:' .. c .. ':' .. tenant, 0, 0)[1]\n"
+    "    local created = first and tonumber(redis.call('HGET', P .. 'j:' .. first, 'created') or '')\n"
+    "    if created and (not eldest or created < eldest) then eldest = created end\n"
+    "  end\n"
+    "end\n"
+    "if eldest then out[3] = num(eldest) end\n"
     "if not redis.call('SET', P .. 'sweep', '1', 'NX', 'PX', 900) then return out end\n"
     "for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'run', '-inf', num(now), 'LIMIT', 0, 100)) do\n"
     "  local j = P .. 'j:' .. id\n"

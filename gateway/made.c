@@ -30,7 +30,7 @@ enum { ARENA_BLOCK = 16 << 10, ROOM_FIRST = 16 };
 static bool open_file(struct made *made, struct fault *fault)
 {
     struct database *database = database_open(made->path, DATABASE_SAFE, fault);
-    if (database && !database_upgrade(database, schema, 2, fault)) {
+    if (database && !database_upgrade(database, schema, MADE_SCHEMA, fault)) {
         database_close(database);
         database = NULL;
     }

@@ -38,6 +38,8 @@ struct made_list {
 
 struct made; /* the store */
 
+enum { MADE_SCHEMA = 2 }; /* the version of its file */
+
 /* NULL and *fault when the file cannot be used. */
 struct made *made_open(const char *state, struct fault *fault);
 void made_close(struct made *made);
