@@ -165,12 +165,6 @@ static void on_event(void *with, struct text deployment, const char *replica, co
                       words ? words : "");
 }
 
-static void on_round(void *with)
-{
-    const struct deploy_desk *desk = with;
-    share_desk_ring(desk->share);
-}
-
 /* Who asks, and how many wait. */
 struct waiting_question {
     const struct config *config;
@@ -201,6 +195,12 @@ static unsigned jobs_waiting(void *with, struct text deployment)
     if (desk->config->routes)
         jobs_waiting_each(desk->worker->options.jobs, see_waiting, &question);
     return question.count;
+}
+
+static void on_round(void *with)
+{
+    const struct deploy_desk *desk = with;
+    share_desk_ring(desk->share);
 }
 
 static bool is_wanted(const struct deploy_desk *desk, const struct config *config)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "deploy/models/kube_inside.h"
+#include "deploy/models/launch_words.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 
@@ -122,7 +123,7 @@ static void meet(struct launcher *launcher, const struct kube_pod *pod)
     snprintf(launch->pod, sizeof(launch->pod), "%s", pod->name);
     launch->is_there = launch->seen = true;
     launch->last = *pod;
-    launch->port = pod->port ? pod->port : KUBE_PORT;
+    launch->port = pod->port ? pod->port : LAUNCH_BOX_PORT;
     launcher->site.ears.on_found(launcher->site.ears.with, launcher, &launch->name, launch);
 }
 

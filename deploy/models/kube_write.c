@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "deploy/models/launch_words.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
@@ -115,43 +116,40 @@ static void put_metadata(const struct kube_wish *wish, struct buffer *out)
 
 /* --------------------------------------------------------------------------------- a pod */
 
-/* <t> as a JSON string, with the port for each {port}. */
-static void put_with_port(struct buffer *out, struct text t, unsigned port)
+/* Without any, the image's own. */
+static void put_arguments(char *const *arguments, struct buffer *out)
 {
-    struct buffer whole;
-    buffer_init(&whole, KUBE_BODY_MAX);
-    for (size_t at; (at = text_find(t, TEXT("{port}"))) != SIZE_MAX; t = text_from(t, at + 6)) {
-        buffer_append_text(&whole, text_head(t, at));
-        buffer_append_number(&whole, port);
-    }
-    buffer_append_text(&whole, t);
-    json_write_string(out, buffer_text(&whole));
-    buffer_done(&whole);
+    if (!arguments[0])
+        return;
+    put(out, "\"args\":");
+    launch_strings_write(arguments, out);
+    put(out, ",");
 }
 
-static void put_arguments(const struct kube_wish *wish, struct buffer *out)
-{
-    if (wish->spec->command_count == 0)
-        return; /* the image's own */
-    put(out, "\"args\":[");
-    for (size_t i = 0; i < wish->spec->command_count; i++) {
-        put(out, i ? "," : "");
-        put_with_port(out, wish->spec->command[i], wish->port);
-    }
-    put(out, "],");
-}
-
-static void put_environment(const struct kube_wish *wish, struct buffer *out)
+static void put_environment(char *const *environment, struct buffer *out)
 {
     put(out, "\"env\":[");
-    for (size_t i = 0; i < wish->spec->env_count; i++) {
+    for (size_t i = 0; environment[i]; i++) {
+        struct text pair = text_of(environment[i]);
+        size_t end = text_find_byte(pair, '=');
         put(out, i ? ",{" : "{");
-        put_member(out, "name", wish->spec->env[i].name);
-        put(out, ",\"value\":");
-        put_with_port(out, wish->spec->env[i].value, wish->port);
+        put_member(out, "name", text_head(pair, end));
+        put(out, ",");
+        put_member(out, "value", text_from(pair, end + 1));
         put(out, "}");
     }
     put(out, "],");
+}
+
+static void put_words(const struct kube_wish *wish, struct buffer *out)
+{
+    struct launch_facts facts = {
+        .name = wish->name, .spec = wish->spec, .host = "0.0.0.0", .port = (uint16_t)wish->port};
+    char **arguments = launch_arguments(&facts), **environment = launch_environment(&facts, NULL);
+    put_arguments(arguments, out);
+    put_environment(environment, out);
+    launch_strings_free(arguments);
+    launch_strings_free(environment);
 }
 
 /* Both requests and limits: the scheduler is to count what sluice counts. */
@@ -176,8 +174,7 @@ static void put_container(const struct kube_wish *wish, struct buffer *out)
     put(out, "{\"name\":\"server\",");
     put_member(out, "image", wish->spec->image);
     put(out, ",");
-    put_arguments(wish, out);
-    put_environment(wish, out);
+    put_words(wish, out);
     put_resources(&wish->spec->resources, out);
     buffer_format(out, "\"ports\":[{\"containerPort\":%u}],", wish->port);
     put(out, "\"readinessProbe\":{\"httpGet\":{");
@@ -214,17 +211,6 @@ void kube_write_pod(const struct kube_wish *wish, struct buffer *out)
     put(out, "],\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}]}}");
 }
 
-/* The registry of an image is what stands in front of the first slash, when it looks like a host.
- */
-static struct text registry_of(struct text image)
-{
-    size_t slash = text_find_byte(image, '/');
-    struct text host = text_head(image, slash == SIZE_MAX ? 0 : slash);
-    bool is_host = text_find_byte(host, '.') != SIZE_MAX || text_find_byte(host, ':') != SIZE_MAX ||
-                   text_equal(host, TEXT("localhost"));
-    return is_host ? host : TEXT("https://index.docker.io/v1/");
-}
-
 /* https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/ */
 void kube_write_secret(const struct kube_wish *wish, struct buffer *out)
 {
@@ -232,7 +218,7 @@ void kube_write_secret(const struct kube_wish *wish, struct buffer *out)
     const struct deployment_spec *spec = wish->spec;
     buffer_init(&config, CREDENTIAL_MAX);
     put(&config, "{\"auths\":{");
-    json_write_key(&config, registry_of(spec->image));
+    json_write_key(&config, launch_registry(spec->image));
     put(&config, "{");
     put_member(&config, "username", spec->registry_user);
     put(&config, ",");

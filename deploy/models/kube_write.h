@@ -13,14 +13,13 @@ enum {
     KUBE_NAME_MAX = 253, /* a DNS subdomain, RFC 1123 */
     KUBE_LABEL_MAX = 63,
     KUBE_BODY_MAX = 1024 * 1024,
-    KUBE_PORT = 8080, /* what a pod listens at when nothing else is said */
 };
 
 struct kube_wish {
     const struct launch_name *name;
     const struct deployment_spec *spec;
     const char *owner;
-    unsigned port;         /* stands for {port} in arguments and environment */
+    unsigned port;         /* that it listens at */
     int64_t grace_seconds; /* from TERM to KILL, unless the deletion says something else */
 };
 

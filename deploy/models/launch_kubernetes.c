@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "deploy/models/kube_inside.h"
+#include "deploy/models/launch_words.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 
@@ -266,7 +267,7 @@ static struct launch *start(struct launcher *launcher, const struct launch_name 
     struct launch *launch = kube_new_launch(launcher, name);
     launch->spec = spec_ref(spec);
     launch->owner = owner;
-    launch->port = spec->container_port ? spec->container_port : KUBE_PORT;
+    launch->port = spec->container_port ? spec->container_port : LAUNCH_BOX_PORT;
     launch->state = kube_wants_secret(spec) ? POD_SECRET : POD_MAKING;
     launch->grace_us = spec->stop.grace_us;
     kube_write_name(launcher->site.owner, name, launch->pod);

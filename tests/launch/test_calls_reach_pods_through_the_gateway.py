@@ -2,6 +2,7 @@
 """A deployment of pods, called through the whole gateway; its pods are real processes."""
 
 import pytest
+from deployed import Desk
 from driver import FAKE
 from harness import KEY_ACME, Sluice, config_for, eventually
 from kube_api import KubeApi
@@ -17,12 +18,15 @@ def api():
     api.close()
 
 
-def configured(api):
-    node = {"name": "k8s", "launcher": "kubernetes", "endpoint": api.url, "namespace": "models"}
-    qwen = {"name": "qwen", "launcher": "kubernetes", "image": IMAGE, "engine": "openai",
+def wanted(name, **changes):
+    return {"name": name, "launcher": "kubernetes", "image": IMAGE, "engine": "openai",
             "command": ["--port", "{port}", "--load-ms", "100", "--say", "pod"], "restart": {"backoff": "100ms"},
-            "probe": {"interval": "50ms", "liveness": "200ms"}, "stop": {"drain": "1s", "grace": "1s"}}
-    config = config_for(NOBODY, deployments={"nodes": [node], "models": [qwen]})
+            "probe": {"interval": "50ms", "liveness": "200ms"}, "stop": {"drain": "1s", "grace": "1s"}, **changes}
+
+
+def configured(api, *models):
+    node = {"name": "k8s", "launcher": "kubernetes", "endpoint": api.url, "namespace": "models"}
+    config = config_for(NOBODY, deployments={"nodes": [node], "models": list(models) or [wanted("qwen")]})
     for tenant in config["tenants"]:
         tenant["models"] = ["*"]
     return config
@@ -49,3 +53,22 @@ def test_a_killed_gateway_finds_its_pod_again(api):
         gate.start()
         assert gate.chat("qwen", key=KEY_ACME).status == 200
         assert list(api.pods) == names and api.created == 1
+
+
+def test_it_is_made_by_the_admin_api_and_scaled_to_zero_and_back(api):
+    with Sluice(configured(api)) as gate:
+        desk = Desk(gate)
+        made = desk.ask("POST", "/deployments", wanted("made", scaling={"max": 2, "idle_stop": "1s"}))
+        assert made.status == 201 and not api.pods, made
+        assert desk.order("start", "made").status == 200
+        desk.until("ready", "made")
+        assert gate.chat("made", key=KEY_ACME).status == 200
+        assert desk.order("scale", "made", {"min": 2, "max": 2}).status == 200
+        eventually(lambda: desk.show("made")["ready"] == 2 and len(api.pods) == 2, what="two pods")
+        assert desk.order("scale", "made", {"min": 0, "max": 1}).status == 200
+        desk.until("idle", "made")
+        eventually(lambda: not api.pods, what="none runs, since nobody asks")
+        assert gate.chat("made", key=KEY_ACME).status == 200, "the next call starts one"
+        assert len(api.pods) == 1 and api.created == 3
+        assert desk.ask("DELETE", "/deployments/made").status == 204
+        eventually(lambda: not api.pods, what="it is removed")

@@ -137,7 +137,7 @@ static void what_was_removed_is_known_for_a_day(void **ignored)
     put(made, "one", 1);
     struct made_order order = {.name = TEXT("one"), .stopped = true, .low = -1, .high = -1};
     assert_true(made_order_put(made, &order, &fault));
-    assert_true(made_remove(made, TEXT("one"), &fault));
+    assert_true(made_drop(made, TEXT("one"), &fault));
     struct made_list *list = made_read(made);
     struct made_deployment ended;
     assert_int_equal(list->count, 0);
@@ -147,9 +147,9 @@ static void what_was_removed_is_known_for_a_day(void **ignored)
     assert_false(made_order_of(made, TEXT("one")).stopped);
     run_sql("UPDATE ended SET at_us = at_us - 86400000001");
     put(made, "two", 1);
-    assert_true(made_remove(made, TEXT("two"), &fault));
+    assert_true(made_drop(made, TEXT("two"), &fault));
     assert_false(made_find_ended(made, TEXT("one"), list, &ended));
-    assert_true(made_remove(made, TEXT("nobody"), &fault)); /* as if it had been there */
+    assert_true(made_drop(made, TEXT("nobody"), &fault)); /* as if it had been there */
     made_list_free(list);
     made_close(made);
 }
@@ -303,7 +303,7 @@ static void a_killed_writer_leaves_whole_changes(void **ignored)
             struct made_deployment one = one_called(i % 2 ? "odd" : "even", i);
             if (!made || !made_put(made, &one, &fault))
                 _exit(1);
-            if (i % 5 == 0 && !made_remove(made, TEXT("even"), &fault))
+            if (i % 5 == 0 && !made_drop(made, TEXT("even"), &fault))
                 _exit(2);
             if (i == 20 && write(ready[1], "", 1) != 1)
                 _exit(3);

@@ -77,6 +77,34 @@ static void test_a_pod_comes_back_as_what_was_launched(void **state)
     buffer_done(&out);
 }
 
+static void test_adapters_are_in_its_arguments(void **state)
+{
+    const struct text command[] = {TEXT("{name}")};
+    const struct adapter_spec adapter = {TEXT("poet"), TEXT("/models/poet.gguf")};
+    struct deployment_spec spec = {.name = TEXT("qwen"),
+                                   .image = TEXT("i:1"),
+                                   .command = command,
+                                   .command_count = 1,
+                                   .engine = ENGINE_LLAMA_CPP,
+                                   .adapters = &adapter,
+                                   .adapter_count = 1};
+    struct kube_wish wish = {.name = &name, .spec = &spec, .owner = "me", .port = 9000};
+    struct buffer out;
+    (void)state;
+    buffer_init(&out, KUBE_BODY_MAX);
+    kube_write_pod(&wish, &out);
+    assert_true(
+        text_find(buffer_text(&out), TEXT("\"args\":[\"qwen\",\"--lora\",\"/models/poet.gguf\","
+                                          "\"--lora-init-without-apply\"]")) != SIZE_MAX);
+    buffer_clear(&out);
+    spec.engine = ENGINE_VLLM;
+    kube_write_pod(&wish, &out);
+    assert_true(
+        text_find(buffer_text(&out), TEXT("\"env\":[{\"name\":\"VLLM_ALLOW_RUNTIME_LORA_UPDATING\","
+                                          "\"value\":\"True\"}]")) != SIZE_MAX);
+    buffer_done(&out);
+}
+
 static void test_what_a_pod_waits_for(void **state)
 {
     static const struct {
@@ -161,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_and_labels_are_what_kubernetes_allows),
         cmocka_unit_test(test_a_pod_comes_back_as_what_was_launched),
+        cmocka_unit_test(test_adapters_are_in_its_arguments),
         cmocka_unit_test(test_what_a_pod_waits_for),
         cmocka_unit_test(test_how_a_pod_ended),
         cmocka_unit_test(test_watches_and_lines),
