@@ -159,7 +159,7 @@ clean: ## remove what was built; the private Python environments stay in .venv
 
 help: ## this list
 	@sed -n '4,8s/^# *//p' Makefile; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 # ------------------------------------------------------------------ is everything there?
 # One line that says what to install, before the compiler drowns it. `run`, `test`, `cover` and

@@ -102,9 +102,28 @@ def call_all(port, folder, _size):
 # ------------------------------------------------------------------------- targets, configuration
 
 
+TARGETS_EACH = 10
+
+
+def target_lines(model, size):
+    return "".join(f"      - {{id: {model}-{at}, provider: llm, model: gpt-4o-mini, weight: 10, {PRICE}}}\n" for at in range(size))
+
+
+def one_choice(text, size):
+    """So many targets of the one model."""
+    return re.sub(r"    targets:\n(      - .*\n)+", "    targets:\n" + target_lines("t", size), text)
+
+
 def many_targets(text, size):
-    lines = [f"      - {{id: t{at}, provider: llm, model: gpt-4o-mini, weight: 10, {PRICE}}}" for at in range(size)]
-    return re.sub(r"    targets:\n(      - .*\n)+", "    targets:\n" + "\n".join(lines) + "\n", text)
+    """So many targets in all, of models of ten each; all models are asked for."""
+    models = "".join(f"  - name: m{at}\n    targets:\n{target_lines(f'm{at}', min(TARGETS_EACH, size - at * TARGETS_EACH))}"
+                     for at in range(models_of(size)))
+    names = ", ".join(f"m{at}" for at in range(models_of(size)))
+    return text.replace("\ntenants:\n", f"\n{models}tenants:\n", 1).replace("models: [gpt-4o-mini]", f"models: [{names}]")
+
+
+def models_of(size):
+    return (size + TARGETS_EACH - 1) // TARGETS_EACH
 
 
 def many_models(text, size):
@@ -231,7 +250,9 @@ ALL = {crowd.name: crowd for crowd in (
           fill=stored_keys, callers=of_keys),
     Crowd("callers", "keys that call in turn, each with counters of its own", "keys", [1, 10, 100, 1000, 10_000, 100_000],
           fill=stored_keys, callers=lambda size: [(secret(at), "gpt-4o-mini") for at in range(size)], warm=call_all),
-    Crowd("targets", "targets of the model that is asked for", "targets", [1, 3, 10, 30, 100, 300, 1000], config=many_targets),
+    Crowd("choice", "targets of the model that is asked for", "targets", [1, 2, 4, 8, 16, 32, 64], config=one_choice),
+    Crowd("targets", "targets in all, ten a model; all models are asked for", "targets", [10, 30, 100, 300, 1000], config=many_targets,
+          callers=lambda size: [(FIRST_KEY, f"m{at}") for at in range(models_of(size))]),
     Crowd("config", "models, tenants and keys in the file, as many of each", "each", [1, 10, 100, 1000, 10_000], config=many_models,
           callers=lambda size: [(secret(at), f"m{at}") for at in spread_over(size)]),
     Crowd("idle", "clients that are connected and ask nothing", "clients", [10, 100, 1000, 5000, 15_000], company=idle),

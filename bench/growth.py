@@ -23,9 +23,9 @@ from pathlib import Path
 import crowds
 import plot
 from counted import count_instructions
-from loads import cpu_of, pinned, question, take_turns
+from loads import pinned, question, take_turns
 from run import machine
-from servers import CORES, FILES_MAX, LOAD_CORES, LOADS, PROXY_CORE, SLUICE, Running, free_port, program, rss_kib, stop_all
+from servers import CORES, FILES_MAX, LOAD_CORES, LOADS, PROXY_CORE, SLUICE, Running, cpu_nanos, free_port, program, rss_kib, stop_all
 
 WRK_SCRIPT = """
 local callers, at, bodies = {}, 0, {}
@@ -104,10 +104,24 @@ def wrk(server, seconds):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def worker_threads(pids):
+    found = set()
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/comm"):
+            if path.read_text().startswith("worker-"):
+                found.add(path.parent.name)
+    return found
+
+
 def measure(server, seconds):
-    nanos, result = cpu_of(server, lambda: wrk(server, seconds))
-    good = result["requests"] - result["bad"]
-    return dict(result, cpu_us=nanos / 1000 / max(1, good), rss_kib=rss_kib(server.pids()))
+    """CPU time per call: of all threads, and of the workers alone."""
+    pids = server.pids()
+    before, workers = cpu_nanos(pids), worker_threads(pids)
+    result = wrk(server, seconds)
+    spent = {thread: nanos - before.get(thread, 0) for thread, nanos in cpu_nanos(pids).items()}
+    micros = 1000 * max(1, result["requests"] - result["bad"])
+    return dict(result, cpu_us=sum(spent.values()) / micros, rss_kib=rss_kib(pids),
+                worker_us=sum(nanos for thread, nanos in spent.items() if thread in workers) / micros)
 
 
 def time_them(crowd, sizes, work, args):
@@ -123,6 +137,7 @@ def time_them(crowd, sizes, work, args):
             wrk(server, 1)
         rows = take_turns(servers, args.rounds, lambda server: measure(server, args.seconds))
         return {server.name: dict(cpu_us=[round(run["cpu_us"], 2) for run in rows[server.name]],
+                                  worker_us=[round(run["worker_us"], 2) for run in rows[server.name]],
                                   bad=sum(run["bad"] for run in rows[server.name]),
                                   rss_kib=int(statistics.median(run["rss_kib"] for run in rows[server.name])),
                                   ready_ms=round(server.ready_ms, 1)) for server in servers}
@@ -141,18 +156,22 @@ def count_them(crowd, sizes, work, number):
     return counted
 
 
+def print_points(crowd, points):
+    print(f"\n{crowd.title}")
+    print(f"  {crowd.unit:>10}  {'CPU µs':>7}  {'[least - most]':>15}  {'of workers':>10}  {'instructions':>12}  {'ready ms':>8}  {'RSS MiB':>7}  failed")
+    for size, point in points.items():
+        cpu = point["cpu_us"]
+        print(f"  {size:>10}  {statistics.median(cpu):7.1f}  {f'[{min(cpu):.1f} - {max(cpu):.1f}]':>15}  {statistics.median(point['worker_us']):10.1f}"
+              f"  {point.get('worker', '-'):>12}  {point['ready_ms']:8.0f}  {point['rss_kib'] / 1024:7.1f}  {point['bad']}", flush=True)
+
+
 def grow(crowd, work, args):
     sizes = crowd.sizes[:3] if args.small else crowd.sizes
     points = time_them(crowd, sizes, work, args)
     if not args.timed_only and program("valgrind"):
         for size, instructions in count_them(crowd, sizes, work, args.number).items():
             points[size].update(instructions)
-    print(f"\n{crowd.title}")
-    print(f"  {crowd.unit:>12}  {'CPU µs':>7}  {'[least - most]':>15}  {'instructions':>12}  {'helpers':>8}  {'ready ms':>8}  {'RSS MiB':>7}  failed")
-    for size, point in points.items():
-        cpu = point["cpu_us"]
-        print(f"  {size:>12}  {statistics.median(cpu):7.1f}  {f'[{min(cpu):.1f} - {max(cpu):.1f}]':>15}  {point.get('worker', 0):12.0f}"
-              f"  {point.get('helpers', 0):8.0f}  {point['ready_ms']:8.0f}  {point['rss_kib'] / 1024:7.1f}  {point['bad']}", flush=True)
+    print_points(crowd, points)
     return dict(title=crowd.title, unit=crowd.unit, points=[dict(size=size, **point) for size, point in points.items()])
 
 

@@ -35,9 +35,9 @@ def draw(result):
     counted = [point for point in points if "worker" in point]
     if counted:
         panels.append(("instructions per call", [point["size"] for point in counted],
-                       [("worker", FIRST, [[point["worker"]] for point in counted]),
-                        ("helper threads", SECOND, [[point["helpers"]] for point in counted])], False))
-    panels.append(("CPU µs per call", sizes, [("middle, least and most", FIRST, [point["cpu_us"] for point in points])], False))
+                       [("worker", FIRST, [[point["worker"]] for point in counted])], False))
+    panels.append(("CPU µs per call", sizes, [("all threads", SECOND, [point["cpu_us"] for point in points]),
+                                              ("workers", FIRST, [point["worker_us"] for point in points])], False))
     panels.append(("start to ready, ms; memory, MiB", sizes, [("ready", FIRST, [[point["ready_ms"]] for point in points]),
                                                               ("memory", SECOND, [[point["rss_kib"] / 1024] for point in points])], True))
     body = "".join(panel(at * PANEL, *each, unit=result["unit"]) for at, each in enumerate(panels))

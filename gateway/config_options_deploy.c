@@ -8,6 +8,8 @@
 #define SPEC(member)    offsetof(struct deployment_draft, spec.member)
 #define DRAFT(member)   offsetof(struct deployment_draft, member)
 #define ADAPTER(member) offsetof(struct adapter_draft, member)
+#define VOLUME(member)  offsetof(struct volume_draft, member)
+#define TOLERATION(member) offsetof(struct toleration_draft, member)
 #define ATTACH(member)  offsetof(struct attachment_draft, member)
 
 /* clang-format off */
@@ -137,6 +139,30 @@ static const struct option registry[] = {
     {0},
 };
 
+static const struct option volume[] = {
+    {.name = "path", .type = OPTION_TEXT, .where = VOLUME(spec.path), .required = true, .help = "Where it is in the container."},
+    {.name = "claim", .type = OPTION_TEXT, .where = VOLUME(spec.claim), .fallback = "null", .help = "A PersistentVolumeClaim of the namespace."},
+    {.name = "host_path", .type = OPTION_TEXT, .where = VOLUME(spec.host_path), .fallback = "null", .help = "A path of the machine that the pod runs on. Neither: an empty volume, gone with its pod."},
+    {.name = "size", .type = OPTION_SIZE, .where = VOLUME(size), .fallback = "0", .help = "Of an empty one, at most; 0 = not bounded."},
+    {.name = "read_only", .type = OPTION_BOOL, .where = VOLUME(spec.read_only), .fallback = "true", .help = "Of a claim or host_path."},
+    {0},
+};
+
+static const struct option toleration[] = {
+    {.name = "key", .type = OPTION_TEXT, .where = TOLERATION(spec.key), .fallback = "null", .help = "Of a taint; default: every one."},
+    {.name = "value", .type = OPTION_TEXT, .where = TOLERATION(spec.value), .fallback = "null", .help = "Only with this value."},
+    {.name = "effect", .type = OPTION_WORD, .where = TOLERATION(effect), .fallback = "any", .words = "any|NoSchedule|PreferNoSchedule|NoExecute", .help = "Only this effect."},
+    {0},
+};
+
+static const struct option pod[] = {
+    {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "Such as where the files of models are."},
+    {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(node_selector), .fallback = "{}", .help = "Labels of the machines that it may run on."},
+    {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints of machines that it may run on all the same."},
+    {.name = "gpu_resource", .type = OPTION_TEXT, .where = SPEC(pod.gpu_resource), .fallback = "null", .help = "What resources.gpus are called there; default nvidia.com/gpu."},
+    {0},
+};
+
 const struct option deployment_rows[] = {
     {.name = "name", .type = OPTION_NAME, .where = SPEC(name), .required = true, .help = "Callable as this, NAME:ADAPTER, NAME@REVISION. Lower-case letters, digits and -, at most 63."},
     {.name = "description", .type = OPTION_TEXT, .where = DRAFT(description), .fallback = "null", .help = "For people."},
@@ -146,6 +172,7 @@ const struct option deployment_rows[] = {
     {.name = "image", .type = OPTION_TEXT, .where = SPEC(image), .fallback = "null", .help = "docker, kubernetes."},
     {.name = "registry", .type = OPTION_SECTION, .inner = registry, .help = "docker, kubernetes: where the image comes from, when that wants to know who asks."},
     {.name = "container_port", .type = OPTION_COUNT, .where = SPEC(container_port), .fallback = "8080", .min = 1, .max = 65535, .help = "docker, kubernetes: where the server in the image listens."},
+    {.name = "kubernetes", .type = OPTION_SECTION, .inner = pod, .help = "kubernetes: what its pods want besides."},
     {.name = "engine", .type = OPTION_WORD, .where = DRAFT(engine), .fallback = "openai", .words = "openai|llama-cpp|vllm|sglang|tgi|lorax", .help = "What it speaks, its adapter calls."},
     {.name = "served_name", .type = OPTION_TEXT, .where = SPEC(served_name), .fallback = "null", .help = "What the server calls its model; default: what it lists first."},
     {.name = "prompt_template", .type = OPTION_TEXT, .where = SPEC(prompt_template), .fallback = "null", .help = "Of Monster's /generate, such as <s>[INST]{prompt}[/INST]."},

@@ -60,21 +60,34 @@ static struct peer_figures *figures_of(struct desk_peer *peer, struct desk_recor
     return figures;
 }
 
+/* What has come since; false when it is no later one. */
+static bool since(const struct trial *now, const struct trial *before, struct trial *its)
+{
+    if (now->calls <= before->calls || now->failures < before->failures ||
+        now->timed < before->timed || now->logs < before->logs || now->squares < before->squares)
+        return false;
+    *its = (struct trial){now->calls - before->calls, now->failures - before->failures,
+                          now->timed - before->timed, now->logs - before->logs,
+                          now->squares - before->squares};
+    return its->calls <= UINT32_MAX && its->failures <= its->calls && its->timed <= its->calls;
+}
+
 static void hear_figures(struct hearing *hearing, const struct share_line *line)
 {
     struct deployments *desk = hearing->desk;
     struct desk_record *record = desk_record_find(desk, line->name);
     unsigned revision = bounded(line->numbers[FIGURES_REVISION]);
     struct peer_figures *before = record ? figures_of(hearing->peer, record, revision) : NULL;
-    struct slots_record now = {.calls = (uint64_t)line->numbers[FIGURES_CALLS],
-                               .failures = (uint64_t)line->numbers[FIGURES_FAILURES],
-                               .ttft_us = line->numbers[FIGURES_TTFT_US]};
+    struct trial now = {.calls = (uint64_t)line->numbers[FIGURES_CALLS],
+                        .failures = (uint64_t)line->numbers[FIGURES_FAILURES],
+                        .timed = (uint64_t)line->numbers[FIGURES_TIMED],
+                        .logs = (uint64_t)line->numbers[FIGURES_LOGS],
+                        .squares = (uint64_t)line->numbers[FIGURES_SQUARES]};
+    struct trial its;
     if (!before)
         return;
-    if (desk->role == ROLE_LEADS && now.calls > before->sum.calls &&
-        now.failures >= before->sum.failures)
-        fleet_record(desk->fleet, line->name, revision, now.calls - before->sum.calls,
-                     now.failures - before->sum.failures, now.ttft_us, desk_now(desk));
+    if (desk->role == ROLE_LEADS && since(&now, &before->sum, &its))
+        fleet_record(desk->fleet, line->name, revision, &its, desk_now(desk));
     before->sum = now;
 }
 

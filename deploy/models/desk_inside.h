@@ -19,6 +19,7 @@
 #include "deploy/models/desk_story.h"
 #include "deploy/models/probe.h"
 #include "deploy/models/share_line.h"
+#include "deploy/models/trial.h"
 #include "gateway/base/table.h"
 
 enum { PAST_SLOTS = 3, DESK_PEERS_MAX = 64, DESK_GUESTS_MAX = 512, DESK_NODE_MAX = 63 };
@@ -56,7 +57,7 @@ struct desk_record {
     uint64_t
         held_since; /* the number of our record that told that somebody waits; 0 = nobody does */
     uint64_t knocks, knocked_us;
-    struct slots_record told[2]; /* of the leader's stable and newest revision, since we began */
+    struct trial told[2]; /* of the leader's stable and newest revision, since we began */
     unsigned told_of[2];
     struct fleet_demand others;   /* what is asked of it on other nodes */
     unsigned guests, guests_used; /* that count as its own; as last told to the fleet */
@@ -77,7 +78,7 @@ struct peer_calls {
 struct peer_figures {
     struct desk_record *record;
     unsigned revision;
-    struct slots_record sum;
+    struct trial sum;
 };
 
 /* Another node. */

@@ -71,26 +71,22 @@ static void tell_demand(struct telling *telling, struct desk_record *record)
 static void tell_figures(struct telling *telling, struct desk_record *record, size_t which,
                          unsigned revision)
 {
-    struct slots_record *sum = &record->told[which];
+    struct trial *sum = &record->told[which];
     if (record->told_of[which] != revision) {
-        *sum = (struct slots_record){0};
+        *sum = (struct trial){0};
         record->told_of[which] = revision;
     }
-    struct slots_record its = slots_record(record->slots, revision);
-    uint64_t calls = sum->calls + its.calls;
-    if (its.calls > 0)
-        sum->ttft_us =
-            (int64_t)((sum->ttft_us * (int64_t)sum->calls + its.ttft_us * (int64_t)its.calls) /
-                      (int64_t)calls);
-    sum->calls = calls;
-    sum->failures += its.failures;
-    if (calls == 0)
+    struct trial its = slots_record(record->slots, revision);
+    trial_add(sum, &its);
+    if (sum->calls == 0)
         return;
     struct share_line line = {.kind = SHARE_FIGURES, .name = text_of(record->name)};
     line.numbers[FIGURES_REVISION] = revision;
     line.numbers[FIGURES_CALLS] = (int64_t)sum->calls;
     line.numbers[FIGURES_FAILURES] = (int64_t)sum->failures;
-    line.numbers[FIGURES_TTFT_US] = sum->ttft_us;
+    line.numbers[FIGURES_TIMED] = (int64_t)sum->timed;
+    line.numbers[FIGURES_LOGS] = (int64_t)sum->logs;
+    line.numbers[FIGURES_SQUARES] = (int64_t)sum->squares;
     share_line_write(telling->out, &line);
 }
 

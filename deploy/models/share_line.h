@@ -50,7 +50,9 @@ enum share_figures {
     FIGURES_REVISION,
     FIGURES_CALLS,
     FIGURES_FAILURES,
-    FIGURES_TTFT_US,
+    FIGURES_TIMED, /* and the two sums of their times: trial.h */
+    FIGURES_LOGS,
+    FIGURES_SQUARES,
     FIGURES_NUMBERS
 };
 enum share_replica {

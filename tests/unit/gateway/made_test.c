@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "gateway/base/database.h"
-#include "gateway/made.h"
+#include "gateway/made_inside.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
