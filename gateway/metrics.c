@@ -11,8 +11,10 @@
 enum {
     CACHE_LINE = 64,
     LABEL_VALUES_DEFAULT = 500,
-    SHORTCUTS = 4096, /* slots of a worker's table, a power of two; emptied when half full */
-    KEYS_MAX = 5,     /* texts that one shortcut is found by */
+    SHORTCUTS =
+        4096, /* slots of a worker's table at first, a power of two; doubled when half full */
+    SHORTCUTS_MAX = 65536, /* emptied instead */
+    KEYS_MAX = 5,          /* texts that one shortcut is found by */
     SERIES_OF_ONE = 3,
 };
 
@@ -60,7 +62,7 @@ struct shortcut {
 struct metrics_worker {
     struct metrics *metrics;
     unsigned index;
-    size_t shortcut_count;
+    size_t shortcut_count, shortcut_room;
     struct shortcut *shortcuts;
     unsigned char code_cells[600]; /* status to code cell + 1; 0 = other */
     atomic_int_fast64_t gauges[METRIC_GAUGES];
@@ -123,31 +125,39 @@ static struct series *series_new(const struct metrics *metrics, const struct fam
     return series;
 }
 
+/* There is one text for each value of a label, so that its address is a name for it. */
+static struct text name_of(const struct text *const labels[SERIES_LABELS_MAX])
+{
+    return (struct text){(const char *)labels, SERIES_LABELS_MAX * sizeof *labels};
+}
+
+static struct series *series_add(struct metrics *metrics, enum family family,
+                                 const struct text *const labels[SERIES_LABELS_MAX])
+{
+    struct series *series = series_new(metrics, &shapes[family]);
+    memcpy(series->labels, labels, sizeof series->labels);
+    *metrics->series_end[family] = series;
+    metrics->series_end[family] = &series->next;
+    table_set(&metrics->series_by_labels[family], name_of(series->labels), series);
+    return series;
+}
+
 /* The series with these labels, made when it is new; the lock is held. */
 static struct series *series_find(struct metrics *metrics, enum family family,
                                   const struct text *names)
 {
     const struct family_shape *shape = &shapes[family];
+    const struct table *known = &metrics->series_by_labels[family];
     const struct text *labels[SERIES_LABELS_MAX] = {0};
-    bool is_full = metrics->series_count[family] >= SERIES_MAX;
     for (unsigned i = 0; i < shape->label_count; i++)
         labels[i] = label_of(metrics, shape->labels[i], names[i]);
-    for (;;) {
-        for (struct series *s = metrics->series[family]; s != NULL; s = s->next)
-            if (memcmp(s->labels, labels, sizeof labels) == 0)
-                return s;
-        if (!is_full)
-            break;
+    struct series *found = table_find(known, name_of(labels));
+    if (found == NULL && known->count >= SERIES_MAX) {
         for (unsigned i = 0; i < shape->label_count; i++)
-            labels[i] = &other;
-        is_full = false; /* the one that takes all the rest */
+            labels[i] = &other; /* the one that takes all the rest */
+        found = table_find(known, name_of(labels));
     }
-    struct series *series = series_new(metrics, shape);
-    memcpy(series->labels, labels, sizeof labels);
-    *metrics->series_end[family] = series;
-    metrics->series_end[family] = &series->next;
-    metrics->series_count[family]++;
-    return series;
+    return found != NULL ? found : series_add(metrics, family, labels);
 }
 
 uint64_t series_sum(const struct series *series, unsigned workers, size_t cell)
@@ -212,20 +222,42 @@ static void keep_keys(struct shortcut *shortcut, const struct text *keys, unsign
 
 static void forget_shortcuts(struct metrics_worker *worker)
 {
-    for (size_t i = 0; i < SHORTCUTS; i++)
+    for (size_t i = 0; i < worker->shortcut_room; i++)
         memory_free(worker->shortcuts[i].keys);
-    memset(worker->shortcuts, 0, SHORTCUTS * sizeof *worker->shortcuts);
+    memset(worker->shortcuts, 0, worker->shortcut_room * sizeof *worker->shortcuts);
     worker->shortcut_count = 0;
+}
+
+/* Twice the room: whoever uses all of it would find it empty again and again. */
+static void widen_shortcuts(struct metrics_worker *worker)
+{
+    size_t room = worker->shortcut_room * 2;
+    struct shortcut *wide = memory_new(room * sizeof *wide);
+    for (size_t i = 0; i < worker->shortcut_room; i++) {
+        const struct shortcut *shortcut = &worker->shortcuts[i];
+        size_t at = shortcut->hash & (room - 1);
+        while (shortcut->hash != 0 && wide[at].hash != 0)
+            at = (at + 1) & (room - 1);
+        if (shortcut->hash != 0)
+            wide[at] = *shortcut;
+    }
+    memory_free(worker->shortcuts);
+    worker->shortcuts = wide;
+    worker->shortcut_room = room;
 }
 
 /* The place of the keys in the worker's table: found, or free and to be filled in. */
 static struct shortcut *shortcut_find(struct metrics_worker *worker, uint64_t hash,
                                       const struct text *keys, unsigned count)
 {
-    if (worker->shortcut_count > SHORTCUTS / 2)
-        forget_shortcuts(worker);
+    if (worker->shortcut_count > worker->shortcut_room / 2) {
+        if (worker->shortcut_room < SHORTCUTS_MAX)
+            widen_shortcuts(worker);
+        else
+            forget_shortcuts(worker);
+    }
     for (size_t i = hash;; i++) {
-        struct shortcut *shortcut = &worker->shortcuts[i % SHORTCUTS];
+        struct shortcut *shortcut = &worker->shortcuts[i & (worker->shortcut_room - 1)];
         if (shortcut->hash == 0 || (shortcut->hash == hash && has_keys(shortcut, keys, count)))
             return shortcut;
     }
@@ -444,6 +476,7 @@ static struct metrics_worker *worker_new(struct metrics *metrics, unsigned index
     struct metrics_worker *worker = memory_new(sizeof *worker);
     worker->metrics = metrics;
     worker->index = index;
+    worker->shortcut_room = SHORTCUTS;
     worker->shortcuts = memory_new(SHORTCUTS * sizeof *worker->shortcuts);
     for (size_t i = 0; i < HTTP_CODES; i++)
         if (codes[i] != 0)
@@ -461,8 +494,10 @@ struct metrics *metrics_new(const struct metrics_options *options)
     pthread_mutex_init(&metrics->lock, NULL);
     for (size_t i = 0; i < LABELS; i++)
         table_init(&metrics->labels[i].names);
-    for (size_t i = 0; i < FAMILIES; i++)
+    for (size_t i = 0; i < FAMILIES; i++) {
         metrics->series_end[i] = &metrics->series[i];
+        table_init(&metrics->series_by_labels[i]);
+    }
     metrics->workers = memory_new(options->workers * sizeof(struct metrics_worker *));
     for (unsigned i = 0; i < options->workers; i++)
         metrics->workers[i] = worker_new(metrics, i);
@@ -491,12 +526,14 @@ void metrics_free(struct metrics *metrics)
         memory_free(metrics->workers[i]);
     }
     memory_free(metrics->workers);
-    for (size_t i = 0; i < FAMILIES; i++)
+    for (size_t i = 0; i < FAMILIES; i++) {
         for (struct series *s = metrics->series[i], *next; s != NULL; s = next) {
             next = s->next;
             free(s->memory);
             memory_free(s);
         }
+        table_done(&metrics->series_by_labels[i]);
+    }
     for (size_t i = 0; i < LABELS; i++)
         free_label(&metrics->labels[i]);
     pthread_mutex_destroy(&metrics->lock);

@@ -104,7 +104,7 @@ struct metrics {
     pthread_mutex_t lock; /* over labels and the lists of series */
     struct label labels[LABELS];
     struct series *series[FAMILIES], **series_end[FAMILIES];
-    size_t series_count[FAMILIES];
+    struct table series_by_labels[FAMILIES]; /* named by the addresses of their labels */
     struct metrics_worker **workers;
 
     atomic_bool reload_good;

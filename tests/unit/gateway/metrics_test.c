@@ -121,22 +121,31 @@ static void test_labels_are_bounded(void **state)
     metrics_free(metrics);
 }
 
-/* More names than a worker remembers: counts must survive its forgetting. */
+enum { NAMES = 40000, SERIES = 4096 };
+
+/* More names than a worker remembers: counts must survive its remembering more, and its forgetting.
+ * So many have no series of their own. */
 static void test_forgetting_loses_nothing(void **state)
 {
     (void)state;
+    char line[128];
     struct metrics_options options = {.workers = 1, .max_label_values = 100000};
     struct metrics *metrics = metrics_new(&options);
     struct metrics_worker *worker = metrics_of(metrics, 0);
     for (int round = 0; round < 2; round++)
-        for (int i = 0; i < 3000; i++) {
+        for (int i = 0; i < NAMES; i++) {
             char name[16];
             snprintf(name, sizeof name, "t%d", i);
             metrics_attempt(worker, text_of(name), FAULT_NONE);
         }
     char *page = written(metrics);
     assert_line(page, "sluice_upstream_attempts_total{target=\"t0\",result=\"good\"} 2");
-    assert_line(page, "sluice_upstream_attempts_total{target=\"t2999\",result=\"good\"} 2");
+    assert_line(page, "sluice_upstream_attempts_total{target=\"t4095\",result=\"good\"} 2");
+    assert_null(strstr(page, "t4096"));
+    snprintf(line, sizeof line,
+             "sluice_upstream_attempts_total{target=\"other\",result=\"good\"} %d",
+             2 * (NAMES - SERIES));
+    assert_line(page, line);
     free(page);
     metrics_free(metrics);
 }
