@@ -237,6 +237,7 @@ static void fill_spec(struct document *document, struct deployment_draft *draft)
     fill_env(document, draft);
     fill_adapters(document, draft);
     fill_steps(document, draft);
+    resolve_pod(document, draft);
 }
 
 /* -------------------------------------------------------------------------------- its checks */

@@ -215,6 +215,18 @@ struct adapter_draft {
     struct adapter_spec spec;
 };
 
+struct toleration_draft {
+    const struct node *node;
+    struct toleration_spec spec;
+    int effect;
+};
+
+struct volume_draft {
+    const struct node *node;
+    struct volume_spec spec;
+    size_t bytes;
+};
+
 struct attachment_draft {
     const struct node *node;
     struct text model;
@@ -235,9 +247,11 @@ struct deployment_draft {
     struct items command, steps, capabilities, tags; /* struct text */
     struct items env;                                /* struct pair */
     struct items adapters;                           /* struct adapter_draft */
-    struct items attach_to;                          /* struct attachment_draft */
-    bool of_model;                /* its name is that of a model that it is a target of */
-    struct provider_settings *to; /* where its calls go; NULL = it is broken */
+    struct items selector;                           /* struct pair */
+    struct items tolerations, volumes; /* struct toleration_draft, struct volume_draft */
+    struct items attach_to;            /* struct attachment_draft */
+    bool of_model;                     /* its name is that of a model that it is a target of */
+    struct provider_settings *to;      /* where its calls go; NULL = it is broken */
 };
 
 /* What a Monster deploy call starts. */
@@ -417,6 +431,8 @@ const struct route_policy *find_policy(struct document *document, struct text na
 void resolve_models(struct document *document);
 /* Before the models: of each deployment a provider, a spec. */
 void resolve_deployments(struct document *document);
+/* `pod` of one of them, into its spec. */
+void resolve_pod(struct document *document, struct deployment_draft *draft);
 /* How many targets and models there are for them, at most. */
 size_t deploy_target_count(const struct document *document);
 size_t deploy_model_count(const struct document *document);

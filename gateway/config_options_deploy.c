@@ -8,6 +8,8 @@
 #define SPEC(member)    offsetof(struct deployment_draft, spec.member)
 #define DRAFT(member)   offsetof(struct deployment_draft, member)
 #define ADAPTER(member) offsetof(struct adapter_draft, member)
+#define BEARS(member)   offsetof(struct toleration_draft, member)
+#define VOLUME(member)  offsetof(struct volume_draft, member)
 #define ATTACH(member)  offsetof(struct attachment_draft, member)
 
 /* clang-format off */
@@ -34,6 +36,29 @@ static const struct option resources[] = {
     {.name = "vram", .type = OPTION_SIZE, .where = DRAFT(vram), .fallback = "0", .help = "Of one replica."},
     {.name = "cpus", .type = OPTION_PRICE, .where = DRAFT(cpus), .fallback = "0", .help = "Of one replica."},
     {.name = "gpus", .type = OPTION_COUNT, .where = DRAFT(gpus), .fallback = "0", .min = 0, .max = 4096, .help = "Of one replica."},
+    {0},
+};
+
+static const struct option toleration[] = {
+    {.name = "key", .type = OPTION_TEXT, .where = BEARS(spec.key), .fallback = "null", .help = "Of the taint; default: all of them."},
+    {.name = "value", .type = OPTION_TEXT, .where = BEARS(spec.value), .fallback = "null", .help = "Of the taint; default: whatever it says."},
+    {.name = "effect", .type = OPTION_WORD, .where = BEARS(effect), .fallback = "any", .words = "any|NoSchedule|PreferNoSchedule|NoExecute", .help = "Of the taint."},
+    {0},
+};
+
+static const struct option volume[] = {
+    {.name = "path", .type = OPTION_TEXT, .where = VOLUME(spec.path), .required = true, .help = "Where the server finds it."},
+    {.name = "claim", .type = OPTION_TEXT, .where = VOLUME(spec.claim), .fallback = "null", .help = "A PersistentVolumeClaim of its namespace."},
+    {.name = "host_path", .type = OPTION_TEXT, .where = VOLUME(spec.host_path), .fallback = "null", .help = "A path of the node that it runs on. With neither: room of its own, which begins empty and goes with it."},
+    {.name = "size", .type = OPTION_SIZE, .where = VOLUME(bytes), .fallback = "0", .help = "Of what begins empty; 0 = as much as the node has."},
+    {.name = "read_only", .type = OPTION_BOOL, .where = VOLUME(spec.read_only), .fallback = "true", .help = "Of a claim or a host_path."},
+    {0},
+};
+
+static const struct option pod[] = {
+    {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(selector), .fallback = "{}", .help = "Labels of the cluster's nodes that it may run on; at most 16."},
+    {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints that it bears; at most 16."},
+    {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "What it mounts, such as its model's files; at most 16."},
     {0},
 };
 
@@ -155,6 +180,7 @@ const struct option deployment_rows[] = {
     {.name = "tags", .type = OPTION_TEXTS, .where = DRAFT(tags), .fallback = "[]", .help = "As of a target: where it is and what it is for."},
     {.name = "env", .type = OPTION_PAIRS, .where = DRAFT(env), .fallback = "{}", .secret = true, .help = "Its environment, besides PATH, HOME, LANG and the like; nothing else of sluice's own."},
     {.name = "resources", .type = OPTION_SECTION, .inner = resources, .help = "Of one replica."},
+    {.name = "pod", .type = OPTION_SECTION, .inner = pod, .help = "kubernetes: where it may run, what it mounts."},
     {.name = "probe", .type = OPTION_SECTION, .inner = probe, .help = "When it is ready, when it is dead."},
     {.name = "scaling", .type = OPTION_SECTION, .inner = scaling, .help = "How many."},
     {.name = "hold", .type = OPTION_SECTION, .inner = hold, .help = "Calls that wait while it wakes, or is full."},

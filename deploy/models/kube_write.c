@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "deploy/models/kube_mount.h"
 #include "deploy/models/launch_words.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
@@ -182,8 +183,9 @@ static void put_container(const struct kube_wish *wish, struct buffer *out)
     buffer_format(out, ",\"port\":%u},\"periodSeconds\":%d,\"timeoutSeconds\":%d},", wish->port,
                   (int)PROBE_SECONDS, (int)PROBE_TIMEOUT_SECONDS);
     put(out, "\"securityContext\":{\"allowPrivilegeEscalation\":false,"
-             "\"capabilities\":{\"drop\":[\"ALL\"]}},"
-             "\"volumeMounts\":[{\"name\":\"shm\",\"mountPath\":\"/dev/shm\"}]}");
+             "\"capabilities\":{\"drop\":[\"ALL\"]}},");
+    kube_write_mounts(&wish->spec->pod, out);
+    put(out, "}");
 }
 
 bool kube_wants_secret(const struct deployment_spec *spec)
@@ -206,9 +208,12 @@ void kube_write_pod(const struct kube_wish *wish, struct buffer *out)
         put_member(out, "name", text_of(name));
         put(out, "}],");
     }
+    kube_write_place(&wish->spec->pod, out);
     put(out, "\"containers\":[");
     put_container(wish, out);
-    put(out, "],\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}]}}");
+    put(out, "],");
+    kube_write_volumes(&wish->spec->pod, out);
+    put(out, "}}");
 }
 
 /* https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/ */

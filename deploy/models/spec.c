@@ -72,6 +72,31 @@ static const struct adapter_spec *copy_adapters(struct room *room, const struct 
     return to;
 }
 
+static void copy_pod(struct room *room, struct pod_spec *pod)
+{
+    struct toleration_spec *tolerations =
+        room_take(room, pod->toleration_count * sizeof(*tolerations));
+    struct volume_spec *volumes = room_take(room, pod->volume_count * sizeof(*volumes));
+    for (size_t i = 0; i < pod->toleration_count; i++) {
+        struct toleration_spec copy = pod->tolerations[i];
+        copy.key = copy_text(room, copy.key);
+        copy.value = copy_text(room, copy.value);
+        if (tolerations)
+            tolerations[i] = copy;
+    }
+    for (size_t i = 0; i < pod->volume_count; i++) {
+        struct volume_spec copy = pod->volumes[i];
+        copy.path = copy_text(room, copy.path);
+        copy.claim = copy_text(room, copy.claim);
+        copy.host_path = copy_text(room, copy.host_path);
+        if (volumes)
+            volumes[i] = copy;
+    }
+    pod->selector = copy_pairs(room, pod->selector, pod->selector_count);
+    pod->tolerations = tolerations;
+    pod->volumes = volumes;
+}
+
 /* What <spec> points to, anew in <room>. */
 static void copy_all(struct room *room, struct deployment_spec *spec)
 {
@@ -88,6 +113,7 @@ static void copy_all(struct room *room, struct deployment_spec *spec)
     spec->command = copy_texts(room, spec->command, spec->command_count);
     spec->env = copy_pairs(room, spec->env, spec->env_count);
     spec->adapters = copy_adapters(room, spec->adapters, spec->adapter_count);
+    copy_pod(room, &spec->pod);
 }
 
 struct deployment_spec *spec_copy(const struct deployment_spec *from)
@@ -180,6 +206,32 @@ static void sum_lists(struct sum *sum, const struct deployment_spec *spec)
     }
 }
 
+/* Nothing where a pod has none of these: what ran before there were any is still the same. */
+static void sum_pod(struct sum *sum, const struct pod_spec *pod)
+{
+    if (!pod->selector_count && !pod->toleration_count && !pod->volume_count)
+        return;
+    sum_number(sum, (int64_t)pod->selector_count);
+    for (size_t i = 0; i < pod->selector_count; i++) {
+        sum_text(sum, pod->selector[i].name);
+        sum_text(sum, pod->selector[i].value);
+    }
+    sum_number(sum, (int64_t)pod->toleration_count);
+    for (size_t i = 0; i < pod->toleration_count; i++) {
+        sum_text(sum, pod->tolerations[i].key);
+        sum_text(sum, pod->tolerations[i].value);
+        sum_number(sum, pod->tolerations[i].effect);
+    }
+    sum_number(sum, (int64_t)pod->volume_count);
+    for (size_t i = 0; i < pod->volume_count; i++) {
+        sum_text(sum, pod->volumes[i].path);
+        sum_text(sum, pod->volumes[i].claim);
+        sum_text(sum, pod->volumes[i].host_path);
+        sum_number(sum, pod->volumes[i].bytes);
+        sum_number(sum, pod->volumes[i].read_only);
+    }
+}
+
 uint64_t spec_digest(const struct deployment_spec *spec)
 {
     struct sum sum = {{{0}}};
@@ -198,6 +250,7 @@ uint64_t spec_digest(const struct deployment_spec *spec)
     for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
         sum_number(&sum, numbers[i]);
     sum_lists(&sum, spec);
+    sum_pod(&sum, &spec->pod);
     uint64_t number;
     memcpy(&number, sum.so_far.bytes, sizeof(number));
     return number ? number : 1;

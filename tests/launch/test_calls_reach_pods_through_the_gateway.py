@@ -45,6 +45,31 @@ def test_the_first_call_starts_a_pod_and_another_one_comes_when_it_dies(api):
     eventually(lambda: not api.pods, within=20, what="on_exit: stop")
 
 
+def test_a_pod_runs_where_it_may_and_mounts_its_model(api):
+    pod = {"node_selector": {"example.com/gpu": "a100"},
+           "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "team", "value": "ml"}, {}],
+           "volumes": [{"path": "/models", "claim": "weights"}, {"path": "/cache", "host_path": "/srv/cache",
+                                                                 "read_only": False}, {"path": "/tmp", "size": "1GiB"}]}
+    wish = wanted("qwen", pod=pod, resources={"memory": "1GiB", "cpus": 2, "gpus": 1})
+    with Sluice(configured(api, wish)) as gate:
+        assert gate.chat("qwen", key=KEY_ACME).status == 200, "what the API server checked is a pod"
+        [spec] = [each.document["spec"] for each in api.pods.values()]
+        assert spec["nodeSelector"] == {"example.com/gpu": "a100"}
+        assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+                                       {"key": "team", "operator": "Equal", "value": "ml"}, {"operator": "Exists"}]
+        sources = {each.pop("name"): each for each in spec["volumes"]}
+        mounts = {each["mountPath"]: each for each in spec["containers"][0]["volumeMounts"]}
+        found = {path: (sources[mount["name"]], mount.get("readOnly", False)) for path, mount in mounts.items()}
+        assert found == {"/dev/shm": ({"emptyDir": {"medium": "Memory"}}, False),
+                         "/models": ({"persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}, True),
+                         "/cache": ({"hostPath": {"path": "/srv/cache"}}, False),
+                         "/tmp": ({"emptyDir": {"sizeLimit": str(1 << 30)}}, False)}
+        limits = spec["containers"][0]["resources"]["limits"]
+        assert limits == {"memory": str(1 << 30), "cpu": "2000m", "nvidia.com/gpu": "1"}
+        shown = Desk(gate).show("qwen")["spec"]["pod"]
+        assert shown["node_selector"] == pod["node_selector"] and shown["volumes"][0]["claim"] == "weights", shown
+
+
 def test_a_killed_gateway_finds_its_pod_again(api):
     with Sluice(configured(api)) as gate:
         assert gate.chat("qwen", key=KEY_ACME).status == 200
