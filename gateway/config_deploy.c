@@ -188,6 +188,14 @@ static unsigned permille_of(double share)
     return (unsigned)(share * 1000.0 + 0.5);
 }
 
+/* Below 1 it would have to get faster. */
+static unsigned slowdown_of(int64_t billionths)
+{
+    enum { PERMILLE_MAX = 1000000 };
+    int64_t permille = billionths / NANOS_PER_MILLI;
+    return permille < PERMILLE_MAX ? (unsigned)permille : PERMILLE_MAX;
+}
+
 static void fill_steps(struct document *document, struct deployment_draft *draft)
 {
     const struct text *texts = draft->steps.at;
@@ -225,6 +233,7 @@ static void fill_spec(struct document *document, struct deployment_draft *draft)
     spec->eviction.priority = (int)draft->priority;
     spec->rollout.strategy = (enum rollout_strategy)draft->strategy;
     spec->rollout.max_errors_permille = permille_of(draft->max_errors);
+    spec->rollout.max_slowdown_permille = slowdown_of(draft->max_slowdown);
     spec->scaling.target_permille = permille_of(draft->target_share);
     spec->sleep_first = draft->idle_action == 1;
     spec->resources = (struct resources){.memory_bytes = (int64_t)draft->memory,

@@ -239,7 +239,7 @@ struct deployment_draft {
     struct text description;
     int launcher, engine, idle_action, hold_policy, eviction_policy, strategy;
     size_t memory, vram, hold_bytes;
-    int64_t cpus; /* billionths */
+    int64_t cpus, max_slowdown; /* billionths */
     unsigned gpus, priority;
     double target_share, max_errors;
     int64_t context_tokens, first_byte_us, total_us;

@@ -109,10 +109,11 @@ static const struct option restart[] = {
 static const struct option rollout[] = {
     {.name = "strategy", .type = OPTION_WORD, .where = DRAFT(strategy), .fallback = "rolling", .words = "rolling|canary|recreate", .help = "How a new revision comes."},
     {.name = "surge", .type = OPTION_COUNT, .where = SPEC(rollout.surge), .fallback = "1", .min = 0, .max = SPEC_REPLICAS_MAX, .help = "Replicas more than wanted meanwhile."},
-    {.name = "auto_rollback", .type = OPTION_BOOL, .where = SPEC(rollout.auto_rollback), .fallback = "true", .help = "When it does not get well, or fails more calls than the old one."},
+    {.name = "auto_rollback", .type = OPTION_BOOL, .where = SPEC(rollout.auto_rollback), .fallback = "true", .help = "When it does not get well, or fails more calls than the old one, or is later."},
     {.name = "steps", .type = OPTION_TEXTS, .where = DRAFT(steps), .fallback = "[0.05, 0.25, 0.5]", .help = "canary: shares of the calls, in order; at most 8."},
     {.name = "step", .type = OPTION_DURATION, .where = SPEC(rollout.step_us), .fallback = "1m", .min = MILLISECOND, .max = DAYS(30), .help = "canary: how long each of them lasts at least."},
     {.name = "max_errors", .type = OPTION_SHARE, .where = DRAFT(max_errors), .fallback = "0.05", .help = "canary: share of its calls that may fail beyond that of the old revision."},
+    {.name = "max_slowdown", .type = OPTION_PRICE, .where = DRAFT(max_slowdown), .fallback = "2", .help = "canary: how many times as late as those of the old revision its first tokens may come (at least 20 ms, and beyond chance; not judged in the first quarter of a step, while its cache is cold); 0 = any."},
     {.name = "min_requests", .type = OPTION_COUNT, .where = SPEC(rollout.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "canary: before so many calls of a step it is not judged."},
     {.name = "deadline", .type = OPTION_DURATION, .where = SPEC(rollout.deadline_us), .fallback = "15m", .min = SECONDS(1), .max = DAYS(30), .help = "For the new revision to get ready; then it is rolled back."},
     {0},

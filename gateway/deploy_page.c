@@ -230,6 +230,7 @@ static void put_rollout(struct json_write *json, const struct deployment_spec *s
         json_close(json, ']');
         put_time(json, "step", spec->rollout.step_us);
         put_share(json, "max_errors", spec->rollout.max_errors_permille);
+        put_share(json, "max_slowdown", spec->rollout.max_slowdown_permille);
         json_int_member(json, "min_requests", spec->rollout.min_requests);
     }
     put_time(json, "deadline", spec->rollout.deadline_us);

@@ -131,10 +131,10 @@ static bool tell_demand(struct desk_record *record)
 
 static void tell_record(struct desk_record *record, unsigned revision)
 {
-    struct slots_record its = slots_record(record->slots, revision);
+    struct trial its = slots_record(record->slots, revision);
     if (its.calls > 0)
-        fleet_record(record->desk->fleet, text_of(record->name), revision, its.calls, its.failures,
-                     its.ttft_us, desk_now(record->desk));
+        fleet_record(record->desk->fleet, text_of(record->name), revision, &its,
+                     desk_now(record->desk));
 }
 
 static void tell_records(struct desk_record *record)

@@ -13,6 +13,7 @@
 
 #include "deploy/models/launcher.h"
 #include "deploy/models/spec.h"
+#include "deploy/models/trial.h"
 
 enum replica_state {
     REPLICA_PENDING,   /* waits for room, or for its turn */
@@ -131,8 +132,8 @@ struct fleet_demand {
 void fleet_demand(struct fleet *fleet, struct text name, const struct fleet_demand *demand,
                   uint64_t now_us);
 /* What a revision's calls came to since the last telling. */
-void fleet_record(struct fleet *fleet, struct text name, unsigned revision, uint64_t calls,
-                  uint64_t failures, int64_t ttft_us, uint64_t now_us);
+void fleet_record(struct fleet *fleet, struct text name, unsigned revision, const struct trial *its,
+                  uint64_t now_us);
 
 /* Decide; call at least when fleet_due_us() says, and after facts were told. */
 void fleet_tick(struct fleet *fleet, uint64_t now_us);

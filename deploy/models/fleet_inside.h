@@ -109,10 +109,8 @@ struct fleet_deployment {
     enum roll_phase phase;
     unsigned step, roll_ready; /* roll_ready: the most of the next that were ready */
     bool paused, step_begun;
-    uint64_t roll_us, step_us; /* since: it was wanted; this step */
-    struct {
-        uint64_t calls, failures;
-    } canary, steady; /* in this step */
+    uint64_t roll_us, step_us;   /* since: it was wanted; this step */
+    struct trial canary, steady; /* in this step; times, since it is warm */
     struct {
         unsigned stable, canary, permille;
     } share; /* as last told */

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "deploy/models/launcher.h"
+#include "deploy/models/trial.h"
 #include "gateway/base/list.h"
 
 struct slots; /* of one deployment; the same for the life of the process */
@@ -55,7 +56,7 @@ bool slots_is_open(const struct slots *slots, const struct slot *slot);
 
 /* How a call went, for rollouts and health. */
 enum slot_outcome { SLOT_FINE, SLOT_FAILED, SLOT_UNKNOWN };
-/* <ttft_us> 0 = not known. Grants the place to who waits longest in turn. */
+/* <ttft_us>: to the first byte; 0 = not known. Grants the place to who waits longest in turn. */
 void slots_give(struct slots *slots, struct slot *slot, enum slot_outcome outcome, int64_t ttft_us);
 
 /* One that waits. Zeroed but for the first part; the owner's until it is granted or left. */
@@ -118,10 +119,5 @@ void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t
 void slots_fail_waiting(struct slots *slots, const char *why_not);
 /* Post <errand> to <loop> when somebody begins to wait; NULL = nobody asks any more. */
 void slots_set_desk(struct slots *slots, struct loop *loop, struct errand *errand);
-/* Of one revision since the last call of this: calls, failures, and the mean time to the first
- * byte. */
-struct slots_record {
-    uint64_t calls, failures;
-    int64_t ttft_us;
-};
-struct slots_record slots_record(struct slots *slots, unsigned revision);
+/* What came to one revision since the last call of this. */
+struct trial slots_record(struct slots *slots, unsigned revision);

@@ -23,7 +23,7 @@ struct place {
     atomic_uint_fast64_t word;
     atomic_uint parallel, revision;
     atomic_uint_fast64_t replica;
-    atomic_uint_fast64_t calls, failures, ttft_us, ttft_count; /* since slots_record() */
+    atomic_uint_fast64_t calls, failures, timed, logs, squares; /* trial since slots_record() */
     atomic_uint adapter_count;
     atomic_uint_fast64_t adapters[SPEC_ADAPTERS_MAX];
     struct launch_address address;
@@ -49,8 +49,7 @@ struct ticket_queue {
 
 struct record {
     unsigned revision;
-    struct slots_record sum;
-    int64_t ttft_us, ttft_count;
+    struct trial sum;
 };
 
 struct slots {

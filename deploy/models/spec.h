@@ -141,7 +141,8 @@ struct deployment_spec {
         unsigned step_count;
         int64_t step_us; /* how long each lasts at least */
         unsigned max_errors_permille, min_requests;
-        int64_t deadline_us; /* to get ready, else it is rolled back */
+        unsigned max_slowdown_permille; /* canary: of the time to the first token; 0 = any */
+        int64_t deadline_us;            /* to get ready, else it is rolled back */
     } rollout;
     const struct adapter_spec *adapters;
     size_t adapter_count;

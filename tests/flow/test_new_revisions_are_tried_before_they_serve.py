@@ -71,6 +71,15 @@ def test_one_that_fails_one_call_in_five_is_taken_back(gate):
     tried.end()
 
 
+def test_one_that_answers_late_is_taken_back(gate):
+    tried = Tried(gate, "late", "--first-ms", 5, step="400ms")
+    tried.change("--first-ms", 60)
+    tried.call_until("rolled_back")
+    assert "canary_slow" in tried.why(), tried.why()
+    assert [tried.call() for _ in range(5)] == ["old"] * 5
+    tried.end()
+
+
 @pytest.mark.parametrize("strategy, options, reason", [
     ("canary", ["--exit-at-once", 1], "launch_failed"),
     ("rolling", ["--load-ms", 60000], "progress_deadline"),
