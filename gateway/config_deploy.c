@@ -245,8 +245,8 @@ static void fill_spec(struct document *document, struct deployment_draft *draft)
     fill_command(draft);
     fill_env(document, draft);
     fill_adapters(document, draft);
+    deploy_pod_fill(document, draft);
     fill_steps(document, draft);
-    resolve_pod(document, draft);
 }
 
 /* -------------------------------------------------------------------------------- its checks */
@@ -439,6 +439,7 @@ static void check_deployment(struct document *document, const struct deployment_
                          "a deployment \"%.*s\" is declared already in %s", TEXT_ARGS(name),
                          node_place(document, other->node, draft->node));
     check_start(document, draft);
+    deploy_pod_check(document, draft);
     check_bounds(document, draft);
     check_token(document, draft);
     check_place(document, draft);

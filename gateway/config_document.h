@@ -215,22 +215,22 @@ struct adapter_draft {
     struct adapter_spec spec;
 };
 
-struct toleration_draft {
-    const struct node *node;
-    struct toleration_spec spec;
-    int effect;
-};
-
-struct volume_draft {
-    const struct node *node;
-    struct volume_spec spec;
-    size_t bytes;
-};
-
 struct attachment_draft {
     const struct node *node;
     struct text model;
     unsigned priority, weight;
+};
+
+struct volume_draft {
+    const struct node *node;
+    struct spec_volume spec;
+    size_t size;
+};
+
+struct toleration_draft {
+    const struct node *node;
+    struct spec_toleration spec;
+    int effect;
 };
 
 struct deployment_draft {
@@ -247,11 +247,12 @@ struct deployment_draft {
     struct items command, steps, capabilities, tags; /* struct text */
     struct items env;                                /* struct pair */
     struct items adapters;                           /* struct adapter_draft */
-    struct items selector;                           /* struct pair */
-    struct items tolerations, volumes; /* struct toleration_draft, struct volume_draft */
-    struct items attach_to;            /* struct attachment_draft */
-    bool of_model;                     /* its name is that of a model that it is a target of */
-    struct provider_settings *to;      /* where its calls go; NULL = it is broken */
+    struct items attach_to;                          /* struct attachment_draft */
+    struct items volumes;                            /* struct volume_draft */
+    struct items node_selector;                      /* struct pair */
+    struct items tolerations;                        /* struct toleration_draft */
+    bool of_model;                /* its name is that of a model that it is a target of */
+    struct provider_settings *to; /* where its calls go; NULL = it is broken */
 };
 
 /* What a Monster deploy call starts. */
@@ -431,8 +432,6 @@ const struct route_policy *find_policy(struct document *document, struct text na
 void resolve_models(struct document *document);
 /* Before the models: of each deployment a provider, a spec. */
 void resolve_deployments(struct document *document);
-/* `pod` of one of them, into its spec. */
-void resolve_pod(struct document *document, struct deployment_draft *draft);
 /* How many targets and models there are for them, at most. */
 size_t deploy_target_count(const struct document *document);
 size_t deploy_model_count(const struct document *document);
@@ -440,6 +439,9 @@ size_t deploy_model_count(const struct document *document);
 void deploy_attach(struct document *document, struct route *route);
 /* Their own models, behind all others. */
 void deploy_routes(struct document *document);
+/* config_deploy_pod.c */
+void deploy_pod_fill(struct document *document, struct deployment_draft *draft);
+void deploy_pod_check(struct document *document, const struct deployment_draft *draft);
 /* After the models. */
 void resolve_rules(struct document *document);
 /* What capabilities say that matter for routing, and all where they say nothing. */

@@ -8,8 +8,8 @@
 #define SPEC(member)    offsetof(struct deployment_draft, spec.member)
 #define DRAFT(member)   offsetof(struct deployment_draft, member)
 #define ADAPTER(member) offsetof(struct adapter_draft, member)
-#define BEARS(member)   offsetof(struct toleration_draft, member)
 #define VOLUME(member)  offsetof(struct volume_draft, member)
+#define TOLERATION(member) offsetof(struct toleration_draft, member)
 #define ATTACH(member)  offsetof(struct attachment_draft, member)
 
 /* clang-format off */
@@ -36,29 +36,6 @@ static const struct option resources[] = {
     {.name = "vram", .type = OPTION_SIZE, .where = DRAFT(vram), .fallback = "0", .help = "Of one replica."},
     {.name = "cpus", .type = OPTION_PRICE, .where = DRAFT(cpus), .fallback = "0", .help = "Of one replica."},
     {.name = "gpus", .type = OPTION_COUNT, .where = DRAFT(gpus), .fallback = "0", .min = 0, .max = 4096, .help = "Of one replica."},
-    {0},
-};
-
-static const struct option toleration[] = {
-    {.name = "key", .type = OPTION_TEXT, .where = BEARS(spec.key), .fallback = "null", .help = "Of the taint; default: all of them."},
-    {.name = "value", .type = OPTION_TEXT, .where = BEARS(spec.value), .fallback = "null", .help = "Of the taint; default: whatever it says."},
-    {.name = "effect", .type = OPTION_WORD, .where = BEARS(effect), .fallback = "any", .words = "any|NoSchedule|PreferNoSchedule|NoExecute", .help = "Of the taint."},
-    {0},
-};
-
-static const struct option volume[] = {
-    {.name = "path", .type = OPTION_TEXT, .where = VOLUME(spec.path), .required = true, .help = "Where the server finds it."},
-    {.name = "claim", .type = OPTION_TEXT, .where = VOLUME(spec.claim), .fallback = "null", .help = "A PersistentVolumeClaim of its namespace."},
-    {.name = "host_path", .type = OPTION_TEXT, .where = VOLUME(spec.host_path), .fallback = "null", .help = "A path of the node that it runs on. With neither: room of its own, which begins empty and goes with it."},
-    {.name = "size", .type = OPTION_SIZE, .where = VOLUME(bytes), .fallback = "0", .help = "Of what begins empty; 0 = as much as the node has."},
-    {.name = "read_only", .type = OPTION_BOOL, .where = VOLUME(spec.read_only), .fallback = "true", .help = "Of a claim or a host_path."},
-    {0},
-};
-
-static const struct option pod[] = {
-    {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(selector), .fallback = "{}", .help = "Labels of the cluster's nodes that it may run on; at most 16."},
-    {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints that it bears; at most 16."},
-    {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "What it mounts, such as its model's files; at most 16."},
     {0},
 };
 
@@ -162,6 +139,30 @@ static const struct option registry[] = {
     {0},
 };
 
+static const struct option volume[] = {
+    {.name = "path", .type = OPTION_TEXT, .where = VOLUME(spec.path), .required = true, .help = "Where it is in the container."},
+    {.name = "claim", .type = OPTION_TEXT, .where = VOLUME(spec.claim), .fallback = "null", .help = "A PersistentVolumeClaim of the namespace."},
+    {.name = "host_path", .type = OPTION_TEXT, .where = VOLUME(spec.host_path), .fallback = "null", .help = "A path of the machine that the pod runs on. Neither: an empty volume, gone with its pod."},
+    {.name = "size", .type = OPTION_SIZE, .where = VOLUME(size), .fallback = "0", .help = "Of an empty one, at most; 0 = not bounded."},
+    {.name = "read_only", .type = OPTION_BOOL, .where = VOLUME(spec.read_only), .fallback = "true", .help = "Of a claim or host_path."},
+    {0},
+};
+
+static const struct option toleration[] = {
+    {.name = "key", .type = OPTION_TEXT, .where = TOLERATION(spec.key), .fallback = "null", .help = "Of a taint; default: every one."},
+    {.name = "value", .type = OPTION_TEXT, .where = TOLERATION(spec.value), .fallback = "null", .help = "Only with this value."},
+    {.name = "effect", .type = OPTION_WORD, .where = TOLERATION(effect), .fallback = "any", .words = "any|NoSchedule|PreferNoSchedule|NoExecute", .help = "Only this effect."},
+    {0},
+};
+
+static const struct option pod[] = {
+    {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "Such as where the files of models are."},
+    {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(node_selector), .fallback = "{}", .help = "Labels of the machines that it may run on."},
+    {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints of machines that it may run on all the same."},
+    {.name = "gpu_resource", .type = OPTION_TEXT, .where = SPEC(pod.gpu_resource), .fallback = "null", .help = "What resources.gpus are called there; default nvidia.com/gpu."},
+    {0},
+};
+
 const struct option deployment_rows[] = {
     {.name = "name", .type = OPTION_NAME, .where = SPEC(name), .required = true, .help = "Callable as this, NAME:ADAPTER, NAME@REVISION. Lower-case letters, digits and -, at most 63."},
     {.name = "description", .type = OPTION_TEXT, .where = DRAFT(description), .fallback = "null", .help = "For people."},
@@ -171,6 +172,7 @@ const struct option deployment_rows[] = {
     {.name = "image", .type = OPTION_TEXT, .where = SPEC(image), .fallback = "null", .help = "docker, kubernetes."},
     {.name = "registry", .type = OPTION_SECTION, .inner = registry, .help = "docker, kubernetes: where the image comes from, when that wants to know who asks."},
     {.name = "container_port", .type = OPTION_COUNT, .where = SPEC(container_port), .fallback = "8080", .min = 1, .max = 65535, .help = "docker, kubernetes: where the server in the image listens."},
+    {.name = "kubernetes", .type = OPTION_SECTION, .inner = pod, .help = "kubernetes: what its pods want besides."},
     {.name = "engine", .type = OPTION_WORD, .where = DRAFT(engine), .fallback = "openai", .words = "openai|llama-cpp|vllm|sglang|tgi|lorax", .help = "What it speaks, its adapter calls."},
     {.name = "served_name", .type = OPTION_TEXT, .where = SPEC(served_name), .fallback = "null", .help = "What the server calls its model; default: what it lists first."},
     {.name = "prompt_template", .type = OPTION_TEXT, .where = SPEC(prompt_template), .fallback = "null", .help = "Of Monster's /generate, such as <s>[INST]{prompt}[/INST]."},
@@ -181,7 +183,6 @@ const struct option deployment_rows[] = {
     {.name = "tags", .type = OPTION_TEXTS, .where = DRAFT(tags), .fallback = "[]", .help = "As of a target: where it is and what it is for."},
     {.name = "env", .type = OPTION_PAIRS, .where = DRAFT(env), .fallback = "{}", .secret = true, .help = "Its environment, besides PATH, HOME, LANG and the like; nothing else of sluice's own."},
     {.name = "resources", .type = OPTION_SECTION, .inner = resources, .help = "Of one replica."},
-    {.name = "pod", .type = OPTION_SECTION, .inner = pod, .help = "kubernetes: where it may run, what it mounts."},
     {.name = "probe", .type = OPTION_SECTION, .inner = probe, .help = "When it is ready, when it is dead."},
     {.name = "scaling", .type = OPTION_SECTION, .inner = scaling, .help = "How many."},
     {.name = "hold", .type = OPTION_SECTION, .inner = hold, .help = "Calls that wait while it wakes, or is full."},

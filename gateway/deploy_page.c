@@ -7,7 +7,7 @@
 #include "gateway/config.h"
 #include "gateway/made.h"
 
-enum { MICROS = 1000000, MILLIS = 1000, WORD_BYTES = 32, PAGE_EVENTS = 20 };
+enum { MICROS = 1000000, MILLIS = 1000, WORD_BYTES = 32, LABEL_NAME_BYTES = 320, PAGE_EVENTS = 20 };
 
 struct deployment_spec *deploy_spec(const struct config *config, struct text name)
 {
@@ -97,54 +97,56 @@ static void put_start(struct json_write *json, const struct deployment_spec *spe
     json_close(json, '}');
 }
 
-static void put_tolerations(struct json_write *json, const struct pod_spec *pod)
-{
-    static const char *const effects[] = {"any", "NoSchedule", "PreferNoSchedule", "NoExecute"};
-    json_name(json, "tolerations");
-    json_open(json, '[');
-    for (size_t i = 0; i < pod->toleration_count; i++) {
-        json_open(json, '{');
-        put_text(json, "key", pod->tolerations[i].key);
-        put_text(json, "value", pod->tolerations[i].value);
-        json_text_member(json, "effect", text_of(effects[pod->tolerations[i].effect]));
-        json_close(json, '}');
-    }
-    json_close(json, ']');
-}
-
-static void put_volumes(struct json_write *json, const struct pod_spec *pod)
+static void put_volumes(struct json_write *json, const struct deployment_spec *spec)
 {
     json_name(json, "volumes");
     json_open(json, '[');
-    for (size_t i = 0; i < pod->volume_count; i++) {
-        const struct volume_spec *volume = &pod->volumes[i];
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        const struct spec_volume *volume = &spec->pod.volumes[i];
         json_open(json, '{');
         json_text_member(json, "path", volume->path);
         put_text(json, "claim", volume->claim);
         put_text(json, "host_path", volume->host_path);
-        if (volume->bytes)
-            json_int_member(json, "size", volume->bytes);
-        json_name(json, "read_only");
-        json_raw(json, volume->read_only ? TEXT("true") : TEXT("false"));
+        if (volume->claim.len || volume->host_path.len)
+            json_bool_member(json, "read_only", volume->read_only);
+        else
+            json_int_member(json, "size", volume->size_bytes);
         json_close(json, '}');
     }
     json_close(json, ']');
 }
 
-static void put_pod(struct json_write *json, const struct pod_spec *pod)
+static void put_tolerations(struct json_write *json, const struct deployment_spec *spec)
 {
-    char name[512]; /* a label's name has at most 317 */
-    json_name(json, "pod");
+    json_name(json, "tolerations");
+    json_open(json, '[');
+    for (size_t i = 0; i < spec->pod.toleration_count; i++) {
+        json_open(json, '{');
+        put_text(json, "key", spec->pod.tolerations[i].key);
+        put_text(json, "value", spec->pod.tolerations[i].value);
+        put_text(json, "effect", spec->pod.tolerations[i].effect);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void put_pod(struct json_write *json, const struct deployment_spec *spec)
+{
+    if (spec->launcher != LAUNCH_BY_KUBERNETES)
+        return;
+    json_name(json, "kubernetes");
     json_open(json, '{');
+    put_volumes(json, spec);
     json_name(json, "node_selector");
     json_open(json, '{');
-    for (size_t i = 0; i < pod->selector_count; i++) {
-        snprintf(name, sizeof(name), "%.*s", TEXT_ARGS(pod->selector[i].name));
-        json_text_member(json, name, pod->selector[i].value);
+    for (size_t i = 0; i < spec->pod.selector_count; i++) {
+        char name[LABEL_NAME_BYTES];
+        snprintf(name, sizeof(name), "%.*s", TEXT_ARGS(spec->pod.selector[i].name));
+        json_text_member(json, name, spec->pod.selector[i].value);
     }
     json_close(json, '}');
-    put_tolerations(json, pod);
-    put_volumes(json, pod);
+    put_tolerations(json, spec);
+    put_text(json, "gpu_resource", spec->pod.gpu_resource);
     json_close(json, '}');
 }
 
@@ -261,8 +263,7 @@ static void put_spec(struct json_write *json, const struct deployment_spec *spec
     json_open(json, '{');
     json_text_member(json, "name", spec->name);
     put_start(json, spec);
-    if (spec->launcher == LAUNCH_BY_KUBERNETES)
-        put_pod(json, &spec->pod);
+    put_pod(json, spec);
     put_sizes(json, spec);
     put_manners(json, spec);
     put_rollout(json, spec);

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "deploy/models/kube_mount.h"
 #include "deploy/models/launch_words.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
@@ -154,7 +153,7 @@ static void put_words(const struct kube_wish *wish, struct buffer *out)
 }
 
 /* Both requests and limits: the scheduler is to count what sluice counts. */
-static void put_resources(const struct resources *resources, struct buffer *out)
+static void put_bounds(const struct resources *resources, struct text gpu, struct buffer *out)
 {
     char bounds[160] = "";
     int len = 0;
@@ -164,10 +163,96 @@ static void put_resources(const struct resources *resources, struct buffer *out)
     if (resources->cpus_milli > 0)
         len += snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"cpu\":\"%" PRId64 "m\"",
                         len ? "," : "", resources->cpus_milli);
-    if (resources->gpus > 0)
-        snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"nvidia.com/gpu\":\"%" PRId64 "\"",
-                 len ? "," : "", resources->gpus);
-    buffer_format(out, "\"resources\":{\"limits\":{%s},\"requests\":{%s}},", bounds, bounds);
+    buffer_append_text(out, text_of(bounds));
+    if (resources->gpus <= 0)
+        return;
+    put(out, len ? "," : "");
+    json_write_key(out, gpu.len ? gpu : TEXT("nvidia.com/gpu"));
+    buffer_format(out, "\"%" PRId64 "\"", resources->gpus);
+}
+
+static void put_resources(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"resources\":{\"limits\":{");
+    put_bounds(&spec->resources, spec->pod.gpu_resource, out);
+    put(out, "},\"requests\":{");
+    put_bounds(&spec->resources, spec->pod.gpu_resource, out);
+    put(out, "}},");
+}
+
+/* ------------------------------------------------------------------------------- volumes */
+
+/* shm, and behind it those of the spec: v0, v1 … */
+static void put_mounts(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"volumeMounts\":[{\"name\":\"shm\",\"mountPath\":\"/dev/shm\"}");
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        buffer_format(out, ",{\"name\":\"v%zu\",\"readOnly\":%s,", i,
+                      spec->pod.volumes[i].read_only ? "true" : "false");
+        put_member(out, "mountPath", spec->pod.volumes[i].path);
+        put(out, "}");
+    }
+    put(out, "]");
+}
+
+static void put_volume(const struct spec_volume *volume, struct buffer *out)
+{
+    if (volume->claim.len) {
+        put(out, "\"persistentVolumeClaim\":{");
+        put_member(out, "claimName", volume->claim);
+        buffer_format(out, ",\"readOnly\":%s}", volume->read_only ? "true" : "false");
+    } else if (volume->host_path.len) {
+        put(out, "\"hostPath\":{");
+        put_member(out, "path", volume->host_path);
+        put(out, "}");
+    } else if (volume->size_bytes > 0) {
+        buffer_format(out, "\"emptyDir\":{\"sizeLimit\":\"%" PRId64 "\"}", volume->size_bytes);
+    } else {
+        put(out, "\"emptyDir\":{}");
+    }
+}
+
+static void put_volumes(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}");
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        buffer_format(out, ",{\"name\":\"v%zu\",", i);
+        put_volume(&spec->pod.volumes[i], out);
+        put(out, "}");
+    }
+    put(out, "]");
+}
+
+/* Where it may go. */
+static void put_machines(const struct deployment_spec *spec, struct buffer *out)
+{
+    if (spec->pod.selector_count) {
+        put(out, "\"nodeSelector\":{");
+        for (size_t i = 0; i < spec->pod.selector_count; i++) {
+            put(out, i ? "," : "");
+            json_write_key(out, spec->pod.selector[i].name);
+            json_write_string(out, spec->pod.selector[i].value);
+        }
+        put(out, "},");
+    }
+    if (!spec->pod.toleration_count)
+        return;
+    put(out, "\"tolerations\":[");
+    for (size_t i = 0; i < spec->pod.toleration_count; i++) {
+        const struct spec_toleration *one = &spec->pod.tolerations[i];
+        put(out, i ? ",{" : "{");
+        put_member(out, "operator", one->value.len ? TEXT("Equal") : TEXT("Exists"));
+        const struct spec_pair members[] = {
+            {TEXT("key"), one->key}, {TEXT("value"), one->value}, {TEXT("effect"), one->effect}};
+        for (size_t k = 0; k < sizeof(members) / sizeof(members[0]); k++)
+            if (members[k].value.len) {
+                put(out, ",");
+                json_write_key(out, members[k].name);
+                json_write_string(out, members[k].value);
+            }
+        put(out, "}");
+    }
+    put(out, "],");
 }
 
 static void put_container(const struct kube_wish *wish, struct buffer *out)
@@ -176,7 +261,7 @@ static void put_container(const struct kube_wish *wish, struct buffer *out)
     put_member(out, "image", wish->spec->image);
     put(out, ",");
     put_words(wish, out);
-    put_resources(&wish->spec->resources, out);
+    put_resources(wish->spec, out);
     buffer_format(out, "\"ports\":[{\"containerPort\":%u}],", wish->port);
     put(out, "\"readinessProbe\":{\"httpGet\":{");
     put_member(out, "path", wish->spec->probe.path.len ? wish->spec->probe.path : TEXT("/health"));
@@ -184,7 +269,7 @@ static void put_container(const struct kube_wish *wish, struct buffer *out)
                   (int)PROBE_SECONDS, (int)PROBE_TIMEOUT_SECONDS);
     put(out, "\"securityContext\":{\"allowPrivilegeEscalation\":false,"
              "\"capabilities\":{\"drop\":[\"ALL\"]}},");
-    kube_write_mounts(&wish->spec->pod, out);
+    put_mounts(wish->spec, out);
     put(out, "}");
 }
 
@@ -208,11 +293,11 @@ void kube_write_pod(const struct kube_wish *wish, struct buffer *out)
         put_member(out, "name", text_of(name));
         put(out, "}],");
     }
-    kube_write_place(&wish->spec->pod, out);
+    put_machines(wish->spec, out);
     put(out, "\"containers\":[");
     put_container(wish, out);
     put(out, "],");
-    kube_write_volumes(&wish->spec->pod, out);
+    put_volumes(wish->spec, out);
     put(out, "}}");
 }
 

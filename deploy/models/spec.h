@@ -25,7 +25,6 @@ enum engine {
 };
 enum hold_policy { HOLD_WAIT, HOLD_REJECT, HOLD_FALLBACK };
 enum eviction_policy { EVICT_BY_COST, EVICT_OLDEST, EVICT_BY_SIZE };
-enum taint_effect { TAINT_ANY, TAINT_NO_SCHEDULE, TAINT_PREFER_NO_SCHEDULE, TAINT_NO_EXECUTE };
 enum rollout_strategy { ROLL_ROLLING, ROLL_CANARY, ROLL_RECREATE };
 
 enum {
@@ -35,9 +34,6 @@ enum {
     SPEC_NODES_MAX = 256,
     SPEC_ADAPTERS_MAX = 64,
     SPEC_STEPS_MAX = 8,
-    SPEC_SELECTOR_MAX = 16, /* of one pod, as the next two */
-    SPEC_TOLERATIONS_MAX = 16,
-    SPEC_VOLUMES_MAX = 16,
 };
 
 /* What a replica takes, and what a node has. 0 of a node = not bounded. */
@@ -66,26 +62,16 @@ struct adapter_spec {
         source; /* source: a path that the server can read, or what its engine takes */
 };
 
-/* What a pod mounts at <path>: a claim (PersistentVolumeClaim), or a path of its node, or neither:
- * room of its own that begins empty, of at most <bytes> (0 = as much as the node has). */
-struct volume_spec {
-    struct text path, claim, host_path;
-    int64_t bytes;
-    bool read_only; /* never of what begins empty */
+/* Of a pod: a claim, a folder of its machine, or an empty one that is gone with the pod. */
+struct spec_volume {
+    struct text path; /* where it is in the container */
+    struct text claim, host_path;
+    int64_t size_bytes; /* of an empty one, at most; 0 = not bounded */
+    bool read_only;
 };
 
-/* Taints that a pod bears: <key> empty = all of them; <value> empty = whatever it says. */
-struct toleration_spec {
-    struct text key, value;
-    enum taint_effect effect;
-};
-
-/* Which nodes of its cluster a pod may run on, and what it mounts there. */
-struct pod_spec {
-    const struct spec_pair *selector;
-    const struct toleration_spec *tolerations;
-    const struct volume_spec *volumes;
-    size_t selector_count, toleration_count, volume_count;
+struct spec_toleration {
+    struct text key, value, effect; /* empty = any */
 };
 
 /* One revision of one deployment. */
@@ -101,14 +87,20 @@ struct deployment_spec {
     const struct text *command; /* argv; docker and kubernetes: the image's arguments */
     size_t command_count;
     struct text image, registry_user, registry_password;
-    unsigned container_port; /* docker, kubernetes: what it listens at; 0 = 8080 */
+    struct {
+        const struct spec_volume *volumes;
+        const struct spec_pair *selector; /* labels of the machines that it may go to */
+        const struct spec_toleration *tolerations;
+        size_t volume_count, selector_count, toleration_count;
+        struct text gpu_resource; /* what a GPU is called there; empty = nvidia.com/gpu */
+    } pod;                        /* kubernetes */
+    unsigned container_port;      /* docker, kubernetes: what it listens at; 0 = 8080 */
     enum engine engine;
     struct text served_name; /* what the server calls the model; empty = whatever it lists first */
     struct text prompt_template; /* of Monster's /generate; or empty */
     const struct spec_pair *env;
     size_t env_count;
     struct resources resources; /* of one replica */
-    struct pod_spec pod;        /* kubernetes */
     struct {
         struct text path;
         int64_t interval_us, liveness_us, start_timeout_us;
@@ -159,6 +151,7 @@ void spec_unref(struct deployment_spec *spec);
 /* A copy that owns all it points to, with one reference. */
 struct deployment_spec *spec_copy(const struct deployment_spec *from);
 /* Over all of what would need a new replica when it changes: launcher, node, command, image, port,
- * engine, name, environment, resources, pod, probe path, and the adapters of engines that only take
- * them when they start. Not over scaling, hold, eviction, rollout, limits. Never 0. */
+ * engine, name, what is wanted of pods, environment, resources, probe path, and the adapters of
+ * engines that only take them when they start. Not over scaling, hold, eviction, rollout, limits.
+ * Never 0. */
 uint64_t spec_digest(const struct deployment_spec *spec);

@@ -45,31 +45,6 @@ def test_the_first_call_starts_a_pod_and_another_one_comes_when_it_dies(api):
     eventually(lambda: not api.pods, within=20, what="on_exit: stop")
 
 
-def test_a_pod_runs_where_it_may_and_mounts_its_model(api):
-    pod = {"node_selector": {"example.com/gpu": "a100"},
-           "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}, {"key": "team", "value": "ml"}, {}],
-           "volumes": [{"path": "/models", "claim": "weights"}, {"path": "/cache", "host_path": "/srv/cache",
-                                                                 "read_only": False}, {"path": "/tmp", "size": "1GiB"}]}
-    wish = wanted("qwen", pod=pod, resources={"memory": "1GiB", "cpus": 2, "gpus": 1})
-    with Sluice(configured(api, wish)) as gate:
-        assert gate.chat("qwen", key=KEY_ACME).status == 200, "what the API server checked is a pod"
-        [spec] = [each.document["spec"] for each in api.pods.values()]
-        assert spec["nodeSelector"] == {"example.com/gpu": "a100"}
-        assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
-                                       {"key": "team", "operator": "Equal", "value": "ml"}, {"operator": "Exists"}]
-        sources = {each.pop("name"): each for each in spec["volumes"]}
-        mounts = {each["mountPath"]: each for each in spec["containers"][0]["volumeMounts"]}
-        found = {path: (sources[mount["name"]], mount.get("readOnly", False)) for path, mount in mounts.items()}
-        assert found == {"/dev/shm": ({"emptyDir": {"medium": "Memory"}}, False),
-                         "/models": ({"persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}, True),
-                         "/cache": ({"hostPath": {"path": "/srv/cache"}}, False),
-                         "/tmp": ({"emptyDir": {"sizeLimit": str(1 << 30)}}, False)}
-        limits = spec["containers"][0]["resources"]["limits"]
-        assert limits == {"memory": str(1 << 30), "cpu": "2000m", "nvidia.com/gpu": "1"}
-        shown = Desk(gate).show("qwen")["spec"]["pod"]
-        assert shown["node_selector"] == pod["node_selector"] and shown["volumes"][0]["claim"] == "weights", shown
-
-
 def test_a_killed_gateway_finds_its_pod_again(api):
     with Sluice(configured(api)) as gate:
         assert gate.chat("qwen", key=KEY_ACME).status == 200
@@ -97,3 +72,35 @@ def test_it_is_made_by_the_admin_api_and_scaled_to_zero_and_back(api):
         assert len(api.pods) == 1 and api.created == 3
         assert desk.ask("DELETE", "/deployments/made").status == 204
         eventually(lambda: not api.pods, what="it is removed")
+
+
+def test_a_pod_has_what_is_wanted_of_it(api):
+    """The API server holds it against the published schema."""
+    wishes = {"volumes": [{"path": "/models", "claim": "models"}, {"path": "/srv", "host_path": "/srv/models", "read_only": False},
+                          {"path": "/cache", "size": "1GiB"}, {"path": "/scratch"}],
+              "node_selector": {"gpu.example.com/kind": "a100"},
+              "tolerations": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}, {"key": "spot"}],
+              "gpu_resource": "amd.com/gpu"}
+    with Sluice(configured(api)) as gate:
+        desk = Desk(gate)
+        made = desk.ask("POST", "/deployments", wanted("rich", kubernetes=wishes, resources={"memory": "1GiB", "cpus": 0.5, "gpus": 2}))
+        assert made.status == 201, made
+        assert gate.chat("rich", key=KEY_ACME).status == 200
+        [pod] = api.pods.values()
+        spec, [server] = pod.document["spec"], pod.document["spec"]["containers"]
+        mounts = {each["mountPath"]: each for each in server["volumeMounts"]}
+        volumes = {each["name"]: each for each in spec["volumes"]}
+        assert volumes[mounts["/models"]["name"]]["persistentVolumeClaim"] == {"claimName": "models", "readOnly": True}
+        assert volumes[mounts["/srv"]["name"]]["hostPath"] == {"path": "/srv/models"} and not mounts["/srv"]["readOnly"]
+        assert volumes[mounts["/cache"]["name"]]["emptyDir"] == {"sizeLimit": str(2**30)} and not mounts["/cache"]["readOnly"]
+        assert mounts["/models"]["readOnly"] and "/dev/shm" in mounts and len(mounts) == 5
+        assert spec["nodeSelector"] == {"gpu.example.com/kind": "a100"}
+        assert spec["tolerations"] == [{"operator": "Equal", "key": "gpu", "value": "yes", "effect": "NoSchedule"},
+                                       {"operator": "Exists", "key": "spot"}]
+        for bound in ("limits", "requests"):
+            assert server["resources"][bound] == {"memory": str(2**30), "cpu": "500m", "amd.com/gpu": "2"}
+        shown = desk.ask("GET", "/deployments/rich").json["spec"]["kubernetes"]
+        assert shown["volumes"][0] == {"path": "/models", "claim": "models", "read_only": True}, shown
+        assert shown["tolerations"][1] == {"key": "spot"} and shown["node_selector"] == {"gpu.example.com/kind": "a100"}, shown
+        bad = desk.ask("PATCH", "/deployments/rich", {"kubernetes": {"volumes": [{"path": "/a", "claim": "x", "host_path": "/y"}]}})
+        assert bad.status == 422 and "not both" in bad.json["detail"], bad
