@@ -290,7 +290,7 @@ static void check_start(struct document *document, const struct deployment_draft
     if (is_process && node_is_given(image))
         problem_at_key(document, image, SEVERITY_ERROR,
                        "an \"image\" is for the launchers docker and kubernetes");
-    if (!is_process && !spec->image.len)
+    if (!is_process && !spec->image.len && !spec->pod.workload.len)
         problem_at_value(document, draft->node, SEVERITY_ERROR,
                          "the launcher \"%s\" needs an \"image\"",
                          spec->launcher == LAUNCH_BY_DOCKER ? "docker" : "kubernetes");

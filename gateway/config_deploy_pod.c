@@ -143,6 +143,29 @@ static void check_machines(struct document *document, const struct deployment_dr
                          "no name of a resource, such as amd.com/gpu");
 }
 
+/* What runs is the Deployment's own affair. */
+static void check_workload(struct document *document, const struct deployment_draft *draft)
+{
+    static const char *const others[] = {"image", "command", "env", "registry"};
+    const struct text name = draft->spec.pod.workload;
+    if (!name.len)
+        return;
+    if (!is_subdomain(name) || name.len > POD_LABEL_MAX) /* its pods have it as a label */
+        problem_at_value(document, node_of(section_of(draft), "workload"), SEVERITY_ERROR,
+                         "no name of a Deployment");
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (node_is_given(node_find(draft->node, others[i])))
+            problem_at_key(document, node_find(draft->node, others[i]), SEVERITY_ERROR,
+                           "with a \"workload\" its Deployment has the \"%s\"", others[i]);
+    if (draft->volumes.count || draft->node_selector.count || draft->tolerations.count)
+        problem_at_key(document, section_of(draft), SEVERITY_ERROR,
+                       "with a \"workload\" its Deployment has volumes, node_selector and "
+                       "tolerations");
+    if (draft->adapters.count && draft->spec.engine == ENGINE_LLAMA_CPP)
+        problem_at_key(document, node_find(draft->node, "adapters"), SEVERITY_ERROR,
+                       "llama.cpp takes adapters only at its start, which is its Deployment's");
+}
+
 void deploy_pod_check(struct document *document, const struct deployment_draft *draft)
 {
     const struct node *section = section_of(draft);
@@ -153,4 +176,5 @@ void deploy_pod_check(struct document *document, const struct deployment_draft *
                        "\"kubernetes\" is for the launcher kubernetes");
     check_volumes(document, draft);
     check_machines(document, draft);
+    check_workload(document, draft);
 }

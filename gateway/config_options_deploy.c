@@ -4,13 +4,13 @@
 
 /* Rows of `deployments`. */
 
-#define NODE(member)    offsetof(struct machine_draft, member)
-#define SPEC(member)    offsetof(struct deployment_draft, spec.member)
-#define DRAFT(member)   offsetof(struct deployment_draft, member)
-#define ADAPTER(member) offsetof(struct adapter_draft, member)
-#define VOLUME(member)  offsetof(struct volume_draft, member)
+#define NODE(member)       offsetof(struct machine_draft, member)
+#define SPEC(member)       offsetof(struct deployment_draft, spec.member)
+#define DRAFT(member)      offsetof(struct deployment_draft, member)
+#define ADAPTER(member)    offsetof(struct adapter_draft, member)
+#define VOLUME(member)     offsetof(struct volume_draft, member)
 #define TOLERATION(member) offsetof(struct toleration_draft, member)
-#define ATTACH(member)  offsetof(struct attachment_draft, member)
+#define ATTACH(member)     offsetof(struct attachment_draft, member)
 
 /* clang-format off */
 
@@ -156,6 +156,7 @@ static const struct option toleration[] = {
 };
 
 static const struct option pod[] = {
+    {.name = "workload", .type = OPTION_TEXT, .where = SPEC(pod.workload), .fallback = "null", .help = "An apps/v1 Deployment that is there already, in the node's namespace: its replicas are scaled and its pods used, instead of pods of sluice's own. Without image and command."},
     {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "Such as where the files of models are."},
     {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(node_selector), .fallback = "{}", .help = "Labels of the machines that it may run on."},
     {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints of machines that it may run on all the same."},

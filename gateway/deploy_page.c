@@ -136,6 +136,7 @@ static void put_pod(struct json_write *json, const struct deployment_spec *spec)
         return;
     json_name(json, "kubernetes");
     json_open(json, '{');
+    put_text(json, "workload", spec->pod.workload);
     put_volumes(json, spec);
     json_name(json, "node_selector");
     json_open(json, '{');
@@ -278,6 +279,8 @@ static void put_replica(struct json_write *json, const struct deployment_replica
     json_text_member(json, "name", text_of(replica->name));
     json_text_member(json, "state", text_of(replica_state_name(replica->state)));
     json_text_member(json, "node", text_of(replica->node));
+    if (replica->is_elsewhere)
+        json_bool_member(json, "elsewhere", true);
     put_text(json, "address", text_of(replica->address));
     json_int_member(json, "revision", replica->revision);
     json_int_member(json, "restarts", replica->restarts);

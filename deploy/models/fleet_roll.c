@@ -105,6 +105,22 @@ static void complete(struct fleet *fleet, struct fleet_deployment *deployment, u
     fleet_event(fleet, deployment, 0, "rolled_out", "");
 }
 
+void roll_inherit(struct fleet *fleet, struct fleet_deployment *deployment)
+{
+    if (!deployment->next.spec)
+        return;
+    deployment->roll_us = 0;
+    deployment->step_begun = false;
+    if (fleet_census(deployment, 0).live > 0)
+        return;
+    spec_unref(deployment->stable.spec);
+    deployment->stable = deployment->next;
+    deployment->next = (struct revision){0};
+    deployment->phase = ROLL_NONE;
+    deployment->paused = false;
+    tell_share(fleet, deployment, 0, 0, 0);
+}
+
 void roll_promote(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
 {
     deployment->phase = ROLL_FORWARD;
@@ -347,7 +363,9 @@ static bool is_late(struct fleet_deployment *deployment, uint64_t now_us)
 void roll_step(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
 {
     if (!deployment->next.spec) {
-        scale_converge(fleet, deployment, &deployment->stable, deployment->wanted, now_us);
+        unsigned others = deployment->elsewhere, wanted = deployment->wanted;
+        scale_converge(fleet, deployment, &deployment->stable,
+                       wanted > others ? wanted - others : 0, now_us);
         return;
     }
     if (deployment->wanted == 0) { /* nobody asks: the next call shows what it is worth */

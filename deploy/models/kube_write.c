@@ -90,9 +90,8 @@ static void put_label(struct buffer *out, const char *name, const char *value)
     put(out, ",");
 }
 
-static void put_labels(const struct kube_wish *wish, struct buffer *out)
+static void put_label_row(const struct kube_wish *wish, struct buffer *out)
 {
-    put(out, "\"labels\":{");
     put_label(out, "sluice.owner", wish->owner);
     put_label(out, "sluice.deployment", wish->name->deployment);
     put_label(out, "sluice.replica", wish->name->replica);
@@ -100,6 +99,12 @@ static void put_labels(const struct kube_wish *wish, struct buffer *out)
                   "\"sluice.revision\":\"%u\",\"sluice.digest\":\"%016" PRIx64
                   "\",\"sluice.port\":\"%u\",",
                   wish->name->revision, wish->name->digest, wish->port);
+}
+
+static void put_labels(const struct kube_wish *wish, struct buffer *out)
+{
+    put(out, "\"labels\":{");
+    put_label_row(wish, out);
     put(out, "\"app.kubernetes.io/managed-by\":\"sluice\"}");
 }
 
@@ -332,4 +337,37 @@ void kube_write_delete(int64_t grace_seconds, struct buffer *out)
         "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":%" PRId64
         ",\"propagationPolicy\":\"Background\"}",
         grace_seconds);
+}
+
+/* --------------------------------------------------------------------------- Deployments */
+
+#define COST "\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":"
+
+void kube_write_claim(const struct kube_wish *wish, const char *workload, struct buffer *out)
+{
+    put(out, "{\"metadata\":{\"labels\":{");
+    put_label_row(wish, out);
+    put_member(out, "sluice.workload", text_of(workload));
+    put(out, "}," COST "\"100\"}}}");
+}
+
+void kube_write_release(struct buffer *out)
+{
+    put(out, "{\"metadata\":{" COST "\"-100\"}}}");
+}
+
+void kube_write_scale(unsigned replicas, struct buffer *out)
+{
+    buffer_format(out, "{\"spec\":{\"replicas\":%u}}", replicas);
+}
+
+void kube_write_selector_of(struct text selector, struct buffer *out)
+{
+    put(out, "labelSelector=");
+    for (size_t i = 0; i < selector.len; i++) {
+        if (is_letter_or_digit(selector.at[i]))
+            buffer_append(out, &selector.at[i], 1);
+        else
+            buffer_format(out, "%%%02X", (unsigned)(unsigned char)selector.at[i]);
+    }
 }

@@ -333,8 +333,9 @@ static void keep_record(struct slots *slots, struct place *place)
     record_take(&record->sum, place);
 }
 
-struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
-                       const struct launch_address *address, unsigned parallel)
+static struct slot open_place(struct slots *slots, uint64_t replica, unsigned revision,
+                              const struct launch_address *address, unsigned parallel,
+                              bool is_doubtful)
 {
     unsigned index;
     struct place *place = place_make(slots, &index);
@@ -349,10 +350,31 @@ struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
     atomic_store_explicit(&place->parallel, parallel ? parallel : 1, memory_order_release);
     atomic_store_explicit(&place->revision, revision, memory_order_release);
     atomic_store_explicit(&place->replica, replica, memory_order_release);
+    atomic_store_explicit(&place->is_doubtful, is_doubtful, memory_order_release);
     atomic_store(&place->word, (uint64_t)generation << 32 | PLACE_OPEN);
     slots_serve(slots);
     return (struct slot){
         .index = index, .generation = generation, .revision = revision, .replica = replica};
+}
+
+struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
+                       const struct launch_address *address, unsigned parallel)
+{
+    return open_place(slots, replica, revision, address, parallel, false);
+}
+
+struct slot slots_open_doubtful(struct slots *slots, uint64_t replica, unsigned revision,
+                                const struct launch_address *address, unsigned parallel)
+{
+    return open_place(slots, replica, revision, address, parallel, true);
+}
+
+void slots_doubt(struct slots *slots, const struct slot *slot)
+{
+    if (!atomic_load_explicit(&place_of(slots, slot)->is_doubtful, memory_order_acquire))
+        return;
+    slots_close(slots, slot);
+    slots_ring(slots);
 }
 
 void slots_close(struct slots *slots, const struct slot *slot)

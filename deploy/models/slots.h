@@ -12,7 +12,7 @@
  * somebody waits: nobody overtakes a call that waits and could have the place. A granted ticket
  * holds its place already: its replica cannot be stopped under it.
  *
- * Only the desk (worker 0) opens, closes and weighs slots.
+ * Only the desk (worker 0) opens, closes and weighs slots; but see slots_doubt().
  */
 
 #include <stdatomic.h>
@@ -59,6 +59,10 @@ enum slot_outcome { SLOT_FINE, SLOT_FAILED, SLOT_UNKNOWN };
 /* <ttft_us>: to the first byte; 0 = not known. Grants the place to who waits longest in turn. */
 void slots_give(struct slots *slots, struct slot *slot, enum slot_outcome outcome, int64_t ttft_us);
 
+/* Nobody was there for a call that has its place, which is given back as ever. Where the desk has
+ * it so (slots_open_doubtful()), no more calls go there before it has looked. */
+void slots_doubt(struct slots *slots, const struct slot *slot);
+
 /* One that waits. Zeroed but for the first part; the owner's until it is granted or left. */
 struct ticket {
     struct slots_wish wish;
@@ -104,6 +108,10 @@ struct slots_figures slots_figures(struct slots *slots);
 enum { SLOTS_MAX = 256 };
 struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
                        const struct launch_address *address, unsigned parallel);
+/* The same of one that somebody else looks after, who may be gone: one call that finds nobody there
+ * is enough to close it. The desk is rung then. */
+struct slot slots_open_doubtful(struct slots *slots, uint64_t replica, unsigned revision,
+                                const struct launch_address *address, unsigned parallel);
 /* No new calls; those that run go on. */
 void slots_close(struct slots *slots, const struct slot *slot);
 /* Calls that run on it, granted tickets counted; of a closed one too. */

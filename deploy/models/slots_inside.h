@@ -22,6 +22,7 @@ enum { PLACE_OPEN = 1U << 31, SLOTS_KEY_BUCKETS = 64, SLOTS_OLD_RECORDS = 8 };
 struct place {
     atomic_uint_fast64_t word;
     atomic_uint parallel, revision;
+    atomic_bool is_doubtful;
     atomic_uint_fast64_t replica;
     atomic_uint_fast64_t calls, failures, timed, logs, squares; /* trial since slots_record() */
     atomic_uint adapter_count;
@@ -94,6 +95,8 @@ bool slots_grab(struct slots *slots, const struct slots_wish *wish, struct slot 
 bool slots_have_room(const struct slots *slots);
 /* Which of the revisions <wish> is for; 0 = any. */
 unsigned slots_side(const struct slots *slots, const struct slots_wish *wish);
+/* Wake the desk. */
+void slots_ring(struct slots *slots);
 void slots_wait_init(struct slots *slots);
 /* Grant what can be granted, if somebody waits. Not with the lock held. */
 void slots_serve(struct slots *slots);

@@ -117,6 +117,7 @@ static void copy_all(struct room *room, struct deployment_spec *spec)
         &spec->probe.path,
         &spec->prompt_template,
         &spec->pod.gpu_resource,
+        &spec->pod.workload,
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
         *texts[i] = copy_text(room, *texts[i]);
@@ -244,6 +245,10 @@ static void sum_pod(struct sum *sum, const struct deployment_spec *spec)
         sum_text(sum, spec->pod.tolerations[i].key);
         sum_text(sum, spec->pod.tolerations[i].value);
         sum_text(sum, spec->pod.tolerations[i].effect);
+    }
+    if (spec->pod.workload.len) {
+        sum_text(sum, TEXT("workload"));
+        sum_text(sum, spec->pod.workload);
     }
     if (spec->pod.gpu_resource.len) {
         sum_text(sum, TEXT("gpu_resource"));

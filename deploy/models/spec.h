@@ -92,6 +92,7 @@ struct deployment_spec {
         const struct spec_pair *selector; /* labels of the machines that it may go to */
         const struct spec_toleration *tolerations;
         size_t volume_count, selector_count, toleration_count;
+        struct text workload; /* a Deployment of somebody else's that is scaled instead; or empty */
         struct text gpu_resource; /* what a GPU is called there; empty = nvidia.com/gpu */
     } pod;                        /* kubernetes */
     unsigned container_port;      /* docker, kubernetes: what it listens at; 0 = 8080 */
