@@ -54,7 +54,7 @@ SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]'
 PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
 DRIVERS   := $(OUT)/tests/launch/driver $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
-FAKES     := $(OUT)/tests/fakellm
+FAKES     := $(OUT)/tests/fakellm $(OUT)/tests/lora
 FUZZERS   := $(patsubst %.c,build-fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 
 all: $(OUT)/sluice
@@ -78,6 +78,10 @@ $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
 # A model server of the tests: static, so that it runs in an empty container; no sanitizer can be.
 $(OUT)/tests/fakellm: tests/models/fakellm.c
 	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -static $< -o $@ -lpthread
+
+# Trains a small model for the tests: arithmetic, which is slow without -O3.
+$(OUT)/tests/lora: tests/models/lora.c
+	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O3 -g $(WARN) $< -o $@ -lm
 
 # What `make bench` loads with, and a model server that only it knows.
 $(OUT)/bench/%: bench/load/%.c
@@ -132,6 +136,10 @@ bench: ## compare with nginx and haproxy on this machine (BENCH="--scenario chat
 bench-growth: ## does a call cost more when there is more of everything? (BENCH="--only keys,idle --plots bench/plots")
 	@deploy/quickstart/packages install build bench && $(MAKE) all loads && python3 bench/growth.py $(BENCH)
 
+guard: ## count a call's instructions, compare with the record (ROW= picks, UPDATE=1 records)
+	@deploy/quickstart/packages install build guard && $(MAKE) all && \
+	    python3 bench/guard/run.py $(if $(ROW),--row "$(ROW)") $(if $(UPDATE),--update)
+
 top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
 
@@ -158,9 +166,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 # ------------------------------------------------------------------ is everything there?
-# One line that says what to install, before the compiler drowns it. `run`, `test`, `cover` and
-# `bench` install it themselves.
-BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth top clean help,$(MAKECMDGOALS)),all)
+# One line that says what to install, before the compiler drowns it. `run`, `test`, `cover`, `bench`
+# and `guard` install it themselves.
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth guard top clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
 MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
@@ -168,7 +176,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth guard top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -41,7 +41,7 @@ def options():
 
 def failed(results):
     """Did a call of sluice's fail? The peers' are in the table."""
-    return any(run.get("bad") for table in results.values() for who, runs in table.items() if who not in rows.PEERS
+    return any(run.get("bad") for table in results.values() for who, runs in table.items() if who.split(",")[0] not in rows.PEERS
                for run in runs)
 
 

@@ -8,6 +8,7 @@
 #include "gateway/answer.h"
 #include "gateway/base/json.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
 #include "gateway/deploy_store.h"
 #include "gateway/service_state.h"
@@ -26,6 +27,26 @@ static struct deployment_spec *find(const struct config *config, struct admin_ca
 }
 
 /* ------------------------------------------------------------------------------- looking */
+
+/* Of a cluster: who starts and stops, or why nobody does. */
+static void put_cluster(struct json_write *json, struct deployments *desk)
+{
+    static const char *const roles[] = {"paused", "follows", "leads"};
+    struct deployments_office office = {.is_shared = false};
+    if (desk)
+        deployments_office(desk, &office);
+    if (!office.is_shared)
+        return;
+    json_name(json, "cluster");
+    json_open(json, '{');
+    json_text_member(json, "role", text_of(roles[office.role]));
+    if (office.leader[0])
+        json_text_member(json, "leader", text_of(office.leader));
+    if (office.role == ROLE_PAUSED)
+        json_text_member(json, "reason", text_of(office.why));
+    json_int_member(json, "other_nodes", office.nodes);
+    json_close(json, '}');
+}
 
 void admin_deployments(struct service *service, struct config *config, struct admin_call *call)
 {
@@ -59,6 +80,7 @@ void admin_deployments(struct service *service, struct config *config, struct ad
             json_text(&json, last->name);
         else
             json_null(&json);
+        put_cluster(&json, desk_of(service));
         json_close(&json, '}');
         admin_done(call, &json);
     }
@@ -302,77 +324,22 @@ void admin_placement(struct service *service, struct config *config, struct admi
 
 /* ------------------------------------------------------------------------------- orders */
 
-struct order {
-    struct text name;
-    enum fleet_order order;
-    unsigned low, high;
-    bool done;
-    const char *why;
-};
-
-static void obey(struct deployments *desk, void *with)
-{
-    struct order *order = with;
-    order->done =
-        deployments_obey(desk, order->name, order->order, order->low, order->high, &order->why);
-}
-
-/* What of it is to hold over a restart. */
-static void keep_order(struct service *service, const struct order *order)
-{
-    struct fault ignored;
-    struct made_order kept = made_order_of(service->made, order->name);
-    kept.name = order->name;
-    switch (order->order) {
-    case FLEET_START:
-    case FLEET_RESTART:
-    case FLEET_WAKE:
-        kept.stopped = false;
-        break;
-    case FLEET_STOP:
-        kept.stopped = true;
-        break;
-    case FLEET_SCALE:
-        kept.low = order->low;
-        kept.high = order->high;
-        break;
-    case FLEET_PIN:
-    case FLEET_UNPIN:
-        kept.pinned = order->order == FLEET_PIN;
-        kept.unpinned = !kept.pinned;
-        break;
-    case FLEET_SLEEP:
-    case FLEET_CANCEL:
-    case FLEET_PROMOTE:
-    case FLEET_PAUSE:
-    case FLEET_RESUME:
-    case FLEET_ROLLBACK:
-        return;
-    }
-    made_order_put(service->made, &kept, &ignored);
-}
-
 static void give_order(struct service *service, const struct config *config,
-                       struct admin_call *call, struct order order)
+                       struct admin_call *call, struct deploy_order order)
 {
     const struct deployment_spec *spec = find(config, call);
     if (!spec)
         return;
     order.name = spec->name;
-    if (!deploy_desk_ask(service_deploy_desk(service), obey, &order)) {
-        admin_problem(call, 503, TEXT("there is nobody who runs deployments here"));
-        return;
-    }
-    if (!order.done) {
-        admin_problem(call, 409, text_of(order.why ? order.why : "that makes no sense now"));
-        return;
-    }
-    keep_order(service, &order);
-    show(service, config, call, 200);
+    int status = deploy_order_give(service, &order);
+    if (status != 0)
+        admin_problem(call, status, text_of(order.why));
+    else
+        show(service, config, call, 200);
 }
 
 /* {"replicas": 2}, or {"min": 1, "max": 3}. */
-static bool read_scale(struct admin_call *call, struct order *order)
+static bool read_scale(struct admin_call *call, struct deploy_order *order)
 {
     struct json_problem problem;
     struct json *body = json_read(call->body, &problem);
@@ -439,7 +406,7 @@ void admin_deployment_order(struct service *service, struct config *config, stru
         {{"/unpin", 6}, FLEET_UNPIN},     {{"/cancel", 7}, FLEET_CANCEL},
         {{"/scale", 6}, FLEET_SCALE},     {{"/rollout", 8}, FLEET_PROMOTE},
     };
-    struct order order = {.order = FLEET_START};
+    struct deploy_order order = {.order = FLEET_START};
     for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++)
         if (text_ends(call->route->path, orders[i].suffix))
             order.order = orders[i].order;

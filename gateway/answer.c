@@ -565,6 +565,11 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
         answer_error(x, out);
         return;
     }
+    if (x->match.shape == SHAPE_MONSTER) { /* one more of its JSON texts */
+        put_error(x, answer_error_status(x), out);
+        put(out, (struct text){"\0", 1});
+        return;
+    }
     if (x->array_out) { /* the last item of the array */
         put(out, x->bytes_out ? TEXT(",") : TEXT("["));
         put_error(x, answer_error_status(x), out);

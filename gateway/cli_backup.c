@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/database.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
 #include "gateway/cli_commands.h"
+#include "gateway/decisions.h"
 #include "gateway/json_write.h"
 #include "gateway/tar.h"
 #include "gateway/version.h"
@@ -115,6 +117,54 @@ static void begin_manifest(struct backup *backup)
     json_open(&backup->json, '[');
 }
 
+/* The state of one moment of a database that may be in use. */
+static bool add_database(struct backup *backup, const char *name, const char *copy)
+{
+    struct fault fault = {.kind = FAULT_NONE};
+    char *path = memory_format("%s/%s", backup->config->state, name);
+    bool is_there = access(path, F_OK) == 0, good = true;
+    struct database *database = is_there ? database_open(path, DATABASE_READ, &fault) : NULL;
+    if (is_there) {
+        good = database && database_backup(database, copy, &fault);
+        if (!good)
+            cli_complain("%s: %s", path, fault.text);
+        good = good && add_file(backup, copy, name, false);
+        unlink(copy);
+    }
+    database_close(database);
+    memory_free(path);
+    return good;
+}
+
+/* It may be deleted meanwhile, since it is old; the last one may grow. */
+static bool see_decisions(void *with, const char *name)
+{
+    struct backup *backup = with;
+    if (!decisions_names_file(text_of(name)))
+        return true;
+    char *path = memory_format("%s/" BACKUP_DECISIONS "%s", backup->config->state, name);
+    char *inside = memory_format(BACKUP_DECISIONS "%s", name);
+    bool good = add_file(backup, path, inside, true) && !backup->tar.failed;
+    memory_free(path);
+    memory_free(inside);
+    return good;
+}
+
+/* What is beside the ledger. It comes before it, so that the calls of which it tells are in the
+ * ledger, and the tenants whose it is in the database. */
+static bool add_others(struct backup *backup, const char *copy)
+{
+    char *decisions = memory_format("%s/decisions", backup->config->state);
+    char *key = memory_format("%s/" BACKUP_LINK_KEY, backup->config->state);
+    bool good = add_database(backup, BACKUP_DEPLOYMENTS, copy) &&
+                add_database(backup, BACKUP_JOBS, copy) &&
+                add_file(backup, key, BACKUP_LINK_KEY, true) &&
+                decisions_files(decisions, see_decisions, backup);
+    memory_free(decisions);
+    memory_free(key);
+    return good;
+}
+
 static bool write_archive(struct backup *backup, const char *copy)
 {
     struct fault fault;
@@ -125,6 +175,8 @@ static bool write_archive(struct backup *backup, const char *copy)
                                          .see = see_journal,
                                          .with = backup};
     begin_manifest(backup);
+    if (!add_others(backup, copy))
+        return false;
     if (!ledger_snapshot(&question, &fault)) {
         cli_complain("%s", fault.text);
         return false;

@@ -22,11 +22,14 @@ enum {
     LINGER_BYTES = 256 * 1024,
     LINGER_US = 2000000,
     FLUSH_US = 10000000, /* without progress */
+    PUT_OFF_MAX = 16384, /* bytes: longer pieces are not copied for it */
     SECOND_US = 1000000,
 };
 
 static void on_event(struct watch *watch, unsigned events);
 static void on_time(struct timer *timer);
+static void send_put_off(struct put_off *put_off);
+static bool send_queued(struct client *client);
 
 static uint64_t now_us(const struct client *client)
 {
@@ -59,6 +62,7 @@ static void bury(struct client *client)
     loop_remove(worker->loop, &client->watch);
     timer_stop(&client->timer);
     list_remove(&client->link);
+    list_remove(&client->put_off.link);
     client->state = CLIENT_CLOSED;
     worker->client_count--;
     metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
@@ -87,6 +91,8 @@ void client_cut(struct client *client, bool bare)
 {
     if (client->state == CLIENT_CLOSED)
         return;
+    if (!list_is_empty(&client->put_off.link)) /* it was only put off */
+        send_queued(client);
     /* What was sent may arrive, what is queued will not; the framing tells that it is not whole. */
     bool queued = buffer_length(&client->out) > 0;
     bury(client);
@@ -179,6 +185,8 @@ void client_new(struct worker *worker, struct worker_listener *listener, int fd,
     client->listener = listener;
     client->watch = (struct watch){fd, on_event};
     client->timer.on_time = on_time;
+    client->put_off.run = send_put_off;
+    list_init(&client->put_off.link);
     stream_init(&client->stream, fd);
     if (listener->tls)
         stream_tls_server(&client->stream, listener->tls);
@@ -232,6 +240,13 @@ static ssize_t timed_write(struct client *client, const struct iovec *pieces, in
     return done;
 }
 
+static void await_room(struct client *client)
+{
+    client->since_us = now_us(client);
+    timer_stop(&client->timer);
+    set_timer(client, config_of(client)->timeouts.stream_idle_us);
+}
+
 bool client_send(struct client *client, const struct iovec *pieces, int count)
 {
     size_t all = 0, sent = 0;
@@ -240,7 +255,9 @@ bool client_send(struct client *client, const struct iovec *pieces, int count)
     for (int i = 0; i < count; i++)
         all += pieces[i].iov_len;
     client->worker->bytes_out += all;
-    if (buffer_length(&client->out) == 0) {
+    if (all <= PUT_OFF_MAX && loop_is_crowded(client->worker->loop)) {
+        loop_put_off(client->worker->loop, &client->put_off, true);
+    } else if (buffer_length(&client->out) == 0) {
         ssize_t done = timed_write(client, pieces, count);
         if (done == STREAM_BROKEN) {
             /* Not from here: whoever sends is in the middle of something. */
@@ -251,9 +268,7 @@ bool client_send(struct client *client, const struct iovec *pieces, int count)
         sent = done > 0 ? (size_t)done : 0;
         if (sent == all)
             return true;
-        client->since_us = now_us(client);
-        timer_stop(&client->timer);
-        set_timer(client, config_of(client)->timeouts.stream_idle_us);
+        await_room(client);
     }
     queue(client, pieces, count, sent);
     return true;
@@ -267,19 +282,36 @@ static void look_again(struct client *client)
         loop_again(client->worker->loop, &client->watch, LOOP_READ);
 }
 
-static void flush_out(struct client *client)
+/* False when it cannot be sent any more. */
+static bool send_queued(struct client *client)
 {
     while (buffer_length(&client->out)) {
         struct iovec piece = {client->out.data + client->out.begin, buffer_length(&client->out)};
-        ssize_t done = stream_write(&client->stream, &piece, 1);
-        if (done == STREAM_BROKEN) {
-            client_close(client);
-            return;
-        }
+        ssize_t done = timed_write(client, &piece, 1);
+        if (done == STREAM_BROKEN)
+            return false;
         if (done <= 0)
             break;
         client->since_us = now_us(client);
         buffer_drop(&client->out, (size_t)done);
+    }
+    return true;
+}
+
+/* Its last answer is out. */
+static void go_on(struct client *client)
+{
+    if (client->worker->draining && !client->started)
+        client_close(client);
+    else
+        look_again(client);
+}
+
+static void flush_out(struct client *client)
+{
+    if (!send_queued(client)) {
+        client_close(client);
+        return;
     }
     if (buffer_length(&client->out) == 0)
         buffer_done(&client->out);
@@ -288,7 +320,17 @@ static void flush_out(struct client *client)
     else if (client->state == CLIENT_FLUSH && buffer_length(&client->out) == 0)
         end_now(client);
     else if (client->state == CLIENT_HEAD && buffer_length(&client->out) == 0)
-        look_again(client);
+        go_on(client);
+}
+
+static void send_put_off(struct put_off *put_off)
+{
+    struct client *client = LIST_MEMBER(put_off, struct client, put_off);
+    if (client->state == CLIENT_CLOSED || !buffer_length(&client->out))
+        return;
+    flush_out(client);
+    if (client->state != CLIENT_CLOSED && client->exchange && buffer_length(&client->out))
+        await_room(client);
 }
 
 /* ---------------------------------------------------------------------------- requests */

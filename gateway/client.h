@@ -42,6 +42,7 @@ struct client {
     struct link link; /* in the worker's list */
     struct stream stream;
     struct timer timer;
+    struct put_off put_off; /* to send what is in <out> */
     struct worker *worker;
     struct worker_listener *listener;
     struct exchange *exchange;

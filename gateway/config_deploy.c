@@ -188,6 +188,14 @@ static unsigned permille_of(double share)
     return (unsigned)(share * 1000.0 + 0.5);
 }
 
+/* Below 1 it would have to get faster. */
+static unsigned slowdown_of(int64_t billionths)
+{
+    enum { PERMILLE_MAX = 1000000 };
+    int64_t permille = billionths / NANOS_PER_MILLI;
+    return permille < PERMILLE_MAX ? (unsigned)permille : PERMILLE_MAX;
+}
+
 static void fill_steps(struct document *document, struct deployment_draft *draft)
 {
     const struct text *texts = draft->steps.at;
@@ -225,6 +233,7 @@ static void fill_spec(struct document *document, struct deployment_draft *draft)
     spec->eviction.priority = (int)draft->priority;
     spec->rollout.strategy = (enum rollout_strategy)draft->strategy;
     spec->rollout.max_errors_permille = permille_of(draft->max_errors);
+    spec->rollout.max_slowdown_permille = slowdown_of(draft->max_slowdown);
     spec->scaling.target_permille = permille_of(draft->target_share);
     spec->sleep_first = draft->idle_action == 1;
     spec->resources = (struct resources){.memory_bytes = (int64_t)draft->memory,
@@ -236,6 +245,7 @@ static void fill_spec(struct document *document, struct deployment_draft *draft)
     fill_command(draft);
     fill_env(document, draft);
     fill_adapters(document, draft);
+    deploy_pod_fill(document, draft);
     fill_steps(document, draft);
 }
 
@@ -253,6 +263,21 @@ static bool is_label(struct text name)
     return name.len > 0 && name.len <= SPEC_NAME_MAX;
 }
 
+/* A socket's path would be one inside of it. */
+static void check_no_socket(struct document *document, const struct deployment_draft *draft)
+{
+    const struct deployment_spec *spec = &draft->spec;
+    bool has = false;
+    for (size_t i = 0; i < spec->command_count; i++)
+        has |= text_find(spec->command[i], TEXT("{socket}")) != SIZE_MAX;
+    for (size_t i = 0; i < spec->env_count; i++)
+        has |= text_find(spec->env[i].value, TEXT("{socket}")) != SIZE_MAX;
+    if (has)
+        problem_at_value(document, node_of(draft->node, "command"), SEVERITY_ERROR,
+                         "{socket} is for the launcher process: what is in an image listens at "
+                         "{port}");
+}
+
 static void check_start(struct document *document, const struct deployment_draft *draft)
 {
     const struct deployment_spec *spec = &draft->spec;
@@ -265,10 +290,12 @@ static void check_start(struct document *document, const struct deployment_draft
     if (is_process && node_is_given(image))
         problem_at_key(document, image, SEVERITY_ERROR,
                        "an \"image\" is for the launchers docker and kubernetes");
-    if (!is_process && !spec->image.len)
+    if (!is_process && !spec->image.len && !spec->pod.workload.len)
         problem_at_value(document, draft->node, SEVERITY_ERROR,
                          "the launcher \"%s\" needs an \"image\"",
                          spec->launcher == LAUNCH_BY_DOCKER ? "docker" : "kubernetes");
+    if (!is_process)
+        check_no_socket(document, draft);
     if (!spec->probe.path.len || spec->probe.path.at[0] != '/')
         problem_at_value(document, node_of(node_of(draft->node, "probe"), "path"), SEVERITY_ERROR,
                          "a \"path\" begins with /");
@@ -412,6 +439,7 @@ static void check_deployment(struct document *document, const struct deployment_
                          "a deployment \"%.*s\" is declared already in %s", TEXT_ARGS(name),
                          node_place(document, other->node, draft->node));
     check_start(document, draft);
+    deploy_pod_check(document, draft);
     check_bounds(document, draft);
     check_token(document, draft);
     check_place(document, draft);

@@ -268,12 +268,12 @@ struct problem *problem_at_value(struct document *document, const struct node *n
     return problem;
 }
 
-__attribute__((format(printf, 2, 3))) static struct problem *add_plain(struct document *document,
-                                                                       const char *format, ...)
+__attribute__((format(printf, 3, 4))) static struct problem *
+add_plain(struct document *document, enum severity severity, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    struct problem *problem = add_problem(document, SEVERITY_ERROR, format, args);
+    struct problem *problem = add_problem(document, severity, format, args);
     va_end(args);
     return problem;
 }
@@ -281,7 +281,9 @@ __attribute__((format(printf, 2, 3))) static struct problem *add_plain(struct do
 struct problem *problem_at(struct document *document, size_t source, unsigned line, unsigned column,
                            const char *text)
 {
-    struct problem *problem = add_plain(document, "%s", text);
+    bool is_made = document->sources[source].is_made; /* that one is left out (config_made.c) */
+    struct problem *problem =
+        add_plain(document, is_made ? SEVERITY_WARNING : SEVERITY_ERROR, "%s", text);
     problem->file = document->sources[source].name;
     problem->line = line;
     problem->column = column;

@@ -221,13 +221,25 @@ struct attachment_draft {
     unsigned priority, weight;
 };
 
+struct volume_draft {
+    const struct node *node;
+    struct spec_volume spec;
+    size_t size;
+};
+
+struct toleration_draft {
+    const struct node *node;
+    struct spec_toleration spec;
+    int effect;
+};
+
 struct deployment_draft {
     const struct node *node;
     struct deployment_spec spec;
     struct text description;
     int launcher, engine, idle_action, hold_policy, eviction_policy, strategy;
     size_t memory, vram, hold_bytes;
-    int64_t cpus; /* billionths */
+    int64_t cpus, max_slowdown; /* billionths */
     unsigned gpus, priority;
     double target_share, max_errors;
     int64_t context_tokens, first_byte_us, total_us;
@@ -236,6 +248,9 @@ struct deployment_draft {
     struct items env;                                /* struct pair */
     struct items adapters;                           /* struct adapter_draft */
     struct items attach_to;                          /* struct attachment_draft */
+    struct items volumes;                            /* struct volume_draft */
+    struct items node_selector;                      /* struct pair */
+    struct items tolerations;                        /* struct toleration_draft */
     bool of_model;                /* its name is that of a model that it is a target of */
     struct provider_settings *to; /* where its calls go; NULL = it is broken */
 };
@@ -424,6 +439,9 @@ size_t deploy_model_count(const struct document *document);
 void deploy_attach(struct document *document, struct route *route);
 /* Their own models, behind all others. */
 void deploy_routes(struct document *document);
+/* config_deploy_pod.c */
+void deploy_pod_fill(struct document *document, struct deployment_draft *draft);
+void deploy_pod_check(struct document *document, const struct deployment_draft *draft);
 /* After the models. */
 void resolve_rules(struct document *document);
 /* What capabilities say that matter for routing, and all where they say nothing. */

@@ -34,9 +34,11 @@ void document_add_made(struct document *document)
         document->config.deploy.made_from++;
     for (size_t i = 0; list && i < made->count; i++) {
         struct node *root = yaml_read(document, "(admin API)", made->at[i].document);
-        if (!root)
-            continue;
+        bool is_broken = !root;
+        if (is_broken) /* it keeps its place: problems are told by their number in the store */
+            root = node_new(document, NODE_MAP, source);
         root->made = (unsigned)i + 1;
+        root->broken = is_broken;
         node_append(list, root);
     }
 }

@@ -4,11 +4,13 @@
 
 /* Rows of `deployments`. */
 
-#define NODE(member)    offsetof(struct machine_draft, member)
-#define SPEC(member)    offsetof(struct deployment_draft, spec.member)
-#define DRAFT(member)   offsetof(struct deployment_draft, member)
-#define ADAPTER(member) offsetof(struct adapter_draft, member)
-#define ATTACH(member)  offsetof(struct attachment_draft, member)
+#define NODE(member)       offsetof(struct machine_draft, member)
+#define SPEC(member)       offsetof(struct deployment_draft, spec.member)
+#define DRAFT(member)      offsetof(struct deployment_draft, member)
+#define ADAPTER(member)    offsetof(struct adapter_draft, member)
+#define VOLUME(member)     offsetof(struct volume_draft, member)
+#define TOLERATION(member) offsetof(struct toleration_draft, member)
+#define ATTACH(member)     offsetof(struct attachment_draft, member)
 
 /* clang-format off */
 
@@ -84,10 +86,11 @@ static const struct option restart[] = {
 static const struct option rollout[] = {
     {.name = "strategy", .type = OPTION_WORD, .where = DRAFT(strategy), .fallback = "rolling", .words = "rolling|canary|recreate", .help = "How a new revision comes."},
     {.name = "surge", .type = OPTION_COUNT, .where = SPEC(rollout.surge), .fallback = "1", .min = 0, .max = SPEC_REPLICAS_MAX, .help = "Replicas more than wanted meanwhile."},
-    {.name = "auto_rollback", .type = OPTION_BOOL, .where = SPEC(rollout.auto_rollback), .fallback = "true", .help = "When it does not get well, or fails more calls than the old one."},
+    {.name = "auto_rollback", .type = OPTION_BOOL, .where = SPEC(rollout.auto_rollback), .fallback = "true", .help = "When it does not get well, or fails more calls than the old one, or is later."},
     {.name = "steps", .type = OPTION_TEXTS, .where = DRAFT(steps), .fallback = "[0.05, 0.25, 0.5]", .help = "canary: shares of the calls, in order; at most 8."},
     {.name = "step", .type = OPTION_DURATION, .where = SPEC(rollout.step_us), .fallback = "1m", .min = MILLISECOND, .max = DAYS(30), .help = "canary: how long each of them lasts at least."},
     {.name = "max_errors", .type = OPTION_SHARE, .where = DRAFT(max_errors), .fallback = "0.05", .help = "canary: share of its calls that may fail beyond that of the old revision."},
+    {.name = "max_slowdown", .type = OPTION_PRICE, .where = DRAFT(max_slowdown), .fallback = "2", .help = "canary: how many times as late as those of the old revision its first tokens may come (at least 20 ms, and beyond chance; not judged in the first quarter of a step, while its cache is cold); 0 = any."},
     {.name = "min_requests", .type = OPTION_COUNT, .where = SPEC(rollout.min_requests), .fallback = "20", .min = 1, .max = 1000000, .help = "canary: before so many calls of a step it is not judged."},
     {.name = "deadline", .type = OPTION_DURATION, .where = SPEC(rollout.deadline_us), .fallback = "15m", .min = SECONDS(1), .max = DAYS(30), .help = "For the new revision to get ready; then it is rolled back."},
     {0},
@@ -136,6 +139,31 @@ static const struct option registry[] = {
     {0},
 };
 
+static const struct option volume[] = {
+    {.name = "path", .type = OPTION_TEXT, .where = VOLUME(spec.path), .required = true, .help = "Where it is in the container."},
+    {.name = "claim", .type = OPTION_TEXT, .where = VOLUME(spec.claim), .fallback = "null", .help = "A PersistentVolumeClaim of the namespace."},
+    {.name = "host_path", .type = OPTION_TEXT, .where = VOLUME(spec.host_path), .fallback = "null", .help = "A path of the machine that the pod runs on. Neither: an empty volume, gone with its pod."},
+    {.name = "size", .type = OPTION_SIZE, .where = VOLUME(size), .fallback = "0", .help = "Of an empty one, at most; 0 = not bounded."},
+    {.name = "read_only", .type = OPTION_BOOL, .where = VOLUME(spec.read_only), .fallback = "true", .help = "Of a claim or host_path."},
+    {0},
+};
+
+static const struct option toleration[] = {
+    {.name = "key", .type = OPTION_TEXT, .where = TOLERATION(spec.key), .fallback = "null", .help = "Of a taint; default: every one."},
+    {.name = "value", .type = OPTION_TEXT, .where = TOLERATION(spec.value), .fallback = "null", .help = "Only with this value."},
+    {.name = "effect", .type = OPTION_WORD, .where = TOLERATION(effect), .fallback = "any", .words = "any|NoSchedule|PreferNoSchedule|NoExecute", .help = "Only this effect."},
+    {0},
+};
+
+static const struct option pod[] = {
+    {.name = "workload", .type = OPTION_TEXT, .where = SPEC(pod.workload), .fallback = "null", .help = "An apps/v1 Deployment that is there already, in the node's namespace: its replicas are scaled and its pods used, instead of pods of sluice's own. Without image and command."},
+    {.name = "volumes", .type = OPTION_LIST, .where = DRAFT(volumes), .size = sizeof(struct volume_draft), .inner = volume, .help = "Such as where the files of models are."},
+    {.name = "node_selector", .type = OPTION_PAIRS, .where = DRAFT(node_selector), .fallback = "{}", .help = "Labels of the machines that it may run on."},
+    {.name = "tolerations", .type = OPTION_LIST, .where = DRAFT(tolerations), .size = sizeof(struct toleration_draft), .inner = toleration, .help = "Taints of machines that it may run on all the same."},
+    {.name = "gpu_resource", .type = OPTION_TEXT, .where = SPEC(pod.gpu_resource), .fallback = "null", .help = "What resources.gpus are called there; default nvidia.com/gpu."},
+    {0},
+};
+
 const struct option deployment_rows[] = {
     {.name = "name", .type = OPTION_NAME, .where = SPEC(name), .required = true, .help = "Callable as this, NAME:ADAPTER, NAME@REVISION. Lower-case letters, digits and -, at most 63."},
     {.name = "description", .type = OPTION_TEXT, .where = DRAFT(description), .fallback = "null", .help = "For people."},
@@ -145,6 +173,7 @@ const struct option deployment_rows[] = {
     {.name = "image", .type = OPTION_TEXT, .where = SPEC(image), .fallback = "null", .help = "docker, kubernetes."},
     {.name = "registry", .type = OPTION_SECTION, .inner = registry, .help = "docker, kubernetes: where the image comes from, when that wants to know who asks."},
     {.name = "container_port", .type = OPTION_COUNT, .where = SPEC(container_port), .fallback = "8080", .min = 1, .max = 65535, .help = "docker, kubernetes: where the server in the image listens."},
+    {.name = "kubernetes", .type = OPTION_SECTION, .inner = pod, .help = "kubernetes: what its pods want besides."},
     {.name = "engine", .type = OPTION_WORD, .where = DRAFT(engine), .fallback = "openai", .words = "openai|llama-cpp|vllm|sglang|tgi|lorax", .help = "What it speaks, its adapter calls."},
     {.name = "served_name", .type = OPTION_TEXT, .where = SPEC(served_name), .fallback = "null", .help = "What the server calls its model; default: what it lists first."},
     {.name = "prompt_template", .type = OPTION_TEXT, .where = SPEC(prompt_template), .fallback = "null", .help = "Of Monster's /generate, such as <s>[INST]{prompt}[/INST]."},

@@ -53,8 +53,10 @@ static bool ranks_otherwise(const struct exchange *x)
            text_starts(x->target->provider->type->vectors, TEXT("nvidia"));
 }
 
-/* What the target is asked for in its own dialect: the same, where it has that. */
-static const struct translator *words_of_target(const struct exchange *x)
+/* What the target is asked for in its own dialect: the same, where it has that. <from>: the
+ * client's words, or NULL. */
+static const struct translator *words_of_target(const struct exchange *x,
+                                                const struct translator *from)
 {
     struct text dialect = crossing_target_dialect(x);
     enum operation operation = x->call.operation;
@@ -69,7 +71,9 @@ static const struct translator *words_of_target(const struct exchange *x)
     if (operation == OPERATION_COUNT && text_equal(dialect, TEXT("bedrock")) &&
         text_find(x->upstream_model, TEXT("claude")) == SIZE_MAX)
         return NULL;
-    return translator_find(dialect, talks ? OPERATION_CHAT : operation);
+    const struct translator *bare =
+        from && translator_is_bare(from) ? translator_find(dialect, OPERATION_COMPLETION) : NULL;
+    return bare ? bare : translator_find(dialect, talks ? OPERATION_CHAT : operation);
 }
 
 /* Does the target take what this client says as it is? */
@@ -281,7 +285,7 @@ bool crossing_prepare(struct exchange *x)
     if (x->match.endpoint->body != BODY_JSON || object || x->upload)
         return cannot(x, "does not have this");
     const struct translator *from = translator_find(exchange_dialect(x), x->call.operation);
-    const struct translator *to = words_of_target(x);
+    const struct translator *to = words_of_target(x, from);
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */

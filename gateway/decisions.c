@@ -103,6 +103,14 @@ static bool is_ours(const char *name)
     return len < NAME_BYTES && text_ends((struct text){name, len}, TEXT(".decisions"));
 }
 
+bool decisions_names_file(struct text name)
+{
+    uint64_t begun;
+    return name.len < NAME_BYTES && text_ends(name, TEXT(".decisions")) &&
+           text_number(text_head(name, text_find_byte(name, '.')), INT64_MAX, &begun) &&
+           text_find_byte(name, '.') + sizeof(".decisions") - 1 == name.len;
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(((const struct old_file *)a)->name, ((const struct old_file *)b)->name);
@@ -193,7 +201,14 @@ static bool begin_file(struct decisions *decisions)
         return false;
     decisions->file_begun_us = now;
     decisions->file_bytes = (int64_t)head.len;
-    return write_all(decisions->fd, head);
+    if (write_all(decisions->fd, head))
+        return true;
+    int problem = errno; /* a full disk shall not have another empty file each second */
+    unlink(path);
+    close(decisions->fd);
+    decisions->fd = -1;
+    errno = problem;
+    return false;
 }
 
 static uint64_t count_records(struct text bytes)
@@ -338,6 +353,17 @@ struct decisions_figures decisions_figures(const struct decisions *decisions)
 }
 
 /* ------------------------------------------------------------------------------- reading */
+
+bool decisions_files(const char *directory, bool (*see)(void *with, const char *name), void *with)
+{
+    size_t count;
+    bool good = true;
+    struct old_file *files = list_files(directory, &count);
+    for (size_t i = 0; good && i < count; i++)
+        good = see(with, files[i].name);
+    memory_free(files);
+    return good;
+}
 
 static void each_record(struct text bytes, void (*see)(void *with, struct text record), void *with)
 {

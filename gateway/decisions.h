@@ -12,6 +12,7 @@
  * length (two bytes, the lower first) and its bytes. The last one may be torn.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "gateway/base/text.h"
@@ -40,6 +41,11 @@ struct decisions_figures {
     uint64_t written, dropped;
 };
 struct decisions_figures decisions_figures(const struct decisions *decisions);
+
+/* Is this the name of a file of records? */
+bool decisions_names_file(struct text name);
+/* Give the files in <directory> to <see>, the oldest first; false: <see> has said so. */
+bool decisions_files(const char *directory, bool (*see)(void *with, const char *name), void *with);
 
 /* Give all records in <directory> to <see>, file by file, the oldest file first; files that were
  * written last before <since_us> (wall clock) are passed over. False: there is no such directory,

@@ -11,7 +11,10 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/jobs.h"
+#include "gateway/made.h"
 #include "gateway/service_state.h"
+#include "gateway/share_desk.h"
 #include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
@@ -35,6 +38,7 @@ struct start {
 
 struct deploy_desk {
     struct worker *worker;
+    struct share_desk *share; /* NULL = there are no others */
     struct start starts[STARTS_MAX];
     size_t start_next;
     unsigned looks;
@@ -55,9 +59,8 @@ struct deploy_desk {
 
 static void say_one(struct deploy_desk *desk, struct text name)
 {
-    struct fleet *fleet = deployments_fleet(desk->deployments);
     struct fleet_view view;
-    bool found = fleet_look(fleet, name, &view, loop_now_us(desk->worker->loop));
+    bool found = deployments_look(desk->deployments, name, &view);
     standing_say(standing_of(name), found ? &view : NULL);
 }
 
@@ -112,6 +115,10 @@ static void on_knock(struct errand *errand)
         if (!standing_knocked(standing_of(name)))
             continue;
         say_one(desk, name);
+        if (desk->share)
+            deployments_knock(desk->deployments, name);
+        if (desk->share && share_desk_elected() == 0)
+            continue; /* whoever leads hears of it */
         if (standing_look(standing_of(name)).state == DEPLOYMENT_IDLE)
             deployments_obey(desk->deployments, name, FLEET_START, 0, 0, &why);
     }
@@ -158,6 +165,44 @@ static void on_event(void *with, struct text deployment, const char *replica, co
                       words ? words : "");
 }
 
+/* Who asks, and how many wait. */
+struct waiting_question {
+    const struct config *config;
+    struct text deployment;
+    unsigned count;
+};
+
+/* Those whose model can be answered by this deployment only: others are counted when their call is
+ * sent to it. */
+static void see_waiting(void *with, struct text model, unsigned count)
+{
+    struct waiting_question *question = with;
+    const struct route *route = routes_find(question->config->routes, model);
+    if (!route)
+        route = routes_find(question->config->routes, text_head(model, text_find_byte(model, '@')));
+    bool is_its = route && route->target_count > 0;
+    for (size_t i = 0; is_its && i < route->target_count; i++) {
+        const struct deployment_spec *spec = route->targets[i].provider->spec;
+        is_its = spec && text_equal(spec->name, question->deployment);
+    }
+    question->count += is_its ? count : 0;
+}
+
+static unsigned jobs_waiting(void *with, struct text deployment)
+{
+    const struct deploy_desk *desk = with;
+    struct waiting_question question = {.config = desk->config, .deployment = deployment};
+    if (desk->config->routes)
+        jobs_waiting_each(desk->worker->options.jobs, see_waiting, &question);
+    return question.count;
+}
+
+static void on_round(void *with)
+{
+    const struct deploy_desk *desk = with;
+    share_desk_ring(desk->share);
+}
+
 static bool is_wanted(const struct deploy_desk *desk, const struct config *config)
 {
     char path[4096];
@@ -175,12 +220,16 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .state_dir = worker->options.start->state,
         .owner = worker->options.node,
         .leave = config->deploy.leave,
+        .is_shared = desk->share != NULL,
+        .on_round = desk->share ? on_round : NULL,
         .on_event = on_event,
+        .jobs_waiting = jobs_waiting,
         .with = desk,
     };
     atomic_store(&desk->deployments, deployments_new(&site));
     atomic_store(&running, desk->deployments);
     standing_set_desk(worker->loop, &desk->knock);
+    share_desk_begin(desk->share, desk->deployments);
     timer_set(worker->loop, &desk->timer, loop_now_us(worker->loop) + LOOK_US);
 }
 
@@ -212,6 +261,7 @@ static void on_ended(void *with)
 static void end(struct errand *errand)
 {
     struct deploy_desk *desk = LIST_MEMBER(errand, struct deploy_desk, end);
+    share_desk_resign(desk->share);
     if (desk->deployments)
         deployments_end(desk->deployments, desk->end_us, on_ended, desk);
     else
@@ -252,6 +302,7 @@ struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config
     pthread_mutex_init(&desk->lock, NULL);
     pthread_cond_init(&desk->ended, NULL);
     buffer_init(&desk->budget, BUDGET_BYTES);
+    desk->share = share_desk_new(worker);
     deploy_desk_configure(desk, config);
     return desk;
 }
@@ -263,8 +314,10 @@ void deploy_desk_free(struct deploy_desk *desk)
     timer_stop(&desk->timer);
     standing_set_desk(NULL, NULL);
     atomic_store(&running, NULL);
+    share_desk_stop(desk->share);
     if (desk->deployments)
         deployments_free(desk->deployments);
+    share_desk_free(desk->share);
     config_unref(desk->config);
     buffer_done(&desk->budget);
     pthread_cond_destroy(&desk->ended);
@@ -311,6 +364,32 @@ bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *d
         pthread_cond_wait(&desk->ended, &desk->lock);
     pthread_mutex_unlock(&desk->lock);
     return true;
+}
+
+struct office {
+    struct deploy_desk *desk;
+    const struct made_order *orders;
+    size_t count;
+    int64_t token;
+};
+
+static void take_office(struct deployments *deployments, void *with)
+{
+    const struct office *office = with;
+    for (size_t i = 0; i < office->count; i++) {
+        const struct made_order *order = &office->orders[i];
+        struct fleet_orders orders = {order->stopped, order->pinned, order->unpinned, order->low,
+                                      order->high};
+        deployments_recall(deployments, order->name, &orders);
+    }
+    share_desk_take_office(office->desk->share, office->token);
+}
+
+void deploy_desk_take_office(struct deploy_desk *desk, const struct made_order *orders,
+                             size_t count, int64_t token)
+{
+    struct office office = {desk, orders, count, token};
+    deploy_desk_ask(desk, take_office, &office);
 }
 
 uint64_t deploy_desk_now(void)

@@ -9,6 +9,7 @@
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct config;
@@ -31,6 +32,11 @@ int64_t deploy_desk_patience_us(const struct config *config);
  * False: there is no desk. */
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
+
+/* The lease is ours with <token>, and this is what was ordered: lead. Not from that of a loop. */
+struct made_order;
+void deploy_desk_take_office(struct deploy_desk *desk, const struct made_order *orders,
+                             size_t count, int64_t token);
 
 /* Lines for metrics: what the nodes have, and what is taken; at most a second old. Any thread. */
 struct buffer;

@@ -3,6 +3,7 @@
 
 #include "gateway/config.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/share_desk.h"
 #include "gateway/standing.h"
 
 enum { MICROS = 1000000 };
@@ -101,10 +102,40 @@ static void put_numbers(struct buffer *out, const struct stand *stands, size_t c
             put_number(out, "restarts_total", stands[i].name, stands[i].page->view.restarts);
 }
 
+/* Of a cluster: who starts and stops. */
+static void put_office(struct buffer *out, struct deployments *running)
+{
+    static const char *const reasons[] = {"starting", "no_leader", "redis_away"};
+    struct deployments_office office;
+    deployments_office(running, &office);
+    if (!office.is_shared)
+        return;
+    struct share_desk_figures records = share_desk_figures();
+    put_head(out, "leader", "gauge", "Does this node start and stop model servers for all?");
+    buffer_format(out, "sluice_deployment_leader %d\n", office.role == ROLE_LEADS);
+    put_head(out, "paused", "gauge", "Why nothing is started or stopped now: 1 for the reason.");
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+        buffer_format(out, "sluice_deployment_paused{reason=\"%s\"} %d\n", reasons[i],
+                      office.role == ROLE_PAUSED && strcmp(office.why, reasons[i]) == 0);
+    put_head(out, "nodes", "gauge", "Other nodes that are heard.");
+    buffer_format(out, "sluice_deployment_nodes %u\n", office.nodes);
+    put_head(out, "guests", "gauge", "Replicas of other nodes that are used from here.");
+    buffer_format(out, "sluice_deployment_guests %u\n", office.guests);
+    put_head(out, "records_total", "counter", "What nodes told each other of deployments.");
+    buffer_format(out,
+                  "sluice_deployment_records_total{what=\"told\"} %llu\n"
+                  "sluice_deployment_records_total{what=\"heard\"} %llu\n"
+                  "sluice_deployment_records_total{what=\"refused\"} %llu\n",
+                  (unsigned long long)records.told, (unsigned long long)records.heard,
+                  (unsigned long long)records.refused);
+}
+
 void deploy_metrics_write(const struct config *config, struct deploy_desk *desk, struct buffer *out)
 {
     struct deployments *running = deploy_desk_open(desk);
     size_t count = config->deploy.spec_count;
+    if (running)
+        put_office(out, running);
     if (count == 0)
         return;
     struct stand *stands = memory_new(count * sizeof(*stands));

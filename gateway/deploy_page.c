@@ -7,7 +7,7 @@
 #include "gateway/config.h"
 #include "gateway/made.h"
 
-enum { MICROS = 1000000, MILLIS = 1000, WORD_BYTES = 32, PAGE_EVENTS = 20 };
+enum { MICROS = 1000000, MILLIS = 1000, WORD_BYTES = 32, LABEL_NAME_BYTES = 320, PAGE_EVENTS = 20 };
 
 struct deployment_spec *deploy_spec(const struct config *config, struct text name)
 {
@@ -97,6 +97,60 @@ static void put_start(struct json_write *json, const struct deployment_spec *spe
     json_close(json, '}');
 }
 
+static void put_volumes(struct json_write *json, const struct deployment_spec *spec)
+{
+    json_name(json, "volumes");
+    json_open(json, '[');
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        const struct spec_volume *volume = &spec->pod.volumes[i];
+        json_open(json, '{');
+        json_text_member(json, "path", volume->path);
+        put_text(json, "claim", volume->claim);
+        put_text(json, "host_path", volume->host_path);
+        if (volume->claim.len || volume->host_path.len)
+            json_bool_member(json, "read_only", volume->read_only);
+        else
+            json_int_member(json, "size", volume->size_bytes);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void put_tolerations(struct json_write *json, const struct deployment_spec *spec)
+{
+    json_name(json, "tolerations");
+    json_open(json, '[');
+    for (size_t i = 0; i < spec->pod.toleration_count; i++) {
+        json_open(json, '{');
+        put_text(json, "key", spec->pod.tolerations[i].key);
+        put_text(json, "value", spec->pod.tolerations[i].value);
+        put_text(json, "effect", spec->pod.tolerations[i].effect);
+        json_close(json, '}');
+    }
+    json_close(json, ']');
+}
+
+static void put_pod(struct json_write *json, const struct deployment_spec *spec)
+{
+    if (spec->launcher != LAUNCH_BY_KUBERNETES)
+        return;
+    json_name(json, "kubernetes");
+    json_open(json, '{');
+    put_text(json, "workload", spec->pod.workload);
+    put_volumes(json, spec);
+    json_name(json, "node_selector");
+    json_open(json, '{');
+    for (size_t i = 0; i < spec->pod.selector_count; i++) {
+        char name[LABEL_NAME_BYTES];
+        snprintf(name, sizeof(name), "%.*s", TEXT_ARGS(spec->pod.selector[i].name));
+        json_text_member(json, name, spec->pod.selector[i].value);
+    }
+    json_close(json, '}');
+    put_tolerations(json, spec);
+    put_text(json, "gpu_resource", spec->pod.gpu_resource);
+    json_close(json, '}');
+}
+
 static void put_sizes(struct json_write *json, const struct deployment_spec *spec)
 {
     char cpus[WORD_BYTES];
@@ -179,6 +233,7 @@ static void put_rollout(struct json_write *json, const struct deployment_spec *s
         json_close(json, ']');
         put_time(json, "step", spec->rollout.step_us);
         put_share(json, "max_errors", spec->rollout.max_errors_permille);
+        put_share(json, "max_slowdown", spec->rollout.max_slowdown_permille);
         json_int_member(json, "min_requests", spec->rollout.min_requests);
     }
     put_time(json, "deadline", spec->rollout.deadline_us);
@@ -209,6 +264,7 @@ static void put_spec(struct json_write *json, const struct deployment_spec *spec
     json_open(json, '{');
     json_text_member(json, "name", spec->name);
     put_start(json, spec);
+    put_pod(json, spec);
     put_sizes(json, spec);
     put_manners(json, spec);
     put_rollout(json, spec);
@@ -223,6 +279,8 @@ static void put_replica(struct json_write *json, const struct deployment_replica
     json_text_member(json, "name", text_of(replica->name));
     json_text_member(json, "state", text_of(replica_state_name(replica->state)));
     json_text_member(json, "node", text_of(replica->node));
+    if (replica->is_elsewhere)
+        json_bool_member(json, "elsewhere", true);
     put_text(json, "address", text_of(replica->address));
     json_int_member(json, "revision", replica->revision);
     json_int_member(json, "restarts", replica->restarts);

@@ -218,6 +218,13 @@ static struct config *try_list(struct service *service, const struct made_list *
     return next;
 }
 
+static void refuse_write(struct deploy_change *change, const struct fault *fault)
+{
+    bool conflict = fault->kind == FAULT_CONFLICT, is_large = fault->kind == FAULT_TOO_LARGE;
+    int status = is_large ? 413 : !conflict ? 503 : change->if_match.len ? 412 : 409;
+    refuse(change, status, "", "%s", fault->text);
+}
+
 /* Write it down, then put it in force. */
 static void put(struct service *service, const struct made_list *before,
                 const struct made_deployment *one, struct deploy_change *change)
@@ -226,7 +233,7 @@ static void put(struct service *service, const struct made_list *before,
     struct made_list *list = made_list_with(before, one, (struct text){"", 0});
     struct config *next = try_list(service, list, one, change);
     if (next && !made_put(service->made, one, &fault)) {
-        refuse(change, 503, "", "%s", fault.text);
+        refuse_write(change, &fault);
         config_unref(next);
         next = NULL;
     }
@@ -265,6 +272,7 @@ void deploy_store_create(struct service *service, struct text document,
     if (!take_name(document, change))
         return;
     struct text name = text_of(change->name);
+    service_pull(service);
     struct made_list *list = made_read(service->made);
     if (deploy_spec(service->config, name) || made_find(list, name)) {
         refuse(change, 409, "name", "there is a deployment \"%s\" already", change->name);
@@ -311,6 +319,7 @@ void deploy_store_patch(struct service *service, struct text patch, struct deplo
     struct buffer merged;
     buffer_init(&change->errors, ERRORS_BYTES);
     struct json *root = read_object(patch, change);
+    service_pull(service);
     struct made_list *list = made_read(service->made);
     const struct made_deployment *before = root ? find_made(service, list, change) : NULL;
     buffer_init(&merged, DOCUMENT_BYTES);
@@ -342,13 +351,14 @@ void deploy_store_delete(struct service *service, struct deploy_change *change)
 {
     struct fault fault;
     buffer_init(&change->errors, ERRORS_BYTES);
+    service_pull(service);
     struct made_list *list = made_read(service->made);
     const struct made_deployment *one = find_made(service, list, change);
     if (one) {
         struct made_list *without = made_list_with(list, NULL, one->name);
         struct config *next = try_list(service, without, NULL, change);
-        if (next && !made_remove(service->made, one->name, &fault)) {
-            refuse(change, 503, "", "%s", fault.text);
+        if (next && !made_remove(service->made, one, &fault)) {
+            refuse_write(change, &fault);
             config_unref(next);
             next = NULL;
         }

@@ -136,6 +136,9 @@ static const struct endpoint monster_endpoints[] = {
     {{"/apis/task-status", 17},                 METHOD_POST, OPERATION_OBJECT, BODY_JSON,   PAGE_JOB,    false, false, false},
 };
 
+/* Of a deployment's own endpoint only, in place of the one above. */
+static const struct endpoint monster_own = {{"/generate", 9}, METHOD_POST, OPERATION_COMPLETION, BODY_JSON, PAGE_NONE, false, false, false};
+
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint alive_page =   {{"", 0}, METHOD_HEAD, OPERATION_OBJECT, BODY_ABSENT, PAGE_ALIVE, false, false, false};
@@ -369,6 +372,19 @@ static bool find_api(const struct head *head, const struct known *known, struct 
                      more);
 }
 
+/* Monster's older way, with a framing of its own. */
+static bool find_own_generate(const struct head *head, struct text id, struct match *match,
+                              struct fault *fault)
+{
+    *match = (struct match){.endpoint = &monster_own,
+                            .shape = SHAPE_MONSTER,
+                            .dialect = {"monster", 7},
+                            .suffix = monster_own.path,
+                            .deployment = id};
+    return head->method == METHOD_POST ||
+           fault_set(fault, FAULT_BAD_METHOD, "Only POST is allowed here.");
+}
+
 /* /d/{id}/…: what can be asked of a deployment's own endpoint: its models, and calls of it. */
 static bool find_own(const struct head *head, struct match *match, struct fault *fault)
 {
@@ -377,6 +393,8 @@ static bool find_own(const struct head *head, struct match *match, struct fault 
     *match = (struct match){.shape = family->shape, .dialect = family->dialect};
     if (!id.len || !rest.len)
         return fault_set(fault, FAULT_UNKNOWN_PATH, "There is nothing at this path.");
+    if (text_equal(rest, monster_own.path) || text_equal(rest, TEXT("/v1/generate")))
+        return find_own_generate(head, id, match, fault);
     if (!find_api(head, find_known(rest), rest, match, fault))
         return false;
     enum page page = match->endpoint->page;

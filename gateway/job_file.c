@@ -111,7 +111,7 @@ bool job_upload_take(struct exchange *x, struct text piece)
     if (file->bytes > (int64_t)x->snapshot->config->jobs.upload_max)
         fault_set(&fault, FAULT_TOO_LARGE, "The file is larger than jobs.upload_max.");
     else if (!write_all(file->fd, piece))
-        fault_set(&fault, FAULT_OVERLOADED, "The disk is full.");
+        fault_set(&fault, FAULT_STORE_AWAY, "The disk of uploaded files is full.");
     else
         return true;
     exchange_body_bad(x, &fault);

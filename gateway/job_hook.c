@@ -106,7 +106,7 @@ static void finish(struct hook *hook)
     timer_stop(&hook->timer);
     stop_asking(hook);
     list_remove(&hook->link);
-    hooks->count--;
+    atomic_store(&hooks->jobs->hooks_pending, --hooks->count);
     if (hook->done)
         hook->done(hooks->jobs, hook->id);
     loop_bury(hooks->jobs->loop, &hook->grave, free_hook);
@@ -133,8 +133,10 @@ static void try_later(struct hook *hook, const char *why)
         timer_set(jobs->loop, &hook->timer,
                   loop_now_us(jobs->loop) + (uint64_t)backoff(config, hook->attempts));
     config_unref(config);
-    if (over)
-        finish(hook);
+    if (!over)
+        return;
+    atomic_fetch_add(&jobs->hooks_failed, 1);
+    finish(hook);
 }
 
 /* ------------------------------------------------------------------------------- asking */
@@ -198,6 +200,7 @@ static void end_with_status(struct hook *hook)
     char words[48];
     timer_stop(&hook->timer);
     if (hook->status / 100 == 2) {
+        atomic_fetch_add(&hook->hooks->jobs->hooks_told, 1);
         finish(hook);
         return;
     }
@@ -310,6 +313,22 @@ void job_hooks_free(struct job_hooks *hooks)
     memory_free(hooks);
 }
 
+size_t job_hook_ids(const struct job_hooks *hooks, const char **into, size_t max)
+{
+    size_t count = 0;
+    for (struct link *at = hooks->list.next; at != &hooks->list && count < max; at = at->next)
+        into[count++] = LIST_MEMBER(at, struct hook, link)->id;
+    return count;
+}
+
+bool job_hook_has(const struct job_hooks *hooks, const char *id)
+{
+    for (struct link *at = hooks->list.next; at != &hooks->list; at = at->next)
+        if (strcmp(LIST_MEMBER(at, struct hook, link)->id, id) == 0)
+            return true;
+    return false;
+}
+
 bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struct text url,
                    const struct job_result *result, void (*done)(struct jobs *jobs, const char *id))
 {
@@ -339,7 +358,7 @@ bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struc
     json_close(&json, '}');
     hook->timer.on_time = on_time;
     list_push_back(&hooks->list, &hook->link);
-    hooks->count++;
+    atomic_store(&hooks->jobs->hooks_pending, ++hooks->count);
     ask(hook);
     return true;
 }

@@ -26,5 +26,8 @@ void job_hooks_free(struct job_hooks *hooks);
 bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struct text url,
                    const struct job_result *result,
                    void (*done)(struct jobs *jobs, const char *id));
+/* Those that are being told, at most <max>: for who holds a lease on them. Borrowed. */
+size_t job_hook_ids(const struct job_hooks *hooks, const char **into, size_t max);
+bool job_hook_has(const struct job_hooks *hooks, const char *id);
 /* May this be told? *fault says why not. Any thread. */
 bool job_hook_check(const struct config *config, struct text url, struct fault *fault);

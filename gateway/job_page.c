@@ -64,6 +64,10 @@ static bool refuse_outcome(struct exchange *x, enum job_outcome outcome)
                                     "This Idempotency-Key was used for another job.");
     case JOBS_AWAY:
         return job_page_refuse_with(x, FAULT_STORE_AWAY, "The store of jobs does not answer.");
+    case JOBS_NO_ROOM:
+        return job_page_refuse_with(
+            x, FAULT_STORE_AWAY,
+            "The disk of the store of jobs is full: none is accepted until there is room.");
     case JOBS_UNKNOWN:
         return job_page_refuse_with(x, FAULT_UNKNOWN_OBJECT, "There is no such job.");
     case JOBS_DONE:

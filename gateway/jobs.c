@@ -159,6 +159,7 @@ struct job *jobs_add(struct jobs *jobs, const struct job_facts *facts)
     job->facts = *facts;
     list_init(&job->waiting);
     list_init(&job->ended);
+    list_init(&job->owed);
     count_state(jobs, facts, 1);
     struct job_shard *shard = shard_of(jobs, text_of(job->facts.id));
     pthread_mutex_lock(&shard->lock);
@@ -238,6 +239,8 @@ void jobs_forget(struct jobs *jobs, struct job *job)
         jobs->ended_count--;
     list_remove(&job->ended);
     jobs->kept_bytes -= job->result ? job->result->length : 0;
+    list_remove(&job->owed);
+    job_result_unref(job->owed_result);
     job_result_unref(job->result);
     memory_free(job);
 }
@@ -426,7 +429,12 @@ struct jobs_figures jobs_figures(struct jobs *jobs)
                                  .failed = atomic_load(&jobs->ended_as[JOB_FAILED]),
                                  .cancelled = atomic_load(&jobs->ended_as[JOB_CANCELLED]),
                                  .expired = atomic_load(&jobs->ended_as[JOB_EXPIRED]),
+                                 .tries = atomic_load(&jobs->tries),
                                  .again = atomic_load(&jobs->again),
+                                 .hooks_told = atomic_load(&jobs->hooks_told),
+                                 .hooks_failed = atomic_load(&jobs->hooks_failed),
+                                 .hooks_pending = atomic_load(&jobs->hooks_pending),
+                                 .eldest_us = atomic_load(&jobs->eldest_us),
                                  .bytes = atomic_load(&jobs->bytes),
                                  .is_up = atomic_load(&jobs->is_up)};
 }

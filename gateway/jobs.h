@@ -38,6 +38,7 @@ enum {
     JOB_URL_MAX = 2000,
     JOB_WAIT_MAX_S = 60, /* of a long poll */
     JOB_LIST_MAX = 500,
+    JOBS_SCHEMA = 1, /* the version of the embedded store's file */
 };
 
 enum job_state {
@@ -139,7 +140,8 @@ enum job_outcome {
     JOBS_MANY,     /* this tenant's part of it */
     JOBS_UNKNOWN,  /* there is none, or it is another tenant's */
     JOBS_OVER,     /* it has ended already */
-    JOBS_AWAY,     /* the store does not answer, or is full */
+    JOBS_AWAY,     /* the store does not answer */
+    JOBS_NO_ROOM,  /* the store's disk is full */
 };
 
 enum job_question { JOBS_SUBMIT, JOBS_CANCEL, JOBS_LOOK, JOBS_LIST };
@@ -206,11 +208,22 @@ bool jobs_logs(struct jobs *jobs, struct text id, struct text tenant, size_t cou
 
 struct jobs_figures {
     unsigned queued, running, remembered;
-    uint64_t submitted, completed, failed, cancelled, expired, again;
+    uint64_t submitted, completed, failed, cancelled, expired;
+    uint64_t tries,
+        again; /* those that were begun here, and those of them that were to be made again */
+    uint64_t hooks_told, hooks_failed;
+    unsigned hooks_pending;
+    int64_t
+        eldest_us; /* when the one that has waited longest was accepted (wall clock); 0 = none */
     int64_t bytes; /* of payloads and results */
     bool is_up;    /* the store */
 };
 struct jobs_figures jobs_figures(struct jobs *jobs);
+
+/* Tell <see> for which model, as it was asked for, how many jobs wait that might run now; as of the
+ * last second. Of the embedded store only: a job in Redis may be run by another replica. */
+void jobs_waiting_each(struct jobs *jobs,
+                       void (*see)(void *with, struct text model, unsigned count), void *with);
 
 /* For who knows the tenant's secret: signatures of webhooks and links. */
 struct digest jobs_hook_secret(const struct config *config, struct text tenant);

@@ -44,8 +44,10 @@ struct job {
     struct job_run *run; /* while it runs here */
     struct link ended;   /* in jobs->ended, the oldest first */
     int64_t bytes;       /* of its payload, or its result, in the store */
-    bool is_foreign;     /* with Redis: not run here; what is known of it may be old */
-    uint64_t seen_us;    /* monotonic: when it was asked for */
+    struct link owed;    /* embedded: its end could not be written down yet; with its result */
+    struct job_result *owed_result;
+    bool is_foreign;  /* with Redis: not run here; what is known of it may be old */
+    uint64_t seen_us; /* monotonic: when it was asked for */
 };
 
 struct job_shard {
@@ -116,7 +118,11 @@ struct jobs {
     atomic_uint queued, running, remembered;
     atomic_uint store_queued; /* with Redis: by all replicas */
     atomic_llong bytes;
-    atomic_ullong submitted, ended_as[JOB_STATES], again;
+    atomic_ullong submitted, ended_as[JOB_STATES], tries, again, hooks_told, hooks_failed;
+    atomic_uint hooks_pending;
+    atomic_llong eldest_us;
+    pthread_mutex_t waiting_lock;
+    struct job_census *census; /* who waits, of the last second; under waiting_lock, or NULL */
     pthread_mutex_t config_lock;
     struct config *config; /* a reference; under the lock, or by jobs_config() */
 
@@ -148,6 +154,13 @@ struct jobs {
 };
 
 /* ------------------------------------------------------------------------------- jobs.c */
+
+/* A count of those that wait, begun and told by the jobs' thread. */
+struct job_census *job_census_new(void);
+void job_census_free(struct job_census *census);
+void job_census_add(struct job_census *census, const struct job_facts *facts, int64_t wall_us);
+/* What there is from now on. */
+void jobs_set_census(struct jobs *jobs, struct job_census *census);
 
 /* With a reference. */
 struct config *jobs_config(struct jobs *jobs);

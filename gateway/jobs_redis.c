@@ -9,6 +9,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/job_files.h"
+#include "gateway/job_hook.h"
 #include "gateway/jobs_store.h"
 
 enum {
@@ -254,6 +255,65 @@ static void submit(struct jobs *jobs, struct job_ask *ask)
     jobs_answer(ask, JOBS_AWAY);
 }
 
+/* ------------------------------------------------------------------------------- webhooks */
+
+static void on_crossed_out(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    (void)with; /* if it is not, it is told once more */
+    (void)fault;
+    (void)reply;
+}
+
+/* It was told, or given up: nobody else need do it. */
+static void on_hook_told(struct jobs *jobs, const char *id)
+{
+    struct words words;
+    words_begin(&words, shared_of(jobs));
+    put(&words, text_of(id));
+    words_send(&words, shared_of(jobs), SCRIPT_TOLD, on_crossed_out, jobs);
+}
+
+/* What another replica has left untold. */
+static void tell_left(struct jobs *jobs, const struct redis_reply *list, struct text stored)
+{
+    struct job_facts facts;
+    read_facts(list, &facts);
+    if (!jobs->hooks || job_hook_has(jobs->hooks, facts.id))
+        return;
+    struct job_result *result =
+        stored.len ? job_result_new(stored, TEXT("application/json")) : NULL;
+    jobs_tell(jobs, &facts, item(list, 1 + FIELD_HOOK), result, on_hook_told);
+    job_result_unref(result);
+}
+
+static void on_left(void *with, enum redis_fault fault, const struct redis_reply *reply)
+{
+    struct jobs *jobs = with;
+    if (fault != REDIS_ANSWERED || !reply || redis_kind(reply) != REDIS_LIST || jobs->stopping)
+        return;
+    for (size_t i = 0; i + 1 < redis_count(reply); i += 2)
+        tell_left(jobs, redis_item(reply, i), item(reply, i + 1));
+}
+
+/* Those that are being told here stay ours; others that nobody tells become so. */
+static void tell_hooks(struct jobs *jobs)
+{
+    enum { TAKEN_AT_ONCE = 32, IDS_MAX = 4096 };
+    const char **ids = memory_new(IDS_MAX * sizeof(*ids));
+    size_t count = jobs->hooks ? job_hook_ids(jobs->hooks, ids, IDS_MAX) : 0, at = 0;
+    bool is_first = true;
+    while (jobs->hooks && (is_first || at < count)) {
+        struct words words;
+        words_begin(&words, shared_of(jobs));
+        put_number(&words, is_first ? TAKEN_AT_ONCE : 0);
+        while (at < count && words.count < WORDS_MAX)
+            put(&words, text_of(ids[at++]));
+        words_send(&words, shared_of(jobs), SCRIPT_TELL, on_left, jobs);
+        is_first = false;
+    }
+    memory_free(ids);
+}
+
 /* ---------------------------------------------------------------------------- cancel, look */
 
 static void on_cancelled(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -276,7 +336,7 @@ static void on_cancelled(void *with, enum redis_fault fault, const struct redis_
     }
     if (text_equal(word, TEXT("DONE"))) {
         atomic_fetch_add(&jobs->ended_as[JOB_CANCELLED], 1);
-        jobs_tell(jobs, &ask->facts, hook, NULL, NULL);
+        jobs_tell(jobs, &ask->facts, hook, NULL, on_hook_told);
     }
     memory_free(question);
     jobs_answer(ask, outcome);
@@ -474,7 +534,7 @@ static void told(struct question *question, bool ours)
         jobs_forget(jobs, job);
     } else if (job_has_ended(facts->state)) {
         atomic_fetch_add(&jobs->ended_as[facts->state], 1);
-        jobs_tell(jobs, facts, run->spec.hook, question->result, NULL);
+        jobs_tell(jobs, facts, run->spec.hook, question->result, on_hook_told);
         jobs_end(jobs, job, facts, question->result);
     } else {
         atomic_fetch_add(&jobs->again, 1);
@@ -636,13 +696,14 @@ static void on_swept(void *with, enum redis_fault fault, const struct redis_repl
         return;
     atomic_store(&jobs->store_queued, (unsigned)number(reply, 0));
     atomic_store(&jobs->bytes, number(reply, 1));
-    for (size_t i = 2; i < redis_count(reply); i++) {
+    atomic_store(&jobs->eldest_us, number(reply, 2)); /* of those that are next, one per tenant */
+    for (size_t i = 3; i < redis_count(reply); i++) {
         struct job_facts facts;
         const struct redis_reply *list = redis_item(reply, i);
         read_facts(list, &facts);
         atomic_fetch_add(&jobs->ended_as[facts.state], 1);
         note(jobs, &facts, NULL);
-        jobs_tell(jobs, &facts, item(list, 1 + FIELD_HOOK), NULL, NULL);
+        jobs_tell(jobs, &facts, item(list, 1 + FIELD_HOOK), NULL, on_hook_told);
     }
 }
 
@@ -691,6 +752,7 @@ static void tick(struct jobs *jobs)
     struct config *config = jobs_config(jobs);
     renew(jobs, config);
     sweep(jobs, config);
+    tell_hooks(jobs);
     look_after(jobs);
     config_unref(config);
     dispatch(jobs);

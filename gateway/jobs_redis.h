@@ -14,6 +14,8 @@
  *   running       hash C:TENANT: how many run
  *   exp           those that wait, by when they expire
  *   ended         those that have ended, by when
+ *   tell          those whose end a webhook has not heard of yet, by when another replica than the
+ *                 one that tells it now may: ten seconds after that one's last sign
  *   all, t:TENANT "ID TENANT" by when they were made
  *   n             hash: waiting, bytes, turn
  *   link_key      of all replicas' links
@@ -36,6 +38,8 @@ enum jobs_script {
     SCRIPT_LOOK,
     SCRIPT_LIST,
     SCRIPT_SWEEP,
+    SCRIPT_TELL,
+    SCRIPT_TOLD,
     SCRIPTS
 };
 

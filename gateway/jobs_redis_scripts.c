@@ -55,6 +55,9 @@
     "  redis.call('HSET', j, 'bytes', size)\n"                                             \
     "  redis.call('HINCRBY', KEYS[1], 'bytes', size - had)\n"                              \
     "  redis.call('ZADD', P .. 'ended', num(now), id)\n"                                   \
+    "  if (redis.call('HGET', j, 'hook') or '') ~= '' then\n"                              \
+    "    redis.call('ZADD', P .. 'tell', num(now + 10000000), id)\n"                       \
+    "  end\n"                                                                              \
     "  redis.call('PUBLISH', P .. 'news', id)\n"                                           \
     "end\n"
 
@@ -195,7 +198,15 @@ static const char list[] = NOW FACTS
  * then the facts of those that have ended thereby. One replica a second does it. */
 static const char sweep[] = NOW FACTS WAIT LEAVE FINISH
     "local n = redis.call('HMGET', KEYS[1], 'waiting', 'bytes')\n"
-    "local out = {n[1] or '0', n[2] or '0'}\n"
+    "local out, eldest = {n[1] or '0', n[2] or '0', '0'}, nil\n"
+    "for c = 0, 1 do\n"
+    "  for _, tenant in ipairs(redis.call('ZRANGE', P .. 'ring:' .. c, 0, 63)) do\n"
+    "    local first = redis.call('ZRANGE', P .. 'w:' .. c .. ':' .. tenant, 0, 0)[1]\n"
+    "    local created = first and tonumber(redis.call('HGET', P .. 'j:' .. first, 'created') or '')\n"
+    "    if created and (not eldest or created < eldest) then eldest = created end\n"
+    "  end\n"
+    "end\n"
+    "if eldest then out[3] = num(eldest) end\n"
     "if not redis.call('SET', P .. 'sweep', '1', 'NX', 'PX', 900) then return out end\n"
     "for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'run', '-inf', num(now), 'LIMIT', 0, 100)) do\n"
     "  local j = P .. 'j:' .. id\n"
@@ -245,6 +256,7 @@ static const char sweep[] = NOW FACTS WAIT LEAVE FINISH
     "    redis.call('DEL', j)\n"
     "  end\n"
     "  redis.call('ZREM', P .. 'ended', id)\n"
+    "  redis.call('ZREM', P .. 'tell', id)\n"
     "end\n"
     "for _, name in ipairs(redis.call('ZRANGE', P .. 'all', 0, 19)) do\n"
     "  if redis.call('EXISTS', P .. 'j:' .. string.sub(name, 1, 36)) == 0 then\n"
@@ -253,6 +265,25 @@ static const char sweep[] = NOW FACTS WAIT LEAVE FINISH
     "  end\n"
     "end\n"
     "return out\n";
+
+/* ARGV: prefix, how many are taken, then those that this replica is telling. The facts and the result
+ * of those that nobody tells any more. */
+static const char tell[] = NOW FACTS
+    "local lease = num(now + 10000000)\n"
+    "for i = 3, #ARGV do redis.call('ZADD', P .. 'tell', 'XX', lease, ARGV[i]) end\n"
+    "local out = {}\n"
+    "for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'tell', '-inf', num(now), 'LIMIT', 0, ARGV[2])) do\n"
+    "  if redis.call('EXISTS', P .. 'j:' .. id) == 1 then\n"
+    "    redis.call('ZADD', P .. 'tell', lease, id)\n"
+    "    out[#out + 1] = facts(id)\n"
+    "    out[#out + 1] = redis.call('HGET', P .. 'j:' .. id, 'result') or ''\n"
+    "  else redis.call('ZREM', P .. 'tell', id) end\n"
+    "end\n"
+    "return out\n";
+
+/* ARGV: prefix, id. */
+static const char told[] = NOW
+    "return {num(now), redis.call('ZREM', P .. 'tell', ARGV[2])}\n";
 
 /* clang-format on */
 
@@ -267,7 +298,8 @@ void jobs_scripts_init(struct redis_script scripts[SCRIPTS])
         {SCRIPT_RENEW, renew, sizeof(renew) - 1},    {SCRIPT_END, end, sizeof(end) - 1},
         {SCRIPT_AGAIN, again, sizeof(again) - 1},    {SCRIPT_CANCEL, cancel, sizeof(cancel) - 1},
         {SCRIPT_LOOK, look, sizeof(look) - 1},       {SCRIPT_LIST, list, sizeof(list) - 1},
-        {SCRIPT_SWEEP, sweep, sizeof(sweep) - 1},
+        {SCRIPT_SWEEP, sweep, sizeof(sweep) - 1},    {SCRIPT_TELL, tell, sizeof(tell) - 1},
+        {SCRIPT_TOLD, told, sizeof(told) - 1},
     };
     for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
         redis_script_init(&scripts[sources[i].script],

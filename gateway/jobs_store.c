@@ -87,6 +87,7 @@ static const char *const schema[] = {
 struct embedded {
     struct database *database;
     struct statement *statements[STATEMENTS];
+    struct link owed; /* jobs whose end is still to be written down, the first one first */
     bool told_left;
 };
 
@@ -100,11 +101,14 @@ static struct statement *statement_of(struct jobs *jobs, int which)
     return embedded_of(jobs)->statements[which];
 }
 
+/* Said once, when it begins and when it ends: a full disk stays full for a while. */
 static bool ran(struct jobs *jobs, bool good)
 {
-    if (!good)
+    bool was_up = atomic_exchange(&jobs->is_up, good);
+    if (!good && was_up)
         log_line(LOG_ERROR, "jobs", "the store: %s", database_problem(embedded_of(jobs)->database));
-    atomic_store(&jobs->is_up, good);
+    else if (good && !was_up)
+        log_line(LOG_INFO, "jobs", "the store can be written again");
     return good;
 }
 
@@ -198,16 +202,10 @@ static void tell_left(struct jobs *jobs)
     statement_reset(row);
 }
 
-/* The job has ended as <facts> say: written down, told, forgotten by the queue. Takes <result>. */
-static void end_job(struct jobs *jobs, struct job *job, const struct job_facts *facts,
-                    struct job_result *result)
+static bool write_end(struct jobs *jobs, const struct job_facts *facts,
+                      const struct job_result *result)
 {
     struct statement *row = statement_of(jobs, END);
-    struct arena arena;
-    struct job_spec spec = {0};
-    arena_init(&arena, 4096);
-    if (facts->hook)
-        read_spec(jobs, facts->id, &arena, &spec);
     statement_set(row, 1, facts->state);
     statement_set(row, 2, facts->ended_us);
     statement_set(row, 3, facts->cost_nanos);
@@ -221,7 +219,50 @@ static void end_job(struct jobs *jobs, struct job *job, const struct job_facts *
         statement_set_text(row, 10, text_of(result->type));
     }
     statement_set_text(row, 11, text_of(facts->id));
-    ran(jobs, statement_run(row)); /* else it is run again after the next start */
+    return ran(jobs, statement_run(row));
+}
+
+/* The disk is full: it is written down when there is room again. Those that owe a result are no
+ * more than may run at once, since none is begun meanwhile. */
+static void owe(struct jobs *jobs, struct job *job, struct job_result *result)
+{
+    job->owed_result = job_result_ref(result);
+    list_push_back(&embedded_of(jobs)->owed, &job->owed);
+}
+
+static void pay(struct jobs *jobs)
+{
+    struct link *owed = &embedded_of(jobs)->owed;
+    while (!list_is_empty(owed)) {
+        struct job *job = LIST_MEMBER(owed->next, struct job, owed);
+        if (!write_end(jobs, &job->facts, job->owed_result))
+            return;
+        list_remove(&job->owed);
+        job_result_unref(job->owed_result);
+        job->owed_result = NULL;
+    }
+}
+
+/* Is there room again? Whoever asks for the figures wants to know, also when nobody writes. */
+static void try_again(struct jobs *jobs)
+{
+    pay(jobs);
+    if (!atomic_load(&jobs->is_up) && list_is_empty(&embedded_of(jobs)->owed))
+        ran(jobs, database_run_format(embedded_of(jobs)->database, "PRAGMA user_version = %d",
+                                      JOBS_SCHEMA));
+}
+
+/* The job has ended as <facts> say: written down, told, forgotten by the queue. Takes <result>. */
+static void end_job(struct jobs *jobs, struct job *job, const struct job_facts *facts,
+                    struct job_result *result)
+{
+    struct arena arena;
+    struct job_spec spec = {0};
+    arena_init(&arena, 4096);
+    if (facts->hook)
+        read_spec(jobs, facts->id, &arena, &spec);
+    if (!write_end(jobs, facts, result))
+        owe(jobs, job, result);
     turns_end(turns_of(jobs, facts), &job->turn);
     count_bytes(jobs, job, result ? (int64_t)result->length : 0);
     atomic_fetch_add(&jobs->ended_as[facts->state], 1);
@@ -299,7 +340,7 @@ static void submit(struct jobs *jobs, struct job_ask *ask)
     }
     enum job_outcome outcome = may_wait(jobs, ask);
     if (outcome == JOBS_DONE && !write_new(jobs, &ask->facts, &ask->spec))
-        outcome = JOBS_AWAY;
+        outcome = database_is_full(embedded_of(jobs)->database) ? JOBS_NO_ROOM : JOBS_AWAY;
     if (outcome == JOBS_DONE) {
         struct job *job = jobs_add(jobs, &ask->facts);
         count_bytes(jobs, job, (int64_t)ask->spec.payload.len);
@@ -357,8 +398,8 @@ static void look(struct jobs *jobs, struct job_ask *ask)
     if (found) {
         ask->facts = there;
         const struct job *job = jobs_find(jobs, text_of(there.id));
-        ask->result =
-            job && job->result ? job_result_ref(job->result) : read_result(jobs, there.id);
+        struct job_result *here = job && job->result ? job->result : job ? job->owed_result : NULL;
+        ask->result = here ? job_result_ref(here) : read_result(jobs, there.id);
     }
     jobs_answer(ask, found ? JOBS_DONE : JOBS_UNKNOWN);
 }
@@ -386,7 +427,6 @@ static bool start(struct jobs *jobs, struct job *job)
     struct job_run *run = job_run_new(jobs);
     if (!read_spec(jobs, facts.id, &run->arena, &run->spec)) {
         job_run_unref(run);
-        job_run_unref(run);
         fail_waiting(jobs, job, JOB_FAILED, "Its payload cannot be read back.", "internal_error");
         return false;
     }
@@ -397,7 +437,11 @@ static bool start(struct jobs *jobs, struct job *job)
     statement_set(row, 1, facts.starts);
     statement_set(row, 2, facts.started_us);
     statement_set_text(row, 3, text_of(facts.id));
-    ran(jobs, statement_run(row));
+    if (!ran(jobs, statement_run(row))) { /* what it would be answered could not be kept either */
+        job_run_unref(run);
+        turns_again(turns_of(jobs, &facts), &job->turn, 0);
+        return false;
+    }
     jobs_change(jobs, job, &facts);
     run->job = job;
     run->facts = facts;
@@ -420,7 +464,8 @@ static void dispatch(struct jobs *jobs)
                     jobs_look_again(jobs, due);
                 break;
             }
-            start(jobs, LIST_MEMBER(turn, struct job, turn));
+            if (!start(jobs, LIST_MEMBER(turn, struct job, turn)) && !atomic_load(&jobs->is_up))
+                break; /* the tick looks again */
         }
     }
     config_unref(config);
@@ -474,6 +519,18 @@ static void expire(struct jobs *jobs, int64_t now)
         fail_waiting(jobs, late[i], JOB_EXPIRED, "It had waited too long.", "expired");
 }
 
+static void count_waiting(struct jobs *jobs, int64_t now)
+{
+    struct job_census *census = job_census_new();
+    for (size_t i = 0; i < JOB_SHARDS; i++) {
+        struct text name;
+        void *value;
+        for (size_t at = 0; table_next(&jobs->shards[i].jobs, &at, &name, &value);)
+            job_census_add(census, &((const struct job *)value)->facts, now);
+    }
+    jobs_set_census(jobs, census);
+}
+
 /* How many of those that are old have gone; at most SWEPT. */
 static size_t forget_some(struct jobs *jobs, int64_t before_us)
 {
@@ -512,10 +569,12 @@ static void tick(struct jobs *jobs)
     embedded_of(jobs)->told_left = true;
     struct config *config = jobs_config(jobs);
     int64_t now = clock_wall_us();
+    try_again(jobs);
     expire(jobs, now);
     forget_old(jobs, now - config->jobs.keep_us);
     config_unref(config);
     dispatch(jobs);
+    count_waiting(jobs, now); /* those that are left */
 }
 
 /* ----------------------------------------------------------------------------- open and close */
@@ -567,6 +626,10 @@ static bool load(struct jobs *jobs, struct fault *fault)
 static void close_store(struct jobs *jobs)
 {
     struct embedded *embedded = embedded_of(jobs);
+    if (embedded->statements[END])
+        pay(jobs);
+    while (!list_is_empty(&embedded->owed)) /* those are run again after the next start */
+        list_remove(embedded->owed.next);
     for (int i = 0; i < STATEMENTS; i++)
         if (embedded->statements[i])
             statement_close(embedded->statements[i]);
@@ -578,8 +641,10 @@ bool jobs_store_open(struct jobs *jobs, const char *path, struct fault *fault)
 {
     struct embedded *embedded = memory_new(sizeof(*embedded));
     jobs->state = embedded;
+    list_init(&embedded->owed);
     embedded->database = database_open(path, DATABASE_WRITE, fault);
-    bool good = embedded->database && database_upgrade(embedded->database, schema, 1, fault);
+    bool good =
+        embedded->database && database_upgrade(embedded->database, schema, JOBS_SCHEMA, fault);
     for (int i = 0; i < STATEMENTS && good; i++) {
         embedded->statements[i] = database_prepare(embedded->database, sql[i]);
         good = embedded->statements[i] || fault_set(fault, FAULT_INTERNAL, "%s: %s", path,

@@ -63,6 +63,7 @@ bool jobs_may_run(struct jobs *jobs, const struct config *config, bool command)
 
 void jobs_start(struct jobs *jobs, struct job_run *run)
 {
+    atomic_fetch_add(&jobs->tries, 1);
     if (run->facts.kind == JOB_COMMAND) {
         jobs->command_count++;
         job_command_start(jobs->commands, run);
@@ -270,8 +271,8 @@ void jobs_run_over(struct job_run *run)
 void jobs_tell(struct jobs *jobs, const struct job_facts *facts, struct text hook,
                struct job_result *result, void (*told)(struct jobs *jobs, const char *id))
 {
-    if (hook.len && jobs->hooks)
-        job_hook_tell(jobs->hooks, facts, hook, result, told);
+    if (hook.len && jobs->hooks && !job_hook_tell(jobs->hooks, facts, hook, result, told))
+        atomic_fetch_add(&jobs->hooks_failed, 1);
 }
 
 /* ------------------------------------------------------------------------------------ time */
@@ -371,6 +372,8 @@ static void free_all(struct jobs *jobs)
     dns_free(jobs->dns);
     loop_free(jobs->loop);
     config_unref(jobs->config);
+    job_census_free(jobs->census);
+    pthread_mutex_destroy(&jobs->waiting_lock);
     pthread_mutex_destroy(&jobs->config_lock);
     pthread_mutex_destroy(&jobs->hush_lock);
     pthread_cond_destroy(&jobs->hush_done);
@@ -385,6 +388,7 @@ struct jobs *jobs_open(const struct jobs_options *options, struct fault *fault)
         pthread_mutex_init(&jobs->shards[i].lock, NULL);
         table_init(&jobs->shards[i].jobs);
     }
+    pthread_mutex_init(&jobs->waiting_lock, NULL);
     pthread_mutex_init(&jobs->config_lock, NULL);
     pthread_mutex_init(&jobs->hush_lock, NULL);
     pthread_cond_init(&jobs->hush_done, NULL);

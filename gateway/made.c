@@ -6,12 +6,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/base/database.h"
-
-struct made {
-    char *path;
-    struct database *database; /* NULL = there is no file yet, since nothing was made */
-};
+#include "gateway/made_inside.h"
 
 static const char *const schema[] = {
     "CREATE TABLE deployments (name TEXT PRIMARY KEY, id TEXT NOT NULL UNIQUE, tenant TEXT NOT "
@@ -23,6 +18,9 @@ static const char *const schema[] = {
     "INTEGER NOT NULL);"
     "CREATE TABLE orders (name TEXT PRIMARY KEY, stopped INTEGER NOT NULL, pinned INTEGER NOT "
     "NULL, unpinned INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL);",
+    "CREATE TABLE mark (one INTEGER PRIMARY KEY CHECK (one = 1), life TEXT NOT NULL, number "
+    "INTEGER "
+    "NOT NULL);",
 };
 
 static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
@@ -32,7 +30,7 @@ enum { ARENA_BLOCK = 16 << 10, ROOM_FIRST = 16 };
 static bool open_file(struct made *made, struct fault *fault)
 {
     struct database *database = database_open(made->path, DATABASE_SAFE, fault);
-    if (database && !database_upgrade(database, schema, 1, fault)) {
+    if (database && !database_upgrade(database, schema, MADE_SCHEMA, fault)) {
         database_close(database);
         database = NULL;
     }
@@ -191,7 +189,7 @@ static bool fail(struct made *made, struct fault *fault)
                      database_problem(made->database));
 }
 
-static bool put_row(struct made *made, const struct made_deployment *one, int64_t now_us)
+static bool put_row(struct made *made, const struct made_deployment *one)
 {
     struct statement *statement = database_prepare(
         made->database,
@@ -206,14 +204,14 @@ static bool put_row(struct made *made, const struct made_deployment *one, int64_
     statement_set_text(statement, 5, one->document);
     statement_set_text(statement, 6, one->by);
     statement_set(statement, 7, one->version);
-    statement_set(statement, 8, one->made_us ? one->made_us : now_us);
-    statement_set(statement, 9, now_us);
+    statement_set(statement, 8, one->made_us);
+    statement_set(statement, 9, one->changed_us);
     bool done = statement_run(statement);
     statement_close(statement);
     return done;
 }
 
-static bool put_version(struct made *made, const struct made_deployment *one, int64_t now_us)
+static bool put_version(struct made *made, const struct made_deployment *one)
 {
     struct statement *add =
         database_prepare(made->database, "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, ?)");
@@ -225,7 +223,7 @@ static bool put_version(struct made *made, const struct made_deployment *one, in
         statement_set(add, 2, one->version);
         statement_set_text(add, 3, one->document);
         statement_set_text(add, 4, one->by);
-        statement_set(add, 5, now_us);
+        statement_set(add, 5, one->changed_us);
         statement_set_text(cut, 1, one->name);
         statement_set(cut, 2, one->version - MADE_VERSIONS);
         done = statement_run(add) && statement_run(cut);
@@ -237,18 +235,25 @@ static bool put_version(struct made *made, const struct made_deployment *one, in
     return done;
 }
 
-bool made_put(struct made *made, const struct made_deployment *one, struct fault *fault)
+bool made_keep(struct made *made, const struct made_deployment *one, struct fault *fault)
 {
-    int64_t now = clock_wall_us();
     if (!is_open(made, fault))
         return false;
     if (!database_begin(made->database))
         return fail(made, fault);
-    if (put_row(made, one, now) && put_version(made, one, now) && database_commit(made->database))
+    if (put_row(made, one) && put_version(made, one) && database_commit(made->database))
         return true;
     fail(made, fault);
     database_rollback(made->database);
     return false;
+}
+
+bool made_put(struct made *made, const struct made_deployment *wanted, struct fault *fault)
+{
+    struct made_deployment one = *wanted;
+    one.changed_us = clock_wall_us();
+    one.made_us = one.made_us ? one.made_us : one.changed_us;
+    return (!made->shared || made_tell(made, &one, fault)) && made_keep(made, &one, fault);
 }
 
 static bool run_named(struct made *made, const char *sql, struct text name)
@@ -306,7 +311,12 @@ bool made_find_ended(struct made *made, struct text id, struct made_list *list,
     return found;
 }
 
-bool made_remove(struct made *made, struct text name, struct fault *fault)
+bool made_remove(struct made *made, const struct made_deployment *one, struct fault *fault)
+{
+    return (!made->shared || made_tell_end(made, one, fault)) && made_drop(made, one->name, fault);
+}
+
+bool made_drop(struct made *made, struct text name, struct fault *fault)
 {
     if (!is_open(made, fault))
         return false;
@@ -326,6 +336,12 @@ bool made_remove(struct made *made, struct text name, struct fault *fault)
 
 bool made_order_put(struct made *made, const struct made_order *order, struct fault *fault)
 {
+    return (!made->shared || made_tell_order(made, order, fault)) &&
+           made_order_keep(made, order, fault);
+}
+
+bool made_order_keep(struct made *made, const struct made_order *order, struct fault *fault)
+{
     if (!is_open(made, fault))
         return false;
     struct statement *statement =
@@ -341,6 +357,61 @@ bool made_order_put(struct made *made, const struct made_order *order, struct fa
     bool done = statement_run(statement);
     statement_close(statement);
     return done || fail(made, fault);
+}
+
+void made_orders_each(struct made *made, void (*each)(void *with, const struct made_order *order),
+                      void *with)
+{
+    if (!made->database)
+        return;
+    struct statement *statement = database_prepare(
+        made->database, "SELECT name, stopped, pinned, unpinned, low, high FROM orders");
+    while (statement && statement_next(statement) == STATEMENT_ROW) {
+        struct made_order order = {
+            .name = statement_text(statement, 0),
+            .stopped = statement_number(statement, 1) != 0,
+            .pinned = statement_number(statement, 2) != 0,
+            .unpinned = statement_number(statement, 3) != 0,
+            .low = statement_number(statement, 4),
+            .high = statement_number(statement, 5),
+        };
+        each(with, &order);
+    }
+    if (statement)
+        statement_close(statement);
+}
+
+bool made_set_mark(struct made *made, const struct made_mark *mark)
+{
+    struct fault fault;
+    if (!is_open(made, &fault))
+        return false;
+    struct statement *statement =
+        database_prepare(made->database, "INSERT OR REPLACE INTO mark VALUES (1, ?, ?)");
+    if (!statement)
+        return false;
+    statement_set_text(statement, 1, text_of(mark->life));
+    statement_set(statement, 2, mark->number);
+    bool done = statement_run(statement);
+    statement_close(statement);
+    return done;
+}
+
+struct made_mark made_mark_of(struct made *made)
+{
+    struct made_mark mark = {.number = 0};
+    struct statement *statement =
+        made->database
+            ? database_prepare(made->database, "SELECT life, number FROM mark WHERE one = 1")
+            : NULL;
+    if (statement && statement_next(statement) == STATEMENT_ROW) {
+        struct text life = text_head(statement_text(statement, 0), sizeof(mark.life) - 1);
+        memcpy(mark.life, life.at, life.len);
+        mark.number = statement_number(statement, 1);
+    }
+    if (statement)
+        statement_close(statement);
+    return mark;
 }
 
 struct made_order made_order_of(struct made *made, struct text name)

@@ -6,6 +6,11 @@
  * STATE/deployments.db, which is there once anything was made. Inside gateway; the service's
  * thread.
  *
+ * With a Redis (made_share()) that has them, and the file is what this node has seen of it: what is
+ * changed is changed there first, and only if nobody else has changed it since; made_pull() takes
+ * over what others did. Where the store has begun empty, or has forgotten its last changes, it gets
+ * from each node what it lacks.
+ *
  * Each is a document: the JSON of one entry of deployments.models. Whoever loads the configuration
  * puts them behind those of the file, so that they are checked and put in force in the same way.
  */
@@ -33,6 +38,8 @@ struct made_list {
 
 struct made; /* the store */
 
+enum { MADE_SCHEMA = 2 }; /* the version of its file */
+
 /* NULL and *fault when the file cannot be used. */
 struct made *made_open(const char *state, struct fault *fault);
 void made_close(struct made *made);
@@ -46,9 +53,19 @@ struct made_list *made_list_with(const struct made_list *list, const struct made
                                  struct text less);
 const struct made_deployment *made_find(const struct made_list *list, struct text name);
 
-/* Write <one> as its next version. On disk when it returns; false: nothing was changed. */
+/* Write <one> as its next version. On disk when it returns; false: nothing was changed, with
+ * FAULT_CONFLICT because another node has changed it meanwhile, FAULT_STORE_AWAY because the store
+ * is away (then it may have been changed all the same, which made_pull() finds out). */
 bool made_put(struct made *made, const struct made_deployment *one, struct fault *fault);
-bool made_remove(struct made *made, struct text name, struct fault *fault);
+/* <one> as it was read. */
+bool made_remove(struct made *made, const struct made_deployment *one, struct fault *fault);
+
+struct made_redis;
+/* What is in Redis counts from now on; borrowed. */
+void made_share(struct made *made, struct made_redis *shared);
+enum made_pulled { MADE_SAME, MADE_CHANGED, MADE_AWAY };
+/* Take over what others have changed. MADE_SAME where nothing is shared. */
+enum made_pulled made_pull(struct made *made);
 
 /* What was removed in the last day: its name, id and tenant, in the memory of <list>. */
 bool made_find_ended(struct made *made, struct text id, struct made_list *list,

@@ -89,9 +89,11 @@ enum metric_counter {
     COUNTER_HEDGED,   /* calls for which a second target was asked, because the first was late */
     COUNTER_RESUMED,  /* answers that broke off and were continued by another target */
     COUNTER_MIRRORED, /* calls that a second target got, too */
-    COUNTER_MIRROR_DENIED,   /* those for which too many were on their way */
-    COUNTER_RETRY_DENIED,    /* further tries for which the budget had no more */
-    COUNTER_SEMANTIC_FAILED, /* calls whose meaning the embedding model did not tell */
+    COUNTER_MIRROR_DENIED,    /* those for which too many were on their way */
+    COUNTER_MIRROR_SKIPPED,   /* those whose second target is a deployment without a free place */
+    COUNTER_RETRY_DENIED,     /* further tries for which the budget had no more */
+    COUNTER_SEMANTIC_FAILED,  /* calls whose meaning the embedding model did not tell */
+    COUNTER_SEMANTIC_SKIPPED, /* those whose embedding model is a deployment without a free place */
     METRIC_COUNTERS
 };
 void metrics_count(struct metrics_worker *worker, enum metric_counter counter, uint64_t by);

@@ -358,6 +358,8 @@ static const struct figure counters[METRIC_COUNTERS] = {
     [COUNTER_MIRRORED] = {"sluice_mirrored_total", "Calls that a second target got, too, as a rule says."},
     [COUNTER_MIRROR_DENIED] = {"sluice_mirrors_denied_total", "Calls that were not mirrored, for too many were on their way."},
     [COUNTER_RETRY_DENIED] = {"sluice_retries_denied_total", "Further tries for which the budget of tries had no more."},
+    [COUNTER_MIRROR_SKIPPED] = {"sluice_mirrors_skipped_total", "Calls that were not mirrored, for the deployment had no free place."},
+    [COUNTER_SEMANTIC_SKIPPED] = {"sluice_semantic_skipped_total", "Calls whose meaning was not asked for, for the deployment had no free place."},
     [COUNTER_SEMANTIC_FAILED] = {"sluice_semantic_failures_total", "Calls whose meaning the embedding model did not tell."},
 };
 /* clang-format on */

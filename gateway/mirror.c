@@ -7,6 +7,7 @@
 #include "gateway/base/member.h"
 #include "gateway/foreign.h"
 #include "gateway/outbound.h"
+#include "gateway/side_place.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -27,6 +28,7 @@ struct mirror {
     struct worker *worker;
     struct snapshot *snapshot;
     const struct target *target; /* of the snapshot */
+    struct side_place place;     /* where that is a deployment */
     struct arena arena;
     struct ledger_row row; /* texts in the arena */
     struct ledger_mark mark;
@@ -97,6 +99,7 @@ static void book(struct mirror *mirror, enum fault_kind kind)
     row->ttft_us = row->outcome == LEDGER_COMPLETE ? row->duration_us : 0;
     count(mirror, row);
     ledger_settle_call(mirror->worker->journal, row, &mirror->mark);
+    side_place_give(&mirror->place, kind, row->ttft_us);
     metrics_attempt(mirror->worker->metrics, mirror->target->id, kind);
     metrics_call(mirror->worker->metrics, row, mirror->model);
 }
@@ -187,9 +190,17 @@ static const struct upstream_handlers handlers = {
 
 static void ask(struct mirror *mirror)
 {
+    const struct target *target = mirror->target;
+    struct upstream_pool *pool = target->provider->slots
+                                     ? side_place_pool(mirror->worker, target, &mirror->place)
+                                     : snapshot_pool(mirror->snapshot, target->provider);
+    if (!pool) {
+        end(mirror, FAULT_TARGET_DOWN);
+        return;
+    }
     mirror->upstream = (struct upstream_call){.on = &handlers, .fresh = mirror->fresh};
     mirror->asked = true;
-    upstream_begin(snapshot_pool(mirror->snapshot, mirror->target->provider), &mirror->upstream);
+    upstream_begin(pool, &mirror->upstream);
 }
 
 /* It is asked once it is written down, as every call is. */
@@ -225,7 +236,8 @@ static bool can_be(const struct exchange *x, const struct target *target)
     return plain && ours && !signs && !x->upload && !x->batch && !x->pinned && !x->odd_body &&
            !target->off && !type->is_azure && !type->is_vertex && !type->chat_dialect.len &&
            text_equal(type->dialect, x->match.dialect) && provider->dialect &&
-           x->model.kind == SCAN_STRING && snapshot_pool(x->snapshot, provider) != NULL;
+           x->model.kind == SCAN_STRING &&
+           (provider->slots || snapshot_pool(x->snapshot, provider) != NULL);
 }
 
 /* Does it bring along what another provider has sealed? */
@@ -307,6 +319,14 @@ static struct text copy_forward(struct mirror *mirror, const struct exchange *x)
     return copy;
 }
 
+static struct text upstream_model_of(struct mirror *mirror, const struct exchange *x)
+{
+    struct text model = mirror->target->model;
+    if (mirror->target->provider->slots)
+        return mirror->place.model;
+    return text_equal(model, TEXT("*")) ? arena_copy(&mirror->arena, x->call.model) : model;
+}
+
 static void fill_row(struct mirror *mirror, const struct exchange *x)
 {
     struct arena *arena = &mirror->arena;
@@ -325,8 +345,7 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
         .model = arena_copy(arena, x->call.model),
         .target = target->id,
         .provider = target->provider->name,
-        .upstream_model =
-            text_equal(target->model, TEXT("*")) ? arena_copy(arena, x->call.model) : target->model,
+        .upstream_model = upstream_model_of(mirror, x),
         .dialect = target->provider->type->dialect,
         .upstream_dialect = target->provider->type->dialect,
         .operation = text_of(operation_name(x->call.operation)),
@@ -338,6 +357,14 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
     mirror->row.cost_nanos = price_bound(&target->price, x->body_bytes, x->call.max_tokens, 0);
 }
 
+/* Of a deployment a place that is free now: a mirrored call wakes nobody, and waits for nobody. */
+static bool has_place(struct mirror *mirror)
+{
+    return !mirror->target->provider->slots ||
+           side_place_take(mirror->worker, &mirror->arena, mirror->target, false, &mirror->place);
+}
+
+/* NULL: there is no place for it. */
 static struct mirror *mirror_new(struct exchange *x)
 {
     struct worker *worker = x->worker;
@@ -346,6 +373,11 @@ static struct mirror *mirror_new(struct exchange *x)
     mirror->snapshot = snapshot_ref(x->snapshot);
     mirror->target = x->ruling.rule->mirror;
     arena_init(&mirror->arena, GROWTH);
+    if (!has_place(mirror)) {
+        free_mirror(&mirror->grave);
+        metrics_count(worker->metrics, COUNTER_MIRROR_SKIPPED, 1);
+        return NULL;
+    }
     mirror->begun_us = clock_now_us();
     mirror->end_us = loop_now_us(worker->loop) + (uint64_t)mirror->target->provider->total_us;
     mirror->seen.operation = x->call.operation;
@@ -367,7 +399,10 @@ void mirror_begin(struct exchange *x)
     if (!is_wanted(x))
         return;
     struct mirror *mirror = mirror_new(x);
+    if (!mirror)
+        return;
     if (!ledger_open_call(worker->journal, &mirror->row, &mirror->mark)) {
+        side_place_give(&mirror->place, FAULT_CLIENT_GONE, 0);
         free_mirror(&mirror->grave); /* not at the price of the calls that matter */
         return;
     }

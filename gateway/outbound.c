@@ -689,15 +689,25 @@ static void edit_prefill(const struct exchange *x, struct text body, struct edit
                  TEXT("\"continue_final_message\":true,\"add_generation_prompt\":false,"));
 }
 
-/* An adapter that goes by its number, as llama.cpp's do; the others are not applied. */
+/* An adapter that goes by its number, as llama.cpp's do; the others are not applied. A call of the
+ * model itself says that none is (those that are not named have no part, and an empty list is as
+ * good as none): llama.cpp applies all that it was started with to a call that
+ * says nothing, --lora-init-without-apply or not. */
 static void edit_lora(struct exchange *x, struct text body, struct edits *edits)
 {
+    const struct deployment_spec *spec = x->target->provider->spec;
     size_t brace = text_find_byte(body, '{');
-    if (!x->target->provider->slots || !x->waking.lora || brace == SIZE_MAX)
+    bool has_numbers = spec && spec->engine == ENGINE_LLAMA_CPP && spec->adapter_count > 0;
+    if (!has_numbers || brace == SIZE_MAX)
         return;
-    struct text member = arena_format(&x->arena, "\"lora\":[{\"id\":%u,\"scale\":1.0}]%s",
-                                      x->waking.lora - 1, is_empty_object(body) ? "" : ",");
-    add_edit(edits, brace + 1, 0, member);
+    const char *comma = is_empty_object(body) ? "" : ",";
+    if (x->waking.lora)
+        add_edit(edits, brace + 1, 0,
+                 arena_format(&x->arena, "\"lora\":[{\"id\":%u,\"scale\":1.0}]%s",
+                              x->waking.lora - 1, comma));
+    else if (!member_find(body, TEXT("lora")).at)
+        add_edit(edits, brace + 1, 0,
+                 arena_format(&x->arena, "\"lora\":[{\"id\":0,\"scale\":0.0}]%s", comma));
 }
 
 static bool is_given(const struct exchange *x)

@@ -9,6 +9,7 @@
 #include "gateway/deploy_metrics.h"
 #include "gateway/follow.h"
 #include "gateway/health.h"
+#include "gateway/job_metrics.h"
 #include "gateway/job_page.h"
 #include "gateway/models_page.h"
 #include "gateway/monster_deploy.h"
@@ -216,6 +217,7 @@ bool pages_answer(struct exchange *x)
             metrics_write(x->worker->options.metrics, &x->held);
         deploy_metrics_write(x->snapshot->config, service_deploy_desk(x->worker->options.service),
                              &x->held);
+        job_metrics_write(x->worker->options.jobs, &x->held);
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_ADMIN:

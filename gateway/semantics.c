@@ -6,6 +6,7 @@
 #include "gateway/base/log.h"
 #include "gateway/outbound.h"
 #include "gateway/replay.h"
+#include "gateway/side_place.h"
 #include "gateway/worker_inside.h"
 #include "policy/semantic.h"
 
@@ -38,6 +39,7 @@ struct semantics {
     struct digest place;
     struct buffer text, head, body, answer;
     const struct target *target;
+    struct side_place seat; /* where that is a deployment */
     struct route_try route_try;
     struct text model; /* its own name for it */
     struct upstream_call upstream;
@@ -185,6 +187,7 @@ static void book(struct semantics *s, enum fault_kind kind)
     ledger_settle_call(x->worker->journal, &row, &s->mark);
     x->aside_nanos = row.cost_nanos;
     end_try(s, kind, true);
+    side_place_give(&s->seat, kind, row.ttft_us);
     metrics_attempt(x->worker->metrics, s->target->id, kind);
     metrics_call(x->worker->metrics, &row, row.model);
 }
@@ -272,7 +275,7 @@ static void on_end(struct upstream_call *upstream)
     exchange_run(s->x);
 }
 
-static void begin(struct semantics *s);
+static bool begin(struct semantics *s);
 
 static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
 {
@@ -282,8 +285,8 @@ static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const
     if (stale) { /* the connection had waited too long; a new one tells */
         s->fresh = true;
         s->sent = false;
-        begin(s);
-        return;
+        if (begin(s))
+            return;
     }
     fail(s, kind, why);
 }
@@ -308,15 +311,22 @@ static const struct upstream_handlers handlers = {
 static struct upstream_pool *pool_of(const struct semantics *s)
 {
     const struct snapshot *snapshot = s->x->snapshot;
+    if (s->target->provider->slots)
+        return side_place_pool(s->x->worker, s->target, &s->seat);
     return snapshot->pools[s->target->provider - snapshot->config->providers];
 }
 
-static void begin(struct semantics *s)
+/* False: the replica is gone. */
+static bool begin(struct semantics *s)
 {
+    struct upstream_pool *pool = pool_of(s);
+    if (!pool)
+        return false;
     s->upstream = (struct upstream_call){.on = &handlers, .fresh = s->fresh};
     s->status = 0;
     s->busy = true;
-    upstream_begin(pool_of(s), &s->upstream);
+    upstream_begin(pool, &s->upstream);
+    return true;
 }
 
 /* ------------------------------------------------------------------------------ its course */
@@ -328,6 +338,24 @@ static void write_body(struct semantics *s)
     buffer_append_text(&s->body, TEXT(","));
     json_write_key(&s->body, TEXT("input"));
     json_write_string(&s->body, buffer_text(&s->text));
+}
+
+/* A target, and where that is a deployment, a place on it that is free now: nobody waits for it,
+ * the call that is asked about least of all. It wakes for the next one. */
+static void choose(struct semantics *s, const struct route *route, struct route_call *call)
+{
+    struct exchange *x = s->x;
+    bool skipped = false;
+    while ((s->target = route_choose(route, route->policy, call, &s->route_try, NULL)) != NULL) {
+        if (!s->target->provider->slots ||
+            side_place_take(x->worker, &x->arena, s->target, true, &s->seat))
+            return;
+        skipped = true;
+        end_try(s, FAULT_NONE, false);
+        call->tried |= UINT64_C(1) << (s->target - route->targets);
+    }
+    if (skipped)
+        metrics_count(x->worker->metrics, COUNTER_SEMANTIC_SKIPPED, 1);
 }
 
 /* Choose a target, and write the call down. */
@@ -343,11 +371,14 @@ static void open_call(struct semantics *s)
         .tried = ruling_abroad(x, route),
     };
     s->stage = STAGE_OVER;
-    s->target = route_choose(route, route->policy, &call, &s->route_try, NULL);
+    choose(s, route, &call);
     x->aside_nanos = s->target ? x->aside_nanos : 0;
     if (!s->target)
         return;
-    s->model = text_equal(s->target->model, TEXT("*")) ? route->name : s->target->model;
+    if (s->target->provider->slots)
+        s->model = s->seat.model;
+    else
+        s->model = text_equal(s->target->model, TEXT("*")) ? route->name : s->target->model;
     s->begun_us = clock_now_us();
     s->begun_wall_us = clock_wall_us();
     worker_new_id(x->worker, s->id);
@@ -356,6 +387,7 @@ static void open_call(struct semantics *s)
     buffer_append_text(&s->body, TEXT("}"));
     if (!pool_of(s) || !open_row(s)) {
         end_try(s, FAULT_NONE, false);
+        side_place_give(&s->seat, FAULT_CLIENT_GONE, 0);
         metrics_count(x->worker->metrics, COUNTER_SEMANTIC_FAILED, 1);
         x->aside_nanos = 0;
         return;
@@ -373,7 +405,12 @@ static void ask_model(struct semantics *s)
     s->stage = STAGE_ASKING;
     s->timer.on_time = on_time;
     timer_set(x->worker->loop, &s->timer, loop_now_us(x->worker->loop) + ANSWER_US);
-    begin(s);
+    if (begin(s))
+        return;
+    timer_stop(&s->timer);
+    book(s, FAULT_TARGET_DOWN);
+    metrics_count(x->worker->metrics, COUNTER_SEMANTIC_FAILED, 1);
+    s->stage = STAGE_OVER;
 }
 
 static void on_found(struct semantic_search *search)

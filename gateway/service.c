@@ -21,13 +21,16 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
+#include "gateway/made_redis.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
 #include "gateway/resident.h"
 #include "gateway/service_state.h"
+#include "gateway/share_desk.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
 #include "policy/cache.h"
@@ -287,6 +290,64 @@ bool service_reload(struct service *service)
     return outcome.good;
 }
 
+enum made_pulled service_pull(struct service *service)
+{
+    enum made_pulled pulled = made_pull(service->made);
+    if (pulled != MADE_CHANGED)
+        return pulled;
+    struct reload_outcome outcome;
+    struct made_list *made = made_read(service->made);
+    struct config *next = load_with(service, made, &outcome);
+    if (next != NULL) {
+        log_left_out(next, made);
+        log_line(LOG_INFO, "config", "deployments changed on another node: generation %llu",
+                 (unsigned long long)next->generation);
+        service_take(service, next);
+    } else {
+        log_line(LOG_WARN, "config",
+                 "deployments that changed on another node are not in force: the file has errors");
+    }
+    reload_outcome_done(&outcome);
+    made_list_free(made);
+    return pulled;
+}
+
+void service_wake_for_office(struct service *service)
+{
+    atomic_store(&service->office_waits, true);
+    wake(service);
+}
+
+/* Who leads knows first all that was made and ordered. If the store does not say, we are asked
+ * again.
+ */
+static void take_office(struct service *service)
+{
+    int64_t token = share_desk_elected();
+    struct deploy_desk *desk = service_deploy_desk(service);
+    if (token == 0 || desk == NULL || service_pull(service) == MADE_AWAY)
+        return;
+    const struct config *config = service->config;
+    struct made_order *orders = memory_new((config->deploy.spec_count + 1) * sizeof(*orders));
+    for (size_t i = 0; i < config->deploy.spec_count; i++)
+        orders[i] = made_order_of(service->made, config->deploy.specs[i]->name);
+    deploy_desk_take_office(desk, orders, config->deploy.spec_count, token);
+    memory_free(orders);
+}
+
+/* Of deployments, with other nodes. */
+static void answer_nodes(struct service *service)
+{
+    if (service->phase != SERVICE_SERVING)
+        return;
+    if (atomic_exchange(&service->made_changed, false))
+        service_pull(service);
+    if (atomic_exchange(&service->office_waits, false))
+        take_office(service);
+    if (atomic_exchange(&service->made_asked, false))
+        deploy_order_serve(service);
+}
+
 static void answer_calls(struct service *service)
 {
     for (;;) {
@@ -475,6 +536,7 @@ static void serve(struct service *service, int signals)
         if (fds[0].revents != 0)
             read_channel(service);
         answer_calls(service);
+        answer_nodes(service);
     }
 }
 
@@ -527,6 +589,50 @@ static bool open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
+/* On the thread that asks Redis. */
+static void on_made_change(void *with)
+{
+    struct service *service = with;
+    atomic_store(&service->made_changed, true);
+    wake(service);
+}
+
+static void on_made_ask(void *with)
+{
+    struct service *service = with;
+    if (share_desk_elected() == 0)
+        return;
+    atomic_store(&service->made_asked, true);
+    wake(service);
+}
+
+/* A store that answers is waited for, so that all begins with what others have made. */
+static bool share_made(struct service *service)
+{
+    struct fault why;
+    uint64_t begun = clock_now_us();
+    struct made_redis_options options = {&service->start->store.redis,
+                                         service->start->store.key_prefix, on_made_change,
+                                         on_made_ask, service};
+    if (!service->config->store.is_redis)
+        return true;
+    service->made_redis = made_redis_open(&options, &why);
+    if (!service->made_redis) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    made_share(service->made, service->made_redis);
+    while (made_pull(service->made) == MADE_AWAY) {
+        if (clock_now_us() - begun >= STORE_WAIT_US) {
+            log_line(LOG_WARN, "service",
+                     "Redis does not answer yet: deployments are those of the last time");
+            break;
+        }
+        usleep(STORE_LOOK_US);
+    }
+    return true;
+}
+
 /* What was made at run time joins what the file says, before anybody serves. */
 static bool open_made(struct service *service)
 {
@@ -536,6 +642,8 @@ static bool open_made(struct service *service)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
     }
+    if (!share_made(service))
+        return false;
     struct made_list *list = made_read(service->made);
     struct reload_outcome outcome = {0};
     struct config *next = list->count > 0 ? load_with(service, list, &outcome) : NULL;
@@ -768,6 +876,8 @@ static void obey_again(struct deployments *desk, void *with)
 static void repeat_orders(struct service *service)
 {
     const struct config *config = service->config;
+    if (service->made_redis) /* whoever leads will see to it */
+        return;
     for (size_t i = 0; i < config->deploy.spec_count; i++) {
         struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);
         if (order.stopped || order.pinned || order.unpinned || order.low >= 0)
@@ -858,6 +968,7 @@ static void finish(struct service *service)
     close_ledger(service);
     close_policy(service);
     made_close(service->made);
+    made_redis_close(service->made_redis);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);

@@ -63,6 +63,7 @@ struct service {
     struct semantic *semantic; /* NULL = there was no thread for it */
     char node[NODE_NAME_BYTES];
     struct made *made; /* deployments that were made at run time; NULL = no store for them */
+    struct made_redis *made_redis; /* and where they are shared; NULL = nowhere */
     struct roster *roster;
     struct directory *directory; /* with a reference; the one the workers begin with */
     struct metrics *metrics;     /* NULL = off */
@@ -79,6 +80,9 @@ struct service {
 
     int wake; /* eventfd: somebody wants something of the service's thread */
     atomic_bool is_draining, wants_drain, is_starting;
+    atomic_bool made_changed; /* others have changed deployments */
+    atomic_bool made_asked;   /* orders wait for whoever leads */
+    atomic_bool office_waits; /* we are to lead, once we know what was ordered */
 
     pthread_mutex_t lock;  /* over what follows */
     unsigned workers_live; /* may be looked at: 0 while they are started and stopped */
@@ -125,5 +129,11 @@ bool service_reload(struct service *service);
  * when the file is broken. <words>: all that is said of them, as JSON lines; malloc()ed. */
 struct config *service_try(struct service *service, const struct made_list *list,
                            struct reload_outcome *outcome, char **words);
+/* Take over what other nodes have changed of deployments, and put it in force. The service's
+ * thread.
+ */
+enum made_pulled service_pull(struct service *service);
+/* We have been elected; any thread. */
+void service_wake_for_office(struct service *service);
 /* Put that in force. */
 void service_take(struct service *service, struct config *next);

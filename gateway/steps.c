@@ -21,6 +21,7 @@
 #include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/objects.h"
+#include "gateway/own_prompt.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
 #include "gateway/references.h"
@@ -66,7 +67,8 @@ enum exchange_state step_admit(struct exchange *x)
         return EXCHANGE_REFUSE;
     if (!x->facts.owner_asked) {
         x->call.user = x->user_given;
-        if (x->match.endpoint->body == BODY_JSON && (!admission_read(x) || !references_read(x)))
+        if (x->match.endpoint->body == BODY_JSON &&
+            (!admission_read(x) || !own_prompt_fill(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
         x->facts.owner_asked = true;
         x->facts.owner_known = !objects_ask(x);

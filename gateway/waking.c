@@ -39,6 +39,8 @@ void held_place_give(struct held_place *place, enum fault_kind outcome, int64_t 
 {
     if (!place->slot.generation)
         return;
+    if (outcome == FAULT_TARGET_DOWN)
+        slots_doubt(place->slots, &place->slot);
     slots_give(place->slots, &place->slot, outcome_of(outcome), ttft_us);
     *place = (struct held_place){0};
 }

@@ -511,6 +511,7 @@ static void stop(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, stop_errand);
     worker->stopping = true; /* no call goes on without its client now */
+    loop_do_put_off(worker->loop);
     close_all(worker);
     loop_stop(worker->loop);
 }

@@ -147,18 +147,7 @@ bool ledger_snapshot(const struct snapshot_question *question, struct fault *fau
 
 bool ledger_can_restore(const char *path, struct fault *fault)
 {
-    fault->kind = FAULT_NONE;
-    struct database *database = database_open(path, DATABASE_READ, fault);
-    if (!database)
-        return false;
-    int version = database_version(database);
-    bool good = database_check(database, fault);
-    if (good && (version < 0 || version > book_step_count))
-        good = fault_set(fault, FAULT_INTERNAL,
-                         "the database has the format %d, which is newer than this program's (%d)",
-                         version, book_step_count);
-    database_close(database);
-    return good;
+    return database_is_sound(path, book_step_count, fault);
 }
 
 bool ledger_restored(const char *path, struct fault *fault)

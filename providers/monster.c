@@ -114,22 +114,29 @@ static const struct call_option options[] = {
 };
 /* clang-format on */
 
-static bool read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
-                      struct fault *fault)
+bool monster_read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
+                       struct fault *fault, bool is_endpoint)
 {
     struct call_reading r = {.arena = arena, .chat = chat, .fault = fault};
     if (!openai_read_options(&r, source, options, sizeof(options) / sizeof(options[0])))
         return false;
-    if (chat->stream)
+    if (chat->stream && !is_endpoint)
         return openai_refuse(&r, "stream", "is not for this path: ask /v1/chat/completions");
     if (chat->max_tokens == 0)
         chat->max_tokens = TOKENS_UNSAID;
-    return chat->message_count ? true : openai_refuse(&r, "messages", "is missing");
+    const char *missing = is_endpoint ? "prompt" : "messages";
+    return chat->message_count ? true : openai_refuse(&r, missing, "is missing");
+}
+
+static bool read_call(struct arena *arena, const struct call_source *source, struct chat *chat,
+                      struct fault *fault)
+{
+    return monster_read_call(arena, source, chat, fault, false);
 }
 
 /* ---------------------------------------------------------------------------- a call is written */
 
-static void lose(struct call_writing *w)
+void monster_lose(struct call_writing *w)
 {
     const struct chat *chat = w->chat;
     if (chat->tool_count)
@@ -181,7 +188,7 @@ static void write_call(struct arena *arena, const struct chat *chat,
         put_number(out, "n", chat->choices);
         put_number(out, "best_of", chat->choices);
     }
-    lose(&w);
+    monster_lose(&w);
     loss_fields(losses, chat, &translator_monster);
     put_literal(out, "}");
 }
@@ -210,14 +217,13 @@ static void say_text(struct answer_sink *sink, unsigned choice, struct text text
     sink->take(sink, &event);
 }
 
-static void read_body(void *state, struct text body, struct answer_sink *sink)
+void monster_say_texts(struct text texts, struct answer_sink *sink)
 {
     struct answer_event begin = {.kind = ANSWER_BEGIN}, end = {.kind = ANSWER_END};
     struct answer_event fail = {.kind = ANSWER_FAIL, .fault = FAULT_TARGET_INVALID};
-    struct text texts = member_find(member_find(body, TEXT("response")), TEXT("text")), none, item;
+    struct text none, item;
     unsigned choice = 0;
-    (void)state;
-    if (!json_is_array(texts) || !scan_is_valid(body)) {
+    if (!json_is_array(texts)) {
         fail.text = TEXT("The target's answer has no texts in it.");
         sink->take(sink, &fail);
         return;
@@ -227,6 +233,13 @@ static void read_body(void *state, struct text body, struct answer_sink *sink)
         if (member_string(item).at)
             say_text(sink, choice++, member_string(item));
     sink->take(sink, &end);
+}
+
+static void read_body(void *state, struct text body, struct answer_sink *sink)
+{
+    struct text response = member_find(body, TEXT("response"));
+    (void)state;
+    monster_say_texts(scan_is_valid(body) ? member_find(response, TEXT("text")) : TEXT(""), sink);
 }
 
 static void read_frame(void *state, const struct frame *frame, struct answer_sink *sink)

@@ -4,7 +4,7 @@
 /*
  * openai_chat - the parts of the words for chat completions and for completions, of OpenAI and of
  * all who speak like it, Mistral among them. Only the files openai_chat*.c,
- * openai_completion.c and monster.c include this.
+ * openai_completion.c and monster*.c include this.
  *
  * What a server takes beside OpenAI's reference, or does not take of it, stands in its row of
  * providers.json. Where servers and clients have agreed on something that the reference does not

@@ -51,6 +51,7 @@ static const struct translator *const translators[] = {
     &translator_bedrock_count,
     &translator_cohere_chat,
     &translator_monster,
+    &translator_monster_endpoint,
     &translator_openai_embedding,
     &translator_gemini_embedding,
     &translator_ollama_embedding,

@@ -50,6 +50,11 @@ enum operation translator_operation(const struct translator *translator)
     return translator->operation;
 }
 
+bool translator_is_bare(const struct translator *translator)
+{
+    return translator->is_bare;
+}
+
 /* ------------------------------------------------------------------------------- the call */
 
 const struct chat *translate_read(struct arena *arena, const struct translator *words,

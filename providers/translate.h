@@ -27,6 +27,8 @@ const struct translator *translator_find(struct text dialect, enum operation ope
 struct text translator_name(const struct translator *translator);
 struct text translator_stream_type(const struct translator *translator);
 enum operation translator_operation(const struct translator *translator);
+/* Its prompts are for the model as they are: ask for a completion where the target has such. */
+bool translator_is_bare(const struct translator *translator);
 
 /* Who is to get the call. */
 struct call_target {

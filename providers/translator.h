@@ -54,6 +54,9 @@ struct translator {
     /* Append the path behind the provider's base URL, with its query. */
     void (*write_path)(const struct call_target *target, struct buffer *out);
     struct text headers; /* lines that a call made by write_call() needs, each with CRLF */
+    /* Its prompts are what the model is to see, as they are: a target that has completions is asked
+     * for one, and no template of a conversation is put around them. */
+    bool is_bare;
 
     /* ---- of those that carry another's words: NULL = none */
 

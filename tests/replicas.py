@@ -176,7 +176,7 @@ def check_no_leaks(redis, nodes):
     day = 86400
     for server, key in keys_of(redis, PREFIX + "*"):
         name = key.removeprefix(PREFIX)
-        if name.startswith(("{ledger}", "{roster}", "{figures}", "{jobs}")):
+        if name.startswith(("{ledger}", "{roster}", "{figures}", "{jobs}", "{deployments}", "{fleet}")):
             continue
         left = server.command("PTTL", key) / 1000
         if left == -0.002:  # it has just ended

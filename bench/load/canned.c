@@ -29,15 +29,17 @@ static const char HEAD[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r
 
 struct link {
     int fd;
-    int64_t left; /* bytes of the question that are to come; -1: its head does */
-    int next;     /* event; -1: none is owed */
+    int64_t left;    /* bytes of the question that are to come; -1: its head does */
+    int next;        /* event; -1: none is owed */
+    uint64_t serial; /* of the connection: descriptors come again */
     size_t head_size;
     char head[HEAD_MAX];
 };
 
 /* All wait equally long, so who began to wait first is first. */
 struct wait {
-    int link;
+    int fd;
+    uint64_t serial;
     int64_t due_ns;
 };
 
@@ -102,11 +104,12 @@ static void link_close(struct link *link)
     free(link);
 }
 
-static void wait_add(int fd)
+static void wait_add(const struct link *link)
 {
     if (wait_last - wait_first == LINKS_MAX)
         stop_with("too many streams");
-    waits[wait_last++ % LINKS_MAX] = (struct wait){.link = fd, .due_ns = now_ns() + apart_ns};
+    waits[wait_last++ % LINKS_MAX] =
+        (struct wait){.fd = link->fd, .serial = link->serial, .due_ns = now_ns() + apart_ns};
 }
 
 static bool bytes_send(const struct link *link, const char *bytes, size_t size)
@@ -127,7 +130,7 @@ static void event_send(struct link *link)
     if (!well)
         link_close(link);
     else if (link->next >= 0)
-        wait_add(link->fd);
+        wait_add(link);
 }
 
 static void on_question(struct link *link)
@@ -136,7 +139,7 @@ static void on_question(struct link *link)
     if (!bytes_send(link, HEAD, sizeof HEAD - 1))
         link_close(link);
     else
-        wait_add(link->fd);
+        wait_add(link);
 }
 
 /* The rest of what was read is body; false: not HTTP as it is spoken here. */
@@ -182,6 +185,7 @@ static void on_bytes(struct link *link)
 
 static void on_door(void)
 {
+    static uint64_t serial;
     int fd, one = 1;
     while ((fd = accept4(door, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         struct link *link = fd < LINKS_MAX ? malloc(sizeof *link) : NULL;
@@ -190,6 +194,7 @@ static void on_door(void)
             continue;
         }
         link->fd = fd;
+        link->serial = ++serial;
         link->left = link->next = -1;
         link->head_size = 0;
         links[fd] = link;
@@ -232,10 +237,9 @@ static void round_run(void)
     }
     int64_t now = now_ns();
     while (wait_first != wait_last && waits[wait_first % LINKS_MAX].due_ns <= now) {
-        struct link *link = links[waits[wait_first++ % LINKS_MAX].link];
-        if (link &&
-            link->next >= 0) /* a new stream on a number that was closed may be early, once */
-            event_send(link);
+        struct wait due = waits[wait_first++ % LINKS_MAX];
+        if (links[due.fd] && links[due.fd]->serial == due.serial)
+            event_send(links[due.fd]);
     }
 }
 

@@ -122,6 +122,8 @@ static bool tell_demand(struct desk_record *record)
         .in_flight = figures.in_flight, .held = figures.held, .oldest_held_us = figures.oldest_us};
     if (desk->site.jobs_waiting)
         demand.jobs = desk->site.jobs_waiting(desk->site.with, name);
+    share_add_demand(record, &demand);
+    share_see_waiting(record, figures.held);
     bool is_busy = demand.in_flight > 0 || demand.held > 0 || demand.jobs > 0;
     if (is_busy || record->was_busy)
         fleet_demand(desk->fleet, name, &demand, desk_now(desk));
@@ -131,10 +133,10 @@ static bool tell_demand(struct desk_record *record)
 
 static void tell_record(struct desk_record *record, unsigned revision)
 {
-    struct slots_record its = slots_record(record->slots, revision);
+    struct trial its = slots_record(record->slots, revision);
     if (its.calls > 0)
-        fleet_record(record->desk->fleet, text_of(record->name), revision, its.calls, its.failures,
-                     its.ttft_us, desk_now(record->desk));
+        fleet_record(record->desk->fleet, text_of(record->name), revision, &its,
+                     desk_now(record->desk));
 }
 
 static void tell_records(struct desk_record *record)
@@ -200,6 +202,7 @@ void desk_round(struct deployments *desk)
     bool waits = false;
     for (int i = 0; i < ROUNDS_MAX; i++) {
         waits = tell_all(desk);
+        guests_tell(desk);
         fleet_tick(desk->fleet, desk_now(desk));
         desk_replicas_settle(desk);
         if (fleet_due_us(desk->fleet) > desk_now(desk))
@@ -207,6 +210,8 @@ void desk_round(struct deployments *desk)
     }
     see_whether_it_is_over(desk);
     plan(desk, waits);
+    if (desk->site.on_round)
+        desk->site.on_round(desk->site.with);
 }
 
 static void on_round_time(struct timer *timer)
@@ -269,6 +274,8 @@ void deployments_end(struct deployments *deployments, uint64_t by_us, void (*don
     uint64_t left = desk->end_by_us - now;
     uint64_t kill_at = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
     timer_set(desk->site.loop, &desk->end_timer, desk->site.leave ? now : kill_at);
+    if (desk->site.is_shared && share_has_peers(desk))
+        seats_yield(desk); /* others go on with what engines run */
     if (!desk->site.leave) {
         fleet_shut(desk->fleet, now);
         desk_round(desk);
@@ -298,6 +305,7 @@ struct deployments *deployments_new(const struct deployments_site *site)
     pthread_mutex_init(&desk->lock, NULL);
     list_init(&desk->seats);
     list_init(&desk->replicas);
+    share_begin(desk);
     table_init(&desk->records);
     desk->happenings_end = &desk->happenings;
     init_timer(&desk->round_timer, on_round_time);
@@ -323,6 +331,7 @@ void deployments_configure(struct deployments *deployments, const struct node_sp
     seats_open(desk);
     desk->was_configured = true;
     desk_replicas_respec(desk);
+    guests_respec(desk);
     tidy_records(desk);
     desk_round(desk);
     desk_unlock(desk);
@@ -337,6 +346,14 @@ bool deployments_obey(struct deployments *deployments, struct text name, enum fl
     desk_round(desk);
     desk_unlock(desk);
     return is_obeyed;
+}
+
+void deployments_recall(struct deployments *deployments, struct text name,
+                        const struct fleet_orders *orders)
+{
+    desk_lock(deployments);
+    fleet_recall(deployments->fleet, name, orders, desk_now(deployments));
+    desk_unlock(deployments);
 }
 
 struct fleet *deployments_fleet(struct deployments *deployments)
@@ -362,6 +379,7 @@ void deployments_free(struct deployments *deployments)
     timer_stop(&desk->round_timer);
     timer_stop(&desk->end_timer);
     desk_lock(desk);
+    share_end(desk);
     desk_replicas_free(desk);
     seats_close(desk);
     fleet_free(desk->fleet);

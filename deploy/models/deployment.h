@@ -23,6 +23,12 @@ struct deployments_site {
     const char *state_dir;
     const char *owner;
     bool leave; /* on_exit: leave */
+    /* One of a cluster, in which one starts and stops: nothing is decided before
+     * deployments_lead(). */
+    bool is_shared;
+    /* After each round, under the desk's lock, on its thread: something may be to be told to the
+     * others. NULL = there are none. Must not call the desk. */
+    void (*on_round)(void *with);
     /* For the log, the admin's events and metrics; on the desk's thread. */
     void (*on_event)(void *with, struct text deployment, const char *replica, const char *reason,
                      const char *words);
@@ -30,6 +36,44 @@ struct deployments_site {
     unsigned (*jobs_waiting)(void *with, struct text deployment);
     void *with;
 };
+
+/*
+ * With others: each tells what it has, what waits and what runs with it, and hears the others
+ * (share_line.h). Replicas of others get slots here as soon as our own probe finds them well; who
+ * leads counts the calls of all, and what runs elsewhere as its own. All on the desk's thread.
+ */
+enum deployments_role {
+    ROLE_PAUSED,  /* nobody knows who leads: all that runs goes on, nothing is started or ended */
+    ROLE_FOLLOWS, /* another leads */
+    ROLE_LEADS,
+};
+enum { DEPLOYMENTS_RECORD_BYTES = 1 << 20 }; /* what a record may have; the rest is left out */
+/* Append a record for the others; *sense differs when something in it is urgent. */
+void deployments_tell(struct deployments *deployments, struct buffer *record, uint64_t *sense);
+/* <node> has told <record>, <age_us> ago; true: there was something to it. */
+bool deployments_hear(struct deployments *deployments, struct text node, struct text record,
+                      int64_t age_us);
+/* All that was there has been heard: who has not told anything for long is gone. <heard> false: the
+ * store is away, and nobody is gone for that. */
+void deployments_heard(struct deployments *deployments, bool heard);
+/* From now on we decide; engines are told apart by <cluster>, which is the same on all nodes. */
+void deployments_lead(struct deployments *deployments, int64_t token, struct text cluster);
+/* From now on <node> does, with this token. */
+void deployments_yield(struct deployments *deployments, struct text node, int64_t token);
+/* <why>: one word, for pages; lives on. */
+void deployments_pause(struct deployments *deployments, const char *why);
+/* A call was turned away that would have waited: whoever leads is to wake it. */
+void deployments_knock(struct deployments *deployments, struct text name);
+/* Any thread. */
+struct deployments_office {
+    bool is_shared;
+    enum deployments_role role;
+    char leader[64]; /* node; empty = not known */
+    const char *why; /* PAUSED */
+    unsigned nodes;  /* others that are heard */
+    unsigned guests; /* replicas of others that are used from here */
+};
+void deployments_office(struct deployments *deployments, struct deployments_office *office);
 
 struct deployments *deployments_new(const struct deployments_site *site);
 /* Put in force; on the desk's thread. */
@@ -46,6 +90,9 @@ void deployments_free(struct deployments *deployments);
 struct fleet *deployments_fleet(struct deployments *deployments);
 bool deployments_obey(struct deployments *deployments, struct text name, enum fleet_order order,
                       unsigned low, unsigned high, const char **why);
+/* What was ordered before we led; before deployments_lead(). */
+void deployments_recall(struct deployments *deployments, struct text name,
+                        const struct fleet_orders *orders);
 
 /* The last lines that a deployment's replicas wrote, oldest first, one per line; <replica> empty =
  * all of them; any thread. Returns false when there is no such deployment, now or in the last day.
@@ -86,6 +133,7 @@ struct deployment_replica_page {
     int64_t since_ms; /* ago */
     int progress_permille;
     int64_t memory_bytes;
+    bool is_elsewhere; /* another sluice has started it: <node> is that one */
     char reason[FLEET_REASON_MAX], words[FLEET_WORDS_MAX];
 };
 struct deployment_adapter_page {

@@ -62,6 +62,9 @@ bool deployments_look(struct deployments *deployments, struct text name, struct 
 {
     desk_lock(deployments);
     bool is_there = fleet_look(deployments->fleet, name, view, clock_now_us());
+    const struct desk_record *record = desk_record_find(deployments, name);
+    if (is_there && record)
+        share_view(record, view);
     view->spec = NULL;
     desk_unlock(deployments);
     return is_there;
@@ -89,16 +92,18 @@ bool deployments_adapter(struct deployments *deployments, struct text name, cons
             text_equal(text_of(replica->record->name), name))
             is_there = adapter_wire_of(replica->fleet->spec, adapter, wire);
     }
+    const struct desk_guest *guest = is_there ? NULL : guest_find(deployments, slot->replica);
+    if (guest && text_equal(text_of(guest->record->name), name))
+        is_there = adapter_wire_of(guest->spec, adapter, wire);
     desk_unlock(deployments);
     return is_there;
 }
 
 /* ------------------------------------------------------------------------------------- pages */
 
-static void write_address(const struct desk_replica *replica, char *into, size_t size)
+static void write_address(const struct launch_address *address, char *into, size_t size)
 {
-    const struct launch_address *address = &replica->address;
-    if (!replica->has_address)
+    if (address->host[0] == 0)
         *into = 0;
     else if (address->is_unix)
         snprintf(into, size, "%s", address->host);
@@ -124,8 +129,8 @@ static void write_replica(const struct deployments *desk, const struct fleet_rep
     page->since_ms = now_us > of->since_us ? (int64_t)((now_us - of->since_us) / 1000) : 0;
     page->progress_permille = of->progress_permille;
     page->memory_bytes = replica ? replica->memory_bytes : 0;
-    if (replica)
-        write_address(replica, page->address, sizeof page->address);
+    if (replica && replica->has_address)
+        write_address(&replica->address, page->address, sizeof page->address);
     snprintf(page->reason, sizeof page->reason, "%s", of->reason);
     snprintf(page->words, sizeof page->words, "%s", of->words);
 }
@@ -137,6 +142,42 @@ static void write_replicas(struct deployments *desk, struct text name, uint64_t 
     size_t count = fleet_replicas(desk->fleet, name, all, LIVE_MAX);
     for (size_t i = 0; i < count && page->replica_count < SPEC_REPLICAS_MAX; i++)
         write_replica(desk, all[i], now_us, &page->replicas[page->replica_count++]);
+}
+
+static void write_guest(const struct desk_guest *guest, uint64_t now_us,
+                        struct deployment_replica_page *page)
+{
+    const int64_t *said = guest->said.numbers;
+    char word[STORY_REPLICA_MAX];
+    guest_word(guest, word);
+    snprintf(page->name, sizeof page->name, "%s-%.22s", guest->record->name, word);
+    snprintf(page->node, sizeof page->node, "%s", guest->node);
+    write_address(&guest->address, page->address, sizeof page->address);
+    page->revision = (unsigned)said[SERVER_REVISION];
+    page->restarts = (unsigned)said[SERVER_RESTARTS];
+    page->state = (enum replica_state)said[SERVER_STATE];
+    page->since_ms = said[SERVER_SINCE_MS];
+    page->progress_permille = (int)said[SERVER_PROGRESS];
+    page->memory_bytes = said[SERVER_MEMORY];
+    page->in_flight = desk_calls_on(guest->record->slots, &guest->slot, guest->past);
+    page->is_elsewhere = true;
+    if (guest->is_out_of_reach)
+        snprintf(page->reason, sizeof page->reason, "out_of_reach");
+    else if (guest->is_orphan)
+        snprintf(page->reason, sizeof page->reason, "node_silent");
+    if (guest->is_orphan)
+        page->since_ms = (int64_t)((now_us - guest->since_us) / 1000);
+}
+
+static void write_guests(struct deployments *desk, const struct desk_record *record,
+                         uint64_t now_us, struct deployment_page *page)
+{
+    for (struct link *at = desk->guests.next;
+         at != &desk->guests && page->replica_count < SPEC_REPLICAS_MAX; at = at->next) {
+        const struct desk_guest *guest = LIST_MEMBER(at, struct desk_guest, link);
+        if (guest->record == record)
+            write_guest(guest, now_us, &page->replicas[page->replica_count++]);
+    }
 }
 
 static void count_adapter(const struct adapter *seen, struct deployment_page *page)
@@ -169,6 +210,14 @@ static void write_adapters(struct deployments *desk, const struct desk_record *r
         for (size_t i = 0; i < count; i++)
             count_adapter(&seen[i], page);
     }
+    for (struct link *at = desk->guests.next; at != &desk->guests; at = at->next) {
+        const struct desk_guest *guest = LIST_MEMBER(at, struct desk_guest, link);
+        for (size_t i = 0; guest->record == record && i < guest->adapter_count; i++) {
+            *seen = (struct adapter){.state = ADAPTER_READY};
+            snprintf(seen->name, sizeof seen->name, "%s", guest->adapters[i]);
+            count_adapter(seen, page);
+        }
+    }
     memory_free(seen);
 }
 
@@ -181,8 +230,10 @@ struct deployment_page *deployments_page(struct deployments *deployments, struct
     bool is_there = record && fleet_look(deployments->fleet, name, &page->view, now_us);
     if (is_there) {
         page->view.spec = spec_ref(page->view.spec);
+        share_view(record, &page->view);
         page->slots = slots_figures(record->slots);
         write_replicas(deployments, name, now_us, page);
+        write_guests(deployments, record, now_us, page);
         write_adapters(deployments, record, page);
     }
     desk_unlock(deployments);

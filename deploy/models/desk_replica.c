@@ -197,15 +197,22 @@ static void wish_launch(void *with, struct fleet_replica *of)
     replica->launch = seat_start(desk->in_force[of->node], replica);
 }
 
+void desk_close_slot(struct slots *slots, struct slot *slot, struct slot past[PAST_SLOTS])
+{
+    if (slot->generation == 0)
+        return;
+    slots_close(slots, slot);
+    for (size_t i = PAST_SLOTS - 1; i > 0; i--)
+        past[i] = past[i - 1];
+    past[0] = *slot;
+    *slot = (struct slot){.generation = 0};
+}
+
 static void close_slot(struct desk_replica *replica)
 {
-    if (replica->slot.generation == 0)
-        return;
-    slots_close(replica->record->slots, &replica->slot);
-    for (size_t i = PAST_SLOTS - 1; i > 0; i--)
-        replica->past[i] = replica->past[i - 1];
-    replica->past[0] = replica->slot;
-    replica->slot = (struct slot){.generation = 0};
+    if (replica->slot.generation != 0)
+        replica->closed_in = replica->desk->told + 1;
+    desk_close_slot(replica->record->slots, &replica->slot, replica->past);
 }
 
 static void wish_open(void *with, struct fleet_replica *of)
@@ -275,7 +282,9 @@ static void wish_forget(void *with, struct fleet_replica *of)
     if (!replica)
         return;
     replica_drop(replica);
-    if (replica->launch)
+    if (replica->launch && replica->desk->abandons)
+        seat_abandon(replica->launch);
+    else if (replica->launch)
         seat_forget(replica->launch);
 }
 
@@ -325,15 +334,23 @@ static void refuse(struct desk_replica *replica)
     fleet_report(replica->desk->fleet, replica->fleet, &report, desk_now(replica->desk));
 }
 
-static unsigned calls_on(const struct desk_replica *replica)
+unsigned desk_calls_on(struct slots *slots, const struct slot *slot,
+                       const struct slot past[PAST_SLOTS])
 {
     unsigned count = 0;
-    if (replica->slot.generation != 0)
-        count += slots_in_flight(replica->record->slots, &replica->slot);
+    if (slot->generation != 0)
+        count += slots_in_flight(slots, slot);
     for (size_t i = 0; i < PAST_SLOTS; i++)
-        if (replica->past[i].generation != 0)
-            count += slots_in_flight(replica->record->slots, &replica->past[i]);
+        if (past[i].generation != 0)
+            count += slots_in_flight(slots, &past[i]);
     return count;
+}
+
+static unsigned calls_on(const struct desk_replica *replica)
+{
+    bool takes_calls = replica->slot.generation != 0;
+    return desk_calls_on(replica->record->slots, &replica->slot, replica->past) +
+           share_calls(replica->desk, replica->fleet->number, takes_calls ? 0 : replica->closed_in);
 }
 
 static void settle(struct desk_replica *replica)

@@ -20,12 +20,14 @@ static struct desk_launch *launch_new(struct desk_seat *seat, struct desk_replic
     launch->spec = spec_ref(replica->fleet->spec);
     desk_replica_word(replica->fleet, launch->word);
     seat->launches++;
+    list_push_back(&seat->all, &launch->link);
     return launch;
 }
 
 static void launch_free(struct desk_launch *launch)
 {
     launch->seat->launches--;
+    list_remove(&launch->link);
     spec_unref(launch->spec);
     memory_free(launch);
 }
@@ -117,6 +119,7 @@ static void on_found(void *with, struct launcher *launcher, const struct launch_
     struct fleet_replica *fleet = NULL;
     (void)launcher;
     desk_lock(desk);
+    share_found(desk, name);
     if (!seat->is_gone && !desk->is_ending)
         fleet = fleet_adopt(desk->fleet, name, seat->index, desk_now(desk));
     if (fleet) {
@@ -210,13 +213,22 @@ static struct desk_seat *seat_new(struct deployments *desk, const struct node_sp
     seat->desk = desk;
     seat->node = node_copy(node);
     seat->kind = launcher_kind_of(node->launcher);
+    list_init(&seat->all);
     list_push_back(&desk->seats, &seat->link);
     return seat;
+}
+
+/* Those that are only ended: whoever looks after the node next finds them again. */
+static void forget_launches(struct desk_seat *seat)
+{
+    while (!list_is_empty(&seat->all))
+        seat_abandon(LIST_MEMBER(seat->all.next, struct desk_launch, link));
 }
 
 static void seat_close(struct desk_seat *seat)
 {
     list_remove(&seat->link);
+    forget_launches(seat);
     if (seat->launcher)
         seat->kind->close(seat->launcher);
     node_done(&seat->node);
@@ -226,10 +238,11 @@ static void seat_close(struct desk_seat *seat)
 static void seat_open(struct desk_seat *seat)
 {
     struct deployments *desk = seat->desk;
+    bool is_engine = seat->node.launcher != LAUNCH_BY_PROCESS;
     struct launcher_site site = {.loop = desk->site.loop,
                                  .upstreams = desk->site.upstreams,
                                  .state_dir = desk->state_dir,
-                                 .owner = desk->owner,
+                                 .owner = is_engine && desk->cluster ? desk->cluster : desk->owner,
                                  .leave = desk->site.leave,
                                  .ears = {on_report, on_line, on_found, on_looked, seat}};
     struct fault fault = {.text = "this sluice has no such launcher"};
@@ -284,10 +297,34 @@ void seats_tidy(struct deployments *desk)
     }
 }
 
+/* What an engine runs is looked after by one of a cluster. */
+static bool is_ours(const struct desk_seat *seat)
+{
+    return !seat->desk->site.is_shared || seat->node.launcher == LAUNCH_BY_PROCESS ||
+           seat->desk->role == ROLE_LEADS;
+}
+
+void seats_yield(struct deployments *desk)
+{
+    desk->abandons = true;
+    for (size_t i = 0; i < desk->in_force_count; i++) {
+        struct desk_seat *seat = desk->in_force[i];
+        if (!seat->launcher || seat->node.launcher == LAUNCH_BY_PROCESS)
+            continue;
+        fleet_abandon(desk->fleet, seat->index, desk_now(desk));
+        seat->is_usable = false;
+        tell_usable(seat);
+        forget_launches(seat);
+        seat->kind->close(seat->launcher);
+        seat->launcher = NULL;
+    }
+    desk->abandons = false;
+}
+
 void seats_open(struct deployments *desk)
 {
     for (size_t i = 0; i < desk->in_force_count; i++) {
-        if (!desk->in_force[i]->launcher)
+        if (!desk->in_force[i]->launcher && is_ours(desk->in_force[i]))
             seat_open(desk->in_force[i]);
         tell_usable(desk->in_force[i]);
     }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "deploy/models/docker_inside.h"
+#include "deploy/models/launch_words.h"
 #include "gateway/base/memory.h"
 
 enum {
@@ -164,14 +165,21 @@ static unsigned free_port(void)
     return good ? ntohs(address.sin_port) : 0;
 }
 
+/* Its network is this machine's: nobody but sluice is to reach it. */
+static bool is_on_this_machine(const struct launcher *launcher)
+{
+    return text_equal(launcher->network, TEXT("host")) && remote_is_here(launcher->remote);
+}
+
 static void choose_port(struct launch *launch)
 {
     const struct launcher *launcher = launch->launcher;
     launch->port = 0;
-    if (text_equal(launcher->network, TEXT("host")) && remote_is_here(launcher->remote))
+    if (is_on_this_machine(launcher))
         launch->port = free_port();
     if (launch->port == 0)
-        launch->port = launch->spec->container_port ? launch->spec->container_port : DOCKER_PORT;
+        launch->port =
+            launch->spec->container_port ? launch->spec->container_port : LAUNCH_BOX_PORT;
 }
 
 static bool has(const char *words, const char *part)
@@ -223,6 +231,7 @@ void docker_place_create(struct launch *launch)
         .publish = is_own_network(launcher->network)  ? NULL
                    : remote_is_here(launcher->remote) ? "127.0.0.1"
                                                       : "0.0.0.0",
+        .host = is_on_this_machine(launcher) ? "127.0.0.1" : NULL,
         .port = launch->port,
         .with_init = !launcher->without_init,
     };

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "deploy/models/launch_words.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
@@ -55,17 +56,6 @@ void docker_write_pull(struct text image, struct buffer *out)
                       TEXT_ARGS(text_from(image, tag)));
 }
 
-/* The registry of an image is what stands in front of the first slash, when it looks like a host.
- */
-static struct text registry_of(struct text image)
-{
-    size_t slash = text_find_byte(image, '/');
-    struct text host = text_head(image, slash == SIZE_MAX ? 0 : slash);
-    bool is_host = text_find_byte(host, '.') != SIZE_MAX || text_find_byte(host, ':') != SIZE_MAX ||
-                   text_equal(host, TEXT("localhost"));
-    return is_host ? host : TEXT("https://index.docker.io/v1/");
-}
-
 void docker_write_auth(struct text image, struct text user, struct text password,
                        struct buffer *out)
 {
@@ -76,7 +66,7 @@ void docker_write_auth(struct text image, struct text user, struct text password
     buffer_append_text(&words, TEXT(",\"password\":"));
     json_write_string(&words, password);
     buffer_append_text(&words, TEXT(",\"serveraddress\":"));
-    json_write_string(&words, registry_of(image));
+    json_write_string(&words, launch_registry(image));
     buffer_append_text(&words, TEXT("}"));
     char *room = buffer_room(out, 4 * ((buffer_length(&words) + 2) / 3) + 1);
     size_t len = room ? hash_base64(buffer_text(&words).at, buffer_length(&words), room) : 0;
@@ -95,44 +85,30 @@ static void put(struct buffer *out, const char *words)
     buffer_append_text(out, text_of(words));
 }
 
-/* <t> as a JSON string, with the port for each {port}. */
-static void put_with_port(struct buffer *out, struct text t, unsigned port)
+/* Without any, the image's own. */
+static void put_arguments(char *const *arguments, struct buffer *out)
 {
-    struct buffer whole;
-    buffer_init(&whole, DOCKER_BODY_MAX);
-    for (size_t at; (at = text_find(t, TEXT("{port}"))) != SIZE_MAX; t = text_from(t, at + 6)) {
-        buffer_append_text(&whole, text_head(t, at));
-        buffer_append_number(&whole, port);
-    }
-    buffer_append_text(&whole, t);
-    json_write_string(out, buffer_text(&whole));
-    buffer_done(&whole);
+    if (!arguments[0])
+        return;
+    put(out, "\"Cmd\":");
+    launch_strings_write(arguments, out);
+    put(out, ",");
 }
 
-static void put_arguments(const struct docker_wish *wish, struct buffer *out)
+/* As for every launcher; all its addresses are inside, unless its network is the machine's. */
+static void put_words(const struct docker_wish *wish, struct buffer *out)
 {
-    if (wish->spec->command_count == 0)
-        return; /* the image's own */
-    put(out, "\"Cmd\":[");
-    for (size_t i = 0; i < wish->spec->command_count; i++) {
-        put(out, i ? "," : "");
-        put_with_port(out, wish->spec->command[i], wish->port);
-    }
-    put(out, "],");
-}
-
-static void put_environment(const struct docker_wish *wish, struct buffer *out)
-{
-    put(out, "\"Env\":[");
-    for (size_t i = 0; i < wish->spec->env_count; i++) {
-        const struct spec_pair *pair = &wish->spec->env[i];
-        char *line = memory_format("%.*s=%.*s", TEXT_ARGS(pair->name), TEXT_ARGS(pair->value));
-        put(out, i ? "," : "");
-        put_with_port(out, text_of(line), wish->port);
-        memory_wipe(line, strlen(line));
-        memory_free(line);
-    }
-    put(out, "],");
+    struct launch_facts facts = {.name = wish->name,
+                                 .spec = wish->spec,
+                                 .host = wish->host ? wish->host : "0.0.0.0",
+                                 .port = (uint16_t)wish->port};
+    char **arguments = launch_arguments(&facts), **environment = launch_environment(&facts, NULL);
+    put_arguments(arguments, out);
+    put(out, "\"Env\":");
+    launch_strings_write(environment, out);
+    put(out, ",");
+    launch_strings_free(arguments);
+    launch_strings_free(environment);
 }
 
 static void put_labels(const struct docker_wish *wish, struct buffer *out)
@@ -238,8 +214,7 @@ void docker_write_container(const struct docker_wish *wish, struct buffer *out)
     put(out, "{\"Image\":");
     json_write_string(out, wish->spec->image);
     put(out, ",");
-    put_arguments(wish, out);
-    put_environment(wish, out);
+    put_words(wish, out);
     put_labels(wish, out);
     if (wish->publish)
         buffer_format(out, "\"ExposedPorts\":{\"%u/tcp\":{}},", wish->port);

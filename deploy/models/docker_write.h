@@ -13,7 +13,6 @@ enum {
     DOCKER_IMAGE_MAX = 512,
     DOCKER_NAME_MAX = 256,
     DOCKER_BODY_MAX = 1024 * 1024,
-    DOCKER_PORT = 8080, /* what a container listens at when nothing else is said */
 };
 
 /* May <image> be a reference ("host:port/path/name:tag", "name@sha256:…")? */
@@ -30,7 +29,8 @@ struct docker_wish {
     const char *owner;
     struct text network; /* NetworkMode; empty = as the engine likes */
     const char *publish; /* the address at which the port is published; NULL = it is not */
-    unsigned port;       /* that it listens at; stands for {port} in arguments and environment */
+    const char *host;    /* that it listens at; NULL = at all addresses it has */
+    unsigned port;
     bool with_init;
 };
 /* The body of containers/create. */

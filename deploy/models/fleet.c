@@ -30,8 +30,8 @@ static const struct {
     [DEPLOYMENT_UPDATING] = {"updating", false, STARTS | TO(IDLE) | ENDS},
     [DEPLOYMENT_BACKOFF]  = {"backoff",  false, STARTS | TO(IDLE) | ENDS},
     [DEPLOYMENT_FAILED]   = {"failed",   true,  STARTS | TO(IDLE) | TO(STOPPING) | TO(STOPPED)},
-    [DEPLOYMENT_STOPPING] = {"stopping", false, TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPED)},
-    [DEPLOYMENT_STOPPED]  = {"stopped",  true,  TO(QUEUED) | TO(STARTING) | TO(IDLE) | TO(STOPPING)},
+    [DEPLOYMENT_STOPPING] = {"stopping", false, STARTS | TO(IDLE) | TO(STOPPED)},
+    [DEPLOYMENT_STOPPED]  = {"stopped",  true,  STARTS | TO(IDLE) | TO(STOPPING)},
 };
 /* clang-format on */
 
@@ -121,7 +121,8 @@ struct census fleet_census(const struct fleet_deployment *deployment, unsigned r
 unsigned deployment_serving(const struct fleet_deployment *deployment)
 {
     bool only_stable = deployment->share.stable && !deployment->share.canary;
-    return fleet_census(deployment, only_stable ? deployment->share.stable : 0).ready;
+    return fleet_census(deployment, only_stable ? deployment->share.stable : 0).ready +
+           deployment->elsewhere_ready;
 }
 
 void fleet_event(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t replica,
@@ -151,6 +152,8 @@ static enum deployment_state judge(const struct fleet *fleet,
     struct census all = fleet_census(deployment, 0);
     if (is_stopped(fleet, deployment))
         return all.live ? DEPLOYMENT_STOPPING : DEPLOYMENT_STOPPED;
+    all.ready += deployment->elsewhere_ready;
+    all.starting += deployment->elsewhere - deployment->elsewhere_ready;
     if (all.ready && deployment->next.spec &&
         fleet_census(deployment, deployment->next.number).counted)
         return DEPLOYMENT_UPDATING;
@@ -235,8 +238,72 @@ void deployment_fail(struct fleet *fleet, struct fleet_deployment *deployment, c
 
 void fleet_lead(struct fleet *fleet, bool leads, uint64_t now_us)
 {
+    bool begins = leads && !fleet->leads;
     fleet->leads = leads;
+    if (leads)
+        fleet->yields = false;
+    for (size_t i = 0; begins && i < fleet->count; i++)
+        roll_inherit(fleet, fleet->deployments[i]);
     fleet->due_us = now_us;
+}
+
+void fleet_yield(struct fleet *fleet, uint64_t now_us)
+{
+    fleet->leads = false;
+    fleet->yields = true;
+    fleet->due_us = now_us;
+}
+
+void fleet_abandon(struct fleet *fleet, unsigned node, uint64_t now_us)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        struct fleet_deployment *deployment = fleet->deployments[i];
+        for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+            if (one->r.node == node)
+                replica_abandon(fleet, one, now_us);
+        deployment_settle(fleet, deployment, now_us);
+    }
+}
+
+void fleet_elsewhere(struct fleet *fleet, struct text name, unsigned live, unsigned ready,
+                     uint64_t now_us)
+{
+    struct fleet_deployment *deployment = fleet_find(fleet, name);
+    if (!deployment || (deployment->elsewhere == live && deployment->elsewhere_ready == ready))
+        return;
+    if (live > deployment->elsewhere || ready > deployment->elsewhere_ready)
+        deployment->busy_us = now_us; /* it has just come: not idle yet */
+    unsigned all = fleet_census(deployment, 0).counted + live;
+    if (live > deployment->elsewhere && all > deployment->wanted)
+        deployment->wanted = all < most_of(deployment) ? all : most_of(deployment);
+    deployment->elsewhere = live;
+    deployment->elsewhere_ready = ready < live ? ready : live;
+    if (ready > 0)
+        deployment->failed = deployment->last_try = deployment->ordered = false;
+    deployment_settle(fleet, deployment, now_us);
+    fleet->due_us = now_us;
+}
+
+bool fleet_retire(struct fleet *fleet, uint64_t number, const char *reason, uint64_t now_us)
+{
+    for (size_t i = 0; i < fleet->count; i++)
+        for (struct replica *one = replica_first(fleet->deployments[i]); one;
+             one = replica_next(one))
+            if (one->r.number == number) {
+                replica_retire(fleet, one, reason, now_us);
+                fleet->due_us = now_us;
+                return true;
+            }
+    return false;
+}
+
+/* Another leads: what does not run is not started again here. */
+static void drop_pending(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
+{
+    for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+        if (one->r.state == REPLICA_PENDING || one->r.state == REPLICA_BACKOFF)
+            replica_retire(fleet, one, "handed_over", now_us);
+    deployment->wanted = fleet_census(deployment, 0).counted + deployment->elsewhere;
 }
 
 static uint64_t read_number(struct text name)
@@ -416,6 +483,8 @@ static void decide(struct fleet *fleet, struct fleet_deployment *deployment, uin
         scale_retire_all(fleet, deployment, 0, deployment->removed ? "removed" : "stopped", now_us);
         return;
     }
+    if (fleet->yields)
+        drop_pending(fleet, deployment, now_us);
     if (!fleet->leads)
         return;
     scale_decide(fleet, deployment, now_us);

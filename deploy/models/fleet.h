@@ -13,6 +13,7 @@
 
 #include "deploy/models/launcher.h"
 #include "deploy/models/spec.h"
+#include "deploy/models/trial.h"
 
 enum replica_state {
     REPLICA_PENDING,   /* waits for room, or for its turn */
@@ -106,6 +107,23 @@ void fleet_free(struct fleet *fleet); /* forgets, ends nothing */
 void fleet_configure(struct fleet *fleet, const struct node_spec *nodes, size_t node_count,
                      struct deployment_spec *const *specs, size_t count, uint64_t now_us);
 void fleet_lead(struct fleet *fleet, bool leads, uint64_t now_us);
+/* Another sluice leads: besides, nothing is started again here; and what of a node is not ours to
+ * watch any more is forgotten without being ended. */
+void fleet_yield(struct fleet *fleet, uint64_t now_us);
+void fleet_abandon(struct fleet *fleet, unsigned node, uint64_t now_us);
+/* So many replicas of its present revision run elsewhere: <live> of them, <ready> of these are used
+ * from here. They count as its own, but for being ended. */
+void fleet_elsewhere(struct fleet *fleet, struct text name, unsigned live, unsigned ready,
+                     uint64_t now_us);
+/* End one softly, whoever wished it. False: there is none of that number. */
+bool fleet_retire(struct fleet *fleet, uint64_t number, const char *reason, uint64_t now_us);
+/* What was ordered before we led. <low> -1 = as the spec says. */
+struct fleet_orders {
+    bool stopped, pinned, unpinned;
+    int64_t low, high;
+};
+void fleet_recall(struct fleet *fleet, struct text name, const struct fleet_orders *orders,
+                  uint64_t now_us);
 /* A launcher's node can be used, or cannot now. A new one cannot, until it is said: so that what
  * runs there from before is adopted first. <node>: index into the nodes last configured. */
 void fleet_node(struct fleet *fleet, unsigned node, bool usable, uint64_t now_us);
@@ -131,8 +149,8 @@ struct fleet_demand {
 void fleet_demand(struct fleet *fleet, struct text name, const struct fleet_demand *demand,
                   uint64_t now_us);
 /* What a revision's calls came to since the last telling. */
-void fleet_record(struct fleet *fleet, struct text name, unsigned revision, uint64_t calls,
-                  uint64_t failures, int64_t ttft_us, uint64_t now_us);
+void fleet_record(struct fleet *fleet, struct text name, unsigned revision, const struct trial *its,
+                  uint64_t now_us);
 
 /* Decide; call at least when fleet_due_us() says, and after facts were told. */
 void fleet_tick(struct fleet *fleet, uint64_t now_us);
@@ -174,6 +192,11 @@ struct fleet_view {
     int64_t spent_nanos, saved_nanos; /* by what ran; by what would have run at max(min, 1) */
     int64_t nanos_per_hour;           /* of what runs now */
     unsigned canary_permille;
+    struct {
+        unsigned stable, canary, permille;
+    } share;                             /* of the calls, as it was told: see slots_share() */
+    uint64_t stable_digest, next_digest; /* next 0 = there is no rollout */
+    bool stopped;
 };
 size_t fleet_count(const struct fleet *fleet);
 bool fleet_look(const struct fleet *fleet, struct text name, struct fleet_view *view,

@@ -104,15 +104,14 @@ struct fleet_deployment {
     uint64_t busy_us, seen_us; /* there was demand; the windows know all until */
     struct window fast, slow, wants, uses;
     unsigned wanted, panic_wanted;
+    unsigned elsewhere, elsewhere_ready; /* replicas that others look after */
     uint64_t panic_until_us;
 
     enum roll_phase phase;
     unsigned step, roll_ready; /* roll_ready: the most of the next that were ready */
     bool paused, step_begun;
-    uint64_t roll_us, step_us; /* since: it was wanted; this step */
-    struct {
-        uint64_t calls, failures;
-    } canary, steady; /* in this step */
+    uint64_t roll_us, step_us;   /* since: it was wanted; this step */
+    struct trial canary, steady; /* in this step; times, since it is warm */
     struct {
         unsigned stable, canary, permille;
     } share; /* as last told */
@@ -128,6 +127,7 @@ struct fleet {
     struct fleet_hands hands;
     uint64_t chance, number, turns; /* turns: of promises */
     bool leads, shut;
+    bool yields; /* another leads: nothing is started again */
     struct fleet_node *nodes;
     size_t node_count;
     struct fleet_deployment **deployments; /* by name */
@@ -204,6 +204,8 @@ void replica_stop(struct fleet *fleet, struct replica *one, const char *reason, 
 void replica_adopt(struct fleet *fleet, struct replica *one, unsigned node,
                    const struct resources *need, uint64_t now_us);
 void replica_is_due(struct fleet *fleet, struct replica *one, uint64_t now_us);
+/* Whatever runs of it is another's from now on. */
+void replica_abandon(struct fleet *fleet, struct replica *one, uint64_t now_us);
 void replica_free(struct replica *one);
 
 /* fleet_scale.c */
@@ -254,6 +256,9 @@ void roll_promote(struct fleet *fleet, struct fleet_deployment *deployment, uint
 /* A replica of <revision> will not come to be: too many crashes, or a reason that is final. */
 void roll_failed(struct fleet *fleet, struct fleet_deployment *deployment, unsigned revision,
                  const char *reason, uint64_t now_us);
+/* We lead from now on: what was begun under another leader is not late, and what is not there is
+ * not waited for. */
+void roll_inherit(struct fleet *fleet, struct fleet_deployment *deployment);
 /* Make the replicas of its revisions as many as they are to be. */
 void roll_step(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us);
 struct revision *roll_revision(struct fleet_deployment *deployment, unsigned number);

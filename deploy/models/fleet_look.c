@@ -128,7 +128,7 @@ static void look(const struct fleet *fleet, const struct fleet_deployment *deplo
         .revision = deployment->next.spec ? deployment->next.number : deployment->stable.number,
         .stable = deployment->stable.number,
         .wanted = deployment->wanted,
-        .ready = fleet_census(deployment, 0).ready,
+        .ready = fleet_census(deployment, 0).ready + deployment->elsewhere_ready,
         .restarts = deployment->restarts,
         .min = least_of(deployment),
         .max = most_of(deployment),
@@ -138,6 +138,10 @@ static void look(const struct fleet *fleet, const struct fleet_deployment *deplo
         .saved_nanos = (int64_t)(deployment->saved / hour_us),
         .nanos_per_hour = rate_of(fleet, deployment),
         .canary_permille = deployment->share.canary ? deployment->share.permille : 0,
+        .share = {deployment->share.stable, deployment->share.canary, deployment->share.permille},
+        .stable_digest = deployment->stable.spec->digest,
+        .next_digest = deployment->next.spec ? deployment->next.spec->digest : 0,
+        .stopped = deployment->stopped,
     };
     snprintf(view->reason, sizeof(view->reason), "%s", deployment->reason);
     snprintf(view->words, sizeof(view->words), "%s", deployment->words);

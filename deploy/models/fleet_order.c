@@ -57,6 +57,12 @@ static void revise(struct fleet *fleet, struct fleet_deployment *deployment,
         deployment->stable = (struct revision){++deployment->last_number, spec_ref(spec), false};
         return;
     }
+    if (!fleet->leads && deployment->stable.spec->digest != spec->digest &&
+        fleet_census(deployment, 0).live == 0) { /* nothing of it is ours: no rollout either */
+        spec_unref(deployment->stable.spec);
+        deployment->stable = (struct revision){++deployment->last_number, spec_ref(spec), false};
+        return;
+    }
     if (deployment->next.spec && deployment->next.spec->digest == spec->digest) {
         respec(fleet, deployment, &deployment->next, spec);
         return;
@@ -220,6 +226,27 @@ static bool set_bounds(struct fleet_deployment *deployment, unsigned low, unsign
     deployment->low = low;
     deployment->high = high;
     return true;
+}
+
+void fleet_recall(struct fleet *fleet, struct text name, const struct fleet_orders *orders,
+                  uint64_t now_us)
+{
+    struct fleet_deployment *deployment = fleet_find(fleet, name);
+    if (!deployment)
+        return;
+    if (deployment->stopped && !orders->stopped)
+        deployment->failed = deployment->last_try = false;
+    deployment->stopped = orders->stopped;
+    deployment->pinned = orders->pinned;
+    deployment->unpinned = orders->unpinned;
+    deployment->bounded = orders->low >= 0 && orders->high > 0 && orders->low <= orders->high &&
+                          orders->high <= SPEC_REPLICAS_MAX;
+    if (deployment->bounded) {
+        deployment->low = (unsigned)orders->low;
+        deployment->high = (unsigned)orders->high;
+    }
+    deployment_settle(fleet, deployment, now_us);
+    fleet->due_us = now_us;
 }
 
 static bool obey(struct fleet *fleet, struct fleet_deployment *deployment, enum fleet_order order,

@@ -168,6 +168,14 @@ static void forget(struct fleet *fleet, struct replica *one)
     one->r.progress_permille = -1;
 }
 
+void replica_abandon(struct fleet *fleet, struct replica *one, uint64_t now_us)
+{
+    if (!replica_holds(one->r.state))
+        return;
+    forget(fleet, one);
+    end(fleet, one, "handed_over", now_us);
+}
+
 static uint64_t backoff_us(struct fleet *fleet, const struct replica *one)
 {
     int64_t delay = one->r.spec->restart.backoff_us, max = one->r.spec->restart.max_backoff_us;
@@ -567,6 +575,14 @@ static void sleep_is_over(struct fleet *fleet, struct replica *one, uint64_t now
         one->r.due_us = now_us + MINUTE_US;
 }
 
+/* What runs is left alone while we do not lead: it may still come right. */
+static bool may_end(const struct fleet *fleet, struct replica *one, uint64_t now_us)
+{
+    if (!fleet->leads && !fleet->shut)
+        one->r.due_us = now_us + FLEET_TICK_US;
+    return fleet->leads || fleet->shut;
+}
+
 void replica_is_due(struct fleet *fleet, struct replica *one, uint64_t now_us)
 {
     switch (one->r.state) {
@@ -575,13 +591,15 @@ void replica_is_due(struct fleet *fleet, struct replica *one, uint64_t now_us)
         return;
     case REPLICA_LAUNCHING:
     case REPLICA_LOADING:
-        retry_by_force(fleet, one, "start_timeout", now_us);
+        if (may_end(fleet, one, now_us))
+            retry_by_force(fleet, one, "start_timeout", now_us);
         return;
     case REPLICA_READY:
         replica_move(fleet, one, REPLICA_UNREADY, silence_due(one, now_us), "probe_silent", now_us);
         return;
     case REPLICA_UNREADY:
-        retry_by_force(fleet, one, "probe_failed", now_us);
+        if (may_end(fleet, one, now_us))
+            retry_by_force(fleet, one, "probe_failed", now_us);
         return;
     case REPLICA_SLEEPING:
         sleep_is_over(fleet, one, now_us);
@@ -598,7 +616,7 @@ void replica_is_due(struct fleet *fleet, struct replica *one, uint64_t now_us)
     case REPLICA_LOST:
         if (one->before == REPLICA_SLEEPING && !fleet->nodes[one->r.node].usable)
             one->r.due_us = lost_due(now_us);
-        else
+        else if (may_end(fleet, one, now_us))
             retry_by_force(fleet, one, "lost", now_us);
         return;
     case REPLICA_BACKOFF:

@@ -2,7 +2,7 @@
 /*
  * Revisions. The stable one serves until the next one is ready; one that does not get ready never
  * has a call, and is dropped at the deadline, or at once when its reason is final. A canary has a
- * share of the calls, step by step, and is dropped when too many of them fail.
+ * share of the calls, step by step, and is dropped when too many of them fail or begin too late.
  */
 #include <stdio.h>
 
@@ -80,9 +80,9 @@ void roll_to(struct fleet *fleet, struct fleet_deployment *deployment, struct de
 void roll_back(struct fleet *fleet, struct fleet_deployment *deployment, const char *reason,
                uint64_t now_us)
 {
-    char words[64];
-    snprintf(words, sizeof(words), "revision %u is dropped, %u stays", deployment->next.number,
-             deployment->stable.number);
+    char words[64 + FLEET_REASON_MAX];
+    snprintf(words, sizeof(words), "revision %u is dropped, %u stays: %s", deployment->next.number,
+             deployment->stable.number, reason);
     deployment->rejected_digest = deployment->next.spec->digest;
     drop_next(fleet, deployment, reason, now_us);
     fleet_event(fleet, deployment, 0, "rolled_back", words);
@@ -103,6 +103,22 @@ static void complete(struct fleet *fleet, struct fleet_deployment *deployment, u
     tell_share(fleet, deployment, 0, 0, 0);
     scale_retire_all(fleet, deployment, old, "rollout", now_us);
     fleet_event(fleet, deployment, 0, "rolled_out", "");
+}
+
+void roll_inherit(struct fleet *fleet, struct fleet_deployment *deployment)
+{
+    if (!deployment->next.spec)
+        return;
+    deployment->roll_us = 0;
+    deployment->step_begun = false;
+    if (fleet_census(deployment, 0).live > 0)
+        return;
+    spec_unref(deployment->stable.spec);
+    deployment->stable = deployment->next;
+    deployment->next = (struct revision){0};
+    deployment->phase = ROLL_NONE;
+    deployment->paused = false;
+    tell_share(fleet, deployment, 0, 0, 0);
 }
 
 void roll_promote(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
@@ -138,24 +154,37 @@ void roll_failed(struct fleet *fleet, struct fleet_deployment *deployment, unsig
 
 /* --------------------------------------------------------------------------------- canary */
 
-/* NOLINTNEXTLINE(readability-function-size): eight parameters, by contract */
-void fleet_record(struct fleet *fleet, struct text name, unsigned revision, uint64_t calls,
-                  uint64_t failures, int64_t ttft_us, uint64_t now_us)
+static uint64_t step_lasts_us(const struct fleet_deployment *deployment)
+{
+    int64_t us = deployment->next.spec->rollout.step_us;
+    return us > 0 ? (uint64_t)us : CANARY_STEP_US;
+}
+
+/* A step begins with prompts that only the old ones have in their caches: of its first quarter, at
+ * most a minute, no times are taken. */
+static bool is_warm(const struct fleet_deployment *deployment, uint64_t now_us)
+{
+    uint64_t cold_us = step_lasts_us(deployment) / 4;
+    cold_us = cold_us < MINUTE_US ? cold_us : MINUTE_US;
+    return now_us - deployment->step_us >= cold_us;
+}
+
+void fleet_record(struct fleet *fleet, struct text name, unsigned revision, const struct trial *its,
+                  uint64_t now_us)
 {
     struct fleet_deployment *deployment = fleet_find(fleet, name);
-    (void)ttft_us;
+    struct trial counted = *its;
     if (!deployment)
         return;
-    window_count(&deployment->uses, calls, now_us);
+    window_count(&deployment->uses, its->calls, now_us);
     if (!deployment->next.spec || !deployment->step_begun)
         return;
-    if (revision == deployment->next.number) {
-        deployment->canary.calls += calls;
-        deployment->canary.failures += failures;
-    } else if (revision == deployment->stable.number) {
-        deployment->steady.calls += calls;
-        deployment->steady.failures += failures;
-    }
+    if (!is_warm(deployment, now_us))
+        counted.timed = counted.logs = counted.squares = 0;
+    if (revision == deployment->next.number)
+        trial_add(&deployment->canary, &counted);
+    else if (revision == deployment->stable.number)
+        trial_add(&deployment->steady, &counted);
 }
 
 /* More fail than may, and more than of the stable one. So many failures that it would be too many
@@ -172,6 +201,17 @@ static bool is_bad(const struct fleet_deployment *deployment)
            failures * deployment->steady.calls > deployment->steady.failures * calls;
 }
 
+/* NULL = it is as good as the old one. */
+static const char *canary_fault(const struct fleet_deployment *deployment)
+{
+    if (is_bad(deployment))
+        return "canary_errors";
+    if (trial_is_later(&deployment->canary, &deployment->steady,
+                       deployment->next.spec->rollout.max_slowdown_permille))
+        return "canary_slow";
+    return NULL;
+}
+
 static unsigned step_permille(const struct fleet_deployment *deployment)
 {
     const struct deployment_spec *spec = deployment->next.spec;
@@ -184,11 +224,10 @@ static unsigned step_permille(const struct fleet_deployment *deployment)
 static void step_on(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
 {
     const struct deployment_spec *spec = deployment->next.spec;
-    uint64_t lasts_us =
-        spec->rollout.step_us > 0 ? (uint64_t)spec->rollout.step_us : CANARY_STEP_US;
-    uint64_t since_us = now_us - deployment->step_us;
-    if (is_bad(deployment) && (!deployment->paused || spec->rollout.auto_rollback)) {
-        stop_or_wait(fleet, deployment, "canary_errors", now_us);
+    uint64_t lasts_us = step_lasts_us(deployment), since_us = now_us - deployment->step_us;
+    const char *fault = canary_fault(deployment);
+    if (fault && (!deployment->paused || spec->rollout.auto_rollback)) {
+        stop_or_wait(fleet, deployment, fault, now_us);
         return;
     }
     if (deployment->paused || since_us < lasts_us ||
@@ -324,7 +363,9 @@ static bool is_late(struct fleet_deployment *deployment, uint64_t now_us)
 void roll_step(struct fleet *fleet, struct fleet_deployment *deployment, uint64_t now_us)
 {
     if (!deployment->next.spec) {
-        scale_converge(fleet, deployment, &deployment->stable, deployment->wanted, now_us);
+        unsigned others = deployment->elsewhere, wanted = deployment->wanted;
+        scale_converge(fleet, deployment, &deployment->stable,
+                       wanted > others ? wanted - others : 0, now_us);
         return;
     }
     if (deployment->wanted == 0) { /* nobody asks: the next call shows what it is worth */

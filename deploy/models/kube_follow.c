@@ -84,8 +84,9 @@ void kube_on_log_time(struct timer *timer)
 
 void kube_follow_log(struct launch *launch)
 {
-    char path[KUBE_PATH_BYTES], tail[160];
-    int len = snprintf(tail, sizeof(tail), "/log?container=server&follow=true&timestamps=true");
+    char path[KUBE_PATH_BYTES], tail[256];
+    int len = snprintf(tail, sizeof(tail), "/log?container=%s&follow=true&timestamps=true",
+                       launch->container);
     if (*launch->log_from) /* its seconds are whole: what was told already is left out */
         snprintf(tail + len, sizeof(tail) - (size_t)len, "&sinceTime=%.19sZ", launch->log_from);
     struct remote_question question = {

@@ -3,7 +3,8 @@
 
 /*
  * kube_inside - what launch_kubernetes.c (the life of a launch), kube_watch.c (what the API server
- * tells) and kube_follow.c (a pod's log, and why it waits) share. For nobody else.
+ * tells), kube_follow.c (a pod's log, and why it waits) and kube_workload.c (pods of somebody
+ * else's Deployment) share. For nobody else.
  */
 
 #include "deploy/models/kube_read.h"
@@ -24,7 +25,7 @@ struct launcher {
     char owner[KUBE_LABEL_MAX + 1];
     char name_space[KUBE_NAMESPACE_MAX + 1];
     char *token_file; /* or NULL */
-    struct link launches;
+    struct link launches, workloads;
     struct remote_call *looking, *watching;
     struct line_cut events;
     char version[KUBE_VERSION_MAX];
@@ -36,8 +37,10 @@ struct launcher {
 enum launch_state {
     POD_SECRET, /* the credentials of its registry are written */
     POD_MAKING,
-    POD_MADE,  /* it is there; what it does comes by the watch */
-    POD_FOUND, /* it was there before us, and nobody has taken it over */
+    POD_CLAIMING, /* of somebody else's Deployment: it has no pod yet; or one that is being claimed
+                   */
+    POD_MADE,     /* it is there; what it does comes by the watch */
+    POD_FOUND,    /* it was there before us, and nobody has taken it over */
     POD_OVER,
 };
 
@@ -51,7 +54,10 @@ struct launch {
     struct deployment_spec *spec; /* NULL as long as nobody has adopted it */
     void *owner;
     unsigned port;
-    struct kube_pod last; /* what was told of it last */
+    struct workload *workload;          /* that it is of, or NULL */
+    bool released;                      /* workload: it is not counted any more */
+    char container[KUBE_LABEL_MAX + 1]; /* whose log is followed */
+    struct kube_pod last;               /* what was told of it last */
     bool is_there, seen, running_told, ended_told, wants_stop, stop_asked, is_lost, forgotten;
     bool has_final; /* it is stopped because it cannot become what it is to be */
     struct launch_report final;
@@ -80,7 +86,23 @@ void kube_tell_report(struct launch *launch, const struct launch_report *report)
 void kube_end(struct launch *launch, const struct launch_report *report);
 /* Its pod is gone: as it had told before, or because somebody removed it. */
 void kube_end_gone(struct launch *launch);
+void kube_end_with(struct launch *launch, const char *reason, const char *words, bool is_final);
 void kube_delete_pod(struct launch *launch);
+void kube_bury(struct launch *launch);
+
+/* kube_workload.c */
+/* It is to be a pod of the Deployment <name>; one that was found already is. */
+void workload_join(struct launch *launch, const char *name);
+/* It is buried: not counted any more. */
+void workload_leave(struct launch *launch);
+/* One without a pod is to end; workload_end() when its timer rings. */
+void workload_stop(struct launch *launch);
+void workload_end(struct launch *launch);
+/* Instead of a deletion: its pod goes first when the Deployment gets smaller, which it does. One
+ * that is forgotten is buried after it. */
+void workload_release(struct launch *launch);
+/* The launcher is closed: scales stay as they are. */
+void workloads_drop(struct launcher *launcher);
 
 /* kube_watch.c */
 void kube_look(struct launcher *launcher);

@@ -67,6 +67,8 @@ static void read_labels(const struct json *labels, struct kube_pod *pod)
         name->revision = (unsigned)number;
     if (text_number(text_at(labels, "sluice.port"), UINT16_MAX, &number))
         pod->port = (unsigned)number;
+    copy_name(pod->owner, sizeof(pod->owner), text_at(labels, "sluice.owner"));
+    copy_name(pod->workload, sizeof(pod->workload), text_at(labels, "sluice.workload"));
     if (copy_name(digest, sizeof(digest), text_at(labels, "sluice.digest")))
         name->digest = strtoull(digest, &end, 16);
     if (*end)
@@ -156,9 +158,13 @@ static void read_status(const struct json *status, struct kube_pod *pod)
     const struct json *containers = json_member(status, "containerStatuses");
     copy_name(pod->host, sizeof(pod->host), text_at(status, "podIP"));
     read_conditions(json_member(status, "conditions"), pod);
+    const struct json *server = json_item(containers, 0);
     for (size_t i = 0; i < json_count(containers); i++)
         if (text_equal(text_at(json_item(containers, i), "name"), TEXT("server")))
-            read_container(json_item(containers, i), pod);
+            server = json_item(containers, i);
+    copy_name(pod->container, sizeof(pod->container), text_at(server, "name"));
+    if (server)
+        read_container(server, pod);
     if (text_equal(phase, TEXT("Failed")) || text_equal(phase, TEXT("Succeeded"))) {
         if (pod->phase != KUBE_ENDED) { /* evicted, or its node is gone: no container tells */
             bool is_evicted = text_equal(text_at(status, "reason"), TEXT("Evicted"));
@@ -234,6 +240,27 @@ bool kube_read_event(struct text line, struct kube_event *into)
 }
 
 /* -------------------------------------------------------------------------------- others */
+
+static unsigned count_at(const struct json *object, const char *name)
+{
+    int64_t count = number_at(object, name, 0);
+    return count > 0 && count < LIST_MAX ? (unsigned)count : 0;
+}
+
+bool kube_read_scale(struct text body, struct kube_scale *into)
+{
+    struct json_problem problem;
+    struct json *root = json_read(body, &problem);
+    const struct json *status = json_member(root, "status");
+    struct text selector = text_at(status, "selector");
+    bool good = selector.len > 0 && selector.len < sizeof(into->selector);
+    *into = (struct kube_scale){.wanted = count_at(json_member(root, "spec"), "replicas"),
+                                .there = count_at(status, "replicas")};
+    if (good)
+        copy_words(into->selector, sizeof(into->selector), selector);
+    json_free(root);
+    return good;
+}
 
 void kube_read_error(struct text body, unsigned status, char words[LAUNCH_WORDS_MAX],
                      char reason[LAUNCH_REASON_MAX])

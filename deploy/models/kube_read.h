@@ -10,14 +10,16 @@
 #include "deploy/models/kube_write.h"
 #include "deploy/models/launcher.h"
 
-enum { KUBE_VERSION_MAX = 64 };
+enum { KUBE_VERSION_MAX = 64, KUBE_SELECTOR_MAX = 512 };
 
 enum kube_phase { KUBE_PENDING, KUBE_RUNNING, KUBE_ENDED };
 
 struct kube_pod {
     char name[KUBE_NAME_MAX + 1];
-    struct launch_name launch; /* of its labels */
-    unsigned port;             /* of its labels; 0 = none */
+    struct launch_name launch;                                    /* of its labels */
+    unsigned port;                                                /* of its labels; 0 = none */
+    char owner[KUBE_LABEL_MAX + 1], workload[KUBE_LABEL_MAX + 1]; /* of its labels, or empty */
+    char container[KUBE_LABEL_MAX + 1]; /* of its server: "server", else its first; or empty */
     enum kube_phase phase;
     bool is_deleting;               /* its deletion was asked for */
     char host[LAUNCH_HOST_MAX];     /* its address, or empty */
@@ -43,6 +45,14 @@ struct kube_event {
 };
 /* A line of a watch; false: it is none. */
 bool kube_read_event(struct text line, struct kube_event *into);
+
+/* Of autoscaling/v1: what is wanted, what is there, and the selector of its pods. */
+struct kube_scale {
+    unsigned wanted, there;
+    char selector[KUBE_SELECTOR_MAX];
+};
+/* False: it is no scale, or has no selector that we could pass on. */
+bool kube_read_scale(struct text body, struct kube_scale *into);
 
 /* A Status: its message, and its reason ("AlreadyExists"). */
 void kube_read_error(struct text body, unsigned status, char words[LAUNCH_WORDS_MAX],

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "deploy/models/kube_inside.h"
+#include "deploy/models/launch_words.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 
@@ -74,6 +75,8 @@ static void tell_pending(struct launch *launch, const struct kube_pod *pod)
 void kube_hear(struct launch *launch, const struct kube_pod *pod)
 {
     launch->is_there = true;
+    snprintf(launch->container, sizeof(launch->container), "%s",
+             *pod->container ? pod->container : "server");
     if (pod->port)
         launch->port = pod->port;
     if (launch->state == POD_SECRET || launch->state == POD_MAKING) {
@@ -122,7 +125,9 @@ static void meet(struct launcher *launcher, const struct kube_pod *pod)
     snprintf(launch->pod, sizeof(launch->pod), "%s", pod->name);
     launch->is_there = launch->seen = true;
     launch->last = *pod;
-    launch->port = pod->port ? pod->port : KUBE_PORT;
+    launch->port = pod->port ? pod->port : LAUNCH_BOX_PORT;
+    if (*pod->workload)
+        workload_join(launch, pod->workload);
     launcher->site.ears.on_found(launcher->site.ears.with, launcher, &launch->name, launch);
 }
 
@@ -131,7 +136,8 @@ static void on_listed(void *with, const struct kube_pod *pod)
     struct launcher *launcher = with;
     struct launch *launch = launch_of(launcher, pod->name);
     if (launch) {
-        kube_hear(launch, pod);
+        if (launch->state != POD_CLAIMING) /* the answer to that tells */
+            kube_hear(launch, pod);
         launch->seen = true;
     } else if (!pod->is_deleting && *pod->launch.deployment) {
         meet(launcher, pod);
@@ -150,11 +156,11 @@ void kube_on_event_line(void *with, struct text line)
         } else {
             if (*event->version)
                 memcpy(launcher->version, event->version, sizeof(launcher->version));
-            if (launch && event->change == KUBE_DELETED) {
+            if (launch && launch->state != POD_CLAIMING && event->change == KUBE_DELETED) {
                 launch->is_there = false;
                 if (launch->state != POD_OVER)
                     kube_end_gone(launch);
-            } else if (launch) {
+            } else if (launch && launch->state != POD_CLAIMING) {
                 kube_hear(launch, &event->pod);
             }
         }

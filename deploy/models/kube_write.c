@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "deploy/models/launch_words.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
@@ -89,9 +90,8 @@ static void put_label(struct buffer *out, const char *name, const char *value)
     put(out, ",");
 }
 
-static void put_labels(const struct kube_wish *wish, struct buffer *out)
+static void put_label_row(const struct kube_wish *wish, struct buffer *out)
 {
-    put(out, "\"labels\":{");
     put_label(out, "sluice.owner", wish->owner);
     put_label(out, "sluice.deployment", wish->name->deployment);
     put_label(out, "sluice.replica", wish->name->replica);
@@ -99,6 +99,12 @@ static void put_labels(const struct kube_wish *wish, struct buffer *out)
                   "\"sluice.revision\":\"%u\",\"sluice.digest\":\"%016" PRIx64
                   "\",\"sluice.port\":\"%u\",",
                   wish->name->revision, wish->name->digest, wish->port);
+}
+
+static void put_labels(const struct kube_wish *wish, struct buffer *out)
+{
+    put(out, "\"labels\":{");
+    put_label_row(wish, out);
     put(out, "\"app.kubernetes.io/managed-by\":\"sluice\"}");
 }
 
@@ -115,47 +121,44 @@ static void put_metadata(const struct kube_wish *wish, struct buffer *out)
 
 /* --------------------------------------------------------------------------------- a pod */
 
-/* <t> as a JSON string, with the port for each {port}. */
-static void put_with_port(struct buffer *out, struct text t, unsigned port)
+/* Without any, the image's own. */
+static void put_arguments(char *const *arguments, struct buffer *out)
 {
-    struct buffer whole;
-    buffer_init(&whole, KUBE_BODY_MAX);
-    for (size_t at; (at = text_find(t, TEXT("{port}"))) != SIZE_MAX; t = text_from(t, at + 6)) {
-        buffer_append_text(&whole, text_head(t, at));
-        buffer_append_number(&whole, port);
-    }
-    buffer_append_text(&whole, t);
-    json_write_string(out, buffer_text(&whole));
-    buffer_done(&whole);
+    if (!arguments[0])
+        return;
+    put(out, "\"args\":");
+    launch_strings_write(arguments, out);
+    put(out, ",");
 }
 
-static void put_arguments(const struct kube_wish *wish, struct buffer *out)
-{
-    if (wish->spec->command_count == 0)
-        return; /* the image's own */
-    put(out, "\"args\":[");
-    for (size_t i = 0; i < wish->spec->command_count; i++) {
-        put(out, i ? "," : "");
-        put_with_port(out, wish->spec->command[i], wish->port);
-    }
-    put(out, "],");
-}
-
-static void put_environment(const struct kube_wish *wish, struct buffer *out)
+static void put_environment(char *const *environment, struct buffer *out)
 {
     put(out, "\"env\":[");
-    for (size_t i = 0; i < wish->spec->env_count; i++) {
+    for (size_t i = 0; environment[i]; i++) {
+        struct text pair = text_of(environment[i]);
+        size_t end = text_find_byte(pair, '=');
         put(out, i ? ",{" : "{");
-        put_member(out, "name", wish->spec->env[i].name);
-        put(out, ",\"value\":");
-        put_with_port(out, wish->spec->env[i].value, wish->port);
+        put_member(out, "name", text_head(pair, end));
+        put(out, ",");
+        put_member(out, "value", text_from(pair, end + 1));
         put(out, "}");
     }
     put(out, "],");
 }
 
+static void put_words(const struct kube_wish *wish, struct buffer *out)
+{
+    struct launch_facts facts = {
+        .name = wish->name, .spec = wish->spec, .host = "0.0.0.0", .port = (uint16_t)wish->port};
+    char **arguments = launch_arguments(&facts), **environment = launch_environment(&facts, NULL);
+    put_arguments(arguments, out);
+    put_environment(environment, out);
+    launch_strings_free(arguments);
+    launch_strings_free(environment);
+}
+
 /* Both requests and limits: the scheduler is to count what sluice counts. */
-static void put_resources(const struct resources *resources, struct buffer *out)
+static void put_bounds(const struct resources *resources, struct text gpu, struct buffer *out)
 {
     char bounds[160] = "";
     int len = 0;
@@ -165,10 +168,96 @@ static void put_resources(const struct resources *resources, struct buffer *out)
     if (resources->cpus_milli > 0)
         len += snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"cpu\":\"%" PRId64 "m\"",
                         len ? "," : "", resources->cpus_milli);
-    if (resources->gpus > 0)
-        snprintf(bounds + len, sizeof(bounds) - (size_t)len, "%s\"nvidia.com/gpu\":\"%" PRId64 "\"",
-                 len ? "," : "", resources->gpus);
-    buffer_format(out, "\"resources\":{\"limits\":{%s},\"requests\":{%s}},", bounds, bounds);
+    buffer_append_text(out, text_of(bounds));
+    if (resources->gpus <= 0)
+        return;
+    put(out, len ? "," : "");
+    json_write_key(out, gpu.len ? gpu : TEXT("nvidia.com/gpu"));
+    buffer_format(out, "\"%" PRId64 "\"", resources->gpus);
+}
+
+static void put_resources(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"resources\":{\"limits\":{");
+    put_bounds(&spec->resources, spec->pod.gpu_resource, out);
+    put(out, "},\"requests\":{");
+    put_bounds(&spec->resources, spec->pod.gpu_resource, out);
+    put(out, "}},");
+}
+
+/* ------------------------------------------------------------------------------- volumes */
+
+/* shm, and behind it those of the spec: v0, v1 … */
+static void put_mounts(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"volumeMounts\":[{\"name\":\"shm\",\"mountPath\":\"/dev/shm\"}");
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        buffer_format(out, ",{\"name\":\"v%zu\",\"readOnly\":%s,", i,
+                      spec->pod.volumes[i].read_only ? "true" : "false");
+        put_member(out, "mountPath", spec->pod.volumes[i].path);
+        put(out, "}");
+    }
+    put(out, "]");
+}
+
+static void put_volume(const struct spec_volume *volume, struct buffer *out)
+{
+    if (volume->claim.len) {
+        put(out, "\"persistentVolumeClaim\":{");
+        put_member(out, "claimName", volume->claim);
+        buffer_format(out, ",\"readOnly\":%s}", volume->read_only ? "true" : "false");
+    } else if (volume->host_path.len) {
+        put(out, "\"hostPath\":{");
+        put_member(out, "path", volume->host_path);
+        put(out, "}");
+    } else if (volume->size_bytes > 0) {
+        buffer_format(out, "\"emptyDir\":{\"sizeLimit\":\"%" PRId64 "\"}", volume->size_bytes);
+    } else {
+        put(out, "\"emptyDir\":{}");
+    }
+}
+
+static void put_volumes(const struct deployment_spec *spec, struct buffer *out)
+{
+    put(out, "\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}");
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        buffer_format(out, ",{\"name\":\"v%zu\",", i);
+        put_volume(&spec->pod.volumes[i], out);
+        put(out, "}");
+    }
+    put(out, "]");
+}
+
+/* Where it may go. */
+static void put_machines(const struct deployment_spec *spec, struct buffer *out)
+{
+    if (spec->pod.selector_count) {
+        put(out, "\"nodeSelector\":{");
+        for (size_t i = 0; i < spec->pod.selector_count; i++) {
+            put(out, i ? "," : "");
+            json_write_key(out, spec->pod.selector[i].name);
+            json_write_string(out, spec->pod.selector[i].value);
+        }
+        put(out, "},");
+    }
+    if (!spec->pod.toleration_count)
+        return;
+    put(out, "\"tolerations\":[");
+    for (size_t i = 0; i < spec->pod.toleration_count; i++) {
+        const struct spec_toleration *one = &spec->pod.tolerations[i];
+        put(out, i ? ",{" : "{");
+        put_member(out, "operator", one->value.len ? TEXT("Equal") : TEXT("Exists"));
+        const struct spec_pair members[] = {
+            {TEXT("key"), one->key}, {TEXT("value"), one->value}, {TEXT("effect"), one->effect}};
+        for (size_t k = 0; k < sizeof(members) / sizeof(members[0]); k++)
+            if (members[k].value.len) {
+                put(out, ",");
+                json_write_key(out, members[k].name);
+                json_write_string(out, members[k].value);
+            }
+        put(out, "}");
+    }
+    put(out, "],");
 }
 
 static void put_container(const struct kube_wish *wish, struct buffer *out)
@@ -176,17 +265,17 @@ static void put_container(const struct kube_wish *wish, struct buffer *out)
     put(out, "{\"name\":\"server\",");
     put_member(out, "image", wish->spec->image);
     put(out, ",");
-    put_arguments(wish, out);
-    put_environment(wish, out);
-    put_resources(&wish->spec->resources, out);
+    put_words(wish, out);
+    put_resources(wish->spec, out);
     buffer_format(out, "\"ports\":[{\"containerPort\":%u}],", wish->port);
     put(out, "\"readinessProbe\":{\"httpGet\":{");
     put_member(out, "path", wish->spec->probe.path.len ? wish->spec->probe.path : TEXT("/health"));
     buffer_format(out, ",\"port\":%u},\"periodSeconds\":%d,\"timeoutSeconds\":%d},", wish->port,
                   (int)PROBE_SECONDS, (int)PROBE_TIMEOUT_SECONDS);
     put(out, "\"securityContext\":{\"allowPrivilegeEscalation\":false,"
-             "\"capabilities\":{\"drop\":[\"ALL\"]}},"
-             "\"volumeMounts\":[{\"name\":\"shm\",\"mountPath\":\"/dev/shm\"}]}");
+             "\"capabilities\":{\"drop\":[\"ALL\"]}},");
+    put_mounts(wish->spec, out);
+    put(out, "}");
 }
 
 bool kube_wants_secret(const struct deployment_spec *spec)
@@ -209,20 +298,12 @@ void kube_write_pod(const struct kube_wish *wish, struct buffer *out)
         put_member(out, "name", text_of(name));
         put(out, "}],");
     }
+    put_machines(wish->spec, out);
     put(out, "\"containers\":[");
     put_container(wish, out);
-    put(out, "],\"volumes\":[{\"name\":\"shm\",\"emptyDir\":{\"medium\":\"Memory\"}}]}}");
-}
-
-/* The registry of an image is what stands in front of the first slash, when it looks like a host.
- */
-static struct text registry_of(struct text image)
-{
-    size_t slash = text_find_byte(image, '/');
-    struct text host = text_head(image, slash == SIZE_MAX ? 0 : slash);
-    bool is_host = text_find_byte(host, '.') != SIZE_MAX || text_find_byte(host, ':') != SIZE_MAX ||
-                   text_equal(host, TEXT("localhost"));
-    return is_host ? host : TEXT("https://index.docker.io/v1/");
+    put(out, "],");
+    put_volumes(wish->spec, out);
+    put(out, "}}");
 }
 
 /* https://kubernetes.io/docs/tasks/configure-pod-container/pull-image-private-registry/ */
@@ -232,7 +313,7 @@ void kube_write_secret(const struct kube_wish *wish, struct buffer *out)
     const struct deployment_spec *spec = wish->spec;
     buffer_init(&config, CREDENTIAL_MAX);
     put(&config, "{\"auths\":{");
-    json_write_key(&config, registry_of(spec->image));
+    json_write_key(&config, launch_registry(spec->image));
     put(&config, "{");
     put_member(&config, "username", spec->registry_user);
     put(&config, ",");
@@ -256,4 +337,37 @@ void kube_write_delete(int64_t grace_seconds, struct buffer *out)
         "{\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"gracePeriodSeconds\":%" PRId64
         ",\"propagationPolicy\":\"Background\"}",
         grace_seconds);
+}
+
+/* --------------------------------------------------------------------------- Deployments */
+
+#define COST "\"annotations\":{\"controller.kubernetes.io/pod-deletion-cost\":"
+
+void kube_write_claim(const struct kube_wish *wish, const char *workload, struct buffer *out)
+{
+    put(out, "{\"metadata\":{\"labels\":{");
+    put_label_row(wish, out);
+    put_member(out, "sluice.workload", text_of(workload));
+    put(out, "}," COST "\"100\"}}}");
+}
+
+void kube_write_release(struct buffer *out)
+{
+    put(out, "{\"metadata\":{" COST "\"-100\"}}}");
+}
+
+void kube_write_scale(unsigned replicas, struct buffer *out)
+{
+    buffer_format(out, "{\"spec\":{\"replicas\":%u}}", replicas);
+}
+
+void kube_write_selector_of(struct text selector, struct buffer *out)
+{
+    put(out, "labelSelector=");
+    for (size_t i = 0; i < selector.len; i++) {
+        if (is_letter_or_digit(selector.at[i]))
+            buffer_append(out, &selector.at[i], 1);
+        else
+            buffer_format(out, "%%%02X", (unsigned)(unsigned char)selector.at[i]);
+    }
 }

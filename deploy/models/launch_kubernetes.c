@@ -7,6 +7,8 @@
  * begun anew with a list, and what the list does not have is over. A pod's name follows from its
  * launch, so a creation whose answer was lost is asked for again without making two.
  *
+ * With a `workload`, pods are those of a Deployment that somebody else made: kube_workload.c.
+ *
  * Bounds: one watch, one question per launch at a time and one followed log; LOOK_MAX bytes of a
  * list, EVENT_MAX of an event.
  */
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 
 #include "deploy/models/kube_inside.h"
+#include "deploy/models/launch_words.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 
@@ -124,7 +127,7 @@ void kube_end(struct launch *launch, const struct launch_report *report)
     kube_tell_report(launch, report);
 }
 
-static void end_with(struct launch *launch, const char *reason, const char *words, bool is_final)
+void kube_end_with(struct launch *launch, const char *reason, const char *words, bool is_final)
 {
     struct launch_report report = {
         .stage = LAUNCH_ENDED, .progress_permille = -1, .exit_code = -1, .is_final = is_final};
@@ -140,9 +143,9 @@ void kube_end_gone(struct launch *launch)
     if (launch->has_final)
         kube_end(launch, &launch->final);
     else if (launch->wants_stop)
-        end_with(launch, "stopped", "", false);
+        kube_end_with(launch, "stopped", "", false);
     else
-        end_with(launch, "removed", "its pod was removed by somebody else", false);
+        kube_end_with(launch, "removed", "its pod was removed by somebody else", false);
 }
 
 /* -------------------------------------------------------------------------------- making */
@@ -182,7 +185,7 @@ static void on_made(void *with, const struct remote_answer *answer)
     if (remote_is_well(answer) || (!answer->why && answer->status == 409)) {
         launch->failures = 0;
         if (launch->state == POD_SECRET && launch->wants_stop) {
-            end_with(launch, "stopped", "", false);
+            kube_end_with(launch, "stopped", "", false);
             return;
         }
         if (launch->state == POD_SECRET) {
@@ -201,7 +204,7 @@ static void on_made(void *with, const struct remote_answer *answer)
     kube_read_error(answer->body, answer->status, words, theirs);
     const char *reason = answer->why ? "" : refusal(answer->status, words, &is_final);
     if (*reason) {
-        end_with(launch, reason, words, is_final);
+        kube_end_with(launch, reason, words, is_final);
         return;
     }
     if (answer->status == 401)
@@ -241,6 +244,8 @@ static void on_launch_again(struct timer *timer)
     struct launch *launch = LIST_MEMBER(timer, struct launch, again);
     if (launch->state == POD_SECRET || launch->state == POD_MAKING)
         make(launch);
+    else if (launch->state == POD_CLAIMING)
+        workload_end(launch);
     else if (launch->wants_stop || launch->forgotten)
         kube_delete_pod(launch);
     else if (launch->state == POD_MADE) /* adopted: as it was seen last */
@@ -266,9 +271,16 @@ static struct launch *start(struct launcher *launcher, const struct launch_name 
     struct launch *launch = kube_new_launch(launcher, name);
     launch->spec = spec_ref(spec);
     launch->owner = owner;
-    launch->port = spec->container_port ? spec->container_port : KUBE_PORT;
-    launch->state = kube_wants_secret(spec) ? POD_SECRET : POD_MAKING;
+    launch->port = spec->container_port ? spec->container_port : LAUNCH_BOX_PORT;
     launch->grace_us = spec->stop.grace_us;
+    if (spec->pod.workload.len) {
+        char workload[KUBE_LABEL_MAX + 1];
+        kube_write_label(spec->pod.workload, workload);
+        launch->state = POD_CLAIMING;
+        workload_join(launch, workload);
+        return launch;
+    }
+    launch->state = kube_wants_secret(spec) ? POD_SECRET : POD_MAKING;
     kube_write_name(launcher->site.owner, name, launch->pod);
     make(launch);
     return launch;
@@ -285,11 +297,13 @@ static void free_launch(struct grave *grave)
     memory_free(launch);
 }
 
-static void bury(struct launch *launch)
+void kube_bury(struct launch *launch)
 {
     stop_timers(launch);
     drop_calls(launch);
     list_remove(&launch->link);
+    if (launch->workload)
+        workload_leave(launch);
     loop_bury(launch->launcher->site.loop, &launch->grave, free_launch);
 }
 
@@ -298,15 +312,15 @@ static void on_secret_gone(void *with, const struct remote_answer *answer)
     struct launch *launch = with;
     (void)answer; /* one that stays has the name of a pod that never comes again */
     launch->call = NULL;
-    bury(launch);
+    kube_bury(launch);
 }
 
 /* Its pod is gone, or was never there: its secret goes too, and then it is forgotten. */
 static void forget_rest(struct launch *launch)
 {
     char path[KUBE_PATH_BYTES];
-    if (launch->spec && !kube_wants_secret(launch->spec)) {
-        bury(launch);
+    if (launch->workload || (launch->spec && !kube_wants_secret(launch->spec))) {
+        kube_bury(launch);
         return;
     }
     struct remote_question question = {
@@ -345,6 +359,10 @@ void kube_delete_pod(struct launch *launch)
     enum { SECOND_US = 1000000 };
     struct buffer body;
     char path[KUBE_PATH_BYTES];
+    if (launch->workload) {
+        workload_release(launch);
+        return;
+    }
     if (launch->call) /* it is heard when that is over */
         return;
     int64_t grace_us = launch->forgotten ? 0 : launch->grace_us;
@@ -374,7 +392,9 @@ static void stop(struct launch *launch, int64_t grace_us)
     launch->wants_stop = true;
     if (launch->state == POD_FOUND) /* nobody wants it: from now on it is told about */
         launch->state = POD_MADE;
-    if (launch->state == POD_MADE)
+    if (launch->state == POD_CLAIMING)
+        workload_stop(launch);
+    else if (launch->state == POD_MADE)
         kube_delete_pod(launch);
     else if (!launch->call) { /* it waits to be made once more: perhaps it is there */
         timer_stop(&launch->again);
@@ -494,6 +514,7 @@ static struct launcher *open_launcher(const struct launcher_site *site,
     struct launcher *launcher = memory_new(sizeof(*launcher));
     launcher->site = *site;
     list_init(&launcher->launches);
+    list_init(&launcher->workloads);
     kube_write_label(text_of(site->owner), launcher->owner);
     if (!set_namespace(launcher, node, is_inside, fault) ||
         !open_remote(launcher, node, is_inside, fault)) {
@@ -516,8 +537,11 @@ static void close_launcher(struct launcher *launcher)
 {
     timer_stop(&launcher->again);
     timer_stop(&launcher->token_timer);
-    while (!list_is_empty(&launcher->launches))
-        bury(LIST_MEMBER(launcher->launches.next, struct launch, link));
+    while (!list_is_empty(&launcher->launches)) {
+        LIST_MEMBER(launcher->launches.next, struct launch, link)->workload = NULL;
+        kube_bury(LIST_MEMBER(launcher->launches.next, struct launch, link));
+    }
+    workloads_drop(launcher);
     remote_close(launcher->remote);
     loop_bury(launcher->site.loop, &launcher->grave, free_launcher);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gateway/base/buffer.h"
+#include "gateway/base/json.h"
 #include "gateway/base/memory.h"
 
 enum { WORD_MAX = 128 * 1024, SECRET_MIN_BYTES = 6, ENGINE_WORDS_MAX = 2 * SPEC_ADAPTERS_MAX + 1 };
@@ -207,24 +208,31 @@ static size_t put_engine_variables(char **into, const struct deployment_spec *sp
     return count;
 }
 
+static size_t put_ours(char **into, const struct deployment_spec *spec)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < PASSED_ON; i++) {
+        const char *value = getenv(passed_on[i]);
+        if (value && !spec_sets(spec, passed_on[i]))
+            into[count++] = memory_format("%s=%s", passed_on[i], value);
+    }
+    return count;
+}
+
 char **launch_environment(const struct launch_facts *facts, const char *mark)
 {
     const struct deployment_spec *spec = facts->spec;
     char **strings =
         memory_new((spec->env_count + PASSED_ON + ENGINE_VARIABLES + 2) * sizeof(*strings));
-    size_t count = 0;
-    for (size_t i = 0; i < PASSED_ON; i++) {
-        const char *value = getenv(passed_on[i]);
-        if (value && !spec_sets(spec, passed_on[i]))
-            strings[count++] = memory_format("%s=%s", passed_on[i], value);
-    }
+    size_t count = mark ? put_ours(strings, spec) : 0;
     count += put_engine_variables(strings + count, spec);
     for (size_t i = 0; i < spec->env_count; i++) {
         char *name = memory_format("%.*s=", TEXT_ARGS(spec->env[i].name));
         strings[count++] = filled(text_of(name), spec->env[i].value, facts);
         memory_free(name);
     }
-    strings[count] = memory_string(text_of(mark));
+    if (mark)
+        strings[count] = memory_string(text_of(mark));
     return strings;
 }
 
@@ -246,6 +254,27 @@ const char *launch_variable(char *const *environment, const char *name)
         if (strncmp(environment[i], name, length) == 0 && environment[i][length] == '=')
             return environment[i] + length + 1;
     return NULL;
+}
+
+void launch_strings_write(char *const *strings, struct buffer *out)
+{
+    buffer_append_text(out, TEXT("["));
+    for (size_t i = 0; strings[i]; i++) {
+        buffer_append_text(out, i ? TEXT(",") : TEXT(""));
+        json_write_string(out, text_of(strings[i]));
+    }
+    buffer_append_text(out, TEXT("]"));
+}
+
+/* ------------------------------------------------------------------------------- the image */
+
+struct text launch_registry(struct text image)
+{
+    size_t slash = text_find_byte(image, '/');
+    struct text host = text_head(image, slash == SIZE_MAX ? 0 : slash);
+    bool is_host = text_find_byte(host, '.') != SIZE_MAX || text_find_byte(host, ':') != SIZE_MAX ||
+                   text_equal(host, TEXT("localhost"));
+    return is_host ? host : TEXT("https://index.docker.io/v1/");
 }
 
 /* --------------------------------------------------------------------------------- secrets */

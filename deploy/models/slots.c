@@ -246,9 +246,11 @@ static void note_outcome(struct slots *slots, struct place *place, enum slot_out
         atomic_fetch_add_explicit(&place->failures, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&slots->failures, 1, memory_order_relaxed);
     }
-    if (ttft_us > 0) {
-        atomic_fetch_add_explicit(&place->ttft_us, (uint64_t)ttft_us, memory_order_relaxed);
-        atomic_fetch_add_explicit(&place->ttft_count, 1, memory_order_relaxed);
+    if (outcome == SLOT_FINE && ttft_us > 0) {
+        uint64_t log = trial_log(ttft_us);
+        atomic_fetch_add_explicit(&place->timed, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&place->logs, log, memory_order_relaxed);
+        atomic_fetch_add_explicit(&place->squares, log * log, memory_order_relaxed);
     }
 }
 
@@ -304,12 +306,14 @@ static struct place *place_make(struct slots *slots, unsigned *index)
     return place;
 }
 
-static void record_take(struct record *record, struct place *place)
+static void record_take(struct trial *sum, struct place *place)
 {
-    record->sum.calls += atomic_exchange(&place->calls, 0);
-    record->sum.failures += atomic_exchange(&place->failures, 0);
-    record->ttft_us += (int64_t)atomic_exchange(&place->ttft_us, 0);
-    record->ttft_count += (int64_t)atomic_exchange(&place->ttft_count, 0);
+    const struct trial more = {.calls = atomic_exchange(&place->calls, 0),
+                               .failures = atomic_exchange(&place->failures, 0),
+                               .timed = atomic_exchange(&place->timed, 0),
+                               .logs = atomic_exchange(&place->logs, 0),
+                               .squares = atomic_exchange(&place->squares, 0)};
+    trial_add(sum, &more);
 }
 
 /* What nobody asked yet of a replica that is gone. */
@@ -326,11 +330,12 @@ static void keep_record(struct slots *slots, struct place *place)
         record = &slots->old[slots->old_next++ % SLOTS_OLD_RECORDS];
         *record = (struct record){.revision = revision};
     }
-    record_take(record, place);
+    record_take(&record->sum, place);
 }
 
-struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
-                       const struct launch_address *address, unsigned parallel)
+static struct slot open_place(struct slots *slots, uint64_t replica, unsigned revision,
+                              const struct launch_address *address, unsigned parallel,
+                              bool is_doubtful)
 {
     unsigned index;
     struct place *place = place_make(slots, &index);
@@ -345,10 +350,31 @@ struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
     atomic_store_explicit(&place->parallel, parallel ? parallel : 1, memory_order_release);
     atomic_store_explicit(&place->revision, revision, memory_order_release);
     atomic_store_explicit(&place->replica, replica, memory_order_release);
+    atomic_store_explicit(&place->is_doubtful, is_doubtful, memory_order_release);
     atomic_store(&place->word, (uint64_t)generation << 32 | PLACE_OPEN);
     slots_serve(slots);
     return (struct slot){
         .index = index, .generation = generation, .revision = revision, .replica = replica};
+}
+
+struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
+                       const struct launch_address *address, unsigned parallel)
+{
+    return open_place(slots, replica, revision, address, parallel, false);
+}
+
+struct slot slots_open_doubtful(struct slots *slots, uint64_t replica, unsigned revision,
+                                const struct launch_address *address, unsigned parallel)
+{
+    return open_place(slots, replica, revision, address, parallel, true);
+}
+
+void slots_doubt(struct slots *slots, const struct slot *slot)
+{
+    if (!atomic_load_explicit(&place_of(slots, slot)->is_doubtful, memory_order_acquire))
+        return;
+    slots_close(slots, slot);
+    slots_ring(slots);
 }
 
 void slots_close(struct slots *slots, const struct slot *slot)
@@ -387,9 +413,9 @@ void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t
     slots_serve(slots);
 }
 
-struct slots_record slots_record(struct slots *slots, unsigned revision)
+struct trial slots_record(struct slots *slots, unsigned revision)
 {
-    struct record sum = {.revision = revision};
+    struct trial sum = {0};
     unsigned used = atomic_load(&slots->used);
     for (unsigned i = 0; i < used; i++)
         if (atomic_load(&place_at(slots, i)->revision) == revision)
@@ -398,12 +424,8 @@ struct slots_record slots_record(struct slots *slots, unsigned revision)
         struct record *old = &slots->old[i];
         if (old->revision != revision)
             continue;
-        sum.sum.calls += old->sum.calls;
-        sum.sum.failures += old->sum.failures;
-        sum.ttft_us += old->ttft_us;
-        sum.ttft_count += old->ttft_count;
+        trial_add(&sum, &old->sum);
         *old = (struct record){.revision = revision};
     }
-    sum.sum.ttft_us = sum.ttft_count ? sum.ttft_us / sum.ttft_count : 0;
-    return sum.sum;
+    return sum;
 }

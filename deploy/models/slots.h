@@ -12,7 +12,7 @@
  * somebody waits: nobody overtakes a call that waits and could have the place. A granted ticket
  * holds its place already: its replica cannot be stopped under it.
  *
- * Only the desk (worker 0) opens, closes and weighs slots.
+ * Only the desk (worker 0) opens, closes and weighs slots; but see slots_doubt().
  */
 
 #include <stdatomic.h>
@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "deploy/models/launcher.h"
+#include "deploy/models/trial.h"
 #include "gateway/base/list.h"
 
 struct slots; /* of one deployment; the same for the life of the process */
@@ -55,8 +56,12 @@ bool slots_is_open(const struct slots *slots, const struct slot *slot);
 
 /* How a call went, for rollouts and health. */
 enum slot_outcome { SLOT_FINE, SLOT_FAILED, SLOT_UNKNOWN };
-/* <ttft_us> 0 = not known. Grants the place to who waits longest in turn. */
+/* <ttft_us>: to the first byte; 0 = not known. Grants the place to who waits longest in turn. */
 void slots_give(struct slots *slots, struct slot *slot, enum slot_outcome outcome, int64_t ttft_us);
+
+/* Nobody was there for a call that has its place, which is given back as ever. Where the desk has
+ * it so (slots_open_doubtful()), no more calls go there before it has looked. */
+void slots_doubt(struct slots *slots, const struct slot *slot);
 
 /* One that waits. Zeroed but for the first part; the owner's until it is granted or left. */
 struct ticket {
@@ -103,6 +108,10 @@ struct slots_figures slots_figures(struct slots *slots);
 enum { SLOTS_MAX = 256 };
 struct slot slots_open(struct slots *slots, uint64_t replica, unsigned revision,
                        const struct launch_address *address, unsigned parallel);
+/* The same of one that somebody else looks after, who may be gone: one call that finds nobody there
+ * is enough to close it. The desk is rung then. */
+struct slot slots_open_doubtful(struct slots *slots, uint64_t replica, unsigned revision,
+                                const struct launch_address *address, unsigned parallel);
 /* No new calls; those that run go on. */
 void slots_close(struct slots *slots, const struct slot *slot);
 /* Calls that run on it, granted tickets counted; of a closed one too. */
@@ -118,10 +127,5 @@ void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t
 void slots_fail_waiting(struct slots *slots, const char *why_not);
 /* Post <errand> to <loop> when somebody begins to wait; NULL = nobody asks any more. */
 void slots_set_desk(struct slots *slots, struct loop *loop, struct errand *errand);
-/* Of one revision since the last call of this: calls, failures, and the mean time to the first
- * byte. */
-struct slots_record {
-    uint64_t calls, failures;
-    int64_t ttft_us;
-};
-struct slots_record slots_record(struct slots *slots, unsigned revision);
+/* What came to one revision since the last call of this. */
+struct trial slots_record(struct slots *slots, unsigned revision);

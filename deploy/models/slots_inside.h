@@ -22,8 +22,9 @@ enum { PLACE_OPEN = 1U << 31, SLOTS_KEY_BUCKETS = 64, SLOTS_OLD_RECORDS = 8 };
 struct place {
     atomic_uint_fast64_t word;
     atomic_uint parallel, revision;
+    atomic_bool is_doubtful;
     atomic_uint_fast64_t replica;
-    atomic_uint_fast64_t calls, failures, ttft_us, ttft_count; /* since slots_record() */
+    atomic_uint_fast64_t calls, failures, timed, logs, squares; /* trial since slots_record() */
     atomic_uint adapter_count;
     atomic_uint_fast64_t adapters[SPEC_ADAPTERS_MAX];
     struct launch_address address;
@@ -49,8 +50,7 @@ struct ticket_queue {
 
 struct record {
     unsigned revision;
-    struct slots_record sum;
-    int64_t ttft_us, ttft_count;
+    struct trial sum;
 };
 
 struct slots {
@@ -95,6 +95,8 @@ bool slots_grab(struct slots *slots, const struct slots_wish *wish, struct slot 
 bool slots_have_room(const struct slots *slots);
 /* Which of the revisions <wish> is for; 0 = any. */
 unsigned slots_side(const struct slots *slots, const struct slots_wish *wish);
+/* Wake the desk. */
+void slots_ring(struct slots *slots);
 void slots_wait_init(struct slots *slots);
 /* Grant what can be granted, if somebody waits. Not with the lock held. */
 void slots_serve(struct slots *slots);

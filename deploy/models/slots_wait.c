@@ -272,6 +272,13 @@ static void ring(struct slots *slots)
     loop_post(slots->desk, &slots->bell);
 }
 
+void slots_ring(struct slots *slots)
+{
+    pthread_mutex_lock(&slots->lock);
+    ring(slots);
+    pthread_mutex_unlock(&slots->lock);
+}
+
 enum ticket_answer slots_wait(struct slots *slots, struct ticket *ticket, unsigned max_requests,
                               int64_t max_bytes, uint64_t now_us)
 {

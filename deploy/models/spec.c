@@ -72,22 +72,62 @@ static const struct adapter_spec *copy_adapters(struct room *room, const struct 
     return to;
 }
 
+static const struct spec_volume *copy_volumes(struct room *room, const struct spec_volume *from,
+                                              size_t count)
+{
+    struct spec_volume *to = room_take(room, count * sizeof(*to));
+    for (size_t i = 0; i < count; i++) {
+        struct spec_volume copy = from[i];
+        copy.path = copy_text(room, from[i].path);
+        copy.claim = copy_text(room, from[i].claim);
+        copy.host_path = copy_text(room, from[i].host_path);
+        if (to)
+            to[i] = copy;
+    }
+    return to;
+}
+
+static const struct spec_toleration *
+copy_tolerations(struct room *room, const struct spec_toleration *from, size_t count)
+{
+    struct spec_toleration *to = room_take(room, count * sizeof(*to));
+    for (size_t i = 0; i < count; i++) {
+        struct spec_toleration copy = {copy_text(room, from[i].key), copy_text(room, from[i].value),
+                                       copy_text(room, from[i].effect)};
+        if (to)
+            to[i] = copy;
+    }
+    return to;
+}
+
 /* What <spec> points to, anew in <room>. */
 static void copy_all(struct room *room, struct deployment_spec *spec)
 {
     struct text *const texts[] = {
-        &spec->name,         &spec->id,
-        &spec->tenant,       &spec->token,
-        &spec->token_digest, &spec->node,
-        &spec->image,        &spec->registry_user,
-        &spec->served_name,  &spec->registry_password,
-        &spec->probe.path,   &spec->prompt_template,
+        &spec->name,
+        &spec->id,
+        &spec->tenant,
+        &spec->token,
+        &spec->token_digest,
+        &spec->node,
+        &spec->image,
+        &spec->registry_user,
+        &spec->served_name,
+        &spec->registry_password,
+        &spec->probe.path,
+        &spec->prompt_template,
+        &spec->pod.gpu_resource,
+        &spec->pod.workload,
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++)
         *texts[i] = copy_text(room, *texts[i]);
     spec->command = copy_texts(room, spec->command, spec->command_count);
     spec->env = copy_pairs(room, spec->env, spec->env_count);
     spec->adapters = copy_adapters(room, spec->adapters, spec->adapter_count);
+    spec->pod.volumes = copy_volumes(room, spec->pod.volumes, spec->pod.volume_count);
+    spec->pod.selector = copy_pairs(room, spec->pod.selector, spec->pod.selector_count);
+    spec->pod.tolerations =
+        copy_tolerations(room, spec->pod.tolerations, spec->pod.toleration_count);
 }
 
 struct deployment_spec *spec_copy(const struct deployment_spec *from)
@@ -180,6 +220,42 @@ static void sum_lists(struct sum *sum, const struct deployment_spec *spec)
     }
 }
 
+/* Only what is given, so that one without keeps the digest that earlier versions gave it. */
+static void sum_pod(struct sum *sum, const struct deployment_spec *spec)
+{
+    if (spec->pod.volume_count)
+        sum_text(sum, TEXT("volumes"));
+    for (size_t i = 0; i < spec->pod.volume_count; i++) {
+        const struct spec_volume *volume = &spec->pod.volumes[i];
+        sum_text(sum, volume->path);
+        sum_text(sum, volume->claim);
+        sum_text(sum, volume->host_path);
+        sum_number(sum, volume->size_bytes);
+        sum_number(sum, volume->read_only);
+    }
+    if (spec->pod.selector_count)
+        sum_text(sum, TEXT("selector"));
+    for (size_t i = 0; i < spec->pod.selector_count; i++) {
+        sum_text(sum, spec->pod.selector[i].name);
+        sum_text(sum, spec->pod.selector[i].value);
+    }
+    if (spec->pod.toleration_count)
+        sum_text(sum, TEXT("tolerations"));
+    for (size_t i = 0; i < spec->pod.toleration_count; i++) {
+        sum_text(sum, spec->pod.tolerations[i].key);
+        sum_text(sum, spec->pod.tolerations[i].value);
+        sum_text(sum, spec->pod.tolerations[i].effect);
+    }
+    if (spec->pod.workload.len) {
+        sum_text(sum, TEXT("workload"));
+        sum_text(sum, spec->pod.workload);
+    }
+    if (spec->pod.gpu_resource.len) {
+        sum_text(sum, TEXT("gpu_resource"));
+        sum_text(sum, spec->pod.gpu_resource);
+    }
+}
+
 uint64_t spec_digest(const struct deployment_spec *spec)
 {
     struct sum sum = {{{0}}};
@@ -198,6 +274,7 @@ uint64_t spec_digest(const struct deployment_spec *spec)
     for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
         sum_number(&sum, numbers[i]);
     sum_lists(&sum, spec);
+    sum_pod(&sum, spec);
     uint64_t number;
     memcpy(&number, sum.so_far.bytes, sizeof(number));
     return number ? number : 1;

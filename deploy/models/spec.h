@@ -62,6 +62,18 @@ struct adapter_spec {
         source; /* source: a path that the server can read, or what its engine takes */
 };
 
+/* Of a pod: a claim, a folder of its machine, or an empty one that is gone with the pod. */
+struct spec_volume {
+    struct text path; /* where it is in the container */
+    struct text claim, host_path;
+    int64_t size_bytes; /* of an empty one, at most; 0 = not bounded */
+    bool read_only;
+};
+
+struct spec_toleration {
+    struct text key, value, effect; /* empty = any */
+};
+
 /* One revision of one deployment. */
 struct deployment_spec {
     unsigned references;
@@ -75,7 +87,15 @@ struct deployment_spec {
     const struct text *command; /* argv; docker and kubernetes: the image's arguments */
     size_t command_count;
     struct text image, registry_user, registry_password;
-    unsigned container_port; /* docker, kubernetes: what it listens at; 0 = 8080 */
+    struct {
+        const struct spec_volume *volumes;
+        const struct spec_pair *selector; /* labels of the machines that it may go to */
+        const struct spec_toleration *tolerations;
+        size_t volume_count, selector_count, toleration_count;
+        struct text workload; /* a Deployment of somebody else's that is scaled instead; or empty */
+        struct text gpu_resource; /* what a GPU is called there; empty = nvidia.com/gpu */
+    } pod;                        /* kubernetes */
+    unsigned container_port;      /* docker, kubernetes: what it listens at; 0 = 8080 */
     enum engine engine;
     struct text served_name; /* what the server calls the model; empty = whatever it lists first */
     struct text prompt_template; /* of Monster's /generate; or empty */
@@ -114,7 +134,8 @@ struct deployment_spec {
         unsigned step_count;
         int64_t step_us; /* how long each lasts at least */
         unsigned max_errors_permille, min_requests;
-        int64_t deadline_us; /* to get ready, else it is rolled back */
+        unsigned max_slowdown_permille; /* canary: of the time to the first token; 0 = any */
+        int64_t deadline_us;            /* to get ready, else it is rolled back */
     } rollout;
     const struct adapter_spec *adapters;
     size_t adapter_count;
@@ -131,6 +152,7 @@ void spec_unref(struct deployment_spec *spec);
 /* A copy that owns all it points to, with one reference. */
 struct deployment_spec *spec_copy(const struct deployment_spec *from);
 /* Over all of what would need a new replica when it changes: launcher, node, command, image, port,
- * engine, name, environment, resources, probe path, and the adapters of engines that only take them
- * when they start. Not over scaling, hold, eviction, rollout, limits. Never 0. */
+ * engine, name, what is wanted of pods, environment, resources, probe path, and the adapters of
+ * engines that only take them when they start. Not over scaling, hold, eviction, rollout, limits.
+ * Never 0. */
 uint64_t spec_digest(const struct deployment_spec *spec);

@@ -397,6 +397,22 @@ bool database_check(struct database *database, struct fault *fault)
     return good;
 }
 
+bool database_is_sound(const char *path, int newest, struct fault *fault)
+{
+    fault->kind = FAULT_NONE;
+    struct database *database = database_open(path, DATABASE_READ, fault);
+    if (!database)
+        return false;
+    int version = database_version(database);
+    bool good = database_check(database, fault);
+    if (good && (version < 0 || version > newest))
+        good = fault_set(fault, FAULT_INTERNAL,
+                         "the database has the format %d, which is newer than this program's (%d)",
+                         version, newest);
+    database_close(database);
+    return good;
+}
+
 struct statement *database_prepare(struct database *database, const char *sql)
 {
     sqlite3_stmt *handle = NULL;

@@ -81,6 +81,9 @@ bool database_backup(struct database *database, const char *path, struct fault *
 /* Is the file sound? Reads all of it. False and *fault when it is damaged. */
 bool database_check(struct database *database, struct fault *fault);
 
+/* Is the database at <path> sound, and of a version that is not above <newest>? Reads all of it. */
+bool database_is_sound(const char *path, int newest, struct fault *fault);
+
 /* NULL on failure. Closed with the connection, or earlier by statement_close(). */
 struct statement *database_prepare(struct database *database, const char *sql);
 void statement_close(struct statement *statement);

@@ -38,6 +38,7 @@ struct loop {
     size_t again_count, again_capacity;
     struct epoll_event *events; /* of the current round, so that loop_remove() can cancel */
     int event_count;
+    struct link put_off[2]; /* the last ones apart */
     atomic_bool stopping;
     atomic_uint_fast64_t rounds, busy_since_us;
     pthread_mutex_t errands_lock;
@@ -61,6 +62,8 @@ struct loop *loop_try(void)
     loop->wake = wake;
     for (size_t i = 0; i < SLOTS; i++)
         list_init(&loop->slots[i]);
+    list_init(&loop->put_off[0]);
+    list_init(&loop->put_off[1]);
     loop->now_us = clock_now_us();
     loop->slot_now = loop->now_us / SLOT_US;
     pthread_mutex_init(&loop->errands_lock, NULL);
@@ -336,6 +339,22 @@ bool loop_is_crowded(const struct loop *loop)
     return loop->event_count >= CROWD;
 }
 
+void loop_put_off(struct loop *loop, struct put_off *put_off, bool last)
+{
+    if (list_is_empty(&put_off->link))
+        list_push_back(&loop->put_off[last], &put_off->link);
+}
+
+void loop_do_put_off(struct loop *loop)
+{
+    for (int i = 0; i < 2; i++)
+        while (!list_is_empty(&loop->put_off[i])) {
+            struct put_off *put_off = LIST_MEMBER(loop->put_off[i].next, struct put_off, link);
+            list_remove(&put_off->link);
+            put_off->run(put_off);
+        }
+}
+
 static void run_round(struct loop *loop, struct epoll_event *events, int count)
 {
     loop->events = events;
@@ -349,6 +368,7 @@ static void run_round(struct loop *loop, struct epoll_event *events, int count)
             watch->on_event(watch, events_of(events[i].events));
     }
     loop->event_count = 0;
+    loop_do_put_off(loop);
     run_timers(loop);
 }
 

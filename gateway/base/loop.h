@@ -50,6 +50,12 @@ struct errand {
     void (*run)(struct errand *errand);
 };
 
+/* Work of this thread that is put off until a crowded round's events have all been seen. */
+struct put_off {
+    struct link link;
+    void (*run)(struct put_off *put_off);
+};
+
 struct loop;
 
 struct loop *loop_new(void);
@@ -67,8 +73,15 @@ void loop_clear(struct loop *loop);
 
 /* The time at which this round began, in microseconds (monotonic); costs nothing. */
 uint64_t loop_now_us(const struct loop *loop);
-/* Has this round so many events that what they wait for here is each other? */
+/* Has this round so many events that what they wait for here is each other? Then what is sent is
+ * better put off: it is sent in one go, and a peer on this machine, whom each single send would
+ * wake from its sleep, has not gone to sleep again before the next. */
 bool loop_is_crowded(const struct loop *loop);
+/* Run <put_off> at the end of this round, those that are not <last> before those that are. Once
+ * only, though it is asked for twice; list_remove(&put_off->link) takes it back. */
+void loop_put_off(struct loop *loop, struct put_off *put_off, bool last);
+/* Run now what was put off. */
+void loop_do_put_off(struct loop *loop);
 /* How often the loop has gone round, and since when it is busy in the current round (0 = it
  * waits); for the watchdog, any thread. */
 uint64_t loop_rounds(const struct loop *loop);

@@ -21,6 +21,7 @@ enum {
 
 static void on_event(struct watch *watch, unsigned events);
 static void on_timer(struct timer *timer);
+static void send_put_off(struct put_off *put_off);
 
 /* ------------------------------------------------------------------------------- pools */
 
@@ -143,6 +144,8 @@ static struct upstream *upstream_new(struct upstream_pool *pool)
     up->stream.fd = -1;
     up->timer.on_time = on_timer;
     list_init(&up->link);
+    list_init(&up->put_off.link);
+    up->put_off.run = send_put_off;
     list_init(&up->query.link);
     buffer_init(&up->in, UPSTREAM_HEAD_MAX + UPSTREAM_SCRATCH_BYTES);
     buffer_init(&up->out, PUSH_MAX);
@@ -165,6 +168,7 @@ static void connection_close(struct upstream *up)
         pool->owner->figures.idle--;
     }
     list_remove(&up->link);
+    list_remove(&up->put_off.link);
     dns_cancel(&up->query);
     timer_stop(&up->timer);
     if (up->watch.fd >= 0)
@@ -256,6 +260,7 @@ static void connection_give_back(struct upstream *up)
     struct upstream_pool *pool = up->pool;
     up->call = NULL;
     up->calls++;
+    list_remove(&up->put_off.link);
     buffer_done(&up->in);
     buffer_done(&up->out);
     /* A place that no configuration names any more keeps no connections. */
@@ -376,6 +381,11 @@ static void write_request(struct upstream *up)
     }
 }
 
+static void send_put_off(struct put_off *put_off)
+{
+    write_request(LIST_MEMBER(put_off, struct upstream, put_off));
+}
+
 void upstream_send(struct upstream_call *call, const struct iovec *pieces, int count, bool more)
 {
     struct upstream *up = call->connection;
@@ -384,7 +394,10 @@ void upstream_send(struct upstream_call *call, const struct iovec *pieces, int c
     up->piece_at = 0;
     up->piece_count = count;
     up->request_over = !more;
-    write_request(up);
+    if (loop_is_crowded(up->pool->owner->loop))
+        loop_put_off(up->pool->owner->loop, &up->put_off, false);
+    else
+        write_request(up);
 }
 
 bool upstream_push(struct upstream_call *call, struct text bytes, bool last)

@@ -61,7 +61,8 @@ struct upstream {
     /* the request */
     struct iovec pieces[UPSTREAM_PIECES];
     int piece_at, piece_count;
-    bool request_over; /* nothing will be added to it */
+    struct put_off put_off; /* to send it */
+    bool request_over;      /* nothing will be added to it */
     bool told_sent, pushed_high;
     struct buffer out;
     /* the answer */

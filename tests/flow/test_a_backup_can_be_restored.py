@@ -169,7 +169,7 @@ def with_flipped_bit(files):
 
 
 def with_newer_format(files):
-    return {**files, "backup.json": files["backup.json"].replace(b'"format":1', b'"format":9')}
+    return {**files, "backup.json": files["backup.json"].replace(b'"format":2', b'"format":9')}
 
 
 @pytest.mark.parametrize("change, words", [
@@ -215,7 +215,7 @@ def test_any_tar_reads_it(used):
         manifest = json.load(tar.extractfile("backup.json"))
     assert names[-1] == "backup.json" and "sluice.db" in names and "ledger/node" in names
     assert [file["name"] for file in manifest["files"]] == names[:-1]
-    assert manifest["format"] == 1 and manifest["made_at"].endswith("Z")
+    assert manifest["format"] == 2 and manifest["made_at"].endswith("Z")
 
 
 def test_what_is_needed_is_said(used, tmp_path):

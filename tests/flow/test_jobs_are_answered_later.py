@@ -441,6 +441,28 @@ def test_the_other_replica_finishes_what_a_killed_one_had_begun(pair, upstream):
     assert ids <= {row["id"] for row in done} and len(ids) == 6
 
 
+def test_the_other_replica_tells_a_webhook_that_a_killed_one_had_not_told(upstream):
+    with Redis() as redis, Upstream() as receiver:
+        good = threading.Event()
+        receiver.answer = lambda call: call.respond(200 if good.is_set() else 500, b"")
+        upstream.answer = lambda call: call.respond(200, chat_body("Hello"))
+        config = {"store": shared(redis), "jobs": {"webhook": {"secret": SECRET, "backoff": "600s", "allow_private": True}}}
+        with Sluice(config_for(upstream, **config)) as one:
+            name = submit(one, webhook_url=receiver.url.removesuffix("/v1") + "/told")
+            eventually(lambda: receiver.calls, what="it was tried")
+            with Sluice(config_for(upstream, **config)) as two:
+                time.sleep(2)
+                assert len(receiver.calls) == 1, "as long as the one that tells it lives, nobody else does"
+                one.may_crash = True
+                one.kill()
+                good.set()
+                eventually(lambda: len(receiver.calls) == 2, 30, what="the other one tells it")
+                told = receiver.last()
+                assert told.header("x-sluice-job") == name and told.header("x-sluice-signature") == signature(two, told)
+                assert told.json["status"] == "COMPLETED" and told.json["result"]["choices"], told.json
+                eventually(lambda: not redis.command("ZCARD", "sluice:{jobs}:tell"), what="nobody tells it again")
+
+
 def test_jobs_wait_while_redis_is_away(upstream):
     upstream.answer = lambda call: call.respond(200, chat_body("Hello"))
     with Redis() as redis, Sluice(config_for(upstream, store=shared(redis))) as gate:

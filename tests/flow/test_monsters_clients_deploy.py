@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Monster API's deploy calls: launch, status, logs, list, terminate; an endpoint of its own for each; nobody else's business."""
 
+import json
+import os
+import signal
+
 import pytest
 from deployed import FAKE, MARK, deployed, pids
-from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, eventually
+from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, chat_request, eventually
 
 LLM = {"deployment_name": "Support Bot", "basemodel_path": "mistralai/Mistral-7B-Instruct-v0.2", "prompt_template": "{prompt}{completion}",
        "per_gpu_vram": 24, "gpu_count": 1, "use_nightly": False, "multi_lora": False}
@@ -11,10 +15,12 @@ LLM = {"deployment_name": "Support Bot", "basemodel_path": "mistralai/Mistral-7B
 
 @pytest.fixture(scope="module")
 def gate():
-    command = [FAKE, "--port", "{port}", "--model", "{model}", "--mark", MARK]
+    command = [FAKE, "--port", "{port}", "--model", "{model}", "--mark", MARK, "--echo", "1"]
     config = deployed(deployments={"monster": {"profiles": {
         "24x1": {"engine": "vllm", "command": command, "memory": "100MiB"},
         "8x1": {"engine": "llama-cpp", "command": command, "models": {"small": "/models/small.gguf"}},
+        "48x1": {"engine": "vllm", "command": [*command, "--tokens", "100"], "memory": "100MiB"},
+        "80x2": {"engine": "vllm", "command": [*command, "--tokens", "500", "--tps", "10"], "memory": "100MiB"},
     }}})
     config["tenants"][0]["may_deploy"] = True
     config["tenants"][1]["models"] = ["*"]
@@ -49,7 +55,7 @@ def test_a_life(gate):
         [model] = gate.get(f"{path}/models", key=token).json["data"]
         assert model["meta"]["state"] == "ready", model
         assert gate.get(f"{path}/models/info", key=token).status == 200
-    assert gate.post(f"/d/{name}/v1/private_deployment/generate", {"prompt": "Hi"}, key=token).json["response"]["text"][0].startswith("word0")
+    assert gate.post(f"/d/{name}/v1/private_deployment/generate", {"prompt": "Hi"}, key=token).json["response"]["text"][0].startswith(" word1")
     row = gate.ledger_row(chat.header("x-request-id"))
     assert (row["tenant"], row["key"]) == ("acme", f"deployment:{launched.json['deployment_name']}"), row
     lines = eventually(lambda: gate.get(f"/v1/deploy/logs/{name}?n_lines=5").json.get("logs"), what="logs")
@@ -84,6 +90,45 @@ def test_it_is_its_tenants_own(gate):
     assert "5ecre7-token" not in gate.log()
 
 
+def test_its_own_generate(gate):
+    name = launch(gate, per_gpu_vram=48, prompt_template="<s>[INST]{system}: {prompt}[/INST]{completion}</s>").json["deployment_id"]
+    token = until_live(gate, name)["api_auth_token"]
+    for path in (f"/d/{name}/generate", f"/d/{name}/v1/generate"):
+        answer = gate.post(path, {"prompt": "Hi there:", "max_tokens": 8, "n": 1}, key=token)
+        assert answer.status == 200 and json.loads(answer.json)["text"][0].startswith("Hi there: word1"), answer
+        answer = gate.post(path, {"input_variables": {"system": "Be kind", "prompt": "hi"}}, key=token)
+        assert json.loads(answer.json)["text"][0].startswith("<s>[INST]Be kind: hi[/INST]</s> word1"), answer
+        streamed = gate.post(path, {"prompt": "Hi", "stream": True}, key=token)
+        texts = [json.loads(piece)["text"][0] for piece in streamed.body.removesuffix(b"\0").split(b"\0")]
+        assert texts[0] == "Hi" and texts[1] == "Hi word1" and texts[-1].endswith("word99"), streamed
+        assert all(later.startswith(text) for text, later in zip(texts, texts[1:]))
+        for call in ({"messages": [{"role": "user", "content": "Hi"}]}, {"model": "any", "formatted_prompt": "Hi"}):  # the synchronous service's clients
+            assert gate.post(path, call, key=token).json["response"]["text"][0].startswith(" word1"), call
+    row = gate.ledger_row(answer.header("x-request-id"))
+    assert (row["tenant"], row["operation"], row["dialect"]) == ("acme", "completion", "monster") and row["key"].startswith("deployment:"), row
+    for call, param in (({"input_variables": {"prompt": "hi"}}, "'system'"), ({}, "prompt"), ({"input_variables": {}, "prompt": "hi"}, "prompt"), ({"prompt": 1}, "prompt")):
+        refused = gate.post(f"/d/{name}/generate", call, key=token)
+        assert refused.status == 400 and param in refused.json["message"] and refused.json["error"]["code"] == 400, refused
+    assert gate.post(f"/d/{name}/generate", {"prompt": "hi"}, key=KEY_ACME).status == 401
+    assert gate.get(f"/d/{name}/generate", key=token).status == 405
+    assert gate.post("/v1/deploy/terminate", {"deployment_id": name}).status == 200
+
+
+def test_its_own_stream_says_that_it_broke_off(gate):
+    name = launch(gate, per_gpu_vram=80, gpu_count=2).json["deployment_id"]
+    token = until_live(gate, name)["api_auth_token"]
+    with gate.connect() as client:
+        client.send(chat_request({"prompt": "Hi", "stream": True}, token, f"/d/{name}/generate"))
+        pieces = client.pieces(client.begin_response("POST"))
+        first = next(iter(pieces))
+        for pid in pids():
+            os.kill(pid, signal.SIGKILL)
+        *_, last, empty = (first + b"".join(pieces)).split(b"\0")
+    assert json.loads(first.split(b"\0")[0]) == {"text": ["Hi"]} and empty == b""
+    assert json.loads(last)["error"]["code"] >= 500 and json.loads(last)["message"], last
+    assert gate.post("/v1/deploy/terminate", {"deployment_id": name}).status == 200
+
+
 def test_who_may_not_deploy(gate):
     refused = launch(gate, key=KEY_GLOBEX)
     assert refused.status == 403 and refused.json["message"] == refused.json["error"]["message"] and refused.json["error"]["code"] == 403, refused
@@ -115,3 +160,21 @@ def test_images_and_odd_bodies(gate):
     assert gate.post("/v1/deploy/llm", [1]).status == 422
     assert gate.post("/v1/deploy/terminate", {"deployment_id": "nobody"}).status == 404
     assert status_of(gate, "nobody").status == 404
+
+
+def test_guardrails_see_the_prompt_that_the_model_gets():
+    command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
+    own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
+    rules = [{"name": "mail", "stage": "request", "type": "contains", "terms": ["forbidden fruit"], "action": "block", "tenants": ["acme"]}]
+    answers = [{"name": "answers", "stage": "response", "type": "contains", "terms": ["forbidden"], "action": "block"}]
+    for guardrails, status in ((rules, 200), (rules + answers, 501)):
+        with Sluice(deployed(own, guardrails=guardrails)) as gate:
+            def ask(call):
+                return gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
+
+            refused = ask({"input_variables": {"prompt": "the forbidden fruit"}})
+            assert refused.status == 400 and "mail" in refused.json["message"], refused
+            assert ask({"prompt": "the forbidden fruit"}).status == 400
+            for call in ({"input_variables": {"prompt": "an apple"}}, {"prompt": "an apple", "stream": True}):
+                got = ask(call)
+                assert got.status == status, "what answers cannot be looked into in is not passed: " + str(got)

@@ -30,6 +30,16 @@ def test_fifty_calls_wait_for_one_server():
     assert not pids(), "they end with the gateway"
 
 
+def test_who_waits_is_sent_with_the_first_good_probe():
+    """Not with the next one, nor with a timer: probes follow each other so closely that one of these would come in between."""
+    probe = {"interval": "20ms", "liveness": "50ms"}
+    with Sluice(deployed(server_for("qwen", "--load-ms", 400, probe=probe, scaling={"parallel": 8}))) as gate:
+        calls = many(gate, 3)
+        assert [call.result().status for call in calls] == [200] * 3
+        [stats] = Desk(gate).stats()
+        assert stats["probes"] == 1, stats
+
+
 @pytest.fixture(scope="module")
 def gate():
     servers = [

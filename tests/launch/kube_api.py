@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An API server of Kubernetes for tests: pods that are real processes.
 
-It speaks core/v1 as far as sluice and kubectl need it: pods (create, get, list, watch with resource
+It speaks core/v1 and apps/v1 as far as sluice and kubectl need it: Deployments, with a controller that
+makes and ends their pods, and their scale; pods (create, get, list, watch with resource
 versions, bookmarks and 410, patch, delete with grace), their logs (followed, with timestamps), secrets,
 events, and a Status for whatever goes wrong. What is created is checked against the published schema.
 Each pod's container becomes a child process: its image names a program in `images`; the pod's address is
@@ -27,7 +28,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import kubernetes_validate
 
 PREFIX = re.compile(r"^/api/v1/namespaces/([a-z0-9-]+)/(pods|secrets|events)(?:/([a-z0-9.-]+))?(/log)?$")
+WORKLOADS = re.compile(r"^/apis/apps/v1/namespaces/([a-z0-9-]+)/deployments(?:/([a-z0-9.-]+))?(/scale)?$")
 VERSION = "1.27"
+COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 def now():
@@ -65,7 +68,7 @@ class Pod:
         status = {"phase": phase, "hostIP": "127.0.0.1", "podIP": self.host if phase == "Running" else "",
                   "conditions": [{"type": "PodScheduled", "status": "True"},
                                  {"type": "Ready", "status": "True" if ready else "False"}],
-                  "containerStatuses": [{"name": "server", "image": self.spec["image"], "imageID": "", "ready": ready,
+                  "containerStatuses": [{"name": self.spec["name"], "image": self.spec["image"], "imageID": "", "ready": ready,
                                          "restartCount": 0, "state": state}], **more}
         self.document["status"] = {key: value for key, value in status.items() if value != ""}
         self.api.changed("MODIFIED", self.document)
@@ -133,11 +136,60 @@ class Pod:
             os.killpg(self.process.pid, signal.SIGKILL)
 
 
+class Workload:
+    """A Deployment: somebody else's, made from a template; its controller keeps as many pods as it says."""
+
+    def __init__(self, api, name, replicas, container):
+        labels = {"app": name}
+        self.api, self.name = api, name
+        self.document = {"apiVersion": "apps/v1", "kind": "Deployment",
+                         "metadata": {"name": name, "namespace": api.namespace, "uid": str(uuid.uuid4()), "creationTimestamp": stamp()},
+                         "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
+                                  "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}}}
+        kubernetes_validate.validate(copy.deepcopy(self.document), VERSION, strict=True)
+
+    def pods(self):
+        return [pod for pod in self.api.pods.values() if pod.document["metadata"].get("labels", {}).get("app") == self.name
+                and "deletionTimestamp" not in pod.document["metadata"]]
+
+    def reconcile(self):
+        """What the controllers of Deployments and ReplicaSets do: who is not ready goes first, then who costs least."""
+        with self.api.lock:
+            for dead in [pod for pod in self.pods() if pod.process is not None and pod.process.poll() is not None]:
+                dead.delete(0)
+            pods = self.pods()
+            wanted = self.document["spec"]["replicas"]
+            for _ in range(wanted - len(pods)):
+                template = copy.deepcopy(self.document["spec"]["template"])
+                template["metadata"]["name"] = f"{self.name}-{uuid.uuid4().hex[:10]}"
+                self.api.create("pods", {"apiVersion": "v1", "kind": "Pod", **template})
+
+            def order(pod):
+                ready = pod.document.get("status", {}).get("phase") == "Running"
+                return ready, int(pod.document["metadata"].get("annotations", {}).get(COST, "0"))
+
+            for pod in sorted(pods, key=order)[:max(0, len(pods) - wanted)]:
+                pod.delete(1)
+
+    def scale(self):
+        spec = self.document["spec"]
+        return {"kind": "Scale", "apiVersion": "autoscaling/v1",
+                "metadata": {name: self.document["metadata"][name] for name in ("name", "namespace", "uid", "creationTimestamp")},
+                "spec": {"replicas": spec["replicas"]},
+                "status": {"replicas": len(self.pods()), "selector": f"app={self.name}"}}
+
+    def shown(self):
+        ready = sum(pod.document.get("status", {}).get("phase") == "Running" for pod in self.pods())
+        return {**copy.deepcopy(self.document), "status": {"replicas": len(self.pods()), "readyReplicas": ready,
+                                                           "availableReplicas": ready, "updatedReplicas": len(self.pods())}}
+
+
 class KubeApi:
     def __init__(self, images, token=None, namespace="models", port=0):
         self.images, self.token, self.namespace = images, token, namespace
         self.lock = threading.Condition(threading.RLock())
         self.pods, self.secrets, self.events, self.history = {}, {}, [], []
+        self.workloads, self.deleted = {}, []
         self.every = []
         self.version, self.oldest, self.hosts = 100, 100, 0
         self.net = f"127.{random.randint(2, 250)}"  # what an earlier one has left is not met
@@ -152,6 +204,7 @@ class KubeApi:
             server_api = api
 
         self.handler = Handler
+        threading.Thread(target=self.control, daemon=True).start()
         self.server, self.port = None, port
         self.up()
 
@@ -213,6 +266,17 @@ class KubeApi:
     def removed(self, pod):
         if self.pods.pop(pod.name, None) is not None:
             self.changed("DELETED", pod.document)
+
+    def workload(self, name, replicas, container):
+        with self.lock:
+            self.workloads[name] = Workload(self, name, replicas, container)
+        return self.workloads[name]
+
+    def control(self):
+        while not self.closed:
+            for each in list(self.workloads.values()):
+                each.reconcile()
+            time.sleep(0.05)
 
     def cut_watches(self):
         with self.lock:
@@ -351,6 +415,12 @@ class Requests(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = do_PATCH = handle_one
 
     def route(self, api, path, query, body):
+        found = WORKLOADS.match(path)
+        if found:
+            with api.lock:
+                document = self.workload(api, found.group(2), bool(found.group(3)), body)
+            self.answer(200, document)
+            return
         found = PREFIX.match(path)
         if not found:
             self.discover(path)
@@ -368,6 +438,19 @@ class Requests(BaseHTTPRequestHandler):
             wants_table = kind == "pods" and self.command == "GET" and "as=Table" in self.headers.get("Accept", "")
             self.answer(code, table(document) if wants_table else document)
 
+    def workload(self, api, name, is_scale, body):
+        if not name:
+            return {"kind": "DeploymentList", "apiVersion": "apps/v1", "metadata": {"resourceVersion": str(api.version)},
+                    "items": [each.shown() for each in api.workloads.values()]}
+        if name not in api.workloads:
+            raise Refused(404, "NotFound", f'deployments.apps "{name}" not found')
+        found = api.workloads[name]
+        if self.command in ("PATCH", "PUT"):
+            if api.forbidden:
+                raise Refused(403, "Forbidden", f'deployments.apps "{name}" is forbidden: User "sluice" cannot patch resource "deployments/scale"')
+            found.document["spec"]["replicas"] = int(body["spec"]["replicas"])
+        return found.scale() if is_scale else found.shown()
+
     def plain(self, api, kind, name, query, body):
         if self.command == "POST":
             return 201, copy.deepcopy(api.create(kind, body))
@@ -383,10 +466,12 @@ class Requests(BaseHTTPRequestHandler):
             return 200, {"kind": "Status", "apiVersion": "v1", "status": "Success"}
         pod = api.pod(name)
         if self.command == "DELETE":
+            api.deleted.append(name)
             grace = (body or {}).get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
             pod.delete(int(grace if grace is not None else pod.document["spec"].get("terminationGracePeriodSeconds", 30)))
         if self.command == "PATCH":
-            pod.document["metadata"].setdefault("labels", {}).update(body["metadata"].get("labels", {}))
+            for kind in ("labels", "annotations"):
+                pod.document["metadata"].setdefault(kind, {}).update(body["metadata"].get(kind, {}))
             api.changed("MODIFIED", pod.document)
         return 200, copy.deepcopy(pod.document)
 
@@ -452,9 +537,15 @@ class Requests(BaseHTTPRequestHandler):
     def discover(self, path):
         verbs = ["get", "list", "create", "delete", "watch", "patch"]
         kinds = [("pods", "Pod", verbs), ("pods/log", "Pod", ["get"]), ("secrets", "Secret", verbs), ("events", "Event", verbs)]
+        apps = {"groupVersion": "apps/v1", "version": "v1"}
         documents = {
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
-            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+            "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": [
+                {"name": "apps", "versions": [apps], "preferredVersion": apps}]},
+            "/apis/apps/v1": {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "apps/v1", "resources": [
+                {"name": "deployments", "singularName": "deployment", "namespaced": True, "kind": "Deployment", "verbs": verbs},
+                {"name": "deployments/scale", "singularName": "", "namespaced": True, "group": "autoscaling", "version": "v1",
+                 "kind": "Scale", "verbs": ["get", "patch", "update"]}]},
             "/version": {"major": "1", "minor": "27", "gitVersion": "v1.27.0"},
             "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [
                 {"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": verbs}

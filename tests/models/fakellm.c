@@ -8,10 +8,12 @@
  *   GET  /v1/models              the model, and adapters that were loaded (parent = the model)
  *   POST /v1/chat/completions    as a body, or as SSE with "stream":true
  *   POST /v1/completions         the same
+ *   POST /v1/embeddings          of a text that begins with a digit: that one of ten numbers is 1
  *   POST /v1/load_lora_adapter, /load_lora_adapter, and unload: vLLM's and SGLang's
  *   GET  /lora-adapters          llama.cpp's: what --lora named
  *   POST /sleep, /wake_up, GET /is_sleeping      vLLM's
- *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once
+ *   GET  /stats                  {"pid","calls","in_flight","most"}: most at once; of the first
+ * call "probes": how often /health had said 200 before it; "waited_us": since it first did
  *
  * Options: see `options` below. Whatever it does not know is ignored, so that command lines of real
  * servers work.
@@ -42,7 +44,7 @@ static char *opt_host, *opt_socket, *opt_model, *opt_say, *opt_fail_lora, *opt_p
 static long opt_port, opt_load_ms, opt_tps, opt_tokens, opt_crash_after_ms, opt_crash_after_calls,
     opt_exit_code, opt_segv, opt_hang_after_ms, opt_grow_mb, opt_load_mb, opt_exit_delay_ms,
     opt_ignore_term, opt_child, opt_log_every_ms, opt_fail_permille, opt_first_ms, opt_lora_ms,
-    opt_exit_at_once;
+    opt_exit_at_once, opt_echo;
 
 static const struct option {
     const char *name;
@@ -54,6 +56,7 @@ static const struct option {
     {"--socket", NULL, &opt_socket},                       /* a unix socket instead */
     {"--model", NULL, &opt_model},                         /* its name: fake */
     {"--say", NULL, &opt_say},                             /* the first word of each answer */
+    {"--echo", &opt_echo, NULL},                           /* 1: that word is the prompt */
     {"--load-ms", &opt_load_ms, NULL},                     /* not healthy until then */
     {"--load-mb", &opt_load_mb, NULL},                     /* memory that it takes to load */
     {"--grow-mb", &opt_grow_mb, NULL},                     /* and this much more each second */
@@ -251,7 +254,8 @@ static bool knows(const char *name)
     return found;
 }
 
-static bool stream_chunk(int fd, const char *model, const char *content, const char *finish)
+static bool stream_chunk(int fd, const char *model, bool is_chat, const char *content,
+                         const char *finish)
 {
     char event[1024], framed[1200], end[64];
     if (finish)
@@ -259,11 +263,12 @@ static bool stream_chunk(int fd, const char *model, const char *content, const c
     else
         snprintf(end, sizeof end, "null");
     int length = snprintf(event, sizeof event,
-                          "data: {\"id\":\"chatcmpl-fake\",\"object\":\"chat.completion.chunk\","
+                          "data: {\"id\":\"chatcmpl-fake\",\"object\":\"%s\","
                           "\"created\":1,\"model\":\"%s\",\"system_fingerprint\":\"fake-%d\","
-                          "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},"
-                          "\"finish_reason\":%s}]}\n\n",
-                          model, (int)getpid(), content, end);
+                          "\"choices\":[{\"index\":0,%s\"%s\"%s,\"finish_reason\":%s}]}\n\n",
+                          is_chat ? "chat.completion.chunk" : "text_completion", model,
+                          (int)getpid(), is_chat ? "\"delta\":{\"content\":" : "\"text\":", content,
+                          is_chat ? "}" : "", end);
     int whole = snprintf(framed, sizeof framed, "%x\r\n%s\r\n", length, event);
     return put(fd, framed, (size_t)whole);
 }
@@ -275,15 +280,21 @@ static bool stream_raw(int fd, const char *event)
     return put(fd, framed, (size_t)whole);
 }
 
+/* The prompt of the call that this thread answers, as JSON writes it. */
+static _Thread_local char prompt[NAME_MAX_BYTES];
+
 static void word_of(long i, char into[NAME_MAX_BYTES])
 {
-    if (i == 0 && opt_say)
+    if (i == 0 && opt_echo)
+        memcpy(into, prompt, NAME_MAX_BYTES);
+    else if (i == 0 && opt_say)
         snprintf(into, NAME_MAX_BYTES, "%.150s", opt_say);
     else
         snprintf(into, NAME_MAX_BYTES, "%sword%ld", i == 0 ? "" : " ", i);
 }
 
-static bool complete_stream(const struct request *request, const char *model, bool wants_usage)
+static bool complete_stream(const struct request *request, const char *model, bool is_chat,
+                            bool wants_usage)
 {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
                                "Transfer-Encoding: chunked\r\n\r\n";
@@ -292,12 +303,12 @@ static bool complete_stream(const struct request *request, const char *model, bo
         return false;
     for (long i = 0; i < opt_tokens; i++) {
         word_of(i, word);
-        if (!stream_chunk(request->fd, model, word, NULL))
+        if (!stream_chunk(request->fd, model, is_chat, word, NULL))
             return false;
         if (opt_tps > 0)
             pause_ms(1000 / opt_tps);
     }
-    if (!stream_chunk(request->fd, model, "", "stop"))
+    if (!stream_chunk(request->fd, model, is_chat, "", "stop"))
         return false;
     snprintf(word, sizeof word,
              "data: {\"id\":\"chatcmpl-fake\",\"object\":\"chat.completion.chunk\",\"created\":1,"
@@ -339,6 +350,8 @@ static bool complete(const struct request *request, bool is_chat)
     member(body, "model", model);
     member(body, "stream", streams);
     member(body, "include_usage", usage);
+    prompt[0] = '\0';
+    member(body, "prompt", prompt);
     if (!loaded)
         return answer(request->fd, 503, JSON, "{\"error\":{\"message\":\"Loading model\"}}");
     if (asleep)
@@ -354,8 +367,27 @@ static bool complete(const struct request *request, bool is_chat)
         return answer(request->fd, 500, JSON, "{\"error\":{\"message\":\"as told\"}}");
     pause_ms(opt_first_ms);
     return strcmp(streams, "true") == 0
-               ? complete_stream(request, model, strcmp(usage, "true") == 0)
+               ? complete_stream(request, model, is_chat, strcmp(usage, "true") == 0)
                : complete_body(request, model, is_chat);
+}
+
+/* When it was first told to be well, and how often before the first call. */
+static atomic_long probes, well_at_us, probes_at_call, waited_us;
+
+static long now_in_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+static void note_call(void)
+{
+    long none = 0;
+    if (calls++ != 0)
+        return;
+    probes_at_call = probes;
+    atomic_compare_exchange_strong(&waited_us, &none, now_in_us() - well_at_us);
 }
 
 static bool chat(const struct request *request)
@@ -363,11 +395,29 @@ static bool chat(const struct request *request)
     long now = ++in_flight;
     for (long seen = most; now > seen && !atomic_compare_exchange_weak(&most, &seen, now);)
         continue;
-    calls++;
+    note_call();
     bool is_chat = strstr(request->path, "chat") != NULL;
     bool goes_on = complete(request, is_chat);
     in_flight--;
     return goes_on;
+}
+
+static bool embed(const struct request *request)
+{
+    char input[NAME_MAX_BYTES] = "", vector[64] = "";
+    member(request->bytes + request->head, "input", input);
+    if (!loaded)
+        return answer(request->fd, 503, JSON, "{\"error\":{\"message\":\"Loading model\"}}");
+    calls++;
+    pause_ms(opt_first_ms);
+    for (int i = 0; i < 10; i++)
+        snprintf(vector + strlen(vector), sizeof vector - strlen(vector), "%s%d", i ? "," : "",
+                 input[0] == '0' + i);
+    return answer(request->fd, 200, JSON,
+                  "{\"object\":\"list\",\"model\":\"%s\",\"data\":[{\"object\":\"embedding\","
+                  "\"index\":0,\"embedding\":[%s]}],\"usage\":{\"prompt_tokens\":5,"
+                  "\"total_tokens\":5}}",
+                  opt_model, vector);
 }
 
 static bool health(const struct request *request)
@@ -375,6 +425,8 @@ static bool health(const struct request *request)
     if (!loaded)
         return answer(request->fd, 503, JSON,
                       "{\"error\":{\"code\":503,\"message\":\"Loading model\"}}");
+    if (probes++ == 0)
+        well_at_us = now_in_us();
     return answer(request->fd, 200, JSON, "{\"status\":\"ok\"}");
 }
 
@@ -481,8 +533,9 @@ static bool is_sleeping(const struct request *request)
 static bool stats(const struct request *request)
 {
     return answer(request->fd, 200, JSON,
-                  "{\"pid\":%d,\"calls\":%ld,\"in_flight\":%ld,\"most\":%ld}", (int)getpid(), calls,
-                  in_flight, most);
+                  "{\"pid\":%d,\"calls\":%ld,\"in_flight\":%ld,\"most\":%ld,\"probes\":%ld,"
+                  "\"waited_us\":%ld}",
+                  (int)getpid(), calls, in_flight, most, probes_at_call, waited_us);
 }
 
 static const struct {
@@ -493,6 +546,7 @@ static const struct {
     {"GET", "/v1/models", models},
     {"POST", "/v1/chat/completions", chat},
     {"POST", "/v1/completions", chat},
+    {"POST", "/v1/embeddings", embed},
     {"POST", "/v1/load_lora_adapter", load_adapter},
     {"POST", "/load_lora_adapter", load_adapter},
     {"POST", "/v1/unload_lora_adapter", unload_adapter},

@@ -16,7 +16,7 @@ static const int64_t SECOND = 1000000,
 static int64_t of_status(unsigned status, const char *first, const char *value, const char *second,
                          const char *other)
 {
-    struct head head = {.status = status, .field_count = second ? 2 : 1};
+    struct head head = {.status = status, .names = UINT64_MAX, .field_count = second ? 2 : 1};
     head.fields[0] = (struct head_field){text_of(first), text_of(value)};
     if (second)
         head.fields[1] = (struct head_field){text_of(second), text_of(other)};

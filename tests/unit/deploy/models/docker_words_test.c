@@ -162,6 +162,45 @@ static void the_port_stands_where_it_is_asked_for(void **state)
     json_free(root);
 }
 
+static void adapters_and_names_stand_in_it_as_for_a_process(void **state)
+{
+    struct launch_name name = {.deployment = "d", .replica = "d-1", .revision = 7};
+    const struct text command[] = {TEXT("{model}-{parallel}-{replica}-{revision}-{host}")};
+    const struct adapter_spec adapter = {TEXT("poet"), TEXT("/models/poet.gguf")};
+    struct spec_pair env = {TEXT("NAME"), TEXT("{name}")};
+    struct deployment_spec spec = {.name = TEXT("d"),
+                                   .image = TEXT("x"),
+                                   .command = command,
+                                   .command_count = 1,
+                                   .env = &env,
+                                   .env_count = 1,
+                                   .engine = ENGINE_LLAMA_CPP,
+                                   .scaling.parallel = 4,
+                                   .adapters = &adapter,
+                                   .adapter_count = 1};
+    struct docker_wish wish = {.name = &name, .spec = &spec, .owner = "o", .port = 81};
+    static const char *const wanted[] = {"d-4-d-1-7-0.0.0.0", "--lora", "/models/poet.gguf",
+                                         "--lora-init-without-apply"};
+    struct text word;
+    (void)state;
+    struct json *root = created(&wish);
+    assert_int_equal(json_count(at(root, "Cmd")), 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_true(json_to_text(json_item(at(root, "Cmd"), i), &word) &&
+                    text_equal(word, text_of(wanted[i])));
+    assert_int_equal(json_count(at(root, "Env")), 1); /* nothing of ours */
+    assert_true(json_to_text(json_item(at(root, "Env"), 0), &word) &&
+                text_equal(word, TEXT("NAME=d")));
+    json_free(root);
+    spec.engine = ENGINE_VLLM;
+    wish.host = "127.0.0.1";
+    root = created(&wish);
+    assert_int_equal(json_count(at(root, "Cmd")), 1);
+    assert_true(json_to_text(json_item(at(root, "Env"), 0), &word) &&
+                text_equal(word, TEXT("VLLM_ALLOW_RUNTIME_LORA_UPDATING=True")));
+    json_free(root);
+}
+
 static void names_of_containers_have_only_what_may_be_in_them(void **state)
 {
     struct launch_name name = {.deployment = "qwen", .replica = "qwen-1z"};
@@ -374,6 +413,7 @@ int main(void)
         cmocka_unit_test(credentials_are_for_the_images_registry),
         cmocka_unit_test(gpus_are_counted_or_named),
         cmocka_unit_test(the_port_stands_where_it_is_asked_for),
+        cmocka_unit_test(adapters_and_names_stand_in_it_as_for_a_process),
         cmocka_unit_test(names_of_containers_have_only_what_may_be_in_them),
         cmocka_unit_test(states_of_both_engines_are_known),
         cmocka_unit_test(an_address_is_the_published_one_or_its_own),

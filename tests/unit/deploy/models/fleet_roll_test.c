@@ -166,6 +166,39 @@ static void a_canary_whose_calls_fail_is_taken_back(void **state)
     end();
 }
 
+static void begin_canary(enum fate fate, unsigned max_slowdown_permille)
+{
+    begin(ROLL_CANARY, 2, 100);
+    model->spec->rollout.step_permille[0] = 500;
+    model->spec->rollout.step_count = 1;
+    model->spec->rollout.step_us = 40 * SECOND_US;
+    model->spec->rollout.max_slowdown_permille = max_slowdown_permille;
+    revise(fate, ROLL_CANARY);
+}
+
+static void a_canary_that_answers_late_is_taken_back(void **state)
+{
+    (void)state;
+    begin_canary(FATE_SLOW, 2000); /* four times as late */
+    go_on(60);
+    assert_int_equal(look("qwen").stable, 1);
+    assert_string_equal(look("qwen").reason, "canary_slow");
+    assert_int_equal(model->failed + model->broken, 0);
+    end();
+}
+
+static void one_that_may_be_late_is_not(void **state)
+{
+    static const unsigned may[] = {8000, 0};
+    (void)state;
+    for (size_t i = 0; i < sizeof(may) / sizeof(may[0]); i++) {
+        begin_canary(FATE_SLOW, may[i]);
+        go_on(120);
+        assert_int_equal(look("qwen").stable, 2);
+        end();
+    }
+}
+
 static void orders_promote_pause_and_roll_back(void **state)
 {
     (void)state;
@@ -239,6 +272,8 @@ int main(void)
         cmocka_unit_test(recreate_needs_no_more_room_than_for_one),
         cmocka_unit_test(a_canary_goes_on_step_by_step),
         cmocka_unit_test(a_canary_whose_calls_fail_is_taken_back),
+        cmocka_unit_test(a_canary_that_answers_late_is_taken_back),
+        cmocka_unit_test(one_that_may_be_late_is_not),
         cmocka_unit_test(orders_promote_pause_and_roll_back),
         cmocka_unit_test(what_runs_after_a_restart_is_taken_over),
     };

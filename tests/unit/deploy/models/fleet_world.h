@@ -24,7 +24,15 @@ enum {
 };
 
 /* What becomes of a revision's replicas: its container_port, modulo 10. */
-enum fate { FATE_GOOD, FATE_CRASHES, FATE_NEVER_READY, FATE_FINAL, FATE_ERRORS, FATE_OOM };
+enum fate {
+    FATE_GOOD,
+    FATE_CRASHES,
+    FATE_NEVER_READY,
+    FATE_FINAL,
+    FATE_ERRORS,
+    FATE_OOM,
+    FATE_SLOW
+};
 
 struct server {
     bool runs; /* launched, and not told to have ended */
@@ -50,7 +58,7 @@ struct model {
     unsigned stable, canary, permille;
     struct {
         unsigned revision;
-        uint64_t calls, failures;
+        struct trial trial;
     } records[8];
     char last_why[FLEET_REASON_MAX];
     char last_event[FLEET_REASON_MAX];
@@ -180,8 +188,8 @@ static void on_open(void *with, struct fleet_replica *replica)
     must(server->good_us && server->good_us <= world.now_us, "opened, does not answer", "replica",
          replica->number);
     enum fate fate = fate_of(server);
-    must(fate == FATE_GOOD || fate == FATE_ERRORS, "a bad revision takes calls", "replica",
-         replica->number);
+    must(fate == FATE_GOOD || fate == FATE_ERRORS || fate == FATE_SLOW,
+         "a bad revision takes calls", "replica", replica->number);
     server->open = true;
     server->opened_us = world.now_us;
 }
@@ -336,6 +344,7 @@ static struct deployment_spec plain_spec(const char *name, int64_t gib)
                     .surge = 1,
                     .auto_rollback = true,
                     .max_errors_permille = 50,
+                    .max_slowdown_permille = 2000,
                     .min_requests = 10,
                     .deadline_us = 90 * SECOND_US},
         .stop = {20 * SECOND_US, 5 * SECOND_US},
@@ -411,14 +420,26 @@ static struct server *place_for(const struct model *model, unsigned revision)
     return best;
 }
 
+/* To the first byte, one call after the other. */
+static const int64_t first_times[] = {180 * MS, 90 * MS, 400 * MS, 120 * MS, 7000 * MS, 240 * MS};
+
 static void note_call(struct model *model, const struct server *server)
 {
     size_t at = 0;
     while (at < 7 && model->records[at].revision && model->records[at].revision != server->revision)
         at++;
     model->records[at].revision = server->revision;
-    model->records[at].calls++;
-    model->records[at].failures += fate_of(server) == FATE_ERRORS && one_in(5);
+    struct trial *trial = &model->records[at].trial;
+    trial->calls++;
+    if (fate_of(server) == FATE_ERRORS && one_in(5)) {
+        trial->failures++;
+        return;
+    }
+    int64_t first_us = first_times[model->served % (sizeof(first_times) / sizeof(first_times[0]))];
+    uint64_t log = trial_log(first_us * (fate_of(server) == FATE_SLOW ? 4 : 1));
+    trial->timed++;
+    trial->logs += log;
+    trial->squares += log * log;
 }
 
 /* Held calls go where there is a place; those that are over make one. */
@@ -523,9 +544,9 @@ static void world_tell(void)
                 demand.in_flight += calls_on(&world.servers[s]);
         fleet_demand(world.fleet, text_of(model->name), &demand, world.now_us);
         for (size_t r = 0; r < 8; r++)
-            if (model->records[r].calls)
+            if (model->records[r].trial.calls)
                 fleet_record(world.fleet, text_of(model->name), model->records[r].revision,
-                             model->records[r].calls, model->records[r].failures, 0, world.now_us);
+                             &model->records[r].trial, world.now_us);
         memset(model->records, 0, sizeof(model->records));
     }
     for (size_t s = 0; s < world.server_count; s++)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "deploy/models/kube_read.h"
+#include "gateway/base/json.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -74,6 +75,73 @@ static void test_a_pod_comes_back_as_what_was_launched(void **state)
     buffer_clear(&out);
     kube_write_secret(&wish, &out);
     assert_true(text_find(buffer_text(&out), TEXT("hidden")) != SIZE_MAX);
+    buffer_done(&out);
+}
+
+static void test_adapters_are_in_its_arguments(void **state)
+{
+    const struct text command[] = {TEXT("{name}")};
+    const struct adapter_spec adapter = {TEXT("poet"), TEXT("/models/poet.gguf")};
+    struct deployment_spec spec = {.name = TEXT("qwen"),
+                                   .image = TEXT("i:1"),
+                                   .command = command,
+                                   .command_count = 1,
+                                   .engine = ENGINE_LLAMA_CPP,
+                                   .adapters = &adapter,
+                                   .adapter_count = 1};
+    struct kube_wish wish = {.name = &name, .spec = &spec, .owner = "me", .port = 9000};
+    struct buffer out;
+    (void)state;
+    buffer_init(&out, KUBE_BODY_MAX);
+    kube_write_pod(&wish, &out);
+    assert_true(
+        text_find(buffer_text(&out), TEXT("\"args\":[\"qwen\",\"--lora\",\"/models/poet.gguf\","
+                                          "\"--lora-init-without-apply\"]")) != SIZE_MAX);
+    buffer_clear(&out);
+    spec.engine = ENGINE_VLLM;
+    kube_write_pod(&wish, &out);
+    assert_true(
+        text_find(buffer_text(&out), TEXT("\"env\":[{\"name\":\"VLLM_ALLOW_RUNTIME_LORA_UPDATING\","
+                                          "\"value\":\"True\"}]")) != SIZE_MAX);
+    buffer_done(&out);
+}
+
+static void test_a_scale_is_read_and_a_claim_is_found_again(void **state)
+{
+    static const char *const bad[] = {"", "{}", "{\"status\":{\"selector\":\"\"}}", "[1]"};
+    struct deployment_spec spec = {.image = TEXT("i:1")};
+    struct kube_wish wish = {.name = &name, .spec = &spec, .owner = "me", .port = 9000};
+    struct kube_scale scale;
+    struct kube_pod pod;
+    struct buffer out;
+    (void)state;
+    assert_true(kube_read_scale(TEXT("{\"spec\":{\"replicas\":3},\"status\":{\"replicas\":2,"
+                                     "\"selector\":\"app=a,b in (c)\"}}"),
+                                &scale));
+    assert_int_equal(scale.wanted, 3);
+    assert_int_equal(scale.there, 2);
+    assert_string_equal(scale.selector, "app=a,b in (c)");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_false(kube_read_scale(text_of(bad[i]), &scale));
+    buffer_init(&out, KUBE_BODY_MAX);
+    kube_write_selector_of(TEXT("app=a,b in (c)"), &out);
+    assert_true(text_equal(buffer_text(&out), TEXT("labelSelector=app%3Da%2Cb%20in%20%28c%29")));
+    buffer_clear(&out);
+    kube_write_claim(&wish, "theirs", &out);
+    assert_true(kube_read_pod(TEXT("{\"metadata\":{\"name\":\"p\",\"labels\":{\"sluice.workload\":"
+                                   "\"theirs\",\"sluice.owner\":\"me\"}},\"status\":{"
+                                   "\"containerStatuses\":[{\"name\":\"vllm\",\"state\":{"
+                                   "\"running\":{}}}]}}"),
+                              &pod));
+    assert_string_equal(pod.workload, "theirs");
+    assert_string_equal(pod.owner, "me");
+    assert_string_equal(pod.container, "vllm");
+    assert_int_equal(pod.phase, KUBE_RUNNING);
+    struct json_problem problem;
+    struct json *root = json_read(buffer_text(&out), &problem);
+    assert_non_null(root);
+    assert_int_equal(json_count(json_member(json_member(root, "metadata"), "labels")), 7);
+    json_free(root);
     buffer_done(&out);
 }
 
@@ -161,6 +229,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_and_labels_are_what_kubernetes_allows),
         cmocka_unit_test(test_a_pod_comes_back_as_what_was_launched),
+        cmocka_unit_test(test_adapters_are_in_its_arguments),
+        cmocka_unit_test(test_a_scale_is_read_and_a_claim_is_found_again),
         cmocka_unit_test(test_what_a_pod_waits_for),
         cmocka_unit_test(test_how_a_pod_ended),
         cmocka_unit_test(test_watches_and_lines),
