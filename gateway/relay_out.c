@@ -17,9 +17,11 @@ enum {
     END_WAIT_US = 1000000, /* after the last event: so long the framing may take to end */
 };
 
+/* Above it no more is asked for: what one more read may bring has room then. */
 static size_t client_limit(const struct exchange *x)
 {
-    return x->snapshot->config->limits.client_buffer_bytes;
+    size_t most = x->snapshot->config->limits.client_buffer_bytes;
+    return most > 2 * UPSTREAM_READ_MAX ? most - UPSTREAM_READ_MAX : most / 2;
 }
 
 bool relay_keeps_early(const struct exchange *x)

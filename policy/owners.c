@@ -5,7 +5,7 @@
 #include "gateway/base/clock.h"
 #include "policy/keeper.h"
 
-enum { QUESTIONS_MAX = 4096, ESTATE_WAIT_US = 2 * 1000000 };
+enum { QUESTIONS_MAX = 4096, ESTATE_WAIT_US = 5 * 1000000 };
 
 static void copy_text(char out[OWNER_TEXT_BYTES], struct text text)
 {

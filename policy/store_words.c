@@ -107,6 +107,16 @@ void shared_span_words(struct words *words, const struct meter_change *change)
     words_number(words, z);
 }
 
+static struct text joined(struct words *words, struct text first, struct text second)
+{
+    if (!second.len)
+        return first;
+    char *both = arena_take(&words->arena, first.len + second.len);
+    memcpy(both, first.at, first.len);
+    memcpy(both + first.len, second.at, second.len);
+    return (struct text){both, first.len + second.len};
+}
+
 /* One counter of a question; <flags> as in admit.lua. */
 void shared_ask_words(struct words *words, const struct use *use, const struct meter_lack *lack,
                       struct text flags)
@@ -117,8 +127,7 @@ void shared_ask_words(struct words *words, const struct use *use, const struct m
         a = slot_us(limit->window_us);
     else if (limit->period != PERIOD_NONE && limit->period != PERIOD_TOTAL)
         a = lack->slot, z = lack->spend_by_us;
-    struct text mode = mode_of(limit->period);
-    words_add(words, flags.len ? arena_format(&words->arena, "%s%s", mode.at, flags.at) : mode);
+    words_add(words, joined(words, mode_of(limit->period), flags));
     words_number(words, a);
     words_number(words, z);
     words_number(words, limit->amount > 0 ? limit->amount : 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy/words.h"
 
-enum { WORDS_FIRST = 64, DIGITS_MAX = 20, BLOCK_BYTES = 8 * 1024 };
+enum { WORDS_FIRST = 64, BLOCK_BYTES = 8 * 1024 };
 
 void words_init(struct words *words)
 {
@@ -33,13 +33,13 @@ void words_add(struct words *words, struct text text)
 
 void words_number(struct words *words, int64_t number)
 {
-    char *end = (char *)arena_take(&words->arena, DIGITS_MAX) + DIGITS_MAX, *at = end;
-    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
-    do {
-        *--at = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest);
-    if (number < 0)
-        *--at = '-';
-    words_add(words, (struct text){at, (size_t)(end - at)});
+    char *room = arena_take(&words->arena, 1 + TEXT_NUMBER_BYTES);
+    uint64_t plain = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    struct text digits = text_write_number(plain, room + 1);
+    if (number < 0) {
+        digits.at--;
+        digits.len++;
+        room[digits.at - room] = '-';
+    }
+    words_add(words, digits);
 }

@@ -141,14 +141,13 @@ bool redis_eval(struct redis *redis, const struct redis_script *script, size_t k
 {
     enum { FEW = 32 };
     struct text few[FEW], *all = few;
-    char number[24];
+    char number[TEXT_NUMBER_BYTES];
     assert(key_count <= count);
-    snprintf(number, sizeof(number), "%zu", key_count);
     if (count + 3 > FEW)
         all = memory_new((count + 3) * sizeof(*all));
     all[0] = TEXT("EVALSHA");
     all[1] = text_of(script->sha);
-    all[2] = text_of(number);
+    all[2] = text_write_number(key_count, number);
     if (count)
         memcpy(all + 3, words, count * sizeof(*words));
     struct text key = key_count ? words[0] : TEXT("");

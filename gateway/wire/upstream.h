@@ -102,7 +102,7 @@ const char *upstream_pool_proxy_user(const struct upstream_pool *pool);
  * called from within, and so may on_fault(). */
 void upstream_begin(struct upstream_pool *pool, struct upstream_call *call);
 
-enum { UPSTREAM_PIECES = 12 };
+enum { UPSTREAM_PIECES = 12, UPSTREAM_READ_MAX = 128 * 1024 /* of an answer at once */ };
 /* Send <pieces> (at most UPSTREAM_PIECES), which must stay where they are until on_sent() or the
  * call's end. <more>: upstream_push() follows. */
 void upstream_send(struct upstream_call *call, const struct iovec *pieces, int count, bool more);

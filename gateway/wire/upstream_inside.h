@@ -13,7 +13,7 @@
 #include "gateway/http/body.h"
 #include "gateway/wire/upstream.h"
 
-enum { UPSTREAM_SCRATCH_BYTES = 128 * 1024, UPSTREAM_HEAD_MAX = 64 * 1024 };
+enum { UPSTREAM_SCRATCH_BYTES = UPSTREAM_READ_MAX, UPSTREAM_HEAD_MAX = 64 * 1024 };
 
 enum upstream_state { UP_RESOLVE, UP_CONNECT, UP_PROXY, UP_SHAKE, UP_IDLE, UP_CALL, UP_CLOSED };
 
