@@ -6,6 +6,7 @@
 #   make SAN=address,undefined    build-address-undefined/sluice (or SAN=thread)
 #   make COVER=1                  build-cover/sluice, which counts the lines it runs
 #   make CFLAGS='-O0 -g3'         your own optimisation and debug flags
+#   make LTO=                     not optimised as a whole: links in a second, for quick turns
 
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2) --no-print-directory
 ifeq ($(origin CC),default)
@@ -18,6 +19,7 @@ PREFIX    ?= /usr/local
 DESTDIR   ?=
 
 # ------------------------------------------------------------------ flags
+comma     := ,
 IS_CLANG  := $(findstring clang,$(notdir $(CC)))
 IS_OLD_CLANG := $(if $(IS_CLANG),$(filter 11 12 13 14 15,$(firstword $(subst ., ,$(shell $(CC) -dumpversion)))))
 IS_X86    := $(filter x86_64,$(shell uname -m))
@@ -40,12 +42,17 @@ SANITIZE  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-f
              $(if $(COVER),--coverage -fprofile-update=atomic)
 LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib hiredis libpcre2-8 cjose
 FLAGS      = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE) \
-             $(LIBRARY_FLAGS)
+             $(WHOLE) $(LIBRARY_FLAGS)
+# The program is optimised as a whole, its tests are not: each would take half a minute to link.
+# `make LTO=` for quick turns. Cleared stack arrays are small here: no string instruction for them.
+LTO       ?= $(if $(SAN)$(FUZZ)$(COVER)$(IS_CLANG),,1)
+WHOLE     := $(if $(LTO),-flto=auto -ffat-lto-objects)
+APART     := $(if $(LTO),-fno-lto)
+HARDEN    += $(if $(IS_X86),$(if $(SAN)$(FUZZ)$(COVER)$(IS_CLANG),,-mmemset-strategy=unrolled_loop:192:noalign$(comma)vector_loop:1024:noalign$(comma)libcall:-1:noalign))
 LINK      := -pie -Wl,-z,nodlopen,-z,noexecstack,-z,relro,-z,now,--as-needed
 LIBRARY_FLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
 LIBRARY_LINKS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lpthread -lm
 
-comma     := ,
 OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(IS_CLANG),-clang))
 
 # ------------------------------------------------------------------ what is built
@@ -70,10 +77,10 @@ $(OUT)/parts.a: $(PARTS)
 	@rm -f $@; ar rcs $@ $^
 
 $(OUT)/tests/unit/%_test: $(OUT)/tests/unit/%_test.o $(OUT)/parts.a
-	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(APART) $(LINK) $^ -o $@ $(LIBRARY_LINKS) -lcmocka
 
 $(OUT)/tests/%/driver: $(OUT)/tests/%/driver.o $(OUT)/parts.a
-	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(APART) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
 
 # A model server of the tests: static, so that it runs in an empty container; no sanitizer can be.
 $(OUT)/tests/fakellm: tests/models/fakellm.c

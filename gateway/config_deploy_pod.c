@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a deployment wants of its pods, and which Deployment of Kubernetes it is. */
 #include "gateway/config_document.h"
+#include "gateway/config_label.h"
 
-enum { POD_LIST_MAX = 64, POD_LABEL_MAX = 63, POD_KEY_MAX = 253 + 1 + 63, POD_PATH_MAX = 1024 };
+enum { POD_LIST_MAX = 64, POD_LABEL_MAX = 63, POD_PATH_MAX = 1024 };
 
 static const char *const effects[] = {"", "NoSchedule", "PreferNoSchedule", "NoExecute"};
 
@@ -77,28 +78,19 @@ static bool is_path(struct text path)
            text_find(path, TEXT("..")) == SIZE_MAX && text_find_byte(path, ':') == SIZE_MAX;
 }
 
-/* A DNS label, as names of claims and Deployments mostly are. */
-static bool is_label(struct text name)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.at[i];
-        bool inner = i > 0 && i + 1 < name.len;
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && !(inner && c == '-'))
-            return false;
-    }
-    return name.len > 0 && name.len <= POD_LABEL_MAX;
-}
-
 static void check_volume(struct document *document, const struct volume_draft *volume)
 {
     const struct spec_volume *spec = &volume->spec;
     if (!is_path(spec->path))
         problem_at_value(document, node_of(volume->node, "path"), SEVERITY_ERROR,
                          "a volume's \"path\" begins with /, without .. and :");
+    else if (spec->path.len == 1 || text_equal(spec->path, TEXT("/dev/shm")))
+        problem_at_value(document, node_of(volume->node, "path"), SEVERITY_ERROR,
+                         "something else is there already");
     if (spec->claim.len && spec->host_path.len)
         problem_at_key(document, node_find(volume->node, "host_path"), SEVERITY_ERROR,
                        "a volume is a \"claim\" or a \"host_path\", not both");
-    if (spec->claim.len && !is_label(spec->claim))
+    if (spec->claim.len && !is_subdomain(spec->claim))
         problem_at_value(document, node_of(volume->node, "claim"), SEVERITY_ERROR,
                          "no name of a claim");
     if (spec->host_path.len && !is_path(spec->host_path))
@@ -121,16 +113,34 @@ static void check_volumes(struct document *document, const struct deployment_dra
     }
 }
 
+static void check_toleration(struct document *document, const struct toleration_draft *draft)
+{
+    struct text key = draft->spec.key, value = draft->spec.value;
+    if (value.len && !key.len)
+        problem_at_value(document, draft->node, SEVERITY_ERROR, "a \"value\" needs a \"key\"");
+    if (key.len && !is_label_key(key))
+        problem_at_value(document, node_of(draft->node, "key"), SEVERITY_ERROR,
+                         "no key of a taint, such as nvidia.com/gpu");
+    if (!is_label_value(value))
+        problem_at_value(document, node_of(draft->node, "value"), SEVERITY_ERROR,
+                         "no value of a taint: letters, digits, -, _ and ., at most %d",
+                         (int)POD_LABEL_MAX);
+}
+
 static void check_machines(struct document *document, const struct deployment_draft *draft)
 {
     const struct pair *labels = draft->node_selector.at;
     const struct toleration_draft *list = draft->tolerations.at;
+    struct text gpus = draft->spec.pod.gpu_resource;
     for (size_t i = 0; i < draft->node_selector.count; i++)
-        if (labels[i].name.len > POD_KEY_MAX || labels[i].value.len > POD_LABEL_MAX)
-            problem_at_key(document, labels[i].node, SEVERITY_ERROR, "too long for a label");
+        if (!is_label_key(labels[i].name) || !is_label_value(labels[i].value))
+            problem_at_key(document, labels[i].node, SEVERITY_ERROR,
+                           "no label, such as example.com/gpu: a100");
     for (size_t i = 0; i < draft->tolerations.count; i++)
-        if (list[i].spec.value.len && !list[i].spec.key.len)
-            problem_at_value(document, list[i].node, SEVERITY_ERROR, "a \"value\" needs a \"key\"");
+        check_toleration(document, &list[i]);
+    if (gpus.len && !is_label_key(gpus))
+        problem_at_value(document, node_of(section_of(draft), "gpu_resource"), SEVERITY_ERROR,
+                         "no name of a resource, such as amd.com/gpu");
 }
 
 /* What runs is the Deployment's own affair. */
@@ -140,7 +150,7 @@ static void check_workload(struct document *document, const struct deployment_dr
     const struct text name = draft->spec.pod.workload;
     if (!name.len)
         return;
-    if (!is_label(name))
+    if (!is_subdomain(name) || name.len > POD_LABEL_MAX) /* its pods have it as a label */
         problem_at_value(document, node_of(section_of(draft), "workload"), SEVERITY_ERROR,
                          "no name of a Deployment");
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)

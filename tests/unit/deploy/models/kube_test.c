@@ -106,6 +106,60 @@ static void test_adapters_are_in_its_arguments(void **state)
     buffer_done(&out);
 }
 
+static void test_a_pod_says_where_it_may_run_and_what_it_mounts(void **state)
+{
+    const struct spec_pair selector[] = {{TEXT("example.com/gpu"), TEXT("a100")}};
+    const struct spec_toleration tolerations[] = {
+        {.effect = TEXT("")},
+        {TEXT("nvidia.com/gpu"), TEXT("yes"), TEXT("NoSchedule")},
+    };
+    const struct spec_volume volumes[] = {
+        {.path = TEXT("/models"), .claim = TEXT("big"), .read_only = true},
+        {.path = TEXT("/a\"b"), .host_path = TEXT("/srv")},
+        {.path = TEXT("/tmp"), .size_bytes = 1024},
+        {.path = TEXT("/var")},
+    };
+    static const char *const wanted[] = {
+        "\"nodeSelector\":{\"example.com/gpu\":\"a100\"},",
+        "\"tolerations\":[{\"operator\":\"Exists\"},{\"operator\":\"Equal\",\"key\":\"nvidia.com/"
+        "gpu\","
+        "\"value\":\"yes\",\"effect\":\"NoSchedule\"}],",
+        "{\"name\":\"v0\",\"persistentVolumeClaim\":{\"claimName\":\"big\",\"readOnly\":true}},"
+        "{\"name\":\"v1\",\"hostPath\":{\"path\":\"/srv\"}},"
+        "{\"name\":\"v2\",\"emptyDir\":{\"sizeLimit\":\"1024\"}},"
+        "{\"name\":\"v3\",\"emptyDir\":{}}]",
+        "{\"name\":\"v0\",\"readOnly\":true,\"mountPath\":\"/models\"},"
+        "{\"name\":\"v1\",\"readOnly\":false,\"mountPath\":\"/a\\\"b\"},",
+        "\"limits\":{\"amd.com/gpu\":\"2\"},\"requests\":{\"amd.com/gpu\":\"2\"}",
+    };
+    struct deployment_spec spec = {.image = TEXT("i:1"),
+                                   .resources = {.gpus = 2},
+                                   .pod = {.selector = selector,
+                                           .selector_count = 1,
+                                           .tolerations = tolerations,
+                                           .toleration_count = 2,
+                                           .volumes = volumes,
+                                           .volume_count = 4,
+                                           .gpu_resource = TEXT("amd.com/gpu")}};
+    struct kube_wish wish = {.name = &name, .spec = &spec, .owner = "me", .port = 9000};
+    struct buffer out;
+    struct kube_pod pod;
+    (void)state;
+    buffer_init(&out, KUBE_BODY_MAX);
+    kube_write_pod(&wish, &out);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        if (text_find(buffer_text(&out), text_of(wanted[i])) == SIZE_MAX)
+            fail_msg("%s is not in %.*s", wanted[i], TEXT_ARGS(buffer_text(&out)));
+    assert_true(kube_read_pod(buffer_text(&out), &pod));
+    buffer_clear(&out);
+    spec = (struct deployment_spec){.image = TEXT("i:1"), .resources = {.gpus = 1}};
+    kube_write_pod(&wish, &out);
+    assert_true(text_find(buffer_text(&out), TEXT("nodeSelector")) == SIZE_MAX);
+    assert_true(text_find(buffer_text(&out), TEXT("tolerations")) == SIZE_MAX);
+    assert_true(text_find(buffer_text(&out), TEXT("\"nvidia.com/gpu\":\"1\"")) != SIZE_MAX);
+    buffer_done(&out);
+}
+
 static void test_a_scale_is_read_and_a_claim_is_found_again(void **state)
 {
     static const char *const bad[] = {"", "{}", "{\"status\":{\"selector\":\"\"}}", "[1]"};
@@ -230,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_names_and_labels_are_what_kubernetes_allows),
         cmocka_unit_test(test_a_pod_comes_back_as_what_was_launched),
         cmocka_unit_test(test_adapters_are_in_its_arguments),
+        cmocka_unit_test(test_a_pod_says_where_it_may_run_and_what_it_mounts),
         cmocka_unit_test(test_a_scale_is_read_and_a_claim_is_found_again),
         cmocka_unit_test(test_what_a_pod_waits_for),
         cmocka_unit_test(test_how_a_pod_ended),

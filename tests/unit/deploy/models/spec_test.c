@@ -94,6 +94,42 @@ static void the_digest_is_of_what_a_replica_cannot_take_over(void **state)
     assert_true(digest != spec_digest(&changed));
 }
 
+static void what_a_pod_mounts_is_copied_and_counts(void **state)
+{
+    (void)state;
+    struct text command[3], other[3];
+    char path[] = "/models", key[] = "gpu", label[] = "a100";
+    struct spec_volume volume = {.path = text_of(path), .claim = TEXT("c"), .read_only = true};
+    struct spec_toleration toleration = {text_of(key), TEXT(""), TEXT("NoExecute")};
+    struct spec_pair selector = {TEXT("gpu"), text_of(label)};
+    struct deployment_spec spec = plain(command), bare = plain(other);
+    spec.pod.selector = &selector;
+    spec.pod.tolerations = &toleration;
+    spec.pod.volumes = &volume;
+    spec.pod.selector_count = spec.pod.toleration_count = spec.pod.volume_count = 1;
+    assert_true(spec_digest(&spec) != spec_digest(&bare));
+    struct deployment_spec *copy = spec_copy(&spec);
+    memset(path, 'x', strlen(path));
+    memset(key, 'x', strlen(key));
+    memset(label, 'x', strlen(label));
+    assert_true(text_equal(copy->pod.volumes[0].path, TEXT("/models")));
+    assert_true(text_equal(copy->pod.tolerations[0].key, TEXT("gpu")));
+    assert_true(text_equal(copy->pod.selector[0].value, TEXT("a100")));
+    uint64_t digest = spec_digest(&spec);
+    volume.read_only = false;
+    assert_true(spec_digest(&spec) != digest);
+    volume.read_only = true;
+    toleration.effect = TEXT("");
+    assert_true(spec_digest(&spec) != digest);
+    toleration.effect = TEXT("NoExecute");
+    selector.value = TEXT("h100");
+    assert_true(spec_digest(&spec) != digest);
+    selector.value = text_of(label);
+    spec.pod.gpu_resource = TEXT("amd.com/gpu");
+    assert_true(spec_digest(&spec) != digest);
+    spec_unref(copy);
+}
+
 static void adapters_and_places_count_where_arguments_say_them(void **state)
 {
     (void)state;
@@ -127,6 +163,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_owns_all_it_points_to),
         cmocka_unit_test(the_digest_is_of_what_a_replica_cannot_take_over),
+        cmocka_unit_test(what_a_pod_mounts_is_copied_and_counts),
         cmocka_unit_test(adapters_and_places_count_where_arguments_say_them),
         cmocka_unit_test(two_texts_are_not_one),
     };
