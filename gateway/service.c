@@ -687,7 +687,10 @@ static bool open_roster(struct service *service)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
     }
-    if (service->directory == NULL)
+    pthread_mutex_lock(&service->lock); /* the roster's own thread may have set it already */
+    bool is_set = service->directory != NULL;
+    pthread_mutex_unlock(&service->lock);
+    if (!is_set)
         set_directory(service, roster_view(service->roster));
     return true;
 }

@@ -58,11 +58,29 @@ def test_parallel_calls(upstream):
 
 def admissions(redis, gate, ask):
     """What Redis is asked while ask() runs, by its own log of commands: (questions for a call, all the rest)."""
-    with redis.connect() as log:
-        log.command("MONITOR")
-        before = gate.metric("sluice_store_round_trips_total")
+    def count():
+        return gate.metric("sluice_store_round_trips_total")
+
+    def at_rest(do):
+        """What is asked ahead has come to rest while <do> is done: else again."""
+        for _ in range(100):
+            before = count()
+            do()
+            if count() == before:
+                return before
+            time.sleep(0.05)
+        raise AssertionError("it asks without end")
+
+    with contextlib.ExitStack() as stack:
+        def listen():
+            nonlocal log
+            log = stack.enter_context(redis.connect())
+            log.command("MONITOR")
+
+        log = None
+        before = at_rest(listen)
         ask()
-        counted = gate.metric("sluice_store_round_trips_total") - before
+        counted = at_rest(lambda: time.sleep(0.1)) - before
         redis.command("ECHO", "the end")
         lines = []
         while not lines or b"the end" not in lines[-1]:
