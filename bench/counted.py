@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions per call, by callgrind: one connection, one call after the other, counted from when all is warm."""
 
-import os
 import re
 import socket
 import subprocess
@@ -63,8 +62,11 @@ class Caller:
 
 
 def serving(pids):
-    """The process with the most threads: the other one is the supervisor."""
-    return max(pids, key=lambda pid: len(os.listdir(f"/proc/{pid}/task")))
+    """The process that has the worker: the other one is the supervisor."""
+    for pid in pids:
+        if any(path.read_text().startswith("worker-") for path in Path(f"/proc/{pid}/task").glob("*/comm")):
+            return pid
+    raise SystemExit("bench: there is no worker")
 
 
 def dumped(folder, pid):
@@ -78,6 +80,17 @@ def dumped(folder, pid):
         else:
             helpers += total
     return worker, helpers
+
+
+def dump(folder, pid):
+    """What was counted; a dump begins anew, so that another one, should it be needed, adds to the first."""
+    for _ in range(5):
+        tell(pid, "dump")
+        time.sleep(0.5)
+        worker, helpers = dumped(folder, pid)
+        if worker:
+            return worker, helpers
+    raise SystemExit(f"bench: callgrind has seen no worker:\n{(folder / 'sluice.out').read_text(errors='replace')[-3000:]}")
 
 
 def count_instructions(start, crowd, folder, number):
@@ -94,10 +107,7 @@ def count_instructions(start, crowd, folder, number):
         tell(pid, "zero")
         caller.calls(number)
         time.sleep(2)  # until the ledger's thread has booked them
-        tell(pid, "dump")
-        worker, helpers = dumped(folder, pid)
-        if worker == 0:
-            raise SystemExit("bench: callgrind has seen no worker")
+        worker, helpers = dump(folder, pid)
         return dict(worker=round(worker / number), helpers=round(helpers / number))
     finally:
         server.stop()

@@ -53,11 +53,12 @@ def get(port, path, timeout=5):
         return b""
 
 
-def wait_ready(port, seconds=600):
+def wait_ready(port, process, said, seconds=600):
+    """Until it is; <said> is the file that it writes its complaints to."""
     end = time.monotonic() + seconds
     while not get(port, "/readyz").startswith(b"HTTP/1.1 200"):
-        if time.monotonic() > end:
-            raise SystemExit("bench: not ready")
+        if time.monotonic() > end or process.poll() is not None:
+            raise SystemExit(f"bench: sluice is not ready:\n{said.read_text(errors='replace')[-3000:]}")
         time.sleep(0.002)
 
 
@@ -226,7 +227,7 @@ def first_call(folder):
     with open(folder / "first.out", "wb") as out:
         running = subprocess.Popen([SLUICE, "-c", folder / "sluice.yaml", "run"], env=surroundings(folder), stdout=out, stderr=out)
     try:
-        wait_ready(port, 10)
+        wait_ready(port, running, folder / "first.out", 10)
         Caller(port, folder).calls(3)
     finally:
         running.terminate()

@@ -81,7 +81,7 @@ class Server:
         self.running = Running("sluice", [*(count or []), SLUICE, "-c", self.folder / "sluice.yaml", "run"], listen, cores,
                                self.folder, crowds.surroundings(self.folder), patience=600)
         self.port = listen
-        crowds.wait_ready(listen)
+        crowds.wait_ready(listen, self.running.process, self.folder / "sluice.out")
         self.ready_ms = (time.monotonic() - begun) * 1000
         self.others = self.crowd.company(size, self.port, self.folder, pinned)
 
