@@ -121,15 +121,15 @@ static void test_a_pod_says_where_it_may_run_and_what_it_mounts(void **state)
     };
     static const char *const wanted[] = {
         "\"nodeSelector\":{\"example.com/gpu\":\"a100\"},",
-        "\"tolerations\":[{\"operator\":\"Exists\"},{\"operator\":\"Equal\",\"key\":\"nvidia.com/"
-        "gpu\","
-        "\"value\":\"yes\",\"effect\":\"NoSchedule\"}],",
-        "{\"name\":\"v0\",\"persistentVolumeClaim\":{\"claimName\":\"big\",\"readOnly\":true}},"
-        "{\"name\":\"v1\",\"hostPath\":{\"path\":\"/srv\"}},"
-        "{\"name\":\"v2\",\"emptyDir\":{\"sizeLimit\":\"1024\"}},"
-        "{\"name\":\"v3\",\"emptyDir\":{}}]",
-        "{\"name\":\"v0\",\"readOnly\":true,\"mountPath\":\"/models\"},"
-        "{\"name\":\"v1\",\"readOnly\":false,\"mountPath\":\"/a\\\"b\"},",
+        ("\"tolerations\":[{\"operator\":\"Exists\"},{\"operator\":\"Equal\",\"key\":\"nvidia.com/"
+         "gpu\","
+         "\"value\":\"yes\",\"effect\":\"NoSchedule\"}],"),
+        ("{\"name\":\"v0\",\"persistentVolumeClaim\":{\"claimName\":\"big\",\"readOnly\":true}},"
+         "{\"name\":\"v1\",\"hostPath\":{\"path\":\"/srv\"}},"
+         "{\"name\":\"v2\",\"emptyDir\":{\"sizeLimit\":\"1024\"}},"
+         "{\"name\":\"v3\",\"emptyDir\":{}}]"),
+        ("{\"name\":\"v0\",\"readOnly\":true,\"mountPath\":\"/models\"},"
+         "{\"name\":\"v1\",\"readOnly\":false,\"mountPath\":\"/a\\\"b\"},"),
         "\"limits\":{\"amd.com/gpu\":\"2\"},\"requests\":{\"amd.com/gpu\":\"2\"}",
     };
     struct deployment_spec spec = {.image = TEXT("i:1"),
