@@ -76,7 +76,6 @@ static bool note_host(struct reader *reader, struct text value)
     return true;
 }
 
-/* Options that we do not know change nothing: what goes on is written anew in any case. */
 /* A bit for names of that length and first letter, in any case. */
 static inline uint64_t bit_of(struct text name)
 {
@@ -84,6 +83,7 @@ static inline uint64_t bit_of(struct text name)
     return UINT64_C(1) << ((name.len * 11 + first) & 63);
 }
 
+/* Options that we do not know change nothing: what goes on is written anew in any case. */
 static bool note_connection(struct reader *reader, struct text value)
 {
     struct text option;
