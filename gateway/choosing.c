@@ -8,7 +8,7 @@
 #include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
-enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000 };
+enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000, PROMPT_WITHIN = 4096 };
 
 const struct route_policy *choosing_policy(const struct exchange *x)
 {
@@ -59,14 +59,15 @@ static uint64_t salt_of(const struct exchange *x)
 }
 
 /* Where the prompt begins: what stands before it in the body (the model, a temperature) is none of
- * it. */
+ * it. Where much does (tools), all of the body is taken for it. */
 static struct text prompt_of(const struct exchange *x)
 {
     static const struct text names[] = {
         {"\"messages\"", 10}, {"\"contents\"", 10}, {"\"input\"", 7}, {"\"prompt\"", 8}};
     struct text body = buffer_text(&x->body);
+    struct text begin = {body.at, body.len < PROMPT_WITHIN ? body.len : PROMPT_WITHIN};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t at = text_find(body, names[i]);
+        size_t at = text_find(begin, names[i]);
         if (at != SIZE_MAX)
             return text_from(body, at + names[i].len);
     }

@@ -167,6 +167,8 @@ struct exchange {
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;
+    const struct scan_outline *outline; /* of the body as it was last scanned, or NULL; arena */
+    bool names_files;                   /* it may (references.h) */
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */

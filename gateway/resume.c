@@ -293,6 +293,7 @@ static bool write_call(struct exchange *x)
         buffer_done(&x->body);
     }
     x->body = out;
+    x->outline = NULL;
     x->chat = NULL; /* it is read anew, where it crosses */
     x->unreadable = x->uncrossed = NULL;
     x->crossed_count = 0;

@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         estimates = estimates_new();
     if (!scan_check(body, &problem))
         return 0;
-    estimate_look(body, &facts);
+    estimate_look(body, NULL, &facts);
     assert(facts.media_bytes >= 0 && facts.media_bytes <= facts.body_bytes);
     assert(facts.media_count >= 0 && facts.media_count <= facts.body_bytes);
     assert(facts.media_tokens >= 0 && facts.tool_tokens >= 0);

@@ -29,7 +29,7 @@ static struct estimate_facts look(const char *body)
         .choices = 1,
     };
     assert_true(scan_check(text_of(body), &problem));
-    estimate_look(text_of(body), &facts);
+    estimate_look(text_of(body), NULL, &facts);
     assert_true(facts.media_bytes >= 0 && facts.media_bytes <= facts.body_bytes);
     return facts;
 }

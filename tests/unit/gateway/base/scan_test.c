@@ -121,12 +121,12 @@ static void request_must_not_have_a_wanted_name_in_another_case(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_true(scan(bad[i]));
-        assert_false(scan_request(text_of(bad[i]), wants, WANTS, values, &problem));
+        assert_false(scan_request(text_of(bad[i]), wants, WANTS, values, &problem, NULL));
         assert_true(problem.other_case);
         assert_string_equal(problem.name, "model");
     }
     struct text good = TEXT("{\"model\":1,\"Modell\":1,\"a\":{\"Model\":1}}");
-    assert_true(scan_request(good, wants, WANTS, values, &problem));
+    assert_true(scan_request(good, wants, WANTS, values, &problem, NULL));
 }
 
 static void wanted_name_must_not_stand_twice(void **state)
