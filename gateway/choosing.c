@@ -80,7 +80,7 @@ static void hash_prompt(struct exchange *x)
     uint64_t hash = salt_of(x);
     size_t from = 0, until = PREFIX_BYTES;
     for (size_t i = 0; i < PREFIX_LEVELS && until <= prompt.len; i++, until *= 4) {
-        hash = affinity_hash((struct text){prompt.at + from, until - from}, hash);
+        hash = affinity_mark((struct text){prompt.at + from, until - from}, hash);
         x->prefix[i] = hash ? hash : 1;
         from = until;
     }

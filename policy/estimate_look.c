@@ -109,40 +109,68 @@ struct walk {
     const char *schema;                 /* where Gemini's schema of the answer begins */
     int64_t sixteenths, sealed, described, schemas; /* of what is said, and so on */
     int64_t schema_objects;
-    int64_t parts;           /* messages that were marked */
-    int64_t exact_left;      /* bytes that may still be counted exactly */
-    int64_t closely_left;    /* bytes that may still be counted as closely as short ones are */
+    int64_t parts;        /* messages that were marked */
+    int64_t exact_left;   /* bytes that may still be counted exactly */
+    int64_t closely_left; /* bytes that may still be counted as closely as short ones are */
+    int64_t counted, counted_sixteenths; /* bytes, and what they came to; later ones weigh more */
+    int64_t passed;                      /* bytes since some were counted */
     int64_t uses, max_calls; /* of tools that the provider runs; -1 = no bound is given */
     bool runs_tools, runs_unbounded;
 };
 
 enum {
-    COUNTED_CLOSELY = 4096, /* bytes of a body: beyond them a few samples do */
+    COUNTED_CLOSELY = 2048, /* bytes of a body: beyond them fewer samples do */
     COUNTED_WHOLE = 512,
-    COUNTED_LATER = 64, /* the same, beyond those bytes */
     SAMPLES = 8,
     SAMPLE_BYTES = 64,
-    BYTES_PER_SAMPLE = 2048, /* beyond those bytes */
+    BYTES_PER_SAMPLE = 4096, /* beyond those bytes */
 };
 
-/* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted, and
- * fewer of them the more there is: it is an estimate, and no prompt shall cost more for it the
- * longer it is. */
-static int64_t sixteenths_of(struct walk *walk, const char *at, const char *end)
+static int64_t count_samples(struct walk *walk, const char *at, int64_t length, int64_t samples)
 {
-    int64_t length = end - at, samples = SAMPLES;
-    bool closely = walk->closely_left > 0;
-    if (length <= (closely ? COUNTED_WHOLE : COUNTED_LATER)) {
-        walk->closely_left -= length;
-        return estimate_words(at, end);
-    }
-    if (!closely && length < BYTES_PER_SAMPLE * SAMPLES)
-        samples = 1 + (length - 1) / BYTES_PER_SAMPLE;
-    walk->closely_left -= samples * SAMPLE_BYTES;
     int64_t sum = 0, step = length / samples;
     for (int64_t i = 0; i < samples; i++)
         sum += estimate_words(at + i * step, at + i * step + SAMPLE_BYTES);
+    walk->counted = walk->counted / 2 + samples * SAMPLE_BYTES; /* the latest say most */
+    walk->counted_sixteenths = walk->counted_sixteenths / 2 + sum;
     return (int64_t)((__int128)sum * length / (samples * SAMPLE_BYTES));
+}
+
+static int64_t count_closely(struct walk *walk, const char *at, int64_t length)
+{
+    if (length > COUNTED_WHOLE) {
+        walk->closely_left -= SAMPLES * SAMPLE_BYTES;
+        return count_samples(walk, at, length, SAMPLES);
+    }
+    int64_t sum = estimate_words(at, at + length);
+    walk->closely_left -= length;
+    walk->counted += length;
+    walk->counted_sixteenths += sum;
+    return sum;
+}
+
+/* Now and then a string is looked at; those between are taken to be like them. */
+static int64_t count_rarely(struct walk *walk, const char *at, int64_t length)
+{
+    if (length >= BYTES_PER_SAMPLE) {
+        int64_t samples = length / BYTES_PER_SAMPLE;
+        return count_samples(walk, at, length, samples < SAMPLES ? samples : SAMPLES);
+    }
+    walk->passed += length;
+    if (walk->passed >= BYTES_PER_SAMPLE && length >= SAMPLE_BYTES) {
+        walk->passed = 0;
+        count_samples(walk, at, length, 1);
+    }
+    return walk->counted_sixteenths * length / walk->counted;
+}
+
+/* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted, and
+ * the fewer the more there is: it is an estimate, and no prompt shall cost more for it the longer
+ * it is. */
+static int64_t sixteenths_of(struct walk *walk, const char *at, const char *end)
+{
+    return walk->closely_left > 0 ? count_closely(walk, at, end - at)
+                                  : count_rarely(walk, at, end - at);
 }
 
 /* Of the inside of a string that is said. */
@@ -666,6 +694,7 @@ void estimate_look(struct text body, const struct scan_outline *outline,
     walk.schema_objects = walk.parts = walk.uses = 0;
     walk.exact_left = TOKENIZER_EXACT_BYTES;
     walk.closely_left = COUNTED_CLOSELY;
+    walk.counted = walk.counted_sixteenths = walk.passed = 0;
     walk.max_calls = -1;
     walk.runs_tools = walk.runs_unbounded = false;
     take_walk(&walk, body);

@@ -166,3 +166,14 @@ uint64_t affinity_hash(struct text bytes, uint64_t salt)
         memcpy(words, bytes.at + at, bytes.len - at);
     return fold(fold(words[0] ^ other, words[1] ^ hash) ^ odd, bytes.len ^ other);
 }
+
+uint64_t affinity_mark(struct text bytes, uint64_t salt)
+{
+    enum { PAGE = 4096, STEP = 512, STEP_LOOKED_AT = 64 };
+    if (bytes.len <= PAGE)
+        return affinity_hash(bytes, salt);
+    uint64_t hash = salt;
+    for (size_t at = 0; bytes.len - at >= STEP; at += STEP)
+        hash = hash_wide(bytes.at + at, STEP_LOOKED_AT / (2 * LANES * sizeof(uint64_t)), hash);
+    return fold(hash ^ odd, bytes.len ^ other);
+}
