@@ -161,7 +161,8 @@ static int64_t count_rarely(struct walk *walk, const char *at, int64_t length)
         walk->passed = 0;
         count_samples(walk, at, length, 1);
     }
-    return walk->counted_sixteenths * length / walk->counted;
+    int64_t sum = walk->counted_sixteenths * length / walk->counted;
+    return sum < 16 * length ? sum : 16 * length; /* a token has a byte at least */
 }
 
 /* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted, and

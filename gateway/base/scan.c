@@ -32,7 +32,8 @@ struct scanner {
 
 /* ---- problems; all return NULL so that a reader can end in them ---- */
 
-static const char *complain(struct scanner *s, const char *at, const char *what)
+__attribute__((cold)) static const char *complain(struct scanner *s, const char *at,
+                                                  const char *what)
 {
     bool is_end = at >= s->end;
     *s->problem = (struct scan_problem){(size_t)(at - s->begin),
@@ -41,7 +42,7 @@ static const char *complain(struct scanner *s, const char *at, const char *what)
 }
 
 /* Say what is wrong with the string whose inside begins at <at>. */
-static const char *complain_string(struct scanner *s, const char *at)
+__attribute__((cold)) static const char *complain_string(struct scanner *s, const char *at)
 {
     size_t len = 1;
     for (; at < s->end; at += len) {
