@@ -21,6 +21,8 @@ const struct route_policy *choosing_policy(const struct exchange *x)
 static bool is_choice(const struct route *route)
 {
     unsigned on = 0;
+    if (route && route->sum.known)
+        return route->sum.limited || (route->sum.on & (route->sum.on - 1)) != 0;
     for (size_t i = 0; route && i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         if (target->off)
@@ -113,6 +115,8 @@ static uint64_t sticky_of(const struct exchange *x, const struct route_policy *p
 static const int64_t *delays_of(struct exchange *x, const struct route *route)
 {
     int64_t *delays = NULL;
+    if (route->sum.known && !route->sum.deployed)
+        return NULL;
     for (size_t i = 0; i < route->target_count; i++) {
         struct slots *slots = route->targets[i].provider->slots;
         if (!slots || slots_figures(slots).ready > 0)
