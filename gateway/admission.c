@@ -283,7 +283,7 @@ static bool read_lengths(struct exchange *x, const struct scan_value *values)
         bool says = lengths_says(x->call.operation, (enum length_name)i);
         if (says && length > x->call.max_tokens)
             x->call.max_tokens = length;
-        x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
+        x->seeking->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
     }
     return true;
 }
@@ -414,17 +414,17 @@ bool admission_read(struct exchange *x)
         x->call.user = x->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
-    x->model = values[WANT_MODEL];
-    x->length_holder = values[WANT_LENGTH_HOLDER];
-    x->tools = array_of(&values[WANT_TOOLS]);
-    x->texts =
+    x->seeking->model = values[WANT_MODEL];
+    x->seeking->length_holder = values[WANT_LENGTH_HOLDER];
+    x->seeking->tools = array_of(&values[WANT_TOOLS]);
+    x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
     read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
-    x->stream_options = values[WANT_STREAM_OPTIONS];
-    x->include_usage = values[WANT_INCLUDE_USAGE];
+    x->seeking->stream_options = values[WANT_STREAM_OPTIONS];
+    x->seeking->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)
@@ -574,7 +574,7 @@ static void find_revision(struct exchange *x)
         return;
     }
     x->route = route;
-    x->waking.revision = (unsigned)revision;
+    waking_pin(x, (unsigned)revision);
 }
 
 /* What a deployment's own endpoint is asked for is asked of it, whatever model the call names; with
