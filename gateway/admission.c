@@ -285,7 +285,7 @@ static bool read_lengths(struct exchange *x, const struct scan_value *values)
         bool says = lengths_says(x->call.operation, (enum length_name)i);
         if (says && length > x->call.max_tokens)
             x->call.max_tokens = length;
-        x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
+        x->seeking->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
     }
     return true;
 }
@@ -382,15 +382,16 @@ static bool scan_wants(const struct exchange *x, struct scan_value *values,
 /* Short bodies have no long strings: then nothing is kept. */
 static void keep_outline(struct exchange *x, const struct scan_outline *outline)
 {
-    x->names_files = outline->has_name;
-    x->outline = NULL;
+    struct seeking *seeking = x->seeking;
+    seeking->names_files = outline->has_name;
+    seeking->outline = NULL;
     if (outline->count == 0)
         return;
-    struct scan_outline *kept = arena_take(&x->arena, sizeof(*kept));
+    struct scan_outline *kept = arena_take(&seeking->arena, sizeof(*kept));
     *kept = *outline;
-    kept->longs = arena_take(&x->arena, outline->count * sizeof(*kept->longs));
+    kept->longs = arena_take(&seeking->arena, outline->count * sizeof(*kept->longs));
     memcpy(kept->longs, outline->longs, outline->count * sizeof(*kept->longs));
-    x->outline = kept;
+    seeking->outline = kept;
 }
 
 bool admission_read(struct exchange *x)
@@ -433,17 +434,17 @@ bool admission_read(struct exchange *x)
         x->call.user = x->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
-    x->model = values[WANT_MODEL];
-    x->length_holder = values[WANT_LENGTH_HOLDER];
-    x->tools = array_of(&values[WANT_TOOLS]);
-    x->texts =
+    x->seeking->model = values[WANT_MODEL];
+    x->seeking->length_holder = values[WANT_LENGTH_HOLDER];
+    x->seeking->tools = array_of(&values[WANT_TOOLS]);
+    x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
     read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
-    x->stream_options = values[WANT_STREAM_OPTIONS];
-    x->include_usage = values[WANT_INCLUDE_USAGE];
+    x->seeking->stream_options = values[WANT_STREAM_OPTIONS];
+    x->seeking->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)
@@ -593,7 +594,7 @@ static void find_revision(struct exchange *x)
         return;
     }
     x->route = route;
-    x->waking.revision = (unsigned)revision;
+    waking_pin(x, (unsigned)revision);
 }
 
 /* What a deployment's own endpoint is asked for is asked of it, whatever model the call names; with

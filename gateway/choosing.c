@@ -83,7 +83,7 @@ static void hash_prompt(struct exchange *x)
     size_t from = 0, until = PREFIX_BYTES;
     for (size_t i = 0; i < PREFIX_LEVELS && until <= prompt.len; i++, until *= 4) {
         hash = affinity_mark((struct text){prompt.at + from, until - from}, hash);
-        x->prefix[i] = hash ? hash : 1;
+        x->seeking->prefix[i] = hash ? hash : 1;
         from = until;
     }
 }
@@ -144,12 +144,12 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
     fill_tokens(x, chooses, call);
     if (!chooses || !x->key || x->match.endpoint->body != BODY_JSON)
         return;
-    if (has_prompt(x->call.operation) && !x->prefix_known) {
-        x->prefix_known = true;
+    if (has_prompt(x->call.operation) && !x->seeking->prefix_known) {
+        x->seeking->prefix_known = true;
         hash_prompt(x);
     }
     call->delays_us = delays_of(x, route);
-    memcpy(call->prefix, x->prefix, sizeof(call->prefix));
+    memcpy(call->prefix, x->seeking->prefix, sizeof(call->prefix));
     call->sticky = sticky_of(x, choosing_policy(x));
 }
 

@@ -101,7 +101,7 @@ bool references_read(struct exchange *x)
 {
     struct text body = buffer_text(&x->body);
     x->file_count = 0;
-    if (!x->names_files)
+    if (!x->seeking->names_files)
         return true;
     const char *end = body.at + body.len, *at = body.at;
     while ((at = next_reference(at, end)) != NULL)
