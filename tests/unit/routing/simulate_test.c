@@ -182,6 +182,45 @@ static void idle_queues_reproduce_the_theorems(void **state)
     }
 }
 
+/* The end of the slowest hundredth, of 8 gateways before 64 servers, of which half need twice as
+ * long: nine tenths full. */
+static double tail_of_unlike(enum rival rival)
+{
+    struct simulate_scenario scenario = {
+        .target_count = 64,
+        .answer_count = 1,
+        .answers = {{.tokens = 10000, .share = 1, .memoryless = true}},
+        .rate = 1050,
+        .seconds_us = INT64_C(60) * SECOND,
+        .warmup_us = INT64_C(10) * SECOND,
+        .input_tokens = 1,
+        .whole = true,
+        .objective_us = SECOND,
+        .replicas = 8,
+    };
+    for (size_t i = 0; i < scenario.target_count; i++)
+        scenario.targets[i] = (struct simulate_target){
+            .first_us = 1000, .token_us = i % 2 ? 4 : 8, .slots = 1, .weight = 1};
+    struct simulate_picker picker = {.name = rival_name(rival), .rival = rival};
+    struct simulate_result result;
+    simulate_run(&scenario, &picker, 1, &result);
+    return result.total_p99;
+}
+
+/* Wydrowski et al., NSDI 2024, compare rules on servers of which half are slower: Prequal and C3
+ * end first, those that know of their own calls only behind them, and far behind round robin and
+ * random choices, which run into timeouts. */
+static void rules_end_in_the_order_of_prequals_paper(void **state)
+{
+    (void)state;
+    double prequal = tail_of_unlike(RIVAL_PREQUAL), c3 = tail_of_unlike(RIVAL_C3);
+    double least = tail_of_unlike(RIVAL_LEAST_REQUEST), two = tail_of_unlike(RIVAL_P2C);
+    double worse = prequal > c3 ? prequal : c3, better = least < two ? least : two;
+    assert_true(worse * 1.2 < better);
+    assert_true(two > least);
+    assert_true(tail_of_unlike(RIVAL_ROUND_ROBIN) > 5 && tail_of_unlike(RIVAL_RANDOM) > 5);
+}
+
 /* One server of two places, nearly full: what is inside is what comes times how long it stays. */
 static void queues_obey_littles_law(void **state)
 {
@@ -297,6 +336,7 @@ int main(void)
         cmocka_unit_test(random_choices_stay_as_long_as_theory_says),
         cmocka_unit_test(two_choices_reproduce_mitzenmachers_table),
         cmocka_unit_test(idle_queues_reproduce_the_theorems),
+        cmocka_unit_test(rules_end_in_the_order_of_prequals_paper),
         cmocka_unit_test(queues_obey_littles_law),
         cmocka_unit_test(a_queue_of_even_calls_waits_as_theory_says),
         cmocka_unit_test(a_cache_of_prefixes_makes_hits),
