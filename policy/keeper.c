@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/memory.h"
 #include "policy/damage.h"
 
 enum { BACKLOG_MAX = 256 << 20 /* bytes; more than this undrained, and the keeper drains, too */ };
@@ -20,6 +21,7 @@ enum {
     FAILED_RETRY_US = 1000000,    /* when the database failed */
     SLEEPY_AFTER_US = 1500000,    /* no line for so long: wait to be woken */
     LOOK_EVERY_US = 10 * 1000000, /* for what dead processes left */
+    TRIM_EVERY_US = 60 * 1000000, /* a long backlog takes more memory than calls as they come */
 };
 static const uint64_t EXPIRE_EVERY_US = 3600ULL * 1000000;
 
@@ -238,9 +240,13 @@ static void drain_wait(struct ledger *ledger, uint64_t wait_us, uint64_t busy_us
 static void *drain_main(void *with)
 {
     struct ledger *ledger = with;
-    uint64_t busy_us = clock_now_us();
+    uint64_t busy_us = clock_now_us(), trimmed_us = busy_us;
     step_back();
     while (!atomic_load(&ledger->stopping)) {
+        if (clock_now_us() - trimmed_us > TRIM_EVERY_US) {
+            memory_trim();
+            trimmed_us = clock_now_us();
+        }
         pthread_mutex_lock(&ledger->draining);
         uint64_t wait_us = drain_turn(ledger, &busy_us);
         pthread_mutex_unlock(&ledger->draining);
