@@ -155,8 +155,9 @@ static bool name_by_body(struct exchange *x, struct cache_ask *ask)
     ask->max_age_us = x->cache_max_age_us < ttl_us ? x->cache_max_age_us : ttl_us;
     if (x->cache_no_cache)
         ask->max_age_us = -1;
-    return cache_name(replay_scope(x), replay_route(x), x->call.operation, buffer_text(&x->body),
-                      &ask->name);
+    const struct cache_call call = {replay_scope(x), replay_route(x), x->call.operation,
+                                    buffer_text(&x->body)};
+    return cache_name_again(x->worker->cache, &call, &ask->name);
 }
 
 static void on_more(struct cache_reader *reader)
