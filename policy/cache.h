@@ -87,6 +87,8 @@ struct cache_end {
     struct usage usage;
     int64_t cost_nanos;
     char finish[32];
+    bool is_said; /* usage and finish are what the answer says: who gets it need not read it for
+                     them. Not kept elsewhere. */
 };
 
 enum cache_found {
