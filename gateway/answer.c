@@ -108,7 +108,7 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     }
     if (!has_id)
         put_field(lines, TEXT("request-id"), text_of(x->id));
-    return arena_copy(&x->arena, buffer_text(lines));
+    return arena_copy(exchange_arena_for_now(x), buffer_text(lines));
 }
 
 /* The line of a field among the lines kept, or at == NULL. */
@@ -135,9 +135,9 @@ void answer_note_retry(struct exchange *x, int64_t retry_ms)
     if (line.at && (!text_number(value, INT64_MAX, &theirs) || theirs <= ours))
         return; /* a date, or sooner */
     size_t at = line.at ? (size_t)(line.at - all.at) : all.len;
-    x->answer_head =
-        arena_format(&x->arena, "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
-                     TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
+    x->answer_head = arena_format(
+        exchange_arena_for_now(x), "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
+        TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
 }
 
 /* --------------------------------------------------------------------------------- head */
@@ -536,7 +536,7 @@ static void put_loading_error(const struct exchange *x, unsigned status, struct 
     put_error(x, status, &error);
     put(out, text_head(buffer_text(&error), buffer_length(&error) - 1));
     put(out, TEXT(",\"loading\":"));
-    put(out, x->waking.loading);
+    put(out, waking_loading(x));
     put(out, TEXT("}"));
     buffer_done(&error);
 }
@@ -548,7 +548,7 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    if (x->waking.loading.len)
+    if (waking_loading(x).len)
         put_loading_error(x, status, out);
     else
         put_error(x, status, out);

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/decision.h"
 
+#include <endian.h>
 #include <string.h>
 
 enum {
     NUMBER_BYTES = 10,
     CHOICE_MAX = DECISION_BYTES - DECISION_END_BYTES,
     NAME_MAX_BYTES = 255, /* longer ones are cut */
+    FIGURES = 9,          /* of a candidate */
+    WIDTHS_BYTES = 5,
+    WIDTH_MAX = 8,
 };
 
 /* ------------------------------------------------------------------------------- writing */
@@ -41,7 +45,37 @@ static void put_text(struct pen *pen, struct text text)
     pen->at += text.len;
 }
 
-static void put_candidate(struct pen *pen, const struct candidate *candidate)
+/* Bytes that are needed for it, at least one. */
+static unsigned width_of(uint64_t figure)
+{
+    return (71U - (unsigned)__builtin_clzll(figure | 1)) / 8;
+}
+
+/* Eight bytes are written for each, and the next one stands over those that are not needed. <last>
+ * are those of the candidate before, and then these. */
+static void put_figures(struct pen *pen, const int64_t figures[FIGURES], uint64_t last[FIGURES])
+{
+    uint64_t widths = 0;
+    char *at = pen->at + WIDTHS_BYTES;
+    if (pen->end - pen->at < WIDTHS_BYTES + FIGURES * WIDTH_MAX) {
+        pen->full = true;
+        return;
+    }
+    for (unsigned i = 0; i < FIGURES; i++) {
+        uint64_t figure = figures[i] > 0 ? (uint64_t)figures[i] : 0, bytes = htole64(figure);
+        unsigned width = figure == last[i] ? 0 : width_of(figure);
+        memcpy(at, &bytes, sizeof(bytes));
+        at += width;
+        widths |= (uint64_t)width << 4 * i;
+        last[i] = figure;
+    }
+    widths = htole64(widths);
+    memcpy(pen->at, &widths, WIDTHS_BYTES);
+    pen->at = at;
+}
+
+static void put_candidate(struct pen *pen, const struct candidate *candidate,
+                          uint64_t last[FIGURES])
 {
     const struct prediction *p = &candidate->prediction;
     bool there = p->first_us > 0 || candidate->strike == STRIKE_NONE;
@@ -49,17 +83,16 @@ static void put_candidate(struct pen *pen, const struct candidate *candidate)
     put_number(pen, (int64_t)candidate->strike << 1 | there);
     if (!there)
         return;
-    const int64_t numbers[] = {candidate->target->priority,
-                               candidate->target->weight,
-                               p->first_us,
-                               p->first_p95_us,
-                               p->total_us,
-                               p->wait_us,
-                               p->token_ns,
-                               p->cost_nanos,
-                               p->cached_tokens};
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        put_number(pen, numbers[i]);
+    const int64_t figures[FIGURES] = {candidate->target->priority,
+                                      candidate->target->weight,
+                                      p->first_us,
+                                      p->first_p95_us,
+                                      p->total_us,
+                                      p->wait_us,
+                                      p->token_ns,
+                                      p->cost_nanos,
+                                      p->cached_tokens};
+    put_figures(pen, figures, last);
 }
 
 static size_t place_of(const struct choice *choice)
@@ -74,12 +107,13 @@ static void put_choice(struct pen *pen, const struct choice *choice, struct text
                        struct text policy, size_t count)
 {
     size_t place = place_of(choice);
+    uint64_t last[FIGURES] = {0};
     put_text(pen, model);
     put_text(pen, policy);
     put_number(pen, place < count ? (int64_t)place + 1 : 0);
     put_number(pen, (int64_t)count);
-    for (size_t i = 0; i < count; i++)
-        put_candidate(pen, &choice->candidates[i]);
+    for (size_t i = 0; i < count && !pen->full; i++)
+        put_candidate(pen, &choice->candidates[i], last);
 }
 
 size_t decision_write_choice(const struct choice *choice, struct text model, struct text policy,
@@ -133,23 +167,51 @@ static bool take_text(struct text *rest, struct text *text)
     return true;
 }
 
-static bool take_prediction(struct text *rest, struct decision_candidate *out)
+static bool take_figures(struct text *rest, int64_t last[FIGURES])
 {
-    int64_t priority, weight;
-    struct prediction *p = &out->prediction;
-    if (!take_number(rest, &priority) || !take_number(rest, &weight) || priority > UINT32_MAX ||
-        weight > UINT32_MAX)
+    uint64_t widths = 0;
+    if (rest->len < WIDTHS_BYTES)
         return false;
-    out->priority = (unsigned)priority;
-    out->weight = (unsigned)weight;
-    p->known = true;
-    return take_number(rest, &p->first_us) && take_number(rest, &p->first_p95_us) &&
-           take_number(rest, &p->total_us) && take_number(rest, &p->wait_us) &&
-           take_number(rest, &p->token_ns) && take_number(rest, &p->cost_nanos) &&
-           take_number(rest, &p->cached_tokens);
+    for (unsigned i = 0; i < WIDTHS_BYTES; i++)
+        widths |= (uint64_t)(unsigned char)rest->at[i] << 8 * i;
+    *rest = text_from(*rest, WIDTHS_BYTES);
+    for (unsigned i = 0; i < FIGURES; i++, widths >>= 4) {
+        size_t width = widths & 15;
+        uint64_t figure = 0;
+        if (width > WIDTH_MAX || width > rest->len)
+            return false;
+        for (size_t k = 0; k < width; k++)
+            figure |= (uint64_t)(unsigned char)rest->at[k] << 8 * k;
+        if (figure > INT64_MAX)
+            return false;
+        if (width)
+            last[i] = (int64_t)figure;
+        *rest = text_from(*rest, width);
+    }
+    return widths == 0;
 }
 
-static bool take_candidate(struct text *rest, struct decision_candidate *out)
+static bool take_prediction(struct text *rest, struct decision_candidate *out,
+                            int64_t last[FIGURES])
+{
+    if (!take_figures(rest, last) || last[0] > UINT32_MAX || last[1] > UINT32_MAX)
+        return false;
+    out->priority = (unsigned)last[0];
+    out->weight = (unsigned)last[1];
+    out->prediction = (struct prediction){
+        .known = true,
+        .first_us = last[2],
+        .first_p95_us = last[3],
+        .total_us = last[4],
+        .wait_us = last[5],
+        .token_ns = last[6],
+        .cost_nanos = last[7],
+        .cached_tokens = last[8],
+    };
+    return true;
+}
+
+static bool take_candidate(struct text *rest, struct decision_candidate *out, int64_t last[FIGURES])
 {
     int64_t word;
     *out = (struct decision_candidate){.strike = STRIKE_NONE};
@@ -157,13 +219,13 @@ static bool take_candidate(struct text *rest, struct decision_candidate *out)
         return false;
     out->strike = (enum strike)(word >> 1);
     out->has_prediction = word & 1;
-    return !out->has_prediction || take_prediction(rest, out);
+    return !out->has_prediction || take_prediction(rest, out, last);
 }
 
 bool decision_read(struct text record, struct decision *decision)
 {
     struct text rest = record;
-    int64_t wall_ms, place, count;
+    int64_t wall_ms, place, count, last[FIGURES] = {0};
     struct decision_end *end = &decision->end;
     if (record.len > DECISION_BYTES || !take_number(&rest, &wall_ms) ||
         wall_ms > INT64_MAX / 1000 || !take_number(&rest, &end->status) ||
@@ -177,7 +239,7 @@ bool decision_read(struct text record, struct decision *decision)
     decision->count = (size_t)count;
     decision->chosen = place > 0 ? (size_t)place - 1 : (size_t)count;
     for (size_t i = 0; i < decision->count; i++)
-        if (!take_candidate(&rest, &decision->candidates[i]))
+        if (!take_candidate(&rest, &decision->candidates[i], last))
             return false;
     return rest.len == 0;
 }

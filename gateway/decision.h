@@ -5,14 +5,20 @@
  * decision - the compact record of how a call's first target was chosen, and what became of it: for
  * `sluice replay`. Pure: bytes and figures, no files (decisions.h).
  *
- * A record is at most DECISION_BYTES bytes; numbers are LEB128, names their length and their bytes:
+ * A record is at most DECISION_BYTES bytes; numbers are LEB128 where nothing else is said, names
+ * their length and their bytes:
  *
  *   wall clock in milliseconds, status, attempts, time to the first token and duration in
  *   microseconds, cost in nano-dollars                            (decision_write_end)
  *   model, policy, place of the chosen candidate + 1 (0 = none), how many candidates; of each:
- *   target, strike (enum strike) << 1 | is there a prediction, and then priority, weight, first,
- *   p95, total and wait in microseconds, time per token in nanoseconds, cost, cached tokens
- *                                                                 (decision_write_choice)
+ *   target, strike (enum strike) << 1 | is there a prediction, and then nine figures: priority,
+ *   weight, first, p95, total and wait in microseconds, time per token in nanoseconds, cost, cached
+ *   tokens                                                        (decision_write_choice)
+ *
+ * The figures are five bytes that say how wide each is, four bits for each, the first in the lowest
+ * ones; then each in so many bytes, the lowest first. One of no width is what it was for the last
+ * candidate that had a prediction (before the first: 0). That is quicker to write than LEB128, and
+ * most calls are written down and never looked at again.
  *
  * Two candidates are about 80 bytes. What does not fit has no candidates, and cannot be replayed.
  */

@@ -96,3 +96,7 @@ int64_t price_cost(const struct price *price, const struct usage *usage);
 /* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
  * be cached, reasoning or audio, and on whichever side of the tier it ends. */
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
+
+/* Is price_bound() of <other> never more than that of <price>, whatever the call? False, too, where
+ * that depends on the call. */
+bool price_covers(const struct price *price, const struct price *other);

@@ -111,11 +111,44 @@ static int64_t bill_total(unsigned __int128 bill, const struct price *price, int
     return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
 }
 
+/* The same where the bill fits into 64 bits and nothing is paid by the piece; false: it does not.
+ * At each choice each target's price is asked for. */
+static bool small_total(const uint64_t tokens[3], const int64_t figures[3], int64_t request,
+                        int64_t *cost)
+{
+    uint64_t bill = TOKENS_PER_PRICE - 1, part;
+    for (int i = 0; i < 3; i++)
+        if (__builtin_mul_overflow(tokens[i], at_least_zero(figures[i]), &part) ||
+            __builtin_add_overflow(bill, part, &bill))
+            return false;
+    uint64_t sum = bill / TOKENS_PER_PRICE + at_least_zero(request);
+    *cost = sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+    return true;
+}
+
+/* Prompt, cached part of it and answer, and nothing else: the usual call. */
+static bool small_cost(const struct price *price, const struct usage *usage, int64_t *cost)
+{
+    uint64_t input = at_least_zero(usage->input_tokens);
+    uint64_t cached = at_least_zero(usage->cached_tokens);
+    if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
+        usage->audio_output_tokens | usage->units)
+        return false;
+    const uint64_t tokens[] = {input > cached ? input - cached : 0, cached,
+                               at_least_zero(usage->output_tokens)};
+    const int64_t figures[] = {
+        price->input, price->cached_input ? price->cached_input : price->input, price->output};
+    return small_total(tokens, figures, price->request, cost);
+}
+
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
     struct price room;
     const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
     unsigned __int128 bill = 0;
+    int64_t cost;
+    if (small_cost(now, usage, &cost))
+        return cost;
     bill_input(&bill, now, usage);
     bill_output(&bill, now, usage);
     return bill_total(bill, now, usage->units);
@@ -128,17 +161,30 @@ static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
     return d > most ? d : most;
 }
 
+static int64_t dearest_input(const struct price *price)
+{
+    return dearest(price->input, price->cached_input, price->cache_write, price->audio_input);
+}
+
+static int64_t dearest_output(const struct price *price)
+{
+    return dearest(price->output, price->reasoning, price->audio_output, 0);
+}
+
 /* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
 static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t input,
                                int64_t output, int64_t units)
 {
     struct price room;
     const struct price *now = price_at(price, at_least_zero(level), &room);
-    int64_t dear_input = dearest(now->input, now->cached_input, now->cache_write, now->audio_input);
-    int64_t dear_output = dearest(now->output, now->reasoning, now->audio_output, 0);
+    const uint64_t tokens[] = {at_least_zero(input), at_least_zero(output), 0};
+    const int64_t figures[] = {dearest_input(now), dearest_output(now), 0};
     unsigned __int128 bill = 0;
-    bill_add(&bill, at_least_zero(input), dear_input, 0);
-    bill_add(&bill, at_least_zero(output), dear_output, 0);
+    int64_t cost;
+    if (units <= 0 && small_total(tokens, figures, now->request, &cost))
+        return cost;
+    bill_add(&bill, tokens[0], figures[0], 0);
+    bill_add(&bill, tokens[1], figures[1], 0);
     return bill_total(bill, now, units);
 }
 
@@ -150,6 +196,36 @@ int64_t price_bound(const struct price *price, int64_t input, int64_t output, in
     /* The prompt may turn out to be below the tier, and that need not be the cheaper one. */
     int64_t below = cost_of_dearest(price, 0, price->tier_above_tokens, output, units);
     return below > bound ? below : bound;
+}
+
+/* What price_bound() reckons with: below the tier and above it. */
+struct bounds {
+    uint64_t of[2][4];
+};
+
+static struct bounds bounds_of(const struct price *price)
+{
+    struct price tier = price->tier_above_tokens > 0 ? price_of_tier(price) : *price;
+    const struct price *levels[] = {price, &tier};
+    struct bounds bounds;
+    for (int i = 0; i < 2; i++) {
+        bounds.of[i][0] = at_least_zero(dearest_input(levels[i]));
+        bounds.of[i][1] = at_least_zero(dearest_output(levels[i]));
+        bounds.of[i][2] = at_least_zero(levels[i]->request);
+        bounds.of[i][3] = at_least_zero(levels[i]->unit);
+    }
+    return bounds;
+}
+
+bool price_covers(const struct price *price, const struct price *other)
+{
+    struct bounds a = bounds_of(price), b = bounds_of(other);
+    bool same = price->tier_above_tokens == other->tier_above_tokens, above = true;
+    for (int i = 0; i < 4; i++) {
+        same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
+        above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
+    }
+    return same || above;
 }
 
 void price_seal(struct price *price)

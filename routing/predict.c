@@ -270,60 +270,110 @@ static bool is_hit(const struct predict_ask *ask)
     return ask->cached_tokens > 0 && ask->cached_tokens >= ask->input_tokens / 4;
 }
 
-void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
-                  const struct predict_prior *prior, struct prediction *out)
+/* What a class has taught of a call, as far as it is believed by now. */
+struct lesson {
+    int64_t first, p95, late, token;  /* of the first token, and of one after it */
+    int64_t first_faded, token_faded; /* how much more it was when it was learnt */
+    bool knows_token;
+};
+
+static struct lesson prior_lesson(const struct predict_prior *prior)
 {
-    const struct predict_class *own = &figures->classes[ask->traffic];
-    const struct predict_class *class = nearest(figures, ask->traffic);
-    int64_t first = prior->first_us, token = prior->token_ns, p95 = 0, late = 0;
-    int64_t first_faded = 0, token_faded = 0;
-    out->age_us = INT64_MAX;
-    out->known = class == own;
-    if (class) {
-        int64_t age = (int64_t)ask->now_us - get(&class->learnt_us);
-        first = faded(get(&class->calm_us), prior->first_us, age, ask->half_life_us);
-        p95 = faded(get(&class->p95_us), first, age, ask->half_life_us);
-        late = predict_fade(get(&class->late_us), age, ask->half_life_us / LATE_PART);
-        token = get(&class->token_ns)
-                    ? faded(get(&class->token_ns), prior->token_ns, age, ask->half_life_us)
-                    : prior->token_ns;
-        first_faded = get(&class->calm_us) - first;
-        token_faded = get(&class->token_ns) ? get(&class->token_ns) - token : 0;
-        int64_t failed = (int64_t)ask->now_us - get(&figures->failed_us);
-        out->age_us = class == own ? (failed < age ? failed : age) : INT64_MAX;
-        int64_t hit = get(&class->hit_us);
-        if (ask->cached_tokens > 0 && ask->input_tokens > 0) {
-            int64_t prompt = clamp(ask->input_tokens, TOKENS_MAX);
-            if (hit && is_hit(ask)) /* learnt of such ones */
-                first = hit < first ? hit : first;
-            else
-                first -= predict_scaled(first / 2, clamp(ask->cached_tokens, prompt), prompt);
-        }
-    }
-    out->token_ns = clamp(token, TOKEN_MAX_NS);
-    out->siblings_milli = prior->room_milli;
-    out->cached_tokens = ask->cached_tokens;
+    return (struct lesson){.first = prior->first_us, .token = prior->token_ns};
+}
+
+/* It is so fresh that nothing of it has faded. */
+static bool is_fresh(int64_t age, int64_t half_life)
+{
+    return age <= 0 || half_life <= 0 || age < half_life >> 6;
+}
+
+static void recall(const struct predict_class *class, const struct predict_ask *ask,
+                   const struct predict_prior *prior, int64_t age, struct lesson *lesson)
+{
+    int64_t first = get(&class->calm_us), token = get(&class->token_ns);
+    int64_t late = get(&class->late_us);
+    lesson->first = first;
+    lesson->p95 = get(&class->p95_us);
+    lesson->late = late ? predict_fade(late, age, ask->half_life_us / LATE_PART) : 0;
+    lesson->knows_token = token != 0;
+    lesson->token = token ? token : prior->token_ns;
+    lesson->first_faded = lesson->token_faded = 0;
+    if (is_fresh(age, ask->half_life_us))
+        return;
+    lesson->first = faded(first, prior->first_us, age, ask->half_life_us);
+    lesson->p95 = faded(lesson->p95, lesson->first, age, ask->half_life_us);
+    lesson->first_faded = first - lesson->first;
+    if (!token)
+        return;
+    lesson->token = faded(token, prior->token_ns, age, ask->half_life_us);
+    lesson->token_faded = token - lesson->token;
+}
+
+/* A part of the prompt is in its cache. */
+static void recall_hit(const struct predict_class *class, const struct predict_ask *ask,
+                       struct lesson *lesson)
+{
+    int64_t hit = get(&class->hit_us), prompt = clamp(ask->input_tokens, TOKENS_MAX);
+    if (hit && is_hit(ask)) /* learnt of such ones */
+        lesson->first = hit < lesson->first ? hit : lesson->first;
+    else
+        lesson->first -=
+            predict_scaled(lesson->first / 2, clamp(ask->cached_tokens, prompt), prompt);
+}
+
+static int64_t penalty_of(const struct predict_figures *figures, int64_t since, int64_t half_life)
+{
+    int64_t failing = get(&figures->failing_ppm);
+    return failing ? predict_fade(failing, since, half_life / FAIL_PART) * FAILURE_US / MILLION : 0;
+}
+
+/* What is in flight there. */
+static void look_inside(const struct predict_figures *figures, const struct predict_class *own,
+                        struct prediction *out)
+{
     out->work_tokens = later(get(&figures->work_tokens), 0) + get(&figures->heard_tokens);
     out->calls = later(get(&figures->calls), 0) + get(&figures->heard_calls);
     out->prefixes = get(&figures->prefixes);
     out->waiting = (int64_t)(atomic_load_explicit(&own->waiting, memory_order_relaxed) &
                              ((1U << WAITING_BITS) - 1));
-    out->wait_us = wait_of(figures, own, out, first, ask->now_us);
-    int64_t over = overdue(own, first + late + out->wait_us, ask->now_us);
-    int64_t failing =
-        predict_fade(get(&figures->failing_ppm), (int64_t)ask->now_us - get(&figures->failed_us),
-                     ask->half_life_us / FAIL_PART);
-    out->penalty_us = failing * FAILURE_US / MILLION;
-    out->base_us = clamp(first + out->wait_us, TIME_MAX_US);
-    int64_t more = late + over + out->wait_us + out->penalty_us + ask->delay_us;
-    out->first_us = clamp(first + more, TIME_MAX_US);
-    out->first_p95_us = clamp(later(p95, first) + more, TIME_MAX_US);
+}
+
+void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
+                  const struct predict_prior *prior, struct prediction *out)
+{
+    const struct predict_class *own = &figures->classes[ask->traffic];
+    const struct predict_class *class = nearest(figures, ask->traffic);
+    struct lesson lesson = prior_lesson(prior);
+    int64_t now = (int64_t)ask->now_us, failed = now - get(&figures->failed_us);
+    out->age_us = INT64_MAX;
+    out->known = class == own;
+    if (class) {
+        int64_t age = now - get(&class->learnt_us);
+        recall(class, ask, prior, age, &lesson);
+        if (class == own)
+            out->age_us = failed < age ? failed : age;
+        if (ask->cached_tokens > 0 && ask->input_tokens > 0)
+            recall_hit(class, ask, &lesson);
+    }
+    out->token_ns = clamp(lesson.token, TOKEN_MAX_NS);
+    out->siblings_milli = prior->room_milli;
+    out->cached_tokens = ask->cached_tokens;
+    look_inside(figures, own, out);
+    out->wait_us = wait_of(figures, own, out, lesson.first, ask->now_us);
+    int64_t over = overdue(own, lesson.first + lesson.late + out->wait_us, ask->now_us);
+    out->penalty_us = penalty_of(figures, failed, ask->half_life_us);
+    out->base_us = clamp(lesson.first + out->wait_us, TIME_MAX_US);
+    int64_t more = lesson.late + over + out->wait_us + out->penalty_us + ask->delay_us;
+    out->first_us = clamp(lesson.first + more, TIME_MAX_US);
+    out->first_p95_us = clamp(later(lesson.p95, lesson.first) + more, TIME_MAX_US);
     int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
     int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
     out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
-    out->faded_us =
-        clamp(first_faded + predict_scaled(token_faded, tokens, PER_MILLE), TIME_MAX_US);
-    out->guess_us = class && get(&class->token_ns) ? 0 : out->total_us - out->first_us;
+    int64_t writing_faded =
+        lesson.token_faded ? predict_scaled(lesson.token_faded, tokens, PER_MILLE) : 0;
+    out->faded_us = clamp(lesson.first_faded + writing_faded, TIME_MAX_US);
+    out->guess_us = lesson.knows_token ? 0 : out->total_us - out->first_us;
 }
 
 /* -------------------------------------------------------------------------------- learning */

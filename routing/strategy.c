@@ -124,13 +124,22 @@ static int64_t narrow_slack_of(const struct route_policy *policy, const struct b
 /* ---------------------------------------------------------------------------------- by load */
 
 /* Calls in flight with this one, for its weight; among equals, the work that they are. */
-static int64_t load_of(const struct bid *bid)
+struct load {
+    int64_t weight, inside, calls, work;
+};
+
+/* Divisions are slow, and the next one has mostly the same weight, and often as many calls: <load>
+ * is that of the one before. */
+static int64_t load_of(const struct bid *bid, struct load *load)
 {
-    int64_t weight = bid->weight ? bid->weight : 1;
+    int64_t weight = bid->weight ? bid->weight : 1, work = bid->prediction->work_tokens;
     int64_t inside = bid->prediction->calls < LOAD_UNIT ? bid->prediction->calls + 1 : LOAD_UNIT;
-    int64_t calls = inside * LOAD_UNIT / weight;
-    int64_t work = bid->prediction->work_tokens / weight;
-    return calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
+    if (inside != load->inside || weight != load->weight) {
+        *load = (struct load){.weight = weight, .inside = inside};
+        load->calls = inside * LOAD_UNIT / weight;
+    }
+    work = weight == 1 || !work ? work : work / weight;
+    return load->calls * LOAD_UNIT + (work < LOAD_UNIT - 1 ? work : LOAD_UNIT - 1);
 }
 
 /* The least of those in <set>, from a random one of them on: ties fall anywhere. */
@@ -139,14 +148,15 @@ static size_t least(const struct bid *bids, size_t count, uint64_t set, uint64_t
     size_t best = count;
     int64_t lowest = INT64_MAX;
     uint64_t before = set;
+    struct load load = {.weight = 0};
     for (uint64_t skip = random % (uint64_t)__builtin_popcountll(set); skip > 0; skip--)
         before &= before - 1; /* those from there on; then the ones that were skipped */
     for (int round = 0; round < 2; round++)
         for (uint64_t left = round ? set & ~before : before; left; left &= left - 1) {
             size_t i = (size_t)__builtin_ctzll(left);
-            int64_t load = load_of(&bids[i]);
-            if (load < lowest) {
-                lowest = load;
+            int64_t now = load_of(&bids[i], &load);
+            if (now < lowest) {
+                lowest = now;
                 best = i;
             }
         }
