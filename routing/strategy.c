@@ -20,7 +20,7 @@ enum {
     EXPLORE_SOON_PART = 64,
     EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
-    QUEUE_TIMES = 4,           /* who queues makes all wait that come after him, */
+    QUEUE_TIMES = 6,           /* who queues makes all wait that come after him, */
     CACHED_QUEUE_TIMES = 2,    /* less so where his prompt is in the cache */
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
