@@ -240,7 +240,7 @@ static void on_end(struct upstream_call *call)
         end_whole(x);
         break;
     case RELAY_PIECES:
-        if (x->tap_used && !x->settled)
+        if (x->tap && !x->settled)
             relay_watch_tap(x);
         break;
     case RELAY_EVENTS:
@@ -464,12 +464,14 @@ void relay_reset(struct exchange *x)
     guarding_forget(x);
     crossing_forget(x);
     buffer_done(&x->held);
-    buffer_done(&x->early);
-    x->early_told = false;
+    if (x->seeking) {
+        buffer_done(&x->seeking->early);
+        x->seeking->early_told = false;
+    }
     x->bad_events = 0;
-    if (x->tap_used)
-        tap_done(&x->tap);
-    x->tap_used = false;
+    if (x->tap)
+        tap_done(x->tap);
+    x->tap = NULL;
     x->whole = (struct text){NULL, 0};
     struct answer blank = {.operation = x->call.operation};
     x->answer = blank;
