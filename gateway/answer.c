@@ -84,6 +84,7 @@ static bool is_theirs(struct text name)
            text_starts_nocase(name, TEXT("x-amzn-")) || text_starts_nocase(name, TEXT("openai-"));
 }
 
+/* The values may be written as they stand: who has read the head has refused control bytes. */
 struct text answer_keep(struct exchange *x, const struct head *head)
 {
     struct buffer *lines = &x->worker->head_out;
@@ -92,23 +93,21 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
         if (is_kept(field->name)) {
-            if (!head_may_write(field->value) || reserve_replaces(x, field->name) ||
-                (crossing_is_on(x) && is_theirs(field->name)))
+            if (reserve_replaces(x, field->name) || (crossing_is_on(x) && is_theirs(field->name)))
                 continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
-            if (head_may_write(field->value))
-                put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
+            put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
         } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
                    text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
-            if (x->relay == RELAY_TUNNEL && head_may_write(field->value))
+            if (x->relay == RELAY_TUNNEL)
                 put_field(lines, field->name, field->value);
         }
     }
     if (!has_id)
         put_field(lines, TEXT("request-id"), text_of(x->id));
-    return arena_copy(&x->arena, buffer_text(lines));
+    return arena_copy(exchange_arena_for_now(x), buffer_text(lines));
 }
 
 /* The line of a field among the lines kept, or at == NULL. */
@@ -135,9 +134,9 @@ void answer_note_retry(struct exchange *x, int64_t retry_ms)
     if (line.at && (!text_number(value, INT64_MAX, &theirs) || theirs <= ours))
         return; /* a date, or sooner */
     size_t at = line.at ? (size_t)(line.at - all.at) : all.len;
-    x->answer_head =
-        arena_format(&x->arena, "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
-                     TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
+    x->answer_head = arena_format(
+        exchange_arena_for_now(x), "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
+        TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
 }
 
 /* --------------------------------------------------------------------------------- head */
@@ -536,7 +535,7 @@ static void put_loading_error(const struct exchange *x, unsigned status, struct 
     put_error(x, status, &error);
     put(out, text_head(buffer_text(&error), buffer_length(&error) - 1));
     put(out, TEXT(",\"loading\":"));
-    put(out, x->waking.loading);
+    put(out, waking_loading(x));
     put(out, TEXT("}"));
     buffer_done(&error);
 }
@@ -548,7 +547,7 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    if (x->waking.loading.len)
+    if (waking_loading(x).len)
         put_loading_error(x, status, out);
     else
         put_error(x, status, out);

@@ -74,7 +74,7 @@ static void put_aside(struct exchange *x, struct aside *aside)
         .provider_key = x->provider_key,
         .client_words = x->client_words,
         .target_words = x->target_words,
-        .translated = x->translated,
+        .translated = x->seeking->translated,
         .sent_us = x->sent_us,
         .first_byte_by_us = x->first_byte_by_us,
     };
@@ -92,7 +92,7 @@ static void take_back(struct exchange *x, struct aside *aside)
     x->provider_key = aside->provider_key;
     x->client_words = aside->client_words;
     x->target_words = aside->target_words;
-    x->translated = aside->translated;
+    x->seeking->translated = aside->translated;
     x->sent_us = aside->sent_us;
     x->first_byte_by_us = aside->first_byte_by_us;
     x->was_sent = true;

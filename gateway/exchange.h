@@ -116,18 +116,46 @@ enum event_form { FORM_UNKNOWN, FORM_OURS, FORM_FOREIGN };
 enum resume_state { RESUME_UNKNOWN, RESUME_NOT, RESUME_WATCHES };
 struct resume {
     enum resume_state state;
-    bool goes_on;        /* the present try continues what another one has begun */
-    struct buffer said;  /* the inside of a JSON string */
-    struct buffer plain; /* the call as it came, when it was made one that goes on */
-    int64_t plain_bytes; /* its length; 0 = it was not */
-    size_t at;           /* in the body: where the message with what was said ends; 0 = nowhere */
-    struct text blank;   /* the white space at the end of what was said, in JSON's escapes */
-    size_t blank_again;  /* so much of it has been said again */
-    bool joined;         /* what is said now stands behind it as it ought to */
+    bool goes_on;           /* the present try continues what another one has begun */
+    struct resumable *more; /* in the arena; NULL = it was never watched */
 };
 
 /* max_tokens, max_completion_tokens, max_output_tokens: the same, by age and API. */
 enum { MAX_TOKENS_NAMES = 3, CROSSINGS_MAX = 8 };
+
+/* What is needed while a target may still be asked only. It is given up when the answer is on its
+ * way to the client and no other target can take its place: an open stream does not hold it. */
+struct seeking {
+    struct exchange *exchange;
+    struct arena arena;                 /* of what goes with it */
+    const struct scan_outline *outline; /* of the body as it was last scanned, or NULL */
+    bool names_files;                   /* it may (references.h) */
+    /* where they stand in the body */
+    struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
+    struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
+    struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
+    struct text forward;             /* header lines that go up as they are */
+    struct text websocket_key, websocket_protocol;
+    struct text own_origin; /* "https://HOST", as the client has us; of deploy calls */
+    struct text if_match;   /* of a call of the admin API */
+    /* where it crosses (crossing.h) */
+    const struct chat *chat;        /* the call as it was read, once one has crossed */
+    const struct fault *unreadable; /* or why it cannot be read, for all targets */
+    const struct fault
+        *uncrossed; /* why the first one could not be asked that it was written for */
+    const struct target *crossed[CROSSINGS_MAX]; /* those it was written for */
+    size_t crossed_count;
+    struct translated_call translated; /* for the present target */
+    struct buffer translated_body;     /* its body; kept as long as the client's */
+    struct text named_body; /* of a call that does not cross, where it has the target's name for the
+                               model in it though that stands in the path; at == NULL: as it came */
+    uint64_t prefix[PREFIX_LEVELS]; /* hashes of the beginnings of the prompt: route.h */
+    bool prefix_known;
+    bool early_told;                  /* others that listen have got what is early */
+    struct buffer early;              /* a stream's beginning that says nothing yet */
+    struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
+    uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
+};
 
 struct exchange {
     struct grave grave;
@@ -136,6 +164,7 @@ struct exchange {
     struct client *client;
     struct snapshot *snapshot;
     struct arena arena;
+    struct seeking *seeking; /* NULL = no target will be asked any more */
     enum exchange_state state;
     bool running, run_again;
     struct exchange_facts facts;
@@ -156,31 +185,23 @@ struct exchange {
     uint64_t affinity;      /* of the conversation: it keeps to one account; 0 = unknown */
     int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
     struct text origin;                    /* of CORS, when it is allowed */
-    struct text forward;                   /* header lines that go up as they are */
-    struct text websocket_key, websocket_protocol;
     const struct key *key;
     struct signature *signature; /* by which it names <key>, until it is checked; in the arena */
     const char *aws_error;       /* what is wrong with it, as AWS calls that; or NULL */
-    struct text own_origin;      /* "https://HOST", as the client has us; of deploy calls */
-    struct text if_match;        /* of a call of the admin API */
     const struct admin_caller *admin; /* who asks the admin API; in the arena */
     struct call call;
     struct buffer body; /* of JSON; kept until no other target can be tried */
     int64_t body_bytes;
-    /* where they stand in the body */
-    struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
-    struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
-    struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
-    struct upload *upload;           /* of a multipart body, else NULL */
-    struct objects *objects;         /* question about owners, else NULL */
-    struct telling *tellings;        /* what other replicas are being told; objects.c */
-    struct batch *batch;             /* what it submits, else NULL; in the arena */
-    struct follow *follow;           /* an endless answer of ours, else NULL */
-    struct job_run *job;             /* whose call it is, else NULL (job_desk.h) */
-    struct job_page *job_page;       /* an answer about jobs that takes its time, else NULL */
-    struct job_upload *job_upload;   /* a file on its way in, else NULL */
-    struct slow_page *page;          /* an answer of ours that takes its time, else NULL */
-    char id[32];                     /* request id */
+    struct upload *upload;         /* of a multipart body, else NULL */
+    struct objects *objects;       /* question about owners, else NULL */
+    struct telling *tellings;      /* what other replicas are being told; objects.c */
+    struct batch *batch;           /* what it submits, else NULL; in the arena */
+    struct follow *follow;         /* an endless answer of ours, else NULL */
+    struct job_run *job;           /* whose call it is, else NULL (job_desk.h) */
+    struct job_page *job_page;     /* an answer about jobs that takes its time, else NULL */
+    struct job_upload *job_upload; /* a file on its way in, else NULL */
+    struct slow_page *page;        /* an answer of ours that takes its time, else NULL */
+    char id[32];                   /* request id */
 
     /* what it may use */
     struct estimate_facts estimate_facts;
@@ -229,20 +250,8 @@ struct exchange {
     const struct target *pinned; /* an object lives there: no other will do */
     /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
     const struct translator *client_words, *target_words;
-    const struct chat *chat;        /* the call as it was read, once one has crossed */
-    const struct fault *unreadable; /* or why it cannot be read, for all targets */
-    const struct fault
-        *uncrossed; /* why the first one could not be asked that it was written for */
-    const struct target *crossed[CROSSINGS_MAX]; /* those it was written for */
-    size_t crossed_count;
-    struct translated_call translated; /* for the present target */
-    struct buffer translated_body;     /* its body; kept as long as the client's */
-    struct text named_body; /* of a call that does not cross, where it has the target's name for the
-                               model in it though that stands in the path; at == NULL: as it came */
     struct translation *translation; /* of its answer */
     struct buffer translated_out;
-    bool prefix_known;
-    uint64_t prefix[PREFIX_LEVELS]; /* hashes of the beginnings of the prompt: route.h */
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */
@@ -262,11 +271,9 @@ struct exchange {
     struct text provider_key; /* that the present try goes up with; or empty */
     unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
-    struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
-    uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
-    struct waking waking;             /* a place on a replica, where the target is a deployment */
-    struct route_try route_try;       /* the present one, until its end was reported */
-    bool was_sent;  /* a target has all of the call, or answers it: it may count it */
+    struct waking *waking; /* a place on a replica, where a target is a deployment; in the arena */
+    struct route_try route_try; /* the present one, until its end was reported */
+    bool was_sent;              /* a target has all of the call, or answers it: it may count it */
     bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 
     /* the answer */
@@ -276,8 +283,6 @@ struct exchange {
     int64_t length_out;      /* Content-Length of the answer, or -1 */
     struct text answer_head; /* kept header lines of the upstream, in the arena */
     struct text answer_type;
-    struct buffer early; /* a stream's beginning that says nothing yet */
-    bool early_told;     /* others that listen have got it */
     unsigned bad_events; /* that were left out */
     struct buffer held;  /* an event or a small answer that is not whole yet */
     struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
@@ -292,8 +297,7 @@ struct exchange {
     size_t held_limit;
     bool unwatched; /* the answer is no longer looked at (compressed, or an event too long) */
     struct answer answer;
-    struct tap tap;
-    bool tap_used;
+    struct tap *tap; /* of RELAY_PIECES, once there is a piece; in the arena */
     struct websocket *websocket;
 
     /* the ledger */
@@ -319,6 +323,12 @@ struct exchange {
     char peer[46];
     struct text listener_name; /* the listener's; lives as long as the worker */
 };
+
+/* For what is not looked at any more once the answer is on its way. */
+static inline struct arena *exchange_arena_for_now(struct exchange *x)
+{
+    return x->seeking ? &x->seeking->arena : &x->arena;
+}
 
 /* Begin an exchange for <client>, whose request's head is <head>. It may end within the call. */
 struct exchange *exchange_new(struct client *client, const struct head *head);

@@ -292,7 +292,7 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         const struct head_field *field = &head->fields[i];
         struct text value = field->value;
         char hex[HEX_BYTES];
-        if (!outbound_forwards(field->name) || !head_may_write(field->value))
+        if (!outbound_forwards(field->name))
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
@@ -304,7 +304,7 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         buffer_append_text(lines, value);
         buffer_append_text(lines, TEXT("\r\n"));
     }
-    x->forward = arena_copy(&x->arena, buffer_text(lines));
+    x->seeking->forward = arena_copy(&x->seeking->arena, buffer_text(lines));
     return true;
 }
 
@@ -355,7 +355,7 @@ static void read_session(struct exchange *x, const struct head *head)
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
-    bool good = value.at && value.len <= VALUE_MAX && head_may_write(value);
+    bool good = value.at && value.len <= VALUE_MAX;
     return good ? arena_copy(&x->arena, value) : (struct text){"", 0};
 }
 
@@ -372,11 +372,11 @@ static bool read_websocket(struct exchange *x, const struct head *head)
         !text_equal(head_value(head, TEXT("sec-websocket-version")), TEXT("13")))
         return fault_set(&x->fault, FAULT_BAD_HTTP,
                          "This path is for WebSockets (RFC 6455, version 13).");
-    x->websocket_key = keep_value(x, head, TEXT("sec-websocket-key"));
-    x->websocket_protocol = keep_value(x, head, TEXT("sec-websocket-protocol"));
+    x->seeking->websocket_key = keep_value(x, head, TEXT("sec-websocket-key"));
+    x->seeking->websocket_protocol = keep_value(x, head, TEXT("sec-websocket-protocol"));
     /* Browsers can send a key only as a protocol; the provider must not see it. */
-    if (text_find(x->websocket_protocol, TEXT("insecure-api-key")) != SIZE_MAX)
-        x->websocket_protocol = TEXT("realtime");
+    if (text_find(x->seeking->websocket_protocol, TEXT("insecure-api-key")) != SIZE_MAX)
+        x->seeking->websocket_protocol = TEXT("realtime");
     char name[256];
     size_t len;
     if (!query_find(head->query, TEXT("model"), &model, &repeated) || repeated ||
@@ -430,8 +430,8 @@ static void keep_origin(struct exchange *x, const struct head *head)
 {
     struct text host = keep_value(x, head, TEXT("host"));
     if (host.len)
-        x->own_origin = arena_format(&x->arena, "%s://%.*s",
-                                     x->client->listener->tls ? "https" : "http", TEXT_ARGS(host));
+        x->seeking->own_origin = arena_format(
+            &x->arena, "%s://%.*s", x->client->listener->tls ? "https" : "http", TEXT_ARGS(host));
     x->query = arena_copy(&x->arena, head->query);
 }
 
@@ -467,7 +467,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     if (page == PAGE_ADMIN || page == PAGE_HEALTH || page == PAGE_JOB || page == PAGE_FILE || lists)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->page == PAGE_ADMIN)
-        x->if_match = keep_value(x, head, TEXT("if-match"));
+        x->seeking->if_match = keep_value(x, head, TEXT("if-match"));
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }

@@ -64,7 +64,7 @@ static void on_message(struct websocket *websocket, struct text message)
 bool realtime_accepts(const struct exchange *x, const struct head *head)
 {
     char accept[29];
-    websocket_accept(x->websocket_key, accept);
+    websocket_accept(x->seeking->websocket_key, accept);
     return text_equal(head_value(head, TEXT("sec-websocket-accept")), text_of(accept)) &&
            text_equal_nocase(head_value(head, TEXT("upgrade")), TEXT("websocket"));
 }

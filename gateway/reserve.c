@@ -162,7 +162,7 @@ static void make_estimate(struct exchange *x)
         return;
     reserve_facts(x, facts);
     if (x->match.endpoint->body == BODY_JSON)
-        estimate_look(buffer_text(&x->body), facts);
+        estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;

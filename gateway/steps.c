@@ -194,8 +194,8 @@ enum exchange_state step_replay(struct exchange *x)
 
 static enum exchange_state no_target(struct exchange *x)
 {
-    if (x->fault.kind == FAULT_NONE && x->waking.turns > 0)
-        x->fault = x->waking.why;
+    if (x->fault.kind == FAULT_NONE && waking_turns(x) > 0)
+        x->fault = x->waking->why;
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
     if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
@@ -311,9 +311,9 @@ enum exchange_state step_route(struct exchange *x)
         return no_target(x);
     if (tries_wait(x))
         return EXCHANGE_ROUTE;
-    if (x->attempts == 0 && x->rests == 0 && x->waking.turns == 0)
+    if (x->attempts == 0 && x->rests == 0 && waking_turns(x) == 0)
         tries_begin(x);
-    x->sign_in_by_us = 0;
+    x->seeking->sign_in_by_us = 0;
     x->keys_tried = 0;
     if (!choose(x) && !(!x->aside && detour_take(x) && choose(x))) {
         if (aside_return(x))
@@ -374,7 +374,7 @@ bool step_goes_on(const struct exchange *x)
 
 static void on_sign_in(struct sign_in_wait *wait)
 {
-    exchange_run(LIST_MEMBER(wait, struct exchange, sign_in_wait));
+    exchange_run(LIST_MEMBER(wait, struct seeking, sign_in_wait)->exchange);
 }
 
 /* Is the credential of the target's provider still to come? When it comes too late, the try has
@@ -386,10 +386,11 @@ static bool waits_for_sign_in(struct exchange *x)
     if (!sign_in || sign_in_token(sign_in).len)
         return false;
     uint64_t now = loop_now_us(x->worker->loop);
-    if (!x->sign_in_by_us)
-        x->sign_in_by_us = now + (uint64_t)provider->connect_us;
-    x->sign_in_wait.on_end = on_sign_in;
-    if (now < x->sign_in_by_us && sign_in_wait(sign_in, &x->sign_in_wait, x->sign_in_by_us))
+    if (!x->seeking->sign_in_by_us)
+        x->seeking->sign_in_by_us = now + (uint64_t)provider->connect_us;
+    x->seeking->sign_in_wait.on_end = on_sign_in;
+    if (now < x->seeking->sign_in_by_us &&
+        sign_in_wait(sign_in, &x->seeking->sign_in_wait, x->seeking->sign_in_by_us))
         return true;
     x->attempts++;
     fault_set(&x->fault, FAULT_TARGET_DOWN, "The target's provider gave no credential.");
@@ -411,7 +412,7 @@ static enum exchange_state break_off(struct exchange *x)
 
 enum exchange_state step_send(struct exchange *x)
 {
-    sign_in_leave(&x->sign_in_wait);
+    sign_in_leave(&x->seeking->sign_in_wait);
     if (x->facts.client_gone && !step_goes_on(x))
         return leave(x);
     if (x->facts.request_bad) { /* an upload that turned out to be broken on its way */

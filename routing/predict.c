@@ -156,12 +156,22 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
+/* Those that came while much was in flight did not have to wait. */
+static bool is_roomy(const struct predict_class *class)
+{
+    int64_t calm = get(&class->calm_us), busy = get(&class->busy_us);
+    return busy && busy < calm + calm / 16;
+}
+
 /* The one it is taken to have: what its siblings have, for alike ones must be told apart by what
- * they have to do and by nothing else, but for so much as its own is known to be another. */
-static int64_t room_among(const struct predict_figures *figures, int64_t siblings)
+ * they have to do and by nothing else, but for so much as its own is known to be another; and its
+ * own, where that is more and nobody had to wait: else it never had so much to do that one could
+ * know. */
+static int64_t room_among(const struct predict_figures *figures, const struct predict_class *class,
+                          int64_t siblings)
 {
     int64_t own = room_of(figures), apart = get(&figures->apart_ppm) - APART_LEAST_PPM;
-    if (!siblings || apart >= APART_PPM)
+    if (!siblings || apart >= APART_PPM || (own > siblings && is_roomy(class)))
         return own;
     return apart > 0 ? siblings + (own - siblings) * apart / APART_PPM : siblings;
 }
@@ -263,10 +273,11 @@ void predict_told(struct predict_figures *figures, int64_t waiting, int64_t runn
 }
 
 /* How long what is in flight beyond the target's room will take. */
-static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
-                       int64_t first, uint64_t now_us)
+static int64_t wait_of(const struct predict_figures *figures, const struct predict_class *class,
+                       const struct prediction *p, int64_t first, uint64_t now_us)
 {
-    int64_t room = room_among(figures, p->siblings_milli), calls = clamp(p->calls, CALLS_MAX);
+    int64_t room = room_among(figures, class, p->siblings_milli);
+    int64_t calls = clamp(p->calls, CALLS_MAX);
     int64_t over = queue_of(figures, calls, room, now_us);
     if (over <= 0)
         return 0;
@@ -386,7 +397,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->siblings_milli = prior->room_milli;
     out->cached_tokens = ask->cached_tokens;
     look_inside(figures, own, out);
-    out->wait_us = wait_of(figures, out, lesson.first, ask->now_us);
+    out->wait_us = wait_of(figures, own, out, lesson.first, ask->now_us);
     int64_t over = overdue(own, lesson.first + lesson.late + out->wait_us, ask->now_us);
     out->penalty_us = penalty_of(figures, failed, ask->half_life_us);
     int64_t more = lesson.late + over + out->wait_us + out->penalty_us + ask->delay_us;
@@ -497,7 +508,7 @@ static void learn_apart(struct predict_figures *figures, const struct predict_ca
 static void learn_room(struct predict_figures *figures, const struct predict_class *class,
                        const struct predict_call *call, int64_t sample)
 {
-    int64_t calm = get(&class->calm_us), room = room_of(figures);
+    int64_t calm = get(call->hit ? &class->hit_us : &class->calm_us), room = room_of(figures);
     int64_t calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
@@ -506,7 +517,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     learn_apart(figures, call, service, wrong, sample - calm, later(calm, 1));
     int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
     bool at_once = sample < calm + calm / 2;
-    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 16)
+    if (at_once && calls + PER_MILLE > room && is_roomy(class))
         room = calls + PER_MILLE; /* nor did others have to wait */
     else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
         room += later(over / 2, step);
@@ -533,13 +544,14 @@ static bool is_crowded(const struct predict_figures *figures, const struct predi
     return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
 }
 
-static void learn_calm(struct predict_figures *figures, struct predict_class *class,
+/* <mean> is of those that did not have to queue. */
+static void learn_calm(const struct predict_figures *figures, atomic_int_fast64_t *mean,
                        const struct predict_call *call, int64_t sample, int64_t part)
 {
-    int64_t calm = get(&class->calm_us);
+    int64_t calm = get(mean);
     bool queued = call->calls * PER_MILLE > room_of(figures);
     if (!queued || !calm || sample < calm / 2)
-        learn(&class->calm_us, sample, part);
+        learn(mean, sample, part);
 }
 
 static void learn_crowd(struct predict_figures *figures, const struct predict_class *class,
@@ -547,9 +559,9 @@ static void learn_crowd(struct predict_figures *figures, const struct predict_cl
 {
     if (!crowded)
         forget_room(figures, call);
-    else if (!call->hit)
+    else if (!call->hit || sample >= 2 * get(&class->hit_us))
         learn_room(figures, class, call, sample);
-    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+    else /* it did not have to wait */
         set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
 }
 
@@ -569,9 +581,9 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     int64_t most = calm + calm / 2; /* it may have had to queue, though nobody thought so */
     sample = clamp(sample, TIME_MAX_US);
     if (call->hit)
-        learn(&class->hit_us, sample, part);
+        learn_calm(figures, &class->hit_us, call, sample, part);
     else
-        learn_calm(figures, class, call,
+        learn_calm(figures, &class->calm_us, call,
                    is_peak && !again                  ? call->base_us * LATE_TIMES
                    : crowded && calm && sample > most ? most
                                                       : sample,

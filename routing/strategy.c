@@ -20,7 +20,8 @@ enum {
     EXPLORE_SOON_PART = 64,
     EXPLORE_COST = 4000,
     LOAD_UNIT = 1 << 20,
-    QUEUE_TIMES = 4,           /* who queues makes all wait that come after him */
+    QUEUE_TIMES = 6,           /* who queues makes all wait that come after him, */
+    CACHED_QUEUE_TIMES = 2,    /* less so where his prompt is in the cache */
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
@@ -86,7 +87,8 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     int64_t wait = p->wait_us < time ? p->wait_us : time;
     int64_t weighed =
         predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
-        predict_scaled(wait * (p->cached_tokens > 0 ? 1 : QUEUE_TIMES), policy->load_ppm, LOAD_PPM);
+        predict_scaled(wait * (p->cached_tokens > 0 ? CACHED_QUEUE_TIMES : QUEUE_TIMES),
+                       policy->load_ppm, LOAD_PPM);
     int64_t money = predict_scaled(p->cost_nanos, policy->cost_ppm, COST_PPM);
     int64_t score;
     if (__builtin_add_overflow(money, predict_scaled(weighed, policy->second_nanos, MILLION),
