@@ -10,6 +10,7 @@
 #include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
 #include "gateway/owning.h"
+#include "gateway/references.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -19,6 +20,7 @@ enum {
     USER_NAME_MAX = 255,
     CHOICES_MAX = 128,
     TOKENS_MAX = 1000000000,
+    LONGS_MAX = 256, /* strings that are not walked through again */
 };
 
 /* What policy reads of a body; the order is that of the enum. */
@@ -347,20 +349,21 @@ static bool read_background(struct exchange *x, const struct scan_value *values)
 }
 
 /* Find what is wanted, under the names of the client's dialect. */
-static bool scan_wants(const struct exchange *x, struct text body, struct scan_value *values,
-                       struct scan_problem *problem)
+static bool scan_wants(const struct exchange *x, struct scan_value *values,
+                       struct scan_problem *problem, struct scan_outline *outline)
 {
+    struct text body = buffer_text(&x->body);
     size_t count;
     const struct want_name *wanted = wants_of(x, &count);
     for (size_t i = OPENAI_WANTS; i < WANTS; i++)
         values[i] = (struct scan_value){.kind = SCAN_ABSENT};
     if (!wanted)
-        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem);
+        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem, outline);
     struct text names[NAMES_MAX] = {{NULL, 0}};
     struct scan_value found[NAMES_MAX];
     for (size_t i = 0; i < count; i++)
         names[i] = wanted[i].name;
-    if (!scan_request(body, names, count, found, problem))
+    if (!scan_request(body, names, count, found, problem, outline))
         return false;
     for (size_t i = 0; i < WANTS; i++)
         values[i] = (struct scan_value){.kind = SCAN_ABSENT};
@@ -376,12 +379,28 @@ static bool scan_wants(const struct exchange *x, struct text body, struct scan_v
     return true;
 }
 
+/* Short bodies have no long strings: then nothing is kept. */
+static void keep_outline(struct exchange *x, const struct scan_outline *outline)
+{
+    struct seeking *seeking = x->seeking;
+    seeking->names_files = outline->has_name;
+    seeking->outline = NULL;
+    if (outline->count == 0)
+        return;
+    struct scan_outline *kept = arena_take(&seeking->arena, sizeof(*kept));
+    *kept = *outline;
+    kept->longs = arena_take(&seeking->arena, outline->count * sizeof(*kept->longs));
+    memcpy(kept->longs, outline->longs, outline->count * sizeof(*kept->longs));
+    seeking->outline = kept;
+}
+
 bool admission_read(struct exchange *x)
 {
     struct scan_value values[WANTS];
     struct scan_problem problem;
-    struct text body = buffer_text(&x->body);
-    if (!scan_wants(x, body, values, &problem)) {
+    __attribute__((uninitialized)) struct scan_long longs[LONGS_MAX];
+    struct scan_outline outline = {.anywhere = references_begin, .longs = longs, .room = LONGS_MAX};
+    if (!scan_wants(x, values, &problem, &outline)) {
         if (problem.name && problem.other_case)
             fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                       "'%s' must be written in just these letters.", problem.name);
@@ -395,6 +414,7 @@ bool admission_read(struct exchange *x)
         exchange_fault(x)->param = problem.name;
         return false;
     }
+    keep_outline(x, &outline);
     bool include = false;
     x->store = true;
     struct text previous, input_file;

@@ -127,7 +127,9 @@ enum { MAX_TOKENS_NAMES = 3, CROSSINGS_MAX = 8 };
  * way to the client and no other target can take its place: an open stream does not hold it. */
 struct seeking {
     struct exchange *exchange;
-    struct arena arena; /* of what goes with it */
+    struct arena arena;                 /* of what goes with it */
+    const struct scan_outline *outline; /* of the body as it was last scanned, or NULL */
+    bool names_files;                   /* it may (references.h) */
     /* where they stand in the body */
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */

@@ -129,7 +129,7 @@ bool monster_add_task(struct exchange *x, struct job_page *page)
     struct scan_problem problem;
     if (page->ask)
         return job_page_submit(x, page);
-    if (!scan_request(buffer_text(&x->body), wants, 2, values, &problem)) {
+    if (!scan_request(buffer_text(&x->body), wants, 2, values, &problem, NULL)) {
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",
                   problem.what);
         return job_page_refuse(x);
@@ -213,7 +213,7 @@ bool monster_task_status(struct exchange *x, struct job_page *page)
     struct job_facts facts;
     struct job_result *result;
     bool found;
-    if (!scan_request(buffer_text(&x->body), &want, 1, &value, &problem) ||
+    if (!scan_request(buffer_text(&x->body), &want, 1, &value, &problem, NULL) ||
         value.kind != SCAN_STRING)
         return job_page_refuse_with(x, FAULT_BAD_REQUEST, "'process_id' has to be a string.");
     if (!job_page_look(x, page, member_string(value.raw), &facts, &result, &found))

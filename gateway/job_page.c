@@ -421,7 +421,7 @@ static bool submit(struct exchange *x, struct job_page *page)
     struct text path, hook, model;
     if (page->ask)
         return job_page_submit(x, page);
-    if (!scan_request(buffer_text(&x->body), wants, WANTS, values, &problem)) {
+    if (!scan_request(buffer_text(&x->body), wants, WANTS, values, &problem, NULL)) {
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",
                   problem.what);
         return job_page_refuse(x);

@@ -115,6 +115,8 @@ static int64_t added_tokens(const struct exchange *x)
 {
     int64_t most = 0;
     const struct target *before = NULL;
+    if (x->route && x->route->sum.known)
+        return x->route->sum.added_tokens;
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
         if (target->off || (before && before->provider == target->provider &&
@@ -160,7 +162,7 @@ static void make_estimate(struct exchange *x)
         return;
     reserve_facts(x, facts);
     if (x->match.endpoint->body == BODY_JSON)
-        estimate_look(buffer_text(&x->body), facts);
+        estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
@@ -186,16 +188,28 @@ static int64_t most_units(const struct exchange *x)
     return reserve_units(x);
 }
 
+/* Those that may get the call; of a model that was looked at before, those of them that can be the
+ * dearest. */
+static uint64_t dear_ones(const struct exchange *x)
+{
+    const struct route *route = x->route;
+    uint64_t out = x->ruling.out, on = 0;
+    if (route->sum.known)
+        return route->sum.dearest & out ? route->sum.on & ~out : route->sum.dearest;
+    for (size_t i = 0; i < route->target_count; i++)
+        on |= route->targets[i].off ? 0 : UINT64_C(1) << i;
+    return on & ~out;
+}
+
 /* The dearest target that may get the call. */
 static int64_t cost_bound(const struct exchange *x, int64_t output)
 {
     int64_t most = 0, input = x->estimate.input_bound, units = most_units(x);
     if (x->pinned)
         return price_bound(&x->pinned->price, input, output, units);
-    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
-        const struct target *target = &x->route->targets[i];
-        bool out = target->off || x->ruling.out >> i & 1;
-        int64_t cost = out ? 0 : price_bound(&target->price, input, output, units);
+    for (uint64_t left = x->route ? dear_ones(x) : 0; left; left &= left - 1) {
+        const struct target *target = &x->route->targets[__builtin_ctzll(left)];
+        int64_t cost = price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
     return most;
@@ -258,8 +272,10 @@ static bool want(struct exchange *x, struct use *use)
         return false;
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
-        use->want = sum(cost_bound(x, x->estimate.output_bound), x->aside_nanos);
-        use->least = sum(cost_bound(x, least_output(x)), x->aside_nanos);
+        int64_t least = least_output(x), all = cost_bound(x, x->estimate.output_bound);
+        use->want = sum(all, x->aside_nanos);
+        use->least = least == x->estimate.output_bound ? use->want
+                                                       : sum(cost_bound(x, least), x->aside_nanos);
     } else {
         want_tokens(use, x);
     }

@@ -157,6 +157,8 @@ static inline int64_t predict_scaled(int64_t a, int64_t b, int64_t c)
 {
     int64_t product;
     assert(c != 0);
+    if (b == c)
+        return a;
     if (!__builtin_mul_overflow(a, b, &product))
         return product / c;
     __int128 wide = (__int128)a * b / c;

@@ -18,9 +18,6 @@
  * score and latency: where calls come fast, no more of them wait for the first token of one target
  * than come within 24 ms, as long as others are nearly as good and not dearer.
  *
- * score and latency: where calls come fast, no more of them wait for the first token of one target
- * than come within 24 ms, as long as others are nearly as good and not dearer.
- *
  *   least_busy     the fewest calls in flight for its weight
  *   weighted       at random, by weight
  *   round_robin    in turn, by weight

@@ -69,12 +69,12 @@ static void weighs_cost_latency_and_load_by_their_weights(void **state)
 {
     (void)state;
     predictions[0].wait_us = 300000;
-    /* 0.3 s of 1.3 s are queue, which counts four times: all wait that come later */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2000000 + 2400000);
+    /* 0.3 s of 1.3 s are queue, which counts six times: all wait that come later */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2000000 + 3600000);
     policy.latency_ppm = 800000; /* all but the queue counts twice */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 2400000);
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 3600000);
     predictions[0].cached_tokens = 100; /* it makes the queue shorter by what it need not read */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 600000);
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 1200000);
     policy.load_ppm = 0; /* and the queue not at all */
     assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000);
     policy.cost_ppm = 0;
