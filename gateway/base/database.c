@@ -219,6 +219,11 @@ static bool is_problem(int code)
     return code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
 }
 
+void database_rest(struct database *database)
+{
+    sqlite3_db_release_memory(database->handle);
+}
+
 bool database_begin(struct database *database)
 {
     database->code = SQLITE_OK;
