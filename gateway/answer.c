@@ -84,6 +84,7 @@ static bool is_theirs(struct text name)
            text_starts_nocase(name, TEXT("x-amzn-")) || text_starts_nocase(name, TEXT("openai-"));
 }
 
+/* The values may be written as they stand: who has read the head has refused control bytes. */
 struct text answer_keep(struct exchange *x, const struct head *head)
 {
     struct buffer *lines = &x->worker->head_out;
@@ -92,17 +93,15 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
         if (is_kept(field->name)) {
-            if (!head_may_write(field->value) || reserve_replaces(x, field->name) ||
-                (crossing_is_on(x) && is_theirs(field->name)))
+            if (reserve_replaces(x, field->name) || (crossing_is_on(x) && is_theirs(field->name)))
                 continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
-            if (head_may_write(field->value))
-                put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
+            put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
         } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
                    text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
-            if (x->relay == RELAY_TUNNEL && head_may_write(field->value))
+            if (x->relay == RELAY_TUNNEL)
                 put_field(lines, field->name, field->value);
         }
     }

@@ -292,7 +292,7 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         const struct head_field *field = &head->fields[i];
         struct text value = field->value;
         char hex[HEX_BYTES];
-        if (!outbound_forwards(field->name) || !head_may_write(field->value))
+        if (!outbound_forwards(field->name))
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
@@ -355,7 +355,7 @@ static void read_session(struct exchange *x, const struct head *head)
 static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
-    bool good = value.at && value.len <= VALUE_MAX && head_may_write(value);
+    bool good = value.at && value.len <= VALUE_MAX;
     return good ? arena_copy(&x->arena, value) : (struct text){"", 0};
 }
 

@@ -187,11 +187,16 @@ static void note_error(struct exchange *x, struct text body)
     fault_set(&x->fault, error.kind, "%s", error.message);
 }
 
-static void end_whole(struct exchange *x)
+static void take_whole(struct exchange *x)
 {
     if (buffer_length(&x->held))
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
+}
+
+static void end_whole(struct exchange *x)
+{
+    take_whole(x);
     if (!relay_is_good(x)) {
         if (relay_is_turned_away(x))
             return;
@@ -348,10 +353,12 @@ void relay_replay_piece(struct exchange *x, struct text piece)
         relay_flush(x, false);
 }
 
-void relay_replay_end(struct exchange *x)
+void relay_replay_end(struct exchange *x, bool is_known)
 {
     x->facts.upstream = UPSTREAM_ANSWERED;
-    if (x->relay == RELAY_WHOLE)
+    if (x->relay == RELAY_WHOLE && is_known)
+        take_whole(x);
+    else if (x->relay == RELAY_WHOLE)
         end_whole(x);
     else if (buffer_length(&x->held))
         relay_give(x, buffer_text(&x->held));

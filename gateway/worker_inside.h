@@ -38,7 +38,7 @@ struct job_desk;
 struct webhooks;
 
 enum {
-    CLIENT_SCRATCH_BYTES = 8 * 1024,
+    CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
     WRITE_COST_MAX_US = 1000, /* whatever took longer was not the write: we were put aside */
     SPARE_SEEKINGS = 64,

@@ -94,16 +94,37 @@ static const uint32_t halves[32] = {
     40693, 39821, 38968, 38133, 37316, 36516, 35734, 34968, 34219, 33486,
 };
 
+/* What is left of a value: times <factor>, shifted by <shift>. */
+struct fade {
+    uint32_t factor;
+    unsigned shift;
+};
+static const struct fade all_left = {65536, 16};
+
+static struct fade fade_after(int64_t age_us, int64_t half_life_us)
+{
+    if (age_us <= 0 || half_life_us <= 0)
+        return all_left;
+    if (age_us < half_life_us >> 6) /* nearly nothing: the usual case, without a division */
+        return all_left;
+    if (age_us / 40 > half_life_us)
+        return (struct fade){0, 16};
+    uint64_t steps = (uint64_t)age_us * 32 / (uint64_t)half_life_us;
+    return (struct fade){halves[steps % 32], 16 + (unsigned)(steps / 32)};
+}
+
+/* Of a <value> that is not negative. */
+static int64_t left_of(int64_t value, struct fade fade)
+{
+    return (int64_t)((__int128)value * fade.factor >> fade.shift);
+}
+
 int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us)
 {
-    if (age_us <= 0 || value == 0 || half_life_us <= 0)
-        return value;
-    if (age_us < half_life_us >> 6) /* nearly nothing: the usual case, without a division */
-        return value;
-    if (age_us / 40 > half_life_us)
+    if (value == 0)
         return 0;
-    uint64_t steps = (uint64_t)age_us * 32 / (uint64_t)half_life_us;
-    return (int64_t)((__int128)value * halves[steps % 32] >> 16) / (INT64_C(1) << steps / 32);
+    struct fade fade = fade_after(age_us, half_life_us);
+    return value > 0 ? left_of(value, fade) : -left_of(-value, fade);
 }
 
 /* ----------------------------------------------------------------------------- prediction */
@@ -119,7 +140,9 @@ static const struct predict_class *nearest(const struct predict_figures *figures
         [TRAFFIC_HUGE] = {TRAFFIC_HUGE, TRAFFIC_LONG, TRAFFIC_MIDDLE, TRAFFIC_SHORT},
         [TRAFFIC_OTHER] = {TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER},
     };
-    for (unsigned i = 0; i < 4; i++) {
+    if (get(&figures->classes[traffic].samples)) /* as mostly */
+        return &figures->classes[traffic];
+    for (unsigned i = 1; i < 4; i++) {
         const struct predict_class *class = &figures->classes[order[traffic][i]];
         if (get(&class->samples))
             return class;
@@ -179,9 +202,9 @@ void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
 }
 
 /* What was learnt, which comes nearer to what others need the longer it is ago. */
-static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_life)
+static int64_t faded(int64_t learnt, int64_t prior, struct fade fade)
 {
-    return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
+    return learnt <= prior ? learnt : prior + left_of(learnt - prior, fade);
 }
 
 /* How old those that wait are on average, at most, where nothing is wrong: half of what they wait,
@@ -282,31 +305,21 @@ static struct lesson prior_lesson(const struct predict_prior *prior)
     return (struct lesson){.first = prior->first_us, .token = prior->token_ns};
 }
 
-/* It is so fresh that nothing of it has faded. */
-static bool is_fresh(int64_t age, int64_t half_life)
-{
-    return age <= 0 || half_life <= 0 || age < half_life >> 6;
-}
-
 static void recall(const struct predict_class *class, const struct predict_ask *ask,
                    const struct predict_prior *prior, int64_t age, struct lesson *lesson)
 {
+    struct fade fade = fade_after(age, ask->half_life_us);
     int64_t first = get(&class->calm_us), token = get(&class->token_ns);
     int64_t late = get(&class->late_us);
-    lesson->first = first;
-    lesson->p95 = get(&class->p95_us);
-    lesson->late = late ? predict_fade(late, age, ask->half_life_us / LATE_PART) : 0;
-    lesson->knows_token = token != 0;
-    lesson->token = token ? token : prior->token_ns;
-    lesson->first_faded = lesson->token_faded = 0;
-    if (is_fresh(age, ask->half_life_us))
-        return;
-    lesson->first = faded(first, prior->first_us, age, ask->half_life_us);
-    lesson->p95 = faded(lesson->p95, lesson->first, age, ask->half_life_us);
+    lesson->first = faded(first, prior->first_us, fade);
+    lesson->p95 = faded(get(&class->p95_us), lesson->first, fade);
     lesson->first_faded = first - lesson->first;
+    if (late)
+        lesson->late = predict_fade(late, age, ask->half_life_us / LATE_PART);
     if (!token)
         return;
-    lesson->token = faded(token, prior->token_ns, age, ask->half_life_us);
+    lesson->knows_token = true;
+    lesson->token = faded(token, prior->token_ns, fade);
     lesson->token_faded = token - lesson->token;
 }
 
@@ -339,6 +352,30 @@ static void look_inside(const struct predict_figures *figures, const struct pred
                              ((1U << WAITING_BITS) - 1));
 }
 
+/* When its tokens come: <more> than the first one takes by itself, <tokens> of them. */
+static void add_up(const struct lesson *lesson, int64_t more, int64_t tokens,
+                   struct prediction *out)
+{
+    int64_t first = lesson->first, p95 = later(lesson->p95, first);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->base_us = first + out->wait_us;
+    out->first_us = first + more;
+    out->first_p95_us = p95 + more;
+    out->total_us = first + more + writing;
+    if ((first | more) < 0 || p95 + more + writing > TIME_MAX_US) { /* mostly all are below it */
+        out->base_us = clamp(out->base_us, TIME_MAX_US);
+        out->first_us = clamp(out->first_us, TIME_MAX_US);
+        out->first_p95_us = clamp(out->first_p95_us, TIME_MAX_US);
+        out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    }
+    out->faded_us = 0;
+    if (lesson->first_faded | lesson->token_faded)
+        out->faded_us =
+            clamp(lesson->first_faded + predict_scaled(lesson->token_faded, tokens, PER_MILLE),
+                  TIME_MAX_US);
+    out->guess_us = lesson->knows_token ? 0 : out->total_us - out->first_us;
+}
+
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out)
 {
@@ -363,17 +400,8 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->wait_us = wait_of(figures, own, out, lesson.first, ask->now_us);
     int64_t over = overdue(own, lesson.first + lesson.late + out->wait_us, ask->now_us);
     out->penalty_us = penalty_of(figures, failed, ask->half_life_us);
-    out->base_us = clamp(lesson.first + out->wait_us, TIME_MAX_US);
     int64_t more = lesson.late + over + out->wait_us + out->penalty_us + ask->delay_us;
-    out->first_us = clamp(lesson.first + more, TIME_MAX_US);
-    out->first_p95_us = clamp(later(lesson.p95, lesson.first) + more, TIME_MAX_US);
-    int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
-    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
-    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
-    int64_t writing_faded =
-        lesson.token_faded ? predict_scaled(lesson.token_faded, tokens, PER_MILLE) : 0;
-    out->faded_us = clamp(lesson.first_faded + writing_faded, TIME_MAX_US);
-    out->guess_us = lesson.knows_token ? 0 : out->total_us - out->first_us;
+    add_up(&lesson, more, clamp(ask->output_tokens, TOKENS_MAX), out);
 }
 
 /* -------------------------------------------------------------------------------- learning */

@@ -59,9 +59,10 @@ uint64_t strategy_mix(uint64_t bits)
 int64_t strategy_time(const struct route_policy *policy, const struct prediction *p)
 {
     bool whole = policy->strategy != STRATEGY_LATENCY && policy->strategy != STRATEGY_COST;
+    if (policy->signal == SIGNAL_AUTO)
+        return whole ? p->total_us : p->first_us;
     switch (policy->signal) {
     case SIGNAL_AUTO:
-        return whole ? p->total_us : p->first_us;
     case SIGNAL_TTFT_P50:
         return p->first_us;
     case SIGNAL_TTFT_P95:
@@ -226,9 +227,12 @@ static size_t in_turn(const struct bid *bids, size_t count, uint64_t turn)
 static size_t best_of(const struct bid *bids, size_t count, uint64_t set)
 {
     size_t best = count;
+    int64_t lowest = INT64_MAX; /* no score is so high */
     for (size_t i = 0; i < count; i++)
-        if (set >> i & 1 && (best == count || bids[i].score < bids[best].score))
+        if (bids[i].score < lowest && set >> i & 1) {
+            lowest = bids[i].score;
             best = i;
+        }
     return best;
 }
 
@@ -236,9 +240,8 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
 {
     uint64_t found = 0;
     for (size_t i = 0; i < count; i++)
-        if (set >> i & 1 && bids[i].score <= most)
-            found |= UINT64_C(1) << i;
-    return found;
+        found |= (uint64_t)(bids[i].score <= most) << i;
+    return found & set;
 }
 
 /* May one that a prompt is drawn to take it, for all that it has to do? What stands in <set> is not

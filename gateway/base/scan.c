@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/scan.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "gateway/base/scan_kernel.h"
 #include "gateway/base/utf8.h"
 
@@ -193,8 +197,28 @@ static inline const char *skip_space(const struct scanner *s, const char *at)
     return at;
 }
 
-/* Most names and many values end within eight bytes: see that without a call. Returns the closing
- * quote of the string whose inside begins at <at>, or NULL when it is not that simple. */
+/* Most names and many values are short: see that without a call. Returns the closing quote of the
+ * string whose inside begins at <at>, or NULL when it is not that simple. */
+#ifdef __SSE2__
+static inline const char *close_short(const char *at, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    const __m128i control = _mm_set1_epi8(0x1F);
+    enum { STEP = sizeof(quote), STEPS = 2 };
+    for (int i = 0; i < STEPS && end - at >= STEP; i++, at += STEP) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i other = _mm_or_si128(_mm_cmpeq_epi8(bytes, slash),
+                                     _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes));
+        unsigned quotes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote));
+        unsigned others = (unsigned)_mm_movemask_epi8(_mm_or_si128(other, bytes)); /* and wide */
+        if (others & (quotes ^ (quotes - 1))) /* before the quote, or at all */
+            return NULL;
+        if (quotes)
+            return at + __builtin_ctz(quotes);
+    }
+    return NULL;
+}
+#else
 static inline const char *close_short(const char *at, const char *end)
 {
     const uint64_t each = 0x0101010101010101U, tops = 0x8080808080808080U;
@@ -210,6 +234,7 @@ static inline const char *close_short(const char *at, const char *end)
     bool is_simple = quotes && (others & (quotes ^ (quotes - 1))) == 0;
     return is_simple ? at + __builtin_ctzll(quotes) / 8 : NULL;
 }
+#endif
 
 static void note_long(struct scanner *s, const char *at, const char *close)
 {

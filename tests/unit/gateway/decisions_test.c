@@ -56,7 +56,9 @@ static size_t write_record(const struct made *made, char out[DECISION_BYTES])
                                .duration_us = 900,
                                .cost_nanos = 1234};
     size_t len = decision_write_end(&end, out);
-    return len + decision_write_choice(&made->choice, TEXT("fast"), TEXT("balanced"), out + len);
+    struct route route = {
+        .name = TEXT("fast"), .targets = made->targets, .target_count = made->choice.count};
+    return len + decision_write_choice(&made->choice, &route, TEXT("balanced"), out + len);
 }
 
 static void a_record_is_read_as_it_was_written(void **state)

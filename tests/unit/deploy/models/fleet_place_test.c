@@ -246,6 +246,32 @@ static void an_engine_that_is_away_takes_nothing_from_who_answers(void **state)
     world_end();
 }
 
+static void who_starts_on_a_node_that_goes_away_for_good_is_started_elsewhere(void **state)
+{
+    (void)state;
+    world_new(12);
+    world_node("dear", 10, 2000);
+    world_node("cheap", 10, 1000);
+    struct model *a = ready_model("a", 8);
+    a->spec->hold.timeout_us = 0;
+    world_configure();
+    world_call(a);
+    world_run(100 * MS);
+    assert_int_equal(world.servers[0].node, 1);
+    world.usable[1] = false;
+    world.servers[0].good_us = world.servers[0].running_us = UINT64_MAX;
+    fleet_node(world.fleet, 1, false, world.now_us);
+    report(&world.servers[0], (struct launch_report){.stage = LAUNCH_LOST});
+    world_run(240 * SECOND_US);
+    assert_int_equal(a->served, 1);
+    world.usable[1] = true; /* it ends there as soon as its node can be asked */
+    fleet_node(world.fleet, 1, true, world.now_us);
+    world_run(60 * SECOND_US);
+    assert_false(world.servers[0].runs && world.servers[0].node == 1);
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
 static void money_and_age_end_it(void **state)
 {
     (void)state;
@@ -303,6 +329,7 @@ int main(void)
         cmocka_unit_test(a_reason_that_is_final_is_not_tried_again),
         cmocka_unit_test(who_ran_out_of_memory_gets_more_next_time),
         cmocka_unit_test(an_engine_that_is_away_takes_nothing_from_who_answers),
+        cmocka_unit_test(who_starts_on_a_node_that_goes_away_for_good_is_started_elsewhere),
         cmocka_unit_test(money_and_age_end_it),
         cmocka_unit_test(it_says_when_it_will_be_ready_and_what_was_saved),
     };
