@@ -385,6 +385,7 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
                      const struct chance *chance, const char **why)
 {
     size_t at;
+    assert(count > 0);
     *why = "only one";
     if (count == 1)
         return 0;
