@@ -139,7 +139,7 @@ static void two_choices_reproduce_mitzenmachers_table(void **state)
         for (int k = 1; k < 40; k++)
             predicted += pow(table[i].load, pow(2, k) - 2);
         assert_ratio(predicted, table[i].predicted, 0.0001);
-        assert_ratio(stay(RIVAL_P2C, 64, 1, table[i].load, 2000), table[i].simulated, 0.025);
+        assert_ratio(stay(RIVAL_P2C, 64, 1, table[i].load, 3000), table[i].simulated, 0.025);
     }
 }
 
