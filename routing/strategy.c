@@ -18,7 +18,7 @@ enum {
     GAIN_TIMES = 3,   /* of that, while it has the prompt in its cache */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
-    EXPLORE_COST = 4000,
+    EXPLORE_COST = 16000,
     LOAD_UNIT = 1 << 20,
     QUEUE_TIMES = 6,           /* who queues makes all wait that come after him, */
     CACHED_QUEUE_TIMES = 2,    /* less so where his prompt is in the cache */
@@ -59,10 +59,9 @@ uint64_t strategy_mix(uint64_t bits)
 int64_t strategy_time(const struct route_policy *policy, const struct prediction *p)
 {
     bool whole = policy->strategy != STRATEGY_LATENCY && policy->strategy != STRATEGY_COST;
-    if (policy->signal == SIGNAL_AUTO)
-        return whole ? p->total_us : p->first_us;
     switch (policy->signal) {
     case SIGNAL_AUTO:
+        return whole ? p->total_us : p->first_us;
     case SIGNAL_TTFT_P50:
         return p->first_us;
     case SIGNAL_TTFT_P95:
@@ -81,7 +80,8 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
 {
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
-    int64_t time = strategy_time(policy, p);
+    bool usual = policy->strategy == STRATEGY_SCORE && policy->signal == SIGNAL_AUTO;
+    int64_t time = usual ? p->total_us : strategy_time(policy, p);
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
     int64_t wait = p->wait_us < time ? p->wait_us : time;
@@ -276,11 +276,26 @@ static size_t fewest_read(const struct bid *bids, size_t count, uint64_t left, s
     return best;
 }
 
-/* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
-static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
-                        const char **why)
+/* Of those that have it, the one that it is drawn to: so a prompt is not kept by more than need be.
+ * Where that one has more to do than another, that other. */
+static size_t among_holders(const struct bid *bids, size_t count, uint64_t holders, uint64_t prefix,
+                            uint64_t random)
 {
-    uint64_t left = set, holders = 0;
+    size_t at = draw(bids, count, holders, prefix);
+    if (!(holders & (holders - 1)))
+        return at;
+    size_t idlest = least(bids, count, holders, random);
+    int64_t weight = bids[at].weight ? bids[at].weight : 1;
+    int64_t other = bids[idlest].weight ? bids[idlest].weight : 1;
+    int64_t most = bids[idlest].prediction->calls * CROWD_NUMERATOR / CROWD_DENOMINATOR;
+    return bids[at].prediction->calls * other > (most + CROWD_CALLS) * weight ? idlest : at;
+}
+
+/* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
+static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set,
+                        const struct chance *chance, const char **why)
+{
+    uint64_t left = set, holders = 0, prefix = chance->prefix;
     int64_t longest = 1;
     for (size_t i = 0; i < count; i++) {
         int64_t cached = bids[i].prediction->cached_tokens;
@@ -291,7 +306,7 @@ static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint
     }
     *why = "prefix";
     if (holders)
-        return draw(bids, count, holders, prefix);
+        return among_holders(bids, count, holders, prefix, chance->random);
     while (left) {
         size_t at = draw(bids, count, left, prefix);
         left &= ~(UINT64_C(1) << at);
@@ -326,7 +341,7 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     *why = "best";
     if (!(set & (set - 1)))
         return best;
-    size_t at = chance->prefix ? by_prefix(bids, count, set, chance->prefix, why) : count;
+    size_t at = chance->prefix ? by_prefix(bids, count, set, chance, why) : count;
     if (at < count)
         return at;
     *why = "best, least work";
@@ -370,6 +385,7 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
                      const struct chance *chance, const char **why)
 {
     size_t at;
+    assert(count > 0);
     *why = "only one";
     if (count == 1)
         return 0;
