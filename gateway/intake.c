@@ -449,6 +449,17 @@ static void keep_origin(struct exchange *x, const struct head *head)
     x->query = arena_copy(&x->arena, head->query);
 }
 
+/* <part> of the path that came: it stands in our copy of that, too. */
+static struct text keep_part(struct exchange *x, struct text path, struct text part)
+{
+    if (part.len == 0)
+        return (struct text){"", 0};
+    uintptr_t from = (uintptr_t)path.at, at = (uintptr_t)part.at;
+    if (at < from || at - from > path.len || path.len - (at - from) < part.len)
+        return arena_copy(&x->arena, part);
+    return (struct text){x->path.at + (at - from), part.len};
+}
+
 static void keep_request(struct exchange *x, const struct head *head)
 {
     x->method = head->method;
@@ -467,9 +478,9 @@ static void keep_request(struct exchange *x, const struct head *head)
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */
-    x->match.suffix = arena_copy(&x->arena, x->match.suffix);
-    x->match.id = arena_copy(&x->arena, x->match.id);
-    x->match.deployment = arena_copy(&x->arena, x->match.deployment);
+    x->match.suffix = keep_part(x, head->path, x->match.suffix);
+    x->match.id = keep_part(x, head->path, x->match.id);
+    x->match.deployment = keep_part(x, head->path, x->match.deployment);
     if (x->match.endpoint->page == PAGE_DEPLOY)
         keep_origin(x, head);
     x->call.operation = x->match.endpoint->operation;
