@@ -23,6 +23,7 @@ enum {
     ROOM_PART = 64,
     ROOM_FORGET = 32,
     ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
+    ABOVE_PART = 8,  /* of its siblings' room */
     APART_PART = 16,
     APART_LEAST_PPM = 100000,
     APART_PPM = 100000,
@@ -165,13 +166,14 @@ static bool is_roomy(const struct predict_class *class)
 
 /* The one it is taken to have: what its siblings have, for alike ones must be told apart by what
  * they have to do and by nothing else, but for so much as its own is known to be another; and its
- * own, where that is more and nobody had to wait: else it never had so much to do that one could
- * know. */
+ * own, where that is clearly more and nobody had to wait: else it never had so much to do that one
+ * could know. */
 static int64_t room_among(const struct predict_figures *figures, const struct predict_class *class,
                           int64_t siblings)
 {
     int64_t own = room_of(figures), apart = get(&figures->apart_ppm) - APART_LEAST_PPM;
-    if (!siblings || apart >= APART_PPM || (own > siblings && is_roomy(class)))
+    bool above = own > siblings + siblings / ABOVE_PART;
+    if (!siblings || apart >= APART_PPM || (above && is_roomy(class)))
         return own;
     return apart > 0 ? siblings + (own - siblings) * apart / APART_PPM : siblings;
 }
