@@ -9,6 +9,7 @@
 #include "deploy/models/lease.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/node_records.h"
 #include "gateway/service_state.h"
 #include "gateway/wire/redis.h"
 #include "gateway/worker_inside.h"
@@ -40,10 +41,8 @@ enum {
  * token, what is left of the lease (ms), the name, to who has just been elected what was spent; and
  * for each other node its name, how old its record is, and that.
  */
-static const char source[] =
-    "local t = redis.call('TIME')\n"
-    "local now = tonumber(t[1]) * 1000000 + tonumber(t[2])\n"
-    "local kept = tonumber(ARGV[4])\n"
+static const char source[] = RECORDS_BEGIN
+    "local at, of = KEYS[4], KEYS[5]\n"
     "redis.call('SETNX', KEYS[3], ARGV[8])\n"
     "local node, token = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) (%d+)$')\n"
     "local ours = node == ARGV[1] and token == ARGV[7]\n"
@@ -62,35 +61,10 @@ static const char source[] =
     "  redis.call('PUBLISH', ARGV[10], node)\n"
     "  spent = redis.call('GET', KEYS[6]) or ''\n"
     "end\n"
-    "if ours and ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) end\n"
-    "if ARGV[2] ~= '' then\n"
-    "  redis.call('HSET', KEYS[5], ARGV[1], ARGV[2])\n"
-    "  redis.call('ZADD', KEYS[4], string.format('%.0f', now), ARGV[1])\n"
-    "  for i = 1, 2 do\n"
-    "    local gone = redis.call('ZRANGEBYSCORE', KEYS[4],\n"
-    "      i == 1 and '-inf' or string.format('(%.0f', now),\n"
-    "      i == 1 and string.format('(%.0f', now - kept) or '+inf', 'LIMIT', 0, 64)\n"
-    "    for _, other in ipairs(gone) do\n"
-    "      redis.call('ZREM', KEYS[4], other)\n"
-    "      redis.call('HDEL', KEYS[5], other)\n"
-    "    end\n"
-    "  end\n"
-    "  for i = 4, 5 do redis.call('PEXPIRE', KEYS[i], string.format('%.0f', kept / 1000)) end\n"
-    "  if ARGV[9] == '1' then redis.call('PUBLISH', ARGV[10], ARGV[1]) end\n"
-    "end\n"
+    "if ours and ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) end\n" RECORDS_TELL
+    "if ARGV[2] ~= '' and ARGV[9] == '1' then redis.call('PUBLISH', ARGV[10], ARGV[1]) end\n"
     "local out = {string.format('%.0f', now), node or '', token or '0',\n"
-    "  tostring(redis.call('PTTL', KEYS[1])), redis.call('GET', KEYS[3]), spent}\n"
-    "local since = math.max(tonumber(ARGV[3]), now - kept)\n"
-    "local others = redis.call('ZRANGEBYSCORE', KEYS[4], string.format('%.0f', since), '+inf',\n"
-    "  'WITHSCORES', 'LIMIT', 0, 65)\n"
-    "for i = 1, #others, 2 do\n"
-    "  local record = others[i] ~= ARGV[1] and redis.call('HGET', KEYS[5], others[i])\n"
-    "  if record then\n"
-    "    out[#out + 1] = others[i]\n"
-    "    out[#out + 1] = string.format('%.0f', math.max(now - tonumber(others[i + 1]), 0))\n"
-    "    out[#out + 1] = record\n"
-    "  end\n"
-    "end\n"
+    "  tostring(redis.call('PTTL', KEYS[1])), redis.call('GET', KEYS[3]), spent}\n" RECORDS_HEAR
     "return out\n";
 
 enum {

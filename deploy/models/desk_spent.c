@@ -13,7 +13,7 @@ void deployments_spent(struct deployments *deployments, struct buffer *lines)
     struct deployments *desk = deployments;
     struct fleet_spent one;
     struct fleet_view view;
-    uint64_t now = desk_now(desk);
+    uint64_t now = clock_now_us(); /* its loop's belongs to another thread */
     desk_lock(desk);
     for (size_t i = 0; fleet_spent(desk->fleet, i, &one, now); i++) {
         fleet_look_at(desk->fleet, i, &view, now);
