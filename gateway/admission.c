@@ -10,6 +10,7 @@
 #include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
 #include "gateway/owning.h"
+#include "gateway/references.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
@@ -19,6 +20,7 @@ enum {
     USER_NAME_MAX = 255,
     CHOICES_MAX = 128,
     TOKENS_MAX = 1000000000,
+    LONGS_MAX = 256, /* strings that are not walked through again */
 };
 
 /* What policy reads of a body; the order is that of the enum. */
@@ -210,8 +212,8 @@ static const char *name_of(const struct exchange *x, enum want want)
 static bool bad_field(struct exchange *x, enum want want, const char *words)
 {
     const char *name = name_of(x, want);
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", name, words);
-    x->fault.param = name;
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' %s", name, words);
+    exchange_fault(x)->param = name;
     return false;
 }
 
@@ -283,7 +285,7 @@ static bool read_lengths(struct exchange *x, const struct scan_value *values)
         bool says = lengths_says(x->call.operation, (enum length_name)i);
         if (says && length > x->call.max_tokens)
             x->call.max_tokens = length;
-        x->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
+        x->seeking->max_tokens[i] = says ? values[want] : (struct scan_value){.kind = SCAN_ABSENT};
     }
     return true;
 }
@@ -347,20 +349,21 @@ static bool read_background(struct exchange *x, const struct scan_value *values)
 }
 
 /* Find what is wanted, under the names of the client's dialect. */
-static bool scan_wants(const struct exchange *x, struct text body, struct scan_value *values,
-                       struct scan_problem *problem)
+static bool scan_wants(const struct exchange *x, struct scan_value *values,
+                       struct scan_problem *problem, struct scan_outline *outline)
 {
+    struct text body = buffer_text(&x->body);
     size_t count;
     const struct want_name *wanted = wants_of(x, &count);
     for (size_t i = OPENAI_WANTS; i < WANTS; i++)
         values[i] = (struct scan_value){.kind = SCAN_ABSENT};
     if (!wanted)
-        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem);
+        return scan_request(body, openai_wants, OPENAI_WANTS, values, problem, outline);
     struct text names[NAMES_MAX] = {{NULL, 0}};
     struct scan_value found[NAMES_MAX];
     for (size_t i = 0; i < count; i++)
         names[i] = wanted[i].name;
-    if (!scan_request(body, names, count, found, problem))
+    if (!scan_request(body, names, count, found, problem, outline))
         return false;
     for (size_t i = 0; i < WANTS; i++)
         values[i] = (struct scan_value){.kind = SCAN_ABSENT};
@@ -376,24 +379,42 @@ static bool scan_wants(const struct exchange *x, struct text body, struct scan_v
     return true;
 }
 
+/* Short bodies have no long strings: then nothing is kept. */
+static void keep_outline(struct exchange *x, const struct scan_outline *outline)
+{
+    struct seeking *seeking = x->seeking;
+    seeking->names_files = outline->has_name;
+    seeking->outline = NULL;
+    if (outline->count == 0)
+        return;
+    struct scan_outline *kept = arena_take(&seeking->arena, sizeof(*kept));
+    *kept = *outline;
+    kept->longs = arena_take(&seeking->arena, outline->count * sizeof(*kept->longs));
+    memcpy(kept->longs, outline->longs, outline->count * sizeof(*kept->longs));
+    seeking->outline = kept;
+}
+
 bool admission_read(struct exchange *x)
 {
     struct scan_value values[WANTS];
     struct scan_problem problem;
-    struct text body = buffer_text(&x->body);
-    if (!scan_wants(x, body, values, &problem)) {
+    __attribute__((uninitialized)) struct scan_long longs[LONGS_MAX];
+    struct scan_outline outline = {.anywhere = references_begin, .longs = longs, .room = LONGS_MAX};
+    if (!scan_wants(x, values, &problem, &outline)) {
         if (problem.name && problem.other_case)
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' must be written in just these letters.",
-                      problem.name);
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                      "'%s' must be written in just these letters.", problem.name);
         else if (problem.name)
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' stands more than once.",
+                      problem.name);
         else
-            fault_set(&x->fault, FAULT_BAD_REQUEST,
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                       "The request body is not valid JSON: %s, at byte %zu.", problem.what,
                       problem.at);
-        x->fault.param = problem.name;
+        exchange_fault(x)->param = problem.name;
         return false;
     }
+    keep_outline(x, &outline);
     bool include = false;
     x->store = true;
     struct text previous, input_file;
@@ -411,20 +432,20 @@ bool admission_read(struct exchange *x)
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
     if (x->call.user.len == 0)
-        x->call.user = x->user_given;
+        x->call.user = x->seeking->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
-    x->model = values[WANT_MODEL];
-    x->length_holder = values[WANT_LENGTH_HOLDER];
-    x->tools = array_of(&values[WANT_TOOLS]);
-    x->texts =
+    x->seeking->model = values[WANT_MODEL];
+    x->seeking->length_holder = values[WANT_LENGTH_HOLDER];
+    x->seeking->tools = array_of(&values[WANT_TOOLS]);
+    x->seeking->texts =
         array_of(&values[x->call.operation == OPERATION_RERANK ? WANT_DOCUMENTS : WANT_INPUT]);
     x->is_makers = x->invokes && !is_given(&values[WANT_VERSION]);
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
     read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
-    x->stream_options = values[WANT_STREAM_OPTIONS];
-    x->include_usage = values[WANT_INCLUDE_USAGE];
+    x->seeking->stream_options = values[WANT_STREAM_OPTIONS];
+    x->seeking->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)
         x->object_id = previous;
     else if (x->call.operation == OPERATION_BATCH)
@@ -524,9 +545,9 @@ static bool unknown_model(struct exchange *x)
     char near[100];
     name_near(x, near, sizeof(near));
     int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.%s", len,
+    fault_set(exchange_fault(x), FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.%s", len,
               x->call.model.at, near);
-    x->fault.param = "model";
+    exchange_fault(x)->param = "model";
     return false;
 }
 
@@ -546,10 +567,10 @@ static bool fit_pinned(struct exchange *x)
     x->pinned = found;
     if (found)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST,
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
               "The provider that keeps '%.*s' is none of those that have this model.",
               TEXT_ARGS(text_head(x->object_id, 100)));
-    x->fault.param = name_of(x, WANT_PREVIOUS);
+    exchange_fault(x)->param = name_of(x, WANT_PREVIOUS);
     return false;
 }
 
@@ -574,7 +595,7 @@ static void find_revision(struct exchange *x)
         return;
     }
     x->route = route;
-    x->waking.revision = (unsigned)revision;
+    waking_pin(x, (unsigned)revision);
 }
 
 /* What a deployment's own endpoint is asked for is asked of it, whatever model the call names; with
@@ -606,9 +627,9 @@ bool admission_find_model(struct exchange *x)
         return unknown_model(x);
     if (!owning_may_call(x->key, x->route, x->call.model)) {
         int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
-                  x->call.model.at);
-        x->fault.param = "model";
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.",
+                  len, x->call.model.at);
+        exchange_fault(x)->param = "model";
         return false;
     }
     return true;
@@ -629,13 +650,13 @@ bool admission_route(struct exchange *x)
         return bad_field(x, WANT_MODEL, "has characters that are not allowed.");
     if (x->call.model.len == 0) {
         if (!may_be_absent(x->call.operation)) {
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");
-            x->fault.param = "model";
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "You must provide a model parameter.");
+            exchange_fault(x)->param = "model";
             return false;
         }
         x->route = default_route(x);
         if (!x->route)
-            return fault_set(&x->fault, FAULT_MODEL_DENIED,
+            return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                              "This key may not call any model that is there.");
         return true;
     }

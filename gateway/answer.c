@@ -84,6 +84,7 @@ static bool is_theirs(struct text name)
            text_starts_nocase(name, TEXT("x-amzn-")) || text_starts_nocase(name, TEXT("openai-"));
 }
 
+/* The values may be written as they stand: who has read the head has refused control bytes. */
 struct text answer_keep(struct exchange *x, const struct head *head)
 {
     struct buffer *lines = &x->worker->head_out;
@@ -92,23 +93,21 @@ struct text answer_keep(struct exchange *x, const struct head *head)
     for (size_t i = 0; i < head->field_count; i++) {
         const struct head_field *field = &head->fields[i];
         if (is_kept(field->name)) {
-            if (!head_may_write(field->value) || reserve_replaces(x, field->name) ||
-                (crossing_is_on(x) && is_theirs(field->name)))
+            if (reserve_replaces(x, field->name) || (crossing_is_on(x) && is_theirs(field->name)))
                 continue;
             has_id = has_id || text_equal_nocase(field->name, TEXT("request-id"));
             put_field(lines, field->name, field->value);
         } else if (text_equal_nocase(field->name, TEXT("x-request-id"))) {
-            if (head_may_write(field->value))
-                put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
+            put_field(lines, TEXT("x-sluice-upstream-request-id"), field->value);
         } else if (text_equal_nocase(field->name, TEXT("sec-websocket-accept")) ||
                    text_equal_nocase(field->name, TEXT("sec-websocket-protocol"))) {
-            if (x->relay == RELAY_TUNNEL && head_may_write(field->value))
+            if (x->relay == RELAY_TUNNEL)
                 put_field(lines, field->name, field->value);
         }
     }
     if (!has_id)
         put_field(lines, TEXT("request-id"), text_of(x->id));
-    return arena_copy(&x->arena, buffer_text(lines));
+    return arena_copy(exchange_arena_for_now(x), buffer_text(lines));
 }
 
 /* The line of a field among the lines kept, or at == NULL. */
@@ -135,9 +134,9 @@ void answer_note_retry(struct exchange *x, int64_t retry_ms)
     if (line.at && (!text_number(value, INT64_MAX, &theirs) || theirs <= ours))
         return; /* a date, or sooner */
     size_t at = line.at ? (size_t)(line.at - all.at) : all.len;
-    x->answer_head =
-        arena_format(&x->arena, "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
-                     TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
+    x->answer_head = arena_format(
+        exchange_arena_for_now(x), "%.*s%.*sretry-after: %llu\r\n", TEXT_ARGS(text_head(all, at)),
+        TEXT_ARGS(text_from(all, at + line.len)), (unsigned long long)ours);
 }
 
 /* --------------------------------------------------------------------------------- head */
@@ -321,30 +320,31 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
 
 unsigned answer_error_status(const struct exchange *x)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
-    bool overloaded = x->fault.kind == FAULT_NO_TARGET || x->fault.kind == FAULT_TARGET_DOWN ||
-                      x->fault.kind == FAULT_TARGET_ERROR;
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
+    bool overloaded = exchange_why(x)->kind == FAULT_NO_TARGET ||
+                      exchange_why(x)->kind == FAULT_TARGET_DOWN ||
+                      exchange_why(x)->kind == FAULT_TARGET_ERROR;
     if (x->match.shape == SHAPE_ANTHROPIC && overloaded)
         return 529;
     if (x->aws_error)
         return 403;
-    if (x->match.shape == SHAPE_MONSTER && x->fault.kind == FAULT_BUDGET)
+    if (x->match.shape == SHAPE_MONSTER && exchange_why(x)->kind == FAULT_BUDGET)
         return 402;
     return (unsigned)rule->status;
 }
 
 static void put_openai_error(const struct exchange *x, struct buffer *out)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
     put(out, TEXT("{\"error\":{\"message\":"));
     char message[400];
-    snprintf(message, sizeof(message), "%s (request id: %s)", x->fault.text, x->id);
+    snprintf(message, sizeof(message), "%s (request id: %s)", exchange_why(x)->text, x->id);
     json_write_string(out, text_of(message));
     put(out, TEXT(",\"type\":"));
     json_write_string(out, text_of(rule->type));
     put(out, TEXT(",\"param\":"));
-    if (x->fault.param)
-        json_write_string(out, text_of(x->fault.param));
+    if (exchange_why(x)->param)
+        json_write_string(out, text_of(exchange_why(x)->param));
     else
         put(out, TEXT("null"));
     put(out, TEXT(",\"code\":"));
@@ -381,7 +381,7 @@ static const struct status_word status_words[] = {
 
 static struct status_word words_of(const struct exchange *x, unsigned status)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
     if (status == answer_error_status(x))
         return (struct status_word){status, rule->anthropic, rule->gemini};
     for (size_t i = 0; i < sizeof(status_words) / sizeof(status_words[0]); i++)
@@ -397,7 +397,7 @@ static void put_anthropic_error(const struct exchange *x, unsigned status, struc
     put(out, TEXT("{\"type\":\"error\",\"error\":{\"type\":"));
     json_write_string(out, text_of(words_of(x, status).anthropic));
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("},\"request_id\":"));
     json_write_string(out, text_of(x->id));
     put(out, TEXT("}"));
@@ -408,7 +408,7 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT("{\"error\":{\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"status\":"));
     json_write_string(out, text_of(words_of(x, status).gemini));
     put(out, TEXT(",\"details\":[]}}"));
@@ -443,7 +443,7 @@ static void put_aws_error(const struct exchange *x, unsigned status, struct buff
     put(out, TEXT("{\"__type\":\""));
     put(out, text_of(x->aws_error ? x->aws_error : exception_name(status, false)));
     put(out, TEXT("\",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("}"));
 }
 
@@ -453,7 +453,7 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
     struct buffer json;
     buffer_init(&json, EXCEPTION_BYTES);
     put(&json, TEXT("{\"message\":"));
-    json_write_string(&json, text_of(x->fault.text));
+    json_write_string(&json, text_of(exchange_why(x)->text));
     put(&json, TEXT("}"));
     provider_put_exception(out, text_of(exception_name(answer_error_status(x), true)),
                            buffer_text(&json));
@@ -464,13 +464,13 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
 static void put_monster_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"error\":{\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"type\":"));
-    bool spent = x->fault.kind == FAULT_BUDGET;
-    json_write_string(out,
-                      text_of(spent ? "insufficient_credits" : fault_rule(x->fault.kind)->type));
+    bool spent = exchange_why(x)->kind == FAULT_BUDGET;
+    json_write_string(
+        out, text_of(spent ? "insufficient_credits" : fault_rule(exchange_why(x)->kind)->type));
     put(out, TEXT(",\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT("}}"));
@@ -481,7 +481,7 @@ static void put_words(const struct exchange *x, struct buffer *out)
 {
     bool cohere = x->match.shape == SHAPE_COHERE;
     put(out, cohere ? TEXT("{\"message\":") : TEXT("{\"error\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     if (cohere) {
         put(out, TEXT(",\"id\":"));
         json_write_string(out, text_of(x->id));
@@ -496,7 +496,7 @@ static void put_problem(const struct exchange *x, unsigned status, struct buffer
     put(out, TEXT(",\"status\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"detail\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("}"));
 }
 
@@ -536,7 +536,7 @@ static void put_loading_error(const struct exchange *x, unsigned status, struct 
     put_error(x, status, &error);
     put(out, text_head(buffer_text(&error), buffer_length(&error) - 1));
     put(out, TEXT(",\"loading\":"));
-    put(out, x->waking.loading);
+    put(out, waking_loading(x));
     put(out, TEXT("}"));
     buffer_done(&error);
 }
@@ -548,7 +548,7 @@ void answer_error(const struct exchange *x, struct buffer *out)
 
 void answer_error_with(const struct exchange *x, unsigned status, struct buffer *out)
 {
-    if (x->waking.loading.len)
+    if (waking_loading(x).len)
         put_loading_error(x, status, out);
     else
         put_error(x, status, out);
@@ -578,7 +578,7 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
     }
     if (x->match.shape == SHAPE_COHERE) {
         put(out, TEXT("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"error\":"));
-        json_write_string(out, text_of(x->fault.text));
+        json_write_string(out, text_of(exchange_why(x)->text));
         put(out, TEXT(",\"finish_reason\":\"ERROR\"}}\n\n"));
         return;
     }

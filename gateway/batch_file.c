@@ -180,7 +180,7 @@ static void count_call(struct batch_reader *reader, struct batch_model *model, s
                                    .max_tokens = length,
                                    .choices = choices};
     struct estimate estimate;
-    estimate_look(body, &facts);
+    estimate_look(body, NULL, &facts);
     add(&model->contexts, facts.refers + facts.rounds);
     facts.refers = false;
     facts.rounds = 0;

@@ -8,7 +8,7 @@
 #include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
-enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000 };
+enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000, PROMPT_WITHIN = 4096 };
 
 const struct route_policy *choosing_policy(const struct exchange *x)
 {
@@ -21,6 +21,8 @@ const struct route_policy *choosing_policy(const struct exchange *x)
 static bool is_choice(const struct route *route)
 {
     unsigned on = 0;
+    if (route && route->sum.known)
+        return route->sum.limited || (route->sum.on & (route->sum.on - 1)) != 0;
     for (size_t i = 0; route && i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         if (target->off)
@@ -59,14 +61,15 @@ static uint64_t salt_of(const struct exchange *x)
 }
 
 /* Where the prompt begins: what stands before it in the body (the model, a temperature) is none of
- * it. */
+ * it. Where much does (tools), all of the body is taken for it. */
 static struct text prompt_of(const struct exchange *x)
 {
     static const struct text names[] = {
         {"\"messages\"", 10}, {"\"contents\"", 10}, {"\"input\"", 7}, {"\"prompt\"", 8}};
     struct text body = buffer_text(&x->body);
+    struct text begin = {body.at, body.len < PROMPT_WITHIN ? body.len : PROMPT_WITHIN};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        size_t at = text_find(body, names[i]);
+        size_t at = text_find(begin, names[i]);
         if (at != SIZE_MAX)
             return text_from(body, at + names[i].len);
     }
@@ -79,8 +82,8 @@ static void hash_prompt(struct exchange *x)
     uint64_t hash = salt_of(x);
     size_t from = 0, until = PREFIX_BYTES;
     for (size_t i = 0; i < PREFIX_LEVELS && until <= prompt.len; i++, until *= 4) {
-        hash = affinity_hash((struct text){prompt.at + from, until - from}, hash);
-        x->prefix[i] = hash ? hash : 1;
+        hash = affinity_mark((struct text){prompt.at + from, until - from}, hash);
+        x->seeking->prefix[i] = hash ? hash : 1;
         from = until;
     }
 }
@@ -112,6 +115,8 @@ static uint64_t sticky_of(const struct exchange *x, const struct route_policy *p
 static const int64_t *delays_of(struct exchange *x, const struct route *route)
 {
     int64_t *delays = NULL;
+    if (route->sum.known && !route->sum.deployed)
+        return NULL;
     for (size_t i = 0; i < route->target_count; i++) {
         struct slots *slots = route->targets[i].provider->slots;
         if (!slots || slots_figures(slots).ready > 0)
@@ -139,12 +144,12 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
     fill_tokens(x, chooses, call);
     if (!chooses || !x->key || x->match.endpoint->body != BODY_JSON)
         return;
-    if (has_prompt(x->call.operation) && !x->prefix_known) {
-        x->prefix_known = true;
+    if (has_prompt(x->call.operation) && !x->seeking->prefix_known) {
+        x->seeking->prefix_known = true;
         hash_prompt(x);
     }
     call->delays_us = delays_of(x, route);
-    memcpy(call->prefix, x->prefix, sizeof(call->prefix));
+    memcpy(call->prefix, x->seeking->prefix, sizeof(call->prefix));
     call->sticky = sticky_of(x, choosing_policy(x));
 }
 
@@ -164,10 +169,10 @@ void choosing_say_none(struct exchange *x)
     for (size_t i = 0; choice && i < choice->count; i++)
         full = full || choice->candidates[i].strike == STRIKE_FULL;
     if (full)
-        fault_set(&x->fault, FAULT_OVERLOADED,
+        fault_set(exchange_fault(x), FAULT_OVERLOADED,
                   "All targets of this model have as many calls as their limits allow.");
     else
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+        fault_set(exchange_fault(x), FAULT_NO_TARGET, "No target can take this call: %s.", why);
 }
 
 /* ------------------------------------------------------------------------------ what it taught */

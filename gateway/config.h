@@ -180,6 +180,7 @@ struct config {
     size_t provider_count;
     struct target *targets; /* of all models, in file order */
     size_t target_count;
+    unsigned targets_can; /* enum can: what all of them can */
     struct route *models;
     size_t model_count;
     struct routes *routes;

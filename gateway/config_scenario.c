@@ -68,6 +68,7 @@ static const struct option simulated_answer_options[] = {
     {.name = "tokens", .type = OPTION_NUMBER, .where = ANSWER(tokens), .fallback = "1", .min = 1, .max = 1000000, .help = "Median."},
     {.name = "share", .type = OPTION_SHARE, .where = ANSWER(share), .fallback = "1", .help = "Of the calls."},
     {.name = "spread", .type = OPTION_SHARE, .where = ANSWER(spread), .fallback = "0", .help = "Sigma of its logarithm."},
+    {.name = "memoryless", .type = OPTION_BOOL, .where = ANSWER(memoryless), .fallback = "false", .help = "Exponential, with tokens as the mean."},
     {.name = "tail", .type = OPTION_SHARE, .where = ANSWER(tail), .fallback = "0", .help = "Pareto: 1 / its exponent, with tokens as the least."},
     {0},
 };

@@ -24,8 +24,8 @@ enum {
 
 static bool cannot(struct exchange *x, const char *words)
 {
-    return fault_set(&x->fault, FAULT_UNSUPPORTED, "The target %.*s %s.", TEXT_ARGS(x->target->id),
-                     words);
+    return fault_set(exchange_fault(x), FAULT_UNSUPPORTED, "The target %.*s %s.",
+                     TEXT_ARGS(x->target->id), words);
 }
 
 bool crossing_at_root(const struct exchange *x)
@@ -93,12 +93,12 @@ static bool takes_as_it_is(const struct exchange *x)
 static struct text betas_of(struct exchange *x)
 {
     static const struct text name = {"anthropic-beta:", 15};
-    struct text rest = x->forward, all = {"", 0};
+    struct text rest = x->seeking->forward, all = {"", 0};
     while (rest.len) {
         size_t end = text_find(rest, TEXT("\r\n"));
         struct text line = text_head(rest, end);
         if (text_starts_nocase(line, name))
-            all = arena_format(&x->arena, "%.*s%s%.*s", TEXT_ARGS(all), all.len ? "," : "",
+            all = arena_format(&x->seeking->arena, "%.*s%s%.*s", TEXT_ARGS(all), all.len ? "," : "",
                                TEXT_ARGS(text_trim(text_from(line, name.len))));
         rest = text_from(rest, end + 2);
     }
@@ -107,7 +107,7 @@ static struct text betas_of(struct exchange *x)
 
 static bool is_too_long(struct exchange *x)
 {
-    return fault_set(&x->fault, FAULT_TOO_LARGE,
+    return fault_set(exchange_fault(x), FAULT_TOO_LARGE,
                      "The call is too long in the words of the target %.*s.",
                      TEXT_ARGS(x->target->id));
 }
@@ -128,13 +128,14 @@ static struct call_target target_facts(const struct exchange *x)
 
 static bool check_losses(struct exchange *x)
 {
-    struct text demands = x->translated.demands;
+    struct text demands = x->seeking->translated.demands;
     if (!demands.len || x->target->provider->lenient)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "The target %.*s cannot do what is asked with: %.*s.",
-              TEXT_ARGS(x->target->id), TEXT_ARGS(text_head(demands, 150)));
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+              "The target %.*s cannot do what is asked with: %.*s.", TEXT_ARGS(x->target->id),
+              TEXT_ARGS(text_head(demands, 150)));
     struct text first = text_head(demands, text_find_byte(demands, ','));
-    x->fault.param = arena_copy(&x->arena, first).at;
+    exchange_fault(x)->param = arena_copy(&x->arena, first).at;
     return false;
 }
 
@@ -159,7 +160,7 @@ static bool vertex_has(const struct exchange *x)
 
 static const struct fault *keep_fault(struct exchange *x, const struct fault *fault)
 {
-    struct fault *kept = arena_new(&x->arena, sizeof(*kept));
+    struct fault *kept = arena_new(&x->seeking->arena, sizeof(*kept));
     *kept = *fault;
     return kept;
 }
@@ -168,18 +169,19 @@ bool crossing_read(struct exchange *x, const struct translator *words)
 {
     struct fault fault = {0};
     struct text body = buffer_text(&x->body);
-    if (x->chat)
+    if (x->seeking->chat)
         return true;
-    if (!x->unreadable) {
-        x->chat = translate_read(&x->arena, words, body, x->call.model, x->call.stream, &fault);
-        if (!x->chat)
-            x->unreadable = keep_fault(x, &fault);
+    if (!x->seeking->unreadable) {
+        x->seeking->chat =
+            translate_read(&x->seeking->arena, words, body, x->call.model, x->call.stream, &fault);
+        if (!x->seeking->chat)
+            x->seeking->unreadable = keep_fault(x, &fault);
     }
-    if (!x->chat)
-        x->fault = *x->unreadable;
-    else if (!x->translated_body.limit)
-        buffer_init(&x->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
-    return x->chat != NULL;
+    if (!x->seeking->chat)
+        *exchange_fault(x) = *x->seeking->unreadable;
+    else if (!x->seeking->translated_body.limit)
+        buffer_init(&x->seeking->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
+    return x->seeking->chat != NULL;
 }
 
 /* May the call be written for this target, too? That takes a while, and the worker has others to
@@ -187,18 +189,19 @@ bool crossing_read(struct exchange *x, const struct translator *words)
 static bool may_write(struct exchange *x)
 {
     size_t bytes = buffer_length(&x->body);
-    for (size_t i = 0; i < x->crossed_count; i++)
-        if (x->crossed[i] == x->target)
+    for (size_t i = 0; i < x->seeking->crossed_count; i++)
+        if (x->seeking->crossed[i] == x->target)
             return true;
-    bool enough = x->crossed_count == CROSSINGS_MAX ||
-                  (x->crossed_count && (x->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
+    bool enough =
+        x->seeking->crossed_count == CROSSINGS_MAX ||
+        (x->seeking->crossed_count && (x->seeking->crossed_count + 1) * bytes > CROSSED_BYTES_MAX);
     if (!enough) {
-        x->crossed[x->crossed_count++] = x->target;
+        x->seeking->crossed[x->seeking->crossed_count++] = x->target;
         return true;
     }
-    if (x->uncrossed)
-        x->fault = *x->uncrossed;
-    return x->uncrossed ? false : cannot(x, "is one too many to write the call for");
+    if (x->seeking->uncrossed)
+        *exchange_fault(x) = *x->seeking->uncrossed;
+    return x->seeking->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
 /* May it have a name of the model in it? A list of contents, or a whole request to count. */
@@ -256,13 +259,13 @@ static bool name_body(struct exchange *x)
     struct buffer quoted, named;
     buffer_init(&quoted, NAME_GROWTH_MAX * x->upstream_model.len + sizeof("\"models/\""));
     bool is_bare = !text_starts(x->upstream_model, TEXT("models/"));
-    json_write_string(&quoted, arena_format(&x->arena, "%s%.*s", is_bare ? "models/" : "",
+    json_write_string(&quoted, arena_format(&x->seeking->arena, "%s%.*s", is_bare ? "models/" : "",
                                             TEXT_ARGS(x->upstream_model)));
     buffer_init(&named, TRANSLATED_MAX);
     put_named(text_from(body, at), buffer_text(&quoted), true, &named);
     bool fits = !named.overrun;
     if (fits)
-        x->named_body = arena_copy(&x->arena, buffer_text(&named));
+        x->seeking->named_body = arena_copy(&x->seeking->arena, buffer_text(&named));
     buffer_done(&quoted);
     buffer_done(&named);
     return fits || is_too_long(x);
@@ -271,8 +274,8 @@ static bool name_body(struct exchange *x)
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
-    x->translated = (struct translated_call){0};
-    x->named_body = (struct text){NULL, 0};
+    x->seeking->translated = (struct translated_call){0};
+    x->seeking->named_body = (struct text){NULL, 0};
     if (!vertex_has(x))
         return cannot(x, "does not have this");
     if (takes_as_it_is(x)) {
@@ -295,15 +298,16 @@ bool crossing_prepare(struct exchange *x)
         return false;
     struct call_target facts = target_facts(x);
     facts.betas = betas_of(x);
-    to = translate_nearest(x->chat, to, x->upstream_model);
-    if (!translate_write(&x->arena, x->chat, to, &facts, &x->translated_body, &x->translated))
+    to = translate_nearest(x->seeking->chat, to, x->upstream_model);
+    if (!translate_write(&x->seeking->arena, x->seeking->chat, to, &facts,
+                         &x->seeking->translated_body, &x->seeking->translated))
         return is_too_long(x);
     foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
     bool good = check_losses(x) && sizes_fit(x);
-    if (!good && !x->uncrossed)
-        x->uncrossed = keep_fault(x, &x->fault);
+    if (!good && !x->seeking->uncrossed)
+        x->seeking->uncrossed = keep_fault(x, exchange_fault(x));
     return good;
 }
 
@@ -336,7 +340,7 @@ static bool put_embedding_path(const struct exchange *x, struct buffer *out)
 bool crossing_put_path(const struct exchange *x, struct buffer *out)
 {
     if (crossing_is_on(x)) {
-        buffer_append_text(out, x->translated.path);
+        buffer_append_text(out, x->seeking->translated.path);
         return true;
     }
     if (!x->model_in_path)
@@ -374,7 +378,7 @@ static void put_counts(const struct exchange *x, struct buffer *out)
 
 void crossing_put_header(const struct exchange *x, struct buffer *out)
 {
-    struct text demands = x->translated.demands, hints = x->translated.hints;
+    struct text demands = x->seeking->translated.demands, hints = x->seeking->translated.hints;
     if (crossing_is_on(x) && x->invokes)
         put_counts(x, out);
     if (!crossing_is_on(x) || (!demands.len && !hints.len))
@@ -434,7 +438,7 @@ void crossing_say_error(struct exchange *x)
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
-    fault_set(&x->fault, error.kind, "%s", error.message);
+    fault_set(exchange_fault(x), error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, &x->translated_out);
     x->whole = buffer_text(&x->translated_out);

@@ -31,7 +31,7 @@ enum {
 };
 
 static const int64_t FILE_US = INT64_C(3600) * 1000000; /* a file is closed after that */
-static const struct text head = TEXT("sluice decisions 1\n");
+static const struct text head = TEXT("sluice decisions 2\n");
 
 struct decision_pen {
     _Alignas(64) struct buffer fill; /* the worker's */

@@ -104,10 +104,11 @@ struct text foreign_without(struct exchange *x, struct text body)
 
 void foreign_blank_carried(struct exchange *x)
 {
-    struct text body = buffer_text(&x->translated_body);
+    struct text body = buffer_text(&x->seeking->translated_body);
     if (text_find(body, mark) == SIZE_MAX)
         return;
     struct cleaning c = {.body = arena_copy(&x->arena, body),
-                         .copy = x->translated_body.data + x->translated_body.begin};
+                         .copy =
+                             x->seeking->translated_body.data + x->seeking->translated_body.begin};
     clean(&c, member_find(c.body, TEXT("messages")), true);
 }

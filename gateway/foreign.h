@@ -16,5 +16,5 @@
 struct text foreign_without(struct exchange *x, struct text body);
 
 /* The same in a body of Anthropic's words that was carried to another door of theirs
- * (x->translated_body), its messages as they came. */
+ * (translated_body), its messages as they came. */
 void foreign_blank_carried(struct exchange *x);

@@ -236,7 +236,7 @@ static bool can_be(const struct exchange *x, const struct target *target)
     return plain && ours && !signs && !x->upload && !x->batch && !x->pinned && !x->odd_body &&
            !target->off && !type->is_azure && !type->is_vertex && !type->chat_dialect.len &&
            text_equal(type->dialect, x->match.dialect) && provider->dialect &&
-           x->model.kind == SCAN_STRING &&
+           x->seeking->model.kind == SCAN_STRING &&
            (provider->slots || snapshot_pool(x->snapshot, provider) != NULL);
 }
 
@@ -286,11 +286,11 @@ static void copy_body(struct mirror *mirror, const struct exchange *x)
     const char *from = body.at;
     buffer_init(&quoted, GROWTH);
     json_write_string(&quoted, mirror->row.upstream_model);
-    add_piece(pieces, &count, x->model.raw, buffer_text(&quoted));
+    add_piece(pieces, &count, x->seeking->model.raw, buffer_text(&quoted));
     if (x->call.stream && stream.at)
         add_piece(pieces, &count, stream, TEXT("false"));
-    if (x->call.stream && x->stream_options.kind != SCAN_ABSENT)
-        add_piece(pieces, &count, x->stream_options.raw, TEXT("null"));
+    if (x->call.stream && x->seeking->stream_options.kind != SCAN_ABSENT)
+        add_piece(pieces, &count, x->seeking->stream_options.raw, TEXT("null"));
     buffer_init(&mirror->body, body.len + GROWTH);
     for (int i = 0; i < count; i++) {
         buffer_append(&mirror->body, from, (size_t)(pieces[i].old.at - from));
@@ -304,7 +304,7 @@ static void copy_body(struct mirror *mirror, const struct exchange *x)
 /* Of the client's headers only what belongs to the dialect. */
 static struct text copy_forward(struct mirror *mirror, const struct exchange *x)
 {
-    struct text rest = x->forward;
+    struct text rest = x->seeking->forward;
     struct buffer kept;
     buffer_init(&kept, HEAD_MAX);
     while (rest.len) {

@@ -463,16 +463,17 @@ static void edit_version(const struct exchange *x, struct text body, struct text
 
 static void edit_model(struct exchange *x, const char *body, struct edits *edits)
 {
-    if (x->model.kind != SCAN_STRING)
+    if (x->seeking->model.kind != SCAN_STRING)
         return;
-    struct text raw = x->model.raw;
+    struct text raw = x->seeking->model.raw;
     struct text now = {raw.at + 1, raw.len - 2};
-    if (!x->model.escaped && text_equal(now, x->upstream_model))
+    if (!x->seeking->model.escaped && text_equal(now, x->upstream_model))
         return;
     struct buffer quoted;
     buffer_init(&quoted, ESCAPED_MAX * x->upstream_model.len + 2);
     json_write_string(&quoted, x->upstream_model);
-    add_edit(edits, (size_t)(raw.at - body), raw.len, arena_copy(&x->arena, buffer_text(&quoted)));
+    add_edit(edits, (size_t)(raw.at - body), raw.len,
+             arena_copy(&x->seeking->arena, buffer_text(&quoted)));
     buffer_done(&quoted);
 }
 
@@ -493,7 +494,8 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
         !x->target->provider->type->stream_options || crossing_at_root(x))
         return;
     x->answer.hide_usage = true;
-    const struct scan_value *options = &x->stream_options, *include = &x->include_usage;
+    const struct scan_value *options = &x->seeking->stream_options,
+                            *include = &x->seeking->include_usage;
     size_t at;
     if (options->kind == SCAN_ABSENT) {
         at = text_find_byte(body, '{') + 1;
@@ -512,7 +514,7 @@ static void edit_usage(struct exchange *x, struct text body, struct edits *edits
     }
 }
 
-/* Names of the longest answer, in the order of x->max_tokens. */
+/* Names of the longest answer, in the order of x->seeking->max_tokens. */
 enum length_name { NAME_MAX_TOKENS, NAME_MAX_COMPLETION_TOKENS, NAME_MAX_OUTPUT_TOKENS };
 static const struct text length_names[MAX_TOKENS_NAMES] = {
     [NAME_MAX_TOKENS] = {"max_tokens", 10},
@@ -547,9 +549,9 @@ static bool is_number(const struct scan_value *value)
 static int find_length(const struct exchange *x, bool given, bool known)
 {
     int i = 0;
-    while (i < MAX_TOKENS_NAMES &&
-           (is_number(&x->max_tokens[i]) != given || x->max_tokens[i].kind == SCAN_ABSENT ||
-            is_known_here(x, (enum length_name)i) != known))
+    while (i < MAX_TOKENS_NAMES && (is_number(&x->seeking->max_tokens[i]) != given ||
+                                    x->seeking->max_tokens[i].kind == SCAN_ABSENT ||
+                                    is_known_here(x, (enum length_name)i) != known))
         i++;
     return i;
 }
@@ -557,7 +559,7 @@ static int find_length(const struct exchange *x, bool given, bool known)
 static void edit_value(const struct exchange *x, int name, struct text body, struct text number,
                        struct edits *edits)
 {
-    struct text raw = x->max_tokens[name].raw;
+    struct text raw = x->seeking->max_tokens[name].raw;
     add_edit(edits, (size_t)(raw.at - body.at), raw.len, number);
 }
 
@@ -611,21 +613,21 @@ static const char *max_tokens_name(const struct exchange *x)
 static void insert_max_tokens(struct exchange *x, struct text body, struct text number,
                               struct edits *edits)
 {
-    const struct scan_value *holder = &x->length_holder;
+    const struct scan_value *holder = &x->seeking->length_holder;
     const char *within = max_tokens_holder(x), *name = max_tokens_name(x);
     struct text object = body, member;
     if (within && holder->kind == SCAN_OBJECT)
         object = holder->raw;
     struct text comma = is_empty_object(object) ? TEXT("") : TEXT(",");
     if (within && holder->kind == SCAN_OBJECT)
-        member =
-            arena_format(&x->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number), TEXT_ARGS(comma));
+        member = arena_format(&x->seeking->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number),
+                              TEXT_ARGS(comma));
     else if (within)
-        member = arena_format(&x->arena, "\"%s\":{\"%s\":%.*s}%.*s", within, name,
+        member = arena_format(&x->seeking->arena, "\"%s\":{\"%s\":%.*s}%.*s", within, name,
                               TEXT_ARGS(number), TEXT_ARGS(comma));
     else
-        member =
-            arena_format(&x->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number), TEXT_ARGS(comma));
+        member = arena_format(&x->seeking->arena, "\"%s\":%.*s%.*s", name, TEXT_ARGS(number),
+                              TEXT_ARGS(comma));
     if (within && holder->kind != SCAN_OBJECT && holder->kind != SCAN_ABSENT) { /* null */
         struct text whole = text_head(member, member.len - comma.len);
         whole = text_from(whole, strlen(within) + 3);
@@ -648,24 +650,26 @@ static void put_length(struct exchange *x, struct text body, struct text number,
     } else if (x->match.shape != SHAPE_OPENAI) {
         insert_max_tokens(x, body, number, edits);
     } else if (unknown < MAX_TOKENS_NAMES) {
-        struct text raw = x->max_tokens[unknown].raw;
+        struct text raw = x->seeking->max_tokens[unknown].raw;
         size_t at = (size_t)(member_begin(raw) - body.at),
                end = (size_t)(raw.at + raw.len - body.at);
-        add_edit(edits, at, end - at,
-                 arena_format(&x->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
+        add_edit(
+            edits, at, end - at,
+            arena_format(&x->seeking->arena, "\"%.*s\":%.*s", TEXT_ARGS(name), TEXT_ARGS(number)));
     } else {
-        add_edit(edits, text_find_byte(body, '{') + 1, 0,
-                 arena_format(&x->arena, "\"%.*s\":%.*s,", TEXT_ARGS(name), TEXT_ARGS(number)));
+        add_edit(
+            edits, text_find_byte(body, '{') + 1, 0,
+            arena_format(&x->seeking->arena, "\"%.*s\":%.*s,", TEXT_ARGS(name), TEXT_ARGS(number)));
     }
 }
 
 /* Not longer than what is held for it: wherever the client says how long, and where it does not. */
 static void edit_lowered(struct exchange *x, struct text body, struct edits *edits)
 {
-    struct text number = arena_format(&x->arena, "%lld", (long long)x->lowered_tokens);
+    struct text number = arena_format(&x->seeking->arena, "%lld", (long long)x->lowered_tokens);
     bool known = false;
     for (int i = 0; i < MAX_TOKENS_NAMES; i++) {
-        if (!is_number(&x->max_tokens[i]) || !is_known_here(x, (enum length_name)i))
+        if (!is_number(&x->seeking->max_tokens[i]) || !is_known_here(x, (enum length_name)i))
             continue;
         known = true;
         edit_value(x, i, body, number, edits);
@@ -701,13 +705,13 @@ static void edit_lora(struct exchange *x, struct text body, struct edits *edits)
     if (!has_numbers || brace == SIZE_MAX)
         return;
     const char *comma = is_empty_object(body) ? "" : ",";
-    if (x->waking.lora)
+    if (waking_lora(x))
         add_edit(edits, brace + 1, 0,
-                 arena_format(&x->arena, "\"lora\":[{\"id\":%u,\"scale\":1.0}]%s",
-                              x->waking.lora - 1, comma));
+                 arena_format(&x->seeking->arena, "\"lora\":[{\"id\":%u,\"scale\":1.0}]%s",
+                              waking_lora(x) - 1, comma));
     else if (!member_find(body, TEXT("lora")).at)
         add_edit(edits, brace + 1, 0,
-                 arena_format(&x->arena, "\"lora\":[{\"id\":0,\"scale\":0.0}]%s", comma));
+                 arena_format(&x->seeking->arena, "\"lora\":[{\"id\":0,\"scale\":0.0}]%s", comma));
 }
 
 static bool is_given(const struct exchange *x)
@@ -722,13 +726,14 @@ static void edit_max_tokens(struct exchange *x, struct text body, struct edits *
     if (x->lowered_tokens) {
         edit_lowered(x, body, edits);
     } else if (may_say && !is_given(x) && x->target->max_tokens_default > 0) {
-        put_length(x, body,
-                   arena_format(&x->arena, "%lld", (long long)x->target->max_tokens_default),
-                   edits);
+        put_length(
+            x, body,
+            arena_format(&x->seeking->arena, "%lld", (long long)x->target->max_tokens_default),
+            edits);
     } else if (x->estimated && find_length(x, true, true) == MAX_TOKENS_NAMES) {
         int unknown = find_length(x, true, false); /* what is held goes by it */
         if (unknown < MAX_TOKENS_NAMES)
-            put_length(x, body, x->max_tokens[unknown].raw, edits);
+            put_length(x, body, x->seeking->max_tokens[unknown].raw, edits);
     }
 }
 
@@ -759,9 +764,9 @@ static void put_forwarded(struct buffer *out, const struct exchange *x)
 {
     static const struct text everybody[] = {
         {"user-agent", 10}, {"traceparent", 11}, {"tracestate", 10}, {"idempotency-key", 15}};
-    struct text rest = x->forward;
+    struct text rest = x->seeking->forward;
     if (!crossing_is_on(x)) {
-        put(out, x->forward);
+        put(out, x->seeking->forward);
         return;
     }
     while (rest.len) {
@@ -789,9 +794,9 @@ static void put_head(struct buffer *out, struct exchange *x)
 static void put_websocket(struct buffer *out, const struct exchange *x)
 {
     put(out, TEXT("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"));
-    put_field(out, TEXT("Sec-WebSocket-Key"), x->websocket_key);
-    if (x->websocket_protocol.len)
-        put_field(out, TEXT("Sec-WebSocket-Protocol"), x->websocket_protocol);
+    put_field(out, TEXT("Sec-WebSocket-Key"), x->seeking->websocket_key);
+    if (x->seeking->websocket_protocol.len)
+        put_field(out, TEXT("Sec-WebSocket-Protocol"), x->seeking->websocket_protocol);
 }
 
 static void put_content_length(struct buffer *out, uint64_t length)
@@ -807,10 +812,10 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
     struct text body = buffer_text(&x->body);
     struct edits edits = {.count = 0};
     uint64_t total;
-    if (x->named_body.at)
-        add_edit(&edits, 0, body.len, x->named_body);
+    if (x->seeking->named_body.at)
+        add_edit(&edits, 0, body.len, x->seeking->named_body);
     if (is_claude_on_vertex(x))
-        edit_version(x, body, x->model.raw, &edits);
+        edit_version(x, body, x->seeking->model.raw, &edits);
     if (!is_claude_on_vertex(x) || x->call.operation == OPERATION_COUNT)
         edit_model(x, body.at, &edits);
     edit_usage(x, body, &edits);
@@ -826,8 +831,8 @@ static int put_body(struct exchange *x, struct buffer *out, struct iovec *pieces
 static int put_content(struct exchange *x, struct buffer *out, struct iovec *pieces, int count)
 {
     if (crossing_is_on(x)) {
-        struct text body = buffer_text(&x->translated_body);
-        put(out, x->translated.headers);
+        struct text body = buffer_text(&x->seeking->translated_body);
+        put(out, x->seeking->translated.headers);
         put(out, TEXT("Content-Type: application/json\r\n"));
         struct edits edits = {.count = 0};
         uint64_t total;
@@ -838,8 +843,8 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         put_content_length(out, total);
         return count;
     }
-    if (x->content_type.len)
-        put_field(out, TEXT("Content-Type"), x->content_type);
+    if (x->seeking->content_type.len)
+        put_field(out, TEXT("Content-Type"), x->seeking->content_type);
     if (x->upload)
         upload_put_length(x->upload, out);
     else if (x->match.endpoint->body == BODY_JSON)
@@ -861,14 +866,15 @@ void outbound_send(struct exchange *x)
     put(out, TEXT("\r\n"));
     if (out->overrun) { /* a head that is cut says something else */
         upstream_abandon(&x->upstream);
-        fault_set(&x->fault, FAULT_LARGE_HEAD, "The head of the call is too long for its target.");
+        fault_set(exchange_fault(x), FAULT_LARGE_HEAD,
+                  "The head of the call is too long for its target.");
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
         return;
     }
     /* The head is sent from here at once; only what the socket does not take is kept. */
     struct text head = buffer_text(out);
-    head = arena_copy(&x->arena, head);
+    head = arena_copy(&x->seeking->arena, head);
     pieces[0] = (struct iovec){(void *)(uintptr_t)head.at, head.len};
     upstream_send(&x->upstream, pieces, count, x->upload != NULL);
     if (x->upload && x->upstream.connection)

@@ -16,7 +16,7 @@ static struct text whole_body(struct exchange *x, const struct iovec *pieces, in
         return (struct text){pieces[0].iov_base, pieces[0].iov_len};
     for (int i = 0; i < count; i++)
         len += pieces[i].iov_len;
-    char *room = arena_take(&x->arena, len + 1);
+    char *room = arena_take(&x->seeking->arena, len + 1);
     for (int i = 0; i < count; i++) {
         memcpy(room + at, pieces[i].iov_base, pieces[i].iov_len);
         at += pieces[i].iov_len;
@@ -55,7 +55,7 @@ void outbound_sign(struct exchange *x, struct buffer *out, const struct iovec *p
     if (!text_equal(provider->type->dialect, TEXT("bedrock")) || provider->api_key.len ||
         !find_keys(x, &credentials))
         return;
-    struct text head = arena_copy(&x->arena, buffer_text(out));
+    struct text head = arena_copy(&x->seeking->arena, buffer_text(out));
     struct text target = between(head, " ", " HTTP/1.1");
     if (text_starts(target, TEXT("http://"))) { /* of a proxy */
         target = text_from(target, 7);
@@ -67,7 +67,7 @@ void outbound_sign(struct exchange *x, struct buffer *out, const struct iovec *p
         .host = between(head, "Host: ", "\r\n"),
         .path = text_head(target, query),
         .query = text_from(target, query == SIZE_MAX ? target.len : query + 1),
-        .content_type = crossing_is_on(x) ? TEXT("application/json") : x->content_type,
+        .content_type = crossing_is_on(x) ? TEXT("application/json") : x->seeking->content_type,
         .body = whole_body(x, pieces, count),
     };
     sigv4_put_fields(out, &credentials, &request, clock_wall_us() / 1000000);

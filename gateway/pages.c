@@ -131,8 +131,8 @@ static struct slow_page *page_new(struct exchange *x)
     buffer_init(&page->query, HEAD_TARGET_MAX);
     buffer_append_text(&page->path, x->path);
     buffer_append_text(&page->query, x->query);
-    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->if_match));
-    page->origin = memory_string(x->own_origin);
+    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->seeking->if_match));
+    page->origin = memory_string(x->seeking->own_origin);
     page->body = x->body;
     buffer_init(&x->body, 0);
     page->call = (struct admin_call){.method = x->method,

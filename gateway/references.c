@@ -11,38 +11,7 @@ _Static_assert(REFERENCES_MAX + 1 <= (int)OWNERS_MAX, "they are asked about at o
 
 enum { NAME_RAW_MAX = 6 * 8 }; /* "file_ids", each character as an escape */
 
-/* Where the underscore of "file_id" stands in it. */
-enum { UNDERSCORE = 4 };
-
-static bool has_name(const char *at, const char *end)
-{
-    const char *begin = at;
-    while ((at = memchr(at, '_', (size_t)(end - at))) != NULL) {
-        if (at - begin >= UNDERSCORE && end - at > 2 && memcmp(at - UNDERSCORE, "file_id", 7) == 0)
-            return true;
-        at++;
-    }
-    return false;
-}
-
-/* Who hides a name in escapes needs one of a letter or of the underscore. */
-static bool has_escaped_letter(const char *at, const char *end)
-{
-    while ((at = memchr(at, '\\', (size_t)(end - at))) != NULL) {
-        if (end - at > 4 && memcmp(at + 1, "u00", 3) == 0 && at[4] >= '5' && at[4] <= '7')
-            return true;
-        at += end - at > 1 ? 2 : 1;
-    }
-    return false;
-}
-
-/* Hardly any body names a file: then this look is all that it costs, which is why it goes by single
- * bytes, in which memchr() is many times faster than memmem(). */
-static bool may_refer(struct text body)
-{
-    const char *end = body.at + body.len;
-    return has_name(body.at, end) || has_escaped_letter(body.at, end);
-}
+const struct text references_begin = TEXT("file_id");
 
 static struct text plain(struct text raw, char *room)
 {
@@ -78,7 +47,7 @@ static bool note(struct exchange *x, struct text raw)
     if (!x->files)
         x->files = arena_take(&x->arena, REFERENCES_MAX * sizeof(*x->files));
     if (x->file_count == REFERENCES_MAX)
-        return fault_set(&x->fault, FAULT_BAD_REQUEST,
+        return fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                          "A call may name %d files; this one names more.", REFERENCES_MAX);
     x->files[x->file_count++] = name;
     return true;
@@ -125,14 +94,14 @@ static const char *next_reference(const char *at, const char *end)
 
 bool references_any(struct text body)
 {
-    return may_refer(body) && next_reference(body.at, body.at + body.len);
+    return next_reference(body.at, body.at + body.len) != NULL;
 }
 
 bool references_read(struct exchange *x)
 {
     struct text body = buffer_text(&x->body);
     x->file_count = 0;
-    if (!may_refer(body))
+    if (!x->seeking->names_files)
         return true;
     const char *end = body.at + body.len, *at = body.at;
     while ((at = next_reference(at, end)) != NULL)

@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (x->fault.kind == FAULT_BUDGET)
+        if (exchange_why(x)->kind == FAULT_BUDGET)
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
@@ -184,14 +184,19 @@ static void note_error(struct exchange *x, struct text body)
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     relay_dialect(x)->read_error(x->status, text_head(body, RELAY_ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
-    fault_set(&x->fault, error.kind, "%s", error.message);
+    fault_set(exchange_fault(x), error.kind, "%s", error.message);
 }
 
-static void end_whole(struct exchange *x)
+static void take_whole(struct exchange *x)
 {
     if (buffer_length(&x->held))
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
+}
+
+static void end_whole(struct exchange *x)
+{
+    take_whole(x);
     if (!relay_is_good(x)) {
         if (relay_is_turned_away(x))
             return;
@@ -235,7 +240,7 @@ static void on_end(struct upstream_call *call)
         end_whole(x);
         break;
     case RELAY_PIECES:
-        if (x->tap_used && !x->settled)
+        if (x->tap && !x->settled)
             relay_watch_tap(x);
         break;
     case RELAY_EVENTS:
@@ -348,10 +353,12 @@ void relay_replay_piece(struct exchange *x, struct text piece)
         relay_flush(x, false);
 }
 
-void relay_replay_end(struct exchange *x)
+void relay_replay_end(struct exchange *x, bool is_known)
 {
     x->facts.upstream = UPSTREAM_ANSWERED;
-    if (x->relay == RELAY_WHOLE)
+    if (x->relay == RELAY_WHOLE && is_known)
+        take_whole(x);
+    else if (x->relay == RELAY_WHOLE)
         end_whole(x);
     else if (buffer_length(&x->held))
         relay_give(x, buffer_text(&x->held));
@@ -457,12 +464,14 @@ void relay_reset(struct exchange *x)
     guarding_forget(x);
     crossing_forget(x);
     buffer_done(&x->held);
-    buffer_done(&x->early);
-    x->early_told = false;
+    if (x->seeking) {
+        buffer_done(&x->seeking->early);
+        x->seeking->early_told = false;
+    }
     x->bad_events = 0;
-    if (x->tap_used)
-        tap_done(&x->tap);
-    x->tap_used = false;
+    if (x->tap)
+        tap_done(x->tap);
+    x->tap = NULL;
     x->whole = (struct text){NULL, 0};
     struct answer blank = {.operation = x->call.operation};
     x->answer = blank;

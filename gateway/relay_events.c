@@ -47,7 +47,7 @@ void relay_watch_tap(struct exchange *x)
     const struct dialect *dialect = relay_dialect(x);
     struct scan_value values[DIALECT_WANTS];
     for (size_t i = 0; i < dialect->want_count; i++)
-        values[i] = tap_value(&x->tap, i);
+        values[i] = tap_value(x->tap, i);
     dialect->watch_body(&x->answer, values);
 }
 
@@ -55,11 +55,11 @@ void relay_feed_tap(struct exchange *x, struct text piece)
 {
     if (x->unwatched || !relay_is_good(x))
         return;
-    if (!x->tap_used) {
-        tap_init(&x->tap, relay_dialect(x)->wants, relay_dialect(x)->want_count);
-        x->tap_used = true;
+    if (!x->tap) {
+        x->tap = arena_new(&x->arena, sizeof(*x->tap));
+        tap_init(x->tap, relay_dialect(x)->wants, relay_dialect(x)->want_count);
     }
-    tap_feed(&x->tap, piece);
+    tap_feed(x->tap, piece);
 }
 
 /* Only of events in the dialect's own form is it known when they are complete. */
@@ -187,7 +187,7 @@ static bool leave_out(struct exchange *x)
     upstream_abandon(&x->upstream);
     relay_fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
     if (!x->head_sent)
-        tries_claim(x, x->fault.kind, 0);
+        tries_claim(x, exchange_why(x)->kind, 0);
     return false;
 }
 
@@ -265,7 +265,7 @@ static void pass_unwatched(struct exchange *x, struct text piece)
 static void stop_watching(struct exchange *x)
 {
     if (relay_is_guarded(x)) { /* what cannot be looked at does not pass */
-        fault_set(&x->fault, FAULT_GUARDED,
+        fault_set(exchange_fault(x), FAULT_GUARDED,
                   "An event of the answer is too long for the guardrails.");
         relay_stop_guarded(x);
         return;

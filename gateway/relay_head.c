@@ -172,7 +172,7 @@ static void choose_mode(struct exchange *x, const struct head *head)
 
 void relay_fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
 }
 
@@ -241,7 +241,7 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     if (is_no_answer(x, head))
         return;
     struct text type = head_value(head, TEXT("content-type"));
-    bool good_type = type.at && type.len <= TYPE_MAX && head_may_write(type);
+    bool good_type = type.at && type.len <= TYPE_MAX;
     x->answer_type = good_type ? arena_copy(&x->arena, type) : (struct text){"", 0};
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;

@@ -29,15 +29,27 @@ bool relay_keeps_early(const struct exchange *x)
     return !x->head_sent && x->relay == RELAY_EVENTS && x->status == 200 &&
            x->facts.upstream == UPSTREAM_ANSWERING && x->answer.events == 0 && !x->answer.ended &&
            !x->answer.failed && !x->facts.last_held && !x->unwatched &&
-           buffer_length(&x->early) < EARLY_MAX && !replay_reads(x) && tries_may_turn(x);
+           buffer_length(&x->seeking->early) < EARLY_MAX && !replay_reads(x) && tries_may_turn(x);
 }
 
 void relay_tell_early(struct exchange *x)
 {
-    if (x->early_told || !buffer_length(&x->early))
+    if (!x->seeking || x->seeking->early_told || !buffer_length(&x->seeking->early))
         return;
-    x->early_told = true;
-    replay_write(x, buffer_text(&x->early));
+    x->seeking->early_told = true;
+    replay_write(x, buffer_text(&x->seeking->early));
+}
+
+/* No other target will be asked. At the end of an answer all of it is about to go anyway. */
+static void give_up_seeking(struct exchange *x, bool end)
+{
+    buffer_done(&x->body);
+    buffer_done(&x->seeking->early);
+    buffer_done(&x->seeking->translated_body);
+    if (end)
+        return;
+    x->answer_head = (struct text){"", 0}; /* it has gone, and stood there */
+    worker_give_seeking(x);
 }
 
 void relay_flush(struct exchange *x, bool end)
@@ -48,7 +60,8 @@ void relay_flush(struct exchange *x, bool end)
     char chunk[BODY_CHUNK_HEAD_BYTES];
     int count = 0;
     bool mine = gather->owner == x;
-    struct text early = buffer_text(&x->early);
+    struct text early = x->seeking ? buffer_text(&x->seeking->early) : (struct text){"", 0};
+    bool given = false;
     size_t bytes = (mine ? gather->bytes : 0) + early.len;
     if (!end && (x->again != AGAIN_NO || (!mine && relay_keeps_early(x))))
         return;
@@ -60,10 +73,7 @@ void relay_flush(struct exchange *x, bool end)
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
         x->first_us = clock_now_us();
-        if (x->sent_us && x->resume.state != RESUME_WATCHES) { /* no other target will be asked */
-            buffer_done(&x->body);
-            buffer_done(&x->translated_body);
-        }
+        given = x->sent_us && x->resume.state != RESUME_WATCHES;
     }
     if (bytes && x->chunked_out)
         pieces[count++] = (struct iovec){chunk, body_chunk_head(bytes, chunk)};
@@ -83,7 +93,10 @@ void relay_flush(struct exchange *x, bool end)
     if (count && x->client && client_send(x->client, pieces, count) &&
         client_queued(x->client) > client_limit(x) && !replay_reads(x))
         upstream_pause(&x->upstream);
-    buffer_done(&x->early);
+    if (given)
+        give_up_seeking(x, end);
+    else if (early.len)
+        buffer_done(&x->seeking->early);
 }
 
 bool relay_is_full(const struct exchange *x)
@@ -115,9 +128,9 @@ void relay_give(struct exchange *x, struct text piece)
     if (piece.len == 0)
         return;
     if (relay_keeps_early(x)) {
-        if (!x->early.limit)
-            buffer_init(&x->early, SIZE_MAX / 2); /* EARLY_MAX, and an event more */
-        buffer_append_text(&x->early, piece);
+        if (!x->seeking->early.limit)
+            buffer_init(&x->seeking->early, SIZE_MAX / 2); /* EARLY_MAX, and an event more */
+        buffer_append_text(&x->seeking->early, piece);
         x->bytes_out += piece.len;
         return;
     }
@@ -223,24 +236,26 @@ void relay_refuse(struct exchange *x)
     answer_error(x, &x->held);
     if (x->status == 401)
         extra = TEXT("www-authenticate: Bearer\r\n");
-    else if (x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS ||
-             x->fault.kind == FAULT_BUDGET || x->fault.kind == FAULT_STORE_AWAY)
+    else if (exchange_why(x)->kind == FAULT_RATE_REQUESTS ||
+             exchange_why(x)->kind == FAULT_RATE_TOKENS || exchange_why(x)->kind == FAULT_BUDGET ||
+             exchange_why(x)->kind == FAULT_STORE_AWAY)
         extra = reserve_refusal_lines(x);
-    else if (x->fault.kind == FAULT_CONFLICT)
+    else if (exchange_why(x)->kind == FAULT_CONFLICT)
         extra = replay_refusal_lines(x);
-    else if (x->fault.kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
+    else if (exchange_why(x)->kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
         extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
                              (long long)((x->retry_after_us + 999999) / 1000000),
                              (long long)((x->retry_after_us + 999) / 1000));
-    else if (x->waking.loading.len)
+    else if (waking_loading(x).len)
         extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
-                             (long long)((x->waking.retry_after_us + 999999) / 1000000),
-                             (long long)((x->waking.retry_after_us + 999) / 1000));
+                             (long long)((x->waking->retry_after_us + 999999) / 1000000),
+                             (long long)((x->waking->retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
-    else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
+    else if (exchange_why(x)->kind == FAULT_OVERLOADED ||
+             exchange_why(x)->kind == FAULT_LEDGER_FULL)
         extra = TEXT("retry-after: 1\r\n");
-    if (x->fault.kind == FAULT_BAD_METHOD) {
+    if (exchange_why(x)->kind == FAULT_BAD_METHOD) {
         char methods[64];
         endpoint_methods(x->path, methods);
         extra = arena_format(&x->arena, "allow: %s\r\n", methods);
@@ -265,7 +280,7 @@ void relay_break(struct exchange *x)
     if (x->client)
         x->client->keep = false;
     upstream_abandon(&x->upstream);
-    if (x->relay == RELAY_TUNNEL && x->fault.kind == FAULT_BUDGET) {
+    if (x->relay == RELAY_TUNNEL && exchange_why(x)->kind == FAULT_BUDGET) {
         x->cut_out = false; /* it was told */
         return;
     }
@@ -278,7 +293,7 @@ void relay_break(struct exchange *x)
         relay_hold(x);
     /* What a failed response repeats of itself must not be what a guardrail has stopped. */
     bool own_words = x->translation && !x->guard_blocked;
-    if (!own_words || !translation_say_failure(x->translation, &x->fault, &x->ready))
+    if (!own_words || !translation_say_failure(x->translation, exchange_fault(x), &x->ready))
         answer_error_event(x, &x->ready);
 }
 

@@ -115,6 +115,8 @@ static int64_t added_tokens(const struct exchange *x)
 {
     int64_t most = 0;
     const struct target *before = NULL;
+    if (x->route && x->route->sum.known)
+        return x->route->sum.added_tokens;
     for (size_t i = 0; x->route && i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
         if (target->off || (before && before->provider == target->provider &&
@@ -160,7 +162,7 @@ static void make_estimate(struct exchange *x)
         return;
     reserve_facts(x, facts);
     if (x->match.endpoint->body == BODY_JSON)
-        estimate_look(buffer_text(&x->body), facts);
+        estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
@@ -186,16 +188,28 @@ static int64_t most_units(const struct exchange *x)
     return reserve_units(x);
 }
 
+/* Those that may get the call; of a model that was looked at before, those of them that can be the
+ * dearest. */
+static uint64_t dear_ones(const struct exchange *x)
+{
+    const struct route *route = x->route;
+    uint64_t out = x->ruling.out, on = 0;
+    if (route->sum.known)
+        return route->sum.dearest & out ? route->sum.on & ~out : route->sum.dearest;
+    for (size_t i = 0; i < route->target_count; i++)
+        on |= route->targets[i].off ? 0 : UINT64_C(1) << i;
+    return on & ~out;
+}
+
 /* The dearest target that may get the call. */
 static int64_t cost_bound(const struct exchange *x, int64_t output)
 {
     int64_t most = 0, input = x->estimate.input_bound, units = most_units(x);
     if (x->pinned)
         return price_bound(&x->pinned->price, input, output, units);
-    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
-        const struct target *target = &x->route->targets[i];
-        bool out = target->off || x->ruling.out >> i & 1;
-        int64_t cost = out ? 0 : price_bound(&target->price, input, output, units);
+    for (uint64_t left = x->route ? dear_ones(x) : 0; left; left &= left - 1) {
+        const struct target *target = &x->route->targets[__builtin_ctzll(left)];
+        int64_t cost = price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
     return most;
@@ -258,8 +272,10 @@ static bool want(struct exchange *x, struct use *use)
         return false;
     make_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
-        use->want = sum(cost_bound(x, x->estimate.output_bound), x->aside_nanos);
-        use->least = sum(cost_bound(x, least_output(x)), x->aside_nanos);
+        int64_t least = least_output(x), all = cost_bound(x, x->estimate.output_bound);
+        use->want = sum(all, x->aside_nanos);
+        use->least = least == x->estimate.output_bound ? use->want
+                                                       : sum(cost_bound(x, least), x->aside_nanos);
     } else {
         want_tokens(use, x);
     }
@@ -317,8 +333,8 @@ static bool collect(struct exchange *x)
             count++;
         }
     if (count > USES_MAX) /* by a file that came later than what the API made */
-        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
-                         USES_MAX);
+        return fault_set(exchange_fault(x), FAULT_INTERNAL,
+                         "More than %d limits concern this call.", USES_MAX);
     x->reservation.root = tenant_root(x->key->tenant)->name;
     x->reservation.id = text_of(x->id);
     x->reservation.uses = uses;
@@ -395,8 +411,9 @@ void reserve_say_refused(const struct reservation *r, struct arena *arena, struc
 struct text reserve_refusal_lines(struct exchange *x)
 {
     const struct reservation *r = &x->reservation;
-    bool rate = x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS;
-    if (x->fault.kind == FAULT_STORE_AWAY)
+    bool rate =
+        exchange_why(x)->kind == FAULT_RATE_REQUESTS || exchange_why(x)->kind == FAULT_RATE_TOKENS;
+    if (exchange_why(x)->kind == FAULT_STORE_AWAY)
         return TEXT("retry-after: 1\r\n");
     if (!rate || r->retry_after_us == INT64_MAX)
         return TEXT("x-should-retry: false\r\n");
@@ -478,14 +495,14 @@ enum reserve_result reserve_answered(struct exchange *x)
     case RESERVE_REFUSED:
         if (x->reservation.use_count == 0) /* refused before anything was asked for; it was said */
             break;
-        reserve_say_refused(&x->reservation, &x->arena, &x->fault);
-        if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
+        reserve_say_refused(&x->reservation, &x->arena, exchange_fault(x));
+        if (exchange_why(x)->kind != FAULT_BUDGET && hold_take(x)) {
             x->facts.reserve_known = false;
             x->reserved = RESERVE_WAITS;
         }
         break;
     case RESERVE_AWAY:
-        fault_set(&x->fault, FAULT_STORE_AWAY,
+        fault_set(exchange_fault(x), FAULT_STORE_AWAY,
                   "The store of limits and budgets cannot be reached, and a limit of this call is "
                   "closed meanwhile.");
         break;
@@ -567,11 +584,11 @@ static bool extend(struct exchange *x, int64_t more)
     }
     int64_t nanos = cost_bound(x, output + more) - cost_bound(x, output);
     if (money && !limits_extend(r, LIMIT_MONEY, nanos))
-        return fault_set(&x->fault, FAULT_BUDGET,
+        return fault_set(exchange_fault(x), FAULT_BUDGET,
                          "The budget is spent in the middle of this answer.");
     if (strict &&
         (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
-        return fault_set(&x->fault, FAULT_RATE_TOKENS,
+        return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
                          "The limit of tokens is reached in the middle of this answer.");
     x->extended_tokens += more;
     return true;
@@ -650,7 +667,7 @@ bool reserve_watch(struct exchange *x)
     bool extended = (step > needed && extend(x, step)) || extend(x, needed);
     if (!extended && is_surely_longer(x, held))
         return false;
-    x->fault = (struct fault){.kind = FAULT_NONE};
+    exchange_clear_fault(x);
     return true;
 }
 
@@ -789,7 +806,8 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
         /* As much again as this response took, so that the next one is held for before it comes. */
         int64_t more = cost_nanos > 0 ? cost_nanos : 1;
         if (!limits_extend(r, LIMIT_MONEY, more))
-            return fault_set(&x->fault, FAULT_BUDGET, "The budget is spent in this session.");
+            return fault_set(exchange_fault(x), FAULT_BUDGET,
+                             "The budget is spent in this session.");
         x->session_held += more;
         break;
     }

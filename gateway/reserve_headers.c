@@ -70,7 +70,7 @@ static uint64_t told_uses(const struct reservation *r)
 static void look(struct exchange *x, uint64_t which, struct shown shown[TOLD_KINDS])
 {
     struct reservation *r = &x->reservation;
-    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    struct limit_view *views = arena_new(exchange_arena_for_now(x), r->use_count * sizeof(*views));
     limits_views(r, which, views);
     for (size_t i = 0; i < r->use_count; i++) {
         enum told kind = told_of(r->uses[i].limit->kind);
@@ -284,7 +284,7 @@ void reserve_put_explained(struct exchange *x, struct buffer *out)
     struct json_write json = {.out = &line};
     if (!r->use_count || !r->limiter)
         return;
-    struct limit_view *views = arena_new(&x->arena, r->use_count * sizeof(*views));
+    struct limit_view *views = arena_new(exchange_arena_for_now(x), r->use_count * sizeof(*views));
     limits_views(r, r->use_count >= USES_MAX ? UINT64_MAX : (UINT64_C(1) << r->use_count) - 1,
                  views);
     buffer_init(&line, EXPLAINED_ROOM);

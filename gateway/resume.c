@@ -16,6 +16,17 @@
 
 enum { SAID_MAX = 1024 * 1024 };
 
+/* What is kept of an answer that may be continued. */
+struct resumable {
+    struct buffer said;  /* the inside of a JSON string */
+    struct buffer plain; /* the call as it came, when it was made one that goes on */
+    int64_t plain_bytes; /* its length; 0 = it was not */
+    size_t at;           /* in the body: where the message with what was said ends; 0 = nowhere */
+    struct text blank;   /* the white space at the end of what was said, in JSON's escapes */
+    size_t blank_again;  /* so much of it has been said again */
+    bool joined;         /* what is said now stands behind it as it ought to */
+};
+
 /* ------------------------------------------------------------------------------ who can do it */
 
 static const struct route *route_of(const struct exchange *x)
@@ -62,14 +73,15 @@ void resume_watch(struct exchange *x)
     if (!tries_find_well(x, out))
         return;
     x->resume.state = RESUME_WATCHES;
-    buffer_init(&x->resume.said, SAID_MAX);
+    x->resume.more = arena_new(&x->arena, sizeof(*x->resume.more));
+    buffer_init(&x->resume.more->said, SAID_MAX);
 }
 
 /* --------------------------------------------------------------------------- what is said */
 
 static void say(struct exchange *x, struct text inside)
 {
-    if (!buffer_append_text(&x->resume.said, inside))
+    if (!buffer_append_text(&x->resume.more->said, inside))
         x->resume.state = RESUME_NOT;
 }
 
@@ -172,12 +184,13 @@ static struct text blank_end(struct text inside)
 
 static bool is_all_blank(const struct exchange *x)
 {
-    return x->resume.blank.len == buffer_length(&x->resume.said);
+    return x->resume.more->blank.len == buffer_length(&x->resume.more->said);
 }
 
 size_t resume_blank(const struct exchange *x)
 {
-    return x->target->prefill == PREFILL_ASSISTANT ? x->resume.blank.len : 0;
+    bool must = x->resume.more && x->target->prefill == PREFILL_ASSISTANT;
+    return must ? x->resume.more->blank.len : 0;
 }
 
 static struct text words_of(const struct exchange *x, const struct sse_event *event)
@@ -194,7 +207,7 @@ static struct text words_of(const struct exchange *x, const struct sse_event *ev
 /* How many bytes of <words>, which go on, are white space that the client has had. What stood there
  * is said again as it was, and then more of it, or it is said in other ways: then all of it goes.
  */
-static size_t said_again(struct resume *resume, struct text words)
+static size_t said_again(struct resumable *resume, struct text words)
 {
     size_t cut = 0, blank;
     while ((blank = blank_at(text_from(words, cut))) != 0) {
@@ -213,9 +226,11 @@ static size_t said_again(struct resume *resume, struct text words)
 
 void resume_join(struct exchange *x, struct sse_event *event)
 {
-    struct resume *resume = &x->resume;
+    struct resumable *resume = x->resume.more;
+    if (!x->resume.goes_on)
+        return;
     bool is_cut = resume_blank(x) > 0 || is_all_blank(x);
-    if (!resume->goes_on || resume->joined || !resume->blank.len || !is_cut || event->lines != 1)
+    if (resume->joined || !resume->blank.len || !is_cut || event->lines != 1)
         return;
     struct text words = words_of(x, event);
     size_t cut = words.len ? said_again(resume, words) : 0;
@@ -267,57 +282,57 @@ static bool write_call(struct exchange *x)
 {
     struct text whole = buffer_text(&x->body), last = {NULL, 0};
     struct buffer out;
-    if (x->resume.plain_bytes) /* it was made to go on before */
-        whole = buffer_text(&x->resume.plain);
+    if (x->resume.more->plain_bytes) /* it was made to go on before */
+        whole = buffer_text(&x->resume.more->plain);
     size_t at = end_of_messages(whole, &last);
     if (!at || !last.at)
         return false;
     buffer_init(&out, SIZE_MAX / 2); /* the body, and SAID_MAX */
     buffer_append_text(&out, text_head(whole, at));
-    x->resume.blank = arena_copy(&x->arena, blank_end(buffer_text(&x->resume.said)));
-    x->resume.blank_again = 0;
-    x->resume.joined = false;
-    x->resume.at = 0;
+    x->resume.more->blank = arena_copy(&x->arena, blank_end(buffer_text(&x->resume.more->said)));
+    x->resume.more->blank_again = 0;
+    x->resume.more->joined = false;
+    x->resume.more->at = 0;
     if (!is_all_blank(x)) { /* of nothing but white space none goes on: it begins anew */
         buffer_append_text(&out, TEXT(",{\"role\":\"assistant\",\"content\":\""));
-        buffer_append_text(&out, buffer_text(&x->resume.said));
+        buffer_append_text(&out, buffer_text(&x->resume.more->said));
         buffer_append_text(&out, TEXT("\""));
-        x->resume.at = buffer_length(&out);
+        x->resume.more->at = buffer_length(&out);
         buffer_append_text(&out, TEXT("}"));
     }
     buffer_append_text(&out, text_from(whole, at));
-    if (!x->resume.plain_bytes) {
-        x->resume.plain = x->body;
-        x->resume.plain_bytes = x->body_bytes;
+    if (!x->resume.more->plain_bytes) {
+        x->resume.more->plain = x->body;
+        x->resume.more->plain_bytes = x->body_bytes;
     } else {
         buffer_done(&x->body);
     }
     x->body = out;
-    x->chat = NULL; /* it is read anew, where it crosses */
-    x->unreadable = x->uncrossed = NULL;
-    x->crossed_count = 0;
-    buffer_done(&x->translated_body);
-    x->translated_body.limit = 0;
+    x->seeking->chat = NULL; /* it is read anew, where it crosses */
+    x->seeking->unreadable = x->seeking->uncrossed = NULL;
+    x->seeking->crossed_count = 0;
+    buffer_done(&x->seeking->translated_body);
+    x->seeking->translated_body.limit = 0;
     return admission_read(x);
 }
 
 size_t resume_at(const struct exchange *x)
 {
-    return x->resume.at;
+    return x->resume.more ? x->resume.more->at : 0;
 }
 
 bool resume_begin(struct exchange *x)
 {
-    struct fault why = x->fault;
+    struct fault why = *exchange_why(x);
     if (!may_be_cured(why.kind) || !resume_may(x) ||
         !tries_pay(x, tries_find_well(x, x->tried | unable(x))))
         return false;
     relay_give_out(x);
-    if (!reserve_input(x, (int64_t)buffer_length(&x->resume.said)) || !write_call(x)) {
-        x->fault = why;
+    if (!reserve_input(x, (int64_t)buffer_length(&x->resume.more->said)) || !write_call(x)) {
+        *exchange_fault(x) = why;
         return false;
     }
-    x->fault = why;
+    *exchange_fault(x) = why;
     x->tried |= unable(x);
     x->resume.goes_on = true;
     x->again = AGAIN_OTHER;
@@ -328,6 +343,8 @@ bool resume_begin(struct exchange *x)
 
 void resume_forget(struct exchange *x)
 {
-    buffer_done(&x->resume.said);
-    buffer_done(&x->resume.plain);
+    if (!x->resume.more)
+        return;
+    buffer_done(&x->resume.more->said);
+    buffer_done(&x->resume.more->plain);
 }

@@ -55,10 +55,12 @@ static bool has_body(const struct exchange *x)
            buffer_length(&x->body) > 0;
 }
 
-static bool says_what_it_can(const struct target *targets, size_t count)
+static bool says_what_it_can(const struct route *route)
 {
-    for (size_t i = 0; i < count; i++)
-        if (targets[i].can != CAN_ALL)
+    if (route->sum.known)
+        return route->sum.can != CAN_ALL;
+    for (size_t i = 0; i < route->target_count; i++)
+        if (route->targets[i].can != CAN_ALL)
             return true;
     return false;
 }
@@ -66,16 +68,16 @@ static bool says_what_it_can(const struct target *targets, size_t count)
 /* Does a target that may get the call say what it cannot do? */
 static bool needs_matter(const struct exchange *x)
 {
-    const struct config *config = x->snapshot->config;
     size_t count;
     (void)ruling_fallback(x, &count);
-    return says_what_it_can(x->route->targets, x->route->target_count) ||
-           (count > 0 && says_what_it_can(config->targets, config->target_count));
+    return says_what_it_can(x->route) || (count > 0 && x->snapshot->config->targets_can != CAN_ALL);
 }
 
 /* Could the prompt be too long for one of them? No text has more tokens than bytes. */
 static bool may_be_long(const struct exchange *x, const struct route *route)
 {
+    if (route && route->sum.known)
+        return route->sum.context_tokens && x->body_bytes > route->sum.context_tokens;
     for (size_t i = 0; route && i < route->target_count; i++)
         if (route->targets[i].context_tokens && x->body_bytes > route->targets[i].context_tokens)
             return true;
@@ -220,10 +222,26 @@ enum strike ruling_strike(const struct exchange *x, const struct route *route, s
     return is_short(x, target) ? STRIKE_LONG : STRIKE_NONE;
 }
 
+/* Is there nothing that could keep the call from any of them? */
+static bool is_open(const struct exchange *x, const struct route *route)
+{
+    const struct route_sum *sum = &route->sum;
+    const struct ruling *ruling = &x->ruling;
+    if (!sum->known || ruling->rule || ruling->needs & ~sum->can ||
+        (sum->context_tokens && ruling->input_tokens > sum->context_tokens))
+        return false;
+    for (const struct tenant *at = x->key ? x->key->tenant : NULL; at; at = at->parent)
+        if (at->residency_count)
+            return false;
+    return true;
+}
+
 static uint64_t bits_of(const struct exchange *x, const struct route *route, bool falls_back,
                         bool short_ones)
 {
     uint64_t out = 0;
+    if (!route || is_open(x, route))
+        return 0;
     for (size_t i = 0; route && i < route->target_count; i++) {
         enum strike strike = ruling_strike(x, route, i, falls_back);
         if (strike != STRIKE_NONE && (short_ones || strike != STRIKE_LONG))
@@ -285,6 +303,8 @@ static uint64_t down_of(const struct route *route, uint64_t out)
 {
     uint64_t down = 0;
     bool left = false;
+    if (route && route->sum.known && !route->sum.deployed)
+        return 0;
     for (size_t i = 0; route && i < route->target_count; i++) { /* what is pinned has no route */
         const struct target *target = &route->targets[i];
         const struct provider_settings *provider = target->provider;
@@ -297,7 +317,9 @@ static uint64_t down_of(const struct route *route, uint64_t out)
 
 const uint8_t *ruling_struck(struct exchange *x, const struct route *route)
 {
-    uint64_t out = ruling_out(x, route, x->detour != NULL), down = down_of(route, out);
+    bool said = x->ruling.out_known && route == x->route && !x->detour;
+    uint64_t out = said ? x->ruling.out : ruling_out(x, route, x->detour != NULL);
+    uint64_t down = down_of(route, out);
     if (!(out | down))
         return NULL;
     uint8_t *struck = arena_new(&x->arena, route->target_count);
@@ -327,9 +349,9 @@ static bool take_policy(struct exchange *x)
     x->ruling.policy = policy_called(x->snapshot->config, name);
     if (x->ruling.policy)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "There is no routing policy '%.*s'.",
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "There is no routing policy '%.*s'.",
               TEXT_ARGS(text_head(name, 100)));
-    x->fault.param = "x-sluice-policy";
+    exchange_fault(x)->param = "x-sluice-policy";
     return false;
 }
 
@@ -341,9 +363,9 @@ static bool take_cost(struct exchange *x)
     if (!wish.len)
         return true;
     if (!decimal_read(wish, &nanos) || nanos <= 0) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "'x-sluice-max-cost' is an amount of USD such as 0.05.");
-        x->fault.param = "x-sluice-max-cost";
+        exchange_fault(x)->param = "x-sluice-max-cost";
         return false;
     }
     if (!x->ruling.max_cost_nanos || nanos < x->ruling.max_cost_nanos)
@@ -392,7 +414,7 @@ static bool check_pinned(struct exchange *x)
 {
     if (!x->pinned || ruling_allows(x, x->pinned))
         return true;
-    return fault_set(&x->fault, FAULT_MODEL_DENIED,
+    return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                      "What this is about is kept where this tenant's data may not go.");
 }
 
@@ -413,6 +435,7 @@ bool ruling_apply(struct exchange *x)
     if (may_be_long(x, x->route))
         look_at_length(x);
     x->ruling.out = ruling_out(x, x->route, false);
+    x->ruling.out_known = true;
     x->tried |= x->ruling.out;
     return check_pinned(x);
 }
@@ -455,17 +478,17 @@ bool ruling_refuse(struct exchange *x)
         seen[ruling_strike(x, x->route, i, false)]++;
     /* The reason of the one that came nearest; see the order in ruling_strike(). */
     if (seen[STRIKE_UNABLE])
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
                   TEXT_ARGS(model), need_words(x->ruling.needs));
     else if (seen[STRIKE_RULE])
-        fault_set(&x->fault, FAULT_MODEL_DENIED,
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "The rule '%.*s' leaves no target of the model '%.*s'.", TEXT_ARGS(rule),
                   TEXT_ARGS(model));
     else if (seen[STRIKE_TAGS])
-        fault_set(&x->fault, FAULT_MODEL_DENIED,
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "No target of the model '%.*s' is where this call may go.", TEXT_ARGS(model));
     else if (x->ruling.max_cost_nanos && is_left(x->route, x->ruling.out))
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "No target of the model '%.*s' takes this call for what it may cost%s%.*s%s.",
                   TEXT_ARGS(model), rule.len ? " (rule '" : "", TEXT_ARGS(rule),
                   rule.len ? "')" : "");

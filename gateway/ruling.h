@@ -30,6 +30,7 @@ struct ruling {
     int64_t input_tokens;              /* as expected; 0 = not looked at */
     int64_t max_cost_nanos;            /* 0 = any */
     uint64_t out;                      /* bits of the model's targets that are not meant */
+    bool out_known; /* <out> was looked for, and holds for the exchange's route */
     bool mirrored;
     struct text decision;       /* of the last choice, as JSON */
     struct text first_decision; /* for the access log */

@@ -9,14 +9,14 @@ static bool is_over(struct exchange *x, int64_t has, int64_t most, const char *p
 {
     if (!most || has <= most)
         return false;
-    x->fault.param = NULL;
+    exchange_fault(x)->param = NULL;
     fault_set(
-        &x->fault, param ? FAULT_BAD_REQUEST : FAULT_TOO_LARGE,
+        exchange_fault(x), param ? FAULT_BAD_REQUEST : FAULT_TOO_LARGE,
         "The target %.*s takes at most %lld %s (limit '%s' of its provider), and the call has "
         "%lld.",
         TEXT_ARGS(x->target->id), (long long)most, what, param ? param : "body_bytes",
         (long long)has);
-    x->fault.param = param;
+    exchange_fault(x)->param = param;
     return true;
 }
 
@@ -24,8 +24,9 @@ static bool is_over(struct exchange *x, int64_t has, int64_t most, const char *p
 static int64_t body_bytes(const struct exchange *x)
 {
     if (crossing_is_on(x))
-        return (int64_t)buffer_length(&x->translated_body);
-    return (int64_t)(x->named_body.at ? x->named_body.len : buffer_length(&x->body));
+        return (int64_t)buffer_length(&x->seeking->translated_body);
+    return (int64_t)(x->seeking->named_body.at ? x->seeking->named_body.len
+                                               : buffer_length(&x->body));
 }
 
 static int64_t count_items(struct text array)
@@ -50,16 +51,16 @@ static int64_t count_texts(struct text array)
 /* They may stand anywhere in a conversation, which is read for it - where it speaks of any. */
 static int64_t images_of(struct exchange *x)
 {
-    struct fault before = x->fault;
+    struct fault before = *exchange_why(x);
     const struct translator *words = translator_find(exchange_dialect(x), x->call.operation);
     bool speaks = text_find(buffer_text(&x->body), TEXT("image")) != SIZE_MAX;
     if (!speaks || !words || x->match.endpoint->body != BODY_JSON)
         return 0;
     if (!crossing_read(x, words)) {
-        x->fault = before; /* what cannot be read is the provider's to refuse */
+        *exchange_fault(x) = before; /* what cannot be read is the provider's to refuse */
         return 0;
     }
-    return translate_sizes(x->chat).images;
+    return translate_sizes(x->seeking->chat).images;
 }
 
 /* `openai` at another place is somebody else, who speaks its dialect. */
@@ -83,13 +84,15 @@ bool sizes_fit(struct exchange *x)
     if (x->upload || is_over(x, body_bytes(x), limits->body_bytes, NULL, "bytes"))
         return x->upload != NULL;
     if (talks(operation)) {
-        int64_t tools = crossing_is_on(x) ? translate_sizes(x->chat).tools : count_items(x->tools);
+        int64_t tools = crossing_is_on(x) ? translate_sizes(x->seeking->chat).tools
+                                          : count_items(x->seeking->tools);
         return !is_over(x, tools, limits->tools, "tools", "tools") &&
                !(limits->images && is_over(x, images_of(x), limits->images, "images", "images"));
     }
     if (operation == OPERATION_EMBEDDING)
-        return !is_over(x, count_texts(x->texts), limits->texts, "texts", "texts");
+        return !is_over(x, count_texts(x->seeking->texts), limits->texts, "texts", "texts");
     if (operation == OPERATION_RERANK)
-        return !is_over(x, count_items(x->texts), limits->documents, "documents", "documents");
+        return !is_over(x, count_items(x->seeking->texts), limits->documents, "documents",
+                        "documents");
     return true;
 }

@@ -26,6 +26,36 @@ static const struct deployment_spec *spec_of(const struct exchange *x)
     return x->target->provider->spec;
 }
 
+static struct waking *begun(struct exchange *x)
+{
+    if (!x->waking) {
+        x->waking = arena_new(&x->arena, sizeof(*x->waking));
+        x->waking->exchange = x;
+    }
+    return x->waking;
+}
+
+void waking_pin(struct exchange *x, unsigned revision)
+{
+    if (x->waking || revision)
+        begun(x)->revision = revision;
+}
+
+unsigned waking_turns(const struct exchange *x)
+{
+    return x->waking ? x->waking->turns : 0;
+}
+
+unsigned waking_lora(const struct exchange *x)
+{
+    return x->waking ? x->waking->lora : 0;
+}
+
+struct text waking_loading(const struct exchange *x)
+{
+    return x->waking ? x->waking->loading : (struct text){"", 0};
+}
+
 /* ------------------------------------------------------------------------- what is held */
 
 static enum slot_outcome outcome_of(enum fault_kind kind)
@@ -47,15 +77,19 @@ void held_place_give(struct held_place *place, enum fault_kind outcome, int64_t 
 
 struct held_place waking_take_out(struct exchange *x)
 {
-    struct held_place place = {x->waking.slots, x->waking.slot};
-    x->waking.slot = (struct slot){0};
+    if (!x->waking)
+        return (struct held_place){0};
+    struct held_place place = {x->waking->slots, x->waking->slot};
+    x->waking->slot = (struct slot){0};
     return place;
 }
 
 void waking_put_back(struct exchange *x, struct held_place place)
 {
-    x->waking.slots = place.slots;
-    x->waking.slot = place.slot;
+    if (!x->waking)
+        return; /* neither has held one */
+    x->waking->slots = place.slots;
+    x->waking->slot = place.slot;
 }
 
 static int64_t ttft_of(const struct exchange *x)
@@ -68,7 +102,7 @@ void waking_give(struct exchange *x, enum fault_kind outcome)
     struct held_place place = waking_take_out(x);
     if (!place.slot.generation)
         return;
-    x->waking.not_this = outcome_of(outcome) == SLOT_FAILED ? place.slot.replica : 0;
+    x->waking->not_this = outcome_of(outcome) == SLOT_FAILED ? place.slot.replica : 0;
     held_place_give(&place, outcome, ttft_of(x));
 }
 
@@ -81,7 +115,9 @@ bool waking_has_other(const struct exchange *x)
 /* Wait no longer. A place that was granted meanwhile is given back. */
 static void leave(struct exchange *x)
 {
-    struct waking *waking = &x->waking;
+    struct waking *waking = x->waking;
+    if (!waking)
+        return;
     if (waking->waits)
         slots_leave(waking->slots, &waking->ticket);
     waking->waits = waking->answered = false;
@@ -95,9 +131,10 @@ void waking_forget(struct exchange *x)
 
 struct upstream_pool *waking_pool(struct exchange *x)
 {
-    return x->waking.slot.generation ? replicas_pool(&x->worker->replicas, x->waking.slots,
-                                                     &x->waking.slot, x->target->provider)
-                                     : NULL;
+    return x->waking && x->waking->slot.generation
+               ? replicas_pool(&x->worker->replicas, x->waking->slots, &x->waking->slot,
+                               x->target->provider)
+               : NULL;
 }
 
 /* --------------------------------------------------------------------------- why not */
@@ -117,8 +154,8 @@ static void write_loading(struct exchange *x, const struct standing_view *view)
         buffer_format(&out, ",\"eta_seconds\":%lld",
                       (long long)((view->eta_us + MICROS - 1) / MICROS));
     buffer_format(&out, ",\"position\":%u,\"queued\":%u}", now.held + 1, now.held);
-    x->waking.loading = arena_copy(&x->arena, buffer_text(&out));
-    x->waking.retry_after_us = view->eta_us >= 0 ? view->eta_us : ETA_UNKNOWN_US;
+    x->waking->loading = arena_copy(&x->arena, buffer_text(&out));
+    x->waking->retry_after_us = view->eta_us >= 0 ? view->eta_us : ETA_UNKNOWN_US;
     buffer_done(&out);
 }
 
@@ -129,11 +166,12 @@ static void say_why(struct exchange *x, const char *what)
     struct text name = spec_of(x)->name;
     bool off = view.known && (view.state == DEPLOYMENT_STOPPED || view.state == DEPLOYMENT_FAILED);
     if (off)
-        fault_set(&x->waking.why, FAULT_NO_TARGET, "The deployment '%.*s' %s: %s.", TEXT_ARGS(name),
+        fault_set(&x->waking->why, FAULT_NO_TARGET, "The deployment '%.*s' %s: %s.",
+                  TEXT_ARGS(name),
                   view.state == DEPLOYMENT_STOPPED ? "is stopped" : "could not be started",
                   view.reason[0] ? view.reason : what);
     else
-        fault_set(&x->waking.why, FAULT_OVERLOADED, "The deployment '%.*s' %s.", TEXT_ARGS(name),
+        fault_set(&x->waking->why, FAULT_OVERLOADED, "The deployment '%.*s' %s.", TEXT_ARGS(name),
                   what);
     write_loading(x, &view);
 }
@@ -153,11 +191,11 @@ static enum exchange_state turn_away(struct exchange *x, const char *what)
     if (x->aside)
         return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
     if (may_turn(x)) {
-        x->waking.turns++;
+        x->waking->turns++;
         step_unchoose(x);
         return EXCHANGE_ROUTE;
     }
-    x->fault = x->waking.why;
+    *exchange_fault(x) = x->waking->why;
     return EXCHANGE_REFUSE;
 }
 
@@ -165,8 +203,9 @@ static enum exchange_state turn_away(struct exchange *x, const char *what)
 
 static void on_grant(struct ticket *ticket)
 {
-    struct exchange *x = LIST_MEMBER(ticket, struct exchange, waking.ticket);
-    x->waking.answered = true;
+    struct waking *waking = LIST_MEMBER(ticket, struct waking, ticket);
+    struct exchange *x = waking->exchange;
+    waking->answered = true;
     exchange_run(x);
 }
 
@@ -188,11 +227,11 @@ static struct slots_wish wish_of(struct exchange *x)
 {
     struct text adapter = x->target->adapter;
     return (struct slots_wish){
-        .revision = x->waking.revision,
+        .revision = x->waking->revision,
         .share_hash = share_of(x),
         .affinity = affinity_of(x),
         .adapter = adapter.len ? hash_name(adapter) : 0,
-        .not_this = x->waking.not_this,
+        .not_this = x->waking->not_this,
     };
 }
 
@@ -203,10 +242,10 @@ static void set_end(struct exchange *x)
     uint64_t now = now_of(x);
     if (wish && !x->wished_by_us)
         x->wished_by_us = now + (uint64_t)wish;
-    x->waking.since_us = now;
-    x->waking.until_us = now + (uint64_t)spec_of(x)->hold.timeout_us;
-    if (x->wished_by_us && x->wished_by_us < x->waking.until_us)
-        x->waking.until_us = x->wished_by_us;
+    x->waking->since_us = now;
+    x->waking->until_us = now + (uint64_t)spec_of(x)->hold.timeout_us;
+    if (x->wished_by_us && x->wished_by_us < x->waking->until_us)
+        x->waking->until_us = x->wished_by_us;
 }
 
 /* What the replica calls the model, or the adapter: known only now, since it may have just learnt
@@ -218,20 +257,20 @@ static bool name_model(struct exchange *x)
     struct text before = x->upstream_model, now = before;
     struct adapter_wire wire;
     char name[SERVED_NAME_MAX + 1];
-    x->waking.lora = 0;
+    x->waking->lora = 0;
     if (x->target->adapter.len) {
         if (!desk ||
-            !deployments_adapter(desk, spec->name, &x->waking.slot, x->target->adapter, &wire))
+            !deployments_adapter(desk, spec->name, &x->waking->slot, x->target->adapter, &wire))
             return false;
         if (wire.kind == ADAPTER_AS_NUMBER)
-            x->waking.lora = wire.number + 1;
+            x->waking->lora = wire.number + 1;
         else
             now = text_of(wire.name);
     }
-    if (!spec->served_name.len && desk && (!x->target->adapter.len || x->waking.lora) &&
+    if (!spec->served_name.len && desk && (!x->target->adapter.len || x->waking->lora) &&
         deployments_served_name(desk, spec->name, name, sizeof(name)) > 0)
         now = text_of(name);
-    else if (x->waking.lora)
+    else if (x->waking->lora)
         now = spec->served_name;
     if (!now.len || text_equal(now, before))
         return true;
@@ -241,7 +280,7 @@ static bool name_model(struct exchange *x)
 
 static enum exchange_state dispatch(struct exchange *x)
 {
-    struct waking *waking = &x->waking;
+    struct waking *waking = x->waking;
     uint64_t waited = waking->since_us ? now_of(x) - waking->since_us : 0;
     timer_stop(&x->timer);
     if (x->whole_us) /* nor is it ours */
@@ -263,7 +302,7 @@ static enum exchange_state dispatch(struct exchange *x)
 static enum exchange_state begin(struct exchange *x)
 {
     const struct deployment_spec *spec = spec_of(x);
-    struct waking *waking = &x->waking;
+    struct waking *waking = x->waking;
     struct slots *slots = waking->slots = x->target->provider->slots;
     struct slots_wish wish = wish_of(x);
     bool falls_back = spec->hold.policy == HOLD_FALLBACK && may_turn(x);
@@ -299,7 +338,7 @@ static enum exchange_state begin(struct exchange *x)
 /* The ticket was told something, or its time is over. */
 static enum exchange_state go_on(struct exchange *x)
 {
-    struct waking *waking = &x->waking;
+    struct waking *waking = x->waking;
     if (waking->answered && waking->ticket.slot.generation) {
         waking->slot = waking->ticket.slot;
         waking->ticket.slot = (struct slot){0};
@@ -318,11 +357,12 @@ enum exchange_state step_wake(struct exchange *x)
     if (x->facts.client_gone && !step_goes_on(x)) {
         timer_stop(&x->timer);
         leave(x);
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_REFUSE;
     }
-    if (x->waking.slot.generation)
+    struct waking *waking = begun(x);
+    if (waking->slot.generation)
         return dispatch(x);
-    return x->waking.waits ? go_on(x) : begin(x);
+    return waking->waits ? go_on(x) : begin(x);
 }

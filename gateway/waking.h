@@ -17,8 +17,10 @@
 
 struct exchange;
 
-/* Part of an exchange; all zero = nothing is held and nobody waits. */
+/* Of an exchange of which a target is a deployment, in its arena; all zero = nothing is held and
+ * nobody waits. */
 struct waking {
+    struct exchange *exchange;
     struct slots *slots; /* of <slot> and <ticket> */
     struct slot slot;
     struct ticket ticket;
@@ -33,6 +35,14 @@ struct waking {
     struct text loading; /* for the refusal: a JSON object; or empty */
     int64_t retry_after_us;
 };
+
+/* Only replicas of <revision> will do; 0 = any. */
+void waking_pin(struct exchange *x, unsigned revision);
+/* How many targets were left since they had no place; the adapter's number, from 1, where it goes
+ * by numbers, else 0; what is said of one that is not ready, a JSON object, or empty. */
+unsigned waking_turns(const struct exchange *x);
+unsigned waking_lora(const struct exchange *x);
+struct text waking_loading(const struct exchange *x);
 
 /* A place that a try holds, for who sets the try aside. */
 struct held_place {

@@ -39,10 +39,11 @@ enum {
     ACCEPTS_PER_EVENT = 64,
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
-    ARENA_BLOCK_BYTES = 2048,
+    ARENA_BLOCK_BYTES = 232,    /* what an open stream without limits keeps */
+    SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
-    SHRINKS = 4,
+    SHRINKS = 8,
     SHRINK_US = 300000,
     ANSWER_LOOK_US = 1000,
 };
@@ -279,20 +280,77 @@ static void on_accept(struct watch *watch, unsigned events)
 
 /* -------------------------------------------------------------------- exchanges and ids */
 
+static void free_seeking(struct seeking *seeking)
+{
+    arena_done(&seeking->arena);
+    memory_free(seeking);
+}
+
+static void free_exchange(struct exchange *x)
+{
+    if (x->seeking)
+        free_seeking(x->seeking);
+    arena_done(&x->arena);
+    memory_free(x);
+}
+
+/* <used>, or a free one, zeroed but for its arena. */
+static struct seeking *take_seeking(struct worker *worker, struct seeking *used)
+{
+    if (++worker->seeking_count > worker->seeking_peak)
+        worker->seeking_peak = worker->seeking_count;
+    if (!used && worker->spare_seeking_count > 0)
+        used = worker->spare_seekings[--worker->spare_seeking_count];
+    if (!used) {
+        used = memory_new(sizeof(*used));
+        arena_init(&used->arena, SEEKING_BLOCK_BYTES);
+        return used;
+    }
+    struct arena arena = used->arena;
+    memset(used, 0, sizeof(*used));
+    used->arena = arena;
+    return used;
+}
+
+static void empty_seeking(struct seeking *seeking)
+{
+    buffer_done(&seeking->early);
+    buffer_done(&seeking->translated_body);
+    arena_reset(&seeking->arena);
+}
+
+void worker_give_seeking(struct exchange *x)
+{
+    struct worker *worker = x->worker;
+    struct seeking *seeking = x->seeking;
+    x->seeking = NULL;
+    if (!seeking)
+        return;
+    worker->seeking_count--;
+    empty_seeking(seeking);
+    if (worker->spare_seeking_count < SPARE_SEEKINGS)
+        worker->spare_seekings[worker->spare_seeking_count++] = seeking;
+    else
+        free_seeking(seeking);
+}
+
 struct exchange *worker_take_exchange(struct worker *worker)
 {
     struct exchange *x = worker->spare;
-    struct arena arena;
     if (x) {
         worker->spare = (struct exchange *)(void *)x->grave.next;
         worker->spare_count--;
-        arena = x->arena;
+        struct arena arena = x->arena;
+        struct seeking *seeking = x->seeking;
         memset(x, 0, sizeof(*x));
         x->arena = arena;
+        x->seeking = seeking;
     } else {
         x = memory_new(sizeof(*x));
         arena_init(&x->arena, ARENA_BLOCK_BYTES);
     }
+    x->seeking = take_seeking(worker, x->seeking);
+    x->seeking->exchange = x;
     x->worker = worker;
     x->snapshot = snapshot_ref(worker->now);
     list_push_back(&worker->exchanges, &x->link);
@@ -308,23 +366,24 @@ void worker_give_exchange(struct exchange *x)
     snapshot_unref(x->snapshot);
     buffer_done(&x->body);
     buffer_done(&x->held);
-    buffer_done(&x->early);
     resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
-    buffer_done(&x->translated_body);
-    if (x->tap_used)
-        tap_done(&x->tap);
+    if (x->tap)
+        tap_done(x->tap);
     worker->exchange_count--;
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
+    if (x->seeking) {
+        empty_seeking(x->seeking);
+        worker->seeking_count--;
+    }
     if (worker->spare_count < SPARE_EXCHANGES) {
         arena_reset(&x->arena);
         x->grave.next = (struct grave *)(void *)worker->spare;
         worker->spare = x;
         worker->spare_count++;
     } else {
-        arena_done(&x->arena);
-        memory_free(x);
+        free_exchange(x);
     }
     worker_check_idle(worker);
 }
@@ -516,15 +575,21 @@ static void stop(struct errand *errand)
     loop_stop(worker->loop);
 }
 
+static void free_spare_seekings(struct worker *worker)
+{
+    while (worker->spare_seeking_count > 0)
+        free_seeking(worker->spare_seekings[--worker->spare_seeking_count]);
+}
+
 static void free_spares(struct worker *worker)
 {
     while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
         worker->spare_count--;
-        arena_done(&x->arena);
-        memory_free(x);
+        free_exchange(x);
     }
+    free_spare_seekings(worker);
 }
 
 /* Once a second: after many exchanges have ended, give their memory back to the kernel. What other
@@ -538,7 +603,13 @@ static void sweep(struct timer *timer)
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
         free_spares(worker);
         worker->exchange_peak = worker->exchange_count;
+        worker->seeking_peak = worker->seeking_count;
         worker->shrinks_left = SHRINKS;
+    } else if (worker->seeking_peak > QUIET_EXCHANGES &&
+               worker->seeking_count < worker->seeking_peak / 4) { /* what is left are streams */
+        free_spare_seekings(worker);
+        worker->seeking_peak = worker->seeking_count;
+        resident_trim();
     }
     if (worker->shrinks_left > 0) {
         worker->shrinks_left--;
@@ -661,9 +732,9 @@ static void worker_free(struct worker *worker)
     while (worker->spare) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
-        arena_done(&x->arena);
-        memory_free(x);
+        free_exchange(x);
     }
+    free_spare_seekings(worker);
     if (worker->spare_fd >= 0)
         close(worker->spare_fd);
     buffer_done(&worker->head_out);

@@ -40,7 +40,8 @@ struct webhooks;
 enum {
     CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
-    WRITE_COST_MAX_US = 1000,  /* whatever took longer was not the write: we were put aside */
+    WRITE_COST_MAX_US = 1000, /* whatever took longer was not the write: we were put aside */
+    SPARE_SEEKINGS = 64,
     HEAD_OUT_MAX = 256 * 1024, /* more than all that may go into one, each of it bounded */
 };
 
@@ -121,6 +122,8 @@ struct worker {
     atomic_bool safe_posted, config_posted;
     struct exchange *spare; /* free exchanges, for reuse */
     unsigned spare_count;
+    struct seeking *spare_seekings[SPARE_SEEKINGS]; /* of those that gave theirs up */
+    unsigned spare_seeking_count, seeking_count;    /* seek targets now */
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;
@@ -132,8 +135,8 @@ struct worker {
     } counted;
     uint64_t writes, write_cost_us; /* to clients: how many, and ours of one lately */
     struct timer accept_timer, janitor;
-    unsigned exchange_peak; /* since memory was last given back */
-    unsigned shrinks_left;  /* how often to give memory back again */
+    unsigned exchange_peak, seeking_peak; /* since memory was last given back */
+    unsigned shrinks_left;                /* how often to give memory back again */
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */
@@ -159,6 +162,8 @@ static inline struct sign_in *snapshot_sign_in(const struct snapshot *snapshot,
 /* A zeroed exchange with its arena ready; given back when it is buried. */
 struct exchange *worker_take_exchange(struct worker *worker);
 void worker_give_exchange(struct exchange *x);
+/* No target will be asked for it any more: x->seeking goes, with all that is in it. */
+void worker_give_seeking(struct exchange *x);
 
 /* Write a new request id ("req_…", 28 characters). */
 void worker_new_id(struct worker *worker, char id[32]);

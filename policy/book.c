@@ -10,6 +10,10 @@
 #include "gateway/base/memory.h"
 
 enum { DAY_STATEMENTS = 4, DAY_NAME_BYTES = 24, LAST_DAY = 2932896 /* 9999-12-31 */ };
+enum {
+    ROWS_AT_ONCE = 32, /* calls that one statement adds */
+    CALL_COLUMNS = 3,
+};
 enum { EXPIRE_AT_ONCE = 5000 };
 static const int64_t DAY_US = 86400LL * 1000000;
 
@@ -122,17 +126,32 @@ static const char *const asks[ASKS] = {
     [RELEASE] = "DELETE FROM held WHERE id = ? AND model = ? RETURNING 1",
 };
 
+/* Calls of one day that wait to be written. */
+struct waiting {
+    int64_t day;
+    unsigned count;
+    size_t used; /* of <bytes> */
+    struct {
+        int64_t at_us;
+        struct text id, line; /* in <bytes> */
+    } rows[ROWS_AT_ONCE];
+    char bytes[ROWS_AT_ONCE * 256 + RECORD_TEXT_MAX + RECORD_MAX_BYTES];
+};
+
+/* What adds calls to a day's table. */
+struct day {
+    int64_t day;
+    struct statement *add, *add_many; /* one, ROWS_AT_ONCE of them; NULL = free */
+};
+
 struct book {
     struct database *database;
     struct statement *asks[ASKS];
     struct statement *tallies[SPANS];
     struct share share;
-    /* rows of the last few days; the oldest used is replaced */
-    struct {
-        int64_t day;
-        struct statement *add;
-    } days[DAY_STATEMENTS];
+    struct day days[DAY_STATEMENTS]; /* the last few; the oldest made is replaced */
     unsigned next_day;
+    struct waiting waiting;
     int64_t changes;
     bool changed;
 };
@@ -191,6 +210,123 @@ void book_close(struct book *book)
     memory_free(book);
 }
 
+/* ---------------------------------------------------------------------------------------- calls */
+
+static void name_day(int64_t day, char name[DAY_NAME_BYTES])
+{
+    time_t at = (time_t)(day * 86400);
+    struct tm utc;
+    gmtime_r(&at, &utc);
+    strftime(name, DAY_NAME_BYTES, "requests_%Y%m%d", &utc);
+}
+
+static int64_t day_of(int64_t at_us)
+{
+    int64_t day = at_us / DAY_US;
+    return day < 0 ? 0 : day > LAST_DAY ? LAST_DAY : day;
+}
+
+/* Statements for tables that were made in the transaction would fail from now on. */
+static void forget_days(struct book *book)
+{
+    for (int i = 0; i < DAY_STATEMENTS; i++) {
+        statement_close(book->days[i].add);
+        statement_close(book->days[i].add_many);
+        book->days[i] = (struct day){0};
+    }
+}
+
+static struct statement *prepare_add(struct book *book, const char *name, unsigned rows)
+{
+    char sql[64 + ROWS_AT_ONCE * 12];
+    int len = snprintf(sql, sizeof(sql), "INSERT INTO %s (at, id, line) VALUES (?, ?, ?)", name);
+    for (unsigned i = 1; i < rows; i++)
+        len += snprintf(sql + len, sizeof(sql) - (size_t)len, ", (?, ?, ?)");
+    return database_prepare(book->database, sql);
+}
+
+/* The statements that add to <day>'s table, which is made when it is missing. */
+static struct day *find_day(struct book *book, int64_t day)
+{
+    for (int i = 0; i < DAY_STATEMENTS; i++)
+        if (book->days[i].add && book->days[i].day == day)
+            return &book->days[i];
+    char name[DAY_NAME_BYTES];
+    name_day(day, name);
+    if (!database_run_format(book->database,
+                             "CREATE TABLE IF NOT EXISTS %s"
+                             " (at INTEGER NOT NULL, id TEXT NOT NULL, line BLOB NOT NULL)",
+                             name))
+        return NULL;
+    struct day *found = &book->days[book->next_day++ % DAY_STATEMENTS];
+    statement_close(found->add);
+    statement_close(found->add_many);
+    *found = (struct day){day, prepare_add(book, name, 1), prepare_add(book, name, ROWS_AT_ONCE)};
+    return found->add && found->add_many ? found : NULL;
+}
+
+/* Add <count> of what waits, beginning at <first>. */
+static bool add_rows(struct book *book, struct statement *add, unsigned first, unsigned count)
+{
+    const struct waiting *waiting = &book->waiting;
+    for (unsigned i = 0; i < count; i++) {
+        int at = (int)i * CALL_COLUMNS;
+        statement_set(add, at + 1, waiting->rows[first + i].at_us);
+        statement_set_text(add, at + 2, waiting->rows[first + i].id);
+        statement_set_blob(add, at + 3, waiting->rows[first + i].line);
+    }
+    if (!statement_run(add))
+        return false;
+    /* Nobody else adds meanwhile, so that these have the last numbers there are. */
+    int64_t last = database_last_row(book->database);
+    for (unsigned i = count; i-- > 0;)
+        if (!share_add(&book->share, waiting->day, last - i))
+            return false;
+    return true;
+}
+
+static bool write_waiting(struct book *book)
+{
+    struct waiting *waiting = &book->waiting;
+    struct day *day = waiting->count ? find_day(book, waiting->day) : NULL;
+    bool good = day || !waiting->count;
+    if (good && waiting->count == ROWS_AT_ONCE)
+        good = add_rows(book, day->add_many, 0, ROWS_AT_ONCE);
+    else
+        for (unsigned i = 0; good && i < waiting->count; i++)
+            good = add_rows(book, day->add, i, 1);
+    waiting->count = 0;
+    waiting->used = 0;
+    return good;
+}
+
+static struct text copy_waiting(struct waiting *waiting, struct text text)
+{
+    struct text copy = {waiting->bytes + waiting->used, text.len};
+    if (text.len)
+        memcpy(waiting->bytes + waiting->used, text.at, text.len);
+    waiting->used += text.len;
+    return copy;
+}
+
+bool book_add_call(struct book *book, const struct record *settled)
+{
+    struct waiting *waiting = &book->waiting;
+    int64_t day = day_of(settled->row.started_us);
+    size_t bytes = settled->row.id.len + settled->body.len;
+    if (waiting->count &&
+        (waiting->count == ROWS_AT_ONCE || waiting->day != day ||
+         waiting->used + bytes > sizeof(waiting->bytes)) &&
+        !write_waiting(book))
+        return false;
+    waiting->day = day;
+    waiting->rows[waiting->count].at_us = settled->row.started_us;
+    waiting->rows[waiting->count].id = copy_waiting(waiting, settled->row.id);
+    waiting->rows[waiting->count].line = copy_waiting(waiting, settled->body);
+    waiting->count++;
+    return true;
+}
+
 bool book_begin(struct book *book)
 {
     if (!database_begin(book->database))
@@ -208,24 +344,16 @@ bool book_changed(struct book *book)
 
 bool book_commit(struct book *book)
 {
-    if (!share_write(&book->share) || !database_commit(book->database))
+    if (!write_waiting(book) || !share_write(&book->share) || !database_commit(book->database))
         return false;
     share_written(&book->share);
     return true;
 }
 
-/* Statements for tables that were made in the transaction would fail from now on. */
-static void forget_days(struct book *book)
-{
-    for (int i = 0; i < DAY_STATEMENTS; i++) {
-        statement_close(book->days[i].add);
-        book->days[i].add = NULL;
-    }
-}
-
 void book_rollback(struct book *book)
 {
     forget_days(book);
+    book->waiting.count = 0;
     share_undo(&book->share);
     database_rollback(book->database);
 }
@@ -248,54 +376,6 @@ struct share *book_share(struct book *book)
 const char *book_problem(struct book *book)
 {
     return database_problem(book->database);
-}
-
-/* ---------------------------------------------------------------------------------------- calls */
-
-static void name_day(int64_t day, char name[DAY_NAME_BYTES])
-{
-    time_t at = (time_t)(day * 86400);
-    struct tm utc;
-    gmtime_r(&at, &utc);
-    strftime(name, DAY_NAME_BYTES, "requests_%Y%m%d", &utc);
-}
-
-static int64_t day_of(int64_t at_us)
-{
-    int64_t day = at_us / DAY_US;
-    return day < 0 ? 0 : day > LAST_DAY ? LAST_DAY : day;
-}
-
-/* The statement that adds a row to <day>'s table, which is made when it is missing. */
-static struct statement *day_statement(struct book *book, int64_t day)
-{
-    for (int i = 0; i < DAY_STATEMENTS; i++)
-        if (book->days[i].add && book->days[i].day == day)
-            return book->days[i].add;
-    char name[DAY_NAME_BYTES], sql[128];
-    name_day(day, name);
-    if (!database_run_format(book->database,
-                             "CREATE TABLE IF NOT EXISTS %s"
-                             " (at INTEGER NOT NULL, id TEXT NOT NULL, line BLOB NOT NULL)",
-                             name))
-        return NULL;
-    snprintf(sql, sizeof(sql), "INSERT INTO %s (at, id, line) VALUES (?, ?, ?)", name);
-    unsigned place = book->next_day++ % DAY_STATEMENTS;
-    statement_close(book->days[place].add);
-    book->days[place].day = day;
-    return book->days[place].add = database_prepare(book->database, sql);
-}
-
-bool book_add_call(struct book *book, const struct record *settled)
-{
-    int64_t day = day_of(settled->row.started_us);
-    struct statement *add = day_statement(book, day);
-    if (!add)
-        return false;
-    statement_set(add, 1, settled->row.started_us);
-    statement_set_text(add, 2, settled->row.id);
-    statement_set_blob(add, 3, settled->body);
-    return statement_run(add) && share_add(&book->share, day, database_last_row(book->database));
 }
 
 /* -------------------------------------------------------------------------------------- rollups */

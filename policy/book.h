@@ -53,7 +53,8 @@ struct share *book_share(struct book *book);
 /* For who has more to do in its transactions; the book's own. */
 struct database *book_database(struct book *book);
 
-/* One call: a row of its day. */
+/* One call: a row of its day. Rows are copied, and written several at once: at the latest by
+ * book_commit(), which then tells of their failure. */
 bool book_add_call(struct book *book, const struct record *settled);
 
 /* The id of a series, made when it is new; 0 on failure. */

@@ -107,7 +107,7 @@ static enum record_found source_read(struct source *source, struct record *recor
 {
     size_t offset = source->offset;
     enum record_found found =
-        record_read(source->segment->map + offset, source->segment->bytes - offset, record);
+        record_skim(source->segment->map + offset, source->segment->bytes - offset, record);
     if (found == RECORD_HERE && record->sequence <= source->seen)
         return RECORD_BAD; /* lines only ever count up */
     return found;
@@ -128,8 +128,13 @@ static bool call_settled(struct drain *drain, struct source *source, const struc
     if (call) {
         if (!call->segment && !book_drop_carried(drain->book, &source->id, call->sequence))
             return false;
-        call->settled = true;
-        drain->settled[drain->settled_count++] = call->sequence;
+        if (call->segment == source->segment && call->offset >= drain->from) {
+            /* Opened by this transaction: undone, both lines are read again. */
+            opens_remove(&source->opens, call->sequence);
+        } else {
+            call->settled = true;
+            drain->settled[drain->settled_count++] = call->sequence;
+        }
     }
     drain->calls++;
     return book_add_call(drain->book, record) && rollup_add(drain->rollup, &record->row);
@@ -331,6 +336,7 @@ static enum drained drain_segment(struct drain *drain, struct source *source)
     size_t offset = source->offset;
     uint64_t seen = source->seen;
     bool good = begin(drain);
+    drain->from = offset;
     bool at_end = good && take_lines(drain, source, &good);
     struct book_mark mark = {
         .sequence = source->seen > source->drained ? source->seen : source->drained,

@@ -39,7 +39,8 @@ struct source {
 struct drain {
     struct book *book;
     struct rollup *rollup;
-    uint64_t *settled; /* calls settled by the transaction under way */
+    size_t from;       /* offset of the first line that the transaction under way takes */
+    uint64_t *settled; /* calls that it settles and others have opened */
     size_t settled_count;
     size_t bytes;       /* of the lines that the transaction takes */
     size_t calls, sums; /* booked, and written for them, since somebody set them to 0 */

@@ -238,7 +238,7 @@ int64_t estimate_count(struct estimates *estimates, struct text model, struct te
 {
     double above;
     facts->tokenizer = tokenizer_of(model);
-    estimate_look(body, facts);
+    estimate_look(body, NULL, facts);
     return whole(input_expect(&estimates->inputs, facts, &above), input_bound(facts));
 }
 

@@ -19,6 +19,7 @@
  * How good both are on recorded calls: docs/ESTIMATES.md.
  */
 
+#include "gateway/base/scan.h"
 #include "policy/tokenizer.h"
 #include "providers/call.h"
 
@@ -67,8 +68,10 @@ struct estimate_facts {
 };
 
 /* Fill in what a body of the OpenAI, Anthropic or Gemini dialect says. One pass; <body> is valid
- * JSON and no deeper than SCAN_DEPTH_MAX. */
-void estimate_look(struct text body, struct estimate_facts *facts);
+ * JSON and no deeper than SCAN_DEPTH_MAX. <outline> is what its scan has seen, or NULL: with it,
+ * the insides of long strings need not be walked through. */
+void estimate_look(struct text body, const struct scan_outline *outline,
+                   struct estimate_facts *facts);
 
 /* The most tokens that a provider of this type adds to every call of this model, beyond what all
  * do: a prompt of its own. Mostly 0. */

@@ -46,21 +46,6 @@ enum { FIRST_MESSAGES = 2 };
 
 /* ---------------------------------------------------------------------------------- words */
 
-enum { COUNTED_WHOLE = 512, SAMPLES = 8, SAMPLE_BYTES = 64 };
-
-/* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted: it is
- * an estimate, and no prompt shall cost more for it the longer it is. */
-static int64_t sixteenths_of(const char *at, const char *end)
-{
-    int64_t length = end - at;
-    if (length <= COUNTED_WHOLE)
-        return estimate_words(at, end);
-    int64_t sum = 0, step = length / SAMPLES;
-    for (int i = 0; i < SAMPLES; i++)
-        sum += estimate_words(at + i * step, at + i * step + SAMPLE_BYTES);
-    return (int64_t)((__int128)sum * length / (SAMPLES * SAMPLE_BYTES));
-}
-
 /* ---------------------------------------------------------------------------------- marks */
 
 enum { MARKED_WHOLE = 128, MARKED_ENDS = 32, MARKED_SAMPLES = 4, MARKED_SAMPLE = 16 };
@@ -118,21 +103,82 @@ struct walk {
     struct estimate_facts *facts;
     struct level levels[SCAN_DEPTH_MAX + 1];
     size_t depth;
-    const char *top;    /* where the value of the top-level member begins */
-    const char *schema; /* where Gemini's schema of the answer begins */
+    const struct scan_outline *outline; /* or NULL */
+    unsigned longs;                     /* of its long strings are behind */
+    const char *top;                    /* where the value of the top-level member begins */
+    const char *schema;                 /* where Gemini's schema of the answer begins */
     int64_t sixteenths, sealed, described, schemas; /* of what is said, and so on */
     int64_t schema_objects;
-    int64_t parts;           /* messages that were marked */
-    int64_t exact_left;      /* bytes that may still be counted exactly */
+    int64_t parts;        /* messages that were marked */
+    int64_t exact_left;   /* bytes that may still be counted exactly */
+    int64_t closely_left; /* bytes that may still be counted as closely as short ones are */
+    int64_t counted, counted_sixteenths; /* bytes, and what they came to; later ones weigh more */
+    int64_t passed;                      /* bytes since some were counted */
     int64_t uses, max_calls; /* of tools that the provider runs; -1 = no bound is given */
     bool runs_tools, runs_unbounded;
 };
+
+enum {
+    COUNTED_CLOSELY = 2048, /* bytes of a body: beyond them fewer samples do */
+    COUNTED_WHOLE = 512,
+    SAMPLES = 8,
+    SAMPLE_BYTES = 64,
+    BYTES_PER_SAMPLE = 4096, /* beyond those bytes */
+};
+
+static int64_t count_samples(struct walk *walk, const char *at, int64_t length, int64_t samples)
+{
+    int64_t sum = 0, step = length / samples;
+    for (int64_t i = 0; i < samples; i++)
+        sum += estimate_words(at + i * step, at + i * step + SAMPLE_BYTES);
+    walk->counted = walk->counted / 2 + samples * SAMPLE_BYTES; /* the latest say most */
+    walk->counted_sixteenths = walk->counted_sixteenths / 2 + sum;
+    return (int64_t)((__int128)sum * length / (samples * SAMPLE_BYTES));
+}
+
+static int64_t count_closely(struct walk *walk, const char *at, int64_t length)
+{
+    if (length > COUNTED_WHOLE) {
+        walk->closely_left -= SAMPLES * SAMPLE_BYTES;
+        return count_samples(walk, at, length, SAMPLES);
+    }
+    int64_t sum = estimate_words(at, at + length);
+    walk->closely_left -= length;
+    walk->counted += length;
+    walk->counted_sixteenths += sum;
+    return sum;
+}
+
+/* Now and then a string is looked at; those between are taken to be like them. */
+static int64_t count_rarely(struct walk *walk, const char *at, int64_t length)
+{
+    if (length >= BYTES_PER_SAMPLE) {
+        int64_t samples = length / BYTES_PER_SAMPLE;
+        return count_samples(walk, at, length, samples < SAMPLES ? samples : SAMPLES);
+    }
+    walk->passed += length;
+    if (walk->passed >= BYTES_PER_SAMPLE && length >= SAMPLE_BYTES) {
+        walk->passed = 0;
+        count_samples(walk, at, length, 1);
+    }
+    int64_t sum = walk->counted_sixteenths * length / walk->counted;
+    return sum < 16 * length ? sum : 16 * length; /* a token has a byte at least */
+}
+
+/* Of the inside of a JSON string, or of JSON as it stands. Of a long one samples are counted, and
+ * the fewer the more there is: it is an estimate, and no prompt shall cost more for it the longer
+ * it is. */
+static int64_t sixteenths_of(struct walk *walk, const char *at, const char *end)
+{
+    return walk->closely_left > 0 ? count_closely(walk, at, end - at)
+                                  : count_rarely(walk, at, end - at);
+}
 
 /* Of the inside of a string that is said. */
 static int64_t sixteenths_said(struct walk *walk, struct text inside)
 {
     if (walk->facts->tokenizer == TOKENIZER_NONE || (int64_t)inside.len > walk->exact_left)
-        return sixteenths_of(inside.at, inside.at + inside.len);
+        return sixteenths_of(walk, inside.at, inside.at + inside.len);
     walk->exact_left -= (int64_t)inside.len;
     return 16 * tokens_of_string(walk->facts->tokenizer, inside);
 }
@@ -501,7 +547,7 @@ static void end_inner(struct walk *walk, const char *end)
 {
     if (!walk->schema)
         return;
-    walk->schemas += sixteenths_of(walk->schema, end);
+    walk->schemas += sixteenths_of(walk, walk->schema, end);
     walk->schema_objects += SCHEMA_OBJECTS_LEAST;
     walk->facts->shape += mark_of(walk->schema, end);
     walk->schema = NULL;
@@ -517,14 +563,28 @@ static void end_top(struct walk *walk, const char *end)
     if (walk->depth != 1 || !walk->top)
         return;
     if (root->area == AREA_TOOLS)
-        walk->described += sixteenths_of(walk->top, end);
+        walk->described += sixteenths_of(walk, walk->top, end);
     if (root->area == AREA_SCHEMA)
-        walk->schemas += sixteenths_of(walk->top, end);
+        walk->schemas += sixteenths_of(walk, walk->top, end);
     if (is_shape(root))
         walk->facts->shape += mix(mark_of(walk->top, end), root->key);
     else if (root->area == AREA_TEXTS && *walk->top == '"')
         walk->facts->thread = mix(walk->facts->thread, mark_of(walk->top, end));
     walk->top = NULL;
+}
+
+/* Where the string that begins at <at> is closed. All are asked about, in their order. */
+static const char *string_end(struct walk *walk, const char *at, const char *end)
+{
+    const struct scan_outline *outline = walk->outline;
+    if (outline && walk->longs < outline->count) {
+        struct scan_long next = outline->longs[walk->longs];
+        if (outline->document.at + next.at == at) {
+            walk->longs++;
+            return at + next.length;
+        }
+    }
+    return member_string_end(at, end);
 }
 
 static const char *see_value(struct walk *walk, const char *at, const char *end)
@@ -542,7 +602,7 @@ static const char *see_value(struct walk *walk, const char *at, const char *end)
     }
     const char *begin = at;
     if (*at == '"') {
-        at = member_string_end(at, end);
+        at = string_end(walk, at, end);
         see_string(walk, (struct text){begin + 1, (size_t)(at - begin - 1)});
         at += at < end;
     } else {
@@ -575,7 +635,7 @@ static void take_walk(struct walk *walk, struct text body)
             if (!walk->depth)
                 return;
         } else if (wants_key) {
-            const char *close = member_string_end(at, end);
+            const char *close = string_end(walk, at, end);
             struct text name = {at + 1, (size_t)(close - at - 1)};
             see_key(walk, name);
             see_said_key(walk, name);
@@ -615,12 +675,18 @@ static int64_t whole_tokens(int64_t sixteenths)
     return sixteenths > 0 ? (sixteenths + 8) / 16 : 0;
 }
 
-void estimate_look(struct text body, struct estimate_facts *facts)
+void estimate_look(struct text body, const struct scan_outline *outline,
+                   struct estimate_facts *facts)
 {
     __attribute__((uninitialized)) struct walk walk; /* of its levels only those that are open */
     names_prepare();
     begin_facts(facts);
     walk.facts = facts;
+    /* Of another document, as it was before it was changed, it would say what is not so. */
+    walk.outline = outline && outline->document.at == body.at && outline->document.len == body.len
+                       ? outline
+                       : NULL;
+    walk.longs = 0;
     walk.depth = 0;
     walk.levels[0] = (struct level){.max_uses = -1};
     walk.levels[1].key = NAME_OTHER;
@@ -628,6 +694,8 @@ void estimate_look(struct text body, struct estimate_facts *facts)
     walk.sixteenths = walk.sealed = walk.described = walk.schemas = 0;
     walk.schema_objects = walk.parts = walk.uses = 0;
     walk.exact_left = TOKENIZER_EXACT_BYTES;
+    walk.closely_left = COUNTED_CLOSELY;
+    walk.counted = walk.counted_sixteenths = walk.passed = 0;
     walk.max_calls = -1;
     walk.runs_tools = walk.runs_unbounded = false;
     take_walk(&walk, body);

@@ -198,7 +198,7 @@ static uint8_t get_byte(struct reader *in)
     return (uint8_t)*in->at++;
 }
 
-static int64_t get_number(struct reader *in)
+static int64_t get_long_number(struct reader *in)
 {
     uint64_t number = 0;
     for (unsigned shift = 0; shift < 63; shift += 7) {
@@ -209,6 +209,14 @@ static int64_t get_number(struct reader *in)
     }
     in->bad = true; /* more than 63 bits: we never wrote that */
     return 0;
+}
+
+/* Most are small. */
+static inline int64_t get_number(struct reader *in)
+{
+    if (in->at < in->end && (uint8_t)*in->at < 0x80)
+        return (uint8_t)*in->at++;
+    return get_long_number(in);
 }
 
 static struct text get_text(struct reader *in)
@@ -334,7 +342,8 @@ bool record_read_body(struct text body, struct record *record)
     return false;
 }
 
-enum record_found record_read(const char *at, size_t room, struct record *record)
+/* The frame of a record: what it is, not what it says. */
+static enum record_found read_frame(const char *at, size_t room, struct record *record)
 {
     uint32_t length, sum;
     if (room == 0)
@@ -353,6 +362,27 @@ enum record_found record_read(const char *at, size_t room, struct record *record
         return RECORD_BAD;
     memcpy(&record->sequence, at + 8, sizeof(record->sequence));
     record->bytes = record_padded(length);
-    struct text body = {at + RECORD_HEAD_BYTES, length - RECORD_HEAD_BYTES};
-    return record_read_body(body, record) ? RECORD_HERE : RECORD_BAD;
+    record->body = (struct text){at + RECORD_HEAD_BYTES, length - RECORD_HEAD_BYTES};
+    return RECORD_HERE;
+}
+
+static enum record_found read_fields(enum record_found found, struct record *record)
+{
+    if (found == RECORD_HERE && !record_read_body(record->body, record))
+        return RECORD_BAD;
+    return found;
+}
+
+enum record_found record_read(const char *at, size_t room, struct record *record)
+{
+    return read_fields(read_frame(at, room, record), record);
+}
+
+enum record_found record_skim(const char *at, size_t room, struct record *record)
+{
+    enum record_found found = read_frame(at, room, record);
+    if (found != RECORD_HERE || record->body.at[0] != RECORD_OPEN || record->body.at[1] != VERSION)
+        return read_fields(found, record);
+    record->kind = RECORD_OPEN;
+    return RECORD_HERE;
 }

@@ -77,6 +77,9 @@ enum record_found {
  * RECORD_TURN. May run beside the thread that writes. */
 enum record_found record_read(const char *at, size_t room, struct record *record);
 
+/* The same; but of an opening line only sequence, kind, body and bytes are filled in. */
+enum record_found record_skim(const char *at, size_t room, struct record *record);
+
 /* Read a body alone, as it stands in the database; sequence and bytes are left out. */
 bool record_read_body(struct text body, struct record *record);
 

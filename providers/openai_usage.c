@@ -80,20 +80,32 @@ static bool count_seconds(struct text value, int64_t *count)
     return true;
 }
 
+/* The rows of a group, as bits: its members are compared with no others. */
+static uint32_t rows_of(struct text group)
+{
+    _Static_assert(FIGURE_NAMES <= 32, "a bit for each");
+    uint32_t rows = 0;
+    for (size_t i = 0; i < FIGURE_NAMES; i++)
+        rows |= (uint32_t)text_equal(figure_names[i].group, group) << i;
+    return rows;
+}
+
 /* Take the figures out of one object: the usage object (empty <group>) or one inside it. The rank
  * of the name that gave a figure is kept, so that a more trusted one replaces it. */
 static void read_group(struct text object, struct text group, struct figures *figures,
                        size_t ranks[FIGURES])
 {
     struct text name, value;
+    uint32_t rows = rows_of(group);
     while (member_next(&object, &name, &value)) {
         if (value.at[0] == '{' && group.len == 0 && name.len > 0) {
             read_group(value, name, figures, ranks);
             continue;
         }
-        for (size_t i = 0; i < FIGURE_NAMES; i++) {
+        for (uint32_t left = rows; left; left &= left - 1) {
+            size_t i = (size_t)__builtin_ctz(left);
             const struct figure_name *at = &figure_names[i];
-            if (!text_equal(at->name, name) || !text_equal(at->group, group))
+            if (!text_equal(at->name, name))
                 continue;
             int64_t *figure = (int64_t *)(void *)((char *)figures + at->offset);
             size_t *rank = &ranks[at->offset / sizeof(int64_t)];

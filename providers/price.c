@@ -111,14 +111,70 @@ static int64_t bill_total(unsigned __int128 bill, const struct price *price, int
     return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
 }
 
-int64_t price_cost(const struct price *price, const struct usage *usage)
+/* Add <tokens> at <figure>; false: that does not fit. */
+static bool small_add(uint64_t *bill, uint64_t tokens, int64_t figure)
 {
-    struct price room;
+    uint64_t part;
+    return figure <= 0 || (!__builtin_mul_overflow(tokens, (uint64_t)figure, &part) &&
+                           !__builtin_add_overflow(*bill, part, bill));
+}
+
+static int64_t small_total(uint64_t bill, int64_t request)
+{
+    uint64_t sum = bill / TOKENS_PER_PRICE + at_least_zero(request);
+    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+}
+
+static bool is_above_tier(const struct price *price, int64_t input)
+{
+    return price->tier_above_tokens > 0 && input > price->tier_above_tokens;
+}
+
+/* Prompt, cached part of it and answer, and no tier, in 64 bits; false where that is not enough. */
+static bool small_cost(const struct price *price, int64_t input, int64_t cached, int64_t output,
+                       int64_t *cost)
+{
+    uint64_t rest = at_least_zero(input), bill = TOKENS_PER_PRICE - 1;
+    if (is_above_tier(price, input))
+        return false;
+    if (cached > 0) {
+        rest = rest > (uint64_t)cached ? rest - (uint64_t)cached : 0;
+        if (!small_add(&bill, (uint64_t)cached,
+                       price->cached_input ? price->cached_input : price->input))
+            return false;
+    }
+    if (!small_add(&bill, rest, price->input) ||
+        !small_add(&bill, at_least_zero(output), price->output))
+        return false;
+    *cost = small_total(bill, price->request);
+    return true;
+}
+
+static int64_t large_cost(const struct price *price, const struct usage *usage)
+{
+    __attribute__((uninitialized)) struct price room;
     const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
     unsigned __int128 bill = 0;
     bill_input(&bill, now, usage);
     bill_output(&bill, now, usage);
     return bill_total(bill, now, usage->units);
+}
+
+int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output)
+{
+    int64_t cost;
+    if (small_cost(price, input, cached, output, &cost))
+        return cost;
+    struct usage usage = {.input_tokens = input, .cached_tokens = cached, .output_tokens = output};
+    return large_cost(price, &usage);
+}
+
+int64_t price_cost(const struct price *price, const struct usage *usage)
+{
+    if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
+        usage->audio_output_tokens | usage->units)
+        return large_cost(price, usage);
+    return price_expect(price, usage->input_tokens, usage->cached_tokens, usage->output_tokens);
 }
 
 static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
@@ -128,15 +184,28 @@ static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
     return d > most ? d : most;
 }
 
+static int64_t dearest_input(const struct price *price)
+{
+    return dearest(price->input, price->cached_input, price->cache_write, price->audio_input);
+}
+
+static int64_t dearest_output(const struct price *price)
+{
+    return dearest(price->output, price->reasoning, price->audio_output, 0);
+}
+
 /* All of it of the dearest kind, at the prices in force for a prompt of <level> tokens. */
 static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t input,
                                int64_t output, int64_t units)
 {
-    struct price room;
+    __attribute__((uninitialized)) struct price room;
     const struct price *now = price_at(price, at_least_zero(level), &room);
-    int64_t dear_input = dearest(now->input, now->cached_input, now->cache_write, now->audio_input);
-    int64_t dear_output = dearest(now->output, now->reasoning, now->audio_output, 0);
+    int64_t dear_input = dearest_input(now), dear_output = dearest_output(now);
+    uint64_t small = TOKENS_PER_PRICE - 1;
     unsigned __int128 bill = 0;
+    if (units <= 0 && small_add(&small, at_least_zero(input), dear_input) &&
+        small_add(&small, at_least_zero(output), dear_output))
+        return small_total(small, now->request);
     bill_add(&bill, at_least_zero(input), dear_input, 0);
     bill_add(&bill, at_least_zero(output), dear_output, 0);
     return bill_total(bill, now, units);
@@ -150,6 +219,36 @@ int64_t price_bound(const struct price *price, int64_t input, int64_t output, in
     /* The prompt may turn out to be below the tier, and that need not be the cheaper one. */
     int64_t below = cost_of_dearest(price, 0, price->tier_above_tokens, output, units);
     return below > bound ? below : bound;
+}
+
+/* What price_bound() reckons with: below the tier and above it. */
+struct bounds {
+    uint64_t of[2][4];
+};
+
+static struct bounds bounds_of(const struct price *price)
+{
+    struct price tier = price->tier_above_tokens > 0 ? price_of_tier(price) : *price;
+    const struct price *levels[] = {price, &tier};
+    struct bounds bounds;
+    for (int i = 0; i < 2; i++) {
+        bounds.of[i][0] = at_least_zero(dearest_input(levels[i]));
+        bounds.of[i][1] = at_least_zero(dearest_output(levels[i]));
+        bounds.of[i][2] = at_least_zero(levels[i]->request);
+        bounds.of[i][3] = at_least_zero(levels[i]->unit);
+    }
+    return bounds;
+}
+
+bool price_covers(const struct price *price, const struct price *other)
+{
+    struct bounds a = bounds_of(price), b = bounds_of(other);
+    bool same = price->tier_above_tokens == other->tier_above_tokens, above = true;
+    for (int i = 0; i < 4; i++) {
+        same = same && a.of[0][i] == b.of[0][i] && a.of[1][i] == b.of[1][i];
+        above = above && smaller(a.of[0][i], a.of[1][i]) >= larger(b.of[0][i], b.of[1][i]);
+    }
+    return same || above;
 }
 
 void price_seal(struct price *price)

@@ -36,3 +36,6 @@ uint32_t affinity_owner(uint64_t identity);
 
 /* 64 bits of <bytes>, the same in every process; not for what somebody may want to forge. */
 uint64_t affinity_hash(struct text bytes, uint64_t salt);
+/* The same of an eighth of what is longer than a page: two prompts that differ in the rest alone
+ * are taken for one, which at worst costs a miss. */
+uint64_t affinity_mark(struct text bytes, uint64_t salt);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
+#include <string.h>
 
 #include "gateway/base/memory.h"
 #include "routing/route.h"
@@ -79,18 +80,9 @@ static int64_t cached_by(const struct holders *holders, uint64_t identity, int64
     return 0;
 }
 
-static int64_t cost_of(const struct target *target, const struct route_call *call, int64_t cached)
-{
-    struct usage usage = {
-        .input_tokens = call->input_tokens,
-        .cached_tokens = cached,
-        .output_tokens = call->output_tokens,
-    };
-    return price_cost(&target->price, &usage);
-}
-
 /* Those that no time cures come first. */
-static enum strike strike_of(const struct route *route, size_t i, const struct route_call *call)
+static enum strike strike_of(const struct route *route, size_t i, const struct route_call *call,
+                             int64_t tokens)
 {
     const struct target *target = &route->targets[i];
     if (target->off)
@@ -102,111 +94,129 @@ static enum strike strike_of(const struct route *route, size_t i, const struct r
     if (call->allowed && !(call->allowed & bit(i)))
         return STRIKE_RULE;
     for (size_t q = 0; q < 2; q++)
-        if (target->quotas[q].figures &&
-            !quota_look(&target->quotas[q], tokens_of(call), call->now_us))
+        if (target->quotas[q].figures && !quota_look(&target->quotas[q], tokens, call->now_us))
             return STRIKE_FULL;
     return STRIKE_NONE;
 }
 
-static enum strike strike_by_health(const struct target *target, const struct route_call *call,
-                                    bool *probe)
+static enum strike strike_by_health(const struct target_figures *figures,
+                                    const struct route_call *call, int64_t tokens, bool *probe)
 {
-    struct target_figures *figures = figures_of(target);
-    switch (health_look(&figures->health, call->now_us)) {
-    case HEALTH_SICK:
-        return STRIKE_SICK;
-    case HEALTH_COOLING:
-        return STRIKE_COOLING;
-    case HEALTH_DRY:
-        return STRIKE_DRY;
-    case HEALTH_PROBE:
-        *probe = true;
-        break;
-    case HEALTH_WELL:
-        break;
-    }
-    return quota_dry_until(&figures->left, tokens_of(call), call->now_us) ? STRIKE_DRY
-                                                                          : STRIKE_NONE;
+    static const uint8_t strikes[] = {[HEALTH_WELL] = STRIKE_NONE,
+                                      [HEALTH_PROBE] = STRIKE_NONE,
+                                      [HEALTH_SICK] = STRIKE_SICK,
+                                      [HEALTH_COOLING] = STRIKE_COOLING,
+                                      [HEALTH_DRY] = STRIKE_DRY};
+    enum health_word word = health_look(&figures->health, call->now_us);
+    *probe = word == HEALTH_PROBE;
+    if (strikes[word] != STRIKE_NONE)
+        return (enum strike)strikes[word];
+    return quota_dry_until(&figures->left, tokens, call->now_us) ? STRIKE_DRY : STRIKE_NONE;
 }
 
-/* All that is known of each target. */
-static void look(const struct route *route, const struct route_policy *policy,
-                 const struct route_call *call, struct choice *choice)
+static bool is_slow(const struct route_policy *policy, const struct prediction *prediction)
 {
-    struct predict_ask ask = {
+    return policy->max_ttft_us > 0 && (prediction->known || prediction->calls > 0) &&
+           prediction->first_p95_us > policy->max_ttft_us;
+}
+
+/* What all predictions for one call have in common. */
+struct view {
+    const struct route_policy *policy;
+    const struct route_call *call;
+    struct predict_ask ask;
+    struct predict_prior prior;
+    struct holders holders;
+    int64_t tokens; /* of the call, in all */
+};
+
+static void begin_view(const struct route *route, const struct route_policy *policy,
+                       const struct route_call *call, struct view *view)
+{
+    *view = (struct view){.policy = policy, .call = call, .tokens = tokens_of(call)};
+    view->ask = (struct predict_ask){
         .now_us = call->now_us,
         .half_life_us = policy->half_life_us,
         .traffic = traffic_of(call->operation, call->input_tokens),
         .input_tokens = call->input_tokens,
         .output_tokens = call->output_tokens,
     };
-    struct holders holders = find_holders(route, call);
-    struct predict_prior prior = {.count = 0};
+    view->holders = find_holders(route, call);
     for (size_t i = 0; i < route->target_count; i++)
         if (!route->targets[i].off)
-            predict_prior_add(&prior, &figures_of(&route->targets[i])->predict, ask.traffic);
-    predict_prior_fill(&prior, ask.traffic);
+            predict_prior_add(&view->prior, &figures_of(&route->targets[i])->predict,
+                              view->ask.traffic);
+    predict_prior_fill(&view->prior, view->ask.traffic);
     if (policy->strategy == STRATEGY_COST) /* those of unlike prices are not alike */
-        prior.room_milli = 0;
+        view->prior.room_milli = 0;
+}
+
+/* What it would be like to ask <target>; and, where nothing strikes it yet, what does. */
+static bool look_at(struct view *view, const struct target *target, struct candidate *candidate)
+{
+    const struct target_figures *figures = figures_of(target);
+    const struct route_call *call = view->call;
+    struct prediction *prediction = &candidate->prediction;
+    bool probe = false;
+    view->ask.cached_tokens = cached_by(&view->holders, figures->identity, call->input_tokens);
+    predict_make(&figures->predict, &view->ask, &view->prior, prediction);
+    prediction->cost_nanos = price_expect(&target->price, call->input_tokens,
+                                          prediction->cached_tokens, call->output_tokens);
+    candidate->score_nanos = strategy_score(view->policy, prediction);
+    if (candidate->strike != STRIKE_NONE)
+        return false;
+    if (call->max_cost_nanos > 0 && prediction->cost_nanos > call->max_cost_nanos)
+        candidate->strike = STRIKE_DEAR;
+    else
+        candidate->strike = strike_by_health(figures, call, view->tokens, &probe);
+    if (candidate->strike == STRIKE_NONE && is_slow(view->policy, prediction))
+        candidate->strike = STRIKE_SLOW;
+    return probe && candidate->strike == STRIKE_NONE;
+}
+
+/* All that is known of each target. */
+static void look(const struct route *route, const struct route_policy *policy,
+                 const struct route_call *call, struct choice *choice)
+{
+    __attribute__((uninitialized)) struct view view;
+    begin_view(route, policy, call, &view);
     choice->count = route->target_count;
     choice->probes = 0;
+    memset(choice->struck, 0, sizeof(choice->struck));
     for (size_t i = 0; i < route->target_count; i++) {
-        const struct target *target = &route->targets[i];
         struct candidate *candidate = &choice->candidates[i];
-        bool probe = false;
-        candidate->target = target;
+        candidate->target = &route->targets[i];
         candidate->score_nanos = 0;
-        candidate->strike = strike_of(route, i, call);
-        if (candidate->strike != STRIKE_NONE && candidate->strike != STRIKE_FULL) {
+        candidate->strike = strike_of(route, i, call, view.tokens);
+        view.ask.delay_us = call->delays_us ? call->delays_us[i] : 0;
+        if (candidate->strike != STRIKE_NONE && candidate->strike != STRIKE_FULL)
             candidate->prediction = (struct prediction){0};
-            continue;
-        }
-        const struct target_figures *figures = figures_of(target);
-        ask.delay_us = call->delays_us ? call->delays_us[i] : 0;
-        ask.cached_tokens = cached_by(&holders, figures->identity, call->input_tokens);
-        predict_make(&figures->predict, &ask, &prior, &candidate->prediction);
-        candidate->prediction.cost_nanos = cost_of(target, call, ask.cached_tokens);
-        candidate->score_nanos = strategy_score(policy, &candidate->prediction);
-        if (candidate->strike == STRIKE_NONE && call->max_cost_nanos > 0 &&
-            candidate->prediction.cost_nanos > call->max_cost_nanos)
-            candidate->strike = STRIKE_DEAR;
-        if (candidate->strike == STRIKE_NONE)
-            candidate->strike = strike_by_health(target, call, &probe);
-        if (candidate->strike == STRIKE_NONE && policy->max_ttft_us > 0 &&
-            (candidate->prediction.known || candidate->prediction.calls > 0) &&
-            candidate->prediction.first_p95_us > policy->max_ttft_us)
-            candidate->strike = STRIKE_SLOW;
-        if (probe && candidate->strike == STRIKE_NONE)
+        else if (look_at(&view, &route->targets[i], candidate))
             choice->probes |= bit(i);
+        choice->struck[candidate->strike] |= bit(i);
     }
 }
 
 /* ----------------------------------------------------------------------------- who is left */
 
 /* Those of the lowest priority number among <set>; of weight 0 only when there are no others. */
-static uint64_t first_rank(const struct choice *choice, uint64_t set)
+static uint64_t first_rank(const struct route *route, uint64_t set)
 {
     uint64_t rank = 0, weighty = 0;
     unsigned priority = 0;
-    for (size_t i = 0; i < choice->count; i++) {
-        const struct target *target = choice->candidates[i].target;
-        if (!(set & bit(i)) || (rank && target->priority > priority))
+    if (route->sum.even)
+        return set;
+    for (uint64_t left = set; left; left &= left - 1) {
+        const struct target *target = &route->targets[__builtin_ctzll(left)];
+        if (rank && target->priority > priority)
             continue;
         if (rank && target->priority < priority)
             rank = weighty = 0;
         priority = target->priority;
-        rank |= bit(i);
-        weighty |= target->weight ? bit(i) : 0;
+        rank |= left & -left;
+        weighty |= target->weight ? left & -left : 0;
     }
     return weighty ? weighty : rank;
-}
-
-static uint64_t struck_by(const struct choice *choice, enum strike strike)
-{
-    uint64_t set = 0;
-    for (size_t i = 0; i < choice->count; i++)
-        set |= choice->candidates[i].strike == strike ? bit(i) : 0;
-    return set;
 }
 
 struct bidders {
@@ -330,11 +340,11 @@ static size_t probe(const struct route_policy *policy, const struct choice *choi
 }
 
 /* Better one that is slow, or was told to rest, than none at all. */
-static uint64_t relax(struct choice *choice)
+static uint64_t relax(const struct route *route, struct choice *choice)
 {
     static const enum strike soft[] = {STRIKE_SLOW, STRIKE_DRY, STRIKE_SICK, STRIKE_COOLING};
     for (size_t i = 0; i < sizeof(soft) / sizeof(soft[0]); i++) {
-        uint64_t set = first_rank(choice, struck_by(choice, soft[i]));
+        uint64_t set = first_rank(route, choice->struck[soft[i]]);
         choice->relaxed = soft[i];
         if (set)
             return set;
@@ -347,27 +357,26 @@ static uint64_t relax(struct choice *choice)
 static size_t decide(const struct route *route, const struct route_policy *policy,
                      const struct route_call *call, struct choice *choice)
 {
-    uint64_t free = struck_by(choice, STRIKE_NONE);
-    uint64_t set = first_rank(choice, free & ~choice->probes);
+    uint64_t set = first_rank(route, choice->struck[STRIKE_NONE] & ~choice->probes);
     choice->relaxed = STRIKE_NONE;
-    if (!set && (set = first_rank(choice, choice->probes)) != 0) {
+    if (!set && (set = first_rank(route, choice->probes)) != 0) {
         choice->why = "probe";
         return (size_t)__builtin_ctzll(set);
     }
-    if (!set && (set = relax(choice)) == 0)
+    if (!set && (set = relax(route, choice)) == 0)
         return choice->count;
     size_t chosen = pick(route, policy, call, choice, set, &choice->why);
     if (choice->relaxed != STRIKE_NONE) {
         choice->why = "nobody else is left";
         return chosen;
     }
-    uint64_t slow = struck_by(choice, STRIKE_SLOW);
+    uint64_t slow = choice->struck[STRIKE_SLOW];
     size_t other = probe(policy, choice, chosen);
     if (other != chosen) {
         choice->why = "probe";
         return other;
     }
-    other = explore(route, policy, call, choice, first_rank(choice, set | slow), chosen);
+    other = explore(route, policy, call, choice, first_rank(route, set | slow), chosen);
     if (other != chosen)
         choice->why = "explores";
     return other;
@@ -422,21 +431,28 @@ static void begin(const struct target *target, const struct route_policy *policy
     quota_spend(&target->figures->left, attempt->tokens);
 }
 
+static void strike(struct choice *choice, size_t at, enum strike strike)
+{
+    choice->struck[choice->candidates[at].strike] &= ~bit(at);
+    choice->struck[strike] |= bit(at);
+    choice->candidates[at].strike = strike;
+}
+
 /* Mark the one that was chosen; false: another thread was faster. */
 static bool take(const struct route *route, const struct route_policy *policy,
                  const struct route_call *call, struct choice *choice, size_t at,
                  struct route_try *attempt)
 {
     bool is_probe = choice->probes >> at & 1;
-    struct candidate *candidate = &choice->candidates[at];
+    const struct candidate *candidate = &choice->candidates[at];
     const struct target *target = candidate->target;
     if (is_probe && target->breaker &&
         !health_take_probe(&figures_of(target)->health, target->breaker, call->now_us)) {
-        candidate->strike = STRIKE_SICK;
+        strike(choice, at, STRIKE_SICK);
         return false;
     }
     if (!take_quotas(target, call)) {
-        candidate->strike = STRIKE_FULL;
+        strike(choice, at, STRIKE_FULL);
         return false;
     }
     begin(target, policy, call, &candidate->prediction, attempt);

@@ -66,6 +66,52 @@ void routes_free(struct routes *routes)
     memory_free(routes);
 }
 
+/* ------------------------------------------------------------------------------ all together */
+
+static void sum_target(struct route_sum *sum, const struct target *target)
+{
+    int64_t context = target->context_tokens;
+    sum->can &= target->can;
+    if (context && (!sum->context_tokens || context < sum->context_tokens))
+        sum->context_tokens = context;
+    if (!target->off && (target->quotas[0].figures || target->quotas[1].figures))
+        sum->limited = true;
+}
+
+/* Of prices that cover each other the first stays. */
+static uint64_t dearest_of(const struct route *route, uint64_t on)
+{
+    uint64_t found = 0;
+    for (uint64_t left = on; left; left &= left - 1) {
+        size_t at = (size_t)__builtin_ctzll(left);
+        const struct price *price = &route->targets[at].price;
+        bool covered = false;
+        for (uint64_t other = found; other && !covered; other &= other - 1)
+            covered = price_covers(&route->targets[__builtin_ctzll(other)].price, price);
+        for (uint64_t other = covered ? 0 : found; other; other &= other - 1)
+            if (price_covers(price, &route->targets[__builtin_ctzll(other)].price))
+                found &= ~(other & -other);
+        found |= covered ? 0 : UINT64_C(1) << at;
+    }
+    return found;
+}
+
+void route_seal(struct route *route)
+{
+    struct route_sum sum = {.known = route->target_count <= ROUTE_TARGETS_MAX, .can = CAN_ALL};
+    sum.even = sum.known;
+    for (size_t i = 0; sum.known && i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        sum_target(&sum, target);
+        sum.even = sum.even && target->weight && target->priority == route->targets[0].priority;
+        sum.on |= target->off ? 0 : UINT64_C(1) << i;
+    }
+    sum.dearest = dearest_of(route, sum.on);
+    route->sum = sum;
+}
+
+/* ------------------------------------------------------------------------------------ by name */
+
 const struct route *routes_find(const struct routes *routes, struct text model)
 {
     const struct route *route = table_find(&routes->names, model);

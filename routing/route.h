@@ -22,6 +22,21 @@
 
 enum { ROUTE_TARGETS_MAX = 64, PREFIX_BYTES = 1024, PREFIX_LEVELS = 6 };
 
+/* What holds of all targets of a model together, so that a call need not ask each of them. Made by
+ * route_seal(); all zero = nobody has looked, and each is asked. */
+struct route_sum {
+    bool known;
+    bool even;              /* all have one priority, and none the weight 0 */
+    bool limited;           /* one that is not off has limits of its own */
+    bool deployed;          /* one is a deployment; <known>, it is the gateway that says so */
+    unsigned can;           /* enum can: what all of them can */
+    int64_t context_tokens; /* the shortest window that one has; 0 = none has one */
+    int64_t added_tokens;   /* the most that one's provider adds to a prompt; the gateway's */
+    struct text written;    /* their ids as the gateway writes them down; the gateway's; or empty */
+    uint64_t on;            /* bits of those that are not off */
+    uint64_t dearest;       /* bits of some of those: no call can be dearer at any other of them */
+};
+
 /* A configured model. All of it lives as long as the configuration. */
 struct route {
     struct text name;
@@ -36,7 +51,11 @@ struct route {
     size_t target_count;               /* at most ROUTE_TARGETS_MAX */
     const struct route_policy *policy; /* NULL = the one that is built in */
     struct affinity *affinity;         /* who answered what lately; NULL = nobody knows */
+    struct route_sum sum;
 };
+
+/* Look at all targets once: route->sum. After that they do not change. */
+void route_seal(struct route *route);
 
 struct routes;
 
@@ -96,6 +115,7 @@ struct candidate {
 struct choice {
     struct candidate candidates[ROUTE_TARGETS_MAX];
     size_t count;
+    uint64_t struck[STRIKES];    /* bits of the candidates that are struck for each reason */
     uint64_t probes;             /* bits of those whose circuit is open, and may be probed */
     const struct target *target; /* NULL = none is left */
     const char *why;             /* "best of two", "sticky", "prefix", "explores", "probe", ... */

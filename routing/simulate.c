@@ -245,6 +245,21 @@ static double refuses(struct world *world, struct server *server, struct simulat
     return REFUSED_SECONDS;
 }
 
+/* Only JIQ's servers say so: a draw for others would change what they meet. */
+static void tell_idle(struct world *world, size_t target)
+{
+    if (world->picker->rival != RIVAL_JIQ || in_flight(&world->servers[target]))
+        return;
+    size_t replica = draw(world) % world->scenario->replicas;
+    rivals_idle(&world->replicas[replica].rivals, target, true);
+}
+
+static void withdraw_idle(struct world *world, size_t target)
+{
+    for (size_t r = 0; r < world->scenario->replicas; r++)
+        rivals_idle(&world->replicas[r].rivals, target, false);
+}
+
 /* -------------------------------------------------------------------------------- choosing */
 
 static void fill_prefixes(const struct world *world, const struct simulate_call *call,
@@ -290,9 +305,10 @@ static size_t choose_rival(struct world *world, struct replica *replica,
     struct rival_call asked = {
         .now = world->now,
         .random = draw(world),
-        .there = ~out & ((UINT64_C(1) << count) - 1),
+        .there = count ? ~out & (UINT64_MAX >> (64 - count)) : 0,
         .prefix = call->prefix,
         .has_prefix = call->has_prefix,
+        .stream = !world->scenario->whole,
         .prefix_share =
             (double)world->scenario->prefix_tokens / (double)world->scenario->input_tokens,
         .servers = servers,
@@ -300,7 +316,7 @@ static size_t choose_rival(struct world *world, struct replica *replica,
     for (size_t i = 0; i < count; i++) {
         const struct server *server = &world->servers[i];
         servers[i] = (struct rival_server){server->busy, (unsigned)(server->tail - server->head),
-                                           server->is->slots, latency_of(server)};
+                                           latency_of(server)};
     }
     return asked.there ? rivals_choose(&replica->rivals, &asked) : SIZE_MAX;
 }
@@ -329,6 +345,7 @@ static void try_once(struct world *world, uint32_t at)
         return;
     }
     struct server *server = &world->servers[target];
+    withdraw_idle(world, target);
     call->target = target;
     call->tries++;
     call->tried |= UINT64_C(1) << target;
@@ -416,6 +433,7 @@ static void on_done(struct world *world, uint32_t at)
     leave(world, call);
     if (server->head < server->tail)
         serve(world, server, server->queue[server->head++]);
+    tell_idle(world, call->target);
 }
 
 static void on_failed(struct world *world, uint32_t at)
@@ -539,6 +557,8 @@ void simulate_run(const struct simulate_scenario *scenario, const struct simulat
         world->servers[i].is = &scenario->targets[i];
         world->servers[i].bucket = (double)scenario->targets[i].tokens_per_minute;
     }
+    for (size_t i = 0; i < scenario->target_count; i++)
+        tell_idle(world, i);
     run(world);
     for (size_t i = 0; i < scenario->target_count; i++)
         served[i] = world->servers[i].served;

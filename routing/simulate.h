@@ -58,10 +58,11 @@ struct simulate_target {
 
 /* What some of the calls' answers are like. */
 struct simulate_answer {
-    int64_t tokens; /* the median */
-    double share;   /* of the calls */
-    double spread;  /* sigma of its logarithm */
-    double tail;    /* > 0: Pareto instead, of 1 / this exponent, with <tokens> as the least */
+    int64_t tokens;  /* the median */
+    double share;    /* of the calls */
+    double spread;   /* sigma of its logarithm */
+    bool memoryless; /* exponential instead, of mean <tokens> */
+    double tail;     /* > 0: Pareto instead, of 1 / this exponent, with <tokens> as the least */
 };
 
 enum judged {

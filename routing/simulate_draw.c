@@ -26,7 +26,9 @@ static double normal(uint64_t *state)
 static int64_t length_of(const struct simulate_answer *answer, uint64_t *state)
 {
     double tokens = (double)answer->tokens;
-    if (answer->tail > 0)
+    if (answer->memoryless)
+        tokens *= -log(uniform(state));
+    else if (answer->tail > 0)
         tokens /= pow(uniform(state), answer->tail);
     else if (answer->spread > 0)
         tokens *= exp(answer->spread * normal(state));
@@ -42,7 +44,7 @@ static double mean_of(const struct simulate_scenario *scenario)
         double mean = (double)answer->tokens;
         if (answer->tail > 0)
             mean /= 1 - answer->tail;
-        else
+        else if (!answer->memoryless)
             mean *= exp(answer->spread * answer->spread / 2);
         sum += answer->share * mean;
         shares += answer->share;

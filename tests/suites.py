@@ -13,7 +13,7 @@ out of its time, and a process that a suite leaves running.
 Tests mostly wait, so suites run side by side, in two lanes; the builds they will need and the fuzz targets
 take what is left of the processors, behind them. Lines that a suite writes begin with its name.
 
-Environment: FUZZ_SECONDS (40) of processor time for each fuzz target, TEST_MINUTES (80) for the whole.
+Environment: FUZZ_SECONDS (60) of processor time for each fuzz target, TEST_MINUTES (80) for the whole.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from jobs import ROOT, environment, run, say, tail
 
 RESULTS = ROOT / "build" / "results"  # logs and reports of the last run
 VENV = ROOT / ".venv" / "test"
-FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "40"))
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 CORES = os.cpu_count() or 2
 UNSTEADY_MAX = 12  # so many failures may be asked about again; more are no accident
 TOLD, LINE_WIDTH = 20, 400  # failures of a suite that are shown in full, and how wide

@@ -59,6 +59,9 @@ struct fault {
     char text[256];    /* what, which, and what to do; never a secret */
 };
 
+/* Nothing failed. */
+extern const struct fault fault_none;
+
 struct fault_rule {
     const char *name;      /* in logs, metrics and the ledger */
     int status;            /* the HTTP status the client gets */
@@ -72,6 +75,7 @@ struct fault_rule {
 
 const struct fault_rule *fault_rule(enum fault_kind kind);
 
-/* Fill in <fault>; always returns false, so that a check can end in it. */
+/* Fill in <fault>; always returns false, so that a check can end in it. Cold: what leads to it
+ * stands apart from what every call runs through. */
 bool fault_set(struct fault *fault, enum fault_kind kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), cold));

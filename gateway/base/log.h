@@ -30,7 +30,7 @@ bool log_wants(enum log_level level);
 
 /* One line from <component>, e.g. log_line(LOG_WARN, "config", "%s: no key", name). */
 void log_line(enum log_level level, const char *component, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4), cold));
 
 /* Queue a finished line (the access log), which must end in a newline. */
 void log_raw(struct text line);

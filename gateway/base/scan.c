@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/scan.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "gateway/base/scan_kernel.h"
 #include "gateway/base/utf8.h"
 
@@ -17,8 +21,9 @@ struct scanner {
     size_t count;
     struct scan_value *values;
     struct scan_problem *problem;
-    bool minds_case; /* names that are wanted but for their case are refused */
-    unsigned depth;  /* containers that are open */
+    struct scan_outline *outline; /* or NULL */
+    bool minds_case;              /* names that are wanted but for their case are refused */
+    unsigned depth;               /* containers that are open */
     uint64_t objects[SCAN_DEPTH_MAX / 64]; /* one bit per open container: is it an object? */
     /* The wants whose names begin in one of the ways, counted from 1: chains that end in 0. */
     unsigned char first[BEGINNINGS], next[SCAN_WANTS_MAX + 1];
@@ -31,7 +36,8 @@ struct scanner {
 
 /* ---- problems; all return NULL so that a reader can end in them ---- */
 
-static const char *complain(struct scanner *s, const char *at, const char *what)
+__attribute__((cold)) static const char *complain(struct scanner *s, const char *at,
+                                                  const char *what)
 {
     bool is_end = at >= s->end;
     *s->problem = (struct scan_problem){(size_t)(at - s->begin),
@@ -40,7 +46,7 @@ static const char *complain(struct scanner *s, const char *at, const char *what)
 }
 
 /* Say what is wrong with the string whose inside begins at <at>. */
-static const char *complain_string(struct scanner *s, const char *at)
+__attribute__((cold)) static const char *complain_string(struct scanner *s, const char *at)
 {
     size_t len = 1;
     for (; at < s->end; at += len) {
@@ -191,8 +197,28 @@ static inline const char *skip_space(const struct scanner *s, const char *at)
     return at;
 }
 
-/* Most names and many values end within eight bytes: see that without a call. Returns the closing
- * quote of the string whose inside begins at <at>, or NULL when it is not that simple. */
+/* Most names and many values are short: see that without a call. Returns the closing quote of the
+ * string whose inside begins at <at>, or NULL when it is not that simple. */
+#ifdef __SSE2__
+static inline const char *close_short(const char *at, const char *end)
+{
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    const __m128i control = _mm_set1_epi8(0x1F);
+    enum { STEP = sizeof(quote), STEPS = 2 };
+    for (int i = 0; i < STEPS && end - at >= STEP; i++, at += STEP) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)at);
+        __m128i other = _mm_or_si128(_mm_cmpeq_epi8(bytes, slash),
+                                     _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes));
+        unsigned quotes = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote));
+        unsigned others = (unsigned)_mm_movemask_epi8(_mm_or_si128(other, bytes)); /* and wide */
+        if (others & (quotes ^ (quotes - 1))) /* before the quote, or at all */
+            return NULL;
+        if (quotes)
+            return at + __builtin_ctz(quotes);
+    }
+    return NULL;
+}
+#else
 static inline const char *close_short(const char *at, const char *end)
 {
     const uint64_t each = 0x0101010101010101U, tops = 0x8080808080808080U;
@@ -208,6 +234,15 @@ static inline const char *close_short(const char *at, const char *end)
     bool is_simple = quotes && (others & (quotes ^ (quotes - 1))) == 0;
     return is_simple ? at + __builtin_ctzll(quotes) / 8 : NULL;
 }
+#endif
+
+static void note_long(struct scanner *s, const char *at, const char *close)
+{
+    struct scan_outline *outline = s->outline;
+    if (outline->count < outline->room && close - s->begin <= (ptrdiff_t)UINT32_MAX)
+        outline->longs[outline->count++] =
+            (struct scan_long){(uint32_t)(at - s->begin), (uint32_t)(close - at)};
+}
 
 /* <at> points to the opening quote. */
 static inline const char *read_string(struct scanner *s, const char *at, unsigned *marks)
@@ -218,6 +253,8 @@ static inline const char *read_string(struct scanner *s, const char *at, unsigne
     const char *close = s->kernel->close_string(at + 1, s->end, marks);
     if (!close || ((*marks & STRING_WIDE) && !s->kernel->is_utf8(at + 1, close)))
         return complain_string(s, at + 1);
+    if (close - at >= SCAN_LONG_BYTES && s->outline)
+        note_long(s, at, close);
     return close + 1;
 }
 
@@ -295,6 +332,12 @@ static inline struct scan_value *wanted_here(const struct scanner *s)
     return s->depth <= WANT_LEVELS ? s->into[s->depth] : NULL;
 }
 
+static inline bool is_anywhere(const struct scanner *s, struct text key)
+{
+    struct text name = s->outline->anywhere;
+    return key.len >= name.len && key.at[0] == name.at[0] && memcmp(key.at, name.at, name.len) == 0;
+}
+
 /* From the key of a member to its value. */
 static inline const char *read_key(struct scanner *s, const char *at)
 {
@@ -306,10 +349,11 @@ static inline const char *read_key(struct scanner *s, const char *at)
     if (!at)
         return NULL;
     bool is_looked_at = s->depth == 1 || (s->depth == 2 && s->within);
-    struct text raw = {key, (size_t)(at - key)};
+    struct text raw = {key, (size_t)(at - key)}, inside = {key + 1, raw.len - 2};
+    if (s->outline && (marks & STRING_ESCAPED || is_anywhere(s, inside)))
+        s->outline->has_name = true;
     if (is_looked_at &&
-        !(marks & STRING_ESCAPED ? match_escaped_key(s, raw)
-                                 : match_key(s, key, (struct text){key + 1, raw.len - 2})))
+        !(marks & STRING_ESCAPED ? match_escaped_key(s, raw) : match_key(s, key, inside)))
         return NULL;
     at = skip_space(s, at);
     if (peek(s, at) != ':')
@@ -401,36 +445,44 @@ static struct scanner begin_scan(struct text json, struct scan_problem *problem)
     return s;
 }
 
-static bool scan_wanted(struct text json, const struct text *wants, size_t count,
-                        struct scan_value *values, struct scan_problem *problem, bool minds_case)
+static bool scan_wanted(struct scanner *s, const struct text *wants, size_t count,
+                        struct scan_value *values)
 {
-    struct scanner s = begin_scan(json, problem);
-    s.minds_case = minds_case;
-    s.wants = wants;
-    s.count = count;
-    s.values = values;
+    s->wants = wants;
+    s->count = count;
+    s->values = values;
     for (size_t i = count; i > 0; i--) { /* so that a chain has them in their order */
-        unsigned char *first = &s.first[beginning_of(wants[i - 1])];
+        unsigned char *first = &s->first[beginning_of(wants[i - 1])];
         values[i - 1] = (struct scan_value){SCAN_ABSENT, {NULL, 0}, false};
-        s.next[i] = *first;
+        s->next[i] = *first;
         *first = (unsigned char)i;
     }
-    const char *at = skip_space(&s, s.begin);
-    if (peek(&s, at) != '{')
-        return complain(&s, at, "a JSON object is expected");
-    return scan(&s, at);
+    const char *at = skip_space(s, s->begin);
+    if (peek(s, at) != '{')
+        return complain(s, at, "a JSON object is expected");
+    return scan(s, at);
 }
 
 bool scan_json(struct text json, const struct text *wants, size_t count, struct scan_value *values,
                struct scan_problem *problem)
 {
-    return scan_wanted(json, wants, count, values, problem, false);
+    struct scanner s = begin_scan(json, problem);
+    return scan_wanted(&s, wants, count, values);
 }
 
 bool scan_request(struct text json, const struct text *wants, size_t count,
-                  struct scan_value *values, struct scan_problem *problem)
+                  struct scan_value *values, struct scan_problem *problem,
+                  struct scan_outline *outline)
 {
-    return scan_wanted(json, wants, count, values, problem, true);
+    struct scanner s = begin_scan(json, problem);
+    s.minds_case = true;
+    s.outline = outline;
+    if (outline) {
+        outline->document = json;
+        outline->has_name = false;
+        outline->count = 0;
+    }
+    return scan_wanted(&s, wants, count, values);
 }
 
 bool scan_check(struct text json, struct scan_problem *problem)

@@ -58,12 +58,32 @@ bool scan_json(struct text json, const struct text *wants, size_t count, struct 
                struct scan_problem *problem);
 
 /*
+ * What was seen on the way, so that who reads the same document next need not look at each byte
+ * again: where its long strings are, and whether a name stands in it.
+ */
+enum { SCAN_LONG_BYTES = 256 };
+
+struct scan_long {
+    uint32_t at, length; /* of its opening quote; from there to the closing one */
+};
+
+struct scan_outline {
+    struct text document;    /* which it is about */
+    struct text anywhere;    /* asked for: how a name begins, on any level; not empty */
+    bool has_name;           /* one that begins so, or is written with escapes, stands in it */
+    struct scan_long *longs; /* the caller's room: the first ones, in their order */
+    unsigned room, count;
+};
+
+/*
  * The same for what a client sends on to a provider: a name that is a wanted one but for its case
  * is a problem, too. Servers written in Go take it for the same name (package encoding/json,
  * Unmarshal), and would follow what nobody here has read. Of "a.b" also "a" must be wanted.
+ * <outline> is filled in, but for what it asks for; NULL: nobody wants it.
  */
 bool scan_request(struct text json, const struct text *wants, size_t count,
-                  struct scan_value *values, struct scan_problem *problem);
+                  struct scan_value *values, struct scan_problem *problem,
+                  struct scan_outline *outline);
 
 /* Validate any JSON document, not only an object; false when it is not valid, with a problem. */
 bool scan_check(struct text json, struct scan_problem *problem);

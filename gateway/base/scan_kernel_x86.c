@@ -174,25 +174,39 @@ INLINE_AVX2 __m256i outside_class(__m256i bytes, __m256i by_low, __m256i by_high
     return _mm256_cmpeq_epi8(_mm256_and_si256(low, high), _mm256_setzero_si256());
 }
 
-/* Not one of " \ / b f n r t u. */
+/* The tables of: one of " \ / b f n r t u. 2x: 1, 5x: 2, 6x: 4, 7x: 8 */
+static inline __m128i escape_low(void)
+{
+    return _mm_setr_epi8(0, 0, 1 | 4 | 8, 0, 8, 8, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
+}
+
+static inline __m128i escape_high(void)
+{
+    return _mm_setr_epi8(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
+/* Of a hexadecimal digit. 3x: 1, 4x and 6x: 2 */
+static inline __m128i hex_low(void)
+{
+    return _mm_setr_epi8(1, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1, 1, 1, 0, 0, 0, 0, 0, 0);
+}
+
+static inline __m128i hex_high(void)
+{
+    return _mm_setr_epi8(0, 0, 0, 1, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
 INLINE_AVX2 uint64_t no_escape_mask(struct block block)
 {
-    /* 2x: 1, 5x: 2, 6x: 4, 7x: 8 */
-    const __m256i low = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(0, 0, 1 | 4 | 8, 0, 8, 8, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1));
-    const __m256i high =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m256i low = _mm256_broadcastsi128_si256(escape_low());
+    const __m256i high = _mm256_broadcastsi128_si256(escape_high());
     return mask_of(outside_class(block.low, low, high), outside_class(block.high, low, high));
 }
 
-/* Not a hexadecimal digit. */
 INLINE_AVX2 uint64_t no_hex_mask(struct block block)
 {
-    /* 3x: 1, 4x and 6x: 2 */
-    const __m256i low = _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(1, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1 | 2, 1, 1, 1, 0, 0, 0, 0, 0, 0));
-    const __m256i high =
-        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 0, 1, 2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+    const __m256i low = _mm256_broadcastsi128_si256(hex_low());
+    const __m256i high = _mm256_broadcastsi128_si256(hex_high());
     return mask_of(outside_class(block.low, low, high), outside_class(block.high, low, high));
 }
 
@@ -491,6 +505,69 @@ static const struct scan_kernel avx2 = {
     .skip_nested = skip_nested_avx2,
 };
 
+/* ---- AVX-512: a comparison of 64 bytes is one instruction, and its result a mask ---- */
+
+#define WITH_AVX512   __attribute__((target("avx2,bmi,popcnt,pclmul,avx512f,avx512bw")))
+#define INLINE_AVX512 static inline WITH_AVX512 __attribute__((always_inline))
+
+/* Of those of <asked>: which are in a class, as in outside_class()? */
+INLINE_AVX512 uint64_t in_class(uint64_t asked, __m512i bytes, __m128i by_low, __m128i by_high)
+{
+    __m512i nibble = _mm512_set1_epi8(0x0F);
+    __m512i low =
+        _mm512_shuffle_epi8(_mm512_broadcast_i32x4(by_low), _mm512_and_si512(bytes, nibble));
+    __m512i high = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(by_high),
+                                       _mm512_and_si512(_mm512_srli_epi16(bytes, 4), nibble));
+    return _mm512_mask_test_epi8_mask(asked, low, high);
+}
+
+/* Which bytes are wrong in what the escapes in a block say, and which follow a backslash. */
+INLINE_AVX512 uint64_t read_escapes(struct string_state *state, __m512i bytes, uint64_t slashes,
+                                    uint64_t *escaped)
+{
+    *escaped = find_escaped(&state->escaped, slashes);
+    uint64_t u = _mm512_mask_cmpeq_epi8_mask(*escaped, bytes, _mm512_set1_epi8('u'));
+    uint64_t hex = state->hex | u << 1 | u << 2 | u << 3 | u << 4;
+    state->hex = u >> 63 | u >> 62 | u >> 61 | u >> 60;
+    uint64_t wrong = *escaped & ~in_class(*escaped, bytes, escape_low(), escape_high());
+    return hex ? wrong | (hex & ~in_class(hex, bytes, hex_low(), hex_high())) : wrong;
+}
+
+WITH_AVX512 static const char *close_avx512(const char *at, const char *end, unsigned *marks)
+{
+    struct string_state state = {0, 0, 0};
+    for (; at < end; at += BLOCK) {
+        /* Zeros follow the last bytes of the document: they are wrong in a string. */
+        size_t left = (size_t)(end - at);
+        __m512i bytes =
+            _mm512_maskz_loadu_epi8(left < BLOCK ? (UINT64_C(1) << left) - 1 : UINT64_MAX, at);
+        uint64_t quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"'));
+        uint64_t slashes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\\'));
+        uint64_t wrong = _mm512_cmple_epu8_mask(bytes, _mm512_set1_epi8(0x1F)), escaped = 0;
+        if (slashes | state.escaped | state.hex)
+            wrong |= read_escapes(&state, bytes, slashes, &escaped);
+        quotes &= ~escaped;
+        uint64_t inside = quotes ^ (quotes - 1); /* up to the closing quote, or all */
+        state.marks |= slashes & inside ? STRING_ESCAPED : 0U;
+        state.marks |= _mm512_movepi8_mask(bytes) & inside ? STRING_WIDE : 0U;
+        if (wrong & inside)
+            return NULL;
+        if (quotes) {
+            *marks = state.marks;
+            return at + __builtin_ctzll(quotes);
+        }
+    }
+    return NULL;
+}
+
+static const struct scan_kernel avx512 = {
+    .name = "AVX-512",
+    .close_string = close_avx512,
+    .is_utf8 = is_utf8_avx2,
+    .skip_string = skip_string_avx2,
+    .skip_nested = skip_nested_avx2,
+};
+
 /* Whatever has the first has the others, but for odd virtual machines. */
 static bool has_avx2(void)
 {
@@ -498,11 +575,18 @@ static bool has_avx2(void)
            __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("pclmul");
 }
 
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
+
 const struct scan_kernel *const *scan_kernel_all(void)
 {
-    static const struct scan_kernel *const all[] = {&scan_kernel_plain, &sse2, &avx2, NULL};
+    static const struct scan_kernel *const all[] = {&scan_kernel_plain, &sse2, &avx2, &avx512,
+                                                    NULL};
+    static const struct scan_kernel *const narrower[] = {&scan_kernel_plain, &sse2, &avx2, NULL};
     static const struct scan_kernel *const without_avx2[] = {&scan_kernel_plain, &sse2, NULL};
-    return has_avx2() ? all : without_avx2;
+    return has_avx512() ? all : has_avx2() ? narrower : without_avx2;
 }
 
 const struct scan_kernel *scan_kernel_best(void)
@@ -511,7 +595,7 @@ const struct scan_kernel *scan_kernel_best(void)
     static _Atomic(const struct scan_kernel *) best;
     const struct scan_kernel *kernel = atomic_load_explicit(&best, memory_order_relaxed);
     if (!kernel) {
-        kernel = has_avx2() ? &avx2 : &sse2;
+        kernel = has_avx512() ? &avx512 : has_avx2() ? &avx2 : &sse2;
         atomic_store_explicit(&best, kernel, memory_order_relaxed);
     }
     return kernel;

@@ -5,9 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/sockios.h>
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -47,6 +49,8 @@ static SSL_CTX *context_new(const SSL_METHOD *method, const struct tls_options *
     SSL_CTX_set_min_proto_version(context, options->tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                   SSL_MODE_RELEASE_BUFFERS);
+    /* Else a record takes two reads: its head of five bytes, and the rest. */
+    SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     return context;
 }
@@ -95,6 +99,8 @@ struct tls *tls_new_server(const struct tls_options *options, struct fault *faul
 {
     SSL_CTX *context = context_new(TLS_server_method(), options);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+    /* Sessions are in the clients' tickets; nothing is kept of them here. */
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     static const unsigned char session_context[] = "sluice";
     SSL_CTX_set_session_id_context(context, session_context, sizeof(session_context) - 1);
     if (options->ca_file) {
@@ -151,6 +157,65 @@ void tls_session_free(struct tls_session *session)
     SSL_SESSION_free((SSL_SESSION *)(void *)session);
 }
 
+/* ------------------------------------------------------------------ between TLS and socket */
+
+/* OpenSSL's own BIO for sockets does not tell whether a read has emptied the socket; and a write to
+ * who has left raises a signal. */
+static int on_bio_read(BIO *bio, char *into, int bytes)
+{
+    struct stream *stream = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t got = recv(stream->fd, into, (size_t)bytes, 0);
+    stream->emptied = got < bytes;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_read(bio);
+    if (got == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+    return (int)got;
+}
+
+static int on_bio_write(BIO *bio, const char *from, int bytes)
+{
+    const struct stream *stream = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t sent = send(stream->fd, from, (size_t)bytes, MSG_NOSIGNAL);
+    if (sent < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_retry_write(bio);
+    return (int)sent;
+}
+
+static long on_bio_ctrl(BIO *bio, int what, long number, void *pointer)
+{
+    (void)number;
+    (void)pointer;
+    if (what == BIO_CTRL_EOF)
+        return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    return what == BIO_CTRL_FLUSH; /* nothing is held back */
+}
+
+static BIO_METHOD *bio_method;
+
+static void make_bio_method(void)
+{
+    bio_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
+    assert(bio_method);
+    BIO_meth_set_read(bio_method, on_bio_read);
+    BIO_meth_set_write(bio_method, on_bio_write);
+    BIO_meth_set_ctrl(bio_method, on_bio_ctrl);
+}
+
+/* Stands and ends with the SSL of <stream>. */
+static BIO *bio_of(struct stream *stream)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_bio_method);
+    BIO *bio = BIO_new(bio_method);
+    assert(bio);
+    BIO_set_data(bio, stream);
+    BIO_set_init(bio, 1);
+    return bio;
+}
+
 /* ------------------------------------------------------------------------------ streams */
 
 void stream_init(struct stream *stream, int fd)
@@ -162,7 +227,8 @@ static SSL *ssl_begin(struct stream *stream, struct tls *tls)
 {
     SSL *ssl = SSL_new(context_of(tls));
     assert(ssl);
-    SSL_set_fd(ssl, stream->fd);
+    BIO *bio = bio_of(stream);
+    SSL_set_bio(ssl, bio, bio);
     SSL_set_app_data(ssl, stream);
     stream->ssl = ssl;
     stream->shaking = true;
@@ -260,6 +326,7 @@ static ssize_t read_timed(struct stream *stream, void *into, size_t bytes)
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
+        stream->emptied = false; /* what is read may have come before */
         ERR_clear_error();
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
     }
@@ -280,7 +347,9 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
 {
     /* A short read from a socket has emptied it, and new bytes bring a new edge. */
-    return stream->ssl || got == asked;
+    if (stream->ssl && (!stream->emptied || SSL_has_pending(ssl_of(stream))))
+        return true;
+    return got == asked;
 }
 
 /* One record at a time: pieces are put together, so that a small head does not get a record (and

@@ -45,6 +45,7 @@ struct stream {
     struct ssl_st *ssl;
     bool shaking; /* the TLS handshake is not over */
     bool untimed; /* reads need not tell waited_us: they are cheaper */
+    bool emptied; /* TLS: the last read took all that the socket had */
     uint32_t
         waited_us; /* how long the last of the bytes read had lain in the kernel; 0 = unknown */
     struct tls_session **session; /* client: where a new session is put; borrowed, may be NULL */

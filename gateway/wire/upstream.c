@@ -131,6 +131,8 @@ static void free_upstream(struct grave *grave)
     struct upstream_pool *pool = up->pool;
     buffer_done(&up->in);
     buffer_done(&up->out);
+    memory_free(up->sending);
+    memory_free(up->reaching);
     memory_free(up);
     pool->objects--;
     pool_try_free(pool);
@@ -146,7 +148,6 @@ static struct upstream *upstream_new(struct upstream_pool *pool)
     list_init(&up->link);
     list_init(&up->put_off.link);
     up->put_off.run = send_put_off;
-    list_init(&up->query.link);
     buffer_init(&up->in, UPSTREAM_HEAD_MAX + UPSTREAM_SCRATCH_BYTES);
     buffer_init(&up->out, PUSH_MAX);
     pool->objects++;
@@ -169,7 +170,8 @@ static void connection_close(struct upstream *up)
     }
     list_remove(&up->link);
     list_remove(&up->put_off.link);
-    dns_cancel(&up->query);
+    if (up->reaching)
+        dns_cancel(&up->reaching->query);
     timer_stop(&up->timer);
     if (up->watch.fd >= 0)
         loop_remove(pool->owner->loop, &up->watch);
@@ -255,6 +257,12 @@ static void serve_waiting(struct upstream_pool *pool)
     loop_post(pool->owner->loop, &pool->serve);
 }
 
+static void forget_sending(struct upstream *up)
+{
+    memory_free(up->sending);
+    up->sending = NULL;
+}
+
 static void connection_give_back(struct upstream *up)
 {
     struct upstream_pool *pool = up->pool;
@@ -263,6 +271,7 @@ static void connection_give_back(struct upstream *up)
     list_remove(&up->put_off.link);
     buffer_done(&up->in);
     buffer_done(&up->out);
+    forget_sending(up);
     /* A place that no configuration names any more keeps no connections. */
     if (!up->keep || up->hangup || pool->references == 0 ||
         pool->idle_count >= pool->place.max_idle) {
@@ -310,8 +319,9 @@ void connection_ready(struct upstream *up)
     timer_stop(&up->timer);
     up->state = UP_CALL;
     up->keep = true;
-    up->piece_at = up->piece_count = 0;
-    up->request_over = up->told_sent = up->pushed_high = false;
+    memory_free(up->reaching); /* its query was answered in another round */
+    up->reaching = NULL;
+    up->sent_head = up->request_over = up->told_sent = up->pushed_high = false;
     up->find = (struct head_find){0};
     up->head_read = up->tunnel = false;
     up->interim = 0;
@@ -336,16 +346,42 @@ void upstream_begin(struct upstream_pool *pool, struct upstream_call *call)
 
 /* -------------------------------------------------------------------------- the request */
 
+/* What is left of <sending> when <sent> bytes of it, or of what stands behind it, have gone. */
+static size_t take_pieces(struct sending *sending, size_t sent)
+{
+    while (sending->at < sending->count && sent >= sending->pieces[sending->at].iov_len)
+        sent -= sending->pieces[sending->at++].iov_len;
+    if (sending->at == sending->count)
+        return sent;
+    struct iovec *piece = &sending->pieces[sending->at];
+    piece->iov_base = (char *)piece->iov_base + sent;
+    piece->iov_len -= sent;
+    return 0;
+}
+
 static void take_sent(struct upstream *up, size_t sent)
 {
-    while (up->piece_at < up->piece_count && sent >= up->pieces[up->piece_at].iov_len)
-        sent -= up->pieces[up->piece_at++].iov_len;
-    if (up->piece_at < up->piece_count) {
-        struct iovec *piece = &up->pieces[up->piece_at];
-        piece->iov_base = (char *)piece->iov_base + sent;
-        piece->iov_len -= sent;
-    } else if (sent) {
+    if (up->sending) {
+        sent = take_pieces(up->sending, sent);
+        if (up->sending->at == up->sending->count)
+            forget_sending(up);
+    }
+    if (sent)
         buffer_drop(&up->out, sent);
+}
+
+/* Nothing is left to be written for now. */
+static void tell_sent(struct upstream *up)
+{
+    struct upstream_call *call = up->call;
+    if (up->pushed_high) {
+        up->pushed_high = false;
+        call->on->on_room(call);
+    }
+    if (up->call == call && up->request_over && !up->told_sent && !up->sending &&
+        !buffer_length(&up->out)) {
+        up->told_sent = true;
+        call->on->on_sent(call);
     }
 }
 
@@ -354,10 +390,10 @@ static void take_sent(struct upstream *up, size_t sent)
 static void write_request(struct upstream *up)
 {
     for (;;) {
-        struct iovec pieces[UPSTREAM_PIECES + 1];
+        __attribute__((uninitialized)) struct iovec pieces[UPSTREAM_PIECES + 1];
         int count = 0;
-        for (int i = up->piece_at; i < up->piece_count; i++)
-            pieces[count++] = up->pieces[i];
+        for (int i = up->sending ? up->sending->at : 0; up->sending && i < up->sending->count; i++)
+            pieces[count++] = up->sending->pieces[i];
         if (buffer_length(&up->out))
             pieces[count++] = (struct iovec){up->out.data + up->out.begin, buffer_length(&up->out)};
         if (count == 0)
@@ -369,16 +405,7 @@ static void write_request(struct upstream *up)
             return;
         take_sent(up, (size_t)sent);
     }
-    struct upstream_call *call = up->call;
-    if (up->pushed_high) {
-        up->pushed_high = false;
-        call->on->on_room(call);
-    }
-    if (up->call == call && up->request_over && !up->told_sent && up->piece_at == up->piece_count &&
-        !buffer_length(&up->out)) {
-        up->told_sent = true;
-        call->on->on_sent(call);
-    }
+    tell_sent(up);
 }
 
 static void send_put_off(struct put_off *put_off)
@@ -386,24 +413,42 @@ static void send_put_off(struct put_off *put_off)
     write_request(LIST_MEMBER(put_off, struct upstream, put_off));
 }
 
+static void keep_sending(struct upstream *up, const struct iovec *pieces, int count, size_t sent)
+{
+    struct sending *sending = memory_new(sizeof(*sending));
+    memcpy(sending->pieces, pieces, (size_t)count * sizeof(*pieces));
+    sending->count = count;
+    up->sending = sending;
+    take_sent(up, sent);
+}
+
 void upstream_send(struct upstream_call *call, const struct iovec *pieces, int count, bool more)
 {
     struct upstream *up = call->connection;
-    assert(count <= UPSTREAM_PIECES);
-    memcpy(up->pieces, pieces, (size_t)count * sizeof(*pieces));
-    up->piece_at = 0;
-    up->piece_count = count;
+    size_t all = 0;
+    assert(count <= UPSTREAM_PIECES && !up->sending);
+    up->sent_head = true;
     up->request_over = !more;
-    if (loop_is_crowded(up->pool->owner->loop))
+    if (loop_is_crowded(up->pool->owner->loop)) {
+        keep_sending(up, pieces, count, 0);
         loop_put_off(up->pool->owner->loop, &up->put_off, false);
-    else
-        write_request(up);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        all += pieces[i].iov_len;
+    ssize_t sent = stream_write(&up->stream, pieces, count);
+    if (sent == STREAM_BROKEN)
+        up->keep = false;
+    if (sent < 0 || (size_t)sent < all)
+        keep_sending(up, pieces, count, sent < 0 ? 0 : (size_t)sent);
+    if (sent >= 0)
+        write_request(up); /* until no more can be, or all was */
 }
 
 bool upstream_push(struct upstream_call *call, struct text bytes, bool last)
 {
     struct upstream *up = call->connection;
-    assert(up->state == UP_CALL && up->piece_count > 0); /* not before the head, nor before TLS */
+    assert(up->state == UP_CALL && up->sent_head); /* not before the head, nor before TLS */
     up->request_over = last;
     /* The caller stops at the mark, so only one read's worth can come behind it. */
     bool fits = buffer_append_text(&up->out, bytes);
@@ -488,8 +533,7 @@ static bool read_heads(struct upstream *up, struct text *bytes)
 static void finish_answer(struct upstream *up, struct text behind)
 {
     struct upstream_call *call = up->call;
-    bool request_whole =
-        up->piece_at == up->piece_count && !buffer_length(&up->out) && up->request_over;
+    bool request_whole = !up->sending && !buffer_length(&up->out) && up->request_over;
     if (behind.len > 0 || !request_whole)
         up->keep = false; /* nobody asked for what stands behind the answer */
     /* What was given out may stand in <in>: it is borrowed until on_end() has returned, and <up>

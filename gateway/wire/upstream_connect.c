@@ -12,6 +12,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
+#include "gateway/base/memory.h"
 #include "gateway/wire/upstream_inside.h"
 
 enum { ATTEMPT_MIN_US = 250000 /* at least so long for each address of a name */ };
@@ -23,13 +24,14 @@ static void resolve(struct upstream *up)
     const struct upstream_place *place = &up->pool->place;
     up->state = UP_RESOLVE;
     dns_ask(up->pool->owner->dns, place->proxy_host ? place->proxy_host : place->host,
-            place->proxy_host ? place->proxy_port : place->port, &up->query);
+            place->proxy_host ? place->proxy_port : place->port, &up->reaching->query);
 }
 
 static void on_addresses(struct dns_query *query, const struct dns_address *addresses, size_t count,
                          const char *why)
 {
-    struct upstream *up = LIST_MEMBER(query, struct upstream, query);
+    struct reaching *reaching = LIST_MEMBER(query, struct reaching, query);
+    struct upstream *up = reaching->upstream;
     const char *host =
         up->pool->place.proxy_host ? up->pool->place.proxy_host : up->pool->place.host;
     if (count == 0) {
@@ -40,9 +42,9 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
         const struct sockaddr *address = (const struct sockaddr *)&addresses[i].address;
         bool is_private = up->pool->place.public_only && dns_is_private(address);
         if ((up->pool->place.allow_link_local || !dns_is_forbidden(address)) && !is_private)
-            up->addresses[up->address_count++] = addresses[i];
+            reaching->addresses[reaching->address_count++] = addresses[i];
     }
-    if (up->address_count == 0)
+    if (reaching->address_count == 0)
         connection_fail(up, FAULT_TARGET_DOWN,
                         "%s has only addresses that are not allowed (allow_link_local)", host);
     else
@@ -70,8 +72,9 @@ static void drop_socket(struct upstream *up)
 static void set_connect_timer(struct upstream *up)
 {
     uint64_t now = clock_now_us();
-    uint64_t left = up->connect_by_us > now ? up->connect_by_us - now : 0;
-    uint64_t rest = up->address_count - up->address_next + 1;
+    const struct reaching *reaching = up->reaching;
+    uint64_t left = reaching->connect_by_us > now ? reaching->connect_by_us - now : 0;
+    uint64_t rest = reaching->address_count - reaching->address_next + 1;
     uint64_t part = left / (rest ? rest : 1);
     if (part < ATTEMPT_MIN_US)
         part = ATTEMPT_MIN_US < left ? ATTEMPT_MIN_US : left;
@@ -81,10 +84,11 @@ static void set_connect_timer(struct upstream *up)
 
 static void connect_next(struct upstream *up, const char *why)
 {
+    struct reaching *reaching = up->reaching;
     drop_socket(up);
     up->state = UP_CONNECT;
-    while (up->address_next < up->address_count) {
-        const struct dns_address *to = &up->addresses[up->address_next++];
+    while (reaching->address_next < reaching->address_count) {
+        const struct dns_address *to = &reaching->addresses[reaching->address_next++];
         int family = to->address.ss_family;
         int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (fd < 0) {
@@ -122,18 +126,21 @@ void connect_begin(struct upstream *up)
         connection_ready(up);
         return;
     }
-    up->query.on_answer = on_addresses;
-    up->connect_by_us = clock_now_us() + (uint64_t)place->connect_us;
-    timer_set(up->pool->owner->loop, &up->timer, up->connect_by_us);
+    struct reaching *reaching = up->reaching = memory_new(sizeof(*reaching));
+    reaching->upstream = up;
+    list_init(&reaching->query.link);
+    reaching->query.on_answer = on_addresses;
+    reaching->connect_by_us = clock_now_us() + (uint64_t)place->connect_us;
+    timer_set(up->pool->owner->loop, &up->timer, reaching->connect_by_us);
     if (!place->is_unix) {
         resolve(up);
         return;
     }
-    struct sockaddr_un *path = (struct sockaddr_un *)&up->addresses[0].address;
+    struct sockaddr_un *path = (struct sockaddr_un *)&reaching->addresses[0].address;
     path->sun_family = AF_UNIX;
     snprintf(path->sun_path, sizeof(path->sun_path), "%s", place->host);
-    up->addresses[0].length = sizeof(*path);
-    up->address_count = 1;
+    reaching->addresses[0].length = sizeof(*path);
+    reaching->address_count = 1;
     connect_next(up, NULL);
 }
 
@@ -175,7 +182,7 @@ static void connected(struct upstream *up)
         return;
     }
     timer_stop(&up->timer);
-    timer_set(up->pool->owner->loop, &up->timer, up->connect_by_us);
+    timer_set(up->pool->owner->loop, &up->timer, up->reaching->connect_by_us);
     if (up->pool->place.proxy_host && up->pool->place.has_tls) {
         if (!ask_proxy(up))
             connection_fail(up, FAULT_TARGET_DOWN, "the proxy %s does not take a request",
@@ -250,7 +257,7 @@ void connect_event(struct upstream *up, unsigned events)
 
 void connect_time(struct upstream *up)
 {
-    if (up->state == UP_CONNECT && up->address_next < up->address_count)
+    if (up->state == UP_CONNECT && up->reaching->address_next < up->reaching->address_count)
         connect_next(up, "timed out");
     else
         connection_fail(up, FAULT_TARGET_DOWN, "connect to %s: timed out", up->pool->place.host);

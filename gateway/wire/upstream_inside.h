@@ -42,6 +42,21 @@ struct upstream_pool {
     bool serving;
 };
 
+/* On the way to a connection; nothing of it is needed once there is one. */
+struct reaching {
+    struct upstream *upstream;
+    struct dns_query query;
+    struct dns_address addresses[DNS_ADDRESSES_MAX];
+    size_t address_count, address_next;
+    uint64_t connect_by_us;
+};
+
+/* The pieces of a request that could not be sent at once. */
+struct sending {
+    int at, count;
+    struct iovec pieces[UPSTREAM_PIECES];
+};
+
 struct upstream {
     struct watch watch;
     struct grave grave;
@@ -52,24 +67,21 @@ struct upstream {
     enum upstream_state state;
     unsigned serial; /* of its calls: a call that was moved is the same one */
     struct upstream_call *call;
-    struct dns_query query;
-    struct dns_address addresses[DNS_ADDRESSES_MAX];
-    size_t address_count, address_next;
-    uint64_t connect_by_us;
-    unsigned calls; /* finished ones */
+    struct reaching *reaching; /* NULL = there is a connection, or there was one */
+    unsigned calls;            /* finished ones */
+    unsigned interim;
     bool hangup, keep;
-    /* the request */
-    struct iovec pieces[UPSTREAM_PIECES];
-    int piece_at, piece_count;
-    struct put_off put_off; /* to send it */
-    bool request_over;      /* nothing will be added to it */
+    bool sent_head;    /* upstream_send() was called */
+    bool request_over; /* nothing will be added to it */
     bool told_sent, pushed_high;
+    bool head_read, tunnel;
+    /* the request */
+    struct put_off put_off;  /* to send it */
+    struct sending *sending; /* NULL = <out> is all that is left */
     struct buffer out;
     /* the answer */
     struct buffer in; /* an incomplete head */
     struct head_find find;
-    bool head_read, tunnel;
-    unsigned interim;
     struct body body;
 };
 

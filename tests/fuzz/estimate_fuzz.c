@@ -12,6 +12,30 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* With what the scan has seen the look says the same as without. */
+static void check_outline(struct text body, const struct estimate_facts *without)
+{
+    enum { LONGS = 4 };
+    struct scan_problem problem;
+    struct scan_value value;
+    struct scan_long longs[LONGS];
+    struct text want = TEXT("model");
+    struct scan_outline outline = {.anywhere = TEXT("file_id"), .longs = longs, .room = LONGS};
+    struct estimate_facts with = *without;
+    if (!scan_request(body, &want, 1, &value, &problem, &outline))
+        return;
+    for (unsigned i = 0; i < outline.count; i++) {
+        assert(longs[i].at + (size_t)longs[i].length < body.len &&
+               longs[i].length > SCAN_LONG_BYTES);
+        assert(body.at[longs[i].at] == '"' && body.at[longs[i].at + longs[i].length] == '"');
+    }
+    estimate_look(body, &outline, &with);
+    assert(with.about_tokens == without->about_tokens && with.shape == without->shape &&
+           with.thread == without->thread && with.messages == without->messages &&
+           with.about_described == without->about_described && with.turns == without->turns &&
+           with.media_bytes == without->media_bytes && with.kind == without->kind);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct estimates *estimates;
@@ -24,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         estimates = estimates_new();
     if (!scan_check(body, &problem))
         return 0;
-    estimate_look(body, &facts);
+    estimate_look(body, NULL, &facts);
+    check_outline(body, &facts);
     assert(facts.media_bytes >= 0 && facts.media_bytes <= facts.body_bytes);
     assert(facts.media_count >= 0 && facts.media_count <= facts.body_bytes);
     assert(facts.media_tokens >= 0 && facts.tool_tokens >= 0);

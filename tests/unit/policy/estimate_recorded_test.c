@@ -123,8 +123,8 @@ static void read_call(struct call_seen *call, struct text line)
     read_wishes(sent, &call->facts);
     call->exact = call->facts;
     call->exact.tokenizer = tokenizer_of(text_of(call->model));
-    estimate_look(sent, &call->facts);
-    estimate_look(sent, &call->exact);
+    estimate_look(sent, NULL, &call->facts);
+    estimate_look(sent, NULL, &call->exact);
     memory_free(room);
 }
 

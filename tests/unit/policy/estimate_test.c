@@ -19,6 +19,22 @@
 
 enum { PICTURE = 48200, CONTEXT = 100000 };
 
+/* What the scan has seen saves the look its way, and nothing else. */
+static void assert_outline_changes_nothing(const char *body, const struct estimate_facts *without)
+{
+    struct scan_problem problem;
+    struct scan_value value;
+    struct scan_long longs[8];
+    struct text want = TEXT("no such name");
+    struct scan_outline outline = {.anywhere = TEXT("-"), .longs = longs, .room = 8};
+    struct estimate_facts with = *without;
+    if (body[0] != '{')
+        return;
+    assert_true(scan_request(text_of(body), &want, 1, &value, &problem, &outline));
+    estimate_look(text_of(body), &outline, &with);
+    assert_memory_equal(&with, without, sizeof(with));
+}
+
 static struct estimate_facts look(const char *body)
 {
     struct scan_problem problem;
@@ -29,7 +45,8 @@ static struct estimate_facts look(const char *body)
         .choices = 1,
     };
     assert_true(scan_check(text_of(body), &problem));
-    estimate_look(text_of(body), &facts);
+    estimate_look(text_of(body), NULL, &facts);
+    assert_outline_changes_nothing(body, &facts);
     assert_true(facts.media_bytes >= 0 && facts.media_bytes <= facts.body_bytes);
     return facts;
 }

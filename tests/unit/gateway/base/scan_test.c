@@ -121,12 +121,58 @@ static void request_must_not_have_a_wanted_name_in_another_case(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_true(scan(bad[i]));
-        assert_false(scan_request(text_of(bad[i]), wants, WANTS, values, &problem));
+        assert_false(scan_request(text_of(bad[i]), wants, WANTS, values, &problem, NULL));
         assert_true(problem.other_case);
         assert_string_equal(problem.name, "model");
     }
     struct text good = TEXT("{\"model\":1,\"Modell\":1,\"a\":{\"Model\":1}}");
-    assert_true(scan_request(good, wants, WANTS, values, &problem));
+    assert_true(scan_request(good, wants, WANTS, values, &problem, NULL));
+}
+
+static struct scan_outline outline_of(const char *json, struct scan_long *longs, unsigned room)
+{
+    struct scan_outline outline = {.anywhere = TEXT("file_id"), .longs = longs, .room = room};
+    assert_true(scan_request(text_of(json), wants, WANTS, values, &problem, &outline));
+    assert_ptr_equal(outline.document.at, json);
+    return outline;
+}
+
+static void long_strings_are_told_in_their_order(void **state)
+{
+    enum { MESSAGES = 5, INSIDE = 3 * SCAN_LONG_BYTES };
+    (void)state;
+    char json[MESSAGES * (INSIDE + 64)], inside[INSIDE + 1];
+    struct scan_long longs[MESSAGES];
+    memset(inside, 'a', INSIDE);
+    inside[INSIDE] = '\0';
+    memcpy(inside + 9, "\\\\\\\"\xc3\xa9", 6);
+    size_t len = (size_t)snprintf(json, sizeof(json), "{\"model\":\"m\",\"list\":[");
+    for (int i = 0; i < MESSAGES; i++)
+        len += (size_t)snprintf(json + len, sizeof(json) - len, "%s{\"%s\":\"%s\"}", i ? ", " : "",
+                                i == 2 ? inside : "b", i == 2 ? "c" : inside);
+    snprintf(json + len, sizeof(json) - len, "]}");
+    struct scan_outline outline = outline_of(json, longs, MESSAGES);
+    assert_int_equal(outline.count, MESSAGES);
+    for (int i = 0; i < MESSAGES; i++) {
+        assert_int_equal(longs[i].length, INSIDE + 1);
+        assert_memory_equal(json + longs[i].at + 1, inside, INSIDE);
+    }
+    assert_int_equal(outline_of(json, longs, 2).count, 2);
+    assert_int_equal(outline_of("{\"model\":\"short\"}", longs, MESSAGES).count, 0);
+}
+
+static void name_is_seen_on_every_level(void **state)
+{
+    static const char *const with[] = {"{\"file_id\":1}", "{\"a\":[{\"b\":{\"file_ids\":[]}}]}",
+                                       "{\"a\":{\"f\\u0069le_id\":1}}"};
+    static const char *const without[] = {"{\"a\":\"file_id\"}",
+                                          "{\"a\":{\"file_i\":1,\"a_file_id\":1}}",
+                                          "{\"a\":\"f\\u0069le_id\"}"};
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(outline_of(with[i], NULL, 0).has_name);
+        assert_false(outline_of(without[i], NULL, 0).has_name);
+    }
 }
 
 static void wanted_name_must_not_stand_twice(void **state)
@@ -416,6 +462,8 @@ int main(void)
         cmocka_unit_test(strings_are_checked_at_every_place_of_a_block),
         cmocka_unit_test(marks_are_true_to_the_string),
         cmocka_unit_test(request_must_not_have_a_wanted_name_in_another_case),
+        cmocka_unit_test(long_strings_are_told_in_their_order),
+        cmocka_unit_test(name_is_seen_on_every_level),
         cmocka_unit_test(string_resolves_escapes),
         cmocka_unit_test(count_takes_whole_numbers_only),
         cmocka_unit_test(nothing_is_read_behind_the_end_at_any_cut),
