@@ -92,7 +92,7 @@ def metrics(port):
 
 
 def page(port, path):
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
         return b"".join(iter(lambda: client.recv(65536), b"")).decode().partition("\r\n\r\n")[2]
 

@@ -36,7 +36,7 @@ WATCHED = """
 version: 1
 server:
   listeners: [{{name: api, address: "127.0.0.1:{port}", serve: [api, metrics, health, admin]}}]
-  timeouts: {{stream_idle: 2s}}
+  timeouts: {{stream_idle: 4s}}
   shutdown: {{drain_delay: 0s, grace: 1s}}
   workers: 2
 store: {{type: embedded, embedded: {{path: "{folder}/state/sluice.db"}}}}

@@ -34,10 +34,16 @@ void desk_send(struct admin_call *call)
     loop_post(call->loop, &call->errand);
 }
 
-/* The next one; NULL at the end. *closed: it is too late for an answer. */
+/* The next one; NULL at the end. *closed: it is too late for an answer. Who has nothing to do keeps
+ * nothing: an answer about the ledger takes some megabytes. */
 static struct admin_call *take(struct desk *desk, bool *closed)
 {
     pthread_mutex_lock(&desk->lock);
+    if (desk->calls == NULL && !desk->closed) {
+        pthread_mutex_unlock(&desk->lock);
+        memory_trim();
+        pthread_mutex_lock(&desk->lock);
+    }
     while (desk->calls == NULL && !desk->closed)
         pthread_cond_wait(&desk->wake, &desk->lock);
     struct admin_call *call = desk->calls;

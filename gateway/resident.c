@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "gateway/base/memory.h"
 #include "gateway/sanitizer.h"
 
 enum {
@@ -23,7 +24,7 @@ void resident_begin(void)
 void resident_serve(void)
 {
     mallopt(M_MMAP_THRESHOLD, KEEP_FREE_BYTES);
-    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
+    memory_keep_free(KEEP_FREE_BYTES);
 }
 
 /* Segments that are never written are what is in the file. What was written once - relocations,
@@ -44,19 +45,9 @@ static int forget(struct dl_phdr_info *object, size_t bytes, void *page)
     return 0;
 }
 
-/* malloc_trim() leaves the end of the arena of any thread but the first as it is. What free()
- * merges to 64 KiB or more makes it look there, with the threshold of that moment. */
-static void trim_own_arena(void)
-{
-    mallopt(M_TRIM_THRESHOLD, TABLE_BYTES);
-    void *volatile piece = malloc(2 * TABLE_BYTES);
-    free(piece);
-    mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
-}
-
 void resident_trim(void)
 {
-    trim_own_arena();
+    memory_trim();
     malloc_trim(0);
 }
 

@@ -45,6 +45,7 @@ enum {
     QUIET_EXCHANGES = 16,
     SHRINKS = 8,
     SHRINK_US = 300000,
+    TRIM_SWEEPS = 60, /* a minute, mostly */
     ANSWER_LOOK_US = 1000,
 };
 
@@ -615,6 +616,8 @@ static void sweep(struct timer *timer)
         worker->shrinks_left--;
         resident_shrink();
     }
+    if (++worker->sweeps % TRIM_SWEEPS == 0)
+        memory_trim(); /* of what the busiest moment took, where it never is quiet */
     replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer,
               loop_now_us(worker->loop) + (worker->shrinks_left > 0 ? SHRINK_US : JANITOR_US));

@@ -9,6 +9,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/memory.h"
 #include "policy/damage.h"
 
 enum { BACKLOG_MAX = 256 << 20 /* bytes; more than this undrained, and the keeper drains, too */ };
@@ -21,6 +22,7 @@ enum {
     REST_AFTER_US = 500000,       /* no line for so long: the database may give memory back */
     SLEEPY_AFTER_US = 1500000,    /* no line for so long: wait to be woken */
     LOOK_EVERY_US = 10 * 1000000, /* for what dead processes left */
+    TRIM_EVERY_US = 60 * 1000000, /* a long backlog takes more memory than calls as they come */
 };
 static const uint64_t EXPIRE_EVERY_US = 3600ULL * 1000000;
 
@@ -240,8 +242,13 @@ static void *drain_main(void *with)
 {
     struct ledger *ledger = with;
     uint64_t busy_us = clock_now_us(), rested_us = 0; /* busy_us when it was last given a rest */
+    uint64_t trimmed_us = busy_us;
     step_back();
     while (!atomic_load(&ledger->stopping)) {
+        if (clock_now_us() - trimmed_us > TRIM_EVERY_US) {
+            memory_trim();
+            trimmed_us = clock_now_us();
+        }
         pthread_mutex_lock(&ledger->draining);
         uint64_t wait_us = drain_turn(ledger, &busy_us);
         if (ledger->book && busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US) {

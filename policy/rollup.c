@@ -20,11 +20,10 @@ struct cell {
 struct series {
     char *packed; /* owned; the table's name for it */
     int64_t id;   /* in the database; 0 = not known yet */
-    int64_t day;  /* the day for which <counted_as> was found */
-    struct series *counted_as;
+    int64_t day;  /* the day for which its names are known to be among those that are told apart */
     struct series *next_used; /* in this transaction */
     bool used;
-    struct cell *cells;
+    struct cell *cells; /* only while it is used: what is remembered of a series is little */
     size_t cell_count, cell_room;
 };
 
@@ -51,6 +50,13 @@ struct rollup *rollup_new(struct book *book)
     return rollup;
 }
 
+static void cells_done(struct series *series)
+{
+    memory_free(series->cells);
+    series->cells = NULL;
+    series->cell_count = series->cell_room = 0;
+}
+
 static void names_done(struct names *names)
 {
     size_t at = 0;
@@ -68,7 +74,7 @@ void rollup_forget(struct rollup *rollup)
     void *value;
     while (table_next(&rollup->series, &at, &name, &value)) {
         struct series *series = value;
-        memory_free(series->cells);
+        cells_done(series);
         memory_free(series->packed);
         memory_free(series);
     }
@@ -125,14 +131,17 @@ static struct place *place_of(struct rollup *rollup, int64_t bucket, struct text
     return place;
 }
 
-static void bound(struct names *names, struct text *name)
+/* Is it told apart? Else it is "other" from here on. */
+static bool bound(struct names *names, struct text *name)
 {
     if (name->len == 0 || table_find(&names->seen, *name))
-        return;
-    if (names->seen.count < ROLLUP_NAMES_MAX)
+        return true;
+    if (names->seen.count < ROLLUP_NAMES_MAX) {
         names_see(names, *name);
-    else
-        *name = TEXT("other");
+        return true;
+    }
+    *name = TEXT("other");
+    return false;
 }
 
 /* --------------------------------------------------------------------------------------- series */
@@ -149,29 +158,30 @@ static struct series *series_find(struct rollup *rollup, struct text packed)
     return series;
 }
 
-/* The series that a call is counted under. NULL when the database failed. */
+/* The series that a call is counted under. NULL when the database failed. Only what names itself is
+ * remembered: of those that are counted as "other" there are as many as clients think of. */
 static struct series *series_for(struct rollup *rollup, const struct ledger_row *row)
 {
     struct series_key key;
     char packed[SERIES_PACKED_MAX];
     series_key_of(row, &key);
-    struct series *named = series_find(rollup, series_pack(&key, packed));
+    struct series *series = table_find(&rollup->series, series_pack(&key, packed));
     int64_t day = span_bucket_us(SPAN_DAY, row->started_us);
-    if (named->day == day)
-        return named->counted_as;
+    if (series && series->day == day)
+        return series;
     struct place *place = place_of(rollup, day, row->tenant);
     if (!place)
         return NULL;
-    bound(&place->users, &key.names[NAME_USER]);
-    bound(&place->models, &key.names[NAME_MODEL]);
-    struct series *counted = series_find(rollup, series_pack(&key, packed));
-    if (!counted->id)
-        counted->id = book_series(rollup->book, &key);
-    if (!counted->id)
+    bool is_itself = bound(&place->users, &key.names[NAME_USER]);
+    is_itself = bound(&place->models, &key.names[NAME_MODEL]) && is_itself;
+    series = series_find(rollup, series_pack(&key, packed));
+    if (!series->id)
+        series->id = book_series(rollup->book, &key);
+    if (!series->id)
         return NULL;
-    named->day = day;
-    named->counted_as = counted;
-    return counted;
+    if (is_itself)
+        series->day = day;
+    return series;
 }
 
 static struct cell *cell_of(struct series *series, int64_t bucket)
@@ -180,7 +190,7 @@ static struct cell *cell_of(struct series *series, int64_t bucket)
         if (series->cells[i].bucket == bucket)
             return &series->cells[i];
     if (series->cell_count == series->cell_room) {
-        series->cell_room = series->cell_room ? series->cell_room * 2 : 2;
+        series->cell_room = series->cell_room ? series->cell_room * 2 : 1;
         series->cells = memory_resize(series->cells, series->cell_room * sizeof(*series->cells));
     }
     struct cell *cell = &series->cells[series->cell_count++];
@@ -234,7 +244,7 @@ bool rollup_write(struct rollup *rollup, size_t *sums)
         if (!series_write(rollup, series, sums))
             return false;
         series->used = false;
-        series->cell_count = 0;
+        cells_done(series);
     }
     rollup->used = NULL;
     if (rollup->series.count > SERIES_MAX || rollup->places.count > PLACES_MAX)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/base/memory.h"
 
+#include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +14,9 @@ struct arena_block {
     char data[];
 };
 
-enum { ALIGN = 8 };
+enum { ALIGN = 8, TRIM_BYTES = 64 * 1024 };
+
+static atomic_size_t kept_free; /* 0 = as the C library thinks best */
 
 __attribute__((noreturn)) static void die_without_memory(size_t bytes)
 {
@@ -39,6 +43,25 @@ void *memory_resize(void *what, size_t bytes)
 void memory_free(void *what)
 {
     free(what);
+}
+
+void memory_keep_free(size_t bytes)
+{
+    atomic_store(&kept_free, bytes);
+    mallopt(M_TRIM_THRESHOLD, (int)bytes);
+}
+
+/* malloc_trim() leaves the end of the arena of any thread but the first as it is. What free()
+ * merges to 64 KiB or more makes it look there, with the threshold of that moment. */
+void memory_trim(void)
+{
+    size_t keep = atomic_load(&kept_free);
+    if (!keep)
+        return;
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+    void *volatile piece = malloc(2 * TRIM_BYTES);
+    free(piece);
+    mallopt(M_TRIM_THRESHOLD, (int)keep);
 }
 
 char *memory_string(struct text from)

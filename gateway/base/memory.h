@@ -22,6 +22,13 @@ void *memory_new(size_t bytes) __attribute__((malloc, returns_nonnull));
 void *memory_resize(void *what, size_t bytes) __attribute__((returns_nonnull));
 void memory_free(void *what);
 
+/* How much is kept, of what is free at the end of each thread's part of the heap, for what comes.
+ */
+void memory_keep_free(size_t bytes);
+/* Give that of this thread back to the kernel, from 64 KiB on. Once in a while, where a thread has
+ * had more to do than it usually has: what is needed again costs a page fault for each 4 KiB. */
+void memory_trim(void);
+
 /* A NUL-terminated copy of <from>; free it with memory_free(). */
 char *memory_string(struct text from) __attribute__((returns_nonnull));
 

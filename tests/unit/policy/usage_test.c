@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Usage reports: grouping, order, stretches of time, what is kept, old databases, other users. */
+#include <malloc.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -219,6 +220,40 @@ static void names_that_clients_choose_are_bounded(void **state)
     assert_int_equal(others, 2 * 200);
     usage_report_free(report);
     assert_int_equal(total_of(&place).requests, 2 * (2 * USERS + 1));
+}
+
+/* Count a call of each of many users, in transactions of a hundred; bytes of the heap afterwards.
+ */
+static size_t count_users(struct rollup *rollup, struct book *book, int first, int count)
+{
+    size_t sums = 0;
+    char user[32];
+    struct ledger_row row = row_of("x", 1);
+    for (int i = first; i < first + count; i++) {
+        if (i % 100 == 0)
+            assert_true(book_begin(book));
+        snprintf(user, sizeof(user), "user_%d", i);
+        row.user = text_of(user);
+        assert_true(rollup_add(rollup, &row));
+        if (i % 100 == 99)
+            assert_true(rollup_write(rollup, &sums) && book_commit(book));
+    }
+    return mallinfo2().uordblks;
+}
+
+static void names_that_are_not_told_apart_are_not_remembered(void **state)
+{
+    (void)state;
+    struct fault fault;
+    ledger_close(ledger_at(&place, 1));
+    struct book *book = book_open(place.database, false, SHARING_OFF, &fault);
+    assert_non_null(book);
+    struct rollup *rollup = rollup_new(book);
+    size_t before = count_users(rollup, book, 0, 1000);
+    size_t after = count_users(rollup, book, 1000, 10000);
+    assert_in_range(after, 0, before + 100000);
+    rollup_free(rollup);
+    book_close(book);
 }
 
 /* ------------------------------------------------------------------------------------ retention */
@@ -449,6 +484,7 @@ int main(void)
         CASE(any_stretch_of_time_has_its_calls),
         CASE(sums_are_cut_and_never_wrap),
         CASE(names_that_clients_choose_are_bounded),
+        CASE(names_that_are_not_told_apart_are_not_remembered),
         CASE(what_is_too_old_is_dropped),
         CASE(a_clock_that_goes_back_breaks_nothing),
         CASE(a_database_of_version_1_is_read_and_upgraded),

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
+#include "gateway/sanitizer.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -177,6 +179,42 @@ static void texts_in_an_arena_are_closed(void **state)
     arena_done(&arena);
 }
 
+enum { PIECES = 512, PIECE_BYTES = 16 * 1024, PIECES_BYTES = PIECES * PIECE_BYTES };
+
+/* What the process has of the kernel for pieces below the size that is mapped alone. */
+static size_t heap_bytes(void)
+{
+    return mallinfo2().arena;
+}
+
+static void *use_much_once(void *with)
+{
+    size_t *heap = with;
+    void *pieces[PIECES];
+    for (size_t i = 0; i < PIECES; i++)
+        pieces[i] = memory_new(PIECE_BYTES);
+    for (size_t i = 0; i < PIECES; i++)
+        memory_free(pieces[i]);
+    heap[0] = heap_bytes();
+    memory_trim();
+    heap[1] = heap_bytes();
+    return NULL;
+}
+
+static void a_thread_gives_back_what_it_needed_once(void **state)
+{
+    (void)state;
+    size_t heap[2];
+    pthread_t thread;
+    memory_keep_free(2 * PIECES_BYTES);
+    assert_int_equal(pthread_create(&thread, NULL, use_much_once, heap), 0);
+    pthread_join(thread, NULL);
+    if (UNDER_SANITIZER) /* whose heap is another: it counts nothing */
+        assert_int_equal(heap[0], heap[1]);
+    else
+        assert_in_range(heap[0] - heap[1], PIECES_BYTES / 4 * 3, 2 * PIECES_BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +228,7 @@ int main(void)
         cmocka_unit_test(large_first_piece_leaves_a_small_block),
         cmocka_unit_test(new_piece_is_zero_also_where_another_was),
         cmocka_unit_test(texts_in_an_arena_are_closed),
+        cmocka_unit_test(a_thread_gives_back_what_it_needed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
