@@ -143,6 +143,9 @@ bench: ## compare with nginx and haproxy on this machine (BENCH="--scenario chat
 bench-growth: ## does a call cost more when there is more of everything? (BENCH="--only keys,idle --plots bench/plots")
 	@deploy/quickstart/packages install build bench && $(MAKE) all loads && python3 bench/growth.py $(BENCH)
 
+bench-soak: ## does anything grow under an hour of mixed load? (MINUTES=60 BENCH="--rate 70 --plots bench/plots")
+	@deploy/quickstart/packages install build bench && $(MAKE) all && python3 bench/soak.py --minutes $(or $(MINUTES),60) $(BENCH)
+
 guard: ## count a call's instructions, compare with the record (ROW= picks, UPDATE=1 records)
 	@deploy/quickstart/packages install build guard && $(MAKE) all && \
 	    python3 bench/guard/run.py $(if $(ROW),--row "$(ROW)") $(if $(UPDATE),--update)
@@ -175,7 +178,7 @@ help: ## this list
 # ------------------------------------------------------------------ is everything there?
 # One line that says what to install, before the compiler drowns it. `run`, `test`, `cover`, `bench`
 # and `guard` install it themselves.
-BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth guard top clean help,$(MAKECMDGOALS)),all)
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth bench-soak guard top clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
 MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
@@ -183,7 +186,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth guard top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth bench-soak guard top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of bench/growth.py, as SVG, from what it measured.
+"""The plots of bench/growth.py and bench/soak.py, as SVG, from what they measured.
 
     bench/plot.py [bench/plots]        draw growth.json of that folder again
 """
@@ -81,6 +81,38 @@ def curve(points, y, colour):
                     f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(min(values)):.1f}" y2="{y(max(values)):.1f}" stroke="{colour}"/>'
                     for at, values in points)
     return f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>{marks}'
+
+
+def draw_soak(rows):
+    """Of the notes of bench/soak.py: what there was at each time, from 0 to the most of each panel."""
+    minutes = [row["seconds"] / 60 for row in rows]
+    panels = (("memory, MiB", [("resident", FAINT, "rss"), ("without journals", FIRST, "memory"), ("allocated", SECOND, "anonymous")], 1048576),
+              ("descriptors", [("its own", FIRST, "others"), ("to upstreams", SECOND, "upstreams"), ("clients", FAINT, "clients")], 1),
+              ("under way", [("calls", FIRST, "sluice_inflight_requests"), ("streams", SECOND, "sluice_open_streams")], 1))
+    body = "".join(time_panel(at * PANEL, title, minutes, [(name, colour, [row[what] / unit for row in rows]) for name, colour, what in lines])
+                   for at, (title, lines, unit) in enumerate(panels))
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="11" fill="{INK}">'
+            f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>'
+            f'<text x="12" y="18" font-size="14">a mixed load, minute by minute</text>{body}</svg>\n')
+
+
+def time_panel(left, title, minutes, lines):
+    highs, longs = even_ticks(max(max(values) for _, _, values in lines)), even_ticks(max(minutes))
+    along, tall, floor = PANEL - LEFT - RIGHT, HEIGHT - BOTTOM - TOP, HEIGHT - BOTTOM
+    parts = [f'<text x="{left + 12}" y="40" font-weight="bold">{escape(title)}</text>',
+             f'<text x="{left + LEFT + along / 2:.1f}" y="{HEIGHT - 8}" text-anchor="middle">minutes</text>']
+    for tick in highs:
+        high = floor - tall * tick / highs[-1]
+        parts.append(f'<line x1="{left + LEFT}" x2="{left + PANEL - RIGHT}" y1="{high:.1f}" y2="{high:.1f}" stroke="{FAINT}"/>'
+                     f'<text x="{left + LEFT - 5}" y="{high + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    for tick in longs:
+        parts.append(f'<text x="{left + LEFT + along * tick / longs[-1]:.1f}" y="{floor + 15}" text-anchor="middle">{short(tick)}</text>')
+    for at, (name, colour, values) in enumerate(lines):
+        line = " ".join(f"{left + LEFT + along * minute / longs[-1]:.1f},{floor - tall * value / highs[-1]:.1f}"
+                        for minute, value in zip(minutes, values))
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}"/>'
+                     f'<text x="{left + PANEL - RIGHT}" y="{TOP - 32 + 12 * at}" text-anchor="end" fill="{colour if colour != FAINT else INK}">{escape(name)}</text>')
+    return "".join(parts)
 
 
 def span_of(sizes):

@@ -46,35 +46,56 @@ static void put_text(struct pen *pen, struct text text)
     pen->at += len;
 }
 
-/* Where the figures of a prediction stand, in the order of their columns. */
-enum { TARGET_FIGURES = 2 };
-static const uint8_t places[FIGURES - TARGET_FIGURES] = {
-    offsetof(struct prediction, first_us),     offsetof(struct prediction, first_p95_us),
-    offsetof(struct prediction, total_us),     offsetof(struct prediction, wait_us),
-    offsetof(struct prediction, token_ns),     offsetof(struct prediction, cost_nanos),
-    offsetof(struct prediction, cached_tokens)};
+/* The figures of a prediction that are kept stand at its beginning, in the order of their columns;
+ * priority and weight are the two columns before them. */
+enum { TARGET_FIGURES = 2, KEPT_FIGURES = FIGURES - TARGET_FIGURES };
+_Static_assert(offsetof(struct prediction, cached_tokens) == 8 * (KEPT_FIGURES - 1),
+               "what is kept of a prediction stands side by side");
 
-_Static_assert(sizeof(struct prediction) <= UINT8_MAX, "a place is one byte");
+/* What stands at the beginning of a prediction: as many words as the machine takes well. */
+enum { LANES = 8 };
+typedef uint64_t lanes __attribute__((vector_size(LANES * sizeof(uint64_t))));
 
-/* Those that have a prediction. */
+/* Those that have a prediction, and of each figure: what bits any of them has, and which of those
+ * not all have. */
 struct seen {
     const struct candidate *all[ROUTE_TARGETS_MAX];
     size_t count;
+    uint64_t any[FIGURES], unlike[FIGURES];
 };
 
-static void gather_column(const struct seen *seen, unsigned column,
-                          uint64_t figures[ROUTE_TARGETS_MAX])
+/* Row by row, as they stand in memory. */
+static void look_at_rows(struct seen *seen)
 {
-    for (size_t i = 0; i < seen->count; i++)
-        if (column < TARGET_FIGURES) {
-            const struct target *target = seen->all[i]->target;
-            figures[i] = column ? target->weight : target->priority;
-        } else {
-            int64_t figure;
-            const char *from = (const char *)&seen->all[i]->prediction;
-            memcpy(&figure, from + places[column - TARGET_FIGURES], sizeof(figure));
-            figures[i] = figure > 0 ? (uint64_t)figure : 0;
-        }
+    lanes first, row, any = {0}, unlike = {0};
+    uint64_t share = 0, any_share = 0, unlike_share = 0, first_share = 0;
+    memcpy(&first, &seen->all[0]->prediction, sizeof(first));
+    for (size_t i = 0; i < seen->count; i++) {
+        const struct target *target = seen->all[i]->target;
+        memcpy(&row, &seen->all[i]->prediction, sizeof(row));
+        any |= row;
+        unlike |= row ^ first;
+        share = (uint64_t)target->priority << 32 | target->weight;
+        first_share = i ? first_share : share;
+        any_share |= share;
+        unlike_share |= share ^ first_share;
+    }
+    seen->any[0] = any_share >> 32;
+    seen->any[1] = any_share & UINT32_MAX;
+    seen->unlike[0] = unlike_share >> 32;
+    seen->unlike[1] = unlike_share & UINT32_MAX;
+    memcpy(&seen->any[TARGET_FIGURES], &any, KEPT_FIGURES * sizeof(uint64_t));
+    memcpy(&seen->unlike[TARGET_FIGURES], &unlike, KEPT_FIGURES * sizeof(uint64_t));
+}
+
+static uint64_t figure_of(const struct candidate *candidate, unsigned column)
+{
+    int64_t figure;
+    if (column < TARGET_FIGURES)
+        return column ? candidate->target->weight : candidate->target->priority;
+    memcpy(&figure, (const int64_t *)&candidate->prediction + column - TARGET_FIGURES,
+           sizeof(figure));
+    return figure > 0 ? (uint64_t)figure : 0;
 }
 
 /* Bytes that are needed for it. */
@@ -85,23 +106,19 @@ static unsigned width_of(uint64_t figure)
 
 /* Eight bytes are written for each figure, and the next one stands over those that it does not
  * need. */
-static void put_column(struct pen *pen, const uint64_t *figures, size_t count)
+static void put_column(struct pen *pen, const struct seen *seen, unsigned column)
 {
-    uint64_t any = 0, unlike = 0;
-    for (size_t i = 0; i < count; i++) {
-        any |= figures[i];
-        unlike |= figures[i] ^ figures[0];
-    }
-    unsigned width = width_of(any);
-    size_t written = unlike ? count : 1;
-    if ((size_t)(pen->end - pen->at) < 1 + written * width + sizeof(any)) {
+    bool same = !seen->unlike[column];
+    unsigned width = width_of(same ? figure_of(seen->all[0], column) : seen->any[column]);
+    size_t count = same ? 1 : seen->count;
+    if ((size_t)(pen->end - pen->at) < 1 + count * width + sizeof(uint64_t)) {
         pen->full = true;
         return;
     }
-    *pen->at++ = (char)(!unlike && width ? DECISION_SAME + width : width);
+    *pen->at++ = (char)(same && width ? DECISION_SAME + width : width);
     char *at = pen->at;
-    for (size_t i = 0; width && i < written; i++, at += width) {
-        uint64_t bytes = htole64(figures[i]);
+    for (size_t i = 0; width && i < count; i++, at += width) {
+        uint64_t bytes = htole64(figure_of(seen->all[i], column));
         memcpy(at, &bytes, sizeof(bytes));
     }
     pen->at = at;
@@ -110,23 +127,25 @@ static void put_column(struct pen *pen, const uint64_t *figures, size_t count)
 static void put_columns(struct pen *pen, const struct choice *choice)
 {
     __attribute__((uninitialized)) struct seen seen;
-    __attribute__((uninitialized)) uint64_t figures[ROUTE_TARGETS_MAX];
+    char *at = pen->at;
     seen.count = 0;
-    if ((size_t)(pen->end - pen->at) < choice->count) {
+    if ((size_t)(pen->end - at) < choice->count) {
         pen->full = true;
         return;
     }
     for (size_t i = 0; i < choice->count; i++) {
         const struct candidate *candidate = &choice->candidates[i];
         bool there = candidate->strike == STRIKE_NONE || candidate->prediction.first_us > 0;
-        *pen->at++ = (char)((unsigned)candidate->strike << 1 | there);
-        if (there)
-            seen.all[seen.count++] = candidate;
+        *at++ = (char)((unsigned)candidate->strike << 1 | there);
+        seen.all[seen.count] = candidate;
+        seen.count += there;
     }
-    for (unsigned column = 0; seen.count && !pen->full && column < FIGURES; column++) {
-        gather_column(&seen, column, figures);
-        put_column(pen, figures, seen.count);
-    }
+    pen->at = at;
+    if (!seen.count)
+        return;
+    look_at_rows(&seen);
+    for (unsigned column = 0; !pen->full && column < FIGURES; column++)
+        put_column(pen, &seen, column);
 }
 
 size_t decision_write_names(const struct route *route, char *out, size_t room)
@@ -240,7 +259,7 @@ static bool set_figure(struct decision_candidate *out, unsigned column, int64_t 
         *(column ? &out->weight : &out->priority) = (unsigned)figure;
         return figure <= UINT32_MAX;
     }
-    memcpy((char *)&out->prediction + places[column - TARGET_FIGURES], &figure, sizeof(figure));
+    memcpy((int64_t *)&out->prediction + column - TARGET_FIGURES, &figure, sizeof(figure));
     return true;
 }
 

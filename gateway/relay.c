@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (x->fault.kind == FAULT_BUDGET)
+        if (exchange_why(x)->kind == FAULT_BUDGET)
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
@@ -184,7 +184,7 @@ static void note_error(struct exchange *x, struct text body)
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     relay_dialect(x)->read_error(x->status, text_head(body, RELAY_ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
-    fault_set(&x->fault, error.kind, "%s", error.message);
+    fault_set(exchange_fault(x), error.kind, "%s", error.message);
 }
 
 static void take_whole(struct exchange *x)

@@ -197,7 +197,7 @@ static bool make_ask(struct exchange *x, struct cache_ask *ask)
 
 static enum recall_result refuse(struct exchange *x, enum fault_kind kind, const char *words)
 {
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     return RECALL_REFUSED;
 }
 
@@ -392,14 +392,16 @@ void replay_read(struct exchange *x)
     while (!relay_is_full(x)) {
         enum cache_read_result result = cache_read(&replay->reader, &piece);
         if (result == CACHE_READ_BROKEN) {
-            fault_set(&x->fault, FAULT_TARGET_CUT, "The call that this one had joined broke off.");
+            fault_set(exchange_fault(x), FAULT_TARGET_CUT,
+                      "The call that this one had joined broke off.");
             x->facts.upstream = UPSTREAM_FAILED;
             return;
         }
         if (result == CACHE_READ_WAIT)
             return;
         if (!replay->facts_given && !(replay->facts_given = begin(x))) {
-            fault_set(&x->fault, FAULT_INTERNAL, "The kept answer cannot be used any more.");
+            fault_set(exchange_fault(x), FAULT_INTERNAL,
+                      "The kept answer cannot be used any more.");
             x->facts.upstream = UPSTREAM_FAILED;
             return;
         }
@@ -498,7 +500,8 @@ void replay_booked(struct exchange *x, const struct ledger_row *row)
 
 static const char *why_not(const struct exchange *x)
 {
-    return x->fault.kind == FAULT_NONE ? "not_kept" : fault_rule(x->fault.kind)->name;
+    return exchange_why(x)->kind == FAULT_NONE ? "not_kept"
+                                               : fault_rule(exchange_why(x)->kind)->name;
 }
 
 void replay_written(struct exchange *x)

@@ -54,11 +54,16 @@ static void trim_own_arena(void)
     mallopt(M_TRIM_THRESHOLD, KEEP_FREE_BYTES);
 }
 
+void resident_trim(void)
+{
+    trim_own_arena();
+    malloc_trim(0);
+}
+
 void resident_shrink(void)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    trim_own_arena();
-    malloc_trim(0);
+    resident_trim();
     if (!UNDER_SANITIZER)
         dl_iterate_phdr(forget, &page);
 }

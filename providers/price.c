@@ -160,17 +160,6 @@ static int64_t large_cost(const struct price *price, const struct usage *usage)
     return bill_total(bill, now, usage->units);
 }
 
-int64_t price_cost(const struct price *price, const struct usage *usage)
-{
-    int64_t cost;
-    bool plain = !(usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
-                   usage->audio_output_tokens | usage->units);
-    return plain && small_cost(price, usage->input_tokens, usage->cached_tokens,
-                               usage->output_tokens, &cost)
-               ? cost
-               : large_cost(price, usage);
-}
-
 int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output)
 {
     int64_t cost;
@@ -178,6 +167,14 @@ int64_t price_expect(const struct price *price, int64_t input, int64_t cached, i
         return cost;
     struct usage usage = {.input_tokens = input, .cached_tokens = cached, .output_tokens = output};
     return large_cost(price, &usage);
+}
+
+int64_t price_cost(const struct price *price, const struct usage *usage)
+{
+    if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
+        usage->audio_output_tokens | usage->units)
+        return large_cost(price, usage);
+    return price_expect(price, usage->input_tokens, usage->cached_tokens, usage->output_tokens);
 }
 
 static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)

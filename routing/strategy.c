@@ -59,10 +59,9 @@ uint64_t strategy_mix(uint64_t bits)
 int64_t strategy_time(const struct route_policy *policy, const struct prediction *p)
 {
     bool whole = policy->strategy != STRATEGY_LATENCY && policy->strategy != STRATEGY_COST;
-    if (policy->signal == SIGNAL_AUTO)
-        return whole ? p->total_us : p->first_us;
     switch (policy->signal) {
     case SIGNAL_AUTO:
+        return whole ? p->total_us : p->first_us;
     case SIGNAL_TTFT_P50:
         return p->first_us;
     case SIGNAL_TTFT_P95:
@@ -81,7 +80,8 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
 {
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
-    int64_t time = strategy_time(policy, p);
+    bool usual = policy->strategy == STRATEGY_SCORE && policy->signal == SIGNAL_AUTO;
+    int64_t time = usual ? p->total_us : strategy_time(policy, p);
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
     int64_t wait = p->wait_us < time ? p->wait_us : time;
