@@ -78,6 +78,7 @@ static const struct path of_requests[] = {
     {"instructions.*.content.*.text", TEXT_PLAIN, true},
     {"prompt", TEXT_PLAIN, true},
     {"prompt.*", TEXT_PLAIN, true},
+    {"formatted_prompt", TEXT_PLAIN, true},                      /* Monster API */
     {"prompt.variables.**", TEXT_DEEP, true},
     {"suffix", TEXT_PLAIN, true},
     {"prediction.content", TEXT_PLAIN, true},

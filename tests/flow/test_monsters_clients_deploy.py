@@ -174,7 +174,8 @@ def test_guardrails_see_the_prompt_that_the_model_gets():
 
             refused = ask({"input_variables": {"prompt": "the forbidden fruit"}})
             assert refused.status == 400 and "mail" in refused.json["message"], refused
-            assert ask({"prompt": "the forbidden fruit"}).status == 400
+            for name in ("prompt", "formatted_prompt"):
+                assert ask({name: "the forbidden fruit"}).status == 400, name
             for call in ({"input_variables": {"prompt": "an apple"}}, {"prompt": "an apple", "stream": True}):
                 got = ask(call)
                 assert got.status == status, "what answers cannot be looked into in is not passed: " + str(got)
