@@ -129,6 +129,7 @@ static const struct path of_requests[] = {
     {"tools.*.functionDeclarations.**", TEXT_DEEP, true},
     {"functions.**", TEXT_DEEP, true},
     {"response_format.json_schema.**", TEXT_DEEP, true},
+    {"json_schema.**", TEXT_DEEP, true},                         /* llama.cpp */
     {"text.format.**", TEXT_DEEP, true},
     {NULL, TEXT_PLAIN, false},
 };
