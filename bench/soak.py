@@ -137,7 +137,7 @@ class Soak:
         self.stage, self.args, self.begun = stage, args, time.monotonic()
         self.seconds = args.minutes * 60
         self.mix = Mix(stage.port, args.rate)
-        self.rows, self.before, self.after, self.reloads, self.ended = [], None, None, 0, False
+        self.rows, self.before, self.after, self.reloads, self.ended, self.code = [], None, None, 0, False, None
 
     def is_alive(self):
         return self.stage.watched.process.poll() is None
@@ -178,6 +178,15 @@ class Soak:
         asyncio.run(self.load())
         self.after = calm(self.stage, self.begun)
         print_row(self.after, "calm")
+        self.code = self.end()
+
+    def end(self):
+        """Its exit code, which a sanitizer makes another one when something leaked."""
+        self.stage.watched.process.terminate()
+        code = self.stage.watched.process.wait(60)
+        if code != 0:
+            print((self.stage.work / "watched/watched.out").read_text(errors="replace")[-8000:])
+        return code
 
 
 def print_row(row, title=None):
@@ -235,6 +244,7 @@ def verdict(soak):
         f"the ledger: {rows.total()} rows; {answered.total()} calls answered, {len(missing)} of them missing, {len(twice)} there twice; " \
         f"{len(strange)} rows of {mix.unseen} calls whose client left before the answer"
     yield rows.total() == after["calls"], f"sluice_requests_total: {after['calls']:.0f}"
+    yield soak.code == 0, f"exit code {soak.code}"
     yield not mix.wrong, f"answers that nobody expects: {len(mix.wrong)} {Counter(mix.wrong).most_common(5) if mix.wrong else ''}"
 
 
