@@ -292,7 +292,9 @@ bool crossing_prepare(struct exchange *x)
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */
-    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_known_stream(x, from))))
+    bool looked_into =
+        x->dialect ? !x->call.stream || is_known_stream(x, from) : guarding_goes_first(x);
+    if (guarding_watches(x) && !looked_into)
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     if (!crossing_read(x, from) || !may_write(x))
         return false;

@@ -125,6 +125,13 @@ bool guarding_whole(struct exchange *x)
     return true;
 }
 
+bool guarding_goes_first(const struct exchange *x)
+{
+    const struct webhooks *webhooks = x->snapshot->webhooks;
+    return !x->dialect && !x->call.stream &&
+           !(webhooks && webhooks_among(webhooks, x->guard_rules));
+}
+
 static bool end_stream(struct exchange *x, struct guard_verdict *verdict)
 {
     bool passes = guard_stream_end(x->guard_stream, verdict, &x->guarded);

@@ -207,6 +207,11 @@ static void end_whole(struct exchange *x)
         x->length_out = (int64_t)x->whole.len;
         return;
     }
+    bool guarded = relay_is_guarded(x), first = guarded && guarding_goes_first(x);
+    if (first && !guarding_whole(x)) {
+        relay_stop_guarded(x);
+        return;
+    }
     if (x->translation) {
         relay_translate_whole(x);
         if (x->facts.upstream == UPSTREAM_FAILED)
@@ -218,11 +223,11 @@ static void end_whole(struct exchange *x)
         relay_fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
-    if (relay_is_guarded(x) && !guarding_whole(x)) {
+    if (guarded && !first && !guarding_whole(x)) {
         relay_stop_guarded(x);
         return;
     }
-    if (relay_is_guarded(x) && !x->guard_asked) {
+    if (guarded && !first && !x->guard_asked) {
         x->guard_asked = true;
         relay_hold(x); /* what is borrowed may have to wait */
         guarding_ask_answer(x);
