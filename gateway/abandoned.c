@@ -11,7 +11,8 @@ enum { TAGS_ROOM = 240 };
 
 bool abandoned_is_paid(const struct exchange *x)
 {
-    bool given_up = x->fault.kind == FAULT_TARGET_SLOW || x->fault.kind == FAULT_TOO_LATE;
+    bool given_up =
+        exchange_why(x)->kind == FAULT_TARGET_SLOW || exchange_why(x)->kind == FAULT_TOO_LATE;
     return x->target && operation_has_tokens(x->call.operation) &&
            (x->was_begun || (x->was_sent && given_up));
 }
@@ -29,8 +30,8 @@ static void fill(struct exchange *x, char id[32], struct ledger_row *row)
                             : TEXT("abandoned=1");
     row->attempts = 1;
     row->outcome = LEDGER_PARTIAL;
-    row->status = (int)fault_rule(x->fault.kind)->status;
-    row->fault = text_of(fault_rule(x->fault.kind)->name);
+    row->status = (int)fault_rule(exchange_why(x)->kind)->status;
+    row->fault = text_of(fault_rule(exchange_why(x)->kind)->name);
     row->usage = x->answer.usage;
     row->counted = x->answer.usage_seen ? COUNTED_PROVIDER : COUNTED_ESTIMATE;
     if (!x->answer.usage_seen)

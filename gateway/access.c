@@ -78,19 +78,29 @@ static inline bool has_special(uint64_t word)
     return ((special | word) & tops) != 0;
 }
 
-static bool is_plain(struct text t)
+/* What has_special() says of a byte that is none, for the one above it may be wrong: then each is
+ * looked at. */
+static bool is_plain_bytewise(struct text t)
 {
-    size_t i = 0;
-    for (; i + 8 <= t.len; i += 8) {
-        uint64_t word;
-        memcpy(&word, t.at + i, sizeof(word));
-        if (has_special(word))
-            break;
-    }
-    for (; i < t.len; i++)
+    for (size_t i = 0; i < t.len; i++)
         if (!is_plain_byte((unsigned char)t.at[i]))
             return false;
     return true;
+}
+
+static bool is_plain(struct text t)
+{
+    enum { WORD = 8 };
+    uint64_t word, special = 0;
+    if (t.len < WORD)
+        return is_plain_bytewise(t);
+    for (size_t i = 0; i + WORD < t.len; i += WORD) {
+        memcpy(&word, t.at + i, WORD);
+        special |= has_special(word);
+    }
+    memcpy(&word, t.at + t.len - WORD, WORD); /* some of it twice */
+    special |= has_special(word);
+    return !special || is_plain_bytewise(t);
 }
 
 /* The inside of a JSON string; also what keeps control bytes out of a text line. */

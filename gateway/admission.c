@@ -212,8 +212,8 @@ static const char *name_of(const struct exchange *x, enum want want)
 static bool bad_field(struct exchange *x, enum want want, const char *words)
 {
     const char *name = name_of(x, want);
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s", name, words);
-    x->fault.param = name;
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' %s", name, words);
+    exchange_fault(x)->param = name;
     return false;
 }
 
@@ -402,15 +402,16 @@ bool admission_read(struct exchange *x)
     struct scan_outline outline = {.anywhere = references_begin, .longs = longs, .room = LONGS_MAX};
     if (!scan_wants(x, values, &problem, &outline)) {
         if (problem.name && problem.other_case)
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' must be written in just these letters.",
-                      problem.name);
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                      "'%s' must be written in just these letters.", problem.name);
         else if (problem.name)
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' stands more than once.", problem.name);
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' stands more than once.",
+                      problem.name);
         else
-            fault_set(&x->fault, FAULT_BAD_REQUEST,
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                       "The request body is not valid JSON: %s, at byte %zu.", problem.what,
                       problem.at);
-        x->fault.param = problem.name;
+        exchange_fault(x)->param = problem.name;
         return false;
     }
     keep_outline(x, &outline);
@@ -431,7 +432,7 @@ bool admission_read(struct exchange *x)
         !read_bool(x, values, WANT_INCLUDE_USAGE, &include))
         return false;
     if (x->call.user.len == 0)
-        x->call.user = x->user_given;
+        x->call.user = x->seeking->user_given;
     x->call.asked_usage = include;
     x->temperature_milli = read_milli(&values[WANT_TEMPERATURE]);
     x->seeking->model = values[WANT_MODEL];
@@ -544,9 +545,9 @@ static bool unknown_model(struct exchange *x)
     char near[100];
     name_near(x, near, sizeof(near));
     int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.%s", len,
+    fault_set(exchange_fault(x), FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.%s", len,
               x->call.model.at, near);
-    x->fault.param = "model";
+    exchange_fault(x)->param = "model";
     return false;
 }
 
@@ -566,10 +567,10 @@ static bool fit_pinned(struct exchange *x)
     x->pinned = found;
     if (found)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST,
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
               "The provider that keeps '%.*s' is none of those that have this model.",
               TEXT_ARGS(text_head(x->object_id, 100)));
-    x->fault.param = name_of(x, WANT_PREVIOUS);
+    exchange_fault(x)->param = name_of(x, WANT_PREVIOUS);
     return false;
 }
 
@@ -626,9 +627,9 @@ bool admission_find_model(struct exchange *x)
         return unknown_model(x);
     if (!owning_may_call(x->key, x->route, x->call.model)) {
         int len = (int)(x->call.model.len < 100 ? x->call.model.len : 100);
-        fault_set(&x->fault, FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.", len,
-                  x->call.model.at);
-        x->fault.param = "model";
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED, "This key may not call the model '%.*s'.",
+                  len, x->call.model.at);
+        exchange_fault(x)->param = "model";
         return false;
     }
     return true;
@@ -649,13 +650,13 @@ bool admission_route(struct exchange *x)
         return bad_field(x, WANT_MODEL, "has characters that are not allowed.");
     if (x->call.model.len == 0) {
         if (!may_be_absent(x->call.operation)) {
-            fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");
-            x->fault.param = "model";
+            fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "You must provide a model parameter.");
+            exchange_fault(x)->param = "model";
             return false;
         }
         x->route = default_route(x);
         if (!x->route)
-            return fault_set(&x->fault, FAULT_MODEL_DENIED,
+            return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                              "This key may not call any model that is there.");
         return true;
     }

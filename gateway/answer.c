@@ -320,30 +320,31 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
 
 unsigned answer_error_status(const struct exchange *x)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
-    bool overloaded = x->fault.kind == FAULT_NO_TARGET || x->fault.kind == FAULT_TARGET_DOWN ||
-                      x->fault.kind == FAULT_TARGET_ERROR;
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
+    bool overloaded = exchange_why(x)->kind == FAULT_NO_TARGET ||
+                      exchange_why(x)->kind == FAULT_TARGET_DOWN ||
+                      exchange_why(x)->kind == FAULT_TARGET_ERROR;
     if (x->match.shape == SHAPE_ANTHROPIC && overloaded)
         return 529;
     if (x->aws_error)
         return 403;
-    if (x->match.shape == SHAPE_MONSTER && x->fault.kind == FAULT_BUDGET)
+    if (x->match.shape == SHAPE_MONSTER && exchange_why(x)->kind == FAULT_BUDGET)
         return 402;
     return (unsigned)rule->status;
 }
 
 static void put_openai_error(const struct exchange *x, struct buffer *out)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
     put(out, TEXT("{\"error\":{\"message\":"));
     char message[400];
-    snprintf(message, sizeof(message), "%s (request id: %s)", x->fault.text, x->id);
+    snprintf(message, sizeof(message), "%s (request id: %s)", exchange_why(x)->text, x->id);
     json_write_string(out, text_of(message));
     put(out, TEXT(",\"type\":"));
     json_write_string(out, text_of(rule->type));
     put(out, TEXT(",\"param\":"));
-    if (x->fault.param)
-        json_write_string(out, text_of(x->fault.param));
+    if (exchange_why(x)->param)
+        json_write_string(out, text_of(exchange_why(x)->param));
     else
         put(out, TEXT("null"));
     put(out, TEXT(",\"code\":"));
@@ -380,7 +381,7 @@ static const struct status_word status_words[] = {
 
 static struct status_word words_of(const struct exchange *x, unsigned status)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
     if (status == answer_error_status(x))
         return (struct status_word){status, rule->anthropic, rule->gemini};
     for (size_t i = 0; i < sizeof(status_words) / sizeof(status_words[0]); i++)
@@ -396,7 +397,7 @@ static void put_anthropic_error(const struct exchange *x, unsigned status, struc
     put(out, TEXT("{\"type\":\"error\",\"error\":{\"type\":"));
     json_write_string(out, text_of(words_of(x, status).anthropic));
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("},\"request_id\":"));
     json_write_string(out, text_of(x->id));
     put(out, TEXT("}"));
@@ -407,7 +408,7 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT("{\"error\":{\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"status\":"));
     json_write_string(out, text_of(words_of(x, status).gemini));
     put(out, TEXT(",\"details\":[]}}"));
@@ -442,7 +443,7 @@ static void put_aws_error(const struct exchange *x, unsigned status, struct buff
     put(out, TEXT("{\"__type\":\""));
     put(out, text_of(x->aws_error ? x->aws_error : exception_name(status, false)));
     put(out, TEXT("\",\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("}"));
 }
 
@@ -452,7 +453,7 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
     struct buffer json;
     buffer_init(&json, EXCEPTION_BYTES);
     put(&json, TEXT("{\"message\":"));
-    json_write_string(&json, text_of(x->fault.text));
+    json_write_string(&json, text_of(exchange_why(x)->text));
     put(&json, TEXT("}"));
     provider_put_exception(out, text_of(exception_name(answer_error_status(x), true)),
                            buffer_text(&json));
@@ -463,13 +464,13 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
 static void put_monster_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"error\":{\"message\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT(",\"type\":"));
-    bool spent = x->fault.kind == FAULT_BUDGET;
-    json_write_string(out,
-                      text_of(spent ? "insufficient_credits" : fault_rule(x->fault.kind)->type));
+    bool spent = exchange_why(x)->kind == FAULT_BUDGET;
+    json_write_string(
+        out, text_of(spent ? "insufficient_credits" : fault_rule(exchange_why(x)->kind)->type));
     put(out, TEXT(",\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT("}}"));
@@ -480,7 +481,7 @@ static void put_words(const struct exchange *x, struct buffer *out)
 {
     bool cohere = x->match.shape == SHAPE_COHERE;
     put(out, cohere ? TEXT("{\"message\":") : TEXT("{\"error\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     if (cohere) {
         put(out, TEXT(",\"id\":"));
         json_write_string(out, text_of(x->id));
@@ -495,7 +496,7 @@ static void put_problem(const struct exchange *x, unsigned status, struct buffer
     put(out, TEXT(",\"status\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"detail\":"));
-    json_write_string(out, text_of(x->fault.text));
+    json_write_string(out, text_of(exchange_why(x)->text));
     put(out, TEXT("}"));
 }
 
@@ -577,7 +578,7 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
     }
     if (x->match.shape == SHAPE_COHERE) {
         put(out, TEXT("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"error\":"));
-        json_write_string(out, text_of(x->fault.text));
+        json_write_string(out, text_of(exchange_why(x)->text));
         put(out, TEXT(",\"finish_reason\":\"ERROR\"}}\n\n"));
         return;
     }

@@ -96,7 +96,7 @@ static void take_back(struct exchange *x, struct aside *aside)
     x->sent_us = aside->sent_us;
     x->first_byte_by_us = aside->first_byte_by_us;
     x->was_sent = true;
-    x->fault = (struct fault){0};
+    exchange_clear_fault(x);
     x->again = AGAIN_NO;
     x->facts.upstream = UPSTREAM_ASKED;
     upstream_move(&x->upstream, &aside->upstream);
@@ -133,7 +133,7 @@ bool aside_begin(struct exchange *x)
 static void give_up(struct exchange *x, enum fault_kind fault)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, fault, "Another target was faster.");
+    fault_set(exchange_fault(x), fault, "Another target was faster.");
     if (abandoned_is_paid(x))
         abandoned_book(x);
     step_report(x, fault == FAULT_TOO_LATE ? FAULT_CLIENT_GONE : fault);
@@ -145,7 +145,7 @@ bool aside_return(struct exchange *x)
 {
     if (!x->aside)
         return false;
-    give_up(x, x->fault.kind == FAULT_NONE ? FAULT_TOO_LATE : x->fault.kind);
+    give_up(x, exchange_why(x)->kind == FAULT_NONE ? FAULT_TOO_LATE : exchange_why(x)->kind);
     take_back(x, x->aside);
     waits_again(x);
     return true;
@@ -165,7 +165,7 @@ void aside_cancel(struct exchange *x)
                              .target = x->target,
                              .upstream_model = x->upstream_model,
                              .target_words = x->target_words};
-    struct fault fault = x->fault;
+    struct fault fault = *exchange_why(x);
     bool was_sent = x->was_sent, was_begun = x->was_begun;
     x->route_try = aside->route_try;
     waking_put_back(x, aside->place);
@@ -174,7 +174,7 @@ void aside_cancel(struct exchange *x)
     x->target_words = aside->target_words;
     x->was_sent = true;
     x->was_begun = false;
-    fault_set(&x->fault, FAULT_TOO_LATE, "Another target was faster.");
+    fault_set(exchange_fault(x), FAULT_TOO_LATE, "Another target was faster.");
     if (abandoned_is_paid(x))
         abandoned_book(x);
     step_report(x, FAULT_CLIENT_GONE);
@@ -185,7 +185,7 @@ void aside_cancel(struct exchange *x)
     x->target_words = present.target_words;
     x->was_sent = was_sent;
     x->was_begun = was_begun;
-    x->fault = fault;
+    *exchange_fault(x) = fault;
     memory_free(aside);
 }
 

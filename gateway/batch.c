@@ -67,8 +67,8 @@ static bool is_limited(const struct exchange *x)
 
 static bool bad(struct exchange *x, enum fault_kind kind, const char *param)
 {
-    x->fault.kind = kind;
-    x->fault.param = param;
+    exchange_fault(x)->kind = kind;
+    exchange_fault(x)->param = param;
     return false;
 }
 
@@ -80,7 +80,7 @@ static bool admit_unknown(struct exchange *x, const struct batch_facts *facts)
         x->batch->parts[0] = (struct ledger_row){.model = TEXT("")};
         return true;
     }
-    fault_set(&x->fault, FAULT_BAD_REQUEST,
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
               "This file cannot be run as a batch by a key with limits, a budget or a list of "
               "models, because what is in it is not known: %s. Upload it with POST /v1/files and "
               "purpose=batch.",
@@ -142,22 +142,22 @@ static bool not_found(struct exchange *x, const struct found *found, struct text
 {
     struct text shown = text_head(name, NAME_SHOWN);
     if (found->off_because) {
-        fault_set(&x->fault, FAULT_NO_TARGET,
+        fault_set(exchange_fault(x), FAULT_NO_TARGET,
                   "No target can take the model '%.*s' of this file: %s.", TEXT_ARGS(shown),
                   found->off_because);
         return false;
     }
     if (found->is_denied)
-        fault_set(&x->fault, FAULT_MODEL_DENIED,
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "This key may not call the model '%.*s', which this file names.",
                   TEXT_ARGS(shown));
     else
         fault_set(
-            &x->fault, FAULT_UNKNOWN_MODEL,
+            exchange_fault(x), FAULT_UNKNOWN_MODEL,
             "The model '%.*s', which this file names, does not exist: in a batch's file stand "
             "the names that the provider has for its models.",
             TEXT_ARGS(shown));
-    return bad(x, x->fault.kind, "input_file_id");
+    return bad(x, exchange_why(x)->kind, "input_file_id");
 }
 
 /* --------------------------------------------------------------------------- a part */
@@ -181,7 +181,7 @@ static bool bound_output(struct exchange *x, const struct batch_facts *facts,
     if (!writes_text(text_of(facts->url)) || model->open_answers == 0)
         return true;
     if (longest <= 0 && is_limited(x)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "Calls of the model '%.*s' in this file state no max_tokens, and how long its "
                   "answers may be is not known: under a limit or a budget each has to state it.",
                   TEXT_ARGS(text_head(text_of(model->name), NAME_SHOWN)));
@@ -201,7 +201,7 @@ static bool bound_input(struct exchange *x, const struct batch_model *model,
     if (model->contexts == 0)
         return true;
     if (context <= 0 && is_limited(x)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "Calls of the model '%.*s' in this file refer to what is not in it, and how much "
                   "the model can read is not known (context_window).",
                   TEXT_ARGS(text_head(text_of(model->name), NAME_SHOWN)));
@@ -260,8 +260,8 @@ static bool check_endpoint(struct exchange *x, const struct batch_facts *facts)
     size_t len = read ? scan_string(&value, endpoint) : SIZE_MAX;
     if (len != SIZE_MAX && text_equal((struct text){endpoint, len}, text_of(facts->url)))
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'endpoint' must be '%s', the url of the file's calls.",
-              facts->url);
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+              "'endpoint' must be '%s', the url of the file's calls.", facts->url);
     return bad(x, FAULT_BAD_REQUEST, "endpoint");
 }
 
@@ -271,7 +271,7 @@ static bool check_objects(struct exchange *x, const struct batch_facts *facts)
     if (!facts->names_objects || x->key == x->snapshot->config->anonymous_key)
         return true;
     fault_set(
-        &x->fault, FAULT_BAD_REQUEST,
+        exchange_fault(x), FAULT_BAD_REQUEST,
         "Calls in this file name files or responses that were made before; in a batch that is "
         "not possible, because whose they are is not checked there.");
     return bad(x, FAULT_BAD_REQUEST, "input_file_id");
@@ -285,7 +285,7 @@ bool batch_admit(struct exchange *x)
     x->batch = arena_new(&x->arena, sizeof(*x->batch));
     batch_facts_read(objects_facts(x), facts);
     if (!batches_have_room(x->worker->options.batches))
-        return fault_set(&x->fault, FAULT_OVERLOADED, "Too many batches run now.");
+        return fault_set(exchange_fault(x), FAULT_OVERLOADED, "Too many batches run now.");
     if (!facts->count || !x->pinned)
         return admit_unknown(x, facts);
     if (!check_objects(x, facts) || !check_endpoint(x, facts))
@@ -323,7 +323,7 @@ void batch_bound(const struct batch *batch, struct ledger_row *row)
 
 bool batch_goes_on(const struct exchange *x)
 {
-    return x->batch && x->was_sent && !x->worker->stopping && x->fault.kind == FAULT_NONE;
+    return x->batch && x->was_sent && !x->worker->stopping && exchange_why(x)->kind == FAULT_NONE;
 }
 
 /* Whose it is, and where it runs. */

@@ -169,10 +169,10 @@ void choosing_say_none(struct exchange *x)
     for (size_t i = 0; choice && i < choice->count; i++)
         full = full || choice->candidates[i].strike == STRIKE_FULL;
     if (full)
-        fault_set(&x->fault, FAULT_OVERLOADED,
+        fault_set(exchange_fault(x), FAULT_OVERLOADED,
                   "All targets of this model have as many calls as their limits allow.");
     else
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call: %s.", why);
+        fault_set(exchange_fault(x), FAULT_NO_TARGET, "No target can take this call: %s.", why);
 }
 
 /* ------------------------------------------------------------------------------ what it taught */

@@ -17,6 +17,7 @@
 enum {
     READS_PER_EVENT = 4, /* then others have their turn */
     REQUESTS_PER_EVENT = 16,
+    HEAD_READ_BYTES = 8 * 1024,
     STRAIGHT_BYTES = 4096,
     STRAIGHT_MAX = 1024 * 1024,
     LINGER_BYTES = 256 * 1024,
@@ -595,11 +596,12 @@ static void shake(struct client *client)
 }
 
 /* Bytes that came behind a PROXY header belong to TLS, which reads from the socket: the header is
- * read alone then. */
+ * read alone then. With a head comes the beginning of its body only: the rest of a long one is read
+ * to where it stays. */
 static size_t read_size(const struct client *client)
 {
     bool alone = client->state == CLIENT_PROXY && client->listener->tls;
-    return alone ? 1 : CLIENT_SCRATCH_BYTES;
+    return alone ? 1 : client->state == CLIENT_HEAD ? HEAD_READ_BYTES : CLIENT_SCRATCH_BYTES;
 }
 
 static ssize_t read_bytes(struct client *client, size_t size)

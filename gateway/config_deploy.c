@@ -133,18 +133,22 @@ static bool is_variable(struct text name)
     return name.len > 0;
 }
 
+struct spec_pair *deploy_pairs(struct document *document, const struct pair *pairs, size_t count)
+{
+    struct spec_pair *all = arena_new(&document->arena, (count + 1) * sizeof(*all));
+    for (size_t i = 0; i < count; i++)
+        all[i] = (struct spec_pair){pairs[i].name, pairs[i].value};
+    return all;
+}
+
 static void fill_env(struct document *document, struct deployment_draft *draft)
 {
     const struct pair *pairs = draft->env.at;
-    struct spec_pair *env =
-        arena_new(&document->arena, (draft->env.count + 1) * sizeof(struct spec_pair));
-    for (size_t i = 0; i < draft->env.count; i++) {
-        env[i] = (struct spec_pair){pairs[i].name, pairs[i].value};
+    for (size_t i = 0; i < draft->env.count; i++)
         if (!is_variable(pairs[i].name))
             problem_at_key(document, pairs[i].node, SEVERITY_ERROR,
                            "a variable's name has letters, digits and _");
-    }
-    draft->spec.env = env;
+    draft->spec.env = deploy_pairs(document, pairs, draft->env.count);
     draft->spec.env_count = draft->env.count;
 }
 
@@ -563,11 +567,6 @@ static void resolve_profiles(struct document *document)
     size_t count = document->profiles.count;
     struct deploy_profile *profiles = arena_new(&document->arena, (count + 1) * sizeof(*profiles));
     for (size_t i = 0; i < count; i++) {
-        const struct pair *pairs = drafts[i].models.at;
-        struct spec_pair *models =
-            arena_new(&document->arena, (drafts[i].models.count + 1) * sizeof(*models));
-        for (size_t k = 0; k < drafts[i].models.count; k++)
-            models[k] = (struct spec_pair){pairs[k].name, pairs[k].value};
         profiles[i] = (struct deploy_profile){
             .name = node_key(drafts[i].node),
             .launcher = (enum launcher_word)drafts[i].launcher,
@@ -577,7 +576,7 @@ static void resolve_profiles(struct document *document)
             .command = drafts[i].command.at,
             .command_count = drafts[i].command.count,
             .memory_bytes = (int64_t)drafts[i].memory,
-            .models = models,
+            .models = deploy_pairs(document, drafts[i].models.at, drafts[i].models.count),
             .model_count = drafts[i].models.count,
         };
     }

@@ -40,12 +40,8 @@ static void fill_volumes(struct document *document, struct deployment_draft *dra
 
 static void fill_selector(struct document *document, struct deployment_draft *draft)
 {
-    const struct pair *pairs = draft->node_selector.at;
     size_t count = bounded(document, draft, "node_selector", draft->node_selector.count);
-    struct spec_pair *selector = arena_new(&document->arena, (count + 1) * sizeof(*selector));
-    for (size_t i = 0; i < count; i++)
-        selector[i] = (struct spec_pair){pairs[i].name, pairs[i].value};
-    draft->spec.pod.selector = selector;
+    draft->spec.pod.selector = deploy_pairs(document, draft->node_selector.at, count);
     draft->spec.pod.selector_count = count;
 }
 

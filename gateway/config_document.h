@@ -440,6 +440,8 @@ void deploy_attach(struct document *document, struct route *route);
 /* Their own models, behind all others. */
 void deploy_routes(struct document *document);
 /* config_deploy_pod.c */
+/* As a specification has them. */
+struct spec_pair *deploy_pairs(struct document *document, const struct pair *pairs, size_t count);
 void deploy_pod_fill(struct document *document, struct deployment_draft *draft);
 void deploy_pod_check(struct document *document, const struct deployment_draft *draft);
 /* After the models. */

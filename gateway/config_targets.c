@@ -3,6 +3,7 @@
 
 #include "gateway/base/table.h"
 #include "gateway/config_document.h"
+#include "gateway/decision.h"
 #include "policy/estimate.h"
 
 /* ------------------------------------------------------------------------------------ providers */
@@ -576,13 +577,22 @@ static void resolve_model(struct document *document, struct model_draft *draft,
                          "more than %d targets", ROUTE_TARGETS_MAX);
 }
 
-/* What a call would otherwise ask of each target. */
-static void seal_models(struct config *config)
+static struct text written_names(struct document *document, const struct route *route)
 {
+    char room[DECISION_BYTES];
+    size_t len = decision_write_names(route, room, sizeof(room));
+    return len ? arena_copy(&document->arena, (struct text){room, len}) : (struct text){NULL, 0};
+}
+
+/* What a call would otherwise ask of each target. */
+static void seal_models(struct document *document)
+{
+    struct config *config = &document->config;
     config->targets_can = CAN_ALL;
     for (size_t i = 0; i < config->model_count; i++) {
         struct route *route = &config->models[i];
         route_seal(route);
+        route->sum.written = written_names(document, route);
         config->targets_can &= route->sum.can;
         for (size_t k = 0; k < route->target_count; k++) {
             const struct target *target = &route->targets[k];
@@ -631,6 +641,6 @@ void resolve_models(struct document *document)
     table_done(&names);
     table_done(&lookup.providers);
     table_done(&lookup.targets);
-    seal_models(config);
+    seal_models(document);
     config->routes = routes_new(config->models, config->model_count);
 }

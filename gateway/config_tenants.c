@@ -161,6 +161,7 @@ static void resolve_tenant(struct document *document, const struct tenant_draft 
     check_depth(document, draft, tenant);
     tenant->models = draft->models.at;
     tenant->model_count = draft->models.count;
+    tenant->model_index = model_index_new(&document->arena, draft->models.at, draft->models.count);
     tenant->residency = draft->residency.at;
     tenant->residency_count = draft->residency.count;
     tenant->may_set_tags = draft->may_set & MAY_SET_TAGS;
@@ -298,6 +299,7 @@ static void resolve_keys(struct document *document, const struct tenant_draft *d
         key.tenant = tenant;
         key.models = keys[i].models.at;
         key.model_count = keys[i].models.count;
+        key.model_index = model_index_new(&document->arena, key.models, key.model_count);
         key.tags = join_tags(document, keys[i].tags, tenant->tags, keys[i].node);
         key.limits = level_limits(document, &keys[i].level, true);
         check_met(document, keys[i].node, tenant, &key.limits);

@@ -23,7 +23,8 @@ bool counting_answer(struct exchange *x)
     const struct translator *words = translator_find(x->match.dialect, OPERATION_COUNT);
     struct estimate_facts facts;
     if (!words)
-        return fault_set(&x->fault, FAULT_UNSUPPORTED, "Tokens cannot be counted for this model.");
+        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+                         "Tokens cannot be counted for this model.");
     if (!crossing_read(x, words))
         return false;
     reserve_facts(x, &facts);
@@ -32,7 +33,7 @@ bool counting_answer(struct exchange *x)
     buffer_done(&x->held);
     buffer_init(&x->held, ANSWER_BYTES);
     translate_put_count(words, tokens, &x->held);
-    x->fault = (struct fault){0};
+    exchange_clear_fault(x);
     pages_finish(x, TEXT("x-sluice-estimated: true\r\n"));
     return true;
 }

@@ -24,8 +24,8 @@ enum {
 
 static bool cannot(struct exchange *x, const char *words)
 {
-    return fault_set(&x->fault, FAULT_UNSUPPORTED, "The target %.*s %s.", TEXT_ARGS(x->target->id),
-                     words);
+    return fault_set(exchange_fault(x), FAULT_UNSUPPORTED, "The target %.*s %s.",
+                     TEXT_ARGS(x->target->id), words);
 }
 
 bool crossing_at_root(const struct exchange *x)
@@ -107,7 +107,7 @@ static struct text betas_of(struct exchange *x)
 
 static bool is_too_long(struct exchange *x)
 {
-    return fault_set(&x->fault, FAULT_TOO_LARGE,
+    return fault_set(exchange_fault(x), FAULT_TOO_LARGE,
                      "The call is too long in the words of the target %.*s.",
                      TEXT_ARGS(x->target->id));
 }
@@ -131,10 +131,11 @@ static bool check_losses(struct exchange *x)
     struct text demands = x->seeking->translated.demands;
     if (!demands.len || x->target->provider->lenient)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "The target %.*s cannot do what is asked with: %.*s.",
-              TEXT_ARGS(x->target->id), TEXT_ARGS(text_head(demands, 150)));
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+              "The target %.*s cannot do what is asked with: %.*s.", TEXT_ARGS(x->target->id),
+              TEXT_ARGS(text_head(demands, 150)));
     struct text first = text_head(demands, text_find_byte(demands, ','));
-    x->fault.param = arena_copy(&x->arena, first).at;
+    exchange_fault(x)->param = arena_copy(&x->arena, first).at;
     return false;
 }
 
@@ -177,7 +178,7 @@ bool crossing_read(struct exchange *x, const struct translator *words)
             x->seeking->unreadable = keep_fault(x, &fault);
     }
     if (!x->seeking->chat)
-        x->fault = *x->seeking->unreadable;
+        *exchange_fault(x) = *x->seeking->unreadable;
     else if (!x->seeking->translated_body.limit)
         buffer_init(&x->seeking->translated_body, GROWTH_MAX * body.len + GROWTH_MIN);
     return x->seeking->chat != NULL;
@@ -199,7 +200,7 @@ static bool may_write(struct exchange *x)
         return true;
     }
     if (x->seeking->uncrossed)
-        x->fault = *x->seeking->uncrossed;
+        *exchange_fault(x) = *x->seeking->uncrossed;
     return x->seeking->uncrossed ? false : cannot(x, "is one too many to write the call for");
 }
 
@@ -291,7 +292,9 @@ bool crossing_prepare(struct exchange *x)
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */
-    if (guarding_watches(x) && (!x->dialect || (x->call.stream && !is_known_stream(x, from))))
+    bool looked_into =
+        x->dialect ? !x->call.stream || is_known_stream(x, from) : guarding_goes_first(x);
+    if (guarding_watches(x) && !looked_into)
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     if (!crossing_read(x, from) || !may_write(x))
         return false;
@@ -306,7 +309,7 @@ bool crossing_prepare(struct exchange *x)
     x->target_words = to;
     bool good = check_losses(x) && sizes_fit(x);
     if (!good && !x->seeking->uncrossed)
-        x->seeking->uncrossed = keep_fault(x, &x->fault);
+        x->seeking->uncrossed = keep_fault(x, exchange_fault(x));
     return good;
 }
 
@@ -437,7 +440,7 @@ void crossing_say_error(struct exchange *x)
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
-    fault_set(&x->fault, error.kind, "%s", error.message);
+    fault_set(exchange_fault(x), error.kind, "%s", error.message);
     buffer_init(&x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, &x->translated_out);
     x->whole = buffer_text(&x->translated_out);

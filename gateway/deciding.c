@@ -105,7 +105,7 @@ void ruling_record(struct exchange *x, const struct route *route, const struct c
     __attribute__((uninitialized)) char bytes[DECISION_BYTES];
     if (!x->worker->decisions || !x->snapshot->config->keep_decisions_us || x->ruling.record.len)
         return;
-    size_t len = decision_write_choice(choice, route->name, ruling_policy(x)->name, bytes);
+    size_t len = decision_write_choice(choice, route, ruling_policy(x)->name, bytes);
     x->ruling.record = arena_copy(&x->arena, (struct text){bytes, len});
 }
 

@@ -2,6 +2,7 @@
 #include "gateway/decision.h"
 
 #include <endian.h>
+#include <stddef.h>
 #include <string.h>
 
 enum {
@@ -9,9 +10,9 @@ enum {
     CHOICE_MAX = DECISION_BYTES - DECISION_END_BYTES,
     NAME_MAX_BYTES = 255, /* longer ones are cut */
     FIGURES = 9,          /* of a candidate */
-    WIDTHS_BYTES = 5,
     WIDTH_MAX = 8,
 };
+_Static_assert(STRIKES << 1 < 0x80, "a strike and a bit are one byte");
 
 /* ------------------------------------------------------------------------------- writing */
 
@@ -34,65 +35,137 @@ static void put_number(struct pen *pen, int64_t number)
 
 static void put_text(struct pen *pen, struct text text)
 {
-    text = text_head(text, NAME_MAX_BYTES);
-    put_number(pen, (int64_t)text.len);
-    if (pen->full || (size_t)(pen->end - pen->at) < text.len) {
+    size_t len = text.len < NAME_MAX_BYTES ? text.len : NAME_MAX_BYTES;
+    put_number(pen, (int64_t)len);
+    if (pen->full || (size_t)(pen->end - pen->at) < len) {
         pen->full = true;
         return;
     }
-    if (text.len > 0)
-        memcpy(pen->at, text.at, text.len);
-    pen->at += text.len;
+    if (len > 0)
+        memcpy(pen->at, text.at, len);
+    pen->at += len;
 }
 
-/* Bytes that are needed for it, at least one. */
+/* The figures of a prediction that are kept stand at its beginning, in the order of their columns;
+ * priority and weight are the two columns before them. */
+enum { TARGET_FIGURES = 2, KEPT_FIGURES = FIGURES - TARGET_FIGURES };
+_Static_assert(offsetof(struct prediction, cached_tokens) == 8 * (KEPT_FIGURES - 1),
+               "what is kept of a prediction stands side by side");
+
+/* What stands at the beginning of a prediction: as many words as the machine takes well. */
+enum { LANES = 8 };
+typedef uint64_t lanes __attribute__((vector_size(LANES * sizeof(uint64_t))));
+
+/* Those that have a prediction, and of each figure: what bits any of them has, and which of those
+ * not all have. */
+struct seen {
+    const struct candidate *all[ROUTE_TARGETS_MAX];
+    size_t count;
+    uint64_t any[FIGURES], unlike[FIGURES];
+};
+
+/* Row by row, as they stand in memory. */
+static void look_at_rows(struct seen *seen)
+{
+    lanes first, row, any = {0}, unlike = {0};
+    uint64_t share = 0, any_share = 0, unlike_share = 0, first_share = 0;
+    memcpy(&first, &seen->all[0]->prediction, sizeof(first));
+    for (size_t i = 0; i < seen->count; i++) {
+        const struct target *target = seen->all[i]->target;
+        memcpy(&row, &seen->all[i]->prediction, sizeof(row));
+        any |= row;
+        unlike |= row ^ first;
+        share = (uint64_t)target->priority << 32 | target->weight;
+        first_share = i ? first_share : share;
+        any_share |= share;
+        unlike_share |= share ^ first_share;
+    }
+    seen->any[0] = any_share >> 32;
+    seen->any[1] = any_share & UINT32_MAX;
+    seen->unlike[0] = unlike_share >> 32;
+    seen->unlike[1] = unlike_share & UINT32_MAX;
+    memcpy(&seen->any[TARGET_FIGURES], &any, KEPT_FIGURES * sizeof(uint64_t));
+    memcpy(&seen->unlike[TARGET_FIGURES], &unlike, KEPT_FIGURES * sizeof(uint64_t));
+}
+
+static uint64_t figure_of(const struct candidate *candidate, unsigned column)
+{
+    int64_t figure;
+    if (column < TARGET_FIGURES)
+        return column ? candidate->target->weight : candidate->target->priority;
+    memcpy(&figure, (const int64_t *)&candidate->prediction + column - TARGET_FIGURES,
+           sizeof(figure));
+    return figure > 0 ? (uint64_t)figure : 0;
+}
+
+/* Bytes that are needed for it. */
 static unsigned width_of(uint64_t figure)
 {
-    return (71U - (unsigned)__builtin_clzll(figure | 1)) / 8;
+    return figure ? (71U - (unsigned)__builtin_clzll(figure)) / 8 : 0;
 }
 
-/* Eight bytes are written for each, and the next one stands over those that are not needed. <last>
- * are those of the candidate before, and then these. */
-static void put_figures(struct pen *pen, const int64_t figures[FIGURES], uint64_t last[FIGURES])
+/* Eight bytes are written for each figure, and the next one stands over those that it does not
+ * need. */
+static void put_column(struct pen *pen, const struct seen *seen, unsigned column)
 {
-    uint64_t widths = 0;
-    char *at = pen->at + WIDTHS_BYTES;
-    if (pen->end - pen->at < WIDTHS_BYTES + FIGURES * WIDTH_MAX) {
+    bool same = !seen->unlike[column];
+    unsigned width = width_of(same ? figure_of(seen->all[0], column) : seen->any[column]);
+    size_t count = same ? 1 : seen->count;
+    if ((size_t)(pen->end - pen->at) < 1 + count * width + sizeof(uint64_t)) {
         pen->full = true;
         return;
     }
-    for (unsigned i = 0; i < FIGURES; i++) {
-        uint64_t figure = figures[i] > 0 ? (uint64_t)figures[i] : 0, bytes = htole64(figure);
-        unsigned width = figure == last[i] ? 0 : width_of(figure);
+    *pen->at++ = (char)(same && width ? DECISION_SAME + width : width);
+    char *at = pen->at;
+    for (size_t i = 0; width && i < count; i++, at += width) {
+        uint64_t bytes = htole64(figure_of(seen->all[i], column));
         memcpy(at, &bytes, sizeof(bytes));
-        at += width;
-        widths |= (uint64_t)width << 4 * i;
-        last[i] = figure;
     }
-    widths = htole64(widths);
-    memcpy(pen->at, &widths, WIDTHS_BYTES);
     pen->at = at;
 }
 
-static void put_candidate(struct pen *pen, const struct candidate *candidate,
-                          uint64_t last[FIGURES])
+static void put_columns(struct pen *pen, const struct choice *choice)
 {
-    const struct prediction *p = &candidate->prediction;
-    bool there = p->first_us > 0 || candidate->strike == STRIKE_NONE;
-    put_text(pen, candidate->target->id);
-    put_number(pen, (int64_t)candidate->strike << 1 | there);
-    if (!there)
+    __attribute__((uninitialized)) struct seen seen;
+    char *at = pen->at;
+    seen.count = 0;
+    if ((size_t)(pen->end - at) < choice->count) {
+        pen->full = true;
         return;
-    const int64_t figures[FIGURES] = {candidate->target->priority,
-                                      candidate->target->weight,
-                                      p->first_us,
-                                      p->first_p95_us,
-                                      p->total_us,
-                                      p->wait_us,
-                                      p->token_ns,
-                                      p->cost_nanos,
-                                      p->cached_tokens};
-    put_figures(pen, figures, last);
+    }
+    for (size_t i = 0; i < choice->count; i++) {
+        const struct candidate *candidate = &choice->candidates[i];
+        bool there = candidate->strike == STRIKE_NONE || candidate->prediction.first_us > 0;
+        *at++ = (char)((unsigned)candidate->strike << 1 | there);
+        seen.all[seen.count] = candidate;
+        seen.count += there;
+    }
+    pen->at = at;
+    if (!seen.count)
+        return;
+    look_at_rows(&seen);
+    for (unsigned column = 0; !pen->full && column < FIGURES; column++)
+        put_column(pen, &seen, column);
+}
+
+size_t decision_write_names(const struct route *route, char *out, size_t room)
+{
+    struct pen pen = {.at = out, .end = out + room};
+    for (size_t i = 0; i < route->target_count; i++)
+        put_text(&pen, route->targets[i].id);
+    return pen.full ? 0 : (size_t)(pen.at - out);
+}
+
+static void put_names(struct pen *pen, const struct route *route)
+{
+    struct text ready = route->sum.written;
+    size_t room = (size_t)(pen->end - pen->at), len = ready.len;
+    if (len && len <= room)
+        memcpy(pen->at, ready.at, len);
+    else
+        len = decision_write_names(route, pen->at, room);
+    pen->at += len;
+    pen->full = len == 0 && route->target_count > 0;
 }
 
 static size_t place_of(const struct choice *choice)
@@ -103,27 +176,28 @@ static size_t place_of(const struct choice *choice)
     return i;
 }
 
-static void put_choice(struct pen *pen, const struct choice *choice, struct text model,
+static void put_choice(struct pen *pen, const struct choice *choice, const struct route *route,
                        struct text policy, size_t count)
 {
     size_t place = place_of(choice);
-    uint64_t last[FIGURES] = {0};
-    put_text(pen, model);
+    put_text(pen, route->name);
     put_text(pen, policy);
     put_number(pen, place < count ? (int64_t)place + 1 : 0);
     put_number(pen, (int64_t)count);
-    for (size_t i = 0; i < count && !pen->full; i++)
-        put_candidate(pen, &choice->candidates[i], last);
+    if (count && !pen->full)
+        put_names(pen, route);
+    if (count && !pen->full)
+        put_columns(pen, choice);
 }
 
-size_t decision_write_choice(const struct choice *choice, struct text model, struct text policy,
-                             char *out)
+size_t decision_write_choice(const struct choice *choice, const struct route *route,
+                             struct text policy, char *out)
 {
     struct pen pen = {.at = out, .end = out + CHOICE_MAX};
-    put_choice(&pen, choice, model, policy, choice->count);
+    put_choice(&pen, choice, route, policy, choice->count);
     if (pen.full) {
         pen = (struct pen){.at = out, .end = out + CHOICE_MAX};
-        put_choice(&pen, choice, model, policy, 0);
+        put_choice(&pen, choice, route, policy, 0);
     }
     return (size_t)(pen.at - out);
 }
@@ -167,65 +241,77 @@ static bool take_text(struct text *rest, struct text *text)
     return true;
 }
 
-static bool take_figures(struct text *rest, int64_t last[FIGURES])
+static bool take_figure(struct text *rest, size_t width, int64_t *figure)
 {
-    uint64_t widths = 0;
-    if (rest->len < WIDTHS_BYTES)
+    uint64_t value = 0;
+    if (width > rest->len)
         return false;
-    for (unsigned i = 0; i < WIDTHS_BYTES; i++)
-        widths |= (uint64_t)(unsigned char)rest->at[i] << 8 * i;
-    *rest = text_from(*rest, WIDTHS_BYTES);
-    for (unsigned i = 0; i < FIGURES; i++, widths >>= 4) {
-        size_t width = widths & 15;
-        uint64_t figure = 0;
-        if (width > WIDTH_MAX || width > rest->len)
-            return false;
-        for (size_t k = 0; k < width; k++)
-            figure |= (uint64_t)(unsigned char)rest->at[k] << 8 * k;
-        if (figure > INT64_MAX)
-            return false;
-        if (width)
-            last[i] = (int64_t)figure;
-        *rest = text_from(*rest, width);
-    }
-    return widths == 0;
+    for (size_t k = 0; k < width; k++)
+        value |= (uint64_t)(unsigned char)rest->at[k] << 8 * k;
+    *rest = text_from(*rest, width);
+    *figure = (int64_t)value;
+    return value <= INT64_MAX;
 }
 
-static bool take_prediction(struct text *rest, struct decision_candidate *out,
-                            int64_t last[FIGURES])
+static bool set_figure(struct decision_candidate *out, unsigned column, int64_t figure)
 {
-    if (!take_figures(rest, last) || last[0] > UINT32_MAX || last[1] > UINT32_MAX)
-        return false;
-    out->priority = (unsigned)last[0];
-    out->weight = (unsigned)last[1];
-    out->prediction = (struct prediction){
-        .known = true,
-        .first_us = last[2],
-        .first_p95_us = last[3],
-        .total_us = last[4],
-        .wait_us = last[5],
-        .token_ns = last[6],
-        .cost_nanos = last[7],
-        .cached_tokens = last[8],
-    };
+    if (column < TARGET_FIGURES) {
+        *(column ? &out->weight : &out->priority) = (unsigned)figure;
+        return figure <= UINT32_MAX;
+    }
+    memcpy((int64_t *)&out->prediction + column - TARGET_FIGURES, &figure, sizeof(figure));
     return true;
 }
 
-static bool take_candidate(struct text *rest, struct decision_candidate *out, int64_t last[FIGURES])
+static bool take_column(struct text *rest, unsigned column, struct decision *decision)
 {
-    int64_t word;
-    *out = (struct decision_candidate){.strike = STRIKE_NONE};
-    if (!take_text(rest, &out->target) || !take_number(rest, &word) || word >> 1 >= STRIKES)
+    int64_t figure = 0;
+    bool same = rest->len && rest->at[0] & DECISION_SAME;
+    size_t width = rest->len ? (unsigned char)rest->at[0] & ~(unsigned)DECISION_SAME : SIZE_MAX;
+    if (width > WIDTH_MAX || (same && !width))
         return false;
-    out->strike = (enum strike)(word >> 1);
-    out->has_prediction = word & 1;
-    return !out->has_prediction || take_prediction(rest, out, last);
+    *rest = text_from(*rest, 1);
+    if (same && !take_figure(rest, width, &figure))
+        return false;
+    for (size_t i = 0; i < decision->count; i++) {
+        struct decision_candidate *out = &decision->candidates[i];
+        if (out->has_prediction &&
+            ((!same && !take_figure(rest, width, &figure)) || !set_figure(out, column, figure)))
+            return false;
+    }
+    return true;
+}
+
+static bool take_candidates(struct text *rest, struct decision *decision)
+{
+    bool any = false;
+    for (size_t i = 0; i < decision->count; i++) {
+        decision->candidates[i] = (struct decision_candidate){.strike = STRIKE_NONE};
+        if (!take_text(rest, &decision->candidates[i].target))
+            return false;
+    }
+    if (rest->len < decision->count)
+        return false;
+    for (size_t i = 0; i < decision->count; i++) {
+        unsigned word = (unsigned char)rest->at[i];
+        struct decision_candidate *out = &decision->candidates[i];
+        if (word >> 1 >= STRIKES)
+            return false;
+        out->strike = (enum strike)(word >> 1);
+        out->has_prediction = out->prediction.known = word & 1;
+        any = any || out->has_prediction;
+    }
+    *rest = text_from(*rest, decision->count);
+    for (unsigned column = 0; any && column < FIGURES; column++)
+        if (!take_column(rest, column, decision))
+            return false;
+    return true;
 }
 
 bool decision_read(struct text record, struct decision *decision)
 {
     struct text rest = record;
-    int64_t wall_ms, place, count, last[FIGURES] = {0};
+    int64_t wall_ms, place, count;
     struct decision_end *end = &decision->end;
     if (record.len > DECISION_BYTES || !take_number(&rest, &wall_ms) ||
         wall_ms > INT64_MAX / 1000 || !take_number(&rest, &end->status) ||
@@ -238,8 +324,5 @@ bool decision_read(struct text record, struct decision *decision)
     end->wall_us = wall_ms * 1000;
     decision->count = (size_t)count;
     decision->chosen = place > 0 ? (size_t)place - 1 : (size_t)count;
-    for (size_t i = 0; i < decision->count; i++)
-        if (!take_candidate(&rest, &decision->candidates[i], last))
-            return false;
-    return rest.len == 0;
+    return take_candidates(&rest, decision) && rest.len == 0;
 }

@@ -10,22 +10,21 @@
  *
  *   wall clock in milliseconds, status, attempts, time to the first token and duration in
  *   microseconds, cost in nano-dollars                            (decision_write_end)
- *   model, policy, place of the chosen candidate + 1 (0 = none), how many candidates; of each:
- *   target, strike (enum strike) << 1 | is there a prediction, and then nine figures: priority,
- *   weight, first, p95, total and wait in microseconds, time per token in nanoseconds, cost, cached
- *   tokens                                                        (decision_write_choice)
+ *   model, policy, place of the chosen candidate + 1 (0 = none), how many candidates; the targets
+ *   of all of them; a byte for each: strike (enum strike) << 1 | is there a prediction; and then
+ *   nine columns of figures of those that have one: priority, weight, first, p95, total and wait in
+ *   microseconds, time per token in nanoseconds, cost, cached tokens  (decision_write_choice)
  *
- * The figures are five bytes that say how wide each is, four bits for each, the first in the lowest
- * ones; then each in so many bytes, the lowest first. One of no width is what it was for the last
- * candidate that had a prediction (before the first: 0). That is quicker to write than LEB128, and
- * most calls are written down and never looked at again.
+ * A column is a byte that says in how many bytes each of its figures is, the lowest first: 1 to 8,
+ * or 0 when all of them are 0; with DECISION_SAME added, there is one figure, which is that of all.
+ * All of it is quick to write: most calls are written down and never looked at again.
  *
  * Two candidates are about 80 bytes. What does not fit has no candidates, and cannot be replayed.
  */
 
 #include "routing/route.h"
 
-enum { DECISION_BYTES = 4096, DECISION_END_BYTES = 64 };
+enum { DECISION_BYTES = 4096, DECISION_END_BYTES = 64, DECISION_SAME = 16 };
 
 struct decision_candidate {
     struct text target;
@@ -51,10 +50,13 @@ struct decision {
     struct decision_candidate candidates[ROUTE_TARGETS_MAX];
 };
 
-/* What was considered, in <out> of DECISION_BYTES - DECISION_END_BYTES bytes; returns its length.
- */
-size_t decision_write_choice(const struct choice *choice, struct text model, struct text policy,
-                             char *out);
+/* The targets of <route> as they stand in a record, in <out> of <room> bytes; returns their length,
+ * or 0: they do not fit. */
+size_t decision_write_names(const struct route *route, char *out, size_t room);
+/* What was considered of <route>, in <out> of DECISION_BYTES - DECISION_END_BYTES bytes; returns
+ * its length. */
+size_t decision_write_choice(const struct choice *choice, const struct route *route,
+                             struct text policy, char *out);
 /* What stands in front of it, in <out> of DECISION_END_BYTES bytes. */
 size_t decision_write_end(const struct decision_end *end, char *out);
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/jobs.h"
@@ -22,7 +23,9 @@ enum {
     LOOK_US = 100000,
     STARTS_MAX = 128,
     BUDGET_EVERY = 10,
+    SPENT_EVERY = 50,
     BUDGET_BYTES = 256 << 10,
+    SPENT_BYTES = 256 << 10,
     SLACK_US = 3000000,
     PATIENCE_MAX_US = 120000000
 };
@@ -42,6 +45,7 @@ struct deploy_desk {
     struct start starts[STARTS_MAX];
     size_t start_next;
     unsigned looks;
+    uint64_t spent;       /* hash of what was last kept of it */
     struct buffer budget; /* lines for metrics; under the lock */
     _Atomic(struct deployments *) deployments;
     struct config *config; /* in force here, with a reference */
@@ -96,12 +100,28 @@ static void say_budget(struct deploy_desk *desk)
     memory_free(places);
 }
 
+/* It is kept by the service's thread, which may wait for a disk. */
+static void see_spent(struct deploy_desk *desk)
+{
+    struct buffer lines;
+    buffer_init(&lines, SPENT_BYTES);
+    deployments_spent(desk->deployments, &lines);
+    uint64_t now = hash_name(buffer_text(&lines));
+    buffer_done(&lines);
+    if (now == desk->spent)
+        return;
+    desk->spent = now;
+    service_wake_for_spent(desk->worker->options.service);
+}
+
 static void on_time(struct timer *timer)
 {
     struct deploy_desk *desk = LIST_MEMBER(timer, struct deploy_desk, timer);
     say_all(desk);
     if (desk->looks++ % BUDGET_EVERY == 0)
         say_budget(desk);
+    if (desk->looks % SPENT_EVERY == 0)
+        see_spent(desk);
     timer_set(desk->worker->loop, timer, loop_now_us(desk->worker->loop) + LOOK_US);
 }
 
@@ -302,6 +322,7 @@ struct deploy_desk *deploy_desk_new(struct worker *worker, struct config *config
     pthread_mutex_init(&desk->lock, NULL);
     pthread_cond_init(&desk->ended, NULL);
     buffer_init(&desk->budget, BUDGET_BYTES);
+    desk->spent = hash_name(TEXT(""));
     desk->share = share_desk_new(worker);
     deploy_desk_configure(desk, config);
     return desk;
@@ -366,30 +387,28 @@ bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *d
     return true;
 }
 
-struct office {
+struct taking {
     struct deploy_desk *desk;
-    const struct made_order *orders;
-    size_t count;
-    int64_t token;
+    const struct deploy_office *office;
 };
 
 static void take_office(struct deployments *deployments, void *with)
 {
-    const struct office *office = with;
+    const struct taking *taking = with;
+    const struct deploy_office *office = taking->office;
     for (size_t i = 0; i < office->count; i++) {
         const struct made_order *order = &office->orders[i];
         struct fleet_orders orders = {order->stopped, order->pinned, order->unpinned, order->low,
                                       order->high};
         deployments_recall(deployments, order->name, &orders);
     }
-    share_desk_take_office(office->desk->share, office->token);
+    share_desk_take_office(taking->desk->share, office->token, office->spent);
 }
 
-void deploy_desk_take_office(struct deploy_desk *desk, const struct made_order *orders,
-                             size_t count, int64_t token)
+void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_office *office)
 {
-    struct office office = {desk, orders, count, token};
-    deploy_desk_ask(desk, take_office, &office);
+    struct taking taking = {desk, office};
+    deploy_desk_ask(desk, take_office, &taking);
 }
 
 uint64_t deploy_desk_now(void)

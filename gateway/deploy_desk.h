@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/base/text.h"
+
 struct config;
 struct deploy_desk;
 struct deployments;
@@ -33,10 +35,16 @@ int64_t deploy_desk_patience_us(const struct config *config);
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
 
-/* The lease is ours with <token>, and this is what was ordered: lead. Not from that of a loop. */
+/* The lease is ours with <token>, and this is what was ordered, and spent as far as this node has
+ * kept it: lead. Not from that of a loop. */
 struct made_order;
-void deploy_desk_take_office(struct deploy_desk *desk, const struct made_order *orders,
-                             size_t count, int64_t token);
+struct deploy_office {
+    const struct made_order *orders;
+    size_t count;
+    int64_t token;
+    struct text spent;
+};
+void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_office *office);
 
 /* Lines for metrics: what the nodes have, and what is taken; at most a second old. Any thread. */
 struct buffer;

@@ -176,7 +176,7 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault)
     if (x->facts.request_bad)
         return;
     x->facts.request_bad = true;
-    x->fault = *fault;
+    *exchange_fault(x) = *fault;
     if (x->client && x->client->state == CLIENT_BODY) { /* what else comes is not looked at */
         x->close_after = true;
         x->client->keep = false;
@@ -187,6 +187,8 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault)
 
 void exchange_abandon(struct exchange *x)
 {
+    if (x->client)
+        x->peer = arena_copy(&x->arena, text_of(x->client->peer));
     x->client = NULL;
     x->facts.client_gone = true;
     exchange_run(x);

@@ -134,6 +134,8 @@ struct seeking {
     struct scan_value model, stream_options, include_usage, max_tokens[MAX_TOKENS_NAMES];
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
+    struct text content_type;        /* of the body */
+    struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
     struct text own_origin; /* "https://HOST", as the client has us; of deploy calls */
@@ -155,6 +157,10 @@ struct seeking {
     struct buffer early;              /* a stream's beginning that says nothing yet */
     struct sign_in_wait sign_in_wait; /* for the credential of the target's provider */
     uint64_t sign_in_by_us;           /* at the longest; 0 = not yet */
+    /* while it holds (hold.h) */
+    struct link hold_link;
+    struct text hold_counter; /* the full one it waits for */
+    uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
 };
 
 struct exchange {
@@ -168,7 +174,8 @@ struct exchange {
     enum exchange_state state;
     bool running, run_again;
     struct exchange_facts facts;
-    struct fault fault;
+    struct fault
+        *fault; /* in the arena; NULL = there was none (exchange_why(), exchange_fault()) */
 
     /* the request; texts in the arena */
     struct match match;
@@ -180,9 +187,8 @@ struct exchange {
     bool is_makers;                /* and none of Anthropic's */
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
-    struct text path, query, content_type, tags, traceparent;
-    struct text user_given; /* in a header: the end user where the body names none */
-    uint64_t affinity;      /* of the conversation: it keeps to one account; 0 = unknown */
+    struct text path, query, tags, traceparent;
+    uint64_t affinity; /* of the conversation: it keeps to one account; 0 = unknown */
     int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
     struct text origin;                    /* of CORS, when it is allowed */
     const struct key *key;
@@ -207,39 +213,36 @@ struct exchange {
     struct estimate_facts estimate_facts;
     struct estimate estimate; /* valid when estimated */
     bool estimated, free_of_charge;
-    struct reservation reservation;
+    bool holds; /* waits in the worker's list of such (hold.h) */
     enum reserve_result reserved;
-    int64_t lowered_tokens; /* of output, for each choice: what can be paid; 0 = as asked */
-    bool holds;             /* waits in the worker's list of such (hold.h) */
-    struct link hold_link;
-    struct text hold_counter; /* the full one it waits for */
-    uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
-    struct used session;      /* what a session has booked so far, response by response */
-    int64_t session_held;     /* held for it beyond the reservation */
-    int64_t extended_tokens;  /* of output: held beyond the bound */
+    struct reservation reservation;
+    int64_t lowered_tokens;  /* of output, for each choice: what can be paid; 0 = as asked */
+    struct used session;     /* what a session has booked so far, response by response */
+    int64_t session_held;    /* held for it beyond the reservation */
+    int64_t extended_tokens; /* of output: held beyond the bound */
 
     /* what the guardrails say of it */
     uint64_t guard_rules,
         guard_matched; /* bits: those that concern the answer; those that matched */
-    bool guard_known, guard_blocked, guard_asked;
     struct guard_question *guard_question; /* to webhooks, or NULL */
     struct guard_stream *guard_stream;
     struct buffer guarded; /* what they have let pass and changed */
+    bool guard_known, guard_blocked, guard_asked;
 
     /* answers of others, and others of this one */
     struct replay *replay;
-    unsigned recalls;
     struct text idempotency_key; /* empty = none */
-    bool cache_no_cache, cache_no_store;
     struct text cache_namespace;
     int64_t cache_max_age_us;
+    int64_t temperature_milli; /* -1 = not stated */
+    unsigned recalls;
+    unsigned cache_word; /* enum cache_word, for the client */
+    int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
+    bool cache_no_cache, cache_no_store;
     bool background;             /* a response that is made after its call has ended */
-    int64_t temperature_milli;   /* -1 = not stated */
-    unsigned cache_word;         /* enum cache_word, for the client */
     int64_t saved_nanos;         /* what this answer cost when it was made */
     struct semantics *semantics; /* the question to the embedding model, or NULL */
     int64_t aside_nanos; /* what that question may cost at most; once it is booked, what it did */
-    int likeness;        /* of the call whose answer this is, in millionths; 0 = none */
 
     /* the choice */
     struct ruling ruling;
@@ -263,46 +266,45 @@ struct exchange {
     uint64_t waited_us;       /* between tries, so far */
     int64_t retry_after_us;   /* as the target said; 0 = it did not */
     unsigned attempts_before; /* the present target was chosen */
+    unsigned same_again;      /* tries on a target that had failed already */
+    unsigned keys_tried;      /* others of this target's provider */
+    bool hedged;    /* a second one was asked beside one that was late, or might have been */
+    bool was_sent;  /* a target has all of the call, or answers it: it may count it */
+    bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
     struct resume resume;
     struct aside *aside;      /* a try that is late, beside the present one (aside.h) */
-    bool hedged;              /* there was one, or might have been */
     int64_t hedge_held_nanos; /* held for it, until it is booked */
-    unsigned same_again;      /* tries on a target that had failed already */
     struct text provider_key; /* that the present try goes up with; or empty */
-    unsigned keys_tried;      /* others of this target's provider */
     struct upstream_call upstream;
     struct waking *waking; /* a place on a replica, where a target is a deployment; in the arena */
     struct route_try route_try; /* the present one, until its end was reported */
-    bool was_sent;              /* a target has all of the call, or answers it: it may count it */
-    bool was_begun; /* a target's good answer has begun: what was made of it is paid for */
 
     /* the answer */
     enum relay_mode relay;
     unsigned status; /* what the client got; 0 = nothing yet */
     bool head_sent, chunked_out, close_after, ended_out, cut_out;
+    bool store;          /* a response that the provider is asked to keep */
+    bool unwatched;      /* the answer is no longer looked at (compressed, or an event too long) */
+    unsigned bad_events; /* that were left out */
+    enum event_form form;
+    unsigned stale_retries;
     int64_t length_out;      /* Content-Length of the answer, or -1 */
     struct text answer_head; /* kept header lines of the upstream, in the arena */
     struct text answer_type;
-    unsigned bad_events; /* that were left out */
-    struct buffer held;  /* an event or a small answer that is not whole yet */
-    struct text whole;   /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
-    struct buffer ready; /* the end of an answer, kept until it is booked */
-    uint64_t bytes_out;  /* of the answer's body */
-    enum event_form form;
-    unsigned stale_retries;
-    bool store;            /* a response that the provider is asked to keep */
+    struct buffer held;    /* an event or a small answer that is not whole yet */
+    struct text whole;     /* RELAY_WHOLE at its end: the body; in a scratch, or in held */
+    struct buffer ready;   /* the end of an answer, kept until it is booked */
+    uint64_t bytes_out;    /* of the answer's body */
     struct text object_id; /* the object this is about, or that it builds on; or empty */
     struct text *files;    /* others that its body names: references.h */
     size_t file_count;
     size_t held_limit;
-    bool unwatched; /* the answer is no longer looked at (compressed, or an event too long) */
     struct answer answer;
     struct tap *tap; /* of RELAY_PIECES, once there is a piece; in the arena */
     struct websocket *websocket;
 
     /* the ledger */
     struct ledger_mark mark;
-    bool opened, settled;
     uint64_t begun_us;    /* monotonic: first byte of the head */
     uint64_t whole_us;    /* the request was complete */
     uint64_t sent_us;     /* handed to the upstream */
@@ -317,12 +319,33 @@ struct exchange {
         rest_from_us; /* the target is silent since, or since it was asked whether that is all */
     uint64_t
         wished_by_us; /* the client waits no longer for a whole answer, or for a stream to begin */
-    bool refused;     /* the answer is an error of ours */
-    bool counted;     /* among the calls in flight */
-    bool streams;     /* among the open streams */
-    char peer[46];
+    bool opened, settled;
+    bool refused;              /* the answer is an error of ours */
+    bool counted;              /* among the calls in flight */
+    bool streams;              /* among the open streams */
+    struct text peer;          /* its address, once the client has gone */
     struct text listener_name; /* the listener's; lives as long as the worker */
 };
+
+/* Why it failed, or fails as things stand: FAULT_NONE when nothing has. */
+static inline const struct fault *exchange_why(const struct exchange *x)
+{
+    return x->fault ? x->fault : &fault_none;
+}
+
+/* To write down why; the same as before, or nothing, until that is done. */
+static inline struct fault *exchange_fault(struct exchange *x)
+{
+    if (!x->fault)
+        x->fault = arena_new(&x->arena, sizeof(*x->fault));
+    return x->fault;
+}
+
+static inline void exchange_clear_fault(struct exchange *x)
+{
+    if (x->fault)
+        *x->fault = fault_none;
+}
 
 /* For what is not looked at any more once the answer is on its way. */
 static inline struct arena *exchange_arena_for_now(struct exchange *x)
@@ -337,7 +360,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head);
 void exchange_refuse_head(struct client *client, const struct fault *fault, bool head_only);
 
 /* One that is only thought of, for explain: what its head says is kept, and nothing is done. It has
- * no client and its body is empty; x->fault says what is wrong with the path. */
+ * no client and its body is empty; its fault says what is wrong with the path. */
 struct exchange *exchange_imagine(struct worker *worker, const struct head *head,
                                   const struct key *key);
 void exchange_forget_imagined(struct exchange *x);

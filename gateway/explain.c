@@ -137,7 +137,7 @@ static void note_unable(struct exchange *x, struct unable *unable)
     if (unable->count == ROUTE_TARGETS_MAX)
         return;
     unable->list[unable->count].target = x->target->id;
-    unable->list[unable->count++].why = arena_copy(&x->arena, text_of(x->fault.text));
+    unable->list[unable->count++].why = arena_copy(&x->arena, text_of(exchange_why(x)->text));
 }
 
 static void write_unable(const struct unable *unable, struct json_write *json)
@@ -178,8 +178,8 @@ static bool consider(struct exchange *x, struct choice *choice, struct unable *u
     bool found = consider_one(x, choice, unable);
     while (!found && detour_take(x))
         found = consider_one(x, choice, unable);
-    if (!found && x->fault.kind == FAULT_NONE && !ruling_refuse(x))
-        fault_set(&x->fault, FAULT_NO_TARGET, "No target can take this call.");
+    if (!found && exchange_why(x)->kind == FAULT_NONE && !ruling_refuse(x))
+        fault_set(exchange_fault(x), FAULT_NO_TARGET, "No target can take this call.");
     return found;
 }
 
@@ -241,12 +241,12 @@ static void write_candidates(const struct exchange *x, struct json_write *json,
 
 static void write_refusal(const struct exchange *x, struct json_write *json)
 {
-    const struct fault_rule *rule = fault_rule(x->fault.kind);
+    const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
     json_name(json, "refused");
     json_open(json, '{');
     json_int_member(json, "status", rule->status);
     json_text_member(json, "fault", text_of(rule->name));
-    json_text_member(json, "message", text_of(x->fault.text));
+    json_text_member(json, "message", text_of(exchange_why(x)->text));
     json_close(json, '}');
 }
 
@@ -283,7 +283,7 @@ static void explain(struct worker *worker, const struct config *config, struct a
     if (key && read_head(asking, &bytes, head)) {
         struct exchange *x = exchange_imagine(worker, head, key);
         if (!x->match.endpoint || x->match.endpoint->body != BODY_JSON ||
-            x->match.endpoint->page != PAGE_NONE || x->fault.kind != FAULT_NONE) {
+            x->match.endpoint->page != PAGE_NONE || exchange_why(x)->kind != FAULT_NONE) {
             admin_field_problem(asking->call, 400, "path",
                                 TEXT("it must be a path to which calls of models are posted"));
         } else {

@@ -58,7 +58,7 @@ static void note(struct exchange *x, const struct guard_verdict *verdict, const 
 
 static bool block(struct exchange *x, const struct guard_verdict *verdict, const char *where)
 {
-    return fault_set(&x->fault, FAULT_GUARDED, "The guardrail '%s' stopped this %s.",
+    return fault_set(exchange_fault(x), FAULT_GUARDED, "The guardrail '%s' stopped this %s.",
                      verdict->rule ? verdict->rule : "", where);
 }
 
@@ -71,7 +71,7 @@ bool guarding_request(struct exchange *x, bool *changed)
     if (!rules || x->match.endpoint->body != BODY_JSON)
         return true;
     if (x->is_makers) /* whatever members the model's maker has thought of */
-        return fault_set(&x->fault, FAULT_UNSUPPORTED,
+        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
                          "The guardrails cannot look into bodies of this model's own form; ask for "
                          "it with Converse.");
     buffer_init(&out, CHANGED_MAX);
@@ -123,6 +123,13 @@ bool guarding_whole(struct exchange *x)
         x->length_out = (int64_t)x->whole.len;
     }
     return true;
+}
+
+bool guarding_goes_first(const struct exchange *x)
+{
+    const struct webhooks *webhooks = x->snapshot->webhooks;
+    return !x->dialect && !x->call.stream &&
+           !(webhooks && webhooks_among(webhooks, x->guard_rules));
 }
 
 static bool end_stream(struct exchange *x, struct guard_verdict *verdict)
@@ -259,7 +266,7 @@ bool guarding_answered(struct exchange *x, bool *changed)
     struct webhook_call *call = &question->call;
     bool blocks = call->verdict.blocks;
     if (blocks && call->message[0])
-        fault_set(&x->fault, FAULT_GUARDED, "%s", call->message);
+        fault_set(exchange_fault(x), FAULT_GUARDED, "%s", call->message);
     else if (blocks)
         block(x, &call->verdict, question->form == GUARD_FORM_REQUEST ? "request" : "answer");
     *changed = call->verdict.changed && !blocks;

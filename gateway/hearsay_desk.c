@@ -6,6 +6,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/node_records.h"
 #include "gateway/wire/redis.h"
 #include "gateway/worker_inside.h"
 #include "routing/hearsay.h"
@@ -21,39 +22,10 @@ enum {
     NUMBER_BYTES = 24,
 };
 
-/* KEYS: at, of. ARGV: node, its record or '', since when others' are wanted, how long records are
- * kept. Returns the time, and for each other node its name, how old its record is, and that. */
+/* KEYS: at, of. Returns the time, and what of the others is new (node_records.h). */
 static const char source[] =
-    "local t = redis.call('TIME')\n"
-    "local now = tonumber(t[1]) * 1000000 + tonumber(t[2])\n"
-    "local kept = tonumber(ARGV[4])\n"
-    "if ARGV[2] ~= '' then\n"
-    "  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])\n"
-    "  redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])\n"
-    "  for i = 1, 2 do\n"
-    "    local gone = redis.call('ZRANGEBYSCORE', KEYS[1],\n"
-    "      i == 1 and '-inf' or string.format('(%.0f', now),\n"
-    "      i == 1 and string.format('(%.0f', now - kept) or '+inf', 'LIMIT', 0, 64)\n"
-    "    for _, node in ipairs(gone) do\n"
-    "      redis.call('ZREM', KEYS[1], node)\n"
-    "      redis.call('HDEL', KEYS[2], node)\n"
-    "    end\n"
-    "  end\n"
-    "  for i = 1, 2 do redis.call('PEXPIRE', KEYS[i], string.format('%.0f', kept / 1000)) end\n"
-    "end\n"
-    "local out = {string.format('%.0f', now)}\n"
-    "local since = math.max(tonumber(ARGV[3]), now - kept)\n"
-    "local others = redis.call('ZRANGEBYSCORE', KEYS[1], string.format('%.0f', since), '+inf',\n"
-    "  'WITHSCORES', 'LIMIT', 0, 65)\n"
-    "for i = 1, #others, 2 do\n"
-    "  local record = others[i] ~= ARGV[1] and redis.call('HGET', KEYS[2], others[i])\n"
-    "  if record then\n"
-    "    out[#out + 1] = others[i]\n"
-    "    out[#out + 1] = string.format('%.0f', math.max(now - tonumber(others[i + 1]), 0))\n"
-    "    out[#out + 1] = record\n"
-    "  end\n"
-    "end\n"
-    "return out\n";
+    RECORDS_BEGIN "local at, of = KEYS[1], KEYS[2]\n" RECORDS_TELL
+                  "local out = {string.format('%.0f', now)}\n" RECORDS_HEAR "return out\n";
 
 struct hearsay_desk {
     struct worker *worker;

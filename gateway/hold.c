@@ -27,14 +27,14 @@ static bool wait_for(struct exchange *x, struct text counter, int64_t wait_us)
     uint64_t now = loop_now_us(x->worker->loop);
     if (most <= 0 || holding->count >= HOLD_MAX)
         return false;
-    if (!x->held_until_us)
-        x->held_until_us = now + (uint64_t)most;
-    if (now >= x->held_until_us || wait_us > (int64_t)(x->held_until_us - now))
+    if (!x->seeking->held_until_us)
+        x->seeking->held_until_us = now + (uint64_t)most;
+    if (now >= x->seeking->held_until_us || wait_us > (int64_t)(x->seeking->held_until_us - now))
         return false;
-    x->hold_counter = counter;
-    list_push_back(&holding->calls, &x->hold_link);
+    x->seeking->hold_counter = counter;
+    list_push_back(&holding->calls, &x->seeking->hold_link);
     x->holds = true;
-    if (x->held_until_us == now + (uint64_t)most)
+    if (x->seeking->held_until_us == now + (uint64_t)most)
         metrics_count(x->worker->metrics, COUNTER_HELD, 1);
     if (holding->count++ == 0)
         timer_set(x->worker->loop, &holding->timer, now + LOOK_US);
@@ -50,9 +50,9 @@ bool hold_behind(struct exchange *x)
 {
     const struct holding *holding = &x->worker->holding;
     for (struct link *at = holding->calls.next; at != &holding->calls; at = at->next) {
-        const struct exchange *other = LIST_MEMBER(at, struct exchange, hold_link);
-        if (wants(x, other->hold_counter))
-            return wait_for(x, other->hold_counter, 0);
+        const struct exchange *other = LIST_MEMBER(at, struct seeking, hold_link)->exchange;
+        if (wants(x, other->seeking->hold_counter))
+            return wait_for(x, other->seeking->hold_counter, 0);
     }
     return false;
 }
@@ -62,7 +62,7 @@ void hold_forget(struct exchange *x)
     if (!x->holds)
         return;
     x->holds = false;
-    list_remove(&x->hold_link);
+    list_remove(&x->seeking->hold_link);
     x->worker->holding.count--;
 }
 
@@ -95,17 +95,17 @@ static void look(struct timer *timer)
         list_push_back(&waiting, first);
     }
     while (!list_is_empty(&waiting)) {
-        struct exchange *x = LIST_MEMBER(waiting.next, struct exchange, hold_link);
-        list_remove(&x->hold_link);
-        if (is_full(&full, x) && loop_now_us(loop) < x->held_until_us) {
-            list_push_back(&holding->calls, &x->hold_link);
+        struct exchange *x = LIST_MEMBER(waiting.next, struct seeking, hold_link)->exchange;
+        list_remove(&x->seeking->hold_link);
+        if (is_full(&full, x) && loop_now_us(loop) < x->seeking->held_until_us) {
+            list_push_back(&holding->calls, &x->seeking->hold_link);
             continue;
         }
         holding->count--;
         x->holds = false;
         reserve_again(x);
         if (x->holds)
-            full.counters[full.count++] = x->hold_counter;
+            full.counters[full.count++] = x->seeking->hold_counter;
         else
             exchange_run(x);
     }

@@ -43,7 +43,6 @@ static struct exchange *begin(struct client *client)
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
     x->listener_name = client->listener->name;
-    memcpy(x->peer, client->peer, sizeof(x->peer));
     worker_new_id(worker, x->id);
     return x;
 }
@@ -54,7 +53,7 @@ void exchange_refuse_head(struct client *client, const struct fault *fault, bool
     x->method = head_only ? METHOD_HEAD : METHOD_GET;
     x->head_only = head_only;
     x->facts.request_bad = true;
-    x->fault = *fault;
+    *exchange_fault(x) = *fault;
     x->close_after = true;
     client->keep = false;
     client->linger = true;
@@ -85,13 +84,13 @@ static bool check_token(struct exchange *x, struct text secret)
     case TOKEN_NO_KEY:
         jwks_want(&x->worker->jwks);
         if (x->worker->jwks.asking)
-            return fault_set(&x->fault, FAULT_OVERLOADED,
+            return fault_set(exchange_fault(x), FAULT_OVERLOADED,
                              "The issuer's keys are being fetched; try again.");
         break;
     case TOKEN_BAD:
         break;
     }
-    return fault_set(&x->fault, FAULT_BAD_KEY, "The token is not valid here.");
+    return fault_set(exchange_fault(x), FAULT_BAD_KEY, "The token is not valid here.");
 }
 
 /* Monster's first version takes a key as x-api-key, in Authorization, with and without "Bearer",
@@ -129,7 +128,7 @@ static bool find_key(struct exchange *x, const struct head *head)
     static const char words[] = "No valid API key was given. Send it as "
                                 "'Authorization: Bearer KEY'.";
     if (result == CREDENTIAL_REFUSED)
-        return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
+        return fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
     if (result == CREDENTIAL_FOUND && x->snapshot->tokens && !check_token(x, secret))
         return false;
     if (result == CREDENTIAL_FOUND && !x->key)
@@ -140,11 +139,11 @@ static bool find_key(struct exchange *x, const struct head *head)
         struct text origin = head_value(head, TEXT("origin"));
         if (origin.at && !is_allowed_origin(x, origin))
             return fault_set(
-                &x->fault, FAULT_BAD_KEY,
+                exchange_fault(x), FAULT_BAD_KEY,
                 "Web pages may ask without a key only from server.cors.allow_origins.");
         x->key = config->anonymous_key;
     }
-    return x->key || fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
+    return x->key || fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
 }
 
 static bool admit_admin(struct exchange *x, const struct head *head)
@@ -154,10 +153,11 @@ static bool admit_admin(struct exchange *x, const struct head *head)
     x->admin = caller;
     if (x->client->listener->is_admin_socket)
         return admin_know_peer(x->client->stream.fd, caller) ||
-               fault_set(&x->fault, FAULT_BAD_KEY, "Only the user that runs sluice may ask.");
+               fault_set(exchange_fault(x), FAULT_BAD_KEY,
+                         "Only the user that runs sluice may ask.");
     return (credential_find(head, false, &secret) == CREDENTIAL_FOUND &&
             admin_know_key(x->worker->options.service, x->snapshot->config, secret, caller)) ||
-           fault_set(&x->fault, FAULT_BAD_KEY, "An admin key is needed.");
+           fault_set(exchange_fault(x), FAULT_BAD_KEY, "An admin key is needed.");
 }
 
 /* A deployment's own endpoint is opened by its own token, and by nothing else. Who has not got it
@@ -173,7 +173,7 @@ static bool find_owner(struct exchange *x, const struct head *head)
     const struct tenant *tenant =
         opens ? directory_find_tenant(x->snapshot->directory, spec->tenant) : NULL;
     if (!tenant || tenant->is_off)
-        return fault_set(&x->fault, FAULT_BAD_KEY,
+        return fault_set(exchange_fault(x), FAULT_BAD_KEY,
                          "No valid token of this deployment was given. Send it as "
                          "'Authorization: Bearer TOKEN'.");
     struct key *key = arena_new(&x->arena, sizeof(*key));
@@ -213,7 +213,8 @@ static bool admit(struct exchange *x, const struct head *head)
 
 static bool has_type(const struct exchange *x, struct text type)
 {
-    struct text have = text_head(x->content_type, text_find_byte(x->content_type, ';'));
+    struct text have =
+        text_head(x->seeking->content_type, text_find_byte(x->seeking->content_type, ';'));
     return text_equal_nocase(text_trim(have), type);
 }
 
@@ -221,20 +222,21 @@ static bool check_media(struct exchange *x, const struct head *head)
 {
     struct text coding = head_value(head, TEXT("content-encoding"));
     if (coding.at && !text_equal_nocase(coding, TEXT("identity")))
-        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+        return fault_set(exchange_fault(x), FAULT_BAD_MEDIA,
                          "A Content-Encoding is not accepted in requests.");
     enum request_body body = x->match.endpoint->body;
     /* What has no type is taken for JSON. Forms and plain text are not: a web page may send those
      * to any address without asking first. */
     bool typed = head_count(head, TEXT("content-type")) > 0;
     if (body == BODY_JSON && typed && !has_type(x, TEXT("application/json")))
-        return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be application/json.");
+        return fault_set(exchange_fault(x), FAULT_BAD_MEDIA, "The body must be application/json.");
     bool form_too = body == BODY_EITHER && has_type(x, TEXT("multipart/form-data"));
     if (body == BODY_EITHER && typed && !form_too && !has_type(x, TEXT("application/json")))
-        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+        return fault_set(exchange_fault(x), FAULT_BAD_MEDIA,
                          "The body must be application/json or multipart/form-data.");
     if (body == BODY_FORM && !has_type(x, TEXT("multipart/form-data")))
-        return fault_set(&x->fault, FAULT_BAD_MEDIA, "The body must be multipart/form-data.");
+        return fault_set(exchange_fault(x), FAULT_BAD_MEDIA,
+                         "The body must be multipart/form-data.");
     return true;
 }
 
@@ -257,11 +259,11 @@ static bool check_body(struct exchange *x, const struct head *head)
         max = config->jobs.upload_max;
     if (body != BODY_ABSENT && x->match.endpoint->page == PAGE_NONE && !head->chunked &&
         head->content_length < 0)
-        return fault_set(&x->fault, FAULT_NO_LENGTH,
+        return fault_set(exchange_fault(x), FAULT_NO_LENGTH,
                          "A Content-Length (or chunked) body is needed.");
     if (head->content_length > 0 && (uint64_t)head->content_length > max)
-        return fault_set(&x->fault, FAULT_TOO_LARGE, "The request body is larger than %zu bytes.",
-                         max);
+        return fault_set(exchange_fault(x), FAULT_TOO_LARGE,
+                         "The request body is larger than %zu bytes.", max);
     buffer_init(&x->body, max);
     return !has_body || check_media(x, head);
 }
@@ -297,7 +299,7 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
         if (buffer_length(lines) + field->name.len + value.len + 4 > FORWARD_MAX)
-            return fault_set(&x->fault, FAULT_LARGE_HEAD,
+            return fault_set(exchange_fault(x), FAULT_LARGE_HEAD,
                              "The headers for the provider are too large.");
         buffer_append_text(lines, field->name);
         buffer_append_text(lines, TEXT(": "));
@@ -321,8 +323,9 @@ static bool read_path(struct exchange *x, const struct head *head)
     char *name = arena_take(&x->arena, x->match.id.len);
     size_t len;
     if (x->match.id.len > VALUE_MAX || !path_decode(x->match.id, name, &len)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "The model's name in the path is not valid.");
-        x->fault.param = "model";
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                  "The model's name in the path is not valid.");
+        exchange_fault(x)->param = "model";
         return false;
     }
     x->call.model = (struct text){name, len};
@@ -352,11 +355,22 @@ static void read_session(struct exchange *x, const struct head *head)
     }
 }
 
-static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
+static struct text keep_in(struct arena *arena, const struct head *head, struct text name)
 {
     struct text value = head_value(head, name);
     bool good = value.at && value.len <= VALUE_MAX;
-    return good ? arena_copy(&x->arena, value) : (struct text){"", 0};
+    return good ? arena_copy(arena, value) : (struct text){"", 0};
+}
+
+static struct text keep_value(struct exchange *x, const struct head *head, struct text name)
+{
+    return keep_in(&x->arena, head, name);
+}
+
+/* The same for what is not looked at any more once the answer is on its way. */
+static struct text keep_for_now(struct exchange *x, const struct head *head, struct text name)
+{
+    return keep_in(&x->seeking->arena, head, name);
 }
 
 static bool read_websocket(struct exchange *x, const struct head *head)
@@ -370,10 +384,10 @@ static bool read_websocket(struct exchange *x, const struct head *head)
         head_count(head, TEXT("sec-websocket-key")) != 1 ||
         !websocket_key_is_valid(head_value(head, TEXT("sec-websocket-key"))) ||
         !text_equal(head_value(head, TEXT("sec-websocket-version")), TEXT("13")))
-        return fault_set(&x->fault, FAULT_BAD_HTTP,
+        return fault_set(exchange_fault(x), FAULT_BAD_HTTP,
                          "This path is for WebSockets (RFC 6455, version 13).");
-    x->seeking->websocket_key = keep_value(x, head, TEXT("sec-websocket-key"));
-    x->seeking->websocket_protocol = keep_value(x, head, TEXT("sec-websocket-protocol"));
+    x->seeking->websocket_key = keep_for_now(x, head, TEXT("sec-websocket-key"));
+    x->seeking->websocket_protocol = keep_for_now(x, head, TEXT("sec-websocket-protocol"));
     /* Browsers can send a key only as a protocol; the provider must not see it. */
     if (text_find(x->seeking->websocket_protocol, TEXT("insecure-api-key")) != SIZE_MAX)
         x->seeking->websocket_protocol = TEXT("realtime");
@@ -381,8 +395,8 @@ static bool read_websocket(struct exchange *x, const struct head *head)
     size_t len;
     if (!query_find(head->query, TEXT("model"), &model, &repeated) || repeated ||
         model.len > sizeof(name) || !path_decode(model, name, &len)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "You must provide a model parameter.");
-        x->fault.param = "model";
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "You must provide a model parameter.");
+        exchange_fault(x)->param = "model";
         return false;
     }
     x->call.model = arena_copy(&x->arena, (struct text){name, len});
@@ -420,7 +434,7 @@ static void keep_aliases(struct exchange *x, const struct head *head)
     keep_tags(x, head, aliases.tags);
     x->cache_no_cache = x->cache_no_cache || aliases.no_cache;
     x->cache_namespace = aliases.cache_namespace;
-    x->user_given = aliases.user;
+    x->seeking->user_given = aliases.user;
     x->timeout_us = aliases.timeout_us;
     x->stream_timeout_us = aliases.stream_timeout_us;
 }
@@ -435,13 +449,24 @@ static void keep_origin(struct exchange *x, const struct head *head)
     x->query = arena_copy(&x->arena, head->query);
 }
 
+/* <part> of the path that came: it stands in our copy of that, too. */
+static struct text keep_part(struct exchange *x, struct text path, struct text part)
+{
+    if (part.len == 0)
+        return (struct text){"", 0};
+    uintptr_t from = (uintptr_t)path.at, at = (uintptr_t)part.at;
+    if (at < from || at - from > path.len || path.len - (at - from) < part.len)
+        return arena_copy(&x->arena, part);
+    return (struct text){x->path.at + (at - from), part.len};
+}
+
 static void keep_request(struct exchange *x, const struct head *head)
 {
     x->method = head->method;
     x->http10 = head->minor == 0;
     x->head_only = head->method == METHOD_HEAD;
     x->path = arena_copy(&x->arena, head->path);
-    x->content_type = keep_value(x, head, TEXT("content-type"));
+    x->seeking->content_type = keep_for_now(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
     read_session(x, head);
@@ -453,9 +478,9 @@ static void keep_request(struct exchange *x, const struct head *head)
     if (!x->match.endpoint)
         return;
     /* The match borrows from the head, which will not stay. */
-    x->match.suffix = arena_copy(&x->arena, x->match.suffix);
-    x->match.id = arena_copy(&x->arena, x->match.id);
-    x->match.deployment = arena_copy(&x->arena, x->match.deployment);
+    x->match.suffix = keep_part(x, head->path, x->match.suffix);
+    x->match.id = keep_part(x, head->path, x->match.id);
+    x->match.deployment = keep_part(x, head->path, x->match.deployment);
     if (x->match.endpoint->page == PAGE_DEPLOY)
         keep_origin(x, head);
     x->call.operation = x->match.endpoint->operation;
@@ -467,7 +492,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     if (page == PAGE_ADMIN || page == PAGE_HEALTH || page == PAGE_JOB || page == PAGE_FILE || lists)
         x->query = arena_copy(&x->arena, head->query);
     if (x->match.endpoint->page == PAGE_ADMIN)
-        x->seeking->if_match = keep_value(x, head, TEXT("if-match"));
+        x->seeking->if_match = keep_for_now(x, head, TEXT("if-match"));
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }
@@ -495,12 +520,23 @@ static void refuse(struct exchange *x, const struct head *head)
     bool body = has_body_to_come(head);
     x->facts.request_bad = true;
     /* Without a length nobody knows whether what comes next is a body or a request. */
-    if (body || x->fault.kind == FAULT_BAD_HTTP || x->fault.kind == FAULT_NO_LENGTH) {
+    if (body || exchange_why(x)->kind == FAULT_BAD_HTTP ||
+        exchange_why(x)->kind == FAULT_NO_LENGTH) {
         x->close_after = true;
         x->client->keep = false;
         x->client->linger = true;
     }
     exchange_run(x);
+}
+
+static bool find_endpoint(struct exchange *x, const struct head *head, unsigned serve)
+{
+    struct text metrics = text_of(x->snapshot->config->telemetry.metrics_path);
+    __attribute__((uninitialized)) struct fault fault;
+    if (endpoint_find(head, serve, metrics, &x->match, &fault))
+        return true;
+    *exchange_fault(x) = fault;
+    return false;
 }
 
 struct exchange *exchange_new(struct client *client, const struct head *head)
@@ -510,8 +546,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
     unsigned serve = client->listener->serve;
     if (!config->telemetry.metrics_enabled)
         serve &= ~(unsigned)SERVE_METRICS;
-    bool found =
-        endpoint_find(head, serve, text_of(config->telemetry.metrics_path), &x->match, &x->fault);
+    bool found = find_endpoint(x, head, serve);
     take_shape(x, head);
     bool right = found && admit(x, head);
     keep_request(x, head);
@@ -548,8 +583,7 @@ struct exchange *exchange_imagine(struct worker *worker, const struct head *head
     x->started_wall_us = clock_wall_us();
     x->length_out = -1;
     worker_new_id(worker, x->id);
-    const char *metrics = x->snapshot->config->telemetry.metrics_path;
-    bool found = endpoint_find(head, SERVE_API, text_of(metrics), &x->match, &x->fault);
+    bool found = find_endpoint(x, head, SERVE_API);
     x->key = key;
     keep_request(x, head);
     (void)(found && check_body(x, head) && read_path(x, head));

@@ -279,11 +279,11 @@ const struct key *job_desk_key(struct exchange *x, const struct head *head)
             return key;
         if (config->anonymous && text_equal(config->anonymous_key->name, text_of(run->facts.key)))
             return config->anonymous_key;
-        fault_set(&x->fault, FAULT_BAD_KEY,
+        fault_set(exchange_fault(x), FAULT_BAD_KEY,
                   "The key that the job was given with opens nothing any more.");
         return NULL;
     }
-    fault_set(&x->fault, FAULT_BAD_KEY, "There is no such job.");
+    fault_set(exchange_fault(x), FAULT_BAD_KEY, "There is no such job.");
     return NULL;
 }
 
@@ -295,10 +295,10 @@ void job_desk_note(struct exchange *x, const struct ledger_row *row)
     struct job_facts *facts = &run->facts;
     facts->cost_nanos = row->cost_nanos ? row->cost_nanos : row->saved_nanos;
     snprintf(facts->request_id, sizeof(facts->request_id), "%s", x->id);
-    if (x->fault.kind == FAULT_NONE || x->status / 100 == 2)
+    if (exchange_why(x)->kind == FAULT_NONE || x->status / 100 == 2)
         return;
-    run->fault = x->fault.kind;
-    snprintf(run->error, sizeof(run->error), "%s", x->fault.text);
+    run->fault = exchange_why(x)->kind;
+    snprintf(run->error, sizeof(run->error), "%s", exchange_why(x)->text);
 }
 
 void job_desk_forget(struct exchange *x)

@@ -30,7 +30,7 @@ void job_desk_put(struct worker *worker, struct job_run *run);
 /* End it; any thread. The caller has counted a reference for this. */
 void job_desk_cancel(struct worker *worker, struct job_run *run);
 
-/* Whose call is this, that comes on the desk's own listener? NULL and x->fault: nobody's. */
+/* Whose call is this, that comes on the desk's own listener? NULL and a fault: nobody's. */
 const struct key *job_desk_key(struct exchange *x, const struct head *head);
 /* The call is booked as <row>; x->job is its job, or NULL. */
 void job_desk_note(struct exchange *x, const struct ledger_row *row);

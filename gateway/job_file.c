@@ -77,14 +77,16 @@ bool job_file_begin(struct exchange *x)
     struct job_upload *file = arena_new(&x->arena, sizeof(*file));
     file->fd = -1;
     if (!job_page_jobs(x))
-        return fault_set(&x->fault, FAULT_UNSUPPORTED, "There are no jobs here; the log says why.");
+        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+                         "There are no jobs here; the log says why.");
     if (!job_files_read_link(files_of(x), upload, x->match.id, x->query, &file->link))
-        return fault_set(&x->fault, FAULT_UNKNOWN_OBJECT, "There is nothing behind this link.");
+        return fault_set(exchange_fault(x), FAULT_UNKNOWN_OBJECT,
+                         "There is nothing behind this link.");
     x->job_upload = file;
     if (!upload)
         return true;
     file->fd = job_files_create(files_of(x), file->link.file);
-    return file->fd >= 0 || fault_set(&x->fault, FAULT_CONFLICT,
+    return file->fd >= 0 || fault_set(exchange_fault(x), FAULT_CONFLICT,
                                       "A file was put there already, or is being put there.");
 }
 

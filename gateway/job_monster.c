@@ -103,8 +103,8 @@ static bool generate(struct exchange *x, struct job_page *page, struct text mode
                             .fields = fields,
                             .reader = &reader,
                             .max = x->snapshot->config->jobs.payload_max};
-    if (!job_fields_read(&ask->arena, content_type, body, fields, &x->fault) ||
-        !job_map_call(&ask->arena, &wish, &spec, &x->fault))
+    if (!job_fields_read(&ask->arena, content_type, body, fields, exchange_fault(x)) ||
+        !job_map_call(&ask->arena, &wish, &spec, exchange_fault(x)))
         return job_page_refuse(x);
     snprintf(ask->facts.model, sizeof(ask->facts.model), "%.*s", TEXT_ARGS(model));
     ask->spec.path = spec.path;
@@ -118,7 +118,7 @@ bool monster_generate(struct exchange *x, struct job_page *page)
 {
     if (page->ask)
         return job_page_submit(x, page);
-    return generate(x, page, x->call.model, x->content_type, buffer_text(&x->body));
+    return generate(x, page, x->call.model, x->seeking->content_type, buffer_text(&x->body));
 }
 
 /* {"model":"txt2img","data":{…}} */
@@ -130,7 +130,8 @@ bool monster_add_task(struct exchange *x, struct job_page *page)
     if (page->ask)
         return job_page_submit(x, page);
     if (!scan_request(buffer_text(&x->body), wants, 2, values, &problem, NULL)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "The body is no JSON object: %s.", problem.what);
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",
+                  problem.what);
         return job_page_refuse(x);
     }
     char *room = arena_take(&x->arena, values[0].raw.len + 1);
@@ -247,7 +248,8 @@ bool monster_finetune(struct exchange *x, struct job_page *page)
         return job_page_refuse_with(x, FAULT_UNSUPPORTED,
                                     "Nothing is set that fine-tunes: jobs.finetune.command.");
     if (!scan_json(body, NULL, 0, &none, &problem)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "The body is no JSON object: %s.", problem.what);
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",
+                  problem.what);
         return job_page_refuse(x);
     }
     if (!job_page_prepare(x, page, JOB_COMMAND))

@@ -40,7 +40,7 @@ bool job_page_refuse(struct exchange *x)
 
 bool job_page_refuse_with(struct exchange *x, enum fault_kind kind, const char *words)
 {
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     return job_page_refuse(x);
 }
 
@@ -237,7 +237,7 @@ bool job_page_may_call(struct exchange *x, struct text model)
     x->call.model = model;
     bool may = head_may_write(model)
                    ? admission_find_model(x)
-                   : fault_set(&x->fault, FAULT_BAD_REQUEST,
+                   : fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                                "The model's name has characters that are not allowed.");
     if (!may)
         job_page_refuse(x);
@@ -290,8 +290,8 @@ enum { WANT_PATH, WANT_BODY, WANT_MODEL, WANT_HOOK, WANT_EXPIRES, WANTS };
 
 static bool refuse_field(struct exchange *x, const char *name, const char *words)
 {
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s.", name, words);
-    x->fault.param = name;
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' %s.", name, words);
+    exchange_fault(x)->param = name;
     job_page_refuse(x);
     return false;
 }
@@ -422,7 +422,8 @@ static bool submit(struct exchange *x, struct job_page *page)
     if (page->ask)
         return job_page_submit(x, page);
     if (!scan_request(buffer_text(&x->body), wants, WANTS, values, &problem, NULL)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "The body is no JSON object: %s.", problem.what);
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "The body is no JSON object: %s.",
+                  problem.what);
         return job_page_refuse(x);
     }
     if (!read_string(x, &values[WANT_PATH], "path", HEAD_TARGET_MAX, &path) ||
@@ -440,8 +441,8 @@ static bool submit(struct exchange *x, struct job_page *page)
         refuse_field(x, "stream", "is not for a job: its answer is kept whole");
         return true;
     }
-    if (hook.len && !job_hook_check(x->snapshot->config, hook, &x->fault)) {
-        x->fault.param = "webhook_url";
+    if (hook.len && !job_hook_check(x->snapshot->config, hook, exchange_fault(x))) {
+        exchange_fault(x)->param = "webhook_url";
         return job_page_refuse(x);
     }
     if (!job_page_prepare(x, page, JOB_CALL))
@@ -611,7 +612,8 @@ static struct job_page *page_new(struct exchange *x)
 bool job_page_begin(struct exchange *x, const struct head *head)
 {
     if (!job_page_jobs(x))
-        return fault_set(&x->fault, FAULT_UNSUPPORTED, "There are no jobs here; the log says why.");
+        return fault_set(exchange_fault(x), FAULT_UNSUPPORTED,
+                         "There are no jobs here; the log says why.");
     page_new(x)->base = base_of(x, head);
     return true;
 }

@@ -11,7 +11,7 @@
 
 #include "gateway/exchange.h"
 
-/* Look at the request's head, before its body. False: x->fault. */
+/* Look at the request's head, before its body. False: its fault says why. */
 bool job_page_begin(struct exchange *x, const struct head *head);
 bool job_file_begin(struct exchange *x);
 /* The next bytes of a file. */

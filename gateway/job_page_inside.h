@@ -30,7 +30,7 @@ job_answer_page monster_generate, monster_status, monster_add_task, monster_task
     monster_finetune, job_upload_link, job_file_answer;
 
 struct jobs *job_page_jobs(const struct exchange *x);
-/* The fault stands in x->fault: refuse the request. Returns true. */
+/* The fault is written down: refuse the request. Returns true. */
 bool job_page_refuse(struct exchange *x);
 bool job_page_refuse_with(struct exchange *x, enum fault_kind kind, const char *words);
 /* What stands in x->held, JSON, is the answer. Returns true. */

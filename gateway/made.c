@@ -21,6 +21,7 @@ static const char *const schema[] = {
     "CREATE TABLE mark (one INTEGER PRIMARY KEY CHECK (one = 1), life TEXT NOT NULL, number "
     "INTEGER "
     "NOT NULL);",
+    "CREATE TABLE spent (one INTEGER PRIMARY KEY CHECK (one = 1), lines TEXT NOT NULL);",
 };
 
 static const int64_t ENDED_KEPT_US = INT64_C(86400000000);
@@ -434,4 +435,30 @@ struct made_order made_order_of(struct made *made, struct text name)
     }
     statement_close(statement);
     return order;
+}
+
+/* ------------------------------------------------------------------------------------- money */
+
+bool made_keep_spent(struct made *made, struct text lines, struct fault *fault)
+{
+    if (lines.len == 0 && !made->database)
+        return true;
+    if (!is_open(made, fault))
+        return false;
+    return run_named(made, "INSERT OR REPLACE INTO spent VALUES (1, ?)", lines) ||
+           fail(made, fault);
+}
+
+struct text made_spent(struct made *made, struct arena *arena)
+{
+    struct text lines = {"", 0};
+    struct statement *statement =
+        made && made->database
+            ? database_prepare(made->database, "SELECT lines FROM spent WHERE one = 1")
+            : NULL;
+    if (statement && statement_next(statement) == STATEMENT_ROW)
+        lines = arena_copy(arena, statement_text(statement, 0));
+    if (statement)
+        statement_close(statement);
+    return lines;
 }

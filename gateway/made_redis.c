@@ -3,11 +3,10 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
-#include "gateway/wire/dns.h"
+#include "gateway/wire/redis_thread.h"
 
 enum { POLL_US = 1000000, COMMAND_US = 1500000, KEYS = 5, ARENA_BLOCK = 4096 };
 
@@ -101,13 +100,8 @@ struct made_redis {
     struct made_redis_options options;
     struct redis_script scripts[MADE_SCRIPTS];
     char *names[KEYS], *channel;
-    pthread_t thread;
-    bool has_thread;
-    struct loop *loop;
-    struct dns *dns;
-    struct redis *redis;
-    struct timer poll;
-    bool polling, was_told, closing;
+    struct redis_thread own;
+    bool polling, was_told;
     char told[128]; /* the head that on_change() was last called for */
 
     pthread_mutex_t lock;
@@ -138,8 +132,8 @@ static void look(struct made_redis *shared)
     const struct text words[] = {TEXT("HMGET"), text_of(shared->names[0]), TEXT("number"),
                                  TEXT("life")};
     if (!shared->polling)
-        shared->polling = redis_send(shared->redis, text_of(shared->names[0]), words, 4, COMMAND_US,
-                                     on_polled, shared);
+        shared->polling = redis_send(shared->own.redis, text_of(shared->names[0]), words, 4,
+                                     COMMAND_US, on_polled, shared);
 }
 
 static void tell_asked(struct made_redis *shared)
@@ -150,8 +144,8 @@ static void tell_asked(struct made_redis *shared)
 
 static void on_poll(struct timer *timer)
 {
-    struct made_redis *shared = LIST_MEMBER(timer, struct made_redis, poll);
-    timer_set(shared->loop, timer, loop_now_us(shared->loop) + POLL_US);
+    struct made_redis *shared = LIST_MEMBER(timer, struct made_redis, own.poll);
+    timer_set(shared->own.loop, timer, loop_now_us(shared->own.loop) + POLL_US);
     look(shared);
     tell_asked(shared);
 }
@@ -168,7 +162,7 @@ static void on_message(void *with, struct text text)
 static void on_connection(void *with)
 {
     struct made_redis *shared = with;
-    if (redis_is_up(shared->redis))
+    if (redis_is_up(shared->own.redis))
         look(shared);
 }
 
@@ -213,20 +207,10 @@ static void on_question(struct errand *errand)
 {
     struct question *question = LIST_MEMBER(errand, struct question, errand);
     struct made_redis *shared = question->shared;
-    if (shared->closing ||
-        !redis_eval(shared->redis, &shared->scripts[question->script], KEYS, question->words,
+    if (shared->own.closing ||
+        !redis_eval(shared->own.redis, &shared->scripts[question->script], KEYS, question->words,
                     question->count, COMMAND_US, on_answer, question))
         finish(question, false);
-}
-
-static struct timespec deadline(int64_t us)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += us % 1000000 * 1000;
-    at.tv_sec += us / 1000000 + at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    return at;
 }
 
 static struct question *question_new(struct made_redis *shared, enum made_script script,
@@ -249,10 +233,10 @@ bool made_redis_ask(struct made_redis *shared, enum made_script script, const st
                     size_t count, struct made_answer *answer)
 {
     struct question *question = question_new(shared, script, words, count);
-    struct timespec until = deadline(MADE_WAIT_US);
+    struct timespec until = clock_until(MADE_WAIT_US);
     *answer = (struct made_answer){.count = 0};
     arena_init(&answer->arena, ARENA_BLOCK);
-    loop_post(shared->loop, &question->errand);
+    loop_post(shared->own.loop, &question->errand);
     pthread_mutex_lock(&shared->lock);
     while (!question->done && pthread_cond_timedwait(&shared->bell, &shared->lock, &until) == 0)
         continue;
@@ -286,35 +270,6 @@ struct text made_answer_text(const struct made_answer *answer, size_t i)
 
 /* --------------------------------------------------------------------------- begin and end */
 
-static void *run(void *with)
-{
-    struct made_redis *shared = with;
-    loop_run(shared->loop, NULL, NULL);
-    shared->closing = true;
-    timer_stop(&shared->poll);
-    redis_free(shared->redis);
-    loop_clear(shared->loop);
-    dns_free(shared->dns);
-    loop_clear(shared->loop);
-    return NULL;
-}
-
-static bool start(struct made_redis *shared, struct fault *fault)
-{
-    shared->loop = loop_new();
-    shared->dns = dns_new(shared->loop);
-    shared->redis = redis_new(shared->loop, shared->dns, shared->options.redis, fault);
-    if (!shared->redis)
-        return false;
-    shared->poll.on_time = on_poll;
-    redis_on_change(shared->redis, on_connection, shared);
-    redis_subscribe(shared->redis, text_of(shared->channel), on_message, shared);
-    timer_set(shared->loop, &shared->poll, loop_now_us(shared->loop) + POLL_US);
-    shared->has_thread = pthread_create(&shared->thread, NULL, run, shared) == 0;
-    return shared->has_thread ||
-           fault_set(fault, FAULT_INTERNAL, "no thread could be started for deployments in Redis");
-}
-
 struct made_redis *made_redis_open(const struct made_redis_options *options, struct fault *fault)
 {
     static const char *const ends[KEYS] = {"head", "docs", "orders", "asks", "said"};
@@ -331,7 +286,8 @@ struct made_redis *made_redis_open(const struct made_redis_options *options, str
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&shared->bell, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (start(shared, fault))
+    const struct redis_thread_work work = {on_poll, on_message, on_connection, NULL, shared};
+    if (redis_thread_start(&shared->own, options->redis, text_of(shared->channel), &work, fault))
         return shared;
     made_redis_close(shared);
     return NULL;
@@ -341,16 +297,7 @@ void made_redis_close(struct made_redis *shared)
 {
     if (!shared)
         return;
-    if (shared->has_thread) {
-        loop_stop(shared->loop);
-        pthread_join(shared->thread, NULL);
-    } else {
-        if (shared->redis)
-            redis_free(shared->redis);
-        dns_free(shared->dns);
-        loop_clear(shared->loop);
-    }
-    loop_free(shared->loop);
+    redis_thread_end(&shared->own);
     for (size_t i = 0; i < KEYS; i++)
         memory_free(shared->names[i]);
     memory_free(shared->channel);

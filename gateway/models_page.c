@@ -157,8 +157,8 @@ struct part {
 
 static bool refuse(struct exchange *x, struct buffer *out, const char *field, const char *what)
 {
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "'%s' %s.", field, what);
-    x->fault.param = field;
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'%s' %s.", field, what);
+    exchange_fault(x)->param = field;
     answer_error(x, out);
     return false;
 }
@@ -288,9 +288,9 @@ static const struct route *find_model(struct exchange *x, struct text asked, str
     const struct route *route = routes_find(x->snapshot->config->routes, asked);
     if (route && owning_may_call(x->key, route, asked))
         return route;
-    fault_set(&x->fault, FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
+    fault_set(exchange_fault(x), FAULT_UNKNOWN_MODEL, "The model '%.*s' does not exist.",
               (int)(asked.len < 100 ? asked.len : 100), asked.at);
-    x->fault.param = "model";
+    exchange_fault(x)->param = "model";
     answer_error(x, out);
     return NULL;
 }
@@ -320,8 +320,8 @@ unsigned models_show_asked(struct exchange *x, struct buffer *out)
     const struct scan_value *value =
         read && values[0].kind == SCAN_STRING && values[0].raw.len > 2 ? &values[0] : &values[1];
     if (!read || value->kind != SCAN_STRING || value->raw.len > sizeof(name)) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "'model' must be the name of a model.");
-        x->fault.param = "model";
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "'model' must be the name of a model.");
+        exchange_fault(x)->param = "model";
         answer_error(x, out);
         return 400;
     }

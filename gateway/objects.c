@@ -169,7 +169,7 @@ static const struct target *target_named(const struct exchange *x, const char *i
 
 static bool unknown_object(struct exchange *x, struct text id)
 {
-    return fault_set(&x->fault, FAULT_UNKNOWN_OBJECT, "There is no object '%.*s'.",
+    return fault_set(exchange_fault(x), FAULT_UNKNOWN_OBJECT, "There is no object '%.*s'.",
                      TEXT_ARGS(text_head(id, 100)));
 }
 
@@ -187,7 +187,7 @@ static bool allow_files(struct exchange *x)
 bool objects_allow(struct exchange *x)
 {
     if (x->objects && x->objects->question.failed)
-        return fault_set(&x->fault, FAULT_OVERLOADED,
+        return fault_set(exchange_fault(x), FAULT_OVERLOADED,
                          "It cannot be found out now who owns '%s'; try again.",
                          x->objects->owners[0].id);
     if (!allow_files(x))
@@ -204,7 +204,7 @@ bool objects_allow(struct exchange *x)
         return unknown_object(x, x->object_id);
     x->pinned = target_named(x, owner->target);
     if (!x->pinned && !builds_on)
-        return fault_set(&x->fault, FAULT_NO_TARGET,
+        return fault_set(exchange_fault(x), FAULT_NO_TARGET,
                          "The target that holds '%s' is not in force any more.", owner->id);
     return true;
 }
@@ -360,7 +360,7 @@ bool objects_narrows(const struct exchange *x)
 static bool fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     x->facts.upstream = UPSTREAM_FAILED;
-    return fault_set(&x->fault, kind, "%s", words);
+    return fault_set(exchange_fault(x), kind, "%s", words);
 }
 
 bool objects_filter(struct exchange *x)

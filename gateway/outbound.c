@@ -843,8 +843,8 @@ static int put_content(struct exchange *x, struct buffer *out, struct iovec *pie
         put_content_length(out, total);
         return count;
     }
-    if (x->content_type.len)
-        put_field(out, TEXT("Content-Type"), x->content_type);
+    if (x->seeking->content_type.len)
+        put_field(out, TEXT("Content-Type"), x->seeking->content_type);
     if (x->upload)
         upload_put_length(x->upload, out);
     else if (x->match.endpoint->body == BODY_JSON)
@@ -866,7 +866,8 @@ void outbound_send(struct exchange *x)
     put(out, TEXT("\r\n"));
     if (out->overrun) { /* a head that is cut says something else */
         upstream_abandon(&x->upstream);
-        fault_set(&x->fault, FAULT_LARGE_HEAD, "The head of the call is too long for its target.");
+        fault_set(exchange_fault(x), FAULT_LARGE_HEAD,
+                  "The head of the call is too long for its target.");
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
         return;

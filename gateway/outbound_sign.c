@@ -67,7 +67,7 @@ void outbound_sign(struct exchange *x, struct buffer *out, const struct iovec *p
         .host = between(head, "Host: ", "\r\n"),
         .path = text_head(target, query),
         .query = text_from(target, query == SIZE_MAX ? target.len : query + 1),
-        .content_type = crossing_is_on(x) ? TEXT("application/json") : x->content_type,
+        .content_type = crossing_is_on(x) ? TEXT("application/json") : x->seeking->content_type,
         .body = whole_body(x, pieces, count),
     };
     sigv4_put_fields(out, &credentials, &request, clock_wall_us() / 1000000);

@@ -136,7 +136,8 @@ bool own_prompt_fill(struct exchange *x)
     const struct deployment_spec *spec = deploy_spec(x->snapshot->config, x->match.deployment);
     struct buffer out;
     buffer_init(&out, x->body.limit);
-    bool good = own_prompt_write(body, spec ? spec->prompt_template : TEXT(""), &out, &x->fault);
+    bool good =
+        own_prompt_write(body, spec ? spec->prompt_template : TEXT(""), &out, exchange_fault(x));
     if (!good) {
         buffer_done(&out);
         return false;

@@ -85,9 +85,10 @@ bool realtime_down(struct exchange *x, struct text bytes)
     if (!realtime)
         return true;
     if (!websocket_feed(x->websocket, bytes))
-        return fault_set(&x->fault, FAULT_TARGET_INVALID, "The target broke the WebSocket.");
+        return fault_set(exchange_fault(x), FAULT_TARGET_INVALID,
+                         "The target broke the WebSocket.");
     if (realtime->unbooked)
-        return fault_set(&x->fault, FAULT_LEDGER_FULL, "The disk of the ledger is full.");
+        return fault_set(exchange_fault(x), FAULT_LEDGER_FULL, "The disk of the ledger is full.");
     return !realtime->spent;
 }
 
@@ -96,11 +97,11 @@ void realtime_say_fault(struct exchange *x, struct buffer *out)
     unsigned char head[10];
     struct buffer words;
     buffer_init(&words, EVENT_BYTES);
-    buffer_format(&words,
-                  "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":",
-                  fault_rule(x->fault.kind)->type,
-                  fault_rule(x->fault.kind)->code ? fault_rule(x->fault.kind)->code : "");
-    json_write_string(&words, text_of(x->fault.text));
+    buffer_format(
+        &words, "{\"type\":\"error\",\"error\":{\"type\":\"%s\",\"code\":\"%s\",\"message\":",
+        fault_rule(exchange_why(x)->kind)->type,
+        fault_rule(exchange_why(x)->kind)->code ? fault_rule(exchange_why(x)->kind)->code : "");
+    json_write_string(&words, text_of(exchange_why(x)->text));
     buffer_append_text(&words, TEXT("}}"));
     buffer_append(out, head, websocket_text_head(buffer_length(&words), head));
     buffer_append_text(out, buffer_text(&words));

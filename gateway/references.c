@@ -47,7 +47,7 @@ static bool note(struct exchange *x, struct text raw)
     if (!x->files)
         x->files = arena_take(&x->arena, REFERENCES_MAX * sizeof(*x->files));
     if (x->file_count == REFERENCES_MAX)
-        return fault_set(&x->fault, FAULT_BAD_REQUEST,
+        return fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                          "A call may name %d files; this one names more.", REFERENCES_MAX);
     x->files[x->file_count++] = name;
     return true;

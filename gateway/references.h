@@ -13,8 +13,8 @@ enum { REFERENCES_MAX = 100 };
 /* How the names of members that name files begin: who scans the body sees whether one does. */
 extern const struct text references_begin;
 
-/* Note the names in x->files, from the arena. The body is valid JSON, and x->seeking->names_files is what
- * its scan has seen. False: there are more than REFERENCES_MAX; the fault says so. */
+/* Note the names in x->files, from the arena. The body is valid JSON, and x->seeking->names_files
+ * is what its scan has seen. False: there are more than REFERENCES_MAX; the fault says so. */
 bool references_read(struct exchange *x);
 /* Does <body>, which is valid JSON, name any file at all? */
 bool references_any(struct text body);

@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (x->fault.kind == FAULT_BUDGET)
+        if (exchange_why(x)->kind == FAULT_BUDGET)
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
@@ -184,14 +184,19 @@ static void note_error(struct exchange *x, struct text body)
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
     relay_dialect(x)->read_error(x->status, text_head(body, RELAY_ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
-    fault_set(&x->fault, error.kind, "%s", error.message);
+    fault_set(exchange_fault(x), error.kind, "%s", error.message);
 }
 
-static void end_whole(struct exchange *x)
+static void take_whole(struct exchange *x)
 {
     if (buffer_length(&x->held))
         x->whole = buffer_text(&x->held);
     x->length_out = (int64_t)x->whole.len;
+}
+
+static void end_whole(struct exchange *x)
+{
+    take_whole(x);
     if (!relay_is_good(x)) {
         if (relay_is_turned_away(x))
             return;
@@ -200,6 +205,11 @@ static void end_whole(struct exchange *x)
         else
             note_error(x, x->whole);
         x->length_out = (int64_t)x->whole.len;
+        return;
+    }
+    bool guarded = relay_is_guarded(x), first = guarded && guarding_goes_first(x);
+    if (first && !guarding_whole(x)) {
+        relay_stop_guarded(x);
         return;
     }
     if (x->translation) {
@@ -213,11 +223,11 @@ static void end_whole(struct exchange *x)
         relay_fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
-    if (relay_is_guarded(x) && !guarding_whole(x)) {
+    if (guarded && !first && !guarding_whole(x)) {
         relay_stop_guarded(x);
         return;
     }
-    if (relay_is_guarded(x) && !x->guard_asked) {
+    if (guarded && !first && !x->guard_asked) {
         x->guard_asked = true;
         relay_hold(x); /* what is borrowed may have to wait */
         guarding_ask_answer(x);
@@ -348,10 +358,12 @@ void relay_replay_piece(struct exchange *x, struct text piece)
         relay_flush(x, false);
 }
 
-void relay_replay_end(struct exchange *x)
+void relay_replay_end(struct exchange *x, bool is_known)
 {
     x->facts.upstream = UPSTREAM_ANSWERED;
-    if (x->relay == RELAY_WHOLE)
+    if (x->relay == RELAY_WHOLE && is_known)
+        take_whole(x);
+    else if (x->relay == RELAY_WHOLE)
         end_whole(x);
     else if (buffer_length(&x->held))
         relay_give(x, buffer_text(&x->held));

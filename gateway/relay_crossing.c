@@ -26,7 +26,7 @@ static void pass_translated(struct exchange *x, struct text made, bool last)
 
 static void fail_translated(struct exchange *x)
 {
-    x->fault = *translation_fault(x->translation);
+    *exchange_fault(x) = *translation_fault(x->translation);
     upstream_abandon(&x->upstream);
     x->facts.upstream = UPSTREAM_FAILED;
 }

@@ -187,7 +187,7 @@ static bool leave_out(struct exchange *x)
     upstream_abandon(&x->upstream);
     relay_fail(x, FAULT_TARGET_INVALID, "The target's stream is broken.");
     if (!x->head_sent)
-        tries_claim(x, x->fault.kind, 0);
+        tries_claim(x, exchange_why(x)->kind, 0);
     return false;
 }
 
@@ -265,7 +265,7 @@ static void pass_unwatched(struct exchange *x, struct text piece)
 static void stop_watching(struct exchange *x)
 {
     if (relay_is_guarded(x)) { /* what cannot be looked at does not pass */
-        fault_set(&x->fault, FAULT_GUARDED,
+        fault_set(exchange_fault(x), FAULT_GUARDED,
                   "An event of the answer is too long for the guardrails.");
         relay_stop_guarded(x);
         return;

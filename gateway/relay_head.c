@@ -172,7 +172,7 @@ static void choose_mode(struct exchange *x, const struct head *head)
 
 void relay_fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
 }
 

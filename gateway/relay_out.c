@@ -236,12 +236,13 @@ void relay_refuse(struct exchange *x)
     answer_error(x, &x->held);
     if (x->status == 401)
         extra = TEXT("www-authenticate: Bearer\r\n");
-    else if (x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS ||
-             x->fault.kind == FAULT_BUDGET || x->fault.kind == FAULT_STORE_AWAY)
+    else if (exchange_why(x)->kind == FAULT_RATE_REQUESTS ||
+             exchange_why(x)->kind == FAULT_RATE_TOKENS || exchange_why(x)->kind == FAULT_BUDGET ||
+             exchange_why(x)->kind == FAULT_STORE_AWAY)
         extra = reserve_refusal_lines(x);
-    else if (x->fault.kind == FAULT_CONFLICT)
+    else if (exchange_why(x)->kind == FAULT_CONFLICT)
         extra = replay_refusal_lines(x);
-    else if (x->fault.kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
+    else if (exchange_why(x)->kind == FAULT_TARGET_BUSY && x->retry_after_us > 0)
         extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
                              (long long)((x->retry_after_us + 999999) / 1000000),
                              (long long)((x->retry_after_us + 999) / 1000));
@@ -251,9 +252,10 @@ void relay_refuse(struct exchange *x)
                              (long long)((x->waking->retry_after_us + 999) / 1000));
     else if (x->attempts > 1)
         extra = TEXT("x-should-retry: false\r\n");
-    else if (x->fault.kind == FAULT_OVERLOADED || x->fault.kind == FAULT_LEDGER_FULL)
+    else if (exchange_why(x)->kind == FAULT_OVERLOADED ||
+             exchange_why(x)->kind == FAULT_LEDGER_FULL)
         extra = TEXT("retry-after: 1\r\n");
-    if (x->fault.kind == FAULT_BAD_METHOD) {
+    if (exchange_why(x)->kind == FAULT_BAD_METHOD) {
         char methods[64];
         endpoint_methods(x->path, methods);
         extra = arena_format(&x->arena, "allow: %s\r\n", methods);
@@ -278,7 +280,7 @@ void relay_break(struct exchange *x)
     if (x->client)
         x->client->keep = false;
     upstream_abandon(&x->upstream);
-    if (x->relay == RELAY_TUNNEL && x->fault.kind == FAULT_BUDGET) {
+    if (x->relay == RELAY_TUNNEL && exchange_why(x)->kind == FAULT_BUDGET) {
         x->cut_out = false; /* it was told */
         return;
     }
@@ -291,7 +293,7 @@ void relay_break(struct exchange *x)
         relay_hold(x);
     /* What a failed response repeats of itself must not be what a guardrail has stopped. */
     bool own_words = x->translation && !x->guard_blocked;
-    if (!own_words || !translation_say_failure(x->translation, &x->fault, &x->ready))
+    if (!own_words || !translation_say_failure(x->translation, exchange_fault(x), &x->ready))
         answer_error_event(x, &x->ready);
 }
 

@@ -155,8 +155,9 @@ static bool name_by_body(struct exchange *x, struct cache_ask *ask)
     ask->max_age_us = x->cache_max_age_us < ttl_us ? x->cache_max_age_us : ttl_us;
     if (x->cache_no_cache)
         ask->max_age_us = -1;
-    return cache_name(replay_scope(x), replay_route(x), x->call.operation, buffer_text(&x->body),
-                      &ask->name);
+    const struct cache_call call = {replay_scope(x), replay_route(x), x->call.operation,
+                                    buffer_text(&x->body)};
+    return cache_name_again(x->worker->cache, &call, &ask->name);
 }
 
 static void on_more(struct cache_reader *reader)
@@ -196,7 +197,7 @@ static bool make_ask(struct exchange *x, struct cache_ask *ask)
 
 static enum recall_result refuse(struct exchange *x, enum fault_kind kind, const char *words)
 {
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     return RECALL_REFUSED;
 }
 
@@ -363,12 +364,25 @@ static bool convert(struct exchange *x)
     return good;
 }
 
+/* Of what answers say only that is wanted which was kept beside them. */
+static bool says_no_more(const struct exchange *x)
+{
+    enum operation op = x->call.operation;
+    return op == OPERATION_CHAT || op == OPERATION_COMPLETION || op == OPERATION_EMBEDDING;
+}
+
 static void finish(struct exchange *x)
 {
     struct cache_end end;
     cache_entry_end(x->replay->reader.entry, &end);
     x->saved_nanos = end.cost_nanos;
-    relay_replay_end(x);
+    bool is_known = end.is_said && !x->replay->converts && says_no_more(x);
+    if (is_known) {
+        x->answer.usage = end.usage;
+        x->answer.usage_seen = x->answer.ended = true;
+        memcpy(x->answer.finish, end.finish, sizeof(end.finish));
+    }
+    relay_replay_end(x, is_known);
 }
 
 void replay_read(struct exchange *x)
@@ -378,14 +392,16 @@ void replay_read(struct exchange *x)
     while (!relay_is_full(x)) {
         enum cache_read_result result = cache_read(&replay->reader, &piece);
         if (result == CACHE_READ_BROKEN) {
-            fault_set(&x->fault, FAULT_TARGET_CUT, "The call that this one had joined broke off.");
+            fault_set(exchange_fault(x), FAULT_TARGET_CUT,
+                      "The call that this one had joined broke off.");
             x->facts.upstream = UPSTREAM_FAILED;
             return;
         }
         if (result == CACHE_READ_WAIT)
             return;
         if (!replay->facts_given && !(replay->facts_given = begin(x))) {
-            fault_set(&x->fault, FAULT_INTERNAL, "The kept answer cannot be used any more.");
+            fault_set(exchange_fault(x), FAULT_INTERNAL,
+                      "The kept answer cannot be used any more.");
             x->facts.upstream = UPSTREAM_FAILED;
             return;
         }
@@ -472,13 +488,20 @@ void replay_booked(struct exchange *x, const struct ledger_row *row)
     if (!replay || !replay->writing)
         return;
     replay->keeps = is_kept(x, row);
-    replay->end = (struct cache_end){.usage = row->usage, .cost_nanos = row->cost_nanos};
+    replay->end = (struct cache_end){.usage = row->usage,
+                                     .cost_nanos = row->cost_nanos,
+                                     .is_said = x->relay == RELAY_WHOLE && x->status == 200 &&
+                                                x->answer.usage_seen && !x->answer.failed};
+    /* A row's count of pieces may be ours. */
+    if (replay->end.is_said)
+        replay->end.usage.units = x->answer.usage.units;
     copy_text(replay->end.finish, sizeof(replay->end.finish), row->finish);
 }
 
 static const char *why_not(const struct exchange *x)
 {
-    return x->fault.kind == FAULT_NONE ? "not_kept" : fault_rule(x->fault.kind)->name;
+    return exchange_why(x)->kind == FAULT_NONE ? "not_kept"
+                                               : fault_rule(exchange_why(x)->kind)->name;
 }
 
 void replay_written(struct exchange *x)

@@ -333,8 +333,8 @@ static bool collect(struct exchange *x)
             count++;
         }
     if (count > USES_MAX) /* by a file that came later than what the API made */
-        return fault_set(&x->fault, FAULT_INTERNAL, "More than %d limits concern this call.",
-                         USES_MAX);
+        return fault_set(exchange_fault(x), FAULT_INTERNAL,
+                         "More than %d limits concern this call.", USES_MAX);
     x->reservation.root = tenant_root(x->key->tenant)->name;
     x->reservation.id = text_of(x->id);
     x->reservation.uses = uses;
@@ -411,8 +411,9 @@ void reserve_say_refused(const struct reservation *r, struct arena *arena, struc
 struct text reserve_refusal_lines(struct exchange *x)
 {
     const struct reservation *r = &x->reservation;
-    bool rate = x->fault.kind == FAULT_RATE_REQUESTS || x->fault.kind == FAULT_RATE_TOKENS;
-    if (x->fault.kind == FAULT_STORE_AWAY)
+    bool rate =
+        exchange_why(x)->kind == FAULT_RATE_REQUESTS || exchange_why(x)->kind == FAULT_RATE_TOKENS;
+    if (exchange_why(x)->kind == FAULT_STORE_AWAY)
         return TEXT("retry-after: 1\r\n");
     if (!rate || r->retry_after_us == INT64_MAX)
         return TEXT("x-should-retry: false\r\n");
@@ -494,14 +495,14 @@ enum reserve_result reserve_answered(struct exchange *x)
     case RESERVE_REFUSED:
         if (x->reservation.use_count == 0) /* refused before anything was asked for; it was said */
             break;
-        reserve_say_refused(&x->reservation, &x->arena, &x->fault);
-        if (x->fault.kind != FAULT_BUDGET && hold_take(x)) {
+        reserve_say_refused(&x->reservation, &x->arena, exchange_fault(x));
+        if (exchange_why(x)->kind != FAULT_BUDGET && hold_take(x)) {
             x->facts.reserve_known = false;
             x->reserved = RESERVE_WAITS;
         }
         break;
     case RESERVE_AWAY:
-        fault_set(&x->fault, FAULT_STORE_AWAY,
+        fault_set(exchange_fault(x), FAULT_STORE_AWAY,
                   "The store of limits and budgets cannot be reached, and a limit of this call is "
                   "closed meanwhile.");
         break;
@@ -583,11 +584,11 @@ static bool extend(struct exchange *x, int64_t more)
     }
     int64_t nanos = cost_bound(x, output + more) - cost_bound(x, output);
     if (money && !limits_extend(r, LIMIT_MONEY, nanos))
-        return fault_set(&x->fault, FAULT_BUDGET,
+        return fault_set(exchange_fault(x), FAULT_BUDGET,
                          "The budget is spent in the middle of this answer.");
     if (strict &&
         (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
-        return fault_set(&x->fault, FAULT_RATE_TOKENS,
+        return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
                          "The limit of tokens is reached in the middle of this answer.");
     x->extended_tokens += more;
     return true;
@@ -666,7 +667,7 @@ bool reserve_watch(struct exchange *x)
     bool extended = (step > needed && extend(x, step)) || extend(x, needed);
     if (!extended && is_surely_longer(x, held))
         return false;
-    x->fault = (struct fault){.kind = FAULT_NONE};
+    exchange_clear_fault(x);
     return true;
 }
 
@@ -805,7 +806,8 @@ bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost
         /* As much again as this response took, so that the next one is held for before it comes. */
         int64_t more = cost_nanos > 0 ? cost_nanos : 1;
         if (!limits_extend(r, LIMIT_MONEY, more))
-            return fault_set(&x->fault, FAULT_BUDGET, "The budget is spent in this session.");
+            return fault_set(exchange_fault(x), FAULT_BUDGET,
+                             "The budget is spent in this session.");
         x->session_held += more;
         break;
     }

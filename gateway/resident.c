@@ -45,11 +45,16 @@ static int forget(struct dl_phdr_info *object, size_t bytes, void *page)
     return 0;
 }
 
+void resident_trim(void)
+{
+    memory_trim();
+    malloc_trim(0);
+}
+
 void resident_shrink(void)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    memory_trim();
-    malloc_trim(0);
+    resident_trim();
     if (!UNDER_SANITIZER)
         dl_iterate_phdr(forget, &page);
 }

@@ -16,6 +16,8 @@ void resident_begin(void);
  * time; the janitors of the workers give back what is not used when it is quiet. */
 void resident_serve(void);
 
+/* Give back what is free of the heap, at the end of this thread's arena too. Any thread. */
+void resident_trim(void);
 /* Give back what is free of the heap, at the end of this thread's arena too, and forget the pages
  * of the program and its libraries that can be read from their files again, most often from the
  * kernel's cache: some microseconds for each 64 KiB that are needed after all. Not under a

@@ -323,16 +323,16 @@ size_t resume_at(const struct exchange *x)
 
 bool resume_begin(struct exchange *x)
 {
-    struct fault why = x->fault;
+    struct fault why = *exchange_why(x);
     if (!may_be_cured(why.kind) || !resume_may(x) ||
         !tries_pay(x, tries_find_well(x, x->tried | unable(x))))
         return false;
     relay_give_out(x);
     if (!reserve_input(x, (int64_t)buffer_length(&x->resume.more->said)) || !write_call(x)) {
-        x->fault = why;
+        *exchange_fault(x) = why;
         return false;
     }
-    x->fault = why;
+    *exchange_fault(x) = why;
     x->tried |= unable(x);
     x->resume.goes_on = true;
     x->again = AGAIN_OTHER;

@@ -349,9 +349,9 @@ static bool take_policy(struct exchange *x)
     x->ruling.policy = policy_called(x->snapshot->config, name);
     if (x->ruling.policy)
         return true;
-    fault_set(&x->fault, FAULT_BAD_REQUEST, "There is no routing policy '%.*s'.",
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "There is no routing policy '%.*s'.",
               TEXT_ARGS(text_head(name, 100)));
-    x->fault.param = "x-sluice-policy";
+    exchange_fault(x)->param = "x-sluice-policy";
     return false;
 }
 
@@ -363,9 +363,9 @@ static bool take_cost(struct exchange *x)
     if (!wish.len)
         return true;
     if (!decimal_read(wish, &nanos) || nanos <= 0) {
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "'x-sluice-max-cost' is an amount of USD such as 0.05.");
-        x->fault.param = "x-sluice-max-cost";
+        exchange_fault(x)->param = "x-sluice-max-cost";
         return false;
     }
     if (!x->ruling.max_cost_nanos || nanos < x->ruling.max_cost_nanos)
@@ -414,7 +414,7 @@ static bool check_pinned(struct exchange *x)
 {
     if (!x->pinned || ruling_allows(x, x->pinned))
         return true;
-    return fault_set(&x->fault, FAULT_MODEL_DENIED,
+    return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                      "What this is about is kept where this tenant's data may not go.");
 }
 
@@ -478,17 +478,17 @@ bool ruling_refuse(struct exchange *x)
         seen[ruling_strike(x, x->route, i, false)]++;
     /* The reason of the one that came nearest; see the order in ruling_strike(). */
     if (seen[STRIKE_UNABLE])
-        fault_set(&x->fault, FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
                   TEXT_ARGS(model), need_words(x->ruling.needs));
     else if (seen[STRIKE_RULE])
-        fault_set(&x->fault, FAULT_MODEL_DENIED,
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "The rule '%.*s' leaves no target of the model '%.*s'.", TEXT_ARGS(rule),
                   TEXT_ARGS(model));
     else if (seen[STRIKE_TAGS])
-        fault_set(&x->fault, FAULT_MODEL_DENIED,
+        fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "No target of the model '%.*s' is where this call may go.", TEXT_ARGS(model));
     else if (x->ruling.max_cost_nanos && is_left(x->route, x->ruling.out))
-        fault_set(&x->fault, FAULT_BAD_REQUEST,
+        fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
                   "No target of the model '%.*s' takes this call for what it may cost%s%.*s%s.",
                   TEXT_ARGS(model), rule.len ? " (rule '" : "", TEXT_ARGS(rule),
                   rule.len ? "')" : "");

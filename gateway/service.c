@@ -21,16 +21,12 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
-#include "gateway/deploy_order.h"
-#include "gateway/deploy_page.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
-#include "gateway/made_redis.h"
 #include "gateway/mock.h"
 #include "gateway/recount.h"
 #include "gateway/resident.h"
 #include "gateway/service_state.h"
-#include "gateway/share_desk.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
 #include "policy/cache.h"
@@ -44,15 +40,13 @@ enum {
     QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
     LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
     CACHE_ENTRY_BYTES = 4 << 20,
-    STORE_WAIT_US = 1000000,   /* for a first connection */
     STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
-    STORE_LOOK_US = 5000,
     ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
 /* ------------------------------------------------------------------------- any thread */
 
-static void wake(struct service *service)
+void service_wake(struct service *service)
 {
     uint64_t one = 1;
     ssize_t ignored = write(service->wake, &one, sizeof one);
@@ -67,7 +61,7 @@ bool service_is_draining(const struct service *service)
 void service_drain(struct service *service)
 {
     atomic_store(&service->wants_drain, true);
-    wake(service);
+    service_wake(service);
 }
 
 struct config *service_config(struct service *service)
@@ -99,7 +93,7 @@ bool service_enqueue(struct service *service, struct admin_call *call)
     }
     pthread_mutex_unlock(&service->lock);
     if (has_room)
-        wake(service);
+        service_wake(service);
     return has_room;
 }
 
@@ -118,7 +112,7 @@ static void on_beat(void *with)
 }
 
 /* One log line for each line of <words>. */
-static void log_words(enum log_level level, const char *before, const char *words)
+void service_log_words(enum log_level level, const char *before, const char *words)
 {
     struct text rest = text_of(words), line;
     while (text_next(&rest, '\n', &line))
@@ -129,15 +123,15 @@ static void log_words(enum log_level level, const char *before, const char *word
 static void log_reload(const struct reload_outcome *outcome, uint64_t generation)
 {
     if (!outcome->good) {
-        log_words(LOG_ERROR, "", outcome->words);
+        service_log_words(LOG_ERROR, "", outcome->words);
         log_line(LOG_ERROR, "config", "not reloaded: generation %llu stays in force",
                  (unsigned long long)generation);
         return;
     }
     log_line(LOG_INFO, "config", "reloaded: generation %llu, %u change%s",
              (unsigned long long)generation, outcome->changes, outcome->changes == 1 ? "" : "s");
-    log_words(LOG_INFO, "changed: ", outcome->words);
-    log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
+    service_log_words(LOG_INFO, "changed: ", outcome->words);
+    service_log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
 }
 
 static void ref_owner(void *owner)
@@ -219,8 +213,8 @@ static void put_in_force(struct service *service, struct config *next)
     config_unref(before);
 }
 
-static struct config *load_with(struct service *service, const struct made_list *list,
-                                struct reload_outcome *outcome)
+struct config *service_load(struct service *service, const struct made_list *list,
+                            struct reload_outcome *outcome)
 {
     struct config_options load = *service->options->load;
     load.made = list;
@@ -238,7 +232,7 @@ struct config *service_try(struct service *service, const struct made_list *list
     assert(load.words != NULL);
     config_unref(config_load(&load).config);
     fclose(load.words);
-    return load_with(service, list, outcome);
+    return service_load(service, list, outcome);
 }
 
 void service_take(struct service *service, struct config *next)
@@ -247,26 +241,13 @@ void service_take(struct service *service, struct config *next)
     tell(service, SAY_RELOADED);
 }
 
-/* What of the store has no place in the configuration any more. */
-static void log_left_out(const struct config *config, const struct made_list *made)
-{
-    for (size_t i = 0; i < made->count; i++) {
-        const struct deployment_spec *spec = deploy_spec(config, made->at[i].name);
-        if (!spec || !text_equal(spec->id, made->at[i].id))
-            log_line(LOG_WARN, "config",
-                     "the deployment %.*s, which was made at run time, is left out: the file "
-                     "declares its name, or has no place for it any more",
-                     TEXT_ARGS(made->at[i].name));
-    }
-}
-
 bool service_reload(struct service *service)
 {
     struct reload_outcome outcome;
     struct made_list *made = made_read(service->made);
-    struct config *next = load_with(service, made, &outcome);
+    struct config *next = service_load(service, made, &outcome);
     if (next != NULL)
-        log_left_out(next, made);
+        service_log_left_out(next, made);
     made_list_free(made);
     int64_t now = clock_wall_us();
     log_reload(&outcome, next != NULL ? next->generation : service->config->generation);
@@ -288,64 +269,6 @@ bool service_reload(struct service *service)
     tell(service, outcome.good ? SAY_RELOADED : SAY_KEPT);
     resident_shrink(); /* of what was read, most was dropped */
     return outcome.good;
-}
-
-enum made_pulled service_pull(struct service *service)
-{
-    enum made_pulled pulled = made_pull(service->made);
-    if (pulled != MADE_CHANGED)
-        return pulled;
-    struct reload_outcome outcome;
-    struct made_list *made = made_read(service->made);
-    struct config *next = load_with(service, made, &outcome);
-    if (next != NULL) {
-        log_left_out(next, made);
-        log_line(LOG_INFO, "config", "deployments changed on another node: generation %llu",
-                 (unsigned long long)next->generation);
-        service_take(service, next);
-    } else {
-        log_line(LOG_WARN, "config",
-                 "deployments that changed on another node are not in force: the file has errors");
-    }
-    reload_outcome_done(&outcome);
-    made_list_free(made);
-    return pulled;
-}
-
-void service_wake_for_office(struct service *service)
-{
-    atomic_store(&service->office_waits, true);
-    wake(service);
-}
-
-/* Who leads knows first all that was made and ordered. If the store does not say, we are asked
- * again.
- */
-static void take_office(struct service *service)
-{
-    int64_t token = share_desk_elected();
-    struct deploy_desk *desk = service_deploy_desk(service);
-    if (token == 0 || desk == NULL || service_pull(service) == MADE_AWAY)
-        return;
-    const struct config *config = service->config;
-    struct made_order *orders = memory_new((config->deploy.spec_count + 1) * sizeof(*orders));
-    for (size_t i = 0; i < config->deploy.spec_count; i++)
-        orders[i] = made_order_of(service->made, config->deploy.specs[i]->name);
-    deploy_desk_take_office(desk, orders, config->deploy.spec_count, token);
-    memory_free(orders);
-}
-
-/* Of deployments, with other nodes. */
-static void answer_nodes(struct service *service)
-{
-    if (service->phase != SERVICE_SERVING)
-        return;
-    if (atomic_exchange(&service->made_changed, false))
-        service_pull(service);
-    if (atomic_exchange(&service->office_waits, false))
-        take_office(service);
-    if (atomic_exchange(&service->made_asked, false))
-        deploy_order_serve(service);
 }
 
 static void answer_calls(struct service *service)
@@ -536,7 +459,7 @@ static void serve(struct service *service, int signals)
         if (fds[0].revents != 0)
             read_channel(service);
         answer_calls(service);
-        answer_nodes(service);
+        service_answer_nodes(service);
     }
 }
 
@@ -587,79 +510,6 @@ static bool open_ledger(struct service *service)
     if (service->ledger != NULL)
         service->lineage = lineage_new(service->ledger);
     return service->ledger != NULL;
-}
-
-/* On the thread that asks Redis. */
-static void on_made_change(void *with)
-{
-    struct service *service = with;
-    atomic_store(&service->made_changed, true);
-    wake(service);
-}
-
-static void on_made_ask(void *with)
-{
-    struct service *service = with;
-    if (share_desk_elected() == 0)
-        return;
-    atomic_store(&service->made_asked, true);
-    wake(service);
-}
-
-/* A store that answers is waited for, so that all begins with what others have made. */
-static bool share_made(struct service *service)
-{
-    struct fault why;
-    uint64_t begun = clock_now_us();
-    struct made_redis_options options = {&service->start->store.redis,
-                                         service->start->store.key_prefix, on_made_change,
-                                         on_made_ask, service};
-    if (!service->config->store.is_redis)
-        return true;
-    service->made_redis = made_redis_open(&options, &why);
-    if (!service->made_redis) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
-        return false;
-    }
-    made_share(service->made, service->made_redis);
-    while (made_pull(service->made) == MADE_AWAY) {
-        if (clock_now_us() - begun >= STORE_WAIT_US) {
-            log_line(LOG_WARN, "service",
-                     "Redis does not answer yet: deployments are those of the last time");
-            break;
-        }
-        usleep(STORE_LOOK_US);
-    }
-    return true;
-}
-
-/* What was made at run time joins what the file says, before anybody serves. */
-static bool open_made(struct service *service)
-{
-    struct fault why;
-    service->made = made_open(service->config->state, &why);
-    if (service->made == NULL) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
-        return false;
-    }
-    if (!share_made(service))
-        return false;
-    struct made_list *list = made_read(service->made);
-    struct reload_outcome outcome = {0};
-    struct config *next = list->count > 0 ? load_with(service, list, &outcome) : NULL;
-    if (next != NULL) {
-        config_unref(service->config);
-        service->config = next;
-        log_left_out(next, list);
-    } else if (list->count > 0) {
-        log_words(LOG_ERROR, "", outcome.words);
-        log_line(LOG_ERROR, "service",
-                 "the file is broken: the deployments that were made at run time are not served "
-                 "before a good reload");
-    }
-    reload_outcome_done(&outcome);
-    made_list_free(list);
-    return true;
 }
 
 /* On the roster's thread. */
@@ -854,37 +704,11 @@ static void wait_for_store(struct service *service)
     uint64_t begun = clock_now_us();
     while (service->config->store.is_redis) {
         struct limits_figures now = limits_figures(service->limits);
-        uint64_t most = now.store_connected ? STORE_SETTLE_US : STORE_WAIT_US;
+        uint64_t most = now.store_connected ? STORE_SETTLE_US : SERVICE_STORE_WAIT_US;
         if ((now.store_up && now.store_swept && now.store_connected >= service->worker_count) ||
             clock_now_us() - begun >= most)
             break;
-        usleep(STORE_LOOK_US);
-    }
-}
-
-static void obey_again(struct deployments *desk, void *with)
-{
-    const struct made_order *order = with;
-    const char *why;
-    if (order->low >= 0)
-        deployments_obey(desk, order->name, FLEET_SCALE, (unsigned)order->low,
-                         (unsigned)order->high, &why);
-    if (order->pinned || order->unpinned)
-        deployments_obey(desk, order->name, order->pinned ? FLEET_PIN : FLEET_UNPIN, 0, 0, &why);
-    if (order->stopped)
-        deployments_obey(desk, order->name, FLEET_STOP, 0, 0, &why);
-}
-
-/* What was ordered before holds on. */
-static void repeat_orders(struct service *service)
-{
-    const struct config *config = service->config;
-    if (service->made_redis) /* whoever leads will see to it */
-        return;
-    for (size_t i = 0; i < config->deploy.spec_count; i++) {
-        struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);
-        if (order.stopped || order.pinned || order.unpinned || order.low >= 0)
-            deploy_desk_ask(service_deploy_desk(service), obey_again, &order);
+        usleep(SERVICE_STORE_LOOK_US);
     }
 }
 
@@ -955,6 +779,7 @@ static void end_deployments(struct service *service)
 static void finish(struct service *service)
 {
     close_questions(service);
+    service_keep_spent(service);
     end_deployments(service);
     set_live(service, 0);
     for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
@@ -970,8 +795,7 @@ static void finish(struct service *service)
     close_roster(service); /* it tells the ledger of changes */
     close_ledger(service);
     close_policy(service);
-    made_close(service->made);
-    made_redis_close(service->made_redis);
+    service_close_made(service);
     mock_stop(service->mock);
     metrics_free(service->metrics);
     reload_outcome_done(&service->last_reload);
@@ -1004,7 +828,7 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service) && open_made(&service) &&
+    if (can_start(&service) && open_ledger(&service) && service_open_made(&service) &&
         open_policy(&service) && open_roster(&service)) {
         count_again(&service);
         expect_tenants(&service);
@@ -1016,7 +840,7 @@ int service_run(const struct service_options *options)
         atomic_store(&service.is_starting, true);
         start_workers(&service);
         service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
-        repeat_orders(&service);
+        service_repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);
         resident_serve();

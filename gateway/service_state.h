@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * service_state - what service.c, admin*.c and health.c share. For nobody else.
+ * service_state - what service.c, service_deployments.c, admin*.c and health.c share. For nobody
+ * else.
  */
 
 #include <pthread.h>
@@ -10,6 +11,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/base/hash.h"
+#include "gateway/base/log.h"
 #include "gateway/config.h"
 #include "gateway/made.h"
 #include "gateway/metrics.h"
@@ -18,7 +20,11 @@
 #include "gateway/service.h"
 #include "gateway/watchdog.h"
 
-enum { SERVICE_CALLS_MAX = 32 }; /* questions that may wait for the service's thread */
+enum {
+    SERVICE_CALLS_MAX = 32,          /* questions that may wait for the service's thread */
+    SERVICE_STORE_WAIT_US = 1000000, /* for a first connection */
+    SERVICE_STORE_LOOK_US = 5000,
+};
 
 enum service_phase {
     SERVICE_SERVING,
@@ -82,6 +88,7 @@ struct service {
     atomic_bool is_draining, wants_drain, is_starting;
     atomic_bool made_changed; /* others have changed deployments */
     atomic_bool made_asked;   /* orders wait for whoever leads */
+    atomic_bool spent_changed;
     atomic_bool office_waits; /* we are to lead, once we know what was ordered */
 
     pthread_mutex_t lock;  /* over what follows */
@@ -123,17 +130,39 @@ void service_event(struct service *service, const char *kind, const char *by, co
 /* Find or make the admin key (admin_who.c). */
 void admin_open_key(struct service *service);
 
+/* Let the service's thread look at what it was told; any thread. */
+void service_wake(struct service *service);
+/* One log line for each line of <words>. */
+void service_log_words(enum log_level level, const char *before, const char *words);
+
 /* Load the file anew and put it in force. The service's thread only. */
 bool service_reload(struct service *service);
 /* The file with <list> as the deployments of the store: what would be in force; NULL and <outcome>
- * when the file is broken. <words>: all that is said of them, as JSON lines; malloc()ed. */
+ * when the file is broken. */
+struct config *service_load(struct service *service, const struct made_list *list,
+                            struct reload_outcome *outcome);
+/* The same; <words>: all that is said of them, as JSON lines; malloc()ed. */
 struct config *service_try(struct service *service, const struct made_list *list,
                            struct reload_outcome *outcome, char **words);
-/* Take over what other nodes have changed of deployments, and put it in force. The service's
- * thread.
- */
-enum made_pulled service_pull(struct service *service);
-/* We have been elected; any thread. */
-void service_wake_for_office(struct service *service);
 /* Put that in force. */
 void service_take(struct service *service, struct config *next);
+
+/*
+ * service_deployments.c; the service's thread, but for those that say otherwise.
+ */
+/* What was made at run time joins what the file says, before anybody serves. */
+bool service_open_made(struct service *service);
+void service_close_made(struct service *service);
+/* What of the store has no place in the configuration any more. */
+void service_log_left_out(const struct config *config, const struct made_list *made);
+/* Take over what other nodes have changed of deployments, and put it in force. */
+enum made_pulled service_pull(struct service *service);
+/* The workers have begun: what was ordered and spent before holds on. */
+void service_repeat_orders(struct service *service);
+/* On disk, what deployments have spent so far. */
+void service_keep_spent(struct service *service);
+/* See to what other nodes and worker 0 have asked for. */
+void service_answer_nodes(struct service *service);
+/* We have been elected; there is something to be kept. Any thread. */
+void service_wake_for_office(struct service *service);
+void service_wake_for_spent(struct service *service);

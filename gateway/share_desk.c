@@ -9,6 +9,7 @@
 #include "deploy/models/lease.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/node_records.h"
 #include "gateway/service_state.h"
 #include "gateway/wire/redis.h"
 #include "gateway/worker_inside.h"
@@ -24,26 +25,28 @@ enum {
     RING_US = 10000,           /* between a bell and the question */
     KEPT_US = 4000000,         /* records in Redis */
     AWAY_US = 1000000,         /* without an answer for so long, the store counts as away */
-    KEYS = 5,
-    WORDS = KEYS + 10,
+    SPENT_US = 1000000,        /* how often what was spent is told */
+    SPENT_BYTES = 256 << 10,
+    KEYS = 6,
+    WORDS = KEYS + 11,
     NUMBER_BYTES = 24,
     NAME_BYTES = 64,
 };
 
 /*
- * KEYS: lease, token, name, at, of. ARGV: node, its record or '', since when others' are wanted,
- * how long records are kept, how long the lease lasts (ms), what is wanted of it (take, leave,
- * none), the token we hold or 0, a name for a cluster that has none, whether it is urgent, the
- * channel. Returns the time, the leader ('' = none, '-' = given up), its token, what is left of the
- * lease (ms), the name; and for each other node its name, how old its record is, and that.
+ * KEYS: lease, token, name, at, of, spent. ARGV: node, its record or '', since when others' are
+ * wanted, how long records are kept, how long the lease lasts (ms), what is wanted of it (take,
+ * leave, none), the token we hold or 0, a name for a cluster that has none, whether it is urgent,
+ * the channel, what was spent or ''. Returns the time, the leader ('' = none, '-' = given up), its
+ * token, what is left of the lease (ms), the name, to who has just been elected what was spent; and
+ * for each other node its name, how old its record is, and that.
  */
-static const char source[] =
-    "local t = redis.call('TIME')\n"
-    "local now = tonumber(t[1]) * 1000000 + tonumber(t[2])\n"
-    "local kept = tonumber(ARGV[4])\n"
+static const char source[] = RECORDS_BEGIN
+    "local at, of = KEYS[4], KEYS[5]\n"
     "redis.call('SETNX', KEYS[3], ARGV[8])\n"
     "local node, token = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) (%d+)$')\n"
     "local ours = node == ARGV[1] and token == ARGV[7]\n"
+    "local spent = ''\n"
     "if ARGV[6] == 'leave' and ours then\n"
     "  redis.call('SET', KEYS[1], '- ' .. token, 'PX', ARGV[5])\n"
     "  node = '-'\n"
@@ -56,38 +59,23 @@ static const char source[] =
     "  redis.call('SET', KEYS[2], token)\n"
     "  redis.call('SET', KEYS[1], node .. ' ' .. token, 'PX', ARGV[5])\n"
     "  redis.call('PUBLISH', ARGV[10], node)\n"
+    "  spent = redis.call('GET', KEYS[6]) or ''\n"
     "end\n"
-    "if ARGV[2] ~= '' then\n"
-    "  redis.call('HSET', KEYS[5], ARGV[1], ARGV[2])\n"
-    "  redis.call('ZADD', KEYS[4], string.format('%.0f', now), ARGV[1])\n"
-    "  for i = 1, 2 do\n"
-    "    local gone = redis.call('ZRANGEBYSCORE', KEYS[4],\n"
-    "      i == 1 and '-inf' or string.format('(%.0f', now),\n"
-    "      i == 1 and string.format('(%.0f', now - kept) or '+inf', 'LIMIT', 0, 64)\n"
-    "    for _, other in ipairs(gone) do\n"
-    "      redis.call('ZREM', KEYS[4], other)\n"
-    "      redis.call('HDEL', KEYS[5], other)\n"
-    "    end\n"
-    "  end\n"
-    "  for i = 4, 5 do redis.call('PEXPIRE', KEYS[i], string.format('%.0f', kept / 1000)) end\n"
-    "  if ARGV[9] == '1' then redis.call('PUBLISH', ARGV[10], ARGV[1]) end\n"
-    "end\n"
+    "if ours and ARGV[11] ~= '' then redis.call('SET', KEYS[6], ARGV[11]) end\n" RECORDS_TELL
+    "if ARGV[2] ~= '' and ARGV[9] == '1' then redis.call('PUBLISH', ARGV[10], ARGV[1]) end\n"
     "local out = {string.format('%.0f', now), node or '', token or '0',\n"
-    "  tostring(redis.call('PTTL', KEYS[1])), redis.call('GET', KEYS[3])}\n"
-    "local since = math.max(tonumber(ARGV[3]), now - kept)\n"
-    "local others = redis.call('ZRANGEBYSCORE', KEYS[4], string.format('%.0f', since), '+inf',\n"
-    "  'WITHSCORES', 'LIMIT', 0, 65)\n"
-    "for i = 1, #others, 2 do\n"
-    "  local record = others[i] ~= ARGV[1] and redis.call('HGET', KEYS[5], others[i])\n"
-    "  if record then\n"
-    "    out[#out + 1] = others[i]\n"
-    "    out[#out + 1] = string.format('%.0f', math.max(now - tonumber(others[i + 1]), 0))\n"
-    "    out[#out + 1] = record\n"
-    "  end\n"
-    "end\n"
+    "  tostring(redis.call('PTTL', KEYS[1])), redis.call('GET', KEYS[3]), spent}\n" RECORDS_HEAR
     "return out\n";
 
-enum { ANSWER_NOW, ANSWER_NODE, ANSWER_TOKEN, ANSWER_LEFT_MS, ANSWER_NAME, ANSWER_OTHERS };
+enum {
+    ANSWER_NOW,
+    ANSWER_NODE,
+    ANSWER_TOKEN,
+    ANSWER_LEFT_MS,
+    ANSWER_NAME,
+    ANSWER_SPENT,
+    ANSWER_OTHERS
+};
 
 struct share_desk {
     struct worker *worker;
@@ -99,6 +87,8 @@ struct share_desk {
     char *keys[KEYS], *channel, *name_path;
     char name[NAME_BYTES]; /* of the cluster, as far as we know */
     struct buffer record;
+    struct buffer spent, found; /* to be told; as the one before us has left it */
+    uint64_t spent_us;          /* told last */
     bool asking, rung, resigns, stopped, was_bad;
     uint64_t asked_us, told_us, happened_us, answered_us;
     uint64_t told_sense;
@@ -168,11 +158,13 @@ static void settle(struct share_desk *desk, struct text leader)
     }
 }
 
-bool share_desk_take_office(struct share_desk *desk, int64_t token)
+bool share_desk_take_office(struct share_desk *desk, int64_t token, struct text spent)
 {
     lease_tick(&desk->lease, now_of(desk));
     if (!desk->deployments || desk->lease.state != LEASE_HOLDS || desk->lease.token != token)
         return false;
+    struct text found = buffer_text(&desk->found);
+    deployments_recall_spent(desk->deployments, found.len > 0 ? found : spent);
     deployments_lead(desk->deployments, token, text_of(desk->name));
     desk->office_token = token;
     share_desk_ring(desk);
@@ -255,6 +247,11 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
     int64_t now = redis_number(redis_item(reply, ANSWER_NOW));
     desk->answered_us = now_of(desk);
     keep_name(desk, redis_text(redis_item(reply, ANSWER_NAME)));
+    struct text spent = redis_text(redis_item(reply, ANSWER_SPENT));
+    if (spent.len > 0) {
+        buffer_clear(&desk->found);
+        buffer_append_text(&desk->found, spent);
+    }
     hear_lease(desk, reply);
     for (size_t i = ANSWER_OTHERS; i + 2 < redis_count(reply); i += 3)
         hear(desk, reply, i);
@@ -273,6 +270,18 @@ static struct text number_word(int64_t number, char room[NUMBER_BYTES])
     return text_of(room);
 }
 
+/* Empty: not again yet. Who does not lead yet has nothing to say. */
+static struct text spent_of(struct share_desk *desk)
+{
+    if (desk->office_token != desk->lease.token || now_of(desk) < desk->spent_us + SPENT_US)
+        return TEXT("");
+    desk->spent_us = now_of(desk);
+    buffer_clear(&desk->spent);
+    deployments_spent(desk->deployments, &desk->spent);
+    buffer_append_text(&desk->spent, TEXT("\n")); /* also that there is nothing any more */
+    return buffer_text(&desk->spent);
+}
+
 static void ask(struct share_desk *desk, struct text record, bool is_urgent)
 {
     char since[NUMBER_BYTES], kept[NUMBER_BYTES], lasts[NUMBER_BYTES], token[NUMBER_BYTES];
@@ -286,6 +295,7 @@ static void ask(struct share_desk *desk, struct text record, bool is_urgent)
                                 text_of(desk->keys[2]),
                                 text_of(desk->keys[3]),
                                 text_of(desk->keys[4]),
+                                text_of(desk->keys[5]),
                                 text_of(desk->worker->options.node),
                                 record,
                                 number_word(desk->since_us, since),
@@ -295,7 +305,8 @@ static void ask(struct share_desk *desk, struct text record, bool is_urgent)
                                 number_word(holds ? desk->lease.token : 0, token),
                                 text_of(desk->name),
                                 is_urgent ? TEXT("1") : TEXT("0"),
-                                text_of(desk->channel)};
+                                text_of(desk->channel),
+                                holds ? spent_of(desk) : TEXT("")};
     desk->asked_us = now_of(desk);
     desk->asking = redis_eval(desk->redis, &desk->script, KEYS, words, WORDS, 0, on_answer, desk);
     if (desk->asking && record.len > 0)
@@ -370,7 +381,7 @@ static void on_connection(void *with)
 
 struct share_desk *share_desk_new(struct worker *worker)
 {
-    static const char *const ends[KEYS] = {"lease", "token", "name", "at", "of"};
+    static const char *const ends[KEYS] = {"lease", "token", "name", "at", "of", "spent"};
     struct fault fault;
     if (!worker->redis)
         return NULL;
@@ -382,6 +393,8 @@ struct share_desk *share_desk_new(struct worker *worker)
     desk->channel = memory_format("%s{fleet}", prefix);
     desk->name_path = memory_format("%s/cluster", worker->options.start->state);
     buffer_init(&desk->record, DEPLOYMENTS_RECORD_BYTES);
+    buffer_init(&desk->spent, SPENT_BYTES);
+    buffer_init(&desk->found, SPENT_BYTES);
     redis_script_init(&desk->script, (struct text){source, sizeof(source) - 1});
     list_init(&desk->timer.link);
     desk->timer.on_time = on_tick;
@@ -438,5 +451,7 @@ void share_desk_free(struct share_desk *desk)
     memory_free(desk->channel);
     memory_free(desk->name_path);
     buffer_done(&desk->record);
+    buffer_done(&desk->spent);
+    buffer_done(&desk->found);
     memory_free(desk);
 }

@@ -15,6 +15,8 @@
  *   <prefix>{fleet}:name    of the cluster: by this engines know whose containers and Pods are
  *   <prefix>{fleet}:at      sorted set: when each node has told, in microseconds of Redis' clock
  *   <prefix>{fleet}:of      hash: what
+ *   <prefix>{fleet}:spent   what deployments have spent (deployments_spent()), by the leader, each
+ *                           second; who leads next goes on from there
  *   channel <prefix>{fleet}
  *
  * One thread: the worker's, which owns it.
@@ -22,6 +24,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "gateway/base/text.h"
 
 struct deployments;
 struct share_desk;
@@ -38,9 +42,10 @@ void share_desk_free(struct share_desk *desk);
 
 /* We end: give the lease up, so that another need not wait for its end. In the loop's thread. */
 void share_desk_resign(struct share_desk *desk);
-/* The service has taken over what was ordered, as long as <token> is still ours: lead. False: it is
- * not. In the loop's thread. */
-bool share_desk_take_office(struct share_desk *desk, int64_t token);
+/* The service has taken over what was ordered, as long as <token> is still ours: lead. <spent>:
+ * what counts where Redis knows of nothing that was spent. False: it is not. In the loop's thread.
+ */
+bool share_desk_take_office(struct share_desk *desk, int64_t token, struct text spent);
 
 /* There is something to be told at once; from within deployments' on_round(). */
 void share_desk_ring(struct share_desk *desk);

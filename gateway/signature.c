@@ -30,7 +30,7 @@ bool signature_is_there(const struct exchange *x, const struct head *head)
 static bool refuse(struct exchange *x, const char *type, const char *words)
 {
     x->aws_error = type;
-    return fault_set(&x->fault, FAULT_BAD_KEY, "%s", words);
+    return fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
 }
 
 static bool has_other_key(const struct head *head)

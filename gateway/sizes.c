@@ -9,14 +9,14 @@ static bool is_over(struct exchange *x, int64_t has, int64_t most, const char *p
 {
     if (!most || has <= most)
         return false;
-    x->fault.param = NULL;
+    exchange_fault(x)->param = NULL;
     fault_set(
-        &x->fault, param ? FAULT_BAD_REQUEST : FAULT_TOO_LARGE,
+        exchange_fault(x), param ? FAULT_BAD_REQUEST : FAULT_TOO_LARGE,
         "The target %.*s takes at most %lld %s (limit '%s' of its provider), and the call has "
         "%lld.",
         TEXT_ARGS(x->target->id), (long long)most, what, param ? param : "body_bytes",
         (long long)has);
-    x->fault.param = param;
+    exchange_fault(x)->param = param;
     return true;
 }
 
@@ -51,13 +51,13 @@ static int64_t count_texts(struct text array)
 /* They may stand anywhere in a conversation, which is read for it - where it speaks of any. */
 static int64_t images_of(struct exchange *x)
 {
-    struct fault before = x->fault;
+    struct fault before = *exchange_why(x);
     const struct translator *words = translator_find(exchange_dialect(x), x->call.operation);
     bool speaks = text_find(buffer_text(&x->body), TEXT("image")) != SIZE_MAX;
     if (!speaks || !words || x->match.endpoint->body != BODY_JSON)
         return 0;
     if (!crossing_read(x, words)) {
-        x->fault = before; /* what cannot be read is the provider's to refuse */
+        *exchange_fault(x) = before; /* what cannot be read is the provider's to refuse */
         return 0;
     }
     return translate_sizes(x->seeking->chat).images;

@@ -47,7 +47,8 @@ enum {
 enum exchange_state step_read(struct exchange *x)
 {
     if (x->facts.client_gone)
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before its request was complete.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE,
+                  "The client left before its request was complete.");
     if (x->facts.client_gone || x->facts.request_bad)
         return EXCHANGE_REFUSE;
     if (!x->facts.request_whole)
@@ -60,13 +61,13 @@ enum exchange_state step_read(struct exchange *x)
 enum exchange_state step_admit(struct exchange *x)
 {
     if (x->facts.client_gone) {
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
     if (x->signature && !signature_check(x))
         return EXCHANGE_REFUSE;
     if (!x->facts.owner_asked) {
-        x->call.user = x->user_given;
+        x->call.user = x->seeking->user_given;
         if (x->match.endpoint->body == BODY_JSON &&
             (!admission_read(x) || !own_prompt_fill(x) || !references_read(x)))
             return EXCHANGE_REFUSE;
@@ -97,7 +98,7 @@ enum exchange_state step_admit(struct exchange *x)
 enum exchange_state step_recall(struct exchange *x)
 {
     if (x->facts.client_gone) {
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
     switch (replay_recall(x)) {
@@ -118,7 +119,7 @@ enum exchange_state step_reserve(struct exchange *x)
 {
     if (x->facts.client_gone) {
         reserve_forget(x);
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was admitted.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left before it was admitted.");
         return EXCHANGE_REFUSE;
     }
     enum reserve_result result =
@@ -138,7 +139,7 @@ enum exchange_state step_liken(struct exchange *x)
 {
     if (x->facts.client_gone) {
         semantics_stop(x);
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left before it was routed.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left before it was routed.");
         return EXCHANGE_REFUSE;
     }
     switch (semantics_ask(x)) {
@@ -159,14 +160,14 @@ static enum exchange_state recall_again(struct exchange *x)
     replay_forget(x);
     relay_reset(x);
     x->target = NULL;
-    x->fault = (struct fault){0};
+    exchange_clear_fault(x);
     return EXCHANGE_RECALL;
 }
 
 enum exchange_state step_replay(struct exchange *x)
 {
     if (x->facts.client_gone) {
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_SETTLE;
     }
@@ -194,13 +195,13 @@ enum exchange_state step_replay(struct exchange *x)
 
 static enum exchange_state no_target(struct exchange *x)
 {
-    if (x->fault.kind == FAULT_NONE && waking_turns(x) > 0)
-        x->fault = x->waking->why;
+    if (exchange_why(x)->kind == FAULT_NONE && waking_turns(x) > 0)
+        *exchange_fault(x) = x->waking->why;
     if (x->attempts > 0)
         return EXCHANGE_REFUSE; /* the last one's fault stands */
-    if (x->fault.kind == FAULT_NONE && x->route && ruling_refuse(x))
+    if (exchange_why(x)->kind == FAULT_NONE && x->route && ruling_refuse(x))
         return EXCHANGE_REFUSE;
-    if (x->fault.kind == FAULT_NONE) /* else the last one cannot do what is asked */
+    if (exchange_why(x)->kind == FAULT_NONE) /* else the last one cannot do what is asked */
         choosing_say_none(x);
     return EXCHANGE_REFUSE;
 }
@@ -245,7 +246,7 @@ void step_unchoose(struct exchange *x)
  * the last try failed of stands, and is not covered up by what another one cannot do. */
 static const struct target *choose(struct exchange *x)
 {
-    struct fault before = x->fault;
+    struct fault before = *exchange_why(x);
     while ((x->target = choose_one(x)) != NULL) {
         x->upstream_model =
             text_equal(x->target->model, TEXT("*")) ? x->call.model : x->target->model;
@@ -256,9 +257,9 @@ static const struct target *choose(struct exchange *x)
             return NULL;
     }
     if (before.kind != FAULT_NONE)
-        x->fault = before;
+        *exchange_fault(x) = before;
     else if (x->target)
-        x->fault = (struct fault){0};
+        exchange_clear_fault(x);
     return x->target;
 }
 
@@ -294,8 +295,8 @@ static bool must_rest(struct exchange *x)
     x->retry_after_us = (int64_t)(x->again_at_us - now);
     if (x->retry_after_us <= x->target->provider->max_backoff_us)
         return true;
-    if (x->fault.kind == FAULT_NONE)
-        fault_set(&x->fault, FAULT_TARGET_BUSY,
+    if (exchange_why(x)->kind == FAULT_NONE)
+        fault_set(exchange_fault(x), FAULT_TARGET_BUSY,
                   "The target has asked to be left alone for another %lld s.",
                   (long long)(x->retry_after_us / 1000000 + 1));
     return true;
@@ -304,7 +305,7 @@ static bool must_rest(struct exchange *x)
 enum exchange_state step_route(struct exchange *x)
 {
     if (x->facts.client_gone) {
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left while it was routed.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left while it was routed.");
         return EXCHANGE_REFUSE;
     }
     if (x->facts.upstream == UPSTREAM_FAILED && !leave_try(x))
@@ -325,7 +326,8 @@ enum exchange_state step_route(struct exchange *x)
     if (x->aside && must_rest(x))
         return aside_return(x) ? EXCHANGE_SEND : EXCHANGE_REFUSE;
     if (must_rest(x))
-        return tries_wait(x) && x->fault.kind == FAULT_NONE ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
+        return tries_wait(x) && exchange_why(x)->kind == FAULT_NONE ? EXCHANGE_ROUTE
+                                                                    : EXCHANGE_REFUSE;
     x->again = AGAIN_NO;
     x->again_at_us = 0;
     x->retry_after_us = 0;
@@ -350,7 +352,7 @@ void step_report(struct exchange *x, enum fault_kind outcome)
 static enum exchange_state leave(struct exchange *x)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+    fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left.");
     metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
     return EXCHANGE_REFUSE;
 }
@@ -363,7 +365,7 @@ static bool write_down(struct exchange *x)
         x->opened = true;
         return true;
     }
-    return fault_set(&x->fault, FAULT_LEDGER_FULL,
+    return fault_set(exchange_fault(x), FAULT_LEDGER_FULL,
                      "The call cannot be written down: the disk of the ledger is full.");
 }
 
@@ -393,7 +395,7 @@ static bool waits_for_sign_in(struct exchange *x)
         sign_in_wait(sign_in, &x->seeking->sign_in_wait, x->seeking->sign_in_by_us))
         return true;
     x->attempts++;
-    fault_set(&x->fault, FAULT_TARGET_DOWN, "The target's provider gave no credential.");
+    fault_set(exchange_fault(x), FAULT_TARGET_DOWN, "The target's provider gave no credential.");
     x->facts.upstream = UPSTREAM_FAILED;
     return false;
 }
@@ -403,7 +405,7 @@ static bool waits_for_sign_in(struct exchange *x)
 static enum exchange_state break_off(struct exchange *x)
 {
     if (resume_begin(x)) {
-        step_report(x, x->fault.kind);
+        step_report(x, exchange_why(x)->kind);
         return EXCHANGE_ROUTE;
     }
     relay_break(x);
@@ -457,7 +459,7 @@ enum exchange_state step_relay(struct exchange *x)
 {
     if (x->facts.client_gone && !step_goes_on(x)) {
         upstream_abandon(&x->upstream);
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_SETTLE;
     }
@@ -481,8 +483,8 @@ enum exchange_state step_relay(struct exchange *x)
     }
     if (!x->head_sent) {
         /* The message had begun: count it as cut, but the client has seen nothing of it. */
-        if (x->fault.kind == FAULT_TARGET_CUT)
-            x->fault.kind = FAULT_TARGET_INVALID;
+        if (exchange_why(x)->kind == FAULT_TARGET_CUT)
+            exchange_fault(x)->kind = FAULT_TARGET_INVALID;
         return tries_after_failure(x);
     }
     return break_off(x);
@@ -499,7 +501,7 @@ static void count_refusal(struct exchange *x)
                    {FAULT_GUARDED, COUNTER_GUARDED},
                    {FAULT_STORE_AWAY, COUNTER_STORE_AWAY}};
     for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
-        if (counted[i].kind == x->fault.kind)
+        if (counted[i].kind == exchange_why(x)->kind)
             metrics_count(x->worker->metrics, counted[i].counter, 1);
 }
 
@@ -596,8 +598,8 @@ static void fill_row(struct exchange *x, struct ledger_row *row)
     row->outcome = outcome_of(x);
     row->status = x->facts.client_gone ? 499 : (int)x->status;
     row->finish = text_of(x->answer.finish);
-    if (x->fault.kind != FAULT_NONE)
-        row->fault = text_of(fault_rule(x->fault.kind)->name);
+    if (exchange_why(x)->kind != FAULT_NONE)
+        row->fault = text_of(fault_rule(exchange_why(x)->kind)->name);
     count(x, row);
     if (x->first_us)
         row->ttft_us = (int64_t)(x->first_us - x->begun_us);
@@ -629,7 +631,7 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
     struct access_extra extra = {
         .trace_id = x->traceparent.len >= 35 ? text_head(text_from(x->traceparent, 3), 32)
                                              : (struct text){"", 0},
-        .peer = text_of(x->peer),
+        .peer = x->client ? text_of(x->client->peer) : x->peer,
         .listener = x->listener_name,
         .method = x->method,
         .path = x->path,
@@ -647,9 +649,9 @@ static void settle(struct exchange *x)
     struct ledger_row row;
     aside_cancel(x);
     fill_row(x, &row);
-    bool broke = x->facts.upstream == UPSTREAM_FAILED && x->fault.kind != FAULT_NONE;
+    bool broke = x->facts.upstream == UPSTREAM_FAILED && exchange_why(x)->kind != FAULT_NONE;
     bool good = x->facts.client_gone || (x->status / 100 == 2 && !broke);
-    step_report(x, good ? FAULT_NONE : x->fault.kind);
+    step_report(x, good ? FAULT_NONE : exchange_why(x)->kind);
     bool is_call = x->key && x->match.endpoint && x->match.endpoint->page == PAGE_NONE;
     objects_note(x); /* in front of the line whose mark is waited for */
     bool is_settled = batch_settle(x, &row);

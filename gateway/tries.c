@@ -263,14 +263,14 @@ static void look_at_circuit(struct exchange *x, enum circuit before)
     health_compare(&target->figures->health, all, count, target->breaker, now_of(x));
     if (before == CIRCUIT_CLOSED && circuit_of(target) == CIRCUIT_OPEN)
         log_line(LOG_WARN, "upstream", "target %.*s is left alone for a while: it fails (%s)",
-                 TEXT_ARGS(target->id), fault_rule(x->fault.kind)->name);
+                 TEXT_ARGS(target->id), fault_rule(exchange_why(x)->kind)->name);
 }
 
 enum exchange_state tries_after_failure(struct exchange *x)
 {
-    bool again = x->facts.client_gone ? false : tries_claim(x, x->fault.kind, 0);
+    bool again = x->facts.client_gone ? false : tries_claim(x, exchange_why(x)->kind, 0);
     enum circuit before = circuit_of(x->target);
-    step_report(x, x->fault.kind);
+    step_report(x, exchange_why(x)->kind);
     look_at_circuit(x, before);
     return again ? EXCHANGE_ROUTE : EXCHANGE_REFUSE;
 }

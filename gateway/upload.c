@@ -60,8 +60,8 @@ bool upload_new(struct exchange *x, const struct head *head)
     u->max = x->snapshot->config->limits.max_upload_bytes;
     u->cut_begin = u->cut_end = UINT64_MAX;
     buffer_init(&u->kept, KEEP_BYTES + 2 * CLIENT_SCRATCH_BYTES);
-    if (!multipart_init(&u->form, x->content_type, fields, FIELDS))
-        return fault_set(&x->fault, FAULT_BAD_MEDIA,
+    if (!multipart_init(&u->form, x->seeking->content_type, fields, FIELDS))
+        return fault_set(exchange_fault(x), FAULT_BAD_MEDIA,
                          "The Content-Type has no usable multipart boundary.");
     if (x->match.endpoint->creates) {
         u->reader = batch_reader_new(x->snapshot->config, x->worker->options.estimates,
@@ -106,7 +106,7 @@ void upload_forget(struct exchange *x)
 static bool open_file(struct exchange *x, struct upload *u)
 {
     u->file = open(x->snapshot->config->state, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return u->file >= 0 || fault_set(&x->fault, FAULT_OVERLOADED,
+    return u->file >= 0 || fault_set(exchange_fault(x), FAULT_OVERLOADED,
                                      "There is no room to keep the upload until its model is "
                                      "known; send the model field before the file.");
 }
@@ -118,7 +118,7 @@ static bool write_file(struct exchange *x, struct upload *u, struct text piece)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return fault_set(&x->fault, FAULT_OVERLOADED,
+            return fault_set(exchange_fault(x), FAULT_OVERLOADED,
                              "The disk is full: the upload cannot be "
                              "kept until its model is known.");
         u->file_written += (uint64_t)n;
@@ -131,7 +131,8 @@ static bool keep(struct exchange *x, struct upload *u, struct text piece)
 {
     if (u->file < 0 && (u->decided || buffer_length(&u->kept) + piece.len <= KEEP_BYTES))
         return buffer_append_text(&u->kept, piece) ||
-               fault_set(&x->fault, FAULT_INTERNAL, "The upload came faster than it was taken.");
+               fault_set(exchange_fault(x), FAULT_INTERNAL,
+                         "The upload came faster than it was taken.");
     if (u->file < 0) {
         if (!open_file(x, u) || !write_file(x, u, buffer_text(&u->kept)))
             return false;
@@ -217,7 +218,7 @@ static bool pump_some(struct exchange *x)
     ssize_t n = read_file(u, piece, sizeof(piece));
     if (n <= 0) {
         upstream_abandon(&x->upstream);
-        fault_set(&x->fault, FAULT_INTERNAL, "The kept upload cannot be read back.");
+        fault_set(exchange_fault(x), FAULT_INTERNAL, "The kept upload cannot be read back.");
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
         return false;
@@ -355,7 +356,7 @@ bool upload_take(struct exchange *x, struct text piece)
     if (may_flow(x) && !waiting_bytes(u)) {
         u->paused = !push_edited(x, piece);
     } else if (!keep(x, u, piece)) {
-        fault = x->fault;
+        fault = *exchange_why(x);
         exchange_body_bad(x, &fault);
         return true;
     }

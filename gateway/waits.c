@@ -10,7 +10,7 @@ enum { PING_SLACK_US = 20000, FIRST_BYTE_DEFAULT_US = 30000000 };
 static void fail(struct exchange *x, enum fault_kind kind, const char *words)
 {
     upstream_abandon(&x->upstream);
-    fault_set(&x->fault, kind, "%s", words);
+    fault_set(exchange_fault(x), kind, "%s", words);
     x->facts.upstream = UPSTREAM_FAILED;
     exchange_run(x);
 }

@@ -195,7 +195,7 @@ static enum exchange_state turn_away(struct exchange *x, const char *what)
         step_unchoose(x);
         return EXCHANGE_ROUTE;
     }
-    x->fault = x->waking->why;
+    *exchange_fault(x) = x->waking->why;
     return EXCHANGE_REFUSE;
 }
 
@@ -357,7 +357,7 @@ enum exchange_state step_wake(struct exchange *x)
     if (x->facts.client_gone && !step_goes_on(x)) {
         timer_stop(&x->timer);
         leave(x);
-        fault_set(&x->fault, FAULT_CLIENT_GONE, "The client left.");
+        fault_set(exchange_fault(x), FAULT_CLIENT_GONE, "The client left.");
         metrics_count(x->worker->metrics, COUNTER_CLIENT_LEFT, 1);
         return EXCHANGE_REFUSE;
     }

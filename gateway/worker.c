@@ -39,11 +39,11 @@ enum {
     ACCEPTS_PER_EVENT = 64,
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
-    ARENA_BLOCK_BYTES = 480,    /* what an open stream keeps has room, as a rule */
+    ARENA_BLOCK_BYTES = 232,    /* what an open stream without limits keeps */
     SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,
-    SHRINKS = 4,
+    SHRINKS = 8,
     SHRINK_US = 300000,
     TRIM_SWEEPS = 60, /* a minute, mostly */
     ANSWER_LOOK_US = 1000,
@@ -298,6 +298,8 @@ static void free_exchange(struct exchange *x)
 /* <used>, or a free one, zeroed but for its arena. */
 static struct seeking *take_seeking(struct worker *worker, struct seeking *used)
 {
+    if (++worker->seeking_count > worker->seeking_peak)
+        worker->seeking_peak = worker->seeking_count;
     if (!used && worker->spare_seeking_count > 0)
         used = worker->spare_seekings[--worker->spare_seeking_count];
     if (!used) {
@@ -325,6 +327,7 @@ void worker_give_seeking(struct exchange *x)
     x->seeking = NULL;
     if (!seeking)
         return;
+    worker->seeking_count--;
     empty_seeking(seeking);
     if (worker->spare_seeking_count < SPARE_SEEKINGS)
         worker->spare_seekings[worker->spare_seeking_count++] = seeking;
@@ -371,8 +374,10 @@ void worker_give_exchange(struct exchange *x)
         tap_done(x->tap);
     worker->exchange_count--;
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
-    if (x->seeking)
+    if (x->seeking) {
         empty_seeking(x->seeking);
+        worker->seeking_count--;
+    }
     if (worker->spare_count < SPARE_EXCHANGES) {
         arena_reset(&x->arena);
         x->grave.next = (struct grave *)(void *)worker->spare;
@@ -599,7 +604,13 @@ static void sweep(struct timer *timer)
     if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
         free_spares(worker);
         worker->exchange_peak = worker->exchange_count;
+        worker->seeking_peak = worker->seeking_count;
         worker->shrinks_left = SHRINKS;
+    } else if (worker->seeking_peak > QUIET_EXCHANGES &&
+               worker->seeking_count < worker->seeking_peak / 4) { /* what is left are streams */
+        free_spare_seekings(worker);
+        worker->seeking_peak = worker->seeking_count;
+        resident_trim();
     }
     if (worker->shrinks_left > 0) {
         worker->shrinks_left--;

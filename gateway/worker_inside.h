@@ -38,7 +38,7 @@ struct job_desk;
 struct webhooks;
 
 enum {
-    CLIENT_SCRATCH_BYTES = 8 * 1024,
+    CLIENT_SCRATCH_BYTES = 128 * 1024,
     GATHER_PIECES = 58,
     WRITE_COST_MAX_US = 1000, /* whatever took longer was not the write: we were put aside */
     SPARE_SEEKINGS = 64,
@@ -123,7 +123,7 @@ struct worker {
     struct exchange *spare; /* free exchanges, for reuse */
     unsigned spare_count;
     struct seeking *spare_seekings[SPARE_SEEKINGS]; /* of those that gave theirs up */
-    unsigned spare_seeking_count;
+    unsigned spare_seeking_count, seeking_count;    /* seek targets now */
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;
@@ -135,9 +135,9 @@ struct worker {
     } counted;
     uint64_t writes, write_cost_us; /* to clients: how many, and ours of one lately */
     struct timer accept_timer, janitor;
-    unsigned exchange_peak; /* since memory was last given back */
-    unsigned shrinks_left;  /* how often to give memory back again */
-    unsigned sweeps;        /* of the janitor */
+    unsigned exchange_peak, seeking_peak; /* since memory was last given back */
+    unsigned shrinks_left;                /* how often to give memory back again */
+    unsigned sweeps;                      /* of the janitor */
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */

@@ -43,6 +43,17 @@
 bool cache_name(struct text scope, struct text route, enum operation operation, struct text body,
                 struct digest *name);
 
+/* What a name is made of. */
+struct cache_call {
+    struct text scope, route;
+    enum operation operation;
+    struct text body;
+};
+/* The same by one worker's memory: a call that came before, byte for byte, is not read again. */
+struct cache_remote;
+bool cache_name_again(struct cache_remote *remote, const struct cache_call *call,
+                      struct digest *name);
+
 /* The name of an entry for Idempotency-Key; false when they are longer than 4 KiB together. The
  * body's digest beside it is of the bytes as they came (and of the path): who tries again sends the
  * same. */
@@ -76,6 +87,8 @@ struct cache_end {
     struct usage usage;
     int64_t cost_nanos;
     char finish[32];
+    bool is_said; /* usage and finish are what the answer says: who gets it need not read it for
+                     them. Not kept elsewhere. */
 };
 
 enum cache_found {
@@ -197,7 +210,6 @@ struct cache_remote_options {
     const char *node;    /* ours, the same after a restart; borrowed */
     bool exact;          /* not only answers to Idempotency-Keys are kept there */
 };
-struct cache_remote;
 struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
                                       const struct cache_remote_options *options);
 /* All lookups have been done or forgotten. To be called before loop_clear() and redis_free(). */

@@ -14,9 +14,16 @@ struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
     remote->cache = cache;
     remote->loop = loop;
     remote->options = *options;
+    remote->names = memory_new(sizeof(*remote->names));
     list_init(&remote->searches);
     claims_init(remote);
     return remote;
+}
+
+bool cache_name_again(struct cache_remote *remote, const struct cache_call *call,
+                      struct digest *name)
+{
+    return cache_names_find(remote->names, call, name);
 }
 
 /* --------------------------------------------------------------------- the end of a search */
@@ -280,5 +287,7 @@ void cache_remote_free(struct cache_remote *remote)
     }
     list_remove(&remote->searches);
     claims_done(remote);
+    cache_names_done(remote->names);
+    memory_free(remote->names);
     memory_free(remote);
 }

@@ -11,6 +11,7 @@
 #include "gateway/base/loop.h"
 #include "policy/cache_answers.h"
 #include "policy/cache_inside.h"
+#include "policy/cache_names.h"
 #include "policy/cache_record.h"
 
 enum {
@@ -26,6 +27,7 @@ struct cache_remote {
     struct cache *cache;
     struct loop *loop;
     struct cache_remote_options options;
+    struct cache_names *names;
     struct link searches; /* all that are not done */
     struct link claims;
     struct timer renew;

@@ -78,6 +78,7 @@ static const struct path of_requests[] = {
     {"instructions.*.content.*.text", TEXT_PLAIN, true},
     {"prompt", TEXT_PLAIN, true},
     {"prompt.*", TEXT_PLAIN, true},
+    {"formatted_prompt", TEXT_PLAIN, true},                      /* Monster API */
     {"prompt.variables.**", TEXT_DEEP, true},
     {"suffix", TEXT_PLAIN, true},
     {"prediction.content", TEXT_PLAIN, true},
@@ -128,6 +129,7 @@ static const struct path of_requests[] = {
     {"tools.*.functionDeclarations.**", TEXT_DEEP, true},
     {"functions.**", TEXT_DEEP, true},
     {"response_format.json_schema.**", TEXT_DEEP, true},
+    {"json_schema.**", TEXT_DEEP, true},                         /* llama.cpp */
     {"text.format.**", TEXT_DEEP, true},
     {NULL, TEXT_PLAIN, false},
 };

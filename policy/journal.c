@@ -30,7 +30,7 @@ static void use_segment(struct journal *journal, struct segment *segment)
 
 struct journal *journal_new(const struct journal_id *id, int directory, size_t segment_bytes)
 {
-    struct segment *segment = segment_new(directory, id, 1, segment_bytes);
+    struct segment *segment = segment_new(directory, id, 1, segment_bytes, false);
     if (!segment)
         return NULL;
     struct journal *journal = aligned_alloc(_Alignof(struct journal), sizeof(*journal));
@@ -100,9 +100,12 @@ bool journal_grow(struct journal *journal, unsigned ahead)
 {
     bool enough = true;
     pthread_mutex_lock(&journal->growing);
-    if (atomic_load(&journal->ahead) < ahead) {
+    unsigned there = atomic_load(&journal->ahead);
+    if (there < ahead) {
+        /* Only the next one, and not where all that it holds is flushed to the disk. */
+        bool filled = there == 0 && atomic_load(&journal->safe) == UINT64_MAX;
         struct segment *segment = segment_new(journal->directory, &journal->id,
-                                              journal->next_number, journal->segment_bytes);
+                                              journal->next_number, journal->segment_bytes, filled);
         enough = segment != NULL;
         tell_room(journal, enough);
         if (enough)

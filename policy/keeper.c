@@ -19,6 +19,7 @@ enum {
     FLUSH_EVERY_US = 5 * 1000,
     RETRY_US = 100 * 1000,        /* when the disk was full */
     FAILED_RETRY_US = 1000000,    /* when the database failed */
+    REST_AFTER_US = 500000,       /* no line for so long: the database may give memory back */
     SLEEPY_AFTER_US = 1500000,    /* no line for so long: wait to be woken */
     LOOK_EVERY_US = 10 * 1000000, /* for what dead processes left */
     TRIM_EVERY_US = 60 * 1000000, /* a long backlog takes more memory than calls as they come */
@@ -240,7 +241,8 @@ static void drain_wait(struct ledger *ledger, uint64_t wait_us, uint64_t busy_us
 static void *drain_main(void *with)
 {
     struct ledger *ledger = with;
-    uint64_t busy_us = clock_now_us(), trimmed_us = busy_us;
+    uint64_t busy_us = clock_now_us(), rested_us = 0; /* busy_us when it was last given a rest */
+    uint64_t trimmed_us = busy_us;
     step_back();
     while (!atomic_load(&ledger->stopping)) {
         if (clock_now_us() - trimmed_us > TRIM_EVERY_US) {
@@ -249,6 +251,10 @@ static void *drain_main(void *with)
         }
         pthread_mutex_lock(&ledger->draining);
         uint64_t wait_us = drain_turn(ledger, &busy_us);
+        if (ledger->book && busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US) {
+            database_rest(book_database(ledger->book));
+            rested_us = busy_us;
+        }
         pthread_mutex_unlock(&ledger->draining);
         drain_wait(ledger, wait_us, busy_us);
     }

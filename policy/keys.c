@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
 #include <string.h>
 
 #include "gateway/base/memory.h"
 #include "policy/policy.h"
 
 /* Longer names than this are nobody's model: bounds the work of matching patterns. */
-enum { MODEL_NAME_MAX = 1024 };
+enum { MODEL_NAME_MAX = 1024, INDEX_LEAST = 8 /* of fewer names none is made */ };
 
 /*
  * Open addressing by the first bytes of the digest. A digest is as good as random, and whoever
@@ -79,12 +80,58 @@ const struct key *keys_find(const struct keys *keys, struct text secret, int64_t
     return secret.len ? found : NULL;
 }
 
-static bool is_listed(const struct text *patterns, size_t count, struct text model)
+/* ------------------------------------------------------------------------- allowed models */
+
+struct model_index {
+    size_t exact, count;
+    struct text names[]; /* those without '*' in order, and then the patterns */
+};
+
+static int name_order(const void *left, const void *right)
+{
+    const struct text *a = left, *b = right;
+    size_t len = a->len < b->len ? a->len : b->len;
+    int order = len ? memcmp(a->at, b->at, len) : 0;
+    return order ? order : (a->len > b->len) - (a->len < b->len);
+}
+
+static bool is_pattern(struct text name)
+{
+    return text_find_byte(name, '*') != SIZE_MAX;
+}
+
+const struct model_index *model_index_new(struct arena *arena, const struct text *models,
+                                          size_t count)
+{
+    if (count < INDEX_LEAST)
+        return NULL;
+    struct model_index *index = arena_new(arena, sizeof(*index) + count * sizeof(index->names[0]));
+    for (size_t i = 0; i < count; i++)
+        if (!is_pattern(models[i]))
+            index->names[index->exact++] = models[i];
+    qsort(index->names, index->exact, sizeof(index->names[0]), name_order);
+    index->count = index->exact;
+    for (size_t i = 0; i < count; i++)
+        if (is_pattern(models[i]))
+            index->names[index->count++] = models[i];
+    return index;
+}
+
+static bool is_among(const struct text *patterns, size_t count, struct text model)
 {
     for (size_t i = 0; i < count; i++)
         if (text_matches(model, patterns[i]))
             return true;
     return false;
+}
+
+static bool is_listed(const struct text *models, size_t count, const struct model_index *index,
+                      struct text model)
+{
+    if (!index)
+        return is_among(models, count, model);
+    return bsearch(&model, index->names, index->exact, sizeof(model), name_order) ||
+           is_among(index->names + index->exact, index->count - index->exact, model);
 }
 
 struct text tenant_scope(const struct tenant *tenant)
@@ -105,7 +152,7 @@ static bool tenant_may_call(const struct tenant *tenant, struct text model)
     for (; tenant; tenant = tenant->parent) {
         if (tenant->model_count == 0 && tenant->parent)
             continue;
-        if (!is_listed(tenant->models, tenant->model_count, model))
+        if (!is_listed(tenant->models, tenant->model_count, tenant->model_index, model))
             return false;
     }
     return true;
@@ -116,5 +163,6 @@ bool key_may_call(const struct key *key, struct text model)
     if (model.len == 0 || model.len > MODEL_NAME_MAX)
         return false;
     return tenant_may_call(key->tenant, model) &&
-           (key->model_count == 0 || is_listed(key->models, key->model_count, model));
+           (key->model_count == 0 ||
+            is_listed(key->models, key->model_count, key->model_index, model));
 }

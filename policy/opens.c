@@ -3,7 +3,7 @@
 
 #include "gateway/base/memory.h"
 
-enum { FIRST_CAPACITY = 64 };
+enum { FIRST_CAPACITY = 64, KEPT_CAPACITY = 1024 /* when none is open any more */ };
 
 void opens_done(struct opens *opens)
 {
@@ -38,7 +38,7 @@ static void widen(struct opens *opens)
 
 void opens_put(struct opens *opens, const struct open_call *call)
 {
-    if (opens->count * 2 >= opens->capacity)
+    if (opens->count * 4 >= opens->capacity * 3)
         widen(opens);
     struct open_call *place = place_of(opens, call->sequence);
     if (place->sequence)
@@ -61,7 +61,10 @@ void opens_remove(struct opens *opens, uint64_t sequence)
     if (!place)
         return;
     *place = (struct open_call){0};
-    opens->count--;
+    if (--opens->count == 0 && opens->capacity > KEPT_CAPACITY) {
+        opens_done(opens);
+        return;
+    }
     /* Close the gap: who stands behind it may have been displaced by the one that left. */
     size_t at = (size_t)(place - opens->places);
     for (;;) {

@@ -22,6 +22,10 @@
 
 enum { TENANT_DEPTH_MAX = 8, TENANT_TAGS_MAX = 255 };
 
+/* A long list of allowed models, made ready to be looked up in; NULL = none was made, and the list
+ * itself is looked through. */
+struct model_index;
+
 /* A tenant: an organisation, a team in one, a project in that. All texts live as long as what
  * declares it: the configuration or the directory. */
 struct tenant {
@@ -31,6 +35,7 @@ struct tenant {
     struct text *models; /* allowed names; patterns with '*'. None: the topmost allows nothing, a
                             nested one what its parent does; never more than its parent does */
     size_t model_count;
+    const struct model_index *model_index;
     struct text tags;              /* "k=v,k=v", its own and those above, noted with every call */
     struct limit_list limits;      /* of all its calls and those of the tenants in it, together */
     struct limit_list user_limits; /* of each of its end users */
@@ -57,6 +62,7 @@ struct key {
     const struct tenant *tenant;
     struct text *models; /* narrower than the tenant's; none given = all of the tenant's */
     size_t model_count;
+    const struct model_index *model_index;
     struct limit_list limits;
     struct text tags;   /* its own and its tenant's */
     int64_t expires_us; /* wall clock; 0 = never */
@@ -85,6 +91,11 @@ struct text tenant_scope(const struct tenant *tenant);
 
 /* The topmost tenant above <tenant>, or itself. */
 const struct tenant *tenant_root(const struct tenant *tenant);
+
+/* The index of <models>, whose texts are borrowed, in <arena>; NULL where they are few. */
+struct arena;
+const struct model_index *model_index_new(struct arena *arena, const struct text *models,
+                                          size_t count);
 
 /* May this key call <model> (a configured model name, or an alias it was asked by)? Its own list,
  * if it has one, and those of its tenant and of all above must name it. */

@@ -161,7 +161,8 @@ static bool begin_state(struct roster_local *local, struct roster_mark *mark)
 
 static bool set_up(struct roster_local *local)
 {
-    if (!database_run(local->database, schema))
+    if (!database_begin(local->database) || !database_run(local->database, schema) ||
+        !database_commit(local->database))
         return false;
     database_set_wait(local->database, LOCK_MS);
     for (int i = 0; i < STATEMENTS; i++)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "gateway/base/log.h"
 #include "policy/roster_remote.h"
@@ -30,10 +29,10 @@ void remote_rest(struct roster_remote *remote, bool good)
 {
     bool looked = remote->step != STEP_WRITE;
     remote->step = STEP_REST;
-    if (remote->closing)
+    if (remote->own.closing)
         return;
     if (good)
-        atomic_store(&remote->fresh_us, loop_now_us(remote->loop));
+        atomic_store(&remote->fresh_us, loop_now_us(remote->own.loop));
     if (good && looked) {
         atomic_fetch_add(&remote->looks, 1);
         wake(remote);
@@ -48,7 +47,7 @@ void remote_rest(struct roster_remote *remote, bool good)
     }
     bool soon = remote->again || (!good && remote_has_doubts(remote));
     uint64_t wait = !soon ? ROSTER_POLL_US : good ? 0 : DOUBT_US;
-    timer_set(remote->loop, &remote->poll, loop_now_us(remote->loop) + wait);
+    timer_set(remote->own.loop, &remote->own.poll, loop_now_us(remote->own.loop) + wait);
     remote->again = false;
     if (good)
         remote_write_next(remote);
@@ -150,7 +149,8 @@ bool remote_eval(struct roster_remote *remote, const struct redis_script *script
     words[at++] = text_of(remote->names[NAME_LOG]);
     for (size_t i = 0; i < count; i++)
         words[at++] = more[i];
-    return redis_eval(remote->redis, script, REMOTE_KEYS, words, at, COMMAND_US, answer, remote);
+    return redis_eval(remote->own.redis, script, REMOTE_KEYS, words, at, COMMAND_US, answer,
+                      remote);
 }
 
 static void look(struct roster_remote *remote)
@@ -176,11 +176,11 @@ void remote_look(struct roster_remote *remote)
 
 static void on_poll(struct timer *timer)
 {
-    struct roster_remote *remote = LIST_MEMBER(timer, struct roster_remote, poll);
-    uint64_t now = loop_now_us(remote->loop);
-    if (remote->step == STEP_REST && !redis_is_up(remote->redis) &&
+    struct roster_remote *remote = LIST_MEMBER(timer, struct roster_remote, own.poll);
+    uint64_t now = loop_now_us(remote->own.loop);
+    if (remote->step == STEP_REST && !redis_is_up(remote->own.redis) &&
         now - remote->began_us < CONNECT_US)
-        timer_set(remote->loop, timer, now + ROSTER_POLL_US); /* it is told when it is up */
+        timer_set(remote->own.loop, timer, now + ROSTER_POLL_US); /* it is told when it is up */
     else
         remote_look(remote);
 }
@@ -194,53 +194,35 @@ static void on_message(void *with, struct text text)
 static void on_connection(void *with)
 {
     struct roster_remote *remote = with;
-    if (redis_is_up(remote->redis))
+    if (redis_is_up(remote->own.redis))
         remote_look(remote);
 }
 
 /* ------------------------------------------------------------------------- begin and end */
 
-static void *run(void *with)
+static void on_end(void *with)
 {
     struct roster_remote *remote = with;
-    loop_run(remote->loop, NULL, NULL);
-    remote->closing = true;
-    redis_free(remote->redis);
-    timer_stop(&remote->poll);
     remote_drop_jobs(remote);
     remote_sync_done(remote);
-    loop_clear(remote->loop);
-    dns_free(remote->dns);
-    loop_clear(remote->loop);
-    return NULL;
 }
 
 static bool start(struct roster_remote *remote, struct fault *fault)
 {
     static const char *const ends[REMOTE_KEYS] = {"version", "tenants", "keys", "log"};
     const struct roster_options *options = &remote->roster->options;
+    const struct redis_thread_work work = {on_poll, on_message, on_connection, on_end, remote};
     const char *prefix = options->prefix ? options->prefix : "sluice:";
     for (int i = 0; i < REMOTE_KEYS; i++)
         snprintf(remote->names[i], sizeof(remote->names[i]), "%.128s{roster}:%s", prefix, ends[i]);
     snprintf(remote->channel, sizeof(remote->channel), "%.128s{roster}", prefix);
-    remote->loop = loop_new();
-    remote->dns = dns_new(remote->loop);
-    remote->poll.on_time = on_poll;
-    remote->redis = redis_new(remote->loop, remote->dns, options->redis, fault);
-    if (!remote->redis)
-        return false;
-    redis_on_change(remote->redis, on_connection, remote);
-    redis_subscribe(remote->redis, text_of(remote->channel), on_message, remote);
-    remote->began_us = loop_now_us(remote->loop);
-    timer_set(remote->loop, &remote->poll, remote->began_us);
-    remote->has_thread = pthread_create(&remote->thread, NULL, run, remote) == 0;
-    return remote->has_thread ||
-           fault_set(fault, FAULT_INTERNAL, "no thread could be started for keys in Redis");
+    remote->began_us = clock_now_us();
+    return redis_thread_start(&remote->own, options->redis, text_of(remote->channel), &work, fault);
 }
 
 static void wait_for_first(struct roster_remote *remote)
 {
-    struct timespec until = remote_deadline(FIRST_US);
+    struct timespec until = clock_until(FIRST_US);
     pthread_mutex_lock(&remote->door);
     while (!atomic_load(&remote->looks) &&
            pthread_cond_timedwait(&remote->bell, &remote->door, &until) == 0)
@@ -248,16 +230,6 @@ static void wait_for_first(struct roster_remote *remote)
     pthread_mutex_unlock(&remote->door);
     if (!atomic_load(&remote->looks))
         log_line(LOG_WARN, "keys", "Redis does not answer yet: keys are those of the last time");
-}
-
-struct timespec remote_deadline(int64_t us)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_nsec += us % 1000000 * 1000;
-    at.tv_sec += us / 1000000 + at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    return at;
 }
 
 struct roster_remote *roster_remote_open(struct roster *roster, struct fault *fault)
@@ -285,16 +257,7 @@ struct roster_remote *roster_remote_open(struct roster *roster, struct fault *fa
 
 void roster_remote_close(struct roster_remote *remote)
 {
-    if (remote->has_thread) {
-        loop_stop(remote->loop);
-        pthread_join(remote->thread, NULL);
-    } else {
-        if (remote->redis)
-            redis_free(remote->redis);
-        dns_free(remote->dns);
-        loop_clear(remote->loop);
-    }
-    loop_free(remote->loop);
+    redis_thread_end(&remote->own);
     pthread_mutex_destroy(&remote->door);
     pthread_cond_destroy(&remote->bell);
     memory_free(remote);

@@ -53,8 +53,8 @@ static void finish(struct roster_remote *remote, bool good)
 static bool ask(struct roster_remote *remote, const struct text *words, size_t count,
                 redis_answer *answer)
 {
-    return redis_send(remote->redis, text_of(remote->names[NAME_VERSION]), words, count, COMMAND_US,
-                      answer, remote);
+    return redis_send(remote->own.redis, text_of(remote->names[NAME_VERSION]), words, count,
+                      COMMAND_US, answer, remote);
 }
 
 static bool is_list(struct roster_remote *remote, enum redis_fault fault,

@@ -193,7 +193,7 @@ static void on_job(struct errand *errand)
     struct job *job = LIST_MEMBER(errand, struct job, errand);
     struct roster_remote *remote = job->remote;
     list_push_back(&remote->jobs, &job->link);
-    if (remote->closing)
+    if (remote->own.closing)
         end(job, ROSTER_AWAY);
     else
         remote_write_next(remote);
@@ -223,9 +223,9 @@ enum roster_written roster_remote_write(struct roster_remote *remote,
 {
     if (!roster_remote_is_up(remote))
         return ROSTER_AWAY;
-    struct timespec until = remote_deadline(ROSTER_ASK_US);
+    struct timespec until = clock_until(ROSTER_ASK_US);
     struct job *job = job_new(remote, based_on, change);
-    loop_post(remote->loop, &job->errand);
+    loop_post(remote->own.loop, &job->errand);
     pthread_mutex_lock(&remote->door);
     while (job->state != JOB_DONE &&
            pthread_cond_timedwait(&remote->bell, &remote->door, &until) == 0)
@@ -247,7 +247,7 @@ struct look {
 static void on_look(struct errand *errand)
 {
     struct look *look = LIST_MEMBER(errand, struct look, errand);
-    if (!look->remote->closing)
+    if (!look->remote->own.closing)
         remote_look(look->remote);
     memory_free(look);
 }
@@ -256,11 +256,11 @@ bool roster_remote_look(struct roster_remote *remote)
 {
     if (!roster_remote_is_up(remote))
         return false;
-    struct timespec until = remote_deadline(ROSTER_ASK_US);
+    struct timespec until = clock_until(ROSTER_ASK_US);
     struct look *look = memory_new(sizeof(*look));
     *look = (struct look){.errand.run = on_look, .remote = remote};
     uint64_t before = atomic_load(&remote->looks);
-    loop_post(remote->loop, &look->errand);
+    loop_post(remote->own.loop, &look->errand);
     pthread_mutex_lock(&remote->door);
     while (atomic_load(&remote->looks) == before &&
            pthread_cond_timedwait(&remote->bell, &remote->door, &until) == 0)

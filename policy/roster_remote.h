@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/wire/redis_thread.h"
 #include "policy/roster_inside.h"
 
 enum { REMOTE_KEYS = 4, REMOTE_WORDS_MAX = 400 };
@@ -33,20 +34,14 @@ struct remote_sync; /* reading everything: roster_redis_sync.c */
 
 struct roster_remote {
     struct roster *roster;
-    pthread_t thread;
-    bool has_thread;
+    struct redis_thread own;
     char names[REMOTE_KEYS][192], channel[192];
 
     /* the thread's own */
-    struct loop *loop;
-    struct dns *dns;
-    struct redis *redis;
-    struct timer poll;
     uint64_t began_us;
     enum remote_step step;
-    bool again;   /* look again when this is over */
-    bool known;   /* the last look was answered (or there was none yet) */
-    bool closing; /* the loop has ended */
+    bool again; /* look again when this is over */
+    bool known; /* the last look was answered (or there was none yet) */
     struct remote_sync *sync;
     struct link jobs; /* changes to be written, and those in doubt */
 
@@ -89,4 +84,3 @@ void remote_read_mark(const struct redis_reply *reply, size_t at, struct roster_
 /* False when it is none; an empty value is one taken away. */
 bool remote_read_change(struct text kind, struct text id, struct text value,
                         struct roster_change *change);
-struct timespec remote_deadline(int64_t us);

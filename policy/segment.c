@@ -17,6 +17,7 @@
 #include "policy/checksum.h"
 
 enum { FORMAT_VERSION = 1, NAME_BYTES = 48, GIVE_BACK_BYTES = 128 * 1024, PAGE_BYTES = 4096 };
+enum { FILL_BYTES = 64 << 10 /* also how much of a segment one fault brings into memory */ };
 
 static const char magic[8] = {'s', 'l', 'u', 'j', 'r', 'n', 'l', '\n'};
 
@@ -86,8 +87,22 @@ static char *allocate(int file, size_t bytes)
     return map == MAP_FAILED ? NULL : map;
 }
 
+/*
+ * A page of the cache that a store to the map makes is a fault, and a small one; those that a write
+ * makes are large, and one fault brings a large one. What cannot be written is only slower.
+ */
+static void fill(int file, size_t bytes)
+{
+    static const char zeros[FILL_BYTES];
+    for (size_t at = 0; at < bytes; at += FILL_BYTES) {
+        size_t piece = bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES;
+        if (pwrite(file, zeros, piece, (off_t)at) != (ssize_t)piece)
+            return;
+    }
+}
+
 struct segment *segment_new(int directory, const struct journal_id *id, uint32_t number,
-                            size_t bytes)
+                            size_t bytes, bool filled)
 {
     char unfinished[NAME_BYTES], name[NAME_BYTES];
     name_of(id, number, ".new-", unfinished);
@@ -97,6 +112,8 @@ struct segment *segment_new(int directory, const struct journal_id *id, uint32_t
         return NULL;
     char *map = allocate(file, bytes);
     int problem = errno;
+    if (map && filled)
+        fill(file, bytes);
     close(file);
     if (map) {
         write_head(map, id, number, bytes);

@@ -35,9 +35,11 @@ struct segment {
     bool damaged;      /* a record was bad: keep the file */
 };
 
-/* Make number <number> of a journal in <directory>. NULL and errno when there is no room. */
+/* Make number <number> of a journal in <directory>; <filled> for one that will be written soon: its
+ * pages are made ready all at once, which takes a quarter of the time that it takes when each is
+ * written first. NULL and errno when there is no room. */
 struct segment *segment_new(int directory, const struct journal_id *id, uint32_t number,
-                            size_t bytes);
+                            size_t bytes, bool filled);
 /*
  * Map an existing one to read. NULL with errno ENOENT when it is gone, EBADMSG when it is not one
  * or of a format newer than ours, or whatever the kernel says.

@@ -23,9 +23,19 @@ static unsigned way_of(struct text key, unsigned step)
     return step % 2 ? byte & 15 : byte >> 4;
 }
 
+/* How many of 16 bits are set. Not the compiler's: processors of long ago lack the instruction, so
+ * that it calls a function. */
+static unsigned count_of(unsigned bits)
+{
+    bits -= bits >> 1 & 0x5555;
+    bits = (bits & 0x3333) + (bits >> 2 & 0x3333);
+    bits = (bits + (bits >> 4)) & 0x0f0f;
+    return (bits + (bits >> 8)) & 0x1f;
+}
+
 static unsigned place_of(const struct trie_node *node, unsigned way)
 {
-    return (unsigned)__builtin_popcount(node->used & ((1U << way) - 1));
+    return count_of(node->used & ((1U << way) - 1));
 }
 
 static bool is_leaf(const struct trie_node *node, unsigned way)
@@ -151,7 +161,7 @@ static struct trie_node *own(const struct trie_type *type, struct trie_node **at
     struct trie_node *before = *at;
     if (atomic_load_explicit(&before->references, memory_order_acquire) == 1)
         return before;
-    unsigned places = (unsigned)__builtin_popcount(before->used);
+    unsigned places = count_of(before->used);
     struct trie_node *node = node_new(places);
     node->used = before->used;
     node->leaves = before->leaves;
@@ -173,7 +183,7 @@ static struct trie_node *own(const struct trie_type *type, struct trie_node **at
 /* Open <way>, which is not used yet, for a leaf. */
 static void add_leaf(struct trie_node **at, unsigned way, struct leaf *leaf)
 {
-    unsigned places = (unsigned)__builtin_popcount((*at)->used), place = place_of(*at, way);
+    unsigned places = count_of((*at)->used), place = place_of(*at, way);
     struct trie_node *node = memory_resize(*at, bytes_of(places + 1));
     memmove(&node->at[place + 1], &node->at[place], (places - place) * sizeof(void *));
     node->at[place] = leaf;
@@ -216,7 +226,7 @@ void trie_put(struct trie *trie, struct leaf *leaf)
 
 static void drop_place(struct trie_node *node, unsigned way)
 {
-    unsigned places = (unsigned)__builtin_popcount(node->used), place = place_of(node, way);
+    unsigned places = count_of(node->used), place = place_of(node, way);
     memmove(&node->at[place], &node->at[place + 1], (places - place - 1) * sizeof(void *));
     node->used &= (uint16_t) ~(1U << way);
     node->leaves &= (uint16_t) ~(1U << way);

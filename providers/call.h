@@ -92,6 +92,9 @@ void price_seal(struct price *price);
  * parts that add up to more than their total are paid as reported.
  */
 int64_t price_cost(const struct price *price, const struct usage *usage);
+/* The same of a prompt of which so many tokens are cached, and an answer: what a call is expected
+ * to cost. Quick, for each choice asks it of each target. */
+int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output);
 
 /* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
  * be cached, reasoning or audio, and on whichever side of the tier it ends. */

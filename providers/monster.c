@@ -193,7 +193,7 @@ static void write_call(struct arena *arena, const struct chat *chat,
     put_literal(out, "}");
 }
 
-static void write_path(const struct call_target *target, struct buffer *out)
+void monster_write_path(const struct call_target *target, struct buffer *out)
 {
     (void)target;
     put_literal(out, "/generate");
@@ -247,7 +247,7 @@ static void read_frame(void *state, const struct frame *frame, struct answer_sin
     read_body(state, frame->data, sink);
 }
 
-static void read_end(void *state, struct answer_sink *sink)
+void monster_read_end(void *state, struct answer_sink *sink)
 {
     (void)state;
     (void)sink;
@@ -256,9 +256,23 @@ static void read_end(void *state, struct answer_sink *sink)
 /* ---------------------------------------------------------------------------- the answer, written
  */
 
-static bool is_text(enum part_kind kind)
+bool monster_is_text(enum part_kind kind)
 {
     return kind == PART_TEXT || kind == PART_REFUSAL;
+}
+
+void monster_write_texts(const struct whole_answer *whole, struct buffer *out)
+{
+    put_literal(out, "{\"text\":[");
+    for (size_t i = 0; i < whole->choice_count; i++) {
+        put_comma(out);
+        put_literal(out, "\"");
+        for (size_t j = 0; j < whole->choices[i].part_count; j++)
+            if (monster_is_text(whole->choices[i].parts[j].kind))
+                put_text(out, whole->choices[i].parts[j].text);
+        put_literal(out, "\"");
+    }
+    put_literal(out, "]}");
 }
 
 /* Nobody is asked for a stream; what comes as one is one object, of the first choice. */
@@ -267,7 +281,7 @@ static void write_event(void *state, const struct answer_event *event, struct bu
     (void)state;
     if (event->kind == ANSWER_BEGIN)
         put_literal(out, "{\"response\":{\"text\":[\"");
-    else if (event->kind == ANSWER_TEXT && is_text(event->part_kind) && event->choice == 0)
+    else if (event->kind == ANSWER_TEXT && monster_is_text(event->part_kind) && event->choice == 0)
         put_text(out, event->text);
     else if (event->kind == ANSWER_END)
         put_literal(out, "\"]}}");
@@ -278,16 +292,9 @@ static void write_whole(const struct answer_way *way, struct arena *arena,
 {
     (void)way;
     (void)arena;
-    put_literal(out, "{\"response\":{\"text\":[");
-    for (size_t i = 0; i < whole->choice_count; i++) {
-        put_comma(out);
-        put_literal(out, "\"");
-        for (size_t j = 0; j < whole->choices[i].part_count; j++)
-            if (is_text(whole->choices[i].parts[j].kind))
-                put_text(out, whole->choices[i].parts[j].text);
-        put_literal(out, "\"");
-    }
-    put_literal(out, "]}}");
+    put_literal(out, "{\"response\":");
+    monster_write_texts(whole, out);
+    put_literal(out, "}");
 }
 
 const struct translator translator_monster = {
@@ -296,13 +303,13 @@ const struct translator translator_monster = {
     .operation = OPERATION_CHAT,
     .read_call = read_call,
     .write_call = write_call,
-    .write_path = write_path,
+    .write_path = monster_write_path,
     .headers = {"", 0},
     .framing = FRAMING_LINES,
     .reader_bytes = sizeof(struct reader_state),
     .read_frame = read_frame,
     .read_body = read_body,
-    .read_end = read_end,
+    .read_end = monster_read_end,
     .read_error = openai_read_error,
     .stream_type = {"application/json", 16},
     .writer_bytes = sizeof(struct writer_state),

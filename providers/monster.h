@@ -30,3 +30,11 @@ struct call_writing;
 void monster_lose(struct call_writing *w);
 /* Say an answer that is these texts, a JSON array. */
 void monster_say_texts(struct text texts, struct answer_sink *sink);
+
+/* Of both. */
+void monster_write_path(const struct call_target *target, struct buffer *out);
+/* There is nothing to say at the end. */
+void monster_read_end(void *state, struct answer_sink *sink);
+bool monster_is_text(enum part_kind kind);
+/* {"text": [one for each choice]} */
+void monster_write_texts(const struct whole_answer *whole, struct buffer *out);

@@ -84,18 +84,7 @@ static void write_call(struct arena *arena, const struct chat *chat,
     put_literal(out, "}");
 }
 
-static void write_path(const struct call_target *target, struct buffer *out)
-{
-    (void)target;
-    put_literal(out, "/generate");
-}
-
 /* -------------------------------------------------------------------------------- the answer */
-
-static bool is_text(enum part_kind kind)
-{
-    return kind == PART_TEXT || kind == PART_REFUSAL;
-}
 
 /* What was said of each choice so far, inner. It lives in the arena: what grows leaves its old
  * place behind, so a place is twice as large as the one before. */
@@ -155,7 +144,7 @@ static void tell(struct endpoint_writer *w, struct buffer *out)
 static void write_event(void *state, const struct answer_event *event, struct buffer *out)
 {
     struct endpoint_writer *w = state;
-    bool says = event->kind == ANSWER_TEXT && is_text(event->part_kind) && event->text.len;
+    bool says = event->kind == ANSWER_TEXT && monster_is_text(event->part_kind) && event->text.len;
     if (event->kind == ANSWER_PART)
         choice_of(w, event->choice);
     if (says && choice_of(w, event->choice))
@@ -174,16 +163,7 @@ static void write_whole(const struct answer_way *way, struct arena *arena,
     (void)way;
     (void)arena;
     buffer_init(&inside, 2 * (size_t)TRANSLATED_ANSWER_MAX);
-    put_literal(&inside, "{\"text\":[");
-    for (size_t i = 0; i < whole->choice_count; i++) {
-        put_comma(&inside);
-        put_literal(&inside, "\"");
-        for (size_t j = 0; j < whole->choices[i].part_count; j++)
-            if (is_text(whole->choices[i].parts[j].kind))
-                put_text(&inside, whole->choices[i].parts[j].text);
-        put_literal(&inside, "\"");
-    }
-    put_literal(&inside, "]}");
+    monster_write_texts(whole, &inside);
     put_literal(out, "\"");
     put_json_inner(out, buffer_text(&inside));
     put_literal(out, "\"");
@@ -220,12 +200,6 @@ static void read_body(void *state, struct text body, struct answer_sink *sink)
         fail(sink);
 }
 
-static void read_end(void *state, struct answer_sink *sink)
-{
-    (void)state;
-    (void)sink;
-}
-
 const struct translator translator_monster_endpoint = {
     .name = {"monster-endpoint", 16},
     .dialect = {"monster", 7},
@@ -233,13 +207,13 @@ const struct translator translator_monster_endpoint = {
     .is_bare = true,
     .read_call = read_call,
     .write_call = write_call,
-    .write_path = write_path,
+    .write_path = monster_write_path,
     .headers = {"", 0},
     .framing = FRAMING_LINES,
     .reader_bytes = sizeof(struct reader_state),
     .read_frame = read_frame,
     .read_body = read_body,
-    .read_end = read_end,
+    .read_end = monster_read_end,
     .read_error = openai_read_error,
     .stream_type = {"application/octet-stream", 24},
     .writer_bytes = sizeof(struct endpoint_writer),

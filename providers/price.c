@@ -111,47 +111,70 @@ static int64_t bill_total(unsigned __int128 bill, const struct price *price, int
     return cost > INT64_MAX ? INT64_MAX : (int64_t)cost;
 }
 
-/* The same where the bill fits into 64 bits and nothing is paid by the piece; false: it does not.
- * At each choice each target's price is asked for. */
-static bool small_total(const uint64_t tokens[3], const int64_t figures[3], int64_t request,
-                        int64_t *cost)
+/* Add <tokens> at <figure>; false: that does not fit. */
+static bool small_add(uint64_t *bill, uint64_t tokens, int64_t figure)
 {
-    uint64_t bill = TOKENS_PER_PRICE - 1, part;
-    for (int i = 0; i < 3; i++)
-        if (__builtin_mul_overflow(tokens[i], at_least_zero(figures[i]), &part) ||
-            __builtin_add_overflow(bill, part, &bill))
-            return false;
+    uint64_t part;
+    return figure <= 0 || (!__builtin_mul_overflow(tokens, (uint64_t)figure, &part) &&
+                           !__builtin_add_overflow(*bill, part, bill));
+}
+
+static int64_t small_total(uint64_t bill, int64_t request)
+{
     uint64_t sum = bill / TOKENS_PER_PRICE + at_least_zero(request);
-    *cost = sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+    return sum > INT64_MAX ? INT64_MAX : (int64_t)sum;
+}
+
+static bool is_above_tier(const struct price *price, int64_t input)
+{
+    return price->tier_above_tokens > 0 && input > price->tier_above_tokens;
+}
+
+/* Prompt, cached part of it and answer, and no tier, in 64 bits; false where that is not enough. */
+static bool small_cost(const struct price *price, int64_t input, int64_t cached, int64_t output,
+                       int64_t *cost)
+{
+    uint64_t rest = at_least_zero(input), bill = TOKENS_PER_PRICE - 1;
+    if (is_above_tier(price, input))
+        return false;
+    if (cached > 0) {
+        rest = rest > (uint64_t)cached ? rest - (uint64_t)cached : 0;
+        if (!small_add(&bill, (uint64_t)cached,
+                       price->cached_input ? price->cached_input : price->input))
+            return false;
+    }
+    if (!small_add(&bill, rest, price->input) ||
+        !small_add(&bill, at_least_zero(output), price->output))
+        return false;
+    *cost = small_total(bill, price->request);
     return true;
 }
 
-/* Prompt, cached part of it and answer, and nothing else: the usual call. */
-static bool small_cost(const struct price *price, const struct usage *usage, int64_t *cost)
+static int64_t large_cost(const struct price *price, const struct usage *usage)
 {
-    uint64_t input = at_least_zero(usage->input_tokens);
-    uint64_t cached = at_least_zero(usage->cached_tokens);
-    if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
-        usage->audio_output_tokens | usage->units)
-        return false;
-    const uint64_t tokens[] = {input > cached ? input - cached : 0, cached,
-                               at_least_zero(usage->output_tokens)};
-    const int64_t figures[] = {
-        price->input, price->cached_input ? price->cached_input : price->input, price->output};
-    return small_total(tokens, figures, price->request, cost);
+    __attribute__((uninitialized)) struct price room;
+    const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
+    unsigned __int128 bill = 0;
+    bill_input(&bill, now, usage);
+    bill_output(&bill, now, usage);
+    return bill_total(bill, now, usage->units);
+}
+
+int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output)
+{
+    int64_t cost;
+    if (small_cost(price, input, cached, output, &cost))
+        return cost;
+    struct usage usage = {.input_tokens = input, .cached_tokens = cached, .output_tokens = output};
+    return large_cost(price, &usage);
 }
 
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
-    struct price room;
-    const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
-    unsigned __int128 bill = 0;
-    int64_t cost;
-    if (small_cost(now, usage, &cost))
-        return cost;
-    bill_input(&bill, now, usage);
-    bill_output(&bill, now, usage);
-    return bill_total(bill, now, usage->units);
+    if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
+        usage->audio_output_tokens | usage->units)
+        return large_cost(price, usage);
+    return price_expect(price, usage->input_tokens, usage->cached_tokens, usage->output_tokens);
 }
 
 static int64_t dearest(int64_t a, int64_t b, int64_t c, int64_t d)
@@ -175,16 +198,16 @@ static int64_t dearest_output(const struct price *price)
 static int64_t cost_of_dearest(const struct price *price, int64_t level, int64_t input,
                                int64_t output, int64_t units)
 {
-    struct price room;
+    __attribute__((uninitialized)) struct price room;
     const struct price *now = price_at(price, at_least_zero(level), &room);
-    const uint64_t tokens[] = {at_least_zero(input), at_least_zero(output), 0};
-    const int64_t figures[] = {dearest_input(now), dearest_output(now), 0};
+    int64_t dear_input = dearest_input(now), dear_output = dearest_output(now);
+    uint64_t small = TOKENS_PER_PRICE - 1;
     unsigned __int128 bill = 0;
-    int64_t cost;
-    if (units <= 0 && small_total(tokens, figures, now->request, &cost))
-        return cost;
-    bill_add(&bill, tokens[0], figures[0], 0);
-    bill_add(&bill, tokens[1], figures[1], 0);
+    if (units <= 0 && small_add(&small, at_least_zero(input), dear_input) &&
+        small_add(&small, at_least_zero(output), dear_output))
+        return small_total(small, now->request);
+    bill_add(&bill, at_least_zero(input), dear_input, 0);
+    bill_add(&bill, at_least_zero(output), dear_output, 0);
     return bill_total(bill, now, units);
 }
 

@@ -80,16 +80,6 @@ static int64_t cached_by(const struct holders *holders, uint64_t identity, int64
     return 0;
 }
 
-static int64_t cost_of(const struct target *target, const struct route_call *call, int64_t cached)
-{
-    struct usage usage = {
-        .input_tokens = call->input_tokens,
-        .cached_tokens = cached,
-        .output_tokens = call->output_tokens,
-    };
-    return price_cost(&target->price, &usage);
-}
-
 /* Those that no time cures come first. */
 static enum strike strike_of(const struct route *route, size_t i, const struct route_call *call,
                              int64_t tokens)
@@ -112,19 +102,15 @@ static enum strike strike_of(const struct route *route, size_t i, const struct r
 static enum strike strike_by_health(const struct target_figures *figures,
                                     const struct route_call *call, int64_t tokens, bool *probe)
 {
-    switch (health_look(&figures->health, call->now_us)) {
-    case HEALTH_SICK:
-        return STRIKE_SICK;
-    case HEALTH_COOLING:
-        return STRIKE_COOLING;
-    case HEALTH_DRY:
-        return STRIKE_DRY;
-    case HEALTH_PROBE:
-        *probe = true;
-        break;
-    case HEALTH_WELL:
-        break;
-    }
+    static const uint8_t strikes[] = {[HEALTH_WELL] = STRIKE_NONE,
+                                      [HEALTH_PROBE] = STRIKE_NONE,
+                                      [HEALTH_SICK] = STRIKE_SICK,
+                                      [HEALTH_COOLING] = STRIKE_COOLING,
+                                      [HEALTH_DRY] = STRIKE_DRY};
+    enum health_word word = health_look(&figures->health, call->now_us);
+    *probe = word == HEALTH_PROBE;
+    if (strikes[word] != STRIKE_NONE)
+        return (enum strike)strikes[word];
     return quota_dry_until(&figures->left, tokens, call->now_us) ? STRIKE_DRY : STRIKE_NONE;
 }
 
@@ -174,7 +160,8 @@ static bool look_at(struct view *view, const struct target *target, struct candi
     bool probe = false;
     view->ask.cached_tokens = cached_by(&view->holders, figures->identity, call->input_tokens);
     predict_make(&figures->predict, &view->ask, &view->prior, prediction);
-    prediction->cost_nanos = cost_of(target, call, view->ask.cached_tokens);
+    prediction->cost_nanos = price_expect(&target->price, call->input_tokens,
+                                          prediction->cached_tokens, call->output_tokens);
     candidate->score_nanos = strategy_score(view->policy, prediction);
     if (candidate->strike != STRIKE_NONE)
         return false;

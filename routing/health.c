@@ -233,15 +233,22 @@ static uint64_t cooling_until(const struct health_figures *figures)
     return own > heard ? own : heard;
 }
 
+/* Is it before <at>? */
+static bool is_before(const atomic_int_fast64_t *at, uint64_t now_us)
+{
+    return (int64_t)now_us < atomic_load_explicit(at, memory_order_relaxed);
+}
+
 enum health_word health_look(const struct health_figures *figures, uint64_t now_us)
 {
-    struct state state = unpack(load(figures));
-    bool sick = state.circuit != CIRCUIT_CLOSED;
-    if (sick && now_us < state.until_ms * 1000)
+    uint64_t word = load(figures);
+    bool sick = unpack(word).circuit != CIRCUIT_CLOSED;
+    if (sick && now_us < unpack(word).until_ms * 1000)
         return HEALTH_SICK;
-    if (now_us < cooling_until(figures))
+    if (is_before(&figures->cooling_until_us, now_us) ||
+        is_before(&figures->heard_cooling_us, now_us))
         return HEALTH_COOLING;
-    if (now_us < later_of(&figures->quota_dry_until_us))
+    if (is_before(&figures->quota_dry_until_us, now_us))
         return HEALTH_DRY;
     return sick ? HEALTH_PROBE : HEALTH_WELL;
 }

@@ -23,6 +23,7 @@ enum {
     ROOM_PART = 64,
     ROOM_FORGET = 32,
     ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
+    ABOVE_PART = 8,  /* of its siblings' room */
     APART_PART = 16,
     APART_LEAST_PPM = 100000,
     APART_PPM = 100000,
@@ -94,16 +95,37 @@ static const uint32_t halves[32] = {
     40693, 39821, 38968, 38133, 37316, 36516, 35734, 34968, 34219, 33486,
 };
 
+/* What is left of a value: times <factor>, shifted by <shift>. */
+struct fade {
+    uint32_t factor;
+    unsigned shift;
+};
+static const struct fade all_left = {65536, 16};
+
+static struct fade fade_after(int64_t age_us, int64_t half_life_us)
+{
+    if (age_us <= 0 || half_life_us <= 0)
+        return all_left;
+    if (age_us < half_life_us >> 6) /* nearly nothing: the usual case, without a division */
+        return all_left;
+    if (age_us / 40 > half_life_us)
+        return (struct fade){0, 16};
+    uint64_t steps = (uint64_t)age_us * 32 / (uint64_t)half_life_us;
+    return (struct fade){halves[steps % 32], 16 + (unsigned)(steps / 32)};
+}
+
+/* Of a <value> that is not negative. */
+static int64_t left_of(int64_t value, struct fade fade)
+{
+    return (int64_t)((__int128)value * fade.factor >> fade.shift);
+}
+
 int64_t predict_fade(int64_t value, int64_t age_us, int64_t half_life_us)
 {
-    if (age_us <= 0 || value == 0 || half_life_us <= 0)
-        return value;
-    if (age_us < half_life_us >> 6) /* nearly nothing: the usual case, without a division */
-        return value;
-    if (age_us / 40 > half_life_us)
+    if (value == 0)
         return 0;
-    uint64_t steps = (uint64_t)age_us * 32 / (uint64_t)half_life_us;
-    return (int64_t)((__int128)value * halves[steps % 32] >> 16) / (INT64_C(1) << steps / 32);
+    struct fade fade = fade_after(age_us, half_life_us);
+    return value > 0 ? left_of(value, fade) : -left_of(-value, fade);
 }
 
 /* ----------------------------------------------------------------------------- prediction */
@@ -119,7 +141,9 @@ static const struct predict_class *nearest(const struct predict_figures *figures
         [TRAFFIC_HUGE] = {TRAFFIC_HUGE, TRAFFIC_LONG, TRAFFIC_MIDDLE, TRAFFIC_SHORT},
         [TRAFFIC_OTHER] = {TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER, TRAFFIC_OTHER},
     };
-    for (unsigned i = 0; i < 4; i++) {
+    if (get(&figures->classes[traffic].samples)) /* as mostly */
+        return &figures->classes[traffic];
+    for (unsigned i = 1; i < 4; i++) {
         const struct predict_class *class = &figures->classes[order[traffic][i]];
         if (get(&class->samples))
             return class;
@@ -133,12 +157,23 @@ static int64_t room_of(const struct predict_figures *figures)
     return room ? room : ROOM_NEW_MILLI;
 }
 
+/* Those that came while much was in flight did not have to wait. */
+static bool is_roomy(const struct predict_class *class)
+{
+    int64_t calm = get(&class->calm_us), busy = get(&class->busy_us);
+    return busy && busy < calm + calm / 16;
+}
+
 /* The one it is taken to have: what its siblings have, for alike ones must be told apart by what
- * they have to do and by nothing else, but for so much as its own is known to be another. */
-static int64_t room_among(const struct predict_figures *figures, int64_t siblings)
+ * they have to do and by nothing else, but for so much as its own is known to be another; and its
+ * own, where that is clearly more and nobody had to wait: else it never had so much to do that one
+ * could know. */
+static int64_t room_among(const struct predict_figures *figures, const struct predict_class *class,
+                          int64_t siblings)
 {
     int64_t own = room_of(figures), apart = get(&figures->apart_ppm) - APART_LEAST_PPM;
-    if (!siblings || apart >= APART_PPM)
+    bool above = own > siblings + siblings / ABOVE_PART;
+    if (!siblings || apart >= APART_PPM || (above && is_roomy(class)))
         return own;
     return apart > 0 ? siblings + (own - siblings) * apart / APART_PPM : siblings;
 }
@@ -169,9 +204,9 @@ void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
 }
 
 /* What was learnt, which comes nearer to what others need the longer it is ago. */
-static int64_t faded(int64_t learnt, int64_t prior, int64_t age, int64_t half_life)
+static int64_t faded(int64_t learnt, int64_t prior, struct fade fade)
 {
-    return learnt <= prior ? learnt : prior + predict_fade(learnt - prior, age, half_life);
+    return learnt <= prior ? learnt : prior + left_of(learnt - prior, fade);
 }
 
 /* How old those that wait are on average, at most, where nothing is wrong: half of what they wait,
@@ -240,10 +275,11 @@ void predict_told(struct predict_figures *figures, int64_t waiting, int64_t runn
 }
 
 /* How long what is in flight beyond the target's room will take. */
-static int64_t wait_of(const struct predict_figures *figures, const struct prediction *p,
-                       int64_t first, uint64_t now_us)
+static int64_t wait_of(const struct predict_figures *figures, const struct predict_class *class,
+                       const struct prediction *p, int64_t first, uint64_t now_us)
 {
-    int64_t room = room_among(figures, p->siblings_milli), calls = clamp(p->calls, CALLS_MAX);
+    int64_t room = room_among(figures, class, p->siblings_milli);
+    int64_t calls = clamp(p->calls, CALLS_MAX);
     int64_t over = queue_of(figures, calls, room, now_us);
     if (over <= 0)
         return 0;
@@ -271,31 +307,21 @@ static struct lesson prior_lesson(const struct predict_prior *prior)
     return (struct lesson){.first = prior->first_us, .token = prior->token_ns};
 }
 
-/* It is so fresh that nothing of it has faded. */
-static bool is_fresh(int64_t age, int64_t half_life)
-{
-    return age <= 0 || half_life <= 0 || age < half_life >> 6;
-}
-
 static void recall(const struct predict_class *class, const struct predict_ask *ask,
                    const struct predict_prior *prior, int64_t age, struct lesson *lesson)
 {
+    struct fade fade = fade_after(age, ask->half_life_us);
     int64_t first = get(&class->calm_us), token = get(&class->token_ns);
     int64_t late = get(&class->late_us);
-    lesson->first = first;
-    lesson->p95 = get(&class->p95_us);
-    lesson->late = late ? predict_fade(late, age, ask->half_life_us / LATE_PART) : 0;
-    lesson->knows_token = token != 0;
-    lesson->token = token ? token : prior->token_ns;
-    lesson->first_faded = lesson->token_faded = 0;
-    if (is_fresh(age, ask->half_life_us))
-        return;
-    lesson->first = faded(first, prior->first_us, age, ask->half_life_us);
-    lesson->p95 = faded(lesson->p95, lesson->first, age, ask->half_life_us);
+    lesson->first = faded(first, prior->first_us, fade);
+    lesson->p95 = faded(get(&class->p95_us), lesson->first, fade);
     lesson->first_faded = first - lesson->first;
+    if (late)
+        lesson->late = predict_fade(late, age, ask->half_life_us / LATE_PART);
     if (!token)
         return;
-    lesson->token = faded(token, prior->token_ns, age, ask->half_life_us);
+    lesson->knows_token = true;
+    lesson->token = faded(token, prior->token_ns, fade);
     lesson->token_faded = token - lesson->token;
 }
 
@@ -328,6 +354,30 @@ static void look_inside(const struct predict_figures *figures, const struct pred
                              ((1U << WAITING_BITS) - 1));
 }
 
+/* When its tokens come: <more> than the first one takes by itself, <tokens> of them. */
+static void add_up(const struct lesson *lesson, int64_t more, int64_t tokens,
+                   struct prediction *out)
+{
+    int64_t first = lesson->first, p95 = later(lesson->p95, first);
+    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
+    out->base_us = first + out->wait_us;
+    out->first_us = first + more;
+    out->first_p95_us = p95 + more;
+    out->total_us = first + more + writing;
+    if ((first | more) < 0 || p95 + more + writing > TIME_MAX_US) { /* mostly all are below it */
+        out->base_us = clamp(out->base_us, TIME_MAX_US);
+        out->first_us = clamp(out->first_us, TIME_MAX_US);
+        out->first_p95_us = clamp(out->first_p95_us, TIME_MAX_US);
+        out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
+    }
+    out->faded_us = 0;
+    if (lesson->first_faded | lesson->token_faded)
+        out->faded_us =
+            clamp(lesson->first_faded + predict_scaled(lesson->token_faded, tokens, PER_MILLE),
+                  TIME_MAX_US);
+    out->guess_us = lesson->knows_token ? 0 : out->total_us - out->first_us;
+}
+
 void predict_make(const struct predict_figures *figures, const struct predict_ask *ask,
                   const struct predict_prior *prior, struct prediction *out)
 {
@@ -349,20 +399,11 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     out->siblings_milli = prior->room_milli;
     out->cached_tokens = ask->cached_tokens;
     look_inside(figures, own, out);
-    out->wait_us = wait_of(figures, out, lesson.first, ask->now_us);
+    out->wait_us = wait_of(figures, own, out, lesson.first, ask->now_us);
     int64_t over = overdue(own, lesson.first + lesson.late + out->wait_us, ask->now_us);
     out->penalty_us = penalty_of(figures, failed, ask->half_life_us);
-    out->base_us = clamp(lesson.first + out->wait_us, TIME_MAX_US);
     int64_t more = lesson.late + over + out->wait_us + out->penalty_us + ask->delay_us;
-    out->first_us = clamp(lesson.first + more, TIME_MAX_US);
-    out->first_p95_us = clamp(later(lesson.p95, lesson.first) + more, TIME_MAX_US);
-    int64_t tokens = clamp(ask->output_tokens, TOKENS_MAX);
-    int64_t writing = clamp(predict_scaled(out->token_ns, tokens, PER_MILLE), TIME_MAX_US);
-    out->total_us = clamp(out->first_us + writing, TIME_MAX_US);
-    int64_t writing_faded =
-        lesson.token_faded ? predict_scaled(lesson.token_faded, tokens, PER_MILLE) : 0;
-    out->faded_us = clamp(lesson.first_faded + writing_faded, TIME_MAX_US);
-    out->guess_us = lesson.knows_token ? 0 : out->total_us - out->first_us;
+    add_up(&lesson, more, clamp(ask->output_tokens, TOKENS_MAX), out);
 }
 
 /* -------------------------------------------------------------------------------- learning */
@@ -469,7 +510,7 @@ static void learn_apart(struct predict_figures *figures, const struct predict_ca
 static void learn_room(struct predict_figures *figures, const struct predict_class *class,
                        const struct predict_call *call, int64_t sample)
 {
-    int64_t calm = get(&class->calm_us), room = room_of(figures);
+    int64_t calm = get(call->hit ? &class->hit_us : &class->calm_us), room = room_of(figures);
     int64_t calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
     int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
     int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
@@ -478,7 +519,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
     learn_apart(figures, call, service, wrong, sample - calm, later(calm, 1));
     int64_t step = room / ROOM_PART > ROOM_STEP_MILLI ? room / ROOM_PART : ROOM_STEP_MILLI;
     bool at_once = sample < calm + calm / 2;
-    if (at_once && calls + PER_MILLE > room && get(&class->busy_us) < calm + calm / 16)
+    if (at_once && calls + PER_MILLE > room && is_roomy(class))
         room = calls + PER_MILLE; /* nor did others have to wait */
     else if (at_once && predict_scaled(one, over, PER_MILLE) > 2 * calm)
         room += later(over / 2, step);
@@ -505,13 +546,14 @@ static bool is_crowded(const struct predict_figures *figures, const struct predi
     return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
 }
 
-static void learn_calm(struct predict_figures *figures, struct predict_class *class,
+/* <mean> is of those that did not have to queue. */
+static void learn_calm(const struct predict_figures *figures, atomic_int_fast64_t *mean,
                        const struct predict_call *call, int64_t sample, int64_t part)
 {
-    int64_t calm = get(&class->calm_us);
+    int64_t calm = get(mean);
     bool queued = call->calls * PER_MILLE > room_of(figures);
     if (!queued || !calm || sample < calm / 2)
-        learn(&class->calm_us, sample, part);
+        learn(mean, sample, part);
 }
 
 static void learn_crowd(struct predict_figures *figures, const struct predict_class *class,
@@ -519,9 +561,9 @@ static void learn_crowd(struct predict_figures *figures, const struct predict_cl
 {
     if (!crowded)
         forget_room(figures, call);
-    else if (!call->hit)
+    else if (!call->hit || sample >= 2 * get(&class->hit_us))
         learn_room(figures, class, call, sample);
-    else if (sample < 2 * get(&class->hit_us)) /* it did not have to wait */
+    else /* it did not have to wait */
         set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
 }
 
@@ -541,9 +583,9 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
     int64_t most = calm + calm / 2; /* it may have had to queue, though nobody thought so */
     sample = clamp(sample, TIME_MAX_US);
     if (call->hit)
-        learn(&class->hit_us, sample, part);
+        learn_calm(figures, &class->hit_us, call, sample, part);
     else
-        learn_calm(figures, class, call,
+        learn_calm(figures, &class->calm_us, call,
                    is_peak && !again                  ? call->base_us * LATE_TIMES
                    : crowded && calm && sample > most ? most
                                                       : sample,

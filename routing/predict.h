@@ -71,23 +71,25 @@ struct predict_figures {
 };
 
 struct prediction {
+    /* what a decision record keeps of it (gateway/decision.h): side by side */
     int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
     int64_t total_us;               /* to the last one */
-    int64_t guess_us;               /* the part of it that nothing was learnt of */
+    int64_t wait_us;                /* the part of base_us which is queue */
     int64_t token_ns;               /* per token after the first */
-    int64_t base_us;                /* the part of it that neither peaks nor failures are in */
-    int64_t wait_us;                /* the part of that which is queue */
-    int64_t penalty_us;             /* the part of it that is for failures */
     int64_t cost_nanos;             /* of the call, as expected */
-    int64_t siblings_milli;         /* the room that its siblings have; 0 = not known */
     int64_t cached_tokens;          /* of the prompt, expected to be in a cache there */
-    int64_t work_tokens;            /* in flight there */
-    int64_t calls;                  /* the same */
-    int64_t waiting;                /* of those, for their first token */
-    int64_t prefixes;               /* beginnings of prompts that it was given first */
-    int64_t faded_us;               /* how much longer it took when it was learnt, in all */
-    int64_t age_us;                 /* since something was learnt; INT64_MAX = never */
-    bool known;                     /* false: nobody knows it; a prior */
+
+    int64_t guess_us;       /* the part of the total that nothing was learnt of */
+    int64_t base_us;        /* the part of it that neither peaks nor failures are in */
+    int64_t penalty_us;     /* the part of it that is for failures */
+    int64_t siblings_milli; /* the room that its siblings have; 0 = not known */
+    int64_t work_tokens;    /* in flight there */
+    int64_t calls;          /* the same */
+    int64_t waiting;        /* of those, for their first token */
+    int64_t prefixes;       /* beginnings of prompts that it was given first */
+    int64_t faded_us;       /* how much longer it took when it was learnt, in all */
+    int64_t age_us;         /* since something was learnt; INT64_MAX = never */
+    bool known;             /* false: nobody knows it; a prior */
 };
 
 /* What is asked about. */

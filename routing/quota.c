@@ -163,18 +163,35 @@ static int64_t wait_for(int64_t now, int64_t limit, int64_t need, int64_t reset)
     return (int64_t)((__int128)(need - now) * reset / (limit - now)) + 1;
 }
 
-uint64_t quota_dry_until(const struct quota_left *left, int64_t tokens, uint64_t now_us)
+/* More than a fiftieth, and what the call takes besides: so it is mostly, and needs no division. */
+static bool is_far_from_dry(int64_t now, int64_t limit, int64_t tokens)
 {
-    int64_t said = get(&left->said_us), wait = 0, more = 0;
+    return !limit || (now - tokens) * DRY_PART > limit;
+}
+
+/* Apart, so that the usual answer costs little. */
+static __attribute__((noinline)) uint64_t refilled_at(const struct quota_left *left, int64_t tokens,
+                                                      uint64_t now_us)
+{
     int64_t calls_limit = get(&left->requests_limit), tokens_limit = get(&left->tokens_limit);
-    if (!said)
-        return 0;
+    int64_t wait = 0, more = 0;
     if (calls_limit)
         wait = wait_for(get(&left->requests), calls_limit, calls_limit / DRY_PART + 1,
                         get(&left->requests_reset_us));
     if (tokens_limit)
-        more = wait_for(get(&left->tokens), tokens_limit, tokens_limit / DRY_PART + bounded(tokens),
+        more = wait_for(get(&left->tokens), tokens_limit, tokens_limit / DRY_PART + tokens,
                         get(&left->tokens_reset_us));
-    uint64_t until = (uint64_t)(said + (wait > more ? wait : more));
+    uint64_t until = (uint64_t)(get(&left->said_us) + (wait > more ? wait : more));
     return until > now_us ? until : 0;
+}
+
+uint64_t quota_dry_until(const struct quota_left *left, int64_t tokens, uint64_t now_us)
+{
+    if (!get(&left->said_us))
+        return 0;
+    tokens = bounded(tokens);
+    if (is_far_from_dry(get(&left->requests), get(&left->requests_limit), 0) &&
+        is_far_from_dry(get(&left->tokens), get(&left->tokens_limit), tokens))
+        return 0;
+    return refilled_at(left, tokens, now_us);
 }

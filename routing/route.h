@@ -32,6 +32,7 @@ struct route_sum {
     unsigned can;           /* enum can: what all of them can */
     int64_t context_tokens; /* the shortest window that one has; 0 = none has one */
     int64_t added_tokens;   /* the most that one's provider adds to a prompt; the gateway's */
+    struct text written;    /* their ids as the gateway writes them down; the gateway's; or empty */
     uint64_t on;            /* bits of those that are not off */
     uint64_t dearest;       /* bits of some of those: no call can be dearer at any other of them */
 };

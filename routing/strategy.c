@@ -18,9 +18,10 @@ enum {
     GAIN_TIMES = 3,   /* of that, while it has the prompt in its cache */
     EXPLORE_PART = 4, /* of the half-life: figures are old */
     EXPLORE_SOON_PART = 64,
-    EXPLORE_COST = 4000,
+    EXPLORE_COST = 16000,
     LOAD_UNIT = 1 << 20,
-    QUEUE_TIMES = 4,           /* who queues makes all wait that come after him */
+    QUEUE_TIMES = 6,           /* who queues makes all wait that come after him, */
+    CACHED_QUEUE_TIMES = 2,    /* less so where his prompt is in the cache */
     EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
@@ -79,13 +80,15 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
 {
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
-    int64_t time = strategy_time(policy, p);
+    bool usual = policy->strategy == STRATEGY_SCORE && policy->signal == SIGNAL_AUTO;
+    int64_t time = usual ? p->total_us : strategy_time(policy, p);
     if (policy->strategy != STRATEGY_SCORE)
         return time * 1000;
     int64_t wait = p->wait_us < time ? p->wait_us : time;
     int64_t weighed =
         predict_scaled(time - wait, policy->latency_ppm, LATENCY_PPM) +
-        predict_scaled(wait * (p->cached_tokens > 0 ? 1 : QUEUE_TIMES), policy->load_ppm, LOAD_PPM);
+        predict_scaled(wait * (p->cached_tokens > 0 ? CACHED_QUEUE_TIMES : QUEUE_TIMES),
+                       policy->load_ppm, LOAD_PPM);
     int64_t money = predict_scaled(p->cost_nanos, policy->cost_ppm, COST_PPM);
     int64_t score;
     if (__builtin_add_overflow(money, predict_scaled(weighed, policy->second_nanos, MILLION),
@@ -224,9 +227,12 @@ static size_t in_turn(const struct bid *bids, size_t count, uint64_t turn)
 static size_t best_of(const struct bid *bids, size_t count, uint64_t set)
 {
     size_t best = count;
+    int64_t lowest = INT64_MAX; /* no score is so high */
     for (size_t i = 0; i < count; i++)
-        if (set >> i & 1 && (best == count || bids[i].score < bids[best].score))
+        if (bids[i].score < lowest && set >> i & 1) {
+            lowest = bids[i].score;
             best = i;
+        }
     return best;
 }
 
@@ -234,9 +240,8 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
 {
     uint64_t found = 0;
     for (size_t i = 0; i < count; i++)
-        if (set >> i & 1 && bids[i].score <= most)
-            found |= UINT64_C(1) << i;
-    return found;
+        found |= (uint64_t)(bids[i].score <= most) << i;
+    return found & set;
 }
 
 /* May one that a prompt is drawn to take it, for all that it has to do? What stands in <set> is not
@@ -271,11 +276,26 @@ static size_t fewest_read(const struct bid *bids, size_t count, uint64_t left, s
     return best;
 }
 
-/* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
-static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint64_t prefix,
-                        const char **why)
+/* Of those that have it, the one that it is drawn to: so a prompt is not kept by more than need be.
+ * Where that one has more to do than another, that other. */
+static size_t among_holders(const struct bid *bids, size_t count, uint64_t holders, uint64_t prefix,
+                            uint64_t random)
 {
-    uint64_t left = set, holders = 0;
+    size_t at = draw(bids, count, holders, prefix);
+    if (!(holders & (holders - 1)))
+        return at;
+    size_t idlest = least(bids, count, holders, random);
+    int64_t weight = bids[at].weight ? bids[at].weight : 1;
+    int64_t other = bids[idlest].weight ? bids[idlest].weight : 1;
+    int64_t most = bids[idlest].prediction->calls * CROWD_NUMERATOR / CROWD_DENOMINATOR;
+    return bids[at].prediction->calls * other > (most + CROWD_CALLS) * weight ? idlest : at;
+}
+
+/* Whoever has the beginning of the prompt in its cache, else whom it is drawn to. */
+static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set,
+                        const struct chance *chance, const char **why)
+{
+    uint64_t left = set, holders = 0, prefix = chance->prefix;
     int64_t longest = 1;
     for (size_t i = 0; i < count; i++) {
         int64_t cached = bids[i].prediction->cached_tokens;
@@ -286,7 +306,7 @@ static size_t by_prefix(const struct bid *bids, size_t count, uint64_t set, uint
     }
     *why = "prefix";
     if (holders)
-        return draw(bids, count, holders, prefix);
+        return among_holders(bids, count, holders, prefix, chance->random);
     while (left) {
         size_t at = draw(bids, count, left, prefix);
         left &= ~(UINT64_C(1) << at);
@@ -321,7 +341,7 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
     *why = "best";
     if (!(set & (set - 1)))
         return best;
-    size_t at = chance->prefix ? by_prefix(bids, count, set, chance->prefix, why) : count;
+    size_t at = chance->prefix ? by_prefix(bids, count, set, chance, why) : count;
     if (at < count)
         return at;
     *why = "best, least work";
@@ -365,6 +385,7 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
                      const struct chance *chance, const char **why)
 {
     size_t at;
+    assert(count > 0);
     *why = "only one";
     if (count == 1)
         return 0;

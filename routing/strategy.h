@@ -10,10 +10,11 @@
  *
  * These three take those whose score is as good as the best one's - nearer than a prediction can be
  * trusted - and among these the one with the least work in flight for its weight. Ties go at
- * random. Where the prompt of the call may be cached, the one that has it goes first, then the one
- * that its beginning is drawn to (rendezvous hashing, so that all replicas agree; of two the one
- * that was given fewer new beginnings), as long as it has not a quarter more in flight than the
- * others.
+ * random. Where the prompt of the call may be cached, the one that has it goes first (of several
+ * the one that its beginning is drawn to, unless it has a quarter more in flight than another),
+ * then the one that its beginning is drawn to (rendezvous hashing, so that all replicas agree; of
+ * two the one that was given fewer new beginnings), as long as it has not a quarter more in flight
+ * than the others.
  *
  * score and latency: where calls come fast, no more of them wait for the first token of one target
  * than come within 24 ms, as long as others are nearly as good and not dearer.

@@ -14,6 +14,7 @@
 #include "deploy/models/fleet.h"
 #include "deploy/models/slots.h"
 #include "deploy/models/spec.h"
+#include "gateway/base/buffer.h"
 
 struct deployments;
 
@@ -94,10 +95,16 @@ bool deployments_obey(struct deployments *deployments, struct text name, enum fl
 void deployments_recall(struct deployments *deployments, struct text name,
                         const struct fleet_orders *orders);
 
+/* What deployments have spent and since when they are there, as lines that
+ * deployments_recall_spent() reads, on this node or another; any thread. Empty: none has spent
+ * anything or has a max_age. */
+void deployments_spent(struct deployments *deployments, struct buffer *lines);
+/* On the desk's thread. What cannot be read, and of whom there is none, is passed over. */
+void deployments_recall_spent(struct deployments *deployments, struct text lines);
+
 /* The last lines that a deployment's replicas wrote, oldest first, one per line; <replica> empty =
  * all of them; any thread. Returns false when there is no such deployment, now or in the last day.
  */
-struct buffer;
 bool deployments_logs(struct deployments *deployments, struct text name, struct text replica,
                       unsigned lines, struct buffer *out);
 /* Lines and events behind number <after>, as far as there is room in <out>, an event as "[replica:

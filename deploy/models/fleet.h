@@ -124,6 +124,15 @@ struct fleet_orders {
 };
 void fleet_recall(struct fleet *fleet, struct text name, const struct fleet_orders *orders,
                   uint64_t now_us);
+/* What one has spent, and how long it has been there: for max_spend and max_age, which hold over a
+ * restart and under whoever leads next. Recalled is what is more. */
+struct fleet_spent {
+    struct text name;
+    int64_t nanos, age_us;
+};
+bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *spent,
+                 uint64_t now_us);
+void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, uint64_t now_us);
 /* A launcher's node can be used, or cannot now. A new one cannot, until it is said: so that what
  * runs there from before is adopted first. <node>: index into the nodes last configured. */
 void fleet_node(struct fleet *fleet, unsigned node, bool usable, uint64_t now_us);

@@ -50,36 +50,53 @@ static unsigned staying(const struct fleet_deployment *deployment)
     return count;
 }
 
-/* Could it be made to go, be it now or when its time is over? */
+/* How many of <deployment> have to stay. Who has something already does not take the only one of
+ * somebody who has work for it. */
+static unsigned have_to_stay(const struct eviction *eviction,
+                             const struct fleet_deployment *deployment)
+{
+    bool is_more = eviction->one && !eviction->one->is_first;
+    bool below = deployment->spec->eviction.priority < eviction->spec->eviction.priority;
+    unsigned least = below ? 0 : least_of(deployment);
+    return least == 0 && is_more && demand_of(deployment) > 0 ? 1 : least;
+}
+
+/* Could it be made to go, be it now or when its time is over? Whoever is waited for has to pass
+ * here: what is promised to one who waits for what never comes would be lost for everybody. */
 static bool may_ever_go(const struct eviction *eviction, const struct replica *one)
 {
     const struct fleet_deployment *deployment = one->of;
-    int rank = deployment->spec->eviction.priority, other = eviction->spec->eviction.priority;
     if (eviction->one && eviction->one->of == deployment)
         return false;
-    return !is_pinned(deployment) && rank <= other &&
-           (rank < other || staying(deployment) > least_of(deployment));
+    return !is_pinned(deployment) &&
+           deployment->spec->eviction.priority <= eviction->spec->eviction.priority &&
+           staying(deployment) > have_to_stay(eviction, deployment);
 }
 
 static bool has_begun(const struct replica *one)
 {
     return one->r.state == REPLICA_READY || one->r.state == REPLICA_UNREADY ||
-           one->r.state == REPLICA_SLEEPING;
+           one->r.state == REPLICA_SLEEPING || (one->r.state == REPLICA_LOST && one->was_ready);
 }
 
-static bool may_go_now(const struct eviction *eviction, const struct replica *one)
+/* Now, or, if it is asked so, when the time of all is over. */
+static bool may_go(const struct eviction *eviction, const struct replica *one)
 {
     bool busy = one->r.in_flight > 0 || one->of->demand.held > 0;
     uint64_t since_us = one->r.ready_us;
     if (one->r.state == REPLICA_READY && one->r.since_us > since_us)
         since_us = one->r.since_us;
     uint64_t stays_us = busy ? quantum_us(one->of) : residency_us(one->of);
+    if (eviction->whenever)
+        return replica_holds(one->r.state) && !is_leaving(one) && may_ever_go(eviction, one);
     if (!has_begun(one) || !may_ever_go(eviction, one) || eviction->now_us - since_us < stays_us)
         return false;
-    if (eviction->one && !eviction->one->is_first && demand_of(one->of) > 0 &&
-        staying(one->of) == 1)
-        return false; /* one more of mine for the only one of yours */
     return !busy || eviction->busy_too;
+}
+
+static int64_t size_of(const struct replica *one)
+{
+    return one->reserved.memory_bytes + one->reserved.vram_bytes;
 }
 
 /* What its going costs, as the one that needs the room reckons. */
@@ -90,8 +107,7 @@ static int64_t cost_of(const struct eviction *eviction, const struct replica *on
     case EVICT_OLDEST:
         return (int64_t)(one->r.used_us / 1000);
     case EVICT_BY_SIZE: /* rather one large one than many small ones */
-        return INT64_MAX / 256 - one->reserved.memory_bytes / 1024 -
-               one->reserved.vram_bytes / 1024;
+        return INT64_MAX / 256 - size_of(one) / 1024;
     case EVICT_BY_COST:
         break;
     }
@@ -108,7 +124,7 @@ static size_t gather(const struct eviction *eviction, size_t node, struct candid
     for (size_t i = 0; i < fleet->count; i++)
         for (struct replica *one = replica_first(fleet->deployments[i]); one;
              one = replica_next(one)) {
-            if (count == CANDIDATES_MAX || one->r.node != node || !may_go_now(eviction, one))
+            if (count == CANDIDATES_MAX || one->r.node != node || !may_go(eviction, one))
                 continue;
             struct candidate next = {one, cost_of(eviction, one)};
             size_t place = count++;
@@ -136,11 +152,26 @@ static bool is_too_many(const struct eviction *eviction, struct candidate *chose
                         const struct replica *one)
 {
     unsigned going = 1;
-    if (one->of->spec->eviction.priority < eviction->spec->eviction.priority)
-        return false;
     for (size_t i = 0; i < count; i++)
         going += chosen[i].one->of == one->of;
-    return staying(one->of) < least_of(one->of) + going;
+    return staying(one->of) < have_to_stay(eviction, one->of) + going;
+}
+
+/* Where <one> would be one too many and is larger than another of its deployment (of another
+ * revision, say), that one may stay instead. */
+static void choose_larger(struct candidate *chosen, size_t count, const struct candidate *one,
+                          struct resources *used)
+{
+    struct candidate *smallest = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (chosen[i].one->of == one->one->of &&
+            (!smallest || size_of(chosen[i].one) < size_of(smallest->one)))
+            smallest = &chosen[i];
+    if (!smallest || size_of(smallest->one) >= size_of(one->one))
+        return;
+    resources_add(used, &smallest->one->reserved, 1);
+    resources_add(used, &one->one->reserved, -1);
+    *smallest = *one;
 }
 
 /* From the cheapest on until it fits; then, from the dearest on, back those who need not go. */
@@ -153,10 +184,13 @@ static int64_t choose_on(const struct eviction *eviction, size_t node, struct ca
     size_t many = gather(eviction, node, all);
     int64_t cost = 0;
     *count = 0;
-    place_add_promised(eviction->fleet, node, eviction->one, &used);
+    if (!eviction->whenever)
+        place_add_promised(eviction->fleet, node, eviction->one, &used);
     for (size_t i = 0; i < many && !resources_fit(&at->spec.has, &used, &eviction->need); i++) {
-        if (is_too_many(eviction, chosen, *count, all[i].one))
+        if (is_too_many(eviction, chosen, *count, all[i].one)) {
+            choose_larger(chosen, *count, &all[i], &used);
             continue;
+        }
         resources_add(&used, &all[i].one->reserved, -1);
         chosen[(*count)++] = all[i];
     }
@@ -235,35 +269,17 @@ static void wait_for(struct replica *one, const char *whom)
     snprintf(one->r.reason, sizeof(one->r.reason), "waits_for:%.60s", whom);
 }
 
-/* How many of <deployment> may be made to go, be it now or when their time is over. */
-static unsigned may_lose(const struct eviction *eviction, const struct fleet_deployment *deployment)
-{
-    unsigned many = staying(deployment), least = least_of(deployment);
-    if (deployment->spec->eviction.priority < eviction->spec->eviction.priority)
-        return many;
-    return many > least ? many - least : 0;
-}
-
 /* Would there be room on <node>, when the time of all is over who can be made to go? Others to whom
  * room is promised there have their turn before, and then it is over too. */
 static bool will_fit(const struct eviction *eviction, size_t node)
 {
-    const struct fleet *fleet = eviction->fleet;
-    struct resources used = used_later(fleet, node);
-    if (!fleet->nodes[node].usable ||
-        !place_fits(&fleet->nodes[node], eviction->spec, &eviction->need))
-        return false;
-    for (size_t i = 0; i < fleet->count; i++) {
-        unsigned may_go = may_lose(eviction, fleet->deployments[i]);
-        for (struct replica *one = replica_first(fleet->deployments[i]); one && may_go;
-             one = replica_next(one))
-            if (one->r.node == node && replica_holds(one->r.state) && !is_leaving(one) &&
-                may_ever_go(eviction, one)) {
-                resources_add(&used, &one->reserved, -1);
-                may_go--;
-            }
-    }
-    return resources_fit(&fleet->nodes[node].spec.has, &used, &eviction->need);
+    const struct fleet_node *at = &eviction->fleet->nodes[node];
+    struct candidate chosen[CANDIDATES_MAX];
+    struct eviction later = *eviction;
+    size_t count;
+    later.whenever = true;
+    return at->usable && place_fits(at, eviction->spec, &eviction->need) &&
+           choose_on(&later, node, chosen, &count) != INT64_MAX;
 }
 
 /* It has waited long, and those who are there never have served their time all at once, since each

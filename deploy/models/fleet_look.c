@@ -32,6 +32,8 @@ static int64_t cheapest(const struct fleet *fleet, const struct fleet_deployment
     return least == INT64_MAX ? 0 : least;
 }
 
+/* What others look after counts as if it ran where it is cheapest. Everybody reckons so, whoever
+ * leads: whoever leads next goes on from there. */
 void look_accrue(struct fleet *fleet, uint64_t now_us)
 {
     uint64_t past_us = fleet->accrued_us ? now_us - fleet->accrued_us : 0;
@@ -40,9 +42,10 @@ void look_accrue(struct fleet *fleet, uint64_t now_us)
         return;
     for (size_t i = 0; i < fleet->count; i++) {
         struct fleet_deployment *deployment = fleet->deployments[i];
-        int64_t rate = rate_of(fleet, deployment);
+        int64_t each = cheapest(fleet, deployment);
+        int64_t rate = rate_of(fleet, deployment) + each * deployment->elsewhere;
         unsigned least = least_of(deployment) ? least_of(deployment) : 1;
-        int64_t without = cheapest(fleet, deployment) * least;
+        int64_t without = each * least;
         deployment->spent += (__int128)rate * (int64_t)past_us;
         if (!deployment->stopped && without > rate)
             deployment->saved += (__int128)(without - rate) * (int64_t)past_us;
@@ -52,6 +55,28 @@ void look_accrue(struct fleet *fleet, uint64_t now_us)
 int64_t look_spent(const struct fleet_deployment *deployment)
 {
     return (int64_t)(deployment->spent / hour_us);
+}
+
+bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *spent,
+                 uint64_t now_us)
+{
+    if (index >= fleet->count)
+        return false;
+    const struct fleet_deployment *deployment = fleet->deployments[index];
+    *spent = (struct fleet_spent){deployment_text(deployment), look_spent(deployment),
+                                  (int64_t)(now_us - deployment->created_us)};
+    return true;
+}
+
+void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, uint64_t now_us)
+{
+    struct fleet_deployment *deployment = fleet_find(fleet, spent->name);
+    if (!deployment)
+        return;
+    if (spent->nanos > look_spent(deployment))
+        deployment->spent = (__int128)spent->nanos * hour_us;
+    if (spent->age_us > (int64_t)(now_us - deployment->created_us))
+        deployment->created_us = now_us - (uint64_t)spent->age_us; /* may be before the clock's 0 */
 }
 
 /* ----------------------------------------------------------------------------------- times */

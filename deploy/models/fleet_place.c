@@ -295,7 +295,8 @@ static void wait_because(struct replica *one, const char *reason)
         snprintf(one->r.reason, sizeof(one->r.reason), "%s", reason);
 }
 
-/* Room is being made for it: does it fit by now? True: it is settled, for this round. */
+/* Room is being made for it: does it fit by now? True: it is settled, for this round. It does not
+ * wait for one node when another has room. */
 static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_us)
 {
     struct fleet_node *node = &fleet->nodes[one->r.node];
@@ -309,7 +310,8 @@ static bool use_promise(struct fleet *fleet, struct replica *one, uint64_t now_u
         replica_launch(fleet, one, index, &need, now_us);
         return true;
     }
-    if (node->usable && !node->gone && evict_on(fleet, one, now_us))
+    if (node->usable && !node->gone && place_best(fleet, one->r.spec, &need) == SIZE_MAX &&
+        evict_on(fleet, one, now_us))
         return true;
     place_unpromise(fleet, one);
     return false;
@@ -361,11 +363,12 @@ static bool comes_before(const struct replica *a, const struct replica *b)
     return a->r.number < b->r.number;
 }
 
-/* Does none of its deployment have room? */
-static bool is_first(const struct fleet_deployment *deployment)
+/* Does none of its deployment have room? What is silent on a node that is away is none: nobody
+ * knows when it ends. */
+static bool is_first(const struct fleet *fleet, const struct fleet_deployment *deployment)
 {
     for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
-        if (replica_holds(one->r.state))
+        if (replica_holds(one->r.state) && (one->is_open || fleet->nodes[one->r.node].usable))
             return false;
     return true;
 }
@@ -390,7 +393,7 @@ void place_all(struct fleet *fleet, uint64_t now_us)
     evict_overfull(fleet, now_us);
     for (size_t i = 0; i < fleet->count; i++)
         for (one = replica_first(fleet->deployments[i]); one; one = replica_next(one))
-            one->is_first = is_first(one->of);
+            one->is_first = is_first(fleet, one->of);
     while ((one = next_in_line(fleet, one)) != NULL)
         place_one(fleet, one, now_us);
 }

@@ -27,8 +27,9 @@ struct eviction {
     const struct deployment_spec *spec;
     struct resources need;
     uint64_t now_us;
-    bool busy_too;
-    size_t node; /* the answer: where */
+    bool busy_too; /* who has work may be made to go as well */
+    bool whenever; /* as if the time of all who may be made to go were over, and nothing promised */
+    size_t node;   /* the answer: where */
     struct replica *victims[SPEC_REPLICAS_MAX];
     size_t count;
 };

@@ -476,11 +476,12 @@ static void probed_lost(struct fleet *fleet, struct replica *one, bool good, uin
 {
     if (good) {
         one->bad_probes = 0;
-        one->r.due_us = lost_due(now_us);
         if (!one->was_ready && one->before == REPLICA_LOADING) {
             one->was_ready = true;
             one->r.ready_us = now_us;
         }
+        if (one->was_ready)
+            one->r.due_us = lost_due(now_us);
         if (one->was_ready && one->before != REPLICA_SLEEPING) {
             one->before = REPLICA_READY;
             set_open(fleet, one, true);
@@ -556,8 +557,10 @@ static void stop_is_late(struct fleet *fleet, struct replica *one, uint64_t now_
 {
     bool reachable = fleet->nodes[one->r.node].usable || fleet->shut;
     if (++one->stop_tries < STOP_TRIES || !reachable) {
-        if (one->stop_tries > STOP_TRIES)
+        if (one->stop_tries >= STOP_TRIES) {
             one->stop_tries = STOP_TRIES;
+            one->retry = false; /* its node is away for long: one is started elsewhere */
+        }
         one->r.due_us = now_us + STOP_SLACK_US * (reachable ? 1 : 3);
         fleet->hands.stop(fleet->hands.with, &one->r, 0);
         return;

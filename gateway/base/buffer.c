@@ -29,7 +29,8 @@ void buffer_clear(struct buffer *buffer)
 char *buffer_room(struct buffer *buffer, size_t len)
 {
     size_t held = buffer_length(buffer);
-    if (len > buffer->limit || held > buffer->limit - len) {
+    size_t limit = buffer->limit < BUFFER_CAPACITY_MAX ? buffer->limit : BUFFER_CAPACITY_MAX;
+    if (len > limit || held > limit - len) {
         buffer->overrun = true;
         return NULL;
     }
@@ -38,16 +39,16 @@ char *buffer_room(struct buffer *buffer, size_t len)
     if (buffer->begin > 0) {
         memmove(buffer->data, buffer->data + buffer->begin, held);
         buffer->begin = 0;
-        buffer->end = held;
+        buffer->end = (uint32_t)held;
     }
     if (buffer->capacity - held < len) {
-        size_t capacity = buffer->capacity ? buffer->capacity * 2 : FIRST_CAPACITY;
+        size_t capacity = buffer->capacity ? (size_t)buffer->capacity * 2 : FIRST_CAPACITY;
         if (capacity < held + len)
             capacity = held + len;
-        if (capacity > buffer->limit)
-            capacity = buffer->limit;
+        if (capacity > limit)
+            capacity = limit;
         buffer->data = memory_resize(buffer->data, capacity);
-        buffer->capacity = capacity;
+        buffer->capacity = (uint32_t)capacity;
     }
     return buffer->data + buffer->end;
 }
@@ -55,7 +56,7 @@ char *buffer_room(struct buffer *buffer, size_t len)
 void buffer_grow(struct buffer *buffer, size_t len)
 {
     assert(buffer->capacity - buffer->end >= len);
-    buffer->end += len;
+    buffer->end += (uint32_t)len;
 }
 
 bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
@@ -64,7 +65,7 @@ bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
     if (!room)
         return false;
     memcpy(room, at, len);
-    buffer->end += len;
+    buffer->end += (uint32_t)len;
     return true;
 }
 
@@ -91,14 +92,14 @@ bool buffer_format(struct buffer *buffer, const char *format, ...)
     va_start(args, format);
     vsnprintf(room, (size_t)len + 1, format, args);
     va_end(args);
-    buffer->end += (size_t)len;
+    buffer->end += (uint32_t)len;
     return true;
 }
 
 void buffer_drop(struct buffer *buffer, size_t len)
 {
     assert(len <= buffer_length(buffer));
-    buffer->begin += len;
+    buffer->begin += (uint32_t)len;
     if (buffer->begin == buffer->end)
         buffer->begin = buffer->end = 0;
 }

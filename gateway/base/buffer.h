@@ -11,13 +11,18 @@
  * room is remembered, and is asked for once, before the whole is used.
  */
 
+#include <stdint.h>
+
 #include "gateway/base/text.h"
 
+enum { BUFFER_CAPACITY_MAX = 0x7fffffff }; /* bytes, whatever the limit */
+
+/* There are several in each open stream: 32 bytes, not more. */
 struct buffer {
     char *data;
-    size_t begin, end; /* the bytes held are data[begin..end) */
-    size_t capacity;
-    size_t limit; /* bytes it may hold at most */
+    size_t limit;        /* bytes it may hold at most */
+    uint32_t begin, end; /* the bytes held are data[begin..end) */
+    uint32_t capacity;
     bool overrun; /* something has found no room since it was made, cleared or done: what is held
                      is not all of it */
 };
@@ -55,7 +60,7 @@ static inline bool buffer_append(struct buffer *buffer, const void *at, size_t l
     if (buffer->capacity - buffer->end < len)
         return buffer_append_slowly(buffer, at, len);
     memcpy(buffer->data + buffer->end, at, len);
-    buffer->end += len;
+    buffer->end += (uint32_t)len;
     return true;
 }
 

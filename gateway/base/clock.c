@@ -18,6 +18,16 @@ int64_t clock_wall_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+struct timespec clock_until(int64_t us)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += us % 1000000 * 1000;
+    at.tv_sec += us / 1000000 + at.tv_nsec / 1000000000;
+    at.tv_nsec %= 1000000000;
+    return at;
+}
+
 void clock_stamp(int64_t wall_us, char stamp[CLOCK_STAMP_BYTES])
 {
     time_t seconds = wall_us / 1000000;

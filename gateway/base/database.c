@@ -16,6 +16,7 @@ enum { BUSY_WAIT_MS = 5000 };
 
 struct database {
     sqlite3 *handle;
+    enum database_mode mode;
     struct statement *statements;
     struct statement *begin, *begin_read, *commit, *rollback, *changes;
     /* Why a transaction was rolled back: rolling back is no problem, and hides it. */
@@ -50,6 +51,12 @@ static bool prepare_own(struct database *database)
            database->changes;
 }
 
+/* When SQLite waits for the disk. */
+static bool set_synchronous(struct database *database, const char *when)
+{
+    return database_run_format(database, "PRAGMA synchronous = %s", when);
+}
+
 /*
  * The WAL stays when the last writer leaves: a user who may only read could not open the file
  * without it.
@@ -59,8 +66,7 @@ static bool set_up_writer(struct database *database, enum database_mode mode)
     int yes = 1;
     sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
     return database_run(database, "PRAGMA journal_mode = WAL") &&
-           database_run(database, mode == DATABASE_SAFE ? "PRAGMA synchronous = FULL"
-                                                        : "PRAGMA synchronous = NORMAL") &&
+           set_synchronous(database, mode == DATABASE_SAFE ? "FULL" : "NORMAL") &&
            database_run(database, "PRAGMA journal_size_limit = 16777216") &&
            database_run(database, "PRAGMA foreign_keys = OFF");
 }
@@ -81,6 +87,7 @@ static struct database *open_as(const char *name, int flags, enum database_mode 
                                 struct fault *fault)
 {
     struct database *database = memory_new(sizeof(*database));
+    database->mode = mode;
     int result = sqlite3_open_v2(name, &database->handle, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (result == SQLITE_OK && set_up(database, mode))
         return database;
@@ -127,7 +134,9 @@ static struct database *open_to_read(const char *path, struct fault *fault)
     return database;
 }
 
-/* An empty database in WAL mode at <path>; whoever may read everything else of ours may read it. */
+/* An empty database in WAL mode at <path>; whoever may read everything else of ours may read it.
+ * There is nothing in it to wait for the disk for: a file that lost its first page is an empty
+ * database, too. */
 static bool make_empty(const char *path, struct fault *fault)
 {
     unlink(path);
@@ -139,7 +148,8 @@ static bool make_empty(const char *path, struct fault *fault)
     sqlite3 *handle = NULL;
     bool good = sqlite3_open_v2(path, &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
                     SQLITE_OK &&
-                sqlite3_exec(handle, "PRAGMA journal_mode = WAL", NULL, NULL, NULL) == SQLITE_OK;
+                sqlite3_exec(handle, "PRAGMA synchronous = OFF; PRAGMA journal_mode = WAL", NULL,
+                             NULL, NULL) == SQLITE_OK;
     if (!good)
         fault_set(fault, FAULT_INTERNAL, "%s: %s", path, sqlite3_errmsg(handle));
     sqlite3_close(handle);
@@ -207,6 +217,11 @@ bool database_run_format(struct database *database, const char *format, ...)
 static bool is_problem(int code)
 {
     return code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
+}
+
+void database_rest(struct database *database)
+{
+    sqlite3_db_release_memory(database->handle);
 }
 
 bool database_begin(struct database *database)
@@ -330,6 +345,29 @@ static bool take_step(struct database *database, const char *step, int version)
     return false;
 }
 
+static bool take_steps(struct database *database, const char *const *steps, int from, int to,
+                       struct fault *fault)
+{
+    for (int version = from; version < to; version++) {
+        if (take_step(database, steps[version], version + 1))
+            continue;
+        fault_set(fault, FAULT_INTERNAL, "database: upgrade to format %d: %s", version + 1,
+                  database_problem(database));
+        database_rollback(database);
+        return false;
+    }
+    return true;
+}
+
+/* Is there no table in it, not even another one's? */
+static bool is_empty(struct database *database)
+{
+    struct statement *ask = database_prepare(database, "SELECT count(*) FROM sqlite_schema");
+    bool empty = ask && statement_next(ask) == STATEMENT_ROW && statement_number(ask, 0) == 0;
+    statement_close(ask);
+    return empty;
+}
+
 bool database_upgrade(struct database *database, const char *const *steps, int count,
                       struct fault *fault)
 {
@@ -340,15 +378,15 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
         return fault_set(fault, FAULT_INTERNAL,
                          "database: its format %d is newer than this program's (%d)", version,
                          count);
-    for (; version < count; version++) {
-        if (take_step(database, steps[version], version + 1))
-            continue;
-        fault_set(fault, FAULT_INTERNAL, "database: upgrade to format %d: %s", version + 1,
-                  database_problem(database));
-        database_rollback(database);
-        return false;
-    }
-    return true;
+    if (version == count)
+        return true;
+    /* Empty tables are made again when they are lost: nobody need wait for the disk. */
+    bool waits = version > 0 || !is_empty(database);
+    bool good = (waits || set_synchronous(database, "OFF")) &&
+                take_steps(database, steps, version, count, fault);
+    if (!waits && !set_synchronous(database, database->mode == DATABASE_SAFE ? "FULL" : "NORMAL"))
+        good = fault_set(fault, FAULT_INTERNAL, "database: %s", database_problem(database));
+    return good;
 }
 
 /* All pages at once, into an empty file that is there. */

@@ -41,6 +41,9 @@ bool database_run(struct database *database, const char *sql);
 bool database_run_format(struct database *database, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* It will not be needed for a while: give up the pages of the file that are kept in memory. */
+void database_rest(struct database *database);
+
 /* A transaction that may write from its first statement on. */
 bool database_begin(struct database *database);
 /* A transaction that sees one state of the file, however long it takes. */

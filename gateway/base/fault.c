@@ -51,6 +51,8 @@ static const struct fault_rule rules[FAULT_KINDS] = {
 };
 /* clang-format on */
 
+const struct fault fault_none = {.kind = FAULT_NONE};
+
 const struct fault_rule *fault_rule(enum fault_kind kind)
 {
     return &rules[kind];

@@ -59,6 +59,9 @@ struct fault {
     char text[256];    /* what, which, and what to do; never a secret */
 };
 
+/* Nothing failed. */
+extern const struct fault fault_none;
+
 struct fault_rule {
     const char *name;      /* in logs, metrics and the ledger */
     int status;            /* the HTTP status the client gets */

@@ -162,8 +162,8 @@ static void add_block(struct arena *arena, size_t at_least)
 {
     /* The first block always has the standard size, so that what is kept stays small. */
     size_t bytes = arena->block_bytes;
-    if (arena->blocks && bytes < at_least)
-        bytes = at_least;
+    if (arena->blocks)
+        bytes = bytes * 2 < at_least ? at_least : bytes * 2;
     struct arena_block *block = malloc(sizeof(*block) + bytes);
     if (!block)
         die_without_memory(bytes);

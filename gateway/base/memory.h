@@ -56,7 +56,8 @@ struct arena {
     size_t block_bytes;
 };
 
-/* Begin an empty arena whose blocks have <block_bytes>; allocates nothing yet. */
+/* Begin an empty arena whose first block has <block_bytes>, and the others twice as much;
+ * allocates nothing yet. */
 void arena_init(struct arena *arena, size_t block_bytes);
 /* Forget everything taken; keep the first block. */
 void arena_reset(struct arena *arena);

@@ -99,6 +99,8 @@ struct tls *tls_new_server(const struct tls_options *options, struct fault *faul
 {
     SSL_CTX *context = context_new(TLS_server_method(), options);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+    /* Sessions are in the clients' tickets; nothing is kept of them here. */
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     static const unsigned char session_context[] = "sluice";
     SSL_CTX_set_session_id_context(context, session_context, sizeof(session_context) - 1);
     if (options->ca_file) {

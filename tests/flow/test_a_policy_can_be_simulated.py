@@ -66,7 +66,7 @@ def test_a_table_names_the_verdict(small):
         (("name: small", "nam: small"), 'did you mean "name"'),
         (("judged: misses", "judged: mises"), "misses"),
         (("strategy: round_robin", "strategy: round_robbin"), "round_robin"),
-        (("count: 3", "count: 30"), "at most 16 targets"),
+        (("count: 3", "count: 65"), "at most 64 targets"),
         (("per_minute: 6000", "per_minute: 10000000, burst_times: 100"), "calls"),
     ],
 )

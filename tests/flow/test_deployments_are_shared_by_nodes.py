@@ -247,6 +247,37 @@ def test_a_leader_that_dies_is_followed_and_its_server_is_used_on():
         assert len(pids()) == 1
 
 
+def spent(desk, name="qwen"):
+    return desk.show(name)["cost"]["spent_nanos"]
+
+
+def test_what_was_spent_goes_along_when_the_leader_changes():
+    """A dollar a second, of which it has eight: not eight under each leader."""
+    nodes_of = [{"name": "local", "launcher": "process", "memory": "8GiB", "price_per_hour": "3600 USD"}]
+    dear = server_for("qwen", resources={"memory": "8GiB"}, scaling={"min": 1}, limits={"max_spend": "8 USD"})
+    with Cluster(2, dear, nodes=nodes_of) as nodes:
+        leader, leads = nodes.leader()
+        eventually(lambda: spent(leads) > 2 * 10**9, what="it costs something")
+        eventually(lambda: nodes.redis.command("GET", "sluice:{fleet}:spent").strip(), SOON, what="Redis knows")
+        time.sleep(1.2)
+        before = spent(leads)
+        nodes.crash(leader)
+        _, next_leads = nodes.leader()
+        assert spent(next_leads) > before - 1.5 * 10**9
+        eventually(lambda: next_leads.show()["state"] == "stopped", 30, what="it is stopped when all is spent")
+        assert next_leads.show()["reason"] == "max_spend", next_leads.show()
+        assert 8 * 10**9 <= spent(next_leads) < 11 * 10**9
+        assert next_leads.order("start").status == 409
+        [(other, _)] = [(gate, desk) for gate, desk in zip(nodes.gates, nodes.desks) if is_alive(gate.process.pid)]
+        late = Desk(nodes.add())
+        nodes.crash(other)
+        eventually(lambda: role(late) == "leads", 20, what="one that has only Redis to know it from leads")
+        eventually(lambda: late.show()["state"] == "stopped", SOON, what="there too it is over")
+        assert late.show()["reason"] == "max_spend" and spent(late) >= 8 * 10**9, late.show()
+        nodes.add(directory=leader.directory)
+        eventually(lambda: not pids(), 30, what="what the first one has left running ends when it is back")
+
+
 def test_without_redis_all_serve_on_and_nobody_starts_or_ends_anything():
     server = server_for("qwen", "--first-ms", 100, scaling={"parallel": 4, "max": 4, "up_window": "200ms", "down_delay": "500ms", "idle_stop": "1s"})
     with Cluster(2, server, server_for("other")) as nodes:

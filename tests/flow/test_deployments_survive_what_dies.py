@@ -94,6 +94,21 @@ def test_who_is_left_is_found_at_the_next_start():
         gate.__exit__(None)
 
 
+def test_what_was_spent_is_known_after_a_restart():
+    """A dollar a second, of which it has six: not six after each start."""
+    node = {"name": "local", "launcher": "process", "memory": "8GiB", "price_per_hour": "3600 USD"}
+    dear = server_for("qwen", resources={"memory": "8GiB"}, scaling={"min": 1}, limits={"max_spend": "6 USD"})
+    config = deployed(dear, nodes=[node])
+    with Sluice(config) as gate:
+        eventually(lambda: Desk(gate).show()["cost"]["spent_nanos"] > 3 * 10**9, 20, what="it costs something")
+        gate.stop()
+        with Sluice(config, directory=gate.directory) as again:
+            desk = Desk(again)
+            eventually(lambda: desk.show()["cost"]["spent_nanos"] > 3 * 10**9, 2, what="it goes on where it was")
+            eventually(lambda: desk.show()["state"] == "stopped", 20, what="all is spent")
+            assert desk.show()["reason"] == "max_spend" and desk.show()["cost"]["spent_nanos"] < 8 * 10**9, desk.show()
+
+
 def test_calls_end_before_their_server_does():
     with Sluice(deployed(server_for("qwen", "--tps", 10, "--tokens", 15))) as gate:
         desk = Desk(gate)

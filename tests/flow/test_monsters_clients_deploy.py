@@ -166,15 +166,23 @@ def test_guardrails_see_the_prompt_that_the_model_gets():
     command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
     own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
     rules = [{"name": "mail", "stage": "request", "type": "contains", "terms": ["forbidden fruit"], "action": "block", "tenants": ["acme"]}]
-    answers = [{"name": "answers", "stage": "response", "type": "contains", "terms": ["forbidden"], "action": "block"}]
-    for guardrails, status in ((rules, 200), (rules + answers, 501)):
+    answers = [{"name": "answers", "stage": "response", "type": "contains", "terms": ["apricot"], "action": "block"},
+               {"name": "fruit", "stage": "response", "type": "contains", "terms": ["pear", "word7"], "action": "redact"}]
+    for guardrails, streamed in ((rules, 200), (rules + answers, 501)):
         with Sluice(deployed(own, guardrails=guardrails)) as gate:
             def ask(call):
                 return gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
 
             refused = ask({"input_variables": {"prompt": "the forbidden fruit"}})
             assert refused.status == 400 and "mail" in refused.json["message"], refused
-            assert ask({"prompt": "the forbidden fruit"}).status == 400
-            for call in ({"input_variables": {"prompt": "an apple"}}, {"prompt": "an apple", "stream": True}):
-                got = ask(call)
-                assert got.status == status, "what answers cannot be looked into in is not passed: " + str(got)
+            for name in ("prompt", "formatted_prompt"):
+                assert ask({name: "the forbidden fruit"}).status == 400, name
+            assert ask({"input_variables": {"prompt": "an apple"}}).status == 200
+            assert ask({"prompt": "an apple", "stream": True}).status == streamed, "what cannot be looked into is not passed"
+            bad, pear, chat = ask({"prompt": "an apricot"}), ask({"prompt": "a pear!"}), ask({"formatted_prompt": "a fig"})
+            assert pear.status == chat.status == 200 and b"!" in pear.body and b"word6" in chat.body, (pear, chat)
+            if guardrails == rules:
+                assert bad.status == 200 and b"pear" in pear.body and b"word7" in chat.body, (bad, pear, chat)
+            else:
+                assert bad.status == 400 and "answers" in bad.json["message"], bad
+                assert b"pear" not in pear.body and b"word7" not in chat.body, (pear, chat)

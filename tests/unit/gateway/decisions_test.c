@@ -56,7 +56,9 @@ static size_t write_record(const struct made *made, char out[DECISION_BYTES])
                                .duration_us = 900,
                                .cost_nanos = 1234};
     size_t len = decision_write_end(&end, out);
-    return len + decision_write_choice(&made->choice, TEXT("fast"), TEXT("balanced"), out + len);
+    struct route route = {
+        .name = TEXT("fast"), .targets = made->targets, .target_count = made->choice.count};
+    return len + decision_write_choice(&made->choice, &route, TEXT("balanced"), out + len);
 }
 
 static void a_record_is_read_as_it_was_written(void **state)
@@ -98,6 +100,61 @@ static void a_record_is_bounded(void **state)
     assert_true(decision_read((struct text){bytes, len}, &read));
     assert_int_equal(read.count, 0);
     assert_int_equal(read.chosen, 0);
+    memory_free(made);
+}
+
+static void figures_of_any_width_are_read_as_they_were_written(void **state)
+{
+    (void)state;
+    static struct decision read;
+    char bytes[DECISION_BYTES];
+    struct made *made = make(12, 10, 1);
+    for (size_t i = 0; i < 12; i++) {
+        struct prediction *p = &made->choice.candidates[i].prediction;
+        made->targets[i].weight = i % 2 ? UINT32_MAX : 0;
+        p->total_us = i == 5 ? INT64_MAX : 0;
+        p->wait_us = (int64_t)1 << 5 * i;
+        p->token_ns = i ? -1 : 255; /* there is no such time: it is none */
+        p->cached_tokens = 70000;
+        made->choice.candidates[i].strike = i == 7 ? STRIKE_SLOW : STRIKE_NONE;
+    }
+    made->choice.candidates[3].strike = STRIKE_OFF;
+    made->choice.candidates[3].prediction.first_us = 0;
+    size_t len = write_record(made, bytes);
+    assert_true(decision_read((struct text){bytes, len}, &read));
+    assert_int_equal(read.count, 12);
+    for (size_t i = 0; i < 12; i++) {
+        const struct prediction *p = &read.candidates[i].prediction;
+        assert_int_equal(read.candidates[i].has_prediction, i != 3);
+        assert_int_equal(read.candidates[i].strike, made->choice.candidates[i].strike);
+        assert_true(text_equal(read.candidates[i].target, made->targets[i].id));
+        if (i == 3)
+            continue;
+        assert_int_equal(read.candidates[i].weight, made->targets[i].weight);
+        assert_int_equal(read.candidates[i].priority, i);
+        assert_true(p->total_us == (i == 5 ? INT64_MAX : 0));
+        assert_true(p->wait_us == (int64_t)1 << 5 * i);
+        assert_int_equal(p->token_ns, i ? 0 : 255);
+        assert_int_equal(p->cached_tokens, 70000);
+        assert_int_equal(p->cost_nanos, 3);
+    }
+    for (size_t cut = 0; cut < len; cut++)
+        assert_false(decision_read((struct text){bytes, cut}, &read));
+    memory_free(made);
+}
+
+static void names_that_are_ready_make_the_same_record(void **state)
+{
+    (void)state;
+    char bytes[DECISION_BYTES], same[DECISION_BYTES], names[DECISION_BYTES];
+    struct made *made = make(3, 10, 5000);
+    struct route route = {.name = TEXT("fast"), .targets = made->targets, .target_count = 3};
+    size_t len = decision_write_choice(&made->choice, &route, TEXT("balanced"), bytes);
+    route.sum.written = (struct text){names, decision_write_names(&route, names, sizeof(names))};
+    assert_int_equal(route.sum.written.len, 33);
+    assert_int_equal(decision_write_choice(&made->choice, &route, TEXT("balanced"), same), len);
+    assert_memory_equal(bytes, same, len);
+    assert_int_equal(decision_write_names(&route, names, 32), 0);
     memory_free(made);
 }
 
@@ -221,6 +278,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_is_read_as_it_was_written),
         cmocka_unit_test(a_record_is_bounded),
+        cmocka_unit_test(figures_of_any_width_are_read_as_they_were_written),
+        cmocka_unit_test(names_that_are_ready_make_the_same_record),
         cmocka_unit_test_setup_teardown(what_was_put_is_there_afterwards, begin, end),
         cmocka_unit_test_setup_teardown(a_torn_end_is_passed_over, begin, end),
         cmocka_unit_test_setup_teardown(what_is_old_or_too_much_is_deleted, begin, end),

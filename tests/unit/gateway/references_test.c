@@ -7,16 +7,30 @@
 #include <string.h>
 
 #include "gateway/base/memory.h"
+#include "gateway/base/scan.h"
 #include "gateway/references.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
+
+/* As the scan of a call's body tells. */
+static bool scan_names_files(const char *body)
+{
+    struct scan_problem problem;
+    struct scan_value value;
+    struct text want = TEXT("model");
+    struct scan_outline outline = {.anywhere = references_begin};
+    assert_true(scan_request(text_of(body), &want, 1, &value, &problem, &outline));
+    return outline.has_name;
+}
 
 /* The names joined by commas; "too many" when it was refused. */
 static const char *names_of(const char *body)
 {
     static char out[4096];
     struct exchange *x = memory_new(sizeof(*x));
+    struct seeking seeking = {.exchange = x, .names_files = scan_names_files(body)};
+    x->seeking = &seeking;
     arena_init(&x->arena, 1024);
     buffer_init(&x->body, 1 << 20);
     buffer_append(&x->body, body, strlen(body));

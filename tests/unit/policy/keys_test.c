@@ -129,6 +129,33 @@ static void a_key_cannot_widen_what_its_tenant_may(void **state)
     assert_false(key_may_call(&key, TEXT("slow")));
 }
 
+static void a_long_list_is_looked_up_in(void **state)
+{
+    enum { NAMES = 100 };
+    (void)state;
+    char names[NAMES][16];
+    struct text list[NAMES + 1];
+    struct arena arena;
+    arena_init(&arena, 4096);
+    for (int i = 0; i < NAMES; i++) /* in no order */
+        list[i] = (struct text){
+            names[i], (size_t)snprintf(names[i], sizeof(names[i]), "m%d", i * 37 % NAMES)};
+    list[NAMES] = TEXT("openai/*");
+    struct tenant tenant = {.models = list, .model_count = NAMES + 1};
+    struct key key = key_of("a", "sk-a", &tenant);
+    assert_null(model_index_new(&arena, list, 3));
+    tenant.model_index = model_index_new(&arena, list, NAMES + 1);
+    assert_non_null(tenant.model_index);
+    for (int i = 0; i < NAMES; i++)
+        assert_true(key_may_call(&key, list[i]));
+    assert_true(key_may_call(&key, TEXT("openai/gpt-4o")));
+    assert_false(key_may_call(&key, TEXT("m100")));
+    assert_false(key_may_call(&key, TEXT("m")));
+    assert_false(key_may_call(&key, TEXT("m1x")));
+    assert_false(key_may_call(&key, TEXT("openai")));
+    arena_done(&arena);
+}
+
 static void an_endless_name_is_nobodys_model(void **state)
 {
     (void)state;
@@ -152,6 +179,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_keys_are_all_found),
         cmocka_unit_test(a_model_must_be_on_the_lists_of_tenant_and_key),
         cmocka_unit_test(a_key_cannot_widen_what_its_tenant_may),
+        cmocka_unit_test(a_long_list_is_looked_up_in),
         cmocka_unit_test(an_endless_name_is_nobodys_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,6 +178,87 @@ static void cached_audio_is_paid_once(void **state)
     assert_int_equal(cost(&price, usage), 80 * 400 + 20 * 40000);
 }
 
+static uint64_t drawn = 1;
+
+static uint64_t draw(void)
+{
+    drawn = drawn * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return drawn >> 33;
+}
+
+static int64_t draw_figure(void)
+{
+    static const int64_t figures[] = {0,         0,          -1,           1,        999,
+                                      MILLI(75), MILLI(150), MILLI(60000), INT64_MAX};
+    return figures[draw() % (sizeof(figures) / sizeof(figures[0]))];
+}
+
+static int64_t draw_count(void)
+{
+    static const int64_t counts[] = {0, 1, 7, 1000, 200000, 200001, 1000000007, INT64_MAX, -5};
+    return counts[draw() % (sizeof(counts) / sizeof(counts[0]))];
+}
+
+static struct price draw_price(void)
+{
+    struct price price = {.input = draw_figure(),
+                          .cached_input = draw_figure(),
+                          .output = draw_figure(),
+                          .request = draw() % 4 ? 0 : draw_figure(),
+                          .unit = draw() % 4 ? 0 : draw_figure()};
+    if (draw() % 3 == 0) {
+        price.tier_above_tokens = 200000;
+        price.tier_input = draw_figure();
+        price.tier_output = draw_figure();
+        price.reasoning = draw_figure();
+    }
+    return price;
+}
+
+/* The usual call is reckoned in 64 bits; one unit that costs nothing takes the long way. */
+static void the_short_way_comes_to_the_same(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct price price = draw_price();
+        price.unit = 0;
+        struct usage usage = {.input_tokens = draw_count(),
+                              .cached_tokens = draw_count(),
+                              .output_tokens = draw_count()};
+        int64_t expected =
+            price_expect(&price, usage.input_tokens, usage.cached_tokens, usage.output_tokens);
+        int64_t bound = price_bound(&price, usage.input_tokens, usage.output_tokens, 0);
+        assert_true(expected == cost(&price, usage));
+        usage.units = 1;
+        assert_true(expected == cost(&price, usage));
+        assert_true(bound == price_bound(&price, usage.input_tokens, usage.output_tokens, 1));
+    }
+}
+
+static void what_covers_another_price_is_never_less(void **state)
+{
+    int covered = 0;
+    (void)state;
+    for (int i = 0; i < 20000; i++) {
+        struct price a = draw_price(), b = draw_price();
+        assert_true(price_covers(&a, &a));
+        if (!price_covers(&a, &b))
+            continue;
+        covered++;
+        for (int k = 0; k < 10; k++) {
+            int64_t input = draw_count(), output = draw_count(), units = (int64_t)(draw() % 3);
+            assert_true(price_bound(&a, input, output, units) >=
+                        price_bound(&b, input, output, units));
+        }
+    }
+    assert_in_range(covered, 500, 15000);
+    struct price dear = mini, long_answers = mini;
+    dear.input *= 2;
+    long_answers.output *= 2;
+    assert_true(price_covers(&dear, &mini) && !price_covers(&mini, &dear));
+    assert_false(price_covers(&dear, &long_answers) || price_covers(&long_answers, &dear));
+}
+
 static void the_version_tells_prices_apart(void **state)
 {
     (void)state;
@@ -225,6 +306,8 @@ int main(void)
         cmocka_unit_test(it_saturates_and_never_wraps),
         cmocka_unit_test(nonsense_is_never_negative_and_never_free),
         cmocka_unit_test(cached_audio_is_paid_once),
+        cmocka_unit_test(the_short_way_comes_to_the_same),
+        cmocka_unit_test(what_covers_another_price_is_never_less),
         cmocka_unit_test(the_version_tells_prices_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

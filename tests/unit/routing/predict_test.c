@@ -13,19 +13,24 @@ enum { SECOND = 1000000, HALF_LIFE = 120 * SECOND, MANY = 40 };
 
 static struct predict_figures figures;
 static uint64_t now;
+static int64_t cached; /* of each prompt of 100 */
 
 static int set_up(void **state)
 {
     (void)state;
     figures = (struct predict_figures){0};
     now = UINT64_C(1000) * SECOND;
+    cached = 0;
     return 0;
 }
 
 static struct predict_ask ask(int64_t output)
 {
-    return (struct predict_ask){
-        .now_us = now, .half_life_us = HALF_LIFE, .input_tokens = 100, .output_tokens = output};
+    return (struct predict_ask){.now_us = now,
+                                .half_life_us = HALF_LIFE,
+                                .input_tokens = 100,
+                                .output_tokens = output,
+                                .cached_tokens = cached};
 }
 
 static struct prediction predicted_beside(int64_t output, struct predict_prior prior)
@@ -276,6 +281,40 @@ static void learns_how_many_it_serves_at_once(void **state)
         predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
 }
 
+static void learns_the_same_of_calls_whose_prompt_was_cached(void **state)
+{
+    (void)state;
+    streams(MANY, 400000, 10000, 81);
+    cached = 90;
+    serve(2, 40);
+    serve(12, 400);
+    assert_in_range(figures.room_milli, 3000, 6500);
+    assert_near(figures.classes[TRAFFIC_SHORT].hit_us, 200000, 40); /* without the queue */
+}
+
+/* What its siblings have says nothing of one that never had so much to do that calls had to wait.
+ */
+static void has_the_room_that_it_seems_to_have_while_nobody_waits(void **state)
+{
+    (void)state;
+    struct predict_call calls[6];
+    streams(MANY, 300000, 10000, 100);
+    for (unsigned i = 0; i < 6; i++)
+        calls[i] = begun(100, true);
+    struct predict_prior beside = {.first_us = 300000, .token_ns = 10000000, .count = 1};
+    beside.room_milli = 4000;
+    figures.room_milli = 8000;
+    figures.classes[TRAFFIC_SHORT].busy_us = 300000;
+    assert_int_equal(predicted_beside(100, beside).wait_us, 0);
+    figures.classes[TRAFFIC_SHORT].busy_us = 600000;
+    assert_true(predicted_beside(100, beside).wait_us > SECOND / 2);
+    figures.classes[TRAFFIC_SHORT].busy_us = 300000;
+    figures.room_milli = 3000; /* less is not believed of one alone */
+    assert_near(predicted_beside(100, beside).wait_us, 1300000 / 4 * 3, 10);
+    for (unsigned i = 0; i < 6; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+}
+
 static void learns_that_it_has_room_when_nobody_queues(void **state)
 {
     (void)state;
@@ -431,6 +470,8 @@ int main(void)
         cmocka_unit_test_setup(forgives_by_successes, set_up),
         cmocka_unit_test_setup(counts_what_is_in_flight, set_up),
         cmocka_unit_test_setup(learns_how_many_it_serves_at_once, set_up),
+        cmocka_unit_test_setup(learns_the_same_of_calls_whose_prompt_was_cached, set_up),
+        cmocka_unit_test_setup(has_the_room_that_it_seems_to_have_while_nobody_waits, set_up),
         cmocka_unit_test_setup(learns_that_it_has_room_when_nobody_queues, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),

@@ -208,6 +208,51 @@ static void keeps_figures_over_reloads(void **state)
     assert_memory_equal(seen[0], seen[1], sizeof(seen[0]));
 }
 
+/* ------------------------------------------------------------------------------ all together */
+
+static void all_targets_are_looked_at_once(void **state)
+{
+    (void)state;
+    static struct quota_figures counters;
+    struct target several[5];
+    struct route sealed = {.targets = several, .target_count = 5};
+    for (size_t i = 0; i < 5; i++)
+        several[i] = (struct target){.weight = 2,
+                                     .priority = 3,
+                                     .can = CAN_ALL,
+                                     .price = {.input = 100, .output = 400, .known = true}};
+    route_seal(&sealed);
+    assert_true(sealed.sum.known && sealed.sum.even && !sealed.sum.limited);
+    assert_int_equal(sealed.sum.can, CAN_ALL);
+    assert_int_equal(sealed.sum.context_tokens, 0);
+    assert_int_equal(sealed.sum.on, 31);
+    assert_int_equal(sealed.sum.dearest, 1); /* of equal ones the first */
+
+    several[0].off = true;
+    several[0].price.input = 1000;
+    several[0].quotas[0].figures = &counters; /* of one that is off: nobody asks it */
+    several[1].context_tokens = 8000;
+    several[2].context_tokens = 4000;
+    several[2].can = CAN_ALL & ~(unsigned)CAN_TOOLS;
+    several[2].price.input = 200;
+    several[3].price.output = 500;
+    several[4].weight = 0;
+    route_seal(&sealed);
+    assert_true(sealed.sum.known && !sealed.sum.even && !sealed.sum.limited);
+    assert_int_equal(sealed.sum.can, CAN_ALL & ~(unsigned)CAN_TOOLS);
+    assert_int_equal(sealed.sum.context_tokens, 4000);
+    assert_int_equal(sealed.sum.on, 30);
+    assert_int_equal(sealed.sum.dearest, 4 | 8); /* one for its prompts, one for its answers */
+
+    several[4].price.input = 900, several[4].price.output = 900;
+    several[4].quotas[1].figures = &counters;
+    several[4].weight = 1;
+    several[4].priority = 4;
+    route_seal(&sealed);
+    assert_true(!sealed.sum.even && sealed.sum.limited);
+    assert_int_equal(sealed.sum.dearest, 16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup(takes_large_weights_and_many_targets, set_up),
         cmocka_unit_test_setup(counts_every_try, set_up),
         cmocka_unit_test(keeps_figures_over_reloads),
+        cmocka_unit_test(all_targets_are_looked_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,12 +69,12 @@ static void weighs_cost_latency_and_load_by_their_weights(void **state)
 {
     (void)state;
     predictions[0].wait_us = 300000;
-    /* 0.3 s of 1.3 s are queue, which counts four times: all wait that come later */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2000000 + 2400000);
+    /* 0.3 s of 1.3 s are queue, which counts six times: all wait that come later */
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 2000000 + 3600000);
     policy.latency_ppm = 800000; /* all but the queue counts twice */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 2400000);
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 3600000);
     predictions[0].cached_tokens = 100; /* it makes the queue shorter by what it need not read */
-    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 600000);
+    assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000 + 1200000);
     policy.load_ppm = 0; /* and the queue not at all */
     assert_int_equal(strategy_score(&policy, &predictions[0]), 1000000 + 4000000);
     policy.cost_ppm = 0;
@@ -160,6 +160,24 @@ static void goes_where_the_prompt_is_cached_unless_it_is_crowded(void **state)
     for (size_t i = 0; i < BIDS; i++)
         predictions[i].calls = 20; /* so are all */
     assert_int_equal(pick(chance), 2);
+}
+
+static void asks_the_idler_one_of_several_that_have_the_prompt(void **state)
+{
+    (void)state;
+    struct chance chance = {.prefix = 77};
+    predictions[1].cached_tokens = predictions[2].cached_tokens = 4000;
+    size_t drawn = pick(chance), other = 3 - drawn;
+    assert_true(drawn == 1 || drawn == 2);
+    predictions[drawn].calls = 12; /* 8 * 5 / 4 + 2 */
+    predictions[other].calls = 8;
+    for (chance.random = 0; chance.random < 20; chance.random++)
+        assert_int_equal(pick(chance), drawn);
+    predictions[drawn].calls = 13;
+    for (chance.random = 0; chance.random < 20; chance.random++)
+        assert_int_equal(pick(chance), other);
+    bids[drawn].weight = 2; /* for which that is less */
+    assert_int_equal(pick(chance), drawn);
 }
 
 static void draws_equal_prompts_to_the_same_target(void **state)
@@ -250,8 +268,9 @@ static void explores_what_is_oldest_and_idle(void **state)
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
 }
 
-/* One of 11 s costs ten seconds more than the best of 1 s: at 10 calls a second, 0.025 % of all
- * time pays for that once in 4,000 s, and no figure gets older than two half-lives. */
+/* One of 11 s costs ten seconds more than the best of 1 s: at 10 calls a second, a
+ * sixteen-thousandth of all time pays for that once in 16,000 s, and no figure gets older than two
+ * half-lives. */
 static void explores_the_less_the_dearer_it_is(void **state)
 {
     (void)state;
@@ -261,7 +280,7 @@ static void explores_the_less_the_dearer_it_is(void **state)
         bids[i].score = predictions[i].total_us;
     }
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 0), 1);
-    assert_int_equal(strategy_explore(&policy, bids, BIDS, 1000000), 1); /* 40 s */
+    assert_int_equal(strategy_explore(&policy, bids, BIDS, 250000), 1); /* 40 s */
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 100000000), BIDS);
     predictions[1].age_us = 2 * policy.half_life_us;
     assert_int_equal(strategy_explore(&policy, bids, BIDS, 100000000), 1);
@@ -319,6 +338,7 @@ int main(void)
         cmocka_unit_test_setup(spreads_calls_over_those_that_are_as_good, set_up),
         cmocka_unit_test_setup(takes_the_cheapest_and_the_faster_of_equals, set_up),
         cmocka_unit_test_setup(goes_where_the_prompt_is_cached_unless_it_is_crowded, set_up),
+        cmocka_unit_test_setup(asks_the_idler_one_of_several_that_have_the_prompt, set_up),
         cmocka_unit_test_setup(draws_equal_prompts_to_the_same_target, set_up),
         cmocka_unit_test_setup(keeps_shares_at_random_and_in_turn, set_up),
         cmocka_unit_test_setup(keeps_whose_calls_they_are_together, set_up),

@@ -246,6 +246,32 @@ static void an_engine_that_is_away_takes_nothing_from_who_answers(void **state)
     world_end();
 }
 
+static void who_starts_on_a_node_that_goes_away_for_good_is_started_elsewhere(void **state)
+{
+    (void)state;
+    world_new(12);
+    world_node("dear", 10, 2000);
+    world_node("cheap", 10, 1000);
+    struct model *a = ready_model("a", 8);
+    a->spec->hold.timeout_us = 0;
+    world_configure();
+    world_call(a);
+    world_run(100 * MS);
+    assert_int_equal(world.servers[0].node, 1);
+    world.usable[1] = false;
+    world.servers[0].good_us = world.servers[0].running_us = UINT64_MAX;
+    fleet_node(world.fleet, 1, false, world.now_us);
+    report(&world.servers[0], (struct launch_report){.stage = LAUNCH_LOST});
+    world_run(240 * SECOND_US);
+    assert_int_equal(a->served, 1);
+    world.usable[1] = true; /* it ends there as soon as its node can be asked */
+    fleet_node(world.fleet, 1, true, world.now_us);
+    world_run(60 * SECOND_US);
+    assert_false(world.servers[0].runs && world.servers[0].node == 1);
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
 static void money_and_age_end_it(void **state)
 {
     (void)state;
@@ -264,6 +290,42 @@ static void money_and_age_end_it(void **state)
     assert_int_equal(look("dear").state, DEPLOYMENT_STOPPED);
     assert_string_equal(look("dear").reason, "max_spend");
     assert_false(order("dear", FLEET_START));
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
+static void what_was_spent_before_counts(void **state)
+{
+    (void)state;
+    world_new(13);
+    world_node("local", 10, INT64_C(3600) * 1000000000); /* a dollar a second */
+    struct model *model = ready_model("dear", 10), *old = ready_model("old", 5);
+    model->spec->max_spend_nanos = INT64_C(20) * 1000000000;
+    old->spec->max_age_us = 100 * SECOND_US;
+    world_configure();
+    struct fleet_spent before = {TEXT("dear"), INT64_C(15) * 1000000000, 0}, less = before, after;
+    fleet_recall_spent(world.fleet, &before, world.now_us);
+    less.nanos /= 2;
+    fleet_recall_spent(world.fleet, &less, world.now_us);
+    fleet_recall_spent(world.fleet, &(struct fleet_spent){TEXT("none"), 1, 1}, world.now_us);
+    assert_true(fleet_spent(world.fleet, 0, &after, world.now_us));
+    assert_int_equal(after.nanos, before.nanos);
+    wake(model);
+    assert_int_equal(look("dear").state, DEPLOYMENT_READY);
+    world_run(10 * SECOND_US);
+    assert_true(look("dear").stopped);
+    assert_in_range(look("dear").spent_nanos, INT64_C(20) * 1000000000, INT64_C(22) * 1000000000);
+    struct fleet_spent aged = {TEXT("old"), 0, 99 * SECOND_US};
+    fleet_recall_spent(world.fleet, &aged, world.now_us);
+    world_call(old);
+    world_run(5 * SECOND_US);
+    assert_true(look("old").stopped);
+    fleet_elsewhere(world.fleet, TEXT("dear"), 2, 2, world.now_us);
+    int64_t then = look("dear").spent_nanos;
+    world_run(3 * SECOND_US); /* two that others look after */
+    assert_in_range(look("dear").spent_nanos - then, INT64_C(5900) * 1000000,
+                    INT64_C(6100) * 1000000);
+    assert_false(fleet_spent(world.fleet, 2, &after, world.now_us));
     world_shut(60 * SECOND_US);
     world_end();
 }
@@ -303,7 +365,9 @@ int main(void)
         cmocka_unit_test(a_reason_that_is_final_is_not_tried_again),
         cmocka_unit_test(who_ran_out_of_memory_gets_more_next_time),
         cmocka_unit_test(an_engine_that_is_away_takes_nothing_from_who_answers),
+        cmocka_unit_test(who_starts_on_a_node_that_goes_away_for_good_is_started_elsewhere),
         cmocka_unit_test(money_and_age_end_it),
+        cmocka_unit_test(what_was_spent_before_counts),
         cmocka_unit_test(it_says_when_it_will_be_ready_and_what_was_saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
