@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 
 enum { TLS_RECORD_BYTES = 16384, TLS_VERIFY_DEPTH = 8, WAITED_MAX_US = 10000000 };
@@ -95,6 +96,37 @@ static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char
     return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+static struct digest ticket_secret;
+
+static void make_ticket_secret(void)
+{
+    hash_random(ticket_secret.bytes, sizeof(ticket_secret.bytes));
+}
+
+/* Who comes back may meet another worker, or a new configuration: all that show the same
+ * certificate read each other's tickets, as long as the process lives. Not where clients have to
+ * show one: whom a ticket lets in there is for that context alone to say. */
+static void share_tickets(SSL_CTX *context)
+{
+    enum { TICKET_KEY_BYTES = 80, PARTS = 3 };
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct {
+        unsigned char part, certificate[SHA256_BYTES];
+    } named = {0};
+    struct digest keys[PARTS];
+    X509 *certificate = SSL_CTX_get0_certificate(context);
+    if (!certificate || X509_digest(certificate, EVP_sha256(), named.certificate, NULL) != 1 ||
+        SSL_CTX_set_tlsext_ticket_keys(context, NULL, 0) != TICKET_KEY_BYTES)
+        return;
+    pthread_once(&once, make_ticket_secret);
+    struct text secret = {(const char *)ticket_secret.bytes, sizeof(ticket_secret.bytes)};
+    for (; named.part < PARTS; named.part++)
+        keys[named.part] =
+            hash_hmac_sha256(secret, (struct text){(const char *)&named, sizeof(named)});
+    SSL_CTX_set_tlsext_ticket_keys(context, keys, TICKET_KEY_BYTES);
+    OPENSSL_cleanse(keys, sizeof(keys));
+}
+
 struct tls *tls_new_server(const struct tls_options *options, struct fault *fault)
 {
     SSL_CTX *context = context_new(TLS_server_method(), options);
@@ -108,8 +140,11 @@ struct tls *tls_new_server(const struct tls_options *options, struct fault *faul
         SSL_CTX_set_verify_depth(context, TLS_VERIFY_DEPTH);
         SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(options->ca_file));
     }
-    if (use_certificate(context, options, fault) && use_authority(context, options, fault))
+    if (use_certificate(context, options, fault) && use_authority(context, options, fault)) {
+        if (!options->ca_file)
+            share_tickets(context);
         return (struct tls *)(void *)context;
+    }
     SSL_CTX_free(context);
     return NULL;
 }

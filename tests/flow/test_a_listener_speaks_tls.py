@@ -69,6 +69,39 @@ def test_a_large_body_and_pipelining_over_tls(gate, upstream):
     assert upstream.calls[0].length > 3_000_000
 
 
+def come_back(gate, listener, tls, times):
+    """How often a session is taken up again by a client that asks once on each connection."""
+    session, again = None, 0
+    for _ in range(times):
+        with socket.create_connection(gate.address(listener), 10) as plain:
+            with tls.wrap_socket(plain, server_hostname="localhost", session=session) as client:
+                client.sendall(chat_request())
+                assert b" 200 " in client.recv(65536)[:20]
+                again += client.session_reused
+                session = client.session
+    return again
+
+
+def test_who_comes_back_resumes_with_any_worker_and_after_a_reload(gate):
+    """With TLS 1.2: its session is there with the handshake."""
+    tls = context(highest=ssl.TLSVersion.TLSv1_2)
+    assert come_back(gate, "tls", tls, 12) == 11
+    assert gate.cli("reload").returncode == 0
+    assert come_back(gate, "tls", tls, 12) == 11
+
+
+def test_a_ticket_is_no_client_certificate(gate):
+    tls = context(highest=ssl.TLSVersion.TLSv1_2)
+    with socket.create_connection(gate.address("tls"), 10) as plain, tls.wrap_socket(plain, server_hostname="localhost") as client:
+        session = client.session
+    with socket.create_connection(gate.address("mutual"), 10) as plain:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            with tls.wrap_socket(plain, server_hostname="localhost", session=session) as client:
+                client.sendall(chat_request())
+                assert not client.recv(100)
+                raise ConnectionError("it is closed")
+
+
 def test_alpn_is_http_1_1(gate):
     with gate.connect("tls", tls=context(alpn=["h2", "http/1.1"]), server_name="localhost") as client:
         assert client.sock.selected_alpn_protocol() == "http/1.1"

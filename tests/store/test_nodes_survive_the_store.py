@@ -110,7 +110,7 @@ def test_each_limit_does_what_it_says_while_the_store_is_away(redis, away):
         redis.stop()
         began = time.monotonic()
         first = nodes[0].call("acme", ("k/r", 20)).result
-        assert time.monotonic() - began < TIMEOUT_US / SECOND + 0.3
+        assert time.monotonic() - began < TIMEOUT_US / SECOND + 2  # a busy machine; without a timeout it would be for ever
         assert first == {LOCAL: "R", OPEN: "G", CLOSED: "A"}[away]
         nodes[0].wait_down()
         began = time.monotonic()
