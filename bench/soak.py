@@ -33,7 +33,7 @@ from soak_servers import Stage
 
 GROWTH = 1.05            # of memory, at most
 SLACK = 1024 * 1024      # bytes beyond, where little is held
-CALM_SECONDS = 60
+QUIET_SECONDS, CALM_SECONDS = 15, 60  # what was needed is given back after some; for so long at most
 GAUGES = ("sluice_inflight_requests", "sluice_open_streams", "sluice_reservations", "sluice_ledger_undrained_lines",
           "sluice_upstream_connections", "sluice_upstream_idle_connections", "sluice_limit_counters", "sluice_cache_bytes",
           "sluice_config_last_reload_successful")
@@ -121,7 +121,7 @@ def is_calm(row):
 def calm(stage, begun):
     """A note of when nothing is under way, or the last one after a while."""
     end = time.monotonic() + CALM_SECONDS
-    time.sleep(1)
+    time.sleep(QUIET_SECONDS)
     while True:
         row = note(stage, begun)
         if is_calm(row) or time.monotonic() > end:

@@ -46,6 +46,8 @@ enum {
     SHRINKS = 8,
     SHRINK_US = 300000,
     TRIM_SWEEPS = 60, /* a minute, mostly */
+    QUIET_SWEEPS = 5,
+    FEW_EXCHANGES = 500, /* do not take much that was not there */
     ANSWER_LOOK_US = 1000,
 };
 
@@ -355,6 +357,7 @@ struct exchange *worker_take_exchange(struct worker *worker)
     x->worker = worker;
     x->snapshot = snapshot_ref(worker->now);
     list_push_back(&worker->exchanges, &x->link);
+    worker->exchanges_begun++;
     if (++worker->exchange_count > worker->exchange_peak)
         worker->exchange_peak = worker->exchange_count;
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
@@ -593,6 +596,19 @@ static void free_spares(struct worker *worker)
     free_spare_seekings(worker);
 }
 
+/* Those that are never many at once leave gaps, too, in the course of time: when there were none
+ * for some seconds, or each minute where it never is quiet, what is free goes back. */
+static void sweep_gaps(struct worker *worker)
+{
+    worker->quiet_sweeps = worker->exchange_count > 0 ? 0 : worker->quiet_sweeps + 1;
+    if (worker->quiet_sweeps >= QUIET_SWEEPS && worker->exchanges_begun >= FEW_EXCHANGES) {
+        worker->exchanges_begun = 0;
+        resident_trim();
+    } else if (++worker->sweeps % TRIM_SWEEPS == 0) {
+        memory_trim();
+    }
+}
+
 /* Once a second: after many exchanges have ended, give their memory back to the kernel. What other
  * threads have of them - lines of the log, rows of the ledger - ends later, so not only once. */
 static void sweep(struct timer *timer)
@@ -616,8 +632,7 @@ static void sweep(struct timer *timer)
         worker->shrinks_left--;
         resident_shrink();
     }
-    if (++worker->sweeps % TRIM_SWEEPS == 0)
-        memory_trim(); /* of what the busiest moment took, where it never is quiet */
+    sweep_gaps(worker);
     replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer,
               loop_now_us(worker->loop) + (worker->shrinks_left > 0 ? SHRINK_US : JANITOR_US));

@@ -137,7 +137,8 @@ struct worker {
     struct timer accept_timer, janitor;
     unsigned exchange_peak, seeking_peak; /* since memory was last given back */
     unsigned shrinks_left;                /* how often to give memory back again */
-    unsigned sweeps;                      /* of the janitor */
+    unsigned sweeps, quiet_sweeps;        /* of the janitor: all, and since there was an exchange */
+    unsigned exchanges_begun;             /* since it was quiet for a while */
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */
