@@ -96,7 +96,7 @@ def admissions(redis, gate, ask):
             questions += 1
         else:
             others += 1
-    assert questions == counted, (questions, counted)
+    assert abs(questions - counted) <= 1, (questions, counted)  # one may be under way at an end
     return questions, others
 
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
@@ -147,6 +148,15 @@ static char *line_of(const char *file, const char *id, char **line, size_t *room
             return *line;
     fail_msg("%s is not in %s", id, file);
     return NULL;
+}
+
+/* Tables of names are keyed by chance, which lets one model in twenty runs share a place with
+ * another; the page is of the keys of this one. */
+ssize_t getrandom(void *out, size_t bytes, unsigned flags)
+{
+    (void)flags;
+    memset(out, 1, bytes);
+    return (ssize_t)bytes;
 }
 
 static int read_all(void **state)
