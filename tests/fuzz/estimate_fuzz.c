@@ -26,7 +26,7 @@ static void check_outline(struct text body, const struct estimate_facts *without
         return;
     for (unsigned i = 0; i < outline.count; i++) {
         assert(longs[i].at + (size_t)longs[i].length < body.len &&
-               longs[i].length > SCAN_LONG_BYTES);
+               longs[i].length >= SCAN_LONG_BYTES);
         assert(body.at[longs[i].at] == '"' && body.at[longs[i].at + longs[i].length] == '"');
     }
     estimate_look(body, &outline, &with);
