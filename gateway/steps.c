@@ -298,7 +298,7 @@ static bool must_rest(struct exchange *x)
     if (exchange_why(x)->kind == FAULT_NONE)
         fault_set(exchange_fault(x), FAULT_TARGET_BUSY,
                   "The target has asked to be left alone for another %lld s.",
-                  (long long)(x->retry_after_us / 1000000 + 1));
+                  (long long)x->retry_after_us / 1000000 + 1);
     return true;
 }
 
