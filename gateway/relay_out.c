@@ -28,9 +28,8 @@ bool relay_keeps_early(const struct exchange *x)
 {
     return !x->head_sent && x->relay == RELAY_EVENTS && x->status == 200 &&
            x->facts.upstream == UPSTREAM_ANSWERING && x->answer.events == 0 && !x->answer.ended &&
-           !x->answer.failed && !x->facts.last_held && !x->unwatched &&
-           x->seeking && buffer_length(&x->seeking->early) < EARLY_MAX && !replay_reads(x) &&
-           tries_may_turn(x);
+           !x->answer.failed && !x->facts.last_held && !x->unwatched && x->seeking &&
+           buffer_length(&x->seeking->early) < EARLY_MAX && !replay_reads(x) && tries_may_turn(x);
 }
 
 void relay_tell_early(struct exchange *x)
