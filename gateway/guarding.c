@@ -125,10 +125,10 @@ bool guarding_whole(struct exchange *x)
     return true;
 }
 
-bool guarding_goes_first(const struct exchange *x)
+bool guarding_goes_first(struct exchange *x)
 {
     const struct webhooks *webhooks = x->snapshot->webhooks;
-    return !x->dialect && !x->call.stream &&
+    return guarding_watches(x) && !x->dialect && !x->call.stream &&
            !(webhooks && webhooks_among(webhooks, x->guard_rules));
 }
 

@@ -344,6 +344,7 @@ static void sweep(struct cache *cache, const struct digest *scope, bool idempote
 void cache_purge(struct cache *cache, struct text scope)
 {
     struct digest digest = hash_sha256(scope);
+    atomic_fetch_add(&cache->purges, 1);
     sweep(cache, scope.len > 0 ? &digest : NULL, false);
 }
 

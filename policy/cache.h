@@ -49,7 +49,8 @@ struct cache_call {
     enum operation operation;
     struct text body;
 };
-/* The same by one worker's memory: a call that came before, byte for byte, is not read again. */
+/* The same by one worker's memory: a call that came before, byte for byte, is not read again. What
+ * it remembers goes with its next call after a purge. */
 struct cache_remote;
 bool cache_name_again(struct cache_remote *remote, const struct cache_call *call,
                       struct digest *name);

@@ -80,6 +80,7 @@ struct cache {
     atomic_size_t kept;  /* bytes of entries that are kept */
     atomic_size_t alive; /* bytes of all that there are */
     atomic_uint growing; /* entries in the making */
+    atomic_uint purges;  /* so far: who remembers calls forgets them then */
     atomic_ullong uses;
     struct answers *answers; /* NULL = only in memory */
     atomic_ullong entries, hits, joins, misses, evicted;

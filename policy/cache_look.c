@@ -23,6 +23,11 @@ struct cache_remote *cache_remote_new(struct cache *cache, struct loop *loop,
 bool cache_name_again(struct cache_remote *remote, const struct cache_call *call,
                       struct digest *name)
 {
+    unsigned purges = atomic_load_explicit(&remote->cache->purges, memory_order_relaxed);
+    if (purges != remote->purges_seen) { /* nothing of anybody's calls may be left */
+        cache_names_done(remote->names);
+        remote->purges_seen = purges;
+    }
     return cache_names_find(remote->names, call, name);
 }
 

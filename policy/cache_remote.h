@@ -28,6 +28,7 @@ struct cache_remote {
     struct loop *loop;
     struct cache_remote_options options;
     struct cache_names *names;
+    unsigned purges_seen; /* of the cache, when <names> were last emptied */
     struct link searches; /* all that are not done */
     struct link claims;
     struct timer renew;

@@ -17,10 +17,7 @@
 #include "policy/checksum.h"
 
 enum { FORMAT_VERSION = 1, NAME_BYTES = 48, GIVE_BACK_BYTES = 128 * 1024, PAGE_BYTES = 4096 };
-enum {
-    FILL_BYTES = 64 << 10, /* also how much of a segment one fault brings into memory */
-    FILL_PAUSE_US = 200,
-};
+enum { FILL_BYTES = 64 << 10 /* also how much of a segment one fault brings into memory */ };
 
 static const char magic[8] = {'s', 'l', 'u', 'j', 'r', 'n', 'l', '\n'};
 
@@ -92,8 +89,7 @@ static char *allocate(int file, size_t bytes)
 
 /*
  * A page of the cache that a store to the map makes is a fault, and a small one; those that a write
- * makes are large, and one fault brings a large one. What cannot be written is only slower. It is
- * not done in one go: calls that wait for the processor come in between.
+ * makes are large, and one fault brings a large one. What cannot be written is only slower.
  */
 static void fill(int file, size_t bytes)
 {
@@ -102,7 +98,6 @@ static void fill(int file, size_t bytes)
         size_t piece = bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES;
         if (pwrite(file, zeros, piece, (off_t)at) != (ssize_t)piece)
             return;
-        usleep(FILL_PAUSE_US);
     }
 }
 
