@@ -186,3 +186,14 @@ def test_guardrails_see_the_prompt_that_the_model_gets():
             else:
                 assert bad.status == 400 and "answers" in bad.json["message"], bad
                 assert b"pear" not in pear.body and b"word7" not in chat.body, (pear, chat)
+
+
+def test_no_answer_passes_that_a_webhook_is_to_be_asked_about():
+    """Of this form it cannot be asked: then nobody gets it."""
+    command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
+    own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
+    hook = {"name": "asked", "stage": "response", "type": "webhook", "url": "http://127.0.0.1:9/", "on_error": "allow"}
+    with Sluice(deployed(own, guardrails=[hook])) as gate:
+        for name in ("prompt", "formatted_prompt"):
+            got = gate.post("/d/own/generate", {name: "an apple"}, key="5ecre7-of-its-own")
+            assert got.status == 501, got
