@@ -58,7 +58,7 @@ enum docker_step {
     STEP_PULL,
     STEP_CREATE,
     STEP_TAKE,  /* the name is taken: by an earlier try of ours? */
-    STEP_CLEAR, /* remove what has that name and is nobody's */
+    STEP_CLEAR, /* remove what has that name and is left from an earlier life */
     STEP_START,
     STEP_RUN,
     STEP_FOUND, /* runs, and nobody has said yet what for */
@@ -75,13 +75,15 @@ struct launch {
     struct link link;
     struct launch_name name;
     char container[DOCKER_NAME_MAX];
-    char id[DOCKER_ID_MAX + 1];   /* "" = not created, as far as we know */
+    char id[DOCKER_ID_MAX + 1]; /* "" = not created, as far as we know */
+    char holder[DOCKER_ID_MAX +
+                1]; /* of the name, when that was taken; "" = the engine did not say */
     struct deployment_spec *spec; /* NULL = of a found one */
     void *owner;
     enum docker_step step;
     unsigned port;    /* that it listens at */
     unsigned retries; /* of this step */
-    bool pulled, cleared, may_exist, lost, oom_seen, is_buried;
+    bool pulled, vanished, cleared, may_exist, lost, oom_seen, is_buried;
     bool wants_stop, stop_asked;
     uint64_t stop_us; /* when it is killed; of STEP_TAIL: when it is over */
     const char *doom; /* why we stop it, where that is the reason; or NULL */

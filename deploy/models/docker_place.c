@@ -13,6 +13,7 @@ enum {
     PULL_QUIET_US = 180000000, /* unpacking a large layer may say nothing for long */
     PULL_TELL_US = 500000,
     PULL_LINE_MAX = 64 * 1024,
+    LOOKS_FOR_HOLDER = 2, /* and it may have gone, or be there at last */
 };
 
 /* The step ended in an error that the engine has words for. */
@@ -201,6 +202,7 @@ static void on_created(void *with, const struct remote_answer *answer)
 {
     struct launch *launch = with;
     launch->call = NULL;
+    docker_read_holder(answer->body, launch->holder);
     if (remote_is_well(answer) && docker_read_id(answer->body, launch->id))
         docker_launch_step(launch, STEP_START);
     else if (answer->status == 404 && !launch->pulled) /* somebody has just removed it */
@@ -273,15 +275,30 @@ bool docker_place_is_same(const struct launch *launch, const struct docker_conta
            strcmp(other->name.replica, launch->name.replica) == 0;
 }
 
+/* The name is taken and no container has it. It is being removed at this moment; or the engine was
+ * killed between two parts of creating or removing it, and the part that holds the name is left
+ * (podman's storage): then nothing but its removal helps. */
+static void take_from_nobody(struct launch *launch, const struct remote_answer *answer)
+{
+    if (!launch->vanished) {
+        launch->vanished = true;
+        docker_launch_step(launch, STEP_CREATE);
+    } else if (launch->retries < LOOKS_FOR_HOLDER || launch->cleared || !launch->holder[0]) {
+        docker_launch_retry(launch, answer);
+    } else {
+        memcpy(launch->id, launch->holder, sizeof(launch->id));
+        docker_launch_step(launch, STEP_CLEAR);
+    }
+}
+
 static void on_taken(void *with, const struct remote_answer *answer)
 {
     struct launch *launch = with;
     const struct launcher *launcher = launch->launcher;
     struct docker_container other;
     launch->call = NULL;
-    if (answer->status == 404 && !launch->cleared) {
-        launch->cleared = true;
-        docker_launch_step(launch, STEP_CREATE);
+    if (answer->status == 404) {
+        take_from_nobody(launch, answer);
         return;
     }
     if (!remote_is_well(answer) ||

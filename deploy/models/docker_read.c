@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "deploy/models/docker_read.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,23 @@ void docker_read_error(struct text body, unsigned status, char words[LAUNCH_WORD
     else
         snprintf(words, LAUNCH_WORDS_MAX, "the engine answers %u", status);
     json_free(root);
+}
+
+/* An id is the only thing in its words that is so long and all of it hexadecimal. */
+bool docker_read_holder(struct text body, char id[DOCKER_ID_MAX + 1])
+{
+    struct json_problem problem;
+    struct json *root = json_read(body, &problem);
+    struct text message = text_at(root, "message");
+    size_t len = 0;
+    for (size_t i = 0; i < message.len && len < DOCKER_ID_MAX; i++)
+        if (isxdigit((unsigned char)message.at[i]))
+            id[len++] = message.at[i];
+        else
+            len = 0;
+    id[len == DOCKER_ID_MAX ? len : 0] = '\0';
+    json_free(root);
+    return len == DOCKER_ID_MAX;
 }
 
 /* ---------------------------------------------------------------------------- containers */

@@ -153,6 +153,33 @@ def test_what_is_forgotten_meanwhile_is_removed(launcher, engine):
     eventually(lambda: not ours(engine), what="it is removed")
 
 
+def test_half_of_a_container_does_not_hold_its_name():
+    """podman is killed between a container's two halves: its storage has the name, and no list shows it."""
+    with Engine("podman") as engine, Driver("docker", endpoint=engine.endpoint) as launcher:
+        launcher.wait_looked(True)
+        start(launcher, "r1")
+        launcher.wait("r1", "running")
+        name = engine.inspect(ours(engine)[0]["Id"])["Name"].lstrip("/")
+        launcher.stop("r1", 500)
+        launcher.wait("r1", "ended")
+        launcher.forget("r1")
+        eventually(lambda: not ours(engine), what="it is removed")
+        known = engine.folder / "root" / "libpod" / "bolt_state.db"
+        before = known.read_bytes()
+        half = engine.ask("POST", f"/containers/create?name={name}", {"Image": IMAGE, "Cmd": ["/fakellm"]})[1]["Id"]
+        engine.kill()
+        launcher.wait_looked(False)
+        known.write_bytes(before)
+        engine.start()
+        launcher.wait_looked(True)
+        assert engine.inspect(half) is None, "the half that is listed is gone"
+        start(launcher, "r1")
+        launcher.wait("r1", "running")
+        assert len(ours(engine)) == 1
+        launcher.stop("r1", 500)
+        launcher.wait("r1", "ended")
+
+
 def test_an_engine_that_comes_late_is_looked_at():
     """Opened before the engine runs, as after a boot."""
     engine = Engine("podman")

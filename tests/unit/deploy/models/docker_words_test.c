@@ -405,6 +405,24 @@ static void long_lines_are_split_or_skipped(void **state)
     check_cut(false, "[ab][][c]");
 }
 
+static void who_holds_a_name_is_read_from_an_error(void **state)
+{
+    (void)state;
+    static const char sixty_four[] =
+        "abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789";
+    char said[500], id[DOCKER_ID_MAX + 1];
+    snprintf(said, sizeof(said),
+             "{\"message\":\"the name \\\"x\\\" is already in use by \\\"%s\\\". Remove it\"}",
+             sixty_four);
+    assert_true(docker_read_holder(text_of(said), id));
+    assert_string_equal(id, sixty_four);
+    assert_false(docker_read_holder(TEXT("{\"message\":\"in use by abcdef0123\"}"), id));
+    assert_string_equal(id, "");
+    assert_false(docker_read_holder(TEXT("{\"Id\":\"abc\"}"), id));
+    assert_false(docker_read_holder(TEXT("no json"), id));
+    assert_string_equal(id, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +441,7 @@ int main(void)
         cmocka_unit_test(some_failures_are_for_good),
         cmocka_unit_test(times_are_read_in_any_zone),
         cmocka_unit_test(long_lines_are_split_or_skipped),
+        cmocka_unit_test(who_holds_a_name_is_read_from_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
