@@ -292,10 +292,11 @@ def main():
             status = report(soak)
         finally:
             stage.stop()
-    if args.plots:
-        (args.plots / "soak.svg").write_text(plot.draw_soak(soak.rows))
     if args.json:
         args.json.write_text(json.dumps(dict(before=soak.before, rows=soak.rows, after=soak.after)) + "\n")
+    if args.plots:
+        args.plots.mkdir(parents=True, exist_ok=True)
+        (args.plots / "soak.svg").write_text(plot.draw_soak(soak.rows))
     return status
 
 
