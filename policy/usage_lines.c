@@ -26,10 +26,9 @@ struct shelf {
 };
 
 /* A process that is gone. Its files are open before the database is asked, and what that says is of
- * one moment: a drain that goes on meanwhile changes nothing for us. */
+ * one moment: a drain that goes on meanwhile changes nothing for us, and need not be kept out. */
 struct dead {
     char instance[INSTANCE_BYTES];
-    int directory;
 };
 
 /* Lines about batches: which of them count is known only when all are read. */
@@ -86,24 +85,20 @@ static void open_segments(struct lines *lines, const char *instance, int directo
 
 static void open_instance(struct lines *lines, int root, const char *instance)
 {
-    int directory = instance_lock(root, instance, true);
-    bool dead = directory >= 0 || lines->all_dead;
-    if (directory < 0)
-        directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (directory < 0) {
         lines->denied = lines->denied || errno != ENOENT;
         return;
     }
-    dead = dead || instance_is_dead(directory);
+    bool dead = lines->all_dead || instance_is_dead(directory);
     if (dead) {
-        struct dead one = {.directory = directory};
+        struct dead one = {0};
         memcpy(one.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));
         lines->dead = memory_resize(lines->dead, (lines->dead_count + 1) * sizeof(*lines->dead));
         lines->dead[lines->dead_count++] = one;
     }
     open_segments(lines, instance, directory, dead);
-    if (!dead)
-        close(directory);
+    close(directory);
 }
 
 void lines_close(struct lines *lines)
@@ -118,8 +113,6 @@ void lines_close(struct lines *lines)
         memory_free(shelf->segments);
         memory_free(shelf);
     }
-    for (size_t i = 0; i < lines->dead_count; i++)
-        close(lines->dead[i].directory);
     memory_free(lines->dead);
     memory_free(lines->held.rows);
     memory_free(lines->released.rows);
