@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gateway/base/database.h"
+#include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "policy/estate.h"
 #include "policy/gather.h"
@@ -60,12 +61,23 @@ static struct shelf *shelf_of(struct lines *lines, const char *instance, unsigne
     return shelf;
 }
 
+/* errno says why. Figures for people would be wrong; limits and budgets had better be counted of
+ * all the rest than begin at nothing. */
+static void cannot_read(struct lines *lines, const char *instance)
+{
+    if (lines->all_dead)
+        log_line(LOG_ERROR, "ledger", "not all of %s can be read (%m): it is not counted",
+                 instance);
+    else
+        lines->denied = true;
+}
+
 static void open_segments(struct lines *lines, const char *instance, int directory, bool dead)
 {
     struct segment_name *names;
     size_t count;
     if (!segment_list(directory, &names, &count)) {
-        lines->denied = true;
+        cannot_read(lines, instance);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -73,7 +85,8 @@ static void open_segments(struct lines *lines, const char *instance, int directo
         /* Gone since it was listed: then it is in the database, which is asked later. */
         struct segment *segment = segment_open(directory, &shelf->id, names[i].number);
         if (!segment) {
-            lines->denied = lines->denied || (errno != ENOENT && errno != EBADMSG);
+            if (errno != ENOENT && errno != EBADMSG)
+                cannot_read(lines, instance);
             continue;
         }
         shelf->segments =
@@ -87,7 +100,8 @@ static void open_instance(struct lines *lines, int root, const char *instance)
 {
     int directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (directory < 0) {
-        lines->denied = lines->denied || errno != ENOENT;
+        if (errno != ENOENT)
+            cannot_read(lines, instance);
         return;
     }
     bool dead = lines->all_dead || instance_is_dead(directory);

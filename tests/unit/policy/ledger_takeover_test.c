@@ -234,6 +234,29 @@ static void who_begins_is_not_dead(void **state)
     close(directory);
 }
 
+/* Figures for people are whole or none; a budget forgets what cannot be read, and nothing else. */
+static void what_cannot_be_read_is_left_out_of_budgets_alone(void **state)
+{
+    (void)state;
+    struct fault fault;
+    struct usage_question question = {.directory = place.ledger,
+                                      .database = place.database,
+                                      .until_us = INT64_MAX,
+                                      .at_start = true};
+    one_dies();
+    char *path = find_path(&place, "*-*"), *link = memory_format("%s/7-1.journal", path);
+    assert_int_equal(symlink("7-1.journal", link), 0);
+    assert_null(usage_read(place.ledger, place.database, 0, INT64_MAX, NULL, 0, &fault));
+    struct usage_report *report = usage_ask(&question, &fault);
+    assert_non_null(report);
+    assert_int_equal(report->count, 1);
+    assert_int_equal(report->rows[0].requests, requests);
+    assert_int_equal(report->rows[0].lost, lost);
+    usage_report_free(report);
+    memory_free(link);
+    memory_free(path);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -275,6 +298,7 @@ int main(void)
         CASE(a_report_has_all_whatever_is_taken_over_meanwhile),
         CASE(what_somebody_reads_is_taken_over_later),
         CASE(who_begins_is_not_dead),
+        CASE(what_cannot_be_read_is_left_out_of_budgets_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
