@@ -203,8 +203,7 @@ static void heritage_free(struct heritage *heritage)
     memory_free(heritage);
 }
 
-/* -------------------------------------------------------------------------------------- all of
- * them */
+/* -------------------------------------------------------------------------------- all of them */
 
 struct estate *estate_new(int root, const char *own)
 {
