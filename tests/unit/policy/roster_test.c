@@ -185,6 +185,14 @@ static void a_key_is_made_shown_and_ended(void **state)
     assert_false(opens(secret));
     assert_true(opens(other));
     expect(200, "DELETE", where, NULL);
+    /* It is shown as it was. */
+    expect(200, "GET", where, NULL);
+    has("\"models\":[\"fast\"]");
+    has("\"limits\":{\"requests_per_minute\":60}");
+    has("\"expires_at\":\"2031-01-01T00:00:00.000Z\"");
+    has("\"prefix\":\"sk-sluice-");
+    has_not("\"revoked_at\":null");
+    has_not("hash");
     expect(409, "PATCH", where, "{\"models\":[]}");
     strcat(where, "/rotate");
     expect(409, "POST", where, NULL);
