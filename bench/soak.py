@@ -142,13 +142,16 @@ class Soak:
     def is_alive(self):
         return self.stage.watched.process.poll() is None
 
-    async def reload_often(self):
+    def reload(self):
         """The file changes each time, and back."""
+        self.reloads += 1
+        self.stage.write(changed=self.reloads % 2)
+        os.kill(self.stage.watched.process.pid, signal.SIGHUP)
+
+    async def reload_often(self):
         while not self.ended:
             await asyncio.sleep(min(60, self.seconds / 10))
-            self.reloads += 1
-            self.stage.write(changed=self.reloads % 2)
-            os.kill(self.stage.watched.process.pid, signal.SIGHUP)
+            self.reload()
 
     async def note_often(self):
         every = min(10, self.seconds / 60)
@@ -172,6 +175,7 @@ class Soak:
             other.cancel()
 
     def run(self):
+        self.reload()  # what it began with is kept: from the first reload on there are two
         asyncio.run(self.mix.run(min(120, self.seconds / 5), self.is_alive))
         self.before = calm(self.stage, self.begun)
         print_row(self.before, "calm")
@@ -292,10 +296,11 @@ def main():
             status = report(soak)
         finally:
             stage.stop()
-    if args.plots:
-        (args.plots / "soak.svg").write_text(plot.draw_soak(soak.rows))
     if args.json:
         args.json.write_text(json.dumps(dict(before=soak.before, rows=soak.rows, after=soak.after)) + "\n")
+    if args.plots:
+        args.plots.mkdir(parents=True, exist_ok=True)
+        (args.plots / "soak.svg").write_text(plot.draw_soak(soak.rows))
     return status
 
 

@@ -26,6 +26,7 @@ static void on_done(struct job_ask *ask)
 static void wait_for(struct jobs *jobs, struct job_ask *ask)
 {
     struct waiting waiting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    // cppcheck-suppress autoVariables ; it is done before this returns
     ask->with = &waiting;
     ask->done = on_done;
     jobs_ask(jobs, ask);

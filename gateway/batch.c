@@ -349,10 +349,11 @@ static void complete_part(const struct exchange *x, const struct ledger_row *row
 
 static bool can_hold(const struct exchange *x)
 {
-    char path[sizeof(x->answer.object_id) + 1];
+    char path[ANSWER_ID_BYTES + 1];
+    if (!x->answer.owns || !answer_has_id(&x->answer))
+        return false;
     size_t len = (size_t)snprintf(path, sizeof(path), "/%s", x->answer.object_id);
-    return x->answer.owns && x->answer.object_id[0] &&
-           path_is_clean((struct text){path, len}, false);
+    return path_is_clean((struct text){path, len}, false);
 }
 
 bool batch_settle(struct exchange *x, struct ledger_row *row)

@@ -427,7 +427,7 @@ void crossing_begin(struct exchange *x, struct text type)
                    operation == OPERATION_RERANK;
     way.call = repeats ? arena_copy(&x->arena, way.call) : (struct text){"", 0};
     x->translation = translation_new(&way, &x->answer);
-    buffer_init(&x->translated_out, TRANSLATED_MAX);
+    exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
 }
 
 struct text crossing_stream_type(const struct exchange *x)
@@ -441,9 +441,9 @@ void crossing_say_error(struct exchange *x)
     translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
     answer_note_retry(x, error.retry_ms);
     fault_set(exchange_fault(x), error.kind, "%s", error.message);
-    buffer_init(&x->translated_out, TRANSLATED_MAX);
-    answer_error_with(x, x->status, &x->translated_out);
-    x->whole = buffer_text(&x->translated_out);
+    struct buffer *out = exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
+    answer_error_with(x, x->status, out);
+    x->whole = buffer_text(out);
     x->answer_type = TEXT("application/json");
 }
 
@@ -468,5 +468,6 @@ void crossing_forget(struct exchange *x)
 {
     translation_free(x->translation);
     x->translation = NULL;
-    buffer_done(&x->translated_out);
+    if (x->translated_out)
+        buffer_done(x->translated_out);
 }

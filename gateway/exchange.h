@@ -140,6 +140,10 @@ struct seeking {
     struct text websocket_key, websocket_protocol;
     struct text own_origin; /* "https://HOST", as the client has us; of deploy calls */
     struct text if_match;   /* of a call of the admin API */
+    /* for the ruling (ruling.h) */
+    const struct text *rule_headers; /* in the order of the rules' list; NULL = they look at none */
+    struct text policy_name;         /* x-sluice-policy, where it may be set */
+    struct text wished_cost;         /* x-sluice-max-cost, the same */
     /* where it crosses (crossing.h) */
     const struct chat *chat;        /* the call as it was read, once one has crossed */
     const struct fault *unreadable; /* or why it cannot be read, for all targets */
@@ -161,6 +165,12 @@ struct seeking {
     struct link hold_link;
     struct text hold_counter; /* the full one it waits for */
     uint64_t held_until_us;   /* the wait may last until then; 0 = none yet */
+};
+
+/* What was booked before a call's end: tries that were given up, responses of a session. */
+struct booked {
+    struct used used;
+    int64_t held; /* for a session, beyond the reservation */
 };
 
 struct exchange {
@@ -217,8 +227,7 @@ struct exchange {
     enum reserve_result reserved;
     struct reservation reservation;
     int64_t lowered_tokens;  /* of output, for each choice: what can be paid; 0 = as asked */
-    struct used session;     /* what a session has booked so far, response by response */
-    int64_t session_held;    /* held for it beyond the reservation */
+    struct booked *booked;   /* before the end of the call; in the arena, NULL = nothing */
     int64_t extended_tokens; /* of output: held beyond the bound */
 
     /* what the guardrails say of it */
@@ -226,7 +235,7 @@ struct exchange {
         guard_matched; /* bits: those that concern the answer; those that matched */
     struct guard_question *guard_question; /* to webhooks, or NULL */
     struct guard_stream *guard_stream;
-    struct buffer guarded; /* what they have let pass and changed */
+    struct buffer *guarded; /* what they have let pass and changed; in the arena, or NULL */
     bool guard_known, guard_blocked, guard_asked;
 
     /* answers of others, and others of this one */
@@ -254,7 +263,7 @@ struct exchange {
     /* Where the client speaks another dialect than the target (crossing.h); else NULL. */
     const struct translator *client_words, *target_words;
     struct translation *translation; /* of its answer */
-    struct buffer translated_out;
+    struct buffer *translated_out;   /* in the arena, or NULL */
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */
@@ -345,6 +354,15 @@ static inline void exchange_clear_fault(struct exchange *x)
 {
     if (x->fault)
         *x->fault = fault_none;
+}
+
+/* A buffer that few calls need: <*at> in the arena, empty. One that was there holds nothing. */
+static inline struct buffer *exchange_buffer(struct exchange *x, struct buffer **at, size_t limit)
+{
+    if (!*at)
+        *at = arena_new(&x->arena, sizeof(**at));
+    buffer_init(*at, limit);
+    return *at;
 }
 
 /* For what is not looked at any more once the answer is on its way. */

@@ -112,14 +112,13 @@ bool guarding_whole(struct exchange *x)
     struct guard_verdict verdict = {0};
     if (!guarding_watches(x))
         return true;
-    buffer_init(&x->guarded, STREAM_MAX);
     guard_look(x->snapshot->config->guard, x->guard_rules, GUARD_RESPONSE, x->whole, &verdict,
-               &x->guarded);
+               exchange_buffer(x, &x->guarded, STREAM_MAX));
     note(x, &verdict, "answer");
     if (verdict.blocks)
         return block(x, &verdict, "answer");
     if (verdict.changed) {
-        x->whole = buffer_text(&x->guarded);
+        x->whole = buffer_text(x->guarded);
         x->length_out = (int64_t)x->whole.len;
     }
     return true;
@@ -134,7 +133,7 @@ bool guarding_goes_first(struct exchange *x)
 
 static bool end_stream(struct exchange *x, struct guard_verdict *verdict)
 {
-    bool passes = guard_stream_end(x->guard_stream, verdict, &x->guarded);
+    bool passes = guard_stream_end(x->guard_stream, verdict, x->guarded);
     note(x, verdict, "answer");
     return passes || block(x, verdict, "answer");
 }
@@ -160,9 +159,9 @@ bool guarding_event(struct exchange *x, struct text event, bool last)
     if (!x->guard_stream) {
         x->guard_stream =
             guard_stream_new(x->snapshot->config->guard, x->guard_rules, stream_form(x));
-        buffer_init(&x->guarded, STREAM_MAX);
+        exchange_buffer(x, &x->guarded, STREAM_MAX);
     }
-    bool passes = guard_stream_event(x->guard_stream, event, &verdict, &x->guarded);
+    bool passes = guard_stream_event(x->guard_stream, event, &verdict, x->guarded);
     if (passes && last) /* the last event may say all of the text once more */
         return end_stream(x, &verdict);
     note(x, &verdict, "answer");
@@ -237,15 +236,18 @@ void guarding_ask_request(struct exchange *x)
 void guarding_ask_answer(struct exchange *x)
 {
     bool events = x->relay == RELAY_EVENTS;
+    struct text passed = x->guarded ? buffer_text(x->guarded) : TEXT("");
     if (guarding_watches(x) && !x->guard_question)
         ask(x, x->guard_rules, events ? stream_form(x) : GUARD_FORM_ANSWER,
-            events ? buffer_text(&x->guarded) : x->whole);
+            events ? passed : x->whole);
 }
 
 /* Put what they have changed in the place of what they were asked about. */
 static void take_changed(struct exchange *x, struct buffer *out, enum guard_form form)
 {
-    struct buffer *to = form == GUARD_FORM_REQUEST ? &x->body : &x->guarded;
+    if (form != GUARD_FORM_REQUEST && !x->guarded)
+        exchange_buffer(x, &x->guarded, STREAM_MAX);
+    struct buffer *to = form == GUARD_FORM_REQUEST ? &x->body : x->guarded;
     buffer_done(to);
     *to = *out;
     buffer_init(out, out->limit);
@@ -282,7 +284,8 @@ void guarding_forget(struct exchange *x)
     if (x->guard_stream)
         guard_stream_free(x->guard_stream);
     x->guard_stream = NULL;
-    buffer_done(&x->guarded);
+    if (x->guarded)
+        buffer_done(x->guarded);
 }
 
 void guarding_put_header(const struct exchange *x, struct buffer *out)

@@ -455,6 +455,8 @@ static struct text keep_part(struct exchange *x, struct text path, struct text p
     if (part.len == 0)
         return (struct text){"", 0};
     uintptr_t from = (uintptr_t)path.at, at = (uintptr_t)part.at;
+    if (text_ends(x->path, part)) /* of a path that is known the parts stand elsewhere */
+        return (struct text){x->path.at + x->path.len - part.len, part.len};
     if (at < from || at - from > path.len || path.len - (at - from) < part.len)
         return arena_copy(&x->arena, part);
     return (struct text){x->path.at + (at - from), part.len};

@@ -280,7 +280,7 @@ static void add_piece(struct piece pieces[EDITS], int *count, struct text old, s
 static void copy_body(struct mirror *mirror, const struct exchange *x)
 {
     struct text body = buffer_text(&x->body), stream = member_find(body, TEXT("stream"));
-    struct piece pieces[EDITS];
+    struct piece pieces[EDITS] = {0};
     struct buffer quoted;
     int count = 0;
     const char *from = body.at;

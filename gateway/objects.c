@@ -456,7 +456,7 @@ void objects_note(struct exchange *x)
     note_batches(x);
     note_completed(x);
     bool response = x->call.operation == OPERATION_RESPONSE;
-    if (x->match.endpoint->creates && x->answer.object_id[0] && (!response || x->answer.owns))
+    if (x->match.endpoint->creates && answer_has_id(&x->answer) && (!response || x->answer.owns))
         note_made(x);
     else if (x->method == METHOD_DELETE && x->object_id.len)
         objects_disown(x, x->object_id);

@@ -326,6 +326,14 @@ void relay_guarded(struct exchange *x)
         relay_leave_guarded(x);
 }
 
+void relay_lend_id(struct exchange *x)
+{
+    if (x->answer.object_id ||
+        !(x->match.endpoint->creates || x->call.operation == OPERATION_BATCH))
+        return;
+    x->answer.object_id = arena_new(&x->arena, ANSWER_ID_BYTES);
+}
+
 /* ---------------------------------------------------------------------- another's answer */
 
 void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream)
@@ -335,6 +343,7 @@ void relay_replay_head(struct exchange *x, unsigned status, struct text type, bo
     x->status = status;
     x->was_sent = true;
     x->answer_type = type;
+    relay_lend_id(x);
     x->answer.operation = x->call.operation;
     x->answer.hide_usage = stream && !x->call.asked_usage;
     x->answer_head = arena_format(&x->arena, "request-id: %s\r\n", x->id);
@@ -478,7 +487,9 @@ void relay_reset(struct exchange *x)
         tap_done(x->tap);
     x->tap = NULL;
     x->whole = (struct text){NULL, 0};
-    struct answer blank = {.operation = x->call.operation};
+    if (x->answer.object_id)
+        x->answer.object_id[0] = '\0';
+    struct answer blank = {.operation = x->call.operation, .object_id = x->answer.object_id};
     x->answer = blank;
     x->answer_type = x->answer_head = (struct text){"", 0};
     x->status = 0;

@@ -36,14 +36,14 @@ static struct buffer *begin_out(struct exchange *x)
 {
     if (x->worker->gather.owner == x)
         relay_flush(x, false);
-    buffer_clear(&x->translated_out);
-    return &x->translated_out;
+    buffer_clear(x->translated_out);
+    return x->translated_out;
 }
 
 /* Pass on what was made in x->translated_out. */
 static void take_made(struct exchange *x, enum translation_state state)
 {
-    struct buffer *out = &x->translated_out;
+    struct buffer *out = x->translated_out;
     struct text made = buffer_text(out);
     size_t end_at = translation_end_at(x->translation);
     /* As long as the client has seen nothing, another target may be tried: then what came in front
@@ -86,7 +86,7 @@ void relay_rest_translated(struct exchange *x, bool late)
 
 void relay_translate_whole(struct exchange *x)
 {
-    struct buffer *out = &x->translated_out;
+    struct buffer *out = x->translated_out;
     translation_feed(x->translation, x->whole, out);
     if (translation_close(x->translation, out) != TRANSLATION_ENDED) {
         fail_translated(x);

@@ -109,7 +109,7 @@ void relay_pass_noted(struct exchange *x, const struct sse_event *event, bool la
  * is kept when it is the end. */
 void relay_leave_guarded(struct exchange *x)
 {
-    if (!x->guard_stream || x->guard_question || !buffer_length(&x->guarded))
+    if (!x->guard_stream || x->guard_question || !buffer_length(x->guarded))
         return; /* nothing there, or a webhook is still asked about it */
     bool over = x->facts.last_held || x->facts.upstream == UPSTREAM_ANSWERED;
     if (over && !x->guard_asked &&
@@ -119,12 +119,12 @@ void relay_leave_guarded(struct exchange *x)
         if (x->guard_question)
             return;
     }
-    relay_give(x, buffer_text(&x->guarded));
+    relay_give(x, buffer_text(x->guarded));
     if (x->facts.last_held)
         relay_hold(x);
     else
         relay_flush(x, false);
-    buffer_clear(&x->guarded);
+    buffer_clear(x->guarded);
 }
 
 /* Where no event says that it is the last one, the one that makes the answer whole and all behind

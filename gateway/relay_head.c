@@ -243,6 +243,7 @@ void relay_on_head(struct upstream_call *call, const struct head *head)
     struct text type = head_value(head, TEXT("content-type"));
     bool good_type = type.at && type.len <= TYPE_MAX;
     x->answer_type = good_type ? arena_copy(&x->arena, type) : (struct text){"", 0};
+    relay_lend_id(x);
     x->answer.operation = x->call.operation;
     x->answer.owns = x->call.operation == OPERATION_RESPONSE && x->store;
     choose_mode(x, head);

@@ -17,6 +17,11 @@ enum {
     RELAY_EVENT_MAX = 1024 * 1024,    /* an event up to here is held until it is whole */
 };
 
+/* --- relay.c --- */
+
+/* An answer begins: where its object's name is needed, there is room for it. */
+void relay_lend_id(struct exchange *x);
+
 /* --- relay_out.c --- */
 
 /* Send the head (when it has not gone yet), what is gathered, and the end of the framing. */

@@ -172,7 +172,7 @@ void relay_ready(struct exchange *x)
 
 static bool is_in(struct text t, const struct buffer *buffer)
 {
-    return buffer_length(buffer) && t.at == buffer_text(buffer).at;
+    return buffer && buffer_length(buffer) && t.at == buffer_text(buffer).at;
 }
 
 void relay_give_out(struct exchange *x)
@@ -189,8 +189,8 @@ void relay_hold(struct exchange *x)
         for (int i = 0; i < gather->count; i++)
             buffer_append(&x->ready, gather->pieces[i].iov_base, gather->pieces[i].iov_len);
     relay_forget(x);
-    bool owned = is_in(x->whole, &x->held) || is_in(x->whole, &x->translated_out) ||
-                 is_in(x->whole, &x->guarded);
+    bool owned = is_in(x->whole, &x->held) || is_in(x->whole, x->translated_out) ||
+                 is_in(x->whole, x->guarded);
     if (x->whole.len && !owned) {
         buffer_clear(&x->held); /* what it has been made of */
         buffer_append_text(&x->held, x->whole);

@@ -671,6 +671,20 @@ bool reserve_watch(struct exchange *x)
     return true;
 }
 
+/* What was booked before the call's end, to be read; and to be added to. */
+static const struct booked *booked(const struct exchange *x)
+{
+    static const struct booked nothing;
+    return x->booked ? x->booked : &nothing;
+}
+
+static struct booked *book_of(struct exchange *x)
+{
+    if (!x->booked)
+        x->booked = arena_new(&x->arena, sizeof(*x->booked));
+    return x->booked;
+}
+
 /* The most that the next try may cost stays within what is held, beside what the others did: the
  * next one may have to be shorter. False: it would help nobody. */
 static bool shorten(struct exchange *x)
@@ -680,7 +694,7 @@ static bool shorten(struct exchange *x)
     for (size_t i = 0; i < r->use_count; i++) {
         if (r->uses[i].limit->kind != LIMIT_MONEY)
             continue;
-        int64_t left = r->uses[i].held - x->aside_nanos - x->session.cost_nanos;
+        int64_t left = r->uses[i].held - x->aside_nanos - booked(x)->used.cost_nanos;
         int64_t most = output_for(x, left);
         if (cost_bound(x, most) > left || most < least_output(x))
             return false;
@@ -713,9 +727,10 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     for (size_t i = 0; i < r->use_count; i++)
         money = money || r->uses[i].limit->kind == LIMIT_MONEY;
     money = money && cost_nanos > 0;
-    x->session.input_tokens += usage->input_tokens;
-    x->session.output_tokens += usage->output_tokens;
-    x->session.cost_nanos = sum(x->session.cost_nanos, cost_nanos);
+    struct used *before = &book_of(x)->used;
+    before->input_tokens += usage->input_tokens;
+    before->output_tokens += usage->output_tokens;
+    before->cost_nanos = sum(before->cost_nanos, cost_nanos);
     if (x->hedge_held_nanos >= cost_nanos && x->hedge_held_nanos > 0) {
         x->hedge_held_nanos = 0;
         return true;
@@ -785,9 +800,10 @@ bool reserve_input(struct exchange *x, int64_t tokens)
 
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
-    x->session.input_tokens -= usage->input_tokens;
-    x->session.output_tokens -= usage->output_tokens;
-    x->session.cost_nanos -= cost_nanos;
+    struct used *before = &book_of(x)->used;
+    before->input_tokens -= usage->input_tokens;
+    before->output_tokens -= usage->output_tokens;
+    before->cost_nanos -= cost_nanos;
 }
 
 /* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
@@ -795,20 +811,21 @@ void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t c
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
     struct reservation *r = &x->reservation;
-    x->session.input_tokens += usage->input_tokens;
-    x->session.output_tokens += usage->output_tokens;
-    x->session.cost_nanos += cost_nanos;
+    struct booked *session = book_of(x);
+    session->used.input_tokens += usage->input_tokens;
+    session->used.output_tokens += usage->output_tokens;
+    session->used.cost_nanos += cost_nanos;
     for (size_t i = 0; i < r->use_count; i++) {
         const struct use *use = &r->uses[i];
         if (!r->live || use->limit->kind != LIMIT_MONEY ||
-            x->session.cost_nanos + cost_nanos <= x->session_held + use->held)
+            session->used.cost_nanos + cost_nanos <= session->held + use->held)
             continue;
         /* As much again as this response took, so that the next one is held for before it comes. */
         int64_t more = cost_nanos > 0 ? cost_nanos : 1;
         if (!limits_extend(r, LIMIT_MONEY, more))
             return fault_set(exchange_fault(x), FAULT_BUDGET,
                              "The budget is spent in this session.");
-        x->session_held += more;
+        session->held += more;
         break;
     }
     return true;
@@ -885,7 +902,7 @@ void reserve_settle(struct exchange *x, const struct ledger_row *row)
                        row->usage.output_tokens);
     if (!x->reservation.live)
         return;
-    struct used used = x->session; /* what a session has booked before its end */
+    struct used used = booked(x)->used;
     used.sent = x->attempts > 0 || x->free_of_charge;
     used.input_tokens += row->usage.input_tokens;
     used.output_tokens += row->usage.output_tokens;

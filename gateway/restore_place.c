@@ -62,10 +62,11 @@ bool restore_find(struct restore_place *place, const struct cli *cli)
 {
     const char *into = cli_value(cli, "into");
     struct config *config = into ? NULL : cli_config_load(cli);
+    const char *state = config ? config->state : into;
     *place = (struct restore_place){.lock = -1};
-    if (!into && !config)
+    if (!state)
         return false;
-    place->state = memory_string(text_of(into ? into : config->state));
+    place->state = memory_string(text_of(state));
     for (int i = 0; i < RESTORE_PARTS; i++) {
         if (config && i == PART_DATABASE)
             place->parts[i].path = memory_string(text_of(config->database));

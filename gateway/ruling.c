@@ -17,15 +17,15 @@ static struct text keep(struct exchange *x, const struct head *head, struct text
     struct text value = head_value(head, name);
     if (!value.at || value.len > VALUE_MAX)
         return (struct text){NULL, 0};
-    return arena_copy(&x->arena, value);
+    return arena_copy(&x->seeking->arena, value);
 }
 
 static void keep_headers(struct exchange *x, const struct head *head, const struct rules *rules)
 {
-    struct text *values = arena_new(&x->arena, rules->header_count * sizeof(*values));
+    struct text *values = arena_new(&x->seeking->arena, rules->header_count * sizeof(*values));
     for (size_t i = 0; i < rules->header_count; i++)
         values[i] = keep(x, head, rules->headers[i]);
-    x->ruling.headers = values;
+    x->seeking->rule_headers = values;
 }
 
 static bool is_yes(struct text value)
@@ -40,8 +40,8 @@ void ruling_read_head(struct exchange *x, const struct head *head)
     if (rules->header_count)
         keep_headers(x, head, rules);
     if (tenant && tenant->may_set_policy) {
-        x->ruling.policy_name = keep(x, head, TEXT("x-sluice-policy"));
-        x->ruling.wished_cost = keep(x, head, TEXT("x-sluice-max-cost"));
+        x->seeking->policy_name = keep(x, head, TEXT("x-sluice-policy"));
+        x->seeking->wished_cost = keep(x, head, TEXT("x-sluice-max-cost"));
     }
     if (tenant && tenant->may_set_explain)
         x->ruling.explain = is_yes(head_value(head, TEXT("x-sluice-explain")));
@@ -134,7 +134,7 @@ static void fill_minutes(const struct exchange *x, const struct rules *rules,
 static void fill_call(struct exchange *x, const struct rules *rules, struct rule_call *call)
 {
     const struct tenant *tenant = x->key->tenant;
-    struct text *parents = arena_take(&x->arena, TENANT_DEPTH_MAX * sizeof(*parents));
+    struct text *parents = arena_take(&x->seeking->arena, TENANT_DEPTH_MAX * sizeof(*parents));
     size_t count = 0;
     for (tenant = tenant->parent; tenant && count < TENANT_DEPTH_MAX; tenant = tenant->parent)
         parents[count++] = tenant->name;
@@ -147,7 +147,7 @@ static void fill_call(struct exchange *x, const struct rules *rules, struct rule
         .model = x->call.model,
         .route = x->route,
         .tags = x->tags,
-        .headers = x->ruling.headers,
+        .headers = x->seeking->rule_headers,
         .input_tokens = has_body(x) && rules->wants_tokens ? x->ruling.input_tokens : -1,
         .needs = x->ruling.needs,
     };
@@ -343,7 +343,7 @@ static const struct route_policy *policy_called(const struct config *config, str
 
 static bool take_policy(struct exchange *x)
 {
-    struct text name = x->ruling.policy_name;
+    struct text name = x->seeking->policy_name;
     if (!name.len)
         return true;
     x->ruling.policy = policy_called(x->snapshot->config, name);
@@ -359,7 +359,7 @@ static bool take_policy(struct exchange *x)
 static bool take_cost(struct exchange *x)
 {
     int64_t nanos = 0;
-    struct text wish = x->ruling.wished_cost;
+    struct text wish = x->seeking->wished_cost;
     if (!wish.len)
         return true;
     if (!decimal_read(wish, &nanos) || nanos <= 0) {

@@ -20,18 +20,15 @@ struct head;
 
 /* Part of an exchange; all zero = nothing is said. Texts in its arena. */
 struct ruling {
-    const struct text *headers; /* in the order of the rules' list; NULL = they look at none */
-    struct text policy_name;    /* x-sluice-policy, where it may be set */
-    struct text wished_cost;    /* x-sluice-max-cost, the same */
-    bool explain;               /* x-sluice-explain, where it may be set */
-    const struct rule *rule;    /* that matched; NULL = none */
+    const struct rule *rule;           /* that matched; NULL = none */
     const struct route_policy *policy; /* instead of the model's; NULL = that one */
     unsigned needs;                    /* enum can: what is asked for */
-    int64_t input_tokens;              /* as expected; 0 = not looked at */
-    int64_t max_cost_nanos;            /* 0 = any */
-    uint64_t out;                      /* bits of the model's targets that are not meant */
+    bool explain;                      /* x-sluice-explain, where it may be set */
     bool out_known; /* <out> was looked for, and holds for the exchange's route */
     bool mirrored;
+    int64_t input_tokens;       /* as expected; 0 = not looked at */
+    int64_t max_cost_nanos;     /* 0 = any */
+    uint64_t out;               /* bits of the model's targets that are not meant */
     struct text decision;       /* of the last choice, as JSON */
     struct text first_decision; /* for the access log */
     struct text record;         /* the same in compact form, to be kept (decision.h) */

@@ -16,32 +16,23 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
-#include "gateway/batches.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/jobs.h"
-#include "gateway/lineage.h"
 #include "gateway/mock.h"
-#include "gateway/recount.h"
 #include "gateway/resident.h"
 #include "gateway/service_state.h"
 #include "gateway/sockets.h"
 #include "gateway/version.h"
-#include "policy/cache.h"
-#include "policy/estimate.h"
-#include "policy/ledger.h"
-#include "policy/semantic.h"
 
 enum {
-    FORCED_US = 2000000,    /* for model servers, when it must end at once */
-    LOOK_MS = 20,           /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,     /* no call for so long ends a drain, though clients are connected */
-    LAST_GRACE_US = 100000, /* for answers to the admin socket on its way out */
-    CACHE_ENTRY_BYTES = 4 << 20,
+    FORCED_US = 2000000,       /* for model servers, when it must end at once */
+    LOOK_MS = 20,              /* how often a drain looks whether it is done */
+    QUIET_US = 2000000,        /* no call for so long ends a drain, though clients are connected */
+    LAST_GRACE_US = 100000,    /* for answers to the admin socket on its way out */
     STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
-    ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
 };
 
 /* ------------------------------------------------------------------------- any thread */
@@ -106,7 +97,7 @@ static void tell(const struct service *service, enum channel_word word)
         send(service->options->channel, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void on_beat(void *with)
+void service_on_beat(void *with)
 {
     tell(with, SAY_BEAT);
 }
@@ -134,78 +125,13 @@ static void log_reload(const struct reload_outcome *outcome, uint64_t generation
     service_log_words(LOG_WARN, "not in force before a restart: ", outcome->restart);
 }
 
-static void ref_owner(void *owner)
-{
-    config_ref(owner);
-}
-
-static void unref_owner(void *owner)
-{
-    config_unref(owner);
-}
-
-static struct roster_file file_of(struct config *config)
-{
-    return (struct roster_file){.tenants = config->tenants,
-                                .tenant_count = config->tenant_count,
-                                .keys = config->key_list,
-                                .key_count = config->key_count,
-                                .defaults = config->policy_limits.defaults.at,
-                                .default_count = config->policy_limits.defaults.count,
-                                .algorithm = config->policy_limits.algorithm,
-                                .strict_tokens = config->policy_limits.strict_tokens,
-                                .away_limits = config->store.away_limits,
-                                .away_budgets = config->store.away_budgets,
-                                .owner = config,
-                                .owner_ref = ref_owner,
-                                .owner_unref = unref_owner};
-}
-
-/* A change and a reload may bring one each at the same time: the later one counts. */
-static void set_directory(struct service *service, struct directory *directory)
-{
-    pthread_mutex_lock(&service->lock);
-    if (service->directory &&
-        directory_version(service->directory) > directory_version(directory)) {
-        pthread_mutex_unlock(&service->lock);
-        directory_unref(directory);
-        return;
-    }
-    for (unsigned i = 0; i < service->workers_live; i++)
-        worker_set_directory(service->workers[i], directory);
-    struct directory *before = service->directory;
-    service->directory = directory;
-    directory_ref(directory);
-    pthread_mutex_unlock(&service->lock);
-    if (before)
-        directory_unref(before);
-    lineage_note(service->lineage, directory);
-    directory_unref(directory);
-}
-
-static struct semantic_options semantic_options_of(const struct config *config)
-{
-    return (struct semantic_options){config->cache.threshold, config->cache.semantic_ttl_us,
-                                     config->cache.semantic_entries};
-}
-
 /* Give <next> to the workers and forget the one before; the lock is not held. */
 static void put_in_force(struct service *service, struct config *next)
 {
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_set_config(service->workers[i], next);
-    struct roster_file file = file_of(next);
-    set_directory(service, roster_set_file(service->roster, &file));
-    struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
-    cache_set_options(service->cache, &kept);
-    decisions_keep(service->decisions, next->keep_decisions_us,
-                   (int64_t)next->keep_decisions_bytes);
-    struct semantic_options alike = semantic_options_of(next);
-    if (service->semantic)
-        semantic_set_options(service->semantic, &alike);
+    service_change_parts(service, next);
     log_set_level((enum log_level)next->telemetry.level);
-    if (service->jobs)
-        jobs_set_config(service->jobs, next);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;
     service->config = next;
@@ -481,166 +407,6 @@ static int open_signals(void)
     return signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static bool open_ledger(struct service *service)
-{
-    struct fault why;
-    const struct config *config = service->config;
-    struct ledger_options options = {.directory = config->ledger_path,
-                                     .database = config->database,
-                                     .sync = config->ledger_sync_store  ? SYNC_STORE
-                                             : config->ledger_sync_disk ? SYNC_DISK
-                                                                        : SYNC_OS,
-                                     .workers = service->worker_count,
-                                     .keep_requests_us = config->keep_requests_us,
-                                     .keep_minutes_us = config->keep_minutes_us,
-                                     .keep_hours_us = config->keep_hours_us,
-                                     .keep_days_us = config->keep_days_us};
-    struct ledger_shared shared = {&service->start->store.redis, service->start->store.key_prefix};
-    if (config->store.is_redis)
-        options.shared = &shared;
-    struct watchdog *beats =
-        watchdog_start(NULL, 0, on_beat, service); /* upgrading may take long */
-    service->ledger = ledger_open(&options, &why);
-    watchdog_stop(beats);
-    if (service->ledger == NULL)
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
-    else if (ledger_set_aside(service->ledger) != NULL)
-        service_event(service, "ledger", "", "the database was damaged and moved to %s",
-                      ledger_set_aside(service->ledger));
-    if (service->ledger != NULL)
-        service->lineage = lineage_new(service->ledger);
-    return service->ledger != NULL;
-}
-
-/* On the roster's thread. */
-static void on_roster_change(void *with, struct directory *directory)
-{
-    set_directory(with, directory);
-}
-
-static bool open_roster(struct service *service)
-{
-    struct fault why;
-    struct config *config = service->config;
-    struct roster_file file = file_of(config);
-    struct roster_options options = {
-        .database = config->database,
-        .redis = config->store.is_redis ? &service->start->store.redis : NULL,
-        .prefix = service->start->store.key_prefix,
-        .on_change = on_roster_change,
-        .with = service,
-    };
-    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service); /* there may be many */
-    service->roster = roster_open(&options, &file, &why);
-    watchdog_stop(beats);
-    if (service->roster == NULL) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
-        return false;
-    }
-    pthread_mutex_lock(&service->lock); /* the roster's own thread may have set it already */
-    bool is_set = service->directory != NULL;
-    pthread_mutex_unlock(&service->lock);
-    if (!is_set)
-        set_directory(service, roster_view(service->roster));
-    return true;
-}
-
-static void close_roster(struct service *service)
-{
-    if (service->roster)
-        roster_close(service->roster);
-    if (service->directory)
-        directory_unref(service->directory);
-    lineage_free(service->lineage);
-}
-
-static void open_decisions(struct service *service)
-{
-    const struct config *config = service->config;
-    char *directory = memory_format("%s/decisions", config->state);
-    service->decisions = decisions_open(directory, service->worker_count);
-    decisions_keep(service->decisions, config->keep_decisions_us,
-                   (int64_t)config->keep_decisions_bytes);
-    memory_free(directory);
-}
-
-/* Counters, what is learnt of models, kept answers: for all workers. */
-static bool open_policy(struct service *service)
-{
-    struct fault why;
-    const struct config *config = service->config;
-    if (!recount_node(config->ledger_path, service->node, &why)) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
-        return false;
-    }
-    struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
-                                                                     : NULL,
-                                     .prefix = service->start->store.key_prefix,
-                                     .node = service->node,
-                                     .replicas_max = config->store.replicas_max};
-    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
-    service->limits = limits_new(&options);
-    service->batches = batches_new();
-    service->estimates = estimates_new();
-    service->cache = cache_new(&kept);
-    struct semantic_options alike = semantic_options_of(config);
-    service->semantic = semantic_new(&alike); /* a reload may enable it */
-    if (!service->semantic && config->cache.semantic)
-        log_line(LOG_ERROR, "cache", "there is no thread for the semantic cache: it is off");
-    char *answers = memory_format("%s/answers.db", config->state);
-    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
-        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
-                 why.text);
-    memory_free(answers);
-    struct jobs_options jobs = {service->config, service->node, service->metrics};
-    service->jobs = jobs_open(&jobs, &why);
-    if (!service->jobs)
-        log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
-    open_decisions(service);
-    return true;
-}
-
-static void close_policy(struct service *service)
-{
-    semantic_free(service->semantic);
-    if (service->cache)
-        cache_free(service->cache);
-    batches_free(service->batches);
-    if (service->estimates)
-        estimates_free(service->estimates);
-    if (service->limits)
-        limits_free(service->limits);
-}
-
-/* Before the first call is admitted. */
-static void count_again(struct service *service)
-{
-    struct fault why;
-    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
-    if (!recount(service->limits, service->config, service->directory, &why))
-        log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
-    if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
-                         &why))
-        log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
-    watchdog_stop(beats);
-}
-
-static void open_metrics(struct service *service)
-{
-    const struct config *config = service->config;
-    if (!config->telemetry.metrics_enabled)
-        return;
-    struct metrics_options options = {.workers = service->worker_count,
-                                      .max_label_values = config->telemetry.max_label_values,
-                                      .tenant_label = config->telemetry.tenant_label};
-    service->metrics = metrics_new(&options);
-    metrics_ledger(service->metrics, service->ledger);
-    metrics_decisions(service->metrics, service->decisions);
-    metrics_policy(service->metrics, service->limits, service->cache);
-    metrics_semantic(service->metrics, service->semantic);
-    metrics_reload(service->metrics, true, service->started_wall_us);
-}
-
 static void set_live(struct service *service, unsigned count)
 {
     pthread_mutex_lock(&service->lock);
@@ -680,7 +446,7 @@ static void start_workers(struct service *service)
         jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);
     /* It may have changed while they were started. */
-    set_directory(service, roster_view(service->roster));
+    service_set_directory(service, roster_view(service->roster));
 }
 
 /* What a tenant has used is asked for before its first call comes. */
@@ -741,16 +507,6 @@ static void begin(struct service *service, const struct service_options *options
     service_event(service, "start", "", "sluice %s", PROGRAM_VERSION);
 }
 
-/* What is not drained into the store yet is drained now; that may take a while, and is no hang. */
-static void close_ledger(struct service *service)
-{
-    if (service->ledger == NULL)
-        return;
-    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
-    ledger_close(service->ledger);
-    watchdog_stop(beats);
-}
-
 /* No question is taken any more; those that wait are answered while the workers still run. */
 static void close_questions(struct service *service)
 {
@@ -771,7 +527,7 @@ static void end_deployments(struct service *service)
         return;
     struct deploy_desk *desk = worker_deploy_desk(service->workers[0]);
     int64_t patience = service->is_forced ? FORCED_US : deploy_desk_patience_us(service->config);
-    struct watchdog *beats = watchdog_start(NULL, 0, on_beat, service);
+    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
     deploy_desk_end(desk, patience);
     watchdog_stop(beats);
 }
@@ -792,9 +548,9 @@ static void finish(struct service *service)
     memory_free(service->workers);
     memory_free(service->marks);
     decisions_close(service->decisions);
-    close_roster(service); /* it tells the ledger of changes */
-    close_ledger(service);
-    close_policy(service);
+    service_close_roster(service);
+    service_close_ledger(service);
+    service_close_policy(service);
     service_close_made(service);
     mock_stop(service->mock);
     metrics_free(service->metrics);
@@ -828,18 +584,19 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_ledger(&service) && service_open_made(&service) &&
-        open_policy(&service) && open_roster(&service)) {
-        count_again(&service);
+    if (can_start(&service) && service_open_ledger(&service) && service_open_made(&service) &&
+        service_open_policy(&service) && service_open_roster(&service)) {
+        service_count_again(&service);
         expect_tenants(&service);
-        open_metrics(&service);
+        service_open_metrics(&service);
         service.mock = mock_start();
         admin_open_key(&service);
         service.roster_desk = desk_new("admin-keys", &service);
         service.ledger_desk = desk_new("admin-ledger", &service);
         atomic_store(&service.is_starting, true);
         start_workers(&service);
-        service.watchdog = watchdog_start(service.workers, service.worker_count, on_beat, &service);
+        service.watchdog =
+            watchdog_start(service.workers, service.worker_count, service_on_beat, &service);
         service_repeat_orders(&service);
         wait_for_store(&service);
         log_start(&service);

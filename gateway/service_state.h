@@ -147,6 +147,29 @@ struct config *service_try(struct service *service, const struct made_list *list
 /* Put that in force. */
 void service_take(struct service *service, struct config *next);
 
+/* Say that we are alive; what a watchdog calls. <with>: the service. */
+void service_on_beat(void *with);
+
+/*
+ * service_parts.c: what all workers share. The service's thread, but for those that say otherwise.
+ */
+/* Those that are needed: false when there is none, which is logged then. In this order. */
+bool service_open_ledger(struct service *service);
+bool service_open_policy(struct service *service); /* counters, caches, jobs, decisions */
+bool service_open_roster(struct service *service);
+/* Count limits and budgets from the ledger, before the first call is admitted. */
+void service_count_again(struct service *service);
+void service_open_metrics(struct service *service);
+/* Give them <next>. */
+void service_change_parts(struct service *service, struct config *next);
+/* Give <directory> to the workers, unless a later one is in force: takes the reference. Any
+ * thread. */
+void service_set_directory(struct service *service, struct directory *directory);
+/* In this order. */
+void service_close_roster(struct service *service); /* it tells the ledger of changes */
+void service_close_ledger(struct service *service);
+void service_close_policy(struct service *service);
+
 /*
  * service_deployments.c; the service's thread, but for those that say otherwise.
  */

@@ -418,6 +418,32 @@ static void earliest(uint64_t *next, uint64_t due)
         *next = due;
 }
 
+/* Kill one that is stuck, or takes too long to end. */
+static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
+{
+    uint64_t silent_at = s->watches ? s->heard_us + SILENCE_US : 0;
+    if (silent_at != 0 && now >= silent_at) {
+        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
+            SILENCE_US / 1000000);
+        kill(s->child, SIGKILL);
+        s->heard_us = now;
+    }
+    uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
+    if (stopped_at != 0 && now >= stopped_at) {
+        say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
+            (int)s->child);
+        kill(s->child, SIGKILL);
+        s->stopped_us = stopped_at = 0;
+    }
+    if (s->kill_at_us != 0 && now >= s->kill_at_us) {
+        kill(s->child, SIGKILL);
+        s->kill_at_us = 0;
+    }
+    earliest(next, s->kill_at_us);
+    earliest(next, silent_at);
+    earliest(next, stopped_at);
+}
+
 /* Do what is due; returns when to look again. */
 static uint64_t keep_time(struct supervisor *s)
 {
@@ -428,31 +454,10 @@ static uint64_t keep_time(struct supervisor *s)
         s->stopped_us = now;
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)
         start_service(s);
-    if (s->child == 0) {
+    if (s->child == 0)
         earliest(&next, s->start_at_us);
-    } else {
-        uint64_t silent_at = s->watches ? s->heard_us + SILENCE_US : 0;
-        if (silent_at != 0 && now >= silent_at) {
-            say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
-                SILENCE_US / 1000000);
-            kill(s->child, SIGKILL);
-            s->heard_us = now;
-        }
-        uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
-        if (stopped_at != 0 && now >= stopped_at) {
-            say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
-                (int)s->child);
-            kill(s->child, SIGKILL);
-            s->stopped_us = stopped_at = 0;
-        }
-        if (s->kill_at_us != 0 && now >= s->kill_at_us) {
-            kill(s->child, SIGKILL);
-            s->kill_at_us = 0;
-        }
-        earliest(&next, s->kill_at_us);
-        earliest(&next, silent_at);
-        earliest(&next, stopped_at);
-    }
+    else
+        keep_child(s, now, &next);
     if (s->watchdog_us > 0 && now >= s->watchdog_next_us) {
         if (s->is_ready || !s->was_ready)
             notify_send("WATCHDOG=1");

@@ -39,7 +39,7 @@ enum {
     ACCEPTS_PER_EVENT = 64,
     ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
-    ARENA_BLOCK_BYTES = 232,    /* what an open stream without limits keeps */
+    ARENA_BLOCK_BYTES = 216,    /* what an open stream keeps, but for what it has reserved */
     SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
     JANITOR_US = 1000000,
     QUIET_EXCHANGES = 16,

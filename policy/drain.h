@@ -46,7 +46,8 @@ struct drain {
     size_t calls, sums; /* booked, and written for them, since somebody set them to 0 */
 };
 
-enum drained { DRAINED_ALL, DRAINED_SOME, DRAIN_FAILED };
+/* DRAIN_WAITS, of estates only: the rest cannot be had just now; try again. */
+enum drained { DRAINED_ALL, DRAINED_SOME, DRAIN_FAILED, DRAIN_WAITS };
 
 struct drain *drain_new(struct book *book);
 void drain_free(struct drain *drain);

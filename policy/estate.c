@@ -31,7 +31,11 @@ struct estate {
     char (*found)[INSTANCE_BYTES]; /* still to be looked at */
     size_t found_count;
     struct heritage *current;
+    bool unmarked; /* the last one could not be marked: said once */
 };
+
+/* ALIVE: or gone, or another drains it. LATER: somebody looks at it, or it cannot be marked. */
+enum taken { TAKEN, TAKEN_ALIVE, TAKEN_LATER, TAKEN_FAILED };
 
 /* ---------------------------------------------------------------------------------- directories */
 
@@ -51,32 +55,39 @@ static bool is_there(int root, const char *instance, int directory)
            held.st_ino == named.st_ino && held.st_dev == named.st_dev;
 }
 
-int instance_lock(int root, const char *instance, bool shared)
-{
-    int directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (directory < 0)
-        return -1;
-    if (flock(directory, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 &&
-        is_there(root, instance, directory))
-        return directory;
-    close(directory);
-    return -1;
-}
-
-/* Who reads takes what he cannot lock for a process that lives, and what is open in it for calls
- * that run; so it is said that we hold the lock of a dead one. */
 static const char dead_mark[] = "dead";
 
-static void mark_dead(int directory)
+/* False and errno. */
+static bool mark_dead(int directory)
 {
     int mark = openat(directory, dead_mark, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (mark >= 0)
         close(mark);
+    return mark >= 0;
+}
+
+static bool is_marked(int directory)
+{
+    return faccessat(directory, dead_mark, F_OK, 0) == 0;
+}
+
+static bool lock(int directory, int how)
+{
+    return flock(directory, how | LOCK_NB) == 0;
 }
 
 bool instance_is_dead(int directory)
 {
-    return faccessat(directory, dead_mark, F_OK, 0) == 0;
+    /* In this order: who drains it has marked it before it keeps others from the lock. */
+    bool was_free = lock(directory, LOCK_SH);
+    if (was_free)
+        flock(directory, LOCK_UN); /* or the drain would have to wait for us */
+    return was_free || is_marked(directory);
+}
+
+static int open_directory(int root, const char *instance)
+{
+    return openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 }
 
 int instance_new(int root, char instance[INSTANCE_BYTES])
@@ -90,9 +101,13 @@ int instance_new(int root, char instance[INSTANCE_BYTES])
         if (mkdirat(root, instance, 0750) != 0 && errno != EEXIST)
             return -1;
         /* Somebody may have taken it for a dead one between the two calls: then try again. */
-        int directory = instance_lock(root, instance, false);
-        if (directory >= 0)
+        int directory = open_directory(root, instance);
+        if (directory >= 0 && lock(directory, LOCK_EX) && is_there(root, instance, directory)) {
+            unlinkat(directory, dead_mark, 0); /* taken, and let go of */
             return directory;
+        }
+        if (directory >= 0)
+            close(directory);
     }
     errno = EBUSY;
     return -1;
@@ -188,8 +203,7 @@ static void heritage_free(struct heritage *heritage)
     memory_free(heritage);
 }
 
-/* -------------------------------------------------------------------------------------- all of
- * them */
+/* -------------------------------------------------------------------------------- all of them */
 
 struct estate *estate_new(int root, const char *own)
 {
@@ -217,7 +231,7 @@ void estate_add(struct estate *estate, const char *instance)
 
 void estate_look(struct estate *estate)
 {
-    if (estate->current || estate->found_count)
+    if (estate->current)
         return;
     int again = openat(estate->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = again < 0 ? NULL : fdopendir(again);
@@ -226,6 +240,7 @@ void estate_look(struct estate *estate)
             close(again);
         return;
     }
+    estate->found_count = 0;
     for (struct dirent *entry; (entry = readdir(entries));) {
         if (!instance_is_name(entry->d_name) || strcmp(entry->d_name, estate->own) == 0)
             continue;
@@ -234,25 +249,55 @@ void estate_look(struct estate *estate)
     closedir(entries);
 }
 
+/* The locks of <directory>, and its mark in between. */
+static enum taken lock_dead(struct estate *estate, const char *instance, int directory)
+{
+    if (!lock(directory, LOCK_SH) || !is_there(estate->root, instance, directory))
+        return TAKEN_ALIVE;
+    if (!mark_dead(directory)) {
+        if (!estate->unmarked)
+            log_line(LOG_ERROR, "ledger", "%s/%s cannot be made (%m): it is drained later",
+                     instance, dead_mark);
+        estate->unmarked = true;
+        return TAKEN_LATER;
+    }
+    estate->unmarked = false;
+    /* One lock is given up before the other is had: somebody may have been quicker. */
+    if (!lock(directory, LOCK_EX))
+        return TAKEN_LATER;
+    return is_there(estate->root, instance, directory) ? TAKEN : TAKEN_ALIVE;
+}
+
+static enum taken take(struct estate *estate, const char *instance, struct book *book)
+{
+    int directory = open_directory(estate->root, instance);
+    if (directory < 0)
+        return TAKEN_ALIVE;
+    enum taken taken = lock_dead(estate, instance, directory);
+    if (taken == TAKEN && !(estate->current = heritage_new(instance, directory, book)))
+        taken = TAKEN_FAILED;
+    if (taken != TAKEN)
+        close(directory);
+    else if (strcmp(instance, estate->own) != 0)
+        log_line(LOG_INFO, "ledger", "draining %s, which a dead process left", instance);
+    return taken;
+}
+
 /* Begin with the next dead process. DRAINED_ALL: none is left. */
 static enum drained take_next(struct estate *estate, struct book *book)
 {
-    while (!estate->current && estate->found_count) {
-        const char *instance = estate->found[estate->found_count - 1];
-        int directory = instance_lock(estate->root, instance, false);
-        if (directory >= 0) {
-            mark_dead(directory);
-            estate->current = heritage_new(instance, directory, book);
-            if (!estate->current) {
-                close(directory);
-                return DRAIN_FAILED; /* and try again */
-            }
-            if (strcmp(instance, estate->own) != 0)
-                log_line(LOG_INFO, "ledger", "draining %s, which a dead process left", instance);
-        }
+    for (size_t i = estate->found_count; !estate->current && i-- > 0;) {
+        enum taken taken = take(estate, estate->found[i], book);
+        if (taken == TAKEN_FAILED)
+            return DRAIN_FAILED; /* and try again */
+        if (taken == TAKEN_LATER)
+            continue;
         estate->found_count--;
+        memmove(estate->found[i], estate->found[estate->found_count], INSTANCE_BYTES);
     }
-    return estate->current ? DRAINED_SOME : DRAINED_ALL;
+    if (estate->current)
+        return DRAINED_SOME;
+    return estate->found_count ? DRAIN_WAITS : DRAINED_ALL;
 }
 
 enum drained estate_step(struct estate *estate, struct drain *drain)

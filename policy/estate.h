@@ -6,6 +6,10 @@
  *
  * Every process holds a lock (flock) on its own directory. Whoever gets the lock of another's
  * knows that it is dead, drains it, books its open calls as lost, and removes it.
+ *
+ * Who only reads must know it, too, at every moment of this: else calls that were counted as lost
+ * would for a moment count as calls that run. So a directory is marked before it is locked against
+ * others: a shared lock, which proves that its process is dead; the mark; then the lock.
  */
 
 #include "policy/drain.h"
@@ -15,10 +19,8 @@ bool instance_is_name(const char *name);
 /* Make a directory of our own below <root>, locked; its name goes to <instance>. Returns its
  * descriptor, which holds the lock, or -1 and errno. */
 int instance_new(int root, char instance[INSTANCE_BYTES]);
-/* Open and lock the directory <instance> of a dead process; -1 when it is alive or gone. <shared>:
- * only to read. */
-int instance_lock(int root, const char *instance, bool shared);
-/* It cannot be locked: because somebody drains it, who lives on? */
+/* For who reads: is the process dead whose <directory> this is? Its lock is not kept. Also true
+ * while somebody drains it, and false when that is done. */
 bool instance_is_dead(int directory);
 
 /* Remove the journals in a directory whose lock we hold, and the directory. */
@@ -34,5 +36,9 @@ void estate_free(struct estate *estate);
 void estate_look(struct estate *estate);
 /* Drain <instance>, too. */
 void estate_add(struct estate *estate, const char *instance);
-/* Do a bit of it, about one batch. DRAINED_ALL: nothing is left of what was found. */
+/* DRAIN_WAITS was said: how often to try again, and how long to wait in between, when it matters.
+ */
+enum { ESTATE_TRIES = 100, ESTATE_WAIT_US = 2000 };
+/* Do a bit of it, about one batch. DRAINED_ALL: nothing is left of what was found. DRAIN_WAITS: but
+ * for directories that others look at, or that cannot be marked. */
 enum drained estate_step(struct estate *estate, struct drain *drain);

@@ -46,7 +46,8 @@ void gather_done(struct gather *gather);
 struct lines;
 
 /* NULL and errno: ENOENT when there is no directory <path>, else it cannot be read. <all_dead>:
- * what is open in any of them is lost; else only where nobody holds their lock. */
+ * what is open in any of them is lost, and what cannot be read is logged and left out; else lost
+ * only where nobody holds their lock. */
 struct lines *lines_open(const char *path, bool all_dead);
 /* Add the calls that are not in the database (NULL: all). False when it cannot be read. */
 bool lines_gather(struct lines *lines, struct database *database, struct gather *gather);

@@ -279,8 +279,13 @@ static void bury(struct ledger *ledger)
     ledger->estate = estate_new(ledger->root, ledger->instance);
     estate_add(ledger->estate, ledger->instance);
     enum drained result;
-    while ((result = estate_step(ledger->estate, ledger->drain)) == DRAINED_SOME)
-        ;
+    for (int tries = 0; tries < ESTATE_TRIES; tries++) {
+        while ((result = estate_step(ledger->estate, ledger->drain)) == DRAINED_SOME)
+            ;
+        if (result != DRAIN_WAITS)
+            break;
+        usleep(ESTATE_WAIT_US);
+    }
     if (result == DRAIN_FAILED)
         log_line(LOG_ERROR, "ledger", "the database cannot be written (%s); %s is drained later",
                  book_problem(ledger->book), ledger->instance);

@@ -317,7 +317,8 @@ struct usage_question {
     const struct call_filter *filter; /* NULL = all */
     size_t rows_max;                  /* more rows than these are FAULT_TOO_LARGE; 0 = any number */
     /* Nobody writes to these journals (a service reads its own before its first call): what is open
-     * in them is lost, also where the drain has taken them already. */
+     * in them is lost, also where the drain has taken them already. A journal that cannot be read
+     * is logged and left out; else it is a failure. */
     bool at_start;
     /* Add what other nodes have told by way of Redis: not NULL, and it is a ledger that shares.
      * Blocks a few seconds at most; FAULT_STORE_AWAY when they cannot be asked. */

@@ -134,13 +134,17 @@ struct use {
     int64_t held; /* what was reserved, between least and want. All uses of money hold the same; of
                      strict output each holds what it can: the caller lowers the output to what the
                      smallest covers */
-    int64_t slot; /* where it is counted */
-    /* the meter's own */
-    int64_t fixed; /* of <held>: counted before <slot>, and stays there */
-    unsigned turn; /* of the counter, when it was held */
-    struct counter *at;
+    /* the meter's own; each open stream has some of these */
+    union {
+        struct {           /* until it is settled */
+            int64_t slot;  /* where it is counted */
+            int64_t fixed; /* of <held>: counted before <slot>, and stays there */
+            struct counter *at;
+            unsigned turn; /* of the counter, when it was held */
+        };
+        struct limit_view view; /* when it was settled */
+    };
     bool settled;
-    struct limit_view view; /* when it was settled */
 };
 
 enum { USES_MAX = 64 };
@@ -173,12 +177,12 @@ struct reservation {
     bool local;         /* admitted while the store was away */
 
     /* the limiter's own */
+    bool waits;
+    unsigned tries;
     struct limiter *limiter;
     void (*then)(struct reservation *reservation, enum reserve_result result);
-    bool waits;
     struct link waiting;
     uint64_t asked_us;
-    unsigned tries;
     void *question;
 };
 

@@ -272,6 +272,16 @@ enum meter_result meter_take_away(struct meter *meter, struct reservation *r, un
     return take_in(meter, r, TAKE_AWAY, replicas);
 }
 
+/* Where the counters of the reservation stand; one that is live knows. */
+static struct place place_of_all(struct meter *meter, const struct reservation *r)
+{
+    if (!r->live || r->use_count == 0 || r->uses[0].settled)
+        return place_lock(meter, r->root);
+    struct root *root = r->uses[0].at->root;
+    shard_lock(root->shard);
+    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
+}
+
 /* ------------------------------------------------------------------------------- extending */
 
 static bool extension_fits(const struct taking *taking, const struct use *use, int64_t more)
@@ -302,7 +312,7 @@ static bool extend_locked(const struct taking *taking, enum limit_kind kind, int
     struct reservation *r = taking->r;
     uint64_t ticket = ++taking->place.shard->tickets;
     for (size_t i = 0; i < r->use_count; i++) {
-        if (r->uses[i].limit->kind != kind)
+        if (r->uses[i].limit->kind != kind || r->uses[i].settled)
             continue;
         struct counter *counter = r->uses[i].at;
         counter_turn(counter, taking->meter, taking->now_us);
@@ -314,7 +324,7 @@ static bool extend_locked(const struct taking *taking, enum limit_kind kind, int
         counter->pending = add_capped(counter->pending, more);
     }
     for (size_t i = 0; i < r->use_count; i++)
-        if (r->uses[i].limit->kind == kind)
+        if (r->uses[i].limit->kind == kind && !r->uses[i].settled)
             use_extend(taking, &r->uses[i], more);
     return true;
 }
@@ -326,8 +336,7 @@ static bool extend_in(struct taking *taking, enum limit_kind kind, int64_t more)
         return true;
     if (more > METER_WANT_MAX)
         return false;
-    taking->place.shard = r->uses[0].at->root->shard;
-    shard_lock(taking->place.shard);
+    taking->place.shard = place_of_all(taking->meter, r).shard;
     taking->now_us = meter_now_us(taking->meter);
     bool held = extend_locked(taking, kind, more);
     shard_unlock(taking->place.shard);
@@ -425,20 +434,9 @@ static bool use_settle(const struct meter *meter, struct use *use, const struct 
     pace_take(counter, more);
     counter->held -= use->held;
     counter->pins--;
-    counter_see(meter, counter, now_us, &use->view);
     use->settled = true;
-    use->at = NULL;
+    counter_see(meter, counter, now_us, &use->view);
     return given;
-}
-
-/* Where the counters of the reservation stand; one that is live knows. */
-static struct place place_of_all(struct meter *meter, const struct reservation *r)
-{
-    if (!r->live || r->use_count == 0 || !r->uses[0].at)
-        return place_lock(meter, r->root);
-    struct root *root = r->uses[0].at->root;
-    shard_lock(root->shard);
-    return (struct place){.root = r->root, .hash = root->hash, .shard = root->shard};
 }
 
 /* Settle each use by each[i * step]. */
@@ -480,9 +478,8 @@ void meter_hand_over(struct meter *meter, struct reservation *from, struct reser
             continue;
         to->uses[to->use_count++] = *use;
         counter_turn(use->at, meter, now);
-        counter_see(meter, use->at, now, &use->view);
         use->settled = true;
-        use->at = NULL;
+        counter_see(meter, use->at, now, &use->view);
     }
     to->live = true;
     place.shard->live++;
@@ -624,10 +621,12 @@ static void use_rebuild_held(struct meter *meter, const struct place *place, str
                              int64_t at_us, int64_t now_us)
 {
     struct counter *counter = counter_get(meter, place, use, now_us);
-    use->at = counter;
     use->settled = counter == NULL; /* too many: it counts nowhere */
-    if (!counter)
+    if (!counter) {
+        use->view = (struct limit_view){.amount = use->limit->amount, .left = use->limit->amount};
         return;
+    }
+    use->at = counter;
     use->slot = rebuild_slot(counter, at_us);
     use->held = sane(use->want);
     use->fixed = 0;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who owns what was made through us: questions from the workers, answered by the keeper. */
 #include <string.h>
+#include <unistd.h>
 
 #include "gateway/base/clock.h"
 #include "policy/keeper.h"
 
-enum { QUESTIONS_MAX = 4096, ESTATE_WAIT_US = 5 * 1000000 };
+enum { QUESTIONS_MAX = 4096, CATCH_UP_US = 5 * 1000000 };
 
 static void copy_text(char out[OWNER_TEXT_BYTES], struct text text)
 {
@@ -58,13 +59,20 @@ static struct owner_question *take_questions(struct ledger *ledger)
  * possible in time: then "not found" would not be the truth. */
 static bool catch_up(struct ledger *ledger)
 {
-    uint64_t end_us = clock_now_us() + ESTATE_WAIT_US;
+    uint64_t end_us = clock_now_us() + CATCH_UP_US;
     enum drained result;
     while ((result = drain_round(ledger)) == DRAINED_SOME)
         if (clock_now_us() > end_us)
             return false;
-    while (result != DRAIN_FAILED && !ledger->estate_done && clock_now_us() < end_us)
+    for (int tries = 0;
+         result != DRAIN_FAILED && !ledger->estate_done && clock_now_us() < end_us;) {
         result = estate_round(ledger);
+        if (result != DRAIN_WAITS)
+            continue;
+        if (++tries > ESTATE_TRIES)
+            return false;
+        usleep(ESTATE_WAIT_US);
+    }
     return result != DRAIN_FAILED && ledger->estate_done;
 }
 

@@ -36,7 +36,10 @@ static const char *const texts[STATEMENTS] = {
 /* More at once are not written one by one. */
 enum { WAITING_MAX = 1000 };
 /* Less than ROSTER_ASK_US. */
-enum { LOCK_MS = 1500 };
+enum {
+    LOCK_MS = 1500,
+    START_LOCK_MS = 30000, /* the ledger is drained by a thread of the lowest priority */
+};
 
 struct waiting {
     struct roster_change changes[WAITING_MAX];
@@ -161,14 +164,17 @@ static bool begin_state(struct roster_local *local, struct roster_mark *mark)
 
 static bool set_up(struct roster_local *local)
 {
+    database_set_wait(local->database, START_LOCK_MS);
     if (!database_begin(local->database) || !database_run(local->database, schema) ||
         !database_commit(local->database))
         return false;
-    database_set_wait(local->database, LOCK_MS);
     for (int i = 0; i < STATEMENTS; i++)
         if (!(local->statements[i] = database_prepare(local->database, texts[i])))
             return false;
-    return begin_state(local, &local->roster->view->mark) && load_all(local, local->roster->view);
+    if (!begin_state(local, &local->roster->view->mark))
+        return false;
+    database_set_wait(local->database, LOCK_MS);
+    return load_all(local, local->roster->view);
 }
 
 /* --------------------------------------------------------------------------------- embedded */

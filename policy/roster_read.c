@@ -337,8 +337,38 @@ static struct roster_record *record_new(enum record_of kind, struct text body)
     return record;
 }
 
+/* Of a key that was revoked only this is asked for: whose it was, and since when it opens nothing.
+ * All else is read from its body again where somebody wants to see it. */
+static void keep_little(struct roster_record *record)
+{
+    struct text *kept[] = {&record->body, &record->id, &record->name, &record->owner};
+    struct arena all = record->arena;
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+        bytes += kept[i]->len + sizeof(void *); /* closed, and aligned */
+    arena_init(&record->arena, bytes);
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+        *kept[i] = arena_copy(&record->arena, *kept[i]);
+    arena_done(&all);
+    record->models = NULL;
+    record->model_count = record->own_limits = 0;
+    record->limits = record->user_limits = (struct limit_list){NULL, 0};
+    record->tags = record->prefix = record->scope = TEXT("");
+}
+
 struct roster_record *roster_read(enum record_of kind, struct text body,
                                   const struct roster_file *file, char problem[256])
+{
+    struct roster_record *record = roster_read_whole(kind, body, file, problem);
+    if (record && record->revoked_us)
+        keep_little(record);
+    if (record)
+        roster_record_seal(record);
+    return record;
+}
+
+struct roster_record *roster_read_whole(enum record_of kind, struct text body,
+                                        const struct roster_file *file, char problem[256])
 {
     struct json_problem wrong;
     struct json *root = json_read(body, &wrong);
@@ -350,10 +380,8 @@ struct roster_record *roster_read(enum record_of kind, struct text body,
     struct reading reading = {&record->arena, file, problem};
     bool good = read_record(&reading, root, record);
     json_free(root);
-    if (good) {
-        roster_record_seal(record);
+    if (good)
         return record;
-    }
     roster_record_unref(record);
     return NULL;
 }

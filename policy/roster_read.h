@@ -13,9 +13,14 @@ enum { ROSTER_BODY_MAX = 256 * 1024, ROSTER_NAME_MAX = 128, ROSTER_LIMITS_MAX = 
 
 /* Read <body>. NULL, and words for the caller in <problem> (256 bytes), when it is not in order.
  * <file> gives what limits have where they do not say. The record is sealed and has one reference.
+ * Of a key that was revoked it has id, name, owner, body and times only, in as little memory as
+ * that takes: such keys are kept for a month.
  */
 struct roster_record *roster_read(enum record_of kind, struct text body,
                                   const struct roster_file *file, char problem[256]);
+/* The same with all that <body> says, also of a key that was revoked: to be shown. Not sealed. */
+struct roster_record *roster_read_whole(enum record_of kind, struct text body,
+                                        const struct roster_file *file, char problem[256]);
 
 /* Only names that a client may give? Else the first that it may not stands in <problem>. With
  * <change>, those that only answers have may stand there, too. */

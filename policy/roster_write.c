@@ -345,11 +345,25 @@ static void write_key(struct buffer *out, const struct directory *view,
     put(out, TEXT("}"));
 }
 
+/* Of a key that was revoked its body alone says all. */
+static void write_revoked(struct buffer *out, const struct directory *view,
+                          const struct roster_record *record, struct text secret)
+{
+    char problem[256];
+    struct roster_record *whole =
+        roster_read_whole(RECORD_KEY, record->body, &view->declared->file, problem);
+    write_key(out, view, whole ? whole : record, secret);
+    if (whole)
+        roster_record_unref(whole);
+}
+
 void roster_write_record(struct buffer *out, const struct directory *view,
                          const struct roster_record *record, struct text secret)
 {
     if (record->kind == RECORD_TENANT)
         write_tenant(out, view, record);
+    else if (record->revoked_us)
+        write_revoked(out, view, record, secret);
     else
         write_key(out, view, record, secret);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "gateway/base/database.h"
+#include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "policy/estate.h"
 #include "policy/gather.h"
@@ -26,10 +27,9 @@ struct shelf {
 };
 
 /* A process that is gone. Its files are open before the database is asked, and what that says is of
- * one moment: a drain that goes on meanwhile changes nothing for us. */
+ * one moment: a drain that goes on meanwhile changes nothing for us, and need not be kept out. */
 struct dead {
     char instance[INSTANCE_BYTES];
-    int directory;
 };
 
 /* Lines about batches: which of them count is known only when all are read. */
@@ -61,12 +61,23 @@ static struct shelf *shelf_of(struct lines *lines, const char *instance, unsigne
     return shelf;
 }
 
+/* errno says why. Figures for people would be wrong; limits and budgets had better be counted of
+ * all the rest than begin at nothing. */
+static void cannot_read(struct lines *lines, const char *instance)
+{
+    if (lines->all_dead)
+        log_line(LOG_ERROR, "ledger", "not all of %s can be read (%m): it is not counted",
+                 instance);
+    else
+        lines->denied = true;
+}
+
 static void open_segments(struct lines *lines, const char *instance, int directory, bool dead)
 {
     struct segment_name *names;
     size_t count;
     if (!segment_list(directory, &names, &count)) {
-        lines->denied = true;
+        cannot_read(lines, instance);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -74,7 +85,8 @@ static void open_segments(struct lines *lines, const char *instance, int directo
         /* Gone since it was listed: then it is in the database, which is asked later. */
         struct segment *segment = segment_open(directory, &shelf->id, names[i].number);
         if (!segment) {
-            lines->denied = lines->denied || (errno != ENOENT && errno != EBADMSG);
+            if (errno != ENOENT && errno != EBADMSG)
+                cannot_read(lines, instance);
             continue;
         }
         shelf->segments =
@@ -86,24 +98,21 @@ static void open_segments(struct lines *lines, const char *instance, int directo
 
 static void open_instance(struct lines *lines, int root, const char *instance)
 {
-    int directory = instance_lock(root, instance, true);
-    bool dead = directory >= 0 || lines->all_dead;
-    if (directory < 0)
-        directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int directory = openat(root, instance, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (directory < 0) {
-        lines->denied = lines->denied || errno != ENOENT;
+        if (errno != ENOENT)
+            cannot_read(lines, instance);
         return;
     }
-    dead = dead || instance_is_dead(directory);
+    bool dead = lines->all_dead || instance_is_dead(directory);
     if (dead) {
-        struct dead one = {.directory = directory};
+        struct dead one = {0};
         memcpy(one.instance, instance, strnlen(instance, INSTANCE_BYTES - 1));
         lines->dead = memory_resize(lines->dead, (lines->dead_count + 1) * sizeof(*lines->dead));
         lines->dead[lines->dead_count++] = one;
     }
     open_segments(lines, instance, directory, dead);
-    if (!dead)
-        close(directory);
+    close(directory);
 }
 
 void lines_close(struct lines *lines)
@@ -118,8 +127,6 @@ void lines_close(struct lines *lines)
         memory_free(shelf->segments);
         memory_free(shelf);
     }
-    for (size_t i = 0; i < lines->dead_count; i++)
-        close(lines->dead[i].directory);
     memory_free(lines->dead);
     memory_free(lines->held.rows);
     memory_free(lines->released.rows);

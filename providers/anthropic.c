@@ -16,13 +16,6 @@ static void copy_cut(char *to, size_t room, struct text from)
     to[len] = '\0';
 }
 
-/* Ids that are longer than any in use are dropped, not cut: a cut one would name something else. */
-static void note_id(struct answer *answer, struct text id)
-{
-    if (id.len > 0 && id.len < sizeof(answer->object_id))
-        copy_cut(answer->object_id, sizeof(answer->object_id), id);
-}
-
 static void note_reason(struct answer *answer, struct text reason)
 {
     if (reason.len == 0)
@@ -69,7 +62,7 @@ static void note_delta(struct answer *answer, struct text delta)
 
 static void note_start(struct answer *answer, struct text message)
 {
-    note_id(answer, member_string(member_find(message, TEXT("id"))));
+    answer_note_id(answer, member_string(member_find(message, TEXT("id"))));
     note_usage(answer, member_find(message, TEXT("usage")));
     answer->usage_seen = false; /* of the output it only says that it begins */
 }
@@ -132,14 +125,14 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
         answer->usage_seen = true;
     }
     if (values[WANT_ID].kind == SCAN_STRING)
-        note_id(answer, member_string(values[WANT_ID].raw));
+        answer_note_id(answer, member_string(values[WANT_ID].raw));
     if (values[WANT_REASON].kind == SCAN_STRING)
         note_reason(answer, member_string(values[WANT_REASON].raw));
     if (values[WANT_ERROR].kind == SCAN_OBJECT || values[WANT_ERROR].kind == SCAN_STRING)
         answer->failed = member_is_something(values[WANT_ERROR].raw);
     if (answer->operation == OPERATION_FILE || answer->operation == OPERATION_BATCH)
         answer->owns = true;
-    answer->owns &= answer->object_id[0] != '\0';
+    answer->owns = answer->owns && answer_has_id(answer);
     answer->ended = true;
 }
 

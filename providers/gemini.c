@@ -68,14 +68,6 @@ static void watch_feedback(struct answer *answer, struct text feedback)
     answer->ended = true;
 }
 
-static void note_id(struct answer *answer, struct text id)
-{
-    if (!id.len || id.len >= sizeof(answer->object_id))
-        return;
-    memcpy(answer->object_id, id.at, id.len);
-    answer->object_id[id.len] = '\0';
-}
-
 /* ------------------------------------------------------------------------------------ events */
 
 /* What is used so far stands in each chunk; with the finish reason, or behind it, it is all. */
@@ -136,7 +128,7 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
     if (values[WANT_USAGE].kind == SCAN_OBJECT)
         answer->usage_seen = gemini_read_usage(values[WANT_USAGE].raw, &answer->usage);
     if (values[WANT_ID].kind == SCAN_STRING)
-        note_id(answer, member_string(values[WANT_ID].raw));
+        answer_note_id(answer, member_string(values[WANT_ID].raw));
     if (values[WANT_ERROR].kind == SCAN_OBJECT || values[WANT_ERROR].kind == SCAN_STRING)
         answer->failed = member_is_something(values[WANT_ERROR].raw);
 }

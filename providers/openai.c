@@ -126,13 +126,6 @@ static void note_content(struct answer *answer, int64_t bytes)
     answer->content_bytes += bytes;
 }
 
-/* Ids that are longer than any in use are dropped, not cut: a cut one would name something else. */
-static void note_id(struct answer *answer, struct text id)
-{
-    if (id.at != NULL && id.len > 0 && id.len < sizeof(answer->object_id))
-        copy_cut(answer->object_id, sizeof(answer->object_id), id);
-}
-
 /* A response object tells whether it is kept ("store"); when it does not, whoever set <owns>
  * before has read it in the request. */
 static void note_stored(struct answer *answer, struct text store)
@@ -196,7 +189,7 @@ static void read_response(struct answer *answer, struct text response)
     struct text name, value;
     while (member_next(&response, &name, &value)) {
         if (text_equal(name, TEXT("id")))
-            note_id(answer, member_string(value));
+            answer_note_id(answer, member_string(value));
         else if (text_equal(name, TEXT("store")))
             note_stored(answer, value);
         else if (text_equal(name, TEXT("usage")))
@@ -350,7 +343,7 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
     if (values[WANT_META].kind == SCAN_OBJECT && answer->operation == OPERATION_RERANK)
         openai_read_meta(answer, values[WANT_META].raw);
     if (values[WANT_ID].kind == SCAN_STRING)
-        note_id(answer, member_string(values[WANT_ID].raw));
+        answer_note_id(answer, member_string(values[WANT_ID].raw));
     if (values[WANT_STATUS].kind == SCAN_STRING)
         note_finish(answer, member_string(values[WANT_STATUS].raw));
     if (values[WANT_ERROR].kind == SCAN_OBJECT || values[WANT_ERROR].kind == SCAN_STRING)
@@ -359,7 +352,7 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
         note_stored(answer, values[WANT_STORE].raw);
     else if (answer->operation == OPERATION_FILE || answer->operation == OPERATION_BATCH)
         answer->owns = true;
-    answer->owns &= answer->object_id[0] != '\0';
+    answer->owns = answer->owns && answer_has_id(answer);
 }
 
 const struct dialect dialect_openai = {
@@ -373,6 +366,14 @@ const struct dialect dialect_openai = {
     .to_events = openai_to_events,
     .to_body = openai_to_body,
 };
+
+void answer_note_id(struct answer *answer, struct text id)
+{
+    if (!answer->object_id || id.len == 0 || id.len >= ANSWER_ID_BYTES)
+        return;
+    memcpy(answer->object_id, id.at, id.len);
+    answer->object_id[id.len] = '\0';
+}
 
 int64_t answer_estimate(const struct answer *answer)
 {

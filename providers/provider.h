@@ -91,6 +91,8 @@ size_t provider_rows_read(struct text rows, struct provider_type *to, size_t max
  * send no [DONE]; EVENT_LAST still comes only with the event behind which there is nothing more.
  * Usage that was seen replaces what was seen before; without <usage_seen> it may hold the input.
  */
+enum { ANSWER_ID_BYTES = 128 };
+
 struct answer {
     enum operation operation;
     bool hide_usage; /* we asked for the usage chunk, the client did not */
@@ -102,8 +104,17 @@ struct answer {
     int64_t events;        /* events with content so far */
     int64_t content_bytes; /* bytes of text produced so far, as JSON writes them */
     char finish[32];       /* reason, cut */
-    char object_id[128];
+    char *object_id;       /* ANSWER_ID_BYTES, lent by who wants to know; NULL = it is not read */
 };
+
+/* Note that the answer's object is called <id>. Ids that are longer than any in use are dropped,
+ * not cut: a cut one would name something else. */
+void answer_note_id(struct answer *answer, struct text id);
+/* Is the name of the answer's object known? */
+static inline bool answer_has_id(const struct answer *answer)
+{
+    return answer->object_id && answer->object_id[0];
+}
 
 enum event_verdict {
     EVENT_PASS,

@@ -89,7 +89,7 @@ void look_started(struct fleet_deployment *deployment, int64_t took_us)
 /* Of the last starts; 0 = there was none. */
 int64_t look_median(const struct fleet_deployment *deployment)
 {
-    int64_t sorted[STARTS_KEPT];
+    int64_t sorted[STARTS_KEPT] = {0};
     unsigned count = deployment->start_count < STARTS_KEPT ? deployment->start_count : STARTS_KEPT;
     for (unsigned i = 0; i < count; i++) {
         unsigned at = i;

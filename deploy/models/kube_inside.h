@@ -95,6 +95,9 @@ void kube_bury(struct launch *launch);
 void workload_join(struct launch *launch, const char *name);
 /* It is buried: not counted any more. */
 void workload_leave(struct launch *launch);
+/* Its pod has ended. When nobody asked for that, the controller makes another one at once: it does
+ * not count for two, however long the dead one is listed and the next launch waits. */
+void workload_ended(struct launch *launch);
 /* One without a pod is to end; workload_end() when its timer rings. */
 void workload_stop(struct launch *launch);
 void workload_end(struct launch *launch);

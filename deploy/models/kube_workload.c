@@ -386,15 +386,27 @@ void workload_join(struct launch *launch, const char *name)
     poke(workload);
 }
 
+static void expect_back(struct workload *workload)
+{
+    workload->spare++;
+    workload->spare_until_us = kube_soon(workload->launcher, SPARE_US);
+}
+
+void workload_ended(struct launch *launch)
+{
+    if (launch->wants_stop || !launch->running_told || launch->released)
+        return;
+    launch->released = true;
+    expect_back(launch->workload);
+}
+
 void workload_leave(struct launch *launch)
 {
     struct workload *workload = launch->workload;
     launch->workload = NULL;
     workload->launches--;
-    if (!launch->wants_stop && launch->running_told) {
-        workload->spare++;
-        workload->spare_until_us = kube_soon(workload->launcher, SPARE_US);
-    }
+    if (!launch->wants_stop && launch->running_told && launch->state != POD_OVER)
+        expect_back(workload);
     poke(workload);
 }
 

@@ -124,6 +124,8 @@ void kube_end(struct launch *launch, const struct launch_report *report)
     stop_timers(launch);
     remote_drop(launch->why_call);
     launch->why_call = NULL;
+    if (launch->workload)
+        workload_ended(launch);
     kube_tell_report(launch, report);
 }
 

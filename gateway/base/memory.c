@@ -158,24 +158,32 @@ void arena_done(struct arena *arena)
     *arena = (struct arena){.block_bytes = arena->block_bytes};
 }
 
-static void add_block(struct arena *arena, size_t at_least)
+static struct arena_block *push_block(struct arena *arena, size_t bytes)
 {
-    /* The first block always has the standard size, so that what is kept stays small. */
-    size_t bytes = arena->block_bytes;
-    if (arena->blocks)
-        bytes = bytes * 2 < at_least ? at_least : bytes * 2;
     struct arena_block *block = malloc(sizeof(*block) + bytes);
     if (!block)
         die_without_memory(bytes);
     block->bytes = bytes;
     block->next = arena->blocks;
     arena->blocks = block;
-    use_block(arena, block);
+    return block;
+}
+
+static void add_block(struct arena *arena, size_t at_least)
+{
+    /* The first block always has the standard size, so that what is kept stays small. */
+    size_t bytes = arena->block_bytes;
+    if (arena->blocks)
+        bytes = bytes * 2 < at_least ? at_least : bytes * 2;
+    use_block(arena, push_block(arena, bytes));
 }
 
 void *arena_take(struct arena *arena, size_t bytes)
 {
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    /* What is left of the present block is for the small pieces that follow. */
+    if (bytes > arena->left && bytes >= arena->block_bytes && arena->blocks)
+        return push_block(arena, bytes)->data;
     while (bytes > arena->left || !arena->at) /* also for no bytes: it never returns NULL */
         add_block(arena, bytes);
     void *what = arena->at;

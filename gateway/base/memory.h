@@ -57,7 +57,8 @@ struct arena {
 };
 
 /* Begin an empty arena whose first block has <block_bytes>, and the others twice as much;
- * allocates nothing yet. */
+ * allocates nothing yet. Behind the first, a piece that would fill a block has one of its own, of
+ * its size. */
 void arena_init(struct arena *arena, size_t block_bytes);
 /* Forget everything taken; keep the first block. */
 void arena_reset(struct arena *arena);

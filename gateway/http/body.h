@@ -22,8 +22,8 @@ struct body {
     unsigned char state;
     unsigned char name_len; /* of the trailer being read */
     uint64_t left;          /* bytes to come of the body or of the chunk */
-    uint32_t line_len;      /* digits, or trailer bytes so far */
     uint64_t total;         /* data bytes given out so far */
+    uint32_t line_len;      /* digits, or trailer bytes so far */
     char name[20];          /* the beginning of the trailer's name */
 };
 

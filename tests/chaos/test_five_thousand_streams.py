@@ -11,7 +11,7 @@ from streams import Streams
 
 COUNT = 1000 if SANITIZED else 5000
 HOLD = 6  # seconds
-BYTES_PER_STREAM = 16 << 10
+BYTES_PER_STREAM = 5 << 10
 GONE_WITHIN = 10 if SANITIZED else 1.0
 MODELS = {"drip": "mock/rate-1+tokens-600", "plain": "mock/tokens-12"}
 

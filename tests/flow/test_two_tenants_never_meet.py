@@ -177,7 +177,7 @@ def place(request):
         provider = Provider()
         upstream = stack.enter_context(Upstream(provider))
         redis = stack.enter_context(Redis()) if request.param == "redis" else None
-        store = {"type": "redis", "redis": {"url": redis.url()}} if redis else {"type": "embedded"}
+        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "2s"}} if redis else {"type": "embedded"}
         gates = [stack.enter_context(Sluice(configure(upstream, store), env={"SLUICE_ADMIN_KEY": ADMIN}))
                  for _ in range(2 if redis else 1)]
         for gate in gates:  # a Redis that has just begun is not yet believed to know all

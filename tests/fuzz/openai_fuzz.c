@@ -23,7 +23,7 @@ static void check(const struct answer *answer)
     assert(u->reasoning_tokens >= 0 && u->reasoning_tokens <= u->output_tokens);
     assert(u->units >= 0 && answer->events >= 0 && answer->content_bytes >= 0);
     assert(memchr(answer->finish, 0, sizeof(answer->finish)) != NULL);
-    assert(memchr(answer->object_id, 0, sizeof(answer->object_id)) != NULL);
+    assert(memchr(answer->object_id, 0, ANSWER_ID_BYTES) != NULL);
 }
 
 /* Is there something in it, and all of it JSON? */
@@ -58,8 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     const struct dialect *dialect = dialect_find(TEXT("openai"));
     if (len == 0)
         return 0;
+    char id[ANSWER_ID_BYTES] = "";
     struct answer answer = {.operation = (enum operation)(bytes[0] % OPERATIONS),
-                            .hide_usage = bytes[0] >= 128};
+                            .hide_usage = bytes[0] >= 128,
+                            .object_id = id};
     struct text rest = {(const char *)bytes + 1, len - 1};
     struct provider_error error;
     dialect->read_error(400 + bytes[0], rest, &error);

@@ -196,7 +196,7 @@ class KubeApi:
         self.schedule_seconds, self.unschedulable, self.quota, self.forbidden = 0.0, False, None, False
         self.image_reason, self.image_message = "ErrImagePull", 'failed to pull "%s": not found'
         self.kills_are_oom, self.closed, self.cuts, self.created = False, False, 0, 0
-        self.refuse_watches = 0
+        self.refuse_watches, self.patch_seconds = 0, 0.0
         self.asked = []
         api = self
 
@@ -428,6 +428,8 @@ class Requests(BaseHTTPRequestHandler):
         namespace, kind, name, log = found.groups()
         if namespace != api.namespace:
             raise Refused(404, "NotFound", f'namespaces "{namespace}" not found')
+        if self.command == "PATCH":
+            time.sleep(api.patch_seconds)
         if log:
             self.log(api, name, query)
         elif self.command == "GET" and not name and query.get("watch") in ("1", "true"):

@@ -79,6 +79,21 @@ def test_one_that_runs_already_is_used_and_one_that_dies_comes_back(api):
         assert says_theirs(gate) and api.created == 2, "found again, and no second one"
 
 
+def test_a_dead_one_is_replaced_by_one(api):
+    """What stands for it starts again before anything of the dead pod is written down."""
+    api.patch_seconds = 1.0
+    theirs = api.workload("theirs", 1, SERVER)
+    eventually(lambda: theirs.pods() and theirs.pods()[0].process, what="theirs runs")
+    with Sluice(configured(api, restart={"backoff": "20ms"}, scaling={"min": 1, "max": 3})) as gate:
+        for dead in range(3):
+            assert says_theirs(gate)
+            [before] = theirs.pods()
+            api.kill_pod(before.name)
+            eventually(lambda: theirs.pods() and theirs.pods() != [before], what="another one")
+            eventually(lambda: says_theirs(gate), what="it is used")
+            assert len(theirs.pods()) == 1 and api.created == dead + 2
+
+
 def test_somebody_else_scales_it(api):
     theirs = api.workload("theirs", 0, SERVER)
     with Sluice(configured(api, scaling={"min": 1, "max": 1})) as gate:

@@ -227,7 +227,8 @@ static const char *string_at(json_t *json, const char *path)
 /* What the gateway's own dialect sees in a stream, and in which order it ends. */
 static struct answer watch(const struct reply *reply, enum operation operation)
 {
-    struct answer answer = {.operation = operation};
+    static char id[ANSWER_ID_BYTES]; /* of the last one that was watched */
+    struct answer answer = {.operation = operation, .object_id = id};
     struct text bytes = buffer_text(&reply->body);
     assert_int_equal(sse_whole(bytes), bytes.len);
     struct sse_event event;

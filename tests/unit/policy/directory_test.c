@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who is found in a view, what the next view changes, and that nobody who reads notices. */
 #include <assert.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -368,6 +369,33 @@ static void count_tenant(void *with, const struct tenant *tenant)
     ++*(size_t *)with;
 }
 
+/* They are shown for a month, and nobody asks how they were limited until then. */
+static void what_was_revoked_takes_little(void **state)
+{
+    (void)state;
+    enum { BYTES = 1000 };
+    struct directory *view = directory_new(&file);
+    size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < MANY; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "gone%d", i);
+        put_key(view, name, "acme",
+                ",\"limits\":{\"requests_per_minute\":600,\"tokens_per_day\":1000000},"
+                "\"budget\":{\"amount\":\"100 USD\",\"period\":\"month\"},"
+                "\"models\":[\"fast\",\"smart\"],\"tags\":{\"team\":\"search\"},"
+                "\"revoked_at\":\"2030-01-01T00:00:00Z\"");
+    }
+    size_t each = (mallinfo2().uordblks - before) / MANY;
+    assert_null(directory_find_key(view, TEXT("sk-gone7"), 0));
+    assert_null(directory_find_named(view, TEXT("acme"), TEXT("gone7")));
+    const struct roster_record *record = directory_record(view, RECORD_KEY, TEXT("key_gone7"));
+    assert_non_null(record);
+    assert_true(record->revoked_us > 0 && text_equal(record->owner, TEXT("acme")));
+    if (each > BYTES) /* of an allocator that counts nothing, as sanitizers', it is 0 */
+        fail_msg("%zu bytes each", each);
+    directory_unref(view);
+}
+
 static void all_can_be_walked_over(void **state)
 {
     (void)state;
@@ -400,6 +428,7 @@ int main(void)
         cmocka_unit_test(replaced_keys_are_as_they_are_now),
         cmocka_unit_test(readers_do_not_mind_changes),
         cmocka_unit_test(among_many_a_change_costs_little),
+        cmocka_unit_test(what_was_revoked_takes_little),
         cmocka_unit_test(all_can_be_walked_over),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

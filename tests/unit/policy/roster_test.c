@@ -185,6 +185,14 @@ static void a_key_is_made_shown_and_ended(void **state)
     assert_false(opens(secret));
     assert_true(opens(other));
     expect(200, "DELETE", where, NULL);
+    /* It is shown as it was. */
+    expect(200, "GET", where, NULL);
+    has("\"models\":[\"fast\"]");
+    has("\"limits\":{\"requests_per_minute\":60}");
+    has("\"expires_at\":\"2031-01-01T00:00:00.000Z\"");
+    has("\"prefix\":\"sk-sluice-");
+    has_not("\"revoked_at\":null");
+    has_not("hash");
     expect(409, "PATCH", where, "{\"models\":[]}");
     strcat(where, "/rotate");
     expect(409, "POST", where, NULL);
@@ -711,6 +719,35 @@ static void a_call_meets_no_more_limits_than_it_can_hold(void **state)
     expect(200, "PATCH", "tenants/top", body);
 }
 
+static volatile bool held;
+
+static void *hold_for_long(void *with)
+{
+    (void)with;
+    struct fault fault;
+    struct database *other = database_open(path, DATABASE_WRITE, &fault);
+    assert_true(other && database_begin(other) &&
+                database_run(other, "UPDATE roster SET version = version"));
+    held = true;
+    usleep(6500000);
+    assert_true(database_commit(other));
+    database_close(other);
+    return NULL;
+}
+
+/* Longer than anybody waits who is asked for something. */
+static void a_start_waits_for_a_drain_that_is_slow(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    roster_close(roster);
+    assert_int_equal(pthread_create(&thread, NULL, hold_for_long, NULL), 0);
+    while (!held)
+        usleep(1000);
+    roster = open_one();
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 int main(void)
 {
     log_open("/dev/null", LOG_JSON, LOG_ERROR);
@@ -730,6 +767,7 @@ int main(void)
         cmocka_unit_test(a_reload_brings_other_defaults),
         cmocka_unit_test(the_ledger_shares_the_file),
         cmocka_unit_test(a_store_that_is_locked_says_so),
+        cmocka_unit_test(a_start_waits_for_a_drain_that_is_slow),
         cmocka_unit_test(damaged_rows_are_left_out),
         cmocka_unit_test(a_call_meets_no_more_limits_than_it_can_hold),
     };

@@ -445,7 +445,7 @@ static void another_user_may_read_when_the_files_may_be_read(void **state)
     struct ledger *ledger = ledger_at(&place, 1);
     call_once(ledger_journal(ledger, 0), "a", 5);
     assert_int_equal(cost_as_nobody(&reader), -1);
-    for (int tries = 0; tries < 100; tries++) { /* the drain may make a file just behind it */
+    for (int tries = 0; tries < 1000; tries++) { /* the drain may make a file just behind it */
         let_others_read();
         if (cost_as_nobody(&reader) == 5)
             break;

@@ -298,7 +298,8 @@ static void a_stream_is_watched(void **state)
     struct text rest = text_of(stream);
     struct sse_event one;
     enum event_verdict last = EVENT_PASS;
-    struct answer answer = {.operation = OPERATION_CHAT};
+    char id[ANSWER_ID_BYTES] = "";
+    struct answer answer = {.operation = OPERATION_CHAT, .object_id = id};
     while (sse_next(&rest, &one)) {
         assert_int_equal(last, EVENT_PASS);
         assert_int_equal(answer.usage_seen, answer.ended);

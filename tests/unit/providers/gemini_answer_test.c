@@ -468,7 +468,8 @@ static void streams_are_watched(void **state)
 static void bodies_are_watched(void **state)
 {
     (void)state;
-    struct answer answer = {.operation = OPERATION_CHAT};
+    char id[ANSWER_ID_BYTES] = "";
+    struct answer answer = {.operation = OPERATION_CHAT, .object_id = id};
     struct scan_value values[DIALECT_WANTS];
     struct scan_problem problem;
     assert_true(scan_json(TEXT("{\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":"

@@ -229,7 +229,8 @@ static void joins_data_on_several_lines(void **state)
 static void follows_a_response(void **state)
 {
     (void)state;
-    struct answer answer = {.operation = OPERATION_RESPONSE};
+    char id[ANSWER_ID_BYTES] = "";
+    struct answer answer = {.operation = OPERATION_RESPONSE, .object_id = id};
     assert_int_equal(watch(&answer,
                            "event: response.created\ndata: {\"type\":\"response.created\","
                            "\"response\":{\"id\":\"resp_1\",\"store\":true,\"usage\":null}}\n\n"),
@@ -262,7 +263,8 @@ static void follows_a_response(void **state)
 static void knows_whether_a_response_is_kept(void **state)
 {
     (void)state;
-    struct answer asked = {.operation = OPERATION_RESPONSE, .owns = true};
+    char id[ANSWER_ID_BYTES] = "";
+    struct answer asked = {.operation = OPERATION_RESPONSE, .owns = true, .object_id = id};
     watch(&asked, "data: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\"}}\n\n");
     assert_true(asked.owns);
     watch(&asked,
@@ -270,6 +272,24 @@ static void knows_whether_a_response_is_kept(void **state)
           "{\"type\":\"response.failed\",\"response\":{\"id\":\"resp_1\",\"store\":false}}\n\n");
     assert_false(asked.owns);
     assert_true(asked.failed);
+}
+
+/* A name that does not fit is not cut, and where nobody asks for one, none is kept. */
+static void keeps_an_id_where_there_is_room(void **state)
+{
+    (void)state;
+    char id[ANSWER_ID_BYTES] = "", name[ANSWER_ID_BYTES + 1];
+    struct answer asked = {.object_id = id}, not_asked = {.operation = OPERATION_CHAT};
+    memset(name, 'a', sizeof(name));
+    answer_note_id(&asked, (struct text){name, ANSWER_ID_BYTES});
+    assert_false(answer_has_id(&asked));
+    answer_note_id(&asked, (struct text){name, ANSWER_ID_BYTES - 1});
+    assert_true(answer_has_id(&asked));
+    assert_int_equal(strlen(id), ANSWER_ID_BYTES - 1);
+    answer_note_id(&asked, TEXT(""));
+    assert_int_equal(strlen(id), ANSWER_ID_BYTES - 1);
+    answer_note_id(&not_asked, TEXT("chatcmpl-1"));
+    assert_false(answer_has_id(&not_asked));
 }
 
 static void ends_media_streams(void **state)
@@ -311,7 +331,8 @@ static void reads_whole_answers(void **state)
         if (text_equal(wants[i], TEXT("error")))
             values[i] = value(SCAN_NULL, "null");
     }
-    struct answer answer = {.operation = OPERATION_FILE};
+    char id[ANSWER_ID_BYTES] = "";
+    struct answer answer = {.operation = OPERATION_FILE, .object_id = id};
     openai()->watch_body(&answer, values);
     assert_true(answer.ended && answer.owns && !answer.failed && answer.usage_seen);
     assert_string_equal(answer.object_id, "file-1");
@@ -432,6 +453,7 @@ int main(void)
         cmocka_unit_test(joins_data_on_several_lines),
         cmocka_unit_test(follows_a_response),
         cmocka_unit_test(knows_whether_a_response_is_kept),
+        cmocka_unit_test(keeps_an_id_where_there_is_room),
         cmocka_unit_test(ends_media_streams),
         cmocka_unit_test(reads_whole_answers),
         cmocka_unit_test(an_answer_on_many_lines_becomes_events_of_one_line_each),

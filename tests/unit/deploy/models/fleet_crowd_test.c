@@ -5,8 +5,6 @@
  * and bad, servers die, orders are given, and one node is away for longer than anything else takes.
  * A turn is held by somebody who exists, is wanted and moves; and each deployment is served, again
  * and again.
- *
- * SLUICE_FLEET_SEEDS says how many, SLUICE_FLEET_SEED which one alone; TRACE shows it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "tests/unit/deploy/models/fleet_world.h"
+#include "tests/unit/deploy/models/fleet_day.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -43,13 +41,13 @@ static const char *const names[] = {"alpha",   "beta", "gamma", "delta",
 
 /* What is going on in one crowd. */
 static struct {
-    uint64_t end_us, next_us[5], back_us;
+    uint64_t back_us;
     uint64_t bad_us[WORLD_MODELS]; /* it had only a bad revision, until */
     unsigned version;
     struct {
         uint64_t number, turn, since_us;
     } turns[TURNS];
-} day;
+} crowd;
 
 static uint64_t total_served, total_turns, longest_turn_us, longest_wait_us;
 
@@ -76,8 +74,7 @@ static struct deployment_spec some_spec(const char *name)
 static void begin(uint64_t seed)
 {
     world_new(seed);
-    memset(&day, 0, sizeof(day));
-    day.end_us = world.now_us + DAY_US;
+    memset(&crowd, 0, sizeof(crowd));
     world.run_us = between(10 * MS, 2 * SECOND_US);
     world.load_us = between(10 * MS, 6 * SECOND_US);
     world.call_us = between(SECOND_US, 6 * SECOND_US);
@@ -92,8 +89,7 @@ static void begin(uint64_t seed)
         world_model(&spec);
     }
     world_configure();
-    for (size_t i = 0; i < 5; i++)
-        day.next_us[i] = world.now_us + between(0, 60 * SECOND_US);
+    day_begin(DAY_US, 5, 60 * SECOND_US);
 }
 
 /* -------------------------------------------------------------------------- what happens */
@@ -104,7 +100,7 @@ static void a_revision_comes(void)
                                       FATE_OOM,  FATE_FINAL, FATE_NEVER_READY};
     struct model *model = &world.models[between(0, world.model_count - 1)];
     struct deployment_spec spec = *model->spec;
-    spec.container_port = ++day.version * 10 + (unsigned)fates[between(0, 6)];
+    spec.container_port = ++crowd.version * 10 + (unsigned)fates[between(0, 6)];
     spec.resources.memory_bytes = (int64_t)between(3, 12) * GIB;
     world_model(&spec);
     world_configure();
@@ -143,11 +139,11 @@ static void a_node_is_away(void)
 {
     if (world.node_count < 2)
         return;
-    if (world.usable[1] && day.back_us == 0) {
-        day.back_us = world.now_us + between(SECOND_US, AWAY_US);
+    if (world.usable[1] && crowd.back_us == 0) {
+        crowd.back_us = world.now_us + between(SECOND_US, AWAY_US);
         tell_node(LAUNCH_LOST);
-    } else if (!world.usable[1] && day.back_us <= world.now_us) {
-        day.back_us = 0;
+    } else if (!world.usable[1] && crowd.back_us <= world.now_us) {
+        crowd.back_us = 0;
         tell_node(LAUNCH_RUNNING);
     }
 }
@@ -157,14 +153,6 @@ static void calls_come(void)
     for (size_t i = 0; i < world.model_count; i++)
         while (world.models[i].held_count < FEW)
             world_call(&world.models[i]);
-}
-
-static bool comes(size_t what, uint64_t every_us)
-{
-    if (day.next_us[what] > world.now_us)
-        return false;
-    day.next_us[what] = world.now_us + between(1, 2 * every_us);
-    return true;
 }
 
 static void something_happens(void)
@@ -181,26 +169,18 @@ static void something_happens(void)
         a_node_is_away();
 }
 
-static uint64_t next_of_day(void)
-{
-    uint64_t next_us = day.end_us;
-    for (size_t i = 0; i < 5; i++)
-        sooner(&next_us, day.next_us[i]);
-    return next_us;
-}
-
 /* ------------------------------------------------------------------------------- what must hold */
 
 static uint64_t turn_since(const struct replica *one)
 {
     size_t at = one->promise_turn % TURNS;
-    if (day.turns[at].number != one->r.number || day.turns[at].turn != one->promise_turn) {
-        day.turns[at].number = one->r.number;
-        day.turns[at].turn = one->promise_turn;
-        day.turns[at].since_us = world.now_us;
+    if (crowd.turns[at].number != one->r.number || crowd.turns[at].turn != one->promise_turn) {
+        crowd.turns[at].number = one->r.number;
+        crowd.turns[at].turn = one->promise_turn;
+        crowd.turns[at].since_us = world.now_us;
         total_turns++;
     }
-    return day.turns[at].since_us;
+    return crowd.turns[at].since_us;
 }
 
 static void check_turn(const struct replica *one)
@@ -244,11 +224,11 @@ static void check_waits(void)
     for (size_t i = 0; i < world.model_count; i++) {
         const struct model *model = &world.models[i];
         if (!is_sound(model))
-            day.bad_us[i] = world.now_us;
+            crowd.bad_us[i] = world.now_us;
         if (!model->held_count)
             continue;
         uint64_t since_us = model->begun_us > model->held[0] ? model->begun_us : model->held[0];
-        since_us = since_us > day.bad_us[i] ? since_us : day.bad_us[i];
+        since_us = since_us > crowd.bad_us[i] ? since_us : crowd.bad_us[i];
         uint64_t age_us = world.now_us - since_us;
         must(age_us < SERVED_BOUND_US, "is not served", model->name, age_us / SECOND_US);
         longest_wait_us = age_us > longest_wait_us ? age_us : longest_wait_us;
@@ -260,7 +240,7 @@ static void play(uint64_t seed)
     begin(seed);
     while (world.now_us < day.end_us) {
         something_happens();
-        world_step(next_of_day());
+        world_step(day_next());
         check_turns();
         check_waits();
     }
@@ -275,13 +255,7 @@ static void play(uint64_t seed)
 static void in_a_crowd_turns_move_on_and_all_are_served(void **state)
 {
     (void)state;
-    const char *alone = getenv("SLUICE_FLEET_SEED"), *many = getenv("SLUICE_FLEET_SEEDS");
-    uint64_t first = alone ? strtoull(alone, NULL, 10) : 1;
-    uint64_t seeds = alone ? 1 : many ? strtoull(many, NULL, 10) : SEEDS;
-    for (uint64_t seed = first; seed < first + seeds; seed++) {
-        snprintf(world_seed, sizeof(world_seed), "%llu", (unsigned long long)seed);
-        play(seed);
-    }
+    uint64_t seeds = days_play(SEEDS, play);
     printf("%llu crowds: %llu calls served, %llu turns, the longest %.1f s, for a call %.1f s\n",
            (unsigned long long)seeds, (unsigned long long)total_served,
            (unsigned long long)total_turns, (double)longest_turn_us / 1e6,

@@ -4,8 +4,6 @@
  * slow starts, configurations, orders, revisions good and bad, restarts of sluice itself. What must
  * hold is checked at each step (fleet_world.h); and here: each call that can be served is served
  * within a bound or told why not, and everything ends.
- *
- * SLUICE_FLEET_SEEDS says how many, SLUICE_FLEET_SEED which one alone; TRACE shows it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "tests/unit/deploy/models/fleet_world.h"
+#include "tests/unit/deploy/models/fleet_day.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -32,6 +30,7 @@ enum {
     /* Among equals where nothing breaks, each has its turn: of four, three before it, of at most
      * 15 s to work, 20 s to drain, 4 s to end, 11 s to start. */
     TURN_BOUND_US = 200 * SECOND_US,
+    DAY_US = 300 * SECOND_US,
     AWAY_US = 30 * SECOND_US,
     FEW = 12,
 };
@@ -42,7 +41,6 @@ static const char *const node_names[] = {"one", "two", "three"};
 struct plan {
     bool fair;  /* all of the same rank, nothing fails, nothing is ordered */
     bool rough; /* sluice itself is ended and comes back */
-    uint64_t end_us, next_us[8];
     uint64_t back_us[WORLD_NODES], lead_us;
     unsigned version;
 };
@@ -90,7 +88,6 @@ static void begin(uint64_t seed)
     memset(&plan, 0, sizeof(plan));
     plan.fair = one_in(3);
     plan.rough = !plan.fair && one_in(3);
-    plan.end_us = world.now_us + 300 * (uint64_t)SECOND_US;
     world.run_us = between(10 * MS, 3 * SECOND_US);
     world.load_us = between(10 * MS, 8 * SECOND_US);
     world.call_us = between(50 * MS, 3 * SECOND_US);
@@ -104,8 +101,10 @@ static void begin(uint64_t seed)
         world_model(&spec);
     }
     world_configure();
-    for (size_t i = 0; i < 8; i++)
-        plan.next_us[i] = world.now_us + between(0, 20 * SECOND_US);
+    day_begin(DAY_US, DAY_EVENTS, 20 * SECOND_US);
+    for (size_t i = 0; i < DAY_EVENTS; i++)
+        if (plan.fair ? i > 0 : i == 6 && !plan.rough)
+            day.next_us[i] = 0;
 }
 
 /* -------------------------------------------------------------------------- what happens */
@@ -276,21 +275,11 @@ static void sluice_comes_back(void)
     }
 }
 
-static bool comes(size_t what, uint64_t every_us)
-{
-    if (plan.next_us[what] > world.now_us)
-        return false;
-    plan.next_us[what] = world.now_us + between(1, 2 * every_us);
-    return true;
-}
-
 static void something_happens(void)
 {
     nodes_come_back();
     if (comes(0, 3 * SECOND_US))
         calls_come();
-    if (plan.fair)
-        return;
     if (comes(1, 60 * SECOND_US))
         a_server_dies();
     if (comes(2, 90 * SECOND_US))
@@ -301,7 +290,7 @@ static void something_happens(void)
         an_order_comes();
     if (comes(5, 90 * SECOND_US) || (plan.lead_us && plan.lead_us <= world.now_us))
         leadership_changes();
-    if (plan.rough && comes(6, 90 * SECOND_US))
+    if (comes(6, 90 * SECOND_US))
         sluice_comes_back();
     if (comes(7, 60 * SECOND_US))
         orders_are_taken_back();
@@ -309,10 +298,7 @@ static void something_happens(void)
 
 static uint64_t next_of_plan(void)
 {
-    uint64_t next_us = plan.end_us;
-    for (size_t i = 0; i < (plan.fair ? 1 : 8); i++)
-        if (i != 6 || plan.rough)
-            sooner(&next_us, plan.next_us[i]);
+    uint64_t next_us = day_next();
     for (size_t i = 0; i < world.node_count; i++)
         if (!world.usable[i])
             sooner(&next_us, plan.back_us[i]);
@@ -339,7 +325,7 @@ static void check_ages(void)
 static void play(uint64_t seed)
 {
     begin(seed);
-    while (world.now_us < plan.end_us) {
+    while (world.now_us < day.end_us) {
         something_happens();
         world_step(next_of_plan());
         check_ages();
@@ -375,13 +361,7 @@ static void play(uint64_t seed)
 static void every_fleet_keeps_its_promises(void **state)
 {
     (void)state;
-    const char *alone = getenv("SLUICE_FLEET_SEED"), *many = getenv("SLUICE_FLEET_SEEDS");
-    uint64_t first = alone ? strtoull(alone, NULL, 10) : 1;
-    uint64_t seeds = alone ? 1 : many ? strtoull(many, NULL, 10) : SEEDS;
-    for (uint64_t seed = first; seed < first + seeds; seed++) {
-        snprintf(world_seed, sizeof(world_seed), "%llu", (unsigned long long)seed);
-        play(seed);
-    }
+    uint64_t seeds = days_play(SEEDS, play);
     printf("%llu fleets: %llu calls served, %llu told why not, %llu launches, %llu adopted, the "
            "longest wait %.1f s, for a turn %.1f s\n",
            (unsigned long long)seeds, (unsigned long long)total_served,

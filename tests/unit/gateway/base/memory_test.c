@@ -155,6 +155,24 @@ static void new_piece_is_zero_also_where_another_was(void **state)
     arena_done(&arena);
 }
 
+/* What was left before a big piece is not lost: an open stream would keep it. */
+static void a_big_piece_stands_apart(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128);
+    char *small = arena_take(&arena, 40);
+    char *big = arena_take(&arena, 480);
+    memset(big, 1, 480);
+    assert_int_equal(arena.left, 88);
+    assert_ptr_equal(arena_take(&arena, 88), small + 40);
+    memset(arena_take(&arena, 8), 2, 8);
+    arena_reset(&arena);
+    assert_ptr_equal(arena_take(&arena, 40), small);
+    assert_int_equal(arena.left, 88);
+    arena_done(&arena);
+}
+
 static void texts_in_an_arena_are_closed(void **state)
 {
     (void)state;
@@ -227,6 +245,7 @@ int main(void)
         cmocka_unit_test(reset_keeps_the_first_block),
         cmocka_unit_test(large_first_piece_leaves_a_small_block),
         cmocka_unit_test(new_piece_is_zero_also_where_another_was),
+        cmocka_unit_test(a_big_piece_stands_apart),
         cmocka_unit_test(texts_in_an_arena_are_closed),
         cmocka_unit_test(a_thread_gives_back_what_it_needed_once),
     };

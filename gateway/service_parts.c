@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What all workers of a service share: opened at its start, given a new configuration, closed. */
+#include <string.h>
+
+#include "gateway/base/log.h"
+#include "gateway/base/memory.h"
+#include "gateway/batches.h"
+#include "gateway/decisions.h"
+#include "gateway/jobs.h"
+#include "gateway/lineage.h"
+#include "gateway/recount.h"
+#include "gateway/service_state.h"
+#include "policy/cache.h"
+#include "policy/estimate.h"
+#include "policy/ledger.h"
+#include "policy/semantic.h"
+
+enum {
+    CACHE_ENTRY_BYTES = 4 << 20,
+    ANSWERS_BYTES = 256 << 20, /* to Idempotency-Keys, on disk */
+};
+
+static void ref_owner(void *owner)
+{
+    config_ref(owner);
+}
+
+static void unref_owner(void *owner)
+{
+    config_unref(owner);
+}
+
+static struct roster_file file_of(struct config *config)
+{
+    return (struct roster_file){.tenants = config->tenants,
+                                .tenant_count = config->tenant_count,
+                                .keys = config->key_list,
+                                .key_count = config->key_count,
+                                .defaults = config->policy_limits.defaults.at,
+                                .default_count = config->policy_limits.defaults.count,
+                                .algorithm = config->policy_limits.algorithm,
+                                .strict_tokens = config->policy_limits.strict_tokens,
+                                .away_limits = config->store.away_limits,
+                                .away_budgets = config->store.away_budgets,
+                                .owner = config,
+                                .owner_ref = ref_owner,
+                                .owner_unref = unref_owner};
+}
+
+/* A change and a reload may bring one each at the same time: the later one counts. */
+void service_set_directory(struct service *service, struct directory *directory)
+{
+    pthread_mutex_lock(&service->lock);
+    if (service->directory &&
+        directory_version(service->directory) > directory_version(directory)) {
+        pthread_mutex_unlock(&service->lock);
+        directory_unref(directory);
+        return;
+    }
+    for (unsigned i = 0; i < service->workers_live; i++)
+        worker_set_directory(service->workers[i], directory);
+    struct directory *before = service->directory;
+    service->directory = directory;
+    directory_ref(directory);
+    pthread_mutex_unlock(&service->lock);
+    if (before)
+        directory_unref(before);
+    lineage_note(service->lineage, directory);
+    directory_unref(directory);
+}
+
+static struct semantic_options semantic_options_of(const struct config *config)
+{
+    return (struct semantic_options){config->cache.threshold, config->cache.semantic_ttl_us,
+                                     config->cache.semantic_entries};
+}
+
+void service_change_parts(struct service *service, struct config *next)
+{
+    struct roster_file file = file_of(next);
+    service_set_directory(service, roster_set_file(service->roster, &file));
+    struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
+    cache_set_options(service->cache, &kept);
+    decisions_keep(service->decisions, next->keep_decisions_us,
+                   (int64_t)next->keep_decisions_bytes);
+    struct semantic_options alike = semantic_options_of(next);
+    if (service->semantic)
+        semantic_set_options(service->semantic, &alike);
+    if (service->jobs)
+        jobs_set_config(service->jobs, next);
+}
+
+bool service_open_ledger(struct service *service)
+{
+    struct fault why;
+    const struct config *config = service->config;
+    struct ledger_options options = {.directory = config->ledger_path,
+                                     .database = config->database,
+                                     .sync = config->ledger_sync_store  ? SYNC_STORE
+                                             : config->ledger_sync_disk ? SYNC_DISK
+                                                                        : SYNC_OS,
+                                     .workers = service->worker_count,
+                                     .keep_requests_us = config->keep_requests_us,
+                                     .keep_minutes_us = config->keep_minutes_us,
+                                     .keep_hours_us = config->keep_hours_us,
+                                     .keep_days_us = config->keep_days_us};
+    struct ledger_shared shared = {&service->start->store.redis, service->start->store.key_prefix};
+    if (config->store.is_redis)
+        options.shared = &shared;
+    struct watchdog *beats =
+        watchdog_start(NULL, 0, service_on_beat, service); /* upgrading may take long */
+    service->ledger = ledger_open(&options, &why);
+    watchdog_stop(beats);
+    if (service->ledger == NULL)
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+    else if (ledger_set_aside(service->ledger) != NULL)
+        service_event(service, "ledger", "", "the database was damaged and moved to %s",
+                      ledger_set_aside(service->ledger));
+    if (service->ledger != NULL)
+        service->lineage = lineage_new(service->ledger);
+    return service->ledger != NULL;
+}
+
+/* On the roster's thread. */
+static void on_roster_change(void *with, struct directory *directory)
+{
+    service_set_directory(with, directory);
+}
+
+bool service_open_roster(struct service *service)
+{
+    struct fault why;
+    struct config *config = service->config;
+    struct roster_file file = file_of(config);
+    struct roster_options options = {
+        .database = config->database,
+        .redis = config->store.is_redis ? &service->start->store.redis : NULL,
+        .prefix = service->start->store.key_prefix,
+        .on_change = on_roster_change,
+        .with = service,
+    };
+    struct watchdog *beats =
+        watchdog_start(NULL, 0, service_on_beat, service); /* there may be many */
+    service->roster = roster_open(&options, &file, &why);
+    watchdog_stop(beats);
+    if (service->roster == NULL) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    pthread_mutex_lock(&service->lock); /* the roster's own thread may have set it already */
+    bool is_set = service->directory != NULL;
+    pthread_mutex_unlock(&service->lock);
+    if (!is_set)
+        service_set_directory(service, roster_view(service->roster));
+    return true;
+}
+
+void service_close_roster(struct service *service)
+{
+    if (service->roster)
+        roster_close(service->roster);
+    if (service->directory)
+        directory_unref(service->directory);
+    lineage_free(service->lineage);
+}
+
+static void open_decisions(struct service *service)
+{
+    const struct config *config = service->config;
+    char *directory = memory_format("%s/decisions", config->state);
+    service->decisions = decisions_open(directory, service->worker_count);
+    decisions_keep(service->decisions, config->keep_decisions_us,
+                   (int64_t)config->keep_decisions_bytes);
+    memory_free(directory);
+}
+
+/* Counters, what is learnt of models, kept answers: for all workers. */
+bool service_open_policy(struct service *service)
+{
+    struct fault why;
+    const struct config *config = service->config;
+    if (!recount_node(config->ledger_path, service->node, &why)) {
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        return false;
+    }
+    struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
+                                                                     : NULL,
+                                     .prefix = service->start->store.key_prefix,
+                                     .node = service->node,
+                                     .replicas_max = config->store.replicas_max};
+    struct cache_options kept = {config->cache.max_bytes, CACHE_ENTRY_BYTES};
+    service->limits = limits_new(&options);
+    service->batches = batches_new();
+    service->estimates = estimates_new();
+    service->cache = cache_new(&kept);
+    struct semantic_options alike = semantic_options_of(config);
+    service->semantic = semantic_new(&alike); /* a reload may enable it */
+    if (!service->semantic && config->cache.semantic)
+        log_line(LOG_ERROR, "cache", "there is no thread for the semantic cache: it is off");
+    char *answers = memory_format("%s/answers.db", config->state);
+    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
+        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+                 why.text);
+    memory_free(answers);
+    struct jobs_options jobs = {service->config, service->node, service->metrics};
+    service->jobs = jobs_open(&jobs, &why);
+    if (!service->jobs)
+        log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
+    open_decisions(service);
+    return true;
+}
+
+void service_close_policy(struct service *service)
+{
+    semantic_free(service->semantic);
+    if (service->cache)
+        cache_free(service->cache);
+    batches_free(service->batches);
+    if (service->estimates)
+        estimates_free(service->estimates);
+    if (service->limits)
+        limits_free(service->limits);
+}
+
+/* Before the first call is admitted. */
+void service_count_again(struct service *service)
+{
+    struct fault why;
+    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
+    if (!recount(service->limits, service->config, service->directory, &why))
+        log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
+    if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
+                         &why))
+        log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
+    watchdog_stop(beats);
+}
+
+void service_open_metrics(struct service *service)
+{
+    const struct config *config = service->config;
+    if (!config->telemetry.metrics_enabled)
+        return;
+    struct metrics_options options = {.workers = service->worker_count,
+                                      .max_label_values = config->telemetry.max_label_values,
+                                      .tenant_label = config->telemetry.tenant_label};
+    service->metrics = metrics_new(&options);
+    metrics_ledger(service->metrics, service->ledger);
+    metrics_decisions(service->metrics, service->decisions);
+    metrics_policy(service->metrics, service->limits, service->cache);
+    metrics_semantic(service->metrics, service->semantic);
+    metrics_reload(service->metrics, true, service->started_wall_us);
+}
+
+/* What is not drained into the store yet is drained now; that may take a while, and is no hang. */
+void service_close_ledger(struct service *service)
+{
+    if (service->ledger == NULL)
+        return;
+    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
+    ledger_close(service->ledger);
+    watchdog_stop(beats);
+}
