@@ -12,6 +12,7 @@ enum {
     STICKY_TIMES = 4,                 /* one keeps to a target until it is so many times slower */
     GAP_PART = 256,                   /* of the difference is taken over at each choice */
     GAP_MAX_US = 60000000,
+    QUEUE_MORE = 5, /* times the queue counts once more where the cheapest is asked */
 };
 
 static const int64_t PREFIX_TTL_US = INT64_C(480) * 1000000, STICKY_SLACK_US = 1000000,
@@ -114,10 +115,13 @@ static enum strike strike_by_health(const struct target_figures *figures,
     return quota_dry_until(&figures->left, tokens, call->now_us) ? STRIKE_DRY : STRIKE_NONE;
 }
 
+/* The cheapest one would be asked until its queue is as long as may be. Nothing is gained by that:
+ * it serves no more calls than with a short queue, and all that come after wait as long. */
 static bool is_slow(const struct route_policy *policy, const struct prediction *prediction)
 {
+    int64_t queue = policy->strategy == STRATEGY_COST ? QUEUE_MORE * prediction->wait_us : 0;
     return policy->max_ttft_us > 0 && (prediction->known || prediction->calls > 0) &&
-           prediction->first_p95_us > policy->max_ttft_us;
+           prediction->first_p95_us + queue > policy->max_ttft_us;
 }
 
 /* What all predictions for one call have in common. */
@@ -279,6 +283,18 @@ static int64_t gap_of(const struct route *route)
     return atomic_load_explicit(&figures_of(&route->targets[0])->gap_ns, memory_order_relaxed);
 }
 
+/* Of those that are all too slow the fastest is asked, not the cheapest: that one would get all the
+ * calls that it is too slow for, and become slower by them. */
+static size_t fastest(const struct route_policy *policy, struct bidders *bidders,
+                      const struct chance *chance, const char **why)
+{
+    struct route_policy time = *policy;
+    time.strategy = STRATEGY_LATENCY;
+    for (size_t i = 0; i < bidders->count; i++)
+        bidders->bids[i].score = strategy_score(&time, bidders->bids[i].prediction);
+    return strategy_pick(&time, bidders->bids, bidders->count, chance, why);
+}
+
 static size_t pick(const struct route *route, const struct route_policy *policy,
                    const struct route_call *call, const struct choice *choice, uint64_t set,
                    const char **why)
@@ -295,7 +311,9 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
-    if (at == bidders.count)
+    if (at == bidders.count && policy->strategy == STRATEGY_COST && choice->relaxed == STRIKE_SLOW)
+        at = fastest(policy, &bidders, &chance, why);
+    else if (at == bidders.count)
         at = strategy_pick(policy, bidders.bids, bidders.count, &chance, why);
     return bidders.places[at];
 }

@@ -17,6 +17,7 @@ enum {
     FAIL_UP = 4,
     FAIL_DOWN = 8,
     READ_TOKENS = 32,      /* of a prompt are read while one is written */
+    ALIKE_PART = 2,        /* of the time of a token: so much may that of siblings differ */
     ROOM_NEW_MILLI = 4000, /* calls at once for whom nobody knows */
     ROOM_LEAST_MILLI = 1000,
     ROOM_STEP_MILLI = 250,
@@ -189,18 +190,27 @@ void predict_prior_add(struct predict_prior *prior, const struct predict_figures
         prior->first_us = first;
     if (token && (!prior->token_ns || token < prior->token_ns))
         prior->token_ns = token;
+    if (token > prior->slowest_token_ns)
+        prior->slowest_token_ns = token;
     prior->room_milli += room_of(figures);
     prior->count++;
 }
 
+/* Servers of unlike speed are not alike in what they serve at once, either. What a token takes is
+ * compared: the first one comes late where there is a queue, or some trouble. */
+static bool are_alike(const struct predict_prior *prior)
+{
+    return prior->slowest_token_ns <= prior->token_ns + prior->token_ns / ALIKE_PART;
+}
+
 void predict_prior_fill(struct predict_prior *prior, enum traffic traffic)
 {
+    if (prior->count)
+        prior->room_milli = are_alike(prior) ? prior->room_milli / prior->count : 0;
     if (!prior->first_us)
         prior->first_us = unknown_first_us[traffic];
     if (!prior->token_ns)
         prior->token_ns = UNKNOWN_TOKEN_NS;
-    if (prior->count)
-        prior->room_milli /= prior->count;
 }
 
 /* What was learnt, which comes nearer to what others need the longer it is ago. */
@@ -458,10 +468,13 @@ static void learn(atomic_int_fast64_t *mean, int64_t sample, int64_t part)
 }
 
 /* Up by 19 parts for each that is above it, down by 1 for each that is below: rests where one in
- * twenty is above. */
-static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mean)
+ * twenty is above. Where samples are rare that would take for ever: then it comes nearer to the
+ * mean by half, or who was too slow once, with a queue before it, would never be asked again. */
+static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mean, bool stale)
 {
     int64_t before = get(quantile), step = later(mean / 256, 1);
+    if (stale && before > mean)
+        before -= (before - mean) / 2;
     if (!before)
         set(quantile, later(sample * 2, 1));
     else
@@ -594,7 +607,7 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
         set(&class->calm_us, later(sample, 1));
-    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us));
+    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us), stale);
     learn_late(class, call, crowded ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
     learn_crowd(figures, class, call, sample, crowded);

@@ -12,7 +12,8 @@
  *   busy   the same of calls that came while much was in flight
  *   room   how many calls it serves at once: so many that the queue that is predicted for what is
  *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
- *          the mean of its siblings', as long as its own does not say better how long one waits
+ *          the mean of its siblings', as long as its own does not say better how long one waits.
+ *          Those whose tokens take unlike times are not alike
  *   late   a sample that is far above what was predicted counts at once: in part, and in full if
  *          another one does so soon after. It fades with time and with each sample that is not
  *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
@@ -104,7 +105,8 @@ struct predict_ask {
 /* What targets are taken for that nobody knows: the best of their siblings, else constants. */
 struct predict_prior {
     int64_t first_us, token_ns;
-    int64_t room_milli; /* the mean of theirs; 0 = not known */
+    int64_t slowest_token_ns; /* of the worst of them */
+    int64_t room_milli;       /* the mean of theirs; 0 = not known, or they are not alike */
     int64_t count;
 };
 /* Start with {0}, add each sibling, then fill in what is missing. */

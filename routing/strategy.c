@@ -9,6 +9,7 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
+    DOUBT_PART = 6,       /* of the way from the mean to the 95th percentile */
     NARROW_PART = 30,     /* of the time of a long answer */
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
@@ -97,6 +98,13 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : score;
 }
 
+/* Means of few calls that differ much are not known better than this: about two standard errors, of
+ * a mean that takes over one part in 24, by how far the twentieth part of the calls is above it. */
+static int64_t doubt_us(const struct prediction *p)
+{
+    return (p->first_p95_us - p->first_us) / DOUBT_PART;
+}
+
 /* How much worse than the best one may be without being told apart from it. */
 static int64_t slack_of(const struct route_policy *policy, const struct bid *best)
 {
@@ -106,7 +114,12 @@ static int64_t slack_of(const struct route_policy *policy, const struct bid *bes
     calm.total_us -= p->guess_us;
     if (policy->strategy == STRATEGY_COST)
         return p->cost_nanos / COST_SLACK_PART;
-    return strategy_score(policy, &calm) / SLACK_PART;
+    int64_t slack = strategy_score(policy, &calm) / SLACK_PART, doubt = doubt_us(p);
+    if (doubt <= p->first_us / SLACK_PART) /* as mostly */
+        return slack;
+    struct prediction part = {.total_us = doubt, .first_us = doubt, .first_p95_us = doubt};
+    doubt = strategy_score(policy, &part);
+    return slack > doubt ? slack : doubt;
 }
 
 /* The same where the answer is long: its tokens come more evenly than the first one. */
@@ -117,7 +130,8 @@ static int64_t narrow_slack_of(const struct route_policy *policy, const struct b
     int64_t most = part.total_us / SLACK_PART;
     half = half > least ? half : least;
     part.cost_nanos = 0;
-    part.total_us = half < most ? half : most;
+    half = half < most ? half : most;
+    part.total_us = half > doubt_us(&part) ? half : doubt_us(&part);
     part.wait_us = 0;
     return strategy_score(policy, &part);
 }

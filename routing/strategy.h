@@ -5,7 +5,8 @@
  * strategy - how a policy weighs the candidates. Pure: no clock, no figures of its own.
  *
  *   score     money, and time at an exchange rate (second_nanos: what a second less is worth)
- *   cost      the cheapest of those that are fast enough (max_ttft_us); time among equals
+ *   cost      the cheapest of those that are fast enough (max_ttft_us), a queue counted six times;
+ *             time among equals
  *   latency   time alone (signal)
  *
  * These three take those whose score is as good as the best one's - nearer than a prediction can be

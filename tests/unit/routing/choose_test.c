@@ -275,6 +275,38 @@ static void takes_the_cheapest_that_is_fast_enough(void **state)
     end(FAULT_CLIENT_GONE);
 }
 
+static void asks_the_fastest_when_the_cheapest_are_all_too_slow(void **state)
+{
+    (void)state;
+    targets[1].price = (struct price){.input = 1000, .output = 1000, .known = true};
+    teach(0, 300000, FAULT_NONE, 20);
+    teach(1, 900000, FAULT_NONE, 20);
+    route.target_count = 2;
+    policy.strategy = STRATEGY_COST;
+    policy.max_ttft_us = 100000;
+    assert_int_equal(chosen_for(call()), 0);
+    assert_int_equal(choice.relaxed, STRIKE_SLOW);
+    assert_string_equal(choice.why, "nobody else is left");
+}
+
+static void does_not_queue_for_the_cheapest(void **state)
+{
+    (void)state;
+    targets[1].price = (struct price){.input = 1000, .output = 1000, .known = true};
+    teach(0, 300000, FAULT_NONE, 20);
+    teach(1, 300000, FAULT_NONE, 20);
+    route.target_count = 2;
+    policy.strategy = STRATEGY_COST;
+    policy.max_ttft_us = 2 * SECOND;
+    unsigned asked = 0;
+    for (; chosen_for(call()) == 1; asked++)
+        assert_true(asked < 100);
+    const struct prediction *cheap = &choice.candidates[1].prediction;
+    assert_int_equal(choice.candidates[1].strike, STRIKE_SLOW);
+    assert_true(asked > 2 && cheap->wait_us > 0);
+    assert_true(cheap->first_p95_us < policy.max_ttft_us); /* it would still be in time */
+}
+
 static void explores_within_its_share(void **state)
 {
     (void)state;
@@ -425,6 +457,8 @@ int main(void)
         TEST(leaves_alone_whose_quota_is_nearly_spent),
         TEST(keeps_to_its_limits),
         TEST(takes_the_cheapest_that_is_fast_enough),
+        TEST(asks_the_fastest_when_the_cheapest_are_all_too_slow),
+        TEST(does_not_queue_for_the_cheapest),
         TEST(explores_within_its_share),
         TEST(stays_with_whom_it_has_begun),
         TEST(goes_back_to_the_cache_that_has_the_prompt),

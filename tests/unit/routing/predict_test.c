@@ -390,6 +390,41 @@ static void takes_others_for_who_is_unknown(void **state)
     assert_near(out.first_us, 900000, 5);
 }
 
+static void takes_alike_ones_only_for_alike_in_room(void **state)
+{
+    (void)state;
+    struct predict_figures one = {0};
+    streams(MANY, 250000, 8000, 20);
+    one = figures;
+    set_up(NULL);
+    streams(MANY, 900000, 10000, 20); /* its first token is late: a queue, or trouble */
+    struct predict_prior prior = {.count = 0};
+    predict_prior_add(&prior, &one, TRAFFIC_SHORT);
+    predict_prior_add(&prior, &figures, TRAFFIC_SHORT);
+    predict_prior_fill(&prior, TRAFFIC_SHORT);
+    assert_true(prior.room_milli > 0);
+    set_up(NULL);
+    streams(MANY, 250000, 16000, 20);
+    prior = (struct predict_prior){.count = 0};
+    predict_prior_add(&prior, &one, TRAFFIC_SHORT);
+    predict_prior_add(&prior, &figures, TRAFFIC_SHORT);
+    predict_prior_fill(&prior, TRAFFIC_SHORT);
+    assert_int_equal(prior.room_milli, 0);
+}
+
+static void forgets_by_rare_calls_how_late_some_were(void **state)
+{
+    (void)state;
+    streams(MANY, 2000000, 1000, 20);
+    int64_t before = predicted(20).first_p95_us;
+    for (unsigned i = 0; i < 6; i++) {
+        now += 30 * SECOND;
+        stream(300000, 1000, 20);
+    }
+    assert_true(before >= 2000000);
+    assert_true(predicted(20).first_p95_us < 500000);
+}
+
 static void expects_less_of_a_prompt_that_is_in_the_cache(void **state)
 {
     (void)state;
@@ -476,6 +511,8 @@ int main(void)
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
         cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
+        cmocka_unit_test_setup(takes_alike_ones_only_for_alike_in_room, set_up),
+        cmocka_unit_test_setup(forgets_by_rare_calls_how_late_some_were, set_up),
         cmocka_unit_test_setup(expects_less_of_a_prompt_that_is_in_the_cache, set_up),
         cmocka_unit_test_setup(fades_by_half_lives, set_up),
         cmocka_unit_test_setup(bears_the_greatest_figures, set_up),

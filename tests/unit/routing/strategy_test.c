@@ -97,6 +97,21 @@ static void takes_latency_as_the_policy_means_it(void **state)
     assert_true(strategy_time(&policy, &predictions[0]) < strategy_time(&policy, &predictions[1]));
 }
 
+static void trusts_means_less_where_times_differ_much(void **state)
+{
+    (void)state;
+    policy.strategy = STRATEGY_LATENCY;
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i].first_us = i ? 400000 : 300000;
+        predictions[i].first_p95_us = predictions[i].first_us + 200000;
+        predictions[i].calls = i ? 0 : 10;
+    }
+    assert_int_equal(pick((struct chance){0}), 0); /* it is faster, however busy */
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i].first_p95_us = predictions[i].first_us + 900000;
+    assert_int_not_equal(pick((struct chance){0}), 0); /* nobody knows */
+}
+
 static void spends_money_where_time_is_worth_it(void **state)
 {
     (void)state;
@@ -334,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup(weighs_time_at_the_exchange_rate, set_up),
         cmocka_unit_test_setup(weighs_cost_latency_and_load_by_their_weights, set_up),
         cmocka_unit_test_setup(takes_latency_as_the_policy_means_it, set_up),
+        cmocka_unit_test_setup(trusts_means_less_where_times_differ_much, set_up),
         cmocka_unit_test_setup(spends_money_where_time_is_worth_it, set_up),
         cmocka_unit_test_setup(spreads_calls_over_those_that_are_as_good, set_up),
         cmocka_unit_test_setup(takes_the_cheapest_and_the_faster_of_equals, set_up),
