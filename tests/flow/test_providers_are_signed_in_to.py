@@ -96,8 +96,9 @@ class Account:
         return str(file)
 
     def verifies(self, data, signature):
-        (self.folder / "signature").write_bytes(signature)
-        done = subprocess.run(["openssl", "dgst", "-sha256", "-verify", self.public, "-signature", self.folder / "signature"],
+        file = self.folder / f"signature-{threading.get_ident()}"  # two workers may ask at once
+        file.write_bytes(signature)
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-verify", self.public, "-signature", file],
                               input=data, capture_output=True, check=False)
         return done.returncode == 0
 
