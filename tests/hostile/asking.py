@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends the bytes of a case and judges what came of them."""
 
+import time
+
 from case import MARK
 from harness import Client
 from raw_client import Closed
@@ -60,6 +62,12 @@ def judge(case, data, gate, upstream):
     before = len(upstream.calls)
     outcome = ask(gate.address(), data, min(case.answers))
     calls = upstream.calls[before:]
+    if len(calls) > max(case.reach):  # perhaps one of an earlier case, whose client did not wait for it: that comes once
+        assert not any(MARK.encode() in call.body for call in calls), f"SMUGGLED: {case.id} ({case.note!r}): {calls}"
+        time.sleep(0.5)
+        before = len(upstream.calls)
+        outcome = ask(gate.address(), data, min(case.answers))
+        calls = upstream.calls[before:]
     shown = f"{case.id} ({case.note!r}): {data[:300]!r} -> {outcome.answers}"
     assert outcome.first in case.expect, f"{shown}; expected {case.expect}"
     if outcome.answers:
