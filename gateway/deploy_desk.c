@@ -281,10 +281,10 @@ static void on_ended(void *with)
 static void end(struct errand *errand)
 {
     struct deploy_desk *desk = LIST_MEMBER(errand, struct deploy_desk, end);
-    share_desk_resign(desk->share);
     if (desk->deployments)
         deployments_end(desk->deployments, desk->end_us, on_ended, desk);
-    else
+    share_desk_resign(desk->share); /* and tells that we are no heir of anybody's */
+    if (!desk->deployments)
         on_ended(desk);
 }
 

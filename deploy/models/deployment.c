@@ -274,7 +274,7 @@ void deployments_end(struct deployments *deployments, uint64_t by_us, void (*don
     uint64_t left = desk->end_by_us - now;
     uint64_t kill_at = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
     timer_set(desk->site.loop, &desk->end_timer, desk->site.leave ? now : kill_at);
-    if (desk->site.is_shared && share_has_peers(desk))
+    if (desk->site.is_shared && share_has_heirs(desk))
         seats_yield(desk); /* others go on with what engines run */
     if (!desk->site.leave) {
         fleet_shut(desk->fleet, now);

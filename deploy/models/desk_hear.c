@@ -151,6 +151,9 @@ static void hear_line(struct hearing *hearing, const struct share_line *line)
         if (hearing->is_leader && desk->role == ROLE_FOLLOWS)
             fleet_retire(desk->fleet, (uint64_t)line->numbers[0], "scale_down", desk_now(desk));
         return;
+    case SHARE_LEAVE:
+        hearing->peer->is_leaving = true;
+        return;
     case SHARE_HEAD:
         return;
     }
@@ -227,6 +230,7 @@ bool deployments_hear(struct deployments *deployments, struct text node, struct 
         if (count > 0)
             memcpy(before, peer->shares, count * sizeof(*before));
         peer_forget(peer);
+        peer->is_leaving = false;
         while (share_line_next(&record, &line))
             hear_line(&hearing, &line);
         settle_guests(desk, peer);

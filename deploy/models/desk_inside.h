@@ -86,6 +86,7 @@ struct desk_peer {
     struct link link;
     char node[DESK_NODE_MAX + 1], machine[DESK_NODE_MAX + 1];
     uint64_t heard_us;
+    bool is_leaving;        /* it ends, and takes nothing over */
     uint64_t number, acked; /* of its last record; and the last one of ours that it has read */
     struct peer_share *shares;
     size_t share_count;
@@ -253,7 +254,8 @@ void share_see_waiting(struct desk_record *record, unsigned held);
 void share_view(const struct desk_record *record, struct fleet_view *view);
 /* A launcher has found one here: it is no guest any more. */
 void share_found(struct deployments *desk, const struct launch_name *name);
-bool share_has_peers(const struct deployments *desk);
+/* Somebody goes on with what we leave: a peer that is not ending itself. */
+bool share_has_heirs(const struct deployments *desk);
 /* desk_guest.c */
 /* <line> is a SHARE_REPLICA of <node>; NULL = there are too many, or it is of nobody that is known
  * here. */

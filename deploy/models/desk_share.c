@@ -151,9 +151,12 @@ void share_end(struct deployments *desk)
     memory_free(desk->cluster);
 }
 
-bool share_has_peers(const struct deployments *desk)
+bool share_has_heirs(const struct deployments *desk)
 {
-    return !list_is_empty(&desk->peers);
+    for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next)
+        if (!LIST_MEMBER(at, struct desk_peer, link)->is_leaving)
+            return true;
+    return false;
 }
 
 /* ------------------------------------------------------------------- what they change here */

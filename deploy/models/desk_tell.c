@@ -32,6 +32,11 @@ static void tell_head(struct telling *telling)
     line.numbers[HEAD_TOKEN] = desk->role == ROLE_LEADS ? desk->token : 0;
     share_line_write(telling->out, &line);
     mix(telling, (uint64_t)line.numbers[HEAD_TOKEN]);
+    if (desk->is_ending) {
+        struct share_line leave = {.kind = SHARE_LEAVE, .name = text_of(desk->owner)};
+        share_line_write(telling->out, &leave);
+        mix(telling, SHARE_LEAVE);
+    }
     for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next) {
         const struct desk_peer *peer = LIST_MEMBER(at, struct desk_peer, link);
         struct share_line ack = {.kind = SHARE_ACK, .name = text_of(peer->node)};

@@ -16,6 +16,7 @@ static const struct {
     {SHARE_CALLS, 2},
     {SHARE_LEAD, LEAD_NUMBERS},
     {SHARE_END, 1},
+    {SHARE_LEAVE, 0},
 };
 
 /* SIZE_MAX = there is no such letter. */

@@ -35,6 +35,7 @@ enum share_kind {
     SHARE_CALLS = 'c',   /* 0: the number of another's replica, 1: calls on it from here */
     SHARE_LEAD = 'l',    /* how it stands, by the leader; see share_lead; rest: why */
     SHARE_END = 'e',     /* the leader wishes the end of another's replica; 0: its number */
+    SHARE_LEAVE = 'x',   /* name: the node that tells: it is ending, and takes nothing over */
 };
 enum share_head { HEAD_VERSION, HEAD_NUMBER, HEAD_TOKEN, HEAD_NUMBERS };
 enum share_demand {

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "deploy/models/deployment.h"
+#include "deploy/models/desk_inside.h"
 #include "deploy/models/share_line.h"
 #include "gateway/base/buffer.h"
 #include "gateway/wire/dns.h"
@@ -316,6 +317,29 @@ static void it_ends_only_when_all_know_that_it_takes_no_calls(void **state)
     assert_true(bench_until(is_nothing));
 }
 
+/* Two that end one after the other: what the first has handed over, the second ends. */
+static void who_is_ending_is_nobodys_heir(void **state)
+{
+    (void)state;
+    struct share_line line;
+    want(0);
+    assert_false(share_has_heirs(desk));
+    begin(0);
+    assert_true(hear());
+    assert_true(share_has_heirs(desk));
+    begin(0);
+    add(SHARE_LEAVE, "that", NULL, 0, "");
+    assert_true(hear());
+    assert_false(share_has_heirs(desk));
+    begin(0); /* it is there again */
+    assert_true(hear());
+    assert_true(share_has_heirs(desk));
+    assert_false(says(SHARE_LEAVE, &line));
+    desk->is_ending = true;
+    assert_true(says(SHARE_LEAVE, &line));
+    desk->is_ending = false;
+}
+
 static void how_it_stands_is_what_the_leader_says(void **state)
 {
     (void)state;
@@ -391,6 +415,7 @@ int main(void)
         TEST(what_is_outdated_elsewhere_is_ended),
         TEST(who_leads_ends_ours_and_nobody_else),
         TEST(it_ends_only_when_all_know_that_it_takes_no_calls),
+        TEST(who_is_ending_is_nobodys_heir),
         TEST(how_it_stands_is_what_the_leader_says),
         TEST(what_is_no_record_changes_nothing),
         TEST(who_is_silent_for_long_is_forgotten_with_what_it_asked),
