@@ -358,16 +358,19 @@ struct question {
     struct deploy_desk *desk;
     void (*run)(struct deployments *desk, void *with);
     void *with;
-    bool done;
+    bool done, ran;
 };
 
 static void on_question(struct errand *errand)
 {
     struct question *question = LIST_MEMBER(errand, struct question, errand);
     struct deploy_desk *desk = question->desk;
-    question->run(desk->deployments, question->with);
-    say_all(desk);
+    if (desk->deployments) {
+        question->run(desk->deployments, question->with);
+        say_all(desk);
+    }
     pthread_mutex_lock(&desk->lock);
+    question->ran = desk->deployments != NULL;
     question->done = true;
     pthread_cond_broadcast(&desk->ended);
     pthread_mutex_unlock(&desk->lock);
@@ -376,15 +379,17 @@ static void on_question(struct errand *errand)
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with)
 {
-    struct question question = {{NULL, on_question}, desk, run, with, false};
-    if (!deploy_desk_open(desk))
+    struct question question = {
+        .errand = {NULL, on_question}, .desk = desk, .run = run, .with = with};
+    if (!desk)
         return false;
+    /* Behind a configuration that was given to the worker before: it may have the first one. */
     loop_post(desk->worker->loop, &question.errand);
     pthread_mutex_lock(&desk->lock);
     while (!question.done)
         pthread_cond_wait(&desk->ended, &desk->lock);
     pthread_mutex_unlock(&desk->lock);
-    return true;
+    return question.ran;
 }
 
 struct taking {
