@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -719,7 +720,7 @@ static void a_call_meets_no_more_limits_than_it_can_hold(void **state)
     expect(200, "PATCH", "tenants/top", body);
 }
 
-static volatile bool held;
+static atomic_bool held;
 
 static void *hold_for_long(void *with)
 {

@@ -322,13 +322,14 @@ static void who_is_ending_is_nobodys_heir(void **state)
 {
     (void)state;
     struct share_line line;
+    const int64_t none[] = {0};
     want(0);
     assert_false(share_has_heirs(desk));
     begin(0);
     assert_true(hear());
     assert_true(share_has_heirs(desk));
     begin(0);
-    add(SHARE_LEAVE, "that", NULL, 0, "");
+    add(SHARE_LEAVE, "that", none, 0, "");
     assert_true(hear());
     assert_false(share_has_heirs(desk));
     begin(0); /* it is there again */
