@@ -30,8 +30,8 @@ void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us);
 /* How long an orderly end may take. */
 int64_t deploy_desk_patience_us(const struct config *config);
 
-/* Let <run> work with the desk on its thread, and wait for it; any thread but that of a loop.
- * False: there is no desk. */
+/* Let <run> work with the desk on its thread, and wait for it, behind a configuration that was
+ * given to that thread before; any thread but that of a loop. False: there is no desk. */
 bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *desk, void *with),
                      void *with);
 

@@ -35,9 +35,8 @@ static const char *const texts[STATEMENTS] = {
 
 /* More at once are not written one by one. */
 enum { WAITING_MAX = 1000 };
-/* Less than ROSTER_ASK_US. */
 enum {
-    LOCK_MS = 1500,
+    LOCK_MS = 1500,        /* less than ROSTER_ASK_US */
     START_LOCK_MS = 30000, /* the ledger is drained by a thread of the lowest priority */
 };
 

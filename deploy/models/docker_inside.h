@@ -76,8 +76,8 @@ struct launch {
     struct launch_name name;
     char container[DOCKER_NAME_MAX];
     char id[DOCKER_ID_MAX + 1]; /* "" = not created, as far as we know */
-    char holder[DOCKER_ID_MAX +
-                1]; /* of the name, when that was taken; "" = the engine did not say */
+    /* Of the name, when that was taken; "" = the engine did not say. */
+    char holder[DOCKER_ID_MAX + 1];
     struct deployment_spec *spec; /* NULL = of a found one */
     void *owner;
     enum docker_step step;

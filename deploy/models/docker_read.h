@@ -32,7 +32,8 @@ bool docker_read_list(struct text body,
 bool docker_read_id(struct text body, char id[DOCKER_ID_MAX + 1]);
 /* The message of an error, without control bytes. */
 void docker_read_error(struct text body, unsigned status, char words[LAUNCH_WORDS_MAX]);
-/* Who has a name, as the error of creating another of that name says; false: it does not say. */
+/* The id of who has a name, as the error of creating another of that name says; false, and "": it
+ * does not say. */
 bool docker_read_holder(struct text body, char id[DOCKER_ID_MAX + 1]);
 /* Bytes used, without what is cached of files; 0 = it does not say. */
 int64_t docker_read_memory(struct text body);
