@@ -293,7 +293,7 @@ static int64_t wait_of(const struct predict_figures *figures, const struct predi
     int64_t over = queue_of(figures, calls, room, now_us);
     if (over <= 0)
         return 0;
-    int64_t each = calls > 0 ? p->work_tokens / calls : 0;
+    int64_t each = clamp(calls > 0 ? p->work_tokens / calls : 0, TOKENS_MAX);
     /* Each call holds its place for its first token and its tokens. */
     int64_t service = clamp(first + predict_scaled(each, p->token_ns, PER_MILLE), TIME_MAX_US);
     return clamp(predict_scaled(service, over, room), TIME_MAX_US);

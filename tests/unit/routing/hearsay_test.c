@@ -265,6 +265,27 @@ static void what_is_no_record_is_refused_whole(void **state)
     assert_int_equal(get(&both->here.predict.heard_calls), 2);
 }
 
+/* Whoever writes there may write whatever a line can hold. */
+static void the_largest_of_all_numbers_make_a_long_wait(void **state)
+{
+    struct both *both = *state;
+    struct text record = text_of("sluice 1\n000000000000004d f1,1000000000000 "
+                                 "p0,3600000000,0,0,3600000000,3600000000,60000000000,0\n");
+    char name[HEARSAY_NAME_BYTES];
+    for (int i = 0; i < HEARSAY_NODES_MAX; i++) {
+        snprintf(name, sizeof(name), "node-%d", i);
+        assert_true(hearsay_read(both->hears, text_of(name), record, 0, BEGIN));
+    }
+    hearsay_fold(both->hears, BEGIN);
+    struct predict_ask ask = {.now_us = BEGIN, .half_life_us = 120000000, .output_tokens = 100};
+    struct predict_prior prior = {.count = 0};
+    struct prediction made;
+    predict_prior_add(&prior, &both->here.predict, TRAFFIC_SHORT);
+    predict_prior_fill(&prior, TRAFFIC_SHORT);
+    predict_make(&both->here.predict, &ask, &prior, &made);
+    assert_int_equal(made.wait_us, INT64_C(3600) * 1000000);
+}
+
 static void of_many_nodes_the_silent_ones_make_room(void **state)
 {
     struct both *both = *state;
@@ -299,6 +320,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_latest_word_on_a_quota_counts, begin, end),
         cmocka_unit_test(a_line_is_read_as_it_was_written),
         cmocka_unit_test_setup_teardown(what_is_no_record_is_refused_whole, begin, end),
+        cmocka_unit_test_setup_teardown(the_largest_of_all_numbers_make_a_long_wait, begin, end),
         cmocka_unit_test_setup_teardown(of_many_nodes_the_silent_ones_make_room, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
