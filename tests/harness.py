@@ -275,7 +275,8 @@ def clean_environment(extra=None):
     """PATH and the like only: no provider's key and no proxy of the machine comes along."""
     keep = ("PATH", "HOME", "LANG", "TMPDIR")
     env = {name: os.environ[name] for name in keep if name in os.environ}
-    env["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99:handle_abort=1"
+    # What is freed is kept back, as it comes, up to the quarantine: tests bound what is resident.
+    env["ASAN_OPTIONS"] = "detect_leaks=1:abort_on_error=0:exitcode=99:handle_abort=1:quarantine_size_mb=64"
     env["UBSAN_OPTIONS"] = "print_stacktrace=1"
     env["TSAN_OPTIONS"] = "halt_on_error=0:exitcode=0"
     env.update(extra or {})
