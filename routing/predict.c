@@ -397,7 +397,9 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     int64_t now = (int64_t)ask->now_us, failed = now - get(&figures->failed_us);
     out->age_us = INT64_MAX;
     out->known = class == own;
+    out->samples = 0;
     if (class) {
+        out->samples = get(&class->samples);
         int64_t age = now - get(&class->learnt_us);
         recall(class, ask, prior, age, &lesson);
         if (class == own)

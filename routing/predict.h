@@ -90,6 +90,7 @@ struct prediction {
     int64_t prefixes;       /* beginnings of prompts that it was given first */
     int64_t faded_us;       /* how much longer it took when it was learnt, in all */
     int64_t age_us;         /* since something was learnt; INT64_MAX = never */
+    int64_t samples;        /* that taught it; 0 = not said */
     bool known;             /* false: nobody knows it; a prior */
 };
 

@@ -9,7 +9,7 @@ enum {
     LATENCY_PPM = 400000,
     LOAD_PPM = 200000,
     SLACK_PART = 10,      /* of the time: less is not told apart */
-    DOUBT_PART = 6,       /* of the way from the mean to the 95th percentile */
+    DOUBT_SAMPLES = 48,   /* more of them do not make a mean better that fades */
     NARROW_PART = 30,     /* of the time of a long answer */
     COST_SLACK_PART = 50, /* of the price */
     CROWD_NUMERATOR = 5,  /* whom a prompt is drawn to has at most 5/4 of the others' work */
@@ -23,7 +23,7 @@ enum {
     LOAD_UNIT = 1 << 20,
     QUEUE_TIMES = 6,           /* who queues makes all wait that come after him, */
     CACHED_QUEUE_TIMES = 2,    /* less so where his prompt is in the cache */
-    EXPOSED_NS = 24000000,     /* no more calls wait for one target than come within this time, */
+    EXPOSED_NS = 12000000,     /* no more calls wait for one target than come within this time, */
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
@@ -98,11 +98,23 @@ int64_t strategy_score(const struct route_policy *policy, const struct predictio
     return score > NANOS_MAX ? NANOS_MAX : score < 0 ? 0 : score;
 }
 
-/* Means of few calls that differ much are not known better than this: about two standard errors, of
- * a mean that takes over one part in 24, by how far the twentieth part of the calls is above it. */
+/* Means of few calls that differ much are not known better than this: about two standard errors, by
+ * how far the twentieth part of the calls is above it, <over>. A mean that takes over one part in
+ * 24 is in the end as good as one of 47; the fewer <samples> there were (0 = not said), the worse
+ * it is. */
+static int64_t doubt_of(int64_t over, int64_t samples)
+{
+    static const uint8_t parts[DOUBT_SAMPLES] = {
+        48, 7,  10, 12, 14, 16, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+        28, 29, 30, 31, 31, 32, 33, 34, 34, 35, 36, 36, 37, 38, 38, 39,
+        40, 40, 41, 41, 42, 43, 43, 44, 44, 45, 45, 46, 46, 47, 47, 48,
+    };
+    return over / parts[samples > 0 && samples < DOUBT_SAMPLES ? samples : 0] * 11;
+}
+
 static int64_t doubt_us(const struct prediction *p)
 {
-    return (p->first_p95_us - p->first_us) / DOUBT_PART;
+    return doubt_of(p->first_p95_us - p->first_us, p->samples);
 }
 
 /* How much worse than the best one may be without being told apart from it. */
@@ -258,6 +270,31 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
     return found & set;
 }
 
+/* Those of <set> of which so little is known that they may as well be as good as the best one: it
+ * would be no wonder if a few calls of that one took as long. */
+static uint64_t perhaps_near(const struct route_policy *policy, const struct bid *bids,
+                             uint64_t set, const struct bid *best)
+{
+    const struct prediction *p = best->prediction;
+    int64_t over = p->first_p95_us - p->first_us;
+    int64_t cost = p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
+    int64_t dear = cost + cost / COST_SLACK_PART; /* prices are no matter of luck */
+    struct prediction part = {.total_us = over, .first_us = over, .first_p95_us = over};
+    int64_t wide = -1;
+    uint64_t found = 0;
+    for (uint64_t left = set; left; left &= left - 1) {
+        size_t i = (size_t)__builtin_ctzll(left);
+        int64_t samples = bids[i].prediction->samples;
+        if (samples <= 0 || samples >= DOUBT_SAMPLES || bids[i].prediction->cost_nanos > dear)
+            continue;
+        if (wide < 0)
+            wide = strategy_score(policy, &part);
+        if (bids[i].score - best->score <= doubt_of(wide, samples))
+            found |= left & -left;
+    }
+    return found;
+}
+
 /* May one that a prompt is drawn to take it, for all that it has to do? What stands in <set> is not
  * told apart by its time, a queue included: who has the prompt in its cache then gains by it. */
 static bool has_room(const struct bid *bids, size_t count, uint64_t set, size_t at)
@@ -341,6 +378,9 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
 {
     size_t best = best_of(bids, count, all);
     uint64_t set = near(bids, count, all, bids[best].score + slack_of(policy, &bids[best]));
+    uint64_t perhaps = 0;
+    if (policy->strategy != STRATEGY_COST && all & ~set)
+        set |= perhaps = perhaps_near(policy, bids, all & ~set, &bids[best]);
     if (policy->strategy == STRATEGY_COST && set & (set - 1)) { /* time among equals */
         struct route_policy time = *policy;
         struct bid timed[64];
@@ -360,7 +400,8 @@ static size_t pick_best(const struct route_policy *policy, const struct bid *bid
         return at;
     *why = "best, least work";
     if (policy->strategy == STRATEGY_SCORE) /* of long answers, less: tokens come more evenly */
-        set = near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
+        set = perhaps |
+              near(bids, count, set, bids[best].score + narrow_slack_of(policy, &bids[best]));
     return least(bids, count, set, chance->random);
 }
 

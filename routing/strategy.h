@@ -10,15 +10,15 @@
  *   latency   time alone (signal)
  *
  * These three take those whose score is as good as the best one's - nearer than a prediction can be
- * trusted - and among these the one with the least work in flight for its weight. Ties go at
- * random. Where the prompt of the call may be cached, the one that has it goes first (of several
- * the one that its beginning is drawn to, unless it has a quarter more in flight than another),
- * then the one that its beginning is drawn to (rendezvous hashing, so that all replicas agree; of
- * two the one that was given fewer new beginnings), as long as it has not a quarter more in flight
- * than the others.
+ * trusted, and of score and latency those that too few calls have shown to be worse - and among
+ * these the one with the least work in flight for its weight. Ties go at random. Where the prompt
+ * of the call may be cached, the one that has it goes first (of several the one that its beginning
+ * is drawn to, unless it has a quarter more in flight than another), then the one that its
+ * beginning is drawn to (rendezvous hashing, so that all replicas agree; of two the one that was
+ * given fewer new beginnings), as long as it has not a quarter more in flight than the others.
  *
  * score and latency: where calls come fast, no more of them wait for the first token of one target
- * than come within 24 ms, as long as others are nearly as good and not dearer.
+ * than come within 12 ms, as long as others are nearly as good and not dearer.
  *
  *   least_busy     the fewest calls in flight for its weight
  *   weighted       at random, by weight

@@ -112,6 +112,33 @@ static void trusts_means_less_where_times_differ_much(void **state)
     assert_int_not_equal(pick((struct chance){0}), 0); /* nobody knows */
 }
 
+/* Few calls may have been unlucky ones; what they cost is no matter of luck. */
+static void does_not_judge_by_a_few_calls(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BIDS; i++) {
+        predictions[i].first_p95_us = predictions[i].first_us + 900000;
+        predictions[i].samples = 100;
+        predictions[i].calls = 10;
+    }
+    predictions[2].first_us = 900000;
+    predictions[2].total_us = 1900000;
+    predictions[2].calls = 0;
+    assert_int_not_equal(pick((struct chance){0}), 2);
+    predictions[2].samples = 2;
+    assert_int_equal(pick((struct chance){0}), 2);
+    predictions[2].total_us = 3000000; /* as late as none was */
+    assert_int_not_equal(pick((struct chance){0}), 2);
+    predictions[2].total_us = 1900000;
+    predictions[2].cost_nanos += 100000;
+    assert_int_not_equal(pick((struct chance){0}), 2);
+    for (size_t i = 0; i < BIDS; i++) { /* where times hardly differ, two are enough */
+        predictions[i].first_p95_us = predictions[i].first_us + 100000;
+        predictions[i].cost_nanos = 1000000;
+    }
+    assert_int_not_equal(pick((struct chance){0}), 2);
+}
+
 static void spends_money_where_time_is_worth_it(void **state)
 {
     (void)state;
@@ -312,9 +339,9 @@ static void spreads_what_would_stall_with_one(void **state)
     }
     predictions[1].first_us = predictions[1].total_us = 100000;
     bids[1].score = 200;
-    predictions[1].waiting = predictions[1].calls = 23;
+    predictions[1].waiting = predictions[1].calls = 11;
     assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
-    predictions[1].waiting = predictions[1].calls = 24;
+    predictions[1].waiting = predictions[1].calls = 12;
     assert_int_not_equal(pick((struct chance){.gap_ns = 1000000}), 1);
     assert_int_equal(pick((struct chance){.gap_ns = 100000000}), 1); /* few calls come: no matter */
     for (size_t i = 0; i < BIDS; i++)
@@ -331,6 +358,8 @@ static void bears_the_greatest_figures(void **state)
                                              .wait_us = INT64_C(3600000000),
                                              .cost_nanos = INT64_MAX,
                                              .calls = 100000000,
+                                             .first_p95_us = i ? INT64_C(7200000000) : 0,
+                                             .samples = (int64_t)i,
                                              .work_tokens = INT64_C(100000000000)};
     policy.second_nanos = INT64_C(1000000000000);
     policy.cost_ppm = policy.latency_ppm = policy.load_ppm = 1000000;
@@ -350,6 +379,7 @@ int main(void)
         cmocka_unit_test_setup(weighs_cost_latency_and_load_by_their_weights, set_up),
         cmocka_unit_test_setup(takes_latency_as_the_policy_means_it, set_up),
         cmocka_unit_test_setup(trusts_means_less_where_times_differ_much, set_up),
+        cmocka_unit_test_setup(does_not_judge_by_a_few_calls, set_up),
         cmocka_unit_test_setup(spends_money_where_time_is_worth_it, set_up),
         cmocka_unit_test_setup(spreads_calls_over_those_that_are_as_good, set_up),
         cmocka_unit_test_setup(takes_the_cheapest_and_the_faster_of_equals, set_up),
