@@ -24,8 +24,12 @@ enum {
     ROOM_PART = 64,
     ROOM_FORGET = 32,
     ROOM_SHRINK = 3, /* places that are not there are worse than places that are not used */
+    SEEN_PART = 16,  /* more than the room that is seen is a queue */
+    SEEN_STEP = 8,   /* of the difference is taken over at each sample */
+    RAN_PART = 256,  /* the same, downwards, of the most that was written at once */
     ABOVE_PART = 8,  /* of its siblings' room */
     APART_PART = 16,
+    APART_LEAST = 8, /* of the time of a calm first token: two waits that differ */
     APART_LEAST_PPM = 100000,
     APART_PPM = 100000,
     TOKENS_LEAST = 8, /* shorter answers say nothing about the time of a token */
@@ -317,6 +321,13 @@ static struct lesson prior_lesson(const struct predict_prior *prior)
     return (struct lesson){.first = prior->first_us, .token = prior->token_ns};
 }
 
+/* How many wait for their first token. */
+static int64_t waiting_of(const struct predict_class *class)
+{
+    return (int64_t)(atomic_load_explicit(&class->waiting, memory_order_relaxed) &
+                     ((1U << WAITING_BITS) - 1));
+}
+
 static void recall(const struct predict_class *class, const struct predict_ask *ask,
                    const struct predict_prior *prior, int64_t age, struct lesson *lesson)
 {
@@ -326,8 +337,10 @@ static void recall(const struct predict_class *class, const struct predict_ask *
     lesson->first = faded(first, prior->first_us, fade);
     lesson->p95 = faded(get(&class->p95_us), lesson->first, fade);
     lesson->first_faded = first - lesson->first;
+    /* It fades for somebody to look again: one call, and the others when that one is answered. */
     if (late)
-        lesson->late = predict_fade(late, age, ask->half_life_us / LATE_PART);
+        lesson->late =
+            waiting_of(class) ? late : predict_fade(late, age, ask->half_life_us / LATE_PART);
     if (!token)
         return;
     lesson->knows_token = true;
@@ -360,8 +373,7 @@ static void look_inside(const struct predict_figures *figures, const struct pred
     out->work_tokens = later(get(&figures->work_tokens), 0) + get(&figures->heard_tokens);
     out->calls = later(get(&figures->calls), 0) + get(&figures->heard_calls);
     out->prefixes = get(&figures->prefixes);
-    out->waiting = (int64_t)(atomic_load_explicit(&own->waiting, memory_order_relaxed) &
-                             ((1U << WAITING_BITS) - 1));
+    out->waiting = waiting_of(own);
 }
 
 /* When its tokens come: <more> than the first one takes by itself, <tokens> of them. */
@@ -408,7 +420,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
             recall_hit(class, ask, &lesson);
     }
     out->token_ns = clamp(lesson.token, TOKEN_MAX_NS);
-    out->siblings_milli = prior->room_milli;
+    out->siblings_milli = class ? prior->room_milli : 0; /* who is new may be slow at first */
     out->cached_tokens = ask->cached_tokens;
     look_inside(figures, own, out);
     out->wait_us = wait_of(figures, own, out, lesson.first, ask->now_us);
@@ -493,11 +505,13 @@ static bool is_late(const struct predict_class *class, const struct predict_call
            sample - call->wait_us > 2 * get(&class->p95_us);
 }
 
+/* The first one may be chance: it counts the less, the nearer it is to what times vary by. */
 static void learn_late(struct predict_class *class, const struct predict_call *call, int64_t sample,
                        int64_t before)
 {
+    int64_t more = before ? sample - call->base_us : (sample - 2 * get(&class->p95_us)) / 4;
     if (is_late(class, call, sample))
-        set(&class->late_us, later(before, (sample - call->base_us) / (before ? 1 : 4)));
+        set(&class->late_us, later(before, more));
     else if (before)
         set(&class->late_us, before / 2);
 }
@@ -515,8 +529,25 @@ static void learn_apart(struct predict_figures *figures, const struct predict_ca
     if (!room)
         return;
     int64_t theirs = waited - (calls > room ? predict_scaled(service, calls - room, room) : 0);
-    int64_t more = size_of(theirs, calm) - size_of(wrong, calm), apart = get(&figures->apart_ppm);
+    if (size_of(theirs - wrong, calm) < calm / APART_LEAST) /* both say the same: no news */
+        return;
+    int64_t most = later(calm, service), apart = get(&figures->apart_ppm);
+    int64_t more = size_of(theirs, most) - size_of(wrong, most);
+    more = more > calm ? calm : more < -calm ? -calm : more;
     set(&figures->apart_ppm, apart + (predict_scaled(more, MILLION, calm) - apart) / APART_PART);
+}
+
+/* Of the calls that are served at once, those whose first token has come are the part that writing
+ * has in their time. Where more were in flight than belong to the most that ever were written at
+ * once, the others were a queue. */
+static int64_t seen_room(const struct predict_figures *figures, int64_t first, int64_t service,
+                         int64_t calls, int64_t room)
+{
+    if (service - first < first)
+        return room;
+    int64_t served = predict_scaled(get(&figures->ran_milli), service, service - first);
+    return calls > served + served / SEEN_PART && room > served ? room - (room - served) / SEEN_STEP
+                                                                : room;
 }
 
 /* How many it serves at once: so many that what is predicted to be queue is what was waited. Each
@@ -542,6 +573,8 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
         room -= wrong >= one    ? (call->siblings_milli ? step : ROOM_SHRINK * step)
                 : wrong <= -one ? -step
                                 : predict_scaled(wrong, step, one);
+    if (call->stream)
+        room = seen_room(figures, calm, service, calls, room);
     set(&figures->room_milli, later(room, ROOM_LEAST_MILLI));
 }
 
@@ -559,6 +592,14 @@ static bool is_crowded(const struct predict_figures *figures, const struct predi
 {
     int64_t room = room_of(figures), theirs = call->siblings_milli;
     return call->calls * PER_MILLE > (theirs && theirs < room ? theirs : room) / 4 * 3;
+}
+
+/* Not who found fewer calls there than were ever seen to be written at once: each had a place. */
+static bool had_to_queue(const struct predict_figures *figures, const struct predict_call *call,
+                         bool crowded)
+{
+    return crowded &&
+           clamp(call->calls, CALLS_MAX) * PER_MILLE > get(&figures->ran_milli) + PER_MILLE / 2;
 }
 
 /* <mean> is of those that did not have to queue. */
@@ -609,13 +650,22 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
         set(&class->calm_us, later(sample, 1));
-    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us), stale);
-    learn_late(class, call, crowded ? 0 : sample, late);
+    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us),
+              stale && call->age_us < INT64_MAX);
+    learn_late(class, call, had_to_queue(figures, call, crowded) ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
     learn_crowd(figures, class, call, sample, crowded);
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);
+}
+
+/* How many answers are written at once: at least so many places there are. */
+static void note_running(struct predict_figures *figures)
+{
+    int64_t now = clamp(add(&figures->running, 1), CALLS_MAX) * PER_MILLE,
+            most = get(&figures->ran_milli);
+    set(&figures->ran_milli, now >= most ? now : most - (most - now) / RAN_PART);
 }
 
 void predict_first(struct predict_figures *figures, struct predict_call *call, uint64_t now_us)
@@ -624,8 +674,10 @@ void predict_first(struct predict_figures *figures, struct predict_call *call, u
         return;
     call->first_at_us = now_us;
     stop_waiting(figures, call);
-    if (call->stream)
-        learn_first(figures, call, (int64_t)(now_us - call->begun_us), now_us);
+    if (!call->stream)
+        return;
+    note_running(figures);
+    learn_first(figures, call, (int64_t)(now_us - call->begun_us), now_us);
 }
 
 static void learn_tokens(struct predict_figures *figures, const struct predict_call *call,
@@ -694,6 +746,8 @@ void predict_end(struct predict_figures *figures, struct predict_call *call, enu
     stop_waiting(figures, call);
     add(&figures->work_tokens, -call->work_tokens);
     add(&figures->calls, -1);
+    if (call->stream && !waited)
+        add(&figures->running, -1);
     if (end == PREDICT_WHOLE && !call->stream)
         learn_whole(figures, call, output_tokens, now_us);
     else if (end == PREDICT_WHOLE && !waited)

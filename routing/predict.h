@@ -14,12 +14,16 @@
  *          beyond it is what was waited. Alike targets have alike rooms: a target is taken to have
  *          the mean of its siblings', as long as its own does not say better how long one waits.
  *          Those whose tokens take unlike times are not alike
+ *          In flight beyond what was ever written at once it is a queue, below it never
  *   late   a sample that is far above what was predicted counts at once: in part, and in full if
- *          another one does so soon after. It fades with time and with each sample that is not
+ *          another one does so soon after. It fades with time and with each sample that is not;
+ *          then one call looks again, and until that one is answered it counts as it did
  *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
  *          answering is known before its first answer has failed. By the mean age of those that
  *          wait, which is half of what they wait in all; the fewer there are, the later
  *   failing  share of failures; charged as time, for a failure is never a fast answer
+ *
+ * Who is new is taken to have little room, whatever its siblings have: it may have to warm up.
  *
  * Work in flight is counted in output tokens; what is above the target's room is queue.
  */
@@ -60,6 +64,8 @@ struct predict_figures {
     struct predict_class classes[TRAFFIC_CLASSES];
     atomic_int_fast64_t work_tokens; /* in flight */
     atomic_int_fast64_t calls;       /* in flight */
+    atomic_int_fast64_t running;     /* of those, streams whose first token has come */
+    atomic_int_fast64_t ran_milli;   /* the most that these were lately */
     atomic_int_fast64_t room_milli; /* calls at once that it serves without queueing; 0 = unknown */
     atomic_int_fast64_t apart_ppm;  /* how much better that is than what its siblings have */
     atomic_int_fast64_t prefixes;   /* beginnings of prompts that were not in its cache */

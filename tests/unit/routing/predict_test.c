@@ -141,6 +141,17 @@ static void jumps_at_once_when_one_is_far_too_late(void **state)
     assert_true(predicted(20).first_us < usual * 2);
 }
 
+static void takes_what_may_be_chance_for_little(void **state)
+{
+    (void)state;
+    streams(MANY, 200000, 10000, 20);
+    int64_t usual = predicted(20).first_us, p95 = figures.classes[TRAFFIC_SHORT].p95_us;
+    stream(2 * p95 + 120000, 10000, 20);
+    assert_true(predicted(20).first_us < usual + usual / 2);
+    stream(2 * p95 + 120000, 10000, 20);
+    assert_true(predicted(20).first_us > usual * 2);
+}
+
 static void believes_that_it_is_slow_when_it_is_so_again(void **state)
 {
     (void)state;
@@ -148,6 +159,52 @@ static void believes_that_it_is_slow_when_it_is_so_again(void **state)
     streams(4, 4000000, 10000, 20);
     now += (uint64_t)HALF_LIFE / 8;
     assert_true(predicted(20).first_us > 1500000);
+}
+
+static void looks_again_by_one_call_whether_it_is_late_still(void **state)
+{
+    (void)state;
+    streams(MANY, 200000, 10000, 20);
+    stream(4000000, 10000, 20);
+    now += (uint64_t)HALF_LIFE / 4;
+    assert_true(predicted(20).first_us < 600000);
+    struct predict_call looks = begun(20, true);
+    assert_true(predicted(20).first_us > 1000000); /* the next ones wait for what it finds */
+    now += 200000;
+    predict_first(&figures, &looks, now);
+    assert_true(predicted(20).first_us < 600000);
+    predict_end(&figures, &looks, PREDICT_NOTHING, 0, now);
+}
+
+/* So many were written at once that they had a place each: they did not queue, they are late. */
+static void tells_who_is_late_from_who_queues(void **state)
+{
+    (void)state;
+    enum { LOAD = 8 };
+    for (int crowd = 0; crowd < 2; crowd++) {
+        struct predict_call calls[LOAD];
+        set_up(NULL);
+        streams(MANY, 200000, 10000, 100);
+        for (unsigned i = 0; i < LOAD; i++) {
+            calls[i] = begun(100, true);
+            now += 200000;
+            if (crowd)
+                predict_first(&figures, &calls[i], now);
+        }
+        if (crowd)
+            for (unsigned i = 0; i < LOAD; i++)
+                predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+        figures.room_milli = LOAD * 1000;
+        for (unsigned i = crowd ? 0 : LOAD; i < LOAD; i++)
+            calls[i] = begun(100, true);
+        now += 3 * SECOND;
+        predict_first(&figures, &calls[LOAD - 1], now);
+        int64_t late = figures.classes[TRAFFIC_SHORT].late_us;
+        assert_true(crowd ? late > SECOND / 2 : late == 0);
+        for (unsigned i = 0; i < LOAD; i++)
+            predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+        assert_int_equal(figures.running, 0);
+    }
 }
 
 static void fades_towards_what_its_siblings_need(void **state)
@@ -333,6 +390,60 @@ static void learns_that_it_has_room_when_nobody_queues(void **state)
     assert_true(predicted(20).first_us < 400000);
 }
 
+static void gives_little_to_who_is_new(void **state)
+{
+    (void)state;
+    struct predict_call calls[6];
+    struct predict_prior beside = {
+        .first_us = 300000, .token_ns = 10000000, .room_milli = 16000, .count = 1};
+    for (unsigned i = 0; i < 6; i++)
+        calls[i] = begun(100, true);
+    assert_true(predicted_beside(100, beside).wait_us > SECOND / 2);
+    now += 300000;
+    predict_first(&figures, &calls[0], now);
+    assert_int_equal(predicted_beside(100, beside).wait_us, 0); /* as alike ones */
+    for (unsigned i = 0; i < 6; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+}
+
+static void takes_for_a_queue_what_was_never_written_at_once(void **state)
+{
+    (void)state;
+    struct predict_call calls[40];
+    for (int seen = 20; seen <= 40; seen += 20) {
+        set_up(NULL);
+        streams(MANY, 200000, 10000, 81);
+        for (unsigned i = 0; i < 40; i++)
+            calls[i] = begun(81, true);
+        figures.room_milli = 50000;
+        figures.ran_milli = seen * 1000;
+        now += 200000;
+        predict_first(&figures, &calls[39], now);
+        assert_int_equal(figures.room_milli < 48000, seen == 20);
+    }
+}
+
+/* While both its own room and its siblings' let expect the same, neither is right. */
+static void keeps_its_room_while_there_is_no_news(void **state)
+{
+    (void)state;
+    struct predict_call calls[6];
+    streams(MANY, 200000, 10000, 81);
+    figures.room_milli = 4000;
+    figures.apart_ppm = 500000;
+    for (unsigned i = 0; i < 6; i++) {
+        calls[i] = begun(81, true);
+        calls[i].siblings_milli = 8000;
+    }
+    now += 200000;
+    for (unsigned i = 0; i < 4; i++)
+        predict_first(&figures, &calls[i], now);
+    assert_int_equal(figures.apart_ppm, 500000);
+    now += 600000; /* as long as two beyond four places wait */
+    predict_first(&figures, &calls[5], now);
+    assert_true(figures.apart_ppm > 500000);
+}
+
 static void believes_what_a_server_says_of_its_queue(void **state)
 {
     (void)state;
@@ -360,6 +471,18 @@ static void keeps_a_quantile_of_the_first_token(void **state)
     for (unsigned i = 0; i < 4000; i++)
         stream(100000 + (int64_t)(i * 7919 % 100) * 2000, 1000, 10);
     assert_in_range(predicted(10).first_p95_us, 270000, 310000);
+}
+
+static void knows_no_quantile_by_its_first_calls(void **state)
+{
+    (void)state;
+    struct predict_call calls[8];
+    for (unsigned i = 0; i < 8; i++)
+        calls[i] = begun(20, true);
+    now += 300000;
+    for (unsigned i = 0; i < 8; i++)
+        predict_first(&figures, &calls[i], now);
+    assert_true(predicted(20).first_p95_us > 500000);
 }
 
 static void takes_others_for_who_is_unknown(void **state)
@@ -497,7 +620,10 @@ int main(void)
         cmocka_unit_test_setup(is_not_slower_for_long_answers, set_up),
         cmocka_unit_test_setup(learns_from_answers_in_one_piece, set_up),
         cmocka_unit_test_setup(jumps_at_once_when_one_is_far_too_late, set_up),
+        cmocka_unit_test_setup(takes_what_may_be_chance_for_little, set_up),
         cmocka_unit_test_setup(believes_that_it_is_slow_when_it_is_so_again, set_up),
+        cmocka_unit_test_setup(looks_again_by_one_call_whether_it_is_late_still, set_up),
+        cmocka_unit_test_setup(tells_who_is_late_from_who_queues, set_up),
         cmocka_unit_test_setup(fades_towards_what_its_siblings_need, set_up),
         cmocka_unit_test_setup(knows_a_silent_target_before_a_call_has_failed, set_up),
         cmocka_unit_test_setup(learns_of_those_whose_client_did_not_wait, set_up),
@@ -508,8 +634,12 @@ int main(void)
         cmocka_unit_test_setup(learns_the_same_of_calls_whose_prompt_was_cached, set_up),
         cmocka_unit_test_setup(has_the_room_that_it_seems_to_have_while_nobody_waits, set_up),
         cmocka_unit_test_setup(learns_that_it_has_room_when_nobody_queues, set_up),
+        cmocka_unit_test_setup(gives_little_to_who_is_new, set_up),
+        cmocka_unit_test_setup(takes_for_a_queue_what_was_never_written_at_once, set_up),
+        cmocka_unit_test_setup(keeps_its_room_while_there_is_no_news, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
+        cmocka_unit_test_setup(knows_no_quantile_by_its_first_calls, set_up),
         cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
         cmocka_unit_test_setup(takes_alike_ones_only_for_alike_in_room, set_up),
         cmocka_unit_test_setup(forgets_by_rare_calls_how_late_some_were, set_up),
