@@ -240,6 +240,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .state_dir = worker->options.start->state,
         .owner = worker->options.node,
         .leave = config->deploy.leave,
+        .keeper = "/proc/self/exe",
         .is_shared = desk->share != NULL,
         .on_round = desk->share ? on_round : NULL,
         .on_event = on_event,

@@ -10,140 +10,13 @@
 #include "gateway/base/log.h"
 #include "gateway/job_files.h"
 #include "gateway/job_hook.h"
-#include "gateway/jobs_store.h"
+#include "gateway/jobs_redis_inside.h"
 
 enum {
-    COMMAND_US = 3000000,
-    AGAIN_US = 300000, /* what could not be told is told again */
-    POLL_US = 500000,  /* news may be missed */
-    WORDS_MAX = 160,
+    POLL_US = 500000, /* news may be missed */
     CRASHES_MAX = 3,
     FOREIGN_US = 60000000, /* what nobody has asked for so long is forgotten */
-    KEY_BYTES = 32,
 };
-
-struct shared {
-    struct redis *redis;
-    char *prefix, *key; /* PREFIX{jobs}: and PREFIX{jobs}:n */
-    struct redis_script scripts[SCRIPTS];
-    bool claiming[2], has_key;
-    unsigned telling; /* runs whose end is being told */
-    struct link held; /* what could not be told yet */
-    struct timer timer;
-};
-
-/* A question under way. */
-struct question {
-    struct jobs *jobs;
-    struct job_ask *ask;
-    struct job_run *run;
-    struct job_result *result;
-    bool rests;
-    int class;
-    char id[JOB_ID_BYTES];
-    struct link link; /* among the held ones */
-    void (*send)(struct question *question);
-};
-
-static struct shared *shared_of(struct jobs *jobs)
-{
-    return jobs->state;
-}
-
-/* ---------------------------------------------------------------------------------- words */
-
-struct words {
-    struct arena arena;
-    struct text at[WORDS_MAX];
-    size_t count;
-};
-
-static void put(struct words *words, struct text word)
-{
-    if (words->count < WORDS_MAX)
-        words->at[words->count++] = word;
-}
-
-static void put_number(struct words *words, int64_t number)
-{
-    put(words, arena_format(&words->arena, "%lld", (long long)number));
-}
-
-static void put_pair(struct words *words, const char *name, struct text value)
-{
-    put(words, text_of(name));
-    put(words, value);
-}
-
-static void put_count(struct words *words, const char *name, int64_t value)
-{
-    put(words, text_of(name));
-    put_number(words, value);
-}
-
-static void words_begin(struct words *words, const struct shared *shared)
-{
-    words->count = 0;
-    arena_init(&words->arena, 1024);
-    put(words, text_of(shared->key));
-    put(words, text_of(shared->prefix));
-}
-
-static bool words_send(struct words *words, struct shared *shared, enum jobs_script script,
-                       redis_answer *answer, void *with)
-{
-    bool sent = redis_eval(shared->redis, &shared->scripts[script], 1, words->at, words->count,
-                           COMMAND_US, answer, with);
-    arena_done(&words->arena);
-    return sent;
-}
-
-/* -------------------------------------------------------------------------------- answers */
-
-static struct text item(const struct redis_reply *reply, size_t i)
-{
-    bool there = reply && redis_kind(reply) == REDIS_LIST && i < redis_count(reply);
-    return there ? redis_text(redis_item(reply, i)) : (struct text){"", 0};
-}
-
-static int64_t number(const struct redis_reply *reply, size_t i)
-{
-    struct text text = item(reply, i);
-    uint64_t value;
-    return text_number(text, INT64_MAX, &value) ? (int64_t)value : 0;
-}
-
-static void copy(char *out, size_t bytes, struct text from)
-{
-    snprintf(out, bytes, "%.*s", TEXT_ARGS(text_head(from, bytes - 1)));
-}
-
-static void read_facts(const struct redis_reply *list, struct job_facts *facts)
-{
-    *facts = (struct job_facts){
-        .kind = (enum job_kind)(number(list, 1 + FIELD_KIND) % JOB_KINDS),
-        .state = (enum job_state)(number(list, 1 + FIELD_STATE) % JOB_STATES),
-        .created_us = number(list, 1 + FIELD_CREATED),
-        .due_us = number(list, 1 + FIELD_DUE),
-        .started_us = number(list, 1 + FIELD_STARTED),
-        .ended_us = number(list, 1 + FIELD_ENDED),
-        .expires_us = number(list, 1 + FIELD_EXPIRES),
-        .cost_nanos = number(list, 1 + FIELD_COST),
-        .attempts = (unsigned)number(list, 1 + FIELD_ATTEMPTS),
-        .starts = (unsigned)number(list, 1 + FIELD_STARTS),
-        .status = (unsigned)number(list, 1 + FIELD_STATUS),
-        .cancel = text_equal(item(list, 1 + FIELD_CANCEL), TEXT("1")),
-        .hook = item(list, 1 + FIELD_HOOK).len > 0,
-    };
-    copy(facts->id, sizeof(facts->id), item(list, 0));
-    copy(facts->tenant, sizeof(facts->tenant), item(list, 1 + FIELD_TENANT));
-    copy(facts->key, sizeof(facts->key), item(list, 1 + FIELD_KEY));
-    copy(facts->model, sizeof(facts->model), item(list, 1 + FIELD_MODEL));
-    copy(facts->request_id, sizeof(facts->request_id), item(list, 1 + FIELD_REQUEST));
-    copy(facts->error, sizeof(facts->error), item(list, 1 + FIELD_ERROR));
-    copy(facts->error_type, sizeof(facts->error_type), item(list, 1 + FIELD_ERROR_TYPE));
-    copy(facts->digest, sizeof(facts->digest), item(list, 1 + FIELD_DIGEST));
-}
 
 /* What another replica, or Redis itself, says of a job. Takes <result>. */
 static struct job *note(struct jobs *jobs, const struct job_facts *facts, struct job_result *result)
@@ -166,25 +39,6 @@ static void forget(struct jobs *jobs, struct job *job)
     if (job && !job->run)
         jobs_forget(jobs, job);
 }
-
-static struct question *question_new(struct jobs *jobs, struct job_ask *ask)
-{
-    struct question *question = memory_new(sizeof(*question));
-    question->jobs = jobs;
-    question->ask = ask;
-    list_init(&question->link);
-    return question;
-}
-
-/* The answer, when there is one. */
-static struct text verdict_of(enum redis_fault fault, const struct redis_reply *reply)
-{
-    bool bad = fault != REDIS_ANSWERED || !reply || redis_kind(reply) != REDIS_LIST;
-    if (fault == REDIS_ANSWERED && reply && redis_kind(reply) == REDIS_ERROR)
-        log_line(LOG_ERROR, "jobs", "Redis: %.*s", TEXT_ARGS(text_head(redis_text(reply), 200)));
-    return bad ? (struct text){"", 0} : item(reply, 0);
-}
-
 /* -------------------------------------------------------------------------------- submit */
 
 static void on_submitted(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -192,7 +46,7 @@ static void on_submitted(void *with, enum redis_fault fault, const struct redis_
     struct question *question = with;
     struct job_ask *ask = question->ask;
     struct jobs *jobs = question->jobs;
-    struct text word = verdict_of(fault, reply);
+    struct text word = jobs_reply_verdict(fault, reply);
     enum job_outcome outcome = JOBS_AWAY;
     if (text_equal(word, TEXT("OK")))
         outcome = JOBS_DONE;
@@ -205,7 +59,7 @@ static void on_submitted(void *with, enum redis_fault fault, const struct redis_
     else if (text_equal(word, TEXT("MANY")))
         outcome = JOBS_MANY;
     if (outcome == JOBS_THERE)
-        read_facts(redis_item(reply, 1), &ask->facts);
+        jobs_reply_facts(redis_item(reply, 1), &ask->facts);
     if (outcome == JOBS_DONE)
         atomic_fetch_add(&jobs->submitted, 1);
     if (outcome == JOBS_DONE || outcome == JOBS_THERE)
@@ -222,34 +76,34 @@ static void submit(struct jobs *jobs, struct job_ask *ask)
     struct config *config = jobs_config(jobs);
     const struct job_facts *facts = &ask->facts;
     const struct job_spec *spec = &ask->spec;
-    struct words words;
-    words_begin(&words, shared);
-    put(&words, text_of(facts->id));
-    put(&words, text_of(facts->tenant));
-    put_number(&words, facts->kind);
-    put_number(&words, config->jobs.queue_max);
-    put_number(&words, config->jobs.queue_max_per_tenant);
-    put_number(&words, (int64_t)config->jobs.disk_max);
-    put_number(&words, (int64_t)spec->payload.len);
-    put_number(&words, facts->created_us);
-    put_number(&words, facts->expires_us);
-    put(&words, text_of(facts->digest));
-    put_pair(&words, "tenant", text_of(facts->tenant));
-    put_pair(&words, "key", text_of(facts->key));
-    put_pair(&words, "model", text_of(facts->model));
-    put_count(&words, "kind", facts->kind);
-    put_count(&words, "state", JOB_QUEUED);
-    put_count(&words, "created", facts->created_us);
-    put_count(&words, "expires", facts->expires_us);
-    put_pair(&words, "digest", text_of(facts->digest));
-    put_pair(&words, "path", spec->path);
-    put_pair(&words, "type", spec->content_type);
-    put_pair(&words, "payload", spec->payload);
-    put_pair(&words, "hook", spec->hook);
-    put_pair(&words, "base", spec->base);
+    struct jobs_words words;
+    jobs_words_begin(&words, shared);
+    jobs_words_put(&words, text_of(facts->id));
+    jobs_words_put(&words, text_of(facts->tenant));
+    jobs_words_put_number(&words, facts->kind);
+    jobs_words_put_number(&words, config->jobs.queue_max);
+    jobs_words_put_number(&words, config->jobs.queue_max_per_tenant);
+    jobs_words_put_number(&words, (int64_t)config->jobs.disk_max);
+    jobs_words_put_number(&words, (int64_t)spec->payload.len);
+    jobs_words_put_number(&words, facts->created_us);
+    jobs_words_put_number(&words, facts->expires_us);
+    jobs_words_put(&words, text_of(facts->digest));
+    jobs_words_put_pair(&words, "tenant", text_of(facts->tenant));
+    jobs_words_put_pair(&words, "key", text_of(facts->key));
+    jobs_words_put_pair(&words, "model", text_of(facts->model));
+    jobs_words_put_count(&words, "kind", facts->kind);
+    jobs_words_put_count(&words, "state", JOB_QUEUED);
+    jobs_words_put_count(&words, "created", facts->created_us);
+    jobs_words_put_count(&words, "expires", facts->expires_us);
+    jobs_words_put_pair(&words, "digest", text_of(facts->digest));
+    jobs_words_put_pair(&words, "path", spec->path);
+    jobs_words_put_pair(&words, "type", spec->content_type);
+    jobs_words_put_pair(&words, "payload", spec->payload);
+    jobs_words_put_pair(&words, "hook", spec->hook);
+    jobs_words_put_pair(&words, "base", spec->base);
     config_unref(config);
-    struct question *question = question_new(jobs, ask);
-    if (words_send(&words, shared, SCRIPT_SUBMIT, on_submitted, question))
+    struct question *question = jobs_question_new(jobs, ask);
+    if (jobs_words_send(&words, shared, SCRIPT_SUBMIT, on_submitted, question))
         return;
     memory_free(question);
     jobs_answer(ask, JOBS_AWAY);
@@ -265,24 +119,24 @@ static void on_crossed_out(void *with, enum redis_fault fault, const struct redi
 }
 
 /* It was told, or given up: nobody else need do it. */
-static void on_hook_told(struct jobs *jobs, const char *id)
+void jobs_redis_hook_told(struct jobs *jobs, const char *id)
 {
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(id));
-    words_send(&words, shared_of(jobs), SCRIPT_TOLD, on_crossed_out, jobs);
+    struct jobs_words words;
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put(&words, text_of(id));
+    jobs_words_send(&words, shared_of(jobs), SCRIPT_TOLD, on_crossed_out, jobs);
 }
 
 /* What another replica has left untold. */
 static void tell_left(struct jobs *jobs, const struct redis_reply *list, struct text stored)
 {
     struct job_facts facts;
-    read_facts(list, &facts);
+    jobs_reply_facts(list, &facts);
     if (!jobs->hooks || job_hook_has(jobs->hooks, facts.id))
         return;
     struct job_result *result =
         stored.len ? job_result_new(stored, TEXT("application/json")) : NULL;
-    jobs_tell(jobs, &facts, item(list, 1 + FIELD_HOOK), result, on_hook_told);
+    jobs_tell(jobs, &facts, jobs_reply_item(list, 1 + FIELD_HOOK), result, jobs_redis_hook_told);
     job_result_unref(result);
 }
 
@@ -292,7 +146,7 @@ static void on_left(void *with, enum redis_fault fault, const struct redis_reply
     if (fault != REDIS_ANSWERED || !reply || redis_kind(reply) != REDIS_LIST || jobs->stopping)
         return;
     for (size_t i = 0; i + 1 < redis_count(reply); i += 2)
-        tell_left(jobs, redis_item(reply, i), item(reply, i + 1));
+        tell_left(jobs, redis_item(reply, i), jobs_reply_item(reply, i + 1));
 }
 
 /* Those that are being told here stay ours; others that nobody tells become so. */
@@ -303,12 +157,12 @@ static void tell_hooks(struct jobs *jobs)
     size_t count = jobs->hooks ? job_hook_ids(jobs->hooks, ids, IDS_MAX) : 0, at = 0;
     bool is_first = true;
     while (jobs->hooks && (is_first || at < count)) {
-        struct words words;
-        words_begin(&words, shared_of(jobs));
-        put_number(&words, is_first ? TAKEN_AT_ONCE : 0);
-        while (at < count && words.count < WORDS_MAX)
-            put(&words, text_of(ids[at++]));
-        words_send(&words, shared_of(jobs), SCRIPT_TELL, on_left, jobs);
+        struct jobs_words words;
+        jobs_words_begin(&words, shared_of(jobs));
+        jobs_words_put_number(&words, is_first ? TAKEN_AT_ONCE : 0);
+        while (at < count && words.count < JOBS_WORDS_MAX)
+            jobs_words_put(&words, text_of(ids[at++]));
+        jobs_words_send(&words, shared_of(jobs), SCRIPT_TELL, on_left, jobs);
         is_first = false;
     }
     memory_free(ids);
@@ -321,22 +175,22 @@ static void on_cancelled(void *with, enum redis_fault fault, const struct redis_
     struct question *question = with;
     struct job_ask *ask = question->ask;
     struct jobs *jobs = question->jobs;
-    struct text word = verdict_of(fault, reply);
+    struct text word = jobs_reply_verdict(fault, reply);
     enum job_outcome outcome = !word.len                           ? JOBS_AWAY
                                : text_equal(word, TEXT("UNKNOWN")) ? JOBS_UNKNOWN
                                : text_equal(word, TEXT("OVER"))    ? JOBS_OVER
                                                                    : JOBS_DONE;
     struct text hook = {"", 0};
     if (outcome == JOBS_DONE || outcome == JOBS_OVER) {
-        read_facts(redis_item(reply, 1), &ask->facts);
-        hook = item(redis_item(reply, 1), 1 + FIELD_HOOK);
+        jobs_reply_facts(redis_item(reply, 1), &ask->facts);
+        hook = jobs_reply_item(redis_item(reply, 1), 1 + FIELD_HOOK);
         struct job *job = note(jobs, &ask->facts, NULL);
         if (job->run)
             jobs_stop_run(jobs, job);
     }
     if (text_equal(word, TEXT("DONE"))) {
         atomic_fetch_add(&jobs->ended_as[JOB_CANCELLED], 1);
-        jobs_tell(jobs, &ask->facts, hook, NULL, on_hook_told);
+        jobs_tell(jobs, &ask->facts, hook, NULL, jobs_redis_hook_told);
     }
     memory_free(question);
     jobs_answer(ask, outcome);
@@ -345,14 +199,14 @@ static void on_cancelled(void *with, enum redis_fault fault, const struct redis_
 static void cancel(struct jobs *jobs, struct job_ask *ask)
 {
     struct config *config = jobs_config(jobs);
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(ask->facts.id));
-    put(&words, text_of(ask->facts.tenant));
-    put_number(&words, config->jobs.keep_us * 2 / 1000);
+    struct jobs_words words;
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put(&words, text_of(ask->facts.id));
+    jobs_words_put(&words, text_of(ask->facts.tenant));
+    jobs_words_put_number(&words, config->jobs.keep_us * 2 / 1000);
     config_unref(config);
-    struct question *question = question_new(jobs, ask);
-    if (words_send(&words, shared_of(jobs), SCRIPT_CANCEL, on_cancelled, question))
+    struct question *question = jobs_question_new(jobs, ask);
+    if (jobs_words_send(&words, shared_of(jobs), SCRIPT_CANCEL, on_cancelled, question))
         return;
     memory_free(question);
     jobs_answer(ask, JOBS_AWAY);
@@ -363,13 +217,13 @@ static void on_looked(void *with, enum redis_fault fault, const struct redis_rep
     struct question *question = with;
     struct job_ask *ask = question->ask;
     struct jobs *jobs = question->jobs;
-    struct text word = verdict_of(fault, reply);
+    struct text word = jobs_reply_verdict(fault, reply);
     struct job *job = jobs_find(jobs, text_of(question->id));
     enum job_outcome outcome = !word.len ? JOBS_AWAY : JOBS_UNKNOWN;
     if (text_equal(word, TEXT("OK"))) {
         struct job_facts facts;
-        struct text bytes = item(reply, 2);
-        read_facts(redis_item(reply, 1), &facts);
+        struct text bytes = jobs_reply_item(reply, 2);
+        jobs_reply_facts(redis_item(reply, 1), &facts);
         struct job_result *result =
             bytes.len ? job_result_new(bytes, TEXT("application/json")) : NULL;
         job = note(jobs, &facts, job_result_ref(result));
@@ -391,12 +245,12 @@ static void on_looked(void *with, enum redis_fault fault, const struct redis_rep
 
 static bool ask_of(struct jobs *jobs, const char *id, struct job_ask *ask)
 {
-    struct words words;
-    struct question *question = question_new(jobs, ask);
-    copy(question->id, sizeof(question->id), text_of(id));
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(question->id));
-    if (words_send(&words, shared_of(jobs), SCRIPT_LOOK, on_looked, question))
+    struct jobs_words words;
+    struct question *question = jobs_question_new(jobs, ask);
+    snprintf(question->id, sizeof(question->id), "%s", id);
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put(&words, text_of(question->id));
+    if (jobs_words_send(&words, shared_of(jobs), SCRIPT_LOOK, on_looked, question))
         return true;
     memory_free(question);
     return false;
@@ -424,226 +278,24 @@ static void on_listed(void *with, enum redis_fault fault, const struct redis_rep
     size_t count = good ? redis_count(reply) : 0;
     ask->list = arena_new(&ask->arena, (count + 1) * sizeof(*ask->list));
     for (size_t i = 0; i < count; i++)
-        read_facts(redis_item(reply, i), &ask->list[ask->count++]);
+        jobs_reply_facts(redis_item(reply, i), &ask->list[ask->count++]);
     memory_free(question);
     jobs_answer(ask, good ? JOBS_DONE : JOBS_AWAY);
 }
 
 static void list(struct jobs *jobs, struct job_ask *ask)
 {
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(ask->facts.tenant));
-    put_number(&words, ask->state);
-    put_number(&words, ask->before_us);
-    put_number(&words, (int64_t)(ask->limit < JOB_LIST_MAX ? ask->limit : JOB_LIST_MAX));
-    struct question *question = question_new(jobs, ask);
-    if (words_send(&words, shared_of(jobs), SCRIPT_LIST, on_listed, question))
+    struct jobs_words words;
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put(&words, text_of(ask->facts.tenant));
+    jobs_words_put_number(&words, ask->state);
+    jobs_words_put_number(&words, ask->before_us);
+    jobs_words_put_number(&words, (int64_t)(ask->limit < JOB_LIST_MAX ? ask->limit : JOB_LIST_MAX));
+    struct question *question = jobs_question_new(jobs, ask);
+    if (jobs_words_send(&words, shared_of(jobs), SCRIPT_LIST, on_listed, question))
         return;
     memory_free(question);
     jobs_answer(ask, JOBS_AWAY);
-}
-
-/* --------------------------------------------------------------------------------- claiming */
-
-static void begin(struct jobs *jobs, const struct redis_reply *reply)
-{
-    const struct redis_reply *spec = redis_item(reply, 2);
-    struct job_run *run = job_run_new(jobs);
-    struct text *const to[] = {&run->spec.path, &run->spec.content_type, &run->spec.payload,
-                               &run->spec.hook, &run->spec.base};
-    read_facts(redis_item(reply, 1), &run->facts);
-    for (size_t i = 0; i < 5; i++)
-        *to[i] = arena_copy(&run->arena, item(spec, i));
-    struct job *job = jobs_find(jobs, text_of(run->facts.id));
-    if (job && job->run) { /* its lease was lost, and came back to us */
-        job_run_unref(run);
-        return;
-    }
-    if (job)
-        jobs_change(jobs, job, &run->facts);
-    else
-        job = jobs_add(jobs, &run->facts);
-    job->is_foreign = false;
-    job->run = run;
-    run->job = job;
-    jobs_start(jobs, run);
-}
-
-static void on_claimed(void *with, enum redis_fault fault, const struct redis_reply *reply)
-{
-    struct question *question = with;
-    struct jobs *jobs = question->jobs;
-    struct text word = verdict_of(fault, reply);
-    shared_of(jobs)->claiming[question->class] = false;
-    memory_free(question);
-    if (text_equal(word, TEXT("JOB"))) {
-        begin(jobs, reply);
-        job_store_redis.dispatch(jobs);
-    } else if (text_equal(word, TEXT("NONE")) && number(reply, 2) > 0) {
-        jobs_look_again(jobs, clock_wall_us() + number(reply, 1));
-    }
-}
-
-static void dispatch(struct jobs *jobs)
-{
-    struct shared *shared = shared_of(jobs);
-    struct config *config = jobs_config(jobs);
-    for (int class = 0; class < 2; class ++) {
-        if (shared->claiming[class] || !redis_is_up(shared->redis) ||
-            !jobs_may_run(jobs, config, class) || (class && !config->jobs.finetune.count))
-            continue;
-        struct words words;
-        struct question *question = question_new(jobs, NULL);
-        question->class = class;
-        words_begin(&words, shared);
-        put_number(&words, class);
-        put_number(&words, config->jobs.per_tenant);
-        put_number(&words, config->jobs.lease_us);
-        put(&words, text_of(jobs->node));
-        shared->claiming[class] = words_send(&words, shared, SCRIPT_CLAIM, on_claimed, question);
-        if (!shared->claiming[class])
-            memory_free(question);
-    }
-    config_unref(config);
-}
-
-/* --------------------------------------------------------------------- what became of a run */
-
-static void hold(struct question *question)
-{
-    struct shared *shared = shared_of(question->jobs);
-    if (question->link.next == &question->link)
-        list_push_back(&shared->held, &question->link);
-    if (!shared->timer.due_us)
-        timer_set(question->jobs->loop, &shared->timer,
-                  loop_now_us(question->jobs->loop) + AGAIN_US);
-}
-
-static void told(struct question *question, bool ours)
-{
-    struct jobs *jobs = question->jobs;
-    struct job_run *run = question->run;
-    struct job *job = run->job;
-    struct job_facts *facts = &run->facts;
-    job->run = NULL;
-    if (!ours) { /* another one has it: what it says counts */
-        log_line(LOG_WARN, "jobs", "job %s was lost to another replica: what was made is not kept",
-                 facts->id);
-        job_result_unref(question->result);
-        jobs_forget(jobs, job);
-    } else if (job_has_ended(facts->state)) {
-        atomic_fetch_add(&jobs->ended_as[facts->state], 1);
-        jobs_tell(jobs, facts, run->spec.hook, question->result, on_hook_told);
-        jobs_end(jobs, job, facts, question->result);
-    } else {
-        atomic_fetch_add(&jobs->again, 1);
-        job->is_foreign = true; /* whoever comes first */
-        job->seen_us = clock_now_us();
-        jobs_change(jobs, job, facts);
-    }
-    list_remove(&question->link);
-    memory_free(question);
-    shared_of(jobs)->telling--;
-    jobs_run_told(jobs, run);
-    jobs_check_quiet(jobs);
-}
-
-static void on_told(void *with, enum redis_fault fault, const struct redis_reply *reply)
-{
-    struct question *question = with;
-    struct text word = verdict_of(fault, reply);
-    if (!word.len) {
-        question->rests = question->rests || fault == REDIS_UNKNOWN;
-        hold(question);
-        return;
-    }
-    told(question, text_equal(word, TEXT("OK")));
-}
-
-static void send_end(struct question *question)
-{
-    struct jobs *jobs = question->jobs;
-    struct job_run *run = question->run;
-    const struct job_facts *facts = &run->facts;
-    struct config *config = jobs_config(jobs);
-    struct words words;
-    struct text result = {"", 0};
-    if (question->result)
-        result = (struct text){question->result->bytes, question->result->length};
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(facts->id));
-    put_number(&words, facts->starts);
-    put_number(&words, (int64_t)result.len);
-    put_number(&words, config->jobs.keep_us * 2 / 1000);
-    put_count(&words, "state", facts->state);
-    put_count(&words, "ended", facts->ended_us);
-    put_count(&words, "cost", facts->cost_nanos);
-    put_count(&words, "attempts", facts->attempts);
-    put_count(&words, "status", facts->status);
-    put_pair(&words, "request", text_of(facts->request_id));
-    put_pair(&words, "error", text_of(facts->error));
-    put_pair(&words, "error_type", text_of(facts->error_type));
-    if (question->result)
-        put_pair(&words, "result", result);
-    config_unref(config);
-    if (!words_send(&words, shared_of(jobs), SCRIPT_END, on_told, question))
-        hold(question);
-}
-
-static void send_again(struct question *question)
-{
-    struct jobs *jobs = question->jobs;
-    const struct job_facts *facts = &question->run->facts;
-    int64_t wait = facts->due_us ? facts->due_us - clock_wall_us() : 0;
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put(&words, text_of(facts->id));
-    put_number(&words, facts->starts);
-    put_number(&words, wait > 0 ? wait : 0);
-    put(&words, question->rests ? TEXT("1") : TEXT("0"));
-    put_number(&words, facts->attempts);
-    put(&words, text_of(facts->error));
-    if (!words_send(&words, shared_of(jobs), SCRIPT_AGAIN, on_told, question))
-        hold(question);
-}
-
-static void end(struct jobs *jobs, struct job_run *run, struct job_result *result)
-{
-    struct question *question = question_new(jobs, NULL);
-    question->run = run;
-    question->result = result;
-    question->send = send_end;
-    shared_of(jobs)->telling++;
-    send_end(question);
-}
-
-static void again(struct jobs *jobs, struct job_run *run, bool rests)
-{
-    struct question *question = question_new(jobs, NULL);
-    question->run = run;
-    question->rests = rests;
-    question->send = send_again;
-    shared_of(jobs)->telling++;
-    run->facts.state = JOB_QUEUED;
-    send_again(question);
-}
-
-static void on_hold_time(struct timer *timer)
-{
-    struct shared *shared = LIST_MEMBER(timer, struct shared, timer);
-    struct link waiting;
-    list_init(&waiting);
-    while (!list_is_empty(&shared->held)) {
-        struct link *first = shared->held.next;
-        list_remove(first);
-        list_push_back(&waiting, first);
-    }
-    while (!list_is_empty(&waiting)) {
-        struct question *question = LIST_MEMBER(waiting.next, struct question, link);
-        list_remove(&question->link);
-        question->send(question);
-    }
 }
 
 /* ------------------------------------------------------------------------------------ time */
@@ -654,7 +306,7 @@ static void on_renewed(void *with, enum redis_fault fault, const struct redis_re
     if (fault != REDIS_ANSWERED || !reply || redis_kind(reply) != REDIS_LIST)
         return;
     for (size_t i = 0; i + 1 < redis_count(reply); i += 2) {
-        struct job *job = jobs_find(jobs, item(reply, i));
+        struct job *job = jobs_find(jobs, jobs_reply_item(reply, i));
         /* Lost: its end will be refused; no need to make more of it. */
         if (job && job->run)
             jobs_stop_run(jobs, job);
@@ -663,9 +315,9 @@ static void on_renewed(void *with, enum redis_fault fault, const struct redis_re
 
 static void renew(struct jobs *jobs, const struct config *config)
 {
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put_number(&words, config->jobs.lease_us);
+    struct jobs_words words;
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put_number(&words, config->jobs.lease_us);
     size_t before = words.count;
     for (size_t i = 0; i < JOB_SHARDS; i++) {
         struct text name;
@@ -674,17 +326,17 @@ static void renew(struct jobs *jobs, const struct config *config)
             const struct job *job = value;
             if (!job->run)
                 continue;
-            put(&words, text_of(job->facts.id));
-            put_number(&words, job->run->facts.starts);
-            if (words.count + 2 > WORDS_MAX) {
-                words_send(&words, shared_of(jobs), SCRIPT_RENEW, on_renewed, jobs);
-                words_begin(&words, shared_of(jobs));
-                put_number(&words, config->jobs.lease_us);
+            jobs_words_put(&words, text_of(job->facts.id));
+            jobs_words_put_number(&words, job->run->facts.starts);
+            if (words.count + 2 > JOBS_WORDS_MAX) {
+                jobs_words_send(&words, shared_of(jobs), SCRIPT_RENEW, on_renewed, jobs);
+                jobs_words_begin(&words, shared_of(jobs));
+                jobs_words_put_number(&words, config->jobs.lease_us);
             }
         }
     }
     if (words.count > before)
-        words_send(&words, shared_of(jobs), SCRIPT_RENEW, on_renewed, jobs);
+        jobs_words_send(&words, shared_of(jobs), SCRIPT_RENEW, on_renewed, jobs);
     else
         arena_done(&words.arena);
 }
@@ -694,26 +346,27 @@ static void on_swept(void *with, enum redis_fault fault, const struct redis_repl
     struct jobs *jobs = with;
     if (fault != REDIS_ANSWERED || !reply || redis_kind(reply) != REDIS_LIST)
         return;
-    atomic_store(&jobs->store_queued, (unsigned)number(reply, 0));
-    atomic_store(&jobs->bytes, number(reply, 1));
-    atomic_store(&jobs->eldest_us, number(reply, 2)); /* of those that are next, one per tenant */
+    atomic_store(&jobs->store_queued, (unsigned)jobs_reply_number(reply, 0));
+    atomic_store(&jobs->bytes, jobs_reply_number(reply, 1));
+    atomic_store(&jobs->eldest_us,
+                 jobs_reply_number(reply, 2)); /* of those that are next, one per tenant */
     for (size_t i = 3; i < redis_count(reply); i++) {
         struct job_facts facts;
         const struct redis_reply *list = redis_item(reply, i);
-        read_facts(list, &facts);
+        jobs_reply_facts(list, &facts);
         atomic_fetch_add(&jobs->ended_as[facts.state], 1);
         note(jobs, &facts, NULL);
-        jobs_tell(jobs, &facts, item(list, 1 + FIELD_HOOK), NULL, on_hook_told);
+        jobs_tell(jobs, &facts, jobs_reply_item(list, 1 + FIELD_HOOK), NULL, jobs_redis_hook_told);
     }
 }
 
 static void sweep(struct jobs *jobs, const struct config *config)
 {
-    struct words words;
-    words_begin(&words, shared_of(jobs));
-    put_number(&words, config->jobs.keep_us);
-    put_number(&words, CRASHES_MAX);
-    words_send(&words, shared_of(jobs), SCRIPT_SWEEP, on_swept, jobs);
+    struct jobs_words words;
+    jobs_words_begin(&words, shared_of(jobs));
+    jobs_words_put_number(&words, config->jobs.keep_us);
+    jobs_words_put_number(&words, CRASHES_MAX);
+    jobs_words_send(&words, shared_of(jobs), SCRIPT_SWEEP, on_swept, jobs);
 }
 
 /* Those of others that somebody waits for are asked for, those that nobody asks for forgotten. */
@@ -755,7 +408,7 @@ static void tick(struct jobs *jobs)
     tell_hooks(jobs);
     look_after(jobs);
     config_unref(config);
-    dispatch(jobs);
+    jobs_redis_dispatch(jobs);
 }
 
 static void on_news(void *with, struct text text)
@@ -766,7 +419,7 @@ static void on_news(void *with, struct text text)
     bool is_cancel = text_starts(text, TEXT("!"));
     struct text id = text_from(text, is_cancel);
     if (!job_id_is_one(id)) {
-        dispatch(jobs);
+        jobs_redis_dispatch(jobs);
         return;
     }
     struct job *job = jobs_find(jobs, id);
@@ -803,8 +456,8 @@ static void fetch_key(struct jobs *jobs)
     hash_hex(&jobs->link_key, hex);
     struct text set[] = {TEXT("SET"), text_of(name), text_of(hex), TEXT("NX")};
     struct text get[] = {TEXT("GET"), text_of(name)};
-    redis_send(shared->redis, text_of(name), set, 4, COMMAND_US, on_key, jobs);
-    redis_send(shared->redis, text_of(name), get, 2, COMMAND_US, on_key, jobs);
+    redis_send(shared->redis, text_of(name), set, 4, JOBS_COMMAND_US, on_key, jobs);
+    redis_send(shared->redis, text_of(name), get, 2, JOBS_COMMAND_US, on_key, jobs);
     memory_free(name);
 }
 
@@ -818,7 +471,7 @@ static void on_change(void *with)
         return;
     if (!shared->has_key)
         fetch_key(jobs);
-    dispatch(jobs);
+    jobs_redis_dispatch(jobs);
 }
 
 static void close_store(struct jobs *jobs)
@@ -847,7 +500,7 @@ bool jobs_redis_open(struct jobs *jobs, const struct config *start, struct fault
     struct shared *shared = memory_new(sizeof(*shared));
     jobs->state = shared;
     list_init(&shared->held);
-    shared->timer.on_time = on_hold_time;
+    shared->timer.on_time = jobs_redis_on_hold_time;
     shared->prefix = memory_format("%s{jobs}:", start->store.key_prefix);
     shared->key = memory_format("%s{jobs}:n", start->store.key_prefix);
     jobs_scripts_init(shared->scripts);
@@ -869,9 +522,9 @@ const struct job_store job_store_redis = {
     .cancel = cancel,
     .look = look,
     .list = list,
-    .dispatch = dispatch,
-    .end = end,
-    .again = again,
+    .dispatch = jobs_redis_dispatch,
+    .end = jobs_redis_end,
+    .again = jobs_redis_again,
     .is_quiet = is_quiet,
     .tick = tick,
 };

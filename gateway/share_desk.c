@@ -161,7 +161,8 @@ static void settle(struct share_desk *desk, struct text leader)
 bool share_desk_take_office(struct share_desk *desk, int64_t token, struct text spent)
 {
     lease_tick(&desk->lease, now_of(desk));
-    if (!desk->deployments || desk->lease.state != LEASE_HOLDS || desk->lease.token != token)
+    if (!desk->deployments || desk->resigns || desk->lease.state != LEASE_HOLDS ||
+        desk->lease.token != token)
         return false;
     struct text found = buffer_text(&desk->found);
     deployments_recall_spent(desk->deployments, found.len > 0 ? found : spent);

@@ -585,9 +585,13 @@ static void free_spare_seekings(struct worker *worker)
         free_seeking(worker->spare_seekings[--worker->spare_seeking_count]);
 }
 
+/* Down to as many as are in use, and a few. */
 static void free_spares(struct worker *worker)
 {
-    while (worker->spare && worker->spare_count > QUIET_EXCHANGES) {
+    unsigned keep = worker->exchange_count;
+    if (keep > QUIET_EXCHANGES)
+        keep = QUIET_EXCHANGES;
+    while (worker->spare && worker->spare_count > keep) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
         worker->spare_count--;
@@ -596,14 +600,23 @@ static void free_spares(struct worker *worker)
     free_spare_seekings(worker);
 }
 
+static void shrink(void)
+{
+    memory_let_go();
+    resident_shrink();
+}
+
 /* Those that are never many at once leave gaps, too, in the course of time: when there were none
- * for some seconds, or each minute where it never is quiet, what is free goes back. */
+ * for some seconds, or each minute where it never is quiet, what is free goes back. After a crowd
+ * it is the last time, when the ledger has the calls and what else they began is over. */
 static void sweep_gaps(struct worker *worker)
 {
-    worker->quiet_sweeps = worker->exchange_count > 0 ? 0 : worker->quiet_sweeps + 1;
+    bool quiet = worker->exchange_count == 0 && worker->shrinks_left == 0;
+    worker->quiet_sweeps = quiet ? worker->quiet_sweeps + 1 : 0;
     if (worker->quiet_sweeps >= QUIET_SWEEPS && worker->exchanges_begun >= FEW_EXCHANGES) {
         worker->exchanges_begun = 0;
-        resident_trim();
+        free_spares(worker);
+        shrink();
     } else if (++worker->sweeps % TRIM_SWEEPS == 0) {
         memory_trim();
     }
@@ -630,7 +643,7 @@ static void sweep(struct timer *timer)
     }
     if (worker->shrinks_left > 0) {
         worker->shrinks_left--;
-        resident_shrink();
+        shrink();
     }
     sweep_gaps(worker);
     replicas_sweep(&worker->replicas);

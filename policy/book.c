@@ -69,6 +69,53 @@ const char *const book_steps[] = {
 };
 const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
+#define ROLLUP(span)                                                                             \
+    "CREATE TABLE rollup_" span " (bucket INTEGER NOT NULL, series INTEGER NOT NULL,"            \
+    " requests INTEGER NOT NULL, input_tokens INTEGER NOT NULL, cached_tokens INTEGER NOT NULL," \
+    " cache_write_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,"                      \
+    " reasoning_tokens INTEGER NOT NULL, audio_input_tokens INTEGER NOT NULL,"                   \
+    " audio_output_tokens INTEGER NOT NULL, image_tokens INTEGER NOT NULL,"                      \
+    " units INTEGER NOT NULL, cost_nanos INTEGER NOT NULL, saved_nanos INTEGER NOT NULL,"        \
+    " estimated INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,"                          \
+    " duration_us INTEGER NOT NULL DEFAULT 0, overhead_us INTEGER NOT NULL DEFAULT 0,"           \
+    " ttft_us INTEGER NOT NULL DEFAULT 0, ttfts INTEGER NOT NULL DEFAULT 0,"                     \
+    " version INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (bucket, series)) WITHOUT ROWID;"          \
+    "CREATE INDEX rollup_" span "_by_version ON rollup_" span " (version)"                       \
+    " WHERE version > 0;"
+
+/* What all steps lead to, word for word: SQLite reads its whole schema again for each column that
+ * is added, which was most of the work of a first start. */
+const char book_whole[] =
+    "CREATE TABLE series (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL,"
+    " user TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, provider TEXT NOT NULL,"
+    " operation TEXT NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"
+    " UNIQUE (tenant, key, user, model, target, provider, operation, status, outcome));"
+    "CREATE TABLE journals (instance TEXT NOT NULL, worker INTEGER NOT NULL,"
+    " sequence INTEGER NOT NULL, segment INTEGER NOT NULL DEFAULT 0,"
+    " PRIMARY KEY (instance, worker)) WITHOUT ROWID;"
+    "CREATE TABLE objects (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, target TEXT NOT NULL,"
+    " model TEXT NOT NULL, kind TEXT NOT NULL DEFAULT '', made_us INTEGER NOT NULL DEFAULT 0,"
+    " facts TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 0,"
+    " gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+    "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';"
+    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"
+    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;" /**/
+    ROLLUP("minute") ROLLUP("hour") ROLLUP("day")                /**/
+    "CREATE TABLE open_calls (instance TEXT NOT NULL, worker INTEGER NOT NULL,"
+    " sequence INTEGER NOT NULL, line BLOB NOT NULL, PRIMARY KEY (instance, worker, sequence))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER NOT NULL,"
+    " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"
+    " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"
+    " at_us INTEGER NOT NULL, why TEXT NOT NULL);"
+    "CREATE INDEX rerated_by_id ON rerated (id);"
+    "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row INTEGER NOT NULL);"
+    "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL,"
+    " PRIMARY KEY (id, model)) WITHOUT ROWID;"
+    "CREATE TABLE lineage (tenant TEXT NOT NULL, since_us INTEGER NOT NULL, parent TEXT NOT NULL,"
+    " seen_us INTEGER NOT NULL, PRIMARY KEY (tenant, since_us)) WITHOUT ROWID;";
+
 /* ----------------------------------------------------------------------------------- statements */
 
 enum ask {
@@ -193,7 +240,8 @@ struct book *book_open(const char *path, bool safe, enum sharing sharing, struct
         return NULL;
     struct book *book = memory_new(sizeof(*book));
     book->database = database;
-    if (database_upgrade(database, book_steps, book_step_count, fault)) {
+    if (database_make(database, book_whole, book_step_count, fault) &&
+        database_upgrade(database, book_steps, book_step_count, fault)) {
         if (prepare_all(book) && share_open(&book->share, database, sharing))
             return book;
         fault_set(fault, FAULT_INTERNAL, "%s: %s", path, database_problem(database));

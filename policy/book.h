@@ -39,6 +39,8 @@ void book_close(struct book *book);
 extern const char lineage_schema[]; /* lineage.c */
 extern const char *const book_steps[];
 extern const int book_step_count;
+/* The same in one, for an empty database: a new step changes it, too. */
+extern const char book_whole[];
 
 bool book_begin(struct book *book);
 /* Did another process write since the last time? Then what was remembered of it is void. */

@@ -245,17 +245,19 @@ static void *drain_main(void *with)
     uint64_t trimmed_us = busy_us;
     step_back();
     while (!atomic_load(&ledger->stopping)) {
-        if (clock_now_us() - trimmed_us > TRIM_EVERY_US) {
+        pthread_mutex_lock(&ledger->draining);
+        uint64_t wait_us = drain_turn(ledger, &busy_us);
+        bool rests =
+            ledger->book && busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US;
+        if (rests)
+            database_rest(book_database(ledger->book));
+        pthread_mutex_unlock(&ledger->draining);
+        if (rests)
+            rested_us = busy_us;
+        if (rests || clock_now_us() - trimmed_us > TRIM_EVERY_US) {
             memory_trim();
             trimmed_us = clock_now_us();
         }
-        pthread_mutex_lock(&ledger->draining);
-        uint64_t wait_us = drain_turn(ledger, &busy_us);
-        if (ledger->book && busy_us != rested_us && clock_now_us() - busy_us > REST_AFTER_US) {
-            database_rest(book_database(ledger->book));
-            rested_us = busy_us;
-        }
-        pthread_mutex_unlock(&ledger->draining);
         drain_wait(ledger, wait_us, busy_us);
     }
     return NULL;

@@ -34,9 +34,10 @@ static enum frame_result last_event(struct text *bytes, struct buffer *scratch, 
     buffer_append_text(scratch, TEXT("\n\n"));
     *bytes = text_from(*bytes, bytes->len);
     struct text closed = buffer_text(scratch);
-    if (!sse_next(&closed, &event) || event.lines == 0)
-        return FRAME_MORE;
-    return take_event(&event, scratch, frame) ? FRAME_HERE : FRAME_BAD;
+    while (sse_next(&closed, &event)) /* a byte order mark alone on its line is one of nothing */
+        if (event.lines > 0)
+            return take_event(&event, scratch, frame) ? FRAME_HERE : FRAME_BAD;
+    return FRAME_MORE;
 }
 
 static enum frame_result next_event(struct text *bytes, size_t seen, bool last,

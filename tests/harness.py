@@ -403,12 +403,12 @@ class Sluice:
     # ------------------------------------------------------------------ looking inside
 
     def children(self):
-        """Pids below the supervisor, eldest first."""
+        """Pids below the supervisor, eldest first; not the keeper of logs, which it has taken in."""
         try:
             text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         except OSError:
             return []
-        return [int(pid) for pid in text.split()]
+        return [int(pid) for pid in text.split() if name_of(pid) != "log-keeper"]
 
     @property
     def worker_pid(self):
@@ -720,6 +720,13 @@ class Background:
         if self.error:
             raise self.error
         return self.value
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def is_alive(pid):

@@ -14,6 +14,7 @@ enum {
     RECORD_US = 500000,
     ROUNDS_MAX = 4, /* facts that follow from decisions are told at once */
     KILL_US = 1000000,
+    HEIR_US = 5000000, /* so long who ends waits for one that takes over, at most */
     TIDY_US = 60000000,
 };
 
@@ -246,13 +247,41 @@ static void finish(struct deployments *desk)
         on_done(desk->on_done_with);
 }
 
+/* What runs is ended, but for what engines run where <is_handed_over>: others go on with that. */
+static void shut(struct deployments *desk, bool is_handed_over)
+{
+    uint64_t now = desk_now(desk), left = desk->end_by_us > now ? desk->end_by_us - now : 0;
+    desk->awaits_heir = false;
+    if (is_handed_over)
+        seats_yield(desk);
+    if (!desk->site.leave)
+        fleet_shut(desk->fleet, now);
+    uint64_t kill_at = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
+    timer_set(desk->site.loop, &desk->end_timer, desk->site.leave ? now : kill_at);
+}
+
+/* All of a cluster may end at once: what engines run is only let go of when another looks after it,
+ * and ended here when nobody is left who could. */
+void desk_see_heirs(struct deployments *desk)
+{
+    if (!desk->awaits_heir)
+        return;
+    if (share_has_heir_in_office(desk))
+        shut(desk, true);
+    else if (!share_has_heirs(desk))
+        shut(desk, false);
+}
+
 static void on_end_time(struct timer *timer)
 {
     struct deployments *desk = LIST_MEMBER(timer, struct deployments, end_timer);
     desk_lock(desk);
     bool is_over = desk->site.leave || desk_now(desk) >= desk->end_by_us ||
                    (fleet_is_quiet(desk->fleet) && seats_are_empty(desk));
-    if (!is_over) {
+    if (!is_over && desk->awaits_heir) {
+        shut(desk, true); /* there is one, which is late */
+        desk_round(desk);
+    } else if (!is_over) {
         desk_replicas_kill(desk);
         timer_set(desk->site.loop, &desk->end_timer, desk->end_by_us);
     }
@@ -272,14 +301,15 @@ void deployments_end(struct deployments *deployments, uint64_t by_us, void (*don
     desk->on_done_with = with;
     desk->end_by_us = by_us > now ? by_us : now;
     uint64_t left = desk->end_by_us - now;
-    uint64_t kill_at = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
-    timer_set(desk->site.loop, &desk->end_timer, desk->site.leave ? now : kill_at);
-    if (desk->site.is_shared && share_has_heirs(desk))
-        seats_yield(desk); /* others go on with what engines run */
-    if (!desk->site.leave) {
-        fleet_shut(desk->fleet, now);
+    bool has_heirs = desk->site.is_shared && share_has_heirs(desk);
+    desk->awaits_heir = has_heirs && desk->role == ROLE_LEADS && !desk->site.leave;
+    if (desk->awaits_heir)
+        timer_set(desk->site.loop, &desk->end_timer,
+                  now + (left / 2 < HEIR_US ? left / 2 : HEIR_US));
+    else
+        shut(desk, has_heirs);
+    if (!desk->site.leave)
         desk_round(desk);
-    }
     desk_unlock(desk);
 }
 

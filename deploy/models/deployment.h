@@ -23,7 +23,8 @@ struct deployments_site {
     struct upstreams *upstreams;
     const char *state_dir;
     const char *owner;
-    bool leave; /* on_exit: leave */
+    bool leave;         /* on_exit: leave */
+    const char *keeper; /* this program, for log_keeper.h; NULL = none; static */
     /* One of a cluster, in which one starts and stops: nothing is decided before
      * deployments_lead(). */
     bool is_shared;
@@ -76,12 +77,18 @@ struct deployments_office {
 };
 void deployments_office(struct deployments *deployments, struct deployments_office *office);
 
+/* First thing in main(): were we started by ourselves to keep the logs of servers (log_keeper.h)?
+ * Returns the exit status then, else -1. */
+int deployments_main(int argc, char **argv);
+
 struct deployments *deployments_new(const struct deployments_site *site);
 /* Put in force; on the desk's thread. */
 void deployments_configure(struct deployments *deployments, const struct node_spec *nodes,
                            size_t node_count, struct deployment_spec *const *specs, size_t count);
 /* The process ends: stop all, or leave it; <done> comes once, from the loop, at the latest at
- * <by_us> (of the loop's clock; shortly before, what has not ended is killed). */
+ * <by_us> (of the loop's clock; shortly before, what has not ended is killed). Who leads others is
+ * to give its office up at once behind this, and goes on telling and hearing: what engines run is
+ * left to the one that takes it over, and ended when nobody is there to. */
 void deployments_end(struct deployments *deployments, uint64_t by_us, void (*done)(void *),
                      void *with);
 /* When the loop runs no more, and before loop_clear(). With leave what runs goes on. */

@@ -203,6 +203,7 @@ static bool read_head(struct hearing *hearing, const struct share_line *head)
     snprintf(peer->machine, sizeof peer->machine, "%.*s",
              TEXT_ARGS(text_head(head->name, DESK_NODE_MAX)));
     peer->number = (uint64_t)head->numbers[HEAD_NUMBER];
+    peer->token = head->numbers[HEAD_TOKEN];
     uint64_t now = desk_now(desk), age = (uint64_t)hearing->age_us;
     peer->heard_us = now > age ? now - age : 1;
     hearing->is_leader = desk->role == ROLE_FOLLOWS && desk->token != 0 &&

@@ -87,6 +87,7 @@ struct desk_peer {
     char node[DESK_NODE_MAX + 1], machine[DESK_NODE_MAX + 1];
     uint64_t heard_us;
     bool is_leaving;        /* it ends, and takes nothing over */
+    int64_t token;          /* with which it leads; 0 = it does not */
     uint64_t number, acked; /* of its last record; and the last one of ours that it has read */
     struct peer_share *shares;
     size_t share_count;
@@ -171,6 +172,7 @@ struct deployments {
     struct timer round_timer, end_timer;
     uint64_t recorded_us, tidied_us;
     bool was_configured, is_ending, was_killed;
+    bool awaits_heir; /* it ends, and has not let go of what engines run yet */
     uint64_t end_by_us;
     void (*on_done)(void *);
     void *on_done_with;
@@ -178,9 +180,10 @@ struct deployments {
     enum deployments_role role;
     const char *why;
     char leader[DESK_NODE_MAX + 1], machine[DESK_NODE_MAX + 1];
-    char *cluster; /* whose the replicas of engines are; NULL = not known yet */
-    int64_t token;
-    uint64_t told; /* number of our last record */
+    char *cluster;        /* whose the replicas of engines are; NULL = not known yet */
+    int64_t token;        /* of who leads, as far as we know */
+    int64_t office_token; /* with which we have led last */
+    uint64_t told;        /* number of our last record */
     struct link peers, guests;
     size_t guest_count;
     bool abandons; /* what is forgotten now goes on */
@@ -196,6 +199,8 @@ void desk_lock(struct deployments *desk);
 void desk_unlock(struct deployments *desk);
 /* Under the lock: let the fleet decide, and see to what it decided; then wait for what is due. */
 void desk_round(struct deployments *desk);
+/* Under the lock: who ends may have an heir by now, or none any more. */
+void desk_see_heirs(struct deployments *desk);
 /* Under the lock. <replica> may be empty. */
 void desk_note(struct desk_record *record, const char *replica, const char *reason,
                const char *words);
@@ -254,8 +259,10 @@ void share_see_waiting(struct desk_record *record, unsigned held);
 void share_view(const struct desk_record *record, struct fleet_view *view);
 /* A launcher has found one here: it is no guest any more. */
 void share_found(struct deployments *desk, const struct launch_name *name);
-/* Somebody goes on with what we leave: a peer that is not ending itself. */
+/* Somebody may go on with what we leave: a peer that is not ending itself. */
 bool share_has_heirs(const struct deployments *desk);
+/* Somebody does: a peer leads with a later token than ours. */
+bool share_has_heir_in_office(const struct deployments *desk);
 /* desk_guest.c */
 /* <line> is a SHARE_REPLICA of <node>; NULL = there are too many, or it is of nobody that is known
  * here. */

@@ -244,6 +244,7 @@ static void seat_open(struct desk_seat *seat)
                                  .state_dir = desk->state_dir,
                                  .owner = is_engine && desk->cluster ? desk->cluster : desk->owner,
                                  .leave = desk->site.leave,
+                                 .keeper = desk->site.keeper,
                                  .ears = {on_report, on_line, on_found, on_looked, seat}};
     struct fault fault = {.text = "this sluice has no such launcher"};
     if (seat->kind)

@@ -138,6 +138,7 @@ void deployments_heard(struct deployments *deployments, bool heard)
         orphan(desk, peer);
         peer_free(peer);
     }
+    desk_see_heirs(desk);
     desk_round(desk);
     desk_unlock(desk);
 }
@@ -155,6 +156,14 @@ bool share_has_heirs(const struct deployments *desk)
 {
     for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next)
         if (!LIST_MEMBER(at, struct desk_peer, link)->is_leaving)
+            return true;
+    return false;
+}
+
+bool share_has_heir_in_office(const struct deployments *desk)
+{
+    for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next)
+        if (LIST_MEMBER(at, struct desk_peer, link)->token > desk->office_token)
             return true;
     return false;
 }
@@ -272,7 +281,7 @@ void deployments_lead(struct deployments *deployments, int64_t token, struct tex
     struct deployments *desk = deployments;
     desk_lock(desk);
     bool begins = desk->role != ROLE_LEADS;
-    desk->token = token;
+    desk->token = desk->office_token = token;
     desk->role = ROLE_LEADS;
     snprintf(desk->leader, sizeof desk->leader, "%s", desk->owner);
     if (!desk->cluster)
@@ -301,7 +310,8 @@ void deployments_yield(struct deployments *deployments, struct text node, int64_
     snprintf(desk->leader, sizeof desk->leader, "%.*s", TEXT_ARGS(text_head(node, DESK_NODE_MAX)));
     log_line(LOG_INFO, "deploy", "node %s starts and stops model servers", desk->leader);
     fleet_yield(desk->fleet, desk_now(desk));
-    seats_yield(desk);
+    if (!desk->awaits_heir) /* it may have been elected, and end before it is in office */
+        seats_yield(desk);
     desk_round(desk);
     desk_unlock(desk);
 }

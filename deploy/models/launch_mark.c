@@ -206,6 +206,7 @@ static void walk(const char *state,
 
 struct reader {
     const char *state;
+    bool removes;
     void (*each)(void *with, const struct launch_mark *mark);
     void *with;
 };
@@ -235,7 +236,7 @@ static void read_one(void *with, const char *deployment, const char *file)
     char *lines = read_file(path, FILE_BYTES, &length);
     if (lines && read_mark(lines, &mark))
         reader->each(reader->with, &mark);
-    else
+    else if (reader->removes)
         mark_remove(reader->state, &mark.name);
     memory_free(lines);
 }
@@ -243,7 +244,14 @@ static void read_one(void *with, const char *deployment, const char *file)
 void mark_each(const char *state, void (*each)(void *with, const struct launch_mark *mark),
                void *with)
 {
-    struct reader reader = {state, each, with};
+    struct reader reader = {state, true, each, with};
+    walk(state, read_one, &reader);
+}
+
+void mark_look(const char *state, void (*each)(void *with, const struct launch_mark *mark),
+               void *with)
+{
+    struct reader reader = {state, false, each, with};
     walk(state, read_one, &reader);
 }
 

@@ -38,6 +38,9 @@ bool mark_write(const char *state, const struct launch_mark *mark);
 /* Each that can be read; one that cannot is removed. <each> may remove its file. */
 void mark_each(const char *state, void (*each)(void *with, const struct launch_mark *mark),
                void *with);
+/* The same, and nothing is removed: one that cannot be read may be a newer sluice's. */
+void mark_look(const char *state, void (*each)(void *with, const struct launch_mark *mark),
+               void *with);
 void mark_remove(const char *state, const struct launch_name *name);
 
 /* When the process began, in ticks; 0 = there is none, or it is a zombie. */

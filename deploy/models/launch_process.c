@@ -11,11 +11,13 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "deploy/models/launch_exec.h"
 #include "deploy/models/launch_process_inside.h"
 #include "deploy/models/launch_words.h"
+#include "deploy/models/log_keeper.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
@@ -37,6 +39,35 @@ static void on_inotify(struct watch *watch, unsigned events)
 {
     (void)events;
     server_log_changed(LIST_MEMBER(watch, struct launcher, inotify_watch));
+}
+
+static void reap_keeper(struct launcher *launcher)
+{
+    siginfo_t ended;
+    if (launcher->keeper < 0)
+        return;
+    loop_remove(launcher->site.loop, &launcher->keeper_watch);
+    waitid(P_PIDFD, (id_t)launcher->keeper, &ended, WEXITED);
+    close(launcher->keeper);
+    launcher->keeper = -1;
+}
+
+static void on_keeper(struct watch *watch, unsigned events)
+{
+    if (events & (LOOP_READ | LOOP_HANGUP))
+        reap_keeper(LIST_MEMBER(watch, struct launcher, keeper_watch));
+}
+
+/* A server runs: its log is to be bounded whatever happens to us. */
+static void want_keeper(struct launcher *launcher)
+{
+    if (launcher->keeper >= 0 || !launcher->site.keeper)
+        return;
+    launcher->keeper = log_keeper_start(launcher->site.keeper, launcher->site.state_dir);
+    if (launcher->keeper < 0)
+        return;
+    launcher->keeper_watch = (struct watch){launcher->keeper, on_keeper};
+    loop_add(launcher->site.loop, &launcher->keeper_watch);
 }
 
 static void on_look(struct timer *timer)
@@ -127,6 +158,7 @@ static struct launcher *launcher_open(const struct launcher_site *site,
     launcher->look_timer.on_time = on_look;
     launcher->found_timer.on_time = on_found_time;
     snprintf(launcher->node, sizeof launcher->node, "%.*s", TEXT_ARGS(node->name));
+    launcher->keeper = -1;
     launcher->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (launcher->inotify >= 0) {
         launcher->inotify_watch = (struct watch){launcher->inotify, on_inotify};
@@ -157,6 +189,7 @@ static void launcher_close(struct launcher *launcher)
     }
     timer_stop(&launcher->look_timer);
     timer_stop(&launcher->found_timer);
+    reap_keeper(launcher); /* it ends by itself, within milliseconds */
     if (launcher->inotify >= 0) {
         loop_remove(loop, &launcher->inotify_watch);
         close(launcher->inotify);
@@ -280,6 +313,7 @@ static void go_on(struct launch *launch, uint64_t log_from)
         log_line(LOG_WARN, "deploy",
                  "%s/%s cannot be written down (%s): it is ended when sluice is",
                  launch->mark.name.deployment, launch->mark.name.replica, strerror(errno));
+    want_keeper(launch->launcher);
     server_watch(launch);
     server_read_log(launch, log_from);
     server_tell(launch);
@@ -374,6 +408,7 @@ static void launch_adopt(struct launch *launch, struct deployment_spec *spec, vo
                                             .progress_permille = -1,
                                             .exit_code = -1,
                                             .address = launch->mark.address};
+    want_keeper(launch->launcher);
     server_read_log(launch, history_of(launch));
     server_tell(launch);
 }

@@ -21,6 +21,8 @@ struct launcher {
     char node[SPEC_NAME_MAX + 1];
     int inotify;
     struct watch inotify_watch;
+    int keeper; /* the pidfd of one that begins; -1 = none does */
+    struct watch keeper_watch;
     struct timer look_timer; /* memory, each second */
     struct timer found_timer;
     uint64_t tidied_us;

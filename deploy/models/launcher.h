@@ -81,8 +81,9 @@ struct launcher_site {
     struct loop *loop;
     struct upstreams *upstreams; /* for engines that are asked over HTTP */
     const char *state_dir;       /* for pidfiles, logs, sockets; owned by the caller */
-    const char *owner; /* of what is started here: one of each sluice that shares an engine */
-    bool leave;        /* on_exit: leave - it must survive us */
+    const char *owner;  /* of what is started here: one of each sluice that shares an engine */
+    bool leave;         /* on_exit: leave - it must survive us */
+    const char *keeper; /* program for log_keeper.h; NULL = none; owned by the caller */
     struct launcher_ears ears;
 };
 

@@ -56,15 +56,14 @@ static void take(struct log_tail *tail, struct text piece, void (*on_line)(void 
     }
 }
 
-/* Copy the file aside and empty it. */
-static void cut(struct log_tail *tail, uint64_t size)
+bool log_tail_cut(int fd, const char *path, uint64_t size)
 {
-    char *aside = memory_format("%s.1", tail->path), *bytes = memory_new(COPY_BYTES);
+    char *aside = memory_format("%s.1", path), *bytes = memory_new(COPY_BYTES);
     int to = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     uint64_t at = size > LOG_FILE_BYTES ? size - LOG_FILE_BYTES : 0;
     ssize_t got = 1;
     while (to >= 0 && got > 0 && at < size) {
-        got = pread(tail->fd, bytes, COPY_BYTES, (off_t)at);
+        got = pread(fd, bytes, COPY_BYTES, (off_t)at);
         if (got > 0 && write(to, bytes, (size_t)got) != got)
             got = 0; /* a full disk: what counts is that the file is cut */
         at += got > 0 ? (uint64_t)got : 0;
@@ -73,8 +72,7 @@ static void cut(struct log_tail *tail, uint64_t size)
         close(to);
     memory_free(bytes);
     memory_free(aside);
-    if (ftruncate(tail->fd, 0) == 0)
-        tail->at = 0;
+    return ftruncate(fd, 0) == 0;
 }
 
 static void bound(struct log_tail *tail, void (*on_line)(void *, char *, size_t), void *with)
@@ -89,8 +87,8 @@ static void bound(struct log_tail *tail, void (*on_line)(void *, char *, size_t)
         on_line(with, words, (size_t)length);
         tail->at = size;
     }
-    if (tail->at == size && size >= LOG_FILE_BYTES)
-        cut(tail, size);
+    if (tail->at == size && size >= LOG_FILE_BYTES && log_tail_cut(tail->fd, tail->path, size))
+        tail->at = 0;
 }
 
 bool log_tail_read(struct log_tail *tail, void (*on_line)(void *, char *, size_t), void *with)

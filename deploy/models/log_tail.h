@@ -8,7 +8,7 @@
  * A file and no pipe, since a server must be able to go on writing when we die and to be read again
  * by who takes it over. It is appended to by the server (O_APPEND) and cut by us: when it has grown
  * beyond LOG_FILE_BYTES and was read, it is copied to <path>.1 and emptied. What is written between
- * these two is lost.
+ * these two is lost. When we are gone, log_keeper.h does that.
  */
 
 #include "gateway/base/text.h"
@@ -31,6 +31,9 @@ struct log_tail {
 int log_tail_writer(const char *path);
 /* Begin to read at byte <from>. False with errno. */
 bool log_tail_open(struct log_tail *tail, const char *path, size_t line_max, uint64_t from);
+/* Copy its last LOG_FILE_BYTES to <path>.1 and empty it; <fd> can be read and written. False: it is
+ * as it was. */
+bool log_tail_cut(int fd, const char *path, uint64_t size);
 /* How long it is; 0 when it cannot be said. */
 uint64_t log_tail_size(int fd);
 /* Read on; a line may be changed in place, and is longer than line_max never (then it is cut in

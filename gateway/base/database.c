@@ -368,6 +368,23 @@ static bool is_empty(struct database *database)
     return empty;
 }
 
+static bool set_usual_synchronous(struct database *database, struct fault *fault)
+{
+    return set_synchronous(database, database->mode == DATABASE_SAFE ? "FULL" : "NORMAL") ||
+           fault_set(fault, FAULT_INTERNAL, "database: %s", database_problem(database));
+}
+
+bool database_make(struct database *database, const char *whole, int version, struct fault *fault)
+{
+    if (database_version(database) != 0 || !is_empty(database))
+        return true;
+    if (!set_synchronous(database, "OFF")) /* see below */
+        return true;
+    if (!take_step(database, whole, version))
+        database_rollback(database);
+    return set_usual_synchronous(database, fault);
+}
+
 bool database_upgrade(struct database *database, const char *const *steps, int count,
                       struct fault *fault)
 {
@@ -384,8 +401,8 @@ bool database_upgrade(struct database *database, const char *const *steps, int c
     bool waits = version > 0 || !is_empty(database);
     bool good = (waits || set_synchronous(database, "OFF")) &&
                 take_steps(database, steps, version, count, fault);
-    if (!waits && !set_synchronous(database, database->mode == DATABASE_SAFE ? "FULL" : "NORMAL"))
-        good = fault_set(fault, FAULT_INTERNAL, "database: %s", database_problem(database));
+    if (!waits && !set_usual_synchronous(database, fault))
+        good = false;
     return good;
 }
 

@@ -70,6 +70,11 @@ int database_version(struct database *database);
 /* A number that changes whenever another connection changes the file. */
 int64_t database_changes(struct database *database);
 
+/* In an empty database, take all steps to <version> at once: <whole> is what they lead to. Does
+ * nothing to another one, nor when another process is faster; database_upgrade() goes on from what
+ * is there. False and *fault when the database cannot be used from now on. */
+bool database_make(struct database *database, const char *whole, int version, struct fault *fault);
+
 /*
  * Bring the schema up to date: steps[i] leads from version i to version i + 1, each in a
  * transaction with its number. False and *fault when a step fails or the file is newer than

@@ -14,9 +14,21 @@ struct arena_block {
     char data[];
 };
 
-enum { ALIGN = 8, TRIM_BYTES = 64 * 1024 };
+enum {
+    ALIGN = 8,
+    TRIM_BYTES = 64 * 1024,
+    TOP_PAD_BYTES = 128 * 1024, /* the C library's own */
+    /* What glibc keeps at hand for each thread ("tcache"): so many pieces of each size. */
+    AT_HAND_LEAST = 24,
+    AT_HAND_MOST = 1032,
+    AT_HAND_STEP = 16,
+    AT_HAND_EACH = 7,
+    AT_HAND = AT_HAND_EACH * ((AT_HAND_MOST - AT_HAND_LEAST) / AT_HAND_STEP + 1),
+    FREE_STACK_BYTES = 128 * 1024,
+};
 
 static atomic_size_t kept_free; /* 0 = as the C library thinks best */
+static pthread_mutex_t trimming = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((noreturn)) static void die_without_memory(size_t bytes)
 {
@@ -52,16 +64,49 @@ void memory_keep_free(size_t bytes)
 }
 
 /* malloc_trim() leaves the end of the arena of any thread but the first as it is. What free()
- * merges to 64 KiB or more makes it look there, with the threshold of that moment. */
+ * merges to 64 KiB or more makes it look there, with the settings of that moment: one thread at a
+ * time, or another would set them back too early. */
 void memory_trim(void)
 {
     size_t keep = atomic_load(&kept_free);
     if (!keep)
         return;
+    pthread_mutex_lock(&trimming);
     mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);
+    mallopt(M_TOP_PAD, 0);
     void *volatile piece = malloc(2 * TRIM_BYTES);
     free(piece);
+    mallopt(M_TOP_PAD, TOP_PAD_BYTES);
     mallopt(M_TRIM_THRESHOLD, (int)keep);
+    pthread_mutex_unlock(&trimming);
+}
+
+static void *free_pieces(void *with)
+{
+    void **pieces = with;
+    for (size_t i = 0; i < AT_HAND; i++)
+        free(pieces[i]);
+    return NULL;
+}
+
+/* Nothing can be asked to empty what a thread has at hand but the end of that thread. So all of it
+ * is taken here, and freed by a thread that ends at once. */
+void memory_let_go(void)
+{
+    void *pieces[AT_HAND];
+    size_t count = 0;
+    for (size_t bytes = AT_HAND_LEAST; bytes <= AT_HAND_MOST; bytes += AT_HAND_STEP)
+        for (int i = 0; i < AT_HAND_EACH; i++)
+            pieces[count++] = malloc(bytes);
+    pthread_t thread;
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, FREE_STACK_BYTES);
+    if (pthread_create(&thread, &small, free_pieces, pieces) == 0)
+        pthread_join(thread, NULL);
+    else
+        free_pieces(pieces);
+    pthread_attr_destroy(&small);
 }
 
 char *memory_string(struct text from)

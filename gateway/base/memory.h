@@ -28,6 +28,10 @@ void memory_keep_free(size_t bytes);
 /* Give that of this thread back to the kernel, from 64 KiB on. Once in a while, where a thread has
  * had more to do than it usually has: what is needed again costs a page fault for each 4 KiB. */
 void memory_trim(void);
+/* Give back to the heap what the C library keeps at hand of what this thread has freed: some 50 KiB
+ * at most, but after a crowd each piece of it can be all that holds a page. Starts a thread and
+ * waits for its end, some 0.1 ms: for who has nothing to do, before the heap is trimmed. */
+void memory_let_go(void);
 
 /* A NUL-terminated copy of <from>; free it with memory_free(). */
 char *memory_string(struct text from) __attribute__((returns_nonnull));

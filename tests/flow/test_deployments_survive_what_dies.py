@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A server that is killed comes back; a gateway that is killed finds its servers again; one that ends takes them along, or leaves them."""
 
+import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from deployed import Desk, deployed, pids, server_for
@@ -92,6 +94,41 @@ def test_who_is_left_is_found_at_the_next_start():
         eventually(lambda: not pids(), what="who is not wanted any more ends")
     finally:
         gate.__exit__(None)
+
+
+def keepers(gate):
+    """Of logs, in this gateway's state directory."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")[1:3] == [b"log-keeper", bytes(gate.state)]:
+                found.append(int(entry))
+    return found
+
+
+def test_the_log_of_who_outlives_its_gateway_does_not_grow_without_bound():
+    config = deployed(server_for("qwen", "--log-every-ms", 1, "--log-bytes", 200000))
+    gate = Sluice(config)
+    try:
+        assert gate.chat("qwen").status == 200
+        [pid], [log] = pids(), (gate.state / "deployments/qwen").glob("*.log")
+        gate.kill()
+        for _ in range(2):
+            eventually(lambda: log.stat().st_size > 32 << 20, 60, what="it writes on")
+            eventually(lambda: log.stat().st_size < 32 << 20, 60, what="it is cut")
+        aside = Path(f"{log}.1").read_bytes()
+        assert len(aside) == 4 << 20 and b"\nfakellm: line " in aside, "its end is kept"
+        assert len(keepers(gate)) == 1 and pids() == [pid]
+        gate.start()
+        Desk(gate).until("ready")
+        assert pids() == [pid] and gate.chat("qwen").status == 200
+        eventually(lambda: len(keepers(gate)) == 1, what="not a second one")
+    finally:
+        gate.may_crash = True
+        assert gate.stop() == 0
+        gate.__exit__(None)
+    assert not pids()
+    eventually(lambda: not keepers(gate), what="nobody is left whose log it could keep")
 
 
 def test_what_was_spent_is_known_after_a_restart():

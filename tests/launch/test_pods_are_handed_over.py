@@ -2,6 +2,8 @@
 """Pods of gateways that share a Redis belong to all of them: whoever leads looks after them, and no other one touches them."""
 
 import contextlib
+import signal
+import time
 
 import pytest
 from deployed import Desk
@@ -22,10 +24,10 @@ def api():
     api.close()
 
 
-class Pair:
-    """Two gateways, one of which leads."""
+class Cluster:
+    """Gateways, one of which leads."""
 
-    def __init__(self, api):
+    def __init__(self, api, count=2):
         self.stack = contextlib.ExitStack()
         self.redis = self.stack.enter_context(Redis())
         node = {"name": "k8s", "launcher": "kubernetes", "endpoint": api.url, "namespace": "models"}
@@ -36,7 +38,7 @@ class Pair:
         for tenant in config["tenants"]:
             tenant["models"] = ["*"]
         self.gates = []
-        for _ in range(2):
+        for _ in range(count):
             config["server"]["listeners"] = config_for(NOBODY)["server"]["listeners"]
             self.gates.append(self.stack.enter_context(Sluice(config)))
 
@@ -60,16 +62,22 @@ def says(gate):
     assert answer.status == 200 and "pod" in answer.json["choices"][0]["message"]["content"], answer
 
 
+def ends(gate):
+    """Of one that was told to; once."""
+    gate.process.wait(30)
+    return gate.stop()
+
+
 def test_a_leader_that_is_killed_is_followed_by_one_that_finds_its_pod(api):
-    with Pair(api) as pair:
-        leader, other = pair.by_role("leads"), pair.by_role("follows")
+    with Cluster(api) as cluster:
+        leader, other = cluster.by_role("leads"), cluster.by_role("follows")
         says(other)
         [name] = api.pods
         leader.may_crash = True
         leader.kill()
         for _ in range(20):
             says(other)
-        assert pair.by_role("leads") is other
+        assert cluster.by_role("leads") is other
         eventually(lambda: "adopted" in Desk(other).reasons(), 20, what="it is found")
         says(other)
         assert list(api.pods) == [name] and api.created == 1
@@ -83,15 +91,40 @@ def test_a_leader_that_is_killed_is_followed_by_one_that_finds_its_pod(api):
 
 
 def test_a_leader_that_ends_hands_its_pod_over_and_the_last_one_ends_it(api):
-    with Pair(api) as pair:
-        leader, other = pair.by_role("leads"), pair.by_role("follows")
+    with Cluster(api) as cluster:
+        leader, other = cluster.by_role("leads"), cluster.by_role("follows")
         says(leader)
         says(other)
         [name] = api.pods
         assert leader.stop() == 0
         says(other)
-        assert pair.by_role("leads") is other
+        assert cluster.by_role("leads") is other
         eventually(lambda: "adopted" in Desk(other).reasons(), 20, what="it is found")
         says(other)
         assert list(api.pods) == [name] and api.created == 1
     eventually(lambda: not api.pods, within=20, what="on_exit: stop")
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_all_that_end_at_the_same_moment_leave_no_pod(api, count):
+    """Each sees another that could take over; none does."""
+    with Cluster(api, count) as cluster:
+        says(cluster.by_role("leads"))
+        assert api.created == 1
+        for gate in cluster.gates:
+            gate.process.send_signal(signal.SIGTERM)
+        assert [ends(gate) for gate in cluster.gates] == [0] * count
+        assert not api.pods, "it was ended before the last of them had"
+
+
+def test_who_takes_over_may_be_ending_itself_a_moment_later(api):
+    """However far the other has come with taking over: in the end one of them ends the pod."""
+    for delay in (0.002, 0.02, 0.05, 0.1, 0.2, 0.4):
+        with Cluster(api) as cluster:
+            leader, other = cluster.by_role("leads"), cluster.by_role("follows")
+            says(leader)
+            leader.process.send_signal(signal.SIGTERM)
+            time.sleep(delay)
+            other.process.send_signal(signal.SIGTERM)
+            assert ends(leader) == 0 and ends(other) == 0
+            assert not api.pods, f"{delay} s later"

@@ -43,8 +43,8 @@ enum { REQUEST_MAX = 1 << 20, NAME_MAX_BYTES = 200, ADAPTERS_MAX = 32, STACK_BYT
 static char *opt_host, *opt_socket, *opt_model, *opt_say, *opt_fail_lora, *opt_print_env;
 static long opt_port, opt_load_ms, opt_tps, opt_tokens, opt_crash_after_ms, opt_crash_after_calls,
     opt_exit_code, opt_segv, opt_hang_after_ms, opt_grow_mb, opt_load_mb, opt_exit_delay_ms,
-    opt_ignore_term, opt_child, opt_log_every_ms, opt_fail_permille, opt_first_ms, opt_lora_ms,
-    opt_exit_at_once, opt_echo;
+    opt_ignore_term, opt_child, opt_log_every_ms, opt_log_bytes, opt_fail_permille, opt_first_ms,
+    opt_lora_ms, opt_exit_at_once, opt_echo;
 
 static const struct option {
     const char *name;
@@ -73,6 +73,7 @@ static const struct option {
     {"--ignore-term", &opt_ignore_term, NULL},             /* 1: only KILL ends it */
     {"--child", &opt_child, NULL},                 /* 1: has a child that would outlive it */
     {"--log-every-ms", &opt_log_every_ms, NULL},   /* a line on stdout */
+    {"--log-bytes", &opt_log_bytes, NULL},         /* so much longer */
     {"--print-env", NULL, &opt_print_env},         /* the value of this variable, at start */
     {"--fail-permille", &opt_fail_permille, NULL}, /* calls that are answered 500 */
     {"--fail-lora", NULL, &opt_fail_lora},         /* this adapter's path cannot be loaded */
@@ -170,7 +171,7 @@ static void *live(void *with)
             printf("fakellm: model loaded after %ld ms\n", now - started_ms);
         }
         if (opt_log_every_ms > 0 && (now - started_ms) / opt_log_every_ms > logged)
-            printf("fakellm: line %ld\n", ++logged);
+            printf("fakellm: line %ld%*s\n", ++logged, (int)opt_log_bytes, "");
         if (loaded && opt_grow_mb > 0 && (now - ready_at) * opt_grow_mb / 1000 > grown) {
             take_memory(1);
             grown++;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ledger as its users see it: lines in, figures out. */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "gateway/sanitizer.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -500,6 +502,37 @@ static void a_line_after_a_long_pause_is_drained(void **state)
     ledger_close(ledger);
 }
 
+struct heap {
+    size_t before, most;
+};
+
+static bool has_given_back(void *with)
+{
+    struct heap *heap = with;
+    size_t now = mallinfo2().arena;
+    if (now > heap->most)
+        heap->most = now;
+    return heap->most - now > (heap->most - heap->before) / 3;
+}
+
+/* What many calls at once took goes back to the kernel soon, not with the next minute. */
+static void the_drain_gives_back_what_it_needed(void **state)
+{
+    (void)state;
+    memory_keep_free(16 << 20);
+    struct ledger *ledger = ledger_at(&place, 1);
+    struct heap heap = {.before = mallinfo2().arena};
+    char id[32];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(id, sizeof(id), "req_%d", i);
+        call_once(ledger_journal(ledger, 0), id, 7);
+    }
+    assert_true(wait_until(is_drained, ledger));
+    if (!UNDER_SANITIZER) /* whose heap is another */
+        assert_true(wait_until(has_given_back, &heap));
+    ledger_close(ledger);
+}
+
 static void what_cannot_be_opened_says_why(void **state)
 {
     (void)state;
@@ -543,6 +576,7 @@ int main(void)
         CASE(with_sync_os_a_line_is_safe_when_it_is_written),
         CASE(the_figures_add_up),
         CASE(a_line_after_a_long_pause_is_drained),
+        CASE(the_drain_gives_back_what_it_needed),
         CASE(what_cannot_be_opened_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,6 +317,39 @@ static void a_clock_that_goes_back_breaks_nothing(void **state)
 
 /* -------------------------------------------------------------------------------- old databases */
 
+/* All that is said of a database's tables; free it. */
+static char *schema_of(const char *name, bool whole)
+{
+    struct fault fault;
+    char path[sizeof(place.folder) + 16];
+    snprintf(path, sizeof(path), "%s/%s", place.folder, name);
+    struct database *database = database_open(path, DATABASE_WRITE, &fault);
+    assert_non_null(database);
+    if (whole)
+        assert_true(database_make(database, book_whole, book_step_count, &fault));
+    else
+        assert_true(database_upgrade(database, book_steps, book_step_count, &fault));
+    assert_int_equal(database_version(database), book_step_count);
+    struct statement *ask = database_prepare(
+        database, "SELECT group_concat(said, x'0a') FROM (SELECT type || ' ' || name || ' ' ||"
+                  " tbl_name || ' ' || ifnull(sql, '') AS said FROM sqlite_schema ORDER BY 1)");
+    assert_int_equal(statement_next(ask), STATEMENT_ROW);
+    char *schema = memory_string(statement_text(ask, 0));
+    statement_close(ask);
+    database_close(database);
+    return schema;
+}
+
+static void a_new_database_is_as_an_old_one_becomes(void **state)
+{
+    (void)state;
+    char *whole = schema_of("whole.db", true), *steps = schema_of("steps.db", false);
+    assert_string_equal(whole, steps);
+    assert_true(strlen(whole) > 1000);
+    memory_free(whole);
+    memory_free(steps);
+}
+
 /* A database as version 1 made it, with one call in it and a journal that is drained up to 10. */
 static void make_version_1(void)
 {
@@ -478,6 +511,7 @@ static void another_user_may_read_when_the_files_may_be_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CASE(a_new_database_is_as_an_old_one_becomes),
         CASE(every_by_has_a_name),
         CASE(rows_are_grouped_and_the_dearest_comes_first),
         CASE(times_come_in_order_of_time),

@@ -81,6 +81,13 @@ static void events_with_names_comments_and_several_lines(void **state)
            (const char *const[]){"a||1", "||x\ny", "||last", NULL});
 }
 
+static void a_mark_alone_on_its_line_hides_nothing(void **state)
+{
+    (void)state;
+    static const char *const expected[] = {"||1", "||2", NULL};
+    expect(FRAMING_SSE, TEXT("data: 1\n\n\xEF\xBB\xBF\ndata: 2"), expected);
+}
+
 static void lines_of_json(void **state)
 {
     (void)state;
@@ -120,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_with_names_comments_and_several_lines),
+        cmocka_unit_test(a_mark_alone_on_its_line_hides_nothing),
         cmocka_unit_test(lines_of_json),
         cmocka_unit_test(frames_of_aws_with_their_checksums),
         cmocka_unit_test(what_is_no_frame_is_bad),

@@ -32,8 +32,8 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    const char *const ends[] = {"", "-wal", "-shm"};
-    for (int i = 0; i < 3; i++) {
+    const char *const ends[] = {"", "-wal", "-shm", ".empty", ".empty-wal", ".empty-shm"};
+    for (int i = 0; i < 6; i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
         unlink(name);
@@ -123,6 +123,32 @@ static void upgrades_go_step_by_step_and_never_back(void **state)
     database_close(database);
 }
 
+static void all_steps_are_taken_at_once_where_nothing_is(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {"CREATE TABLE one (a)", "ALTER TABLE one ADD COLUMN b"};
+    struct fault fault = {0};
+    char empty[300];
+    snprintf(empty, sizeof(empty), "%s.empty", path);
+    struct database *database = database_open(empty, DATABASE_WRITE, &fault);
+    assert_non_null(database);
+    assert_true(database_make(database, "CREATE TABLE one (a, b); nonsense", 2, &fault));
+    assert_int_equal(ask(database, "SELECT count(*) FROM sqlite_schema"), 0);
+    assert_int_equal(database_version(database), 0);
+    assert_true(database_upgrade(database, steps, 1, &fault));
+    assert_true(database_make(database, "CREATE TABLE other (a)", 2, &fault));
+    assert_int_equal(database_version(database), 1);
+    assert_int_equal(ask(database, "SELECT count(*) FROM sqlite_schema"), 1);
+    assert_true(database_upgrade(database, steps, 2, &fault));
+    assert_true(database_run(database, "DROP TABLE one; PRAGMA user_version = 0"));
+    assert_true(database_make(database, "CREATE TABLE one (a, b)", 2, &fault));
+    assert_true(database_upgrade(database, steps, 2, &fault));
+    assert_int_equal(database_version(database), 2);
+    assert_int_equal(ask(database, "SELECT count(*) FROM sqlite_schema"), 1);
+    assert_int_not_equal(ask(database, "PRAGMA synchronous"), 0);
+    database_close(database);
+}
+
 static void changes_of_others_are_noticed(void **state)
 {
     (void)state;
@@ -171,7 +197,7 @@ static int count_as_nobody(void)
 
 static void let_others_read(void)
 {
-    const char *const ends[] = {"", "-wal", "-shm"};
+    const char *const ends[] = {"", "-wal", "-shm", ".empty", ".empty-wal", ".empty-shm"};
     for (int i = 0; i < 3; i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
@@ -275,6 +301,7 @@ int main(void)
         cmocka_unit_test(what_is_committed_stays_and_what_is_rolled_back_does_not),
         cmocka_unit_test(sums_saturate_and_stay_integers),
         cmocka_unit_test(upgrades_go_step_by_step_and_never_back),
+        cmocka_unit_test(all_steps_are_taken_at_once_where_nothing_is),
         cmocka_unit_test(changes_of_others_are_noticed),
         cmocka_unit_test(a_reader_sees_one_state_and_cannot_write),
         cmocka_unit_test(another_user_reads_beside_a_writer_after_it_and_after_its_death),

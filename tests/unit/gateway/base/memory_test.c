@@ -209,6 +209,8 @@ static void *use_much_once(void *with)
 {
     size_t *heap = with;
     void *pieces[PIECES];
+    memory_free(memory_new(PIECE_BYTES));
+    heap[2] = heap_bytes();
     for (size_t i = 0; i < PIECES; i++)
         pieces[i] = memory_new(PIECE_BYTES);
     for (size_t i = 0; i < PIECES; i++)
@@ -222,7 +224,7 @@ static void *use_much_once(void *with)
 static void a_thread_gives_back_what_it_needed_once(void **state)
 {
     (void)state;
-    size_t heap[2];
+    size_t heap[3];
     pthread_t thread;
     memory_keep_free(2 * PIECES_BYTES);
     assert_int_equal(pthread_create(&thread, NULL, use_much_once, heap), 0);
@@ -231,6 +233,37 @@ static void a_thread_gives_back_what_it_needed_once(void **state)
         assert_int_equal(heap[0], heap[1]);
     else
         assert_in_range(heap[0] - heap[1], PIECES_BYTES / 4 * 3, 2 * PIECES_BYTES);
+    if (!UNDER_SANITIZER) /* not even the 128 KiB that it began with */
+        assert_in_range(heap[1], 0, heap[2] - 1);
+}
+
+enum { KINDS = 64, EACH = 7, KEPT_BYTES = EACH * KINDS * 512 };
+
+static void *free_all_sizes(void *with)
+{
+    size_t *used = with;
+    void *pieces[KINDS * EACH];
+    for (size_t i = 0; i < KINDS * EACH; i++)
+        pieces[i] = memory_new(24 + i / EACH * 16);
+    for (size_t i = 0; i < KINDS * EACH; i++)
+        memory_free(pieces[i]);
+    used[0] = mallinfo2().uordblks;
+    memory_let_go();
+    used[1] = mallinfo2().uordblks;
+    return NULL;
+}
+
+static void what_is_at_hand_goes_back_to_the_heap(void **state)
+{
+    (void)state;
+    size_t used[2];
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, free_all_sizes, used), 0);
+    pthread_join(thread, NULL);
+    if (UNDER_SANITIZER)
+        assert_int_equal(used[0], used[1]);
+    else
+        assert_in_range(used[0] - used[1], KEPT_BYTES / 10 * 9, 2 * KEPT_BYTES);
 }
 
 int main(void)
@@ -248,6 +281,7 @@ int main(void)
         cmocka_unit_test(a_big_piece_stands_apart),
         cmocka_unit_test(texts_in_an_arena_are_closed),
         cmocka_unit_test(a_thread_gives_back_what_it_needed_once),
+        cmocka_unit_test(what_is_at_hand_goes_back_to_the_heap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
