@@ -28,7 +28,7 @@ struct pen {
     char *at;
 };
 
-static void put(struct pen *pen, struct text t)
+static inline void put(struct pen *pen, struct text t)
 {
     memcpy(pen->at, t.at, t.len);
     pen->at += t.len;
@@ -38,8 +38,7 @@ static void put(struct pen *pen, struct text t)
 
 static void put_number(struct pen *pen, uint64_t n)
 {
-    char digits[TEXT_NUMBER_BYTES];
-    put(pen, text_write_number(n, digits));
+    pen->at = text_put_number(pen->at, n);
 }
 
 static void put_count(struct pen *pen, int64_t n)
@@ -48,20 +47,28 @@ static void put_count(struct pen *pen, int64_t n)
 }
 
 /* <n> divided by 10^<places>, without zeros at the end. */
-static void put_decimal(struct pen *pen, int64_t n, unsigned places)
+static inline void put_decimal(struct pen *pen, int64_t n, unsigned places, uint64_t power)
 {
-    uint64_t power = 1, rest = n > 0 ? (uint64_t)n : 0;
-    for (unsigned i = 0; i < places; i++)
-        power *= 10;
-    put_number(pen, rest / power);
-    rest %= power;
-    if (rest != 0)
-        *pen->at++ = '.';
-    while (rest != 0) {
-        power /= 10;
-        *pen->at++ = (char)('0' + rest / power);
-        rest %= power;
-    }
+    uint64_t plain = n > 0 ? (uint64_t)n : 0, rest = plain % power;
+    put_number(pen, plain / power);
+    if (rest == 0)
+        return;
+    for (; rest % 10 == 0; rest /= 10)
+        places--;
+    *pen->at++ = '.';
+    for (unsigned i = places; i > 0; i--, rest /= 10)
+        pen->at[i - 1] = (char)('0' + rest % 10);
+    pen->at += places;
+}
+
+static void put_ms(struct pen *pen, int64_t us)
+{
+    put_decimal(pen, us, 3, 1000);
+}
+
+static void put_usd(struct pen *pen, int64_t nanos)
+{
+    put_decimal(pen, nanos, 9, NANOS_PER_USD);
 }
 
 static inline bool is_plain_byte(unsigned char c)
@@ -88,18 +95,40 @@ static bool is_plain_bytewise(struct text t)
     return true;
 }
 
-static bool is_plain(struct text t)
+static inline uint64_t word_at(const char *at)
 {
-    enum { WORD = 8 };
-    uint64_t word, special = 0;
-    if (t.len < WORD)
-        return is_plain_bytewise(t);
-    for (size_t i = 0; i + WORD < t.len; i += WORD) {
-        memcpy(&word, t.at + i, WORD);
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+/* Copy and look at once; what is written behind a special byte is written over. */
+static inline bool copy_plain(char *to, struct text t)
+{
+    enum { WORD = 8, HALF = 4 };
+    uint64_t special = 0;
+    if (t.len >= WORD) {
+        size_t last = t.len - WORD;
+        for (size_t i = 0; i < last; i += WORD) {
+            uint64_t word = word_at(t.at + i);
+            memcpy(to + i, &word, WORD);
+            special |= has_special(word);
+        }
+        uint64_t word = word_at(t.at + last); /* some of it twice */
+        memcpy(to + last, &word, WORD);
         special |= has_special(word);
+    } else if (t.len >= HALF) {
+        uint32_t halves[2];
+        memcpy(&halves[0], t.at, HALF);
+        memcpy(&halves[1], t.at + t.len - HALF, HALF);
+        memcpy(to, &halves[0], HALF);
+        memcpy(to + t.len - HALF, &halves[1], HALF);
+        special = has_special((uint64_t)halves[1] << 32 | halves[0]);
+    } else {
+        for (size_t i = 0; i < t.len; i++)
+            to[i] = t.at[i];
+        return is_plain_bytewise(t);
     }
-    memcpy(&word, t.at + t.len - WORD, WORD); /* some of it twice */
-    special |= has_special(word);
     return !special || is_plain_bytewise(t);
 }
 
@@ -107,10 +136,7 @@ static bool is_plain(struct text t)
 static void put_escaped(struct pen *pen, struct text t)
 {
     t = text_head(t, TEXT_BYTES_MAX);
-    if (is_plain(t))
-        put(pen, t);
-    else
-        pen->at += log_escape(pen->at, 6 * t.len, t);
+    pen->at += copy_plain(pen->at, t) ? t.len : log_escape(pen->at, 6 * t.len, t);
 }
 
 /* "2026-11-23T18:44:12.012Z": the part up to the second is remembered, for it costs a microsecond.
@@ -132,34 +158,32 @@ static void put_stamp(struct pen *pen, int64_t wall_us)
 
 /* ---------------------------------------------------------------------------- JSON */
 
-static void put_member(struct pen *pen, struct text name, struct text value)
+/* What stands in front of a member's value. Literals: copied by a few moves. */
+#define NAME(name)   TEXT(",\"" name "\":")
+#define STRING(name) TEXT(",\"" name "\":\"")
+
+__attribute__((always_inline)) static inline void put_member(struct pen *pen, struct text begin,
+                                                             struct text value)
 {
     if (value.len == 0)
         return;
-    PUT(pen, ",\"");
-    put(pen, name);
-    PUT(pen, "\":\"");
+    put(pen, begin);
     put_escaped(pen, value);
     *pen->at++ = '"';
 }
 
-static void put_name(struct pen *pen, struct text name)
+__attribute__((always_inline)) static inline void put_count_member(struct pen *pen,
+                                                                   struct text begin, int64_t n)
 {
-    PUT(pen, ",\"");
-    put(pen, name);
-    PUT(pen, "\":");
-}
-
-static void put_count_member(struct pen *pen, struct text name, int64_t n)
-{
-    put_name(pen, name);
+    put(pen, begin);
     put_count(pen, n);
 }
 
-static void put_ms_member(struct pen *pen, struct text name, int64_t us)
+__attribute__((always_inline)) static inline void put_ms_member(struct pen *pen, struct text begin,
+                                                                int64_t us)
 {
-    put_name(pen, name);
-    put_decimal(pen, us, 3);
+    put(pen, begin);
+    put_ms(pen, us);
 }
 
 static struct text outcome_word(enum ledger_outcome outcome)
@@ -198,15 +222,15 @@ static struct text level_word(const struct ledger_row *row)
 
 static void put_usage(struct pen *pen, const struct usage *usage)
 {
-    put_count_member(pen, TEXT("input_tokens"), usage->input_tokens);
-    put_count_member(pen, TEXT("output_tokens"), usage->output_tokens);
-    put_count_member(pen, TEXT("cached_tokens"), usage->cached_tokens);
+    put_count_member(pen, NAME("input_tokens"), usage->input_tokens);
+    put_count_member(pen, NAME("output_tokens"), usage->output_tokens);
+    put_count_member(pen, NAME("cached_tokens"), usage->cached_tokens);
     if (usage->cache_write_tokens > 0)
-        put_count_member(pen, TEXT("cache_write_tokens"), usage->cache_write_tokens);
+        put_count_member(pen, NAME("cache_write_tokens"), usage->cache_write_tokens);
     if (usage->reasoning_tokens > 0)
-        put_count_member(pen, TEXT("reasoning_tokens"), usage->reasoning_tokens);
+        put_count_member(pen, NAME("reasoning_tokens"), usage->reasoning_tokens);
     if (usage->units > 0)
-        put_count_member(pen, TEXT("units"), usage->units);
+        put_count_member(pen, NAME("units"), usage->units);
 }
 
 static void put_json(struct pen *pen, const struct ledger_row *row,
@@ -217,47 +241,47 @@ static void put_json(struct pen *pen, const struct ledger_row *row,
     PUT(pen, "\",\"level\":\"");
     put(pen, level_word(row));
     PUT(pen, "\",\"component\":\"access\"");
-    put_member(pen, TEXT("msg"),
+    put_member(pen, STRING("msg"),
                text_equal(row->operation, TEXT("admin")) ? row->operation : TEXT("call"));
-    put_member(pen, TEXT("request_id"), row->id);
-    put_member(pen, TEXT("trace_id"), extra->trace_id);
-    put_member(pen, TEXT("listener"), extra->listener);
-    put_member(pen, TEXT("peer"), extra->peer);
-    put_member(pen, TEXT("method"), text_of(method_name(extra->method)));
-    put_member(pen, TEXT("path"), extra->path);
-    put_member(pen, TEXT("tenant"), row->tenant);
-    put_member(pen, TEXT("key"), row->key);
-    put_member(pen, TEXT("tags"), row->tags);
-    put_member(pen, TEXT("operation"), row->operation);
-    put_member(pen, TEXT("dialect"), row->dialect);
-    put_member(pen, TEXT("model"), row->model);
-    put_member(pen, TEXT("route"), extra->route);
-    put_member(pen, TEXT("rule"), extra->rule);
-    put_member(pen, TEXT("provider"), row->provider);
-    put_member(pen, TEXT("target"), row->target);
-    put_member(pen, TEXT("upstream_model"), row->upstream_model);
-    put_count_member(pen, TEXT("status"), row->status);
-    put_member(pen, TEXT("outcome"), outcome_word(row->outcome));
-    put_member(pen, TEXT("error.type"), row->fault);
-    put_name(pen, TEXT("stream"));
+    put_member(pen, STRING("request_id"), row->id);
+    put_member(pen, STRING("trace_id"), extra->trace_id);
+    put_member(pen, STRING("listener"), extra->listener);
+    put_member(pen, STRING("peer"), extra->peer);
+    put_member(pen, STRING("method"), text_of(method_name(extra->method)));
+    put_member(pen, STRING("path"), extra->path);
+    put_member(pen, STRING("tenant"), row->tenant);
+    put_member(pen, STRING("key"), row->key);
+    put_member(pen, STRING("tags"), row->tags);
+    put_member(pen, STRING("operation"), row->operation);
+    put_member(pen, STRING("dialect"), row->dialect);
+    put_member(pen, STRING("model"), row->model);
+    put_member(pen, STRING("route"), extra->route);
+    put_member(pen, STRING("rule"), extra->rule);
+    put_member(pen, STRING("provider"), row->provider);
+    put_member(pen, STRING("target"), row->target);
+    put_member(pen, STRING("upstream_model"), row->upstream_model);
+    put_count_member(pen, NAME("status"), row->status);
+    put_member(pen, STRING("outcome"), outcome_word(row->outcome));
+    put_member(pen, STRING("error.type"), row->fault);
+    put(pen, NAME("stream"));
     put(pen, row->stream ? TEXT("true") : TEXT("false"));
-    put_count_member(pen, TEXT("attempts"), row->attempts);
+    put_count_member(pen, NAME("attempts"), row->attempts);
     if (row->ttft_us > 0)
-        put_ms_member(pen, TEXT("ttft_ms"), row->ttft_us);
-    put_ms_member(pen, TEXT("duration_ms"), row->duration_us);
-    put_ms_member(pen, TEXT("overhead_ms"), row->overhead_us);
+        put_ms_member(pen, NAME("ttft_ms"), row->ttft_us);
+    put_ms_member(pen, NAME("duration_ms"), row->duration_us);
+    put_ms_member(pen, NAME("overhead_ms"), row->overhead_us);
     put_usage(pen, &row->usage);
-    put_member(pen, TEXT("counted"), counted_word(row->counted));
-    put_name(pen, TEXT("cost_usd"));
-    put_decimal(pen, row->cost_nanos, 9);
-    put_member(pen, TEXT("finish"), row->finish);
-    put_member(pen, TEXT("cache"), extra->cache);
-    put_name(pen, TEXT("bytes_in"));
+    put_member(pen, STRING("counted"), counted_word(row->counted));
+    put(pen, NAME("cost_usd"));
+    put_usd(pen, row->cost_nanos);
+    put_member(pen, STRING("finish"), row->finish);
+    put_member(pen, STRING("cache"), extra->cache);
+    put(pen, NAME("bytes_in"));
     put_number(pen, extra->bytes_in);
-    put_name(pen, TEXT("bytes_out"));
+    put(pen, NAME("bytes_out"));
     put_number(pen, extra->bytes_out);
     if (extra->decision.len && extra->decision.len <= DECISION_BYTES_MAX) {
-        put_name(pen, TEXT("decision"));
+        put(pen, NAME("decision"));
         put(pen, extra->decision);
     }
     PUT(pen, "}\n");
@@ -293,11 +317,11 @@ static void put_words(struct pen *pen, const struct ledger_row *row,
     *pen->at++ = '+';
     put_count(pen, row->usage.output_tokens);
     PUT(pen, " tokens  ");
-    put_decimal(pen, row->cost_nanos, 9);
+    put_usd(pen, row->cost_nanos);
     PUT(pen, " USD  ");
-    put_decimal(pen, row->duration_us, 3);
+    put_ms(pen, row->duration_us);
     PUT(pen, " ms, ours ");
-    put_decimal(pen, row->overhead_us, 3);
+    put_ms(pen, row->overhead_us);
     PUT(pen, " ms  ");
     put_escaped(pen, row->id);
     *pen->at++ = '\n';

@@ -182,7 +182,7 @@ void choosing_head(struct exchange *x, const struct head *head)
 {
     struct quota_seen seen;
     struct target_figures *figures = x->target ? x->target->figures : NULL;
-    if (!figures || x->target->provider->api_key_count > 1)
+    if (!figures || x->target->provider->api_key_count > 1 || !quota_head_may_speak(head))
         return;
     if (quota_head_read(head, clock_wall_us(), &seen))
         quota_said(&figures->left, &seen, loop_now_us(x->worker->loop));

@@ -213,8 +213,11 @@ size_t client_queued(const struct client *client)
     return buffer_length(&client->out);
 }
 
-static void queue(struct client *client, const struct iovec *pieces, int count, size_t skip)
+static void queue(struct client *client, const struct iovec *pieces, int count, size_t all,
+                  size_t skip)
 {
+    if (!client->out.data)
+        spares_room(&client->worker->spares, &client->out, all - skip);
     for (int i = 0; i < count; i++) {
         size_t len = pieces[i].iov_len;
         size_t drop = skip < len ? skip : len;
@@ -271,7 +274,7 @@ bool client_send(struct client *client, const struct iovec *pieces, int count)
             return true;
         await_room(client);
     }
-    queue(client, pieces, count, sent);
+    queue(client, pieces, count, all, sent);
     return true;
 }
 
@@ -315,7 +318,7 @@ static void flush_out(struct client *client)
         return;
     }
     if (buffer_length(&client->out) == 0)
-        buffer_done(&client->out);
+        spares_give(&client->worker->spares, &client->out);
     if (client->exchange)
         exchange_room(client->exchange);
     else if (client->state == CLIENT_FLUSH && buffer_length(&client->out) == 0)

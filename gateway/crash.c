@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 
 enum { CRASH_STACK_BYTES = 64 << 10, CRASH_FRAMES = 64 };
 

@@ -9,7 +9,6 @@
 #include "gateway/admin.h"
 #include "gateway/aliases.h"
 #include "gateway/answer.h"
-#include "gateway/base/clock.h"
 #include "gateway/client.h"
 #include "gateway/deploy_page.h"
 #include "gateway/exchange.h"
@@ -40,7 +39,7 @@ static struct exchange *begin(struct client *client)
     bool waited = client->arrived_us && client->arrived_us < client->since_us;
     x->begun_us = waited ? client->arrived_us : client->since_us;
     x->whole_us = loop_now_us(worker->loop);
-    x->started_wall_us = clock_wall_us();
+    x->started_wall_us = loop_wall_us(worker->loop);
     x->length_out = -1;
     x->listener_name = client->listener->name;
     worker_new_id(worker, x->id);
@@ -573,7 +572,8 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
     if (head->expect_continue && has_body_to_come(head))
         x->expects_continue = true;
     if (head->content_length > 0 && x->match.endpoint->body == BODY_JSON)
-        buffer_room(&x->body, (size_t)head->content_length); /* once, and bounded above */
+        spares_room(&client->worker->spares, &x->body,
+                    (size_t)head->content_length); /* once, and bounded above */
     return x;
 }
 
@@ -582,7 +582,7 @@ struct exchange *exchange_imagine(struct worker *worker, const struct head *head
 {
     struct exchange *x = worker_take_exchange(worker);
     x->begun_us = x->whole_us = loop_now_us(worker->loop);
-    x->started_wall_us = clock_wall_us();
+    x->started_wall_us = loop_wall_us(worker->loop);
     x->length_out = -1;
     worker_new_id(worker, x->id);
     bool found = find_endpoint(x, head, SERVE_API);

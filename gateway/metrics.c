@@ -201,7 +201,7 @@ static bool has_keys(const struct shortcut *shortcut, const struct text *keys, u
 {
     const char *at = shortcut->keys;
     for (unsigned i = 0; i < count; at += shortcut->lengths[i], i++)
-        if (!text_equal((struct text){at, shortcut->lengths[i]}, keys[i]))
+        if (!text_same_name((struct text){at, shortcut->lengths[i]}, keys[i]))
             return false;
     return true;
 }

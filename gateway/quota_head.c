@@ -75,12 +75,24 @@ static const struct row *scarcest(const struct row rows[KINDS])
     return least;
 }
 
+static bool may_speak(struct text name)
+{
+    return name.len > 12 && ((name.at[0] | 0x20) == 'x' || (name.at[0] | 0x20) == 'a');
+}
+
+bool quota_head_may_speak(const struct head *head)
+{
+    for (size_t i = 0; i < head->field_count; i++)
+        if (may_speak(head->fields[i].name))
+            return true;
+    return false;
+}
+
 bool quota_head_read(const struct head *head, int64_t wall_us, struct quota_seen *seen)
 {
     struct row rows[KINDS] = {{-1, -1, 0}, {-1, -1, 0}, {-1, -1, 0}, {-1, -1, 0}};
     for (size_t i = 0; i < head->field_count; i++) {
-        struct text name = head->fields[i].name;
-        if (name.len > 12 && ((name.at[0] | 0x20) == 'x' || (name.at[0] | 0x20) == 'a'))
+        if (may_speak(head->fields[i].name))
             read_field(rows, &head->fields[i], wall_us);
     }
     const struct row *requests = &rows[KIND_REQUESTS], *tokens = scarcest(rows);

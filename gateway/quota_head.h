@@ -12,5 +12,7 @@
 #include "gateway/http/head.h"
 #include "routing/quota.h"
 
+/* Is it worth a look, and the time? False: quota_head_read() is false, too. */
+bool quota_head_may_speak(const struct head *head);
 /* False when it says nothing. <wall_us>: since 1970. */
 bool quota_head_read(const struct head *head, int64_t wall_us, struct quota_seen *seen);

@@ -43,7 +43,7 @@ void relay_tell_early(struct exchange *x)
 /* No other target will be asked. At the end of an answer all of it is about to go anyway. */
 static void give_up_seeking(struct exchange *x, bool end)
 {
-    buffer_done(&x->body);
+    spares_give(&x->worker->spares, &x->body);
     buffer_done(&x->seeking->early);
     buffer_done(&x->seeking->translated_body);
     if (end)
@@ -68,11 +68,11 @@ void relay_flush(struct exchange *x, bool end)
     relay_tell_early(x);
     if (!x->head_sent) {
         x->answered_us = loop_now_us(worker->loop);
+        x->first_us = clock_now_us();
         answer_head(x, &worker->head_out, x->length_out);
         pieces[count++] = (struct iovec){worker->head_out.data + worker->head_out.begin,
                                          buffer_length(&worker->head_out)};
         x->head_sent = true;
-        x->first_us = clock_now_us();
         given = x->sent_us && x->resume.state != RESUME_WATCHES;
     }
     if (bytes && x->chunked_out)
@@ -214,7 +214,6 @@ void relay_end(struct exchange *x)
     replay_written(x); /* all of it: nothing that matters comes after it is booked */
     relay_flush(x, over);
     buffer_done(&x->ready);
-    relay_add_ours(x);
     if (!over)
         timer_set(x->worker->loop, &x->timer, loop_now_us(x->worker->loop) + END_WAIT_US);
 }

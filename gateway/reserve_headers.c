@@ -22,8 +22,6 @@ enum { NAME_MAX_BYTES = 48, LINES_BYTES = 4 * 5 * (80 + NAME_MAX_BYTES + 3 * TEX
 /* What one name in the headers stands for. */
 enum told { TOLD_REQUESTS, TOLD_TOKENS, TOLD_INPUT, TOLD_OUTPUT, TOLD_KINDS };
 
-static const struct text openai_names[TOLD_KINDS] = {
-    [TOLD_REQUESTS] = {"requests", 8}, [TOLD_TOKENS] = {"tokens", 6}};
 static const struct text anthropic_names[TOLD_KINDS] = {
     [TOLD_REQUESTS] = {"requests", 8},
     [TOLD_TOKENS] = {"tokens", 6},
@@ -96,8 +94,7 @@ static inline void put(struct pen *pen, struct text text)
 
 static void put_number(struct pen *pen, int64_t number)
 {
-    char digits[TEXT_NUMBER_BYTES];
-    put(pen, text_write_number(number > 0 ? (uint64_t)number : 0, digits));
+    pen->at = text_put_number(pen->at, number > 0 ? (uint64_t)number : 0);
 }
 
 static int64_t seconds_of(int64_t us)
@@ -133,20 +130,32 @@ static void put_line(struct pen *pen, struct text begin, struct text name, struc
     put(pen, end);
 }
 
+#define OPENAI_LIMIT(what)     TEXT("x-ratelimit-limit-" what ": ")
+#define OPENAI_REMAINING(what) TEXT("\r\nx-ratelimit-remaining-" what ": ")
+#define OPENAI_RESET(what)     TEXT("\r\nx-ratelimit-reset-" what ": ")
+
+/* Inline, so that the words, which are literals, are copied by a few moves. */
+__attribute__((always_inline)) static inline void
+put_openai_lines(struct pen *pen, const struct shown *shown, struct text limit,
+                 struct text remaining, struct text reset)
+{
+    if (!shown->limit)
+        return;
+    put(pen, limit);
+    put_number(pen, shown->limit->amount);
+    put(pen, remaining);
+    put_number(pen, shown->view.left);
+    put(pen, reset);
+    put_reset(pen, shown->view.reset_us);
+    put(pen, TEXT("\r\n"));
+}
+
 static void put_openai(struct pen *pen, const struct shown shown[TOLD_KINDS])
 {
-    for (int kind = 0; kind < TOLD_KINDS; kind++) {
-        struct text name = openai_names[kind];
-        if (!name.len || !shown[kind].limit)
-            continue;
-        put_line(pen, TEXT("x-ratelimit-limit-"), name, TEXT(": "));
-        put_number(pen, shown[kind].limit->amount);
-        put_line(pen, TEXT("\r\nx-ratelimit-remaining-"), name, TEXT(": "));
-        put_number(pen, shown[kind].view.left);
-        put_line(pen, TEXT("\r\nx-ratelimit-reset-"), name, TEXT(": "));
-        put_reset(pen, shown[kind].view.reset_us);
-        put(pen, TEXT("\r\n"));
-    }
+    put_openai_lines(pen, &shown[TOLD_REQUESTS], OPENAI_LIMIT("requests"),
+                     OPENAI_REMAINING("requests"), OPENAI_RESET("requests"));
+    put_openai_lines(pen, &shown[TOLD_TOKENS], OPENAI_LIMIT("tokens"), OPENAI_REMAINING("tokens"),
+                     OPENAI_RESET("tokens"));
 }
 
 static void put_anthropic(struct pen *pen, const struct shown shown[TOLD_KINDS])

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 
 enum {
     TABLE_BYTES = 64 * 1024,

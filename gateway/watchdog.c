@@ -9,7 +9,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 
 enum {
     TICK_US = 100000,

@@ -368,7 +368,7 @@ void worker_give_exchange(struct exchange *x)
 {
     struct worker *worker = x->worker;
     snapshot_unref(x->snapshot);
-    buffer_done(&x->body);
+    spares_give(&worker->spares, &x->body);
     buffer_done(&x->held);
     resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
@@ -598,6 +598,7 @@ static void free_spares(struct worker *worker)
         free_exchange(x);
     }
     free_spare_seekings(worker);
+    spares_free(&worker->spares);
 }
 
 static void shrink(void)
@@ -766,6 +767,7 @@ static void worker_free(struct worker *worker)
         free_exchange(x);
     }
     free_spare_seekings(worker);
+    spares_free(&worker->spares);
     if (worker->spare_fd >= 0)
         close(worker->spare_fd);
     buffer_done(&worker->head_out);

@@ -12,6 +12,7 @@
 #include "gateway/base/buffer.h"
 #include "gateway/base/list.h"
 #include "gateway/base/loop.h"
+#include "gateway/base/spares.h"
 #include "gateway/config.h"
 #include "gateway/exchange.h"
 #include "gateway/hold.h"
@@ -124,6 +125,7 @@ struct worker {
     unsigned spare_count;
     struct seeking *spare_seekings[SPARE_SEEKINGS]; /* of those that gave theirs up */
     unsigned spare_seeking_count, seeking_count;    /* seek targets now */
+    struct spares spares; /* of bodies, and of what is queued for clients */
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;

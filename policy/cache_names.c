@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "gateway/base/memory.h"
-#include "policy/checksum.h"
 
 enum { PARTS = 4 };
 
@@ -32,12 +31,45 @@ static void take_apart(const struct cache_call *call, struct parts *parts)
         parts->bytes += (uint32_t)parts->texts[i].len;
 }
 
+static inline uint64_t word_at(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static inline uint64_t mix(uint64_t sum, uint64_t word)
+{
+    sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+    return sum ^ sum >> 29;
+}
+
+/* Four sums side by side, none of which waits for another: a body is long. */
+static uint64_t mix_text(uint64_t sum, struct text text)
+{
+    enum { WORD = 8, LANES = 4, STEP = WORD * LANES };
+    uint64_t lanes[LANES] = {sum, 1, 2, 3}, last = 0;
+    const char *at = text.at;
+    size_t left = text.len;
+    for (; left >= STEP; at += STEP, left -= STEP)
+        for (int i = 0; i < LANES; i++)
+            lanes[i] = mix(lanes[i], word_at(at + (ptrdiff_t)WORD * i));
+    for (; left >= WORD; at += WORD, left -= WORD)
+        lanes[0] = mix(lanes[0], word_at(at));
+    if (left)
+        memcpy(&last, at, left);
+    for (int i = 1; i < LANES; i++)
+        lanes[0] = mix(lanes[0], lanes[i]);
+    return mix(lanes[0], last);
+}
+
+/* Where a call is looked for: who finds another one there looks at all of it. */
 static uint32_t sum_of(const struct parts *parts)
 {
-    uint32_t sum = 0;
+    uint64_t sum = 0;
     for (int i = 0; i < PARTS; i++)
-        sum = checksum(sum, parts->texts[i].at, parts->texts[i].len);
-    return sum;
+        sum = mix_text(sum, parts->texts[i]);
+    return (uint32_t)(sum >> 32);
 }
 
 static bool is_same(const char *call, const struct parts *parts)

@@ -156,8 +156,8 @@ static struct counter **chain_of(const struct shard *shard, uint64_t hash)
 static struct counter *counter_at(const struct place *place, struct text id, uint64_t hash)
 {
     struct counter *counter = *chain_of(place->shard, hash);
-    while (counter && !(counter->hash == hash && text_equal(counter_id(counter), id) &&
-                        text_equal(root_name(counter->root), place->root)))
+    while (counter && !(counter->hash == hash && text_same_name(counter_id(counter), id) &&
+                        text_same_name(root_name(counter->root), place->root)))
         counter = counter->next;
     return counter;
 }

@@ -105,7 +105,7 @@ static void read_group(struct text object, struct text group, struct figures *fi
         for (uint32_t left = rows; left; left &= left - 1) {
             size_t i = (size_t)__builtin_ctz(left);
             const struct figure_name *at = &figure_names[i];
-            if (!text_equal(at->name, name))
+            if (!text_same_name(at->name, name))
                 continue;
             int64_t *figure = (int64_t *)(void *)((char *)figures + at->offset);
             size_t *rank = &ranks[at->offset / sizeof(int64_t)];

@@ -71,6 +71,11 @@ bool buffer_append_slowly(struct buffer *buffer, const void *at, size_t len)
 
 bool buffer_append_number(struct buffer *buffer, uint64_t number)
 {
+    if (buffer->capacity - buffer->end >= TEXT_NUMBER_BYTES) {
+        const char *end = text_put_number(buffer->data + buffer->end, number);
+        buffer->end = (uint32_t)(end - buffer->data);
+        return true;
+    }
     char digits[TEXT_NUMBER_BYTES];
     return buffer_append_text(buffer, text_write_number(number, digits));
 }

@@ -30,6 +30,7 @@ struct again {
 struct loop {
     int epoll, wake;
     uint64_t now_us;
+    int64_t wall_us;   /* 0 = not asked for in this round */
     uint64_t slot_now; /* every slot before this one has been looked at */
     struct link slots[SLOTS];
     uint64_t slot_used[SLOTS / 64]; /* may say yes for an empty slot, never no for a full one */
@@ -105,6 +106,13 @@ void loop_free(struct loop *loop)
 uint64_t loop_now_us(const struct loop *loop)
 {
     return loop->now_us;
+}
+
+int64_t loop_wall_us(struct loop *loop)
+{
+    if (loop->wall_us == 0)
+        loop->wall_us = clock_wall_us();
+    return loop->wall_us;
 }
 
 uint64_t loop_rounds(const struct loop *loop)
@@ -383,6 +391,7 @@ void loop_run(struct loop *loop, void (*on_round)(void *), void *with)
             count = 0;
         }
         loop->now_us = clock_now_us();
+        loop->wall_us = 0;
         atomic_store_explicit(&loop->busy_since_us, loop->now_us, memory_order_relaxed);
         run_round(loop, events, count);
         if (on_round)

@@ -73,6 +73,8 @@ void loop_clear(struct loop *loop);
 
 /* The time at which this round began, in microseconds (monotonic); costs nothing. */
 uint64_t loop_now_us(const struct loop *loop);
+/* The time since 1970 in microseconds, as it was when first asked for in this round. */
+int64_t loop_wall_us(struct loop *loop);
 /* Has this round so many events that what they wait for here is each other? Then what is sent is
  * better put off: it is sent in one go, and a peer on this machine, whom each single send would
  * wake from its sleep, has not gone to sleep again before the next. */

@@ -38,10 +38,15 @@ __attribute__((noreturn)) static void die_without_memory(size_t bytes)
 
 void *memory_new(size_t bytes)
 {
-    void *what = calloc(1, bytes ? bytes : 1);
+    /* glibc's calloc() does not look into what is kept for the thread; malloc() does, and what is
+     * small is cleared in no time. */
+    void *what = bytes <= AT_HAND_MOST ? malloc(bytes ? bytes : 1) : calloc(1, bytes);
     if (!what)
         die_without_memory(bytes);
-    return what;
+    if (bytes > AT_HAND_MOST)
+        return what;
+    __asm__("" : "+r"(what)); /* the compiler shall not make one calloc() of both */
+    return memset(what, 0, bytes);
 }
 
 void *memory_resize(void *what, size_t bytes)

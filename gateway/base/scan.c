@@ -88,7 +88,7 @@ static inline unsigned beginning_of(struct text name)
 static inline bool begins_with(struct text want, struct text key)
 {
     bool may_be = (want.len >= key.len) & (want.at[0] == key.at[0]);
-    return may_be && memcmp(want.at, key.at, key.len) == 0;
+    return may_be && text_same(want.at, key.at, key.len);
 }
 
 static bool complain_case(struct scanner *s, size_t want)
@@ -151,7 +151,7 @@ static bool match_below(struct scanner *s, struct text key)
     for (uint32_t left = s->within; left; left &= left - 1) {
         size_t i = (size_t)__builtin_ctz(left);
         struct text want = text_from(s->wants[i], s->parent_len + 1);
-        if (!text_equal(want, key)) {
+        if (!text_same_name(want, key)) {
             if (is_other_case(s, want, key))
                 return complain_case(s, i);
             continue;

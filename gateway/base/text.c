@@ -16,21 +16,56 @@ static inline uint64_t lower_eight(uint64_t word)
     return word | ((from_a & ~behind_z & ~word & tops) >> 2);
 }
 
+static inline uint64_t word_at(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
+static inline uint32_t half_at(const char *at)
+{
+    uint32_t half;
+    memcpy(&half, at, sizeof(half));
+    return half;
+}
+
 static inline bool same_eight(const char *a, const char *b)
 {
-    uint64_t one, other;
-    memcpy(&one, a, sizeof(one));
-    memcpy(&other, b, sizeof(other));
+    uint64_t one = word_at(a), other = word_at(b);
     return one == other || lower_eight(one) == lower_eight(other);
+}
+
+bool text_same(const char *a, const char *b, size_t len)
+{
+    enum { WORD = 8, HALF = 4 };
+    if (len >= WORD) {
+        size_t last = len - WORD;
+        for (size_t i = 0; i < last; i += WORD)
+            if (word_at(a + i) != word_at(b + i))
+                return false;
+        return word_at(a + last) == word_at(b + last); /* some of it twice */
+    }
+    if (len >= HALF)
+        return half_at(a) == half_at(b) && half_at(a + len - HALF) == half_at(b + len - HALF);
+    for (size_t i = 0; i < len; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
 }
 
 bool text_same_nocase(const char *a, const char *b, size_t len)
 {
-    if (len < 8) {
+    if (len < 4) {
         for (size_t i = 0; i < len; i++)
             if (lower(a[i]) != lower(b[i]))
                 return false;
         return true;
+    }
+    if (len < 8) { /* both halves, some of it twice */
+        uint64_t one = (uint64_t)half_at(a + len - 4) << 32 | half_at(a);
+        uint64_t other = (uint64_t)half_at(b + len - 4) << 32 | half_at(b);
+        return one == other || lower_eight(one) == lower_eight(other);
     }
     for (size_t i = 0; i + 8 < len; i += 8)
         if (!same_eight(a + i, b + i))
@@ -112,38 +147,81 @@ bool text_next(struct text *rest, char separator, struct text *item)
     return true;
 }
 
-struct text text_write_number(uint64_t number, char room[TEXT_NUMBER_BYTES])
+/* <number> in front of <end>; where it begins. */
+static inline char *put_in_front(char *end, uint64_t number)
 {
     /* clang-format off */
     static const char pairs[] =
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
         "495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
     /* clang-format on */
-    size_t at = TEXT_NUMBER_BYTES;
     while (number >= 100) {
-        at -= 2;
-        memcpy(room + at, pairs + number % 100 * 2, 2);
+        end -= 2;
+        memcpy(end, pairs + number % 100 * 2, 2);
         number /= 100;
     }
     if (number >= 10) {
-        at -= 2;
-        memcpy(room + at, pairs + number * 2, 2);
+        end -= 2;
+        memcpy(end, pairs + number * 2, 2);
     } else {
-        room[--at] = (char)('0' + number);
+        *--end = (char)('0' + number);
     }
-    return (struct text){room + at, TEXT_NUMBER_BYTES - at};
+    return end;
+}
+
+struct text text_write_number(uint64_t number, char room[TEXT_NUMBER_BYTES])
+{
+    char *end = room + TEXT_NUMBER_BYTES, *at = put_in_front(end, number);
+    return (struct text){at, (size_t)(end - at)};
+}
+
+/* 1233 / 4096 is the logarithm of 2: from the number of bits that of digits, or one less. */
+static inline unsigned digits_of(uint64_t number)
+{
+    static const uint64_t powers[TEXT_NUMBER_BYTES] = {0,
+                                                       10,
+                                                       100,
+                                                       1000,
+                                                       10000,
+                                                       100000,
+                                                       1000000,
+                                                       10000000,
+                                                       100000000,
+                                                       1000000000,
+                                                       10000000000,
+                                                       100000000000,
+                                                       1000000000000,
+                                                       10000000000000,
+                                                       100000000000000,
+                                                       1000000000000000,
+                                                       10000000000000000,
+                                                       100000000000000000,
+                                                       1000000000000000000,
+                                                       10000000000000000000U};
+    unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1), least = bits * 1233 >> 12;
+    return least + (number >= powers[least]);
+}
+
+char *text_put_number(char *at, uint64_t number)
+{
+    if (number < 10) { /* as most are */
+        *at = (char)('0' + number);
+        return at + 1;
+    }
+    char *end = at + digits_of(number);
+    put_in_front(end, number);
+    return end;
 }
 
 bool text_number(struct text t, uint64_t max, uint64_t *number)
 {
-    uint64_t n = 0;
+    uint64_t n = 0, most = max / 10;
+    unsigned last = (unsigned)(max % 10);
     if (t.len == 0)
         return false;
     for (size_t i = 0; i < t.len; i++) {
-        if (t.at[i] < '0' || t.at[i] > '9')
-            return false;
-        unsigned digit = (unsigned)(t.at[i] - '0');
-        if (n > (max - digit) / 10 || digit > max)
+        unsigned digit = (unsigned char)(t.at[i] - '0');
+        if (digit > 9 || n > most || (n == most && digit > last))
             return false;
         n = n * 10 + digit;
     }

@@ -19,7 +19,12 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 
-enum { TLS_RECORD_BYTES = 16384, TLS_VERIFY_DEPTH = 8, WAITED_MAX_US = 10000000 };
+enum {
+    TLS_RECORD_BYTES = 16384,
+    TLS_VERIFY_DEPTH = 8,
+    WAITED_MAX_US = 10000000,
+    JOIN_BYTES = 4096, /* pieces of so many are put together before they are sent */
+};
 
 /* The public names stay free of OpenSSL's: a tls is an SSL_CTX, a tls_session an SSL_SESSION. */
 static SSL_CTX *context_of(struct tls *tls)
@@ -253,6 +258,14 @@ static BIO *bio_of(struct stream *stream)
 
 /* ------------------------------------------------------------------------------ streams */
 
+/* SSL_get_error() takes any error of the thread for one of the call: there must be none. Mostly
+ * there is none, and to look is cheaper than to clear. */
+static void forget_errors(void)
+{
+    if (ERR_peek_error())
+        ERR_clear_error();
+}
+
 void stream_init(struct stream *stream, int fd)
 {
     *stream = (struct stream){.fd = fd};
@@ -362,7 +375,7 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
         stream->emptied = false; /* what is read may have come before */
-        ERR_clear_error();
+        forget_errors();
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
     }
     if (stream->untimed)
@@ -414,7 +427,7 @@ static ssize_t write_records(struct stream *stream, const struct iovec *pieces, 
         }
         if (filled == 0)
             return (ssize_t)sent;
-        ERR_clear_error();
+        forget_errors();
         ssize_t done = ssl_result(stream, SSL_write(ssl_of(stream), record, (int)filled));
         if (done == 0)
             done = STREAM_BROKEN;
@@ -430,10 +443,8 @@ static ssize_t write_records(struct stream *stream, const struct iovec *pieces, 
     }
 }
 
-ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count)
+static ssize_t send_pieces(const struct stream *stream, const struct iovec *pieces, int count)
 {
-    if (stream->ssl)
-        return write_records(stream, pieces, count);
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces,
                              .msg_iovlen = (size_t)count};
     for (;;) {
@@ -445,6 +456,39 @@ ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int coun
         if (errno != EINTR)
             return STREAM_BROKEN;
     }
+}
+
+static ssize_t send_bytes(const struct stream *stream, const void *bytes, size_t length)
+{
+    for (;;) {
+        ssize_t sent = send(stream->fd, bytes, length, MSG_NOSIGNAL);
+        if (sent >= 0)
+            return sent;
+        if (errno == EAGAIN)
+            return STREAM_WAIT;
+        if (errno != EINTR)
+            return STREAM_BROKEN;
+    }
+}
+
+/* The kernel takes one piece faster than a list of them: the few that a head and a small body are
+ * cost less to put together here than to be read from a list there. */
+ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count)
+{
+    if (stream->ssl)
+        return write_records(stream, pieces, count);
+    if (count == 1)
+        return send_bytes(stream, pieces->iov_base, pieces->iov_len);
+    __attribute__((uninitialized)) char joined[JOIN_BYTES];
+    size_t filled = 0;
+    for (int i = 0; i < count; i++) {
+        if (pieces[i].iov_len > sizeof(joined) - filled)
+            return send_pieces(stream, pieces, count);
+        if (pieces[i].iov_len)
+            memcpy(joined + filled, pieces[i].iov_base, pieces[i].iov_len);
+        filled += pieces[i].iov_len;
+    }
+    return send_bytes(stream, joined, filled);
 }
 
 bool stream_is_unconfirmed(const struct stream *stream)

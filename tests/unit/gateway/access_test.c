@@ -93,6 +93,53 @@ static void test_hostile_texts(void **state)
     free(line);
 }
 
+/* Each byte that is special, at each place of texts of each length around a word's. */
+static void test_special_anywhere(void **state)
+{
+    (void)state;
+    static const struct {
+        char byte;
+        const char *written;
+    } special[] = {
+        {'"', "\\\""}, {'\\', "\\\\"}, {'\n', "\\n"}, {'\x7f', "\\u007f"}, {'\x1f', "\\u001f"}};
+    for (size_t len = 1; len <= 20; len++)
+        for (size_t at = 0; at < len; at++)
+            for (size_t i = 0; i < sizeof(special) / sizeof(*special); i++) {
+                char text[20], wanted[64];
+                memset(text, 'x', sizeof(text));
+                text[at] = special[i].byte;
+                snprintf(wanted, sizeof(wanted), "\"tenant\":\"%.*s%s%.*s\",\"key\"", (int)at, text,
+                         special[i].written, (int)(len - at - 1), text + at + 1);
+                struct ledger_row row = usual_row();
+                row.tenant = (struct text){text, len};
+                struct access_extra extra = {.path = TEXT("/v1/x")};
+                char *line = written(true, &row, &extra);
+                assert_non_null(strstr(line, wanted));
+                free(line);
+            }
+}
+
+static void test_decimals(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t nanos;
+        const char *written;
+    } costs[] = {{0, "0"},           {1, "0.000000001"},           {-5, "0"},
+                 {1000000000, "1"},  {999999999, "0.999999999"},   {1100000000, "1.1"},
+                 {10, "0.00000001"}, {12000000001, "12.000000001"}};
+    for (size_t i = 0; i < sizeof(costs) / sizeof(*costs); i++) {
+        char wanted[64];
+        snprintf(wanted, sizeof(wanted), "\"cost_usd\":%s,", costs[i].written);
+        struct ledger_row row = usual_row();
+        row.cost_nanos = costs[i].nanos;
+        struct access_extra extra = {.path = TEXT("/v1/x")};
+        char *line = written(true, &row, &extra);
+        assert_non_null(strstr(line, wanted));
+        free(line);
+    }
+}
+
 static void test_longest_line_fits(void **state)
 {
     (void)state;
@@ -167,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_line),         cmocka_unit_test(test_hostile_texts),
+        cmocka_unit_test(test_special_anywhere),  cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_longest_line_fits), cmocka_unit_test(test_text_line),
         cmocka_unit_test(test_no_room),
     };

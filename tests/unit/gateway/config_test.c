@@ -10,9 +10,9 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/quantity.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/base/scan.h"
 #include "gateway/config.h"
-#include "gateway/sanitizer.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>

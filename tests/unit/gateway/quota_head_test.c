@@ -22,7 +22,9 @@ static bool read_head(const char *fields, struct quota_seen *seen)
     struct fault why;
     int len = snprintf(bytes, sizeof(bytes), "HTTP/1.1 200 OK\r\n%s\r\n", fields);
     assert_true(head_read_response((struct text){bytes, (size_t)len}, &head, &why));
-    return quota_head_read(&head, wall, seen);
+    bool says = quota_head_read(&head, wall, seen);
+    assert_true(quota_head_may_speak(&head) >= says);
+    return says;
 }
 
 static void reads_openais_fields(void **state)

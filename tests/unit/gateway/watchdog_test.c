@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/watchdog.h"
 /* after those above */
 #include <cmocka.h>

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;

@@ -57,6 +57,34 @@ static void timers_fire_in_order_and_never_early(void **state)
     loop_free(loop);
 }
 
+static int64_t wall_us[2];
+
+static void note_wall(struct timer *timer)
+{
+    int64_t before = clock_wall_us(), first = loop_wall_us(loop);
+    assert_true(first >= before && first <= clock_wall_us());
+    usleep(2 * MILLISECOND);
+    assert_true(loop_wall_us(loop) == first); /* in the same round */
+    struct alarm *alarm = (struct alarm *)(void *)timer;
+    wall_us[alarm->ends] = first;
+    on_alarm(timer);
+}
+
+static void the_time_of_day_is_that_of_the_round(void **state)
+{
+    (void)state;
+    loop = loop_new();
+    struct alarm alarms[] = {alarm_new(false), alarm_new(true)};
+    uint64_t begin = loop_now_us(loop);
+    for (size_t i = 0; i < 2; i++) {
+        alarms[i].timer.on_time = note_wall;
+        timer_set(loop, &alarms[i].timer, begin + (i + 1) * 30 * MILLISECOND);
+    }
+    loop_run(loop, NULL, NULL);
+    assert_true(wall_us[1] > wall_us[0]);
+    loop_free(loop);
+}
+
 static void a_timer_can_be_moved_to_later_to_earlier_and_stopped(void **state)
 {
     (void)state;
@@ -208,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(timers_fire_in_order_and_never_early),
+        cmocka_unit_test(the_time_of_day_is_that_of_the_round),
         cmocka_unit_test(a_timer_can_be_moved_to_later_to_earlier_and_stopped),
         cmocka_unit_test(a_hangup_is_told_apart_from_bytes),
         cmocka_unit_test(errands_of_other_threads_all_run),

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
-#include "gateway/sanitizer.h"
+#include "gateway/base/sanitizer.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>

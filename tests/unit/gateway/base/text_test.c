@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include "gateway/base/text.h"
 
@@ -127,6 +129,39 @@ static void number_takes_digits_up_to_the_maximum(void **state)
     }
 }
 
+static void numbers_are_written_as_printf_does(void **state)
+{
+    (void)state;
+    char room[TEXT_NUMBER_BYTES], want[TEXT_NUMBER_BYTES + 1];
+    uint64_t power = 1;
+    for (unsigned digits = 1; digits <= TEXT_NUMBER_BYTES; digits++, power *= 10) {
+        const uint64_t numbers[] = {power - 1, power, power + 1, power + power / 3, UINT64_MAX, 0};
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+            snprintf(want, sizeof(want), "%" PRIu64, numbers[i]);
+            assert_true(text_equal(text_write_number(numbers[i], room), text_of(want)));
+            size_t length = (size_t)(text_put_number(room, numbers[i]) - room);
+            assert_true(text_equal((struct text){room, length}, text_of(want)));
+        }
+    }
+}
+
+static void same_looks_at_each_byte(void **state)
+{
+    (void)state;
+    char one[40], other[40];
+    for (size_t len = 0; len <= sizeof(one); len++) {
+        memset(one, 'a', sizeof(one));
+        memset(other, 'a', sizeof(other));
+        for (size_t i = 0; i < sizeof(one); i++) {
+            other[i] = 'b';
+            assert_true(text_same(one, other, len) == (i >= len));
+            other[i] = 'a';
+        }
+        assert_true(text_same(one, other, len));
+    }
+    assert_true(text_same(NULL, NULL, 0));
+}
+
 static void star_stands_for_any_bytes(void **state)
 {
     (void)state;
@@ -170,6 +205,8 @@ int main(void)
         cmocka_unit_test(find_tells_the_first_place),
         cmocka_unit_test(next_takes_a_list_apart),
         cmocka_unit_test(number_takes_digits_up_to_the_maximum),
+        cmocka_unit_test(numbers_are_written_as_printf_does),
+        cmocka_unit_test(same_looks_at_each_byte),
         cmocka_unit_test(star_stands_for_any_bytes),
         cmocka_unit_test(distance_counts_edits),
     };
