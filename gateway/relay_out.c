@@ -214,8 +214,10 @@ void relay_end(struct exchange *x)
     replay_written(x); /* all of it: nothing that matters comes after it is booked */
     relay_flush(x, over);
     buffer_done(&x->ready);
-    if (!over)
-        timer_set(x->worker->loop, &x->timer, loop_now_us(x->worker->loop) + END_WAIT_US);
+    if (over)
+        return;
+    relay_add_ours(x); /* it is booked in a later round */
+    timer_set(x->worker->loop, &x->timer, loop_now_us(x->worker->loop) + END_WAIT_US);
 }
 
 void relay_refuse(struct exchange *x)
