@@ -17,12 +17,14 @@ COST = 11 * 1000 + 7 * 4000  # nano-dollars of the usual answer
 NODES = 3
 
 
-def shared(redis, upstream, **changes):
-    """<redis> is a server, a Cluster, or Sentinels."""
+def shared(redis, upstream, timeout=None, **changes):
+    """<redis> is a server, a Cluster, or Sentinels; how long is waited for it."""
     if hasattr(redis, "addresses"):
         where = {"url": "redis://127.0.0.1", "sentinel": {"master": redis.name, "addresses": redis.addresses()}}
     else:
         where = {"url": redis.url()}
+    if timeout:
+        where["timeout"] = timeout
     return config_for(upstream, store={"type": "redis", "redis": where}, **changes)
 
 

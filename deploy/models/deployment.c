@@ -14,7 +14,8 @@ enum {
     RECORD_US = 500000,
     ROUNDS_MAX = 4, /* facts that follow from decisions are told at once */
     KILL_US = 1000000,
-    HEIR_US = 5000000, /* so long who ends waits for one that takes over, at most */
+    HEIR_US = 5000000, /* so long who ends waits for one that takes over, at most, */
+    SEEK_US = 3000000, /* and until it knows what was there before it */
     TIDY_US = 60000000,
 };
 
@@ -191,10 +192,17 @@ static void plan(struct deployments *desk, bool waits)
     timer_set(desk->site.loop, &desk->round_timer, due < next ? due : next);
 }
 
+/* Nothing runs any more that we are to end. Who took over a moment ago may not have found it yet.
+ */
+static bool is_over(const struct deployments *desk)
+{
+    return fleet_is_quiet(desk->fleet) && seats_are_empty(desk) &&
+           (desk_now(desk) >= desk->look_by_us || !seats_are_looking(desk));
+}
+
 static void see_whether_it_is_over(struct deployments *desk)
 {
-    if (desk->is_ending && !desk->site.leave && fleet_is_quiet(desk->fleet) &&
-        seats_are_empty(desk))
+    if (desk->is_ending && !desk->site.leave && is_over(desk))
         timer_set(desk->site.loop, &desk->end_timer, desk_now(desk));
 }
 
@@ -256,8 +264,12 @@ static void shut(struct deployments *desk, bool is_handed_over)
         seats_yield(desk);
     if (!desk->site.leave)
         fleet_shut(desk->fleet, now);
-    uint64_t kill_at = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
-    timer_set(desk->site.loop, &desk->end_timer, desk->site.leave ? now : kill_at);
+    desk->kill_at_us = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
+    bool looks = seats_are_looking(desk) && desk->look_by_us < desk->kill_at_us;
+    timer_set(desk->site.loop, &desk->end_timer,
+              desk->site.leave ? now
+              : looks          ? desk->look_by_us
+                               : desk->kill_at_us);
 }
 
 /* All of a cluster may end at once: what engines run is only let go of when another looks after it,
@@ -276,17 +288,19 @@ static void on_end_time(struct timer *timer)
 {
     struct deployments *desk = LIST_MEMBER(timer, struct deployments, end_timer);
     desk_lock(desk);
-    bool is_over = desk->site.leave || desk_now(desk) >= desk->end_by_us ||
-                   (fleet_is_quiet(desk->fleet) && seats_are_empty(desk));
-    if (!is_over && desk->awaits_heir) {
+    uint64_t now = desk_now(desk);
+    bool ends = desk->site.leave || now >= desk->end_by_us || is_over(desk);
+    if (!ends && desk->awaits_heir) {
         shut(desk, true); /* there is one, which is late */
         desk_round(desk);
-    } else if (!is_over) {
+    } else if (!ends && now < desk->kill_at_us) {
+        timer_set(desk->site.loop, &desk->end_timer, desk->kill_at_us);
+    } else if (!ends) {
         desk_replicas_kill(desk);
         timer_set(desk->site.loop, &desk->end_timer, desk->end_by_us);
     }
     desk_unlock(desk);
-    if (is_over)
+    if (ends)
         finish(desk);
 }
 
@@ -301,6 +315,7 @@ void deployments_end(struct deployments *deployments, uint64_t by_us, void (*don
     desk->on_done_with = with;
     desk->end_by_us = by_us > now ? by_us : now;
     uint64_t left = desk->end_by_us - now;
+    desk->look_by_us = now + (left / 2 < SEEK_US ? left / 2 : SEEK_US);
     bool has_heirs = desk->site.is_shared && share_has_heirs(desk);
     desk->awaits_heir = has_heirs && desk->role == ROLE_LEADS && !desk->site.leave;
     if (desk->awaits_heir)

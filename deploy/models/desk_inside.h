@@ -34,7 +34,9 @@ struct desk_seat {
     unsigned index;            /* among those in force */
     bool is_gone;              /* not in force any more: closed with its last launch */
     bool is_usable;
+    bool has_looked; /* since it was opened: what was there before us is known, or cannot be */
     size_t launches;
+    size_t unwanted; /* found, and being ended; nobody's launches */
     struct link all; /* of these */
 };
 
@@ -173,7 +175,7 @@ struct deployments {
     uint64_t recorded_us, tidied_us;
     bool was_configured, is_ending, was_killed;
     bool awaits_heir; /* it ends, and has not let go of what engines run yet */
-    uint64_t end_by_us;
+    uint64_t look_by_us, kill_at_us, end_by_us;
     void (*on_done)(void *);
     void *on_done_with;
 
@@ -214,6 +216,8 @@ void seats_configure(struct deployments *desk, const struct node_spec *nodes, si
 void seats_open(struct deployments *desk);
 /* Another leads, or is to: engines are its own, whatever runs there. */
 void seats_yield(struct deployments *desk);
+/* Is anything still to be found there? */
+bool seats_are_looking(const struct deployments *desk);
 /* Close those that are gone and have nothing left; not from within what a launcher tells. */
 void seats_tidy(struct deployments *desk);
 bool seats_are_empty(const struct deployments *desk);

@@ -88,8 +88,10 @@ static void on_report(void *with, struct launch *at, const struct launch_report 
         desk_replica_report(launch->replica, report);
     else if (report->stage == LAUNCH_ENDED && launch)
         seat_forget(launch);
-    else if (report->stage == LAUNCH_ENDED) /* found, and not wanted */
+    else if (report->stage == LAUNCH_ENDED) { /* found, and not wanted */
         seat->kind->forget(at);
+        seat->unwanted -= seat->unwanted > 0; /* it may have ended before it was told of */
+    }
     desk_round(desk);
     desk_unlock(desk);
 }
@@ -111,6 +113,12 @@ static void on_line(void *with, struct launch *at, bool error, struct text line)
     desk_unlock(seat->desk);
 }
 
+static int64_t grace_of_unwanted(const struct deployments *desk)
+{
+    uint64_t now = desk_now(desk), left = desk->end_by_us > now ? desk->end_by_us - now : 0;
+    return !desk->is_ending || left > 2 * UNWANTED_GRACE_US ? UNWANTED_GRACE_US : (int64_t)left / 2;
+}
+
 static void on_found(void *with, struct launcher *launcher, const struct launch_name *name,
                      struct launch *at)
 {
@@ -130,7 +138,8 @@ static void on_found(void *with, struct launcher *launcher, const struct launch_
     } else {
         log_line(LOG_INFO, "deploy", "%s %s was left by an earlier sluice and is not wanted: ended",
                  name->deployment, name->replica);
-        seat->kind->stop(at, UNWANTED_GRACE_US);
+        seat->unwanted++;
+        seat->kind->stop(at, grace_of_unwanted(desk));
     }
     desk_unlock(desk);
 }
@@ -149,6 +158,7 @@ static void on_looked(void *with, struct launcher *launcher, bool reachable)
     if (!reachable)
         log_line(LOG_WARN, "deploy", "the node %.*s cannot be reached", TEXT_ARGS(seat->node.name));
     seat->is_usable = reachable;
+    seat->has_looked = true;
     tell_usable(seat);
     desk_round(seat->desk);
     desk_unlock(seat->desk);
@@ -247,6 +257,7 @@ static void seat_open(struct desk_seat *seat)
                                  .keeper = desk->site.keeper,
                                  .ears = {on_report, on_line, on_found, on_looked, seat}};
     struct fault fault = {.text = "this sluice has no such launcher"};
+    seat->has_looked = false;
     if (seat->kind)
         seat->launcher = seat->kind->open(&site, &seat->node, &fault);
     if (!seat->launcher)
@@ -314,6 +325,7 @@ void seats_yield(struct deployments *desk)
             continue;
         fleet_abandon(desk->fleet, seat->index, desk_now(desk));
         seat->is_usable = false;
+        seat->unwanted = 0;
         tell_usable(seat);
         forget_launches(seat);
         seat->kind->close(seat->launcher);
@@ -333,10 +345,22 @@ void seats_open(struct deployments *desk)
 
 bool seats_are_empty(const struct deployments *desk)
 {
-    for (struct link *at = desk->seats.next; at != &desk->seats; at = at->next)
-        if (LIST_MEMBER(at, struct desk_seat, link)->launches > 0)
+    for (struct link *at = desk->seats.next; at != &desk->seats; at = at->next) {
+        const struct desk_seat *seat = LIST_MEMBER(at, struct desk_seat, link);
+        if (seat->launches > 0 || seat->unwanted > 0)
             return false;
+    }
     return true;
+}
+
+bool seats_are_looking(const struct deployments *desk)
+{
+    for (struct link *at = desk->seats.next; at != &desk->seats; at = at->next) {
+        const struct desk_seat *seat = LIST_MEMBER(at, struct desk_seat, link);
+        if (seat->launcher && !seat->has_looked)
+            return true;
+    }
+    return false;
 }
 
 void seats_close(struct deployments *desk)

@@ -244,8 +244,12 @@ void deployments_tell(struct deployments *deployments, struct buffer *record, ui
     while (table_next(&desk->records, &at, &name, &value))
         tell_record(&telling, value);
     tell_calls(&telling);
-    for (struct link *one = desk->replicas.next; one != &desk->replicas; one = one->next)
-        tell_replica(&telling, LIST_MEMBER(one, struct desk_replica, link));
+    for (struct link *one = desk->replicas.next; one != &desk->replicas; one = one->next) {
+        const struct desk_replica *replica = LIST_MEMBER(one, struct desk_replica, link);
+        /* Who takes over finds it: counted twice, one of them would be ended. */
+        if (!desk->awaits_heir || replica->fleet->spec->launcher == LAUNCH_BY_PROCESS)
+            tell_replica(&telling, replica);
+    }
     if (desk->role == ROLE_LEADS)
         tell_leading(&telling);
     *sense = telling.sense;

@@ -42,7 +42,7 @@ def ids_of(gate):
     def all_there():  # what dead processes left is gone, and its own lines are booked
         return len(list((gate.state / "ledger").glob("*-*"))) == 1 and gate.metric("sluice_ledger_undrained_lines") == 0
 
-    eventually(all_there, 60, what="everything is drained")  # which has the lowest priority
+    eventually(all_there, 150, what="everything is drained")  # which has the lowest priority
     ids = [row["id"] for row in gate.ledger_rows()]
     assert len(ids) == len(set(ids)), "a call stands twice"
     return set(ids)

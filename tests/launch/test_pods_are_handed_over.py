@@ -119,7 +119,7 @@ def test_all_that_end_at_the_same_moment_leave_no_pod(api, count):
 
 def test_who_takes_over_may_be_ending_itself_a_moment_later(api):
     """However far the other has come with taking over: in the end one of them ends the pod."""
-    for delay in (0.002, 0.02, 0.05, 0.1, 0.2, 0.4):
+    for delay in (0.002, 0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.4):
         with Cluster(api) as cluster:
             leader, other = cluster.by_role("leads"), cluster.by_role("follows")
             says(leader)
