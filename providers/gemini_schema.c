@@ -136,7 +136,11 @@ static struct text as_number(struct text value)
 {
     uint64_t number;
     struct text digits = member_string(value);
-    return text_number(digits, INT64_MAX, &number) ? digits : value;
+    if (!text_number(digits, INT64_MAX, &number))
+        return value;
+    while (digits.len > 1 && digits.at[0] == '0') /* which JSON has not */
+        digits = text_from(digits, 1);
+    return digits;
 }
 
 static void put_other(struct buffer *out, struct text name, struct text value)

@@ -435,7 +435,7 @@ static void its_schemas_become_json_schema(void **state)
                   "\"n\":{\"type\":[\"integer\",\"null\"],\"format\":\"int64\"}},"
                   "\"required\":[\"n\"]}");
     assert_schema("{\"type\":\"ARRAY\",\"items\":{\"type\":\"STRING\",\"format\":\"enum\","
-                  "\"enum\":[\"a\"],\"nullable\":true},\"minItems\":\"2\"}",
+                  "\"enum\":[\"a\"],\"nullable\":true},\"minItems\":\"002\"}",
                   "{\"type\":\"array\",\"items\":{\"type\":[\"string\",\"null\"],"
                   "\"enum\":[\"a\",null]},\"minItems\":2}");
     assert_schema("{\"any_of\":[{\"type\":\"STRING\"},{\"type\":\"NULL\"}],\"nullable\":true,"
