@@ -95,13 +95,6 @@ static bool is_plain_bytewise(struct text t)
     return true;
 }
 
-static inline uint64_t word_at(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 /* Copy and look at once; what is written behind a special byte is written over. */
 static inline bool copy_plain(char *to, struct text t)
 {
@@ -110,11 +103,11 @@ static inline bool copy_plain(char *to, struct text t)
     if (t.len >= WORD) {
         size_t last = t.len - WORD;
         for (size_t i = 0; i < last; i += WORD) {
-            uint64_t word = word_at(t.at + i);
+            uint64_t word = text_word(t.at + i);
             memcpy(to + i, &word, WORD);
             special |= has_special(word);
         }
-        uint64_t word = word_at(t.at + last); /* some of it twice */
+        uint64_t word = text_word(t.at + last); /* some of it twice */
         memcpy(to + last, &word, WORD);
         special |= has_special(word);
     } else if (t.len >= HALF) {

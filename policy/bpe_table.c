@@ -26,13 +26,6 @@ static struct bpe_table tables[TOKENIZERS];
 
 /* ------------------------------------------------------------------------------- finding */
 
-static inline uint64_t load8(const char *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof(value));
-    return value;
-}
-
 static inline uint64_t load4(const char *at)
 {
     uint32_t value;
@@ -52,8 +45,8 @@ static inline uint64_t hash_of(const char *at, size_t len)
     if (len >= 8) {
         uint64_t hash = len;
         for (size_t i = 0; i + 8 < len; i += 8)
-            hash = mix(hash ^ load8(at + i));
-        return mix(mix(hash ^ load8(at + len - 8)));
+            hash = mix(hash ^ text_word(at + i));
+        return mix(mix(hash ^ text_word(at + len - 8)));
     }
     if (len >= 4)
         return mix(mix(load4(at) | load4(at + len - 4) << 32) + len);

@@ -31,13 +31,6 @@ static void take_apart(const struct cache_call *call, struct parts *parts)
         parts->bytes += (uint32_t)parts->texts[i].len;
 }
 
-static inline uint64_t word_at(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 static inline uint64_t mix(uint64_t sum, uint64_t word)
 {
     sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
@@ -53,9 +46,9 @@ static uint64_t mix_text(uint64_t sum, struct text text)
     size_t left = text.len;
     for (; left >= STEP; at += STEP, left -= STEP)
         for (int i = 0; i < LANES; i++)
-            lanes[i] = mix(lanes[i], word_at(at + (ptrdiff_t)WORD * i));
+            lanes[i] = mix(lanes[i], text_word(at + (ptrdiff_t)WORD * i));
     for (; left >= WORD; at += WORD, left -= WORD)
-        lanes[0] = mix(lanes[0], word_at(at));
+        lanes[0] = mix(lanes[0], text_word(at));
     if (left)
         memcpy(&last, at, left);
     for (int i = 1; i < LANES; i++)

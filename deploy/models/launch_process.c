@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@ enum {
     LOOK_US = 1000000,
     TIDY_US = 3600000000U,
     PORT_TRIES = 16,
+    KEEPER_MS = 1000,          /* to begin */
     HISTORY_BYTES = 16 * 1024, /* of the log of one that is taken over */
 };
 
@@ -47,6 +50,9 @@ static void reap_keeper(struct launcher *launcher)
     if (launcher->keeper < 0)
         return;
     loop_remove(launcher->site.loop, &launcher->keeper_watch);
+    struct pollfd has_begun = {launcher->keeper, POLLIN, 0};
+    if (poll(&has_begun, 1, KEEPER_MS) == 0) /* nobody waits for ever for what takes milliseconds */
+        syscall(SYS_pidfd_send_signal, launcher->keeper, SIGKILL, NULL, 0);
     waitid(P_PIDFD, (id_t)launcher->keeper, &ended, WEXITED);
     close(launcher->keeper);
     launcher->keeper = -1;
@@ -189,7 +195,7 @@ static void launcher_close(struct launcher *launcher)
     }
     timer_stop(&launcher->look_timer);
     timer_stop(&launcher->found_timer);
-    reap_keeper(launcher); /* it ends by itself, within milliseconds */
+    reap_keeper(launcher);
     if (launcher->inotify >= 0) {
         loop_remove(loop, &launcher->inotify_watch);
         close(launcher->inotify);

@@ -6,10 +6,10 @@
  * when no sluice is there to read them: who was killed, or ended with `on_exit: leave`, leaves
  * servers that go on writing.
  *
- * One for each state directory (a lock in it says so), in a session of its own. It looks at the
- * logs once a second, cuts what is beyond LOG_LEFT_BYTES as log_tail does, and ends when no server
- * of that directory runs any more. While a sluice reads them, no log comes that far. It changes
- * nothing else there.
+ * One for each state directory (the lock on its deployments says so), in a session of its own. It
+ * looks at the logs once a second, cuts what is beyond LOG_LEFT_BYTES as log_tail does, and ends
+ * when no server of that directory runs any more. While a sluice reads them, no log comes that far.
+ * It changes nothing else there.
  */
 
 enum { LOG_LEFT_BYTES = 32 * 1024 * 1024 };

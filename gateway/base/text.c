@@ -16,13 +16,6 @@ static inline uint64_t lower_eight(uint64_t word)
     return word | ((from_a & ~behind_z & ~word & tops) >> 2);
 }
 
-static inline uint64_t word_at(const char *at)
-{
-    uint64_t word;
-    memcpy(&word, at, sizeof(word));
-    return word;
-}
-
 static inline uint32_t half_at(const char *at)
 {
     uint32_t half;
@@ -32,7 +25,7 @@ static inline uint32_t half_at(const char *at)
 
 static inline bool same_eight(const char *a, const char *b)
 {
-    uint64_t one = word_at(a), other = word_at(b);
+    uint64_t one = text_word(a), other = text_word(b);
     return one == other || lower_eight(one) == lower_eight(other);
 }
 
@@ -42,9 +35,9 @@ bool text_same(const char *a, const char *b, size_t len)
     if (len >= WORD) {
         size_t last = len - WORD;
         for (size_t i = 0; i < last; i += WORD)
-            if (word_at(a + i) != word_at(b + i))
+            if (text_word(a + i) != text_word(b + i))
                 return false;
-        return word_at(a + last) == word_at(b + last); /* some of it twice */
+        return text_word(a + last) == text_word(b + last); /* some of it twice */
     }
     if (len >= HALF)
         return half_at(a) == half_at(b) && half_at(a + len - HALF) == half_at(b + len - HALF);

@@ -31,6 +31,14 @@ static inline bool text_equal(struct text a, struct text b)
     return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
 }
 
+/* The eight bytes at <at>, as they lie there. */
+static inline uint64_t text_word(const char *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof(word));
+    return word;
+}
+
 /* Are the <len> bytes the same? For names that are both unknown to the compiler: there it is faster
  * than the call of memcmp() that text_equal() becomes. */
 bool text_same(const char *a, const char *b, size_t len);

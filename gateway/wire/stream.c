@@ -448,20 +448,9 @@ static ssize_t send_pieces(const struct stream *stream, const struct iovec *piec
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)pieces,
                              .msg_iovlen = (size_t)count};
     for (;;) {
-        ssize_t sent = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
-        if (sent >= 0)
-            return sent;
-        if (errno == EAGAIN)
-            return STREAM_WAIT;
-        if (errno != EINTR)
-            return STREAM_BROKEN;
-    }
-}
-
-static ssize_t send_bytes(const struct stream *stream, const void *bytes, size_t length)
-{
-    for (;;) {
-        ssize_t sent = send(stream->fd, bytes, length, MSG_NOSIGNAL);
+        ssize_t sent = count == 1
+                           ? send(stream->fd, pieces->iov_base, pieces->iov_len, MSG_NOSIGNAL)
+                           : sendmsg(stream->fd, &message, MSG_NOSIGNAL);
         if (sent >= 0)
             return sent;
         if (errno == EAGAIN)
@@ -478,7 +467,7 @@ ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int coun
     if (stream->ssl)
         return write_records(stream, pieces, count);
     if (count == 1)
-        return send_bytes(stream, pieces->iov_base, pieces->iov_len);
+        return send_pieces(stream, pieces, 1);
     __attribute__((uninitialized)) char joined[JOIN_BYTES];
     size_t filled = 0;
     for (int i = 0; i < count; i++) {
@@ -488,7 +477,7 @@ ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int coun
             memcpy(joined + filled, pieces[i].iov_base, pieces[i].iov_len);
         filled += pieces[i].iov_len;
     }
-    return send_bytes(stream, joined, filled);
+    return send_pieces(stream, &(struct iovec){joined, filled}, 1);
 }
 
 bool stream_is_unconfirmed(const struct stream *stream)

@@ -3,6 +3,7 @@
 twice, and what a leader that died has left in its engine is looked after again when that one leads."""
 
 import contextlib
+import signal
 
 from deployed import Desk, deployed
 from engine import Engine
@@ -61,3 +62,20 @@ def test_the_next_leader_starts_its_own_and_the_first_finds_what_it_left():
         eventually(lambda: role(follows) == "leads", 20, what="the second leads again")
         eventually(lambda: answers(second), 40, what="it answers")
         assert [each["Id"] for each in there.containers()] == [other["Id"]], "and has found what it had left"
+
+
+def test_two_that_share_an_engine_and_end_at_once_leave_no_container():
+    with contextlib.ExitStack() as stack:
+        redis, engine = Redis(), stack.enter_context(Engine("podman"))
+        stack.callback(redis.end)
+        first, leads = begin(stack, redis, engine)
+        eventually(lambda: role(leads) == "leads", what="the first leads")
+        second, _ = begin(stack, redis, engine)
+        eventually(lambda: answers(first) and answers(second), 40, what="both use the one that runs")
+        assert len(engine.containers()) == 1
+        for gate in (first, second):
+            gate.process.send_signal(signal.SIGTERM)
+        for gate in (first, second):
+            gate.process.wait(30)
+            assert gate.stop() == 0
+        assert not engine.containers()
