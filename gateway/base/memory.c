@@ -45,7 +45,7 @@ void *memory_new(size_t bytes)
         die_without_memory(bytes);
     if (bytes > AT_HAND_MOST)
         return what;
-    __asm__("" : "+r"(what)); /* the compiler shall not make one calloc() of both */
+    __asm__("" : : "r"(what) : "memory"); /* the compiler shall not make one calloc() of both */
     return memset(what, 0, bytes);
 }
 
