@@ -140,8 +140,8 @@ bool text_next(struct text *rest, char separator, struct text *item)
     return true;
 }
 
-/* <number> in front of <end>; where it begins. */
-static inline char *put_in_front(char *end, uint64_t number)
+/* <number> in front of room[end]; where it begins. */
+static inline size_t put_in_front(char *room, size_t end, uint64_t number)
 {
     /* clang-format off */
     static const char pairs[] =
@@ -150,22 +150,22 @@ static inline char *put_in_front(char *end, uint64_t number)
     /* clang-format on */
     while (number >= 100) {
         end -= 2;
-        memcpy(end, pairs + number % 100 * 2, 2);
+        memcpy(room + end, pairs + number % 100 * 2, 2);
         number /= 100;
     }
     if (number >= 10) {
         end -= 2;
-        memcpy(end, pairs + number * 2, 2);
+        memcpy(room + end, pairs + number * 2, 2);
     } else {
-        *--end = (char)('0' + number);
+        room[--end] = (char)('0' + number);
     }
     return end;
 }
 
 struct text text_write_number(uint64_t number, char room[TEXT_NUMBER_BYTES])
 {
-    char *end = room + TEXT_NUMBER_BYTES, *at = put_in_front(end, number);
-    return (struct text){at, (size_t)(end - at)};
+    size_t at = put_in_front(room, TEXT_NUMBER_BYTES, number);
+    return (struct text){room + at, TEXT_NUMBER_BYTES - at};
 }
 
 /* 1233 / 4096 is the logarithm of 2: from the number of bits that of digits, or one less. */
@@ -201,9 +201,9 @@ char *text_put_number(char *at, uint64_t number)
         *at = (char)('0' + number);
         return at + 1;
     }
-    char *end = at + digits_of(number);
-    put_in_front(end, number);
-    return end;
+    size_t digits = digits_of(number);
+    put_in_front(at, digits, number);
+    return at + digits;
 }
 
 bool text_number(struct text t, uint64_t max, uint64_t *number)
