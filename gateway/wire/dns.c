@@ -40,7 +40,7 @@ struct dns_socket {
 
 struct dns {
     struct loop *loop;
-    ares_channel channel;
+    ares_channel channel; /* NULL = none was needed yet */
     struct timer timer;
     struct table names;
     uint64_t asked;
@@ -103,14 +103,11 @@ static void on_socket_state(void *with, ares_socket_t fd, int readable, int writ
                    (readable ? LOOP_READ : 0U) | (writable ? LOOP_WRITE : 0U));
 }
 
-struct dns *dns_new(struct loop *loop)
+/* Only when a name is asked for: it reads files, and holds 80 KB. */
+static ares_channel channel_of(struct dns *dns)
 {
-    struct dns *dns = memory_new(sizeof(*dns));
-    dns->loop = loop;
-    dns->timer.on_time = on_timer;
-    table_init(&dns->names);
-    for (size_t i = 0; i < SOCKETS_MAX; i++)
-        dns->sockets[i] = (struct dns_socket){{-1, on_socket_event}, dns};
+    if (dns->channel)
+        return dns->channel;
     struct ares_options options = {.timeout = QUERY_TIMEOUT_MS,
                                    .tries = QUERY_TRIES,
                                    .sock_state_cb = on_socket_state,
@@ -121,6 +118,17 @@ struct dns *dns_new(struct loop *loop)
         fprintf(stderr, "sluice: c-ares: %s\n", ares_strerror(made));
         abort();
     }
+    return dns->channel;
+}
+
+struct dns *dns_new(struct loop *loop)
+{
+    struct dns *dns = memory_new(sizeof(*dns));
+    dns->loop = loop;
+    dns->timer.on_time = on_timer;
+    table_init(&dns->names);
+    for (size_t i = 0; i < SOCKETS_MAX; i++)
+        dns->sockets[i] = (struct dns_socket){{-1, on_socket_event}, dns};
     return dns;
 }
 
@@ -132,7 +140,8 @@ static void name_free(struct dns_name *name)
 
 void dns_free(struct dns *dns)
 {
-    ares_destroy(dns->channel); /* answers what is open with a failure */
+    if (dns->channel)
+        ares_destroy(dns->channel); /* answers what is open with a failure */
     timer_stop(&dns->timer);
     size_t at = 0;
     struct text key;
@@ -278,7 +287,7 @@ void dns_ask(struct dns *dns, const char *host, uint16_t port, struct dns_query 
     snprintf(service, sizeof(service), "%u", port);
     struct ares_addrinfo_hints hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NUMERICSERV};
-    ares_getaddrinfo(dns->channel, host, service, &hints, on_answer, name);
+    ares_getaddrinfo(channel_of(dns), host, service, &hints, on_answer, name);
     set_timer(dns);
 }
 
