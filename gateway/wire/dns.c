@@ -103,22 +103,22 @@ static void on_socket_state(void *with, ares_socket_t fd, int readable, int writ
                    (readable ? LOOP_READ : 0U) | (writable ? LOOP_WRITE : 0U));
 }
 
-/* Only when a name is asked for: it reads files, and holds 80 KB. */
-static ares_channel channel_of(struct dns *dns)
+/* When a name is asked for, and not before: it reads files, and holds 80 KB. It can fail, then and
+ * not the next time: where descriptors have run out, a file cannot be read. ARES_SUCCESS, or why.
+ */
+static int open_channel(struct dns *dns)
 {
     if (dns->channel)
-        return dns->channel;
+        return ARES_SUCCESS;
     struct ares_options options = {.timeout = QUERY_TIMEOUT_MS,
                                    .tries = QUERY_TRIES,
                                    .sock_state_cb = on_socket_state,
                                    .sock_state_cb_data = dns};
     int made = ares_init_options(&dns->channel, &options,
                                  ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
-    if (made != ARES_SUCCESS) {
-        fprintf(stderr, "sluice: c-ares: %s\n", ares_strerror(made));
-        abort();
-    }
-    return dns->channel;
+    if (made != ARES_SUCCESS)
+        dns->channel = NULL;
+    return made;
 }
 
 struct dns *dns_new(struct loop *loop)
@@ -287,7 +287,12 @@ void dns_ask(struct dns *dns, const char *host, uint16_t port, struct dns_query 
     snprintf(service, sizeof(service), "%u", port);
     struct ares_addrinfo_hints hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NUMERICSERV};
-    ares_getaddrinfo(channel_of(dns), host, service, &hints, on_answer, name);
+    int made = open_channel(dns);
+    if (made != ARES_SUCCESS) {
+        on_answer(name, made, 0, NULL);
+        return;
+    }
+    ares_getaddrinfo(dns->channel, host, service, &hints, on_answer, name);
     set_timer(dns);
 }
 
