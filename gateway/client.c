@@ -25,6 +25,7 @@ enum {
     FLUSH_US = 10000000, /* without progress */
     PUT_OFF_MAX = 16384, /* bytes: longer pieces are not copied for it */
     SECOND_US = 1000000,
+    TURNED_AWAY_BYTES = 512,
 };
 
 static void on_event(struct watch *watch, unsigned events);
@@ -152,14 +153,17 @@ static void write_peer(struct client *client, const struct sockaddr_storage *fro
 /* Too many: say so where that is possible without a handshake, and go. */
 static void turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
 {
-    static const char words[] =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-        "connection: close\r\ncontent-length: 134\r\n\r\n"
+    static const char body[] =
         "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
         "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
+    char words[TURNED_AWAY_BYTES];
+    int length = snprintf(words, sizeof(words),
+                          "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+                          "retry-after: 1\r\nconnection: close\r\ncontent-length: %zu\r\n\r\n%s",
+                          sizeof(body) - 1, body);
     metrics_count(worker->metrics, COUNTER_REFUSED, 1);
     if (!listener->tls)
-        send(fd, words, sizeof(words) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        send(fd, words, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(fd, SHUT_WR);
     close(fd);
 }
