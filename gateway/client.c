@@ -150,8 +150,7 @@ static void write_peer(struct client *client, const struct sockaddr_storage *fro
         snprintf(client->peer, sizeof(client->peer), "unix");
 }
 
-/* Too many: say so where that is possible without a handshake, and go. */
-static void turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
+void client_turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
 {
     static const char body[] =
         "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
@@ -161,7 +160,10 @@ static void turn_away(struct worker *worker, const struct worker_listener *liste
                           "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
                           "retry-after: 1\r\nconnection: close\r\ncontent-length: %zu\r\n\r\n%s",
                           sizeof(body) - 1, body);
+    char unread[HEAD_READ_BYTES];
     metrics_count(worker->metrics, COUNTER_REFUSED, 1);
+    /* What is unread when we close would be a reset that overtakes the words. */
+    recv(fd, unread, sizeof(unread), MSG_DONTWAIT);
     if (!listener->tls)
         send(fd, words, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
     shutdown(fd, SHUT_WR);
@@ -179,7 +181,7 @@ void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from)
 {
     if (is_full(worker) && !listener->is_admin_socket && !listener->is_jobs) {
-        turn_away(worker, listener, fd);
+        client_turn_away(worker, listener, fd);
         return;
     }
     struct client *client = memory_new(sizeof(*client));
@@ -371,12 +373,25 @@ void client_finish(struct client *client)
         await_request(client);
 }
 
+bool client_is_idle(const struct client *client)
+{
+    return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
+}
+
+bool client_close_idle(struct client *client)
+{
+    char byte;
+    if (recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        return false;
+    client_close(client);
+    return true;
+}
+
 void client_drain(struct client *client)
 {
-    bool idle = client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
     if (client->listener->is_admin_socket)
         return;
-    if (idle || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
+    if (client_is_idle(client) || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
         client_close(client);
 }
 

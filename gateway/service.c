@@ -14,6 +14,7 @@
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
@@ -442,6 +443,7 @@ static void start_workers(struct service *service)
         service->workers[i] = worker_start(&one);
     }
     directory_unref(directory);
+    descriptors_keep(); /* when all that is open from the start is */
     if (service->jobs)
         jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);
@@ -542,6 +544,7 @@ static void finish(struct service *service)
         jobs_hush(service->jobs);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
+    descriptors_done();
     jobs_close(service->jobs);
     desk_free(service->roster_desk);
     desk_free(service->ledger_desk);

@@ -3,7 +3,7 @@
 
 /*
  * worker, from inside: what the parts of the data plane that run on one thread share. For client,
- * exchange, steps, relay, pages and worker only.
+ * exchange, steps, relay, pages, acceptor and worker only.
  */
 
 #include <pthread.h>
@@ -129,7 +129,8 @@ struct worker {
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;
-    int spare_fd;                 /* given up to accept and refuse when descriptors have run out */
+    uint64_t resting_since_us;    /* there is no descriptor for who comes, when not accepting */
+    uint64_t shortage_told_us;    /* when the log was told of that; 0 = never */
     uint64_t bytes_in, bytes_out; /* of clients */
     struct counted {              /* what metrics were told so far */
         struct upstreams_figures upstreams;
