@@ -588,8 +588,8 @@ int service_run(const struct service_options *options)
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
     if (can_start(&service) && service_open_ledger(&service) && service_open_made(&service) &&
-        service_open_policy(&service) && service_open_roster(&service)) {
-        service_count_again(&service);
+        service_open_policy(&service) && service_open_roster(&service) &&
+        service_count_again(&service)) {
         expect_tenants(&service);
         service_open_metrics(&service);
         service.mock = mock_start();

@@ -29,9 +29,12 @@ struct database *gather_open(const char *path, struct fault *fault)
     if (!database)
         return NULL;
     int version = database_version(database);
-    if (version > 0 && version <= book_step_count && database_begin_read(database))
+    bool is_known = version > 0 && version <= book_step_count;
+    if (is_known && database_begin_read(database))
         return database;
-    if (version != 0)
+    if (is_known || version < 0)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", path, database_problem(database));
+    else if (version != 0)
         fault_set(fault, FAULT_INTERNAL, "%s: its format %d is not known to this program", path,
                   version);
     database_close(database);
