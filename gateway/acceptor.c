@@ -2,8 +2,10 @@
 #include "gateway/acceptor.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
@@ -17,6 +19,8 @@ enum {
     WAIT_US = 1000000,  /* who comes waits in the kernel for so long, then it is turned away */
     TELL_US = 10000000, /* between two lines of the log */
     GIVE_WAY_MAX = 16,  /* clients, at once */
+    TURNED_AWAY_BYTES = 512,
+    UNREAD_BYTES = 8192,
 };
 
 /* ------------------------------------------------------------------------- who gives way */
@@ -79,6 +83,36 @@ static bool has_room(struct worker *worker)
     return descriptors_keep() == 0 || worker->client_count == 0;
 }
 
+/* ---------------------------------------------------------------------------- turned away */
+
+/* Answer 503 where that is possible without a handshake. */
+static void turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
+{
+    static const char body[] =
+        "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
+        "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
+    char words[TURNED_AWAY_BYTES];
+    int length = snprintf(words, sizeof(words),
+                          "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
+                          "retry-after: 1\r\nconnection: close\r\ncontent-length: %zu\r\n\r\n%s",
+                          sizeof(body) - 1, body);
+    char unread[UNREAD_BYTES];
+    metrics_count(worker->metrics, COUNTER_REFUSED, 1);
+    /* What is unread when we close would be a reset that overtakes the words. */
+    recv(fd, unread, sizeof(unread), MSG_DONTWAIT);
+    if (!listener->tls)
+        send(fd, words, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static bool is_full(const struct worker *worker)
+{
+    const struct config *config = worker->now->config;
+    unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
+    return worker->client_count >= share;
+}
+
 /* ----------------------------------------------------------------------------- accepting */
 
 static void tell(struct worker *worker)
@@ -97,9 +131,11 @@ static void tell(struct worker *worker)
 /* A listener that is level-triggered would spin. */
 static void rest(struct worker *worker)
 {
+    if (!worker->accepting)
+        return; /* another listener was told of somebody in the same round */
     tell(worker);
     for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0 && worker->accepting)
+        if (worker->listeners[i].watch.fd >= 0)
             loop_remove(worker->loop, &worker->listeners[i].watch);
     worker->accepting = false;
     worker->resting_since_us = loop_now_us(worker->loop);
@@ -107,7 +143,7 @@ static void rest(struct worker *worker)
 }
 
 /* It lasts. Those that wait hear why: there are descriptors for that, one at a time. */
-static void turn_away(struct worker *worker)
+static void turn_all_away(struct worker *worker)
 {
     int left = ACCEPTS_PER_EVENT;
     for (size_t i = 0; i < worker->listener_count; i++) {
@@ -117,7 +153,7 @@ static void turn_away(struct worker *worker)
             int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
             if (fd < 0)
                 break;
-            client_turn_away(worker, listener, fd);
+            turn_away(worker, listener, fd);
         }
     }
 }
@@ -130,7 +166,7 @@ static void accept_again(struct timer *timer)
     if (!has_room(worker)) {
         uint64_t now = loop_now_us(worker->loop);
         if (now - worker->resting_since_us >= WAIT_US)
-            turn_away(worker);
+            turn_all_away(worker);
         timer_set(worker->loop, timer, now + REST_US);
         return;
     }
@@ -172,7 +208,10 @@ static void on_accept(struct watch *watch, unsigned events)
         if (fd < 0)
             continue; /* the client was gone before it was accepted */
         metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
-        client_new(worker, listener, fd, &from);
+        if (is_full(worker) && !listener->is_admin_socket)
+            turn_away(worker, listener, fd);
+        else
+            client_new(worker, listener, fd, &from);
     }
 }
 

@@ -25,7 +25,6 @@ enum {
     FLUSH_US = 10000000, /* without progress */
     PUT_OFF_MAX = 16384, /* bytes: longer pieces are not copied for it */
     SECOND_US = 1000000,
-    TURNED_AWAY_BYTES = 512,
 };
 
 static void on_event(struct watch *watch, unsigned events);
@@ -150,40 +149,9 @@ static void write_peer(struct client *client, const struct sockaddr_storage *fro
         snprintf(client->peer, sizeof(client->peer), "unix");
 }
 
-void client_turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
-{
-    static const char body[] =
-        "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
-        "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
-    char words[TURNED_AWAY_BYTES];
-    int length = snprintf(words, sizeof(words),
-                          "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
-                          "retry-after: 1\r\nconnection: close\r\ncontent-length: %zu\r\n\r\n%s",
-                          sizeof(body) - 1, body);
-    char unread[HEAD_READ_BYTES];
-    metrics_count(worker->metrics, COUNTER_REFUSED, 1);
-    /* What is unread when we close would be a reset that overtakes the words. */
-    recv(fd, unread, sizeof(unread), MSG_DONTWAIT);
-    if (!listener->tls)
-        send(fd, words, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    shutdown(fd, SHUT_WR);
-    close(fd);
-}
-
-static bool is_full(const struct worker *worker)
-{
-    const struct config *config = worker->now->config;
-    unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
-    return worker->client_count >= share;
-}
-
 void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from)
 {
-    if (is_full(worker) && !listener->is_admin_socket && !listener->is_jobs) {
-        client_turn_away(worker, listener, fd);
-        return;
-    }
     struct client *client = memory_new(sizeof(*client));
     int one = 1;
     if (!listener->is_unix)

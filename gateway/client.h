@@ -70,9 +70,6 @@ struct client {
 void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from);
 
-/* Answer 503 where that is possible without a handshake, and close <fd>. */
-void client_turn_away(struct worker *worker, const struct worker_listener *listener, int fd);
-
 /* Send <pieces> now or as soon as there is room; copies what cannot be sent at once. False when the
  * client is gone. */
 bool client_send(struct client *client, const struct iovec *pieces, int count);

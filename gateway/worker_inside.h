@@ -148,6 +148,10 @@ struct worker {
     char scratch[CLIENT_SCRATCH_BYTES];
 };
 
+/* With one reference; takes references of its own to both. A provider that cannot be reached is
+ * logged. */
+struct snapshot *snapshot_new(struct worker *worker, struct config *config,
+                              struct directory *directory);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot);
 
