@@ -207,6 +207,7 @@ static void on_accept(struct watch *watch, unsigned events)
             return;
         if (fd < 0)
             continue; /* the client was gone before it was accepted */
+        descriptors_note(fd);
         metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
         if (is_full(worker) && !listener->is_admin_socket)
             turn_away(worker, listener, fd);

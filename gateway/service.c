@@ -443,7 +443,7 @@ static void start_workers(struct service *service)
         service->workers[i] = worker_start(&one);
     }
     directory_unref(directory);
-    descriptors_keep(); /* when all that is open from the start is */
+    descriptors_begin();
     if (service->jobs)
         jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -13,8 +14,24 @@ static struct {
     int held[DESCRIPTORS_KEPT_MAX];
     unsigned count;
     unsigned at_first; /* so many were to be held at the first time; 0 = there was none yet */
-    atomic_bool is_yielded;
-} reserve = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    atomic_bool is_yielded, is_begun; /* is_begun: held, or given up */
+    atomic_int half;
+} reserve = {.lock = PTHREAD_MUTEX_INITIALIZER, .half = INT_MAX};
+
+void descriptors_begin(void)
+{
+    struct rlimit files = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    bool is_bounded = files.rlim_cur / 2 < INT_MAX;
+    atomic_store(&reserve.half, is_bounded ? (int)(files.rlim_cur / 2) : INT_MAX);
+}
+
+void descriptors_note(int fd)
+{
+    if (fd >= atomic_load_explicit(&reserve.half, memory_order_relaxed) &&
+        !atomic_load_explicit(&reserve.is_begun, memory_order_relaxed))
+        descriptors_keep();
+}
 
 bool descriptors_ran_out(int error)
 {
@@ -72,6 +89,7 @@ unsigned descriptors_keep(void)
 {
     pthread_mutex_lock(&reserve.lock);
     unsigned most = allowed(), missing = 0;
+    atomic_store(&reserve.is_begun, true);
     if (!reserve.at_first)
         reserve.at_first = first_size(most);
     unsigned size = most < reserve.at_first ? most : reserve.at_first;
@@ -95,6 +113,7 @@ bool descriptors_yield(void)
     pthread_mutex_lock(&reserve.lock);
     bool was_held = reserve.count > 0;
     close_down_to(0);
+    atomic_store(&reserve.is_begun, true);
     atomic_store(&reserve.is_yielded, true);
     pthread_mutex_unlock(&reserve.lock);
     return was_held;
@@ -127,6 +146,8 @@ void descriptors_done(void)
     pthread_mutex_lock(&reserve.lock);
     close_down_to(0);
     reserve.at_first = 0;
+    atomic_store(&reserve.half, INT_MAX);
+    atomic_store(&reserve.is_begun, false);
     atomic_store(&reserve.is_yielded, false);
     pthread_mutex_unlock(&reserve.lock);
 }

@@ -7,7 +7,8 @@
  * Who is let in needs one more for its upstream; the log, the journal, the database and the
  * resolver need some, too. So the process holds a reserve of open ones that stand for nothing.
  * Whoever finds that there is none left gives it up: what it held is there for all but clients, who
- * are not let in until it is whole again. That costs nothing as long as there are enough.
+ * are not let in until it is whole again. It is taken when half of all may be in use: as long as
+ * there are enough this costs nothing.
  *
  * One reserve for the process; any thread.
  */
@@ -19,6 +20,13 @@ enum {
     DESCRIPTORS_PART = 4, /* of what RLIMIT_NOFILE allows one in so many is kept, */
     DESCRIPTORS_HALF = 2, /* and at first not more than half of those that are free */
 };
+
+/* At the start: how many may there be? Nothing is held before half of them are in use. */
+void descriptors_begin(void);
+
+/* A client was let in with <fd>, the lowest number that was free: when that is beyond the half, and
+ * the reserve was never held, hold it. Two relaxed loads. */
+void descriptors_note(int fd);
 
 /* Hold the reserve. 0 when it is held, and was perhaps before; else how many descriptors must be
  * closed until it can be, and none is held. The first call also decides how large it is. */

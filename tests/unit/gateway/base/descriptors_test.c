@@ -124,6 +124,22 @@ static void a_smaller_limit_makes_a_smaller_reserve(void **state)
     assert_true(descriptors_are_out());
 }
 
+static void nothing_is_held_before_half_are_in_use(void **state)
+{
+    (void)state;
+    descriptors_note(LIMIT - 1); /* not begun */
+    assert_int_equal(descriptors_kept(), 0);
+    descriptors_begin();
+    descriptors_note(LIMIT / 2 - 1);
+    assert_int_equal(descriptors_kept(), 0);
+    assert_false(descriptors_are_yielded());
+    descriptors_note(LIMIT / 2);
+    assert_int_equal(descriptors_kept(), PART);
+    descriptors_yield();
+    descriptors_note(LIMIT / 2); /* that is whoever's who lets clients in */
+    assert_int_equal(descriptors_kept(), 0);
+}
+
 static void it_is_bounded(void **state)
 {
     (void)state;
@@ -144,6 +160,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_few_that_are_free_at_first_half_are_kept, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_smaller_limit_makes_a_smaller_reserve, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_is_held_before_half_are_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(it_is_bounded, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
