@@ -48,13 +48,18 @@ static void tell(struct checkup *one, bool well)
     one->was_bad = !well;
 }
 
+static void plan(struct checkup *one)
+{
+    one->busy = false;
+    timer_set(one->owner->worker->loop, &one->timer,
+              now_of(one) + (uint64_t)one->provider->health_interval_us);
+}
+
 /* It has answered, or has not: the next one is due. */
 static void finish(struct checkup *one, bool well)
 {
-    one->busy = false;
     tell(one, well);
-    timer_set(one->owner->worker->loop, &one->timer,
-              now_of(one) + (uint64_t)one->provider->health_interval_us);
+    plan(one);
 }
 
 static void on_connected(struct upstream_call *upstream)
@@ -87,9 +92,12 @@ static void on_head(struct upstream_call *upstream, const struct head *head)
 
 static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
 {
-    (void)kind;
+    struct checkup *one = LIST_MEMBER(upstream, struct checkup, upstream);
     (void)why;
-    finish(LIST_MEMBER(upstream, struct checkup, upstream), false);
+    if (kind == FAULT_OVERLOADED)
+        plan(one); /* we had no descriptor for it, which says nothing of the provider */
+    else
+        finish(one, false);
 }
 
 static const struct upstream_handlers handlers = {

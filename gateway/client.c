@@ -148,35 +148,9 @@ static void write_peer(struct client *client, const struct sockaddr_storage *fro
         snprintf(client->peer, sizeof(client->peer), "unix");
 }
 
-/* Too many: say so where that is possible without a handshake, and go. */
-static void turn_away(struct worker *worker, const struct worker_listener *listener, int fd)
-{
-    static const char words[] =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-        "connection: close\r\ncontent-length: 134\r\n\r\n"
-        "{\"error\":{\"message\":\"Too many connections are open; try again in a moment.\","
-        "\"type\":\"server_error\",\"param\":null,\"code\":\"overloaded\"}}\n";
-    metrics_count(worker->metrics, COUNTER_REFUSED, 1);
-    if (!listener->tls)
-        send(fd, words, sizeof(words) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    shutdown(fd, SHUT_WR);
-    close(fd);
-}
-
-static bool is_full(const struct worker *worker)
-{
-    const struct config *config = worker->now->config;
-    unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
-    return worker->client_count >= share;
-}
-
 void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from)
 {
-    if (is_full(worker) && !listener->is_admin_socket && !listener->is_jobs) {
-        turn_away(worker, listener, fd);
-        return;
-    }
     struct client *client = memory_new(sizeof(*client));
     client->worker = worker;
     client->listener = listener;
@@ -363,12 +337,25 @@ void client_finish(struct client *client)
         await_request(client);
 }
 
+bool client_is_idle(const struct client *client)
+{
+    return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
+}
+
+bool client_close_idle(struct client *client)
+{
+    char byte;
+    if (recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+        return false;
+    client_close(client);
+    return true;
+}
+
 void client_drain(struct client *client)
 {
-    bool idle = client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
     if (client->listener->is_admin_socket)
         return;
-    if (idle || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
+    if (client_is_idle(client) || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
         client_close(client);
 }
 

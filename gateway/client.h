@@ -84,6 +84,11 @@ void client_finish(struct client *client);
 void client_cut(struct client *client, bool bare);
 /* Close whatever state it is in; an exchange is told. */
 void client_close(struct client *client);
+/* Does it wait between two requests, or for its first one? */
+bool client_is_idle(const struct client *client);
+/* Close one that is, unless its next request has arrived by now: then nothing is done, and false
+ * returned. */
+bool client_close_idle(struct client *client);
 /* Read on for an upload that was paused. */
 void client_resume(struct client *client);
 /* The protocol was switched: from now on bytes go to the exchange as they are. */

@@ -346,6 +346,11 @@ bool recount(struct limits *limits, const struct config *config, struct director
     struct reach reach = {clock_wall_us(), {INT64_MAX, INT64_MAX, INT64_MAX}};
     directory_each_key(directory, reach_key, &reach);
     directory_each_tenant(directory, reach_tenant, &reach);
+    bool is_limited = false;
+    for (int grain = 0; grain < GRAINS; grain++)
+        is_limited |= reach.since_us[grain] != INT64_MAX;
+    if (!is_limited)
+        return true;
     struct counting counting = {.limits = limits,
                                 .config = config,
                                 .directory = directory,

@@ -28,7 +28,8 @@ bool node_sync_end(struct node_sync *sync, struct fault *fault);
  * limits. Sums by minute, hour or day, whatever is fine enough for a window; a sum counts from its
  * end on in a rolling window, so that nothing is forgotten too early.
  *
- * False: the ledger cannot be read (*fault); then counters begin empty.
+ * False: the ledger cannot be read (*fault), and nobody knows what was used: counters that begin
+ * empty would let money be spent twice.
  */
 bool recount(struct limits *limits, const struct config *config, struct directory *directory,
              struct ledger_reader *reader, struct fault *fault);

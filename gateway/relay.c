@@ -400,6 +400,8 @@ static const char *words_for(enum fault_kind kind)
         return "The target's answer broke off.";
     if (kind == FAULT_TARGET_BUSY)
         return "Too many calls wait for the target.";
+    if (kind == FAULT_OVERLOADED)
+        return "No descriptor is left for a connection to the target; try again in a moment.";
     return "The target cannot be reached.";
 }
 

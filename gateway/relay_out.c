@@ -251,11 +251,11 @@ void relay_refuse(struct exchange *x)
         extra = arena_format(&x->arena, "retry-after: %lld\r\nretry-after-ms: %lld\r\n",
                              (long long)((x->waking->retry_after_us + 999999) / 1000000),
                              (long long)((x->waking->retry_after_us + 999) / 1000));
-    else if (x->attempts > 1)
-        extra = TEXT("x-should-retry: false\r\n");
     else if (exchange_why(x)->kind == FAULT_OVERLOADED ||
              exchange_why(x)->kind == FAULT_LEDGER_FULL)
         extra = TEXT("retry-after: 1\r\n");
+    else if (x->attempts > 1)
+        extra = TEXT("x-should-retry: false\r\n");
     if (exchange_why(x)->kind == FAULT_BAD_METHOD) {
         char methods[64];
         endpoint_methods(x->path, methods);

@@ -14,6 +14,7 @@
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/cli.h"
@@ -443,6 +444,7 @@ static void start_workers(struct service *service)
         service->workers[i] = worker_start(&one);
     }
     directory_unref(directory);
+    descriptors_begin();
     if (service->jobs)
         jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);
@@ -543,6 +545,7 @@ static void finish(struct service *service)
         jobs_hush(service->jobs);
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
+    descriptors_done();
     jobs_close(service->jobs);
     desk_free(service->roster_desk);
     desk_free(service->ledger_desk);
@@ -581,9 +584,7 @@ static bool open_parts(struct service *service)
     struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
     bool good = service_open_ledger(service) && service_open_made(service) &&
                 service_open_policy(service) && service_open_roster(service) &&
-                service_settle_node(service);
-    if (good)
-        service_count_again(service);
+                service_settle_node(service) && service_count_again(service);
     watchdog_stop(beats);
     return good;
 }

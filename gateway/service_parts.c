@@ -233,17 +233,23 @@ bool service_settle_node(struct service *service)
     return good;
 }
 
-/* Before the first call is admitted. */
-void service_count_again(struct service *service)
+/* Counters that begin empty would let money be spent twice: who cannot count does not begin. A
+ * damaged database is another matter, for waiting does not mend it: the next start moves it aside.
+ */
+bool service_count_again(struct service *service)
 {
     struct fault why;
     struct ledger_reader *reader = ledger_reader_new(service->config->database);
-    if (!recount(service->limits, service->config, service->directory, reader, &why))
-        log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
-    if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
-                         reader, &why))
-        log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
+    bool good = recount(service->limits, service->config, service->directory, reader, &why) &&
+                batches_rebuild(service->batches, service->limits, service->config,
+                                service->directory, reader, &why);
     ledger_reader_free(reader);
+    if (!good)
+        log_line(LOG_ERROR, "service",
+                 "not started: what limits and budgets have had cannot be read: %s%s", why.text,
+                 ledger_is_damaged(service->ledger) ? "; the next start moves the database aside"
+                                                    : "");
+    return good;
 }
 
 void service_open_metrics(struct service *service)

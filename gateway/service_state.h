@@ -161,7 +161,7 @@ bool service_open_roster(struct service *service);
 /* Wait until the name of a new node is on the disk. */
 bool service_settle_node(struct service *service);
 /* Count limits and budgets from the ledger, before the first call is admitted. */
-void service_count_again(struct service *service);
+bool service_count_again(struct service *service);
 void service_open_metrics(struct service *service);
 /* Give them <next>. */
 void service_change_parts(struct service *service, struct config *next);

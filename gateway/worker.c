@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/worker.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/acceptor.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
@@ -17,7 +15,6 @@
 #include "gateway/batches.h"
 #include "gateway/checkups.h"
 #include "gateway/client.h"
-#include "gateway/counter_names.h"
 #include "gateway/crash.h"
 #include "gateway/crossing.h"
 #include "gateway/decisions.h"
@@ -27,17 +24,13 @@
 #include "gateway/job_desk.h"
 #include "gateway/mirror.h"
 #include "gateway/mock.h"
-#include "gateway/outbound.h"
 #include "gateway/resident.h"
 #include "gateway/resume.h"
-#include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
 #include "policy/semantic.h"
 
 enum {
-    ACCEPTS_PER_EVENT = 64,
-    ACCEPT_PAUSE_US = 100000, /* when descriptors have run out */
     SPARE_EXCHANGES = 256,
     ARENA_BLOCK_BYTES = 216,    /* what an open stream keeps, but for what it has reserved */
     SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
@@ -51,67 +44,7 @@ enum {
     ANSWER_LOOK_US = 1000,
 };
 
-/* --------------------------------------------------------------------------- snapshots */
-
-struct snapshot *snapshot_ref(struct snapshot *snapshot)
-{
-    snapshot->references++;
-    return snapshot;
-}
-
-void snapshot_unref(struct snapshot *snapshot)
-{
-    if (--snapshot->references > 0)
-        return;
-    for (size_t i = 0; i < snapshot->config->provider_count; i++)
-        if (snapshot->pools[i])
-            upstream_pool_unref(snapshot->pools[i]);
-    for (size_t i = 0; i < snapshot->config->provider_count; i++)
-        if (snapshot->sign_ins[i])
-            sign_in_unref(snapshot->sign_ins[i]);
-    memory_free(snapshot->sign_ins);
-    memory_free(snapshot->turns);
-    memory_free(snapshot->pools);
-    counter_names_free(snapshot->counter_names);
-    if (snapshot->tokens)
-        tokens_free(snapshot->tokens);
-    if (snapshot->webhooks)
-        webhooks_free(snapshot->webhooks);
-    directory_unref(snapshot->directory);
-    config_unref(snapshot->config);
-    memory_free(snapshot);
-}
-
-static struct snapshot *snapshot_new(struct worker *worker, struct config *config,
-                                     struct directory *directory)
-{
-    struct snapshot *snapshot = memory_new(sizeof(*snapshot));
-    snapshot->references = 1;
-    snapshot->worker = worker;
-    snapshot->config = config_ref(config);
-    snapshot->directory = directory_ref(directory);
-    snapshot->counter_names = counter_names_new();
-    if (config->jwt.enabled)
-        snapshot->tokens = tokens_new(&config->jwt.settings);
-    if (config->guard)
-        snapshot->webhooks = webhooks_new(worker->loop, worker->upstreams, config->guard);
-    if (snapshot->tokens && worker->jwks.keys)
-        tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
-    snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));
-    snapshot->turns = memory_new(config->provider_count * sizeof(unsigned));
-    snapshot->sign_ins = memory_new(config->provider_count * sizeof(struct sign_in *));
-    for (size_t i = 0; i < config->provider_count; i++) {
-        struct fault fault;
-        const struct provider_settings *provider = &config->providers[i];
-        snapshot->sign_ins[i] = sign_in_ref(&worker->sign_ins, provider);
-        snapshot->pools[i] = outbound_pool(worker->upstreams, provider, config->workers,
-                                           worker->options.mock, &fault);
-        if (!snapshot->pools[i] && !provider->off && !provider->slots)
-            log_line(LOG_ERROR, "upstream", "provider %.*s: %s", TEXT_ARGS(provider->name),
-                     fault.text);
-    }
-    return snapshot;
-}
+/* ------------------------------------------------------------------------ configurations */
 
 static bool on_keys(void *with, struct text keys)
 {
@@ -223,62 +156,6 @@ void worker_set_config(struct worker *worker, struct config *config)
     if (skipped)
         config_unref(skipped);
     post_config(worker);
-}
-
-/* ---------------------------------------------------------------------------- accepting */
-
-/* Without a descriptor nothing can be accepted, and a level-triggered listener would spin: stop
- * for a moment. The spare one lets a waiting client see an end instead of silence. */
-static void out_of_descriptors(struct worker_listener *listener)
-{
-    struct worker *worker = listener->worker;
-    if (worker->spare_fd >= 0) {
-        close(worker->spare_fd);
-        int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0)
-            close(fd);
-        worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    }
-    log_line(LOG_ERROR, "listener", "no descriptor is left for new connections");
-    for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0 && worker->accepting)
-            loop_remove(worker->loop, &worker->listeners[i].watch);
-    worker->accepting = false;
-    timer_set(worker->loop, &worker->accept_timer, loop_now_us(worker->loop) + ACCEPT_PAUSE_US);
-}
-
-static void accept_again(struct timer *timer)
-{
-    struct worker *worker = LIST_MEMBER(timer, struct worker, accept_timer);
-    if (worker->draining)
-        return;
-    worker->accepting = true;
-    for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0)
-            loop_add_level(worker->loop, &worker->listeners[i].watch, LOOP_READ);
-}
-
-static void on_accept(struct watch *watch, unsigned events)
-{
-    struct worker_listener *listener = LIST_MEMBER(watch, struct worker_listener, watch);
-    struct worker *worker = listener->worker;
-    (void)events;
-    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
-        struct sockaddr_storage from = {0};
-        socklen_t length = sizeof(from);
-        int fd =
-            accept4(watch->fd, (struct sockaddr *)&from, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-            out_of_descriptors(listener);
-            return;
-        }
-        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
-        if (fd < 0)
-            continue; /* the client was gone before it was accepted */
-        metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
-        client_new(worker, listener, fd, &from);
-    }
 }
 
 /* -------------------------------------------------------------------- exchanges and ids */
@@ -472,24 +349,13 @@ void worker_check_idle(struct worker *worker)
     atomic_store_explicit(&worker->connections_now, worker->client_count, memory_order_relaxed);
 }
 
-static void stop_accepting(struct worker *worker)
-{
-    for (size_t i = 0; i < worker->listener_count; i++) {
-        if (worker->listeners[i].watch.fd >= 0 && worker->accepting &&
-            !worker->listeners[i].is_admin_socket)
-            loop_remove(worker->loop, &worker->listeners[i].watch);
-    }
-    worker->accepting = false;
-    timer_stop(&worker->accept_timer);
-}
-
 static void drain(struct errand *errand)
 {
     struct worker *worker = LIST_MEMBER(errand, struct worker, drain_errand);
     if (worker->draining)
         return;
     worker->draining = true;
-    stop_accepting(worker);
+    acceptor_stop(worker);
     for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
         next = at->next;
         client_drain(LIST_MEMBER(at, struct client, link));
@@ -682,14 +548,6 @@ static void *worker_main(void *with)
     return NULL;
 }
 
-static void init_listener(struct worker *worker, struct worker_listener *listener, int fd)
-{
-    listener->watch = (struct watch){fd, on_accept};
-    listener->worker = worker;
-    if (fd >= 0)
-        loop_add_level(worker->loop, &listener->watch, LOOP_READ);
-}
-
 static bool open_listeners(struct worker *worker)
 {
     const struct config *config = worker->options.config;
@@ -705,13 +563,13 @@ static bool open_listeners(struct worker *worker)
         listener->is_unix = text_starts(text_of(settings->address), TEXT("unix:"));
         if (!refresh_tls(listener, settings))
             return false;
-        init_listener(worker, listener, worker->options.listener_fds[i]);
+        acceptor_add(worker, listener, worker->options.listener_fds[i]);
     }
     struct worker_listener *admin = &worker->listeners[config->listener_count];
     admin->name = text_of(memory_string(TEXT("admin-socket")));
     admin->serve = SERVE_ADMIN | SERVE_HEALTH | SERVE_METRICS;
     admin->is_unix = admin->is_admin_socket = true;
-    init_listener(worker, admin, worker->options.admin_fd);
+    acceptor_add(worker, admin, worker->options.admin_fd);
     worker->accepting = true;
     return true;
 }
@@ -722,7 +580,6 @@ static void init_errands(struct worker *worker)
     worker->drain_errand.run = drain;
     worker->stop_errand.run = stop;
     worker->safe_errand.run = wake_safe;
-    worker->accept_timer.on_time = accept_again;
     worker->janitor.on_time = sweep;
     timer_set(worker->loop, &worker->janitor, loop_now_us(worker->loop) + JANITOR_US);
 }
@@ -768,8 +625,6 @@ static void worker_free(struct worker *worker)
     }
     free_spare_seekings(worker);
     spares_free(&worker->spares);
-    if (worker->spare_fd >= 0)
-        close(worker->spare_fd);
     buffer_done(&worker->head_out);
     memory_free(worker);
 }
@@ -812,11 +667,11 @@ struct worker *worker_start(const struct worker_options *options)
     list_init(&worker->safe_waiting);
     holding_init(&worker->holding, worker);
     init_errands(worker);
+    acceptor_init(worker);
     hash_random(&worker->id_prefix, sizeof(worker->id_prefix));
     hash_random(&worker->random, sizeof(worker->random));
     worker->random |= 1;
     buffer_init(&worker->head_out, HEAD_OUT_MAX);
-    worker->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     jwks_init(&worker->jwks, worker->loop, worker->upstreams, on_keys, worker);
     sign_ins_init(&worker->sign_ins, worker->loop, worker->upstreams);
     worker->now = snapshot_new(worker, options->config, options->directory);

@@ -3,7 +3,7 @@
 
 /*
  * worker, from inside: what the parts of the data plane that run on one thread share. For client,
- * exchange, steps, relay, pages and worker only.
+ * exchange, steps, relay, pages, acceptor and worker only.
  */
 
 #include <pthread.h>
@@ -129,7 +129,8 @@ struct worker {
     uint64_t id_prefix, id_count, random;
     char date[40];
     uint64_t date_second;
-    int spare_fd;                 /* given up to accept and refuse when descriptors have run out */
+    uint64_t resting_since_us;    /* there is no descriptor for who comes, when not accepting */
+    uint64_t shortage_told_us;    /* when the log was told of that; 0 = never */
     uint64_t bytes_in, bytes_out; /* of clients */
     struct counted {              /* what metrics were told so far */
         struct upstreams_figures upstreams;
@@ -147,6 +148,10 @@ struct worker {
     char scratch[CLIENT_SCRATCH_BYTES];
 };
 
+/* With one reference; takes references of its own to both. A provider that cannot be reached is
+ * logged. */
+struct snapshot *snapshot_new(struct worker *worker, struct config *config,
+                              struct directory *directory);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
 void snapshot_unref(struct snapshot *snapshot);
 

@@ -362,3 +362,11 @@ struct ledger_figures ledger_figures(struct ledger *ledger)
         figures.lines_unstored = ship_unstored(ledger->ship);
     return figures;
 }
+
+bool ledger_is_damaged(struct ledger *ledger)
+{
+    if (!ledger->database || !database_file_is_damaged(ledger->database))
+        return false;
+    damage_note(ledger->database);
+    return true;
+}

@@ -99,6 +99,9 @@ void ledger_close(struct ledger *ledger);
  * NULL. */
 const char *ledger_set_aside(const struct ledger *ledger);
 
+/* Is the database damaged? Reads all of it; when it is, the next opening moves it aside. */
+bool ledger_is_damaged(struct ledger *ledger);
+
 struct journal *ledger_journal(struct ledger *ledger, unsigned worker);
 
 /* A place in a journal: what ledger_settle_call() must be given, and journal_is_safe() asks.

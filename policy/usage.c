@@ -52,9 +52,13 @@ struct database *gather_begin(struct ledger_reader *reader, struct fault *fault)
             return NULL;
     }
     int version = database_version(reader->database);
-    if (version > 0 && version <= book_step_count && database_begin_read(reader->database))
+    bool is_known = version > 0 && version <= book_step_count;
+    if (is_known && database_begin_read(reader->database))
         return reader->database;
-    if (version != 0)
+    if (is_known || version < 0)
+        fault_set(fault, FAULT_INTERNAL, "%s: %s", reader->path,
+                  database_problem(reader->database));
+    else if (version != 0)
         fault_set(fault, FAULT_INTERNAL, "%s: its format %d is not known to this program",
                   reader->path, version);
     return NULL;

@@ -610,9 +610,12 @@ static void compare(const struct route_try *ended, uint64_t now_us)
                    ended->target->breaker, now_us);
 }
 
-void route_end(struct route_try *attempt, const struct route_outcome *outcome)
+void route_end(struct route_try *attempt, const struct route_outcome *reported)
 {
     struct route_try ended = *attempt;
+    struct route_outcome ours = *reported;
+    const struct route_outcome *outcome = &ours;
+    ours.not_sent = ours.not_sent || ours.fault == FAULT_OVERLOADED; /* we could not ask it */
     const struct target *target = ended.target;
     *attempt = (struct route_try){0};
     if (!target)

@@ -151,7 +151,8 @@ void route_first(struct route_try *attempt, uint64_t now_us);
 
 struct route_outcome {
     uint64_t now_us;
-    enum fault_kind fault;  /* FAULT_NONE for a good answer; FAULT_CLIENT_GONE teaches nothing */
+    enum fault_kind fault;  /* FAULT_NONE for a good answer; FAULT_CLIENT_GONE teaches nothing, and
+                               FAULT_OVERLOADED, which is ours, is as not_sent */
     bool not_sent;          /* it was chosen, and then not asked: teaches nothing */
     int64_t output_tokens;  /* of a whole answer; 0 = not known */
     int64_t tokens;         /* of the prompt and the answer; 0 = not known */

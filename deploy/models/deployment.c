@@ -291,7 +291,7 @@ static void on_end_time(struct timer *timer)
     uint64_t now = desk_now(desk);
     bool ends = desk->site.leave || now >= desk->end_by_us || is_over(desk);
     if (!ends && desk->awaits_heir) {
-        shut(desk, true); /* there is one, which is late */
+        shut(desk, share_has_late_heirs(desk));
         desk_round(desk);
     } else if (!ends && now < desk->kill_at_us) {
         timer_set(desk->site.loop, &desk->end_timer, desk->kill_at_us);

@@ -185,7 +185,9 @@ struct deployments {
     char *cluster;        /* whose the replicas of engines are; NULL = not known yet */
     int64_t token;        /* of who leads, as far as we know */
     int64_t office_token; /* with which we have led last */
-    uint64_t told;        /* number of our last record */
+    uint64_t told;        /* number of our last record, */
+    uint64_t told_end;    /* and of the first that tells that we end; 0 = there was none yet */
+    bool heard_since;     /* what others tell was heard after that */
     struct link peers, guests;
     size_t guest_count;
     bool abandons; /* what is forgotten now goes on */
@@ -265,6 +267,9 @@ void share_view(const struct desk_record *record, struct fleet_view *view);
 void share_found(struct deployments *desk, const struct launch_name *name);
 /* Somebody may go on with what we leave: a peer that is not ending itself. */
 bool share_has_heirs(const struct deployments *desk);
+/* The same, once they have had the time to answer: who has not told that it knows of our end may
+ * have died just before. */
+bool share_has_late_heirs(const struct deployments *desk);
 /* Somebody does: a peer leads with a later token than ours. */
 bool share_has_heir_in_office(const struct deployments *desk);
 /* desk_guest.c */

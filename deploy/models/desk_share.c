@@ -129,6 +129,7 @@ void deployments_heard(struct deployments *deployments, bool heard)
     struct deployments *desk = deployments;
     uint64_t now = desk_now(desk);
     desk_lock(desk);
+    desk->heard_since = desk->heard_since || (heard && desk->told_end);
     for (struct link *at = desk->peers.next, *next; at != &desk->peers; at = next) {
         struct desk_peer *peer = LIST_MEMBER(at, struct desk_peer, link);
         next = at->next;
@@ -157,6 +158,18 @@ bool share_has_heirs(const struct deployments *desk)
     for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next)
         if (!LIST_MEMBER(at, struct desk_peer, link)->is_leaving)
             return true;
+    return false;
+}
+
+bool share_has_late_heirs(const struct deployments *desk)
+{
+    if (!desk->heard_since) /* the store is away: nobody is gone for that */
+        return share_has_heirs(desk);
+    for (struct link *at = desk->peers.next; at != &desk->peers; at = at->next) {
+        const struct desk_peer *peer = LIST_MEMBER(at, struct desk_peer, link);
+        if (!peer->is_leaving && peer->acked >= desk->told_end)
+            return true;
+    }
     return false;
 }
 

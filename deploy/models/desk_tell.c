@@ -33,6 +33,7 @@ static void tell_head(struct telling *telling)
     share_line_write(telling->out, &line);
     mix(telling, (uint64_t)line.numbers[HEAD_TOKEN]);
     if (desk->is_ending) {
+        desk->told_end = desk->told_end ? desk->told_end : desk->told;
         struct share_line leave = {.kind = SHARE_LEAVE, .name = text_of(desk->owner)};
         share_line_write(telling->out, &leave);
         mix(telling, SHARE_LEAVE);

@@ -301,8 +301,37 @@ static int last_code(struct database *database)
     return is_problem(code) ? code : database->code;
 }
 
+static bool is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
+}
+
+static bool is_error_of_device(int error)
+{
+    return error == EIO || error == ENXIO || error == ERANGE;
+}
+
+/* SQLite calls it damage, too, when the file (or its log) could not be read (unixRead() in its
+ * os_unix.c; SQLITE_FCNTL_LAST_ERRNO: https://sqlite.org/c3ref/c_fcntl_begin_atomic_write.html).
+ * What is there may be sound. */
+static bool is_unreadable(sqlite3 *handle)
+{
+    int error = 0;
+    sqlite3_file *journal = NULL;
+    if (sqlite3_file_control(handle, "main", SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+        is_error_of_device(error))
+        return true;
+    return sqlite3_file_control(handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &journal) ==
+               SQLITE_OK &&
+           journal && journal->pMethods &&
+           journal->pMethods->xFileControl(journal, SQLITE_FCNTL_LAST_ERRNO, &error) == SQLITE_OK &&
+           is_error_of_device(error);
+}
+
 const char *database_problem(struct database *database)
 {
+    if (is_damage(last_code(database)) && is_unreadable(database->handle))
+        return sqlite3_errstr(SQLITE_IOERR);
     if (is_problem(sqlite3_errcode(database->handle)) || !is_problem(database->code))
         return sqlite3_errmsg(database->handle);
     return database->problem;
@@ -313,14 +342,9 @@ bool database_is_full(struct database *database)
     return (last_code(database) & 0xff) == SQLITE_FULL;
 }
 
-static bool is_damage(int code)
-{
-    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
-}
-
 bool database_is_damaged(struct database *database)
 {
-    return is_damage(last_code(database));
+    return is_damage(last_code(database)) && !is_unreadable(database->handle);
 }
 
 /* The answer of quick_check is one row, "ok". */
@@ -343,6 +367,7 @@ bool database_file_is_damaged(const char *path)
         return false;
     int result = open_handle(path, SQLITE_OPEN_READWRITE, &handle);
     bool damaged = result == SQLITE_OK ? check_says_damaged(handle) : is_damage(result);
+    damaged = damaged && !is_unreadable(handle);
     sqlite3_close(handle);
     return damaged;
 }

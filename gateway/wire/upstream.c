@@ -34,6 +34,12 @@ struct upstreams *upstreams_new(struct loop *loop, struct dns *dns)
     return upstreams;
 }
 
+void upstreams_on_full(struct upstreams *upstreams, bool (*make_room)(void *with), void *with)
+{
+    upstreams->make_room = make_room;
+    upstreams->make_room_with = with;
+}
+
 struct upstreams_figures upstreams_figures(const struct upstreams *upstreams)
 {
     return upstreams->figures;
@@ -297,6 +303,29 @@ void upstream_pool_unref(struct upstream_pool *pool)
         connection_close(LIST_MEMBER(pool->idle.next, struct upstream, link));
     pool->objects--;
     pool_try_free(pool);
+}
+
+/* When it became idle, by the time at which it will have been too long. */
+static uint64_t idle_since_us(const struct upstream *up)
+{
+    return up->timer.due_us - (uint64_t)up->pool->place.idle_us;
+}
+
+bool upstreams_close_idle(struct upstreams *upstreams, uint64_t before_us)
+{
+    struct upstream *longest = NULL;
+    for (struct link *at = upstreams->pools.next; at != &upstreams->pools; at = at->next) {
+        struct upstream_pool *pool = LIST_MEMBER(at, struct upstream_pool, link);
+        if (list_is_empty(&pool->idle))
+            continue;
+        struct upstream *last = LIST_MEMBER(pool->idle.prev, struct upstream, link);
+        if (idle_since_us(last) <= before_us &&
+            (!longest || idle_since_us(last) < idle_since_us(longest)))
+            longest = last;
+    }
+    if (longest)
+        connection_close(longest);
+    return longest != NULL;
 }
 
 void upstreams_free(struct upstreams *upstreams)

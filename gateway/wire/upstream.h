@@ -38,8 +38,8 @@ struct upstream_place {
     const char *proxy_user; /* "user:password", or NULL */
     int64_t connect_us, idle_us;
     unsigned max_connections, max_idle; /* of this worker */
-    int (*connect)(
-        void *with); /* when set: gives a connected descriptor, and nothing above counts */
+    int (*connect)(void *with); /* when set: gives a connected descriptor, or -1 and errno, and
+                                   nothing above counts */
     void *with;
 };
 
@@ -81,6 +81,14 @@ struct upstream_call {
 struct upstreams *upstreams_new(struct loop *loop, struct dns *dns);
 /* All calls must be over. */
 void upstreams_free(struct upstreams *upstreams);
+
+/* When there is no descriptor for a new connection, <make_room> is asked to let go of one, and says
+ * whether it did: then it is tried once more. A call that finds none ends with FAULT_OVERLOADED:
+ * the target is not to blame. */
+void upstreams_on_full(struct upstreams *upstreams, bool (*make_room)(void *with), void *with);
+/* Close the connection, of whichever pool, that has been idle longest, if it is since <before_us>
+ * (monotonic) or longer. False: there is none. */
+bool upstreams_close_idle(struct upstreams *upstreams, uint64_t before_us);
 
 /* What is open now, and what was done since the start. */
 struct upstreams_figures {

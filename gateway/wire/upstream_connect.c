@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/descriptors.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
 #include "gateway/wire/upstream_inside.h"
@@ -35,7 +36,8 @@ static void on_addresses(struct dns_query *query, const struct dns_address *addr
     const char *host =
         up->pool->place.proxy_host ? up->pool->place.proxy_host : up->pool->place.host;
     if (count == 0) {
-        connection_fail(up, FAULT_TARGET_DOWN, "cannot resolve %s: %s", host, why);
+        connection_fail(up, descriptors_are_out() ? FAULT_OVERLOADED : FAULT_TARGET_DOWN,
+                        "cannot resolve %s: %s", host, why);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -82,6 +84,28 @@ static void set_connect_timer(struct upstream *up)
     timer_set(up->pool->owner->loop, &up->timer, now + part);
 }
 
+/* Is it for want of a descriptor that there is no socket, and has somebody given one up? */
+static bool make_room(struct upstream *up)
+{
+    struct upstreams *owner = up->pool->owner;
+    return descriptors_ran_out(errno) && owner->make_room &&
+           owner->make_room(owner->make_room_with);
+}
+
+static int open_socket(struct upstream *up, int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 && make_room(up))
+        fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    return fd;
+}
+
+/* Another target would find none either, and this one has done nothing wrong. */
+static void fail_without_descriptor(struct upstream *up)
+{
+    connection_fail(up, FAULT_OVERLOADED, "no descriptor is left for a connection to it");
+}
+
 static void connect_next(struct upstream *up, const char *why)
 {
     struct reaching *reaching = up->reaching;
@@ -90,7 +114,11 @@ static void connect_next(struct upstream *up, const char *why)
     while (reaching->address_next < reaching->address_count) {
         const struct dns_address *to = &reaching->addresses[reaching->address_next++];
         int family = to->address.ss_family;
-        int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = open_socket(up, family);
+        if (fd < 0 && descriptors_ran_out(errno)) {
+            fail_without_descriptor(up);
+            return;
+        }
         if (fd < 0) {
             why = strerror(errno);
             continue;
@@ -118,6 +146,12 @@ void connect_begin(struct upstream *up)
     const struct upstream_place *place = &up->pool->place;
     if (place->connect) {
         int fd = place->connect(place->with);
+        if (fd < 0 && make_room(up))
+            fd = place->connect(place->with);
+        if (fd < 0 && descriptors_ran_out(errno)) {
+            fail_without_descriptor(up);
+            return;
+        }
         if (fd < 0) {
             connection_fail(up, FAULT_TARGET_DOWN, "the built-in model has ended");
             return;

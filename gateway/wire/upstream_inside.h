@@ -22,6 +22,8 @@ struct upstreams {
     struct dns *dns;
     struct link pools;
     struct upstreams_figures figures;
+    bool (*make_room)(void *with); /* NULL = nobody can */
+    void *make_room_with;
     struct head head; /* of the answer being read; valid while its bytes are looked at */
     char scratch[UPSTREAM_SCRATCH_BYTES];
 };

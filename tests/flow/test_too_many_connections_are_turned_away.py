@@ -41,3 +41,18 @@ def test_the_limit(gate):
         for client in kept:
             client.close()
     eventually(lambda: gate.chat().status == 200, what="room again")
+
+
+def test_who_is_turned_away_hears_why(gate):
+    crowd = [Client(gate.address(), timeout=5) for _ in range(LIMIT)]
+    try:
+        assert crowd[-1].send(chat_request()).read_response().status == 200
+        with Client(gate.address(), timeout=5) as beyond:
+            answer = beyond.read_response()
+            assert answer.status == 503 and answer.error["code"] == "overloaded", answer
+            assert answer.header("retry-after") == "1" and answer.closes
+            assert not beyond.read_to_close()
+    finally:
+        for client in crowd:
+            client.close()
+    eventually(lambda: gate.chat().status == 200, what="room again")

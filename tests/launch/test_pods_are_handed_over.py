@@ -117,6 +117,18 @@ def test_all_that_end_at_the_same_moment_leave_no_pod(api, count):
         assert not api.pods, "it was ended before the last of them had"
 
 
+def test_who_could_take_over_may_have_been_killed_just_before(api):
+    """The others are missed after four seconds only; who ends does not have so many."""
+    with Cluster(api) as cluster:
+        leader, other = cluster.by_role("leads"), cluster.by_role("follows")
+        says(leader)
+        says(other)
+        other.may_crash = True
+        other.kill()
+        assert leader.stop() == 0
+        assert not api.pods
+
+
 def test_who_takes_over_may_be_ending_itself_a_moment_later(api):
     """However far the other has come with taking over: in the end one of them ends the pod."""
     for delay in (0.002, 0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.4):

@@ -254,6 +254,25 @@ static void keeps_to_its_limits(void **state)
     assert_int_equal(figures[0].in_flight, 2);
 }
 
+static void our_own_want_is_not_held_against_a_target(void **state)
+{
+    (void)state;
+    struct route_try one;
+    struct route_call asked = call();
+    for (int i = 0; i < 50; i++) {
+        assert_non_null(route_choose(&route, &policy, &asked, &one, NULL));
+        struct route_outcome outcome = {.now_us = now, .fault = FAULT_OVERLOADED};
+        route_end(&one, &outcome);
+    }
+    for (size_t i = 0; i < TARGETS; i++) {
+        assert_int_equal(figures[i].attempts, 0); /* neither for it: it was not asked */
+        assert_int_equal(figures[i].failures, 0);
+        assert_int_equal(figures[i].in_flight, 0);
+        assert_int_equal(figures[i].health.good_us, 0);
+        assert_int_equal(health_circuit(&figures[i].health), CIRCUIT_CLOSED);
+    }
+}
+
 static void takes_the_cheapest_that_is_fast_enough(void **state)
 {
     (void)state;
@@ -456,6 +475,7 @@ int main(void)
         TEST(leaves_alone_who_asked_for_it),
         TEST(leaves_alone_whose_quota_is_nearly_spent),
         TEST(keeps_to_its_limits),
+        TEST(our_own_want_is_not_held_against_a_target),
         TEST(takes_the_cheapest_that_is_fast_enough),
         TEST(asks_the_fastest_when_the_cheapest_are_all_too_slow),
         TEST(does_not_queue_for_the_cheapest),

@@ -341,6 +341,42 @@ static void who_is_ending_is_nobodys_heir(void **state)
     desk->is_ending = false;
 }
 
+/* One that was killed a moment ago has told something, but not that it knows of our end. */
+static void who_does_not_know_that_we_end_is_no_late_heir(void **state)
+{
+    (void)state;
+    struct share_line line;
+    want(0);
+    begin(0);
+    assert_true(hear());
+    deployments_heard(desk, true);
+    desk->is_ending = true;
+    assert_true(share_has_late_heirs(desk)); /* nobody has been told yet */
+    assert_true(says(SHARE_LEAVE, &line));
+    int64_t before[] = {(int64_t)told - 1}, after[] = {(int64_t)told};
+    assert_true(says(SHARE_LEAVE, &line));   /* again, with another number */
+    assert_true(share_has_late_heirs(desk)); /* the store is away: nothing was heard since */
+    deployments_heard(desk, false);
+    assert_true(share_has_late_heirs(desk));
+    deployments_heard(desk, true);
+    assert_true(share_has_heirs(desk));
+    assert_false(share_has_late_heirs(desk));
+    begin(0);
+    add(SHARE_ACK, "this", before, 1, "");
+    assert_true(hear());
+    assert_false(share_has_late_heirs(desk));
+    begin(0);
+    add(SHARE_ACK, "this", after, 1, "");
+    assert_true(hear());
+    assert_true(share_has_late_heirs(desk));
+    begin(0);
+    add(SHARE_ACK, "this", after, 1, "");
+    add(SHARE_LEAVE, "that", after, 0, "");
+    assert_true(hear());
+    assert_false(share_has_late_heirs(desk));
+    desk->is_ending = false;
+}
+
 static void how_it_stands_is_what_the_leader_says(void **state)
 {
     (void)state;
@@ -417,6 +453,7 @@ int main(void)
         TEST(who_leads_ends_ours_and_nobody_else),
         TEST(it_ends_only_when_all_know_that_it_takes_no_calls),
         TEST(who_is_ending_is_nobodys_heir),
+        TEST(who_does_not_know_that_we_end_is_no_late_heir),
         TEST(how_it_stands_is_what_the_leader_says),
         TEST(what_is_no_record_changes_nothing),
         TEST(who_is_silent_for_long_is_forgotten_with_what_it_asked),

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * acceptor - lets clients in at a worker's listeners, as long as there are descriptors for them and
+ * for what their calls need (base/descriptors.h). Inside gateway: for worker.c.
+ *
+ * When there are none, who has been idle longest gives way: pooled connections to providers first,
+ * then clients that wait between two requests. Where nobody is idle the listeners rest: who comes
+ * waits in the kernel for a moment, and is turned away when it lasts.
+ */
+
+struct worker;
+struct worker_listener;
+
+/* Before anything is added: what upstreams ask for room. */
+void acceptor_init(struct worker *worker);
+
+/* Accept from <fd>; -1 = this listener is not used. */
+void acceptor_add(struct worker *worker, struct worker_listener *listener, int fd);
+
+/* Let nobody in any more, but at the admin socket. */
+void acceptor_stop(struct worker *worker);
