@@ -7,6 +7,7 @@
 #   make COVER=1                  build-cover/sluice, which counts the lines it runs
 #   make CFLAGS='-O0 -g3'         your own optimisation and debug flags
 #   make LTO=                     not optimised as a whole: links in a second, for quick turns
+#   make PROFILE=                 optimised without the profile of bench/profile
 
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2) --no-print-directory
 ifeq ($(origin CC),default)
@@ -48,6 +49,14 @@ FLAGS      = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(FORTIFY) $(
 LTO       ?= $(if $(SAN)$(FUZZ)$(COVER)$(IS_CLANG),,1)
 WHOLE     := $(if $(LTO),-flto=auto -ffat-lto-objects)
 APART     := $(if $(LTO),-fno-lto)
+# How often each branch is taken by usual calls, recorded by `make profile`; of use to the same
+# version of the compiler only. Functions that have changed since do without. PROFILE=record counts.
+# What gcc imagines to be uninitialized where it has inlined more, builds without a profile tell.
+PROFILE   ?= $(if $(LTO),$(wildcard bench/profile/gcc-$(firstword $(subst ., ,$(shell $(CC) -dumpversion))).tar.gz))
+PROFILED  := $(if $(filter-out record,$(PROFILE)),$(shell cksum <$(PROFILE)))
+COUNTED   := $(if $(PROFILED),-fprofile-use -fprofile-partial-training -fprofile-correction \
+             -Wno-coverage-mismatch -Wno-missing-profile -Wno-maybe-uninitialized)
+WHOLE     += $(if $(filter record,$(PROFILE)),-fprofile-generate -fprofile-update=prefer-atomic -w)
 HARDEN    += $(if $(IS_X86),$(if $(SAN)$(FUZZ)$(COVER)$(IS_CLANG),,-mmemset-strategy=unrolled_loop:192:noalign$(comma)vector_loop:1024:noalign$(comma)libcall:-1:noalign))
 LINK      := -pie -Wl,-z,nodlopen,-z,noexecstack,-z,relro,-z,now,--as-needed
 LIBRARY_FLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
@@ -70,7 +79,7 @@ fakes: $(FAKES)
 loads: $(OUT)/bench/load $(OUT)/bench/canned
 
 $(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
-	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
+	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(COUNTED) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
 
 # An archive, so that a test links what it uses and nothing else.
 $(OUT)/parts.a: $(PARTS)
@@ -95,11 +104,14 @@ $(OUT)/bench/%: bench/load/%.c
 	@mkdir -p $(@D); echo "link  $@"; $(CC) -std=c11 -D_GNU_SOURCE -O2 -g $(WARN) $< -o $@ -lm
 
 $(OUT)/%.o: %.c $(OUT)/flags
-	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
+	@mkdir -p $(@D); echo "cc    $<"; $(CC) $(CFLAGS) $(FLAGS) $$([ -e $(@:.o=.gcda) ] && echo '$(COUNTED)') -c $< -o $@
 
-# Other flags than last time: everything anew.
+# Other flags or another profile than last time: everything anew. The compiler looks for what was
+# counted beside the object.
+FLAGS_NOW  = $(CC) $(CFLAGS) $(FLAGS) $(COUNTED) $(PROFILED)
 $(OUT)/flags: always
-	@mkdir -p $(@D); echo '$(CC) $(CFLAGS) $(FLAGS)' | cmp -s - $@ || echo '$(CC) $(CFLAGS) $(FLAGS)' > $@
+	@mkdir -p $(@D); echo '$(FLAGS_NOW)' | cmp -s - $@ || { find $(OUT) -name '*.gcda' -delete; \
+	    $(if $(PROFILED),tar xzf $(PROFILE) -C $(OUT) &&) echo '$(FLAGS_NOW)' > $@; }
 
 # .S files carry data into the program (.incbin), which -MMD does not see.
 $(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/* policy/scripts/*)
@@ -150,6 +162,9 @@ guard: ## count a call's instructions, compare with the record (ROW= picks, UPDA
 	@deploy/quickstart/packages install build guard && $(MAKE) all && \
 	    python3 bench/guard/run.py $(if $(ROW),--row "$(ROW)") $(if $(UPDATE),--update)
 
+profile: ## count anew what usual calls do, which `make` optimises from (bench/README.md); then make guard UPDATE=1
+	@deploy/quickstart/packages install build bench && python3 bench/profile/record.py
+
 top: ## the largest files, longest functions, most complex functions
 	@deploy/quickstart/packages install top; tests/check/top.sh
 
@@ -178,7 +193,7 @@ help: ## this list
 # ------------------------------------------------------------------ is everything there?
 # One line that says what to install, before the compiler drowns it. `run`, `test`, `cover`, `bench`
 # and `guard` install it themselves.
-BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth bench-soak guard top clean help,$(MAKECMDGOALS)),all)
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth bench-soak guard profile top clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
 MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
@@ -186,7 +201,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth bench-soak guard top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth bench-soak guard profile top docs install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -179,9 +178,6 @@ void client_new(struct worker *worker, struct worker_listener *listener, int fd,
         return;
     }
     struct client *client = memory_new(sizeof(*client));
-    int one = 1;
-    if (!listener->is_unix)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     client->worker = worker;
     client->listener = listener;
     client->watch = (struct watch){fd, on_event};

@@ -90,6 +90,14 @@ static bool read_address(struct text from, struct sockaddr_storage *address, soc
     return true;
 }
 
+/* Accepted connections inherit both, without a system call each. Neither is for a Unix socket. */
+static void set_inherited(int fd)
+{
+    int yes = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    stream_note_arrivals(fd);
+}
+
 /* A bound socket, or -1 with errno. [::] takes IPv4 too. */
 static int bind_tcp(const struct sockaddr_storage *address, socklen_t length, bool is_shared)
 {
@@ -102,8 +110,7 @@ static int bind_tcp(const struct sockaddr_storage *address, socklen_t length, bo
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes);
     if (address->ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof no);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes); /* accepted ones inherit both */
-    stream_note_arrivals(fd);
+    set_inherited(fd);
     if (bind(fd, (const struct sockaddr *)address, length) == 0)
         return fd;
     int problem = errno;
@@ -167,6 +174,7 @@ static bool open_listener(struct sockets *sockets, size_t listener, const char *
             return fault_set(why, FAULT_INTERNAL,
                              "%s: systemd gave no socket of this name (FileDescriptorName=)",
                              address);
+        set_inherited(fd);
         share(sockets, listener, fd);
         return true;
     }

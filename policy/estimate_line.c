@@ -164,12 +164,18 @@ bool line_costs(struct line *line, double costs[TERMS])
     return true;
 }
 
+/* As fmax(), which is a call into a library: no number here is NaN. */
+static double larger(double a, double b)
+{
+    return a > b ? a : b;
+}
+
 double line_sum(const double costs[TERMS], const double terms[TERMS])
 {
     double sum = 0;
     for (size_t i = 0; i < TERMS; i++)
         sum += costs[i] * terms[i];
-    return fmax(sum, fmax(1, SAID_COSTS_LEAST * terms[TERM_SAID]));
+    return larger(sum, larger(1, SAID_COSTS_LEAST * terms[TERM_SAID]));
 }
 
 /* ----------------------------------------------------------------------------------- learning */
@@ -265,7 +271,7 @@ void line_learn(struct line *line, const double terms[TERMS], double tokens,
     uint64_t calls = figure_load(&line->calls);
     double own[TERMS], newest = next_newest(line, keep);
     double guessed = line_sum(line_costs(line, own) ? own : prior->costs, terms);
-    double scale = fmax(fmax(tokens, guessed), SMALL_CALL), off = (tokens - guessed) / scale;
+    double scale = larger(larger(tokens, guessed), SMALL_CALL), off = (tokens - guessed) / scale;
     double strange = off / (calls >= FEW_CALLS ? STRANGE_ERROR : STRANGE_FIRST_ERROR);
     double weight = newest / (1 + strange * strange) / (scale * scale);
     for (size_t i = 0; i < TERMS; i++)

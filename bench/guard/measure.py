@@ -44,12 +44,12 @@ def answers(port):
 class Bench:
     """A gateway under callgrind with its provider, and its Redis when the rows are of that."""
 
-    def __init__(self, binary, store, preload=None):
+    def __init__(self, binary, store, preload=None, gateway=callgrind.Gateway):
         with contextlib.ExitStack() as parts:
-            self.build(parts, binary, store, preload)
+            self.build(parts, binary, store, preload, gateway)
             self.parts = parts.pop_all()
 
-    def build(self, parts, binary, store, preload):
+    def build(self, parts, binary, store, preload, gateway):
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="guard-", ignore_cleanup_errors=True)))
         (folder / "state").mkdir()
         self.provider = lockstep.Provider()
@@ -60,7 +60,7 @@ class Bench:
         names = {"folder": folder, "port": port, "provider": self.provider.port,
                  "hash": hash_of(rows.KEY), "hash_of_many": hash_of(rows.KEY_OF_MANY)}
         (folder / "sluice.yaml").write_text(rows.CONFIG.format(store=rows.STORES[store].format(**names), **names))
-        self.gateway = callgrind.Gateway(binary, folder, preload)
+        self.gateway = gateway(binary, folder, preload)
         parts.callback(self.gateway.close)
         self.gateway.wait_until(lambda: answers(port))
         self.client = lockstep.Client(port, rows.KEY)
