@@ -60,7 +60,9 @@ WHOLE     += $(if $(filter record,$(PROFILE)),-fprofile-generate -fprofile-updat
 HARDEN    += $(if $(IS_X86),$(if $(SAN)$(FUZZ)$(COVER)$(IS_CLANG),,-mmemset-strategy=unrolled_loop:192:noalign$(comma)vector_loop:1024:noalign$(comma)libcall:-1:noalign))
 LINK      := -pie -Wl,-z,nodlopen,-z,noexecstack,-z,relro,-z,now,--as-needed
 LIBRARY_FLAGS := $(shell pkg-config --cflags $(LIBRARIES) 2>/dev/null)
-LIBRARY_LINKS := $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lpthread -lm
+# The loader looks for each name in the libraries in this order: first those that most are found in.
+LIBRARY_LINKS := $(shell pkg-config --libs-only-L $(LIBRARIES) 2>/dev/null) -lcrypto -lsqlite3 -lc \
+                 $(shell pkg-config --libs $(LIBRARIES) 2>/dev/null) -lpthread -lm
 
 OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(IS_CLANG),-clang))
 

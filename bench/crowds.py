@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What grows in bench/growth.py, and how a sluice of some size is made."""
 
+import base64
 import hashlib
 import json
 import os
@@ -85,7 +86,7 @@ def stored_keys(folder, size):
 
         def rows():
             for at in range(size):
-                name = f"key_{at:020d}"
+                name = "key_" + base64.b32encode(hashlib.sha256(secret(at).encode()).digest()).decode().lower()[:20]
                 yield 1, name, at + 1, json.dumps(dict(
                     tenant="bench", name=f"k{at}", limits={"requests_per_minute": 1000000000, "concurrent": 30000}, id=name,
                     hash=hashlib.sha256(secret(at).encode()).hexdigest(), prefix="sk-bench", created_at=now, updated_at=now))

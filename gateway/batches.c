@@ -407,12 +407,11 @@ static void rebuild_one(struct rebuilding *rebuilding, struct batch_hold *hold,
 }
 
 bool batches_rebuild(struct batches *batches, struct limits *limits, const struct config *config,
-                     struct directory *directory, struct fault *fault)
+                     struct directory *directory, struct ledger_reader *reader, struct fault *fault)
 {
     struct rebuilding rebuilding = {.batches = batches, .names = counter_names_new()};
     arena_init(&rebuilding.arena, BLOCK_BYTES);
-    bool good =
-        ledger_each_held(config->ledger_path, config->database, on_held, &rebuilding, fault);
+    bool good = ledger_each_held(config->ledger_path, reader, on_held, &rebuilding, fault);
     for (struct link *at = batches->list.next; at != &batches->list; at = at->next)
         rebuild_one(&rebuilding, LIST_MEMBER(at, struct batch_hold, link), limits, directory);
     arena_done(&rebuilding.arena);

@@ -41,7 +41,8 @@ void batches_free(struct batches *batches);
 
 /* At the start: hold what the ledger does, beyond limits if need be. False: it cannot be read. */
 bool batches_rebuild(struct batches *batches, struct limits *limits, const struct config *config,
-                     struct directory *directory, struct fault *fault);
+                     struct directory *directory, struct ledger_reader *reader,
+                     struct fault *fault);
 
 bool batches_have_room(struct batches *batches);
 /* Do a batch's calls count against <limit>? Against money always; against requests and tokens in

@@ -224,6 +224,12 @@ static bool fits_segment(struct text want, struct text have, struct text *id)
 static bool has_form(struct text path, struct text pattern, struct text *id)
 {
     *id = (struct text){"", 0};
+    /* Most are told apart by what stands in front of the placeholder. */
+    size_t open = text_find_byte(pattern, '{');
+    if (open == SIZE_MAX)
+        return text_equal(path, pattern);
+    if (!text_starts(path, text_head(pattern, open)))
+        return false;
     while (pattern.len && path.len) {
         struct text want = next_segment(&pattern), have = next_segment(&path);
         if (!fits_segment(want, have, id))
@@ -315,10 +321,15 @@ static void add_whole_paths(void)
             }
 }
 
-static const struct known *find_known(struct text path)
+void endpoint_prepare(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, add_whole_paths);
+}
+
+static const struct known *find_known(struct text path)
+{
+    endpoint_prepare();
     return table_find(&whole_paths, path);
 }
 
@@ -429,6 +440,12 @@ static bool may_escape(struct text path)
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
                    struct match *match, struct fault *fault)
 {
+    /* Asked for before anything else is, and often. */
+    if (serve & SERVE_HEALTH && health_is_path(head->path)) {
+        const struct family *of = &families[family_of(head->path)];
+        *match = (struct match){.shape = of->shape, .dialect = of->dialect};
+        return only_get(head, fault) && find_page(head, &health_page, match);
+    }
     const struct known *known = find_known(head->path);
     const struct family *family = known ? known->family : &families[family_of(head->path)];
     *match = (struct match){.shape = family->shape, .dialect = family->dialect};
@@ -438,8 +455,6 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
     /* Names of tenants stand in the paths of the admin API. */
     if (!known && !path_is_clean(head->path, is_admin || may_escape(head->path)))
         return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
-    if (serve & SERVE_HEALTH && health_is_path(head->path))
-        return only_get(head, fault) && find_page(head, &health_page, match);
     if (serve & SERVE_METRICS && text_equal(head->path, metrics_path))
         return only_get(head, fault) && find_page(head, &metrics_page, match);
     if (is_admin)

@@ -82,5 +82,9 @@ struct match {
 bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_path,
                    struct match *match, struct fault *fault);
 
+/* Make what endpoint_find() looks in, which the first call would else wait for: a millisecond. Any
+ * thread, any number of times. */
+void endpoint_prepare(void);
+
 /* The methods a path allows, as "GET, POST"; for 405 and CORS. */
 void endpoint_methods(struct text path, char out[64]);

@@ -108,12 +108,12 @@ static void see_kin(void *with, const struct kinship *it)
     table_set(&kin->latest, entry->it.tenant, entry);
 }
 
-struct kin *kin_read(const char *database, struct fault *fault)
+struct kin *kin_read(struct ledger_reader *reader, struct fault *fault)
 {
     struct kin *kin = memory_new(sizeof(*kin));
     arena_init(&kin->arena, ARENA_BYTES);
     table_init(&kin->latest);
-    if (ledger_each_kin(database, see_kin, kin, fault))
+    if (ledger_each_kin(reader, see_kin, kin, fault))
         return kin;
     kin_free(kin);
     return NULL;

@@ -18,7 +18,7 @@ void lineage_note(struct lineage *lineage, const struct directory *directory);
 
 /* As the ledger has it. */
 struct kin;
-struct kin *kin_read(const char *database, struct fault *fault);
+struct kin *kin_read(struct ledger_reader *reader, struct fault *fault);
 void kin_free(struct kin *kin);
 /* To whom the tenant called <name> belonged that was there at <at_us> and was made before
  * <before_us>; empty when it was topmost. False: it is not known. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,8 +47,47 @@ static void make_name(char name[NODE_NAME_BYTES])
     name[sizeof(bytes)] = '\0';
 }
 
-bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct fault *fault)
+/* A new name on its way to the disk. */
+struct node_sync {
+    pthread_t thread;
+    bool has_thread;
+    int file, problem;
+};
+
+static void *sync_name(void *with)
 {
+    struct node_sync *sync = with;
+    sync->problem = fsync(sync->file) == 0 ? 0 : errno;
+    return NULL;
+}
+
+static struct node_sync *sync_begin(int file)
+{
+    struct node_sync *sync = memory_new(sizeof(*sync));
+    sync->file = file;
+    sync->has_thread = pthread_create(&sync->thread, NULL, sync_name, sync) == 0;
+    if (!sync->has_thread)
+        sync_name(sync);
+    return sync;
+}
+
+bool node_sync_end(struct node_sync *sync, struct fault *fault)
+{
+    if (!sync)
+        return true;
+    if (sync->has_thread)
+        pthread_join(sync->thread, NULL);
+    int problem = sync->problem;
+    close(sync->file);
+    memory_free(sync);
+    return problem == 0 ||
+           fault_set(fault, FAULT_INTERNAL, "the name of this node: %s", strerror(problem));
+}
+
+bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct node_sync **sync,
+                  struct fault *fault)
+{
+    *sync = NULL;
     char path[PATH_MAX_BYTES];
     snprintf(path, sizeof(path), "%s/node", directory);
     if (mkdir(directory, 0750) < 0 && errno != EEXIST && errno != ENOENT)
@@ -59,10 +99,15 @@ bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct faul
     if (!good) { /* new, or cut by a crash before anything was counted under it */
         make_name(name);
         good = ftruncate(fd, 0) == 0 &&
-               pwrite(fd, name, NODE_NAME_BYTES - 1, 0) == NODE_NAME_BYTES - 1 && fsync(fd) == 0;
+               pwrite(fd, name, NODE_NAME_BYTES - 1, 0) == NODE_NAME_BYTES - 1;
+        if (good) {
+            *sync = sync_begin(fd);
+            return true;
+        }
     }
+    int problem = errno;
     close(fd);
-    return good || fault_set(fault, FAULT_INTERNAL, "%s: %s", path, strerror(errno));
+    return good || fault_set(fault, FAULT_INTERNAL, "%s: %s", path, strerror(problem));
 }
 
 /* ------------------------------------------------------------------------- how far back */
@@ -125,6 +170,7 @@ struct counting {
     struct limits *limits;
     const struct config *config;
     struct directory *directory;
+    struct ledger_reader *reader;
     struct counter_names *counter_names;
     struct kin *kin; /* of tenants that are gone */
     struct arena scratch;
@@ -268,7 +314,7 @@ static bool count_grain(struct counting *counting, int64_t since_us, struct faul
     const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
                                 BY_OPERATION};
     struct usage_question question = {.directory = counting->config->ledger_path,
-                                      .database = counting->config->database,
+                                      .reader = counting->reader,
                                       .since_us = since_us,
                                       .until_us = counting->now_us + DAY,
                                       .by = by,
@@ -295,7 +341,7 @@ static bool count_all(struct counting *counting, const struct reach *reach, stru
 }
 
 bool recount(struct limits *limits, const struct config *config, struct directory *directory,
-             struct fault *fault)
+             struct ledger_reader *reader, struct fault *fault)
 {
     struct reach reach = {clock_wall_us(), {INT64_MAX, INT64_MAX, INT64_MAX}};
     directory_each_key(directory, reach_key, &reach);
@@ -303,9 +349,10 @@ bool recount(struct limits *limits, const struct config *config, struct director
     struct counting counting = {.limits = limits,
                                 .config = config,
                                 .directory = directory,
+                                .reader = reader,
                                 .counter_names = counter_names_new(),
                                 .now_us = reach.now_us};
-    counting.kin = kin_read(config->database, fault);
+    counting.kin = kin_read(reader, fault);
     arena_init(&counting.scratch, ARENA_BYTES);
     bool good = counting.kin && count_all(&counting, &reach, fault);
     kin_free(counting.kin);

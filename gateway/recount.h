@@ -14,8 +14,14 @@
 enum { NODE_NAME_BYTES = 17 };
 
 /* The name of the node that writes its ledger to <directory>: made when there is none yet, the same
- * ever after. False: it can neither be read nor written (*fault). */
-bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct fault *fault);
+ * ever after. False: it can neither be read nor written (*fault). A new one is on the disk when
+ * node_sync_end() has said so, and nothing is counted under it before; NULL: it is there already.
+ */
+struct node_sync;
+bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct node_sync **sync,
+                  struct fault *fault);
+/* Wait for it, and free <sync>. */
+bool node_sync_end(struct node_sync *sync, struct fault *fault);
 
 /*
  * Count what the ledger has for every limit of <directory>. Nothing is read where there are no
@@ -25,4 +31,4 @@ bool recount_node(const char *directory, char name[NODE_NAME_BYTES], struct faul
  * False: the ledger cannot be read (*fault); then counters begin empty.
  */
 bool recount(struct limits *limits, const struct config *config, struct directory *directory,
-             struct fault *fault);
+             struct ledger_reader *reader, struct fault *fault);

@@ -20,6 +20,7 @@
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
+#include "gateway/endpoint.h"
 #include "gateway/jobs.h"
 #include "gateway/mock.h"
 #include "gateway/resident.h"
@@ -574,6 +575,19 @@ static bool can_start(const struct service *service)
     return false;
 }
 
+/* It may take long: an upgrade of the ledger, many keys, many calls to count. */
+static bool open_parts(struct service *service)
+{
+    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
+    bool good = service_open_ledger(service) && service_open_made(service) &&
+                service_open_policy(service) && service_open_roster(service) &&
+                service_settle_node(service);
+    if (good)
+        service_count_again(service);
+    watchdog_stop(beats);
+    return good;
+}
+
 int service_run(const struct service_options *options)
 {
     struct service service;
@@ -584,9 +598,7 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && service_open_ledger(&service) && service_open_made(&service) &&
-        service_open_policy(&service) && service_open_roster(&service)) {
-        service_count_again(&service);
+    if (can_start(&service) && open_parts(&service)) {
         expect_tenants(&service);
         service_open_metrics(&service);
         service.mock = mock_start();
@@ -601,9 +613,11 @@ int service_run(const struct service_options *options)
         wait_for_store(&service);
         log_start(&service);
         resident_serve();
-        resident_shrink();
         tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
         atomic_store(&service.is_starting, false);
+        endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for
+                             */
+        resident_shrink();
         serve(&service, signals);
         watchdog_stop(service.watchdog);
         code = EXIT_GOOD;

@@ -107,10 +107,7 @@ bool service_open_ledger(struct service *service)
     struct ledger_shared shared = {&service->start->store.redis, service->start->store.key_prefix};
     if (config->store.is_redis)
         options.shared = &shared;
-    struct watchdog *beats =
-        watchdog_start(NULL, 0, service_on_beat, service); /* upgrading may take long */
     service->ledger = ledger_open(&options, &why);
-    watchdog_stop(beats);
     if (service->ledger == NULL)
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
     else if (ledger_set_aside(service->ledger) != NULL)
@@ -139,10 +136,7 @@ bool service_open_roster(struct service *service)
         .on_change = on_roster_change,
         .with = service,
     };
-    struct watchdog *beats =
-        watchdog_start(NULL, 0, service_on_beat, service); /* there may be many */
     service->roster = roster_open(&options, &file, &why);
-    watchdog_stop(beats);
     if (service->roster == NULL) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
@@ -179,7 +173,12 @@ bool service_open_policy(struct service *service)
 {
     struct fault why;
     const struct config *config = service->config;
-    if (!recount_node(config->ledger_path, service->node, &why)) {
+    bool named = recount_node(config->ledger_path, service->node, &service->node_sync, &why);
+    if (named && config->store.is_redis) { /* others are told of it by what comes next */
+        named = node_sync_end(service->node_sync, &why);
+        service->node_sync = NULL;
+    }
+    if (!named) {
         log_line(LOG_ERROR, "service", "not started: %s", why.text);
         return false;
     }
@@ -212,6 +211,8 @@ bool service_open_policy(struct service *service)
 
 void service_close_policy(struct service *service)
 {
+    struct fault why;
+    node_sync_end(service->node_sync, &why);
     semantic_free(service->semantic);
     if (service->cache)
         cache_free(service->cache);
@@ -222,17 +223,27 @@ void service_close_policy(struct service *service)
         limits_free(service->limits);
 }
 
+bool service_settle_node(struct service *service)
+{
+    struct fault why;
+    bool good = node_sync_end(service->node_sync, &why);
+    service->node_sync = NULL;
+    if (!good)
+        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+    return good;
+}
+
 /* Before the first call is admitted. */
 void service_count_again(struct service *service)
 {
     struct fault why;
-    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
-    if (!recount(service->limits, service->config, service->directory, &why))
+    struct ledger_reader *reader = ledger_reader_new(service->config->database);
+    if (!recount(service->limits, service->config, service->directory, reader, &why))
         log_line(LOG_ERROR, "service", "limits and budgets begin empty: %s", why.text);
     if (!batches_rebuild(service->batches, service->limits, service->config, service->directory,
-                         &why))
+                         reader, &why))
         log_line(LOG_ERROR, "service", "batches that run are not known: %s", why.text);
-    watchdog_stop(beats);
+    ledger_reader_free(reader);
 }
 
 void service_open_metrics(struct service *service)

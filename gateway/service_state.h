@@ -68,6 +68,7 @@ struct service {
     struct cache *cache;
     struct semantic *semantic; /* NULL = there was no thread for it */
     char node[NODE_NAME_BYTES];
+    struct node_sync *node_sync; /* of a new one, until it is on the disk; or NULL */
     struct made *made; /* deployments that were made at run time; NULL = no store for them */
     struct made_redis *made_redis; /* and where they are shared; NULL = nowhere */
     struct roster *roster;
@@ -157,6 +158,8 @@ void service_on_beat(void *with);
 bool service_open_ledger(struct service *service);
 bool service_open_policy(struct service *service); /* counters, caches, jobs, decisions */
 bool service_open_roster(struct service *service);
+/* Wait until the name of a new node is on the disk. */
+bool service_settle_node(struct service *service);
 /* Count limits and budgets from the ledger, before the first call is admitted. */
 void service_count_again(struct service *service);
 void service_open_metrics(struct service *service);

@@ -85,36 +85,43 @@ const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
 /* What all steps lead to, word for word: SQLite reads its whole schema again for each column that
  * is added, which was most of the work of a first start. */
-const char book_whole[] =
-    "CREATE TABLE series (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL,"
-    " user TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, provider TEXT NOT NULL,"
-    " operation TEXT NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"
-    " UNIQUE (tenant, key, user, model, target, provider, operation, status, outcome));"
-    "CREATE TABLE journals (instance TEXT NOT NULL, worker INTEGER NOT NULL,"
-    " sequence INTEGER NOT NULL, segment INTEGER NOT NULL DEFAULT 0,"
-    " PRIMARY KEY (instance, worker)) WITHOUT ROWID;"
-    "CREATE TABLE objects (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, target TEXT NOT NULL,"
-    " model TEXT NOT NULL, kind TEXT NOT NULL DEFAULT '', made_us INTEGER NOT NULL DEFAULT 0,"
-    " facts TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 0,"
-    " gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
-    "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';"
-    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"
-    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;" /**/
-    ROLLUP("minute") ROLLUP("hour") ROLLUP("day")                /**/
-    "CREATE TABLE open_calls (instance TEXT NOT NULL, worker INTEGER NOT NULL,"
-    " sequence INTEGER NOT NULL, line BLOB NOT NULL, PRIMARY KEY (instance, worker, sequence))"
-    " WITHOUT ROWID;"
-    "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER NOT NULL,"
-    " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"
-    " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"
-    " at_us INTEGER NOT NULL, why TEXT NOT NULL);"
-    "CREATE INDEX rerated_by_id ON rerated (id);"
-    "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row INTEGER NOT NULL);"
-    "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL,"
-    " PRIMARY KEY (id, model)) WITHOUT ROWID;"
-    "CREATE TABLE lineage (tenant TEXT NOT NULL, since_us INTEGER NOT NULL, parent TEXT NOT NULL,"
-    " seen_us INTEGER NOT NULL, PRIMARY KEY (tenant, since_us)) WITHOUT ROWID;";
+#define WHOLE                                                                                      \
+    "CREATE TABLE series (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL,"        \
+    " user TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, provider TEXT NOT NULL,"      \
+    " operation TEXT NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"                 \
+    " UNIQUE (tenant, key, user, model, target, provider, operation, status, outcome));"           \
+    "CREATE TABLE journals (instance TEXT NOT NULL, worker INTEGER NOT NULL,"                      \
+    " sequence INTEGER NOT NULL, segment INTEGER NOT NULL DEFAULT 0,"                              \
+    " PRIMARY KEY (instance, worker)) WITHOUT ROWID;"                                              \
+    "CREATE TABLE objects (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, target TEXT NOT NULL,"       \
+    " model TEXT NOT NULL, kind TEXT NOT NULL DEFAULT '', made_us INTEGER NOT NULL DEFAULT 0,"     \
+    " facts TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 0,"                         \
+    " gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                                             \
+    "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';"                  \
+    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"                      \
+    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;" ROLLUP("minute") ROLLUP("hour")   \
+        ROLLUP(                                                                                    \
+            "day") "CREATE TABLE open_calls (instance TEXT NOT NULL, worker INTEGER NOT NULL,"     \
+                   " sequence INTEGER NOT NULL, line BLOB NOT NULL, PRIMARY KEY (instance, "       \
+                   "worker, sequence))"                                                            \
+                   " WITHOUT ROWID;"                                                               \
+                   "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"     \
+                   "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER "    \
+                   "NOT NULL,"                                                                     \
+                   " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"               \
+                   " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"               \
+                   " at_us INTEGER NOT NULL, why TEXT NOT NULL);"                                  \
+                   "CREATE INDEX rerated_by_id ON rerated (id);"                                   \
+                   "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row "      \
+                   "INTEGER NOT NULL);"                                                            \
+                   "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL," \
+                   " PRIMARY KEY (id, model)) WITHOUT ROWID;"                                      \
+                   "CREATE TABLE lineage (tenant TEXT NOT NULL, since_us INTEGER NOT NULL, "       \
+                   "parent TEXT NOT NULL,"                                                         \
+                   " seen_us INTEGER NOT NULL, PRIMARY KEY (tenant, since_us)) WITHOUT ROWID;"
+
+const char book_whole[] = WHOLE;
+static const char all_tables[] = WHOLE ROSTER_TABLES;
 
 /* ----------------------------------------------------------------------------------- statements */
 
@@ -194,7 +201,7 @@ struct day {
 struct book {
     struct database *database;
     struct statement *asks[ASKS];
-    struct statement *tallies[SPANS];
+    struct statement *tallies[SPANS]; /* NULL = not needed yet: they are long */
     struct share share;
     struct day days[DAY_STATEMENTS]; /* the last few; the oldest made is replaced */
     unsigned next_day;
@@ -227,9 +234,6 @@ static bool prepare_all(struct book *book)
     for (int i = 0; i < ASKS; i++)
         if (!(book->asks[i] = database_prepare(book->database, asks[i])))
             return false;
-    for (enum span span = 0; span < SPANS; span++)
-        if (!(book->tallies[span] = prepare_tally(book->database, span)))
-            return false;
     return true;
 }
 
@@ -240,7 +244,7 @@ struct book *book_open(const char *path, bool safe, enum sharing sharing, struct
         return NULL;
     struct book *book = memory_new(sizeof(*book));
     book->database = database;
-    if (database_make(database, book_whole, book_step_count, fault) &&
+    if (database_make(database, all_tables, book_step_count, fault) &&
         database_upgrade(database, book_steps, book_step_count, fault)) {
         if (prepare_all(book) && share_open(&book->share, database, sharing))
             return book;
@@ -458,7 +462,11 @@ int64_t book_series(struct book *book, const struct series_key *key)
 bool book_add_tally(struct book *book, enum span span, int64_t bucket, int64_t series,
                     const struct tally *tally)
 {
+    if (!book->tallies[span])
+        book->tallies[span] = prepare_tally(book->database, span);
     struct statement *add = book->tallies[span];
+    if (!add)
+        return false;
     statement_set(add, 1, bucket);
     statement_set(add, 2, series);
     statement_set(add, 3, share_next(&book->share));

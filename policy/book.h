@@ -42,6 +42,15 @@ extern const int book_step_count;
 /* The same in one, for an empty database: a new step changes it, too. */
 extern const char book_whole[];
 
+/* Tenants and keys, in the same database: made with the rest where all of it is new (each change of
+ * its schema has to be read by all who have it open), and by roster_local.c where they are missing.
+ */
+#define ROSTER_TABLES                                                                       \
+    "CREATE TABLE IF NOT EXISTS roster (kind INTEGER NOT NULL, id TEXT NOT NULL,"           \
+    " version INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;" \
+    "CREATE TABLE IF NOT EXISTS roster_state (one INTEGER PRIMARY KEY CHECK (one = 1),"     \
+    " number INTEGER NOT NULL, tag TEXT NOT NULL, life TEXT NOT NULL);"
+
 bool book_begin(struct book *book);
 /* Did another process write since the last time? Then what was remembered of it is void. */
 bool book_changed(struct book *book);

@@ -441,20 +441,30 @@ size_t directory_find_secrets(const struct directory *directory, struct text ten
     return *key ? count : 0;
 }
 
+struct key_walk {
+    const struct directory *directory;
+    void (*see)(void *with, const struct key *key);
+    void *with;
+};
+
+static void see_stored(void *of, const struct leaf *leaf)
+{
+    const struct key_walk *walk = of;
+    const struct roster_record *record = leaf->of;
+    const struct domain *domain = find_domain(walk->directory, &record->owner_hash);
+    struct key key;
+    if (!record->revoked_us && domain &&
+        domain_describe(domain, walk->directory->declared, record, &key))
+        walk->see(walk->with, &key);
+}
+
 void directory_each_key(const struct directory *directory,
                         void (*see)(void *with, const struct key *key), void *with)
 {
     const struct roster_file *file = &directory->declared->file;
-    const struct roster_record *record = directory_next(directory, RECORD_KEY, TEXT(""));
     for (size_t i = 0; i < file->key_count; i++)
         see(with, &file->keys[i]);
-    for (; record; record = directory_next(directory, RECORD_KEY, record->id)) {
-        const struct domain *domain = find_domain(directory, &record->owner_hash);
-        struct key key;
-        if (!record->revoked_us && domain &&
-            domain_describe(domain, directory->declared, record, &key))
-            see(with, &key);
-    }
+    trie_each(&directory->keys, see_stored, &(struct key_walk){directory, see, with});
 }
 
 void directory_each_tenant(const struct directory *directory,

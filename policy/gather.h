@@ -15,6 +15,9 @@ struct database;
 /* Open the database to read one state of it. NULL without a fault: there is none (yet), or nothing
  * in it. */
 struct database *gather_open(const char *path, struct fault *fault);
+/* The same by way of a reader, for as long as one question lasts. */
+struct database *gather_begin(struct ledger_reader *reader, struct fault *fault);
+void gather_end(struct ledger_reader *reader);
 
 struct gather {
     const enum usage_by *by; /* borrowed */

@@ -283,11 +283,20 @@ struct call_filter {
 };
 
 /*
+ * A connection to the database at <database> (borrowed) for several questions in a row, each of
+ * which sees a moment of its own: one that is opened reads the whole schema first. Opened when it
+ * is first needed; used by one thread at a time.
+ */
+struct ledger_reader;
+struct ledger_reader *ledger_reader_new(const char *database);
+void ledger_reader_free(struct ledger_reader *reader);
+
+/*
  * The parts of batches that run, at the start of a service, before its first call: those that the
  * database holds and those in journals that are not drained yet. <see> gets each once; its texts
  * are borrowed. False and *fault when it cannot be read. A ledger that is not there has none.
  */
-bool ledger_each_held(const char *directory, const char *database,
+bool ledger_each_held(const char *directory, struct ledger_reader *reader,
                       void (*see)(void *with, const struct ledger_row *part), void *with,
                       struct fault *fault);
 
@@ -305,8 +314,9 @@ void ledger_note_lineage(struct ledger *ledger, const struct kinship *list, size
                          int64_t now_us);
 /* All pairs, a tenant's from the oldest on; their texts are borrowed. Reads files only; a database
  * that is not there has none. False and *fault when it cannot be read. */
-bool ledger_each_kin(const char *database, void (*see)(void *with, const struct kinship *kin),
-                     void *with, struct fault *fault);
+bool ledger_each_kin(struct ledger_reader *reader,
+                     void (*see)(void *with, const struct kinship *kin), void *with,
+                     struct fault *fault);
 
 /* What a usage report is about; the same as usage_read() has, and a filter. */
 struct usage_question {
@@ -323,6 +333,7 @@ struct usage_question {
     /* Add what other nodes have told by way of Redis: not NULL, and it is a ledger that shares.
      * Blocks a few seconds at most; FAULT_STORE_AWAY when they cannot be asked. */
     struct ledger *with_others;
+    struct ledger_reader *reader; /* instead of <database>, or NULL */
 };
 struct usage_report *usage_ask(const struct usage_question *question, struct fault *fault);
 

@@ -51,10 +51,11 @@ void ledger_note_lineage(struct ledger *ledger, const struct kinship *list, size
     atomic_fetch_sub(&ledger->waiting, 1);
 }
 
-bool ledger_each_kin(const char *path, void (*see)(void *with, const struct kinship *kin),
-                     void *with, struct fault *fault)
+bool ledger_each_kin(struct ledger_reader *reader,
+                     void (*see)(void *with, const struct kinship *kin), void *with,
+                     struct fault *fault)
 {
-    struct database *database = gather_open(path, fault);
+    struct database *database = gather_begin(reader, fault);
     if (!database)
         return fault->kind == FAULT_NONE;
     enum statement_result result = STATEMENT_END;
@@ -70,6 +71,6 @@ bool ledger_each_kin(const char *path, void (*see)(void *with, const struct kins
     }
     if (result == STATEMENT_FAILED)
         fault_set(fault, FAULT_INTERNAL, "lineage: %s", database_problem(database));
-    database_close(database);
+    gather_end(reader);
     return result != STATEMENT_FAILED;
 }

@@ -5,6 +5,7 @@
 
 #include "gateway/base/database.h"
 #include "gateway/base/log.h"
+#include "policy/book.h"
 #include "policy/roster_inside.h"
 
 /*
@@ -16,12 +17,7 @@
  * With Redis it is a copy for a start without it: a thread writes down what has been learnt, so
  * that no disk is waited for where changes arrive.
  */
-static const char schema[] =
-    "CREATE TABLE IF NOT EXISTS roster (kind INTEGER NOT NULL, id TEXT NOT NULL,"
-    " version INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;"
-    "CREATE TABLE IF NOT EXISTS roster_state (one INTEGER PRIMARY KEY CHECK (one = 1),"
-    " number INTEGER NOT NULL, tag TEXT NOT NULL, life TEXT NOT NULL);"
-    "DELETE FROM roster WHERE body = ''";
+static const char schema[] = ROSTER_TABLES "DELETE FROM roster WHERE body = ''";
 
 enum { PUT, STATE, SET_STATE, NEWER, CLEAR, STATEMENTS };
 
@@ -164,13 +160,13 @@ static bool begin_state(struct roster_local *local, struct roster_mark *mark)
 static bool set_up(struct roster_local *local)
 {
     database_set_wait(local->database, START_LOCK_MS);
-    if (!database_begin(local->database) || !database_run(local->database, schema) ||
-        !database_commit(local->database))
+    /* One transaction, and one wait for the disk. */
+    if (!database_begin(local->database) || !database_run(local->database, schema))
         return false;
     for (int i = 0; i < STATEMENTS; i++)
         if (!(local->statements[i] = database_prepare(local->database, texts[i])))
             return false;
-    if (!begin_state(local, &local->roster->view->mark))
+    if (!begin_state(local, &local->roster->view->mark) || !database_commit(local->database))
         return false;
     database_set_wait(local->database, LOCK_MS);
     return load_all(local, local->roster->view);

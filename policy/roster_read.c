@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +9,8 @@
 
 enum {
     MODELS_MAX = 1000,
-    BLOCK_MIN = 256,
+    ROOM_BYTES = 8 * 1024, /* for most bodies */
+    BLOCK_BYTES = 16 * 1024,
     HINT_WORD_MAX = 60,
     SERIAL_MAX = 32,
     TENANT_NAME_MAX = 128
@@ -198,7 +200,8 @@ static void take_defaults(struct reading *reading, const struct json *owner,
         return;
     size_t count = list->count + file->default_count;
     struct limit *all = arena_new(reading->arena, count * sizeof(*all));
-    memcpy(all, list->at, list->count * sizeof(*all));
+    if (list->count)
+        memcpy(all, list->at, list->count * sizeof(*all));
     for (size_t i = 0; i < file->default_count; i++) {
         struct limit *limit = &all[list->count + i];
         *limit = file->defaults[i];
@@ -324,44 +327,108 @@ static bool read_record(struct reading *reading, const struct json *body,
                                 record->kind == RECORD_TENANT ? "parent" : "tenant"));
 }
 
-static struct roster_record *record_new(enum record_of kind, struct text body)
-{
-    struct roster_record *record = memory_new(sizeof(*record));
-    record->references = 1;
-    record->kind = kind;
-    /* Most of it is the body; there may be a million of these. */
-    arena_init(&record->arena, BLOCK_MIN + 2 * (body.len < 4096 ? body.len : 4096));
-    record->id = record->name = record->owner = record->tags = TEXT("");
-    record->prefix = record->scope = TEXT("");
-    record->body = arena_copy(&record->arena, body);
-    return record;
-}
-
 /* Of a key that was revoked only this is asked for: whose it was, and since when it opens nothing.
  * All else is read from its body again where somebody wants to see it. */
 static void keep_little(struct roster_record *record)
 {
     struct text *kept[] = {&record->body, &record->id, &record->name, &record->owner};
-    struct arena all = record->arena;
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
         bytes += kept[i]->len + sizeof(void *); /* closed, and aligned */
     arena_init(&record->arena, bytes);
     for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
         *kept[i] = arena_copy(&record->arena, *kept[i]);
-    arena_done(&all);
     record->models = NULL;
     record->model_count = record->own_limits = 0;
     record->limits = record->user_limits = (struct limit_list){NULL, 0};
     record->tags = record->prefix = record->scope = TEXT("");
 }
 
+static void pack_limits(struct arena *arena, struct limit_list *list)
+{
+    if (!list->count)
+        return;
+    struct limit *all = arena_take(arena, list->count * sizeof(*all));
+    memcpy(all, list->at, list->count * sizeof(*all));
+    for (size_t i = 0; i < list->count; i++)
+        if (all[i].model.len)
+            all[i].model = arena_copy(arena, all[i].model);
+    list->at = all;
+}
+
+static size_t limits_bytes(const struct limit_list *list)
+{
+    size_t bytes = list->count * sizeof(*list->at);
+    for (size_t i = 0; i < list->count; i++)
+        bytes += list->at[i].model.len + sizeof(void *);
+    return bytes;
+}
+
+/* There may be a million of these: all that it has, into one piece of the right size. */
+static void keep_all(struct roster_record *record)
+{
+    struct text *texts[] = {&record->body, &record->id,     &record->name, &record->owner,
+                            &record->tags, &record->prefix, &record->scope};
+    enum { TEXTS = sizeof(texts) / sizeof(*texts) };
+    struct text *models = record->models;
+    bool named_twice = record->id.at == record->name.at; /* a tenant's */
+    size_t bytes = record->model_count * sizeof(*models) + limits_bytes(&record->limits) +
+                   limits_bytes(&record->user_limits);
+    for (size_t i = 0; i < TEXTS; i++)
+        bytes += texts[i]->len + sizeof(void *); /* closed, and aligned */
+    for (size_t i = 0; i < record->model_count; i++)
+        bytes += models[i].len + sizeof(void *);
+    arena_init(&record->arena, bytes);
+    for (size_t i = 0; i < TEXTS; i++)
+        *texts[i] = texts[i]->len ? arena_copy(&record->arena, *texts[i]) : TEXT("");
+    if (named_twice)
+        record->id = record->name;
+    if (models)
+        record->models = arena_take(&record->arena, record->model_count * sizeof(*models));
+    for (size_t i = 0; i < record->model_count; i++)
+        record->models[i] = arena_copy(&record->arena, models[i]);
+    pack_limits(&record->arena, &record->limits);
+    pack_limits(&record->arena, &record->user_limits);
+}
+
+/* What it reads is in <room> as long as it reads: most of it is not kept. */
+static struct roster_record *read_into(struct arena *arena, enum record_of kind, struct text body,
+                                       const struct roster_file *file, char problem[256])
+{
+    struct json_problem wrong;
+    struct json *root = json_read_in(arena, body, &wrong);
+    if (!root) {
+        snprintf(problem, 256, "The body is not valid JSON: %s, line %zu.", wrong.what, wrong.line);
+        return NULL;
+    }
+    struct roster_record read = {.references = 1, .kind = kind, .body = body};
+    read.id = read.name = read.owner = read.tags = read.prefix = read.scope = TEXT("");
+    struct reading reading = {arena, file, problem};
+    if (!read_record(&reading, root, &read))
+        return NULL;
+    struct roster_record *record = memory_new(sizeof(*record));
+    memcpy(record, &read, sizeof(read));
+    return record;
+}
+
+static struct roster_record *read_with(enum record_of kind, struct text body,
+                                       const struct roster_file *file, char problem[256],
+                                       bool whole)
+{
+    __attribute__((uninitialized)) alignas(8) char room[ROOM_BYTES];
+    struct arena arena;
+    arena_init_in(&arena, room, sizeof(room), BLOCK_BYTES);
+    struct roster_record *record = read_into(&arena, kind, body, file, problem);
+    if (record)
+        (record->revoked_us && !whole ? keep_little : keep_all)(record);
+    arena_done(&arena);
+    return record;
+}
+
 struct roster_record *roster_read(enum record_of kind, struct text body,
                                   const struct roster_file *file, char problem[256])
 {
-    struct roster_record *record = roster_read_whole(kind, body, file, problem);
-    if (record && record->revoked_us)
-        keep_little(record);
+    struct roster_record *record = read_with(kind, body, file, problem, false);
     if (record)
         roster_record_seal(record);
     return record;
@@ -370,18 +437,5 @@ struct roster_record *roster_read(enum record_of kind, struct text body,
 struct roster_record *roster_read_whole(enum record_of kind, struct text body,
                                         const struct roster_file *file, char problem[256])
 {
-    struct json_problem wrong;
-    struct json *root = json_read(body, &wrong);
-    if (!root) {
-        snprintf(problem, 256, "The body is not valid JSON: %s, line %zu.", wrong.what, wrong.line);
-        return NULL;
-    }
-    struct roster_record *record = record_new(kind, body);
-    struct reading reading = {&record->arena, file, problem};
-    bool good = read_record(&reading, root, record);
-    json_free(root);
-    if (good)
-        return record;
-    roster_record_unref(record);
-    return NULL;
+    return read_with(kind, body, file, problem, true);
 }

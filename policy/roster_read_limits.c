@@ -12,12 +12,12 @@ static const int64_t WINDOW_MIN_US = 60 * 1000000LL, WINDOW_MAX_US = 3660 * 8640
 /* What a number of JSON holds exactly. */
 static const int64_t AMOUNT_MAX = INT64_C(1) << 53;
 
-enum { CALLS_MAX = 1000000, LIST_MAX = 64 };
+enum { CALLS_MAX = 1000000, LIST_MAX = 64, FEW = 4 };
 
 /* Limits while they are gathered. */
 struct gathered {
     struct limit *at;
-    size_t count;
+    size_t count, room;
 };
 
 static bool add_limit(struct reading *reading, struct gathered *limits, const struct limit *limit)
@@ -35,6 +35,10 @@ static bool add_limit(struct reading *reading, struct gathered *limits, const st
         return reading_bad(reading, "'%s' stands there twice: %s%s%.*s.",
                            limit->kind == LIMIT_MONEY ? "budgets" : "limits", name,
                            limit->model.len ? " of " : "", TEXT_ARGS(text_head(limit->model, 60)));
+    }
+    if (limits->count == limits->room) {
+        limits->room = limits->room ? 2 * limits->room : FEW;
+        limits->at = memory_resize(limits->at, limits->room * sizeof(*limits->at));
     }
     limits->at[limits->count++] = *limit;
     return true;
@@ -336,7 +340,7 @@ static bool read_models(struct reading *reading, const struct json *models,
 
 bool reading_limits(struct reading *reading, const struct json *owner, struct limit_list *list)
 {
-    struct gathered limits = {memory_new(ROSTER_LIMITS_MAX * sizeof(struct limit)), 0};
+    struct gathered limits = {NULL, 0, 0};
     const struct json *section = json_member(owner, "limits");
     struct manner manner = {.model = {"", 0},
                             .algorithm = (int)reading->file->algorithm,
@@ -345,8 +349,11 @@ bool reading_limits(struct reading *reading, const struct json *owner, struct li
     bool good = read_section(reading, section, &manner, &limits) &&
                 read_models(reading, json_member(section, "models"), &manner, &limits) &&
                 read_budgets(reading, owner, (struct text){"", 0}, &limits);
-    struct limit *kept = arena_new(reading->arena, (limits.count + 1) * sizeof(*kept));
-    memcpy(kept, limits.at, limits.count * sizeof(*kept));
+    struct limit *kept = NULL;
+    if (limits.count) {
+        kept = arena_take(reading->arena, limits.count * sizeof(*kept));
+        memcpy(kept, limits.at, limits.count * sizeof(*kept));
+    }
     *list = (struct limit_list){kept, limits.count};
     memory_free(limits.at);
     return good;

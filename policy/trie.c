@@ -141,6 +141,27 @@ static const struct leaf *first_behind(const struct trie_node *node, struct text
     return NULL;
 }
 
+static void see_all(const struct trie_node *node, void (*see)(void *with, const struct leaf *leaf),
+                    void *with)
+{
+    for (unsigned way = 0, place = 0; way < WAYS; way++) {
+        if (!(node->used >> way & 1))
+            continue;
+        void *what = node->at[place++];
+        if (is_leaf(node, way))
+            see(with, what);
+        else
+            see_all(what, see, with);
+    }
+}
+
+void trie_each(const struct trie *trie, void (*see)(void *with, const struct leaf *leaf),
+               void *with)
+{
+    if (trie->root)
+        see_all(trie->root, see, with);
+}
+
 const struct leaf *trie_after(const struct trie *trie, struct text key)
 {
     return trie->root ? first_behind(trie->root, key, 0, key.len > 0) : NULL;

@@ -46,6 +46,10 @@ void *trie_find(const struct trie *trie, struct text key);
 /* The first leaf behind <key> (empty = the first of all) in order, or NULL. */
 const struct leaf *trie_after(const struct trie *trie, struct text key);
 
+/* All leaves in order: from one to the next it goes up no further than it has to. */
+void trie_each(const struct trie *trie, void (*see)(void *with, const struct leaf *leaf),
+               void *with);
+
 /* Put <leaf> in, with a reference to what it leads to; the one with the same key goes. */
 void trie_put(struct trie *trie, struct leaf *leaf);
 /* Take the leaf with this key out; false when there is none. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "gateway/base/memory.h"
 #include "policy/book.h"
 #include "policy/gather.h"
 #include "policy/keeper.h"
@@ -20,22 +21,58 @@ static void set_range(struct gather *gather, int64_t since_us, int64_t until_us)
         gather->to_s = span_bucket_us(SPAN_MINUTE, until_us + MINUTE_S * 1000000LL - 1);
 }
 
-struct database *gather_open(const char *path, struct fault *fault)
+struct ledger_reader {
+    const char *path;
+    struct database *database; /* NULL = not opened yet */
+};
+
+struct ledger_reader *ledger_reader_new(const char *database)
+{
+    struct ledger_reader *reader = memory_new(sizeof(*reader));
+    reader->path = database;
+    return reader;
+}
+
+void ledger_reader_free(struct ledger_reader *reader)
+{
+    if (!reader)
+        return;
+    database_close(reader->database);
+    memory_free(reader);
+}
+
+struct database *gather_begin(struct ledger_reader *reader, struct fault *fault)
 {
     fault->kind = FAULT_NONE;
-    if (!path || (access(path, F_OK) != 0 && errno == ENOENT))
-        return NULL;
-    struct database *database = database_open(path, DATABASE_READ, fault);
-    if (!database)
-        return NULL;
-    int version = database_version(database);
-    if (version > 0 && version <= book_step_count && database_begin_read(database))
-        return database;
+    if (!reader->database) {
+        if (!reader->path || (access(reader->path, F_OK) != 0 && errno == ENOENT))
+            return NULL;
+        reader->database = database_open(reader->path, DATABASE_READ, fault);
+        if (!reader->database)
+            return NULL;
+    }
+    int version = database_version(reader->database);
+    if (version > 0 && version <= book_step_count && database_begin_read(reader->database))
+        return reader->database;
     if (version != 0)
-        fault_set(fault, FAULT_INTERNAL, "%s: its format %d is not known to this program", path,
-                  version);
-    database_close(database);
+        fault_set(fault, FAULT_INTERNAL, "%s: its format %d is not known to this program",
+                  reader->path, version);
     return NULL;
+}
+
+void gather_end(struct ledger_reader *reader)
+{
+    if (reader->database)
+        database_rollback(reader->database);
+}
+
+struct database *gather_open(const char *path, struct fault *fault)
+{
+    struct ledger_reader reader = {.path = path};
+    struct database *database = gather_begin(&reader, fault);
+    if (!database)
+        database_close(reader.database);
+    return database;
 }
 
 static bool gather_all(struct lines *lines, struct database *database, struct gather *gather,
@@ -60,15 +97,17 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
      * tell; what was drained before is in the database. */
     struct lines *lines = lines_open(question->directory, question->at_start);
     int problem = errno;
-    struct database *database = gather_open(question->database, fault);
+    struct ledger_reader own = {.path = question->database};
+    struct ledger_reader *reader = question->reader ? question->reader : &own;
+    struct database *database = gather_begin(reader, fault);
     if (!lines && problem != ENOENT)
         fault_set(fault, FAULT_INTERNAL, "usage: %s: %s", question->directory, strerror(problem));
     else if (!lines && !database && fault->kind == FAULT_NONE)
         fault_set(fault, FAULT_INTERNAL, "usage: there is neither a database nor a ledger in %s",
                   question->directory);
     bool good = fault->kind == FAULT_NONE && gather_all(lines, database, &gather, fault);
-    if (database)
-        database_close(database);
+    gather_end(reader);
+    database_close(own.database);
     lines_close(lines);
     struct forward *others = question->with_others ? question->with_others->forward : NULL;
     good = good && (!others || others_gather(others, &gather, fault));
@@ -83,7 +122,7 @@ struct usage_report *usage_ask(const struct usage_question *question, struct fau
     return report;
 }
 
-bool ledger_each_held(const char *directory, const char *path,
+bool ledger_each_held(const char *directory, struct ledger_reader *reader,
                       void (*see)(void *with, const struct ledger_row *part), void *with,
                       struct fault *fault)
 {
@@ -92,7 +131,7 @@ bool ledger_each_held(const char *directory, const char *path,
     set_range(&gather, 0, INT64_MAX);
     struct lines *lines = lines_open(directory, true);
     int problem = errno;
-    struct database *database = gather_open(path, fault);
+    struct database *database = gather_begin(reader, fault);
     bool good = fault->kind == FAULT_NONE;
     if (!lines && problem != ENOENT)
         good = fault_set(fault, FAULT_INTERNAL, "%s: %s", directory, strerror(problem));
@@ -101,8 +140,7 @@ bool ledger_each_held(const char *directory, const char *path,
         good = fault_set(fault, FAULT_INTERNAL, "batches: %s",
                          database ? database_problem(database) : strerror(EIO));
     gather_done(&gather);
-    if (database)
-        database_close(database);
+    gather_end(reader);
     lines_close(lines);
     return good;
 }

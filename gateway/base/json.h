@@ -2,7 +2,7 @@
 #pragma once
 
 /*
- * json - reading small documents as a tree (jansson), and writing strings that are always valid.
+ * json - reading small documents as a tree, and writing strings that are always valid.
  *
  * The tree is for administration and the command line only: on the way of a request there is scan.
  */
@@ -12,10 +12,12 @@
 #include <stdint.h>
 
 #include "gateway/base/buffer.h"
+#include "gateway/base/memory.h"
 #include "gateway/base/scan.h"
 #include "gateway/base/text.h"
 
-/* A value in a tree. All values and texts borrow from the root, which json_free() frees. */
+/* A value in a tree. All values and texts borrow from the root, which json_free() frees; texts have
+ * a zero behind them. */
 struct json;
 
 struct json_problem {
@@ -28,6 +30,8 @@ struct json_problem {
  * or a number is too large for int64_t or double. */
 struct json *json_read(struct text document, struct json_problem *problem);
 void json_free(struct json *root);
+/* The same in <arena>, whose end is the tree's: not for json_free(). */
+struct json *json_read_in(struct arena *arena, struct text document, struct json_problem *problem);
 
 /* Every function below takes NULL for a value that is absent. */
 

@@ -181,6 +181,11 @@ void arena_init(struct arena *arena, size_t block_bytes)
     *arena = (struct arena){.block_bytes = block_bytes};
 }
 
+void arena_init_in(struct arena *arena, void *room, size_t bytes, size_t block_bytes)
+{
+    *arena = (struct arena){.at = room, .left = bytes, .block_bytes = block_bytes};
+}
+
 static void use_block(struct arena *arena, struct arena_block *block)
 {
     arena->at = block->data;

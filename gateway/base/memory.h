@@ -64,6 +64,9 @@ struct arena {
  * allocates nothing yet. Behind the first, a piece that would fill a block has one of its own, of
  * its size. */
 void arena_init(struct arena *arena, size_t block_bytes);
+/* The same, which begins with the <bytes> at <room> (aligned to 8; the caller's, for as long as the
+ * arena lives) and takes blocks only when they are used up. Not to be reset. */
+void arena_init_in(struct arena *arena, void *room, size_t bytes, size_t block_bytes);
 /* Forget everything taken; keep the first block. */
 void arena_reset(struct arena *arena);
 void arena_done(struct arena *arena);

@@ -40,7 +40,7 @@ struct dns_socket {
 
 struct dns {
     struct loop *loop;
-    ares_channel channel;
+    ares_channel channel; /* NULL = none was needed yet */
     struct timer timer;
     struct table names;
     uint64_t asked;
@@ -103,6 +103,24 @@ static void on_socket_state(void *with, ares_socket_t fd, int readable, int writ
                    (readable ? LOOP_READ : 0U) | (writable ? LOOP_WRITE : 0U));
 }
 
+/* When a name is asked for, and not before: it reads files, and holds 80 KB. It can fail, then and
+ * not the next time: where descriptors have run out, a file cannot be read. ARES_SUCCESS, or why.
+ */
+static int open_channel(struct dns *dns)
+{
+    if (dns->channel)
+        return ARES_SUCCESS;
+    struct ares_options options = {.timeout = QUERY_TIMEOUT_MS,
+                                   .tries = QUERY_TRIES,
+                                   .sock_state_cb = on_socket_state,
+                                   .sock_state_cb_data = dns};
+    int made = ares_init_options(&dns->channel, &options,
+                                 ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+    if (made != ARES_SUCCESS)
+        dns->channel = NULL;
+    return made;
+}
+
 struct dns *dns_new(struct loop *loop)
 {
     struct dns *dns = memory_new(sizeof(*dns));
@@ -111,16 +129,6 @@ struct dns *dns_new(struct loop *loop)
     table_init(&dns->names);
     for (size_t i = 0; i < SOCKETS_MAX; i++)
         dns->sockets[i] = (struct dns_socket){{-1, on_socket_event}, dns};
-    struct ares_options options = {.timeout = QUERY_TIMEOUT_MS,
-                                   .tries = QUERY_TRIES,
-                                   .sock_state_cb = on_socket_state,
-                                   .sock_state_cb_data = dns};
-    int made = ares_init_options(&dns->channel, &options,
-                                 ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
-    if (made != ARES_SUCCESS) {
-        fprintf(stderr, "sluice: c-ares: %s\n", ares_strerror(made));
-        abort();
-    }
     return dns;
 }
 
@@ -132,7 +140,8 @@ static void name_free(struct dns_name *name)
 
 void dns_free(struct dns *dns)
 {
-    ares_destroy(dns->channel); /* answers what is open with a failure */
+    if (dns->channel)
+        ares_destroy(dns->channel); /* answers what is open with a failure */
     timer_stop(&dns->timer);
     size_t at = 0;
     struct text key;
@@ -278,6 +287,11 @@ void dns_ask(struct dns *dns, const char *host, uint16_t port, struct dns_query 
     snprintf(service, sizeof(service), "%u", port);
     struct ares_addrinfo_hints hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = ARES_AI_NUMERICSERV};
+    int made = open_channel(dns);
+    if (made != ARES_SUCCESS) {
+        on_answer(name, made, 0, NULL);
+        return;
+    }
     ares_getaddrinfo(dns->channel, host, service, &hints, on_answer, name);
     set_timer(dns);
 }

@@ -41,7 +41,9 @@ static struct held held_now(void)
 {
     struct held held = {0};
     struct fault fault = {0};
-    assert_true(ledger_each_held(place.ledger, place.database, see, &held, &fault));
+    struct ledger_reader *reader = ledger_reader_new(place.database);
+    assert_true(ledger_each_held(place.ledger, reader, see, &held, &fault));
+    ledger_reader_free(reader);
     return held;
 }
 

@@ -65,8 +65,27 @@ struct copy {
     bool has[THINGS];
 };
 
+struct walk {
+    const struct copy *copy;
+    int next;
+    size_t count;
+};
+
+static void see(void *with, const struct leaf *leaf)
+{
+    struct walk *walk = with;
+    while (walk->next < THINGS && !walk->copy->has[walk->next])
+        walk->next++;
+    assert_true(walk->next < THINGS);
+    assert_ptr_equal(leaf->of, &things[walk->next++]);
+    walk->count++;
+}
+
 static void check(const struct copy *copy)
 {
+    struct walk walk = {.copy = copy};
+    trie_each(&copy->trie, see, &walk);
+    assert_int_equal(walk.count, copy->trie.count);
     const struct leaf *leaf = trie_after(&copy->trie, TEXT(""));
     size_t count = 0;
     for (int i = 0; i < THINGS; i++) {

@@ -315,6 +315,36 @@ static void a_clock_that_goes_back_breaks_nothing(void **state)
     assert_int_equal(ask_number(&place, "SELECT count(*) FROM requests_99991231"), 1);
 }
 
+static int64_t cost_by(struct ledger_reader *reader)
+{
+    struct fault fault;
+    struct usage_question question = {
+        .directory = place.ledger, .reader = reader, .until_us = A_DAY_US + DAY_US};
+    struct usage_report *report = usage_ask(&question, &fault);
+    assert_non_null(report);
+    int64_t cost = report->rows[0].cost_nanos;
+    usage_report_free(report);
+    return cost;
+}
+
+/* Whether calls stand in journals or in the database already, and also where that is made later. */
+static void a_reader_sees_a_moment_of_its_own_each_time(void **state)
+{
+    (void)state;
+    struct ledger_reader *reader = ledger_reader_new(place.database);
+    struct ledger *ledger = ledger_at(&place, 1);
+    assert_int_equal(cost_by(reader), 0);
+    for (int64_t cost = 1, sum = 1; cost < 1000; cost *= 10, sum += cost) {
+        write_at(ledger, A_DAY_US, cost);
+        assert_int_equal(cost_by(reader), sum);
+        assert_true(wait_until(is_drained, ledger));
+        assert_int_equal(cost_by(reader), sum);
+    }
+    ledger_close(ledger);
+    assert_int_equal(cost_by(reader), 111);
+    ledger_reader_free(reader);
+}
+
 /* -------------------------------------------------------------------------------- old databases */
 
 /* All that is said of a database's tables; free it. */
@@ -521,6 +551,7 @@ int main(void)
         CASE(names_that_are_not_told_apart_are_not_remembered),
         CASE(what_is_too_old_is_dropped),
         CASE(a_clock_that_goes_back_breaks_nothing),
+        CASE(a_reader_sees_a_moment_of_its_own_each_time),
         CASE(a_database_of_version_1_is_read_and_upgraded),
         CASE(another_user_may_read_when_the_files_may_be_read),
     };

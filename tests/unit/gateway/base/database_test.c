@@ -2,6 +2,7 @@
 /* The door to SQLite: transactions, upgrades, sums, readers with few rights. */
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -32,13 +33,23 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    const char *const ends[] = {"", "-wal", "-shm", ".empty", ".empty-wal", ".empty-shm"};
-    for (int i = 0; i < 6; i++) {
+    const char *const ends[] = {"",           "-wal", "-shm",     ".empty",   ".empty-wal",
+                                ".empty-shm", ".new", ".new-wal", ".new-shm", ".theirs"};
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
         unlink(name);
     }
     return rmdir(folder);
+}
+
+static size_t read_file(const char *name, unsigned char bytes[8192])
+{
+    FILE *file = fopen(name, "rb");
+    assert_non_null(file);
+    size_t len = fread(bytes, 1, 8192, file);
+    fclose(file);
+    return len;
 }
 
 static struct database *open_it(enum database_mode mode)
@@ -197,7 +208,8 @@ static int count_as_nobody(void)
 
 static void let_others_read(void)
 {
-    const char *const ends[] = {"", "-wal", "-shm", ".empty", ".empty-wal", ".empty-shm"};
+    const char *const ends[] = {"",           "-wal", "-shm",     ".empty",   ".empty-wal",
+                                ".empty-shm", ".new", ".new-wal", ".new-shm", ".theirs"};
     for (int i = 0; i < 3; i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
@@ -264,7 +276,8 @@ static void a_file_is_there_whole_or_not_at_all(void **state)
         assert_int_equal(database != NULL, access(name, F_OK) == 0);
         found += database != NULL;
         database_close(database);
-        const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+        const char *const ends[] = {"",           "-wal", "-shm",     ".empty",   ".empty-wal",
+                                    ".empty-shm", ".new", ".new-wal", ".new-shm", ".theirs"};
         for (int end = 0; end < 4; end++) {
             char gone[192];
             snprintf(gone, sizeof(gone), "%s%s", name, ends[end]);
@@ -295,6 +308,31 @@ static void what_is_no_database_is_refused(void **state)
     unlink(name);
 }
 
+/* What SQLite itself makes of an empty file that is to have a WAL. */
+static void a_new_database_is_what_sqlite_makes(void **state)
+{
+    (void)state;
+    char theirs[128], ours[128];
+    unsigned char page[2][8192];
+    sqlite3 *handle = NULL;
+    struct fault fault = {0};
+    snprintf(ours, sizeof(ours), "%s.new", path);
+    snprintf(theirs, sizeof(theirs), "%s.theirs", path);
+    struct database *database = database_open(ours, DATABASE_WRITE, &fault);
+    assert_non_null(database);
+    assert_int_equal(read_file(ours, page[0]), 4096);
+    assert_int_equal(sqlite3_open(theirs, &handle), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(handle, "PRAGMA journal_mode = WAL", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(handle);
+    assert_int_equal(read_file(theirs, page[1]), 4096);
+    memset(page[0] + 96, 0, 4); /* of the version that wrote it: built with, and runs with */
+    memset(page[1] + 96, 0, 4);
+    assert_memory_equal(page[0], page[1], 4096);
+    assert_true(database_check(database, &fault));
+    database_close(database);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +344,7 @@ int main(void)
         cmocka_unit_test(a_reader_sees_one_state_and_cannot_write),
         cmocka_unit_test(another_user_reads_beside_a_writer_after_it_and_after_its_death),
         cmocka_unit_test(a_file_is_there_whole_or_not_at_all),
+        cmocka_unit_test(a_new_database_is_what_sqlite_makes),
         cmocka_unit_test(what_is_no_database_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

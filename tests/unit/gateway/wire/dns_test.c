@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <sys/resource.h>
 
 #include "gateway/wire/dns.h"
 
@@ -116,6 +117,30 @@ static void localhost_is_found(void **state)
     assert_int_equal(question.port, 8080);
 }
 
+static void without_a_descriptor_a_name_has_no_address_for_now(void **state)
+{
+    (void)state;
+    struct rlimit files;
+    struct loop *loop = loop_new();
+    struct dns *dns = dns_new(loop);
+    struct question first = {.query.on_answer = on_answer, .loop = loop}, second = first;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    struct rlimit none = {.rlim_cur = 0, .rlim_max = files.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    dns_ask(dns, "first.invalid", 8080, &first.query);
+    if (!first.answered)
+        loop_run(loop, NULL, NULL);
+    setrlimit(RLIMIT_NOFILE, &files);
+    assert_true(first.answered);
+    assert_int_equal(first.count, 0);
+    dns_ask(dns, "localhost", 8080, &second.query);
+    if (!second.answered)
+        loop_run(loop, NULL, NULL);
+    assert_true(second.count > 0);
+    dns_free(dns);
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +148,7 @@ int main(void)
         cmocka_unit_test(loopback_private_and_public_are_the_operators_choice),
         cmocka_unit_test(addresses_are_answered_without_asking),
         cmocka_unit_test(localhost_is_found),
+        cmocka_unit_test(without_a_descriptor_a_name_has_no_address_for_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
