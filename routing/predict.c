@@ -713,16 +713,32 @@ static void learn_whole(struct predict_figures *figures, struct predict_call *ca
               LEARN_PART);
 }
 
+/* Does a call that was begun before the last one that failed say how it is since? Where failures
+ * were strays before; else what was taken on before it is no sign that more is. */
+static bool forgives(struct predict_figures *figures, const struct predict_call *call)
+{
+    int64_t failed = get(&figures->failed_begun_us);
+    if (failed && (int64_t)call->begun_us >= failed) {
+        set(&figures->strays, 1);
+        set(&figures->failed_begun_us, 0);
+    }
+    return !get(&figures->failed_begun_us) || get(&figures->strays);
+}
+
 static void learn_failure(struct predict_figures *figures, const struct predict_call *call,
                           bool failed, uint64_t now_us)
 {
     int64_t age = (int64_t)now_us - get(&figures->failed_us);
-    int64_t share = get(&figures->failing_ppm);
-    if (!failed && !share)
+    int64_t share = get(&figures->failing_ppm), before = get(&figures->failed_begun_us);
+    if (!failed && (!share || !forgives(figures, call)))
         return;
     share = predict_fade(share, age, call->half_life_us / FAIL_PART);
     set(&figures->failing_ppm,
         failed ? share + (MILLION - share) / FAIL_UP : share - share / FAIL_DOWN);
+    if (failed && before && (int64_t)call->begun_us > before) /* and nothing good between */
+        set(&figures->strays, 0);
+    if (failed)
+        set(&figures->failed_begun_us, (int64_t)call->begun_us);
     set(&figures->failed_us, (int64_t)now_us);
 }
 

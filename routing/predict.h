@@ -21,7 +21,9 @@
  *   overdue  calls that wait longer than they should, at this moment: a target that has stopped
  *          answering is known before its first answer has failed. By the mean age of those that
  *          wait, which is half of what they wait in all; the fewer there are, the later
- *   failing  share of failures; charged as time, for a failure is never a fast answer
+ *   failing  share of failures; charged as time, for a failure is never a fast answer. Good ones
+ *          count against it; where failures were no strays before, only those that were begun after
+ *          the last one that failed
  *
  * Who is new is taken to have little room, whatever its siblings have: it may have to warm up.
  *
@@ -70,6 +72,8 @@ struct predict_figures {
     atomic_int_fast64_t apart_ppm;  /* how much better that is than what its siblings have */
     atomic_int_fast64_t prefixes;   /* beginnings of prompts that were not in its cache */
     atomic_int_fast64_t failing_ppm, failed_us;
+    atomic_int_fast64_t failed_begun_us; /* of the last one that failed; 0 = a good one since */
+    atomic_int_fast64_t strays;          /* the next one was good when one had failed */
     /* what the server itself says (metrics_url); stale after a while */
     atomic_int_fast64_t told_us, told_waiting, told_running, told_cache_ppm;
     atomic_int_fast64_t told_calls; /* in flight when it said so */

@@ -282,6 +282,53 @@ static void forgives_by_successes(void **state)
     assert_true(predicted(20).penalty_us < penalty / 10);
 }
 
+static void end_well(struct predict_call *calls, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        predict_first(&figures, &calls[i], now);
+        predict_end(&figures, &calls[i], PREDICT_WHOLE, 0, now);
+    }
+}
+
+/* A call fails that was begun after <count> others, which end well. What is charged for it then. */
+static int64_t penalty_beside(unsigned count)
+{
+    struct predict_call calls[MANY];
+    for (unsigned i = 0; i < count; i++)
+        calls[i] = begun(20, true);
+    now += 1000;
+    struct predict_call fails = begun(20, true);
+    now += 1000;
+    predict_end(&figures, &fails, PREDICT_FAILED, 0, now);
+    end_well(calls, count);
+    return predicted(20).penalty_us;
+}
+
+static void does_not_forgive_by_what_was_begun_before_a_failure(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 20);
+    int64_t penalty = penalty_beside(0);
+    set_up(NULL);
+    streams(MANY, 300000, 10000, 20);
+    assert_int_equal(penalty_beside(MANY), penalty);
+    streams(1, 1000, 10, 20); /* begun since */
+    assert_true(predicted(20).penalty_us < penalty);
+}
+
+static void forgives_by_all_where_failures_were_strays(void **state)
+{
+    (void)state;
+    streams(MANY, 300000, 10000, 20);
+    int64_t penalty = penalty_beside(0);
+    streams(MANY, 1000, 10, 20); /* the next ones were good */
+    assert_true(penalty_beside(MANY) < penalty / 10);
+    now += (uint64_t)HALF_LIFE * 2;
+    penalty_beside(0); /* two in a row are none */
+    now += (uint64_t)HALF_LIFE * 2;
+    assert_near(penalty_beside(MANY), penalty, 5);
+}
+
 static void counts_what_is_in_flight(void **state)
 {
     (void)state;
@@ -629,6 +676,8 @@ int main(void)
         cmocka_unit_test_setup(learns_of_those_whose_client_did_not_wait, set_up),
         cmocka_unit_test_setup(charges_failures_as_time_and_never_as_fast, set_up),
         cmocka_unit_test_setup(forgives_by_successes, set_up),
+        cmocka_unit_test_setup(does_not_forgive_by_what_was_begun_before_a_failure, set_up),
+        cmocka_unit_test_setup(forgives_by_all_where_failures_were_strays, set_up),
         cmocka_unit_test_setup(counts_what_is_in_flight, set_up),
         cmocka_unit_test_setup(learns_how_many_it_serves_at_once, set_up),
         cmocka_unit_test_setup(learns_the_same_of_calls_whose_prompt_was_cached, set_up),
