@@ -85,40 +85,38 @@ const int book_step_count = sizeof(book_steps) / sizeof(book_steps[0]);
 
 /* What all steps lead to, word for word: SQLite reads its whole schema again for each column that
  * is added, which was most of the work of a first start. */
-#define WHOLE                                                                                      \
-    "CREATE TABLE series (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL,"        \
-    " user TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, provider TEXT NOT NULL,"      \
-    " operation TEXT NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"                 \
-    " UNIQUE (tenant, key, user, model, target, provider, operation, status, outcome));"           \
-    "CREATE TABLE journals (instance TEXT NOT NULL, worker INTEGER NOT NULL,"                      \
-    " sequence INTEGER NOT NULL, segment INTEGER NOT NULL DEFAULT 0,"                              \
-    " PRIMARY KEY (instance, worker)) WITHOUT ROWID;"                                              \
-    "CREATE TABLE objects (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, target TEXT NOT NULL,"       \
-    " model TEXT NOT NULL, kind TEXT NOT NULL DEFAULT '', made_us INTEGER NOT NULL DEFAULT 0,"     \
-    " facts TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 0,"                         \
-    " gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                                             \
-    "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';"                  \
-    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"                      \
-    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;" ROLLUP("minute") ROLLUP("hour")   \
-        ROLLUP(                                                                                    \
-            "day") "CREATE TABLE open_calls (instance TEXT NOT NULL, worker INTEGER NOT NULL,"     \
-                   " sequence INTEGER NOT NULL, line BLOB NOT NULL, PRIMARY KEY (instance, "       \
-                   "worker, sequence))"                                                            \
-                   " WITHOUT ROWID;"                                                               \
-                   "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"     \
-                   "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER "    \
-                   "NOT NULL,"                                                                     \
-                   " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"               \
-                   " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"               \
-                   " at_us INTEGER NOT NULL, why TEXT NOT NULL);"                                  \
-                   "CREATE INDEX rerated_by_id ON rerated (id);"                                   \
-                   "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row "      \
-                   "INTEGER NOT NULL);"                                                            \
-                   "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL," \
-                   " PRIMARY KEY (id, model)) WITHOUT ROWID;"                                      \
-                   "CREATE TABLE lineage (tenant TEXT NOT NULL, since_us INTEGER NOT NULL, "       \
-                   "parent TEXT NOT NULL,"                                                         \
-                   " seen_us INTEGER NOT NULL, PRIMARY KEY (tenant, since_us)) WITHOUT ROWID;"
+#define CALLS_AND_OBJECTS                                                                      \
+    "CREATE TABLE series (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL, key TEXT NOT NULL,"    \
+    " user TEXT NOT NULL, model TEXT NOT NULL, target TEXT NOT NULL, provider TEXT NOT NULL,"  \
+    " operation TEXT NOT NULL, status INTEGER NOT NULL, outcome INTEGER NOT NULL,"             \
+    " UNIQUE (tenant, key, user, model, target, provider, operation, status, outcome));"       \
+    "CREATE TABLE journals (instance TEXT NOT NULL, worker INTEGER NOT NULL,"                  \
+    " sequence INTEGER NOT NULL, segment INTEGER NOT NULL DEFAULT 0,"                          \
+    " PRIMARY KEY (instance, worker)) WITHOUT ROWID;"                                          \
+    "CREATE TABLE objects (id TEXT PRIMARY KEY, tenant TEXT NOT NULL, target TEXT NOT NULL,"   \
+    " model TEXT NOT NULL, kind TEXT NOT NULL DEFAULT '', made_us INTEGER NOT NULL DEFAULT 0," \
+    " facts TEXT NOT NULL DEFAULT '', version INTEGER NOT NULL DEFAULT 0,"                     \
+    " gone INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"                                         \
+    "CREATE INDEX responses_by_age ON objects (made_us) WHERE kind = 'response';"              \
+    "CREATE INDEX objects_by_version ON objects (version) WHERE version > 0;"                  \
+    "CREATE INDEX objects_gone ON objects (made_us) WHERE gone;"
+#define ROLLUPS ROLLUP("minute") ROLLUP("hour") ROLLUP("day")
+#define OPEN_AND_MENDED                                                                            \
+    "CREATE TABLE open_calls (instance TEXT NOT NULL, worker INTEGER NOT NULL,"                    \
+    " sequence INTEGER NOT NULL, line BLOB NOT NULL, PRIMARY KEY (instance, worker, sequence))"    \
+    " WITHOUT ROWID;"                                                                              \
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"                    \
+    "CREATE TABLE rerated (id TEXT NOT NULL, day INTEGER NOT NULL, row INTEGER NOT NULL,"          \
+    " old_version INTEGER NOT NULL, old_cost_nanos INTEGER NOT NULL,"                              \
+    " new_version INTEGER NOT NULL, new_cost_nanos INTEGER NOT NULL,"                              \
+    " at_us INTEGER NOT NULL, why TEXT NOT NULL);"                                                 \
+    "CREATE INDEX rerated_by_id ON rerated (id);"                                                  \
+    "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, day INTEGER NOT NULL, row INTEGER NOT NULL);"   \
+    "CREATE TABLE held (id TEXT NOT NULL, model TEXT NOT NULL, line BLOB NOT NULL,"                \
+    " PRIMARY KEY (id, model)) WITHOUT ROWID;"                                                     \
+    "CREATE TABLE lineage (tenant TEXT NOT NULL, since_us INTEGER NOT NULL, parent TEXT NOT NULL," \
+    " seen_us INTEGER NOT NULL, PRIMARY KEY (tenant, since_us)) WITHOUT ROWID;"
+#define WHOLE CALLS_AND_OBJECTS ROLLUPS OPEN_AND_MENDED
 
 const char book_whole[] = WHOLE;
 static const char all_tables[] = WHOLE ROSTER_TABLES;
