@@ -63,17 +63,23 @@ static bool is_upper(char byte)
     return byte >= 'A' && byte <= 'Z';
 }
 
-/* Of the letters at <at>; <begin> is where all begins. */
-static int64_t letters_sixteenths(const char *begin, const char *at, int64_t length)
+/* Of the letters at <at>, of which <camels> begin a second word; <begin> is where all begins. */
+static int64_t letters_sixteenths(const char *begin, const char *at, int64_t length, int64_t camels)
 {
-    int64_t sum = length > WORD_LETTERS ? LONG_WORD : WORD;
+    int64_t sum = (length > WORD_LETTERS ? LONG_WORD : WORD) + CAMEL * camels;
     if (length > LETTERS_MAX)
         sum += THREE_LETTERS * ((length - LETTERS_MAX) / 3);
-    for (int64_t i = 1; i < length; i++)
-        sum += is_upper(at[i]) && !is_upper(at[i - 1]) ? CAMEL : 0;
     if (at - begin >= 2 && at[-1] == '\'' && class_of((unsigned char)at[-2]) == CLASS_LETTER)
         sum += CONTRACTED;
     return sum;
+}
+
+static int64_t camels_in(const char *at, int64_t length)
+{
+    int64_t count = 0;
+    for (int64_t i = 1; i < length; i++)
+        count += is_upper(at[i]) && !is_upper(at[i - 1]);
+    return count;
 }
 
 static int64_t marks_sixteenths(int64_t length)
@@ -86,7 +92,7 @@ static int64_t run_sixteenths(const char *begin, const char *at, int64_t length)
 {
     switch (class_of((unsigned char)*at)) {
     case CLASS_LETTER:
-        return letters_sixteenths(begin, at, length);
+        return letters_sixteenths(begin, at, length, camels_in(at, length));
     case CLASS_DIGIT:
         return DIGITS * ((length + 2) / 3);
     case CLASS_SPACE:
@@ -142,7 +148,10 @@ int64_t estimate_words_plain(const char *at, const char *end)
 enum { BLOCK = 64 };
 
 struct bits {
-    uint64_t letters, upper, digits, spaces, marks, high, escapes, quotes;
+    uint64_t letters, upper, digits, spaces, marks, high, quotes;
+    uint64_t faces;   /* letters, and those of escapes */
+    uint64_t escapes; /* where they begin: at backslashes */
+    uint64_t codes;   /* those of six bytes */
 };
 
 WIDE static inline uint64_t bits_of(__m256i low, __m256i high)
@@ -173,11 +182,37 @@ WIDE static inline __m256i digits_of(__m256i bytes)
     return up_to(_mm256_sub_epi8(bytes, _mm256_set1_epi8('0')), 9);
 }
 
-WIDE static struct bits look_at(const char *at)
+/* <bits> has every backslash as an escape, and every u as a code. A block begins with no half of an
+ * escape. Which bytes follow a backslash that is not escaped itself: adding to the first of each
+ * run of them carries to the run's end, and the parity tells (Langdale and Lemire, Parsing
+ * Gigabytes of JSON per Second, 2019, 3.1.1). */
+static inline void set_apart(struct bits *bits)
 {
+    const uint64_t odd = 0xAAAAAAAAAAAAAAAAU;
+    uint64_t slashes = bits->escapes;
+    uint64_t escaped = (((slashes << 1 | odd) - slashes) ^ odd) ^ slashes;
+    uint64_t others = ~(slashes | escaped);
+    bits->faces = bits->letters;
+    bits->escapes = slashes & ~escaped;
+    bits->codes = (bits->codes & escaped) >> 1;
+    bits->letters &= others;
+    bits->upper &= others;
+    bits->digits &= others;
+    bits->spaces &= others;
+    bits->high &= others;
+    bits->marks = others & ~(bits->letters | bits->digits | bits->spaces | bits->high);
+}
+
+/* What the <len> bytes at <at> are, and zeros behind them. */
+WIDE static inline struct bits look_at(const char *at, unsigned len)
+{
+    char room[BLOCK];
+    if (len < BLOCK)
+        at = memcpy(memset(room, 0, BLOCK), at, len);
     __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
     __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32));
-    const __m256i slash = _mm256_set1_epi8('\\'), quote = _mm256_set1_epi8('\'');
+    const __m256i slash = _mm256_set1_epi8('\\'), quote = _mm256_set1_epi8('\''),
+                  code = _mm256_set1_epi8('u');
     struct bits bits = {
         .letters = bits_of(letters_of(low), letters_of(high)),
         .upper = bits_of(upper_of(low), upper_of(high)),
@@ -186,8 +221,9 @@ WIDE static struct bits look_at(const char *at)
         .high = bits_of(low, high),
         .escapes = bits_of(_mm256_cmpeq_epi8(low, slash), _mm256_cmpeq_epi8(high, slash)),
         .quotes = bits_of(_mm256_cmpeq_epi8(low, quote), _mm256_cmpeq_epi8(high, quote)),
+        .codes = bits_of(_mm256_cmpeq_epi8(low, code), _mm256_cmpeq_epi8(high, code)),
     };
-    bits.marks = ~(bits.letters | bits.digits | bits.spaces | bits.high | bits.escapes);
+    set_apart(&bits);
     return bits;
 }
 
@@ -201,12 +237,12 @@ static inline uint64_t starts_of(uint64_t bits)
 static inline unsigned whole_runs(const struct bits *bits, unsigned len, bool goes_on)
 {
     uint64_t inside = len < BLOCK ? (UINT64_C(1) << len) - 1 : UINT64_MAX;
-    if (bits->escapes & inside)
-        return (unsigned)__builtin_ctzll(bits->escapes);
+    if (bits->codes & inside)
+        return (unsigned)__builtin_ctzll(bits->codes);
     if (!goes_on)
         return len;
     uint64_t starts = starts_of(bits->letters) | starts_of(bits->digits) | starts_of(bits->spaces) |
-                      starts_of(bits->marks) | starts_of(bits->high);
+                      starts_of(bits->marks) | starts_of(bits->high) | bits->escapes;
     return 63 - (unsigned)__builtin_clzll((starts & inside) | 1);
 }
 
@@ -231,13 +267,21 @@ WIDE static inline int64_t count_marks(uint64_t marks)
            MORE_MARKS * (int64_t)__builtin_popcountll(more);
 }
 
-/* Which letters begin a word of more than WORD_LETTERS; UINT64_MAX: one has more than LETTERS_MAX,
- * which is counted one by one. */
-static inline uint64_t long_words(uint64_t letters)
+/* What words of more than WORD_LETTERS cost beyond others. */
+WIDE static inline int64_t count_long(uint64_t letters)
 {
     uint64_t two = letters & letters << 1, four = two & two << 2, eight = four & four << 4;
     uint64_t nine = eight & letters << 8, sixteen = eight & eight << 8;
-    return sixteen & letters << 16 ? UINT64_MAX : starts_of(nine);
+    int64_t sum = (LONG_WORD - WORD) * (int64_t)__builtin_popcountll(starts_of(nine));
+    /* A bit for each letter behind the first LETTERS_MAX of its word. */
+    for (uint64_t more = sixteen & letters << LETTERS_MAX; more;) {
+        unsigned at = (unsigned)__builtin_ctzll(more);
+        uint64_t from = ~(more >> at);
+        unsigned count = from ? (unsigned)__builtin_ctzll(from) : BLOCK;
+        sum += THREE_LETTERS * (int64_t)(count / 3);
+        more &= at + count < BLOCK ? UINT64_MAX << (at + count) : 0;
+    }
+    return sum;
 }
 
 /* The two bytes before a block, as bits: is the last one an apostrophe, are they letters. */
@@ -247,25 +291,42 @@ static inline uint64_t contracted(const struct bits *bits, const char *begin, co
     uint64_t last = at > begin && class_of((unsigned char)at[-1]) == CLASS_LETTER;
     uint64_t before = at - begin > 1 && class_of((unsigned char)at[-2]) == CLASS_LETTER;
     return starts_of(bits->letters) & (bits->quotes << 1 | quote) &
-           (bits->letters << 2 | last << 1 | before);
+           (bits->faces << 2 | last << 1 | before);
 }
 
-/* Sixteenths of the first <len> bytes, which are whole runs; -1 = not by this. */
+/* Sixteenths of the first <len> bytes, which are whole runs. */
 WIDE static inline int64_t count_block(const struct bits *bits, unsigned len, uint64_t contractions)
 {
     uint64_t inside = len < BLOCK ? (UINT64_C(1) << len) - 1 : UINT64_MAX;
     uint64_t letters = bits->letters & inside, spaces = bits->spaces & inside;
     uint64_t upper = bits->upper & inside, camels = upper & (letters & ~upper) << 1;
-    uint64_t longer = long_words(letters);
-    if (longer == UINT64_MAX)
-        return -1;
-    return WORD * (int64_t)__builtin_popcountll(starts_of(letters)) +
-           (LONG_WORD - WORD) * (int64_t)__builtin_popcountll(longer) +
+    return WORD * (int64_t)__builtin_popcountll(starts_of(letters)) + count_long(letters) +
            CAMEL * (int64_t)__builtin_popcountll(camels) +
            CONTRACTED * (int64_t)__builtin_popcountll(contractions & inside) +
            SPACE * (int64_t)__builtin_popcountll(starts_of(spaces) << 1 & spaces) +
            count_marks(bits->marks & inside) + DIGITS * count_threes(bits->digits & inside) +
-           HIGH * (int64_t)__builtin_popcountll(bits->high & inside);
+           HIGH * (int64_t)__builtin_popcountll(bits->high & inside) +
+           ESCAPE * (int64_t)__builtin_popcountll(bits->escapes & inside);
+}
+
+/* Letters that fill a block and go on: that many letters at a time. */
+WIDE static int64_t take_letters(const char *begin, const char **at, const char *end)
+{
+    const char *first = *at;
+    int64_t camels = 0;
+    uint64_t before = 1; /* the first of a word is no second half */
+    for (bool goes_on = true; goes_on;) {
+        unsigned len = end - *at < BLOCK ? (unsigned)(end - *at) : BLOCK;
+        struct bits bits = look_at(*at, len);
+        unsigned run = ~bits.letters ? (unsigned)__builtin_ctzll(~bits.letters) : BLOCK;
+        uint64_t inside = run < BLOCK ? (UINT64_C(1) << run) - 1 : UINT64_MAX;
+        uint64_t upper = bits.upper & inside;
+        camels += __builtin_popcountll(upper & ~(upper << 1 | before));
+        before = upper >> 63;
+        *at += run;
+        goes_on = run == BLOCK && *at < end;
+    }
+    return letters_sixteenths(begin, first, *at - first, camels);
 }
 
 WIDE static int64_t words_wide(const char *at, const char *end)
@@ -273,23 +334,17 @@ WIDE static int64_t words_wide(const char *at, const char *end)
     const char *begin = at;
     int64_t sum = 0;
     while (at < end) {
-        char room[BLOCK];
         unsigned len = end - at < BLOCK ? (unsigned)(end - at) : BLOCK;
-        const char *block = at;
-        if (len < BLOCK)
-            block = memcpy(room, at, len);
-        struct bits bits = look_at(block);
+        struct bits bits = look_at(at, len);
         unsigned whole = whole_runs(&bits, len, end - at > BLOCK);
         uint64_t contractions = bits.quotes || at > begin ? contracted(&bits, begin, at) : 0;
-        int64_t more = whole ? count_block(&bits, whole, contractions) : -1;
-        if (more >= 0) {
-            sum += more;
-            at += whole;
-            continue;
-        }
-        const char *behind = at + (whole ? whole : 1);
-        while (at < behind)
+        if (whole)
+            sum += count_block(&bits, whole, contractions);
+        else if (bits.letters == UINT64_MAX)
+            sum += take_letters(begin, &at, end);
+        else
             sum += take_run(begin, &at, end);
+        at += whole;
     }
     return sum;
 }
