@@ -169,7 +169,7 @@ static bool read_media(struct reading *r, const struct gemini_part *look, struct
         else if (look->file.at && gemini_named(name, TEXT("fileUri")))
             part->url = member_string(value);
     }
-    if (!part->data.at && !part->url.at)
+    if (!part->data.at && !part->url.len)
         return refuse_part(r, "has neither data nor a fileUri");
     part->kind = gemini_media_kind(part->media_type);
     return true;

@@ -136,6 +136,8 @@ static void what_is_no_call_is_refused_by_name(void **state)
     assert_refused("{\"contents\":[{\"role\":\"king\",\"parts\":[]}]}", "contents[0].role");
     assert_refused("{\"contents\":[{\"parts\":[{\"text\":\"a\"},7]}]}", "contents[0].parts[1]");
     assert_refused("{\"contents\":[{\"parts\":[{\"functionCall\":{}}]}]}", "contents[0].parts[0]");
+    assert_refused("{\"contents\":[{\"parts\":[{\"fileData\":{\"fileUri\":\"\"}}]}]}",
+                   "contents[0].parts[0]");
     assert_refused("{\"contents\":[{\"parts\":[{\"text\":\"a\"}]}],\"tools\":1}", "tools");
     assert_refused("{\"contents\":[{\"parts\":[{\"text\":\"a\"}]}],"
                    "\"generationConfig\":{\"temperature\":\"hot\"}}",
