@@ -159,4 +159,4 @@ struct route_outcome {
     int64_t retry_after_us; /* as the provider said; 0 = it did not */
 };
 /* Exactly once for each try that was begun; clears <attempt>. */
-void route_end(struct route_try *attempt, const struct route_outcome *outcome);
+void route_end(struct route_try *attempt, const struct route_outcome *reported);
