@@ -189,7 +189,7 @@ clean: ## remove what was built; the private Python environments stay in .venv
 	rm -rf build build-*
 
 help: ## this list
-	@sed -n '4,8s/^# *//p' Makefile; echo
+	@sed -n '4,10s/^# *//p' Makefile; echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 # ------------------------------------------------------------------ is everything there?
