@@ -230,7 +230,9 @@ def shepherd(report, command):
         pid, status = os.wait()
         if pid == child:
             break
-    time.sleep(0.5)  # for what is just about to end
+    patience = time.monotonic() + 5  # for what is just about to end
+    while any(state != "Z" for _, _, state in leftovers(None)) and time.monotonic() < patience:
+        time.sleep(POLL_SECONDS)
     Path(report).write_text("\n".join(end_leftovers()))
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code

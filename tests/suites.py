@@ -81,6 +81,11 @@ def fail(name, words):
     return Count(0, [(name, words)])
 
 
+def left_running(suite, programs):
+    """The summary, which has only names, tells what it was."""
+    return fail(f"{suite} left running: {', '.join(programs)}", "")
+
+
 # ----------------------------------------------------------------------- building
 
 _built = {}
@@ -297,7 +302,7 @@ def run_pytest_once(folder, variant, minutes, test_seconds, extra, only=()):
         count.add(fail(name, f"pytest ended with status {status}\n{tail(log)}"))
     left = leftovers.read_text() if leftovers.exists() else ""
     if left:
-        count.add(fail(f"{name} leftovers", f"left running:\n{left}"))
+        count.add(left_running(name, left.splitlines()))
     return count
 
 
@@ -473,7 +478,7 @@ def run_suite(name):
         count = fail(name, f"{type(error).__name__}: {error}")
     left = jobs.end_leftovers(name)
     if left:
-        count.add(fail(f"{name} leftovers", f"left running: {', '.join(left)}"))
+        count.add(left_running(name, left))
     spent, used = time.monotonic() - begun, jobs.processor_seconds(name)
     _rows[name] = (count, spent, used)
     nothing = "" if count.passed or count.failures else " (it has no tests)"
@@ -554,7 +559,7 @@ def main(names):
     jobs.work_for(None)
     left = jobs.end_leftovers()
     if left:  # of nobody's session: it has left its own
-        _rows["leftovers"] = (fail("leftovers", f"left running: {', '.join(left)}"), 0, 0)
+        _rows["leftovers"] = (left_running("all", left), 0, 0)
     return summary([name for name in (*SUITES, "interrupted", "leftovers") if name in _rows])
 
 

@@ -12,6 +12,7 @@ from streams import Streams
 COUNT = 1000 if SANITIZED else 5000
 HOLD = 6  # seconds
 BYTES_PER_STREAM = 5 << 10
+RESERVE = 128  # descriptors it may hold from then on: half of all were in use (gateway/base/descriptors.h)
 GONE_WITHIN = 10 if SANITIZED else 1.0
 MODELS = {"drip": "mock/rate-1+tokens-600", "plain": "mock/tokens-12"}
 
@@ -52,7 +53,8 @@ def test_five_thousand_streams():
                 left = time.monotonic()
                 eventually(lambda: mock_stats(mock)["in_flight"] == 0, within=30, every=0.01)
                 gone = time.monotonic() - left
-            eventually(lambda: gate.descriptors() <= descriptors + 70, within=5, what="descriptors are given back")
+            eventually(lambda: gate.descriptors() <= descriptors + 70 + RESERVE, within=5,
+                       what="descriptors are given back")
             assert gone < GONE_WITHIN, f"{gone:.2f} s until the upstream's connections were closed"
             if not SANITIZED:
                 assert each <= BYTES_PER_STREAM, f"{each:.0f} bytes for each stream"

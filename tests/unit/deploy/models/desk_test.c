@@ -562,13 +562,19 @@ static pid_t server_pid(void)
     return (pid_t)strtol(line, NULL, 10);
 }
 
+static bool has_told_its_pid(void)
+{
+    return has_logs("process ");
+}
+
 static void be_killed_with_a_server(void)
 {
     struct buffer out;
     open_wire();
     open_desk(false);
     want(WORDS("--load-ms", "10"), with_one);
-    if (!bench_until(is_ready))
+    if (!bench_until(is_ready) ||
+        !bench_until(has_told_its_pid)) /* its log may come later than its answer */
         _exit(1);
     buffer_init(&out, 1 << 16);
     deployments_logs(desk, TEXT("fake"), TEXT(""), 100, &out);
