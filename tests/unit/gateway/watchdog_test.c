@@ -58,7 +58,7 @@ static void on_spin(struct errand *errand)
 static void on_work(struct errand *errand)
 {
     (void)errand;
-    usleep(100000);
+    usleep(250000);
     atomic_fetch_add(&runs, 1);
 }
 
@@ -72,7 +72,7 @@ static int in_child(const char *limit_ms, void (*body)(struct worker *worker))
         struct worker *workers[] = {&worker};
         setrlimit(RLIMIT_CORE, &none);
         setenv("SLUICE_WATCHDOG_MS", limit_ms, 1);
-        alarm(20);
+        alarm(60);
         pthread_create(&worker.thread, NULL, run, &worker);
         struct watchdog *watchdog = watchdog_start(workers, 1, on_beat, NULL);
         body(&worker);
@@ -91,7 +91,7 @@ static void spin(struct worker *worker)
 {
     static struct errand errand = {.run = on_spin};
     loop_post(worker->loop, &errand);
-    sleep(10);
+    sleep(30);
 }
 
 static void test_a_stuck_worker_is_aborted(void **state)
@@ -101,7 +101,7 @@ static void test_a_stuck_worker_is_aborted(void **state)
     int status = in_child("300", spin);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGABRT);
-    assert_in_range(clock_now_us() - before, 200000, 9000000);
+    assert_true(clock_now_us() - before >= 200000);
 }
 
 /* Long pieces of work, each below the limit, and together above it. */
@@ -119,7 +119,7 @@ static void work(struct worker *worker)
 static void test_a_busy_worker_is_left_alone(void **state)
 {
     (void)state;
-    int status = in_child("500", work);
+    int status = in_child("1500", work);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -127,13 +127,13 @@ static void test_a_busy_worker_is_left_alone(void **state)
 static void idle(struct worker *worker)
 {
     (void)worker;
-    usleep(700000);
+    usleep(1200000);
 }
 
 static void test_an_idle_worker_is_left_alone(void **state)
 {
     (void)state;
-    int status = in_child("200", idle);
+    int status = in_child("400", idle);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -147,7 +147,7 @@ static void be_stopped(struct worker *worker)
     pid_t me = getpid();
     if (fork() == 0) {
         kill(me, SIGSTOP);
-        usleep(900000);
+        usleep(2000000);
         kill(me, SIGCONT);
         _exit(0);
     }
@@ -158,7 +158,7 @@ static void be_stopped(struct worker *worker)
 static void test_a_stopped_process_is_not_stuck(void **state)
 {
     (void)state;
-    int status = in_child("500", be_stopped);
+    int status = in_child("1200", be_stopped);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }

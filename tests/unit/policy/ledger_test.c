@@ -498,7 +498,7 @@ static void a_line_after_a_long_pause_is_drained(void **state)
     call_once(ledger_journal(ledger, 0), "b", 1);
     uint64_t start = clock_now_us();
     assert_true(wait_until(is_drained, ledger));
-    assert_true(clock_now_us() - start < 3000000);
+    assert_true(clock_now_us() - start < 9000000); /* asleep it looks every ten seconds */
     ledger_close(ledger);
 }
 
