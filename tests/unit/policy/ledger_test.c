@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "gateway/base/sanitizer.h"
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -361,7 +362,7 @@ static void owners_are_known_at_once_and_by_the_next_process(void **state)
 static void a_dead_process_owners_are_known(void **state)
 {
     (void)state;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct ledger *dying = ledger_at(&place, 1);
         ledger_own(ledger_journal(dying, 0), TEXT("batch_1"), TEXT("batch"), TEXT("acme"),

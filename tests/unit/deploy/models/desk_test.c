@@ -10,6 +10,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/upstream.h"
+#include "tests/unit/child.h"
 #include "tests/unit/deploy/models/models_bench.h"
 
 static struct dns *dns;
@@ -591,7 +592,7 @@ static void be_killed_with_a_server(void)
 static void after_a_kill_the_next_one_takes_over_and_starts_none(void **state)
 {
     (void)state;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0)
         be_killed_with_a_server();
     int status;

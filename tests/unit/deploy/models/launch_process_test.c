@@ -9,6 +9,7 @@
 
 #include "deploy/models/launch_cage.h"
 #include "deploy/models/launch_process.h"
+#include "tests/unit/child.h"
 #include "tests/unit/deploy/models/models_bench.h"
 
 /* ------------------------------------------------------------------------ what is heard */
@@ -403,7 +404,7 @@ static void a_state_directory_that_cannot_be_written_is_told(void **state)
 
 static void start_and_be_killed(const char *const *words)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         open_launcher(false);
         bench_until(has_looked);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "gateway/base/database.h"
+#include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -224,7 +225,7 @@ static void a_reader_sees_one_state_and_cannot_write(void **state)
 /* What another user sees, who may read and not write; -1 = cannot open. */
 static int count_as_nobody(void)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         if (setgid(65534) != 0 || setuid(65534) != 0)
@@ -262,7 +263,7 @@ static void another_user_reads_beside_a_writer_after_it_and_after_its_death(void
     assert_int_equal(count_as_nobody(), 3);
     database_close(writer);
     assert_int_equal(count_as_nobody(), 3);
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         struct database *dying = database_open(path, DATABASE_WRITE, &fault);
@@ -293,7 +294,7 @@ static void a_file_is_there_whole_or_not_at_all(void **state)
     snprintf(name, sizeof(name), "%s/fresh.db", folder);
     for (int i = 0; i < 40; i++) {
         struct fault fault = {0};
-        pid_t child = fork();
+        pid_t child = child_fork();
         if (child == 0) {
             struct database *database = database_open(name, DATABASE_WRITE, &fault);
             database_run(database, "CREATE TABLE t (a)");

@@ -13,6 +13,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -230,7 +231,7 @@ static void forked_child_is_heard(void **state)
     (void)state;
     log_open(other_path, LOG_TEXT, LOG_INFO);
     log_line(LOG_INFO, "parent", "once");
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         catch_stderr();
         log_line(LOG_INFO, "child", "hello");
