@@ -13,6 +13,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -73,12 +74,34 @@ def sha256_hash(key):
 # ------------------------------------------------------------------------------- small things
 
 
+PORTS_BEGIN, PORTS_OF_A_PROCESS, PORT_CLAIMS = 15000, 250, 70
+_ports = {}  # of this process: who it is, what it holds, the next one
+
+
+def own_ports():
+    """The ports that are this process', as an iterator without end. A name in the network's own namespace (abstract,
+    see unix(7)) claims them for as long as it lives: a port that two have found free is taken by one of them only."""
+    for number in random.sample(range(PORT_CLAIMS), PORT_CLAIMS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0sluice-test-ports-{number}")
+        except OSError:
+            claim.close()
+            continue
+        begin = PORTS_BEGIN + number * PORTS_OF_A_PROCESS
+        return claim, itertools.cycle(range(begin, begin + PORTS_OF_A_PROCESS))
+    raise RuntimeError(f"more than {PORT_CLAIMS} test processes at once")
+
+
 def free_port(host="127.0.0.1"):
-    """A port below the range that the kernel hands out by itself."""
+    """A port below the range that the kernel hands out by itself, which no other test process is given."""
+    if _ports.get("pid") != os.getpid():
+        _ports["pid"] = os.getpid()
+        _ports["claim"], _ports["next"] = own_ports()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(200):
-        port = random.SystemRandom().randrange(15000, 32000)
+    for port in itertools.islice(_ports["next"], PORTS_OF_A_PROCESS):
         with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only remembered is free
             try:
                 probe.bind((host, port))
             except OSError:

@@ -419,7 +419,7 @@ def test_a_target_that_is_off_is_not_asked():
 def test_replicas_share_the_answers(upstream):
     """A Redis without vector sets: meanings are each node's own, answers are everybody's."""
     with Redis() as redis:
-        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "500ms"}}
+        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "2s"}}
         with Sluice(configure(upstream, store=store)) as one, Sluice(configure(upstream, store=store)) as two:
             first = kept(one, 0, "0 question")
             assert said(ask(one, 0, "1 question")) == "hit"

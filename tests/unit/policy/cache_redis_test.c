@@ -21,7 +21,7 @@
 /* cmocka wants the headers above. */
 #include <cmocka.h>
 
-enum { KIB = 1024, SECOND = 1000 * 1000, REDIS_WAIT_US = 300 * 1000, NODES = 2 };
+enum { KIB = 1024, SECOND = 1000 * 1000, REDIS_WAIT_US = 1000 * 1000, NODES = 2 };
 
 struct node {
     struct cache *cache;

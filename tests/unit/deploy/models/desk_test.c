@@ -656,7 +656,7 @@ static void it_ends_in_time_whatever_its_servers_do(void **state)
     is_done = false;
     deployments_end(desk, begun + 2 * BENCH_SECOND, on_done, NULL);
     assert_true(bench_until(has_ended));
-    assert_true(clock_now_us() - begun < 3 * BENCH_SECOND);
+    assert_true(clock_now_us() - begun < 8 * BENCH_SECOND);
     deployments_free(desk);
     loop_clear(bench_loop);
     while (waitpid(-1, NULL, 0) > 0)

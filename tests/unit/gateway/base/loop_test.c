@@ -105,7 +105,7 @@ static void a_timer_can_be_moved_to_later_to_earlier_and_stopped(void **state)
     assert_int_equal(later.count, 1);
     assert_true(later.fired_us >= begin + 80 * MILLISECOND);
     assert_int_equal(earlier.count, 1);
-    assert_true(earlier.fired_us < later.fired_us);
+    assert_true(earlier.fired_us <= later.fired_us); /* or in one round, when it is late */
     assert_int_equal(stopped.count, 0);
     loop_free(loop);
 }
