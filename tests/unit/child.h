@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * child - fork() for a test. An assertion that fails in the child, or a crash, ends the child: cmocka
- * would go on with the tests behind it, as a second test program that nobody waits for.
+ * child - fork() for a test. An assertion that fails in the child, or a crash, ends the child:
+ * cmocka would go on with the tests behind it, as a second test program that nobody waits for.
  *
  * Returns what fork() does, with errno.
  */
