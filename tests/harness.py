@@ -74,7 +74,7 @@ def sha256_hash(key):
 # ------------------------------------------------------------------------------- small things
 
 
-PORTS_BEGIN, PORTS_OF_A_PROCESS, PORT_CLAIMS = 15000, 250, 70
+PORTS_BEGIN, PORTS_OF_A_PROCESS, PORT_CLAIMS = 15000, 120, 145
 _ports = {}  # of this process: who it is, what it holds, the next one
 
 
