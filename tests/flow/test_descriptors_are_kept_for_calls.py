@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """With `ulimit -n 64` clients cannot take the descriptors that their own calls need, and whoever is idle gives way."""
 
+import signal
 import threading
 
 import pytest
@@ -17,7 +18,7 @@ CALLS_AT_LEAST = 12  # of a crowd have a connection to the provider at the same 
 @pytest.fixture
 def scene():
     with Upstream() as upstream:
-        config = config_for(upstream, server={"workers": 1})
+        config = config_for(upstream, server={"workers": 1, "shutdown": {"drain_delay": "0s", "grace": "25s"}})
         with Sluice(config, prefix=["prlimit", f"--nofile={LIMIT}:{LIMIT}"]) as gate:
             yield upstream, gate
             assert not upstream.violations and not upstream.failures
@@ -130,3 +131,57 @@ def test_the_idle_give_way_to_a_call(scene):
     for client in crowd:
         client.close()
     assert statuses.count(200) >= CALLS_AT_LEAST and set(statuses) <= {200, None}, statuses
+
+
+NO_DESCRIPTOR = "no descriptor is left for new connections"
+
+
+def drain(gate):
+    gate.signal(signal.SIGTERM)
+    eventually(lambda: "may finish" in gate.log(), what="it has stopped listening")
+
+
+def overview(client):
+    return client.request("GET", "/admin/v1/overview").json
+
+
+def test_operators_are_let_in_again_when_it_drains(scene):
+    """Where nobody could be let in when the drain began."""
+    upstream, gate = scene
+    go = hold(upstream)
+    last = Client(gate.address(), timeout=30)
+    ask(last)
+    upstream.wait_calls(1)
+    crowd = [Client(gate.address(), timeout=30) for _ in range(CROWD)]
+    for client in crowd:
+        ask(client)
+    eventually(lambda: NO_DESCRIPTOR in gate.log())
+    drain(gate)
+    for client in crowd:
+        client.close()
+    with Client(str(gate.state / "admin.sock"), timeout=30) as operator:
+        assert overview(operator)["calls"] >= 1
+    go.set()
+    assert read(last).status == 200
+
+
+def test_operators_that_find_no_descriptor_do_not_keep_it_busy(scene):
+    """Not even while it drains: they wait, and the loop rests."""
+    upstream, gate = scene
+    go = hold(upstream)
+    last = Client(gate.address(), timeout=30)
+    ask(last)
+    upstream.wait_calls(1)
+    first, second = (Client(str(gate.state / "admin.sock"), timeout=30) for _ in range(2))
+    assert overview(first) and overview(second), "both are let in"
+    drain(gate)
+    crowd = [Client(str(gate.state / "admin.sock"), timeout=30) for _ in range(CROWD)]
+    eventually(lambda: NO_DESCRIPTOR in gate.log())
+    before = overview(first)["workers"][0]["rounds"]
+    assert last.is_quiet(1.0), "its call is held"
+    rounds = overview(second)["workers"][0]["rounds"] - before
+    for client in crowd:
+        client.close()
+    assert rounds < 1000, f"{rounds} rounds"
+    go.set()
+    assert read(last).status == 200

@@ -169,10 +169,110 @@ static void test_limit(void **state)
     (void)state;
     unsetenv("SLUICE_WATCHDOG_MS");
     assert_int_equal(watchdog_limit_us(), UNDER_SANITIZER ? 6000000 : 2000000);
+    assert_int_equal(watchdog_start_limit_us(), UNDER_SANITIZER ? 180000000 : 60000000);
     setenv("SLUICE_WATCHDOG_MS", "0", 1);
     assert_int_equal(watchdog_limit_us(), 0);
+    assert_int_equal(watchdog_start_limit_us(), 0);
     setenv("SLUICE_WATCHDOG_MS", "nonsense", 1);
     assert_int_equal(watchdog_limit_us(), UNDER_SANITIZER ? 6000000 : 2000000);
+}
+
+/* A service that begins, in a process of its own. Returns how it ended. */
+static int begin_in_child(uint64_t limit_us, void (*body)(struct watchdog *watchdog))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        setrlimit(RLIMIT_CORE, &none);
+        alarm(60);
+        struct watchdog *watchdog = watchdog_start_opening(limit_us, on_beat, NULL);
+        body(watchdog);
+        watchdog_stop(watchdog);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void hang(struct watchdog *watchdog)
+{
+    watchdog_note(watchdog, "something");
+    for (;;)
+        pause();
+}
+
+static void *look_now_and_then(void *unused)
+{
+    for (;;)
+        usleep(50000);
+    return unused;
+}
+
+static void hang_beside_another(struct watchdog *watchdog)
+{
+    pthread_t other;
+    pthread_create(&other, NULL, look_now_and_then, NULL);
+    hang(watchdog);
+}
+
+static void test_a_start_that_hangs_is_aborted(void **state)
+{
+    (void)state;
+    int status = begin_in_child(500000, hang);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+    status = begin_in_child(2000000, hang_beside_another);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+static uint64_t own_time_us(void)
+{
+    struct timespec spent;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+    return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
+}
+
+/* Twice as long as the limit: a little work, and then it waits for the disk. */
+static void take_long(struct watchdog *watchdog)
+{
+    (void)watchdog;
+    uint64_t end = clock_now_us() + 4000000;
+    while (clock_now_us() < end) {
+        uint64_t enough = own_time_us() + 30000;
+        while (own_time_us() < enough)
+            ;
+        usleep(100000);
+    }
+}
+
+static void go_on_step_by_step(struct watchdog *watchdog)
+{
+    for (int i = 0; i < 15; i++) {
+        watchdog_note(watchdog, "a step");
+        usleep(200000);
+    }
+}
+
+static void wait_long(struct watchdog *watchdog)
+{
+    (void)watchdog;
+    usleep(1000000);
+}
+
+static void assert_is_left_alone(int status)
+{
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_a_start_that_takes_long_is_left_alone(void **state)
+{
+    (void)state;
+    assert_is_left_alone(begin_in_child(2000000, take_long));
+    assert_is_left_alone(begin_in_child(2000000, go_on_step_by_step));
+    assert_is_left_alone(begin_in_child(0, wait_long));
 }
 
 int main(void)
@@ -182,6 +282,8 @@ int main(void)
         cmocka_unit_test(test_a_busy_worker_is_left_alone),
         cmocka_unit_test(test_an_idle_worker_is_left_alone),
         cmocka_unit_test(test_a_stopped_process_is_not_stuck),
+        cmocka_unit_test(test_a_start_that_hangs_is_aborted),
+        cmocka_unit_test(test_a_start_that_takes_long_is_left_alone),
         cmocka_unit_test(test_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
