@@ -12,6 +12,7 @@
 
 #include "gateway/base/sanitizer.h"
 #include "gateway/watchdog.h"
+#include "tests/unit/child.h"
 /* after those above */
 #include <cmocka.h>
 
@@ -58,21 +59,21 @@ static void on_spin(struct errand *errand)
 static void on_work(struct errand *errand)
 {
     (void)errand;
-    usleep(100000);
+    usleep(250000);
     atomic_fetch_add(&runs, 1);
 }
 
 /* In a process of its own: one that may die. Returns how it ended. */
 static int in_child(const char *limit_ms, void (*body)(struct worker *worker))
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct rlimit none = {0, 0};
         struct worker worker = {.loop = loop_new()};
         struct worker *workers[] = {&worker};
         setrlimit(RLIMIT_CORE, &none);
         setenv("SLUICE_WATCHDOG_MS", limit_ms, 1);
-        alarm(20);
+        alarm(60);
         pthread_create(&worker.thread, NULL, run, &worker);
         struct watchdog *watchdog = watchdog_start(workers, 1, on_beat, NULL);
         body(&worker);
@@ -91,7 +92,7 @@ static void spin(struct worker *worker)
 {
     static struct errand errand = {.run = on_spin};
     loop_post(worker->loop, &errand);
-    sleep(10);
+    sleep(30);
 }
 
 static void test_a_stuck_worker_is_aborted(void **state)
@@ -101,7 +102,7 @@ static void test_a_stuck_worker_is_aborted(void **state)
     int status = in_child("300", spin);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGABRT);
-    assert_in_range(clock_now_us() - before, 200000, 9000000);
+    assert_true(clock_now_us() - before >= 200000);
 }
 
 /* Long pieces of work, each below the limit, and together above it. */
@@ -119,7 +120,7 @@ static void work(struct worker *worker)
 static void test_a_busy_worker_is_left_alone(void **state)
 {
     (void)state;
-    int status = in_child("500", work);
+    int status = in_child("1500", work);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -127,13 +128,13 @@ static void test_a_busy_worker_is_left_alone(void **state)
 static void idle(struct worker *worker)
 {
     (void)worker;
-    usleep(700000);
+    usleep(1200000);
 }
 
 static void test_an_idle_worker_is_left_alone(void **state)
 {
     (void)state;
-    int status = in_child("200", idle);
+    int status = in_child("400", idle);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
@@ -147,7 +148,7 @@ static void be_stopped(struct worker *worker)
     pid_t me = getpid();
     if (fork() == 0) {
         kill(me, SIGSTOP);
-        usleep(900000);
+        usleep(2000000);
         kill(me, SIGCONT);
         _exit(0);
     }
@@ -158,7 +159,7 @@ static void be_stopped(struct worker *worker)
 static void test_a_stopped_process_is_not_stuck(void **state)
 {
     (void)state;
-    int status = in_child("500", be_stopped);
+    int status = in_child("1200", be_stopped);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
