@@ -550,6 +550,12 @@ static int64_t seen_room(const struct predict_figures *figures, int64_t first, i
                                                                 : room;
 }
 
+/* How long one of those that were in flight with <call> holds its place. */
+static int64_t service_of(const struct predict_call *call, int64_t calm)
+{
+    return clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
+}
+
 /* How many it serves at once: so many that what is predicted to be queue is what was waited. Each
  * sample moves it a little, by how wrong it was, in units of what one place more or less is worth;
  * with many more in flight and no queue at all it is far more. */
@@ -558,7 +564,7 @@ static void learn_room(struct predict_figures *figures, const struct predict_cla
 {
     int64_t calm = get(call->hit ? &class->hit_us : &class->calm_us), room = room_of(figures);
     int64_t calls = clamp(call->calls, TOKENS_MAX) * PER_MILLE;
-    int64_t service = clamp(calm + call->each_tokens * call->token_ns / PER_MILLE, TIME_MAX_US);
+    int64_t service = service_of(call, calm);
     int64_t one = later(predict_scaled(service, PER_MILLE, room), 1); /* a place's worth of wait */
     int64_t over = calls > room ? calls - room : 0;
     int64_t wrong = sample - calm - predict_scaled(one, over, PER_MILLE);
@@ -623,6 +629,20 @@ static void learn_crowd(struct predict_figures *figures, const struct predict_cl
         set(&figures->room_milli, later(room_of(figures), (call->calls + 1) * PER_MILLE));
 }
 
+/* What it waited for others to be served, of all that it took. Where there turned out to be fewer
+ * places than were thought when it began, by those that there are: who was given too much to do is
+ * not slow for that, and would be taken to be for long, since it is asked no more. Not where its
+ * siblings say how many there are. */
+static int64_t queued_us(const struct predict_figures *figures, const struct predict_class *class,
+                         const struct predict_call *call)
+{
+    int64_t room = room_of(figures), calls = clamp(call->calls, CALLS_MAX) * PER_MILLE;
+    if (call->siblings_milli || calls <= room)
+        return call->wait_us;
+    int64_t wait = predict_scaled(service_of(call, get(&class->calm_us)), calls - room, room);
+    return later(call->wait_us, clamp(wait, TIME_MAX_US));
+}
+
 static void learn_first(struct predict_figures *figures, struct predict_call *call, int64_t sample,
                         uint64_t now_us)
 {
@@ -650,11 +670,11 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
         learn(&class->busy_us, sample, part);
     if (!get(&class->calm_us)) /* only hits so far */
         set(&class->calm_us, later(sample, 1));
-    learn_p95(&class->p95_us, later(sample - call->wait_us, 1), get(&class->calm_us),
-              stale && call->age_us < INT64_MAX);
+    learn_crowd(figures, class, call, sample, crowded);
+    learn_p95(&class->p95_us, later(sample - queued_us(figures, class, call), 1),
+              get(&class->calm_us), stale && call->age_us < INT64_MAX);
     learn_late(class, call, had_to_queue(figures, call, crowded) ? 0 : sample, late);
     set(&class->better, sample < call->base_us / 3 * 2);
-    learn_crowd(figures, class, call, sample, crowded);
     set(&class->learnt_us, (int64_t)now_us);
     if (samples < INT32_MAX)
         add(&class->samples, 1);

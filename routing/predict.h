@@ -53,7 +53,7 @@ enum traffic traffic_of(enum operation operation, int64_t input_tokens);
 struct predict_class {
     atomic_int_fast64_t calm_us, busy_us;
     atomic_int_fast64_t hit_us;    /* calm, of calls whose prompt was in its cache */
-    atomic_int_fast64_t p95_us;    /* running quantile of the first token */
+    atomic_int_fast64_t p95_us;    /* running quantile of the first token, without the queue */
     atomic_int_fast64_t late_us;   /* beyond what was predicted */
     atomic_int_fast64_t token_ns;  /* per output token after the first */
     atomic_int_fast64_t learnt_us; /* monotonic time of the last sample */

@@ -520,6 +520,34 @@ static void keeps_a_quantile_of_the_first_token(void **state)
     assert_in_range(predicted(10).first_p95_us, 270000, 310000);
 }
 
+/* It was thought to serve 40 at once, and has turned out to serve 20: that half of them waited does
+ * not make it slow. */
+static void keeps_its_quantile_where_it_was_given_too_much(void **state)
+{
+    (void)state;
+    struct predict_call calls[40];
+    streams(MANY, 200000, 10000, 81);
+    figures.room_milli = 40000;
+    int64_t before = predicted(81).first_p95_us;
+    for (unsigned i = 0; i < 40; i++)
+        calls[i] = begun(81, true);
+    figures.room_milli = 20000;
+    uint64_t was = now;
+    for (unsigned i = 0; i < 40; i++) {
+        now = was + 200000;
+        if (i >= 20) { /* as places become free */
+            now += (i - 19) * UINT64_C(50000);
+            predict_end(&figures, &calls[i - 20], PREDICT_NOTHING, 0, now);
+        }
+        predict_first(&figures, &calls[i], now);
+    }
+    for (unsigned i = 20; i < 40; i++)
+        predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
+    assert_true(predicted(81).first_p95_us < before + before / 8);
+    streams(60, 400000, 10000, 81); /* but this does */
+    assert_true(predicted(81).first_p95_us > 400000);
+}
+
 static void knows_no_quantile_by_its_first_calls(void **state)
 {
     (void)state;
@@ -688,6 +716,7 @@ int main(void)
         cmocka_unit_test_setup(keeps_its_room_while_there_is_no_news, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
+        cmocka_unit_test_setup(keeps_its_quantile_where_it_was_given_too_much, set_up),
         cmocka_unit_test_setup(knows_no_quantile_by_its_first_calls, set_up),
         cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
         cmocka_unit_test_setup(takes_alike_ones_only_for_alike_in_room, set_up),
