@@ -128,6 +128,12 @@ static void tell(struct worker *worker)
              (unsigned long long)files.rlim_cur);
 }
 
+/* While we drain only the admin socket is; the descriptors of the others are closed by then. */
+static bool is_open(const struct worker_listener *listener)
+{
+    return listener->watch.fd >= 0 && (!listener->worker->draining || listener->is_admin_socket);
+}
+
 /* A listener that is level-triggered would spin. */
 static void rest(struct worker *worker)
 {
@@ -135,7 +141,7 @@ static void rest(struct worker *worker)
         return; /* another listener was told of somebody in the same round */
     tell(worker);
     for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0)
+        if (is_open(&worker->listeners[i]))
             loop_remove(worker->loop, &worker->listeners[i].watch);
     worker->accepting = false;
     worker->resting_since_us = loop_now_us(worker->loop);
@@ -148,8 +154,8 @@ static void turn_all_away(struct worker *worker)
     int left = ACCEPTS_PER_EVENT;
     for (size_t i = 0; i < worker->listener_count; i++) {
         struct worker_listener *listener = &worker->listeners[i];
-        bool is_open = listener->watch.fd >= 0 && !listener->is_admin_socket;
-        for (; is_open && left > 0; left--) {
+        bool turns_away = is_open(listener) && !listener->is_admin_socket;
+        for (; turns_away && left > 0; left--) {
             int fd = accept4(listener->watch.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
             if (fd < 0)
                 break;
@@ -161,8 +167,6 @@ static void turn_all_away(struct worker *worker)
 static void accept_again(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, accept_timer);
-    if (worker->draining)
-        return;
     if (!has_room(worker)) {
         uint64_t now = loop_now_us(worker->loop);
         if (now - worker->resting_since_us >= WAIT_US)
@@ -172,7 +176,7 @@ static void accept_again(struct timer *timer)
     }
     worker->accepting = true;
     for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0)
+        if (is_open(&worker->listeners[i]))
             loop_add_level(worker->loop, &worker->listeners[i].watch, LOOP_READ);
 }
 
@@ -232,12 +236,10 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
         loop_add_level(worker->loop, &listener->watch, LOOP_READ);
 }
 
+/* When they rest nothing is watched, and the admin socket still has its time to come back. */
 void acceptor_stop(struct worker *worker)
 {
-    for (size_t i = 0; i < worker->listener_count; i++)
-        if (worker->listeners[i].watch.fd >= 0 && worker->accepting &&
-            !worker->listeners[i].is_admin_socket)
+    for (size_t i = 0; i < worker->listener_count && worker->accepting; i++)
+        if (worker->listeners[i].watch.fd >= 0 && !worker->listeners[i].is_admin_socket)
             loop_remove(worker->loop, &worker->listeners[i].watch);
-    worker->accepting = false;
-    timer_stop(&worker->accept_timer);
 }

@@ -19,5 +19,5 @@ void acceptor_init(struct worker *worker);
 /* Accept from <fd>; -1 = this listener is not used. */
 void acceptor_add(struct worker *worker, struct worker_listener *listener, int fd);
 
-/* Let nobody in any more, but at the admin socket. */
+/* The worker drains: let nobody in any more, but at the admin socket. */
 void acceptor_stop(struct worker *worker);

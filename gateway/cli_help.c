@@ -124,7 +124,8 @@ static const struct topic topics[] = {
      "send\n"
      "SLUICE_API_KEY      what `chat` and `env` use\n"
      "SLUICE_LOG_LEVEL    debug, info, warn or error\n"
-     "SLUICE_WATCHDOG_MS  how long a worker may be stuck before it is aborted (2000; 0 = never)\n"
+     "SLUICE_WATCHDOG_MS  how long a worker may be stuck before it is aborted (2000; 0 = never);\n"
+     "                    a start that hangs is after thirty times as long\n"
      "HTTPS_PROXY HTTP_PROXY NO_PROXY SSL_CERT_FILE STATE_DIRECTORY XDG_DATA_HOME\n"
      "NOTIFY_SOCKET WATCHDOG_USEC LISTEN_FDS NO_COLOR FORCE_COLOR\n"},
     {"files", "$SLUICE_CONFIG, ./sluice.yaml, /etc/sluice/sluice.yaml   the first that exists\n"

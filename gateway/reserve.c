@@ -7,227 +7,22 @@
 #include "gateway/base/log.h"
 #include "gateway/batch.h"
 #include "gateway/counter_names.h"
+#include "gateway/reserve_inside.h"
 #include "gateway/service_state.h"
-#include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
 enum {
-    UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
-    USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
-    EXTENSION_TOKENS = 256,       /* the least that a stream is extended by */
+    EXTENSION_TOKENS = 256, /* the least that a stream is extended by */
     /* Text may have so many times fewer tokens than it seems by its bytes: where much of it comes
      * in each event, and where each may be one long token. */
     DOUBT_TIMES = 3,
     DOUBT_TIMES_OF_ONE = 8,
     BYTES_OF_ONE = 32,
-    FORM_BYTES_PER_TOKEN = 32, /* sound at the lowest rate that can be understood */
-    USUAL_BYTES = 4,           /* of a token */
+    USUAL_BYTES = 4, /* of a token */
     USUAL_FORM_BYTES = 1024,
     USUAL_ANSWER_TOKENS = 256,
-    PICTURES_MAX = 10, /* of one call, at any provider */
-    BYTES_PER_SECOND = 256,
-    BYTES_PER_SEARCH =
-        300, /* a search is of up to 100 documents, each of 3 bytes of JSON at least */
-    MILLION = 1000000,
     PER_MILLE = 1000,
 };
-
-/* --------------------------------------------------------------------------- how much */
-
-/* A session is held for, too. */
-static bool takes_tokens(enum operation operation)
-{
-    return operation_has_tokens(operation) || operation == OPERATION_REALTIME;
-}
-
-static bool has_output(enum operation operation)
-{
-    return takes_tokens(operation) && operation != OPERATION_EMBEDDING &&
-           operation != OPERATION_MODERATION && operation != OPERATION_RERANK;
-}
-
-int64_t reserve_units(const struct exchange *x)
-{
-    if (x->call.operation == OPERATION_IMAGE)
-        return x->call.choices > 0 ? x->call.choices : 1;
-    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
-}
-
-/* Of an upload that does not say how long it will be: as long as it may be. */
-static int64_t raw_bytes(const struct exchange *x)
-{
-    if (!x->upload)
-        return x->body_bytes;
-    int64_t announced = upload_length(x->upload);
-    if (announced == 0)
-        announced = (int64_t)x->snapshot->config->limits.max_upload_bytes;
-    return announced > x->body_bytes ? announced : x->body_bytes;
-}
-
-static int64_t input_bytes(const struct exchange *x)
-{
-    return x->upload ? raw_bytes(x) / FORM_BYTES_PER_TOKEN + 1 : x->body_bytes;
-}
-
-static int64_t model_output(const struct exchange *x)
-{
-    return x->route ? x->route->output_tokens : 0;
-}
-
-static int64_t choices_of(const struct exchange *x)
-{
-    return x->call.choices > 0 ? x->call.choices : 1;
-}
-
-void reserve_bound(const struct exchange *x, struct usage *usage)
-{
-    *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
-    if (x->batch) {
-        struct ledger_row row;
-        batch_bound(x->batch, &row);
-        *usage = row.usage;
-    } else if (x->estimated) {
-        usage->input_tokens = x->estimate.input_bound;
-        usage->output_tokens = x->estimate.output_bound;
-    } else if (has_output(x->call.operation)) {
-        int64_t most = x->call.max_tokens ? x->call.max_tokens : model_output(x);
-        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * choices_of(x);
-    }
-}
-
-uint64_t reserve_key_hash(const struct key *key)
-{
-    uint64_t hash;
-    memcpy(&hash, key->digest.bytes, sizeof(hash));
-    return hash;
-}
-
-static bool is_unframed(enum operation operation)
-{
-    return operation == OPERATION_EMBEDDING || operation == OPERATION_COMPLETION ||
-           operation == OPERATION_MODERATION || operation == OPERATION_RERANK;
-}
-
-/* What providers put in of their own: the most of all that may get the call. */
-static int64_t added_tokens(const struct exchange *x)
-{
-    int64_t most = 0;
-    const struct target *before = NULL;
-    if (x->route && x->route->sum.known)
-        return x->route->sum.added_tokens;
-    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
-        const struct target *target = &x->route->targets[i];
-        if (target->off || (before && before->provider == target->provider &&
-                            text_equal(before->model, target->model)))
-            continue;
-        before = target;
-        int64_t added = estimate_added(target->provider->type->name, target->model);
-        most = added > most ? added : most;
-    }
-    return most;
-}
-
-/* Who will likely answer. */
-static struct text likely_provider(const struct exchange *x)
-{
-    for (size_t i = 0; x->route && i < x->route->target_count; i++)
-        if (!x->route->targets[i].off)
-            return x->route->targets[i].provider->type->name;
-    return (struct text){"", 0};
-}
-
-void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
-{
-    *facts = (struct estimate_facts){
-        .model = x->route ? x->route->name : x->call.model,
-        .provider = likely_provider(x),
-        .unframed = is_unframed(x->call.operation),
-        .key = reserve_key_hash(x->key),
-        .body_bytes = input_bytes(x),
-        .context_tokens = x->route ? x->route->context_window : 0,
-        .max_tokens = x->call.max_tokens,
-        .output_tokens = model_output(x),
-        .choices = choices_of(x),
-        .added_tokens = added_tokens(x),
-    };
-}
-
-/* Only where somebody asks for it: it reads the whole body once more. */
-static void make_estimate(struct exchange *x)
-{
-    struct estimate_facts *facts = &x->estimate_facts;
-    if (x->estimated)
-        return;
-    reserve_facts(x, facts);
-    if (x->match.endpoint->body == BODY_JSON)
-        estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
-    estimate_make(x->worker->options.estimates, facts, &x->estimate);
-    if (!has_output(x->call.operation))
-        x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
-    x->estimated = true;
-}
-
-const struct estimate *reserve_estimate(struct exchange *x)
-{
-    make_estimate(x);
-    return &x->estimate;
-}
-
-/* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
- * searches in documents that are as short as can be. */
-static int64_t most_units(const struct exchange *x)
-{
-    if (x->call.operation == OPERATION_TRANSCRIPTION)
-        return raw_bytes(x) / BYTES_PER_SECOND + 1;
-    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
-        return PICTURES_MAX;
-    if (x->call.operation == OPERATION_RERANK)
-        return raw_bytes(x) / BYTES_PER_SEARCH + 1;
-    return reserve_units(x);
-}
-
-/* Those that may get the call; of a model that was looked at before, those of them that can be the
- * dearest. */
-static uint64_t dear_ones(const struct exchange *x)
-{
-    const struct route *route = x->route;
-    uint64_t out = x->ruling.out, on = 0;
-    if (route->sum.known)
-        return route->sum.dearest & out ? route->sum.on & ~out : route->sum.dearest;
-    for (size_t i = 0; i < route->target_count; i++)
-        on |= route->targets[i].off ? 0 : UINT64_C(1) << i;
-    return on & ~out;
-}
-
-/* The dearest target that may get the call. */
-static int64_t cost_bound(const struct exchange *x, int64_t output)
-{
-    int64_t most = 0, input = x->estimate.input_bound, units = most_units(x);
-    if (x->pinned)
-        return price_bound(&x->pinned->price, input, output, units);
-    for (uint64_t left = x->route ? dear_ones(x) : 0; left; left &= left - 1) {
-        const struct target *target = &x->route->targets[__builtin_ctzll(left)];
-        int64_t cost = price_bound(&target->price, input, output, units);
-        most = cost > most ? cost : most;
-    }
-    return most;
-}
-
-/* Can the client's wish be shortened at all? */
-static bool may_lower(const struct exchange *x)
-{
-    return x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION ||
-           x->call.operation == OPERATION_RESPONSE;
-}
-
-/* The shortest answer that is of use. */
-static int64_t least_output(const struct exchange *x)
-{
-    if (!may_lower(x))
-        return x->estimate.output_bound;
-    int64_t least = USEFUL_OUTPUT_TOKENS * choices_of(x);
-    return x->estimate.output_bound < least ? x->estimate.output_bound : least;
-}
 
 /* ------------------------------------------------------------------------------ what of */
 
@@ -242,7 +37,7 @@ static void want_tokens(struct use *use, const struct exchange *x)
     bool strict = use->limit->strict;
     int64_t input = strict ? e->input_bound : e->input_likely;
     int64_t output = strict ? e->output_bound : e->output_likely;
-    int64_t least = strict ? least_output(x) : output;
+    int64_t least = strict ? reserve_least_output(x) : output;
     if (use->limit->kind == LIMIT_INPUT_TOKENS)
         output = least = 0;
     else if (use->limit->kind == LIMIT_OUTPUT_TOKENS)
@@ -266,14 +61,16 @@ static bool want(struct exchange *x, struct use *use)
         use->want = use->least = 1;
         return true;
     }
-    if (x->free_of_charge || !takes_tokens(x->call.operation))
+    if (x->free_of_charge || !reserve_takes_tokens(x->call.operation))
         return false;
-    make_estimate(x);
+    reserve_estimate(x);
     if (limit->kind == LIMIT_MONEY) {
-        int64_t least = least_output(x), all = cost_bound(x, x->estimate.output_bound);
+        int64_t least = reserve_least_output(x),
+                all = reserve_cost_bound(x, x->estimate.output_bound);
         use->want = sum(all, x->aside_nanos);
-        use->least = least == x->estimate.output_bound ? use->want
-                                                       : sum(cost_bound(x, least), x->aside_nanos);
+        use->least = least == x->estimate.output_bound
+                         ? use->want
+                         : sum(reserve_cost_bound(x, least), x->aside_nanos);
     } else {
         want_tokens(use, x);
     }
@@ -348,7 +145,7 @@ static int64_t output_for(const struct exchange *x, int64_t money)
     int64_t low = 0, high = x->estimate.output_bound;
     while (low < high) {
         int64_t middle = low + (high - low + 1) / 2;
-        if (cost_bound(x, middle) <= money)
+        if (reserve_cost_bound(x, middle) <= money)
             low = middle;
         else
             high = middle - 1;
@@ -376,12 +173,12 @@ static void lower_output(struct exchange *x)
         binds = binds || use->limit->strict;
         output = most < output ? most : output;
     }
-    bool unknown = !x->call.max_tokens && !model_output(x);
-    if (!x->estimated || !may_lower(x) || !binds ||
+    bool unknown = !x->call.max_tokens && !reserve_model_output(x);
+    if (!x->estimated || !reserve_may_lower(x) || !binds ||
         (output == x->estimate.output_bound && !unknown))
         return;
-    x->lowered_tokens = output / choices_of(x);
-    x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+    x->lowered_tokens = output / reserve_choices(x);
+    x->estimate.output_bound = x->lowered_tokens * reserve_choices(x);
 }
 
 void reserve_degrade(struct exchange *x)
@@ -500,7 +297,7 @@ static bool extend(struct exchange *x, int64_t more)
         strict =
             strict || (r->uses[i].limit->strict && r->uses[i].limit->kind != LIMIT_INPUT_TOKENS);
     }
-    int64_t nanos = cost_bound(x, output + more) - cost_bound(x, output);
+    int64_t nanos = reserve_cost_bound(x, output + more) - reserve_cost_bound(x, output);
     if (money && !limits_extend(r, LIMIT_MONEY, nanos))
         return fault_set(exchange_fault(x), FAULT_BUDGET,
                          "The budget is spent in the middle of this answer.");
@@ -514,7 +311,7 @@ static bool extend(struct exchange *x, int64_t more)
 
 static struct target_call call_of(const struct exchange *x)
 {
-    return (struct target_call){.body_bytes = raw_bytes(x),
+    return (struct target_call){.body_bytes = reserve_raw_bytes(x),
                                 .stream = x->relay == RELAY_EVENTS || x->call.stream,
                                 .events = x->answer.events};
 }
@@ -537,7 +334,7 @@ static int64_t usual_tokens(int64_t bytes, bool form)
 /* Does the target know how long its answer may be? */
 static bool knows_bound(const struct exchange *x)
 {
-    return x->call.max_tokens > 0 || x->lowered_tokens > 0 || model_output(x) > 0;
+    return x->call.max_tokens > 0 || x->lowered_tokens > 0 || reserve_model_output(x) > 0;
 }
 
 void reserve_expect(const struct exchange *x, bool cut, struct usage *usage)
@@ -614,14 +411,14 @@ static bool shorten(struct exchange *x)
             continue;
         int64_t left = r->uses[i].held - x->aside_nanos - booked(x)->used.cost_nanos;
         int64_t most = output_for(x, left);
-        if (cost_bound(x, most) > left || most < least_output(x))
+        if (reserve_cost_bound(x, most) > left || most < reserve_least_output(x))
             return false;
         output = most < output ? most : output;
     }
     if (output == x->estimate.output_bound)
         return true;
-    x->lowered_tokens = output / choices_of(x);
-    x->estimate.output_bound = x->lowered_tokens * choices_of(x);
+    x->lowered_tokens = output / reserve_choices(x);
+    x->estimate.output_bound = x->lowered_tokens * reserve_choices(x);
     return true;
 }
 
@@ -664,14 +461,14 @@ bool reserve_detour(struct exchange *x, const struct route *route)
 {
     struct reservation *r = &x->reservation;
     bool money = false;
-    int64_t held = 0, most = 0, units = most_units(x);
+    int64_t held = 0, most = 0, units = reserve_most_units(x);
     if (!x->estimated || x->free_of_charge)
         return true;
     for (size_t i = 0; i < r->use_count; i++)
         money = money || r->uses[i].limit->kind == LIMIT_MONEY;
     if (!r->live || !money)
         return true;
-    held = cost_bound(x, x->estimate.output_bound);
+    held = reserve_cost_bound(x, x->estimate.output_bound);
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         int64_t cost = target->off ? 0
@@ -693,7 +490,7 @@ bool reserve_hedge(struct exchange *x)
     }
     if (!r->live || !money || !x->estimated)
         return true;
-    int64_t most = cost_bound(x, x->estimate.output_bound);
+    int64_t most = reserve_cost_bound(x, x->estimate.output_bound);
     if (most > 0 && !limits_extend(r, LIMIT_MONEY, most))
         return false;
     x->hedge_held_nanos = most;

@@ -578,14 +578,28 @@ static bool can_start(const struct service *service)
     return false;
 }
 
-/* It may take long: an upgrade of the ledger, many keys, many calls to count. */
+/* It may take long: an upgrade of the ledger, many keys, many calls to count. It must not hang. */
 static bool open_parts(struct service *service)
 {
-    struct watchdog *beats = watchdog_start(NULL, 0, service_on_beat, service);
-    bool good = service_open_ledger(service) && service_open_made(service) &&
-                service_open_policy(service) && service_open_roster(service) &&
-                service_settle_node(service) && service_count_again(service);
-    watchdog_stop(beats);
+    static const struct part {
+        bool (*open)(struct service *service);
+        const char *name;
+    } parts[] = {
+        {service_open_ledger, "the ledger"},
+        {service_open_made, "deployments that were made at run time"},
+        {service_open_policy, "limits, caches, jobs and decisions"},
+        {service_open_roster, "tenants and keys"},
+        {service_settle_node, "the name of this node"},
+        {service_count_again, "what limits and budgets have had"},
+    };
+    struct watchdog *watchdog =
+        watchdog_start_opening(watchdog_start_limit_us(), service_on_beat, service);
+    bool good = true;
+    for (size_t i = 0; good && i < sizeof parts / sizeof *parts; i++) {
+        watchdog_note(watchdog, parts[i].name);
+        good = parts[i].open(service);
+    }
+    watchdog_stop(watchdog);
     return good;
 }
 

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "gateway/base/log.h"
@@ -15,7 +16,10 @@ enum {
     TICK_US = 100000,
     BEAT_TICKS = 10,
     LIMIT_DEFAULT_MS = UNDER_SANITIZER ? 6000 : 2000,
-    LIMIT_MAX_MS = 3600000
+    LIMIT_MAX_MS = 3600000,
+    START_LIMITS = 30,      /* the start may hang for so many times as long as a worker */
+    START_PART = 200,       /* and has computed for one in so many of the limit if it does not, */
+    START_BLOCKS = 2 * 1024 /* or has read or written so many of 512 bytes */
 };
 
 struct watched {
@@ -24,8 +28,24 @@ struct watched {
     uint64_t computed_us; /* what its thread had computed when that began */
 };
 
+/* What the process has done so far. */
+struct deeds {
+    uint64_t computed_us, blocks;
+};
+
+/* A thread that begins, and what was done when it had done enough last. */
+struct opening {
+    bool is_watched;
+    pthread_t thread;
+    uint64_t limit_us, idle_us;
+    struct deeds since;
+    const char *what; /* under the lock of the watchdog */
+    bool is_noted;    /* the same: it has begun with that since we looked */
+};
+
 struct watchdog {
     pthread_t thread;
+    struct opening opening;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool is_over;
@@ -44,6 +64,22 @@ uint64_t watchdog_limit_us(void)
     if (text == NULL || !text_number(text_of(text), LIMIT_MAX_MS, &ms))
         ms = LIMIT_DEFAULT_MS;
     return ms * 1000;
+}
+
+uint64_t watchdog_start_limit_us(void)
+{
+    return START_LIMITS * watchdog_limit_us();
+}
+
+/* The handler writes its trace meanwhile; if even that hangs, this does not. What the log has is
+ * out first: it says why. */
+static _Noreturn void abort_thread(pthread_t thread)
+{
+    log_close();
+    pthread_kill(thread, SIGABRT);
+    sleep(1);
+    kill(getpid(), SIGKILL);
+    _exit(128 + SIGABRT);
 }
 
 static uint64_t computed_us(struct worker *worker)
@@ -85,10 +121,49 @@ static void look_at(struct watchdog *watchdog, unsigned i)
         return;
     log_line(LOG_ERROR, "watchdog", "worker %u is stuck for %llu ms: aborting", i,
              (unsigned long long)watched->stuck_us / 1000);
-    pthread_kill((pthread_t)worker_thread(worker), SIGABRT);
-    /* The handler writes its trace meanwhile; if even that hangs, this does not. */
-    sleep(1);
-    _exit(128 + SIGABRT);
+    abort_thread((pthread_t)worker_thread(worker));
+}
+
+static uint64_t micros(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static struct deeds deeds_now(void)
+{
+    struct rusage used = {0};
+    getrusage(RUSAGE_SELF, &used);
+    return (struct deeds){micros(used.ru_utime) + micros(used.ru_stime),
+                          (uint64_t)used.ru_inblock + (uint64_t)used.ru_oublock};
+}
+
+/* Threads that only look now and then whether there is something to do are not taken for work. */
+static bool gets_on(const struct opening *opening, const struct deeds *now)
+{
+    return now->computed_us - opening->since.computed_us >= opening->limit_us / START_PART ||
+           now->blocks - opening->since.blocks >= START_BLOCKS;
+}
+
+static void look_at_opening(struct watchdog *watchdog)
+{
+    struct opening *opening = &watchdog->opening;
+    struct deeds now = deeds_now();
+    pthread_mutex_lock(&watchdog->lock);
+    const char *what = opening->what;
+    bool is_noted = opening->is_noted;
+    opening->is_noted = false;
+    pthread_mutex_unlock(&watchdog->lock);
+    if (is_noted || gets_on(opening, &now)) {
+        opening->since = now;
+        opening->idle_us = 0;
+        return;
+    }
+    opening->idle_us += TICK_US;
+    if (opening->limit_us == 0 || opening->idle_us < opening->limit_us)
+        return;
+    log_line(LOG_ERROR, "watchdog", "the start hangs at %s for %llu ms: aborting", what,
+             (unsigned long long)opening->idle_us / 1000);
+    abort_thread(opening->thread);
 }
 
 static bool wait_a_tick(struct watchdog *watchdog)
@@ -114,14 +189,16 @@ static void *watch(void *arg)
     for (unsigned tick = 0; wait_a_tick(watchdog); tick++) {
         for (unsigned i = 0; i < watchdog->count; i++)
             look_at(watchdog, i);
+        if (watchdog->opening.is_watched)
+            look_at_opening(watchdog);
         if (tick % BEAT_TICKS == 0)
             watchdog->beat(watchdog->with);
     }
     return NULL;
 }
 
-struct watchdog *watchdog_start(struct worker *const *workers, unsigned count,
-                                void (*beat)(void *with), void *with)
+static struct watchdog *start(struct worker *const *workers, unsigned count,
+                              const struct opening *opening, void (*beat)(void *with), void *with)
 {
     struct watchdog *watchdog = memory_new(sizeof *watchdog + count * sizeof *watchdog->watched);
     pthread_condattr_t attributes;
@@ -133,11 +210,36 @@ struct watchdog *watchdog_start(struct worker *const *workers, unsigned count,
     watchdog->limit_us = watchdog_limit_us();
     watchdog->workers = workers;
     watchdog->count = count;
+    watchdog->opening = *opening;
     watchdog->beat = beat;
     watchdog->with = with;
     int problem = pthread_create(&watchdog->thread, NULL, watch, watchdog);
     assert(problem == 0);
     return watchdog;
+}
+
+struct watchdog *watchdog_start(struct worker *const *workers, unsigned count,
+                                void (*beat)(void *with), void *with)
+{
+    return start(workers, count, &(struct opening){0}, beat, with);
+}
+
+struct watchdog *watchdog_start_opening(uint64_t limit_us, void (*beat)(void *with), void *with)
+{
+    struct opening opening = {.is_watched = true,
+                              .thread = pthread_self(),
+                              .limit_us = limit_us,
+                              .since = deeds_now(),
+                              .what = "its beginning"};
+    return start(NULL, 0, &opening, beat, with);
+}
+
+void watchdog_note(struct watchdog *watchdog, const char *what)
+{
+    pthread_mutex_lock(&watchdog->lock);
+    watchdog->opening.what = what;
+    watchdog->opening.is_noted = true;
+    pthread_mutex_unlock(&watchdog->lock);
 }
 
 void watchdog_stop(struct watchdog *watchdog)

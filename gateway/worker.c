@@ -34,13 +34,7 @@ enum {
     SPARE_EXCHANGES = 256,
     ARENA_BLOCK_BYTES = 216,    /* what an open stream keeps, but for what it has reserved */
     SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
-    JANITOR_US = 1000000,
-    QUIET_EXCHANGES = 16,
-    SHRINKS = 8,
-    SHRINK_US = 300000,
-    TRIM_SWEEPS = 60, /* a minute, mostly */
-    QUIET_SWEEPS = 5,
-    FEW_EXCHANGES = 500, /* do not take much that was not there */
+    GONE_LOOK_US = 5000,
     ANSWER_LOOK_US = 1000,
 };
 
@@ -177,8 +171,7 @@ static void free_exchange(struct exchange *x)
 /* <used>, or a free one, zeroed but for its arena. */
 static struct seeking *take_seeking(struct worker *worker, struct seeking *used)
 {
-    if (++worker->seeking_count > worker->seeking_peak)
-        worker->seeking_peak = worker->seeking_count;
+    janitor_seeking(&worker->janitor, ++worker->seeking_count);
     if (!used && worker->spare_seeking_count > 0)
         used = worker->spare_seekings[--worker->spare_seeking_count];
     if (!used) {
@@ -234,9 +227,7 @@ struct exchange *worker_take_exchange(struct worker *worker)
     x->worker = worker;
     x->snapshot = snapshot_ref(worker->now);
     list_push_back(&worker->exchanges, &x->link);
-    worker->exchanges_begun++;
-    if (++worker->exchange_count > worker->exchange_peak)
-        worker->exchange_peak = worker->exchange_count;
+    janitor_exchange(&worker->janitor, ++worker->exchange_count);
     atomic_store_explicit(&worker->exchanges_now, worker->exchange_count, memory_order_relaxed);
     return x;
 }
@@ -455,8 +446,8 @@ static void free_spare_seekings(struct worker *worker)
 static void free_spares(struct worker *worker)
 {
     unsigned keep = worker->exchange_count;
-    if (keep > QUIET_EXCHANGES)
-        keep = QUIET_EXCHANGES;
+    if (keep > JANITOR_QUIET_EXCHANGES)
+        keep = JANITOR_QUIET_EXCHANGES;
     while (worker->spare && worker->spare_count > keep) {
         struct exchange *x = worker->spare;
         worker->spare = (struct exchange *)(void *)x->grave.next;
@@ -467,55 +458,47 @@ static void free_spares(struct worker *worker)
     spares_free(&worker->spares);
 }
 
-static void shrink(void)
+/* The heap is given back when it has all: somebody else brings it, and the loop goes on meanwhile.
+ */
+static void look_whether_gone(struct timer *timer)
 {
-    memory_let_go();
+    struct worker *worker = LIST_MEMBER(timer, struct worker, gone_timer);
+    if (!memory_has_gone(worker->let_go)) {
+        timer_set(worker->loop, timer, loop_now_us(worker->loop) + GONE_LOOK_US);
+        return;
+    }
+    worker->let_go = NULL;
     resident_shrink();
 }
 
-/* Those that are never many at once leave gaps, too, in the course of time: when there were none
- * for some seconds, or each minute where it never is quiet, what is free goes back. After a crowd
- * it is the last time, when the ledger has the calls and what else they began is over. */
-static void sweep_gaps(struct worker *worker)
+static void shrink(struct worker *worker)
 {
-    bool quiet = worker->exchange_count == 0 && worker->shrinks_left == 0;
-    worker->quiet_sweeps = quiet ? worker->quiet_sweeps + 1 : 0;
-    if (worker->quiet_sweeps >= QUIET_SWEEPS && worker->exchanges_begun >= FEW_EXCHANGES) {
-        worker->exchanges_begun = 0;
-        free_spares(worker);
-        shrink();
-    } else if (++worker->sweeps % TRIM_SWEEPS == 0) {
-        memory_trim();
-    }
+    if (worker->let_go)
+        return;
+    worker->let_go = memory_let_go();
+    timer_set(worker->loop, &worker->gone_timer, loop_now_us(worker->loop) + GONE_LOOK_US);
 }
 
-/* Once a second: after many exchanges have ended, give their memory back to the kernel. What other
- * threads have of them - lines of the log, rows of the ledger - ends later, so not only once. */
+/* Once a second, or more often after a crowd: give memory back to the kernel (janitor.h). */
 static void sweep(struct timer *timer)
 {
-    struct worker *worker = LIST_MEMBER(timer, struct worker, janitor);
+    struct worker *worker = LIST_MEMBER(timer, struct worker, sweep_timer);
     if (worker->decisions)
         decisions_offer(worker->decisions);
-    bool was_busy = worker->exchange_peak > QUIET_EXCHANGES;
-    if (was_busy && worker->exchange_count < worker->exchange_peak / 4) {
+    struct janitor_orders orders =
+        janitor_look(&worker->janitor, worker->exchange_count, worker->seeking_count);
+    if (orders.free_spares)
         free_spares(worker);
-        worker->exchange_peak = worker->exchange_count;
-        worker->seeking_peak = worker->seeking_count;
-        worker->shrinks_left = SHRINKS;
-    } else if (worker->seeking_peak > QUIET_EXCHANGES &&
-               worker->seeking_count < worker->seeking_peak / 4) { /* what is left are streams */
+    if (orders.free_seekings)
         free_spare_seekings(worker);
-        worker->seeking_peak = worker->seeking_count;
+    if (orders.trim)
         resident_trim();
-    }
-    if (worker->shrinks_left > 0) {
-        worker->shrinks_left--;
-        shrink();
-    }
-    sweep_gaps(worker);
+    if (orders.trim_own)
+        memory_trim();
+    if (orders.shrink)
+        shrink(worker);
     replicas_sweep(&worker->replicas);
-    timer_set(worker->loop, timer,
-              loop_now_us(worker->loop) + (worker->shrinks_left > 0 ? SHRINK_US : JANITOR_US));
+    timer_set(worker->loop, timer, loop_now_us(worker->loop) + orders.again_us);
 }
 
 static void *worker_main(void *with)
@@ -526,6 +509,9 @@ static void *worker_main(void *with)
     snprintf(name, sizeof(name), "worker-%u", worker->options.index);
     pthread_setname_np(pthread_self(), name);
     loop_run(worker->loop, on_round, worker);
+    timer_stop(&worker->gone_timer);
+    memory_wait_gone(worker->let_go);
+    worker->let_go = NULL;
     /* Pools may still have put something off, and the ledger may owe answers: both come as errands,
      * and the loop must be there for them. */
     batch_desk_stop(worker->batch_desk);
@@ -580,8 +566,9 @@ static void init_errands(struct worker *worker)
     worker->drain_errand.run = drain;
     worker->stop_errand.run = stop;
     worker->safe_errand.run = wake_safe;
-    worker->janitor.on_time = sweep;
-    timer_set(worker->loop, &worker->janitor, loop_now_us(worker->loop) + JANITOR_US);
+    worker->sweep_timer.on_time = sweep;
+    worker->gone_timer.on_time = look_whether_gone;
+    timer_set(worker->loop, &worker->sweep_timer, loop_now_us(worker->loop) + JANITOR_US);
 }
 
 static void worker_free(struct worker *worker)

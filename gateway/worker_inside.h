@@ -16,6 +16,7 @@
 #include "gateway/config.h"
 #include "gateway/exchange.h"
 #include "gateway/hold.h"
+#include "gateway/janitor.h"
 #include "gateway/jwks.h"
 #include "gateway/key_ring.h"
 #include "gateway/metrics.h"
@@ -137,11 +138,10 @@ struct worker {
         uint64_t bytes_in, bytes_out, names;
     } counted;
     uint64_t writes, write_cost_us; /* to clients: how many, and ours of one lately */
-    struct timer accept_timer, janitor;
-    unsigned exchange_peak, seeking_peak; /* since memory was last given back */
-    unsigned shrinks_left;                /* how often to give memory back again */
-    unsigned sweeps, quiet_sweeps;        /* of the janitor: all, and since there was an exchange */
-    unsigned exchanges_begun;             /* since it was quiet for a while */
+    struct timer accept_timer, sweep_timer;
+    struct janitor janitor;
+    struct let_go *let_go; /* what is at hand goes back to the heap now, or NULL */
+    struct timer gone_timer;
     struct buffer head_out;
     struct gather gather;
     struct head head; /* of the request being read; valid while its bytes are looked at */

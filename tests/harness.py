@@ -13,6 +13,7 @@ import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -44,6 +45,7 @@ from raw_upstream import (  # noqa: E402,F401
     stream_chat,
 )
 
+PATIENCE = 3  # so many times as long as it should take is waited for what is to come
 BINARY = os.path.abspath(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice"))
 
 # Every secret the tests use looks like these, so that all outputs can be searched for them.
@@ -72,12 +74,34 @@ def sha256_hash(key):
 # ------------------------------------------------------------------------------- small things
 
 
+PORTS_BEGIN, PORTS_OF_A_PROCESS, PORT_CLAIMS = 15000, 120, 145
+_ports = {}  # of this process: who it is, what it holds, the next one
+
+
+def own_ports():
+    """The ports that are this process', as an iterator without end. A name in the network's own namespace (abstract,
+    see unix(7)) claims them for as long as it lives: a port that two have found free is taken by one of them only."""
+    for number in random.sample(range(PORT_CLAIMS), PORT_CLAIMS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0sluice-test-ports-{number}")
+        except OSError:
+            claim.close()
+            continue
+        begin = PORTS_BEGIN + number * PORTS_OF_A_PROCESS
+        return claim, itertools.cycle(range(begin, begin + PORTS_OF_A_PROCESS))
+    raise RuntimeError(f"more than {PORT_CLAIMS} test processes at once")
+
+
 def free_port(host="127.0.0.1"):
-    """A port below the range that the kernel hands out by itself."""
+    """A port below the range that the kernel hands out by itself, which no other test process is given."""
+    if _ports.get("pid") != os.getpid():
+        _ports["pid"] = os.getpid()
+        _ports["claim"], _ports["next"] = own_ports()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(200):
-        port = random.SystemRandom().randrange(15000, 32000)
+    for port in itertools.islice(_ports["next"], PORTS_OF_A_PROCESS):
         with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only remembered is free
             try:
                 probe.bind((host, port))
             except OSError:
@@ -87,7 +111,9 @@ def free_port(host="127.0.0.1"):
 
 
 def eventually(condition, within=10, every=0.02, what=None):
-    """Poll until condition() is true and return its value; fail the test otherwise."""
+    """Poll until condition() is true and return its value; fail the test otherwise. <within> is what it takes at most
+    on a machine that is idle; others may use it, and be served first."""
+    within *= PATIENCE
     deadline = time.monotonic() + within
     while True:
         value = condition()
@@ -342,7 +368,7 @@ class Sluice:
                 raise
 
     def wait_ready(self, within=None):
-        deadline = time.monotonic() + (within or (60 if SANITIZED else 20))
+        deadline = time.monotonic() + (within or 60)
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"ended with {self.process.returncode} at start:\n{self.log()}")
@@ -352,7 +378,7 @@ class Sluice:
             time.sleep(0.01)
         raise AssertionError(f"not ready in time:\n{self.log()}")
 
-    def stop(self, within=30):
+    def stop(self, within=60):
         """SIGTERM, and SIGKILL if that does not end it. Returns the exit code."""
         if self.process.poll() is None:
             self.process.terminate()

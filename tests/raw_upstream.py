@@ -290,19 +290,19 @@ class Upstream:
             self.calls, self.violations, self.failures, self.cut_bodies = [], [], [], []
             self.answer, self.on_head, self.on_connect = openai_answer, None, None
 
-    def wait(self, condition, within=10):
+    def wait(self, condition, within=30):
         """Wait until condition() is true; returns its value, or fails the test."""
         with self.change:
             value = self.change.wait_for(condition, within)
         assert value, f"not in {within} s; calls: {self.calls}"
         return value
 
-    def wait_calls(self, count, within=10):
+    def wait_calls(self, count, within=30):
         """The calls, as soon as there are `count` of them."""
         self.wait(lambda: len(self.calls) >= count, within)
         return self.calls
 
-    def last(self, within=10):
+    def last(self, within=30):
         return self.wait_calls(1, within)[-1]
 
     def _note(self, where, what):

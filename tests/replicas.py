@@ -29,6 +29,9 @@ def tenant(name, **changes):
     return merged({"name": name, "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(key_of(name))}]}, changes)
 
 
+PATIENCE = "2s"  # of who asks Redis, where that is not what is tested: others may use the machine
+
+
 def shared(redis, **changes):
     """The section `store` for a redis-server, a Cluster, Sentinels, or a URL."""
     if hasattr(redis, "sentinels"):
@@ -38,7 +41,7 @@ def shared(redis, **changes):
         place = {"url": redis.url(), "mode": "cluster"}
     else:
         place = {"url": redis if isinstance(redis, str) else redis.url()}
-    return {"type": "redis", "redis": {**place, **changes}}
+    return {"type": "redis", "redis": {"timeout": PATIENCE, **place, **changes}}
 
 
 class Fleet:

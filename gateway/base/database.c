@@ -13,7 +13,7 @@
 
 #include "gateway/base/memory.h"
 
-enum { BUSY_WAIT_MS = 5000 };
+enum { BUSY_WAIT_MS = 5000, PAGE_BYTES = 4096 };
 
 struct database {
     sqlite3 *handle;
@@ -58,6 +58,23 @@ static bool set_synchronous(struct database *database, const char *when)
     return database_run_format(database, "PRAGMA synchronous = %s", when);
 }
 
+/* What is in the WAL alone counts for nothing when the file itself is found empty after a loss of
+ * power: SQLite deletes the WAL then (pagerOpenWalIfPresent() in its pager.c). A file that never
+ * had more than its first page may not be on the disk yet. */
+static bool sync_first_page(struct database *database)
+{
+    sqlite3_file *file = NULL;
+    sqlite3_int64 bytes = 0;
+    sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (!file || !file->pMethods || file->pMethods->xFileSize(file, &bytes) != SQLITE_OK ||
+        bytes > PAGE_BYTES ||
+        file->pMethods->xSync(file, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY) == SQLITE_OK)
+        return true;
+    database->code = SQLITE_IOERR_FSYNC;
+    snprintf(database->problem, sizeof(database->problem), "its first page: %s", strerror(errno));
+    return false;
+}
+
 /*
  * The WAL stays when the last writer leaves: a user who may only read could not open the file
  * without it.
@@ -66,7 +83,8 @@ static bool set_up_writer(struct database *database, enum database_mode mode)
 {
     int yes = 1;
     sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &yes);
-    return database_run(database, "PRAGMA journal_mode = WAL") &&
+    return (mode != DATABASE_SAFE || sync_first_page(database)) &&
+           database_run(database, "PRAGMA journal_mode = WAL") &&
            set_synchronous(database, mode == DATABASE_SAFE ? "FULL" : "NORMAL") &&
            database_run(database, "PRAGMA journal_size_limit = 16777216") &&
            database_run(database, "PRAGMA foreign_keys = OFF");
@@ -150,8 +168,6 @@ static struct database *open_to_read(const char *path, struct fault *fault)
     return database;
 }
 
-enum { PAGE_BYTES = 4096 };
-
 /*
  * An empty database of one page in WAL mode (https://www.sqlite.org/fileformat2.html, section 1.3),
  * as SQLite makes it with four times the work. It takes nothing of it from the page but what is set
@@ -175,8 +191,8 @@ static void write_first_page(unsigned char page[PAGE_BYTES])
 }
 
 /* An empty database in WAL mode at <path>; whoever may read everything else of ours may read it.
- * There is nothing in it to wait for the disk for: a file that lost its first page is an empty
- * database, too. */
+ * There is nothing in it to wait for the disk for, until something is to be safe: see
+ * sync_first_page(). */
 static bool make_empty(const char *path, struct fault *fault)
 {
     unsigned char page[PAGE_BYTES];

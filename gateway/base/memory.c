@@ -86,32 +86,52 @@ void memory_trim(void)
     pthread_mutex_unlock(&trimming);
 }
 
+struct let_go {
+    pthread_t thread;
+    bool has_thread;
+    void *pieces[AT_HAND];
+};
+
 static void *free_pieces(void *with)
 {
-    void **pieces = with;
+    struct let_go *let_go = with;
     for (size_t i = 0; i < AT_HAND; i++)
-        free(pieces[i]);
+        free(let_go->pieces[i]);
     return NULL;
 }
 
 /* Nothing can be asked to empty what a thread has at hand but the end of that thread. So all of it
  * is taken here, and freed by a thread that ends at once. */
-void memory_let_go(void)
+struct let_go *memory_let_go(void)
 {
-    void *pieces[AT_HAND];
+    struct let_go *let_go = memory_new(sizeof(*let_go));
     size_t count = 0;
     for (size_t bytes = AT_HAND_LEAST; bytes <= AT_HAND_MOST; bytes += AT_HAND_STEP)
         for (int i = 0; i < AT_HAND_EACH; i++)
-            pieces[count++] = malloc(bytes);
-    pthread_t thread;
+            let_go->pieces[count++] = malloc(bytes);
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, FREE_STACK_BYTES);
-    if (pthread_create(&thread, &small, free_pieces, pieces) == 0)
-        pthread_join(thread, NULL);
-    else
-        free_pieces(pieces);
+    let_go->has_thread = pthread_create(&let_go->thread, &small, free_pieces, let_go) == 0;
     pthread_attr_destroy(&small);
+    if (!let_go->has_thread)
+        free_pieces(let_go);
+    return let_go;
+}
+
+bool memory_has_gone(struct let_go *let_go)
+{
+    if (let_go->has_thread && pthread_tryjoin_np(let_go->thread, NULL) != 0)
+        return false;
+    free(let_go);
+    return true;
+}
+
+void memory_wait_gone(struct let_go *let_go)
+{
+    if (let_go && let_go->has_thread)
+        pthread_join(let_go->thread, NULL);
+    free(let_go);
 }
 
 char *memory_string(struct text from)

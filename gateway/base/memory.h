@@ -13,6 +13,7 @@
  */
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "gateway/base/text.h"
@@ -29,9 +30,17 @@ void memory_keep_free(size_t bytes);
  * had more to do than it usually has: what is needed again costs a page fault for each 4 KiB. */
 void memory_trim(void);
 /* Give back to the heap what the C library keeps at hand of what this thread has freed: some 50 KiB
- * at most, but after a crowd each piece of it can be all that holds a page. Starts a thread and
- * waits for its end, some 0.1 ms: for who has nothing to do, before the heap is trimmed. */
-void memory_let_go(void);
+ * at most, but after a crowd each piece of it can be all that holds a page. A thread of its own
+ * does that, in some 0.1 ms, or later where the processors are busy: nobody waits for it. For who
+ * has nothing to do, before the heap is trimmed. What is returned is given back by one of the two
+ * below.
+ */
+struct let_go;
+struct let_go *memory_let_go(void) __attribute__((returns_nonnull));
+/* Is it done? Then <let_go> is freed. Never waits. */
+bool memory_has_gone(struct let_go *let_go);
+/* Wait until it is done, and free <let_go>; NULL is nothing. Not for a loop. */
+void memory_wait_gone(struct let_go *let_go);
 
 /* A NUL-terminated copy of <from>; free it with memory_free(). */
 char *memory_string(struct text from) __attribute__((returns_nonnull));

@@ -57,7 +57,7 @@ def test_squeezed_under_load():
                     each.close()
                 limit(gate, None)
                 before = load.counts[200]
-                eventually(lambda before=before: load.counts[200] > before + 200, within=5, what="all are served again")
+                eventually(lambda before=before: load.counts[200] > before + 200, within=20, what="all are served again")
             settled = len(load.answers)
             time.sleep(1)
             answers = load.stop()
@@ -92,8 +92,8 @@ def test_a_small_limit_from_the_start():
             assert share < 0.5, f"{100 * share:.0f} % of a core are burnt while it waits for descriptors"
             for each in sockets:
                 each.close()
-            eventually(lambda: is_served(gate), within=5, what="the crowd has gone")
-        assert re.search("descriptor", gate.log()), "the log says why"
+            eventually(lambda: is_served(gate), within=20, what="the crowd has gone")
+        eventually(lambda: re.search("descriptor", gate.log()), what="the log says why")
         assert len(gate.children()) == 1 and gate.children()[0] == child
         assert gate.stop() == 0
         check_books(gate, provider_calls(mock), [], lost_allowed=False)

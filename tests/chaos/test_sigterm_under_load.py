@@ -6,7 +6,7 @@ import time
 
 import pytest
 from books import chaos_config, check_books, provider_calls
-from harness import SANITIZED, Mock, Sluice, config_for, eventually
+from harness import Mock, Sluice, config_for, eventually
 from load import Load, ask, assert_no_nonsense
 
 ROUNDS = {"os": 4, "disk": 2}
@@ -47,6 +47,6 @@ def test_drained_again_and_again(sync):
     assert outcomes["complete"] == len(made), f"{outcomes}, {len(made)} made"
     refused = [a for a in answers if a.whole and a.status != 200]
     assert not [a for a in refused if a.status != 503 or a.id in made], refused[:3]
-    assert max(took) < 10 * (3 if SANITIZED else 1), took
+    assert max(took) < 30, took
     print(f"\n{sync}: drains of {', '.join(f'{t:.1f}' for t in took)} s; {len(answers)} calls, {len(refused)} refused, "
           f"{sum(not a.whole for a in answers)} unheard; ledger: {dict(outcomes)}")

@@ -71,9 +71,9 @@ class Provider(Mock):
     def reset(self):
         self._ask("POST", "/__mock/reset")
 
-    def ended_as(self, model, outcome, calls=1, within=1):
+    def ended_as(self, model, outcome, calls=1):
         """Wait until so many calls of the model have ended like that."""
-        eventually(lambda: self.stats(model)[outcome] == calls, within,
+        eventually(lambda: self.stats(model)[outcome] == calls,
                    what=f"{calls} calls of {model} {outcome}; {self.stats(model)}")
 
 

@@ -71,8 +71,8 @@ def test_streams_are_open_at_the_same_time_and_cancelled_together(run, mock, gat
         assert all(task.cancelled() for task in tasks)
 
     run(everything)
-    mock.ended_as(model, "cut", STREAMS, within=1)
-    eventually(lambda: gate.metric("sluice_open_streams") == 0, 2)
+    mock.ended_as(model, "cut", STREAMS)
+    eventually(lambda: gate.metric("sluice_open_streams") == 0)
 
 
 def test_more_calls_than_upstream_connections(run, mock):

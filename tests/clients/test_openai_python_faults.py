@@ -179,14 +179,14 @@ def test_a_client_that_runs_out_of_patience(base_url, mock):
     begun = time.monotonic()
     with other(base_url, timeout=0.5) as client, pytest.raises(openai.APITimeoutError):
         ask(client, "mock/stall-head")
-    assert time.monotonic() - begun < 3
-    eventually(lambda: mock.stats("mock/stall-head")["in_flight"] == 0, 1, what="the upstream call to end")
+    assert time.monotonic() - begun < 15
+    eventually(lambda: mock.stats("mock/stall-head")["in_flight"] == 0, what="the upstream call to end")
 
 
 def test_a_client_that_runs_out_of_patience_in_a_stream(base_url, mock):
     with other(base_url, timeout=0.5) as client, pytest.raises(openai.APITimeoutError):
         list(ask(client, "mock/stall", stream=True))
-    eventually(lambda: mock.stats("mock/stall")["in_flight"] == 0, 1, what="the upstream call to end")
+    eventually(lambda: mock.stats("mock/stall")["in_flight"] == 0, what="the upstream call to end")
 
 
 def test_a_time_out_for_one_call(client):
@@ -200,7 +200,7 @@ def test_a_gateway_that_runs_out_of_patience(client):
     with pytest.raises(openai.InternalServerError) as caught:
         ask(client, "hasty")
     assert (caught.value.status_code, caught.value.code) == (504, "upstream_timeout")
-    assert 0.25 < time.monotonic() - begun < 3
+    assert 0.25 < time.monotonic() - begun < 15
 
 
 # ------------------------------------------------------------------------------- connections
@@ -269,7 +269,7 @@ def test_the_sdk_waits_as_long_as_the_provider_asks(base_url, mock):
         ask(client, "mock/429-retry-after-1")
     assert caught.value.response.headers["retry-after"] == "1"
     assert mock.stats("mock/429-retry-after-1")["received"] == 2
-    assert 1 <= time.monotonic() - begun < 5
+    assert 1 <= time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -304,7 +304,7 @@ def test_a_stream_that_is_closed_ends_the_upstream_call(client, mock, gate):
         next(stream)
     assert mock.stats(ENDLESS)["in_flight"] == 1
     stream.close()
-    mock.ended_as(ENDLESS, "cut", within=1)
+    mock.ended_as(ENDLESS, "cut")
     row = gate.ledger_row(raw.headers["x-request-id"])
     assert row["outcome"] == "partial" and row["output_tokens"] > 0
 
@@ -312,13 +312,13 @@ def test_a_stream_that_is_closed_ends_the_upstream_call(client, mock, gate):
 def test_a_stream_in_a_with_block_ends_with_it(client, mock):
     with ask(client, ENDLESS, stream=True) as stream:
         next(stream)
-    mock.ended_as(ENDLESS, "cut", within=1)
+    mock.ended_as(ENDLESS, "cut")
 
 
 def test_a_streamed_response_that_is_closed_ends_the_upstream_call(client, mock):
     with client.responses.create(model=ENDLESS, input="x", stream=True) as stream:
         next(stream)
-    mock.ended_as(ENDLESS, "cut", within=1)
+    mock.ended_as(ENDLESS, "cut")
 
 
 def test_a_client_that_closes_while_it_waits(base_url, mock):
@@ -329,7 +329,7 @@ def test_a_client_that_closes_while_it_waits(base_url, mock):
     eventually(lambda: mock.stats("mock/slow-60s")["in_flight"] == 1, 10)
     for connection in client._client._transport._pool.connections:
         connection._connection._network_stream.get_extra_info("socket").shutdown(2)
-    eventually(lambda: mock.stats("mock/slow-60s")["in_flight"] == 0, 1, what="the upstream call to end")
+    eventually(lambda: mock.stats("mock/slow-60s")["in_flight"] == 0, what="the upstream call to end")
     waiting.join(10)
 
 
@@ -347,7 +347,7 @@ def test_a_program_that_is_killed_ends_the_upstream_call(base_url, mock):
     try:
         assert program.stdout.readline() == b"chunk\n"
         os.kill(program.pid, signal.SIGKILL)
-        mock.ended_as(ENDLESS, "cut", within=1)
+        mock.ended_as(ENDLESS, "cut")
     finally:
         program.kill()
         program.wait(10)

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from harness import Upstream, chat_body, chat_chunk, config_for, free_port, model_for, provider_for, raw_answer
+from harness import Upstream, chat_body, chat_chunk, config_for, eventually, free_port, model_for, provider_for, raw_answer
 
 pytestmark = pytest.mark.threads
 SECOND = Upstream()
@@ -172,7 +172,7 @@ def test_a_client_that_leaves_between_tries_ends_them(gate, upstream):
 
     def answer(call):
         reached.set()
-        proceed.wait(10)
+        proceed.wait(60)
         call.respond(500, {})
 
     upstream.answer = answer
@@ -180,9 +180,9 @@ def test_a_client_that_leaves_between_tries_ends_them(gate, upstream):
     from harness import chat_request
 
     client.send(chat_request())
-    assert reached.wait(10)
+    assert reached.wait(30)
     client.close()
-    time.sleep(0.3)
+    eventually(lambda: gate.metric("sluice_inflight_requests") == 0, what="it is noticed")
     proceed.set()
     time.sleep(0.3)
     assert not SECOND.calls

@@ -603,7 +603,7 @@ def test_what_one_node_holds_all_nodes_have(upstream, provider):
     budget = {"amount": f"{bound(body) / 1e9:.9f} USD", "period": "month"}
     model_budget = {"models": {"fast": {"budget": {"amount": f"{bound(body) / 1e9:.9f} USD", "period": "day"}}}}
     tenants = [replica_tenant("acme", budget=budget, limits=model_budget)]
-    with Redis() as redis, Fleet(2, tenants, {"fast": "m"}, shared(redis, timeout="500ms"), upstream) as fleet:
+    with Redis() as redis, Fleet(2, tenants, {"fast": "m"}, shared(redis), upstream) as fleet:
         fleet.wait_together()
         one, two = fleet.gates
         name = submit(one, body, key=key).json["id"]

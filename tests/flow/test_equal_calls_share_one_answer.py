@@ -93,14 +93,24 @@ def test_the_client_decides_per_call(gate, upstream):
     assert said(ask(gate, "never")) == "miss"
 
 
+def under_way(gate, count):
+    """So many calls have come, and each has found whom to join."""
+    eventually(lambda: gate.metric("sluice_inflight_requests") == count, what=f"{count} are under way")
+
+
 def test_calls_at_once_are_one(gate, upstream):
+    go = threading.Event()
+
     def slow(call):
-        time.sleep(0.3)
+        go.wait(60)
         call.respond(200, chat_body("slow"))
 
     upstream.answer = slow
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: ask(gate, "at once"), range(20)))
+        asking = [pool.submit(ask, gate, "at once") for _ in range(20)]
+        under_way(gate, 20)
+        go.set()
+        answers = [each.result() for each in asking]
     assert {a.status for a in answers} == {200} and len(upstream.calls) == 1
     words = [said(a) for a in answers]
     assert words.count("miss") == 1 and words.count("join") == 19, words
@@ -113,7 +123,7 @@ def test_a_leader_that_leaves_harms_nobody(gate, upstream):
         call.begin_stream()
         call.event({"choices": [{"index": 0, "delta": {"content": "one"}, "finish_reason": None}]})
         begun.set()
-        go.wait(10)
+        go.wait(60)
         for word in ("two", "three"):
             call.event({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]})
             time.sleep(0.02)
@@ -129,7 +139,7 @@ def test_a_leader_that_leaves_harms_nobody(gate, upstream):
     begun.wait(10)
     with ThreadPoolExecutor(2) as pool:
         others = [pool.submit(gate.post, "/v1/chat/completions", body) for _ in range(2)]
-        time.sleep(0.3)
+        under_way(gate, 3)
         leader.close()
         time.sleep(0.1)
         go.set()
@@ -162,7 +172,7 @@ def test_the_last_listener_ends_the_call(gate, upstream):
     assert len(upstream.calls) == 1
     for client in clients:
         client.close()
-    assert gone.wait(5)
+    assert gone.wait(30)
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -28,7 +28,7 @@ def configure(upstream):
     blackhole = "http://127.0.0.1:%d/v1" % full_backlog()
     config["server"]["timeouts"] = {
         "client_header": "1s", "client_body": {"total": "1s", "min_rate": "64KiB"}, "client_idle": "1s",
-        "stream_idle": "1s"}
+        "stream_idle": "3s"}
     quick = {"connect": "1s", "first_byte": "1s", "total": "2s"}
     config["providers"] = [
         merged(provider_for(upstream), {"timeouts": quick}),

@@ -134,7 +134,7 @@ def test_without_the_store_it_is_not_known():
         fleet.wait_store(0)
         begun = time.monotonic()
         said = explain(gate)
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 15
         assert {(one["left"], one["admitted"]) for one in said["limits"]} == {(None, None)}
         assert said["choice"] == "fast-1" and "refused" not in said
 

@@ -70,7 +70,7 @@ def test_a_key_rests_as_long_as_it_is_told(upstream):
         account.answers = {}
         account.seen.clear()
         eventually(lambda: gate.chat().status == 200 and "key-one" in account.seen, every=0.1, what="it is awake")
-        assert 2 <= time.monotonic() - begun < 8
+        assert 2 <= time.monotonic() - begun < 25
 
 
 def test_when_all_keys_rest_the_provider_is_heard(upstream):

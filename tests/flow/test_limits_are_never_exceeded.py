@@ -305,17 +305,17 @@ def test_a_short_wait_is_held_instead_of_refused(upstream):
 
 
 def test_who_waits_is_told_in_the_end(upstream):
-    with gate_for(upstream, [tenant(limits={"requests_per_minute": 2})], limits={"hold_429": "1s"}) as gate:
+    with gate_for(upstream, [tenant(limits={"requests_per_minute": 2})], limits={"hold_429": "5s"}) as gate:
         begun = time.monotonic()
         assert statuses(ask_many(gate, 4, 4)) == {200: 2, 429: 2}
-        assert time.monotonic() - begun < 0.9  # it would have to wait a minute: it is told at once
+        assert time.monotonic() - begun < 4.9  # it would have to wait a minute: it is told at once
 
 
 def test_who_leaves_while_it_waits_takes_nothing(upstream):
     with gate_for(upstream, [tenant(limits={"requests_per_second": 1})], limits={"hold_429": "10s"}) as gate:
         assert gate.chat().status == 200
         clients = []
-        for _ in range(5):
+        for _ in range(15):
             client = gate.connect()
             client.send(chat_request())
             clients.append(client)
@@ -324,7 +324,7 @@ def test_who_leaves_while_it_waits_takes_nothing(upstream):
             client.close()
         begun = time.monotonic()
         assert gate.chat().status == 200
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 9, "they would have taken fifteen seconds"
 
 
 

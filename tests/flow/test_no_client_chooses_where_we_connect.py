@@ -110,7 +110,7 @@ def test_a_redirect_is_not_followed(gate, upstream, canary, status):
 def test_metadata_and_link_local_addresses(upstream, name, tmp_path):
     """Refused when the configuration is read, or at the latest when they are dialled."""
     config = config_for(upstream)
-    config["providers"] = [provider_for(METADATA[name], timeouts={"connect": "8s"})]
+    config["providers"] = [provider_for(METADATA[name], timeouts={"connect": "18s"})]
     config["models"] = [model_for()]
     path = tmp_path / "sluice.yaml"
     path.write_text(to_yaml(config))
@@ -120,7 +120,7 @@ def test_metadata_and_link_local_addresses(upstream, name, tmp_path):
             begin = time.monotonic()
             answer = gate.chat()
             assert answer.status == 503 and answer.error["code"] == "upstream_unavailable", answer
-            assert time.monotonic() - begin < 6, "it was dialled"
+            assert time.monotonic() - begin < 16, "it was dialled"
     else:
         assert done.returncode == 1 and METADATA[name].split("/")[2].split(":1")[0].strip("[]") in done.stderr, done.stderr
 

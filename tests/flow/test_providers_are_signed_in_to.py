@@ -42,6 +42,7 @@ class Endpoint:
             def answer(self, fields):
                 endpoint.asked += 1
                 time.sleep(endpoint.pause)
+                assert endpoint.go.wait(60)
                 problem = endpoint.check(self, fields)
                 if problem:
                     endpoint.problems.append(problem)
@@ -63,6 +64,8 @@ class Endpoint:
 
         self.check, self.lock, self.problems = check, threading.Lock(), []
         self.asked, self.given, self.life, self.status, self.pause, self.body = 0, 0, 3600, 200, 0, None
+        self.go = threading.Event()  # nobody is answered before
+        self.go.set()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
@@ -70,6 +73,7 @@ class Endpoint:
         self.url = f"http://{self.place}"
 
     def close(self):
+        self.go.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join(10)
@@ -335,7 +339,7 @@ def test_without_a_token_the_next_target_is_asked(upstream, entra):
                 assert answer.status == 200 and answer.json["choices"][0]["message"]["content"] == "From the other.", answer
             assert gate.chat("only").status in (502, 503)
             assert not upstream.calls, "nothing goes up without a credential"
-            told = [line for line in gate.log_lines() if "no token" in line.get("message", line.get("msg", ""))]
+            told = eventually(lambda: [line for line in gate.log_lines() if "no token" in line.get("msg", "")], what="it is said")
             assert 1 <= len(told) <= 2 and "invalid_grant" in json.dumps(told), "said once by each worker"
             entra.status = 200
             eventually(lambda: gate.chat("only").status == 200, what="it is there again")
@@ -392,13 +396,15 @@ def test_a_reload_may_change_who_signs_in_while_a_token_is_fetched(upstream, met
 
 def test_a_client_that_leaves_while_it_waits_is_forgotten(upstream, entra):
     upstream.answer = lambda call: call.respond(200, chat_body())
-    entra.pause = 2
-    config = config_of(upstream, azure_for(upstream, timeouts={"connect": "10s"}), server={"workers": 1})
+    entra.go.clear()
+    config = config_of(upstream, azure_for(upstream, timeouts={"connect": "60s"}), server={"workers": 1})
     with Sluice(config, env={"AZURE_AUTHORITY_HOST": entra.url}) as gate:
         client = gate.connect()
         client.send(chat_request())
-        eventually(lambda: gate.metric("sluice_inflight_requests", model="fast") == 1, within=1.5, what="the call waits")
+        eventually(lambda: entra.asked == 1 and gate.metric("sluice_inflight_requests", model="fast") == 1, what="the call waits")
         client.close()
+        eventually(lambda: gate.metric("sluice_inflight_requests", model="fast") == 0, what="it has gone")
+        entra.go.set()
         assert gate.chat().status == 200
         assert len(upstream.calls) == 1
 

@@ -65,7 +65,7 @@ def two(redis, upstream, **changes):
     with contextlib.ExitStack() as stack:
         gates = [stack.enter_context(Sluice(config_for(
             upstream, tenants=tenants, **changes,
-            store=shared(redis, timeout="500ms")))) for _ in range(2)]
+            store=shared(redis)))) for _ in range(2)]
         for gate in gates:
             eventually(lambda gate=gate: get(gate, "files", "file-nobodys") == 404, 20, what="it is sure")
         yield gates

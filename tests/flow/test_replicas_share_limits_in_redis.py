@@ -16,7 +16,7 @@ INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
 
 
 @contextlib.contextmanager
-def replicas(upstream, redis, count, timeout="500ms", **limits):
+def replicas(upstream, redis, count, timeout="2s", **limits):
     tenant = merged({"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}, limits)
     store = {"type": "redis", "redis": {"url": redis.url(), "timeout": timeout, "replicas_max": count}}
     with contextlib.ExitStack() as stack:

@@ -191,13 +191,18 @@ def test_the_client_decides_per_call(gate, upstream, place):
 
 
 def test_calls_at_once_ask_once(gate, upstream, place):
+    go = threading.Event()
+
     def slow(call):
-        time.sleep(0.3)
+        go.wait(60)
         embed(call)
 
     upstream.answer = answering(slow)
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda _: ask(gate, place, "0 at once"), range(10)))
+        asking = [pool.submit(ask, gate, place, "0 at once") for _ in range(10)]
+        eventually(lambda: gate.metric("sluice_inflight_requests") == 10, what="all have come")
+        go.set()
+        answers = [each.result() for each in asking]
     words = [said(answer) for answer in answers]
     assert words.count("miss") == 1 and words.count("join") == 9, words
     assert len(embeddings(upstream)) == 1 and len(chats(upstream)) == 1
@@ -254,12 +259,12 @@ def test_who_has_no_money_asks_no_embedding_model(upstream):
 
 
 def test_an_answer_gets_old(upstream):
-    with Sluice(configure(upstream, {"ttl": "2s"})) as gate:
+    with Sluice(configure(upstream, {"ttl": "5s"})) as gate:
         kept(gate, 0, "0 question")
         begun = time.monotonic()
         time.sleep(1)
         assert said(ask(gate, 0, "1 question")) == "hit"
-        time.sleep(max(0, 2.3 - (time.monotonic() - begun)))
+        time.sleep(max(0, 5.3 - (time.monotonic() - begun)))
         assert said(ask(gate, 0, "2 question")) == "miss"
         assert said(ask(gate, 0, "1 question")) in ("hit", "miss")
 
@@ -279,7 +284,7 @@ def test_the_oldest_go_beyond_max_entries(upstream):
             ask(gate, 0, text)
             assert gate.metric("sluice_semantic_misses_total") == before + 1
             time.sleep(0.1)
-        assert gate.metric("sluice_semantic_entries") == 2
+        eventually(lambda: gate.metric("sluice_semantic_entries") == 2, what="two are kept")
         assert said(ask(gate, 0, "181 three")) == "hit" and said(ask(gate, 0, "91 two")) == "hit"
         assert said(ask(gate, 0, "1 one")) == "miss"
 
@@ -344,7 +349,7 @@ def test_a_slow_embedding_model_is_not_waited_for_long(gate, upstream, place):
     upstream.answer = answering(lambda call: call.wait_gone(20))
     begun = time.monotonic()
     assert said(ask(gate, place, "0 question")) == "miss"
-    assert 4 < time.monotonic() - begun < 12
+    assert 4 < time.monotonic() - begun < 19
 
 
 def test_other_dimensions_are_not_compared(gate, upstream, place):
@@ -414,7 +419,7 @@ def test_a_target_that_is_off_is_not_asked():
 def test_replicas_share_the_answers(upstream):
     """A Redis without vector sets: meanings are each node's own, answers are everybody's."""
     with Redis() as redis:
-        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "500ms"}}
+        store = {"type": "redis", "redis": {"url": redis.url(), "timeout": "2s"}}
         with Sluice(configure(upstream, store=store)) as one, Sluice(configure(upstream, store=store)) as two:
             first = kept(one, 0, "0 question")
             assert said(ask(one, 0, "1 question")) == "hit"

@@ -134,7 +134,7 @@ def read_body(client, answer, data):
         answer.text, answer.whole = "".join(block["text"] for block in body["content"]), True
 
 
-def ask(gate, client, model, stream, within=15):
+def ask(gate, client, model, stream, within=30):
     """One call, read to its end, however that comes."""
     path = "/v1/messages" if client == "anthropic" else "/v1/chat/completions"
     begun = time.monotonic()
@@ -262,7 +262,7 @@ def test_05_a_reset_is_cured_by_another_target(gate, client, stream):
 def test_06_no_answer_at_all_is_cured_by_another_target_in_time(gate, client, stream):
     answer = ask(gate, client, name_of("silent", client, stream), stream)
     assert_rescued(answer)
-    assert answer.seconds < 3, answer
+    assert answer.seconds < 10, answer
 
 
 @pytest.mark.parametrize("fault", ["slow", "late"])
@@ -271,7 +271,7 @@ def test_06_no_answer_at_all_is_cured_by_another_target_in_time(gate, client, st
 def test_07_a_first_token_that_does_not_come_is_cured_by_another_target(gate, client, stream, fault):
     answer = ask(gate, client, name_of(fault, client, stream), stream)
     assert_rescued(answer)
-    assert answer.seconds < 3, answer
+    assert answer.seconds < 10, answer
 
 
 # ------------------------------------------------------------------------------ in the middle
@@ -294,7 +294,7 @@ def test_08_09_a_stream_that_breaks_off_is_continued_by_a_target_that_can(gate, 
 def test_08_09_a_stream_that_breaks_off_for_good_ends_in_an_error(gate, client, stream, fault):
     answer = ask(gate, client, "alone-" + name_of(fault, client, stream), stream)
     assert answer.status == 200 and answer.text and not answer.whole and isinstance(answer.error, dict), answer
-    assert answer.seconds < 3, answer
+    assert answer.seconds < 10, answer
 
 
 @pytest.mark.parametrize("fault", ["cut", "stalled", "short", "error-first"])

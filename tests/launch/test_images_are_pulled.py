@@ -63,6 +63,6 @@ def test_a_pull_can_be_given_up(launcher, engine):
         begun = time.monotonic()
         launcher.stop("r1", 10000)
         assert launcher.wait("r1", "ended")["reason"] == "stopped"
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 8
         launcher.forget("r1")
     eventually(lambda: not engine.containers(), what="nothing is left")

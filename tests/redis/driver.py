@@ -128,10 +128,10 @@ class Driver:
         self.write(f"eval {name} {hexed(source)} {len(keys)} {timeout_us} {' '.join(map(hexed, words))}".rstrip())
         return name
 
-    def take(self, name, within=10):
+    def take(self, name, within=30):
         return self.answers[name].get(timeout=within)
 
-    def take_all(self, name, count, within=20):
+    def take_all(self, name, count, within=60):
         deadline = time.monotonic() + within
         return [self.answers[name].get(timeout=max(0.01, deadline - time.monotonic())) for _ in range(count)]
 
@@ -149,12 +149,12 @@ class Driver:
 
     def life_of(self, key):
         self.write(f"life {hexed(key)}")
-        return int(self.other.get(timeout=10)[1])
+        return int(self.other.get(timeout=30)[1])
 
     def figures(self):
         self.write("figures")
         names = ("up", "commands", "connects", "faults", "latency_us")
-        words = self.other.get(timeout=10)[1].split(" ", 5)
+        words = self.other.get(timeout=30)[1].split(" ", 5)
         return {**{name: int(word) for name, word in zip(names, words)}, "server": words[5]}
 
     # ---------------------------------------------------------------- its life

@@ -172,18 +172,17 @@ def test_commands_that_were_not_written_are_known_to_be_undone():
 
 
 def test_a_server_that_hangs_keeps_nobody_waiting():
-    with Redis() as redis, Driver(redis.url(), timeout_us=50000) as client:
+    with Redis() as redis, Driver(redis.url(), timeout_us=500000) as client:
         client.wait_up()
         redis.stop()
         begun = time.monotonic()
         assert client.ask("INCR", "n") == Fault.UNKNOWN
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
         client.wait_down()
         assert client.ask("INCR", "n") == Fault.REFUSED
         client.wait_log("timed out")
         redis.cont()
-        client.wait_up()
-        assert client.ask("SET", "m", 1) == "OK"
+        eventually(lambda: client.wait_up().ask("SET", "m", 1) == "OK")
 
 
 def test_the_shortest_time_out_is_kept_behind_a_longer_one():
@@ -193,12 +192,12 @@ def test_the_shortest_time_out_is_kept_behind_a_longer_one():
         names = [client.send("PING", timeout_us=20000000), client.send("PING", timeout_us=100000)]
         begun = time.monotonic()
         assert [client.take(name) for name in names] == [Fault.UNKNOWN] * 2
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15
         redis.cont()
 
 
 def test_a_quiet_server_that_hangs_is_noticed_without_commands():
-    with Redis() as redis, Driver(redis.url(), timeout_us=50000) as client:
+    with Redis() as redis, Driver(redis.url(), timeout_us=500000) as client:
         client.wait_up()
         redis.stop()
         client.wait_down(within=10)
@@ -216,7 +215,7 @@ def test_a_server_that_restarts_is_found_again_and_has_another_life():
         assert client.life == first
         time.sleep(0.7)
         redis.start()
-        client.wait_up(within=5)
+        client.wait_up()
         assert client.life != first and redis.port == port
         assert client.ask("PING") == "PONG"
         client.wait_log("Connection refused")
@@ -294,7 +293,7 @@ def test_messages_and_the_empty_one_after_every_connection():
 
 
 def test_a_listener_notices_that_its_server_hangs():
-    with Redis() as redis, Driver(redis.url(), timeout_us=50000) as client:
+    with Redis() as redis, Driver(redis.url(), timeout_us=500000) as client:
         client.listen("news")
         eventually(lambda: client.messages == [b""])
         redis.stop()

@@ -157,8 +157,8 @@ def test_tryagain_ends_with_the_time_of_the_command(double):
         begun = time.monotonic()
         answer = client.ask("GET", "a", timeout_us=300000)
         assert answer == double.answers["GET"] or answer == Fault.AWAY
-        assert time.monotonic() - begun < 3
-        assert 5 <= double.count("GET") <= 32
+        assert time.monotonic() - begun < 20
+        assert 2 <= double.count("GET") <= 32
         assert client.up
         waits = client.send("GET", "a", timeout_us=60000000)
         eventually(lambda: double.count("GET") > 40)

@@ -115,7 +115,7 @@ class Node:
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
-    def ask(self, line, kind, within=10):
+    def ask(self, line, kind, within=30):
         self.write(line)
         return self.answers[kind].get(timeout=within)
 
@@ -235,7 +235,7 @@ def steady_share(calls, amount, window_us):
     return used / (amount * windows)
 
 
-def wait_sum(redis, counter, wanted, root="acme", within=6):
+def wait_sum(redis, counter, wanted, root="acme", within=20):
     """Until the sum in Redis is that, and that of its parts too: what was held ahead has come back."""
     def read():
         flat = redis.command("HGETALL", f"s:{{{root}}}:c:{counter}")

@@ -15,6 +15,7 @@ from nodes import (
 )
 
 TIMEOUT_US = 300_000
+PATIENT_US = 5_000_000  # where the store does not go, and the machine may be busy
 
 
 @contextlib.contextmanager
@@ -39,8 +40,8 @@ def begin(nodes, seconds, *uses, callers=5, hold_us=5000, pause_us=5000):
 def finish(nodes):
     loads = [node.loaded() for node in nodes]
     for node, load in zip(nodes, loads):
-        # Timers of the loop are 10 ms wide, and the machine may be busy.
-        assert load.late_us < TIMEOUT_US + 250_000, node.log()
+        # Timers of the loop are 10 ms wide, and the machine may be busy; who waited for Redis would wait a second.
+        assert load.late_us < TIMEOUT_US + 650_000, node.log()
     return loads, [call for load in loads for call in load.calls]
 
 
@@ -115,7 +116,7 @@ def test_each_limit_does_what_it_says_while_the_store_is_away(redis, away):
         nodes[0].wait_down()
         began = time.monotonic()
         results = [nodes[0].call("acme", ("k/r", 1)).result for _ in range(10)]
-        assert time.monotonic() - began < 1  # nobody waits any more
+        assert time.monotonic() - began < 2.5  # nobody waits any more
         granted = results.count("G")
         assert granted == {LOCAL: 6, OPEN: 10, CLOSED: results.count("G")}[away]
         assert set(results) == {LOCAL: {"G", "R"}, OPEN: {"G"}}.get(away, set(results) & {"G", "A"})
@@ -128,7 +129,7 @@ def test_each_limit_does_what_it_says_while_the_store_is_away(redis, away):
 
 
 def test_calls_that_only_warn_are_told_so(redis):
-    with running(redis, 1) as (node,):
+    with running(redis, 1, timeout_us=PATIENT_US) as (node,):
         node.limit("k/w", REQUESTS, ROLLING, 3, 60 * SECOND, exceeded=WARN)
         node.wait_up()
         calls = [node.call("acme", ("k/w", 1)) for _ in range(5)]
@@ -151,7 +152,7 @@ def test_a_full_redis_is_away_and_comes_back():
 
 
 def test_a_killed_nodes_parallel_calls_are_given_up(redis):
-    with running(redis, 2, dead_us=6 * SECOND) as (a, b):
+    with running(redis, 2, dead_us=6 * SECOND, timeout_us=PATIENT_US) as (a, b):
         limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
         a.wait_up(), b.wait_up()
         assert [a.call("acme", ("k/p", 1)).result for _ in range(3)] == ["G"] * 3
@@ -166,7 +167,7 @@ def test_a_killed_nodes_parallel_calls_are_given_up(redis):
 
 
 def test_a_node_that_begins_again_has_its_ledgers_figures_and_no_more(redis):
-    with running(redis, 2) as (a, b):
+    with running(redis, 2, timeout_us=PATIENT_US) as (a, b):
         limit_all((a, b), "k/m", MONEY, TOTAL, 1000)
         limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
         a.wait_up(), b.wait_up()
@@ -184,7 +185,7 @@ def test_a_node_that_begins_again_has_its_ledgers_figures_and_no_more(redis):
 
 
 def test_a_node_that_was_asleep_asserts_before_it_goes_on(redis):
-    with running(redis, 2, dead_us=6 * SECOND) as (a, b):
+    with running(redis, 2, dead_us=6 * SECOND, timeout_us=PATIENT_US) as (a, b):
         limit_all((a, b), "k/p", CONCURRENT, NONE, 5)
         a.wait_up(), b.wait_up()
         sleeping = [a.call("acme", ("k/p", 1)) for _ in range(3)]
@@ -223,7 +224,7 @@ def test_an_abandoned_call_leaves_nothing_behind(redis):
 
 
 def test_a_stream_gets_more_in_steps_until_there_is_no_more(redis):
-    with running(redis, 1) as (node,):
+    with running(redis, 1, timeout_us=PATIENT_US) as (node,):
         node.limit("k/m", MONEY, TOTAL, 1000)
         node.wait_up()
         call = node.call("acme", ("k/m", 100))
@@ -241,7 +242,7 @@ def test_a_stream_gets_more_in_steps_until_there_is_no_more(redis):
 
 
 def test_many_roots_are_swept_after_a_flush(redis):
-    with running(redis, 2, workers=1) as (a, b):
+    with running(redis, 2, workers=1, timeout_us=PATIENT_US) as (a, b):
         limit_all((a, b), "k/m", MONEY, TOTAL, 1000)
         a.wait_up(), b.wait_up()
         roots = [f"root{i}" for i in range(300)]
@@ -260,7 +261,7 @@ def test_many_roots_are_swept_after_a_flush(redis):
 
 
 def test_odd_names_of_roots_stay_apart(redis):
-    with running(redis, 1, workers=1) as (node,):
+    with running(redis, 1, workers=1, timeout_us=PATIENT_US) as (node,):
         node.limit("k/m", MONEY, TOTAL, 1000)
         node.wait_up()
         for root in ("a{b}c", "a%7bb%7dc", "{", "}", "%", "a:l"):

@@ -254,7 +254,7 @@ static void what_is_old_or_too_much_is_deleted(void **state)
     struct decisions *decisions =
         decisions_open(((struct place *)*state)->directory, 1); /* looks at once */
     decisions_keep(decisions, DAY_US, MUCH);
-    for (int i = 0; i < 300 && file_count(*state, NULL) > 0; i++)
+    for (int i = 0; i < 6000 && file_count(*state, NULL) > 0; i++)
         usleep(10000);
     decisions_close(decisions);
     assert_int_equal(file_count(*state, NULL), 0);

@@ -16,6 +16,7 @@
 
 #include "gateway/base/database.h"
 #include "gateway/made_inside.h"
+#include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -295,7 +296,7 @@ static void a_killed_writer_leaves_whole_changes(void **ignored)
     (void)ignored;
     int ready[2];
     assert_int_equal(pipe(ready), 0);
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         struct made *made = made_open(state, &fault);

@@ -21,7 +21,7 @@
 /* cmocka wants the headers above. */
 #include <cmocka.h>
 
-enum { KIB = 1024, SECOND = 1000 * 1000, REDIS_WAIT_US = 300 * 1000, NODES = 2 };
+enum { KIB = 1024, SECOND = 1000 * 1000, REDIS_WAIT_US = 1000 * 1000, NODES = 2 };
 
 struct node {
     struct cache *cache;
@@ -428,7 +428,7 @@ static void nobody_waits_for_ever(void **state)
 static void shorten_claims(void *with)
 {
     struct node *node = with;
-    node->remote->claim_us = 400 * 1000;
+    node->remote->claim_us = 2 * SECOND;
     node->remote->renew_us = 100 * 1000;
 }
 
@@ -445,7 +445,7 @@ static void a_claim_lasts_as_long_as_who_made_it(void **state)
     struct cache_entry *writer = look_for(0, "key", "body", CACHE_MISS);
     struct caller waits;
     look(&waits, 1, "key", "body");
-    usleep(1500 * 1000);
+    usleep(3 * SECOND);
     assert_false(atomic_load(&waits.told));
     /* It dies. */
     on_loop(stop_renewing, &nodes[0]);

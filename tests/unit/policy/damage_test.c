@@ -109,7 +109,7 @@ static void inner_damage_is_noticed_while_it_is_used(void **state)
     assert_null(ledger_set_aside(ledger));
     change_something();
     damage_file(4096); /* the schema stays */
-    for (int i = 0; !fails(ledger) && i < 200; i++) {
+    for (int i = 0; !fails(ledger) && i < 3000; i++) {
         calls(ledger, CALLS + i, 1); /* and none of them is refused */
         usleep(20000);
     }

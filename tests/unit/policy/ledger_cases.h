@@ -169,7 +169,7 @@ static inline int count_entries(const char *path, const char *part)
 /* Call <done> every millisecond until it says so; false after ten seconds. */
 static inline bool wait_until(bool (*done)(void *with), void *with)
 {
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 60000; i++) { /* it is long where others use the machine */
         if (done(with))
             return true;
         usleep(1000);

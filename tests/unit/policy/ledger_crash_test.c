@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 enum { LIVES = 60, WORKERS = 3, CALLS_MAX = 200000, KEPT_OPEN = 16 };
@@ -167,7 +168,7 @@ static void every_call_is_booked_once_whenever_we_die(void **state)
 {
     (void)state;
     for (int life = 0; life < LIVES; life++) {
-        pid_t child = fork();
+        pid_t child = child_fork();
         if (child == 0)
             live();
         usleep((useconds_t)(random() % (life % 10 == 9 ? 250000 : 30000)));

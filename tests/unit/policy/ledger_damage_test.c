@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -26,7 +27,7 @@ static int tear_down(void **state)
 /* A process writes <calls> calls of cost 1 in <place> without a database, and dies. */
 static void die_after(int calls)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         struct ledger_options options = {
@@ -219,7 +220,7 @@ static void files_that_come_back_are_not_booked_again(void **state)
 static void a_segment_that_stayed_is_not_read_again(void **state)
 {
     (void)state;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct ledger *ledger = ledger_at(&place, 1);
         struct journal *journal = ledger_journal(ledger, 0);

@@ -244,7 +244,7 @@ static void what_is_stopped_with_a_full_disk_is_drained_later(void **state)
     assert_int_equal(total.requests, held.count);
     assert_int_equal(total.lost, held.count);
     ledger = ledger_at(&place, 1);
-    for (int i = 0; i < 10000 && count_entries(place.ledger, "-") > 1; i++)
+    for (int i = 0; i < 60000 && count_entries(place.ledger, "-") > 1; i++)
         usleep(1000);
     ledger_close(ledger);
     total = total_of(&place);

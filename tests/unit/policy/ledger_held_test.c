@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -129,7 +130,7 @@ static void releasing_twice_is_releasing_once(void **state)
 /* Do it in a process that dies then, with all of it in the journal only. */
 static void die_after(bool releases)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct ledger *ledger = ledger_at(&place, 1);
         submit(ledger_journal(ledger, 0), "batch_1");

@@ -14,6 +14,7 @@
 
 #include "gateway/base/log.h"
 #include "policy/estate.h"
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 enum { CALLS = 600, OPENED_EVERY = 60, LOST = CALLS / OPENED_EVERY, STEPS_MAX = 200 };
@@ -105,7 +106,7 @@ static void die(void)
 static void one_dies(void)
 {
     int status;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0)
         die();
     assert_int_equal(waitpid(child, &status, 0), child);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "gateway/base/sanitizer.h"
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -361,7 +362,7 @@ static void owners_are_known_at_once_and_by_the_next_process(void **state)
 static void a_dead_process_owners_are_known(void **state)
 {
     (void)state;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct ledger *dying = ledger_at(&place, 1);
         ledger_own(ledger_journal(dying, 0), TEXT("batch_1"), TEXT("batch"), TEXT("acme"),
@@ -498,7 +499,7 @@ static void a_line_after_a_long_pause_is_drained(void **state)
     call_once(ledger_journal(ledger, 0), "b", 1);
     uint64_t start = clock_now_us();
     assert_true(wait_until(is_drained, ledger));
-    assert_true(clock_now_us() - start < 3000000);
+    assert_true(clock_now_us() - start < 9000000); /* asleep it looks every ten seconds */
     ledger_close(ledger);
 }
 

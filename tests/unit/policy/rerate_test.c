@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "policy/policy.h"
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 enum { CALLS = 3500, USERS = 700 };
@@ -158,7 +159,7 @@ static void what_is_cut_off_is_done_by_the_next(void **state)
     place_make(&place);
     fill(&place);
     for (int64_t after = 900; after < CALLS; after += 700) {
-        pid_t child = fork();
+        pid_t child = child_fork();
         if (child == 0) {
             struct rating rating = rating_of(after * 1000, after * 1000);
             rating.left = after;

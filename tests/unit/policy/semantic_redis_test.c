@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -30,7 +31,9 @@ enum {
     MILLION = 1000000,
     WORDS_MAX = 16,
     ELEMENTS_MAX = 64,
-    DIMENSIONS = 64
+    DIMENSIONS = 64,
+    KEPT = 5,         /* elements of a set */
+    PATIENCE = 60000, /* milliseconds */
 };
 
 /* ------------------------------------------------------------------------------ the double */
@@ -44,6 +47,8 @@ struct element {
 static struct element elements[ELEMENTS_MAX];
 static atomic_uint element_count, expiries;
 static atomic_bool has_sets, fails;
+static atomic_int owed; /* commands that follow from what was put, and did not come yet */
+static atomic_uint refused;
 static char folder[64], path[96];
 static int listener;
 static atomic_int peer = -1;
@@ -122,6 +127,7 @@ static void add(FILE *out, char *const *words, const size_t *lengths)
     snprintf(new.key, sizeof(new.key), "%s", words[1]);
     snprintf(new.name, sizeof(new.name), "%s", words[4]);
     struct element *old = find_element(words[1], words[4]);
+    owed--;
     fprintf(out, ":%d\r\n", old ? 0 : 1);
     if (old)
         *old = new;
@@ -179,9 +185,16 @@ static void remove_from_sets(FILE *out, const char *key, const char *name)
     fprintf(out, ":%u\r\n", removed);
 }
 
+static void drop(FILE *out, const char *key, const char *name)
+{
+    owed--;
+    remove_from_sets(out, key, name);
+}
+
 /* So many elements of a set, which has as many. */
 static void put_some(FILE *out, const char *key, unsigned count)
 {
+    owed += (int)count - 1; /* each is removed */
     fprintf(out, "*%u\r\n", count);
     for (unsigned i = 0; i < element_count && count > 0; i++) {
         if (strcmp(elements[i].key, key) != 0)
@@ -191,23 +204,31 @@ static void put_some(FILE *out, const char *key, unsigned count)
     }
 }
 
+static void say_how_many(FILE *out, const char *key)
+{
+    unsigned count = count_elements(key);
+    owed += (count > KEPT) - 1; /* then some are asked for */
+    fprintf(out, ":%u\r\n", count);
+}
+
 static void serve_one(FILE *out, char *const *words, const size_t *lengths, size_t count)
 {
     const char *verb = words[0];
-    if (verb[0] == 'V' && fails)
+    if (verb[0] == 'V' && fails) {
         fprintf(out, "-ERR out of order\r\n");
-    else if (strcmp(verb, "COMMAND") == 0)
+        refused++;
+    } else if (strcmp(verb, "COMMAND") == 0)
         fprintf(out, has_sets ? "*1\r\n*1\r\n$4\r\nvadd\r\n" : "*1\r\n*-1\r\n");
     else if (strcmp(verb, "VADD") == 0 && count == 5)
         add(out, words, lengths);
     else if (strcmp(verb, "VSIM") == 0 && count == 7)
         search_sets(out, words, lengths);
     else if (strcmp(verb, "VCARD") == 0)
-        fprintf(out, ":%u\r\n", count_elements(words[1]));
+        say_how_many(out, words[1]);
     else if (strcmp(verb, "VRANDMEMBER") == 0)
         put_some(out, words[1], (unsigned)atoi(words[2]));
     else if (strcmp(verb, "VREM") == 0 && count == 3)
-        remove_from_sets(out, words[1], words[2]);
+        drop(out, words[1], words[2]);
     else if (strcmp(verb, "DEL") == 0)
         remove_from_sets(out, words[1], NULL);
     else if (strcmp(verb, "PEXPIRE") == 0)
@@ -323,13 +344,14 @@ static int start_all(void **state)
     assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(listener, 4), 0);
     element_count = expiries = 0;
+    owed = 0;
     has_sets = true;
     fails = false;
     assert_int_equal(pthread_create(&server, NULL, serve, NULL), 0);
     loop = loop_new();
     dns = dns_new(loop);
     assert_int_equal(pthread_create(&loop_thread, NULL, run_loop, loop), 0);
-    semantic = semantic_new(&(struct semantic_options){950000, 100 * (int64_t)SECOND, 5});
+    semantic = semantic_new(&(struct semantic_options){950000, 100 * (int64_t)SECOND, KEPT});
     return 0;
 }
 
@@ -416,7 +438,7 @@ static bool finds(unsigned place, unsigned seed)
     seed_number = seed;
     told = false;
     on_loop(do_find);
-    for (int i = 0; i < 5000 && !told; i++)
+    for (int i = 0; i < PATIENCE && !told; i++)
         usleep(1000);
     assert_true(told);
     semantic_vector_free(search.vector);
@@ -433,10 +455,20 @@ static void put(unsigned place, unsigned seed)
 
 static void wait_for_elements(unsigned count)
 {
-    for (int i = 0; i < 5000 && element_count != count; i++)
+    for (int i = 0; i < PATIENCE && element_count != count; i++)
         usleep(1000);
     usleep(20 * 1000);
     assert_int_equal(element_count, count);
+}
+
+/* The same, once all has come that follows from it. */
+static void put_and_wait(unsigned place, unsigned seed)
+{
+    owed += 2; /* it is added, and they are counted */
+    put(place, seed);
+    for (int i = 0; i < PATIENCE && owed > 0; i++)
+        usleep(1000);
+    assert_int_equal(owed, 0);
 }
 
 static void replicas_share_vectors(void **state)
@@ -467,17 +499,17 @@ static void a_set_does_not_grow_for_ever(void **state)
     on_loop(open_desk);
     wait_until_ready();
     for (unsigned i = 0; i < 10; i++) {
-        put(1, i);
-        wait_for_elements(i < 5 ? i + 1 : 5);
+        put_and_wait(1, i);
+        assert_int_equal(element_count, i < KEPT ? i + 1 : KEPT);
     }
     /* Many at once remove the same ones; those that follow make up for it. */
-    for (unsigned i = 10; i < 20; i++)
+    for (unsigned i = 10; i < 20; i++) {
+        owed += 2;
         put(1, i);
-    for (unsigned i = 20; i < 40; i++) {
-        put(1, i);
-        usleep(10 * 1000);
     }
-    wait_for_elements(5);
+    for (unsigned i = 20; i < 40; i++)
+        put_and_wait(1, i);
+    assert_int_equal(element_count, KEPT);
 }
 
 static void another_model_begins_anew(void **state)
@@ -516,9 +548,12 @@ static void a_server_that_fails_finds_nothing(void **state)
     wait_for_elements(1);
     fails = true;
     assert_false(finds(1, 1));
+    unsigned before = refused;
     put(1, 2);
+    for (int i = 0; i < PATIENCE && refused == before; i++)
+        usleep(1000);
+    assert_int_equal(refused, before + 1);
     fails = false;
-    usleep(20 * 1000);
     /* It is gone: what is here is looked through, and when it is back, there. */
     shutdown(peer, SHUT_RDWR);
     finds(1, 1);
@@ -539,6 +574,7 @@ int main(void)
         WITH_DOUBLE(a_server_without_them_is_not_asked),
         WITH_DOUBLE(a_server_that_fails_finds_nothing),
     };
+    signal(SIGPIPE, SIG_IGN); /* the other side may have gone */
     log_set_level(LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 
 #include "policy/book.h"
 #include "policy/rollup.h"
+#include "tests/unit/child.h"
 #include "tests/unit/policy/ledger_cases.h"
 
 static struct place place;
@@ -463,7 +464,7 @@ static struct reader reader_start(void)
     int ask[2], told[2];
     assert_int_equal(pipe(ask), 0);
     assert_int_equal(pipe(told), 0);
-    pid_t pid = fork();
+    pid_t pid = child_fork();
     if (pid == 0) {
         close(ask[1]);
         close(told[0]);
@@ -528,7 +529,7 @@ static void another_user_may_read_when_the_files_may_be_read(void **state)
     assert_others_read(&reader, 12);
     ledger_close(ledger);
     assert_others_read(&reader, 12);
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         ledger = ledger_at(&place, 1);
         call_once(ledger_journal(ledger, 0), "c", 20);

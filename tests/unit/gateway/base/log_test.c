@@ -13,6 +13,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "tests/unit/child.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -143,10 +144,10 @@ static void long_message_is_cut_and_stays_one_line(void **state)
     memory_free(message);
 }
 
-/* Wait until <what> stands in the file <of>; false after five seconds. */
+/* Wait until <what> stands in the file <of>; false after a minute. */
 static bool appears(const char *of, const char *what)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         char *said = contents(of);
         bool is_there = strstr(said, what) != NULL;
         memory_free(said);
@@ -177,7 +178,7 @@ static void reopen_follows_logrotate(void **state)
     assert_true(appears(path, "before\n"));
     assert_int_equal(rename(path, other_path), 0);
     log_reopen();
-    for (int i = 0; i < 500 && access(path, F_OK) != 0; i++)
+    for (int i = 0; i < 6000 && access(path, F_OK) != 0; i++)
         usleep(10000);
     log_line(LOG_INFO, "a", "after");
     log_close();
@@ -230,7 +231,7 @@ static void forked_child_is_heard(void **state)
     (void)state;
     log_open(other_path, LOG_TEXT, LOG_INFO);
     log_line(LOG_INFO, "parent", "once");
-    pid_t child = fork();
+    pid_t child = child_fork();
     if (child == 0) {
         catch_stderr();
         log_line(LOG_INFO, "child", "hello");
@@ -304,7 +305,7 @@ static void what_a_slow_reader_misses_is_counted(void **state)
     uint64_t start = clock_now_us();
     for (int i = 0; i < LINES; i++)
         log_line(LOG_INFO, "flood", "%060d,%060d.", i, i);
-    assert_true(clock_now_us() - start < 10000000); /* it never waited for the reader */
+    assert_true(clock_now_us() - start < 60000000); /* it never waited for the reader */
     assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
     pthread_t reader;
     assert_int_equal(pthread_create(&reader, NULL, drain, &fd), 0);
@@ -333,7 +334,7 @@ static void stalled_reader_does_not_hold_up_the_end(void **state)
         log_line(LOG_INFO, "flood", "%0100d", i);
     uint64_t start = clock_now_us();
     log_close();
-    assert_true(clock_now_us() - start < 4000000);
+    assert_true(clock_now_us() - start < 20000000);
     close(fd);
 }
 

@@ -58,6 +58,7 @@ static void timers_fire_in_order_and_never_early(void **state)
 }
 
 static int64_t wall_us[2];
+static struct timer *next_alarm;
 
 static void note_wall(struct timer *timer)
 {
@@ -67,6 +68,9 @@ static void note_wall(struct timer *timer)
     assert_true(loop_wall_us(loop) == first); /* in the same round */
     struct alarm *alarm = (struct alarm *)(void *)timer;
     wall_us[alarm->ends] = first;
+    if (next_alarm)
+        timer_set(loop, next_alarm, loop_now_us(loop) + 30 * MILLISECOND); /* in another round */
+    next_alarm = NULL;
     on_alarm(timer);
 }
 
@@ -75,11 +79,10 @@ static void the_time_of_day_is_that_of_the_round(void **state)
     (void)state;
     loop = loop_new();
     struct alarm alarms[] = {alarm_new(false), alarm_new(true)};
-    uint64_t begin = loop_now_us(loop);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         alarms[i].timer.on_time = note_wall;
-        timer_set(loop, &alarms[i].timer, begin + (i + 1) * 30 * MILLISECOND);
-    }
+    next_alarm = &alarms[1].timer;
+    timer_set(loop, &alarms[0].timer, loop_now_us(loop) + 30 * MILLISECOND);
     loop_run(loop, NULL, NULL);
     assert_true(wall_us[1] > wall_us[0]);
     loop_free(loop);
@@ -102,7 +105,7 @@ static void a_timer_can_be_moved_to_later_to_earlier_and_stopped(void **state)
     assert_int_equal(later.count, 1);
     assert_true(later.fired_us >= begin + 80 * MILLISECOND);
     assert_int_equal(earlier.count, 1);
-    assert_true(earlier.fired_us < later.fired_us);
+    assert_true(earlier.fired_us <= later.fired_us); /* or in one round, when it is late */
     assert_int_equal(stopped.count, 0);
     loop_free(loop);
 }

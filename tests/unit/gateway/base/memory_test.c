@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -248,7 +250,7 @@ static void *free_all_sizes(void *with)
     for (size_t i = 0; i < KINDS * EACH; i++)
         memory_free(pieces[i]);
     used[0] = mallinfo2().uordblks;
-    memory_let_go();
+    memory_wait_gone(memory_let_go());
     used[1] = mallinfo2().uordblks;
     return NULL;
 }
@@ -264,6 +266,59 @@ static void what_is_at_hand_goes_back_to_the_heap(void **state)
         assert_int_equal(used[0], used[1]);
     else
         assert_in_range(used[0] - used[1], KEPT_BYTES / 10 * 9, 2 * KEPT_BYTES);
+}
+
+/* The threads of this program begin when the gate is open: a sanitizer begins them itself. */
+static sem_t gate;
+static bool has_gate;
+
+#ifndef SANITIZER_FOUND
+struct gated {
+    void *(*run)(void *with);
+    void *with;
+};
+
+static void *run_gated(void *with)
+{
+    struct gated gated = *(struct gated *)with;
+    free(with);
+    while (sem_wait(&gate) != 0)
+        ;
+    return gated.run(gated.with);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                   void *with)
+{
+    int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+    if (!has_gate)
+        return create(thread, attributes, run, with);
+    struct gated *gated = malloc(sizeof(*gated));
+    *gated = (struct gated){run, with};
+    return create(thread, attributes, run_gated, gated);
+}
+#endif
+
+/* However long its thread needs to begin. */
+static void nobody_waits_for_what_is_let_go(void **state)
+{
+    (void)state;
+    assert_int_equal(sem_init(&gate, 0, UNDER_SANITIZER ? 1 : 0), 0);
+    has_gate = true;
+    alarm(60); /* a wait would never end */
+    struct let_go *let_go = memory_let_go();
+    if (!UNDER_SANITIZER)
+        assert_false(memory_has_gone(let_go));
+    sem_post(&gate);
+    while (!memory_has_gone(let_go))
+        usleep(1000);
+    let_go = memory_let_go(); /* and who ends waits */
+    sem_post(&gate);
+    memory_wait_gone(let_go);
+    memory_wait_gone(NULL);
+    alarm(0);
+    has_gate = false;
 }
 
 int main(void)
@@ -282,6 +337,7 @@ int main(void)
         cmocka_unit_test(texts_in_an_arena_are_closed),
         cmocka_unit_test(a_thread_gives_back_what_it_needed_once),
         cmocka_unit_test(what_is_at_hand_goes_back_to_the_heap),
+        cmocka_unit_test(nobody_waits_for_what_is_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/janitor.h"
+
+enum {
+    CROWD_PART = 4, /* a crowd is gone when less than one in so many is left */
+    SHRINKS = 8,
+    SHRINK_US = 300000,
+    TRIM_SWEEPS = 60, /* a minute, mostly */
+    QUIET_SWEEPS = 5,
+    FEW_EXCHANGES = 500, /* do not take much that was not there */
+};
+
+static bool is_gone(unsigned peak, unsigned left)
+{
+    return peak > JANITOR_QUIET_EXCHANGES && left < peak / CROWD_PART;
+}
+
+/* After a crowd it is the last time, when the ledger has the calls and what else they began is
+ * over. */
+static void look_at_gaps(struct janitor *janitor, unsigned exchanges, struct janitor_orders *orders)
+{
+    bool quiet = exchanges == 0 && janitor->shrinks_left == 0;
+    janitor->quiet_sweeps = quiet ? janitor->quiet_sweeps + 1 : 0;
+    if (janitor->quiet_sweeps >= QUIET_SWEEPS && janitor->exchanges_begun >= FEW_EXCHANGES) {
+        janitor->exchanges_begun = 0;
+        orders->free_spares = orders->shrink = true;
+    } else if (++janitor->sweeps % TRIM_SWEEPS == 0) {
+        orders->trim_own = true;
+    }
+}
+
+struct janitor_orders janitor_look(struct janitor *janitor, unsigned exchanges, unsigned seekings)
+{
+    struct janitor_orders orders = {0};
+    if (is_gone(janitor->exchange_peak, exchanges)) {
+        janitor->exchange_peak = exchanges;
+        janitor->seeking_peak = seekings;
+        janitor->shrinks_left = SHRINKS;
+        orders.free_spares = true;
+    } else if (is_gone(janitor->seeking_peak, seekings)) { /* what is left are streams */
+        janitor->seeking_peak = seekings;
+        orders.free_seekings = orders.trim = true;
+    }
+    if (janitor->shrinks_left > 0) {
+        janitor->shrinks_left--;
+        orders.shrink = true;
+    }
+    look_at_gaps(janitor, exchanges, &orders);
+    orders.again_us = janitor->shrinks_left > 0 ? SHRINK_US : JANITOR_US;
+    return orders;
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How much a call may use at most, and how much it likely will: what is held for it follows from
+ * that (reserve.c). */
+#include "gateway/batch.h"
+#include "gateway/reserve.h"
+#include "gateway/reserve_inside.h"
+#include "gateway/upload.h"
+#include "gateway/worker_inside.h"
+
+enum {
+    UNKNOWN_OUTPUT_TOKENS = 4096, /* where nobody says how long an answer may be */
+    USEFUL_OUTPUT_TOKENS = 64,    /* an answer cut shorter than this helps nobody */
+    FORM_BYTES_PER_TOKEN = 32,    /* sound at the lowest rate that can be understood */
+    PICTURES_MAX = 10,            /* of one call, at any provider */
+    BYTES_PER_SECOND = 256,
+    /* A search is of up to 100 documents, each of 3 bytes of JSON at least. */
+    BYTES_PER_SEARCH = 300,
+};
+
+bool reserve_takes_tokens(enum operation operation)
+{
+    return operation_has_tokens(operation) || operation == OPERATION_REALTIME;
+}
+
+static bool has_output(enum operation operation)
+{
+    return reserve_takes_tokens(operation) && operation != OPERATION_EMBEDDING &&
+           operation != OPERATION_MODERATION && operation != OPERATION_RERANK;
+}
+
+int64_t reserve_units(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_IMAGE)
+        return x->call.choices > 0 ? x->call.choices : 1;
+    return x->call.operation == OPERATION_SPEECH ? x->body_bytes : 0;
+}
+
+int64_t reserve_raw_bytes(const struct exchange *x)
+{
+    if (!x->upload)
+        return x->body_bytes;
+    int64_t announced = upload_length(x->upload);
+    if (announced == 0)
+        announced = (int64_t)x->snapshot->config->limits.max_upload_bytes;
+    return announced > x->body_bytes ? announced : x->body_bytes;
+}
+
+static int64_t input_bytes(const struct exchange *x)
+{
+    return x->upload ? reserve_raw_bytes(x) / FORM_BYTES_PER_TOKEN + 1 : x->body_bytes;
+}
+
+int64_t reserve_model_output(const struct exchange *x)
+{
+    return x->route ? x->route->output_tokens : 0;
+}
+
+int64_t reserve_choices(const struct exchange *x)
+{
+    return x->call.choices > 0 ? x->call.choices : 1;
+}
+
+void reserve_bound(const struct exchange *x, struct usage *usage)
+{
+    *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
+    if (x->batch) {
+        struct ledger_row row;
+        batch_bound(x->batch, &row);
+        *usage = row.usage;
+    } else if (x->estimated) {
+        usage->input_tokens = x->estimate.input_bound;
+        usage->output_tokens = x->estimate.output_bound;
+    } else if (has_output(x->call.operation)) {
+        int64_t most = x->call.max_tokens ? x->call.max_tokens : reserve_model_output(x);
+        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
+    }
+}
+
+uint64_t reserve_key_hash(const struct key *key)
+{
+    uint64_t hash;
+    memcpy(&hash, key->digest.bytes, sizeof(hash));
+    return hash;
+}
+
+static bool is_unframed(enum operation operation)
+{
+    return operation == OPERATION_EMBEDDING || operation == OPERATION_COMPLETION ||
+           operation == OPERATION_MODERATION || operation == OPERATION_RERANK;
+}
+
+/* What providers put in of their own: the most of all that may get the call. */
+static int64_t added_tokens(const struct exchange *x)
+{
+    int64_t most = 0;
+    const struct target *before = NULL;
+    if (x->route && x->route->sum.known)
+        return x->route->sum.added_tokens;
+    for (size_t i = 0; x->route && i < x->route->target_count; i++) {
+        const struct target *target = &x->route->targets[i];
+        if (target->off || (before && before->provider == target->provider &&
+                            text_equal(before->model, target->model)))
+            continue;
+        before = target;
+        int64_t added = estimate_added(target->provider->type->name, target->model);
+        most = added > most ? added : most;
+    }
+    return most;
+}
+
+/* Who will likely answer. */
+static struct text likely_provider(const struct exchange *x)
+{
+    for (size_t i = 0; x->route && i < x->route->target_count; i++)
+        if (!x->route->targets[i].off)
+            return x->route->targets[i].provider->type->name;
+    return (struct text){"", 0};
+}
+
+void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
+{
+    *facts = (struct estimate_facts){
+        .model = x->route ? x->route->name : x->call.model,
+        .provider = likely_provider(x),
+        .unframed = is_unframed(x->call.operation),
+        .key = reserve_key_hash(x->key),
+        .body_bytes = input_bytes(x),
+        .context_tokens = x->route ? x->route->context_window : 0,
+        .max_tokens = x->call.max_tokens,
+        .output_tokens = reserve_model_output(x),
+        .choices = reserve_choices(x),
+        .added_tokens = added_tokens(x),
+    };
+}
+
+/* Only where somebody asks for it: it reads the whole body once more. */
+static void make_estimate(struct exchange *x)
+{
+    struct estimate_facts *facts = &x->estimate_facts;
+    if (x->estimated)
+        return;
+    reserve_facts(x, facts);
+    if (x->match.endpoint->body == BODY_JSON)
+        estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
+    estimate_make(x->worker->options.estimates, facts, &x->estimate);
+    if (!has_output(x->call.operation))
+        x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
+    x->estimated = true;
+}
+
+const struct estimate *reserve_estimate(struct exchange *x)
+{
+    make_estimate(x);
+    return &x->estimate;
+}
+
+int64_t reserve_most_units(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_TRANSCRIPTION)
+        return reserve_raw_bytes(x) / BYTES_PER_SECOND + 1;
+    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
+        return PICTURES_MAX;
+    if (x->call.operation == OPERATION_RERANK)
+        return reserve_raw_bytes(x) / BYTES_PER_SEARCH + 1;
+    return reserve_units(x);
+}
+
+/* Those that may get the call; of a model that was looked at before, those of them that can be the
+ * dearest. */
+static uint64_t dear_ones(const struct exchange *x)
+{
+    const struct route *route = x->route;
+    uint64_t out = x->ruling.out, on = 0;
+    if (route->sum.known)
+        return route->sum.dearest & out ? route->sum.on & ~out : route->sum.dearest;
+    for (size_t i = 0; i < route->target_count; i++)
+        on |= route->targets[i].off ? 0 : UINT64_C(1) << i;
+    return on & ~out;
+}
+
+int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
+{
+    int64_t most = 0, input = x->estimate.input_bound, units = reserve_most_units(x);
+    if (x->pinned)
+        return price_bound(&x->pinned->price, input, output, units);
+    for (uint64_t left = x->route ? dear_ones(x) : 0; left; left &= left - 1) {
+        const struct target *target = &x->route->targets[__builtin_ctzll(left)];
+        int64_t cost = price_bound(&target->price, input, output, units);
+        most = cost > most ? cost : most;
+    }
+    return most;
+}
+
+bool reserve_may_lower(const struct exchange *x)
+{
+    return x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION ||
+           x->call.operation == OPERATION_RESPONSE;
+}
+
+int64_t reserve_least_output(const struct exchange *x)
+{
+    if (!reserve_may_lower(x))
+        return x->estimate.output_bound;
+    int64_t least = USEFUL_OUTPUT_TOKENS * reserve_choices(x);
+    return x->estimate.output_bound < least ? x->estimate.output_bound : least;
+}

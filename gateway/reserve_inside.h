@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * reserve_inside - what reserve.c asks reserve_bound.c: how much a call may use at most. For nobody
+ * else. Nothing is held or changed by these, and none of them fails.
+ */
+
+#include "gateway/exchange.h"
+
+/* Is the call charged by tokens? A session is held for, too. */
+bool reserve_takes_tokens(enum operation operation);
+/* Of the body. Of an upload that does not say how long it will be: as long as it may be. */
+int64_t reserve_raw_bytes(const struct exchange *x);
+/* Tokens that an answer of its model has at most; 0 = nobody knows. */
+int64_t reserve_model_output(const struct exchange *x);
+/* How many answers it wants, one at least. */
+int64_t reserve_choices(const struct exchange *x);
+/* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
+ * searches in documents that are as short as can be. */
+int64_t reserve_most_units(const struct exchange *x);
+/* In nanos, at the dearest target that may get the call, with <output> tokens. It was estimated. */
+int64_t reserve_cost_bound(const struct exchange *x, int64_t output);
+/* Can the client's wish be shortened at all? */
+bool reserve_may_lower(const struct exchange *x);
+/* Tokens of the shortest answer that is of use. It was estimated. */
+int64_t reserve_least_output(const struct exchange *x);
