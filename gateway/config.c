@@ -68,7 +68,6 @@ void document_free(struct document *document)
         spec_unref(config->deploy.specs[i]);
     guard_free(config->guard);
     routes_free(config->routes);
-    keys_free(config->keys);
     arena_done(&document->arena);
     memory_free(document);
 }

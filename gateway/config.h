@@ -233,7 +233,6 @@ struct config {
     size_t tenant_count;
     struct key *key_list;
     size_t key_count;
-    struct keys *keys;
     struct {
         struct limit_list defaults; /* for tenants and keys that set none */
         enum limit_algorithm algorithm;

@@ -92,30 +92,65 @@ static void say_presence(struct difference *difference, struct text name, size_t
             added ? "(absent) -> (present)" : "(present) -> (absent)");
 }
 
+/* Is the same written in both? Not where it is written, nor with which quotes. */
+static bool is_same(const struct node *a, const struct node *b)
+{
+    if (a->kind != b->kind || !a->raw != !b->raw || !text_equal(node_text(a), node_text(b)) ||
+        !text_equal(node_key(a), node_key(b)))
+        return false;
+    a = a->first;
+    b = b->first;
+    for (; a && b && is_same(a, b); b = b->next)
+        a = a->next;
+    return !a && !b;
+}
+
+/* Is there one among <options> whose value may be another although the same is written? */
+static bool has_worked_out(const struct option *options)
+{
+    for (const struct option *option = options; option->name; option++)
+        if (effective_is_worked_out(option) || (option->inner && has_worked_out(option->inner)))
+            return true;
+    return false;
+}
+
 struct place {
     const struct node *node;
     const char *base;
     bool seen;
 };
 
-static struct place *places_of(const struct effective *of, struct table *table, size_t *count)
+static const struct node *first_of(const struct effective *list)
+{
+    return list->node ? list->node->first : NULL;
+}
+
+static struct place *places_of(const struct effective *of, size_t *count)
 {
     size_t all = 0;
-    for (const struct node *entry = of->node ? of->node->first : NULL; entry; entry = entry->next)
+    for (const struct node *entry = first_of(of); entry; entry = entry->next)
         all++;
     struct place *places = memory_new((all + 1) * sizeof(*places));
     struct items items = effective_items(of);
-    table_init(table);
     *count = 0;
-    for (const struct node *entry = of->node ? of->node->first : NULL; entry; entry = entry->next) {
+    for (const struct node *entry = first_of(of); entry; entry = entry->next) {
         size_t i = (*count)++;
         places[i].node = entry;
         places[i].base = i < items.count ? (const char *)items.at + i * of->option->size : NULL;
-        struct text name = name_of(entry);
+    }
+    return places;
+}
+
+/* Those from <i> on by their names, the first of each. */
+static void name_places(struct table *table, struct place *places, size_t i, size_t count)
+{
+    table_init(table);
+    table_reserve(table, count - i);
+    for (; i < count; i++) {
+        struct text name = name_of(places[i].node);
         if (name.at && !table_find(table, name))
             table_set(table, name, &places[i]);
     }
-    return places;
 }
 
 static void compare_entry(struct difference *difference, const struct option *option,
@@ -129,30 +164,44 @@ static void compare_entry(struct difference *difference, const struct option *op
     ascend(difference, was);
 }
 
+/* How many entries at the begin are the same. */
+static size_t count_same(const struct effective *before, const struct effective *after)
+{
+    const struct node *old = first_of(before), *new = first_of(after);
+    size_t count = 0;
+    for (; old && new &&is_same(old, new); old = old->next, new = new->next)
+        count++;
+    return old || new ? count : SIZE_MAX;
+}
+
+/* Of a long list most is as it was: what is written the same in both is not looked into. */
 static void compare_list(struct difference *difference, const struct effective *before,
                          const struct effective *after)
 {
-    struct table olds, news;
-    size_t old_count, new_count;
-    struct place *old = places_of(before, &olds, &old_count);
-    struct place *new = places_of(after, &news, &new_count);
+    bool looks_at_all = has_worked_out(after->option->inner);
+    size_t same = looks_at_all ? 0 : count_same(before, after), old_count, new_count;
+    if (same == SIZE_MAX)
+        return;
+    struct table olds;
+    struct place *old = places_of(before, &old_count), *new = places_of(after, &new_count);
     assert(old && new);
-    for (size_t i = 0; i < new_count; i++) {
+    name_places(&olds, old, same, old_count);
+    for (size_t i = same; i < new_count; i++) {
         struct text name = name_of(new[i].node);
         struct place *other = name.at ? table_find(&olds, name) : i < old_count ? &old[i] : NULL;
         if (other && !other->seen) {
             other->seen = true;
-            compare_entry(difference, after->option, other, &new[i], i);
+            if (looks_at_all || !is_same(other->node, new[i].node))
+                compare_entry(difference, after->option, other, &new[i], i);
         } else {
             say_presence(difference, name, i, true);
         }
     }
-    for (size_t i = 0; i < old_count; i++) {
+    for (size_t i = same; i < old_count; i++) {
         if (!old[i].seen)
             say_presence(difference, name_of(old[i].node), i, false);
     }
     table_done(&olds);
-    table_done(&news);
     memory_free(old);
     memory_free(new);
 }

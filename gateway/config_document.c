@@ -49,13 +49,16 @@ bool node_is_given(const struct node *node)
     return node && node->kind != NODE_NULL && !(node->kind == NODE_SCALAR && !node->len);
 }
 
+void node_begin(struct document *document, struct node *node, enum node_kind kind, size_t source)
+{
+    *node = (struct node){.kind = (uint8_t)kind, .source = (uint16_t)source, .at = ""};
+    document->node_count++;
+}
+
 struct node *node_new(struct document *document, enum node_kind kind, size_t source)
 {
-    struct node *node = arena_new(&document->arena, sizeof(*node));
-    node->kind = (uint8_t)kind;
-    node->source = (uint16_t)source;
-    node->at = "";
-    document->node_count++;
+    struct node *node = arena_take(&document->arena, sizeof(*node));
+    node_begin(document, node, kind, source);
     return node;
 }
 

@@ -322,6 +322,8 @@ const struct node *node_of(const struct node *node, const char *name);
 bool node_is_given(const struct node *node);
 /* The same as node_find(), down a dotted path such as "telemetry.log.level". */
 struct node *node_at(const struct node *node, const char *path);
+/* An empty value, at <node>, or of its own in the arena; either counts as one more. */
+void node_begin(struct document *document, struct node *node, enum node_kind kind, size_t source);
 struct node *node_new(struct document *document, enum node_kind kind, size_t source);
 void node_append(struct node *parent, struct node *entry);
 /* Set a scalar below <map> at a dotted path, making the mappings on the way. */

@@ -7,9 +7,8 @@
 
 const struct node *effective_node(const struct node *map, const struct option *option)
 {
-    bool is_file;
     for (const struct node *entry = map ? map->first : NULL; entry; entry = entry->next)
-        if (option_find(option, entry->key, entry->key_len, &is_file) == option)
+        if (option_is_named(option, node_key(entry)))
             return entry;
     return NULL;
 }
@@ -135,18 +134,23 @@ static void write_default(struct buffer *out, const struct option *option)
         yaml_write(out, text);
 }
 
-/* Paths and counts may have been worked out: the STATE directory, the number of workers. */
+bool effective_is_worked_out(const struct option *option)
+{
+    bool has_word = option->type == OPTION_COUNT && option->words;
+    return option->where && (option->type == OPTION_PATH || has_word);
+}
+
 static bool write_kept(struct buffer *out, const struct effective *of)
 {
     const struct option *option = of->option;
-    if (!of->base || !option->where)
+    if (!of->base || !effective_is_worked_out(option))
         return false;
     const void *at = of->base + option->where;
     if (option->type == OPTION_PATH && *(const char *const *)at) {
         yaml_write(out, text_of(*(const char *const *)at));
         return true;
     }
-    if (option->type == OPTION_COUNT && option->words) {
+    if (option->type == OPTION_COUNT) {
         buffer_format(out, "%u", *(const unsigned *)at);
         return true;
     }

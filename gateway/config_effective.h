@@ -22,6 +22,9 @@ const struct node *effective_node(const struct node *map, const struct option *o
 struct items effective_items(const struct effective *of);
 /* What a section's rows are kept in, or NULL. */
 const char *effective_inside(const struct effective *of);
+/* May what is kept differ from what is written? So it is with paths and some counts: the STATE
+ * directory, the number of workers. */
+bool effective_is_worked_out(const struct option *option);
 /* The value as YAML on one line, secrets masked. Not for sections and lists that are given. */
 void effective_write(struct buffer *out, const struct effective *of);
 /* The value as it is, secrets and all: to compare, never to print. */

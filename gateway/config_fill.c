@@ -313,7 +313,11 @@ static void fill_list(struct document *document, struct node *node, const struct
         return;
     size_t count = count_entries(node), at = 0;
     size_t size = option->size ? option->size : sizeof(struct node *);
-    char *entries = arena_new(&document->arena, (count + 1) * size);
+    char *entries = arena_take(&document->arena, (count + 1) * size);
+    char *defaults = entries + count * size; /* worked out once; what it points to is for all */
+    memset(defaults, 0, size);
+    if (count)
+        fill_defaults(document, option->inner, defaults);
     for (struct node *entry = node->first; entry; entry = entry->next) {
         if (entry->kind != NODE_MAP) {
             problem_at_value(document, entry, SEVERITY_ERROR, "\"%s\" must hold mappings",
@@ -324,8 +328,8 @@ static void fill_list(struct document *document, struct node *node, const struct
             continue;
         say_inert(document, inert, false);
         char *to = entries + at++ * size;
+        memcpy(to, defaults, size);
         *(const struct node **)(void *)to = entry;
-        fill_defaults(document, option->inner, to);
         fill_mapping(document, entry, option->inner, to, inert);
     }
     if (option->where)
@@ -487,8 +491,6 @@ static void fill_mapping(struct document *document, const struct node *node,
             node_path(document, node, path, sizeof(path));
             problem_at_value(document, node, SEVERITY_ERROR, "\"%s\" is missing at %s",
                              option->name, path);
-        } else {
-            fill_default(document, option, base);
         }
     }
 }

@@ -476,23 +476,46 @@ const struct option config_options[] = {
 
 /* clang-format on */
 
+static bool is_word(const char *word, struct text text)
+{
+    return strncmp(word, text.at, text.len) == 0 && word[text.len] == '\0';
+}
+
+static bool has_twin(const struct option *option)
+{
+    return option->secret && (option->type == OPTION_TEXT || option->type == OPTION_STRING);
+}
+
+/* What a twin is the twin of; nothing when <name> is not that of one. */
+static struct text without_file(struct text name)
+{
+    static const struct text twin = {"_file", 5};
+    return text_ends(name, twin) ? text_head(name, name.len - twin.len) : (struct text){NULL, 0};
+}
+
 const struct option *option_find(const struct option *options, const char *name, size_t len,
                                  bool *is_file)
 {
-    static const struct text twin = {"_file", 5};
-    struct text wanted = {name, len};
+    struct text wanted = {name, len}, other = without_file(wanted);
     *is_file = false;
     for (const struct option *option = options; option->name; option++)
-        if (text_equal(text_of(option->name), wanted))
+        if (is_word(option->name, wanted))
             return option;
-    if (!text_ends(wanted, twin))
+    if (!other.at)
         return NULL;
     *is_file = true;
     for (const struct option *option = options; option->name; option++)
-        if (option->secret && (option->type == OPTION_TEXT || option->type == OPTION_STRING) &&
-            text_equal(text_of(option->name), text_head(wanted, len - twin.len)))
+        if (has_twin(option) && is_word(option->name, other))
             return option;
     return NULL;
+}
+
+bool option_is_named(const struct option *option, struct text name)
+{
+    if (is_word(option->name, name))
+        return true;
+    struct text other = has_twin(option) ? without_file(name) : (struct text){NULL, 0};
+    return other.at && is_word(option->name, other);
 }
 
 bool word_find(const char *words, const char *word, size_t len, unsigned *place)

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "gateway/base/text.h"
+
 enum option_type {
     OPTION_SECTION,  /* a mapping with rows of its own, kept in the same structure; or, when it has
                         a <where>, in one that stands there and begins with its node */
@@ -91,6 +93,8 @@ extern const struct option policy_options[]; /* of routing.policies; kept in str
 /* The row called <name> (of <len> bytes), or NULL. *is_file is set when it is the row's twin. */
 const struct option *option_find(const struct option *options, const char *name, size_t len,
                                  bool *is_file);
+/* Is <name> that of <option>, or of its twin? */
+bool option_is_named(const struct option *option, struct text name);
 /* The structure that the rows in <section> are kept in; <base> is what the section is kept in. */
 static inline char *option_inside(const struct option *section, char *base)
 {

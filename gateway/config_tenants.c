@@ -292,6 +292,7 @@ static void resolve_keys(struct document *document, const struct tenant_draft *d
     struct config *config = &document->config;
     struct table names;
     table_init(&names);
+    table_reserve(&names, draft->keys.count);
     for (size_t i = 0; i < draft->keys.count; i++) {
         check_key(document, &keys[i], &names, hashes);
         check_allowed(document, node_find(keys[i].node, "models"));
@@ -345,6 +346,7 @@ void resolve_tenants(struct document *document)
     resolve_family(document);
     struct table hashes;
     table_init(&hashes);
+    table_reserve(&hashes, keys);
     for (size_t i = 0; i < config->tenant_count; i++) {
         const struct tenant *tenant = &config->tenants[i];
         if (drafts[i].keys.count)
@@ -353,5 +355,4 @@ void resolve_tenants(struct document *document)
             check_met(document, drafts[i].node, tenant, NULL);
     }
     table_done(&hashes);
-    config->keys = keys_new(config->key_list, config->key_count, NULL);
 }

@@ -24,6 +24,7 @@ struct reader {
     struct frame stack[CONFIG_DEPTH_MAX];
     size_t depth;
     struct node *root;
+    struct node *spare; /* one that nothing points to any more */
     size_t documents;
     char words[1024]; /* of libfyaml, about the first error */
     bool failed;
@@ -79,13 +80,17 @@ static void set_place(struct node *node, struct fy_token *token, int before)
 static struct text token_text(struct reader *reader, struct fy_token *token)
 {
     size_t len = 0;
-    const char *at = token ? fy_token_get_text(token, &len) : NULL;
+    if (!token)
+        return (struct text){"", 0};
+    const char *at = fy_token_get_text(token, &len);
     return arena_copy(&reader->document->arena, (struct text){at, at ? len : 0});
 }
 
 static bool is_null(const struct node *node)
 {
     static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    if (node->len != 0 && node->len != 1 && node->len != 4)
+        return false;
     for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
         if (strcmp(node->at, words[i]) == 0)
             return true;
@@ -114,6 +119,8 @@ static void check_duplicates(struct reader *reader, const struct frame *frame)
 {
     struct table seen;
     table_init(&seen);
+    if (frame->entries > FEW_ENTRIES)
+        table_reserve(&seen, frame->entries);
     for (struct node *entry = frame->node->first; entry; entry = entry->next) {
         const struct node *first = frame->entries <= FEW_ENTRIES
                                        ? first_of_name(frame->node, entry)
@@ -127,8 +134,10 @@ static void check_duplicates(struct reader *reader, const struct frame *frame)
 }
 
 /* Put a finished value where it belongs. */
-static void place(struct reader *reader, struct node *node)
+static void place(struct reader *reader, struct node *node, struct text anchor)
 {
+    if (anchor.len)
+        table_set(&reader->anchors, anchor, node);
     if (!reader->depth) {
         reader->root = node;
         return;
@@ -151,6 +160,8 @@ static void place(struct reader *reader, struct node *node)
         if (entry->first && entry->first->above == node)
             for (struct node *below = entry->first; below; below = below->next)
                 below->above = entry;
+        if (!anchor.len)
+            reader->spare = node;
         node = entry;
     }
     node->above = frame->node;
@@ -159,17 +170,16 @@ static void place(struct reader *reader, struct node *node)
     frame->entries++;
 }
 
-static void remember_anchor(struct reader *reader, struct text name, struct node *node)
-{
-    if (name.len)
-        table_set(&reader->anchors, name, node);
-}
-
 static struct node *new_node(struct reader *reader, enum node_kind kind)
 {
     if (reader->document->node_count >= CONFIG_NODES_MAX)
         fail(reader, 1, 1, "the configuration has too many values");
-    return node_new(reader->document, kind, reader->source);
+    struct node *node = reader->spare;
+    if (!node)
+        return node_new(reader->document, kind, reader->source);
+    node_begin(reader->document, node, kind, reader->source);
+    reader->spare = NULL;
+    return node;
 }
 
 static bool wants_key(const struct reader *reader)
@@ -204,8 +214,7 @@ static void on_scalar(struct reader *reader, struct fy_event *event)
     }
     if (style == FYSS_PLAIN && is_null(node))
         node->kind = NODE_NULL;
-    place(reader, node);
-    remember_anchor(reader, token_text(reader, event->scalar.anchor), node);
+    place(reader, node, token_text(reader, event->scalar.anchor));
 }
 
 static void on_start(struct reader *reader, enum node_kind kind, struct fy_token *token,
@@ -234,8 +243,7 @@ static void on_end(struct reader *reader)
     struct frame frame = reader->stack[--reader->depth];
     if (frame.node->kind == NODE_MAP)
         check_duplicates(reader, &frame);
-    place(reader, frame.node);
-    remember_anchor(reader, frame.anchor, frame.node);
+    place(reader, frame.node, frame.anchor);
 }
 
 /* How much is below <node>; false when it is more than the bounds allow. */
@@ -272,7 +280,7 @@ static void on_alias(struct reader *reader, struct fy_event *event)
     node->key = NULL;
     node->line = line ? line : anchor->line;
     node->column = line ? column : anchor->column;
-    place(reader, node);
+    place(reader, node, (struct text){NULL, 0});
 }
 
 static void on_event(struct reader *reader, struct fy_event *event)
@@ -307,6 +315,15 @@ static void on_event(struct reader *reader, struct fy_event *event)
     }
 }
 
+/* Are the eight bytes at <at> from 0x20 to 0x7e? Each term sets the top bit of some byte when one
+ * is not: of one above 0x7f, below 0x20, and 0x7f; and of none when all are. */
+static bool is_plain_word(const char *at)
+{
+    const uint64_t each = 0x0101010101010101U, tops = 0x8080808080808080U;
+    uint64_t word = text_word(at);
+    return ((word | (word - each * ' ') | ((word ^ each * 0x7f) - each)) & tops) == 0;
+}
+
 /* libfyaml takes a bad byte for the end of the file: whatever stands behind it, perhaps a limit,
  * would be silently gone. So look first. */
 static bool check_bytes(struct reader *reader, struct text yaml)
@@ -314,6 +331,10 @@ static bool check_bytes(struct reader *reader, struct text yaml)
     unsigned line = 1;
     size_t begin = 0;
     for (size_t i = 0; i < yaml.len;) {
+        while (yaml.len - i >= 8 && is_plain_word(yaml.at + i))
+            i += 8;
+        if (i == yaml.len)
+            break;
         unsigned char byte = (unsigned char)yaml.at[i];
         size_t len = byte < 0x80 ? 1 : utf8_length(yaml.at + i, yaml.len - i);
         bool allowed = byte >= ' ' ? byte != 0x7f : byte == '\n' || byte == '\t' || byte == '\r';

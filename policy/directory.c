@@ -73,11 +73,17 @@ static struct declared *declared_new(const struct roster_file *file)
     declared->digests = memory_new((file->key_count + 1) * sizeof(*declared->digests));
     table_init(&declared->tenants);
     table_init(&declared->places);
+    table_reserve(&declared->tenants, file->tenant_count);
+    table_reserve(&declared->places, file->key_count);
     for (size_t i = 0; i < file->tenant_count; i++)
         table_set(&declared->tenants, file->tenants[i].name, (void *)(uintptr_t)&file->tenants[i]);
+    const struct tenant *tenant = NULL;
+    struct digest owner = {{0}};
     for (size_t i = 0; i < file->key_count; i++) {
         const struct key *key = &file->keys[i];
-        struct digest owner = hash_sha256(key->tenant->name);
+        if (!tenant || tenant != key->tenant) /* those of one stand together */
+            owner = hash_sha256(key->tenant->name);
+        tenant = key->tenant;
         declared->digests[i] = member_place(&owner, RECORD_KEY, key->name);
         table_set(&declared->places, text_of_digest(&declared->digests[i]), (void *)(uintptr_t)key);
     }

@@ -75,28 +75,24 @@ void hash_hex(const struct digest *digest, char hex[HEX_BYTES])
     hex[HEX_BYTES - 1] = '\0';
 }
 
-static int value_of_hex(char c)
+/* The value of a hexadecimal digit; 16 and more: it is none. */
+static inline unsigned value_of_hex(char c)
 {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
+    unsigned digit = (unsigned char)c - (unsigned)'0', letter = ((unsigned char)c | 0x20U) - 'a';
+    return digit < 10 ? digit : letter < 6 ? letter + 10 : 16;
 }
 
 bool hash_from_hex(struct text hex, struct digest *digest)
 {
+    unsigned all = 0;
     if (hex.len != HEX_BYTES - 1)
         return false;
     for (size_t i = 0; i < SHA256_BYTES; i++) {
-        int high = value_of_hex(hex.at[2 * i]), low = value_of_hex(hex.at[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
+        unsigned high = value_of_hex(hex.at[2 * i]), low = value_of_hex(hex.at[2 * i + 1]);
+        all |= high | low;
         digest->bytes[i] = (uint8_t)(high * 16 + low);
     }
-    return true;
+    return all < 16;
 }
 
 bool hash_same(const struct digest *a, const struct digest *b)

@@ -33,10 +33,10 @@ void *table_find(const struct table *table, struct text name)
     return table->count ? place_of(table, name, hash_name(name))->value : NULL;
 }
 
-static void widen(struct table *table)
+static void widen(struct table *table, size_t capacity)
 {
     struct table old = *table;
-    table->capacity = old.capacity ? old.capacity * 2 : FIRST_CAPACITY;
+    table->capacity = capacity;
     table->entries = memory_new(table->capacity * sizeof(*table->entries));
     for (size_t i = 0; i < old.capacity; i++)
         if (old.entries[i].value)
@@ -44,10 +44,19 @@ static void widen(struct table *table)
     memory_free(old.entries);
 }
 
+void table_reserve(struct table *table, size_t count)
+{
+    size_t capacity = table->capacity ? table->capacity : FIRST_CAPACITY;
+    while (capacity < count * 2)
+        capacity *= 2;
+    if (capacity > table->capacity)
+        widen(table, capacity);
+}
+
 void *table_set(struct table *table, struct text name, void *value)
 {
     if (table->count * 2 >= table->capacity)
-        widen(table);
+        widen(table, table->capacity ? table->capacity * 2 : FIRST_CAPACITY);
     uint64_t hash = hash_name(name);
     struct table_entry *entry = place_of(table, name, hash);
     void *old = entry->value;

@@ -24,6 +24,8 @@ struct table {
 
 void table_init(struct table *table);
 void table_done(struct table *table);
+/* Make room for <count> names, so that it need not grow again and again until they are in. */
+void table_reserve(struct table *table, size_t count);
 /* The value, or NULL. */
 void *table_find(const struct table *table, struct text name);
 /* Put <value> (not NULL) under <name>; returns the value it replaces, or NULL. */

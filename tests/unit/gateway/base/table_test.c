@@ -48,6 +48,25 @@ static void setting_replaces(void **state)
     table_done(&table);
 }
 
+static void reserved_room_holds_them_all(void **state)
+{
+    (void)state;
+    struct table table;
+    int one;
+    table_init(&table);
+    table_set(&table, TEXT("before"), &one);
+    table_reserve(&table, NAMES);
+    size_t capacity = table.capacity;
+    for (size_t i = 1; i < NAMES; i++)
+        table_set(&table, name_of(i), &one);
+    assert_int_equal(table.capacity, capacity);
+    table_reserve(&table, 1);
+    assert_int_equal(table.capacity, capacity);
+    assert_ptr_equal(table_find(&table, TEXT("before")), &one);
+    assert_int_equal(table.count, NAMES);
+    table_done(&table);
+}
+
 static void all_names_are_found_while_others_come_and_go(void **state)
 {
     (void)state;
@@ -104,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(empty_table_finds_nothing),
         cmocka_unit_test(setting_replaces),
+        cmocka_unit_test(reserved_room_holds_them_all),
         cmocka_unit_test(all_names_are_found_while_others_come_and_go),
         cmocka_unit_test(walking_meets_every_entry_once),
     };
