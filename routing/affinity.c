@@ -135,12 +135,13 @@ static uint64_t fold(uint64_t a, uint64_t b)
 static const uint64_t odd = UINT64_C(0xa0761d6478bd642f), other = UINT64_C(0xe7037ed1a0b428db);
 
 /* Each multiplication waits for the one before it: of what is long, four go side by side. */
-enum { LANES = 4, LANES_LEAST = 256 };
+enum { LANES = 4, LANES_LEAST = 256, LANES_BYTES = 2 * LANES * sizeof(uint64_t) };
 
-static uint64_t hash_wide(const char *at, size_t blocks, uint64_t hash)
+/* <blocks> of LANES_BYTES, each <step> behind the one before it. */
+static inline uint64_t hash_wide(const char *at, size_t blocks, size_t step, uint64_t hash)
 {
     uint64_t lanes[LANES] = {hash, hash + odd, hash ^ other, hash - other}, words[2 * LANES];
-    for (; blocks > 0; blocks--, at += sizeof(words)) {
+    for (; blocks > 0; blocks--, at += step) {
         memcpy(words, at, sizeof(words));
         for (int i = 0; i < LANES; i++)
             lanes[i] = fold(words[2 * i] ^ other, words[2 * i + 1] ^ lanes[i]);
@@ -154,8 +155,8 @@ uint64_t affinity_hash(struct text bytes, uint64_t salt)
     uint64_t hash = salt ^ odd, words[2];
     size_t at = 0;
     if (bytes.len >= LANES_LEAST) {
-        at = bytes.len & ~(size_t)(2 * LANES * sizeof(uint64_t) - 1);
-        hash = hash_wide(bytes.at, at / (2 * LANES * sizeof(uint64_t)), hash);
+        at = bytes.len & ~(size_t)(LANES_BYTES - 1);
+        hash = hash_wide(bytes.at, at / LANES_BYTES, LANES_BYTES, hash);
     }
     for (; bytes.len - at >= sizeof(words); at += sizeof(words)) {
         memcpy(words, bytes.at + at, sizeof(words));
@@ -169,11 +170,9 @@ uint64_t affinity_hash(struct text bytes, uint64_t salt)
 
 uint64_t affinity_mark(struct text bytes, uint64_t salt)
 {
-    enum { PAGE = 4096, STEP = 512, STEP_LOOKED_AT = 64 };
+    enum { PAGE = 4096, STEP = 512 };
     if (bytes.len <= PAGE)
         return affinity_hash(bytes, salt);
-    uint64_t hash = salt;
-    for (size_t at = 0; bytes.len - at >= STEP; at += STEP)
-        hash = hash_wide(bytes.at + at, STEP_LOOKED_AT / (2 * LANES * sizeof(uint64_t)), hash);
+    uint64_t hash = hash_wide(bytes.at, bytes.len / STEP, STEP, salt);
     return fold(hash ^ odd, bytes.len ^ other);
 }
