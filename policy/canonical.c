@@ -132,15 +132,15 @@ static size_t unescape(const char *at, const char *end, char *to)
 /* Mark, length, bytes. *length, when not NULL, gets how many. */
 static bool write_string(struct writer *w, size_t *length)
 {
-    unsigned marks = 0;
+    bool has_escape = false;
     const char *inside = w->at + 1;
-    const char *close = w->kernel->close_string(inside, w->end, &marks);
+    const char *close = w->kernel->close_string(inside, w->end, &has_escape);
     size_t len = (size_t)(close - inside);
     char *to = buffer_room(w->out, MARK_BYTES + LENGTH_BYTES + len);
     if (!to)
         return false;
     w->at = close + 1;
-    if (marks & STRING_ESCAPED)
+    if (has_escape)
         len = unescape(inside, close, to + MARK_BYTES + LENGTH_BYTES);
     else if (len > 0)
         memcpy(to + MARK_BYTES + LENGTH_BYTES, inside, len);

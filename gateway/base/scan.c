@@ -245,13 +245,13 @@ static void note_long(struct scanner *s, const char *at, const char *close)
 }
 
 /* <at> points to the opening quote. */
-static inline const char *read_string(struct scanner *s, const char *at, unsigned *marks)
+static inline const char *read_string(struct scanner *s, const char *at, bool *has_escape)
 {
     const char *simple = close_short(at + 1, s->end);
     if (simple)
         return simple + 1;
-    const char *close = s->kernel->close_string(at + 1, s->end, marks);
-    if (!close || ((*marks & STRING_WIDE) && !s->kernel->is_utf8(at + 1, close)))
+    const char *close = s->kernel->close_string(at + 1, s->end, has_escape);
+    if (!close)
         return complain_string(s, at + 1);
     if (close - at >= SCAN_LONG_BYTES && s->outline)
         note_long(s, at, close);
@@ -296,12 +296,12 @@ static const char *read_literal(struct scanner *s, const char *at, struct text w
 }
 
 static const char *read_scalar(struct scanner *s, const char *at, enum scan_kind *kind,
-                               unsigned *marks)
+                               bool *has_escape)
 {
     switch (peek(s, at)) {
     case '"':
         *kind = SCAN_STRING;
-        return read_string(s, at, marks);
+        return read_string(s, at, has_escape);
     case 't':
         *kind = SCAN_TRUE;
         return read_literal(s, at, TEXT("true"));
@@ -343,17 +343,16 @@ static inline const char *read_key(struct scanner *s, const char *at)
 {
     if (peek(s, at) != '"')
         return complain(s, at, "a name in quotes is expected");
-    unsigned marks = 0;
+    bool has_escape = false;
     const char *key = at;
-    at = read_string(s, at, &marks);
+    at = read_string(s, at, &has_escape);
     if (!at)
         return NULL;
     bool is_looked_at = s->depth == 1 || (s->depth == 2 && s->within);
     struct text raw = {key, (size_t)(at - key)}, inside = {key + 1, raw.len - 2};
-    if (s->outline && (marks & STRING_ESCAPED || is_anywhere(s, inside)))
+    if (s->outline && (has_escape || is_anywhere(s, inside)))
         s->outline->has_name = true;
-    if (is_looked_at &&
-        !(marks & STRING_ESCAPED ? match_escaped_key(s, raw) : match_key(s, key, inside)))
+    if (is_looked_at && !(has_escape ? match_escaped_key(s, raw) : match_key(s, key, inside)))
         return NULL;
     at = skip_space(s, at);
     if (peek(s, at) != ':')
@@ -420,14 +419,14 @@ static bool scan(struct scanner *s, const char *at)
             continue;
         }
         enum scan_kind kind;
-        unsigned marks = 0;
+        bool has_escape = false;
         struct scan_value *wanted = wanted_here(s);
-        const char *behind = read_scalar(s, at, &kind, &marks);
+        const char *behind = read_scalar(s, at, &kind, &has_escape);
         if (behind && wanted) {
             /* Field by field: a copy of a struct just written would have to wait for its parts. */
             wanted->kind = kind;
             wanted->raw = (struct text){at, (size_t)(behind - at)};
-            wanted->escaped = marks & STRING_ESCAPED;
+            wanted->escaped = has_escape;
         }
         at = behind ? leave_value(s, behind) : NULL;
     } while (at && s->depth > 0);

@@ -48,7 +48,7 @@ static const char *find_special(const char *at, const char *end, bool *wide)
     return at;
 }
 
-static bool is_utf8_plain(const char *at, const char *end)
+bool scan_is_utf8_plain(const char *at, const char *end)
 {
     while (at < end) {
         if (end - at >= 8 && !(load(at) & tops)) {
@@ -92,11 +92,12 @@ static const char *find_bracket(const char *at, const char *end)
     return at;
 }
 
-static const struct scan_finder finder = {find_special, find_quote, find_bracket};
+static const struct scan_finder finder = {find_special, find_quote, find_bracket,
+                                          scan_is_utf8_plain};
 
-static const char *close_plain(const char *at, const char *end, unsigned *marks)
+static const char *close_plain(const char *at, const char *end, bool *has_escape)
 {
-    return scan_close_with(&finder, at, end, marks);
+    return scan_close_with(&finder, at, end, has_escape);
 }
 
 static const char *skip_string_plain(const char *at, const char *end, bool *escape)
@@ -112,7 +113,6 @@ static const char *skip_nested_plain(const char *at, const char *end, struct sca
 const struct scan_kernel scan_kernel_plain = {
     .name = "plain C",
     .close_string = close_plain,
-    .is_utf8 = is_utf8_plain,
     .skip_string = skip_string_plain,
     .skip_nested = skip_nested_plain,
 };

@@ -13,11 +13,6 @@
 
 #include "gateway/base/scan.h"
 
-enum {
-    STRING_ESCAPED = 1, /* a backslash stands in it */
-    STRING_WIDE = 2,    /* a byte beyond ASCII stands in it */
-};
-
 /* Where the tap is in a value that is an object or array. */
 struct scan_nest {
     unsigned depth; /* 2 or more */
@@ -28,11 +23,9 @@ struct scan_nest {
 struct scan_kernel {
     const char *name;
     /* The closing quote of the string whose inside begins at <at>; NULL when there is none, or a
-     * control character or a bad escape stands before it. UTF-8 is not looked at; <marks> gets
-     * what there is to look at. */
-    const char *(*close_string)(const char *at, const char *end, unsigned *marks);
-    /* Are the bytes well-formed UTF-8 (RFC 3629 4)? */
-    bool (*is_utf8)(const char *at, const char *end);
+     * control character, a bad escape or what is not UTF-8 (RFC 3629 4) stands before it.
+     * *has_escape is set when one is found, and says whether a backslash stands in the string. */
+    const char *(*close_string)(const char *at, const char *end, bool *has_escape);
     /* For the tap, which takes JSON as it comes: the quote that ends the string we are in, or
      * <end>. *escape says that a backslash stood before <at>, and then before <end>. */
     const char *(*skip_string)(const char *at, const char *end, bool *escape);
@@ -48,6 +41,8 @@ const struct scan_kernel *const *scan_kernel_all(void);
 
 /* The plain C set, for those that have nothing better for one of the loops. */
 extern const struct scan_kernel scan_kernel_plain;
+
+bool scan_is_utf8_plain(const char *at, const char *end);
 
 /* The value of a hexadecimal digit, or -1. */
 static inline int scan_hex(char c)
@@ -89,14 +84,18 @@ struct scan_finder {
     const char *(*find_quote)(const char *at, const char *end);
     /* A quote, backslash or one of { } [ ]. */
     const char *(*find_bracket)(const char *at, const char *end);
+    /* Are the bytes well-formed UTF-8? */
+    bool (*is_utf8)(const char *at, const char *end);
 };
 
 #define SCAN_INLINE static inline __attribute__((always_inline))
 
 SCAN_INLINE const char *scan_close_with(const struct scan_finder *finder, const char *at,
-                                        const char *end, unsigned *marks)
+                                        const char *end, bool *has_escape)
 {
-    bool wide = false, escaped = false;
+    const char *begin = at;
+    bool wide = false;
+    *has_escape = false;
     for (;;) {
         at = finder->find_special(at, end, &wide);
         if (at == end)
@@ -106,11 +105,10 @@ SCAN_INLINE const char *scan_close_with(const struct scan_finder *finder, const 
         size_t len = scan_escape_length(at, end);
         if (len == 0)
             return NULL;
-        escaped = true;
+        *has_escape = true;
         at += len;
     }
-    *marks = (escaped ? STRING_ESCAPED : 0U) | (wide ? STRING_WIDE : 0U);
-    return *at == '"' ? at : NULL;
+    return *at == '"' && (!wide || finder->is_utf8(begin, at)) ? at : NULL;
 }
 
 SCAN_INLINE const char *scan_skip_string_with(const struct scan_finder *finder, const char *at,

@@ -44,7 +44,7 @@ static bool is_utf8_sse2(const char *at, const char *end)
 {
     while (end - at >= 16 && _mm_movemask_epi8(load16(at)) == 0)
         at += 16;
-    return scan_kernel_plain.is_utf8(at, end);
+    return scan_is_utf8_plain(at, end);
 }
 
 static inline bool is_bracket(char c)
@@ -86,11 +86,11 @@ static const char *find_bracket(const char *at, const char *end)
     return at;
 }
 
-static const struct scan_finder finder = {find_special, find_quote, find_bracket};
+static const struct scan_finder finder = {find_special, find_quote, find_bracket, is_utf8_sse2};
 
-static const char *close_sse2(const char *at, const char *end, unsigned *marks)
+static const char *close_sse2(const char *at, const char *end, bool *has_escape)
 {
-    return scan_close_with(&finder, at, end, marks);
+    return scan_close_with(&finder, at, end, has_escape);
 }
 
 static const char *skip_string_sse2(const char *at, const char *end, bool *escape)
@@ -106,7 +106,6 @@ static const char *skip_nested_sse2(const char *at, const char *end, struct scan
 static const struct scan_kernel sse2 = {
     .name = "SSE2",
     .close_string = close_sse2,
-    .is_utf8 = is_utf8_sse2,
     .skip_string = skip_string_sse2,
     .skip_nested = skip_nested_sse2,
 };
@@ -126,7 +125,7 @@ struct block {
 struct string_state {
     uint64_t escaped; /* bit 0: its first byte follows a backslash */
     uint64_t hex;     /* which of its first bytes must be hexadecimal digits */
-    unsigned marks;
+    bool has_escape, wide;
 };
 
 INLINE_AVX2 __m256i load32(const char *at)
@@ -180,6 +179,12 @@ static inline __m128i escape_low(void)
     return _mm_setr_epi8(0, 0, 1 | 4 | 8, 0, 8, 8, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
 }
 
+/* Without u, the only one that ends in 5. */
+static inline __m128i short_escape_low(void)
+{
+    return _mm_setr_epi8(0, 0, 1 | 4 | 8, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1);
+}
+
 static inline __m128i escape_high(void)
 {
     return _mm_setr_epi8(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -216,7 +221,11 @@ INLINE_AVX2 uint64_t no_hex_mask(struct block block)
 INLINE_AVX2 uint64_t find_escaped(uint64_t *carry, uint64_t slashes)
 {
     const uint64_t odd = 0xAAAAAAAAAAAAAAAAU;
-    uint64_t before = *carry;
+    uint64_t before = *carry, behind = slashes << 1 | before;
+    if (__builtin_expect((slashes & behind) == 0, 1)) { /* none follows another */
+        *carry = slashes >> 63;
+        return behind;
+    }
     uint64_t may_escape = slashes & ~before;
     uint64_t ends = (((may_escape << 1) | odd) - may_escape) ^ odd;
     *carry = (ends & slashes) >> 63;
@@ -237,10 +246,8 @@ INLINE_AVX2 unsigned read_block(struct string_state *state, struct block block)
         quotes &= ~escaped;
     }
     uint64_t inside = quotes ^ (quotes - 1); /* up to the closing quote, or all */
-    if (slashes & inside)
-        state->marks |= STRING_ESCAPED;
-    if (mask_of(block.low, block.high) & inside)
-        state->marks |= STRING_WIDE;
+    state->has_escape |= (slashes & inside) != 0;
+    state->wide |= (mask_of(block.low, block.high) & inside) != 0;
     if (wrong & inside)
         return BAD;
     return quotes ? (unsigned)__builtin_ctzll(quotes) : GO_ON;
@@ -252,30 +259,6 @@ INLINE_AVX2 struct block load_tail(const char *at, const char *end)
     char tail[BLOCK] = {0};
     memcpy(tail, at, (size_t)(end - at));
     return load_block(tail);
-}
-
-WITH_AVX2 static const char *close_avx2(const char *at, const char *end, unsigned *marks)
-{
-    if (end - at < BLOCK)
-        return close_sse2(at, end, marks);
-    struct string_state state = {0, 0, 0};
-    __m256i seen = _mm256_setzero_si256();
-    unsigned found = GO_ON;
-    while (found == GO_ON && end - at >= BLOCK) {
-        struct block block = load_block(at);
-        __m256i stop = _mm256_or_si256(special(block.low), special(block.high));
-        if (_mm256_testz_si256(stop, stop) && !(state.escaped | state.hex)) {
-            seen = _mm256_or_si256(seen, _mm256_or_si256(block.low, block.high));
-            at += BLOCK;
-            continue;
-        }
-        found = read_block(&state, block);
-        at += found == GO_ON ? BLOCK : 0;
-    }
-    if (found == GO_ON && at < end)
-        found = read_block(&state, load_tail(at, end));
-    *marks = state.marks | (_mm256_movemask_epi8(seen) ? STRING_WIDE : 0U);
-    return found < GO_ON ? at + found : NULL;
 }
 
 /*
@@ -307,69 +290,70 @@ INLINE_AVX2 __m256i table16(const unsigned char table[16])
     return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
 }
 
+static const unsigned char utf8_first_high[16] = {
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TOO_LONG,
+    TWO_TAILS,
+    TWO_TAILS,
+    TWO_TAILS,
+    TWO_TAILS,
+    TOO_SHORT | OVERLONG_2,
+    TOO_SHORT,
+    TOO_SHORT | OVERLONG_3 | SURROGATE,
+    TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4,
+};
+enum { LARGE = ANY_LOW | TOO_LARGE | TOO_LARGE_1000 };
+static const unsigned char utf8_first_low[16] = {
+    ANY_LOW | OVERLONG_3 | OVERLONG_2 | OVERLONG_4,
+    ANY_LOW | OVERLONG_2,
+    ANY_LOW,
+    ANY_LOW,
+    ANY_LOW | TOO_LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE,
+    LARGE | SURROGATE,
+    LARGE,
+    LARGE,
+};
+enum { TAIL = TOO_LONG | OVERLONG_2 | TWO_TAILS };
+static const unsigned char utf8_second_high[16] = {
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TAIL | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4,
+    TAIL | OVERLONG_3 | TOO_LARGE,
+    TAIL | SURROGATE | TOO_LARGE,
+    TAIL | SURROGATE | TOO_LARGE,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+    TOO_SHORT,
+};
+
 INLINE_AVX2 __m256i pair_mistakes(__m256i first, __m256i second)
 {
-    static const unsigned char first_high[16] = {
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TOO_LONG,
-        TWO_TAILS,
-        TWO_TAILS,
-        TWO_TAILS,
-        TWO_TAILS,
-        TOO_SHORT | OVERLONG_2,
-        TOO_SHORT,
-        TOO_SHORT | OVERLONG_3 | SURROGATE,
-        TOO_SHORT | TOO_LARGE | TOO_LARGE_1000 | OVERLONG_4,
-    };
-    enum { LARGE = ANY_LOW | TOO_LARGE | TOO_LARGE_1000 };
-    static const unsigned char first_low[16] = {
-        ANY_LOW | OVERLONG_3 | OVERLONG_2 | OVERLONG_4,
-        ANY_LOW | OVERLONG_2,
-        ANY_LOW,
-        ANY_LOW,
-        ANY_LOW | TOO_LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE,
-        LARGE | SURROGATE,
-        LARGE,
-        LARGE,
-    };
-    enum { TAIL = TOO_LONG | OVERLONG_2 | TWO_TAILS };
-    static const unsigned char second_high[16] = {
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TAIL | OVERLONG_3 | TOO_LARGE_1000 | OVERLONG_4,
-        TAIL | OVERLONG_3 | TOO_LARGE,
-        TAIL | SURROGATE | TOO_LARGE,
-        TAIL | SURROGATE | TOO_LARGE,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-        TOO_SHORT,
-    };
     const __m256i nibble = _mm256_set1_epi8(0x0F);
-    __m256i a = _mm256_shuffle_epi8(table16(first_high),
+    __m256i a = _mm256_shuffle_epi8(table16(utf8_first_high),
                                     _mm256_and_si256(_mm256_srli_epi16(first, 4), nibble));
-    __m256i b = _mm256_shuffle_epi8(table16(first_low), _mm256_and_si256(first, nibble));
-    __m256i c = _mm256_shuffle_epi8(table16(second_high),
+    __m256i b = _mm256_shuffle_epi8(table16(utf8_first_low), _mm256_and_si256(first, nibble));
+    __m256i c = _mm256_shuffle_epi8(table16(utf8_second_high),
                                     _mm256_and_si256(_mm256_srli_epi16(second, 4), nibble));
     return _mm256_and_si256(_mm256_and_si256(a, b), c);
 }
@@ -418,6 +402,34 @@ WITH_AVX2 static bool is_utf8_avx2(const char *at, const char *end)
     check_utf8(&state, load32(tail));
     state.error = _mm256_or_si256(state.error, state.incomplete);
     return _mm256_testz_si256(state.error, state.error);
+}
+
+WITH_AVX2 static const char *close_avx2(const char *at, const char *end, bool *has_escape)
+{
+    if (end - at < BLOCK)
+        return close_sse2(at, end, has_escape);
+    const char *begin = at;
+    struct string_state state = {0};
+    __m256i seen = _mm256_setzero_si256();
+    unsigned found = GO_ON;
+    while (found == GO_ON && end - at >= BLOCK) {
+        struct block block = load_block(at);
+        __m256i stop = _mm256_or_si256(special(block.low), special(block.high));
+        if (_mm256_testz_si256(stop, stop) && !(state.escaped | state.hex)) {
+            seen = _mm256_or_si256(seen, _mm256_or_si256(block.low, block.high));
+            at += BLOCK;
+            continue;
+        }
+        found = read_block(&state, block);
+        at += found == GO_ON ? BLOCK : 0;
+    }
+    if (found == GO_ON && at < end)
+        found = read_block(&state, load_tail(at, end));
+    *has_escape = state.has_escape;
+    if (found >= GO_ON)
+        return NULL;
+    bool wide = state.wide || _mm256_movemask_epi8(seen);
+    return !wide || is_utf8_avx2(begin, at + found) ? at + found : NULL;
 }
 
 /* ---- AVX2 for the tap ---- */
@@ -500,7 +512,6 @@ WITH_AVX2 static const char *skip_nested_avx2(const char *at, const char *end,
 static const struct scan_kernel avx2 = {
     .name = "AVX2",
     .close_string = close_avx2,
-    .is_utf8 = is_utf8_avx2,
     .skip_string = skip_string_avx2,
     .skip_nested = skip_nested_avx2,
 };
@@ -510,62 +521,157 @@ static const struct scan_kernel avx2 = {
 #define WITH_AVX512   __attribute__((target("avx2,bmi,popcnt,pclmul,avx512f,avx512bw")))
 #define INLINE_AVX512 static inline WITH_AVX512 __attribute__((always_inline))
 
-/* Of those of <asked>: which are in a class, as in outside_class()? */
-INLINE_AVX512 uint64_t in_class(uint64_t asked, __m512i bytes, __m128i by_low, __m128i by_high)
+INLINE_AVX512 __m512i low_halves(__m512i bytes)
 {
-    __m512i nibble = _mm512_set1_epi8(0x0F);
-    __m512i low =
-        _mm512_shuffle_epi8(_mm512_broadcast_i32x4(by_low), _mm512_and_si512(bytes, nibble));
-    __m512i high = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(by_high),
-                                       _mm512_and_si512(_mm512_srli_epi16(bytes, 4), nibble));
-    return _mm512_mask_test_epi8_mask(asked, low, high);
+    return _mm512_and_si512(bytes, _mm512_set1_epi8(0x0F));
 }
 
-/* Which bytes are wrong in what the escapes in a block say, and which follow a backslash. Text has
- * one in every second block, so there is no branch on that: half of them would be foreseen wrongly.
+INLINE_AVX512 __m512i high_halves(__m512i bytes)
+{
+    return low_halves(_mm512_srli_epi16(bytes, 4));
+}
+
+/* Which are in a class of ASCII, as outside_class() has it? A byte beyond finds a zero by itself.
  */
-INLINE_AVX512 uint64_t read_escapes(struct string_state *state, __m512i bytes, uint64_t slashes,
-                                    uint64_t *escaped)
+INLINE_AVX512 uint64_t in_class(__m512i bytes, __m512i by_low, __m512i by_high)
 {
-    *escaped = find_escaped(&state->escaped, slashes);
-    uint64_t u = _mm512_mask_cmpeq_epi8_mask(*escaped, bytes, _mm512_set1_epi8('u'));
-    uint64_t wrong = *escaped & ~in_class(*escaped, bytes, escape_low(), escape_high());
-    if (u | state->hex) {
-        uint64_t hex = state->hex | u << 1 | u << 2 | u << 3 | u << 4;
-        state->hex = u >> 63 | u >> 62 | u >> 61 | u >> 60;
-        wrong |= hex & ~in_class(hex, bytes, hex_low(), hex_high());
-    }
-    return wrong;
+    return _mm512_test_epi8_mask(_mm512_shuffle_epi8(by_low, bytes),
+                                 _mm512_shuffle_epi8(by_high, high_halves(bytes)));
 }
 
-WITH_AVX512 static const char *close_avx512(const char *at, const char *end, unsigned *marks)
+/* The bytes of a string up to <behind>, zeros behind them. */
+INLINE_AVX512 uint64_t mask_until(const char *at, const char *behind)
 {
-    struct string_state state = {0, 0, 0};
-    uint64_t all_slashes = 0;
-    __m512i seen = _mm512_setzero_si512();
+    return behind - at < BLOCK ? (UINT64_C(1) << (behind - at)) - 1 : UINT64_MAX;
+}
+
+/*
+ * The blocks of a string that have a byte beyond ASCII in them, or right before them: those are
+ * looked at again for their UTF-8, several at a time, as a branch in each block would be foreseen
+ * wrongly where one in ten has any.
+ */
+enum { WIDE_BLOCKS = 64 };
+
+INLINE_AVX512 __m512i utf8_table(const unsigned char table[16])
+{
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
+}
+
+/* <begin> is where the string begins; its bytes before <behind> are looked at, the last of which is
+ * ASCII, or the last of a block. */
+WITH_AVX512 static bool are_utf8(const char *const blocks[], unsigned count, const char *begin,
+                                 const char *behind)
+{
+    const __m512i first_high = utf8_table(utf8_first_high), first_low = utf8_table(utf8_first_low);
+    const __m512i second_high = utf8_table(utf8_second_high);
+    __m512i errors = _mm512_setzero_si512();
+    for (unsigned i = 0; i < count; i++) {
+        const char *at = blocks[i];
+        uint64_t here = mask_until(at, behind), first = at == begin;
+        __m512i bytes = _mm512_maskz_loadu_epi8(here, at);
+        __m512i before1 = _mm512_maskz_loadu_epi8(here & ~first, at - 1);
+        __m512i before2 = _mm512_maskz_loadu_epi8(here & ~(first * 3), at - 2);
+        __m512i before3 = _mm512_maskz_loadu_epi8(here & ~(first * 7), at - 3);
+        __m512i mistakes =
+            _mm512_and_si512(_mm512_and_si512(_mm512_shuffle_epi8(first_high, high_halves(before1)),
+                                              _mm512_shuffle_epi8(first_low, low_halves(before1))),
+                             _mm512_shuffle_epi8(second_high, high_halves(bytes)));
+        /* As two_tails_due() has it. */
+        __m512i third = _mm512_subs_epu8(before2, _mm512_set1_epi8(0xE0 - 0x80));
+        __m512i fourth = _mm512_subs_epu8(before3, _mm512_set1_epi8(0xF0 - 0x80));
+        __m512i due =
+            _mm512_and_si512(_mm512_or_si512(third, fourth), _mm512_set1_epi8((char)0x80));
+        errors = _mm512_or_si512(errors, _mm512_xor_si512(mistakes, due));
+    }
+    return _mm512_test_epi8_mask(errors, errors) == 0;
+}
+
+/* What stands in a block in which something ends, is wrong or may be. */
+struct stops {
+    uint64_t quotes, wrong;
+};
+
+/* <others> follow a backslash, and make no escape of two bytes with it. */
+INLINE_AVX512 struct stops look_closer(struct string_state *state, __m512i bytes, uint64_t escaped,
+                                       uint64_t others)
+{
+    const __m512i digits_low = _mm512_broadcast_i32x4(hex_low());
+    const __m512i digits_high = _mm512_broadcast_i32x4(hex_high());
+    uint64_t u = others & _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('u'));
+    uint64_t hex = state->hex | u << 1 | u << 2 | u << 3 | u << 4;
+    state->hex = u >> 63 | u >> 62 | u >> 61 | u >> 60;
+    uint64_t no_digits = hex & ~in_class(bytes, digits_low, digits_high);
+    uint64_t controls = _mm512_cmple_epu8_mask(bytes, _mm512_set1_epi8(0x1F));
+    return (struct stops){
+        .quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')) & ~escaped,
+        .wrong = (others & ~u) | no_digits | controls,
+    };
+}
+
+/* A constant that stays in its register: compilers would rather make it anew in each turn, which
+ * goes through the one port that the masks need. */
+INLINE_AVX512 __m512i hold(__m512i constant)
+{
+    __asm__("" : "+v"(constant));
+    return constant;
+}
+
+/* A mask as a number, and not as what the next comparison is masked with. */
+INLINE_AVX512 uint64_t number_of(__mmask64 mask)
+{
+    uint64_t number = mask;
+    __asm__("" : "+r"(number));
+    return number;
+}
+
+/* Text has an escape in every second block and a byte beyond ASCII in every tenth: there is no
+ * branch on those, which would often be foreseen wrongly. */
+WITH_AVX512 static const char *close_avx512(const char *at, const char *end, bool *has_escape)
+{
+    const __m512i by_low = hold(_mm512_broadcast_i32x4(short_escape_low()));
+    const __m512i by_high = hold(_mm512_broadcast_i32x4(escape_high()));
+    const __m512i half = hold(_mm512_set1_epi8(0x0F)), slash = hold(_mm512_set1_epi8('\\'));
+    const __m512i quote = hold(_mm512_set1_epi8('"')), control = hold(_mm512_set1_epi8(0x1F));
+    __attribute__((uninitialized)) const char *wide[WIDE_BLOCKS];
+    const char *begin = at;
+    struct string_state state = {0};
+    uint64_t all_slashes = 0, highs_before = 0;
+    unsigned wide_count = 0;
     for (; at < end; at += BLOCK) {
         /* Zeros follow the last bytes of the document: they are wrong in a string. */
-        size_t left = (size_t)(end - at);
-        __m512i bytes = left < BLOCK ? _mm512_maskz_loadu_epi8((UINT64_C(1) << left) - 1, at)
-                                     : _mm512_loadu_si512(at);
-        uint64_t slashes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('\\')), escaped;
-        uint64_t wrong = _mm512_cmple_epu8_mask(bytes, _mm512_set1_epi8(0x1F));
-        wrong |= read_escapes(&state, bytes, slashes, &escaped);
-        uint64_t quotes = _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8('"')) & ~escaped;
-        if (!(wrong | quotes)) {
-            all_slashes |= slashes;
-            seen = _mm512_or_si512(seen, bytes);
-            continue;
+        __m512i bytes = end - at < BLOCK ? _mm512_maskz_loadu_epi8(mask_until(at, end), at)
+                                         : _mm512_loadu_si512(at);
+        uint64_t slashes = number_of(_mm512_cmpeq_epi8_mask(bytes, slash));
+        uint64_t escaped = find_escaped(&state.escaped, slashes);
+        __m512i high_half = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), half);
+        uint64_t escapes = number_of(_mm512_test_epi8_mask(
+            _mm512_shuffle_epi8(by_low, bytes), _mm512_shuffle_epi8(by_high, high_half)));
+        /* Quotes and control characters with one comparison: of two copies of a byte, one of which
+         * is a control character where the byte is a quote, the lesser one is looked at. */
+        __m512i copy = _mm512_adds_epu8(_mm512_xor_si512(bytes, quote), control);
+        uint64_t stops =
+            number_of(_mm512_cmple_epu8_mask(_mm512_min_epu8(bytes, copy), control)) & ~escaped;
+        uint64_t others = escaped & ~escapes;
+        uint64_t highs = number_of(_mm512_movepi8_mask(bytes));
+        wide[wide_count] = at;
+        wide_count += (highs | highs_before >> 61) != 0;
+        highs_before = highs;
+        if (stops | others | state.hex) {
+            struct stops found = look_closer(&state, bytes, escaped, others);
+            uint64_t inside = found.quotes ^ (found.quotes - 1); /* up to the first, or all */
+            if (found.wrong & inside)
+                return NULL;
+            if (found.quotes) {
+                at += __builtin_ctzll(found.quotes);
+                *has_escape = (all_slashes | (slashes & inside)) != 0;
+                return wide_count == 0 || are_utf8(wide, wide_count, begin, at + 1) ? at : NULL;
+            }
         }
-        uint64_t inside = quotes ^ (quotes - 1); /* up to the closing quote, or all */
-        if (wrong & inside)
-            return NULL;
-        all_slashes |= slashes & inside;
-        seen = _mm512_or_si512(seen, _mm512_maskz_mov_epi8(inside, bytes));
-        if (quotes) {
-            *marks = all_slashes ? STRING_ESCAPED : 0U;
-            *marks |= _mm512_movepi8_mask(seen) ? STRING_WIDE : 0U;
-            return at + __builtin_ctzll(quotes);
+        all_slashes |= slashes;
+        if (wide_count == WIDE_BLOCKS) {
+            if (!are_utf8(wide, wide_count, begin, at + BLOCK))
+                return NULL;
+            wide_count = 0;
         }
     }
     return NULL;
@@ -574,7 +680,6 @@ WITH_AVX512 static const char *close_avx512(const char *at, const char *end, uns
 static const struct scan_kernel avx512 = {
     .name = "AVX-512",
     .close_string = close_avx512,
-    .is_utf8 = is_utf8_avx2,
     .skip_string = skip_string_avx2,
     .skip_nested = skip_nested_avx2,
 };

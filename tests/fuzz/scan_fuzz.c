@@ -189,16 +189,31 @@ static void check_kernels(struct text json)
     const char *end = json.at + json.len;
     for (size_t from = 0; from < json.len && from < 80; from++) {
         const char *at = json.at + from;
-        unsigned marks = 0;
-        const char *close = all[0]->close_string(at, end, &marks);
-        bool is_utf8 = all[0]->is_utf8(at, end);
+        bool escape = false, escape_here = false;
+        const char *close = all[0]->close_string(at, end, &escape);
         for (size_t i = 1; all[i]; i++) {
-            unsigned marks_here = 0;
-            assert(all[i]->close_string(at, end, &marks_here) == close);
-            assert(!close || marks_here == marks);
-            assert(all[i]->is_utf8(at, end) == is_utf8);
+            assert(all[i]->close_string(at, end, &escape_here) == close);
+            assert(!close || escape_here == escape);
         }
     }
+}
+
+/* The same of one long string of whatever bytes there are, so that it is UTF-8 that decides. */
+static void check_utf8(struct text json)
+{
+    char *own = malloc(json.len + 1);
+    for (size_t i = 0; i < json.len; i++) {
+        unsigned char c = (unsigned char)json.at[i];
+        own[i] = c < 0x20 || c == '"' || c == '\\' ? 'x' : (char)c;
+    }
+    own[json.len] = '"';
+    check_kernels((struct text){own, json.len + 1});
+    const char *end = own + json.len;
+    bool escape = true;
+    const char *close = scan_kernel_best()->close_string(own, end + 1, &escape);
+    assert(close == (scan_is_utf8_plain(own, end) ? end : NULL));
+    assert(!close || !escape);
+    free(own);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -212,6 +227,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         /* Never allowed, but jansson passes over one that stands behind a number. */
         assert(!scan_is_valid(json));
         check_kernels(json);
+        check_utf8(json);
         free(own);
         return 0;
     }
@@ -229,6 +245,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!cannot_say)
         check_object(json, &copy, document);
     check_kernels(json);
+    check_utf8(json);
     json_decref(document);
     free(copy.at);
     free(own);

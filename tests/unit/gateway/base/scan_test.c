@@ -285,12 +285,13 @@ static void assert_string_verdict(const char *piece, bool is_fine)
             memcpy(own + at, piece, piece_len);
             own[len] = '"';
             for (size_t i = 0; all[i]; i++) {
-                unsigned marks = 0;
-                const char *close = all[i]->close_string(own, own + len + 1, &marks);
-                bool fine = close == own + len && all[i]->is_utf8(own, close);
-                if (fine != is_fine)
+                bool has_escape = false;
+                const char *close = all[i]->close_string(own, own + len + 1, &has_escape);
+                if (close != (is_fine ? own + len : NULL))
                     fail_msg("%s: %s at %zu of %zu", all[i]->name, piece, at, len);
-                assert_null(all[i]->close_string(own, own + len, &marks));
+                if (is_fine)
+                    assert_int_equal(has_escape, strchr(piece, '\\') != NULL);
+                assert_null(all[i]->close_string(own, own + len, &has_escape));
             }
             memory_free(own);
         }
@@ -351,29 +352,100 @@ static void strings_are_checked_at_every_place_of_a_block(void **state)
         assert_string_verdict(bad[i], false);
 }
 
-static void marks_are_true_to_the_string(void **state)
+static void an_escape_counts_inside_the_string_only(void **state)
 {
     (void)state;
     const struct scan_kernel *const *all = scan_kernel_all();
     for (size_t k = 0; all[k]; k++)
         for (size_t len = 0; len < 140; len++) {
-            /* What stands behind the string must not count. */
             char own[300];
             memset(own, 'x', sizeof(own));
             own[len] = '"';
-            memcpy(own + len + 1, "\xC3\xA9\\n", 4);
-            unsigned marks = 99;
-            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &marks), own + len);
-            assert_int_equal(marks, 0);
+            memcpy(own + len + 1, "\xC3\\n\x80", 4); /* nothing here is looked at */
+            bool has_escape = true;
+            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &has_escape), own + len);
+            assert_false(has_escape);
             if (len < 3)
                 continue;
             memcpy(own + len / 2, "\xC3\xA9", 2);
-            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &marks), own + len);
-            assert_int_equal(marks, STRING_WIDE);
+            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &has_escape), own + len);
+            assert_false(has_escape);
             memcpy(own + len / 2, "\\n", 2);
-            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &marks), own + len);
-            assert_int_equal(marks, STRING_ESCAPED);
+            assert_ptr_equal(all[k]->close_string(own, own + sizeof(own), &has_escape), own + len);
+            assert_true(has_escape);
         }
+}
+
+static void what_stands_before_a_string_is_none_of_it(void **state)
+{
+    (void)state;
+    const struct scan_kernel *const *all = scan_kernel_all();
+    static const char *const heads[] = {"\xC3", "\xE2\x80", "\xF0\x9F\x98", "\xF0"};
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++)
+        for (size_t len = 2; len < 140; len++) {
+            char own[160];
+            size_t before = strlen(heads[i]);
+            bool escape;
+            memset(own, 'x', sizeof(own));
+            memcpy(own, heads[i], before);
+            memcpy(own + before + len - 2, "\xC3\xA9\"", 3);
+            const char *close = own + before + len;
+            for (size_t k = 0; all[k]; k++)
+                assert_ptr_equal(all[k]->close_string(own + before, close + 1, &escape), close);
+            own[before] = '\x80'; /* the tail of what stands before it */
+            for (size_t k = 0; all[k]; k++)
+                assert_null(all[k]->close_string(own + before, close + 1, &escape));
+        }
+}
+
+/* A string of pieces, one in <rarity> of which is no ASCII; returns its length. */
+static size_t write_pieces(char *into, size_t room, unsigned rarity, uint64_t *seed)
+{
+    static const char *const pieces[] = {
+        "\xC3\xA9", "\xE2\x80\x94", "\xF0\x9F\x98\x80", "\\n", "\\u00e9", "\\\\", "\\\"", "text"};
+    size_t len = 0;
+    while (len + 8 < room) {
+        *seed = *seed * 6364136223846793005U + 1442695040888963407U;
+        const char *piece = (*seed >> 33) % rarity ? "word " : pieces[(*seed >> 50) % 8];
+        memcpy(into + len, piece, strlen(piece));
+        len += strlen(piece);
+    }
+    into[len] = '"';
+    return len;
+}
+
+static void long_strings_are_checked_alike_by_all_instruction_sets(void **state)
+{
+    (void)state;
+    enum { ROOM = 20000, ROUNDS = 400 };
+    const struct scan_kernel *const *all = scan_kernel_all();
+    char *own = memory_new(ROOM);
+    uint64_t seed = 1;
+    for (size_t round = 0; round < ROUNDS; round++) {
+        size_t len = write_pieces(own, ROOM - round * 40, 1 + round % 40, &seed);
+        bool fine = true, escape = false, escape_here = false;
+        assert_ptr_equal(all[0]->close_string(own, own + len + 1, &escape), own + len);
+        for (size_t k = 1; all[k]; k++) {
+            assert_ptr_equal(all[k]->close_string(own, own + len + 1, &escape_here), own + len);
+            assert_int_equal(escape_here, escape);
+        }
+        for (int i = 0; i < 20; i++) { /* one byte of it is spoilt, which may do no harm */
+            seed = seed * 6364136223846793005U + 1442695040888963407U;
+            size_t at = (seed >> 33) % len;
+            char before = own[at];
+            own[at] = (char)(seed >> 56);
+            const char *close = all[0]->close_string(own, own + len + 1, &escape);
+            fine = fine && close;
+            for (size_t k = 1; all[k]; k++) {
+                assert_ptr_equal(all[k]->close_string(own, own + len + 1, &escape_here), close);
+                if (close)
+                    assert_int_equal(escape_here, escape);
+            }
+            own[at] = before;
+        }
+        assert_false(fine && round < 40);
+    }
+    memory_free(own);
 }
 
 static void assert_string(const char *raw, const char *expected)
@@ -460,8 +532,11 @@ int main(void)
         cmocka_unit_test(numbers_follow_the_grammar),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(strings_are_checked_at_every_place_of_a_block),
-        cmocka_unit_test(marks_are_true_to_the_string),
+        cmocka_unit_test(an_escape_counts_inside_the_string_only),
+        cmocka_unit_test(what_stands_before_a_string_is_none_of_it),
+        cmocka_unit_test(long_strings_are_checked_alike_by_all_instruction_sets),
         cmocka_unit_test(request_must_not_have_a_wanted_name_in_another_case),
+        cmocka_unit_test(what_stands_before_a_string_is_none_of_it),
         cmocka_unit_test(long_strings_are_told_in_their_order),
         cmocka_unit_test(name_is_seen_on_every_level),
         cmocka_unit_test(string_resolves_escapes),
