@@ -201,7 +201,7 @@ static enum name find_name(const struct places *places, const struct named *list
     if (text.len == 0)
         return NAME_OTHER;
     for (size_t i = places->first[place_of(text)]; i > 0; i = places->next[i])
-        if (text_equal(list[i - 1].text, text) || text_equal_nocase(list[i - 1].text, text))
+        if (text_same_name(list[i - 1].text, text) || text_equal_nocase(list[i - 1].text, text))
             return list[i - 1].name;
     return is_wide(text) ? find_wide(list, text) : NAME_OTHER;
 }
@@ -251,7 +251,12 @@ void names_prepare(void)
 enum name key_name(struct text inside)
 {
     char room[NAME_ROOM];
-    return find_name(&key_places, keys, name_plain(inside, room));
+    /* What is found as it stands has no escapes; what is not may be written with some. */
+    enum name found = find_name(&key_places, keys, inside);
+    if (found != NAME_OTHER)
+        return found;
+    struct text plain = name_plain(inside, room);
+    return plain.at == inside.at ? NAME_OTHER : find_name(&key_places, keys, plain);
 }
 
 enum name type_name(struct text inside)

@@ -204,7 +204,7 @@ static inline void set_apart(struct bits *bits)
 }
 
 /* What the <len> bytes at <at> are, and zeros behind them. */
-WIDE static inline struct bits look_at(const char *at, unsigned len)
+WIDE __attribute__((always_inline)) static inline struct bits look_at(const char *at, unsigned len)
 {
     char room[BLOCK];
     if (len < BLOCK)
