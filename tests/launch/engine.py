@@ -41,6 +41,7 @@ REGISTRIES_CONF = """[[registry]]
 location = "127.0.0.1"
 insecure = true
 """
+KEEPERS = ("containerd-shim", "conmon", "podman", "runc")  # what engines start to keep their containers
 POLICY = '{"default":[{"type":"insecureAcceptAnything"}]}'
 
 
@@ -159,7 +160,8 @@ class Engine:
 
     def is_of_it(self, pid):
         try:
-            return str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+            name = Path(f"/proc/{pid}/comm").read_text()
+            return name.startswith(KEEPERS) and str(self.folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
             return False
 
