@@ -478,7 +478,7 @@ const struct option config_options[] = {
 
 static bool is_word(const char *word, struct text text)
 {
-    return strncmp(word, text.at, text.len) == 0 && word[text.len] == '\0';
+    return text.len > 0 && strncmp(word, text.at, text.len) == 0 && word[text.len] == '\0';
 }
 
 static bool has_twin(const struct option *option)

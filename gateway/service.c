@@ -541,9 +541,8 @@ static void finish(struct service *service)
     service_keep_spent(service);
     end_deployments(service);
     set_live(service, 0);
+    jobs_hush(service->jobs);
     for (unsigned i = service->worker_count; i-- > 0;) /* the first has the desk: it is last */
-        jobs_hush(service->jobs);
-    for (unsigned i = 0; i < service->worker_count; i++)
         worker_stop(service->workers[i]);
     descriptors_done();
     jobs_close(service->jobs);
