@@ -45,7 +45,7 @@ from raw_upstream import (  # noqa: E402,F401
     stream_chat,
 )
 
-PATIENCE = 3  # so many times as long as it should take is waited for what is to come
+PATIENCE, PATIENCE_MAX = 3, 90  # so many times as long as it should take is waited, and so many seconds
 BINARY = os.path.abspath(os.environ.get("SLUICE_BINARY", ROOT / "build" / "sluice"))
 
 # Every secret the tests use looks like these, so that all outputs can be searched for them.
@@ -113,7 +113,7 @@ def free_port(host="127.0.0.1"):
 def eventually(condition, within=10, every=0.02, what=None):
     """Poll until condition() is true and return its value; fail the test otherwise. <within> is what it takes at most
     on a machine that is idle; others may use it, and be served first."""
-    within *= PATIENCE
+    within = min(within * PATIENCE, max(within, PATIENCE_MAX))
     deadline = time.monotonic() + within
     while True:
         value = condition()
@@ -176,7 +176,7 @@ def provider_for(upstream, name="up", **changes):
         "type": "openai",
         "base_url": upstream if isinstance(upstream, str) else upstream.url,
         "api_key": KEY_PROVIDER,
-        "timeouts": {"connect": "2s", "first_byte": "20s"},
+        "timeouts": {"connect": "2s", "first_byte": "60s"},  # later than what eventually() waits for
         "retry": {"attempts": 0},
     }
     return merged(base, changes)

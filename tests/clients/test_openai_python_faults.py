@@ -183,10 +183,16 @@ def test_a_client_that_runs_out_of_patience(base_url, mock):
     eventually(lambda: mock.stats("mock/stall-head")["in_flight"] == 0, what="the upstream call to end")
 
 
-def test_a_client_that_runs_out_of_patience_in_a_stream(base_url, mock):
+def test_a_client_that_runs_out_of_patience_in_a_stream(base_url, mock, gate):
+    def booked():
+        return [row for row in gate.ledger_rows() if row["upstream_model"] == "mock/stall"]
+
+    before = len(booked())
     with other(base_url, timeout=0.5) as client, pytest.raises(openai.APITimeoutError):
         list(ask(client, "mock/stall", stream=True))
     eventually(lambda: mock.stats("mock/stall")["in_flight"] == 0, what="the upstream call to end")
+    eventually(lambda: len(booked()) > before, what="it is booked")
+    assert booked()[-1]["fault"] == "client_gone"  # and not as a stream that stands still
 
 
 def test_a_time_out_for_one_call(client):

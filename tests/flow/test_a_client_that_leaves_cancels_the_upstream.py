@@ -105,7 +105,7 @@ def test_others_are_not_disturbed(gate, upstream):
             call.event("[DONE]")
             call.end_stream()
         else:
-            call.wait_gone(20)
+            call.wait_gone(60)
 
     upstream.answer = answer
     client, response = gate.open_stream(messages=["stay"])

@@ -180,10 +180,24 @@ def saved(redis):
     return {name: dump for name, dump in parts.items() if dump}
 
 
-def put_back(redis, parts):
-    redis.command("DEL", *(f"sluice:{{roster}}:{name}" for name in ("version", "tenants", "keys", "log")))
-    for name, dump in parts.items():
-        redis.command("RESTORE", f"sluice:{{roster}}:{name}", 0, dump)
+def put_back(redis, parts, *more):
+    """At once, with <more> commands behind it: the gateways write, too, as soon as they see it."""
+    with redis.connect() as connection:
+        connection.command("MULTI")
+        connection.command("DEL", *(f"sluice:{{roster}}:{name}" for name in ("version", "tenants", "keys", "log")))
+        for name, dump in parts.items():
+            connection.command("RESTORE", f"sluice:{{roster}}:{name}", 0, dump)
+        for words in more:
+            connection.command(*words)
+        assert len(connection.command("EXEC")) == 1 + len(parts) + len(more)
+
+
+def written_by(other, number):
+    """A tenant, as another gateway would write it."""
+    record = json.dumps({"name": f"t{other}"})
+    return [("HSET", "sluice:{roster}:version", "number", number, "tag", f"other{other}"),
+            ("LPUSH", "sluice:{roster}:log", f"{number} other{other} t t{other}"),
+            ("HSET", "sluice:{roster}:tenants", f"t{other}", f"{number}\n{record}")]
 
 
 @pytest.mark.parametrize("others", [0, 3])
@@ -192,18 +206,14 @@ def test_changes_that_a_failover_loses_come_again(pair, others):
     one, two = pair.gates
     revoked, patched = make(one, "revoked"), make(one, "patched")
     wait_open(two, patched["secret"])
-    before = saved(pair.redis)
+    before, number = saved(pair.redis), int(pair.redis.command("HGET", "sluice:{roster}:version", "number"))
     assert ask(one, "DELETE", f"/keys/{revoked['id']}").status == 200
     assert ask(one, "PATCH", f"/keys/{patched['id']}", {"models": ["slow"]}).status == 200
     made = make(two, "made")
     wait_open(one, made["secret"])
     wait_shut(two, revoked["secret"])
-    put_back(pair.redis, before)
-    for i in range(others):  # as another gateway would
-        number = int(pair.redis.command("HGET", "sluice:{roster}:version", "number")) + 1
-        pair.redis.command("HSET", "sluice:{roster}:version", "number", number, "tag", f"other{i}")
-        pair.redis.command("LPUSH", "sluice:{roster}:log", f"{number} other{i} t t{i}")
-        pair.redis.command("HSET", "sluice:{roster}:tenants", f"t{i}", f"{number}\n" + json.dumps({"name": f"t{i}"}))
+    more = [words for i in range(others) for words in written_by(i, number + 1 + i)]
+    put_back(pair.redis, before, *more)
 
     def is_whole():
         stored = pair.redis.command("HGETALL", "sluice:{roster}:keys")

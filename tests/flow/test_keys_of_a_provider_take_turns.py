@@ -63,14 +63,14 @@ def test_a_key_that_is_refused_rests_and_another_is_tried(upstream, status, stre
 
 def test_a_key_rests_as_long_as_it_is_told(upstream):
     account = Account(upstream)
-    account.answers["key-one"] = (429, [("Retry-After", "2")])
+    account.answers["key-one"] = (429, [("Retry-After", "12")])  # longer than untold
     with Sluice(config_with(upstream, KEYS[:2])) as gate:
         begun = time.monotonic()
         eventually(lambda: gate.chat().status == 200 and "key-one" in account.seen, what="it was tried")
         account.answers = {}
         account.seen.clear()
         eventually(lambda: gate.chat().status == 200 and "key-one" in account.seen, every=0.1, what="it is awake")
-        assert 2 <= time.monotonic() - begun < 25
+        assert time.monotonic() - begun >= 12
 
 
 def test_when_all_keys_rest_the_provider_is_heard(upstream):

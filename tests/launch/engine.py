@@ -181,7 +181,12 @@ class Engine:
             for each in self.containers():
                 self.ask("DELETE", f"/containers/{each['Id']}?force=true&v=true")
         self.end()
-        self.bury()
+        try:
+            self.bury()
+        finally:
+            self.clear()
+
+    def clear(self):
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             if line.split()[1].startswith(str(self.folder)):
                 run("umount", "-l", line.split()[1])

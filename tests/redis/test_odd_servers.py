@@ -59,7 +59,8 @@ def test_garbage_ends_the_connection_and_every_command(double, client, name):
     names = [client.send("GET", "a", timeout_us=20000000), client.send("PING", timeout_us=20000000)]
     answers = [client.take(each, 20) for each in names]
     if name == "two answers":
-        assert answers[0] == "OK" and answers[1] in ("OK", Fault.UNKNOWN, Fault.REFUSED)
+        # The second was there for the spare answer, or on its way, or not sent yet when the connection ended.
+        assert answers[0] == "OK" and (answers[1] == "OK" or isinstance(answers[1], Fault))
     else:
         assert answers[0] == Fault.UNKNOWN and isinstance(answers[1], Fault)
     client.wait_down()

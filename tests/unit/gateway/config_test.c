@@ -416,7 +416,7 @@ static void reads_models_and_keys(void **state)
     config_unref(config);
 }
 
-static void finds_a_key_by_its_secret(void **state)
+static void keeps_a_key_by_its_digest(void **state)
 {
     (void)state;
     char hex[HEX_BYTES], yaml[1024];
@@ -783,7 +783,7 @@ int main(void)
         cmocka_unit_test(has_the_stated_defaults),
         cmocka_unit_test(reads_what_is_written),
         cmocka_unit_test(reads_models_and_keys),
-        cmocka_unit_test(finds_a_key_by_its_secret),
+        cmocka_unit_test(keeps_a_key_by_its_digest),
         cmocka_unit_test(knows_what_an_unknown_price_means),
         cmocka_unit_test(starts_with_nothing),
         cmocka_unit_test(starts_with_what_is_in_the_environment),

@@ -187,8 +187,8 @@ static void remove_from_sets(FILE *out, const char *key, const char *name)
 
 static void drop(FILE *out, const char *key, const char *name)
 {
-    owed--;
     remove_from_sets(out, key, name);
+    owed--;
 }
 
 /* So many elements of a set, which has as many. */

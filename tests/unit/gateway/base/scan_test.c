@@ -536,7 +536,6 @@ int main(void)
         cmocka_unit_test(what_stands_before_a_string_is_none_of_it),
         cmocka_unit_test(long_strings_are_checked_alike_by_all_instruction_sets),
         cmocka_unit_test(request_must_not_have_a_wanted_name_in_another_case),
-        cmocka_unit_test(what_stands_before_a_string_is_none_of_it),
         cmocka_unit_test(long_strings_are_told_in_their_order),
         cmocka_unit_test(name_is_seen_on_every_level),
         cmocka_unit_test(string_resolves_escapes),
