@@ -14,7 +14,8 @@
  * What is done before there are workers may rightly take long: an upgrade of the ledger, many calls
  * to count. So it counts what the process has computed, read and written: when that is next to
  * nothing for as long as the limit, the thread that begins waits for something that does not come,
- * and is sent SIGABRT, too. One that computes for ever is not told from one that has much to do.
+ * and is sent SIGABRT, too. Not while a thread waits for the disk, as in fsync(): nothing could end
+ * it. One that computes for ever is not told from one that has much to do.
  */
 
 #include <stdint.h>

@@ -141,6 +141,15 @@ def drain(gate):
     eventually(lambda: "may finish" in gate.log(), what="it has stopped listening")
 
 
+def hold_one(upstream, gate):
+    """A call that is not answered before the event is set, and who reads its answer."""
+    go = hold(upstream)
+    last = Client(gate.address(), timeout=30)
+    ask(last)
+    upstream.wait_calls(1)
+    return go, last
+
+
 def overview(client):
     return client.request("GET", "/admin/v1/overview").json
 
@@ -148,10 +157,7 @@ def overview(client):
 def test_operators_are_let_in_again_when_it_drains(scene):
     """Where nobody could be let in when the drain began."""
     upstream, gate = scene
-    go = hold(upstream)
-    last = Client(gate.address(), timeout=30)
-    ask(last)
-    upstream.wait_calls(1)
+    go, last = hold_one(upstream, gate)
     crowd = [Client(gate.address(), timeout=30) for _ in range(CROWD)]
     for client in crowd:
         ask(client)
@@ -168,10 +174,7 @@ def test_operators_are_let_in_again_when_it_drains(scene):
 def test_operators_that_find_no_descriptor_do_not_keep_it_busy(scene):
     """Not even while it drains: they wait, and the loop rests."""
     upstream, gate = scene
-    go = hold(upstream)
-    last = Client(gate.address(), timeout=30)
-    ask(last)
-    upstream.wait_calls(1)
+    go, last = hold_one(upstream, gate)
     first, second = (Client(str(gate.state / "admin.sock"), timeout=30) for _ in range(2))
     assert overview(first) and overview(second), "both are let in"
     drain(gate)
