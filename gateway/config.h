@@ -52,6 +52,17 @@ struct header_setting {
     const char *name, *value;
 };
 
+/* Where spans go (tracing.h). */
+struct tracing_settings {
+    bool enabled;
+    const char *endpoint; /* as asked, with /v1/traces; url borrows from it */
+    struct url url;
+    double sample;
+    struct header_setting *headers;
+    size_t header_count;
+    struct text resource; /* its attributes as OTLP's JSON, without the brackets */
+};
+
 /* Short-lived credentials: where a provider's tokens come from (sign_in.h). */
 enum sign_in_kind {
     SIGN_IN_NONE,
@@ -280,6 +291,7 @@ struct config {
         bool tenant_label;
         unsigned max_label_values;
     } telemetry;
+    struct tracing_settings tracing;
 
     void *memory; /* arena and document that everything above borrows from */
 };

@@ -285,6 +285,7 @@ void document_resolve(struct document *document)
     resolve_store(document);
     resolve_ledger(document);
     resolve_jobs(document);
+    resolve_tracing(document);
     resolve_jwt(document);
     resolve_listeners(document);
     resolve_providers(document);

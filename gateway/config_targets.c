@@ -231,6 +231,11 @@ static bool is_token(struct text name)
     return name.len > 0;
 }
 
+bool header_may_be_added(struct text name, struct text value)
+{
+    return is_token(name) && !is_reserved_header(name) && may_be_in_header(value);
+}
+
 static void check_header(struct document *document, const struct provider_draft *draft,
                          const struct pair *pair)
 {

@@ -20,6 +20,7 @@
 #include "gateway/pages.h"
 #include "gateway/replay.h"
 #include "gateway/signature.h"
+#include "gateway/tracing.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -293,7 +294,8 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         const struct head_field *field = &head->fields[i];
         struct text value = field->value;
         char hex[HEX_BYTES];
-        if (!outbound_forwards(field->name))
+        if (!outbound_forwards(field->name) ||
+            (x->trace && text_equal_nocase(field->name, TEXT("traceparent"))))
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
@@ -485,6 +487,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->seeking->content_type = keep_for_now(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
+    tracing_begin(x);
     read_session(x, head);
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))

@@ -26,6 +26,7 @@
 #include "gateway/mock.h"
 #include "gateway/resident.h"
 #include "gateway/resume.h"
+#include "gateway/tracing.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
 #include "policy/semantic.h"
@@ -360,6 +361,7 @@ static void drain(struct errand *errand)
     if (worker->draining)
         return;
     worker->draining = true;
+    tracing_hurry(worker->now->tracing);
     acceptor_stop(worker);
     for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
         next = at->next;
@@ -377,7 +379,8 @@ struct worker_figures worker_figures(const struct worker *worker)
     return (struct worker_figures){
         atomic_load_explicit(&worker->connections_now, memory_order_relaxed),
         atomic_load_explicit(&worker->exchanges_now, memory_order_relaxed),
-        atomic_load_explicit(&worker->upstreams_now, memory_order_relaxed)};
+        atomic_load_explicit(&worker->upstreams_now, memory_order_relaxed),
+        atomic_load_explicit(&worker->spans_now, memory_order_relaxed)};
 }
 
 struct loop *worker_loop(struct worker *worker)
@@ -447,6 +450,7 @@ static void stop(struct errand *errand)
     worker->stopping = true; /* no call goes on without its client now */
     loop_do_put_off(worker->loop);
     close_all(worker);
+    tracing_stop(worker->now->tracing);
     loop_stop(worker->loop);
 }
 
