@@ -109,7 +109,8 @@ static const struct topic topics[] = {
                 "QUIT   the same as TERM\n"
                 "INT    drain without the delay; twice: at once\n"
                 "HUP    reload the configuration; a broken file leaves the old one in force\n"
-                "USR1   reopen the log file\n"},
+                "USR1   reopen the log file\n"
+                "USR2   nothing; the log says so\n"},
     {"exit-codes", "0   good\n"
                    "1   failed; errors found by check; not healthy in healthcheck\n"
                    "2   wrong usage\n"
