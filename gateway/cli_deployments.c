@@ -47,10 +47,15 @@ static int ask(const struct cli *cli, const char *method, const char *behind, st
 
 int command_deployments_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {
-        {"name", "name"},          {"state", "state"},   {"ready", "ready"},
-        {"wanted", "wanted"},      {"max", "max"},       {"calls", "queue.in_flight"},
-        {"waiting", "queue.held"}, {"reason", "reason"}, {"from", "origin"}};
+    static const struct level_column columns[] = {{.name = "name", .member = "name"},
+                                                  {.name = "state", .member = "state"},
+                                                  {.name = "ready", .member = "ready"},
+                                                  {.name = "wanted", .member = "wanted"},
+                                                  {.name = "max", .member = "max"},
+                                                  {.name = "calls", .member = "queue.in_flight"},
+                                                  {.name = "waiting", .member = "queue.held"},
+                                                  {.name = "reason", .member = "reason"},
+                                                  {.name = "from", .member = "origin"}};
     return level_print_list(cli, "/admin/v1/deployments", columns,
                             sizeof columns / sizeof *columns);
 }
