@@ -169,7 +169,8 @@ static int order(struct cli *cli, const char *word, struct text sent)
     char behind[40];
     snprintf(behind, sizeof behind, "/%s", word);
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
-    int code = show_or_wait(cli, ask(cli, "POST", behind, sent, &body), buffer_text(&body));
+    int code = ask(cli, "POST", behind, sent, &body);
+    code = show_or_wait(cli, code, buffer_text(&body));
     buffer_done(&body);
     return code;
 }
@@ -223,6 +224,20 @@ int command_deployments_delete(struct cli *cli)
     return code;
 }
 
+/* What is wrong with each member, as the answer has it. */
+static void print_errors(struct text body)
+{
+    char field[80], message[WORD_BYTES], hint[80];
+    struct text items = cli_member(body, "errors"), ignored, item;
+    while (items.at != NULL && member_next(&items, &ignored, &item)) {
+        word_of(item, "field", field, sizeof field);
+        word_of(item, "message", message, sizeof message);
+        word_of(item, "hint", hint, sizeof hint);
+        cli_complain("%s%s%s%s%s%s", field, field[0] ? ": " : "", message,
+                     hint[0] ? "; did you mean \"" : "", hint, hint[0] ? "\"?" : "");
+    }
+}
+
 /* A file as a deployment stands in the configuration: YAML or JSON. */
 int command_deployments_create(struct cli *cli)
 {
@@ -236,6 +251,8 @@ int command_deployments_create(struct cli *cli)
     if (code == EXIT_GOOD)
         code = cli_send_or_complain(cli, "POST", "/admin/v1/deployments", buffer_text(&document),
                                     &body);
+    if (code == EXIT_FAILED)
+        print_errors(buffer_text(&body));
     if (code == EXIT_GOOD) {
         word_of(buffer_text(&body), "name", name, sizeof name);
         char *words[] = {name};

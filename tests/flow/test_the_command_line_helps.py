@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What people type: the README's words as they stand, help on a family of commands, slips, tables that are read."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -32,6 +33,16 @@ def test_the_readmes_minute_of_limits_goes_as_it_is_written(tmp_path):
     assert lines[:4] == ["200", "200", "200", "429"], done
     assert any("budget_per_day" in line and " USD " in line for line in lines), done.stdout
     assert done.returncode == 0, done
+
+
+def test_the_call_of_the_page_on_jobs_is_accepted(upstream):
+    text = (ROOT / "docs" / "JOBS.md").read_text().split("## Of one's own\n")[1].split("\n| ")[0]
+    with Sluice(config_for(upstream, jobs={"webhook": {"secret": "s" * 32}})) as gate:
+        url = "http://{}:{}".format(*gate.address())
+        done = subprocess.run(
+            ["bash", "-c", text.replace("https://gateway", url).replace("app.example.com", "app.invalid")],
+            env=clean_environment({"KEY": KEY_ACME}), capture_output=True, text=True, timeout=60)
+        assert json.loads(done.stdout).get("status") in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED"), done
 
 
 @pytest.mark.parametrize("family", ["keys", "config", "deployments"])
