@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def test_the_call_of_the_page_on_jobs_is_accepted(upstream):
             ["bash", "-c", text.replace("https://gateway", url).replace("app.example.com", "app.invalid")],
             env=clean_environment({"KEY": KEY_ACME}), capture_output=True, text=True, timeout=60)
         assert json.loads(done.stdout).get("status") in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED"), done
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "8080 "])
+def test_make_run_refuses_what_is_no_port_before_it_builds(port, tmp_path):
+    copy = tmp_path / "deploy" / "quickstart"
+    copy.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "quickstart" / "run", copy)
+    done = subprocess.run([copy / "run"], env=clean_environment({"PORT": port, "MODEL": "none"}),
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and f"PORT={port} is no port" in done.stderr, done
 
 
 @pytest.mark.parametrize("family", ["keys", "config", "deployments"])
