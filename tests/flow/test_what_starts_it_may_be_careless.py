@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Closed standard descriptors, a bound of files' sizes, a signal that means something elsewhere: none of it does harm."""
 
+import os
 import signal
 import subprocess
 
@@ -41,6 +42,26 @@ def test_a_bound_of_files_sizes_is_told_like_a_full_disk(upstream, tmp_path):
         env=clean_environment({"STATE_DIRECTORY": str(tmp_path / "state")}),
         stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1 and "File too large" in done.stderr, done
+
+
+def test_a_signal_that_comes_before_the_configuration_is_read_waits(upstream, tmp_path):
+    """A file of a key that somebody has yet to write holds up the start."""
+    secret = tmp_path / "secret"
+    os.mkfifo(secret)
+    config = config_for(upstream)
+    config["providers"][0].pop("api_key", None)
+    config["providers"][0]["api_key_file"] = str(secret)
+    with Sluice(config, wait=False) as gate:
+        with open(secret, "w") as writer:  # opened when it is being read
+            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                gate.signal(number)
+            secret.unlink()
+            secret.write_text("sk-upstream\n")  # for the reload
+            writer.write("sk-upstream\n")
+        gate.wait_ready()
+        assert gate.chat().status == 200
+        eventually(lambda: "USR2 does nothing" in gate.log(), what="it was not lost")
+        eventually(lambda: "generation 2" in gate.cli("status").stdout, what="nor was the reload")
 
 
 def test_usr2_ends_nothing(upstream):
