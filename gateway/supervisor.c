@@ -145,7 +145,8 @@ static bool lock_state(struct supervisor *s)
         cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
                      strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
-        cli_complain("%s: %s", path, strerror(errno));
+        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
+                     strerror(errno));
     } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
