@@ -220,9 +220,9 @@ static void print_errors(struct text body)
     char field[80], message[WORD_BYTES], hint[80];
     struct text items = cli_member(body, "errors"), ignored, item;
     while (items.at != NULL && member_next(&items, &ignored, &item)) {
-        word_of(item, "field", field, sizeof field);
-        word_of(item, "message", message, sizeof message);
-        word_of(item, "hint", hint, sizeof hint);
+        words_member(item, "field", field, sizeof field);
+        words_member(item, "message", message, sizeof message);
+        words_member(item, "hint", hint, sizeof hint);
         cli_complain("%s%s%s%s%s%s", field, field[0] ? ": " : "", message,
                      hint[0] ? "; did you mean \"" : "", hint, hint[0] ? "\"?" : "");
     }
