@@ -48,10 +48,15 @@ static int ask(const struct cli *cli, const char *method, const char *behind, st
 
 int command_deployments_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {
-        {"name", "name"},          {"state", "state"},   {"ready", "ready"},
-        {"wanted", "wanted"},      {"max", "max"},       {"calls", "queue.in_flight"},
-        {"waiting", "queue.held"}, {"reason", "reason"}, {"from", "origin"}};
+    static const struct level_column columns[] = {{.name = "name", .member = "name"},
+                                                  {.name = "state", .member = "state"},
+                                                  {.name = "ready", .member = "ready"},
+                                                  {.name = "wanted", .member = "wanted"},
+                                                  {.name = "max", .member = "max"},
+                                                  {.name = "calls", .member = "queue.in_flight"},
+                                                  {.name = "waiting", .member = "queue.held"},
+                                                  {.name = "reason", .member = "reason"},
+                                                  {.name = "from", .member = "origin"}};
     return level_print_list(cli, "/admin/v1/deployments", columns,
                             sizeof columns / sizeof *columns);
 }
@@ -154,7 +159,8 @@ static int order(struct cli *cli, const char *word, struct text sent)
     char behind[40];
     snprintf(behind, sizeof behind, "/%s", word);
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
-    int code = show_or_wait(cli, ask(cli, "POST", behind, sent, &body), buffer_text(&body));
+    int code = ask(cli, "POST", behind, sent, &body);
+    code = show_or_wait(cli, code, buffer_text(&body));
     buffer_done(&body);
     return code;
 }
@@ -208,6 +214,20 @@ int command_deployments_delete(struct cli *cli)
     return code;
 }
 
+/* What is wrong with each member, as the answer has it. */
+static void print_errors(struct text body)
+{
+    char field[80], message[WORD_BYTES], hint[80];
+    struct text items = cli_member(body, "errors"), ignored, item;
+    while (items.at != NULL && member_next(&items, &ignored, &item)) {
+        words_member(item, "field", field, sizeof field);
+        words_member(item, "message", message, sizeof message);
+        words_member(item, "hint", hint, sizeof hint);
+        cli_complain("%s%s%s%s%s%s", field, field[0] ? ": " : "", message,
+                     hint[0] ? "; did you mean \"" : "", hint, hint[0] ? "\"?" : "");
+    }
+}
+
 /* A file as a deployment stands in the configuration: YAML or JSON. */
 int command_deployments_create(struct cli *cli)
 {
@@ -221,6 +241,8 @@ int command_deployments_create(struct cli *cli)
     if (code == EXIT_GOOD)
         code = cli_send_or_complain(cli, "POST", "/admin/v1/deployments", buffer_text(&document),
                                     &body);
+    if (code == EXIT_FAILED)
+        print_errors(buffer_text(&body));
     if (code == EXIT_GOOD) {
         words_member(buffer_text(&body), "name", name, sizeof name);
         char *words[] = {name};

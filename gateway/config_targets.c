@@ -189,9 +189,15 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
         return;
     settings->off = draft->unusable = true;
     const char *variable = draft->resolved->key_variable;
-    problem_at_value(document, at ? at : draft->node, SEVERITY_WARNING,
-                     "the provider \"%.*s\" is off: it has no api_key%s%s",
-                     TEXT_ARGS(settings->name), variable ? "; set " : "", variable ? variable : "");
+    if (at && at == node_find(draft->node, "api_key_file"))
+        problem_at_value(document, at, SEVERITY_WARNING,
+                         "the provider \"%.*s\" is off: its api_key_file is empty",
+                         TEXT_ARGS(settings->name));
+    else
+        problem_at_value(document, at ? at : draft->node, SEVERITY_WARNING,
+                         "the provider \"%.*s\" is off: it has no api_key%s%s",
+                         TEXT_ARGS(settings->name), variable ? "; set " : "",
+                         variable ? variable : "");
 }
 
 /* Headers that frame a message, or that we write ourselves. */
