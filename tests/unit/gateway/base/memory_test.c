@@ -149,8 +149,10 @@ static void reset_keeps_a_small_block_for_the_next_like_it(void **state)
     for (size_t i = 0; i < 600; i++)
         assert_int_equal(larger[i], 3);
     arena_reset(&arena);
+    assert_non_null(arena.spare);
     memset(arena_take(&arena, 64), 1, 64);
     assert_ptr_equal(arena_take(&arena, 500), small);
+    assert_null(arena.spare);
     arena_reset(&arena);
     arena_done(&arena); /* with what it kept */
 }
