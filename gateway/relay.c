@@ -348,7 +348,8 @@ static struct text own_id_line(struct exchange *x)
     return (struct text){line, name.len + length + end.len};
 }
 
-void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream)
+void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream,
+                       int64_t length)
 {
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->target_words = x->client_words = NULL; /* what was kept is in the client's own */
@@ -359,7 +360,7 @@ void relay_replay_head(struct exchange *x, unsigned status, struct text type, bo
     x->answer.operation = x->call.operation;
     x->answer.hide_usage = stream && !x->call.asked_usage;
     x->answer_head = own_id_line(x);
-    x->length_out = -1;
+    x->length_out = stream ? -1 : length;
     x->relay = stream ? RELAY_EVENTS : RELAY_WHOLE;
     x->held_limit = stream ? RELAY_EVENT_MAX : RELAY_LIST_MAX;
     buffer_init(&x->held, x->held_limit);
