@@ -521,28 +521,68 @@ void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t c
     before->cost_nanos -= cost_nanos;
 }
 
-/* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
- */
-bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+/* ------------------------------------------------------------------------------- sessions */
+
+/* How often what its last response took is held for what a session does next: its responses grow
+ * with what was said. With Redis there may be nothing to take without asking: so more is asked for
+ * some responses before it must be there, and in steps that grow with the session. */
+enum { SESSION_AHEAD = 2, SESSION_ASKED = 4, SESSION_STEP = 8 };
+
+/* What a session has used of limits of a kind, its <last> response included. */
+struct stretch {
+    enum limit_kind kind;
+    int64_t used, last;
+};
+
+/* How much must be held besides, so that <ahead> more of such responses are paid for; plain windows
+ * of tokens take what was used for debt, which is paid back before it grows. */
+static int64_t session_lacks(const struct exchange *x, const struct stretch *stretch, int ahead)
 {
-    struct reservation *r = &x->reservation;
-    struct booked *session = book_of(x);
-    session->used.input_tokens += usage->input_tokens;
-    session->used.output_tokens += usage->output_tokens;
-    session->used.cost_nanos += cost_nanos;
+    const struct reservation *r = &x->reservation;
+    int64_t lacks = 0;
     for (size_t i = 0; i < r->use_count; i++) {
         const struct use *use = &r->uses[i];
-        if (!r->live || use->limit->kind != LIMIT_MONEY ||
-            session->used.cost_nanos + cost_nanos <= session->held + use->held)
+        if (use->limit->kind != stretch->kind || use->settled)
             continue;
-        /* As much again as this response took, so that the next one is held for before it comes. */
-        int64_t more = cost_nanos > 0 ? cost_nanos : 1;
-        if (!limits_extend(r, LIMIT_MONEY, more))
-            return fault_set(exchange_fault(x), FAULT_BUDGET,
-                             "The budget is spent in this session.");
-        session->held += more;
-        break;
+        bool exact = stretch->kind == LIMIT_MONEY || use->limit->strict;
+        int64_t needed = stretch->used;
+        for (int j = 0; exact && j < ahead; j++)
+            needed = sum(needed, stretch->last);
+        lacks = needed - use->held > lacks ? needed - use->held : lacks;
     }
+    return lacks;
+}
+
+static bool session_hold(struct exchange *x, const struct stretch *stretch)
+{
+    int64_t asked = session_lacks(x, stretch, SESSION_ASKED), step = stretch->used / SESSION_STEP;
+    if (asked == 0 || limits_extend(&x->reservation, stretch->kind, asked > step ? asked : step))
+        return true;
+    int64_t lacks = session_lacks(x, stretch, SESSION_AHEAD);
+    return lacks == 0 || limits_extend(&x->reservation, stretch->kind, lacks);
+}
+
+bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    struct used *used = &book_of(x)->used;
+    int64_t tokens = usage->input_tokens + usage->output_tokens;
+    used->input_tokens += usage->input_tokens;
+    used->output_tokens += usage->output_tokens;
+    used->cost_nanos = sum(used->cost_nanos, cost_nanos);
+    const struct stretch money = {LIMIT_MONEY, used->cost_nanos, cost_nanos};
+    const struct stretch counted[] = {
+        {LIMIT_INPUT_TOKENS, used->input_tokens, usage->input_tokens},
+        {LIMIT_OUTPUT_TOKENS, used->output_tokens, usage->output_tokens},
+        {LIMIT_TOKENS, used->input_tokens + used->output_tokens, tokens},
+    };
+    if (!x->reservation.live)
+        return true;
+    if (!session_hold(x, &money))
+        return fault_set(exchange_fault(x), FAULT_BUDGET, "The budget is spent in this session.");
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (!session_hold(x, &counted[i]))
+            return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
+                             "The limit of tokens is reached in this session.");
     return true;
 }
 

@@ -53,8 +53,9 @@ bool reserve_hedge(struct exchange *x);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
-/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another one;
- * the fault says so. */
+/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another two
+ * such, nor does a strict window of tokens allow them, or another one is full; the fault says so.
+ */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
