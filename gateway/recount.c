@@ -194,11 +194,20 @@ static bool is_of_batches(const struct usage_row *row)
     return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0;
 }
 
+/* Calls that a target was asked for count, also when it failed or refused: those of ours that are
+ * refused have no tries. More than one try may be of one call, so this may be too many; but only
+ * among calls that ended with one status. */
+static int64_t refused_but_sent(const struct usage_row *row)
+{
+    return row->attempts < row->refused ? row->attempts : row->refused;
+}
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
     case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
-        return is_of_batches(row) ? row->attempts : row->requests - row->refused;
+        return is_of_batches(row) ? row->attempts
+                                  : row->requests - row->refused + refused_but_sent(row);
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -311,8 +320,9 @@ static void count_row(struct counting *counting, const struct usage_row *row)
 
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
-    const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
-                                BY_OPERATION};
+    const enum usage_by by[] = {
+        BY_TENANT,    BY_KEY,     BY_USER,  BY_MODEL, grain_by[counting->grain],
+        BY_OPERATION, BY_OUTCOME, BY_STATUS};
     struct usage_question question = {.directory = counting->config->ledger_path,
                                       .reader = counting->reader,
                                       .since_us = since_us,
