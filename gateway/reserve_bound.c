@@ -178,6 +178,19 @@ static uint64_t dear_ones(const struct exchange *x)
     return on & ~out;
 }
 
+/* Of a model that the call has fallen back on. */
+static int64_t detour_cost_bound(const struct route *route, int64_t input, int64_t output,
+                                 int64_t units)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        most = cost > most ? cost : most;
+    }
+    return most;
+}
+
 int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
 {
     int64_t most = 0, input = x->estimate.input_bound, units = reserve_most_units(x);
@@ -188,7 +201,8 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
         int64_t cost = price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
-    return most;
+    int64_t detour = x->detour ? detour_cost_bound(x->detour, input, output, units) : 0;
+    return detour > most ? detour : most;
 }
 
 bool reserve_may_lower(const struct exchange *x)
