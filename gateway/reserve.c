@@ -153,6 +153,18 @@ static int64_t output_for(const struct exchange *x, int64_t money)
     return low;
 }
 
+/* Does the client say a length of 0, where a target has one that is filled in for who says none?
+ * Then none is filled in, and some take 0 for as long as they like; Anthropic does not. */
+static bool escapes_default(const struct exchange *x)
+{
+    bool zero = false, filled = false;
+    for (int i = 0; x->seeking && i < MAX_TOKENS_NAMES; i++)
+        zero = zero || text_equal(x->seeking->max_tokens[i].raw, TEXT("0"));
+    for (size_t i = 0; zero && x->route && i < x->route->target_count; i++)
+        filled = filled || x->route->targets[i].max_tokens_default > 0;
+    return filled && x->match.shape != SHAPE_ANTHROPIC;
+}
+
 /* Less than the whole was held: the answer must not become longer than what is held for it. And an
  * answer whose longest nobody knows may not be longer than what was taken for that. */
 static void lower_output(struct exchange *x)
@@ -173,7 +185,7 @@ static void lower_output(struct exchange *x)
         binds = binds || use->limit->strict;
         output = most < output ? most : output;
     }
-    bool unknown = !x->call.max_tokens && !reserve_model_output(x);
+    bool unknown = !x->call.max_tokens && (!reserve_model_output(x) || escapes_default(x));
     if (!x->estimated || !reserve_may_lower(x) || !binds ||
         (output == x->estimate.output_bound && !unknown))
         return;
@@ -457,26 +469,50 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     return false;
 }
 
-bool reserve_detour(struct exchange *x, const struct route *route)
+/* What an answer of at most <output> tokens costs at most, of any of them. */
+static int64_t cost_of_route(const struct exchange *x, const struct route *route, int64_t output)
 {
-    struct reservation *r = &x->reservation;
-    bool money = false;
-    int64_t held = 0, most = 0, units = reserve_most_units(x);
-    if (!x->estimated || x->free_of_charge)
-        return true;
-    for (size_t i = 0; i < r->use_count; i++)
-        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
-    if (!r->live || !money)
-        return true;
-    held = reserve_cost_bound(x, x->estimate.output_bound);
+    int64_t most = 0;
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         int64_t cost = target->off ? 0
-                                   : price_bound(&target->price, x->estimate.input_bound,
-                                                 x->estimate.output_bound, units);
+                                   : price_bound(&target->price, x->estimate.input_bound, output,
+                                                 reserve_most_units(x));
         most = cost > most ? cost : most;
     }
-    return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
+    return most;
+}
+
+bool reserve_detour(struct exchange *x, const struct route *route)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false, strict = false;
+    if (!x->estimated || x->free_of_charge)
+        return true;
+    for (size_t i = 0; i < r->use_count; i++) {
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+        strict = strict || r->uses[i].limit->strict;
+    }
+    if (!r->live || (!money && !strict))
+        return true;
+    int64_t output = x->estimate.output_bound, longest = route->output_tokens * reserve_choices(x);
+    int64_t held = reserve_cost_bound(x, output);
+    bool longer = !x->call.max_tokens && !x->lowered_tokens && reserve_may_lower(x) &&
+                  (!longest || longest > output);
+    /* Its answers may be longer than those of the model that was asked for. */
+    if (longer && longest && !strict) {
+        int64_t more = cost_of_route(x, route, longest) - held;
+        if (more <= 0 || limits_extend(r, LIMIT_MONEY, more)) {
+            x->estimate.output_bound = longest;
+            return true;
+        }
+    }
+    int64_t more = money ? cost_of_route(x, route, output) - held : 0;
+    if (more > 0 && !limits_extend(r, LIMIT_MONEY, more))
+        return false;
+    if (longer) /* then it is told */
+        x->lowered_tokens = output / reserve_choices(x);
+    return true;
 }
 
 bool reserve_hedge(struct exchange *x)

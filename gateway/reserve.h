@@ -43,7 +43,8 @@ bool reserve_watch(struct exchange *x);
  * for it, too. False when there is no room, not even for a shorter next try. */
 bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 /* The call may go to <route>'s targets instead of its model's: hold what they may cost beyond what
- * is held. False when there is no room for it. */
+ * is held; an answer that may be longer than the model's is held for, or made no longer. False when
+ * there is no room for it. */
 bool reserve_detour(struct exchange *x, const struct route *route);
 /* A further try reads <tokens> more than the call has: hold what they may cost. */
 bool reserve_input(struct exchange *x, int64_t tokens);
