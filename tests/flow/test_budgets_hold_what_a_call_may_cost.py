@@ -176,6 +176,27 @@ def test_what_knows_no_longest_answer_is_not_told_one(upstream, path, body):
         assert set(upstream.last().json) == {"model", *body}
 
 
+@pytest.mark.parametrize("path, body", [
+    ("/v1/images/generations", {"prompt": "x", "n": 4}),
+    ("/v1/images/generations", {"prompt": "x", "n": 4, "max_tokens": 1}),
+    ("/v1/images/edits", form(("model", "fast"), ("image", "z"), ("n", "4"))),
+], ids=["said", "a length that says nothing", "form"])
+@pytest.mark.parametrize("pays_for", [3.9, 11])
+def test_pictures_that_are_counted_in_tokens_are_held_for(upstream, path, body, pays_for):
+    """The largest that gpt-image-1 makes, at its best."""
+    picture = 6240
+    upstream.answer = respond(data=[], usage={"input_tokens": 20, "output_tokens": 4 * picture, "total_tokens": 20 + 4 * picture})
+    amount = int(pays_for * picture * OUTPUT)
+    with gate_for(upstream, amount) as gate:
+        for _ in range(4):
+            if isinstance(body, dict):
+                gate.post(path, {"model": "fast", **body})
+            else:
+                gate.post(path, body, headers=FORM)
+        spent = gate.usage_total("cost_nanos")
+        assert spent <= amount and (spent > 0) == (pays_for > 4 and isinstance(body, dict))
+
+
 CALLS = [("/v1/chat/completions", {"messages": []}), ("/v1/completions", {"prompt": "x"}), ("/v1/responses", {"input": "x", "store": False})]
 
 
