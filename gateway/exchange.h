@@ -170,7 +170,6 @@ struct seeking {
 /* What was booked before a call's end: tries that were given up, responses of a session. */
 struct booked {
     struct used used;
-    int64_t held; /* for a session, beyond the reservation */
 };
 
 struct exchange {

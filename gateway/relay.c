@@ -39,7 +39,7 @@ static void give_up_whole(struct exchange *x)
     buffer_done(&x->held);
 }
 
-/* The budget is gone: what the target has said is passed on, and then why it ends here. */
+/* It may not go on: what the target has said is passed on, and then why it ends here. */
 static void end_session(struct exchange *x, struct text piece)
 {
     struct buffer words;
@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (exchange_why(x)->kind == FAULT_BUDGET)
+        if (fault_rule(exchange_why(x)->kind)->status < 500)
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
