@@ -339,14 +339,17 @@ void client_finish(struct client *client)
 
 bool client_is_idle(const struct client *client)
 {
-    return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
+    return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out) &&
+           !buffer_length(&client->in);
 }
 
 bool client_close_idle(struct client *client)
 {
     char byte;
-    if (recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+    if (client->unread || recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+        client->unread = true;
         return false;
+    }
     client_close(client);
     return true;
 }
@@ -355,8 +358,10 @@ void client_drain(struct client *client)
 {
     if (client->listener->is_admin_socket)
         return;
-    if (client_is_idle(client) || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
+    if (client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
         client_close(client);
+    else if (client_is_idle(client))
+        client_close_idle(client); /* or its request is answered, the last one */
 }
 
 static void refuse_head(struct client *client, const struct fault *fault, struct text bytes)
