@@ -27,13 +27,14 @@
 #include "gateway/resident.h"
 #include "gateway/service.h"
 #include "gateway/sockets.h"
+#include "gateway/starved.h"
 #include "gateway/watchdog.h"
 
 enum {
     BACKOFF_MIN_US = 10000,
     BACKOFF_MAX_US = 1000000,
     HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
-    SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed */
+    SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed (starved.h) */
     STOPPED_US = 700000,   /* and one that somebody stopped (SIGSTOP) after so long */
     STOP_US = 5000000,     /* to end after SAY_STOP */
     LOCK_US = 1000000,     /* to wait for the lock of one that is just dying */
@@ -50,8 +51,9 @@ struct supervisor {
 
     pid_t child; /* 0 = none runs */
     int channel;
-    uint64_t child_started_us, heard_us, backoff_us, start_at_us, kill_at_us;
-    uint64_t stopped_us; /* since when the service is stopped by a signal; 0 = it is not */
+    uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
+    struct starved signs; /* of life, of the child */
+    uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 
@@ -213,7 +215,8 @@ static void start_service(struct supervisor *s)
     }
     s->child = child;
     s->channel = pair[0];
-    s->child_started_us = s->heard_us = clock_now_us();
+    s->child_started_us = clock_now_us();
+    starved_heard(&s->signs, child, s->child_started_us);
     s->is_ready = false;
 }
 
@@ -314,7 +317,7 @@ static void on_ready(struct supervisor *s)
 
 static void hear(struct supervisor *s, char word)
 {
-    s->heard_us = clock_now_us();
+    starved_heard(&s->signs, s->child, clock_now_us());
     switch (word) {
     case SAY_READY:
         on_ready(s);
@@ -418,16 +421,26 @@ static void earliest(uint64_t *next, uint64_t due)
         *next = due;
 }
 
+/* One that has the processor, or waits, and gives no sign. Returns when to look again; 0 = never.
+ */
+static uint64_t look_whether_stuck(struct supervisor *s, uint64_t now)
+{
+    if (!s->watches)
+        return 0;
+    if (now >= starved_look_at_us(&s->signs, SILENCE_US) &&
+        starved_is_stuck(&s->signs, SILENCE_US, now)) {
+        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
+            (unsigned)((now - s->signs.heard_us) / 1000000));
+        kill(s->child, SIGKILL);
+        starved_heard(&s->signs, s->child, now);
+    }
+    return starved_look_at_us(&s->signs, SILENCE_US);
+}
+
 /* Kill one that is stuck, or takes too long to end. */
 static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
 {
-    uint64_t silent_at = s->watches ? s->heard_us + SILENCE_US : 0;
-    if (silent_at != 0 && now >= silent_at) {
-        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
-            SILENCE_US / 1000000);
-        kill(s->child, SIGKILL);
-        s->heard_us = now;
-    }
+    uint64_t look_at = look_whether_stuck(s, now);
     uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
     if (stopped_at != 0 && now >= stopped_at) {
         say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
@@ -440,7 +453,7 @@ static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
         s->kill_at_us = 0;
     }
     earliest(next, s->kill_at_us);
-    earliest(next, silent_at);
+    earliest(next, look_at);
     earliest(next, stopped_at);
 }
 
@@ -449,7 +462,7 @@ static uint64_t keep_time(struct supervisor *s)
 {
     uint64_t now = clock_now_us(), next = now + 60000000U;
     if (s->next_us != 0 && now > s->next_us + 1000000)
-        s->heard_us = now; /* we were stopped ourselves, and so perhaps was it */
+        starved_heard(&s->signs, s->child, now); /* we were stopped ourselves, and it perhaps */
     if (s->stopped_us != 0 && s->next_us != 0 && now > s->next_us + 100000)
         s->stopped_us = now;
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)
