@@ -227,6 +227,8 @@ static void look_at_opening(struct watchdog *watchdog)
     if (opening->limit_us == 0 || opening->idle_us < opening->limit_us)
         return;
     if (waits_for_disk()) {
+        log_line(LOG_WARN, "watchdog", "the start waits for the disk at %s for %llu ms", what,
+                 (unsigned long long)opening->idle_us / 1000);
         opening->idle_us = 0;
         return;
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -330,6 +332,16 @@ static void take_long(struct watchdog *watchdog)
     }
 }
 
+/* Who waits for a child in this way cannot be interrupted, as who waits for fsync(). */
+static void wait_for_disk(struct watchdog *watchdog)
+{
+    watchdog_note(watchdog, "something");
+    if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL) == 0) {
+        usleep(2500000);
+        _exit(0);
+    }
+}
+
 static void go_on_step_by_step(struct watchdog *watchdog)
 {
     for (int i = 0; i < 15; i++) {
@@ -355,6 +367,7 @@ static void test_a_start_that_takes_long_is_left_alone(void **state)
     (void)state;
     assert_is_left_alone(begin_in_child(2000000, take_long));
     assert_is_left_alone(begin_in_child(2000000, go_on_step_by_step));
+    assert_is_left_alone(begin_in_child(500000, wait_for_disk));
     assert_is_left_alone(begin_in_child(0, wait_long));
 }
 
