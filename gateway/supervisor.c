@@ -40,6 +40,8 @@ enum {
     LOCK_US = 1000000,     /* to wait for the lock of one that is just dying */
     LOCK_EVERY_US = 20000,
     WORDS_BYTES = 512,
+    LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
+    SAY_MS = 100,
 };
 
 struct supervisor {
@@ -63,6 +65,15 @@ struct supervisor {
     int code;
 };
 
+/* Not when nobody takes it: who waits here starts no service and hears no signal. A pipe that polls
+ * ready takes a line at once and whole. */
+static void write_line(const char *line, int len)
+{
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&ready, 1, SAY_MS) > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
+        return; /* there is nobody left to tell */
+}
+
 /* The log's writer is a thread, and we fork: so our few lines go out directly. */
 static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -71,7 +82,8 @@ static void say(const struct supervisor *s, enum log_level level, const char *fo
 {
     static const char *const levels[][2] = {
         {"DEBUG", "debug"}, {"INFO", "info"}, {"WARN", "warn"}, {"ERROR", "error"}};
-    char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES];
+    char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES], line[LINE_BYTES];
+    int len;
     if ((int)level < s->config->telemetry.level)
         return;
     va_list args;
@@ -80,13 +92,15 @@ static void say(const struct supervisor *s, enum log_level level, const char *fo
     va_end(args);
     clock_stamp(clock_wall_us(), stamp);
     if (s->json) {
-        size_t len = log_escape(escaped, sizeof escaped, text_of(words));
-        fprintf(stderr,
-                "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"supervisor\",\"msg\":\"%.*s\"}\n",
-                stamp, levels[level][1], (int)len, escaped);
+        int length = (int)log_escape(escaped, sizeof escaped, text_of(words));
+        len = snprintf(
+            line, sizeof line,
+            "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"supervisor\",\"msg\":\"%.*s\"}\n",
+            stamp, levels[level][1], length, escaped);
     } else {
-        fprintf(stderr, "%s %s supervisor: %s\n", stamp, levels[level][0], words);
+        len = snprintf(line, sizeof line, "%s %s supervisor: %s\n", stamp, levels[level][0], words);
     }
+    write_line(line, len);
 }
 
 /* ------------------------------------------------------------------------------ preparation */
