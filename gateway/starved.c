@@ -29,7 +29,7 @@ static enum starved_state read_state(const char *path)
     fclose(file);
     if (!state || state[1] != ' ')
         return STARVED_UNKNOWN;
-    return state[2] == 'R' ? STARVED_MAY_RUN : STARVED_WAITS;
+    return state[2] == 'R' ? STARVED_MAY_RUN : state[2] == 'D' ? STARVED_ON_DISK : STARVED_WAITS;
 }
 
 enum starved_state starved_thread(pid_t thread)

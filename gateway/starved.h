@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * starved - does somebody who gives no sign wait for the processor, which others have, or is it
- * stuck? To end the first makes it worse: its successor has less of the processor still.
+ * starved - does somebody who gives no sign wait for the processor, which others have, or for the
+ * disk, or is it stuck? To end the first two makes it worse: its successor has less of the
+ * processor still, and who waits for the disk cannot even be ended before it has what it waits for.
  *
  * From the states that /proc has of threads, and from the clocks of what they have computed. Where
  * /proc is not there, or hides others' processes, it is not known. For the watchdog and the
@@ -16,13 +17,14 @@
 
 enum starved_state {
     STARVED_UNKNOWN,
-    STARVED_WAITS, /* for something that is not the processor, or has ended */
+    STARVED_WAITS,   /* for something that is not the processor, or has ended */
+    STARVED_ON_DISK, /* waits and cannot be interrupted: for a disk that is slow, or frozen */
     STARVED_MAY_RUN,
 };
 
 /* A thread of this process, by its number as gettid() has it. */
 enum starved_state starved_thread(pid_t thread);
-/* Any thread of process <pid>, but <but> (0 = none). */
+/* The last of these that any thread of process <pid> is in, but <but> (0 = none). */
 enum starved_state starved_process(pid_t pid, pid_t but);
 /* What process <pid> has computed so far, in microseconds; 0 = not known. */
 uint64_t starved_computed_us(pid_t pid);

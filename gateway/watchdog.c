@@ -33,6 +33,7 @@ struct watched {
     uint64_t stuck_us;    /* so much of that counts, see counts_us() */
     uint64_t computed_us; /* what its thread had computed when that began, */
     uint64_t last_us;     /* and when it was looked at last */
+    uint64_t disk_us;     /* it has waited for the disk: no part of the others */
 };
 
 /* What the process has done so far. */
@@ -101,21 +102,21 @@ static uint64_t computed_us(struct worker *worker)
     return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
 }
 
-/* It waits, but perhaps for what another thread of ours holds that does not come to run: then one
- * may run, and yet next to nothing was computed in this tick. */
+/* It waits, but perhaps for what another thread of ours holds that does not come to run, or waits
+ * for the disk: then there is such a thread, and yet next to nothing was computed in this tick. */
 static bool waits_for_starved(const struct watchdog *watchdog)
 {
     enum { PART = 4 };
     return watchdog->tick_us < TICK_US / PART &&
-           starved_process(getpid(), gettid()) == STARVED_MAY_RUN;
+           starved_process(getpid(), gettid()) >= STARVED_ON_DISK;
 }
 
 /* How much a tick counts that was seen in the same round as the one before: what it has computed
  * when it may run, for it waited for the processor all the rest; else all of it. */
-static uint64_t counts_us(const struct watchdog *watchdog, struct worker *worker,
+static uint64_t counts_us(const struct watchdog *watchdog, enum starved_state state,
                           uint64_t computed_us)
 {
-    if (starved_thread(worker_task(worker)) == STARVED_MAY_RUN)
+    if (state == STARVED_MAY_RUN)
         return computed_us < TICK_US ? computed_us : TICK_US;
     return waits_for_starved(watchdog) ? 0 : TICK_US;
 }
@@ -131,11 +132,24 @@ static bool is_stuck(const struct watchdog *watchdog, const struct watched *watc
             watched->last_us - watched->computed_us >= limit / PART);
 }
 
-/* Once for each time. */
+/* Has <us> come to the limit with this tick? So that it is said once. */
+static bool is_told_now(const struct watchdog *watchdog, uint64_t us)
+{
+    return watchdog->limit_us && us >= watchdog->limit_us && us < watchdog->limit_us + TICK_US;
+}
+
+static void note_disk(const struct watchdog *watchdog, struct watched *watched, unsigned i)
+{
+    watched->disk_us += TICK_US;
+    if (is_told_now(watchdog, watched->disk_us))
+        log_line(LOG_WARN, "watchdog", "worker %u waits for the disk, for %llu ms so far", i,
+                 (unsigned long long)watched->disk_us / 1000);
+}
+
 static void tell_of_starved(const struct watchdog *watchdog, const struct watched *watched,
                             unsigned i)
 {
-    if (watched->seen_us >= watchdog->limit_us && watched->seen_us < watchdog->limit_us + TICK_US)
+    if (is_told_now(watchdog, watched->seen_us))
         log_line(LOG_WARN, "watchdog",
                  "worker %u waits for the processor: %llu ms in one round, %llu of them computed",
                  i, (unsigned long long)watched->seen_us / 1000,
@@ -153,14 +167,18 @@ static void look_at(struct watchdog *watchdog, unsigned i)
         return;
     }
     uint64_t computed = computed_us(worker);
+    enum starved_state state = starved_thread(worker_task(worker));
     if (watched->seen_us == 0)
         watched->computed_us = watched->last_us = computed;
-    watched->stuck_us += counts_us(watchdog, worker, computed - watched->last_us);
+    if (state == STARVED_ON_DISK) {
+        note_disk(watchdog, watched, i);
+        return;
+    }
+    watched->stuck_us += counts_us(watchdog, state, computed - watched->last_us);
     watched->last_us = computed;
     watched->seen_us += TICK_US;
     if (!is_stuck(watchdog, watched)) {
-        if (watchdog->limit_us)
-            tell_of_starved(watchdog, watched, i);
+        tell_of_starved(watchdog, watched, i);
         return;
     }
     log_line(LOG_ERROR, "watchdog", "worker %u is stuck for %llu ms: aborting", i,

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who waits, who computes, and who would like to. Time is what the tests say. */
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -97,6 +99,27 @@ static void one_that_does_not_come_to_run_is_not_stuck(void **state)
     assert_true(look(STARVED_LONG * SILENCE_US));
 }
 
+/* Who waits for a child in this way cannot be interrupted. */
+static void wait_for_disk(void)
+{
+    if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL) == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(120);
+        pause();
+    }
+}
+
+static void one_that_waits_for_the_disk_is_not_stuck(void **state)
+{
+    (void)state;
+    begin(wait_for_disk);
+    await(STARVED_ON_DISK);
+    starved_heard(&starved, child, BEGIN_US);
+    for (int looks = 0; looks < 5; looks++)
+        assert_false(look(SILENCE_US));
+    assert_true(look(STARVED_LONG * SILENCE_US));
+}
+
 static void one_that_runs_and_gives_no_sign_is_stuck(void **state)
 {
     (void)state;
@@ -136,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(one_that_waits_is_stuck_at_the_third_look, end),
         cmocka_unit_test_teardown(one_that_does_not_come_to_run_is_not_stuck, end),
+        cmocka_unit_test_teardown(one_that_waits_for_the_disk_is_not_stuck, end),
         cmocka_unit_test_teardown(one_that_runs_and_gives_no_sign_is_stuck, end),
         cmocka_unit_test_teardown(a_sign_begins_it_anew, end),
         cmocka_unit_test(threads_are_told_apart),

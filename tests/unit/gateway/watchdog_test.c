@@ -200,6 +200,20 @@ static void test_a_worker_that_is_starved_is_left_alone(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* However long it takes: 75 times the limit. */
+static void test_a_worker_that_waits_for_the_disk_is_left_alone(void **state)
+{
+    (void)state;
+    worker_state = STARVED_ON_DISK;
+    int status = in_child("20", wait_in_a_round);
+    worker_state = STARVED_UNKNOWN;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    status = wait_as(STARVED_WAITS, STARVED_ON_DISK);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_but_not_for_ever(void **state)
 {
     (void)state;
@@ -379,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_a_worker_that_waits_is_aborted),
         cmocka_unit_test(test_a_worker_that_is_starved_is_left_alone),
         cmocka_unit_test(test_but_not_for_ever),
+        cmocka_unit_test(test_a_worker_that_waits_for_the_disk_is_left_alone),
         cmocka_unit_test(test_an_idle_worker_is_left_alone),
         cmocka_unit_test(test_a_stopped_process_is_not_stuck),
         cmocka_unit_test(test_a_start_that_hangs_is_aborted),
