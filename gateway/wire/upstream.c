@@ -493,6 +493,13 @@ bool upstream_push(struct upstream_call *call, struct text bytes, bool last)
     return !up->pushed_high;
 }
 
+void upstream_push_later(struct upstream_call *call)
+{
+    struct upstream *up = call->connection;
+    up->pushed_high = true;
+    loop_again(up->pool->owner->loop, &up->watch, LOOP_WRITE);
+}
+
 /* --------------------------------------------------------------------------- the answer */
 
 static bool begin_body(struct upstream *up, const struct head *head)
