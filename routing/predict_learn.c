@@ -81,7 +81,7 @@ static void learn_p95(atomic_int_fast64_t *quantile, int64_t sample, int64_t mea
     if (stale && before > mean)
         before -= (before - mean) / 2;
     if (!before)
-        set(quantile, later(sample * 2, 1));
+        set(quantile, later(sample * 2, later(mean, 1))); /* the first may be all queue */
     else
         set(quantile, later(sample > before ? before + 19 * step : before - step, 1));
 }
