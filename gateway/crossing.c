@@ -9,6 +9,7 @@
 #include "gateway/guarding.h"
 #include "gateway/sizes.h"
 #include "gateway/worker_inside.h"
+#include "providers/refusal.h"
 
 enum {
     ERROR_BYTES = 8192,                /* of an error's body that are read */
@@ -435,11 +436,38 @@ struct text crossing_stream_type(const struct exchange *x)
     return x->array_out ? TEXT("application/json") : translator_stream_type(x->client_words);
 }
 
+/* What OpenAI's clients look for, whoever says that it is too long. */
+static const char *code_of(unsigned status, struct text body)
+{
+    switch (refusal_read(status, body)) {
+    case REFUSAL_CONTEXT:
+        return "context_length_exceeded";
+    case REFUSAL_FILTER:
+        return "content_policy_violation";
+    case REFUSAL_PREFILL:
+    case REFUSAL_OTHER:
+        break;
+    }
+    return NULL;
+}
+
+/* An error without words (a proxy's page) gets some. */
+static struct text words_of(struct exchange *x, const struct provider_error *error)
+{
+    struct text words = provider_error_words(error, &x->arena);
+    return words.len ? words
+                     : arena_format(&x->arena, "The target answered with status %u.", x->status);
+}
+
 void crossing_say_error(struct exchange *x)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
-    translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    struct text body = text_head(x->whole, ERROR_BYTES);
+    translate_error(x->target_words, x->status, body, &error);
     answer_note_retry(x, error.retry_ms);
+    struct their_error *theirs = arena_new(&x->arena, sizeof(*theirs));
+    *theirs = (struct their_error){.words = words_of(x, &error), .code = code_of(x->status, body)};
+    x->their_error = theirs;
     fault_set(exchange_fault(x), error.kind, "%s", error.message);
     struct buffer *out = exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, out);

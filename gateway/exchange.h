@@ -173,6 +173,12 @@ struct booked {
     int64_t held; /* for a session, beyond the reservation */
 };
 
+/* What a target said of why it refused a call that crosses. */
+struct their_error {
+    struct text words; /* plain, all of them */
+    const char *code;  /* of OpenAI's, by what is meant, or NULL: that of the fault */
+};
+
 struct exchange {
     struct grave grave;
     struct link link; /* in the worker's list */
@@ -290,7 +296,8 @@ struct exchange {
 
     /* the answer */
     enum relay_mode relay;
-    unsigned status; /* what the client got; 0 = nothing yet */
+    unsigned status;                       /* what the client got; 0 = nothing yet */
+    const struct their_error *their_error; /* of a call that crosses: in the arena, or NULL */
     bool head_sent, chunked_out, close_after, ended_out, cut_out;
     bool store;          /* a response that the provider is asked to keep */
     bool unwatched;      /* the answer is no longer looked at (compressed, or an event too long) */

@@ -507,6 +507,7 @@ void relay_reset(struct exchange *x)
     x->answer = blank;
     x->answer_type = x->answer_head = (struct text){"", 0};
     x->status = 0;
+    x->their_error = NULL;
     x->stale_retries = 0;
     x->form = FORM_UNKNOWN;
     x->facts.last_held = false;
