@@ -194,6 +194,7 @@ int64_t openai_max_tokens(struct call_writing *w);
 struct open_call {
     int64_t index; /* as the server counts them; -1 = it does not */
     struct text id;
+    struct text name, held, signature; /* as far as they were told before it has begun */
     unsigned part;
     bool begun, closed;
     bool whole;  /* its arguments are a whole JSON value: no more will come */
