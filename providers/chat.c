@@ -475,11 +475,22 @@ static void lose_more_of_part(struct losses *losses, const struct part *part, si
     }
 }
 
+bool chat_has_functions(const struct chat *chat)
+{
+    for (size_t i = 0; i < chat->tool_count; i++)
+        if (chat->tools[i].kind == TOOL_FUNCTION)
+            return true;
+    return false;
+}
+
 void loss_more(struct losses *losses, const struct chat *chat, const struct translator *own)
 {
     char where[48];
+    bool must_call = chat->tool_choice == CHOICE_ANY || chat->tool_choice == CHOICE_ONE;
     if (chat->from == own)
         return;
+    if (must_call && !chat_has_functions(chat))
+        loss_demand(losses, "tool_choice");
     for (size_t i = 0; i < chat->tool_count; i++) {
         snprintf(where, sizeof(where), "tools[%zu]", i);
         if (chat->tools[i].more.len)

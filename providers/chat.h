@@ -307,7 +307,10 @@ void loss_hint(struct losses *losses, const char *format, ...)
  * demands where they are that, else as hints. */
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
 
-/* What parts and tools have <more>, where <own> is not the dialect of the call. */
+/* Does it offer any tool that the client runs? */
+bool chat_has_functions(const struct chat *chat);
+/* What parts and tools have <more>, where <own> is not the dialect of the call; and that a tool is
+ * to be called, where there is none. */
 void loss_more(struct losses *losses, const struct chat *chat, const struct translator *own);
 
 /* ------------------------------------------------------------------------ reading, writing */

@@ -152,3 +152,16 @@ def test_a_list_of_many_names_stays_short(driver):
     call["messages"][0]["content"] = [{"type": "text", "text": "x", **{f"new_{i}": 1 for i in range(200)}} for _ in range(300)]
     hints = losses(driver, "anthropic", call, "gemini")[1]
     assert len(",".join(hints)) <= 1024 and "messages[0].content[0].new_0" in hints
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": []}])
+@pytest.mark.parametrize("choice", ["auto", "none", "required", {"type": "function", "function": {"name": "f"}}])
+def test_no_tool_is_chosen_where_none_is_offered(driver, choice, tools):
+    call = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "tool_choice": choice, **tools}
+    for to, (kind, model) in TARGETS.items():
+        if to == "openai-chat":
+            continue
+        made = driver.ask(op="call", **{"from": "openai-chat", "to": to}, body=json.dumps(call).encode().hex(), model=model,
+                          target={"type": kind, "model": model})
+        assert made["ok"] and made["demands"] == ("" if choice in ("auto", "none") else "tool_choice"), (to, made)
+        assert to != "gemini" or b"toolConfig" not in bytes.fromhex(made["body"]), "Gemini refuses it"
