@@ -147,6 +147,13 @@ static bool is_known_stream(const struct exchange *x, const struct translator *w
     return x->array_out || events == (x->dialect->framing == FRAMING_SSE);
 }
 
+/* What an answer is looked into as, whose form in the client's words the guardrails do not know
+ * (Monster API's). */
+static const struct translator *known_words(enum operation operation)
+{
+    return translator_find(TEXT("openai"), operation);
+}
+
 /* Vertex AI has conversations only; of Claude, the counting of their tokens too. */
 static bool vertex_has(const struct exchange *x)
 {
@@ -293,8 +300,8 @@ bool crossing_prepare(struct exchange *x)
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */
-    bool looked_into =
-        x->dialect ? !x->call.stream || is_known_stream(x, from) : guarding_goes_first(x);
+    bool looked_into = x->dialect ? !x->call.stream || is_known_stream(x, from)
+                                  : known_words(x->call.operation) != NULL;
     if (guarding_watches(x) && !looked_into)
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     if (!crossing_read(x, from) || !may_write(x))
@@ -427,6 +434,13 @@ void crossing_begin(struct exchange *x, struct text type)
     bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
                    operation == OPERATION_RERANK;
     way.call = repeats ? arena_copy(&x->arena, way.call) : (struct text){"", 0};
+    if (!x->dialect && guarding_watches(x)) {
+        struct answer_way known = way;
+        way.to = known.from = known_words(x->call.operation);
+        known.stream_in = x->call.stream;
+        x->restating = translation_new(&known, arena_new(&x->arena, sizeof(x->answer)));
+        exchange_buffer(x, &x->restated_out, TRANSLATED_MAX);
+    }
     x->translation = translation_new(&way, &x->answer);
     exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
 }
@@ -495,7 +509,10 @@ bool crossing_convert(const struct exchange *x, struct text answer, struct buffe
 void crossing_forget(struct exchange *x)
 {
     translation_free(x->translation);
-    x->translation = NULL;
+    translation_free(x->restating);
+    x->translation = x->restating = NULL;
     if (x->translated_out)
         buffer_done(x->translated_out);
+    if (x->restated_out)
+        buffer_done(x->restated_out);
 }

@@ -270,6 +270,10 @@ struct exchange {
     const struct translator *client_words, *target_words;
     struct translation *translation; /* of its answer */
     struct buffer *translated_out;   /* in the arena, or NULL */
+    /* Of a form that guardrails do not know: it is translated into one that they do, and what they
+     * let pass into the client's (crossing_begin()). NULL, NULL where there is no need to. */
+    struct translation *restating;
+    struct buffer *restated_out;
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */
