@@ -70,6 +70,8 @@ static void write_file(struct writing *w, const struct part *part)
         write_text_part(w, part->text);
         return;
     }
+    if (part->name.len && !part->data.at && !w->is_own) /* a name is said of data only */
+        loss_hint(w->losses, "messages[%zu].filename", w->message);
     put_type(w->out, "input_file");
     if (part->data.at) {
         put_inner(w->out, "filename", part->name.len ? part->name : TEXT("file"));

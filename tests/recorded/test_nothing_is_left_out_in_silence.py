@@ -165,3 +165,21 @@ def test_no_tool_is_chosen_where_none_is_offered(driver, choice, tools):
                           target={"type": kind, "model": model})
         assert made["ok"] and made["demands"] == ("" if choice in ("auto", "none") else "tool_choice"), (to, made)
         assert to != "gemini" or b"toolConfig" not in bytes.fromhex(made["body"]), "Gemini refuses it"
+
+
+@pytest.mark.parametrize("to", ["openai-chat", "openai-responses"])
+def test_openai_is_asked_for_efforts_that_it_has(driver, to):
+    """It refuses a word that it does not know."""
+    def body_of(origin, call):
+        made = driver.ask(op="call", **{"from": origin, "to": to}, body=json.dumps(call).encode().hex(), model="m", target={"type": "openai", "model": "gpt-5"})
+        return json.loads(bytes.fromhex(made["body"])), made["hints"]
+
+    for said, heard in (("low", "low"), ("xhigh", "xhigh"), ("max", "high")):
+        body, hints = body_of("anthropic", {**CALLS["anthropic"], "thinking": {"type": "adaptive"}, "output_config": {"effort": said}})
+        assert (body.get("reasoning_effort") or body["reasoning"]["effort"]) == heard and ("reasoning_effort" in hints) == (said != heard), (body, hints)
+
+
+def test_the_title_of_a_document_with_an_address_is_named(driver):
+    call = with_member("anthropic", (*DOCUMENT, "source"), {"type": "url", "url": "https://example.com/a.pdf"})
+    call["messages"][0]["content"][1]["title"] = "Report"
+    assert "messages[0].filename" in losses(driver, "anthropic", call, "openai-responses")[1]
