@@ -11,6 +11,7 @@
 #include "gateway/cli_ask.h"
 #include "gateway/cli_commands.h"
 #include "gateway/cli_level.h"
+#include "gateway/cli_words.h"
 #include "gateway/config.h"
 
 enum {
@@ -66,17 +67,6 @@ int command_deployments_show(struct cli *cli)
     return code;
 }
 
-/* The member as a text that ends with a NUL; "" when there is none. */
-static const char *word_of(struct text body, const char *name, char *room, size_t bytes)
-{
-    struct text word = cli_member_text(body, name, room, bytes - 1);
-    room[word.at == room ? word.len : 0] = '\0';
-    for (char *at = room; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?'; /* no name may speak to the terminal */
-    return room;
-}
-
 /* ------------------------------------------------------------------------------- progress */
 
 /* "qwen: starting, 41%, about 12 s" */
@@ -84,9 +74,9 @@ static void say_progress(struct text body, bool terminal)
 {
     static char last[WORD_BYTES];
     char name[80], state[40], reason[120], words[WORD_BYTES], share[24];
-    word_of(body, "name", name, sizeof name);
-    word_of(body, "state", state, sizeof state);
-    word_of(body, "reason", reason, sizeof reason);
+    words_member(body, "name", name, sizeof name);
+    words_member(body, "state", state, sizeof state);
+    words_member(body, "reason", reason, sizeof reason);
     struct text progress = cli_member(body, "loading.progress");
     size_t len = (size_t)snprintf(words, sizeof words, "%s: %s", name, state);
     snprintf(share, sizeof share, "%.*s", TEXT_ARGS(text_head(progress, sizeof share - 1)));
@@ -111,7 +101,7 @@ static bool is_settled(struct text body, int *code)
 {
     static const char *const good[] = {"ready", "degraded", "idle", "stopped"};
     char state[40];
-    word_of(body, "state", state, sizeof state);
+    words_member(body, "state", state, sizeof state);
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (strcmp(state, good[i]) == 0) {
             *code = EXIT_GOOD;
@@ -232,7 +222,7 @@ int command_deployments_create(struct cli *cli)
         code = cli_send_or_complain(cli, "POST", "/admin/v1/deployments", buffer_text(&document),
                                     &body);
     if (code == EXIT_GOOD) {
-        word_of(buffer_text(&body), "name", name, sizeof name);
+        words_member(buffer_text(&body), "name", name, sizeof name);
         char *words[] = {name};
         cli->argv = words;
         cli->argc = 1;
@@ -267,10 +257,10 @@ static void print_line(struct text item)
 static void print_event(struct text item)
 {
     char at[40], replica[100], reason[120], message[WORD_BYTES];
-    word_of(item, "at", at, sizeof at);
-    word_of(item, "replica", replica, sizeof replica);
-    word_of(item, "reason", reason, sizeof reason);
-    word_of(item, "message", message, sizeof message);
+    words_member(item, "at", at, sizeof at);
+    words_member(item, "replica", replica, sizeof replica);
+    words_member(item, "reason", reason, sizeof reason);
+    words_member(item, "message", message, sizeof message);
     printf("%s  %s%s%s%s%s\n", at, replica, replica[0] ? "  " : "", reason, message[0] ? ": " : "",
            message);
 }

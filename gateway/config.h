@@ -18,6 +18,7 @@
 #include "deploy/models/deployment.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/text.h"
+#include "gateway/http/forwarded.h"
 #include "gateway/http/url.h"
 #include "gateway/wire/redis.h"
 #include "policy/directory.h"
@@ -42,6 +43,7 @@ struct listener_settings {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path", "systemd:name" */
     unsigned serve;      /* enum serve bits */
     enum proxy_protocol proxy_protocol;
+    struct networks trusted_proxies;
     bool has_tls;
     struct tls_settings tls;
 };

@@ -74,6 +74,7 @@ struct listener_draft {
     struct text name;
     unsigned serve; /* bits in the order of the option's words */
     int proxy_protocol, min_version;
+    struct items trusted_proxies; /* struct text */
 };
 
 struct provider_draft {

@@ -41,8 +41,9 @@ static const struct option listener[] = {
      .help = "HTTP/2 by ALPN on TLS, in clear by prior knowledge."},
     {.name = "proxy_protocol", .type = OPTION_WORD, .where = LISTENER(proxy_protocol), .fallback = "none",
      .words = "none|v1|v2|any", .help = "PROXY protocol of a balancer in front."},
-    {.name = "trusted_proxies", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]",
-     .help = "CIDRs whose X-Forwarded-For and Forwarded are believed."},
+    {.name = "trusted_proxies", .type = OPTION_TEXTS, .where = LISTENER(trusted_proxies), .fallback = "[]",
+     .help = "Addresses and CIDRs, as in [10.0.0.0/8], and `unix`, whose X-Forwarded-For, X-Forwarded-Proto and "
+             "Forwarded are believed; at most 64."},
     {.name = "tls", .type = OPTION_SECTION, .inner = listener_tls, .help = "Leave out for plain HTTP."},
     {0},
 };

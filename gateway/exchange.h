@@ -343,7 +343,7 @@ struct exchange {
     bool refused;              /* the answer is an error of ours */
     bool counted;              /* among the calls in flight */
     bool streams;              /* among the open streams */
-    struct text peer;          /* its address, once the client has gone */
+    struct text peer;          /* its address, once the client has gone or a proxy has told it */
     struct text listener_name; /* the listener's; lives as long as the worker */
 };
 

@@ -438,13 +438,28 @@ static void keep_aliases(struct exchange *x, const struct head *head)
     x->stream_timeout_us = aliases.stream_timeout_us;
 }
 
+/* Are a proxy's words on who is behind it to be believed? */
+static bool is_trusted_proxy(const struct client *client)
+{
+    const struct networks *trusted = &client->listener->trusted;
+    return (trusted->count || trusted->has_unix) && networks_have(trusted, text_of(client->peer));
+}
+
+static void keep_peer(struct exchange *x, const struct head *head)
+{
+    char peer[FORWARDED_PEER_BYTES];
+    if (is_trusted_proxy(x->client) && forwarded_client(head, &x->client->listener->trusted, peer))
+        x->peer = arena_copy(&x->arena, text_of(peer));
+}
+
 /* How the client has reached us: what begins the address of what it deploys. */
 static void keep_origin(struct exchange *x, const struct head *head)
 {
     struct text host = keep_value(x, head, TEXT("host"));
+    bool https = x->client->listener->tls || (is_trusted_proxy(x->client) && forwarded_https(head));
     if (host.len)
-        x->seeking->own_origin = arena_format(
-            &x->arena, "%s://%.*s", x->client->listener->tls ? "https" : "http", TEXT_ARGS(host));
+        x->seeking->own_origin =
+            arena_format(&x->arena, "%s://%.*s", https ? "https" : "http", TEXT_ARGS(host));
     x->query = arena_copy(&x->arena, head->query);
 }
 
@@ -548,6 +563,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
     if (!config->telemetry.metrics_enabled)
         serve &= ~(unsigned)SERVE_METRICS;
     bool found = find_endpoint(x, head, serve);
+    keep_peer(x, head);
     take_shape(x, head);
     bool right = found && admit(x, head);
     keep_request(x, head);

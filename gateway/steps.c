@@ -631,7 +631,7 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
     struct access_extra extra = {
         .trace_id = x->traceparent.len >= 35 ? text_head(text_from(x->traceparent, 3), 32)
                                              : (struct text){"", 0},
-        .peer = x->client ? text_of(x->client->peer) : x->peer,
+        .peer = x->peer.len || !x->client ? x->peer : text_of(x->client->peer),
         .listener = x->listener_name,
         .method = x->method,
         .path = x->path,

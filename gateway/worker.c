@@ -92,14 +92,28 @@ static bool refresh_tls(struct worker_listener *listener, const struct listener_
     return true;
 }
 
+static void take_settings(struct worker_listener *listener,
+                          const struct listener_settings *settings)
+{
+    listener->serve = settings->serve;
+    listener->proxy_protocol = settings->proxy_protocol;
+    const struct networks *trusted = &settings->trusted_proxies;
+    struct network *copy = NULL;
+    if (trusted->count) {
+        copy = memory_new(trusted->count * sizeof(*copy));
+        memcpy(copy, trusted->at, trusted->count * sizeof(*copy));
+    }
+    memory_free((void *)(uintptr_t)listener->trusted.at);
+    listener->trusted = (struct networks){copy, trusted->count, trusted->has_unix};
+}
+
 /* With bad TLS files all of the listener stays as it is, not open to more than before. */
 static void refresh_listener(struct worker_listener *listener,
                              const struct listener_settings *settings)
 {
     if (listener->is_admin_socket || !refresh_tls(listener, settings))
         return;
-    listener->serve = settings->serve;
-    listener->proxy_protocol = settings->proxy_protocol;
+    take_settings(listener, settings);
 }
 
 static void take_config(struct errand *errand)
@@ -544,8 +558,7 @@ static bool open_listeners(struct worker *worker)
         struct worker_listener *listener = &worker->listeners[i];
         /* Outlives this configuration: the listener stays over reloads. */
         listener->name = text_of(memory_string(text_of(settings->name)));
-        listener->serve = settings->serve;
-        listener->proxy_protocol = settings->proxy_protocol;
+        take_settings(listener, settings);
         listener->is_unix = text_starts(text_of(settings->address), TEXT("unix:"));
         if (!refresh_tls(listener, settings))
             return false;
@@ -576,6 +589,7 @@ static void worker_free(struct worker *worker)
     for (size_t i = 0; i < worker->listener_count; i++) {
         if (worker->listeners[i].tls)
             tls_unref(worker->listeners[i].tls);
+        memory_free((void *)(uintptr_t)worker->listeners[i].trusted.at);
         memory_free((void *)(uintptr_t)worker->listeners[i].name.at);
     }
     memory_free(worker->listeners);

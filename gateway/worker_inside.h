@@ -68,7 +68,8 @@ struct worker_listener {
     struct text name;
     unsigned serve;
     enum proxy_protocol proxy_protocol;
-    struct tls *tls; /* NULL = plain */
+    struct networks trusted; /* a copy: the listener outlives a configuration */
+    struct tls *tls;         /* NULL = plain */
     bool is_unix, is_admin_socket;
     bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };
