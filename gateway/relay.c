@@ -207,11 +207,7 @@ static void end_whole(struct exchange *x)
         x->length_out = (int64_t)x->whole.len;
         return;
     }
-    bool guarded = relay_is_guarded(x), first = guarded && guarding_goes_first(x);
-    if (first && !guarding_whole(x)) {
-        relay_stop_guarded(x);
-        return;
-    }
+    bool guarded = relay_is_guarded(x);
     if (x->translation) {
         relay_translate_whole(x);
         if (x->facts.upstream == UPSTREAM_FAILED)
@@ -223,15 +219,17 @@ static void end_whole(struct exchange *x)
         relay_fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
-    if (guarded && !first && !guarding_whole(x)) {
+    if (guarded && !guarding_whole(x)) {
         relay_stop_guarded(x);
         return;
     }
-    if (guarded && !first && !x->guard_asked) {
+    if (guarded && !x->guard_asked) {
         x->guard_asked = true;
         relay_hold(x); /* what is borrowed may have to wait */
         guarding_ask_answer(x);
     }
+    if (guarded && !x->guard_question && !relay_restate_whole(x))
+        return;
     if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
 }
@@ -324,6 +322,8 @@ void relay_guarded(struct exchange *x)
     }
     if (x->relay == RELAY_EVENTS)
         relay_leave_guarded(x);
+    else
+        relay_restate_whole(x);
 }
 
 void relay_lend_id(struct exchange *x)
@@ -508,6 +508,7 @@ void relay_reset(struct exchange *x)
     x->answer = blank;
     x->answer_type = x->answer_head = (struct text){"", 0};
     x->status = 0;
+    x->their_error = NULL;
     x->stale_retries = 0;
     x->form = FORM_UNKNOWN;
     x->facts.last_held = false;
