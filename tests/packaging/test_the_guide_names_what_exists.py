@@ -47,9 +47,10 @@ def test_settings_exist(block, tmp_path):
 def test_metrics_exist():
     named = set(re.findall(r"\b(?:sluice|process)_[a-z_]+\b", TEXT))
     assert "sluice_ledger_full" in named
-    # With a shared store, though nobody is there: then there are those of the store, too.
+    # With a shared store, though nobody is there, and a deployment: then there are those of both, too.
     store = {"type": "redis", "redis": {"url": "redis://127.0.0.1:1"}}
-    config = harness.config_for("http://127.0.0.1:1/v1", store=store)
+    deployments = {"models": [{"name": "dep", "command": ["false"], "engine": "vllm"}]}
+    config = harness.config_for("http://127.0.0.1:1/v1", store=store, deployments=deployments)
     with harness.Sluice(config) as gate:
         text = gate.get("/metrics", key=None).text
     assert not [name for name in named if f"# TYPE {name} " not in text]
