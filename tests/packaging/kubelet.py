@@ -92,7 +92,8 @@ class Pod:
             project(folder, self.config, 0o644, self.group)
         elif "secret" in volume:
             source = understood(volume["secret"], {"secretName", "defaultMode", "items"})
-            files = {item["path"]: self.secret[item["key"]] for item in source["items"]}
+            items = source.get("items", [{"key": key, "path": key} for key in self.secret])
+            files = {item["path"]: self.secret[item["key"]] for item in items}
             project(folder, files, source["defaultMode"], self.group)
         else:
             self._make_empty(folder)
