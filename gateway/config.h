@@ -169,7 +169,8 @@ struct config {
     struct admin_key *admin_keys; /* admin.key first, named "admin", when it is given */
     size_t admin_key_count;       /* 0: one is made at the first start */
     bool admin_read_only;
-    const char *database; /* store.embedded.path */
+    int64_t session_ttl_us; /* of the dashboard */
+    const char *database;   /* store.embedded.path */
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;

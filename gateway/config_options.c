@@ -34,7 +34,7 @@ static const struct option listener[] = {
      .help = "127.0.0.1:8080, [::1]:8080, unix:/run/sluice/api.sock, or systemd:NAME for socket "
              "activation."},
     {.name = "serve", .type = OPTION_WORDS, .where = LISTENER(serve), .fallback = "[api, health]",
-     .words = "api|admin|ui|metrics|health", .inert_words = "ui",
+     .words = "api|admin|ui|metrics|health",
      .help = "What is answered here. ui implies admin; metrics on a non-loopback address need "
              "telemetry.metrics.public."},
     {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true",
@@ -132,7 +132,8 @@ static const struct option admin[] = {
     {.name = "key", .type = OPTION_TEXT, .where = ROOT(admin_key), .fallback = "", .secret = true,
      .help = "Of the role admin. Empty, and none in keys: made on first start, printed once, kept hashed."},
     {.name = "keys", .type = OPTION_LIST, .where = ROOT(admin_keys), .inner = admin_key, .size = sizeof(struct admin_key_draft), .help = "More of them, with roles."},
-    {.name = "session_ttl", .type = OPTION_DURATION, .status = INERT, .fallback = "12h", .help = "Of the dashboard."},
+    {.name = "session_ttl", .type = OPTION_DURATION, .where = CONFIG(session_ttl_us), .fallback = "12h",
+     .min = SECONDS(60), .max = DAYS(90), .help = "How long a sign-in to the dashboard lasts."},
     {.name = "socket", .type = OPTION_PATH, .where = CONFIG(admin_socket), .fallback = "null",
      .help = "For the command line; peer credentials are checked. Default STATE/admin.sock."},
     {.name = "oidc", .type = OPTION_SECTION, .status = PROTECTS, .inner = oidc, .fallback = "null",
