@@ -54,7 +54,7 @@ struct admin_call {
     const char
         *origin; /* of Monster's deploy calls: "https://HOST" as the client has it; or NULL */
     bool has_dashboard; /* its listener serves it */
-    bool is_tls;
+    bool is_tls;        /* the client has come by TLS, to us or to a proxy that is trusted */
     void (*done)(struct admin_call *call);
 
     /* the answer */

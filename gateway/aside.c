@@ -7,6 +7,7 @@
 #include "gateway/relay.h"
 #include "gateway/reserve.h"
 #include "gateway/steps.h"
+#include "gateway/tracing.h"
 #include "gateway/tries.h"
 #include "gateway/waits.h"
 #include "gateway/worker_inside.h"
@@ -208,6 +209,8 @@ static void drop(struct aside *aside, enum fault_kind kind)
     struct exchange *x = aside->x;
     struct route_outcome outcome = {.now_us = now_of(x), .fault = kind};
     metrics_attempt(x->worker->metrics, aside->target->id, kind);
+    if (x->trace)
+        tracing_end_try(x, aside->target, kind);
     held_place_give(&aside->place, kind, 0);
     route_end(&aside->route_try, &outcome);
     x->aside = NULL;

@@ -252,15 +252,21 @@ static bool is_first_word(struct text word, const char *name)
     return text_starts(text_of(name), word) && name[word.len] == ' ';
 }
 
+/* What is no command: a word of none, or the first of two. */
 static int complain_command(const struct cli *cli, int argc, char **argv)
 {
-    const char *names[96];
+    const char *names[96] = {NULL};
     size_t count = 0;
     bool is_group = false;
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
         assert(count < sizeof names / sizeof *names);
-        names[count++] = c->name;
+        if (c->run != NULL)
+            names[count++] = c->name;
         is_group = is_group || is_first_word(text_of(argv[0]), c->name);
+    }
+    if (is_group && argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        cli_help_family(text_of(argv[0]), stdout);
+        return EXIT_GOOD;
     }
     char both[64];
     snprintf(both, sizeof both, "%s%s%s", argv[0], argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
@@ -342,8 +348,8 @@ int cli_main(int argc, char **argv)
     int code = cli_parse(&cli, argc, argv);
     if (code < 0)
         code = cli.command->run(&cli);
-    /* A full disk or a closed pipe must not look like success. */
-    if (fflush(stdout) != 0 && code == EXIT_GOOD) {
+    /* A full disk or a closed pipe must not look like success, whoever flushed first. */
+    if ((fflush(stdout) != 0 || ferror(stdout) != 0) && code == EXIT_GOOD) {
         cli_complain("cannot write to the standard output");
         code = EXIT_FAILED;
     }

@@ -84,6 +84,8 @@ const char *cli_nearest(struct text name, const char *const *names, size_t count
 void cli_help(FILE *out);
 void cli_help_command(const struct command *command, FILE *out);
 int cli_help_topic(struct text topic, FILE *out);
+/* The commands of two words that begin with <family>; false when there are none. */
+bool cli_help_family(struct text family, FILE *out);
 /* A completion script for "bash", "zsh" or "fish"; false for another shell. */
 bool cli_completion(struct text shell, FILE *out);
 

@@ -12,6 +12,7 @@
 #include "gateway/cli_commands.h"
 #include "gateway/cli_http.h"
 #include "gateway/cli_table.h"
+#include "gateway/cli_words.h"
 
 enum { NAME_BYTES = 256, WATCH_SECONDS = 2, HEALTH_SECONDS = 5 };
 
@@ -226,6 +227,92 @@ int command_status(struct cli *cli)
             buffer_done(&body);
             return code;
         }
+        sleep(WATCH_SECONDS);
+    }
+}
+
+/* ---------------------------------------------------------------------------- top */
+
+enum { TOP_ROWS = 15, BY_MAX = 11 };
+
+/* What calls have cost by <by> lately, the dearest first. */
+static void print_spent(struct text rows, const char *by)
+{
+    static const struct {
+        const char *member, *name;
+    } sums[] = {{"requests", "calls"},
+                {"refused", "refused"},
+                {"partial", "partial"},
+                {"input_tokens", "tokens in"},
+                {"output_tokens", "tokens out"}};
+    char heads[BY_MAX][NAME_BYTES], room[NAME_BYTES], money[40];
+    struct cli_table table;
+    struct text names = text_of(by), name, ignored, row;
+    size_t columns = 0;
+    table_begin(&table);
+    while (columns < BY_MAX && text_next(&names, ',', &name)) {
+        snprintf(heads[columns], NAME_BYTES, "%.*s", TEXT_ARGS(name));
+        table_column(&table, heads[columns++], false);
+    }
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+        table_column(&table, sums[i].name, true);
+    table_column(&table, "cost USD", true);
+    for (int i = 0; i < TOP_ROWS && rows.at && member_next(&rows, &ignored, &row); i++) {
+        for (size_t k = 0; k < columns; k++)
+            table_cell(&table, text_of(words_member(row, heads[k], room, sizeof room)));
+        for (size_t k = 0; k < sizeof sums / sizeof *sums; k++)
+            table_int_cell(&table, cli_member_int(row, sums[k].member));
+        table_cell(&table, text_of(words_money(cli_member_int(row, "cost_nanos"), false, money)));
+    }
+    if (table.count > 0)
+        table_print(&table, stdout);
+    table_end(&table);
+}
+
+static int print_top(const struct cli *cli, const char *by, const char *since, bool clears)
+{
+    struct buffer path, overview, usage;
+    char version[NAME_BYTES], state[NAME_BYTES];
+    buffer_init(&path, CLI_PATH_BYTES_MAX);
+    buffer_init(&overview, CLI_ANSWER_BYTES_MAX);
+    buffer_init(&usage, CLI_ANSWER_BYTES_MAX);
+    buffer_append_text(&path, TEXT("/admin/v1/usage?by="));
+    cli_escape(&path, text_of(by));
+    buffer_append_text(&path, TEXT("&since="));
+    cli_escape(&path, text_of(since));
+    int code = buffer_append(&path, "", 1)
+                   ? cli_ask_or_complain(cli, "GET", "/admin/v1/overview", &overview)
+                   : cli_misuse(cli, "--by is too long");
+    if (code == EXIT_GOOD)
+        code = cli_ask_or_complain(cli, "GET", buffer_text(&path).at, &usage);
+    struct text json = buffer_text(&overview);
+    if (code == EXIT_GOOD) {
+        if (clears)
+            fputs("\033[H\033[2J", stdout);
+        printf("sluice %s %s, up ", words_member(json, "version", version, sizeof version),
+               words_member(json, "state", state, sizeof state));
+        print_uptime(cli_member_int(json, "uptime_s"), stdout);
+        printf("; %" PRId64 " clients, %" PRId64 " calls running, %" PRId64 " of them streams\n",
+               cli_member_int(json, "connections"), cli_member_int(json, "calls"),
+               cli_member_int(json, "streams"));
+        printf("\nthe last %s\n", since);
+        print_spent(buffer_text(&usage), by);
+        print_targets(json);
+    }
+    buffer_done(&path);
+    buffer_done(&overview);
+    buffer_done(&usage);
+    return code;
+}
+
+int command_top(struct cli *cli)
+{
+    const char *by = cli_value(cli, "by"), *since = cli_value(cli, "since");
+    bool watches = isatty(STDOUT_FILENO);
+    for (;;) {
+        int code = print_top(cli, by ? by : "tenant,model", since ? since : "5m", watches);
+        if (code != EXIT_GOOD || !watches || fflush(stdout) != 0)
+            return code;
         sleep(WATCH_SECONDS);
     }
 }

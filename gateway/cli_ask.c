@@ -78,7 +78,7 @@ static const char *read_key(const char *path, char room[KEY_BYTES_MAX], struct f
     room[strcspn(room, "\r\n")] = 0;
     if (is_read && *room != 0)
         return room;
-    fault_set(why, FAULT_BAD_KEY, "%.200s: %s", path,
+    fault_set(why, FAULT_UNKNOWN_OBJECT, "%.200s: %s", path,
               is_read ? "there is no key in it" : strerror(problem));
     return NULL;
 }
@@ -127,6 +127,11 @@ static int complain_silence(const struct fault *why)
     if (why->kind == FAULT_BAD_KEY) {
         cli_complain("%s\nAsk as the user that sluice runs as, or as root", why->text);
         return EXIT_NOT_FOUND;
+    }
+    if (why->kind == FAULT_UNKNOWN_OBJECT || why->kind == FAULT_BAD_REQUEST ||
+        why->kind == FAULT_UNSUPPORTED) { /* nobody was asked */
+        cli_complain("%s", why->text);
+        return why->kind == FAULT_UNKNOWN_OBJECT ? EXIT_NOT_FOUND : EXIT_USAGE;
     }
     cli_complain("%s\nIs it running? Start it with: sluice run; or name it with --admin URL",
                  why->text);

@@ -121,6 +121,20 @@ static const struct cli_option deploy_log_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option logs_options[] = {
+    {"follow", 'f', NULL, "go on with what comes"},
+    {"filter", 'i', "LIST", "tenant=acme,status=5xx; also key user model target provider operation since until"},
+    {"lines", 'n', "N", "how many of the last calls (default: 20)"},
+    {"format", 0, "table|json", "json: one object a line"},
+    END_OF_OPTIONS,
+};
+
+static const struct cli_option top_options[] = {
+    {"by", 'b', "LIST", "of tenant key user model target provider operation status outcome (default: tenant,model)"},
+    {"since", 's', "WHEN", "how far back: 1m, 1h, 1d (default: 5m)"},
+    END_OF_OPTIONS,
+};
+
 static const struct cli_option format_options[] = {
     {"format", 'f', "table|json|csv", "how to print it (default: table)"},
     END_OF_OPTIONS,
@@ -270,6 +284,13 @@ const struct command cli_commands[] = {
      "sluice export --since 2026-11-01 --until 2026-12-01 > november.csv", export_options, 0,
      command_export},
 
+    {"look", "logs", "", "calls as they come; one of them; who spends now",
+     "sluice logs -f --filter tenant=acme,status=5xx", logs_options, 0, command_logs},
+    {"look", "trace", "REQUEST_ID", "calls as they come; one of them; who spends now",
+     "sluice trace req_yghfmzwaz6nh00000000000c", show_one_options, 1, command_trace},
+    {"look", "top", "", "calls as they come; one of them; who spends now",
+     "sluice top --by tenant,key", top_options, 0, command_top},
+
     {"look", "backup", "FILE", "the ledger and the store, to a file and back",
      "sluice backup /var/backups/sluice.tar", backup_options, 1, command_backup},
     {"look", "restore", "FILE", "the ledger and the store, to a file and back",
@@ -344,11 +365,11 @@ const struct command cli_commands[] = {
      "sluice deployments delete qwen", NULL, 1, command_deployments_delete},
 
     {"system", "env", "openai|anthropic|gemini|claude-code|codex",
-     "for your shell: variables for clients, completion",
+     "for your shell: variables, words; which it is",
      "eval \"$(sluice env openai)\"", env_options, 1, command_env},
-    {"system", "completion", "bash|zsh|fish", "for your shell: variables for clients, completion",
+    {"system", "completion", "bash|zsh|fish", "for your shell: variables, words; which it is",
      "sluice completion bash > /etc/bash_completion.d/sluice", NULL, 1, command_completion},
-    {"system", "version", "", "which sluice this is",
+    {"system", "version", "", "for your shell: variables, words; which it is",
      "sluice version --build", version_options, 0, command_version},
     {"system", "help", "[TOPIC]", "COMMAND, config, signals, files, environment, exit-codes",
      "sluice help signals", NULL, 2, command_help},
@@ -356,9 +377,6 @@ const struct command cli_commands[] = {
     /* of later work: known, so that they are named and not guessed at */
     {"serve", "upgrade", "", "", "", NULL, 0, NULL},
     {"config", "config convert", "", "", "", NULL, 0, NULL},
-    {"look", "logs", "", "", "", NULL, 0, NULL},
-    {"look", "trace", "", "", "", NULL, 0, NULL},
-    {"look", "top", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 

@@ -17,6 +17,11 @@ int command_drain(struct cli *cli);
 int command_status(struct cli *cli);
 int command_healthcheck(struct cli *cli);
 int command_models_ls(struct cli *cli);
+int command_top(struct cli *cli);
+
+/* cli_logs.c */
+int command_logs(struct cli *cli);
+int command_trace(struct cli *cli);
 
 /* cli_explain.c */
 int command_explain(struct cli *cli);

@@ -11,6 +11,7 @@
 #include "gateway/cli_ask.h"
 #include "gateway/cli_commands.h"
 #include "gateway/cli_level.h"
+#include "gateway/cli_words.h"
 #include "gateway/config.h"
 
 enum {
@@ -47,10 +48,15 @@ static int ask(const struct cli *cli, const char *method, const char *behind, st
 
 int command_deployments_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {
-        {"name", "name"},          {"state", "state"},   {"ready", "ready"},
-        {"wanted", "wanted"},      {"max", "max"},       {"calls", "queue.in_flight"},
-        {"waiting", "queue.held"}, {"reason", "reason"}, {"from", "origin"}};
+    static const struct level_column columns[] = {{.name = "name", .member = "name"},
+                                                  {.name = "state", .member = "state"},
+                                                  {.name = "ready", .member = "ready"},
+                                                  {.name = "wanted", .member = "wanted"},
+                                                  {.name = "max", .member = "max"},
+                                                  {.name = "calls", .member = "queue.in_flight"},
+                                                  {.name = "waiting", .member = "queue.held"},
+                                                  {.name = "reason", .member = "reason"},
+                                                  {.name = "from", .member = "origin"}};
     return level_print_list(cli, "/admin/v1/deployments", columns,
                             sizeof columns / sizeof *columns);
 }
@@ -66,17 +72,6 @@ int command_deployments_show(struct cli *cli)
     return code;
 }
 
-/* The member as a text that ends with a NUL; "" when there is none. */
-static const char *word_of(struct text body, const char *name, char *room, size_t bytes)
-{
-    struct text word = cli_member_text(body, name, room, bytes - 1);
-    room[word.at == room ? word.len : 0] = '\0';
-    for (char *at = room; *at; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            *at = '?'; /* no name may speak to the terminal */
-    return room;
-}
-
 /* ------------------------------------------------------------------------------- progress */
 
 /* "qwen: starting, 41%, about 12 s" */
@@ -84,9 +79,9 @@ static void say_progress(struct text body, bool terminal)
 {
     static char last[WORD_BYTES];
     char name[80], state[40], reason[120], words[WORD_BYTES], share[24];
-    word_of(body, "name", name, sizeof name);
-    word_of(body, "state", state, sizeof state);
-    word_of(body, "reason", reason, sizeof reason);
+    words_member(body, "name", name, sizeof name);
+    words_member(body, "state", state, sizeof state);
+    words_member(body, "reason", reason, sizeof reason);
     struct text progress = cli_member(body, "loading.progress");
     size_t len = (size_t)snprintf(words, sizeof words, "%s: %s", name, state);
     snprintf(share, sizeof share, "%.*s", TEXT_ARGS(text_head(progress, sizeof share - 1)));
@@ -111,7 +106,7 @@ static bool is_settled(struct text body, int *code)
 {
     static const char *const good[] = {"ready", "degraded", "idle", "stopped"};
     char state[40];
-    word_of(body, "state", state, sizeof state);
+    words_member(body, "state", state, sizeof state);
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (strcmp(state, good[i]) == 0) {
             *code = EXIT_GOOD;
@@ -164,7 +159,8 @@ static int order(struct cli *cli, const char *word, struct text sent)
     char behind[40];
     snprintf(behind, sizeof behind, "/%s", word);
     buffer_init(&body, CLI_ANSWER_BYTES_MAX);
-    int code = show_or_wait(cli, ask(cli, "POST", behind, sent, &body), buffer_text(&body));
+    int code = ask(cli, "POST", behind, sent, &body);
+    code = show_or_wait(cli, code, buffer_text(&body));
     buffer_done(&body);
     return code;
 }
@@ -218,6 +214,20 @@ int command_deployments_delete(struct cli *cli)
     return code;
 }
 
+/* What is wrong with each member, as the answer has it. */
+static void print_errors(struct text body)
+{
+    char field[80], message[WORD_BYTES], hint[80];
+    struct text items = cli_member(body, "errors"), ignored, item;
+    while (items.at != NULL && member_next(&items, &ignored, &item)) {
+        words_member(item, "field", field, sizeof field);
+        words_member(item, "message", message, sizeof message);
+        words_member(item, "hint", hint, sizeof hint);
+        cli_complain("%s%s%s%s%s%s", field, field[0] ? ": " : "", message,
+                     hint[0] ? "; did you mean \"" : "", hint, hint[0] ? "\"?" : "");
+    }
+}
+
 /* A file as a deployment stands in the configuration: YAML or JSON. */
 int command_deployments_create(struct cli *cli)
 {
@@ -231,8 +241,10 @@ int command_deployments_create(struct cli *cli)
     if (code == EXIT_GOOD)
         code = cli_send_or_complain(cli, "POST", "/admin/v1/deployments", buffer_text(&document),
                                     &body);
+    if (code == EXIT_FAILED)
+        print_errors(buffer_text(&body));
     if (code == EXIT_GOOD) {
-        word_of(buffer_text(&body), "name", name, sizeof name);
+        words_member(buffer_text(&body), "name", name, sizeof name);
         char *words[] = {name};
         cli->argv = words;
         cli->argc = 1;
@@ -267,10 +279,10 @@ static void print_line(struct text item)
 static void print_event(struct text item)
 {
     char at[40], replica[100], reason[120], message[WORD_BYTES];
-    word_of(item, "at", at, sizeof at);
-    word_of(item, "replica", replica, sizeof replica);
-    word_of(item, "reason", reason, sizeof reason);
-    word_of(item, "message", message, sizeof message);
+    words_member(item, "at", at, sizeof at);
+    words_member(item, "replica", replica, sizeof replica);
+    words_member(item, "reason", reason, sizeof reason);
+    words_member(item, "message", message, sizeof message);
     printf("%s  %s%s%s%s%s\n", at, replica, replica[0] ? "  " : "", reason, message[0] ? ": " : "",
            message);
 }

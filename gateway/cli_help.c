@@ -109,10 +109,12 @@ static const struct topic topics[] = {
                 "QUIT   the same as TERM\n"
                 "INT    drain without the delay; twice: at once\n"
                 "HUP    reload the configuration; a broken file leaves the old one in force\n"
-                "USR1   reopen the log file\n"},
+                "USR1   reopen the log file\n"
+                "USR2   nothing; the log says so\n"},
     {"exit-codes", "0   good\n"
-                   "1   failed; errors found by check; not healthy in healthcheck\n"
-                   "2   wrong usage\n"
+                   "1   failed; errors found by check; not healthy in healthcheck;\n"
+                   "    something differs in config diff\n"
+                   "2   wrong usage; config diff failed\n"
                    "3   warnings found by check --strict\n"
                    "4   the running sluice could not be reached\n"
                    "5   not found, or not allowed\n"
@@ -138,19 +140,30 @@ static const struct topic topics[] = {
               "STATE/sluice.lock  held while it runs; its pid\n"},
 };
 
-/* "keys": what begins with it. */
-static bool help_family(struct text topic, FILE *out)
+static bool is_of_family(const struct command *c, struct text family)
 {
-    bool any = false;
+    size_t len = strcspn(c->name, " ");
+    return c->run != NULL && c->name[len] == ' ' && text_equal(family, (struct text){c->name, len});
+}
+
+bool cli_help_family(struct text family, FILE *out)
+{
+    int widest = 0;
     for (const struct command *c = cli_commands; c->name != NULL; c++) {
-        size_t len = strcspn(c->name, " ");
-        if (c->run == NULL || c->name[len] != ' ' ||
-            !text_equal(topic, (struct text){c->name, len}))
-            continue;
-        fprintf(out, "%-16s %-12s %s\n", c->name, c->args, c->summary);
-        any = true;
+        int width = (int)(strlen(c->name) + strlen(c->args));
+        if (is_of_family(c, family) && width > widest)
+            widest = width;
     }
-    return any;
+    if (widest == 0)
+        return false;
+    fprintf(out, "usage: sluice [-c FILE] [--admin URL] %.*s COMMAND [OPTIONS]\n\n",
+            TEXT_ARGS(family));
+    for (const struct command *c = cli_commands; c->name != NULL; c++)
+        if (is_of_family(c, family))
+            fprintf(out, "%s %-*s  %s\n", c->name, widest - (int)strlen(c->name), c->args,
+                    c->summary);
+    fprintf(out, "\nOptions: sluice help %.*s COMMAND\n", TEXT_ARGS(family));
+    return true;
 }
 
 int cli_help_topic(struct text topic, FILE *out)
@@ -169,7 +182,7 @@ int cli_help_topic(struct text topic, FILE *out)
             fputs(topics[i].words, out);
             return EXIT_GOOD;
         }
-    return help_family(topic, out) ? EXIT_GOOD : EXIT_NOT_FOUND;
+    return cli_help_family(topic, out) ? EXIT_GOOD : EXIT_NOT_FOUND;
 }
 
 /* ------------------------------------------------------------------------------- completion */

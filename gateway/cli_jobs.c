@@ -10,10 +10,15 @@
 
 int command_jobs_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {
-        {"id", "id"},          {"tenant", "tenant"},     {"status", "status"},
-        {"kind", "kind"},      {"model", "model"},       {"created", "created_at"},
-        {"ended", "ended_at"}, {"attempts", "attempts"}, {"cost_nanos", "cost_nanos"}};
+    static const struct level_column columns[] = {{.name = "id", .member = "id"},
+                                                  {.name = "tenant", .member = "tenant"},
+                                                  {.name = "status", .member = "status"},
+                                                  {.name = "kind", .member = "kind"},
+                                                  {.name = "model", .member = "model"},
+                                                  {.name = "created", .member = "created_at"},
+                                                  {.name = "ended", .member = "ended_at"},
+                                                  {.name = "attempts", .member = "attempts"},
+                                                  {.name = "cost_nanos", .member = "cost_nanos"}};
     static const char *const filters[] = {"tenant", "status"};
     struct buffer path;
     char mark = '?';

@@ -89,17 +89,18 @@ int command_keys_create(struct cli *cli)
 
 int command_keys_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {{"id", "id"},         {"tenant", "tenant"},
-                                                  {"name", "name"},     {"models", "models"},
-                                                  {"limits", "limits"}, {"expires", "expires_at"},
-                                                  {"origin", "origin"}, {"prefix", "prefix"}};
-    static const struct level_column with_revoked[] = {{"id", "id"},
-                                                       {"tenant", "tenant"},
-                                                       {"name", "name"},
-                                                       {"expires", "expires_at"},
-                                                       {"origin", "origin"},
-                                                       {"prefix", "prefix"},
-                                                       {"revoked", "revoked_at"}};
+    static const struct level_column columns[] = {
+        {.name = "id", .member = "id"},         {.name = "tenant", .member = "tenant"},
+        {.name = "name", .member = "name"},     {.name = "models", .member = "models"},
+        {.name = "limits", .member = "limits"}, {.name = "expires", .member = "expires_at"},
+        {.name = "origin", .member = "origin"}, {.name = "prefix", .member = "prefix"}};
+    static const struct level_column with_revoked[] = {{.name = "id", .member = "id"},
+                                                       {.name = "tenant", .member = "tenant"},
+                                                       {.name = "name", .member = "name"},
+                                                       {.name = "expires", .member = "expires_at"},
+                                                       {.name = "origin", .member = "origin"},
+                                                       {.name = "prefix", .member = "prefix"},
+                                                       {.name = "revoked", .member = "revoked_at"}};
     const char *tenant = cli_value(cli, "tenant");
     bool revoked = cli_has(cli, "revoked");
     struct buffer path;

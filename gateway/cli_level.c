@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/cli_level.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,6 +214,44 @@ struct listing {
     size_t count, rows;
 };
 
+/* The two largest units that say something: "26 d 3 h", "59 s". */
+static struct text time_words(int64_t ms, char *room, size_t bytes)
+{
+    static const struct {
+        const char *name;
+        int64_t seconds;
+    } units[] = {{"d", 86400}, {"h", 3600}, {"min", 60}, {"s", 1}};
+    enum { UNITS = sizeof units / sizeof *units };
+    int64_t seconds = ms / 1000 + (ms % 1000 > 0); /* not sooner than it is true */
+    size_t i = 0;
+    while (i < UNITS - 1 && seconds < units[i].seconds)
+        i++;
+    int64_t rest = i < UNITS - 1 ? seconds % units[i].seconds / units[i + 1].seconds : 0;
+    int len = snprintf(room, bytes, "%" PRId64 " %s", seconds / units[i].seconds, units[i].name);
+    if (rest > 0)
+        len +=
+            snprintf(room + len, bytes - (size_t)len, " %" PRId64 " %s", rest, units[i + 1].name);
+    return (struct text){room, (size_t)len};
+}
+
+static struct text shown_words(enum level_shown shown, struct text item, struct text value,
+                               char *room, size_t bytes)
+{
+    char unit[16];
+    int64_t number;
+    bool is_money = text_equal(cli_member_text(item, "unit", unit, sizeof unit), TEXT("nanos"));
+    if (shown == SHOWN_AS_UNIT && is_money)
+        return TEXT("USD");
+    if (shown == SHOWN_AS_TIME && member_count(value, INT64_MAX, &number))
+        return time_words(number, room, bytes);
+    if (shown == SHOWN_AS_AMOUNT && is_money && member_count(value, INT64_MAX, &number)) {
+        int len = snprintf(room, bytes, "%" PRId64 ".%06" PRId64, number / 1000000000,
+                           number / 1000 % 1000000);
+        return (struct text){room, (size_t)len};
+    }
+    return level_words(value, room, bytes);
+}
+
 static void see_item(void *with, struct text item)
 {
     struct listing *listing = with;
@@ -222,9 +261,12 @@ static void see_item(void *with, struct text item)
         return;
     }
     listing->rows++;
-    for (size_t i = 0; i < listing->count; i++)
+    for (size_t i = 0; i < listing->count; i++) {
+        const struct level_column *column = &listing->columns[i];
+        enum level_shown shown = listing->format == FORMAT_TABLE ? column->shown : SHOWN_AS_IT_IS;
         table_cell(&listing->table,
-                   level_words(cli_member(item, listing->columns[i].member), room, sizeof room));
+                   shown_words(shown, item, cli_member(item, column->member), room, sizeof room));
+    }
 }
 
 int level_print_list(const struct cli *cli, const char *path, const struct level_column *columns,
@@ -235,8 +277,11 @@ int level_print_list(const struct cli *cli, const char *path, const struct level
         return cli_misuse(cli, "--format is table, json or csv, not \"%s\"",
                           cli_value(cli, "format"));
     table_begin(&listing.table);
-    for (size_t i = 0; i < count; i++)
-        table_column(&listing.table, columns[i].name, false);
+    for (size_t i = 0; i < count; i++) {
+        bool has_title = listing.format == FORMAT_TABLE && columns[i].title != NULL;
+        table_column(&listing.table, has_title ? columns[i].title : columns[i].name,
+                     columns[i].shown == SHOWN_AS_AMOUNT);
+    }
     if (listing.format == FORMAT_JSON)
         putchar('[');
     int code = cli_each(cli, path, see_item, &listing);

@@ -25,9 +25,20 @@ bool level_write_expires(const char *word, struct json_write *json, struct fault
  */
 struct text level_words(struct text value, char *room, size_t bytes);
 
-/* A column of a list: what it is called, and the member it shows. */
+/* How a table shows a member to people; JSON and CSV have it as it is. */
+enum level_shown {
+    SHOWN_AS_IT_IS,
+    SHOWN_AS_UNIT,   /* "nanos" as USD */
+    SHOWN_AS_AMOUNT, /* in USD, where the item's member "unit" is "nanos" */
+    SHOWN_AS_TIME,   /* milliseconds as "9 h 10 min" */
+};
+
+/* A column of a list: what it is called, the member it shows, and how a table calls and shows it.
+ */
 struct level_column {
     const char *name, *member;
+    enum level_shown shown;
+    const char *title; /* NULL: the name */
 };
 
 /* Print the list at <path>: as a table, as CSV, or as one JSON array. */

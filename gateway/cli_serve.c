@@ -95,6 +95,7 @@ int command_run(struct cli *cli)
         .path = cli_config_path(cli), .allow_inert = cli_has(cli, "allow-inert"), .words = stderr};
     if (load.path == NULL)
         return complain_no_config();
+    supervisor_hold_signals();
     struct config_result result = config_load(&load);
     if (result.config == NULL) {
         cli_complain("%s: %u error%s; not started", load.path, result.errors,
@@ -175,6 +176,7 @@ int command_quickstart(struct cli *cli)
     struct supervisor_options options = {
         .load = &load, .on_ready = print_banner, .started_us = clock_now_us()};
     fprintf(stderr, "sluice %s - no configuration, running with what is here\n", PROGRAM_VERSION);
+    supervisor_hold_signals();
     struct config_result result = config_load(&load);
     if (result.config == NULL)
         return EXIT_BAD_CONFIG;

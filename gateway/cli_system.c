@@ -73,6 +73,8 @@ int command_hash_key(struct cli *cli)
 {
     char made[64], typed[KEY_MAX + 8];
     struct text key = {typed, 0};
+    if (cli_has(cli, "new") && cli->argc > 0)
+        return cli_misuse(cli, "either --new or a KEY");
     if (cli_has(cli, "new")) {
         make_key(made);
         fprintf(stderr, "The key, shown only now; its hash goes into the configuration:\n");

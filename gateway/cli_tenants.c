@@ -33,9 +33,10 @@ static int ask_tenant(struct cli *cli, const char *method, struct buffer *body)
 
 int command_tenants_ls(struct cli *cli)
 {
-    static const struct level_column columns[] = {{"name", "name"},     {"parent", "parent"},
-                                                  {"models", "models"}, {"limits", "limits"},
-                                                  {"budget", "budget"}, {"state", "state"}};
+    static const struct level_column columns[] = {
+        {.name = "name", .member = "name"},     {.name = "parent", .member = "parent"},
+        {.name = "models", .member = "models"}, {.name = "limits", .member = "limits"},
+        {.name = "budget", .member = "budget"}, {.name = "state", .member = "state"}};
     return level_print_list(cli, "/admin/v1/tenants", columns, sizeof columns / sizeof *columns);
 }
 
@@ -122,10 +123,19 @@ int command_tenants_set(struct cli *cli)
 int command_limits_ls(struct cli *cli)
 {
     static const struct level_column columns[] = {
-        {"level", "level"},   {"tenant", "tenant"}, {"key", "key"},   {"user", "user"},
-        {"model", "model"},   {"limit", "limit"},   {"unit", "unit"}, {"amount", "amount"},
-        {"used", "used"},     {"held", "held"},     {"left", "left"}, {"reset_ms", "reset_ms"},
-        {"of nodes", "nodes"}};
+        {.name = "level", .member = "level"},
+        {.name = "tenant", .member = "tenant"},
+        {.name = "key", .member = "key"},
+        {.name = "user", .member = "user"},
+        {.name = "model", .member = "model"},
+        {.name = "limit", .member = "limit"},
+        {.name = "unit", .member = "unit", .shown = SHOWN_AS_UNIT},
+        {.name = "amount", .member = "amount", .shown = SHOWN_AS_AMOUNT},
+        {.name = "used", .member = "used", .shown = SHOWN_AS_AMOUNT},
+        {.name = "held", .member = "held", .shown = SHOWN_AS_AMOUNT},
+        {.name = "left", .member = "left", .shown = SHOWN_AS_AMOUNT},
+        {.name = "reset_ms", .member = "reset_ms", .shown = SHOWN_AS_TIME, .title = "free in"},
+        {.name = "of nodes", .member = "nodes"}};
     const char *tenant = cli_value(cli, "tenant");
     struct buffer path;
     buffer_init(&path, CLI_PATH_BYTES_MAX);

@@ -10,6 +10,7 @@
 #include "gateway/cli_ask.h"
 #include "gateway/cli_commands.h"
 #include "gateway/cli_table.h"
+#include "gateway/cli_words.h"
 #include "gateway/usage_query.h"
 
 enum { JSON_BYTES_MAX = 256 << 20, CELL_BYTES = 1024 };
@@ -21,18 +22,6 @@ static struct text given(const struct cli *cli, const char *option)
 }
 
 /* ---------------------------------------------------------------------------- rows */
-
-/* Nano-dollars as dollars, to the nano, for CSV; to what can be read, for people. */
-static void dollars(int64_t nanos, bool is_exact, char out[40])
-{
-    int64_t whole = nanos / 1000000000, rest = nanos % 1000000000;
-    if (is_exact)
-        snprintf(out, 40, "%" PRId64 ".%09" PRId64, whole, rest);
-    else if (nanos >= 100000000000)
-        snprintf(out, 40, "%" PRId64 ".%02" PRId64, whole, rest / 10000000);
-    else
-        snprintf(out, 40, "%" PRId64 ".%06" PRId64, whole, rest / 1000);
-}
 
 /* A column of figures: for people under a short name, or for CSV only (NULL). */
 static const struct {
@@ -76,7 +65,7 @@ static void add_row(struct cli_table *table, const struct usage_query *query, st
         if (!is_csv && figures[i].shown == NULL)
             continue;
         if (strcmp(figures[i].member, "cost_nanos") == 0) {
-            dollars(figure, is_csv, room);
+            words_money(figure, is_csv, room);
             table_cell(table, text_of(room));
         } else {
             table_int_cell(table, figure);

@@ -18,6 +18,7 @@
 #include "deploy/models/deployment.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/text.h"
+#include "gateway/http/forwarded.h"
 #include "gateway/http/url.h"
 #include "gateway/wire/redis.h"
 #include "policy/directory.h"
@@ -42,12 +43,24 @@ struct listener_settings {
     const char *address; /* "127.0.0.1:8080", "[::1]:8080", "unix:/path", "systemd:name" */
     unsigned serve;      /* enum serve bits */
     enum proxy_protocol proxy_protocol;
+    struct networks trusted_proxies;
     bool has_tls;
     struct tls_settings tls;
 };
 
 struct header_setting {
     const char *name, *value;
+};
+
+/* Where spans go (tracing.h). */
+struct tracing_settings {
+    bool enabled;
+    const char *endpoint; /* as asked, with /v1/traces; url borrows from it */
+    struct url url;
+    double sample;
+    struct header_setting *headers;
+    size_t header_count;
+    struct text resource; /* its attributes as OTLP's JSON, without the brackets */
 };
 
 /* Short-lived credentials: where a provider's tokens come from (sign_in.h). */
@@ -279,6 +292,7 @@ struct config {
         bool tenant_label;
         unsigned max_label_values;
     } telemetry;
+    struct tracing_settings tracing;
 
     void *memory; /* arena and document that everything above borrows from */
 };

@@ -74,6 +74,7 @@ struct listener_draft {
     struct text name;
     unsigned serve; /* bits in the order of the option's words */
     int proxy_protocol, min_version;
+    struct items trusted_proxies; /* struct text */
 };
 
 struct provider_draft {
@@ -293,6 +294,7 @@ struct document {
     int64_t version;
     struct items listeners, providers, models, tenants, policies, rules;
     struct items cors_origins, include;
+    struct items tracing_headers;  /* struct pair */
     struct items finetune_command; /* struct text */
     int ledger_sync, unknown_price, unknown_model, store_type;
     struct price price_cap;
@@ -398,6 +400,8 @@ bool secret_read(struct document *document, const struct node *node, struct text
 
 /* Put the deployments of the store behind those of the file. */
 void document_add_made(struct document *document);
+/* Put in what the OTEL_* variables say, which wins over the file. */
+void document_override_tracing(struct document *document);
 /* The entry of the store that <node> belongs to, or NULL. */
 struct node *made_entry(const struct node *node);
 /* How bad a problem at <node> is; marks the entry of the store that it belongs to as broken. */
@@ -459,6 +463,10 @@ void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);
 void resolve_jwt(struct document *document);
 void resolve_cache(struct document *document);
+void resolve_tracing(struct document *document);
+
+/* May a header that somebody sets stand in a request beside those that are written anyway? */
+bool header_may_be_added(struct text name, struct text value);
 void resolve_guardrails(struct document *document);
 
 /* The limits that <draft> says; those by default when it has no `limits` section and

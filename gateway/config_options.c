@@ -41,8 +41,9 @@ static const struct option listener[] = {
      .help = "HTTP/2 by ALPN on TLS, in clear by prior knowledge."},
     {.name = "proxy_protocol", .type = OPTION_WORD, .where = LISTENER(proxy_protocol), .fallback = "none",
      .words = "none|v1|v2|any", .help = "PROXY protocol of a balancer in front."},
-    {.name = "trusted_proxies", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]",
-     .help = "CIDRs whose X-Forwarded-For and Forwarded are believed."},
+    {.name = "trusted_proxies", .type = OPTION_TEXTS, .where = LISTENER(trusted_proxies), .fallback = "[]",
+     .help = "Addresses and CIDRs, as in [10.0.0.0/8], and `unix`, whose X-Forwarded-For, X-Forwarded-Proto and "
+             "Forwarded are believed; at most 64."},
     {.name = "tls", .type = OPTION_SECTION, .inner = listener_tls, .help = "Leave out for plain HTTP."},
     {0},
 };
@@ -434,10 +435,11 @@ static const struct option telemetry_metrics[] = {
 };
 
 static const struct option telemetry_tracing[] = {
-    {.name = "endpoint", .type = OPTION_STRING, .fallback = "", .help = "OTLP/HTTP; OTEL_* variables win over these."},
+    {.name = "endpoint", .type = OPTION_STRING, .where = CONFIG(tracing.endpoint), .fallback = "", .help = "Of the collector, OTLP/HTTP, as in http://127.0.0.1:4318; /v1/traces is put behind it. Empty = no traces. OTEL_* variables win over these."},
     {.name = "protocol", .type = OPTION_WORD, .fallback = "http/json", .words = "http/json", .help = "Encoding."},
-    {.name = "sample", .type = OPTION_SHARE, .fallback = "0.1", .help = "Share of the calls."},
-    {.name = "capture_content", .type = OPTION_BOOL, .fallback = "false", .help = "gen_ai.input.messages, gen_ai.output.messages."},
+    {.name = "headers", .type = OPTION_PAIRS, .where = ROOT(tracing_headers), .fallback = "{}", .secret = true, .help = "For the collector: its key, for example; at most 16."},
+    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(tracing.sample), .fallback = "0.1", .help = "Share of the calls that begin a trace; one that a caller has begun goes on, or not, as traceparent says."},
+    {.name = "capture_content", .type = OPTION_BOOL, .status = INERT, .fallback = "false", .help = "gen_ai.input.messages, gen_ai.output.messages."},
     {0},
 };
 
@@ -445,7 +447,7 @@ static const struct option telemetry[] = {
     {.name = "log", .type = OPTION_SECTION, .inner = telemetry_log, .help = "For operators."},
     {.name = "access_log", .type = OPTION_SECTION, .inner = telemetry_access, .help = "For every call."},
     {.name = "metrics", .type = OPTION_SECTION, .inner = telemetry_metrics, .help = "For Prometheus."},
-    {.name = "tracing", .type = OPTION_SECTION, .status = INERT, .inner = telemetry_tracing, .help = "For OpenTelemetry."},
+    {.name = "tracing", .type = OPTION_SECTION, .inner = telemetry_tracing, .help = "For OpenTelemetry."},
     {0},
 };
 

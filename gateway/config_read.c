@@ -348,6 +348,7 @@ static bool read_all(struct document *document, const char *name, struct text ya
     add_listener(document);
     override_address(document);
     override_level(document);
+    document_override_tracing(document);
     return fine;
 }
 

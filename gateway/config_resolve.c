@@ -125,6 +125,37 @@ static void check_unique_listener(struct document *document, struct table *names
                          draft->settings.address, TEXT_ARGS(other->name));
 }
 
+enum { PROXIES_MAX = 64 };
+
+static void resolve_proxies(struct document *document, struct listener_draft *draft)
+{
+    const struct items *items = &draft->trusted_proxies;
+    struct networks *trusted = &draft->settings.trusted_proxies;
+    const struct node *list = node_find(draft->node, "trusted_proxies");
+    const struct node *entry = list ? list->first : NULL;
+    const struct text *texts = items->at;
+    struct network *networks = arena_new(&document->arena, (items->count + 1) * sizeof(*networks));
+    trusted->at = networks;
+    for (size_t i = 0; i < items->count && entry; i++, entry = entry->next) {
+        if (i == PROXIES_MAX) {
+            problem_at_value(document, entry, SEVERITY_ERROR, "at most %d proxies", PROXIES_MAX);
+            return;
+        }
+        if (text_equal(texts[i], TEXT("unix")))
+            trusted->has_unix = true;
+        else if (network_read(texts[i], &networks[trusted->count]))
+            trusted->count++;
+        else if (!entry->broken)
+            problem_at_value(document, entry, SEVERITY_ERROR,
+                             "a proxy is written like 10.0.0.0/8, 2001:db8::1 or unix, not "
+                             "\"%.*s\"%s",
+                             TEXT_ARGS(node_shown(entry)),
+                             text_find_byte(texts[i], '/') == SIZE_MAX
+                                 ? ""
+                                 : "; nothing may stand behind its prefix");
+    }
+}
+
 /* The bits of the option's words are those of enum serve. */
 static void resolve_listener(struct document *document, struct listener_draft *draft, size_t i)
 {
@@ -137,6 +168,7 @@ static void resolve_listener(struct document *document, struct listener_draft *d
     draft->settings.has_tls = tls && tls->kind == NODE_MAP;
     draft->settings.tls.tls13_only = draft->min_version == 1;
     resolve_address(document, draft);
+    resolve_proxies(document, draft);
     if (!draft->settings.serve)
         problem_at_value(document, node_of(draft->node, "serve"), SEVERITY_ERROR,
                          "the listener \"%.*s\" serves nothing", TEXT_ARGS(draft->name));
@@ -253,6 +285,7 @@ void document_resolve(struct document *document)
     resolve_store(document);
     resolve_ledger(document);
     resolve_jobs(document);
+    resolve_tracing(document);
     resolve_jwt(document);
     resolve_listeners(document);
     resolve_providers(document);

@@ -189,9 +189,15 @@ static void resolve_key(struct document *document, struct provider_draft *draft)
         return;
     settings->off = draft->unusable = true;
     const char *variable = draft->resolved->key_variable;
-    problem_at_value(document, at ? at : draft->node, SEVERITY_WARNING,
-                     "the provider \"%.*s\" is off: it has no api_key%s%s",
-                     TEXT_ARGS(settings->name), variable ? "; set " : "", variable ? variable : "");
+    if (at && at == node_find(draft->node, "api_key_file"))
+        problem_at_value(document, at, SEVERITY_WARNING,
+                         "the provider \"%.*s\" is off: its api_key_file is empty",
+                         TEXT_ARGS(settings->name));
+    else
+        problem_at_value(document, at ? at : draft->node, SEVERITY_WARNING,
+                         "the provider \"%.*s\" is off: it has no api_key%s%s",
+                         TEXT_ARGS(settings->name), variable ? "; set " : "",
+                         variable ? variable : "");
 }
 
 /* Headers that frame a message, or that we write ourselves. */
@@ -229,6 +235,11 @@ static bool is_token(struct text name)
             return false;
     }
     return name.len > 0;
+}
+
+bool header_may_be_added(struct text name, struct text value)
+{
+    return is_token(name) && !is_reserved_header(name) && may_be_in_header(value);
 }
 
 static void check_header(struct document *document, const struct provider_draft *draft,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <libfyaml.h>
+#include <string.h>
 
 #include "gateway/base/table.h"
 #include "gateway/base/utf8.h"
@@ -51,13 +52,30 @@ static void on_words(struct fy_diag *diag, void *user, const char *at, size_t le
         snprintf(reader->words, sizeof(reader->words), "%.*s", (int)len, at);
 }
 
+/* Is the brace of a "${" at this place? Lines and columns count from 1, columns characters. */
+static bool is_variable_at(struct text yaml, int line, int column)
+{
+    const char *at = yaml.at, *end = yaml.at + yaml.len;
+    while (--line > 0 && at)
+        if ((at = memchr(at, '\n', (size_t)(end - at))) != NULL)
+            at++;
+    while (at && at < end && *at != '\n' && --column > 0)
+        do
+            at++;
+        while (at < end && ((unsigned char)*at & 0xC0) == 0x80);
+    return at && at < end && at > yaml.at && *at == '{' && at[-1] == '$';
+}
+
 /* Errors are collected, not printed: printing one with its source line reads beyond the input for
  * some plain scalars of several lines (0.7.12). Words are there for what is not collected. */
-static void report_syntax(struct reader *reader, struct fy_diag *diag)
+static void report_syntax(struct reader *reader, struct fy_diag *diag, struct text yaml)
 {
     void *at = NULL;
     const struct fy_diag_error *first = fy_diag_errors_iterate(diag, &at);
-    if (first && first->msg && first->line > 0 && first->column > 0)
+    if (first && first->msg && first->line > 0 && is_variable_at(yaml, first->line, first->column))
+        fail(reader, (unsigned)first->line, (unsigned)first->column - 1,
+             "inside of { } or [ ] a ${VARIABLE} must stand in quotes: \"${VARIABLE}\"");
+    else if (first && first->msg && first->line > 0 && first->column > 0)
         fail(reader, (unsigned)first->line, (unsigned)first->column, first->msg);
     else
         fail(reader, 1, 1, reader->words[0] ? reader->words : "this is no YAML");
@@ -372,7 +390,7 @@ static void parse(struct reader *reader, struct text yaml)
         fy_parser_event_free(parser, event);
     }
     if (parser && !reader->failed && fy_parser_get_stream_error(parser))
-        report_syntax(reader, settings.diag);
+        report_syntax(reader, settings.diag, yaml);
     fy_parser_destroy(parser);
     fy_diag_destroy(settings.diag);
 }

@@ -187,7 +187,7 @@ void exchange_body_bad(struct exchange *x, const struct fault *fault)
 
 void exchange_abandon(struct exchange *x)
 {
-    if (x->client)
+    if (x->client && !x->peer.len)
         x->peer = arena_copy(&x->arena, text_of(x->client->peer));
     x->client = NULL;
     x->facts.client_gone = true;

@@ -138,7 +138,7 @@ struct seeking {
     struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
-    struct text own_origin;  /* "https://HOST", as the client has us; of deploy calls */
+    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls */
     struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard */
     /* for the ruling (ruling.h) */
     const struct text *rule_headers; /* in the order of the rules' list; NULL = they look at none */
@@ -198,7 +198,8 @@ struct exchange {
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, tags, traceparent;
-    uint64_t affinity; /* of the conversation: it keeps to one account; 0 = unknown */
+    struct trace *trace; /* NULL = it is not traced (tracing.h) */
+    uint64_t affinity;   /* of the conversation: it keeps to one account; 0 = unknown */
     int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
     struct text origin;                    /* of CORS, when it is allowed */
     const struct key *key;
@@ -332,7 +333,7 @@ struct exchange {
     bool refused;              /* the answer is an error of ours */
     bool counted;              /* among the calls in flight */
     bool streams;              /* among the open streams */
-    struct text peer;          /* its address, once the client has gone */
+    struct text peer;          /* its address, once the client has gone or a proxy has told it */
     struct text listener_name; /* the listener's; lives as long as the worker */
 };
 

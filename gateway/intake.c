@@ -20,6 +20,7 @@
 #include "gateway/pages.h"
 #include "gateway/replay.h"
 #include "gateway/signature.h"
+#include "gateway/tracing.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -299,7 +300,8 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
         const struct head_field *field = &head->fields[i];
         struct text value = field->value;
         char hex[HEX_BYTES];
-        if (!outbound_forwards(field->name))
+        if (!outbound_forwards(field->name) ||
+            (x->trace && text_equal_nocase(field->name, TEXT("traceparent"))))
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
@@ -444,13 +446,29 @@ static void keep_aliases(struct exchange *x, const struct head *head)
     x->stream_timeout_us = aliases.stream_timeout_us;
 }
 
-/* How the client has reached us: what begins the address of what it deploys. */
+/* Are a proxy's words on who is behind it to be believed? */
+static bool is_trusted_proxy(const struct client *client)
+{
+    const struct networks *trusted = &client->listener->trusted;
+    return (trusted->count || trusted->has_unix) && networks_have(trusted, text_of(client->peer));
+}
+
+static void keep_peer(struct exchange *x, const struct head *head)
+{
+    char peer[FORWARDED_PEER_BYTES];
+    if (is_trusted_proxy(x->client) && forwarded_client(head, &x->client->listener->trusted, peer))
+        x->peer = arena_copy(&x->arena, text_of(peer));
+}
+
+/* How the client has reached us: what begins the address of what it deploys, and whether a cookie
+ * may ask for TLS. */
 static void keep_origin(struct exchange *x, const struct head *head)
 {
     struct text host = keep_value(x, head, TEXT("host"));
+    bool https = x->client->listener->tls || (is_trusted_proxy(x->client) && forwarded_https(head));
     if (host.len)
-        x->seeking->own_origin = arena_format(
-            &x->arena, "%s://%.*s", x->client->listener->tls ? "https" : "http", TEXT_ARGS(host));
+        x->seeking->own_origin =
+            arena_format(&x->arena, "%s://%.*s", https ? "https" : "http", TEXT_ARGS(host));
     x->query = arena_copy(&x->arena, head->query);
 }
 
@@ -476,6 +494,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->seeking->content_type = keep_for_now(x, head, TEXT("content-type"));
     replay_read_head(x, head);
     x->traceparent = keep_value(x, head, TEXT("traceparent"));
+    tracing_begin(x);
     read_session(x, head);
     struct text origin = head_value(head, TEXT("origin"));
     if (origin.at && is_allowed_origin(x, origin))
@@ -488,7 +507,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->match.suffix = keep_part(x, head->path, x->match.suffix);
     x->match.id = keep_part(x, head->path, x->match.id);
     x->match.deployment = keep_part(x, head->path, x->match.deployment);
-    if (x->match.endpoint->page == PAGE_DEPLOY)
+    if (x->match.endpoint->page == PAGE_DEPLOY || x->admin)
         keep_origin(x, head);
     x->call.operation = x->match.endpoint->operation;
     x->dialect = dialect_find(x->match.dialect);
@@ -556,6 +575,7 @@ struct exchange *exchange_new(struct client *client, const struct head *head)
     if (!config->telemetry.metrics_enabled)
         serve &= ~(unsigned)SERVE_METRICS;
     bool found = find_endpoint(x, head, serve);
+    keep_peer(x, head);
     take_shape(x, head);
     bool right = found && admit(x, head);
     keep_request(x, head);

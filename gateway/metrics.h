@@ -94,6 +94,8 @@ enum metric_counter {
     COUNTER_RETRY_DENIED,     /* further tries for which the budget had no more */
     COUNTER_SEMANTIC_FAILED,  /* calls whose meaning the embedding model did not tell */
     COUNTER_SEMANTIC_SKIPPED, /* those whose embedding model is a deployment without a free place */
+    COUNTER_SPANS_SENT,       /* of traces, taken by the collector */
+    COUNTER_SPANS_DROPPED,    /* those it did not take, or there was no room for */
     METRIC_COUNTERS
 };
 void metrics_count(struct metrics_worker *worker, enum metric_counter counter, uint64_t by);

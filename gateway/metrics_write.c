@@ -361,6 +361,8 @@ static const struct figure counters[METRIC_COUNTERS] = {
     [COUNTER_RETRY_DENIED] = {"sluice_retries_denied_total", "Further tries for which the budget of tries had no more."},
     [COUNTER_MIRROR_SKIPPED] = {"sluice_mirrors_skipped_total", "Calls that were not mirrored, for the deployment had no free place."},
     [COUNTER_SEMANTIC_SKIPPED] = {"sluice_semantic_skipped_total", "Calls whose meaning was not asked for, for the deployment had no free place."},
+    [COUNTER_SPANS_SENT] = {"sluice_spans_sent_total", "Spans of traces that the collector took."},
+    [COUNTER_SPANS_DROPPED] = {"sluice_spans_dropped_total", "Spans that the collector did not take, or there was no room for."},
     [COUNTER_SEMANTIC_FAILED] = {"sluice_semantic_failures_total", "Calls whose meaning the embedding model did not tell."},
 };
 /* clang-format on */

@@ -10,6 +10,7 @@
 #include "gateway/mock.h"
 #include "gateway/outbound_edit.h"
 #include "gateway/outbound_sign.h"
+#include "gateway/trace.h"
 #include "gateway/upload.h"
 #include "gateway/version.h"
 #include "gateway/worker_inside.h"
@@ -428,12 +429,25 @@ static void put_forwarded(struct buffer *out, const struct exchange *x)
     }
 }
 
+/* What a traced target does belongs below the try's own span. */
+static void put_trace(struct buffer *out, const struct exchange *x)
+{
+    char parent[TRACEPARENT_BYTES];
+    if (!x->trace)
+        return;
+    trace_write_parent(x->trace, parent);
+    put(out, TEXT("traceparent: "));
+    put(out, text_of(parent));
+    put(out, TEXT("\r\n"));
+}
+
 static void put_head(struct buffer *out, struct exchange *x)
 {
     buffer_clear(out);
     put_request_line(out, x);
     put_credentials(out, x->snapshot, x->target->provider, x->provider_key);
     put_forwarded(out, x);
+    put_trace(out, x);
     put(out, TEXT("accept-encoding: identity\r\nx-request-id: "));
     put(out, text_of(x->id));
     put(out, TEXT("\r\n"));

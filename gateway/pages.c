@@ -145,7 +145,7 @@ static struct slow_page *page_new(struct exchange *x)
                                      .caller = x->admin ? *x->admin : caller_of(x->key),
                                      .origin = page->origin,
                                      .has_dashboard = listener && listener->serve & SERVE_UI,
-                                     .is_tls = listener && listener->tls,
+                                     .is_tls = text_starts(x->seeking->own_origin, TEXT("https:")),
                                      .loop = x->worker->loop,
                                      .worker = x->worker,
                                      .done = on_admin_done};

@@ -32,7 +32,8 @@
 enum {
     FORCED_US = 2000000,       /* for model servers, when it must end at once */
     LOOK_MS = 20,              /* how often a drain looks whether it is done */
-    QUIET_US = 2000000,        /* no call for so long ends a drain, though clients are connected */
+    QUIET_US = 2000000,        /* no call for so long ends a drain, though clients are connected
+                                  or a collector is slow */
     LAST_GRACE_US = 100000,    /* for answers to the admin socket on its way out */
     STORE_SETTLE_US = 5000000, /* until it counts, and all workers have theirs */
 };
@@ -246,6 +247,7 @@ static struct worker_figures sum_figures(const struct service *service)
         sum.connections += one.connections;
         sum.exchanges += one.exchanges;
         sum.upstreams += one.upstreams;
+        sum.spans += one.spans;
     }
     return sum;
 }
@@ -293,9 +295,9 @@ static void look_whether_drained(struct service *service, uint64_t now)
         service->quiet_since_us = 0;
     else if (service->quiet_since_us == 0)
         service->quiet_since_us = now;
-    bool is_quiet =
-        service->quiet_since_us != 0 &&
-        now - service->quiet_since_us >= (open.connections > 0 ? QUIET_US : LAST_GRACE_US);
+    bool is_quiet = service->quiet_since_us != 0 &&
+                    now - service->quiet_since_us >=
+                        (open.connections > 0 || open.spans > 0 ? QUIET_US : LAST_GRACE_US);
     if (is_quiet) {
         log_line(LOG_INFO, "service", "drained");
         service->phase = SERVICE_OVER;

@@ -4,6 +4,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/counter_names.h"
 #include "gateway/outbound.h"
+#include "gateway/tracing.h"
 #include "gateway/webhook.h"
 #include "gateway/worker_inside.h"
 
@@ -31,6 +32,7 @@ void snapshot_unref(struct snapshot *snapshot)
         tokens_free(snapshot->tokens);
     if (snapshot->webhooks)
         webhooks_free(snapshot->webhooks);
+    tracing_unref(snapshot->tracing);
     directory_unref(snapshot->directory);
     config_unref(snapshot->config);
     memory_free(snapshot);
@@ -49,6 +51,8 @@ struct snapshot *snapshot_new(struct worker *worker, struct config *config,
         snapshot->tokens = tokens_new(&config->jwt.settings);
     if (config->guard)
         snapshot->webhooks = webhooks_new(worker->loop, worker->upstreams, config->guard);
+    snapshot->tracing =
+        tracing_ref(worker, &config->tracing, worker->now ? worker->now->tracing : NULL);
     if (snapshot->tokens && worker->jwks.keys)
         tokens_set_keys(snapshot->tokens, text_of(worker->jwks.keys));
     snapshot->pools = memory_new(config->provider_count * sizeof(*snapshot->pools));

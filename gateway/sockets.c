@@ -33,6 +33,19 @@ static bool is_left_over(const struct sockaddr_un *address)
     return is_dead;
 }
 
+/* Why <path> cannot be bound to, in words of what to do. */
+static const char *unix_hint(const char *path, int error)
+{
+    struct stat what;
+    if (error == ENOENT)
+        return "; the directory has to be there";
+    if (error != EADDRINUSE)
+        return "";
+    return lstat(path, &what) == 0 && !S_ISSOCK(what.st_mode)
+               ? "; what is there is no socket, and stays"
+               : "; is another sluice running?";
+}
+
 /* <mode> 0600 or 0660: set by the umask, so that there is no moment with more. */
 static int open_unix(struct text path, mode_t mode, struct fault *why)
 {
@@ -51,7 +64,9 @@ static int open_unix(struct text path, mode_t mode, struct fault *why)
     umask(before);
     if (is_bound && listen(fd, BACKLOG) == 0)
         return fd;
-    fault_set(why, FAULT_INTERNAL, "unix:%s: %s", address.sun_path, strerror(errno));
+    int problem = errno;
+    fault_set(why, FAULT_INTERNAL, "cannot listen on unix:%s: %s%s", address.sun_path,
+              strerror(problem), unix_hint(address.sun_path, problem));
     if (fd >= 0)
         close(fd);
     return -1;

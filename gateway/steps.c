@@ -31,6 +31,8 @@
 #include "gateway/resume.h"
 #include "gateway/semantics.h"
 #include "gateway/signature.h"
+#include "gateway/trace.h"
+#include "gateway/tracing.h"
 #include "gateway/tries.h"
 #include "gateway/upload.h"
 #include "gateway/waits.h"
@@ -343,6 +345,8 @@ void step_report(struct exchange *x, enum fault_kind outcome)
     if (!x->target || !x->route_try.target)
         return;
     choosing_end(x, outcome, x->attempts != x->attempts_before);
+    if (x->trace)
+        tracing_end_try(x, x->target, outcome);
     if (x->attempts > 0)
         metrics_attempt(x->worker->metrics, x->target->id, outcome);
 }
@@ -437,6 +441,8 @@ enum exchange_state step_send(struct exchange *x)
         mirror_begin(x);
         x->facts.upstream = UPSTREAM_ASKED;
         x->attempts++;
+        if (x->trace)
+            tracing_begin_try(x);
         waits_begin(x);
         relay_begin(x);
     }
@@ -628,10 +634,14 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         (double)(worker_random(x->worker) >> 11) / 9007199254740992.0 >=
             config->telemetry.access_sample)
         return;
+    char trace_id[2 * TRACE_ID_BYTES + 1] = "";
+    if (x->trace)
+        trace_write_id(x->trace, trace_id);
     struct access_extra extra = {
-        .trace_id = x->traceparent.len >= 35 ? text_head(text_from(x->traceparent, 3), 32)
-                                             : (struct text){"", 0},
-        .peer = x->client ? text_of(x->client->peer) : x->peer,
+        .trace_id = x->trace                   ? text_of(trace_id)
+                    : x->traceparent.len >= 35 ? text_head(text_from(x->traceparent, 3), 32)
+                                               : (struct text){"", 0},
+        .peer = x->peer.len || !x->client ? x->peer : text_of(x->client->peer),
         .listener = x->listener_name,
         .method = x->method,
         .path = x->path,
@@ -662,6 +672,8 @@ static void settle(struct exchange *x)
     job_desk_note(x, &row);
     replay_booked(x, &row);
     log_access(x, &row);
+    if (x->trace)
+        tracing_settle(x, &row);
     ruling_keep(x, &row);
     struct text route = x->route ? x->route->name : (struct text){"", 0};
     if (is_call)

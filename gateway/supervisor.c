@@ -104,6 +104,7 @@ static void prepare_process(void)
     /* Model servers of a service that died are ours to bury, until the next one has taken over. */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit of files' sizes is told by errno, like a full disk */
 }
 
 /* Make the directory with its parents; the last one only for us. */
@@ -144,7 +145,8 @@ static bool lock_state(struct supervisor *s)
         cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
                      strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
-        cli_complain("%s: %s", path, strerror(errno));
+        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
+                     strerror(errno));
     } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
@@ -162,9 +164,19 @@ static bool lock_state(struct supervisor *s)
     return is_ours;
 }
 
+void supervisor_hold_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static void open_signals(struct supervisor *s)
 {
-    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGCHLD};
+    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD};
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
@@ -394,6 +406,9 @@ static void on_signal(struct supervisor *s, uint32_t number)
         break;
     case SIGUSR1:
         tell(s, SAY_REOPEN);
+        break;
+    case SIGUSR2: /* an upgrade in place for some servers: it must not end this one */
+        say(s, LOG_WARN, "USR2 does nothing here (sluice help signals)");
         break;
     default:
         break;

@@ -26,6 +26,7 @@
 #include "gateway/mock.h"
 #include "gateway/resident.h"
 #include "gateway/resume.h"
+#include "gateway/tracing.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
 #include "policy/semantic.h"
@@ -92,14 +93,28 @@ static bool refresh_tls(struct worker_listener *listener, const struct listener_
     return true;
 }
 
+static void take_settings(struct worker_listener *listener,
+                          const struct listener_settings *settings)
+{
+    listener->serve = settings->serve;
+    listener->proxy_protocol = settings->proxy_protocol;
+    const struct networks *trusted = &settings->trusted_proxies;
+    struct network *copy = NULL;
+    if (trusted->count) {
+        copy = memory_new(trusted->count * sizeof(*copy));
+        memcpy(copy, trusted->at, trusted->count * sizeof(*copy));
+    }
+    memory_free((void *)(uintptr_t)listener->trusted.at);
+    listener->trusted = (struct networks){copy, trusted->count, trusted->has_unix};
+}
+
 /* With bad TLS files all of the listener stays as it is, not open to more than before. */
 static void refresh_listener(struct worker_listener *listener,
                              const struct listener_settings *settings)
 {
     if (listener->is_admin_socket || !refresh_tls(listener, settings))
         return;
-    listener->serve = settings->serve;
-    listener->proxy_protocol = settings->proxy_protocol;
+    take_settings(listener, settings);
 }
 
 static void take_config(struct errand *errand)
@@ -346,6 +361,7 @@ static void drain(struct errand *errand)
     if (worker->draining)
         return;
     worker->draining = true;
+    tracing_hurry(worker->now->tracing);
     acceptor_stop(worker);
     for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
         next = at->next;
@@ -363,7 +379,8 @@ struct worker_figures worker_figures(const struct worker *worker)
     return (struct worker_figures){
         atomic_load_explicit(&worker->connections_now, memory_order_relaxed),
         atomic_load_explicit(&worker->exchanges_now, memory_order_relaxed),
-        atomic_load_explicit(&worker->upstreams_now, memory_order_relaxed)};
+        atomic_load_explicit(&worker->upstreams_now, memory_order_relaxed),
+        atomic_load_explicit(&worker->spans_now, memory_order_relaxed)};
 }
 
 struct loop *worker_loop(struct worker *worker)
@@ -433,6 +450,7 @@ static void stop(struct errand *errand)
     worker->stopping = true; /* no call goes on without its client now */
     loop_do_put_off(worker->loop);
     close_all(worker);
+    tracing_stop(worker->now->tracing);
     loop_stop(worker->loop);
 }
 
@@ -544,8 +562,7 @@ static bool open_listeners(struct worker *worker)
         struct worker_listener *listener = &worker->listeners[i];
         /* Outlives this configuration: the listener stays over reloads. */
         listener->name = text_of(memory_string(text_of(settings->name)));
-        listener->serve = settings->serve;
-        listener->proxy_protocol = settings->proxy_protocol;
+        take_settings(listener, settings);
         listener->is_unix = text_starts(text_of(settings->address), TEXT("unix:"));
         if (!refresh_tls(listener, settings))
             return false;
@@ -576,6 +593,7 @@ static void worker_free(struct worker *worker)
     for (size_t i = 0; i < worker->listener_count; i++) {
         if (worker->listeners[i].tls)
             tls_unref(worker->listeners[i].tls);
+        memory_free((void *)(uintptr_t)worker->listeners[i].trusted.at);
         memory_free((void *)(uintptr_t)worker->listeners[i].name.at);
     }
     memory_free(worker->listeners);

@@ -66,7 +66,7 @@ void worker_drain(struct worker *worker);
 
 /* What is open now; any thread. */
 struct worker_figures {
-    uint64_t connections, exchanges, upstreams;
+    uint64_t connections, exchanges, upstreams, spans; /* spans: not sent yet */
 };
 struct worker_figures worker_figures(const struct worker *worker);
 

@@ -57,6 +57,7 @@ struct snapshot {
     struct counter_names *counter_names;
     struct tokens *tokens;        /* NULL = tokens are not accepted */
     struct webhooks *webhooks;    /* NULL = the guardrails have none */
+    struct tracing *tracing;      /* NULL = no call is traced */
     unsigned *turns;              /* of each provider's keys */
     struct sign_in **sign_ins;    /* one per provider; NULL = it needs none */
     struct upstream_pool **pools; /* one per provider; NULL = it cannot be reached */
@@ -68,7 +69,8 @@ struct worker_listener {
     struct text name;
     unsigned serve;
     enum proxy_protocol proxy_protocol;
-    struct tls *tls; /* NULL = plain */
+    struct networks trusted; /* a copy: the listener outlives a configuration */
+    struct tls *tls;         /* NULL = plain */
     bool is_unix, is_admin_socket;
     bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };
@@ -115,7 +117,7 @@ struct worker {
     unsigned mirror_count, followers;
     unsigned client_count, exchange_count;
     unsigned questions; /* to the ledger's thread, which will post their answers */
-    atomic_uint connections_now, exchanges_now, upstreams_now; /* for other threads */
+    atomic_uint connections_now, exchanges_now, upstreams_now, spans_now; /* for other threads */
     bool draining, accepting, stopping;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */
     struct errand config_errand, drain_errand, stop_errand, safe_errand;

@@ -171,6 +171,22 @@ def test_the_command_line_shows_how_it_gets_on(gate, desk, tmp_path):
     assert cli(gate, "delete", "cli").returncode == 0
 
 
+def test_the_command_line_says_what_is_wrong(gate, tmp_path):
+    file = tmp_path / "wrong.yaml"
+    file.write_text("name: wrong\ncomand: [x]\nscaling: {max: 0}\n")
+    done = cli(gate, "create", file)
+    assert done.returncode == 1, done
+    assert "sluice: comand: unknown key" in done.stderr and 'did you mean "command"?' in done.stderr, done.stderr
+    assert 'scaling.max: "max" must be' in done.stderr, done.stderr
+
+
+def test_an_order_says_how_it_stands_now(gate):
+    for word in ("stop", "start"):
+        done = cli(gate, word, "filed")
+        assert done.returncode == 0 and done.stderr.startswith("filed: "), done
+
+
+
 def test_they_outlive_whatever_dies():
     gate = Sluice(deployed(server_for("filed")))
     try:

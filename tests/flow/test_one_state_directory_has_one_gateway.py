@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second `run` on the same state directory is refused with a word, and disturbs nobody."""
 
-from harness import Sluice, config_for, run_cli, to_yaml
+from pathlib import Path
+
+import pytest
+from harness import Sluice, config_for, run_cli, temporary_folder, to_yaml
 
 
 def test_the_second_is_refused(upstream, tmp_path):
@@ -38,7 +41,30 @@ def test_a_state_directory_that_cannot_be_written(upstream, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     done = run_cli("run", "-c", path, env={"STATE_DIRECTORY": str(blocked / "state")}, timeout=30)
-    assert done.returncode not in (0, None) and done.stderr, done
+    assert done.returncode == 1 and "set STATE_DIRECTORY" in done.stderr, done
+    done = run_cli("run", "-c", path, env={"STATE_DIRECTORY": str(blocked)}, timeout=30)
+    assert done.returncode == 1 and "Not a directory; set STATE_DIRECTORY" in done.stderr, done
+
+
+@pytest.mark.parametrize("name, words", [
+    ("file", "what is there is no socket, and stays"),
+    ("folder/api.sock", "the directory has to be there"),
+    ("taken", "is another sluice running?"),
+])
+def test_a_socket_that_cannot_be_made(upstream, name, words):
+    import socket
+
+    tmp_path = Path(temporary_folder("sluice-sock-"))
+    (tmp_path / "file").write_text("precious")
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "taken"))
+        other.listen()
+        listener = {"name": "api", "address": f"unix:{tmp_path}/{name}", "serve": ["api"]}
+        path = tmp_path / "sluice.yaml"
+        path.write_text(to_yaml(config_for(upstream, server={"listeners": [listener]})))
+        done = run_cli("run", "-c", path, env={"STATE_DIRECTORY": str(tmp_path / "state")}, timeout=30)
+    assert done.returncode == 1 and f"cannot listen on unix:{tmp_path}/{name}" in done.stderr and words in done.stderr, done
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_a_stale_socket_file_is_replaced(upstream):

@@ -115,6 +115,15 @@ def test_its_cookie_is_kept_from_scripts_and_other_sites(gate):
     assert ADMIN not in gate.log() and value not in gate.log()
 
 
+def test_the_cookie_is_for_tls_where_there_is_some(upstream):
+    config = configure(upstream)
+    config["server"]["listeners"][1]["trusted_proxies"] = ["127.0.0.0/8"]
+    with Sluice(config) as gate:
+        for proto, flag in (("https", "; Secure"), ("http", "SameSite=Strict")):
+            answer = get(gate, "/admin/v1/session", ("X-Forwarded-Proto", proto), ("X-Forwarded-For", "10.1.2.3"), method="POST", key=ADMIN)
+            assert answer.header("set-cookie").endswith(flag), answer
+
+
 @pytest.mark.parametrize("headers", [
     [], [("x-sluice-dashboard", "0")], [OURS, ("Sec-Fetch-Site", "cross-site")], [OURS, ("Sec-Fetch-Site", "same-site")],
     [OURS, ("Sec-Fetch-Site", "none")]])

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spans for an OpenTelemetry collector: OTLP over HTTP in JSON, read as strictly as its protobuf is."""
+
+import base64
+import json
+import re
+import threading
+
+import pytest
+from google.protobuf import json_format
+from harness import Sluice, chat_request, config_for, eventually, merged, model_for, run_cli
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from raw_upstream import Upstream, openai_answer
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SERVER, CLIENT = 2, 3
+
+
+def value_of(value):
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [value_of(each) for each in value.array_value.values]
+    return getattr(value, kind)
+
+
+def attributes_of(span):
+    values = {each.key: value_of(each.value) for each in span.attributes}
+    assert len(values) == len(span.attributes), "a key stands twice"
+    return values
+
+
+class Collector:
+    """Takes what it is sent, or answers with the next of `statuses`."""
+
+    def __init__(self):
+        self.spans, self.resources, self.statuses, self.requests = [], [], [], []
+        self.partial = None
+        self.server = Upstream(answer=self.answer)
+
+    @property
+    def url(self):
+        return "http://{}:{}".format(*self.server.address)
+
+    def answer(self, call):
+        self.requests.append(call)
+        if self.statuses:
+            status, headers = self.statuses.pop(0)
+            call.respond(status, {}, headers)
+            return
+        self.take(call.body)
+        call.respond(200, self.partial or {})
+
+    def take(self, body):
+        document = json.loads(body)
+        for span in (s for r in document["resourceSpans"] for c in r["scopeSpans"] for s in c["spans"]):
+            for name, digits in (("traceId", 32), ("spanId", 16), ("parentSpanId", 16)):
+                if name in span:  # OTLP has them in hexadecimal, JSON of protobuf in base64
+                    assert re.fullmatch(f"[0-9a-f]{{{digits}}}", span[name]) and int(span[name], 16)
+                    span[name] = base64.b64encode(bytes.fromhex(span[name])).decode()
+            for name in ("startTimeUnixNano", "endTimeUnixNano"):
+                assert isinstance(span[name], str)
+        request = json_format.Parse(json.dumps(document), ExportTraceServiceRequest())
+        for resource in request.resource_spans:
+            self.resources.append(attributes_of(resource.resource))
+            for scope in resource.scope_spans:
+                assert scope.scope.name == "sluice"
+                self.spans += scope.spans
+
+    def of(self, request_id):
+        """The span of a call, and those of its tries."""
+        calls = [s for s in self.spans if attributes_of(s).get("sluice.request_id") == request_id]
+        if not calls:
+            return None
+        assert len(calls) == 1
+        tries = [s for s in self.spans if s.parent_span_id == calls[0].span_id]
+        for span in tries:
+            assert calls[0].start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+            assert span.end_time_unix_nano <= calls[0].end_time_unix_nano + 1_000_000
+            assert span.kind == CLIENT and span.trace_id == calls[0].trace_id
+        return calls[0], sorted(tries, key=lambda s: attributes_of(s)["sluice.attempt"])
+
+    def wait(self, answer):
+        return eventually(lambda: self.of(answer.header("x-request-id")), what="the spans of a call")
+
+
+@pytest.fixture
+def collector():
+    with Collector().server as server:
+        yield server.answer.__self__
+
+
+def gate_for(upstream, collector, env=None, **tracing):
+    config = config_for(upstream, telemetry={"tracing": {"endpoint": collector.url, "sample": 1, **tracing}})
+    return Sluice(config, env=env or {})
+
+
+def test_a_call_and_its_try_are_told(upstream, collector):
+    with gate_for(upstream, collector, headers={"x-collector-key": "secret"}) as gate:
+        answer = gate.chat()
+        span, (attempt,) = collector.wait(answer)
+        assert span.kind == SERVER and span.name == "POST /chat/completions" and not span.parent_span_id
+        told = attributes_of(span)
+        assert told["http.response.status_code"] == 200 and told["client.address"] == "127.0.0.1"
+        assert told["sluice.tenant"] == "acme" and told["sluice.key"] == "main" and told["sluice.model"] == "fast"
+        assert told["sluice.target"] == "fast-1" and told["sluice.cost_usd"] == pytest.approx(0.000039)
+        assert attempt.name == "chat upstream-model"
+        told = attributes_of(attempt)
+        assert told["gen_ai.operation.name"] == "chat" and told["gen_ai.request.model"] == "upstream-model"
+        assert told["gen_ai.usage.input_tokens"] == 11 and told["gen_ai.usage.output_tokens"] == 7
+        assert told["server.address"] == "127.0.0.1"
+        assert told["server.port"] == upstream.address[1] and "error.type" not in told
+        assert collector.resources[0]["service.name"] == "sluice"
+        assert collector.requests[0].path == "/v1/traces"
+        assert collector.requests[0].header("x-collector-key") == "secret"
+        sent = upstream.calls[-1].header("traceparent")
+        assert sent == f"00-{span.trace_id.hex()}-{attempt.span_id.hex()}-01"
+        assert gate.access_line(answer.header("x-request-id"))["trace_id"] == span.trace_id.hex()
+        assert gate.metric("sluice_spans_sent_total") == 2
+
+
+def test_a_trace_goes_on_as_its_caller_says(upstream, collector):
+    with gate_for(upstream, collector, sample=0) as gate:
+        assert gate.chat().status == 200
+        assert gate.chat(headers={"traceparent": f"00-{TRACE}-{PARENT}-00"}).status == 200
+        assert upstream.calls[-1].header("traceparent") == f"00-{TRACE}-{PARENT}-00"
+        span, (attempt,) = collector.wait(gate.chat(headers={"traceparent": f"00-{TRACE}-{PARENT}-01"}))
+        assert span.trace_id.hex() == TRACE and span.parent_span_id.hex() == PARENT
+        assert upstream.calls[-1].header("traceparent") == f"00-{TRACE}-{attempt.span_id.hex()}-01"
+        assert len(collector.spans) == 2
+        for broken in (f"00-{TRACE}-{PARENT}", f"ff-{TRACE}-{PARENT}-01", f"00-{'0' * 32}-{PARENT}-01",
+                       f"00-{TRACE.upper()}-{PARENT}-01", "x"):
+            assert gate.chat(headers={"traceparent": broken}).status == 200
+        assert len(collector.spans) == 2
+
+
+def test_every_try_has_a_span(upstream, collector):
+    def answer(call):
+        if call.json["model"] == "bad":
+            call.respond(503, {"error": {"message": "no"}})
+        else:
+            openai_answer(call)
+
+    upstream.answer = answer
+    providers = [{"name": "up", "type": "openai", "base_url": upstream.url, "api_key": "k", "retry": {"attempts": 1}}]
+    models = [model_for("fast", targets=[{"id": "first", "provider": "up", "model": "bad", "priority": 1,
+                                          "price": {"input": 1, "output": 1}},
+                                         {"id": "second", "provider": "up", "model": "good", "priority": 2,
+                                          "price": {"input": 1, "output": 1}}])]
+    config = merged(config_for(upstream, telemetry={"tracing": {"endpoint": collector.url, "sample": 1}}),
+                    {"models": models, "providers": providers, "routing": {"policies": [{"name": "p", "strategy": "priority"}], "default_policy": "p"}})
+    with Sluice(config) as gate:
+        _, tries = collector.wait(gate.chat())
+        told = [attributes_of(each) for each in tries]
+        assert [each["sluice.target"] for each in told][-1] == "second" and told[0]["sluice.target"] == "first"
+        assert tries[0].status.code == 2 and told[0]["error.type"]
+        assert tries[-1].status.code == 0 and "error.type" not in told[-1]
+        assert [each["sluice.attempt"] for each in told] == list(range(1, len(told) + 1))
+
+
+def test_refusals_and_calls_that_are_left_are_told(upstream, collector):
+    go = threading.Event()
+
+    def answer(call):
+        go.wait(30)
+        openai_answer(call)
+
+    with gate_for(upstream, collector) as gate:
+        span, tries = collector.wait(gate.chat(model="none"))
+        assert attributes_of(span)["http.response.status_code"] == 404 and span.status.code == 0 and not tries
+        upstream.answer = answer
+        client = gate.connect()
+        client.send(chat_request())
+        upstream.wait(lambda: upstream.calls)
+        client.close()
+        left = eventually(lambda: [s for s in collector.spans
+                                   if attributes_of(s).get("http.response.status_code") == 499])
+        assert attributes_of(left[0])["error.type"] == "client_gone"
+        go.set()
+
+
+def test_what_is_not_taken_is_sent_again(upstream, collector):
+    collector.statuses = [(503, [("retry-after", "1")]), (429, [])]
+    with gate_for(upstream, collector) as gate:
+        answer = gate.chat()
+        collector.wait(answer)
+        assert len(collector.requests) == 3
+        assert len({request.body for request in collector.requests}) == 1
+        collector.statuses = [(400, [])]
+        gate.chat()
+        eventually(lambda: gate.metric("sluice_spans_dropped_total") == 2)
+        collector.partial = {"partialSuccess": {"rejectedSpans": "1", "errorMessage": "no"}}
+        collector.wait(gate.chat())
+        eventually(lambda: gate.metric("sluice_spans_dropped_total") == 3)
+        assert gate.metric("sluice_spans_sent_total") == 3
+        assert any("does not take spans" in line.get("msg", "") for line in gate.log_lines())
+
+
+def test_calls_do_not_wait_for_a_collector(upstream, collector):
+    go = threading.Event()
+    collector.server.answer = lambda call: go.wait(60)
+    with gate_for(upstream, collector) as gate:
+        for _ in range(20):
+            assert gate.chat().status == 200
+        go.set()
+    with Sluice(config_for(upstream, telemetry={"tracing": {"endpoint": "http://127.0.0.1:9", "sample": 1}})) as gate:
+        assert gate.chat().status == 200
+        assert gate.cli("reload").returncode == 0
+        assert gate.chat().status == 200
+
+
+def test_a_reload_changes_where_spans_go(upstream, collector):
+    with Sluice(config_for(upstream)) as gate:
+        assert gate.chat().status == 200
+        gate.write(merged(gate.config, {"telemetry": {"tracing": {"endpoint": collector.url, "sample": 1}}}))
+        assert gate.cli("reload").returncode == 0
+        eventually(lambda: gate.chat().status == 200 and collector.spans, every=0.3)
+        gate.write(merged(gate.config, {"telemetry": {"tracing": {"sample": 0}}}))
+        assert gate.cli("reload").returncode == 0
+
+
+def test_variables_win_over_the_file(upstream, collector):
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url + "/", "OTEL_SERVICE_NAME": "gate",
+           "OTEL_RESOURCE_ATTRIBUTES": "service.name=other,deployment.environment.name=a%20b",
+           "OTEL_EXPORTER_OTLP_HEADERS": "x-key=a%3Db", "OTEL_TRACES_SAMPLER": "parentbased_always_on"}
+    config = config_for(upstream, telemetry={"tracing": {"endpoint": "http://127.0.0.1:9", "sample": 0}})
+    with Sluice(config, env=env) as gate:
+        collector.wait(gate.chat())
+        assert collector.requests[0].header("x-key") == "a=b" and collector.requests[0].path == "/v1/traces"
+        assert collector.resources[0]["service.name"] == "gate"
+        assert collector.resources[0]["deployment.environment.name"] == "a b"
+        shown = run_cli("config", "show", "-c", gate.file, "--origin", env=env)
+        assert "OTEL_EXPORTER_OTLP_ENDPOINT" in shown.stdout, shown.stderr
+    with Sluice(config, env={**env, "OTEL_SDK_DISABLED": "true"}) as gate:
+        before = len(collector.requests)
+        assert gate.chat().status == 200
+        assert len(collector.requests) == before
+
+
+def test_the_last_spans_are_sent_before_the_end(upstream, collector):
+    with gate_for(upstream, collector) as gate:
+        answers = [gate.chat() for _ in range(8)]
+        gate.stop()
+    for answer in answers:
+        collector.wait(answer)

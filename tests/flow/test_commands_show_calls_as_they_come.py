@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`sluice logs`, `trace` and `top`: the last calls, those that come, one of them, and who spends."""
+
+import json
+import subprocess
+
+from harness import BINARY, clean_environment, config_for, eventually
+from raw_upstream import openai_answer
+
+
+def configure(upstream):
+    config = config_for(upstream)
+    config["tenants"][0]["tags"] = {"team": "search"}
+    return config
+
+
+def ids(done):
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line)["id"] for line in done.stdout.splitlines()]
+
+
+def test_the_last_calls_are_shown_the_oldest_first(gate):
+    made = [gate.chat().header("x-request-id") for _ in range(5)]
+    refused = gate.chat({"model": "none", "messages": []}).header("x-request-id")
+    shown = gate.cli("logs", "--format", "json", "--filter", "model=fast")
+    assert set(ids(shown)[-5:]) == set(made)
+    assert len(ids(gate.cli("logs", "--format", "json", "-n", "2"))) == 2
+    assert refused in ids(gate.cli("logs", "--format", "json", "--filter", "status=4xx"))
+    assert not set(made) & set(ids(gate.cli("logs", "--format", "json", "--filter", "status=4xx,tenant=acme")))
+    table = gate.cli("logs").stdout
+    assert table.splitlines()[0].startswith("started (UTC)")
+    assert all(one in table for one in [*made, refused])
+
+
+def test_one_call_is_told_whole(gate):
+    answer = gate.chat()
+    told = gate.cli("trace", answer.header("x-request-id"))
+    assert told.returncode == 0, told.stderr
+    for words in ("200, complete", "tenant acme, key main", "tags team=search", "chat of fast, in the words of openai",
+                  "to fast-1 of up as upstream-model", "11 in, 7 out; counted by provider", "price version"):
+        assert words in told.stdout, told.stdout
+    raw = json.loads(gate.cli("trace", answer.header("x-request-id"), "--format", "json").stdout)
+    assert raw["id"] == answer.header("x-request-id") and raw["target"] == "fast-1"
+
+
+def test_what_is_not_there_or_not_meant_is_said(gate):
+    assert gate.cli("trace", "req_nothing").returncode == 5
+    for arguments in (("trace",), ("logs", "--filter", "nam=3"), ("logs", "--filter", "tenant"), ("logs", "-n", "0"),
+                      ("logs", "--format", "csv"), ("trace", "x", "--format", "csv")):
+        done = gate.cli(*arguments)
+        assert done.returncode == 2 and done.stderr and not done.stdout, arguments
+
+
+def test_followed_calls_are_shown_once_each(gate):
+    before = gate.chat().header("x-request-id")
+    follower = subprocess.Popen([BINARY, "logs", "-c", str(gate.file), "-f", "-n", "1", "--format", "json"],
+                                stdout=subprocess.PIPE, text=True, env=clean_environment(gate.env))
+    try:
+        assert json.loads(follower.stdout.readline())["id"] == before
+        made = {gate.chat().header("x-request-id") for _ in range(30)}
+        shown = [json.loads(follower.stdout.readline())["id"] for _ in range(30)]
+        assert set(shown) == made
+        last = gate.chat().header("x-request-id")
+        assert json.loads(follower.stdout.readline())["id"] == last
+    finally:
+        follower.kill()
+        follower.communicate()
+
+
+def test_who_spends_is_on_top(gate, upstream):
+    upstream.answer = openai_answer
+    for _ in range(3):
+        gate.chat()
+    shown = eventually(lambda: [line.split() for line in gate.cli("top", "--by", "tenant").stdout.splitlines()
+                                if line.startswith("acme")])
+    calls = int(shown[0][1])
+    assert calls >= 3 and float(shown[0][-1]) > 0
+    assert "fast-1" in gate.cli("top").stdout
+    assert gate.cli("top", "--by", "nobody").returncode != 0
+

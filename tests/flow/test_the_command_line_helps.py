@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people type: the README's words as they stand, help on a family of commands, slips, tables that are read."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import BINARY, KEY_ACME, Sluice, clean_environment, config_for, free_port, run_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def readme_section(title):
+    """The YAML and the commands below a heading of the README."""
+    text = (ROOT / "README.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+    yaml = re.search(r"```yaml\n(.*?)```", text, re.DOTALL).group(1)
+    return yaml, "".join(line[4:] for line in text.splitlines(keepends=True) if line.startswith("    "))
+
+
+def test_the_readmes_minute_of_limits_goes_as_it_is_written(tmp_path):
+    yaml, commands = readme_section("Keys, limits and budgets in a minute")
+    (tmp_path / "limits.yaml").write_text(yaml)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "sluice").symlink_to(BINARY)
+    port = str(free_port())
+    commands = commands.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    done = subprocess.run(
+        ["bash", "-c", f"trap 'kill -INT %1; wait %1' EXIT\n{commands}"],
+        cwd=tmp_path, env=clean_environment({"SLUICE_LISTEN": port}), capture_output=True, text=True, timeout=90)
+    lines = done.stdout.splitlines()
+    assert lines[:4] == ["200", "200", "200", "429"], done
+    assert any("budget_per_day" in line and " USD " in line for line in lines), done.stdout
+    assert done.returncode == 0, done
+
+
+def test_the_call_of_the_page_on_jobs_is_accepted(upstream):
+    text = (ROOT / "docs" / "JOBS.md").read_text().split("## Of one's own\n")[1].split("\n| ")[0]
+    with Sluice(config_for(upstream, jobs={"webhook": {"secret": "s" * 32}})) as gate:
+        url = "http://{}:{}".format(*gate.address())
+        done = subprocess.run(
+            ["bash", "-c", text.replace("https://gateway", url).replace("app.example.com", "app.invalid")],
+            env=clean_environment({"KEY": KEY_ACME}), capture_output=True, text=True, timeout=60)
+        assert json.loads(done.stdout).get("status") in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED"), done
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "8080 "])
+def test_make_run_refuses_what_is_no_port_before_it_builds(port, tmp_path):
+    copy = tmp_path / "deploy" / "quickstart"
+    copy.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "quickstart" / "run", copy)
+    done = subprocess.run([copy / "run"], env=clean_environment({"PORT": port, "MODEL": "none"}),
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and f"PORT={port} is no port" in done.stderr, done
+
+
+@pytest.mark.parametrize("family", ["keys", "config", "deployments"])
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_a_family_of_commands_has_help(family, word):
+    done = run_cli(family, word)
+    assert done.returncode == 0 and not done.stderr, done
+    assert done.stdout.startswith("usage: ") and f"\n{family} {'diff' if family == 'config' else 'ls'} " in done.stdout
+
+
+@pytest.mark.parametrize("words, says, code", [
+    (["keys", "lss"], 'did you mean "keys ls"', 2),
+    (["upgrad"], 'unknown command "upgrad"\n', 2),  # and not "upgrade", which is not there yet
+    (["hash-key", "--new", "my-key"], "either --new or a KEY", 2),
+    (["--admin", "foo", "status"], "does not begin with http://", 2),
+    (["--admin", "http://127.0.0.1:1", "--admin-key-file", "/none", "status"], "/none: No such file or directory\n", 5),
+])
+def test_a_slip_is_answered_with_what_was_wrong(words, says, code):
+    done = run_cli(*words)
+    assert done.returncode == code and says in done.stderr, done
+    assert "Is it running" not in done.stderr and "as root" not in done.stderr, done.stderr
+
+
+def test_a_limit_is_told_in_dollars_and_hours(upstream):
+    with Sluice(config_for(upstream)) as gate:
+        def ask(*words):
+            done = run_cli("-c", gate.file, *words, env=gate.env)
+            assert done.returncode == 0, done
+            return done.stdout
+
+        ask("tenants", "set", "poor", "--models", "fast", "--budget", "5 USD/day")
+        key = ask("keys", "create", "ci", "--tenant", "poor").strip()
+        assert gate.chat(key=key).status == 200
+        table = ask("limits", "ls", "--tenant", "poor")
+        assert re.search(r"budget_per_day +USD +5\.000000 +0\.\d{6} +0\.000000 +4\.\d{6} +\d+ (h|min|s)", table), table
+        rows = ask("limits", "ls", "--tenant", "poor", "--format", "csv")
+        assert ",budget_per_day,nanos,5000000000," in rows and "reset_ms" in rows, rows
+
+
+def test_an_answer_that_could_not_be_printed_is_no_success(upstream):
+    with Sluice(config_for(upstream)) as gate, open("/dev/full", "w") as full:
+        url = f"http://{gate.address()[0]}:{gate.address()[1]}"
+        done = subprocess.run(
+            [BINARY, "chat", "fast", "hi", "--no-stream", "--url", url, "--key", KEY_ACME],
+            env=clean_environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        assert done.returncode == 1 and "cannot write to the standard output" in done.stderr, done
