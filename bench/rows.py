@@ -78,7 +78,7 @@ def with_hit():
 
 
 def with_tls():
-    return have({"tls": servers.start_full_tls, "nginx": servers.start_nginx_tls})
+    return have({"tls": servers.start_sluice_tls, "full": servers.start_full_tls, "nginx": servers.start_nginx_tls})
 
 
 # ------------------------------------------------------------------------- handshakes

@@ -224,10 +224,14 @@ def certificate(folder):
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def start_full_tls(folder, upstream):
+def start_sluice_tls(folder, upstream, target="sluice"):
     certificate(folder)
     tls = f"      tls: {{cert_file: {folder}/tls.crt, key_file: {folder}/tls.key}}\n      serve:"
-    return start_sluice(folder, upstream, "full", "full, TLS", lambda text: text.replace("      serve:", tls, 1))
+    return start_sluice(folder, upstream, target, f"{target}, TLS", lambda text: text.replace("      serve:", tls, 1))
+
+
+def start_full_tls(folder, upstream):
+    return start_sluice_tls(folder, upstream, "full")
 
 
 def of_type(kind):

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,11 +15,12 @@
 
 enum {
     ACCEPTS_PER_EVENT = 64,
-    REST_US = 100000,   /* when descriptors have run out */
+    REST_US = 100000,   /* when descriptors have run out, or nobody can be accepted */
     IDLE_US = 1000000,  /* who has been idle for less may be about to ask */
     WAIT_US = 1000000,  /* who comes waits in the kernel for so long, then it is turned away */
     TELL_US = 10000000, /* between two lines of the log */
     GIVE_WAY_MAX = 16,  /* clients, at once */
+    GIVE_WAY_LOOKS = 8, /* for so many */
     TURNED_AWAY_BYTES = 512,
     UNREAD_BYTES = 8192,
 };
@@ -27,31 +29,44 @@ enum {
 
 static bool may_give_way(const struct client *client, uint64_t before_us)
 {
-    return client_is_idle(client) && client->since_us <= before_us &&
+    return client_is_idle(client) && !client->unread && client->since_us <= before_us &&
            !client->listener->is_admin_socket && !client->listener->is_jobs;
 }
 
-/* Close at most <most> of the clients that are idle since <before_us> or longer, the longest first.
- * Returns how many. */
-static unsigned close_clients(struct worker *worker, unsigned most, uint64_t before_us)
+/* Those that are idle since <before_us> or longer, the longest first. Returns how many. */
+static unsigned find_longest(struct worker *worker, struct client *longest[GIVE_WAY_MAX],
+                             uint64_t before_us)
 {
-    struct client *longest[GIVE_WAY_MAX]; /* ordered */
     unsigned count = 0;
-    most = most < GIVE_WAY_MAX ? most : GIVE_WAY_MAX;
     for (struct link *at = worker->clients.next; at != &worker->clients; at = at->next) {
         struct client *client = LIST_MEMBER(at, struct client, link);
         if (!may_give_way(client, before_us))
             continue;
-        unsigned place = count < most ? count++ : most;
+        unsigned place = count < GIVE_WAY_MAX ? count++ : GIVE_WAY_MAX;
         for (; place > 0 && longest[place - 1]->since_us > client->since_us; place--)
-            if (place < most)
+            if (place < GIVE_WAY_MAX)
                 longest[place] = longest[place - 1];
-        if (place < most)
+        if (place < GIVE_WAY_MAX)
             longest[place] = client;
     }
+    return count;
+}
+
+/* Close at most <most> of the clients that are idle since <before_us> or longer, the longest first.
+ * One whose next request has come by now stays, and is not found again: of a crowd that may be so
+ * with many. Returns how many. */
+static unsigned close_clients(struct worker *worker, unsigned most, uint64_t before_us)
+{
+    struct client *longest[GIVE_WAY_MAX];
     unsigned closed = 0;
-    for (unsigned i = 0; i < count; i++)
-        closed += client_close_idle(longest[i]);
+    most = most < GIVE_WAY_MAX ? most : GIVE_WAY_MAX;
+    for (int looks = 0; looks < GIVE_WAY_LOOKS && closed < most; looks++) {
+        unsigned count = find_longest(worker, longest, before_us);
+        if (count == 0)
+            break;
+        for (unsigned i = 0; i < count && closed < most; i++)
+            closed += client_close_idle(longest[i]);
+    }
     return closed;
 }
 
@@ -115,14 +130,19 @@ static bool is_full(const struct worker *worker)
 
 /* ----------------------------------------------------------------------------- accepting */
 
-static void tell(struct worker *worker)
+/* <error>: why nobody is let in, an errno. */
+static void tell(struct worker *worker, int error)
 {
     uint64_t now = loop_now_us(worker->loop);
     if (worker->shortage_told_us && now - worker->shortage_told_us < TELL_US)
         return;
+    worker->shortage_told_us = now;
+    if (!descriptors_ran_out(error)) {
+        log_line(LOG_ERROR, "listener", "no new connection can be accepted: %s", strerror(error));
+        return;
+    }
     struct rlimit files = {0};
     getrlimit(RLIMIT_NOFILE, &files);
-    worker->shortage_told_us = now;
     log_line(LOG_ERROR, "listener",
              "no descriptor is left for new connections (RLIMIT_NOFILE is %llu)",
              (unsigned long long)files.rlim_cur);
@@ -135,11 +155,11 @@ static bool is_open(const struct worker_listener *listener)
 }
 
 /* A listener that is level-triggered would spin. */
-static void rest(struct worker *worker)
+static void rest(struct worker *worker, int error)
 {
     if (!worker->accepting)
         return; /* another listener was told of somebody in the same round */
-    tell(worker);
+    tell(worker, error);
     for (size_t i = 0; i < worker->listener_count; i++)
         if (is_open(&worker->listeners[i]))
             loop_remove(worker->loop, &worker->listeners[i].watch);
@@ -167,7 +187,7 @@ static void turn_all_away(struct worker *worker)
 static void accept_again(struct timer *timer)
 {
     struct worker *worker = LIST_MEMBER(timer, struct worker, accept_timer);
-    if (!has_room(worker)) {
+    if (descriptors_are_yielded() && !has_room(worker)) {
         uint64_t now = loop_now_us(worker->loop);
         if (now - worker->resting_since_us >= WAIT_US)
             turn_all_away(worker);
@@ -186,7 +206,37 @@ static void run_out(struct worker *worker)
     descriptors_yield();
     has_room(worker);
     if (descriptors_are_yielded())
-        rest(worker);
+        rest(worker, EMFILE);
+}
+
+/* accept(2) hands on what has happened to the connection: the client was gone before it was
+ * accepted, and the next one may be well. What else there is (no memory, what the system forbids)
+ * is so for all who wait. */
+static bool is_of_one(int error)
+{
+    switch (error) {
+    case ECONNABORTED:
+    case EINTR:
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void on_accept_failed(struct worker *worker, int error)
+{
+    if (descriptors_ran_out(error))
+        run_out(worker);
+    else if (error != EAGAIN && error != EWOULDBLOCK)
+        rest(worker, error);
 }
 
 static void on_accept(struct watch *watch, unsigned events)
@@ -196,21 +246,19 @@ static void on_accept(struct watch *watch, unsigned events)
     (void)events;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         if (descriptors_are_yielded() && !has_room(worker)) {
-            rest(worker);
+            rest(worker, EMFILE);
             return;
         }
         struct sockaddr_storage from = {0};
         socklen_t length = sizeof(from);
         int fd =
             accept4(watch->fd, (struct sockaddr *)&from, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && descriptors_ran_out(errno)) {
-            run_out(worker);
+        if (fd < 0 && is_of_one(errno))
+            continue;
+        if (fd < 0) {
+            on_accept_failed(worker, errno);
             return;
         }
-        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
-        if (fd < 0)
-            continue; /* the client was gone before it was accepted */
         descriptors_note(fd);
         metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
         if (is_full(worker) && !listener->is_admin_socket)

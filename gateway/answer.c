@@ -353,13 +353,23 @@ unsigned answer_error_status(const struct exchange *x)
     return (unsigned)rule->status;
 }
 
-static void put_openai_error(const struct exchange *x, struct buffer *out)
+/* Why the call failed; what a target said of it goes across whole. */
+static struct text words_of_error(const struct exchange *x)
+{
+    return x->their_error ? x->their_error->words : text_of(exchange_why(x)->text);
+}
+
+static void put_openai_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     const struct fault_rule *rule = fault_rule(exchange_why(x)->kind);
+    if (status >= 500 && rule->status == 429) /* Anthropic's 529: it is not the client's rate */
+        rule = fault_rule(FAULT_OVERLOADED);
+    struct buffer message;
+    buffer_init(&message, EXCEPTION_BYTES);
+    buffer_format(&message, "%.*s (request id: %s)", TEXT_ARGS(words_of_error(x)), x->id);
     put(out, TEXT("{\"error\":{\"message\":"));
-    char message[400];
-    snprintf(message, sizeof(message), "%s (request id: %s)", exchange_why(x)->text, x->id);
-    json_write_string(out, text_of(message));
+    json_write_string(out, buffer_text(&message));
+    buffer_done(&message);
     put(out, TEXT(",\"type\":"));
     json_write_string(out, text_of(rule->type));
     put(out, TEXT(",\"param\":"));
@@ -368,8 +378,9 @@ static void put_openai_error(const struct exchange *x, struct buffer *out)
     else
         put(out, TEXT("null"));
     put(out, TEXT(",\"code\":"));
-    if (rule->code)
-        json_write_string(out, text_of(rule->code));
+    const char *code = x->their_error && x->their_error->code ? x->their_error->code : rule->code;
+    if (code)
+        json_write_string(out, text_of(code));
     else
         put(out, TEXT("null"));
     put(out, TEXT("}}"));
@@ -417,7 +428,7 @@ static void put_anthropic_error(const struct exchange *x, unsigned status, struc
     put(out, TEXT("{\"type\":\"error\",\"error\":{\"type\":"));
     json_write_string(out, text_of(words_of(x, status).anthropic));
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT("},\"request_id\":"));
     json_write_string(out, text_of(x->id));
     put(out, TEXT("}"));
@@ -428,7 +439,7 @@ static void put_gemini_error(const struct exchange *x, unsigned status, struct b
     put(out, TEXT("{\"error\":{\"code\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"message\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT(",\"status\":"));
     json_write_string(out, text_of(words_of(x, status).gemini));
     put(out, TEXT(",\"details\":[]}}"));
@@ -463,7 +474,7 @@ static void put_aws_error(const struct exchange *x, unsigned status, struct buff
     put(out, TEXT("{\"__type\":\""));
     put(out, text_of(x->aws_error ? x->aws_error : exception_name(status, false)));
     put(out, TEXT("\",\"message\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT("}"));
 }
 
@@ -473,7 +484,7 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
     struct buffer json;
     buffer_init(&json, EXCEPTION_BYTES);
     put(&json, TEXT("{\"message\":"));
-    json_write_string(&json, text_of(exchange_why(x)->text));
+    json_write_string(&json, words_of_error(x));
     put(&json, TEXT("}"));
     provider_put_exception(out, text_of(exception_name(answer_error_status(x), true)),
                            buffer_text(&json));
@@ -484,9 +495,9 @@ static void put_aws_exception(const struct exchange *x, struct buffer *out)
 static void put_monster_error(const struct exchange *x, unsigned status, struct buffer *out)
 {
     put(out, TEXT("{\"message\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT(",\"error\":{\"message\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT(",\"type\":"));
     bool spent = exchange_why(x)->kind == FAULT_BUDGET;
     json_write_string(
@@ -501,7 +512,7 @@ static void put_words(const struct exchange *x, struct buffer *out)
 {
     bool cohere = x->match.shape == SHAPE_COHERE;
     put(out, cohere ? TEXT("{\"message\":") : TEXT("{\"error\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     if (cohere) {
         put(out, TEXT(",\"id\":"));
         json_write_string(out, text_of(x->id));
@@ -516,7 +527,7 @@ static void put_problem(const struct exchange *x, unsigned status, struct buffer
     put(out, TEXT(",\"status\":"));
     buffer_append_number(out, status);
     put(out, TEXT(",\"detail\":"));
-    json_write_string(out, text_of(exchange_why(x)->text));
+    json_write_string(out, words_of_error(x));
     put(out, TEXT("}"));
 }
 
@@ -524,7 +535,7 @@ static void put_error(const struct exchange *x, unsigned status, struct buffer *
 {
     switch (x->match.shape) {
     case SHAPE_OPENAI:
-        put_openai_error(x, out);
+        put_openai_error(x, status, out);
         break;
     case SHAPE_ANTHROPIC:
         put_anthropic_error(x, status, out);
@@ -598,7 +609,7 @@ void answer_error_event(const struct exchange *x, struct buffer *out)
     }
     if (x->match.shape == SHAPE_COHERE) {
         put(out, TEXT("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"error\":"));
-        json_write_string(out, text_of(exchange_why(x)->text));
+        json_write_string(out, words_of_error(x));
         put(out, TEXT(",\"finish_reason\":\"ERROR\"}}\n\n"));
         return;
     }

@@ -188,12 +188,14 @@ static void count_call(struct batch_reader *reader, struct batch_model *model, s
     add(&model->calls, 1);
     add(&model->input_tokens, estimate.input_bound);
     add(&model->input_likely, estimate.input_likely);
-    if (reader->operation == OPERATION_IMAGE)
+    if (reader->operation == OPERATION_IMAGE) {
         add(&model->units, choices);
-    else if (writes_text(reader->operation) && length > 0)
+        add(&model->output_tokens, choices * ESTIMATE_PICTURE_TOKENS);
+    } else if (writes_text(reader->operation) && length > 0) {
         add(&model->output_tokens, estimate.output_bound);
-    else if (writes_text(reader->operation))
+    } else if (writes_text(reader->operation)) {
         add(&model->open_answers, choices);
+    }
     if (writes_text(reader->operation))
         add(&model->output_likely, estimate.output_likely);
 }

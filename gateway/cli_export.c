@@ -22,24 +22,6 @@ struct printing {
     uint64_t rows;
 };
 
-static void print_cell(struct text value)
-{
-    bool needs_quotes = false;
-    for (size_t i = 0; i < value.len; i++)
-        needs_quotes = needs_quotes || strchr(",\"\r\n", value.at[i]) != NULL;
-    if (!needs_quotes) {
-        fwrite(value.at, 1, value.len, stdout);
-        return;
-    }
-    putchar('"');
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.at[i] == '"')
-            putchar('"');
-        putchar(value.at[i]);
-    }
-    putchar('"');
-}
-
 /* The names of the members, or what they hold. */
 static void print_members(struct text row, bool names)
 {
@@ -49,10 +31,11 @@ static void print_members(struct text row, bool names)
         if (!is_first)
             putchar(',');
         if (names)
-            print_cell(name);
+            table_print_csv_cell(name, stdout);
         else
-            print_cell(member_string(value).at != NULL ? cli_string(value, room, sizeof room)
-                                                       : value);
+            table_print_csv_cell(
+                member_string(value).at != NULL ? cli_string(value, room, sizeof room) : value,
+                stdout);
     }
     fputs("\r\n", stdout);
 }

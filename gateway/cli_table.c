@@ -76,30 +76,44 @@ void table_print(const struct cli_table *table, FILE *out)
     }
 }
 
-static void print_csv(const char *z, FILE *out)
+/* Would a spreadsheet take it for a formula? Names of users come from anywhere. */
+static bool is_formula(struct text value)
 {
-    if (strpbrk(z, ",\"\r\n") == NULL) {
-        fputs(z, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *z != 0; z++) {
-        if (*z == '"')
+    if (value.len < 2 || strchr("=+-@\t\r", value.at[0]) == NULL)
+        return false;
+    for (size_t i = 1; i < value.len; i++)
+        if (strchr("0123456789.", value.at[i]) == NULL)
+            return true;
+    return value.at[0] != '-'; /* a number below zero */
+}
+
+void table_print_csv_cell(struct text value, FILE *out)
+{
+    bool quoted = false, formula = is_formula(value);
+    for (size_t i = 0; i < value.len; i++)
+        quoted = quoted || strchr(",\"\r\n", value.at[i]) != NULL;
+    if (quoted)
+        fputc('"', out);
+    if (formula)
+        fputc('\'', out);
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.at[i] == '"')
             fputc('"', out);
-        fputc(*z, out);
+        fputc(value.at[i], out);
     }
-    fputc('"', out);
+    if (quoted)
+        fputc('"', out);
 }
 
 void table_print_csv(const struct cli_table *table, FILE *out)
 {
     assert(table->columns > 0);
     for (size_t i = 0; i < table->columns; i++) {
-        print_csv(table->names[i], out);
+        table_print_csv_cell(text_of(table->names[i]), out);
         fputs(i + 1 == table->columns ? "\r\n" : ",", out);
     }
     for (size_t i = 0; i < table->count; i++) {
-        print_csv(table->cells[i], out);
+        table_print_csv_cell(text_of(table->cells[i]), out);
         fputs((i + 1) % table->columns == 0 ? "\r\n" : ",", out);
     }
 }

@@ -29,6 +29,9 @@ void table_cell(struct cli_table *table, struct text value);
 void table_int_cell(struct cli_table *table, int64_t value);
 void table_print(const struct cli_table *table, FILE *out);
 void table_print_csv(const struct cli_table *table, FILE *out);
+/* One cell of CSV, in quotes where it needs them. An apostrophe stands before what a spreadsheet
+ * would take for a formula. */
+void table_print_csv_cell(struct text value, FILE *out);
 void table_end(struct cli_table *table);
 
 enum cli_format { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV };

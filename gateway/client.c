@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/client.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
-#include <netinet/in.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/base/memory.h"
+#include "gateway/client_inside.h"
 #include "gateway/exchange.h"
 #include "gateway/http/proxy.h"
 #include "gateway/worker_inside.h"
@@ -20,161 +16,8 @@ enum {
     STRAIGHT_BYTES = 4096,
     STRAIGHT_MAX = 1024 * 1024,
     LINGER_BYTES = 256 * 1024,
-    LINGER_US = 2000000,
-    FLUSH_US = 10000000, /* without progress */
     PUT_OFF_MAX = 16384, /* bytes: longer pieces are not copied for it */
-    SECOND_US = 1000000,
 };
-
-static void on_event(struct watch *watch, unsigned events);
-static void on_time(struct timer *timer);
-static void send_put_off(struct put_off *put_off);
-static bool send_queued(struct client *client);
-
-static uint64_t now_us(const struct client *client)
-{
-    return loop_now_us(client->worker->loop);
-}
-
-static const struct config *config_of(const struct client *client)
-{
-    return client->worker->now->config;
-}
-
-static void set_timer(struct client *client, int64_t from_now_us)
-{
-    timer_set(client->worker->loop, &client->timer, now_us(client) + (uint64_t)from_now_us);
-}
-
-/* ---------------------------------------------------------------------- begin and end */
-
-static void free_client(struct grave *grave)
-{
-    struct client *client = LIST_MEMBER(grave, struct client, grave);
-    buffer_done(&client->in);
-    buffer_done(&client->out);
-    memory_free(client);
-}
-
-static void bury(struct client *client)
-{
-    struct worker *worker = client->worker;
-    loop_remove(worker->loop, &client->watch);
-    timer_stop(&client->timer);
-    list_remove(&client->link);
-    list_remove(&client->put_off.link);
-    client->state = CLIENT_CLOSED;
-    worker->client_count--;
-    metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
-    loop_bury(worker->loop, &client->grave, free_client);
-    worker_check_idle(worker);
-}
-
-static void leave_exchange(struct client *client)
-{
-    struct exchange *x = client->exchange;
-    client->exchange = NULL;
-    if (x)
-        exchange_abandon(x);
-}
-
-void client_close(struct client *client)
-{
-    if (client->state == CLIENT_CLOSED)
-        return;
-    bury(client);
-    stream_close(&client->stream);
-    leave_exchange(client);
-}
-
-void client_cut(struct client *client, bool bare)
-{
-    if (client->state == CLIENT_CLOSED)
-        return;
-    if (!list_is_empty(&client->put_off.link)) /* it was only put off */
-        send_queued(client);
-    /* What was sent may arrive, what is queued will not; the framing tells that it is not whole. */
-    bool queued = buffer_length(&client->out) > 0;
-    bury(client);
-    if (queued || bare)
-        stream_reset(&client->stream);
-    else
-        stream_close(&client->stream);
-    leave_exchange(client);
-}
-
-/* Shut our side and read what still comes, so that no reset overtakes the answer. */
-static void begin_linger(struct client *client)
-{
-    client->state = CLIENT_LINGER;
-    client->discarded = 0;
-    client->paused = false;
-    client->resumed = true; /* what is in <in> is dropped there: take() may be at work on it */
-    stream_shut(&client->stream);
-    timer_stop(&client->timer);
-    set_timer(client, LINGER_US);
-    loop_again(client->worker->loop, &client->watch, LOOP_READ);
-}
-
-static void end_now(struct client *client)
-{
-    bool more = client->linger || client->unread || buffer_length(&client->in);
-    if (more && !client->hangup)
-        begin_linger(client);
-    else
-        client_close(client);
-}
-
-static void end_after_flush(struct client *client)
-{
-    if (buffer_length(&client->out) == 0) {
-        end_now(client);
-        return;
-    }
-    client->state = CLIENT_FLUSH;
-    client->since_us = now_us(client);
-    set_timer(client, FLUSH_US);
-}
-
-static void write_peer(struct client *client, const struct sockaddr_storage *from)
-{
-    if (from->ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)from)->sin_addr, client->peer,
-                  sizeof(client->peer));
-    else if (from->ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)from)->sin6_addr, client->peer,
-                  sizeof(client->peer));
-    else
-        snprintf(client->peer, sizeof(client->peer), "unix");
-}
-
-void client_new(struct worker *worker, struct worker_listener *listener, int fd,
-                const struct sockaddr_storage *from)
-{
-    struct client *client = memory_new(sizeof(*client));
-    client->worker = worker;
-    client->listener = listener;
-    client->watch = (struct watch){fd, on_event};
-    client->timer.on_time = on_time;
-    client->put_off.run = send_put_off;
-    list_init(&client->put_off.link);
-    stream_init(&client->stream, fd);
-    if (listener->tls)
-        stream_tls_server(&client->stream, listener->tls);
-    write_peer(client, from);
-    buffer_init(&client->in, SIZE_MAX / 2);  /* bounded by what one read brings behind a head */
-    buffer_init(&client->out, SIZE_MAX / 2); /* bounded by pausing the upstream */
-    client->state = listener->proxy_protocol != PROXY_NONE ? CLIENT_PROXY
-                    : listener->tls                        ? CLIENT_SHAKE
-                                                           : CLIENT_HEAD;
-    client->since_us = now_us(client);
-    list_push_back(&worker->clients, &client->link);
-    worker->client_count++;
-    metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, 1);
-    worker_check_idle(worker);
-    set_timer(client, config_of(client)->timeouts.client_header_us);
-    loop_add(worker->loop, &client->watch);
-}
 
 /* ----------------------------------------------------------------------------- sending */
 
@@ -216,9 +59,9 @@ static ssize_t timed_write(struct client *client, const struct iovec *pieces, in
 
 static void await_room(struct client *client)
 {
-    client->since_us = now_us(client);
+    client->since_us = client_now_us(client);
     timer_stop(&client->timer);
-    set_timer(client, config_of(client)->timeouts.stream_idle_us);
+    client_set_timer(client, client_config(client)->timeouts.stream_idle_us);
 }
 
 bool client_send(struct client *client, const struct iovec *pieces, int count)
@@ -256,8 +99,7 @@ static void look_again(struct client *client)
         loop_again(client->worker->loop, &client->watch, LOOP_READ);
 }
 
-/* False when it cannot be sent any more. */
-static bool send_queued(struct client *client)
+bool client_send_queued(struct client *client)
 {
     while (buffer_length(&client->out)) {
         struct iovec piece = {client->out.data + client->out.begin, buffer_length(&client->out)};
@@ -266,7 +108,7 @@ static bool send_queued(struct client *client)
             return false;
         if (done <= 0)
             break;
-        client->since_us = now_us(client);
+        client->since_us = client_now_us(client);
         buffer_drop(&client->out, (size_t)done);
     }
     return true;
@@ -283,7 +125,7 @@ static void go_on(struct client *client)
 
 static void flush_out(struct client *client)
 {
-    if (!send_queued(client)) {
+    if (!client_send_queued(client)) {
         client_close(client);
         return;
     }
@@ -292,12 +134,12 @@ static void flush_out(struct client *client)
     if (client->exchange)
         exchange_room(client->exchange);
     else if (client->state == CLIENT_FLUSH && buffer_length(&client->out) == 0)
-        end_now(client);
+        client_end_now(client);
     else if (client->state == CLIENT_HEAD && buffer_length(&client->out) == 0)
         go_on(client);
 }
 
-static void send_put_off(struct put_off *put_off)
+void client_send_put_off(struct put_off *put_off)
 {
     struct client *client = LIST_MEMBER(put_off, struct client, put_off);
     if (client->state == CLIENT_CLOSED || !buffer_length(&client->out))
@@ -315,8 +157,8 @@ static void await_request(struct client *client)
     client->find = (struct head_find){0};
     client->started = false;
     client->linger = false;
-    client->since_us = now_us(client);
-    set_timer(client, config_of(client)->timeouts.client_idle_us);
+    client->since_us = client_now_us(client);
+    client_set_timer(client, client_config(client)->timeouts.client_idle_us);
     look_again(client);
 }
 
@@ -332,34 +174,12 @@ void client_finish(struct client *client)
     if (client->state == CLIENT_TUNNEL)
         client->keep = false;
     if (!client->keep || client->worker->draining)
-        end_after_flush(client);
+        client_end_after_flush(client);
     else
         await_request(client);
 }
 
-bool client_is_idle(const struct client *client)
-{
-    return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out);
-}
-
-bool client_close_idle(struct client *client)
-{
-    char byte;
-    if (recv(client->stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-        return false;
-    client_close(client);
-    return true;
-}
-
-void client_drain(struct client *client)
-{
-    if (client->listener->is_admin_socket)
-        return;
-    if (client_is_idle(client) || client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
-        client_close(client);
-}
-
-static void refuse_head(struct client *client, const struct fault *fault, struct text bytes)
+void client_refuse_head(struct client *client, const struct fault *fault, struct text bytes)
 {
     client->state = CLIENT_BUSY;
     exchange_refuse_head(client, fault, text_starts(bytes, TEXT("HEAD ")));
@@ -391,7 +211,7 @@ static void take_head(struct client *client, struct text bytes, size_t length)
     client->find = (struct head_find){0};
     client->requests++;
     if (!head_read_request(text_head(bytes, length), &worker->head, &fault)) {
-        refuse_head(client, &fault, bytes);
+        client_refuse_head(client, &fault, bytes);
         return;
     }
     client->keep = worker->head.keep_alive && !worker->draining;
@@ -406,11 +226,11 @@ static void take_head(struct client *client, struct text bytes, size_t length)
     }
     if (x->expects_continue && bytes.len == length)
         send_continue(client);
-    const struct config *config = config_of(client);
-    client->since_us = now_us(client);
+    const struct config *config = client_config(client);
+    client->since_us = client_now_us(client);
     if (bytes.len - length < (size_t)worker->head.content_length || worker->head.chunked) {
         timer_stop(&client->timer);
-        set_timer(client, config->timeouts.client_body_us);
+        client_set_timer(client, config->timeouts.client_body_us);
     }
 }
 
@@ -420,18 +240,18 @@ static size_t take_head_bytes(struct client *client, struct text bytes)
     size_t length = 0;
     if (!client->started) {
         client->started = true;
-        client->since_us = now_us(client);
+        client->since_us = client_now_us(client);
     }
-    switch (head_find(&client->find, bytes, true, config_of(client)->limits.max_header_bytes,
+    switch (head_find(&client->find, bytes, true, client_config(client)->limits.max_header_bytes,
                       &length, &fault)) {
     case HEAD_WAIT:
-        set_timer(client, 0); /* on_time() sees how long there is left */
+        client_set_timer(client, 0); /* on_time() sees how long there is left */
         return 0;
     case HEAD_DONE:
         take_head(client, bytes, length);
         return length;
     case HEAD_BAD:
-        refuse_head(client, &fault, bytes);
+        client_refuse_head(client, &fault, bytes);
         break;
     }
     return bytes.len;
@@ -724,7 +544,7 @@ static void leave_if_gone(struct client *client)
         client_close(client);
 }
 
-static void on_event(struct watch *watch, unsigned events)
+void client_on_event(struct watch *watch, unsigned events)
 {
     struct client *client = LIST_MEMBER(watch, struct client, watch);
     client->requests = 0;
@@ -754,69 +574,4 @@ static void on_event(struct watch *watch, unsigned events)
     if (client->state == CLIENT_HEAD && client->requests >= REQUESTS_PER_EVENT)
         look_again(client);
     leave_if_gone(client);
-}
-
-/* When does the present phase end? */
-static uint64_t deadline(const struct client *client)
-{
-    const struct config *config = config_of(client);
-    uint64_t since = client->since_us;
-    switch (client->state) {
-    case CLIENT_PROXY:
-    case CLIENT_SHAKE:
-        return since + (uint64_t)config->timeouts.client_header_us;
-    case CLIENT_HEAD:
-        if (client->started || !client->served)
-            return since + (uint64_t)config->timeouts.client_header_us;
-        return since + (uint64_t)config->timeouts.client_idle_us;
-    case CLIENT_BODY: {
-        uint64_t allowed = (uint64_t)config->timeouts.client_body_us;
-        int64_t rate = config->timeouts.client_body_min_rate;
-        if (rate > 0)
-            allowed += client->body.total * SECOND_US / (uint64_t)rate;
-        return client->paused ? UINT64_MAX : since + allowed;
-    }
-    case CLIENT_BUSY:
-    case CLIENT_TUNNEL:
-        return buffer_length(&client->out) ? since + (uint64_t)config->timeouts.stream_idle_us
-                                           : UINT64_MAX;
-    case CLIENT_FLUSH:
-        return since + FLUSH_US;
-    case CLIENT_LINGER:
-        return 0;
-    case CLIENT_CLOSED:
-        break;
-    }
-    return UINT64_MAX;
-}
-
-static void run_out_of_time(struct client *client)
-{
-    struct fault fault;
-    fault_set(&fault, FAULT_TIMED_OUT, "The request did not arrive in time.");
-    if (client->state == CLIENT_HEAD && client->started) {
-        client->keep = false;
-        refuse_head(client, &fault, buffer_text(&client->in));
-    } else if (client->state == CLIENT_BODY) {
-        client->keep = false;
-        client->linger = true;
-        exchange_body_bad(client->exchange, &fault);
-    } else {
-        client_close(client);
-    }
-}
-
-static void on_time(struct timer *timer)
-{
-    struct client *client = LIST_MEMBER(timer, struct client, timer);
-    uint64_t by = deadline(client);
-    if (by == UINT64_MAX) {
-        if (client->state == CLIENT_BODY) /* paused: look again */
-            set_timer(client, config_of(client)->timeouts.client_body_us);
-        return;
-    }
-    if (now_us(client) >= by)
-        run_out_of_time(client);
-    else
-        timer_set(client->worker->loop, &client->timer, by);
 }

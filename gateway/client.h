@@ -86,8 +86,8 @@ void client_cut(struct client *client, bool bare);
 void client_close(struct client *client);
 /* Does it wait between two requests, or for its first one? */
 bool client_is_idle(const struct client *client);
-/* Close one that is, unless its next request has arrived by now: then nothing is done, and false
- * returned. */
+/* Close one that is, unless its next request has arrived by now: then that is noted in <unread>,
+ * and false returned. */
 bool client_close_idle(struct client *client);
 /* Read on for an upload that was paused. */
 void client_resume(struct client *client);

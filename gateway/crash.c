@@ -10,7 +10,7 @@
 
 #include "gateway/base/sanitizer.h"
 
-enum { CRASH_STACK_BYTES = 64 << 10, CRASH_FRAMES = 64 };
+enum { CRASH_STACK_BYTES = 64 << 10, CRASH_FRAMES = 64, CRASH_SECONDS = 3 };
 
 static const int signals[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
 
@@ -35,6 +35,11 @@ static void on_crash(int number)
 {
     void *frames[CRASH_FRAMES];
     struct timespec now = {0};
+    /* Nobody may read what we say, and the trace may want a lock that is held: it ends all the
+     * same.
+     */
+    signal(SIGALRM, SIG_DFL);
+    alarm(CRASH_SECONDS);
     clock_gettime(CLOCK_REALTIME, &now);
     say("sluice: crashed at ");
     say_number((unsigned long)now.tv_sec);

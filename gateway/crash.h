@@ -3,7 +3,8 @@
 
 /*
  * crash - the last words of a process: which signal, and a trace of the thread that got it, on
- * stderr. Then the signal does what it always does.
+ * stderr. Then the signal does what it always does; nobody reads stderr: SIGALRM, some seconds
+ * later.
  *
  * The addresses stand as PROGRAM(+OFFSET): addr2line -e PROGRAM OFFSET names the line.
  */

@@ -9,6 +9,7 @@
 #include "gateway/guarding.h"
 #include "gateway/sizes.h"
 #include "gateway/worker_inside.h"
+#include "providers/refusal.h"
 
 enum {
     ERROR_BYTES = 8192,                /* of an error's body that are read */
@@ -144,6 +145,13 @@ static bool is_known_stream(const struct exchange *x, const struct translator *w
 {
     bool events = text_starts(translator_stream_type(words), TEXT("text/event-stream"));
     return x->array_out || events == (x->dialect->framing == FRAMING_SSE);
+}
+
+/* What an answer is looked into as, whose form in the client's words the guardrails do not know
+ * (Monster API's). */
+static const struct translator *known_words(enum operation operation)
+{
+    return translator_find(TEXT("openai"), operation);
 }
 
 /* Vertex AI has conversations only; of Claude, the counting of their tokens too. */
@@ -292,8 +300,8 @@ bool crossing_prepare(struct exchange *x)
     if (!from || !to)
         return cannot(x, "cannot be asked for this in the client's dialect");
     /* Nothing passes that the guardrails cannot look into. */
-    bool looked_into =
-        x->dialect ? !x->call.stream || is_known_stream(x, from) : guarding_goes_first(x);
+    bool looked_into = x->dialect ? !x->call.stream || is_known_stream(x, from)
+                                  : known_words(x->call.operation) != NULL;
     if (guarding_watches(x) && !looked_into)
         return cannot(x, "is asked for an answer of a form that the guardrails cannot look into");
     if (!crossing_read(x, from) || !may_write(x))
@@ -426,6 +434,13 @@ void crossing_begin(struct exchange *x, struct text type)
     bool repeats = operation == OPERATION_RESPONSE || operation == OPERATION_EMBEDDING ||
                    operation == OPERATION_RERANK;
     way.call = repeats ? arena_copy(&x->arena, way.call) : (struct text){"", 0};
+    if (!x->dialect && guarding_watches(x)) {
+        struct answer_way known = way;
+        way.to = known.from = known_words(x->call.operation);
+        known.stream_in = x->call.stream;
+        x->restating = translation_new(&known, arena_new(&x->arena, sizeof(x->answer)));
+        exchange_buffer(x, &x->restated_out, TRANSLATED_MAX);
+    }
     x->translation = translation_new(&way, &x->answer);
     exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
 }
@@ -435,11 +450,38 @@ struct text crossing_stream_type(const struct exchange *x)
     return x->array_out ? TEXT("application/json") : translator_stream_type(x->client_words);
 }
 
+/* What OpenAI's clients look for, whoever says that it is too long. */
+static const char *code_of(unsigned status, struct text body)
+{
+    switch (refusal_read(status, body)) {
+    case REFUSAL_CONTEXT:
+        return "context_length_exceeded";
+    case REFUSAL_FILTER:
+        return "content_policy_violation";
+    case REFUSAL_PREFILL:
+    case REFUSAL_OTHER:
+        break;
+    }
+    return NULL;
+}
+
+/* An error without words (a proxy's page) gets some. */
+static struct text words_of(struct exchange *x, const struct provider_error *error)
+{
+    struct text words = provider_error_words(error, &x->arena);
+    return words.len ? words
+                     : arena_format(&x->arena, "The target answered with status %u.", x->status);
+}
+
 void crossing_say_error(struct exchange *x)
 {
     struct provider_error error = {.kind = FAULT_TARGET_ERROR};
-    translate_error(x->target_words, x->status, text_head(x->whole, ERROR_BYTES), &error);
+    struct text body = text_head(x->whole, ERROR_BYTES);
+    translate_error(x->target_words, x->status, body, &error);
     answer_note_retry(x, error.retry_ms);
+    struct their_error *theirs = arena_new(&x->arena, sizeof(*theirs));
+    *theirs = (struct their_error){.words = words_of(x, &error), .code = code_of(x->status, body)};
+    x->their_error = theirs;
     fault_set(exchange_fault(x), error.kind, "%s", error.message);
     struct buffer *out = exchange_buffer(x, &x->translated_out, TRANSLATED_MAX);
     answer_error_with(x, x->status, out);
@@ -467,7 +509,10 @@ bool crossing_convert(const struct exchange *x, struct text answer, struct buffe
 void crossing_forget(struct exchange *x)
 {
     translation_free(x->translation);
-    x->translation = NULL;
+    translation_free(x->restating);
+    x->translation = x->restating = NULL;
     if (x->translated_out)
         buffer_done(x->translated_out);
+    if (x->restated_out)
+        buffer_done(x->restated_out);
 }

@@ -170,7 +170,12 @@ struct seeking {
 /* What was booked before a call's end: tries that were given up, responses of a session. */
 struct booked {
     struct used used;
-    int64_t held; /* for a session, beyond the reservation */
+};
+
+/* What a target said of why it refused a call that crosses. */
+struct their_error {
+    struct text words; /* plain, all of them */
+    const char *code;  /* of OpenAI's, by what is meant, or NULL: that of the fault */
 };
 
 struct exchange {
@@ -265,6 +270,10 @@ struct exchange {
     const struct translator *client_words, *target_words;
     struct translation *translation; /* of its answer */
     struct buffer *translated_out;   /* in the arena, or NULL */
+    /* Of a form that guardrails do not know: it is translated into one that they do, and what they
+     * let pass into the client's (crossing_begin()). NULL, NULL where there is no need to. */
+    struct translation *restating;
+    struct buffer *restated_out;
     uint64_t tried;
     const struct route *detour; /* of the policy's fallback: targets come from there (detour.h) */
     size_t fallbacks_taken;     /* of its list */
@@ -291,7 +300,8 @@ struct exchange {
 
     /* the answer */
     enum relay_mode relay;
-    unsigned status; /* what the client got; 0 = nothing yet */
+    unsigned status;                       /* what the client got; 0 = nothing yet */
+    const struct their_error *their_error; /* of a call that crosses: in the arena, or NULL */
     bool head_sent, chunked_out, close_after, ended_out, cut_out;
     bool store;          /* a response that the provider is asked to keep */
     bool unwatched;      /* the answer is no longer looked at (compressed, or an event too long) */

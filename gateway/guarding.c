@@ -124,13 +124,6 @@ bool guarding_whole(struct exchange *x)
     return true;
 }
 
-bool guarding_goes_first(struct exchange *x)
-{
-    const struct webhooks *webhooks = x->snapshot->webhooks;
-    return guarding_watches(x) && !x->dialect && !x->call.stream &&
-           !(webhooks && webhooks_among(webhooks, x->guard_rules));
-}
-
 static bool end_stream(struct exchange *x, struct guard_verdict *verdict)
 {
     bool passes = guard_stream_end(x->guard_stream, verdict, x->guarded);
@@ -142,6 +135,8 @@ static enum guard_form stream_form(const struct exchange *x)
 {
     if (x->array_out)
         return GUARD_FORM_ITEMS;
+    if (x->restating)
+        return GUARD_FORM_EVENTS; /* of OpenAI's */
     switch (x->dialect->framing) {
     case FRAMING_LINES:
         return GUARD_FORM_LINES;

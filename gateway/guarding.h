@@ -26,11 +26,6 @@ bool guarding_watches(struct exchange *x);
 
 /* Look at a whole answer; x->whole may be another one afterwards. False: blocked. */
 bool guarding_whole(struct exchange *x);
-/* Of an answer as a whole whose form in the client's words cannot be looked into (Monster API's):
- * is it looked into as the target has said it, before it is translated? Not where a webhook is
- * asked. */
-bool guarding_goes_first(struct exchange *x);
-
 /* Give in an event of a stream; what may leave is in x->guarded. <last>: nothing comes after it.
  * False: blocked. */
 bool guarding_event(struct exchange *x, struct text event, bool last);

@@ -7,7 +7,7 @@ bool lengths_says(enum operation operation, enum length_name name)
 {
     switch (name) {
     case LENGTH_MAX_TOKENS:
-        return operation != OPERATION_RESPONSE && operation != OPERATION_COUNT;
+        return operation == OPERATION_CHAT || operation == OPERATION_COMPLETION;
     case LENGTH_MAX_COMPLETION_TOKENS:
         return operation == OPERATION_CHAT;
     case LENGTH_MAX_OUTPUT_TOKENS:

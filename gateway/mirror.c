@@ -7,6 +7,7 @@
 #include "gateway/base/member.h"
 #include "gateway/foreign.h"
 #include "gateway/outbound.h"
+#include "gateway/reserve.h"
 #include "gateway/side_place.h"
 #include "gateway/worker_inside.h"
 
@@ -352,9 +353,14 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
         .price_version = target->price.version,
         .attempts = 1,
         .counted = COUNTED_ESTIMATE,
-        .usage = {.input_tokens = x->body_bytes, .output_tokens = x->call.max_tokens},
     };
-    mirror->row.cost_nanos = price_bound(&target->price, x->body_bytes, x->call.max_tokens, 0);
+    reserve_bound(x, &mirror->row.usage);
+    /* It is not told where a budget has shortened the answer. */
+    int64_t most = x->call.max_tokens * (x->call.choices > 1 ? x->call.choices : 1);
+    if (mirror->row.usage.output_tokens < most)
+        mirror->row.usage.output_tokens = most;
+    mirror->row.cost_nanos = price_bound(&target->price, mirror->row.usage.input_tokens,
+                                         mirror->row.usage.output_tokens, 0);
 }
 
 /* Of a deployment a place that is free now: a mirrored call wakes nobody, and waits for nobody. */

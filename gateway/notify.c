@@ -7,7 +7,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { FIRST_LISTEN_FD = 3, LISTEN_FDS_MAX = 64 }; /* SD_LISTEN_FDS_START */
+enum {
+    FIRST_LISTEN_FD = 3, /* SD_LISTEN_FDS_START */
+    LISTEN_FDS_MAX = 64,
+    NOTIFY_US = 500000, /* of waiting for one that does not listen: there are services to be kept */
+};
 
 void notify_send(const char *lines)
 {
@@ -22,6 +26,8 @@ void notify_send(const char *lines)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
+    struct timeval most = {.tv_usec = NOTIFY_US};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof most);
     socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
     sendto(fd, lines, strlen(lines), MSG_NOSIGNAL, (struct sockaddr *)&address, length);
     close(fd);

@@ -12,7 +12,8 @@
 
 #include "gateway/base/text.h"
 
-/* Send lines such as "READY=1\nSTATUS=serving". */
+/* Send lines such as "READY=1\nSTATUS=serving"; lost when they are not taken within half a second.
+ */
 void notify_send(const char *lines);
 
 /* How often "WATCHDOG=1" is expected, in microseconds; 0 = never. */

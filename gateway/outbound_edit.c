@@ -320,7 +320,9 @@ static bool is_given(const struct exchange *x)
 
 static void edit_max_tokens(struct exchange *x, struct text body, struct edits *edits)
 {
-    bool may_say = x->call.operation == OPERATION_CHAT || x->call.operation == OPERATION_COMPLETION;
+    bool may_say = x->call.operation == OPERATION_CHAT ||
+                   x->call.operation == OPERATION_COMPLETION ||
+                   x->call.operation == OPERATION_RESPONSE;
     if (x->lowered_tokens) {
         edit_lowered(x, body, edits);
     } else if (may_say && !is_given(x) && x->target->max_tokens_default > 0) {

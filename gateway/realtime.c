@@ -5,6 +5,7 @@
 
 #include "gateway/admission.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/hash.h"
 #include "gateway/base/json.h"
 #include "gateway/client.h"
 #include "gateway/http/websocket.h"
@@ -22,8 +23,10 @@ struct realtime {
     struct websocket websocket; /* first: its callback gets only this */
     struct exchange *x;
     unsigned responses;
-    bool unbooked; /* the ledger had no room */
-    bool spent;    /* the budget does not pay for another response */
+    uint64_t seen;  /* the version of the directory that the key was looked for in */
+    bool is_listed; /* the key was in it, and did not come by a token or a deployment */
+    bool unbooked;  /* the ledger had no room */
+    bool spent;     /* budget or tokens do not suffice for another response */
 };
 
 static void book(struct realtime *realtime, const struct answer *answer)
@@ -61,6 +64,36 @@ static void on_message(struct websocket *websocket, struct text message)
         book(realtime, &answer);
 }
 
+/* May whoever opened the session still call? A session has no end of its own. */
+static bool opens_still(const struct realtime *realtime, const struct directory *directory)
+{
+    const struct key *mine = realtime->x->key, *key;
+    const struct tenant *tenant = directory_find_tenant(directory, mine->tenant->name);
+    struct digest secrets[KEY_SECRETS_MAX];
+    if (!realtime->is_listed) {
+        bool is_on = tenant != NULL;
+        for (; tenant; tenant = tenant->parent)
+            is_on = is_on && !tenant->is_off;
+        return is_on;
+    }
+    size_t count = directory_find_secrets(directory, mine->tenant->name, mine->name,
+                                          clock_wall_us(), secrets, &key);
+    for (size_t i = 0; i < count; i++)
+        if (hash_same(&secrets[i], &mine->digest))
+            return true;
+    return false;
+}
+
+/* When keys have changed, and at the end of each response, for they end by themselves, too. */
+static bool check_key(struct realtime *realtime)
+{
+    const struct directory *directory = realtime->x->worker->now->directory;
+    realtime->seen = directory_version(directory);
+    return opens_still(realtime, directory) ||
+           fault_set(exchange_fault(realtime->x), FAULT_BAD_KEY,
+                     "The key of this session is not valid any more.");
+}
+
 bool realtime_accepts(const struct exchange *x, const struct head *head)
 {
     char accept[29];
@@ -72,7 +105,13 @@ bool realtime_accepts(const struct exchange *x, const struct head *head)
 void realtime_begin(struct exchange *x)
 {
     struct realtime *realtime = memory_new(sizeof(*realtime));
+    const struct directory *directory = x->snapshot->directory;
+    struct digest secrets[KEY_SECRETS_MAX];
+    const struct key *key;
     realtime->x = x;
+    realtime->is_listed = directory_find_secrets(directory, x->key->tenant->name, x->key->name,
+                                                 x->started_wall_us, secrets, &key) > 0;
+    realtime->seen = directory_version(directory);
     websocket_init(&realtime->websocket, MESSAGE_MAX);
     realtime->websocket.on_message = on_message;
     x->websocket = &realtime->websocket;
@@ -81,15 +120,17 @@ void realtime_begin(struct exchange *x)
 
 bool realtime_down(struct exchange *x, struct text bytes)
 {
-    const struct realtime *realtime = (struct realtime *)(void *)x->websocket;
+    struct realtime *realtime = (struct realtime *)(void *)x->websocket;
     if (!realtime)
         return true;
+    unsigned before = realtime->responses;
     if (!websocket_feed(x->websocket, bytes))
         return fault_set(exchange_fault(x), FAULT_TARGET_INVALID,
                          "The target broke the WebSocket.");
     if (realtime->unbooked)
         return fault_set(exchange_fault(x), FAULT_LEDGER_FULL, "The disk of the ledger is full.");
-    return !realtime->spent;
+    bool changed = realtime->seen != directory_version(x->worker->now->directory);
+    return !realtime->spent && ((!changed && realtime->responses == before) || check_key(realtime));
 }
 
 void realtime_say_fault(struct exchange *x, struct buffer *out)

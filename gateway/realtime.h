@@ -13,7 +13,7 @@ bool realtime_accepts(const struct exchange *x, const struct head *head);
 /* The provider has switched protocols: tell the client, and watch. */
 void realtime_begin(struct exchange *x);
 /* The next bytes from the provider. False when the session may not go on, because what it uses
- * cannot be booked: the fault says why. */
+ * cannot be booked, or is not allowed any more: the fault says why. */
 bool realtime_down(struct exchange *x, struct text bytes);
 /* The exchange is settled. */
 /* Append an error event that says why the session ends, and a Close frame. What was passed down

@@ -13,6 +13,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/table.h"
 #include "gateway/batches.h"
 #include "gateway/counter_names.h"
 #include "gateway/lineage.h"
@@ -21,7 +22,12 @@
 #define HOUR   (3600 * SECOND)
 #define DAY    (24 * HOUR)
 
-enum { PATH_MAX_BYTES = 4096, ARENA_BYTES = 64 * 1024 };
+enum {
+    PATH_MAX_BYTES = 4096,
+    ARENA_BYTES = 64 * 1024,
+    TOLD_WAIT_US = 500000,
+    TOLD_LOOK_US = 5000,
+};
 
 /* ---------------------------------------------------------------------------- the node */
 
@@ -118,6 +124,7 @@ static const int64_t grain_us[GRAINS] = {60 * SECOND, HOUR, DAY};
 static const enum usage_by grain_by[GRAINS] = {BY_MINUTE, BY_HOUR, BY_DAY};
 
 struct reach {
+    const struct directory *before; /* NULL = every limit is looked at */
     int64_t now_us;
     int64_t since_us[GRAINS]; /* INT64_MAX = not needed */
 };
@@ -140,11 +147,42 @@ static enum grain grain_of(const struct limit *limit, int64_t now_us)
     return window <= 80 * DAY ? GRAIN_HOUR : GRAIN_DAY;
 }
 
-static void reach_limits(struct reach *reach, const struct limit_list *list)
+static const struct limit_list none;
+
+/* The limits that there were on a level before; <key> NULL: of the tenant, or of its <users>. */
+static const struct limit_list *limits_before(const struct directory *before,
+                                              const struct tenant *tenant, const struct key *key,
+                                              bool users)
+{
+    const struct tenant *old = before ? directory_find_tenant(before, tenant->name) : NULL;
+    if (!old)
+        return &none;
+    if (key)
+        key = directory_find_named(before, tenant->name, key->name);
+    else
+        return users ? &old->user_limits : &old->limits;
+    return key ? &key->limits : &none;
+}
+
+/* Of whatever amount: does <limit> count in what one of <list> counts in? */
+static bool has_same(const struct limit_list *list, const struct limit *limit)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct limit *other = &list->at[i];
+        if (other->kind == limit->kind && other->period == limit->period &&
+            (limit->period != PERIOD_ROLLING || other->window_us == limit->window_us) &&
+            text_equal(other->model, limit->model))
+            return true;
+    }
+    return false;
+}
+
+static void reach_limits(struct reach *reach, const struct limit_list *list,
+                         const struct limit_list *before)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct limit *limit = &list->at[i];
-        if (limit->kind == LIMIT_CONCURRENT)
+        if (limit->kind == LIMIT_CONCURRENT || has_same(before, limit))
             continue;
         enum grain grain = grain_of(limit, reach->now_us);
         int64_t begin = window_begin(limit, reach->now_us);
@@ -155,13 +193,18 @@ static void reach_limits(struct reach *reach, const struct limit_list *list)
 
 static void reach_key(void *with, const struct key *key)
 {
-    reach_limits(with, &key->limits);
+    const struct reach *reach = with;
+    if (key->limits.count > 0)
+        reach_limits(with, &key->limits, limits_before(reach->before, key->tenant, key, false));
 }
 
 static void reach_tenant(void *with, const struct tenant *tenant)
 {
-    reach_limits(with, &tenant->limits);
-    reach_limits(with, &tenant->user_limits);
+    const struct reach *reach = with;
+    if (tenant->limits.count > 0)
+        reach_limits(with, &tenant->limits, limits_before(reach->before, tenant, NULL, false));
+    if (tenant->user_limits.count > 0)
+        reach_limits(with, &tenant->user_limits, limits_before(reach->before, tenant, NULL, true));
 }
 
 /* ----------------------------------------------------------------------------- counting */
@@ -170,9 +213,12 @@ struct counting {
     struct limits *limits;
     const struct config *config;
     struct directory *directory;
+    const struct directory *before; /* NULL: at a start */
+    const char *journals;
     struct ledger_reader *reader;
     struct counter_names *counter_names;
-    struct kin *kin; /* of tenants that are gone */
+    struct table begun; /* the counters that were not there: struct begun */
+    struct kin *kin;    /* of tenants that are gone */
     struct arena scratch;
     int64_t now_us;
     enum grain grain;
@@ -194,11 +240,20 @@ static bool is_of_batches(const struct usage_row *row)
     return strcmp(row->by[OPERATION_PLACE], operation_name(OPERATION_BATCH)) == 0;
 }
 
+/* Calls that a target was asked for count, also when it failed or refused: those of ours that are
+ * refused have no tries. More than one try may be of one call, so this may be too many; but only
+ * among calls that ended with one status. */
+static int64_t refused_but_sent(const struct usage_row *row)
+{
+    return row->attempts < row->refused ? row->attempts : row->refused;
+}
+
 static int64_t figure_of(const struct usage_row *row, enum limit_kind kind)
 {
     switch (kind) {
     case LIMIT_REQUESTS: /* a batch is one row for each model, and each of its calls a request */
-        return is_of_batches(row) ? row->attempts : row->requests - row->refused;
+        return is_of_batches(row) ? row->attempts
+                                  : row->requests - row->refused + refused_but_sent(row);
     case LIMIT_INPUT_TOKENS:
         return row->usage.input_tokens;
     case LIMIT_OUTPUT_TOKENS:
@@ -234,13 +289,35 @@ static bool is_of_another(const struct counting *counting, const struct sums *su
            sums->begin_us + grain_us[counting->grain] <= sums->tenant->made_us;
 }
 
+/* A counter that was not there. */
+struct begun {
+    struct text root;
+    char *counter;
+};
+
+/* While calls are made: a counter that is there has what it should have. One that is not is begun
+ * with the first sum, and has all of them. */
+static bool is_begun_here(struct counting *counting, const struct sums *sums, const struct use *use)
+{
+    if (!counting->before || table_find(&counting->begun, use->counter))
+        return true;
+    if (limits_counts(counting->limits, tenant_root(sums->tenant)->name, use->counter))
+        return false;
+    struct begun *begun = memory_new(sizeof(*begun));
+    *begun = (struct begun){tenant_root(sums->tenant)->name, memory_string(use->counter)};
+    table_set(&counting->begun, text_of(begun->counter), begun);
+    return true;
+}
+
 static void count_level(struct counting *counting, const struct sums *sums,
                         const struct limit_list *list, char letter)
 {
+    const struct limit_list *before = limits_before(
+        counting->before, sums->tenant, letter == 'k' ? sums->key : NULL, letter == 'u');
     for (size_t i = 0; i < list->count; i++) {
         const struct limit *limit = &list->at[i];
         struct use use = {.limit = limit, .want = figure_of(sums->row, limit->kind)};
-        if (use.want <= 0 || !concerns(counting, sums, limit))
+        if (use.want <= 0 || !concerns(counting, sums, limit) || has_same(before, limit))
             continue;
         use.least = use.want;
         use.counter =
@@ -251,6 +328,8 @@ static void count_level(struct counting *counting, const struct sums *sums,
         int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
         if (at > counting->now_us)
             at = counting->now_us;
+        if (!is_begun_here(counting, sums, &use))
+            continue;
         limits_rebuild(counting->limits, tenant_root(sums->tenant)->name, &use, 1, at);
     }
 }
@@ -311,15 +390,16 @@ static void count_row(struct counting *counting, const struct usage_row *row)
 
 static bool count_grain(struct counting *counting, int64_t since_us, struct fault *fault)
 {
-    const enum usage_by by[] = {BY_TENANT,   BY_KEY, BY_USER, BY_MODEL, grain_by[counting->grain],
-                                BY_OPERATION};
-    struct usage_question question = {.directory = counting->config->ledger_path,
+    const enum usage_by by[] = {
+        BY_TENANT,    BY_KEY,     BY_USER,  BY_MODEL, grain_by[counting->grain],
+        BY_OPERATION, BY_OUTCOME, BY_STATUS};
+    struct usage_question question = {.directory = counting->journals,
                                       .reader = counting->reader,
                                       .since_us = since_us,
                                       .until_us = counting->now_us + DAY,
                                       .by = by,
                                       .by_count = sizeof(by) / sizeof(by[0]),
-                                      .at_start = true};
+                                      .at_start = !counting->before};
     struct usage_report *report = usage_ask(&question, fault);
     if (!report)
         return false;
@@ -340,28 +420,80 @@ static bool count_all(struct counting *counting, const struct reach *reach, stru
     return good;
 }
 
-bool recount(struct limits *limits, const struct config *config, struct directory *directory,
-             struct ledger_reader *reader, struct fault *fault)
+/* The store hears of what was counted here within a tenth of a second; calls that are let in before
+ * would be let in by who knows nothing of it. One that is away is not waited for. */
+static void wait_told(struct counting *counting)
 {
-    struct reach reach = {clock_wall_us(), {INT64_MAX, INT64_MAX, INT64_MAX}};
-    directory_each_key(directory, reach_key, &reach);
-    directory_each_tenant(directory, reach_tenant, &reach);
+    uint64_t until = clock_now_us() + TOLD_WAIT_US;
+    size_t at = 0;
+    struct text name;
+    void *value;
+    while (table_next(&counting->begun, &at, &name, &value)) {
+        const struct begun *begun = value;
+        while (!limits_are_told(counting->limits, begun->root, name) && clock_now_us() < until)
+            usleep(TOLD_LOOK_US);
+    }
+}
+
+static void begun_done(struct table *table)
+{
+    size_t at = 0;
+    struct text name;
+    void *value;
+    while (table_next(table, &at, &name, &value)) {
+        struct begun *begun = value;
+        memory_free(begun->counter);
+        memory_free(begun);
+    }
+    table_done(table);
+}
+
+static bool recount_all(struct limits *limits, const struct config *config,
+                        struct directory *directory, const struct reach *reach,
+                        const char *journals, struct ledger_reader *reader, struct fault *fault)
+{
     bool is_limited = false;
     for (int grain = 0; grain < GRAINS; grain++)
-        is_limited |= reach.since_us[grain] != INT64_MAX;
+        is_limited |= reach->since_us[grain] != INT64_MAX;
     if (!is_limited)
         return true;
     struct counting counting = {.limits = limits,
                                 .config = config,
                                 .directory = directory,
+                                .before = reach->before,
+                                .journals = journals,
                                 .reader = reader,
                                 .counter_names = counter_names_new(),
-                                .now_us = reach.now_us};
+                                .now_us = reach->now_us};
     counting.kin = kin_read(reader, fault);
+    table_init(&counting.begun);
     arena_init(&counting.scratch, ARENA_BYTES);
-    bool good = counting.kin && count_all(&counting, &reach, fault);
+    bool good = counting.kin && count_all(&counting, reach, fault);
     kin_free(counting.kin);
     arena_done(&counting.scratch);
+    wait_told(&counting);
+    begun_done(&counting.begun);
     counter_names_free(counting.counter_names);
     return good;
+}
+
+bool recount(struct limits *limits, const struct config *config, struct directory *directory,
+             struct ledger_reader *reader, struct fault *fault)
+{
+    struct reach reach = {.now_us = clock_wall_us(), .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
+    directory_each_key(directory, reach_key, &reach);
+    directory_each_tenant(directory, reach_tenant, &reach);
+    return recount_all(limits, config, directory, &reach, config->ledger_path, reader, fault);
+}
+
+bool recount_added(struct limits *limits, const struct config *config, struct directory *directory,
+                   const struct directory *before, bool keys, const char *journals,
+                   struct ledger_reader *reader, struct fault *fault)
+{
+    struct reach reach = {
+        .before = before, .now_us = clock_wall_us(), .since_us = {INT64_MAX, INT64_MAX, INT64_MAX}};
+    if (keys)
+        directory_each_key(directory, reach_key, &reach);
+    directory_each_tenant(directory, reach_tenant, &reach);
+    return recount_all(limits, config, directory, &reach, journals, reader, fault);
 }

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * recount - counters after a start: what was used within windows that still run is read from the
- * ledger, so that a restart gives nobody a second budget. And the name of this node.
+ * recount - counters after a start, and of limits that are new: what was used within windows that
+ * still run is read from the ledger, so that a restart gives nobody a second budget. And the name
+ * of this node.
  */
 
 #include "gateway/config.h"
@@ -33,3 +34,13 @@ bool node_sync_end(struct node_sync *sync, struct fault *fault);
  */
 bool recount(struct limits *limits, const struct config *config, struct directory *directory,
              struct ledger_reader *reader, struct fault *fault);
+
+/*
+ * The same while calls are made, before <directory> is in force: for the limits that it has and
+ * <before> has not, of the same tenant, its users, and with <keys> its keys. Calls that are under
+ * way then do not count in them. <journals> and <reader>: of the ledger that is open, whatever
+ * <config> says since.
+ */
+bool recount_added(struct limits *limits, const struct config *config, struct directory *directory,
+                   const struct directory *before, bool keys, const char *journals,
+                   struct ledger_reader *reader, struct fault *fault);

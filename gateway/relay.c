@@ -39,7 +39,7 @@ static void give_up_whole(struct exchange *x)
     buffer_done(&x->held);
 }
 
-/* The budget is gone: what the target has said is passed on, and then why it ends here. */
+/* It may not go on: what the target has said is passed on, and then why it ends here. */
 static void end_session(struct exchange *x, struct text piece)
 {
     struct buffer words;
@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (exchange_why(x)->kind == FAULT_BUDGET)
+        if (fault_rule(exchange_why(x)->kind)->status < 500)
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);
@@ -207,11 +207,7 @@ static void end_whole(struct exchange *x)
         x->length_out = (int64_t)x->whole.len;
         return;
     }
-    bool guarded = relay_is_guarded(x), first = guarded && guarding_goes_first(x);
-    if (first && !guarding_whole(x)) {
-        relay_stop_guarded(x);
-        return;
-    }
+    bool guarded = relay_is_guarded(x);
     if (x->translation) {
         relay_translate_whole(x);
         if (x->facts.upstream == UPSTREAM_FAILED)
@@ -223,15 +219,17 @@ static void end_whole(struct exchange *x)
         relay_fail(x, FAULT_TARGET_INVALID, "The target's answer is not valid JSON.");
         return;
     }
-    if (guarded && !first && !guarding_whole(x)) {
+    if (guarded && !guarding_whole(x)) {
         relay_stop_guarded(x);
         return;
     }
-    if (guarded && !first && !x->guard_asked) {
+    if (guarded && !x->guard_asked) {
         x->guard_asked = true;
         relay_hold(x); /* what is borrowed may have to wait */
         guarding_ask_answer(x);
     }
+    if (guarded && !x->guard_question && !relay_restate_whole(x))
+        return;
     if (objects_filter(x))
         x->facts.upstream = UPSTREAM_ANSWERING; /* until the owners are known */
 }
@@ -324,6 +322,8 @@ void relay_guarded(struct exchange *x)
     }
     if (x->relay == RELAY_EVENTS)
         relay_leave_guarded(x);
+    else
+        relay_restate_whole(x);
 }
 
 void relay_lend_id(struct exchange *x)
@@ -348,7 +348,8 @@ static struct text own_id_line(struct exchange *x)
     return (struct text){line, name.len + length + end.len};
 }
 
-void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream)
+void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream,
+                       int64_t length)
 {
     x->answered_us = x->idle_since_us = loop_now_us(x->worker->loop);
     x->target_words = x->client_words = NULL; /* what was kept is in the client's own */
@@ -359,7 +360,7 @@ void relay_replay_head(struct exchange *x, unsigned status, struct text type, bo
     x->answer.operation = x->call.operation;
     x->answer.hide_usage = stream && !x->call.asked_usage;
     x->answer_head = own_id_line(x);
-    x->length_out = -1;
+    x->length_out = stream ? -1 : length;
     x->relay = stream ? RELAY_EVENTS : RELAY_WHOLE;
     x->held_limit = stream ? RELAY_EVENT_MAX : RELAY_LIST_MAX;
     buffer_init(&x->held, x->held_limit);
@@ -507,6 +508,7 @@ void relay_reset(struct exchange *x)
     x->answer = blank;
     x->answer_type = x->answer_head = (struct text){"", 0};
     x->status = 0;
+    x->their_error = NULL;
     x->stale_retries = 0;
     x->form = FORM_UNKNOWN;
     x->facts.last_held = false;

@@ -14,9 +14,12 @@ extern const struct upstream_handlers relay_handlers;
 /* Begin the call on the exchange's target. */
 void relay_begin(struct exchange *x);
 
-/* The answer comes from another exchange (replay.h): its head, its bytes, its end. With <is_known>
- * x->answer is filled in already, and the bytes were looked at when they were kept. */
-void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream);
+/* The answer comes from another exchange (replay.h): its head, its bytes, its end. <length> are all
+ * its bytes, -1 = not known; a piece of so many stays where it is as long as the exchange runs.
+ * With <is_known> x->answer is filled in already, and the bytes were looked at when they were kept.
+ */
+void relay_replay_head(struct exchange *x, unsigned status, struct text type, bool stream,
+                       int64_t length);
 void relay_replay_piece(struct exchange *x, struct text piece);
 void relay_replay_end(struct exchange *x, bool is_known);
 /* Is the beginning of a stream kept, because it says nothing yet and another target could be asked?

@@ -53,7 +53,7 @@ static void take_made(struct exchange *x, enum translation_state state)
     bool useless = state == TRANSLATION_FAILED && (!x->head_sent || out->overrun);
     if (!useless)
         pass_translated(x, text_head(made, end_at), false);
-    if (x->guard_blocked || state == TRANSLATION_GOES)
+    if (x->guard_blocked || state == TRANSLATION_GOES || x->facts.upstream == UPSTREAM_FAILED)
         return;
     if (state == TRANSLATION_FAILED) {
         if (x->worker->gather.owner == x)
@@ -94,4 +94,37 @@ void relay_translate_whole(struct exchange *x)
     }
     x->whole = buffer_text(out);
     x->length_out = (int64_t)x->whole.len;
+}
+
+static bool fail_restated(struct exchange *x)
+{
+    *exchange_fault(x) = *translation_fault(x->restating);
+    upstream_abandon(&x->upstream);
+    x->facts.last_held = false;
+    x->facts.upstream = UPSTREAM_FAILED;
+    return false;
+}
+
+bool relay_restate(struct exchange *x, struct text *passed)
+{
+    if (!x->restating)
+        return true;
+    buffer_clear(x->restated_out);
+    if (translation_feed(x->restating, *passed, x->restated_out) == TRANSLATION_FAILED)
+        return fail_restated(x);
+    *passed = buffer_text(x->restated_out);
+    return true;
+}
+
+bool relay_restate_whole(struct exchange *x)
+{
+    struct text whole = x->whole;
+    if (!relay_restate(x, &whole))
+        return false;
+    if (x->restating && translation_close(x->restating, x->restated_out) != TRANSLATION_ENDED)
+        return fail_restated(x);
+    if (x->restating)
+        x->whole = buffer_text(x->restated_out);
+    x->length_out = (int64_t)x->whole.len;
+    return true;
 }

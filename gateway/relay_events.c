@@ -119,7 +119,10 @@ void relay_leave_guarded(struct exchange *x)
         if (x->guard_question)
             return;
     }
-    relay_give(x, buffer_text(x->guarded));
+    struct text passed = buffer_text(x->guarded);
+    if (!relay_restate(x, &passed))
+        return;
+    relay_give(x, passed);
     if (x->facts.last_held)
         relay_hold(x);
     else

@@ -73,6 +73,11 @@ void relay_end_translated(struct exchange *x);
 void relay_rest_translated(struct exchange *x, bool late);
 /* Translate an answer that is whole. */
 void relay_translate_whole(struct exchange *x);
+/* What the guardrails have let pass, in the client's words where it was in others for them: of a
+ * stream, to be given before the next call; and x->whole. False: that failed, and so has the try.
+ */
+bool relay_restate(struct exchange *x, struct text *passed);
+bool relay_restate_whole(struct exchange *x);
 
 /* --- relay_head.c --- */
 

@@ -190,7 +190,7 @@ void relay_hold(struct exchange *x)
             buffer_append(&x->ready, gather->pieces[i].iov_base, gather->pieces[i].iov_len);
     relay_forget(x);
     bool owned = is_in(x->whole, &x->held) || is_in(x->whole, x->translated_out) ||
-                 is_in(x->whole, x->guarded);
+                 is_in(x->whole, x->restated_out) || is_in(x->whole, x->guarded);
     if (x->whole.len && !owned) {
         buffer_clear(&x->held); /* what it has been made of */
         buffer_append_text(&x->held, x->whole);
@@ -293,7 +293,7 @@ void relay_break(struct exchange *x)
     if (x->worker->gather.owner == x)
         relay_hold(x);
     /* What a failed response repeats of itself must not be what a guardrail has stopped. */
-    bool own_words = x->translation && !x->guard_blocked;
+    bool own_words = x->translation && !x->restating && !x->guard_blocked;
     if (!own_words || !translation_say_failure(x->translation, exchange_fault(x), &x->ready))
         answer_error_event(x, &x->ready);
 }

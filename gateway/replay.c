@@ -339,7 +339,8 @@ static bool begin(struct exchange *x)
     struct text type = arena_copy(&x->arena, text_of(facts.type));
     if (x->replay->converts)
         type = x->call.stream ? crossing_own_stream_type(x) : TEXT("application/json");
-    relay_replay_head(x, facts.status, type, x->call.stream);
+    int64_t length = x->replay->converts ? -1 : cache_entry_length(x->replay->reader.entry);
+    relay_replay_head(x, facts.status, type, x->call.stream, length);
     return true;
 }
 

@@ -153,6 +153,18 @@ static int64_t output_for(const struct exchange *x, int64_t money)
     return low;
 }
 
+/* Does the client say a length of 0, where a target has one that is filled in for who says none?
+ * Then none is filled in, and some take 0 for as long as they like; Anthropic does not. */
+static bool escapes_default(const struct exchange *x)
+{
+    bool zero = false, filled = false;
+    for (int i = 0; x->seeking && i < MAX_TOKENS_NAMES; i++)
+        zero = zero || text_equal(x->seeking->max_tokens[i].raw, TEXT("0"));
+    for (size_t i = 0; zero && x->route && i < x->route->target_count; i++)
+        filled = filled || x->route->targets[i].max_tokens_default > 0;
+    return filled && x->match.shape != SHAPE_ANTHROPIC;
+}
+
 /* Less than the whole was held: the answer must not become longer than what is held for it. And an
  * answer whose longest nobody knows may not be longer than what was taken for that. */
 static void lower_output(struct exchange *x)
@@ -173,7 +185,7 @@ static void lower_output(struct exchange *x)
         binds = binds || use->limit->strict;
         output = most < output ? most : output;
     }
-    bool unknown = !x->call.max_tokens && !reserve_model_output(x);
+    bool unknown = !x->call.max_tokens && (!reserve_model_output(x) || escapes_default(x));
     if (!x->estimated || !reserve_may_lower(x) || !binds ||
         (output == x->estimate.output_bound && !unknown))
         return;
@@ -457,26 +469,50 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     return false;
 }
 
-bool reserve_detour(struct exchange *x, const struct route *route)
+/* What an answer of at most <output> tokens costs at most, of any of them. */
+static int64_t cost_of_route(const struct exchange *x, const struct route *route, int64_t output)
 {
-    struct reservation *r = &x->reservation;
-    bool money = false;
-    int64_t held = 0, most = 0, units = reserve_most_units(x);
-    if (!x->estimated || x->free_of_charge)
-        return true;
-    for (size_t i = 0; i < r->use_count; i++)
-        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
-    if (!r->live || !money)
-        return true;
-    held = reserve_cost_bound(x, x->estimate.output_bound);
+    int64_t most = 0;
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         int64_t cost = target->off ? 0
-                                   : price_bound(&target->price, x->estimate.input_bound,
-                                                 x->estimate.output_bound, units);
+                                   : price_bound(&target->price, x->estimate.input_bound, output,
+                                                 reserve_most_units(x));
         most = cost > most ? cost : most;
     }
-    return most <= held || limits_extend(r, LIMIT_MONEY, most - held);
+    return most;
+}
+
+bool reserve_detour(struct exchange *x, const struct route *route)
+{
+    struct reservation *r = &x->reservation;
+    bool money = false, strict = false;
+    if (!x->estimated || x->free_of_charge)
+        return true;
+    for (size_t i = 0; i < r->use_count; i++) {
+        money = money || r->uses[i].limit->kind == LIMIT_MONEY;
+        strict = strict || r->uses[i].limit->strict;
+    }
+    if (!r->live || (!money && !strict))
+        return true;
+    int64_t output = x->estimate.output_bound, longest = route->output_tokens * reserve_choices(x);
+    int64_t held = reserve_cost_bound(x, output);
+    bool longer = !x->call.max_tokens && !x->lowered_tokens && reserve_may_lower(x) &&
+                  (!longest || longest > output);
+    /* Its answers may be longer than those of the model that was asked for. */
+    if (longer && longest && !strict) {
+        int64_t more = cost_of_route(x, route, longest) - held;
+        if (more <= 0 || limits_extend(r, LIMIT_MONEY, more)) {
+            x->estimate.output_bound = longest;
+            return true;
+        }
+    }
+    int64_t more = money ? cost_of_route(x, route, output) - held : 0;
+    if (more > 0 && !limits_extend(r, LIMIT_MONEY, more))
+        return false;
+    if (longer) /* then it is told */
+        x->lowered_tokens = output / reserve_choices(x);
+    return true;
 }
 
 bool reserve_hedge(struct exchange *x)
@@ -521,28 +557,68 @@ void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t c
     before->cost_nanos -= cost_nanos;
 }
 
-/* What a session (a WebSocket) has used so far stays within what is held for it, or more is held.
- */
-bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+/* ------------------------------------------------------------------------------- sessions */
+
+/* How often what its last response took is held for what a session does next: its responses grow
+ * with what was said. With Redis there may be nothing to take without asking: so more is asked for
+ * some responses before it must be there, and in steps that grow with the session. */
+enum { SESSION_AHEAD = 2, SESSION_ASKED = 4, SESSION_STEP = 8 };
+
+/* What a session has used of limits of a kind, its <last> response included. */
+struct stretch {
+    enum limit_kind kind;
+    int64_t used, last;
+};
+
+/* How much must be held besides, so that <ahead> more of such responses are paid for; plain windows
+ * of tokens take what was used for debt, which is paid back before it grows. */
+static int64_t session_lacks(const struct exchange *x, const struct stretch *stretch, int ahead)
 {
-    struct reservation *r = &x->reservation;
-    struct booked *session = book_of(x);
-    session->used.input_tokens += usage->input_tokens;
-    session->used.output_tokens += usage->output_tokens;
-    session->used.cost_nanos += cost_nanos;
+    const struct reservation *r = &x->reservation;
+    int64_t lacks = 0;
     for (size_t i = 0; i < r->use_count; i++) {
         const struct use *use = &r->uses[i];
-        if (!r->live || use->limit->kind != LIMIT_MONEY ||
-            session->used.cost_nanos + cost_nanos <= session->held + use->held)
+        if (use->limit->kind != stretch->kind || use->settled)
             continue;
-        /* As much again as this response took, so that the next one is held for before it comes. */
-        int64_t more = cost_nanos > 0 ? cost_nanos : 1;
-        if (!limits_extend(r, LIMIT_MONEY, more))
-            return fault_set(exchange_fault(x), FAULT_BUDGET,
-                             "The budget is spent in this session.");
-        session->held += more;
-        break;
+        bool exact = stretch->kind == LIMIT_MONEY || use->limit->strict;
+        int64_t needed = stretch->used;
+        for (int j = 0; exact && j < ahead; j++)
+            needed = sum(needed, stretch->last);
+        lacks = needed - use->held > lacks ? needed - use->held : lacks;
     }
+    return lacks;
+}
+
+static bool session_hold(struct exchange *x, const struct stretch *stretch)
+{
+    int64_t asked = session_lacks(x, stretch, SESSION_ASKED), step = stretch->used / SESSION_STEP;
+    if (asked == 0 || limits_extend(&x->reservation, stretch->kind, asked > step ? asked : step))
+        return true;
+    int64_t lacks = session_lacks(x, stretch, SESSION_AHEAD);
+    return lacks == 0 || limits_extend(&x->reservation, stretch->kind, lacks);
+}
+
+bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
+{
+    struct used *used = &book_of(x)->used;
+    int64_t tokens = usage->input_tokens + usage->output_tokens;
+    used->input_tokens += usage->input_tokens;
+    used->output_tokens += usage->output_tokens;
+    used->cost_nanos = sum(used->cost_nanos, cost_nanos);
+    const struct stretch money = {LIMIT_MONEY, used->cost_nanos, cost_nanos};
+    const struct stretch counted[] = {
+        {LIMIT_INPUT_TOKENS, used->input_tokens, usage->input_tokens},
+        {LIMIT_OUTPUT_TOKENS, used->output_tokens, usage->output_tokens},
+        {LIMIT_TOKENS, used->input_tokens + used->output_tokens, tokens},
+    };
+    if (!x->reservation.live)
+        return true;
+    if (!session_hold(x, &money))
+        return fault_set(exchange_fault(x), FAULT_BUDGET, "The budget is spent in this session.");
+    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
+        if (!session_hold(x, &counted[i]))
+            return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
+                             "The limit of tokens is reached in this session.");
     return true;
 }
 

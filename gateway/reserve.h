@@ -43,7 +43,8 @@ bool reserve_watch(struct exchange *x);
  * for it, too. False when there is no room, not even for a shorter next try. */
 bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 /* The call may go to <route>'s targets instead of its model's: hold what they may cost beyond what
- * is held. False when there is no room for it. */
+ * is held; an answer that may be longer than the model's is held for, or made no longer. False when
+ * there is no room for it. */
 bool reserve_detour(struct exchange *x, const struct route *route);
 /* A further try reads <tokens> more than the call has: hold what they may cost. */
 bool reserve_input(struct exchange *x, int64_t tokens);
@@ -53,8 +54,9 @@ bool reserve_hedge(struct exchange *x);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
-/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another one;
- * the fault says so. */
+/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another two
+ * such, nor does a strict window of tokens allow them, or another one is full; the fault says so.
+ */
 bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.

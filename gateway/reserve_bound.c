@@ -60,6 +60,21 @@ int64_t reserve_choices(const struct exchange *x)
     return x->call.choices > 0 ? x->call.choices : 1;
 }
 
+static int64_t most_choices(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
+        return PICTURES_MAX;
+    return reserve_choices(x);
+}
+
+/* Of one choice, where it is known; 0 = not. */
+static int64_t longest_answer(const struct exchange *x)
+{
+    if (x->call.operation == OPERATION_IMAGE)
+        return ESTIMATE_PICTURE_TOKENS;
+    return reserve_model_output(x);
+}
+
 void reserve_bound(const struct exchange *x, struct usage *usage)
 {
     *usage = (struct usage){.input_tokens = input_bytes(x), .units = reserve_units(x)};
@@ -71,8 +86,8 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
     } else if (has_output(x->call.operation)) {
-        int64_t most = x->call.max_tokens ? x->call.max_tokens : reserve_model_output(x);
-        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
+        int64_t most = x->call.max_tokens ? x->call.max_tokens : longest_answer(x);
+        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * most_choices(x);
     }
 }
 
@@ -127,7 +142,7 @@ void reserve_facts(const struct exchange *x, struct estimate_facts *facts)
         .body_bytes = input_bytes(x),
         .context_tokens = x->route ? x->route->context_window : 0,
         .max_tokens = x->call.max_tokens,
-        .output_tokens = reserve_model_output(x),
+        .output_tokens = longest_answer(x),
         .choices = reserve_choices(x),
         .added_tokens = added_tokens(x),
     };
@@ -143,6 +158,8 @@ static void make_estimate(struct exchange *x)
     if (x->match.endpoint->body == BODY_JSON)
         estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
+    if (x->call.operation == OPERATION_IMAGE) /* likely there are as many as it has said so far */
+        x->estimate.output_bound = ESTIMATE_PICTURE_TOKENS * most_choices(x);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
     x->estimated = true;
@@ -158,8 +175,8 @@ int64_t reserve_most_units(const struct exchange *x)
 {
     if (x->call.operation == OPERATION_TRANSCRIPTION)
         return reserve_raw_bytes(x) / BYTES_PER_SECOND + 1;
-    if (x->call.operation == OPERATION_IMAGE && x->upload) /* a form may say it at its end */
-        return PICTURES_MAX;
+    if (x->call.operation == OPERATION_IMAGE && x->upload)
+        return most_choices(x);
     if (x->call.operation == OPERATION_RERANK)
         return reserve_raw_bytes(x) / BYTES_PER_SEARCH + 1;
     return reserve_units(x);
@@ -178,6 +195,19 @@ static uint64_t dear_ones(const struct exchange *x)
     return on & ~out;
 }
 
+/* Of a model that the call has fallen back on. */
+static int64_t detour_cost_bound(const struct route *route, int64_t input, int64_t output,
+                                 int64_t units)
+{
+    int64_t most = 0;
+    for (size_t i = 0; i < route->target_count; i++) {
+        const struct target *target = &route->targets[i];
+        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        most = cost > most ? cost : most;
+    }
+    return most;
+}
+
 int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
 {
     int64_t most = 0, input = x->estimate.input_bound, units = reserve_most_units(x);
@@ -188,7 +218,8 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
         int64_t cost = price_bound(&target->price, input, output, units);
         most = cost > most ? cost : most;
     }
-    return most;
+    int64_t detour = x->detour ? detour_cost_bound(x->detour, input, output, units) : 0;
+    return detour > most ? detour : most;
 }
 
 bool reserve_may_lower(const struct exchange *x)

@@ -75,10 +75,35 @@ static struct semantic_options semantic_options_of(const struct config *config)
                                      config->cache.semantic_entries};
 }
 
+/* A limit that is new counts what its ledger has from before: at the next start it would. Else it
+ * would allow all of its amount once more. */
+static void count_added(struct service *service, const struct config *config,
+                        struct directory *directory, bool keys)
+{
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    struct fault why;
+    if (!atomic_load(&service->has_counted))
+        return; /* it begins, and will count all of them */
+    pthread_mutex_lock(&one_at_a_time);
+    pthread_mutex_lock(&service->lock);
+    struct directory *before = directory_ref(service->directory);
+    pthread_mutex_unlock(&service->lock);
+    struct ledger_reader *reader = ledger_reader_new(service->start->database);
+    if (!recount_added(service->limits, config, directory, before, keys,
+                       service->start->ledger_path, reader, &why))
+        log_line(LOG_WARN, "service",
+                 "what new limits have had cannot be read; they begin at 0: %s", why.text);
+    ledger_reader_free(reader);
+    directory_unref(before);
+    pthread_mutex_unlock(&one_at_a_time);
+}
+
 void service_change_parts(struct service *service, struct config *next)
 {
     struct roster_file file = file_of(next);
-    service_set_directory(service, roster_set_file(service->roster, &file));
+    struct directory *directory = roster_set_file(service->roster, &file);
+    count_added(service, next, directory, true);
+    service_set_directory(service, directory);
     struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
     cache_set_options(service->cache, &kept);
     decisions_keep(service->decisions, next->keep_decisions_us,
@@ -118,10 +143,15 @@ bool service_open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
-/* On the roster's thread. */
+/* On the roster's thread. Keys are many, and who revokes one shall not wait for all of them to be
+ * looked at: those that are given a limit here have it from now on. */
 static void on_roster_change(void *with, struct directory *directory)
 {
-    service_set_directory(with, directory);
+    struct service *service = with;
+    struct config *config = service_config(service);
+    count_added(service, config, directory, false);
+    config_unref(config);
+    service_set_directory(service, directory);
 }
 
 bool service_open_roster(struct service *service)
@@ -244,6 +274,7 @@ bool service_count_again(struct service *service)
                 batches_rebuild(service->batches, service->limits, service->config,
                                 service->directory, reader, &why);
     ledger_reader_free(reader);
+    atomic_store(&service->has_counted, good);
     if (!good)
         log_line(LOG_ERROR, "service",
                  "not started: what limits and budgets have had cannot be read: %s%s", why.text,

@@ -93,8 +93,9 @@ struct service {
     atomic_bool spent_changed;
     atomic_bool office_waits; /* we are to lead, once we know what was ordered */
 
-    pthread_mutex_t lock;  /* over what follows */
-    unsigned workers_live; /* may be looked at: 0 while they are started and stopped */
+    atomic_bool has_counted; /* limits have what the ledger has for them */
+    pthread_mutex_t lock;    /* over what follows */
+    unsigned workers_live;   /* may be looked at: 0 while they are started and stopped */
     struct config *config;
     struct reload_outcome last_reload;
     uint64_t reloads;

@@ -27,18 +27,21 @@
 #include "gateway/resident.h"
 #include "gateway/service.h"
 #include "gateway/sockets.h"
+#include "gateway/starved.h"
 #include "gateway/watchdog.h"
 
 enum {
     BACKOFF_MIN_US = 10000,
     BACKOFF_MAX_US = 1000000,
     HEALTHY_US = 10000000, /* a service that lived so long did not crash at its start */
-    SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed */
+    SILENCE_US = 5000000,  /* a service that gives no sign for so long is killed (starved.h) */
     STOPPED_US = 700000,   /* and one that somebody stopped (SIGSTOP) after so long */
     STOP_US = 5000000,     /* to end after SAY_STOP */
     LOCK_US = 1000000,     /* to wait for the lock of one that is just dying */
     LOCK_EVERY_US = 20000,
     WORDS_BYTES = 512,
+    LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
+    SAY_MS = 100,
 };
 
 struct supervisor {
@@ -50,8 +53,9 @@ struct supervisor {
 
     pid_t child; /* 0 = none runs */
     int channel;
-    uint64_t child_started_us, heard_us, backoff_us, start_at_us, kill_at_us;
-    uint64_t stopped_us; /* since when the service is stopped by a signal; 0 = it is not */
+    uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
+    struct starved signs; /* of life, of the child */
+    uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 
@@ -61,6 +65,15 @@ struct supervisor {
     int code;
 };
 
+/* Not when nobody takes it: who waits here starts no service and hears no signal. A pipe that polls
+ * ready takes a line at once and whole. */
+static void write_line(const char *line, int len)
+{
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&ready, 1, SAY_MS) > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
+        return; /* there is nobody left to tell */
+}
+
 /* The log's writer is a thread, and we fork: so our few lines go out directly. */
 static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -69,7 +82,8 @@ static void say(const struct supervisor *s, enum log_level level, const char *fo
 {
     static const char *const levels[][2] = {
         {"DEBUG", "debug"}, {"INFO", "info"}, {"WARN", "warn"}, {"ERROR", "error"}};
-    char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES];
+    char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES], line[LINE_BYTES];
+    int len;
     if ((int)level < s->config->telemetry.level)
         return;
     va_list args;
@@ -78,13 +92,15 @@ static void say(const struct supervisor *s, enum log_level level, const char *fo
     va_end(args);
     clock_stamp(clock_wall_us(), stamp);
     if (s->json) {
-        size_t len = log_escape(escaped, sizeof escaped, text_of(words));
-        fprintf(stderr,
-                "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"supervisor\",\"msg\":\"%.*s\"}\n",
-                stamp, levels[level][1], (int)len, escaped);
+        int length = (int)log_escape(escaped, sizeof escaped, text_of(words));
+        len = snprintf(
+            line, sizeof line,
+            "{\"ts\":\"%s\",\"level\":\"%s\",\"component\":\"supervisor\",\"msg\":\"%.*s\"}\n",
+            stamp, levels[level][1], length, escaped);
     } else {
-        fprintf(stderr, "%s %s supervisor: %s\n", stamp, levels[level][0], words);
+        len = snprintf(line, sizeof line, "%s %s supervisor: %s\n", stamp, levels[level][0], words);
     }
+    write_line(line, len);
 }
 
 /* ------------------------------------------------------------------------------ preparation */
@@ -225,7 +241,8 @@ static void start_service(struct supervisor *s)
     }
     s->child = child;
     s->channel = pair[0];
-    s->child_started_us = s->heard_us = clock_now_us();
+    s->child_started_us = clock_now_us();
+    starved_heard(&s->signs, child, s->child_started_us);
     s->is_ready = false;
 }
 
@@ -326,7 +343,7 @@ static void on_ready(struct supervisor *s)
 
 static void hear(struct supervisor *s, char word)
 {
-    s->heard_us = clock_now_us();
+    starved_heard(&s->signs, s->child, clock_now_us());
     switch (word) {
     case SAY_READY:
         on_ready(s);
@@ -433,16 +450,26 @@ static void earliest(uint64_t *next, uint64_t due)
         *next = due;
 }
 
+/* One that has the processor, or waits, and gives no sign. Returns when to look again; 0 = never.
+ */
+static uint64_t look_whether_stuck(struct supervisor *s, uint64_t now)
+{
+    if (!s->watches)
+        return 0;
+    if (now >= starved_look_at_us(&s->signs, SILENCE_US) &&
+        starved_is_stuck(&s->signs, SILENCE_US, now)) {
+        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
+            (unsigned)((now - s->signs.heard_us) / 1000000));
+        kill(s->child, SIGKILL);
+        starved_heard(&s->signs, s->child, now);
+    }
+    return starved_look_at_us(&s->signs, SILENCE_US);
+}
+
 /* Kill one that is stuck, or takes too long to end. */
 static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
 {
-    uint64_t silent_at = s->watches ? s->heard_us + SILENCE_US : 0;
-    if (silent_at != 0 && now >= silent_at) {
-        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
-            SILENCE_US / 1000000);
-        kill(s->child, SIGKILL);
-        s->heard_us = now;
-    }
+    uint64_t look_at = look_whether_stuck(s, now);
     uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
     if (stopped_at != 0 && now >= stopped_at) {
         say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
@@ -455,7 +482,7 @@ static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
         s->kill_at_us = 0;
     }
     earliest(next, s->kill_at_us);
-    earliest(next, silent_at);
+    earliest(next, look_at);
     earliest(next, stopped_at);
 }
 
@@ -464,7 +491,7 @@ static uint64_t keep_time(struct supervisor *s)
 {
     uint64_t now = clock_now_us(), next = now + 60000000U;
     if (s->next_us != 0 && now > s->next_us + 1000000)
-        s->heard_us = now; /* we were stopped ourselves, and so perhaps was it */
+        starved_heard(&s->signs, s->child, now); /* we were stopped ourselves, and it perhaps */
     if (s->stopped_us != 0 && s->next_us != 0 && now > s->next_us + 100000)
         s->stopped_us = now;
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)

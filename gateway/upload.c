@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "gateway/base/member.h"
+#include "gateway/base/memory.h"
 #include "gateway/batch_file.h"
 #include "gateway/client.h"
 #include "gateway/http/body.h"
@@ -19,6 +21,7 @@
 enum {
     KEEP_BYTES = 256 * 1024, /* in memory; more goes to the file */
     MOVE_BYTES = 64 * 1024,
+    MOVES_AT_ONCE = 16, /* then others have their turn */
 };
 
 enum { FIELD_MODEL, FIELD_STREAM, FIELD_N, FIELD_PURPOSE, FIELDS };
@@ -103,9 +106,23 @@ void upload_forget(struct exchange *x)
 
 /* ------------------------------------------------------------------------------ waiting */
 
+/* Not every file system has files without a name: a container's layers have learnt it late. */
+static int open_nameless(const char *folder)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || errno != EOPNOTSUPP)
+        return fd;
+    char *path = memory_format("%s/upload-XXXXXX", folder);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    memory_free(path);
+    return fd;
+}
+
 static bool open_file(struct exchange *x, struct upload *u)
 {
-    u->file = open(x->snapshot->config->state, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    u->file = open_nameless(x->snapshot->config->state);
     return u->file >= 0 || fault_set(exchange_fault(x), FAULT_OVERLOADED,
                                      "There is no room to keep the upload until its model is "
                                      "known; send the model field before the file.");
@@ -238,9 +255,14 @@ static void tell_end(struct exchange *x)
 
 void upload_pump(struct exchange *x)
 {
-    while (x->upload && may_flow(x) && waiting_bytes(x->upload))
+    for (int moves = 0; x->upload && may_flow(x) && waiting_bytes(x->upload); moves++) {
+        if (moves == MOVES_AT_ONCE) {
+            upstream_push_later(&x->upstream);
+            return;
+        }
         if (!pump_some(x))
             return;
+    }
     if (!x->upload || !may_flow(x))
         return;
     tell_end(x);

@@ -14,21 +14,26 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sanitizer.h"
+#include "gateway/starved.h"
 
 enum {
     TICK_US = 100000,
     BEAT_TICKS = 10,
     LIMIT_DEFAULT_MS = UNDER_SANITIZER ? 6000 : 2000,
     LIMIT_MAX_MS = 3600000,
-    START_LIMITS = 30,      /* the start may hang for so many times as long as a worker */
-    START_PART = 200,       /* and has computed for one in so many of the limit if it does not, */
-    START_BLOCKS = 2 * 1024 /* or has read or written so many of 512 bytes */
+    START_LIMITS = 30,       /* the start may hang for so many times as long as a worker */
+    START_PART = 200,        /* and has computed for one in so many of the limit if it does not, */
+    START_BLOCKS = 2 * 1024, /* or has read or written so many of 512 bytes */
+    LIMITS_STARVED = 30,     /* a worker that waits for the processor is aborted after so many */
 };
 
 struct watched {
     uint64_t round;
-    uint64_t stuck_us;    /* how long it has been seen in this round */
-    uint64_t computed_us; /* what its thread had computed when that began */
+    uint64_t seen_us;     /* how long it has been seen in this round */
+    uint64_t stuck_us;    /* so much of that counts, see counts_us() */
+    uint64_t computed_us; /* what its thread had computed when that began, */
+    uint64_t last_us;     /* and when it was looked at last */
+    uint64_t disk_us;     /* it has waited for the disk: no part of the others */
 };
 
 /* What the process has done so far. */
@@ -55,6 +60,8 @@ struct watchdog {
     uint64_t limit_us;
     struct worker *const *workers;
     unsigned count;
+    uint64_t process_us; /* what all threads had computed at the last tick, */
+    uint64_t tick_us;    /* and since the one before */
     void (*beat)(void *with);
     void *with;
     struct watched watched[];
@@ -95,16 +102,58 @@ static uint64_t computed_us(struct worker *worker)
     return (uint64_t)spent.tv_sec * 1000000 + (uint64_t)spent.tv_nsec / 1000;
 }
 
-static bool is_stuck(const struct watchdog *watchdog, unsigned i)
+/* It waits, but perhaps for what another thread of ours holds that does not come to run, or waits
+ * for the disk: then there is such a thread, and yet next to nothing was computed in this tick. */
+static bool waits_for_starved(const struct watchdog *watchdog)
+{
+    enum { PART = 4 };
+    return watchdog->tick_us < TICK_US / PART &&
+           starved_process(getpid(), gettid()) >= STARVED_ON_DISK;
+}
+
+/* How much a tick counts that was seen in the same round as the one before: what it has computed
+ * when it may run, for it waited for the processor all the rest; else all of it. */
+static uint64_t counts_us(const struct watchdog *watchdog, enum starved_state state,
+                          uint64_t computed_us)
+{
+    if (state == STARVED_MAY_RUN)
+        return computed_us < TICK_US ? computed_us : TICK_US;
+    return waits_for_starved(watchdog) ? 0 : TICK_US;
+}
+
+static bool is_stuck(const struct watchdog *watchdog, const struct watched *watched)
 {
     enum { PART = 3 }; /* of the limit, for one that computes */
-    const struct watched *watched = &watchdog->watched[i];
-    if (watchdog->limit_us == 0)
+    uint64_t limit = watchdog->limit_us;
+    if (limit == 0)
         return false;
-    if (watched->stuck_us >= watchdog->limit_us)
-        return true;
-    return watched->stuck_us >= watchdog->limit_us / PART &&
-           computed_us(watchdog->workers[i]) - watched->computed_us >= watchdog->limit_us / PART;
+    return watched->stuck_us >= limit || watched->seen_us >= LIMITS_STARVED * limit ||
+           (watched->seen_us >= limit / PART &&
+            watched->last_us - watched->computed_us >= limit / PART);
+}
+
+/* Has <us> come to the limit with this tick? So that it is said once. */
+static bool is_told_now(const struct watchdog *watchdog, uint64_t us)
+{
+    return watchdog->limit_us && us >= watchdog->limit_us && us < watchdog->limit_us + TICK_US;
+}
+
+static void note_disk(const struct watchdog *watchdog, struct watched *watched, unsigned i)
+{
+    watched->disk_us += TICK_US;
+    if (is_told_now(watchdog, watched->disk_us))
+        log_line(LOG_WARN, "watchdog", "worker %u waits for the disk, for %llu ms so far", i,
+                 (unsigned long long)watched->disk_us / 1000);
+}
+
+static void tell_of_starved(const struct watchdog *watchdog, const struct watched *watched,
+                            unsigned i)
+{
+    if (is_told_now(watchdog, watched->seen_us))
+        log_line(LOG_WARN, "watchdog",
+                 "worker %u waits for the processor: %llu ms in one round, %llu of them computed",
+                 i, (unsigned long long)watched->seen_us / 1000,
+                 (unsigned long long)(watched->last_us - watched->computed_us) / 1000);
 }
 
 static void look_at(struct watchdog *watchdog, unsigned i)
@@ -117,13 +166,23 @@ static void look_at(struct watchdog *watchdog, unsigned i)
         *watched = (struct watched){.round = round};
         return;
     }
-    if (watched->stuck_us == 0)
-        watched->computed_us = computed_us(worker);
-    watched->stuck_us += TICK_US;
-    if (!is_stuck(watchdog, i))
+    uint64_t computed = computed_us(worker);
+    enum starved_state state = starved_thread(worker_task(worker));
+    if (watched->seen_us == 0)
+        watched->computed_us = watched->last_us = computed;
+    if (state == STARVED_ON_DISK) {
+        note_disk(watchdog, watched, i);
         return;
+    }
+    watched->stuck_us += counts_us(watchdog, state, computed - watched->last_us);
+    watched->last_us = computed;
+    watched->seen_us += TICK_US;
+    if (!is_stuck(watchdog, watched)) {
+        tell_of_starved(watchdog, watched, i);
+        return;
+    }
     log_line(LOG_ERROR, "watchdog", "worker %u is stuck for %llu ms: aborting", i,
-             (unsigned long long)watched->stuck_us / 1000);
+             (unsigned long long)watched->seen_us / 1000);
     abort_thread((pthread_t)worker_thread(worker));
 }
 
@@ -186,6 +245,8 @@ static void look_at_opening(struct watchdog *watchdog)
     if (opening->limit_us == 0 || opening->idle_us < opening->limit_us)
         return;
     if (waits_for_disk()) {
+        log_line(LOG_WARN, "watchdog", "the start waits for the disk at %s for %llu ms", what,
+                 (unsigned long long)opening->idle_us / 1000);
         opening->idle_us = 0;
         return;
     }
@@ -215,6 +276,9 @@ static void *watch(void *arg)
 {
     struct watchdog *watchdog = arg;
     for (unsigned tick = 0; wait_a_tick(watchdog); tick++) {
+        uint64_t process = starved_computed_us(getpid());
+        watchdog->tick_us = process - watchdog->process_us;
+        watchdog->process_us = process;
         for (unsigned i = 0; i < watchdog->count; i++)
             look_at(watchdog, i);
         if (watchdog->opening.is_watched)

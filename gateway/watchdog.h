@@ -9,13 +9,16 @@
  * was doing goes to stderr, the process dies, and the supervisor starts another. The time is
  * counted in ticks of the watchdog's own, so that a process that was stopped and goes on is not
  * taken for stuck. A worker that has computed for a third of the limit in one round, by its own
- * clock, is stuck as well: that clock stands still while others have the processor.
+ * clock, is stuck as well: that clock stands still while others have the processor. And one that
+ * may run and does not come to it is not stuck (starved.h): of such a time what it computes counts,
+ * and only after thirty times the limit it is taken for stuck all the same. While it waits for the
+ * disk, as of one that is frozen for a backup, nothing counts: nothing could end it meanwhile.
  *
  * What is done before there are workers may rightly take long: an upgrade of the ledger, many calls
  * to count. So it counts what the process has computed, read and written: when that is next to
  * nothing for as long as the limit, the thread that begins waits for something that does not come,
- * and is sent SIGABRT, too. Not while a thread waits for the disk, as in fsync(): nothing could end
- * it. One that computes for ever is not told from one that has much to do.
+ * and is sent SIGABRT, too. Not while a thread waits for the disk, as in fsync(). One that computes
+ * for ever is not told from one that has much to do.
  */
 
 #include <stdint.h>

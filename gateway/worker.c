@@ -398,6 +398,11 @@ unsigned long worker_thread(const struct worker *worker)
     return (unsigned long)worker->thread;
 }
 
+pid_t worker_task(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->task, memory_order_relaxed);
+}
+
 /* --------------------------------------------------------------------------- the thread */
 
 static void tell_change(struct worker *worker, enum metric_gauge gauge, unsigned now,
@@ -523,6 +528,7 @@ static void *worker_main(void *with)
 {
     struct worker *worker = with;
     crash_arm_thread();
+    atomic_store_explicit(&worker->task, gettid(), memory_order_relaxed);
     char name[16];
     snprintf(name, sizeof(name), "worker-%u", worker->options.index);
     pthread_setname_np(pthread_self(), name);

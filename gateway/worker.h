@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "gateway/base/loop.h"
 #include "gateway/config.h"
@@ -80,3 +81,4 @@ struct deploy_desk *worker_deploy_desk(struct worker *worker);
 /* For the watchdog. */
 struct loop *worker_loop(struct worker *worker);
 unsigned long worker_thread(const struct worker *worker); /* pthread_t */
+pid_t worker_task(const struct worker *worker);           /* as gettid(); 0 = not begun */

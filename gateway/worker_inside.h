@@ -87,6 +87,7 @@ struct gather {
 struct worker {
     struct worker_options options;
     pthread_t thread;
+    atomic_int task; /* its number for the kernel */
     struct loop *loop;
     struct dns *dns;
     struct upstreams *upstreams;

@@ -133,7 +133,7 @@ void cache_write_end(struct cache_entry *entry, const struct cache_end *end, int
 /* It will never be whole: <why> is static, a fault's name. Readers are told; one that has passed
  * nothing on may find again, and is the writer then. */
 void cache_write_broken(struct cache_entry *entry, const char *why);
-/* How many read it now. */
+/* How many read it that came while it grew. */
 unsigned cache_entry_readers(const struct cache_entry *entry);
 
 /* For a writer whose client has left, embedded in its owner: <on_alone> is called on <loop> when
@@ -166,6 +166,7 @@ struct cache_reader {
     const struct cache_chunk *chunk; /* which it is in, and where in it */
     size_t chunk_at;
     bool waits, posted, gone;
+    bool listed; /* it came while the entry grew */
 };
 /* The reader takes over the caller's reference to <entry>. */
 void cache_reader_init(struct cache_reader *reader, struct cache_entry *entry, struct loop *loop,
@@ -179,6 +180,8 @@ bool cache_entry_facts(const struct cache_entry *entry, struct cache_facts *fact
 const char *cache_entry_why(const struct cache_entry *entry);
 /* After END. */
 void cache_entry_end(const struct cache_entry *entry, struct cache_end *end);
+/* Bytes of a whole one; -1 = it is not. */
+int64_t cache_entry_length(const struct cache_entry *entry);
 /* Age of a whole one. */
 int64_t cache_entry_age_us(const struct cache_entry *entry, int64_t now_us);
 /*

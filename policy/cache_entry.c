@@ -302,6 +302,10 @@ void cache_reader_init(struct cache_reader *reader, struct cache_entry *entry, s
 {
     *reader = (struct cache_reader){.entry = entry, .loop = loop, .on_more = on_more};
     reader->errand.run = run_reader;
+    /* Whole it stays, and is never waited for: nobody need know who reads it. */
+    if (state_of(entry) == ENTRY_WHOLE)
+        return;
+    reader->listed = true;
     pthread_mutex_lock(&entry->lock);
     list_push_back(&entry->reading, &reader->link);
     atomic_fetch_add_explicit(&entry->readers, 1, memory_order_release);
@@ -366,21 +370,33 @@ void cache_entry_end(const struct cache_entry *entry, struct cache_end *end)
     *end = state_of(entry) == ENTRY_WHOLE ? entry->end : (struct cache_end){0};
 }
 
+int64_t cache_entry_length(const struct cache_entry *entry)
+{
+    return state_of(entry) == ENTRY_WHOLE ? (int64_t)entry->size : -1;
+}
+
 int64_t cache_entry_age_us(const struct cache_entry *entry, int64_t now_us)
 {
     bool is_whole = state_of(entry) == ENTRY_WHOLE && now_us > entry->made_us;
     return is_whole ? now_us - entry->made_us : 0;
 }
 
-void cache_reader_done(struct cache_reader *reader, void (*on_gone)(struct cache_reader *reader))
+/* True when its errand is under way. */
+static bool unlist_reader(struct cache_entry *entry, struct cache_reader *reader)
 {
-    struct cache_entry *entry = reader->entry;
     pthread_mutex_lock(&entry->lock);
     list_remove(&reader->link);
     if (atomic_fetch_sub_explicit(&entry->readers, 1, memory_order_acq_rel) == 1)
         wake_writer(entry);
     bool is_posted = reader->posted;
     pthread_mutex_unlock(&entry->lock);
+    return is_posted;
+}
+
+void cache_reader_done(struct cache_reader *reader, void (*on_gone)(struct cache_reader *reader))
+{
+    struct cache_entry *entry = reader->entry;
+    bool is_posted = reader->listed && unlist_reader(entry, reader);
     reader->gone = true;
     reader->entry = NULL;
     reader->on_gone = on_gone;

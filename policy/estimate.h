@@ -33,6 +33,10 @@ enum estimate_kind {
     ESTIMATE_CITES = 32            /* documents, and how to cite them */
 };
 
+/* The most that a picture is counted as when it is made: gpt-image-1 at its best counts 6,240, and
+ * 100 for each of three pictures on the way there (OpenAI, Image generation, Cost and latency). */
+enum { ESTIMATE_PICTURE_TOKENS = 8192 };
+
 struct estimate_facts {
     struct text model;    /* the route's name */
     struct text provider; /* the type of who will likely answer, borrowed for long; may be empty */

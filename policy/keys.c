@@ -72,14 +72,6 @@ const struct key *keys_find_digest(const struct keys *keys, const struct digest 
     return found && found->expires_us && wall_us >= found->expires_us ? NULL : found;
 }
 
-const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us)
-{
-    struct digest digest = hash_sha256(secret);
-    const struct key *found = keys_find_digest(keys, &digest, wall_us);
-    memory_wipe(&digest, sizeof(digest));
-    return secret.len ? found : NULL;
-}
-
 /* ------------------------------------------------------------------------- allowed models */
 
 struct model_index {

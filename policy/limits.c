@@ -241,6 +241,17 @@ void limits_rebuild(struct limits *limits, struct text root, const struct use *u
     meter_rebuild(limits->meter, root, uses, count, at_wall_us);
 }
 
+bool limits_counts(struct limits *limits, struct text root, struct text counter)
+{
+    return meter_has(limits->meter, root, counter);
+}
+
+bool limits_are_told(struct limits *limits, struct text root, struct text counter)
+{
+    return !limits->shared || !shared_figures(limits->shared).up ||
+           meter_is_told(limits->meter, root, counter);
+}
+
 void limits_rebuild_held(struct limits *limits, struct reservation *reservation, int64_t at_wall_us)
 {
     meter_rebuild_held(limits->meter, reservation, at_wall_us);

@@ -262,6 +262,12 @@ void limiter_free(struct limiter *limiter);
 void limits_rebuild(struct limits *limits, struct text root, const struct use *uses, size_t count,
                     int64_t at_wall_us);
 
+/* Is there a counter of this id, of a tenant below <root>? Any thread. */
+bool limits_counts(struct limits *limits, struct text root, struct text counter);
+/* Has the store heard of all that is in it? Also when there is no such counter, no store, or it is
+ * away. Any thread. */
+bool limits_are_told(struct limits *limits, struct text root, struct text counter);
+
 /* The same for what goes on: counts the uses of <reservation> (root, id, uses) as held since then,
  * also beyond the amounts. It is live then, and to be settled after limits_adopt(). */
 void limits_rebuild_held(struct limits *limits, struct reservation *reservation,

@@ -606,6 +606,25 @@ static void use_rebuild(struct meter *meter, const struct place *place, const st
         counter_watch(counter, slot);
 }
 
+bool meter_has(struct meter *meter, struct text root, struct text counter)
+{
+    struct place place = place_lock(meter, root);
+    bool has = counter_lookup(&place, counter) != NULL;
+    shard_unlock(place.shard);
+    return has;
+}
+
+bool meter_is_told(struct meter *meter, struct text root, struct text counter)
+{
+    struct place place = place_lock(meter, root);
+    const struct counter *at = counter_lookup(&place, counter);
+    bool told = true;
+    for (size_t i = 0; at && i < at->count; i++)
+        told = told && at->slots[i].told >= at->slots[i].used;
+    shard_unlock(place.shard);
+    return told;
+}
+
 void meter_rebuild(struct meter *meter, struct text root, const struct use *uses, size_t count,
                    int64_t at_us)
 {

@@ -77,11 +77,10 @@ struct keys *keys_new(const struct key *keys, size_t count, const struct key **r
 void keys_free(struct keys *keys);
 
 /*
- * Who owns <secret>? NULL for a key that is unknown, or expired at <wall_us>: one answer for every
- * failure. Looks up the SHA-256 and compares in constant time.
+ * Whose secret has this SHA-256? NULL for a key that is unknown, or expired at <wall_us>: one
+ * answer for every failure. Compares in constant time. The empty secret is nobody's: who asks sees
+ * to that.
  */
-const struct key *keys_find(const struct keys *keys, struct text secret, int64_t wall_us);
-/* The same by the SHA-256 of a secret that is not empty. */
 const struct key *keys_find_digest(const struct keys *keys, const struct digest *digest,
                                    int64_t wall_us);
 

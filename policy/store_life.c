@@ -342,6 +342,16 @@ static bool is_double(struct life *life, bool just_seen)
     return life->doubles >= DOUBLES_MAX;
 }
 
+/* A counter that is thrown away is a forgotten one, and nobody notices: said on each connection. */
+static void warn_of_eviction(const struct redis_reply *reply)
+{
+    struct text policy = redis_text(redis_item(reply, 5));
+    log_line(LOG_WARN, "store",
+             "Redis throws away counters of limits and budgets when its memory is full "
+             "(maxmemory-policy %.*s): set noeviction, or they may be exceeded",
+             TEXT_ARGS(policy));
+}
+
 static void take_beat(struct life *life, uint64_t sent_us, const struct redis_reply *reply)
 {
     struct shared *shared = life->store->shared;
@@ -352,6 +362,8 @@ static void take_beat(struct life *life, uint64_t sent_us, const struct redis_re
     if (other)
         on_other_memory(life, since);
     atomic_store_explicit(&shared->nodes, heard, memory_order_relaxed);
+    if (redis_count(reply) > 5)
+        warn_of_eviction(reply);
     bool doubled = is_double(life, store_number(reply, 4) != 0);
     bool up = !life->check && !doubled && is_settled(life, since, now, swept);
     if (up)

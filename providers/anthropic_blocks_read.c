@@ -31,10 +31,30 @@ static bool says_more(struct text object, const struct text *known, size_t count
     return false;
 }
 
-static void keep_raw(struct part *part, struct text json, const struct text *known, size_t count)
+/* What says that all is as it is anyway: no citations, a call of the model's own. */
+static bool is_as_ever(struct text name, struct text value)
 {
-    if (says_more(json, known, count))
-        part->raw = json;
+    if (text_equal(name, TEXT("citations")))
+        return said_of(member_find(value, TEXT("enabled"))) == SAID_NO;
+    return text_equal(name, TEXT("caller")) &&
+           inner_is(member_string(member_find(value, TEXT("type"))), "direct");
+}
+
+/* Others are told what they cannot say; what it has of our own dialect goes back as it came. */
+static void keep_raw(struct arena *arena, struct part *part, struct text json,
+                     const struct text *known, size_t count)
+{
+    struct text rest = json, name, value;
+    if (!says_more(json, known, count))
+        return;
+    part->raw = json;
+    while (member_next(&rest, &name, &value)) {
+        size_t i = 0;
+        while (i < count && !text_equal(known[i], name))
+            i++;
+        if (i == count && json_says_something(value) && !is_as_ever(name, value))
+            part->more = more_add(arena, part->more, "", name);
+    }
 }
 
 /* ------------------------------------------------------------------------------ citations */
@@ -79,7 +99,7 @@ static const char *read_text(struct arena *arena, struct text json, struct part 
     part->kind = PART_TEXT;
     part->text = member_string(member_find(json, TEXT("text")));
     read_citations(arena, member_find(json, TEXT("citations")), part);
-    keep_raw(part, json, known, sizeof(known) / sizeof(known[0]));
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     return part->text.at ? NULL : "has no text";
 }
 
@@ -121,12 +141,11 @@ static const char *read_tool_use(struct arena *arena, struct text json, struct p
 {
     static const struct text known[] = {
         {"type", 4}, {"id", 2}, {"name", 4}, {"input", 5}, {"cache_control", 13}};
-    (void)arena;
     part->kind = PART_CALL;
     part->id = member_string(member_find(json, TEXT("id")));
     part->name = member_string(member_find(json, TEXT("name")));
     part->arguments = member_find(json, TEXT("input"));
-    keep_raw(part, json, known, sizeof(known) / sizeof(known[0]));
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     if (!is_object(part->arguments))
         part->arguments = TEXT("{}");
     if (part->id.at == NULL)
@@ -143,7 +162,7 @@ static const char *read_tool_result(struct arena *arena, struct text json, struc
     part->kind = PART_RESULT;
     part->id = member_string(member_find(json, TEXT("tool_use_id")));
     part->is_error = said_of(member_find(json, TEXT("is_error"))) == SAID_YES;
-    keep_raw(part, json, known, sizeof(known) / sizeof(known[0]));
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     if (part->id.at == NULL)
         return "has no tool_use_id";
     if (is_array(content))
@@ -175,9 +194,8 @@ static bool read_source(struct text source, struct part *part)
 static const char *read_image(struct arena *arena, struct text json, struct part *part)
 {
     static const struct text known[] = {{"type", 4}, {"source", 6}, {"cache_control", 13}};
-    (void)arena;
     part->kind = PART_IMAGE;
-    keep_raw(part, json, known, sizeof(known) / sizeof(known[0]));
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     return read_source(member_find(json, TEXT("source")), part) ? NULL : "has no source";
 }
 
@@ -212,7 +230,7 @@ static const char *read_document(struct arena *arena, struct text json, struct p
     struct text content = member_find(source, TEXT("content"));
     part->kind = PART_FILE;
     part->name = member_string(member_find(json, TEXT("title")));
-    keep_raw(part, json, known, sizeof(known) / sizeof(known[0]));
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     if (inner_is(type, "text")) {
         part->media_type = TEXT("text/plain");
         part->text = member_string(member_find(source, TEXT("data")));
@@ -231,8 +249,11 @@ static const char *read_document(struct arena *arena, struct text json, struct p
 
 static const char *read_search_result(struct arena *arena, struct text json, struct part *part)
 {
+    static const struct text known[] = {
+        {"type", 4}, {"title", 5}, {"content", 7}, {"cache_control", 13}};
     struct text content = member_find(json, TEXT("content"));
     part->kind = PART_FILE;
+    keep_raw(arena, part, json, known, sizeof(known) / sizeof(known[0]));
     part->raw = json;
     part->name = member_string(member_find(json, TEXT("title")));
     part->media_type = TEXT("text/plain");

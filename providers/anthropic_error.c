@@ -3,8 +3,6 @@
  * anthropic.h: {"type":"error","error":{"type","message"},"request_id"}, as an answer of its own or
  * inside a stream. Some relays leave out the outer type, or say the error as a text.
  */
-#include <stdio.h>
-
 #include "gateway/base/member.h"
 #include "providers/anthropic.h"
 
@@ -45,16 +43,6 @@ static enum fault_kind kind_of(unsigned status, struct text type, struct text me
     return status >= 500 && status <= 599 ? FAULT_TARGET_ERROR : FAULT_TARGET_INVALID;
 }
 
-/* Cut where a character ends. */
-static struct text cut(struct text t, size_t len)
-{
-    if (t.len <= len)
-        return t;
-    while (len > 0 && ((unsigned char)t.at[len] & 0xC0) == 0x80)
-        len--;
-    return text_head(t, len);
-}
-
 void anthropic_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct text object = member_find(body, TEXT("error"));
@@ -67,8 +55,5 @@ void anthropic_read_error(unsigned status, struct text body, struct provider_err
     /* When it is about our key, a provider may repeat the key in its message. */
     if (is_about_us(status, message))
         message = TEXT("the provider refuses our key or account");
-    type = cut(type, 60);
-    message = cut(message, 130);
-    snprintf(error->message, sizeof(error->message), "%.*s%s%.*s", TEXT_ARGS(type),
-             type.len && message.len ? ": " : "", TEXT_ARGS(message));
+    provider_error_say(error, type, message);
 }

@@ -188,9 +188,13 @@ static bool read_tool(struct anthropic_reading *r, struct text json, struct tool
     *tool = (struct tool){.kind = TOOL_FUNCTION};
     if (json.at[0] != '{')
         return anthropic_refuse(r, "has to be an object", "tools.%zu", i);
-    while (member_next(&rest, &name, &value))
-        if (!json_is_absent(value) && !read_tool_member(tool, name, value))
-            tool->raw = json;
+    while (member_next(&rest, &name, &value)) {
+        if (json_is_absent(value) || read_tool_member(tool, name, value))
+            continue;
+        tool->raw = json;
+        if (json_says_something(value))
+            tool->more = more_add(r->arena, tool->more, "", name);
+    }
     struct text type = member_string(member_find(json, TEXT("type")));
     if (type.at && !inner_is(type, "custom")) {
         *tool = (struct tool){.kind = TOOL_OTHER, .name = type, .cache = tool->cache, .raw = json};

@@ -106,16 +106,6 @@ enum fault_kind bedrock_fault(struct text exception)
     return FAULT_TARGET_ERROR;
 }
 
-/* Cut where a character ends. */
-static struct text cut(struct text t, size_t len)
-{
-    if (t.len <= len)
-        return t;
-    while (len > 0 && ((unsigned char)t.at[len] & 0xC0) == 0x80)
-        len--;
-    return text_head(t, len);
-}
-
 /* {"message":"..."}, with a capital at some doors; what it is stands in a header. */
 void bedrock_read_error(unsigned status, struct text body, struct provider_error *error)
 {
@@ -133,8 +123,7 @@ void bedrock_read_error(unsigned status, struct text body, struct provider_error
         error->kind = status >= 500 && status <= 599 ? FAULT_TARGET_ERROR : FAULT_TARGET_INVALID;
     if (about_us) /* a key may be repeated there */
         words = TEXT("the provider refuses our key or account");
-    words = cut(words.at ? words : TEXT(""), sizeof(error->message) - 1);
-    snprintf(error->message, sizeof(error->message), "%.*s", TEXT_ARGS(words));
+    provider_error_say(error, TEXT(""), words);
 }
 
 /* ---------------------------------------------------------------------------------- saying */

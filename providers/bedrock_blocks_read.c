@@ -267,6 +267,16 @@ static bool is_text_type(struct text media_type)
     return text_starts(media_type, TEXT("text/"));
 }
 
+/* What others cannot say of a document or a result of a search. */
+static void note_more(struct arena *arena, struct text json, struct part *part)
+{
+    struct text citations = member_find(json, TEXT("citations"));
+    if (json_says_something(member_find(json, TEXT("context"))))
+        part->more = more_add(arena, part->more, "", TEXT("context"));
+    if (said_of(member_find(citations, TEXT("enabled"))) == SAID_YES)
+        part->more = more_add(arena, part->more, "", TEXT("citations"));
+}
+
 static const char *read_document(struct arena *arena, struct text json, struct part *part)
 {
     struct text source = member_find(json, TEXT("source"));
@@ -291,6 +301,7 @@ static const char *read_document(struct arena *arena, struct text json, struct p
     bool more = member_find(json, TEXT("context")).at || member_find(json, TEXT("citations")).at;
     if (!more && bytes.at)
         part->raw = (struct text){NULL, 0};
+    note_more(arena, json, part);
     return NULL;
 }
 
@@ -302,6 +313,9 @@ static const char *read_search_result(struct arena *arena, struct text json, str
     part->kind = PART_FILE;
     part->name = string_in(json, TEXT("title"));
     part->media_type = TEXT("text/plain");
+    note_more(arena, json, part);
+    if (string_in(json, TEXT("source")).len)
+        part->more = more_add(arena, part->more, "", TEXT("source"));
     return NULL;
 }
 

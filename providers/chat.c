@@ -37,6 +37,44 @@ bool json_is_absent(struct text json)
     return json.at == NULL || text_equal(json, TEXT("null"));
 }
 
+bool json_says_something(struct text json)
+{
+    static const char *const nothing[] = {"null", "false", "\"\"", "[]", "{}"};
+    for (size_t i = 0; i < sizeof(nothing) / sizeof(nothing[0]); i++)
+        if (text_equal(json, text_of(nothing[i])))
+            return false;
+    return json.at != NULL;
+}
+
+enum { MORE_BYTES = 400, MORE_NAME_BYTES = 48 };
+
+struct text more_add(struct arena *arena, struct text names, const char *prefix, struct text name)
+{
+    if (names.len > MORE_BYTES)
+        return names;
+    struct text more = arena_format(arena, "%.*s%s%s%.*s", TEXT_ARGS(names), names.len ? "," : "",
+                                    prefix, TEXT_ARGS(text_head(name, MORE_NAME_BYTES)));
+    char *at = (char *)(uintptr_t)more.at + more.len - text_head(name, MORE_NAME_BYTES).len;
+    for (; at < more.at + more.len; at++)
+        if (*at == ',')
+            *at = '?';
+    return more;
+}
+
+struct text more_of(struct arena *arena, struct text names, const char *prefix, struct text object,
+                    const struct text *known, size_t count)
+{
+    struct text name, value;
+    while (member_next(&object, &name, &value)) {
+        size_t i = 0;
+        while (i < count && !text_equal(known[i], name))
+            i++;
+        if (i == count && json_says_something(value))
+            names = more_add(arena, names, prefix, name);
+    }
+    return names;
+}
+
 enum said said_of(struct text json)
 {
     if (text_equal(json, TEXT("true")))
@@ -404,6 +442,63 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
     }
     if (chat->fields_cut)
         loss_hint(losses, "more fields");
+}
+
+/* Without these the model does not see what the client means it to see. */
+static bool is_part_demand(struct text name)
+{
+    return text_equal(name, TEXT("context")) || text_equal(name, TEXT("videoMetadata")) ||
+           text_equal(name, TEXT("video_metadata"));
+}
+
+static void lose_more(struct losses *losses, struct text where, struct text names)
+{
+    struct text name;
+    while (text_next(&names, ',', &name)) {
+        if (is_part_demand(name))
+            loss_demand(losses, "%.*s.%.*s", TEXT_ARGS(where), TEXT_ARGS(name));
+        else
+            loss_hint(losses, "%.*s.%.*s", TEXT_ARGS(where), TEXT_ARGS(name));
+    }
+}
+
+static void lose_more_of_part(struct losses *losses, const struct part *part, size_t m, size_t p)
+{
+    char where[96];
+    snprintf(where, sizeof(where), "messages[%zu].content[%zu]", m, p);
+    lose_more(losses, text_of(where), part->more);
+    for (size_t i = 0; i < part->part_count; i++) {
+        if (!part->parts[i].more.len)
+            continue;
+        snprintf(where, sizeof(where), "messages[%zu].content[%zu].content[%zu]", m, p, i);
+        lose_more(losses, text_of(where), part->parts[i].more);
+    }
+}
+
+bool chat_has_functions(const struct chat *chat)
+{
+    for (size_t i = 0; i < chat->tool_count; i++)
+        if (chat->tools[i].kind == TOOL_FUNCTION)
+            return true;
+    return false;
+}
+
+void loss_more(struct losses *losses, const struct chat *chat, const struct translator *own)
+{
+    char where[48];
+    bool must_call = chat->tool_choice == CHOICE_ANY || chat->tool_choice == CHOICE_ONE;
+    if (chat->from == own)
+        return;
+    if (must_call && !chat_has_functions(chat))
+        loss_demand(losses, "tool_choice");
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        snprintf(where, sizeof(where), "tools[%zu]", i);
+        if (chat->tools[i].more.len)
+            lose_more(losses, text_of(where), chat->tools[i].more);
+    }
+    for (size_t i = 0; i < chat->message_count; i++)
+        for (size_t j = 0; j < chat->messages[i].part_count; j++)
+            lose_more_of_part(losses, &chat->messages[i].parts[j], i, j);
 }
 
 bool chat_goes_on_from(const struct chat *chat, size_t message, size_t part)

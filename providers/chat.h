@@ -81,6 +81,8 @@ struct part {
     struct text raw;               /* json: the whole part; of PART_RAW always, else where it has
                                       more than our words say, or at == NULL */
     const struct translator *from; /* whose words <raw> are */
+    struct text more;              /* names of members that only the dialect of the call knows, a
+                                      comma between them; at == NULL: none */
 };
 
 /* Where a text was taken from. */
@@ -113,6 +115,7 @@ struct tool {
     struct text space, bare; /* inner: where it is declared in a namespace: that, and its name in
                                 it; <raw> is the whole namespace, and <name> both names */
     struct text raw;         /* json */
+    struct text more;        /* as in a part, of a FUNCTION */
 };
 
 enum tool_choice { CHOICE_UNSAID, CHOICE_AUTO, CHOICE_NONE, CHOICE_ANY, CHOICE_ONE };
@@ -304,7 +307,22 @@ void loss_hint(struct losses *losses, const char *format, ...)
  * demands where they are that, else as hints. */
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
 
+/* Does it offer any tool that the client runs? */
+bool chat_has_functions(const struct chat *chat);
+/* What parts and tools have <more>, where <own> is not the dialect of the call; and that a tool is
+ * to be called, where there is none. */
+void loss_more(struct losses *losses, const struct chat *chat, const struct translator *own);
+
 /* ------------------------------------------------------------------------ reading, writing */
+
+/* A list of names, with commas between, in the arena: <names> and <name>, which has <prefix> in
+ * front. Cut where it gets long. */
+struct text more_add(struct arena *arena, struct text names, const char *prefix, struct text name);
+/* The same for all members of an object that are not <known>, and say something. */
+struct text more_of(struct arena *arena, struct text names, const char *prefix, struct text object,
+                    const struct text *known, size_t count);
+/* Does a value say something? Not null, false, "", [] and {}. */
+bool json_says_something(struct text json);
 
 /* So many parts more are read: false when these are too many for one call. */
 bool chat_takes_parts(struct chat *chat, size_t more);

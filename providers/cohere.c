@@ -55,10 +55,7 @@ void cohere_read_error(unsigned status, struct text body, struct provider_error 
     error->kind = status == 429              ? FAULT_TARGET_BUSY
                   : status >= 500 || our_key ? FAULT_TARGET_ERROR
                                              : FAULT_TARGET_REFUSED;
-    words = text_head(words, sizeof(error->message) - 1);
-    if (words.len)
-        memcpy(error->message, words.at, words.len);
-    error->message[words.len] = '\0';
+    provider_error_say(error, TEXT(""), words);
 }
 
 /* -------------------------------------------------------------------------------- watching */

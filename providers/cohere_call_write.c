@@ -92,6 +92,8 @@ static void name_hints(const struct part *part, size_t number, size_t i, struct 
         loss_hint(losses, "messages[%zu].content[%zu].filename", number, i);
     if (part->is_error)
         loss_hint(losses, "messages[%zu].content[%zu].is_error", number, i);
+    if (part->citation_count)
+        loss_hint(losses, "messages[%zu].content[%zu].citations", number, i);
 }
 
 static void put_content(struct buffer *out, const struct message *message, size_t number,
@@ -180,8 +182,10 @@ static void put_message(struct buffer *out, struct arena *arena, const struct ch
         const struct part *part = &message->parts[i];
         calls = calls || part->kind == PART_CALL;
         others = others || part->kind != PART_RESULT;
-        if (part->kind == PART_RESULT)
-            put_result(out, part, number, i, losses);
+        if (part->kind != PART_RESULT)
+            continue;
+        name_hints(part, number, i, losses);
+        put_result(out, part, number, i, losses);
     }
     if (!others)
         return;
@@ -216,6 +220,8 @@ static void put_tools(struct buffer *out, const struct chat *chat, struct losses
         }
         if (tool->cache.at)
             loss_hint(losses, "tools[%zu].cache_control", i);
+        if (tool->strict)
+            loss_hint(losses, "tools[%zu].strict", i);
         if (!is_offered(chat, tool)) {
             loss_hint(losses, "tools[%zu]", i);
             continue;

@@ -97,6 +97,9 @@ static bool read_function(struct reading *r, struct text function)
             tool->schema = gemini_schema_read(r->arena, value);
         else if (gemini_named(name, TEXT("parametersJsonSchema")) && is_of(value, '{'))
             tool->schema = value;
+        else if (json_says_something(value) && !text_equal(value, TEXT("\"UNSPECIFIED\"")) &&
+                 !text_equal(value, TEXT("\"BLOCKING\"")))
+            tool->more = more_add(r->arena, tool->more, "", name);
     }
     return tool->name.len ||
            refuse(r, "tools.functionDeclarations", "has a function without a name");

@@ -119,6 +119,8 @@ static void put_choice(const struct chat *chat, struct buffer *out)
         [CHOICE_AUTO] = "AUTO", [CHOICE_NONE] = "NONE", [CHOICE_ANY] = "ANY", [CHOICE_ONE] = "ANY"};
     if (own_field(chat, "toolConfig") || chat->tool_choice == CHOICE_UNSAID)
         return; /* the field is written with the others */
+    if (!is_own(chat) && !chat_has_functions(chat))
+        return; /* Gemini refuses it where no function is declared */
     put_open(out, "toolConfig", '{');
     put_open(out, "functionCallingConfig", '{');
     put_inner(out, "mode", text_of(modes[chat->tool_choice]));

@@ -63,8 +63,10 @@ static bool read_call_part(struct reading *r, struct text call, struct part *par
             part->name = member_string(value);
         else if (text_equal(name, TEXT("args")) && is_of(value, '{'))
             part->arguments = value;
-        else if (!json_is_absent(value))
+        else if (!json_is_absent(value)) {
             part->raw = call; /* marks that there is more; the caller puts the whole part */
+            part->more = more_add(r->arena, part->more, "functionCall.", name);
+        }
     }
     if (!part->name.len)
         return refuse_part(r, "has a functionCall without a name");
@@ -135,8 +137,11 @@ static bool read_result_part(struct reading *r, struct text result, struct part 
             response = value;
         else if (text_equal(name, TEXT("parts")))
             parts = value;
-        else if (!json_is_absent(value))
+        else if (!json_is_absent(value)) {
             raw = value;
+            if (json_says_something(value))
+                part->more = more_add(r->arena, part->more, "functionResponse.", name);
+        }
     }
     if (!part->name.len)
         return refuse_part(r, "has a functionResponse without a name");
@@ -177,6 +182,20 @@ static bool read_media(struct reading *r, const struct gemini_part *look, struct
 
 static bool read_part(struct reading *r, struct text raw, struct part *part)
 {
+    static const struct text known[] = {
+        {"text", 4},
+        {"thought", 7},
+        {"thoughtSignature", 16},
+        {"thought_signature", 17},
+        {"inlineData", 10},
+        {"inline_data", 11},
+        {"fileData", 8},
+        {"file_data", 9},
+        {"functionCall", 12},
+        {"function_call", 13},
+        {"functionResponse", 16},
+        {"function_response", 17},
+    };
     struct gemini_part look;
     gemini_part_look(raw, &look);
     *part = (struct part){.kind = PART_RAW, .from = r->chat->from, .signature = look.signature};
@@ -194,6 +213,9 @@ static bool read_part(struct reading *r, struct text raw, struct part *part)
         part->text = look.text.at ? look.text : TEXT("");
     } else
         look.more = true;
+    if (look.more && part->kind != PART_RAW)
+        part->more =
+            more_of(r->arena, part->more, "", raw, known, sizeof(known) / sizeof(known[0]));
     /* What has more than our words say goes back as it came. */
     part->raw = look.more || part->raw.at ? raw : (struct text){NULL, 0};
     return good;

@@ -2,8 +2,6 @@
 /*
  * What the readers and writers of the dialect share: names, parts, usage, finish reasons, errors.
  */
-#include <stdio.h>
-
 #include "gateway/base/member.h"
 #include "providers/gemini.h"
 
@@ -358,16 +356,6 @@ static int64_t retry_of(struct text error)
     return 0;
 }
 
-/* Cut where a character ends. */
-static struct text cut(struct text t, size_t len)
-{
-    if (t.len <= len)
-        return t;
-    while (len > 0 && ((unsigned char)t.at[len] & 0xC0) == 0x80)
-        len--;
-    return text_head(t, len);
-}
-
 void gemini_read_error(unsigned status, struct text body, struct provider_error *error)
 {
     struct text first = text_trim(body), name, item;
@@ -383,8 +371,5 @@ void gemini_read_error(unsigned status, struct text body, struct provider_error 
         message = member_string(about); /* {"error":"..."} of what stands in front of it */
     error->kind = kind_of(status, about);
     error->retry_ms = retry_of(about);
-    word = cut(word, 40);
-    message = cut(message, 150);
-    snprintf(error->message, sizeof(error->message), "%.*s%s%.*s", TEXT_ARGS(word),
-             word.len && message.len ? ": " : "", TEXT_ARGS(message));
+    provider_error_say(error, word, message);
 }

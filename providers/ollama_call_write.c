@@ -131,6 +131,8 @@ static void name_message_losses(const struct message *message, size_t number, st
             loss_hint(losses, "messages[%zu].content[%zu].cache_control", number, i);
         if (part->signature.at || part->encrypted.at)
             loss_hint(losses, "messages[%zu].content[%zu].signature", number, i);
+        if (part->citation_count)
+            loss_hint(losses, "messages[%zu].content[%zu].citations", number, i);
         if (part->kind == PART_IMAGE && part->detail.len > 0)
             loss_hint(losses, "messages[%zu].content[%zu].detail", number, i);
         if (is_plain_file(part) && part->name.len > 0)
@@ -189,6 +191,8 @@ static void put_tools(struct buffer *out, const struct chat *chat, struct losses
         put_literal(out, "}}");
         if (tool->cache.at)
             loss_hint(losses, "tools[%zu].cache_control", i);
+        if (tool->strict)
+            loss_hint(losses, "tools[%zu].strict", i);
     }
     if (open)
         put_literal(out, "]");

@@ -52,6 +52,9 @@ bool member_take(struct text *rest, const struct member_slot *slots, size_t coun
 /* All members; those that <slots> have not are passed over. True when there were none of these. */
 bool member_take_all(struct text object, const struct member_slot *slots, size_t count,
                      void *holder);
+/* more_of() what <slots> have not. */
+struct text openai_more(struct arena *arena, struct text names, const char *prefix,
+                        struct text object, const struct member_slot *slots, size_t count);
 
 bool json_is_object(struct text json);
 bool json_is_array(struct text json);
@@ -191,6 +194,7 @@ int64_t openai_max_tokens(struct call_writing *w);
 struct open_call {
     int64_t index; /* as the server counts them; -1 = it does not */
     struct text id;
+    struct text name, held, signature; /* as far as they were told before it has begun */
     unsigned part;
     bool begun, closed;
     bool whole;  /* its arguments are a whole JSON value: no more will come */

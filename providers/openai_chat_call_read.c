@@ -60,6 +60,22 @@ bool member_take_all(struct text object, const struct member_slot *slots, size_t
     return knows_all;
 }
 
+struct text openai_more(struct arena *arena, struct text names, const char *prefix,
+                        struct text object, const struct member_slot *slots, size_t count)
+{
+    struct text name, value;
+    if (!json_is_object(object))
+        return names;
+    while (member_next(&object, &name, &value)) {
+        size_t i = 0;
+        while (i < count && !text_equal(slots[i].name, name))
+            i++;
+        if (i == count && json_says_something(value))
+            names = more_add(arena, names, prefix, name);
+    }
+    return names;
+}
+
 /* ------------------------------------------------------------------------------ small parts */
 
 bool openai_refuse(struct call_reading *r, const char *param, const char *what)

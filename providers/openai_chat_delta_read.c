@@ -8,6 +8,11 @@
 #include "gateway/base/member.h"
 #include "providers/openai_chat.h"
 
+enum {
+    HELD_MAX = 1024,      /* of arguments that come before their call's name; then it has none */
+    NAME_MAX_BYTES = 256, /* of a name that comes in pieces */
+};
+
 static void say(struct openai_reader *r, const struct answer_event *event)
 {
     if (r->over)
@@ -31,11 +36,14 @@ static void close_open(struct openai_reader *r, unsigned number)
                                   .part = choice->open});
 }
 
+static void begin_last_call(struct openai_reader *r, unsigned number);
+
 /* Begin a part; false when there are too many. */
 static bool open_part(struct openai_reader *r, unsigned number, struct answer_event *event)
 {
     struct open_choice *choice = &r->choices[number];
     close_open(r, number);
+    begin_last_call(r, number);
     if (choice->next_part == CHAT_PARTS_MAX)
         return false;
     choice->open = event->part = choice->next_part++;
@@ -307,6 +315,7 @@ static struct open_call *add_call(struct openai_reader *r, unsigned number, int6
     struct open_choice *choice = &r->choices[number];
     if (choice->call_count == CHAT_PARTS_MAX)
         return NULL;
+    begin_last_call(r, number);
     /* The one before is done when its arguments are; else it may still go on. */
     struct open_call *last = choice->call_count ? &choice->calls[choice->call_count - 1] : NULL;
     if (last && last->whole)
@@ -352,27 +361,6 @@ static struct open_call *call_of(struct openai_reader *r, unsigned number,
     return is_new ? add_call(r, number, index, id) : found;
 }
 
-static void begin_call(struct openai_reader *r, unsigned number, struct open_call *call,
-                       struct text id, struct text name)
-{
-    struct open_choice *choice = &r->choices[number];
-    if (choice->next_part == CHAT_PARTS_MAX)
-        return;
-    close_open(r, number);
-    call->begun = choice->has_calls = true;
-    call->part = choice->next_part++;
-    if (!call->id.len)
-        call->id = id.len ? arena_copy(&r->base.arena, id)
-                          : arena_format(&r->base.arena, "call_%.*s_%u", TEXT_ARGS(r->base.way->id),
-                                         call->part);
-    say(r, &(struct answer_event){.kind = ANSWER_PART,
-                                  .part_kind = PART_CALL,
-                                  .choice = number,
-                                  .part = call->part,
-                                  .id = call->id,
-                                  .name = name});
-}
-
 /* One character of a JSON text, to see when its value is whole. */
 static void step(struct open_call *call, char c)
 {
@@ -413,17 +401,50 @@ static void say_of_call(struct openai_reader *r, unsigned number, const struct o
                                   .text = inner});
 }
 
-/* Arguments are a JSON text in a string; some send the object itself. */
 static void say_arguments(struct openai_reader *r, unsigned number, struct open_call *call,
-                          const struct call_words *words)
+                          struct text inner)
 {
-    struct text inner = member_string(words->arguments);
-    if (json_is_object(words->arguments))
-        inner = inner_of_json(&r->base.arena, words->arguments);
     if (!inner.len)
         return;
     follow(call, inner);
     say_of_call(r, number, call, ANSWER_ARGUMENTS, inner);
+}
+
+/* Say that it begins, and what was told of it before it did. */
+static void begin_call(struct openai_reader *r, unsigned number, struct open_call *call)
+{
+    struct open_choice *choice = &r->choices[number];
+    if (choice->next_part == CHAT_PARTS_MAX)
+        return;
+    close_open(r, number);
+    call->begun = choice->has_calls = true;
+    call->part = choice->next_part++;
+    if (!call->id.len)
+        call->id =
+            arena_format(&r->base.arena, "call_%.*s_%u", TEXT_ARGS(r->base.way->id), call->part);
+    say(r, &(struct answer_event){.kind = ANSWER_PART,
+                                  .part_kind = PART_CALL,
+                                  .choice = number,
+                                  .part = call->part,
+                                  .id = call->id,
+                                  .name = call->name});
+    if (call->signature.len)
+        say_of_call(r, number, call, ANSWER_SIGNATURE, call->signature);
+    say_arguments(r, number, call, call->held);
+}
+
+static void begin_held(struct openai_reader *r, unsigned number, struct open_call *call)
+{
+    if (!call->begun && (call->name.len || call->held.len))
+        begin_call(r, number, call);
+}
+
+/* Something else begins: then no more comes of the head of the call before it. */
+static void begin_last_call(struct openai_reader *r, unsigned number)
+{
+    struct open_choice *choice = &r->choices[number];
+    if (choice->call_count)
+        begin_held(r, number, &choice->calls[choice->call_count - 1]);
 }
 
 /* Free text is to all others an argument called input. It comes in pieces too. */
@@ -436,6 +457,53 @@ static void say_input(struct openai_reader *r, unsigned number, struct open_call
         say_of_call(r, number, call, ANSWER_ARGUMENTS, inner_of(&r->base.arena, input));
 }
 
+static struct text joined(struct openai_reader *r, struct text one, struct text more)
+{
+    return arena_format(&r->base.arena, "%.*s%.*s", TEXT_ARGS(one), TEXT_ARGS(more));
+}
+
+/* Its id and its name may come late, and the name in pieces; some servers repeat them. */
+static void take_head(struct openai_reader *r, struct open_call *call, struct text id,
+                      struct text name)
+{
+    if (id.len && !call->id.len)
+        call->id = arena_copy(&r->base.arena, id);
+    bool fits = !call->name.len || call->name.len + name.len <= NAME_MAX_BYTES;
+    if (name.len && fits && !text_equal(name, call->name))
+        call->name = joined(r, call->name, name);
+}
+
+/* Arguments are a JSON text in a string; some send the object itself. With the first of them the
+ * name is known to be whole, and the call begins. */
+static void take_arguments(struct openai_reader *r, unsigned number, struct open_call *call,
+                           const struct call_words *words)
+{
+    struct text inner = member_string(words->arguments);
+    if (json_is_object(words->arguments))
+        inner = inner_of_json(&r->base.arena, words->arguments);
+    bool waits = !call->name.len && call->held.len + inner.len <= HELD_MAX;
+    if (!call->begun && (r->whole || (inner.len && !waits)))
+        begin_call(r, number, call);
+    if (call->begun)
+        say_arguments(r, number, call, inner);
+    else if (inner.len)
+        call->held = joined(r, call->held, inner);
+}
+
+static void take_signature(struct openai_reader *r, unsigned number, struct open_call *call,
+                           struct call_words *words)
+{
+    if (!json_is_object(words->extra_content))
+        return;
+    member_take_all(words->extra_content, SLOTS(function_slots), words);
+    member_take_all(words->google, SLOTS(function_slots), words);
+    struct text signature = member_string(words->thought_signature);
+    if (signature.len && call->begun)
+        say_of_call(r, number, call, ANSWER_SIGNATURE, signature);
+    else if (signature.len)
+        call->signature = arena_copy(&r->base.arena, signature);
+}
+
 static void read_call(struct openai_reader *r, unsigned number, struct text json)
 {
     struct call_words words = {.index = {NULL, 0}};
@@ -445,26 +513,21 @@ static void read_call(struct openai_reader *r, unsigned number, struct text json
     if (said.at)
         member_take_all(said, SLOTS(function_slots), &words);
     struct open_call *call = call_of(r, number, &words);
-    struct text name = member_string(words.name);
     if (!call)
         return;
     bool first = !call->begun;
-    if (first && (name.len || member_string(words.arguments).len || r->whole))
-        begin_call(r, number, call, member_string(words.id), name);
-    if (!call->begun)
-        return;
-    if (json_is_object(words.extra_content)) {
-        member_take_all(words.extra_content, SLOTS(function_slots), &words);
-        member_take_all(words.google, SLOTS(function_slots), &words);
-        struct text signature = member_string(words.thought_signature);
-        if (signature.len)
-            say_of_call(r, number, call, ANSWER_SIGNATURE, signature);
-    }
-    if (custom)
-        say_input(r, number, call, member_string(words.input), first);
-    else
-        say_arguments(r, number, call, &words);
+    if (first)
+        take_head(r, call, member_string(words.id), member_string(words.name));
+    take_signature(r, number, call, &words);
     call->custom |= custom;
+    if (!custom) {
+        take_arguments(r, number, call, &words);
+        return;
+    }
+    if (first)
+        begin_held(r, number, call);
+    if (call->begun)
+        say_input(r, number, call, member_string(words.input), first);
 }
 
 static void read_calls(struct openai_reader *r, unsigned number, struct text calls)
@@ -488,9 +551,8 @@ static void read_function_call(struct openai_reader *r, unsigned number, struct 
     struct open_call *call =
         choice->call_count ? &choice->calls[0] : add_call(r, number, 0, (struct text){"", 0});
     if (!call->begun)
-        begin_call(r, number, call, (struct text){NULL, 0}, name);
-    if (call->begun)
-        say_arguments(r, number, call, &words);
+        take_head(r, call, (struct text){NULL, 0}, name);
+    take_arguments(r, number, call, &words);
 }
 
 /* ---------------------------------------------------------------------------------------- all */
@@ -501,6 +563,7 @@ void openai_close_choice(struct openai_reader *r, unsigned number)
     close_open(r, number);
     for (size_t i = 0; i < choice->call_count; i++) {
         struct open_call *call = &choice->calls[i];
+        begin_held(r, number, call);
         if (call->custom && call->begun && !call->closed)
             say_of_call(r, number, call, ANSWER_ARGUMENTS, TEXT("\\\"}"));
         end_call(r, number, call);

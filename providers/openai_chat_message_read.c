@@ -90,9 +90,12 @@ static bool read_call(struct message_reading *m, struct text json)
         return false;
     if (!json_is_object(json))
         return openai_refuse_message(m, "tool_calls", "has to be an array of objects");
-    member_take_all(json, SLOTS(call_slots), &words);
+    if (!member_take_all(json, SLOTS(call_slots), &words))
+        part->more = openai_more(arena, part->more, "", json, SLOTS(call_slots));
     bool is_custom = text_equal(words.type, TEXT("\"custom\"")) && words.custom.at;
-    member_take_all(is_custom ? words.custom : words.function, SLOTS(function_slots), &words);
+    struct text function = is_custom ? words.custom : words.function;
+    if (function.at && !member_take_all(function, SLOTS(function_slots), &words))
+        part->more = openai_more(arena, part->more, "function.", function, SLOTS(function_slots));
     member_take_all(words.extra_content, SLOTS(function_slots), &words);
     member_take_all(words.google, SLOTS(function_slots), &words);
     part->id = member_string(words.id);

@@ -230,6 +230,8 @@ static bool read_part(struct message_reading *m, struct text json)
     part->from = m->call->chat->from;
     if (part->kind == PART_RAW || !knows_all)
         part->raw = json;
+    if (part->kind != PART_RAW && !knows_all)
+        part->more = openai_more(m->call->arena, part->more, "", json, SLOTS(part_slots));
     return true;
 }
 

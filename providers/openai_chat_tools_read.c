@@ -44,7 +44,7 @@ static bool read_tool(struct call_reading *r, size_t number, struct text json, s
     struct tool_words words = {.type = {NULL, 0}};
     if (!json_is_object(json))
         return refuse_tool(r, number, "", "has to be an object");
-    member_take_all(json, SLOTS(tool_slots), &words);
+    bool knows_all = member_take_all(json, SLOTS(tool_slots), &words);
     struct text type = member_string(words.type);
     tool->cache = words.cache_control;
     if (type.len && !inner_is(type, "function")) {
@@ -53,7 +53,11 @@ static bool read_tool(struct call_reading *r, size_t number, struct text json, s
         tool->raw = json;
         return true;
     }
-    member_take_all(words.function, SLOTS(tool_slots), &words);
+    if (!knows_all)
+        tool->more = openai_more(r->arena, tool->more, "", json, SLOTS(tool_slots));
+    if (words.function.at && !member_take_all(words.function, SLOTS(tool_slots), &words))
+        tool->more =
+            openai_more(r->arena, tool->more, "function.", words.function, SLOTS(tool_slots));
     return read_function(r, number, &words, tool);
 }
 

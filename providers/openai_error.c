@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
-
 #include "gateway/base/member.h"
 #include "providers/openai.h"
 
@@ -55,16 +53,6 @@ static struct words find_words(struct text body)
         first_string(object, messages, sizeof(messages) / sizeof(messages[0])),
         first_string(object, codes, sizeof(codes) / sizeof(codes[0])),
     };
-}
-
-/* Cut where a character ends. */
-static struct text cut(struct text t, size_t len)
-{
-    if (t.len <= len)
-        return t;
-    while (len > 0 && ((unsigned char)t.at[len] & 0xC0) == 0x80)
-        len--;
-    return text_head(t, len);
 }
 
 /* Is it our key, our account or our money that the provider does not like? Then another target may
@@ -148,11 +136,8 @@ void openai_read_error(unsigned status, struct text body, struct provider_error 
     struct words words = find_words(body);
     error->kind = kind_of(status, &words);
     error->retry_ms = retry_of(words.message);
-    struct text code = cut(words.code, 60);
     /* When it is about our key, some providers repeat the key in their message. */
-    struct text message = is_about_us(status, &words)
-                              ? TEXT("the provider refuses our key or account")
-                              : cut(words.message, 130);
-    snprintf(error->message, sizeof(error->message), "%.*s%s%.*s", TEXT_ARGS(code),
-             code.len > 0 && message.len > 0 ? ": " : "", TEXT_ARGS(message));
+    if (is_about_us(status, &words))
+        words.message = TEXT("the provider refuses our key or account");
+    provider_error_say(error, words.code, words.message);
 }

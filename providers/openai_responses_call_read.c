@@ -139,15 +139,20 @@ static bool read_format(struct responses_reading *r, struct text format)
 
 static bool read_text(struct responses_reading *r, struct text value)
 {
-    struct text name, member, format = {NULL, 0};
+    struct text rest = value, name, member, format = {NULL, 0};
+    bool more = false;
     if (!is_object(value))
         return responses_refuse(r, "has to be an object", "text");
-    while (member_next(&value, &name, &member)) {
-        if (text_equal(name, TEXT("format")) && !json_is_absent(member))
-            format = member;
+    while (member_next(&rest, &name, &member)) {
+        if (text_equal(name, TEXT("format")))
+            format = json_is_absent(member) ? format : member;
         else if (text_equal(name, TEXT("verbosity")))
             r->chat->verbosity = member_string(member);
+        else
+            more |= json_says_something(member);
     }
+    if (more)
+        add_field(r, TEXT("text"), (struct text){NULL, 0});
     return format.at ? read_format(r, format) : true;
 }
 

@@ -116,10 +116,23 @@ static void write_text(const struct chat *chat, struct buffer *out)
     put_literal(out, "}");
 }
 
+/* A word of another dialect's that OpenAI has not: Anthropic's "max". OpenAI's own clients know
+ * what they say. */
+static bool is_foreign_effort(const struct chat *chat)
+{
+    static const char *const known[] = {"none", "minimal", "low", "medium", "high", "xhigh"};
+    bool is_known = !chat->effort.len || text_equal(chat->from->dialect, TEXT("openai"));
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        is_known = is_known || inner_is(chat->effort, known[i]);
+    return !is_known;
+}
+
 /* What a budget comes to; nobody but us divides it so, but all divide it somehow. */
 static struct text effort_of(const struct chat *chat)
 {
     int64_t tokens = chat->reasoning_tokens;
+    if (is_foreign_effort(chat))
+        return TEXT("high");
     if (chat->effort.at && (chat->reasoning != SAID_NO || inner_is(chat->effort, "none")))
         return chat->effort;
     if (chat->reasoning != SAID_YES || tokens == 0)
@@ -246,6 +259,8 @@ static void name_losses(const struct chat *chat, struct losses *losses)
     /* Which models can leave it out, and which do it anyhow, is not known here. */
     if (chat->reasoning != SAID_NOTHING && !effort_of(chat).at && !own_field(chat, "reasoning").at)
         loss_hint(losses, "reasoning");
+    if (is_foreign_effort(chat))
+        loss_hint(losses, "reasoning_effort");
     if (chat->top_k.at)
         loss_hint(losses, "top_k");
     if (chat->seed.at)

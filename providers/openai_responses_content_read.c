@@ -73,6 +73,14 @@ static bool has_content(const struct part *part)
 
 bool responses_read_part(struct responses_reading *r, struct text json, struct part *part)
 {
+    /* Log probabilities are of what was said, and change nothing. */
+    static const struct text known[] = {
+        {"type", 4},         {"text", 4},     {"annotations", 11},
+        {"logprobs", 8},     {"refusal", 7},  {"prompt_cache_breakpoint", 23},
+        {"image_url", 9},    {"file_id", 7},  {"detail", 6},
+        {"file_data", 9},    {"filename", 8}, {"file_url", 8},
+        {"input_audio", 11},
+    };
     struct text type = member_string(member_find(json, TEXT("type")));
     if (inner_is(type, "input_text") || inner_is(type, "output_text") || inner_is(type, "text")) {
         read_plain(r, json, part);
@@ -96,6 +104,9 @@ bool responses_read_part(struct responses_reading *r, struct text json, struct p
     } else {
         return responses_refuse(r, "has parts without a type", "input[%zu]", r->item);
     }
+    if (part->kind != PART_RAW)
+        part->more =
+            more_of(r->arena, part->more, "", json, known, sizeof(known) / sizeof(known[0]));
     return has_content(part)
                ? true
                : responses_refuse(r, "has a part without content", "input[%zu]", r->item);

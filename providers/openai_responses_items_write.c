@@ -70,6 +70,8 @@ static void write_file(struct writing *w, const struct part *part)
         write_text_part(w, part->text);
         return;
     }
+    if (part->name.len && !part->data.at && !w->is_own) /* a name is said of data only */
+        loss_hint(w->losses, "messages[%zu].filename", w->message);
     put_type(w->out, "input_file");
     if (part->data.at) {
         put_inner(w->out, "filename", part->name.len ? part->name : TEXT("file"));
@@ -205,6 +207,8 @@ static void write_call(struct writing *w, const struct part *part)
     struct text input = member_string(member_find(part->arguments, TEXT("input")));
     if (!tool.is_custom || !input.at)
         input = part->arguments.at ? inner_of_json(w->arena, part->arguments) : TEXT("{}");
+    if (part->cache.at && !w->is_own)
+        loss_hint(w->losses, "cache_control");
     put_type(w->out, tool.is_custom ? "custom_tool_call" : "function_call");
     put_inner(w->out, "call_id", part->id);
     put_inner(w->out, "name", tool.name);
@@ -347,6 +351,8 @@ static void write_result(struct writing *w, const struct part *part)
     put_literal(w->out, "}");
     if (part->is_error)
         loss_hint(w->losses, "is_error");
+    if (part->cache.at && !w->is_own)
+        loss_hint(w->losses, "cache_control");
 }
 
 static bool is_item(const struct part *part, const struct message *message)

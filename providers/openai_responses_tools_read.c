@@ -24,10 +24,14 @@ static struct tool *tool_add(struct responses_reading *r, const char *where)
 static bool read_function(struct responses_reading *r, struct text json, const char *where,
                           struct tool *tool)
 {
+    /* What is loaded later elsewhere is there from the beginning. */
+    static const struct text known[] = {{"type", 4},        {"name", 4},   {"description", 11},
+                                        {"parameters", 10}, {"strict", 6}, {"defer_loading", 13}};
     struct text inside = member_find(json, TEXT("function")); /* as chat completions have it */
     if (inside.at && inside.at[0] == '{')
         json = inside;
     struct text schema = member_find(json, TEXT("parameters"));
+    tool->more = more_of(r->arena, tool->more, "", json, known, sizeof(known) / sizeof(known[0]));
     tool->name = member_string(member_find(json, TEXT("name")));
     tool->description = member_string(member_find(json, TEXT("description")));
     tool->strict = said_of(member_find(json, TEXT("strict"))) == SAID_YES;

@@ -131,12 +131,28 @@ static int64_t or_zero(int64_t figure)
     return figure < 0 ? 0 : figure;
 }
 
-/* Bring the figures into one form: parts are within their whole, reasoning is within the output. */
-static void settle(const struct figures *f, struct usage *usage)
+/* What the total has beyond prompt and answer. Where nothing says what it is, it was thought: so
+ * Gemini behind OpenAI's words, its own and others'. */
+static int64_t unnamed_thoughts(const struct figures *f)
 {
+    int64_t rest = f->total - or_zero(f->input) - or_zero(f->output);
+    bool is_named = f->reasoning > 0 || f->seconds >= 0 || f->audio_input > 0;
+    return f->output < 0 || is_named || rest < 0 ? 0 : rest;
+}
+
+/* Bring the figures into one form: parts are within their whole, reasoning is within the output.
+ * <thinks>: it is an answer that may be thought about. */
+static void settle(const struct figures *given, bool thinks, struct usage *usage)
+{
+    struct figures figures = *given, *f = &figures;
     int64_t input = or_zero(f->input), output = or_zero(f->output);
+    int64_t aside = or_zero(f->cached) + or_zero(f->cache_write);
     if (f->input < 0 && f->output < 0)
         input = or_zero(f->total); /* embeddings and rerank of some say only this */
+    else if (aside > 0 && f->total == input + output + aside)
+        input += aside; /* Claude behind some gateways, whose prompt is without the cache */
+    else if (thinks && unnamed_thoughts(f) > 0)
+        f->reasoning = unnamed_thoughts(f);
     /* xAI's completion_tokens are without the reasoning: the total tells. So are those of Gemini
      * behind some gateways: there is more reasoning than output. */
     if (f->reasoning > output || (f->reasoning > 0 && f->total == input + output + f->reasoning))
@@ -179,7 +195,7 @@ void openai_read_usage(struct answer *answer, struct text usage)
                          figures.seconds >= 0 || figures.searches >= 0;
     if (!says_anything)
         return;
-    settle(&figures, &answer->usage);
+    settle(&figures, is_generative(answer->operation), &answer->usage);
     if (says_output || !is_generative(answer->operation))
         answer->usage_seen = true;
 }

@@ -14,6 +14,7 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/fault.h"
+#include "gateway/base/memory.h"
 #include "gateway/base/scan.h"
 #include "gateway/base/text.h"
 #include "gateway/http/sse.h"
@@ -128,9 +129,18 @@ enum { DIALECT_WANTS = TAP_WANTS_MAX };
 /* What an error answer means. */
 struct provider_error {
     enum fault_kind kind;
-    char message[200]; /* for our log, cut; never sent instead of the provider's own body */
+    char message[200]; /* plain, for our log: "code: words", cut */
     int64_t retry_ms;  /* the body says to wait so long; 0 = it does not */
+    /* The same for a client of another dialect, as they stand between the quotes of the body, which
+     * they are borrowed from; empty where there are none. */
+    struct text code, words;
 };
+
+/* Set the message and what it is made of. Both are what stands between the quotes of a JSON string;
+ * at == NULL: not there. */
+void provider_error_say(struct provider_error *error, struct text code, struct text words);
+/* "code: words", plain and whole, in the arena; empty when there are none. */
+struct text provider_error_words(const struct provider_error *error, struct arena *arena);
 
 /* How the streams of a dialect are cut into events. */
 enum framing {

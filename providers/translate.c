@@ -115,8 +115,10 @@ bool translate_write(struct arena *arena, const struct chat *chat, const struct 
     buffer_append_text(&headers, to->headers);
     if (to->carry_call && is_carried(to, chat->read_by))
         to->carry_call(chat, target, body, &headers, losses);
-    else
+    else {
         to->write_call(&own, chat, target, body, losses);
+        loss_more(losses, chat, to);
+    }
     to->write_path(target, &path);
     made->path = arena_copy(arena, buffer_text(&path));
     made->headers = arena_copy(arena, buffer_text(&headers));

@@ -11,6 +11,9 @@ enum {
     PREFIX_LEAST = 1,                 /* beginnings shorter than this level are not worth a way */
     STICKY_TIMES = 4,                 /* one keeps to a target until it is so many times slower */
     GAP_PART = 256,                   /* of the difference is taken over at each choice */
+    WRITES_PART = 256,                /* the same */
+    LONG_TIMES = 2,                   /* the mean of the answers that are expected */
+    PER_MILLE = 1000,
     GAP_MAX_US = 60000000,
     QUEUE_MORE = 5, /* times the queue counts once more where the cheapest is asked */
 };
@@ -43,11 +46,14 @@ static uint64_t bit(size_t i)
     return UINT64_C(1) << i;
 }
 
+static int64_t clamp(int64_t tokens)
+{
+    return tokens < 0 ? 0 : tokens < TOKENS_MAX ? tokens : TOKENS_MAX;
+}
+
 static int64_t tokens_of(const struct route_call *call)
 {
-    int64_t input = call->input_tokens < 0 ? 0 : call->input_tokens;
-    int64_t output = call->output_tokens < 0 ? 0 : call->output_tokens;
-    return (input < TOKENS_MAX ? input : TOKENS_MAX) + (output < TOKENS_MAX ? output : TOKENS_MAX);
+    return clamp(call->input_tokens) + clamp(call->output_tokens);
 }
 
 /* -------------------------------------------------------------------------- what is known */
@@ -283,6 +289,14 @@ static int64_t gap_of(const struct route *route)
     return atomic_load_explicit(&figures_of(&route->targets[0])->gap_ns, memory_order_relaxed);
 }
 
+/* Will it hold its place for far longer than the others of this route? */
+static bool is_long(const struct route *route, const struct route_call *call)
+{
+    int64_t mean =
+        atomic_load_explicit(&figures_of(&route->targets[0])->writes_milli, memory_order_relaxed);
+    return mean && clamp(call->output_tokens) * PER_MILLE > mean * LONG_TIMES;
+}
+
 /* Of those that are all too slow the fastest is asked, not the cheapest: that one would get all the
  * calls that it is too slow for, and become slower by them. */
 static size_t fastest(const struct route_policy *policy, struct bidders *bidders,
@@ -308,6 +322,7 @@ static size_t pick(const struct route *route, const struct route_policy *policy,
         .sticky = call->sticky,
         .prefix = longest_prefix(call),
         .gap_ns = gap_of(route),
+        .is_long = is_long(route, call),
     };
     size_t at = keeps(route, policy, call, &bidders);
     *why = "sticky";
@@ -482,6 +497,15 @@ static bool take(const struct route *route, const struct route_policy *policy,
 }
 
 /* A lost update of two workers at once does no harm. */
+static void learn_writes(struct target_figures *first, const struct route_call *call)
+{
+    int64_t mean = atomic_load_explicit(&first->writes_milli, memory_order_relaxed);
+    int64_t tokens = clamp(call->output_tokens) * PER_MILLE;
+    mean = mean ? mean + (tokens - mean) / WRITES_PART : tokens;
+    atomic_store_explicit(&first->writes_milli, mean > 0 ? mean : 1, memory_order_relaxed);
+}
+
+/* Nor does one here. */
 static void count_turn(struct target_figures *first, uint64_t now_us)
 {
     int64_t now = (int64_t)now_us, gap = atomic_load_explicit(&first->gap_ns, memory_order_relaxed);
@@ -517,6 +541,7 @@ const struct target *route_choose(const struct route *route, const struct route_
     while ((at = decide(route, policy, call, choice)) < choice->count) {
         if (take(route, policy, call, choice, at, attempt)) {
             count_turn(figures_of(&route->targets[0]), call->now_us);
+            learn_writes(figures_of(&route->targets[0]), call);
             choice->target = choice->candidates[at].target;
             return choice->target;
         }

@@ -28,6 +28,7 @@
  * Who is new is taken to have little room, whatever its siblings have: it may have to warm up.
  *
  * Work in flight is counted in output tokens; what is above the target's room is queue.
+ * predict.c predicts, predict_learn.c learns.
  */
 
 #include <assert.h>

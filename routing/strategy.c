@@ -27,6 +27,8 @@ enum {
     EXPOSED_GAP_NS = 16000000, /* where calls come so fast that it is a small part of them */
     EXPOSED_MORE = 2,          /* than a quarter more than the others have, */
     EXPOSED_TIMES = 3,         /* unless all others are so many times worse */
+    QUEUED_PART = 2,           /* of the first token's time: a queue at all of them */
+    ASIDE_PART = 2,            /* of its time: so much longer a long call may take for others */
 };
 
 /* ... but never older than this. */
@@ -270,6 +272,13 @@ static uint64_t near(const struct bid *bids, size_t count, uint64_t set, int64_t
     return found & set;
 }
 
+/* Who costs more is dearer than <p>. */
+static int64_t dear_of(const struct prediction *p)
+{
+    int64_t cost = p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
+    return cost + cost / COST_SLACK_PART;
+}
+
 /* Those of <set> of which so little is known that they may as well be as good as the best one: it
  * would be no wonder if a few calls of that one took as long. */
 static uint64_t perhaps_near(const struct route_policy *policy, const struct bid *bids,
@@ -277,8 +286,7 @@ static uint64_t perhaps_near(const struct route_policy *policy, const struct bid
 {
     const struct prediction *p = best->prediction;
     int64_t over = p->first_p95_us - p->first_us;
-    int64_t cost = p->cost_nanos < NANOS_MAX ? p->cost_nanos : NANOS_MAX;
-    int64_t dear = cost + cost / COST_SLACK_PART; /* prices are no matter of luck */
+    int64_t dear = dear_of(p); /* prices are no matter of luck */
     struct prediction part = {.total_us = over, .first_us = over, .first_p95_us = over};
     int64_t wide = -1;
     uint64_t found = 0;
@@ -427,13 +435,39 @@ static size_t spread_risk(const struct route_policy *policy, const struct bid *b
     int64_t most = exposed_most(bids, count, chance->gap_ns);
     if (chosen->waiting < most)
         return at;
-    int64_t dear = chosen->cost_nanos + chosen->cost_nanos / COST_SLACK_PART;
+    int64_t dear = dear_of(chosen);
     uint64_t set = 0;
     for (size_t i = 0; i < count; i++)
         if (bids[i].prediction->waiting < most && bids[i].prediction->cost_nanos <= dear &&
             bids[i].score / EXPOSED_TIMES <= bids[at].score)
             set |= UINT64_C(1) << i;
     return set ? pick_best(policy, bids, count, set, chance, why) : at;
+}
+
+/* Where all have a queue, a long call instead of <at> takes the longest one that does not make it
+ * much longer: what it will hold a place for is waited for by those that come after it, and who is
+ * short goes where the queue is short. Alike ones but for their queues; where all calls are alike,
+ * too, none of them is long. */
+static size_t stand_aside(const struct route_policy *policy, const struct bid *bids, size_t count,
+                          size_t at, const struct chance *chance, const char **why)
+{
+    const struct prediction *chosen = bids[at].prediction;
+    if (!chance->is_long || policy->signal != SIGNAL_AUTO || chosen->cached_tokens ||
+        chosen->wait_us <= (chosen->base_us - chosen->wait_us) / QUEUED_PART)
+        return at;
+    int64_t alone = chosen->total_us - chosen->wait_us, longest = chosen->wait_us;
+    int64_t dear = dear_of(chosen);
+    for (size_t i = 0; i < count; i++) {
+        const struct prediction *p = bids[i].prediction;
+        if (p->wait_us <= longest || p->cost_nanos > dear ||
+            p->total_us > chosen->total_us + chosen->total_us / ASIDE_PART ||
+            p->total_us - p->wait_us > alone + alone / SLACK_PART)
+            continue;
+        longest = p->wait_us;
+        at = i;
+        *why = "long, longest queue";
+    }
+    return at;
 }
 
 size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, size_t count,
@@ -446,6 +480,9 @@ size_t strategy_pick(const struct route_policy *policy, const struct bid *bids, 
         return 0;
     switch (policy->strategy) {
     case STRATEGY_SCORE:
+        at = pick_best(policy, bids, count, everybody(count), chance, why);
+        at = spread_risk(policy, bids, count, at, chance, why);
+        return stand_aside(policy, bids, count, at, chance, why);
     case STRATEGY_LATENCY:
         at = pick_best(policy, bids, count, everybody(count), chance, why);
         return spread_risk(policy, bids, count, at, chance, why);

@@ -102,6 +102,7 @@ struct chance {
     uint64_t sticky; /* whose call it is; 0 = nobody's */
     uint64_t prefix; /* of the longest beginning of the prompt; 0 = too short to matter */
     int64_t gap_ns;  /* between two calls of this route: a mean; 0 = not known */
+    bool is_long;    /* its answer is expected to be far longer than this route's others */
 };
 
 /* The place of the one that is asked, among <count> of them (at least 1), and why. */

@@ -40,6 +40,7 @@ struct target_figures {
     atomic_uint_fast64_t turns;        /* choices of the models whose first target this is */
     atomic_int_fast64_t chosen_us;     /* when the last of those was */
     atomic_int_fast64_t gap_ns;        /* between two of them: a mean; 0 = not known */
+    atomic_int_fast64_t writes_milli;  /* tokens that each is expected to write: a mean; the same */
     struct predict_figures predict;
     struct health_figures health;
     struct heard_figures heard;

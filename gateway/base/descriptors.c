@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { COUNTED_MAX = 4096 }; /* of a limit that is larger the free are not counted one by one */
+
 static struct {
     pthread_mutex_t lock;
     int held[DESCRIPTORS_KEPT_MAX];
@@ -69,20 +71,42 @@ static unsigned allowed(void)
     return part < DESCRIPTORS_KEPT_MAX ? (unsigned)part : DESCRIPTORS_KEPT_MAX;
 }
 
+/* How many are free, at most <most>. Looked at, not taken: others would find none meanwhile. Where
+ * the limit is large they are taken to be there. */
+static unsigned count_free(unsigned most)
+{
+    struct rlimit files = {0};
+    getrlimit(RLIMIT_NOFILE, &files);
+    if (files.rlim_cur > COUNTED_MAX)
+        return most;
+    unsigned count = 0;
+    for (int fd = (int)files.rlim_cur; fd-- > 0 && count < most;)
+        count += fcntl(fd, F_GETFD) < 0;
+    return count;
+}
+
 /* Of a limit that is small most may be in use from the start: clients get their half. */
 static unsigned first_size(unsigned most)
 {
-    take(most);
-    unsigned found = reserve.count;
-    int beyond[DESCRIPTORS_KEPT_MAX];
-    unsigned more = 0;
-    while (found == most && more < most && (beyond[more] = take_one()) >= 0)
-        more++;
-    for (unsigned i = 0; i < more; i++)
-        close(beyond[i]);
-    close_down_to(0);
-    unsigned half = (found + more) / DESCRIPTORS_HALF;
+    unsigned half = count_free(DESCRIPTORS_HALF * most) / DESCRIPTORS_HALF;
     return half ? half : 1;
+}
+
+/* Hold <size>, and find one more: somebody is to be let in, too. Returns how many are missing; then
+ * none is held. */
+static unsigned hold(unsigned size)
+{
+    unsigned missing = size + 1 - count_free(size + 1);
+    if (missing)
+        return missing;
+    take(size);
+    int another = reserve.count == size ? take_one() : -1;
+    if (another >= 0)
+        close(another);
+    else
+        missing = size - reserve.count + 1;
+    close_down_to(missing ? 0 : size);
+    return missing;
 }
 
 unsigned descriptors_keep(void)
@@ -95,13 +119,7 @@ unsigned descriptors_keep(void)
     unsigned size = most < reserve.at_first ? most : reserve.at_first;
     bool was_held = reserve.count && !atomic_load(&reserve.is_yielded);
     if (!was_held) {
-        take(size);
-        int another = reserve.count == size ? take_one() : -1; /* somebody is to be let in, too */
-        if (another >= 0)
-            close(another);
-        else
-            missing = size - reserve.count + 1;
-        close_down_to(missing ? 0 : size);
+        missing = hold(size);
         atomic_store(&reserve.is_yielded, missing > 0);
     }
     pthread_mutex_unlock(&reserve.lock);

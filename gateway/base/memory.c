@@ -25,6 +25,7 @@ enum {
     AT_HAND_EACH = 7,
     AT_HAND = AT_HAND_EACH * ((AT_HAND_MOST - AT_HAND_LEAST) / AT_HAND_STEP + 1),
     FREE_STACK_BYTES = 128 * 1024,
+    ARENA_SPARE_BYTES = 640,
 };
 
 static atomic_size_t kept_free; /* 0 = as the C library thinks best */
@@ -219,7 +220,10 @@ void arena_reset(struct arena *arena)
         return;
     while (block->next) {
         struct arena_block *next = block->next;
-        free(block);
+        if (!arena->spare && block->bytes <= ARENA_SPARE_BYTES)
+            arena->spare = block;
+        else
+            free(block);
         block = next;
     }
     arena->blocks = block;
@@ -230,15 +234,21 @@ void arena_done(struct arena *arena)
 {
     arena_reset(arena);
     free(arena->blocks);
+    free(arena->spare);
     *arena = (struct arena){.block_bytes = arena->block_bytes};
 }
 
 static struct arena_block *push_block(struct arena *arena, size_t bytes)
 {
-    struct arena_block *block = malloc(sizeof(*block) + bytes);
-    if (!block)
-        die_without_memory(bytes);
-    block->bytes = bytes;
+    struct arena_block *block = arena->spare;
+    if (block && block->bytes >= bytes) {
+        arena->spare = NULL;
+    } else {
+        block = malloc(sizeof(*block) + bytes);
+        if (!block)
+            die_without_memory(bytes);
+        block->bytes = bytes;
+    }
     block->next = arena->blocks;
     arena->blocks = block;
     return block;

@@ -64,6 +64,7 @@ struct arena_block;
 
 struct arena {
     struct arena_block *blocks; /* the newest first; the last one is kept over a reset */
+    struct arena_block *spare;  /* kept over a reset, for the next one of at most its size */
     char *at;                   /* where the next piece is cut from */
     size_t left;
     size_t block_bytes;
@@ -76,7 +77,7 @@ void arena_init(struct arena *arena, size_t block_bytes);
 /* The same, which begins with the <bytes> at <room> (aligned to 8; the caller's, for as long as the
  * arena lives) and takes blocks only when they are used up. Not to be reset. */
 void arena_init_in(struct arena *arena, void *room, size_t bytes, size_t block_bytes);
-/* Forget everything taken; keep the first block. */
+/* Forget everything taken; keep the first block, and one more that is small. */
 void arena_reset(struct arena *arena);
 void arena_done(struct arena *arena);
 

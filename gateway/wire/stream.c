@@ -400,45 +400,64 @@ bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
     return got == asked;
 }
 
+/* How far a list of pieces has been written. */
+struct place {
+    const struct iovec *pieces;
+    int count, at;
+    size_t offset; /* in pieces[at] */
+};
+
+/* The bytes of the next record: put together in <room>, or where they are when all of them lie in
+ * one piece. */
+static struct text take_record(struct place *place, char *room)
+{
+    struct text record = {room, 0};
+    while (place->at < place->count && record.len < TLS_RECORD_BYTES) {
+        const struct iovec *piece = &place->pieces[place->at];
+        const char *from = (const char *)piece->iov_base + place->offset;
+        size_t bytes = piece->iov_len - place->offset;
+        if (bytes > TLS_RECORD_BYTES - record.len)
+            bytes = TLS_RECORD_BYTES - record.len;
+        if (record.len == 0 && (bytes == TLS_RECORD_BYTES || place->at + 1 == place->count))
+            record.at = from;
+        else
+            memcpy(room + record.len, from, bytes);
+        record.len += bytes;
+        place->offset += bytes;
+        if (place->offset == piece->iov_len) {
+            place->at++;
+            place->offset = 0;
+        }
+    }
+    return record;
+}
+
 /* One record at a time: pieces are put together, so that a small head does not get a record (and
  * a system call) of its own. After WANT_WRITE the same bytes come again at the same place of the
  * pieces, as SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER asks. */
 static ssize_t write_records(struct stream *stream, const struct iovec *pieces, int count)
 {
     static _Thread_local void *mine;
-    char *record = memory_of_thread(&mine, TLS_RECORD_BYTES);
-    size_t sent = 0, offset = 0;
-    int at = 0;
+    char *room = memory_of_thread(&mine, TLS_RECORD_BYTES);
+    struct place place = {.pieces = pieces, .count = count};
+    size_t sent = 0;
     for (;;) {
-        size_t filled = 0;
-        int from = at;
-        size_t from_offset = offset;
-        while (at < count && filled < TLS_RECORD_BYTES) {
-            size_t n = pieces[at].iov_len - offset;
-            if (n > TLS_RECORD_BYTES - filled)
-                n = TLS_RECORD_BYTES - filled;
-            memcpy(record + filled, (const char *)pieces[at].iov_base + offset, n);
-            filled += n;
-            offset += n;
-            if (offset == pieces[at].iov_len) {
-                at++;
-                offset = 0;
-            }
-        }
-        if (filled == 0)
+        struct place from = place;
+        struct text record = take_record(&place, room);
+        if (record.len == 0)
             return (ssize_t)sent;
         forget_errors();
-        ssize_t done = ssl_result(stream, SSL_write(ssl_of(stream), record, (int)filled));
+        ssize_t done = ssl_result(stream, SSL_write(ssl_of(stream), record.at, (int)record.len));
         if (done == 0)
             done = STREAM_BROKEN;
         if (done < 0)
             return sent ? (ssize_t)sent : done;
         sent += (size_t)done;
-        if ((size_t)done < filled) { /* step back to where the record ended */
-            at = from;
-            offset = from_offset + (size_t)done;
-            while (at < count && offset >= pieces[at].iov_len)
-                offset -= pieces[at++].iov_len;
+        if ((size_t)done < record.len) { /* step back to where the record ended */
+            place = from;
+            place.offset += (size_t)done;
+            while (place.at < count && place.offset >= pieces[place.at].iov_len)
+                place.offset -= pieces[place.at++].iov_len;
         }
     }
 }

@@ -444,9 +444,10 @@ static void send_put_off(struct put_off *put_off)
 
 static void keep_sending(struct upstream *up, const struct iovec *pieces, int count, size_t sent)
 {
-    struct sending *sending = memory_resize(NULL, sizeof(*sending)); /* all of it is set */
+    size_t bytes = (size_t)count * sizeof(*pieces);
+    struct sending *sending = memory_resize(NULL, sizeof(*sending) + bytes); /* all of it is set */
     sending->at = 0;
-    memcpy(sending->pieces, pieces, (size_t)count * sizeof(*pieces));
+    memcpy(sending->pieces, pieces, bytes);
     sending->count = count;
     up->sending = sending;
     take_sent(up, sent);
@@ -490,6 +491,13 @@ bool upstream_push(struct upstream_call *call, struct text bytes, bool last)
         return true;
     up->pushed_high = buffer_length(&up->out) > (before ? PUSH_LOW : PUSH_HIGH);
     return !up->pushed_high;
+}
+
+void upstream_push_later(struct upstream_call *call)
+{
+    struct upstream *up = call->connection;
+    up->pushed_high = true;
+    loop_again(up->pool->owner->loop, &up->watch, LOOP_WRITE);
 }
 
 /* --------------------------------------------------------------------------- the answer */

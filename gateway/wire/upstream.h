@@ -117,6 +117,8 @@ void upstream_send(struct upstream_call *call, const struct iovec *pieces, int c
 /* Send a copy of <bytes> behind what was sent. Returns false when so much is queued that the caller
  * should stop until on_room(). <last> ends the request. */
 bool upstream_push(struct upstream_call *call, struct text bytes, bool last);
+/* Call on_room() in the next round, though there is room: the caller has stopped to be fair. */
+void upstream_push_later(struct upstream_call *call);
 
 /* Stop or go on reading the answer. */
 void upstream_pause(struct upstream_call *call);

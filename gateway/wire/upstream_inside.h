@@ -56,7 +56,7 @@ struct reaching {
 /* The pieces of a request that could not be sent at once. */
 struct sending {
     int at, count;
-    struct iovec pieces[UPSTREAM_PIECES];
+    struct iovec pieces[];
 };
 
 struct upstream {

@@ -6,7 +6,8 @@
 -- ARGV  node, check (1: it has connected anew: is this the same server process?),
 --       swept: the <since> for which it has asserted everything, generation
 -- Gives now, since, nodes heard of of late, how many of those have swept for <since>, 1 when another
---       process has just called itself by the same name
+--       process has just called itself by the same name; and, to who has connected anew, how the
+--       server throws away keys when its memory is full, where it may
 
 local HEARD, GONE, JUST = 5000000, 3600000000, 1000000
 local node, key = ARGV[1], KEYS[1]
@@ -40,4 +41,12 @@ for i = 1, #all, 2 do
         end
     end
 end
-return {now, since, heard, swept, double and 1 or 0}
+local reply = {now, since, heard, swept, double and 1 or 0}
+if ARGV[2] == '1' then
+    local memory = call('INFO', 'memory')
+    local policy = string.match(memory, 'maxmemory_policy:([%w-]+)')
+    if policy and policy ~= 'noeviction' and string.match(memory, 'maxmemory:0%D') == nil then
+        reply[6] = policy
+    end
+end
+return reply

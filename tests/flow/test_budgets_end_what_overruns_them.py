@@ -12,6 +12,7 @@ from harness import (
     config_for,
     eventually,
     merged,
+    provider_for,
     sha256_hash,
     sse_events,
 )
@@ -58,6 +59,32 @@ def test_a_stream_ends_when_the_budget_is_gone(upstream, at_once, most):
         # A target that minds no max_tokens is booked with all that came before it was stopped: one read more; of
         # many tokens in one event nobody knows how many they are, until they are surely too many.
         assert row["outcome"] == "partial" and 0 < row["cost_nanos"] <= most, row
+
+
+def test_a_stream_of_a_dearer_model_is_held_for_at_its_price(upstream):
+    """The model that the call asks for fails, and a fallback answers, which costs ten times as much."""
+    budget = {"amount": "0.01 USD", "period": "day"}
+    config = config_for(upstream, tenants=[tenant(budget=budget)])
+    config["models"] = [
+        {"name": "fast", "policy": "falls", "targets": [
+            {"id": "near", "provider": "up", "model": "cheap", "price": {"input": 0.1, "output": 0.4}}]},
+        {"name": "dear", "targets": [{"id": "far", "provider": "up", "model": "dear", "price": {"input": 1.0, "output": 4.0}}]}]
+    config["routing"] = {"policies": [{"name": "falls", "fallback": ["dear"]}]}
+    config["providers"] = [provider_for(upstream, retry={"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"})]
+
+    def answer(call):
+        if call.json["model"] == "cheap":
+            call.respond(500, {"error": {"message": "no", "type": "server_error"}})
+        else:
+            endless(100000)(call)
+
+    upstream.answer = answer
+    with Sluice(config) as gate:
+        answer = gate.chat(stream=True, max_tokens=50)
+        assert answer.header("x-sluice-target") == "far", answer
+        assert json.loads(sse_events(answer.body)[-1])["error"]["code"] == "insufficient_quota", answer.body[-300:]
+        row = gate.ledger_row(answer.header("x-request-id"))
+        assert row["outcome"] == "partial" and 0 < row["cost_nanos"] <= 30_000_000, row
 
 
 @pytest.mark.parametrize("ending", ["whole", "broken"])

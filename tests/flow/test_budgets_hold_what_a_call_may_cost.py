@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from harness import KEY_ACME, Sluice, chat_body, chunked, config_for, merged, model_for, provider_for, sha256_hash
+from harness import KEY_ACME, PRICE, Sluice, chat_body, chunked, config_for, merged, model_for, provider_for, sha256_hash
 
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
 UNIT = 100_000  # nano-dollars per picture, second, search
@@ -174,3 +174,86 @@ def test_what_knows_no_longest_answer_is_not_told_one(upstream, path, body):
     with gate_for(upstream, 1e9) as gate:
         assert gate.post(path, {"model": "fast", **body}).status == 200
         assert set(upstream.last().json) == {"model", *body}
+
+
+@pytest.mark.parametrize("path, body", [
+    ("/v1/images/generations", {"prompt": "x", "n": 4}),
+    ("/v1/images/generations", {"prompt": "x", "n": 4, "max_tokens": 1}),
+    ("/v1/images/edits", form(("model", "fast"), ("image", "z"), ("n", "4"))),
+], ids=["said", "a length that says nothing", "form"])
+@pytest.mark.parametrize("pays_for", [3.9, 11])
+def test_pictures_that_are_counted_in_tokens_are_held_for(upstream, path, body, pays_for):
+    """The largest that gpt-image-1 makes, at its best."""
+    picture = 6240
+    upstream.answer = respond(data=[], usage={"input_tokens": 20, "output_tokens": 4 * picture, "total_tokens": 20 + 4 * picture})
+    amount = int(pays_for * picture * OUTPUT)
+    with gate_for(upstream, amount) as gate:
+        for _ in range(4):
+            if isinstance(body, dict):
+                gate.post(path, {"model": "fast", **body})
+            else:
+                gate.post(path, body, headers=FORM)
+        spent = gate.usage_total("cost_nanos")
+        assert spent <= amount and (spent > 0) == (pays_for > 4 and isinstance(body, dict))
+
+
+CALLS = [("/v1/chat/completions", {"messages": []}), ("/v1/completions", {"prompt": "x"}), ("/v1/responses", {"input": "x", "store": False})]
+
+
+def as_long_as_it_may(call):
+    """One that answers with 10,000 tokens when nobody tells it a length, or says none of its own."""
+    body = call.json
+    if body["model"] == "broken":
+        call.respond(500, {"error": {"message": "no", "type": "server_error"}})
+        return
+    most = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or 10_000
+    if call.path.endswith("/responses"):
+        usage = {"input_tokens": 1, "output_tokens": most, "total_tokens": 1 + most}
+        call.respond(200, {"id": "r", "object": "response", "status": "completed", "store": False, "output": [], "usage": usage})
+    else:
+        call.respond(200, chat_body(usage={"prompt_tokens": 1, "completion_tokens": most, "total_tokens": 1 + most}))
+
+
+def spends_no_more(upstream, models, path, body, **routing):
+    amount = 2_000 * OUTPUT
+    upstream.answer = as_long_as_it_may
+    config = config_for(upstream, models=models, routing=routing, tenants=[
+        {"name": "acme", "models": ["*"], "budget": {"amount": f"{amount / 1e9:.9f} USD", "period": "day"},
+         "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}])
+    config["providers"] = [provider_for(upstream, retry={"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"}, health={"mode": "none"})]
+    with Sluice(config) as gate:
+        answer = gate.post(path, {"model": "fast", **body})
+        assert answer.status == 200, answer
+        assert 0 < gate.usage_total("cost_nanos") <= amount
+
+
+@pytest.mark.parametrize("length", [None, 0], ids=["unsaid", "zero"])
+@pytest.mark.parametrize("path, body", CALLS, ids=["chat", "completions", "responses"])
+def test_what_is_filled_in_is_told_wherever_it_is_reckoned_with(upstream, path, body, length):
+    name = "max_output_tokens" if "input" in body else "max_tokens"
+    models = [model_for("fast", targets=[{"id": "a", "provider": "up", "model": "m", "price": PRICE, "params": {"max_tokens": 100}}])]
+    spends_no_more(upstream, models, path, {**body, **({} if length is None else {name: length})})
+
+
+@pytest.mark.parametrize("longer", [{}, {"params": {"max_tokens": 5000}}], ids=["unknown", "longer"])
+@pytest.mark.parametrize("path, body", CALLS, ids=["chat", "completions", "responses"])
+def test_a_fallback_answers_no_longer_than_is_held(upstream, path, body, longer):
+    models = [model_for("fast", policy="falls", targets=[
+                  {"id": "a", "provider": "up", "model": "broken", "price": PRICE, "params": {"max_tokens": 100}}]),
+              model_for("other", targets=[{"id": "b", "provider": "up", "model": "m", "price": PRICE, **longer}])]
+    spends_no_more(upstream, models, path, body, policies=[{"name": "falls", "fallback": ["other"]}])
+
+
+def test_a_fallback_answers_as_long_as_it_does_where_that_can_be_paid(upstream):
+    upstream.answer = as_long_as_it_may
+    config = config_for(upstream, tenants=[
+        {"name": "acme", "models": ["*"], "budget": {"amount": "1 USD", "period": "day"}, "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}])
+    config["models"] = [model_for("fast", policy="falls", targets=[
+                            {"id": "a", "provider": "up", "model": "broken", "price": PRICE, "params": {"max_tokens": 100}}]),
+                        model_for("other", targets=[{"id": "b", "provider": "up", "model": "m", "price": PRICE, "params": {"max_tokens": 5000}}])]
+    config["routing"] = {"policies": [{"name": "falls", "fallback": ["other"]}]}
+    config["providers"] = [provider_for(upstream, retry={"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"})]
+    with Sluice(config) as gate:
+        answer = gate.chat()
+        assert answer.status == 200 and answer.header("x-sluice-target") == "b", answer
+        assert upstream.last().json["max_completion_tokens"] == 5000 and not answer.header("x-sluice-max-tokens")

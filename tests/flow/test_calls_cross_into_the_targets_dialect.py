@@ -259,6 +259,38 @@ def test_errors_of_the_target_come_in_the_clients_words(gate, upstream, dialect,
         assert got.json == body  # the same dialect: its own bytes
 
 
+LONG = "messages.3.content.1: unexpected \"tool_use_id\" found in `tool_result` blocks:\ntoolu_\u00fc. Each must have its `tool_use` block in the message before; " \
+       "this one was not there, and neither was what came before it, which is told here at such a length that a log would cut it."
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", ["openai", "responses", "gemini"])
+def test_the_words_of_an_error_cross_whole(gate, upstream, dialect, stream):
+    """What stands behind escapes is meant, and a client's developer needs the end of it, too."""
+    body = {"type": "error", "error": {"type": "invalid_request_error", "message": LONG}}
+    upstream.answer = lambda call: call.respond(400, json.dumps(body).encode())
+    got = ask(gate, dialect, "anthropic", stream=stream)
+    assert got.status == 400 and got.error["message"].startswith("invalid_request_error: " + LONG), got
+    upstream.answer = lambda call: call.respond(400, b"<html>Bad Request</html>", content_type="text/html")
+    got = ask(gate, dialect, "anthropic", stream=stream)
+    assert got.status == 400 and "status 400" in got.error["message"], got
+
+
+@pytest.mark.parametrize("status, message, error", [
+    (400, "prompt is too long: 210000 tokens > 200000 maximum", ("invalid_request_error", "context_length_exceeded")),
+    (400, "Output blocked by content filtering policy", ("invalid_request_error", "content_policy_violation")),
+    (400, "max_tokens: too large", ("invalid_request_error", None)),
+    (529, "Overloaded", ("server_error", "overloaded")),
+    (429, "Slow down.", ("requests", "rate_limit_exceeded")),
+])
+def test_an_error_that_crosses_has_the_code_that_clients_look_for(gate, upstream, status, message, error):
+    body = {"type": "error", "error": {"type": "overloaded_error" if status == 529 else "invalid_request_error", "message": message}}
+    upstream.answer = lambda call: call.respond(status, json.dumps(body).encode())
+    for dialect in ("openai", "responses"):
+        got = ask(gate, dialect, "anthropic")
+        assert (got.status, got.error["type"], got.error["code"]) == (status, *error), got
+
+
 @pytest.mark.parametrize("dialect", ["openai", "responses", "gemini"])
 def test_a_stream_that_breaks_off_is_never_whole(gate, upstream, dialect):
     def broken(call):

@@ -263,6 +263,17 @@ def test_a_restart_gives_no_second_budget(upstream, how):
         gate.stop()
 
 
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_restart_knows_the_calls_that_failed(upstream, how):
+    upstream.answer = lambda call: call.respond(500, {"error": {"message": "no", "type": "server_error"}})
+    with gate_for(upstream, [tenant(limits={"requests_per_hour": 5})]) as gate:
+        assert statuses(ask_many(gate, 8, 4)) == {500: 5, 429: 3}
+        getattr(gate, how)()
+        gate.start()
+        assert gate.chat().status == 429
+        assert len(upstream.calls) == 5
+
+
 def test_a_reload_changes_limits_and_forgets_nothing(upstream):
     with gate_for(upstream, [tenant(limits={"requests_per_minute": 5})]) as gate:
         assert statuses(ask_many(gate, 8, 4)) == {200: 5, 429: 3}

@@ -144,3 +144,18 @@ def test_what_is_mirrored_at_the_end_is_booked(pair):
     held.set()
     rows = [row for row in pair.ledger_rows() if "mirror=1" in row["tags"]]
     assert len(rows) == 1 and rows[0]["outcome"] == "partial", rows
+
+
+def test_one_that_was_cut_by_our_death_is_booked_at_the_most_it_may_cost(pair):
+    held = threading.Event()
+    pair.second.answer = lambda call: held.wait(20)
+    assert pair.chat("fast").status == 200
+    assert pair.chat("fast", max_tokens=50, n=3).status == 200
+    mirrored(pair, 2)
+    pair.kill()
+    held.set()
+    pair.start()
+    rows = sorted(rows_of_mirrors(pair, 2), key=lambda row: row["output_tokens"])
+    assert [row["outcome"] for row in rows] == ["lost"] * 2, rows
+    assert rows[0]["output_tokens"] == 150 and rows[1]["output_tokens"] >= 4096, rows
+    assert all(row["cost_nanos"] == 3000 * (row["input_tokens"] + row["output_tokens"]) for row in rows), rows

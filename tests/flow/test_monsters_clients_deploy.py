@@ -8,6 +8,7 @@ import signal
 import pytest
 from deployed import FAKE, MARK, deployed, pids
 from harness import KEY_ACME, KEY_ACME_FAST, KEY_GLOBEX, Sluice, chat_request, eventually
+from raw_upstream import Upstream
 
 LLM = {"deployment_name": "Support Bot", "basemodel_path": "mistralai/Mistral-7B-Instruct-v0.2", "prompt_template": "{prompt}{completion}",
        "per_gpu_vram": 24, "gpu_count": 1, "use_nightly": False, "multi_lora": False}
@@ -168,7 +169,7 @@ def test_guardrails_see_the_prompt_that_the_model_gets():
     rules = [{"name": "mail", "stage": "request", "type": "contains", "terms": ["forbidden fruit"], "action": "block", "tenants": ["acme"]}]
     answers = [{"name": "answers", "stage": "response", "type": "contains", "terms": ["apricot"], "action": "block"},
                {"name": "fruit", "stage": "response", "type": "contains", "terms": ["pear", "word7"], "action": "redact"}]
-    for guardrails, streamed in ((rules, 200), (rules + answers, 501)):
+    for guardrails in (rules, rules + answers):
         with Sluice(deployed(own, guardrails=guardrails)) as gate:
             def ask(call):
                 return gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
@@ -178,22 +179,58 @@ def test_guardrails_see_the_prompt_that_the_model_gets():
             for name in ("prompt", "formatted_prompt"):
                 assert ask({name: "the forbidden fruit"}).status == 400, name
             assert ask({"input_variables": {"prompt": "an apple"}}).status == 200
-            assert ask({"prompt": "an apple", "stream": True}).status == streamed, "what cannot be looked into is not passed"
             bad, pear, chat = ask({"prompt": "an apricot"}), ask({"prompt": "a pear!"}), ask({"formatted_prompt": "a fig"})
             assert pear.status == chat.status == 200 and b"!" in pear.body and b"word6" in chat.body, (pear, chat)
+            streamed, stopped = ask({"prompt": "a pear!", "stream": True}), ask({"prompt": "an apricot", "stream": True})
+            assert streamed.status == 200 and b"!" in streamed.body and b"word6" in streamed.body, streamed
             if guardrails == rules:
-                assert bad.status == 200 and b"pear" in pear.body and b"word7" in chat.body, (bad, pear, chat)
+                assert bad.status == 200 and b"pear" in pear.body and b"word7" in chat.body and b"pear" in streamed.body, (bad, pear, chat, streamed)
+                assert stopped.status == 200 and b"apricot" in stopped.body, stopped
             else:
                 assert bad.status == 400 and "answers" in bad.json["message"], bad
                 assert b"pear" not in pear.body and b"word7" not in chat.body, (pear, chat)
+                assert texts_of(streamed)[-1].startswith("a [REDACTED:fruit]! word1") and b"pear" not in streamed.body and b"word7" not in streamed.body
+                assert b"apricot" not in stopped.body and b"answers" in stopped.body, stopped
 
 
-def test_no_answer_passes_that_a_webhook_is_to_be_asked_about():
-    """Of this form it cannot be asked: then nobody gets it."""
+def texts_of(streamed):
+    return [json.loads(piece)["text"][0] for piece in streamed.body.removesuffix(b"\0").split(b"\0")]
+
+
+@pytest.mark.parametrize("action", ["allow", "redact", "block"])
+def test_a_webhook_is_asked_about_answers_of_its_own_generate(action):
     command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
     own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
-    hook = {"name": "asked", "stage": "response", "type": "webhook", "url": "http://127.0.0.1:9/", "on_error": "allow"}
+
+    def judge(call):
+        said = {"action": action, "message": "Not this."}
+        if action == "redact":
+            said["texts"] = [text.replace("word5 ", "*** ") for text in call.json["texts"]]
+        call.respond(200, json.dumps(said).encode())
+
+    with Upstream(judge) as service:
+        hook = {"name": "asked", "stage": "response", "type": "webhook", "url": service.url.removesuffix("/v1") + "/check", "on_error": "block"}
+        with Sluice(deployed(own, guardrails=[hook])) as gate:
+            calls = [{"prompt": "an apple"}, {"formatted_prompt": "an apple"}, {"prompt": "an apple", "stream": True}]
+            for number, call in enumerate(calls, 1):
+                got = gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
+                asked = service.wait_calls(number)[-1].json
+                assert asked["stage"] == "response" and any("word5 " in text for text in asked["texts"]), asked
+                if action == "block":
+                    assert b"word1" not in got.body and b"Not this." in got.body, got
+                    assert got.status == 400 or call.get("stream"), got
+                else:
+                    assert got.status == 200 and b"word6" in got.body and (b"word5 " in got.body) == (action == "allow"), got
+                    assert (b"***" in got.body) == (action == "redact"), got
+                row = gate.ledger_row(got.header("x-request-id"))
+                assert row["tenant"] == "acme" and row["output_tokens"] > 0, row
+
+
+def test_no_answer_passes_where_the_webhook_is_away():
+    command = [FAKE, "--port", "{port}", "--model", "m", "--mark", MARK, "--echo", "1"]
+    own = {"name": "own", "command": command, "engine": "vllm", "token": "5ecre7-of-its-own", "tenant": "acme", "prompt_template": "<s>{prompt}</s>"}
+    hook = {"name": "asked", "stage": "response", "type": "webhook", "url": "http://127.0.0.1:9/", "on_error": "block"}
     with Sluice(deployed(own, guardrails=[hook])) as gate:
-        for name in ("prompt", "formatted_prompt"):
-            got = gate.post("/d/own/generate", {name: "an apple"}, key="5ecre7-of-its-own")
-            assert got.status == 501, got
+        for call in ({"prompt": "an apple"}, {"formatted_prompt": "an apple"}, {"prompt": "an apple", "stream": True}):
+            got = gate.post("/d/own/generate", call, key="5ecre7-of-its-own")
+            assert b"word1" not in got.body and b"could not be made" in got.body and (got.status == 400 or call.get("stream")), got

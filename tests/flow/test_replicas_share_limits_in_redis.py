@@ -187,3 +187,10 @@ def test_each_shows_what_all_have_used(upstream):
         redis.kill()
         shown = counters(gates[0])
         assert {c["nodes"] for c in shown.values()} == {"this"} and shown["tenant", "requests_per_minute"]["used"] == 6
+
+
+@pytest.mark.parametrize(("memory", "policy", "said"), [
+    ("100mb", "allkeys-lru", True), ("100mb", "volatile-ttl", True), ("100mb", "noeviction", False), ("0", "allkeys-lru", False)])
+def test_a_redis_that_forgets_counters_is_complained_of(upstream, memory, policy, said):
+    with Redis(f"maxmemory {memory}", f"maxmemory-policy {policy}") as redis, replicas(upstream, redis, 1) as gates:
+        assert (f"maxmemory-policy {policy}" in gates[0].log()) == said

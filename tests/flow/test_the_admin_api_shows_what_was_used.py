@@ -169,6 +169,21 @@ def test_export_needs_no_gateway(upstream):
         assert rows[0]["user"] == 'a "quoted", name'
 
 
+def test_no_name_is_a_formula_in_a_spreadsheet(upstream):
+    """What a user is called comes from anywhere, and who looks after the money opens it as a table."""
+    names = ['=HYPERLINK("http://x.example","y")', "@SUM(1)", "+1+2", "-1+2", "-cmd", "-7", "plain"]
+    with Sluice(config_for(upstream)) as gate:
+        for name in names:
+            assert gate.chat(user=name).status == 200
+        wanted = sorted("'" + name if name[0] in "=@+" or name in ("-1+2", "-cmd") else name for name in names)
+        done = gate.cli("usage", "--by", "user", "--format", "csv")
+        assert sorted(row["user"] for row in csv.DictReader(io.StringIO(done.stdout))) == wanted
+        done = gate.cli("export")
+        assert sorted(row["user"] for row in csv.DictReader(io.StringIO(done.stdout))) == wanted
+        done = gate.cli("usage", "--by", "user", "--format", "json")
+        assert sorted(row["user"] for row in json.loads(done.stdout)) == sorted(names)
+
+
 def test_usage_needs_no_secret_of_the_service(upstream):
     """A variable that is only set for the service must not stop who asks what was used."""
     config = config_for(upstream)

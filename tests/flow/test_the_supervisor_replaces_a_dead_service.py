@@ -85,3 +85,28 @@ def test_a_start_that_hangs(hanging):
     with contextlib.suppress(OSError):  # the next one may wait for it already, or not yet
         os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
     hanging.wait_ready(within=60)
+
+
+@pytest.fixture
+def unread(upstream, tmp_path):
+    """One whose log goes into a pipe that is full, and that nobody reads."""
+    pipe = tmp_path / "log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    env = {"ASAN_OPTIONS": "handle_segv=0", "TSAN_OPTIONS": "handle_segv=0"}  # they would write, and wait, themselves
+    with Sluice(config_for(upstream), prefix=["sh", "-c", f'exec "$0" "$@" 2>"{pipe}"'], env=env) as gate:
+        gate.may_crash = True
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(reader, bytes(512))
+        yield gate
+    os.close(reader)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_nobody_reads_the_log(unread, number):
+    old = unread.worker_pid
+    os.kill(old, number)
+    eventually(lambda: not is_alive(old), within=30)
+    assert ask(unread).status == 200, "another serves"
+    assert unread.stop() == 0, "and it ends when it is told to"

@@ -89,6 +89,7 @@ static void what_writes_no_text_has_no_output(void **state)
     assert_int_equal(facts.models[0].output_tokens + facts.models[0].open_answers, 0);
     facts = facts_of(TEXT(LINE("/v1/images/generations", "{\"model\":\"m\",\"n\":4}")), 100);
     assert_int_equal(facts.models[0].units, 4);
+    assert_int_equal(facts.models[0].output_tokens, 4 * ESTIMATE_PICTURE_TOKENS);
 }
 
 static void a_problem_says_where_it_is(void **state)

@@ -55,6 +55,29 @@ static void test_send(void **state)
     notify_send("READY=1"); /* nobody listens, and nothing happens */
 }
 
+/* It would wait for ever. */
+static void test_nobody_takes_it(void **state)
+{
+    (void)state;
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/sluice-notify-%d", (int)getpid());
+    unlink(path);
+    int fd = listen_at(path, strlen(path));
+    setenv("NOTIFY_SOCKET", path, 1);
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    strcpy(address.sun_path, path);
+    int filler = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(filler, (struct sockaddr *)&address, sizeof address), 0);
+    while (send(filler, "x", 1, 0) == 1)
+        ;
+    notify_send("WATCHDOG=1");
+    assert_hears(fd, "x");
+    close(filler);
+    close(fd);
+    unlink(path);
+    unsetenv("NOTIFY_SOCKET");
+}
+
 static void test_watchdog(void **state)
 {
     (void)state;
@@ -107,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_send),
+        cmocka_unit_test(test_nobody_takes_it),
         cmocka_unit_test(test_watchdog),
         cmocka_unit_test(test_sockets),
     };

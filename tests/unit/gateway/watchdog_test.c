@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,10 +8,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/base/sanitizer.h"
+#include "gateway/starved.h"
 #include "gateway/watchdog.h"
 #include "tests/unit/child.h"
 /* after those above */
@@ -33,6 +36,33 @@ struct loop *worker_loop(struct worker *worker)
 unsigned long worker_thread(const struct worker *worker)
 {
     return (unsigned long)worker->thread;
+}
+
+pid_t worker_task(const struct worker *worker)
+{
+    (void)worker;
+    return 1;
+}
+
+/* What /proc would say of the worker, and of the other threads. */
+static enum starved_state worker_state, others_state;
+
+enum starved_state starved_thread(pid_t thread)
+{
+    (void)thread;
+    return worker_state;
+}
+
+enum starved_state starved_process(pid_t pid, pid_t but)
+{
+    (void)pid, (void)but;
+    return others_state;
+}
+
+uint64_t starved_computed_us(pid_t pid)
+{
+    (void)pid;
+    return 0;
 }
 
 static atomic_uint beats, runs;
@@ -123,6 +153,75 @@ static void test_a_busy_worker_is_left_alone(void **state)
     int status = in_child("1500", work);
     assert_true(WIFEXITED(status));
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void on_wait(struct errand *errand)
+{
+    (void)errand;
+    usleep(1500000);
+    atomic_fetch_add(&runs, 1);
+}
+
+/* In one round for five times the limit. */
+static void wait_in_a_round(struct worker *worker)
+{
+    static struct errand errand = {.run = on_wait};
+    loop_post(worker->loop, &errand);
+    while (atomic_load(&runs) == 0)
+        usleep(1000);
+}
+
+static int wait_as(enum starved_state of_worker, enum starved_state of_others)
+{
+    worker_state = of_worker;
+    others_state = of_others;
+    int status = in_child("300", wait_in_a_round);
+    worker_state = others_state = STARVED_UNKNOWN;
+    return status;
+}
+
+static void test_a_worker_that_waits_is_aborted(void **state)
+{
+    (void)state;
+    int status = wait_as(STARVED_WAITS, STARVED_WAITS);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
+/* Nor one that waits for another thread that is. */
+static void test_a_worker_that_is_starved_is_left_alone(void **state)
+{
+    (void)state;
+    int status = wait_as(STARVED_MAY_RUN, STARVED_WAITS);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    status = wait_as(STARVED_WAITS, STARVED_MAY_RUN);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* However long it takes: 75 times the limit. */
+static void test_a_worker_that_waits_for_the_disk_is_left_alone(void **state)
+{
+    (void)state;
+    worker_state = STARVED_ON_DISK;
+    int status = in_child("20", wait_in_a_round);
+    worker_state = STARVED_UNKNOWN;
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    status = wait_as(STARVED_WAITS, STARVED_ON_DISK);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_but_not_for_ever(void **state)
+{
+    (void)state;
+    worker_state = STARVED_MAY_RUN;
+    int status = in_child("20", wait_in_a_round);
+    worker_state = STARVED_UNKNOWN;
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGABRT);
 }
 
 static void idle(struct worker *worker)
@@ -247,6 +346,16 @@ static void take_long(struct watchdog *watchdog)
     }
 }
 
+/* Who waits for a child in this way cannot be interrupted, as who waits for fsync(). */
+static void wait_for_disk(struct watchdog *watchdog)
+{
+    watchdog_note(watchdog, "something");
+    if (syscall(SYS_clone, CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, NULL) == 0) {
+        usleep(2500000);
+        _exit(0);
+    }
+}
+
 static void go_on_step_by_step(struct watchdog *watchdog)
 {
     for (int i = 0; i < 15; i++) {
@@ -272,6 +381,7 @@ static void test_a_start_that_takes_long_is_left_alone(void **state)
     (void)state;
     assert_is_left_alone(begin_in_child(2000000, take_long));
     assert_is_left_alone(begin_in_child(2000000, go_on_step_by_step));
+    assert_is_left_alone(begin_in_child(500000, wait_for_disk));
     assert_is_left_alone(begin_in_child(0, wait_long));
 }
 
@@ -280,6 +390,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_stuck_worker_is_aborted),
         cmocka_unit_test(test_a_busy_worker_is_left_alone),
+        cmocka_unit_test(test_a_worker_that_waits_is_aborted),
+        cmocka_unit_test(test_a_worker_that_is_starved_is_left_alone),
+        cmocka_unit_test(test_but_not_for_ever),
+        cmocka_unit_test(test_a_worker_that_waits_for_the_disk_is_left_alone),
         cmocka_unit_test(test_an_idle_worker_is_left_alone),
         cmocka_unit_test(test_a_stopped_process_is_not_stuck),
         cmocka_unit_test(test_a_start_that_hangs_is_aborted),

@@ -248,6 +248,36 @@ static void equal_calls_share_one(void **state)
     loop_free(loop);
 }
 
+static void nobody_need_know_who_reads_a_whole_one(void **state)
+{
+    (void)state;
+    open_cache(64 * KIB, 16 * KIB);
+    struct loop *loop = loop_new();
+    struct cache_ask ask = ask_for("t", "a");
+    struct cache_entry *entry = expect(&ask, CACHE_MISS);
+    struct listener early = {0}, late = {0};
+    char of_early[64] = "", of_late[64] = "";
+    cache_reader_init(&early.reader, expect(&ask, CACHE_JOIN), loop, on_more);
+    assert_int_equal(cache_entry_length(entry), -1);
+    cache_write(entry, TEXT("hello"));
+    finish(entry, SECOND);
+    cache_reader_init(&late.reader, expect(&ask, CACHE_HIT), loop, on_more);
+    assert_int_equal(cache_entry_length(late.reader.entry), 5);
+    assert_int_equal(cache_entry_readers(late.reader.entry), 1);
+    assert_int_equal(read_all(&late.reader, of_late, sizeof(of_late)), CACHE_READ_END);
+    leave(&late);
+    assert_int_equal(late.gone, 1);
+    assert_int_equal(cache_entry_readers(early.reader.entry), 1);
+    assert_int_equal(read_all(&early.reader, of_early, sizeof(of_early)), CACHE_READ_END);
+    leave(&early);
+    loop_clear(loop);
+    assert_int_equal(early.gone, 1);
+    assert_string_equal(of_early, "hello");
+    assert_string_equal(of_late, "hello");
+    cache_free(cache);
+    loop_free(loop);
+}
+
 static void readers_are_told_when_it_breaks(void **state)
 {
     (void)state;
@@ -693,6 +723,7 @@ int main(void)
         cmocka_unit_test(an_answer_gets_old),
         cmocka_unit_test(a_fresh_answer_replaces_the_old_one),
         cmocka_unit_test(equal_calls_share_one),
+        cmocka_unit_test(nobody_need_know_who_reads_a_whole_one),
         cmocka_unit_test(readers_are_told_when_it_breaks),
         cmocka_unit_test(a_reader_that_left_is_not_woken),
         cmocka_unit_test(a_writer_hears_that_the_last_reader_left),

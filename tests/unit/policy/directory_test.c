@@ -105,6 +105,15 @@ static void the_files_and_the_stored_are_found(void **state)
     directory_unref(view);
 }
 
+static void an_empty_secret_is_nobodys(void **state)
+{
+    (void)state;
+    keys[0].digest = hash_sha256(TEXT(""));
+    struct directory *view = directory_new(&file);
+    assert_null(find(view, ""));
+    directory_unref(view);
+}
+
 static void tenants_nest_and_end_together(void **state)
 {
     (void)state;
@@ -430,6 +439,7 @@ int main(void)
         cmocka_unit_test(among_many_a_change_costs_little),
         cmocka_unit_test(what_was_revoked_takes_little),
         cmocka_unit_test(all_can_be_walked_over),
+        cmocka_unit_test_setup_teardown(an_empty_secret_is_nobodys, begin, begin),
     };
     return cmocka_run_group_tests(tests, begin, NULL);
 }

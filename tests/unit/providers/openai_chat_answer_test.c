@@ -211,6 +211,49 @@ static void calls_are_told_apart_however_they_are_numbered(void **state)
                 wanted);
 }
 
+#define OF_CALL(more) DELTA(CALLS("{\"index\":0," more "}"))
+
+static void a_call_begins_when_its_head_is_known(void **state)
+{
+    (void)state;
+    static const char wanted[] = CHUNK(ROLE ",\"content\":null," BEGINS("0", "a", "get_f"))
+        CHUNK(GOES_ON("0", "{}")) FINISH("tool_calls") DONE;
+    static const char *const heads[] = {
+        /* the name in pieces, and said again */
+        (OF_CALL("\"id\":\"a\"," FUNCTION("get_", "\"\"")) OF_CALL(FUNCTION("f", "\"\""))
+             OF_CALL(FUNCTION("get_f", "\"{}\""))),
+        /* the id behind the name, the name without arguments */
+        (OF_CALL("\"function\":{\"name\":\"get_f\"}")
+             OF_CALL("\"id\":\"a\",\"function\":{\"arguments\":\"{}\"}")),
+        /* arguments before the name */
+        (OF_CALL("\"id\":\"a\",\"function\":{\"arguments\":\"{}\"}")
+             OF_CALL(FUNCTION("get_f", "\"\""))),
+    };
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+        char from[2048];
+        snprintf(from, sizeof(from), "%s%s", heads[i], LAST("", "tool_calls"));
+        assert_made(from, wanted);
+    }
+    /* what comes behind it ends its head */
+    assert_made(OF_CALL("\"id\":\"a\"," FUNCTION("f", "\"\"")) DELTA("\"content\":\"x\"")
+                    LAST("", "tool_calls"),
+                CHUNK(ROLE ",\"content\":null," BEGINS("0", "a", "f")) CHUNK("\"content\":\"x\"")
+                    CHUNK(GOES_ON("0", "{}")) FINISH("tool_calls") DONE);
+}
+
+static void arguments_do_not_wait_for_a_name_for_ever(void **state)
+{
+    (void)state;
+    char from[65536], *at = from;
+    at += sprintf(at, OF_CALL("\"id\":\"a\",\"function\":{\"arguments\":\"[\"}"));
+    for (size_t i = 0; i < 300; i++)
+        at += sprintf(at, OF_CALL("\"function\":{\"arguments\":\"1111,\"}"));
+    sprintf(at, OF_CALL("\"function\":{\"arguments\":\"1]\"}") LAST("", "tool_calls"));
+    assert_int_equal(feed(from, SIZE_MAX, NULL), TRANSLATION_ENDED);
+    assert_true(out_has(BEGINS("0", "a", "")) && out_has(GOES_ON("0", "1111,")));
+    assert_true(out_has(GOES_ON("0", "1]")));
+}
+
 static void a_call_without_an_id_gets_one(void **state)
 {
     (void)state;
@@ -420,6 +463,8 @@ int main(void)
         TEST(usage_is_written_for_those_who_ask),
         TEST(usage_is_found_wherever_it_stands),
         TEST(calls_are_told_apart_however_they_are_numbered),
+        TEST(a_call_begins_when_its_head_is_known),
+        TEST(arguments_do_not_wait_for_a_name_for_ever),
         TEST(a_call_without_an_id_gets_one),
         TEST(whoever_knows_only_functions_gets_one),
         TEST(reasoning_is_read_by_all_its_names),

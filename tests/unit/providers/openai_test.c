@@ -131,6 +131,19 @@ static void reads_usage_of_every_form(void **state)
     watch(&answer, USAGE("\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":16,"
                          "\"completion_tokens_details\":{\"reasoning_tokens\":4}"));
     assert_int_equal(answer.usage.output_tokens, 7); /* xAI */
+    watch(&answer, USAGE("\"prompt_tokens\":20,\"completion_tokens\":151,\"total_tokens\":553"));
+    assert_int_equal(answer.usage.input_tokens, 20); /* Gemini, in these words */
+    assert_int_equal(answer.usage.output_tokens, 533);
+    assert_int_equal(answer.usage.reasoning_tokens, 382);
+    watch(&answer, USAGE("\"prompt_tokens\":3,\"completion_tokens\":7,\"total_tokens\":1110,"
+                         "\"cache_read_input_tokens\":1000,"
+                         "\"cache_creation_input_tokens\":100"));
+    assert_int_equal(answer.usage.input_tokens, 1103); /* Claude, behind some gateways */
+    assert_int_equal(answer.usage.cached_tokens, 1000);
+    assert_int_equal(answer.usage.cache_write_tokens, 100);
+    assert_int_equal(answer.usage.output_tokens, 7);
+    watch(&answer, USAGE("\"prompt_tokens\":9,\"completion_tokens\":3,\"total_tokens\":11"));
+    assert_int_equal(answer.usage.output_tokens, 3);
     watch(&answer, CHUNK("\"choices\":[{\"finish_reason\":\"stop\"}],"
                          "\"x_groq\":{\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":2}}"));
     assert_int_equal(answer.usage.input_tokens, 4);

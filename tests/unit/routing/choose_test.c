@@ -446,6 +446,32 @@ static void counts_who_was_not_chosen(void **state)
     assert_int_equal(figures[2].predict.classes[TRAFFIC_SHORT].samples, 1);
 }
 
+/* Both serve one at a time; one has a call, the other three. */
+static void sends_calls_of_long_answers_where_the_queue_is_long(void **state)
+{
+    (void)state;
+    struct route_try others[4];
+    teach(0, 300000, FAULT_NONE, 20);
+    teach(1, 300000, FAULT_NONE, 20);
+    struct route_call short_one = call(), long_one = call();
+    for (size_t i = 0; i < 4; i++) {
+        figures[i].predict.room_milli = 1000;
+        route_take(&targets[i ? 1 : 0], &short_one, &others[i]);
+    }
+    long_one.output_tokens = 41; /* of 20 as a mean */
+    route_consider(&route, &policy, &short_one, &choice);
+    assert_ptr_equal(choice.target, &targets[0]);
+    route_consider(&route, &policy, &long_one, &choice);
+    assert_ptr_equal(choice.target, &targets[0]); /* it would be thrice as long */
+    long_one.output_tokens = 4000;
+    assert_int_equal(chosen_for(long_one), 1);
+    long_one.output_tokens = 40; /* that one counts for one of 256 */
+    assert_in_range(figures[0].writes_milli, 35000, 36000);
+    figures[0].writes_milli = 0; /* nobody knows */
+    route_consider(&route, &policy, &long_one, &choice);
+    assert_ptr_equal(choice.target, &targets[0]);
+}
+
 static void balances_what_all_are_equal_for(void **state)
 {
     (void)state;
@@ -485,6 +511,7 @@ int main(void)
         TEST(pays_less_for_a_prompt_that_is_cached),
         TEST(considers_without_marking),
         TEST(counts_who_was_not_chosen),
+        TEST(sends_calls_of_long_answers_where_the_queue_is_long),
         TEST(balances_what_all_are_equal_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

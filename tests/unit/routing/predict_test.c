@@ -548,6 +548,19 @@ static void keeps_its_quantile_where_it_was_given_too_much(void **state)
     assert_true(predicted(81).first_p95_us > 400000);
 }
 
+/* Twelve are sent to who is new, and is thought to have four places: by what the first answer took,
+ * two queues of four were before the last of them, longer than all that it took. */
+static void begins_its_quantile_with_what_the_first_one_took(void **state)
+{
+    (void)state;
+    struct predict_call calls[12];
+    for (unsigned i = 0; i < 12; i++)
+        calls[i] = begun(1, true);
+    now += 400000;
+    predict_first(&figures, &calls[11], now);
+    assert_in_range(atomic_load(&figures.classes[TRAFFIC_SHORT].p95_us), 400000, 800000);
+}
+
 static void knows_no_quantile_by_its_first_calls(void **state)
 {
     (void)state;
@@ -717,6 +730,7 @@ int main(void)
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),
         cmocka_unit_test_setup(keeps_a_quantile_of_the_first_token, set_up),
         cmocka_unit_test_setup(keeps_its_quantile_where_it_was_given_too_much, set_up),
+        cmocka_unit_test_setup(begins_its_quantile_with_what_the_first_one_took, set_up),
         cmocka_unit_test_setup(knows_no_quantile_by_its_first_calls, set_up),
         cmocka_unit_test_setup(takes_others_for_who_is_unknown, set_up),
         cmocka_unit_test_setup(takes_alike_ones_only_for_alike_in_room, set_up),

@@ -349,6 +349,46 @@ static void spreads_what_would_stall_with_one(void **state)
     assert_int_equal(pick((struct chance){.gap_ns = 1000000}), 1);
 }
 
+/* All have a queue before an answer of ten seconds. */
+static void queue_all(void)
+{
+    static const int64_t waits[BIDS] = {300000, 2000000, 5000000, 6000000};
+    for (size_t i = 0; i < BIDS; i++)
+        predictions[i] = (struct prediction){.base_us = 300000 + waits[i],
+                                             .first_us = 300000 + waits[i],
+                                             .first_p95_us = 400000 + waits[i],
+                                             .total_us = 10000000 + waits[i],
+                                             .wait_us = waits[i]};
+}
+
+/* The longest queue but one makes it half as long again. */
+static void lets_long_calls_stand_where_the_queue_is_long(void **state)
+{
+    (void)state;
+    const struct chance longer = {.is_long = true};
+    queue_all();
+    assert_int_equal(pick((struct chance){.is_long = false}), 0);
+    assert_int_equal(pick(longer), 2);
+    predictions[0].base_us = 300000 + 150000; /* one is next to free */
+    predictions[0].wait_us = 150000;
+    predictions[0].total_us = 10150000;
+    assert_int_equal(pick(longer), 0);
+    queue_all();
+    predictions[2].cost_nanos = 100; /* never for more money */
+    assert_int_equal(pick(longer), 1);
+    queue_all();
+    predictions[2].wait_us = 3900000; /* nor where it is slow, or in trouble */
+    assert_int_equal(pick(longer), 1);
+    queue_all();
+    predictions[0].cached_tokens = 100;
+    assert_int_equal(pick(longer), 0);
+    queue_all();
+    policy.signal = SIGNAL_TTFT_P50;
+    assert_int_equal(pick(longer), 0);
+    policy.strategy = STRATEGY_LATENCY;
+    assert_int_equal(pick(longer), 0);
+}
+
 static void bears_the_greatest_figures(void **state)
 {
     (void)state;
@@ -368,7 +408,7 @@ static void bears_the_greatest_figures(void **state)
     for (int s = STRATEGY_SCORE; s <= STRATEGY_STICKY; s++) {
         policy.strategy = (enum strategy)s;
         assert_true(strategy_score(&policy, &predictions[0]) > 0);
-        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1});
+        pick((struct chance){UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, 1, true});
     }
 }
 
@@ -392,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup(explores_what_is_oldest_and_idle, set_up),
         cmocka_unit_test_setup(explores_the_less_the_dearer_it_is, set_up),
         cmocka_unit_test_setup(spreads_what_would_stall_with_one, set_up),
+        cmocka_unit_test_setup(lets_long_calls_stand_where_the_queue_is_long, set_up),
         cmocka_unit_test_setup(bears_the_greatest_figures, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,6 +133,30 @@ static void reset_keeps_the_first_block(void **state)
     arena_done(&arena);
 }
 
+static void reset_keeps_a_small_block_for_the_next_like_it(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 128);
+    memset(arena_take(&arena, 64), 1, 64);
+    memset(arena_take(&arena, 500), 2, 500);
+    arena_reset(&arena);
+    memset(arena_take(&arena, 64), 1, 64);
+    char *larger = arena_take(&arena, 600); /* what was kept is too small */
+    memset(larger, 3, 600);
+    char *small = arena_take(&arena, 500);
+    memset(small, 4, 500);
+    for (size_t i = 0; i < 600; i++)
+        assert_int_equal(larger[i], 3);
+    arena_reset(&arena);
+    assert_non_null(arena.spare);
+    memset(arena_take(&arena, 64), 1, 64);
+    assert_ptr_equal(arena_take(&arena, 500), small);
+    assert_null(arena.spare);
+    arena_reset(&arena);
+    arena_done(&arena); /* with what it kept */
+}
+
 static void large_first_piece_leaves_a_small_block(void **state)
 {
     (void)state;
@@ -331,6 +355,7 @@ int main(void)
         cmocka_unit_test(running_out_ends_the_process),
         cmocka_unit_test(pieces_are_aligned_and_apart),
         cmocka_unit_test(reset_keeps_the_first_block),
+        cmocka_unit_test(reset_keeps_a_small_block_for_the_next_like_it),
         cmocka_unit_test(large_first_piece_leaves_a_small_block),
         cmocka_unit_test(new_piece_is_zero_also_where_another_was),
         cmocka_unit_test(a_big_piece_stands_apart),

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A limit that comes while calls are made counts what was used before, as it would after a restart."""
+
+import pytest
+from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, free_port, merged, sha256_hash
+from redis_servers import Redis
+from replicas import counters, shared
+
+pytestmark = pytest.mark.threads
+ADMIN = "sk-admin-5ecre7-0123456789"
+COST = 20 * 1000 + 1000 * 4000  # nano-dollars of one call (harness.PRICE)
+BUDGET = {"amount": "0.0121 USD", "period": "month"}  # three calls
+
+
+def tenant(name="acme", key=KEY_ACME, **changes):
+    return merged({"name": name, "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(key)}]}, changes)
+
+
+def answers(upstream):
+    """Uses every token it may."""
+    def answer(call):
+        most = call.json["max_tokens"]
+        call.respond(200, chat_body(usage={"prompt_tokens": 20, "completion_tokens": most, "total_tokens": 20 + most}))
+
+    upstream.answer = answer
+
+
+def ask(gate, count=1, **options):
+    return [gate.chat(max_tokens=1000, **options).status for _ in range(count)]
+
+
+def change(gate, **tenant_changes):
+    gate.write(merged(gate.config, {"tenants": [tenant(**tenant_changes)]}))
+    assert gate.cli("reload").returncode == 0
+
+
+def with_admin(upstream):
+    config = config_for(upstream)
+    config["server"]["listeners"].append({"name": "ops", "address": f"127.0.0.1:{free_port()}", "serve": ["admin"]})
+    return config
+
+
+LEVELS = {"tenant": {"budget": BUDGET}, "key": {"keys": [{"name": "main", "hash": sha256_hash(KEY_ACME), "budget": BUDGET}]},
+          "users": {"users": {"budget": BUDGET}}, "model": {"limits": {"models": {"fast": {"budget": BUDGET}}}}}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_budget_that_a_reload_brings(upstream, level):
+    answers(upstream)
+    with Sluice(config_for(upstream, tenants=[tenant()])) as gate:
+        assert ask(gate, 3, user="somebody") == [200] * 3
+        change(gate, **LEVELS[level])
+        assert ask(gate, 1, user="somebody") == [429]
+        change(gate, **merged(LEVELS[level], {"tags": {"nothing": "new"}}))
+        assert ask(gate, 1, user="somebody") == [429]
+        assert gate.stop() == 0
+        gate.start()
+        assert ask(gate, 1, user="somebody") == [429]
+        assert gate.usage_total("cost_nanos") == 3 * COST
+
+
+def test_what_is_counted_is_counted_once(upstream):
+    answers(upstream)
+    with Sluice(config_for(upstream, tenants=[tenant(budget={"amount": "1 USD", "period": "day"})])) as gate:
+        assert ask(gate, 3) == [200] * 3
+        change(gate, budget=BUDGET)
+        assert ask(gate) == [429]
+        change(gate, budget={**BUDGET, "amount": "0.0165 USD"})
+        assert ask(gate) == [200]
+        change(gate, budget={**BUDGET, "amount": "0.0165 USD"}, limits={"requests_per_hour": 5})
+        assert ask(gate) == [429]
+        change(gate, limits={"requests_per_hour": 5})
+        assert ask(gate, 2) == [200, 429]
+
+
+def test_a_budget_that_the_api_brings(upstream):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate:
+        def api(method, path, body):
+            answer = gate.request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
+            assert answer.status in (200, 201), answer
+            return answer.json
+
+        api("POST", "/tenants", {"name": "search", "models": ["*"]})
+        secret = api("POST", "/keys", {"name": "ci", "tenant": "search"})["secret"]
+        eventually(lambda: gate.get("/v1/models", key=secret).status == 200)
+        assert ask(gate, 3, key=secret) == [200] * 3
+        api("PATCH", "/tenants/search", {"budget": BUDGET})
+        assert ask(gate, key=secret) == [429]
+
+
+def test_each_node_counts_what_it_has_booked(upstream):
+    answers(upstream)
+    with (Redis() as redis,
+          Sluice(config_for(upstream, tenants=[tenant()], store=shared(redis))) as one,
+          Sluice(config_for(upstream, tenants=[tenant()], store=shared(redis))) as other):
+        for gate in (one, other):
+            eventually(lambda gate=gate: gate.metric("sluice_store_up") == 1, what="the store is there")
+        assert ask(one, 2) + ask(other, 1) == [200] * 3
+        for gate in (one, other):
+            change(gate, budget=BUDGET)
+        eventually(lambda: [sums for sums, _ in counters(redis).values()] == [3 * COST], what="Redis has it from both")
+        assert ask(one) + ask(other) == [429, 429], counters(redis)
