@@ -37,7 +37,7 @@ export function frame(series: Series, names?: (name: string) => string, tone?: (
   return {
     x,
     step,
-    lines: lines.map((line) => ({ name: names ? names(line.name) : line.name || 'none', values: values(line), tone: tone?.(line.name) ?? (line.name === 'others' ? 'plot-8' : toneOf(line.name)) })),
+    lines: lines.map((line) => ({ name: names ? names(line.name) : line.name || 'none', values: values(line), tone: tone?.(line.name) ?? (line.name === 'others' ? 'plot-8' : line.name === '' ? 'plot-1' : toneOf(line.name)) })),
   }
 }
 
