@@ -125,7 +125,7 @@ test('the overview shows what was used', async () => {
     const { targets } = await ask('/targets')
     for (const target of targets.slice(0, 8)) assert.ok((await text(page)).includes(target.id), target.id)
     await page.getByText('acme a day').waitFor()
-    await page.getByText('Requests by status as a table').click({ force: true })
+    await page.getByRole('button', { name: 'Requests by status as a table' }).click()
     assert.ok((await rows(page, 'Requests by status').count()) > 10)
   })
 })

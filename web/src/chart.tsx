@@ -21,13 +21,13 @@ export function toneOf(name: string): string {
   return known.get(name)!
 }
 
-/** The lines of /series on one axis. Sums are 0 where nothing was, means are not there. The bucket that is still
- * filling is left out, for it would look like a fall. */
+/** The lines of /series on one axis. Sums are 0 where nothing was, means are not there. The last
+ * bucket may still be filling. */
 export function frame(series: Series, names?: (name: string) => string, tone?: (name: string) => string): Frame {
   const step = series.step_s
   const from = Math.ceil(series.since / step) * step
   const x: number[] = []
-  for (let at = from; at + step <= series.until || x.length < 2; at += step) x.push(at)
+  for (let at = from; at < series.until || x.length < 2; at += step) x.push(at)
   const isMean = series.unit === 'us'
   const values = (line: SeriesLine) => {
     const known = new Map(line.points)

@@ -18,8 +18,10 @@ function useSeries(metric: string, by: string): Query<Series> {
 
 const total = (series?: Series) => (series ? [...series.series, ...(series.others ? [series.others] : [])].reduce((sum, line) => sum + (line.total ?? 0), 0) : undefined)
 
+/** Without the bucket that is still filling, where there are others: it would look like a fall. */
 function summed(of?: Frame): number[] {
-  return of ? of.x.map((_, i) => of.lines.reduce((sum, line) => sum + (line.values[i] ?? 0), 0)) : []
+  const sums = of ? of.x.map((_, i) => of.lines.reduce((sum, line) => sum + (line.values[i] ?? 0), 0)) : []
+  return sums.slice(0, -1).some((sum) => sum > 0) ? sums.slice(0, -1) : sums
 }
 
 function Tile({ name, value, unit, note, spark, tone, href }: { name: string; value?: string; unit?: string; note?: ComponentChildren; spark?: (number | null)[]; tone?: string; href?: string }) {
