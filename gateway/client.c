@@ -119,10 +119,9 @@ bool client_send_queued(struct client *client)
 /* Its last answer is out. */
 static void go_on(struct client *client)
 {
-    if (client->worker->draining && !client->started)
-        client_close(client);
-    else
-        look_again(client);
+    if (client->worker->draining && client_is_idle(client) && client_close_idle(client))
+        return;
+    look_again(client);
 }
 
 static void flush_out(struct client *client)

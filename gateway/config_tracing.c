@@ -38,8 +38,10 @@ static void override_sample(struct document *document)
         node_set(document, document->root, "telemetry.tracing.sample", TEXT("1"), source);
     else if (strstr(sampler, "always_off"))
         node_set(document, document->root, "telemetry.tracing.sample", TEXT("0"), source);
-    else if (strstr(sampler, "traceidratio"))
+    else if (strstr(sampler, "traceidratio") && variable("OTEL_TRACES_SAMPLER_ARG"))
         override(document, "OTEL_TRACES_SAMPLER_ARG", "telemetry.tracing.sample");
+    else if (strstr(sampler, "traceidratio"))
+        node_set(document, document->root, "telemetry.tracing.sample", TEXT("1"), source);
 }
 
 void document_override_tracing(struct document *document)
@@ -48,6 +50,7 @@ void document_override_tracing(struct document *document)
                *exporter = variable("OTEL_TRACES_EXPORTER");
     override(document, "OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.tracing.endpoint");
     override(document, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry.tracing.endpoint");
+    document->tracing_as_is = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != NULL;
     override_sample(document);
     if (disabled && text_equal_nocase(text_of(disabled), TEXT("true")))
         node_set(document, document->root, "telemetry.tracing.endpoint", TEXT(""),
@@ -145,10 +148,11 @@ static void add_header(struct document *document, const struct node *node, struc
 {
     struct tracing_settings *tracing = &document->config.tracing;
     if (tracing->header_count == HEADERS_MAX || !header_may_be_added(name, value)) {
-        problem_at_value(document, node, SEVERITY_ERROR,
-                         "a header for the collector is a name and a value without control "
-                         "characters; at most %d",
-                         HEADERS_MAX);
+        problem_at_value(
+            document, node, SEVERITY_ERROR,
+            "a header for the collector is a name that is not written anyway and a value "
+            "without control characters; at most %d",
+            HEADERS_MAX);
         return;
     }
     tracing->headers[tracing->header_count++] = (struct header_setting){
@@ -181,7 +185,7 @@ void resolve_tracing(struct document *document)
         return;
     while (text_ends(endpoint, TEXT("/")))
         endpoint.len--;
-    bool is_whole = text_ends(endpoint, TEXT("/v1/traces"));
+    bool is_whole = document->tracing_as_is || text_ends(endpoint, TEXT("/v1/traces"));
     endpoint =
         arena_format(&document->arena, "%.*s%s", TEXT_ARGS(endpoint), is_whole ? "" : "/v1/traces");
     tracing->endpoint = endpoint.at;
