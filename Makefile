@@ -41,7 +41,7 @@ HARDEN    := $(if $(SAN)$(FUZZ),-fPIE -fno-strict-aliasing,$(HARDEN))
 FORTIFY   := -U_FORTIFY_SOURCE $(if $(SAN)$(FUZZ)$(COVER),,-D_FORTIFY_SOURCE=3)
 SANITIZE  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
              $(if $(COVER),--coverage -fprofile-update=atomic)
-LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib hiredis libpcre2-8 cjose
+LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib hiredis libpcre2-8 cjose libnghttp2
 FLAGS      = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE) \
              $(WHOLE) $(LIBRARY_FLAGS)
 # The program is optimised as a whole, its tests are not: each would take half a minute to link.

@@ -44,6 +44,7 @@ struct listener_settings {
     unsigned serve;      /* enum serve bits */
     enum proxy_protocol proxy_protocol;
     struct networks trusted_proxies;
+    bool http2;
     bool has_tls;
     struct tls_settings tls;
 };
@@ -166,7 +167,7 @@ struct config {
     const char *base_path;
     struct {
         size_t max_header_bytes, max_body_bytes, max_upload_bytes, client_buffer_bytes;
-        unsigned max_connections;
+        unsigned max_connections, max_streams; /* those of one connection in HTTP/2 */
     } limits;
     struct {
         int64_t client_header_us, client_body_us, client_idle_us, stream_idle_us, keepalive_ping_us;
