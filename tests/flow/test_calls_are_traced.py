@@ -250,3 +250,14 @@ def test_the_last_spans_are_sent_before_the_end(upstream, collector):
         gate.stop()
     for answer in answers:
         collector.wait(answer)
+
+
+def test_variables_for_other_programs_keep_nobody_from_starting(upstream):
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4317", "OTEL_EXPORTER_OTLP_HEADERS": "host=x,content-length=3",
+           "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}
+    with Sluice(config_for(upstream), env=env) as gate:
+        assert gate.chat().status == 200 and not upstream.calls[-1].header("traceparent")
+        told = run_cli("check", gate.file, env=env)
+        assert told.returncode == 0
+        for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"):
+            assert f"{name} is passed over" in told.stderr
