@@ -33,8 +33,8 @@ struct text convert_place(struct convert *c, const struct node *node)
                         path + 1);
 }
 
-static void add_note(struct convert *c, const struct node *node, bool is_left, const char *words,
-                     va_list args)
+__attribute__((format(printf, 4, 0))) static void
+add_note(struct convert *c, const struct node *node, bool is_left, const char *words, va_list args)
 {
     char room[WORDS_BYTES_MAX];
     vsnprintf(room, sizeof(room), words, args);
@@ -72,16 +72,6 @@ void convert_tell(struct convert *c, const struct node *node, const char *words,
 const char *convert_spoken(const struct convert *c)
 {
     return c->converter->spoken;
-}
-
-bool node_says(const struct node *node, const char *word)
-{
-    return node && node->kind == NODE_SCALAR && text_equal(node_text(node), text_of(word));
-}
-
-bool node_is_text(const struct node *node)
-{
-    return node && node->kind == NODE_SCALAR && node->len > 0;
 }
 
 /* ------------------------------------------------------------------------- rows */
@@ -294,8 +284,12 @@ static void say(const struct convert *c, unsigned errors)
 static void convert_init(struct convert *c, struct document *document,
                          const struct converter *converter, const char *file)
 {
-    *c = (struct convert){
-        .document = document, .arena = &document->arena, .converter = converter, .file = file};
+    *c = (struct convert){.document = document, .arena = &document->arena, .converter = converter};
+    char *shown = (char *)(uintptr_t)arena_copy(c->arena, text_of(file)).at;
+    for (char *at = shown; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    c->file = shown;
     c->note_end = &c->notes;
     c->variable_end = &c->variables;
     lay_out(c);

@@ -115,10 +115,16 @@ void convert_tell(struct convert *c, const struct node *node, const char *words,
     __attribute__((format(printf, 3, 4)));
 /* How the other gateway is called. */
 const char *convert_spoken(const struct convert *c);
-/* Is this scalar the word? */
-bool node_says(const struct node *node, const char *word);
 /* A text that is not empty; false for NULL. */
-bool node_is_text(const struct node *node);
+static inline bool node_is_text(const struct node *node)
+{
+    return node && node->kind == NODE_SCALAR && node->len > 0;
+}
+/* Is this scalar the word? */
+static inline bool node_says(const struct node *node, const char *word)
+{
+    return node_is_text(node) && text_equal(node_text(node), text_of(word));
+}
 
 /* That models without a price cost nothing, as with the other gateway. */
 void convert_unpriced(struct convert *c);

@@ -409,15 +409,15 @@ static void read_target(struct litellm *l, const struct node *entry)
     l->has_unpriced |= !convert_has(target, "price");
     struct group *group = group_of(l, asked);
     struct out *item = convert_item(c, group->model, "targets");
-    const struct node *id = info ? node_find(info, "id") : NULL;
+    const struct node *id = node_find(info, "id");
     convert_put(c, item, "id",
                 convert_target_id(c, node_is_text(id) ? node_text(id) : group->name));
     convert_put(c, item, "provider", convert_provider(c, provider, named.type));
     convert_put(c, item, "model", is_pattern ? TEXT("\"*\"") : convert_quote(c, named.model));
     convert_join(item, target);
-    if (info && node_is_text(node_find(info, "description")))
-        convert_put(c, group->model, "description",
-                    convert_quote(c, node_text(node_find(info, "description"))));
+    const struct node *description = node_find(info, "description");
+    if (node_is_text(description))
+        convert_put(c, group->model, "description", convert_quote(c, node_text(description)));
 }
 
 static void read_models(struct litellm *l, const struct node *list)
@@ -582,6 +582,9 @@ static void read_redis(struct litellm *l, const struct node *settings)
     if (!node_is_text(url) && !node_is_text(host))
         return;
     convert_put(c, convert_root(c), "store.type", TEXT("redis"));
+    if (!node_is_text(url) && text_find_byte(node_text(host), '/') != SIZE_MAX &&
+        !text_starts(node_text(host), TEXT("os.environ/")))
+        url = host; /* some write all of it there */
     if (node_is_text(url)) {
         convert_put(c, convert_root(c), "store.redis.url", convert_secret(c, url, "REDIS_URL"));
         return;
