@@ -41,7 +41,7 @@ HARDEN    := $(if $(SAN)$(FUZZ),-fPIE -fno-strict-aliasing,$(HARDEN))
 FORTIFY   := -U_FORTIFY_SOURCE $(if $(SAN)$(FUZZ)$(COVER),,-D_FORTIFY_SOURCE=3)
 SANITIZE  := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
              $(if $(COVER),--coverage -fprofile-update=atomic)
-LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib hiredis libpcre2-8 cjose
+LIBRARIES := openssl libcares sqlite3 jansson libfyaml zlib hiredis libpcre2-8 cjose libnghttp2
 FLAGS      = -std=c11 -D_GNU_SOURCE -I. -MMD -MP $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE) \
              $(WHOLE) $(LIBRARY_FLAGS)
 # The program is optimised as a whole, its tests are not: each would take half a minute to link.
@@ -116,7 +116,7 @@ $(OUT)/flags: always
 	    $(if $(PROFILED),tar xzf $(PROFILE) -C $(OUT) &&) echo '$(FLAGS_NOW)' > $@; }
 
 # .S files carry data into the program (.incbin), which -MMD does not see.
-$(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/* policy/scripts/*)
+$(OUT)/%.o: %.S $(OUT)/flags $(wildcard gateway/*.json providers/*.json web/dist/* web/dist/assets/* policy/scripts/*)
 	@mkdir -p $(@D); echo "as    $<"; $(CC) $(CFLAGS) $(FLAGS) -c $< -o $@
 
 # libFuzzer is clang's; `make FUZZ=1 CC=clang` is what `make fuzz` and `make test` call.
@@ -175,6 +175,10 @@ docs: $(OUT)/sluice $(OUT)/tests/unit/policy/estimate_recorded_test ## write doc
 	@WRITE_ESTIMATES=1 $(OUT)/tests/unit/policy/estimate_recorded_test > /dev/null
 	@echo "wrote docs/CONFIG.md docs/ESTIMATES.md"
 
+web: ## build the dashboard (web/dist, which is committed) anew from its sources; needs Node and npm
+	@deploy/quickstart/packages install web && cd web && npm ci --no-audit --no-fund && npm run build
+	@echo "wrote web/dist gateway/dashboard_files.S gateway/dashboard_files.h"
+
 install: $(OUT)/sluice ## below PREFIX=/usr/local, in DESTDIR=
 	install -v -D -m 755 $(OUT)/sluice $(DESTDIR)$(PREFIX)/bin/sluice
 	install -v -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(wildcard deploy/systemd/*.service deploy/systemd/*.socket)
@@ -195,7 +199,7 @@ help: ## this list
 # ------------------------------------------------------------------ is everything there?
 # One line that says what to install, before the compiler drowns it. `run`, `test`, `cover`, `bench`
 # and `guard` install it themselves.
-BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth bench-soak guard profile top clean help,$(MAKECMDGOALS)),all)
+BUILDING  := $(if $(MAKECMDGOALS),$(filter-out run stop test check format fuzz cover bench bench-growth bench-soak guard profile top web clean help,$(MAKECMDGOALS)),all)
 ifneq ($(BUILDING),)
 MISSING   := $(shell deploy/quickstart/packages missing build $(if $(filter tests/% units docs,$(subst $(OUT)/,,$(BUILDING))),test-build))
 ifneq ($(MISSING),)
@@ -203,7 +207,7 @@ $(error missing packages, install them with: apt-get install $(MISSING))
 endif
 endif
 
-.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth bench-soak guard profile top docs install clean help
+.PHONY: always all units fakes loads fuzzers run stop test check format fuzz cover bench bench-growth bench-soak guard profile top docs web install clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

@@ -121,7 +121,7 @@ static void turn_away(struct worker *worker, const struct worker_listener *liste
     close(fd);
 }
 
-static bool is_full(const struct worker *worker)
+bool acceptor_is_full(const struct worker *worker)
 {
     const struct config *config = worker->now->config;
     unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
@@ -261,7 +261,7 @@ static void on_accept(struct watch *watch, unsigned events)
         }
         descriptors_note(fd);
         metrics_count(worker->metrics, COUNTER_ACCEPTED, 1);
-        if (is_full(worker) && !listener->is_admin_socket)
+        if (acceptor_is_full(worker) && !listener->is_admin_socket)
             turn_away(worker, listener, fd);
         else
             client_new(worker, listener, fd, &from);

@@ -10,6 +10,8 @@
  * waits in the kernel for a moment, and is turned away when it lasts.
  */
 
+#include <stdbool.h>
+
 struct worker;
 struct worker_listener;
 
@@ -21,3 +23,6 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
 
 /* The worker drains: let nobody in any more, but at the admin socket. */
 void acceptor_stop(struct worker *worker);
+
+/* Are as many clients there as may be? */
+bool acceptor_is_full(const struct worker *worker);

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "gateway/base/buffer.h"
+#include "gateway/base/hash.h"
 #include "gateway/base/loop.h"
 #include "gateway/config.h"
 #include "gateway/http/head.h"
@@ -37,6 +38,8 @@ struct admin_caller {
     char name[ADMIN_NAME_BYTES];   /* of the key; "uid 1000" on the socket */
     char tenant[ADMIN_NAME_BYTES]; /* ADMIN_ROLE_TENANT: sees and changes only below this one; else
                                       "" */
+    struct digest key;             /* of the key that was sent; else zeros */
+    int64_t session_until_s;       /* a session of the dashboard stands for it until then; else 0 */
 };
 
 /* One question. The caller owns it; when admin_ask() returned false it must live until <done> was
@@ -50,6 +53,8 @@ struct admin_call {
     struct worker *worker; /* the same */
     const char
         *origin; /* of Monster's deploy calls: "https://HOST" as the client has it; or NULL */
+    bool has_dashboard; /* its listener serves it */
+    bool is_tls;        /* the client has come by TLS, to us or to a proxy that is trusted */
     void (*done)(struct admin_call *call);
 
     /* the answer */
@@ -58,6 +63,7 @@ struct admin_call {
     int status;
     const char *content_type;
     char allow[40];    /* with 405: the methods; else empty */
+    char cookie[192];  /* to set; or empty */
     struct buffer out; /* buffer_init() before, buffer_done() after, by the caller */
 
     /* the API's own */
@@ -84,6 +90,10 @@ void admin_problem_too_many(struct admin_call *call);
 /* Whose is <key>: the admin key's, or one of admin.keys? Constant time. False: nobody's. */
 bool admin_know_key(const struct service *service, const struct config *config, struct text key,
                     struct admin_caller *caller);
+
+/* Whose is the session that <head>, of a browser, has a cookie of? False: nobody's. */
+bool admin_know_session(const struct service *service, const struct config *config,
+                        const struct head *head, struct admin_caller *caller);
 
 /* May the process behind this connection of the admin socket ask (same user, or root)? */
 bool admin_know_peer(int fd, struct admin_caller *caller);

@@ -92,6 +92,15 @@ bool admin_times_read(struct admin_call *call, struct text since_default,
  */
 bool admin_nodes_read(struct service *service, struct admin_call *call, struct ledger **ledger);
 
+/* ------------------------------------------------------------------------- admin_who.c */
+
+void admin_set_caller(struct admin_caller *caller, enum admin_role role, struct text name,
+                      struct text tenant);
+/* 32 bytes that are kept in a file of mode 0600. Read: false with errno when there are none. Write:
+ * all of it or nothing, never over a file that is there. */
+bool admin_read_digest(const char *path, struct digest *digest);
+bool admin_write_digest(const char *path, const struct digest *digest);
+
 /* ------------------------------------------------------------------------- the answers */
 
 admin_answer admin_overview, admin_models, admin_targets, admin_drain; /* admin_overview.c */
@@ -105,7 +114,8 @@ admin_answer admin_deployment_adapters, admin_deployment_adapter_add, admin_depl
 admin_answer admin_deployment_logs, admin_deployment_events;
 admin_answer admin_placement, admin_placement_simulate;
 admin_answer admin_events, admin_openapi, admin_explain;
-admin_answer admin_jobs, admin_job, admin_job_cancel; /* admin_jobs.c */
+admin_answer admin_session, admin_session_begin, admin_session_end; /* admin_session.c */
+admin_answer admin_jobs, admin_job, admin_job_cancel;               /* admin_jobs.c */
 
 /* What a limit of that kind counts: "requests", "tokens", "calls", "nanos". */
 const char *admin_limit_unit(enum limit_kind kind);

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "gateway/admin.h"
+#include "gateway/admin_inside.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
@@ -18,8 +18,8 @@ enum { FIRST_KEY_BYTES = 9 + HEX_BYTES };
 
 /* ---------------------------------------------------------------------------- who asks */
 
-static void set_caller(struct admin_caller *caller, enum admin_role role, struct text name,
-                       struct text tenant)
+void admin_set_caller(struct admin_caller *caller, enum admin_role role, struct text name,
+                      struct text tenant)
 {
     caller->role = role;
     snprintf(caller->name, sizeof caller->name, "%.*s", TEXT_ARGS(name));
@@ -29,16 +29,16 @@ static void set_caller(struct admin_caller *caller, enum admin_role role, struct
 bool admin_know_key(const struct service *service, const struct config *config, struct text key,
                     struct admin_caller *caller)
 {
-    struct digest digest = hash_sha256(key);
+    struct digest digest = caller->key = hash_sha256(key);
     bool is_known = hash_same(&digest, &service->admin_key) && service->has_admin_key;
     if (is_known)
-        set_caller(caller, ADMIN_ROLE_ADMIN, TEXT("admin"), TEXT(""));
+        admin_set_caller(caller, ADMIN_ROLE_ADMIN, TEXT("admin"), TEXT(""));
     /* All of them, so that the time tells nothing. */
     for (size_t i = 0; i < config->admin_key_count; i++) {
         const struct admin_key *one = &config->admin_keys[i];
         if (!hash_same(&digest, &one->digest) || is_known)
             continue;
-        set_caller(caller, one->role, one->name, one->tenant);
+        admin_set_caller(caller, one->role, one->name, one->tenant);
         is_known = true;
     }
     return is_known;
@@ -53,14 +53,14 @@ bool admin_know_peer(int fd, struct admin_caller *caller)
         return false;
     char name[32];
     snprintf(name, sizeof name, "uid %u", (unsigned)peer.uid);
-    set_caller(caller, ADMIN_ROLE_ADMIN, text_of(name), TEXT(""));
+    admin_set_caller(caller, ADMIN_ROLE_ADMIN, text_of(name), TEXT(""));
     return true;
 }
 
 /* ---------------------------------------------------------------------------- the first key */
 
 /* The digest that stands in the file; false with errno when there is none. */
-static bool read_digest(const char *path, struct digest *digest)
+bool admin_read_digest(const char *path, struct digest *digest)
 {
     char words[128];
     FILE *file = fopen(path, "re");
@@ -74,7 +74,7 @@ static bool read_digest(const char *path, struct digest *digest)
 }
 
 /* All of it or nothing: under another name first, and never over one that is there. */
-static bool write_digest(const char *path, const struct digest *digest)
+bool admin_write_digest(const char *path, const struct digest *digest)
 {
     char words[HEX_BYTES + 8], hex[HEX_BYTES];
     char *scratch = memory_format("%s.new", path);
@@ -108,7 +108,7 @@ static void make_first_key(struct service *service, const char *path)
     char key[FIRST_KEY_BYTES];
     make_key(key);
     struct digest digest = hash_sha256(text_of(key));
-    if (write_digest(path, &digest)) {
+    if (admin_write_digest(path, &digest)) {
         service->admin_key = digest;
         service->has_admin_key = true;
         /* Not to the log: it may be a file that is kept, or sent elsewhere. */
@@ -142,7 +142,7 @@ void admin_open_key(struct service *service)
     if (config->admin_key_count > 0 || !serves_admin(config))
         return;
     char *path = memory_format("%s/admin_key", config->state);
-    if (read_digest(path, &service->admin_key))
+    if (admin_read_digest(path, &service->admin_key))
         service->has_admin_key = true;
     else if (errno == ENOENT)
         make_first_key(service, path);

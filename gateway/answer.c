@@ -171,6 +171,7 @@ const char *answer_reason(unsigned status)
         {201, "Created"},
         {202, "Accepted"},
         {204, "No Content"},
+        {308, "Permanent Redirect"},
         {400, "Bad Request"},
         {401, "Unauthorized"},
         {402, "Payment Required"},

@@ -124,7 +124,6 @@ static bool take_page(struct look *look, struct text body)
             all_new = false;
             continue;
         }
-        look->seen[look->seen_count++ % SEEN_MAX] = id;
         look->rows = memory_resize(look->rows, (look->count + 1) * sizeof *look->rows);
         look->rows[look->count++] = memory_string(row);
     }
@@ -166,6 +165,7 @@ static void print_found(struct look *look, size_t most, bool is_json)
     for (size_t i = look->count; i-- > 0;) {
         if (i < most)
             print_row(text_of(look->rows[i]), is_json);
+        look->seen[look->seen_count++ % SEEN_MAX] = id_of(text_of(look->rows[i])); /* newest last */
         memory_free(look->rows[i]);
     }
     memory_free(look->rows);

@@ -155,6 +155,7 @@ static void print_banner(const struct config *config, uint64_t took_us)
             "  keys       none needed here: only this machine can connect\n"
             "\n"
             "  API        http://%s/v1\n"
+            "  dashboard  http://%s/ui/ (with the admin key, shown at the first start)\n"
             "\n"
             "  Try:  curl %s/v1/chat/completions -H 'content-type: application/json' \\\n"
             "          -d '{\"model\":\"mock\",\"messages\":[{\"role\":\"user\",\"content\":"
@@ -162,7 +163,8 @@ static void print_banner(const struct config *config, uint64_t took_us)
             "        sluice chat mock \"hi\"      eval \"$(sluice env openai)\"      "
             "sluice init > sluice.yaml\n"
             "ready in %llu ms\n",
-            config->database, address, address, (unsigned long long)(took_us + 999) / 1000);
+            config->database, address, address, address,
+            (unsigned long long)(took_us + 999) / 1000);
 }
 
 int command_quickstart(struct cli *cli)

@@ -4,8 +4,10 @@
 #include <assert.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/carrier.h"
 #include "gateway/client_inside.h"
 #include "gateway/exchange.h"
+#include "gateway/http/h2.h"
 #include "gateway/http/proxy.h"
 #include "gateway/worker_inside.h"
 
@@ -117,10 +119,9 @@ bool client_send_queued(struct client *client)
 /* Its last answer is out. */
 static void go_on(struct client *client)
 {
-    if (client->worker->draining && !client->started)
-        client_close(client);
-    else
-        look_again(client);
+    if (client->worker->draining && client_is_idle(client) && client_close_idle(client))
+        return;
+    look_again(client);
 }
 
 static void flush_out(struct client *client)
@@ -203,6 +204,21 @@ static void send_continue(struct client *client)
     client_send(client, &piece, 1);
 }
 
+/* By prior knowledge (RFC 9113 3.3): over TLS it is agreed upon. */
+static bool is_http2(const struct client *client, struct text bytes)
+{
+    return client->listener->http2 && !client->listener->tls && !client->served &&
+           !client->stream.is_inside && text_starts(bytes, TEXT(H2_PREFACE_HEAD));
+}
+
+/* From now on the carrier is told what happens. */
+static void begin_carrier(struct client *client, struct text bytes)
+{
+    client->state = CLIENT_CARRIER;
+    client->carrier = carrier_new(client);
+    carrier_take(client->carrier, bytes);
+}
+
 /* A head of <length> bytes at the front of <bytes>. */
 static void take_head(struct client *client, struct text bytes, size_t length)
 {
@@ -211,7 +227,10 @@ static void take_head(struct client *client, struct text bytes, size_t length)
     client->find = (struct head_find){0};
     client->requests++;
     if (!head_read_request(text_head(bytes, length), &worker->head, &fault)) {
-        client_refuse_head(client, &fault, bytes);
+        if (is_http2(client, bytes))
+            begin_carrier(client, bytes);
+        else
+            client_refuse_head(client, &fault, bytes);
         return;
     }
     client->keep = worker->head.keep_alive && !worker->draining;
@@ -249,7 +268,7 @@ static size_t take_head_bytes(struct client *client, struct text bytes)
         return 0;
     case HEAD_DONE:
         take_head(client, bytes, length);
-        return length;
+        return client->state == CLIENT_CARRIER ? bytes.len : length;
     case HEAD_BAD:
         client_refuse_head(client, &fault, bytes);
         break;
@@ -328,6 +347,7 @@ static size_t take_some(struct client *client, struct text bytes)
         return bytes.len;
     case CLIENT_SHAKE:
     case CLIENT_BUSY:
+    case CLIENT_CARRIER:
     case CLIENT_FLUSH:
     case CLIENT_CLOSED:
         return 0;
@@ -350,6 +370,7 @@ static bool wants_bytes(const struct client *client)
         return true;
     case CLIENT_SHAKE:
     case CLIENT_BUSY:
+    case CLIENT_CARRIER:
     case CLIENT_FLUSH:
     case CLIENT_CLOSED:
         return false;
@@ -392,6 +413,8 @@ static void shake(struct client *client)
     switch (stream_shake(&client->stream, &fault)) {
     case 0:
         client->state = CLIENT_HEAD;
+        if (stream_is_http2(&client->stream))
+            begin_carrier(client, (struct text){"", 0});
         break;
     case STREAM_WAIT:
         break;
@@ -563,6 +586,8 @@ void client_on_event(struct watch *watch, unsigned events)
         shake(client);
         shaken = client->state == CLIENT_HEAD;
     }
+    if (client->state == CLIENT_CARRIER || client->state == CLIENT_CLOSED)
+        return;
     bool shaking = client->state == CLIENT_SHAKE; /* waits for its peer */
     if (!shaking && !wants_bytes(client)) {
         client->unread = client->unread || events & LOOP_READ;

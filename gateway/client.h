@@ -8,6 +8,9 @@
  * Owns its socket and its buffers. While an exchange is answered nothing more is read, so that what
  * a pipelining client sends waits in the kernel. Ends by closing (at once, or lingering for an
  * SDK that is still sending) and burying itself.
+ *
+ * With HTTP/2 each request is a client of its own, carried inside the one that has the socket
+ * (carrier.h).
  */
 
 #include <stdbool.h>
@@ -20,19 +23,21 @@
 #include "gateway/http/head.h"
 #include "gateway/wire/stream.h"
 
+struct carrier;
 struct exchange;
 struct worker;
 struct worker_listener;
 
 enum client_state {
-    CLIENT_PROXY,  /* waits for a PROXY protocol header */
-    CLIENT_SHAKE,  /* TLS handshake */
-    CLIENT_HEAD,   /* waits for, or reads, a request's head */
-    CLIENT_BODY,   /* reads its body */
-    CLIENT_BUSY,   /* an exchange is working; nothing is read */
-    CLIENT_TUNNEL, /* bytes go to the exchange as they are */
-    CLIENT_FLUSH,  /* sends what is queued, then closes */
-    CLIENT_LINGER, /* has shut its side; reads and discards, bounded, then closes */
+    CLIENT_PROXY,   /* waits for a PROXY protocol header */
+    CLIENT_SHAKE,   /* TLS handshake */
+    CLIENT_HEAD,    /* waits for, or reads, a request's head */
+    CLIENT_BODY,    /* reads its body */
+    CLIENT_BUSY,    /* an exchange is working; nothing is read */
+    CLIENT_TUNNEL,  /* bytes go to the exchange as they are */
+    CLIENT_CARRIER, /* speaks HTTP/2: its requests are clients of their own */
+    CLIENT_FLUSH,   /* sends what is queued, then closes */
+    CLIENT_LINGER,  /* has shut its side; reads and discards, bounded, then closes */
     CLIENT_CLOSED,
 };
 
@@ -59,7 +64,10 @@ struct client {
     struct buffer in;
     struct buffer out;
     struct head_find find;
-    struct body body;
+    union {
+        struct body body;
+        struct carrier *carrier; /* of CLIENT_CARRIER */
+    };
     uint64_t arrived_us; /* when the bytes read last had arrived; 0 = unknown, or used already */
     uint64_t since_us;   /* when the present phase began */
     uint64_t discarded;
@@ -69,6 +77,12 @@ struct client {
 /* Take over an accepted descriptor. */
 void client_new(struct worker *worker, struct worker_listener *listener, int fd,
                 const struct sockaddr_storage *from);
+
+/* Begin one that is carried inside <outer>. */
+struct client *client_new_inside(struct client *outer, const struct stream_inside *how,
+                                 void *carried);
+/* One that was CLIENT_CARRIER is an ordinary one again: send what is queued, then close. */
+void client_end_carrier(struct client *client);
 
 /* Send <pieces> now or as soon as there is room; copies what cannot be sent at once. False when the
  * client is gone. */

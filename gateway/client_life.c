@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
+#include "gateway/carrier.h"
 #include "gateway/client_inside.h"
 #include "gateway/exchange.h"
 
@@ -34,7 +35,8 @@ static void bury(struct client *client)
     list_remove(&client->put_off.link);
     client->state = CLIENT_CLOSED;
     worker->client_count--;
-    metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
+    if (!client->stream.is_inside)
+        metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
     loop_bury(worker->loop, &client->grave, free_client);
     worker_check_idle(worker);
 }
@@ -51,6 +53,8 @@ void client_close(struct client *client)
 {
     if (client->state == CLIENT_CLOSED)
         return;
+    if (client->state == CLIENT_CARRIER)
+        carrier_end(client->carrier);
     bury(client);
     stream_close(&client->stream);
     leave_exchange(client);
@@ -117,38 +121,74 @@ static void write_peer(struct client *client, const struct sockaddr_storage *fro
         snprintf(client->peer, sizeof(client->peer), "unix");
 }
 
-void client_new(struct worker *worker, struct worker_listener *listener, int fd,
-                const struct sockaddr_storage *from)
+static void take_callbacks(struct client *client)
+{
+    client->watch.on_event = client_on_event;
+    client->timer.on_time = on_time;
+    client->put_off.run = client_send_put_off;
+}
+
+static struct client *begin(struct worker *worker, struct worker_listener *listener, int fd)
 {
     struct client *client = memory_new(sizeof(*client));
     client->worker = worker;
     client->listener = listener;
-    client->watch = (struct watch){fd, client_on_event};
-    client->timer.on_time = on_time;
-    client->put_off.run = client_send_put_off;
+    client->watch.fd = fd;
+    take_callbacks(client);
     list_init(&client->put_off.link);
+    buffer_init(&client->in, SIZE_MAX / 2);  /* bounded by what one read brings behind a head */
+    buffer_init(&client->out, SIZE_MAX / 2); /* bounded by pausing the upstream */
+    client->since_us = client_now_us(client);
+    list_push_back(&worker->clients, &client->link);
+    worker->client_count++;
+    worker_check_idle(worker);
+    client_set_timer(client, client_config(client)->timeouts.client_header_us);
+    return client;
+}
+
+void client_new(struct worker *worker, struct worker_listener *listener, int fd,
+                const struct sockaddr_storage *from)
+{
+    struct client *client = begin(worker, listener, fd);
     stream_init(&client->stream, fd);
     if (listener->tls)
         stream_tls_server(&client->stream, listener->tls);
     write_peer(client, from);
-    buffer_init(&client->in, SIZE_MAX / 2);  /* bounded by what one read brings behind a head */
-    buffer_init(&client->out, SIZE_MAX / 2); /* bounded by pausing the upstream */
     client->state = listener->proxy_protocol != PROXY_NONE ? CLIENT_PROXY
                     : listener->tls                        ? CLIENT_SHAKE
                                                            : CLIENT_HEAD;
-    client->since_us = client_now_us(client);
-    list_push_back(&worker->clients, &client->link);
-    worker->client_count++;
     metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, 1);
-    worker_check_idle(worker);
-    client_set_timer(client, client_config(client)->timeouts.client_header_us);
     loop_add(worker->loop, &client->watch);
+}
+
+struct client *client_new_inside(struct client *outer, const struct stream_inside *how,
+                                 void *carried)
+{
+    struct client *client = begin(outer->worker, outer->listener, -1);
+    stream_init_inside(&client->stream, how, carried);
+    memcpy(client->peer, outer->peer, sizeof(client->peer));
+    client->state = CLIENT_HEAD;
+    loop_again(outer->worker->loop, &client->watch, LOOP_READ);
+    return client;
+}
+
+void client_end_carrier(struct client *client)
+{
+    take_callbacks(client);
+    client->state = CLIENT_FLUSH;
+    client->carrier = NULL;
+    client->linger = true;
+    client_end_after_flush(client);
 }
 
 /* ---------------------------------------------------------------------------- idle ones */
 
 bool client_is_idle(const struct client *client)
 {
+    if (client->state == CLIENT_CARRIER)
+        return carrier_is_idle(client->carrier);
+    if (client->stream.is_inside) /* its request is there */
+        return false;
     return client->state == CLIENT_HEAD && !client->started && !buffer_length(&client->out) &&
            !buffer_length(&client->in);
 }
@@ -168,7 +208,9 @@ void client_drain(struct client *client)
 {
     if (client->listener->is_admin_socket)
         return;
-    if (client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
+    if (client->state == CLIENT_CARRIER)
+        carrier_drain(client->carrier);
+    else if (client->state == CLIENT_PROXY || client->state == CLIENT_SHAKE)
         client_close(client);
     else if (client_is_idle(client))
         client_close_idle(client); /* or its request is answered, the last one */
@@ -204,6 +246,7 @@ static uint64_t deadline(const struct client *client)
         return since + FLUSH_US;
     case CLIENT_LINGER:
         return 0;
+    case CLIENT_CARRIER:
     case CLIENT_CLOSED:
         break;
     }

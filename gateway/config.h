@@ -44,6 +44,7 @@ struct listener_settings {
     unsigned serve;      /* enum serve bits */
     enum proxy_protocol proxy_protocol;
     struct networks trusted_proxies;
+    bool http2;
     bool has_tls;
     struct tls_settings tls;
 };
@@ -166,7 +167,7 @@ struct config {
     const char *base_path;
     struct {
         size_t max_header_bytes, max_body_bytes, max_upload_bytes, client_buffer_bytes;
-        unsigned max_connections;
+        unsigned max_connections, max_streams; /* those of one connection in HTTP/2 */
     } limits;
     struct {
         int64_t client_header_us, client_body_us, client_idle_us, stream_idle_us, keepalive_ping_us;
@@ -182,7 +183,8 @@ struct config {
     struct admin_key *admin_keys; /* admin.key first, named "admin", when it is given */
     size_t admin_key_count;       /* 0: one is made at the first start */
     bool admin_read_only;
-    const char *database; /* store.embedded.path */
+    int64_t session_ttl_us; /* of the dashboard */
+    const char *database;   /* store.embedded.path */
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;

@@ -296,6 +296,7 @@ struct document {
     struct items listeners, providers, models, tenants, policies, rules;
     struct items cors_origins, include;
     struct items tracing_headers;  /* struct pair */
+    bool tracing_as_is;            /* a variable has the whole address */
     struct items finetune_command; /* struct text */
     int ledger_sync, unknown_price, unknown_model, store_type;
     struct price price_cap;

@@ -51,7 +51,8 @@ static void write_address(struct buffer *out)
                   "version: 1\n"
                   "server:\n"
                   "  listeners:\n"
-                  "    - {name: api, address: \"127.0.0.1:%u\", serve: [api, health, metrics]}\n",
+                  "    - {name: api, address: \"127.0.0.1:%u\", serve: [api, ui, health, "
+                  "metrics]}\n",
                   (unsigned)number);
 }
 

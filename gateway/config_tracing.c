@@ -27,27 +27,56 @@ static void override(struct document *document, const char *name, const char *pa
                  document_source(document, name, true));
 }
 
+/* What such a variable says may be meant for other programs of the same environment: it is left
+ * out where it cannot be used, and keeps nobody from starting. */
+static void pass_over(struct document *document, const char *name, const char *why)
+{
+    problem_at_key(document, document->root, SEVERITY_WARNING, "%s is passed over: %s", name, why);
+}
+
 /* Samplers that ask the parent are what is done anyway. */
 static void override_sample(struct document *document)
 {
-    const char *name = "OTEL_TRACES_SAMPLER", *sampler = variable(name);
+    const char *name = "OTEL_TRACES_SAMPLER", *sampler = variable(name), *share = NULL;
     if (!sampler)
         return;
-    size_t source = document_source(document, name, true);
     if (strstr(sampler, "always_on"))
-        node_set(document, document->root, "telemetry.tracing.sample", TEXT("1"), source);
+        share = "1";
     else if (strstr(sampler, "always_off"))
-        node_set(document, document->root, "telemetry.tracing.sample", TEXT("0"), source);
+        share = "0";
+    else if (strstr(sampler, "traceidratio") && variable("OTEL_TRACES_SAMPLER_ARG"))
+        share = variable(name = "OTEL_TRACES_SAMPLER_ARG");
     else if (strstr(sampler, "traceidratio"))
-        override(document, "OTEL_TRACES_SAMPLER_ARG", "telemetry.tracing.sample");
+        share = "1";
+    char *end = NULL;
+    double number = share ? strtod(share, &end) : 0;
+    if (!share || end == share || *end || !(number >= 0 && number <= 1))
+        pass_over(document, name, share ? "it is no number from 0 to 1" : "it is not known");
+    else
+        node_set(document, document->root, "telemetry.tracing.sample", text_of(share),
+                 document_source(document, name, true));
+}
+
+/* The address of a collector, if sluice could speak with it. */
+static void override_endpoint(struct document *document, const char *name)
+{
+    const char *value = variable(name), *problem = NULL;
+    struct url url;
+    if (!value)
+        return;
+    if (url_read(text_of(value), &url, &problem))
+        override(document, name, "telemetry.tracing.endpoint");
+    else
+        pass_over(document, name, "it is no http:// or https:// address");
 }
 
 void document_override_tracing(struct document *document)
 {
     const char *disabled = variable("OTEL_SDK_DISABLED"),
                *exporter = variable("OTEL_TRACES_EXPORTER");
-    override(document, "OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.tracing.endpoint");
-    override(document, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "telemetry.tracing.endpoint");
+    override_endpoint(document, "OTEL_EXPORTER_OTLP_ENDPOINT");
+    override_endpoint(document, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    document->tracing_as_is = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != NULL;
     override_sample(document);
     if (disabled && text_equal_nocase(text_of(disabled), TEXT("true")))
         node_set(document, document->root, "telemetry.tracing.endpoint", TEXT(""),
@@ -140,36 +169,35 @@ static struct text resource(struct document *document)
                         : attributes;
 }
 
-static void add_header(struct document *document, const struct node *node, struct text name,
-                       struct text value)
+static bool add_header(struct document *document, struct text name, struct text value)
 {
     struct tracing_settings *tracing = &document->config.tracing;
-    if (tracing->header_count == HEADERS_MAX || !header_may_be_added(name, value)) {
-        problem_at_value(document, node, SEVERITY_ERROR,
-                         "a header for the collector is a name and a value without control "
-                         "characters; at most %d",
-                         HEADERS_MAX);
-        return;
-    }
+    if (tracing->header_count == HEADERS_MAX || !header_may_be_added(name, value))
+        return false;
     tracing->headers[tracing->header_count++] = (struct header_setting){
         arena_copy(&document->arena, name).at, arena_copy(&document->arena, value).at};
+    return true;
 }
 
 static void resolve_collector_headers(struct document *document)
 {
-    const struct node *node = node_at(document->root, "telemetry.tracing");
+    static const char why[] = "a header for the collector has a name that is not written anyway, "
+                              "and a value without control characters";
     const struct pair *pairs = document->tracing_headers.at;
-    const char *given = variable("OTEL_EXPORTER_OTLP_TRACES_HEADERS");
+    const char *from = "OTEL_EXPORTER_OTLP_TRACES_HEADERS", *given = variable(from);
     struct text rest, name, value;
     document->config.tracing.headers =
         arena_new(&document->arena, HEADERS_MAX * sizeof(struct header_setting));
     if (!given)
-        given = variable("OTEL_EXPORTER_OTLP_HEADERS");
+        given = variable(from = "OTEL_EXPORTER_OTLP_HEADERS");
     for (size_t i = 0; !given && i < document->tracing_headers.count; i++)
-        add_header(document, pairs[i].node, pairs[i].name, pairs[i].value);
+        if (!add_header(document, pairs[i].name, pairs[i].value))
+            problem_at_value(document, pairs[i].node, SEVERITY_ERROR, "%s; at most %d", why,
+                             HEADERS_MAX);
     rest = given ? text_of(given) : (struct text){NULL, 0};
     while (next_pair(document, &rest, &name, &value))
-        add_header(document, node, name, value);
+        if (!add_header(document, name, value))
+            pass_over(document, from, why);
 }
 
 void resolve_tracing(struct document *document)
@@ -181,7 +209,7 @@ void resolve_tracing(struct document *document)
         return;
     while (text_ends(endpoint, TEXT("/")))
         endpoint.len--;
-    bool is_whole = text_ends(endpoint, TEXT("/v1/traces"));
+    bool is_whole = document->tracing_as_is || text_ends(endpoint, TEXT("/v1/traces"));
     endpoint =
         arena_format(&document->arena, "%.*s%s", TEXT_ARGS(endpoint), is_whole ? "" : "/v1/traces");
     tracing->endpoint = endpoint.at;

@@ -9,6 +9,7 @@
 #include "gateway/base/memory.h"
 #include "gateway/base/table.h"
 #include "gateway/config.h"
+#include "gateway/dashboard.h"
 #include "gateway/health.h"
 #include "gateway/http/path.h"
 
@@ -142,6 +143,7 @@ static const struct endpoint monster_own = {{"/generate", 9}, METHOD_POST, OPERA
 static const struct endpoint health_page =  {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_HEALTH, false, false, false};
 static const struct endpoint metrics_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_METRICS, false, false, false};
 static const struct endpoint alive_page =   {{"", 0}, METHOD_HEAD, OPERATION_OBJECT, BODY_ABSENT, PAGE_ALIVE, false, false, false};
+static const struct endpoint dashboard_page = {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_ABSENT, PAGE_DASHBOARD, false, false, false};
 static const struct endpoint admin_page =   {{"", 0}, METHOD_GET, OPERATION_OBJECT, BODY_JSON, PAGE_ADMIN, false, false, false};
 
 enum { ROOTS = 12 };
@@ -450,15 +452,19 @@ bool endpoint_find(const struct head *head, unsigned serve, struct text metrics_
     const struct family *family = known ? known->family : &families[family_of(head->path)];
     *match = (struct match){.shape = family->shape, .dialect = family->dialect};
     bool is_admin = serve & SERVE_ADMIN && admin_is_path(head->path);
-    if (is_admin)
+    bool is_dashboard = serve & SERVE_UI && dashboard_is_path(head->path);
+    if (is_admin || is_dashboard)
         match->shape = SHAPE_PROBLEM;
     /* Names of tenants stand in the paths of the admin API. */
-    if (!known && !path_is_clean(head->path, is_admin || may_escape(head->path)))
+    bool is_root = is_dashboard && text_equal(head->path, TEXT("/ui/")); /* the one that ends so */
+    if (!known && !is_root && !path_is_clean(head->path, is_admin || may_escape(head->path)))
         return fault_set(fault, FAULT_BAD_HTTP, "The path is not in canonical form.");
     if (serve & SERVE_METRICS && text_equal(head->path, metrics_path))
         return only_get(head, fault) && find_page(head, &metrics_page, match);
     if (is_admin)
         return find_page(head, &admin_page, match);
+    if (is_dashboard)
+        return only_get(head, fault) && find_page(head, &dashboard_page, match);
     if (serve & SERVE_API && head->method == METHOD_HEAD && text_equal(head->path, TEXT("/")))
         return find_page(head, &alive_page, match);
     if (serve & SERVE_API && text_starts(head->path, TEXT("/d/")))

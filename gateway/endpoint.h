@@ -47,9 +47,10 @@ enum page {
     PAGE_HEALTH,
     PAGE_METRICS,
     PAGE_ADMIN,
-    PAGE_DEPLOY, /* Monster's deploy calls */
-    PAGE_JOB,    /* jobs: job_page.h */
-    PAGE_FILE,   /* a file of theirs, opened by its link alone */
+    PAGE_DASHBOARD, /* files of web/dist: dashboard.h */
+    PAGE_DEPLOY,    /* Monster's deploy calls */
+    PAGE_JOB,       /* jobs: job_page.h */
+    PAGE_FILE,      /* a file of theirs, opened by its link alone */
 };
 
 struct endpoint {

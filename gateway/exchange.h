@@ -138,8 +138,8 @@ struct seeking {
     struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
-    struct text own_origin; /* "https://HOST", as the client has us; of deploy calls */
-    struct text if_match;   /* of a call of the admin API */
+    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls */
+    struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard */
     /* for the ruling (ruling.h) */
     const struct text *rule_headers; /* in the order of the rules' list; NULL = they look at none */
     struct text policy_name;         /* x-sluice-policy, where it may be set */

@@ -155,9 +155,14 @@ static bool admit_admin(struct exchange *x, const struct head *head)
         return admin_know_peer(x->client->stream.fd, caller) ||
                fault_set(exchange_fault(x), FAULT_BAD_KEY,
                          "Only the user that runs sluice may ask.");
-    return (credential_find(head, false, &secret) == CREDENTIAL_FOUND &&
-            admin_know_key(x->worker->options.service, x->snapshot->config, secret, caller)) ||
-           fault_set(exchange_fault(x), FAULT_BAD_KEY, "An admin key is needed.");
+    const struct service *service = x->worker->options.service;
+    enum credential_result result = credential_find(head, false, &secret);
+    bool is_known =
+        result == CREDENTIAL_FOUND && admin_know_key(service, x->snapshot->config, secret, caller);
+    /* A key that opens nothing is not passed over for a cookie that does. */
+    if (result == CREDENTIAL_NONE && (x->client->listener->serve & SERVE_UI))
+        is_known = admin_know_session(service, x->snapshot->config, head, caller);
+    return is_known || fault_set(exchange_fault(x), FAULT_BAD_KEY, "An admin key is needed.");
 }
 
 /* A deployment's own endpoint is opened by its own token, and by nothing else. Who has not got it
@@ -191,6 +196,7 @@ static bool admit(struct exchange *x, const struct head *head)
     case PAGE_ALIVE:
     case PAGE_HEALTH:
     case PAGE_METRICS:
+    case PAGE_DASHBOARD:
         return true;
     case PAGE_ADMIN:
         return admit_admin(x, head);
@@ -454,7 +460,8 @@ static void keep_peer(struct exchange *x, const struct head *head)
         x->peer = arena_copy(&x->arena, text_of(peer));
 }
 
-/* How the client has reached us: what begins the address of what it deploys. */
+/* How the client has reached us: what begins the address of what it deploys, and whether a cookie
+ * may ask for TLS. */
 static void keep_origin(struct exchange *x, const struct head *head)
 {
     struct text host = keep_value(x, head, TEXT("host"));
@@ -500,7 +507,7 @@ static void keep_request(struct exchange *x, const struct head *head)
     x->match.suffix = keep_part(x, head->path, x->match.suffix);
     x->match.id = keep_part(x, head->path, x->match.id);
     x->match.deployment = keep_part(x, head->path, x->match.deployment);
-    if (x->match.endpoint->page == PAGE_DEPLOY)
+    if (x->match.endpoint->page == PAGE_DEPLOY || x->admin)
         keep_origin(x, head);
     x->call.operation = x->match.endpoint->operation;
     x->dialect = dialect_find(x->match.dialect);
@@ -510,8 +517,10 @@ static void keep_request(struct exchange *x, const struct head *head)
     enum page page = x->match.endpoint->page;
     if (page == PAGE_ADMIN || page == PAGE_HEALTH || page == PAGE_JOB || page == PAGE_FILE || lists)
         x->query = arena_copy(&x->arena, head->query);
-    if (x->match.endpoint->page == PAGE_ADMIN)
-        x->seeking->if_match = keep_for_now(x, head, TEXT("if-match"));
+    if (page == PAGE_ADMIN)
+        x->seeking->page_header = keep_for_now(x, head, TEXT("if-match"));
+    if (page == PAGE_DASHBOARD)
+        x->seeking->page_header = keep_for_now(x, head, TEXT("accept-encoding"));
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }

@@ -6,6 +6,7 @@
 #include "gateway/admin.h"
 #include "gateway/answer.h"
 #include "gateway/client.h"
+#include "gateway/dashboard.h"
 #include "gateway/deploy_metrics.h"
 #include "gateway/follow.h"
 #include "gateway/health.h"
@@ -126,12 +127,13 @@ static struct admin_caller caller_of(const struct key *key)
 static struct slow_page *page_new(struct exchange *x)
 {
     struct slow_page *page = memory_new(sizeof(*page));
+    const struct worker_listener *listener = x->client ? x->client->listener : NULL;
     page->x = x;
     buffer_init(&page->path, HEAD_TARGET_MAX);
     buffer_init(&page->query, HEAD_TARGET_MAX);
     buffer_append_text(&page->path, x->path);
     buffer_append_text(&page->query, x->query);
-    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->seeking->if_match));
+    snprintf(page->if_match, sizeof(page->if_match), "%.*s", TEXT_ARGS(x->seeking->page_header));
     page->origin = memory_string(x->seeking->own_origin);
     page->body = x->body;
     buffer_init(&x->body, 0);
@@ -142,6 +144,8 @@ static struct slow_page *page_new(struct exchange *x)
                                      .body = buffer_text(&page->body),
                                      .caller = x->admin ? *x->admin : caller_of(x->key),
                                      .origin = page->origin,
+                                     .has_dashboard = listener && listener->serve & SERVE_UI,
+                                     .is_tls = text_starts(x->seeking->own_origin, TEXT("https:")),
                                      .loop = x->worker->loop,
                                      .worker = x->worker,
                                      .done = on_admin_done};
@@ -168,10 +172,22 @@ static bool answer_admin(struct exchange *x)
     struct text extra = TEXT("cache-control: no-store\r\n");
     if (call->allow[0])
         extra = arena_format(&x->arena, "cache-control: no-store\r\nallow: %s\r\n", call->allow);
+    if (call->cookie[0])
+        extra = arena_format(&x->arena, "%.*sset-cookie: %s\r\n", TEXT_ARGS(extra), call->cookie);
     buffer_append_text(&x->held, buffer_text(&call->out));
     finish(x, (unsigned)call->status,
            call->content_type ? text_of(call->content_type) : TEXT("application/json"), extra);
     return true;
+}
+
+/* --------------------------------------------------------------------------- dashboard */
+
+static void answer_dashboard(struct exchange *x)
+{
+    struct dashboard_answer answer;
+    dashboard_find(x->path, x->seeking->page_header, &answer);
+    buffer_append_text(&x->held, answer.body);
+    finish(x, answer.status, answer.type, answer.extra);
 }
 
 /* ------------------------------------------------------------------------------- pages */
@@ -219,6 +235,9 @@ bool pages_answer(struct exchange *x)
                              &x->held);
         job_metrics_write(x->worker->options.jobs, &x->held);
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
+        return true;
+    case PAGE_DASHBOARD:
+        answer_dashboard(x);
         return true;
     case PAGE_ADMIN:
     case PAGE_DEPLOY:

@@ -164,6 +164,14 @@ static const struct limit_list *limits_before(const struct directory *before,
     return key ? &key->limits : &none;
 }
 
+/* Was <tenant> made just now, by the API? Whatever the ledger has under its name is of another one,
+ * and its counters begin at nothing. */
+static bool begins_now(const struct directory *before, const struct tenant *tenant)
+{
+    const struct tenant *old = before ? directory_find_tenant(before, tenant->name) : NULL;
+    return before && tenant->scope.len && (!old || !text_equal(old->scope, tenant->scope));
+}
+
 /* Of whatever amount: does <limit> count in what one of <list> counts in? */
 static bool has_same(const struct limit_list *list, const struct limit *limit)
 {
@@ -194,13 +202,15 @@ static void reach_limits(struct reach *reach, const struct limit_list *list,
 static void reach_key(void *with, const struct key *key)
 {
     const struct reach *reach = with;
-    if (key->limits.count > 0)
+    if (key->limits.count > 0 && !begins_now(reach->before, key->tenant))
         reach_limits(with, &key->limits, limits_before(reach->before, key->tenant, key, false));
 }
 
 static void reach_tenant(void *with, const struct tenant *tenant)
 {
     const struct reach *reach = with;
+    if (begins_now(reach->before, tenant))
+        return;
     if (tenant->limits.count > 0)
         reach_limits(with, &tenant->limits, limits_before(reach->before, tenant, NULL, false));
     if (tenant->user_limits.count > 0)
@@ -312,6 +322,8 @@ static bool is_begun_here(struct counting *counting, const struct sums *sums, co
 static void count_level(struct counting *counting, const struct sums *sums,
                         const struct limit_list *list, char letter)
 {
+    if (list->count == 0 || begins_now(counting->before, sums->tenant))
+        return;
     const struct limit_list *before = limits_before(
         counting->before, sums->tenant, letter == 'k' ? sums->key : NULL, letter == 'u');
     for (size_t i = 0; i < list->count; i++) {

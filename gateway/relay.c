@@ -84,7 +84,7 @@ static void take_body(struct exchange *x, struct text piece)
             return;
         }
         upstream_abandon(&x->upstream);
-        if (fault_rule(exchange_why(x)->kind)->status < 500)
+        if (relay_tells_session(x))
             end_session(x, piece);
         x->facts.upstream = UPSTREAM_FAILED;
         exchange_run(x);

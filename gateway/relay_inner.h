@@ -22,6 +22,12 @@ enum {
 /* An answer begins: where its object's name is needed, there is room for it. */
 void relay_lend_id(struct exchange *x);
 
+/* Is why a session ends for its client to know? Then it is told, and closed in good order. */
+static inline bool relay_tells_session(const struct exchange *x)
+{
+    return fault_rule(exchange_why(x)->kind)->status < 500;
+}
+
 /* --- relay_out.c --- */
 
 /* Send the head (when it has not gone yet), what is gathered, and the end of the framing. */

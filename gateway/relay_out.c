@@ -281,8 +281,8 @@ void relay_break(struct exchange *x)
     if (x->client)
         x->client->keep = false;
     upstream_abandon(&x->upstream);
-    if (x->relay == RELAY_TUNNEL && exchange_why(x)->kind == FAULT_BUDGET) {
-        x->cut_out = false; /* it was told */
+    if (x->relay == RELAY_TUNNEL && relay_tells_session(x)) {
+        x->cut_out = false;
         return;
     }
     if (x->relay != RELAY_EVENTS || x->unwatched)

@@ -486,9 +486,13 @@ static void wait_for_store(struct service *service)
 static void log_start(const struct service *service)
 {
     const struct config *config = service->config;
-    for (size_t i = 0; i < config->listener_count; i++)
-        log_line(LOG_INFO, "service", "listening on %s (%s)", config->listeners[i].address,
-                 config->listeners[i].name);
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct listener_settings *one = &config->listeners[i];
+        log_line(LOG_INFO, "service", "listening on %s (%s)", one->address, one->name);
+        if (one->serve & SERVE_UI && !strchr("u/s", one->address[0])) /* no socket's name */
+            log_line(LOG_INFO, "service", "dashboard at http%s://%s/ui/", one->has_tls ? "s" : "",
+                     one->address);
+    }
     log_line(LOG_INFO, "service",
              "sluice %s serves: workers %u, providers %zu, models %zu, tenants %zu",
              PROGRAM_VERSION, service->worker_count, config->provider_count, config->model_count,
@@ -619,6 +623,7 @@ int service_run(const struct service_options *options)
         service_open_metrics(&service);
         service.mock = mock_start();
         admin_open_key(&service);
+        admin_open_sessions(&service);
         service.roster_desk = desk_new("admin-keys", &service);
         service.ledger_desk = desk_new("admin-ledger", &service);
         atomic_store(&service.is_starting, true);

@@ -82,6 +82,7 @@ struct service {
     int64_t started_wall_us;
     struct digest admin_key; /* of $SLUICE_ADMIN_KEY, or made at the first start */
     bool has_admin_key;
+    struct digest session_secret; /* of the dashboard's cookies; kept in STATE/session_secret */
     struct desk *roster_desk, *ledger_desk; /* threads for slow questions */
     struct events *events;
 
@@ -131,6 +132,8 @@ void service_event(struct service *service, const char *kind, const char *by, co
 
 /* Find or make the admin key (admin_who.c). */
 void admin_open_key(struct service *service);
+/* Find or make the secret of the dashboard's sessions (admin_session.c). */
+void admin_open_sessions(struct service *service);
 
 /* Let the service's thread look at what it was told; any thread. */
 void service_wake(struct service *service);

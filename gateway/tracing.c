@@ -34,6 +34,7 @@ struct tracing {
     struct upstream_pool *pool;                 /* NULL: it cannot be reached */
     struct buffer spans, body, head, answer;
     unsigned span_count, sent_count; /* in <spans>, in <body> */
+    unsigned told;                   /* of them, to who ends the process */
     struct upstream_call upstream;
     struct timer timer;
     unsigned status, tries;
@@ -60,8 +61,10 @@ static void wait_us(struct tracing *tracing, uint64_t us)
 /* How many spans are not sent yet: whoever ends the process waits a moment for them. */
 static void tell_count(struct tracing *tracing)
 {
-    atomic_store_explicit(&tracing->worker->spans_now, tracing->span_count + tracing->sent_count,
-                          memory_order_relaxed);
+    unsigned now = tracing->span_count + tracing->sent_count;
+    atomic_fetch_add_explicit(&tracing->worker->spans_now, now - tracing->told,
+                              memory_order_relaxed);
+    tracing->told = now;
 }
 
 static void drop(struct tracing *tracing, const char *why)
@@ -353,6 +356,8 @@ void tracing_unref(struct tracing *tracing)
     timer_stop(&tracing->timer);
     metrics_count(tracing->worker->metrics, COUNTER_SPANS_DROPPED,
                   tracing->span_count + tracing->sent_count);
+    tracing->span_count = tracing->sent_count = 0;
+    tell_count(tracing);
     if (tracing->pool)
         upstream_pool_unref(tracing->pool);
     buffer_done(&tracing->spans);
@@ -387,7 +392,7 @@ void tracing_begin(struct exchange *x)
         for (size_t i = 0; i < TRACE_ID_BYTES; i += sizeof(uint64_t))
             memcpy(context.id + i, &(uint64_t){worker_random(x->worker) | 1}, sizeof(uint64_t));
     memcpy(trace->id, context.id, TRACE_ID_BYTES);
-    trace->parent = context.parent;
+    trace->parent = goes_on ? context.parent : 0;
     trace->span = worker_random(x->worker) | 1;
     x->trace = trace;
 }
@@ -426,7 +431,8 @@ void tracing_settle(struct exchange *x, const struct ledger_row *row)
     tell_count(tracing);
     if (tracing->busy || tracing->sent_count)
         return;
-    if (buffer_length(&tracing->spans) >= SEND_BYTES || x->worker->draining)
+    if (buffer_length(&tracing->spans) >= SEND_BYTES ||
+        (x->worker->draining && !x->worker->stopping))
         send_now(tracing);
     else if (was_empty)
         wait_us(tracing, WAIT_US);

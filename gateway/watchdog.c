@@ -25,6 +25,7 @@ enum {
     START_PART = 200,        /* and has computed for one in so many of the limit if it does not, */
     START_BLOCKS = 2 * 1024, /* or has read or written so many of 512 bytes */
     LIMITS_STARVED = 30,     /* a worker that waits for the processor is aborted after so many */
+    LIMITS_ON_DISK = 150,    /* a snapshot is over by then; what a dead mount holds can be ended */
 };
 
 struct watched {
@@ -172,6 +173,11 @@ static void look_at(struct watchdog *watchdog, unsigned i)
         watched->computed_us = watched->last_us = computed;
     if (state == STARVED_ON_DISK) {
         note_disk(watchdog, watched, i);
+        if (!watchdog->limit_us || watched->disk_us < LIMITS_ON_DISK * watchdog->limit_us)
+            return;
+        log_line(LOG_ERROR, "watchdog", "worker %u waits for the disk for %llu ms: aborting", i,
+                 (unsigned long long)watched->disk_us / 1000);
+        abort_thread((pthread_t)worker_thread(worker));
         return;
     }
     watched->stuck_us += counts_us(watchdog, state, computed - watched->last_us);

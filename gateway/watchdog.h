@@ -11,8 +11,8 @@
  * taken for stuck. A worker that has computed for a third of the limit in one round, by its own
  * clock, is stuck as well: that clock stands still while others have the processor. And one that
  * may run and does not come to it is not stuck (starved.h): of such a time what it computes counts,
- * and only after thirty times the limit it is taken for stuck all the same. While it waits for the
- * disk, as of one that is frozen for a backup, nothing counts: nothing could end it meanwhile.
+ * and only after thirty times the limit it is taken for stuck all the same. A wait for the
+ * disk, as of one that is frozen for a backup, is borne for a hundred and fifty times the limit.
  *
  * What is done before there are workers may rightly take long: an upgrade of the ledger, many calls
  * to count. So it counts what the process has computed, read and written: when that is next to

@@ -56,7 +56,10 @@ static bool can_use(struct tls *tls)
 
 static struct tls_options tls_options_of(const struct tls_settings *tls)
 {
-    return (struct tls_options){tls->cert_file, tls->key_file, tls->ca_file, tls->tls13_only};
+    return (struct tls_options){.cert_file = tls->cert_file,
+                                .key_file = tls->key_file,
+                                .ca_file = tls->ca_file,
+                                .tls13_only = tls->tls13_only};
 }
 
 bool worker_can_use(const struct config *config, struct fault *fault)
@@ -81,6 +84,7 @@ static bool refresh_tls(struct worker_listener *listener, const struct listener_
     if (settings->has_tls) {
         struct fault fault;
         struct tls_options options = tls_options_of(&settings->tls);
+        options.http2 = settings->http2;
         tls = tls_new_server(&options, &fault);
         if (!tls) {
             log_line(LOG_ERROR, "listener", "%s: %s", settings->name, fault.text);
@@ -98,6 +102,7 @@ static void take_settings(struct worker_listener *listener,
 {
     listener->serve = settings->serve;
     listener->proxy_protocol = settings->proxy_protocol;
+    listener->http2 = settings->http2;
     const struct networks *trusted = &settings->trusted_proxies;
     struct network *copy = NULL;
     if (trusted->count) {

@@ -71,6 +71,7 @@ struct worker_listener {
     enum proxy_protocol proxy_protocol;
     struct networks trusted; /* a copy: the listener outlives a configuration */
     struct tls *tls;         /* NULL = plain */
+    bool http2;
     bool is_unix, is_admin_socket;
     bool is_jobs; /* of no socket: where the calls of jobs come in (job_desk.h) */
 };

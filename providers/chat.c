@@ -46,12 +46,15 @@ bool json_says_something(struct text json)
     return json.at != NULL;
 }
 
-enum { MORE_BYTES = 400, MORE_NAME_BYTES = 48 };
+enum { MORE_BYTES = 400, MORE_NAME_BYTES = 48, MORE_NAMES = 8, LOSSES_MAX = 256 };
 
 struct text more_add(struct arena *arena, struct text names, const char *prefix, struct text name)
 {
-    if (names.len > MORE_BYTES)
-        return names;
+    size_t count = names.len > 0;
+    for (size_t i = 0; i < names.len && names.len <= MORE_BYTES; i++)
+        count += names.at[i] == ',';
+    if (names.len > MORE_BYTES || count >= MORE_NAMES)
+        return names; /* a call has many parts, and each has its list */
     struct text more = arena_format(arena, "%.*s%s%s%.*s", TEXT_ARGS(names), names.len ? "," : "",
                                     prefix, TEXT_ARGS(text_head(name, MORE_NAME_BYTES)));
     char *at = (char *)(uintptr_t)more.at + more.len - text_head(name, MORE_NAME_BYTES).len;
@@ -397,6 +400,8 @@ static void __attribute__((format(printf, 4, 0)))
 note(char *list, size_t *len, unsigned *count, const char *format, va_list words)
 {
     char name[128];
+    if (*count >= LOSSES_MAX)
+        return; /* the list has long been full: what a call of millions lacks is not sought there */
     vsnprintf(name, sizeof(name), format, words);
     for (char *c = name; *c; c++) /* it goes into a header */
         if ((unsigned char)*c < 0x20 || (unsigned char)*c > 0x7E || *c == ',')
@@ -465,6 +470,8 @@ static void lose_more(struct losses *losses, struct text where, struct text name
 static void lose_more_of_part(struct losses *losses, const struct part *part, size_t m, size_t p)
 {
     char where[96];
+    if (!part->more.len && !part->part_count)
+        return;
     snprintf(where, sizeof(where), "messages[%zu].content[%zu]", m, p);
     lose_more(losses, text_of(where), part->more);
     for (size_t i = 0; i < part->part_count; i++) {

@@ -486,7 +486,7 @@ static void take_arguments(struct openai_reader *r, unsigned number, struct open
         begin_call(r, number, call);
     if (call->begun)
         say_arguments(r, number, call, inner);
-    else if (inner.len)
+    else if (inner.len && waits)
         call->held = joined(r, call->held, inner);
 }
 

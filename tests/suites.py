@@ -6,7 +6,7 @@
     tests/suites.py unit flow    these two
 
 Suites are found by convention: tests/unit/**/*_test.c, tests/fuzz/*_fuzz.c, and a pytest folder for
-each of flow, hostile, recorded, clients, redis, store, launch, guard, chaos, packaging. A skipped test counts
+each of flow, hostile, recorded, clients, redis, store, launch, guard, web, chaos, packaging. A skipped test counts
 as failed: what a test needs is installed, not guessed at. So does one that hangs, a suite that runs
 out of its time, and a process that a suite leaves running.
 
@@ -448,6 +448,7 @@ SUITES = {
     "store": store,
     "launch": launch,
     "guard": lambda: run_pytest("guard", minutes=10, test_seconds=300),
+    "web": lambda: run_pytest("web", test_seconds=600),
     "chaos": lambda: run_pytest("chaos", test_seconds=600),
     "packaging": lambda: run_pytest("packaging", test_seconds=600),
     "clang": clang,
@@ -459,7 +460,7 @@ STAGES = (  # one after the other; the lanes of each side by side, and in a lane
     (("check", "unit"),),  # what fails soonest
     (  # of two suites at the same time at most one takes much of the processors
         ("flow", "recorded", "hostile", "asan"),
-        ("redis", "store", "launch", "guard", "tsan", "packaging", "clients", "clang"),
+        ("redis", "store", "launch", "guard", "tsan", "packaging", "clients", "web", "clang"),
     ),
     (("chaos",),),  # makes its own load, and measures what comes of it
 )

@@ -23,7 +23,7 @@ server:
   listeners:
     - name: api
       address: 127.0.0.1:{port}
-      serve: [api, metrics, health]
+      serve: [api, ui, metrics, health]
   shutdown: {{drain_delay: 0s, grace: 5s}}
 anonymous: true        # on loopback: no key is needed, and any key is tenant `local`
 store: {{type: embedded, embedded: {{path: {state}/sluice.db}}}}

@@ -148,7 +148,8 @@ void loop_add_level(struct loop *loop, struct watch *watch, unsigned events)
 
 void loop_remove(struct loop *loop, struct watch *watch)
 {
-    epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+    if (watch->fd >= 0)
+        epoll_ctl(loop->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
     for (int i = 0; i < loop->event_count; i++)
         if (loop->events[i].data.ptr == watch)
             loop->events[i].events = 0;

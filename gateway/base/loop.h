@@ -27,7 +27,7 @@ enum loop_event {
 };
 
 struct watch {
-    int fd;
+    int fd; /* -1 = of none: never added, only loop_again() reaches it */
     void (*on_event)(struct watch *watch, unsigned events);
 };
 

@@ -77,8 +77,22 @@ static bool take_last(struct text *list, struct text *member)
     return true;
 }
 
+/* Does a comma or a semicolon stand in a quoted string, or has one no end? Nothing that is looked
+ * for has them, and what others put there - the Host of a client - must not be taken for a hop. */
+static bool is_tricky(struct text value)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.at[i] == '"')
+            quoted = !quoted;
+        else if (quoted && strchr(",;\\", value.at[i]))
+            return true;
+    }
+    return quoted;
+}
+
 /* Of one member of Forwarded, "for=192.0.2.60;proto=http", the value of <name>; quotes are taken
- * off. No value that is looked for here has a semicolon or a comma. */
+ * off. */
 static struct text forwarded_value(struct text member, struct text name)
 {
     struct text pair;
@@ -115,6 +129,8 @@ bool forwarded_client(const struct head *head, const struct networks *trusted,
         struct text list = head->fields[i].value, member;
         if (!text_equal_nocase(head->fields[i].name, is_old ? old : new))
             continue;
+        if (!is_old && is_tricky(list))
+            return found;
         while (take_last(&list, &member)) {
             unsigned char address[16];
             struct text hop = without_port(is_old ? member : forwarded_value(member, TEXT("for")));
@@ -139,6 +155,6 @@ bool forwarded_https(const struct head *head)
     for (size_t i = 0; i < head->field_count; i++)
         if (text_equal_nocase(head->fields[i].name, TEXT("forwarded")))
             list = head->fields[i].value;
-    return take_last(&list, &last) &&
+    return !is_tricky(list) && take_last(&list, &last) &&
            text_equal_nocase(forwarded_value(last, TEXT("proto")), TEXT("https"));
 }

@@ -92,11 +92,12 @@ static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char
                            const unsigned char *offered, unsigned offered_len, void *with)
 {
     (void)ssl;
-    (void)with;
-    static const unsigned char ours[] = "\x08http/1.1";
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    enum { H2_LENGTH = 3 };
+    unsigned skip = with ? 0 : H2_LENGTH;
     unsigned char *match;
-    int found =
-        SSL_select_next_proto(&match, chosen_len, ours, sizeof(ours) - 1, offered, offered_len);
+    int found = SSL_select_next_proto(&match, chosen_len, ours + skip,
+                                      (unsigned)sizeof(ours) - 1 - skip, offered, offered_len);
     *chosen = match;
     return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -135,7 +136,8 @@ static void share_tickets(SSL_CTX *context)
 struct tls *tls_new_server(const struct tls_options *options, struct fault *fault)
 {
     SSL_CTX *context = context_new(TLS_server_method(), options);
-    SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+    static bool http2 = true; /* its address says it */
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, options->http2 ? &http2 : NULL);
     /* Sessions are in the clients' tickets; nothing is kept of them here. */
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     static const unsigned char session_context[] = "sluice";
@@ -271,6 +273,11 @@ void stream_init(struct stream *stream, int fd)
     *stream = (struct stream){.fd = fd};
 }
 
+void stream_init_inside(struct stream *stream, const struct stream_inside *how, void *carried)
+{
+    *stream = (struct stream){.fd = -1, .inside = how, .is_inside = true, .carried = carried};
+}
+
 static SSL *ssl_begin(struct stream *stream, struct tls *tls)
 {
     SSL *ssl = SSL_new(context_of(tls));
@@ -324,6 +331,15 @@ int stream_shake(struct stream *stream, struct fault *fault)
     return STREAM_BROKEN;
 }
 
+bool stream_is_http2(const struct stream *stream)
+{
+    const unsigned char *name = NULL;
+    unsigned length = 0;
+    if (stream->ssl && !stream->is_inside)
+        SSL_get0_alpn_selected(ssl_of(stream), &name, &length);
+    return text_equal((struct text){(const char *)name, length}, TEXT("h2"));
+}
+
 static ssize_t ssl_result(const struct stream *stream, int done)
 {
     if (done > 0)
@@ -374,6 +390,8 @@ static ssize_t read_timed(struct stream *stream, void *into, size_t bytes)
 ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 {
     if (stream->ssl) {
+        if (stream->is_inside)
+            return stream->inside->read(stream->carried, into, bytes);
         stream->emptied = false; /* what is read may have come before */
         forget_errors();
         return ssl_result(stream, SSL_read(ssl_of(stream), into, (int)bytes));
@@ -394,6 +412,8 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes)
 
 bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked)
 {
+    if (stream->ssl && stream->is_inside)
+        return stream->inside->has_more(stream->carried);
     /* A short read from a socket has emptied it, and new bytes bring a new edge. */
     if (stream->ssl && (!stream->emptied || SSL_has_pending(ssl_of(stream))))
         return true;
@@ -438,6 +458,8 @@ static struct text take_record(struct place *place, char *room)
 static ssize_t write_records(struct stream *stream, const struct iovec *pieces, int count)
 {
     static _Thread_local void *mine;
+    if (stream->is_inside)
+        return stream->inside->write(stream->carried, pieces, count);
     char *room = memory_of_thread(&mine, TLS_RECORD_BYTES);
     struct place place = {.pieces = pieces, .count = count};
     size_t sent = 0;
@@ -483,7 +505,7 @@ static ssize_t send_pieces(const struct stream *stream, const struct iovec *piec
  * cost less to put together here than to be read from a list there. */
 ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count)
 {
-    if (stream->ssl)
+    if (stream->ssl) /* or inside another */
         return write_records(stream, pieces, count);
     if (count == 1)
         return send_pieces(stream, pieces, 1);
@@ -505,8 +527,22 @@ bool stream_is_unconfirmed(const struct stream *stream)
     return ioctl(stream->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
+/* It is closed then. */
+static bool close_inside(struct stream *stream, bool reset)
+{
+    const struct stream_inside *inside = stream->inside;
+    if (!stream->is_inside)
+        return false;
+    stream->inside = NULL;
+    stream->is_inside = false;
+    inside->close(stream->carried, reset);
+    return true;
+}
+
 void stream_shut(struct stream *stream)
 {
+    if (stream->is_inside)
+        stream->inside->shut(stream->carried);
     if (stream->fd < 0)
         return;
     if (stream->ssl && !stream->shaking) {
@@ -519,7 +555,7 @@ void stream_shut(struct stream *stream)
 
 void stream_close(struct stream *stream)
 {
-    if (stream->fd < 0)
+    if (close_inside(stream, false) || stream->fd < 0)
         return;
     if (stream->ssl) {
         ERR_clear_error();
@@ -536,7 +572,7 @@ void stream_close(struct stream *stream)
 
 void stream_reset(struct stream *stream)
 {
-    if (stream->fd < 0)
+    if (close_inside(stream, true) || stream->fd < 0)
         return;
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));

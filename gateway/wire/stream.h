@@ -2,7 +2,8 @@
 #pragma once
 
 /*
- * stream - a non-blocking socket, plain or TLS, behind one face.
+ * stream - a non-blocking socket, plain or TLS, behind one face; or what is carried inside another
+ * connection, behind the same.
  *
  * Owns its descriptor and its TLS state. Reading and writing never block and never raise SIGPIPE.
  * TLS contexts belong to one thread (OpenSSL 3.0 takes locks on shared ones).
@@ -27,6 +28,7 @@ struct tls_options {
     const char *ca_file; /* server: ask clients for certificates of this CA; client: trust this CA
                             only, else the system's */
     bool tls13_only;
+    bool http2; /* server: ALPN offers h2, too, and prefers it */
 };
 
 /* NULL and *fault when a file cannot be used. TLS 1.2 and up, ALPN http/1.1. */
@@ -40,21 +42,41 @@ void tls_session_free(struct tls_session *session);
 
 /* ------------------------------------------------------------------------------ streams */
 
+/* How one that has no socket of its own is read and written; the results are those of
+ * stream_read() and the others below. <carried> is whose it is. */
+struct stream_inside {
+    ssize_t (*read)(void *carried, void *into, size_t bytes);
+    bool (*has_more)(const void *carried);
+    ssize_t (*write)(void *carried, const struct iovec *pieces, int count);
+    void (*shut)(void *carried);
+    void (*close)(void *carried, bool reset);
+};
+
 struct stream {
-    int fd; /* -1 = closed */
-    struct ssl_st *ssl;
+    int fd; /* -1 = closed, or inside another */
+    union {
+        struct ssl_st *ssl; /* NULL = plain */
+        const struct stream_inside *inside;
+    };
+    bool is_inside;
     bool shaking; /* the TLS handshake is not over */
     bool untimed; /* reads need not tell waited_us: they are cheaper */
     bool emptied; /* TLS: the last read took all that the socket had */
     uint32_t
         waited_us; /* how long the last of the bytes read had lain in the kernel; 0 = unknown */
-    struct tls_session **session; /* client: where a new session is put; borrowed, may be NULL */
+    union {
+        struct tls_session *
+            *session; /* client: where a new session is put; borrowed, may be NULL */
+        void *carried;
+    };
 };
 
 enum { STREAM_WAIT = -1, STREAM_BROKEN = -2 };
 
 /* Take over <fd>, which must be non-blocking. */
 void stream_init(struct stream *stream, int fd);
+/* One inside another connection; <carried> is for <how>. */
+void stream_init_inside(struct stream *stream, const struct stream_inside *how, void *carried);
 /* Begin TLS as a server, or as a client that wants to speak to <host> (a name or an address, which
  * the certificate must match). <session> may hold a session to resume and gets new ones. */
 void stream_tls_server(struct stream *stream, struct tls *tls);
@@ -62,6 +84,8 @@ bool stream_tls_client(struct stream *stream, struct tls *tls, const char *host,
                        struct tls_session **session);
 /* Go on with the handshake: 0 = done, STREAM_WAIT, STREAM_BROKEN (why in <fault>). */
 int stream_shake(struct stream *stream, struct fault *fault);
+/* Is HTTP/2 what the handshake has agreed on? */
+bool stream_is_http2(const struct stream *stream);
 
 /* Let the kernel note when bytes arrive on the TCP socket <fd>, or on those that a listener will
  * accept: so that waited_us is known. */

@@ -102,9 +102,11 @@ def test_a_ticket_is_no_client_certificate(gate):
                 raise ConnectionError("it is closed")
 
 
-def test_alpn_is_http_1_1(gate):
-    with gate.connect("tls", tls=context(alpn=["h2", "http/1.1"]), server_name="localhost") as client:
-        assert client.sock.selected_alpn_protocol() == "http/1.1"
+@pytest.mark.parametrize("offered", [["http/1.1"], ["h3", "http/1.1"], []])
+def test_alpn_is_http_1_1(gate, offered):
+    """With h2 it would be that: test_a_client_speaks_http2.py."""
+    with gate.connect("tls", tls=context(alpn=offered), server_name="localhost") as client:
+        assert client.sock.selected_alpn_protocol() == ("http/1.1" if offered else None)
         assert client.send(chat_request()).read_response().status == 200
 
 

@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import threading
 
 from harness import BINARY, clean_environment, config_for, eventually
 from raw_upstream import openai_answer
@@ -78,3 +79,23 @@ def test_who_spends_is_on_top(gate, upstream):
     assert "fast-1" in gate.cli("top").stdout
     assert gate.cli("top", "--by", "nobody").returncode != 0
 
+
+
+def test_many_calls_are_shown_once_each(gate):
+    body, threads = {"model": "fast", "messages": []}, []
+    for _ in range(8):
+        threads.append(threading.Thread(target=lambda: [gate.post("/v1/chat/completions", body) for _ in range(300)]))
+        threads[-1].start()
+    for thread in threads:
+        thread.join()
+    follower = subprocess.Popen([BINARY, "logs", "-c", str(gate.file), "-f", "-n", "10000", "--format", "json"],
+                                stdout=subprocess.PIPE, text=True, env=clean_environment(gate.env))
+    try:
+        shown = [json.loads(follower.stdout.readline())["id"] for _ in range(2400)]
+        last = gate.chat().header("x-request-id")
+        while shown[-1] != last:
+            shown.append(json.loads(follower.stdout.readline())["id"])
+        assert len(shown) == len(set(shown))
+    finally:
+        follower.kill()
+        follower.communicate()

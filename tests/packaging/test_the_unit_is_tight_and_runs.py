@@ -16,7 +16,7 @@ EXPOSURE_MAX = 1.5  # systemd-analyze security: 10 is everything, redis-server h
 CONTAINERFILE = """\
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \\
-    systemd libc-ares2 libfyaml0 libcjose0 libhiredis0.14 libjansson4 libpcre2-8-0 libsqlite3-0 libssl3 zlib1g && rm -rf /var/lib/apt/lists
+    systemd libc-ares2 libfyaml0 libcjose0 libhiredis0.14 libjansson4 libnghttp2-14 libpcre2-8-0 libsqlite3-0 libssl3 zlib1g && rm -rf /var/lib/apt/lists
 COPY --from=IMAGE /usr/bin/sluice /usr/local/bin/sluice
 COPY lib /usr/local/lib
 COPY etc /etc/sluice

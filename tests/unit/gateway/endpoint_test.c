@@ -115,6 +115,28 @@ static void a_listener_serves_only_what_it_says(void **state)
     assert_int_equal(match.endpoint->page, PAGE_ADMIN);
 }
 
+static void the_dashboard_is_where_it_is_served(void **state)
+{
+    (void)state;
+    struct match match;
+    unsigned others = SERVE_API | SERVE_ADMIN | SERVE_METRICS | SERVE_HEALTH;
+    static const char *const paths[] = {"/ui", "/ui/", "/ui/assets/x.js"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        assert_int_equal(find(METHOD_GET, paths[i], others, &match),
+                         i == 1 ? FAULT_BAD_HTTP : FAULT_UNKNOWN_PATH);
+        assert_int_equal(find(METHOD_GET, paths[i], SERVE_UI, &match), FAULT_NONE);
+        assert_int_equal(match.endpoint->page, PAGE_DASHBOARD);
+        assert_int_equal(find(METHOD_HEAD, paths[i], SERVE_UI, &match), FAULT_NONE);
+        assert_int_equal(find(METHOD_POST, paths[i], SERVE_UI, &match), FAULT_BAD_METHOD);
+        assert_int_equal(match.shape, SHAPE_PROBLEM);
+    }
+    static const char *const bad[] = {"/ui//",        "/ui/./",      "/ui/../ui/",
+                                      "/ui/%2e%2e/x", "/ui/assets/", "/ui/%61ssets/x.js"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(find(METHOD_GET, bad[i], SERVE_UI, &match), FAULT_BAD_HTTP);
+    assert_int_equal(find(METHOD_GET, "/uix", SERVE_UI, &match), FAULT_UNKNOWN_PATH);
+}
+
 static void every_dialect_has_its_paths(void **state)
 {
     (void)state;
@@ -181,6 +203,7 @@ int main(void)
         cmocka_unit_test(paths_lead_to_operations),
         cmocka_unit_test(what_is_not_in_the_table_is_not_there),
         cmocka_unit_test(a_listener_serves_only_what_it_says),
+        cmocka_unit_test(the_dashboard_is_where_it_is_served),
         cmocka_unit_test(every_dialect_has_its_paths),
         cmocka_unit_test(errors_take_the_shape_of_the_path),
         cmocka_unit_test(the_methods_of_a_path_are_listed),

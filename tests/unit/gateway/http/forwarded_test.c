@@ -84,6 +84,11 @@ static const struct row rows[] = {
     {"Forwarded: for=203.0.113.7, For=\"[2001:db8::7]:4711\"; by=10.0.0.2\r\n", "2001:db8::7"},
     {"Forwarded: for=203.0.113.7, for=10.0.0.2\r\n", "203.0.113.7"},
     {"Forwarded: for=_hidden\r\n", ""},
+    /* what a client has put into its Host */
+    {"Forwarded: host=\"a;for=6.6.6.6;b\";for=203.0.113.7\r\n", ""},
+    {"Forwarded: for=203.0.113.7;host=\"a,for=6.6.6.6\"\r\n", ""},
+    {"Forwarded: for=203.0.113.7;host=\"a\\\",for=6.6.6.6\"\r\n", ""},
+    {"Forwarded: for=\"203.0.113.7\r\n", ""},
     {"Forwarded: proto=https\r\n", ""},
     {"Forwarded: for=203.0.113.8\r\nX-Forwarded-For: 203.0.113.7\r\n", "203.0.113.7"},
 };
