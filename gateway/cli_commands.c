@@ -274,6 +274,8 @@ const struct command cli_commands[] = {
      "sluice config diff new.yaml", NULL, 1, command_config_diff},
     {"config", "config schema", "", "JSON Schema of the configuration, for editors",
      "sluice config schema > sluice.schema.json", NULL, 0, command_config_schema},
+    {"config", "config convert", "litellm|bifrost|portkey FILE", "a sluice.yaml from another gateway's configuration",
+     "sluice config convert litellm config.yaml > sluice.yaml", NULL, 2, command_config_convert},
 
     {"look", "usage", "", "calls, tokens and cost from the ledger",
      "sluice usage --by day,model --since 7d --format csv", usage_options, 0, command_usage},
@@ -376,7 +378,6 @@ const struct command cli_commands[] = {
 
     /* of later work: known, so that they are named and not guessed at */
     {"serve", "upgrade", "", "", "", NULL, 0, NULL},
-    {"config", "config convert", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 

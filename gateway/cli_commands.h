@@ -35,6 +35,9 @@ int command_config_show(struct cli *cli);
 int command_config_diff(struct cli *cli);
 int command_config_schema(struct cli *cli);
 
+/* cli_convert.c */
+int command_config_convert(struct cli *cli);
+
 /* cli_usage.c */
 int command_usage(struct cli *cli);
 

@@ -3,7 +3,8 @@
 
 /*
  * config_document - a configuration while it is read: the tree of what the files say, each value
- * with its position, and the problems found so far. Private to gateway/config*.c.
+ * with its position, and the problems found so far. Private to gateway/config*.c, and
+ * to gateway/cli_convert*.c, which read files of other gateways.
  *
  * The document owns everything that a `struct config` points to, and lives as long as it does.
  */
