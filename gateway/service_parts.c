@@ -129,7 +129,7 @@ static void tell_uncounted(struct service *service, const struct fault *why)
 /* A limit that is new counts what its ledger has from before: at the next start it would. Else it
  * would allow all of its amount once more. Then <directory> is in force; takes the reference. */
 static void put_counted(struct service *service, const struct config *config,
-                        struct directory *directory, bool keys)
+                        struct directory *directory)
 {
     struct fault why;
     pthread_mutex_lock(&service->counts);
@@ -137,6 +137,8 @@ static void put_counted(struct service *service, const struct config *config,
     struct directory *before = directory_ref(service->directory);
     service->counting = directory;
     pthread_mutex_unlock(&service->lock);
+    /* Keys are many: those that the API gives a limit have it from now on. */
+    bool keys = !directory_has_file_of(directory, before);
     struct ledger_reader *reader = ledger_reader_new(service->start->database);
     if (!recount_added(service->limits, config, directory, before, keys,
                        service->start->ledger_path, reader, &why))
@@ -161,7 +163,7 @@ void service_change_parts(struct service *service, struct config *next)
 {
     struct roster_file file = file_of(next);
     struct directory *directory = roster_set_file(service->roster, &file);
-    put_counted(service, next, directory, true);
+    put_counted(service, next, directory);
     struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
     cache_set_options(service->cache, &kept);
     decisions_keep(service->decisions, next->keep_decisions_us,
@@ -201,15 +203,14 @@ bool service_open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
-/* On the roster's thread. Keys are many, and who revokes one shall not wait for all of them to be
- * looked at: those that are given a limit here have it from now on. */
+/* On the roster's thread, or that of who changed something. */
 static void on_roster_change(void *with, struct directory *directory)
 {
     struct service *service = with;
     if (put_at_once(service, directory))
         return;
     struct config *config = service_config(service);
-    put_counted(service, config, directory, false);
+    put_counted(service, config, directory);
     config_unref(config);
 }
 

@@ -360,10 +360,16 @@ uint64_t directory_version(const struct directory *directory)
     return directory->version;
 }
 
+bool directory_has_file_of(const struct directory *directory, const struct directory *other)
+{
+    return directory->declared == other->declared;
+}
+
 /* What is equal is shared: see trie.h. */
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other)
 {
-    return directory->declared == other->declared && directory->domains.root == other->domains.root;
+    return directory_has_file_of(directory, other) &&
+           directory->domains.root == other->domains.root;
 }
 
 static void share(struct trie *trie, const struct trie *from)

@@ -31,6 +31,8 @@ uint64_t directory_version(const struct directory *directory);
 /* Is each tenant of <directory> what it is in <other>, with the same limits? False may be said of
  * some that are. At once, however many there are. */
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other);
+/* Is what both have of the file the same? Never after a reload. */
+bool directory_has_file_of(const struct directory *directory, const struct directory *other);
 /* <directory> with the stored keys that <later> has: those that were revoked since are refused. Of
  * the same version, with a reference for the caller. */
 struct directory *directory_with_keys(struct directory *directory, const struct directory *later);

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A limit that comes while calls are made counts what was used before, as it would after a restart."""
 
+import contextlib
+import os
+import threading
+import time
+
 import pytest
 from harness import KEY_ACME, Sluice, chat_body, config_for, eventually, free_port, merged, sha256_hash
 from redis_servers import Redis
@@ -165,6 +170,55 @@ def test_a_budget_that_the_api_takes_away_and_brings_back(upstream):
         assert ask(gate, 3, key=secret) == [200] * 3
         api("PATCH", "/tenants/search", {"budget": BUDGET})
         assert ask(gate, key=secret) == [429]
+
+
+@contextlib.contextmanager
+def ledger_stands_still(gate):
+    """Who opens its database from now on, waits until the end, and cannot read it."""
+    database = gate.state / "sluice.db"
+    aside = database.rename(database.with_suffix(".aside"))
+    os.mkfifo(database)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(os.open(database, os.O_WRONLY | os.O_NONBLOCK))
+        database.unlink()
+        aside.rename(database)
+
+
+def test_a_revoked_key_waits_for_no_count(upstream):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate:
+        def api(method, path, body=None):
+            return gate.request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
+
+        made = [api("POST", "/keys", {"name": name, "tenant": "acme"}).json for name in ("one", "other")]
+        secrets = [key["secret"] for key in made]
+        for secret in secrets:
+            eventually(lambda secret=secret: ask(gate, key=secret) == [200])
+        gate.write(merged(gate.config, {"tenants": [tenant(budget=BUDGET), tenant("marker", KEY_ACME + "2")]}))
+        reload = threading.Thread(target=lambda: gate.cli("reload"))
+        with ledger_stands_still(gate):
+            reload.start()
+            eventually(lambda: api("GET", "/tenants/marker").status == 200, what="the file is read")
+            time.sleep(0.3)
+            assert api("DELETE", f"/keys/{made[0]['id']}").status == 200
+            eventually(lambda: ask(gate, key=secrets[0]) == [401], what="it is refused")
+            added = api("POST", "/keys", {"name": "third", "tenant": "acme"}).json["secret"]
+            eventually(lambda: ask(gate, key=added) == [200], what="it is known")
+            assert reload.is_alive()
+            assert gate.get("/v1/models", key=KEY_ACME + "2").status == 401, "what the file has new is not in force"
+        reload.join()
+        assert gate.get("/v1/models", key=KEY_ACME + "2").status == 200
+        assert ask(gate, key=secrets[0]) + ask(gate, key=secrets[1]) == [401, 200]
+
+
+def test_a_tenant_that_the_api_makes_asks_no_ledger(upstream):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate, ledger_stands_still(gate):
+        answer = gate.request("POST", "/admin/v1/tenants", {"name": "search", "models": ["*"], "budget": BUDGET}, key=ADMIN, listener="ops")
+        assert answer.status == 201, answer
 
 
 def test_who_cannot_count_says_so(upstream):

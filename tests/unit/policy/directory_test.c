@@ -440,6 +440,8 @@ static void whether_tenants_are_the_same_is_seen(void **state)
     assert_true(directory_has_tenants_of(keys_only, view));
     assert_true(directory_has_tenants_of(view, view));
     assert_false(directory_has_tenants_of(renewed, view));
+    assert_true(directory_has_file_of(renewed, view));
+    assert_false(directory_has_file_of(reloaded, view));
     assert_false(directory_has_tenants_of(reloaded, view));
     directory_unref(keys_only);
     directory_unref(renewed);
