@@ -28,6 +28,7 @@ enum {
     TOLD_WAIT_US = 500000,
     TOLD_LOOK_US = 5000,
 };
+static const int64_t JUST_MADE_US = 60 * SECOND;
 
 /* ---------------------------------------------------------------------------- the node */
 
@@ -149,13 +150,16 @@ static enum grain grain_of(const struct limit *limit, int64_t now_us)
 
 static const struct limit_list none;
 
-/* The limits that there were on a level before; <key> NULL: of the tenant, or of its <users>. */
+/* The limits that there were on a level before, in the counters of now; <key> NULL: of the tenant,
+ * or of its <users>. Counters stand below the topmost tenant, and have another name when theirs was
+ * made anew. */
 static const struct limit_list *limits_before(const struct directory *before,
                                               const struct tenant *tenant, const struct key *key,
                                               bool users)
 {
     const struct tenant *old = before ? directory_find_tenant(before, tenant->name) : NULL;
-    if (!old)
+    if (!old || !text_equal(old->scope, tenant->scope) ||
+        !text_equal(tenant_root(old)->name, tenant_root(tenant)->name))
         return &none;
     if (key)
         key = directory_find_named(before, tenant->name, key->name);
@@ -165,11 +169,14 @@ static const struct limit_list *limits_before(const struct directory *before,
 }
 
 /* Was <tenant> made just now, by the API? Whatever the ledger has under its name is of another one,
- * and its counters begin at nothing. */
-static bool begins_now(const struct directory *before, const struct tenant *tenant)
+ * and its counters begin at nothing. (Of one that was made earlier we hear late, for Redis was
+ * away: it may have had calls here.) */
+static bool begins_now(const struct directory *before, const struct tenant *tenant, int64_t now_us)
 {
-    const struct tenant *old = before ? directory_find_tenant(before, tenant->name) : NULL;
-    return before && tenant->scope.len && (!old || !text_equal(old->scope, tenant->scope));
+    if (!before || tenant->scope.len == 0 || tenant->made_us < now_us - JUST_MADE_US)
+        return false;
+    const struct tenant *old = directory_find_tenant(before, tenant->name);
+    return !old || !text_equal(old->scope, tenant->scope);
 }
 
 /* Of whatever amount: does <limit> count in what one of <list> counts in? */
@@ -202,14 +209,15 @@ static void reach_limits(struct reach *reach, const struct limit_list *list,
 static void reach_key(void *with, const struct key *key)
 {
     const struct reach *reach = with;
-    if (key->limits.count > 0 && !begins_now(reach->before, key->tenant))
+    if (key->limits.count > 0 && !begins_now(reach->before, key->tenant, reach->now_us))
         reach_limits(with, &key->limits, limits_before(reach->before, key->tenant, key, false));
 }
 
 static void reach_tenant(void *with, const struct tenant *tenant)
 {
     const struct reach *reach = with;
-    if (begins_now(reach->before, tenant))
+    if (tenant->limits.count + tenant->user_limits.count == 0 ||
+        begins_now(reach->before, tenant, reach->now_us))
         return;
     if (tenant->limits.count > 0)
         reach_limits(with, &tenant->limits, limits_before(reach->before, tenant, NULL, false));
@@ -227,7 +235,7 @@ struct counting {
     const char *journals;
     struct ledger_reader *reader;
     struct counter_names *counter_names;
-    struct table begun; /* the counters that were not there: struct begun */
+    struct table begun; /* the counters of new limits: struct begun */
     struct kin *kin;    /* of tenants that are gone */
     struct arena scratch;
     int64_t now_us;
@@ -299,30 +307,66 @@ static bool is_of_another(const struct counting *counting, const struct sums *su
            sums->begin_us + grain_us[counting->grain] <= sums->tenant->made_us;
 }
 
-/* A counter that was not there. */
+/* The counter of a limit that is new. One that is there already is of a limit that was taken away
+ * and comes back: it has nothing of the time between. */
 struct begun {
     struct text root;
     char *counter;
+    const struct limit *limit;
+    int64_t settled;    /* what it had; -1 = it was not there */
+    int64_t sum, at_us; /* what it should have, and the end of the last of it */
 };
 
-/* While calls are made: a counter that is there has what it should have. One that is not is begun
- * with the first sum, and has all of them. */
-static bool is_begun_here(struct counting *counting, const struct sums *sums, const struct use *use)
+static struct begun *begun_of(struct counting *counting, const struct sums *sums,
+                              const struct use *use)
 {
-    if (!counting->before || table_find(&counting->begun, use->counter))
-        return true;
-    if (limits_counts(counting->limits, tenant_root(sums->tenant)->name, use->counter))
-        return false;
-    struct begun *begun = memory_new(sizeof(*begun));
-    *begun = (struct begun){tenant_root(sums->tenant)->name, memory_string(use->counter)};
+    struct begun *begun = table_find(&counting->begun, use->counter);
+    if (begun)
+        return begun;
+    struct text root = tenant_root(sums->tenant)->name;
+    begun = memory_new(sizeof(*begun));
+    *begun = (struct begun){.root = root,
+                            .counter = memory_string(use->counter),
+                            .limit = use->limit,
+                            .settled = limits_settled(counting->limits, root, use->counter)};
     table_set(&counting->begun, text_of(begun->counter), begun);
-    return true;
+    return begun;
+}
+
+static void count_use(struct counting *counting, const struct sums *sums, const struct use *use,
+                      int64_t at_us)
+{
+    struct begun *begun = counting->before ? begun_of(counting, sums, use) : NULL;
+    if (!begun || begun->settled < 0) {
+        limits_rebuild(counting->limits, tenant_root(sums->tenant)->name, use, 1, at_us);
+        return;
+    }
+    if (__builtin_add_overflow(begun->sum, use->want, &begun->sum))
+        begun->sum = INT64_MAX;
+    if (at_us > begun->at_us)
+        begun->at_us = at_us;
+}
+
+/* What counters that were there lack: when it was used is not known, so it counts as long as the
+ * last of it. */
+static void count_lacks(struct counting *counting)
+{
+    size_t at = 0;
+    struct text name;
+    void *value;
+    while (table_next(&counting->begun, &at, &name, &value)) {
+        const struct begun *begun = value;
+        struct use use = {.limit = begun->limit, .counter = name, .hash = hash_name(name)};
+        use.want = use.least = begun->settled < 0 ? 0 : begun->sum - begun->settled;
+        if (use.want > 0)
+            limits_rebuild(counting->limits, begun->root, &use, 1, begun->at_us);
+    }
 }
 
 static void count_level(struct counting *counting, const struct sums *sums,
                         const struct limit_list *list, char letter)
 {
-    if (list->count == 0 || begins_now(counting->before, sums->tenant))
+    if (list->count == 0 || begins_now(counting->before, sums->tenant, counting->now_us))
         return;
     const struct limit_list *before = limits_before(
         counting->before, sums->tenant, letter == 'k' ? sums->key : NULL, letter == 'u');
@@ -340,9 +384,7 @@ static void count_level(struct counting *counting, const struct sums *sums,
         int64_t at = sums->begin_us + grain_us[counting->grain] - 1;
         if (at > counting->now_us)
             at = counting->now_us;
-        if (!is_begun_here(counting, sums, &use))
-            continue;
-        limits_rebuild(counting->limits, tenant_root(sums->tenant)->name, &use, 1, at);
+        count_use(counting, sums, &use, at);
     }
 }
 
@@ -483,6 +525,7 @@ static bool recount_all(struct limits *limits, const struct config *config,
     bool good = counting.kin && count_all(&counting, reach, fault);
     kin_free(counting.kin);
     arena_done(&counting.scratch);
+    count_lacks(&counting);
     wait_told(&counting);
     begun_done(&counting.begun);
     counter_names_free(counting.counter_names);

@@ -37,9 +37,10 @@ bool recount(struct limits *limits, const struct config *config, struct director
 
 /*
  * The same while calls are made, before <directory> is in force: for the limits that it has and
- * <before> has not, of the same tenant, its users, and with <keys> its keys. Calls that are under
- * way then do not count in them. <journals> and <reader>: of the ledger that is open, whatever
- * <config> says since.
+ * <before> has not in the same counters, of a tenant, its users, and with <keys> its keys. A
+ * counter that is there - its limit was taken away, and comes back - is given what it lacks. Calls
+ * that are under way then do not count in them. <journals> and <reader>: of the ledger that is
+ * open, whatever <config> says since.
  */
 bool recount_added(struct limits *limits, const struct config *config, struct directory *directory,
                    const struct directory *before, bool keys, const char *journals,

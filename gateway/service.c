@@ -421,7 +421,7 @@ static void set_live(struct service *service, unsigned count)
 static void start_workers(struct service *service)
 {
     const struct service_options *options = service->options;
-    struct directory *directory = roster_view(service->roster);
+    struct directory *directory = service_directory(service);
     service->workers = memory_new(service->worker_count * sizeof(struct worker *));
     for (unsigned i = 0; i < service->worker_count; i++) {
         struct worker_options one = {.index = i,
@@ -450,8 +450,7 @@ static void start_workers(struct service *service)
     if (service->jobs)
         jobs_begin(service->jobs, service->workers, service->worker_count);
     set_live(service, service->worker_count);
-    /* It may have changed while they were started. */
-    service_set_directory(service, roster_view(service->roster));
+    service_give_directory(service); /* it may have changed while they were started */
 }
 
 /* What a tenant has used is asked for before its first call comes. */
@@ -510,6 +509,7 @@ static void begin(struct service *service, const struct service_options *options
     service->reloaded_us = service->started_wall_us;
     service->calls_end = &service->calls;
     pthread_mutex_init(&service->lock, NULL);
+    pthread_mutex_init(&service->counts, NULL);
     service->events = memory_new(sizeof *service->events);
     pthread_mutex_init(&service->events->lock, NULL);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -567,6 +567,7 @@ static void finish(struct service *service)
     config_unref(service->config);
     config_unref(service->start);
     close(service->wake);
+    pthread_mutex_destroy(&service->counts);
     pthread_mutex_destroy(&service->lock);
     pthread_mutex_destroy(&service->events->lock);
     memory_free(service->events);

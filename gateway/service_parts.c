@@ -47,26 +47,69 @@ static struct roster_file file_of(struct config *config)
                                 .owner_unref = unref_owner};
 }
 
-/* A change and a reload may bring one each at the same time: the later one counts. */
-void service_set_directory(struct service *service, struct directory *directory)
+/* Under the lock: give <directory> to the workers, unless a later one is in force - a change and a
+ * reload may bring one each at the same time. Takes the reference; what it returns is to be
+ * unreferenced without the lock. */
+static struct directory *put_in_force(struct service *service, struct directory *directory)
 {
-    pthread_mutex_lock(&service->lock);
-    if (service->directory &&
-        directory_version(service->directory) > directory_version(directory)) {
-        pthread_mutex_unlock(&service->lock);
-        directory_unref(directory);
-        return;
-    }
+    struct directory *before = service->directory;
+    if (before && directory_version(before) > directory_version(directory))
+        return directory;
     for (unsigned i = 0; i < service->workers_live; i++)
         worker_set_directory(service->workers[i], directory);
-    struct directory *before = service->directory;
     service->directory = directory;
-    directory_ref(directory);
+    return before;
+}
+
+struct directory *service_directory(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    struct directory *directory = directory_ref(service->directory);
     pthread_mutex_unlock(&service->lock);
-    if (before)
-        directory_unref(before);
+    return directory;
+}
+
+void service_give_directory(struct service *service)
+{
+    pthread_mutex_lock(&service->lock);
+    for (unsigned i = 0; i < service->workers_live; i++)
+        worker_set_directory(service->workers[i], service->directory);
+    pthread_mutex_unlock(&service->lock);
+}
+
+static void forget_view(struct directory *directory)
+{
+    if (directory)
+        directory_unref(directory);
+}
+
+/* Whoever revokes a key waits for nothing. <directory> is put in force, and its reference taken,
+ * when its tenants are those in force, or when all limits are still to be counted. While those of
+ * its tenants are being counted, its keys are in force, and all of it follows when that is done.
+ * Else false. */
+static bool put_at_once(struct service *service, struct directory *directory)
+{
+    struct directory *gone = NULL, *late = NULL;
+    pthread_mutex_lock(&service->lock);
+    struct directory *now = service->directory, *counting = service->counting;
+    bool begins = !service->has_counted || !now;
+    bool good = begins || directory_has_tenants_of(directory, now);
+    if (good) {
+        gone = put_in_force(service, directory_ref(directory));
+    } else if (counting && directory_has_tenants_of(directory, counting)) {
+        good = true;
+        gone = put_in_force(service, directory_with_keys(now, directory));
+        late = service->owed;
+        service->owed = directory_ref(directory);
+    }
+    pthread_mutex_unlock(&service->lock);
+    forget_view(gone);
+    forget_view(late);
+    if (!good)
+        return false;
     lineage_note(service->lineage, directory);
     directory_unref(directory);
+    return true;
 }
 
 static struct semantic_options semantic_options_of(const struct config *config)
@@ -75,35 +118,52 @@ static struct semantic_options semantic_options_of(const struct config *config)
                                      config->cache.semantic_entries};
 }
 
-/* A limit that is new counts what its ledger has from before: at the next start it would. Else it
- * would allow all of its amount once more. */
-static void count_added(struct service *service, const struct config *config,
-                        struct directory *directory, bool keys)
+static void tell_uncounted(struct service *service, const struct fault *why)
 {
-    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    log_line(LOG_ERROR, "service", "what new limits have had cannot be read; they begin at 0: %s",
+             why->text);
+    service_event(service, "ledger", "",
+                  "what new limits have had could not be read; they began at 0: %s", why->text);
+}
+
+/* A limit that is new counts what its ledger has from before: at the next start it would. Else it
+ * would allow all of its amount once more. Then <directory> is in force; takes the reference. */
+static void put_counted(struct service *service, const struct config *config,
+                        struct directory *directory)
+{
     struct fault why;
-    if (!atomic_load(&service->has_counted))
-        return; /* it begins, and will count all of them */
-    pthread_mutex_lock(&one_at_a_time);
+    pthread_mutex_lock(&service->counts);
     pthread_mutex_lock(&service->lock);
     struct directory *before = directory_ref(service->directory);
+    service->counting = directory;
     pthread_mutex_unlock(&service->lock);
+    /* Keys are many: those that the API gives a limit have it from now on. */
+    bool keys = !directory_has_file_of(directory, before);
     struct ledger_reader *reader = ledger_reader_new(service->start->database);
     if (!recount_added(service->limits, config, directory, before, keys,
                        service->start->ledger_path, reader, &why))
-        log_line(LOG_WARN, "service",
-                 "what new limits have had cannot be read; they begin at 0: %s", why.text);
+        tell_uncounted(service, &why);
     ledger_reader_free(reader);
     directory_unref(before);
-    pthread_mutex_unlock(&one_at_a_time);
+
+    pthread_mutex_lock(&service->lock);
+    struct directory *next = service->owed ? service->owed : directory;
+    service->counting = service->owed = NULL;
+    struct directory *gone = put_in_force(service, directory_ref(next));
+    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_unlock(&service->counts);
+    forget_view(gone);
+    lineage_note(service->lineage, next);
+    if (next != directory)
+        directory_unref(next);
+    directory_unref(directory);
 }
 
 void service_change_parts(struct service *service, struct config *next)
 {
     struct roster_file file = file_of(next);
     struct directory *directory = roster_set_file(service->roster, &file);
-    count_added(service, next, directory, true);
-    service_set_directory(service, directory);
+    put_counted(service, next, directory);
     struct cache_options kept = {next->cache.max_bytes, CACHE_ENTRY_BYTES};
     cache_set_options(service->cache, &kept);
     decisions_keep(service->decisions, next->keep_decisions_us,
@@ -143,15 +203,15 @@ bool service_open_ledger(struct service *service)
     return service->ledger != NULL;
 }
 
-/* On the roster's thread. Keys are many, and who revokes one shall not wait for all of them to be
- * looked at: those that are given a limit here have it from now on. */
+/* On the roster's thread, or that of who changed something. */
 static void on_roster_change(void *with, struct directory *directory)
 {
     struct service *service = with;
+    if (put_at_once(service, directory))
+        return;
     struct config *config = service_config(service);
-    count_added(service, config, directory, false);
+    put_counted(service, config, directory);
     config_unref(config);
-    service_set_directory(service, directory);
 }
 
 bool service_open_roster(struct service *service)
@@ -175,7 +235,7 @@ bool service_open_roster(struct service *service)
     bool is_set = service->directory != NULL;
     pthread_mutex_unlock(&service->lock);
     if (!is_set)
-        service_set_directory(service, roster_view(service->roster));
+        put_at_once(service, roster_view(service->roster));
     return true;
 }
 
@@ -263,6 +323,26 @@ bool service_settle_node(struct service *service)
     return good;
 }
 
+/* What has come since <*directory> was counted, until nothing has. */
+static bool count_later(struct service *service, struct directory **directory,
+                        struct ledger_reader *reader, struct fault *why)
+{
+    for (bool good = true; good;) {
+        pthread_mutex_lock(&service->lock);
+        struct directory *next = directory_ref(service->directory);
+        bool done = service->has_counted = next == *directory;
+        pthread_mutex_unlock(&service->lock);
+        if (!done)
+            good = recount_added(service->limits, service->config, next, *directory, true,
+                                 service->config->ledger_path, reader, why);
+        directory_unref(*directory);
+        *directory = next;
+        if (done)
+            return true;
+    }
+    return false;
+}
+
 /* Counters that begin empty would let money be spent twice: who cannot count does not begin. A
  * damaged database is another matter, for waiting does not mend it: the next start moves it aside.
  */
@@ -270,11 +350,13 @@ bool service_count_again(struct service *service)
 {
     struct fault why;
     struct ledger_reader *reader = ledger_reader_new(service->config->database);
-    bool good = recount(service->limits, service->config, service->directory, reader, &why) &&
-                batches_rebuild(service->batches, service->limits, service->config,
-                                service->directory, reader, &why);
+    struct directory *directory = service_directory(service);
+    bool good = recount(service->limits, service->config, directory, reader, &why) &&
+                batches_rebuild(service->batches, service->limits, service->config, directory,
+                                reader, &why) &&
+                count_later(service, &directory, reader, &why);
+    directory_unref(directory);
     ledger_reader_free(reader);
-    atomic_store(&service->has_counted, good);
     if (!good)
         log_line(LOG_ERROR, "service",
                  "not started: what limits and budgets have had cannot be read: %s%s", why.text,

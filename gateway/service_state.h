@@ -72,8 +72,7 @@ struct service {
     struct made *made; /* deployments that were made at run time; NULL = no store for them */
     struct made_redis *made_redis; /* and where they are shared; NULL = nowhere */
     struct roster *roster;
-    struct directory *directory; /* with a reference; the one the workers begin with */
-    struct metrics *metrics;     /* NULL = off */
+    struct metrics *metrics; /* NULL = off */
     struct mock *mock;
     struct worker **workers;
     unsigned worker_count;
@@ -93,9 +92,13 @@ struct service {
     atomic_bool spent_changed;
     atomic_bool office_waits; /* we are to lead, once we know what was ordered */
 
-    atomic_bool has_counted; /* limits have what the ledger has for them */
-    pthread_mutex_t lock;    /* over what follows */
-    unsigned workers_live;   /* may be looked at: 0 while they are started and stopped */
+    pthread_mutex_t counts;      /* one at a time counts what new limits have had */
+    pthread_mutex_t lock;        /* over what follows */
+    unsigned workers_live;       /* may be looked at: 0 while they are started and stopped */
+    bool has_counted;            /* limits have what the ledger has for them */
+    struct directory *directory; /* with a reference; the one the workers begin with */
+    struct directory *counting;  /* in force when its new limits are counted; borrowed, or NULL */
+    struct directory *owed;      /* then in its place: the same but for keys; or NULL */
     struct config *config;
     struct reload_outcome last_reload;
     uint64_t reloads;
@@ -169,9 +172,10 @@ bool service_count_again(struct service *service);
 void service_open_metrics(struct service *service);
 /* Give them <next>. */
 void service_change_parts(struct service *service, struct config *next);
-/* Give <directory> to the workers, unless a later one is in force: takes the reference. Any
- * thread. */
-void service_set_directory(struct service *service, struct directory *directory);
+/* The view in force, whose limits are counted, with a reference for the caller. Any thread. */
+struct directory *service_directory(struct service *service);
+/* Give it to workers that were just started. */
+void service_give_directory(struct service *service);
 /* In this order. */
 void service_close_roster(struct service *service); /* it tells the ledger of changes */
 void service_close_ledger(struct service *service);

@@ -360,6 +360,34 @@ uint64_t directory_version(const struct directory *directory)
     return directory->version;
 }
 
+bool directory_has_file_of(const struct directory *directory, const struct directory *other)
+{
+    return directory->declared == other->declared;
+}
+
+/* What is equal is shared: see trie.h. */
+bool directory_has_tenants_of(const struct directory *directory, const struct directory *other)
+{
+    return directory_has_file_of(directory, other) &&
+           directory->domains.root == other->domains.root;
+}
+
+static void share(struct trie *trie, const struct trie *from)
+{
+    trie_done(trie);
+    trie_copy(trie, from);
+}
+
+struct directory *directory_with_keys(struct directory *directory, const struct directory *later)
+{
+    struct directory *next = directory_copy(directory);
+    next->version = directory->version;
+    share(&next->keys, &later->keys);
+    share(&next->secrets, &later->secrets);
+    share(&next->members, &later->members);
+    return next;
+}
+
 /* Until when <digest> opens it: never, the end of the key, or that of the overlap. */
 static bool is_open(const struct roster_record *record, const struct digest *digest,
                     int64_t wall_us)

@@ -28,6 +28,15 @@ void directory_unref(struct directory *directory);
 /* Rises from view to view: of two that come on different ways, the later one is in force. */
 uint64_t directory_version(const struct directory *directory);
 
+/* Is each tenant of <directory> what it is in <other>, with the same limits? False may be said of
+ * some that are. At once, however many there are. */
+bool directory_has_tenants_of(const struct directory *directory, const struct directory *other);
+/* Is what both have of the file the same? Never after a reload. */
+bool directory_has_file_of(const struct directory *directory, const struct directory *other);
+/* <directory> with the stored keys that <later> has: those that were revoked since are refused. Of
+ * the same version, with a reference for the caller. */
+struct directory *directory_with_keys(struct directory *directory, const struct directory *later);
+
 /*
  * Who owns <secret>? NULL for a key that is unknown, revoked, expired at <wall_us>, or whose tenant
  * is off: one answer for every failure. By SHA-256, compared in constant time.

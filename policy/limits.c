@@ -241,9 +241,9 @@ void limits_rebuild(struct limits *limits, struct text root, const struct use *u
     meter_rebuild(limits->meter, root, uses, count, at_wall_us);
 }
 
-bool limits_counts(struct limits *limits, struct text root, struct text counter)
+int64_t limits_settled(struct limits *limits, struct text root, struct text counter)
 {
-    return meter_has(limits->meter, root, counter);
+    return meter_settled(limits->meter, root, counter);
 }
 
 bool limits_are_told(struct limits *limits, struct text root, struct text counter)

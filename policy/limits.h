@@ -262,8 +262,9 @@ void limiter_free(struct limiter *limiter);
 void limits_rebuild(struct limits *limits, struct text root, const struct use *uses, size_t count,
                     int64_t at_wall_us);
 
-/* Is there a counter of this id, of a tenant below <root>? Any thread. */
-bool limits_counts(struct limits *limits, struct text root, struct text counter);
+/* What this node has settled in the counter of this id, of a tenant below <root>, as far as it
+ * counts now; -1 = there is no such counter. Any thread. */
+int64_t limits_settled(struct limits *limits, struct text root, struct text counter);
 /* Has the store heard of all that is in it? Also when there is no such counter, no store, or it is
  * away. Any thread. */
 bool limits_are_told(struct limits *limits, struct text root, struct text counter);

@@ -606,12 +606,17 @@ static void use_rebuild(struct meter *meter, const struct place *place, const st
         counter_watch(counter, slot);
 }
 
-bool meter_has(struct meter *meter, struct text root, struct text counter)
+int64_t meter_settled(struct meter *meter, struct text root, struct text id)
 {
     struct place place = place_lock(meter, root);
-    bool has = counter_lookup(&place, counter) != NULL;
+    struct counter *counter = counter_lookup(&place, id);
+    int64_t settled = -1;
+    if (counter) {
+        counter_turn(counter, meter, meter_now_us(meter));
+        settled = counter->sum - (counter->held < counter->sum ? counter->held : counter->sum);
+    }
     shard_unlock(place.shard);
-    return has;
+    return settled;
 }
 
 bool meter_is_told(struct meter *meter, struct text root, struct text counter)

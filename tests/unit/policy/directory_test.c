@@ -425,6 +425,58 @@ static void all_can_be_walked_over(void **state)
     directory_unref(view);
 }
 
+static void whether_tenants_are_the_same_is_seen(void **state)
+{
+    (void)state;
+    struct directory *view = directory_new(&file);
+    put_tenant(view, "t", "acme", "");
+    put_key(view, "a", "t", "");
+    struct directory *keys_only = directory_copy(view), *renewed = directory_copy(view);
+    put_key(keys_only, "a", "t", ",\"revoked_at\":\"2026-01-01\"");
+    put_key(keys_only, "b", "t", "");
+    put_tenant(renewed, "t", "acme", ",\"limits\":{\"concurrent\":1}");
+    struct directory *reloaded = directory_copy(view);
+    directory_set_file(reloaded, &file);
+    assert_true(directory_has_tenants_of(keys_only, view));
+    assert_true(directory_has_tenants_of(view, view));
+    assert_false(directory_has_tenants_of(renewed, view));
+    assert_true(directory_has_file_of(renewed, view));
+    assert_false(directory_has_file_of(reloaded, view));
+    assert_false(directory_has_tenants_of(reloaded, view));
+    directory_unref(keys_only);
+    directory_unref(renewed);
+    directory_unref(reloaded);
+    directory_unref(view);
+}
+
+static void keys_can_be_those_of_a_later_view(void **state)
+{
+    (void)state;
+    struct directory *view = directory_new(&file);
+    put_tenant(view, "t", "acme", ",\"limits\":{\"concurrent\":7}");
+    put_key(view, "a", "t", "");
+    put_key(view, "b", "t", "");
+    struct directory *later = directory_copy(view);
+    put_tenant(later, "t", "acme", "");
+    put_tenant(later, "new", "acme", "");
+    put_key(later, "a", "t", ",\"revoked_at\":\"2026-01-01\"");
+    put_key(later, "c", "t", "");
+    put_key(later, "d", "new", "");
+    struct directory *between = directory_with_keys(view, later);
+    assert_true(directory_has_tenants_of(between, view));
+    assert_int_equal(directory_version(between), directory_version(view));
+    directory_unref(view);
+    directory_unref(later);
+    assert_null(find(between, "sk-a"));
+    assert_null(find(between, "sk-d"));
+    for (const char *secret = "sk-b"; secret; secret = secret[3] == 'b' ? "sk-c" : NULL) {
+        const struct key *key = find(between, secret);
+        assert_non_null(key);
+        assert_int_equal(key->tenant->limits.count, 1);
+    }
+    directory_unref(between);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -439,6 +491,8 @@ int main(void)
         cmocka_unit_test(among_many_a_change_costs_little),
         cmocka_unit_test(what_was_revoked_takes_little),
         cmocka_unit_test(all_can_be_walked_over),
+        cmocka_unit_test(whether_tenants_are_the_same_is_seen),
+        cmocka_unit_test(keys_can_be_those_of_a_later_view),
         cmocka_unit_test_setup_teardown(an_empty_secret_is_nobodys, begin, begin),
     };
     return cmocka_run_group_tests(tests, begin, NULL);

@@ -83,7 +83,10 @@ static void what_was_rebuilt_is_listed(void **state)
     limit.model = TEXT("fast");
     struct use use = {
         .limit = &limit, .counter = TEXT("k/acme/ci:tokens_per_minute:fast"), .want = 123};
+    assert_int_equal(limits_settled(fixture.limits, TEXT("acme"), use.counter), -1);
     limits_rebuild(fixture.limits, TEXT("acme"), &use, 1, clock_wall_us());
+    assert_int_equal(limits_settled(fixture.limits, TEXT("acme"), use.counter), 123);
+    assert_int_equal(limits_settled(fixture.limits, TEXT("other"), use.counter), -1);
     char line[128] = "";
     limits_list(fixture.limits, TEXT("acme"), TEXT(""), 10, on_counter, line);
     assert_string_equal(
