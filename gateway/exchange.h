@@ -170,6 +170,9 @@ struct seeking {
 /* What was booked before a call's end: tries that were given up, responses of a session. */
 struct booked {
     struct used used;
+    struct used last;                    /* of a session: its last response's part */
+    unsigned session_tries[LIMIT_KINDS]; /* to hold more for it, in vain */
+    uint64_t session_short_us;           /* since when; 0 = it is not */
 };
 
 /* What a target said of why it refused a call that crosses. */

@@ -15,6 +15,7 @@
 
 enum {
     EVENT_BYTES = 1024,
+    SESSION_AGAIN_US = 2000, /* the store of limits is asked for more */
     MESSAGE_MAX = 4 * 1024 * 1024
 }; /* a response.done has all that was said in it */
 
@@ -23,11 +24,32 @@ struct realtime {
     struct websocket websocket; /* first: its callback gets only this */
     struct exchange *x;
     unsigned responses;
-    uint64_t seen;  /* the version of the directory that the key was looked for in */
-    bool is_listed; /* the key was in it, and did not come by a token or a deployment */
-    bool unbooked;  /* the ledger had no room */
-    bool spent;     /* budget or tokens do not suffice for another response */
+    uint64_t seen;      /* the version of the directory that the key was looked for in */
+    bool is_listed;     /* the key was in it, and did not come by a token or a deployment */
+    bool unbooked;      /* the ledger had no room */
+    bool spent;         /* budget or tokens do not suffice for another response */
+    struct timer again; /* they may not: to look again */
 };
+
+static void take_session(struct realtime *realtime, enum session_result result)
+{
+    realtime->spent = realtime->spent || result == SESSION_ENDS;
+    if (result == SESSION_ASKS)
+        timer_set(realtime->x->worker->loop, &realtime->again, clock_now_us() + SESSION_AGAIN_US);
+    else
+        timer_stop(&realtime->again);
+}
+
+static void on_again(struct timer *timer)
+{
+    struct realtime *realtime = LIST_MEMBER(timer, struct realtime, again);
+    struct exchange *x = realtime->x;
+    if (x->settled || x->relay != RELAY_TUNNEL || x->facts.upstream != UPSTREAM_ANSWERING)
+        return;
+    take_session(realtime, reserve_session_again(x));
+    if (realtime->spent)
+        relay_end_session(x, (struct text){"", 0});
+}
 
 static void book(struct realtime *realtime, const struct answer *answer)
 {
@@ -48,8 +70,7 @@ static void book(struct realtime *realtime, const struct answer *answer)
     bool opened = ledger_open_call(x->worker->journal, &row, &mark);
     if (!ledger_settle_call(x->worker->journal, &row, &mark) || !opened)
         realtime->unbooked = true;
-    if (!reserve_session(x, &row.usage, row.cost_nanos))
-        realtime->spent = true;
+    take_session(realtime, reserve_session(x, &row.usage, row.cost_nanos));
     metrics_call(x->worker->metrics, &row, x->route ? x->route->name : (struct text){"", 0});
 }
 
@@ -70,8 +91,10 @@ static bool opens_still(const struct realtime *realtime, const struct directory 
     const struct key *mine = realtime->x->key, *key;
     const struct tenant *tenant = directory_find_tenant(directory, mine->tenant->name);
     struct digest secrets[KEY_SECRETS_MAX];
+    if (mine == realtime->x->snapshot->config->anonymous_key)
+        return realtime->x->worker->now->config->anonymous;
     if (!realtime->is_listed) {
-        bool is_on = tenant != NULL;
+        bool is_on = tenant && (!mine->expires_us || mine->expires_us > clock_wall_us());
         for (; tenant; tenant = tenant->parent)
             is_on = is_on && !tenant->is_off;
         return is_on;
@@ -114,6 +137,7 @@ void realtime_begin(struct exchange *x)
     realtime->seen = directory_version(directory);
     websocket_init(&realtime->websocket, MESSAGE_MAX);
     realtime->websocket.on_message = on_message;
+    realtime->again.on_time = on_again;
     x->websocket = &realtime->websocket;
     relay_tunnel_begin(x);
 }
@@ -166,6 +190,7 @@ void realtime_forget(struct exchange *x)
 {
     if (!x->websocket)
         return;
+    timer_stop(&((struct realtime *)(void *)x->websocket)->again);
     websocket_done(x->websocket);
     memory_free(x->websocket);
     x->websocket = NULL;

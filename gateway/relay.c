@@ -40,7 +40,7 @@ static void give_up_whole(struct exchange *x)
 }
 
 /* It may not go on: what the target has said is passed on, and then why it ends here. */
-static void end_session(struct exchange *x, struct text piece)
+static void tell_session(struct exchange *x, struct text piece)
 {
     struct buffer words;
     buffer_init(&words, RELAY_WHOLE_MAX);
@@ -50,6 +50,15 @@ static void end_session(struct exchange *x, struct text piece)
     relay_gather(x, buffer_text(&words));
     relay_flush(x, false);
     buffer_done(&words);
+}
+
+void relay_end_session(struct exchange *x, struct text piece)
+{
+    upstream_abandon(&x->upstream);
+    if (relay_tells_session(x))
+        tell_session(x, piece);
+    x->facts.upstream = UPSTREAM_FAILED;
+    exchange_run(x);
 }
 
 static void take_body(struct exchange *x, struct text piece)
@@ -83,11 +92,7 @@ static void take_body(struct exchange *x, struct text piece)
             relay_gather(x, piece);
             return;
         }
-        upstream_abandon(&x->upstream);
-        if (relay_tells_session(x))
-            end_session(x, piece);
-        x->facts.upstream = UPSTREAM_FAILED;
-        exchange_run(x);
+        relay_end_session(x, piece);
         return;
     }
 }

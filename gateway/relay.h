@@ -62,5 +62,7 @@ uint64_t relay_ours(const struct exchange *x, uint64_t now);
 void relay_room(struct exchange *x);
 /* The protocols were switched: tell the client, and read what it sends from now on. */
 void relay_tunnel_begin(struct exchange *x);
+/* A session may not go on: <piece>, the last that came of it, is passed on, and then the fault. */
+void relay_end_session(struct exchange *x, struct text piece);
 /* Bytes of the client for a tunnel; false to stop reading. */
 bool relay_tunnel(struct exchange *x, struct text bytes);

@@ -405,7 +405,7 @@ static const struct booked *booked(const struct exchange *x)
     return x->booked ? x->booked : &nothing;
 }
 
-static struct booked *book_of(struct exchange *x)
+struct booked *reserve_book(struct exchange *x)
 {
     if (!x->booked)
         x->booked = arena_new(&x->arena, sizeof(*x->booked));
@@ -454,7 +454,7 @@ bool reserve_beside(struct exchange *x, const struct usage *usage, int64_t cost_
     for (size_t i = 0; i < r->use_count; i++)
         money = money || r->uses[i].limit->kind == LIMIT_MONEY;
     money = money && cost_nanos > 0;
-    struct used *before = &book_of(x)->used;
+    struct used *before = &reserve_book(x)->used;
     before->input_tokens += usage->input_tokens;
     before->output_tokens += usage->output_tokens;
     before->cost_nanos = sum(before->cost_nanos, cost_nanos);
@@ -483,6 +483,81 @@ static int64_t cost_of_route(const struct exchange *x, const struct route *route
     return most;
 }
 
+/* What is held of money for the next try: beside what others took, or may still take. INT64_MAX
+ * where no budget concerns the call. */
+static int64_t held_for_next(const struct exchange *x)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t least = INT64_MAX, apart = sum(x->aside_nanos, x->hedge_held_nanos);
+    apart = sum(apart, booked(x)->used.cost_nanos);
+    for (size_t i = 0; i < r->use_count; i++)
+        if (r->uses[i].limit->kind == LIMIT_MONEY && r->uses[i].held - apart < least)
+            least = r->uses[i].held - apart;
+    return least;
+}
+
+/* An answer of <output> tokens of the route is held for, or can be. */
+static bool hold_detour(struct exchange *x, const struct route *route, int64_t output)
+{
+    int64_t more = cost_of_route(x, route, sum(output, x->extended_tokens)) - held_for_next(x);
+    return more <= 0 || limits_extend(&x->reservation, LIMIT_MONEY, more);
+}
+
+/* What is left of the budgets that refuse, as far as it is known here. */
+static int64_t left_of_budgets(struct exchange *x)
+{
+    struct reservation *r = &x->reservation;
+    int64_t left = INT64_MAX;
+    for (size_t i = 0; i < r->use_count; i++) {
+        struct limit_view view;
+        if (r->uses[i].limit->kind != LIMIT_MONEY || r->uses[i].limit->exceeded != EXCEEDED_REJECT)
+            continue;
+        limits_view(r, i, &view);
+        left = view.left < left ? view.left : left;
+    }
+    return left;
+}
+
+/* The longest answer of the route that <money> pays for, at most <output>; 0 = it helps nobody. */
+static int64_t detour_for(const struct exchange *x, const struct route *route, int64_t output,
+                          int64_t money)
+{
+    int64_t low = 0, high = output;
+    while (low < high) {
+        int64_t middle = low + (high - low + 1) / 2;
+        if (cost_of_route(x, route, sum(middle, x->extended_tokens)) <= money)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    low -= low % reserve_choices(x);
+    return low >= reserve_least_output(x) ? low : 0;
+}
+
+/* All that is left does not pay for the route's answers: they have to be shorter. */
+static int64_t shorten_detour(struct exchange *x, const struct route *route, int64_t output)
+{
+    int64_t held = held_for_next(x);
+    int64_t with_all = detour_for(x, route, output, sum(held, left_of_budgets(x)));
+    if (!with_all || hold_detour(x, route, with_all))
+        return with_all;
+    return detour_for(x, route, output, held);
+}
+
+/* Its pictures are counted in tokens, and those of the model that was asked for are not. */
+static bool hold_pictures(struct exchange *x, const struct route *route, bool strict)
+{
+    struct reservation *r = &x->reservation;
+    int64_t output = reserve_picture_output(x, route), more = output - x->estimate.output_bound;
+    if (x->call.operation != OPERATION_IMAGE || more <= 0)
+        return true;
+    if (strict &&
+        (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
+        return false;
+    x->estimate.output_bound = output;
+    return true;
+}
+
 bool reserve_detour(struct exchange *x, const struct route *route)
 {
     struct reservation *r = &x->reservation;
@@ -495,22 +570,26 @@ bool reserve_detour(struct exchange *x, const struct route *route)
     }
     if (!r->live || (!money && !strict))
         return true;
-    int64_t output = x->estimate.output_bound, longest = route->output_tokens * reserve_choices(x);
-    int64_t held = reserve_cost_bound(x, output);
-    bool longer = !x->call.max_tokens && !x->lowered_tokens && reserve_may_lower(x) &&
-                  (!longest || longest > output);
-    /* Its answers may be longer than those of the model that was asked for. */
-    if (longer && longest && !strict) {
-        int64_t more = cost_of_route(x, route, longest) - held;
-        if (more <= 0 || limits_extend(r, LIMIT_MONEY, more)) {
-            x->estimate.output_bound = longest;
-            return true;
-        }
-    }
-    int64_t more = money ? cost_of_route(x, route, output) - held : 0;
-    if (more > 0 && !limits_extend(r, LIMIT_MONEY, more))
+    if (!hold_pictures(x, route, strict))
         return false;
-    if (longer) /* then it is told */
+    bool unsaid = !x->call.max_tokens && !x->lowered_tokens && reserve_may_lower(x);
+    int64_t output = x->estimate.output_bound, longest = route->output_tokens * reserve_choices(x);
+    bool longer = unsaid && (!longest || longest > output);
+    /* Its answers may be longer than those of the model that was asked for. */
+    if (longer && longest && !strict && hold_detour(x, route, longest)) {
+        x->estimate.output_bound = longest;
+        return true;
+    }
+    if (unsaid && longest && longest < output)
+        output = longest;
+    if (!hold_detour(x, route, output)) {
+        output = reserve_may_lower(x) ? shorten_detour(x, route, output) : 0;
+        if (!output)
+            return false;
+        longer = true;
+    }
+    x->estimate.output_bound = output;
+    if (longer) /* than it may be: then it is told */
         x->lowered_tokens = output / reserve_choices(x);
     return true;
 }
@@ -551,75 +630,10 @@ bool reserve_input(struct exchange *x, int64_t tokens)
 
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
 {
-    struct used *before = &book_of(x)->used;
+    struct used *before = &reserve_book(x)->used;
     before->input_tokens -= usage->input_tokens;
     before->output_tokens -= usage->output_tokens;
     before->cost_nanos -= cost_nanos;
-}
-
-/* ------------------------------------------------------------------------------- sessions */
-
-/* How often what its last response took is held for what a session does next: its responses grow
- * with what was said. With Redis there may be nothing to take without asking: so more is asked for
- * some responses before it must be there, and in steps that grow with the session. */
-enum { SESSION_AHEAD = 2, SESSION_ASKED = 4, SESSION_STEP = 8 };
-
-/* What a session has used of limits of a kind, its <last> response included. */
-struct stretch {
-    enum limit_kind kind;
-    int64_t used, last;
-};
-
-/* How much must be held besides, so that <ahead> more of such responses are paid for; plain windows
- * of tokens take what was used for debt, which is paid back before it grows. */
-static int64_t session_lacks(const struct exchange *x, const struct stretch *stretch, int ahead)
-{
-    const struct reservation *r = &x->reservation;
-    int64_t lacks = 0;
-    for (size_t i = 0; i < r->use_count; i++) {
-        const struct use *use = &r->uses[i];
-        if (use->limit->kind != stretch->kind || use->settled)
-            continue;
-        bool exact = stretch->kind == LIMIT_MONEY || use->limit->strict;
-        int64_t needed = stretch->used;
-        for (int j = 0; exact && j < ahead; j++)
-            needed = sum(needed, stretch->last);
-        lacks = needed - use->held > lacks ? needed - use->held : lacks;
-    }
-    return lacks;
-}
-
-static bool session_hold(struct exchange *x, const struct stretch *stretch)
-{
-    int64_t asked = session_lacks(x, stretch, SESSION_ASKED), step = stretch->used / SESSION_STEP;
-    if (asked == 0 || limits_extend(&x->reservation, stretch->kind, asked > step ? asked : step))
-        return true;
-    int64_t lacks = session_lacks(x, stretch, SESSION_AHEAD);
-    return lacks == 0 || limits_extend(&x->reservation, stretch->kind, lacks);
-}
-
-bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos)
-{
-    struct used *used = &book_of(x)->used;
-    int64_t tokens = usage->input_tokens + usage->output_tokens;
-    used->input_tokens += usage->input_tokens;
-    used->output_tokens += usage->output_tokens;
-    used->cost_nanos = sum(used->cost_nanos, cost_nanos);
-    const struct stretch money = {LIMIT_MONEY, used->cost_nanos, cost_nanos};
-    const struct stretch counted[] = {
-        {LIMIT_INPUT_TOKENS, used->input_tokens, usage->input_tokens},
-        {LIMIT_OUTPUT_TOKENS, used->output_tokens, usage->output_tokens},
-        {LIMIT_TOKENS, used->input_tokens + used->output_tokens, tokens},
-    };
-    if (!x->reservation.live)
-        return true;
-    if (!session_hold(x, &money))
-        return fault_set(exchange_fault(x), FAULT_BUDGET, "The budget is spent in this session.");
-    for (size_t i = 0; i < sizeof(counted) / sizeof(counted[0]); i++)
-        if (!session_hold(x, &counted[i]))
-            return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
-                             "The limit of tokens is reached in this session.");
-    return true;
 }
 
 /* ------------------------------------------------------------------------------- settled */

@@ -54,10 +54,17 @@ bool reserve_hedge(struct exchange *x);
 /* It was not booked after all. */
 void reserve_beside_not(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
 
-/* A response of a session (a WebSocket) was booked. False: the budget does not pay for another two
- * such, nor does a strict window of tokens allow them, or another one is full; the fault says so.
- */
-bool reserve_session(struct exchange *x, const struct usage *usage, int64_t cost_nanos);
+enum session_result {
+    SESSION_HELD,
+    SESSION_ASKS, /* the store is asked for more: ask here again soon */
+    SESSION_ENDS, /* there is no more */
+};
+/* A response of a session (a WebSocket) was booked: the budget must pay for another two such, a
+ * strict window of tokens allow them, and no other one be full. If it ENDS the fault says why. */
+enum session_result reserve_session(struct exchange *x, const struct usage *usage,
+                                    int64_t cost_nanos);
+/* The same, later. */
+enum session_result reserve_session_again(struct exchange *x);
 
 /* Count what was used and give the rest back; <row> is what is booked. Also when nothing is held.
  */

@@ -67,6 +67,23 @@ static int64_t most_choices(const struct exchange *x)
     return reserve_choices(x);
 }
 
+/* Does it cost more, the more tokens come? */
+static bool counts_output(const struct target *target)
+{
+    const struct price *price = &target->price;
+    int64_t input = price->tier_above_tokens > 0 ? price->tier_above_tokens + 1 : 0;
+    return !target->off &&
+           price_bound(price, input, ESTIMATE_PICTURE_TOKENS, 0) > price_bound(price, input, 0, 0);
+}
+
+int64_t reserve_picture_output(const struct exchange *x, const struct route *route)
+{
+    bool counts = x->pinned && counts_output(x->pinned);
+    for (size_t i = 0; route && !x->pinned && !counts && i < route->target_count; i++)
+        counts = counts_output(&route->targets[i]);
+    return counts ? ESTIMATE_PICTURE_TOKENS * most_choices(x) : 0;
+}
+
 /* Of one choice, where it is known; 0 = not. */
 static int64_t longest_answer(const struct exchange *x)
 {
@@ -85,9 +102,11 @@ void reserve_bound(const struct exchange *x, struct usage *usage)
     } else if (x->estimated) {
         usage->input_tokens = x->estimate.input_bound;
         usage->output_tokens = x->estimate.output_bound;
+    } else if (x->call.operation == OPERATION_IMAGE) {
+        usage->output_tokens = reserve_picture_output(x, x->route);
     } else if (has_output(x->call.operation)) {
         int64_t most = x->call.max_tokens ? x->call.max_tokens : longest_answer(x);
-        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * most_choices(x);
+        usage->output_tokens = (most ? most : UNKNOWN_OUTPUT_TOKENS) * reserve_choices(x);
     }
 }
 
@@ -159,7 +178,7 @@ static void make_estimate(struct exchange *x)
         estimate_look(buffer_text(&x->body), x->seeking ? x->seeking->outline : NULL, facts);
     estimate_make(x->worker->options.estimates, facts, &x->estimate);
     if (x->call.operation == OPERATION_IMAGE) /* likely there are as many as it has said so far */
-        x->estimate.output_bound = ESTIMATE_PICTURE_TOKENS * most_choices(x);
+        x->estimate.output_bound = reserve_picture_output(x, x->route);
     if (!has_output(x->call.operation))
         x->estimate.output_bound = x->estimate.output_likely = x->estimate.output_mean = 0;
     x->estimated = true;

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * reserve_inside - what reserve.c asks reserve_bound.c: how much a call may use at most. For nobody
- * else. Nothing is held or changed by these, and none of them fails.
+ * reserve_inside - what reserve.c asks reserve_bound.c: how much a call may use at most; and what
+ * reserve_session.c asks reserve.c. For nobody else. None of them fails.
  */
 
 #include "gateway/exchange.h"
@@ -14,6 +14,8 @@ bool reserve_takes_tokens(enum operation operation);
 int64_t reserve_raw_bytes(const struct exchange *x);
 /* Tokens that an answer of its model has at most; 0 = nobody knows. */
 int64_t reserve_model_output(const struct exchange *x);
+/* Tokens of the pictures that it wants, at most, where a target of <route> counts them so. */
+int64_t reserve_picture_output(const struct exchange *x, const struct route *route);
 /* How many answers it wants, one at least. */
 int64_t reserve_choices(const struct exchange *x);
 /* The most pieces that may be charged: seconds of sound at the lowest rate that is understood,
@@ -25,3 +27,6 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output);
 bool reserve_may_lower(const struct exchange *x);
 /* Tokens of the shortest answer that is of use. It was estimated. */
 int64_t reserve_least_output(const struct exchange *x);
+
+/* What was booked before the call's end, to be added to. */
+struct booked *reserve_book(struct exchange *x);

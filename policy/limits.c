@@ -128,6 +128,12 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
     return held;
 }
 
+bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind kind)
+{
+    const struct limiter *limiter = reservation->limiter;
+    return limiter && limiter->store && store_redis_asks_ahead(limiter->store, reservation, kind);
+}
+
 void limits_settle(struct reservation *reservation, const struct used *used)
 {
     struct limiter *limiter = reservation->limiter;

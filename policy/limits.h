@@ -196,6 +196,9 @@ void limits_abandon(struct reservation *reservation);
  * money: nano-dollars). True when it could be held, all or nothing, without asking the store and
  * waiting; in the background more is asked for. With EXCEEDED_WARN always true. */
 bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_t more);
+/* Is more being asked for, so that what could not be held may be soon? What comes is kept for a
+ * moment. */
+bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind kind);
 
 /* What the call truly used. */
 struct used {

@@ -118,15 +118,16 @@ void meter_lacks(struct meter *meter, const struct reservation *r, struct meter_
  * is exceeded, and that sets the reservation's bits.
  *
  * <r> must not be live: to ask ahead for a stream, or for one that has gone, give a copy.
- * METER_SHORT: somebody else has used what was free when the lack was counted (ask again), or not
- * <take>.
+ * METER_SHORT: somebody else has used what was free when the lack was counted (ask again), or it is
+ * not for the call. For a stream it is kept for a moment, whatever others want.
  */
+enum meter_for { METER_FOR_NOBODY, METER_FOR_CALL, METER_FOR_STREAM };
 struct meter_grant {
     int64_t slot; /* below 0: it was not asked for this one */
     int64_t granted, left;
 };
 enum meter_result meter_grant(struct meter *meter, struct reservation *r,
-                              const struct meter_grant *grants, bool take);
+                              const struct meter_grant *grants, enum meter_for whom);
 /* The store has refused for use <i>, of which it has only <left>. */
 void meter_refused(struct meter *meter, const struct reservation *r, size_t i, int64_t left);
 

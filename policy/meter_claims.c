@@ -12,6 +12,7 @@ enum {
     SECOND_US = 1000000,
     VISITS_LOCKED = 1024,            /* counters looked at under one lock */
     SHORT_WINDOW_US = 5 * SECOND_US, /* hardly longer than what is told ten times a second */
+    AHEAD_US = SECOND_US / 5,        /* until who asked for it has come */
     SCARCE_PART = 16,
     KEEP_MARGIN_US = 60 * SECOND_US, /* of calendar spans, for late settles */
 };
@@ -59,6 +60,12 @@ int64_t counter_free(const struct counter *counter, int64_t number)
     return slot && slot->claimed > slot->used ? slot->claimed - slot->used : 0;
 }
 
+void demand_expect(struct counter *counter, int64_t now_us)
+{
+    counter->demand->ahead = counter_free(counter, counter->current);
+    counter->demand->ahead_us = now_us;
+}
+
 static bool slot_is_quiet(const struct counter *counter, const struct slot *slot)
 {
     if (counter->period == PERIOD_NONE && slot->claimed > 0)
@@ -91,6 +98,9 @@ static void slot_settle_claim(const struct counter *counter, struct slot *slot, 
     /* Where little is left, others may need it now. */
     if (demand->known && keep > demand->left)
         keep = demand->left > 0 ? demand->left : 0;
+    if (slot->number == counter->current && keep < demand->ahead &&
+        now_us - demand->ahead_us < AHEAD_US)
+        keep = demand->ahead;
     if (counter_is_scarce(counter, now_us))
         keep = 0;
     if (unused > keep)

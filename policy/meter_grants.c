@@ -62,7 +62,7 @@ static void use_grant(struct use *use, const struct meter_grant *grant, int64_t 
 }
 
 enum meter_result meter_grant(struct meter *meter, struct reservation *r,
-                              const struct meter_grant *grants, bool take)
+                              const struct meter_grant *grants, enum meter_for whom)
 {
     struct taking taking = {.meter = meter, .r = r, .mode = TAKE_GRANTED};
     taking.place = place_lock(meter, r->root);
@@ -75,7 +75,10 @@ enum meter_result meter_grant(struct meter *meter, struct reservation *r,
     for (size_t i = 0; i < r->use_count; i++)
         if (r->uses[i].at)
             use_grant(&r->uses[i], &grants[i], taking.now_us);
-    if (all && take)
+    for (size_t i = 0; whom == METER_FOR_STREAM && i < r->use_count; i++)
+        if (r->uses[i].at && grants[i].slot >= 0)
+            demand_expect(r->uses[i].at, taking.now_us);
+    if (all && whom == METER_FOR_CALL)
         result = take_all(&taking);
     else if (all)
         result = METER_SHORT;

@@ -36,9 +36,10 @@ struct pace {
 struct demand {
     int64_t second, now, before; /* held in this second, and in the one before it */
     int64_t left;
-    int64_t heard_us; /* when it was said last */
-    int64_t give;     /* parallel calls: so many that end go back to the store, for others */
-    bool known;       /* that it was ever said */
+    int64_t heard_us;        /* when it was said last */
+    int64_t give;            /* parallel calls: so many that end go back to the store, for others */
+    bool known;              /* that it was ever said */
+    int64_t ahead, ahead_us; /* claimed for a stream that asked, and when */
     int64_t alive_us; /* parallel calls: when the store was last told that they are claimed */
 };
 
@@ -184,6 +185,8 @@ bool counter_is_scarce(const struct counter *counter, int64_t now_us);
 void demand_count(struct counter *counter, int64_t held, int64_t now_us);
 int64_t demand_rate(const struct counter *counter, int64_t now_us);
 /* How much of a free slice is worth keeping for the calls to come. */
+/* What is free now is for a stream that has asked. */
+void demand_expect(struct counter *counter, int64_t now_us);
 int64_t demand_keep(const struct counter *counter, int64_t now_us);
 
 /* ------------------------------------------------------------------------------ meter.c */

@@ -294,8 +294,8 @@ void store_redis_abandon(struct store_redis *store, struct reservation *r)
 
 /* ----------------------------------------------------------------------------- for streams */
 
-static bool is_asked_ahead(const struct store_redis *store, const struct reservation *r,
-                           enum limit_kind kind)
+bool store_redis_asks_ahead(const struct store_redis *store, const struct reservation *r,
+                            enum limit_kind kind)
 {
     for (struct link *at = store->ahead.next; at != &store->ahead; at = at->next) {
         const struct question *q = LIST_MEMBER(at, struct question, link);
@@ -309,7 +309,7 @@ void store_redis_ask_ahead(struct store_redis *store, struct reservation *r, enu
                            int64_t more)
 {
     if (more <= 0 || store->ahead_count >= STORE_AHEAD_MAX || !store_may_ask(store) ||
-        is_asked_ahead(store, r, kind))
+        store_redis_asks_ahead(store, r, kind))
         return;
     struct question *q = question_new(store, NULL);
     q->ahead = kind;
@@ -342,11 +342,14 @@ static void on_granted(struct question *q, const struct redis_reply *reply)
     struct shared *shared = q->store->shared;
     struct reservation *r = question_about(q);
     enum meter_result result = METER_SHORT;
+    enum meter_for whom = q->r ? METER_FOR_CALL : METER_FOR_NOBODY;
+    if (q->ahead != LIMIT_KINDS)
+        whom = METER_FOR_STREAM;
     read_grants(q, r, reply);
     pthread_rwlock_rdlock(&shared->lock);
     bool counts = shared_incarnation(shared) == q->incarnation;
     if (counts)
-        result = meter_grant(shared->meter, r, q->store->grants, q->r != NULL);
+        result = meter_grant(shared->meter, r, q->store->grants, whom);
     pthread_rwlock_unlock(&shared->lock);
     if (!counts)
         shared_doubt(shared, r->root);

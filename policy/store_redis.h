@@ -44,6 +44,8 @@ void store_redis_abandon(struct store_redis *store, struct reservation *reservat
  * per request and kind at a time. */
 void store_redis_ask_ahead(struct store_redis *store, struct reservation *reservation,
                            enum limit_kind kind, int64_t more);
+bool store_redis_asks_ahead(const struct store_redis *store, const struct reservation *reservation,
+                            enum limit_kind kind);
 
 /* Tell soon what has changed of <root>: others may be waiting for it. */
 void store_redis_hurry(struct store_redis *store, struct text root);

@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from harness import Sluice, config_for, eventually, sha256_hash, temporary_folder
+from harness import Sluice, WebSocket, config_for, eventually, sha256_hash, temporary_folder
+from test_realtime_is_a_tunnel import Server, open_socket
 
 ISSUER = "https://id.example"
 SECRET = "sk-both-5ecre7-00"
@@ -145,6 +146,23 @@ def test_what_opens_nothing(upstream, issuer, signer):
             assert token not in answer.text
         assert len(upstream.calls) == before
         assert signature not in gate.log()
+
+
+def test_a_session_ends_with_its_token(upstream, issuer, signer):
+    upstream.answer = Server()
+    with Sluice(config_with(upstream, issuer)) as gate:
+        eventually(lambda: gate.get("/v1/models", key=signer.token()).status == 200, what="the keys are there")
+        client, answer = open_socket(gate, key=signer.token(exp=int(time.time()) - 54))  # a minute's leeway
+        with contextlib.closing(client):
+            assert answer.status == 101, answer
+            socket = WebSocket(client)
+            socket.read()
+
+            def said():
+                socket.send_text("usage")
+                return socket.read()[1]
+            assert b"response.done" in said()
+            assert b"invalid_api_key" in eventually(lambda: b"response.done" not in (words := said()) and words, what="it has expired")
 
 
 def test_new_keys_are_fetched_when_a_token_asks_for_them(upstream, issuer, signer):

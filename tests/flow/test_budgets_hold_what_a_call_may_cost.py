@@ -197,13 +197,24 @@ def test_pictures_that_are_counted_in_tokens_are_held_for(upstream, path, body, 
         assert spent <= amount and (spent > 0) == (pays_for > 4 and isinstance(body, dict))
 
 
+@pytest.mark.parametrize("price, status", [({"unit": 0.04}, 200), (PRICE, 429)], ids=["by the piece", "in tokens"])
+def test_pictures_count_in_strict_windows_where_they_are_paid_in_tokens(upstream, price, status):
+    upstream.answer = respond(data=[])
+    form_of_one = form(("model", "fast"), ("image", "z"), ("n", "1"))
+    config = config_for(upstream, tenants=[{"name": "acme", "models": ["*"], "limits": {"tokens_per_minute": 60_000, "strict": True},
+                                            "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}])
+    config["models"] = [model_for("fast", targets=[{"id": "a", "provider": "up", "model": "m", "price": price}])]
+    with Sluice(config) as gate:
+        assert gate.post("/v1/images/edits", form_of_one, headers=FORM).status == status
+
+
 CALLS = [("/v1/chat/completions", {"messages": []}), ("/v1/completions", {"prompt": "x"}), ("/v1/responses", {"input": "x", "store": False})]
 
 
 def as_long_as_it_may(call):
     """One that answers with 10,000 tokens when nobody tells it a length, or says none of its own."""
     body = call.json
-    if body["model"] == "broken":
+    if body["model"].startswith("broken"):
         call.respond(500, {"error": {"message": "no", "type": "server_error"}})
         return
     most = body.get("max_completion_tokens") or body.get("max_tokens") or body.get("max_output_tokens") or 10_000
@@ -214,13 +225,13 @@ def as_long_as_it_may(call):
         call.respond(200, chat_body(usage={"prompt_tokens": 1, "completion_tokens": most, "total_tokens": 1 + most}))
 
 
-def spends_no_more(upstream, models, path, body, **routing):
+def spends_no_more(upstream, models, path, body, attempts=2, **routing):
     amount = 2_000 * OUTPUT
     upstream.answer = as_long_as_it_may
     config = config_for(upstream, models=models, routing=routing, tenants=[
         {"name": "acme", "models": ["*"], "budget": {"amount": f"{amount / 1e9:.9f} USD", "period": "day"},
          "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}])
-    config["providers"] = [provider_for(upstream, retry={"attempts": 2, "backoff": "1ms", "max_backoff": "5ms"}, health={"mode": "none"})]
+    config["providers"] = [provider_for(upstream, retry={"attempts": attempts, "backoff": "1ms", "max_backoff": "5ms"}, health={"mode": "none"})]
     with Sluice(config) as gate:
         answer = gate.post(path, {"model": "fast", **body})
         assert answer.status == 200, answer
@@ -242,6 +253,20 @@ def test_a_fallback_answers_no_longer_than_is_held(upstream, path, body, longer)
                   {"id": "a", "provider": "up", "model": "broken", "price": PRICE, "params": {"max_tokens": 100}}]),
               model_for("other", targets=[{"id": "b", "provider": "up", "model": "m", "price": PRICE, **longer}])]
     spends_no_more(upstream, models, path, body, policies=[{"name": "falls", "fallback": ["other"]}])
+
+
+@pytest.mark.parametrize("last", [300, 10_000], ids=["short", "long"])
+@pytest.mark.parametrize("said", [{}, {"max_tokens": 9000}], ids=["unsaid", "said"])
+def test_every_fallback_is_held_for(upstream, last, said):
+    """The second one is dear, and may answer as long as the first, which is cheap."""
+    cheap = {**PRICE, "output": PRICE["output"] / 10}
+    models = [model_for("fast", policy="falls", targets=[
+                  {"id": "a", "provider": "up", "model": "broken", "price": PRICE, "params": {"max_tokens": 100}}]),
+              model_for("b", targets=[{"id": "b", "provider": "up", "model": "broken b", "price": cheap, "params": {"max_tokens": 10_000}}]),
+              model_for("c", targets=[{"id": "c", "provider": "up", "model": "m", "price": PRICE, "params": {"max_tokens": last}}])]
+    spends_no_more(upstream, models, *CALLS[0][:1], {**CALLS[0][1], **said}, attempts=4, policies=[{"name": "falls", "fallback": ["b", "c"]}])
+    told = upstream.last().json
+    assert 64 <= (told.get("max_completion_tokens") or told["max_tokens"]) <= 2_000
 
 
 def test_a_fallback_answers_as_long_as_it_does_where_that_can_be_paid(upstream):

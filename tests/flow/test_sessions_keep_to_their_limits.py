@@ -2,9 +2,13 @@
 """A session (/v1/realtime) lasts: what its responses use counts while it does, and whoever may call no more is cut."""
 
 import contextlib
+import json
+import time
 
 import pytest
 from harness import KEY_ACME, KEY_GLOBEX, Sluice, WebSocket, config_for, eventually, merged, sha256_hash
+from redis_servers import Redis
+from replicas import shared
 from test_realtime_is_a_tunnel import Server, open_socket
 
 pytestmark = pytest.mark.threads
@@ -15,9 +19,31 @@ def tenant(**changes):
     return merged({"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}, changes)
 
 
+class Grows(Server):
+    """Its responses are of so many tokens of output, one after the other."""
+
+    def __init__(self, sizes):
+        super().__init__()
+        self.sizes = iter(sizes)
+
+    def say(self, call, opcode, payload):
+        if b"response.done" in payload:
+            count = next(self.sizes)
+            usage = {"input_tokens": 0, "output_tokens": count, "total_tokens": count}
+            payload = json.dumps({"type": "response.done", "response": {"usage": usage}}).encode()
+        Server.say(call, opcode, payload)
+
+
 @contextlib.contextmanager
-def session(gate):
-    client, answer = open_socket(gate)
+def gate_with_redis(config):
+    with Redis() as redis, Sluice({**config, "store": shared(redis)}) as gate:
+        eventually(lambda: gate.metric("sluice_store_up") == 1, what="the store is there")
+        yield gate
+
+
+@contextlib.contextmanager
+def session(gate, **options):
+    client, answer = open_socket(gate, **options)
     assert answer.status == 101, answer
     socket = WebSocket(client)
     assert b"session.created" in socket.read()[1]
@@ -70,7 +96,42 @@ def test_two_sessions_share_one_budget(upstream):
             else:
                 continue
             break
-        assert sum(counts.values()) * COST <= 40000000, counts
+        # What one of them holds for its next responses the other cannot have.
+        assert 40000000 - 12 * COST <= sum(counts.values()) * COST <= 40000000, counts
+
+
+@pytest.mark.parametrize("sizes", [[1500] * 8, [100, 200, 400, 800, 1600, 3200, 6400], [300, 600, 900, 1200, 1500, 1800]],
+                         ids=["large", "doubling", "rising"])
+def test_a_session_asks_the_store_for_more_before_it_ends(upstream, sizes):
+    upstream.answer = Grows(sizes)
+    with (gate_with_redis(config_for(upstream, tenants=[tenant(budget={"amount": "1000 USD", "period": "day"})])) as gate,
+          session(gate) as socket):
+        for at in range(len(sizes)):
+            assert respond(socket, 1) == (1, None), at
+            time.sleep(0.2)  # a response takes a while, in which the store is asked
+
+
+def test_a_session_ends_when_the_store_has_no_more(upstream):
+    most = 20
+    upstream.answer = Grows([500] * 2 * most)
+    budget = {"amount": f"{most * 500 * 4000 / 1e9:.9f} USD", "period": "day"}
+    with gate_with_redis(config_for(upstream, tenants=[tenant(budget=budget)])) as gate, session(gate) as socket:
+        for count in range(2 * most):
+            _, said = respond(socket, 1)
+            if said:
+                break
+            time.sleep(0.2)
+        assert said and b"insufficient_quota" in said and most - 6 <= count <= most, (count, said)
+
+
+def test_a_session_without_a_key_lasts(upstream):
+    upstream.answer = Server()
+    with Sluice(config_for(upstream, anonymous=True, tenants=[])) as gate, session(gate, key=None) as socket:
+        assert respond(socket, 5) == (5, None)
+        gate.write(merged(gate.config, {"anonymous": False, "tenants": [tenant()]}))
+        assert gate.cli("reload").returncode == 0
+        count, said = respond(socket, 2)
+        assert said and b"invalid_api_key" in said, (count, said)
 
 
 @pytest.mark.parametrize("how", ["the key is gone", "it has another secret", "the tenant is gone"])

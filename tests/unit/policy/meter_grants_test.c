@@ -21,7 +21,7 @@ static enum meter_result granted(struct meter *meter, struct call *call, int64_t
     for (size_t i = 0; i < call->r.use_count; i++)
         grants[i] = (struct meter_grant){
             .slot = lacks[i].slot, .granted = lacks[i].lack + more, .left = left};
-    return meter_grant(meter, &call->r, grants, true);
+    return meter_grant(meter, &call->r, grants, METER_FOR_CALL);
 }
 
 static size_t changes_of(struct meter *meter, struct meter_change *changes, size_t max)
@@ -154,11 +154,11 @@ static void somebody_else_was_faster(void **state)
     assert_int_equal(lack.slot, START); /* a first of March */
     assert_int_equal(take(meter, &third, &limit, 10, 10), METER_TAKEN);
     struct meter_grant grant = {.slot = lack.slot, .granted = 5, .left = 100};
-    assert_int_equal(meter_grant(meter, &second.r, &grant, true), METER_SHORT);
+    assert_int_equal(meter_grant(meter, &second.r, &grant, METER_FOR_CALL), METER_SHORT);
     meter_lacks(meter, &second.r, &lack);
     assert_int_equal(lack.lack, 10);
     grant.granted = 10;
-    assert_int_equal(meter_grant(meter, &second.r, &grant, true), METER_TAKEN);
+    assert_int_equal(meter_grant(meter, &second.r, &grant, METER_FOR_CALL), METER_TAKEN);
     meter_free(meter);
 }
 
@@ -173,7 +173,7 @@ static void money_is_cut_to_what_was_granted(void **state)
     assert_int_equal(meter_take(meter, &call.r), METER_SHORT);
     struct meter_grant grants[] = {{.slot = START, .granted = 500},
                                    {.slot = START, .granted = 120}};
-    assert_int_equal(meter_grant(meter, &call.r, grants, true), METER_TAKEN);
+    assert_int_equal(meter_grant(meter, &call.r, grants, METER_FOR_CALL), METER_TAKEN);
     assert_int_equal(call.uses[0].held, 120);
     assert_int_equal(call.uses[1].held, 120);
     meter_settle(meter, &call.r, &(struct used){.sent = true, .cost_nanos = 60});
@@ -409,7 +409,10 @@ static void a_stream_holds_more_of_what_is_granted(void **state)
     meter_lacks(meter, &copy.r, &lack);
     assert_int_equal(lack.lack, 5);
     struct meter_grant grant = {.slot = lack.slot, .granted = lack.lack, .left = 495};
-    assert_int_equal(meter_grant(meter, &copy.r, &grant, false), METER_SHORT);
+    assert_int_equal(meter_grant(meter, &copy.r, &grant, METER_FOR_STREAM), METER_SHORT);
+    /* Calls want none of it, and it is there yet. */
+    struct meter_change changes[8];
+    meter_changes(meter, changes, 8);
     assert_true(meter_extend(meter, &call.r, LIMIT_MONEY, 10));
     assert_int_equal(call.uses[0].held, 30);
     assert_true(meter_extend_away(meter, &call.r, LIMIT_MONEY, 220, 4));

@@ -376,7 +376,8 @@ static void letter_answer(struct world *world, struct letter *letter)
     }
     /* Now and then whoever asked has gone. */
     bool take = between(world, 0, 20) > 0;
-    if (meter_grant(at->meter, &letter->call->r, letter->grants, take) == METER_TAKEN)
+    if (meter_grant(at->meter, &letter->call->r, letter->grants,
+                    take ? METER_FOR_CALL : METER_FOR_NOBODY) == METER_TAKEN)
         admitted(world, letter->node, place);
 }
 

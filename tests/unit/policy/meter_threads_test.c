@@ -47,7 +47,7 @@ static bool depot_ask(struct crowd *crowd, struct call *call)
         depot->claimed[i] += grants[i].granted;
     }
     pthread_mutex_unlock(&depot->lock);
-    return all && meter_grant(crowd->meter, &call->r, grants, true) == METER_TAKEN;
+    return all && meter_grant(crowd->meter, &call->r, grants, METER_FOR_CALL) == METER_TAKEN;
 }
 
 static int depot_index(struct text id)

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A session lasts, and what its responses will use nobody knows: it is held for while it does. */
+#include "gateway/base/clock.h"
+#include "gateway/reserve.h"
+#include "gateway/reserve_inside.h"
+#include "gateway/worker_inside.h"
+
+/* How often what its last response took is held for what a session does next: its responses grow
+ * with what was said. With Redis there may be nothing to take without asking: so more is asked for
+ * some responses before it must be there, and in steps that grow with the session. */
+enum {
+    SESSION_AHEAD = 2,
+    SESSION_ASKED = 4,
+    SESSION_PART = 8,
+    SESSION_STEP_MAX = 16,
+    SESSION_TRIES = 3
+};
+
+/* At most, for the store; and where more was used than is held. */
+enum { SESSION_WAIT_US = 1000000, SESSION_LATE_US = 100000 };
+
+/* What a session has used of limits of a kind, its <last> response included. */
+struct stretch {
+    enum limit_kind kind;
+    int64_t used, last;
+};
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* How much must be held besides, so that <ahead> more of such responses are paid for; plain windows
+ * of tokens take what was used for debt, which is paid back before it grows. */
+static int64_t session_lacks(const struct exchange *x, const struct stretch *stretch, int ahead)
+{
+    const struct reservation *r = &x->reservation;
+    int64_t lacks = 0;
+    for (size_t i = 0; i < r->use_count; i++) {
+        const struct use *use = &r->uses[i];
+        if (use->limit->kind != stretch->kind || use->settled)
+            continue;
+        bool exact = stretch->kind == LIMIT_MONEY || use->limit->strict;
+        int64_t needed = stretch->used;
+        for (int j = 0; exact && j < ahead; j++)
+            needed = sum(needed, stretch->last);
+        lacks = needed - use->held > lacks ? needed - use->held : lacks;
+    }
+    return lacks;
+}
+
+/* Of what may never be exceeded: do <ahead> more of such responses need more than is held? */
+static bool session_exceeds(const struct exchange *x, const struct stretch *stretch, int ahead)
+{
+    const struct reservation *r = &x->reservation;
+    bool exact = stretch->kind == LIMIT_MONEY;
+    for (size_t i = 0; i < r->use_count; i++)
+        exact = exact || (r->uses[i].limit->kind == stretch->kind && r->uses[i].limit->strict);
+    return exact && session_lacks(x, stretch, ahead) > 0;
+}
+
+static int64_t session_step(const struct stretch *stretch)
+{
+    int64_t part = stretch->used / SESSION_PART, most = 0;
+    for (int i = 0; i < SESSION_STEP_MAX && most < part; i++)
+        most = sum(most, stretch->last);
+    return part < most ? part : most;
+}
+
+static enum session_result session_hold(struct exchange *x, const struct stretch *stretch)
+{
+    struct reservation *r = &x->reservation;
+    struct booked *book = reserve_book(x);
+    unsigned *tries = &book->session_tries[stretch->kind];
+    if (limits_asks_ahead(r, stretch->kind) && session_lacks(x, stretch, SESSION_AHEAD) > 0)
+        return SESSION_ASKS;
+    int64_t asked = session_lacks(x, stretch, SESSION_ASKED), step = session_step(stretch);
+    int64_t lacks = session_lacks(x, stretch, SESSION_AHEAD);
+    if (asked == 0 || limits_extend(r, stretch->kind, asked > step ? asked : step) || lacks == 0 ||
+        limits_extend(r, stretch->kind, lacks)) {
+        *tries = 0;
+        return SESSION_HELD;
+    }
+    int64_t next = session_lacks(x, stretch, 1);
+    if (next > 0 && limits_extend(r, stretch->kind, next)) { /* as far as it goes */
+        *tries = 0;
+        book->session_short_us = 0;
+    }
+    /* What the store gives may be taken by others before it can be held here. */
+    unsigned most = session_exceeds(x, stretch, 1) ? 1 : SESSION_TRIES;
+    return (*tries)++ < most && limits_asks_ahead(r, stretch->kind) ? SESSION_ASKS : SESSION_ENDS;
+}
+
+static enum session_result session_end(struct exchange *x, enum limit_kind kind)
+{
+    if (kind == LIMIT_MONEY)
+        fault_set(exchange_fault(x), FAULT_BUDGET, "The budget is spent in this session.");
+    else
+        fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
+                  "The limit of tokens is reached in this session.");
+    return SESSION_ENDS;
+}
+
+enum session_result reserve_session_again(struct exchange *x)
+{
+    struct booked *book = reserve_book(x);
+    const struct used *used = &book->used, *last = &book->last;
+    const struct stretch stretches[] = {
+        {LIMIT_MONEY, used->cost_nanos, last->cost_nanos},
+        {LIMIT_INPUT_TOKENS, used->input_tokens, last->input_tokens},
+        {LIMIT_OUTPUT_TOKENS, used->output_tokens, last->output_tokens},
+        {LIMIT_TOKENS, used->input_tokens + used->output_tokens,
+         last->input_tokens + last->output_tokens},
+    };
+    size_t count = sizeof(stretches) / sizeof(stretches[0]), short_of = count;
+    if (!x->reservation.live)
+        return SESSION_HELD;
+    for (size_t i = 0; i < count; i++) {
+        enum session_result result = session_hold(x, &stretches[i]);
+        if (result == SESSION_ENDS)
+            return session_end(x, stretches[i].kind);
+        if (result == SESSION_ASKS)
+            short_of = i;
+    }
+    if (short_of == count) {
+        book->session_short_us = 0;
+        return SESSION_HELD;
+    }
+    uint64_t now = clock_now_us();
+    if (!book->session_short_us)
+        book->session_short_us = now;
+    bool late = session_exceeds(x, &stretches[short_of], 0);
+    if (now - book->session_short_us >= (late ? SESSION_LATE_US : SESSION_WAIT_US))
+        return session_end(x, stretches[short_of].kind);
+    return SESSION_ASKS;
+}
+
+enum session_result reserve_session(struct exchange *x, const struct usage *usage,
+                                    int64_t cost_nanos)
+{
+    struct booked *book = reserve_book(x);
+    book->last = (struct used){.input_tokens = usage->input_tokens,
+                               .output_tokens = usage->output_tokens,
+                               .cost_nanos = cost_nanos};
+    book->used.input_tokens += usage->input_tokens;
+    book->used.output_tokens += usage->output_tokens;
+    book->used.cost_nanos = sum(book->used.cost_nanos, cost_nanos);
+    return reserve_session_again(x);
+}
