@@ -125,7 +125,11 @@ bool acceptor_is_full(const struct worker *worker)
 {
     const struct config *config = worker->now->config;
     unsigned share = (config->limits.max_connections + config->workers - 1) / config->workers;
-    return worker->client_count >= share;
+    /* With HTTP/2 what was answered and not yet taken has no client any more. */
+    unsigned left = worker->stream_count > worker->inside_count
+                        ? worker->stream_count - worker->inside_count
+                        : 0;
+    return worker->client_count + left >= share;
 }
 
 /* ----------------------------------------------------------------------------- accepting */
@@ -278,7 +282,7 @@ void acceptor_init(struct worker *worker)
 
 void acceptor_add(struct worker *worker, struct worker_listener *listener, int fd)
 {
-    listener->watch = (struct watch){fd, on_accept};
+    listener->watch = (struct watch){.fd = fd, .on_event = on_accept};
     listener->worker = worker;
     if (fd >= 0)
         loop_add_level(worker->loop, &listener->watch, LOOP_READ);

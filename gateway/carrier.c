@@ -16,6 +16,8 @@ enum {
     WRITES_PER_EVENT = 8,    /* then others have their turn */
     LEAVE_US = 1000000,      /* for a client to hear that it has to go elsewhere */
     LOOK_US = 1000000,       /* between two looks at answers that nobody takes */
+    UNTAKEN_US =
+        10000000, /* for one of them: as long as an HTTP/1.1 client has for its last bytes */
 };
 
 struct carrier {
@@ -26,6 +28,8 @@ struct carrier {
     uint64_t idle_us;    /* no stream is open since; 0 = one is */
     uint64_t stuck_us;   /* the client takes nothing since; 0 = it does */
     uint64_t leaving_us; /* it was told that we will, then; 0 = it was not */
+    uint64_t look_us; /* when answers that nobody takes are looked at next; 0 = no stream is open */
+    unsigned counted; /* its streams, in worker->stream_count */
 };
 
 static uint64_t now_us(const struct carrier *carrier)
@@ -125,8 +129,15 @@ static void free_carrier(struct grave *grave)
     memory_free(LIST_MEMBER(grave, struct carrier, grave));
 }
 
+static void count_streams(struct carrier *carrier, unsigned now)
+{
+    carrier->client->worker->stream_count += now - carrier->counted;
+    carrier->counted = now;
+}
+
 static void bury(struct carrier *carrier)
 {
+    count_streams(carrier, 0);
     h2_free(carrier->h2);
     loop_bury(carrier->client->worker->loop, &carrier->grave, free_carrier);
 }
@@ -178,7 +189,7 @@ static uint64_t next_look(const struct carrier *carrier)
         carrier->stuck_us ? carrier->stuck_us + (uint64_t)config->timeouts.stream_idle_us
                           : UINT64_MAX,
         carrier->idle_us ? carrier->idle_us + (uint64_t)config->timeouts.client_idle_us
-                         : now_us(carrier) + LOOK_US,
+                         : carrier->look_us,
         carrier->leaving_us && !carrier->left ? carrier->leaving_us + LEAVE_US : UINT64_MAX,
     };
     uint64_t next = UINT64_MAX;
@@ -190,7 +201,13 @@ static uint64_t next_look(const struct carrier *carrier)
 /* Something has happened. */
 static void settle(struct carrier *carrier)
 {
-    bool idle = h2_stream_count(carrier->h2) == 0;
+    unsigned streams = h2_stream_count(carrier->h2);
+    bool idle = streams == 0;
+    count_streams(carrier, streams);
+    if (idle)
+        carrier->look_us = 0;
+    else if (!carrier->look_us)
+        carrier->look_us = now_us(carrier) + LOOK_US;
     if (!idle)
         carrier->idle_us = 0;
     else if (!carrier->idle_us)
@@ -211,13 +228,21 @@ static void on_time(struct timer *timer)
     bool late = head && now >= head + (uint64_t)config->timeouts.client_header_us;
     bool idle =
         carrier->idle_us && now >= carrier->idle_us + (uint64_t)config->timeouts.client_idle_us;
+    if ((late || idle) &&
+        buffer_length(&client->out)) { /* it takes nothing: nor would it take why */
+        client_close(client);
+        return;
+    }
     if (late || idle) {
         h2_terminate(carrier->h2);
     } else if (carrier->leaving_us && !carrier->left && now >= carrier->leaving_us + LEAVE_US) {
         carrier->left = true;
         h2_leave(carrier->h2, false);
     }
-    h2_sweep(carrier->h2, now, (uint64_t)config->timeouts.stream_idle_us);
+    if (carrier->look_us && now >= carrier->look_us) {
+        h2_sweep(carrier->h2, now, UNTAKEN_US);
+        carrier->look_us = now + LOOK_US;
+    }
     send_soon(carrier);
     settle(carrier);
 }

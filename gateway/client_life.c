@@ -35,7 +35,9 @@ static void bury(struct client *client)
     list_remove(&client->put_off.link);
     client->state = CLIENT_CLOSED;
     worker->client_count--;
-    if (!client->stream.is_inside)
+    if (client->stream.is_inside)
+        worker->inside_count--;
+    else
         metrics_gauge(worker->metrics, GAUGE_CONNECTIONS, -1);
     loop_bury(worker->loop, &client->grave, free_client);
     worker_check_idle(worker);
@@ -166,6 +168,7 @@ struct client *client_new_inside(struct client *outer, const struct stream_insid
 {
     struct client *client = begin(outer->worker, outer->listener, -1);
     stream_init_inside(&client->stream, how, carried);
+    outer->worker->inside_count++;
     memcpy(client->peer, outer->peer, sizeof(client->peer));
     client->state = CLIENT_HEAD;
     loop_again(outer->worker->loop, &client->watch, LOOP_READ);
@@ -264,6 +267,8 @@ static void run_out_of_time(struct client *client)
         client->keep = false;
         client->linger = true;
         exchange_body_bad(client->exchange, &fault);
+    } else if (client->stream.is_inside) { /* what it has not taken is not left to its connection */
+        client_cut(client, true);
     } else {
         client_close(client);
     }

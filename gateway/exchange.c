@@ -133,7 +133,8 @@ bool exchange_body(struct exchange *x, struct text piece)
         return job_upload_take(x, piece);
     if (x->facts.request_bad)
         return true;
-    if (!buffer_append_text(&x->body, piece)) {
+    bool unwanted = x->match.endpoint && x->match.endpoint->body == BODY_ABSENT;
+    if (unwanted ? (size_t)x->body_bytes > x->body.limit : !buffer_append_text(&x->body, piece)) {
         struct fault fault;
         fault_set(&fault, FAULT_TOO_LARGE, "The request body is larger than %zu bytes.",
                   x->body.limit);

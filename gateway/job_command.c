@@ -473,7 +473,7 @@ static bool spawn(struct command *command, const struct config *config)
         memory_free(arguments[i]);
     for (size_t i = 0; environment[i]; i++)
         memory_free(environment[i]);
-    command->output = (struct watch){pipes[0], on_output};
+    command->output = (struct watch){.fd = pipes[0], .on_event = on_output};
     command->has_output = true;
     fcntl(pipes[0], F_SETFL, O_NONBLOCK);
     loop_add(command->commands->jobs->loop, &command->output);
@@ -481,7 +481,7 @@ static bool spawn(struct command *command, const struct config *config)
         return false;
     setpgid(command->pid, command->pid); /* whoever comes first */
     int fd = (int)syscall(SYS_pidfd_open, command->pid, 0);
-    command->ended = (struct watch){fd, on_ended};
+    command->ended = (struct watch){.fd = fd, .on_event = on_ended};
     if (fd < 0) {
         kill(-command->pid, SIGKILL);
         waitpid(command->pid, NULL, 0);

@@ -60,7 +60,7 @@ struct job_desk *job_desk_new(struct worker *worker)
     struct fault fault;
     desk->worker = worker;
     list_init(&desk->runs);
-    desk->listener = (struct worker_listener){.watch = {-1, NULL},
+    desk->listener = (struct worker_listener){.watch = {.fd = -1},
                                               .worker = worker,
                                               .name = TEXT("jobs"),
                                               .serve = SERVE_API,

@@ -304,8 +304,8 @@ int mock_serve(const struct mock_options *options)
     struct server *server = memory_new(sizeof(*server));
     server->mock.loop = loop_new();
     init(&server->mock, options, LOG_SERVED);
-    server->listener = (struct watch){listener, on_connection};
-    server->signals = (struct watch){open_signals(&before), on_signal};
+    server->listener = (struct watch){.fd = listener, .on_event = on_connection};
+    server->signals = (struct watch){.fd = open_signals(&before), .on_event = on_signal};
     server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     loop_add_level(server->mock.loop, &server->listener, LOOP_READ);
     loop_add_level(server->mock.loop, &server->signals, LOOP_READ);

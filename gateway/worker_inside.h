@@ -118,7 +118,9 @@ struct worker {
     struct link mirrors; /* calls to second targets (mirror.h) */
     unsigned mirror_count, followers;
     unsigned client_count, exchange_count;
-    unsigned questions; /* to the ledger's thread, which will post their answers */
+    unsigned inside_count, stream_count; /* HTTP/2: clients that are requests of others, and all of
+                                            their streams */
+    unsigned questions;                  /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now, spans_now; /* for other threads */
     bool draining, accepting, stopping;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */

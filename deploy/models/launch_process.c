@@ -72,7 +72,7 @@ static void want_keeper(struct launcher *launcher)
     launcher->keeper = log_keeper_start(launcher->site.keeper, launcher->site.state_dir);
     if (launcher->keeper < 0)
         return;
-    launcher->keeper_watch = (struct watch){launcher->keeper, on_keeper};
+    launcher->keeper_watch = (struct watch){.fd = launcher->keeper, .on_event = on_keeper};
     loop_add(launcher->site.loop, &launcher->keeper_watch);
 }
 
@@ -167,7 +167,7 @@ static struct launcher *launcher_open(const struct launcher_site *site,
     launcher->keeper = -1;
     launcher->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (launcher->inotify >= 0) {
-        launcher->inotify_watch = (struct watch){launcher->inotify, on_inotify};
+        launcher->inotify_watch = (struct watch){.fd = launcher->inotify, .on_event = on_inotify};
         loop_add_level(site->loop, &launcher->inotify_watch, LOOP_READ);
     }
     find(launcher);

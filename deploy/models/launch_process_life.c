@@ -369,7 +369,7 @@ bool server_watch(struct launch *launch)
     if (launch->pidfd < 0)
         return false;
     fcntl(launch->pidfd, F_SETFD, FD_CLOEXEC);
-    launch->exit_watch = (struct watch){launch->pidfd, on_exit_event};
+    launch->exit_watch = (struct watch){.fd = launch->pidfd, .on_event = on_exit_event};
     loop_add(launch->launcher->site.loop, &launch->exit_watch);
     return true;
 }

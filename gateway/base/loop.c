@@ -20,6 +20,7 @@ enum {
     SLOT_US = 8192, /* the wheel's resolution */
     SLOTS = 4096,   /* so one turn of the wheel is 33.5 s; longer deadlines go round again */
     FIRST_AGAIN = 64,
+    AGAIN_PER_ROUND = 1024,
 };
 
 struct again {
@@ -153,40 +154,44 @@ void loop_remove(struct loop *loop, struct watch *watch)
     for (int i = 0; i < loop->event_count; i++)
         if (loop->events[i].data.ptr == watch)
             loop->events[i].events = 0;
-    for (size_t i = 0; i < loop->again_count; i++)
-        if (loop->again[i].watch == watch)
-            loop->again[i].watch = NULL;
+    if (watch->again)
+        loop->again[watch->again - 1].watch = NULL;
+    watch->again = 0;
 }
 
 void loop_again(struct loop *loop, struct watch *watch, unsigned events)
 {
-    for (size_t i = 0; i < loop->again_count; i++) {
-        if (loop->again[i].watch == watch) {
-            loop->again[i].events |= events;
-            return;
-        }
+    if (watch->again) {
+        loop->again[watch->again - 1].events |= events;
+        return;
     }
     if (loop->again_count == loop->again_capacity) {
         loop->again_capacity = loop->again_capacity ? loop->again_capacity * 2 : FIRST_AGAIN;
         loop->again = memory_resize(loop->again, loop->again_capacity * sizeof(*loop->again));
     }
     loop->again[loop->again_count++] = (struct again){watch, events};
+    watch->again = (uint32_t)loop->again_count;
 }
 
-/* Only those that were put off before this round; a callback may put itself off once more. */
+/* Only those that were put off before this round, and not all where there are very many: others
+ * have their turn. A callback may put itself off once more. */
 static void run_again(struct loop *loop)
 {
-    size_t count = loop->again_count;
+    size_t count = loop->again_count < AGAIN_PER_ROUND ? loop->again_count : AGAIN_PER_ROUND;
     for (size_t i = 0; i < count; i++) {
         struct again one = loop->again[i];
         loop->again[i].watch = NULL;
-        if (one.watch)
-            one.watch->on_event(one.watch, one.events);
+        if (!one.watch)
+            continue;
+        one.watch->again = 0;
+        one.watch->on_event(one.watch, one.events);
     }
     size_t kept = 0;
     for (size_t i = 0; i < loop->again_count; i++)
-        if (loop->again[i].watch)
+        if (loop->again[i].watch) {
             loop->again[kept++] = loop->again[i];
+            loop->again[kept - 1].watch->again = (uint32_t)kept;
+        }
     loop->again_count = kept;
 }
 
@@ -379,6 +384,7 @@ static void run_round(struct loop *loop, struct epoll_event *events, int count)
     loop->event_count = 0;
     loop_do_put_off(loop);
     run_timers(loop);
+    loop_do_put_off(loop); /* what timers have put off: nothing else ends the sleep for it */
 }
 
 void loop_run(struct loop *loop, void (*on_round)(void *), void *with)

@@ -27,7 +27,8 @@ enum loop_event {
 };
 
 struct watch {
-    int fd; /* -1 = of none: never added, only loop_again() reaches it */
+    int fd;         /* -1 = of none: never added, only loop_again() reaches it */
+    uint32_t again; /* the loop's: its place among those that come again, from 1; 0 = none */
     void (*on_event)(struct watch *watch, unsigned events);
 };
 

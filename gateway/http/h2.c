@@ -18,7 +18,8 @@
 enum {
     BUDGET = 2000,
     BUDGET_PER_SECOND = 100,
-    BUDGET_PER_ANSWER = 8, /* for each frame of one */
+    BUDGET_PER_ANSWER = 8, /* for each frame of one that is not small */
+    BYTES_PER_CREDIT = 585,
     COST_SMALL = 1,
     COST_RESET = 5,
     COST_PING = 5,
@@ -161,6 +162,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 
 static int malformed(struct h2_stream *stream)
 {
+    charge(stream->h2, COST_RESET); /* or little would buy much looking, without end */
     h2_reset(stream, NGHTTP2_PROTOCOL_ERROR);
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
@@ -247,7 +249,10 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *w
     struct h2 *h2 = with;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
-    h2->budget += BUDGET_PER_ANSWER;
+    bool whole = frame->hd.type == NGHTTP2_HEADERS || frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    unsigned part =
+        (unsigned)(frame->hd.length / BYTES_PER_CREDIT); /* a window may open bytewise */
+    h2->budget += whole || part >= BUDGET_PER_ANSWER ? BUDGET_PER_ANSWER : 1 + part;
     struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
     if (stream && frame->hd.flags & NGHTTP2_FLAG_END_STREAM && !stream->ended)
         h2_stream_linger(stream);

@@ -72,7 +72,11 @@ bool h2_keep_field(struct h2_stream *stream, struct text name, struct text value
     enum { AROUND = 4 }; /* ": " and CR LF */
     struct h2_draft *draft = stream->draft;
     draft->bytes += name.len + value.len + AROUND;
-    bool keep = draft->bytes <= stream->h2->settings.max_header_bytes;
+    size_t max = stream->h2->settings.max_header_bytes;
+    bool keep = draft->bytes <= max;
+    if (draft->bytes >
+        2 * max) /* a byte of HPACK may stand for 4 KB: what follows is not looked at */
+        return false;
     if (name.len && name.at[0] == ':')
         return keep_pseudo(draft, name, value, keep);
     if (!is_clean_name(name) || !is_clean_value(value) || is_of_connection(name))
@@ -97,9 +101,11 @@ bool h2_keep_field(struct h2_stream *stream, struct text name, struct text value
 
 bool h2_keep_trailer(struct h2_stream *stream, struct text name, struct text value)
 {
-    if (!is_clean_name(name) || !is_clean_value(value) || is_of_connection(name))
+    enum { AROUND = 4 };
+    stream->trailed += name.len + value.len + AROUND;
+    if (stream->trailed > H2_TRAILER_BYTES)
         return false;
-    if (buffer_length(&stream->tail) + name.len + value.len > H2_TRAILER_BYTES)
+    if (!is_clean_name(name) || !is_clean_value(value) || is_of_connection(name))
         return false;
     if (!stream->chunked || !stream->owned) /* where the length is known they have no place */
         return true;

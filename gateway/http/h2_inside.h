@@ -53,6 +53,7 @@ struct h2_stream {
     struct buffer out;   /* of its body, to be sent */
     struct body body;    /* the framing of that */
     size_t discarded;    /* of the request's body */
+    size_t trailed;      /* bytes of its trailers, kept or not */
     uint64_t still_us;   /* the client was seen not to take anything since; 0 = it was not */
 };
 

@@ -128,7 +128,7 @@ struct dns *dns_new(struct loop *loop)
     dns->timer.on_time = on_timer;
     table_init(&dns->names);
     for (size_t i = 0; i < SOCKETS_MAX; i++)
-        dns->sockets[i] = (struct dns_socket){{-1, on_socket_event}, dns};
+        dns->sockets[i] = (struct dns_socket){{.fd = -1, .on_event = on_socket_event}, dns};
     return dns;
 }
 

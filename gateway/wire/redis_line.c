@@ -318,7 +318,7 @@ void redis_line_init(struct redis_line *line, struct redis *redis,
                      const struct redis_line_owner *owner)
 {
     *line = (struct redis_line){.redis = redis, .owner = owner};
-    line->watch = (struct watch){-1, on_event};
+    line->watch = (struct watch){.fd = -1, .on_event = on_event};
     line->user = line->password = "";
     line->step.on_time = on_step;
     line->deadline.on_time = on_deadline;

@@ -148,7 +148,7 @@ static struct upstream *upstream_new(struct upstream_pool *pool)
 {
     struct upstream *up = memory_new(sizeof(*up));
     up->pool = pool;
-    up->watch = (struct watch){-1, on_event};
+    up->watch = (struct watch){.fd = -1, .on_event = on_event};
     up->stream.fd = -1;
     up->timer.on_time = on_timer;
     list_init(&up->link);

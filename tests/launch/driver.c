@@ -296,7 +296,7 @@ static bool run(const struct launcher_site *site, const struct node_spec *node)
         printf("}\n");
         return false;
     }
-    driver.watch = (struct watch){STDIN_FILENO, on_input};
+    driver.watch = (struct watch){.fd = STDIN_FILENO, .on_event = on_input};
     loop_add_level(driver.loop, &driver.watch, LOOP_READ);
     loop_run(driver.loop, on_round, NULL);
     driver.kind->close(driver.launcher);

@@ -301,7 +301,7 @@ static void read_option(struct redis_options *options, char *option)
 static void run(void)
 {
     redis_on_change(driver.redis, on_change, NULL);
-    driver.watch = (struct watch){STDIN_FILENO, on_input};
+    driver.watch = (struct watch){.fd = STDIN_FILENO, .on_event = on_input};
     loop_add_level(driver.loop, &driver.watch, LOOP_READ);
     loop_run(driver.loop, on_round, NULL);
     if (!driver.freed)

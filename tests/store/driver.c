@@ -553,7 +553,7 @@ int main(int count, char **words)
     for (unsigned i = 1; i < driver.worker_count; i++)
         if (pthread_create(&driver.workers[i].thread, NULL, worker_run, &driver.workers[i]))
             abort();
-    driver.watch = (struct watch){STDIN_FILENO, on_input};
+    driver.watch = (struct watch){.fd = STDIN_FILENO, .on_event = on_input};
     loop_add_level(driver.workers[0].loop, &driver.watch, LOOP_READ);
     loop_run(driver.workers[0].loop, on_round, NULL);
     for (unsigned i = 1; i < driver.worker_count; i++) {

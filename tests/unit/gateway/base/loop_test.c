@@ -140,7 +140,7 @@ static void a_hangup_is_told_apart_from_bytes(void **state)
     loop = loop_new();
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-    struct listener listener = {.watch = {ends[0], on_hear}};
+    struct listener listener = {.watch = {.fd = ends[0], .on_event = on_hear}};
     loop_add(loop, &listener.watch);
     assert_int_equal(write(ends[1], "x", 1), 1);
     pthread_t thread;
@@ -235,6 +235,62 @@ static void the_buried_are_freed_after_the_round(void **state)
     loop_free(loop);
 }
 
+/* ---------------------------------------------------------------------------- what comes again */
+
+enum { MANY = 3000 };
+
+struct comer {
+    struct watch watch;
+    unsigned events, count;
+};
+
+static struct comer comers[MANY];
+static size_t came, left_out = MANY;
+
+static void on_come(struct watch *watch, unsigned events)
+{
+    struct comer *comer = LIST_MEMBER(watch, struct comer, watch);
+    comer->events |= events;
+    comer->count++;
+    came++;
+    if (comer == &comers[0] && comer->count == 1) {
+        loop_remove(loop, &comers[left_out].watch);
+        loop_again(loop, watch, LOOP_WRITE); /* in another round */
+    }
+}
+
+static void count_rounds(void *with)
+{
+    unsigned *rounds = with;
+    if (++*rounds > 1 &&
+        came == MANY) /* all but the one that was left out, and the first once more */
+        loop_stop(loop);
+}
+
+/* Very many at once: each comes once with all of its events, over some rounds. */
+static void what_is_put_off_comes_once(void **state)
+{
+    (void)state;
+    unsigned rounds = 0;
+    loop = loop_new();
+    left_out = 2 * MANY / 3;
+    for (size_t i = 0; i < MANY; i++) {
+        comers[i].watch = (struct watch){.fd = -1, .on_event = on_come};
+        loop_again(loop, &comers[i].watch, LOOP_READ);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        loop_again(loop, &comers[i].watch, LOOP_HANGUP);
+    loop_run(loop, count_rounds, &rounds);
+    assert_true(rounds > 2);
+    for (size_t i = 1; i < MANY; i++) {
+        assert_int_equal(comers[i].count, i == left_out ? 0 : 1);
+        assert_int_equal(comers[i].events, i == left_out ? 0 : LOOP_READ | LOOP_HANGUP);
+    }
+    assert_int_equal(comers[0].count, 2);
+    assert_int_equal(comers[0].events, LOOP_READ | LOOP_HANGUP | LOOP_WRITE);
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -244,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_hangup_is_told_apart_from_bytes),
         cmocka_unit_test(errands_of_other_threads_all_run),
         cmocka_unit_test(the_buried_are_freed_after_the_round),
+        cmocka_unit_test(what_is_put_off_comes_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
