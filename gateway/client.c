@@ -207,8 +207,11 @@ static void send_continue(struct client *client)
 /* By prior knowledge (RFC 9113 3.3): over TLS it is agreed upon. */
 static bool is_http2(const struct client *client, struct text bytes)
 {
+    struct text preface = TEXT(H2_PREFACE);
+    size_t there = bytes.len < preface.len ? bytes.len : preface.len; /* of it: at least its head */
     return client->listener->http2 && !client->listener->tls && !client->served &&
-           !client->stream.is_inside && text_starts(bytes, TEXT(H2_PREFACE_HEAD));
+           !client->stream.is_inside &&
+           text_equal(text_head(bytes, there), text_head(preface, there));
 }
 
 /* From now on the carrier is told what happens. */

@@ -53,8 +53,9 @@ enum {
     H2_BROKEN = -2,
 };
 
-/* The first bytes of a connection, of which HTTP/1.1 would take this much for a head. */
-#define H2_PREFACE_HEAD "PRI * HTTP/2.0\r\n\r\n"
+/* The first bytes of a connection (RFC 9113 3.4). HTTP/1.1 would take as much for a head as ends in
+ * the first empty line. */
+#define H2_PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 /* Times are monotonic, in microseconds. */
 struct h2 *h2_new(const struct h2_settings *settings, uint64_t now_us);

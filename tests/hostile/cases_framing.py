@@ -119,7 +119,7 @@ for line in LINES:
 # ---- what is no HTTP at all
 NOISE = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100, b"SSH-2.0-OpenSSH_9.2\r\n", b"HELO a\r\n", b"\x00" * 64, b"\xff" * 64,
-    b"\x80\x2e\x01\x00\x02", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"*1\r\n$4\r\nPING\r\n", b"stats\r\n",
+    b"\x80\x2e\x01\x00\x02", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"*1\r\n$4\r\nPING\r\n", b"stats\r\n",
     b"OPTIONS sip:a SIP/2.0\r\nVia: x\r\n\r\n", b"OPTIONS * RTSP/1.0\r\n\r\n", b"{\"a\":1}\r\n\r\n", b"<xml/>\r\n\r\n", b"\r\n\r\n\r\n\r\n" + get(),
     b"\n" + get(), b"\r" + get(), b"\n\n" + get(), b" \r\n" + get(), b"\r\n \r\n" + get(), b"PROXY TCP4 1.2.3.4 1.2.3.4 1 2\r\n" + get(),
     b"\r\n\r\n\x00QUIT\n\x21\x11\x00\x0c" + b"\x01" * 12 + get(), b"\x05\x01\x00", b"CONNECT a:80 HTTP/1.1\r\n\r\n", b"QUIT\r\n", b"A" * 20000]
