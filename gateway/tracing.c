@@ -71,7 +71,7 @@ static void drop(struct tracing *tracing, const char *why)
 {
     metrics_count(tracing->worker->metrics, COUNTER_SPANS_DROPPED, tracing->sent_count);
     tracing->sent_count = 0;
-    buffer_clear(&tracing->body);
+    buffer_done(&tracing->body);
     if (tracing->complained_us && now_of(tracing) < tracing->complained_us + COMPLAIN_US)
         return;
     tracing->complained_us = now_of(tracing);
@@ -166,7 +166,7 @@ static void on_end(struct upstream_call *upstream)
     if (not_taken)
         drop(tracing, "some were refused");
     tracing->sent_count = 0;
-    buffer_clear(&tracing->body);
+    buffer_done(&tracing->body);
     go_on(tracing);
 }
 
@@ -388,9 +388,10 @@ void tracing_begin(struct exchange *x)
     if (goes_on ? !context.sampled : !is_chosen(x))
         return;
     struct trace *trace = arena_new(&x->arena, sizeof(*trace));
-    if (!goes_on)
-        for (size_t i = 0; i < TRACE_ID_BYTES; i += sizeof(uint64_t))
-            memcpy(context.id + i, &(uint64_t){worker_random(x->worker) | 1}, sizeof(uint64_t));
+    for (size_t i = 0; !goes_on && i < TRACE_ID_BYTES; i += sizeof(uint64_t)) {
+        uint64_t part = worker_random(x->worker) | 1;
+        memcpy(context.id + i, &part, sizeof(part));
+    }
     memcpy(trace->id, context.id, TRACE_ID_BYTES);
     trace->parent = goes_on ? context.parent : 0;
     trace->span = worker_random(x->worker) | 1;
