@@ -2,8 +2,19 @@
 #include "gateway/session.h"
 
 #include <stdio.h>
+#include <string.h>
 
-static const struct text cookie_name = {"sluice_session", 14};
+const char *session_cookie(bool is_tls)
+{
+    return is_tls ? "__Host-sluice_session" : "sluice_session";
+}
+
+const char *session_ticket_cookie(bool is_tls)
+{
+    return is_tls ? "__Host-sluice_sign_in" : "sluice_sign_in";
+}
+
+/* ------------------------------------------------------------------------------ of a key */
 
 static struct digest mac_of(const struct digest *secret, const struct digest *key, int64_t until_s)
 {
@@ -37,9 +48,79 @@ bool session_is_good(const struct digest *secret, const struct digest *key, stru
     return hash_same(&mac, &given) && *until_s > now_s && *until_s - now_s <= ttl_s;
 }
 
-size_t session_find(const struct head *head, struct text values[SESSION_TRIED_MAX])
+/* --------------------------------------------------------------------------- of a person */
+
+static const struct text person_begin = {"o.", 2};
+
+static struct digest person_mac(const struct digest *secret, const struct digest *settings,
+                                struct text said)
+{
+    char words[SESSION_PERSON_BYTES + HEX_BYTES + 32], hex[HEX_BYTES];
+    hash_hex(settings, hex);
+    int len = snprintf(words, sizeof words, "sluice person %.*s %s",
+                       TEXT_ARGS(text_head(said, SESSION_PERSON_BYTES)), hex);
+    return hash_hmac_sha256((struct text){(const char *)secret->bytes, SHA256_BYTES},
+                            (struct text){words, (size_t)len});
+}
+
+void session_write_person(const struct digest *secret, const struct digest *settings,
+                          const struct session_person *person, int64_t until_s,
+                          char out[SESSION_PERSON_BYTES])
+{
+    enum { CODED = 4 * ((SESSION_NAME_BYTES + 2) / 3) + 1 };
+    char name[CODED], tenant[CODED], hex[HEX_BYTES];
+    name[hash_base64(person->name, strlen(person->name), name)] = '\0';
+    tenant[hash_base64(person->tenant, strlen(person->tenant), tenant)] = '\0';
+    int len = snprintf(out, SESSION_PERSON_BYTES, "o.%lld.%u.%s.%s", (long long)until_s,
+                       person->role, name, tenant);
+    struct digest mac = person_mac(secret, settings, (struct text){out, (size_t)len});
+    hash_hex(&mac, hex);
+    snprintf(out + len, SESSION_PERSON_BYTES - (size_t)len, ".%s", hex);
+}
+
+static bool read_name(struct text coded, char out[SESSION_NAME_BYTES])
+{
+    uint8_t room[SESSION_NAME_BYTES + 4];
+    size_t len = coded.len <= SESSION_NAME_BYTES / 3 * 4 ? hash_unbase64(coded, room) : SIZE_MAX;
+    if (len >= SESSION_NAME_BYTES || memchr(room, 0, len))
+        return false;
+    memcpy(out, room, len);
+    out[len] = '\0';
+    return true;
+}
+
+bool session_is_person(const struct digest *secret, const struct digest *settings,
+                       struct text value, int64_t now_s, int64_t ttl_s,
+                       struct session_person *person, int64_t *until_s)
+{
+    struct text rest = text_from(value, person_begin.len), until, role, name, tenant;
+    struct digest given;
+    uint64_t number, word;
+    if (!text_starts(value, person_begin) || value.len >= SESSION_PERSON_BYTES ||
+        value.len <= HEX_BYTES || value.at[value.len - HEX_BYTES] != '.' ||
+        !hash_from_hex(text_from(value, value.len - HEX_BYTES + 1), &given))
+        return false;
+    struct digest mac = person_mac(secret, settings, text_head(value, value.len - HEX_BYTES));
+    if (!hash_same(&mac, &given))
+        return false;
+    /* It is ours: what it says is as it was written. */
+    if (!text_next(&rest, '.', &until) || !text_next(&rest, '.', &role) ||
+        !text_next(&rest, '.', &name) || !text_next(&rest, '.', &tenant) ||
+        !text_number(until, INT64_MAX, &number) || !text_number(role, 2, &word) ||
+        !read_name(name, person->name) || !read_name(tenant, person->tenant))
+        return false;
+    person->role = (unsigned)word;
+    *until_s = (int64_t)number;
+    return *until_s > now_s && *until_s - now_s <= ttl_s;
+}
+
+/* ----------------------------------------------------------------------------- requests */
+
+size_t session_find(const struct head *head, const char *name,
+                    struct text values[SESSION_TRIED_MAX])
 {
     size_t count = 0;
+    struct text cookie_name = text_of(name);
     for (size_t i = 0; i < head->field_count; i++) {
         struct text rest = head->fields[i].value, pair;
         if (!text_equal_nocase(head->fields[i].name, TEXT("cookie")))
