@@ -5,12 +5,12 @@
 #include <string.h>
 
 #include "gateway/admin.h"
+#include "gateway/base/json_write.h"
 #include "gateway/base/log.h"
 #include "gateway/client.h"
 #include "gateway/dashboard.h"
 #include "gateway/exchange.h"
 #include "gateway/http/form.h"
-#include "gateway/json_write.h"
 #include "gateway/pages.h"
 #include "gateway/service_state.h"
 #include "gateway/worker_inside.h"

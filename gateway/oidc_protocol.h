@@ -18,7 +18,7 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/hash.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "policy/id_token.h"
 
 enum {

@@ -21,7 +21,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sanitizer.h"
-#include "gateway/cli.h"
+#include "gateway/complaint.h"
 #include "gateway/notify.h"
 #include "gateway/reload.h"
 #include "gateway/resident.h"
@@ -42,7 +42,10 @@ enum {
     WORDS_BYTES = 512,
     LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
     SAY_MS = 100,
+    EXTEND_EVERY_US = 2000000, /* systemd is asked for more time, */
 };
+
+#define EXTEND "EXTEND_TIMEOUT_USEC=30000000" /* so much at a time */
 
 struct supervisor {
     const struct supervisor_options *options;
@@ -56,6 +59,8 @@ struct supervisor {
     uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
     struct starved signs; /* of life, of the child */
     uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
+    uint64_t extend_us;   /* when systemd may be asked again for more time to start */
+    bool has_died;        /* a service before this one */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 
@@ -158,23 +163,24 @@ static bool lock_state(struct supervisor *s)
     char *path = memory_format("%s/sluice.lock", state), pid[24];
     bool is_ours = false;
     if (!make_directory(state)) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
+                        strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
+                        strerror(errno));
     } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
         pid[strcspn(pid, "\n")] = 0;
-        cli_complain("%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
-                     "one a directory of its own in STATE_DIRECTORY",
-                     state, pid[0] != 0 ? pid : "unknown");
+        complaint_print(
+            "%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
+            "one a directory of its own in STATE_DIRECTORY",
+            state, pid[0] != 0 ? pid : "unknown");
     } else {
         int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
         is_ours = ftruncate(s->lock, 0) == 0 && pwrite(s->lock, pid, (size_t)len, 0) == len;
         if (!is_ours)
-            cli_complain("%s: %s", path, strerror(errno));
+            complaint_print("%s: %s", path, strerror(errno));
     }
     memory_free(path);
     return is_ours;
@@ -277,6 +283,7 @@ static void on_death(struct supervisor *s, int status)
     close(s->channel);
     s->channel = -1;
     s->child = 0;
+    s->has_died = true;
     s->kill_at_us = s->stopped_us = 0;
     if (s->is_draining || s->stops > 0) {
         end(s, WIFEXITED(status) ? WEXITSTATUS(status) : s->stops > 1 ? EXIT_GOOD : EXIT_FAILED);
@@ -341,9 +348,19 @@ static void on_ready(struct supervisor *s)
     resident_shrink();
 }
 
+/* A start that goes on may take longer than its unit says; one that dies each time may not. */
+static void extend_start(struct supervisor *s, uint64_t now)
+{
+    if (s->was_ready || s->has_died || s->is_draining || s->stops > 0 || now < s->extend_us)
+        return;
+    s->extend_us = now + EXTEND_EVERY_US;
+    notify_send(EXTEND "\nSTATUS=starting");
+}
+
 static void hear(struct supervisor *s, char word)
 {
-    starved_heard(&s->signs, s->child, clock_now_us());
+    uint64_t now = clock_now_us();
+    starved_heard(&s->signs, s->child, now);
     switch (word) {
     case SAY_READY:
         on_ready(s);
@@ -365,6 +382,7 @@ static void hear(struct supervisor *s, char word)
         sockets_close_clients(&s->sockets);
         break;
     default: /* SAY_BEAT */
+        extend_start(s, now);
         break;
     }
 }
@@ -547,7 +565,7 @@ int supervisor_run(const struct supervisor_options *options)
             supervise(&s);
             sockets_close(&s.sockets);
         } else {
-            cli_complain("%s", why.text);
+            complaint_print("%s", why.text);
         }
         close(s.signals);
     }
