@@ -4,12 +4,13 @@
 /*
  * session - the cookie of somebody who has signed in to the dashboard.
  *
- * "UNTIL-MAC": until when it is good (seconds since 1970), and HMAC-SHA-256 over that and the
- * digest of the admin key it was given for. Nothing is kept for it here: a key that is taken out of
- * the configuration ends its sessions, and so does another secret. Any thread.
+ * "UNTIL-NUMBER-MAC": until when it is good (seconds since 1970), a random number, and HMAC-SHA-256
+ * over that and the digest of the admin key it was given for. Nothing is kept for it here: a key
+ * that is taken out of the configuration ends its sessions, and so does another secret. Any thread.
  *
- * Of a person, whom an OpenID provider knows: "o.UNTIL.ROLE.NAME.TENANT.MAC", name and tenant in
- * base64, and the MAC over all of that and the digest of the settings in admin.oidc: others end it.
+ * Of a person, whom an OpenID provider knows: "o.UNTIL.NUMBER.ROLE.NAME.TENANT.MAC", name and
+ * tenant in base64, and the MAC over all of that and the digest of the settings in admin.oidc:
+ * others end it.
  *
  * Over TLS the cookie's name begins with __Host-: no other host, no other path and no plain answer
  * can have set it.
@@ -22,7 +23,7 @@
 #include "gateway/http/head.h"
 
 enum {
-    SESSION_BYTES = 88,
+    SESSION_BYTES = 104,
     SESSION_PERSON_BYTES = 512,
     SESSION_NAME_BYTES = 132, /* with its NUL */
     SESSION_TRIED_MAX = 4

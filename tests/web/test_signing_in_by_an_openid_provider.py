@@ -2,13 +2,10 @@
 """Signing in to the dashboard by a certified OpenID provider, without a browser: who may what, and who shows a secret how.
 What a hostile one answers is in tests/flow."""
 
-import contextlib
 import html
 import http.cookiejar
 import json
-import os
 import re
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,23 +13,9 @@ import urllib.request
 import pytest
 import world
 from harness import Sluice, eventually, free_port
-from looking import WEB, installed
+from looking import provider
 
 SECRET = "a secret + / with % signs"
-
-
-@contextlib.contextmanager
-def provider(redirects, **environment):
-    installed(WEB)
-    port = free_port()
-    with subprocess.Popen(["node", "--no-warnings", "issuer.mjs", str(port), *redirects], cwd=WEB, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}) as process:
-        try:
-            assert "listening" in process.stdout.readline()
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.stdin.close()
-            process.wait(30)
 
 
 class Browser:
