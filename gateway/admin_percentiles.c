@@ -10,7 +10,7 @@
 #include "gateway/usage_query.h"
 
 enum {
-    CALLS_MAX = 50000, /* the last ones */
+    CALLS_MAX = 20000, /* the last ones */
     PAGES_MAX = 5,     /* of ROWS_LOOK_MAX calls each, of which a filter may leave few */
     CATCH_UP_US = 1000000
 };
