@@ -82,7 +82,7 @@ static void cookie(struct text text)
     struct session_person one;
     int64_t until;
     assert(!session_is_good(&secret, &key, text, 0, INT32_MAX, &until));
-    assert(!session_is_person(&secret, &key, text, 0, INT32_MAX, &one, &until));
+    assert(!session_is_person(&secret, &key, text, 0, INT32_MAX, &one));
     (void)oidc_ticket_is_fresh(text, 1800000000);
 }
 
@@ -99,7 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     for (size_t i = 1; i < len; i++)
         copy[i - 1] = (char)bytes[i];
     struct text text = {copy, len - 1};
-    struct id_token_settings wanted = {text_of(settings.issuer), settings.client_id, TEXT("n")};
+    struct id_token_settings wanted = {text_of(settings.issuer), settings.client_id, TEXT("n"), 0};
     arena_init(&arena, 1024);
     switch (bytes[0] % 7) {
     case 0:
@@ -109,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         assert(oidc_read_tokens(200, text, &arena, &id, &access, why) == (why[0] == '\0'));
         break;
     case 2:
-        assert(id_token_check(NULL, text, &wanted, 0, &arena, &payload, &reason) != ID_TOKEN_GOOD);
+        assert(id_token_check(NULL, text, &wanted, &arena, &payload, &reason) != ID_TOKEN_GOOD);
         break;
     case 3:
         person(text, &arena);
