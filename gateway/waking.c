@@ -267,8 +267,8 @@ static bool name_model(struct exchange *x)
         else
             now = text_of(wire.name);
     }
-    if (!spec->served_name.len && desk && (!x->target->adapter.len || x->waking->lora) &&
-        deployments_served_name(desk, spec->name, name, sizeof(name)) > 0)
+    if (desk && (!x->target->adapter.len || x->waking->lora) &&
+        deployments_served_name(desk, spec->name, &x->waking->slot, name, sizeof(name)) > 0)
         now = text_of(name);
     else if (x->waking->lora)
         now = spec->served_name;

@@ -30,11 +30,12 @@ static void on_answer(void *with, bool good, const char *words)
     struct desk_replica *replica = with;
     struct deployments *desk = replica->desk;
     desk_lock(desk);
-    if (good)
-        snprintf(replica->record->served, sizeof replica->record->served, "%s",
-                 probe_served_name(replica->probe));
-    else
+    if (good) {
+        snprintf(replica->served, sizeof replica->served, "%s", probe_served_name(replica->probe));
+        memcpy(replica->record->served, replica->served, sizeof replica->served);
+    } else {
         snprintf(replica->fleet->words, sizeof replica->fleet->words, "%s", words);
+    }
     fleet_probed(desk->fleet, replica->fleet, good, desk_now(desk));
     desk_round(desk);
     desk_unlock(desk);
