@@ -21,7 +21,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sanitizer.h"
-#include "gateway/cli.h"
+#include "gateway/complaint.h"
 #include "gateway/notify.h"
 #include "gateway/reload.h"
 #include "gateway/resident.h"
@@ -158,23 +158,24 @@ static bool lock_state(struct supervisor *s)
     char *path = memory_format("%s/sluice.lock", state), pid[24];
     bool is_ours = false;
     if (!make_directory(state)) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
+                        strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
+                        strerror(errno));
     } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
         pid[strcspn(pid, "\n")] = 0;
-        cli_complain("%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
-                     "one a directory of its own in STATE_DIRECTORY",
-                     state, pid[0] != 0 ? pid : "unknown");
+        complaint_print(
+            "%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
+            "one a directory of its own in STATE_DIRECTORY",
+            state, pid[0] != 0 ? pid : "unknown");
     } else {
         int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
         is_ours = ftruncate(s->lock, 0) == 0 && pwrite(s->lock, pid, (size_t)len, 0) == len;
         if (!is_ours)
-            cli_complain("%s: %s", path, strerror(errno));
+            complaint_print("%s: %s", path, strerror(errno));
     }
     memory_free(path);
     return is_ours;
@@ -547,7 +548,7 @@ int supervisor_run(const struct supervisor_options *options)
             supervise(&s);
             sockets_close(&s.sockets);
         } else {
-            cli_complain("%s", why.text);
+            complaint_print("%s", why.text);
         }
         close(s.signals);
     }

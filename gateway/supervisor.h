@@ -13,7 +13,7 @@
  * (sd_listen_fds(3)).
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct supervisor_options {
     struct config *config;             /* checked; a reference is taken */
