@@ -44,7 +44,7 @@ struct node {
     bool broken;   /* a problem of this value was reported already */
 };
 
-enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
 
 struct problem {
     enum severity severity;
@@ -88,6 +88,7 @@ struct provider_draft {
     struct items tags;     /* struct text */
     double error_rate;
     int health_mode;
+    int service; /* enum service_tier */
     struct text entra_tenant, entra_client, entra_secret;
     const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */
