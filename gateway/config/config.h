@@ -108,6 +108,7 @@ struct provider_settings {
     size_t header_count;
     int64_t connect_us, first_byte_us, total_us;
     unsigned max_connections, max_idle; /* of the whole process; workers take their share */
+    bool http2;                         /* where it is offered by ALPN */
     int64_t idle_us;
     unsigned retry_attempts; /* tries on other targets after the first one failed */
     bool retry_connect;

@@ -44,7 +44,7 @@ struct node {
     bool broken;   /* a problem of this value was reported already */
 };
 
-enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
 
 struct problem {
     enum severity severity;

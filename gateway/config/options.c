@@ -279,7 +279,7 @@ static const struct option provider_pool[] = {
     {.name = "max_connections", .type = OPTION_COUNT, .where = PROVIDER(settings.max_connections), .fallback = "256", .min = 1, .max = 100000, .help = "Of the whole process."},
     {.name = "max_idle", .type = OPTION_COUNT, .where = PROVIDER(settings.max_idle), .fallback = "64", .min = 0, .max = 100000, .help = "Kept open for the next call."},
     {.name = "idle_timeout", .type = OPTION_DURATION, .where = PROVIDER(settings.idle_us), .fallback = "55s", .min = 0, .max = DAYS(1), .help = "For so long."},
-    {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true", .help = "HTTP/2 to the provider where it offers it."},
+    {.name = "http2", .type = OPTION_BOOL, .where = PROVIDER(settings.http2), .fallback = "true", .help = "HTTP/2 to the provider where it offers it (ALPN; so with TLS only): calls share connections, and each counts as one in max_connections."},
     {0},
 };
 
