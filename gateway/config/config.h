@@ -293,6 +293,8 @@ struct config {
         const char *metrics_path;
         bool tenant_label;
         unsigned max_label_values;
+        const uint8_t *access_fields; /* enum access_field, in the order of a line; none = all */
+        size_t access_field_count;
     } telemetry;
     struct tracing_settings tracing;
 

@@ -445,9 +445,9 @@ static const struct option telemetry_log[] = {
 
 static const struct option telemetry_access[] = {
     {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.access_enabled), .fallback = "true", .help = "One line per call."},
-    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well."},
-    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay."},
-    {.name = "fields", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "Only these; empty = all."},
+    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well; all others have a line."},
+    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay. Where fields are given, decision has to be one of them."},
+    {.name = "fields", .type = OPTION_TEXTS, .where = ROOT(access_fields), .fallback = "[]", .help = "In JSON: only these, in this order, as in [ts, request_id, model, status, cost_usd]; empty = all."},
     {0},
 };
 

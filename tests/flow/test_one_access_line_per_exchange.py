@@ -130,3 +130,25 @@ def test_the_log_is_reopened_after_it_was_moved_away(upstream, tmp_path):
         second = gate.chat().header("x-request-id")
         eventually(lambda: second in path.read_text())
         assert second not in moved.read_text()
+
+
+def test_a_line_has_the_fields_that_were_chosen(upstream):
+    fields = ["status", "model", "request_id", "cost_usd", "error.type"]
+    with Sluice(config_for(upstream, telemetry={"access_log": {"fields": fields}})) as gate:
+        good, bad = gate.chat(), gate.chat("nobody")
+        lines = eventually(lambda: [line for line in gate.log().splitlines() if line.startswith('{"status"')][1:] and
+                           [json.loads(line) for line in gate.log().splitlines() if line.startswith('{"status"')])
+        assert list(lines[0]) == ["status", "model", "request_id", "cost_usd"]
+        assert lines[0]["request_id"] == good.header("x-request-id")
+        assert list(lines[1]) == fields and lines[1]["error.type"] == "unknown_model", (lines[1], bad)
+
+
+def test_what_did_not_go_well_is_not_left_out_of_a_sample(upstream):
+    with Sluice(config_for(upstream, telemetry={"access_log": {"sample": 0}})) as gate:
+        good = [gate.chat().header("x-request-id") for _ in range(5)]
+        bad = gate.chat("nobody").header("x-request-id")
+        upstream.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
+        worse = gate.chat().header("x-request-id")
+        eventually(lambda: bad in gate.log() and worse in gate.log())
+        lines = [json.loads(line).get("request_id") for line in gate.log().splitlines() if '"component":"access"' in line]
+        assert bad in lines and worse in lines and not set(good) & set(lines)
