@@ -160,6 +160,7 @@ struct tenant_draft {
     struct items residency; /* struct text */
     struct items keys;      /* struct key_draft */
     unsigned may_set;
+    int capture;
     struct level_draft level, users;
 };
 
