@@ -214,7 +214,8 @@ static struct text level_word(const struct ledger_row *row)
 }
 
 /* One member with a comma in front of it, or nothing where it has no value. A whole line is made of
- * these in a row, so that the compiler makes one piece of them. */
+ * these in a row, so that the compiler makes one piece of them.
+ * NOLINTNEXTLINE(readability-function-size): there are as many members. */
 __attribute__((always_inline)) static inline void put_field(struct pen *pen,
                                                             enum access_field field,
                                                             const struct ledger_row *row,

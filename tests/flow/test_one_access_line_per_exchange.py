@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from harness import KEY_ACME, KEY_WRONG, SECRETS, Sluice, config_for, eventually, request_bytes
+from harness import KEY_ACME, KEY_WRONG, SECRETS, Sluice, config_for, eventually, request_bytes, run_cli
 
 FIELDS = {
     "ts", "level", "msg", "request_id", "tenant", "key", "dialect", "model", "provider", "target", "status", "outcome",
@@ -141,6 +141,13 @@ def test_a_line_has_the_fields_that_were_chosen(upstream):
         assert list(lines[0]) == ["status", "model", "request_id", "cost_usd"]
         assert lines[0]["request_id"] == good.header("x-request-id")
         assert list(lines[1]) == fields and lines[1]["error.type"] == "unknown_model", (lines[1], bad)
+
+
+def test_a_field_that_no_line_has_is_an_error(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text("version: 1\ntelemetry: {access_log: {fields: [ts, statsu, ts]}}\n")
+    done = run_cli("check", str(path))
+    assert done.returncode == 1 and 'no "statsu"; did you mean "status"?' in done.stderr and '"ts" stands twice' in done.stderr
 
 
 def test_what_did_not_go_well_is_not_left_out_of_a_sample(upstream):
