@@ -68,8 +68,7 @@ static int64_t most_choices(const struct exchange *x)
     return reserve_choices(x);
 }
 
-/* Does it cost more, the more tokens come? */
-static bool counts_output(const struct target *target)
+bool reserve_counts_output(const struct target *target)
 {
     const struct price *price = &target->price;
     int64_t input = price->tier_above_tokens > 0 ? price->tier_above_tokens + 1 : 0;
@@ -79,9 +78,9 @@ static bool counts_output(const struct target *target)
 
 int64_t reserve_picture_output(const struct exchange *x, const struct route *route)
 {
-    bool counts = x->pinned && counts_output(x->pinned);
+    bool counts = x->pinned && reserve_counts_output(x->pinned);
     for (size_t i = 0; route && !x->pinned && !counts && i < route->target_count; i++)
-        counts = counts_output(&route->targets[i]);
+        counts = reserve_counts_output(&route->targets[i]);
     return counts ? ESTIMATE_PICTURE_TOKENS * most_choices(x) : 0;
 }
 
