@@ -365,6 +365,17 @@ bool service_count_again(struct service *service)
     return good;
 }
 
+/* Of a deployment each replica has an address of its own. */
+void service_name_providers(struct service *service, const struct config *config)
+{
+    for (size_t i = 0; i < config->provider_count; i++) {
+        const struct provider_settings *provider = &config->providers[i];
+        bool has_host = !provider->slots && !provider->url.is_unix;
+        metrics_provider(service->metrics, provider->name, provider->type->name,
+                         has_host ? provider->url.host : (struct text){"", 0});
+    }
+}
+
 void service_open_metrics(struct service *service)
 {
     const struct config *config = service->config;
@@ -372,8 +383,10 @@ void service_open_metrics(struct service *service)
         return;
     struct metrics_options options = {.workers = service->worker_count,
                                       .max_label_values = config->telemetry.max_label_values,
-                                      .tenant_label = config->telemetry.tenant_label};
+                                      .tenant_label = config->telemetry.tenant_label,
+                                      .gen_ai = config->telemetry.gen_ai};
     service->metrics = metrics_new(&options);
+    service_name_providers(service, config);
     metrics_ledger(service->metrics, service->ledger);
     metrics_decisions(service->metrics, service->decisions);
     metrics_policy(service->metrics, service->limits, service->cache);

@@ -7,6 +7,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/capture.h"
 #include "gateway/client.h"
 #include "gateway/replay.h"
 #include "gateway/retry_after.h"
@@ -401,6 +402,7 @@ void tracing_begin(struct exchange *x)
 void tracing_begin_try(struct exchange *x)
 {
     trace_begin_try(x->trace, worker_random(x->worker) | 1, x->target, clock_now_us());
+    capture_begin(x);
 }
 
 void tracing_end_try(struct exchange *x, const struct target *target, enum fault_kind fault)
@@ -414,6 +416,7 @@ void tracing_settle(struct exchange *x, const struct ledger_row *row)
     unsigned spans =
         1 + (x->trace->try_count < TRACE_TRIES_MAX ? x->trace->try_count : TRACE_TRIES_MAX);
     struct trace_facts facts = {
+        .content = capture_end(x),
         .row = row,
         .method = method_name(x->method),
         .route = x->match.endpoint->path,
