@@ -51,6 +51,7 @@ static void on_over(struct ask *ask, const char *problem)
 static void fetch(struct jwks *jwks)
 {
     jwks->asked_us = loop_now_us(jwks->loop);
+    timer_stop(&jwks->timer); /* it is asked before its time */
     ask_begin(&jwks->ask, jwks->pool, buffer_text(&jwks->request), (struct text){"", 0});
 }
 
