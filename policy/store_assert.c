@@ -12,8 +12,9 @@ struct assertion {
     struct text root;
     struct meter_change *claims; /* those of a counter one after the other */
     size_t count, room;
-    size_t at, end; /* what the call under way carries */
-    bool lost;      /* something is claimed: should the store not know the root, it has forgotten */
+    size_t at, end;               /* what the call under way carries */
+    int64_t sent_at_us, ahead_us; /* by our clock; of the root's clock to that, at most */
+    bool lost; /* something is claimed: should the store not know the root, it has forgotten */
     bool create;
 };
 
@@ -86,6 +87,7 @@ static void assertion_end(struct assertion *a, bool good)
     if (good && shared_incarnation(shared) == a->incarnation) {
         state->asserted = a->incarnation;
         state->asserted_us = clock_now_us();
+        atomic_store(&state->ahead_us, a->ahead_us);
         meter_trust(shared->meter, a->root);
     }
     pthread_rwlock_unlock(&shared->lock);
@@ -156,7 +158,8 @@ static bool batch_send(struct assertion *a)
     a->end = batch_end(a);
     batch_words(a);
     atomic_fetch_add_explicit(&a->store->shared->asserts, 1, memory_order_relaxed);
-    return store_eval(a->store, &a->store->shared->claim, 0, on_claimed, a);
+    a->sent_at_us = meter_now_us(a->store->shared->meter);
+    return store_eval(a->store, &a->store->shared->claim, store_patience(a->store), on_claimed, a);
 }
 
 /* The store does not know the root, nor do we: is it new, or has the store forgotten it since it
@@ -177,7 +180,7 @@ static bool check_send(struct assertion *a)
 {
     struct store_redis *store = a->store;
     shared_beat_words(store->shared, &store->words, true);
-    return store_eval(store, &store->shared->beat, 0, on_checked, a);
+    return store_eval(store, &store->shared->beat, store_patience(store), on_checked, a);
 }
 
 static void on_claimed(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -185,6 +188,8 @@ static void on_claimed(void *with, enum redis_fault fault, const struct redis_re
     struct assertion *a = with;
     bool good = store_answered(a->store, a->incarnation, fault, reply);
     int64_t status = good ? store_number(reply, 0) : STORE_STALE;
+    if (status == STORE_GOOD)
+        a->ahead_us = store_number(reply, 1) - a->sent_at_us;
     if (status == STORE_UNKNOWN && !a->create && check_send(a))
         return;
     a->at = a->end;
