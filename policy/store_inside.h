@@ -164,6 +164,7 @@ struct store_redis {
     struct timer decide;
     struct full_counter *full;
     size_t free_count, ahead_count, assertion_count;
+    size_t piece_count; /* calls of assertions under way */
     struct timer again; /* for those that wait */
     struct meter_lack lacks[USES_MAX];
     struct meter_grant grants[USES_MAX];
