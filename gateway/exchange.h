@@ -46,6 +46,7 @@ struct objects;
 struct telling;
 struct batch;
 struct slow_page;
+struct oidc_page;
 struct admin_caller;
 struct aside;
 struct follow;
@@ -135,11 +136,14 @@ struct seeking {
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct text content_type;        /* of the body */
+    struct text service_given;       /* in a header: the tier of service that is wanted */
     struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
-    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls */
-    struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard */
+    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls,
+                                and of sign-ins */
+    struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard,
+                                the cookie of a sign-in there */
     /* for the ruling (ruling.h) */
     const struct text *rule_headers; /* in the order of the rules' list; NULL = they look at none */
     struct text policy_name;         /* x-sluice-policy, where it may be set */
@@ -226,6 +230,7 @@ struct exchange {
     struct job_page *job_page;     /* an answer about jobs that takes its time, else NULL */
     struct job_upload *job_upload; /* a file on its way in, else NULL */
     struct slow_page *page;        /* an answer of ours that takes its time, else NULL */
+    struct oidc_page *oidc_page;   /* a sign-in to the dashboard on its way, else NULL */
     char id[32];                   /* request id */
 
     /* what it may use */
@@ -235,6 +240,8 @@ struct exchange {
     bool holds; /* waits in the worker's list of such (hold.h) */
     enum reserve_result reserved;
     struct reservation reservation;
+    bool wants_speed;        /* its tier of service is wanted in Anthropic's own word for it */
+    bool service_left_out;   /* the present target is not told which tier of service is wanted */
     int64_t lowered_tokens;  /* of output, for each choice: what can be paid; 0 = as asked */
     struct booked *booked;   /* before the end of the call; in the arena, NULL = nothing */
     int64_t extended_tokens; /* of output: held beyond the bound */

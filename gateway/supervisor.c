@@ -42,7 +42,10 @@ enum {
     WORDS_BYTES = 512,
     LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
     SAY_MS = 100,
+    EXTEND_EVERY_US = 2000000, /* systemd is asked for more time, */
 };
+
+#define EXTEND "EXTEND_TIMEOUT_USEC=30000000" /* so much at a time */
 
 struct supervisor {
     const struct supervisor_options *options;
@@ -56,6 +59,8 @@ struct supervisor {
     uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
     struct starved signs; /* of life, of the child */
     uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
+    uint64_t extend_us;   /* when systemd may be asked again for more time to start */
+    bool has_died;        /* a service before this one */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 
@@ -278,6 +283,7 @@ static void on_death(struct supervisor *s, int status)
     close(s->channel);
     s->channel = -1;
     s->child = 0;
+    s->has_died = true;
     s->kill_at_us = s->stopped_us = 0;
     if (s->is_draining || s->stops > 0) {
         end(s, WIFEXITED(status) ? WEXITSTATUS(status) : s->stops > 1 ? EXIT_GOOD : EXIT_FAILED);
@@ -342,9 +348,19 @@ static void on_ready(struct supervisor *s)
     resident_shrink();
 }
 
+/* A start that goes on may take longer than its unit says; one that dies each time may not. */
+static void extend_start(struct supervisor *s, uint64_t now)
+{
+    if (s->was_ready || s->has_died || s->is_draining || s->stops > 0 || now < s->extend_us)
+        return;
+    s->extend_us = now + EXTEND_EVERY_US;
+    notify_send(EXTEND "\nSTATUS=starting");
+}
+
 static void hear(struct supervisor *s, char word)
 {
-    starved_heard(&s->signs, s->child, clock_now_us());
+    uint64_t now = clock_now_us();
+    starved_heard(&s->signs, s->child, now);
     switch (word) {
     case SAY_READY:
         on_ready(s);
@@ -366,6 +382,7 @@ static void hear(struct supervisor *s, char word)
         sockets_close_clients(&s->sockets);
         break;
     default: /* SAY_BEAT */
+        extend_start(s, now);
         break;
     }
 }

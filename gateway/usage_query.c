@@ -200,10 +200,9 @@ static void write_names(const struct ledger_row *row, struct json_write *json)
     json_text_member(json, "upstream_dialect", row->upstream_dialect);
 }
 
-void call_write_json(const struct ledger_row *row, struct json_write *json)
+void call_write_members(const struct ledger_row *row, struct json_write *json)
 {
     const struct usage *usage = &row->usage;
-    json_open(json, '{');
     write_names(row, json);
     json_int_member(json, "status", row->status);
     json_text_member(json, "outcome", text_of(outcome_word(row->outcome)));
@@ -220,6 +219,7 @@ void call_write_json(const struct ledger_row *row, struct json_write *json)
     json_int_member(json, "audio_output_tokens", usage->audio_output_tokens);
     json_int_member(json, "image_tokens", usage->image_tokens);
     json_int_member(json, "units", usage->units);
+    json_text_member(json, "service_tier", text_of(service_tier_name(usage->service)));
     json_int_member(json, "price_version", row->price_version);
     json_int_member(json, "cost_nanos", row->cost_nanos);
     json_int_member(json, "saved_nanos", row->saved_nanos);
@@ -227,5 +227,11 @@ void call_write_json(const struct ledger_row *row, struct json_write *json)
     json_int_member(json, "ttft_us", row->ttft_us);
     json_int_member(json, "duration_us", row->duration_us);
     json_int_member(json, "overhead_us", row->overhead_us);
+}
+
+void call_write_json(const struct ledger_row *row, struct json_write *json)
+{
+    json_open(json, '{');
+    call_write_members(row, json);
     json_close(json, '}');
 }

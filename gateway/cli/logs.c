@@ -284,6 +284,18 @@ static void print_tokens(struct text row)
     printf("; counted by %s\n", room);
 }
 
+/* How its first target was chosen when it came. */
+static void print_decision(struct text decision)
+{
+    char policy[WORD_BYTES], strategy[WORD_BYTES];
+    if (!decision.at || text_equal(decision, TEXT("null")))
+        return;
+    words_member(decision, "policy", policy, sizeof policy);
+    words_member(decision, "strategy", strategy, sizeof strategy);
+    printf("chosen   by policy %s%s%s, from:\n", policy, strategy[0] ? ", " : "", strategy);
+    cli_print_candidates(decision);
+}
+
 static void print_trace(struct text row)
 {
     char id[WORD_BYTES], at[WORD_BYTES], outcome[WORD_BYTES], error[WORD_BYTES], finish[WORD_BYTES],
@@ -307,10 +319,15 @@ static void print_trace(struct text row)
     printf("cost     %s USD, price version %" PRId64,
            words_money(cli_member_int(row, "cost_nanos"), false, a),
            cli_member_int(row, "price_version"));
+    char tier[16];
+    words_member(row, "service_tier", tier, sizeof tier);
+    if (tier[0] && strcmp(tier, "standard") != 0)
+        printf(", tier %s", tier);
     if (cli_member_int(row, "saved_nanos"))
         printf("; saved by the cache %s USD",
                words_money(cli_member_int(row, "saved_nanos"), false, b));
     putchar('\n');
+    print_decision(cli_member(row, "decision"));
 }
 
 int command_trace(struct cli *cli)
