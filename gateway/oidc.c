@@ -7,6 +7,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
 #include "gateway/outbound.h"
+#include "gateway/wire/ask.h"
 
 enum {
     FLOW_US = 20000000,
@@ -46,12 +47,10 @@ struct oidc_flow {
 
     /* the question that is asked */
     enum stage stage;
-    bool asking;
-    unsigned status;
-    struct timer timer;                  /* of all of it */
+    uint64_t until_us;                   /* of all of it */
     struct upstream_pool *pools[STAGES]; /* kept to the end: a question may be ending in one */
-    struct upstream_call call;
-    struct buffer request, answer;
+    struct ask ask;
+    struct buffer request;
 };
 
 static void go_on(struct oidc_flow *flow);
@@ -104,16 +103,14 @@ static void wipe(struct buffer *buffer)
 
 static void stop_asking(struct oidc_flow *flow)
 {
-    flow->asking = false;
-    upstream_abandon(&flow->call);
+    ask_stop(&flow->ask);
     wipe(&flow->request);
-    wipe(&flow->answer);
+    wipe(&flow->ask.answer);
 }
 
 static void finish(struct oidc_flow *flow, enum oidc_outcome outcome)
 {
     stop_asking(flow);
-    timer_stop(&flow->timer);
     flow->outcome = outcome;
     if (!flow->beginning)
         flow->on_end(flow->with);
@@ -138,7 +135,7 @@ static void take_provider(struct oidc_flow *flow)
     char why[OIDC_WORDS_BYTES] = "";
     struct oidc *oidc = flow->oidc;
     struct oidc_provider *provider =
-        oidc_provider_read(buffer_text(&flow->answer), text_of(flow->settings->issuer), why);
+        oidc_provider_read(buffer_text(&flow->ask.answer), text_of(flow->settings->issuer), why);
     if (!provider) {
         failed(flow, why);
         return;
@@ -160,7 +157,7 @@ static void check_token(struct oidc_flow *flow);
 static void take_keys(struct oidc_flow *flow)
 {
     struct oidc *oidc = flow->oidc;
-    struct token_keys *keys = id_token_keys(buffer_text(&flow->answer));
+    struct token_keys *keys = id_token_keys(buffer_text(&flow->ask.answer));
     if (!keys) {
         failed(flow, "there is none among them that can be used (RSA from 2048 bits, P-256, P-384, "
                      "P-521)");
@@ -177,8 +174,8 @@ static void take_keys(struct oidc_flow *flow)
 static void take_tokens(struct oidc_flow *flow)
 {
     char why[OIDC_WORDS_BYTES] = "";
-    if (oidc_read_tokens(flow->status, buffer_text(&flow->answer), &flow->arena, &flow->id_token,
-                         &flow->access_token, why))
+    if (oidc_read_tokens(flow->ask.status, buffer_text(&flow->ask.answer), &flow->arena,
+                         &flow->id_token, &flow->access_token, why))
         check_token(flow);
     else
         failed(flow, why);
@@ -231,7 +228,7 @@ static void check_token(struct oidc_flow *flow)
 static void take_userinfo(struct oidc_flow *flow)
 {
     struct id_claims claims;
-    if (!id_claims_read(buffer_text(&flow->answer), flow->settings->role_claim, &flow->arena,
+    if (!id_claims_read(buffer_text(&flow->ask.answer), flow->settings->role_claim, &flow->arena,
                         &claims)) {
         failed(flow, "it does not say who it is (sub)");
         return;
@@ -244,13 +241,17 @@ static void take_userinfo(struct oidc_flow *flow)
     finish(flow, OIDC_KNOWN);
 }
 
-static void answered(struct oidc_flow *flow)
+static void on_over(struct ask *ask, const char *problem)
 {
     char words[64];
+    struct oidc_flow *flow = LIST_MEMBER(ask, struct oidc_flow, ask);
     enum stage stage = flow->stage;
-    flow->asking = false;
-    if (flow->status != 200 && stage != STAGE_TOKENS) {
-        snprintf(words, sizeof(words), "it answered %u", flow->status);
+    if (problem) {
+        failed(flow, problem);
+        return;
+    }
+    if (flow->ask.status != 200 && stage != STAGE_TOKENS) {
+        snprintf(words, sizeof(words), "it answered %u", flow->ask.status);
         failed(flow, words);
         return;
     }
@@ -274,57 +275,6 @@ static void answered(struct oidc_flow *flow)
 
 /* ---------------------------------------------------------------------------- the question */
 
-static void on_connected(struct upstream_call *call)
-{
-    struct oidc_flow *flow = LIST_MEMBER(call, struct oidc_flow, call);
-    struct text request = buffer_text(&flow->request);
-    struct iovec piece = {(void *)(uintptr_t)request.at, request.len};
-    upstream_send(call, &piece, 1, false);
-}
-
-static void on_nothing(struct upstream_call *call)
-{
-    (void)call;
-}
-
-static void on_head(struct upstream_call *call, const struct head *head)
-{
-    LIST_MEMBER(call, struct oidc_flow, call)->status = (unsigned)head->status;
-}
-
-static void on_body(struct upstream_call *call, struct text piece)
-{
-    struct oidc_flow *flow = LIST_MEMBER(call, struct oidc_flow, call);
-    if (flow->asking && !buffer_append_text(&flow->answer, piece))
-        failed(flow, "the answer is too long");
-}
-
-static void on_end(struct upstream_call *call)
-{
-    struct oidc_flow *flow = LIST_MEMBER(call, struct oidc_flow, call);
-    if (flow->asking)
-        answered(flow);
-}
-
-static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
-{
-    struct oidc_flow *flow = LIST_MEMBER(call, struct oidc_flow, call);
-    (void)kind;
-    if (flow->asking)
-        failed(flow, why);
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
 /* The issuer is reached as providers are: through the proxy of the environment, if there is one. */
 static bool open_pool(struct oidc_flow *flow, const struct url *url, struct fault *fault)
 {
@@ -347,7 +297,6 @@ static bool open_pool(struct oidc_flow *flow, const struct url *url, struct faul
 static const char *put_question(struct oidc_flow *flow, const struct oidc_endpoint *endpoint)
 {
     const struct oidc_provider *provider = flow->oidc->provider;
-    bool whole = upstream_pool_wants_url(flow->pools[flow->stage]);
     struct buffer form, header;
     struct text empty = {"", 0};
     bool good = true;
@@ -360,7 +309,7 @@ static const char *put_question(struct oidc_flow *flow, const struct oidc_endpoi
                buffer_append_text(&header, flow->access_token);
     struct text body = flow->stage == STAGE_TOKENS ? buffer_text(&form) : empty;
     if (good)
-        oidc_put_request(endpoint, whole, buffer_text(&header),
+        oidc_put_request(endpoint, flow->pools[flow->stage], buffer_text(&header),
                          flow->stage == STAGE_TOKENS ? &body : NULL, &flow->request);
     good = good && !flow->request.overrun;
     wipe(&form);
@@ -373,10 +322,9 @@ static void ask(struct oidc_flow *flow, const struct oidc_endpoint *endpoint)
 {
     struct fault fault;
     const char *why = NULL;
+    uint64_t now = loop_now_us(flow->oidc->loop);
     stop_asking(flow);
     buffer_init(&flow->request, REQUEST_MAX);
-    buffer_init(&flow->answer, OIDC_ANSWER_MAX);
-    flow->status = 0;
     if (!open_pool(flow, &endpoint->url, &fault))
         why = fault.text;
     if (!why)
@@ -385,9 +333,9 @@ static void ask(struct oidc_flow *flow, const struct oidc_endpoint *endpoint)
         failed(flow, why);
         return;
     }
-    flow->asking = true;
-    flow->call = (struct upstream_call){.on = &handlers, .fresh = true};
-    upstream_begin(flow->pools[flow->stage], &flow->call);
+    flow->ask.timeout_us = now < flow->until_us ? flow->until_us - now : 0;
+    ask_begin(&flow->ask, flow->pools[flow->stage], buffer_text(&flow->request),
+              (struct text){"", 0});
 }
 
 static void go_on(struct oidc_flow *flow)
@@ -429,11 +377,6 @@ static void go_on(struct oidc_flow *flow)
 
 /* ------------------------------------------------------------------------------ the flow */
 
-static void on_late(struct timer *timer)
-{
-    failed(LIST_MEMBER(timer, struct oidc_flow, timer), "no answer in time");
-}
-
 struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *question)
 {
     if (oidc->flows >= OIDC_FLOWS_MAX)
@@ -450,9 +393,10 @@ struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *ques
     flow->back.redirect = arena_copy(&flow->arena, question->back.redirect);
     flow->on_end = question->on_end;
     flow->with = question->with;
-    flow->timer.on_time = on_late;
     flow->beginning = true;
-    timer_set(oidc->loop, &flow->timer, loop_now_us(oidc->loop) + FLOW_US);
+    flow->until_us = loop_now_us(oidc->loop) + FLOW_US;
+    flow->ask = (struct ask){
+        .loop = oidc->loop, .answer_max = OIDC_ANSWER_MAX, .fresh = true, .on_over = on_over};
     keep_fresh(oidc, flow->settings);
     if (oidc->provider && flow->only_provider) {
         finish(flow, OIDC_KNOWN);
@@ -479,7 +423,6 @@ void oidc_end(struct oidc_flow *flow)
     if (!flow)
         return;
     stop_asking(flow);
-    timer_stop(&flow->timer);
     flow->oidc->flows--;
     /* It may be what is just answering. */
     loop_bury(flow->oidc->loop, &flow->grave, free_flow);

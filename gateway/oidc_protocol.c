@@ -7,6 +7,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/sign.h"
 #include "gateway/http/form.h"
+#include "gateway/wire/ask.h"
 
 enum {
     ADDRESS_MAX = 2048,
@@ -243,21 +244,11 @@ bool oidc_put_exchange(const struct oidc_provider *provider, const struct oidc_s
            form_put_pair(form, "client_secret", settings->client_secret);
 }
 
-void oidc_put_request(const struct oidc_endpoint *endpoint, bool whole, struct text authorization,
-                      const struct text *form, struct buffer *out)
+void oidc_put_request(const struct oidc_endpoint *endpoint, const struct upstream_pool *pool,
+                      struct text authorization, const struct text *form, struct buffer *out)
 {
-    const struct url *url = &endpoint->url;
-    bool v6 = text_find_byte(url->host, ':') != SIZE_MAX;
-    buffer_append_text(out, form ? TEXT("POST ") : TEXT("GET "));
-    if (whole)
-        buffer_format(out, v6 ? "http://[%.*s]:%u" : "http://%.*s:%u", TEXT_ARGS(url->host),
-                      url->port);
-    buffer_append_text(out, endpoint->target);
-    buffer_format(out, v6 ? " HTTP/1.1\r\nHost: [%.*s]" : " HTTP/1.1\r\nHost: %.*s",
-                  TEXT_ARGS(url->host));
-    if (url->port != (url->tls ? 443 : 80))
-        buffer_format(out, ":%u", url->port);
-    buffer_append_text(out, TEXT("\r\nAccept: application/json\r\nUser-Agent: sluice\r\n"));
+    ask_put_head(out, form ? "POST" : "GET", &endpoint->url, &endpoint->target, pool);
+    buffer_append_text(out, TEXT("Accept: application/json\r\n"));
     if (authorization.len) {
         buffer_append_text(out, TEXT("Authorization: "));
         buffer_append_text(out, authorization);

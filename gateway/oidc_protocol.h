@@ -21,6 +21,8 @@
 #include "gateway/config/config.h"
 #include "policy/id_token.h"
 
+struct upstream_pool;
+
 enum {
     OIDC_TICKET_BYTES = 20 + 1 + HEX_BYTES,
     OIDC_TICKET_S = 600,     /* so long somebody may take at the issuer's */
@@ -82,10 +84,10 @@ struct oidc_return {
 bool oidc_put_exchange(const struct oidc_provider *provider, const struct oidc_settings *settings,
                        const struct oidc_return *back, struct buffer *form, struct buffer *header);
 
-/* Append a whole request for <endpoint>: GET, or with <form> POST. <authorization> may be empty;
- * <whole>: with the address in its line, as a proxy wants it. */
-void oidc_put_request(const struct oidc_endpoint *endpoint, bool whole, struct text authorization,
-                      const struct text *form, struct buffer *out);
+/* Append a whole request for <endpoint>, by way of <pool>: GET, or with <form> POST.
+ * <authorization> may be empty. */
+void oidc_put_request(const struct oidc_endpoint *endpoint, const struct upstream_pool *pool,
+                      struct text authorization, const struct text *form, struct buffer *out);
 
 /* ------------------------------------------------------------------------- the answers */
 

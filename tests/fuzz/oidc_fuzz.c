@@ -25,7 +25,7 @@ static void check_endpoint(const struct oidc_endpoint *endpoint)
     struct buffer out;
     buffer_init(&out, 1 << 16);
     assert(endpoint->target.len > 0 && endpoint->target.at[0] == '/' && endpoint->url.host.len > 0);
-    oidc_put_request(endpoint, true, TEXT(""), NULL, &out);
+    oidc_put_request(endpoint, NULL, TEXT(""), NULL, &out);
     struct text request = buffer_text(&out);
     size_t lines = 0;
     for (size_t i = 0; i < request.len; i++)

@@ -228,18 +228,24 @@ static void who_stops_hears_no_more(void **state)
     assert_int_equal(side->over, 1);
 }
 
-static void assert_head(const char *address, const struct text *path, const char *expected)
+static void assert_head_by(const struct upstream_pool *pool, const char *address,
+                           const struct text *path, const char *expected)
 {
     struct url url;
     const char *problem;
     struct buffer out;
     assert_true(url_read(text_of(address), &url, &problem));
     buffer_init(&out, 4096);
-    ask_put_head(&out, "GET", &url, path, NULL);
+    ask_put_head(&out, "GET", &url, path, pool);
     char *words = memory_string(buffer_text(&out));
     assert_string_equal(words, expected);
     memory_free(words);
     buffer_done(&out);
+}
+
+static void assert_head(const char *address, const struct text *path, const char *expected)
+{
+    assert_head_by(NULL, address, path, expected);
 }
 
 #define AGENT "\r\nUser-Agent: sluice/" PROGRAM_VERSION "\r\n"
@@ -253,6 +259,35 @@ static void heads_name_their_host(void **state)
     assert_head("https://a.test:443/x", &query, "GET /a?b=c HTTP/1.1\r\nHost: a.test" AGENT);
     assert_head("http://[::1]:81", &bare, "GET /?b=c HTTP/1.1\r\nHost: [::1]:81" AGENT);
     assert_head("http+unix:///run/a:/v1", NULL, "GET /v1 HTTP/1.1\r\nHost: localhost" AGENT);
+}
+
+static struct upstream_pool *by_proxy(struct side *side, bool has_tls)
+{
+    struct fault fault;
+    struct upstream_place place = {.host = "there",
+                                   .port = 81,
+                                   .has_tls = has_tls,
+                                   .proxy_host = "proxy",
+                                   .proxy_port = 3128,
+                                   .max_connections = 1};
+    struct upstream_pool *pool = upstream_pool_ref(side->upstreams, &place, &fault);
+    assert_non_null(pool);
+    return pool;
+}
+
+/* Over TLS the proxy is only told whom to connect to. */
+static void a_proxy_is_told_the_whole_url(void **state)
+{
+    struct upstream_pool *plain = by_proxy(*state, false), *tls = by_proxy(*state, true);
+    assert_head_by(plain, "http://there:81/x", NULL,
+                   "GET http://there:81/x HTTP/1.1\r\nHost: there:81" AGENT);
+    assert_head_by(plain, "http://[::1]:82/t", NULL,
+                   "GET http://[::1]:82/t HTTP/1.1\r\nHost: [::1]:82" AGENT);
+    assert_head_by(plain, "http://there", NULL,
+                   "GET http://there:80/ HTTP/1.1\r\nHost: there" AGENT);
+    assert_head_by(tls, "https://there:81/x", NULL, "GET /x HTTP/1.1\r\nHost: there:81" AGENT);
+    upstream_pool_unref(plain);
+    upstream_pool_unref(tls);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -269,6 +304,7 @@ int main(void)
         TEST(a_stale_connection_is_no_problem),
         TEST(who_stops_hears_no_more),
         cmocka_unit_test(heads_name_their_host),
+        TEST(a_proxy_is_told_the_whole_url),
     };
     return cmocka_run_group_tests_name("ask", tests, NULL, NULL);
 }
