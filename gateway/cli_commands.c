@@ -248,6 +248,11 @@ static const struct cli_option simulate_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option upgrade_options[] = {
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 const struct command cli_commands[] = {
     {"serve", "run", "", "serve what the configuration says, until TERM",
      "sluice -c /etc/sluice/sluice.yaml run", run_options, 0, command_run},
@@ -259,6 +264,8 @@ const struct command cli_commands[] = {
      "sluice reload", NULL, 0, command_reload},
     {"serve", "drain", "", "take no new calls, finish the running ones, end",
      "sluice drain --wait", wait_options, 0, command_drain},
+    {"serve", "upgrade", "", "start the program anew in place, dropping nothing",
+     "sluice upgrade", upgrade_options, 0, command_upgrade},
     {"serve", "status", "", "what the running sluice does; exits 0 if ready",
      "sluice status --watch", status_options, 0, command_status},
     {"serve", "healthcheck", "", "what the running sluice does; exits 0 if ready",
@@ -375,9 +382,6 @@ const struct command cli_commands[] = {
      "sluice version --build", version_options, 0, command_version},
     {"system", "help", "[TOPIC]", "COMMAND, config, signals, files, environment, exit-codes",
      "sluice help signals", NULL, 2, command_help},
-
-    /* of later work: known, so that they are named and not guessed at */
-    {"serve", "upgrade", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 

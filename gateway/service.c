@@ -17,6 +17,7 @@
 #include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/channel.h"
 #include "gateway/cli.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
@@ -223,6 +224,8 @@ static void answer_calls(struct service *service)
 
 static void begin_drain(struct service *service, bool with_delay)
 {
+    if (service_is_upgrading(service) && atomic_load(&service->turn) != TURN_LEAVING)
+        service_hear_upgrade(service, SAY_RESUME, -1);
     if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
         return;
     int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;
@@ -276,7 +279,10 @@ static void stop_listening(struct service *service, uint64_t now)
     atomic_store(&service->marks_left, service->worker_count);
     for (unsigned i = 0; i < service->worker_count; i++) {
         service->marks[i] = (struct drain_mark){{NULL, on_mark}, service};
-        worker_drain(service->workers[i]);
+        if (atomic_load(&service->turn) == TURN_LEAVING)
+            worker_leave(service->workers[i]);
+        else
+            worker_drain(service->workers[i]);
         loop_post(worker_loop(service->workers[i]), &service->marks[i].errand);
     }
     service->phase = SERVICE_DRAINING;
@@ -285,6 +291,12 @@ static void stop_listening(struct service *service, uint64_t now)
     struct worker_figures open = sum_figures(service);
     log_line(LOG_INFO, "service", "draining: %llu calls on %llu connections may finish",
              (unsigned long long)open.exchanges, (unsigned long long)open.connections);
+}
+
+void service_leave(struct service *service)
+{
+    log_line(LOG_INFO, "service", "another service has taken over");
+    stop_listening(service, clock_now_us());
 }
 
 /* Nothing open? Clients that are connected but silent are waited for only a while. */
@@ -327,7 +339,7 @@ static int keep_time(struct service *service)
         return 0;
     case SERVICE_SERVING:
     default:
-        return -1;
+        return service_keep_turn(service);
     }
 }
 
@@ -337,7 +349,8 @@ static void hear(struct service *service, char word)
 {
     switch (word) {
     case SAY_RELOAD:
-        service_reload(service);
+        if (!service_is_upgrading(service))
+            service_reload(service);
         break;
     case SAY_DRAIN:
         begin_drain(service, true);
@@ -360,10 +373,12 @@ static void hear(struct service *service, char word)
 
 static void read_channel(struct service *service)
 {
-    char bytes[64];
+    char bytes[CHANNEL_BYTES];
     ssize_t len;
-    while ((len = recv(service->options->channel, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
-        hear(service, bytes[0]);
+    int passed;
+    while ((len = channel_hear(service->options->channel, bytes, &passed)) > 0)
+        if (!service_hear_upgrade(service, bytes[0], passed))
+            hear(service, bytes[0]);
     if (len == 0) { /* the supervisor is gone; nobody may hold the sockets without it */
         log_line(LOG_ERROR, "service", "the supervisor is gone");
         service->phase = SERVICE_OVER;
@@ -442,6 +457,7 @@ static void start_workers(struct service *service)
                                      .listener_fds = options->listener_fds +
                                                      i * service->config->listener_count,
                                      .admin_fd = options->admin_fd,
+                                     .closed = options->follows,
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
@@ -512,6 +528,7 @@ static void begin(struct service *service, const struct service_options *options
     pthread_mutex_init(&service->counts, NULL);
     service->events = memory_new(sizeof *service->events);
     pthread_mutex_init(&service->events->lock, NULL);
+    gate_init(&service->gate);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     service_event(service, "start", "", "sluice %s", PROGRAM_VERSION);
 }
@@ -544,7 +561,8 @@ static void end_deployments(struct service *service)
 static void finish(struct service *service)
 {
     close_questions(service);
-    service_keep_spent(service);
+    if (atomic_load(&service->turn) != TURN_LEAVING) /* it is another's to say */
+        service_keep_spent(service);
     end_deployments(service);
     set_live(service, 0);
     jobs_hush(service->jobs);
@@ -567,6 +585,7 @@ static void finish(struct service *service)
     config_unref(service->config);
     config_unref(service->start);
     close(service->wake);
+    gate_done(&service->gate);
     pthread_mutex_destroy(&service->counts);
     pthread_mutex_destroy(&service->lock);
     pthread_mutex_destroy(&service->events->lock);
@@ -584,6 +603,11 @@ static bool can_start(const struct service *service)
     return false;
 }
 
+static bool take_turn(struct service *service)
+{
+    return !service->options->follows || service_take_over(service);
+}
+
 /* It may take long: an upgrade of the ledger, many keys, many calls to count. It must not hang. */
 static bool open_parts(struct service *service)
 {
@@ -593,13 +617,15 @@ static bool open_parts(struct service *service)
     } parts[] = {
         {service_open_ledger, "the ledger"},
         {service_open_made, "deployments that were made at run time"},
-        {service_open_policy, "limits, caches, jobs and decisions"},
+        {service_open_policy, "limits, caches and decisions"},
         {service_open_roster, "tenants and keys"},
         {service_settle_node, "the name of this node"},
+        {take_turn, "the end of the service before"},
+        {service_open_jobs, "jobs"},
         {service_count_again, "what limits and budgets have had"},
     };
-    struct watchdog *watchdog =
-        watchdog_start_opening(watchdog_start_limit_us(), service_on_beat, service);
+    struct watchdog *watchdog = watchdog_start_opening(
+        service->options->follows ? 0 : watchdog_start_limit_us(), service_on_beat, service);
     bool good = true;
     for (size_t i = 0; good && i < sizeof parts / sizeof *parts; i++) {
         watchdog_note(watchdog, parts[i].name);
@@ -636,6 +662,8 @@ int service_run(const struct service_options *options)
         log_start(&service);
         resident_serve();
         tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
+        if (options->follows && !service_await_accept(&service))
+            service.phase = SERVICE_OVER;
         atomic_store(&service.is_starting, false);
         endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for
                              */
