@@ -69,7 +69,7 @@ OUT       := build$(if $(FUZZ),-fuzz,$(if $(COVER),-cover)$(if $(SAN),-$(subst $
 # ------------------------------------------------------------------ what is built
 # Every .c and .S below these folders is the program; main.c alone stays out of the tests.
 SOURCES   := $(shell find gateway providers policy routing deploy -name '*.[cS]')
-PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/main.c,$(SOURCES))))
+PARTS      = $(patsubst %,$(OUT)/%.o,$(basename $(filter-out gateway/cli/main.c,$(SOURCES))))
 TESTS     := $(patsubst %.c,$(OUT)/%,$(shell find tests/unit -name '*_test.c' 2>/dev/null))
 DRIVERS   := $(OUT)/tests/launch/driver $(OUT)/tests/redis/driver $(OUT)/tests/store/driver $(OUT)/tests/translate/driver
 FAKES     := $(OUT)/tests/fakellm $(OUT)/tests/lora
@@ -80,7 +80,7 @@ units: $(TESTS) $(DRIVERS) $(FAKES)
 fakes: $(FAKES)
 loads: $(OUT)/bench/load $(OUT)/bench/canned
 
-$(OUT)/sluice: $(OUT)/gateway/main.o $(OUT)/parts.a
+$(OUT)/sluice: $(OUT)/gateway/cli/main.o $(OUT)/parts.a
 	@echo "link  $@"; $(CC) $(CFLAGS) $(FLAGS) $(COUNTED) $(LINK) $^ -o $@ $(LIBRARY_LINKS)
 
 # An archive, so that a test links what it uses and nothing else.

@@ -16,7 +16,7 @@
 #include "gateway/base/buffer.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/loop.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/http/head.h"
 
 struct directory;

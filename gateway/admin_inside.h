@@ -4,7 +4,7 @@
 /* admin, from inside: what its parts share. For admin*.c and service.c only. */
 
 #include "gateway/admin.h"
-#include "gateway/json_write.h"
+#include "gateway/base/json_write.h"
 #include "policy/ledger.h"
 #include "policy/limits.h"
 

@@ -4,8 +4,8 @@
 
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/version.h"
 #include "gateway/service_state.h"
-#include "gateway/version.h"
 #include "policy/cache.h"
 #include "policy/directory.h"
 #include "policy/ledger.h"

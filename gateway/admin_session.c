@@ -10,9 +10,9 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/version.h"
 #include "gateway/service_state.h"
 #include "gateway/session.h"
-#include "gateway/version.h"
 
 enum { SECOND_US = 1000000 };
 

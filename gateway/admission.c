@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
+#include "deploy/models/standing.h"
 #include "gateway/admin.h"
 #include "gateway/batch.h"
 #include "gateway/crossing.h"
-#include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
 #include "gateway/lengths.h"
 #include "gateway/owning.h"
@@ -588,7 +588,7 @@ static void find_revision(struct exchange *x)
         !route->targets[0].provider->slots)
         return;
     struct fleet_view view;
-    struct deployments *desk = deploy_desk_running();
+    struct deployments *desk = standing_fleet();
     if (desk && deployments_look(desk, route->targets[0].provider->spec->name, &view) &&
         view.revision != revision && view.stable != revision) {
         x->route = NULL;

@@ -5,7 +5,7 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/scan.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/http/head.h"
 #include "gateway/lengths.h"
 #include "gateway/references.h"

@@ -13,7 +13,7 @@
  * Bounds: BATCHES_MAX batches; of the desk batch_desk.c.
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/exchange.h"
 #include "policy/directory.h"
 

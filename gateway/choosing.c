@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/choosing.h"
 
+#include "deploy/models/standing.h"
 #include "gateway/base/clock.h"
 #include "gateway/conversation.h"
 #include "gateway/quota_head.h"
 #include "gateway/reserve.h"
-#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
 enum { USUAL_BYTES_PER_TOKEN = 4, ETA_UNKNOWN_US = 20000000, PROMPT_WITHIN = 4096 };

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What was considered when a target was chosen, in words: for x-sluice-decision and explain. */
 #include "gateway/base/json.h"
-#include "gateway/decision.h"
+#include "gateway/base/json_write.h"
 #include "gateway/decisions.h"
-#include "gateway/json_write.h"
 #include "gateway/reserve.h"
 #include "gateway/ruling.h"
 #include "gateway/worker_inside.h"
+#include "routing/decision.h"
 
 enum {
     DECISION_MAX = 4096, /* about: no candidate is begun beyond it */

@@ -17,7 +17,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
-#include "gateway/decision.h"
+#include "routing/decision.h"
 
 enum {
     OFFER_BYTES = 32 * 1024,

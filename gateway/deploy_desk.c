@@ -8,15 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "deploy/models/standing.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/jobs.h"
-#include "gateway/made.h"
+#include "gateway/made/made.h"
 #include "gateway/service_state.h"
 #include "gateway/share_desk.h"
-#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -29,9 +29,6 @@ enum {
     SLACK_US = 3000000,
     PATIENCE_MAX_US = 120000000
 };
-
-/* One in each process. It outlives the calls: worker 0 ends last. */
-static _Atomic(struct deployments *) running;
 
 /* A server that is on its way. */
 struct start {
@@ -248,7 +245,7 @@ static void open_desk(struct deploy_desk *desk, const struct config *config)
         .with = desk,
     };
     atomic_store(&desk->deployments, deployments_new(&site));
-    atomic_store(&running, desk->deployments);
+    standing_set_fleet(desk->deployments); /* it outlives the calls: worker 0 ends last */
     standing_set_desk(worker->loop, &desk->knock);
     share_desk_begin(desk->share, desk->deployments);
     timer_set(worker->loop, &desk->timer, loop_now_us(worker->loop) + LOOK_US);
@@ -335,7 +332,7 @@ void deploy_desk_free(struct deploy_desk *desk)
         return;
     timer_stop(&desk->timer);
     standing_set_desk(NULL, NULL);
-    atomic_store(&running, NULL);
+    standing_set_fleet(NULL);
     share_desk_stop(desk->share);
     if (desk->deployments)
         deployments_free(desk->deployments);
@@ -420,11 +417,6 @@ void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_offic
 uint64_t deploy_desk_now(void)
 {
     return clock_now_us();
-}
-
-struct deployments *deploy_desk_running(void)
-{
-    return atomic_load(&running);
 }
 
 void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out)

@@ -50,9 +50,6 @@ void deploy_desk_take_office(struct deploy_desk *desk, const struct deploy_offic
 struct buffer;
 void deploy_desk_put_budget(struct deploy_desk *desk, struct buffer *out);
 
-/* The desk of this process, for the calls of all workers; NULL = there is none. Any thread. */
-struct deployments *deploy_desk_running(void);
-
 /* The clock that it goes by. */
 uint64_t deploy_desk_now(void);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/deploy_metrics.h"
 
-#include "gateway/config.h"
+#include "deploy/models/standing.h"
+#include "gateway/config/config.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/share_desk.h"
-#include "gateway/standing.h"
 
 enum { MICROS = 1000000 };
 

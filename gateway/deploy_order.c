@@ -6,10 +6,10 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
+#include "gateway/base/json_write.h"
 #include "gateway/base/log.h"
 #include "gateway/deploy_desk.h"
-#include "gateway/json_write.h"
-#include "gateway/made_redis.h"
+#include "gateway/made/redis.h"
 #include "gateway/service_state.h"
 #include "gateway/share_desk.h"
 

@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "gateway/base/clock.h"
-#include "gateway/config.h"
-#include "gateway/made.h"
+#include "gateway/config/config.h"
+#include "gateway/made/made.h"
 
 enum { MICROS = 1000000, MILLIS = 1000, WORD_BYTES = 32, LABEL_NAME_BYTES = 320, PAGE_EVENTS = 20 };
 

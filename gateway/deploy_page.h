@@ -7,7 +7,7 @@
  */
 
 #include "deploy/models/deployment.h"
-#include "gateway/json_write.h"
+#include "gateway/base/json_write.h"
 
 struct config;
 struct made_deployment;

@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "gateway/base/json.h"
+#include "gateway/base/json_write.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
-#include "gateway/json_write.h"
 #include "gateway/service_state.h"
 
 enum { DOCUMENT_BYTES = 256 << 10, ERRORS_BYTES = 64 << 10, MADE_MAX = 1024 };

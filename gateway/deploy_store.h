@@ -13,7 +13,7 @@
 #include "deploy/models/deployment.h"
 #include "gateway/base/buffer.h"
 #include "gateway/base/text.h"
-#include "gateway/made.h"
+#include "gateway/made/made.h"
 
 struct service;
 

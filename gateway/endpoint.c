@@ -8,7 +8,7 @@
 #include "gateway/admin.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/table.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/dashboard.h"
 #include "gateway/health.h"
 #include "gateway/http/path.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/follow.h"
 
-#include "gateway/deploy_desk.h"
+#include "deploy/models/standing.h"
 #include "gateway/deploy_page.h"
 #include "gateway/relay_inner.h"
 #include "gateway/worker_inside.h"
@@ -60,7 +60,7 @@ static void put_events(struct follow *follow, struct deployments *desk, struct b
 static void look(struct follow *follow)
 {
     struct exchange *x = follow->x;
-    struct deployments *desk = deploy_desk_running();
+    struct deployments *desk = standing_fleet();
     uint64_t now = loop_now_us(x->worker->loop);
     struct buffer out;
     buffer_init(&out, OUT_BYTES);

@@ -11,7 +11,7 @@
  */
 
 #include "gateway/admin.h"
-#include "gateway/json_write.h"
+#include "gateway/base/json_write.h"
 
 struct exchange;
 

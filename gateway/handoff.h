@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #include "gateway/base/fault.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/sockets.h"
 
 enum { HANDOFF_FORMAT = 1 };

@@ -17,10 +17,10 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
+#include "gateway/base/json_write.h"
 #include "gateway/base/log.h"
 #include "gateway/job_files.h"
 #include "gateway/jobs_inside.h"
-#include "gateway/json_write.h"
 
 #define OUTPUT_VARIABLE "SLUICE_JOB_OUTPUT"
 

@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "gateway/base/version.h"
 #include "gateway/client.h"
 #include "gateway/jobs_inside.h"
-#include "gateway/version.h"
 #include "gateway/worker_inside.h"
 
 enum {

@@ -4,11 +4,11 @@
 #include <stdio.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/json_write.h"
 #include "gateway/base/log.h"
+#include "gateway/base/version.h"
 #include "gateway/http/url.h"
 #include "gateway/jobs_inside.h"
-#include "gateway/json_write.h"
-#include "gateway/version.h"
 #include "gateway/wire/upstream.h"
 
 enum {

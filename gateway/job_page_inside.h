@@ -4,9 +4,9 @@
 /* job_page, from inside: for job_page.c, job_monster.c and job_file.c only. */
 
 #include "gateway/base/json.h"
+#include "gateway/base/json_write.h"
 #include "gateway/job_page.h"
 #include "gateway/jobs.h"
-#include "gateway/json_write.h"
 
 /* One question about jobs; in the exchange's arena. */
 struct job_page {

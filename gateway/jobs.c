@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/json_write.h"
 #include "gateway/job_command.h"
 #include "gateway/job_files.h"
 #include "gateway/jobs_inside.h"
-#include "gateway/json_write.h"
 
 enum { ASK_BLOCK_BYTES = 4096, NANOS_PER_MICRO_DOLLAR = 1000 };
 

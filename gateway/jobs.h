@@ -26,7 +26,7 @@
 #include "gateway/base/hash.h"
 #include "gateway/base/loop.h"
 #include "gateway/base/memory.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct jobs;
 struct worker;

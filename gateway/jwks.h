@@ -9,7 +9,7 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/loop.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/wire/upstream.h"
 
 struct jwks {

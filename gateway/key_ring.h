@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "gateway/base/hash.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/http/head.h"
 
 enum { KEY_RESTS_MAX = 64 };

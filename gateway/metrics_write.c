@@ -8,10 +8,10 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/descriptors.h"
+#include "gateway/base/version.h"
 #include "gateway/decisions.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/metrics_series.h"
-#include "gateway/version.h"
 #include "policy/cache.h"
 #include "policy/limits.h"
 #include "policy/semantic.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/models_page.h"
 
+#include "deploy/models/standing.h"
 #include "gateway/answer.h"
 #include "gateway/base/json.h"
 #include "gateway/base/scan.h"
 #include "gateway/http/path.h"
 #include "gateway/owning.h"
 #include "gateway/pages_ollama.h"
-#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 
 enum { QUOTED_MAX = 2048, NAME_MAX_BYTES = 256, ASKED_MAX = 2048, PAGE_MAX = 1000 };

@@ -6,7 +6,7 @@
 
 #include "gateway/admin_inside.h"
 #include "gateway/base/json.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/deploy_page.h"
 #include "gateway/deploy_store.h"

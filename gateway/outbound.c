@@ -6,13 +6,13 @@
 
 #include "gateway/base/hash.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/version.h"
 #include "gateway/crossing.h"
-#include "gateway/mock.h"
+#include "gateway/mock/mock.h"
 #include "gateway/outbound_edit.h"
 #include "gateway/outbound_sign.h"
 #include "gateway/trace.h"
 #include "gateway/upload.h"
-#include "gateway/version.h"
 #include "gateway/worker_inside.h"
 
 /* -------------------------------------------------------------------------------- where */

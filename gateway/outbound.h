@@ -6,7 +6,7 @@
  * policy changes spliced in.
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/exchange.h"
 #include "gateway/wire/upstream.h"
 

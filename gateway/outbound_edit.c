@@ -5,7 +5,7 @@
 
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/crossing.h"
 #include "gateway/foreign.h"
 #include "gateway/resume.h"

@@ -4,7 +4,7 @@
 #include "gateway/admission.h"
 #include "gateway/base/json.h"
 #include "gateway/base/member.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/deploy_page.h"
 #include "gateway/exchange.h"
 #include "gateway/worker_inside.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/owning.h"
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 /* Whose the route is: of a deployment's own one; else empty, for all. */
 static struct text owner_of(const struct route *route)

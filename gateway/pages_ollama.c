@@ -2,7 +2,7 @@
 #include "gateway/pages_ollama.h"
 
 #include "gateway/base/json.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "providers/provider.h"
 
 /* A model behind a gateway is in no file here: what would describe the file is empty. */

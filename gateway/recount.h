@@ -7,7 +7,7 @@
  * of this node.
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "policy/directory.h"
 #include "policy/ledger.h"
 #include "policy/limits.h"

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct reload_outcome {
     bool good;

@@ -3,7 +3,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct replica {
     struct link link;

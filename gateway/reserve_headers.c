@@ -8,8 +8,8 @@
 #include <time.h>
 
 #include "gateway/base/clock.h"
+#include "gateway/base/json_write.h"
 #include "gateway/counter_names.h"
-#include "gateway/json_write.h"
 #include "gateway/reserve.h"
 #include "gateway/worker_inside.h"
 

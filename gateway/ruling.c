@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/ruling.h"
 
+#include "deploy/models/standing.h"
 #include "gateway/base/quantity.h"
 #include "gateway/conversation.h"
 #include "gateway/reserve.h"
-#include "gateway/standing.h"
 #include "gateway/worker_inside.h"
 #include "policy/zone.h"
 

@@ -17,18 +17,18 @@
 #include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/version.h"
 #include "gateway/channel.h"
-#include "gateway/cli.h"
+#include "gateway/complaint.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/endpoint.h"
 #include "gateway/jobs.h"
-#include "gateway/mock.h"
+#include "gateway/mock/mock.h"
 #include "gateway/resident.h"
 #include "gateway/service_state.h"
 #include "gateway/sockets.h"
-#include "gateway/version.h"
 
 enum {
     FORCED_US = 2000000,       /* for model servers, when it must end at once */

@@ -11,7 +11,7 @@
 
 #include <stdbool.h>
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/worker.h"
 
 struct service_options {

@@ -11,7 +11,7 @@
 #include "gateway/deploy_desk.h"
 #include "gateway/deploy_order.h"
 #include "gateway/deploy_page.h"
-#include "gateway/made_redis.h"
+#include "gateway/made/redis.h"
 #include "gateway/service_state.h"
 #include "gateway/share_desk.h"
 

@@ -16,12 +16,12 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/version.h"
 #include "gateway/batches.h"
 #include "gateway/channel.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/jobs.h"
 #include "gateway/service_state.h"
-#include "gateway/version.h"
 
 enum {
     STILL_US = 1000000,   /* for all workers to stand still */

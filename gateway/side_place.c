@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/side_place.h"
 
+#include "deploy/models/standing.h"
 #include "gateway/base/hash.h"
-#include "gateway/config.h"
-#include "gateway/deploy_desk.h"
-#include "gateway/standing.h"
+#include "gateway/config/config.h"
 #include "gateway/worker_inside.h"
 
 enum { SERVED_NAME_MAX = 256 };
@@ -15,7 +14,7 @@ enum { SERVED_NAME_MAX = 256 };
 static bool find_name(struct arena *arena, const struct target *target, struct side_place *place)
 {
     const struct deployment_spec *spec = target->provider->spec;
-    struct deployments *desk = deploy_desk_running();
+    struct deployments *desk = standing_fleet();
     char name[SERVED_NAME_MAX + 1];
     place->model = target->model;
     if (spec->engine == ENGINE_LLAMA_CPP && spec->adapter_count > 0)

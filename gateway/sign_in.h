@@ -16,7 +16,7 @@
 
 #include "gateway/base/list.h"
 #include "gateway/base/loop.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/wire/upstream.h"
 
 struct sign_in;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #include "gateway/base/fault.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct sockets {
     size_t listeners, workers;

@@ -11,14 +11,14 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/sanitizer.h"
 #include "gateway/channel.h"
-#include "gateway/cli.h"
+#include "gateway/complaint.h"
 #include "gateway/handoff.h"
 #include "gateway/service.h"
 #include "gateway/supervisor.h"
 
 static int refuse(const struct handoff *handoff, const char *why)
 {
-    cli_complain("%s", why);
+    complaint_print("%s", why);
     channel_say(handoff->channel, SAY_UNABLE, why, -1);
     return EXIT_BAD_CONFIG;
 }
@@ -95,7 +95,7 @@ int successor_run(const struct config_options *load)
     supervisor_hold_signals();
     struct handoff *handoff = handoff_read(&fault);
     if (handoff == NULL) {
-        cli_complain("%s", fault.text);
+        complaint_print("%s", fault.text);
         return EXIT_FAILED;
     }
     if (handoff->to_supervisor)

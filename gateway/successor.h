@@ -7,7 +7,7 @@
  * which).
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 /* Do so; returns the exit code of the process. */
 int successor_run(const struct config_options *load);

@@ -21,7 +21,8 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sanitizer.h"
-#include "gateway/cli.h"
+#include "gateway/base/version.h"
+#include "gateway/complaint.h"
 #include "gateway/handoff.h"
 #include "gateway/notify.h"
 #include "gateway/reload.h"
@@ -29,7 +30,6 @@
 #include "gateway/service.h"
 #include "gateway/sockets.h"
 #include "gateway/supervisor_inside.h"
-#include "gateway/version.h"
 #include "gateway/watchdog.h"
 
 enum {
@@ -137,23 +137,24 @@ static bool lock_state(struct supervisor *s)
     char *path = memory_format("%s/sluice.lock", state), pid[24];
     bool is_ours = false;
     if (!make_directory(state)) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", state,
+                        strerror(errno));
     } else if ((s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0) {
-        cli_complain("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
-                     strerror(errno));
+        complaint_print("%s: %s; set STATE_DIRECTORY to a directory that may be written", path,
+                        strerror(errno));
     } else if (!take_lock(s->lock)) {
         ssize_t len = pread(s->lock, pid, sizeof pid - 1, 0);
         pid[len > 0 ? len : 0] = 0;
         pid[strcspn(pid, "\n")] = 0;
-        cli_complain("%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
-                     "one a directory of its own in STATE_DIRECTORY",
-                     state, pid[0] != 0 ? pid : "unknown");
+        complaint_print(
+            "%s is in use by another sluice (pid %s)\nEnd it (sluice drain), or give this "
+            "one a directory of its own in STATE_DIRECTORY",
+            state, pid[0] != 0 ? pid : "unknown");
     } else {
         int len = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
         is_ours = ftruncate(s->lock, 0) == 0 && pwrite(s->lock, pid, (size_t)len, 0) == len;
         if (!is_ours)
-            cli_complain("%s: %s", path, strerror(errno));
+            complaint_print("%s: %s", path, strerror(errno));
     }
     memory_free(path);
     return is_ours;
@@ -619,7 +620,7 @@ static bool prepare(struct supervisor *s)
     open_signals(s);
     if (sockets_open(&s->sockets, s->config, &why))
         return true;
-    cli_complain("%s", why.text);
+    complaint_print("%s", why.text);
     return false;
 }
 

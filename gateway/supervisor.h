@@ -13,7 +13,7 @@
  * sockets from it (sd_listen_fds(3)).
  */
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct handoff;
 

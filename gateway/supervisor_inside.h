@@ -9,7 +9,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/channel.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/sockets.h"
 #include "gateway/starved.h"
 #include "gateway/supervisor.h"

@@ -21,12 +21,12 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
-#include "gateway/cli.h"
+#include "gateway/base/version.h"
+#include "gateway/complaint.h"
 #include "gateway/handoff.h"
 #include "gateway/notify.h"
 #include "gateway/supervisor_inside.h"
 #include "gateway/upgrade_outcome.h"
-#include "gateway/version.h"
 
 enum {
     SLACK_US = 15000000, /* more than the old service takes to give up by itself */

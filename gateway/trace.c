@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "gateway/config.h"
-#include "gateway/json_write.h"
+#include "gateway/base/json_write.h"
+#include "gateway/config/config.h"
 
 enum span_kind {
     SPAN_SERVER = 2,

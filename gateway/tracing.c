@@ -6,11 +6,11 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/version.h"
 #include "gateway/client.h"
 #include "gateway/replay.h"
 #include "gateway/retry_after.h"
 #include "gateway/trace.h"
-#include "gateway/version.h"
 #include "gateway/worker_inside.h"
 
 enum {

@@ -9,10 +9,10 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/json_write.h"
 #include "gateway/base/member.h"
 #include "gateway/base/memory.h"
-#include "gateway/cli_ask.h"
-#include "gateway/json_write.h"
+#include "gateway/base/scan.h"
 
 enum { OUTCOME_BYTES = 8192 };
 
@@ -59,6 +59,29 @@ bool upgrade_outcome_write(const char *state, const struct upgrade_outcome *outc
     return good;
 }
 
+static int64_t number_of(struct text json, const char *name)
+{
+    int64_t number = 0;
+    return member_count(member_find(json, text_of(name)), INT64_MAX, &number) ? number : 0;
+}
+
+/* Cut to what there is room for. */
+static void read_words(struct text json, const char *name, char *words, size_t room)
+{
+    struct text inside = member_string(member_find(json, text_of(name)));
+    words[0] = 0;
+    if (inside.at == NULL || inside.len >= OUTCOME_BYTES)
+        return;
+    char plain[OUTCOME_BYTES];
+    struct scan_value string = {
+        .kind = SCAN_STRING, .raw = member_find(json, text_of(name)), .escaped = true};
+    size_t length = scan_string(&string, plain);
+    struct text found = length == SIZE_MAX ? inside : (struct text){plain, length};
+    size_t kept = found.len < room ? found.len : room - 1;
+    memcpy(words, found.at, kept);
+    words[kept] = 0;
+}
+
 bool upgrade_outcome_read(const char *state, struct upgrade_outcome *outcome)
 {
     char *path = memory_format("%s/upgrade.json", state), bytes[OUTCOME_BYTES], word[16];
@@ -71,26 +94,15 @@ bool upgrade_outcome_read(const char *state, struct upgrade_outcome *outcome)
     if (len <= 0)
         return false;
     struct text json = {bytes, (size_t)len};
-    outcome->id = cli_member_int(json, "id");
-    outcome->pid = (pid_t)cli_member_int(json, "pid");
-    outcome->began_us = cli_member_int(json, "began_us");
-    outcome->ended_us = cli_member_int(json, "ended_us");
-    outcome->closed_us = cli_member_int(json, "closed_us");
-    const struct {
-        const char *name;
-        char *where;
-        size_t bytes;
-    } texts[] = {{"state", word, sizeof word},
-                 {"from", outcome->from, sizeof outcome->from},
-                 {"to", outcome->to, sizeof outcome->to},
-                 {"reason", outcome->reason, sizeof outcome->reason}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        struct text found = cli_member_text(json, texts[i].name, texts[i].where, texts[i].bytes);
-        size_t kept = found.len < texts[i].bytes ? found.len : texts[i].bytes - 1;
-        if (found.at != NULL && found.at != texts[i].where)
-            memmove(texts[i].where, found.at, kept);
-        texts[i].where[kept] = 0;
-    }
+    outcome->id = number_of(json, "id");
+    outcome->pid = (pid_t)number_of(json, "pid");
+    outcome->began_us = number_of(json, "began_us");
+    outcome->ended_us = number_of(json, "ended_us");
+    outcome->closed_us = number_of(json, "closed_us");
+    read_words(json, "state", word, sizeof word);
+    read_words(json, "from", outcome->from, sizeof outcome->from);
+    read_words(json, "to", outcome->to, sizeof outcome->to);
+    read_words(json, "reason", outcome->reason, sizeof outcome->reason);
     for (size_t i = 0; i < UPGRADE_STATES; i++)
         if (strcmp(word, names[i]) == 0)
             outcome->state = (enum upgrade_state)i;

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/waking.h"
 
+#include "deploy/models/standing.h"
 #include "gateway/aside.h"
 #include "gateway/base/hash.h"
 #include "gateway/base/log.h"
 #include "gateway/conversation.h"
 #include "gateway/crossing.h"
-#include "gateway/deploy_desk.h"
 #include "gateway/detour.h"
 #include "gateway/reserve.h"
-#include "gateway/standing.h"
 #include "gateway/steps.h"
 #include "gateway/waits.h"
 #include "gateway/worker_inside.h"
@@ -252,7 +251,7 @@ static void set_end(struct exchange *x)
  * to. False: it has not got it any more. */
 static bool name_model(struct exchange *x)
 {
-    struct deployments *desk = deploy_desk_running();
+    struct deployments *desk = standing_fleet();
     const struct deployment_spec *spec = spec_of(x);
     struct text before = x->upstream_model, now = before;
     struct adapter_wire wire;

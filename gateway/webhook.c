@@ -7,8 +7,8 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/utf8.h"
+#include "gateway/base/version.h"
 #include "gateway/http/url.h"
-#include "gateway/version.h"
 
 enum {
     CONNECTIONS_MAX = 64, /* of a worker to one place */

@@ -23,7 +23,7 @@
 #include "gateway/hearsay_desk.h"
 #include "gateway/job_desk.h"
 #include "gateway/mirror.h"
-#include "gateway/mock.h"
+#include "gateway/mock/mock.h"
 #include "gateway/resident.h"
 #include "gateway/resume.h"
 #include "gateway/tracing.h"

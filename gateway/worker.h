@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 #include "gateway/base/loop.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 struct batches;
 struct jobs;

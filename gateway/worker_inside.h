@@ -13,7 +13,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/loop.h"
 #include "gateway/base/spares.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/exchange.h"
 #include "gateway/hold.h"
 #include "gateway/janitor.h"

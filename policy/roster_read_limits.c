@@ -5,7 +5,7 @@
 #include "gateway/base/quantity.h"
 #include "policy/roster_reading.h"
 
-/* The same names and the same rules as in the file (gateway/config_options_policy.c). */
+/* The same names and the same rules as in the file (gateway/config/options_policy.c). */
 
 static const int64_t SECOND = 1000000, NANOS = 1000000000;
 static const int64_t WINDOW_MIN_US = 60 * 1000000LL, WINDOW_MAX_US = 3660 * 86400LL * 1000000;

@@ -83,7 +83,7 @@ struct predict_figures {
 };
 
 struct prediction {
-    /* what a decision record keeps of it (gateway/decision.h): side by side */
+    /* what a decision record keeps of it (routing/decision.h): side by side */
     int64_t first_us, first_p95_us; /* to the first token, queue and penalties included */
     int64_t total_us;               /* to the last one */
     int64_t wait_us;                /* the part of base_us which is queue */

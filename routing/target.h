@@ -21,7 +21,7 @@
 #include "routing/quota.h"
 #include "routing/retry.h"
 
-struct provider_settings; /* gateway/config.h: where it is and how it is reached */
+struct provider_settings; /* gateway/config/config.h: where it is and how it is reached */
 
 /* What other processes say of a target, for people to see (hearsay.h). */
 struct heard_figures {

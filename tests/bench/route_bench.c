@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "gateway/decision.h"
+#include "routing/decision.h"
 #include "routing/route.h"
 
 enum { ROUNDS = 500, REPEATS = 400, SECOND = 1000000 };

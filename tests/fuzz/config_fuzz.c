@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 
 /* A configuration is written by the operator and trusted; still, a mangled file must end in words,
  * not in a crash, and what is accepted must be whole: it can be shown, and differs from itself in

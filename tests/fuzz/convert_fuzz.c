@@ -5,15 +5,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "gateway/cli.h"
-#include "gateway/cli_commands.h"
+#include "gateway/cli/cli.h"
+#include "gateway/cli/commands.h"
 
 /* Whatever another gateway's configuration looks like, `sluice config convert` ends in words. */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* As in config_fuzz.c. */
+/* As in config/fuzz.c. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {

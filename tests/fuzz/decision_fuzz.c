@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gateway/decision.h"
+#include "routing/decision.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 

@@ -42,7 +42,7 @@ def test_the_build_sees_sources_and_nothing_else(engine, tmp_path):
         engine.podman("rmi", "--force", tag)
     tops = {name.partition("/")[0] for name in names}
     assert tops <= {"Makefile", "LICENSE", "gateway", "policy", "providers", "routing", "web", "deploy"}, tops
-    assert "gateway/main.c" in names and "deploy/quickstart/packages" in names
+    assert "gateway/cli/main.c" in names and "deploy/quickstart/packages" in names
     assert not [name for name in names if name.endswith((".o", ".pyc"))]
     assert size < 12e6, f"{size} bytes"
 

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "gateway/base/memory.h"
-#include "gateway/decision.h"
 #include "gateway/decisions.h"
+#include "routing/decision.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>

@@ -74,11 +74,6 @@ bool deploy_desk_ask(struct deploy_desk *desk, void (*run)(struct deployments *d
     return false;
 }
 
-struct deployments *deploy_desk_running(void)
-{
-    return NULL;
-}
-
 uint64_t deploy_desk_now(void)
 {
     return 0;

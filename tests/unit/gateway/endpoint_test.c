@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/endpoint.h"
 
 /* cmocka wants the headers above. */

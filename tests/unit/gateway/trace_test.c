@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "gateway/base/json.h"
-#include "gateway/config.h"
+#include "gateway/config/config.h"
 #include "gateway/trace.h"
 
 /* cmocka wants the headers above. */
