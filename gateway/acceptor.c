@@ -286,7 +286,7 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
 {
     listener->watch = (struct watch){.fd = fd, .on_event = on_accept};
     listener->worker = worker;
-    if (fd >= 0 && !worker->closed)
+    if (fd >= 0)
         loop_add_level(worker->loop, &listener->watch, LOOP_READ);
 }
 

@@ -457,7 +457,6 @@ static void start_workers(struct service *service)
                                      .listener_fds = options->listener_fds +
                                                      i * service->config->listener_count,
                                      .admin_fd = options->admin_fd,
-                                     .closed = options->follows,
                                      .service = service};
         service->workers[i] = worker_start(&one);
     }
@@ -561,8 +560,7 @@ static void end_deployments(struct service *service)
 static void finish(struct service *service)
 {
     close_questions(service);
-    if (atomic_load(&service->turn) != TURN_LEAVING) /* it is another's to say */
-        service_keep_spent(service);
+    service_keep_spent(service);
     end_deployments(service);
     set_live(service, 0);
     jobs_hush(service->jobs);
@@ -635,6 +633,37 @@ static bool open_parts(struct service *service)
     return good;
 }
 
+/* All that workers need. */
+static bool open_all(struct service *service)
+{
+    if (!can_start(service) || !open_parts(service))
+        return false;
+    expect_tenants(service);
+    service_open_metrics(service);
+    service->mock = mock_start();
+    admin_open_key(service);
+    admin_open_sessions(service);
+    service->roster_desk = desk_new("admin-keys", service);
+    service->ledger_desk = desk_new("admin-ledger", service);
+    return !service->options->follows || service_await_accept(service);
+}
+
+static void begin_to_serve(struct service *service)
+{
+    atomic_store(&service->is_starting, true);
+    start_workers(service);
+    service->watchdog =
+        watchdog_start(service->workers, service->worker_count, service_on_beat, service);
+    service_repeat_orders(service);
+    wait_for_store(service);
+    log_start(service);
+    resident_serve();
+    tell(service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
+    atomic_store(&service->is_starting, false);
+    endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for it */
+    resident_shrink();
+}
+
 int service_run(const struct service_options *options)
 {
     struct service service;
@@ -645,29 +674,8 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_parts(&service)) {
-        expect_tenants(&service);
-        service_open_metrics(&service);
-        service.mock = mock_start();
-        admin_open_key(&service);
-        admin_open_sessions(&service);
-        service.roster_desk = desk_new("admin-keys", &service);
-        service.ledger_desk = desk_new("admin-ledger", &service);
-        atomic_store(&service.is_starting, true);
-        start_workers(&service);
-        service.watchdog =
-            watchdog_start(service.workers, service.worker_count, service_on_beat, &service);
-        service_repeat_orders(&service);
-        wait_for_store(&service);
-        log_start(&service);
-        resident_serve();
-        tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
-        if (options->follows && !service_await_accept(&service))
-            service.phase = SERVICE_OVER;
-        atomic_store(&service.is_starting, false);
-        endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for
-                             */
-        resident_shrink();
+    if (open_all(&service)) {
+        begin_to_serve(&service);
         serve(&service, signals);
         watchdog_stop(service.watchdog);
         code = EXIT_GOOD;

@@ -128,7 +128,6 @@ struct service {
     /* the service's thread only */
     struct gate gate;
     uint64_t turn_until_us; /* PREPARING */
-    bool may_accept;        /* a new one: the supervisor has said so */
     enum service_phase phase;
     bool is_forced; /* to end at once */
     uint64_t phase_until_us, quiet_since_us;
@@ -184,11 +183,13 @@ bool service_hear_upgrade(struct service *service, char word, int passed);
 int service_keep_turn(struct service *service);
 /* May nothing be changed now, for another is about to take over? Any thread. */
 bool service_is_upgrading(const struct service *service);
+/* Has another the limits, and what else there must be one of? */
+bool service_has_handed_over(const struct service *service);
 /* The new one: wait for our turn, and take over the limits. False: it came to nothing. */
 bool service_take_over(struct service *service);
 /* service.c: the drain of one that another has taken over from. */
 void service_leave(struct service *service);
-/* Let clients in, when the supervisor has said that we are the one that serves. */
+/* Wait for the word that we are the one that serves. False: it came to nothing. */
 bool service_await_accept(struct service *service);
 
 /*

@@ -7,7 +7,7 @@
  *   new              opens all that can be open twice: WARM
  *   old   HAND_OVER  all workers stand still: nobody is let in, limits go over: HANDED
  *   new   TAKE       loads them, and answers for the calls that still run in the old one; READY
- *   new   ACCEPT     lets clients in
+ *   new   ACCEPT     begins its workers, which let clients in, run jobs, adopt model servers; READY
  *   old   LEAVE      goes on with the calls that it has, and ends behind the last
  */
 #include <poll.h>
@@ -28,7 +28,7 @@ enum {
     LOOK_MS = 10,         /* how often to look whether it is prepared */
     TURN_US = 600000000,  /* a new one waits so long for its turn */
     INHERIT_US = 5000000, /* and for the limits */
-    ACCEPT_MS = 30000,    /* and for the word that it serves */
+    ACCEPT_US = 30000000, /* and for the word that it serves */
     REASON_BYTES = 400,
 };
 
@@ -40,6 +40,11 @@ static void say(const struct service *service, enum channel_word word, const cha
 bool service_is_upgrading(const struct service *service)
 {
     return atomic_load(&service->turn) != TURN_NONE;
+}
+
+bool service_has_handed_over(const struct service *service)
+{
+    return atomic_load(&service->turn) >= TURN_HANDED;
 }
 
 /* ---------------------------------------------------------------------------- the old one */
@@ -56,6 +61,7 @@ static void resume(struct service *service)
         if (!workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
             log_line(LOG_WARN, "service", "a worker is slow to go on");
         limits_take_back(service->limits);
+        deploy_desk_hand_over(service_deploy_desk(service), false);
         workers_release(&service->gate, true);
     }
     if (service->jobs)
@@ -81,8 +87,6 @@ static void prepare(struct service *service)
     if (service->config->store.is_redis)
         refuse(service, "limits that nodes share in Redis are not handed over: drain this node, "
                         "and start the new one");
-    else if (deploy_desk_open(service_deploy_desk(service)) != NULL)
-        refuse(service, "there are deployments, which are not handed over: drain, and start anew");
     else if (batches_open(service->batches) > 0)
         refuse(service, "batches are under way at providers, and are not handed over: wait for "
                         "their end, or drain and start anew");
@@ -116,6 +120,7 @@ static void hand_over(struct service *service, int link)
         say(service, SAY_UNABLE, "it is not prepared");
         return;
     }
+    service_keep_spent(service);
     bool good = workers_hold(service->workers, service->worker_count, &service->gate, STILL_US);
     if (!good) {
         close(link);
@@ -125,8 +130,10 @@ static void hand_over(struct service *service, int link)
             jobs_hand_over(service->jobs);
         good = limits_bequeath(service->limits, link, &fault);
     }
-    if (good)
+    if (good) {
+        deploy_desk_hand_over(service_deploy_desk(service), true);
         set_turn(service, TURN_HANDED);
+    }
     workers_release(&service->gate, !good);
     if (good)
         say(service, SAY_HANDED, NULL);
@@ -157,9 +164,6 @@ bool service_hear_upgrade(struct service *service, char word, int passed)
         return true;
     case SAY_LEAVE:
         leave(service);
-        return true;
-    case SAY_ACCEPT:
-        service->may_accept = true;
         return true;
     default:
         return false;
@@ -215,9 +219,6 @@ bool service_take_over(struct service *service)
 
 bool service_await_accept(struct service *service)
 {
-    if (!await(service, SAY_ACCEPT, (int64_t)ACCEPT_MS * 1000))
-        return false;
-    workers_hold(service->workers, service->worker_count, &service->gate, STILL_US);
-    workers_release(&service->gate, true);
-    return true;
+    say(service, SAY_READY, NULL);
+    return await(service, SAY_ACCEPT, ACCEPT_US);
 }

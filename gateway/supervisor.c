@@ -351,6 +351,7 @@ static void on_ready(struct supervisor *s)
     s->was_ready = s->is_ready = true;
     notify_send("READY=1\nSTATUS=serving");
     resident_shrink();
+    upgrade_on_ready(s);
 }
 
 static void hear(struct supervisor *s, char word, const char *words)
@@ -426,7 +427,7 @@ static void stop(struct supervisor *s, enum channel_word first)
 static void reload(struct supervisor *s)
 {
     char lines[80];
-    if (s->upgrade.step != UPGRADE_NONE) { /* whoever serves then */
+    if (s->upgrade.step != UPGRADE_NONE || s->upgrade.is_closing) { /* whoever serves then */
         s->upgrade.wants_reload = true;
         return;
     }

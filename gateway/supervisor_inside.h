@@ -35,7 +35,8 @@ struct upgrade {
     int64_t began_wall_us;
     char version[64];           /* of the new one */
     char reason[CHANNEL_BYTES]; /* why the new one cannot, as it has said itself */
-    bool wants_reload;          /* HUP came meanwhile */
+    bool is_closing;   /* the new one is to let clients in, and has not said that it does */
+    bool wants_reload; /* HUP came meanwhile */
 };
 
 struct supervisor {
@@ -90,6 +91,8 @@ void upgrade_begin(struct supervisor *s);
 /* The old service has said something of it, with <words> behind; false: it is about something else.
  */
 bool upgrade_hear(struct supervisor *s, char word, const char *words);
+/* The service is ready; it may be the new one. */
+void upgrade_on_ready(struct supervisor *s);
 /* Read what the new one, and one that ends, have said. */
 void upgrade_read(struct supervisor *s);
 /* <pid> has died; false: it is neither of these. */

@@ -211,7 +211,7 @@ void upgrade_begin(struct supervisor *s)
 {
     struct upgrade *upgrade = &s->upgrade;
     const char *why = NULL;
-    if (upgrade->step != UPGRADE_NONE) {
+    if (upgrade->step != UPGRADE_NONE || upgrade->is_closing) {
         supervisor_say(s, LOG_WARN, "an upgrade is under way already");
         return;
     }
@@ -289,7 +289,6 @@ static void commit(struct supervisor *s)
         fail(s, "the new service hears nothing");
         return;
     }
-    upgrade->closed_us = now - upgrade->closed_us;
     if (s->child > 0) {
         channel_say(s->channel, SAY_LEAVE, NULL, -1);
         s->elder = s->child;
@@ -307,13 +306,22 @@ static void commit(struct supervisor *s)
     upgrade->channel = -1;
     close_all(upgrade);
     upgrade->step = UPGRADE_NONE;
+    upgrade->is_closing = true;
+}
+
+void upgrade_on_ready(struct supervisor *s)
+{
+    struct upgrade *upgrade = &s->upgrade;
+    if (!upgrade->is_closing)
+        return;
+    upgrade->is_closing = false;
+    upgrade->closed_us = clock_now_us() - upgrade->closed_us;
     supervisor_say(s, LOG_INFO,
                    "upgraded from %s to %s: service %d serves, nobody was let in for %llu ms; the "
                    "old one (pid %d) ends with its calls",
                    PROGRAM_VERSION, upgrade->version, (int)s->child,
                    (unsigned long long)(upgrade->closed_us + 500) / 1000, (int)s->elder);
     note(s, UPGRADE_DONE, "");
-    notify_send("READY=1\nSTATUS=serving, upgraded");
     reload_if_wanted(s);
     execute(s);
 }
@@ -394,6 +402,12 @@ bool upgrade_on_death(struct supervisor *s, pid_t pid, int status)
 
 bool upgrade_on_child_death(struct supervisor *s)
 {
+    if (s->upgrade.is_closing) {
+        s->upgrade.is_closing = false;
+        note(s, UPGRADE_FAILED,
+             "the new service died as it began to serve; the old version is "
+             "started again");
+    }
     if (s->upgrade.step == UPGRADE_TAKING) {
         supervisor_say(s, LOG_ERROR, "the old service died when it had handed over");
         s->start_at_us = s->upgrade.until_us + 1000000; /* the new one takes its place */

@@ -759,7 +759,6 @@ struct worker *worker_start(const struct worker_options *options)
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     struct worker *worker = memory_new(sizeof(*worker));
     worker->options = *options;
-    worker->closed = options->closed;
     worker->loop = loop_new();
     worker->dns = dns_new(worker->loop);
     worker->upstreams = upstreams_new(worker->loop, worker->dns);
