@@ -5,6 +5,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
 #include "gateway/reserve.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 
 enum { TAGS_ROOM = 240 };
@@ -36,6 +37,7 @@ static void fill(struct exchange *x, char id[32], struct ledger_row *row)
     row->counted = x->answer.usage_seen ? COUNTED_PROVIDER : COUNTED_ESTIMATE;
     if (!x->answer.usage_seen)
         reserve_expect(x, true, &row->usage);
+    tiers_note(x, &row->usage);
     row->cost_nanos = price_cost(&x->target->price, &row->usage);
     row->duration_us = (int64_t)(clock_now_us() - x->begun_us);
 }

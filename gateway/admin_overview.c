@@ -304,6 +304,17 @@ static void write_price(const struct price *price, struct json_write *json)
     json_int_member(json, "reasoning", price->reasoning);
     json_int_member(json, "request", price->request);
     json_int_member(json, "version", price->version);
+    for (enum service_tier tier = SERVICE_PRIORITY; tier < SERVICE_TIERS; tier++) {
+        const struct service_price *service = &price->services[tier];
+        if (!service->input && !service->output)
+            continue;
+        json_name(json, service_tier_name(tier));
+        json_open(json, '{');
+        json_int_member(json, "input", service->input);
+        json_int_member(json, "cached_input", service->cached_input);
+        json_int_member(json, "output", service->output);
+        json_close(json, '}');
+    }
     json_close(json, '}');
 }
 

@@ -12,6 +12,7 @@
 #include "gateway/owning.h"
 #include "gateway/references.h"
 #include "gateway/reserve.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 #include "providers/provider.h"
 
@@ -46,9 +47,11 @@ enum want {
     WANT_PROMPT_CACHE_KEY,
     WANT_TOOLS,
     WANT_DOCUMENTS,
+    WANT_SERVICE, /* the tier of service */
     OPENAI_WANTS,
     WANT_LENGTH_HOLDER = OPENAI_WANTS, /* the object that the longest answer is said in */
     WANT_METADATA,
+    WANT_SPEED,   /* Anthropic's dearer tier */
     WANT_VERSION, /* of Anthropic's messages, where others carry them */
     WANTS
 };
@@ -75,6 +78,7 @@ static const struct text openai_wants[OPENAI_WANTS] = {
     [WANT_PROMPT_CACHE_KEY] = {"prompt_cache_key", 16},
     [WANT_TOOLS] = {"tools", 5},
     [WANT_DOCUMENTS] = {"documents", 9},
+    [WANT_SERVICE] = {"service_tier", 12},
 };
 
 /* What a dialect calls it; it may have two spellings for one thing. */
@@ -91,6 +95,8 @@ static const struct want_name anthropic_wants[] = {
     {WANT_USER, {"metadata.user_id", 16}},
     {WANT_TEMPERATURE, {"temperature", 11}},
     {WANT_TOOLS, {"tools", 5}},
+    {WANT_SERVICE, {"service_tier", 12}},
+    {WANT_SPEED, {"speed", 5}},
 };
 
 static const struct want_name gemini_wants[] = {
@@ -107,6 +113,8 @@ static const struct want_name gemini_wants[] = {
     {WANT_N, {"generation_config.candidate_count", 33}},
     {WANT_TEMPERATURE, {"generationConfig.temperature", 28}},
     {WANT_TEMPERATURE, {"generation_config.temperature", 29}},
+    {WANT_SERVICE, {"serviceTier", 11}},
+    {WANT_SERVICE, {"service_tier", 12}},
 };
 
 static const struct want_name ollama_wants[] = {
@@ -123,6 +131,7 @@ static const struct want_name bedrock_wants[] = {
     {WANT_LENGTH_HOLDER, {"inferenceConfig", 15}},
     {WANT_MAX_TOKENS, {"inferenceConfig.maxTokens", 25}},
     {WANT_TEMPERATURE, {"inferenceConfig.temperature", 27}},
+    {WANT_SERVICE, {"serviceTier.type", 16}},
 };
 
 /* Of InvokeModel: as each maker calls it. AWS refuses what a model does not know. */
@@ -146,6 +155,8 @@ static const struct want_name invoke_wants[] = {
     {WANT_N, {"n", 1}},
     {WANT_N, {"num_generations", 15}}, /* Cohere */
     {WANT_N, {"numResults", 10}},      /* Jurassic */
+    {WANT_SERVICE, {"service_tier", 12}},
+    {WANT_SPEED, {"speed", 5}},
 };
 
 static const struct want_name cohere_wants[] = {
@@ -181,7 +192,7 @@ static const struct {
     {SHAPE_COHERE, NAMES(cohere_wants)},       {SHAPE_MONSTER, NAMES(monster_wants)},
 };
 
-enum { NAMES_MAX = 20 };
+enum { NAMES_MAX = 22 };
 _Static_assert(sizeof(invoke_wants) / sizeof(invoke_wants[0]) <= NAMES_MAX, "room for all");
 
 static const struct want_name *wants_of(const struct exchange *x, size_t *count)
@@ -334,6 +345,37 @@ static int64_t read_milli(const struct scan_value *value)
     return milli;
 }
 
+/* A word that nobody here knows may be for something dear. */
+static void note_service(struct exchange *x, struct text word)
+{
+    static const struct text unsaid[] = {
+        {"auto", 4}, {"unspecified", 11}, {"SERVICE_TIER_UNSPECIFIED", 24}};
+    for (size_t i = 0; i < sizeof(unsaid) / sizeof(unsaid[0]); i++)
+        if (text_equal_nocase(word, unsaid[i]))
+            return;
+    if (!service_tier_read(word, &x->call.service))
+        x->call.service = SERVICE_PRIORITY;
+    x->call.service_said = true;
+}
+
+/* The dearest of what is said. */
+static void read_service(struct exchange *x, const struct scan_value *values)
+{
+    const struct scan_value *said = &values[WANT_SERVICE], *speed = &values[WANT_SPEED];
+    x->call.service = SERVICE_STANDARD;
+    x->call.service_said = x->wants_speed = false;
+    if (!operation_has_tokens(x->call.operation))
+        return;
+    if (said->kind == SCAN_STRING)
+        note_service(x, text_head(text_from(said->raw, 1), said->raw.len - 2));
+    if (x->seeking->service_given.len && x->call.service != SERVICE_PRIORITY)
+        note_service(x, x->seeking->service_given);
+    if (speed->kind != SCAN_STRING || x->call.service == SERVICE_PRIORITY)
+        return;
+    note_service(x, text_head(text_from(speed->raw, 1), speed->raw.len - 2));
+    x->wants_speed = true;
+}
+
 /* What a conversation calls itself, more surely than the headers do. */
 static void read_affinity(struct exchange *x, const struct scan_value *key)
 {
@@ -444,6 +486,7 @@ bool admission_read(struct exchange *x)
     x->odd_body = x->call.operation == OPERATION_CHAT && is_given(&values[WANT_INPUT]) &&
                   values[WANT_MESSAGES].kind == SCAN_ABSENT;
     read_affinity(x, &values[WANT_PROMPT_CACHE_KEY]);
+    read_service(x, values);
     x->seeking->stream_options = values[WANT_STREAM_OPTIONS];
     x->seeking->include_usage = values[WANT_INCLUDE_USAGE];
     if (x->call.operation == OPERATION_RESPONSE)
@@ -514,6 +557,7 @@ static const struct route *passing_route(struct exchange *x)
         target->provider = provider;
         target->figures = arena_new(&x->arena, sizeof(*target->figures));
         target->quotas[1] = provider->rate;
+        target->service = provider->service;
         target->off = !config_price(config, provider->type, target->model, &target->price);
         target->off_because = "its price is not known";
         target->can = CAN_ALL;
@@ -671,8 +715,9 @@ static void reserve(struct exchange *x, struct ledger_row *row)
 {
     reserve_bound(x, &row->usage);
     if (x->target)
-        row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
+        row->cost_nanos = tiers_bound(x, x->target, row->usage.input_tokens,
                                       row->usage.output_tokens, row->usage.units);
+    row->usage.service = x->target ? tiers_asked(x, x->target) : SERVICE_STANDARD;
     if (x->batch)
         batch_bound(x->batch, row);
     row->counted = COUNTED_ESTIMATE;

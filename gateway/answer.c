@@ -11,6 +11,7 @@
 #include "gateway/relay.h"
 #include "gateway/replay.h"
 #include "gateway/reserve.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 
 /* ----------------------------------------------------------------------------- writing */
@@ -282,7 +283,9 @@ static void put_figures(struct exchange *x, struct buffer *out)
     buffer_append_number(out, ours);
     if (x->relay == RELAY_WHOLE && x->answer.usage_seen && x->status / 100 == 2) {
         put(out, TEXT("\r\nx-sluice-cost-usd: "));
-        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &x->answer.usage));
+        struct usage usage = x->answer.usage;
+        tiers_note(x, &usage);
+        put_dollars(out, x->free_of_charge ? 0 : price_cost(&x->target->price, &usage));
     }
     uint64_t theirs = x->sent_us && x->answered_us > x->sent_us ? x->answered_us - x->sent_us : 0;
     put(out, TEXT("\r\nserver-timing: gateway;dur="));

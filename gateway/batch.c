@@ -7,6 +7,7 @@
 #include "gateway/http/path.h"
 #include "gateway/objects.h"
 #include "gateway/owning.h"
+#include "gateway/reserve_inside.h"
 #include "gateway/worker_inside.h"
 
 enum { LEAST_OUTPUT_TOKENS = 16, NAME_SHOWN = 100 };
@@ -170,6 +171,12 @@ static bool writes_text(struct text url)
             operation == OPERATION_RESPONSE);
 }
 
+static bool makes_pictures(struct text url)
+{
+    enum operation operation;
+    return batch_operation(url, &operation) && operation == OPERATION_IMAGE;
+}
+
 /* Answers whose length nobody states can be as long as the model's longest; that must be known
  * where money counts: they cannot be shortened. */
 static bool bound_output(struct exchange *x, const struct batch_facts *facts,
@@ -177,8 +184,11 @@ static bool bound_output(struct exchange *x, const struct batch_facts *facts,
                          struct ledger_row *part)
 {
     int64_t longest = found->route->output_tokens;
+    struct text url = text_of(facts->url);
     part->usage.output_tokens = model->output_tokens;
-    if (!writes_text(text_of(facts->url)) || model->open_answers == 0)
+    if (makes_pictures(url) && !reserve_counts_output(found->target))
+        part->usage.output_tokens = 0; /* as of single calls: they may not be counted at all */
+    if (!writes_text(url) || model->open_answers == 0)
         return true;
     if (longest <= 0 && is_limited(x)) {
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST,

@@ -221,13 +221,15 @@ static const struct dialect *dialect_of(const struct job *job)
 }
 
 /* What was counted of a call of part <i>, or of several together. */
-static void count(struct job *job, size_t i, const struct usage *usage, int64_t calls)
+static void count(struct job *job, size_t i, const struct usage *counted, int64_t calls)
 {
+    struct usage served = *counted, *usage = &served;
     struct seen *seen = &job->seen[i];
     struct price price = job->targets[i]->price;
     int64_t request = price.request > 0 ? price.request : 0;
     struct usage *sum = &seen->usage;
     price.request = 0;
+    usage->service = sum->service = SERVICE_BATCH;
     seen->cost_nanos += price_cost(&price, usage) + request * calls;
     sum->input_tokens += usage->input_tokens;
     sum->cached_tokens += usage->cached_tokens;

@@ -135,6 +135,7 @@ struct seeking {
     struct text tools, texts;        /* arrays: of a conversation; what is embedded or ranked */
     struct scan_value length_holder; /* the object with max_tokens in it, of dialects with one */
     struct text content_type;        /* of the body */
+    struct text service_given;       /* in a header: the tier of service that is wanted */
     struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
@@ -235,6 +236,8 @@ struct exchange {
     bool holds; /* waits in the worker's list of such (hold.h) */
     enum reserve_result reserved;
     struct reservation reservation;
+    bool wants_speed;        /* its tier of service is wanted in Anthropic's own word for it */
+    bool service_left_out;   /* the present target is not told which tier of service is wanted */
     int64_t lowered_tokens;  /* of output, for each choice: what can be paid; 0 = as asked */
     struct booked *booked;   /* before the end of the call; in the arena, NULL = nothing */
     int64_t extended_tokens; /* of output: held beyond the bound */

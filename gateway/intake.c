@@ -305,6 +305,8 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
+        if (text_equal_nocase(field->name, TEXT("x-amzn-bedrock-service-tier")))
+            x->seeking->service_given = arena_copy(&x->seeking->arena, value);
         if (buffer_length(lines) + field->name.len + value.len + 4 > FORWARD_MAX)
             return fault_set(exchange_fault(x), FAULT_LARGE_HEAD,
                              "The headers for the provider are too large.");

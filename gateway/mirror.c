@@ -9,6 +9,7 @@
 #include "gateway/outbound.h"
 #include "gateway/reserve.h"
 #include "gateway/side_place.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -38,6 +39,7 @@ struct mirror {
     struct upstream_call upstream;
     struct timer timer; /* the journal is not safe yet; then: it takes too long */
     struct answer seen;
+    enum service_tier service; /* that it is asked for */
     uint64_t begun_us, end_us;
     unsigned status;
     bool asked, sent, fresh, too_long;
@@ -80,6 +82,7 @@ static void count(struct mirror *mirror, struct ledger_row *row)
         row->usage.input_tokens = (int64_t)buffer_length(&mirror->body) / BYTES_PER_TOKEN + 1;
         row->usage.output_tokens = (int64_t)buffer_length(&mirror->answer) / BYTES_PER_TOKEN;
     }
+    row->usage.service = mirror->seen.service_seen ? mirror->seen.service : mirror->service;
     row->cost_nanos = price_cost(&mirror->target->price, &row->usage);
 }
 
@@ -359,8 +362,9 @@ static void fill_row(struct mirror *mirror, const struct exchange *x)
     int64_t most = x->call.max_tokens * (x->call.choices > 1 ? x->call.choices : 1);
     if (mirror->row.usage.output_tokens < most)
         mirror->row.usage.output_tokens = most;
-    mirror->row.cost_nanos = price_bound(&target->price, mirror->row.usage.input_tokens,
-                                         mirror->row.usage.output_tokens, 0);
+    mirror->row.usage.service = mirror->service = tiers_asked(x, target);
+    mirror->row.cost_nanos =
+        tiers_bound(x, target, mirror->row.usage.input_tokens, mirror->row.usage.output_tokens, 0);
 }
 
 /* Of a deployment a place that is free now: a mirrored call wakes nobody, and waits for nobody. */

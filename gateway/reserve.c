@@ -9,6 +9,7 @@
 #include "gateway/counter_names.h"
 #include "gateway/reserve_inside.h"
 #include "gateway/service_state.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -200,14 +201,14 @@ void reserve_degrade(struct exchange *x)
         return;
     for (size_t i = 0; i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        int64_t cost = price_bound(&target->price, x->estimate.input_bound,
-                                   x->estimate.output_bound, reserve_units(x));
+        int64_t cost = tiers_bound(x, target, x->estimate.input_bound, x->estimate.output_bound,
+                                   reserve_units(x));
         if (!target->off && !(x->ruling.out >> i & 1) && cost < least)
             least = cost;
     }
     for (size_t i = 0; i < x->route->target_count; i++) {
         const struct target *target = &x->route->targets[i];
-        if (price_bound(&target->price, x->estimate.input_bound, x->estimate.output_bound,
+        if (tiers_bound(x, target, x->estimate.input_bound, x->estimate.output_bound,
                         reserve_units(x)) > least)
             x->tried |= UINT64_C(1) << i;
     }
@@ -476,7 +477,7 @@ static int64_t cost_of_route(const struct exchange *x, const struct route *route
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         int64_t cost = target->off ? 0
-                                   : price_bound(&target->price, x->estimate.input_bound, output,
+                                   : tiers_bound(x, target, x->estimate.input_bound, output,
                                                  reserve_most_units(x));
         most = cost > most ? cost : most;
     }
@@ -622,7 +623,7 @@ bool reserve_input(struct exchange *x, int64_t tokens)
     if (!x->estimated || !x->reservation.live || !money || x->free_of_charge || !tokens)
         return true;
     for (size_t i = 0; i < route->target_count; i++) {
-        int64_t cost = price_bound(&route->targets[i].price, tokens, 0, 0);
+        int64_t cost = tiers_bound(x, &route->targets[i], tokens, 0, 0);
         most = cost > most ? cost : most;
     }
     return most == 0 || limits_extend(&x->reservation, LIMIT_MONEY, most);

@@ -4,6 +4,7 @@
 #include "gateway/batch.h"
 #include "gateway/reserve.h"
 #include "gateway/reserve_inside.h"
+#include "gateway/tiers.h"
 #include "gateway/upload.h"
 #include "gateway/worker_inside.h"
 
@@ -67,8 +68,7 @@ static int64_t most_choices(const struct exchange *x)
     return reserve_choices(x);
 }
 
-/* Does it cost more, the more tokens come? */
-static bool counts_output(const struct target *target)
+bool reserve_counts_output(const struct target *target)
 {
     const struct price *price = &target->price;
     int64_t input = price->tier_above_tokens > 0 ? price->tier_above_tokens + 1 : 0;
@@ -78,9 +78,9 @@ static bool counts_output(const struct target *target)
 
 int64_t reserve_picture_output(const struct exchange *x, const struct route *route)
 {
-    bool counts = x->pinned && counts_output(x->pinned);
+    bool counts = x->pinned && reserve_counts_output(x->pinned);
     for (size_t i = 0; route && !x->pinned && !counts && i < route->target_count; i++)
-        counts = counts_output(&route->targets[i]);
+        counts = reserve_counts_output(&route->targets[i]);
     return counts ? ESTIMATE_PICTURE_TOKENS * most_choices(x) : 0;
 }
 
@@ -207,7 +207,7 @@ static uint64_t dear_ones(const struct exchange *x)
 {
     const struct route *route = x->route;
     uint64_t out = x->ruling.out, on = 0;
-    if (route->sum.known)
+    if (route->sum.known && tiers_are_plain(x, route))
         return route->sum.dearest & out ? route->sum.on & ~out : route->sum.dearest;
     for (size_t i = 0; i < route->target_count; i++)
         on |= route->targets[i].off ? 0 : UINT64_C(1) << i;
@@ -215,13 +215,14 @@ static uint64_t dear_ones(const struct exchange *x)
 }
 
 /* Of a model that the call has fallen back on. */
-static int64_t detour_cost_bound(const struct route *route, int64_t input, int64_t output,
+static int64_t detour_cost_bound(const struct exchange *x, int64_t input, int64_t output,
                                  int64_t units)
 {
+    const struct route *route = x->detour;
     int64_t most = 0;
     for (size_t i = 0; i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
-        int64_t cost = target->off ? 0 : price_bound(&target->price, input, output, units);
+        int64_t cost = target->off ? 0 : tiers_bound(x, target, input, output, units);
         most = cost > most ? cost : most;
     }
     return most;
@@ -231,13 +232,13 @@ int64_t reserve_cost_bound(const struct exchange *x, int64_t output)
 {
     int64_t most = 0, input = x->estimate.input_bound, units = reserve_most_units(x);
     if (x->pinned)
-        return price_bound(&x->pinned->price, input, output, units);
+        return tiers_bound(x, x->pinned, input, output, units);
     for (uint64_t left = x->route ? dear_ones(x) : 0; left; left &= left - 1) {
         const struct target *target = &x->route->targets[__builtin_ctzll(left)];
-        int64_t cost = price_bound(&target->price, input, output, units);
+        int64_t cost = tiers_bound(x, target, input, output, units);
         most = cost > most ? cost : most;
     }
-    int64_t detour = x->detour ? detour_cost_bound(x->detour, input, output, units) : 0;
+    int64_t detour = x->detour ? detour_cost_bound(x, input, output, units) : 0;
     return detour > most ? detour : most;
 }
 

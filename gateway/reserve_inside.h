@@ -14,6 +14,8 @@ bool reserve_takes_tokens(enum operation operation);
 int64_t reserve_raw_bytes(const struct exchange *x);
 /* Tokens that an answer of its model has at most; 0 = nobody knows. */
 int64_t reserve_model_output(const struct exchange *x);
+/* Does a call of <target> cost more, the more tokens come? Not of one that is off. */
+bool reserve_counts_output(const struct target *target);
 /* Tokens of the pictures that it wants, at most, where a target of <route> counts them so. */
 int64_t reserve_picture_output(const struct exchange *x, const struct route *route);
 /* How many answers it wants, one at least. */

@@ -5,6 +5,7 @@
 #include "gateway/base/quantity.h"
 #include "gateway/conversation.h"
 #include "gateway/reserve.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 #include "policy/zone.h"
 
@@ -217,6 +218,8 @@ enum strike ruling_strike(const struct exchange *x, const struct route *route, s
         return STRIKE_TAGS;
     if (rule && !is_named(rule, target) && !(falls_back && is_fallback(rule, route, target)))
         return STRIKE_RULE;
+    if (!tiers_are_priced(x, target))
+        return STRIKE_OFF;
     if (x->ruling.needs & ~target->can)
         return STRIKE_UNABLE;
     return is_short(x, target) ? STRIKE_LONG : STRIKE_NONE;
@@ -227,7 +230,7 @@ static bool is_open(const struct exchange *x, const struct route *route)
 {
     const struct route_sum *sum = &route->sum;
     const struct ruling *ruling = &x->ruling;
-    if (!sum->known || ruling->rule || ruling->needs & ~sum->can ||
+    if (!sum->known || ruling->rule || !tiers_are_plain(x, route) || ruling->needs & ~sum->can ||
         (sum->context_tokens && ruling->input_tokens > sum->context_tokens))
         return false;
     for (const struct tenant *at = x->key ? x->key->tenant : NULL; at; at = at->parent)
@@ -409,9 +412,20 @@ static void find_rule(struct exchange *x)
         take_rule(x, rule);
 }
 
+static bool refuse_tier(struct exchange *x, struct text of)
+{
+    fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+              "What '%.*s' costs in the tier of service that is asked for is not known here.",
+              TEXT_ARGS(text_head(of, 100)));
+    exchange_fault(x)->param = "service_tier";
+    return false;
+}
+
 /* An object stays where it is: there is nothing to choose, but where the tenant's data may be. */
 static bool check_pinned(struct exchange *x)
 {
+    if (x->pinned && !tiers_are_priced(x, x->pinned))
+        return refuse_tier(x, x->pinned->id);
     if (!x->pinned || ruling_allows(x, x->pinned))
         return true;
     return fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
@@ -480,6 +494,8 @@ bool ruling_refuse(struct exchange *x)
     if (seen[STRIKE_UNABLE])
         fault_set(exchange_fault(x), FAULT_BAD_REQUEST, "No target of the model '%.*s' takes %s.",
                   TEXT_ARGS(model), need_words(x->ruling.needs));
+    else if (seen[STRIKE_OFF])
+        refuse_tier(x, model);
     else if (seen[STRIKE_RULE])
         fault_set(exchange_fault(x), FAULT_MODEL_DENIED,
                   "The rule '%.*s' leaves no target of the model '%.*s'.", TEXT_ARGS(rule),

@@ -46,8 +46,9 @@ const struct route_policy *ruling_policy(const struct exchange *x);
 /* What is tried after the model's own targets: *count names of models or targets. */
 const struct text *ruling_fallback(const struct exchange *x, size_t *count);
 
-/* Why <target> must not get the call, wherever it stands: STRIKE_TAGS, STRIKE_UNABLE, STRIKE_RULE,
- * STRIKE_LONG; or STRIKE_NONE. <falls_back>: after those of the model. */
+/* Why <target> must not get the call, wherever it stands: STRIKE_TAGS, STRIKE_RULE, STRIKE_OFF
+ * (what it costs is not known), STRIKE_UNABLE, STRIKE_LONG; or STRIKE_NONE. <falls_back>: after
+ * those of the model. */
 enum strike ruling_strike(const struct exchange *x, const struct route *route, size_t i,
                           bool falls_back);
 /* The same for all targets of <route>, as bits. Those that are too short are among them only where

@@ -31,6 +31,7 @@
 #include "gateway/resume.h"
 #include "gateway/semantics.h"
 #include "gateway/signature.h"
+#include "gateway/tiers.h"
 #include "gateway/trace.h"
 #include "gateway/tracing.h"
 #include "gateway/tries.h"
@@ -561,8 +562,9 @@ static void book_bound(struct exchange *x, struct ledger_row *row)
     reserve_bound(x, &row->usage);
     row->counted = COUNTED_ESTIMATE;
     if (x->target)
-        row->cost_nanos = price_bound(&x->target->price, row->usage.input_tokens,
+        row->cost_nanos = tiers_bound(x, x->target, row->usage.input_tokens,
                                       row->usage.output_tokens, row->usage.units);
+    row->usage.service = x->target ? tiers_asked(x, x->target) : SERVICE_STANDARD;
 }
 
 /* What the provider counted, or what must be taken for it. */
@@ -590,6 +592,7 @@ static void count(struct exchange *x, struct ledger_row *row)
     }
     if (row->usage.units == 0)
         row->usage.units = units_of(x);
+    tiers_note(x, &row->usage);
     if (x->target)
         row->cost_nanos = price_cost(&x->target->price, &row->usage);
 }

@@ -45,7 +45,10 @@ enum {
     LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
     SAY_MS = 100,
     ELDER_SLACK_US = 15000000, /* for one that was replaced, behind shutdown.grace */
+    EXTEND_EVERY_US = 2000000, /* systemd is asked for more time, */
 };
+
+#define EXTEND "EXTEND_TIMEOUT_USEC=30000000" /* so much at a time */
 
 /* Not when nobody takes it: who waits here starts no service and hears no signal. A pipe that polls
  * ready takes a line at once and whole. */
@@ -298,6 +301,7 @@ static void on_death(struct supervisor *s, int status)
     close(s->channel);
     s->channel = -1;
     s->child = 0;
+    s->has_died = true;
     s->kill_at_us = s->stopped_us = 0;
     if (upgrade_on_child_death(s))
         return;
@@ -354,9 +358,19 @@ static void on_ready(struct supervisor *s)
     upgrade_on_ready(s);
 }
 
+/* A start that goes on may take longer than its unit says; one that dies each time may not. */
+static void extend_start(struct supervisor *s, uint64_t now)
+{
+    if (s->was_ready || s->has_died || s->is_draining || s->stops > 0 || now < s->extend_us)
+        return;
+    s->extend_us = now + EXTEND_EVERY_US;
+    notify_send(EXTEND "\nSTATUS=starting");
+}
+
 static void hear(struct supervisor *s, char word, const char *words)
 {
-    starved_heard(&s->signs, s->child, clock_now_us());
+    uint64_t now = clock_now_us();
+    starved_heard(&s->signs, s->child, now);
     if (upgrade_hear(s, word, words))
         return;
     switch (word) {
@@ -381,6 +395,7 @@ static void hear(struct supervisor *s, char word, const char *words)
         sockets_close_clients(&s->sockets);
         break;
     default: /* SAY_BEAT */
+        extend_start(s, now);
         break;
     }
 }

@@ -57,6 +57,8 @@ struct supervisor {
     uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
     struct starved signs; /* of life, of the child */
     uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
+    uint64_t extend_us;   /* when systemd may be asked again for more time to start */
+    bool has_died;        /* a service before this one */
     bool was_ready, is_ready, is_draining;
     unsigned stops; /* how often we were told to end */
 

@@ -220,6 +220,7 @@ void call_write_json(const struct ledger_row *row, struct json_write *json)
     json_int_member(json, "audio_output_tokens", usage->audio_output_tokens);
     json_int_member(json, "image_tokens", usage->image_tokens);
     json_int_member(json, "units", usage->units);
+    json_text_member(json, "service_tier", text_of(service_tier_name(usage->service)));
     json_int_member(json, "price_version", row->price_version);
     json_int_member(json, "cost_nanos", row->cost_nanos);
     json_int_member(json, "saved_nanos", row->saved_nanos);

@@ -2,18 +2,21 @@
 #include "policy/cache_record.h"
 
 #include <assert.h>
+#include <stddef.h>
 
 #include "policy/cache_inside.h"
 
 enum {
     MAGIC_BYTES = 3,
-    USAGE_FIGURES = sizeof(struct usage) / sizeof(int64_t),
+    /* All but the tier of service: what it cost stands beside them. */
+    USAGE_FIGURES = offsetof(struct usage, service) / sizeof(int64_t),
     FLAG_STREAM = 1,
 };
 
 static const char magic[MAGIC_BYTES] = {'s', 'a', '1'};
 
-_Static_assert(sizeof(struct usage) == 9 * sizeof(int64_t),
+_Static_assert(sizeof(struct usage) == 10 * sizeof(int64_t) &&
+                   offsetof(struct usage, service) == 9 * sizeof(int64_t),
                "a new figure of usage needs a new magic");
 
 /* ------------------------------------------------------------------------------ writing */
@@ -50,7 +53,7 @@ static void put_answer(struct buffer *out, const struct cache_facts *facts,
                        const struct cache_end *end, int64_t ttl_us)
 {
     int64_t figures[USAGE_FIGURES];
-    memcpy(figures, &end->usage, sizeof(figures));
+    memcpy(figures, &end->usage, sizeof(figures)); /* in the order of the struct */
     put_number(out, (uint64_t)ttl_us / 1000, 8);
     put_number(out, facts->status, 4);
     put_number(out, facts->stream ? FLAG_STREAM : 0, 1);

@@ -107,11 +107,14 @@ static char *told_path(const struct ledger_options *options)
 static bool import_told(struct ledger *ledger, const struct ledger_options *options,
                         struct fault *fault)
 {
-    if (!ledger->set_aside || !options->shared)
+    if (!options->shared)
         return true;
     char *path = told_path(options);
-    bool good = told_import(path, ledger->book);
-    if (!good)
+    struct told_place place = {path, ledger->root, options->shared->redis, options->shared->prefix};
+    bool good = !ledger->set_aside || told_import(&place, ledger->book);
+    if (good)
+        told_begin(path, ledger->book);
+    else
         fault_set(fault, FAULT_INTERNAL, "%s: %s", options->database, book_problem(ledger->book));
     memory_free(path);
     return good;

@@ -24,7 +24,15 @@ _Static_assert(FIXED_BYTES + 2 * VARINT_MAX + OBJECT_TEXTS * (1 + RECORD_TEXT_MA
                "an object must fit");
 
 /* The bits of the byte that holds the small facts. */
-enum { OUTCOME_MASK = 3, COUNTED_SHIFT = 2, COUNTED_MASK = 3, STREAM_BIT = 16 };
+enum {
+    OUTCOME_MASK = 3,
+    COUNTED_SHIFT = 2,
+    COUNTED_MASK = 3,
+    STREAM_BIT = 16,
+    SERVICE_SHIFT = 5,
+    SERVICE_MASK = 3,
+};
+_Static_assert(SERVICE_TIERS - 1 <= SERVICE_MASK, "a tier of service has two bits");
 
 /* -------------------------------------------------------------------------------------- writing */
 
@@ -83,7 +91,8 @@ static char *put_call(char *at, enum record_kind kind, uint64_t opened,
     *at++ = (char)kind;
     *at++ = VERSION;
     *at++ = (char)((row->outcome & OUTCOME_MASK) | (row->counted & COUNTED_MASK) << COUNTED_SHIFT |
-                   (row->stream ? STREAM_BIT : 0));
+                   (row->stream ? STREAM_BIT : 0) |
+                   (row->usage.service & SERVICE_MASK) << SERVICE_SHIFT);
     at = put_number(at, (int64_t)opened);
     at = put_number(at, row->started_us);
     at = put_number(at, row->status);
@@ -269,6 +278,7 @@ static void get_call_1(struct reader *in, struct record *record)
     row->outcome = (enum ledger_outcome)(facts & OUTCOME_MASK);
     row->counted = (enum ledger_counted)(facts >> COUNTED_SHIFT & COUNTED_MASK);
     row->stream = facts & STREAM_BIT;
+    row->usage.service = (enum service_tier)(facts >> SERVICE_SHIFT & SERVICE_MASK);
     if (row->counted > COUNTED_ESTIMATE)
         in->bad = true;
     record->opened = (uint64_t)get_number(in);

@@ -169,8 +169,10 @@ static int64_t cost_of_batch(const struct ledger_row *row, const struct price *p
 static int64_t cost_of(const struct ledger_row *row, const struct price *price)
 {
     const struct usage *usage = &row->usage;
+    struct price room;
     if (row->outcome == LEDGER_LOST) /* booked at its reservation */
-        return price_bound(price, usage->input_tokens, usage->output_tokens, usage->units);
+        return price_bound(price_of_service(price, usage->service, &room), usage->input_tokens,
+                           usage->output_tokens, usage->units);
     if (text_equal(row->operation, TEXT("batch")))
         return cost_of_batch(row, price);
     return price_cost(price, usage);

@@ -45,6 +45,8 @@ static void note_usage(struct answer *answer, struct text usage)
     figures_of(&answer->usage, &figures);
     anthropic_read_figures(usage, &figures);
     anthropic_settle(&figures, &answer->usage);
+    /* Its priority tier is paid for in advance: what costs more is the fast mode. */
+    answer_note_service(answer, member_string(member_find(usage, TEXT("speed"))));
 }
 
 /* The bytes of whatever a delta brings: text, thinking, the input of a tool. */

@@ -97,7 +97,7 @@ enum fault_kind bedrock_fault(struct text exception);
 void bedrock_read_error(unsigned status, struct text body, struct provider_error *error);
 
 /* An answer that passes as it is (bedrock_watch.c), of Converse or InvokeModel. */
-enum { BEDROCK_WANTS = 6 };
+enum { BEDROCK_WANTS = 7 };
 extern const struct text bedrock_wants[BEDROCK_WANTS];
 void bedrock_watch_field(struct answer *answer, struct text name, struct text value);
 enum event_verdict bedrock_watch_event(struct answer *answer, const struct sse_event *event);

@@ -98,6 +98,8 @@ void bedrock_watch_field(struct answer *answer, struct text name, struct text va
     static const struct text counts = {"x-amzn-bedrock-", 15};
     struct usage *usage = &answer->usage;
     uint64_t number;
+    if (text_equal_nocase(name, TEXT("x-amzn-bedrock-service-tier")))
+        answer_note_service(answer, value);
     if (!text_starts_nocase(name, counts) || !text_number(value, (uint64_t)TOKENS_MAX, &number))
         return;
     struct text word = text_from(name, counts.len);
@@ -194,6 +196,12 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
 
 /* ------------------------------------------------------------------------------- Converse */
 
+/* {"type": "priority"} */
+static void note_service(struct answer *answer, struct text json)
+{
+    answer_note_service(answer, member_string(find(json, TEXT("type"))));
+}
+
 /* The bytes of whatever a delta brings. */
 static void note_delta(struct answer *answer, struct text delta)
 {
@@ -221,6 +229,7 @@ enum event_verdict bedrock_watch_event(struct answer *answer, const struct sse_e
         note_reason(answer, member_string(find(data, TEXT("stopReason"))));
     } else if (text_equal(name, TEXT("metadata"))) {
         note_usage(answer, find(data, TEXT("usage")));
+        note_service(answer, find(data, TEXT("serviceTier")));
         return answer->ended ? EVENT_LAST : EVENT_PASS;
     } else if (is_exception(name)) {
         answer->failed = true;
@@ -236,6 +245,7 @@ enum want {
     WANT_READ,    /* Llama's */
     WANT_WRITTEN, /* Llama's */
     WANT_TITAN,
+    WANT_SERVICE,
     WANTS
 };
 
@@ -246,6 +256,7 @@ const struct text bedrock_wants[BEDROCK_WANTS] = {
     [WANT_READ] = {"prompt_token_count", 18},
     [WANT_WRITTEN] = {"generation_token_count", 22},
     [WANT_TITAN] = {"inputTextTokenCount", 19},
+    [WANT_SERVICE] = {"serviceTier", 11},
 };
 _Static_assert((int)WANTS == (int)BEDROCK_WANTS, "each has its name");
 
@@ -264,6 +275,8 @@ void bedrock_watch_body(struct answer *answer, const struct scan_value *values)
         note_count(&values[WANT_WRITTEN], answer, &answer->usage.output_tokens);
         note_count(&values[WANT_TITAN], answer, &answer->usage.input_tokens);
     }
+    if (values[WANT_SERVICE].kind == SCAN_OBJECT)
+        note_service(answer, values[WANT_SERVICE].raw);
     for (int i = WANT_REASON; i <= WANT_STOP; i++)
         if (values[i].kind == SCAN_STRING)
             note_reason(answer, member_string(values[i].raw));

@@ -12,6 +12,20 @@
 
 #include "gateway/base/text.h"
 
+/* Which of a provider's tiers of service made an answer: what it costs per token depends on it. */
+enum service_tier {
+    SERVICE_STANDARD,
+    SERVICE_PRIORITY, /* dearer: OpenAI's and Gemini's priority, Anthropic's fast mode */
+    SERVICE_FLEX,     /* cheaper, and slower */
+    SERVICE_BATCH,    /* cheaper, within a day */
+    SERVICE_TIERS
+};
+
+/* The tier that a provider's word for it names; false: none that is known here ("auto" is one). */
+bool service_tier_read(struct text word, enum service_tier *tier);
+/* "priority", ...; never NULL. */
+const char *service_tier_name(enum service_tier tier);
+
 /* Tokens by kind; each a part of the total as the provider counted it. input_tokens includes the
  * cached and cache-write ones (some providers count a token as both), output_tokens includes the
  * reasoning ones. No part is more than its whole; all are between 0 and 2 * 10^12. */
@@ -25,6 +39,7 @@ struct usage {
     int64_t audio_output_tokens;
     int64_t image_tokens;
     int64_t units; /* what is priced by the piece: images, searches, seconds, characters */
+    enum service_tier service;
 };
 
 /* What kind of call it is: decides what is read from it and how its answer is watched. */
@@ -61,6 +76,14 @@ struct call {
     int64_t max_tokens;  /* 0 = none given */
     int64_t choices;     /* n, at least 1 */
     int64_t input_bytes; /* length of the body */
+    /* What it asks for, where it says so; else it is as the provider's account is set up. */
+    enum service_tier service;
+    bool service_said;
+};
+
+/* In another tier of service, nano-dollars per million tokens; all 0 = not known. */
+struct service_price {
+    int64_t input, cached_input, output;
 };
 
 /* Prices of a target in nano-dollars per million tokens (0.15 USD per million = 150,000,000), and
@@ -70,8 +93,10 @@ struct price {
     int64_t request, unit;
     /* dearer (or cheaper) above a prompt length; 0 = no tier */
     int64_t tier_above_tokens, tier_input, tier_cached_input, tier_output;
+    struct service_price services[SERVICE_TIERS]; /* of SERVICE_STANDARD: all 0 */
     uint32_t version; /* a checksum of the figures above: which price a row was rated with */
     bool known;
+    bool standard_only; /* a dearer tier must not be asked for: what it costs is not known */
 };
 
 /* -------------------------------------------------------------------------------- what it costs */
@@ -90,14 +115,22 @@ void price_seal(struct price *price);
  * When the prompt is longer than tier_above_tokens, the whole call is rated at the tier's figures;
  * kinds that have none there rise in proportion with input or output. Counts below zero are zero;
  * parts that add up to more than their total are paid as reported.
+ *
+ * usage->service has figures of its own, or else the standard ones: all kinds that have none there
+ * rise or fall with input and output, above a prompt length, too.
  */
 int64_t price_cost(const struct price *price, const struct usage *usage);
 /* The same of a prompt of which so many tokens are cached, and an answer: what a call is expected
  * to cost. Quick, for each choice asks it of each target. */
 int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output);
 
-/* The most that a call of at most so many tokens and units can cost: whatever of them turns out to
- * be cached, reasoning or audio, and on whichever side of the tier it ends. */
+/* The price in a tier of service: <price> itself, or <room> filled in. */
+const struct price *price_of_service(const struct price *price, enum service_tier tier,
+                                     struct price *room);
+
+/* The most that a call of at most so many tokens and units can cost in the standard tier: whatever
+ * of them turns out to be cached, reasoning or audio, and on whichever side of a prompt length it
+ * ends. */
 int64_t price_bound(const struct price *price, int64_t input, int64_t output, int64_t units);
 
 /* Is price_bound() of <other> never more than that of <price>, whatever the call? False, too, where

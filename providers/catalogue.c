@@ -138,6 +138,15 @@ static int64_t number(struct text facts, const char *name, int64_t otherwise)
     return member_count(member_find(facts, text_of(name)), INT64_MAX, &count) ? count : otherwise;
 }
 
+static void read_service(struct text facts, const char *name, struct service_price *service)
+{
+    struct text found = member_find(facts, text_of(name));
+    if (found.at)
+        *service = (struct service_price){.input = number(found, "in", 0),
+                                          .cached_input = number(found, "cached", 0),
+                                          .output = number(found, "out", 0)};
+}
+
 /* What has no price of its own costs what it is a kind of. */
 static void read_price(struct text facts, struct price *price)
 {
@@ -152,6 +161,9 @@ static void read_price(struct text facts, struct price *price)
     price->reasoning = number(facts, "reasoning", price->output);
     price->audio_input = number(facts, "audio_in", price->input);
     price->audio_output = number(facts, "audio_out", price->output);
+    read_service(facts, "priority", &price->services[SERVICE_PRIORITY]);
+    read_service(facts, "flex", &price->services[SERVICE_FLEX]);
+    read_service(facts, "batch", &price->services[SERVICE_BATCH]);
     struct text tier = member_find(facts, TEXT("tier"));
     price->tier_above_tokens = number(tier, "above", 0);
     if (price->tier_above_tokens > 0) {

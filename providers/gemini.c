@@ -70,6 +70,19 @@ static void watch_feedback(struct answer *answer, struct text feedback)
 
 /* ------------------------------------------------------------------------------------ events */
 
+/* Of the answer: "standard", "priority"; of Vertex: "ON_DEMAND_PRIORITY". */
+static void watch_service(struct answer *answer, struct text usage)
+{
+    answer_note_service(answer, member_string(gemini_find(usage, TEXT("serviceTier"))));
+    answer_note_service(answer, member_string(gemini_find(usage, TEXT("trafficType"))));
+}
+
+static void watch_field(struct answer *answer, struct text name, struct text value)
+{
+    if (text_equal_nocase(name, TEXT("x-gemini-service-tier")))
+        answer_note_service(answer, value);
+}
+
 /* What is used so far stands in each chunk; with the finish reason, or behind it, it is all. */
 static enum event_verdict watch_chunk(struct answer *answer, struct text chunk)
 {
@@ -86,6 +99,8 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text chunk)
     }
     if (gemini_read_usage(usage, &answer->usage))
         answer->usage_seen = answer->ended;
+    if (answer->usage_seen && usage.len)
+        watch_service(answer, usage);
     return answer->failed ? EVENT_FAIL : EVENT_PASS;
 }
 
@@ -127,6 +142,8 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
     answer->ended = true;
     if (values[WANT_USAGE].kind == SCAN_OBJECT)
         answer->usage_seen = gemini_read_usage(values[WANT_USAGE].raw, &answer->usage);
+    if (answer->usage_seen)
+        watch_service(answer, values[WANT_USAGE].raw);
     if (values[WANT_ID].kind == SCAN_STRING)
         answer_note_id(answer, member_string(values[WANT_ID].raw));
     if (values[WANT_ERROR].kind == SCAN_OBJECT || values[WANT_ERROR].kind == SCAN_STRING)
@@ -157,6 +174,7 @@ static bool to_body(struct text events, struct buffer *out)
 const struct dialect dialect_gemini = {
     .name = {"gemini", 6},
     .ends_with_stream = true,
+    .watch_field = watch_field,
     .watch_event = watch_event,
     .wants = wants,
     .want_count = WANTS,

@@ -16,6 +16,7 @@ prices are whole nano-dollars, per million tokens or per unit.
   cached, write      prompt cache: read, written       reasoning, audio_in, audio_out
   request            per call                          unit      per image, second, character, query
   tier {above, in, out, cached}                        prices when the prompt is longer than <above>
+  priority, flex, batch {in, out, cached}              prices in another tier of service
 """
 
 import decimal
@@ -61,6 +62,25 @@ def tier_of(model):
     return tier
 
 
+def services_of(model):
+    """The prices in other tiers of service. One that is not whole is left out; so is a priority tier
+    that is not dearer than the standard one, which a list has where nobody looked it up, and one of
+    the others that is. What is cached is no cheaper in a batch unless a list says so."""
+    price, found = model.get("price", {}), {}
+    for name, prefix in (("priority", "pri_"), ("flex", "flex_"), ("batch", "batch_")):
+        if not (price.get(prefix + "in") and price.get(prefix + "out")):
+            continue
+        dearer = [price[prefix + short] > price.get(short, 0) for short in ("in", "out")]
+        if any(dearer) != (name == "priority") or (name == "priority" and not all(dearer)):
+            continue
+        found[name] = {long: nanos(price[prefix + short])
+                       for short, long in (("in", "in"), ("out", "out"), ("cr", "cached"))
+                       if price.get(prefix + short)}
+        if name == "batch":
+            found[name].setdefault("cached", found[name]["in"])
+    return found
+
+
 def facts_of(model):
     facts = {"mode": model["mode"]}
     for short, name in (("ctx", "context"), ("out", "longest")):
@@ -77,6 +97,7 @@ def facts_of(model):
     tier = tier_of(model)
     if tier:
         facts["tier"] = tier
+    facts.update(services_of(model))
     return facts
 
 

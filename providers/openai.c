@@ -178,6 +178,7 @@ static enum event_verdict watch_chunk(struct answer *answer, struct text data)
     if (!look.usage)
         return EVENT_PASS;
     openai_read_usage(answer, chunk_usage(data));
+    answer_note_service(answer, member_string(member_find(data, TEXT("service_tier"))));
     bool is_extra = answer->hide_usage && has_no_choices(data);
     return is_extra && member_find(data, TEXT("usage")).len > 2 ? EVENT_HIDE : EVENT_PASS;
 }
@@ -192,6 +193,8 @@ static void read_response(struct answer *answer, struct text response)
             answer_note_id(answer, member_string(value));
         else if (text_equal(name, TEXT("store")))
             note_stored(answer, value);
+        else if (text_equal(name, TEXT("service_tier")))
+            answer_note_service(answer, member_string(value));
         else if (text_equal(name, TEXT("usage")))
             openai_read_usage(answer, value);
     }
@@ -328,11 +331,22 @@ static enum event_verdict watch_event(struct answer *answer, const struct sse_ev
     return event->lines == 0 ? EVENT_PASS : watch_lines(answer, event);
 }
 
-enum want { WANT_USAGE, WANT_ID, WANT_ERROR, WANT_STORE, WANT_STATUS, WANT_META, WANTS };
+enum want {
+    WANT_USAGE,
+    WANT_ID,
+    WANT_ERROR,
+    WANT_STORE,
+    WANT_STATUS,
+    WANT_META,
+    WANT_SERVICE,
+    WANTS
+};
 
 static const struct text wants[WANTS] = {
-    [WANT_USAGE] = {"usage", 5}, [WANT_ID] = {"id", 2},         [WANT_ERROR] = {"error", 5},
-    [WANT_STORE] = {"store", 5}, [WANT_STATUS] = {"status", 6}, [WANT_META] = {"meta", 4},
+    [WANT_USAGE] = {"usage", 5},           [WANT_ID] = {"id", 2},
+    [WANT_ERROR] = {"error", 5},           [WANT_STORE] = {"store", 5},
+    [WANT_STATUS] = {"status", 6},         [WANT_META] = {"meta", 4},
+    [WANT_SERVICE] = {"service_tier", 12},
 };
 
 static void watch_body(struct answer *answer, const struct scan_value *values)
@@ -342,6 +356,8 @@ static void watch_body(struct answer *answer, const struct scan_value *values)
         openai_read_usage(answer, values[WANT_USAGE].raw);
     if (values[WANT_META].kind == SCAN_OBJECT && answer->operation == OPERATION_RERANK)
         openai_read_meta(answer, values[WANT_META].raw);
+    if (values[WANT_SERVICE].kind == SCAN_STRING)
+        answer_note_service(answer, member_string(values[WANT_SERVICE].raw));
     if (values[WANT_ID].kind == SCAN_STRING)
         answer_note_id(answer, member_string(values[WANT_ID].raw));
     if (values[WANT_STATUS].kind == SCAN_STRING)
@@ -373,6 +389,12 @@ void answer_note_id(struct answer *answer, struct text id)
         return;
     memcpy(answer->object_id, id.at, id.len);
     answer->object_id[id.len] = '\0';
+}
+
+void answer_note_service(struct answer *answer, struct text word)
+{
+    if (service_tier_read(word, &answer->service))
+        answer->service_seen = true;
 }
 
 int64_t answer_estimate(const struct answer *answer)

@@ -50,6 +50,34 @@ static struct price price_of_tier(const struct price *price)
     return now;
 }
 
+static bool has_service(const struct price *price, enum service_tier tier)
+{
+    const struct service_price *service = &price->services[tier];
+    return tier != SERVICE_STANDARD && (service->input || service->output);
+}
+
+const struct price *price_of_service(const struct price *price, enum service_tier tier,
+                                     struct price *room)
+{
+    const struct service_price *service = &price->services[tier];
+    if (!has_service(price, tier))
+        return price;
+    *room = *price;
+    room->input = service->input;
+    room->output = service->output;
+    room->cached_input = service->cached_input
+                             ? service->cached_input
+                             : raised(price->cached_input, price->input, room->input);
+    room->cache_write = raised(price->cache_write, price->input, room->input);
+    room->audio_input = raised(price->audio_input, price->input, room->input);
+    room->reasoning = raised(price->reasoning, price->output, room->output);
+    room->audio_output = raised(price->audio_output, price->output, room->output);
+    room->tier_input = raised(price->tier_input, price->input, room->input);
+    room->tier_cached_input = raised(price->tier_cached_input, price->input, room->input);
+    room->tier_output = raised(price->tier_output, price->output, room->output);
+    return room;
+}
+
 /* The prices in force for a prompt of <input> tokens: above the tier the whole call is dearer.
  * <room> is for what is not there yet. */
 static const struct price *price_at(const struct price *price, uint64_t input, struct price *room)
@@ -152,8 +180,9 @@ static bool small_cost(const struct price *price, int64_t input, int64_t cached,
 
 static int64_t large_cost(const struct price *price, const struct usage *usage)
 {
-    __attribute__((uninitialized)) struct price room;
-    const struct price *now = price_at(price, at_least_zero(usage->input_tokens), &room);
+    __attribute__((uninitialized)) struct price room, served;
+    const struct price *now = price_of_service(price, usage->service, &served);
+    now = price_at(now, at_least_zero(usage->input_tokens), &room);
     unsigned __int128 bill = 0;
     bill_input(&bill, now, usage);
     bill_output(&bill, now, usage);
@@ -172,7 +201,7 @@ int64_t price_expect(const struct price *price, int64_t input, int64_t cached, i
 int64_t price_cost(const struct price *price, const struct usage *usage)
 {
     if (usage->cache_write_tokens | usage->audio_input_tokens | usage->reasoning_tokens |
-        usage->audio_output_tokens | usage->units)
+        usage->audio_output_tokens | usage->units | (int64_t)usage->service)
         return large_cost(price, usage);
     return price_expect(price, usage->input_tokens, usage->cached_tokens, usage->output_tokens);
 }
@@ -251,6 +280,14 @@ bool price_covers(const struct price *price, const struct price *other)
     return same || above;
 }
 
+/* Byte by byte, so that the same prices have the same version on every machine. */
+static size_t put_figures(char *to, const int64_t *figures, size_t count)
+{
+    for (size_t i = 0; i < count * 8; i++)
+        to[i] = (char)((uint64_t)figures[i / 8] >> (i % 8 * 8));
+    return count * 8;
+}
+
 void price_seal(struct price *price)
 {
     const int64_t figures[] = {
@@ -259,9 +296,59 @@ void price_seal(struct price *price)
         price->unit,        price->tier_above_tokens, price->tier_input,   price->tier_cached_input,
         price->tier_output,
     };
-    /* Byte by byte, so that the same prices have the same version on every machine. */
-    char bytes[sizeof(figures)];
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (char)((uint64_t)figures[i / 8] >> (i % 8 * 8));
-    price->version = hash_crc32((struct text){bytes, sizeof(bytes)});
+    char bytes[sizeof(figures) + sizeof(price->services)];
+    size_t len = put_figures(bytes, figures, sizeof(figures) / sizeof(figures[0]));
+    for (enum service_tier tier = SERVICE_STANDARD; tier < SERVICE_TIERS; tier++) {
+        const struct service_price *service = &price->services[tier];
+        const int64_t more[] = {service->input, service->cached_input, service->output};
+        if (has_service(price, tier)) /* what has none keeps the version that it always had */
+            len += put_figures(bytes + len, more, sizeof(more) / sizeof(more[0]));
+    }
+    price->version = hash_crc32((struct text){bytes, len});
+}
+
+/* ----------------------------------------------------------------------------- tiers of service */
+
+const char *service_tier_name(enum service_tier tier)
+{
+    static const char *const names[SERVICE_TIERS] = {
+        [SERVICE_STANDARD] = "standard",
+        [SERVICE_PRIORITY] = "priority",
+        [SERVICE_FLEX] = "flex",
+        [SERVICE_BATCH] = "batch",
+    };
+    return names[tier];
+}
+
+/* OpenAI's and Azure's words; Anthropic's; Groq's; Bedrock's; Gemini's are these too, or have a
+ * prefix; Vertex tells its kind of traffic. What was paid for in advance costs no more. */
+bool service_tier_read(struct text word, enum service_tier *tier)
+{
+    static const struct {
+        struct text word;
+        enum service_tier tier;
+    } words[] = {
+        {{"default", 7}, SERVICE_STANDARD},
+        {{"standard", 8}, SERVICE_STANDARD},
+        {{"standard_only", 13}, SERVICE_STANDARD},
+        {{"scale", 5}, SERVICE_STANDARD},
+        {{"on_demand", 9}, SERVICE_STANDARD},
+        {{"reserved", 8}, SERVICE_STANDARD},
+        {{"provisioned_throughput", 22}, SERVICE_STANDARD},
+        {{"priority", 8}, SERVICE_PRIORITY},
+        {{"fast", 4}, SERVICE_PRIORITY},
+        {{"on_demand_priority", 18}, SERVICE_PRIORITY},
+        {{"flex", 4}, SERVICE_FLEX},
+        {{"on_demand_flex", 14}, SERVICE_FLEX},
+        {{"batch", 5}, SERVICE_BATCH},
+    };
+    static const struct text prefix = {"SERVICE_TIER_", 13};
+    if (text_starts_nocase(word, prefix))
+        word = text_from(word, prefix.len);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (text_equal_nocase(word, words[i].word)) {
+            *tier = words[i].tier;
+            return true;
+        }
+    return false;
 }

@@ -101,6 +101,10 @@ struct answer {
     bool ended;  /* the event or member that makes the answer whole has come */
     bool failed; /* the provider reported an error inside a 200 */
     bool owns;   /* object_id names something that was made (file, batch, response) */
+    /* The tier that it was made in, where it says so. Of an answer in another dialect than its
+     * provider's that means nothing. */
+    bool service_seen;
+    enum service_tier service;
     struct usage usage;
     int64_t events;        /* events with content so far */
     int64_t content_bytes; /* bytes of text produced so far, as JSON writes them */
@@ -108,6 +112,9 @@ struct answer {
     char *object_id;       /* ANSWER_ID_BYTES, lent by who wants to know; NULL = it is not read */
 };
 
+/* Note the provider's word for the tier of service that has made it; what is no such word says
+ * nothing. */
+void answer_note_service(struct answer *answer, struct text word);
 /* Note that the answer's object is called <id>. Ids that are longer than any in use are dropped,
  * not cut: a cut one would name something else. */
 void answer_note_id(struct answer *answer, struct text id);

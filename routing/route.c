@@ -99,11 +99,12 @@ static uint64_t dearest_of(const struct route *route, uint64_t on)
 void route_seal(struct route *route)
 {
     struct route_sum sum = {.known = route->target_count <= ROUTE_TARGETS_MAX, .can = CAN_ALL};
-    sum.even = sum.known;
+    sum.even = sum.plain = sum.known;
     for (size_t i = 0; sum.known && i < route->target_count; i++) {
         const struct target *target = &route->targets[i];
         sum_target(&sum, target);
         sum.even = sum.even && target->weight && target->priority == route->targets[0].priority;
+        sum.plain = sum.plain && target->service != SERVICE_PRIORITY;
         sum.on |= target->off ? 0 : UINT64_C(1) << i;
     }
     sum.dearest = dearest_of(route, sum.on);

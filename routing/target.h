@@ -68,6 +68,7 @@ struct target {
     unsigned weight;   /* share among those of the same priority */
     unsigned priority; /* lower first */
     struct price price;
+    enum service_tier service; /* what its account is set up for, where a call does not say */
     bool off; /* e.g. its provider has no key, or its price is unknown and rejected */
     const char *off_because;
     int64_t max_tokens_default; /* params.max_tokens, 0 = none */

@@ -240,6 +240,7 @@ LINE_NUMBERS = (
     "opened", "started_us", "status", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "image_tokens", "units", "price_version",
     "cost_nanos", "saved_nanos", "attempts", "ttft_us", "duration_us", "overhead_us")
+SERVICE_TIERS = ("standard", "priority", "flex", "batch")
 LINE_TEXTS = (
     "id", "tenant", "key", "user", "tags", "model", "target", "provider", "upstream_model", "dialect",
     "upstream_dialect", "operation", "finish", "fault")
@@ -266,7 +267,8 @@ def read_ledger_line(line):
     """A settled call as docs/LEDGER.md lays it down: a second reading of the format, on purpose."""
     kind, version, facts = line[:3]
     assert (kind, version) == (2, 1), line[:3]
-    row = {"outcome": OUTCOMES[facts & 3], "counted": COUNTED[facts >> 2 & 3], "stream": bool(facts & 16)}
+    row = {"outcome": OUTCOMES[facts & 3], "counted": COUNTED[facts >> 2 & 3], "stream": bool(facts & 16),
+           "service_tier": SERVICE_TIERS[facts >> 5 & 3]}
     at = 3
     for name in LINE_NUMBERS:
         number = shift = 0

@@ -307,6 +307,10 @@ static void print_trace(struct text row)
     printf("cost     %s USD, price version %" PRId64,
            words_money(cli_member_int(row, "cost_nanos"), false, a),
            cli_member_int(row, "price_version"));
+    char tier[16];
+    words_member(row, "service_tier", tier, sizeof tier);
+    if (tier[0] && strcmp(tier, "standard") != 0)
+        printf(", tier %s", tier);
     if (cli_member_int(row, "saved_nanos"))
         printf("; saved by the cache %s USD",
                words_money(cli_member_int(row, "saved_nanos"), false, b));

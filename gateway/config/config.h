@@ -125,7 +125,8 @@ struct provider_settings {
     bool lenient;            /* what it cannot do is left out of a call, and named, not refused */
     const struct text *tags; /* of all its targets */
     size_t tag_count;
-    bool off; /* no key: its targets are off */
+    enum service_tier service; /* of a call that does not say which: as the account is set up */
+    bool off;                  /* no key: its targets are off */
     /* Of a deployment, whose replicas have addresses of their own; else NULL. Held by the
      * configuration. */
     struct deployment_spec *spec;

@@ -88,6 +88,7 @@ struct provider_draft {
     struct items tags;     /* struct text */
     double error_rate;
     int health_mode;
+    int service; /* enum service_tier */
     struct text entra_tenant, entra_client, entra_secret;
     const char *credentials_file;         /* of Vertex AI */
     struct provider_settings *to;         /* where it ends up */

@@ -316,6 +316,7 @@ static const struct option provider[] = {
     {.name = "project", .type = OPTION_TEXT, .where = PROVIDER(settings.project), .fallback = "null", .help = "vertex; default: the project of credentials_file."},
     {.name = "location", .type = OPTION_TEXT, .where = PROVIDER(settings.location), .fallback = "null", .help = "vertex: a region, us, eu or global."},
     {.name = "credentials_file", .type = OPTION_PATH, .where = PROVIDER(credentials_file), .fallback = "null", .help = "vertex: a service account's key, JSON; default: the metadata server (GCE_METADATA_HOST)."},
+    {.name = "service_tier", .type = OPTION_WORD, .where = PROVIDER(service), .fallback = "default", .words = "default|priority|flex", .help = "What a call is served in that asks for no tier of service, or for auto: as the account (OpenAI's project) is set up."},
     {.name = "organization", .type = OPTION_TEXT, .where = PROVIDER(settings.organization), .fallback = "null", .help = "OpenAI-Organization of every call."},
     {.name = "headers", .type = OPTION_PAIRS, .where = PROVIDER(headers), .fallback = "{}", .secret = true, .help = "Added to every call."},
     {.name = "timeouts", .type = OPTION_SECTION, .inner = provider_timeouts, .help = "Of one try."},
@@ -342,6 +343,27 @@ static const struct option tier[] = {
     {0},
 };
 
+static const struct option priority[] = {
+    {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_PRIORITY].input), .required = true, .help = "USD per million tokens."},
+    {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_PRIORITY].cached_input), .fallback = "0", .help = "0: in proportion to input."},
+    {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_PRIORITY].output), .required = true, .help = "USD per million tokens."},
+    {0},
+};
+
+static const struct option flex[] = {
+    {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_FLEX].input), .required = true, .help = "USD per million tokens."},
+    {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_FLEX].cached_input), .fallback = "0", .help = "0: in proportion to input."},
+    {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_FLEX].output), .required = true, .help = "USD per million tokens."},
+    {0},
+};
+
+static const struct option batch_price[] = {
+    {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_BATCH].input), .required = true, .help = "USD per million tokens."},
+    {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_BATCH].cached_input), .fallback = "0", .help = "0: in proportion to input."},
+    {.name = "output", .type = OPTION_PRICE, .where = TARGET(target.price.services[SERVICE_BATCH].output), .required = true, .help = "USD per million tokens."},
+    {0},
+};
+
 const struct option price_options[] = {
     {.name = "input", .type = OPTION_PRICE, .where = TARGET(target.price.input), .fallback = "0", .help = "USD per million tokens."},
     {.name = "cached_input", .type = OPTION_PRICE, .where = TARGET(target.price.cached_input), .fallback = "0", .help = "0: as input."},
@@ -352,6 +374,9 @@ const struct option price_options[] = {
     {.name = "audio_output", .type = OPTION_PRICE, .where = TARGET(target.price.audio_output), .fallback = "0", .help = "0: as output."},
     {.name = "request", .type = OPTION_PRICE, .where = TARGET(target.price.request), .fallback = "0", .help = "USD per call."},
     {.name = "unit", .type = OPTION_PRICE, .where = TARGET(target.price.unit), .fallback = "0", .help = "USD per image, search, second, character."},
+    {.name = "priority", .type = OPTION_SECTION, .inner = priority, .help = "Prices in the tier of service that OpenAI and Gemini call priority, and Anthropic fast mode."},
+    {.name = "flex", .type = OPTION_SECTION, .inner = flex, .help = "Prices in the tier flex; without them it is booked as the standard one."},
+    {.name = "batch", .type = OPTION_SECTION, .inner = batch_price, .help = "Prices of batches; without them they are booked as other calls."},
     {.name = "above", .type = OPTION_SECTION, .inner = tier, .help = "Prices above a prompt length."},
     {0},
 };

@@ -365,6 +365,7 @@ void resolve_providers(struct document *document)
                              node_place(document, other->node, draft->node));
         draft->settings.tags = draft->tags.at;
         draft->settings.tag_count = draft->tags.count;
+        draft->settings.service = (enum service_tier)draft->service; /* words in its order */
         draft->to = &config->providers[config->provider_count++];
         *draft->to = draft->settings;
         /* What the URL was read from stays where it is: base_url is not copied. */
@@ -375,6 +376,22 @@ void resolve_providers(struct document *document)
 /* --------------------------------------------------------------------------------------- prices */
 
 enum { PRICE_REJECT, PRICE_CAP, PRICE_ZERO };
+
+/* What the dearer tier costs where nobody says: of what is hosted that is as unknown as any other
+ * price. Without a price of its own it costs what the standard one does. */
+static void price_services(const struct document *document, const struct provider_type *type,
+                           struct price *price)
+{
+    struct service_price *priority = &price->services[SERVICE_PRIORITY];
+    const struct price *cap = &document->price_cap;
+    if (type->is_own || type->is_mock || priority->input || priority->output)
+        return;
+    price->standard_only = document->unknown_price == PRICE_REJECT;
+    if (document->unknown_price != PRICE_CAP)
+        return;
+    priority->input = cap->input > price->input ? cap->input : price->input;
+    priority->output = cap->output > price->output ? cap->output : price->output;
+}
 
 bool config_price(const struct config *config, const struct provider_type *type, struct text model,
                   struct price *price)
@@ -389,6 +406,7 @@ bool config_price(const struct config *config, const struct provider_type *type,
         if (!price->known && document->unknown_price == PRICE_CAP)
             *price = document->price_cap;
     }
+    price_services(document, type, price);
     price_seal(price);
     return price->known || document->unknown_price != PRICE_REJECT;
 }
@@ -400,6 +418,7 @@ static void resolve_price(struct document *document, struct target_draft *draft,
     const struct node *node = node_find(draft->node, "price");
     if (node && node->kind == NODE_MAP) {
         target->price.known = true;
+        price_services(document, provider->resolved, &target->price);
         price_seal(&target->price);
         if (!node->first)
             problem_at_value(document, node, SEVERITY_ERROR,
@@ -479,6 +498,21 @@ static void join_target_tags(struct document *document, struct target_draft *dra
     draft->target.tag_count = all;
 }
 
+/* All that it is asked would be served in a tier whose price is unknown. */
+static void check_service(struct document *document, struct target_draft *draft)
+{
+    struct target *target = &draft->target;
+    if (target->off || target->service != SERVICE_PRIORITY || !target->price.standard_only)
+        return;
+    target->off = true;
+    target->off_because = "its price in the tier of service is unknown";
+    problem_at_value(
+        document, node_of(draft->node, "model"), SEVERITY_WARNING,
+        "the target \"%.*s\" is off: what it costs in the tier \"priority\", which its "
+        "provider's account is set up for, is not known; give price.priority",
+        TEXT_ARGS(target->id));
+}
+
 static void resolve_target(struct document *document, struct target_draft *draft,
                            struct lookup *lookup)
 {
@@ -496,6 +530,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
     target->provider = provider->to;
     target->breaker = &provider->to->breaker;
     target->quotas[1] = provider->to->rate;
+    target->service = provider->to->service;
     target->prefill = prefill_of(draft, provider->resolved);
     join_target_tags(document, draft, provider);
     if (provider->settings.off) {
@@ -503,6 +538,7 @@ static void resolve_target(struct document *document, struct target_draft *draft
         target->off_because = "its provider has no api_key";
     }
     resolve_price(document, draft, provider);
+    check_service(document, draft);
     if (document->errors > 0)
         return;
     target->figures = target_figures(target->id);

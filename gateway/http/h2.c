@@ -29,6 +29,34 @@ enum {
     SECOND_US = 1000000,
 };
 
+/* Nothing more is read, and the client is told why. */
+static void fail(struct h2 *h2, uint32_t why)
+{
+    if (!h2->failed)
+        h2->why = why;
+    h2->failed = true;
+}
+
+/* ----------------------------------------------------------------- streams that are over */
+
+/*
+ * libnghttp2 would keep closed streams to tell who goes on speaking on one that he has ended
+ * (RFC 9113 5.1) from who has not heard yet that we did, 300 bytes for each; it passes over what
+ * comes of a stream that it does not know. Here the last few that their client has ended are known.
+ */
+static void keep_closed(struct h2 *h2, int32_t id)
+{
+    h2->closed[h2->closed_at++ % H2_CLOSED_KEPT] = id;
+}
+
+static bool was_closed(const struct h2 *h2, int32_t id)
+{
+    for (size_t i = 0; i < H2_CLOSED_KEPT; i++)
+        if (h2->closed[i] == id)
+            return id != 0;
+    return false;
+}
+
 /* ------------------------------------------------------------------ who asks for too much */
 
 static void charge(struct h2 *h2, int64_t cost)
@@ -43,7 +71,7 @@ static void charge(struct h2 *h2, int64_t cost)
         h2->budget = BUDGET;
     h2->budget -= cost;
     if (h2->budget < 0)
-        h2->failed = true;
+        fail(h2, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 static int64_t cost_of(unsigned type, unsigned flags, uint32_t length)
@@ -65,12 +93,30 @@ static int64_t cost_of(unsigned type, unsigned flags, uint32_t length)
     }
 }
 
+static int32_t stream_id(const unsigned char *at)
+{
+    return (int32_t)((uint32_t)(at[5] & 0x7f) << 24 | (uint32_t)at[6] << 16 | (uint32_t)at[7] << 8 |
+                     at[8]);
+}
+
+static void look_at_stream(struct h2 *h2, unsigned type, int32_t id)
+{
+    bool speaks = type == NGHTTP2_HEADERS || type == NGHTTP2_DATA;
+    if (speaks && was_closed(h2, id))
+        fail(h2, NGHTTP2_STREAM_CLOSED);
+    if (type == NGHTTP2_RST_STREAM)
+        keep_closed(h2, id);
+    if (type == NGHTTP2_PRIORITY && id == 0) /* the library does not look at these any more */
+        fail(h2, NGHTTP2_PROTOCOL_ERROR);
+}
+
 /* The header of a frame is whole. */
 static void begin_frame(struct h2 *h2, struct h2_walk *walk)
 {
     const unsigned char *at = walk->header;
     walk->left = (uint32_t)at[0] << 16 | (uint32_t)at[1] << 8 | at[2];
     charge(h2, cost_of(at[3], at[4], walk->left));
+    look_at_stream(h2, at[3], stream_id(at));
     if (at[3] == NGHTTP2_HEADERS && !walk->in_head) {
         walk->in_head = true;
         walk->head_bytes = 0;
@@ -133,8 +179,8 @@ static bool walk_frames(struct h2 *h2, struct text bytes)
         bytes = text_from(bytes, step);
     }
     /* CVE-2024-27316. What we would keep of it is long full. */
-    bool endless = walk->in_head && walk->head_bytes > 2 * h2->settings.max_header_bytes;
-    h2->failed |= endless;
+    if (walk->in_head && walk->head_bytes > 2 * h2->settings.max_header_bytes)
+        fail(h2, NGHTTP2_ENHANCE_YOUR_CALM);
     return !h2->failed;
 }
 
@@ -152,11 +198,15 @@ static struct h2_stream *stream_of(nghttp2_session *session, int32_t id)
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
+/* Streams take turns, unless their client says otherwise of one (RFC 9218). */
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *with)
 {
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
-                                             h2_stream_new(with, frame->hd.stream_id));
+    static const nghttp2_extpri turns = {.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+    int32_t id = frame->hd.stream_id;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    nghttp2_session_set_stream_user_data(session, id, h2_stream_new(with, id));
+    nghttp2_session_change_extpri_stream_priority(session, id, &turns, 0);
     return 0;
 }
 
@@ -229,8 +279,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
 static int on_close(nghttp2_session *session, int32_t id, uint32_t why, void *with)
 {
-    (void)why, (void)with;
+    (void)why;
     struct h2_stream *stream = stream_of(session, id);
+    if (stream && stream->ended)
+        keep_closed(with, id);
     if (stream)
         h2_stream_closed(stream);
     return 0;
@@ -259,6 +311,16 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *w
     return 0;
 }
 
+/* The head of an answer that the library will not send: nothing else would tell its client. */
+static int on_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int why, void *with)
+{
+    struct h2_stream *stream = stream_of(session, frame->hd.stream_id);
+    (void)why, (void)with;
+    if (frame->hd.type == NGHTTP2_HEADERS && stream)
+        h2_reset(stream, NGHTTP2_INTERNAL_ERROR);
+    return 0;
+}
+
 /* ------------------------------------------------------------------------ begin and end */
 
 static nghttp2_session *new_session(struct h2 *h2)
@@ -276,7 +338,9 @@ static nghttp2_session *new_session(struct h2 *h2)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, on_not_sent);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, H2_ANSWER_HEAD_BYTES);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
     made = nghttp2_session_server_new2(&session, callbacks, h2, option) == 0;
@@ -299,6 +363,7 @@ struct h2 *h2_new(const struct h2_settings *settings, uint64_t now_us)
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings->max_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)settings->max_header_bytes},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
     nghttp2_submit_settings(h2->session, NGHTTP2_FLAG_NONE, ours, sizeof(ours) / sizeof(ours[0]));
     nghttp2_session_set_local_window_size(h2->session, NGHTTP2_FLAG_NONE, 0, H2_ALL_BYTES);
@@ -321,7 +386,7 @@ bool h2_receive(struct h2 *h2, struct text bytes, uint64_t now_us)
     if (h2->failed)
         return false;
     if (!walk_frames(h2, bytes)) {
-        nghttp2_session_terminate_session(h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+        nghttp2_session_terminate_session(h2->session, h2->why);
         return false;
     }
     ssize_t taken = nghttp2_session_mem_recv(h2->session, (const uint8_t *)bytes.at, bytes.len);

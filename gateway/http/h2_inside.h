@@ -11,13 +11,14 @@
 #include "gateway/http/h2.h"
 
 enum {
-    H2_OUT_BYTES = 64 * 1024,       /* of an answer, in a stream */
-    H2_WINDOW_BYTES = 256 * 1024,   /* of a request's body, not read yet */
-    H2_ALL_BYTES = 8 * 1024 * 1024, /* the same of all streams of a connection */
-    H2_TRAILER_BYTES = 16 * 1024,   /* more than HTTP/1.1 accepts */
-    H2_LINGER_BYTES = 128 * 1024,   /* of a body that nobody wants, before we say so */
-    H2_LINGER_US = 2000000,         /* the same */
-    H2_ANSWER_HEAD_BYTES = 1 << 20, /* of an answer's head; ours are far below */
+    H2_OUT_BYTES = 64 * 1024,          /* of an answer, in a stream */
+    H2_WINDOW_BYTES = 256 * 1024,      /* of a request's body, not read yet */
+    H2_ALL_BYTES = 8 * 1024 * 1024,    /* the same of all streams of a connection */
+    H2_TRAILER_BYTES = 16 * 1024,      /* more than HTTP/1.1 accepts */
+    H2_LINGER_BYTES = 128 * 1024,      /* of a body that nobody wants, before we say so */
+    H2_LINGER_US = 2000000,            /* the same */
+    H2_ANSWER_HEAD_BYTES = 128 * 1024, /* of an answer's head, twice what a provider may send */
+    H2_CLOSED_KEPT = 16, /* streams of which is known that their client has ended them */
 };
 
 /* A request's head while its fields arrive. */
@@ -74,7 +75,11 @@ struct h2 {
     struct link streams;
     unsigned stream_count;
     bool failed, greeted;
+    uint32_t why; /* it has failed: an error code of RFC 9113 */
     struct h2_walk walk;
+    int32_t
+        closed[H2_CLOSED_KEPT]; /* the last streams that were ended by the client, and are over */
+    unsigned closed_at;         /* where the next one goes */
     uint64_t begun_us, now_us;
     int64_t budget;     /* for frames that carry nothing */
     uint64_t budget_us; /* when it was last filled up */

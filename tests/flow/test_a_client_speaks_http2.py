@@ -14,6 +14,7 @@ from harness import (
     KEY_ACME,
     Authority,
     Sluice,
+    chat_body,
     chat_chunk,
     config_for,
     eventually,
@@ -173,6 +174,19 @@ def test_a_refusal_does_not_wait_for_the_body_and_harms_no_other(gate, upstream)
         assert client.answer(client.chat(model="unknown")).status == 404
         assert client.answer(client.chat()).status == 200
     assert len(upstream.calls) == 2
+
+
+def test_a_large_head_passes_as_in_http1(gate, upstream):
+    """libnghttp2 sends 64 KiB of it, unless it is told otherwise, and nothing of one that is larger."""
+    def answer(call):
+        call.respond(200, chat_body(), [(f"x-groq-{i:02}", "a" * 1070) for i in range(60)])
+
+    upstream.answer = answer
+    with connect(gate) as client:
+        client.h2.decoder.max_header_list_size = 1 << 20
+        got = client.answer(client.chat())
+        assert (got.status, got.reset) == (200, None)
+        assert len([name for name in got.names if name.startswith("x-groq-")]) == 60
 
 
 def test_who_is_answered_early_may_still_end_its_body(gate):

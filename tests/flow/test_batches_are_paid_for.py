@@ -200,6 +200,19 @@ def test_each_call_of_it_is_a_request_and_its_tokens_count(upstream, provider):
         assert submit(gate, bodies[0], key=KEY_GLOBEX).status == 200
 
 
+@pytest.mark.parametrize("price, status", [({"input": "1", "output": "4"}, 429), ({"input": "1", "output": "0", "unit": "0.04"}, 200)])
+def test_pictures_count_in_strict_windows_where_they_are_paid_in_tokens(upstream, provider, price, status):
+    """As those of single calls: 8,192 tokens each, or none."""
+    url = "/v1/images/generations"
+    bodies = [{"model": "upstream-model", "prompt": "a cat"} for _ in range(8)]
+    config = config_for(upstream, tenants=[tenant(limits={"tokens_per_day": 60_000, "strict": True})], batches={"poll": "1h"})
+    for model in config["models"]:
+        for target in model["targets"]:
+            target["price"] = price
+    with Sluice(config) as gate:
+        assert submit(gate, *bodies, url=url).status == status
+
+
 def test_windows_shorter_than_a_day_are_for_calls_that_somebody_waits_for(upstream, provider):
     """Also when all is counted again after a restart."""
     bodies = [body_of() for _ in range(20)]

@@ -2,6 +2,7 @@
 """Several gateways on one Redis: each of them answers for all, whatever dies or forgets."""
 
 import json
+import shutil
 import tarfile
 import time
 
@@ -227,3 +228,58 @@ def test_a_damaged_database_is_not_counted_twice(fleet, pause):
     fleet.wait_total(made + 1)
     time.sleep(1.5)
     fleet.wait_total(made + 1)
+
+
+def damage(gate):
+    gate.database.write_bytes(b"this is no database" * 1000)
+    gate.database.with_name("sluice.db-wal").unlink(missing_ok=True)
+
+
+def begins_anew(fleet, gate, made):
+    gate.start()
+    assert "is damaged; it was moved to" in gate.log()
+    fleet.wait_total(made)
+    assert gate.chat("fast").status == 200
+    fleet.wait_total(made + 1)
+
+
+@pytest.mark.parametrize("kept", ["what was told before", "only the name"])
+def test_what_redis_was_told_last_is_not_told_again(fleet, kept):
+    """A kill between Redis' answer and the file that says so: the file knows less than Redis does."""
+    victim = fleet.gates[0]
+    told = victim.state / "ledger" / "told"
+    made = fleet.load(10)
+    fleet.wait_total(made)
+    lines = told.read_bytes().splitlines(keepends=True)
+    made += fleet.load(10)
+    fleet.wait_total(made)
+    victim.kill()
+    told.write_bytes(b"".join(lines if kept == "what was told before" else lines[:1]))
+    damage(victim)
+    begins_anew(fleet, victim, made)
+
+
+def test_a_journal_that_was_done_with_is_not_booked_again(fleet):
+    """A kill between the last word about a journal and its removal; the file does not name it any more."""
+    victim = fleet.gates[0]
+    made = fleet.load(10)
+    fleet.wait_total(made)
+    (live,) = [path for path in (victim.state / "ledger").iterdir() if path.is_dir()]
+    aside = victim.state / "aside"
+    shutil.copytree(live, aside)
+    victim.stop()
+    aside.rename(live)
+    damage(victim)
+    begins_anew(fleet, victim, made)
+
+
+def test_a_damaged_database_waits_for_no_redis(fleet):
+    victim = fleet.gates[0]
+    made = fleet.load(10)
+    fleet.wait_total(made)
+    victim.kill()
+    damage(victim)
+    fleet.redis.kill()
+    victim.start()
+    assert "Redis cannot be asked what it was told of the damaged database" in victim.log()
+    assert victim.chat("fast").status == 200

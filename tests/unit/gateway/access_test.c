@@ -168,7 +168,7 @@ static void test_longest_line_fits(void **state)
                              .cost_nanos = INT64_MAX};
     row.duration_us = 1000;
     row.usage = (struct usage){INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                               INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+                               INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_PRIORITY};
     struct access_extra extra = {.trace_id = t,
                                  .peer = t,
                                  .listener = t,

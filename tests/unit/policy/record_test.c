@@ -37,7 +37,7 @@ static struct ledger_row full_row(void)
         .stream = true,
         .outcome = LEDGER_PARTIAL,
         .counted = COUNTED_ESTIMATE,
-        .usage = {1, 2, 3, 4, 5, 6, 7, 8, INT64_MAX},
+        .usage = {1, 2, 3, 4, 5, 6, 7, 8, INT64_MAX, SERVICE_FLEX},
         .price_version = 0xfedcba98,
         .cost_nanos = INT64_MAX,
         .saved_nanos = 128,
@@ -79,7 +79,8 @@ static void assert_same_row(const struct ledger_row *a, const struct ledger_row 
     assert_int_equal(a->stream, b->stream);
     assert_int_equal(a->outcome, b->outcome);
     assert_int_equal(a->counted, b->counted);
-    assert_memory_equal(&a->usage, &b->usage, sizeof(a->usage));
+    assert_memory_equal(&a->usage, &b->usage, offsetof(struct usage, service));
+    assert_int_equal(a->usage.service, b->usage.service);
     assert_int_equal(a->price_version, b->price_version);
     assert_int_equal(a->cost_nanos, b->cost_nanos);
     assert_int_equal(a->saved_nanos, b->saved_nanos);
@@ -153,7 +154,7 @@ static void long_texts_are_cut_and_the_longest_row_fits(void **state)
                              true,
                              LEDGER_LOST,
                              COUNTED_ESTIMATE,
-                             {most, most, most, most, most, most, most, most, most},
+                             {most, most, most, most, most, most, most, most, most, SERVICE_BATCH},
                              UINT32_MAX,
                              most,
                              most,

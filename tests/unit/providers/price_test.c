@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "providers/call.h"
 
@@ -140,7 +141,7 @@ static void it_saturates_and_never_wraps(void **state)
                          .tier_input = INT64_MAX,
                          .tier_output = INT64_MAX};
     struct usage all = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                        INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
+                        INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX, SERVICE_STANDARD};
     assert_true(cost(&dear, all) == INT64_MAX);
     assert_true(cost(&mini, all) == INT64_MAX);
     assert_true(cost(&dear, (struct usage){.output_tokens = 1000001}) == INT64_MAX);
@@ -158,7 +159,7 @@ static void it_saturates_and_never_wraps(void **state)
 static void nonsense_is_never_negative_and_never_free(void **state)
 {
     (void)state;
-    struct usage less = {INT64_MIN, -1, -1, -5, -1, -1, -1, -1, -1};
+    struct usage less = {INT64_MIN, -1, -1, -5, -1, -1, -1, -1, -1, SERVICE_STANDARD};
     assert_int_equal(cost(&mini, less), 0);
     assert_int_equal(cost(&(struct price){.input = -5, .output = -5, .request = -1, .unit = -1},
                           (struct usage){.input_tokens = 10, .output_tokens = 10, .units = 10}),
@@ -293,9 +294,94 @@ static void the_version_tells_prices_apart(void **state)
     }
 }
 
+static const struct price served = {
+    .input = MILLI(1000),
+    .cached_input = MILLI(100),
+    .cache_write = MILLI(1250),
+    .output = MILLI(4000),
+    .tier_above_tokens = 1000,
+    .tier_input = MILLI(2000),
+    .tier_output = MILLI(6000),
+    .services = {[SERVICE_PRIORITY] = {MILLI(2000), 0, MILLI(8000)},
+                 [SERVICE_FLEX] = {MILLI(500), MILLI(80), MILLI(2000)}},
+    .known = true,
+};
+
+static void a_tier_of_service_has_its_own_price(void **state)
+{
+    (void)state;
+    struct usage usage = {.input_tokens = 100, .cached_tokens = 10, .output_tokens = 50};
+    assert_int_equal(cost(&served, usage), 90 * 1000 + 10 * 100 + 50 * 4000);
+    usage.service = SERVICE_PRIORITY; /* what is cached is dearer, too */
+    assert_int_equal(cost(&served, usage), 90 * 2000 + 10 * 200 + 50 * 8000);
+    usage.service = SERVICE_FLEX;
+    assert_int_equal(cost(&served, usage), 90 * 500 + 10 * 80 + 50 * 2000);
+    usage.service = SERVICE_BATCH; /* nobody said */
+    assert_int_equal(cost(&served, usage), 90 * 1000 + 10 * 100 + 50 * 4000);
+    usage = (struct usage){.input_tokens = 10, .cache_write_tokens = 10};
+    usage.service = SERVICE_PRIORITY;
+    assert_int_equal(cost(&served, usage), 10 * 2500);
+}
+
+static void a_tier_of_service_is_dearer_above_a_prompt_length_too(void **state)
+{
+    (void)state;
+    struct usage usage = {.input_tokens = 2000, .output_tokens = 10, .service = SERVICE_PRIORITY};
+    struct price room;
+    const struct price *now = price_of_service(&served, SERVICE_PRIORITY, &room);
+    assert_int_equal(cost(&served, usage), 2000 * 4000 + 10 * 12000);
+    assert_true(price_bound(now, 2000, 10, 0) >= cost(&served, usage));
+    assert_ptr_equal(price_of_service(&served, SERVICE_STANDARD, &room), &served);
+    assert_ptr_equal(price_of_service(&served, SERVICE_BATCH, &room), &served);
+}
+
+static void words_for_tiers_are_known(void **state)
+{
+    (void)state;
+    static const struct {
+        struct text word;
+        int tier; /* -1 = none */
+    } words[] = {
+        {{"default", 7}, SERVICE_STANDARD},
+        {{"standard_only", 13}, SERVICE_STANDARD},
+        {{"priority", 8}, SERVICE_PRIORITY},
+        {{"fast", 4}, SERVICE_PRIORITY},
+        {{"SERVICE_TIER_PRIORITY", 21}, SERVICE_PRIORITY},
+        {{"ON_DEMAND_FLEX", 14}, SERVICE_FLEX},
+        {{"flex", 4}, SERVICE_FLEX},
+        {{"batch", 5}, SERVICE_BATCH},
+        {{"auto", 4}, -1},
+        {{"prior", 5}, -1},
+        {{"", 0}, -1},
+    };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        enum service_tier tier = SERVICE_BATCH;
+        assert_int_equal(service_tier_read(words[i].word, &tier), words[i].tier >= 0);
+        if (words[i].tier >= 0)
+            assert_int_equal((int)tier, words[i].tier);
+    }
+}
+
+static void tiers_of_service_are_in_the_version(void **state)
+{
+    (void)state;
+    struct price a = served, b = served, plain = served;
+    memset(plain.services, 0, sizeof(plain.services));
+    b.services[SERVICE_FLEX].output++;
+    price_seal(&a);
+    price_seal(&b);
+    price_seal(&plain);
+    assert_int_not_equal(a.version, b.version);
+    assert_int_not_equal(a.version, plain.version);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tier_of_service_has_its_own_price),
+        cmocka_unit_test(a_tier_of_service_is_dearer_above_a_prompt_length_too),
+        cmocka_unit_test(words_for_tiers_are_known),
+        cmocka_unit_test(tiers_of_service_are_in_the_version),
         cmocka_unit_test(tokens_times_price),
         cmocka_unit_test(cached_tokens_are_part_of_the_input),
         cmocka_unit_test(a_part_without_a_price_costs_what_the_whole_costs),

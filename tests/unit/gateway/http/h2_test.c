@@ -36,6 +36,7 @@ struct pair {
     struct buffer body;
     bool ended, held; /* <held>: it takes nothing */
     uint32_t reset;   /* UINT32_MAX = it was not */
+    uint32_t goaway;  /* the same */
     unsigned informational;
 };
 
@@ -95,6 +96,8 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         pair->ended = true;
     if (frame->hd.type == NGHTTP2_RST_STREAM)
         pair->reset = frame->rst_stream.error_code;
+    if (frame->hd.type == NGHTTP2_GOAWAY)
+        pair->goaway = frame->goaway.error_code;
     return 0;
 }
 
@@ -121,7 +124,7 @@ static int set_up(void **state)
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *option;
     pair->now_us = SECOND_US;
-    pair->reset = UINT32_MAX;
+    pair->reset = pair->goaway = UINT32_MAX;
     buffer_init(&pair->body, 1 << 24);
     struct h2_settings settings = {STREAMS, HEAD_BYTES, on_news, pair};
     pair->h2 = h2_new(&settings, pair->now_us);
@@ -311,6 +314,100 @@ static void test_what_is_not_whole_is_reset(void **state)
     assert_int_equal(pair->reset, NGHTTP2_REFUSED_STREAM);
 }
 
+static char *many_fields(size_t count)
+{
+    static const char begin[] = "HTTP/1.1 200 OK\r\n", field[] = "a: b\r\n";
+    char *words = malloc(sizeof(begin) + count * (sizeof(field) - 1) + 16);
+    char *at = stpcpy(words, begin);
+    for (size_t i = 0; i < count; i++)
+        at = stpcpy(at, field);
+    strcpy(at, "\r\nbody");
+    return words;
+}
+
+/* The library does not send a head that may come to more than it is told, and says so to us only.
+ */
+static void test_a_head_that_cannot_be_sent_is_reset(void **state)
+{
+    struct pair *pair = *state;
+    char *words = many_fields(12000); /* short here, long as HPACK at its worst */
+    ask(pair, "GET", NULL, 0, false);
+    write_words(pair, pair->served[0].stream, words);
+    assert_int_equal(pair->reset, NGHTTP2_INTERNAL_ERROR);
+    assert_true(pair->served[0].news & 1U << H2_GONE);
+    assert_int_equal(write_words(pair, pair->served[0].stream, "more"), H2_BROKEN);
+    free(words);
+    words = many_fields(30000);
+    ask(pair, "GET", NULL, 0, false);
+    assert_int_equal(write_words(pair, pair->served[1].stream, words), H2_BROKEN);
+    assert_int_equal(pair->reset, NGHTTP2_INTERNAL_ERROR);
+    free(words);
+}
+
+/* Of one window both have their part. */
+static void test_streams_take_turns(void **state)
+{
+    struct pair *pair = *state;
+    enum { LENGTH = 60000, WINDOW = 65535 };
+    static const char head[] = "HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n";
+    static char words[2][sizeof(head) + LENGTH];
+    pair->held = true;
+    for (int i = 0; i < 2; i++) {
+        memset(stpcpy(words[i], head), 'x' + i, LENGTH);
+        ask(pair, "GET", NULL, 0, false);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct iovec piece = {words[i], sizeof(head) - 1 + LENGTH};
+        assert_int_equal(h2_write(pair->served[i].stream, &piece, 1), piece.iov_len);
+    }
+    pump(pair);
+    size_t firsts = 0, count = buffer_length(&pair->body);
+    for (size_t i = 0; i < count; i++)
+        firsts += buffer_text(&pair->body).at[i] == 'x';
+    assert_int_equal(count, WINDOW);
+    assert_in_range(firsts, WINDOW / 4, WINDOW * 3 / 4);
+}
+
+/* One frame of the client's, as no library would send it. */
+static void send_raw(struct pair *pair, unsigned char type, unsigned char id)
+{
+    static char out[2 * H2_PRODUCE_MIN];
+    char frame[] = {0, 0, 1, (char)type, 0, 0, 0, 0, (char)id, 0};
+    h2_receive(pair->h2, (struct text){frame, sizeof(frame)}, pair->now_us);
+    size_t made = h2_produce(pair->h2, out, sizeof(out), pair->now_us);
+    nghttp2_session_mem_recv(pair->client, (uint8_t *)out, made);
+}
+
+/* RFC 9113 5.1. A client that has not heard yet that we ended a stream may go on, though. */
+static void test_who_has_ended_a_stream_does_not_go_on(void **state)
+{
+    struct pair *pair = *state;
+    upload = (struct upload){0, true};
+    int32_t id = ask(pair, "POST", NULL, 0, true);
+    leave(pair, 0, true);
+    assert_int_equal(pair->reset, NGHTTP2_REFUSED_STREAM);
+    send_raw(pair, NGHTTP2_DATA, (unsigned char)id);
+    assert_false(h2_is_over(pair->h2));
+    id = ask(pair, "GET", NULL, 0, false);
+    write_words(pair, pair->served[1].stream, "HTTP/1.1 204 No Content\r\n\r\n");
+    leave(pair, 1, false);
+    assert_true(pair->ended);
+    send_raw(pair, NGHTTP2_DATA, (unsigned char)id);
+    assert_true(h2_is_over(pair->h2));
+    assert_int_equal(pair->goaway, NGHTTP2_STREAM_CLOSED);
+}
+
+static void test_who_has_reset_a_stream_does_not_go_on(void **state)
+{
+    struct pair *pair = *state;
+    upload = (struct upload){0, true};
+    int32_t id = ask(pair, "POST", NULL, 0, true);
+    nghttp2_submit_rst_stream(pair->client, 0, id, NGHTTP2_CANCEL);
+    pump(pair);
+    send_raw(pair, NGHTTP2_HEADERS, (unsigned char)id);
+    assert_int_equal(pair->goaway, NGHTTP2_STREAM_CLOSED);
+}
+
 static void test_the_client_leaves(void **state)
 {
     struct pair *pair = *state;
@@ -454,6 +551,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_call, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bodies, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_not_whole_is_reset, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_head_that_cannot_be_sent_is_reset, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_streams_take_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_who_has_ended_a_stream_does_not_go_on, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_who_has_reset_a_stream_does_not_go_on, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(test_the_client_leaves, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_back_pressure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_answered_early, set_up, tear_down),

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * tiers - in which of its tiers of service a target is asked, and has answered: what is held for a
+ * call, and what it is booked at, follow from that. Inside gateway. Nothing here fails.
+ *
+ * A call asks for a tier by a member of its body or a header; where it says nothing (or "auto"),
+ * the provider's account decides (providers[].service_tier). Its answer says which one it was: that
+ * counts, but for answers in another dialect than their provider's, which may say anything. A
+ * dearer tier may be asked for only where its price is known (ledger.unknown_price).
+ */
+
+#include "gateway/exchange.h"
+
+/* What <target> is asked for. */
+enum service_tier tiers_asked(const struct exchange *x, const struct target *target);
+/* Is the price known of what <target> would be asked for? */
+bool tiers_are_priced(const struct exchange *x, const struct target *target);
+/* May all of <route> be asked for the standard tier, or a cheaper one? */
+bool tiers_are_plain(const struct exchange *x, const struct route *route);
+
+/* As price_bound(), in nano-dollars: in the dearest tier that <target> may answer in. */
+int64_t tiers_bound(const struct exchange *x, const struct target *target, int64_t input,
+                    int64_t output, int64_t units);
+
+/* Put into <usage> in which tier x->target has answered; what it has not said is as it was asked.
+ */
+void tiers_note(const struct exchange *x, struct usage *usage);
