@@ -224,8 +224,8 @@ static void answer_calls(struct service *service)
 
 static void begin_drain(struct service *service, bool with_delay)
 {
-    if (service_is_upgrading(service) && atomic_load(&service->turn) != TURN_LEAVING)
-        service_hear_upgrade(service, SAY_RESUME, -1);
+    if (!service_may_drain(service))
+        return;
     if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
         return;
     int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;

@@ -128,6 +128,7 @@ struct service {
     /* the service's thread only */
     struct gate gate;
     uint64_t turn_until_us; /* PREPARING */
+    bool drain_waits;       /* until it is said what becomes of us */
     enum service_phase phase;
     bool is_forced; /* to end at once */
     uint64_t phase_until_us, quiet_since_us;
@@ -179,6 +180,9 @@ void service_on_beat(void *with);
 /* What the supervisor wants of it; <passed>: a descriptor that came with it, or -1. False: it is no
  * word of an upgrade. */
 bool service_hear_upgrade(struct service *service, char word, int passed);
+/* A drain is to begin: give up being replaced, where that is for us to say. False: it is not, and
+ * the drain begins when the supervisor has said what becomes of us. */
+bool service_may_drain(struct service *service);
 /* Move it on; how long to sleep at most, in milliseconds, or -1. */
 int service_keep_turn(struct service *service);
 /* May nothing be changed now, for another is about to take over? Any thread. */

@@ -22,9 +22,12 @@
 #include "gateway/deploy_desk.h"
 #include "gateway/jobs.h"
 #include "gateway/service_state.h"
+#include "policy/ledger.h"
 
 enum {
-    STILL_US = 1000000,   /* for all workers to stand still */
+    STILL_US = 1000000, /* for all workers to stand still, */
+    STILL_TRIES = 5,    /* so often */
+    CATCH_UP_US = 1000000,
     LOOK_MS = 10,         /* how often to look whether it is prepared */
     TURN_US = 600000000,  /* a new one waits so long for its turn */
     INHERIT_US = 5000000, /* and for the limits */
@@ -57,9 +60,10 @@ static void set_turn(struct service *service, enum service_turn turn)
 static void resume(struct service *service)
 {
     if (atomic_load(&service->turn) == TURN_HANDED) {
-        /* Nobody has been let in elsewhere, and what was done since is counted here, too. */
-        if (!workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
-            log_line(LOG_WARN, "service", "a worker is slow to go on");
+        /* Nobody has been let in elsewhere, and what was done since is counted here, too. One that
+         * still asks the other has given up soon; one that is stuck is the watchdog's. */
+        while (!workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
+            workers_release(&service->gate, false);
         limits_take_back(service->limits);
         deploy_desk_hand_over(service_deploy_desk(service), false);
         workers_release(&service->gate, true);
@@ -68,6 +72,19 @@ static void resume(struct service *service)
         jobs_resume(service->jobs);
     set_turn(service, TURN_NONE);
     log_line(LOG_INFO, "service", "goes on to serve");
+    if (service->drain_waits)
+        service_drain(service);
+    service->drain_waits = false;
+}
+
+bool service_may_drain(struct service *service)
+{
+    enum service_turn turn = atomic_load(&service->turn);
+    /* The other may be about to serve: only one may let clients in. */
+    service->drain_waits = turn == TURN_HANDED;
+    if (turn == TURN_PREPARING || turn == TURN_PREPARED)
+        resume(service);
+    return turn != TURN_HANDED;
 }
 
 static void refuse(struct service *service, const char *why)
@@ -110,9 +127,22 @@ static void look_whether_prepared(struct service *service)
     }
 }
 
+/* A worker may be slow; who waits for it meanwhile does so for a moment only. */
+static bool stand_still(struct service *service)
+{
+    for (int i = 0; i < STILL_TRIES; i++) {
+        if (workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
+            return true;
+        workers_release(&service->gate, true);
+    }
+    workers_hold(service->workers, service->worker_count, &service->gate, 0); /* to be released */
+    return false;
+}
+
 static void hand_over(struct service *service, int link)
 {
     struct fault fault = {0};
+    char closed[24];
     if (atomic_load(&service->turn) != TURN_PREPARED || service->phase != SERVICE_SERVING ||
         link < 0) {
         if (link >= 0)
@@ -121,10 +151,12 @@ static void hand_over(struct service *service, int link)
         return;
     }
     service_keep_spent(service);
-    bool good = workers_hold(service->workers, service->worker_count, &service->gate, STILL_US);
+    ledger_catch_up(service->ledger, CATCH_UP_US); /* what was made here is there to be found */
+    uint64_t begun = clock_now_us();
+    bool good = stand_still(service);
     if (!good) {
         close(link);
-        fault_set(&fault, FAULT_INTERNAL, "a worker is busy for more than a second");
+        fault_set(&fault, FAULT_INTERNAL, "a worker is busy for seconds");
     } else {
         if (service->jobs)
             jobs_hand_over(service->jobs);
@@ -135,8 +167,9 @@ static void hand_over(struct service *service, int link)
         set_turn(service, TURN_HANDED);
     }
     workers_release(&service->gate, !good);
+    snprintf(closed, sizeof closed, "%llu", (unsigned long long)(clock_now_us() - begun));
     if (good)
-        say(service, SAY_HANDED, NULL);
+        say(service, SAY_HANDED, closed);
     else
         refuse(service, fault.text);
 }

@@ -30,8 +30,8 @@
 
 enum {
     SLACK_US = 15000000, /* more than the old service takes to give up by itself */
-    WARM_US = 15000000,  /* without any sign of the new one */
-    HAND_US = 10000000,  /* for the old one to hand over */
+    WARM_US = 30000000,  /* without any sign of the new one */
+    HAND_US = 20000000,  /* for the old one to hand over */
     TAKE_US = 60000000,  /* for the new one to take over */
     COMMAND_BYTES = 64 << 10,
 };
@@ -249,8 +249,10 @@ bool upgrade_hear(struct supervisor *s, char word, const char *words)
     if (word == SAY_PREPARED && upgrade->step == UPGRADE_PREPARING) {
         start_heir(s);
     } else if (word == SAY_HANDED && upgrade->step == UPGRADE_HANDING) {
+        uint64_t now = clock_now_us();
         upgrade->step = UPGRADE_TAKING;
-        upgrade->until_us = clock_now_us() + TAKE_US;
+        upgrade->until_us = now + TAKE_US;
+        upgrade->closed_us = now - strtoull(words, NULL, 10);
         if (!channel_say(upgrade->channel, SAY_TAKE, NULL, -1))
             fail(s, "the new service hears nothing");
     } else if (word == SAY_UNABLE) {
@@ -341,7 +343,6 @@ static void hear_heir(struct supervisor *s, char word, const char *words)
         snprintf(upgrade->version, sizeof upgrade->version, "%.60s", words);
         upgrade->step = UPGRADE_HANDING;
         upgrade->until_us = now + HAND_US;
-        upgrade->closed_us = now;
         if (!channel_say(s->channel, SAY_HAND_OVER, NULL, upgrade->link))
             fail(s, "the old service hears nothing");
         if (upgrade->link >= 0)
