@@ -25,8 +25,8 @@ static bool find_name(struct arena *arena, const struct target *target, struct s
             !deployments_adapter(desk, spec->name, &place->held.slot, target->adapter, &wire))
             return false;
         place->model = arena_copy(arena, text_of(wire.name));
-    } else if (!spec->served_name.len && desk &&
-               deployments_served_name(desk, spec->name, name, sizeof(name)) > 0) {
+    } else if (desk && deployments_served_name(desk, spec->name, &place->held.slot, name,
+                                               sizeof(name)) > 0) {
         place->model = arena_copy(arena, text_of(name));
     }
     return true;

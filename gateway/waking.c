@@ -158,6 +158,22 @@ static void write_loading(struct exchange *x, const struct standing_view *view)
     buffer_done(&out);
 }
 
+/* Why those who wait are told that it is no use, for people. */
+static void say_reason(const char *reason, char *into, size_t size)
+{
+    static const struct {
+        const char *reason, *words;
+    } known[] = {{"removed", "is gone"},
+                 {"stopped", "is stopped"},
+                 {"queue_full", "has as many calls waiting as it may"}};
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
+        if (strcmp(known[i].reason, reason) == 0) {
+            snprintf(into, size, "%s", known[i].words);
+            return;
+        }
+    snprintf(into, size, "could not be started: %s", reason);
+}
+
 /* In <why>, for when nobody else answers either. */
 static void say_why(struct exchange *x, const char *what)
 {
@@ -266,8 +282,8 @@ static bool name_model(struct exchange *x)
         else
             now = text_of(wire.name);
     }
-    if (!spec->served_name.len && desk && (!x->target->adapter.len || x->waking->lora) &&
-        deployments_served_name(desk, spec->name, name, sizeof(name)) > 0)
+    if (desk && (!x->target->adapter.len || x->waking->lora) &&
+        deployments_served_name(desk, spec->name, &x->waking->slot, name, sizeof(name)) > 0)
         now = text_of(name);
     else if (x->waking->lora)
         now = spec->served_name;
@@ -344,8 +360,12 @@ static enum exchange_state go_on(struct exchange *x)
         waking->waits = false;
         return dispatch(x);
     }
-    if (waking->answered)
-        return turn_away(x, waking->ticket.why_not ? waking->ticket.why_not : "is gone");
+    if (waking->answered) {
+        char words[sizeof(waking->ticket.why) + 32];
+        say_reason(waking->ticket.why_not ? waking->ticket.why_not : "removed", words,
+                   sizeof(words));
+        return turn_away(x, words);
+    }
     if (now_of(x) >= waking->until_us)
         return turn_away(x, "was not ready in time");
     return EXCHANGE_WAKE;

@@ -12,7 +12,8 @@ enum {
     CLOSE_LOOK_US = 50000, /* while calls wait, or are waited for */
     LOOK_US = 250000,      /* while anything runs */
     RECORD_US = 500000,
-    ROUNDS_MAX = 4, /* facts that follow from decisions are told at once */
+    LEFT_US = 1000000, /* who waits may have come a moment before its configuration is known */
+    ROUNDS_MAX = 4,    /* facts that follow from decisions are told at once */
     KILL_US = 1000000,
     HEIR_US = 5000000, /* so long who ends waits for one that takes over, at most, */
     SEEK_US = 3000000, /* and until it knows what was there before it */
@@ -114,12 +115,24 @@ static void tidy_records(struct deployments *desk)
 
 /* ---------------------------------------------------------------------------------- demand */
 
+/* Calls of an earlier configuration may still begin to wait for what is not there any more. */
+static void turn_away_from_nobody(struct desk_record *record, const struct slots_figures *figures)
+{
+    struct deployments *desk = record->desk;
+    struct fleet_view view;
+    uint64_t now = desk_now(desk);
+    if (figures->held > 0 && now > figures->oldest_us + LEFT_US &&
+        !fleet_look(desk->fleet, text_of(record->name), &view, now))
+        slots_fail_waiting(record->slots, "removed");
+}
+
 /* True while somebody waits. */
 static bool tell_demand(struct desk_record *record)
 {
     struct deployments *desk = record->desk;
     struct text name = text_of(record->name);
     struct slots_figures figures = slots_figures(record->slots);
+    turn_away_from_nobody(record, &figures);
     struct fleet_demand demand = {
         .in_flight = figures.in_flight, .held = figures.held, .oldest_held_us = figures.oldest_us};
     if (desk->site.jobs_waiting)

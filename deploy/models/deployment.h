@@ -133,10 +133,11 @@ size_t deployments_events(struct deployments *deployments, struct text name, uin
 /* What the fleet knows of one deployment, for who has to say how long it takes; any thread. <view>
  * holds no spec. False: there is none of that name. */
 bool deployments_look(struct deployments *deployments, struct text name, struct fleet_view *view);
-/* What the servers call their model (served_name, else what they list first), which a call must
- * name; empty while none has been ready. Any thread. Returns its length. */
-size_t deployments_served_name(struct deployments *deployments, struct text name, char *into,
-                               size_t size);
+/* What the replica that a call has a slot of calls its model (served_name of its revision, else
+ * what it lists first), which the call must name; what another one has called it when that replica
+ * is gone, and empty while none has been ready. Any thread. Returns its length. */
+size_t deployments_served_name(struct deployments *deployments, struct text name,
+                               const struct slot *slot, char *into, size_t size);
 /* How a call names an adapter to the replica that it has a slot of; any thread. False: that replica
  * or adapter is not there. (slots_wish.adapter is hash_name() of the adapter's name.) */
 bool deployments_adapter(struct deployments *deployments, struct text name, const struct slot *slot,

@@ -80,9 +80,10 @@ static void on_answer(void *with, bool good, const char *words)
     guest->bad = good ? 0 : guest->bad + 1;
     if (good || guest->bad >= failures_of(guest))
         guest->is_good = good;
-    if (good)
-        snprintf(guest->record->served, sizeof guest->record->served, "%s",
-                 probe_served_name(guest->probe));
+    if (good) {
+        snprintf(guest->served, sizeof guest->served, "%s", probe_served_name(guest->probe));
+        memcpy(guest->record->served, guest->served, sizeof guest->served);
+    }
     if (was_good != guest->is_good)
         probe_pace(guest->probe, pace_of(guest));
     if (is_gone(guest))

@@ -47,8 +47,8 @@ struct desk_record {
     struct slots *slots;
     struct errand bell; /* somebody began to wait */
     struct story story;
-    char served[PROBE_NAME_MAX];
-    bool is_wanted;   /* configured, or something of it runs yet */
+    char served[PROBE_NAME_MAX]; /* what the last one that was well calls its model */
+    bool is_wanted;              /* configured, or something of it runs yet */
     uint64_t left_us; /* when it ceased to be wanted: its story is kept for a day; 0 = forgotten */
     bool was_busy;
 
@@ -111,6 +111,7 @@ struct desk_guest {
     struct launch_address address;
     struct deployment_spec *spec;
     struct probe *probe;
+    char served[PROBE_NAME_MAX];
     unsigned bad;         /* probes in a row */
     bool is_good;         /* the last one */
     bool is_orphan;       /* its node is silent */
@@ -145,6 +146,7 @@ struct desk_replica {
     bool has_address;
     struct slot slot, past[PAST_SLOTS]; /* generation 0 = none */
     struct probe *probe;
+    char served[PROBE_NAME_MAX]; /* what it calls its model; empty before it was well */
     struct adapters *adapters;
     enum replica_state paced_for;
     int64_t memory_bytes;

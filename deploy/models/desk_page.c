@@ -70,12 +70,37 @@ bool deployments_look(struct deployments *deployments, struct text name, struct 
     return is_there;
 }
 
-size_t deployments_served_name(struct deployments *deployments, struct text name, char *into,
-                               size_t size)
+static const struct desk_replica *replica_on(const struct deployments *desk, struct text name,
+                                             const struct slot *slot)
+{
+    for (struct link *at = desk->replicas.next; at != &desk->replicas; at = at->next) {
+        const struct desk_replica *replica = LIST_MEMBER(at, struct desk_replica, link);
+        if (replica->fleet->number == slot->replica &&
+            text_equal(text_of(replica->record->name), name))
+            return replica;
+    }
+    return NULL;
+}
+
+static const struct desk_guest *guest_on(const struct deployments *desk, struct text name,
+                                         const struct slot *slot)
+{
+    const struct desk_guest *guest = guest_find(desk, slot->replica);
+    return guest && text_equal(text_of(guest->record->name), name) ? guest : NULL;
+}
+
+size_t deployments_served_name(struct deployments *deployments, struct text name,
+                               const struct slot *slot, char *into, size_t size)
 {
     desk_lock(deployments);
     const struct desk_record *record = desk_record_find(deployments, name);
-    int length = snprintf(into, size, "%s", record ? record->served : "");
+    const struct desk_replica *replica = replica_on(deployments, name, slot);
+    const struct desk_guest *guest = replica ? NULL : guest_on(deployments, name, slot);
+    const char *served = replica && replica->served[0] ? replica->served
+                         : guest && guest->served[0]   ? guest->served
+                         : record                      ? record->served
+                                                       : "";
+    int length = snprintf(into, size, "%s", served);
     desk_unlock(deployments);
     return length > 0 ? (size_t)length : 0;
 }
@@ -83,17 +108,11 @@ size_t deployments_served_name(struct deployments *deployments, struct text name
 bool deployments_adapter(struct deployments *deployments, struct text name, const struct slot *slot,
                          struct text adapter, struct adapter_wire *wire)
 {
-    bool is_there = false;
     desk_lock(deployments);
-    for (struct link *at = deployments->replicas.next; at != &deployments->replicas;
-         at = at->next) {
-        const struct desk_replica *replica = LIST_MEMBER(at, struct desk_replica, link);
-        if (replica->fleet->number == slot->replica &&
-            text_equal(text_of(replica->record->name), name))
-            is_there = adapter_wire_of(replica->fleet->spec, adapter, wire);
-    }
-    const struct desk_guest *guest = is_there ? NULL : guest_find(deployments, slot->replica);
-    if (guest && text_equal(text_of(guest->record->name), name))
+    const struct desk_replica *replica = replica_on(deployments, name, slot);
+    bool is_there = replica && adapter_wire_of(replica->fleet->spec, adapter, wire);
+    const struct desk_guest *guest = is_there ? NULL : guest_on(deployments, name, slot);
+    if (guest)
         is_there = adapter_wire_of(guest->spec, adapter, wire);
     desk_unlock(deployments);
     return is_there;

@@ -25,30 +25,6 @@ static void note(struct desk_replica *replica, const char *reason, const char *w
 
 /* --------------------------------------------------------------------------------- its probe */
 
-static void on_answer(void *with, bool good, const char *words)
-{
-    struct desk_replica *replica = with;
-    struct deployments *desk = replica->desk;
-    desk_lock(desk);
-    if (good)
-        snprintf(replica->record->served, sizeof replica->record->served, "%s",
-                 probe_served_name(replica->probe));
-    else
-        snprintf(replica->fleet->words, sizeof replica->fleet->words, "%s", words);
-    fleet_probed(desk->fleet, replica->fleet, good, desk_now(desk));
-    desk_round(desk);
-    desk_unlock(desk);
-}
-
-static void on_trouble(void *with, const char *words)
-{
-    struct desk_replica *replica = with;
-    struct deployments *desk = replica->desk;
-    desk_lock(desk);
-    note(replica, "trouble", words);
-    desk_unlock(desk);
-}
-
 static int64_t or_default(int64_t us, int64_t default_us)
 {
     us = us > 0 ? us : default_us;
@@ -76,6 +52,31 @@ static int64_t pace_of(const struct fleet_replica *of)
         break;
     }
     return 0;
+}
+
+static void on_answer(void *with, bool good, const char *words)
+{
+    struct desk_replica *replica = with;
+    struct deployments *desk = replica->desk;
+    desk_lock(desk);
+    if (good) {
+        snprintf(replica->served, sizeof replica->served, "%s", probe_served_name(replica->probe));
+        memcpy(replica->record->served, replica->served, sizeof replica->served);
+    } else if (pace_of(replica->fleet) > 0) { /* one that is ended says nothing of why */
+        snprintf(replica->fleet->words, sizeof replica->fleet->words, "%s", words);
+    }
+    fleet_probed(desk->fleet, replica->fleet, good, desk_now(desk));
+    desk_round(desk);
+    desk_unlock(desk);
+}
+
+static void on_trouble(void *with, const char *words)
+{
+    struct desk_replica *replica = with;
+    struct deployments *desk = replica->desk;
+    desk_lock(desk);
+    note(replica, "trouble", words);
+    desk_unlock(desk);
 }
 
 static void drop_probe(struct desk_replica *replica)

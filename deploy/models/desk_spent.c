@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What deployments have spent, as it is kept over restarts and told to whoever leads next: lines of
- * "<name> <nano-dollars> <when it came to be, in seconds of the wall clock>".
+ * "<name> <nano-dollars> <when it came to be, in seconds of the wall clock> <when this was so, in
+ * milliseconds of it, where it was costing something; else 0>". Earlier versions have no fourth.
  */
 #include "deploy/models/desk_inside.h"
 #include "gateway/base/clock.h"
 
-enum { SECOND_US = 1000000 };
+enum { SECOND_US = 1000000, MILLI_US = 1000 };
 
 void deployments_spent(struct deployments *deployments, struct buffer *lines)
 {
@@ -14,27 +15,32 @@ void deployments_spent(struct deployments *deployments, struct buffer *lines)
     struct fleet_spent one;
     struct fleet_view view;
     uint64_t now = clock_now_us(); /* its loop's belongs to another thread */
+    int64_t wall = clock_wall_us();
     desk_lock(desk);
     for (size_t i = 0; fleet_spent(desk->fleet, i, &one, now); i++) {
         fleet_look_at(desk->fleet, i, &view, now);
         if (one.nanos == 0 && view.spec->max_age_us == 0)
             continue;
-        buffer_format(lines, "%.*s %lld %lld\n", TEXT_ARGS(one.name), (long long)one.nanos,
-                      (long long)((clock_wall_us() - one.age_us) / SECOND_US));
+        buffer_format(lines, "%.*s %lld %lld %lld\n", TEXT_ARGS(one.name), (long long)one.nanos,
+                      (long long)((wall - one.age_us) / SECOND_US),
+                      view.nanos_per_hour > 0 ? (long long)(wall / MILLI_US) : 0LL);
     }
     desk_unlock(desk);
 }
 
 static bool read_spent(struct text line, struct fleet_spent *spent)
 {
-    uint64_t nanos = 0, since_s = 0;
+    uint64_t nanos = 0, since_s = 0, seen_ms = 0;
     struct text name = {"", 0}, word = {"", 0};
     int64_t now = clock_wall_us();
     if (!text_next(&line, ' ', &name) || !text_next(&line, ' ', &word) ||
         !text_number(word, INT64_MAX, &nanos) || !text_next(&line, ' ', &word) ||
         !text_number(word, INT64_MAX / SECOND_US, &since_s))
         return false;
-    *spent = (struct fleet_spent){name, (int64_t)nanos, now - (int64_t)since_s * SECOND_US};
+    if (text_next(&line, ' ', &word) && !text_number(word, INT64_MAX / SECOND_US, &seen_ms))
+        return false;
+    *spent = (struct fleet_spent){name, (int64_t)nanos, now - (int64_t)since_s * SECOND_US,
+                                  seen_ms > 0 ? now - (int64_t)seen_ms * MILLI_US : 0};
     return true;
 }
 
@@ -45,7 +51,10 @@ void deployments_recall_spent(struct deployments *deployments, struct text lines
     struct fleet_spent spent;
     desk_lock(desk);
     while (text_next(&lines, '\n', &line))
-        if (read_spent(line, &spent))
+        if (read_spent(line, &spent)) {
+            if (desk->site.is_shared)
+                spent.unseen_us = 0; /* whoever of the others was there has counted */
             fleet_recall_spent(desk->fleet, &spent, desk_now(desk));
+        }
     desk_unlock(desk);
 }

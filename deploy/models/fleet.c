@@ -388,6 +388,7 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
     if (number >= fleet->number && number < UINT64_MAX / 2)
         fleet->number = number + 1;
     replica_adopt(fleet, one, node, &need, now_us);
+    look_adopted(fleet, one, now_us);
     unsigned counted = fleet_census(deployment, 0).counted;
     deployment->wanted = counted > deployment->wanted ? counted : deployment->wanted;
     deployment->busy_us = now_us;

@@ -129,6 +129,8 @@ void fleet_recall(struct fleet *fleet, struct text name, const struct fleet_orde
 struct fleet_spent {
     struct text name;
     int64_t nanos, age_us;
+    int64_t unseen_us; /* recalled only: so long ago it was that; what is adopted has run on since,
+                          and costs that, too. 0 = it is not known, or others have counted. */
 };
 bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *spent,
                  uint64_t now_us);

@@ -91,8 +91,9 @@ struct fleet_deployment {
     uint64_t since_us, due_us, created_us;
 
     bool removed, stopped, pinned, unpinned, asleep;
-    bool ordered; /* started by order: also without a call, until it is ready */
-    bool bounded; /* by order: low and high instead of the spec's */
+    bool was_removed; /* by the configuration before: what comes now is another one of its name */
+    bool ordered;     /* started by order: also without a call, until it is ready */
+    bool bounded;     /* by order: low and high instead of the spec's */
     unsigned low, high;
 
     bool failed; /* given up; nothing is started but by a call or an order */
@@ -120,7 +121,9 @@ struct fleet_deployment {
     int64_t starts_us[STARTS_KEPT];
     unsigned start_count, restarts;
     __int128 spent, saved; /* nano-dollars × microseconds per hour */
-    int64_t rate;          /* of one replica, as the last one cost */
+    int64_t unseen_us; /* so long what is adopted may have run with nobody who counted its cost, */
+    uint64_t recalled_us; /* as it was recalled then */
+    int64_t rate;         /* of one replica, as the last one cost */
 };
 
 struct fleet {
@@ -267,4 +270,6 @@ struct revision *roll_revision(struct fleet_deployment *deployment, unsigned num
 void look_accrue(struct fleet *fleet, uint64_t now_us);
 void look_started(struct fleet_deployment *deployment, int64_t took_us);
 int64_t look_median(const struct fleet_deployment *deployment);
+/* An adopted one has run on while nobody was there to count. */
+void look_adopted(struct fleet *fleet, const struct replica *one, uint64_t now_us);
 int64_t look_spent(const struct fleet_deployment *deployment);

@@ -52,6 +52,18 @@ void look_accrue(struct fleet *fleet, uint64_t now_us)
     }
 }
 
+void look_adopted(struct fleet *fleet, const struct replica *one, uint64_t now_us)
+{
+    struct fleet_deployment *deployment = one->of;
+    int64_t since_us = (int64_t)(now_us - deployment->recalled_us); /* below 0: adopted before */
+    int64_t unseen_us = deployment->unseen_us + since_us;
+    if (deployment->unseen_us == 0 || unseen_us <= 0 || since_us > MINUTE_US ||
+        !replica_holds(one->r.state))
+        return;
+    deployment->spent +=
+        (__int128)place_rate(&fleet->nodes[one->r.node], &one->reserved) * unseen_us;
+}
+
 int64_t look_spent(const struct fleet_deployment *deployment)
 {
     return (int64_t)(deployment->spent / hour_us);
@@ -64,7 +76,7 @@ bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *sp
         return false;
     const struct fleet_deployment *deployment = fleet->deployments[index];
     *spent = (struct fleet_spent){deployment_text(deployment), look_spent(deployment),
-                                  (int64_t)(now_us - deployment->created_us)};
+                                  (int64_t)(now_us - deployment->created_us), 0};
     return true;
 }
 
@@ -77,6 +89,11 @@ void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, ui
         deployment->spent = (__int128)spent->nanos * hour_us;
     if (spent->age_us > (int64_t)(now_us - deployment->created_us))
         deployment->created_us = now_us - (uint64_t)spent->age_us; /* may be before the clock's 0 */
+    deployment->unseen_us = spent->unseen_us > 0 ? spent->unseen_us : 0;
+    deployment->recalled_us = now_us;
+    for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
+        if (one->adopted) /* until then; what came after was counted */
+            look_adopted(fleet, one, one->r.launched_us);
 }
 
 /* ----------------------------------------------------------------------------------- times */

@@ -80,6 +80,16 @@ static void revise(struct fleet *fleet, struct fleet_deployment *deployment,
     roll_to(fleet, deployment, spec, "revised", now_us);
 }
 
+/* What ends yet of an earlier one of its name was ordered, spent and given up by that. */
+static void begin_anew(struct fleet_deployment *deployment, uint64_t now_us)
+{
+    deployment->stopped = deployment->pinned = deployment->unpinned = deployment->asleep = false;
+    deployment->ordered = deployment->bounded = deployment->failed = deployment->last_try = false;
+    deployment->spent = deployment->saved = 0;
+    deployment->rejected_digest = 0;
+    deployment->created_us = deployment->busy_us = now_us;
+}
+
 static void configure_one(struct fleet *fleet, struct deployment_spec *spec, uint64_t now_us)
 {
     struct fleet_deployment *deployment = fleet_find(fleet, spec->name);
@@ -88,7 +98,9 @@ static void configure_one(struct fleet *fleet, struct deployment_spec *spec, uin
     struct deployment_spec *old = deployment->spec;
     if (old && (old->scaling.min != spec->scaling.min || old->scaling.max != spec->scaling.max))
         deployment->bounded = false;
-    deployment->removed = false;
+    if (deployment->was_removed)
+        begin_anew(deployment, now_us);
+    deployment->removed = deployment->was_removed = false;
     deployment->spec = spec_ref(spec);
     spec_unref(old);
     scale_configure(deployment);
@@ -99,8 +111,10 @@ void fleet_configure(struct fleet *fleet, const struct node_spec *nodes, size_t 
                      struct deployment_spec *const *specs, size_t count, uint64_t now_us)
 {
     place_nodes(fleet, nodes, node_count);
-    for (size_t i = 0; i < fleet->count; i++)
+    for (size_t i = 0; i < fleet->count; i++) {
+        fleet->deployments[i]->was_removed = fleet->deployments[i]->removed;
         fleet->deployments[i]->removed = true;
+    }
     for (size_t i = 0; i < count && i < SPEC_DEPLOYMENTS_MAX; i++)
         configure_one(fleet, specs[i], now_us);
     for (size_t i = 0; i < fleet->count; i++)

@@ -142,14 +142,24 @@ void server_signal(const struct launch *launch, int number)
     kill(-launch->mark.pid, number);
 }
 
-static bool is_clear(const struct launch *launch)
+static bool is_of_another(void *with, struct text deployment, struct text replica)
 {
+    const struct launch_name *name = with;
+    return !text_equal(deployment, text_of(name->deployment)) ||
+           !text_equal(replica, text_of(name->replica));
+}
+
+/* Without a cage, what has left its session is known by its environment alone, and ended here. */
+static bool is_clear(struct launch *launch)
+{
+    const struct launcher_site *site = &launch->launcher->site;
     pid_t pids[1];
     struct footprint left;
     if (launch->mark.cage.path[0] != 0)
         return cage_pids(&launch->mark.cage, pids, 1) == 0;
+    unsigned ended = mark_sweep(site->state_dir, site->owner, is_of_another, &launch->mark.name);
     footprint_of_sessions(&launch->mark.pid, &left, 1);
-    return left.resident == 0;
+    return ended == 0 && left.resident == 0;
 }
 
 static void end(struct launch *launch)

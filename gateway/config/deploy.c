@@ -267,6 +267,15 @@ static bool is_label(struct text name)
     return name.len > 0 && name.len <= SPEC_NAME_MAX;
 }
 
+/* As it stands in a request's first line. */
+static bool is_request_path(struct text path)
+{
+    for (size_t i = 0; i < path.len; i++)
+        if (path.at[i] <= ' ' || path.at[i] >= 0x7f)
+            return false;
+    return path.len > 0 && path.at[0] == '/';
+}
+
 /* A socket's path would be one inside of it. */
 static void check_no_socket(struct document *document, const struct deployment_draft *draft)
 {
@@ -300,9 +309,9 @@ static void check_start(struct document *document, const struct deployment_draft
                          spec->launcher == LAUNCH_BY_DOCKER ? "docker" : "kubernetes");
     if (!is_process)
         check_no_socket(document, draft);
-    if (!spec->probe.path.len || spec->probe.path.at[0] != '/')
+    if (!is_request_path(spec->probe.path))
         problem_at_value(document, node_of(node_of(draft->node, "probe"), "path"), SEVERITY_ERROR,
-                         "a \"path\" begins with /");
+                         "a \"path\" begins with /, and has only visible ASCII characters");
     if (spec->sleep_first && spec->engine != ENGINE_VLLM)
         problem_at_value(document, node_of(node_of(draft->node, "scaling"), "idle_action"),
                          SEVERITY_ERROR, "only the engine vllm can sleep");

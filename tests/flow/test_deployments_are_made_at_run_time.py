@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from deployed import Desk, deployed, pids, server_for
-from harness import Client, Sluice, eventually, run_cli
+from harness import Client, Sluice, chat_request, eventually, run_cli
 
 
 def cli(gate, *words):
@@ -57,6 +57,7 @@ def test_it_is_made_called_changed_and_removed(gate, desk):
     ({"command": []}, "command", "needs a"),
     ({"resources": {"memory": "900TiB"}}, "resources", "could never start"),
     ({"node": "nowhere"}, "node", "no node"),
+    ({"probe": {"path": "/health\r\nX: y"}}, "probe.path", "visible"),
     ({"token_file": "/etc/passwd"}, "token_file", "cannot be named here"),
     ({"registry": {"password_file": "/etc/passwd"}}, "registry.password_file", "cannot be named here"),
 ])
@@ -99,6 +100,35 @@ def test_orders(gate, desk):
     assert fits.status == 200 and fits.json["fits"] is True, fits
     [node] = desk.ask("GET", "/placement").json["nodes"]
     assert node["name"] == "local" and node["replicas"] >= 1, node
+
+
+def test_one_that_is_made_again_has_no_orders_of_the_one_before(gate, desk):
+    """Though a server of that still ends, with a call on it."""
+    make(desk, "again", "--tps", 5, "--tokens", 1000, stop={"drain": "60s"})
+    client, response = gate.open_stream("again")
+    next(iter(client.pieces(response)))
+    assert desk.order("stop", "again").status == 200 and desk.order("pin", "again").status == 200
+    assert desk.ask("DELETE", "/deployments/again").status == 204
+    make(desk, "again")
+    answer = gate.chat("again", options={"timeout": 30})
+    assert answer.status == 200, answer
+    client.close()
+    assert desk.ask("DELETE", "/deployments/again").status == 204
+    eventually(lambda: not pids("again-model"), what="its servers have ended")
+
+
+def test_a_call_whose_deployment_has_gone_meanwhile_does_not_wait_for_it(gate, desk):
+    make(desk, "leaving")
+    with gate.connect() as client:
+        head, _, body = chat_request({"model": "leaving", "messages": []}, headers=[("Expect", "100-continue")]).partition(b"\r\n\r\n")
+        client.send(head + b"\r\n\r\n")
+        assert client.sock.recv(1000).startswith(b"HTTP/1.1 100")  # the configuration of now is in force for it
+        assert desk.ask("DELETE", "/deployments/leaving").status == 204
+        assert gate.chat("leaving").status == 404
+        client.send(body)
+        answer = client.begin_response("POST")
+        text = b"".join(client.pieces(answer))
+        assert answer.status in (404, 503) and b"not ready in time" not in text, (answer, text)
 
 
 def test_adapters(gate, desk):

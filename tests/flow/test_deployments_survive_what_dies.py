@@ -148,6 +148,30 @@ def test_what_was_spent_is_known_after_a_restart():
             assert desk.show()["reason"] == "max_spend" and desk.show()["cost"]["spent_nanos"] < 8 * 10**9, desk.show()
 
 
+def test_what_it_costs_while_nobody_counts_is_counted_when_it_is_found_again():
+    """A dollar a second: it runs on without its sluice."""
+    node = {"name": "local", "launcher": "process", "memory": "8GiB", "price_per_hour": "3600 USD"}
+    config = deployed(server_for("qwen", resources={"memory": "8GiB"}, scaling={"min": 1}), nodes=[node], deployments={"on_exit": "leave"})
+    first, gate = time.monotonic(), Sluice(config)
+    try:
+        desk = Desk(gate)
+        desk.until("ready")
+        [pid] = pids()
+        assert gate.stop() == 0
+        begun = time.monotonic()
+        time.sleep(4)
+        away = time.monotonic() - begun
+        gate.start()
+        desk.until("ready")
+        spent = desk.show()["cost"]["spent_nanos"]
+        assert pids() == [pid]
+        assert away * 1e9 < spent < (time.monotonic() - first) * 1e9, (spent, away)
+    finally:
+        gate.__exit__(None)
+        for left in pids():
+            os.kill(left, signal.SIGKILL)
+
+
 def test_calls_end_before_their_server_does():
     with Sluice(deployed(server_for("qwen", "--tps", 10, "--tokens", 15))) as gate:
         desk = Desk(gate)

@@ -59,6 +59,21 @@ def test_one_that_is_well_takes_over(gate):
     tried.end()
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_each_revision_is_asked_for_what_it_calls_its_model(gate, says):
+    """Whether it is known from served_name, or from what it lists: a server answers 404 to another name."""
+    name = f"renamed-{says}".lower()
+    tried = Tried(gate, name, step="30s", steps=["0.5"])
+    change = {"command": server_for(name, "--say", "new", "--model", "another")["command"]}
+    assert tried.desk.ask("PATCH", f"/deployments/{name}", {**change, **({"served_name": "another"} if says else {})}).status == 200
+    eventually(lambda: tried.call() == "new", what="the new one has calls")
+    said = [tried.call() for _ in range(40)]
+    assert {"old", "new"} == set(said), said
+    tried.desk.order("rollout", name, {"action": "promote"})
+    eventually(lambda: {tried.call() for _ in range(5)} == {"new"}, what="it alone answers")
+    tried.end()
+
+
 def test_one_that_fails_one_call_in_five_is_taken_back(gate):
     """And no client sees that: who it has failed is asked for again at the old one."""
     tried = Tried(gate, "failing", "--first-ms", 5, step="30s")

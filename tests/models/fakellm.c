@@ -71,7 +71,8 @@ static const struct option {
     {"--hang-after-ms", &opt_hang_after_ms, NULL},         /* answers nothing any more */
     {"--exit-delay-ms", &opt_exit_delay_ms, NULL},         /* between TERM and its end */
     {"--ignore-term", &opt_ignore_term, NULL},             /* 1: only KILL ends it */
-    {"--child", &opt_child, NULL},                 /* 1: has a child that would outlive it */
+    {"--child", &opt_child, NULL},                 /* 1: has a child that would outlive it; */
+                                                   /* 2: which has a session of its own */
     {"--log-every-ms", &opt_log_every_ms, NULL},   /* a line on stdout */
     {"--log-bytes", &opt_log_bytes, NULL},         /* so much longer */
     {"--print-env", NULL, &opt_print_env},         /* the value of this variable, at start */
@@ -695,8 +696,13 @@ int main(int argc, char **argv)
                getenv(opt_print_env) ? getenv(opt_print_env) : "(unset)");
     if (opt_exit_at_once)
         crash("at once, as told");
-    if (opt_child && fork() == 0) {
+    pid_t child = opt_child ? fork() : -1;
+    if (child > 0)
+        printf("fakellm: child %d\n", (int)child);
+    if (child == 0) {
         signal(SIGTERM, SIG_IGN);
+        if (opt_child == 2)
+            setsid();
         for (;;)
             pause();
     }

@@ -207,7 +207,8 @@ static void a_call_that_waits_starts_it_and_idleness_stops_it(void **state)
     assert_true(slots_address(slots, &ticket.slot, &address));
     assert_true(address.port > 0);
     char name[64];
-    assert_int_equal(deployments_served_name(desk, TEXT("fake"), name, sizeof name), 4);
+    assert_int_equal(deployments_served_name(desk, TEXT("fake"), &ticket.slot, name, sizeof name),
+                     4);
     assert_string_equal(name, "fake");
     give_it_back();
     assert_true(is_ready());
@@ -378,13 +379,14 @@ static void *read_on(void *with)
         char name[64];
         deployment_page_free(deployments_page(desk, TEXT("fake")));
         deployments_look(desk, TEXT("fake"), &view);
-        deployments_served_name(desk, TEXT("fake"), name, sizeof name);
         deployments_logs(desk, TEXT("fake"), TEXT(""), 10, &out);
         deployments_follow(desk, TEXT("fake"), next, &out, &next);
         buffer_clear(&out);
         struct slot slot;
-        if (slots_take(slots, &(struct slots_wish){.revision = 0}, &slot))
+        if (slots_take(slots, &(struct slots_wish){.revision = 0}, &slot)) {
+            deployments_served_name(desk, TEXT("fake"), &slot, name, sizeof name);
             slots_give(slots, &slot, SLOT_FINE, 0);
+        }
         usleep(500);
     }
     buffer_done(&out);

@@ -303,11 +303,12 @@ static void what_was_spent_before_counts(void **state)
     model->spec->max_spend_nanos = INT64_C(20) * 1000000000;
     old->spec->max_age_us = 100 * SECOND_US;
     world_configure();
-    struct fleet_spent before = {TEXT("dear"), INT64_C(15) * 1000000000, 0}, less = before, after;
+    struct fleet_spent before = {TEXT("dear"), INT64_C(15) * 1000000000, 0, 0}, less = before,
+                       after;
     fleet_recall_spent(world.fleet, &before, world.now_us);
     less.nanos /= 2;
     fleet_recall_spent(world.fleet, &less, world.now_us);
-    fleet_recall_spent(world.fleet, &(struct fleet_spent){TEXT("none"), 1, 1}, world.now_us);
+    fleet_recall_spent(world.fleet, &(struct fleet_spent){TEXT("none"), 1, 1, 0}, world.now_us);
     assert_true(fleet_spent(world.fleet, 0, &after, world.now_us));
     assert_int_equal(after.nanos, before.nanos);
     wake(model);
@@ -315,7 +316,7 @@ static void what_was_spent_before_counts(void **state)
     world_run(10 * SECOND_US);
     assert_true(look("dear").stopped);
     assert_in_range(look("dear").spent_nanos, INT64_C(20) * 1000000000, INT64_C(22) * 1000000000);
-    struct fleet_spent aged = {TEXT("old"), 0, 99 * SECOND_US};
+    struct fleet_spent aged = {TEXT("old"), 0, 99 * SECOND_US, 0};
     fleet_recall_spent(world.fleet, &aged, world.now_us);
     world_call(old);
     world_run(5 * SECOND_US);

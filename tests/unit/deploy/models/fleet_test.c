@@ -96,12 +96,57 @@ static void what_is_stopped_stays_so_until_it_is_started(void **state)
     world_end();
 }
 
+/* A call comes, gets its place, and its server dies of it. */
+static void crash_by_a_call(struct model *model)
+{
+    world_call(model);
+    for (int i = 0; i < 300 && calls_on(&world.servers[0]) == 0; i++)
+        world_run(100 * MS);
+    assert_int_equal(calls_on(&world.servers[0]), 1);
+    world.servers[0].end_us = world.now_us + 1;
+    world_run(MS);
+}
+
+/* Between the crash and the next try nobody asks. */
+static void one_that_every_call_crashes_waits_longer_each_time_and_is_given_up(void **state)
+{
+    (void)state;
+    world_new(4);
+    world_node("local", 20, 0);
+    struct deployment_spec spec =
+        plain_spec("qwen", 12); /* three restarts, after a second or more */
+    struct model *model = world_model(&spec);
+    world_configure();
+    for (int crashes = 1; crashes <= 4; crashes++) {
+        crash_by_a_call(model);
+        assert_int_equal(model->broken, crashes);
+        assert_int_equal(look("qwen").state, crashes < 4 ? DEPLOYMENT_BACKOFF : DEPLOYMENT_FAILED);
+        world_run(100 * MS);
+    }
+    assert_int_equal(model->launches, 4);
+    world_call(model);
+    world_run(SECOND_US);
+    assert_int_equal(model->failed, 1);
+    world_run(10 * SECOND_US);
+    world_call(model); /* it is tried again */
+    world_run(5 * SECOND_US);
+    assert_int_equal(model->served, 1);
+    world_run(120 * SECOND_US);
+    crash_by_a_call(model);
+    world_run(10 * SECOND_US);
+    assert_int_equal(look("qwen").state, DEPLOYMENT_IDLE); /* and is not started for nobody */
+    assert_int_equal(model->launches, 6);
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_stopped_stays_so_until_it_is_started),
         cmocka_unit_test(a_call_starts_it_and_silence_ends_it),
         cmocka_unit_test(it_grows_and_shrinks_with_what_is_asked),
+        cmocka_unit_test(one_that_every_call_crashes_waits_longer_each_time_and_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,11 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "deploy/models/launch_cage.h"
+#include "deploy/models/launch_mark.h"
 #include "deploy/models/launch_process.h"
 #include "tests/unit/child.h"
 #include "tests/unit/deploy/models/models_bench.h"
@@ -264,6 +267,35 @@ static void a_child_that_outlives_its_server_is_ended(void **state)
     struct footprint left;
     footprint_of_sessions(&leader, &left, 1);
     assert_int_equal(left.resident, 0);
+}
+
+static bool child_has_gone(void)
+{
+    return process_began((pid_t)strtol(strstr(heard.all, "child ") + 6, NULL, 10)) == 0;
+}
+
+/* Such a machine gives us no group of our own for memory, by which all of a server is known. Where
+ * they cannot be hidden, there are none. */
+static void hide_groups(void)
+{
+    if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0)
+        mount("none", "/sys/fs/cgroup", "tmpfs", MS_RDONLY, NULL);
+}
+
+static void a_child_with_a_session_of_its_own_is_ended_too(void **state)
+{
+    (void)state;
+    int before = open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    hide_groups();
+    struct launch *launch =
+        start(bench_fakellm(), WORDS("--port", "{port}", "--child", "2"), 64 << 20);
+    assert_true(bench_until(is_alone));
+    assert_false(child_has_gone());
+    launch_process.stop(launch, BENCH_SECOND);
+    assert_true(bench_until(has_ended));
+    assert_true(bench_until(child_has_gone));
+    setns(before, CLONE_NEWNS);
+    close(before);
 }
 
 static void memory_beyond_the_limit_ends_it_as_oom(void **state)
@@ -571,6 +603,7 @@ int main(void)
         TEST(a_crash_by_a_signal_is_told),
         TEST(who_ignores_term_is_killed_after_its_grace),
         TEST(a_child_that_outlives_its_server_is_ended),
+        TEST(a_child_with_a_session_of_its_own_is_ended_too),
         TEST(memory_beyond_the_limit_ends_it_as_oom),
         TEST(what_it_uses_of_memory_is_told),
         TEST(a_port_that_is_taken_is_told),
