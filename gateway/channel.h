@@ -19,4 +19,4 @@ bool channel_say(int channel, enum channel_word word, const char *words, int pas
 
 /* The next message, with a NUL behind it: its length; 0: the other side is gone; -1: there is none.
  * *passed: a descriptor that came with it, close-on-exec and the caller's, or -1. */
-ssize_t channel_hear(int channel, char message[CHANNEL_BYTES], int *passed);
+ssize_t channel_hear(int channel, char bytes[CHANNEL_BYTES], int *passed);

@@ -60,10 +60,11 @@ def upgrade(gate):
 
 def services(gate):
     """Pids of the services, the one that was started last behind the others; not of model servers, whose parent may
-    be the supervisor, too."""
+    be the supervisor, too. One that has ended is one until the supervisor has noticed: until then it has no words."""
     def is_one(pid):
         with contextlib.suppress(OSError):
-            return str(gate.file) in Path(f"/proc/{pid}/cmdline").read_text()
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+            return not words or str(gate.file) in words
         return False
 
     return [pid for pid in gate.children() if is_one(pid)]
