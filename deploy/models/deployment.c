@@ -302,8 +302,9 @@ void desk_see_heirs(struct deployments *desk)
         shut(desk, false);
 }
 
-void deployments_hand_over(struct deployments *desk, bool handed)
+void deployments_hand_over(struct deployments *deployments, bool handed)
 {
+    struct deployments *desk = deployments;
     desk_lock(desk);
     desk->is_handed_over = handed;
     desk->leaves = handed || desk->site.leave;
