@@ -198,6 +198,7 @@ def test_callers_that_never_pause(upstream):
         assert len(upstream.calls) == total
         rows = booked(gate, total)
         assert {row["outcome"] for row in rows} == {"complete"}
+        assert gate.usage_total("requests") == total, "and the sums, to which two have added, are those of the rows"
 
 
 def test_a_kept_connection_has_one_more_call(upstream):
