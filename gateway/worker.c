@@ -13,6 +13,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/capture.h"
 #include "gateway/checkups.h"
 #include "gateway/client.h"
 #include "gateway/crash.h"
@@ -263,6 +264,7 @@ void worker_give_exchange(struct exchange *x)
     resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
+    capture_forget(x);
     if (x->tap)
         tap_done(x->tap);
     worker->exchange_count--;
