@@ -54,7 +54,8 @@ enum channel_word {
     SAY_HANDED = 'H',
     SAY_UNABLE = 'U', /* and why; the new one says so, too, and ends */
     /* the new one */
-    SAY_WARM = 'W', /* all is there but for what the old one has; with its version */
+    SAY_WARM = 'W', /* all is there but for what the old one has; with its version, and a
+                       descriptor of its program */
 };
 
 /* Serve until drained or told to stop; returns the exit code of the process. */

@@ -10,6 +10,7 @@
  *   new   ACCEPT     begins its workers, which let clients in, run jobs, adopt model servers; READY
  *   old   LEAVE      goes on with the calls that it has, and ends behind the last
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -239,7 +240,10 @@ static bool await(const struct service *service, char word, int64_t wait_us)
 bool service_take_over(struct service *service)
 {
     struct fault fault = {0};
-    say(service, SAY_WARM, PROGRAM_VERSION);
+    int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    channel_say(service->options->channel, SAY_WARM, PROGRAM_VERSION, self);
+    if (self >= 0)
+        close(self);
     if (!await(service, SAY_TAKE, TURN_US))
         return false;
     if (limits_inherit(service->limits, service->options->link, INHERIT_US, &fault) &&

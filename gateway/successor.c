@@ -74,6 +74,7 @@ static int supervise(struct handoff *handoff, const struct config_options *load)
     struct fault fault;
     struct config_options quiet = *load;
     quiet.words = NULL;
+    prctl(PR_SET_NAME, "sluice", 0, 0, 0); /* else it is called by the number of a descriptor */
     struct config_result result = {0};
     if (load->path != NULL || load->quickstart)
         result = config_load(&quiet);

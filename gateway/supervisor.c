@@ -672,7 +672,7 @@ int supervisor_run(const struct supervisor_options *options)
                            .signals = -1,
                            .channel = -1,
                            .elder_channel = -1,
-                           .upgrade = {.channel = -1, .link = -1},
+                           .upgrade = {.program = -1, .channel = -1, .link = -1},
                            .code = EXIT_FAILED,
                            .watches = watchdog_limit_us() > 0,
                            .watchdog_us = notify_watchdog_us()};

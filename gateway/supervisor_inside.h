@@ -27,6 +27,7 @@ struct upgrade {
     enum upgrade_step step;
     int64_t id;         /* they are counted, over restarts */
     pid_t heir;         /* 0 = none */
+    int program;        /* the new one's, as it runs, whatever stands at our path by then; or -1 */
     int channel;        /* to it */
     int link;           /* the old service's end of what the two say to each other */
     uint64_t until_us;  /* then it has taken too long */

@@ -98,6 +98,13 @@ static void close_all(struct upgrade *upgrade)
     upgrade->channel = upgrade->link = -1;
 }
 
+static void close_program(struct upgrade *upgrade)
+{
+    if (upgrade->program >= 0)
+        close(upgrade->program);
+    upgrade->program = -1;
+}
+
 static void reload_if_wanted(struct supervisor *s)
 {
     if (s->upgrade.wants_reload && s->child > 0)
@@ -115,6 +122,7 @@ static void fail(struct supervisor *s, const char *why)
         kill(upgrade->heir, SIGKILL); /* it serves nobody; reap() buries it */
     upgrade->heir = 0;
     close_all(upgrade);
+    close_program(upgrade);
     if (s->child > 0)
         channel_say(s->channel, SAY_RESUME, NULL, -1);
     else if (had_begun)
@@ -273,9 +281,10 @@ static void execute(struct supervisor *s)
     handoff.elder = s->elder;
     handoff.elder_channel = s->elder_channel;
     if (handoff_write(&handoff)) {
-        execv(s->program, s->arguments);
+        fexecve(s->upgrade.program, s->arguments, environ); /* the file that serves already */
         handoff_forget(&handoff);
     }
+    close_program(&s->upgrade);
     supervisor_say(s, LOG_WARN,
                    "the supervisor stays as it is, for %s cannot be executed: %s; a service that "
                    "dies is replaced by the old version",
@@ -328,7 +337,7 @@ void upgrade_on_ready(struct supervisor *s)
     execute(s);
 }
 
-static void hear_heir(struct supervisor *s, char word, const char *words)
+static void hear_heir(struct supervisor *s, char word, const char *words, int *passed)
 {
     struct upgrade *upgrade = &s->upgrade;
     uint64_t now = clock_now_us();
@@ -341,6 +350,8 @@ static void hear_heir(struct supervisor *s, char word, const char *words)
         if (upgrade->step != UPGRADE_WARMING)
             break;
         snprintf(upgrade->version, sizeof upgrade->version, "%.60s", words);
+        upgrade->program = *passed;
+        *passed = -1;
         upgrade->step = UPGRADE_HANDING;
         upgrade->until_us = now + HAND_US;
         if (!channel_say(s->channel, SAY_HAND_OVER, NULL, upgrade->link))
@@ -366,9 +377,9 @@ void upgrade_read(struct supervisor *s)
     char message[CHANNEL_BYTES];
     int passed;
     while (s->upgrade.channel >= 0 && channel_hear(s->upgrade.channel, message, &passed) > 0) {
+        hear_heir(s, message[0], message + 1, &passed);
         if (passed >= 0)
             close(passed);
-        hear_heir(s, message[0], message + 1);
     }
     while (s->elder_channel >= 0 && channel_hear(s->elder_channel, message, &passed) > 0)
         if (passed >= 0)
@@ -405,6 +416,7 @@ bool upgrade_on_child_death(struct supervisor *s)
 {
     if (s->upgrade.is_closing) {
         s->upgrade.is_closing = false;
+        close_program(&s->upgrade);
         note(s, UPGRADE_FAILED,
              "the new service died as it began to serve; the old version is "
              "started again");

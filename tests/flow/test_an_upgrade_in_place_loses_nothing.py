@@ -28,6 +28,7 @@ from harness import (
     is_alive,
     merged,
     model_for,
+    name_of,
     sha256_hash,
     sse_events,
     stream_chat,
@@ -619,6 +620,20 @@ def test_the_configuration_of_now_is_in_force(place, upstream):
     os.kill(serving(place), signal.SIGKILL)
     place.may_crash = True
     assert eventually(lambda: place.chat("other").status == 200, within=60), "and one that replaces it has it, too"
+
+
+def test_the_supervisor_becomes_the_program_that_serves(place):
+    """Whatever stands at the path by then."""
+    slow(place)
+    place.signal(signal.SIGUSR2)
+    eventually(lambda: len(place.children()) == 2)
+    replace(place, *BROKEN["crashes"][:2])
+    place.may_crash = True
+    eventually(lambda: "the supervisor is sluice" in place.log(), within=60)
+    until_alone(place)
+    pids = [place.process.pid, serving(place)]
+    assert {os.path.realpath(f"/proc/{pid}/exe") for pid in pids} <= {BINARY} or os.geteuid() != 0
+    assert {name_of(pid) for pid in pids} == {"sluice"} and place.get("/readyz", key=None).status == 200
 
 
 def test_unix_sockets_and_the_admin_socket_stay(upstream):
