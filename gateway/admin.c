@@ -41,6 +41,7 @@ static const struct admin_route routes[] = {
     {T("/drain"),            METHOD_POST,   MAY_ADMIN, ON_WORKER,  admin_drain,         T(""), false},
     {T("/usage"),            METHOD_GET,    ALL,       ON_LEDGER,  admin_usage,         T("by,since,until,nodes," OF_CALLS), false},
     {T("/series"),           METHOD_GET,    ALL,       ON_LEDGER,  admin_series,        T("metric,by,since,until,nodes,step,top," OF_CALLS), false},
+    {T("/percentiles"),      METHOD_GET,    ALL,       ON_LEDGER,  admin_percentiles,   T("since,until,nodes," OF_CALLS), false},
     {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false},
     {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false},
     {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false},

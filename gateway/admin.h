@@ -18,6 +18,7 @@
 #include "gateway/base/loop.h"
 #include "gateway/config/config.h"
 #include "gateway/http/head.h"
+#include "gateway/session.h"
 
 struct directory;
 struct foresight;
@@ -40,6 +41,7 @@ struct admin_caller {
                                       "" */
     struct digest key;             /* of the key that was sent; else zeros */
     int64_t session_until_s;       /* a session of the dashboard stands for it until then; else 0 */
+    char session[SESSION_PERSON_BYTES]; /* and its cookie's value; else "" */
 };
 
 /* One question. The caller owns it; when admin_ask() returned false it must live until <done> was
@@ -62,8 +64,8 @@ struct admin_call {
     uint64_t after;       /* from there on */
     int status;
     const char *content_type;
-    char allow[40];    /* with 405: the methods; else empty */
-    char cookie[192];  /* to set; or empty */
+    char allow[40];                          /* with 405: the methods; else empty */
+    char cookie[SESSION_PERSON_BYTES + 128]; /* to set; or empty */
     struct buffer out; /* buffer_init() before, buffer_done() after, by the caller */
 
     /* the API's own */
@@ -91,9 +93,15 @@ void admin_problem_too_many(struct admin_call *call);
 bool admin_know_key(const struct service *service, const struct config *config, struct text key,
                     struct admin_caller *caller);
 
-/* Whose is the session that <head>, of a browser, has a cookie of? False: nobody's. */
+/* Whose is the session that <head>, of a browser that has come by TLS or not, has a cookie of?
+ * False: nobody's. */
 bool admin_know_session(const struct service *service, const struct config *config,
-                        const struct head *head, struct admin_caller *caller);
+                        const struct head *head, bool is_tls, struct admin_caller *caller);
+
+/* Begin the session of <person>, whom the provider of admin.oidc knows: its cookie, to set. */
+void admin_session_of_person(struct service *service, const struct config *config,
+                             const struct session_person *person, bool is_tls, char *cookie,
+                             size_t bytes);
 
 /* May the process behind this connection of the admin socket ask (same user, or root)? */
 bool admin_know_peer(int fd, struct admin_caller *caller);

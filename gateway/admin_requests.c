@@ -4,6 +4,8 @@
 
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/memory.h"
+#include "gateway/decided.h"
 #include "gateway/service_state.h"
 #include "gateway/usage_query.h"
 
@@ -124,19 +126,44 @@ void admin_requests(struct service *service, struct config *config, struct admin
     admin_done(call, &json);
 }
 
+/* What is written of a single call. */
+struct single {
+    const struct service *service;
+    const struct config *config;
+    bool with_decision; /* who sees no targets sees none considered either */
+    struct json_write *json;
+};
+
+static void write_single(void *with, const struct ledger_row *row)
+{
+    const struct single *single = with;
+    json_open(single->json, '{');
+    call_write_members(row, single->json);
+    if (single->with_decision) {
+        char *directory = memory_format("%s/decisions", single->service->start->state);
+        json_name(single->json, "decision");
+        decided_write(directory, single->config, row, single->json);
+        memory_free(directory);
+    }
+    json_close(single->json, '}');
+}
+
 void admin_request(struct service *service, struct config *config, struct admin_call *call)
 {
     struct json_write json = {.out = &call->out};
     struct admin_filter filter;
     struct fault fault;
+    struct single single = {.service = service,
+                            .config = config,
+                            .with_decision = call->caller.role != ADMIN_ROLE_TENANT,
+                            .json = &json};
     struct rows_question question = {
-        .database = service->start->database, .see = write_one, .with = &json};
+        .database = service->start->database, .see = write_single, .with = &single};
     if (!admin_nodes_read(service, call, &question.with_others) || !read_times(call, &question) ||
         !admin_filter_read(call, &filter))
         return;
     question.filter = filter.calls;
     bool is_up_to_date = ledger_catch_up(service->ledger, CATCH_UP_US);
-    (void)config;
     switch (rows_find(&question, text_of(call->id), &fault)) {
     case ROWS_END:
         admin_done(call, &json);

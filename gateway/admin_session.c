@@ -13,6 +13,7 @@
 #include "gateway/base/version.h"
 #include "gateway/service_state.h"
 #include "gateway/session.h"
+#include "gateway/spent.h"
 
 enum { SECOND_US = 1000000 };
 
@@ -34,6 +35,8 @@ static bool serves_dashboard(const struct config *config)
 
 void admin_open_sessions(struct service *service)
 {
+    service->ended_sessions = spent_new();
+    service->ended_sign_ins = spent_new();
     hash_random(service->session_secret.bytes, sizeof service->session_secret.bytes);
     if (!serves_dashboard(service->config))
         return;
@@ -49,34 +52,104 @@ void admin_open_sessions(struct service *service)
 
 /* ---------------------------------------------------------------------------- who asks */
 
+/* The secret of all replicas, where it is known: what is given now is good at each of them. */
+static const struct digest *secret_of(const struct service *service)
+{
+    const struct digest *shared = atomic_load(&service->shared_secret);
+    return shared ? shared : &service->session_secret;
+}
+
+void admin_share_sessions(struct service *service, const struct digest *secret)
+{
+    const struct digest *now = atomic_load(&service->shared_secret);
+    if (now && hash_same(now, secret))
+        return;
+    /* Others may be reading the one that was there: it is kept to the end. Another one comes when
+     * somebody has removed it, or Redis has lost it; more often than that is not followed. */
+    size_t count = service->shared_count;
+    if (count == SHARED_SECRETS_MAX)
+        return;
+    service->shared_secrets[count] = *secret;
+    service->shared_count = count + 1;
+    atomic_store(&service->shared_secret, &service->shared_secrets[count]);
+    if (now)
+        log_line(LOG_WARN, "admin",
+                 "the dashboard's sessions begin anew: Redis has another secret of them");
+}
+
+/* What was given while the secret of all was not known stays good here. */
+static size_t secrets_of(const struct service *service, const struct digest *secrets[2])
+{
+    secrets[0] = secret_of(service);
+    secrets[1] = &service->session_secret;
+    return secrets[0] == secrets[1] ? 1 : 2;
+}
+
 static bool is_session_of(const struct service *service, const struct config *config,
                           const struct digest *key, struct text value, int64_t *until_s)
 {
-    return session_is_good(&service->session_secret, key, value, clock_wall_us() / SECOND_US,
-                           config->session_ttl_us / SECOND_US, until_s);
+    const struct digest *secrets[2];
+    size_t count = secrets_of(service, secrets);
+    for (size_t i = 0; i < count; i++)
+        if (session_is_good(secrets[i], key, value, clock_wall_us() / SECOND_US,
+                            config->session_ttl_us / SECOND_US, until_s))
+            return true;
+    return false;
+}
+
+static bool know_key_session(const struct service *service, const struct config *config,
+                             struct text value, struct admin_caller *caller)
+{
+    int64_t until_s;
+    bool is_known = service->has_admin_key &&
+                    is_session_of(service, config, &service->admin_key, value, &until_s);
+    if (is_known)
+        admin_set_caller(caller, ADMIN_ROLE_ADMIN, TEXT("admin"), TEXT(""));
+    for (size_t i = 0; !is_known && i < config->admin_key_count; i++) {
+        const struct admin_key *one = &config->admin_keys[i];
+        is_known = is_session_of(service, config, &one->digest, value, &until_s);
+        if (is_known)
+            admin_set_caller(caller, one->role, one->name, one->tenant);
+    }
+    if (is_known)
+        caller->session_until_s = until_s;
+    return is_known;
+}
+
+static bool know_person(const struct service *service, const struct config *config,
+                        struct text value, struct admin_caller *caller)
+{
+    const struct digest *secrets[2];
+    size_t count = config->oidc.enabled ? secrets_of(service, secrets) : 0;
+    struct session_person person;
+    for (size_t i = 0; i < count; i++)
+        if (session_is_person(secrets[i], &config->oidc.identity, value,
+                              clock_wall_us() / SECOND_US, config->session_ttl_us / SECOND_US,
+                              &person, &caller->session_until_s)) {
+            admin_set_caller(caller, (enum admin_role)person.role, text_of(person.name),
+                             text_of(person.tenant));
+            return true;
+        }
+    caller->session_until_s = 0;
+    return false;
 }
 
 bool admin_know_session(const struct service *service, const struct config *config,
-                        const struct head *head, struct admin_caller *caller)
+                        const struct head *head, bool is_tls, struct admin_caller *caller)
 {
     struct text values[SESSION_TRIED_MAX];
-    size_t count = session_may_ask(head) ? session_find(head, values) : 0;
-    int64_t until_s;
+    size_t count = session_may_ask(head) ? session_find(head, session_cookie(is_tls), values) : 0;
     for (size_t v = 0; v < count; v++) {
-        if (service->has_admin_key &&
-            is_session_of(service, config, &service->admin_key, values[v], &until_s)) {
-            admin_set_caller(caller, ADMIN_ROLE_ADMIN, TEXT("admin"), TEXT(""));
-            caller->session_until_s = until_s;
-            return true;
+        if (values[v].len >= sizeof caller->session ||
+            (!know_key_session(service, config, values[v], caller) &&
+             !know_person(service, config, values[v], caller)))
+            continue;
+        if (spent_has(service->ended_sessions, values[v], clock_wall_us() / SECOND_US)) {
+            caller->session_until_s = 0;
+            continue;
         }
-        for (size_t i = 0; i < config->admin_key_count; i++) {
-            const struct admin_key *one = &config->admin_keys[i];
-            if (!is_session_of(service, config, &one->digest, values[v], &until_s))
-                continue;
-            admin_set_caller(caller, one->role, one->name, one->tenant);
-            caller->session_until_s = until_s;
-            return true;
-        }
+        snprintf(caller->session, sizeof caller->session, "%.*s", TEXT_ARGS(values[v]));
+        return true;
     }
     return false;
 }
@@ -106,11 +179,26 @@ static void write_session(const struct config *config, struct admin_call *call, 
     admin_done(call, &json);
 }
 
+static void write_cookie(const char *value, int64_t age_s, bool is_tls, char *cookie, size_t bytes)
+{
+    snprintf(cookie, bytes, "%s=%s; Path=/; Max-Age=%lld; HttpOnly; SameSite=Strict%s",
+             session_cookie(is_tls), value, (long long)age_s, is_tls ? "; Secure" : "");
+}
+
 static void put_cookie(struct admin_call *call, const char *value, int64_t age_s)
 {
-    snprintf(call->cookie, sizeof call->cookie,
-             "sluice_session=%s; Path=/; Max-Age=%lld; HttpOnly; SameSite=Strict%s", value,
-             (long long)age_s, call->is_tls ? "; Secure" : "");
+    write_cookie(value, age_s, call->is_tls, call->cookie, sizeof call->cookie);
+}
+
+void admin_session_of_person(struct service *service, const struct config *config,
+                             const struct session_person *person, bool is_tls, char *cookie,
+                             size_t bytes)
+{
+    char value[SESSION_PERSON_BYTES];
+    int64_t ttl_s = config->session_ttl_us / SECOND_US;
+    session_write_person(secret_of(service), &config->oidc.identity, person,
+                         clock_wall_us() / SECOND_US + ttl_s, value);
+    write_cookie(value, ttl_s, is_tls, cookie, bytes);
 }
 
 void admin_session(struct service *service, struct config *config, struct admin_call *call)
@@ -135,15 +223,17 @@ void admin_session_begin(struct service *service, struct config *config, struct 
     }
     int64_t ttl_s = config->session_ttl_us / SECOND_US;
     int64_t until_s = clock_wall_us() / SECOND_US + ttl_s;
-    session_write(&service->session_secret, &call->caller.key, until_s, value);
+    session_write(secret_of(service), &call->caller.key, until_s, value);
     put_cookie(call, value, ttl_s);
     write_session(config, call, until_s);
 }
 
 void admin_session_end(struct service *service, struct config *config, struct admin_call *call)
 {
-    (void)service;
     (void)config;
+    if (call->caller.session_until_s > 0)
+        spent_add(service->ended_sessions, text_of(call->caller.session),
+                  call->caller.session_until_s, clock_wall_us() / SECOND_US);
     put_cookie(call, "", 0);
     call->status = 204;
 }

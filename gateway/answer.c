@@ -300,6 +300,17 @@ static void put_figures(struct exchange *x, struct buffer *out)
     put(out, TEXT("\r\n"));
 }
 
+/* What the admin API says, also when it says no, is nobody's to keep, to guess the type of, or to
+ * show as a page. */
+static void put_careful(const struct exchange *x, struct buffer *out)
+{
+    if (x->match.endpoint && x->match.endpoint->page == PAGE_ADMIN)
+        put(out, TEXT("cache-control: no-store\r\n"
+                      "content-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+                      "x-content-type-options: nosniff\r\n"
+                      "referrer-policy: no-referrer\r\n"));
+}
+
 void answer_head(struct exchange *x, struct buffer *out, int64_t length)
 {
     buffer_clear(out);
@@ -309,6 +320,7 @@ void answer_head(struct exchange *x, struct buffer *out, int64_t length)
     if (x->answer_type.len)
         put_field(out, TEXT("content-type"), x->answer_type);
     put(out, x->answer_head);
+    put_careful(x, out);
     if (x->target) /* else it is ours: a stream of what happens to a deployment */
         put_figures(x, out);
     ruling_put_headers(x, out);
@@ -333,6 +345,7 @@ void answer_own_head(struct exchange *x, struct buffer *out, struct text type, s
     if (length)
         put_field(out, TEXT("content-type"), type);
     put(out, extra);
+    put_careful(x, out);
     reserve_put_headers(x, out);
     put_cors(x, out);
     put_framing(x, out, (int64_t)length);

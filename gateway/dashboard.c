@@ -119,3 +119,16 @@ void dashboard_find(struct text path, struct text accept_encoding, struct dashbo
         return;
     }
 }
+
+struct text dashboard_style(void)
+{
+    for (size_t i = 0; i < FILES; i++)
+        if (text_ends(files[i].path, TEXT(".css")))
+            return files[i].path;
+    return TEXT("");
+}
+
+struct text dashboard_careful(void)
+{
+    return TEXT(CAREFUL);
+}

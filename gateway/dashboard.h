@@ -23,3 +23,7 @@ bool dashboard_is_path(struct text path);
 /* What is at <path>, in the smallest form that <accept_encoding> (the header's value, or empty)
  * allows; 404 when there is nothing. */
 void dashboard_find(struct text path, struct text accept_encoding, struct dashboard_answer *answer);
+
+/* The path below /ui/ of the dashboard's style, and the header lines that all its answers have. */
+struct text dashboard_style(void);
+struct text dashboard_careful(void);

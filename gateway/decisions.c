@@ -401,6 +401,12 @@ static bool read_file(const char *path, struct buffer *out)
 bool decisions_each(const char *directory, int64_t since_us,
                     void (*see)(void *with, struct text record), void *with)
 {
+    return decisions_between(directory, since_us, INT64_MAX, see, with);
+}
+
+bool decisions_between(const char *directory, int64_t since_us, int64_t until_us,
+                       void (*see)(void *with, struct text record), void *with)
+{
     size_t count;
     struct stat about;
     bool good = stat(directory, &about) == 0;
@@ -410,6 +416,10 @@ bool decisions_each(const char *directory, int64_t since_us,
         struct buffer bytes;
         if (files[i].changed_us + 1000000 < since_us)
             continue;
+        /* What was closed so late has all that came until then, and the next ones what came then.
+         */
+        if (i > 0 && files[i - 1].changed_us > until_us)
+            break;
         snprintf(path, sizeof(path), "%s/%s", directory, files[i].name);
         buffer_init(&bytes, 2 * DECISIONS_FILE_BYTES);
         good = read_file(path, &bytes) || errno == ENOENT; /* it was deleted meanwhile */

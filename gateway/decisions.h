@@ -52,3 +52,6 @@ bool decisions_files(const char *directory, bool (*see)(void *with, const char *
  * or a file cannot be read. */
 bool decisions_each(const char *directory, int64_t since_us,
                     void (*see)(void *with, struct text record), void *with);
+/* The same, of those that were written before <until_us>, and of some that came later. */
+bool decisions_between(const char *directory, int64_t since_us, int64_t until_us,
+                       void (*see)(void *with, struct text record), void *with);

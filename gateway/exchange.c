@@ -9,6 +9,7 @@
 #include "gateway/job_desk.h"
 #include "gateway/job_page.h"
 #include "gateway/objects.h"
+#include "gateway/oidc_page.h"
 #include "gateway/pages.h"
 #include "gateway/realtime.h"
 #include "gateway/relay.h"
@@ -72,6 +73,7 @@ static void bury(struct exchange *x)
     guarding_forget(x);
     objects_forget(x);
     pages_forget(x);
+    oidc_page_forget(x);
     follow_forget(x);
     realtime_forget(x);
     upload_forget(x);

@@ -46,6 +46,7 @@ struct objects;
 struct telling;
 struct batch;
 struct slow_page;
+struct oidc_page;
 struct admin_caller;
 struct aside;
 struct follow;
@@ -139,8 +140,10 @@ struct seeking {
     struct text user_given;          /* in a header: the end user where the body names none */
     struct text forward;             /* header lines that go up as they are */
     struct text websocket_key, websocket_protocol;
-    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls */
-    struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard */
+    struct text own_origin;  /* "https://HOST", as the client has us; of deploy and admin calls,
+                                and of sign-ins */
+    struct text page_header; /* If-Match of the admin API, Accept-Encoding of the dashboard,
+                                the cookie of a sign-in there */
     /* for the ruling (ruling.h) */
     const struct text *rule_headers; /* in the order of the rules' list; NULL = they look at none */
     struct text policy_name;         /* x-sluice-policy, where it may be set */
@@ -227,6 +230,7 @@ struct exchange {
     struct job_page *job_page;     /* an answer about jobs that takes its time, else NULL */
     struct job_upload *job_upload; /* a file on its way in, else NULL */
     struct slow_page *page;        /* an answer of ours that takes its time, else NULL */
+    struct oidc_page *oidc_page;   /* a sign-in to the dashboard on its way, else NULL */
     char id[32];                   /* request id */
 
     /* what it may use */

@@ -110,7 +110,8 @@ bool follow_begin(struct exchange *x, struct text deployment, uint64_t after, bo
     x->status = 200;
     x->answer_type = TEXT("text/event-stream");
     x->answer_head =
-        arena_format(&x->arena, "request-id: %s\r\ncache-control: no-store\r\n", x->id);
+        arena_format(&x->arena, "request-id: %s\r\n%s", x->id,
+                     x->match.endpoint->page == PAGE_ADMIN ? "" : "cache-control: no-store\r\n");
     x->length_out = -1;
     x->relay = RELAY_EVENTS;
     x->facts.upstream = UPSTREAM_ANSWERING;

@@ -16,6 +16,7 @@
 #include "gateway/http/websocket.h"
 #include "gateway/job_desk.h"
 #include "gateway/job_page.h"
+#include "gateway/oidc_page.h"
 #include "gateway/outbound.h"
 #include "gateway/pages.h"
 #include "gateway/replay.h"
@@ -146,6 +147,19 @@ static bool find_key(struct exchange *x, const struct head *head)
     return x->key || fault_set(exchange_fault(x), FAULT_BAD_KEY, "%s", words);
 }
 
+/* Are a proxy's words on who is behind it to be believed? */
+static bool is_trusted_proxy(const struct client *client)
+{
+    const struct networks *trusted = &client->listener->trusted;
+    return (trusted->count || trusted->has_unix) && networks_have(trusted, text_of(client->peer));
+}
+
+/* Has the client come by TLS, to us or to a proxy that is trusted? */
+static bool came_by_tls(const struct exchange *x, const struct head *head)
+{
+    return x->client->listener->tls || (is_trusted_proxy(x->client) && forwarded_https(head));
+}
+
 static bool admit_admin(struct exchange *x, const struct head *head)
 {
     struct text secret = {"", 0};
@@ -161,7 +175,8 @@ static bool admit_admin(struct exchange *x, const struct head *head)
         result == CREDENTIAL_FOUND && admin_know_key(service, x->snapshot->config, secret, caller);
     /* A key that opens nothing is not passed over for a cookie that does. */
     if (result == CREDENTIAL_NONE && (x->client->listener->serve & SERVE_UI))
-        is_known = admin_know_session(service, x->snapshot->config, head, caller);
+        is_known =
+            admin_know_session(service, x->snapshot->config, head, came_by_tls(x, head), caller);
     return is_known || fault_set(exchange_fault(x), FAULT_BAD_KEY, "An admin key is needed.");
 }
 
@@ -448,13 +463,6 @@ static void keep_aliases(struct exchange *x, const struct head *head)
     x->stream_timeout_us = aliases.stream_timeout_us;
 }
 
-/* Are a proxy's words on who is behind it to be believed? */
-static bool is_trusted_proxy(const struct client *client)
-{
-    const struct networks *trusted = &client->listener->trusted;
-    return (trusted->count || trusted->has_unix) && networks_have(trusted, text_of(client->peer));
-}
-
 static void keep_peer(struct exchange *x, const struct head *head)
 {
     char peer[FORWARDED_PEER_BYTES];
@@ -467,11 +475,18 @@ static void keep_peer(struct exchange *x, const struct head *head)
 static void keep_origin(struct exchange *x, const struct head *head)
 {
     struct text host = keep_value(x, head, TEXT("host"));
-    bool https = x->client->listener->tls || (is_trusted_proxy(x->client) && forwarded_https(head));
     if (host.len)
-        x->seeking->own_origin =
-            arena_format(&x->arena, "%s://%.*s", https ? "https" : "http", TEXT_ARGS(host));
+        x->seeking->own_origin = arena_format(
+            &x->arena, "%s://%.*s", came_by_tls(x, head) ? "https" : "http", TEXT_ARGS(host));
     x->query = arena_copy(&x->arena, head->query);
+}
+
+/* The sign-in that this browser has begun. */
+static void keep_ticket(struct exchange *x, const struct head *head)
+{
+    struct text values[SESSION_TRIED_MAX];
+    if (session_find(head, session_ticket_cookie(came_by_tls(x, head)), values) > 0)
+        x->seeking->page_header = arena_copy(&x->seeking->arena, values[0]);
 }
 
 /* <part> of the path that came: it stands in our copy of that, too. */
@@ -521,8 +536,12 @@ static void keep_request(struct exchange *x, const struct head *head)
         x->query = arena_copy(&x->arena, head->query);
     if (page == PAGE_ADMIN)
         x->seeking->page_header = keep_for_now(x, head, TEXT("if-match"));
-    if (page == PAGE_DASHBOARD)
+    if (page == PAGE_DASHBOARD && oidc_page_is_path(x->path)) {
+        keep_origin(x, head);
+        keep_ticket(x, head);
+    } else if (page == PAGE_DASHBOARD) {
         x->seeking->page_header = keep_for_now(x, head, TEXT("accept-encoding"));
+    }
     if (x->match.endpoint->operation == OPERATION_OBJECT)
         x->object_id = x->match.id;
 }

@@ -14,6 +14,7 @@
 #include "gateway/job_page.h"
 #include "gateway/models_page.h"
 #include "gateway/monster_deploy.h"
+#include "gateway/oidc_page.h"
 #include "gateway/pages_ollama.h"
 #include "gateway/service_state.h"
 #include "gateway/worker_inside.h"
@@ -169,9 +170,10 @@ static bool answer_admin(struct exchange *x)
             return false;
         admin_problem_too_many(call);
     }
-    struct text extra = TEXT("cache-control: no-store\r\n");
+    bool is_admin = x->match.endpoint->page == PAGE_ADMIN; /* whose head says so by itself */
+    struct text extra = is_admin ? TEXT("") : TEXT("cache-control: no-store\r\n");
     if (call->allow[0])
-        extra = arena_format(&x->arena, "cache-control: no-store\r\nallow: %s\r\n", call->allow);
+        extra = arena_format(&x->arena, "%.*sallow: %s\r\n", TEXT_ARGS(extra), call->allow);
     if (call->cookie[0])
         extra = arena_format(&x->arena, "%.*sset-cookie: %s\r\n", TEXT_ARGS(extra), call->cookie);
     buffer_append_text(&x->held, buffer_text(&call->out));
@@ -237,6 +239,8 @@ bool pages_answer(struct exchange *x)
         finish(x, 200, TEXT("text/plain; version=0.0.4; charset=utf-8"), TEXT(""));
         return true;
     case PAGE_DASHBOARD:
+        if (oidc_page_is_path(x->path))
+            return oidc_page_answer(x);
         answer_dashboard(x);
         return true;
     case PAGE_ADMIN:

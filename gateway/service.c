@@ -572,6 +572,9 @@ static void finish(struct service *service)
     pthread_mutex_destroy(&service->events->lock);
     memory_free(service->events);
     memory_wipe(&service->admin_key, sizeof service->admin_key);
+    memory_wipe(&service->shared_secrets, sizeof service->shared_secrets);
+    spent_free(service->ended_sessions);
+    spent_free(service->ended_sign_ins);
 }
 
 /* What `check` cannot know: do the certificates load? */

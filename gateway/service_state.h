@@ -18,12 +18,14 @@
 #include "gateway/recount.h"
 #include "gateway/reload.h"
 #include "gateway/service.h"
+#include "gateway/spent.h"
 #include "gateway/watchdog.h"
 
 enum {
     SERVICE_CALLS_MAX = 32,          /* questions that may wait for the service's thread */
     SERVICE_STORE_WAIT_US = 1000000, /* for a first connection */
     SERVICE_STORE_LOOK_US = 5000,
+    SHARED_SECRETS_MAX = 16,
 };
 
 enum service_phase {
@@ -82,6 +84,11 @@ struct service {
     struct digest admin_key; /* of $SLUICE_ADMIN_KEY, or made at the first start */
     bool has_admin_key;
     struct digest session_secret; /* of the dashboard's cookies; kept in STATE/session_secret */
+    /* and of all replicas' (session_desk.h): the last of those that were known; NULL = none */
+    _Atomic(const struct digest *) shared_secret;
+    struct digest shared_secrets[SHARED_SECRETS_MAX];
+    size_t shared_count; /* the first worker's */
+    struct spent *ended_sessions, *ended_sign_ins;
     struct desk *roster_desk, *ledger_desk; /* threads for slow questions */
     struct events *events;
 
@@ -137,6 +144,8 @@ void service_event(struct service *service, const char *kind, const char *by, co
 void admin_open_key(struct service *service);
 /* Find or make the secret of the dashboard's sessions (admin_session.c). */
 void admin_open_sessions(struct service *service);
+/* The secret of the sessions of all replicas is this one; the first worker's thread. */
+void admin_share_sessions(struct service *service, const struct digest *secret);
 
 /* Let the service's thread look at what it was told; any thread. */
 void service_wake(struct service *service);

@@ -9,6 +9,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sign.h"
+#include "gateway/http/form.h"
 #include "gateway/outbound.h"
 #include "gateway/sign_in_inside.h"
 
@@ -200,37 +201,12 @@ static void answered(struct sign_in *sign_in)
 
 /* -------------------------------------------------------------------------------- request */
 
-/* application/x-www-form-urlencoded: all but the unreserved characters as %XX. */
-static void put_escaped(struct buffer *out, struct text value)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.at[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                     (c && strchr("-._~", c));
-        char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
-        if (plain)
-            buffer_append(out, &c, 1);
-        else
-            buffer_append(out, escaped, sizeof(escaped));
-    }
-}
-
-void sign_in_put_pair(struct buffer *out, const char *name, struct text value)
-{
-    if (buffer_length(out))
-        buffer_append_text(out, TEXT("&"));
-    buffer_append_text(out, text_of(name));
-    buffer_append_text(out, TEXT("="));
-    put_escaped(out, value);
-}
-
 static void put_entra(const struct sign_in_settings *settings, struct buffer *body)
 {
-    sign_in_put_pair(body, "grant_type", TEXT("client_credentials"));
-    sign_in_put_pair(body, "client_id", settings->id);
-    sign_in_put_pair(body, "client_secret", settings->secret);
-    sign_in_put_pair(body, "scope", settings->scope);
+    form_put_pair(body, "grant_type", TEXT("client_credentials"));
+    form_put_pair(body, "client_id", settings->id);
+    form_put_pair(body, "client_secret", settings->secret);
+    form_put_pair(body, "scope", settings->scope);
 }
 
 static bool put_assertion(const struct sign_in_settings *settings, struct buffer *body)
@@ -249,8 +225,8 @@ static bool put_assertion(const struct sign_in_settings *settings, struct buffer
                   (long long)now_s + ASSERTION_S);
     bool good = sign_token(settings->secret, settings->key_id, buffer_text(&claims), &token);
     if (good) {
-        sign_in_put_pair(body, "grant_type", TEXT("urn:ietf:params:oauth:grant-type:jwt-bearer"));
-        sign_in_put_pair(body, "assertion", buffer_text(&token));
+        form_put_pair(body, "grant_type", TEXT("urn:ietf:params:oauth:grant-type:jwt-bearer"));
+        form_put_pair(body, "assertion", buffer_text(&token));
     }
     buffer_done(&claims);
     sign_in_wipe(&token);

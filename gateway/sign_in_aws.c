@@ -15,6 +15,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/json.h"
 #include "gateway/base/memory.h"
+#include "gateway/http/form.h"
 #include "gateway/sign_in_inside.h"
 #include "providers/sigv4.h"
 
@@ -103,11 +104,11 @@ static bool put_web(struct sign_in *sign_in, const char **problem)
     bool good = read_token(settings->key_id, &file, &token);
     *problem = "AWS_WEB_IDENTITY_TOKEN_FILE cannot be read";
     if (good) {
-        sign_in_put_pair(&body, "Action", TEXT("AssumeRoleWithWebIdentity"));
-        sign_in_put_pair(&body, "Version", TEXT("2011-06-15"));
-        sign_in_put_pair(&body, "RoleArn", settings->id);
-        sign_in_put_pair(&body, "RoleSessionName", settings->scope);
-        sign_in_put_pair(&body, "WebIdentityToken", token);
+        form_put_pair(&body, "Action", TEXT("AssumeRoleWithWebIdentity"));
+        form_put_pair(&body, "Version", TEXT("2011-06-15"));
+        form_put_pair(&body, "RoleArn", settings->id);
+        form_put_pair(&body, "RoleSessionName", settings->scope);
+        form_put_pair(&body, "WebIdentityToken", token);
     }
     sign_in_put_head(sign_in, "POST", settings->url.path);
     buffer_format(&sign_in->request,

@@ -39,9 +39,8 @@ struct sign_in {
 
 /* Forget what it holds. */
 void sign_in_wipe(struct buffer *buffer);
-/* Append the head of a request up to its own fields, and a member of a form. */
+/* Append the head of a request up to its own fields. */
 void sign_in_put_head(struct sign_in *sign_in, const char *method, struct text path);
-void sign_in_put_pair(struct buffer *out, const char *name, struct text value);
 /* A token that is good for <seconds> from when it was asked for; the next one is fetched before
  * that. */
 void sign_in_take(struct sign_in *sign_in, struct text token, int64_t seconds);

@@ -200,10 +200,9 @@ static void write_names(const struct ledger_row *row, struct json_write *json)
     json_text_member(json, "upstream_dialect", row->upstream_dialect);
 }
 
-void call_write_json(const struct ledger_row *row, struct json_write *json)
+void call_write_members(const struct ledger_row *row, struct json_write *json)
 {
     const struct usage *usage = &row->usage;
-    json_open(json, '{');
     write_names(row, json);
     json_int_member(json, "status", row->status);
     json_text_member(json, "outcome", text_of(outcome_word(row->outcome)));
@@ -228,5 +227,11 @@ void call_write_json(const struct ledger_row *row, struct json_write *json)
     json_int_member(json, "ttft_us", row->ttft_us);
     json_int_member(json, "duration_us", row->duration_us);
     json_int_member(json, "overhead_us", row->overhead_us);
+}
+
+void call_write_json(const struct ledger_row *row, struct json_write *json)
+{
+    json_open(json, '{');
+    call_write_members(row, json);
     json_close(json, '}');
 }

@@ -40,3 +40,5 @@ void usage_write_json(const struct usage_query *query, const struct usage_report
 
 /* One call as an object, for `export` and the admin API. */
 void call_write_json(const struct ledger_row *row, struct json_write *json);
+/* Its members, in an object that is open. */
+void call_write_members(const struct ledger_row *row, struct json_write *json);

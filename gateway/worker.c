@@ -26,6 +26,7 @@
 #include "gateway/mock/mock.h"
 #include "gateway/resident.h"
 #include "gateway/resume.h"
+#include "gateway/session_desk.h"
 #include "gateway/tracing.h"
 #include "gateway/worker_inside.h"
 #include "policy/cache.h"
@@ -546,6 +547,7 @@ static void *worker_main(void *with)
     batch_desk_stop(worker->batch_desk);
     checkups_stop(worker->checkups);
     hearsay_desk_stop(worker->hearsay);
+    session_desk_stop(worker->sessions);
     mirrors_stop(worker);
     gauges_stop(worker->gauges);
     deploy_desk_free(worker->deploy_desk);
@@ -623,6 +625,7 @@ static void worker_free(struct worker *worker)
         redis_free(worker->redis);
     owners_remote_free(worker->owners);
     jwks_done(&worker->jwks);
+    oidc_done(&worker->oidc);
     sign_ins_stop(&worker->sign_ins);
     dns_free(worker->dns);
     snapshot_unref(worker->now);
@@ -632,6 +635,7 @@ static void worker_free(struct worker *worker)
     batch_desk_free(worker->batch_desk);
     checkups_free(worker->checkups);
     hearsay_desk_free(worker->hearsay);
+    session_desk_free(worker->sessions);
     gauges_free(worker->gauges);
     job_desk_free(worker->job_desk);
     while (worker->spare) {
@@ -689,6 +693,7 @@ struct worker *worker_start(const struct worker_options *options)
     worker->random |= 1;
     buffer_init(&worker->head_out, HEAD_OUT_MAX);
     jwks_init(&worker->jwks, worker->loop, worker->upstreams, on_keys, worker);
+    oidc_init(&worker->oidc, worker->loop, worker->upstreams);
     sign_ins_init(&worker->sign_ins, worker->loop, worker->upstreams);
     worker->now = snapshot_new(worker, options->config, options->directory);
     jwks_set(&worker->jwks, options->config);
@@ -715,6 +720,7 @@ struct worker *worker_start(const struct worker_options *options)
         worker->batch_desk = batch_desk_new(options->batches, worker);
         worker->checkups = checkups_new(worker);
         worker->hearsay = hearsay_desk_new(worker);
+        worker->sessions = session_desk_new(worker);
         worker->gauges = gauges_new(worker);
         worker->deploy_desk = deploy_desk_new(worker, options->config);
     }

@@ -20,6 +20,7 @@
 #include "gateway/jwks.h"
 #include "gateway/key_ring.h"
 #include "gateway/metrics.h"
+#include "gateway/oidc.h"
 #include "gateway/replicas.h"
 #include "gateway/sign_in.h"
 #include "gateway/wire/dns.h"
@@ -37,6 +38,7 @@ struct deploy_desk;
 struct gauge_desk;
 struct hearsay_desk;
 struct job_desk;
+struct session_desk;
 struct webhooks;
 
 enum {
@@ -107,7 +109,9 @@ struct worker {
     struct gauge_desk *gauges;       /* the same */
     struct deploy_desk *deploy_desk; /* the same */
     struct job_desk *job_desk;       /* runs the calls of jobs */
+    struct session_desk *sessions;   /* the same, for the dashboard */
     struct jwks jwks;
+    struct oidc oidc;
     struct sign_ins sign_ins;
     struct key_rests key_rests;
     struct metrics_worker *metrics;

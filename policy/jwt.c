@@ -177,7 +177,7 @@ static enum token_result verify(struct tokens *tokens, struct text token, int64_
 {
     struct token_parts parts;
     struct token_head head;
-    enum token_result result = token_split(token, &tokens->scratch, &parts);
+    enum token_result result = token_split(token, TOKEN_BYTES_MAX, &tokens->scratch, &parts);
     if (result != TOKEN_GOOD)
         return result;
     if (!token_read_head(parts.header, &tokens->scratch, &head) ||

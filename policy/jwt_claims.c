@@ -39,7 +39,8 @@ static bool decode(struct text part, struct arena *arena, struct text *out)
     return true;
 }
 
-enum token_result token_split(struct text token, struct arena *arena, struct token_parts *parts)
+enum token_result token_split(struct text token, size_t max, struct arena *arena,
+                              struct token_parts *parts)
 {
     size_t first = text_find_byte(token, '.');
     struct text rest = first == SIZE_MAX ? (struct text){"", 0} : text_from(token, first + 1);
@@ -50,7 +51,7 @@ enum token_result token_split(struct text token, struct arena *arena, struct tok
     if (first == SIZE_MAX || second == SIZE_MAX || !is_object)
         return TOKEN_NONE;
     struct text signature = text_from(rest, second + 1);
-    if (token.len > TOKEN_BYTES_MAX || !token_is_base64url(signature) ||
+    if (token.len > max || !token_is_base64url(signature) ||
         !decode(text_head(token, first), arena, &parts->header) ||
         !decode(text_head(rest, second), arena, &parts->payload))
         return TOKEN_BAD;
@@ -115,8 +116,7 @@ bool token_read_head(struct text header, struct arena *arena, struct token_head 
 
 /* --------------------------------------------------------------------------------- claims */
 
-/* The claim with this very name, else the one that the dots lead to. */
-static const struct json *find_claim(const struct json *root, struct text path, struct arena *arena)
+const struct json *token_find_claim(const struct json *root, struct text path, struct arena *arena)
 {
     const struct json *value = json_member(root, arena_copy(arena, path).at);
     struct text part;
@@ -215,11 +215,11 @@ static bool read_all(const struct json *root, const struct token_settings *setti
         !read_instant(json_member(root, "exp"), &claims->expires_us) ||
         (begins && !read_instant(begins, &claims->begins_us)) ||
         !json_to_text(json_member(root, "sub"), &subject) || subject.len == 0 ||
-        !json_to_text(find_claim(root, settings->tenant_claim, arena), &tenant))
+        !json_to_text(token_find_claim(root, settings->tenant_claim, arena), &tenant))
         return false;
     claims->name = name_of(subject, arena);
     claims->tenant = arena_copy(arena, tenant);
-    return read_models(find_claim(root, settings->models_claim, arena), arena, claims);
+    return read_models(token_find_claim(root, settings->models_claim, arena), arena, claims);
 }
 
 bool token_read_claims(struct text payload, const struct token_settings *settings,

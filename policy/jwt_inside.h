@@ -47,9 +47,10 @@ struct token_parts {
     size_t signature_bytes;
 };
 
-/* Take <token> apart: TOKEN_GOOD, TOKEN_NONE when it has not the form of one, TOKEN_BAD when it has
- * and is none all the same. */
-enum token_result token_split(struct text token, struct arena *arena, struct token_parts *parts);
+/* Take <token> of at most <max> bytes apart: TOKEN_GOOD, TOKEN_NONE when it has not the form of
+ * one, TOKEN_BAD when it has and is none all the same. */
+enum token_result token_split(struct text token, size_t max, struct arena *arena,
+                              struct token_parts *parts);
 
 struct token_head {
     enum token_algorithm algorithm;
@@ -66,6 +67,10 @@ struct token_claims {
     size_t model_count;
     int64_t begins_us, expires_us; /* wall clock, without leeway */
 };
+
+/* The claim with this very name, else the one that the dots lead to; or NULL. */
+struct json;
+const struct json *token_find_claim(const struct json *root, struct text path, struct arena *arena);
 
 /* False when a claim is missing, is of the wrong type, or is not what <settings> want. Says nothing
  * about the time. */

@@ -48,3 +48,6 @@ struct text cli_member_text(struct text json, const char *name, char *room, size
 struct text cli_string(struct text value, char *room, size_t bytes);
 int64_t cli_member_int(struct text json, const char *name);
 bool cli_member_is_true(struct text json, const char *name);
+
+/* Print the candidates of an explanation or a decision, a line each, and which was chosen. */
+void cli_print_candidates(struct text json);

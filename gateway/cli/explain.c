@@ -154,11 +154,20 @@ static void print_unable(struct text list)
     }
 }
 
-static void print_answer(struct text json)
+void cli_print_candidates(struct text json)
 {
-    char room[NAME_BYTES], status[NAME_BYTES];
+    char room[NAME_BYTES];
     struct text choice = cli_member_text(json, "choice", room, sizeof room);
     struct text list = cli_member(json, "candidates"), name, one;
+    if (list.at && list.len > 2)
+        printf("\n  %-24s %11s %11s  %9s  %s\n", "TARGET", "FIRST", "P95", "COST", "LEFT OUT");
+    while (list.at && member_next(&list, &name, &one))
+        print_candidate(one, choice);
+}
+
+static void print_answer(struct text json)
+{
+    char status[NAME_BYTES];
     print_line("asked", json, "asked");
     print_line("model", json, "model");
     print_line("rule", json, "rule");
@@ -166,10 +175,7 @@ static void print_answer(struct text json)
     print_line("strategy", json, "strategy");
     printf("%-9s %" PRId64 " in, %" PRId64 " out, as expected\n", "tokens",
            cli_member_int(json, "tokens.input"), cli_member_int(json, "tokens.output"));
-    if (list.at && list.len > 2)
-        printf("\n  %-24s %11s %11s  %9s  %s\n", "TARGET", "FIRST", "P95", "COST", "LEFT OUT");
-    while (list.at && member_next(&list, &name, &one))
-        print_candidate(one, choice);
+    cli_print_candidates(json);
     print_limits(json);
     putchar('\n');
     print_unable(cli_member(json, "cannot"));

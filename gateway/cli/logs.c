@@ -284,6 +284,18 @@ static void print_tokens(struct text row)
     printf("; counted by %s\n", room);
 }
 
+/* How its first target was chosen when it came. */
+static void print_decision(struct text decision)
+{
+    char policy[WORD_BYTES], strategy[WORD_BYTES];
+    if (!decision.at || text_equal(decision, TEXT("null")))
+        return;
+    words_member(decision, "policy", policy, sizeof policy);
+    words_member(decision, "strategy", strategy, sizeof strategy);
+    printf("chosen   by policy %s%s%s, from:\n", policy, strategy[0] ? ", " : "", strategy);
+    cli_print_candidates(decision);
+}
+
 static void print_trace(struct text row)
 {
     char id[WORD_BYTES], at[WORD_BYTES], outcome[WORD_BYTES], error[WORD_BYTES], finish[WORD_BYTES],
@@ -315,6 +327,7 @@ static void print_trace(struct text row)
         printf("; saved by the cache %s USD",
                words_money(cli_member_int(row, "saved_nanos"), false, b));
     putchar('\n');
+    print_decision(cli_member(row, "decision"));
 }
 
 int command_trace(struct cli *cli)

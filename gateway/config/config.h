@@ -108,6 +108,7 @@ struct provider_settings {
     size_t header_count;
     int64_t connect_us, first_byte_us, total_us;
     unsigned max_connections, max_idle; /* of the whole process; workers take their share */
+    bool http2;                         /* where it is offered by ALPN */
     int64_t idle_us;
     unsigned retry_attempts; /* tries on other targets after the first one failed */
     bool retry_connect;
@@ -140,6 +141,28 @@ struct admin_key {
     struct digest digest; /* SHA-256 of the secret */
     enum admin_role role;
     struct text tenant; /* of ADMIN_ROLE_TENANT: sees and changes only below this one */
+};
+
+/* A value of the claim that says the role of somebody, and what it gives. */
+struct oidc_role {
+    struct text value;
+    enum admin_role role;
+    struct text tenant; /* of ADMIN_ROLE_TENANT */
+};
+
+/* Sign-in to the dashboard by an OpenID provider (oidc.h). */
+struct oidc_settings {
+    bool enabled;
+    const char *issuer; /* as written; url borrows from it */
+    struct url url;
+    struct text client_id, client_secret; /* the secret may be empty */
+    struct text role_claim;
+    const struct oidc_role *roles; /* none: the values are the roles themselves */
+    size_t role_count;
+    const char *scopes;       /* with spaces between */
+    const char *redirect_url; /* NULL = as the browser has asked */
+    const char *ca_file;      /* NULL = the system's authorities */
+    struct digest identity;   /* of all of it: other settings end the sessions of these */
 };
 
 /* What a deploy call of Monster's starts, by its size ("24x1"). */
@@ -185,7 +208,8 @@ struct config {
     size_t admin_key_count;       /* 0: one is made at the first start */
     bool admin_read_only;
     int64_t session_ttl_us; /* of the dashboard */
-    const char *database;   /* store.embedded.path */
+    struct oidc_settings oidc;
+    const char *database; /* store.embedded.path */
     const char *ledger_path;
     bool ledger_sync_disk, ledger_sync_store;
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;

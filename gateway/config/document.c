@@ -309,7 +309,6 @@ static int in_order(const void *left, const void *right)
 static const char *const severities[] = {
     [SEVERITY_ERROR] = "error",
     [SEVERITY_WARNING] = "warning",
-    [SEVERITY_NOTE] = "note",
 };
 
 static void print_text(const struct problem *problem, FILE *out)

@@ -44,7 +44,7 @@ struct node {
     bool broken;   /* a problem of this value was reported already */
 };
 
-enum severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE };
+enum severity { SEVERITY_ERROR, SEVERITY_WARNING };
 
 struct problem {
     enum severity severity;
@@ -167,6 +167,12 @@ struct admin_key_draft {
     const struct node *node;
     struct admin_key key;
     int role;
+};
+
+struct oidc_role_draft {
+    const struct node *node;
+    struct oidc_role role;
+    int word;
 };
 
 struct guard_draft {
@@ -304,6 +310,7 @@ struct document {
     struct text default_policy;
     struct text admin_key;
     struct items admin_keys;
+    struct items oidc_roles, oidc_scopes; /* struct oidc_role_draft; struct text */
     int redis_mode, away_limits, away_budgets;
     struct items sentinels;
     struct rates_draft default_limits;
@@ -432,8 +439,6 @@ void resolve_providers(struct document *document);
 void resolve_sign_in(struct document *document, struct provider_draft *draft);
 /* Under which name AWS' services of <region> are. */
 const char *aws_domain(struct text region);
-/* "localhost" or an address of loopback. */
-bool host_is_loopback(struct text host);
 void resolve_policies(struct document *document);
 /* The policy called <name>, NULL when there is none (reported at <at>). */
 const struct route_policy *find_policy(struct document *document, struct text name,
@@ -465,6 +470,7 @@ void resolve_limits(struct document *document);
 void resolve_anonymous(struct document *document);
 void resolve_tenants(struct document *document);
 void resolve_jwt(struct document *document);
+void resolve_oidc(struct document *document);
 void resolve_cache(struct document *document);
 void resolve_tracing(struct document *document);
 

@@ -23,7 +23,7 @@ static void say_inert(struct document *document, struct inert *inert, bool by_de
 {
     if (inert->status == IN_FORCE || inert->said || inert->node->broken)
         return;
-    if (by_default && inert->status != NOTED)
+    if (by_default)
         return;
     inert->said = true;
     if (inert->status == PROTECTS) {
@@ -34,9 +34,6 @@ static void say_inert(struct document *document, struct inert *inert, bool by_de
                        "\"%s\" at %s is not in force in this version and protects something%s",
                        inert->option->name, path,
                        document->allow_inert ? "" : "; use --allow-inert to start without it");
-    } else if (inert->status == NOTED) {
-        problem_at_key(document, inert->node, SEVERITY_NOTE,
-                       "\"%s\" is not yet in force: HTTP/1.1 is spoken", inert->option->name);
     } else if (document->inert_count < CONFIG_AREAS_MAX) {
         document->inert[document->inert_count++] = inert->node;
     }

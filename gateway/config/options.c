@@ -11,6 +11,7 @@
 #define MODEL(member)    offsetof(struct model_draft, member)
 #define TARGET(member)   offsetof(struct target_draft, member)
 #define ADMIN(member)    offsetof(struct admin_key_draft, member)
+#define OIDC(member)     offsetof(struct oidc_role_draft, member)
 
 /* clang-format off */
 
@@ -115,11 +116,22 @@ static const struct option server[] = {
 
 /* -------------------------------------------------------------------------------- admin */
 
+static const struct option oidc_role[] = {
+    {.name = "value", .type = OPTION_TEXT, .where = OIDC(role.value), .required = true, .help = "Of the claim, exactly: of a list, one of its entries."},
+    {.name = "role", .type = OPTION_WORD, .where = OIDC(word), .fallback = "viewer", .words = "admin|viewer|tenant", .help = "As of admin.keys."},
+    {.name = "tenant", .type = OPTION_NAME, .where = OIDC(role.tenant), .fallback = "null", .help = "For the role tenant."},
+    {0},
+};
+
 static const struct option oidc[] = {
-    {.name = "issuer", .type = OPTION_STRING, .help = "Its URL."},
-    {.name = "client_id", .type = OPTION_STRING, .help = "As registered there."},
-    {.name = "client_secret", .type = OPTION_STRING, .secret = true, .help = "As registered there."},
-    {.name = "role_claim", .type = OPTION_STRING, .help = "Claim that names the role."},
+    {.name = "issuer", .type = OPTION_STRING, .where = CONFIG(oidc.issuer), .required = true, .help = "Its URL, exactly as it calls itself: https, or http on loopback. What it offers is read below /.well-known/openid-configuration."},
+    {.name = "client_id", .type = OPTION_TEXT, .where = CONFIG(oidc.client_id), .required = true, .help = "As registered there, with the address of the dashboard and oidc/callback behind it, as in https://sluice.example.com/ui/oidc/callback."},
+    {.name = "client_secret", .type = OPTION_TEXT, .where = CONFIG(oidc.client_secret), .fallback = "", .secret = true, .help = "As registered there; empty = a public client, which is known by PKCE alone."},
+    {.name = "role_claim", .type = OPTION_TEXT, .where = CONFIG(oidc.role_claim), .fallback = "sluice_role", .help = "Claim that says the role, a text or a list; a.b is b in a, as in realm_access.roles. Who has none has no access. email counts only when email_verified is true."},
+    {.name = "roles", .type = OPTION_LIST, .where = ROOT(oidc_roles), .inner = oidc_role, .size = sizeof(struct oidc_role_draft), .help = "Which of its values gives what; the first that somebody has counts. Without them: admin, viewer and tenant:NAME."},
+    {.name = "scopes", .type = OPTION_TEXTS, .where = ROOT(oidc_scopes), .fallback = "[openid, profile, email]", .help = "What is asked for; some issuers tell groups only when groups is among them."},
+    {.name = "redirect_url", .type = OPTION_STRING, .where = CONFIG(oidc.redirect_url), .fallback = "null", .help = "Where the issuer sends the browser back to. Default: the address that the browser has asked, base_path, and /ui/oidc/callback."},
+    {.name = "ca_file", .type = OPTION_PATH, .where = CONFIG(oidc.ca_file), .fallback = "null", .help = "Authorities of the issuer, PEM; default: the system's."},
     {0},
 };
 
@@ -139,8 +151,8 @@ static const struct option admin[] = {
      .min = SECONDS(60), .max = DAYS(90), .help = "How long a sign-in to the dashboard lasts."},
     {.name = "socket", .type = OPTION_PATH, .where = CONFIG(admin_socket), .fallback = "null",
      .help = "For the command line; peer credentials are checked. Default STATE/admin.sock."},
-    {.name = "oidc", .type = OPTION_SECTION, .status = PROTECTS, .inner = oidc, .fallback = "null",
-     .help = "Sign-in of administrators."},
+    {.name = "oidc", .type = OPTION_SECTION, .inner = oidc, .fallback = "null",
+     .help = "Sign-in to the dashboard by an OpenID provider, beside the keys."},
     {.name = "read_only", .type = OPTION_BOOL, .where = CONFIG(admin_read_only), .fallback = "false",
      .help = "UI and API show, never change (GitOps)."},
     {0},
@@ -267,7 +279,7 @@ static const struct option provider_pool[] = {
     {.name = "max_connections", .type = OPTION_COUNT, .where = PROVIDER(settings.max_connections), .fallback = "256", .min = 1, .max = 100000, .help = "Of the whole process."},
     {.name = "max_idle", .type = OPTION_COUNT, .where = PROVIDER(settings.max_idle), .fallback = "64", .min = 0, .max = 100000, .help = "Kept open for the next call."},
     {.name = "idle_timeout", .type = OPTION_DURATION, .where = PROVIDER(settings.idle_us), .fallback = "55s", .min = 0, .max = DAYS(1), .help = "For so long."},
-    {.name = "http2", .type = OPTION_BOOL, .status = NOTED, .fallback = "true", .help = "HTTP/2 to the provider where it offers it."},
+    {.name = "http2", .type = OPTION_BOOL, .where = PROVIDER(settings.http2), .fallback = "true", .help = "HTTP/2 to the provider where it offers it (ALPN; so with TLS only): calls share connections, and each counts as one in max_connections."},
     {0},
 };
 

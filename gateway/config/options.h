@@ -46,7 +46,6 @@ enum option_type {
 enum option_status {
     IN_FORCE,
     INERT,    /* accepted, does nothing: a warning when it is set to something else */
-    NOTED,    /* the same, but only a note, also when the default is written down */
     PROTECTS, /* does nothing, and somebody may rely on it: an error */
 };
 

@@ -112,7 +112,7 @@ static enum option_status print_row(FILE *out, const struct option *option,
                                     enum option_status above)
 {
     static const char *const marks[] = {
-        [IN_FORCE] = "", [INERT] = "*inert.* ", [NOTED] = "*inert.* ", [PROTECTS] = "*protects.* "};
+        [IN_FORCE] = "", [INERT] = "*inert.* ", [PROTECTS] = "*protects.* "};
     enum option_status status = option->status > above ? option->status : above;
     fprintf(out, "| `%s` | ", option->name);
     print_type(out, option);

@@ -288,6 +288,7 @@ void document_resolve(struct document *document)
     resolve_tracing(document);
     resolve_jwt(document);
     resolve_listeners(document);
+    resolve_oidc(document);
     resolve_providers(document);
     resolve_policies(document);
     resolve_deployments(document);

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <arpa/inet.h>
-
 #include "gateway/base/table.h"
 #include "gateway/config/document.h"
 
@@ -200,17 +198,6 @@ void resolve_admin(struct document *document)
 }
 
 /* -------------------------------------------------------------------------------------- tokens */
-
-bool host_is_loopback(struct text host)
-{
-    char name[INET_ADDRSTRLEN];
-    struct in_addr four;
-    if (text_equal_nocase(host, TEXT("localhost")) || text_equal(host, TEXT("::1")))
-        return true;
-    snprintf(name, sizeof(name), "%.*s", TEXT_ARGS(text_head(host, sizeof(name) - 1)));
-    return host.len < sizeof(name) && inet_pton(AF_INET, name, &four) == 1 &&
-           ntohl(four.s_addr) >> 24 == 127;
-}
 
 static void check_jwks_url(struct document *document)
 {

@@ -1,44 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The heads of requests and answers, from HTTP/2 into HTTP/1.1 and back. */
+/* The heads of requests that we serve, from HTTP/2 into HTTP/1.1, and of their answers back. */
 
 #include "gateway/base/memory.h"
+#include "gateway/http/h2_fields.h"
 #include "gateway/http/h2_inside.h"
-#include "gateway/http/octets.h"
 
 /* ------------------------------------------------------------------------- of a request */
-
-/* libnghttp2 has looked at all of this; that nothing ends a line of HTTP/1.1 which was none in
- * HTTP/2 is not left to another. */
-static bool is_clean_value(struct text value)
-{
-    const char *end = value.at + value.len;
-    return octet_find_control(value.at, end) == end;
-}
-
-static bool is_clean_word(struct text word)
-{
-    for (size_t i = 0; i < word.len; i++)
-        if ((unsigned char)word.at[i] <= ' ' || word.at[i] == 0x7F)
-            return false;
-    return word.len > 0;
-}
-
-static bool is_clean_name(struct text name)
-{
-    for (size_t i = 0; i < name.len; i++)
-        if (!octet_is(name.at[i], OCTET_TOKEN) || (name.at[i] >= 'A' && name.at[i] <= 'Z'))
-            return false;
-    return name.len > 0;
-}
-
-/* RFC 9113 8.2.2 */
-static bool is_of_connection(struct text name)
-{
-    return text_equal(name, TEXT("connection")) || text_equal(name, TEXT("keep-alive")) ||
-           text_equal(name, TEXT("proxy-connection")) ||
-           text_equal(name, TEXT("transfer-encoding")) || text_equal(name, TEXT("upgrade"));
-}
 
 static bool keep_pseudo(struct h2_draft *draft, struct text name, struct text value, bool keep)
 {
@@ -51,20 +19,12 @@ static bool keep_pseudo(struct h2_draft *draft, struct text name, struct text va
         to = &draft->authority;
     else
         return text_equal(name, TEXT(":scheme"));
-    if (!is_clean_word(value) || buffer_length(to))
+    if (!h2_is_clean_word(value) || buffer_length(to))
         return false;
     draft->has_authority |= to == &draft->authority;
     if (keep || to != &draft->authority) /* a target that is too long is called just that */
         buffer_append_text(to, value);
     return true;
-}
-
-static void keep_line(struct buffer *to, struct text name, struct text value)
-{
-    buffer_append_text(to, name);
-    buffer_append_text(to, TEXT(": "));
-    buffer_append_text(to, value);
-    buffer_append_text(to, TEXT("\r\n"));
 }
 
 bool h2_keep_field(struct h2_stream *stream, struct text name, struct text value)
@@ -79,7 +39,7 @@ bool h2_keep_field(struct h2_stream *stream, struct text name, struct text value
         return false;
     if (name.len && name.at[0] == ':')
         return keep_pseudo(draft, name, value, keep);
-    if (!is_clean_name(name) || !is_clean_value(value) || is_of_connection(name))
+    if (!h2_is_clean_name(name) || !h2_is_clean_value(value) || h2_is_of_connection(name))
         return false;
     if (!keep || text_equal(name, TEXT("te"))) /* "trailers"; they are accepted anyway */
         return true;
@@ -95,7 +55,7 @@ bool h2_keep_field(struct h2_stream *stream, struct text name, struct text value
         return true;
     }
     draft->has_length |= text_equal(name, TEXT("content-length"));
-    keep_line(&draft->fields, name, value);
+    h2_put_line(&draft->fields, name, value);
     return true;
 }
 
@@ -105,13 +65,13 @@ bool h2_keep_trailer(struct h2_stream *stream, struct text name, struct text val
     stream->trailed += name.len + value.len + AROUND;
     if (stream->trailed > H2_TRAILER_BYTES)
         return false;
-    if (!is_clean_name(name) || !is_clean_value(value) || is_of_connection(name))
+    if (!h2_is_clean_name(name) || !h2_is_clean_value(value) || h2_is_of_connection(name))
         return false;
     if (!stream->chunked || !stream->owned) /* where the length is known they have no place */
         return true;
     if (!buffer_length(&stream->tail))
         buffer_append_text(&stream->tail, TEXT("0\r\n"));
-    keep_line(&stream->tail, name, value);
+    h2_put_line(&stream->tail, name, value);
     return true;
 }
 
@@ -120,9 +80,9 @@ static void write_host(const struct h2_draft *draft, struct buffer *to)
 {
     struct text authority = buffer_text(&draft->authority), host = buffer_text(&draft->host);
     if (draft->has_authority)
-        keep_line(to, TEXT("host"), authority);
+        h2_put_line(to, TEXT("host"), authority);
     if (draft->has_host && !(draft->has_authority && text_equal_nocase(authority, host)))
-        keep_line(to, TEXT("host"), host);
+        h2_put_line(to, TEXT("host"), host);
 }
 
 /* One that is too large is refused for just that, whatever it says. */
@@ -166,64 +126,7 @@ void h2_write_request(struct h2_stream *stream)
 
 /* ------------------------------------------------------------------------ of an answer */
 
-static struct text next_line(struct text *rest)
-{
-    size_t end = text_find_byte(*rest, '\r');
-    struct text line = text_head(*rest, end);
-    *rest = text_from(*rest, end == SIZE_MAX ? rest->len : end + 2);
-    return line;
-}
-
-static unsigned count_lines(struct text head)
-{
-    unsigned count = 0;
-    for (size_t i = 0; i < head.len; i++)
-        count += head.at[i] == '\n';
-    return count;
-}
-
-static nghttp2_nv pair(struct text name, struct text value)
-{
-    return (nghttp2_nv){.name = (uint8_t *)(uintptr_t)name.at,
-                        .value = (uint8_t *)(uintptr_t)value.at,
-                        .namelen = name.len,
-                        .valuelen = value.len};
-}
-
-static void lower(struct text name)
-{
-    char *at = (char *)(uintptr_t)name.at; /* our own buffer */
-    for (size_t i = 0; i < name.len; i++)
-        if (at[i] >= 'A' && at[i] <= 'Z')
-            at[i] |= 0x20;
-}
-
-/* What an answer's head says of its body. */
-struct framing {
-    bool chunked;
-    uint64_t length; /* UINT64_MAX = it does not say */
-};
-
-static size_t read_fields(struct text rest, nghttp2_nv *pairs, struct framing *framing)
-{
-    size_t count = 0;
-    for (;;) {
-        struct text line = next_line(&rest);
-        size_t colon = text_find_byte(line, ':');
-        if (line.len == 0 || colon == SIZE_MAX)
-            return count;
-        struct text name = text_head(line, colon), value = text_trim(text_from(line, colon + 1));
-        lower(name);
-        framing->chunked |= text_equal(name, TEXT("transfer-encoding"));
-        if (text_equal(name, TEXT("content-length")) &&
-            !text_number(value, INT64_MAX, &framing->length))
-            return 0;
-        if (!is_of_connection(name))
-            pairs[count++] = pair(name, value);
-    }
-}
-
-static void begin_body(struct h2_stream *stream, unsigned status, const struct framing *framing)
+static void begin_body(struct h2_stream *stream, unsigned status, const struct h2_framing *framing)
 {
     enum body_kind kind = BODY_LENGTH;
     if (stream->head_only || status == 204 || status == 304 || framing->length == 0)
@@ -237,7 +140,7 @@ static void begin_body(struct h2_stream *stream, unsigned status, const struct f
 }
 
 static bool send_pairs(struct h2_stream *stream, unsigned status, const nghttp2_nv *pairs,
-                       size_t count, const struct framing *framing)
+                       size_t count, const struct h2_framing *framing)
 {
     nghttp2_session *session = stream->h2->session;
     if (status < 200)
@@ -253,16 +156,16 @@ bool h2_send_head(struct h2_stream *stream)
 {
     enum { STATUS_AT = 9, STATUS_DIGITS = 3 }; /* behind "HTTP/1.1 " */
     struct text head = buffer_text(&stream->words);
-    struct text line = next_line(&head);
+    struct text line = h2_next_line(&head);
     struct text digits = text_head(text_from(line, STATUS_AT), STATUS_DIGITS);
-    struct framing framing = {.length = UINT64_MAX};
+    struct h2_framing framing = {.length = UINT64_MAX};
     uint64_t status;
     if (digits.len != STATUS_DIGITS || !text_number(digits, 599, &status) || status < 100 ||
         status == 101)
         return false;
-    nghttp2_nv *pairs = memory_new((count_lines(head) + 1) * sizeof(*pairs));
-    pairs[0] = pair(TEXT(":status"), digits);
-    size_t count = 1 + read_fields(head, pairs + 1, &framing);
+    nghttp2_nv *pairs = memory_new((h2_count_lines(head) + 1) * sizeof(*pairs));
+    pairs[0] = h2_pair(TEXT(":status"), digits);
+    size_t count = 1 + h2_read_fields(head, pairs + 1, &framing);
     bool sent = send_pairs(stream, (unsigned)status, pairs, count, &framing);
     memory_free(pairs);
     return sent;

@@ -2,6 +2,7 @@
 #include "gateway/http/url.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 
 #include "gateway/http/octets.h"
 #include "gateway/http/path.h"
@@ -149,4 +150,15 @@ bool url_read(struct text from, struct url *url, const char **problem)
                                   : read_authority(from, url, problem);
     }
     return fail(problem, "it does not begin with http://, https://, ws://, wss:// or http+unix://");
+}
+
+bool host_is_loopback(struct text host)
+{
+    char name[INET_ADDRSTRLEN];
+    struct in_addr four;
+    if (text_equal_nocase(host, TEXT("localhost")) || text_equal(host, TEXT("::1")))
+        return true;
+    snprintf(name, sizeof(name), "%.*s", TEXT_ARGS(text_head(host, sizeof(name) - 1)));
+    return host.len < sizeof(name) && inet_pton(AF_INET, name, &four) == 1 &&
+           ntohl(four.s_addr) >> 24 == 127;
 }

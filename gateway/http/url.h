@@ -27,3 +27,6 @@ bool url_read(struct text from, struct url *url, const char **problem);
  * without brackets and borrows from <from>. The Host field of a request has this form too.
  */
 bool url_read_host(struct text from, struct text *host, uint16_t *port);
+
+/* "localhost" or an address of loopback. */
+bool host_is_loopback(struct text host);

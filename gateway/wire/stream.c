@@ -169,8 +169,9 @@ static int on_new_session(SSL *ssl, SSL_SESSION *session)
 struct tls *tls_new_client(const struct tls_options *options, struct fault *fault)
 {
     SSL_CTX *context = context_new(TLS_client_method(), options);
-    static const unsigned char ours[] = "\x08http/1.1";
-    SSL_CTX_set_alpn_protos(context, ours, sizeof(ours) - 1);
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    size_t skip = options->http2 ? 0 : sizeof("\x02h2") - 1;
+    SSL_CTX_set_alpn_protos(context, ours + skip, (unsigned)(sizeof(ours) - 1 - skip));
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_verify_depth(context, TLS_VERIFY_DEPTH);
     SSL_CTX_set_session_cache_mode(context,
@@ -329,6 +330,23 @@ int stream_shake(struct stream *stream, struct fault *fault)
         fault_of_openssl(fault, "TLS", "handshake");
     ERR_clear_error();
     return STREAM_BROKEN;
+}
+
+void stream_offer_http1(struct stream *stream)
+{
+    static const unsigned char only[] = "\x08http/1.1";
+    SSL_set_alpn_protos(ssl_of(stream), only, sizeof(only) - 1);
+}
+
+void stream_move(struct stream *to, struct stream *from)
+{
+    assert(!from->is_inside);
+    *to = *from;
+    if (to->ssl) {
+        SSL_set_app_data(ssl_of(to), to);
+        BIO_set_data(SSL_get_rbio(ssl_of(to)), to);
+    }
+    *from = (struct stream){.fd = -1};
 }
 
 bool stream_is_http2(const struct stream *stream)
@@ -524,6 +542,8 @@ ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int coun
 bool stream_is_unconfirmed(const struct stream *stream)
 {
     int bytes = 0;
+    if (stream->is_inside)
+        return stream->inside->is_unread && stream->inside->is_unread(stream->carried);
     return ioctl(stream->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 

@@ -28,7 +28,7 @@ struct tls_options {
     const char *ca_file; /* server: ask clients for certificates of this CA; client: trust this CA
                             only, else the system's */
     bool tls13_only;
-    bool http2; /* server: ALPN offers h2, too, and prefers it */
+    bool http2; /* ALPN has h2, too, and prefers it */
 };
 
 /* NULL and *fault when a file cannot be used. TLS 1.2 and up, ALPN http/1.1. */
@@ -50,6 +50,7 @@ struct stream_inside {
     ssize_t (*write)(void *carried, const struct iovec *pieces, int count);
     void (*shut)(void *carried);
     void (*close)(void *carried, bool reset);
+    bool (*is_unread)(const void *carried); /* NULL = that is never known */
 };
 
 struct stream {
@@ -82,6 +83,10 @@ void stream_init_inside(struct stream *stream, const struct stream_inside *how, 
 void stream_tls_server(struct stream *stream, struct tls *tls);
 bool stream_tls_client(struct stream *stream, struct tls *tls, const char *host,
                        struct tls_session **session);
+/* A client's, before the handshake: only HTTP/1.1 is offered, whatever the context says. */
+void stream_offer_http1(struct stream *stream);
+/* <to> goes on as <from>, which is closed then, without a word to the peer. */
+void stream_move(struct stream *to, struct stream *from);
 /* Go on with the handshake: 0 = done, STREAM_WAIT, STREAM_BROKEN (why in <fault>). */
 int stream_shake(struct stream *stream, struct fault *fault);
 /* Is HTTP/2 what the handshake has agreed on? */
@@ -97,8 +102,8 @@ ssize_t stream_read(struct stream *stream, void *into, size_t bytes);
 bool stream_may_have_more(const struct stream *stream, size_t got, size_t asked);
 /* Bytes written, STREAM_WAIT, STREAM_BROKEN. */
 ssize_t stream_write(struct stream *stream, const struct iovec *pieces, int count);
-/* Has the peer's system not confirmed all that was written? Then the peer has not read it. False
- * also where that is not known: of what is no TCP. */
+/* Has the peer's system not confirmed all that was written, or the peer said that it has not looked
+ * at it? Then the peer has not read it. False also where that is not known: of what is no TCP. */
 bool stream_is_unconfirmed(const struct stream *stream);
 /* Tell the peer that nothing more is sent. */
 void stream_shut(struct stream *stream);

@@ -23,112 +23,6 @@ static void on_event(struct watch *watch, unsigned events);
 static void on_timer(struct timer *timer);
 static void send_put_off(struct put_off *put_off);
 
-/* ------------------------------------------------------------------------------- pools */
-
-struct upstreams *upstreams_new(struct loop *loop, struct dns *dns)
-{
-    struct upstreams *upstreams = memory_new(sizeof(*upstreams));
-    upstreams->loop = loop;
-    upstreams->dns = dns;
-    list_init(&upstreams->pools);
-    return upstreams;
-}
-
-void upstreams_on_full(struct upstreams *upstreams, bool (*make_room)(void *with), void *with)
-{
-    upstreams->make_room = make_room;
-    upstreams->make_room_with = with;
-}
-
-struct upstreams_figures upstreams_figures(const struct upstreams *upstreams)
-{
-    return upstreams->figures;
-}
-
-static char *copy_or_null(const char *z)
-{
-    return z ? memory_string(text_of(z)) : NULL;
-}
-
-static char *identity_of(const struct upstream_place *p)
-{
-    return memory_format(
-        "%s|%u|%d%d%d%d|%s|%s|%s|%d|%s|%u|%s|%lld|%lld|%u|%u|%p", p->host ? p->host : "", p->port,
-        p->is_unix, p->has_tls, p->allow_link_local, p->public_only,
-        p->tls.cert_file ? p->tls.cert_file : "", p->tls.key_file ? p->tls.key_file : "",
-        p->tls.ca_file ? p->tls.ca_file : "", p->tls.tls13_only, p->proxy_host ? p->proxy_host : "",
-        p->proxy_port, p->proxy_user ? p->proxy_user : "", (long long)p->connect_us,
-        (long long)p->idle_us, p->max_connections, p->max_idle, p->with);
-}
-
-static void pool_free(struct upstream_pool *pool)
-{
-    list_remove(&pool->link);
-    if (pool->tls)
-        tls_unref(pool->tls);
-    if (pool->session)
-        tls_session_free(pool->session);
-    const char *texts[] = {pool->place.host,         pool->place.tls.cert_file,
-                           pool->place.tls.key_file, pool->place.tls.ca_file,
-                           pool->place.proxy_host,   pool->place.proxy_user};
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        memory_free((void *)(uintptr_t)texts[i]);
-    memory_free(pool->identity);
-    memory_free(pool);
-}
-
-struct upstream_pool *upstream_pool_ref(struct upstreams *upstreams,
-                                        const struct upstream_place *place, struct fault *fault)
-{
-    char *identity = identity_of(place);
-    for (struct link *at = upstreams->pools.next; at != &upstreams->pools; at = at->next) {
-        struct upstream_pool *pool = LIST_MEMBER(at, struct upstream_pool, link);
-        /* TLS files may have changed on disk: contexts are made anew with each configuration. */
-        if (strcmp(pool->identity, identity) == 0 && !place->has_tls) {
-            memory_free(identity);
-            pool->references++;
-            return pool;
-        }
-    }
-    struct tls *tls = NULL;
-    if (place->has_tls && !(tls = tls_new_client(&place->tls, fault))) {
-        memory_free(identity);
-        return NULL;
-    }
-    struct upstream_pool *pool = memory_new(sizeof(*pool));
-    pool->owner = upstreams;
-    pool->references = 1;
-    pool->identity = identity;
-    pool->tls = tls;
-    pool->place = *place;
-    pool->place.host = copy_or_null(place->host);
-    pool->place.tls.cert_file = copy_or_null(place->tls.cert_file);
-    pool->place.tls.key_file = copy_or_null(place->tls.key_file);
-    pool->place.tls.ca_file = copy_or_null(place->tls.ca_file);
-    pool->place.proxy_host = copy_or_null(place->proxy_host);
-    pool->place.proxy_user = copy_or_null(place->proxy_user);
-    list_init(&pool->idle);
-    list_init(&pool->waiting);
-    list_push_back(&upstreams->pools, &pool->link);
-    return pool;
-}
-
-bool upstream_pool_wants_url(const struct upstream_pool *pool)
-{
-    return pool->place.proxy_host && !pool->place.has_tls;
-}
-
-const char *upstream_pool_proxy_user(const struct upstream_pool *pool)
-{
-    return pool->place.proxy_user;
-}
-
-static void pool_try_free(struct upstream_pool *pool)
-{
-    if (pool->references == 0 && pool->objects == 0)
-        pool_free(pool);
-}
-
 /* -------------------------------------------------------------------------- connections */
 
 static void free_upstream(struct grave *grave)
@@ -140,8 +34,7 @@ static void free_upstream(struct grave *grave)
     memory_free(up->sending);
     memory_free(up->reaching);
     memory_free(up);
-    pool->objects--;
-    pool_try_free(pool);
+    pool_release(pool);
 }
 
 static struct upstream *upstream_new(struct upstream_pool *pool)
@@ -156,16 +49,13 @@ static struct upstream *upstream_new(struct upstream_pool *pool)
     up->put_off.run = send_put_off;
     buffer_init(&up->in, UPSTREAM_HEAD_MAX + UPSTREAM_SCRATCH_BYTES);
     buffer_init(&up->out, PUSH_MAX);
+    list_init(&up->in_trunk);
     pool->objects++;
     pool->connections++;
-    pool->owner->figures.connections++;
-    pool->owner->figures.connects++;
     return up;
 }
 
-static void serve_waiting(struct upstream_pool *pool);
-
-static void connection_close(struct upstream *up)
+void connection_close(struct upstream *up)
 {
     if (up->state == UP_CLOSED)
         return;
@@ -176,8 +66,10 @@ static void connection_close(struct upstream *up)
     }
     list_remove(&up->link);
     list_remove(&up->put_off.link);
-    if (up->reaching)
+    if (up->reaching) {
         dns_cancel(&up->reaching->query);
+        pool->reaching--;
+    }
     timer_stop(&up->timer);
     if (up->watch.fd >= 0)
         loop_remove(pool->owner->loop, &up->watch);
@@ -186,9 +78,10 @@ static void connection_close(struct upstream *up)
     up->state = UP_CLOSED;
     up->call = NULL;
     pool->connections--;
-    pool->owner->figures.connections--;
+    if (!up->inside)
+        pool->owner->figures.connections--;
     loop_bury(pool->owner->loop, &up->grave, free_upstream);
-    serve_waiting(pool);
+    pool_serve_waiting(pool);
 }
 
 void connection_fail(struct upstream *up, enum fault_kind kind, const char *format, ...)
@@ -199,6 +92,8 @@ void connection_fail(struct upstream *up, enum fault_kind kind, const char *form
     vsnprintf(why, sizeof(why), format, args);
     va_end(args);
     struct upstream_call *call = up->call;
+    if (up->reaching) /* those that wait for it try for themselves */
+        up->pool->has_spoken_h2 = false;
     connection_close(up);
     if (call) {
         call->connection = NULL;
@@ -230,7 +125,60 @@ static void take_idle(struct upstream *up, struct upstream_call *call)
     connection_ready(up);
 }
 
-static void connection_open(struct upstream_pool *pool, struct upstream_call *call);
+static void connection_open(struct upstream_pool *pool, struct upstream_call *call)
+{
+    struct upstream *up = upstream_new(pool);
+    pool->owner->figures.connections++;
+    pool->owner->figures.connects++;
+    attach(up, call);
+    connect_begin(up);
+}
+
+static void open_inside(struct trunk *trunk, struct upstream_call *call)
+{
+    struct upstream *up = upstream_new(call->pool);
+    trunk_join(trunk, up);
+    up->pool->owner->figures.reuses++;
+    attach(up, call);
+    connection_ready(up);
+}
+
+/* Begin <call>, if there is a way; an idle connection may be one that has died unnoticed. */
+static bool begin_now(struct upstream_pool *pool, struct upstream_call *call, bool take_any)
+{
+    bool first_of_all = call->fresh || call->wants_upgrade;
+    if ((take_any || !call->fresh) && !list_is_empty(&pool->idle)) {
+        take_idle(LIST_MEMBER(pool->idle.next, struct upstream, link), call);
+        return true;
+    }
+    if (pool->connections >= pool->place.max_connections)
+        return false;
+    struct trunk *trunk = first_of_all ? NULL : trunk_find(pool);
+    if (trunk) {
+        open_inside(trunk, call);
+        return true;
+    }
+    /* One is on its way that will carry it. */
+    if (!first_of_all && pool->has_spoken_h2 && pool->reaching)
+        return false;
+    connection_open(pool, call);
+    return true;
+}
+
+static void wait_in_line(struct upstream_pool *pool, struct upstream_call *call, bool in_front)
+{
+    pool->waiting_count++;
+    if (in_front)
+        list_push_front(&pool->waiting, &call->waiting);
+    else
+        list_push_back(&pool->waiting, &call->waiting);
+}
+
+static void leave_line(struct upstream_pool *pool, struct upstream_call *call)
+{
+    list_remove(&call->waiting);
+    pool->waiting_count--;
+}
 
 static void serve_some(struct errand *errand)
 {
@@ -238,22 +186,16 @@ static void serve_some(struct errand *errand)
     pool->serving = false;
     while (!list_is_empty(&pool->waiting)) {
         struct upstream_call *call = LIST_MEMBER(pool->waiting.next, struct upstream_call, waiting);
-        struct upstream *up =
-            list_is_empty(&pool->idle) ? NULL : LIST_MEMBER(pool->idle.next, struct upstream, link);
-        if (!up && pool->connections >= pool->place.max_connections)
+        leave_line(pool, call);
+        if (!begin_now(pool, call, true)) {
+            wait_in_line(pool, call, true);
             break;
-        list_remove(&call->waiting);
-        pool->waiting_count--;
-        if (up)
-            take_idle(up, call);
-        else
-            connection_open(pool, call);
+        }
     }
-    pool->objects--; /* the errand's hold */
-    pool_try_free(pool);
+    pool_release(pool); /* the errand's hold */
 }
 
-static void serve_waiting(struct upstream_pool *pool)
+void pool_serve_waiting(struct upstream_pool *pool)
 {
     if (list_is_empty(&pool->waiting) || pool->serving)
         return;
@@ -290,64 +232,17 @@ static void connection_give_back(struct upstream *up)
     list_push_front(&pool->idle, &up->link);
     timer_set(pool->owner->loop, &up->timer,
               loop_now_us(pool->owner->loop) + (uint64_t)pool->place.idle_us);
-    serve_waiting(pool);
-}
-
-void upstream_pool_unref(struct upstream_pool *pool)
-{
-    assert(pool->references > 0);
-    if (--pool->references > 0)
-        return;
-    pool->objects++; /* hold it while its connections go */
-    while (!list_is_empty(&pool->idle))
-        connection_close(LIST_MEMBER(pool->idle.next, struct upstream, link));
-    pool->objects--;
-    pool_try_free(pool);
-}
-
-/* When it became idle, by the time at which it will have been too long. */
-static uint64_t idle_since_us(const struct upstream *up)
-{
-    return up->timer.due_us - (uint64_t)up->pool->place.idle_us;
-}
-
-bool upstreams_close_idle(struct upstreams *upstreams, uint64_t before_us)
-{
-    struct upstream *longest = NULL;
-    for (struct link *at = upstreams->pools.next; at != &upstreams->pools; at = at->next) {
-        struct upstream_pool *pool = LIST_MEMBER(at, struct upstream_pool, link);
-        if (list_is_empty(&pool->idle))
-            continue;
-        struct upstream *last = LIST_MEMBER(pool->idle.prev, struct upstream, link);
-        if (idle_since_us(last) <= before_us &&
-            (!longest || idle_since_us(last) < idle_since_us(longest)))
-            longest = last;
-    }
-    if (longest)
-        connection_close(longest);
-    return longest != NULL;
-}
-
-void upstreams_free(struct upstreams *upstreams)
-{
-    assert(list_is_empty(&upstreams->pools));
-    memory_free(upstreams);
+    pool_serve_waiting(pool);
 }
 
 /* -------------------------------------------------------------------------------- calls */
-
-static void connection_open(struct upstream_pool *pool, struct upstream_call *call)
-{
-    struct upstream *up = upstream_new(pool);
-    attach(up, call);
-    connect_begin(up);
-}
 
 void connection_ready(struct upstream *up)
 {
     timer_stop(&up->timer);
     up->state = UP_CALL;
-    up->keep = true;
+    up->keep = !up->inside; /* there is one for each call */
+    up->pool->reaching -= up->reaching != NULL;
     memory_free(up->reaching); /* its query was answered in another round */
     up->reaching = NULL;
     up->sent_head = up->request_over = up->told_sent = up->pushed_high = false;
@@ -361,16 +256,12 @@ void upstream_begin(struct upstream_pool *pool, struct upstream_call *call)
 {
     call->pool = pool;
     list_init(&call->waiting);
-    if (!call->fresh && !list_is_empty(&pool->idle)) {
-        take_idle(LIST_MEMBER(pool->idle.next, struct upstream, link), call);
-    } else if (pool->connections < pool->place.max_connections) {
-        connection_open(pool, call);
-    } else if (pool->waiting_count < QUEUE_MAX) {
-        pool->waiting_count++;
-        list_push_back(&pool->waiting, &call->waiting);
-    } else {
+    if (begin_now(pool, call, false))
+        return;
+    if (pool->waiting_count < QUEUE_MAX)
+        wait_in_line(pool, call, false);
+    else
         call->on->on_fault(call, FAULT_TARGET_BUSY, "too many calls wait for this target");
-    }
 }
 
 /* -------------------------------------------------------------------------- the request */
@@ -772,7 +663,6 @@ void upstream_abandon(struct upstream_call *call)
         call->connection = NULL;
         connection_close(up);
     } else if (call->pool && !list_is_empty(&call->waiting)) {
-        list_remove(&call->waiting);
-        call->pool->waiting_count--;
+        leave_line(call->pool, call);
     }
 }

@@ -161,6 +161,7 @@ void connect_begin(struct upstream *up)
         return;
     }
     struct reaching *reaching = up->reaching = memory_new(sizeof(*reaching));
+    up->pool->reaching++;
     reaching->upstream = up;
     list_init(&reaching->query.link);
     reaching->query.on_answer = on_addresses;
@@ -184,6 +185,8 @@ static void begin_tls(struct upstream *up)
     if (!stream_tls_client(&up->stream, up->pool->tls, up->pool->place.host, &up->pool->session))
         connection_fail(up, FAULT_TARGET_DOWN, "TLS: %s is no name for a certificate",
                         up->pool->place.host);
+    else if (up->call->wants_upgrade) /* which HTTP/2 has not */
+        stream_offer_http1(&up->stream);
 }
 
 /* RFC 9110 9.3.6. */
@@ -265,6 +268,8 @@ static void shake(struct upstream *up)
     struct fault fault = {0};
     switch (stream_shake(&up->stream, &fault)) {
     case 0:
+        if (stream_is_http2(&up->stream))
+            trunk_take_over(up);
         connection_ready(up);
         return;
     case STREAM_WAIT:

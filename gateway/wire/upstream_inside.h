@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * upstream, from inside: what making a connection (upstream_connect.c) and using it (upstream.c)
- * share. Inside wire.
+ * upstream, from inside: what making a connection (upstream_connect.c), using it (upstream.c),
+ * keeping it (upstream_pool.c) and carrying many inside one (upstream_h2.c) share. Inside wire.
  */
 
 #include <stdarg.h>
@@ -28,6 +28,9 @@ struct upstreams {
     char scratch[UPSTREAM_SCRATCH_BYTES];
 };
 
+struct trunk;   /* a connection that speaks HTTP/2 */
+struct h2_call; /* http/h2_client.h */
+
 struct upstream_pool {
     struct link link;
     struct upstreams *owner;
@@ -39,6 +42,9 @@ struct upstream_pool {
     struct tls_session *session;
     struct link idle;    /* struct upstream, the one used last in front */
     struct link waiting; /* struct upstream_call */
+    struct link trunks;  /* struct trunk, the oldest in front */
+    unsigned reaching;   /* connections on their way */
+    bool has_spoken_h2;  /* and so will the next connection, as far as one knows */
     unsigned connections, idle_count, waiting_count;
     struct errand serve; /* of those who wait; put off, so that no call ends inside another's */
     bool serving;
@@ -71,6 +77,10 @@ struct upstream {
     struct upstream_call *call;
     struct reaching *reaching; /* NULL = there is a connection, or there was one */
     unsigned calls;            /* finished ones */
+    struct trunk *trunk;       /* that carries it; NULL = none does, or it has ended */
+    struct link in_trunk;      /* in its list */
+    struct h2_call *inside;    /* NULL = it has a socket of its own */
+    uint64_t begun_us;         /* inside */
     unsigned interim;
     bool hangup, keep;
     bool sent_head;    /* upstream_send() was called */
@@ -87,6 +97,25 @@ struct upstream {
     struct body body;
 };
 
+/* A connection, or a trunk, of <pool> may have become free for those that wait. */
+void pool_serve_waiting(struct upstream_pool *pool);
+/* One of its objects is gone; the last one takes it along when nobody names it. */
+void pool_release(struct upstream_pool *pool);
+
+/* upstream_h2.c */
+/* The handshake of <up> has agreed on HTTP/2: its socket becomes a trunk's, which carries it. */
+void trunk_take_over(struct upstream *up);
+/* One that may carry another call, or NULL. */
+struct trunk *trunk_find(const struct upstream_pool *pool);
+/* Let it carry <up>, which has no stream. */
+void trunk_join(struct trunk *trunk, struct upstream *up);
+/* No trunk gets further calls; those that carry none are closed. */
+void trunks_retire(struct upstream_pool *pool);
+/* The one that has carried nothing for longest, and since when (monotonic); NULL = none idles. */
+struct trunk *trunk_find_idle(const struct upstream_pool *pool, uint64_t *since_us);
+/* Say goodbye and close it. */
+void trunk_end(struct trunk *trunk);
+
 /* Begin to connect <up>, which has a call attached; ends in connection_ready() or
  * connection_fail(). */
 void connect_begin(struct upstream *up);
@@ -97,6 +126,8 @@ void connect_time(struct upstream *up);
 
 /* The connection can carry its call now. */
 void connection_ready(struct upstream *up);
+/* Close it; its call, if it has one, is not told. */
+void connection_close(struct upstream *up);
 /* End the connection and tell its call why. */
 void connection_fail(struct upstream *up, enum fault_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -109,6 +109,25 @@ def test_series_of_means_and_errors(used):
     assert errors[0]["total"] == CALLS // 10, errors
 
 
+def rank(values, percent):
+    """The nearest: so many of a hundred are not above it."""
+    values = sorted(values)
+    return values[max(0, -(-len(values) * percent // 100) - 1)] if values else None
+
+
+@pytest.mark.parametrize("query", ["", "&key=main", "&status=2xx", "&user=user-1", "&status=404"])
+def test_percentiles_are_those_of_the_calls(used, query):
+    calls = walk(used, "/requests?limit=500" + query)[0]
+    complete = [call for call in calls if call["outcome"] == "complete"]
+    told = ask(used, "/percentiles?since=1d" + query)
+    assert (told["calls"], told["all"]) == (len(calls), True)
+    for name in ("ttft_us", "duration_us", "overhead_us"):
+        values = [call[name] for call in complete if name != "ttft_us" or call[name] > 0]
+        wanted = {"calls": len(values), "max": max(values), **{f"p{p}": rank(values, p) for p in (50, 90, 95, 99)}} if values else None
+        assert told[name] == wanted, name
+    assert ask(used, "/percentiles?since=2020-01-01&until=2020-01-02")["ttft_us"] is None
+
+
 def test_what_is_not_shown_is_summed_up(used):
     answer = ask(used, "/series?by=key&top=1")
     assert [line["name"] for line in answer["series"]] == ["acme/main"], answer

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """/ui/: which files, in which form, with which headers, and where not; and what the session's cookie opens."""
 
+import contextlib
 import gzip
 import json
 import re
 
 import pytest
-from harness import KEY_ACME, ROOT, Sluice, config_for, free_port, sha256_hash
+from harness import KEY_ACME, ROOT, Sluice, config_for, eventually, free_port, sha256_hash
+from redis_servers import Redis
 
 pytestmark = pytest.mark.threads
 ADMIN, VIEWER, LEAD = "sk-admin-5ecre7-10", "sk-viewer-5ecre7-11", "sk-lead-5ecre7-12"
@@ -109,7 +111,7 @@ def test_a_session_stands_for_its_key(gate):
 def test_its_cookie_is_kept_from_scripts_and_other_sites(gate):
     answer = get(gate, "/admin/v1/session", method="POST", key=ADMIN)
     value, *flags = answer.header("set-cookie").split("; ")
-    assert re.fullmatch(r"sluice_session=[0-9]+-[0-9a-f]{64}", value)
+    assert re.fullmatch(r"sluice_session=[0-9]+-[0-9a-f]{16}-[0-9a-f]{64}", value)
     assert flags == ["Path=/", "Max-Age=3600", "HttpOnly", "SameSite=Strict"]
     assert answer.header("cache-control") == "no-store" and ADMIN not in answer.text
     assert ADMIN not in gate.log() and value not in gate.log()
@@ -158,10 +160,11 @@ def test_no_other_key_signs_in(gate):
 
 def test_a_changed_cookie_opens_nothing(gate):
     name, value = sign_in(gate)
-    until, mac = value.removeprefix("sluice_session=").split("-")
-    for bad in (f"{int(until) + 1}-{mac}", f"{until}-{mac[:-1]}", f"{until}-{mac[:-1]}{'0' if mac[-1] != '0' else '1'}", f"{until}-", "", "x"):
+    until, number, mac = value.removeprefix("sluice_session=").split("-")
+    for bad in (f"{int(until) + 1}-{number}-{mac}", f"{until}-{mac}", f"{until}-{number[::-1]}-{mac}", f"{until}-{number}-{mac[:-1]}",
+                f"{until}-{number}-{mac[:-1]}{'0' if mac[-1] != '0' else '1'}", f"{until}-", "", "x"):
         assert get(gate, "/admin/v1/overview", (name, f"sluice_session={bad}"), OURS).status == 401
-    beside = (name, f"a=b; sluice_session=0-{mac}; sluice_session={until}-{mac}")
+    beside = (name, f"a=b; sluice_session=0-{mac}; {value}")
     assert get(gate, "/admin/v1/overview", beside, OURS).status == 200, "the good one of two"
 
 
@@ -212,3 +215,52 @@ def test_nothing_is_kept_where_no_dashboard_is_served(upstream):
     with Sluice(config) as gate:
         assert not (gate.state / "session_secret").exists()
         assert json.loads((ROOT / "gateway/openapi.json").read_text())["paths"]["/session"]
+
+
+# ----------------------------------------------------------------------- several of them
+
+
+def test_a_session_is_good_at_all_that_share_a_redis(upstream):
+    with contextlib.ExitStack() as stack:
+        redis = Redis()
+        stack.callback(redis.end)
+        config = {**configure(upstream), "store": {"type": "redis", "redis": {"url": redis.url()}}}
+        one = stack.enter_context(Sluice(config))
+        other = stack.enter_context(Sluice({**config, "server": configure(upstream)["server"]}))
+
+        def good(cookie, gate):
+            return get(gate, "/admin/v1/session", cookie, OURS).status == 200
+
+        def shared():
+            """What either gives opens the other, too."""
+            return good(sign_in(one), other) and good(sign_in(other), one)
+
+        eventually(shared, what="they have one secret")
+        cookie = sign_in(one)
+        one.stop()
+        assert good(cookie, other)
+        one.start()
+        eventually(lambda: good(cookie, one), what="it knows the secret again")
+        secret = redis.command("GET", "sluice:session_secret")
+        assert re.fullmatch(rb"[0-9a-f]{64}", secret if isinstance(secret, bytes) else secret.encode())
+        redis.command("DEL", "sluice:session_secret")
+        eventually(lambda: not good(cookie, one) and not good(cookie, other), 40, what="all sessions have ended")
+        eventually(shared, what="they have one secret again")
+
+
+def test_signing_out_ends_copies_of_the_cookie(gate):
+    cookie, other = sign_in(gate), sign_in(gate, VIEWER)
+    assert get(gate, "/admin/v1/session", cookie, OURS, method="DELETE").status == 204
+    assert get(gate, "/admin/v1/session", cookie, OURS).status == 401
+    assert get(gate, "/admin/v1/session", other, OURS).status == 200
+
+
+def test_every_answer_of_the_api_is_careful(gate):
+    cookie = sign_in(gate)
+    for answer in (get(gate, "/admin/v1/overview", cookie, OURS), get(gate, "/admin/v1/overview"), get(gate, "/admin/v1/nothing", key=ADMIN),
+                   get(gate, "/admin/v1/overview", key=LEAD), get(gate, "/admin/v1/overview", method="POST", key=ADMIN, body={}),
+                   get(gate, "/admin/v1/usage", key=ADMIN)):
+        assert answer.header("x-content-type-options") == "nosniff", answer
+        assert answer.header("referrer-policy") == "no-referrer"
+        assert answer.header("content-security-policy") == "default-src 'none'; frame-ancestors 'none'"
+        assert answer.fields.all("cache-control") == ["no-store"]

@@ -6,8 +6,9 @@ import { createRequire } from 'node:module'
 import { after, before, test } from 'node:test'
 import { launch, signIn } from './browser.mjs'
 
-const { URL: HOME, API, READ_ONLY_URL, CONTROL, ADMIN, VIEWER, LEAD, CLIENT, CALLS } = process.env
+const { URL: HOME, OIDC_URL, API, READ_ONLY_URL, CONTROL, ADMIN, VIEWER, LEAD, CLIENT, CALLS } = process.env
 const PATIENCE = Number(process.env.PATIENCE ?? 30000) // what takes a moment when the machine is idle may take long beside other suites
+const ELSEWHERE = /Failed to load resource: (net::ERR_|the server responded with a status of 4\d\d)/ // pages of the issuer's ask for fonts from afar
 const REFUSED = /Failed to load resource: the server responded with a status of 4\d\d/
 const PAGES = ['', 'requests', 'models', 'usage', 'keys', 'limits', 'deployments', 'explain', 'config', 'events']
 
@@ -101,6 +102,42 @@ test('a link with the key signs in and forgets it', async () => {
   })
 })
 
+test('an openid provider signs in and leads back to where one was', async () => {
+  await visit({ key: '', url: OIDC_URL, place: 'usage?since=6h', allowed: ELSEWHERE }, async (page, context) => {
+    const offer = page.getByRole('link', { name: 'Sign in with 127.0.0.1' })
+    await offer.click()
+    await page.getByPlaceholder('Enter any login').fill('ada')
+    await page.getByPlaceholder('and password').fill('any')
+    await page.getByRole('button', { name: 'Sign-in' }).click()
+    await page.getByRole('button', { name: 'Continue' }).click()
+    await page.getByRole('heading', { name: 'Usage' }).waitFor()
+    assert.equal(page.url(), `${OIDC_URL}#/usage?since=6h`)
+    await page.getByText('oidc:ada@example.com').waitFor()
+    const cookies = (await context.cookies(OIDC_URL)).filter((cookie) => cookie.name.startsWith('sluice'))
+    assert.deepEqual(cookies.map((cookie) => [cookie.name, cookie.httpOnly, cookie.sameSite]), [['sluice_session', true, 'Strict']])
+    await page.reload()
+    await page.getByText('oidc:ada@example.com').waitFor()
+    await page.getByRole('button', { name: 'Sign out' }).click()
+    await offer.waitFor()
+    assert.equal((await context.cookies(OIDC_URL)).filter((cookie) => cookie.name.startsWith('sluice')).length, 0)
+  })
+})
+
+test('who has no role is told so on a page of its own', async () => {
+  await visit({ key: '', url: OIDC_URL, allowed: ELSEWHERE }, async (page) => {
+    await page.getByRole('link', { name: 'Sign in with 127.0.0.1' }).click()
+    await page.getByPlaceholder('Enter any login').fill('nobody')
+    await page.getByPlaceholder('and password').fill('any')
+    await page.getByRole('button', { name: 'Sign-in' }).click()
+    await page.getByRole('button', { name: 'Continue' }).click()
+    await page.getByRole('heading', { name: 'You are known, and have no access here' }).waitFor()
+    await page.getByText('gives a role: developer').waitFor()
+    assert.notEqual(await page.locator('.sign-in section').evaluate((one) => getComputedStyle(one).borderRadius), '0px') // its style has come
+    await page.getByRole('link', { name: 'To the dashboard' }).click()
+    await page.getByLabel('Admin key').waitFor()
+  })
+})
+
 test('a session that ends asks for the key again', async () => {
   await visit({ allowed: REFUSED }, async (page, context) => {
     await context.clearCookies()
@@ -177,7 +214,8 @@ test('a request shows its figures and where it would go', async () => {
   await visit({}, async (page) => {
     const [call] = (await ask('/requests?since=1h&model=smart&limit=1')).data
     await go(page, `requests/${call.id}`)
-    await page.getByText('chosen').waitFor()
+    const chosen = (title) => page.locator('section, .card', { has: page.getByRole('heading', { name: title }) }).getByText('chosen', { exact: true })
+    for (const title of ['How it was chosen', 'Where it would go now']) await chosen(title).first().waitFor()
     const all = await text(page)
     for (const part of [call.id, call.target, call.tenant, call.finish, String(call.output_tokens), call.upstream_model]) assert.ok(all.includes(part), part)
     assert.ok(all.includes('$' + (call.cost_nanos / 1e9).toFixed(6)) || all.includes('$' + (call.cost_nanos / 1e9).toFixed(4)))
@@ -436,10 +474,11 @@ test('motion stops where it is not wanted', async () => {
 test('nobody is shut out and nothing is wider than the window', async () => {
   const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
   // The policy would not let axe in; all other cases run under it.
-  await visit({ bypassCSP: true }, async (page) => {
+  await visit({ bypassCSP: true, allowed: REFUSED }, async (self, context) => {
+    const page = self
     await page.addScriptTag({ content: axe })
     const [call] = (await ask('/requests?since=1h&model=smart&limit=1')).data
-    const check = async (where) => {
+    const check = async (where, page = self) => {
       for (const colorScheme of ['light', 'dark']) {
         await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
         const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }).then((done) => done.violations.map((one) => [one.id, one.nodes.map((node) => `${node.html} ${node.failureSummary}`)])))
@@ -469,5 +508,12 @@ test('nobody is shut out and nothing is wider than the window', async () => {
     await page.getByRole('button', { name: 'Sign out' }).click()
     await page.getByLabel('Admin key').waitFor()
     await check('signing in at 390')
+    const other = await context.newPage()
+    for (const where of ['', 'oidc/callback']) {
+      await other.goto(OIDC_URL + where)
+      await other.getByRole('link', { name: where ? 'Try again' : 'Sign in with 127.0.0.1' }).waitFor()
+      await other.addScriptTag({ content: axe })
+      await check(`signing in by an issuer: ${where}`, other)
+    }
   })
 })

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a browser looks at, and how its cases are run."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -11,7 +12,7 @@ import threading
 from pathlib import Path
 
 import world
-from harness import Client, eventually
+from harness import Client, eventually, free_port
 
 WEB = Path(__file__).parent
 RUN_SECONDS = 500  # a minute and a half where nothing else runs
@@ -26,6 +27,21 @@ def installed(folder):
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=170)
         assert done.returncode == 0, done.stdout[-4000:]
         stamp.write_text(mark)
+
+
+@contextlib.contextmanager
+def provider(redirects, **environment):
+    """The address of an OpenID provider (issuer.mjs) that sends browsers back to these."""
+    installed(WEB)
+    port = free_port()
+    with subprocess.Popen(["node", "--no-warnings", "issuer.mjs", str(port), *redirects], cwd=WEB, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, text=True, env={**os.environ, **environment}) as process:
+        try:
+            assert "listening" in process.stdout.readline()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.stdin.close()
+            process.wait(30)
 
 
 def desk(gate, path):

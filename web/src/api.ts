@@ -2,6 +2,8 @@
 // The admin API (gateway/openapi.json), asked with the session's cookie. Relative paths: it works behind a prefix.
 import { signal } from '@preact/signals'
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks'
+import { reread } from './router'
+import type { SignInOffer } from './types'
 
 export interface Session {
   name: string
@@ -100,6 +102,40 @@ export async function signOut(): Promise<void> {
   await send('/session', { method: 'DELETE' }).catch(() => undefined)
   remember(false)
   session.value = null
+}
+
+/** How else than with a key; null: no other way. Everybody may ask. */
+export async function findOffer(): Promise<SignInOffer['oidc']> {
+  try {
+    const answer = await fetch('./sign-in.json', { cache: 'no-store', credentials: 'omit', redirect: 'error' })
+    return answer.ok ? ((await answer.json()) as SignInOffer).oidc : null
+  } catch {
+    return null
+  }
+}
+
+const BACK = 'sluice-back'
+/** Where we were, for when the issuer sends the browser back. */
+export function rememberPlace(): void {
+  try {
+    if (location.hash) sessionStorage.setItem(BACK, location.hash)
+  } catch {
+    /* then it begins at the overview */
+  }
+}
+
+/** The issuer has sent us back, signed in. */
+export function comeBack(): void {
+  let hash = ''
+  try {
+    hash = sessionStorage.getItem(BACK) ?? ''
+    sessionStorage.removeItem(BACK)
+  } catch {
+    /* as above */
+  }
+  remember(true)
+  history.replaceState(null, '', location.pathname + (hash.startsWith('#/') ? hash : ''))
+  reread()
 }
 
 /** Who are we? Asked until there is an answer. */

@@ -95,6 +95,3 @@ export const usdCall = (nanos: number) => '$' + (nanos / 1e9).toFixed(6)
 
 export const words = (name: string) => name.replaceAll('_', ' ')
 
-export function percentile(sorted: number[], share: number): number | null {
-  return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] : null
-}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import { render } from 'preact'
-import { findSession, signIn } from './api'
+import { comeBack, findSession, signIn } from './api'
 import { App } from './shell'
 import './style.css'
 import { place } from './router'
@@ -18,6 +18,7 @@ async function begin(): Promise<void> {
       /* the page for signing in says more */
     }
   }
+  if (location.hash === '#signed-in') comeBack()
   await findSession()
 }
 

@@ -20,9 +20,11 @@ function safely(): Place {
 }
 
 export const place = signal<Place>(safely())
-addEventListener('hashchange', () => {
+/** The address has changed without an event. */
+export const reread = () => {
   place.value = safely()
-})
+}
+addEventListener('hashchange', reread)
 
 export function to(path: string[] | string, parameters: Record<string, string | undefined> = {}): string {
   const search = new URLSearchParams()

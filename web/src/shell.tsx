@@ -2,7 +2,8 @@
 // What stands around the pages: navigation, time, theme; and signing in.
 import type { ComponentType } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
-import { away, ended, live, looks, Problem, session, signIn, signOut } from './api'
+import { away, ended, findOffer, live, looks, Problem, rememberPlace, session, signIn, signOut } from './api'
+import type { SignInOffer } from './types'
 import { Icon, Logo } from './icons'
 import { ConfigPage } from './pages/config'
 import { DeploymentsPage } from './pages/deployments'
@@ -50,16 +51,26 @@ function SignIn() {
     }
     setBusy(false)
   }
-  useEffect(() => input.current?.focus(), [])
+  const [offer, setOffer] = useState<SignInOffer['oidc']>(null)
+  useEffect(() => {
+    input.current?.focus()
+    void findOffer().then(setOffer)
+  }, [])
   return (
     <main class="sign-in">
       <form onSubmit={submit}>
         <h1><Logo /> sluice</h1>
         {ended.value && <p class="alert" role="status">{ended.value}</p>}
+        {offer && (
+          <>
+            <a class="button primary" href={`./${offer.begin}`} title={offer.issuer} onClick={rememberPlace}>Sign in with {offer.name}</a>
+            <p class="or note">or with a key</p>
+          </>
+        )}
         <Field label="Admin key" problem={problem} hint="Printed once at the first start, or $SLUICE_ADMIN_KEY, or one of admin.keys.">
           {(id) => <input id={id} ref={input} type="password" autocomplete="current-password" spellcheck={false} required aria-invalid={problem ? 'true' : undefined} />}
         </Field>
-        <Button kind="primary" type="submit" disabled={busy}>Sign in</Button>
+        <Button kind={offer ? '' : 'primary'} type="submit" disabled={busy}>Sign in</Button>
       </form>
     </main>
   )

@@ -41,7 +41,17 @@ export interface Call {
   stream: boolean; counted: string; input_tokens: number; cached_tokens: number; cache_write_tokens: number; output_tokens: number
   reasoning_tokens: number; audio_input_tokens: number; audio_output_tokens: number; image_tokens: number; units: number
   cost_nanos: number; saved_nanos: number; attempts: number; ttft_us: number; duration_us: number; overhead_us: number
+  decision?: Decision | null
 }
+
+/** What was considered when a call came. */
+export interface Decision { model: string; policy: string; strategy?: string; choice: string | null; candidates: Candidate[] }
+
+export interface Ranks { calls: number; p50: number; p90: number; p95: number; p99: number; max: number }
+export interface Percentiles { calls: number; all: boolean; ttft_us: Ranks | null; duration_us: Ranks | null; overhead_us: Ranks | null; up_to_date: boolean }
+
+/** How else one can sign in. */
+export interface SignInOffer { oidc: { issuer: string; name: string; begin: string } | null }
 
 export interface UsageRow extends Record<string, string | number> {
   requests: number; input_tokens: number; cached_tokens: number; output_tokens: number; cost_nanos: number; saved_nanos: number
@@ -64,7 +74,7 @@ export interface Key {
   revoked_at: string | null; secret?: string
 }
 
-export interface Candidate { target: string; strike?: string; first_us?: number; p95_us?: number; cost_nanos?: number; cached_tokens?: number; score_nanos?: number }
+export interface Candidate { target: string; strike?: string; first_us?: number; p95_us?: number; wait_us?: number; cost_nanos?: number; cached_tokens?: number; score_nanos?: number }
 export interface Explanation {
   asked: string; operation: string; stream: boolean; tenant?: string; key?: string; model?: string; rule?: string; policy?: string; strategy?: string
   tokens?: { input: number; output: number; input_bound: number; output_bound: number }; needs?: string[]; max_cost_nanos?: number

@@ -3,10 +3,31 @@ import { useState } from 'preact/hooks'
 import { ask, Problem, useQuery } from '../api'
 import { duration, int, usd, words } from '../format'
 import { place } from '../router'
-import type { Explanation, Key, Page } from '../types'
+import type { Candidate, Explanation, Key, Page } from '../types'
 import { Badge, Button, Card, Empty, Facts, Field, Table } from '../ui'
 
 const amount = (unit: string, n: number) => (unit === 'nanos' ? usd(n) : int(n))
+
+/** What was known of each target, what stands against it, and which was taken. */
+export function Candidates({ label = 'Candidates', list, choice, cannot }: { label?: string; list: Candidate[]; choice?: string | null; cannot?: Explanation['cannot'] }) {
+  if (!list.length) return null
+  return (
+    <Table label={label} head={['Target', 'Against it', ['First token', 'right'], ['p95', 'right'], ['Wait', 'right'], ['Cost', 'right'], ['Score', 'right']]}>
+      {list.map((one) => (
+        <tr class={one.target === choice ? 'chosen' : ''}>
+          <td>{one.target === choice ? <b>{one.target}</b> : one.target}</td>
+          <td>{one.strike ? <Badge tone="warn">{one.strike}</Badge> : one.target === choice ? <Badge tone="good">chosen</Badge> : '–'}</td>
+          <td class="right">{one.first_us ? duration(one.first_us) : '–'}</td>
+          <td class="right">{one.p95_us ? duration(one.p95_us) : '–'}</td>
+          <td class="right">{one.wait_us ? duration(one.wait_us) : '–'}</td>
+          <td class="right">{one.cost_nanos !== undefined ? usd(one.cost_nanos) : '–'}</td>
+          <td class="right">{one.score_nanos !== undefined ? usd(one.score_nanos) : '–'}</td>
+        </tr>
+      ))}
+      {cannot?.map((one) => <tr><td>{one.target}</td><td colSpan={6} class="note">{one.why}</td></tr>)}
+    </Table>
+  )
+}
 
 export function Result({ of }: { of: Explanation }) {
   const candidates = of.candidates ?? []
@@ -19,21 +40,7 @@ export function Result({ of }: { of: Explanation }) {
         ['Model', of.model], ['Policy', [of.policy, of.strategy].filter(Boolean).join(' · ')], ['Rule', of.rule], ['Input tokens', of.tokens && int(of.tokens.input)], ['Output tokens', of.tokens && int(of.tokens.output)],
         ['At most', of.max_cost_nanos ? usd(of.max_cost_nanos) : ''], ['Needs', of.needs?.join(', ')], ['Relaxed', of.relaxed], ['Falls back to', of.fallback?.join(', ')],
       ].filter(([, value]) => value) as [string, string][]} />
-      {candidates.length > 0 && (
-        <Table label="Candidates" head={['Target', 'Against it', ['First token', 'right'], ['p95', 'right'], ['Cost', 'right'], ['Score', 'right']]}>
-          {candidates.map((one) => (
-            <tr class={one.target === of.choice ? 'chosen' : ''}>
-              <td>{one.target === of.choice ? <b>{one.target}</b> : one.target}</td>
-              <td>{one.strike ? <Badge tone="warn">{one.strike}</Badge> : one.target === of.choice ? <Badge tone="good">chosen</Badge> : '–'}</td>
-              <td class="right">{one.first_us ? duration(one.first_us) : '–'}</td>
-              <td class="right">{one.p95_us ? duration(one.p95_us) : '–'}</td>
-              <td class="right">{one.cost_nanos !== undefined ? usd(one.cost_nanos) : '–'}</td>
-              <td class="right">{one.score_nanos !== undefined ? usd(one.score_nanos) : '–'}</td>
-            </tr>
-          ))}
-          {of.cannot?.map((one) => <tr><td>{one.target}</td><td colSpan={5} class="note">{one.why}</td></tr>)}
-        </Table>
-      )}
+      <Candidates list={candidates} choice={of.choice} cannot={of.cannot} />
       {!!of.limits?.length && (
         <Table label="Limits it would meet" head={['Limit', 'Of', ['Would hold', 'right'], ['Left', 'right'], 'Admitted']}>
           {of.limits.map((one) => (

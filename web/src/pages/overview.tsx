@@ -3,10 +3,10 @@ import type { ComponentChildren } from 'preact'
 import { useRef } from 'preact/hooks'
 import { looks, query, useQuery, type Query } from '../api'
 import { Chart, frame, Spark, type Frame } from '../chart'
-import { duration, int, percent, percentile, short, span, usd, usdShort } from '../format'
+import { duration, int, percent, short, span, usd, usdShort } from '../format'
 import { Icon } from '../icons'
 import { along, since, to } from '../router'
-import type { Call, Counter, Overview, Page, Series } from '../types'
+import type { Call, Counter, Overview, Page, Percentiles, Series } from '../types'
 import { Ask, Badge, Bar, Card, Empty } from '../ui'
 import { state } from './models'
 
@@ -148,15 +148,16 @@ function Attention({ overview, counters }: { overview: Query<Overview>; counters
   )
 }
 
+/** Percentiles are of the calls themselves: of all of the time chosen, or of so many of the last ones. */
 function Times({ calls }: { calls: Query<Page<Call>> }) {
+  const times = useQuery<Percentiles>('/percentiles' + query({ since: since() }), EVERY)
   const good = (calls.data?.data ?? []).filter((call) => call.outcome === 'complete' && call.ttft_us > 0)
-  const times = good.map((call) => call.ttft_us).sort((a, b) => a - b)
-  const p50 = percentile(times, 0.5), p95 = percentile(times, 0.95)
+  const ranks = times.data?.ttft_us
   return (
     <Tile
       name="First token, p50"
-      value={calls.data ? (p50 === null ? '–' : duration(p50)) : undefined}
-      note={p95 === null ? 'no call yet' : `p95 ${duration(p95)} · last ${times.length}`}
+      value={times.data ? (ranks ? duration(ranks.p50) : '–') : undefined}
+      note={ranks ? `p95 ${duration(ranks.p95)} · ${times.data!.all ? `${int(ranks.calls)} calls` : `last ${int(ranks.calls)}`}` : 'no call yet'}
       spark={good.slice(0, 60).map((call) => call.ttft_us).reverse()}
       tone="plot-3"
       href={to('requests', along())}

@@ -5,7 +5,7 @@ import { duration, int, moment, usd, usdCall } from '../format'
 import { along, change, place, since, to } from '../router'
 import type { Call, Explanation, Model, Page } from '../types'
 import { Ask, Badge, Button, Card, Copy, Empty, Facts, Select, Table, type Tone } from '../ui'
-import { Result } from './explain'
+import { Candidates, Result } from './explain'
 
 const FILTERS = ['tenant', 'key', 'model', 'target', 'user'] as const
 const PAGE = 50
@@ -110,6 +110,24 @@ function Timing({ call }: { call: Call }) {
 
 const paths: Record<string, string> = { chat: '/v1/chat/completions', completion: '/v1/completions', response: '/v1/responses', embedding: '/v1/embeddings' }
 
+/** How its target was chosen when it came, as it was recorded then. */
+function Decided({ call }: { call: Call }) {
+  const decision = call.decision
+  return (
+    <Card across title="How it was chosen" note={decision ? `when it came, by policy ${[decision.policy, decision.strategy].filter(Boolean).join(' · ')}` : ''}>
+      {decision ? (
+        <>
+          <p class="verdict">{decision.choice ? <Badge tone="good">{decision.choice}</Badge> : <Badge tone="warn">no target</Badge>}{call.attempts > 1 && decision.choice !== call.target ? ` then others: ${call.target || 'none'} at the end` : ''}</p>
+          <Candidates label="Candidates when it came" list={decision.candidates} choice={decision.choice} />
+          {!decision.candidates.length && <p class="note">There were too many candidates to record them.</p>}
+        </>
+      ) : (
+        <Empty title="No record of it"><p>A record is there a second after a call’s end, and as long as <code>store.retention.decisions</code> says, on the sluice that had the call. Answers from the cache have none.</p></Empty>
+      )}
+    </Card>
+  )
+}
+
 function Decision({ call }: { call: Call }) {
   const [result, setResult] = useState<Explanation>()
   const [problem, setProblem] = useState('')
@@ -163,6 +181,7 @@ export function RequestPage() {
                   ['Cost', <b>{usd(one.cost_nanos)}</b>], ['Saved by the cache', usd(one.saved_nanos)],
                 ]} />
               </Card>
+              {looks() && one.model && <Decided call={one} />}
               {looks() && one.model && <Decision call={one} />}
             </div>
           )
