@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "gateway/base/access_field.h"
 #include "gateway/base/buffer.h"
 #include "gateway/http/head.h"
 #include "policy/ledger.h"
@@ -29,6 +30,10 @@ struct access_extra {
     struct text decision; /* JSON: who was considered when its first target was chosen */
     struct text cache;    /* hit, miss, join, bypass; empty = no cache in force */
     uint64_t bytes_in, bytes_out;
+    /* enum access_field: the members that a line in JSON has, each once, in this order. None =
+     * all. */
+    const uint8_t *fields;
+    size_t field_count;
 };
 
 /* Append one line with its newline, as JSON or as text; false when <out> has no room. */

@@ -10,7 +10,7 @@
 #include "gateway/usage_query.h"
 
 enum {
-    CALLS_MAX = 50000, /* the last ones */
+    CALLS_MAX = 20000, /* the last ones */
     PAGES_MAX = 5,     /* of ROWS_LOOK_MAX calls each, of which a filter may leave few */
     CATCH_UP_US = 1000000
 };
@@ -102,17 +102,17 @@ static bool read_times(struct admin_call *call, struct rows_question *question)
 }
 
 /* Pages until there is no more, or it is enough; false: *fault. */
-static bool read_calls(struct rows_question *question, struct figures *figures, bool *is_all,
-                       struct fault *fault)
+static bool read_calls(struct rows_question *question, struct rows_place *after,
+                       struct figures *figures, bool *is_all, struct fault *fault)
 {
-    struct rows_place next, after;
+    struct rows_place next;
     enum rows_result result;
     unsigned pages = 0;
     do {
         question->max = CALLS_MAX - figures->calls;
         result = rows_read(question, &next, fault);
-        after = next;
-        question->after = &after;
+        *after = next;
+        question->after = after;
     } while (result == ROWS_MORE && figures->calls < CALLS_MAX && ++pages < PAGES_MAX);
     *is_all = result == ROWS_END;
     return result != ROWS_FAILED;
@@ -123,6 +123,7 @@ void admin_percentiles(struct service *service, struct config *config, struct ad
     struct json_write json = {.out = &call->out};
     struct figures figures = {.calls = 0};
     struct admin_filter filter;
+    struct rows_place after;
     struct fault fault;
     bool others_away = false, is_all = false;
     struct rows_question question = {.database = service->start->database,
@@ -135,7 +136,7 @@ void admin_percentiles(struct service *service, struct config *config, struct ad
         return;
     question.filter = filter.calls;
     bool is_up_to_date = ledger_catch_up(service->ledger, CATCH_UP_US);
-    if (read_calls(&question, &figures, &is_all, &fault)) {
+    if (read_calls(&question, &after, &figures, &is_all, &fault)) {
         json_open(&json, '{');
         json_int_member(&json, "calls", (int64_t)figures.calls);
         json_bool_member(&json, "all", is_all);

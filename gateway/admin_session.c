@@ -125,12 +125,12 @@ static bool know_person(const struct service *service, const struct config *conf
     for (size_t i = 0; i < count; i++)
         if (session_is_person(secrets[i], &config->oidc.identity, value,
                               clock_wall_us() / SECOND_US, config->session_ttl_us / SECOND_US,
-                              &person, &caller->session_until_s)) {
+                              &person)) {
             admin_set_caller(caller, (enum admin_role)person.role, text_of(person.name),
                              text_of(person.tenant));
+            caller->session_until_s = person.until_s;
             return true;
         }
-    caller->session_until_s = 0;
     return false;
 }
 
@@ -196,8 +196,9 @@ void admin_session_of_person(struct service *service, const struct config *confi
 {
     char value[SESSION_PERSON_BYTES];
     int64_t ttl_s = config->session_ttl_us / SECOND_US;
-    session_write_person(secret_of(service), &config->oidc.identity, person,
-                         clock_wall_us() / SECOND_US + ttl_s, value);
+    struct session_person lasting = *person;
+    lasting.until_s = clock_wall_us() / SECOND_US + ttl_s;
+    session_write_person(secret_of(service), &config->oidc.identity, &lasting, value);
     write_cookie(value, ttl_s, is_tls, cookie, bytes);
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/outbound.h"
+#include "gateway/wire/ask.h"
 #include "gateway/worker_inside.h"
 
 enum { HEAD_MAX = 64 * 1024 };
@@ -15,10 +16,10 @@ struct checkup {
     struct checkups *owner;
     const struct provider_settings *provider;
     const struct target *target; /* one of its, whose credentials it goes up with */
-    struct upstream_call upstream;
-    struct timer timer; /* the next one is due; while it is asked: it takes too long */
+    struct ask ask;
+    struct timer timer; /* the next one is due */
     struct buffer head;
-    bool busy, was_bad;
+    bool was_bad;
 };
 
 struct checkups {
@@ -50,7 +51,6 @@ static void tell(struct checkup *one, bool well)
 
 static void plan(struct checkup *one)
 {
-    one->busy = false;
     timer_set(one->owner->worker->loop, &one->timer,
               now_of(one) + (uint64_t)one->provider->health_interval_us);
 }
@@ -62,56 +62,17 @@ static void finish(struct checkup *one, bool well)
     plan(one);
 }
 
-static void on_connected(struct upstream_call *upstream)
-{
-    struct checkup *one = LIST_MEMBER(upstream, struct checkup, upstream);
-    struct text head = buffer_text(&one->head);
-    struct iovec piece = {(void *)(uintptr_t)head.at, head.len};
-    upstream_send(upstream, &piece, 1, false);
-}
-
-static void on_nothing(struct upstream_call *upstream)
-{
-    (void)upstream;
-}
-
-static void on_body(struct upstream_call *upstream, struct text piece)
-{
-    (void)upstream;
-    (void)piece;
-}
-
 /* A server that refuses is there: whether our key is good is seen by calls. */
-static void on_head(struct upstream_call *upstream, const struct head *head)
+static void on_over(struct ask *ask, const char *problem)
 {
-    struct checkup *one = LIST_MEMBER(upstream, struct checkup, upstream);
-    unsigned status = head->status;
-    upstream_abandon(upstream);
-    finish(one, status < 500);
-}
-
-static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
-{
-    struct checkup *one = LIST_MEMBER(upstream, struct checkup, upstream);
-    (void)why;
-    if (kind == FAULT_OVERLOADED)
-        plan(one); /* we had no descriptor for it, which says nothing of the provider */
+    struct checkup *one = LIST_MEMBER(ask, struct checkup, ask);
+    if (ask->is_ours)
+        plan(one);
     else
-        finish(one, false);
+        finish(one, !problem && ask->status < 500);
 }
 
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_nothing,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
-static void ask(struct checkup *one)
+static void look(struct checkup *one)
 {
     struct snapshot *snapshot = one->owner->snapshot;
     struct upstream_pool *pool = snapshot_pool(snapshot, one->provider);
@@ -121,21 +82,12 @@ static void ask(struct checkup *one)
     }
     buffer_clear(&one->head);
     outbound_put_get(&one->head, snapshot, one->target, text_of(one->provider->health_path));
-    one->busy = true;
-    timer_set(one->owner->worker->loop, &one->timer, now_of(one) + PATIENCE_US);
-    one->upstream = (struct upstream_call){.on = &handlers, .fresh = true};
-    upstream_begin(pool, &one->upstream);
+    ask_begin(&one->ask, pool, buffer_text(&one->head), (struct text){"", 0});
 }
 
 static void on_time(struct timer *timer)
 {
-    struct checkup *one = LIST_MEMBER(timer, struct checkup, timer);
-    if (!one->busy) {
-        ask(one);
-        return;
-    }
-    upstream_abandon(&one->upstream);
-    finish(one, false);
+    look(LIST_MEMBER(timer, struct checkup, timer));
 }
 
 /* ---------------------------------------------------------------------------- configurations */
@@ -145,8 +97,7 @@ static void forget(struct checkups *checkups)
     for (size_t i = 0; i < checkups->count; i++) {
         struct checkup *one = &checkups->list[i];
         timer_stop(&one->timer);
-        if (one->busy)
-            upstream_abandon(&one->upstream);
+        ask_done(&one->ask);
         buffer_done(&one->head);
     }
     memory_free(checkups->list);
@@ -175,6 +126,11 @@ static void add(struct checkups *checkups, const struct provider_settings *provi
     one->owner = checkups;
     one->provider = provider;
     one->timer.on_time = on_time;
+    one->ask = (struct ask){.loop = checkups->worker->loop,
+                            .timeout_us = PATIENCE_US,
+                            .when_long = ASK_CUT, /* its status is enough */
+                            .fresh = true,
+                            .on_over = on_over};
     list_init(&one->timer.link);
     buffer_init(&one->head, HEAD_MAX);
     checkups->count++;

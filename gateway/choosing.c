@@ -139,6 +139,8 @@ void choosing_call(struct exchange *x, const struct route *route, struct route_c
         .stream = x->call.stream,
         .tried = x->tried,
         .max_cost_nanos = x->ruling.max_cost_nanos,
+        .service = x->call.service,
+        .service_said = x->call.service_said,
         .struck = ruling_struck(x, route),
     };
     fill_tokens(x, chooses, call);

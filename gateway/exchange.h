@@ -210,8 +210,9 @@ struct exchange {
     bool odd_body;                 /* of a chat: a response's, as Cursor sends it */
     const struct dialect *dialect; /* the client's */
     struct text path, query, tags, traceparent;
-    struct trace *trace; /* NULL = it is not traced (tracing.h) */
-    uint64_t affinity;   /* of the conversation: it keeps to one account; 0 = unknown */
+    struct trace *trace;     /* NULL = it is not traced (tracing.h) */
+    struct capture *capture; /* of what is said in it, or NULL (capture.h) */
+    uint64_t affinity;       /* of the conversation: it keeps to one account; 0 = unknown */
     int64_t timeout_us, stream_timeout_us; /* the client's wish; 0 = none */
     struct text origin;                    /* of CORS, when it is allowed */
     const struct key *key;

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/gauges.h"
 
-#include <stdio.h>
-
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/gauge_text.h"
+#include "gateway/wire/ask.h"
 #include "gateway/worker_inside.h"
 
-enum { ANSWER_MAX = 1 << 20, REQUEST_MAX = 4096, DOUBLINGS_MAX = 5 };
+enum { ANSWER_MAX = 1 << 20, REQUEST_MAX = 64 * 1024, DOUBLINGS_MAX = 5 };
 
 static const uint64_t LOOK_US = 1000000, EVERY_US = 2000000, PATIENCE_US = 2000000;
 
@@ -17,13 +16,10 @@ struct asked {
     struct gauge_desk *desk;
     const struct provider_settings *provider;
     struct upstream_pool *pool;
-    struct upstream_call upstream;
-    struct timer timer; /* the next one is due; while it is asked: it takes too long */
-    struct buffer answer;
-    char request[REQUEST_MAX];
-    size_t request_len;
+    struct ask ask;
+    struct timer timer; /* the next one is due */
+    struct buffer request;
     unsigned failures; /* in a row */
-    bool busy;
 };
 
 struct gauge_desk {
@@ -51,13 +47,14 @@ static void tell(struct asked *one, const struct gauges *gauges)
     }
 }
 
-/* <problem>: what it was, or NULL. The next one is due. */
-static void finish(struct asked *one, const char *problem)
+/* The next one is due. */
+static void on_over(struct ask *ask, const char *problem)
 {
+    struct asked *one = LIST_MEMBER(ask, struct asked, ask);
     struct gauges gauges;
-    upstream_abandon(&one->upstream);
-    one->busy = false;
-    if (!problem && !gauge_text_read(buffer_text(&one->answer), &gauges))
+    if (!problem && ask->status != 200)
+        problem = "the answer is not 200";
+    if (!problem && !gauge_text_read(buffer_text(&ask->answer), &gauges))
         problem = "it has none of the names that are known";
     if (!problem)
         tell(one, &gauges);
@@ -65,74 +62,15 @@ static void finish(struct asked *one, const char *problem)
         log_line(LOG_WARN, "upstream", "the metrics of the provider %.*s: %s",
                  TEXT_ARGS(one->provider->name), problem);
     one->failures = problem ? one->failures + 1 : 0;
-    buffer_done(&one->answer);
+    buffer_done(&ask->answer);
     unsigned doublings = one->failures < DOUBLINGS_MAX ? one->failures : DOUBLINGS_MAX;
     timer_set(one->desk->worker->loop, &one->timer, now_of(one) + (EVERY_US << doublings));
 }
 
-static void on_connected(struct upstream_call *upstream)
-{
-    struct asked *one = LIST_MEMBER(upstream, struct asked, upstream);
-    struct iovec piece = {one->request, one->request_len};
-    upstream_send(upstream, &piece, 1, false);
-}
-
-static void on_nothing(struct upstream_call *upstream)
-{
-    (void)upstream;
-}
-
-static void on_head(struct upstream_call *upstream, const struct head *head)
-{
-    if (head->status != 200)
-        finish(LIST_MEMBER(upstream, struct asked, upstream), "the answer is not 200");
-}
-
-static void on_body(struct upstream_call *upstream, struct text piece)
-{
-    struct asked *one = LIST_MEMBER(upstream, struct asked, upstream);
-    if (one->busy && !buffer_append_text(&one->answer, piece))
-        finish(one, "the answer is too long");
-}
-
-static void on_end(struct upstream_call *upstream)
-{
-    struct asked *one = LIST_MEMBER(upstream, struct asked, upstream);
-    if (one->busy)
-        finish(one, NULL);
-}
-
-static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
-{
-    struct asked *one = LIST_MEMBER(upstream, struct asked, upstream);
-    (void)kind;
-    if (one->busy)
-        finish(one, why);
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
 static void on_time(struct timer *timer)
 {
     struct asked *one = LIST_MEMBER(timer, struct asked, timer);
-    if (one->busy) {
-        finish(one, "no answer in time");
-        return;
-    }
-    one->busy = true;
-    buffer_init(&one->answer, ANSWER_MAX);
-    timer_set(one->desk->worker->loop, &one->timer, now_of(one) + PATIENCE_US);
-    one->upstream = (struct upstream_call){.on = &handlers};
-    upstream_begin(one->pool, &one->upstream);
+    ask_begin(&one->ask, one->pool, buffer_text(&one->request), (struct text){"", 0});
 }
 
 /* ---------------------------------------------------------------------------- configurations */
@@ -142,9 +80,8 @@ static void forget(struct gauge_desk *desk)
     for (size_t i = 0; i < desk->count; i++) {
         struct asked *one = &desk->list[i];
         timer_stop(&one->timer);
-        if (one->busy)
-            upstream_abandon(&one->upstream);
-        buffer_done(&one->answer);
+        ask_done(&one->ask);
+        buffer_done(&one->request);
         upstream_pool_unref(one->pool);
     }
     memory_free(desk->list);
@@ -175,24 +112,24 @@ static bool open_pool(struct asked *one, const struct provider_settings *provide
     return one->pool != NULL;
 }
 
-static bool write_request(struct asked *one, const struct url *url)
+static void write_request(struct asked *one, const struct url *url)
 {
-    int length =
-        snprintf(one->request, sizeof(one->request),
-                 "GET %.*s HTTP/1.1\r\nHost: %.*s:%u\r\nAccept: text/plain\r\n"
-                 "User-Agent: sluice\r\n\r\n",
-                 TEXT_ARGS(url->path.len ? url->path : TEXT("/")), TEXT_ARGS(url->host), url->port);
-    one->request_len = length > 0 ? (size_t)length : 0;
-    return one->request_len > 0 && one->request_len < sizeof(one->request);
+    buffer_init(&one->request, REQUEST_MAX);
+    ask_put_head(&one->request, "GET", url, NULL, one->pool);
+    buffer_append_text(&one->request, TEXT("Accept: text/plain\r\n\r\n"));
 }
 
 static void add(struct gauge_desk *desk, const struct provider_settings *provider)
 {
     struct asked *one = &desk->list[desk->count];
     *one = (struct asked){.desk = desk, .provider = provider};
-    if (!provider->metrics_url || provider->off || !write_request(one, &provider->metrics) ||
-        !open_pool(one, provider))
+    if (!provider->metrics_url || provider->off || !open_pool(one, provider))
         return;
+    write_request(one, &provider->metrics);
+    one->ask = (struct ask){.loop = desk->worker->loop,
+                            .timeout_us = PATIENCE_US,
+                            .answer_max = ANSWER_MAX,
+                            .on_over = on_over};
     one->timer.on_time = on_time;
     list_init(&one->timer.link);
     desk->count++;

@@ -84,7 +84,7 @@ static bool check_token(struct exchange *x, struct text secret)
         return true;
     case TOKEN_NO_KEY:
         jwks_want(&x->worker->jwks);
-        if (x->worker->jwks.asking)
+        if (ask_is_busy(&x->worker->jwks.ask))
             return fault_set(exchange_fault(x), FAULT_OVERLOADED,
                              "The issuer's keys are being fetched; try again.");
         break;

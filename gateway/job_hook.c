@@ -6,10 +6,9 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/json_write.h"
 #include "gateway/base/log.h"
-#include "gateway/base/version.h"
 #include "gateway/http/url.h"
 #include "gateway/jobs_inside.h"
-#include "gateway/wire/upstream.h"
+#include "gateway/wire/ask.h"
 
 enum {
     HOOKS_MAX = 4096, /* under way or put off */
@@ -38,14 +37,13 @@ struct hook {
     char tenant[JOB_NAME_BYTES];
     char *url_text;
     struct url url;
-    struct text query;
-    char *host;
+    struct text whole; /* its path, with its query */
+    char *host, *path;
     struct buffer body, head;
     struct upstream_pool *pool;
-    struct upstream_call upstream;
-    struct timer timer; /* put off; then: it takes too long */
-    unsigned attempts, status;
-    size_t answered;
+    struct ask ask;
+    struct timer timer; /* put off */
+    unsigned attempts;
     bool asks;
     void (*done)(struct jobs *jobs, const char *id);
 };
@@ -86,10 +84,12 @@ static void free_hook(struct grave *grave)
     struct hook *hook = LIST_MEMBER(grave, struct hook, grave);
     buffer_done(&hook->body);
     buffer_done(&hook->head);
+    ask_done(&hook->ask);
     if (hook->pool)
         upstream_pool_unref(hook->pool);
     memory_free(hook->url_text);
     memory_free(hook->host);
+    memory_free(hook->path);
     memory_free(hook);
 }
 
@@ -156,94 +156,36 @@ static void put_head(struct hook *hook, const struct config *config)
     hash_hex(&signature, hex);
     buffer_done(&words);
     buffer_clear(&hook->head);
-    buffer_append_text(&hook->head, TEXT("POST "));
-    buffer_append_text(&hook->head, hook->url.path.len ? hook->url.path : TEXT("/"));
-    buffer_append_text(&hook->head, hook->query);
-    buffer_append_text(&hook->head, TEXT(" HTTP/1.1\r\nHost: "));
-    bool bracket = text_find_byte(hook->url.host, ':') != SIZE_MAX;
-    buffer_format(&hook->head, "%s%.*s%s", bracket ? "[" : "", TEXT_ARGS(hook->url.host),
-                  bracket ? "]" : "");
-    if (hook->url.port != (hook->url.tls ? 443 : 80))
-        buffer_format(&hook->head, ":%u", hook->url.port);
+    ask_put_head(&hook->head, "POST", &hook->url, &hook->whole, hook->pool);
     buffer_format(&hook->head,
-                  "\r\nUser-Agent: sluice/" PROGRAM_VERSION
-                  "\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                  "Content-Type: application/json\r\nContent-Length: %zu\r\n"
                   "x-sluice-job: %s\r\nx-sluice-timestamp: %lld\r\n"
                   "x-sluice-signature: sha256=%s\r\n\r\n",
                   body.len, hook->id, seconds, hex);
 }
 
-static void on_connected(struct upstream_call *upstream)
-{
-    struct hook *hook = LIST_MEMBER(upstream, struct hook, upstream);
-    struct config *config = jobs_config(hook->hooks->jobs);
-    put_head(hook, config);
-    config_unref(config);
-    struct text head = buffer_text(&hook->head), body = buffer_text(&hook->body);
-    struct iovec pieces[] = {{(void *)(uintptr_t)head.at, head.len},
-                             {(void *)(uintptr_t)body.at, body.len}};
-    upstream_send(upstream, pieces, 2, false);
-}
-
-static void on_nothing(struct upstream_call *upstream)
-{
-    (void)upstream;
-}
-
-static void on_head(struct upstream_call *upstream, const struct head *head)
-{
-    LIST_MEMBER(upstream, struct hook, upstream)->status = head->status;
-}
-
 static void end_with_status(struct hook *hook)
 {
     char words[48];
-    timer_stop(&hook->timer);
-    if (hook->status / 100 == 2) {
+    if (hook->ask.status / 100 == 2) {
         atomic_fetch_add(&hook->hooks->jobs->hooks_told, 1);
         finish(hook);
         return;
     }
-    snprintf(words, sizeof(words), "it answered %u", hook->status);
+    snprintf(words, sizeof(words), "it answered %u", hook->ask.status);
     try_later(hook, words);
 }
 
-/* Nobody reads it: a long one is not waited for. */
-static void on_body(struct upstream_call *upstream, struct text piece)
+static void on_over(struct ask *ask, const char *problem)
 {
-    struct hook *hook = LIST_MEMBER(upstream, struct hook, upstream);
-    hook->answered += piece.len;
-    if (hook->answered <= ANSWER_MAX || !hook->asks)
-        return;
-    upstream_abandon(upstream);
-    end_with_status(hook);
+    struct hook *hook = LIST_MEMBER(ask, struct hook, ask);
+    if (problem)
+        try_later(hook, problem);
+    else
+        end_with_status(hook);
 }
 
-static void on_end(struct upstream_call *upstream)
-{
-    end_with_status(LIST_MEMBER(upstream, struct hook, upstream));
-}
-
-static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
-{
-    struct hook *hook = LIST_MEMBER(upstream, struct hook, upstream);
-    (void)kind;
-    timer_stop(&hook->timer);
-    try_later(hook, why);
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
-static void ask(struct hook *hook)
+static void tell(struct hook *hook)
 {
     struct job_hooks *hooks = hook->hooks;
     struct jobs *jobs = hooks->jobs;
@@ -252,7 +194,6 @@ static void ask(struct hook *hook)
         return;
     }
     struct config *config = jobs_config(jobs);
-    uint64_t until = loop_now_us(jobs->loop) + (uint64_t)config->jobs.hook.timeout_us;
     struct fault fault;
     struct upstream_place place = {.host = hook->host,
                                    .port = hook->url.port,
@@ -260,9 +201,11 @@ static void ask(struct hook *hook)
                                    .public_only = !config->jobs.hook.allow_private,
                                    .connect_us = config->jobs.hook.timeout_us,
                                    .max_connections = CALLS_MAX};
-    config_unref(config);
     if (!hook->pool)
         hook->pool = upstream_pool_ref(jobs->upstreams, &place, &fault);
+    hook->ask.timeout_us = (uint64_t)config->jobs.hook.timeout_us;
+    put_head(hook, config);
+    config_unref(config);
     hook->attempts++;
     if (!hook->pool) {
         try_later(hook, fault.text);
@@ -270,22 +213,12 @@ static void ask(struct hook *hook)
     }
     hook->asks = true;
     hooks->calls++;
-    hook->status = 0;
-    hook->answered = 0;
-    timer_set(jobs->loop, &hook->timer, until);
-    hook->upstream = (struct upstream_call){.on = &handlers, .fresh = true};
-    upstream_begin(hook->pool, &hook->upstream);
+    ask_begin(&hook->ask, hook->pool, buffer_text(&hook->head), buffer_text(&hook->body));
 }
 
 static void on_time(struct timer *timer)
 {
-    struct hook *hook = LIST_MEMBER(timer, struct hook, timer);
-    if (!hook->asks) {
-        ask(hook);
-        return;
-    }
-    upstream_abandon(&hook->upstream);
-    try_later(hook, "it took too long");
+    tell(LIST_MEMBER(timer, struct hook, timer));
 }
 
 /* ------------------------------------------------------------------------------- telling */
@@ -304,8 +237,7 @@ void job_hooks_free(struct job_hooks *hooks)
         return;
     while (!list_is_empty(&hooks->list)) {
         struct hook *hook = LIST_MEMBER(hooks->list.next, struct hook, link);
-        if (hook->asks)
-            upstream_abandon(&hook->upstream);
+        ask_stop(&hook->ask);
         hook->done = NULL; /* it is told after the next start */
         finish(hook);
     }
@@ -340,13 +272,20 @@ bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struc
     hook->done = done;
     hook->url_text = memory_string(url);
     list_init(&hook->link);
-    struct text plain;
-    if (!split_url(text_of(hook->url_text), &plain, &hook->query) ||
+    struct text plain, query;
+    if (!split_url(text_of(hook->url_text), &plain, &query) ||
         !url_read(plain, &hook->url, &words)) {
         free_hook(&hook->grave);
         return false;
     }
     hook->host = memory_string(hook->url.host);
+    hook->path = memory_format("%.*s%.*s", TEXT_ARGS(hook->url.path), TEXT_ARGS(query));
+    hook->whole = text_of(hook->path);
+    hook->ask = (struct ask){.loop = hooks->jobs->loop,
+                             .answer_max = ANSWER_MAX,
+                             .when_long = ASK_CUT, /* nobody reads it */
+                             .fresh = true,
+                             .on_over = on_over};
     snprintf(hook->id, sizeof(hook->id), "%s", facts->id);
     snprintf(hook->tenant, sizeof(hook->tenant), "%s", facts->tenant);
     bool sends = result && result->length <= RESULT_MAX;
@@ -359,6 +298,6 @@ bool job_hook_tell(struct job_hooks *hooks, const struct job_facts *facts, struc
     hook->timer.on_time = on_time;
     list_push_back(&hooks->list, &hook->link);
     atomic_store(&hooks->jobs->hooks_pending, ++hooks->count);
-    ask(hook);
+    tell(hook);
     return true;
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/jwks.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "gateway/base/log.h"
@@ -9,7 +8,7 @@
 
 enum {
     DOCUMENT_MAX = 1 << 20,
-    REQUEST_MAX = 4096,
+    REQUEST_MAX = 64 * 1024,
     CONNECT_US = 5000000,
     ANSWER_US = 10000000,
     WANT_US = 10000000,  /* between two that were asked for */
@@ -29,113 +28,36 @@ static void plan(struct jwks *jwks)
     timer_set(jwks->loop, &jwks->timer, loop_now_us(jwks->loop) + wait);
 }
 
-static void fetched(struct jwks *jwks, const char *problem)
+static void on_over(struct ask *ask, const char *problem)
 {
-    jwks->asking = false;
-    upstream_abandon(&jwks->call);
+    struct jwks *jwks = LIST_MEMBER(ask, struct jwks, ask);
+    if (!problem && jwks->ask.status != 200)
+        problem = "it did not answer with 200";
     if (problem) {
         if (jwks->failures++ == 0)
             log_line(LOG_WARN, "jwt", "the issuer's keys cannot be fetched: %s", problem);
-    } else if (jwks->on_keys(jwks->with, buffer_text(&jwks->answer))) {
+    } else if (jwks->on_keys(jwks->with, buffer_text(&jwks->ask.answer))) {
         jwks->failures = 0;
         memory_free(jwks->keys);
-        jwks->keys = memory_string(buffer_text(&jwks->answer));
+        jwks->keys = memory_string(buffer_text(&jwks->ask.answer));
     } else {
         if (jwks->failures++ == 0)
             log_line(LOG_ERROR, "jwt", "the issuer's document has no key that can be used");
     }
-    buffer_done(&jwks->answer);
+    buffer_done(&jwks->ask.answer);
     plan(jwks);
 }
 
-/* ------------------------------------------------------------------------------- the call */
-
-static void on_connected(struct upstream_call *call)
+static void fetch(struct jwks *jwks)
 {
-    struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
-    const struct url *url = &jwks->config->jwt.jwks;
-    static _Thread_local void *mine; /* must stay until it is sent */
-    char *request = memory_of_thread(&mine, REQUEST_MAX);
-    int length =
-        snprintf(request, REQUEST_MAX,
-                 "GET %.*s HTTP/1.1\r\nHost: %.*s:%u\r\nAccept: application/json\r\n"
-                 "User-Agent: sluice\r\n\r\n",
-                 TEXT_ARGS(url->path.len ? url->path : TEXT("/")), TEXT_ARGS(url->host), url->port);
-    struct iovec piece = {request, (size_t)length < REQUEST_MAX ? (size_t)length : 0};
-    upstream_send(call, &piece, 1, false);
-}
-
-static void on_sent(struct upstream_call *call)
-{
-    (void)call;
-}
-
-static void on_head(struct upstream_call *call, const struct head *head)
-{
-    if (head->status != 200)
-        fetched(LIST_MEMBER(call, struct jwks, call), "it did not answer with 200");
-}
-
-static void on_body(struct upstream_call *call, struct text piece)
-{
-    struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
-    if (jwks->asking && !buffer_append_text(&jwks->answer, piece))
-        fetched(jwks, "the document is too long");
-}
-
-static void on_batch(struct upstream_call *call)
-{
-    (void)call;
-}
-
-static void on_end(struct upstream_call *call)
-{
-    struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
-    if (jwks->asking)
-        fetched(jwks, NULL);
-}
-
-static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
-{
-    struct jwks *jwks = LIST_MEMBER(call, struct jwks, call);
-    (void)kind;
-    if (jwks->asking)
-        fetched(jwks, why);
-}
-
-static void on_room(struct upstream_call *call)
-{
-    (void)call;
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_sent,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_batch,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_room,
-};
-
-static void ask(struct jwks *jwks)
-{
-    jwks->asking = true;
     jwks->asked_us = loop_now_us(jwks->loop);
-    buffer_init(&jwks->answer, DOCUMENT_MAX);
-    jwks->call = (struct upstream_call){.on = &handlers};
-    timer_set(jwks->loop, &jwks->timer, jwks->asked_us + ANSWER_US);
-    upstream_begin(jwks->pool, &jwks->call);
+    timer_stop(&jwks->timer); /* it is asked before its time */
+    ask_begin(&jwks->ask, jwks->pool, buffer_text(&jwks->request), (struct text){"", 0});
 }
 
 static void on_time(struct timer *timer)
 {
-    struct jwks *jwks = LIST_MEMBER(timer, struct jwks, timer);
-    if (jwks->asking)
-        fetched(jwks, "no answer in time");
-    else
-        ask(jwks);
+    fetch(LIST_MEMBER(timer, struct jwks, timer));
 }
 
 /* ------------------------------------------------------------------------------- settings */
@@ -143,10 +65,8 @@ static void on_time(struct timer *timer)
 static void stop(struct jwks *jwks)
 {
     timer_stop(&jwks->timer);
-    if (jwks->asking)
-        upstream_abandon(&jwks->call);
-    jwks->asking = false;
-    buffer_done(&jwks->answer);
+    ask_done(&jwks->ask);
+    buffer_done(&jwks->request);
     if (jwks->pool)
         upstream_pool_unref(jwks->pool);
     jwks->pool = NULL;
@@ -186,13 +106,17 @@ void jwks_set(struct jwks *jwks, struct config *config)
         return;
     jwks->config = config_ref(config);
     jwks->failures = 0;
-    ask(jwks);
+    buffer_init(&jwks->request, REQUEST_MAX);
+    ask_put_head(&jwks->request, "GET", &config->jwt.jwks, NULL, jwks->pool);
+    buffer_append_text(&jwks->request, TEXT("Accept: application/json\r\n\r\n"));
+    fetch(jwks);
 }
 
 void jwks_want(struct jwks *jwks)
 {
-    if (jwks->config && !jwks->asking && loop_now_us(jwks->loop) - jwks->asked_us >= WANT_US)
-        ask(jwks);
+    if (jwks->config && !ask_is_busy(&jwks->ask) &&
+        loop_now_us(jwks->loop) - jwks->asked_us >= WANT_US)
+        fetch(jwks);
 }
 
 void jwks_init(struct jwks *jwks, struct loop *loop, struct upstreams *upstreams,
@@ -200,6 +124,8 @@ void jwks_init(struct jwks *jwks, struct loop *loop, struct upstreams *upstreams
 {
     *jwks = (struct jwks){.loop = loop, .upstreams = upstreams, .on_keys = on_keys, .with = with};
     jwks->timer.on_time = on_time;
+    jwks->ask = (struct ask){
+        .loop = loop, .timeout_us = ANSWER_US, .answer_max = DOCUMENT_MAX, .on_over = on_over};
 }
 
 void jwks_done(struct jwks *jwks)

@@ -10,17 +10,16 @@
 #include "gateway/base/buffer.h"
 #include "gateway/base/loop.h"
 #include "gateway/config/config.h"
-#include "gateway/wire/upstream.h"
+#include "gateway/wire/ask.h"
 
 struct jwks {
     struct loop *loop;
     struct upstreams *upstreams;
     const struct config *config; /* with a reference; NULL = off */
     struct upstream_pool *pool;
-    struct upstream_call call;
-    struct timer timer;
-    struct buffer answer;
-    bool asking;
+    struct ask ask;
+    struct timer timer; /* the next time */
+    struct buffer request;
     uint64_t asked_us;
     unsigned failures; /* in a row */
     char *keys;        /* the last good document, or NULL */

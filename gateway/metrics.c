@@ -6,6 +6,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/genai.h"
 #include "gateway/metrics_series.h"
 
 enum {
@@ -14,18 +15,22 @@ enum {
     SHORTCUTS =
         4096, /* slots of a worker's table at first, a power of two; doubled when half full */
     SHORTCUTS_MAX = 65536, /* emptied instead */
-    KEYS_MAX = 5,          /* texts that one shortcut is found by */
-    SERIES_OF_ONE = 3,
+    KEYS_MAX = 7,          /* texts that one shortcut is found by */
+    SERIES_OF_ONE = 4,
 };
 
 /* clang-format off */
 const int64_t histogram_bounds[][HISTOGRAM_BUCKETS] = {
     [SHAPE_SECONDS] = {10000, 20000, 40000, 80000, 160000, 320000, 640000, 1280000, 2560000,
-                       5120000, 10240000, 20480000, 40960000, 81920000},
+                       5120000, 10240000, 20480000, 40960000, 81920000, INT64_MAX},
     [SHAPE_FINE] =    {10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000, 500000,
-                       1000000},
+                       1000000, INT64_MAX},
     [SHAPE_TOKENS] =  {1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304,
-                       16777216, 67108864},
+                       16777216, 67108864, INT64_MAX},
+    [SHAPE_FIRST] =   {1000, 5000, 10000, 20000, 40000, 60000, 80000, 100000, 250000, 500000,
+                       750000, 1000000, 2500000, 5000000, 7500000, 10000000, INT64_MAX},
+    [SHAPE_EACH] =    {10000, 25000, 50000, 75000, 100000, 150000, 200000, 300000, 400000, 500000,
+                       750000, 1000000, 2500000, INT64_MAX},
 };
 
 /* What we answer or pass on in practice; every other code is counted as 0. */
@@ -46,7 +51,10 @@ static const struct family_shape shapes[FAMILIES] = {
     [FAMILY_TOKENS] = {{LABEL_MODEL, LABEL_TENANT}, 2, TOKENS_CELLS},
     [FAMILY_MODEL] =  {{LABEL_MODEL}, 1, MODEL_CELLS},
     [FAMILY_TARGET] = {{LABEL_TARGET}, 1, FAULT_KINDS},
-    [FAMILY_GENAI] =  {{LABEL_OPERATION, LABEL_PROVIDER, LABEL_MODEL}, 3, GENAI_CELLS},
+    [FAMILY_GENAI] =  {{LABEL_OPERATION, LABEL_VENDOR, LABEL_MODEL, LABEL_UPSTREAM_MODEL,
+                        LABEL_ADDRESS}, 5, GENAI_CELLS},
+    [FAMILY_GENAI_TIME] = {{LABEL_OPERATION, LABEL_VENDOR, LABEL_MODEL, LABEL_UPSTREAM_MODEL,
+                        LABEL_ADDRESS, LABEL_ERROR}, 6, GENAI_TIME_CELLS},
 };
 /* clang-format on */
 
@@ -65,6 +73,7 @@ struct metrics_worker {
     size_t shortcut_count, shortcut_room;
     struct shortcut *shortcuts;
     unsigned char code_cells[600]; /* status to code cell + 1; 0 = other */
+    unsigned vendors_are;          /* as they were when the shortcuts were made */
     atomic_int_fast64_t gauges[METRIC_GAUGES];
     atomic_uint_fast64_t counters[METRIC_COUNTERS];
 };
@@ -287,35 +296,43 @@ static atomic_uint_fast64_t *cells_of(struct metrics_worker *worker, enum family
     return shortcut->cells[0];
 }
 
-/* OpenTelemetry's gen_ai.operation.name for ours. */
-static struct text genai_operation(struct text operation)
-{
-    if (text_equal(operation, TEXT("completion")))
-        return TEXT("text_completion");
-    if (text_equal(operation, TEXT("embedding")))
-        return TEXT("embeddings");
-    if (text_equal(operation, TEXT("response")))
-        return TEXT("chat");
-    return operation;
-}
+enum { OF_CALL, OF_TOKENS, OF_GENAI, OF_GENAI_TIME };
 
-enum { OF_CALL, OF_TOKENS, OF_GENAI };
+static void connect_genai(struct metrics_worker *worker, struct shortcut *shortcut,
+                          const struct ledger_row *row, struct text route)
+{
+    const struct vendor *vendor = table_find(&worker->metrics->vendors, row->provider);
+    struct text names[] = {genai_operation(row->operation),
+                           vendor ? text_of(vendor->known_as) : row->provider,
+                           route,
+                           row->upstream_model,
+                           vendor ? text_of(vendor->address) : none,
+                           row->fault};
+    connect_series(worker, shortcut, OF_GENAI, FAMILY_GENAI, names);
+    connect_series(worker, shortcut, OF_GENAI_TIME, FAMILY_GENAI_TIME, names);
+}
 
 /* The cells that a call counts in, but for its model's. */
 static struct shortcut *call_cells(struct metrics_worker *worker, const struct ledger_row *row,
                                    struct text route)
 {
-    struct text keys[KEYS_MAX] = {route, row->provider, row->target, row->tenant, row->operation};
+    struct text keys[KEYS_MAX] = {route,          row->provider,       row->target, row->tenant,
+                                  row->operation, row->upstream_model, row->fault};
     uint64_t hash = hash_keys(FAMILIES, keys, KEYS_MAX);
+    unsigned vendors_are =
+        atomic_load_explicit(&worker->metrics->vendors_are, memory_order_relaxed);
+    if (vendors_are != worker->vendors_are)
+        forget_shortcuts(worker);
+    worker->vendors_are = vendors_are;
     struct shortcut *shortcut = shortcut_find(worker, hash, keys, KEYS_MAX);
     if (shortcut->hash != 0)
         return shortcut;
     struct text tokens[] = {route, row->tenant};
-    struct text genai[] = {genai_operation(row->operation), row->provider, route};
     pthread_mutex_lock(&worker->metrics->lock);
     connect_series(worker, shortcut, OF_CALL, FAMILY_CALL, keys);
     connect_series(worker, shortcut, OF_TOKENS, FAMILY_TOKENS, tokens);
-    connect_series(worker, shortcut, OF_GENAI, FAMILY_GENAI, genai);
+    if (worker->metrics->options.gen_ai)
+        connect_genai(worker, shortcut, row, route);
     pthread_mutex_unlock(&worker->metrics->lock);
     keep_keys(shortcut, keys, KEYS_MAX);
     shortcut->hash = hash;
@@ -344,10 +361,10 @@ static void observe(atomic_uint_fast64_t *cells, enum histogram_shape shape, int
     size_t i = 0;
     if (value < 0)
         value = 0;
-    while (i < HISTOGRAM_BUCKETS && value > bounds[i])
+    while (value > bounds[i])
         i++;
     add(&cells[i], 1);
-    add(&cells[HISTOGRAM_BUCKETS + 1], (uint64_t)value);
+    add(&cells[HISTOGRAM_BUCKETS], (uint64_t)value);
 }
 
 void metrics_http(struct metrics_worker *worker, struct text listener, enum method method,
@@ -362,13 +379,34 @@ void metrics_http(struct metrics_worker *worker, struct text listener, enum meth
     add(&cells[(size_t)method * HTTP_CODES + code], 1);
 }
 
+/* The convention: what is not known is never reported; of an answer in one piece nobody knows when
+ * its first token was there. */
+static void count_genai(const struct shortcut *of, const struct ledger_row *row)
+{
+    atomic_uint_fast64_t *genai = of->cells[OF_GENAI];
+    const struct usage *usage = &row->usage;
+    bool streamed = row->stream && row->outcome == LEDGER_COMPLETE && row->ttft_us > 0;
+    if (row->attempts > 0)
+        observe(&of->cells[OF_GENAI_TIME][GENAI_DURATION], SHAPE_SECONDS, row->duration_us);
+    if (streamed && row->attempts > 0)
+        observe(&genai[GENAI_FIRST], SHAPE_FIRST, row->ttft_us);
+    if (row->counted != COUNTED_PROVIDER)
+        return;
+    observe(&genai[GENAI_INPUT], SHAPE_TOKENS, usage->input_tokens);
+    if (usage->output_tokens > 0)
+        observe(&genai[GENAI_OUTPUT], SHAPE_TOKENS, usage->output_tokens);
+    if (streamed && row->attempts > 0 && usage->output_tokens > 1)
+        observe(&genai[GENAI_EACH], SHAPE_EACH,
+                (row->duration_us - row->ttft_us) / (usage->output_tokens - 1));
+}
+
 void metrics_call(struct metrics_worker *worker, const struct ledger_row *row, struct text route)
 {
     if (worker == NULL)
         return;
     atomic_uint_fast64_t *model = cells_of(worker, FAMILY_MODEL, route);
     const struct shortcut *of = call_cells(worker, row, route);
-    atomic_uint_fast64_t *tokens = of->cells[OF_TOKENS], *genai = of->cells[OF_GENAI];
+    atomic_uint_fast64_t *tokens = of->cells[OF_TOKENS];
     const struct usage *usage = &row->usage;
 
     add(&of->cells[OF_CALL][row->outcome], 1);
@@ -382,14 +420,8 @@ void metrics_call(struct metrics_worker *worker, const struct ledger_row *row, s
     observe(&model[MODEL_OVERHEAD], SHAPE_FINE, row->overhead_us);
     if (row->ttft_us > 0)
         observe(&model[MODEL_TTFT], SHAPE_SECONDS, row->ttft_us);
-    if (row->attempts > 0)
-        observe(&genai[GENAI_DURATION], SHAPE_SECONDS, row->duration_us);
-    /* The convention: never reported when it is not known. */
-    if (row->counted == COUNTED_PROVIDER) {
-        observe(&genai[GENAI_INPUT], SHAPE_TOKENS, usage->input_tokens);
-        if (usage->output_tokens > 0)
-            observe(&genai[GENAI_OUTPUT], SHAPE_TOKENS, usage->output_tokens);
-    }
+    if (worker->metrics->options.gen_ai)
+        count_genai(of, row);
 }
 
 void metrics_attempt(struct metrics_worker *worker, struct text target, enum fault_kind result)
@@ -441,6 +473,28 @@ void metrics_reload(struct metrics *metrics, bool good, int64_t wall_us)
     atomic_store(&metrics->reload_good, good);
     if (good)
         atomic_store(&metrics->reload_at_us, wall_us);
+}
+
+void metrics_provider(struct metrics *metrics, struct text provider, struct text type,
+                      struct text address)
+{
+    if (metrics == NULL || provider.len == 0)
+        return;
+    struct text known_as = genai_provider(type);
+    pthread_mutex_lock(&metrics->lock);
+    struct vendor *vendor = table_find(&metrics->vendors, provider);
+    if (vendor == NULL) {
+        vendor = memory_new(sizeof *vendor);
+        table_set(&metrics->vendors, text_of(memory_string(provider)), vendor);
+    }
+    if (vendor->known_as == NULL || !text_equal(text_of(vendor->known_as), known_as) ||
+        !text_equal(text_of(vendor->address), address)) {
+        memory_free(vendor->known_as);
+        memory_free(vendor->address);
+        *vendor = (struct vendor){memory_string(known_as), memory_string(address)};
+        atomic_fetch_add_explicit(&metrics->vendors_are, 1, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&metrics->lock);
 }
 
 void metrics_policy(struct metrics *metrics, struct limits *limits, struct cache *cache)
@@ -498,6 +552,7 @@ struct metrics *metrics_new(const struct metrics_options *options)
         metrics->series_end[i] = &metrics->series[i];
         table_init(&metrics->series_by_labels[i]);
     }
+    table_init(&metrics->vendors);
     metrics->workers = memory_new(options->workers * sizeof(struct metrics_worker *));
     for (unsigned i = 0; i < options->workers; i++)
         metrics->workers[i] = worker_new(metrics, i);
@@ -514,6 +569,21 @@ static void free_label(struct label *label)
         memory_free(value);
     }
     table_done(&label->names);
+}
+
+static void free_vendors(struct table *vendors)
+{
+    size_t at = 0;
+    struct text name;
+    void *value;
+    while (table_next(vendors, &at, &name, &value)) {
+        struct vendor *vendor = value;
+        memory_free((void *)(uintptr_t)name.at);
+        memory_free(vendor->known_as);
+        memory_free(vendor->address);
+        memory_free(vendor);
+    }
+    table_done(vendors);
 }
 
 void metrics_free(struct metrics *metrics)
@@ -536,6 +606,7 @@ void metrics_free(struct metrics *metrics)
     }
     for (size_t i = 0; i < LABELS; i++)
         free_label(&metrics->labels[i]);
+    free_vendors(&metrics->vendors);
     pthread_mutex_destroy(&metrics->lock);
     memory_free(metrics);
 }

@@ -9,9 +9,9 @@
  * them up. A new combination of labels is made under a mutex that only the scrape shares, once, and
  * then remembered by the worker.
  *
- * Labels come from the configuration only, never from clients: a model is the route's name, or
- * "other" when there is none. Beyond max_label_values names of one label, or SERIES_MAX series of
- * a family, the rest is counted under "other".
+ * Labels come from the configuration only, never from clients (but for unknown_model: passthrough):
+ * a model is the route's name, or "other" when there is none. Beyond max_label_values names of one
+ * label, or SERIES_MAX series of a family, the rest is counted under "other".
  *
  * Every function takes a NULL worker (metrics are off) and then does nothing.
  */
@@ -33,6 +33,7 @@ struct metrics_options {
     unsigned workers;
     unsigned max_label_values; /* names of one label; 0 = 500 */
     bool tenant_label;         /* false: every tenant is "" */
+    bool gen_ai;               /* OpenTelemetry's names for calls of models, too */
 };
 
 struct metrics *metrics_new(const struct metrics_options *options);
@@ -109,6 +110,10 @@ uint64_t metrics_count_now(const struct metrics *metrics, enum metric_counter co
 
 /* How the last reload ended; only a good one moves its time stamp. */
 void metrics_reload(struct metrics *metrics, bool good, int64_t wall_us);
+/* What gen_ai metrics are to say of the provider called <provider> from now on; else they have that
+ * name, and no address. */
+void metrics_provider(struct metrics *metrics, struct text provider, struct text type,
+                      struct text address);
 /* Where these figures come from; NULL = nowhere. */
 void metrics_ledger(struct metrics *metrics, struct ledger *ledger);
 void metrics_decisions(struct metrics *metrics, struct decisions *decisions);

@@ -17,26 +17,29 @@
 
 /* ---------------------------------------------------------------------------- histograms */
 
-/* One cell for each bucket, one for what is above all of them, then the sum. */
+/* One cell for each bucket, the last of them for what is above all others, and one for the sum. */
 enum histogram_shape {
     SHAPE_SECONDS, /* of calls: 10 ms times 2^n up to 82 s (OpenTelemetry's advice for gen_ai) */
     SHAPE_FINE,    /* of our own part: 10 us to 1 s */
     SHAPE_TOKENS,  /* 4^n up to 67 million (the same advice) */
+    SHAPE_FIRST,   /* to the first token: 1 ms to 10 s (the same) */
+    SHAPE_EACH,    /* for each token more: 10 ms to 2.5 s (the same) */
 };
-enum { HISTOGRAM_BUCKETS = 14, HISTOGRAM_CELLS = HISTOGRAM_BUCKETS + 2 };
+enum { HISTOGRAM_BUCKETS = 17, HISTOGRAM_CELLS = HISTOGRAM_BUCKETS + 1 };
 
-/* Upper bounds, in microseconds or tokens. */
+/* Upper bounds, in microseconds or tokens; INT64_MAX is the last of a shape. */
 extern const int64_t histogram_bounds[][HISTOGRAM_BUCKETS];
 
 /* ---------------------------------------------------------------------------- families */
 
 enum family {
-    FAMILY_HTTP,   /* listener */
-    FAMILY_CALL,   /* model provider target tenant */
-    FAMILY_TOKENS, /* model tenant */
-    FAMILY_MODEL,  /* model */
-    FAMILY_TARGET, /* target */
-    FAMILY_GENAI,  /* operation provider model */
+    FAMILY_HTTP,       /* listener */
+    FAMILY_CALL,       /* model provider target tenant */
+    FAMILY_TOKENS,     /* model tenant */
+    FAMILY_MODEL,      /* model */
+    FAMILY_TARGET,     /* target */
+    FAMILY_GENAI,      /* operation provider model, that of the provider, its address */
+    FAMILY_GENAI_TIME, /* the same, and error */
     FAMILIES
 };
 
@@ -63,11 +66,13 @@ enum model_cell {
 enum genai_cell {
     GENAI_INPUT,
     GENAI_OUTPUT = GENAI_INPUT + HISTOGRAM_CELLS,
-    GENAI_DURATION = GENAI_OUTPUT + HISTOGRAM_CELLS,
-    GENAI_CELLS = GENAI_DURATION + HISTOGRAM_CELLS
+    GENAI_FIRST = GENAI_OUTPUT + HISTOGRAM_CELLS,
+    GENAI_EACH = GENAI_FIRST + HISTOGRAM_CELLS,
+    GENAI_CELLS = GENAI_EACH + HISTOGRAM_CELLS
 };
+enum genai_time_cell { GENAI_DURATION, GENAI_TIME_CELLS = GENAI_DURATION + HISTOGRAM_CELLS };
 
-enum { SERIES_LABELS_MAX = 4, SERIES_MAX = 4096 /* of one family */ };
+enum { SERIES_LABELS_MAX = 6, SERIES_MAX = 4096 /* of one family */ };
 
 struct series {
     struct series *next;
@@ -95,7 +100,16 @@ enum label_kind {
     LABEL_TENANT,
     LABEL_LISTENER,
     LABEL_OPERATION,
+    LABEL_VENDOR, /* what OpenTelemetry calls a provider */
+    LABEL_UPSTREAM_MODEL,
+    LABEL_ADDRESS,
+    LABEL_ERROR,
     LABELS
+};
+
+/* How a provider is told in gen_ai metrics. */
+struct vendor {
+    char *known_as, *address;
 };
 
 struct metrics {
@@ -106,6 +120,8 @@ struct metrics {
     struct series *series[FAMILIES], **series_end[FAMILIES];
     struct table series_by_labels[FAMILIES]; /* named by the addresses of their labels */
     struct metrics_worker **workers;
+    struct table vendors;    /* by a provider's name: struct vendor */
+    atomic_uint vendors_are; /* counts their changes */
 
     atomic_bool reload_good;
     atomic_int_fast64_t reload_at_us;

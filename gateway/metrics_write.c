@@ -237,16 +237,24 @@ static const struct histogram histograms[] = {
     {"gen_ai_client_token_usage", NULL,
      FAMILY_GENAI, GENAI_OUTPUT, SHAPE_TOKENS, "gen_ai_token_type", "output"},
     {"gen_ai_client_operation_duration_seconds", "Duration of a call that reached a provider.",
-     FAMILY_GENAI, GENAI_DURATION, SHAPE_SECONDS, NULL, NULL},
+     FAMILY_GENAI_TIME, GENAI_DURATION, SHAPE_SECONDS, NULL, NULL},
+    {"gen_ai_server_time_to_first_token_seconds", "To the first token of a whole stream.",
+     FAMILY_GENAI, GENAI_FIRST, SHAPE_FIRST, NULL, NULL},
+    {"gen_ai_server_time_per_output_token_seconds", "For each token of a whole stream after the first.",
+     FAMILY_GENAI, GENAI_EACH, SHAPE_EACH, NULL, NULL},
 };
 /* clang-format on */
 
 static const struct names *names_of(enum family family)
 {
     static const struct names model = {{"model"}};
-    static const struct names genai = {
-        {"gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"}};
-    return family == FAMILY_MODEL ? &model : &genai;
+    static const struct names genai = {{"gen_ai_operation_name", "gen_ai_provider_name",
+                                        "gen_ai_request_model", "gen_ai_response_model",
+                                        "server_address"}};
+    static const struct names genai_time = {{"gen_ai_operation_name", "gen_ai_provider_name",
+                                             "gen_ai_request_model", "gen_ai_response_model",
+                                             "server_address", "error_type"}};
+    return family == FAMILY_MODEL ? &model : family == FAMILY_GENAI ? &genai : &genai_time;
 }
 
 static void begin_line(struct page *page, const struct histogram *h, const struct series *series,
@@ -261,26 +269,25 @@ static void begin_line(struct page *page, const struct histogram *h, const struc
 
 static void put_bound(struct page *page, const struct histogram *h, size_t bucket)
 {
+    int64_t bound = histogram_bounds[h->shape][bucket];
     PUT(page, ",le=\"");
-    if (bucket == HISTOGRAM_BUCKETS)
+    if (bound == INT64_MAX)
         PUT(page, "+Inf");
     else
-        put_decimal(page, (uint64_t)histogram_bounds[h->shape][bucket],
-                    h->shape == SHAPE_TOKENS ? 0 : 6);
+        put_decimal(page, (uint64_t)bound, h->shape == SHAPE_TOKENS ? 0 : 6);
     PUT(page, "\"} ");
 }
 
 static void write_one(struct page *page, const struct histogram *h, const struct series *series)
 {
-    uint64_t counts[HISTOGRAM_CELLS], total = 0;
+    uint64_t counts[HISTOGRAM_CELLS], total = 0, so_far = 0;
     for (size_t i = 0; i < HISTOGRAM_CELLS; i++)
         counts[i] = sum(page, series, h->cell + i);
-    for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
         total += counts[i];
     if (total == 0)
         return;
-    uint64_t so_far = 0;
-    for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
+    for (size_t i = 0; i == 0 || histogram_bounds[h->shape][i - 1] < INT64_MAX; i++) {
         so_far += counts[i];
         begin_line(page, h, series, "_bucket");
         put_bound(page, h, i);
@@ -289,7 +296,7 @@ static void write_one(struct page *page, const struct histogram *h, const struct
     }
     begin_line(page, h, series, "_sum");
     PUT(page, "} ");
-    put_decimal(page, counts[HISTOGRAM_BUCKETS + 1], h->shape == SHAPE_TOKENS ? 0 : 6);
+    put_decimal(page, counts[HISTOGRAM_BUCKETS], h->shape == SHAPE_TOKENS ? 0 : 6);
     PUT(page, "\n");
     begin_line(page, h, series, "_count");
     PUT(page, "} ");
@@ -301,6 +308,8 @@ static void write_histograms(struct page *page)
 {
     for (size_t i = 0; i < sizeof histograms / sizeof *histograms; i++) {
         const struct histogram *h = &histograms[i];
+        if (h->family != FAMILY_MODEL && !page->metrics->options.gen_ai)
+            continue;
         if (h->help != NULL)
             put_head(page, h->name, "histogram", h->help);
         for (struct series *s = page->metrics->series[h->family]; s != NULL; s = s->next)

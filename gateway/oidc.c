@@ -33,7 +33,7 @@ struct oidc_flow {
     const struct oidc_settings *settings;
     bool only_provider, names_itself;
     struct arena arena; /* of what follows, and of the claims */
-    struct text ticket, code, redirect;
+    struct oidc_return back;
     void (*on_end)(void *with);
     void *with;
     struct grave grave;
@@ -198,13 +198,14 @@ static void check_token(struct oidc_flow *flow)
     struct text payload;
     const char *why = NULL;
     const struct oidc_settings *settings = flow->settings;
-    oidc_derive(flow->ticket, OIDC_NONCE, nonce);
+    oidc_derive(flow->back.ticket, OIDC_NONCE, nonce);
     struct id_token_settings wanted = {.issuer = text_of(settings->issuer),
                                        .client_id = settings->client_id,
-                                       .nonce = text_of(nonce)};
+                                       .nonce = text_of(nonce),
+                                       .wall_us = clock_wall_us()};
     keep_fresh(flow->oidc, settings);
-    enum id_token_result result = id_token_check(flow->oidc->keys, flow->id_token, &wanted,
-                                                 clock_wall_us(), &flow->arena, &payload, &why);
+    enum id_token_result result =
+        id_token_check(flow->oidc->keys, flow->id_token, &wanted, &flow->arena, &payload, &why);
     if (result == ID_TOKEN_NO_KEY && !flow->keys_are_new) {
         flow->stage = STAGE_KEYS;
         go_on(flow);
@@ -353,8 +354,7 @@ static const char *put_question(struct oidc_flow *flow, const struct oidc_endpoi
     buffer_init(&form, REQUEST_MAX);
     buffer_init(&header, REQUEST_MAX);
     if (flow->stage == STAGE_TOKENS)
-        good = oidc_put_exchange(provider, flow->settings, flow->redirect, flow->ticket, flow->code,
-                                 &form, &header);
+        good = oidc_put_exchange(provider, flow->settings, &flow->back, &form, &header);
     if (flow->stage == STAGE_USERINFO)
         good = buffer_append_text(&header, TEXT("Bearer ")) &&
                buffer_append_text(&header, flow->access_token);
@@ -445,9 +445,9 @@ struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *ques
     flow->only_provider = question->only_provider;
     flow->names_itself = question->names_itself;
     arena_init(&flow->arena, ARENA_BYTES);
-    flow->ticket = arena_copy(&flow->arena, question->ticket);
-    flow->code = arena_copy(&flow->arena, question->code);
-    flow->redirect = arena_copy(&flow->arena, question->redirect);
+    flow->back.ticket = arena_copy(&flow->arena, question->back.ticket);
+    flow->back.code = arena_copy(&flow->arena, question->back.code);
+    flow->back.redirect = arena_copy(&flow->arena, question->back.redirect);
     flow->on_end = question->on_end;
     flow->with = question->with;
     flow->timer.on_time = on_late;

@@ -45,7 +45,7 @@ struct oidc_flow;
 struct oidc_question {
     const struct oidc_settings *settings; /* must stay until the flow is freed */
     bool only_provider;                   /* no more than what it offers */
-    struct text ticket, code, redirect;
+    struct oidc_return back;
     bool names_itself;          /* iss stood in the issuer's answer, and was right (RFC 9207) */
     void (*on_end)(void *with); /* it waits no longer; not called from within oidc_begin() */
     void *with;

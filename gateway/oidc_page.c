@@ -381,9 +381,9 @@ static bool answer_callback(struct exchange *x)
     if (!x->oidc_page && refuse_brought(x, &brought))
         return true;
     struct oidc_question question = {.settings = settings_of(x),
-                                     .ticket = x->seeking->page_header,
-                                     .code = brought.code,
-                                     .redirect = redirect_of(x),
+                                     .back = {.redirect = redirect_of(x),
+                                              .ticket = x->seeking->page_header,
+                                              .code = brought.code},
                                      .names_itself = brought.issuer.len > 0,
                                      .on_end = on_end,
                                      .with = x};

@@ -226,14 +226,13 @@ static bool put_basic(const struct oidc_settings *settings, struct buffer *heade
 }
 
 bool oidc_put_exchange(const struct oidc_provider *provider, const struct oidc_settings *settings,
-                       struct text redirect, struct text ticket, struct text code,
-                       struct buffer *form, struct buffer *header)
+                       const struct oidc_return *back, struct buffer *form, struct buffer *header)
 {
     char verifier[OIDC_DERIVED_BYTES];
-    oidc_derive(ticket, OIDC_VERIFIER, verifier);
+    oidc_derive(back->ticket, OIDC_VERIFIER, verifier);
     bool good = form_put_pair(form, "grant_type", TEXT("authorization_code")) &&
-                form_put_pair(form, "code", code) &&
-                form_put_pair(form, "redirect_uri", redirect) &&
+                form_put_pair(form, "code", back->code) &&
+                form_put_pair(form, "redirect_uri", back->redirect) &&
                 form_put_pair(form, "code_verifier", text_of(verifier));
     memory_wipe(verifier, sizeof(verifier));
     if (settings->client_secret.len == 0)

@@ -71,11 +71,16 @@ bool oidc_put_authorization(const struct oidc_provider *provider,
                             const struct oidc_settings *settings, struct text redirect,
                             struct text ticket, struct buffer *out);
 
-/* Append the form that changes <code> for tokens; *authorization, in <header>, is the value of that
- * field, or empty. False: the issuer takes no kind of secret that we have. */
+/* A browser that has come back. */
+struct oidc_return {
+    struct text redirect; /* where it was sent back to, as it was asked for */
+    struct text ticket, code;
+};
+
+/* Append the form that changes its code for tokens; *authorization, in <header>, is the value of
+ * that field, or empty. False: the issuer takes no kind of secret that we have. */
 bool oidc_put_exchange(const struct oidc_provider *provider, const struct oidc_settings *settings,
-                       struct text redirect, struct text ticket, struct text code,
-                       struct buffer *form, struct buffer *header);
+                       const struct oidc_return *back, struct buffer *form, struct buffer *header);
 
 /* Append a whole request for <endpoint>: GET, or with <form> POST. <authorization> may be empty;
  * <whole>: with the address in its line, as a proxy wants it. */

@@ -179,25 +179,12 @@ static bool begins_now(const struct directory *before, const struct tenant *tena
     return !old || !text_equal(old->scope, tenant->scope);
 }
 
-/* Of whatever amount: does <limit> count in what one of <list> counts in? */
-static bool has_same(const struct limit_list *list, const struct limit *limit)
-{
-    for (size_t i = 0; i < list->count; i++) {
-        const struct limit *other = &list->at[i];
-        if (other->kind == limit->kind && other->period == limit->period &&
-            (limit->period != PERIOD_ROLLING || other->window_us == limit->window_us) &&
-            text_equal(other->model, limit->model))
-            return true;
-    }
-    return false;
-}
-
 static void reach_limits(struct reach *reach, const struct limit_list *list,
                          const struct limit_list *before)
 {
     for (size_t i = 0; i < list->count; i++) {
         const struct limit *limit = &list->at[i];
-        if (limit->kind == LIMIT_CONCURRENT || has_same(before, limit))
+        if (limit->kind == LIMIT_CONCURRENT || limit_has_same(before, limit))
             continue;
         enum grain grain = grain_of(limit, reach->now_us);
         int64_t begin = window_begin(limit, reach->now_us);
@@ -373,7 +360,7 @@ static void count_level(struct counting *counting, const struct sums *sums,
     for (size_t i = 0; i < list->count; i++) {
         const struct limit *limit = &list->at[i];
         struct use use = {.limit = limit, .want = figure_of(sums->row, limit->kind)};
-        if (use.want <= 0 || !concerns(counting, sums, limit) || has_same(before, limit))
+        if (use.want <= 0 || !concerns(counting, sums, limit) || limit_has_same(before, limit))
             continue;
         use.least = use.want;
         use.counter =

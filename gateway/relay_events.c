@@ -151,7 +151,7 @@ static void hold_event(struct exchange *x, struct text event)
         return;
     }
     relay_tell_early(x);
-    replay_write(x, event);
+    relay_note_given(x, event);
     relay_ready(x);
     buffer_append_text(&x->ready, event);
     x->bytes_out += event.len;
@@ -234,7 +234,7 @@ static void relay_events(struct exchange *x, struct text bytes)
         switch (relay_dialect(x)->watch_event(&x->answer, &event)) {
         case EVENT_HIDE:
             relay_tell_early(x);
-            replay_write(x, event.raw); /* who listens, or comes later, may have asked for it */
+            relay_note_given(x, event.raw); /* who listens, or comes later, may have asked for it */
             break;
         case EVENT_LAST:
             x->facts.last_held = true;

@@ -34,6 +34,8 @@ static inline bool relay_tells_session(const struct exchange *x)
 void relay_flush(struct exchange *x, bool end);
 /* Borrow <piece> for the next flush. */
 void relay_gather(struct exchange *x, struct text piece);
+/* It goes to the client: others that listen, and the call's spans, get it, too. */
+void relay_note_given(struct exchange *x, struct text bytes);
 /* Tell whoever else listens what was kept early: it is this target's answer now. */
 void relay_tell_early(struct exchange *x);
 /* The same for bytes that are part of the answer, to whoever else listens to it. The beginning of a

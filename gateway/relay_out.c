@@ -3,6 +3,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/base/clock.h"
+#include "gateway/capture.h"
 #include "gateway/client.h"
 #include "gateway/realtime.h"
 #include "gateway/relay_inner.h"
@@ -24,6 +25,13 @@ static size_t client_limit(const struct exchange *x)
     return most > 2 * UPSTREAM_READ_MAX ? most - UPSTREAM_READ_MAX : most / 2;
 }
 
+void relay_note_given(struct exchange *x, struct text bytes)
+{
+    replay_write(x, bytes);
+    if (x->capture)
+        capture_answer(x, bytes);
+}
+
 bool relay_keeps_early(const struct exchange *x)
 {
     return !x->head_sent && x->relay == RELAY_EVENTS && x->status == 200 &&
@@ -37,7 +45,7 @@ void relay_tell_early(struct exchange *x)
     if (!x->seeking || x->seeking->early_told || !buffer_length(&x->seeking->early))
         return;
     x->seeking->early_told = true;
-    replay_write(x, buffer_text(&x->seeking->early));
+    relay_note_given(x, buffer_text(&x->seeking->early));
 }
 
 /* No other target will be asked. At the end of an answer all of it is about to go anyway. */
@@ -135,7 +143,7 @@ void relay_give(struct exchange *x, struct text piece)
         return;
     }
     relay_tell_early(x);
-    replay_write(x, piece);
+    relay_note_given(x, piece);
     relay_gather(x, piece);
 }
 

@@ -56,6 +56,12 @@ void reload_adopt(struct config *next, const struct config *current, const struc
     name_restart(restart, next->deploy.leave != start->deploy.leave, "deployments.on_exit");
     name_restart(restart, !is_same(next->telemetry.file, start->telemetry.file),
                  "telemetry.log.file");
+    name_restart(restart,
+                 next->telemetry.metrics_enabled != start->telemetry.metrics_enabled ||
+                     next->telemetry.gen_ai != start->telemetry.gen_ai ||
+                     next->telemetry.tenant_label != start->telemetry.tenant_label ||
+                     next->telemetry.max_label_values != start->telemetry.max_label_values,
+                 "telemetry.metrics");
     if (other_listeners) {
         next->listeners = start->listeners;
         next->listener_count = start->listener_count;

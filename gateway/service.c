@@ -134,6 +134,7 @@ static void put_in_force(struct service *service, struct config *next)
     for (unsigned i = 0; i < service->worker_count; i++)
         worker_set_config(service->workers[i], next);
     service_change_parts(service, next);
+    service_name_providers(service, next);
     log_set_level((enum log_level)next->telemetry.level);
     pthread_mutex_lock(&service->lock);
     struct config *before = service->config;

@@ -83,8 +83,14 @@ static void forget_view(struct directory *directory)
         directory_unref(directory);
 }
 
+/* Has <directory> no limit that <other> has not? */
+static bool has_all_counted(const struct directory *directory, const struct directory *other)
+{
+    return directory_has_tenants_of(directory, other) && !directory_has_gained(directory, other);
+}
+
 /* Whoever revokes a key waits for nothing. <directory> is put in force, and its reference taken,
- * when its tenants are those in force, or when all limits are still to be counted. While those of
+ * when its limits are those in force, or when all limits are still to be counted. While those of
  * its tenants are being counted, its keys are in force, and all of it follows when that is done.
  * Else false. */
 static bool put_at_once(struct service *service, struct directory *directory)
@@ -93,10 +99,10 @@ static bool put_at_once(struct service *service, struct directory *directory)
     pthread_mutex_lock(&service->lock);
     struct directory *now = service->directory, *counting = service->counting;
     bool begins = !service->has_counted || !now;
-    bool good = begins || directory_has_tenants_of(directory, now);
+    bool good = begins || has_all_counted(directory, now);
     if (good) {
         gone = put_in_force(service, directory_ref(directory));
-    } else if (counting && directory_has_tenants_of(directory, counting)) {
+    } else if (counting && has_all_counted(directory, counting)) {
         good = true;
         gone = put_in_force(service, directory_with_keys(now, directory));
         late = service->owed;
@@ -137,8 +143,9 @@ static void put_counted(struct service *service, const struct config *config,
     struct directory *before = directory_ref(service->directory);
     service->counting = directory;
     pthread_mutex_unlock(&service->lock);
-    /* Keys are many: those that the API gives a limit have it from now on. */
-    bool keys = !directory_has_file_of(directory, before);
+    /* Keys are many, and looked at only when one of them may have got a limit. */
+    bool keys =
+        !directory_has_file_of(directory, before) || directory_has_gained(directory, before);
     struct ledger_reader *reader = ledger_reader_new(service->start->database);
     if (!recount_added(service->limits, config, directory, before, keys,
                        service->start->ledger_path, reader, &why))
@@ -365,6 +372,17 @@ bool service_count_again(struct service *service)
     return good;
 }
 
+/* Of a deployment each replica has an address of its own. */
+void service_name_providers(struct service *service, const struct config *config)
+{
+    for (size_t i = 0; i < config->provider_count; i++) {
+        const struct provider_settings *provider = &config->providers[i];
+        bool has_host = !provider->slots && !provider->url.is_unix;
+        metrics_provider(service->metrics, provider->name, provider->type->name,
+                         has_host ? provider->url.host : (struct text){"", 0});
+    }
+}
+
 void service_open_metrics(struct service *service)
 {
     const struct config *config = service->config;
@@ -372,8 +390,10 @@ void service_open_metrics(struct service *service)
         return;
     struct metrics_options options = {.workers = service->worker_count,
                                       .max_label_values = config->telemetry.max_label_values,
-                                      .tenant_label = config->telemetry.tenant_label};
+                                      .tenant_label = config->telemetry.tenant_label,
+                                      .gen_ai = config->telemetry.gen_ai};
     service->metrics = metrics_new(&options);
+    service_name_providers(service, config);
     metrics_ledger(service->metrics, service->ledger);
     metrics_decisions(service->metrics, service->decisions);
     metrics_policy(service->metrics, service->limits, service->cache);

@@ -179,6 +179,8 @@ bool service_settle_node(struct service *service);
 /* Count limits and budgets from the ledger, before the first call is admitted. */
 bool service_count_again(struct service *service);
 void service_open_metrics(struct service *service);
+/* What metrics say of the providers of <config>. */
+void service_name_providers(struct service *service, const struct config *config);
 /* Give them <next>. */
 void service_change_parts(struct service *service, struct config *next);
 /* The view in force, whose limits are counted, with a reference for the caller. Any thread. */

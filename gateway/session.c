@@ -86,15 +86,15 @@ static struct digest person_mac(const struct digest *secret, const struct digest
 }
 
 void session_write_person(const struct digest *secret, const struct digest *settings,
-                          const struct session_person *person, int64_t until_s,
-                          char out[SESSION_PERSON_BYTES])
+                          const struct session_person *person, char out[SESSION_PERSON_BYTES])
 {
     enum { CODED = 4 * ((SESSION_NAME_BYTES + 2) / 3) + 1 };
     char name[CODED], tenant[CODED], hex[HEX_BYTES];
     name[hash_base64(person->name, strlen(person->name), name)] = '\0';
     tenant[hash_base64(person->tenant, strlen(person->tenant), tenant)] = '\0';
-    int len = snprintf(out, SESSION_PERSON_BYTES, "o.%lld.%016llx.%u.%s.%s", (long long)until_s,
-                       (unsigned long long)make_number(), person->role, name, tenant);
+    int len =
+        snprintf(out, SESSION_PERSON_BYTES, "o.%lld.%016llx.%u.%s.%s", (long long)person->until_s,
+                 (unsigned long long)make_number(), person->role, name, tenant);
     struct digest mac = person_mac(secret, settings, (struct text){out, (size_t)len});
     hash_hex(&mac, hex);
     snprintf(out + len, SESSION_PERSON_BYTES - (size_t)len, ".%s", hex);
@@ -111,29 +111,32 @@ static bool read_name(struct text coded, char out[SESSION_NAME_BYTES])
     return true;
 }
 
-bool session_is_person(const struct digest *secret, const struct digest *settings,
-                       struct text value, int64_t now_s, int64_t ttl_s,
-                       struct session_person *person, int64_t *until_s)
+/* It is ours: what it says is as it was written. */
+static bool read_person(struct text rest, struct session_person *person)
 {
-    struct text rest, until, number, role, name;
-    struct digest given;
+    struct text until, number, role, name;
     uint64_t end, word;
-    if (value.len >= SESSION_PERSON_BYTES || !text_starts(value, person_begin) ||
-        !take_mac(&value, '.', &given))
-        return false;
-    struct digest mac = person_mac(secret, settings, value);
-    if (!hash_same(&mac, &given))
-        return false;
-    /* It is ours: what it says is as it was written. */
-    rest = text_from(value, person_begin.len);
     if (!text_next(&rest, '.', &until) || !text_next(&rest, '.', &number) ||
         !text_next(&rest, '.', &role) || !text_next(&rest, '.', &name) ||
         !text_number(until, INT64_MAX, &end) || !text_number(role, 2, &word) ||
         !read_name(name, person->name) || !read_name(rest, person->tenant))
         return false;
     person->role = (unsigned)word;
-    *until_s = (int64_t)end;
-    return *until_s > now_s && *until_s - now_s <= ttl_s;
+    person->until_s = (int64_t)end;
+    return true;
+}
+
+bool session_is_person(const struct digest *secret, const struct digest *settings,
+                       struct text value, int64_t now_s, int64_t ttl_s,
+                       struct session_person *person)
+{
+    struct digest given;
+    if (value.len >= SESSION_PERSON_BYTES || !text_starts(value, person_begin) ||
+        !take_mac(&value, '.', &given))
+        return false;
+    struct digest mac = person_mac(secret, settings, value);
+    return hash_same(&mac, &given) && read_person(text_from(value, person_begin.len), person) &&
+           person->until_s > now_s && person->until_s - now_s <= ttl_s;
 }
 
 /* ----------------------------------------------------------------------------- requests */

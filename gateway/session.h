@@ -32,6 +32,7 @@ enum {
 struct session_person {
     unsigned role; /* enum admin_role */
     char name[SESSION_NAME_BYTES], tenant[SESSION_NAME_BYTES];
+    int64_t until_s; /* it is good until then */
 };
 
 /* Write the cookie's value for the key with the digest <key>, good until <until_s>. */
@@ -45,11 +46,10 @@ bool session_is_good(const struct digest *secret, const struct digest *key, stru
 
 /* The same for a person; <settings>: the digest of what he has come in by. */
 void session_write_person(const struct digest *secret, const struct digest *settings,
-                          const struct session_person *person, int64_t until_s,
-                          char out[SESSION_PERSON_BYTES]);
+                          const struct session_person *person, char out[SESSION_PERSON_BYTES]);
 bool session_is_person(const struct digest *secret, const struct digest *settings,
                        struct text value, int64_t now_s, int64_t ttl_s,
-                       struct session_person *person, int64_t *until_s);
+                       struct session_person *person);
 
 /* What our cookies are called: that of a session, and that of a sign-in on its way. */
 const char *session_cookie(bool is_tls);

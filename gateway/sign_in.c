@@ -148,9 +148,8 @@ static void put_off(struct sign_in *sign_in, const char *problem)
 static void finish(struct sign_in *sign_in)
 {
     sign_in->asking = false;
-    upstream_abandon(&sign_in->call);
     sign_in_wipe(&sign_in->request);
-    sign_in_wipe(&sign_in->answer);
+    sign_in_wipe(&sign_in->ask.answer);
     wake(sign_in);
 }
 
@@ -160,7 +159,7 @@ static void failed(struct sign_in *sign_in, const char *problem)
     finish(sign_in);
 }
 
-static void ask_more(struct sign_in *sign_in);
+static void begin(struct sign_in *sign_in);
 
 /* NULL, or what is wrong with the answer; some of it in <words>. */
 static const char *read_answer(struct sign_in *sign_in, bool *more, char *words, size_t size)
@@ -168,11 +167,11 @@ static const char *read_answer(struct sign_in *sign_in, bool *more, char *words,
     struct json_problem nowhere;
     const char *problem = words;
     *more = false;
-    if (sign_in->status == 200 && sign_in_is_aws(&sign_in->settings))
+    if (sign_in->ask.status == 200 && sign_in_is_aws(&sign_in->settings))
         return sign_in_aws_answer(sign_in, more);
-    struct json *root = json_read(buffer_text(&sign_in->answer), &nowhere);
-    snprintf(words, size, "the answer was %u", sign_in->status);
-    if (sign_in->status != 200)
+    struct json *root = json_read(buffer_text(&sign_in->ask.answer), &nowhere);
+    snprintf(words, size, "the answer was %u", sign_in->ask.status);
+    if (sign_in->ask.status != 200)
         put_error(root, words + strlen(words), size - strlen(words));
     else
         problem = root ? take_token(sign_in, root) : "the answer is no JSON";
@@ -180,13 +179,15 @@ static const char *read_answer(struct sign_in *sign_in, bool *more, char *words,
     return problem;
 }
 
-static void answered(struct sign_in *sign_in)
+static void on_over(struct ask *ask, const char *problem)
 {
+    struct sign_in *sign_in = LIST_MEMBER(ask, struct sign_in, ask);
     char words[160];
-    bool more;
-    const char *problem = read_answer(sign_in, &more, words, sizeof(words));
-    if (more) {
-        ask_more(sign_in);
+    bool more = false;
+    if (!problem)
+        problem = read_answer(sign_in, &more, words, sizeof(words));
+    if (more) { /* the next question of several; the time is that of all */
+        begin(sign_in);
         return;
     }
     if (problem) {
@@ -235,19 +236,8 @@ static bool put_assertion(const struct sign_in_settings *settings, struct buffer
 
 void sign_in_put_head(struct sign_in *sign_in, const char *method, struct text path)
 {
-    const struct url *url = &sign_in->settings.url;
-    struct buffer *out = &sign_in->request;
-    bool v6 = text_find_byte(url->host, ':') != SIZE_MAX;
-    buffer_format(out, "%s ", method);
-    if (upstream_pool_wants_url(sign_in->pool))
-        buffer_format(out, v6 ? "http://[%.*s]:%u" : "http://%.*s:%u", TEXT_ARGS(url->host),
-                      url->port);
-    buffer_append_text(out, path.len ? path : TEXT("/"));
-    buffer_format(out, v6 ? " HTTP/1.1\r\nHost: [%.*s]" : " HTTP/1.1\r\nHost: %.*s",
-                  TEXT_ARGS(url->host));
-    if (url->port != (url->tls ? 443 : 80))
-        buffer_format(out, ":%u", url->port);
-    buffer_append_text(out, TEXT("\r\nAccept: application/json\r\nUser-Agent: sluice\r\n"));
+    ask_put_head(&sign_in->request, method, &sign_in->settings.url, &path, sign_in->pool);
+    buffer_append_text(&sign_in->request, TEXT("Accept: application/json\r\n"));
 }
 
 static bool put_request(struct sign_in *sign_in)
@@ -275,79 +265,20 @@ static bool put_request(struct sign_in *sign_in)
 
 /* ----------------------------------------------------------------------------------- call */
 
-static void on_connected(struct upstream_call *call)
+static void begin(struct sign_in *sign_in)
 {
-    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
     const char *problem = "its private key cannot be used";
     bool aws = sign_in_is_aws(&sign_in->settings);
+    uint64_t until = sign_in->asked_us + ANSWER_US, now = loop_now_us(sign_in->all->loop);
+    sign_in_wipe(&sign_in->request);
+    sign_in_wipe(&sign_in->ask.answer);
+    buffer_init(&sign_in->request, SIGN_IN_REQUEST_MAX);
     if (!(aws ? sign_in_aws_put(sign_in, &problem) : put_request(sign_in))) {
         failed(sign_in, problem);
         return;
     }
-    struct text request = buffer_text(&sign_in->request);
-    struct iovec piece = {(void *)(uintptr_t)request.at, request.len};
-    upstream_send(call, &piece, 1, false);
-}
-
-static void on_nothing(struct upstream_call *call)
-{
-    (void)call;
-}
-
-static void on_head(struct upstream_call *call, const struct head *head)
-{
-    LIST_MEMBER(call, struct sign_in, call)->status = (unsigned)head->status;
-}
-
-static void on_body(struct upstream_call *call, struct text piece)
-{
-    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
-    if (sign_in->asking && !buffer_append_text(&sign_in->answer, piece))
-        failed(sign_in, "the answer is too long");
-}
-
-static void on_end(struct upstream_call *call)
-{
-    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
-    if (sign_in->asking)
-        answered(sign_in);
-}
-
-static void on_fault(struct upstream_call *call, enum fault_kind kind, const char *why)
-{
-    struct sign_in *sign_in = LIST_MEMBER(call, struct sign_in, call);
-    (void)kind;
-    if (sign_in->asking)
-        failed(sign_in, why);
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
-static void begin(struct sign_in *sign_in)
-{
-    sign_in->status = 0;
-    buffer_init(&sign_in->request, SIGN_IN_REQUEST_MAX);
-    buffer_init(&sign_in->answer, SIGN_IN_ANSWER_MAX);
-    sign_in->call = (struct upstream_call){.on = &handlers, .fresh = true};
-    upstream_begin(sign_in->pool, &sign_in->call);
-}
-
-/* The next question of several; the time is that of all. */
-static void ask_more(struct sign_in *sign_in)
-{
-    upstream_abandon(&sign_in->call);
-    sign_in_wipe(&sign_in->request);
-    sign_in_wipe(&sign_in->answer);
-    begin(sign_in);
+    sign_in->ask.timeout_us = now < until ? until - now : 0;
+    ask_begin(&sign_in->ask, sign_in->pool, buffer_text(&sign_in->request), (struct text){"", 0});
 }
 
 static void ask(struct sign_in *sign_in)
@@ -355,17 +286,13 @@ static void ask(struct sign_in *sign_in)
     sign_in->asking = true;
     sign_in->stage = 0;
     sign_in->asked_us = loop_now_us(sign_in->all->loop);
-    timer_set(sign_in->all->loop, &sign_in->timer, sign_in->asked_us + ANSWER_US);
+    timer_stop(&sign_in->timer);
     begin(sign_in);
 }
 
 static void on_time(struct timer *timer)
 {
-    struct sign_in *sign_in = LIST_MEMBER(timer, struct sign_in, timer);
-    if (sign_in->asking)
-        failed(sign_in, "no answer in time");
-    else
-        ask(sign_in);
+    ask(LIST_MEMBER(timer, struct sign_in, timer));
 }
 
 struct text sign_in_token(const struct sign_in *sign_in)
@@ -447,7 +374,7 @@ static void sign_in_free(struct sign_in *sign_in)
     if (sign_in->pool)
         upstream_pool_unref(sign_in->pool);
     sign_in_wipe(&sign_in->request);
-    sign_in_wipe(&sign_in->answer);
+    sign_in_wipe(&sign_in->ask.answer);
     sign_in_wipe(&sign_in->token);
     sign_in_wipe(&sign_in->session);
     memory_wipe(sign_in->secret, strlen(sign_in->secret));
@@ -467,6 +394,8 @@ static struct sign_in *sign_in_new(struct sign_ins *all, const struct provider_s
     sign_in->all = all;
     sign_in->name = memory_string(provider->name);
     sign_in->timer.on_time = on_time;
+    sign_in->ask = (struct ask){
+        .loop = all->loop, .answer_max = SIGN_IN_ANSWER_MAX, .fresh = true, .on_over = on_over};
     list_init(&sign_in->waiting);
     list_init(&sign_in->link);
     take_settings(sign_in, &provider->sign_in);
@@ -502,8 +431,7 @@ static void stop(struct sign_in *sign_in)
         return;
     sign_in->is_stopped = true;
     timer_stop(&sign_in->timer);
-    if (sign_in->asking)
-        upstream_abandon(&sign_in->call);
+    ask_stop(&sign_in->ask);
     sign_in->asking = false;
 }
 

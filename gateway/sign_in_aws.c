@@ -208,7 +208,7 @@ static struct text member(const struct json *root, const char *name)
 static const char *take_json(struct sign_in *sign_in)
 {
     struct json_problem nowhere;
-    struct json *root = json_read(buffer_text(&sign_in->answer), &nowhere);
+    struct json *root = json_read(buffer_text(&sign_in->ask.answer), &nowhere);
     if (!root)
         return "the answer is no JSON";
     struct keys_of_aws keys = {
@@ -237,7 +237,7 @@ static struct text element(struct text xml, const char *name)
 
 static const char *take_xml(struct sign_in *sign_in)
 {
-    struct text xml = buffer_text(&sign_in->answer);
+    struct text xml = buffer_text(&sign_in->ask.answer);
     struct keys_of_aws keys = {
         .access_key = element(xml, "AccessKeyId"),
         .secret_key = element(xml, "SecretAccessKey"),
@@ -261,7 +261,7 @@ static bool is_role(struct text role)
 /* The first line: the machine's role. */
 static const char *take_role(struct sign_in *sign_in)
 {
-    struct text answer = trimmed(buffer_text(&sign_in->answer));
+    struct text answer = trimmed(buffer_text(&sign_in->ask.answer));
     struct text role = trimmed(text_head(answer, text_find_byte(answer, '\n')));
     if (!is_role(role))
         return "the machine has no role";
@@ -272,7 +272,7 @@ static const char *take_role(struct sign_in *sign_in)
 
 static const char *take_session(struct sign_in *sign_in)
 {
-    struct text token = trimmed(buffer_text(&sign_in->answer));
+    struct text token = trimmed(buffer_text(&sign_in->ask.answer));
     if (!is_visible(token) || token.len > SIGN_IN_TOKEN_MAX)
         return "the metadata server gave no token";
     sign_in_wipe(&sign_in->session);

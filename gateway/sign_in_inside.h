@@ -9,6 +9,7 @@
 #include "gateway/base/buffer.h"
 #include "gateway/base/hash.h"
 #include "gateway/sign_in.h"
+#include "gateway/wire/ask.h"
 
 enum {
     SIGN_IN_ANSWER_MAX = 64 << 10,
@@ -25,10 +26,9 @@ struct sign_in {
     struct sign_in_settings settings;
     char *address, *id, *secret, *key_id, *scope; /* what they borrow from */
     struct upstream_pool *pool;
-    struct upstream_call call;
-    struct timer timer;
-    struct buffer request, answer, token;
-    unsigned status;
+    struct ask ask;
+    struct timer timer; /* the next time */
+    struct buffer request, token;
     bool asking, is_stopped;
     unsigned stage;        /* of AWS: which of the questions is asked */
     struct buffer session; /* of AWS' machines: what the first answer gave */

@@ -633,7 +633,8 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
     const struct config *config = x->snapshot->config;
     if (!config->telemetry.access_enabled || is_probe(x))
         return;
-    if (config->telemetry.access_sample < 1.0 &&
+    bool went_well = row->outcome == LEDGER_COMPLETE && row->status < 400;
+    if (went_well && config->telemetry.access_sample < 1.0 &&
         (double)(worker_random(x->worker) >> 11) / 9007199254740992.0 >=
             config->telemetry.access_sample)
         return;
@@ -651,6 +652,8 @@ static void log_access(struct exchange *x, const struct ledger_row *row)
         .route = x->route ? x->route->name : (struct text){"", 0},
         .rule = x->ruling.rule ? x->ruling.rule->name : (struct text){"", 0},
         .decision = config->telemetry.decisions ? x->ruling.first_decision : (struct text){"", 0},
+        .fields = config->telemetry.access_fields,
+        .field_count = config->telemetry.access_field_count,
         .bytes_in = (uint64_t)x->body_bytes,
         .bytes_out = x->bytes_out + (x->relay == RELAY_WHOLE ? x->whole.len : 0),
     };

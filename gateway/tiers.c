@@ -17,24 +17,14 @@ static bool is_told(const struct exchange *x, const struct provider_type *type)
     return false;
 }
 
-enum service_tier tiers_asked(const struct exchange *x, const struct target *target)
+enum service_tier tiers_asked_apart(const struct exchange *x, const struct target *target)
 {
     bool said = x->call.service_said && is_told(x, target->provider->type);
     return said ? x->call.service : target->service;
 }
 
-bool tiers_are_priced(const struct exchange *x, const struct target *target)
-{
-    return !target->price.standard_only || tiers_asked(x, target) != SERVICE_PRIORITY;
-}
-
-bool tiers_are_plain(const struct exchange *x, const struct route *route)
-{
-    return x->call.service_said ? x->call.service != SERVICE_PRIORITY : route->sum.plain;
-}
-
-int64_t tiers_bound(const struct exchange *x, const struct target *target, int64_t input,
-                    int64_t output, int64_t units)
+int64_t tiers_bound_apart(const struct exchange *x, const struct target *target, int64_t input,
+                          int64_t output, int64_t units)
 {
     int64_t standard = price_bound(&target->price, input, output, units);
     struct price room;

@@ -13,16 +13,42 @@
 
 #include "gateway/exchange.h"
 
+/* The same of calls that say something, and of accounts that are set up for another tier. */
+enum service_tier tiers_asked_apart(const struct exchange *x, const struct target *target);
+int64_t tiers_bound_apart(const struct exchange *x, const struct target *target, int64_t input,
+                          int64_t output, int64_t units);
+
+/* Is it asked for the standard tier, as nearly all calls are? */
+static inline bool tiers_are_usual(const struct exchange *x, const struct target *target)
+{
+    return !x->call.service_said && target->service == SERVICE_STANDARD;
+}
+
 /* What <target> is asked for. */
-enum service_tier tiers_asked(const struct exchange *x, const struct target *target);
+static inline enum service_tier tiers_asked(const struct exchange *x, const struct target *target)
+{
+    return tiers_are_usual(x, target) ? SERVICE_STANDARD : tiers_asked_apart(x, target);
+}
+
 /* Is the price known of what <target> would be asked for? */
-bool tiers_are_priced(const struct exchange *x, const struct target *target);
+static inline bool tiers_are_priced(const struct exchange *x, const struct target *target)
+{
+    return !target->price.standard_only || tiers_asked(x, target) != SERVICE_PRIORITY;
+}
+
 /* May all of <route> be asked for the standard tier, or a cheaper one? */
-bool tiers_are_plain(const struct exchange *x, const struct route *route);
+static inline bool tiers_are_plain(const struct exchange *x, const struct route *route)
+{
+    return x->call.service_said ? x->call.service != SERVICE_PRIORITY : route->sum.plain;
+}
 
 /* As price_bound(), in nano-dollars: in the dearest tier that <target> may answer in. */
-int64_t tiers_bound(const struct exchange *x, const struct target *target, int64_t input,
-                    int64_t output, int64_t units);
+static inline int64_t tiers_bound(const struct exchange *x, const struct target *target,
+                                  int64_t input, int64_t output, int64_t units)
+{
+    return tiers_are_usual(x, target) ? price_bound(&target->price, input, output, units)
+                                      : tiers_bound_apart(x, target, input, output, units);
+}
 
 /* Put into <usage> in which tier x->target has answered; what it has not said is as it was asked.
  */

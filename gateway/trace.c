@@ -7,6 +7,7 @@
 
 #include "gateway/base/json_write.h"
 #include "gateway/config/config.h"
+#include "gateway/genai.h"
 
 enum span_kind {
     SPAN_SERVER = 2,
@@ -268,35 +269,6 @@ static void put_call(struct json_write *json, const struct trace *trace,
     close_span(json, ours ? row->fault : (struct text){"", 0});
 }
 
-static struct text operation_of(struct text operation)
-{
-    static const struct {
-        struct text ours, theirs;
-    } names[] = {{{"completion", 10}, {"text_completion", 15}},
-                 {{"embedding", 9}, {"embeddings", 10}},
-                 {{"response", 8}, {"chat", 4}}};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (text_equal(operation, names[i].ours))
-            return names[i].theirs;
-    return operation;
-}
-
-/* gen_ai.provider.name has names of its own for some. */
-static struct text provider_of(struct text type)
-{
-    static const struct {
-        struct text ours, theirs;
-    } names[] = {
-        {{"gemini", 6}, {"gcp.gemini", 10}},    {{"vertex", 6}, {"gcp.vertex_ai", 13}},
-        {{"bedrock", 7}, {"aws.bedrock", 11}},  {{"azure-openai", 12}, {"azure.ai.openai", 15}},
-        {{"mistral", 7}, {"mistral_ai", 10}},   {{"xai", 3}, {"x_ai", 4}},
-        {{"moonshot", 8}, {"moonshot_ai", 11}}, {{"llama-cpp", 9}, {"llama_cpp", 9}}};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (text_equal(type, names[i].ours))
-            return names[i].theirs;
-    return type;
-}
-
 static void put_usage(struct json_write *json, const struct ledger_row *row)
 {
     const struct usage *usage = &row->usage;
@@ -309,13 +281,32 @@ static void put_usage(struct json_write *json, const struct ledger_row *row)
     put_seconds(json, "gen_ai.response.time_to_first_chunk", row->ttft_us);
 }
 
+static void put_content(struct json_write *json, const struct trace_content *content)
+{
+    put_text(json, "gen_ai.input.messages", content->input);
+    put_text(json, "gen_ai.system_instructions", content->system);
+    put_text(json, "gen_ai.tool.definitions", content->tools);
+    put_text(json, "gen_ai.output.messages", content->output);
+    if (content->cut)
+        put_bool(json, "sluice.content_cut", true);
+}
+
+/* The try whose span says what was said: the last that answered, else the last. */
+static unsigned teller(const struct trace *trace)
+{
+    unsigned i = kept(trace);
+    while (i > 0 && !(trace->tries[i - 1].ended_us && trace->tries[i - 1].fault == FAULT_NONE))
+        i--;
+    return i > 0 ? i - 1 : kept(trace) - 1;
+}
+
 static void put_try(struct json_write *json, const struct trace *trace,
                     const struct trace_facts *facts, unsigned i)
 {
     const struct trace_try *try = &trace->tries[i];
     const struct ledger_row *row = facts->row;
     const struct provider_settings *provider = try->target->provider;
-    struct text operation = operation_of(row->operation);
+    struct text operation = genai_operation(row->operation);
     bool answered = try->ended_us && try->fault == FAULT_NONE;
     char name[NAME_BYTES];
     snprintf(name, sizeof(name), "%.*s %.*s", TEXT_ARGS(text_head(operation, 60)),
@@ -329,7 +320,7 @@ static void put_try(struct json_write *json, const struct trace *trace,
                         .to_us = row->started_us + (int64_t)(ended - facts->begun_us)};
     open_span(json, trace, &span);
     put_text(json, "gen_ai.operation.name", operation);
-    put_text(json, "gen_ai.provider.name", provider_of(provider->type->name));
+    put_text(json, "gen_ai.provider.name", genai_provider(provider->type->name));
     put_text(json, "gen_ai.request.model", try->target->model);
     if (row->stream)
         put_bool(json, "gen_ai.request.stream", true);
@@ -339,6 +330,8 @@ static void put_try(struct json_write *json, const struct trace *trace,
     put_int(json, "sluice.attempt", i + 1);
     if (answered)
         put_usage(json, row);
+    if (facts->content && i == teller(trace))
+        put_content(json, facts->content);
     close_span(json, !try->ended_us             ? TEXT("cancelled")
                      : try->fault == FAULT_NONE ? (struct text){"", 0}
                                                 : text_of(fault_rule(try->fault)->name));

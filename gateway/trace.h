@@ -50,8 +50,15 @@ void trace_write_parent(const struct trace *trace, char traceparent[TRACEPARENT_
 /* The trace's id in 32 hexadecimal digits, NUL-terminated. */
 void trace_write_id(const struct trace *trace, char hex[2 * TRACE_ID_BYTES + 1]);
 
+/* What was said: JSON texts of the conventions (transcript.h), or empty. */
+struct trace_content {
+    struct text input, system, tools, output;
+    bool cut; /* there was more */
+};
+
 /* What its spans say beside the times of its tries. */
 struct trace_facts {
+    const struct trace_content *content; /* for the try that answered; or NULL */
     const struct ledger_row *row;
     const char *method;
     struct text route, path, peer, cache;

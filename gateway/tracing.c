@@ -7,10 +7,12 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/capture.h"
 #include "gateway/client.h"
 #include "gateway/replay.h"
 #include "gateway/retry_after.h"
 #include "gateway/trace.h"
+#include "gateway/wire/ask.h"
 #include "gateway/worker_inside.h"
 
 enum {
@@ -32,20 +34,18 @@ struct tracing {
     struct tracing_settings settings;           /* copies */
     char *endpoint, *host, *resource, *headers; /* its header lines, ready */
     struct upstream_pool *pool;                 /* NULL: it cannot be reached */
-    struct buffer spans, body, head, answer;
+    struct buffer spans, body, head;
     unsigned span_count, sent_count; /* in <spans>, in <body> */
     unsigned told;                   /* of them, to who ends the process */
-    struct upstream_call upstream;
-    struct timer timer;
-    unsigned status, tries;
+    struct ask ask;
+    struct timer timer; /* there is something to be sent, or to be sent again */
+    unsigned tries;
     int64_t again_us; /* what the collector has asked for; 0 = nothing */
-    bool busy, fresh;
     uint64_t complained_us;
 };
 
 /* -------------------------------------------------------------------------------- its course */
 
-static void begin(struct tracing *tracing);
 static void send_now(struct tracing *tracing);
 
 static uint64_t now_of(const struct tracing *tracing)
@@ -94,7 +94,6 @@ static void go_on(struct tracing *tracing)
 static void fail(struct tracing *tracing, bool may_help, const char *why)
 {
     uint64_t pause = (uint64_t)PAUSE_US << tracing->tries;
-    tracing->busy = false;
     if (!may_help || ++tracing->tries == TRIES_MAX) {
         drop(tracing, why);
         go_on(tracing);
@@ -119,90 +118,35 @@ static uint64_t refused(struct text answer)
     return count;
 }
 
-static void on_connected(struct upstream_call *upstream)
+static void on_head(struct ask *ask, const struct head *head)
 {
-    struct tracing *tracing = LIST_MEMBER(upstream, struct tracing, upstream);
-    struct text head = buffer_text(&tracing->head), body = buffer_text(&tracing->body);
-    struct iovec pieces[] = {{(void *)(uintptr_t)head.at, head.len},
-                             {(void *)(uintptr_t)body.at, body.len}};
-    upstream_send(upstream, pieces, 2, false);
+    LIST_MEMBER(ask, struct tracing, ask)->again_us = retry_after_us(head, clock_wall_us());
 }
 
-static void on_nothing(struct upstream_call *upstream)
+static void on_over(struct ask *ask, const char *problem)
 {
-    (void)upstream;
-}
-
-static void on_head(struct upstream_call *upstream, const struct head *head)
-{
-    struct tracing *tracing = LIST_MEMBER(upstream, struct tracing, upstream);
-    tracing->status = head->status;
-    tracing->again_us = retry_after_us(head, clock_wall_us());
-}
-
-static void on_body(struct upstream_call *upstream, struct text piece)
-{
-    struct tracing *tracing = LIST_MEMBER(upstream, struct tracing, upstream);
-    buffer_append_text(&tracing->answer,
-                       text_head(piece, ANSWER_MAX - buffer_length(&tracing->answer)));
-}
-
-static void on_end(struct upstream_call *upstream)
-{
-    struct tracing *tracing = LIST_MEMBER(upstream, struct tracing, upstream);
-    unsigned status = tracing->status;
+    struct tracing *tracing = LIST_MEMBER(ask, struct tracing, ask);
+    unsigned status = ask->status;
+    char why[32];
+    if (problem) {
+        fail(tracing, true, problem);
+        return;
+    }
     if (status / 100 != 2) {
-        char why[32];
         snprintf(why, sizeof(why), "status %u", status);
         fail(tracing, status == 429 || status == 502 || status == 503 || status == 504, why);
         return;
     }
-    uint64_t not_taken = refused(buffer_text(&tracing->answer));
+    uint64_t not_taken = refused(buffer_text(&ask->answer));
     if (not_taken > tracing->sent_count)
         not_taken = tracing->sent_count;
     metrics_count(tracing->worker->metrics, COUNTER_SPANS_SENT, tracing->sent_count - not_taken);
-    tracing->busy = false;
     tracing->sent_count = (unsigned)not_taken;
     if (not_taken)
         drop(tracing, "some were refused");
     tracing->sent_count = 0;
     buffer_done(&tracing->body);
     go_on(tracing);
-}
-
-static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
-{
-    struct tracing *tracing = LIST_MEMBER(upstream, struct tracing, upstream);
-    bool stale = upstream->reused && !upstream->answered && !tracing->fresh;
-    (void)kind;
-    if (!stale) {
-        fail(tracing, true, why);
-        return;
-    }
-    tracing->fresh = true; /* the connection had waited too long; a new one tells */
-    begin(tracing);
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_nothing,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_nothing,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_nothing,
-};
-
-static void begin(struct tracing *tracing)
-{
-    tracing->upstream = (struct upstream_call){.on = &handlers, .fresh = tracing->fresh};
-    tracing->status = 0;
-    tracing->again_us = 0;
-    buffer_clear(&tracing->answer);
-    tracing->busy = true;
-    wait_us(tracing, ANSWER_US);
-    upstream_begin(tracing->pool, &tracing->upstream);
 }
 
 /* What has been gathered becomes the body of the next request. */
@@ -224,23 +168,16 @@ static void take_spans(struct tracing *tracing)
 
 static void write_head(struct tracing *tracing)
 {
-    const struct url *url = &tracing->settings.url;
-    bool v6 = !url->is_unix && text_find_byte(url->host, ':') != SIZE_MAX;
-    struct text host = url->is_unix ? TEXT("localhost") : url->host;
     buffer_clear(&tracing->head);
-    buffer_format(&tracing->head, "POST %.*s HTTP/1.1\r\nHost: %s%.*s%s", TEXT_ARGS(url->path),
-                  v6 ? "[" : "", TEXT_ARGS(host), v6 ? "]" : "");
-    if (!url->is_unix && url->port != (url->tls ? 443 : 80))
-        buffer_format(&tracing->head, ":%u", (unsigned)url->port);
-    buffer_format(&tracing->head,
-                  "\r\nUser-Agent: sluice/" PROGRAM_VERSION "\r\n%s"
-                  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
-                  tracing->headers, buffer_length(&tracing->body));
+    ask_put_head(&tracing->head, "POST", &tracing->settings.url, NULL, tracing->pool);
+    buffer_append_text(&tracing->head, text_of(tracing->headers));
+    buffer_format(&tracing->head, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                  buffer_length(&tracing->body));
 }
 
 static void send_now(struct tracing *tracing)
 {
-    if (tracing->busy || (!tracing->sent_count && !tracing->span_count))
+    if (ask_is_busy(&tracing->ask) || (!tracing->sent_count && !tracing->span_count))
         return;
     if (!tracing->sent_count)
         take_spans(tracing);
@@ -250,19 +187,15 @@ static void send_now(struct tracing *tracing)
         return;
     }
     write_head(tracing);
-    tracing->fresh = false;
-    begin(tracing);
+    tracing->again_us = 0;
+    timer_stop(&tracing->timer);
+    ask_begin(&tracing->ask, tracing->pool, buffer_text(&tracing->head),
+              buffer_text(&tracing->body));
 }
 
 static void on_time(struct timer *timer)
 {
-    struct tracing *tracing = LIST_MEMBER(timer, struct tracing, timer);
-    if (!tracing->busy) {
-        send_now(tracing);
-        return;
-    }
-    upstream_abandon(&tracing->upstream);
-    fail(tracing, true, "it does not answer");
+    send_now(LIST_MEMBER(timer, struct tracing, timer));
 }
 
 void tracing_hurry(struct tracing *tracing)
@@ -278,9 +211,7 @@ void tracing_stop(struct tracing *tracing)
         return;
     send_now(tracing);
     loop_do_put_off(tracing->worker->loop);
-    if (tracing->busy)
-        upstream_abandon(&tracing->upstream);
-    tracing->busy = false;
+    ask_stop(&tracing->ask);
     timer_stop(&tracing->timer);
 }
 
@@ -315,7 +246,12 @@ static struct tracing *tracing_new(struct worker *worker, const struct tracing_s
     buffer_init(&tracing->spans, TRACING_BYTES_MAX);
     buffer_init(&tracing->body, 2 * TRACING_BYTES_MAX);
     buffer_init(&tracing->head, HEAD_MAX);
-    buffer_init(&tracing->answer, ANSWER_MAX);
+    tracing->ask = (struct ask){.loop = worker->loop,
+                                .timeout_us = ANSWER_US,
+                                .answer_max = ANSWER_MAX,
+                                .when_long = ASK_CUT,
+                                .on_head = on_head,
+                                .on_over = on_over};
     struct upstream_place where = {
         .host = tracing->host,
         .port = tracing->settings.url.port,
@@ -351,8 +287,7 @@ void tracing_unref(struct tracing *tracing)
 {
     if (!tracing || --tracing->references > 0)
         return;
-    if (tracing->busy)
-        upstream_abandon(&tracing->upstream);
+    ask_done(&tracing->ask);
     timer_stop(&tracing->timer);
     metrics_count(tracing->worker->metrics, COUNTER_SPANS_DROPPED,
                   tracing->span_count + tracing->sent_count);
@@ -363,7 +298,6 @@ void tracing_unref(struct tracing *tracing)
     buffer_done(&tracing->spans);
     buffer_done(&tracing->body);
     buffer_done(&tracing->head);
-    buffer_done(&tracing->answer);
     memory_free(tracing->host);
     memory_free(tracing->headers);
     memory_free(tracing->resource);
@@ -401,6 +335,7 @@ void tracing_begin(struct exchange *x)
 void tracing_begin_try(struct exchange *x)
 {
     trace_begin_try(x->trace, worker_random(x->worker) | 1, x->target, clock_now_us());
+    capture_begin(x);
 }
 
 void tracing_end_try(struct exchange *x, const struct target *target, enum fault_kind fault)
@@ -414,6 +349,7 @@ void tracing_settle(struct exchange *x, const struct ledger_row *row)
     unsigned spans =
         1 + (x->trace->try_count < TRACE_TRIES_MAX ? x->trace->try_count : TRACE_TRIES_MAX);
     struct trace_facts facts = {
+        .content = capture_end(x),
         .row = row,
         .method = method_name(x->method),
         .route = x->match.endpoint->path,
@@ -430,7 +366,7 @@ void tracing_settle(struct exchange *x, const struct ledger_row *row)
     }
     tracing->span_count += spans;
     tell_count(tracing);
-    if (tracing->busy || tracing->sent_count)
+    if (ask_is_busy(&tracing->ask) || tracing->sent_count)
         return;
     if (buffer_length(&tracing->spans) >= SEND_BYTES ||
         (x->worker->draining && !x->worker->stopping))

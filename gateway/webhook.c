@@ -7,8 +7,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/utf8.h"
-#include "gateway/base/version.h"
-#include "gateway/http/url.h"
+#include "gateway/wire/ask.h"
 
 enum {
     CONNECTIONS_MAX = 64, /* of a worker to one place */
@@ -34,14 +33,10 @@ struct webhooks {
 struct webhook_state {
     struct grave grave;
     struct webhook_call *owner; /* NULL once it was forgotten */
-    struct upstream_call upstream;
-    struct timer timer;
-    struct loop *loop;
+    struct ask ask;
     size_t at; /* the rule that is asked */
-    bool busy, fresh;
-    unsigned status;
     struct guard_texts *texts;
-    struct buffer head, question, answer;
+    struct buffer head, question;
 };
 
 /* ------------------------------------------------------------------------------- places */
@@ -136,21 +131,14 @@ static void write_question(const struct webhook_call *call, struct webhook_state
     put(out, "]}");
 }
 
-static void write_head(const struct url *url, struct webhook_state *state)
+static void write_head(const struct place *place, struct webhook_state *state)
 {
     struct buffer *out = &state->head;
-    bool v6 = text_find_byte(url->host, ':') != SIZE_MAX;
-    struct text host = url->is_unix ? TEXT("localhost") : url->host;
-    v6 = v6 && !url->is_unix;
     buffer_clear(out);
-    buffer_format(out, "POST %.*s HTTP/1.1\r\nHost: %s%.*s%s",
-                  url->path.len ? (int)url->path.len : 1, url->path.len ? url->path.at : "/",
-                  v6 ? "[" : "", TEXT_ARGS(host), v6 ? "]" : "");
-    if (!url->is_unix && url->port != (url->tls ? 443 : 80))
-        buffer_format(out, ":%u", (unsigned)url->port);
+    ask_put_head(out, "POST", &place->url, NULL, place->pool);
     buffer_format(out,
-                  "\r\nUser-Agent: sluice/" PROGRAM_VERSION "\r\nAccept: application/json\r\n"
-                  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+                  "Accept: application/json\r\nContent-Type: application/json\r\n"
+                  "Content-Length: %zu\r\n\r\n",
                   buffer_length(&state->question));
 }
 
@@ -230,9 +218,9 @@ static bool redact(struct webhook_state *state, const struct json *list)
 static bool judge(struct webhook_state *state)
 {
     struct json_problem problem;
-    if (state->status != 200)
+    if (state->ask.status != 200)
         return fail(state, "it did not answer with 200");
-    struct json *answer = json_read(buffer_text(&state->answer), &problem);
+    struct json *answer = json_read(buffer_text(&state->ask.answer), &problem);
     struct text action = {"", 0}, message = {"", 0};
     json_to_text(json_member(answer, "action"), &action);
     json_to_text(json_member(answer, "message"), &message);
@@ -256,16 +244,12 @@ static void free_state(struct grave *grave)
     struct webhook_state *state = LIST_MEMBER(grave, struct webhook_state, grave);
     buffer_done(&state->head);
     buffer_done(&state->question);
-    buffer_done(&state->answer);
     memory_free(state);
 }
 
 static void stop(struct webhook_state *state)
 {
-    timer_stop(&state->timer);
-    if (state->busy)
-        upstream_abandon(&state->upstream);
-    state->busy = false;
+    ask_done(&state->ask);
     guard_texts_free(state->texts);
     state->texts = NULL;
 }
@@ -275,7 +259,7 @@ static void finish(struct webhook_state *state)
     struct webhook_call *call = state->owner;
     stop(state);
     call->state = NULL;
-    loop_bury(state->loop, &state->grave, free_state);
+    loop_bury(state->ask.loop, &state->grave, free_state);
     call->done(call);
 }
 
@@ -290,79 +274,10 @@ static void go_on(struct webhook_state *state, bool passes)
         finish(state);
 }
 
-static void on_connected(struct upstream_call *upstream)
+static void on_over(struct ask *ask, const char *problem)
 {
-    struct webhook_state *state = LIST_MEMBER(upstream, struct webhook_state, upstream);
-    struct text head = buffer_text(&state->head), question = buffer_text(&state->question);
-    struct iovec pieces[] = {{(void *)(uintptr_t)head.at, head.len},
-                             {(void *)(uintptr_t)question.at, question.len}};
-    upstream_send(upstream, pieces, 2, false);
-}
-
-static void on_sent(struct upstream_call *upstream)
-{
-    (void)upstream;
-}
-
-static void on_head(struct upstream_call *upstream, const struct head *head)
-{
-    LIST_MEMBER(upstream, struct webhook_state, upstream)->status = head->status;
-}
-
-static void on_body(struct upstream_call *upstream, struct text piece)
-{
-    struct webhook_state *state = LIST_MEMBER(upstream, struct webhook_state, upstream);
-    if (!buffer_append_text(&state->answer, piece))
-        go_on(state, fail(state, "its answer is too long"));
-}
-
-static void on_end(struct upstream_call *upstream)
-{
-    struct webhook_state *state = LIST_MEMBER(upstream, struct webhook_state, upstream);
-    state->busy = false;
-    go_on(state, judge(state));
-}
-
-static void begin(struct webhook_state *state);
-
-static void on_fault(struct upstream_call *upstream, enum fault_kind kind, const char *why)
-{
-    struct webhook_state *state = LIST_MEMBER(upstream, struct webhook_state, upstream);
-    (void)kind;
-    bool stale = upstream->reused && !upstream->answered && !state->fresh;
-    state->busy = false;
-    if (stale) { /* the connection had waited too long; a new one tells */
-        state->fresh = true;
-        begin(state);
-        return;
-    }
-    go_on(state, fail(state, why));
-}
-
-static void on_time(struct timer *timer)
-{
-    struct webhook_state *state = LIST_MEMBER(timer, struct webhook_state, timer);
-    go_on(state, fail(state, "it did not answer in time"));
-}
-
-static const struct upstream_handlers handlers = {
-    .on_connected = on_connected,
-    .on_sent = on_sent,
-    .on_head = on_head,
-    .on_body = on_body,
-    .on_batch = on_sent,
-    .on_end = on_end,
-    .on_fault = on_fault,
-    .on_room = on_sent,
-};
-
-static void begin(struct webhook_state *state)
-{
-    state->upstream = (struct upstream_call){.on = &handlers, .fresh = state->fresh};
-    state->status = 0;
-    buffer_clear(&state->answer);
-    state->busy = true;
-    upstream_begin(state->owner->webhooks->places[state->at].pool, &state->upstream);
+    struct webhook_state *state = LIST_MEMBER(ask, struct webhook_state, ask);
+    go_on(state, problem ? fail(state, problem) : judge(state));
 }
 
 static struct text body_now(const struct webhook_call *call)
@@ -388,12 +303,9 @@ static void ask(struct webhook_state *state)
         return;
     }
     write_question(call, state);
-    write_head(&place->url, state);
-    state->fresh = false;
-    state->timer.on_time = on_time;
-    timer_set(state->loop, &state->timer,
-              loop_now_us(state->loop) + (uint64_t)rule_of(state)->timeout_us);
-    begin(state);
+    write_head(place, state);
+    state->ask.timeout_us = (uint64_t)rule_of(state)->timeout_us;
+    ask_begin(&state->ask, place->pool, buffer_text(&state->head), buffer_text(&state->question));
 }
 
 static void ask_next(struct webhook_state *state)
@@ -413,11 +325,11 @@ void webhook_ask(struct webhook_call *call)
     call->rules = webhooks_among(call->webhooks, call->rules);
     call->state = state;
     state->owner = call;
-    state->loop = call->webhooks->loop;
+    state->ask = (struct ask){
+        .loop = call->webhooks->loop, .answer_max = WEBHOOK_ANSWER_MAX, .on_over = on_over};
     buffer_init(&call->out, BODY_OUT_MAX);
     buffer_init(&state->head, HEAD_MAX);
     buffer_init(&state->question, 8 * GUARD_TEXT_MAX); /* six times the text, all in escapes */
-    buffer_init(&state->answer, WEBHOOK_ANSWER_MAX);
     ask_next(state);
 }
 
@@ -427,7 +339,7 @@ void webhook_forget(struct webhook_call *call)
     call->state = NULL;
     if (state) {
         stop(state);
-        loop_bury(state->loop, &state->grave, free_state);
+        loop_bury(state->ask.loop, &state->grave, free_state);
     }
     buffer_done(&call->out);
 }

@@ -13,6 +13,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/capture.h"
 #include "gateway/checkups.h"
 #include "gateway/client.h"
 #include "gateway/crash.h"
@@ -262,6 +263,7 @@ void worker_give_exchange(struct exchange *x)
     resume_forget(x);
     buffer_done(&x->ready); /* nobody was there to send it to */
     crossing_forget(x);
+    capture_forget(x);
     if (x->tap)
         tap_done(x->tap);
     worker->exchange_count--;

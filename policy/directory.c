@@ -251,6 +251,7 @@ struct directory *directory_copy(const struct directory *before)
     struct directory *directory = memory_new(sizeof(*directory));
     directory->references = 1;
     directory->version = before->version + 1;
+    directory->gains = before->gains;
     directory->mark = before->mark;
     directory->declared = declared_ref(before->declared);
     trie_copy(&directory->tenants, &before->tenants);
@@ -365,6 +366,11 @@ bool directory_has_file_of(const struct directory *directory, const struct direc
     return directory->declared == other->declared;
 }
 
+bool directory_has_gained(const struct directory *directory, const struct directory *other)
+{
+    return directory->gains != other->gains;
+}
+
 /* What is equal is shared: see trie.h. */
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other)
 {
@@ -382,6 +388,7 @@ struct directory *directory_with_keys(struct directory *directory, const struct 
 {
     struct directory *next = directory_copy(directory);
     next->version = directory->version;
+    next->gains = later->gains;
     share(&next->keys, &later->keys);
     share(&next->secrets, &later->secrets);
     share(&next->members, &later->members);

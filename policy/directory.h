@@ -33,6 +33,9 @@ uint64_t directory_version(const struct directory *directory);
 bool directory_has_tenants_of(const struct directory *directory, const struct directory *other);
 /* Is what both have of the file the same? Never after a reload. */
 bool directory_has_file_of(const struct directory *directory, const struct directory *other);
+/* Has a stored key got a limit, between the two, that it had not before? True may be said where
+ * none has. At once, however many there are; <other> is of the same roster. */
+bool directory_has_gained(const struct directory *directory, const struct directory *other);
 /* <directory> with the stored keys that <later> has: those that were revoked since are refused. Of
  * the same version, with a reference for the caller. */
 struct directory *directory_with_keys(struct directory *directory, const struct directory *later);

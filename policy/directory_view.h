@@ -83,6 +83,8 @@ struct domain;
 struct directory {
     atomic_uint references;
     uint64_t version;
+    uint64_t
+        gains; /* how often a key has got a limit since the start: see directory_has_gained() */
     struct roster_mark mark;
     struct declared *declared;
     struct trie tenants; /* records by name */

@@ -75,20 +75,20 @@ static const char *check_claims(const struct json *root, const struct id_token_s
 }
 
 /* NULL, or what is wrong with it. */
-static const char *check_payload(struct text payload, const struct id_token_settings *settings,
-                                 int64_t now_s)
+static const char *check_payload(struct text payload, const struct id_token_settings *settings)
 {
     struct json_problem ignored;
     struct json *root = json_read(payload, &ignored);
-    const char *why = json_kind(root) == SCAN_OBJECT ? check_claims(root, settings, now_s)
-                                                     : "it holds no JSON object";
+    const char *why = json_kind(root) == SCAN_OBJECT
+                          ? check_claims(root, settings, settings->wall_us / 1000000)
+                          : "it holds no JSON object";
     json_free(root);
     return why;
 }
 
 enum id_token_result id_token_check(const struct token_keys *keys, struct text token,
-                                    const struct id_token_settings *settings, int64_t wall_us,
-                                    struct arena *arena, struct text *payload, const char **why)
+                                    const struct id_token_settings *settings, struct arena *arena,
+                                    struct text *payload, const char **why)
 {
     struct token_parts parts;
     struct token_head head;
@@ -98,7 +98,7 @@ enum id_token_result id_token_check(const struct token_keys *keys, struct text t
     *why = "it is not signed in a way that is accepted (RS, PS or ES with SHA-2)";
     if (!token_read_head(parts.header, arena, &head))
         return ID_TOKEN_BAD;
-    *why = check_payload(parts.payload, settings, wall_us / 1000000);
+    *why = check_payload(parts.payload, settings);
     if (*why)
         return ID_TOKEN_BAD;
     *payload = parts.payload;

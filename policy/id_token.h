@@ -32,6 +32,7 @@ void id_token_keys_free(struct token_keys *keys); /* NULL is nobody */
 /* What an ID token has to say. */
 struct id_token_settings {
     struct text issuer, client_id, nonce;
+    int64_t wall_us; /* now */
 };
 
 enum id_token_result {
@@ -44,8 +45,8 @@ enum id_token_result {
  * signature. <keys> may be NULL: that is no key. GOOD: *payload is what it says, JSON. BAD: *why is
  * a static text. */
 enum id_token_result id_token_check(const struct token_keys *keys, struct text token,
-                                    const struct id_token_settings *settings, int64_t wall_us,
-                                    struct arena *arena, struct text *payload, const char **why);
+                                    const struct id_token_settings *settings, struct arena *arena,
+                                    struct text *payload, const char **why);
 
 struct id_claims {
     struct text subject; /* sub, at most 255 bytes */

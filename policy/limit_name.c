@@ -187,6 +187,18 @@ size_t limits_met(const struct limit_list *limits)
     return general + most;
 }
 
+bool limit_has_same(const struct limit_list *list, const struct limit *limit)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        const struct limit *other = &list->at[i];
+        if (other->kind == limit->kind && other->period == limit->period &&
+            (limit->period != PERIOD_ROLLING || other->window_us == limit->window_us) &&
+            text_equal(other->model, limit->model))
+            return true;
+    }
+    return false;
+}
+
 void period_bounds(enum limit_period period, const struct zone *zone, int64_t wall_us,
                    int64_t *begin_us, int64_t *end_us)
 {

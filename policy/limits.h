@@ -92,6 +92,8 @@ struct limit_list {
 /* The most limits of <limits> that one call can meet: those for all models, and the most that there
  * are for one. */
 size_t limits_met(const struct limit_list *limits);
+/* Of whatever amount: does <limit> count in what one of <list> counts in? */
+bool limit_has_same(const struct limit_list *list, const struct limit *limit);
 
 /* "requests_per_minute", "input_tokens_per_day", "concurrent" … Fills in kind, span and window_us;
  * false when it is no such name. Units: second minute hour day. */

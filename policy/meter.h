@@ -53,6 +53,9 @@ int64_t meter_now_us(const struct meter *meter);
  * 10 ms at once unless <force> (a new store: what was counted keeps its age, and must be asserted
  * with meter_claims() afterwards). */
 void meter_set_clock(struct meter *meter, int64_t store_us, uint64_t mono_us, bool force);
+/* Where the calendar is: the time of day of the store's server is <day_us>, as of <mono_us>. It
+ * differs from the store's clock where that may not go back and the server's did. */
+void meter_set_calendar(struct meter *meter, int64_t day_us, uint64_t mono_us);
 
 struct meter *meter_new(bool shared);
 void meter_free(struct meter *meter);

@@ -113,7 +113,8 @@ static int64_t slot_keep_us(const struct counter *counter, const struct slot *sl
     if (gone == INT64_MAX)
         return INT64_MAX;
     int64_t margin = counter->period == PERIOD_ROLLING ? 0 : KEEP_MARGIN_US;
-    return gone > now_us ? gone - now_us + margin : margin;
+    int64_t left = gone - counter_clock(counter, now_us);
+    return left > 0 ? left + margin : margin;
 }
 
 static struct meter_change slot_change(const struct counter *counter, const struct slot *slot,

@@ -14,6 +14,7 @@ enum {
     TIDY_LOCKED = 256,      /* chains looked at under one lock */
     IDLE_US = 10 * 1000000, /* an answer of the store may still be on its way until then */
     CLOCK_BACK_US = 10000,
+    CALENDAR_NEAR_US = 300000,
 };
 
 /* -------------------------------------------------------------------------------- the clock */
@@ -55,6 +56,14 @@ void meter_set_clock(struct meter *meter, int64_t store_us, uint64_t mono_us, bo
         offset = before - CLOCK_BACK_US;
     /* Somebody else may have set it meanwhile; his is as good. */
     atomic_compare_exchange_strong(&meter->offset_us, &before, offset);
+}
+
+void meter_set_calendar(struct meter *meter, int64_t day_us, uint64_t mono_us)
+{
+    int64_t off = day_us - (int64_t)mono_us - atomic_load(&meter->offset_us);
+    bool near =
+        off < CALENDAR_NEAR_US && off > -CALENDAR_NEAR_US; /* what is on its way takes time */
+    atomic_store(&meter->day_us, near ? 0 : off);
 }
 
 /* ------------------------------------------------------------------------------- the shards */
@@ -197,6 +206,8 @@ static void fit_span(struct counter *counter, const struct limit *limit)
     counter->slot_us = (counter->window_us + METER_SLOTS - 1) / METER_SLOTS;
     counter->current = 0;
     counter->ends_us = 0;
+    if (counter->demand)
+        counter->demand->day_us = 0;
 }
 
 /* The same id with another span (a time zone was changed): what was used so far counts on, as if it
@@ -342,7 +353,7 @@ static bool counter_is_idle(const struct counter *counter, int64_t now_us)
         return false;
     for (size_t i = 0; i < counter->count; i++) {
         const struct slot *slot = &counter->slots[i];
-        bool gone = counter_slot_gone(counter, slot->number) <= now_us;
+        bool gone = counter_slot_gone(counter, slot->number) <= counter_clock(counter, now_us);
         if (!gone && (slot->used || slot->claimed || slot->told || slot->sent))
             return false;
     }

@@ -8,7 +8,7 @@ enum { SECOND_US = 1000000 };
 static int64_t use_ahead(const struct counter *counter, int64_t now_us)
 {
     int64_t keep = demand_keep(counter, now_us);
-    int64_t left_us = counter_slot_end(counter, counter->current) - now_us;
+    int64_t left_us = counter_slot_end(counter, counter->current) - counter_clock(counter, now_us);
     if (counter->period == PERIOD_NONE || left_us >= SECOND_US)
         return keep;
     return left_us > 0 ? (int64_t)((__int128)keep * left_us / SECOND_US) : 0;

@@ -38,6 +38,7 @@ struct demand {
     int64_t left;
     int64_t heard_us;        /* when it was said last */
     int64_t give;            /* parallel calls: so many that end go back to the store, for others */
+    int64_t day_us;          /* calendar: the time of day to the clock, when it was turned last */
     bool known;              /* that it was ever said */
     int64_t ahead, ahead_us; /* claimed for a stream that asked, and when */
     int64_t alive_us; /* parallel calls: when the store was last told that they are claimed */
@@ -110,6 +111,7 @@ struct meter {
     bool shared;
     _Atomic int64_t offset_us; /* of the store's clock to the monotonic one */
     _Atomic int64_t shift_us;  /* sum of all leaps of that, made with all locks held */
+    _Atomic int64_t day_us; /* the time of day to the store's clock: 0, or a clock was set back */
     _Atomic int64_t frozen_us; /* 0: the clock runs */
     _Atomic int64_t counters;
     pthread_mutex_t pass_lock; /* of meter_changes() */
@@ -134,6 +136,8 @@ bool counter_counts(const struct counter *counter, int64_t number);
 /* The end of what a slot may be used for, and of what it counts for; INT64_MAX = never. */
 int64_t counter_slot_end(const struct counter *counter, int64_t number);
 int64_t counter_slot_gone(const struct counter *counter, int64_t number);
+/* <now_us> by the clock that ends of slots are told by. */
+int64_t counter_clock(const struct counter *counter, int64_t now_us);
 /* Count <more> (less than 0: take back) in a slot. */
 void counter_add(struct counter *counter, struct slot *slot, int64_t more);
 /* When <need> fits below <amount>, from now. */

@@ -8,6 +8,7 @@
 
 enum {
     CALENDAR_KEPT = 3,           /* the current span and two that ended, for late settles */
+    CALENDAR_BACK_US = 500000,   /* less is told by an answer that took long */
     CONCURRENT_WAIT_US = 1000000 /* nobody knows when a call ends */
 };
 
@@ -131,12 +132,20 @@ static void turn_rolling(struct counter *counter, int64_t now_us)
         counter->sum = 0;
 }
 
-static void turn_calendar(struct counter *counter, int64_t now_us)
+int64_t counter_clock(const struct counter *counter, int64_t now_us)
 {
-    if (now_us < counter->ends_us)
+    return counter->demand ? now_us + counter->demand->day_us : now_us;
+}
+
+/* A calendar goes back with the server's clock, when that was set. */
+static void turn_calendar(struct counter *counter, const struct meter *meter, int64_t now_us)
+{
+    if (counter->demand)
+        counter->demand->day_us = atomic_load_explicit(&meter->day_us, memory_order_relaxed);
+    int64_t begin, day_us = counter_clock(counter, now_us);
+    if (day_us < counter->ends_us && day_us >= counter->current - CALENDAR_BACK_US)
         return;
-    int64_t begin;
-    period_bounds(counter->period, counter->zone, now_us, &begin, &counter->ends_us);
+    period_bounds(counter->period, counter->zone, day_us, &begin, &counter->ends_us);
     counter->current = begin;
     struct slot *slot = counter_find(counter, begin);
     counter->sum = slot ? slot->used : 0;
@@ -175,7 +184,7 @@ void counter_turn(struct counter *counter, const struct meter *meter, int64_t no
     case PERIOD_DAY:
     case PERIOD_WEEK:
     case PERIOD_MONTH:
-        turn_calendar(counter, now_us);
+        turn_calendar(counter, meter, now_us);
         break;
     case PERIOD_NONE:
     case PERIOD_TOTAL:
@@ -226,7 +235,7 @@ int64_t counter_wait(const struct counter *counter, int64_t amount, int64_t need
         return INT64_MAX;
     if (counter->period == PERIOD_ROLLING)
         return excess > 0 ? wait_rolling(counter, excess, now_us) : 0;
-    return counter->ends_us - now_us;
+    return counter->ends_us - counter_clock(counter, now_us);
 }
 
 int64_t counter_reset(const struct counter *counter, int64_t now_us)
@@ -240,7 +249,7 @@ int64_t counter_reset(const struct counter *counter, int64_t now_us)
             break;
         }
     gone = counter_slot_gone(counter, gone);
-    return gone == INT64_MAX ? INT64_MAX : gone - now_us;
+    return gone == INT64_MAX ? INT64_MAX : gone - counter_clock(counter, now_us);
 }
 
 /* ---------------------------------------------------------------------------------- pace */

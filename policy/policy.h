@@ -41,6 +41,7 @@ struct tenant {
     struct limit_list user_limits; /* of each of its end users */
     bool may_deploy;               /* by Monster's deploy calls; not inherited */
     bool may_set_tags, may_set_policy, may_set_explain;
+    bool no_capture; /* what its calls say is kept nowhere; of those below it, neither */
     const struct text *residency; /* tags that a target must have to see its calls; those of all
                                      tenants above count, too */
     size_t residency_count;

@@ -61,6 +61,26 @@ static bool is_revoked(const struct roster_record *record)
     return record && record->kind == RECORD_KEY && record->revoked_us;
 }
 
+/* Does it have a limit that counts in no counter of one that <before> had? One that is new has
+ * nothing that could count; nor do calls that are under way count in any. */
+static bool has_gained(const struct roster_record *record, const struct roster_record *before)
+{
+    bool gained = false;
+    if (!record || record == before || !before || record->kind != RECORD_KEY || record->revoked_us)
+        return false;
+    for (size_t i = 0; i < record->limits.count && !gained; i++)
+        gained = record->limits.at[i].kind != LIMIT_CONCURRENT &&
+                 !limit_has_same(&before->limits, &record->limits.at[i]);
+    return gained;
+}
+
+static void load_again(struct directory *view, const struct roster_change *change,
+                       struct roster_record *before)
+{
+    roster_load(view, change);
+    view->gains += has_gained(directory_record(view, change->kind, change->id), before);
+}
+
 /* One change; true when it would have made a key good again that was revoked. */
 static bool change_view(struct directory *view, const struct roster_change *change)
 {
@@ -69,12 +89,14 @@ static bool change_view(struct directory *view, const struct roster_change *chan
         directory_drop(view, change->kind, change->id);
         return false;
     }
+    if (before)
+        roster_record_ref(before);
+    load_again(view, change, before);
     if (!is_revoked(before)) {
-        roster_load(view, change);
+        if (before)
+            roster_record_unref(before);
         return false;
     }
-    roster_record_ref(before);
-    roster_load(view, change);
     bool undone = !is_revoked(directory_record(view, change->kind, change->id));
     if (undone)
         directory_put(view, before);
@@ -121,6 +143,7 @@ void roster_replace(struct roster *roster, struct directory *view)
             directory_unref(view);
             view = next;
         }
+        view->gains = before->gains + 1; /* what was, is not compared */
         directory_ref(view);
         done = put_in_force(roster, before, view, true);
         directory_unref(before);

@@ -347,10 +347,13 @@ static void on_granted(struct question *q, const struct redis_reply *reply)
         whom = METER_FOR_STREAM;
     read_grants(q, r, reply);
     pthread_rwlock_rdlock(&shared->lock);
-    bool counts = shared_incarnation(shared) == q->incarnation;
+    bool leapt = shared_sees_leap(shared, r->root, store_number(reply, 1));
+    bool counts = !leapt && shared_incarnation(shared) == q->incarnation;
     if (counts)
         result = meter_grant(shared->meter, r, q->store->grants, whom);
     pthread_rwlock_unlock(&shared->lock);
+    if (leapt)
+        shared_leap(shared);
     if (!counts)
         shared_doubt(shared, r->root);
     if (result == METER_TAKEN) {
@@ -449,7 +452,7 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
         on_stale(q);
         return;
     case STORE_CLOCK:
-        meter_set_clock(shared->meter, store_number(reply, 1), q->sent_us, false);
+        meter_set_calendar(shared->meter, store_number(reply, 1), q->sent_us);
         question_again(q);
         return;
     case STORE_YOUNG:
@@ -461,9 +464,11 @@ static void on_answer(void *with, enum redis_fault fault, const struct redis_rep
 
 /* ---------------------------------------------------------------------- waiting for others */
 
+/* As late as question_send() finds it: what waits is looked at only every 10 ms. */
 static bool is_late(const struct question *q, uint64_t now)
 {
-    return now - q->began_us >= (uint64_t)q->store->shared->redis->timeout_us;
+    int64_t timeout = q->store->shared->redis->timeout_us;
+    return timeout - (int64_t)(now - q->began_us) < timeout / 4;
 }
 
 static void question_look(struct question *q)

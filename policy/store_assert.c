@@ -3,7 +3,7 @@
 #include "gateway/base/clock.h"
 #include "policy/store_inside.h"
 
-enum { BLOCK_BYTES = 4096, CLAIMS_FIRST = 16 };
+enum { BLOCK_BYTES = 4096, CLAIMS_FIRST = 16, PENDING_MAX = 8 };
 
 struct assertion {
     struct store_redis *store;
@@ -12,8 +12,11 @@ struct assertion {
     struct text root;
     struct meter_change *claims; /* those of a counter one after the other */
     size_t count, room;
-    size_t at, end; /* what the call under way carries */
-    bool lost;      /* something is claimed: should the store not know the root, it has forgotten */
+    size_t at;                    /* what is sent next */
+    unsigned pending;             /* calls under way */
+    bool begun, whole, failed;    /* the first is answered, the last sent, one came to nothing */
+    int64_t sent_at_us, ahead_us; /* by our clock; of the root's clock to that, at most */
+    bool lost; /* something is claimed: should the store not know the root, it has forgotten */
     bool create;
 };
 
@@ -86,6 +89,7 @@ static void assertion_end(struct assertion *a, bool good)
     if (good && shared_incarnation(shared) == a->incarnation) {
         state->asserted = a->incarnation;
         state->asserted_us = clock_now_us();
+        atomic_store(&state->ahead_us, a->ahead_us);
         meter_trust(shared->meter, a->root);
     }
     pthread_rwlock_unlock(&shared->lock);
@@ -131,32 +135,55 @@ static void counter_words(struct words *words, const struct assertion *a, size_t
     }
 }
 
-static void batch_words(const struct assertion *a)
+static void batch_words(const struct assertion *a, size_t end)
 {
     struct shared *shared = a->store->shared;
     struct words *words = &a->store->words;
     words_begin(words);
     shared_life_key(shared, words, a->root);
-    for (size_t i = a->at; i < a->end; i = counter_end(a, i))
+    for (size_t i = a->at; i < end; i = counter_end(a, i))
         shared_key(shared, words, a->root, a->claims[i].counter);
     shared_sign(shared, words, a->incarnation);
     words_number(words, a->at == 0);
-    words_number(words, a->end == a->count);
+    words_number(words, end == a->count);
     words_number(words, a->lost);
     words_number(words, a->create);
     words_number(words, STORE_YOUNG_US);
-    for (size_t i = a->at; i < a->end; i = counter_end(a, i))
+    for (size_t i = a->at; i < end; i = counter_end(a, i))
         counter_words(words, a, i, counter_end(a, i));
 }
 
 static void on_claimed(void *with, enum redis_fault fault, const struct redis_reply *reply);
 
-static bool batch_send(struct assertion *a)
+static bool batch_send(struct assertion *a, size_t end)
 {
-    a->end = batch_end(a);
-    batch_words(a);
-    atomic_fetch_add_explicit(&a->store->shared->asserts, 1, memory_order_relaxed);
-    return store_eval(a->store, &a->store->shared->claim, 0, on_claimed, a);
+    struct store_redis *store = a->store;
+    batch_words(a, end);
+    atomic_fetch_add_explicit(&store->shared->asserts, 1, memory_order_relaxed);
+    a->sent_at_us = meter_now_us(store->shared->meter);
+    if (!store_eval(store, &store->shared->claim, store_patience(store), on_claimed, a))
+        return false;
+    a->pending++;
+    store->piece_count++;
+    a->at = end;
+    a->whole = end == a->count;
+    return true;
+}
+
+/* The first call, and the last, which makes all of it good, go alone; those between without waiting
+ * for each other, where few others are under way. */
+static bool batches_send(struct assertion *a)
+{
+    while (!a->whole) {
+        size_t end = batch_end(a);
+        bool between = a->begun && end < a->count;
+        if (a->pending > 0 &&
+            (!between || a->pending >= PENDING_MAX || a->store->piece_count >= STORE_SWEEPS_MAX))
+            return true;
+        if (!batch_send(a, end))
+            return false;
+    }
+    return true;
 }
 
 /* The store does not know the root, nor do we: is it new, or has the store forgotten it since it
@@ -168,8 +195,9 @@ static void on_checked(void *with, enum redis_fault fault, const struct redis_re
     bool same = store_answered(store, a->incarnation, fault, reply) &&
                 store_number(reply, 1) == atomic_load(&store->shared->since);
     a->create = true;
+    a->begun = a->whole = false;
     a->at = 0;
-    if (!same || !batch_send(a))
+    if (!same || !batches_send(a))
         assertion_end(a, false);
 }
 
@@ -177,7 +205,7 @@ static bool check_send(struct assertion *a)
 {
     struct store_redis *store = a->store;
     shared_beat_words(store->shared, &store->words, true);
-    return store_eval(store, &store->shared->beat, 0, on_checked, a);
+    return store_eval(store, &store->shared->beat, store_patience(store), on_checked, a);
 }
 
 static void on_claimed(void *with, enum redis_fault fault, const struct redis_reply *reply)
@@ -185,15 +213,16 @@ static void on_claimed(void *with, enum redis_fault fault, const struct redis_re
     struct assertion *a = with;
     bool good = store_answered(a->store, a->incarnation, fault, reply);
     int64_t status = good ? store_number(reply, 0) : STORE_STALE;
-    if (status == STORE_UNKNOWN && !a->create && check_send(a))
+    a->pending--;
+    a->store->piece_count--;
+    if (status == STORE_UNKNOWN && !a->create && a->pending == 0 && !a->failed && check_send(a))
         return;
-    a->at = a->end;
-    if (status == STORE_GOOD && a->at < a->count) {
-        if (batch_send(a))
-            return;
-        status = STORE_STALE;
-    }
-    assertion_end(a, status == STORE_GOOD);
+    if (status == STORE_GOOD)
+        a->ahead_us = store_number(reply, 1) - a->sent_at_us; /* in the end that of the last */
+    a->begun = true;
+    a->failed = a->failed || status != STORE_GOOD || !batches_send(a);
+    if (a->pending == 0)
+        assertion_end(a, !a->failed);
 }
 
 enum assert_result store_assert(struct store_redis *store, struct text root, uint64_t sent_us)
@@ -216,7 +245,7 @@ enum assert_result store_assert(struct store_redis *store, struct text root, uin
         return result;
     }
     store->assertion_count++;
-    if (batch_send(a))
+    if (batches_send(a))
         return ASSERT_BEGUN;
     assertion_end(a, false);
     return ASSERT_AWAY;

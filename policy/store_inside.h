@@ -31,18 +31,21 @@
 
 enum {
     STORE_NODE_BYTES = 33,
-    STORE_BEAT_US = 100000,  /* beats, reports */
-    STORE_AGAIN_US = 10000,  /* a question that waits for another's assertion looks again */
-    STORE_TRIES_MAX = 5,     /* questions for one reservation */
-    STORE_YOUNG_US = 300000, /* nothing is granted so long after something may have been lost */
-    STORE_LOST_US = 3000000, /* and not longer than this, although some have not come back */
-    STORE_REST_US = 500000,  /* after an error of the server */
-    STORE_ASSERTS_MAX = 64,  /* under way */
-    STORE_SWEEPS_MAX = 16,   /* of those, for a sweep */
-    STORE_CLAIMS_MAX = 256,  /* of one call, roughly */
-    STORE_REPORTS_MAX = 256, /* under way */
-    STORE_CHANGES_MAX = 64,  /* of one report */
-    STORE_AHEAD_MAX = 256,   /* questions for streams under way */
+    STORE_BEAT_US = 100000,     /* beats, reports */
+    STORE_AGAIN_US = 10000,     /* a question that waits for another's assertion looks again */
+    STORE_TRIES_MAX = 5,        /* questions for one reservation */
+    STORE_YOUNG_US = 300000,    /* nothing is granted so long after something may have been lost */
+    STORE_LOST_US = 3000000,    /* and not longer than this for those that have not come back, */
+    STORE_LAST_US = 60000000,   /* or than this for those that are there and assert still */
+    STORE_PATIENT_US = 1000000, /* what is told while nobody is let in may take so long */
+    STORE_LEAP_US = 250000,     /* a clock that goes ahead by more has been set */
+    STORE_REST_US = 500000,     /* after an error of the server */
+    STORE_ASSERTS_MAX = 64,     /* under way */
+    STORE_SWEEPS_MAX = 16,      /* of those, for a sweep */
+    STORE_CLAIMS_MAX = 256,     /* of one call, roughly */
+    STORE_REPORTS_MAX = 256,    /* under way */
+    STORE_CHANGES_MAX = 64,     /* of one report */
+    STORE_AHEAD_MAX = 256,      /* questions for streams under way */
 };
 
 /* ---------------------------------------------------------------------------- full ones */
@@ -60,9 +63,11 @@ enum { STORE_FULL_COUNTERS = 1024, STORE_FULL_US = 10000 };
 /* -------------------------------------------------------------------------- the process */
 
 struct root_state {
-    uint64_t asserted;    /* the incarnation in which it was; 0 = none */
-    uint64_t asserted_us; /* when the answer came */
-    bool busy;            /* being asserted */
+    uint64_t asserted;        /* the incarnation in which it was; 0 = none */
+    uint64_t asserted_us;     /* when the answer came */
+    _Atomic int64_t ahead_us; /* of its clock to ours, at most, as it was asserted; written with
+                                 the lock to read, too */
+    bool busy;                /* being asserted */
     char name[];
 };
 
@@ -87,7 +92,9 @@ struct shared {
     _Atomic unsigned connected; /* workers whose connection is up */
     _Atomic int64_t since;      /* the store remembers; 0 = not known */
     _Atomic int64_t swept;      /* the <since> for which all roots were asserted */
-    _Atomic uint64_t life;      /* redis_life() that was seen last */
+    _Atomic int64_t leapt;      /* the <since> in which the store's clock was set forward */
+    _Atomic int64_t least_us; /* the store's clock to the monotonic one, at least; 0 = not known */
+    _Atomic uint64_t life;    /* redis_life() that was seen last */
     _Atomic uint64_t rest_until_us;
     _Atomic uint64_t asked, timeouts, asserts;
     _Atomic int64_t latency_us;
@@ -103,6 +110,11 @@ bool shared_is_resting(const struct shared *shared);
 bool shared_is_asserted(const struct shared *shared, struct text root);
 /* The same, which takes the lock. */
 bool shared_has_asserted(struct shared *shared, struct text root);
+/* With the lock held: has the clock of <root>, which says <now_us>, been set forward since it was
+ * asserted? Then what has left its windows by that counts no more, and still should. */
+bool shared_sees_leap(struct shared *shared, struct text root, int64_t now_us);
+/* It has, or the store's has: nobody asks before all nodes have asserted what they claim. */
+void shared_leap(struct shared *shared);
 /* What was asked about <root> came to nothing that is known: unless it has been asserted since. */
 void shared_doubt(struct shared *shared, struct text root);
 /* With the lock held to write: begin a new incarnation. */
@@ -112,7 +124,7 @@ void shared_lose_locked(struct shared *shared);
 void shared_life_key(const struct shared *shared, struct words *words, struct text root);
 void shared_key(const struct shared *shared, struct words *words, struct text root,
                 struct text counter);
-/* Node, generation, incarnation. */
+/* Node, generation, incarnation, and what the nodes' clock is at least. */
 void shared_sign(const struct shared *shared, struct words *words, uint64_t incarnation);
 /* <check>: the connection is new, or something seems to be lost. */
 void shared_beat_words(const struct shared *shared, struct words *words, bool check);
@@ -152,6 +164,7 @@ struct store_redis {
     struct timer decide;
     struct full_counter *full;
     size_t free_count, ahead_count, assertion_count;
+    size_t piece_count; /* calls of assertions under way */
     struct timer again; /* for those that wait */
     struct meter_lack lacks[USES_MAX];
     struct meter_grant grants[USES_MAX];
@@ -160,6 +173,9 @@ struct store_redis {
 };
 
 bool store_may_ask(const struct store_redis *store);
+/* How long what no call waits for may take: a store that is being told all by many nodes is slow,
+ * and to give up then is to begin anew. 0 = as usual. */
+int64_t store_patience(const struct store_redis *store);
 /* Is there an answer, and is it one of a script? Else the incarnation is lost where something may
  * have been done, and nobody asks until the next beat. */
 bool store_answered(struct store_redis *store, uint64_t incarnation, enum redis_fault fault,

@@ -161,6 +161,27 @@ void shared_doubt(struct shared *shared, struct text root)
     pthread_rwlock_unlock(&shared->lock);
 }
 
+bool shared_sees_leap(struct shared *shared, struct text root, int64_t now_us)
+{
+    struct root_state *state = table_find(&shared->roots, root);
+    if (!state || state->asserted != shared_incarnation(shared))
+        return false;
+    int64_t ahead = now_us - meter_now_us(shared->meter); /* at least: the answer is older */
+    int64_t known = atomic_load_explicit(&state->ahead_us, memory_order_relaxed);
+    if (ahead > known + STORE_LEAP_US)
+        return true;
+    if (ahead > known) /* clocks of several servers part slowly */
+        atomic_store_explicit(&state->ahead_us, ahead, memory_order_relaxed);
+    return false;
+}
+
+void shared_leap(struct shared *shared)
+{
+    atomic_store_explicit(&shared->up, false, memory_order_release);
+    atomic_store(&shared->leapt, atomic_load(&shared->since));
+    shared_lose(shared, shared_incarnation(shared));
+}
+
 bool shared_is_resting(const struct shared *shared)
 {
     uint64_t until = atomic_load_explicit(&shared->rest_until_us, memory_order_relaxed);
@@ -201,6 +222,7 @@ struct life {
     struct timer tick;
     uint64_t beat_us;            /* when the one under way was sent; 0 = none is */
     bool check, beat_checks;     /* the connection is new: is it the same server? */
+    bool tells_leap;             /* the one under way says that the clock was set forward */
     bool told_up, told_anything; /* to the log */
     unsigned known;              /* nodes that were there when all was well */
     int64_t settled_for;         /* the <since> for which all of them have asserted */
@@ -309,6 +331,13 @@ static void clock_sample(struct meter *meter, int64_t store_us, uint64_t sent_us
         meter_set_clock(meter, store_us, sent_us, false);
 }
 
+/* The store's clock goes ahead by more than any wait explains: it was set forward, or we were
+ * asleep. */
+static bool is_leap(const struct meter *meter, int64_t store_us)
+{
+    return store_us - meter_now_us(meter) > STORE_LEAP_US;
+}
+
 /* The store remembers since another time than before: it was emptied, or is another process. */
 static void on_other_memory(struct life *life, int64_t since)
 {
@@ -319,13 +348,15 @@ static void on_other_memory(struct life *life, int64_t since)
 }
 
 /* Nothing is granted before all nodes that were there have asserted, and those that we do not know
- * have had the time to; but for one that does not come back nobody waits long. Whoever begins anew
- * after that has left its claims there. */
-static bool is_settled(struct life *life, int64_t since, int64_t now, unsigned swept)
+ * have had the time to. For one that does not come back nobody waits long; but for one that is
+ * there, and has much to assert. Whoever begins anew after that has left its claims there. */
+static bool is_settled(struct life *life, int64_t since, int64_t now, unsigned heard,
+                       unsigned swept)
 {
     unsigned known = life->known > 0 ? life->known : 1;
     int64_t age = now - since;
-    if (age >= STORE_LOST_US || (age >= STORE_YOUNG_US && swept >= known))
+    if ((age >= STORE_YOUNG_US && swept >= known) || (age >= STORE_LOST_US && swept >= heard) ||
+        age >= STORE_LAST_US)
         life->settled_for = since;
     return life->settled_for == since;
 }
@@ -345,7 +376,7 @@ static bool is_double(struct life *life, bool just_seen)
 /* A counter that is thrown away is a forgotten one, and nobody notices: said on each connection. */
 static void warn_of_eviction(const struct redis_reply *reply)
 {
-    struct text policy = redis_text(redis_item(reply, 5));
+    struct text policy = redis_text(redis_item(reply, 6));
     log_line(LOG_WARN, "store",
              "Redis throws away counters of limits and budgets when its memory is full "
              "(maxmemory-policy %.*s): set noeviction, or they may be exceeded",
@@ -357,15 +388,25 @@ static void take_beat(struct life *life, uint64_t sent_us, const struct redis_re
     struct shared *shared = life->store->shared;
     int64_t now = store_number(reply, 0), since = store_number(reply, 1);
     unsigned heard = (unsigned)store_number(reply, 2), swept = (unsigned)store_number(reply, 3);
-    bool other = since != atomic_load(&shared->since);
+    bool other = since != atomic_load(&shared->since), told = life->tells_leap;
+    life->tells_leap = false;
+    if (!other && !told && is_leap(shared->meter, now)) {
+        shared_leap(shared);
+        life_tell(life);
+        return;
+    }
     clock_sample(shared->meter, now, sent_us, other);
+    atomic_store(&shared->least_us, now - (int64_t)clock_now_us());
+    meter_set_calendar(shared->meter, store_number(reply, 5), sent_us);
+    if (!other && told)
+        atomic_store(&shared->leapt, 0); /* only we were asleep */
     if (other)
         on_other_memory(life, since);
     atomic_store_explicit(&shared->nodes, heard, memory_order_relaxed);
-    if (redis_count(reply) > 5)
+    if (redis_count(reply) > 6)
         warn_of_eviction(reply);
     bool doubled = is_double(life, store_number(reply, 4) != 0);
-    bool up = !life->check && !doubled && is_settled(life, since, now, swept);
+    bool up = !life->check && !doubled && is_settled(life, since, now, heard, swept);
     if (up)
         life->known = heard;
     atomic_store_explicit(&shared->up, up, memory_order_release);
@@ -397,7 +438,9 @@ static void beat(struct life *life)
     life->beat_checks = life->check;
     shared_beat_words(store->shared, &store->words, life->check);
     life->beat_us = clock_now_us();
-    if (!store_eval(store, &store->shared->beat, 0, on_beat, life))
+    int64_t leapt = atomic_load(&store->shared->leapt);
+    life->tells_leap = leapt && leapt == atomic_load(&store->shared->since);
+    if (!store_eval(store, &store->shared->beat, store_patience(store), on_beat, life))
         life->beat_us = 0;
 }
 

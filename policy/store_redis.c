@@ -11,6 +11,13 @@ bool store_may_ask(const struct store_redis *store)
            redis_is_up(store->redis) && !shared_is_resting(store->shared);
 }
 
+int64_t store_patience(const struct store_redis *store)
+{
+    bool calls = atomic_load_explicit(&store->shared->up, memory_order_relaxed);
+    int64_t usual = store->shared->redis->timeout_us;
+    return calls || usual >= STORE_PATIENT_US ? 0 : STORE_PATIENT_US;
+}
+
 bool store_eval(struct store_redis *store, const struct redis_script *script, int64_t timeout_us,
                 redis_answer *answer, void *with)
 {

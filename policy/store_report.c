@@ -104,7 +104,7 @@ static void report_send(struct report *report)
 {
     struct store_redis *store = report->reports->store;
     report_words(report);
-    if (store_eval(store, &store->shared->report, 0, on_reported, report)) {
+    if (store_eval(store, &store->shared->report, store_patience(store), on_reported, report)) {
         report->reports->pending++;
         return;
     }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands to the scripts, put together: names of keys, and what every call carries. */
+#include "gateway/base/clock.h"
 #include "policy/store_inside.h"
 
 /* --------------------------------------------------------------------------------- names */
@@ -59,6 +60,8 @@ void shared_sign(const struct shared *shared, struct words *words, uint64_t inca
     words_add(words, text_of(shared->node));
     words_add(words, text_of(shared->generation));
     words_number(words, (int64_t)incarnation);
+    int64_t least = atomic_load_explicit(&shared->least_us, memory_order_relaxed);
+    words_number(words, least ? (int64_t)clock_now_us() + least : 0);
 }
 
 void shared_beat_words(const struct shared *shared, struct words *words, bool check)
@@ -70,6 +73,7 @@ void shared_beat_words(const struct shared *shared, struct words *words, bool ch
     words_number(words, check);
     words_number(words, atomic_load(&shared->swept));
     words_add(words, text_of(shared->generation));
+    words_number(words, atomic_load(&shared->leapt));
 }
 
 static struct text mode_of(enum limit_period period)

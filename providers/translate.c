@@ -324,6 +324,11 @@ void translation_free(struct translation *t)
     memory_free(t);
 }
 
+void *translation_writer(struct translation *t)
+{
+    return t->writer;
+}
+
 /* The event of a frame goes on as it came, once it was seen what it says. */
 static void carry(struct translation *t, const struct frame *frame)
 {

@@ -101,6 +101,9 @@ struct translator {
                         const struct whole_answer *whole, struct buffer *out);
 };
 
+/* The state of a translation's writer; lives as long as the translation. */
+void *translation_writer(struct translation *translation);
+
 /* All of them (registry.c); NULL behind the last. */
 const struct translator *translator_at(size_t i);
 

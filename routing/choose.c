@@ -161,6 +161,18 @@ static void begin_view(const struct route *route, const struct route_policy *pol
         view->prior.room_milli = 0;
 }
 
+/* In the tier of service that it would be asked in. */
+static int64_t expect_cost(const struct target *target, const struct route_call *call,
+                           int64_t cached)
+{
+    enum service_tier tier = call->service_said ? call->service : target->service;
+    __attribute__((uninitialized)) struct price room;
+    const struct price *price = &target->price;
+    if (tier != SERVICE_STANDARD)
+        price = price_of_service(price, tier, &room);
+    return price_expect(price, call->input_tokens, cached, call->output_tokens);
+}
+
 /* What it would be like to ask <target>; and, where nothing strikes it yet, what does. */
 static bool look_at(struct view *view, const struct target *target, struct candidate *candidate)
 {
@@ -170,8 +182,7 @@ static bool look_at(struct view *view, const struct target *target, struct candi
     bool probe = false;
     view->ask.cached_tokens = cached_by(&view->holders, figures->identity, call->input_tokens);
     predict_make(&figures->predict, &view->ask, &view->prior, prediction);
-    prediction->cost_nanos = price_expect(&target->price, call->input_tokens,
-                                          prediction->cached_tokens, call->output_tokens);
+    prediction->cost_nanos = expect_cost(target, call, prediction->cached_tokens);
     candidate->score_nanos = strategy_score(view->policy, prediction);
     if (candidate->strike != STRIKE_NONE)
         return false;

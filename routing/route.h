@@ -79,8 +79,10 @@ struct route_call {
      * PREFIX_BYTES * 4^i bytes of it; 0 = it is not that long. Whoever answered one of them lately
      * has it in its cache. */
     uint64_t prefix[PREFIX_LEVELS];
-    uint64_t sticky;          /* whose calls stay together, salted with the tenant; 0 = nobody's */
-    int64_t max_cost_nanos;   /* dearer ones are struck out; 0 = any price */
+    uint64_t sticky;           /* whose calls stay together, salted with the tenant; 0 = nobody's */
+    int64_t max_cost_nanos;    /* dearer ones are struck out; 0 = any price */
+    enum service_tier service; /* what it asks for, where it says so; else each target's own */
+    bool service_said;
     uint64_t allowed;         /* bits of the targets that a rule allows; 0 = all */
     const int64_t *delays_us; /* of each target, before it can begin; NULL = none has one */
     const uint8_t *struck;    /* enum strike of each target: decided already; NULL = none is */

@@ -4,6 +4,7 @@
 import json
 import socket
 import threading
+import time
 
 import h2.config
 import h2.connection
@@ -75,7 +76,7 @@ class Connection:
     def __init__(self, server, sock):
         self.server, self.sock, self.lock, self.calls = server, sock, threading.RLock(), {}
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        self.over = False
+        self.over, self.mute, self.unheard = False, False, b""
 
     def flush(self):
         data = self.h2.data_to_send()
@@ -93,7 +94,7 @@ class Connection:
     def run(self):
         with self.lock:
             self.h2.initiate_connection()
-            if self.server.max_streams:
+            if self.server.max_streams is not None:
                 self.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams})
             self.flush()
         try:
@@ -101,6 +102,9 @@ class Connection:
                 data = self.sock.recv(65536)
                 if not data:
                     break
+                if self.mute:
+                    self.unheard += data
+                    continue
                 with self.lock:
                     for event in self.h2.receive_data(data):
                         self.on_event(event)
@@ -137,7 +141,9 @@ class H2Upstream:
     def __init__(self, context, do=None, max_streams=None):
         context.set_alpn_protocols(["h2", "http/1.1"])
         self.context, self.do, self.max_streams = context, do, max_streams
-        self.calls, self.connections, self.http1 = [], [], 0
+        self.calls, self.connections, self.http1, self.came = [], [], 0, 0
+        self.lets_in, self.keeps_http1 = threading.Event(), False
+        self.lets_in.set()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -151,6 +157,8 @@ class H2Upstream:
             threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
 
     def serve(self, sock):
+        self.came += 1
+        self.lets_in.wait(20)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock = self.context.wrap_socket(sock, server_side=True)
@@ -158,6 +166,9 @@ class H2Upstream:
             return
         if sock.selected_alpn_protocol() != "h2":
             self.http1 += 1
+            if self.keeps_http1:
+                sock.recv(65536)
+                time.sleep(20)
             sock.close()
             return
         connection = Connection(self, sock)

@@ -94,16 +94,17 @@ def quoted(word):
 class Redis:
     """One redis-server (or a Sentinel). <tls> is an Authority; <unix> listens on a socket only.
 
-    <users> maps names to rules of the ACL: {"gate": "on >word ~* &* +@all"}.
+    <users> maps names to rules of the ACL: {"gate": "on >word ~* &* +@all"}; <environment> is added to ours.
     """
 
     def __init__(self, *lines, password=None, users=None, tls=None, unix=False, port=None,
-                 alternative="DNS:localhost,IP:127.0.0.1", sentinel=False, start=True):
+                 alternative="DNS:localhost,IP:127.0.0.1", sentinel=False, start=True, environment=None):
         self.directory = Path(temporary_folder("sluice-redis-"))
         self.port = 0 if unix else port or free_port()
         self.path = self.directory / "s" if unix else None
         self.password, self.users, self.tls = password, users or {}, tls
         self.sentinel = sentinel
+        self.environment = {**os.environ, **(environment or {})}
         self.process = None
         self.lines = [*self._settings(alternative), *lines]
         self.settings = self.directory / "redis.conf"
@@ -136,7 +137,7 @@ class Redis:
     def start(self):
         command = ["redis-server", str(self.settings)] + (["--sentinel"] if self.sentinel else [])
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, start_new_session=True)
+                                        stderr=subprocess.DEVNULL, start_new_session=True, env=self.environment)
         if self not in ALIVE:
             ALIVE.append(self)
         try:

@@ -59,6 +59,7 @@ struct tracing_settings {
     const char *endpoint; /* as asked, with /v1/traces; url borrows from it */
     struct url url;
     double sample;
+    bool capture_content; /* of calls and answers, where the tenant lets it be */
     struct header_setting *headers;
     size_t header_count;
     struct text resource; /* its attributes as OTLP's JSON, without the brackets */
@@ -315,8 +316,10 @@ struct config {
         bool decisions; /* in the access log */
         bool metrics_enabled, metrics_public;
         const char *metrics_path;
-        bool tenant_label;
+        bool tenant_label, gen_ai;
         unsigned max_label_values;
+        const uint8_t *access_fields; /* enum access_field, in the order of a line; none = all */
+        size_t access_field_count;
     } telemetry;
     struct tracing_settings tracing;
 

@@ -160,6 +160,7 @@ struct tenant_draft {
     struct items residency; /* struct text */
     struct items keys;      /* struct key_draft */
     unsigned may_set;
+    int capture;
     struct level_draft level, users;
 };
 
@@ -301,7 +302,7 @@ struct document {
     /* Options that need work after reading. */
     int64_t version;
     struct items listeners, providers, models, tenants, policies, rules;
-    struct items cors_origins, include;
+    struct items cors_origins, include, access_fields;
     struct items tracing_headers;  /* struct pair */
     bool tracing_as_is;            /* a variable has the whole address */
     struct items finetune_command; /* struct text */

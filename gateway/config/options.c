@@ -457,9 +457,9 @@ static const struct option telemetry_log[] = {
 
 static const struct option telemetry_access[] = {
     {.name = "enabled", .type = OPTION_BOOL, .where = CONFIG(telemetry.access_enabled), .fallback = "true", .help = "One line per call."},
-    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well."},
-    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay."},
-    {.name = "fields", .type = OPTION_TEXTS, .status = INERT, .fallback = "[]", .help = "Only these; empty = all."},
+    {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(telemetry.access_sample), .fallback = "1.0", .help = "Share of the calls that went well; all others have a line."},
+    {.name = "decisions", .type = OPTION_BOOL, .where = CONFIG(telemetry.decisions), .fallback = "false", .help = "In JSON: with what was known of each target when one was chosen, for sluice replay. Where fields are given, decision has to be one of them."},
+    {.name = "fields", .type = OPTION_TEXTS, .where = ROOT(access_fields), .fallback = "[]", .help = "In JSON: only these, in this order, as in [ts, request_id, model, status, cost_usd]; empty = all."},
     {0},
 };
 
@@ -469,7 +469,7 @@ static const struct option telemetry_metrics[] = {
     {.name = "path", .type = OPTION_STRING, .where = CONFIG(telemetry.metrics_path), .fallback = "/metrics", .help = "Where."},
     {.name = "tenant_label", .type = OPTION_BOOL, .where = CONFIG(telemetry.tenant_label), .fallback = "true", .help = "A label for the tenant."},
     {.name = "max_label_values", .type = OPTION_COUNT, .where = CONFIG(telemetry.max_label_values), .fallback = "500", .min = 1, .max = 100000, .help = "Of one label; more are counted together."},
-    {.name = "gen_ai", .type = OPTION_BOOL, .status = INERT, .fallback = "true", .help = "Names of OpenTelemetry's GenAI conventions too."},
+    {.name = "gen_ai", .type = OPTION_BOOL, .where = CONFIG(telemetry.gen_ai), .fallback = "true", .help = "Names of OpenTelemetry's GenAI conventions too."},
     {0},
 };
 
@@ -478,7 +478,7 @@ static const struct option telemetry_tracing[] = {
     {.name = "protocol", .type = OPTION_WORD, .fallback = "http/json", .words = "http/json", .help = "Encoding."},
     {.name = "headers", .type = OPTION_PAIRS, .where = ROOT(tracing_headers), .fallback = "{}", .secret = true, .help = "For the collector: its key, for example; at most 16."},
     {.name = "sample", .type = OPTION_SHARE, .where = CONFIG(tracing.sample), .fallback = "0.1", .help = "Share of the calls that begin a trace; one that a caller has begun goes on, or not, as traceparent says."},
-    {.name = "capture_content", .type = OPTION_BOOL, .status = INERT, .fallback = "false", .help = "gen_ai.input.messages, gen_ai.output.messages."},
+    {.name = "capture_content", .type = OPTION_BOOL, .where = CONFIG(tracing.capture_content), .fallback = "false", .help = "Prompts and answers in spans (gen_ai.input.messages, gen_ai.output.messages), as guardrails have left them, 32 KiB of each; not of tenants with capture: none."},
     {0},
 };
 

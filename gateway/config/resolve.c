@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <sys/un.h>
 
+#include "gateway/base/access_field.h"
 #include "gateway/base/table.h"
 #include "gateway/config/document.h"
 
@@ -233,6 +234,43 @@ static void resolve_origins(struct document *document)
     }
 }
 
+static struct text next_field(void *with, size_t i)
+{
+    (void)with;
+    return access_field_name(i);
+}
+
+static void resolve_access_fields(struct document *document)
+{
+    const struct node *list = node_at(document->root, "telemetry.access_log.fields");
+    struct config *config = &document->config;
+    bool seen[ACCESS_FIELDS + 1] = {false};
+    uint8_t *fields = arena_new(&document->arena, ACCESS_FIELDS);
+    size_t count = 0;
+    for (const struct node *entry = list ? list->first : NULL; entry; entry = entry->next) {
+        struct text name = node_text(entry);
+        enum access_field field = access_field_find(name);
+        if (entry->broken)
+            continue;
+        if (field == ACCESS_FIELDS) {
+            struct problem *problem =
+                problem_at_value(document, entry, SEVERITY_ERROR,
+                                 "a line of the access log has no \"%.*s\"", TEXT_ARGS(name));
+            struct text near = nearest(name, next_field, NULL);
+            if (near.at)
+                problem->hint = near.at;
+        } else if (seen[field]) {
+            problem_at_value(document, entry, SEVERITY_ERROR, "\"%.*s\" stands twice in \"fields\"",
+                             TEXT_ARGS(name));
+        } else {
+            fields[count++] = (uint8_t)field;
+        }
+        seen[field] = true;
+    }
+    config->telemetry.access_fields = fields;
+    config->telemetry.access_field_count = count;
+}
+
 static void resolve_ledger(struct document *document)
 {
     enum { SYNC_WORD_OS, SYNC_WORD_DISK, SYNC_WORD_STORE };
@@ -281,6 +319,7 @@ void document_resolve(struct document *document)
         config->admin_socket = arena_format(&document->arena, "%s/admin.sock", config->state).at;
     config->unknown_model_passthrough = document->unknown_model == 1;
     resolve_origins(document);
+    resolve_access_fields(document);
     resolve_admin(document);
     resolve_store(document);
     resolve_ledger(document);

@@ -5,6 +5,7 @@
 #include "gateway/config/document.h"
 #include "gateway/config/scalar.h"
 
+enum { CAPTURE_ALLOWED, CAPTURE_NONE };
 enum { MAY_SET_TAGS = 1, MAY_SET_POLICY = 2, MAY_SET_EXPLAIN = 4 };
 
 /* --------------------------------------------------------------------------- names of models */
@@ -164,6 +165,7 @@ static void resolve_tenant(struct document *document, const struct tenant_draft 
     tenant->model_index = model_index_new(&document->arena, draft->models.at, draft->models.count);
     tenant->residency = draft->residency.at;
     tenant->residency_count = draft->residency.count;
+    tenant->no_capture = draft->capture == CAPTURE_NONE;
     tenant->may_set_tags = draft->may_set & MAY_SET_TAGS;
     tenant->may_set_policy = draft->may_set & MAY_SET_POLICY;
     tenant->may_set_explain = draft->may_set & MAY_SET_EXPLAIN;

@@ -25,6 +25,8 @@ struct h2_call {
     int32_t id;               /* 0 = the request's head is not whole */
     bool closed;              /* the stream is over */
     bool refused;             /* it was not looked at */
+    bool sent;                /* its head has gone out */
+    bool answered;            /* something has come for it */
     bool ended;               /* all of the answer has come */
     bool has_head;            /* its head has; no interim one */
     bool has_length;
@@ -128,11 +130,34 @@ bool h2_call_is_refused(const struct h2_call *call)
     return call->refused;
 }
 
+bool h2_call_is_answered(const struct h2_call *call)
+{
+    return call->answered;
+}
+
 /* -------------------------------------------------------------------------- the answer */
 
 static struct h2_call *call_of(nghttp2_session *session, int32_t id)
 {
     return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *with)
+{
+    struct h2_call *call = call_of(session, frame->hd.stream_id);
+    (void)with;
+    if (call)
+        call->answered = true;
+    return 0;
+}
+
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *with)
+{
+    struct h2_call *call = call_of(session, frame->hd.stream_id);
+    (void)with;
+    if (call && frame->hd.type == NGHTTP2_HEADERS)
+        call->sent = true;
+    return 0;
 }
 
 static int malformed(struct h2_call *call)
@@ -248,7 +273,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t why, void *wi
     (void)with;
     if (!call)
         return 0;
-    call->refused = why == NGHTTP2_REFUSED_STREAM && !call->has_head;
+    call->refused = why == NGHTTP2_REFUSED_STREAM && !call->answered;
     call_over(call);
     return 0;
 }
@@ -481,6 +506,8 @@ struct h2_client *h2_client_new(h2_call_tell *told)
     assert(made);
     client->tell = told;
     list_init(&client->calls);
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_sent);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
@@ -509,8 +536,11 @@ struct h2_client *h2_client_new(h2_call_tell *told)
 
 void h2_client_free(struct h2_client *client)
 {
-    while (!list_is_empty(&client->calls))
-        call_over(LIST_MEMBER(client->calls.next, struct h2_call, link));
+    while (!list_is_empty(&client->calls)) {
+        struct h2_call *call = LIST_MEMBER(client->calls.next, struct h2_call, link);
+        call->refused = call->refused || !call->sent;
+        call_over(call);
+    }
     nghttp2_session_del(client->session);
     memory_free(client);
 }
@@ -548,6 +578,16 @@ unsigned h2_client_room(const struct h2_client *client)
     if (client->failed || !nghttp2_session_check_request_allowed(client->session))
         return 0;
     return client->count < most ? most - client->count : 0;
+}
+
+bool h2_client_is_greeted(const struct h2_client *client)
+{
+    return client->greeted;
+}
+
+void h2_client_ping(struct h2_client *client)
+{
+    nghttp2_submit_ping(client->session, NGHTTP2_FLAG_NONE, NULL);
 }
 
 void h2_client_leave(struct h2_client *client)

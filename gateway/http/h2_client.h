@@ -56,6 +56,10 @@ size_t h2_client_produce(struct h2_client *client, char *into, size_t room);
 /* So many calls may begin now: one before the server has said how many it allows, 0 when it has
  * said that it leaves. */
 unsigned h2_client_room(const struct h2_client *client);
+/* Has the server said how many? */
+bool h2_client_is_greeted(const struct h2_client *client);
+/* Ask whether the server is there (PING). */
+void h2_client_ping(struct h2_client *client);
 /* Say that we leave (GOAWAY). */
 void h2_client_leave(struct h2_client *client);
 /* Is there nothing to send nor to expect any more? */
@@ -71,8 +75,10 @@ ssize_t h2_call_read(struct h2_call *call, void *into, size_t bytes);
 bool h2_call_has_more(const struct h2_call *call);
 /* Bytes taken of the request in HTTP/1.1, H2_WAIT (H2_CALL_ROOM will come), H2_BROKEN. */
 ssize_t h2_call_write(struct h2_call *call, const struct iovec *pieces, int count);
-/* Has the server said that it has not looked at the request (RFC 9113 8.7)? It may be sent again.
- */
+/* Has the server said that it has not looked at the request (RFC 9113 8.7), or did nothing of it go
+ * out? It may be sent again. */
 bool h2_call_is_refused(const struct h2_call *call);
+/* Has the server begun to answer, well or badly? */
+bool h2_call_is_answered(const struct h2_call *call);
 /* The owner leaves; a call that is not over is cancelled. */
 void h2_call_close(struct h2_call *call);

@@ -7,6 +7,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/http/h2_client.h"
 #include "gateway/wire/upstream_inside.h"
 
 enum {
@@ -71,8 +72,7 @@ void connection_close(struct upstream *up)
         pool->reaching--;
     }
     timer_stop(&up->timer);
-    if (up->watch.fd >= 0)
-        loop_remove(pool->owner->loop, &up->watch);
+    loop_remove(pool->owner->loop, &up->watch); /* what has no descriptor may come again, too */
     up->watch.fd = -1;
     stream_close(&up->stream);
     up->state = UP_CLOSED;
@@ -146,20 +146,19 @@ static void open_inside(struct trunk *trunk, struct upstream_call *call)
 /* Begin <call>, if there is a way; an idle connection may be one that has died unnoticed. */
 static bool begin_now(struct upstream_pool *pool, struct upstream_call *call, bool take_any)
 {
-    bool first_of_all = call->fresh || call->wants_upgrade;
     if ((take_any || !call->fresh) && !list_is_empty(&pool->idle)) {
         take_idle(LIST_MEMBER(pool->idle.next, struct upstream, link), call);
         return true;
     }
     if (pool->connections >= pool->place.max_connections)
         return false;
-    struct trunk *trunk = first_of_all ? NULL : trunk_find(pool);
+    struct trunk *trunk = call->wants_upgrade ? NULL : trunk_find(pool, call->fresh);
     if (trunk) {
         open_inside(trunk, call);
         return true;
     }
     /* One is on its way that will carry it. */
-    if (!first_of_all && pool->has_spoken_h2 && pool->reaching)
+    if (!call->wants_upgrade && pool->has_spoken_h2 && pool->reaching)
         return false;
     connection_open(pool, call);
     return true;
@@ -237,14 +236,27 @@ static void connection_give_back(struct upstream *up)
 
 /* -------------------------------------------------------------------------------- calls */
 
+/* It has the connection that it was on its way to. */
+static void reached(struct upstream *up)
+{
+    struct upstream_pool *pool = up->pool;
+    memory_free(up->reaching); /* its query was answered in another round */
+    up->reaching = NULL;
+    pool->reaching--;
+    if (up->inside)
+        return;
+    /* It will not carry those that wait for it. */
+    pool->has_spoken_h2 = pool->has_spoken_h2 && up->call->wants_upgrade;
+    pool_serve_waiting(pool);
+}
+
 void connection_ready(struct upstream *up)
 {
     timer_stop(&up->timer);
     up->state = UP_CALL;
     up->keep = !up->inside; /* there is one for each call */
-    up->pool->reaching -= up->reaching != NULL;
-    memory_free(up->reaching); /* its query was answered in another round */
-    up->reaching = NULL;
+    if (up->reaching)
+        reached(up);
     up->sent_head = up->request_over = up->told_sent = up->pushed_high = false;
     up->find = (struct head_find){0};
     up->head_read = up->tunnel = false;
@@ -523,7 +535,12 @@ static void answer_closed(struct upstream *up, bool broken)
 {
     struct upstream_call *call = up->call;
     up->keep = false;
+    if (up->inside && h2_call_is_answered(up->inside))
+        call->answered = true; /* by what is none */
     call->unread = !call->answered && stream_is_unconfirmed(&up->stream);
+    /* Inside, nearly each call follows another: that it was not read, the server says. */
+    if (up->inside)
+        call->reused = call->unread || (call->reused && !up->told_sent);
     if (up->head_read && !broken && body_may_end_here(&up->body)) {
         finish_answer(up, (struct text){"", 0});
         return;

@@ -268,6 +268,11 @@ static void shake(struct upstream *up)
     struct fault fault = {0};
     switch (stream_shake(&up->stream, &fault)) {
     case 0:
+        if (stream_is_http2(&up->stream) && up->call->wants_upgrade) {
+            connection_fail(up, FAULT_TARGET_INVALID, "%s has agreed on what was not offered",
+                            up->pool->place.host);
+            return;
+        }
         if (stream_is_http2(&up->stream))
             trunk_take_over(up);
         connection_ready(up);

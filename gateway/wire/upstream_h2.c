@@ -18,14 +18,21 @@ enum {
     WRITES_PER_EVENT = 8,
     WRITE_BYTES = 64 * 1024, /* at once */
     STUCK_US = 2000000,      /* a server that takes nothing for so long gets no further calls */
-    SILENT_US = 2000000,     /* nor one that was silent to a call that has lasted so long */
+    ALIVE_US = 1000000,      /* what was heard so long ago says that it is there */
+    SETTLE_US = 1000000,     /* for its first words; then those that wait look elsewhere */
+    LOOK_US = 1000000,       /* between two looks while calls are open */
+    PING_US = 5000000, /* of silence until it is asked whether it is there; then twice as long */
+    PING_MAX_US = 60000000, /* but no longer: some take many pings for an attack */
+    DOUBT_US = 3000000,     /* without an answer to that: no further calls */
+    DEAD_US = 15000000,     /* then it is given up */
+    PONG_BYTES = 17,
 };
 
 struct trunk {
     struct watch watch;
     struct grave grave;
     struct stream stream;
-    struct timer timer;     /* while no call is on it */
+    struct timer timer;     /* its end, while no call is on it; else the next look */
     struct put_off put_off; /* to send what there is */
     struct upstream_pool *pool;
     struct link link;     /* in the pool's list */
@@ -33,8 +40,12 @@ struct trunk {
     struct link carried;  /* struct upstream */
     unsigned count, all;  /* of them; of those that there have been, too */
     struct buffer out;    /* what the socket did not take */
+    uint64_t made_us;
     uint64_t heard_us;    /* when the server last sent something */
+    uint64_t asked_us;    /* whether it is there; 0 = it has answered */
+    uint64_t patience_us; /* with its silence */
     uint64_t stuck_us;    /* the socket takes nothing since; 0 = it does */
+    bool settling; /* counts among those on their way, until the server has said what it takes */
     bool hangup;
     bool retired; /* gets no further calls */
 };
@@ -44,9 +55,28 @@ static struct loop *loop_of(const struct trunk *trunk)
     return trunk->pool->owner->loop;
 }
 
+static uint64_t now_us(const struct trunk *trunk)
+{
+    return loop_now_us(loop_of(trunk));
+}
+
 static void send_soon(struct trunk *trunk)
 {
     loop_put_off(loop_of(trunk), &trunk->put_off, true);
+}
+
+static char *words_of_thread(void)
+{
+    static _Thread_local void *mine;
+    return memory_of_thread(&mine, WRITE_BYTES);
+}
+
+/* Those that wait for it need wait no longer. */
+static void settle(struct trunk *trunk)
+{
+    trunk->pool->reaching -= trunk->settling;
+    trunk->settling = false;
+    pool_serve_waiting(trunk->pool);
 }
 
 /* ------------------------------------------------------------------------ begin and end */
@@ -66,8 +96,10 @@ static void trunk_close(struct trunk *trunk)
     struct upstream_pool *pool = trunk->pool;
     if (!trunk->h2)
         return;
-    if (trunk->count == 0)
+    if (trunk->count == 0) {
+        pool->trunks_idle--;
         pool->owner->figures.idle--;
+    }
     pool->owner->figures.connections--;
     while (!list_is_empty(&trunk->carried)) {
         struct upstream *up = LIST_MEMBER(trunk->carried.next, struct upstream, in_trunk);
@@ -82,35 +114,85 @@ static void trunk_close(struct trunk *trunk)
     loop_remove(loop_of(trunk), &trunk->watch);
     stream_close(&trunk->stream);
     loop_bury(loop_of(trunk), &trunk->grave, free_trunk);
-    pool_serve_waiting(pool);
+    settle(trunk);
 }
 
 void trunk_end(struct trunk *trunk)
 {
-    char words[H2_PRODUCE_MIN];
+    char *words = words_of_thread();
     h2_client_leave(trunk->h2);
-    size_t length = h2_client_produce(trunk->h2, words, sizeof(words));
+    size_t length = h2_client_produce(trunk->h2, words, WRITE_BYTES);
     if (!trunk->hangup && length && !buffer_length(&trunk->out))
         stream_write(&trunk->stream, &(struct iovec){words, length}, 1); /* or not */
     trunk_close(trunk);
 }
 
+static void look_later(struct trunk *trunk)
+{
+    timer_set(loop_of(trunk), &trunk->timer, now_us(trunk) + LOOK_US);
+}
+
+/* A connection may die without a word, in some box between: what it carries would wait for as long
+ * as calls may take. */
+static void look(struct trunk *trunk)
+{
+    uint64_t now = now_us(trunk), silent_us = now - trunk->heard_us;
+    if (trunk->settling && now - trunk->made_us >= SETTLE_US)
+        settle(trunk);
+    if (trunk->asked_us && now - trunk->asked_us >= DEAD_US) {
+        trunk_close(trunk);
+        return;
+    }
+    if (trunk->asked_us && now - trunk->asked_us >= DOUBT_US)
+        trunk->retired = true;
+    if (!trunk->asked_us && silent_us >= trunk->patience_us) {
+        uint64_t twice = 2 * trunk->patience_us;
+        trunk->asked_us = now;
+        trunk->patience_us = twice < PING_MAX_US ? twice : PING_MAX_US;
+        h2_client_ping(trunk->h2);
+        send_soon(trunk);
+    }
+    look_later(trunk);
+}
+
 static void on_time(struct timer *timer)
 {
-    trunk_end(LIST_MEMBER(timer, struct trunk, timer));
+    struct trunk *trunk = LIST_MEMBER(timer, struct trunk, timer);
+    if (trunk->count == 0)
+        trunk_end(trunk);
+    else
+        look(trunk);
+}
+
+static void hear(struct trunk *trunk, size_t bytes)
+{
+    trunk->heard_us = now_us(trunk);
+    trunk->asked_us = 0;
+    if (bytes > PONG_BYTES)
+        trunk->patience_us = PING_US;
+    if (trunk->settling && h2_client_is_greeted(trunk->h2))
+        settle(trunk);
+}
+
+static bool has_room(const struct trunk *trunk)
+{
+    bool stuck = trunk->stuck_us && now_us(trunk) - trunk->stuck_us >= STUCK_US;
+    return !trunk->retired && !trunk->hangup && !stuck && h2_client_room(trunk->h2);
 }
 
 /* It carries nothing any more. */
 static void rest(struct trunk *trunk)
 {
     struct upstream_pool *pool = trunk->pool;
+    bool enough = pool->trunks_idle + pool->idle_count >= pool->place.max_idle;
+    pool->trunks_idle++;
     pool->owner->figures.idle++;
-    if (trunk->retired || pool->references == 0) {
+    timer_stop(&trunk->timer);
+    if (!has_room(trunk) || enough || pool->references == 0) {
         trunk_end(trunk);
         return;
     }
-    timer_set(loop_of(trunk), &trunk->timer,
-              loop_now_us(loop_of(trunk)) + (uint64_t)pool->place.idle_us);
+    timer_set(loop_of(trunk), &trunk->timer, now_us(trunk) + (uint64_t)pool->place.idle_us);
 }
 
 void trunks_retire(struct upstream_pool *pool)
@@ -180,10 +262,6 @@ static void close_inside(void *carried, bool at_once)
         return;
     list_remove(&up->in_trunk);
     up->trunk = NULL;
-    uint64_t now = loop_now_us(loop_of(trunk));
-    /* A connection that died without a word, in some box between, would keep call after call. */
-    if (trunk->heard_us < up->begun_us && now - up->begun_us >= SILENT_US)
-        trunk->retired = true;
     send_soon(trunk);
     if (--trunk->count == 0)
         rest(trunk);
@@ -214,17 +292,12 @@ static void on_news(void *owner, enum h2_call_news news)
     loop_again(up->pool->owner->loop, &up->watch, events[news]);
 }
 
-static bool has_room(const struct trunk *trunk)
-{
-    bool stuck = trunk->stuck_us && loop_now_us(loop_of(trunk)) - trunk->stuck_us >= STUCK_US;
-    return !trunk->retired && !trunk->hangup && !stuck && h2_client_room(trunk->h2);
-}
-
-struct trunk *trunk_find(const struct upstream_pool *pool)
+struct trunk *trunk_find(const struct upstream_pool *pool, bool alive)
 {
     for (struct link *at = pool->trunks.next; at != &pool->trunks; at = at->next) {
         struct trunk *trunk = LIST_MEMBER(at, struct trunk, link);
-        if (has_room(trunk))
+        bool heard = now_us(trunk) - trunk->heard_us < ALIVE_US;
+        if (has_room(trunk) && (heard || !alive))
             return trunk;
     }
     return NULL;
@@ -234,14 +307,15 @@ void trunk_join(struct trunk *trunk, struct upstream *up)
 {
     up->trunk = trunk;
     up->inside = h2_call_begin(trunk->h2, up);
-    up->begun_us = loop_now_us(loop_of(trunk));
     up->calls = trunk->all++;
     stream_init_inside(&up->stream, &how, up);
     list_push_back(&trunk->carried, &up->in_trunk);
-    if (trunk->count++ == 0) {
-        timer_stop(&trunk->timer);
-        trunk->pool->owner->figures.idle--;
-    }
+    if (trunk->count++ > 0)
+        return;
+    timer_stop(&trunk->timer);
+    look_later(trunk);
+    trunk->pool->trunks_idle--;
+    trunk->pool->owner->figures.idle--;
 }
 
 /* ---------------------------------------------------------------------------- its socket */
@@ -249,8 +323,7 @@ void trunk_join(struct trunk *trunk, struct upstream *up)
 /* False when nothing more can be sent now. */
 static bool send_some(struct trunk *trunk)
 {
-    static _Thread_local void *mine;
-    char *words = memory_of_thread(&mine, WRITE_BYTES);
+    char *words = words_of_thread();
     bool queued = buffer_length(&trunk->out) > 0;
     struct text bytes = buffer_text(&trunk->out);
     if (!queued)
@@ -270,7 +343,7 @@ static bool send_some(struct trunk *trunk)
     else
         buffer_append_text(&trunk->out, text_from(bytes, sent));
     if (sent > 0 || !trunk->stuck_us)
-        trunk->stuck_us = loop_now_us(loop_of(trunk));
+        trunk->stuck_us = now_us(trunk);
     if (buffer_length(&trunk->out))
         return false;
     trunk->stuck_us = 0;
@@ -303,8 +376,8 @@ static bool read_some(struct trunk *trunk)
             trunk_close(trunk);
             return false;
         }
-        trunk->heard_us = loop_now_us(loop_of(trunk));
         h2_client_receive(trunk->h2, (struct text){scratch, (size_t)got});
+        hear(trunk, (size_t)got);
         if (!stream_may_have_more(&trunk->stream, (size_t)got, READ_BYTES) && !trunk->hangup)
             return true;
     }
@@ -340,9 +413,14 @@ void trunk_take_over(struct upstream *up)
     buffer_init(&trunk->out, WRITE_BYTES);
     trunk->h2 = h2_client_new(on_news);
     list_push_back(&pool->trunks, &trunk->link);
+    trunk->made_us = trunk->heard_us = now_us(trunk);
+    trunk->patience_us = PING_US;
+    trunk->settling = true;
     pool->objects++;
+    pool->reaching++;
     pool->has_spoken_h2 = true;
-    pool->owner->figures.idle++; /* until it is joined */
+    pool->trunks_idle++; /* until it is joined */
+    pool->owner->figures.idle++;
     loop_add(pool->owner->loop, &trunk->watch);
     loop_again(pool->owner->loop, &trunk->watch, LOOP_READ); /* TLS may have read on */
     trunk_join(trunk, up);

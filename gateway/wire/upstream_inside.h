@@ -43,8 +43,9 @@ struct upstream_pool {
     struct link idle;    /* struct upstream, the one used last in front */
     struct link waiting; /* struct upstream_call */
     struct link trunks;  /* struct trunk, the oldest in front */
-    unsigned reaching;   /* connections on their way */
-    bool has_spoken_h2;  /* and so will the next connection, as far as one knows */
+    unsigned trunks_idle;
+    unsigned reaching;  /* connections on their way, and trunks that have not said what they take */
+    bool has_spoken_h2; /* and so will the next connection, as far as one knows */
     unsigned connections, idle_count, waiting_count;
     struct errand serve; /* of those who wait; put off, so that no call ends inside another's */
     bool serving;
@@ -80,7 +81,7 @@ struct upstream {
     struct trunk *trunk;       /* that carries it; NULL = none does, or it has ended */
     struct link in_trunk;      /* in its list */
     struct h2_call *inside;    /* NULL = it has a socket of its own */
-    uint64_t begun_us;         /* inside */
+
     unsigned interim;
     bool hangup, keep;
     bool sent_head;    /* upstream_send() was called */
@@ -105,8 +106,8 @@ void pool_release(struct upstream_pool *pool);
 /* upstream_h2.c */
 /* The handshake of <up> has agreed on HTTP/2: its socket becomes a trunk's, which carries it. */
 void trunk_take_over(struct upstream *up);
-/* One that may carry another call, or NULL. */
-struct trunk *trunk_find(const struct upstream_pool *pool);
+/* One that may carry another call, or NULL. <alive>: of which something was heard just now. */
+struct trunk *trunk_find(const struct upstream_pool *pool, bool alive);
 /* Let it carry <up>, which has no stream. */
 void trunk_join(struct trunk *trunk, struct upstream *up);
 /* No trunk gets further calls; those that carry none are closed. */

@@ -2,7 +2,8 @@
 -- Claim what a call lacks of all its counters, or of none.
 --
 -- KEYS  life, counters...
--- ARGV  node, generation, incarnation, nodes, dead after, then per counter nine words:
+-- ARGV  node, generation, incarnation, clock (of the nodes, at least), nodes, dead after, then per
+--       counter nine words:
 --         mode   r rolling, c calendar, t total, p parallel calls; and maybe
 --                s never refuses, a ahead: as much as there is, or m money: all are cut by the same
 --         a, z   see open_... in store.lua
@@ -16,12 +17,12 @@
 --       0, now, index of the counter (from 0) that refuses for longest, for how long (-1: for ever), left
 --       2, now         the node must assert first
 --       3, now, wait   nothing is granted to anybody for so long
---       4, now         a calendar span is not the current one, by Redis' own clock
+--       4, time        a calendar span is not the current one, by Redis' own clock, which says <time>
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
-local nodes, dead_after = math.max(1, tonumber(ARGV[4])), tonumber(ARGV[5])
+local nodes, dead_after = math.max(1, tonumber(ARGV[5])), tonumber(ARGV[6])
 local me = node .. '.' .. generation
-local WORDS, HEAD = 9, 5
+local WORDS, HEAD = 9, 6
 local NEAR = 1000000 -- how far a node's clock may be off at the edge of a calendar span
 local PLENTY = 16
 
@@ -29,7 +30,7 @@ local life = call('HMGET', KEYS[1], 'inc/' .. node, 'young', 'now', 'ahead')
 if life[1] ~= generation .. '.' .. incarnation then
     return {2, server_time()}
 end
-local now = root_time(KEYS[1], life[3], life[4])
+local now = root_time(KEYS[1], life[3], life[4], tonumber(ARGV[4]))
 if now < (tonumber(life[2]) or 0) then
     return {3, now, tonumber(life[2]) - now}
 end

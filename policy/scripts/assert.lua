@@ -5,7 +5,7 @@
 -- incarnation good; in between nothing is granted to it.
 --
 -- KEYS  life, counters...
--- ARGV  node, generation, incarnation,
+-- ARGV  node, generation, incarnation, clock (of the nodes, at least),
 --       first, last   0 or 1
 --       lost          1: if the store does not know this root, it has forgotten
 --       create        1: if the store does not know this root, it is new
@@ -16,10 +16,10 @@
 --       5, now         the store does not know this root: neither <lost> nor <create>
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
-local first, last = ARGV[4] == '1', ARGV[5] == '1'
-local young = tonumber(ARGV[8])
+local first, last = ARGV[5] == '1', ARGV[6] == '1'
+local least, young = tonumber(ARGV[4]), tonumber(ARGV[9])
 local me, mark = node .. '.' .. generation, generation .. '.' .. incarnation
-local HEAD = 8
+local HEAD = 9
 local life_key = KEYS[1]
 
 local function set_life(run, may_have_lost, at)
@@ -43,13 +43,13 @@ local run = string.match(call('INFO', 'server'), 'run_id:(%w+)')
 local life = call('HMGET', life_key, 'run', 'now', 'ahead')
 local now
 if not life[1] then
-    now = server_time()
-    if ARGV[6] ~= '1' and ARGV[7] ~= '1' then
-        return {5, now}
+    if ARGV[7] ~= '1' and ARGV[8] ~= '1' then
+        return {5, server_time()}
     end
-    set_life(run, ARGV[6] == '1', now)
+    now = root_time(life_key, nil, nil, least)
+    set_life(run, ARGV[7] == '1', now)
 else
-    now = root_time(life_key, life[2], life[3])
+    now = root_time(life_key, life[2], life[3], least)
     if life[1] ~= run then
         forget_nodes()
         set_life(run, true, now)
@@ -111,6 +111,13 @@ for index = 2, #KEYS do
     assert_counter(c, claims)
 end
 
+-- Others get nothing before all of it is here, when they might take what it has not said yet.
+local young_until = tonumber(known[3]) or 0
+if not last and now < young_until then
+    young_until = math.max(young_until, now + young)
+    call('HSET', life_key, 'young', digits(young_until))
+end
+
 if last then
     call('HSET', life_key, 'inc/' .. node, mark)
     call('HDEL', life_key, 'as/' .. node)
@@ -118,4 +125,4 @@ else
     call('HSET', life_key, 'as/' .. node, mark)
     call('HDEL', life_key, 'inc/' .. node)
 end
-return {1, now, math.max(0, (tonumber(known[3]) or 0) - now)}
+return {1, now, math.max(0, young_until - now)}

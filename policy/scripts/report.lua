@@ -2,19 +2,19 @@
 -- A node says what has changed of its claims: differences.
 --
 -- KEYS  life, and for each change its counter
--- ARGV  node, generation, incarnation, then per change five words: mode, a, z (see store.lua), slot,
---       difference (of parallel calls also 0: still there)
+-- ARGV  node, generation, incarnation, clock (of the nodes, at least), then per change five words: mode,
+--       a, z (see store.lua), slot, difference (of parallel calls also 0: still there)
 -- Gives 1, now   or   2, now: the node must assert
 
 local node, generation, incarnation = ARGV[1], ARGV[2], ARGV[3]
 local me = node .. '.' .. generation
-local WORDS, HEAD = 5, 3
+local WORDS, HEAD = 5, 4
 
 local life = call('HMGET', KEYS[1], 'inc/' .. node, 'now', 'ahead')
 if life[1] ~= generation .. '.' .. incarnation then
     return {2, server_time()}
 end
-local now = root_time(KEYS[1], life[2], life[3])
+local now = root_time(KEYS[1], life[2], life[3], tonumber(ARGV[4]))
 
 for index = 2, #KEYS do
     local at = HEAD + (index - 2) * WORDS

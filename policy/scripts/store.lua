@@ -21,6 +21,7 @@ local SLOTS = 64
 local EXACT = 9007199254740992
 local SPANS_KEPT = 3
 local DAY = 86400000000
+local APART = 250000 -- of two clocks that are one
 
 local function digits(number)
     return string.format('%.0f', number + 0) -- no "-0"
@@ -32,13 +33,18 @@ local function server_time()
 end
 
 -- The clock of a root never goes back, also when the server's does (set, or another server after a
--- failover): it is then ahead of it, and loses that again by going slower by a 32nd.
-local function root_time(key, last, ahead)
+-- failover): it is then ahead of it, and loses that again by going slower by a 32nd. Nor is it far behind
+-- that of the nodes, <least>: of a root that nobody looked at when the server's went back, or of another
+-- server of a Cluster.
+local function root_time(key, last, ahead, least)
     last, ahead = tonumber(last) or 0, tonumber(ahead) or 0
     local now, was = server_time() + ahead, ahead
     if ahead > 0 and now > last then
         ahead = ahead - math.min(ahead, math.floor((now - last) / 32))
         now = now - (was - ahead)
+    end
+    if least - now > APART then
+        ahead, now = ahead + least - now, least
     end
     if now < last then
         ahead, now = ahead + last - now, last

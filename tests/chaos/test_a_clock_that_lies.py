@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock of one gateway is an hour ahead, of another an hour behind, and is set while calls run: no
-window opens, no call is lost, and what was admitted stays within its limits."""
+"""The clock of one gateway is an hour ahead, of another an hour behind, and is set while calls run, and so is that of
+Redis: no window opens, no call is lost, and what was admitted stays within its limits."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ import struct
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,38 @@ def test_a_gateway_with_a_false_clock_is_killed(shim, store, skew, after):
         spent = sum(cost_nanos(call["prompt_tokens"], call["completion_tokens"]) for call in calls if call["model"] == MODELS["money"])
     assert made["hour"] == AMOUNTS["hour"], made
     assert made["minute"] <= AMOUNTS["minute"] and spent <= AMOUNTS["money"], (made, spent)
+
+
+def statuses_of(fleet, name, count):
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(pool.map(lambda i: fleet.gates[i % 2].chat(name, key=key_of(name), max_tokens=20).status, range(count)))
+
+
+def calls_of(fleet, name):
+    return sum(call["model"] == MODELS[name] for call in provider_calls(fleet.mock))
+
+
+@pytest.mark.parametrize("by", [2 * HOUR, -2 * HOUR])
+def test_the_clock_of_redis_is_set(shim, by):
+    """What is used up stays so, and the calendar is where Redis says it is."""
+    clock = Clock(shim)
+    spans = [{"amount": "1 USD", "period": period} for period in ("hour", "day", "month")]
+    tenants = [*TENANTS, tenant("calendar", budgets=spans), tenant("later", budgets=spans)]
+    with Redis(environment=clock.environment) as redis, Fleet(
+            2, tenants, {**MODELS, "calendar": "mock/tokens-14", "later": "mock/tokens-15"}, shared(redis, timeout="1s")) as fleet:
+        fleet.wait_together()
+        amount = AMOUNTS["hour"]
+        eventually(lambda: statuses_of(fleet, "hour", 40) == {429: 40} and calls_of(fleet, "hour") == amount, 20,
+                   what="all of it is used")
+        assert statuses_of(fleet, "calendar", 10) == {200: 10}
+        clock.set(by)
+        assert abs(int(redis.command("TIME")[0]) - by - time.time()) < 60, "the shim does not work"
+        for _ in range(3):
+            assert 200 not in statuses_of(fleet, "hour", 40)
+        for name in ("calendar", "later"):  # nobody has claimed anything ahead of the latter
+            eventually(lambda name=name: statuses_of(fleet, name, 10) == {200: 10}, 10, every=0.1, what=f"{name} is let in")
+        fleet.wait_store(1)
+        assert statuses_of(fleet, "hour", 40) == {429: 40}
+        time.sleep(1)  # many beats
+        assert statuses_of(fleet, "later", 10) == {200: 10}
+        assert calls_of(fleet, "hour") == amount

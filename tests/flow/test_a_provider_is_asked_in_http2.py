@@ -8,13 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from h2_client import REFUSED_STREAM
+from h2_client import END_HEADERS, HEADERS, REFUSED_STREAM, frame
 from h2_upstream import EVENTS, JSON, H2Upstream
 from harness import (
     KEY_ACME,
     KEY_PROVIDER,
     USAGE,
     Authority,
+    Background,
     Sluice,
     chat_body,
     chat_chunk,
@@ -24,6 +25,7 @@ from harness import (
     merged,
     model_for,
     provider_for,
+    request_bytes,
     sse_events,
     temporary_folder,
 )
@@ -43,6 +45,9 @@ def tls_server():
 def behind(port, **changes):
     return config_for(f"https://localhost:{port}/v1", providers=[provider_for(
         f"https://localhost:{port}/v1", **merged({"tls": {"ca_file": str(OURS.file)}}, changes))])
+
+
+CHAT = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 class Pair:
@@ -312,6 +317,100 @@ def test_a_reload_leaves_running_calls_and_closes_the_rest():
         assert sse_events(b"".join(client.pieces(response)))[-1] == "[DONE]"
         client.close()
         eventually(lambda: len(pair.server.open_connections()) == 1)
+
+
+def test_clients_that_leave_at_any_moment_leave_nothing_behind():
+    """What a call has left to be done in the next round must not be done on its memory."""
+    def do(call):
+        call.head(EVENTS)
+        while call.event(chat_chunk({"content": "y" * 2000})):
+            pass
+
+    with Pair(do) as pair:
+        def come_and_go(i):
+            for k in range(25):
+                client, _ = pair.gate.open_stream()
+                time.sleep((i * 7 + k) % 20 / 1000)
+                client.close()
+
+        in_parallel(6, come_and_go)
+        assert pair.gate.crash_trace() is None
+        eventually(lambda: pair.gate.usage_total("requests") == 150)
+
+
+def test_a_websocket_on_its_way_holds_up_no_call():
+    with Pair(pool={"idle_timeout": "200ms"}) as pair:
+        assert pair.gate.chat().status == 200
+        eventually(lambda: not pair.server.open_connections())
+        pair.server.lets_in.clear()
+        fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+                  ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]
+        pair.server.keeps_http1 = True
+        websocket = pair.gate.connect()
+        websocket.send(request_bytes("GET", "/v1/realtime?model=fast", [*fields, ("Authorization", f"Bearer {KEY_ACME}")]))
+        eventually(lambda: pair.server.came == 2)
+        chat = Background(pair.gate.chat)
+        time.sleep(0.3)  # it waits for the one that is on its way
+        pair.server.lets_in.set()
+        assert chat.result().status == 200
+        websocket.close()
+
+
+def test_an_answer_that_is_none_is_not_asked_for_again():
+    def do(call):
+        with call.connection.lock:  # 200, transfer-encoding: chunked
+            call.connection.sock.sendall(
+                frame(HEADERS, END_HEADERS, call.number, b"\x88\x00\x11transfer-encoding\x07chunked"))
+
+    with Pair(do, retry={"attempts": 2, "backoff": "10ms"}) as pair:
+        answer = pair.gate.chat()
+        assert (answer.status, answer.error["code"]) == (502, "upstream_invalid") and len(pair.server.calls) == 1
+
+
+def test_many_that_were_refused_unread_share_a_new_connection():
+    held, gone = [], threading.Event()
+
+    def do(call):
+        if gone.is_set() or call.json().get("user") != "held":
+            call.answer()
+            return
+        held.append(call)
+        if len(held) == 30:
+            gone.set()
+            call.connection.goaway(last=0)
+
+    with Pair(do, pool={"max_idle": 2}) as pair:
+        assert pair.gate.chat().status == 200
+        answers = in_parallel(30, lambda i: pair.gate.chat(user="held"))
+        assert [answer.status for answer in answers] == [200] * 30
+        assert len(pair.server.connections) <= 4
+
+
+def test_a_connection_that_died_without_a_word_is_found_out():
+    """Silent with a call open, it is asked (PING); without an answer others go elsewhere."""
+    with Pair(timeouts={"first_byte": "40s"}) as pair:
+        assert pair.gate.chat().status == 200
+        dead = pair.server.connections[0]
+        dead.mute = True
+        waiting = Background(lambda: pair.gate.post("/v1/chat/completions", CHAT, timeout=60))
+        eventually(lambda: b"\0\0\x08\x06\0\0\0\0\0" in dead.unheard, within=30, what="a PING")
+
+        def is_served():
+            try:
+                return pair.gate.post("/v1/chat/completions", CHAT, timeout=1).status == 200
+            except TimeoutError:
+                return False
+
+        eventually(is_served, within=20, what="a new connection for new calls")
+        assert len(pair.server.connections) == 2
+        assert waiting.result().status == 503  # given up with its connection
+
+
+def test_what_can_carry_nothing_is_not_kept():
+    with Pair(max_streams=0, pool={"max_connections": 4, "max_idle": 2}) as pair:
+        for _ in range(10):
+            pair.gate.chat()
+        eventually(lambda: len(pair.server.open_connections()) <= 2)
 
 
 def test_two_gateways_speak_it_with_each_other():

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import json_format
 from harness import Sluice, chat_request, config_for, eventually, merged, model_for, run_cli
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from raw_upstream import Upstream, openai_answer
+from raw_upstream import Upstream, chat_body, openai_answer, stream_chat
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SERVER, CLIENT = 2, 3
@@ -261,3 +261,148 @@ def test_variables_for_other_programs_keep_nobody_from_starting(upstream):
         assert told.returncode == 0
         for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG"):
             assert f"{name} is passed over" in told.stderr
+
+
+# --------------------------------------------------------------------------------- what is said
+
+TOOLS = [{"type": "function", "function": {"name": "look", "description": "d", "parameters": {"type": "object"}}}]
+SPOKEN = [
+    {"role": "system", "content": "Be \"brief\"."},
+    {"role": "user", "content": [{"type": "text", "text": "what\nis é?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
+    {"role": "assistant", "content": None,
+     "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"a": [1, "x"]}'}}]},
+    {"role": "tool", "tool_call_id": "c1", "content": "42"},
+]
+CONTENT = ("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions")
+
+
+def content_of(collector, answer):
+    """What is said in the spans of a call; in that of a try only."""
+    call, tries = collector.wait(answer)
+    assert not set(CONTENT) & set(attributes_of(call))
+    told = attributes_of(tries[-1])
+    return {name.removeprefix("gen_ai."): json.loads(told[name]) for name in CONTENT if name in told}, told.get("sluice.content_cut", False)
+
+
+def says(*words):
+    """An upstream that says them, each in a chunk of its own where it streams."""
+    def answer(call):
+        if call.json.get("stream"):
+            stream_chat(call, words)
+        else:
+            call.respond(200, chat_body("".join(words)))
+    return answer
+
+
+def said(text, reason="stop"):
+    return [{"role": "assistant", "parts": [{"type": "text", "content": text}], "finish_reason": reason}]
+
+
+def test_what_is_said_is_told_only_if_asked_for(upstream, collector):
+    with gate_for(upstream, collector) as gate:
+        assert content_of(collector, gate.chat()) == ({}, False)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_said_is_told(upstream, collector, stream):
+    upstream.answer = says("Hel", "lo", " there")
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        answer = gate.post("/v1/chat/completions", {"model": "fast", "messages": SPOKEN, "tools": TOOLS, "stream": stream})
+        content, cut = content_of(collector, answer)
+        assert not cut and set(content) == {"input.messages", "output.messages", "tool.definitions"}
+        assert content["tool.definitions"] == [{"type": "function", "name": "look", "description": "d", "parameters": {"type": "object"}}]
+        assert content["input.messages"] == [
+            {"role": "system", "parts": [{"type": "text", "content": 'Be "brief".'}]},
+            {"role": "user", "parts": [{"type": "text", "content": "what\nis é?"},
+                                       {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "", "bytes": 3}]},
+            {"role": "assistant", "parts": [{"type": "tool_call", "id": "c1", "name": "look", "arguments": {"a": [1, "x"]}}]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c1", "response": "42"}]},
+        ]
+        assert content["output.messages"] == said("Hello there")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_it_is_told_as_the_client_says_and_hears_it(upstream, collector, stream):
+    """Of Anthropic's client, whose target speaks OpenAI's words."""
+    upstream.answer = says("Hel", "lo", " there")
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        body = {"model": "fast", "max_tokens": 9, "system": "Be brief.", "messages": [{"role": "user", "content": "x"}], "stream": stream}
+        content, cut = content_of(collector, gate.post("/v1/messages", body))
+        assert not cut and content["system_instructions"] == [{"type": "text", "content": "Be brief."}]
+        assert content["input.messages"] == [{"role": "user", "parts": [{"type": "text", "content": "x"}]}]
+        assert content["output.messages"] == said("Hello there")
+
+
+def test_calls_of_tools_are_told(upstream, collector):
+    call = {"id": "c2", "type": "function", "function": {"name": "look", "arguments": '{"b":1}'}}
+    body = {"id": "x", "object": "chat.completion", "model": "m", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    upstream.answer = lambda call: call.respond(200, body)
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        content, _ = content_of(collector, gate.chat())
+        assert content["output.messages"] == [
+            {"role": "assistant", "parts": [{"type": "tool_call", "id": "c2", "name": "look", "arguments": {"b": 1}}],
+             "finish_reason": "tool_call"}]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_a_guardrail_took_out_is_not_told(upstream, collector, stream):
+    upstream.answer = says("call me at ", "bob@exam", "ple.com now")
+    rule = {"type": "regex", "patterns": ["[a-z]+@example\\.com"], "action": "redact", "stream_window": 128}
+    guards = [{**rule, "name": "asked", "stage": "request"}, {**rule, "name": "answered", "stage": "response"}]
+    config = config_for(upstream, guardrails=guards,
+                        telemetry={"tracing": {"endpoint": collector.url, "sample": 1, "capture_content": True}})
+    with Sluice(config) as gate:
+        answer = gate.post("/v1/chat/completions", {"model": "fast", "stream": stream,
+                                                    "messages": [{"role": "user", "content": "I am eve@example.com."}]})
+        content, _ = content_of(collector, answer)
+        text = json.dumps(content)
+        assert content["input.messages"] and content["output.messages"], content
+        assert "eve@" not in text and "bob@" not in text and text.count("REDACTED") == 2, text
+        assert "I am" in text and "call me" in text
+
+
+def test_tenants_may_forbid_it(upstream, collector):
+    from harness import KEY_ACME, sha256_hash
+    tenants = [{"name": "org", "models": ["*"], "capture": "none"},
+               {"name": "acme", "parent": "org", "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}]}]
+    config = config_for(upstream, tenants=tenants,
+                        telemetry={"tracing": {"endpoint": collector.url, "sample": 1, "capture_content": True}})
+    with Sluice(config) as gate:
+        assert content_of(collector, gate.chat()) == ({}, False)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_long_is_cut_and_the_last_messages_stay(upstream, collector, stream):
+    upstream.answer = says(*['\\"é😀' * 20] * 1000)
+    messages = [{"role": "user", "content": f"{i} " + 'x"' * 1000} for i in range(40)]
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        answer = gate.post("/v1/chat/completions", {"model": "fast", "messages": messages, "stream": stream})
+        content, cut = content_of(collector, answer)
+        assert cut
+        told = content["input.messages"]
+        assert 5 < len(told) < 20 and told[-1]["parts"][0]["content"].startswith("39 ")
+        (message,) = content["output.messages"]
+        assert 2000 < len(message["parts"][0]["content"]) < 33_000
+
+
+def test_an_answer_that_breaks_off_is_told_as_far_as_it_came(upstream, collector):
+    def cut(call):
+        call.begin_stream()
+        call.event(json.dumps({"id": "x", "object": "chat.completion.chunk", "model": "m",
+                               "choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}, "finish_reason": None}]}))
+        call.close()
+
+    upstream.answer = cut
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        content, _ = content_of(collector, gate.chat(stream=True))
+        assert content["output.messages"] == said("Hel", "error")
+
+
+def test_prompts_of_completions_and_responses_are_told(upstream, collector):
+    with gate_for(upstream, collector, capture_content=True) as gate:
+        content, _ = content_of(collector, gate.post("/v1/responses", {"model": "fast", "instructions": "Be brief.", "input": "x"}))
+        assert content["system_instructions"] == [{"type": "text", "content": "Be brief."}]
+        assert content["input.messages"] == [{"role": "user", "parts": [{"type": "text", "content": "x"}]}]
+        content, _ = content_of(collector, gate.post("/v1/completions", {"model": "fast", "prompt": "once"}))
+        assert content["input.messages"][-1]["parts"] == [{"type": "text", "content": "once"}]

@@ -172,6 +172,77 @@ def test_a_budget_that_the_api_takes_away_and_brings_back(upstream):
         assert ask(gate, key=secret) == [429]
 
 
+KEY_LIMITS = {"budget": {"budget": BUDGET}, "requests": {"limits": {"requests_per_day": 3}},
+              "model": {"limits": {"models": {"fast": {"requests_per_hour": 3}}}}}
+NONE = {"budget": None, "limits": None}
+
+
+@pytest.mark.parametrize("limits", KEY_LIMITS.values(), ids=KEY_LIMITS.keys())
+def test_a_limit_of_a_key_that_the_api_brings_and_takes_away(upstream, limits):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate:
+        def api(method, path, body):
+            answer = gate.request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
+            assert answer.status in (200, 201), answer
+            return answer.json
+
+        made = api("POST", "/keys", {"name": "ci", "tenant": "acme"})
+        secret = made["secret"]
+        eventually(lambda: gate.get("/v1/models", key=secret).status == 200)
+        assert ask(gate, 2, key=secret) == [200] * 2
+        api("PATCH", f"/keys/{made['id']}", limits)
+        assert ask(gate, 2, key=secret) == [200, 429]
+        api("PATCH", f"/keys/{made['id']}", NONE)
+        assert ask(gate, 1, key=secret) == [200]
+        api("PATCH", f"/keys/{made['id']}", limits)
+        assert ask(gate, 1, key=secret) == [429]
+        gate.stop()
+        gate.start()
+        assert ask(gate, 1, key=secret) == [429]
+
+
+def test_a_limit_of_a_key_is_counted_by_each_node(upstream):
+    answers(upstream)
+
+    def config(redis):
+        return merged(with_admin(upstream), {"store": shared(redis)})
+
+    with (Redis() as redis,
+          Sluice(config(redis), env={"SLUICE_ADMIN_KEY": ADMIN}) as one,
+          Sluice(config(redis), env={"SLUICE_ADMIN_KEY": ADMIN}) as other):
+        def api(method, path, body):
+            answer = one.request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
+            assert answer.status in (200, 201), answer
+            return answer.json
+
+        for gate in (one, other):
+            eventually(lambda gate=gate: gate.metric("sluice_store_up") == 1, what="the store is there")
+        made = api("POST", "/keys", {"name": "ci", "tenant": "acme"})
+        secret = made["secret"]
+        for gate in (one, other):
+            eventually(lambda gate=gate: gate.get("/v1/models", key=secret).status == 200)
+        assert ask(one, 2, key=secret) + ask(other, 1, key=secret) == [200] * 3
+        api("PATCH", f"/keys/{made['id']}", {"budget": BUDGET})
+        eventually(lambda: [sums for sums, _ in counters(redis).values()] == [3 * COST], what="Redis has it from both")
+        assert ask(one, key=secret) + ask(other, key=secret) == [429, 429], counters(redis)
+
+
+def test_a_limit_of_users_that_the_api_brings(upstream):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate:
+        def api(method, path, body):
+            answer = gate.request(method, "/admin/v1" + path, body, key=ADMIN, listener="ops")
+            assert answer.status in (200, 201), answer
+            return answer.json
+
+        api("POST", "/tenants", {"name": "search", "models": ["*"]})
+        secret = api("POST", "/keys", {"name": "ci", "tenant": "search"})["secret"]
+        eventually(lambda: gate.get("/v1/models", key=secret).status == 200)
+        assert ask(gate, 3, key=secret, user="somebody") == [200] * 3
+        api("PATCH", "/tenants/search", {"users": {"limits": {"requests_per_day": 3}}})
+        assert ask(gate, key=secret, user="somebody") + ask(gate, key=secret, user="other") == [429, 200]
+
+
 @contextlib.contextmanager
 def ledger_stands_still(gate):
     """Who opens its database from now on, waits until the end, and cannot read it."""

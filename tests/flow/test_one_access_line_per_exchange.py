@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from harness import KEY_ACME, KEY_WRONG, SECRETS, Sluice, config_for, eventually, request_bytes
+from harness import KEY_ACME, KEY_WRONG, SECRETS, Sluice, config_for, eventually, request_bytes, run_cli
 
 FIELDS = {
     "ts", "level", "msg", "request_id", "tenant", "key", "dialect", "model", "provider", "target", "status", "outcome",
@@ -130,3 +130,32 @@ def test_the_log_is_reopened_after_it_was_moved_away(upstream, tmp_path):
         second = gate.chat().header("x-request-id")
         eventually(lambda: second in path.read_text())
         assert second not in moved.read_text()
+
+
+def test_a_line_has_the_fields_that_were_chosen(upstream):
+    fields = ["status", "model", "request_id", "cost_usd", "error.type"]
+    with Sluice(config_for(upstream, telemetry={"access_log": {"fields": fields}})) as gate:
+        good, bad = gate.chat(), gate.chat("nobody")
+        lines = eventually(lambda: [line for line in gate.log().splitlines() if line.startswith('{"status"')][1:] and
+                           [json.loads(line) for line in gate.log().splitlines() if line.startswith('{"status"')])
+        assert list(lines[0]) == ["status", "model", "request_id", "cost_usd"]
+        assert lines[0]["request_id"] == good.header("x-request-id")
+        assert list(lines[1]) == fields and lines[1]["error.type"] == "unknown_model", (lines[1], bad)
+
+
+def test_a_field_that_no_line_has_is_an_error(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text("version: 1\ntelemetry: {access_log: {fields: [ts, statsu, ts]}}\n")
+    done = run_cli("check", str(path))
+    assert done.returncode == 1 and 'no "statsu"; did you mean "status"?' in done.stderr and '"ts" stands twice' in done.stderr
+
+
+def test_what_did_not_go_well_is_not_left_out_of_a_sample(upstream):
+    with Sluice(config_for(upstream, telemetry={"access_log": {"sample": 0}})) as gate:
+        good = [gate.chat().header("x-request-id") for _ in range(5)]
+        bad = gate.chat("nobody").header("x-request-id")
+        upstream.answer = lambda call: call.respond(500, {"error": {"message": "x"}})
+        worse = gate.chat().header("x-request-id")
+        eventually(lambda: bad in gate.log() and worse in gate.log())
+        lines = [json.loads(line).get("request_id") for line in gate.log().splitlines() if '"component":"access"' in line]
+        assert bad in lines and worse in lines and not set(good) & set(lines)

@@ -195,3 +195,17 @@ def test_a_target_that_is_not_told_is_not_dear(upstream):
         answer = gate.post("/v1/chat/completions", chat(service_tier="priority"))
         assert answer.status == 200 and "service_tier" in answer.header("x-sluice-dropped"), answer
         assert row_of(gate, answer)["cost_nanos"] == PLAIN
+
+
+def test_what_a_call_may_cost_is_reckoned_in_its_tier(upstream):
+    upstream.answer = answers("priority")
+    target = {"id": "one", "provider": "up", "model": "upstream-model",
+              "price": {**PRICE, "priority": {"input": 100, "output": 400}}}
+    tenant = {"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}], "may_set": ["policy"]}
+    config = config_for(upstream, tenants=[tenant], models=[merged(model_for("fast"), {"targets": [target]})],
+                        providers=[provider_for(upstream)])
+    most = {"x-sluice-max-cost": f"{5 * 100 * OUTPUT / 1e9:.9f}"}
+    with Sluice(config) as gate:
+        assert gate.post("/v1/chat/completions", chat(), headers=most).status == 200
+        answer = gate.post("/v1/chat/completions", chat(service_tier="priority"), headers=most)
+        assert answer.status == 400 and "may cost" in answer.text, answer

@@ -71,6 +71,7 @@ class Node:
         self.base = f"{prefix}{{{root}}}:"
         self.prefix, self.nodes, self.dead_us = prefix, nodes, dead_us
         self.incarnation = 1
+        self.clock = 0  # of the nodes, at least
 
     @property
     def me(self):
@@ -94,7 +95,7 @@ class Node:
         now = self.now()
         words = [word for want in wants for word in want.words(now)]
         return self.run("admit", [self.life, *(self.key(want.counter) for want in wants)], self.name,
-                        self.generation, self.incarnation, nodes or self.nodes, self.dead_us, *words)
+                        self.generation, self.incarnation, self.clock, nodes or self.nodes, self.dead_us, *words)
 
     def granted(self, *wants, **options):
         """What was granted of each; None when refused."""
@@ -106,7 +107,7 @@ class Node:
         """(counter, slot, difference) each."""
         words = [w for c, slot, delta in changes for w in (c.mode, c.a, c.z, slot, delta)]
         return self.run("report", [self.life, *(self.key(c) for c, _, _ in changes)], self.name,
-                        self.generation, self.incarnation, *words)
+                        self.generation, self.incarnation, self.clock, *words)
 
     def claim(self, claims=(), first=True, last=True, lost=False, create=True, young=YOUNG_US):
         """Assert {counter: {slot: claimed}}."""
@@ -115,10 +116,11 @@ class Node:
         for c, slots in claims.items():
             words += [c.mode, c.a, c.z, len(slots), *(word for pair in slots.items() for word in pair)]
         return self.run("assert", [self.life, *map(self.key, claims)], self.name, self.generation,
-                        self.incarnation, int(first), int(last), int(lost), int(create), young, *words)
+                        self.incarnation, self.clock, int(first), int(last), int(lost), int(create), young, *words)
 
-    def beat(self, check=False, swept=0):
-        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept, self.generation)
+    def beat(self, check=False, swept=0, leapt=0):
+        """Now, since, heard of, swept, double."""
+        return self.run("beat", [self.prefix + "nodes"], self.name, int(check), swept, self.generation, leapt)[:5]
 
     def fields(self, counter):
         """The counter's HASH."""

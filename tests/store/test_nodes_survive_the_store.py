@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import scripts
 from harness import eventually
 from nodes import (
     CLOSED, CONCURRENT, LOCAL, MONEY, NONE, OPEN, REQUESTS, ROLLING, SECOND, TOTAL, WARN, Node, Redis, most_at_once,
@@ -258,6 +259,29 @@ def test_many_roots_are_swept_after_a_flush(redis):
         b.wait_up()
         time.sleep(0.4)  # the last one may be young until then
         assert {b.call(root, ("k/m", 400)).result for root in roots} == {"G"}
+
+
+def test_who_still_asserts_is_waited_for_and_who_is_gone_is_not(redis):
+    """After a flush nobody is let in by who has little to tell while another has not told all."""
+    other = scripts.Node(redis, "z")
+    with running(redis, 1) as (node,):
+        node.limit("k/t", REQUESTS, TOTAL, 10)
+        since = other.beat()[1]
+        node.wait_up()
+        eventually(lambda: node.figures()["nodes"] == 2, 10, what="they know each other")
+        redis.flushall()
+        until = time.monotonic() + 4.5  # more than the 3 s that those are waited for that do not come back
+        while time.monotonic() < until:
+            since = other.beat(swept=0)[1]
+            assert node.call("acme", ("k/t", 1)).result == "A"
+            assert not node.figures()["up"]
+            time.sleep(0.1)
+        other.beat(swept=since)
+        node.wait_up()
+        assert node.call("acme", ("k/t", 1)).result == "G"
+        redis.flushall()
+        node.wait_down()
+        node.wait_up()  # nobody hears of the other any more
 
 
 def test_odd_names_of_roots_stay_apart(redis):

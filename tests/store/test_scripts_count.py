@@ -427,6 +427,18 @@ def test_what_was_forgotten_is_young_for_everybody_until_all_have_asserted(nodes
     assert a.granted(Want(counter, 1)) == [1]
 
 
+def test_nobody_gets_anything_while_another_asserts_much(redis):
+    a, b = Node(redis, "a"), Node(redis, "b")
+    redis.flushall()
+    counter = total(10)
+    assert a.claim({counter: {0: 1}}, lost=True, create=False)[2] > 0
+    until = int(redis.command("HGET", a.life, "young"))
+    assert b.claim(last=False, lost=True, create=False, young=3600 * SECOND)[0] == GRANTED
+    assert int(redis.command("HGET", a.life, "young")) > until
+    assert a.admit(Want(counter))[0] == YOUNG
+    assert b.claim({counter: {0: 4}}, first=False, young=3600 * SECOND)[2] > 0
+
+
 def test_another_server_process_makes_everybody_assert(redis, nodes):
     a, b = nodes
     counter = total(10)
@@ -466,6 +478,21 @@ def test_the_clock_of_a_root_never_goes_back(redis, nodes):
     assert int(redis.command("HGET", a.life, "ahead")) < ahead - 10_000
 
 
+def test_the_clock_of_a_root_is_not_far_behind_the_nodes(redis, nodes):
+    """Of one that nobody looked at when the server's clock was set back."""
+    a, b = nodes
+    counter = rolling(10)
+    a.clock = a.now() + 3600 * SECOND
+    first = a.admit(Want(counter, 4, slot=a.clock // counter.a))
+    assert first[0] == GRANTED and first[1] >= a.clock, first
+    assert b.admit(Want(counter, 7, slot=0))[0] == FULL  # who does not know the time finds the same window
+    fresh = Node(redis, "a", root="fresh")
+    fresh.clock = a.clock
+    assert fresh.claim()[1] >= a.clock
+    a.clock = a.now()  # behind: never back
+    assert a.admit(Want(counter, 1))[1] >= first[1]
+
+
 # -------------------------------------------------------------------------------- beats
 
 
@@ -491,6 +518,20 @@ def test_a_beat_on_a_new_connection_finds_another_server_process(redis):
     later = a.beat(check=True)[1]
     assert later > since
     assert a.beat(check=True)[1] == later
+
+
+def test_what_a_clock_moves_out_of_the_windows_when_it_is_set_is_asserted_by_all(redis):
+    redis.flushall()
+    a, b = Node(redis, "a"), Node(redis, "b")
+    since = a.beat()[1]
+    redis.command("HSET", "s:nodes", "now", a.now() + SECOND)
+    assert a.beat(leapt=since)[1] == since  # it was asleep itself: time went on as it does
+    redis.command("HSET", "s:nodes", "now", a.now() - 2 * SECOND, "ahead", 0)
+    assert b.beat()[1] == since
+    later = a.beat(leapt=since)[1]
+    assert later > since
+    assert b.beat(leapt=since)[1] == later  # it saw the same
+    assert b.beat()[2:4] == [2, 0]
 
 
 def test_nodes_that_are_long_gone_are_forgotten(redis):

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "gateway/access.h"
 /* after those above */
@@ -70,6 +71,59 @@ static void test_json_line(void **state)
         "\"input_tokens\":12,\"output_tokens\":34,\"cached_tokens\":0,\"counted\":\"provider\","
         "\"cost_usd\":0.0000222,\"finish\":\"stop\",\"bytes_in\":100,\"bytes_out\":2000}\n");
     free(line);
+}
+
+static void test_chosen_fields(void **state)
+{
+    (void)state;
+    struct ledger_row row = usual_row();
+    row.usage.service = SERVICE_PRIORITY;
+    uint8_t fields[] = {ACCESS_COST_USD, ACCESS_FINISH, ACCESS_TS, ACCESS_SERVICE_TIER,
+                        ACCESS_CACHE};
+    struct access_extra extra = {.path = TEXT("/v1/x"), .fields = fields, .field_count = 5};
+    char *line = written(true, &row, &extra);
+    assert_string_equal(line,
+                        "{\"cost_usd\":0.0000222,\"finish\":\"stop\","
+                        "\"ts\":\"2025-11-23T18:44:12.057Z\",\"service_tier\":\"priority\"}\n");
+    free(line);
+    fields[0] = ACCESS_CACHE; /* which has no value */
+    extra.field_count = 1;
+    line = written(true, &row, &extra);
+    assert_string_equal(line, "{}\n");
+    free(line);
+}
+
+/* Each of them alone is as it is in the whole line. */
+static void test_each_field(void **state)
+{
+    (void)state;
+    struct ledger_row row = usual_row();
+    row.tags = row.upstream_model = row.fault = TEXT("x");
+    row.usage = (struct usage){1, 2, 3, 4, 5, 6, 7, 8, 9, SERVICE_FLEX};
+    struct access_extra extra = {.trace_id = TEXT("t"),
+                                 .peer = TEXT("p"),
+                                 .listener = TEXT("l"),
+                                 .path = TEXT("/"),
+                                 .route = TEXT("r"),
+                                 .rule = TEXT("u"),
+                                 .decision = TEXT("{}"),
+                                 .cache = TEXT("hit")};
+    char *whole = written(true, &row, &extra);
+    for (size_t i = 0; i < ACCESS_FIELDS; i++) {
+        uint8_t field = (uint8_t)i;
+        char name[64];
+        extra.fields = &field;
+        extra.field_count = 1;
+        char *line = written(true, &row, &extra);
+        size_t length = strlen(line);
+        snprintf(name, sizeof(name), "{\"%s\":", access_field_name(i).at);
+        assert_int_equal(strncmp(line, name, strlen(name)), 0);
+        line[length - 2] = '\0'; /* the brace */
+        assert_non_null(strstr(whole, line + 1));
+        assert_int_equal(access_field_find(access_field_name(i)), i);
+        free(line);
+    }
+    free(whole);
 }
 
 /* What a client names must not begin a line, end a string or colour a terminal. */
@@ -213,7 +267,8 @@ static void test_no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json_line),         cmocka_unit_test(test_hostile_texts),
+        cmocka_unit_test(test_json_line),         cmocka_unit_test(test_chosen_fields),
+        cmocka_unit_test(test_each_field),        cmocka_unit_test(test_hostile_texts),
         cmocka_unit_test(test_special_anywhere),  cmocka_unit_test(test_decimals),
         cmocka_unit_test(test_longest_line_fits), cmocka_unit_test(test_text_line),
         cmocka_unit_test(test_no_room),

@@ -260,6 +260,36 @@ static void what_is_old_or_too_much_is_deleted(void **state)
     assert_int_equal(file_count(*state, NULL), 0);
 }
 
+/* Who looks for one call reads what was written about when it ended, and not a week of it. */
+static void a_time_is_looked_at_and_little_besides(void **state)
+{
+    const struct place *place = *state;
+    enum { FILES = 4, DAY_S = 86400 };
+    char pattern[128];
+    snprintf(pattern, sizeof(pattern), "%s/*.decisions", place->directory);
+    for (int i = 0; i < FILES; i++) {
+        glob_t found;
+        put_many(place, (size_t)i + 1, 40000 * DAY_US, MUCH);
+        assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+        assert_int_equal(found.gl_pathc, i + 1);
+        /* The first file was closed on the first day, and so on. */
+        struct timespec then[2] = {{.tv_sec = (i + 1) * DAY_S}, {.tv_sec = (i + 1) * DAY_S}};
+        assert_int_equal(utimensat(AT_FDCWD, found.gl_pathv[i], then, 0), 0);
+        globfree(&found);
+    }
+    static const struct {
+        int64_t since, until; /* in tenths of days */
+        size_t count;
+    } rows[] = {{0, 5, 1},   {5, 8, 1},      {15, 18, 2}, {25, 28, 3},
+                {35, 38, 4}, {5, 15, 1 + 2}, {41, 42, 0}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t seen = 0;
+        assert_true(decisions_between(place->directory, rows[i].since * DAY_US / 10,
+                                      rows[i].until * DAY_US / 10, count_one, &seen));
+        assert_int_equal(seen, rows[i].count);
+    }
+}
+
 static void where_nothing_can_be_written_nothing_waits(void **state)
 {
     struct place *place = *state;
@@ -283,6 +313,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_put_is_there_afterwards, begin, end),
         cmocka_unit_test_setup_teardown(a_torn_end_is_passed_over, begin, end),
         cmocka_unit_test_setup_teardown(what_is_old_or_too_much_is_deleted, begin, end),
+        cmocka_unit_test_setup_teardown(a_time_is_looked_at_and_little_besides, begin, end),
         cmocka_unit_test_setup_teardown(where_nothing_can_be_written_nothing_waits, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

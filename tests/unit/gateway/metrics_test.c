@@ -54,7 +54,7 @@ static struct ledger_row usual_row(void)
 static void test_workers_are_summed_up(void **state)
 {
     (void)state;
-    struct metrics_options options = {.workers = 2, .tenant_label = true};
+    struct metrics_options options = {.workers = 2, .tenant_label = true, .gen_ai = true};
     struct metrics *metrics = metrics_new(&options);
     struct ledger_row row = usual_row();
     for (unsigned i = 0; i < 2; i++) {
@@ -93,6 +93,7 @@ static void test_workers_are_summed_up(void **state)
     assert_line(page, "sluice_overhead_seconds_bucket{model=\"fast\",le=\"0.00005\"} 2");
     assert_line(page, "gen_ai_client_token_usage_bucket{gen_ai_operation_name=\"chat\","
                       "gen_ai_provider_name=\"openai\",gen_ai_request_model=\"fast\","
+                      "gen_ai_response_model=\"\",server_address=\"\","
                       "gen_ai_token_type=\"input\",le=\"16\"} 2");
     assert_null(strstr(page, "whatever"));
     free(page);
@@ -167,7 +168,7 @@ static void test_no_tenant_label(void **state)
 static void test_unknown_usage_is_not_reported(void **state)
 {
     (void)state;
-    struct metrics_options options = {.workers = 1};
+    struct metrics_options options = {.workers = 1, .gen_ai = true};
     struct metrics *metrics = metrics_new(&options);
     struct ledger_row row = usual_row();
     row.counted = COUNTED_ESTIMATE;
@@ -175,6 +176,79 @@ static void test_unknown_usage_is_not_reported(void **state)
     char *page = written(metrics);
     assert_null(strstr(page, "gen_ai_client_token_usage_bucket"));
     assert_non_null(strstr(page, "gen_ai_client_operation_duration_seconds_bucket"));
+    free(page);
+    metrics_free(metrics);
+}
+
+#define GENAI                                                                         \
+    "gen_ai_operation_name=\"text_completion\",gen_ai_provider_name=\"aws.bedrock\"," \
+    "gen_ai_request_model=\"fast\",gen_ai_response_model=\"nova\",server_address=\"%s\""
+
+static void assert_genai(const char *page, const char *name, const char *address, const char *more)
+{
+    char labels[300], line[600];
+    snprintf(labels, sizeof labels, GENAI, address);
+    snprintf(line, sizeof line, "%s{%s%s", name, labels, more);
+    assert_line(page, line);
+}
+
+/* By the names of the convention, and as its streams want it. */
+static void test_genai(void **state)
+{
+    (void)state;
+    struct metrics_options options = {.workers = 1, .gen_ai = true};
+    struct metrics *metrics = metrics_new(&options);
+    struct metrics_worker *worker = metrics_of(metrics, 0);
+    struct ledger_row row = usual_row();
+    row.provider = TEXT("aws");
+    row.upstream_model = TEXT("nova");
+    row.operation = TEXT("completion");
+    metrics_provider(metrics, TEXT("aws"), TEXT("bedrock"), TEXT("one.example"));
+    metrics_call(worker, &row, TEXT("fast"));
+    char *page = written(metrics);
+    assert_null(strstr(page, "gen_ai_server_time_to_first_token_seconds_bucket"));
+    free(page);
+    row.stream = true; /* 15 ms to the first token, 15 for 4 more */
+    metrics_call(worker, &row, TEXT("fast"));
+    row.outcome = LEDGER_PARTIAL;
+    row.fault = TEXT("target_down");
+    metrics_call(worker, &row, TEXT("fast"));
+    page = written(metrics);
+    assert_genai(page, "gen_ai_server_time_to_first_token_seconds_bucket", "one.example",
+                 ",le=\"0.01\"} 0");
+    assert_genai(page, "gen_ai_server_time_to_first_token_seconds_bucket", "one.example",
+                 ",le=\"0.02\"} 1");
+    assert_genai(page, "gen_ai_server_time_to_first_token_seconds_bucket", "one.example",
+                 ",le=\"10\"} 1");
+    assert_genai(page, "gen_ai_server_time_to_first_token_seconds_bucket", "one.example",
+                 ",le=\"+Inf\"} 1");
+    assert_genai(page, "gen_ai_server_time_per_output_token_seconds_sum", "one.example",
+                 "} 0.00375");
+    assert_genai(page, "gen_ai_client_operation_duration_seconds_count", "one.example",
+                 ",error_type=\"\"} 2");
+    assert_genai(page, "gen_ai_client_operation_duration_seconds_count", "one.example",
+                 ",error_type=\"target_down\"} 1");
+    free(page);
+    /* a reload gives it another address */
+    metrics_provider(metrics, TEXT("aws"), TEXT("bedrock"), TEXT("two.example"));
+    metrics_call(worker, &row, TEXT("fast"));
+    page = written(metrics);
+    assert_genai(page, "gen_ai_client_operation_duration_seconds_count", "two.example",
+                 ",error_type=\"target_down\"} 1");
+    free(page);
+    metrics_free(metrics);
+}
+
+static void test_genai_may_be_off(void **state)
+{
+    (void)state;
+    struct metrics_options options = {.workers = 1};
+    struct metrics *metrics = metrics_new(&options);
+    struct ledger_row row = usual_row();
+    row.stream = true;
+    metrics_call(metrics_of(metrics, 0), &row, TEXT("fast"));
+    char *page = written(metrics);
+    assert_null(strstr(page, "gen_ai"));
     free(page);
     metrics_free(metrics);
 }
@@ -270,6 +344,8 @@ int main(void)
         cmocka_unit_test(test_forgetting_loses_nothing),
         cmocka_unit_test(test_no_tenant_label),
         cmocka_unit_test(test_unknown_usage_is_not_reported),
+        cmocka_unit_test(test_genai),
+        cmocka_unit_test(test_genai_may_be_off),
         cmocka_unit_test(test_off),
         cmocka_unit_test(test_full_buffer),
         cmocka_unit_test(test_scrape_meanwhile),

@@ -197,6 +197,7 @@ static void exchange(struct oidc_settings with, bool basic, bool post, const cha
 {
     char verifier[OIDC_DERIVED_BYTES], wanted[512];
     struct oidc_provider provider = {.takes_basic = basic, .takes_post = post};
+    struct oidc_return back = {redirect, ticket, TEXT("c& d")};
     struct buffer body, line;
     oidc_derive(ticket, OIDC_VERIFIER, verifier);
     snprintf(wanted, sizeof wanted,
@@ -206,8 +207,7 @@ static void exchange(struct oidc_settings with, bool basic, bool post, const cha
              verifier, form);
     buffer_init(&body, 1024);
     buffer_init(&line, 1024);
-    assert_int_equal(
-        oidc_put_exchange(&provider, &with, redirect, ticket, TEXT("c& d"), &body, &line), works);
+    assert_int_equal(oidc_put_exchange(&provider, &with, &back, &body, &line), works);
     if (works) {
         assert_true(text_equal(buffer_text(&body), text_of(wanted)));
         assert_true(text_equal(buffer_text(&line), text_of(header)));

@@ -107,25 +107,25 @@ static void over_tls_only_the_cookie_of_this_host_counts(void **state)
 static bool is_person(const struct digest *by, const struct digest *of, const char *value,
                       int64_t now, struct session_person *person)
 {
-    int64_t until = 0;
-    bool is = session_is_person(by, of, text_of(value), now, TTL, person, &until);
-    assert_true(!is || until == NOW + TTL);
+    bool is = session_is_person(by, of, text_of(value), now, TTL, person);
+    assert_true(!is || person->until_s == NOW + TTL);
     return is;
 }
 
 static void a_persons_session_says_who_it_is(void **state)
 {
     (void)state;
-    struct session_person ada = {.role = 2, .name = "oidc:ada.l@example.com", .tenant = "a/b.c"};
-    struct session_person odd = {.role = 1, .name = "", .tenant = ""}, read;
+    struct session_person ada = {
+        .role = 2, .until_s = NOW + TTL, .name = "oidc:ada.l@example.com", .tenant = "a/b.c"};
+    struct session_person odd = {.role = 1, .until_s = NOW + TTL, .name = "", .tenant = ""}, read;
     char value[SESSION_PERSON_BYTES];
     memset(odd.name, 'x', SESSION_NAME_BYTES - 1);
     memset(odd.tenant, '.', SESSION_NAME_BYTES - 1);
-    session_write_person(&secret, &key, &odd, NOW + TTL, value);
+    session_write_person(&secret, &key, &odd, value);
     assert_true(is_person(&secret, &key, value, NOW, &read));
     assert_string_equal(read.name, odd.name);
     assert_string_equal(read.tenant, odd.tenant);
-    session_write_person(&secret, &key, &ada, NOW + TTL, value);
+    session_write_person(&secret, &key, &ada, value);
     assert_true(is_person(&secret, &key, value, NOW, &read));
     assert_int_equal(read.role, 2);
     assert_string_equal(read.name, ada.name);

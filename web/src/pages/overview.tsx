@@ -150,7 +150,7 @@ function Attention({ overview, counters }: { overview: Query<Overview>; counters
 
 /** Percentiles are of the calls themselves: of all of the time chosen, or of so many of the last ones. */
 function Times({ calls }: { calls: Query<Page<Call>> }) {
-  const times = useQuery<Percentiles>('/percentiles' + query({ since: since() }), EVERY)
+  const times = useQuery<Percentiles>('/percentiles' + query({ since: since() }), 2 * EVERY)
   const good = (calls.data?.data ?? []).filter((call) => call.outcome === 'complete' && call.ttft_us > 0)
   const ranks = times.data?.ttft_us
   return (
