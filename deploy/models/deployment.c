@@ -121,7 +121,7 @@ static void turn_away_from_nobody(struct desk_record *record, const struct slots
     struct deployments *desk = record->desk;
     struct fleet_view view;
     uint64_t now = desk_now(desk);
-    if (figures->held > 0 && now > figures->oldest_us + LEFT_US &&
+    if (figures->oldest_us > 0 && now > figures->oldest_us + LEFT_US &&
         !fleet_look(desk->fleet, text_of(record->name), &view, now))
         slots_fail_waiting(record->slots, "removed");
 }
@@ -133,6 +133,8 @@ static bool tell_demand(struct desk_record *record)
     struct text name = text_of(record->name);
     struct slots_figures figures = slots_figures(record->slots);
     turn_away_from_nobody(record, &figures);
+    if (figures.held > 0)
+        desk_adapters_fail(record);
     struct fleet_demand demand = {
         .in_flight = figures.in_flight, .held = figures.held, .oldest_held_us = figures.oldest_us};
     if (desk->site.jobs_waiting)

@@ -247,6 +247,8 @@ void desk_replicas_kill(struct deployments *desk);
 /* Forget all of them, whatever runs. */
 void desk_replicas_free(struct deployments *desk);
 /* See to each: those that could not be launched, how often they are probed, calls on them. */
+/* Who waits for an adapter that none of the replicas that take calls could load is told so. */
+void desk_adapters_fail(const struct desk_record *record);
 void desk_replicas_settle(struct deployments *desk);
 /* The specs in force may have other adapters. */
 void desk_replicas_respec(struct deployments *desk);

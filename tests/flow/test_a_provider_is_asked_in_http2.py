@@ -392,7 +392,7 @@ def test_a_connection_that_died_without_a_word_is_found_out():
         assert pair.gate.chat().status == 200
         dead = pair.server.connections[0]
         dead.mute = True
-        waiting = Background(pair.gate.chat)
+        waiting = Background(lambda: pair.gate.post("/v1/chat/completions", CHAT, timeout=60))
         eventually(lambda: b"\0\0\x08\x06\0\0\0\0\0" in dead.unheard, within=30, what="a PING")
 
         def is_served():

@@ -9,13 +9,14 @@ import hmac
 import json
 import re
 import signal
+import ssl
 import threading
 import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from harness import Sluice, config_for, eventually, free_port
+from harness import Authority, Sluice, config_for, eventually, free_port, temporary_folder
 from test_a_token_is_a_key import Signer, encoded
 
 pytestmark = pytest.mark.threads
@@ -28,7 +29,7 @@ class Provider:
     """An issuer. `claims` are laid over those of its ID token, `header` over its header; `answers` (by step) are functions
     that answer in the place of what it would."""
 
-    def __init__(self, signer):
+    def __init__(self, signer, certificate=None):
         provider = self
 
         class Answers(BaseHTTPRequestHandler):
@@ -48,7 +49,12 @@ class Provider:
 
         self.signer = signer
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            context.set_alpn_protocols(["h2", "http/1.1"])
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.reset()
@@ -390,6 +396,18 @@ def test_nobody_at_home_is_said_so(upstream, signer):
     provider.close()
     with Sluice(configure(upstream, provider)) as gate:
         refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+
+
+def test_an_issuers_certificate_is_verified(upstream, signer):
+    authority = Authority(temporary_folder("sluice-oidc-") + "/ours")
+    provider = Provider(signer, authority.issue("issuer"))
+    try:
+        with Sluice(configure(upstream, provider, ca_file=str(authority.file))) as gate:
+            assert sign_in(gate, provider).status == 303
+        with Sluice(configure(upstream, provider)) as gate:
+            refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+    finally:
+        provider.close()
 
 
 def test_userinfo_is_asked_where_the_token_says_too_little(gate, provider):
