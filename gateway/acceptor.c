@@ -155,7 +155,9 @@ static void tell(struct worker *worker, int error)
 /* While we drain only the admin socket is; the descriptors of the others are closed by then. */
 static bool is_open(const struct worker_listener *listener)
 {
-    return listener->watch.fd >= 0 && (!listener->worker->draining || listener->is_admin_socket);
+    const struct worker *worker = listener->worker;
+    return listener->watch.fd >= 0 && !worker->closed &&
+           (!worker->draining || listener->is_admin_socket);
 }
 
 /* A listener that is level-triggered would spin. */
@@ -288,10 +290,49 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
         loop_add_level(worker->loop, &listener->watch, LOOP_READ);
 }
 
+static void watch_all(struct worker *worker, bool watch)
+{
+    for (size_t i = 0; i < worker->listener_count && worker->accepting; i++) {
+        struct worker_listener *listener = &worker->listeners[i];
+        if (!is_open(listener))
+            continue;
+        if (watch)
+            loop_add_level(worker->loop, &listener->watch, LOOP_READ);
+        else
+            loop_remove(worker->loop, &listener->watch);
+    }
+}
+
+void acceptor_close(struct worker *worker)
+{
+    if (!worker->closed)
+        watch_all(worker, false);
+    worker->closed = true;
+}
+
+void acceptor_open(struct worker *worker)
+{
+    bool was_closed = worker->closed;
+    worker->closed = false;
+    if (was_closed)
+        watch_all(worker, true);
+}
+
+void acceptor_close_quiet(struct worker *worker, uint64_t idle_us)
+{
+    uint64_t now = loop_now_us(worker->loop);
+    for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
+        struct client *client = LIST_MEMBER(at, struct client, link);
+        next = at->next;
+        if (client_is_idle(client) && now - client->since_us >= idle_us)
+            client_close_idle(client);
+    }
+}
+
 /* When they rest nothing is watched, and the admin socket still has its time to come back. */
 void acceptor_stop(struct worker *worker)
 {
-    for (size_t i = 0; i < worker->listener_count && worker->accepting; i++)
+    for (size_t i = 0; i < worker->listener_count && worker->accepting && !worker->closed; i++)
         if (worker->listeners[i].watch.fd >= 0 && !worker->listeners[i].is_admin_socket)
             loop_remove(worker->loop, &worker->listeners[i].watch);
 }

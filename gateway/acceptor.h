@@ -11,6 +11,7 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct worker;
 struct worker_listener;
@@ -23,6 +24,12 @@ void acceptor_add(struct worker *worker, struct worker_listener *listener, int f
 
 /* The worker drains: let nobody in any more, but at the admin socket. */
 void acceptor_stop(struct worker *worker);
+
+/* Watch no listener at all, or the same as before again. */
+void acceptor_close(struct worker *worker);
+void acceptor_open(struct worker *worker);
+/* Close the clients that have waited between two requests for <idle_us>. */
+void acceptor_close_quiet(struct worker *worker, uint64_t idle_us);
 
 /* Are as many clients there as may be? */
 bool acceptor_is_full(const struct worker *worker);

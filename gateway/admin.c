@@ -237,10 +237,13 @@ void admin_work(struct service *service, struct admin_call *call)
 {
     struct config *config = service_config(service);
     call->directory = roster_view(service->roster);
+    bool changes = call->route->changes;
     call->route->answer(service, config, call);
     directory_unref(call->directory);
     config_unref(config);
     note_change(service, call);
+    if (changes)
+        atomic_fetch_sub(&service->changing, 1);
 }
 
 /* Put it off; false when too many wait. */
@@ -260,6 +263,16 @@ static bool put_off(struct service *service, struct admin_call *call)
     return false;
 }
 
+/* Counted, until it is done; not while another service takes over: it has read all by then. */
+static bool may_change(struct service *service)
+{
+    atomic_fetch_add(&service->changing, 1);
+    if (!service_is_upgrading(service))
+        return true;
+    atomic_fetch_sub(&service->changing, 1);
+    return false;
+}
+
 bool admin_ask(struct service *service, struct admin_call *call)
 {
     call->route = NULL;
@@ -271,9 +284,15 @@ bool admin_ask(struct service *service, struct admin_call *call)
     config_unref(config);
     if (!may)
         return true;
+    if (call->route->changes && !may_change(service)) {
+        admin_problem(call, 503, TEXT("an upgrade is under way; try again"));
+        return true;
+    }
     if (call->route->place != ON_WORKER) {
         if (put_off(service, call))
             return false;
+        if (call->route->changes)
+            atomic_fetch_sub(&service->changing, 1);
         admin_problem(call, 503, TEXT("too many questions are waiting; try again"));
         return true;
     }

@@ -254,7 +254,7 @@ static void put_framing(struct exchange *x, struct buffer *out, int64_t length)
     x->length_out = length;
     if (x->client && (!x->client->keep || x->client->state == CLIENT_BODY))
         x->close_after = true;
-    if (x->worker->draining)
+    if (x->worker->draining || x->worker->leaving)
         x->close_after = true;
     if (x->close_after && x->status != 101)
         put(out, TEXT("connection: close\r\n"));

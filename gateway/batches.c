@@ -35,6 +35,14 @@ struct batches *batches_new(void)
     return batches;
 }
 
+size_t batches_open(struct batches *batches)
+{
+    pthread_mutex_lock(&batches->lock);
+    size_t count = batches->by_id.count;
+    pthread_mutex_unlock(&batches->lock);
+    return count;
+}
+
 static struct batch_hold *hold_new(struct text id)
 {
     struct batch_hold *hold = memory_new(sizeof(*hold));

@@ -44,6 +44,8 @@ bool batches_rebuild(struct batches *batches, struct limits *limits, const struc
                      struct directory *directory, struct ledger_reader *reader,
                      struct fault *fault);
 
+/* How many run. Any thread. */
+size_t batches_open(struct batches *batches);
 bool batches_have_room(struct batches *batches);
 /* Do a batch's calls count against <limit>? Against money always; against requests and tokens in
  * windows of a day or longer. Shorter ones are for calls that somebody waits for: a batch is run

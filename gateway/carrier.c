@@ -172,6 +172,13 @@ void carrier_drain(struct carrier *carrier)
         return;
     if (carrier_is_idle(carrier) && client_close_idle(carrier->client))
         return;
+    carrier_leave(carrier);
+}
+
+void carrier_leave(struct carrier *carrier)
+{
+    if (carrier->leaving_us)
+        return;
     carrier->leaving_us = now_us(carrier);
     h2_leave(carrier->h2, true);
     send_soon(carrier);

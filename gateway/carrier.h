@@ -25,5 +25,7 @@ void carrier_take(struct carrier *carrier, struct text bytes);
 void carrier_end(struct carrier *carrier);
 /* The worker drains. The client may be closed within the call. */
 void carrier_drain(struct carrier *carrier);
+/* Say that it will be closed, and close it when its streams have ended. */
+void carrier_leave(struct carrier *carrier);
 /* Is no stream open, and nothing to be sent? */
 bool carrier_is_idle(const struct carrier *carrier);

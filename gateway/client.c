@@ -219,6 +219,8 @@ static void begin_carrier(struct client *client, struct text bytes)
 {
     client->state = CLIENT_CARRIER;
     client->carrier = carrier_new(client);
+    if (client->worker->leaving)
+        carrier_leave(client->carrier);
     carrier_take(client->carrier, bytes);
 }
 
@@ -236,7 +238,7 @@ static void take_head(struct client *client, struct text bytes, size_t length)
             client_refuse_head(client, &fault, bytes);
         return;
     }
-    client->keep = worker->head.keep_alive && !worker->draining;
+    client->keep = worker->head.keep_alive && !worker->draining && !worker->leaving;
     client->served = true;
     begin_body(client, &worker->head);
     struct exchange *x = exchange_new(client, &worker->head);

@@ -110,6 +110,9 @@ void client_tunnel(struct client *client);
 /* The worker drains: close if no request is under way, else after it. */
 void client_drain(struct client *client);
 
+/* Another process serves from now on: its next answer is the last. */
+void client_leave(struct client *client);
+
 /* When the bytes at hand had arrived (monotonic): what they waited for us in the kernel is our own
  * time. Asked once; behind that, and where the kernel does not say, it is the round's begin. */
 uint64_t client_arrived_us(struct client *client);

@@ -219,6 +219,13 @@ void client_drain(struct client *client)
         client_close_idle(client); /* or its request is answered, the last one */
 }
 
+/* It is not closed while it waits: its next request may be on the way, and would be lost. */
+void client_leave(struct client *client)
+{
+    if (client->state == CLIENT_CARRIER)
+        carrier_leave(client->carrier);
+}
+
 /* ---------------------------------------------------------------------------- time outs */
 
 /* When does the present phase end? */

@@ -267,6 +267,12 @@ void deploy_desk_configure(struct deploy_desk *desk, struct config *config)
     config_unref(before);
 }
 
+void deploy_desk_hand_over(struct deploy_desk *desk, bool handed)
+{
+    if (desk && desk->deployments)
+        deployments_hand_over(desk->deployments, handed);
+}
+
 static void on_ended(void *with)
 {
     struct deploy_desk *desk = with;

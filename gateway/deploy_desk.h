@@ -27,6 +27,10 @@ void deploy_desk_free(struct deploy_desk *desk);
 /* End what runs, or leave it as deployments.on_exit says; any thread but the loop's. Returns when
  * all is over, at the latest after <wait_us>. */
 void deploy_desk_end(struct deploy_desk *desk, int64_t wait_us);
+/* Another process looks after all that runs: nothing is started, ended or moved here any more, and
+ * what runs goes on when this one ends. Or not (<handed> false). While the loop stands still; NULL
+ * is no desk. */
+void deploy_desk_hand_over(struct deploy_desk *desk, bool handed);
 /* How long an orderly end may take. */
 int64_t deploy_desk_patience_us(const struct config *config);
 

@@ -84,7 +84,7 @@ static void on_time(struct timer *timer)
 {
     struct follow *follow = LIST_MEMBER(timer, struct follow, timer);
     struct exchange *x = follow->x;
-    if (x->worker->draining || x->worker->stopping) {
+    if (x->worker->draining || x->worker->leaving || x->worker->stopping) {
         x->facts.upstream = UPSTREAM_ANSWERED;
         x->facts.page_ready = true;
         exchange_run(x);

@@ -251,6 +251,8 @@ bool jobs_look(struct jobs *jobs, struct text id, struct text tenant, struct job
     struct job_shard *shard = shard_of(jobs, id);
     bool known = false;
     *result = NULL;
+    if (atomic_load(&jobs->is_handed_over))
+        return false;
     pthread_mutex_lock(&shard->lock);
     const struct job *job = table_find(&shard->jobs, id);
     if (job && (!tenant.len || text_equal(text_of(job->facts.tenant), tenant))) {
@@ -342,7 +344,10 @@ static void on_ask(struct errand *errand)
         [JOBS_LOOK] = store->look,
         [JOBS_LIST] = store->list,
     };
-    asked[ask->question](ask->jobs, ask);
+    if (atomic_load(&ask->jobs->is_handed_over))
+        jobs_answer(ask, JOBS_AWAY);
+    else
+        asked[ask->question](ask->jobs, ask);
 }
 
 void jobs_ask(struct jobs *jobs, struct job_ask *ask)

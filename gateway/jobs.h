@@ -121,6 +121,11 @@ struct jobs *jobs_open(const struct jobs_options *options, struct fault *fault);
 void jobs_begin(struct jobs *jobs, struct worker **workers, unsigned count);
 /* Begin no more of them; those that run may end. */
 void jobs_drain(struct jobs *jobs);
+/* Another process goes on with the queue: from now on every question is answered JOBS_AWAY, and
+ * nothing is written. Behind jobs_drain(), when none runs. */
+void jobs_hand_over(struct jobs *jobs);
+/* It has come to nothing, or no drain: all as it was. */
+void jobs_resume(struct jobs *jobs);
 /* Nothing more is given to the workers from when this returns on: before they end. Questions are
  * still answered. */
 void jobs_hush(struct jobs *jobs);

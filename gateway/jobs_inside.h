@@ -115,6 +115,7 @@ struct jobs {
     struct job_files *files;
     char node[64];
     atomic_bool draining, is_up;
+    atomic_bool is_handed_over;
     atomic_uint queued, running, remembered;
     atomic_uint store_queued; /* with Redis: by all replicas */
     atomic_llong bytes;
@@ -136,7 +137,8 @@ struct jobs {
     struct dns *dns;
     struct upstreams *upstreams;
     struct timer tick_timer, due_timer;
-    struct errand hush_errand, stop_errand, quiet_errand;
+    struct errand hush_errand, stop_errand, quiet_errand, resume_errand;
+    atomic_bool resume_posted;
     struct timer stop_timer;
     pthread_mutex_t hush_lock;
     pthread_cond_t hush_done;

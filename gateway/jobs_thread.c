@@ -282,6 +282,10 @@ static void on_tick(struct timer *timer)
     struct jobs *jobs = LIST_MEMBER(timer, struct jobs, tick_timer);
     if (jobs->stopping)
         return;
+    if (atomic_load(&jobs->is_handed_over)) {
+        timer_set(jobs->loop, timer, loop_now_us(jobs->loop) + TICK_US);
+        return;
+    }
     jobs->store->tick(jobs);
     job_files_sweep(jobs->files, clock_wall_us());
     timer_set(jobs->loop, timer, loop_now_us(jobs->loop) + TICK_US);
@@ -290,7 +294,7 @@ static void on_tick(struct timer *timer)
 static void on_due(struct timer *timer)
 {
     struct jobs *jobs = LIST_MEMBER(timer, struct jobs, due_timer);
-    if (!jobs->stopping)
+    if (!jobs->stopping && !atomic_load(&jobs->is_handed_over))
         jobs->store->dispatch(jobs);
 }
 
@@ -440,6 +444,29 @@ void jobs_begin(struct jobs *jobs, struct worker **workers, unsigned count)
 void jobs_drain(struct jobs *jobs)
 {
     atomic_store(&jobs->draining, true);
+}
+
+void jobs_hand_over(struct jobs *jobs)
+{
+    atomic_store(&jobs->is_handed_over, true);
+}
+
+static void on_resume(struct errand *errand)
+{
+    struct jobs *jobs = LIST_MEMBER(errand, struct jobs, resume_errand);
+    atomic_store(&jobs->resume_posted, false);
+    if (!jobs->stopping)
+        jobs->store->dispatch(jobs);
+}
+
+void jobs_resume(struct jobs *jobs)
+{
+    atomic_store(&jobs->is_handed_over, false);
+    atomic_store(&jobs->draining, false);
+    if (jobs->begun && !atomic_exchange(&jobs->resume_posted, true)) {
+        jobs->resume_errand.run = on_resume;
+        loop_post(jobs->loop, &jobs->resume_errand);
+    }
 }
 
 static void on_hush(struct errand *errand)

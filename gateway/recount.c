@@ -323,7 +323,10 @@ static struct begun *begun_of(struct counting *counting, const struct sums *sums
 static void count_use(struct counting *counting, const struct sums *sums, const struct use *use,
                       int64_t at_us)
 {
-    struct begun *begun = counting->before ? begun_of(counting, sums, use) : NULL;
+    bool inherited = limits_are_inherited(counting->limits);
+    struct begun *begun = counting->before || inherited ? begun_of(counting, sums, use) : NULL;
+    if (!counting->before && begun && begun->settled >= 0)
+        return; /* the process before this one has counted it, to the last call */
     if (!begun || begun->settled < 0) {
         limits_rebuild(counting->limits, tenant_root(sums->tenant)->name, use, 1, at_us);
         return;

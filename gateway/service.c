@@ -18,6 +18,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/channel.h"
 #include "gateway/complaint.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
@@ -224,6 +225,8 @@ static void answer_calls(struct service *service)
 
 static void begin_drain(struct service *service, bool with_delay)
 {
+    if (!service_may_drain(service))
+        return;
     if (service->phase > SERVICE_DELAY || (service->phase == SERVICE_DELAY && with_delay))
         return;
     int64_t delay_us = with_delay ? service->config->drain_delay_us : 0;
@@ -277,7 +280,10 @@ static void stop_listening(struct service *service, uint64_t now)
     atomic_store(&service->marks_left, service->worker_count);
     for (unsigned i = 0; i < service->worker_count; i++) {
         service->marks[i] = (struct drain_mark){{NULL, on_mark}, service};
-        worker_drain(service->workers[i]);
+        if (atomic_load(&service->turn) == TURN_LEAVING)
+            worker_leave(service->workers[i]);
+        else
+            worker_drain(service->workers[i]);
         loop_post(worker_loop(service->workers[i]), &service->marks[i].errand);
     }
     service->phase = SERVICE_DRAINING;
@@ -286,6 +292,12 @@ static void stop_listening(struct service *service, uint64_t now)
     struct worker_figures open = sum_figures(service);
     log_line(LOG_INFO, "service", "draining: %llu calls on %llu connections may finish",
              (unsigned long long)open.exchanges, (unsigned long long)open.connections);
+}
+
+void service_leave(struct service *service)
+{
+    log_line(LOG_INFO, "service", "another service has taken over");
+    stop_listening(service, clock_now_us());
 }
 
 /* Nothing open? Clients that are connected but silent are waited for only a while. */
@@ -328,7 +340,7 @@ static int keep_time(struct service *service)
         return 0;
     case SERVICE_SERVING:
     default:
-        return -1;
+        return service_keep_turn(service);
     }
 }
 
@@ -338,7 +350,8 @@ static void hear(struct service *service, char word)
 {
     switch (word) {
     case SAY_RELOAD:
-        service_reload(service);
+        if (!service_is_upgrading(service))
+            service_reload(service);
         break;
     case SAY_DRAIN:
         begin_drain(service, true);
@@ -361,10 +374,12 @@ static void hear(struct service *service, char word)
 
 static void read_channel(struct service *service)
 {
-    char bytes[64];
+    char bytes[CHANNEL_BYTES];
     ssize_t len;
-    while ((len = recv(service->options->channel, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
-        hear(service, bytes[0]);
+    int passed;
+    while ((len = channel_hear(service->options->channel, bytes, &passed)) > 0)
+        if (!service_hear_upgrade(service, bytes[0], passed))
+            hear(service, bytes[0]);
     if (len == 0) { /* the supervisor is gone; nobody may hold the sockets without it */
         log_line(LOG_ERROR, "service", "the supervisor is gone");
         service->phase = SERVICE_OVER;
@@ -513,6 +528,7 @@ static void begin(struct service *service, const struct service_options *options
     pthread_mutex_init(&service->counts, NULL);
     service->events = memory_new(sizeof *service->events);
     pthread_mutex_init(&service->events->lock, NULL);
+    gate_init(&service->gate);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     service_event(service, "start", "", "sluice %s", PROGRAM_VERSION);
 }
@@ -568,6 +584,7 @@ static void finish(struct service *service)
     config_unref(service->config);
     config_unref(service->start);
     close(service->wake);
+    gate_done(&service->gate);
     pthread_mutex_destroy(&service->counts);
     pthread_mutex_destroy(&service->lock);
     pthread_mutex_destroy(&service->events->lock);
@@ -588,6 +605,11 @@ static bool can_start(const struct service *service)
     return false;
 }
 
+static bool take_turn(struct service *service)
+{
+    return !service->options->follows || service_take_over(service);
+}
+
 /* It may take long: an upgrade of the ledger, many keys, many calls to count. It must not hang. */
 static bool open_parts(struct service *service)
 {
@@ -597,13 +619,15 @@ static bool open_parts(struct service *service)
     } parts[] = {
         {service_open_ledger, "the ledger"},
         {service_open_made, "deployments that were made at run time"},
-        {service_open_policy, "limits, caches, jobs and decisions"},
+        {service_open_policy, "limits, caches and decisions"},
         {service_open_roster, "tenants and keys"},
         {service_settle_node, "the name of this node"},
+        {take_turn, "the end of the service before"},
+        {service_open_jobs, "jobs"},
         {service_count_again, "what limits and budgets have had"},
     };
-    struct watchdog *watchdog =
-        watchdog_start_opening(watchdog_start_limit_us(), service_on_beat, service);
+    struct watchdog *watchdog = watchdog_start_opening(
+        service->options->follows ? 0 : watchdog_start_limit_us(), service_on_beat, service);
     bool good = true;
     for (size_t i = 0; good && i < sizeof parts / sizeof *parts; i++) {
         watchdog_note(watchdog, parts[i].name);
@@ -611,6 +635,37 @@ static bool open_parts(struct service *service)
     }
     watchdog_stop(watchdog);
     return good;
+}
+
+/* All that workers need. */
+static bool open_all(struct service *service)
+{
+    if (!can_start(service) || !open_parts(service))
+        return false;
+    expect_tenants(service);
+    service_open_metrics(service);
+    service->mock = mock_start();
+    admin_open_key(service);
+    admin_open_sessions(service);
+    service->roster_desk = desk_new("admin-keys", service);
+    service->ledger_desk = desk_new("admin-ledger", service);
+    return !service->options->follows || service_await_accept(service);
+}
+
+static void begin_to_serve(struct service *service)
+{
+    atomic_store(&service->is_starting, true);
+    start_workers(service);
+    service->watchdog =
+        watchdog_start(service->workers, service->worker_count, service_on_beat, service);
+    service_repeat_orders(service);
+    wait_for_store(service);
+    log_start(service);
+    resident_serve();
+    tell(service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
+    atomic_store(&service->is_starting, false);
+    endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for it */
+    resident_shrink();
 }
 
 int service_run(const struct service_options *options)
@@ -623,27 +678,8 @@ int service_run(const struct service_options *options)
     log_open(service.config->telemetry.file, (enum log_format)service.config->telemetry.format,
              (enum log_level)service.config->telemetry.level);
     int code = EXIT_FAILED;
-    if (can_start(&service) && open_parts(&service)) {
-        expect_tenants(&service);
-        service_open_metrics(&service);
-        service.mock = mock_start();
-        admin_open_key(&service);
-        admin_open_sessions(&service);
-        service.roster_desk = desk_new("admin-keys", &service);
-        service.ledger_desk = desk_new("admin-ledger", &service);
-        atomic_store(&service.is_starting, true);
-        start_workers(&service);
-        service.watchdog =
-            watchdog_start(service.workers, service.worker_count, service_on_beat, &service);
-        service_repeat_orders(&service);
-        wait_for_store(&service);
-        log_start(&service);
-        resident_serve();
-        tell(&service, SAY_READY); /* first: who dies after /readyz said 200 is replaced */
-        atomic_store(&service.is_starting, false);
-        endpoint_prepare(); /* what only calls need, and who waits for all of it need not wait for
-                             */
-        resident_shrink();
+    if (open_all(&service)) {
+        begin_to_serve(&service);
         serve(&service, signals);
         watchdog_stop(service.watchdog);
         code = EXIT_GOOD;

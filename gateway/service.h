@@ -21,6 +21,9 @@ struct service_options {
     const int *listener_fds;
     int admin_fd; /* the admin socket, or -1 */
     int channel;  /* to the supervisor: SOCK_SEQPACKET, see enum channel_word; -1 = none */
+    /* Another service runs, and this one is to take over from it (service_upgrade.c). */
+    bool follows;
+    int link; /* to that one */
 };
 
 /* What is said on the channel: one byte, perhaps followed by words for people. */
@@ -31,6 +34,14 @@ enum channel_word {
     SAY_DRAIN_NOW = 'n', /* without it */
     SAY_STOP = 's',      /* at once */
     SAY_REOPEN = 'o',    /* log files */
+    /* an upgrade: to the old service */
+    SAY_PREPARE = 'p',   /* another is to take over: come to where that is possible */
+    SAY_HAND_OVER = 'h', /* let nobody in any more, give limits away; with a descriptor */
+    SAY_RESUME = 'u',    /* it has come to nothing: all as it was */
+    SAY_LEAVE = 'l',     /* the other serves: end when the calls that run have ended */
+    /* and to the new one */
+    SAY_TAKE = 't',   /* the old one has handed over */
+    SAY_ACCEPT = 'a', /* let clients in */
     /* from the service */
     SAY_READY = 'R',
     SAY_RELOADED = 'L', /* the file was good and is in force */
@@ -38,6 +49,13 @@ enum channel_word {
     SAY_DRAINING = 'D', /* it will exit with 0 when it is done; do not start another */
     SAY_CLOSED = 'C',   /* no listener is needed any more */
     SAY_BEAT = 'B',     /* it is alive, once a second */
+    /* an upgrade: the old service */
+    SAY_PREPARED = 'P',
+    SAY_HANDED = 'H',
+    SAY_UNABLE = 'U', /* and why; the new one says so, too, and ends */
+    /* the new one */
+    SAY_WARM = 'W', /* all is there but for what the old one has; with its version, and a
+                       descriptor of its program */
 };
 
 /* Serve until drained or told to stop; returns the exit code of the process. */

@@ -175,7 +175,7 @@ void service_keep_spent(struct service *service)
     struct fault fault;
     struct buffer lines;
     struct deployments *desk = deploy_desk_open(service_deploy_desk(service));
-    if (!desk)
+    if (!desk || service_has_handed_over(service)) /* then it is for another to say */
         return;
     buffer_init(&lines, SPENT_BYTES);
     deployments_spent(desk, &lines);

@@ -298,11 +298,17 @@ bool service_open_policy(struct service *service)
         log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
                  why.text);
     memory_free(answers);
+    open_decisions(service);
+    return true;
+}
+
+bool service_open_jobs(struct service *service)
+{
+    struct fault why;
     struct jobs_options jobs = {service->config, service->node, service->metrics};
     service->jobs = jobs_open(&jobs, &why);
     if (!service->jobs)
         log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
-    open_decisions(service);
     return true;
 }
 

@@ -20,6 +20,7 @@
 #include "gateway/service.h"
 #include "gateway/spent.h"
 #include "gateway/watchdog.h"
+#include "gateway/worker.h"
 
 enum {
     SERVICE_CALLS_MAX = 32,          /* questions that may wait for the service's thread */
@@ -33,6 +34,15 @@ enum service_phase {
     SERVICE_DELAY, /* not ready any more, but still listening */
     SERVICE_DRAINING,
     SERVICE_OVER,
+};
+
+/* How far an upgrade has come that is to replace this service. */
+enum service_turn {
+    TURN_NONE,
+    TURN_PREPARING, /* waits for what must not be cut in two */
+    TURN_PREPARED,
+    TURN_HANDED,  /* the other has our limits, and nobody is let in */
+    TURN_LEAVING, /* the other serves */
 };
 
 /* Runs on a worker's loop behind what was posted before it. */
@@ -94,6 +104,8 @@ struct service {
 
     int wake; /* eventfd: somebody wants something of the service's thread */
     atomic_bool is_draining, wants_drain, is_starting;
+    _Atomic(enum service_turn) turn;
+    atomic_int changing;      /* through the API, now */
     atomic_bool made_changed; /* others have changed deployments */
     atomic_bool made_asked;   /* orders wait for whoever leads */
     atomic_bool spent_changed;
@@ -121,6 +133,9 @@ struct service {
     bool listeners_closed;
 
     /* the service's thread only */
+    struct gate gate;
+    uint64_t turn_until_us; /* PREPARING */
+    bool drain_waits;       /* until it is said what becomes of us */
     enum service_phase phase;
     bool is_forced; /* to end at once */
     uint64_t phase_until_us, quiet_since_us;
@@ -168,11 +183,35 @@ void service_take(struct service *service, struct config *next);
 void service_on_beat(void *with);
 
 /*
+ * service_upgrade.c: another service takes over from this one, or this one has taken over. The
+ * service's thread, but for those that say otherwise.
+ */
+/* What the supervisor wants of it; <passed>: a descriptor that came with it, or -1. False: it is no
+ * word of an upgrade. */
+bool service_hear_upgrade(struct service *service, char word, int passed);
+/* A drain is to begin: give up being replaced, where that is for us to say. False: it is not, and
+ * the drain begins when the supervisor has said what becomes of us. */
+bool service_may_drain(struct service *service);
+/* Move it on; how long to sleep at most, in milliseconds, or -1. */
+int service_keep_turn(struct service *service);
+/* May nothing be changed now, for another is about to take over? Any thread. */
+bool service_is_upgrading(const struct service *service);
+/* Has another the limits, and what else there must be one of? */
+bool service_has_handed_over(const struct service *service);
+/* The new one: wait for our turn, and take over the limits. False: it came to nothing. */
+bool service_take_over(struct service *service);
+/* service.c: the drain of one that another has taken over from. */
+void service_leave(struct service *service);
+/* Wait for the word that we are the one that serves. False: it came to nothing. */
+bool service_await_accept(struct service *service);
+
+/*
  * service_parts.c: what all workers share. The service's thread, but for those that say otherwise.
  */
 /* Those that are needed: false when there is none, which is logged then. In this order. */
 bool service_open_ledger(struct service *service);
-bool service_open_policy(struct service *service); /* counters, caches, jobs, decisions */
+bool service_open_policy(struct service *service); /* counters, caches, decisions */
+bool service_open_jobs(struct service *service);
 bool service_open_roster(struct service *service);
 /* Wait until the name of a new node is on the disk. */
 bool service_settle_node(struct service *service);

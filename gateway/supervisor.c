@@ -21,13 +21,15 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/sanitizer.h"
+#include "gateway/base/version.h"
 #include "gateway/complaint.h"
+#include "gateway/handoff.h"
 #include "gateway/notify.h"
 #include "gateway/reload.h"
 #include "gateway/resident.h"
 #include "gateway/service.h"
 #include "gateway/sockets.h"
-#include "gateway/starved.h"
+#include "gateway/supervisor_inside.h"
 #include "gateway/watchdog.h"
 
 enum {
@@ -42,33 +44,11 @@ enum {
     WORDS_BYTES = 512,
     LINE_BYTES = 6 * WORDS_BYTES + 256, /* less than PIPE_BUF */
     SAY_MS = 100,
+    ELDER_SLACK_US = 15000000, /* for one that was replaced, behind shutdown.grace */
     EXTEND_EVERY_US = 2000000, /* systemd is asked for more time, */
 };
 
 #define EXTEND "EXTEND_TIMEOUT_USEC=30000000" /* so much at a time */
-
-struct supervisor {
-    const struct supervisor_options *options;
-    struct config *config; /* the last one that a service has put in force */
-    struct sockets sockets;
-    int lock, signals;
-    bool json; /* our own lines */
-
-    pid_t child; /* 0 = none runs */
-    int channel;
-    uint64_t child_started_us, backoff_us, start_at_us, kill_at_us;
-    struct starved signs; /* of life, of the child */
-    uint64_t stopped_us;  /* since when the service is stopped by a signal; 0 = it is not */
-    uint64_t extend_us;   /* when systemd may be asked again for more time to start */
-    bool has_died;        /* a service before this one */
-    bool was_ready, is_ready, is_draining;
-    unsigned stops; /* how often we were told to end */
-
-    bool watches; /* kills a service that gives no sign */
-    uint64_t watchdog_us, watchdog_next_us, next_us;
-    bool is_over;
-    int code;
-};
 
 /* Not when nobody takes it: who waits here starts no service and hears no signal. A pipe that polls
  * ready takes a line at once and whole. */
@@ -80,16 +60,13 @@ static void write_line(const char *line, int len)
 }
 
 /* The log's writer is a thread, and we fork: so our few lines go out directly. */
-static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void say(const struct supervisor *s, enum log_level level, const char *format, ...)
+void supervisor_say(const struct supervisor *s, enum log_level level, const char *format, ...)
 {
     static const char *const levels[][2] = {
         {"DEBUG", "debug"}, {"INFO", "info"}, {"WARN", "warn"}, {"ERROR", "error"}};
     char words[WORDS_BYTES], escaped[6 * WORDS_BYTES], stamp[CLOCK_STAMP_BYTES], line[LINE_BYTES];
     int len;
-    if ((int)level < s->config->telemetry.level)
+    if ((int)level < (s->config != NULL ? (int)s->config->telemetry.level : (int)LOG_INFO))
         return;
     va_list args;
     va_start(args, format);
@@ -209,6 +186,28 @@ static void open_signals(struct supervisor *s)
 
 /* ------------------------------------------------------------------------------ the service */
 
+/* A service that is started later begins with what is in force now, not with a file that may have
+ * been edited meanwhile. */
+static void keep_config(struct supervisor *s)
+{
+    struct config_options load = *s->options->load;
+    load.words = NULL;
+    struct config_result result = config_load(&load);
+    if (result.config == NULL)
+        return;
+    if (s->start == NULL && !upgrade_suits(s, result.config)) {
+        config_unref(result.config);
+        return;
+    }
+    if (s->start == NULL)
+        s->start = config_ref(result.config);
+    else
+        reload_adopt(result.config, s->config, s->start, NULL);
+    if (s->config != NULL)
+        config_unref(s->config);
+    s->config = result.config;
+}
+
 static _Noreturn void be_the_service(struct supervisor *s, int channel, pid_t parent)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -223,12 +222,26 @@ static _Noreturn void be_the_service(struct supervisor *s, int channel, pid_t pa
     exit(service_run(&options));
 }
 
+/* It could not be read when we took over from another version: perhaps it can now. */
+static bool has_config(struct supervisor *s)
+{
+    if (s->config == NULL)
+        keep_config(s);
+    if (s->config != NULL)
+        return true;
+    supervisor_say(s, LOG_ERROR, "no service can be started: the configuration is broken");
+    s->start_at_us = clock_now_us() + BACKOFF_MAX_US;
+    return false;
+}
+
 static void start_service(struct supervisor *s)
 {
     int pair[2];
     pid_t parent = getpid();
+    if (!has_config(s))
+        return;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
-        say(s, LOG_ERROR, "cannot make a channel: %s", strerror(errno));
+        supervisor_say(s, LOG_ERROR, "cannot make a channel: %s", strerror(errno));
         s->start_at_us = clock_now_us() + BACKOFF_MAX_US;
         return;
     }
@@ -240,7 +253,7 @@ static void start_service(struct supervisor *s)
     }
     close(pair[1]);
     if (child < 0) {
-        say(s, LOG_ERROR, "cannot start the service: %s", strerror(errno));
+        supervisor_say(s, LOG_ERROR, "cannot start the service: %s", strerror(errno));
         close(pair[0]);
         s->start_at_us = clock_now_us() + BACKOFF_MAX_US;
         return;
@@ -254,9 +267,14 @@ static void start_service(struct supervisor *s)
 
 static void tell(const struct supervisor *s, enum channel_word word)
 {
-    char byte = (char)word;
     if (s->child > 0)
-        send(s->channel, &byte, 1, MSG_NOSIGNAL);
+        channel_say(s->channel, word, NULL, -1);
+}
+
+static void tell_elder(const struct supervisor *s, enum channel_word word)
+{
+    if (s->elder > 0)
+        channel_say(s->elder_channel, word, NULL, -1);
 }
 
 static void end(struct supervisor *s, int code)
@@ -265,7 +283,7 @@ static void end(struct supervisor *s, int code)
     s->code = code;
 }
 
-static const char *death_of(int status, char words[64])
+const char *supervisor_death_of(int status, char words[64])
 {
     if (WIFSIGNALED(status))
         snprintf(words, 64, "was ended by signal %d (SIG%s)", WTERMSIG(status),
@@ -285,11 +303,13 @@ static void on_death(struct supervisor *s, int status)
     s->child = 0;
     s->has_died = true;
     s->kill_at_us = s->stopped_us = 0;
+    if (upgrade_on_child_death(s))
+        return;
     if (s->is_draining || s->stops > 0) {
         end(s, WIFEXITED(status) ? WEXITSTATUS(status) : s->stops > 1 ? EXIT_GOOD : EXIT_FAILED);
         if (WIFSIGNALED(status) && s->stops <= 1)
-            say(s, LOG_ERROR, "the service (pid %d) %s while it drained", (int)was,
-                death_of(status, words));
+            supervisor_say(s, LOG_ERROR, "the service (pid %d) %s while it drained", (int)was,
+                           supervisor_death_of(status, words));
         return;
     }
     if (!s->was_ready && WIFEXITED(status)) { /* it could not begin, and has said why */
@@ -298,8 +318,8 @@ static void on_death(struct supervisor *s, int status)
     }
     if (now - s->child_started_us >= HEALTHY_US)
         s->backoff_us = 0;
-    say(s, LOG_ERROR, "the service (pid %d) %s; another is started in %u ms", (int)was,
-        death_of(status, words), (unsigned)(s->backoff_us / 1000));
+    supervisor_say(s, LOG_ERROR, "the service (pid %d) %s; another is started in %u ms", (int)was,
+                   supervisor_death_of(status, words), (unsigned)(s->backoff_us / 1000));
     s->start_at_us = now + s->backoff_us;
     s->backoff_us = s->backoff_us == 0 ? BACKOFF_MIN_US : 2 * s->backoff_us;
     if (s->backoff_us > BACKOFF_MAX_US)
@@ -312,8 +332,11 @@ static void reap(struct supervisor *s)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED)) > 0) {
-        if (pid != s->child)
+        if (pid != s->child) {
+            if (WIFEXITED(status) || WIFSIGNALED(status))
+                upgrade_on_death(s, pid, status);
             continue;
+        }
         if (WIFSTOPPED(status))
             s->stopped_us = clock_now_us();
         else if (WIFCONTINUED(status))
@@ -325,20 +348,6 @@ static void reap(struct supervisor *s)
 
 /* ------------------------------------------------------------------------------ what it says */
 
-/* A service that is started later begins with what is in force now, not with a file that may have
- * been edited meanwhile. */
-static void keep_config(struct supervisor *s)
-{
-    struct config_options load = *s->options->load;
-    load.words = NULL;
-    struct config_result result = config_load(&load);
-    if (result.config == NULL)
-        return;
-    reload_adopt(result.config, s->config, s->options->config, NULL);
-    config_unref(s->config);
-    s->config = result.config;
-}
-
 static void on_ready(struct supervisor *s)
 {
     if (!s->was_ready && s->options->on_ready != NULL)
@@ -346,6 +355,7 @@ static void on_ready(struct supervisor *s)
     s->was_ready = s->is_ready = true;
     notify_send("READY=1\nSTATUS=serving");
     resident_shrink();
+    upgrade_on_ready(s);
 }
 
 /* A start that goes on may take longer than its unit says; one that dies each time may not. */
@@ -357,10 +367,12 @@ static void extend_start(struct supervisor *s, uint64_t now)
     notify_send(EXTEND "\nSTATUS=starting");
 }
 
-static void hear(struct supervisor *s, char word)
+static void hear(struct supervisor *s, char word, const char *words)
 {
     uint64_t now = clock_now_us();
     starved_heard(&s->signs, s->child, now);
+    if (upgrade_hear(s, word, words))
+        return;
     switch (word) {
     case SAY_READY:
         on_ready(s);
@@ -375,6 +387,7 @@ static void hear(struct supervisor *s, char word)
                     "in force");
         break;
     case SAY_DRAINING:
+        upgrade_cancel(s, "it is draining");
         s->is_draining = true;
         notify_send("STOPPING=1\nSTATUS=draining");
         break;
@@ -389,9 +402,13 @@ static void hear(struct supervisor *s, char word)
 
 static void read_channel(struct supervisor *s)
 {
-    char bytes[WORDS_BYTES];
-    while (s->channel >= 0 && recv(s->channel, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
-        hear(s, bytes[0]);
+    char message[CHANNEL_BYTES];
+    int passed;
+    while (s->channel >= 0 && channel_hear(s->channel, message, &passed) > 0) {
+        if (passed >= 0)
+            close(passed);
+        hear(s, message[0], message + 1);
+    }
 }
 
 /* ------------------------------------------------------------------------------ what we are told
@@ -402,13 +419,18 @@ static void read_channel(struct supervisor *s)
 static void stop(struct supervisor *s, enum channel_word first)
 {
     s->stops++;
+    upgrade_cancel(s, "it is draining");
+    if (s->stops > 1)
+        tell_elder(s, SAY_STOP);
+    if (s->stops > 2 && s->elder > 0)
+        kill(s->elder, SIGKILL);
     if (s->child == 0) {
         end(s, EXIT_GOOD);
     } else if (s->stops == 1) {
-        say(s, LOG_INFO, "draining; once more to end at once");
+        supervisor_say(s, LOG_INFO, "draining; once more to end at once");
         tell(s, first);
     } else if (s->stops == 2) {
-        say(s, LOG_WARN, "ending at once");
+        supervisor_say(s, LOG_WARN, "ending at once");
         tell(s, SAY_STOP);
         s->kill_at_us = clock_now_us() + STOP_US;
     } else {
@@ -417,9 +439,13 @@ static void stop(struct supervisor *s, enum channel_word first)
     notify_send("STOPPING=1\nSTATUS=draining");
 }
 
-static void reload(const struct supervisor *s)
+static void reload(struct supervisor *s)
 {
     char lines[80];
+    if (s->upgrade.step != UPGRADE_NONE || s->upgrade.is_closing) { /* whoever serves then */
+        s->upgrade.wants_reload = true;
+        return;
+    }
     snprintf(lines, sizeof lines, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reloading",
              (unsigned long long)clock_now_us());
     notify_send(lines);
@@ -441,9 +467,10 @@ static void on_signal(struct supervisor *s, uint32_t number)
         break;
     case SIGUSR1:
         tell(s, SAY_REOPEN);
+        tell_elder(s, SAY_REOPEN);
         break;
-    case SIGUSR2: /* an upgrade in place for some servers: it must not end this one */
-        say(s, LOG_WARN, "USR2 does nothing here (sluice help signals)");
+    case SIGUSR2:
+        upgrade_begin(s);
         break;
     default:
         break;
@@ -457,12 +484,13 @@ static void read_signals(struct supervisor *s)
     while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info)
         on_signal(s, info.ssi_signo);
     read_channel(s);
+    upgrade_read(s);
     reap(s);
 }
 
 /* ------------------------------------------------------------------------------ the loop */
 
-static void earliest(uint64_t *next, uint64_t due)
+void supervisor_earliest(uint64_t *next, uint64_t due)
 {
     if (due != 0 && due < *next)
         *next = due;
@@ -476,8 +504,8 @@ static uint64_t look_whether_stuck(struct supervisor *s, uint64_t now)
         return 0;
     if (now >= starved_look_at_us(&s->signs, SILENCE_US) &&
         starved_is_stuck(&s->signs, SILENCE_US, now)) {
-        say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed", (int)s->child,
-            (unsigned)((now - s->signs.heard_us) / 1000000));
+        supervisor_say(s, LOG_ERROR, "the service (pid %d) gave no sign for %u s: killed",
+                       (int)s->child, (unsigned)((now - s->signs.heard_us) / 1000000));
         kill(s->child, SIGKILL);
         starved_heard(&s->signs, s->child, now);
     }
@@ -490,8 +518,8 @@ static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
     uint64_t look_at = look_whether_stuck(s, now);
     uint64_t stopped_at = s->stopped_us ? s->stopped_us + STOPPED_US : 0;
     if (stopped_at != 0 && now >= stopped_at) {
-        say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
-            (int)s->child);
+        supervisor_say(s, LOG_ERROR, "the service (pid %d) was stopped and does not go on: killed",
+                       (int)s->child);
         kill(s->child, SIGKILL);
         s->stopped_us = stopped_at = 0;
     }
@@ -499,9 +527,9 @@ static void keep_child(struct supervisor *s, uint64_t now, uint64_t *next)
         kill(s->child, SIGKILL);
         s->kill_at_us = 0;
     }
-    earliest(next, s->kill_at_us);
-    earliest(next, look_at);
-    earliest(next, stopped_at);
+    supervisor_earliest(next, s->kill_at_us);
+    supervisor_earliest(next, look_at);
+    supervisor_earliest(next, stopped_at);
 }
 
 /* Do what is due; returns when to look again. */
@@ -515,7 +543,7 @@ static uint64_t keep_time(struct supervisor *s)
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)
         start_service(s);
     if (s->child == 0)
-        earliest(&next, s->start_at_us);
+        supervisor_earliest(&next, s->start_at_us);
     else
         keep_child(s, now, &next);
     if (s->watchdog_us > 0 && now >= s->watchdog_next_us) {
@@ -523,22 +551,33 @@ static uint64_t keep_time(struct supervisor *s)
             notify_send("WATCHDOG=1");
         s->watchdog_next_us = now + s->watchdog_us / 2;
     }
-    earliest(&next, s->watchdog_next_us);
+    supervisor_earliest(&next, s->watchdog_next_us);
+    upgrade_keep_time(s, now, &next);
     s->next_us = next;
     return next;
 }
 
+/* Is it still open, and the other end is not? */
+static bool is_dying(int channel, const struct pollfd *seen)
+{
+    return channel >= 0 && channel == seen->fd && (seen->revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static int supervise(struct supervisor *s)
 {
-    while (!s->is_over) {
+    /* One that was replaced is waited for: its calls would end with us. */
+    while (!s->is_over || s->elder > 0) {
         uint64_t next = keep_time(s), now = clock_now_us();
-        struct pollfd fds[2] = {{.fd = s->signals, .events = POLLIN},
-                                {.fd = s->channel, .events = POLLIN}};
-        poll(fds, 2, next > now ? (int)((next - now + 999) / 1000) : 0);
+        struct pollfd fds[4] = {{.fd = s->signals, .events = POLLIN},
+                                {.fd = s->channel, .events = POLLIN},
+                                {.fd = s->upgrade.channel, .events = POLLIN},
+                                {.fd = s->elder_channel, .events = POLLIN}};
+        poll(fds, 4, next > now ? (int)((next - now + 999) / 1000) : 0);
         read_channel(s);
         read_signals(s);
-        /* its end of the channel is closed, so it is dying: no event but SIGCHLD tells more */
-        if ((fds[1].revents & (POLLHUP | POLLERR)) != 0 && s->child != 0) {
+        /* its end of a channel is closed, so it is dying: no event but SIGCHLD tells more */
+        if (is_dying(s->channel, &fds[1]) || is_dying(s->upgrade.channel, &fds[2]) ||
+            is_dying(s->elder_channel, &fds[3])) {
             struct pollfd signal = {.fd = s->signals, .events = POLLIN};
             poll(&signal, 1, 100);
         }
@@ -546,31 +585,103 @@ static int supervise(struct supervisor *s)
     return s->code;
 }
 
-int supervisor_run(const struct supervisor_options *options)
+/* What the first configuration says of places, for upgrades. */
+static void note_places(struct supervisor *s, const struct config *config)
+{
+    s->places.state = memory_string(text_of(config->state));
+    s->places.database = memory_string(text_of(config->database));
+    s->places.ledger_path = memory_string(text_of(config->ledger_path));
+    if (config->admin_socket != NULL)
+        s->places.admin_socket = memory_string(text_of(config->admin_socket));
+    s->addresses = memory_new((config->listener_count + 1) * sizeof *s->addresses);
+    for (size_t i = 0; i < config->listener_count; i++)
+        s->addresses[i] = memory_string(text_of(config->listeners[i].address));
+}
+
+/* One of another version has executed us: its service runs, and perhaps one that ends. */
+static void go_on(struct supervisor *s, struct handoff *from)
+{
+    uint64_t now = clock_now_us();
+    int64_t grace_us = s->config != NULL ? s->config->grace_us : 0;
+    s->lock = from->lock;
+    s->sockets = from->sockets;
+    s->addresses = from->addresses;
+    s->places.state = from->state;
+    s->places.database = from->database;
+    s->places.ledger_path = from->ledger_path;
+    s->places.admin_socket = from->admin_socket;
+    s->child = from->child;
+    s->channel = from->child_channel;
+    s->elder = from->elder;
+    s->elder_channel = from->elder_channel;
+    s->elder_until_us = now + (uint64_t)grace_us + ELDER_SLACK_US;
+    s->child_started_us = now;
+    starved_heard(&s->signs, s->child, now);
+    s->was_ready = s->is_ready = true;
+    memory_free(from); /* what it had is ours */
+    supervisor_say(s, LOG_INFO, "the supervisor is sluice %s now", PROGRAM_VERSION);
+}
+
+static bool prepare(struct supervisor *s)
 {
     struct fault why;
+    if (s->options->handoff != NULL) {
+        go_on(s, s->options->handoff);
+        open_signals(s);
+        return true;
+    }
+    note_places(s, s->config);
+    if (!lock_state(s))
+        return false;
+    open_signals(s);
+    if (sockets_open(&s->sockets, s->config, &why))
+        return true;
+    complaint_print("%s", why.text);
+    return false;
+}
+
+static void clean_up(struct supervisor *s)
+{
+    for (size_t i = 0; s->addresses != NULL && i < s->sockets.listeners; i++)
+        memory_free(s->addresses[i]);
+    memory_free(s->addresses);
+    sockets_close(&s->sockets);
+    memory_free(s->places.state);
+    memory_free(s->places.database);
+    memory_free(s->places.ledger_path);
+    memory_free(s->places.admin_socket);
+    upgrade_forget_program(s);
+    if (s->signals >= 0)
+        close(s->signals);
+    if (s->lock >= 0)
+        close(s->lock);
+    if (s->config != NULL)
+        config_unref(s->config);
+    if (s->start != NULL)
+        config_unref(s->start);
+}
+
+int supervisor_run(const struct supervisor_options *options)
+{
+    struct config *config = options->config;
     struct supervisor s = {.options = options,
-                           .config = config_ref(options->config),
+                           .config = config != NULL ? config_ref(config) : NULL,
+                           .start = config != NULL ? config_ref(config) : NULL,
+                           .sockets.admin = -1,
                            .lock = -1,
+                           .signals = -1,
                            .channel = -1,
+                           .elder_channel = -1,
+                           .upgrade = {.program = -1, .channel = -1, .link = -1},
                            .code = EXIT_FAILED,
                            .watches = watchdog_limit_us() > 0,
                            .watchdog_us = notify_watchdog_us()};
-    s.json = s.config->telemetry.format == LOG_JSON ||
-             (s.config->telemetry.format == LOG_AUTO && !isatty(STDERR_FILENO));
+    int format = config != NULL ? (int)config->telemetry.format : (int)LOG_AUTO;
+    s.json = format == LOG_JSON || (format == LOG_AUTO && !isatty(STDERR_FILENO));
     prepare_process();
-    if (lock_state(&s)) {
-        open_signals(&s);
-        if (sockets_open(&s.sockets, s.config, &why)) {
-            supervise(&s);
-            sockets_close(&s.sockets);
-        } else {
-            complaint_print("%s", why.text);
-        }
-        close(s.signals);
-    }
-    if (s.lock >= 0)
-        close(s.lock);
-    config_unref(s.config);
+    upgrade_note_program(&s);
+    if (prepare(&s))
+        supervise(&s);
+    clean_up(&s);
     return s.code;
 }

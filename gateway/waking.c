@@ -165,6 +165,7 @@ static void say_reason(const char *reason, char *into, size_t size)
         const char *reason, *words;
     } known[] = {{"removed", "is gone"},
                  {"stopped", "is stopped"},
+                 {"adapter_failed", "could not load the adapter"},
                  {"queue_full", "has as many calls waiting as it may"}};
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
         if (strcmp(known[i].reason, reason) == 0) {
@@ -181,10 +182,10 @@ static void say_why(struct exchange *x, const char *what)
     struct text name = spec_of(x)->name;
     bool off = view.known && (view.state == DEPLOYMENT_STOPPED || view.state == DEPLOYMENT_FAILED);
     if (off)
-        fault_set(&x->waking->why, FAULT_NO_TARGET, "The deployment '%.*s' %s: %s.",
+        fault_set(&x->waking->why, FAULT_NO_TARGET, "The deployment '%.*s' %s%s%s.",
                   TEXT_ARGS(name),
                   view.state == DEPLOYMENT_STOPPED ? "is stopped" : "could not be started",
-                  view.reason[0] ? view.reason : what);
+                  view.reason[0] ? ": " : "", view.reason);
     else
         fault_set(&x->waking->why, FAULT_OVERLOADED, "The deployment '%.*s' %s.", TEXT_ARGS(name),
                   what);

@@ -38,6 +38,7 @@ enum {
     ARENA_BLOCK_BYTES = 216,    /* what an open stream keeps, but for what it has reserved */
     SEEKING_BLOCK_BYTES = 1520, /* the heads of both sides, and edits */
     GONE_LOOK_US = 5000,
+    LEAVE_IDLE_US = 2000000, /* who waits for longer between two calls is not about to ask */
     ANSWER_LOOK_US = 1000,
 };
 
@@ -382,6 +383,91 @@ void worker_drain(struct worker *worker)
     loop_post(worker->loop, &worker->drain_errand);
 }
 
+static void leave(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, leave_errand);
+    worker->leaving = true;
+    tracing_hurry(worker->now->tracing);
+    for (struct link *at = worker->clients.next, *next; at != &worker->clients; at = next) {
+        next = at->next;
+        client_leave(LIST_MEMBER(at, struct client, link));
+    }
+}
+
+void worker_leave(struct worker *worker)
+{
+    loop_post(worker->loop, &worker->leave_errand);
+}
+
+/* ------------------------------------------------------------------------ standing still */
+
+void gate_init(struct gate *gate)
+{
+    pthread_condattr_t attributes;
+    *gate = (struct gate){0};
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_mutex_init(&gate->lock, NULL);
+    pthread_cond_init(&gate->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void gate_done(struct gate *gate)
+{
+    pthread_cond_destroy(&gate->changed);
+    pthread_mutex_destroy(&gate->lock);
+}
+
+static void stand_still(struct errand *errand)
+{
+    struct worker *worker = LIST_MEMBER(errand, struct worker, gate_errand);
+    struct gate *gate = worker->gate;
+    pthread_mutex_lock(&gate->lock);
+    gate->inside++;
+    pthread_cond_broadcast(&gate->changed);
+    while (!gate->open)
+        pthread_cond_wait(&gate->changed, &gate->lock);
+    bool listen = gate->listen;
+    gate->left--;
+    pthread_cond_broadcast(&gate->changed);
+    pthread_mutex_unlock(&gate->lock);
+    if (listen)
+        acceptor_open(worker);
+    else
+        acceptor_close(worker);
+}
+
+bool workers_hold(struct worker *const *workers, unsigned count, struct gate *gate, int64_t wait_us)
+{
+    uint64_t until = clock_now_us() + (uint64_t)wait_us;
+    struct timespec end = {(time_t)(until / 1000000), (long)(until % 1000000) * 1000};
+    pthread_mutex_lock(&gate->lock);
+    gate->inside = 0;
+    gate->left = count;
+    gate->open = false;
+    for (unsigned i = 0; i < count; i++) {
+        workers[i]->gate = gate;
+        loop_post(workers[i]->loop, &workers[i]->gate_errand);
+    }
+    bool waits = true;
+    while (gate->inside < count && waits)
+        waits = pthread_cond_timedwait(&gate->changed, &gate->lock, &end) == 0;
+    bool all = gate->inside == count;
+    pthread_mutex_unlock(&gate->lock);
+    return all;
+}
+
+void workers_release(struct gate *gate, bool listen)
+{
+    pthread_mutex_lock(&gate->lock);
+    gate->listen = listen;
+    gate->open = true;
+    pthread_cond_broadcast(&gate->changed);
+    while (gate->left > 0)
+        pthread_cond_wait(&gate->changed, &gate->lock);
+    pthread_mutex_unlock(&gate->lock);
+}
+
 struct worker_figures worker_figures(const struct worker *worker)
 {
     return (struct worker_figures){
@@ -528,6 +614,8 @@ static void sweep(struct timer *timer)
         memory_trim();
     if (orders.shrink)
         shrink(worker);
+    if (worker->leaving)
+        acceptor_close_quiet(worker, LEAVE_IDLE_US);
     replicas_sweep(&worker->replicas);
     timer_set(worker->loop, timer, loop_now_us(worker->loop) + orders.again_us);
 }
@@ -598,6 +686,8 @@ static void init_errands(struct worker *worker)
     worker->drain_errand.run = drain;
     worker->stop_errand.run = stop;
     worker->safe_errand.run = wake_safe;
+    worker->gate_errand.run = stand_still;
+    worker->leave_errand.run = leave;
     worker->sweep_timer.on_time = sweep;
     worker->gone_timer.on_time = look_whether_gone;
     timer_set(worker->loop, &worker->sweep_timer, loop_now_us(worker->loop) + JANITOR_US);

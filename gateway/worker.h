@@ -8,6 +8,7 @@
  * Functions are for the service's thread unless they say otherwise.
  */
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -64,6 +65,31 @@ void worker_set_directory(struct worker *worker, struct directory *directory);
 
 /* Stop accepting; end idle connections; open exchanges may finish. */
 void worker_drain(struct worker *worker);
+
+/* Another process serves from now on: calls go on to their ends, and who is connected may ask once
+ * more; that answer says that it is the last. Behind workers_hold(). */
+void worker_leave(struct worker *worker);
+
+/*
+ * A moment in which no worker does anything, for what concerns them all. workers_hold(): wait until
+ * all of them stand still, <wait_us> at most; false: one did not come
+ * (the caller releases them all the same). workers_release(): they go on; <listen>: and let clients
+ * in, or no more. Whoever came meanwhile waits in the kernel. One after the other, each time with
+ * the same <gate>, zeroed at first.
+ */
+struct gate {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    unsigned inside; /* workers that stand still */
+    unsigned left;   /* errands that have not run to their end */
+    bool open;
+    bool listen;
+};
+void gate_init(struct gate *gate);
+void gate_done(struct gate *gate);
+bool workers_hold(struct worker *const *workers, unsigned count, struct gate *gate,
+                  int64_t wait_us);
+void workers_release(struct gate *gate, bool listen);
 
 /* What is open now; any thread. */
 struct worker_figures {

@@ -127,8 +127,11 @@ struct worker {
     unsigned questions;                  /* to the ledger's thread, which will post their answers */
     atomic_uint connections_now, exchanges_now, upstreams_now, spans_now; /* for other threads */
     bool draining, accepting, stopping;
+    bool closed;  /* no listener is watched, not even the admin socket's */
+    bool leaving; /* another process serves: who is connected here has one more call, at most */
+    struct gate *gate;
     struct link safe_waiting; /* exchanges that wait for the journal: by their link */
-    struct errand config_errand, drain_errand, stop_errand, safe_errand;
+    struct errand config_errand, drain_errand, stop_errand, safe_errand, gate_errand, leave_errand;
     _Atomic(struct config *) config_next;
     _Atomic(struct directory *) directory_next;
     atomic_bool safe_posted, config_posted;

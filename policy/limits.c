@@ -6,6 +6,7 @@
 #include "gateway/base/memory.h"
 #include "policy/meter.h"
 #include "policy/store_redis.h"
+#include "policy/succession.h"
 
 enum { TIDY_US = 1000000 };
 
@@ -14,7 +15,14 @@ struct limits {
     struct shared *shared; /* NULL = embedded */
     unsigned replicas_max;
     _Atomic uint64_t granted, refused, away;
+    _Atomic(struct heir *) heir; /* who counts in our place; NULL = we do */
+    struct forebear *forebear;   /* whom we follow, or NULL */
 };
+
+static struct heir *heir_of(struct limits *limits)
+{
+    return atomic_load_explicit(&limits->heir, memory_order_acquire);
+}
 
 struct limiter {
     struct limits *limits;
@@ -88,8 +96,11 @@ static enum reserve_result reserve_short(struct limiter *limiter, struct reserva
 enum reserve_result limits_reserve(struct limiter *limiter, struct reservation *reservation)
 {
     enum reserve_result result = RESERVE_AWAY;
+    struct heir *heir = heir_of(limiter->limits);
     reservation->limiter = limiter;
     reservation->local = false;
+    if (heir)
+        return reserve_told(limiter->limits, heir_reserve(heir, reservation));
     switch (meter_take(limiter->limits->meter, reservation)) {
     case METER_TAKEN:
         result = RESERVE_GRANTED;
@@ -119,6 +130,9 @@ bool limits_extend(struct reservation *reservation, enum limit_kind kind, int64_
 {
     struct limiter *limiter = reservation->limiter;
     struct limits *limits = limiter->limits;
+    struct heir *heir = heir_of(limits);
+    if (heir)
+        return heir_extend(heir, reservation, kind, more);
     bool held = meter_extend(limits->meter, reservation, kind, more);
     if (!limits->shared)
         return held;
@@ -137,6 +151,9 @@ bool limits_asks_ahead(const struct reservation *reservation, enum limit_kind ki
 void limits_settle(struct reservation *reservation, const struct used *used)
 {
     struct limiter *limiter = reservation->limiter;
+    struct heir *heir = reservation->live ? heir_of(limiter->limits) : NULL;
+    if (heir)
+        heir_settle(heir, reservation, used, 0);
     if (reservation->live && meter_settle(limiter->limits->meter, reservation, used))
         store_redis_hurry(limiter->store, reservation->root);
 }
@@ -144,6 +161,9 @@ void limits_settle(struct reservation *reservation, const struct used *used)
 void limits_settle_each(struct reservation *reservation, const struct used *each)
 {
     struct limiter *limiter = reservation->limiter;
+    struct heir *heir = reservation->live ? heir_of(limiter->limits) : NULL;
+    if (heir)
+        heir_settle(heir, reservation, each, 1);
     if (reservation->live && meter_settle_each(limiter->limits->meter, reservation, each))
         store_redis_hurry(limiter->store, reservation->root);
 }
@@ -201,6 +221,8 @@ void limits_free(struct limits *limits)
         return;
     if (limits->shared)
         shared_free(limits->shared);
+    forebear_free(limits->forebear);
+    heir_free(heir_of(limits));
     meter_free(limits->meter);
     memory_free(limits);
 }
@@ -309,4 +331,35 @@ struct limits_figures limits_figures(struct limits *limits)
     figures.replicas = shared.nodes > 0 ? shared.nodes : 1;
     figures.store_latency_us = shared.latency_us;
     return figures;
+}
+
+/* --------------------------------------------------------- from one process to the next */
+
+bool limits_bequeath(struct limits *limits, int fd, struct fault *fault)
+{
+    struct heir *heir = heir_new(limits->meter, fd, fault);
+    if (heir)
+        atomic_store_explicit(&limits->heir, heir, memory_order_release);
+    return heir != NULL;
+}
+
+void limits_take_back(struct limits *limits)
+{
+    heir_free(atomic_exchange(&limits->heir, NULL));
+}
+
+bool limits_inherit(struct limits *limits, int fd, int64_t wait_us, struct fault *fault)
+{
+    limits->forebear = forebear_new(limits->meter, fd, wait_us, fault);
+    return limits->forebear != NULL;
+}
+
+bool limits_answer(struct limits *limits)
+{
+    return forebear_begin(limits->forebear);
+}
+
+bool limits_are_inherited(const struct limits *limits)
+{
+    return limits->forebear != NULL;
 }

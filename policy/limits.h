@@ -322,3 +322,22 @@ struct limits_figures {
     int64_t store_latency_us;               /* of the last round trip */
 };
 struct limits_figures limits_figures(struct limits *limits);
+
+/* --------------------------------------------------------- from one process to the next */
+
+/*
+ * An upgrade in place: while the calls of this process go on to their ends, another one takes over
+ * its limits (succession.h). Without a shared store only.
+ *
+ * limits_bequeath(): all that there is goes over <fd>, which is taken, and from then on the other
+ * is asked. No worker may use its limiter meanwhile. False and *fault: nothing has changed.
+ * limits_take_back(): the other has not begun, and this process goes on; the same holds.
+ */
+bool limits_bequeath(struct limits *limits, int fd, struct fault *fault);
+void limits_take_back(struct limits *limits);
+/* The other side: before anything else is counted. Waits <wait_us> for it, at most. */
+bool limits_inherit(struct limits *limits, int fd, int64_t wait_us, struct fault *fault);
+/* Answer the calls of the old process from now on. False: there is no thread for that. */
+bool limits_answer(struct limits *limits);
+/* Were the counters taken over? Then what they have is what was used. */
+bool limits_are_inherited(const struct limits *limits);

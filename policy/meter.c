@@ -186,6 +186,7 @@ static bool use_exceeds(const struct taking *taking, const struct use *use)
             return false;
         break;
     case TAKE_OWN:
+    case TAKE_TOLD:
         break;
     }
     return use->held < want;
@@ -287,7 +288,7 @@ static struct place place_of_all(struct meter *meter, const struct reservation *
 static bool extension_fits(const struct taking *taking, const struct use *use, int64_t more)
 {
     const struct counter *counter = use->at;
-    if (is_soft(counter))
+    if (is_soft(counter) || taking->mode == TAKE_TOLD)
         return true;
     struct use now = *use;
     now.slot = counter->current;
@@ -355,6 +356,13 @@ bool meter_extend_away(struct meter *meter, struct reservation *r, enum limit_ki
 {
     struct taking taking = {.meter = meter, .r = r, .mode = TAKE_AWAY, .replicas = replicas};
     return extend_in(&taking, kind, more);
+}
+
+void meter_extend_told(struct meter *meter, struct reservation *r, enum limit_kind kind,
+                       int64_t more)
+{
+    struct taking taking = {.meter = meter, .r = r, .mode = TAKE_TOLD};
+    extend_in(&taking, kind, more);
 }
 
 /* What is left, for whoever is told. */

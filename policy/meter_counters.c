@@ -349,7 +349,8 @@ void meter_free(struct meter *meter)
 /* Nothing counts in it any more, and nothing that the store should hear. */
 static bool counter_is_idle(const struct counter *counter, int64_t now_us)
 {
-    if (counter->pins > 0 || counter->root->doubtful || now_us - counter->touched_us < IDLE_US)
+    if (counter->pins > 0 || counter->theirs || counter->root->doubtful ||
+        now_us - counter->touched_us < IDLE_US)
         return false;
     for (size_t i = 0; i < counter->count; i++) {
         const struct slot *slot = &counter->slots[i];

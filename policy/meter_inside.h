@@ -73,6 +73,8 @@ struct counter {
     unsigned pins; /* reservations that hold it */
     unsigned turn; /* slots of an earlier turn have other numbers */
     unsigned passed;
+    unsigned theirs_turn; /* when <theirs> was taken over */
+    int64_t theirs;       /* of <held>: by calls of the process before this one */
 
     uint16_t count, capacity; /* of slots, the oldest first */
     uint16_t id_len;
@@ -199,6 +201,7 @@ enum take_mode {
     TAKE_OWN,     /* embedded: what is left of the amount */
     TAKE_GRANTED, /* shared: what is granted and not used */
     TAKE_AWAY,    /* shared, without the store */
+    TAKE_TOLD,    /* embedded: another process has said that it may */
 };
 
 struct taking {
@@ -216,3 +219,42 @@ struct taking {
 bool take_gather(struct taking *taking);
 /* Look at all of them, and hold all or nothing. */
 enum meter_result take_all(struct taking *taking);
+
+/* ----------------------------------------------------------------- meter_succession.c */
+
+/* A counter on its way to another process; all of it is borrowed. */
+struct counter_state {
+    struct text root, id;
+    struct limit limit;
+    int64_t held;
+    const struct slot *slots;
+    size_t slot_count;
+    bool has_pace;
+    struct pace pace;
+};
+/* Each counter of an embedded meter, its shard locked: <see> must only copy. */
+void meter_each_state(struct meter *meter,
+                      void (*see)(void *with, const struct counter_state *state), void *with);
+/* What the clock is ahead of the monotonic one, and to go by that of the process before. */
+int64_t meter_clock(const struct meter *meter);
+void meter_take_clock(struct meter *meter, int64_t offset_us);
+/* Count what it says; what is held is held for the process before this one. False: there are too
+ * many counters. */
+bool meter_take_state(struct meter *meter, const struct counter_state *state);
+
+/* <r> is live: it is from now on a call of the process before this one that holds what it does. */
+void meter_detach(struct meter *meter, struct reservation *r);
+/* And back: <r> is not live, but its uses say where and how much it holds (counter, slot, fixed,
+ * held); same_turn[i]: in slots that were not numbered anew. It may be extended and settled then.
+ */
+void meter_attach(struct meter *meter, struct reservation *r, const bool *same_turn);
+/* Are the slots that each use holds numbered as those of its counter are now? */
+void meter_turns(struct meter *meter, const struct reservation *r, bool *same_turn);
+/* That process is dead: what it held is used, and its parallel calls are over. */
+void meter_bury(struct meter *meter);
+
+/* Hold what the uses of <r> say in <held>, whatever there is left. */
+void meter_hold(struct meter *meter, struct reservation *r);
+/* meter_extend() whatever there is left. */
+void meter_extend_told(struct meter *meter, struct reservation *r, enum limit_kind kind,
+                       int64_t more);

@@ -5,8 +5,9 @@ enum {
     SHORT_TOKENS = 1024,
     MIDDLE_TOKENS = 8192,
     LONG_TOKENS = 65536,
-    ALIKE_PART = 2, /* of the time of a token: so much may that of siblings differ */
-    ABOVE_PART = 8, /* of its siblings' room */
+    JOINED_SAMPLES = 48, /* of a sibling: from then on all that were there have been asked */
+    ALIKE_PART = 2,      /* of the time of a token: so much may that of siblings differ */
+    ABOVE_PART = 8,      /* of its siblings' room */
     APART_PPM = 100000,
     CACHE_FULL_PPM = 950000,
     TOLD_HALF_US = 2000000,
@@ -125,6 +126,7 @@ void predict_prior_add(struct predict_prior *prior, const struct predict_figures
         prior->token_ns = token;
     if (token > prior->slowest_token_ns)
         prior->slowest_token_ns = token;
+    prior->samples = later(prior->samples, get(&class->samples));
     prior->room_milli += room_of(figures);
     prior->count++;
 }
@@ -251,10 +253,22 @@ static int64_t waiting_of(const struct predict_class *class)
                      ((1U << WAITING_BITS) - 1));
 }
 
+/* In what time half of what it took longer than its siblings is forgotten. Who has joined them
+ * lately may have had to warm up, which lasts as like as not as long again as it was seen to; then
+ * one call looks, and the others wait for what it finds. */
+static int64_t forgets_in(const struct predict_class *class, int64_t half_life)
+{
+    int64_t joined = get(&class->joined_us);
+    if (!joined || waiting_of(class))
+        return half_life;
+    int64_t seen = get(&class->learnt_us) - joined + JOINED_LEAST_US;
+    return seen > 0 && seen < half_life ? seen : half_life;
+}
+
 static void recall(const struct predict_class *class, const struct predict_ask *ask,
                    const struct predict_prior *prior, int64_t age, struct lesson *lesson)
 {
-    struct fade fade = fade_after(age, ask->half_life_us);
+    struct fade fade = fade_after(age, forgets_in(class, ask->half_life_us));
     int64_t first = get(&class->calm_us), token = get(&class->token_ns);
     int64_t late = get(&class->late_us);
     lesson->first = faded(first, prior->first_us, fade);
@@ -332,6 +346,7 @@ void predict_make(const struct predict_figures *figures, const struct predict_as
     int64_t now = (int64_t)ask->now_us, failed = now - get(&figures->failed_us);
     out->age_us = INT64_MAX;
     out->known = class == own;
+    out->joins = !class && prior->samples >= JOINED_SAMPLES;
     out->samples = 0;
     if (class) {
         out->samples = get(&class->samples);

@@ -25,7 +25,10 @@
  *          count against it; where failures were no strays before, only those that were begun after
  *          the last one that failed
  *
- * Who is new is taken to have little room, whatever its siblings have: it may have to warm up.
+ * Who is new is taken to have little room, whatever its siblings have: it may have to warm up. One
+ * that joined those that were known well already, and is slow, is believed to be so for as long
+ * again as it has been known to be: then one call looks, and if it is answered in less than half of
+ * the time all is learnt anew.
  *
  * Work in flight is counted in output tokens; what is above the target's room is queue.
  * predict.c predicts, predict_learn.c learns.
@@ -58,6 +61,7 @@ struct predict_class {
     atomic_int_fast64_t late_us;   /* beyond what was predicted */
     atomic_int_fast64_t token_ns;  /* per output token after the first */
     atomic_int_fast64_t learnt_us; /* monotonic time of the last sample */
+    atomic_int_fast64_t joined_us; /* when it was first asked, beside known ones; 0 = with them */
     atomic_int_fast64_t samples;
     atomic_int_fast64_t better;   /* the last sample was much better than predicted */
     atomic_uint_fast64_t waiting; /* for the first token: how many, and the sum of since when */
@@ -103,6 +107,7 @@ struct prediction {
     int64_t age_us;         /* since something was learnt; INT64_MAX = never */
     int64_t samples;        /* that taught it; 0 = not said */
     bool known;             /* false: nobody knows it; a prior */
+    bool joins;             /* nor any class of it, but its siblings, and well */
 };
 
 /* What is asked about. */
@@ -119,6 +124,7 @@ struct predict_prior {
     int64_t first_us, token_ns;
     int64_t slowest_token_ns; /* of the worst of them */
     int64_t room_milli;       /* the mean of theirs; 0 = not known, or they are not alike */
+    int64_t samples;          /* that taught what is known of the one that is known best */
     int64_t count;
 };
 /* Start with {0}, add each sibling, then fill in what is missing. */
@@ -140,6 +146,7 @@ struct predict_call {
     enum traffic traffic;
     bool stream;
     bool waits; /* for its first token */
+    bool joins; /* siblings were known well when it began, but not this target */
     bool hit;   /* most of its prompt was expected to be in the target's cache */
     int64_t work_tokens, output_tokens; /* as expected */
     int64_t calls, each_tokens;         /* in flight when it began, itself included; their mean */

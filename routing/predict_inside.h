@@ -18,6 +18,7 @@ enum {
     APART_LEAST_PPM = 100000, /* from then on its own room is believed, in part */
     WAITING_BITS = 16,
     CALLS_MAX = 100000000,
+    JOINED_LEAST_US = MILLION, /* nobody is known to be slow for less */
 };
 
 /* No time that is learnt or predicted is longer, no number of tokens higher. */

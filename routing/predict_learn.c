@@ -34,6 +34,7 @@ void predict_begin(struct predict_figures *figures, const struct predict_ask *as
 {
     *call = (struct predict_call){
         .traffic = ask->traffic,
+        .joins = prediction->joins,
         .stream = stream,
         .waits = true,
         .hit = is_hit(ask),
@@ -199,6 +200,26 @@ static bool had_to_queue(const struct predict_figures *figures, const struct pre
            clamp(call->calls, CALLS_MAX) * PER_MILLE > get(&figures->ran_milli) + PER_MILLE / 2;
 }
 
+/* Has one that joined lately and was slow, when it was looked at again, ceased to be so? */
+static bool has_warmed(const struct predict_class *class, const struct predict_call *call,
+                       int64_t sample)
+{
+    int64_t joined = get(&class->joined_us);
+    return joined && get(&class->samples) && !call->hit && call->age_us > JOINED_LEAST_US &&
+           sample < get(&class->calm_us) / 2 && sample < call->base_us &&
+           get(&class->learnt_us) - joined < call->half_life_us;
+}
+
+/* What it was until now says nothing of what it is. */
+static void begin_anew(struct predict_class *class)
+{
+    set(&class->samples, 0);
+    set(&class->calm_us, 0);
+    set(&class->busy_us, 0);
+    set(&class->p95_us, 0);
+    set(&class->late_us, 0);
+}
+
 /* <mean> is of those that did not have to queue. */
 static void learn_calm(const struct predict_figures *figures, atomic_int_fast64_t *mean,
                        const struct predict_call *call, int64_t sample, int64_t part)
@@ -238,6 +259,10 @@ static void learn_first(struct predict_figures *figures, struct predict_call *ca
                         uint64_t now_us)
 {
     struct predict_class *class = &figures->classes[call->traffic];
+    if (call->joins && !get(&class->samples))
+        set(&class->joined_us, (int64_t)call->begun_us);
+    if (has_warmed(class, call, sample))
+        begin_anew(class);
     int64_t samples = get(&class->samples), calm = get(&class->calm_us);
     int64_t age = samples ? (int64_t)now_us - get(&class->learnt_us) : 0;
     bool stale = call->age_us > call->half_life_us / STALE_PART;

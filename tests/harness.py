@@ -326,7 +326,8 @@ def run_cli(*args, env=None, stdin=None, timeout=60, binary=None):
 class Sluice:
     """One running gateway in a temporary directory of its own; not running yet without <begin>."""
 
-    def __init__(self, config, env=None, arguments=(), wait=True, directory=None, begin=True, prefix=()):
+    def __init__(self, config, env=None, arguments=(), wait=True, directory=None, begin=True, prefix=(), program=None):
+        self.program = str(program or BINARY)  # what is started, and started anew by an upgrade
         self.owns_directory = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="sluice-", dir="/tmp"))
         self.file = self.directory / "sluice.yaml"
@@ -354,7 +355,7 @@ class Sluice:
     def start(self, wait=True):
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, BINARY, "run", "-c", str(self.file), *self.arguments],
+                [*self.prefix, self.program, "run", "-c", str(self.file), *self.arguments],
                 env=clean_environment(self.env),
                 stdout=log,
                 stderr=log,

@@ -121,7 +121,7 @@ static void turn_away_from_nobody(struct desk_record *record, const struct slots
     struct deployments *desk = record->desk;
     struct fleet_view view;
     uint64_t now = desk_now(desk);
-    if (figures->held > 0 && now > figures->oldest_us + LEFT_US &&
+    if (figures->oldest_us > 0 && now > figures->oldest_us + LEFT_US &&
         !fleet_look(desk->fleet, text_of(record->name), &view, now))
         slots_fail_waiting(record->slots, "removed");
 }
@@ -133,6 +133,8 @@ static bool tell_demand(struct desk_record *record)
     struct text name = text_of(record->name);
     struct slots_figures figures = slots_figures(record->slots);
     turn_away_from_nobody(record, &figures);
+    if (figures.held > 0)
+        desk_adapters_fail(record);
     struct fleet_demand demand = {
         .in_flight = figures.in_flight, .held = figures.held, .oldest_held_us = figures.oldest_us};
     if (desk->site.jobs_waiting)
@@ -215,13 +217,17 @@ static bool is_over(const struct deployments *desk)
 
 static void see_whether_it_is_over(struct deployments *desk)
 {
-    if (desk->is_ending && !desk->site.leave && is_over(desk))
+    if (desk->is_ending && !desk->leaves && is_over(desk))
         timer_set(desk->site.loop, &desk->end_timer, desk_now(desk));
 }
 
 void desk_round(struct deployments *desk)
 {
     bool waits = false;
+    if (desk->is_handed_over) {
+        timer_set(desk->site.loop, &desk->round_timer, desk_now(desk) + LOOK_US);
+        return;
+    }
     for (int i = 0; i < ROUNDS_MAX; i++) {
         waits = tell_all(desk);
         guests_tell(desk);
@@ -240,11 +246,12 @@ static void on_round_time(struct timer *timer)
 {
     struct deployments *desk = LIST_MEMBER(timer, struct deployments, round_timer);
     desk_lock(desk);
-    if (desk_now(desk) - desk->tidied_us >= TIDY_US) {
+    if (!desk->is_handed_over && desk_now(desk) - desk->tidied_us >= TIDY_US) {
         desk->tidied_us = desk_now(desk);
         tidy_records(desk);
     }
-    seats_tidy(desk);
+    if (!desk->is_handed_over)
+        seats_tidy(desk);
     desk_round(desk);
     desk_unlock(desk);
 }
@@ -275,14 +282,14 @@ static void shut(struct deployments *desk, bool is_handed_over)
     desk->awaits_heir = false;
     if (is_handed_over)
         seats_yield(desk);
-    if (!desk->site.leave)
+    if (!desk->leaves)
         fleet_shut(desk->fleet, now);
     desk->kill_at_us = left > 2 * KILL_US ? desk->end_by_us - KILL_US : now + left / 2;
     bool looks = seats_are_looking(desk) && desk->look_by_us < desk->kill_at_us;
     timer_set(desk->site.loop, &desk->end_timer,
-              desk->site.leave ? now
-              : looks          ? desk->look_by_us
-                               : desk->kill_at_us);
+              desk->leaves ? now
+              : looks      ? desk->look_by_us
+                           : desk->kill_at_us);
 }
 
 /* All of a cluster may end at once: what engines run is only let go of when another looks after it,
@@ -297,12 +304,22 @@ void desk_see_heirs(struct deployments *desk)
         shut(desk, false);
 }
 
+void deployments_hand_over(struct deployments *deployments, bool handed)
+{
+    struct deployments *desk = deployments;
+    desk_lock(desk);
+    desk->is_handed_over = handed;
+    desk->leaves = handed || desk->site.leave;
+    seats_leave(desk, desk->leaves);
+    desk_unlock(desk);
+}
+
 static void on_end_time(struct timer *timer)
 {
     struct deployments *desk = LIST_MEMBER(timer, struct deployments, end_timer);
     desk_lock(desk);
     uint64_t now = desk_now(desk);
-    bool ends = desk->site.leave || now >= desk->end_by_us || is_over(desk);
+    bool ends = desk->leaves || now >= desk->end_by_us || is_over(desk);
     if (!ends && desk->awaits_heir) {
         shut(desk, share_has_late_heirs(desk));
         desk_round(desk);
@@ -330,13 +347,13 @@ void deployments_end(struct deployments *deployments, uint64_t by_us, void (*don
     uint64_t left = desk->end_by_us - now;
     desk->look_by_us = now + (left / 2 < SEEK_US ? left / 2 : SEEK_US);
     bool has_heirs = desk->site.is_shared && share_has_heirs(desk);
-    desk->awaits_heir = has_heirs && desk->role == ROLE_LEADS && !desk->site.leave;
+    desk->awaits_heir = has_heirs && desk->role == ROLE_LEADS && !desk->leaves;
     if (desk->awaits_heir)
         timer_set(desk->site.loop, &desk->end_timer,
                   now + (left / 2 < HEIR_US ? left / 2 : HEIR_US));
     else
         shut(desk, has_heirs);
-    if (!desk->site.leave)
+    if (!desk->leaves)
         desk_round(desk);
     desk_unlock(desk);
 }
@@ -357,6 +374,7 @@ struct deployments *deployments_new(const struct deployments_site *site)
     hash_random(&seed, sizeof seed);
     hands.with = desk;
     desk->site = *site;
+    desk->leaves = site->leave;
     desk->state_dir = memory_string(text_of(site->state_dir));
     desk->owner = memory_string(text_of(site->owner));
     desk->fleet = fleet_new(&hands, seed);

@@ -91,6 +91,9 @@ void deployments_configure(struct deployments *deployments, const struct node_sp
  * left to the one that takes it over, and ended when nobody is there to. */
 void deployments_end(struct deployments *deployments, uint64_t by_us, void (*done)(void *),
                      void *with);
+/* Another process looks after what runs: nothing is started, ended or moved from now on, and it
+ * goes on when this one ends, whatever <leave> says. Or not (<handed> false). Any thread. */
+void deployments_hand_over(struct deployments *deployments, bool handed);
 /* When the loop runs no more, and before loop_clear(). With leave what runs goes on. */
 void deployments_free(struct deployments *deployments);
 

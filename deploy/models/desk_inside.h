@@ -176,7 +176,9 @@ struct deployments {
     struct timer round_timer, end_timer;
     uint64_t recorded_us, tidied_us;
     bool was_configured, is_ending, was_killed;
-    bool awaits_heir; /* it ends, and has not let go of what engines run yet */
+    bool is_handed_over; /* another process looks after what runs */
+    bool leaves;         /* what runs goes on when this one ends */
+    bool awaits_heir;    /* it ends, and has not let go of what engines run yet */
     uint64_t look_by_us, kill_at_us, end_by_us;
     void (*on_done)(void *);
     void *on_done_with;
@@ -220,6 +222,8 @@ void seats_configure(struct deployments *desk, const struct node_spec *nodes, si
 void seats_open(struct deployments *desk);
 /* Another leads, or is to: engines are its own, whatever runs there. */
 void seats_yield(struct deployments *desk);
+/* What runs goes on when this ends, or not. */
+void seats_leave(struct deployments *desk, bool leave);
 /* Is anything still to be found there? */
 bool seats_are_looking(const struct deployments *desk);
 /* Close those that are gone and have nothing left; not from within what a launcher tells. */
@@ -243,6 +247,8 @@ void desk_replicas_kill(struct deployments *desk);
 /* Forget all of them, whatever runs. */
 void desk_replicas_free(struct deployments *desk);
 /* See to each: those that could not be launched, how often they are probed, calls on them. */
+/* Who waits for an adapter that none of the replicas that take calls could load is told so. */
+void desk_adapters_fail(const struct desk_record *record);
 void desk_replicas_settle(struct deployments *desk);
 /* The specs in force may have other adapters. */
 void desk_replicas_respec(struct deployments *desk);

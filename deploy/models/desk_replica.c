@@ -168,6 +168,43 @@ static void see_to_adapters(struct desk_replica *replica)
     publish_adapters(replica);
 }
 
+static enum adapter_state adapter_on(const struct desk_replica *replica, struct text adapter)
+{
+    struct adapter seen[SPEC_ADAPTERS_MAX];
+    size_t count = adapters_look(replica->adapters, seen, SPEC_ADAPTERS_MAX);
+    for (size_t i = 0; i < count; i++)
+        if (text_equal(text_of(seen[i].name), adapter))
+            return seen[i].state;
+    return ADAPTER_ABSENT;
+}
+
+static bool is_hopeless(const struct desk_record *record, struct text adapter)
+{
+    bool has_failed = false;
+    const struct deployments *desk = record->desk;
+    for (struct link *at = desk->replicas.next; at != &desk->replicas; at = at->next) {
+        const struct desk_replica *replica = LIST_MEMBER(at, struct desk_replica, link);
+        if (replica->record != record || replica->slot.generation == 0)
+            continue;
+        if (adapter_on(replica, adapter) != ADAPTER_FAILED)
+            return false;
+        has_failed = true;
+    }
+    return has_failed && record->guests == 0; /* of those it is not known what they tried */
+}
+
+void desk_adapters_fail(const struct desk_record *record)
+{
+    struct fleet_view view;
+    struct deployments *desk = record->desk;
+    if (!fleet_look(desk->fleet, text_of(record->name), &view, desk_now(desk)))
+        return;
+    for (size_t i = 0; i < view.spec->adapter_count; i++)
+        if (is_hopeless(record, view.spec->adapters[i].name))
+            slots_fail_adapter(record->slots, hash_name(view.spec->adapters[i].name),
+                               "adapter_failed");
+}
+
 void desk_replicas_respec(struct deployments *desk)
 {
     for (struct link *at = desk->replicas.next; at != &desk->replicas; at = at->next) {

@@ -229,6 +229,15 @@ static struct desk_seat *seat_new(struct deployments *desk, const struct node_sp
 }
 
 /* Those that are only ended: whoever looks after the node next finds them again. */
+void seats_leave(struct deployments *desk, bool leave)
+{
+    for (struct link *at = desk->seats.next; at != &desk->seats; at = at->next) {
+        struct desk_seat *seat = LIST_MEMBER(at, struct desk_seat, link);
+        if (seat->launcher && seat->kind->leave)
+            seat->kind->leave(seat->launcher, leave);
+    }
+}
+
 static void forget_launches(struct desk_seat *seat)
 {
     while (!list_is_empty(&seat->all))
@@ -253,7 +262,7 @@ static void seat_open(struct desk_seat *seat)
                                  .upstreams = desk->site.upstreams,
                                  .state_dir = desk->state_dir,
                                  .owner = is_engine && desk->cluster ? desk->cluster : desk->owner,
-                                 .leave = desk->site.leave,
+                                 .leave = desk->leaves,
                                  .keeper = desk->site.keeper,
                                  .ears = {on_report, on_line, on_found, on_looked, seat}};
     struct fault fault = {.text = "this sluice has no such launcher"};

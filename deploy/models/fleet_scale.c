@@ -196,8 +196,8 @@ static bool may_be_nothing(const struct fleet_deployment *deployment, uint64_t n
     int64_t idle_us = deployment->spec->scaling.idle_stop_us;
     if (demand_of(deployment) || least_of(deployment) || all.starting)
         return false;
-    if (all.live ==
-        all.pending + all.backoff) /* a call that it has failed is about to come again */
+    /* One that has crashed is kept for a while: the call that it failed is about to come again. */
+    if (all.live == all.pending + all.backoff && deployment->elsewhere == 0)
         return all.backoff == 0 && !deployment->ordered;
     return idle_us > 0 && now_us - idle_since(deployment) >= (uint64_t)idle_us;
 }

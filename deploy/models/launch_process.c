@@ -424,6 +424,11 @@ static void *launch_owner(const struct launch *launch)
     return launch->owner;
 }
 
+static void launcher_leave(struct launcher *launcher, bool leave)
+{
+    launcher->site.leave = leave;
+}
+
 const struct launcher_kind launch_process = {
     .word = LAUNCH_BY_PROCESS,
     .name = "process",
@@ -433,6 +438,7 @@ const struct launcher_kind launch_process = {
     .stop = launch_stop,
     .forget = launch_forget,
     .adopt = launch_adopt,
+    .leave = launcher_leave,
     .owner = launch_owner,
 };
 

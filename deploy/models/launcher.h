@@ -104,6 +104,8 @@ struct launcher_kind {
     void (*forget)(struct launch *launch);
     /* Of one that was found: from now on it is told about as if started here. */
     void (*adopt)(struct launch *launch, struct deployment_spec *spec, void *owner);
+    /* As with on_exit: leave from now on, or as the site said. NULL: it makes no difference. */
+    void (*leave)(struct launcher *launcher, bool leave);
     /* What the starter gave as <owner>. */
     void *(*owner)(const struct launch *launch);
 };

@@ -125,6 +125,8 @@ void slots_adapters(struct slots *slots, const struct slot *slot, const uint64_t
                     size_t count);
 /* Everybody who waits is told that it is no use, with this word. */
 void slots_fail_waiting(struct slots *slots, const char *why_not);
+/* Those of them that wish this adapter. */
+void slots_fail_adapter(struct slots *slots, uint64_t adapter, const char *why_not);
 /* Post <errand> to <loop> when somebody begins to wait; NULL = nobody asks any more. */
 void slots_set_desk(struct slots *slots, struct loop *loop, struct errand *errand);
 /* What came to one revision since the last call of this. */

@@ -331,6 +331,20 @@ void slots_fail_waiting(struct slots *slots, const char *why_not)
     post_all(grants);
 }
 
+void slots_fail_adapter(struct slots *slots, uint64_t adapter, const char *why_not)
+{
+    struct ticket_grant *grants = NULL;
+    pthread_mutex_lock(&slots->lock);
+    for (struct link *at = slots->ages.next, *next; at != &slots->ages; at = next) {
+        struct ticket *ticket = LIST_MEMBER(at, struct ticket, age);
+        next = at->next;
+        if (ticket->wish.adapter == adapter)
+            refuse(slots, ticket, why_not, &grants);
+    }
+    pthread_mutex_unlock(&slots->lock);
+    post_all(grants);
+}
+
 void slots_set_desk(struct slots *slots, struct loop *loop, struct errand *errand)
 {
     pthread_mutex_lock(&slots->lock);

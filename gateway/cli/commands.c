@@ -248,6 +248,11 @@ static const struct cli_option simulate_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct cli_option upgrade_options[] = {
+    {"format", 'f', "table|json", "how to print it (default: table)"},
+    END_OF_OPTIONS,
+};
+
 const struct command cli_commands[] = {
     {"serve", "run", "", "serve what the configuration says, until TERM",
      "sluice -c /etc/sluice/sluice.yaml run", run_options, 0, command_run},
@@ -255,8 +260,10 @@ const struct command cli_commands[] = {
      "sluice quickstart", NULL, 0, command_quickstart},
     {"serve", "check", "[FILE...]", "find every problem of a configuration; no network",
      "sluice check --strict sluice.yaml", check_options, 64, command_check},
-    {"serve", "reload", "", "put the changed configuration in force, dropping nothing",
+    {"serve", "reload", "", "take a new configuration, or program, and drop nothing",
      "sluice reload", NULL, 0, command_reload},
+    {"serve", "upgrade", "", "take a new configuration, or program, and drop nothing",
+     "sluice upgrade", upgrade_options, 0, command_upgrade},
     {"serve", "drain", "", "take no new calls, finish the running ones, end",
      "sluice drain --wait", wait_options, 0, command_drain},
     {"serve", "status", "", "what the running sluice does; exits 0 if ready",
@@ -375,9 +382,6 @@ const struct command cli_commands[] = {
      "sluice version --build", version_options, 0, command_version},
     {"system", "help", "[TOPIC]", "COMMAND, config, signals, files, environment, exit-codes",
      "sluice help signals", NULL, 2, command_help},
-
-    /* of later work: known, so that they are named and not guessed at */
-    {"serve", "upgrade", "", "", "", NULL, 0, NULL},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL},
 };
 

@@ -14,6 +14,7 @@ int command_mock(struct cli *cli);
 /* cli/admin.c: these ask a running sluice */
 int command_reload(struct cli *cli);
 int command_drain(struct cli *cli);
+int command_upgrade(struct cli *cli);
 int command_status(struct cli *cli);
 int command_healthcheck(struct cli *cli);
 int command_models_ls(struct cli *cli);

@@ -104,13 +104,15 @@ struct topic {
 };
 
 static const struct topic topics[] = {
-    {"signals", "TERM   drain: /readyz says 503, after shutdown.drain_delay the listeners close,\n"
-                "       running calls finish (at most shutdown.grace), exit 0; twice: at once\n"
-                "QUIT   the same as TERM\n"
-                "INT    drain without the delay; twice: at once\n"
-                "HUP    reload the configuration; a broken file leaves the old one in force\n"
-                "USR1   reopen the log file\n"
-                "USR2   nothing; the log says so\n"},
+    {"signals",
+     "TERM   drain: /readyz says 503, after shutdown.drain_delay the listeners close,\n"
+     "       running calls finish (at most shutdown.grace), exit 0; twice: at once\n"
+     "QUIT   the same as TERM\n"
+     "INT    drain without the delay; twice: at once\n"
+     "HUP    reload the configuration; a broken file leaves the old one in force\n"
+     "USR1   reopen the log file\n"
+     "USR2   upgrade in place: the program at the same path takes over, and calls that\n"
+     "       run go on; one that cannot leaves the old one as it was (sluice upgrade)\n"},
     {"exit-codes", "0   good\n"
                    "1   failed; errors found by check; not healthy in healthcheck;\n"
                    "    something differs in config diff\n"
@@ -137,7 +139,8 @@ static const struct topic topics[] = {
               "STATE/ledger/      journals that are not in it yet\n"
               "STATE/admin.sock   how status, reload and drain reach the running sluice\n"
               "STATE/admin_key    hash of the admin key that was made at the first start\n"
-              "STATE/sluice.lock  held while it runs; its pid\n"},
+              "STATE/sluice.lock  held while it runs; its pid\n"
+              "STATE/upgrade.json how the last upgrade in place has gone\n"},
 };
 
 static bool is_of_family(const struct command *c, struct text family)

@@ -7,7 +7,9 @@
 #include "gateway/base/version.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/commands.h"
+#include "gateway/handoff.h"
 #include "gateway/mock/mock.h"
+#include "gateway/successor.h"
 #include "gateway/supervisor.h"
 
 /* ------------------------------------------------------------------------------- check */
@@ -94,6 +96,8 @@ int command_run(struct cli *cli)
     struct supervisor_options options = {.started_us = clock_now_us()};
     struct config_options load = {
         .path = cli_config_path(cli), .allow_inert = cli_has(cli, "allow-inert"), .words = stderr};
+    if (handoff_is_there())
+        return successor_run(&load);
     if (load.path == NULL)
         return complain_no_config();
     supervisor_hold_signals();
@@ -176,6 +180,8 @@ int command_quickstart(struct cli *cli)
     struct config_options load = {.quickstart = true, .allow_inert = true, .words = stderr};
     struct supervisor_options options = {
         .load = &load, .on_ready = print_banner, .started_us = clock_now_us()};
+    if (handoff_is_there())
+        return successor_run(&load);
     fprintf(stderr, "sluice %s - no configuration, running with what is here\n", PROGRAM_VERSION);
     supervisor_hold_signals();
     struct config_result result = config_load(&load);

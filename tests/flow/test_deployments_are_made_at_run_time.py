@@ -147,6 +147,20 @@ def test_adapters(gate, desk):
     assert desk.ask("DELETE", "/deployments/based").status == 204
 
 
+def test_nobody_waits_for_an_adapter_that_cannot_be_loaded(gate, desk):
+    make(desk, "halved", "--fail-lora", "/a/bad", engine="vllm", scaling={"min": 1},
+         adapters=[{"name": "good", "source": "/a/good"}, {"name": "bad", "source": "/a/bad"}])
+
+    def states():
+        return {one["name"]: one for one in desk.ask("GET", "/deployments/halved/adapters").json["data"]}
+
+    eventually(lambda: states()["bad"].get("failed") == 1, 20, what="it has been tried in vain")
+    refused = gate.chat("halved:bad", options={"timeout": 90})
+    assert refused.status == 503 and "could not load the adapter" in refused.error["message"], refused
+    assert gate.chat("halved:good").status == 200 and gate.chat("halved").status == 200
+    assert desk.ask("DELETE", "/deployments/halved").status == 204
+
+
 def test_events_and_logs(gate, desk):
     make(desk, "told")
     assert gate.chat("told").status == 200

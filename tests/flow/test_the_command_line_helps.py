@@ -66,7 +66,8 @@ def test_a_family_of_commands_has_help(family, word):
 
 @pytest.mark.parametrize("words, says, code", [
     (["keys", "lss"], 'did you mean "keys ls"', 2),
-    (["upgrad"], 'unknown command "upgrad"\n', 2),  # and not "upgrade", which is not there yet
+    (["upgrad"], 'did you mean "upgrade"', 2),
+    (["nonsense"], 'unknown command "nonsense"\n', 2),
     (["hash-key", "--new", "my-key"], "either --new or a KEY", 2),
     (["--admin", "foo", "status"], "does not begin with http://", 2),
     (["--admin", "http://127.0.0.1:1", "--admin-key-file", "/none", "status"], "/none: No such file or directory\n", 5),

@@ -77,7 +77,7 @@ def hanging(upstream):
 
 
 def test_a_start_that_hangs(hanging):
-    why = "the start hangs at limits, caches, jobs and decisions"
+    why = "the start hangs at jobs"
     eventually(lambda: why in hanging.log(), within=60, every=0.1)
     eventually(lambda: "was ended by signal 6 (SIGABRT); another is started in" in hanging.log())
     pipe = hanging.state / "jobs" / "pipe"

@@ -43,6 +43,11 @@ void carrier_end(struct carrier *carrier)
     (void)carrier;
 }
 
+void carrier_leave(struct carrier *carrier)
+{
+    (void)carrier;
+}
+
 void carrier_drain(struct carrier *carrier)
 {
     (void)carrier;

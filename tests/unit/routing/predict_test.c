@@ -453,6 +453,37 @@ static void gives_little_to_who_is_new(void **state)
         predict_end(&figures, &calls[i], PREDICT_NOTHING, 0, now);
 }
 
+/* Who warms up is asked again after as long as it was seen to; who was there before is not. */
+static void believes_that_a_newcomer_is_slow_as_long_again(void **state)
+{
+    (void)state;
+    for (int64_t siblings = 0; siblings < 2; siblings++) {
+        struct predict_prior beside = {.first_us = 300000, .token_ns = 10000000};
+        struct predict_ask asked;
+        struct prediction before;
+        struct predict_call call;
+        set_up(NULL);
+        for (int64_t took = 2400000; took > 0; took -= 2100000) { /* slow, then warm */
+            beside.samples = siblings * 48;                       /* else all began at once */
+            asked = ask(100);
+            before = predicted_beside(100, beside);
+            predict_begin(&figures, &asked, &before, true, &call);
+            beside.count = 1;
+            bool is_slow = took > SECOND || !siblings;
+            if (took < SECOND) /* one looks; what the others expect depends on what it finds */
+                assert_true(predicted_beside(100, beside).first_us > 2000000);
+            now += (uint64_t)took;
+            predict_first(&figures, &call, now);
+            predict_end(&figures, &call, PREDICT_WHOLE, 100, now + 990000);
+            assert_int_equal(predicted_beside(100, beside).first_us > 500000, is_slow);
+            assert_int_equal(figures.classes[TRAFFIC_SHORT].samples,
+                             is_slow && took < SECOND ? 2 : 1);
+            now += 12 * SECOND;
+            assert_int_equal(predicted_beside(100, beside).first_us > 500000, !siblings);
+        }
+    }
+}
+
 static void takes_for_a_queue_what_was_never_written_at_once(void **state)
 {
     (void)state;
@@ -725,6 +756,7 @@ int main(void)
         cmocka_unit_test_setup(has_the_room_that_it_seems_to_have_while_nobody_waits, set_up),
         cmocka_unit_test_setup(learns_that_it_has_room_when_nobody_queues, set_up),
         cmocka_unit_test_setup(gives_little_to_who_is_new, set_up),
+        cmocka_unit_test_setup(believes_that_a_newcomer_is_slow_as_long_again, set_up),
         cmocka_unit_test_setup(takes_for_a_queue_what_was_never_written_at_once, set_up),
         cmocka_unit_test_setup(keeps_its_room_while_there_is_no_news, set_up),
         cmocka_unit_test_setup(believes_what_a_server_says_of_its_queue, set_up),

@@ -140,6 +140,25 @@ static void one_that_every_call_crashes_waits_longer_each_time_and_is_given_up(v
     world_end();
 }
 
+/* It leads now, and has none of its own. */
+static void what_runs_elsewhere_is_as_long_idle_as_any(void **state)
+{
+    (void)state;
+    world_new(5);
+    world_node("local", 20, 0);
+    struct deployment_spec spec = plain_spec("qwen", 12); /* stopped after a minute */
+    world_model(&spec);
+    world_configure();
+    fleet_elsewhere(world.fleet, TEXT("qwen"), 1, 1, world.now_us);
+    world_run(50 * SECOND_US);
+    assert_int_equal(look("qwen").wanted, 1);
+    world_run(20 * SECOND_US);
+    assert_int_equal(look("qwen").wanted, 0);
+    fleet_elsewhere(world.fleet, TEXT("qwen"), 0, 0, world.now_us);
+    world_shut(60 * SECOND_US);
+    world_end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,6 +166,7 @@ int main(void)
         cmocka_unit_test(a_call_starts_it_and_silence_ends_it),
         cmocka_unit_test(it_grows_and_shrinks_with_what_is_asked),
         cmocka_unit_test(one_that_every_call_crashes_waits_longer_each_time_and_is_given_up),
+        cmocka_unit_test(what_runs_elsewhere_is_as_long_idle_as_any),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,7 +79,7 @@ static void test_misuse(void **state)
     assert_int_equal(parse(&cli, "sluice run extra"), EXIT_USAGE);
     assert_int_equal(parse(&cli, "sluice run --nonsense"), EXIT_USAGE);
     assert_int_equal(parse(&cli, "sluice usage --by"), EXIT_USAGE);
-    assert_int_equal(parse(&cli, "sluice upgrade"), EXIT_USAGE);
+    assert_int_equal(parse(&cli, "sluice upgrade extra"), EXIT_USAGE);
     assert_int_equal(parse(&cli, "sluice config convert litellm x y"), EXIT_USAGE);
     assert_int_equal(parse(&cli, "sluice -s bounce"), EXIT_USAGE);
 }
