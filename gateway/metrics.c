@@ -229,11 +229,14 @@ static void keep_keys(struct shortcut *shortcut, const struct text *keys, unsign
     }
 }
 
+/* Most of its pages were never written: they stay the kernel's. */
 static void forget_shortcuts(struct metrics_worker *worker)
 {
     for (size_t i = 0; i < worker->shortcut_room; i++)
-        memory_free(worker->shortcuts[i].keys);
-    memset(worker->shortcuts, 0, worker->shortcut_room * sizeof *worker->shortcuts);
+        if (worker->shortcuts[i].hash != 0) {
+            memory_free(worker->shortcuts[i].keys);
+            worker->shortcuts[i] = (struct shortcut){0};
+        }
     worker->shortcut_count = 0;
 }
 
