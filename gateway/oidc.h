@@ -4,7 +4,8 @@
 /*
  * oidc - asks an OpenID provider who somebody is that has come back from it: what it offers, the
  * tokens for his code, its keys, and where the ID token says too little its UserInfo. What it
- * offers and its keys are kept by each worker for itself, for ten minutes.
+ * offers, its keys and the ways to it, with the authorities it is checked by, are kept by each
+ * worker for itself, for ten minutes; for five seconds after one that it could not be reached by.
  *
  * All of a sign-in has 20 seconds, an answer OIDC_ANSWER_MAX bytes, and a worker OIDC_FLOWS_MAX
  * sign-ins at once. Redirects are not followed. One thread.
@@ -16,15 +17,14 @@
 
 enum { OIDC_FLOWS_MAX = 32, OIDC_ANSWER_MAX = 256 << 10 };
 
+struct oidc_issuer; /* what is known of one */
+
 /* Of one worker. */
 struct oidc {
     struct loop *loop;
     struct upstreams *upstreams;
     unsigned flows;
-    struct digest issuer;           /* of the settings that the rest is of */
-    struct oidc_provider *provider; /* NULL = not known */
-    struct token_keys *keys;        /* NULL = not known */
-    uint64_t provider_us, keys_us;  /* when they were asked for */
+    struct oidc_issuer *issuer; /* NULL = none was asked yet */
 };
 
 void oidc_init(struct oidc *oidc, struct loop *loop, struct upstreams *upstreams);
@@ -59,6 +59,6 @@ void oidc_end(struct oidc_flow *flow);
 enum oidc_outcome oidc_outcome(const struct oidc_flow *flow);
 /* What is wrong, for an operator, with OIDC_FAILED and OIDC_REFUSED. */
 const char *oidc_why(const struct oidc_flow *flow);
-/* With OIDC_KNOWN, until the flow is ended. What it offers: until the loop goes on. */
+/* With OIDC_KNOWN, until the flow is ended. */
 const struct id_claims *oidc_claims(const struct oidc_flow *flow);
 const struct oidc_provider *oidc_provider(const struct oidc_flow *flow);
