@@ -11,6 +11,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/oidc_protocol.h"
 #include "gateway/service_state.h"
 #include "gateway/session.h"
 #include "gateway/spent.h"
@@ -211,6 +212,21 @@ void admin_session_of_person(struct service *service, const struct config *confi
     session_write_person(secret_of_people(service, config), &config->oidc.identity, &lasting,
                          value);
     write_cookie(value, ttl_s, is_tls, cookie, bytes);
+}
+
+void admin_sign_in_ticket(const struct service *service, int64_t now_s, char *ticket)
+{
+    oidc_ticket_write(secret_of(service), now_s, ticket);
+}
+
+bool admin_know_ticket(const struct service *service, struct text ticket, int64_t now_s)
+{
+    const struct digest *secrets[2];
+    size_t count = secrets_of(service, secret_of(service), secrets);
+    for (size_t i = 0; i < count; i++)
+        if (oidc_ticket_is_good(secrets[i], ticket, now_s))
+            return true;
+    return false;
 }
 
 void admin_session(struct service *service, struct config *config, struct admin_call *call)

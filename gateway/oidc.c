@@ -42,12 +42,14 @@ struct oidc_issuer {
 };
 
 struct oidc_flow {
+    struct link link; /* among the worker's */
     struct oidc *oidc;
     struct oidc_issuer *issuer;
     const struct oidc_settings *settings;
     bool only_provider, names_itself;
     struct arena arena; /* of what follows, and of the claims */
     struct oidc_return back;
+    struct text peer;
     void (*on_end)(void *with);
     void *with;
     struct grave grave;
@@ -72,6 +74,7 @@ static void go_on(struct oidc_flow *flow);
 void oidc_init(struct oidc *oidc, struct loop *loop, struct upstreams *upstreams)
 {
     *oidc = (struct oidc){.loop = loop, .upstreams = upstreams};
+    list_init(&oidc->flows);
 }
 
 static void issuer_unref(struct oidc_issuer *issuer)
@@ -399,17 +402,34 @@ static void go_on(struct oidc_flow *flow)
 
 /* ------------------------------------------------------------------------------ the flow */
 
+const struct oidc_provider *oidc_known(struct oidc *oidc, const struct oidc_settings *settings)
+{
+    return issuer_of(oidc, settings)->provider;
+}
+
+/* One address cannot keep all others out. */
+static bool has_room(struct oidc *oidc, struct text peer)
+{
+    unsigned all = 0, of_peer = 0;
+    for (struct link *at = oidc->flows.next; at != &oidc->flows; at = at->next) {
+        all++;
+        of_peer += text_equal(LIST_MEMBER(at, struct oidc_flow, link)->peer, peer);
+    }
+    return all < OIDC_FLOWS_MAX && of_peer < OIDC_PEER_FLOWS_MAX;
+}
+
 struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *question)
 {
-    if (oidc->flows >= OIDC_FLOWS_MAX)
+    if (!has_room(oidc, question->peer))
         return NULL;
     struct oidc_flow *flow = memory_new(sizeof(*flow));
-    oidc->flows++;
+    list_push_back(&oidc->flows, &flow->link);
     flow->oidc = oidc;
     flow->settings = question->settings;
     flow->only_provider = question->only_provider;
     flow->names_itself = question->names_itself;
     arena_init(&flow->arena, ARENA_BYTES);
+    flow->peer = arena_copy(&flow->arena, question->peer);
     flow->back.ticket = arena_copy(&flow->arena, question->back.ticket);
     flow->back.code = arena_copy(&flow->arena, question->back.code);
     flow->back.redirect = arena_copy(&flow->arena, question->back.redirect);
@@ -444,7 +464,7 @@ void oidc_end(struct oidc_flow *flow)
     if (!flow)
         return;
     stop_asking(flow);
-    flow->oidc->flows--;
+    list_remove(&flow->link);
     /* It may be what is just answering. */
     loop_bury(flow->oidc->loop, &flow->grave, free_flow);
 }

@@ -56,6 +56,11 @@ static bool is_tls(const struct exchange *x)
     return text_starts(x->seeking->own_origin, TEXT("https:"));
 }
 
+static struct text peer_of(const struct exchange *x)
+{
+    return x->peer.len || !x->client ? x->peer : text_of(x->client->peer);
+}
+
 /* --------------------------------------------------------------------------------- pages */
 
 static void put_html(struct buffer *out, struct text words)
@@ -108,9 +113,13 @@ static bool say(struct exchange *x, unsigned status, const char *title, const ch
 static bool fail(struct exchange *x, unsigned status, const char *title, const char *words,
                  const char *detail)
 {
-    log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s): %s%s%s",
-             TEXT_ARGS(x->peer.len || !x->client ? x->peer : text_of(x->client->peer)), title,
-             detail && *detail ? ": " : "", detail ? detail : "");
+    unsigned left_out;
+    struct text peer = peer_of(x);
+    if (oidc_may_tell(&x->worker->oidc.told, loop_now_us(x->worker->loop), &left_out))
+        log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s): %s%s%s", TEXT_ARGS(peer), title,
+                 detail && *detail ? ": " : "", detail ? detail : "");
+    if (left_out)
+        log_line(LOG_WARN, "oidc", "before that, %u more sign-ins failed", left_out);
     return say(x, status, title, words, detail);
 }
 
@@ -194,19 +203,25 @@ static bool answer_sign_in(struct exchange *x)
 static bool answer_begin(struct exchange *x)
 {
     const struct oidc_settings *settings = settings_of(x);
-    struct oidc_question question = {
-        .settings = settings, .only_provider = true, .on_end = on_end, .with = x};
-    struct oidc_flow *flow = flow_of(x, &question);
-    if (!flow)
-        return too_many(x);
-    if (oidc_outcome(flow) == OIDC_WAITS)
-        return false;
-    const struct oidc_provider *provider = oidc_provider(flow);
-    if (oidc_outcome(flow) != OIDC_KNOWN || !provider)
-        return fail_of(x, flow);
+    const struct oidc_provider *provider = oidc_known(&x->worker->oidc, settings);
+    if (!provider) {
+        struct oidc_question question = {.settings = settings,
+                                         .only_provider = true,
+                                         .peer = peer_of(x),
+                                         .on_end = on_end,
+                                         .with = x};
+        struct oidc_flow *flow = flow_of(x, &question);
+        if (!flow)
+            return too_many(x);
+        if (oidc_outcome(flow) == OIDC_WAITS)
+            return false;
+        provider = oidc_provider(flow);
+        if (oidc_outcome(flow) != OIDC_KNOWN || !provider)
+            return fail_of(x, flow);
+    }
     char ticket[OIDC_TICKET_BYTES];
     struct buffer location;
-    oidc_ticket_write(x->started_wall_us / 1000000, ticket);
+    admin_sign_in_ticket(x->worker->options.service, x->started_wall_us / 1000000, ticket);
     buffer_init(&location, LOCATION_MAX);
     if (!oidc_put_authorization(provider, settings, redirect_of(x), text_of(ticket), &location)) {
         buffer_done(&location);
@@ -257,7 +272,8 @@ static bool read_brought(struct exchange *x, struct brought *brought)
 static bool is_of_ticket(const struct exchange *x, const struct brought *brought)
 {
     char state[OIDC_DERIVED_BYTES];
-    if (!oidc_ticket_is_fresh(x->seeking->page_header, x->started_wall_us / 1000000))
+    if (!admin_know_ticket(x->worker->options.service, x->seeking->page_header,
+                           x->started_wall_us / 1000000))
         return false;
     oidc_derive(x->seeking->page_header, OIDC_STATE, state);
     struct digest wanted = hash_sha256(text_of(state)), given = hash_sha256(brought->state);
@@ -385,6 +401,7 @@ static bool answer_callback(struct exchange *x)
                                               .ticket = x->seeking->page_header,
                                               .code = brought.code},
                                      .names_itself = brought.issuer.len > 0,
+                                     .peer = peer_of(x),
                                      .on_end = on_end,
                                      .with = x};
     struct oidc_flow *flow = flow_of(x, &question);

@@ -172,7 +172,7 @@ def refused(gate, answer, status, words):
 def test_a_sign_in_is_asked_and_answered_as_it_should(gate, provider):
     cookie, sent = begin(gate)
     name, _, ticket = cookie.partition("=")
-    assert name == "sluice_sign_in" and re.fullmatch(r"[0-9]+-[0-9a-f]{64}", ticket)
+    assert name == "sluice_sign_in" and re.fullmatch(r"[0-9]+(-[0-9a-f]{64}){2}", ticket)
     here = f"http://127.0.0.1:{gate.address('ops')[1]}/ui/oidc/callback"
     assert sent == {"response_type": "code", "client_id": "us", "redirect_uri": here, "scope": "openid profile email", "state": sent["state"],
                     "nonce": sent["nonce"], "code_challenge": sent["code_challenge"], "code_challenge_method": "S256"}
@@ -291,10 +291,15 @@ def test_a_look_at_it_does_not_use_it_up(gate, provider):
 
 
 def test_an_old_sign_in_is_over(gate, provider):
-    old = f"{int(time.time()) - 601}-" + "0" * 64
+    def ticket(made_s):
+        said = f"{made_s}-" + "0" * 64
+        secret = bytes.fromhex((gate.state / "session_secret").read_text().rpartition(":")[2])
+        return f"{said}-{hmac.new(secret, f'sluice ticket {said}'.encode(), hashlib.sha256).hexdigest()}"
+
+    old = ticket(int(time.time()) - 601)
     state = encoded(hashlib.sha256(f"sluice oidc state {old}".encode()).digest())
     refused(gate, come_back(gate, f"sluice_sign_in={old}", code="c0de", state=state), 400, "not one of yours")
-    young = f"{int(time.time())}-" + "0" * 64
+    young = ticket(int(time.time()))
     state = encoded(hashlib.sha256(f"sluice oidc state {young}".encode()).digest())
     provider.nonce = encoded(hashlib.sha256(f"sluice oidc nonce {young}".encode()).digest())
     assert come_back(gate, f"sluice_sign_in={young}", code="c0de", state=state).status == 303, "so it was its age"

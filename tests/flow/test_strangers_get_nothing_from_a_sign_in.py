@@ -6,11 +6,15 @@ import base64
 import contextlib
 import hashlib
 import hmac
+import http.client
+import threading
 import time
 
-from harness import Authority, Sluice, config_for, eventually, free_port, sha256_hash, temporary_folder
+from harness import Authority, Sluice, config_for, eventually, free_port, request_bytes, sha256_hash, temporary_folder
 from redis_servers import Redis
-from test_openid_providers_are_not_believed_blindly import OURS, Provider, configure, get, provider, pytestmark, session_of, sign_in, signer  # noqa: F401
+from test_a_token_is_a_key import encoded
+from test_openid_providers_are_not_believed_blindly import (  # noqa: F401
+    OURS, Provider, begin, come_back, configure, gate, get, opened, provider, pytestmark, refused, say, session_of, sign_in, signer)
 
 # ruff: noqa: F811
 
@@ -27,6 +31,50 @@ def test_authorities_are_not_read_for_each_sign_in(upstream, signer):
             assert sign_in(gate, provider).status == 303, "its authorities were known already"
     finally:
         provider.close()
+
+
+def state_of(ticket):
+    return encoded(hashlib.sha256(f"sluice oidc state {ticket}".encode()).digest())
+
+
+def test_who_has_not_begun_does_not_come_back(gate, provider):
+    cookie, _ = begin(gate)
+    ticket = cookie.partition("=")[2]
+    for own in (f"{int(time.time())}-" + "0" * 64, f"{int(time.time())}-" + "0" * 64 + "-" + "0" * 64, ticket[:-64] + ticket[-64:].upper()):
+        refused(gate, come_back(gate, f"sluice_sign_in={own}", code="c0de", state=state_of(own)), 400, "not one of yours")
+    assert not [step for step, _, _ in provider.asked if step == "token"], "the issuer was not asked for it"
+    assert come_back(gate, f"sluice_sign_in={ticket}", code="c0de", state=state_of(ticket)).status == 403, "so it was the ticket"
+
+
+def test_one_address_does_not_keep_all_others_out(gate, provider):
+    go_on = threading.Event()
+
+    def wait(handler):
+        go_on.wait(30)
+        say(handler, {"error": "invalid_grant"}, 400)
+
+    assert begin(gate)
+    provider.answers = {"token": wait}
+    waiting = []
+    try:
+        for _ in range(4):
+            cookie, sent = begin(gate)
+            waiting.append(gate.connect("ops"))
+            waiting[-1].send(request_bytes("GET", f"/ui/oidc/callback?code=c0de&state={sent['state']}", [("Cookie", cookie)]))
+        eventually(lambda: [step for step, _, _ in provider.asked].count("token") == 4, what="four are on their way")
+        cookie, sent = begin(gate)  # which asks nobody for anything, and so is always free
+        refused(gate, come_back(gate, cookie, code="c0de", state=sent["state"]), 503, "Too many")
+        cookie, sent = begin(gate)
+        elsewhere = http.client.HTTPConnection(*gate.address("ops"), timeout=60, source_address=("127.0.0.2", 0))
+        elsewhere.request("GET", f"/ui/oidc/callback?code=c0de&state={sent['state']}", headers={"Cookie": cookie})
+        eventually(lambda: [step for step, _, _ in provider.asked].count("token") == 5, what="who asks from elsewhere is let by")
+        go_on.set()
+        assert elsewhere.getresponse().status == 502
+        elsewhere.close()
+    finally:
+        go_on.set()
+        for client in waiting:
+            client.close()
 
 
 # ------------------------------------------------------------------- what sluices share
