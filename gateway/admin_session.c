@@ -65,14 +65,13 @@ void admin_share_sessions(struct service *service, const struct digest *secret)
     const struct digest *now = atomic_load(&service->shared_secret);
     if (now && hash_same(now, secret))
         return;
-    /* Others may be reading the one that was there: it is kept to the end. Another one comes when
-     * somebody has removed it, or Redis has lost it; more often than that is not followed. */
-    size_t count = service->shared_count;
-    if (count == SHARED_SECRETS_MAX)
-        return;
-    service->shared_secrets[count] = *secret;
-    service->shared_count = count + 1;
-    atomic_store(&service->shared_secret, &service->shared_secrets[count]);
+    /* Others may be reading the one that was there, for as long as a request is looked at. Another
+     * one comes when somebody has removed it, or Redis has lost it, each time SESSION_DESK_AGAIN_US
+     * later at the soonest: nobody reads the oldest any more. */
+    struct digest *oldest = &service->shared_secrets[service->shared_count % SHARED_SECRETS_MAX];
+    *oldest = *secret;
+    service->shared_count++;
+    atomic_store(&service->shared_secret, oldest);
     if (now)
         log_line(LOG_WARN, "admin",
                  "the dashboard's sessions begin anew: Redis has another secret of them");
