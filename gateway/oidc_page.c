@@ -98,7 +98,7 @@ static bool say(struct exchange *x, unsigned status, const char *title, const ch
                   "<link rel=\"stylesheet\" href=\"../%.*s\"></head>\n<body><div id=\"app\">"
                   "<main class=\"sign-in\"><section><h1>%s</h1><p>%s</p>",
                   TEXT_ARGS(dashboard_style()), title, words);
-    if (detail && *detail) {
+    if (*detail) {
         buffer_append_text(out, TEXT("<p class=\"alert\">"));
         put_html(out, text_of(detail));
         buffer_append_text(out, TEXT("</p>"));
@@ -110,31 +110,44 @@ static bool say(struct exchange *x, unsigned status, const char *title, const ch
     return true;
 }
 
-static bool fail(struct exchange *x, unsigned status, const char *title, const char *words,
-                 const char *detail)
+static void tell(struct exchange *x, const char *title, const char *detail)
 {
     unsigned left_out;
     struct text peer = peer_of(x);
     if (oidc_may_tell(&x->worker->oidc.told, loop_now_us(x->worker->loop), &left_out))
-        log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s): %s%s%s", TEXT_ARGS(peer), title,
-                 detail && *detail ? ": " : "", detail ? detail : "");
+        log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s, %s): %s%s%s", TEXT_ARGS(peer), x->id,
+                 title, *detail ? ": " : "", detail);
     if (left_out)
         log_line(LOG_WARN, "oidc", "before that, %u more sign-ins failed", left_out);
+}
+
+static bool fail(struct exchange *x, unsigned status, const char *title, const char *words,
+                 const char *detail)
+{
+    tell(x, title, detail);
     return say(x, status, title, words, detail);
 }
 
-/* The flow has come to its end, and not to a good one. */
+/* The flow has come to its end, and not to a good one. What has been said to us on the way may be
+ * of somewhere that a stranger shall not hear from. */
 static bool fail_of(struct exchange *x, const struct oidc_flow *flow)
 {
-    if (oidc_outcome(flow) == OIDC_REFUSED)
-        return fail(x, 403, "The issuer's answer was not believed",
-                    "What it says of you could not be checked, so nobody was signed in. An "
-                    "operator finds the reason below, and in the log.",
-                    oidc_why(flow));
-    return fail(x, 502, "The issuer did not help",
-                "The OpenID provider of this dashboard cannot be reached, or did not answer as "
-                "such. With an admin key you can sign in all the same.",
-                oidc_why(flow));
+    char reference[64];
+    bool is_refused = oidc_outcome(flow) == OIDC_REFUSED;
+    const char *title =
+        is_refused ? "The issuer's answer was not believed" : "The issuer did not help";
+    tell(x, title, oidc_why(flow));
+    snprintf(reference, sizeof(reference), "Request %s", x->id);
+    if (is_refused)
+        return say(x, 403, title,
+                   "What it says of you could not be checked, so nobody was signed in. An "
+                   "operator finds the reason in the log, by the request's name.",
+                   reference);
+    return say(x, 502, title,
+               "The OpenID provider of this dashboard cannot be reached, or did not answer as "
+               "such. With an admin key you can sign in all the same. An operator finds the "
+               "reason in the log, by the request's name.",
+               reference);
 }
 
 /* --------------------------------------------------------------------------- waiting */

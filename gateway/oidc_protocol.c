@@ -121,14 +121,15 @@ void oidc_put_discovery(const char *issuer, struct buffer *out)
     buffer_append_text(out, TEXT("/.well-known/openid-configuration"));
 }
 
-static bool read_address(const struct json *root, const char *name, struct arena *arena,
+/* An issuer that is elsewhere has nothing to name beside us. */
+static bool read_address(const struct json *root, const char *name, struct oidc_provider *provider,
                          struct text *address, struct oidc_endpoint *endpoint)
 {
     struct text text;
     if (!json_to_text(json_member(root, name), &text))
         return false;
-    *address = arena_copy(arena, text);
-    return oidc_read_endpoint(*address, endpoint);
+    *address = arena_copy(&provider->arena, text);
+    return oidc_read_endpoint(*address, endpoint) && (endpoint->url.tls || provider->is_near);
 }
 
 static bool lists(const struct json *list, const char *word)
@@ -146,14 +147,14 @@ static const char *read_provider(const struct json *root, struct oidc_provider *
     struct text ignored;
     struct oidc_endpoint endpoint;
     const struct json *methods = json_member(root, "token_endpoint_auth_methods_supported");
-    if (!read_address(root, "authorization_endpoint", &provider->arena, &provider->authorization,
+    if (!read_address(root, "authorization_endpoint", provider, &provider->authorization,
                       &endpoint))
         return "authorization_endpoint";
-    if (!read_address(root, "token_endpoint", &provider->arena, &ignored, &provider->token))
+    if (!read_address(root, "token_endpoint", provider, &ignored, &provider->token))
         return "token_endpoint";
-    if (!read_address(root, "jwks_uri", &provider->arena, &ignored, &provider->jwks))
+    if (!read_address(root, "jwks_uri", provider, &ignored, &provider->jwks))
         return "jwks_uri";
-    if (!read_address(root, "userinfo_endpoint", &provider->arena, &ignored, &provider->userinfo))
+    if (!read_address(root, "userinfo_endpoint", provider, &ignored, &provider->userinfo))
         provider->userinfo.target.len = 0;
     provider->takes_basic = !methods || lists(methods, "client_secret_basic");
     provider->takes_post = lists(methods, "client_secret_post");
@@ -179,6 +180,8 @@ struct oidc_provider *oidc_provider_read(struct text document, struct text issue
     } else {
         provider = memory_new(sizeof(*provider));
         arena_init(&provider->arena, 4096);
+        struct oidc_endpoint own;
+        provider->is_near = oidc_read_endpoint(issuer, &own) && !own.url.tls;
         missing = read_provider(root, provider);
         if (missing) {
             snprintf(why, OIDC_WORDS_BYTES, "its %s is missing, or is not https", missing);

@@ -62,6 +62,7 @@ struct oidc_provider {
     struct oidc_endpoint token, jwks, userinfo; /* userinfo.target empty: it has none */
     bool takes_basic, takes_post;               /* how a client shows its secret */
     bool names_itself;                          /* iss stands in its answers */
+    bool is_near; /* it is itself reached by http on loopback: only then its endpoints may be so */
 };
 /* NULL and *why, OIDC_WORDS_BYTES of words, when <document> is none of <issuer>. */
 struct oidc_provider *oidc_provider_read(struct text document, struct text issuer, char *why);

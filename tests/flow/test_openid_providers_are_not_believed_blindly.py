@@ -169,6 +169,14 @@ def refused(gate, answer, status, words):
     assert "default-src 'none'" in answer.header("content-security-policy")
 
 
+def failed(gate, answer, status, *words):
+    """Why, only the log says, of a request that the page names."""
+    name = answer.header("x-request-id")
+    refused(gate, answer, status, f"Request {name}")
+    lines = eventually(lambda: [line for line in gate.log().splitlines() if "a sign-in failed" in line and name in line])
+    assert all(word in lines[0] for word in words), lines
+
+
 def test_a_sign_in_is_asked_and_answered_as_it_should(gate, provider):
     cookie, sent = begin(gate)
     name, _, ticket = cookie.partition("=")
@@ -236,23 +244,22 @@ def by_public_key(signer):
     ({"iat": 4000000000, "exp": 4000000300}, "future"), ({"sub": None}, "sub"), ({"exp": None}, "exp")])
 def test_a_token_for_somebody_else_is_not_believed(gate, provider, claims, words):
     provider.claims = claims
-    refused(gate, sign_in(gate, provider), 403, words)
-    eventually(lambda: "a sign-in failed" in gate.log() and words in gate.log(), what="the log says why")
+    failed(gate, sign_in(gate, provider), 403, words)
 
 
 def test_how_a_token_is_signed_is_not_its_own_to_say(gate, provider, signer):
     for forge, words in ((unsigned, "no signed token"), (by_public_key(signer), "not signed in a way that is accepted")):
         provider.forge = forge
-        refused(gate, sign_in(gate, provider), 403, words)
+        failed(gate, sign_in(gate, provider), 403, words)
     provider.forge = None
     provider.header = {"alg": "RS512"}  # its key says that it is for RS256
-    refused(gate, sign_in(gate, provider), 403, "no key that it is signed with")
+    failed(gate, sign_in(gate, provider), 403, "no key that it is signed with")
 
 
 def test_another_ones_key_does_not_sign_for_it(gate, provider):
     other = Signer("first")
     provider.forge = lambda claims: other.token(**claims)
-    refused(gate, sign_in(gate, provider), 403, "signature")
+    failed(gate, sign_in(gate, provider), 403, "signature")
 
 
 def test_keys_that_have_changed_are_fetched_once(gate, provider, signer):
@@ -266,7 +273,7 @@ def test_keys_that_have_changed_are_fetched_once(gate, provider, signer):
         provider.signer = signer
     provider.header = {"kid": "nobody's"}
     provider.asked.clear()
-    refused(gate, sign_in(gate, provider), 403, "no key that it is signed with")
+    failed(gate, sign_in(gate, provider), 403, "no key that it is signed with")
     assert [step for step, _, _ in provider.asked] == ["token", "keys"]
 
 
@@ -319,7 +326,7 @@ def test_another_issuers_answer_is_not_taken(upstream, signer):
     try:
         with Sluice(configure(upstream, provider)) as gate:
             refused(gate, sign_in(gate, provider, iss="https://evil.example"), 403, "was not asked")
-            refused(gate, sign_in(gate, provider), 502, "does not name it")
+            failed(gate, sign_in(gate, provider), 502, "does not name it")
             assert sign_in(gate, provider, iss=provider.url).status == 303
     finally:
         provider.close()
@@ -363,8 +370,7 @@ def test_bad_answers_end_the_sign_in(gate, provider, step, where, what):
         provider.claims = {"sluice_role": None}
     provider.answers = {step: bad}
     answer = sign_in(gate, provider)
-    refused(gate, answer, 502, where)
-    assert words in answer.text
+    failed(gate, answer, 502, where, words)
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -376,8 +382,7 @@ def test_bad_answers_of_what_is_kept_do_too(upstream, signer, step, where, what)
     try:
         with Sluice(configure(upstream, provider)) as gate:
             answer = get(gate, "/ui/oidc/begin") if step == "offer" else sign_in(gate, provider)
-            refused(gate, answer, 502, where)
-            assert words in answer.text
+            failed(gate, answer, 502, where, words)
             provider.answers = {}
             assert sign_in(gate, provider).status == 303, "and it is asked anew"
     finally:
@@ -391,7 +396,7 @@ def test_an_offer_that_cannot_be_used_is_not(upstream, signer, more, words):
     provider.more = more
     try:
         with Sluice(configure(upstream, provider)) as gate:
-            refused(gate, get(gate, "/ui/oidc/begin"), 502, words)
+            failed(gate, get(gate, "/ui/oidc/begin"), 502, words)
     finally:
         provider.close()
 
@@ -400,7 +405,7 @@ def test_nobody_at_home_is_said_so(upstream, signer):
     provider = Provider(signer)
     provider.close()
     with Sluice(configure(upstream, provider)) as gate:
-        refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+        failed(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
 
 
 def test_an_issuers_certificate_is_verified(upstream, signer):
@@ -410,7 +415,7 @@ def test_an_issuers_certificate_is_verified(upstream, signer):
         with Sluice(configure(upstream, provider, ca_file=str(authority.file))) as gate:
             assert sign_in(gate, provider).status == 303
         with Sluice(configure(upstream, provider)) as gate:
-            refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+            failed(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
     finally:
         provider.close()
 
@@ -421,7 +426,7 @@ def test_userinfo_is_asked_where_the_token_says_too_little(gate, provider):
     assert get(gate, "/admin/v1/session", ("Cookie", session_of(answer)[0]), OURS).json["role"] == "viewer"
     assert next(headers for step, headers, _ in provider.asked if step == "me")["Authorization"] == "Bearer at"
     provider.answers = {"me": lambda handler: say(handler, {"sub": "eve", "sluice_role": "admin"})}
-    refused(gate, sign_in(gate, provider), 502, "somebody else")
+    failed(gate, sign_in(gate, provider), 502, "somebody else")
 
 
 def test_who_has_no_role_is_told_why(gate, provider):

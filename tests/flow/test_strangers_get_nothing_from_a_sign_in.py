@@ -14,7 +14,7 @@ from harness import Authority, Sluice, config_for, eventually, free_port, reques
 from redis_servers import Redis
 from test_a_token_is_a_key import encoded
 from test_openid_providers_are_not_believed_blindly import (  # noqa: F401
-    OURS, Provider, begin, come_back, configure, gate, get, opened, provider, pytestmark, refused, say, session_of, sign_in, signer)
+    OURS, Provider, begin, come_back, configure, failed, gate, get, opened, provider, pytestmark, refused, say, session_of, sign_in, signer)
 
 # ruff: noqa: F811
 
@@ -75,6 +75,13 @@ def test_one_address_does_not_keep_all_others_out(gate, provider):
         go_on.set()
         for client in waiting:
             client.close()
+
+
+def test_what_an_issuer_leads_to_is_not_repeated(gate, provider):
+    provider.answers = {"token": lambda handler: say(handler, {"error": "x", "error_description": "words of an inner service"}, 400)}
+    answer = sign_in(gate, provider)
+    failed(gate, answer, 502, "words of an inner service")
+    assert "words" not in answer.text
 
 
 # ------------------------------------------------------------------- what sluices share

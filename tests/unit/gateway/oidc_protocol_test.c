@@ -15,9 +15,9 @@
 enum { NOW = 1800000000 };
 
 #define ISSUER "https://id.example/realms/ops/"
-#define DISCOVERED(rest)                                                                        \
-    "{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://id.example/auth?p=1\","    \
-    "\"token_endpoint\":\"https://id.example:8443/token/\",\"jwks_uri\":\"http://127.0.0.1:81/" \
+#define DISCOVERED(rest)                                                                          \
+    "{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://id.example/auth?p=1\","      \
+    "\"token_endpoint\":\"https://id.example:8443/token/\",\"jwks_uri\":\"https://id.example:81/" \
     "k\"" rest "}"
 
 static const struct oidc_settings settings = {
@@ -186,6 +186,9 @@ static void another_issuers_offer_is_not_taken(void **state)
         {"{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://a/c\","
          "\"token_endpoint\":\"https://a/t\",\"jwks_uri\":\"http://a/k\"}",
          "jwks_uri"},
+        {"{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://a/c\","
+         "\"token_endpoint\":\"http://127.0.0.1:81/t\",\"jwks_uri\":\"https://a/k\"}",
+         "token_endpoint"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char why[OIDC_WORDS_BYTES];
