@@ -76,9 +76,12 @@ static void put_html(struct buffer *out, struct text words)
     }
 }
 
-/* Header lines: careful ones, and the ticket is used up. */
+/* Header lines: careful ones, and the ticket is used up, but not by who only looks. */
 static struct text lines_of(struct exchange *x, struct text more)
 {
+    if (x->head_only)
+        return arena_format(&x->arena, "cache-control: no-store\r\n%.*s%.*s",
+                            TEXT_ARGS(dashboard_careful()), TEXT_ARGS(more));
     return arena_format(&x->arena,
                         "cache-control: no-store\r\n%.*s"
                         "set-cookie: %s=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax%s\r\n%.*s",
