@@ -335,9 +335,10 @@ struct limits_figures limits_figures(struct limits *limits)
 
 /* --------------------------------------------------------- from one process to the next */
 
-bool limits_bequeath(struct limits *limits, int fd, struct fault *fault)
+bool limits_bequeath(struct limits *limits, const struct bequest *which, int fd,
+                     struct fault *fault)
 {
-    struct heir *heir = heir_new(limits->meter, fd, fault);
+    struct heir *heir = heir_new(limits->meter, which, fd, fault);
     if (heir)
         atomic_store_explicit(&limits->heir, heir, memory_order_release);
     return heir != NULL;

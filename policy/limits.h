@@ -330,10 +330,16 @@ struct limits_figures limits_figures(struct limits *limits);
  * its limits (succession.h). Without a shared store only.
  *
  * limits_bequeath(): all that there is goes over <fd>, which is taken, and from then on the other
- * is asked. No worker may use its limiter meanwhile. False and *fault: nothing has changed.
- * limits_take_back(): the other has not begun, and this process goes on; the same holds.
+ * is asked. Not counters that <which> says no to, for the other counts them anew. No worker may use
+ * its limiter meanwhile. False and *fault: nothing has changed. limits_take_back(): the other has
+ * not begun, and this process goes on; the same holds.
  */
-bool limits_bequeath(struct limits *limits, int fd, struct fault *fault);
+struct bequest {
+    bool (*goes)(void *with, struct text counter); /* NULL: all do */
+    void *with;
+};
+bool limits_bequeath(struct limits *limits, const struct bequest *which, int fd,
+                     struct fault *fault);
 void limits_take_back(struct limits *limits);
 /* The other side: before anything else is counted. Waits <wait_us> for it, at most. */
 bool limits_inherit(struct limits *limits, int fd, int64_t wait_us, struct fault *fault);

@@ -151,12 +151,15 @@ static ssize_t receive_message(int fd, char *bytes, size_t size, int64_t wait_us
 struct dump {
     struct buffer bytes;
     int64_t count;
+    const struct bequest *which;
 };
 
 static void put_state(void *with, const struct counter_state *state)
 {
     struct dump *dump = with;
     struct buffer *out = &dump->bytes;
+    if (dump->which->goes && !dump->which->goes(dump->which->with, state->id))
+        return;
     put_text(out, state->root);
     put_text(out, state->id);
     put_limit(out, &state->limit);
@@ -174,9 +177,9 @@ static void put_state(void *with, const struct counter_state *state)
 }
 
 /* A descriptor of a file with all of it, or -1. */
-static int write_dump(struct meter *meter, struct fault *fault)
+static int write_dump(struct meter *meter, const struct bequest *which, struct fault *fault)
 {
-    struct dump dump = {0};
+    struct dump dump = {.which = which};
     buffer_init(&dump.bytes, STATE_MAX_BYTES);
     put_number(&dump.bytes, WIRE_MAGIC);
     put_number(&dump.bytes, WIRE_VERSION);
@@ -297,9 +300,9 @@ struct heir {
     char answer[MESSAGE_MAX_BYTES];
 };
 
-struct heir *heir_new(struct meter *meter, int fd, struct fault *fault)
+struct heir *heir_new(struct meter *meter, const struct bequest *which, int fd, struct fault *fault)
 {
-    int file = write_dump(meter, fault);
+    int file = write_dump(meter, which, fault);
     bool sent = file >= 0 && send_file(fd, file);
     if (file >= 0 && !sent)
         fault_set(fault, FAULT_INTERNAL, "the limits cannot be sent: %m");

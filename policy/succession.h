@@ -33,9 +33,11 @@ struct meter;
 
 struct heir; /* the way to the successor */
 
-/* Send all of <meter> over <fd> (a SOCK_SEQPACKET), which is taken. Nobody may reserve, extend or
- * settle meanwhile. NULL and *fault: nothing was given away. */
-struct heir *heir_new(struct meter *meter, int fd, struct fault *fault);
+/* Send all of <meter> over <fd> (a SOCK_SEQPACKET), which is taken, but for the counters that
+ * <which> leaves out. Nobody may reserve, extend or settle meanwhile. NULL and *fault: nothing was
+ * given away. */
+struct heir *heir_new(struct meter *meter, const struct bequest *which, int fd,
+                      struct fault *fault);
 /* The socket ends with it. NULL is nobody. */
 void heir_free(struct heir *heir);
 

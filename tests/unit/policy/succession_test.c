@@ -12,6 +12,7 @@
 #include "tests/unit/policy/meter_cases.h"
 
 enum { WAIT_US = 5000000 };
+static const struct bequest all;
 
 /* The predecessor and the successor, in one process. */
 struct pair {
@@ -34,7 +35,7 @@ static void hand_over(struct pair *pair)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link),
                      0);
     pair->new = made();
-    pair->heir = heir_new(pair->old, link[0], &fault);
+    pair->heir = heir_new(pair->old, &all, link[0], &fault);
     assert_non_null(pair->heir);
     pair->forebear = forebear_new(pair->new, link[1], WAIT_US, &fault);
     assert_non_null(pair->forebear);
