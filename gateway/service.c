@@ -304,7 +304,7 @@ void service_leave(struct service *service)
 static void look_whether_drained(struct service *service, uint64_t now)
 {
     struct worker_figures open = sum_figures(service);
-    if (open.exchanges > 0)
+    if (open.exchanges > 0 || limits_are_asked(service->limits)) /* its calls need our answers */
         service->quiet_since_us = 0;
     else if (service->quiet_since_us == 0)
         service->quiet_since_us = now;

@@ -17,6 +17,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/base/version.h"
 #include "gateway/batches.h"
 #include "gateway/channel.h"
@@ -24,6 +25,7 @@
 #include "gateway/deploy_desk.h"
 #include "gateway/jobs.h"
 #include "gateway/service_state.h"
+#include "gateway/watchdog.h"
 #include "policy/ledger.h"
 
 enum {
@@ -34,6 +36,8 @@ enum {
     TURN_US = 600000000,  /* a new one waits so long for its turn */
     INHERIT_US = 5000000, /* and for the limits */
     ACCEPT_US = 30000000, /* and for the word that it serves */
+    /* A worker waits for the other so long, until that serves and then for an answer. */
+    BEAR_US = UNDER_SANITIZER ? 60000000 : 15000000,
     REASON_BYTES = 400,
 };
 
@@ -63,10 +67,12 @@ static void resume(struct service *service)
 {
     if (atomic_load(&service->turn) == TURN_HANDED) {
         /* Nobody has been let in elsewhere, and what was done since is counted here, too. One that
-         * still asks the other has given up soon; one that is stuck is the watchdog's. */
+         * is stuck is the watchdog's. */
+        limits_return(service->limits);
         while (!workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
             workers_release(&service->gate, false);
         limits_take_back(service->limits);
+        watchdog_bear(service->watchdog, 0);
         deploy_desk_hand_over(service_deploy_desk(service), false);
         workers_release(&service->gate, true);
     }
@@ -185,6 +191,7 @@ static void hand_over(struct service *service, int link)
     if (good) {
         deploy_desk_hand_over(service_deploy_desk(service), true);
         set_turn(service, TURN_HANDED);
+        watchdog_bear(service->watchdog, BEAR_US);
     }
     workers_release(&service->gate, !good);
     counters_in_force_free(counters);
@@ -199,6 +206,7 @@ static void leave(struct service *service)
 {
     if (atomic_load(&service->turn) != TURN_HANDED)
         return;
+    limits_passed_on(service->limits);
     set_turn(service, TURN_LEAVING);
     service_leave(service);
 }

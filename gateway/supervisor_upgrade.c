@@ -21,6 +21,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/base/version.h"
 #include "gateway/complaint.h"
 #include "gateway/handoff.h"
@@ -32,7 +33,8 @@ enum {
     SLACK_US = 15000000, /* more than the old service takes to give up by itself */
     WARM_US = 30000000,  /* without any sign of the new one */
     HAND_US = 20000000,  /* for the old one to hand over */
-    TAKE_US = 60000000,  /* for the new one to take over */
+    /* for the new one to take over, while nobody is let in */
+    TAKE_US = UNDER_SANITIZER ? 30000000 : 5000000,
     COMMAND_BYTES = 64 << 10,
 };
 

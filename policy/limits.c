@@ -344,6 +344,27 @@ bool limits_bequeath(struct limits *limits, const struct bequest *which, int fd,
     return heir != NULL;
 }
 
+void limits_passed_on(struct limits *limits)
+{
+    heir_serves(heir_of(limits));
+}
+
+void limits_return(struct limits *limits)
+{
+    heir_returns(heir_of(limits));
+}
+
+bool limits_are_orphaned(const struct reservation *reservation)
+{
+    struct heir *heir = reservation->limiter ? heir_of(reservation->limiter->limits) : NULL;
+    return heir && heir_is_gone(heir);
+}
+
+bool limits_are_asked(const struct limits *limits)
+{
+    return limits->forebear && !forebear_is_gone(limits->forebear);
+}
+
 void limits_take_back(struct limits *limits)
 {
     heir_free(atomic_exchange(&limits->heir, NULL));

@@ -4,10 +4,24 @@ know of the other's is refused, not lost."""
 
 import os
 import shutil
+import signal
+import sys
+import threading
+import time
 
 import pytest
-from harness import BINARY, Background, chat_body, eventually, merged, temporary_folder
-from test_an_upgrade_in_place_loses_nothing import gate_for, replace, slow, tenant, until_alone, upgrade
+from harness import (
+    BINARY,
+    Background,
+    chat_body,
+    chat_chunk,
+    eventually,
+    is_alive,
+    merged,
+    sse_events,
+    temporary_folder,
+)
+from test_an_upgrade_in_place_loses_nothing import gate_for, replace, serving, slow, tenant, until_alone, upgrade
 from test_batches_are_paid_for import Batches, body_of, lines_of, submission, submit, upload
 from test_batches_are_paid_for import tenant as tenant_of_batches
 
@@ -53,6 +67,110 @@ def test_a_limit_that_comes_back_knows_the_time_between(upstream, kind):
         upgrade(gate)
         until_alone(gate)
         assert [gate.chat(max_tokens=1000, user="mia").status for _ in range(3)] == [200, 429, 429]
+
+
+# ------------------------------------------------------------------------------------ streams that grow
+
+
+class Growing:
+    """Streams that begin, and go on when told to, to be much longer than was held for them."""
+
+    def __init__(self):
+        self.begun, self.done = [], threading.Event()
+
+    def __call__(self, call):
+        if not call.json.get("stream"):
+            call.respond(200, chat_body())
+            return
+        call.begin_stream()
+        call.event(chat_chunk({"content": "begin"}))
+        self.begun.append(call)
+        self.done.wait(120)
+        for _ in range(200):
+            call.event(chat_chunk({"content": "word word word word word word word word " * 4}))
+        call.event("[DONE]")
+        call.end_stream()
+
+
+RICH = tenant(budget={"amount": "50 USD", "period": "month"})
+
+# It says that it is warm, and nothing more, ever.
+HANGS = """#!{}
+import os, socket, sys, time
+facts = dict(line.split(" ", 1) for line in open("/proc/self/fd/" + os.environ["SLUICE_HANDOFF"]))
+channel = socket.socket(fileno=int(facts["channel"]))
+channel.setblocking(True)
+channel.send(b"W1.2.3")
+channel.recv(100)
+open({!r}, "w").close()
+time.sleep(600)
+"""
+
+
+def all_of(client, response):
+    with client:
+        return sse_events(b"".join(client.pieces(response)))
+
+
+def test_streams_outlive_a_new_one_that_hangs(upstream):
+    upstream.answer = growing = Growing()
+    with place_for(upstream, tenants=[RICH]) as gate:
+        stream = gate.open_stream(max_tokens=16)
+        eventually(lambda: growing.begun)
+        sign = gate.program + ".handed"
+        replace(gate, HANGS.format(sys.executable, sign))
+        gate.signal(signal.SIGUSR2)
+        eventually(lambda: os.path.exists(sign), 60, what="the limits are handed over")
+        growing.done.set()
+        assert all_of(*stream)[-1] == "[DONE]", gate.log()[-2000:]
+        eventually(lambda: "not upgraded: the new service did not take over in time" in gate.log(), 60)
+        assert gate.chat(options={"timeout": 60}).status == 200
+        assert all_of(*gate.open_stream(max_tokens=16))[-1] == "[DONE]"
+
+
+def test_term_behind_an_upgrade_cuts_nothing(upstream):
+    upstream.answer = growing = Growing()
+    with gate_for(upstream, tenants=[RICH]) as gate:
+        stream = gate.open_stream(max_tokens=16)
+        eventually(lambda: growing.begun)
+        upgrade(gate)
+        new = serving(gate)
+        gate.signal(signal.SIGTERM)
+        eventually(lambda: gate.log().count("connections may finish") == 2, what="both drain")
+        for _ in range(20):
+            assert is_alive(new), "what counts for the old one"
+            time.sleep(0.1)
+        growing.done.set()
+        assert all_of(*stream)[-1] == "[DONE]", gate.log()[-2000:]
+        assert gate.process.wait(60) == 0
+
+
+def test_a_stream_whose_counter_has_gone_is_told_so(upstream):
+    upstream.answer = growing = Growing()
+    with gate_for(upstream, tenants=[RICH]) as gate:
+        gate.may_crash = True
+        stream = gate.open_stream(max_tokens=16)
+        eventually(lambda: growing.begun)
+        upgrade(gate)
+        new = serving(gate)
+        os.kill(new, signal.SIGKILL)
+        eventually(lambda: not is_alive(new))
+        growing.done.set()
+        assert "The service that counts has gone" in all_of(*stream)[-1]
+
+
+# ------------------------------------------------------------------------------------ changes
+
+
+def test_a_reload_meanwhile_is_refused(upstream):
+    upstream.answer = lambda call: call.respond(200, chat_body())
+    with place_for(upstream) as gate:
+        slow(gate)
+        going = begin(gate)
+        refused = gate.cli("reload")
+        assert refused.returncode != 0 and "an upgrade is under way" in refused.stderr, refused
+        assert going.result(120).returncode == 0
+        assert gate.cli("reload").returncode == 0
 
 
 # ------------------------------------------------------------------------------------ batches
