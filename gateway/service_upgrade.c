@@ -96,6 +96,14 @@ bool service_may_drain(struct service *service)
     return turn != TURN_HANDED;
 }
 
+bool service_passes_drain_on(const struct service *service)
+{
+    if (atomic_load(&service->turn) != TURN_LEAVING)
+        return false;
+    say(service, SAY_DRAINING, NULL);
+    return true;
+}
+
 static void refuse(struct service *service, const char *why)
 {
     resume(service);
@@ -208,6 +216,9 @@ static void leave(struct service *service)
         return;
     limits_passed_on(service->limits);
     set_turn(service, TURN_LEAVING);
+    if (service->drain_waits) /* it is for the other now */
+        service_passes_drain_on(service);
+    service->drain_waits = false;
     service_leave(service);
 }
 
@@ -263,6 +274,11 @@ static bool await(const struct service *service, char word, int64_t wait_us)
         if (len < 0)
             poll(&some, 1, (int)((until - now) / 1000) + 1);
     }
+}
+
+void service_cannot_follow(const struct service *service, const char *why)
+{
+    say(service, SAY_UNABLE, why);
 }
 
 bool service_take_over(struct service *service)

@@ -91,6 +91,16 @@ static void note(const struct supervisor *s, enum upgrade_state state, const cha
                        strerror(errno));
 }
 
+void upgrade_forget_last(const struct supervisor *s)
+{
+    struct upgrade_outcome last;
+    if (!upgrade_outcome_read(s->places.state, &last) || last.state != UPGRADE_RUNNING)
+        return;
+    last.state = UPGRADE_FAILED;
+    snprintf(last.reason, sizeof last.reason, "sluice ended meanwhile");
+    upgrade_outcome_write(s->places.state, &last);
+}
+
 static void close_all(struct upgrade *upgrade)
 {
     if (upgrade->channel >= 0)
@@ -282,6 +292,7 @@ static void execute(struct supervisor *s)
     handoff.child_channel = s->channel;
     handoff.elder = s->elder;
     handoff.elder_channel = s->elder_channel;
+    handoff.elder_until_us = s->elder_until_us;
     if (handoff_write(&handoff)) {
         fexecve(s->upgrade.program, s->arguments, environ); /* the file that serves already */
         handoff_forget(&handoff);
@@ -383,9 +394,12 @@ void upgrade_read(struct supervisor *s)
         if (passed >= 0)
             close(passed);
     }
-    while (s->elder_channel >= 0 && channel_hear(s->elder_channel, message, &passed) > 0)
+    while (s->elder_channel >= 0 && channel_hear(s->elder_channel, message, &passed) > 0) {
         if (passed >= 0)
             close(passed);
+        if (message[0] == SAY_DRAINING && s->child > 0) /* it was told to as it handed over */
+            channel_say(s->channel, SAY_DRAIN, NULL, -1);
+    }
 }
 
 /* ------------------------------------------------------------------------- deaths and time */

@@ -2,12 +2,16 @@
 """`sluice upgrade` where things go on meanwhile, or go wrong: no budget is spent twice, and what one process does not
 know of the other's is refused, not lost."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from harness import (
@@ -21,7 +25,17 @@ from harness import (
     sse_events,
     temporary_folder,
 )
-from test_an_upgrade_in_place_loses_nothing import gate_for, replace, serving, slow, tenant, until_alone, upgrade
+from raw_client import Client
+from test_an_upgrade_in_place_loses_nothing import (
+    gate_for,
+    replace,
+    services,
+    serving,
+    slow,
+    tenant,
+    until_alone,
+    upgrade,
+)
 from test_batches_are_paid_for import Batches, body_of, lines_of, submission, submit, upload
 from test_batches_are_paid_for import tenant as tenant_of_batches
 
@@ -171,6 +185,109 @@ def test_a_reload_meanwhile_is_refused(upstream):
         assert refused.returncode != 0 and "an upgrade is under way" in refused.stderr, refused
         assert going.result(120).returncode == 0
         assert gate.cli("reload").returncode == 0
+
+
+def test_a_drain_that_the_old_one_is_asked_for_is_for_both(upstream):
+    upstream.answer = growing = Growing()
+    with gate_for(upstream) as gate, Client(str(gate.state / "admin.sock")) as client:
+        assert client.request("GET", "/admin/v1/overview").status == 200
+        stream = gate.open_stream()
+        eventually(lambda: growing.begun)
+        upgrade(gate)
+        assert client.request("POST", "/admin/v1/drain").status == 202
+        eventually(lambda: gate.log().count("connections may finish") == 2, what="both drain")
+        growing.done.set()
+        assert all_of(*stream)[-1] == "[DONE]"
+        assert gate.process.wait(60) == 0
+
+
+def test_a_database_that_must_be_upgraded_takes_a_restart(upstream):
+    """What was upgraded for one that then fails would be of no use to the old one."""
+    upstream.answer = lambda call: call.respond(200, chat_body())
+
+    def version(to=None):
+        with contextlib.closing(sqlite3.connect(gate.database)) as database:
+            was = database.execute("PRAGMA user_version").fetchone()[0]
+            if to is not None:
+                database.execute(f"PRAGMA user_version = {to}")
+                database.commit()
+            return was
+
+    with gate_for(upstream) as gate:
+        assert gate.chat().status == 200
+        now = version()
+        version(now - 1)
+        try:
+            refused = gate.cli("upgrade", timeout=120)
+            assert refused.returncode == 1 and "takes a restart" in refused.stderr, refused.stderr
+            assert version() == now - 1 and gate.chat().status == 200
+        finally:
+            version(now)
+        upgrade(gate)
+
+
+def test_one_that_was_cut_off_is_no_longer_under_way(upstream):
+    upstream.answer = lambda call: call.respond(200, chat_body())
+    with gate_for(upstream) as gate:
+        upgrade(gate)
+        until_alone(gate)
+        gate.stop()
+        file = gate.state / "upgrade.json"
+        outcome = json.loads(file.read_text())
+        assert outcome["state"] == "done"
+        file.write_text(json.dumps(outcome | {"state": "running"}))
+        gate.start()
+        outcome = json.loads(file.read_text())
+        assert outcome["state"] == "failed" and outcome["reason"] == "sluice ended meanwhile"
+
+
+def test_what_the_old_one_was_asked_with_a_key_is_known(upstream):
+    """Also where nothing was kept before, so that the new one has begun without a file of answers."""
+    go, begun = threading.Event(), threading.Event()
+
+    def answer(call):
+        begun.set()
+        go.wait(60)
+        call.respond(200, chat_body())
+
+    upstream.answer = answer
+    key = [("Idempotency-Key", "k1")]
+    with gate_for(upstream) as gate:
+        first = Background(lambda: gate.chat(headers=key, max_tokens=5, options={"timeout": 60}))
+        assert begun.wait(30)
+        upgrade(gate)
+        go.set()
+        assert first.result(60).status == 200
+        until_alone(gate)
+        assert gate.chat(headers=key, max_tokens=5).status == 200
+        assert len(upstream.calls) == 1
+
+
+def computed(pid):
+    """Seconds that it has had of a processor."""
+    facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(facts[11]) + int(facts[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_supervisor_that_waits_for_the_old_one_sleeps(upstream):
+    upstream.answer = growing = Growing()
+    with gate_for(upstream) as gate:
+        gate.may_crash = True
+        stream = gate.open_stream()
+        eventually(lambda: growing.begun)
+        upgrade(gate)
+        new = serving(gate)
+        os.kill(new, signal.SIGKILL)
+        eventually(lambda: not is_alive(new))
+        assert gate.chat(options={"timeout": 60}).status == 200
+        gate.signal(signal.SIGTERM)
+        eventually(lambda: len(services(gate)) == 1, what="only the old one is left")
+        before = computed(gate.process.pid)
+        time.sleep(2)
+        assert computed(gate.process.pid) - before < 0.2
+        growing.done.set()
+        assert all_of(*stream)[-1] == "[DONE]"
+        gate.process.wait(60)
 
 
 # ------------------------------------------------------------------------------------ batches
