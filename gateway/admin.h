@@ -103,5 +103,10 @@ void admin_session_of_person(struct service *service, const struct config *confi
                              const struct session_person *person, bool is_tls, char *cookie,
                              size_t bytes);
 
+/* The ticket of a sign-in by that provider (oidc_protocol.h): make one; is <ticket> one of ours, or
+ * of another sluice with the same secret, that is good at <now_s>? */
+void admin_sign_in_ticket(const struct service *service, int64_t now_s, char *ticket);
+bool admin_know_ticket(const struct service *service, struct text ticket, int64_t now_s);
+
 /* May the process behind this connection of the admin socket ask (same user, or root)? */
 bool admin_know_peer(int fd, struct admin_caller *caller);

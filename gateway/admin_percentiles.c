@@ -111,8 +111,10 @@ static bool read_calls(struct rows_question *question, struct rows_place *after,
     do {
         question->max = CALLS_MAX - figures->calls;
         result = rows_read(question, &next, fault);
-        *after = next;
-        question->after = after;
+        if (result == ROWS_MORE) {
+            *after = next;
+            question->after = after;
+        }
     } while (result == ROWS_MORE && figures->calls < CALLS_MAX && ++pages < PAGES_MAX);
     *is_all = result == ROWS_END;
     return result != ROWS_FAILED;

@@ -11,6 +11,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/base/version.h"
+#include "gateway/oidc_protocol.h"
 #include "gateway/service_state.h"
 #include "gateway/session.h"
 #include "gateway/spent.h"
@@ -64,23 +65,31 @@ void admin_share_sessions(struct service *service, const struct digest *secret)
     const struct digest *now = atomic_load(&service->shared_secret);
     if (now && hash_same(now, secret))
         return;
-    /* Others may be reading the one that was there: it is kept to the end. Another one comes when
-     * somebody has removed it, or Redis has lost it; more often than that is not followed. */
-    size_t count = service->shared_count;
-    if (count == SHARED_SECRETS_MAX)
-        return;
-    service->shared_secrets[count] = *secret;
-    service->shared_count = count + 1;
-    atomic_store(&service->shared_secret, &service->shared_secrets[count]);
+    /* Others may be reading the one that was there, for as long as a request is looked at. Another
+     * one comes when somebody has removed it, or Redis has lost it, each time SESSION_DESK_AGAIN_US
+     * later at the soonest: nobody reads the oldest any more. */
+    struct digest *oldest = &service->shared_secrets[service->shared_count % SHARED_SECRETS_MAX];
+    *oldest = *secret;
+    service->shared_count++;
+    atomic_store(&service->shared_secret, oldest);
     if (now)
         log_line(LOG_WARN, "admin",
                  "the dashboard's sessions begin anew: Redis has another secret of them");
 }
 
-/* What was given while the secret of all was not known stays good here. */
-static size_t secrets_of(const struct service *service, const struct digest *secrets[2])
+/* Of an issuer that we have a secret of, nobody knows the settings who knows the secret of all
+ * alone: of a public client everybody may know them, and a session would be his to make. */
+static const struct digest *secret_of_people(const struct service *service,
+                                             const struct config *config)
 {
-    secrets[0] = secret_of(service);
+    return config->oidc.client_secret.len ? secret_of(service) : &service->session_secret;
+}
+
+/* What was given while the secret of all was not known stays good here. */
+static size_t secrets_of(const struct service *service, const struct digest *first,
+                         const struct digest *secrets[2])
+{
+    secrets[0] = first;
     secrets[1] = &service->session_secret;
     return secrets[0] == secrets[1] ? 1 : 2;
 }
@@ -89,7 +98,7 @@ static bool is_session_of(const struct service *service, const struct config *co
                           const struct digest *key, struct text value, int64_t *until_s)
 {
     const struct digest *secrets[2];
-    size_t count = secrets_of(service, secrets);
+    size_t count = secrets_of(service, secret_of(service), secrets);
     for (size_t i = 0; i < count; i++)
         if (session_is_good(secrets[i], key, value, clock_wall_us() / SECOND_US,
                             config->session_ttl_us / SECOND_US, until_s))
@@ -120,7 +129,8 @@ static bool know_person(const struct service *service, const struct config *conf
                         struct text value, struct admin_caller *caller)
 {
     const struct digest *secrets[2];
-    size_t count = config->oidc.enabled ? secrets_of(service, secrets) : 0;
+    size_t count =
+        config->oidc.enabled ? secrets_of(service, secret_of_people(service, config), secrets) : 0;
     struct session_person person;
     for (size_t i = 0; i < count; i++)
         if (session_is_person(secrets[i], &config->oidc.identity, value,
@@ -198,8 +208,24 @@ void admin_session_of_person(struct service *service, const struct config *confi
     int64_t ttl_s = config->session_ttl_us / SECOND_US;
     struct session_person lasting = *person;
     lasting.until_s = clock_wall_us() / SECOND_US + ttl_s;
-    session_write_person(secret_of(service), &config->oidc.identity, &lasting, value);
+    session_write_person(secret_of_people(service, config), &config->oidc.identity, &lasting,
+                         value);
     write_cookie(value, ttl_s, is_tls, cookie, bytes);
+}
+
+void admin_sign_in_ticket(const struct service *service, int64_t now_s, char *ticket)
+{
+    oidc_ticket_write(secret_of(service), now_s, ticket);
+}
+
+bool admin_know_ticket(const struct service *service, struct text ticket, int64_t now_s)
+{
+    const struct digest *secrets[2];
+    size_t count = secrets_of(service, secret_of(service), secrets);
+    for (size_t i = 0; i < count; i++)
+        if (oidc_ticket_is_good(secrets[i], ticket, now_s))
+            return true;
+    return false;
 }
 
 void admin_session(struct service *service, struct config *config, struct admin_call *call)

@@ -88,6 +88,14 @@ void capture_answer(struct exchange *x, struct text piece)
     transcript_feed(x->capture->answer, piece);
 }
 
+/* It is about to be given, whole. Who has left does not hear it, and what guardrails have not
+ * decided on, or have stopped, nobody does. */
+static bool is_given(const struct exchange *x)
+{
+    return x->relay == RELAY_WHOLE && !x->facts.client_gone && !x->facts.guard_waits &&
+           !x->guard_question && !x->guard_blocked;
+}
+
 const struct trace_content *capture_end(struct exchange *x)
 {
     struct capture *capture = x->capture;
@@ -95,7 +103,7 @@ const struct trace_content *capture_end(struct exchange *x)
     bool cut = false;
     if (!capture)
         return NULL;
-    if (x->relay == RELAY_WHOLE && !capture->listened)
+    if (is_given(x) && !capture->listened)
         capture_answer(x, x->whole);
     if (capture->answer) {
         buffer_init(&out, ANSWER_TEXT_MAX);

@@ -43,6 +43,7 @@ struct deploy_desk {
     size_t start_next;
     unsigned looks;
     uint64_t spent;       /* hash of what was last kept of it */
+    uint64_t rates;       /* of all, in one, as they were at the last look */
     struct buffer budget; /* lines for metrics; under the lock */
     _Atomic(struct deployments *) deployments;
     struct config *config; /* in force here, with a reference */
@@ -58,17 +59,22 @@ struct deploy_desk {
 
 /* ------------------------------------------------------------------------------- standings */
 
-static void say_one(struct deploy_desk *desk, struct text name)
+/* Returns what it costs an hour. */
+static int64_t say_one(struct deploy_desk *desk, struct text name)
 {
     struct fleet_view view;
     bool found = deployments_look(desk->deployments, name, &view);
     standing_say(standing_of(name), found ? &view : NULL);
+    return found ? view.nanos_per_hour : 0;
 }
 
-static void say_all(struct deploy_desk *desk)
+/* Returns all rates in one. */
+static uint64_t say_all(struct deploy_desk *desk)
 {
+    uint64_t rates = 0;
     for (size_t i = 0; i < desk->config->deploy.spec_count; i++)
-        say_one(desk, desk->config->deploy.specs[i]->name);
+        rates = rates * 1000003 + (uint64_t)say_one(desk, desk->config->deploy.specs[i]->name);
+    return rates;
 }
 
 static void say_room(struct buffer *out, struct text node, const char *kind, const char *of,
@@ -114,11 +120,13 @@ static void see_spent(struct deploy_desk *desk)
 static void on_time(struct timer *timer)
 {
     struct deploy_desk *desk = LIST_MEMBER(timer, struct deploy_desk, timer);
-    say_all(desk);
+    uint64_t rates = say_all(desk);
     if (desk->looks++ % BUDGET_EVERY == 0)
         say_budget(desk);
-    if (desk->looks % SPENT_EVERY == 0)
+    /* From when on something costs is kept at once: whoever finds it again counts from there. */
+    if (desk->looks % SPENT_EVERY == 0 || rates != desk->rates)
         see_spent(desk);
+    desk->rates = rates;
     timer_set(desk->worker->loop, timer, loop_now_us(desk->worker->loop) + LOOK_US);
 }
 

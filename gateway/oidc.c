@@ -13,8 +13,8 @@ enum {
     FLOW_US = 20000000,
     CONNECT_US = 5000000,
     IDLE_US = 5000000,
-    CONNECTIONS_MAX = 8,
-    KEPT_US = 600000000, /* what it offers, and its keys */
+    KEPT_US = 600000000, /* what is known of an issuer */
+    FAULTY_US = 5000000, /* the same, when it could not be reached */
     REQUEST_MAX = 96 << 10,
     ARENA_BYTES = 4096,
 };
@@ -29,12 +29,27 @@ static const char *const stage_words[] = {
     [STAGE_USERINFO] = "the issuer's UserInfo endpoint",
 };
 
+/* To make a way means to read all authorities: strangers must not have that done at will. A flow
+ * keeps to the one that it has begun with, whatever comes meanwhile: what it offers does not
+ * change, and so the ways are those to it. */
+struct oidc_issuer {
+    unsigned references;
+    struct digest settings;         /* that it is of */
+    uint64_t until_us;              /* it is kept */
+    struct oidc_provider *provider; /* NULL = not known; once it is, it stays */
+    struct token_keys *keys;        /* NULL = not known */
+    struct upstream_pool *pools[STAGES];
+};
+
 struct oidc_flow {
+    struct link link; /* among the worker's */
     struct oidc *oidc;
+    struct oidc_issuer *issuer;
     const struct oidc_settings *settings;
     bool only_provider, names_itself;
     struct arena arena; /* of what follows, and of the claims */
     struct oidc_return back;
+    struct text peer;
     void (*on_end)(void *with);
     void *with;
     struct grave grave;
@@ -47,8 +62,7 @@ struct oidc_flow {
 
     /* the question that is asked */
     enum stage stage;
-    uint64_t until_us;                   /* of all of it */
-    struct upstream_pool *pools[STAGES]; /* kept to the end: a question may be ending in one */
+    uint64_t until_us; /* of all of it */
     struct ask ask;
     struct buffer request;
 };
@@ -60,36 +74,50 @@ static void go_on(struct oidc_flow *flow);
 void oidc_init(struct oidc *oidc, struct loop *loop, struct upstreams *upstreams)
 {
     *oidc = (struct oidc){.loop = loop, .upstreams = upstreams};
+    list_init(&oidc->flows);
 }
 
-static void forget(struct oidc *oidc)
+static void issuer_unref(struct oidc_issuer *issuer)
 {
-    oidc_provider_free(oidc->provider);
-    id_token_keys_free(oidc->keys);
-    oidc->provider = NULL;
-    oidc->keys = NULL;
+    if (!issuer || --issuer->references > 0)
+        return;
+    oidc_provider_free(issuer->provider);
+    id_token_keys_free(issuer->keys);
+    for (size_t i = 0; i < STAGES; i++)
+        if (issuer->pools[i])
+            upstream_pool_unref(issuer->pools[i]);
+    memory_free(issuer);
 }
 
 void oidc_done(struct oidc *oidc)
 {
-    forget(oidc);
+    issuer_unref(oidc->issuer);
+    oidc->issuer = NULL;
+}
+
+/* Of all that an answer of it depends on. */
+static struct digest settings_digest(const struct oidc_settings *settings)
+{
+    struct digest parts[2] = {settings->identity,
+                              hash_sha256(text_of(settings->ca_file ? settings->ca_file : ""))};
+    return hash_sha256((struct text){(const char *)parts, sizeof(parts)});
 }
 
 /* What is kept is of one issuer, and for a time. */
-static void keep_fresh(struct oidc *oidc, const struct oidc_settings *settings)
+static struct oidc_issuer *issuer_of(struct oidc *oidc, const struct oidc_settings *settings)
 {
+    struct digest digest = settings_digest(settings);
     uint64_t now = loop_now_us(oidc->loop);
-    if (!hash_same(&oidc->issuer, &settings->identity))
-        forget(oidc);
-    oidc->issuer = settings->identity;
-    if (oidc->provider && now - oidc->provider_us > KEPT_US) {
-        oidc_provider_free(oidc->provider);
-        oidc->provider = NULL;
+    if (oidc->issuer &&
+        (!hash_same(&oidc->issuer->settings, &digest) || now > oidc->issuer->until_us))
+        oidc_done(oidc);
+    if (!oidc->issuer) {
+        oidc->issuer = memory_new(sizeof(*oidc->issuer));
+        oidc->issuer->references = 1;
+        oidc->issuer->settings = digest;
+        oidc->issuer->until_us = now + KEPT_US;
     }
-    if (oidc->keys && now - oidc->keys_us > KEPT_US) {
-        id_token_keys_free(oidc->keys);
-        oidc->keys = NULL;
-    }
+    return oidc->issuer;
 }
 
 /* ------------------------------------------------------------------------------- the end */
@@ -133,17 +161,16 @@ static void refused(struct oidc_flow *flow, const char *why)
 static void take_provider(struct oidc_flow *flow)
 {
     char why[OIDC_WORDS_BYTES] = "";
-    struct oidc *oidc = flow->oidc;
     struct oidc_provider *provider =
         oidc_provider_read(buffer_text(&flow->ask.answer), text_of(flow->settings->issuer), why);
     if (!provider) {
         failed(flow, why);
         return;
     }
-    keep_fresh(oidc, flow->settings);
-    oidc_provider_free(oidc->provider);
-    oidc->provider = provider;
-    oidc->provider_us = loop_now_us(oidc->loop);
+    if (flow->issuer->provider) /* another one was quicker */
+        oidc_provider_free(provider);
+    else
+        flow->issuer->provider = provider;
     if (flow->only_provider) {
         finish(flow, OIDC_KNOWN);
         return;
@@ -156,17 +183,15 @@ static void check_token(struct oidc_flow *flow);
 
 static void take_keys(struct oidc_flow *flow)
 {
-    struct oidc *oidc = flow->oidc;
+    struct oidc_issuer *issuer = flow->issuer;
     struct token_keys *keys = id_token_keys(buffer_text(&flow->ask.answer));
     if (!keys) {
         failed(flow, "there is none among them that can be used (RSA from 2048 bits, P-256, P-384, "
                      "P-521)");
         return;
     }
-    keep_fresh(oidc, flow->settings);
-    id_token_keys_free(oidc->keys);
-    oidc->keys = keys;
-    oidc->keys_us = loop_now_us(oidc->loop);
+    id_token_keys_free(issuer->keys);
+    issuer->keys = keys;
     flow->keys_are_new = true;
     check_token(flow);
 }
@@ -184,9 +209,8 @@ static void take_tokens(struct oidc_flow *flow)
 /* What the ID token says is enough, or there is no more to be had. */
 static bool is_enough(const struct oidc_flow *flow)
 {
-    const struct oidc_provider *provider = flow->oidc->provider;
-    return (flow->claims.has_values && !flow->claims.unverified) || !provider ||
-           !provider->userinfo.target.len || !flow->access_token.len;
+    return (flow->claims.has_values && !flow->claims.unverified) ||
+           !flow->issuer->provider->userinfo.target.len || !flow->access_token.len;
 }
 
 static void check_token(struct oidc_flow *flow)
@@ -200,9 +224,8 @@ static void check_token(struct oidc_flow *flow)
                                        .client_id = settings->client_id,
                                        .nonce = text_of(nonce),
                                        .wall_us = clock_wall_us()};
-    keep_fresh(flow->oidc, settings);
     enum id_token_result result =
-        id_token_check(flow->oidc->keys, flow->id_token, &wanted, &flow->arena, &payload, &why);
+        id_token_check(flow->issuer->keys, flow->id_token, &wanted, &flow->arena, &payload, &why);
     if (result == ID_TOKEN_NO_KEY && !flow->keys_are_new) {
         flow->stage = STAGE_KEYS;
         go_on(flow);
@@ -246,7 +269,10 @@ static void on_over(struct ask *ask, const char *problem)
     char words[64];
     struct oidc_flow *flow = LIST_MEMBER(ask, struct oidc_flow, ask);
     enum stage stage = flow->stage;
+    uint64_t soon_us = loop_now_us(flow->oidc->loop) + FAULTY_US;
     if (problem) {
+        if (flow->issuer->until_us > soon_us)
+            flow->issuer->until_us = soon_us;
         failed(flow, problem);
         return;
     }
@@ -286,17 +312,18 @@ static bool open_pool(struct oidc_flow *flow, const struct url *url, struct faul
         .tls = {.ca_file = flow->settings->ca_file},
         .connect_us = CONNECT_US,
         .idle_us = IDLE_US,
-        .max_connections = CONNECTIONS_MAX,
+        .max_connections = OIDC_FLOWS_MAX, /* nobody waits for another one's slow answer */
     };
-    if (!flow->pools[flow->stage])
-        flow->pools[flow->stage] = outbound_pool(flow->oidc->upstreams, &place, 1, NULL, fault);
-    return flow->pools[flow->stage] != NULL;
+    struct upstream_pool **pool = &flow->issuer->pools[flow->stage];
+    if (!*pool)
+        *pool = outbound_pool(flow->oidc->upstreams, &place, 1, NULL, fault);
+    return *pool != NULL;
 }
 
 /* NULL, or what is wrong. */
 static const char *put_question(struct oidc_flow *flow, const struct oidc_endpoint *endpoint)
 {
-    const struct oidc_provider *provider = flow->oidc->provider;
+    const struct oidc_provider *provider = flow->issuer->provider;
     struct buffer form, header;
     struct text empty = {"", 0};
     bool good = true;
@@ -309,7 +336,7 @@ static const char *put_question(struct oidc_flow *flow, const struct oidc_endpoi
                buffer_append_text(&header, flow->access_token);
     struct text body = flow->stage == STAGE_TOKENS ? buffer_text(&form) : empty;
     if (good)
-        oidc_put_request(endpoint, flow->pools[flow->stage], buffer_text(&header),
+        oidc_put_request(endpoint, flow->issuer->pools[flow->stage], buffer_text(&header),
                          flow->stage == STAGE_TOKENS ? &body : NULL, &flow->request);
     good = good && !flow->request.overrun;
     wipe(&form);
@@ -334,16 +361,14 @@ static void ask(struct oidc_flow *flow, const struct oidc_endpoint *endpoint)
         return;
     }
     flow->ask.timeout_us = now < flow->until_us ? flow->until_us - now : 0;
-    ask_begin(&flow->ask, flow->pools[flow->stage], buffer_text(&flow->request),
+    ask_begin(&flow->ask, flow->issuer->pools[flow->stage], buffer_text(&flow->request),
               (struct text){"", 0});
 }
 
 static void go_on(struct oidc_flow *flow)
 {
-    const struct oidc_provider *provider = flow->oidc->provider;
+    const struct oidc_provider *provider = flow->issuer->provider;
     struct oidc_endpoint endpoint;
-    if (flow->stage != STAGE_PROVIDER && !provider)
-        flow->stage = STAGE_PROVIDER; /* another configuration has come meanwhile */
     switch (flow->stage) {
     case STAGE_PROVIDER: {
         struct buffer address;
@@ -377,17 +402,34 @@ static void go_on(struct oidc_flow *flow)
 
 /* ------------------------------------------------------------------------------ the flow */
 
+const struct oidc_provider *oidc_known(struct oidc *oidc, const struct oidc_settings *settings)
+{
+    return issuer_of(oidc, settings)->provider;
+}
+
+/* One address cannot keep all others out. */
+static bool has_room(struct oidc *oidc, struct text peer)
+{
+    unsigned all = 0, of_peer = 0;
+    for (struct link *at = oidc->flows.next; at != &oidc->flows; at = at->next) {
+        all++;
+        of_peer += text_equal(LIST_MEMBER(at, struct oidc_flow, link)->peer, peer);
+    }
+    return all < OIDC_FLOWS_MAX && of_peer < OIDC_PEER_FLOWS_MAX;
+}
+
 struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *question)
 {
-    if (oidc->flows >= OIDC_FLOWS_MAX)
+    if (!has_room(oidc, question->peer))
         return NULL;
     struct oidc_flow *flow = memory_new(sizeof(*flow));
-    oidc->flows++;
+    list_push_back(&oidc->flows, &flow->link);
     flow->oidc = oidc;
     flow->settings = question->settings;
     flow->only_provider = question->only_provider;
     flow->names_itself = question->names_itself;
     arena_init(&flow->arena, ARENA_BYTES);
+    flow->peer = arena_copy(&flow->arena, question->peer);
     flow->back.ticket = arena_copy(&flow->arena, question->back.ticket);
     flow->back.code = arena_copy(&flow->arena, question->back.code);
     flow->back.redirect = arena_copy(&flow->arena, question->back.redirect);
@@ -397,11 +439,12 @@ struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *ques
     flow->until_us = loop_now_us(oidc->loop) + FLOW_US;
     flow->ask = (struct ask){
         .loop = oidc->loop, .answer_max = OIDC_ANSWER_MAX, .fresh = true, .on_over = on_over};
-    keep_fresh(oidc, flow->settings);
-    if (oidc->provider && flow->only_provider) {
+    flow->issuer = issuer_of(oidc, flow->settings);
+    flow->issuer->references++;
+    if (flow->issuer->provider && flow->only_provider) {
         finish(flow, OIDC_KNOWN);
     } else {
-        flow->stage = oidc->provider ? STAGE_TOKENS : STAGE_PROVIDER;
+        flow->stage = flow->issuer->provider ? STAGE_TOKENS : STAGE_PROVIDER;
         go_on(flow);
     }
     flow->beginning = false;
@@ -411,9 +454,7 @@ struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *ques
 static void free_flow(struct grave *grave)
 {
     struct oidc_flow *flow = LIST_MEMBER(grave, struct oidc_flow, grave);
-    for (size_t i = 0; i < STAGES; i++)
-        if (flow->pools[i])
-            upstream_pool_unref(flow->pools[i]);
+    issuer_unref(flow->issuer);
     arena_done(&flow->arena);
     memory_free(flow);
 }
@@ -423,7 +464,7 @@ void oidc_end(struct oidc_flow *flow)
     if (!flow)
         return;
     stop_asking(flow);
-    flow->oidc->flows--;
+    list_remove(&flow->link);
     /* It may be what is just answering. */
     loop_bury(flow->oidc->loop, &flow->grave, free_flow);
 }
@@ -445,5 +486,5 @@ const struct id_claims *oidc_claims(const struct oidc_flow *flow)
 
 const struct oidc_provider *oidc_provider(const struct oidc_flow *flow)
 {
-    return flow->oidc->provider;
+    return flow->issuer->provider;
 }

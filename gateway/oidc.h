@@ -4,27 +4,29 @@
 /*
  * oidc - asks an OpenID provider who somebody is that has come back from it: what it offers, the
  * tokens for his code, its keys, and where the ID token says too little its UserInfo. What it
- * offers and its keys are kept by each worker for itself, for ten minutes.
+ * offers, its keys and the ways to it, with the authorities it is checked by, are kept by each
+ * worker for itself, for ten minutes; for five seconds after one that it could not be reached by.
  *
  * All of a sign-in has 20 seconds, an answer OIDC_ANSWER_MAX bytes, and a worker OIDC_FLOWS_MAX
- * sign-ins at once. Redirects are not followed. One thread.
+ * sign-ins at once, OIDC_PEER_FLOWS_MAX of one address. Redirects are not followed. One thread.
  */
 
+#include "gateway/base/list.h"
 #include "gateway/base/loop.h"
 #include "gateway/oidc_protocol.h"
 #include "gateway/wire/upstream.h"
 
-enum { OIDC_FLOWS_MAX = 32, OIDC_ANSWER_MAX = 256 << 10 };
+enum { OIDC_FLOWS_MAX = 32, OIDC_PEER_FLOWS_MAX = 4, OIDC_ANSWER_MAX = 256 << 10 };
+
+struct oidc_issuer; /* what is known of one */
 
 /* Of one worker. */
 struct oidc {
     struct loop *loop;
     struct upstreams *upstreams;
-    unsigned flows;
-    struct digest issuer;           /* of the settings that the rest is of */
-    struct oidc_provider *provider; /* NULL = not known */
-    struct token_keys *keys;        /* NULL = not known */
-    uint64_t provider_us, keys_us;  /* when they were asked for */
+    struct link flows; /* struct oidc_flow */
+    struct oidc_told told;
+    struct oidc_issuer *issuer; /* NULL = none was asked yet */
 };
 
 void oidc_init(struct oidc *oidc, struct loop *loop, struct upstreams *upstreams);
@@ -47,9 +49,13 @@ struct oidc_question {
     bool only_provider;                   /* no more than what it offers */
     struct oidc_return back;
     bool names_itself;          /* iss stood in the issuer's answer, and was right (RFC 9207) */
+    struct text peer;           /* the address of who asks */
     void (*on_end)(void *with); /* it waits no longer; not called from within oidc_begin() */
     void *with;
 };
+
+/* What the issuer offers, when that is known: nothing is to be asked. Until the loop goes on. */
+const struct oidc_provider *oidc_known(struct oidc *oidc, const struct oidc_settings *settings);
 
 /* NULL: too many are on their way. */
 struct oidc_flow *oidc_begin(struct oidc *oidc, const struct oidc_question *question);
@@ -59,6 +65,6 @@ void oidc_end(struct oidc_flow *flow);
 enum oidc_outcome oidc_outcome(const struct oidc_flow *flow);
 /* What is wrong, for an operator, with OIDC_FAILED and OIDC_REFUSED. */
 const char *oidc_why(const struct oidc_flow *flow);
-/* With OIDC_KNOWN, until the flow is ended. What it offers: until the loop goes on. */
+/* With OIDC_KNOWN, until the flow is ended. */
 const struct id_claims *oidc_claims(const struct oidc_flow *flow);
 const struct oidc_provider *oidc_provider(const struct oidc_flow *flow);

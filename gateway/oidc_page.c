@@ -56,6 +56,11 @@ static bool is_tls(const struct exchange *x)
     return text_starts(x->seeking->own_origin, TEXT("https:"));
 }
 
+static struct text peer_of(const struct exchange *x)
+{
+    return x->peer.len || !x->client ? x->peer : text_of(x->client->peer);
+}
+
 /* --------------------------------------------------------------------------------- pages */
 
 static void put_html(struct buffer *out, struct text words)
@@ -71,9 +76,12 @@ static void put_html(struct buffer *out, struct text words)
     }
 }
 
-/* Header lines: careful ones, and the ticket is used up. */
+/* Header lines: careful ones, and the ticket is used up, but not by who only looks. */
 static struct text lines_of(struct exchange *x, struct text more)
 {
+    if (x->head_only)
+        return arena_format(&x->arena, "cache-control: no-store\r\n%.*s%.*s",
+                            TEXT_ARGS(dashboard_careful()), TEXT_ARGS(more));
     return arena_format(&x->arena,
                         "cache-control: no-store\r\n%.*s"
                         "set-cookie: %s=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax%s\r\n%.*s",
@@ -93,7 +101,7 @@ static bool say(struct exchange *x, unsigned status, const char *title, const ch
                   "<link rel=\"stylesheet\" href=\"../%.*s\"></head>\n<body><div id=\"app\">"
                   "<main class=\"sign-in\"><section><h1>%s</h1><p>%s</p>",
                   TEXT_ARGS(dashboard_style()), title, words);
-    if (detail && *detail) {
+    if (*detail) {
         buffer_append_text(out, TEXT("<p class=\"alert\">"));
         put_html(out, text_of(detail));
         buffer_append_text(out, TEXT("</p>"));
@@ -105,27 +113,44 @@ static bool say(struct exchange *x, unsigned status, const char *title, const ch
     return true;
 }
 
+static void tell(struct exchange *x, const char *title, const char *detail)
+{
+    unsigned left_out;
+    struct text peer = peer_of(x);
+    if (oidc_may_tell(&x->worker->oidc.told, loop_now_us(x->worker->loop), &left_out))
+        log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s, %s): %s%s%s", TEXT_ARGS(peer), x->id,
+                 title, *detail ? ": " : "", detail);
+    if (left_out)
+        log_line(LOG_WARN, "oidc", "before that, %u more sign-ins failed", left_out);
+}
+
 static bool fail(struct exchange *x, unsigned status, const char *title, const char *words,
                  const char *detail)
 {
-    log_line(LOG_WARN, "oidc", "a sign-in failed (%.*s): %s%s%s",
-             TEXT_ARGS(x->peer.len || !x->client ? x->peer : text_of(x->client->peer)), title,
-             detail && *detail ? ": " : "", detail ? detail : "");
+    tell(x, title, detail);
     return say(x, status, title, words, detail);
 }
 
-/* The flow has come to its end, and not to a good one. */
+/* The flow has come to its end, and not to a good one. What has been said to us on the way may be
+ * of somewhere that a stranger shall not hear from. */
 static bool fail_of(struct exchange *x, const struct oidc_flow *flow)
 {
-    if (oidc_outcome(flow) == OIDC_REFUSED)
-        return fail(x, 403, "The issuer's answer was not believed",
-                    "What it says of you could not be checked, so nobody was signed in. An "
-                    "operator finds the reason below, and in the log.",
-                    oidc_why(flow));
-    return fail(x, 502, "The issuer did not help",
-                "The OpenID provider of this dashboard cannot be reached, or did not answer as "
-                "such. With an admin key you can sign in all the same.",
-                oidc_why(flow));
+    char reference[64];
+    bool is_refused = oidc_outcome(flow) == OIDC_REFUSED;
+    const char *title =
+        is_refused ? "The issuer's answer was not believed" : "The issuer did not help";
+    tell(x, title, oidc_why(flow));
+    snprintf(reference, sizeof(reference), "Request %s", x->id);
+    if (is_refused)
+        return say(x, 403, title,
+                   "What it says of you could not be checked, so nobody was signed in. An "
+                   "operator finds the reason in the log, by the request's name.",
+                   reference);
+    return say(x, 502, title,
+               "The OpenID provider of this dashboard cannot be reached, or did not answer as "
+               "such. With an admin key you can sign in all the same. An operator finds the "
+               "reason in the log, by the request's name.",
+               reference);
 }
 
 /* --------------------------------------------------------------------------- waiting */
@@ -194,19 +219,25 @@ static bool answer_sign_in(struct exchange *x)
 static bool answer_begin(struct exchange *x)
 {
     const struct oidc_settings *settings = settings_of(x);
-    struct oidc_question question = {
-        .settings = settings, .only_provider = true, .on_end = on_end, .with = x};
-    struct oidc_flow *flow = flow_of(x, &question);
-    if (!flow)
-        return too_many(x);
-    if (oidc_outcome(flow) == OIDC_WAITS)
-        return false;
-    const struct oidc_provider *provider = oidc_provider(flow);
-    if (oidc_outcome(flow) != OIDC_KNOWN || !provider)
-        return fail_of(x, flow);
+    const struct oidc_provider *provider = oidc_known(&x->worker->oidc, settings);
+    if (!provider) {
+        struct oidc_question question = {.settings = settings,
+                                         .only_provider = true,
+                                         .peer = peer_of(x),
+                                         .on_end = on_end,
+                                         .with = x};
+        struct oidc_flow *flow = flow_of(x, &question);
+        if (!flow)
+            return too_many(x);
+        if (oidc_outcome(flow) == OIDC_WAITS)
+            return false;
+        provider = oidc_provider(flow);
+        if (oidc_outcome(flow) != OIDC_KNOWN || !provider)
+            return fail_of(x, flow);
+    }
     char ticket[OIDC_TICKET_BYTES];
     struct buffer location;
-    oidc_ticket_write(x->started_wall_us / 1000000, ticket);
+    admin_sign_in_ticket(x->worker->options.service, x->started_wall_us / 1000000, ticket);
     buffer_init(&location, LOCATION_MAX);
     if (!oidc_put_authorization(provider, settings, redirect_of(x), text_of(ticket), &location)) {
         buffer_done(&location);
@@ -257,7 +288,8 @@ static bool read_brought(struct exchange *x, struct brought *brought)
 static bool is_of_ticket(const struct exchange *x, const struct brought *brought)
 {
     char state[OIDC_DERIVED_BYTES];
-    if (!oidc_ticket_is_fresh(x->seeking->page_header, x->started_wall_us / 1000000))
+    if (!admin_know_ticket(x->worker->options.service, x->seeking->page_header,
+                           x->started_wall_us / 1000000))
         return false;
     oidc_derive(x->seeking->page_header, OIDC_STATE, state);
     struct digest wanted = hash_sha256(text_of(state)), given = hash_sha256(brought->state);
@@ -385,6 +417,7 @@ static bool answer_callback(struct exchange *x)
                                               .ticket = x->seeking->page_header,
                                               .code = brought.code},
                                      .names_itself = brought.issuer.len > 0,
+                                     .peer = peer_of(x),
                                      .on_end = on_end,
                                      .with = x};
     struct oidc_flow *flow = flow_of(x, &question);

@@ -18,24 +18,42 @@ enum {
 
 /* ------------------------------------------------------------------------- the ticket */
 
-void oidc_ticket_write(int64_t now_s, char ticket[OIDC_TICKET_BYTES])
+static void ticket_mac(const struct digest *secret, struct text said, char hex[HEX_BYTES])
+{
+    char words[OIDC_TICKET_BYTES + 32];
+    int len = snprintf(words, sizeof(words), "sluice ticket %.*s",
+                       TEXT_ARGS(text_head(said, OIDC_TICKET_BYTES)));
+    struct digest mac = hash_hmac_sha256((struct text){(const char *)secret->bytes, SHA256_BYTES},
+                                         (struct text){words, (size_t)len});
+    hash_hex(&mac, hex);
+}
+
+void oidc_ticket_write(const struct digest *secret, int64_t now_s, char ticket[OIDC_TICKET_BYTES])
 {
     struct digest random;
     char hex[HEX_BYTES];
     hash_random(random.bytes, sizeof(random.bytes));
     hash_hex(&random, hex);
-    snprintf(ticket, OIDC_TICKET_BYTES, "%lld-%s", (long long)now_s, hex);
+    int len = snprintf(ticket, OIDC_TICKET_BYTES, "%lld-%s", (long long)now_s, hex);
+    ticket_mac(secret, (struct text){ticket, (size_t)len}, hex);
+    snprintf(ticket + len, OIDC_TICKET_BYTES - (size_t)len, "-%s", hex);
     memory_wipe(&random, sizeof(random));
 }
 
-bool oidc_ticket_is_fresh(struct text ticket, int64_t now_s)
+bool oidc_ticket_is_good(const struct digest *secret, struct text ticket, int64_t now_s)
 {
     uint64_t made;
-    struct digest random;
-    size_t dash = text_find_byte(ticket, '-');
-    if (ticket.len >= OIDC_TICKET_BYTES || dash == SIZE_MAX ||
-        !text_number(text_head(ticket, dash), INT32_MAX, &made) ||
-        !hash_from_hex(text_from(ticket, dash + 1), &random))
+    char hex[HEX_BYTES];
+    if (ticket.len >= OIDC_TICKET_BYTES || ticket.len <= HEX_BYTES ||
+        ticket.at[ticket.len - HEX_BYTES] != '-')
+        return false;
+    struct text said = text_head(ticket, ticket.len - HEX_BYTES);
+    ticket_mac(secret, said, hex);
+    /* As texts: in capitals it would be another ticket, and count once more. */
+    struct digest wanted = hash_sha256(text_of(hex)),
+                  given = hash_sha256(text_from(ticket, said.len + 1));
+    if (!hash_same(&wanted, &given) ||
+        !text_number(text_head(said, text_find_byte(said, '-')), INT32_MAX, &made))
         return false;
     return (int64_t)made <= now_s + CLOCKS_S && (int64_t)made > now_s - OIDC_TICKET_S;
 }
@@ -103,14 +121,15 @@ void oidc_put_discovery(const char *issuer, struct buffer *out)
     buffer_append_text(out, TEXT("/.well-known/openid-configuration"));
 }
 
-static bool read_address(const struct json *root, const char *name, struct arena *arena,
+/* An issuer that is elsewhere has nothing to name beside us. */
+static bool read_address(const struct json *root, const char *name, struct oidc_provider *provider,
                          struct text *address, struct oidc_endpoint *endpoint)
 {
     struct text text;
     if (!json_to_text(json_member(root, name), &text))
         return false;
-    *address = arena_copy(arena, text);
-    return oidc_read_endpoint(*address, endpoint);
+    *address = arena_copy(&provider->arena, text);
+    return oidc_read_endpoint(*address, endpoint) && (endpoint->url.tls || provider->is_near);
 }
 
 static bool lists(const struct json *list, const char *word)
@@ -128,14 +147,14 @@ static const char *read_provider(const struct json *root, struct oidc_provider *
     struct text ignored;
     struct oidc_endpoint endpoint;
     const struct json *methods = json_member(root, "token_endpoint_auth_methods_supported");
-    if (!read_address(root, "authorization_endpoint", &provider->arena, &provider->authorization,
+    if (!read_address(root, "authorization_endpoint", provider, &provider->authorization,
                       &endpoint))
         return "authorization_endpoint";
-    if (!read_address(root, "token_endpoint", &provider->arena, &ignored, &provider->token))
+    if (!read_address(root, "token_endpoint", provider, &ignored, &provider->token))
         return "token_endpoint";
-    if (!read_address(root, "jwks_uri", &provider->arena, &ignored, &provider->jwks))
+    if (!read_address(root, "jwks_uri", provider, &ignored, &provider->jwks))
         return "jwks_uri";
-    if (!read_address(root, "userinfo_endpoint", &provider->arena, &ignored, &provider->userinfo))
+    if (!read_address(root, "userinfo_endpoint", provider, &ignored, &provider->userinfo))
         provider->userinfo.target.len = 0;
     provider->takes_basic = !methods || lists(methods, "client_secret_basic");
     provider->takes_post = lists(methods, "client_secret_post");
@@ -161,6 +180,8 @@ struct oidc_provider *oidc_provider_read(struct text document, struct text issue
     } else {
         provider = memory_new(sizeof(*provider));
         arena_init(&provider->arena, 4096);
+        struct oidc_endpoint own;
+        provider->is_near = oidc_read_endpoint(issuer, &own) && !own.url.tls;
         missing = read_provider(root, provider);
         if (missing) {
             snprintf(why, OIDC_WORDS_BYTES, "its %s is missing, or is not https", missing);
@@ -271,6 +292,19 @@ void oidc_put_said(char *words, size_t bytes, struct text said, size_t max)
     for (size_t i = 0; i < said.len && i < max && at + 1 < bytes; i++)
         words[at++] = said.at[i] >= ' ' && said.at[i] <= '~' ? said.at[i] : '?';
     words[at] = '\0';
+}
+
+bool oidc_may_tell(struct oidc_told *told, uint64_t now_us, unsigned *left_out)
+{
+    *left_out = 0;
+    if (now_us - told->since_us >= OIDC_TOLD_US) {
+        *left_out = told->left_out;
+        *told = (struct oidc_told){.since_us = now_us};
+    }
+    bool may = told->count < OIDC_TOLD_MAX;
+    told->count += may;
+    told->left_out += !may;
+    return may;
 }
 
 /* "invalid_client: no such client" */

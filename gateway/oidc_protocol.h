@@ -8,9 +8,10 @@
  * Written against: OpenID Connect Core 1.0 (3.1), OpenID Connect Discovery 1.0 (3, 4), RFC 6749
  * (2.3.1, 4.1, 5), RFC 7636 (PKCE), RFC 9207 (iss in the answer), RFC 9700 (best current practice).
  *
- * A sign-in is known by its ticket, random bytes and the time, which only the browser keeps, in a
- * cookie. State, nonce and code verifier are digests of it: nobody gets from one to another, and
- * nothing is kept here until the browser is back.
+ * A sign-in is known by its ticket, the time, random bytes and a MAC of both, which only the
+ * browser keeps, in a cookie: who has not begun here has none. State, nonce and code verifier are
+ * digests of it: nobody gets from one to another, and nothing is kept here until the browser is
+ * back.
  */
 
 #include <stdbool.h>
@@ -24,7 +25,7 @@
 struct upstream_pool;
 
 enum {
-    OIDC_TICKET_BYTES = 20 + 1 + HEX_BYTES,
+    OIDC_TICKET_BYTES = 20 + 1 + HEX_BYTES + HEX_BYTES,
     OIDC_TICKET_S = 600,     /* so long somebody may take at the issuer's */
     OIDC_DERIVED_BYTES = 44, /* 32 bytes in base64url, and a NUL */
     OIDC_WORDS_BYTES = 320,
@@ -32,9 +33,9 @@ enum {
 
 /* ------------------------------------------------------------------------- the ticket */
 
-void oidc_ticket_write(int64_t now_s, char ticket[OIDC_TICKET_BYTES]);
-/* Has it the form of one, and was it made in the last OIDC_TICKET_S? */
-bool oidc_ticket_is_fresh(struct text ticket, int64_t now_s);
+void oidc_ticket_write(const struct digest *secret, int64_t now_s, char ticket[OIDC_TICKET_BYTES]);
+/* Was it made with <secret>, to the letter, and in the last OIDC_TICKET_S? */
+bool oidc_ticket_is_good(const struct digest *secret, struct text ticket, int64_t now_s);
 
 enum oidc_derived { OIDC_STATE, OIDC_NONCE, OIDC_VERIFIER };
 void oidc_derive(struct text ticket, enum oidc_derived what, char out[OIDC_DERIVED_BYTES]);
@@ -61,6 +62,7 @@ struct oidc_provider {
     struct oidc_endpoint token, jwks, userinfo; /* userinfo.target empty: it has none */
     bool takes_basic, takes_post;               /* how a client shows its secret */
     bool names_itself;                          /* iss stands in its answers */
+    bool is_near; /* it is itself reached by http on loopback: only then its endpoints may be so */
 };
 /* NULL and *why, OIDC_WORDS_BYTES of words, when <document> is none of <issuer>. */
 struct oidc_provider *oidc_provider_read(struct text document, struct text issuer, char *why);
@@ -98,6 +100,16 @@ bool oidc_read_tokens(unsigned status, struct text body, struct arena *arena, st
 /* Append the printable beginning of what somebody else has said, at most <max> bytes, to <words> of
  * <bytes>. */
 void oidc_put_said(char *words, size_t bytes, struct text said, size_t max);
+
+/* How many sign-ins that failed the log has been told of. */
+struct oidc_told {
+    uint64_t since_us;
+    unsigned count, left_out;
+};
+enum { OIDC_TOLD_MAX = 100, OIDC_TOLD_US = 10000000 };
+/* May another one be told? At most OIDC_TOLD_MAX are in OIDC_TOLD_US: strangers can make any number
+ * of them. *left_out: how many were not, once that has gone by; else 0. */
+bool oidc_may_tell(struct oidc_told *told, uint64_t now_us, unsigned *left_out);
 
 enum oidc_access {
     OIDC_ACCESS,

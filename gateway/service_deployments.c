@@ -160,8 +160,7 @@ void service_repeat_orders(struct service *service)
         return;
     arena_init(&arena, ARENA_BLOCK);
     struct text spent = made_spent(service->made, &arena);
-    if (spent.len > 0)
-        deploy_desk_ask(service_deploy_desk(service), recall_spent, &spent);
+    deploy_desk_ask(service_deploy_desk(service), recall_spent, &spent); /* also that none was */
     arena_done(&arena);
     for (size_t i = 0; i < config->deploy.spec_count; i++) {
         struct made_order order = made_order_of(service->made, config->deploy.specs[i]->name);

@@ -97,7 +97,7 @@ struct service {
     /* and of all replicas' (session_desk.h): the last of those that were known; NULL = none */
     _Atomic(const struct digest *) shared_secret;
     struct digest shared_secrets[SHARED_SECRETS_MAX];
-    size_t shared_count; /* the first worker's */
+    size_t shared_count; /* that were known ever; the first worker's */
     struct spent *ended_sessions, *ended_sign_ins;
     struct desk *roster_desk, *ledger_desk; /* threads for slow questions */
     struct events *events;

@@ -51,6 +51,11 @@ static bool take_mac(struct text *value, char before, struct digest *mac)
     if (value->len <= HEX_BYTES || value->at[value->len - HEX_BYTES] != before ||
         !hash_from_hex(text_from(*value, value->len - HEX_BYTES + 1), mac))
         return false;
+    /* As it was written: in capitals it would be another session, which nobody has ended. */
+    char hex[HEX_BYTES];
+    hash_hex(mac, hex);
+    if (!text_ends(*value, text_of(hex)))
+        return false;
     *value = text_head(*value, value->len - HEX_BYTES);
     return true;
 }

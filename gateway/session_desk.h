@@ -9,8 +9,11 @@
  *   <prefix>session_secret   64 hexadecimal digits; who removes it ends all sessions within
  *                            SESSION_DESK_AGAIN_US
  *
- * It alone opens nothing: what a session was given for, which Redis does not have, is part of its
- * MAC (session.h). Owned by the first worker, in its thread.
+ * Who can read it there can make himself a session as soon as he knows what it is given for, too,
+ * which is part of its MAC (session.h): the digest of an admin key, or the settings of admin.oidc
+ * with the client's secret. Neither is in Redis, nor does the admin API show it. Where there is no
+ * such secret (a public client), people's sessions are made with each sluice's own instead.
+ * Owned by the first worker, in its thread.
  */
 
 enum { SESSION_DESK_SOON_US = 500000, SESSION_DESK_AGAIN_US = 10000000 };

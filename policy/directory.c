@@ -225,6 +225,7 @@ static struct directory *begin(struct declared *declared)
     trie_init(&directory->keys, &record_type);
     trie_init(&directory->secrets, &record_type);
     trie_init(&directory->members, &record_type);
+    trie_init(&directory->revoked, &record_type);
     trie_init(&directory->domains, &domain_type);
     renew_all_domains(directory);
     return directory;
@@ -258,6 +259,7 @@ struct directory *directory_copy(const struct directory *before)
     trie_copy(&directory->keys, &before->keys);
     trie_copy(&directory->secrets, &before->secrets);
     trie_copy(&directory->members, &before->members);
+    trie_copy(&directory->revoked, &before->revoked);
     trie_copy(&directory->domains, &before->domains);
     return directory;
 }
@@ -282,6 +284,7 @@ static void forget_key(struct directory *directory, struct roster_record *record
     if (record->has_old)
         take_out(&directory->secrets, &record->by_old);
     take_out(&directory->members, &record->by_place);
+    take_out(&directory->revoked, &record->by_place);
     struct domain *domain = find_domain(directory, &record->owner_hash);
     if (domain && domain_note_stale(domain))
         renew_domain(directory, record->owner, 0);
@@ -293,8 +296,10 @@ static void put_key(struct directory *directory, struct roster_record *record)
     if (before)
         forget_key(directory, before);
     trie_put(&directory->keys, &record->by_id);
-    if (record->revoked_us)
+    if (record->revoked_us) {
+        trie_put(&directory->revoked, &record->by_place);
         return;
+    }
     trie_put(&directory->members, &record->by_place);
     trie_put(&directory->secrets, &record->by_secret);
     if (record->has_old)
@@ -348,6 +353,7 @@ void directory_unref(struct directory *directory)
     trie_done(&directory->domains);
     trie_done(&directory->secrets);
     trie_done(&directory->members);
+    trie_done(&directory->revoked);
     trie_done(&directory->keys);
     trie_done(&directory->tenants);
     declared_unref(directory->declared);
@@ -392,6 +398,7 @@ struct directory *directory_with_keys(struct directory *directory, const struct 
     share(&next->keys, &later->keys);
     share(&next->secrets, &later->secrets);
     share(&next->members, &later->members);
+    share(&next->revoked, &later->revoked);
     return next;
 }
 
@@ -527,6 +534,18 @@ struct roster_record *directory_member(const struct directory *directory, struct
 {
     struct digest owner = hash_sha256(tenant), place = member_place(&owner, RECORD_KEY, name);
     return trie_find(&directory->members, text_of_digest(&place));
+}
+
+struct roster_record *directory_member_like(const struct directory *directory,
+                                            const struct roster_record *key)
+{
+    return trie_find(&directory->members, key->by_place.key);
+}
+
+struct roster_record *directory_revoked_like(const struct directory *directory,
+                                             const struct roster_record *key)
+{
+    return trie_find(&directory->revoked, key->by_place.key);
 }
 
 const struct roster_record *directory_any_member(const struct directory *directory,

@@ -91,6 +91,7 @@ struct directory {
     struct trie keys;    /* records by id, revoked ones too */
     struct trie secrets; /* records of keys by digest, old ones too; without revoked ones */
     struct trie members; /* records by place; without revoked keys */
+    struct trie revoked; /* revoked keys by place; of several the last */
     struct trie domains; /* struct domain by SHA-256 of the name */
 };
 
@@ -114,6 +115,11 @@ struct roster_record *directory_record(const struct directory *directory, enum r
 /* The key of this name in <tenant> that is not revoked. */
 struct roster_record *directory_member(const struct directory *directory, struct text tenant,
                                        struct text name);
+/* The key that stands where <key> does and is not revoked; one that stood there and is. */
+struct roster_record *directory_member_like(const struct directory *directory,
+                                            const struct roster_record *key);
+struct roster_record *directory_revoked_like(const struct directory *directory,
+                                             const struct roster_record *key);
 /* A tenant in <tenant>, or a key of it that is not revoked; NULL when it is empty. */
 const struct roster_record *directory_any_member(const struct directory *directory,
                                                  struct text tenant);

@@ -140,10 +140,23 @@ static void read_values(const struct json *value, struct arena *arena, struct id
         add_value(json_item(value, i), arena, claims);
 }
 
+/* Does a character at the beginning of <rest> steer a terminal, turn the direction of writing, or
+ * not show itself? (C0, C1; U+061C, U+200B to U+200F, U+2028 to U+202E, U+2060 to U+206F, U+FEFF)
+ */
+static bool is_unseen(struct text rest)
+{
+    unsigned char a = (unsigned char)rest.at[0], b = rest.len > 1 ? (unsigned char)rest.at[1] : 0,
+                  c = rest.len > 2 ? (unsigned char)rest.at[2] : 0;
+    return a < ' ' || a == 0x7f || (a == 0xc2 && b < 0xa0) || (a == 0xd8 && b == 0x9c) ||
+           (a == 0xe2 && b == 0x80 && ((c >= 0x8b && c <= 0x8f) || (c >= 0xa8 && c <= 0xae))) ||
+           (a == 0xe2 && b == 0x81 && c >= 0xa0 && c <= 0xaf) ||
+           (a == 0xef && b == 0xbb && c == 0xbf);
+}
+
 static bool is_name(struct text text)
 {
     for (size_t i = 0; i < text.len; i++)
-        if ((unsigned char)text.at[i] < ' ' || text.at[i] == 0x7f)
+        if (is_unseen(text_from(text, i)))
             return false;
     return text.len > 0 && text.len <= ID_NAME_MAX;
 }
@@ -161,8 +174,14 @@ static struct text name_of(const struct json *root, struct text subject, struct 
     struct text name;
     if (is_verified(root) && json_to_text(json_member(root, "email"), &name) && is_name(name))
         return arena_copy(arena, name);
-    if (json_to_text(json_member(root, "preferred_username"), &name) && is_name(name))
-        return arena_copy(arena, name);
+    if (json_to_text(json_member(root, "preferred_username"), &name) && is_name(name)) {
+        /* Who chose it himself shall not be taken for whose address it is. */
+        if (text_find_byte(name, '@') == SIZE_MAX)
+            return arena_copy(arena, name);
+        name = arena_format(arena, "%.*s (not verified)", TEXT_ARGS(name));
+        if (name.len <= ID_NAME_MAX)
+            return name;
+    }
     if (is_name(subject))
         return subject;
     char hex[HEX_BYTES];

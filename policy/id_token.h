@@ -50,8 +50,8 @@ enum id_token_result id_token_check(const struct token_keys *keys, struct text t
 
 struct id_claims {
     struct text subject; /* sub, at most 255 bytes */
-    struct text name; /* an address that is verified, else preferred_username, else sub: printable
-                         UTF-8 of at most ID_NAME_MAX bytes */
+    struct text name; /* an address that is verified, else preferred_username, which says so when it
+                         looks like one, else sub: visible UTF-8 of at most ID_NAME_MAX bytes */
     bool has_values;  /* the claim is there */
     bool unverified;  /* it is the claim email, whose address nobody has verified */
     struct text *values; /* the claim's: a text, or the texts of a list */

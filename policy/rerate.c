@@ -166,13 +166,21 @@ static int64_t cost_of_batch(const struct ledger_row *row, const struct price *p
     return all < INT64_MAX ? (int64_t)all : INT64_MAX;
 }
 
+/* What is reserved for a call: it may be answered in the standard tier, whatever was asked for. */
+static int64_t bound_of(const struct usage *usage, const struct price *price)
+{
+    struct price room;
+    const struct price *asked = price_of_service(price, usage->service, &room);
+    int64_t its = price_bound(asked, usage->input_tokens, usage->output_tokens, usage->units);
+    int64_t standard = price_bound(price, usage->input_tokens, usage->output_tokens, usage->units);
+    return its > standard ? its : standard;
+}
+
 static int64_t cost_of(const struct ledger_row *row, const struct price *price)
 {
     const struct usage *usage = &row->usage;
-    struct price room;
     if (row->outcome == LEDGER_LOST) /* booked at its reservation */
-        return price_bound(price_of_service(price, usage->service, &room), usage->input_tokens,
-                           usage->output_tokens, usage->units);
+        return bound_of(usage, price);
     if (text_equal(row->operation, TEXT("batch")))
         return cost_of_batch(row, price);
     return price_cost(price, usage);
@@ -187,7 +195,7 @@ static bool rate(struct rerating *rerating, struct rated *rated)
         row->counted == COUNTED_NONE)
         return true;
     rated->price = question->price_of(question->with, row);
-    if (!rated->price) {
+    if (!rated->price || !price_has_service(rated->price, row->usage.service)) {
         rerating->report->unpriced++;
         return true;
     }

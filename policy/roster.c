@@ -61,24 +61,36 @@ static bool is_revoked(const struct roster_record *record)
     return record && record->kind == RECORD_KEY && record->revoked_us;
 }
 
-/* Does it have a limit that counts in no counter of one that <before> had? One that is new has
- * nothing that could count; nor do calls that are under way count in any. */
-static bool has_gained(const struct roster_record *record, const struct roster_record *before)
+/* Does it have a limit that counts in no counter of one that <before> (NULL = none) had? */
+static bool has_more_limits(const struct roster_record *record, const struct roster_record *before)
 {
-    bool gained = false;
-    if (!record || record == before || !before || record->kind != RECORD_KEY || record->revoked_us)
+    bool more = false;
+    for (size_t i = 0; i < record->limits.count && !more; i++)
+        more = record->limits.at[i].kind != LIMIT_CONCURRENT &&
+               !(before && limit_has_same(&before->limits, &record->limits.at[i]));
+    return more;
+}
+
+/* Does a key have a limit now that may have had calls before? One that is new has had none, but
+ * where another had its name: limits go by names, as the ledger does. Of the two we may hear in any
+ * order. */
+static bool has_gained(const struct directory *view, const struct roster_record *record,
+                       const struct roster_record *before)
+{
+    if (!record || record == before || record->kind != RECORD_KEY)
         return false;
-    for (size_t i = 0; i < record->limits.count && !gained; i++)
-        gained = record->limits.at[i].kind != LIMIT_CONCURRENT &&
-                 !limit_has_same(&before->limits, &record->limits.at[i]);
-    return gained;
+    if (record->revoked_us) {
+        const struct roster_record *next = directory_member_like(view, record);
+        return next && has_more_limits(next, NULL);
+    }
+    return (before || directory_revoked_like(view, record)) && has_more_limits(record, before);
 }
 
 static void load_again(struct directory *view, const struct roster_change *change,
                        struct roster_record *before)
 {
     roster_load(view, change);
-    view->gains += has_gained(directory_record(view, change->kind, change->id), before);
+    view->gains += has_gained(view, directory_record(view, change->kind, change->id), before);
 }
 
 /* One change; true when it would have made a key good again that was revoked. */

@@ -190,7 +190,8 @@ void told_begin(const char *path, struct book *book)
             fprintf(made, "%s\n", ledger);
         if (made && file)
             keep_lines(made, file, book);
-        if (made && fclose(made) == 0)
+        bool good = made && fflush(made) == 0 && fsync(fileno(made)) == 0; /* cut by no crash */
+        if (made && fclose(made) == 0 && good)
             rename(unfinished, path);
         memory_free(unfinished);
     }

@@ -124,6 +124,8 @@ int64_t price_cost(const struct price *price, const struct usage *usage);
  * to cost. Quick, for each choice asks it of each target. */
 int64_t price_expect(const struct price *price, int64_t input, int64_t cached, int64_t output);
 
+/* Is it known what tokens cost in a tier of service? */
+bool price_has_service(const struct price *price, enum service_tier tier);
 /* The price in a tier of service: <price> itself, or <room> filled in. */
 const struct price *price_of_service(const struct price *price, enum service_tier tier,
                                      struct price *room);

@@ -56,6 +56,12 @@ static bool has_service(const struct price *price, enum service_tier tier)
     return tier != SERVICE_STANDARD && (service->input || service->output);
 }
 
+bool price_has_service(const struct price *price, enum service_tier tier)
+{
+    return tier == SERVICE_STANDARD || has_service(price, tier) ||
+           (price->input <= 0 && price->output <= 0); /* nothing in any */
+}
+
 const struct price *price_of_service(const struct price *price, enum service_tier tier,
                                      struct price *room)
 {

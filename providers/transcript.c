@@ -93,8 +93,8 @@ static void put_call(struct room *room, const struct part *part)
 {
     put_type(room, "tool_call");
     if (part->id.len)
-        put_inner(room->out, "id", part->id);
-    put_inner(room->out, "name", part->name.at ? part->name : TEXT(""));
+        put_inner(room->out, "id", fit(room, part->id));
+    put_inner(room->out, "name", fit(room, part->name.at ? part->name : TEXT("")));
     if (part->arguments.len <= room->left) {
         put_json(room->out, "arguments", part->arguments);
         room->left -= part->arguments.len;
@@ -109,7 +109,7 @@ static void put_result(struct room *room, const struct part *part)
 {
     put_type(room, "tool_call_response");
     if (part->id.len)
-        put_inner(room->out, "id", part->id);
+        put_inner(room->out, "id", fit(room, part->id));
     put_literal(room->out, ",\"response\":\"");
     for (size_t i = 0; i < part->part_count; i++)
         if (part->parts[i].kind == PART_TEXT)
@@ -190,8 +190,8 @@ static size_t size_of(const struct part *parts, size_t count)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
-        size += MESSAGE_BYTES + parts[i].text.len + parts[i].arguments.len +
-                size_of(parts[i].parts, parts[i].part_count);
+        size += MESSAGE_BYTES + parts[i].id.len + parts[i].name.len + parts[i].text.len +
+                parts[i].arguments.len + size_of(parts[i].parts, parts[i].part_count);
     return size;
 }
 

@@ -129,7 +129,8 @@ static void on_found(void *with, struct launcher *launcher, const struct launch_
     desk_lock(desk);
     share_found(desk, name);
     if (!seat->is_gone && !desk->is_ending)
-        fleet = fleet_adopt(desk->fleet, name, seat->index, desk_now(desk));
+        fleet = fleet_adopt(desk->fleet, name, seat->index,
+                            seat->kind->age_us ? seat->kind->age_us(at) : -1, desk_now(desk));
     if (fleet) {
         struct desk_replica *replica = replica_take(desk, fleet);
         replica->launch = launch_new(seat, replica);

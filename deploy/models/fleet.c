@@ -366,7 +366,7 @@ static void give_way(struct fleet *fleet, struct fleet_deployment *deployment, u
 }
 
 struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name *name,
-                                  unsigned node, uint64_t now_us)
+                                  unsigned node, int64_t age_us, uint64_t now_us)
 {
     struct fleet_deployment *deployment = fleet_find(fleet, text_of(name->deployment));
     uint64_t number = read_number(text_of(name->replica));
@@ -387,6 +387,8 @@ struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name 
     one->r.number = number;
     if (number >= fleet->number && number < UINT64_MAX / 2)
         fleet->number = number + 1;
+    one->age_us = age_us;
+    look_accrue(fleet, now_us); /* it has a price from now on; what was before is another matter */
     replica_adopt(fleet, one, node, &need, now_us);
     look_adopted(fleet, one, now_us);
     unsigned counted = fleet_census(deployment, 0).counted;

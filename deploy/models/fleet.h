@@ -129,20 +129,24 @@ void fleet_recall(struct fleet *fleet, struct text name, const struct fleet_orde
 struct fleet_spent {
     struct text name;
     int64_t nanos, age_us;
-    int64_t unseen_us; /* recalled only: so long ago it was that; what is adopted has run on since,
-                          and costs that, too. 0 = it is not known, or others have counted. */
+    int64_t unseen_us; /* so long ago it was that. What is adopted has run on since, and costs that,
+                          too. Recalled 0 = it is not known, or others have counted; FLEET_UNSEEN =
+                          none ran then: what is adopted was never counted. */
 };
+#define FLEET_UNSEEN INT64_MAX
 bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *spent,
                  uint64_t now_us);
 void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, uint64_t now_us);
+/* That was all: of what there is and was not recalled none ever ran. */
+void fleet_recalled_all(struct fleet *fleet, uint64_t now_us);
 /* A launcher's node can be used, or cannot now. A new one cannot, until it is said: so that what
  * runs there from before is adopted first. <node>: index into the nodes last configured. */
 void fleet_node(struct fleet *fleet, unsigned node, bool usable, uint64_t now_us);
 
-/* One that runs already (after a restart): NULL = it is not wanted (its launch is to be stopped).
- */
+/* One that runs already (after a restart), for <age_us> (-1 = it is not known): NULL = it is not
+ * wanted (its launch is to be stopped). */
 struct fleet_replica *fleet_adopt(struct fleet *fleet, const struct launch_name *name,
-                                  unsigned node, uint64_t now_us);
+                                  unsigned node, int64_t age_us, uint64_t now_us);
 void fleet_report(struct fleet *fleet, struct fleet_replica *replica,
                   const struct launch_report *report, uint64_t now_us);
 /* Calls on it as slots count them, those on an earlier slot of it too. Told each tick of those that

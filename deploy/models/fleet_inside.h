@@ -70,6 +70,7 @@ struct replica {
     bool then_sleep;       /* when it is drained */
     bool retry;            /* its end is a crash */
     bool adopted, woken;   /* its start tells nothing of how long a start takes */
+    int64_t age_us;        /* adopted: so long it ran by then; -1 = it is not known */
 };
 
 enum roll_phase {
@@ -123,7 +124,8 @@ struct fleet_deployment {
     __int128 spent, saved; /* nano-dollars × microseconds per hour */
     int64_t unseen_us; /* so long what is adopted may have run with nobody who counted its cost, */
     uint64_t recalled_us; /* as it was recalled then */
-    int64_t rate;         /* of one replica, as the last one cost */
+    bool recalled;
+    int64_t rate; /* of one replica, as the last one cost */
 };
 
 struct fleet {

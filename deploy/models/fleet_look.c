@@ -52,16 +52,24 @@ void look_accrue(struct fleet *fleet, uint64_t now_us)
     }
 }
 
+/* Nobody has counted it since the last record, or since it began. */
+static int64_t uncounted_us(const struct replica *one, uint64_t now_us)
+{
+    const struct fleet_deployment *deployment = one->of;
+    int64_t since_us = (int64_t)(now_us - deployment->recalled_us); /* below 0: adopted before */
+    if (deployment->unseen_us == 0)
+        return 0;
+    if (deployment->unseen_us == FLEET_UNSEEN)
+        return one->age_us;
+    int64_t unseen_us = deployment->unseen_us + since_us;
+    return one->age_us >= 0 && one->age_us < unseen_us ? one->age_us : unseen_us;
+}
+
 void look_adopted(struct fleet *fleet, const struct replica *one, uint64_t now_us)
 {
-    struct fleet_deployment *deployment = one->of;
-    int64_t since_us = (int64_t)(now_us - deployment->recalled_us); /* below 0: adopted before */
-    int64_t unseen_us = deployment->unseen_us + since_us;
-    if (deployment->unseen_us == 0 || unseen_us <= 0 || since_us > MINUTE_US ||
-        !replica_holds(one->r.state))
-        return;
-    deployment->spent +=
-        (__int128)place_rate(&fleet->nodes[one->r.node], &one->reserved) * unseen_us;
+    int64_t us = uncounted_us(one, now_us);
+    if (us > 0 && replica_holds(one->r.state))
+        one->of->spent += (__int128)place_rate(&fleet->nodes[one->r.node], &one->reserved) * us;
 }
 
 int64_t look_spent(const struct fleet_deployment *deployment)
@@ -75,8 +83,10 @@ bool fleet_spent(const struct fleet *fleet, size_t index, struct fleet_spent *sp
     if (index >= fleet->count)
         return false;
     const struct fleet_deployment *deployment = fleet->deployments[index];
+    bool lags = fleet->accrued_us > 0 && fleet->accrued_us < now_us;
     *spent = (struct fleet_spent){deployment_text(deployment), look_spent(deployment),
-                                  (int64_t)(now_us - deployment->created_us), 0};
+                                  (int64_t)(now_us - deployment->created_us),
+                                  lags ? (int64_t)(now_us - fleet->accrued_us) : 0};
     return true;
 }
 
@@ -91,9 +101,20 @@ void fleet_recall_spent(struct fleet *fleet, const struct fleet_spent *spent, ui
         deployment->created_us = now_us - (uint64_t)spent->age_us; /* may be before the clock's 0 */
     deployment->unseen_us = spent->unseen_us > 0 ? spent->unseen_us : 0;
     deployment->recalled_us = now_us;
+    deployment->recalled = true;
     for (struct replica *one = replica_first(deployment); one; one = replica_next(one))
         if (one->adopted) /* until then; what came after was counted */
             look_adopted(fleet, one, one->r.launched_us);
+}
+
+void fleet_recalled_all(struct fleet *fleet, uint64_t now_us)
+{
+    for (size_t i = 0; i < fleet->count; i++) {
+        const struct fleet_deployment *deployment = fleet->deployments[i];
+        struct fleet_spent none = {.name = deployment_text(deployment), .unseen_us = FLEET_UNSEEN};
+        if (!deployment->recalled)
+            fleet_recall_spent(fleet, &none, now_us);
+    }
 }
 
 /* ----------------------------------------------------------------------------------- times */

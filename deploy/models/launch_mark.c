@@ -18,7 +18,6 @@
 
 enum {
     FILE_BYTES = 4096,
-    BOOT_BYTES = 40,
     ENVIRONMENT_BYTES = 128 * 1024, /* of a process: what it may be told is not much longer */
     LOG_KEPT_S = 24 * 3600,
 };
@@ -42,12 +41,26 @@ static char *read_file(const char *path, size_t max, size_t *length)
     return bytes;
 }
 
-static void read_boot(char boot[BOOT_BYTES])
+static void read_boot(char boot[BOOT_WORD_MAX])
 {
     size_t length;
-    char *bytes = read_file("/proc/sys/kernel/random/boot_id", BOOT_BYTES - 1, &length);
-    snprintf(boot, BOOT_BYTES, "%.*s", (int)strcspn(bytes ? bytes : "", "\n"), bytes ? bytes : "");
+    char *bytes = read_file("/proc/sys/kernel/random/boot_id", BOOT_WORD_MAX - 1, &length);
+    snprintf(boot, BOOT_WORD_MAX, "%.*s", (int)strcspn(bytes ? bytes : "", "\n"),
+             bytes ? bytes : "");
     memory_free(bytes);
+}
+
+static int64_t since_boot_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t mark_boot(char boot[BOOT_WORD_MAX])
+{
+    read_boot(boot);
+    return since_boot_us();
 }
 
 static bool is_part(const char *name)
@@ -101,7 +114,7 @@ static bool put_whole(const char *path, const char *bytes, size_t length)
 
 bool mark_write(const char *state, const struct launch_mark *mark)
 {
-    char path[MARK_PATH_MAX], boot[BOOT_BYTES], lines[FILE_BYTES];
+    char path[MARK_PATH_MAX], boot[BOOT_WORD_MAX], lines[FILE_BYTES];
     if (!mark_path(path, state, &mark->name, ENDING)) {
         errno = ENAMETOOLONG;
         return false;
@@ -147,7 +160,7 @@ static bool number_of(const char *lines, const char *word, uint64_t max, uint64_
 
 static bool read_mark(const char *lines, struct launch_mark *mark)
 {
-    char boot[BOOT_BYTES], now[BOOT_BYTES], digest[24];
+    char boot[BOOT_WORD_MAX], now[BOOT_WORD_MAX], digest[24];
     uint64_t pid, revision, port;
     read_boot(now);
     if (!text_starts(text_of(lines), TEXT(VERSION "\n")) || !strstr(lines, "\nend\n") ||
@@ -278,6 +291,15 @@ uint64_t process_began(pid_t pid)
 bool mark_is_alive(const struct launch_mark *mark)
 {
     return mark->pid > 1 && mark->began_ticks != 0 && process_began(mark->pid) == mark->began_ticks;
+}
+
+int64_t mark_age_us(const struct launch_mark *mark)
+{
+    int64_t ticks = sysconf(_SC_CLK_TCK), began = (int64_t)mark->began_ticks;
+    if (began <= 0 || ticks <= 0 || began / ticks > INT64_MAX / 2000000)
+        return -1;
+    int64_t age_us = since_boot_us() - (began / ticks * 1000000 + began % ticks * 1000000 / ticks);
+    return age_us > 0 ? age_us : 0;
 }
 
 /* "SLUICE_LAUNCH=<owner and folder, digested>/": what all of one sluice's begin with. */

@@ -11,6 +11,7 @@
  * down (we died in between), or what a server has left behind, is found and ended.
  */
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "deploy/models/launch_cage.h"
@@ -47,6 +48,13 @@ void mark_remove(const char *state, const struct launch_name *name);
 uint64_t process_began(pid_t pid);
 /* Is the process that was written down still the one with that pid? */
 bool mark_is_alive(const struct launch_mark *mark);
+
+/* How long ago it began, in microseconds; -1 = it is not known. */
+int64_t mark_age_us(const struct launch_mark *mark);
+/* Since the boot of this machine, in microseconds, and which boot that was: a word without spaces,
+ * empty where it is not known. */
+enum { BOOT_WORD_MAX = 40 };
+int64_t mark_boot(char boot[BOOT_WORD_MAX]);
 
 /* NAME=value for the environment of a server. */
 void mark_word(char into[MARK_WORD_MAX], const char *state, const char *owner,

@@ -429,6 +429,11 @@ static void launcher_leave(struct launcher *launcher, bool leave)
     launcher->site.leave = leave;
 }
 
+static int64_t launch_age_us(const struct launch *launch)
+{
+    return mark_age_us(&launch->mark);
+}
+
 const struct launcher_kind launch_process = {
     .word = LAUNCH_BY_PROCESS,
     .name = "process",
@@ -440,6 +445,7 @@ const struct launcher_kind launch_process = {
     .adopt = launch_adopt,
     .leave = launcher_leave,
     .owner = launch_owner,
+    .age_us = launch_age_us,
 };
 
 /* ---------------------------------------------------------------------------------- strangers */

@@ -108,6 +108,9 @@ struct launcher_kind {
     void (*leave)(struct launcher *launcher, bool leave);
     /* What the starter gave as <owner>. */
     void *(*owner)(const struct launch *launch);
+    /* For so long it runs, in microseconds, whatever the wall clock says; -1 = it is not known.
+     * NULL: it never is. */
+    int64_t (*age_us)(const struct launch *launch);
 };
 
 extern const struct launcher_kind launch_process, launch_docker, launch_kubernetes;

@@ -6,7 +6,7 @@
 
 enum { SCOPES_BYTES = 2048, IDENTITY_BYTES = 1 << 20 };
 
-/* https, or http on loopback; without a query, a fragment or a user. */
+/* https, or http on loopback; without a user. url_read() takes neither a query nor a fragment. */
 static bool check_url(struct document *document, const char *name, const char *value,
                       struct url *url)
 {

@@ -137,7 +137,7 @@ static const struct option oidc[] = {
 
 static const struct option admin_key[] = {
     {.name = "name", .type = OPTION_NAME, .where = ADMIN(key.name), .required = true, .help = "Unique; in the log of changes."},
-    {.name = "hash", .type = OPTION_HASH, .where = ADMIN(key.digest), .required = true, .help = "\"sha256:\" and 64 hexadecimal digits; see sluice hash-key."},
+    {.name = "hash", .type = OPTION_HASH, .where = ADMIN(key.digest), .required = true, .secret = true, .help = "\"sha256:\" and 64 hexadecimal digits; see sluice hash-key."},
     {.name = "role", .type = OPTION_WORD, .where = ADMIN(role), .fallback = "admin", .words = "admin|viewer|tenant", .help = "admin = all; viewer = sees all, changes nothing; tenant = sees and changes one tenant and what is in it."},
     {.name = "tenant", .type = OPTION_NAME, .where = ADMIN(key.tenant), .fallback = "null", .help = "For the role tenant."},
     {0},

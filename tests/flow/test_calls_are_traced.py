@@ -362,6 +362,32 @@ def test_what_a_guardrail_took_out_is_not_told(upstream, collector, stream):
         assert "I am" in text and "call me" in text
 
 
+def test_what_no_guardrail_has_decided_on_is_not_told(upstream, collector):
+    """Its client leaves while a webhook thinks about the answer."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def judge(call):
+        asked.set()
+        go_on.wait(30)
+        call.respond(200, {"action": "allow"})
+
+    upstream.answer = says("the answer is 42")
+    with Upstream(answer=judge) as hook:
+        guard = {"name": "hook", "type": "webhook", "stage": "response", "action": "block", "timeout": "30s",
+                 "url": "http://{}:{}/x".format(*hook.address)}
+        config = config_for(upstream, guardrails=[guard],
+                            telemetry={"tracing": {"endpoint": collector.url, "sample": 1, "capture_content": True}})
+        with Sluice(config) as gate:
+            try:
+                with gate.connect() as client:
+                    client.send(chat_request({"model": "fast", "messages": [{"role": "user", "content": "x"}]}))
+                    assert asked.wait(30)
+                eventually(lambda: any("gen_ai.input.messages" in attributes_of(span) for span in collector.spans), what="the call is told")
+                assert not any("gen_ai.output.messages" in attributes_of(span) for span in collector.spans)
+            finally:
+                go_on.set()
+
+
 def test_tenants_may_forbid_it(upstream, collector):
     from harness import KEY_ACME, sha256_hash
     tenants = [{"name": "org", "models": ["*"], "capture": "none"},

@@ -4,6 +4,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -166,6 +167,63 @@ def test_what_it_costs_while_nobody_counts_is_counted_when_it_is_found_again():
         spent = desk.show()["cost"]["spent_nanos"]
         assert pids() == [pid]
         assert away * 1e9 < spent < (time.monotonic() - first) * 1e9, (spent, away)
+    finally:
+        gate.__exit__(None)
+        for left in pids():
+            os.kill(left, signal.SIGKILL)
+
+
+def spent_nanos(gate):
+    return Desk(gate).show()["cost"]["spent_nanos"]
+
+
+@pytest.mark.parametrize("ready", [False, True])
+def test_what_it_costs_counts_from_its_start_however_soon_its_sluice_dies(ready):
+    """A dollar a second: it is killed before it has written down much."""
+    node = {"name": "local", "launcher": "process", "memory": "8GiB", "price_per_hour": "3600 USD"}
+    config = deployed(server_for("qwen", resources={"memory": "8GiB"}, scaling={"min": 1}), nodes=[node])
+    first, gate = time.monotonic(), Sluice(config)
+    try:
+        gate.may_crash = True
+        eventually(lambda: list(gate.state.glob("deployments/*/*.run")), what="it is started, and that is written down")
+        if ready:
+            Desk(gate).until("ready")
+        [pid] = pids()
+        gate.kill()
+        begun = time.monotonic()
+        time.sleep(2)
+        away = time.monotonic() - begun
+        gate.start()
+        Desk(gate).until("ready")
+        spent = spent_nanos(gate)
+        assert pids() == [pid]
+        assert away * 1e9 < spent < (time.monotonic() - first) * 1e9, (spent, away)
+    finally:
+        gate.__exit__(None)
+
+
+@pytest.mark.parametrize("same_boot", [True, False])
+def test_a_clock_that_leaps_costs_nothing(same_boot):
+    """What was written down is years ago by the clock of now: its server is not as old as that."""
+    node = {"name": "local", "launcher": "process", "memory": "8GiB", "price_per_hour": "3600 USD"}
+    config = deployed(server_for("qwen", resources={"memory": "8GiB"}, scaling={"min": 1}), nodes=[node], deployments={"on_exit": "leave"})
+    first, gate = time.monotonic(), Sluice(config)
+    try:
+        Desk(gate).until("ready")
+        [pid] = pids()
+        assert gate.stop() == 0
+        with contextlib.closing(sqlite3.connect(gate.state / "deployments.db")) as database:
+            [(lines,)] = database.execute("SELECT lines FROM spent")
+            name, nanos, since, seen, *boot = lines.split()
+            assert name == "qwen" and len(boot) == 2, lines
+            line = " ".join([name, nanos, since, str(int(seen) - 10**11), *(boot if same_boot else [boot[0], "another"])])
+            database.execute("UPDATE spent SET lines = ?", [line + "\n"])
+            database.commit()
+        gate.start()
+        Desk(gate).until("ready")
+        spent = spent_nanos(gate)
+        assert pids() == [pid]
+        assert int(nanos) <= spent < (1 if same_boot else 2) * (time.monotonic() - first) * 1e9, (spent, nanos)
     finally:
         gate.__exit__(None)
         for left in pids():

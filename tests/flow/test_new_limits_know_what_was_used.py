@@ -285,6 +285,38 @@ def test_a_revoked_key_waits_for_no_count(upstream):
         assert ask(gate, key=secrets[0]) + ask(gate, key=secrets[1]) == [401, 200]
 
 
+def test_a_key_of_the_name_of_a_revoked_one_goes_on_where_that_one_was(upstream):
+    answers(upstream)
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate:
+        def make(**limits):
+            answer = gate.request("POST", "/admin/v1/keys", {"name": "ci", "tenant": "acme", **limits}, key=ADMIN, listener="ops")
+            assert answer.status == 201, answer
+            eventually(lambda: gate.get("/v1/models", key=answer.json["secret"]).status == 200)
+            return answer.json
+
+        def revoke(key):
+            assert gate.request("DELETE", f"/admin/v1/keys/{key['id']}", key=ADMIN, listener="ops").status == 200
+
+        first = make()
+        assert ask(gate, 3, key=first["secret"]) == [200] * 3
+        revoke(first)
+        second = make(limits={"requests_per_day": 4})
+        assert ask(gate, 2, key=second["secret"]) == [200, 429]
+        revoke(second)
+        third = make(limits={"requests_per_day": 5}, budget={**BUDGET, "amount": "1 USD"})
+        assert ask(gate, 2, key=third["secret"]) == [200, 429]
+        gate.stop()
+        gate.start()
+        assert ask(gate, 1, key=third["secret"]) == [429]
+
+
+def test_a_key_that_is_new_asks_no_ledger(upstream):
+    with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate, ledger_stands_still(gate):
+        for name in ("one", "other"):
+            answer = gate.request("POST", "/admin/v1/keys", {"name": name, "tenant": "acme", "budget": BUDGET}, key=ADMIN, listener="ops")
+            assert answer.status == 201, answer
+
+
 def test_a_tenant_that_the_api_makes_asks_no_ledger(upstream):
     answers(upstream)
     with Sluice(with_admin(upstream), env={"SLUICE_ADMIN_KEY": ADMIN}) as gate, ledger_stands_still(gate):

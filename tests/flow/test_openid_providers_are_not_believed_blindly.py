@@ -169,10 +169,18 @@ def refused(gate, answer, status, words):
     assert "default-src 'none'" in answer.header("content-security-policy")
 
 
+def failed(gate, answer, status, *words):
+    """Why, only the log says, of a request that the page names."""
+    name = answer.header("x-request-id")
+    refused(gate, answer, status, f"Request {name}")
+    lines = eventually(lambda: [line for line in gate.log().splitlines() if "a sign-in failed" in line and name in line])
+    assert all(word in lines[0] for word in words), lines
+
+
 def test_a_sign_in_is_asked_and_answered_as_it_should(gate, provider):
     cookie, sent = begin(gate)
     name, _, ticket = cookie.partition("=")
-    assert name == "sluice_sign_in" and re.fullmatch(r"[0-9]+-[0-9a-f]{64}", ticket)
+    assert name == "sluice_sign_in" and re.fullmatch(r"[0-9]+(-[0-9a-f]{64}){2}", ticket)
     here = f"http://127.0.0.1:{gate.address('ops')[1]}/ui/oidc/callback"
     assert sent == {"response_type": "code", "client_id": "us", "redirect_uri": here, "scope": "openid profile email", "state": sent["state"],
                     "nonce": sent["nonce"], "code_challenge": sent["code_challenge"], "code_challenge_method": "S256"}
@@ -236,23 +244,22 @@ def by_public_key(signer):
     ({"iat": 4000000000, "exp": 4000000300}, "future"), ({"sub": None}, "sub"), ({"exp": None}, "exp")])
 def test_a_token_for_somebody_else_is_not_believed(gate, provider, claims, words):
     provider.claims = claims
-    refused(gate, sign_in(gate, provider), 403, words)
-    eventually(lambda: "a sign-in failed" in gate.log() and words in gate.log(), what="the log says why")
+    failed(gate, sign_in(gate, provider), 403, words)
 
 
 def test_how_a_token_is_signed_is_not_its_own_to_say(gate, provider, signer):
     for forge, words in ((unsigned, "no signed token"), (by_public_key(signer), "not signed in a way that is accepted")):
         provider.forge = forge
-        refused(gate, sign_in(gate, provider), 403, words)
+        failed(gate, sign_in(gate, provider), 403, words)
     provider.forge = None
     provider.header = {"alg": "RS512"}  # its key says that it is for RS256
-    refused(gate, sign_in(gate, provider), 403, "no key that it is signed with")
+    failed(gate, sign_in(gate, provider), 403, "no key that it is signed with")
 
 
 def test_another_ones_key_does_not_sign_for_it(gate, provider):
     other = Signer("first")
     provider.forge = lambda claims: other.token(**claims)
-    refused(gate, sign_in(gate, provider), 403, "signature")
+    failed(gate, sign_in(gate, provider), 403, "signature")
 
 
 def test_keys_that_have_changed_are_fetched_once(gate, provider, signer):
@@ -266,7 +273,7 @@ def test_keys_that_have_changed_are_fetched_once(gate, provider, signer):
         provider.signer = signer
     provider.header = {"kid": "nobody's"}
     provider.asked.clear()
-    refused(gate, sign_in(gate, provider), 403, "no key that it is signed with")
+    failed(gate, sign_in(gate, provider), 403, "no key that it is signed with")
     assert [step for step, _, _ in provider.asked] == ["token", "keys"]
 
 
@@ -286,15 +293,22 @@ def test_a_look_at_it_does_not_use_it_up(gate, provider):
     cookie, sent = begin(gate)
     provider.nonce = sent["nonce"]
     path = f"/ui/oidc/callback?code=c0de&state={sent['state']}"
-    assert get(gate, path, ("Cookie", cookie), method="HEAD").status == 200
+    for looked_at in (path, "/ui/oidc/begin"):
+        answer = get(gate, looked_at, ("Cookie", cookie), method="HEAD")
+        assert answer.status == 200 and answer.header("set-cookie") is None, answer
     assert get(gate, path, ("Cookie", cookie)).status == 303
 
 
 def test_an_old_sign_in_is_over(gate, provider):
-    old = f"{int(time.time()) - 601}-" + "0" * 64
+    def ticket(made_s):
+        said = f"{made_s}-" + "0" * 64
+        secret = bytes.fromhex((gate.state / "session_secret").read_text().rpartition(":")[2])
+        return f"{said}-{hmac.new(secret, f'sluice ticket {said}'.encode(), hashlib.sha256).hexdigest()}"
+
+    old = ticket(int(time.time()) - 601)
     state = encoded(hashlib.sha256(f"sluice oidc state {old}".encode()).digest())
     refused(gate, come_back(gate, f"sluice_sign_in={old}", code="c0de", state=state), 400, "not one of yours")
-    young = f"{int(time.time())}-" + "0" * 64
+    young = ticket(int(time.time()))
     state = encoded(hashlib.sha256(f"sluice oidc state {young}".encode()).digest())
     provider.nonce = encoded(hashlib.sha256(f"sluice oidc nonce {young}".encode()).digest())
     assert come_back(gate, f"sluice_sign_in={young}", code="c0de", state=state).status == 303, "so it was its age"
@@ -314,7 +328,7 @@ def test_another_issuers_answer_is_not_taken(upstream, signer):
     try:
         with Sluice(configure(upstream, provider)) as gate:
             refused(gate, sign_in(gate, provider, iss="https://evil.example"), 403, "was not asked")
-            refused(gate, sign_in(gate, provider), 502, "does not name it")
+            failed(gate, sign_in(gate, provider), 502, "does not name it")
             assert sign_in(gate, provider, iss=provider.url).status == 303
     finally:
         provider.close()
@@ -358,8 +372,7 @@ def test_bad_answers_end_the_sign_in(gate, provider, step, where, what):
         provider.claims = {"sluice_role": None}
     provider.answers = {step: bad}
     answer = sign_in(gate, provider)
-    refused(gate, answer, 502, where)
-    assert words in answer.text
+    failed(gate, answer, 502, where, words)
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -371,8 +384,7 @@ def test_bad_answers_of_what_is_kept_do_too(upstream, signer, step, where, what)
     try:
         with Sluice(configure(upstream, provider)) as gate:
             answer = get(gate, "/ui/oidc/begin") if step == "offer" else sign_in(gate, provider)
-            refused(gate, answer, 502, where)
-            assert words in answer.text
+            failed(gate, answer, 502, where, words)
             provider.answers = {}
             assert sign_in(gate, provider).status == 303, "and it is asked anew"
     finally:
@@ -386,7 +398,7 @@ def test_an_offer_that_cannot_be_used_is_not(upstream, signer, more, words):
     provider.more = more
     try:
         with Sluice(configure(upstream, provider)) as gate:
-            refused(gate, get(gate, "/ui/oidc/begin"), 502, words)
+            failed(gate, get(gate, "/ui/oidc/begin"), 502, words)
     finally:
         provider.close()
 
@@ -395,7 +407,7 @@ def test_nobody_at_home_is_said_so(upstream, signer):
     provider = Provider(signer)
     provider.close()
     with Sluice(configure(upstream, provider)) as gate:
-        refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+        failed(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
 
 
 def test_an_issuers_certificate_is_verified(upstream, signer):
@@ -405,7 +417,7 @@ def test_an_issuers_certificate_is_verified(upstream, signer):
         with Sluice(configure(upstream, provider, ca_file=str(authority.file))) as gate:
             assert sign_in(gate, provider).status == 303
         with Sluice(configure(upstream, provider)) as gate:
-            refused(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
+            failed(gate, get(gate, "/ui/oidc/begin"), 502, "openid-configuration")
     finally:
         provider.close()
 
@@ -416,7 +428,7 @@ def test_userinfo_is_asked_where_the_token_says_too_little(gate, provider):
     assert get(gate, "/admin/v1/session", ("Cookie", session_of(answer)[0]), OURS).json["role"] == "viewer"
     assert next(headers for step, headers, _ in provider.asked if step == "me")["Authorization"] == "Bearer at"
     provider.answers = {"me": lambda handler: say(handler, {"sub": "eve", "sluice_role": "admin"})}
-    refused(gate, sign_in(gate, provider), 502, "somebody else")
+    failed(gate, sign_in(gate, provider), 502, "somebody else")
 
 
 def test_who_has_no_role_is_told_why(gate, provider):

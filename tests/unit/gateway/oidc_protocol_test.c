@@ -15,9 +15,9 @@
 enum { NOW = 1800000000 };
 
 #define ISSUER "https://id.example/realms/ops/"
-#define DISCOVERED(rest)                                                                        \
-    "{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://id.example/auth?p=1\","    \
-    "\"token_endpoint\":\"https://id.example:8443/token/\",\"jwks_uri\":\"http://127.0.0.1:81/" \
+#define DISCOVERED(rest)                                                                          \
+    "{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://id.example/auth?p=1\","      \
+    "\"token_endpoint\":\"https://id.example:8443/token/\",\"jwks_uri\":\"https://id.example:81/" \
     "k\"" rest "}"
 
 static const struct oidc_settings settings = {
@@ -34,20 +34,32 @@ static void a_ticket_is_fresh_for_ten_minutes(void **state)
 {
     (void)state;
     char one[OIDC_TICKET_BYTES], two[OIDC_TICKET_BYTES];
-    oidc_ticket_write(NOW, one);
-    oidc_ticket_write(NOW, two);
+    static const struct digest secret = {{1}}, other = {{2}};
+    oidc_ticket_write(&secret, NOW, one);
+    oidc_ticket_write(&secret, NOW, two);
     assert_string_not_equal(one, two);
-    assert_true(oidc_ticket_is_fresh(text_of(one), NOW));
-    assert_true(oidc_ticket_is_fresh(text_of(one), NOW + OIDC_TICKET_S - 1));
-    assert_false(oidc_ticket_is_fresh(text_of(one), NOW + OIDC_TICKET_S));
-    assert_false(oidc_ticket_is_fresh(text_of(one), NOW - 61));
+    assert_false(oidc_ticket_is_good(&other, text_of(one), NOW));
+    for (size_t i = 0; two[i]; i++) { /* also its MAC in capitals would count once more */
+        two[i] ^= 0x20;
+        assert_false(oidc_ticket_is_good(&secret, text_of(two), NOW));
+        two[i] ^= 0x20;
+    }
+    assert_true(oidc_ticket_is_good(&secret, text_of(two), NOW));
+    assert_true(oidc_ticket_is_good(&secret, text_of(one), NOW));
+    assert_true(oidc_ticket_is_good(&secret, text_of(one), NOW + OIDC_TICKET_S - 1));
+    assert_false(oidc_ticket_is_good(&secret, text_of(one), NOW + OIDC_TICKET_S));
+    assert_false(oidc_ticket_is_good(&secret, text_of(one), NOW - 61));
     one[strlen(one) - 1] = '\0';
-    assert_false(oidc_ticket_is_fresh(text_of(one), NOW));
+    assert_false(oidc_ticket_is_good(&secret, text_of(one), NOW));
     static const char *const bad[] = {
-        "", "-", "1800000000-", "1800000000",
+        "",
+        "-",
+        "1800000000-",
+        "1800000000",
+        "1800000000-0000000000000000000000000000000000000000000000000000000000000000",
         "x-0000000000000000000000000000000000000000000000000000000000000000"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        assert_false(oidc_ticket_is_fresh(text_of(bad[i]), NOW));
+        assert_false(oidc_ticket_is_good(&secret, text_of(bad[i]), NOW));
 }
 
 static void what_is_derived_tells_nothing_of_the_rest(void **state)
@@ -64,6 +76,23 @@ static void what_is_derived_tells_nothing_of_the_rest(void **state)
     assert_string_not_equal(at[1], at[2]);
     oidc_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk", challenge); /* RFC 7636, B */
     assert_string_equal(challenge, "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+}
+
+static void strangers_do_not_fill_the_log(void **state)
+{
+    (void)state;
+    struct oidc_told told = {0};
+    unsigned left_out, count = 0;
+    uint64_t now = 60000000;
+    for (unsigned i = 0; i < 5 * OIDC_TOLD_MAX; i++) {
+        count += oidc_may_tell(&told, now + i, &left_out);
+        assert_int_equal(left_out, 0);
+    }
+    assert_int_equal(count, OIDC_TOLD_MAX);
+    assert_true(oidc_may_tell(&told, now + OIDC_TOLD_US, &left_out));
+    assert_int_equal(left_out, 4 * OIDC_TOLD_MAX);
+    assert_true(oidc_may_tell(&told, now + OIDC_TOLD_US, &left_out));
+    assert_int_equal(left_out, 0);
 }
 
 static void endpoints_are_https_or_near(void **state)
@@ -157,6 +186,9 @@ static void another_issuers_offer_is_not_taken(void **state)
         {"{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://a/c\","
          "\"token_endpoint\":\"https://a/t\",\"jwks_uri\":\"http://a/k\"}",
          "jwks_uri"},
+        {"{\"issuer\":\"" ISSUER "\",\"authorization_endpoint\":\"https://a/c\","
+         "\"token_endpoint\":\"http://127.0.0.1:81/t\",\"jwks_uri\":\"https://a/k\"}",
+         "token_endpoint"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         char why[OIDC_WORDS_BYTES];
@@ -338,6 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_ticket_is_fresh_for_ten_minutes),
         cmocka_unit_test(what_is_derived_tells_nothing_of_the_rest),
+        cmocka_unit_test(strangers_do_not_fill_the_log),
         cmocka_unit_test(endpoints_are_https_or_near),
         cmocka_unit_test(discovery_stands_below_the_issuer),
         cmocka_unit_test(a_provider_says_what_it_offers),

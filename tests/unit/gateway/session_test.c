@@ -51,6 +51,11 @@ static void no_byte_of_it_can_be_changed(void **state)
         value[i] = '\0';
         assert_false(good(&secret, &key, value, NOW));
         value[i] = was;
+        if (was >= 'a') { /* it would be another one than that which was ended */
+            value[i] = (char)(was - 0x20);
+            assert_false(good(&secret, &key, value, NOW));
+            value[i] = was;
+        }
     }
     char longer[SESSION_BYTES + 1];
     snprintf(longer, sizeof longer, "%s0", value);
@@ -143,6 +148,11 @@ static void a_persons_session_says_who_it_is(void **state)
         value[i] = '\0';
         assert_false(is_person(&secret, &key, value, NOW, &read));
         value[i] = was;
+        if (was >= 'a') { /* it would be another one than that which was ended */
+            value[i] = (char)(was - 0x20);
+            assert_false(good(&secret, &key, value, NOW));
+            value[i] = was;
+        }
     }
     static const char *const bad[] = {"", "o", "o.", "o.1.1.YQ==.YQ==.", "o......", "o.1.2.0..."};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)

@@ -215,6 +215,16 @@ static void the_name_is_one_that_can_be_believed(void **state)
         {"{\"sub\":\"s\",\"email\":\"a@b.c\",\"email_verified\":false}", "s"},
         {"{\"sub\":\"s\",\"preferred_username\":\"a\\nb\"}", "s"},
         {"{\"sub\":\"s\",\"preferred_username\":\"\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"root@b.c\"}", "root@b.c (not verified)"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"\\u00e9\\u00a0\\u200a\\u2030\\u2070\"}",
+         "\xc3\xa9\xc2\xa0\xe2\x80\x8a\xe2\x80\xb0\xe2\x81\xb0"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"a\\u009b31m\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"a\\u202ec\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"a\\u2067c\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"a\\u200fc\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"a\\u061cc\"}", "s"},
+        {"{\"sub\":\"s\",\"preferred_username\":\"\\ufeffa\"}", "s"},
+        {"{\"sub\":\"s\",\"email\":\"a\\u202e@b.c\",\"email_verified\":true}", "s"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct id_claims claims = read(rows[i].payload, "x");

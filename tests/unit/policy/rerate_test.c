@@ -199,6 +199,66 @@ static void a_lost_call_is_rated_by_its_bound(void **state)
     place_remove(&place);
 }
 
+/* One call in a tier of service, lost or not, rated at <price>: what it costs then, -1 when it
+ * stays as it is. */
+static int64_t rated_in(enum service_tier service, bool is_lost, const struct price *price)
+{
+    struct place place;
+    place_make(&place);
+    struct ledger *ledger = ledger_at(&place, 1);
+    struct ledger_row row = row_of("one", 5);
+    struct ledger_mark mark;
+    row.usage = (struct usage){.input_tokens = 100, .output_tokens = 50, .service = service};
+    assert_true(ledger_open_call(ledger_journal(ledger, 0), &row, &mark));
+    if (!is_lost)
+        assert_true(ledger_settle_call(ledger_journal(ledger, 0), &row, &mark));
+    ledger_close(ledger);
+    struct rating rating = {.price = *price};
+    price_seal(&rating.price);
+    struct rerate_report *report = rerate(&place, &rating, true);
+    int64_t cost = cost_of_calls(&place);
+    assert_int_equal(report->unpriced + (int64_t)report->count, 1);
+    if (report->unpriced)
+        assert_int_equal(cost, 5);
+    cost = report->unpriced ? -1 : cost;
+    rerate_report_free(report);
+    place_remove(&place);
+    return cost;
+}
+
+/* A tier that the new prices do not have is no reason to take the standard one. */
+static void a_tier_without_a_price_stays_as_it_is(void **state)
+{
+    (void)state;
+    struct price price = {.input = 1000000000, .output = 2000000000, .known = true};
+    for (int lost = 0; lost < 2; lost++) {
+        assert_int_equal(rated_in(SERVICE_STANDARD, lost, &price), 200000);
+        assert_int_equal(rated_in(SERVICE_PRIORITY, lost, &price), -1);
+        assert_int_equal(rated_in(SERVICE_FLEX, lost, &price), -1);
+        assert_int_equal(rated_in(SERVICE_BATCH, lost, &price), -1);
+    }
+    price.services[SERVICE_PRIORITY] = (struct service_price){3000000000, 0, 6000000000};
+    price.services[SERVICE_FLEX] = (struct service_price){500000000, 0, 1000000000};
+    assert_int_equal(rated_in(SERVICE_PRIORITY, false, &price), 600000);
+    assert_int_equal(rated_in(SERVICE_FLEX, false, &price), 100000);
+    struct price flat = {.request = 7, .known = true}; /* the same in all tiers */
+    assert_int_equal(rated_in(SERVICE_FLEX, false, &flat), 7);
+}
+
+/* It was held for the dearer of what it had asked for and the standard tier: nobody knows which of
+ * them it was answered in. */
+static void a_lost_call_is_never_rated_below_the_standard_tier(void **state)
+{
+    (void)state;
+    struct price price = {.input = 1000000000, .output = 2000000000, .known = true};
+    price.services[SERVICE_PRIORITY] = (struct service_price){3000000000, 0, 6000000000};
+    price.services[SERVICE_FLEX] = price.services[SERVICE_BATCH] =
+        (struct service_price){500000000, 0, 1000000000};
+    assert_int_equal(rated_in(SERVICE_PRIORITY, true, &price), 600000);
+    assert_int_equal(rated_in(SERVICE_FLEX, true, &price), 200000);
+    assert_int_equal(rated_in(SERVICE_BATCH, true, &price), 200000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +266,8 @@ int main(void)
         cmocka_unit_test(each_call_is_changed_once),
         cmocka_unit_test(what_is_cut_off_is_done_by_the_next),
         cmocka_unit_test(a_lost_call_is_rated_by_its_bound),
+        cmocka_unit_test(a_tier_without_a_price_stays_as_it_is),
+        cmocka_unit_test(a_lost_call_is_never_rated_below_the_standard_tier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

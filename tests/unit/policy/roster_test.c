@@ -16,7 +16,7 @@
 #include "gateway/base/json.h"
 #include "gateway/base/log.h"
 #include "policy/book.h"
-#include "policy/directory_view.h"
+#include "policy/roster_inside.h"
 
 /* cmocka wants the headers above. */
 #include <cmocka.h>
@@ -605,6 +605,84 @@ static void the_other_ones_changes_are_noticed(void **state)
     roster_close(two);
 }
 
+/* Has a key gained a limit with that call? */
+static bool gains(int status, const char *method, const char *where, const char *body)
+{
+    struct directory *before = roster_view(roster);
+    expect(status, method, where, body);
+    struct directory *after = roster_view(roster);
+    bool has = directory_has_gained(after, before);
+    directory_unref(before);
+    directory_unref(after);
+    return has;
+}
+
+#define NAMED "{\"name\":\"again\",\"tenant\":\"acme\""
+
+/* Limits go by names: those of a key may have had calls of a revoked one of its name. */
+static void a_name_that_comes_back_has_had_calls(void **state)
+{
+    (void)state;
+    char id[128], where[160];
+    static const char limited[] = NAMED ",\"limits\":{\"requests_per_day\":3}}";
+    assert_false(gains(201, "POST", "keys", limited));
+    snprintf(where, sizeof(where), "keys/%s", member("id", id));
+    assert_false(gains(200, "DELETE", where, NULL));
+    assert_true(gains(201, "POST", "keys", limited));
+    snprintf(where, sizeof(where), "keys/%s", member("id", id));
+    assert_false(gains(200, "DELETE", where, NULL));
+    assert_false(gains(201, "POST", "keys", NAMED "}"));
+    snprintf(where, sizeof(where), "keys/%s", member("id", id));
+    assert_true(gains(200, "PATCH", where, "{\"limits\":{\"requests_per_day\":3}}"));
+    assert_false(gains(201, "POST", "keys",
+                       "{\"name\":\"another\",\"tenant\":\"acme\",\"budget\":{\"amount\":1}}"));
+    expect(200, "DELETE", where, NULL);
+}
+
+/* As another node may hear of it: the new one first, and then the end of the old one. */
+static void a_name_that_comes_back_is_heard_of_in_any_order(void **state)
+{
+    (void)state;
+    struct fault fault;
+    char ids[2][128], where[300];
+    struct roster_change changes[3] = {
+        {.kind = RECORD_KEY}, {.kind = RECORD_KEY}, {.kind = RECORD_KEY}};
+    struct roster_options options = {.on_change = on_change};
+    struct roster *other = roster_open(&options, &file, &fault);
+    struct directory *views[3];
+    size_t kept;
+    static const char *const bodies[] = {
+        "{\"name\":\"late\",\"tenant\":\"acme\"}",
+        "{\"name\":\"late\",\"tenant\":\"acme\",\"limits\":{\"requests_per_day\":3}}"};
+    for (int i = 0; i < 2; i++) {
+        expect(201, "POST", "keys", bodies[i]);
+        member("id", ids[i]);
+        views[i] = roster_view(roster);
+        snprintf(where, sizeof(where), "keys/%s", ids[i]);
+        if (i == 0)
+            expect(200, "DELETE", where, NULL);
+    }
+    views[2] = directory_ref(views[1]);
+    const int of[] = {0, 1, 0}, in[] = {0, 1, 2}; /* made, the next made, revoked */
+    for (int i = 0; i < 3; i++) {
+        struct text id = text_of(ids[of[i]]);
+        changes[i].id = id;
+        changes[i].body = directory_record(views[in[i]], RECORD_KEY, id)->body;
+    }
+    struct roster_mark mark = {0};
+    roster_apply(other, changes, 1, &mark, &kept);
+    struct directory *before = roster_view(other);
+    roster_apply(other, changes + 1, 2, &mark, &kept);
+    struct directory *after = roster_view(other);
+    assert_true(directory_has_gained(after, before));
+    directory_unref(before);
+    directory_unref(after);
+    for (int i = 0; i < 3; i++)
+        directory_unref(views[i]);
+    roster_close(other);
+    expect(200, "DELETE", where, NULL);
+}
+
 static void a_reload_brings_other_defaults(void **state)
 {
     (void)state;
@@ -765,6 +843,8 @@ int main(void)
         cmocka_unit_test(all_is_there_after_a_restart),
         cmocka_unit_test(two_processes_change_one_file),
         cmocka_unit_test(the_other_ones_changes_are_noticed),
+        cmocka_unit_test(a_name_that_comes_back_has_had_calls),
+        cmocka_unit_test(a_name_that_comes_back_is_heard_of_in_any_order),
         cmocka_unit_test(a_reload_brings_other_defaults),
         cmocka_unit_test(the_ledger_shares_the_file),
         cmocka_unit_test(a_store_that_is_locked_says_so),

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "providers/transcript.h"
@@ -47,6 +48,41 @@ static void a_call_is_valid_wherever_it_is_cut(void **state)
     }
     assert_false(was_cut);
     arena_done(&arena);
+}
+
+/* A call and its result whose names are longer than all there is room for. */
+static void names_have_no_room_of_their_own(void **state)
+{
+    (void)state;
+    enum { MAX = 1000, LONG = 50000 };
+    static char body[4 * LONG], name[LONG + 1];
+    const struct translator *words = translator_find(TEXT("openai"), OPERATION_CHAT);
+    struct fault fault = {0};
+    struct arena arena;
+    struct transcript_call made;
+    memset(name, 'n', LONG);
+    int len = snprintf(body, sizeof body,
+                       "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{"
+                       "\"id\":\"%s\",\"type\":\"function\",\"function\":{\"name\":\"%s\","
+                       "\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"%s\","
+                       "\"content\":\"x\"}]}",
+                       name, name, name);
+    for (int i = 0; i < 2; i++) { /* the result is the last one, then the call */
+        arena_init(&arena, 4096);
+        const struct chat *chat = translate_read(&arena, words, (struct text){body, (size_t)len},
+                                                 TEXT(""), false, &fault);
+        assert_non_null(chat);
+        transcript_of_call(&arena, chat, MAX, &made);
+        is_json_or_nothing(made.messages);
+        assert_true(made.cut && made.messages.len > 0);
+        assert_true(made.messages.len < 2 * MAX);
+        arena_done(&arena);
+        len = snprintf(body, sizeof body,
+                       "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{"
+                       "\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"%s\","
+                       "\"arguments\":\"{}\"}}]}]}",
+                       name);
+    }
 }
 
 static size_t say(struct transcript *transcript, struct text answer, size_t piece, char *out,
@@ -118,6 +154,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_is_valid_wherever_it_is_cut),
+        cmocka_unit_test(names_have_no_room_of_their_own),
         cmocka_unit_test(a_stream_is_valid_wherever_it_is_cut),
         cmocka_unit_test(what_is_no_answer_says_nothing),
     };

@@ -331,6 +331,60 @@ static void what_was_spent_before_counts(void **state)
     world_end();
 }
 
+/* What a server of a dollar a second, found after a restart, has cost by then: in seconds. <unseen>
+ * ago its cost was recorded (-1 = never), it runs for <age> (-1 = who knows), and is found <late>
+ * after what was spent is recalled, or before. */
+static int64_t costs_when_found(int64_t unseen, int64_t age, int64_t late)
+{
+    world_new(17);
+    world_node("local", 10, INT64_C(3600) * 1000000000);
+    struct deployment_spec spec = plain_spec("dear", 10);
+    world_model(&spec);
+    world_configure();
+    uint64_t now = world.now_us + 9000 * (uint64_t)SECOND_US;
+    uint64_t recalled = late < 0 ? now - (uint64_t)(late * SECOND_US) : now,
+             found = late < 0 ? now : now + (uint64_t)(late * SECOND_US);
+    struct fleet_spent spent = {TEXT("dear"), INT64_C(1000000000), 0,
+                                unseen == INT64_MAX ? FLEET_UNSEEN : unseen * SECOND_US},
+                       after;
+    struct launch_name name = {
+        .deployment = "dear", .replica = "dear-1z", .digest = world.models[0].spec->digest};
+    for (int i = 0; i < 2; i++) {
+        bool finds = (late < 0) == (i == 0);
+        if (finds)
+            assert_non_null(
+                fleet_adopt(world.fleet, &name, 0, age < 0 ? -1 : age * SECOND_US, found));
+        else if (unseen >= 0)
+            fleet_recall_spent(world.fleet, &spent, recalled);
+        if (!finds)
+            fleet_recalled_all(world.fleet, recalled);
+    }
+    assert_true(fleet_spent(world.fleet, 0, &after, found));
+    int64_t before = unseen >= 0 ? spent.nanos : 0;
+    world_end();
+    assert_int_equal((after.nanos - before) % 1000000000, 0);
+    return (after.nanos - before) / 1000000000;
+}
+
+static void what_ran_while_nobody_counted_costs_that(void **state)
+{
+    (void)state;
+    assert_int_equal(costs_when_found(100, -1, 0), 100);
+    assert_int_equal(costs_when_found(100, 500, 0), 100);
+    assert_int_equal(costs_when_found(100, 30, 0), 30); /* begun after the last record */
+    assert_int_equal(costs_when_found(0, 30, 0), 0); /* it is not known, or others have counted */
+    /* None ran at the last record, or there is none: all of its life was counted by nobody. */
+    assert_int_equal(costs_when_found(INT64_MAX, 30, 0), 30);
+    assert_int_equal(costs_when_found(INT64_MAX, -1, 0), 0);
+    assert_int_equal(costs_when_found(-1, 30, 0), 30);
+    /* Its engine was away for long, or it is found before it is known what was spent. */
+    assert_int_equal(costs_when_found(100, 5000, 3600), 3700);
+    assert_int_equal(costs_when_found(100, 200, 3600), 200);
+    assert_int_equal(costs_when_found(-1, 5000, 3600), 5000);
+    assert_int_equal(costs_when_found(100, 5000, -2), 98);
+    assert_int_equal(costs_when_found(-1, 5000, -2), 5000);
+}
+
 static void it_says_when_it_will_be_ready_and_what_was_saved(void **state)
 {
     (void)state;
@@ -369,6 +423,7 @@ int main(void)
         cmocka_unit_test(who_starts_on_a_node_that_goes_away_for_good_is_started_elsewhere),
         cmocka_unit_test(money_and_age_end_it),
         cmocka_unit_test(what_was_spent_before_counts),
+        cmocka_unit_test(what_ran_while_nobody_counted_costs_that),
         cmocka_unit_test(it_says_when_it_will_be_ready_and_what_was_saved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -255,7 +255,7 @@ static void sluice_comes_back(void)
         name.digest = server->spec->digest;
         server->open = false;
         server->replica = NULL;
-        server->replica = fleet_adopt(world.fleet, &name, server->node, world.now_us);
+        server->replica = fleet_adopt(world.fleet, &name, server->node, -1, world.now_us);
         server->orphan = !server->replica;
         total_adopted += server->replica != NULL;
         if (server->replica) {

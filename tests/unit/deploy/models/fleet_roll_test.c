@@ -244,13 +244,13 @@ static void what_runs_after_a_restart_is_taken_over(void **state)
     world_configure();
     fleet_tick(world.fleet, world.now_us); /* nothing is started before it is known what runs */
     assert_int_equal(model->launches, 1);
-    server->replica = fleet_adopt(world.fleet, &name, 0, world.now_us);
+    server->replica = fleet_adopt(world.fleet, &name, 0, -1, world.now_us);
     assert_non_null(server->replica);
-    assert_null(fleet_adopt(world.fleet, &name, 0, world.now_us)); /* not twice */
+    assert_null(fleet_adopt(world.fleet, &name, 0, -1, world.now_us)); /* not twice */
     snprintf(name.replica, sizeof(name.replica), "abc");
-    assert_null(fleet_adopt(world.fleet, &name, 0, world.now_us)); /* one is enough */
+    assert_null(fleet_adopt(world.fleet, &name, 0, -1, world.now_us)); /* one is enough */
     name.digest++;
-    assert_null(fleet_adopt(world.fleet, &name, 0, world.now_us));
+    assert_null(fleet_adopt(world.fleet, &name, 0, -1, world.now_us));
     assert_int_equal(server->replica->number, server->number);
     world.usable[0] = true;
     fleet_node(world.fleet, 0, true, world.now_us);
