@@ -54,7 +54,9 @@ static void write_bad(struct service *service, struct admin_call *call,
 void admin_config_reload(struct service *service, struct config *config, struct admin_call *call)
 {
     (void)config;
-    if (service_reload(service))
+    if (service_is_upgrading(service)) /* who takes over has read the file already */
+        admin_problem(call, 503, TEXT("an upgrade is under way; try again"));
+    else if (service_reload(service))
         write_good(service, call, &service->last_reload);
     else
         write_bad(service, call, &service->last_reload);

@@ -292,7 +292,13 @@ bool batch_admit(struct exchange *x)
     if (!is_submission(x))
         return true;
     struct batch_facts *facts = arena_new(&x->arena, sizeof(*facts));
+    batch_done(x); /* of an earlier round */
     x->batch = arena_new(&x->arena, sizeof(*x->batch));
+    x->batch->is_counted = batches_may_submit(x->worker->options.batches);
+    if (!x->batch->is_counted)
+        return fault_set(exchange_fault(x), FAULT_OVERLOADED,
+                         "An upgrade of this gateway is under way, and no batch is submitted "
+                         "meanwhile; try again.");
     batch_facts_read(objects_facts(x), facts);
     if (!batches_have_room(x->worker->options.batches))
         return fault_set(exchange_fault(x), FAULT_OVERLOADED, "Too many batches run now.");
@@ -305,6 +311,14 @@ bool batch_admit(struct exchange *x)
                        &x->batch->parts[x->batch->count]))
             return false;
     return true;
+}
+
+void batch_done(struct exchange *x)
+{
+    if (!x->batch || !x->batch->is_counted)
+        return;
+    x->batch->is_counted = false;
+    batches_submitted(x->worker->options.batches);
 }
 
 /* ---------------------------------------------------------------------------- holding */

@@ -16,6 +16,7 @@
 struct batch {
     struct ledger_row parts[BATCH_PARTS_MAX];
     size_t count;
+    bool is_counted; /* among those that are being submitted */
     bool is_held;    /* it runs, and is settled later */
     bool is_unknown; /* it may run, and nobody here will see it end: booked as the most it may cost
                       */
@@ -33,3 +34,5 @@ bool batch_goes_on(const struct exchange *x);
  * from now on: true; false: there is nothing to hold, <row> has changed if something must be booked
  * at once, and is to be settled as with any call. */
 bool batch_settle(struct exchange *x, struct ledger_row *row);
+/* Nothing is to come of it any more, whatever became of it. */
+void batch_done(struct exchange *x);

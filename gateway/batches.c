@@ -22,6 +22,8 @@ struct batches {
     struct loop *loop; /* of the desk; NULL = there is none */
     struct errand *errand;
     bool is_posted;
+    unsigned submitting;
+    bool is_shut;
 };
 
 /* ------------------------------------------------------------------------ life */
@@ -39,6 +41,37 @@ size_t batches_open(struct batches *batches)
 {
     pthread_mutex_lock(&batches->lock);
     size_t count = batches->by_id.count;
+    pthread_mutex_unlock(&batches->lock);
+    return count;
+}
+
+bool batches_may_submit(struct batches *batches)
+{
+    pthread_mutex_lock(&batches->lock);
+    bool may = !batches->is_shut;
+    batches->submitting += may;
+    pthread_mutex_unlock(&batches->lock);
+    return may;
+}
+
+void batches_submitted(struct batches *batches)
+{
+    pthread_mutex_lock(&batches->lock);
+    batches->submitting--;
+    pthread_mutex_unlock(&batches->lock);
+}
+
+void batches_shut(struct batches *batches, bool is_shut)
+{
+    pthread_mutex_lock(&batches->lock);
+    batches->is_shut = is_shut;
+    pthread_mutex_unlock(&batches->lock);
+}
+
+unsigned batches_submitting(struct batches *batches)
+{
+    pthread_mutex_lock(&batches->lock);
+    unsigned count = batches->submitting;
     pthread_mutex_unlock(&batches->lock);
     return count;
 }

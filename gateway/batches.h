@@ -46,6 +46,14 @@ bool batches_rebuild(struct batches *batches, struct limits *limits, const struc
 
 /* How many run. Any thread. */
 size_t batches_open(struct batches *batches);
+/* One is about to be submitted: counted until batches_submitted(), which is behind its being held.
+ * False: none may be, for another process takes over that would not see it. Any thread. */
+bool batches_may_submit(struct batches *batches);
+void batches_submitted(struct batches *batches);
+/* Let no more be submitted, or let them again. */
+void batches_shut(struct batches *batches, bool is_shut);
+/* How many are being submitted. */
+unsigned batches_submitting(struct batches *batches);
 bool batches_have_room(struct batches *batches);
 /* Do a batch's calls count against <limit>? Against money always; against requests and tokens in
  * windows of a day or longer. Shorter ones are for calls that somebody waits for: a batch is run

@@ -41,6 +41,7 @@ static void put_all(struct buffer *out, const struct handoff *handoff)
     put(out, "elder", handoff->elder);
     put(out, "child_channel", handoff->child_channel);
     put(out, "elder_channel", handoff->elder_channel);
+    put(out, "elder_until_us", (long long)handoff->elder_until_us);
     put_words(out, "state", handoff->state);
     put_words(out, "database", handoff->database);
     put_words(out, "ledger_path", handoff->ledger_path);
@@ -179,6 +180,8 @@ static void take_fact(struct reading *reading, struct text fact, struct text wor
         return;
     if (text_equal(fact, TEXT("format")))
         reading->format = number;
+    else if (text_equal(fact, TEXT("elder_until_us")))
+        handoff->elder_until_us = number > 0 ? (uint64_t)number : 0;
     else if (text_equal(fact, TEXT("to_supervisor")))
         handoff->to_supervisor = number != 0;
     else if (text_equal(fact, TEXT("workers")))

@@ -29,6 +29,7 @@ struct handoff {
     /* The supervisor: its service, and one that still ends (0 = none). */
     pid_t child, elder;
     int child_channel, elder_channel;
+    uint64_t elder_until_us; /* it is killed then (monotonic); 0 = not said */
     /* What has to be the same in both configurations. */
     char *state, *database, *ledger_path, *admin_socket;
 };

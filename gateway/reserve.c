@@ -300,6 +300,15 @@ void reserve_forget(struct exchange *x)
 
 /* ------------------------------------------------------------------------------- streams */
 
+static bool not_extended(struct exchange *x, enum fault_kind kind, const char *words)
+{
+    if (limits_are_orphaned(&x->reservation))
+        return fault_set(exchange_fault(x), FAULT_OVERLOADED,
+                         "The service that counts has gone in the middle of this answer, which "
+                         "began before an upgrade; try again.");
+    return fault_set(exchange_fault(x), kind, "%s", words);
+}
+
 static bool extend(struct exchange *x, int64_t more)
 {
     struct reservation *r = &x->reservation;
@@ -312,12 +321,11 @@ static bool extend(struct exchange *x, int64_t more)
     }
     int64_t nanos = reserve_cost_bound(x, output + more) - reserve_cost_bound(x, output);
     if (money && !limits_extend(r, LIMIT_MONEY, nanos))
-        return fault_set(exchange_fault(x), FAULT_BUDGET,
-                         "The budget is spent in the middle of this answer.");
+        return not_extended(x, FAULT_BUDGET, "The budget is spent in the middle of this answer.");
     if (strict &&
         (!limits_extend(r, LIMIT_OUTPUT_TOKENS, more) || !limits_extend(r, LIMIT_TOKENS, more)))
-        return fault_set(exchange_fault(x), FAULT_RATE_TOKENS,
-                         "The limit of tokens is reached in the middle of this answer.");
+        return not_extended(x, FAULT_RATE_TOKENS,
+                            "The limit of tokens is reached in the middle of this answer.");
     x->extended_tokens += more;
     return true;
 }

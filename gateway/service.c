@@ -14,6 +14,7 @@
 #include "gateway/admin_desk.h"
 #include "gateway/admin_inside.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/database.h"
 #include "gateway/base/descriptors.h"
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
@@ -304,7 +305,7 @@ void service_leave(struct service *service)
 static void look_whether_drained(struct service *service, uint64_t now)
 {
     struct worker_figures open = sum_figures(service);
-    if (open.exchanges > 0)
+    if (open.exchanges > 0 || limits_are_asked(service->limits)) /* its calls need our answers */
         service->quiet_since_us = 0;
     else if (service->quiet_since_us == 0)
         service->quiet_since_us = now;
@@ -398,7 +399,7 @@ static void serve(struct service *service, int signals)
         struct signalfd_siginfo info;
         uint64_t count;
         if (fds[1].revents != 0 && read(service->wake, &count, sizeof count) > 0 &&
-            atomic_exchange(&service->wants_drain, false))
+            atomic_exchange(&service->wants_drain, false) && !service_passes_drain_on(service))
             begin_drain(service, true);
         if (fds[2].revents != 0 && read(signals, &info, sizeof info) > 0)
             begin_drain(service, true); /* TERM for the whole group, as systemd sends it */
@@ -634,12 +635,15 @@ static bool open_parts(struct service *service)
         good = parts[i].open(service);
     }
     watchdog_stop(watchdog);
+    if (!good && database_was_kept())
+        service_cannot_follow(service, "the database must be upgraded: that takes a restart");
     return good;
 }
 
 /* All that workers need. */
 static bool open_all(struct service *service)
 {
+    database_keep_versions(service->options->follows); /* it may come to nothing */
     if (!can_start(service) || !open_parts(service))
         return false;
     expect_tenants(service);
@@ -649,7 +653,9 @@ static bool open_all(struct service *service)
     admin_open_sessions(service);
     service->roster_desk = desk_new("admin-keys", service);
     service->ledger_desk = desk_new("admin-ledger", service);
-    return !service->options->follows || service_await_accept(service);
+    bool good = !service->options->follows || service_await_accept(service);
+    database_keep_versions(false);
+    return good;
 }
 
 static void begin_to_serve(struct service *service)

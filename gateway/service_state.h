@@ -192,13 +192,17 @@ bool service_hear_upgrade(struct service *service, char word, int passed);
 /* A drain is to begin: give up being replaced, where that is for us to say. False: it is not, and
  * the drain begins when the supervisor has said what becomes of us. */
 bool service_may_drain(struct service *service);
+/* A drain was asked for through the API; true: it is for the one that has taken over, and told. */
+bool service_passes_drain_on(const struct service *service);
 /* Move it on; how long to sleep at most, in milliseconds, or -1. */
 int service_keep_turn(struct service *service);
 /* May nothing be changed now, for another is about to take over? Any thread. */
 bool service_is_upgrading(const struct service *service);
 /* Has another the limits, and what else there must be one of? */
 bool service_has_handed_over(const struct service *service);
-/* The new one: wait for our turn, and take over the limits. False: it came to nothing. */
+/* The new one: it comes to nothing, and why. */
+void service_cannot_follow(const struct service *service, const char *why);
+/* Wait for our turn, and take over the limits. False: it came to nothing. */
 bool service_take_over(struct service *service);
 /* service.c: the drain of one that another has taken over from. */
 void service_leave(struct service *service);

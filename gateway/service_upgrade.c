@@ -17,12 +17,15 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/base/version.h"
 #include "gateway/batches.h"
 #include "gateway/channel.h"
+#include "gateway/counters_in_force.h"
 #include "gateway/deploy_desk.h"
 #include "gateway/jobs.h"
 #include "gateway/service_state.h"
+#include "gateway/watchdog.h"
 #include "policy/ledger.h"
 
 enum {
@@ -33,6 +36,8 @@ enum {
     TURN_US = 600000000,  /* a new one waits so long for its turn */
     INHERIT_US = 5000000, /* and for the limits */
     ACCEPT_US = 30000000, /* and for the word that it serves */
+    /* A worker waits for the other so long, until that serves and then for an answer. */
+    BEAR_US = UNDER_SANITIZER ? 60000000 : 15000000,
     REASON_BYTES = 400,
 };
 
@@ -62,15 +67,18 @@ static void resume(struct service *service)
 {
     if (atomic_load(&service->turn) == TURN_HANDED) {
         /* Nobody has been let in elsewhere, and what was done since is counted here, too. One that
-         * still asks the other has given up soon; one that is stuck is the watchdog's. */
+         * is stuck is the watchdog's. */
+        limits_return(service->limits);
         while (!workers_hold(service->workers, service->worker_count, &service->gate, STILL_US))
             workers_release(&service->gate, false);
         limits_take_back(service->limits);
+        watchdog_bear(service->watchdog, 0);
         deploy_desk_hand_over(service_deploy_desk(service), false);
         workers_release(&service->gate, true);
     }
     if (service->jobs)
         jobs_resume(service->jobs);
+    batches_shut(service->batches, false);
     set_turn(service, TURN_NONE);
     log_line(LOG_INFO, "service", "goes on to serve");
     if (service->drain_waits)
@@ -88,11 +96,23 @@ bool service_may_drain(struct service *service)
     return turn != TURN_HANDED;
 }
 
+bool service_passes_drain_on(const struct service *service)
+{
+    if (atomic_load(&service->turn) != TURN_LEAVING)
+        return false;
+    say(service, SAY_DRAINING, NULL);
+    return true;
+}
+
 static void refuse(struct service *service, const char *why)
 {
     resume(service);
     say(service, SAY_UNABLE, why);
 }
+
+static const char batches_run[] =
+    "batches are under way at providers, and are not handed over: wait for their end, or drain and "
+    "start anew";
 
 static void prepare(struct service *service)
 {
@@ -102,28 +122,35 @@ static void prepare(struct service *service)
     }
     set_turn(service, TURN_PREPARING);
     service->turn_until_us = clock_now_us() + (uint64_t)service->config->grace_us;
+    batches_shut(service->batches, true);
     if (service->config->store.is_redis)
         refuse(service, "limits that nodes share in Redis are not handed over: drain this node, "
                         "and start the new one");
     else if (batches_open(service->batches) > 0)
-        refuse(service, "batches are under way at providers, and are not handed over: wait for "
-                        "their end, or drain and start anew");
+        refuse(service, batches_run);
     else if (service->jobs)
         jobs_drain(service->jobs);
 }
 
-/* What must not be cut in two: changes through the API, and jobs, which would be made twice. */
+/* What must not be cut in two: changes through the API, jobs, which would be made twice, and
+ * batches that are being submitted, which nobody would ask after. */
 static void look_whether_prepared(struct service *service)
 {
     char why[REASON_BYTES];
     struct jobs_figures jobs = {0};
     if (service->jobs)
         jobs = jobs_figures(service->jobs);
-    if (jobs.running == 0 && atomic_load(&service->changing) == 0) {
+    unsigned submitting = batches_submitting(service->batches);
+    if (submitting == 0 && batches_open(service->batches) > 0) {
+        refuse(service, batches_run);
+    } else if (jobs.running == 0 && submitting == 0 && atomic_load(&service->changing) == 0) {
         set_turn(service, TURN_PREPARED);
         say(service, SAY_PREPARED, NULL);
     } else if (clock_now_us() >= service->turn_until_us) {
-        snprintf(why, sizeof why, "%u jobs still run, longer than shutdown.grace", jobs.running);
+        snprintf(why, sizeof why,
+                 "%u jobs still run, and %u batches are still submitted, longer than "
+                 "shutdown.grace",
+                 jobs.running, submitting);
         refuse(service, why);
     }
 }
@@ -153,21 +180,29 @@ static void hand_over(struct service *service, int link)
     }
     service_keep_spent(service);
     ledger_catch_up(service->ledger, CATCH_UP_US); /* what was made here is there to be found */
+    struct directory *directory = service_directory(service);
+    struct counters_in_force *counters = counters_in_force_new(directory);
+    struct bequest which = {counters_in_force_has, counters};
+    directory_unref(directory);
     uint64_t begun = clock_now_us();
-    bool good = stand_still(service);
+    bool good = batches_open(service->batches) == 0 && stand_still(service);
     if (!good) {
         close(link);
-        fault_set(&fault, FAULT_INTERNAL, "a worker is busy for seconds");
+        fault_set(&fault, FAULT_INTERNAL, "%s",
+                  batches_open(service->batches) > 0 ? batches_run
+                                                     : "a worker is busy for seconds");
     } else {
         if (service->jobs)
             jobs_hand_over(service->jobs);
-        good = limits_bequeath(service->limits, link, &fault);
+        good = limits_bequeath(service->limits, &which, link, &fault);
     }
     if (good) {
         deploy_desk_hand_over(service_deploy_desk(service), true);
         set_turn(service, TURN_HANDED);
+        watchdog_bear(service->watchdog, BEAR_US);
     }
     workers_release(&service->gate, !good);
+    counters_in_force_free(counters);
     snprintf(closed, sizeof closed, "%llu", (unsigned long long)(clock_now_us() - begun));
     if (good)
         say(service, SAY_HANDED, closed);
@@ -179,7 +214,11 @@ static void leave(struct service *service)
 {
     if (atomic_load(&service->turn) != TURN_HANDED)
         return;
+    limits_passed_on(service->limits);
     set_turn(service, TURN_LEAVING);
+    if (service->drain_waits) /* it is for the other now */
+        service_passes_drain_on(service);
+    service->drain_waits = false;
     service_leave(service);
 }
 
@@ -235,6 +274,11 @@ static bool await(const struct service *service, char word, int64_t wait_us)
         if (len < 0)
             poll(&some, 1, (int)((until - now) / 1000) + 1);
     }
+}
+
+void service_cannot_follow(const struct service *service, const char *why)
+{
+    say(service, SAY_UNABLE, why);
 }
 
 bool service_take_over(struct service *service)

@@ -675,6 +675,7 @@ static void settle(struct exchange *x)
         ledger_settle_call(x->worker->journal, &row, &x->mark);
     x->settled = true;
     reserve_settle(x, &row);
+    batch_done(x);
     job_desk_note(x, &row);
     replay_booked(x, &row);
     log_access(x, &row);

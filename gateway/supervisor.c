@@ -542,10 +542,10 @@ static uint64_t keep_time(struct supervisor *s)
         s->stopped_us = now;
     if (s->child == 0 && !s->is_over && now >= s->start_at_us)
         start_service(s);
-    if (s->child == 0)
-        supervisor_earliest(&next, s->start_at_us);
-    else
+    if (s->child > 0)
         keep_child(s, now, &next);
+    else if (!s->is_over)
+        supervisor_earliest(&next, s->start_at_us);
     if (s->watchdog_us > 0 && now >= s->watchdog_next_us) {
         if (s->is_ready || !s->was_ready)
             notify_send("WATCHDOG=1");
@@ -614,7 +614,9 @@ static void go_on(struct supervisor *s, struct handoff *from)
     s->channel = from->child_channel;
     s->elder = from->elder;
     s->elder_channel = from->elder_channel;
-    s->elder_until_us = now + (uint64_t)grace_us + ELDER_SLACK_US;
+    s->elder_until_us = from->elder_until_us; /* by the configuration that it had */
+    if (s->elder_until_us == 0)
+        s->elder_until_us = now + (uint64_t)grace_us + ELDER_SLACK_US;
     s->child_started_us = now;
     starved_heard(&s->signs, s->child, now);
     s->was_ready = s->is_ready = true;
@@ -633,6 +635,7 @@ static bool prepare(struct supervisor *s)
     note_places(s, s->config);
     if (!lock_state(s))
         return false;
+    upgrade_forget_last(s);
     open_signals(s);
     if (sockets_open(&s->sockets, s->config, &why))
         return true;

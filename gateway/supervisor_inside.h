@@ -87,6 +87,8 @@ const char *supervisor_death_of(int status, char words[64]);
 /* What this program was started as. */
 void upgrade_note_program(struct supervisor *s);
 void upgrade_forget_program(struct supervisor *s);
+/* At a start: one that is said to be under way has ended with who made it. */
+void upgrade_forget_last(const struct supervisor *s);
 /* Can a service with <config> run on our sockets, in our state directory? */
 bool upgrade_suits(struct supervisor *s, const struct config *config);
 /* USR2 */

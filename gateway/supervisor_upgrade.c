@@ -21,6 +21,7 @@
 
 #include "gateway/base/clock.h"
 #include "gateway/base/memory.h"
+#include "gateway/base/sanitizer.h"
 #include "gateway/base/version.h"
 #include "gateway/complaint.h"
 #include "gateway/handoff.h"
@@ -32,7 +33,8 @@ enum {
     SLACK_US = 15000000, /* more than the old service takes to give up by itself */
     WARM_US = 30000000,  /* without any sign of the new one */
     HAND_US = 20000000,  /* for the old one to hand over */
-    TAKE_US = 60000000,  /* for the new one to take over */
+    /* for the new one to take over, while nobody is let in */
+    TAKE_US = UNDER_SANITIZER ? 30000000 : 5000000,
     COMMAND_BYTES = 64 << 10,
 };
 
@@ -87,6 +89,16 @@ static void note(const struct supervisor *s, enum upgrade_state state, const cha
     if (!upgrade_outcome_write(s->places.state, &outcome))
         supervisor_say(s, LOG_WARN, "how the upgrade goes cannot be written down: %s",
                        strerror(errno));
+}
+
+void upgrade_forget_last(const struct supervisor *s)
+{
+    struct upgrade_outcome last;
+    if (!upgrade_outcome_read(s->places.state, &last) || last.state != UPGRADE_RUNNING)
+        return;
+    last.state = UPGRADE_FAILED;
+    snprintf(last.reason, sizeof last.reason, "sluice ended meanwhile");
+    upgrade_outcome_write(s->places.state, &last);
 }
 
 static void close_all(struct upgrade *upgrade)
@@ -280,6 +292,7 @@ static void execute(struct supervisor *s)
     handoff.child_channel = s->channel;
     handoff.elder = s->elder;
     handoff.elder_channel = s->elder_channel;
+    handoff.elder_until_us = s->elder_until_us;
     if (handoff_write(&handoff)) {
         fexecve(s->upgrade.program, s->arguments, environ); /* the file that serves already */
         handoff_forget(&handoff);
@@ -381,9 +394,12 @@ void upgrade_read(struct supervisor *s)
         if (passed >= 0)
             close(passed);
     }
-    while (s->elder_channel >= 0 && channel_hear(s->elder_channel, message, &passed) > 0)
+    while (s->elder_channel >= 0 && channel_hear(s->elder_channel, message, &passed) > 0) {
         if (passed >= 0)
             close(passed);
+        if (message[0] == SAY_DRAINING && s->child > 0) /* it was told to as it handed over */
+            channel_say(s->channel, SAY_DRAIN, NULL, -1);
+    }
 }
 
 /* ------------------------------------------------------------------------- deaths and time */

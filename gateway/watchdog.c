@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ struct watchdog {
     pthread_cond_t wake;
     bool is_over;
     uint64_t limit_us;
+    _Atomic uint64_t bears_us;
     struct worker *const *workers;
     unsigned count;
     uint64_t process_us; /* what all threads had computed at the last tick, */
@@ -122,10 +124,21 @@ static uint64_t counts_us(const struct watchdog *watchdog, enum starved_state st
     return waits_for_starved(watchdog) ? 0 : TICK_US;
 }
 
+void watchdog_bear(struct watchdog *watchdog, uint64_t at_least_us)
+{
+    atomic_store(&watchdog->bears_us, at_least_us);
+}
+
+static uint64_t limit_of(const struct watchdog *watchdog)
+{
+    uint64_t bears_us = atomic_load(&watchdog->bears_us);
+    return watchdog->limit_us && bears_us > watchdog->limit_us ? bears_us : watchdog->limit_us;
+}
+
 static bool is_stuck(const struct watchdog *watchdog, const struct watched *watched)
 {
     enum { PART = 3 }; /* of the limit, for one that computes */
-    uint64_t limit = watchdog->limit_us;
+    uint64_t limit = limit_of(watchdog);
     if (limit == 0)
         return false;
     return watched->stuck_us >= limit || watched->seen_us >= LIMITS_STARVED * limit ||
@@ -136,7 +149,7 @@ static bool is_stuck(const struct watchdog *watchdog, const struct watched *watc
 /* Has <us> come to the limit with this tick? So that it is said once. */
 static bool is_told_now(const struct watchdog *watchdog, uint64_t us)
 {
-    return watchdog->limit_us && us >= watchdog->limit_us && us < watchdog->limit_us + TICK_US;
+    return limit_of(watchdog) && us >= limit_of(watchdog) && us < limit_of(watchdog) + TICK_US;
 }
 
 static void note_disk(const struct watchdog *watchdog, struct watched *watched, unsigned i)
@@ -173,7 +186,7 @@ static void look_at(struct watchdog *watchdog, unsigned i)
         watched->computed_us = watched->last_us = computed;
     if (state == STARVED_ON_DISK) {
         note_disk(watchdog, watched, i);
-        if (!watchdog->limit_us || watched->disk_us < LIMITS_ON_DISK * watchdog->limit_us)
+        if (!limit_of(watchdog) || watched->disk_us < LIMITS_ON_DISK * limit_of(watchdog))
             return;
         log_line(LOG_ERROR, "watchdog", "worker %u waits for the disk for %llu ms: aborting", i,
                  (unsigned long long)watched->disk_us / 1000);

@@ -40,5 +40,7 @@ struct watchdog *watchdog_start(struct worker *const *workers, unsigned count,
 struct watchdog *watchdog_start_opening(uint64_t limit_us, void (*beat)(void *with), void *with);
 /* It goes on with <what>, a literal: the log has that when it hangs. The limit begins anew. */
 void watchdog_note(struct watchdog *watchdog, const char *what);
+/* Workers may wait for another process now: bear <at_least_us>; 0 = the limit again. Any thread. */
+void watchdog_bear(struct watchdog *watchdog, uint64_t at_least_us);
 /* Before the workers are stopped. */
 void watchdog_stop(struct watchdog *watchdog);

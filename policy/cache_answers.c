@@ -67,9 +67,13 @@ static void note_success(struct answers *answers)
     answers->failing = false;
 }
 
+static bool open_file(struct answers *answers, struct fault *fault);
+
 static void find_record(struct answers *answers, struct answer_search *search)
 {
-    if (!answers->database)
+    struct fault why;
+    /* Another process may have made it: the one before this, after an upgrade in place. */
+    if (!answers->database && (access(answers->path, F_OK) != 0 || !open_file(answers, &why)))
         return;
     statement_set_blob(answers->find, 1, text_of_name(&search->name));
     statement_set(answers->find, 2, clock_wall_us());

@@ -335,12 +335,34 @@ struct limits_figures limits_figures(struct limits *limits)
 
 /* --------------------------------------------------------- from one process to the next */
 
-bool limits_bequeath(struct limits *limits, int fd, struct fault *fault)
+bool limits_bequeath(struct limits *limits, const struct bequest *which, int fd,
+                     struct fault *fault)
 {
-    struct heir *heir = heir_new(limits->meter, fd, fault);
+    struct heir *heir = heir_new(limits->meter, which, fd, fault);
     if (heir)
         atomic_store_explicit(&limits->heir, heir, memory_order_release);
     return heir != NULL;
+}
+
+void limits_passed_on(struct limits *limits)
+{
+    heir_serves(heir_of(limits));
+}
+
+void limits_return(struct limits *limits)
+{
+    heir_returns(heir_of(limits));
+}
+
+bool limits_are_orphaned(const struct reservation *reservation)
+{
+    struct heir *heir = reservation->limiter ? heir_of(reservation->limiter->limits) : NULL;
+    return heir && heir_is_gone(heir);
+}
+
+bool limits_are_asked(const struct limits *limits)
+{
+    return limits->forebear && !forebear_is_gone(limits->forebear);
 }
 
 void limits_take_back(struct limits *limits)

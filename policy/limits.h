@@ -330,14 +330,28 @@ struct limits_figures limits_figures(struct limits *limits);
  * its limits (succession.h). Without a shared store only.
  *
  * limits_bequeath(): all that there is goes over <fd>, which is taken, and from then on the other
- * is asked. No worker may use its limiter meanwhile. False and *fault: nothing has changed.
- * limits_take_back(): the other has not begun, and this process goes on; the same holds.
+ * is asked; not counters that <which> says no to, for the other counts them anew. No worker may use
+ * its limiter meanwhile. False and *fault: nothing has changed.
+ *
+ * limits_passed_on(): the other serves now; until then who asks waits for it. limits_return(): it
+ * never will, and this process counts; and when no worker uses its limiter, limits_take_back().
  */
-bool limits_bequeath(struct limits *limits, int fd, struct fault *fault);
+struct bequest {
+    bool (*goes)(void *with, struct text counter); /* NULL: all do */
+    void *with;
+};
+bool limits_bequeath(struct limits *limits, const struct bequest *which, int fd,
+                     struct fault *fault);
+void limits_passed_on(struct limits *limits);
+void limits_return(struct limits *limits);
 void limits_take_back(struct limits *limits);
+/* Has the other, whom this process asks, gone? Then nothing can be held for <reservation>. */
+bool limits_are_orphaned(const struct reservation *reservation);
 /* The other side: before anything else is counted. Waits <wait_us> for it, at most. */
 bool limits_inherit(struct limits *limits, int fd, int64_t wait_us, struct fault *fault);
 /* Answer the calls of the old process from now on. False: there is no thread for that. */
 bool limits_answer(struct limits *limits);
+/* Does the old process still ask? */
+bool limits_are_asked(const struct limits *limits);
 /* Were the counters taken over? Then what they have is what was used. */
 bool limits_are_inherited(const struct limits *limits);

@@ -24,7 +24,7 @@
  * on one machine, but may be of different versions: whoever changes any of it counts WIRE_VERSION
  * up, and a successor refuses what it does not know.
  */
-enum { WIRE_VERSION = 1, STATE_MAX_BYTES = 1 << 30, MESSAGE_MAX_BYTES = 192 << 10 };
+enum { WIRE_VERSION = 1, STATE_MAX_BYTES = 1 << 30, MESSAGE_MAX_BYTES = 192 << 10, WAIT_MS = 10 };
 #define WIRE_MAGIC INT64_C(0x656369756c73) /* "sluice" */
 
 enum word { WORD_RESERVE = 1, WORD_EXTEND, WORD_SETTLE };
@@ -116,32 +116,54 @@ static void get_limit(struct reader *in, struct limit *limit)
 
 /* --------------------------------------------------------------------------------- messages */
 
-static bool send_message(int fd, const struct buffer *message)
+/* What becomes of a successor. */
+enum heir_state { HEIR_GIVEN, HEIR_SERVES, HEIR_RETURNS };
+
+/* A wait of the predecessor for its successor, or of that for the predecessor: <state> NULL. */
+struct patience {
+    const _Atomic(enum heir_state) *state;
+    uint64_t until;
+};
+
+static struct patience patience_of(const _Atomic(enum heir_state) *state)
 {
-    uint64_t until = clock_now_us() + SUCCESSION_ASK_US;
+    return (struct patience){state, clock_now_us() + SUCCESSION_ASK_US};
+}
+
+/* Wait a moment for <events>. False: for nothing more. <is_over>: nothing comes over <fd> any more.
+ */
+static bool wait_on(struct patience *patience, int fd, short events, bool is_over)
+{
+    enum heir_state state = patience->state ? atomic_load(patience->state) : HEIR_SERVES;
+    if (state == HEIR_GIVEN) /* it may be dying, or have much to do: that is for others to say */
+        *patience = patience_of(patience->state);
+    else if (state == HEIR_RETURNS || is_over || clock_now_us() >= patience->until)
+        return false;
+    struct pollfd one = {.fd = is_over ? -1 : fd, .events = events};
+    return poll(&one, 1, WAIT_MS) >= 0 || errno == EINTR;
+}
+
+static bool send_message(int fd, const struct buffer *message,
+                         const _Atomic(enum heir_state) *state)
+{
+    struct patience patience = patience_of(state);
     struct text bytes = buffer_text(message);
-    while (send(fd, bytes.at, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)bytes.len) {
-        struct pollfd room = {.fd = fd, .events = POLLOUT};
-        uint64_t now = clock_now_us();
-        if ((errno != EAGAIN && errno != EINTR) || now >= until ||
-            poll(&room, 1, (int)((until - now) / 1000) + 1) <= 0)
+    while (send(fd, bytes.at, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)bytes.len)
+        if (!wait_on(&patience, fd, POLLOUT, errno != EAGAIN && errno != EINTR))
             return false;
-    }
     return true;
 }
 
-/* One message within <wait_us>; below 0 when none comes any more. */
-static ssize_t receive_message(int fd, char *bytes, size_t size, int64_t wait_us)
+/* One message; below 0 when none comes any more. */
+static ssize_t receive_message(int fd, char *bytes, size_t size,
+                               const _Atomic(enum heir_state) *state)
 {
-    uint64_t until = clock_now_us() + (uint64_t)wait_us;
+    struct patience patience = patience_of(state);
     for (;;) {
         ssize_t len = recv(fd, bytes, size, MSG_DONTWAIT);
         if (len > 0)
             return len;
-        uint64_t now = clock_now_us();
-        struct pollfd some = {.fd = fd, .events = POLLIN};
-        if (len == 0 || (errno != EAGAIN && errno != EINTR) || now >= until ||
-            poll(&some, 1, (int)((until - now) / 1000) + 1) < 0)
+        if (!wait_on(&patience, fd, POLLIN, len == 0 || (errno != EAGAIN && errno != EINTR)))
             return -1;
     }
 }
@@ -151,12 +173,15 @@ static ssize_t receive_message(int fd, char *bytes, size_t size, int64_t wait_us
 struct dump {
     struct buffer bytes;
     int64_t count;
+    const struct bequest *which;
 };
 
 static void put_state(void *with, const struct counter_state *state)
 {
     struct dump *dump = with;
     struct buffer *out = &dump->bytes;
+    if (dump->which->goes && !dump->which->goes(dump->which->with, state->id))
+        return;
     put_text(out, state->root);
     put_text(out, state->id);
     put_limit(out, &state->limit);
@@ -174,9 +199,9 @@ static void put_state(void *with, const struct counter_state *state)
 }
 
 /* A descriptor of a file with all of it, or -1. */
-static int write_dump(struct meter *meter, struct fault *fault)
+static int write_dump(struct meter *meter, const struct bequest *which, struct fault *fault)
 {
-    struct dump dump = {0};
+    struct dump dump = {.which = which};
     buffer_init(&dump.bytes, STATE_MAX_BYTES);
     put_number(&dump.bytes, WIRE_MAGIC);
     put_number(&dump.bytes, WIRE_VERSION);
@@ -291,15 +316,16 @@ struct heir {
     struct meter *meter;
     int fd;
     pthread_mutex_t lock; /* one message, and its answer, at a time */
-    bool gone;
+    _Atomic(enum heir_state) state;
+    atomic_bool gone;
     struct buffer out;
     int64_t questions; /* asked so far: an answer says to which one it is */
     char answer[MESSAGE_MAX_BYTES];
 };
 
-struct heir *heir_new(struct meter *meter, int fd, struct fault *fault)
+struct heir *heir_new(struct meter *meter, const struct bequest *which, int fd, struct fault *fault)
 {
-    int file = write_dump(meter, fault);
+    int file = write_dump(meter, which, fault);
     bool sent = file >= 0 && send_file(fd, file);
     if (file >= 0 && !sent)
         fault_set(fault, FAULT_INTERNAL, "the limits cannot be sent: %m");
@@ -366,19 +392,44 @@ static void put_message(struct heir *heir, enum word word, const struct reservat
     }
 }
 
+void heir_serves(struct heir *heir)
+{
+    atomic_store(&heir->state, HEIR_SERVES);
+}
+
+void heir_returns(struct heir *heir)
+{
+    atomic_store(&heir->state, HEIR_RETURNS);
+}
+
+bool heir_is_gone(const struct heir *heir)
+{
+    return atomic_load(&heir->gone);
+}
+
+static bool returns(const struct heir *heir)
+{
+    return atomic_load(&heir->state) == HEIR_RETURNS;
+}
+
 static void give_up(struct heir *heir, const char *why)
 {
-    if (!heir->gone)
+    if (returns(heir))
+        return;
+    if (!atomic_exchange(&heir->gone, true))
         log_line(LOG_ERROR, "limits",
                  "the service that has taken over %s: no call is admitted here any more", why);
-    heir->gone = true;
+    shutdown(heir->fd, SHUT_RDWR); /* it counts what is ours as used */
 }
 
 static bool tell(struct heir *heir)
 {
-    if (!heir->gone && (heir->out.overrun || !send_message(heir->fd, &heir->out)))
-        give_up(heir, "hears nothing");
-    return !heir->gone;
+    if (heir->gone || returns(heir))
+        return false;
+    if (!heir->out.overrun && send_message(heir->fd, &heir->out, &heir->state))
+        return true;
+    give_up(heir, "hears nothing");
+    return false;
 }
 
 /* The answer to what was just put together; valid until the lock is let go of. */
@@ -386,11 +437,12 @@ static bool ask(struct heir *heir, struct reader *answer)
 {
     if (!tell(heir))
         return false;
-    ssize_t len = receive_message(heir->fd, heir->answer, sizeof(heir->answer), SUCCESSION_ASK_US);
+    ssize_t len = receive_message(heir->fd, heir->answer, sizeof(heir->answer), &heir->state);
     *answer = (struct reader){.rest = {heir->answer, len > 0 ? (size_t)len : 0}};
-    if (len <= 0 || get_number(answer) != heir->questions || answer->bad)
-        give_up(heir, "does not answer");
-    return !heir->gone;
+    if (len > 0 && get_number(answer) == heir->questions && !answer->bad)
+        return true;
+    give_up(heir, "does not answer");
+    return false;
 }
 
 static enum reserve_result read_reserved(struct reader *in, struct reservation *r)
@@ -413,7 +465,9 @@ enum reserve_result heir_reserve(struct heir *heir, struct reservation *r)
     put_message(heir, WORD_RESERVE, r, NULL, 0);
     if (ask(heir, &answer))
         result = read_reserved(&answer, r);
-    if (result == RESERVE_GRANTED)
+    if (returns(heir))
+        result = meter_take(heir->meter, r) == METER_TAKEN ? RESERVE_GRANTED : RESERVE_REFUSED;
+    else if (result == RESERVE_GRANTED)
         meter_hold(heir->meter, r);
     pthread_mutex_unlock(&heir->lock);
     return result;
@@ -431,7 +485,9 @@ bool heir_extend(struct heir *heir, struct reservation *r, enum limit_kind kind,
     put_number(&heir->out, more);
     if (ask(heir, &answer))
         held = get_number(&answer) != 0 && !answer.bad;
-    if (held)
+    if (returns(heir))
+        held = meter_extend(heir->meter, r, kind, more);
+    else if (held)
         meter_extend_told(heir->meter, r, kind, more);
     pthread_mutex_unlock(&heir->lock);
     return held;
@@ -559,7 +615,7 @@ static bool answer(struct forebear *forebear, size_t length, struct asked *asked
     put_number(&forebear->out, question);
     if (word == WORD_RESERVE) {
         reserve(forebear, asked);
-        return send_message(forebear->fd, &forebear->out);
+        return send_message(forebear->fd, &forebear->out, NULL);
     }
     meter_attach(forebear->meter, r, asked->same_turn);
     if (word == WORD_SETTLE) {
@@ -568,7 +624,7 @@ static bool answer(struct forebear *forebear, size_t length, struct asked *asked
     }
     put_number(&forebear->out, meter_extend(forebear->meter, r, kind, more));
     meter_detach(forebear->meter, r);
-    return send_message(forebear->fd, &forebear->out);
+    return send_message(forebear->fd, &forebear->out, NULL);
 }
 
 static void *forebear_main(void *with)

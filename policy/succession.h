@@ -13,10 +13,12 @@
  * What the predecessor's open calls hold is held at the successor. When the socket ends, the
  * predecessor is dead: what it held then counts as used, for that is how the ledger books its calls
  * (`lost`, at their reservation), and its parallel calls are over. When the successor is dead, the
- * predecessor admits nothing any more, and extends nothing.
+ * predecessor admits nothing any more, and extends nothing; it closes the socket, so that one that
+ * lives after all counts what it held as used.
  *
  * Blocking: a question waits ASK_US at most; one that is not answered in time counts as the end of
- * the successor, so that is waited for once.
+ * the successor, so that is waited for once. As long as it is not said whether the successor will
+ * serve (heir_serves(), heir_returns()), that is waited for, too, and nobody counts as dead.
  */
 
 #include <stdbool.h>
@@ -25,7 +27,7 @@
 #include "gateway/base/fault.h"
 #include "policy/limits.h"
 
-enum { SUCCESSION_ASK_US = 1000000 };
+enum { SUCCESSION_ASK_US = 5000000 };
 
 struct meter;
 
@@ -33,9 +35,17 @@ struct meter;
 
 struct heir; /* the way to the successor */
 
-/* Send all of <meter> over <fd> (a SOCK_SEQPACKET), which is taken. Nobody may reserve, extend or
- * settle meanwhile. NULL and *fault: nothing was given away. */
-struct heir *heir_new(struct meter *meter, int fd, struct fault *fault);
+/* Send all of <meter> over <fd> (a SOCK_SEQPACKET), which is taken, but for the counters that
+ * <which> leaves out. Nobody may reserve, extend or settle meanwhile. NULL and *fault: nothing was
+ * given away. */
+struct heir *heir_new(struct meter *meter, const struct bequest *which, int fd,
+                      struct fault *fault);
+/* The successor serves from now on. Any thread, as the three below. */
+void heir_serves(struct heir *heir);
+/* It never will, and this process counts again: questions that wait are answered here. */
+void heir_returns(struct heir *heir);
+/* Is there no successor any more? */
+bool heir_is_gone(const struct heir *heir);
 /* The socket ends with it. NULL is nobody. */
 void heir_free(struct heir *heir);
 

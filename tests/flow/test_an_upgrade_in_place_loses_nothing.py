@@ -452,13 +452,14 @@ def test_a_database_of_a_later_version_is_refused(place, upstream):
 SLOW = """#!{}
 import os, sys, time
 if "to_supervisor 0" in open("/proc/self/fd/" + os.environ["SLUICE_HANDOFF"]).read():
+    open({!r}, "w").close()
     time.sleep(3)
 os.execv({!r}, [{!r}, *sys.argv[1:]])
 """
 
 
 def slow(gate):
-    replace(gate, SLOW.format(sys.executable, BINARY, gate.program))
+    replace(gate, SLOW.format(sys.executable, gate.program + ".slow", BINARY, gate.program))
 
 
 def test_the_new_one_is_killed(place, upstream):
@@ -626,7 +627,7 @@ def test_the_supervisor_becomes_the_program_that_serves(place):
     """Whatever stands at the path by then."""
     slow(place)
     place.signal(signal.SIGUSR2)
-    eventually(lambda: len(place.children()) == 2)
+    eventually(lambda: os.path.exists(place.program + ".slow"), within=30, what="the new one has begun")
     replace(place, *BROKEN["crashes"][:2])
     place.may_crash = True
     eventually(lambda: "the supervisor is sluice" in place.log(), within=60)

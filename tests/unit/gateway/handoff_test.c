@@ -54,6 +54,7 @@ static void what_is_written_is_read(void **state)
                           .elder = 0,
                           .child_channel = descriptor(),
                           .elder_channel = -1,
+                          .elder_until_us = 5000000000000,
                           .state = place,
                           .database = database,
                           .ledger_path = ledger,
@@ -81,6 +82,7 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(in->elder, 0);
     assert_int_equal(in->child_channel, out.child_channel);
     assert_int_equal(in->elder_channel, -1);
+    assert_int_equal(in->elder_until_us, 5000000000000);
     assert_string_equal(in->state, out.state);
     assert_true(!in->admin_socket || !*in->admin_socket);
 

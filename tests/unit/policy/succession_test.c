@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counters that go over to another process, and calls that run in both. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +14,7 @@
 #include "tests/unit/policy/meter_cases.h"
 
 enum { WAIT_US = 5000000 };
+static const struct bequest all;
 
 /* The predecessor and the successor, in one process. */
 struct pair {
@@ -34,11 +37,12 @@ static void hand_over(struct pair *pair)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link),
                      0);
     pair->new = made();
-    pair->heir = heir_new(pair->old, link[0], &fault);
+    pair->heir = heir_new(pair->old, &all, link[0], &fault);
     assert_non_null(pair->heir);
     pair->forebear = forebear_new(pair->new, link[1], WAIT_US, &fault);
     assert_non_null(pair->forebear);
     assert_true(forebear_begin(pair->forebear));
+    heir_serves(pair->heir);
 }
 
 static void end(struct pair *pair)
@@ -178,6 +182,110 @@ static void without_a_successor_nobody_is_let_in(void **state)
     end(&pair);
 }
 
+/* An extension that is asked for on a thread of its own. */
+struct asking {
+    struct heir *heir;
+    struct call *call;
+    pthread_t thread;
+    atomic_bool answered;
+    bool held;
+};
+
+static void *extend_by_60(void *with)
+{
+    struct asking *asking = with;
+    asking->held = heir_extend(asking->heir, &asking->call->r, LIMIT_MONEY, 60);
+    atomic_store(&asking->answered, true);
+    return NULL;
+}
+
+/* The successor does not answer yet, for a time that was once too long. */
+static void ask_in_vain(struct pair *pair, struct call *call, const struct limit *month,
+                        struct asking *asking)
+{
+    int link[2];
+    struct fault fault;
+    *asking = (struct asking){.call = call};
+    call_add(call, month, "t/month", 400, 400);
+    assert_int_equal(meter_take(pair->old, &call->r), METER_TAKEN);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link),
+                     0);
+    pair->new = made();
+    asking->heir = pair->heir = heir_new(pair->old, &all, link[0], &fault);
+    assert_non_null(pair->heir);
+    pair->forebear = forebear_new(pair->new, link[1], WAIT_US, &fault);
+    assert_non_null(pair->forebear);
+    assert_int_equal(pthread_create(&asking->thread, NULL, extend_by_60, asking), 0);
+    usleep(1200000);
+    assert_false(atomic_load(&asking->answered));
+}
+
+static void a_late_answer_is_one(void **state)
+{
+    (void)state;
+    struct pair pair = {.old = made()};
+    struct limit month = budget(1000, PERIOD_MONTH);
+    struct call call = {0};
+    struct asking asking;
+    ask_in_vain(&pair, &call, &month, &asking);
+    assert_true(forebear_begin(pair.forebear));
+    pthread_join(asking.thread, NULL);
+    assert_true(asking.held && !heir_is_gone(pair.heir));
+    assert_int_equal(used_of(pair.new, "t/month"), 460);
+    heir_serves(pair.heir);
+    heir_settle(pair.heir, &call.r, &(struct used){0}, 0);
+    meter_settle(pair.old, &call.r, &(struct used){0});
+    end(&pair);
+}
+
+static void what_comes_back_is_counted_here(void **state)
+{
+    (void)state;
+    struct pair pair = {.old = made()};
+    struct limit month = budget(1000, PERIOD_MONTH);
+    struct call call = {0}, next = {0};
+    struct asking asking;
+    ask_in_vain(&pair, &call, &month, &asking);
+    forebear_free(pair.forebear); /* it dies: that alone decides nothing */
+    pair.forebear = NULL;
+    usleep(50000);
+    assert_false(atomic_load(&asking.answered));
+    heir_returns(pair.heir);
+    pthread_join(asking.thread, NULL);
+    assert_true(asking.held);
+    assert_int_equal(used_of(pair.old, "t/month"), 460);
+    call_add(&next, &month, "t/month", 541, 541);
+    assert_int_equal(heir_reserve(pair.heir, &next.r), RESERVE_REFUSED);
+    next.uses[0].want = next.uses[0].least = 540;
+    assert_int_equal(heir_reserve(pair.heir, &next.r), RESERVE_GRANTED);
+    meter_settle(pair.old, &next.r, &(struct used){0});
+    meter_settle(pair.old, &call.r, &(struct used){0});
+    end(&pair);
+}
+
+/* Who was given up and lives after all does not hold what is ours for ever. */
+static void who_is_given_up_counts_ours_as_used(void **state)
+{
+    (void)state;
+    struct pair pair = {.old = made()};
+    struct limit at_once = parallel(3);
+    struct call runs = {0}, odd = {0};
+    call_add(&runs, &at_once, "t/at_once", 1, 1);
+    assert_int_equal(meter_take(pair.old, &runs.r), METER_TAKEN);
+    hand_over(&pair);
+    assert_int_equal(used_of(pair.new, "t/at_once"), 1);
+    static char much[256 << 10]; /* more than a message may have: it cannot be told */
+    memset(much, 'x', sizeof(much));
+    call_add(&odd, &at_once, "t/at_once", 1, 1);
+    odd.r.root = (struct text){much, sizeof(much)};
+    assert_int_equal(heir_reserve(pair.heir, &odd.r), RESERVE_AWAY);
+    assert_true(heir_is_gone(pair.heir));
+    until_gone(&pair);
+    assert_int_equal(used_of(pair.new, "t/at_once"), 0);
+    meter_settle(pair.old, &runs.r, &(struct used){0});
+    end(&pair);
+}
+
 static void what_is_not_understood_is_not_taken(void **state)
 {
     (void)state;
@@ -314,6 +422,9 @@ int main(void)
         cmocka_unit_test(who_is_asked_is_the_successor),
         cmocka_unit_test(what_a_dead_predecessor_held_is_used),
         cmocka_unit_test(without_a_successor_nobody_is_let_in),
+        cmocka_unit_test(a_late_answer_is_one),
+        cmocka_unit_test(what_comes_back_is_counted_here),
+        cmocka_unit_test(who_is_given_up_counts_ours_as_used),
         cmocka_unit_test(what_is_not_understood_is_not_taken),
         cmocka_unit_test(two_count_as_one_would),
     };
