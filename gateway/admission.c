@@ -348,8 +348,11 @@ static int64_t read_milli(const struct scan_value *value)
 /* A word that nobody here knows may be for something dear. */
 static void note_service(struct exchange *x, struct text word)
 {
+    /* Or words of a few only, which make nothing cheaper: the account's tier stays. */
     static const struct text unsaid[] = {
-        {"auto", 4}, {"unspecified", 11}, {"SERVICE_TIER_UNSPECIFIED", 24}};
+        {"auto", 4},           {"unspecified", 11}, {"SERVICE_TIER_UNSPECIFIED", 24},
+        {"standard_only", 13}, {"batch", 5},        {"scale", 5},
+        {"on_demand", 9}};
     for (size_t i = 0; i < sizeof(unsaid) / sizeof(unsaid[0]); i++)
         if (text_equal_nocase(word, unsaid[i]))
             return;

@@ -8,6 +8,7 @@
 #include "gateway/foreign.h"
 #include "gateway/guarding.h"
 #include "gateway/sizes.h"
+#include "gateway/tiers.h"
 #include "gateway/worker_inside.h"
 #include "providers/refusal.h"
 
@@ -282,7 +283,7 @@ static bool name_body(struct exchange *x)
 bool crossing_prepare(struct exchange *x)
 {
     x->target_words = x->client_words = NULL;
-    x->service_left_out = false;
+    x->service_written = false;
     x->seeking->translated = (struct translated_call){0};
     x->seeking->named_body = (struct text){NULL, 0};
     if (!vertex_has(x))
@@ -316,7 +317,8 @@ bool crossing_prepare(struct exchange *x)
     foreign_blank_carried(x);
     x->client_words = from;
     x->target_words = to;
-    x->service_left_out = text_find(x->seeking->translated.hints, TEXT("service_tier")) != SIZE_MAX;
+    if (x->call.service_said)
+        tiers_read_written(x);
     bool good = check_losses(x) && sizes_fit(x);
     if (!good && !x->seeking->uncrossed)
         x->seeking->uncrossed = keep_fault(x, exchange_fault(x));

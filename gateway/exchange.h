@@ -241,8 +241,9 @@ struct exchange {
     bool holds; /* waits in the worker's list of such (hold.h) */
     enum reserve_result reserved;
     struct reservation reservation;
-    bool wants_speed;        /* its tier of service is wanted in Anthropic's own word for it */
-    bool service_left_out;   /* the present target is not told which tier of service is wanted */
+    bool wants_speed;     /* its tier of service is wanted in Anthropic's own word for it */
+    bool service_written; /* the present target was told by a translator, as service_told */
+    enum service_tier service_told;
     int64_t lowered_tokens;  /* of output, for each choice: what can be paid; 0 = as asked */
     struct booked *booked;   /* before the end of the call; in the arena, NULL = nothing */
     int64_t extended_tokens; /* of output: held beyond the bound */

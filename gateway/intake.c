@@ -306,6 +306,17 @@ static struct text scoped_key(struct exchange *x, struct text key, char hex[HEX_
     return text_of(hex);
 }
 
+/* Bedrock's own header, which nobody else is told. False when there is another one. */
+static bool keep_service(struct exchange *x, const struct head_field *field)
+{
+    if (!text_equal_nocase(field->name, TEXT("x-amzn-bedrock-service-tier")))
+        return true;
+    if (x->seeking->service_given.at)
+        return false;
+    x->seeking->service_given = arena_copy(&x->seeking->arena, field->value);
+    return true;
+}
+
 /* All of it or nothing: a head that is cut somewhere would be read as something else. */
 static bool keep_forwarded(struct exchange *x, const struct head *head)
 {
@@ -320,8 +331,9 @@ static bool keep_forwarded(struct exchange *x, const struct head *head)
             continue;
         if (x->key && value.len && text_equal_nocase(field->name, TEXT("idempotency-key")))
             value = scoped_key(x, value, hex);
-        if (text_equal_nocase(field->name, TEXT("x-amzn-bedrock-service-tier")))
-            x->seeking->service_given = arena_copy(&x->seeking->arena, value);
+        if (text_equal(x->match.dialect, TEXT("bedrock")) && !keep_service(x, field))
+            return fault_set(exchange_fault(x), FAULT_BAD_REQUEST,
+                             "The tier of service is said twice.");
         if (buffer_length(lines) + field->name.len + value.len + 4 > FORWARD_MAX)
             return fault_set(exchange_fault(x), FAULT_LARGE_HEAD,
                              "The headers for the provider are too large.");

@@ -259,7 +259,7 @@ static bool is_wanted(struct exchange *x)
     x->ruling.mirrored = true;
     if ((worker_random(x->worker) >> 32) * MILLION >> 32 >= rule->mirror_ppm ||
         x->body_bytes > rule->mirror_bytes || !can_be(x, rule->mirror) ||
-        !ruling_allows(x, rule->mirror) || has_foreign(x))
+        !ruling_allows(x, rule->mirror) || !tiers_are_priced(x, rule->mirror) || has_foreign(x))
         return false;
     if (x->worker->mirror_count < rule->mirror_calls)
         return true;

@@ -1,26 +1,45 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/tiers.h"
 
+#include "gateway/base/log.h"
+#include "gateway/base/member.h"
 #include "gateway/crossing.h"
 
-/* Is it told what the call says of it? Who does not speak the client's dialect has it in its own
- * words, where it has any for that. */
-static bool is_told(const struct exchange *x, const struct provider_type *type)
+static const struct text openai = {"openai", 6}, bedrock = {"bedrock", 7};
+
+static enum service_tier dearer(enum service_tier a, enum service_tier b)
 {
-    static const struct text others[] = {{"openai", 6}, {"bedrock", 7}};
-    struct text own = x->match.dialect.len ? x->match.dialect : others[0];
-    if (text_equal(type->dialect, own) || text_equal(type->second_dialect, own))
-        return true;
-    for (size_t i = x->wants_speed ? 1 : 0; i < sizeof(others) / sizeof(others[0]); i++)
-        if (text_equal(type->dialect, others[i]) || text_equal(type->chat_dialect, others[i]))
+    static const int dear[SERVICE_TIERS] = {
+        [SERVICE_PRIORITY] = 3, [SERVICE_STANDARD] = 2, [SERVICE_FLEX] = 1};
+    return dear[a] >= dear[b] ? a : b;
+}
+
+/* Does it get the call's words as they are? */
+static bool hears_client(const struct exchange *x, const struct provider_type *type)
+{
+    struct text own = x->match.dialect.len ? x->match.dialect : openai;
+    return text_equal(type->dialect, own) || text_equal(type->second_dialect, own);
+}
+
+/* Has it words for this in another dialect than the client's, into which translators put it? */
+static bool may_be_told(const struct exchange *x, const struct provider_type *type)
+{
+    const struct text words[] = {bedrock, openai};
+    for (size_t i = 0; i < (x->wants_speed ? 1 : 2); i++)
+        if (text_equal(type->dialect, words[i]) || text_equal(type->chat_dialect, words[i]))
             return true;
     return false;
 }
 
+/* Before it is asked nobody knows what a translator will write: the dearest of what it may. */
 enum service_tier tiers_asked_apart(const struct exchange *x, const struct target *target)
 {
-    bool said = x->call.service_said && is_told(x, target->provider->type);
-    return said ? x->call.service : target->service;
+    const struct provider_type *type = target->provider->type;
+    if (!x->call.service_said)
+        return target->service;
+    if (hears_client(x, type))
+        return x->call.service;
+    return may_be_told(x, type) ? dearer(x->call.service, target->service) : target->service;
 }
 
 int64_t tiers_bound_apart(const struct exchange *x, const struct target *target, int64_t input,
@@ -35,11 +54,46 @@ int64_t tiers_bound_apart(const struct exchange *x, const struct target *target,
     return priority > standard ? priority : standard;
 }
 
+/* The words that a translator has written for the target, not those of the client. */
+void tiers_read_written(struct exchange *x)
+{
+    struct text body = buffer_text(&x->seeking->translated_body);
+    struct text value = member_find(body, TEXT("service_tier"));
+    x->service_written = x->call.service_said;
+    if (!value.at)
+        value = member_find(member_find(body, TEXT("serviceTier")), TEXT("type"));
+    if (service_tier_read(member_string(value), &x->service_told))
+        return;
+    x->service_told =
+        SERVICE_PRIORITY; /* a word that nobody here knows may be for something dear */
+    x->service_written = value.at && !text_equal(member_string(value), TEXT("auto"));
+}
+
 void tiers_note(const struct exchange *x, struct usage *usage)
 {
     bool crosses = crossing_is_on(x);
-    if (x->answer.service_seen && !crosses)
+    enum service_tier asked = SERVICE_STANDARD;
+    usage->service = SERVICE_STANDARD;
+    if (x->answer.service_seen && !crosses) {
         usage->service = x->answer.service;
-    else if (x->target && !(crosses && x->service_left_out))
-        usage->service = tiers_asked(x, x->target);
+        if (usage->service == SERVICE_PRIORITY && x->target && x->target->price.standard_only)
+            log_line(
+                LOG_WARN, "price",
+                "%s: %.*s has answered in the tier \"priority\", of which no price is known; it "
+                "is booked at the plain one (providers[].service_tier, price.priority)",
+                x->id, TEXT_ARGS(x->target->id));
+        return;
+    }
+    if (!x->target)
+        return;
+    if (crosses)
+        asked = x->service_written ? x->service_told : x->target->service;
+    else
+        asked = tiers_asked(x, x->target);
+    /* Who passes words on that it does not know serves as ever, at the plain price: what the client
+     * says may make a call dearer, cheaper only what the answer says, the account is set up for, or
+     * we have asked for in words that are refused by who does not know them. */
+    bool cheaper = asked == SERVICE_FLEX && (crosses || !x->call.service_said);
+    if (asked == SERVICE_PRIORITY || cheaper)
+        usage->service = asked;
 }

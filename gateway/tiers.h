@@ -7,7 +7,8 @@
  *
  * A call asks for a tier by a member of its body or a header; where it says nothing (or "auto"),
  * the provider's account decides (providers[].service_tier). Its answer says which one it was: that
- * counts, but for answers in another dialect than their provider's, which may say anything. A
+ * counts, but for answers in another dialect than their provider's, which may say anything. Where
+ * it does not say, what was written for the target counts, and that only to make it dearer. A
  * dearer tier may be asked for only where its price is known (ledger.unknown_price).
  */
 
@@ -24,7 +25,7 @@ static inline bool tiers_are_usual(const struct exchange *x, const struct target
     return !x->call.service_said && target->service == SERVICE_STANDARD;
 }
 
-/* What <target> is asked for. */
+/* What <target> is asked for, or the dearest of what it may be. */
 static inline enum service_tier tiers_asked(const struct exchange *x, const struct target *target)
 {
     return tiers_are_usual(x, target) ? SERVICE_STANDARD : tiers_asked_apart(x, target);
@@ -39,7 +40,7 @@ static inline bool tiers_are_priced(const struct exchange *x, const struct targe
 /* May all of <route> be asked for the standard tier, or a cheaper one? */
 static inline bool tiers_are_plain(const struct exchange *x, const struct route *route)
 {
-    return x->call.service_said ? x->call.service != SERVICE_PRIORITY : route->sum.plain;
+    return route->sum.plain && !(x->call.service_said && x->call.service == SERVICE_PRIORITY);
 }
 
 /* As price_bound(), in nano-dollars: in the dearest tier that <target> may answer in. */
@@ -50,6 +51,8 @@ static inline int64_t tiers_bound(const struct exchange *x, const struct target 
                                       : tiers_bound_apart(x, target, input, output, units);
 }
 
+/* Note what has been written for x->target, whose words are not the client's. */
+void tiers_read_written(struct exchange *x);
 /* Put into <usage> in which tier x->target has answered; what it has not said is as it was asked.
  */
 void tiers_note(const struct exchange *x, struct usage *usage);

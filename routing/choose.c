@@ -161,11 +161,13 @@ static void begin_view(const struct route *route, const struct route_policy *pol
         view->prior.room_milli = 0;
 }
 
-/* In the tier of service that it would be asked in. */
+/* In the tier of service that it would be asked in. Not every target is told what the call says:
+ * that makes it dearer here, never cheaper. */
 static int64_t expect_cost(const struct target *target, const struct route_call *call,
                            int64_t cached)
 {
-    enum service_tier tier = call->service_said ? call->service : target->service;
+    bool dear = call->service_said && call->service == SERVICE_PRIORITY;
+    enum service_tier tier = dear ? SERVICE_PRIORITY : target->service;
     __attribute__((uninitialized)) struct price room;
     const struct price *price = &target->price;
     if (tier != SERVICE_STANDARD)

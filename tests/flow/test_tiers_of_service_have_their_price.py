@@ -4,7 +4,7 @@
 import json
 
 import pytest
-from harness import KEY_ACME, PRICE, Sluice, chat_body, config_for, merged, model_for, provider_for, sha256_hash
+from harness import KEY_ACME, PRICE, Sluice, chat_body, config_for, eventually, merged, model_for, provider_for, sha256_hash
 from raw_upstream import USAGE
 
 INPUT, OUTPUT = 1000, 4000  # nano-dollars per token (harness.PRICE)
@@ -57,7 +57,8 @@ ASKED_ANSWERED_BOOKED = [
     ("priority", "default", "standard"),  # it was full: then the plain price is charged
     ("priority", None, "priority"),       # who does not say is believed to have done as asked
     ("flex", "flex", "flex"),
-    ("flex", None, "flex"),
+    ("flex", None, "standard"),           # but cheaper is only what the answer says
+    ("batch", None, "standard"),
     ("auto", "priority", "priority"),     # as the project is set up
     ("auto", None, "standard"),
     ("default", "default", "standard"),
@@ -209,3 +210,120 @@ def test_what_a_call_may_cost_is_reckoned_in_its_tier(upstream):
         assert gate.post("/v1/chat/completions", chat(), headers=most).status == 200
         answer = gate.post("/v1/chat/completions", chat(service_tier="priority"), headers=most)
         assert answer.status == 400 and "may cost" in answer.text, answer
+
+
+# --------------------------------------------------------------- what is said is not what is told
+
+MESSAGE = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
+           "content": [{"type": "text", "text": "x"}], "usage": {"input_tokens": 11, "output_tokens": 7}}
+CONVERSE = {"output": {"message": {"role": "assistant", "content": [{"text": "x"}]}}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 11, "outputTokens": 7, "totalTokens": 18}}
+CHEAP = {**TIERS, "batch": {"input": 0.5, "output": 2}}
+
+
+@pytest.mark.parametrize("word", ["batch", "flex", "default"])
+def test_a_header_of_bedrock_is_nobody_elses(upstream, word):
+    header = {"x-amzn-bedrock-service-tier": word}
+    upstream.answer = lambda call: call.respond(200, MESSAGE)
+    with gate_for(upstream, kind="anthropic", price=CHEAP) as gate:
+        assert row_of(gate, gate.post("/v1/messages", chat(), headers=header))["cost_nanos"] == PLAIN
+    upstream.answer = answers(None)
+    with gate_for(upstream, service_tier="priority", price=CHEAP) as gate:
+        assert row_of(gate, gate.post("/v1/messages", chat(), headers=header))["cost_nanos"] == 3 * PLAIN
+        assert row_of(gate, gate.post("/v1/chat/completions", chat(), headers=header))["cost_nanos"] == 3 * PLAIN
+
+
+def bedrock_gate(upstream, **more):
+    return Sluice(config_for(upstream, models=[merged(model_for("fast"), {"targets": [
+        {"id": "one", "provider": "up", "model": "upstream-model", "price": {**PRICE, **CHEAP}}]})],
+        providers=[provider_for(upstream, type="bedrock", region="us-east-1", **more)]))
+
+
+def test_bedrocks_header_counts_for_bedrock(upstream):
+    upstream.answer = lambda call: call.respond(200, CONVERSE)
+    path = "/model/fast/converse"
+    body = {"messages": [{"role": "user", "content": [{"text": "x"}]}]}
+    with bedrock_gate(upstream) as gate:
+        answer = gate.post(path, body, headers={"x-amzn-bedrock-service-tier": "priority"})
+        assert answer.status == 200 and row_of(gate, answer)["cost_nanos"] == 3 * PLAIN, answer
+        twice = [("x-amzn-bedrock-service-tier", "priority"), ("x-amzn-bedrock-service-tier", "flex")]
+        assert gate.post(path, body, headers=twice).status == 400
+
+
+@pytest.mark.parametrize("field", ["serviceTier", "service_tier"])
+@pytest.mark.parametrize("word", ["flex", "SERVICE_TIER_FLEX", "batch", "priority", "standard"])
+def test_what_geminis_clients_say_is_not_told_to_others(upstream, field, word):
+    body = {"contents": [{"parts": [{"text": "x"}]}], field: word}
+    upstream.answer = answers(None)
+    for account, times in (("default", 1), ("priority", 3)):
+        with gate_for(upstream, service_tier=account, price=CHEAP) as gate:
+            answer = gate.post("/v1beta/models/fast:generateContent", body)
+            assert answer.status == 200 and "service_tier" not in upstream.last().json, answer
+            assert row_of(gate, answer)["cost_nanos"] == times * PLAIN
+
+
+@pytest.mark.parametrize("more", [{}, {"x_service_tier": 1}])
+def test_what_was_written_for_the_target_is_booked(upstream, more):
+    upstream.answer = lambda call: call.respond(200, CONVERSE)
+    with bedrock_gate(upstream) as gate:
+        answer = gate.post("/v1/chat/completions", chat(service_tier="priority", **more))
+        assert upstream.last().json["serviceTier"] == {"type": "priority"}, answer
+        assert row_of(gate, answer)["cost_nanos"] == 3 * PLAIN
+    upstream.answer = answers(None)
+    with gate_for(upstream, price=CHEAP) as gate:
+        for word, times in (("priority", 3), ("flex", 0.5), ("auto", 1)):
+            answer = gate.post("/v1/messages", chat(service_tier=word, **more))
+            assert upstream.last().json["service_tier"] == word, answer
+            assert row_of(gate, answer)["cost_nanos"] == times * PLAIN
+
+
+@pytest.mark.parametrize("more", [{"service_tier": "standard_only"}, {"speed": "standard"}, {}])
+def test_a_word_that_is_dropped_leaves_the_accounts_tier(upstream, more):
+    def greedy(call):
+        tokens = call.json.get("max_completion_tokens") or call.json["max_tokens"]
+        usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+        call.respond(200, {**chat_body(usage=usage), "service_tier": "priority"})
+
+    upstream.answer = greedy
+    amount = 12_000_000
+    with gate_for(upstream, nanos=amount, service_tier="priority") as gate:
+        for _ in range(20):
+            gate.post("/v1/messages", chat(max_tokens=300, **more))
+        served = sum(call.json["max_completion_tokens"] > 0 for call in upstream.calls)
+        eventually(lambda: len(gate.ledger_rows()) >= served, what="the rows are in the database")
+        rows = gate.ledger_rows()
+        billed = sum(3 * (row["input_tokens"] * INPUT + row["output_tokens"] * OUTPUT) for row in rows)
+        assert billed == gate.usage_total("cost_nanos") <= amount and billed > amount / 2
+
+
+def test_the_dearest_of_two_accounts_is_held(upstream):
+    upstream.answer = answers("priority")
+    targets = [{"id": "one", "provider": "up", "model": "a", "price": {"input": 1.5, "output": 6}},
+               {"id": "two", "provider": "dear", "model": "b", "price": {**PRICE, **TIERS}}]
+    tenant = {"name": "acme", "models": ["*"], "keys": [{"name": "main", "hash": sha256_hash(KEY_ACME)}],
+              "budget": {"amount": f"{1000 * 3 * OUTPUT / 1e9:.9f} USD", "period": "month"}}
+    config = config_for(upstream, tenants=[tenant], models=[merged(model_for("fast"), {"targets": targets})],
+                        providers=[provider_for(upstream), provider_for(upstream, name="dear", service_tier="priority")])
+    given = {}
+    for word in (None, "standard"):
+        with Sluice(config) as gate:
+            body = {**chat(), "max_tokens": 100_000, **({"speed": word} if word else {})}
+            given[word] = gate.post("/v1/messages", body).header("x-sluice-max-tokens")
+    # the one that says it is longer by these words
+    assert 0.98 * int(given[None]) < int(given["standard"]) <= int(given[None])
+
+
+def test_a_mirror_is_not_asked_for_what_has_no_price(upstream):
+    upstream.answer = answers("priority")
+    targets = [{"id": "one", "provider": "up", "model": "a", "price": {**PRICE, **TIERS}}]
+    shadow = [{"id": "two", "provider": "up", "model": "b", "price": PRICE}]
+    config = config_for(upstream, models=[merged(model_for("fast"), {"targets": targets}), merged(model_for("shadow"), {"targets": shadow})],
+                        providers=[provider_for(upstream)],
+                        routing={"rules": [{"name": "all", "when": {"model": ["fast"]}, "use": {"mirror": {"target": "two"}}}]})
+    with Sluice(config) as gate:
+        assert gate.post("/v1/chat/completions", chat()).status == 200
+        eventually(lambda: len(upstream.calls) == 2, what="it is mirrored")
+        assert gate.post("/v1/chat/completions", chat(service_tier="priority")).status == 200
+        assert gate.post("/v1/chat/completions", chat()).status == 200
+        eventually(lambda: len(upstream.calls) == 5)
+        assert [call.json["model"] for call in upstream.calls if call.json.get("service_tier")] == ["a"]
