@@ -14,7 +14,7 @@ from harness import Authority, Sluice, config_for, eventually, free_port, reques
 from redis_servers import Redis
 from test_a_token_is_a_key import encoded
 from test_openid_providers_are_not_believed_blindly import (  # noqa: F401
-    OURS, Provider, begin, come_back, configure, failed, gate, get, opened, provider, pytestmark, refused, say, session_of, sign_in, signer)
+    OURS, Provider, begin, come_back, configure, failed, gate, get, opened, provider, pytestmark, refused, reload, say, session_of, sign_in, signer)
 
 # ruff: noqa: F811
 
@@ -75,6 +75,34 @@ def test_one_address_does_not_keep_all_others_out(gate, provider):
         go_on.set()
         for client in waiting:
             client.close()
+
+
+def test_a_code_is_shown_once_whatever_comes_meanwhile(upstream, provider):
+    """Another configuration, by which what was known of the issuer is forgotten."""
+    provider.reset()
+    asked, go_on = threading.Event(), threading.Event()
+
+    def wait(handler):
+        asked.set()
+        go_on.wait(30)
+        provider.token(handler)
+
+    config = configure(upstream, provider)
+    with Sluice(config) as gate:
+        cookie, sent = begin(gate)
+        provider.nonce, provider.answers = sent["nonce"], {"token": wait}
+        try:
+            with gate.connect("ops") as client:
+                client.send(request_bytes("GET", f"/ui/oidc/callback?code=c0de&state={sent['state']}", [("Cookie", cookie)]))
+                assert asked.wait(30)
+                config["admin"]["oidc"]["scopes"] = ["openid", "groups"]
+                reload(gate, config)
+                eventually(lambda: begin(gate)[1]["scope"] == "openid groups", what="it is in force")
+                go_on.set()
+                assert client.read_response().status == 303
+        finally:
+            go_on.set()
+        assert [step for step, _, _ in provider.asked].count("token") == 1
 
 
 def test_what_an_issuer_leads_to_is_not_repeated(gate, provider):
