@@ -20,7 +20,7 @@ def commands():
             words = match[1].split()
             name = " ".join(word for word in words[: 2 if words[0] in ("config", "models", "keys", "tenants", "limits") else 1])
             found.setdefault(name, set()).update(word for word in words if word.startswith("--"))
-    return {name: options for name, options in found.items() if name not in ("apply", "exec")}  # kubectl's
+    return {name: options for name, options in found.items() if name not in ("apply", "exec", "on")}  # kubectl's, and Redis' of a user
 
 
 def test_commands_and_options_exist():
@@ -59,6 +59,6 @@ def test_metrics_exist():
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (GUIDE.parent / target).exists(), target
-    anchors = {re.sub(r"[^\w -]", "", line[3:].lower()).replace(" ", "-") for line in TEXT.splitlines()
-               if line.startswith("## ")}
+    headings = [line.lstrip("#")[1:] for line in TEXT.splitlines() if re.match("##+ ", line)]
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
