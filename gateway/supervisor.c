@@ -645,8 +645,8 @@ static bool prepare(struct supervisor *s)
 
 static void clean_up(struct supervisor *s)
 {
-    for (size_t i = 0; s->addresses != NULL && i < s->sockets.listeners; i++)
-        memory_free(s->addresses[i]);
+    for (size_t i = 0; s->addresses != NULL && s->addresses[i] != NULL; i++)
+        memory_free(s->addresses[i]); /* also where no socket was opened */
     memory_free(s->addresses);
     sockets_close(&s->sockets);
     memory_free(s->places.state);

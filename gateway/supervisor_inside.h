@@ -46,7 +46,7 @@ struct supervisor {
                               read when this program took over from another version */
     struct config *start;  /* the first one, the same way */
     struct sockets sockets;
-    char **addresses; /* of its listeners */
+    char **addresses; /* of its listeners; NULL behind the last */
     struct {
         char *state, *database, *ledger_path, *admin_socket; /* the last may be NULL */
     } places;                                                /* of the first configuration */
