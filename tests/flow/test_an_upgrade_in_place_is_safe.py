@@ -130,6 +130,7 @@ def test_streams_outlive_a_new_one_that_hangs(upstream):
     upstream.answer = growing = Growing()
     with place_for(upstream, tenants=[RICH]) as gate:
         stream = gate.open_stream(max_tokens=16)
+        stream[0].timeout = 60  # a slow program has half a minute to take over
         eventually(lambda: growing.begun)
         sign = gate.program + ".handed"
         replace(gate, HANGS.format(sys.executable, sign))
