@@ -71,9 +71,17 @@ static bool has_more_limits(const struct roster_record *record, const struct ros
     return more;
 }
 
+/* Was this revoked one a key of a tenant of before, whose name another one has now? Times are kept
+ * in seconds: within one of them it is taken for that. */
+static bool is_of_before(const struct directory *view, const struct roster_record *key)
+{
+    const struct roster_record *tenant = directory_record(view, RECORD_TENANT, key->owner);
+    return tenant && key->revoked_us <= tenant->created_us;
+}
+
 /* Does a key have a limit now that may have had calls before? One that is new has had none, but
- * where another had its name: limits go by names, as the ledger does. Of the two we may hear in any
- * order. */
+ * where another of its tenant had its name: limits go by names, as the ledger does. Of the two we
+ * may hear in any order. */
 static bool has_gained(const struct directory *view, const struct roster_record *record,
                        const struct roster_record *before)
 {
@@ -81,9 +89,11 @@ static bool has_gained(const struct directory *view, const struct roster_record 
         return false;
     if (record->revoked_us) {
         const struct roster_record *next = directory_member_like(view, record);
-        return next && has_more_limits(next, NULL);
+        return next && !is_of_before(view, record) && has_more_limits(next, NULL);
     }
-    return (before || directory_revoked_like(view, record)) && has_more_limits(record, before);
+    const struct roster_record *revoked = directory_revoked_like(view, record);
+    bool follows = revoked && !is_of_before(view, revoked);
+    return (before || follows) && has_more_limits(record, before);
 }
 
 static void load_again(struct directory *view, const struct roster_change *change,
