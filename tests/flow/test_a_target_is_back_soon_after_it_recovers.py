@@ -73,7 +73,7 @@ def test_a_target_that_was_down_for_a_minute(failure):
             Sluice(configure(first, second)) as gate:
         assert {target for _, target in steadily(gate, flap, WELL)} == {"one"}
         flap.begin()
-        assert {target for _, target in steadily(gate, flap, DOWN)} == {"two"}
+        assert {target for at, target in steadily(gate, flap, DOWN) if at < flap.until} == {"two"}  # the last may be later
         back = steadily(gate, flap, OPEN + SLACK, until=lambda target: target == "one")
         assert back[-1][1] == "one", f"it is not back within {OPEN + SLACK} s"
         assert back[-1][0] - flap.until <= OPEN + SLACK
