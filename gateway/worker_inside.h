@@ -198,3 +198,5 @@ void worker_wait_safe(struct worker *worker, struct exchange *x);
 void worker_wake_safe(struct worker *worker);
 /* A client or an exchange has ended: is the drain over? */
 void worker_check_idle(struct worker *worker);
+/* gate.c: stop here until the gate of worker->gate is opened; an errand of workers_hold(). */
+void worker_stand_still(struct errand *errand);
