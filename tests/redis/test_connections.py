@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a client gets in, and what it does when the server goes."""
 
+import contextlib
 import time
 
 import pytest
@@ -264,8 +265,11 @@ def test_a_server_without_memory_says_so_and_stays():
 
 def test_a_server_with_too_many_clients_is_away():
     """Its words may be lost: it closes before it has read ours."""
-    with Redis("maxclients 1") as redis, Driver(redis.url()) as client:
-        with redis.connect():
+    with contextlib.ExitStack() as stack:
+        redis = stack.enter_context(Redis())
+        with redis.connect() as other:
+            other.command("CONFIG", "SET", "maxclients", 1)  # the one place is taken
+            client = stack.enter_context(Driver(redis.url()))
             eventually(lambda: "max number of clients reached" in client.log()
                        or "closed the connection" in client.log() or "broke" in client.log())
             assert not client.up
