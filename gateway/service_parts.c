@@ -97,14 +97,14 @@ static bool put_at_once(struct service *service, struct directory *directory)
 {
     struct directory *gone = NULL, *late = NULL;
     pthread_mutex_lock(&service->lock);
-    struct directory *now = service->directory, *counting = service->counting;
-    bool begins = !service->has_counted || !now;
-    bool good = begins || has_all_counted(directory, now);
+    struct directory *in_force = service->directory, *counting = service->counting;
+    bool begins = !service->has_counted || !in_force;
+    bool good = begins || has_all_counted(directory, in_force);
     if (good) {
         gone = put_in_force(service, directory_ref(directory));
     } else if (counting && has_all_counted(directory, counting)) {
         good = true;
-        gone = put_in_force(service, directory_with_keys(now, directory));
+        gone = put_in_force(service, directory_with_keys(in_force, directory));
         late = service->owed;
         service->owed = directory_ref(directory);
     }
@@ -146,9 +146,9 @@ static void put_counted(struct service *service, const struct config *config,
     /* Keys are many, and looked at only when one of them may have got a limit. */
     bool keys =
         !directory_has_file_of(directory, before) || directory_has_gained(directory, before);
+    struct recount_change change = {directory, before, keys};
     struct ledger_reader *reader = ledger_reader_new(service->start->database);
-    if (!recount_added(service->limits, config, directory, before, keys,
-                       service->start->ledger_path, reader, &why))
+    if (!recount_added(service->limits, config, &change, service->start->ledger_path, reader, &why))
         tell_uncounted(service, &why);
     ledger_reader_free(reader);
     directory_unref(before);
@@ -345,8 +345,9 @@ static bool count_later(struct service *service, struct directory **directory,
         struct directory *next = directory_ref(service->directory);
         bool done = service->has_counted = next == *directory;
         pthread_mutex_unlock(&service->lock);
+        struct recount_change change = {next, *directory, true};
         if (!done)
-            good = recount_added(service->limits, service->config, next, *directory, true,
+            good = recount_added(service->limits, service->config, &change,
                                  service->config->ledger_path, reader, why);
         directory_unref(*directory);
         *directory = next;
