@@ -123,6 +123,7 @@ struct metrics {
     struct table vendors;    /* by a provider's name: struct vendor */
     atomic_uint vendors_are; /* counts their changes */
 
+    atomic_size_t page_bytes; /* of the last page that was written; 0 = none was */
     atomic_bool reload_good;
     atomic_int_fast64_t reload_at_us;
     _Atomic(struct ledger *) ledger;

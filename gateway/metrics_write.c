@@ -16,6 +16,8 @@
 #include "policy/limits.h"
 #include "policy/semantic.h"
 
+enum { SPARE_PART = 8 }; /* of a page, room for what has come since the last one */
+
 /* What is being written: it goes on after the buffer was full, but remembers it. */
 struct page {
     struct metrics *metrics;
@@ -581,8 +583,20 @@ static void write_process(struct page *page)
                 page->metrics->started_us);
 }
 
+/* Room for a page like the last one, and for what others add to it: one that grows by and by leaves
+ * pieces of half its size, and of a quarter, all over the heap. */
+static void make_room(struct metrics *metrics, struct buffer *out)
+{
+    size_t last = atomic_load_explicit(&metrics->page_bytes, memory_order_relaxed);
+    size_t wanted = last + last / SPARE_PART;
+    if (last > 0 && wanted <= out->limit - buffer_length(out))
+        buffer_room(out, wanted);
+}
+
 bool metrics_write(struct metrics *metrics, struct buffer *out)
 {
+    size_t before = buffer_length(out);
+    make_room(metrics, out);
     struct page page = {.metrics = metrics, .out = out, .workers = metrics->options.workers};
     pthread_mutex_lock(&metrics->lock);
     write_http(&page);
@@ -598,5 +612,6 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     write_limits(&page);
     write_cache(&page);
     write_process(&page);
+    atomic_store_explicit(&metrics->page_bytes, buffer_length(out) - before, memory_order_relaxed);
     return !page.is_full;
 }
