@@ -373,6 +373,8 @@ const struct price *prices_find(const struct prices *prices, struct text name);
 struct policy_file;
 /* NULL when it has errors; they are printed to <words>. */
 struct policy_file *policy_file_load(const char *path, FILE *words);
+/* The same of a text, which is called "policy" in <words>. Variables stand for themselves. */
+struct policy_file *policy_file_read(struct text yaml, FILE *words);
 void policy_file_free(struct policy_file *file);
 const struct route_policy *policy_file_policy(const struct policy_file *file);
 
