@@ -107,6 +107,7 @@ admin_answer admin_overview, admin_models, admin_targets, admin_drain; /* admin_
 admin_answer admin_config, admin_config_diff, admin_config_reload;     /* admin_config.c */
 admin_answer admin_usage, admin_series, admin_requests, admin_request;
 admin_answer admin_percentiles;          /* admin_percentiles.c */
+admin_answer admin_replay;               /* admin_replay.c */
 admin_answer admin_roster, admin_limits; /* admin_keys.c, admin_limits.c */
 /* admin_deployments.c */
 admin_answer admin_deployments, admin_deployment, admin_deployment_create, admin_deployment_patch;

@@ -304,7 +304,7 @@ struct config {
     struct guard *guard;             /* NULL = no rules */
     bool anonymous;                  /* no key is needed, and any key is accepted as `local` */
     bool aws_signatures;             /* clients of Bedrock may sign their calls (signature.h) */
-    bool anonymous_implied;          /* for the file has no key, and does not ask for it */
+    bool anonymous_implied;          /* for the file has no tenant, and does not say `false` */
     const struct key *anonymous_key; /* who such a caller is */
 
     struct {
@@ -373,6 +373,8 @@ const struct price *prices_find(const struct prices *prices, struct text name);
 struct policy_file;
 /* NULL when it has errors; they are printed to <words>. */
 struct policy_file *policy_file_load(const char *path, FILE *words);
+/* The same of a text, which is called "policy" in <words>. Variables stand for themselves. */
+struct policy_file *policy_file_read(struct text yaml, FILE *words);
 void policy_file_free(struct policy_file *file);
 const struct route_policy *policy_file_policy(const struct policy_file *file);
 

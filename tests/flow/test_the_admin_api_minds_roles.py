@@ -50,6 +50,12 @@ def test_who_may_look(used, path):
     assert ask(used, path, None).status == 401
 
 
+def test_what_would_have_been_is_nothing_for_tenants(used):
+    body = {"policy": {"name": "cheap", "strategy": "cost"}}
+    statuses = [ask(used, "/replay", key, "POST", body).status for key in (ADMIN, VIEWER, LEAD, KEY_ACME, None)]
+    assert statuses == [200, 200, 403, 401, 401]
+
+
 CHANGES = [("POST", "/config/reload", b""), ("POST", "/drain", b""), ("POST", "/keys", {"tenant": "acme", "name": "x"}),
            ("PATCH", "/keys/key_x", {}), ("DELETE", "/keys/key_x", None), ("POST", "/keys/key_x/rotate", {}),
            ("POST", "/tenants", {"name": "x"}), ("PATCH", "/tenants/acme", {}), ("DELETE", "/tenants/acme", None)]
