@@ -20,11 +20,11 @@ dashboard_1_brotli:
 dashboard_1_end:
 	.globl dashboard_2_plain, dashboard_2_gzip, dashboard_2_brotli, dashboard_2_end
 dashboard_2_plain:
-	.incbin "web/dist/assets/index-BZOKDB12.js"
+	.incbin "web/dist/assets/index-D-lonq7w.js"
 dashboard_2_gzip:
-	.incbin "web/dist/assets/index-BZOKDB12.js.gz"
+	.incbin "web/dist/assets/index-D-lonq7w.js.gz"
 dashboard_2_brotli:
-	.incbin "web/dist/assets/index-BZOKDB12.js.br"
+	.incbin "web/dist/assets/index-D-lonq7w.js.br"
 dashboard_2_end:
 	.globl dashboard_3_plain, dashboard_3_gzip, dashboard_3_brotli, dashboard_3_end
 dashboard_3_plain:

@@ -103,7 +103,7 @@ void cli_print_content(struct text content)
             count++;
     printf("said     %s", cli_member_is_true(content, "cut") ? "(some of it was cut)" : "");
     if (count > 0)
-        printf("%s%zu tools are offered", cli_member_is_true(content, "cut") ? ", " : "", count);
+        printf("%stools offered: %zu", cli_member_is_true(content, "cut") ? ", " : "", count);
     putchar('\n');
     print_parts("system", cli_member(content, "system"));
     print_messages(cli_member(content, "input"));

@@ -220,7 +220,7 @@ def test_it_outlives_a_restart_and_ends_with_its_time(up):
             finally:
                 database.close()
 
-        eventually(lambda: count() == 1, what="what is too old is deleted")
+        eventually(lambda: count() == 1, within=60, what="what is too old is deleted")
 
 
 def test_it_is_deleted_when_somebody_asks(up):

@@ -238,7 +238,7 @@ test('what was said in a request is shown as text', async () => {
     await go(page, `requests/${call.id}`)
     await page.getByRole('heading', { name: 'Answered' }).waitFor()
     const all = await text(page)
-    for (const part of [hostile, '"modality": "image"', 'Be brief.', 'Hello there', '1 tools were offered, some of it was cut']) assert.ok(all.includes(part), part)
+    for (const part of [hostile, '"modality": "image"', 'Be brief.', 'Hello there', 'tools offered: 1, some of it was cut']) assert.ok(all.includes(part), part)
     assert.equal(await page.locator('main img, main script').count(), 0)
   })
 })

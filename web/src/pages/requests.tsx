@@ -133,7 +133,7 @@ const words = (part: Part) => (part.type === 'text' && typeof part.content === '
 /** What was said, where that is kept. It is text of strangers: shown as text, and nothing else. */
 function Said({ content }: { content: Content }) {
   const said: [string, Message[]][] = [['Asked', [...(content.system ? [{ role: 'system', parts: content.system }] : []), ...(content.input ?? [])]], ['Answered', content.output ?? []]]
-  const note = [content.tools?.length ? `${content.tools.length} tools were offered` : '', content.cut ? 'some of it was cut' : ''].filter(Boolean).join(', ')
+  const note = [content.tools?.length ? `tools offered: ${content.tools.length}` : '', content.cut ? 'some of it was cut' : ''].filter(Boolean).join(', ')
   return (
     <>
       {said.map(([title, messages]) => (
