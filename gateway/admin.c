@@ -45,6 +45,7 @@ static const struct admin_route routes[] = {
     {T("/percentiles"),      METHOD_GET,    ALL,       ON_LEDGER,  admin_percentiles,   T("since,until,nodes," OF_CALLS), false},
     {T("/requests"),         METHOD_GET,    ALL,       ON_LEDGER,  admin_requests,      T("since,until,nodes,order,limit,after," OF_CALLS), false},
     {T("/requests/{id}"),    METHOD_GET,    ALL,       ON_LEDGER,  admin_request,       T("since,until,nodes"), false},
+    {T("/content"),          METHOD_DELETE, MAY_ADMIN, ON_LEDGER,  admin_content_delete, T("tenant,user,until"), true},
     {T("/deployments"),      METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployments,   T("limit,after"), false},
     {T("/deployments"),      METHOD_POST,   MAY_ADMIN, ON_SERVICE, admin_deployment_create, T(""), true},
     {T("/deployments/{id}"), METHOD_GET,    LOOKS,     ON_SERVICE, admin_deployment,    T(""), false},

@@ -128,6 +128,7 @@ struct metrics {
     atomic_int_fast64_t reload_at_us;
     _Atomic(struct ledger *) ledger;
     _Atomic(struct decisions *) decisions;
+    _Atomic(struct content *) content;
     _Atomic(struct limits *) limits;
     _Atomic(struct cache *) cache;
     _Atomic(struct semantic *) semantic;

@@ -9,6 +9,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/descriptors.h"
 #include "gateway/base/version.h"
+#include "gateway/content.h"
 #include "gateway/decisions.h"
 #include "gateway/hearsay_desk.h"
 #include "gateway/metrics_series.h"
@@ -435,6 +436,18 @@ static void write_decisions(struct page *page)
                 figures.dropped);
 }
 
+static void write_content(struct page *page)
+{
+    struct content *content = atomic_load(&page->metrics->content);
+    if (content == NULL)
+        return;
+    struct content_figures figures = content_figures(content);
+    put_counter(page, "sluice_content_kept_total", "Calls whose prompt and answer were kept.",
+                figures.kept);
+    put_counter(page, "sluice_content_dropped_total", "Such calls that could not be kept.",
+                figures.dropped);
+}
+
 static void write_ledger(struct page *page)
 {
     struct ledger *ledger = atomic_load(&page->metrics->ledger);
@@ -609,6 +622,7 @@ bool metrics_write(struct metrics *metrics, struct buffer *out)
     write_figures(&page);
     write_ledger(&page);
     write_decisions(&page);
+    write_content(&page);
     write_limits(&page);
     write_cache(&page);
     write_process(&page);

@@ -21,6 +21,7 @@
 #include "gateway/base/version.h"
 #include "gateway/channel.h"
 #include "gateway/complaint.h"
+#include "gateway/content.h"
 #include "gateway/crash.h"
 #include "gateway/decisions.h"
 #include "gateway/deploy_desk.h"
@@ -452,6 +453,7 @@ static void start_workers(struct service *service)
                                      .node = service->node,
                                      .ledger = service->ledger,
                                      .decisions = service->decisions,
+                                     .content = service->content,
                                      .batches = service->batches,
                                      .jobs = service->jobs,
                                      .metrics = service->metrics,
@@ -575,6 +577,7 @@ static void finish(struct service *service)
     memory_free(service->workers);
     memory_free(service->marks);
     decisions_close(service->decisions);
+    content_close(service->content);
     service_close_roster(service);
     service_close_ledger(service);
     service_close_policy(service);

@@ -5,6 +5,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/memory.h"
 #include "gateway/batches.h"
+#include "gateway/content.h"
 #include "gateway/decisions.h"
 #include "gateway/jobs.h"
 #include "gateway/lineage.h"
@@ -166,6 +167,16 @@ static void put_counted(struct service *service, const struct config *config,
     directory_unref(directory);
 }
 
+static void keep_content(struct service *service, const struct config *config)
+{
+    int64_t keep_us = config->keep_content_us < config->keep_requests_us ? config->keep_content_us
+                                                                         : config->keep_requests_us;
+    struct content_keeping keeping = {.wanted = config->capture == CAPTURE_CONTENT,
+                                      .keep_us = keep_us,
+                                      .max_bytes = (int64_t)config->keep_content_bytes};
+    content_keep(service->content, &keeping);
+}
+
 void service_change_parts(struct service *service, struct config *next)
 {
     struct roster_file file = file_of(next);
@@ -175,6 +186,7 @@ void service_change_parts(struct service *service, struct config *next)
     cache_set_options(service->cache, &kept);
     decisions_keep(service->decisions, next->keep_decisions_us,
                    (int64_t)next->keep_decisions_bytes);
+    keep_content(service, next);
     struct semantic_options alike = semantic_options_of(next);
     if (service->semantic)
         semantic_set_options(service->semantic, &alike);
@@ -265,6 +277,14 @@ static void open_decisions(struct service *service)
     memory_free(directory);
 }
 
+static void open_content(struct service *service)
+{
+    char *path = memory_format("%s/content.db", service->config->state);
+    service->content = content_open(path);
+    keep_content(service, service->config);
+    memory_free(path);
+}
+
 /* Counters, what is learnt of models, kept answers: for all workers. */
 bool service_open_policy(struct service *service)
 {
@@ -299,6 +319,7 @@ bool service_open_policy(struct service *service)
                  why.text);
     memory_free(answers);
     open_decisions(service);
+    open_content(service);
     return true;
 }
 
@@ -403,6 +424,7 @@ void service_open_metrics(struct service *service)
     service_name_providers(service, config);
     metrics_ledger(service->metrics, service->ledger);
     metrics_decisions(service->metrics, service->decisions);
+    metrics_content(service->metrics, service->content);
     metrics_policy(service->metrics, service->limits, service->cache);
     metrics_semantic(service->metrics, service->semantic);
     metrics_reload(service->metrics, true, service->started_wall_us);

@@ -73,6 +73,7 @@ struct service {
     struct ledger *ledger;
     struct lineage *lineage;
     struct decisions *decisions;
+    struct content *content;
     struct limits *limits;
     struct batches *batches;
     struct jobs *jobs; /* NULL = they could not be opened */
@@ -214,7 +215,7 @@ bool service_await_accept(struct service *service);
  */
 /* Those that are needed: false when there is none, which is logged then. In this order. */
 bool service_open_ledger(struct service *service);
-bool service_open_policy(struct service *service); /* counters, caches, decisions */
+bool service_open_policy(struct service *service); /* counters, caches, decisions, content */
 bool service_open_jobs(struct service *service);
 bool service_open_roster(struct service *service);
 /* Wait until the name of a new node is on the disk. */

@@ -30,6 +30,7 @@
 
 enum serve { SERVE_API = 1, SERVE_ADMIN = 2, SERVE_UI = 4, SERVE_METRICS = 8, SERVE_HEALTH = 16 };
 enum admin_role { ADMIN_ROLE_ADMIN, ADMIN_ROLE_VIEWER, ADMIN_ROLE_TENANT };
+enum capture_level { CAPTURE_NOTHING, CAPTURE_METADATA, CAPTURE_CONTENT }; /* store.capture */
 enum proxy_protocol { PROXY_NONE, PROXY_V1, PROXY_V2, PROXY_ANY };
 
 struct tls_settings {
@@ -216,6 +217,9 @@ struct config {
     int64_t keep_requests_us, keep_minutes_us, keep_hours_us, keep_days_us;
     int64_t keep_decisions_us; /* 0 = none are kept */
     size_t keep_decisions_bytes;
+    int capture;             /* enum capture_level */
+    int64_t keep_content_us; /* of what is said; at most as long as single calls */
+    size_t keep_content_bytes;
 
     struct provider_settings *providers;
     size_t provider_count;

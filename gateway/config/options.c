@@ -212,6 +212,10 @@ static const struct option store_retention[] = {
      .help = "How the target of each call was chosen, for sluice replay; 0s = not at all."},
     {.name = "decisions_max", .type = OPTION_SIZE, .where = CONFIG(keep_decisions_bytes), .fallback = "256MiB", .min = 16 << 20, .max = INT64_C(1) << 40,
      .help = "And no more than this on disk; about 100 bytes for each call."},
+    {.name = "content", .type = OPTION_DURATION, .where = CONFIG(keep_content_us), .fallback = "7d", .min = SECONDS(60), .max = LONGEST,
+     .help = "Prompts and answers, with capture: full; no longer than single calls."},
+    {.name = "content_max", .type = OPTION_SIZE, .where = CONFIG(keep_content_bytes), .fallback = "1GiB", .min = 1 << 20, .max = INT64_C(1) << 40,
+     .help = "And no more than this of their texts; the file is somewhat larger."},
     {.name = "rollups_minute", .type = OPTION_DURATION, .where = CONFIG(keep_minutes_us), .fallback = "3d", .min = SECONDS(60), .max = LONGEST, .help = "Sums by minute."},
     {.name = "rollups_hour", .type = OPTION_DURATION, .where = CONFIG(keep_hours_us), .fallback = "90d", .min = SECONDS(3600), .max = LONGEST, .help = "Sums by hour."},
     {.name = "rollups_day", .type = OPTION_DURATION, .where = CONFIG(keep_days_us), .fallback = "5y", .min = DAYS(1), .max = LONGEST, .help = "Sums by day."},
@@ -224,8 +228,8 @@ static const struct option store[] = {
     {.name = "embedded", .type = OPTION_SECTION, .inner = store_embedded, .help = "Used when type is embedded."},
     {.name = "redis", .type = OPTION_SECTION, .inner = store_redis, .help = "Used when type is redis."},
     {.name = "retention", .type = OPTION_SECTION, .inner = store_retention, .help = "How long usage is kept."},
-    {.name = "capture", .type = OPTION_WORD, .fallback = "metadata", .words = "none|metadata|full",
-     .inert_words = "full", .secure_words = "none", .help = "What is kept of a call; full = prompts and answers, redacted."},
+    {.name = "capture", .type = OPTION_WORD, .where = CONFIG(capture), .fallback = "metadata", .words = "none|metadata|full",
+     .help = "What is kept of a call: none = what money needs; metadata = with user, tags and how its target was chosen; full = and prompts and answers, as guardrails have left them."},
     {0},
 };
 
