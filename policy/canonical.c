@@ -66,23 +66,15 @@ static void skip_space(struct writer *w)
 
 /* ----------------------------------------------------------------------------- strings */
 
-static unsigned read_unit(const char *at)
-{
-    unsigned unit = 0;
-    for (size_t i = 0; i < 4; i++)
-        unit = unit << 4 | (unsigned)scan_hex(at[i]);
-    return unit;
-}
-
 /* The character of the \u escape at <at>. A surrogate without its other half stands for itself: it
  * is told apart from all text, which is UTF-8 and has none. */
 static unsigned read_code(const char *at, const char *end, size_t *len)
 {
-    unsigned unit = read_unit(at + 2);
+    unsigned unit = scan_unit(at + 2);
     *len = 6;
     if (unit < 0xD800 || unit > 0xDBFF || end - at < 12 || at[6] != '\\' || at[7] != 'u')
         return unit;
-    unsigned low = read_unit(at + 8);
+    unsigned low = scan_unit(at + 8);
     if (low < 0xDC00 || low > 0xDFFF)
         return unit;
     *len = 12;

@@ -125,31 +125,12 @@ static bool put_reasoning(struct anthropic_writing *w, const struct part *part, 
 
 /* ------------------------------------------------------------------------ calls and results */
 
-static bool is_id(struct text id)
-{
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.at[i];
-        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!is_letter && !(c >= '0' && c <= '9') && c != '_' && c != '-')
-            return false;
-    }
-    return true;
-}
-
 /* The id of a call as it may stand here; one that nobody gave is made of its number. */
 static struct text id_of(struct anthropic_writing *w, struct text id, size_t *nameless)
 {
     if (id.len == 0)
         return arena_format(w->arena, "call_%zu", (*nameless)++);
-    if (is_id(id))
-        return id;
-    struct text made =
-        arena_format(w->arena, "%.*s_%08x", TEXT_ARGS(text_head(id, 48)), hash_crc32(id));
-    char *at = (char *)(uintptr_t)made.at;
-    for (size_t i = 0; i < made.len; i++)
-        if (!is_id((struct text){at + i, 1}))
-            at[i] = '_';
-    return made;
+    return chat_plain_id(w->arena, id, SIZE_MAX);
 }
 
 static bool put_call(struct anthropic_writing *w, const struct part *part)

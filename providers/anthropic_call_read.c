@@ -28,17 +28,6 @@ static bool is_object(struct text json)
     return json.len > 0 && json.at[0] == '{';
 }
 
-static void add_field(struct anthropic_reading *r, struct text name, struct text value,
-                      bool is_demand)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count == CHAT_FIELDS_MAX)
-        chat->fields_cut = true;
-    else
-        chat->fields[chat->field_count++] =
-            (struct chat_field){.name = name, .value = value, .is_demand = is_demand};
-}
-
 /* ----------------------------------------------------------- members of one simple value */
 
 static bool read_model(struct anthropic_reading *r, struct text value)
@@ -132,7 +121,7 @@ static bool read_metadata(struct anthropic_reading *r, struct text value)
             more = more || !json_is_absent(member);
     }
     if (more)
-        add_field(r, TEXT("metadata"), value, false);
+        chat_keep_field(r->chat, TEXT("metadata"), value, false);
     return true;
 }
 
@@ -160,7 +149,7 @@ static bool read_thinking(struct anthropic_reading *r, struct text value)
     /* Types that came later, and what else it says, only our own writer can put back. */
     if (more ||
         (chat->reasoning == SAID_YES && !inner_is(type, "enabled") && !inner_is(type, "adaptive")))
-        add_field(r, TEXT("thinking"), value, false);
+        chat_keep_field(r->chat, TEXT("thinking"), value, false);
     return true;
 }
 
@@ -200,14 +189,14 @@ static bool read_output_config(struct anthropic_reading *r, struct text value)
             return false;
     }
     if (more)
-        add_field(r, TEXT("output_config"), value, false);
+        chat_keep_field(r->chat, TEXT("output_config"), value, false);
     return true;
 }
 
 /* Without its servers of tools it is another answer. */
 static bool read_mcp_servers(struct anthropic_reading *r, struct text value)
 {
-    add_field(r, TEXT("mcp_servers"), value, true);
+    chat_keep_field(r->chat, TEXT("mcp_servers"), value, true);
     return true;
 }
 
@@ -244,7 +233,7 @@ static bool read_member(struct anthropic_reading *r, struct text name, struct te
     for (size_t i = 0; i < sizeof(call_members) / sizeof(call_members[0]); i++)
         if (text_equal(call_members[i].name, name))
             return call_members[i].read(r, value);
-    add_field(r, name, value, false);
+    chat_keep_field(r->chat, name, value, false);
     return true;
 }
 

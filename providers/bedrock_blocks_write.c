@@ -63,28 +63,9 @@ static void put_reasoning(struct bedrock_writing *w, const struct part *part)
 
 /* ------------------------------------------------------------------------ calls and results */
 
-static bool is_id(struct text id)
-{
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.at[i];
-        bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!is_letter && !(c >= '0' && c <= '9') && c != '_' && c != '-')
-            return false;
-    }
-    return id.len > 0 && id.len <= 64;
-}
-
 struct text bedrock_id(struct arena *arena, struct text id)
 {
-    if (is_id(id))
-        return id;
-    struct text made =
-        arena_format(arena, "%.*s_%08x", TEXT_ARGS(text_head(id, 48)), hash_crc32(id));
-    char *at = (char *)(uintptr_t)made.at;
-    for (size_t i = 0; i < made.len; i++)
-        if (!is_id((struct text){at + i, 1}))
-            at[i] = '_';
-    return made;
+    return chat_plain_id(arena, id, 64);
 }
 
 static void put_call(struct bedrock_writing *w, const struct part *part)

@@ -43,16 +43,6 @@ static bool is_array(struct text json)
     return json.len && json.at[0] == '[';
 }
 
-static void keep(struct reading *r, struct text name, struct text value, bool is_demand)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count < CHAT_FIELDS_MAX)
-        chat->fields[chat->field_count++] =
-            (struct chat_field){.name = name, .value = value, .is_demand = is_demand};
-    else
-        chat->fields_cut = true;
-}
-
 struct text bedrock_field(const struct chat_field *fields, size_t count, struct text name)
 {
     for (size_t i = 0; i < count; i++)
@@ -264,8 +254,10 @@ static bool read_inference(struct reading *r, struct text config)
             if (!read_stops(r, value))
                 return false;
         } else {
-            keep(r, arena_format(r->arena, "inferenceConfig.%.*s", TEXT_ARGS(text_head(name, 64))),
-                 value, false);
+            chat_keep_field(
+                r->chat,
+                arena_format(r->arena, "inferenceConfig.%.*s", TEXT_ARGS(text_head(name, 64))),
+                value, false);
         }
     }
     return true;
@@ -329,7 +321,7 @@ static bool read_additional(struct reading *r, struct text json)
         }
     }
     if (!all)
-        keep(r, TEXT("additionalModelRequestFields"), json, false);
+        chat_keep_field(r->chat, TEXT("additionalModelRequestFields"), json, false);
     return true;
 }
 
@@ -364,8 +356,10 @@ static bool read_output(struct reading *r, struct text config)
         } else if (text_equal(name, TEXT("effort")) && member_string(value).at) {
             r->chat->effort = member_string(value);
         } else {
-            keep(r, arena_format(r->arena, "outputConfig.%.*s", TEXT_ARGS(text_head(name, 64))),
-                 value, false);
+            chat_keep_field(
+                r->chat,
+                arena_format(r->arena, "outputConfig.%.*s", TEXT_ARGS(text_head(name, 64))), value,
+                false);
         }
     }
     return true;
@@ -390,9 +384,9 @@ static bool read_member(struct reading *r, struct text name, struct text value)
     else if (text_equal(name, TEXT("serviceTier")) && is_object(value) && tier.at)
         chat->service_tier = tier;
     else
-        keep(r, name, value,
-             text_equal(name, TEXT("guardrailConfig")) ||
-                 text_equal(name, TEXT("promptVariables")));
+        chat_keep_field(r->chat, name, value,
+                        text_equal(name, TEXT("guardrailConfig")) ||
+                            text_equal(name, TEXT("promptVariables")));
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/base/hash.h"
 #include "gateway/base/member.h"
 #include "gateway/base/scan.h"
 #include "providers/translator.h"
@@ -83,6 +84,57 @@ enum said said_of(struct text json)
     if (text_equal(json, TEXT("true")))
         return SAID_YES;
     return text_equal(json, TEXT("false")) ? SAID_NO : SAID_NOTHING;
+}
+
+static bool is_plain(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+}
+
+struct text chat_plain_id(struct arena *arena, struct text id, size_t most)
+{
+    size_t plain = 0;
+    while (plain < id.len && is_plain(id.at[plain]))
+        plain++;
+    if (plain && plain == id.len && id.len <= most)
+        return id;
+    char *at = arena_take(arena, 64);
+    size_t len =
+        (size_t)snprintf(at, 64, "%.*s_%08x", TEXT_ARGS(text_head(id, 48)), hash_crc32(id));
+    for (size_t i = 0; i < len; i++)
+        if (!is_plain(at[i]))
+            at[i] = '_';
+    return (struct text){at, len};
+}
+
+bool chat_read_functions(struct chat *chat, struct arena *arena, struct text tools)
+{
+    struct text none, json;
+    size_t room = chat->tool_count;
+    while (member_next(&tools, &none, &json)) {
+        struct text function = member_find(json, TEXT("function"));
+        struct text name = member_string(member_find(function, TEXT("name")));
+        if (!name.at || chat->tool_count == CHAT_TOOLS_MAX)
+            return false;
+        chat->tools = arena_grow(arena, chat->tools, chat->tool_count, &room, sizeof(*chat->tools));
+        chat->tools[chat->tool_count++] =
+            (struct tool){.kind = TOOL_FUNCTION,
+                          .name = name,
+                          .description = member_string(member_find(function, TEXT("description"))),
+                          .schema = member_find(function, TEXT("parameters")),
+                          .raw = json};
+    }
+    return true;
+}
+
+void chat_keep_field(struct chat *chat, struct text name, struct text value, bool is_demand)
+{
+    if (chat->field_count < CHAT_FIELDS_MAX)
+        chat->fields[chat->field_count++] =
+            (struct chat_field){.name = name, .value = value, .is_demand = is_demand};
+    else
+        chat->fields_cut = true;
 }
 
 bool chat_takes_parts(struct chat *chat, size_t more)
@@ -447,6 +499,29 @@ void loss_fields(struct losses *losses, const struct chat *chat, const struct tr
     }
     if (chat->fields_cut)
         loss_hint(losses, "more fields");
+}
+
+void loss_options(struct losses *losses, const struct chat *chat)
+{
+    const struct {
+        const char *name;
+        bool said;
+    } hints[] = {
+        {"logit_bias", chat->logit_bias.at},
+        {"user", chat->user.at},
+        {"metadata", chat->metadata.at},
+        {"service_tier", chat->service_tier.at},
+        {"store", chat->store == SAID_YES},
+        {"verbosity", chat->verbosity.at},
+        {"parallel_tool_calls", chat->parallel_calls != SAID_NOTHING},
+    };
+    if (chat->choices > 1)
+        loss_demand(losses, "n");
+    if (chat->logprobs == SAID_YES)
+        loss_demand(losses, "logprobs");
+    for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
+        if (hints[i].said)
+            loss_hint(losses, "%s", hints[i].name);
 }
 
 /* Without these the model does not see what the client means it to see. */

@@ -306,6 +306,12 @@ void loss_hint(struct losses *losses, const char *format, ...)
 /* The fields of <chat> that are not of <own> dialect, or that nobody kept: all are named, as
  * demands where they are that, else as hints. */
 void loss_fields(struct losses *losses, const struct chat *chat, const struct translator *own);
+/* What those leave out who write no more than messages, tools, a shape and how to sample. */
+void loss_options(struct losses *losses, const struct chat *chat);
+
+/* An id of a call for who takes only letters, digits, _ and -, and up to <most> bytes: <id>, or one
+ * that is made of it, and is the same each time. */
+struct text chat_plain_id(struct arena *arena, struct text id, size_t most);
 
 /* Does it offer any tool that the client runs? */
 bool chat_has_functions(const struct chat *chat);
@@ -323,6 +329,13 @@ struct text more_of(struct arena *arena, struct text names, const char *prefix, 
                     const struct text *known, size_t count);
 /* Does a value say something? Not null, false, "", [] and {}. */
 bool json_says_something(struct text json);
+
+/* Tools as OpenAI has them: [{"type":"function","function":{...}}].
+ * False: there is one without a name, or too many. */
+bool chat_read_functions(struct chat *chat, struct arena *arena, struct text tools);
+
+/* Keep a member that only the dialect of the call knows; what finds no room is named together. */
+void chat_keep_field(struct chat *chat, struct text name, struct text value, bool is_demand);
 
 /* So many parts more are read: false when these are too many for one call. */
 bool chat_takes_parts(struct chat *chat, size_t more);

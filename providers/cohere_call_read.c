@@ -7,7 +7,7 @@ struct reading {
     struct arena *arena;
     struct chat *chat;
     struct fault *fault;
-    size_t message_room, part_room, tool_room;
+    size_t message_room, part_room;
 };
 
 static bool refuse(struct reading *r, const char *param, const char *what)
@@ -15,16 +15,6 @@ static bool refuse(struct reading *r, const char *param, const char *what)
     fault_set(r->fault, FAULT_BAD_REQUEST, "'%s' %s.", param, what);
     r->fault->param = param;
     return false;
-}
-
-static void keep(struct reading *r, struct text name, struct text value, bool is_demand)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count < CHAT_FIELDS_MAX)
-        chat->fields[chat->field_count++] =
-            (struct chat_field){.name = name, .value = value, .is_demand = is_demand};
-    else
-        chat->fields_cut = true;
 }
 
 /* -------------------------------------------------------------------------------- messages */
@@ -199,23 +189,8 @@ static bool read_messages(struct reading *r, struct text messages)
 
 static bool read_tools(struct reading *r, struct text tools)
 {
-    struct chat *chat = r->chat;
-    struct text none, json;
-    while (member_next(&tools, &none, &json)) {
-        struct text function = member_find(json, TEXT("function"));
-        struct text name = member_string(member_find(function, TEXT("name")));
-        if (!name.at || chat->tool_count == CHAT_TOOLS_MAX)
-            return refuse(r, "tools", "has to be functions with a name, and not too many");
-        chat->tools = arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room,
-                                 sizeof(*chat->tools));
-        chat->tools[chat->tool_count++] =
-            (struct tool){.kind = TOOL_FUNCTION,
-                          .name = name,
-                          .description = member_string(member_find(function, TEXT("description"))),
-                          .schema = member_find(function, TEXT("parameters")),
-                          .raw = json};
-    }
-    return true;
+    return chat_read_functions(r->chat, r->arena, tools) ||
+           refuse(r, "tools", "has to be functions with a name, and not too many");
 }
 
 static bool read_stops(struct reading *r, struct text stops)
@@ -321,9 +296,10 @@ static bool read_member(struct reading *r, struct text name, struct text value)
                    ? true
                    : refuse(r, "max_tokens", "has to be a whole number");
     else if (text_equal(name, TEXT("documents")) || text_equal(name, TEXT("logprobs")))
-        keep(r, name, value, !text_equal(value, TEXT("[]")) && said_of(value) != SAID_NO);
+        chat_keep_field(r->chat, name, value,
+                        !text_equal(value, TEXT("[]")) && said_of(value) != SAID_NO);
     else
-        keep(r, name, value, false);
+        chat_keep_field(r->chat, name, value, false);
     return true;
 }
 

@@ -323,26 +323,9 @@ static void put_thinking(struct buffer *out, const struct chat *chat, struct los
 
 static void name_losses(const struct chat *chat, struct losses *losses)
 {
-    if (chat->choices > 1)
-        loss_demand(losses, "n");
-    if (chat->logprobs == SAID_YES)
-        loss_demand(losses, "logprobs");
+    loss_options(losses, chat);
     if (wants_more_than_text(chat->modalities) || chat->voice.at)
         loss_demand(losses, "modalities");
-    if (chat->logit_bias.at)
-        loss_hint(losses, "logit_bias");
-    if (chat->user.at)
-        loss_hint(losses, "user");
-    if (chat->metadata.at)
-        loss_hint(losses, "metadata");
-    if (chat->service_tier.at)
-        loss_hint(losses, "service_tier");
-    if (chat->store == SAID_YES)
-        loss_hint(losses, "store");
-    if (chat->verbosity.at)
-        loss_hint(losses, "verbosity");
-    if (chat->parallel_calls != SAID_NOTHING)
-        loss_hint(losses, "parallel_tool_calls");
     loss_fields(losses, chat, &translator_cohere_chat);
 }
 

@@ -85,6 +85,8 @@ bool gemini_refuse(struct arena *arena, struct fault *fault, struct text param, 
 void gemini_write_call(struct arena *arena, const struct chat *chat,
                        const struct call_target *target, struct buffer *out, struct losses *losses);
 void gemini_write_path(const struct call_target *target, struct buffer *out);
+/* The same up to the verb, which begins with a colon. */
+void gemini_put_model_path(const struct call_target *target, struct buffer *out);
 /* Append `contents` and `systemInstruction`. */
 void gemini_put_contents(struct arena *arena, const struct chat *chat,
                          const struct call_target *target, struct buffer *out,

@@ -26,15 +26,12 @@ static bool is_of(struct text json, char bracket)
 /* What only this dialect knows; <group> and a dot stand before its name. */
 static void keep(const struct reading *r, const char *group, struct text name, struct text value)
 {
-    struct chat *chat = r->chat;
     if (json_is_absent(value))
         return;
-    if (chat->field_count == CHAT_FIELDS_MAX) {
-        chat->fields_cut = true;
-        return;
-    }
-    struct text full = *group ? arena_format(r->arena, "%s.%.*s", group, TEXT_ARGS(name)) : name;
-    chat->fields[chat->field_count++] = (struct chat_field){.name = full, .value = value};
+    bool kept = r->chat->field_count < CHAT_FIELDS_MAX;
+    struct text full =
+        *group && kept ? arena_format(r->arena, "%s.%.*s", group, TEXT_ARGS(name)) : name;
+    chat_keep_field(r->chat, full, value, false);
 }
 
 static struct text lower(const struct reading *r, struct text word)

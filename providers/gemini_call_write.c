@@ -545,7 +545,7 @@ static void put_escaped(struct buffer *out, struct text plain)
     }
 }
 
-void gemini_write_path(const struct call_target *target, struct buffer *out)
+void gemini_put_model_path(const struct call_target *target, struct buffer *out)
 {
     static const struct text prefix = {"models/", 7}, tuned = {"tunedModels/", 12};
     struct text model = target->model;
@@ -564,5 +564,10 @@ void gemini_write_path(const struct call_target *target, struct buffer *out)
         put_literal(out, "/v1beta/models/");
     }
     put_escaped(out, model);
+}
+
+void gemini_write_path(const struct call_target *target, struct buffer *out)
+{
+    gemini_put_model_path(target, out);
     put_literal(out, target->stream ? ":streamGenerateContent?alt=sse" : ":generateContent");
 }

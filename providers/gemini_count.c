@@ -35,12 +35,7 @@ static void write_call(struct arena *arena, const struct chat *chat,
 
 static void write_path(const struct call_target *target, struct buffer *out)
 {
-    struct call_target plain = *target;
-    plain.stream = false;
-    gemini_write_path(&plain, out);
-    static const struct text verb = {":generateContent", 16};
-    if (text_ends(buffer_text(out), verb))
-        gemini_cut_back(out, buffer_length(out) - verb.len);
+    gemini_put_model_path(target, out);
     put_literal(out, ":countTokens");
 }
 

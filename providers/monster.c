@@ -77,7 +77,7 @@ static bool keep_number(struct call_reading *r, const struct call_option *option
         if (text_equal(option->name, text_of(neutrals[i].name)) &&
             is_neutral(value, neutrals[i].neutral))
             return true;
-    openai_keep_field(r, option->name, value, false);
+    chat_keep_field(r->chat, option->name, value, false);
     return true;
 }
 
@@ -86,7 +86,7 @@ static bool keep_switch(struct call_reading *r, const struct call_option *option
 {
     enum said said = said_of(value);
     if (said == SAID_YES)
-        openai_keep_field(r, option->name, value, true);
+        chat_keep_field(r->chat, option->name, value, true);
     return said ? true : openai_refuse(r, option->field, "has to be true or false");
 }
 

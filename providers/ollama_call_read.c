@@ -11,7 +11,7 @@ struct reading {
     struct arena *arena;
     struct chat *chat;
     struct fault *fault;
-    size_t message_room, part_room, tool_room;
+    size_t message_room, part_room;
     unsigned ids;            /* made so far, for calls without one */
     struct open_calls asked; /* results without an id are matched with them by their name */
 };
@@ -21,15 +21,6 @@ static bool refuse(struct reading *r, const char *param, const char *what)
     fault_set(r->fault, FAULT_BAD_REQUEST, "'%s' %s.", param, what);
     r->fault->param = param;
     return false;
-}
-
-static void keep(struct reading *r, struct text name, struct text value)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count < CHAT_FIELDS_MAX)
-        chat->fields[chat->field_count++] = (struct chat_field){.name = name, .value = value};
-    else
-        chat->fields_cut = true;
 }
 
 /* -------------------------------------------------------------------------------- messages */
@@ -194,23 +185,8 @@ static bool read_messages(struct reading *r, struct text messages)
 
 static bool read_tools(struct reading *r, struct text tools)
 {
-    struct chat *chat = r->chat;
-    struct text none, json;
-    while (member_next(&tools, &none, &json)) {
-        struct text function = member_find(json, TEXT("function"));
-        struct text name = member_string(member_find(function, TEXT("name")));
-        if (!name.at || chat->tool_count == CHAT_TOOLS_MAX)
-            return refuse(r, "tools", "must be functions with a name, and not too many");
-        chat->tools = arena_grow(r->arena, chat->tools, chat->tool_count, &r->tool_room,
-                                 sizeof(*chat->tools));
-        chat->tools[chat->tool_count++] =
-            (struct tool){.kind = TOOL_FUNCTION,
-                          .name = name,
-                          .description = member_string(member_find(function, TEXT("description"))),
-                          .schema = member_find(function, TEXT("parameters")),
-                          .raw = json};
-    }
-    return true;
+    return chat_read_functions(r->chat, r->arena, tools) ||
+           refuse(r, "tools", "must be functions with a name, and not too many");
 }
 
 static bool read_stops(struct reading *r, struct text stops)
@@ -250,7 +226,9 @@ static bool read_options(struct reading *r, struct text options)
         else if (text_equal(name, TEXT("stop")))
             read_stops(r, value);
         else
-            keep(r, arena_format(r->arena, "options.%.*s", TEXT_ARGS(text_head(name, 64))), value);
+            chat_keep_field(r->chat,
+                            arena_format(r->arena, "options.%.*s", TEXT_ARGS(text_head(name, 64))),
+                            value, false);
     }
     return true;
 }
@@ -309,7 +287,7 @@ static bool read_members(struct reading *r, struct text body, struct own_members
         else if (text_equal(name, TEXT("think")))
             read_think(chat, value);
         else
-            keep(r, name, value);
+            chat_keep_field(r->chat, name, value, false);
     }
     return good;
 }

@@ -244,28 +244,11 @@ static void put_options(struct buffer *out, const struct chat *chat,
 
 static void name_losses(const struct chat *chat, struct losses *losses)
 {
-    if (chat->choices > 1)
-        loss_demand(losses, "n");
-    if (chat->logprobs == SAID_YES)
-        loss_demand(losses, "logprobs");
+    loss_options(losses, chat);
     if (chat->tool_choice == CHOICE_ANY || chat->tool_choice == CHOICE_ONE)
         loss_demand(losses, "tool_choice");
-    if (chat->logit_bias.at)
-        loss_hint(losses, "logit_bias");
-    if (chat->user.at)
-        loss_hint(losses, "user");
-    if (chat->metadata.at)
-        loss_hint(losses, "metadata");
-    if (chat->service_tier.at)
-        loss_hint(losses, "service_tier");
-    if (chat->store == SAID_YES)
-        loss_hint(losses, "store");
-    if (chat->verbosity.at)
-        loss_hint(losses, "verbosity");
     if (chat->modalities.at || chat->voice.at)
         loss_demand(losses, "modalities");
-    if (chat->parallel_calls != SAID_NOTHING)
-        loss_hint(losses, "parallel_tool_calls");
 }
 
 /* Whether it thinks; how much is said to no model but by who knows it. */

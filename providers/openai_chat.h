@@ -89,8 +89,6 @@ bool openai_read_text_option(struct call_reading *r, const struct call_option *o
                              struct text value);
 bool openai_read_json_option(struct call_reading *r, const struct call_option *option,
                              struct text value);
-/* Keep it for the own writer. */
-void openai_keep_field(struct call_reading *r, struct text name, struct text value, bool is_demand);
 /* It is not kept anywhere, but shall be named: <where>.<name>. */
 void openai_name_lost(struct call_reading *r, const char *where, struct text name);
 
@@ -329,3 +327,11 @@ void openai_put_head(struct buffer *out, const struct answer_way *way, struct ar
 void openai_put_line(struct buffer *out, struct text json);
 /* "name":"  - what follows is inner, and a quote. */
 void openai_open_string(struct buffer *out, const char *name);
+
+/* In the translators of all whose answers are OpenAI's. */
+#define OPENAI_CHAT_ANSWERS                                                                   \
+    .headers = {"", 0}, .framing = FRAMING_SSE, .reader_bytes = sizeof(struct openai_reader), \
+    .read_frame = openai_chat_read_frame, .read_body = openai_chat_read_body,                 \
+    .read_end = openai_chat_read_end, .read_error = openai_read_error,                        \
+    .stream_type = {"text/event-stream", 17}, .writer_bytes = sizeof(struct openai_writer),   \
+    .write_event = openai_chat_write_event, .write_whole = openai_chat_write_whole

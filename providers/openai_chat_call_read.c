@@ -85,15 +85,6 @@ bool openai_refuse(struct call_reading *r, const char *param, const char *what)
     return false;
 }
 
-void openai_keep_field(struct call_reading *r, struct text name, struct text value, bool is_demand)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count == CHAT_FIELDS_MAX)
-        chat->fields_cut = true;
-    else
-        chat->fields[chat->field_count++] = (struct chat_field){name, value, is_demand};
-}
-
 void openai_name_lost(struct call_reading *r, const char *where, struct text name)
 {
     struct chat *chat = r->chat;
@@ -101,7 +92,7 @@ void openai_name_lost(struct call_reading *r, const char *where, struct text nam
     for (size_t i = 0; i < chat->field_count; i++)
         if (text_equal(chat->fields[i].name, full))
             return;
-    openai_keep_field(r, full, (struct text){NULL, 0}, false);
+    chat_keep_field(r->chat, full, (struct text){NULL, 0}, false);
 }
 
 bool openai_read_text_option(struct call_reading *r, const struct call_option *option,
@@ -166,7 +157,7 @@ static bool read_stream_options(struct call_reading *r, const struct call_option
             more = true;
     }
     if (more)
-        openai_keep_field(r, option->name, value, false);
+        chat_keep_field(r->chat, option->name, value, false);
     return true;
 }
 
@@ -296,7 +287,7 @@ bool openai_read_options(struct call_reading *r, const struct call_source *sourc
         if (!option)
             option = find_option(family, sizeof(family) / sizeof(family[0]), name);
         if (!option)
-            openai_keep_field(r, name, value, is_demand(name));
+            chat_keep_field(r->chat, name, value, is_demand(name));
         else if (!option->read(r, option, value))
             return false;
     }

@@ -138,7 +138,7 @@ bool openai_read_tool_choice(struct call_reading *r, struct text choice)
     if (type.len && !inner_is(type, "function")) {   /* allowed_tools, custom, ... */
         r->chat->tool_choice = choice_of_word(type); /* {"type":"auto"}, as some send it */
         if (!r->chat->tool_choice)
-            openai_keep_field(r, TEXT("tool_choice"), choice, true);
+            chat_keep_field(r->chat, TEXT("tool_choice"), choice, true);
         return true;
     }
     member_take_all(words.function, SLOTS(choice_slots), &words);

@@ -14,14 +14,14 @@ static bool read_number_field(struct call_reading *r, const struct call_option *
 {
     /* One answer of one is what there is anyway. */
     if (!text_equal(value, TEXT("1")) && !text_equal(value, TEXT("0")))
-        openai_keep_field(r, option->name, value, true);
+        chat_keep_field(r->chat, option->name, value, true);
     return json_is_number(value) ? true : openai_refuse(r, option->field, "has to be a number");
 }
 
 static bool read_logprobs(struct call_reading *r, const struct call_option *option,
                           struct text value)
 {
-    openai_keep_field(r, option->name, value, true);
+    chat_keep_field(r->chat, option->name, value, true);
     return json_is_number(value) ? true : openai_refuse(r, option->field, "has to be a number");
 }
 
@@ -29,7 +29,7 @@ static bool read_echo(struct call_reading *r, const struct call_option *option, 
 {
     enum said said = said_of(value);
     if (said == SAID_YES)
-        openai_keep_field(r, option->name, value, true);
+        chat_keep_field(r->chat, option->name, value, true);
     return said ? true : openai_refuse(r, option->field, "has to be true or false");
 }
 
@@ -37,7 +37,7 @@ static bool read_suffix(struct call_reading *r, const struct call_option *option
 {
     struct text suffix = member_string(value);
     if (suffix.len)
-        openai_keep_field(r, option->name, value, true);
+        chat_keep_field(r->chat, option->name, value, true);
     return suffix.at ? true : openai_refuse(r, option->field, "has to be a string");
 }
 
@@ -68,7 +68,7 @@ static bool read_prompt(struct call_reading *r, const struct call_option *option
         if (count == 0)
             set_prompt(r, text);
         else if (count == 1)
-            openai_keep_field(r, option->name, value, true);
+            chat_keep_field(r->chat, option->name, value, true);
     }
     return r->chat->message_count ? true : openai_refuse(r, option->field, "has nothing in it");
 }
@@ -176,15 +176,5 @@ const struct translator translator_openai_completion = {
     .read_call = read_call,
     .write_call = write_call,
     .write_path = write_path,
-    .headers = {"", 0},
-    .framing = FRAMING_SSE,
-    .reader_bytes = sizeof(struct openai_reader),
-    .read_frame = openai_chat_read_frame,
-    .read_body = openai_chat_read_body,
-    .read_end = openai_chat_read_end,
-    .read_error = openai_read_error,
-    .stream_type = {"text/event-stream", 17},
-    .writer_bytes = sizeof(struct openai_writer),
-    .write_event = openai_chat_write_event,
-    .write_whole = openai_chat_write_whole,
+    OPENAI_CHAT_ANSWERS,
 };

@@ -91,15 +91,6 @@ static const char *read_simple(struct chat *chat, const struct simple *simple, s
 
 /* ---------------------------------------------------------------- members that say more */
 
-static void add_field(struct responses_reading *r, struct text name, struct text value)
-{
-    struct chat *chat = r->chat;
-    if (chat->field_count == CHAT_FIELDS_MAX)
-        chat->fields_cut = true;
-    else
-        chat->fields[chat->field_count++] = (struct chat_field){.name = name, .value = value};
-}
-
 static bool read_model(struct responses_reading *r, struct text value)
 {
     struct text inner = member_string(value);
@@ -152,7 +143,7 @@ static bool read_text(struct responses_reading *r, struct text value)
             more |= json_says_something(member);
     }
     if (more)
-        add_field(r, TEXT("text"), (struct text){NULL, 0});
+        chat_keep_field(r->chat, TEXT("text"), (struct text){NULL, 0}, false);
     return format.at ? read_format(r, format) : true;
 }
 
@@ -187,7 +178,7 @@ static bool read_reasoning(struct responses_reading *r, struct text value)
     while (member_next(&rest, &name, &member))
         all_said = read_reasoning_member(r->chat, name, member) && all_said;
     if (!all_said)
-        add_field(r, TEXT("reasoning"), value);
+        chat_keep_field(r->chat, TEXT("reasoning"), value, false);
     return true;
 }
 
@@ -206,7 +197,7 @@ static bool read_include(struct responses_reading *r, struct text value)
             all_said = false;
     }
     if (!all_said)
-        add_field(r, TEXT("include"), value);
+        chat_keep_field(r->chat, TEXT("include"), value, false);
     return true;
 }
 
@@ -256,7 +247,7 @@ static bool read_background(struct responses_reading *r, struct text value)
 static bool read_truncation(struct responses_reading *r, struct text value)
 {
     if (!inner_is(member_string(value), "disabled")) /* which is what happens anyway */
-        add_field(r, TEXT("truncation"), value);
+        chat_keep_field(r->chat, TEXT("truncation"), value, false);
     return true;
 }
 
@@ -299,7 +290,7 @@ static bool read_member(struct responses_reading *r, struct text name, struct te
         const char *wrong = read_simple(r->chat, &simples[i], value);
         return wrong ? responses_refuse(r, wrong, "%.*s", TEXT_ARGS(name)) : true;
     }
-    add_field(r, name, value);
+    chat_keep_field(r->chat, name, value, false);
     return true;
 }
 

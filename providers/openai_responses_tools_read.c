@@ -136,12 +136,7 @@ static bool read_choice_word(struct responses_reading *r, struct text word)
  * the one cannot have the other. */
 static void choose_other(struct responses_reading *r, struct text choice)
 {
-    struct chat *chat = r->chat;
-    if (chat->field_count == CHAT_FIELDS_MAX)
-        chat->fields_cut = true;
-    else
-        chat->fields[chat->field_count++] =
-            (struct chat_field){.name = TEXT("tool_choice"), .value = choice, .is_demand = true};
+    chat_keep_field(r->chat, TEXT("tool_choice"), choice, true);
 }
 
 bool responses_read_choice(struct responses_reading *r, struct text choice)

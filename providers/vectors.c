@@ -87,14 +87,8 @@ bool vectors_string(struct vector_reading *r, const char *param, struct text jso
 
 void vectors_keep(struct vector_reading *r, struct text name, struct text json, bool is_demand)
 {
-    struct chat *chat = r->chat;
-    if (json_is_absent(json))
-        return;
-    if (chat->field_count < CHAT_FIELDS_MAX)
-        chat->fields[chat->field_count++] =
-            (struct chat_field){.name = name, .value = json, .is_demand = is_demand};
-    else
-        chat->fields_cut = true;
+    if (!json_is_absent(json))
+        chat_keep_field(r->chat, name, json, is_demand);
 }
 
 /* --------------------------------------------------------------------------- a call is written */

@@ -51,6 +51,15 @@ static inline int scan_hex(char c)
     return digit < 10 ? digit : letter < 6 ? letter + 10 : -1;
 }
 
+/* The four digits of a \u escape, which is known to be valid. */
+static inline unsigned scan_unit(const char *at)
+{
+    unsigned unit = 0;
+    for (size_t i = 0; i < 4; i++)
+        unit = unit << 4 | (unsigned)scan_hex(at[i]);
+    return unit;
+}
+
 /* The length of the escape at <at>, which points to its backslash; 0 when it is not valid. */
 static inline size_t scan_escape_length(const char *at, const char *end)
 {

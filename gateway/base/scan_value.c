@@ -3,26 +3,17 @@
 #include "gateway/base/scan_kernel.h"
 #include "gateway/base/utf8.h"
 
-/* The four digits of a \u escape, which is known to be valid. */
-static unsigned read_unit(const char *at)
-{
-    unsigned unit = 0;
-    for (size_t i = 0; i < 4; i++)
-        unit = unit << 4 | (unsigned)scan_hex(at[i]);
-    return unit;
-}
-
 /* The character that the \u escape at <at> stands for; *len gets 6, or 12 for two surrogates.
  * Zero when it is U+0000 or a lone surrogate. */
 static unsigned read_code(const char *at, const char *end, size_t *len)
 {
-    unsigned unit = read_unit(at + 2);
+    unsigned unit = scan_unit(at + 2);
     *len = 6;
     if (unit < 0xD800 || unit > 0xDFFF)
         return unit;
     if (unit > 0xDBFF || end - at < 12 || at[6] != '\\' || at[7] != 'u')
         return 0;
-    unsigned low = read_unit(at + 8);
+    unsigned low = scan_unit(at + 8);
     if (low < 0xDC00 || low > 0xDFFF)
         return 0;
     *len = 12;

@@ -6,8 +6,8 @@
 
 #include "gateway/base/list.h"
 #include "gateway/base/memory.h"
-#include "gateway/http/body.h"
 #include "gateway/http/h2_fields.h"
+#include "gateway/http/h2_message.h"
 
 enum {
     INTERIM_MAX = 8,              /* 1xx answers in front of the real one */
@@ -15,8 +15,6 @@ enum {
     TRAILER_BYTES = 16 * 1024,
     OUTBOUND_ACKS_MAX = 256, /* answers to a server that pings and sets and does not read */
 };
-
-enum out_state { OUT_HEAD, OUT_BODY, OUT_WHOLE, OUT_FAILED };
 
 struct h2_call {
     struct link link;         /* in the connection's list */
@@ -32,14 +30,8 @@ struct h2_call {
     bool has_length;
     bool chunked;   /* how its body is told on */
     bool head_only; /* an answer to HEAD */
-    bool deferred;  /* its turn to send is skipped until there is something */
-    bool wants_room;
-    unsigned char line_at; /* how much of CR LF CR LF the request's head has last */
-    enum out_state out_state;
     unsigned interim, status;
-    struct buffer words;  /* the request's head, as far as it was written */
-    struct buffer out;    /* of its body, to be sent */
-    struct body body;     /* the framing of that */
+    struct h2_outgoing request;
     struct buffer fields; /* of the answer's head, while they arrive */
     struct buffer head;   /* the answer's head, not read yet */
     struct buffer in;     /* of its body, the same */
@@ -60,8 +52,8 @@ struct h2_client {
 
 static void call_free(struct h2_call *call)
 {
-    struct buffer *all[] = {&call->words, &call->out, &call->fields,
-                            &call->head,  &call->in,  &call->tail};
+    struct buffer *all[] = {&call->fields, &call->head, &call->in, &call->tail};
+    h2_outgoing_done(&call->request);
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         buffer_done(all[i]);
     memory_free(call);
@@ -73,8 +65,7 @@ struct h2_call *h2_call_begin(struct h2_client *client, void *owner)
     struct h2_call *call = memory_new(sizeof(*call));
     call->client = client;
     call->owner = owner;
-    buffer_init(&call->words, REQUEST_HEAD_BYTES);
-    buffer_init(&call->out, H2_CALL_OUT_BYTES);
+    h2_outgoing_init(&call->request, REQUEST_HEAD_BYTES, H2_CALL_OUT_BYTES);
     buffer_init(&call->fields, H2_CALL_HEAD_BYTES);
     buffer_init(&call->head, H2_CALL_HEAD_BYTES + 256); /* with what is ours of it */
     buffer_init(&call->in, H2_CALL_WINDOW_BYTES);
@@ -103,7 +94,7 @@ static void call_over(struct h2_call *call)
     call->closed = true;
     tell(call, H2_CALL_GONE);
     call->client = NULL;
-    buffer_done(&call->out);
+    buffer_done(&call->request.out);
     if (!call->owner)
         call_free(call);
 }
@@ -121,7 +112,7 @@ void h2_call_close(struct h2_call *call)
     }
     buffer_done(&call->head);
     buffer_done(&call->in);
-    call->out_state = OUT_FAILED;
+    h2_outgoing_cut(&call->request);
     reset(call, call->ended ? NGHTTP2_NO_ERROR : NGHTTP2_CANCEL);
 }
 
@@ -284,43 +275,19 @@ bool h2_call_has_more(const struct h2_call *call)
     return call->closed || buffer_length(&call->head) || buffer_length(&call->in) || at_tail;
 }
 
-static size_t move(struct buffer *from, void *into, size_t most)
-{
-    struct text have = text_head(buffer_text(from), most);
-    memcpy(into, have.at, have.len);
-    buffer_drop(from, have.len);
-    if (!buffer_length(from))
-        buffer_done(from);
-    return have.len;
-}
-
-static size_t read_body(struct h2_call *call, char *into, size_t bytes)
-{
-    size_t around = 0;
-    if (call->chunked) {
-        size_t have = buffer_length(&call->in), most = bytes - BODY_CHUNK_HEAD_BYTES - 2;
-        bytes = have < most ? have : most;
-        around = body_chunk_head(bytes, into);
-    }
-    size_t moved = move(&call->in, into + around, bytes);
-    if (!call->closed)
-        nghttp2_session_consume_stream(call->client->session, call->id, moved);
-    if (!call->chunked)
-        return moved;
-    memcpy(into + around + moved, "\r\n", 2);
-    return around + moved + 2;
-}
-
 ssize_t h2_call_read(struct h2_call *call, void *into, size_t bytes)
 {
     assert(bytes >= H2_READ_MIN);
     if (buffer_length(&call->head))
-        return (ssize_t)move(&call->head, into, bytes);
-    if (buffer_length(&call->in))
-        return (ssize_t)read_body(call, into, bytes);
-    if (call->ended)
-        return (ssize_t)move(&call->tail, into, bytes); /* 0 behind it */
-    return call->closed ? H2_BROKEN : H2_WAIT;
+        return (ssize_t)h2_take(&call->head, into, bytes);
+    if (!buffer_length(&call->in) && call->ended)
+        return (ssize_t)h2_take(&call->tail, into, bytes); /* 0 behind it */
+    if (!buffer_length(&call->in))
+        return call->closed ? H2_BROKEN : H2_WAIT;
+    size_t taken, told = h2_take_body(&call->in, call->chunked, into, bytes, &taken);
+    if (!call->closed)
+        nghttp2_session_consume_stream(call->client->session, call->id, taken);
+    return (ssize_t)told;
 }
 
 /* ------------------------------------------------------------------------- the request */
@@ -331,20 +298,10 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size
 {
     struct h2_call *call = source->ptr;
     (void)session, (void)id, (void)with;
-    if (call->out_state == OUT_FAILED)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    size_t moved = move(&call->out, into, length);
-    if (!buffer_length(&call->out) && call->out_state == OUT_WHOLE) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    } else if (moved == 0) {
-        call->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    if (call->wants_room && buffer_length(&call->out) <= H2_CALL_OUT_BYTES / 2) {
-        call->wants_room = false;
+    ssize_t taken = h2_outgoing_read(&call->request, into, length, flags);
+    if (taken >= 0 && h2_outgoing_has_room_again(&call->request))
         tell(call, H2_CALL_ROOM);
-    }
-    return (ssize_t)moved;
+    return taken;
 }
 
 /* "POST /v1/chat HTTP/1.1" */
@@ -377,17 +334,18 @@ static bool submit(struct h2_call *call, nghttp2_nv *pairs, size_t count)
 {
     nghttp2_data_provider body = {.source.ptr = call, .read_callback = on_read};
     call->id = nghttp2_submit_request(call->client->session, NULL, pairs, count,
-                                      call->out_state == OUT_BODY ? &body : NULL, call);
+                                      call->request.state == H2_OUT_BODY ? &body : NULL, call);
     if (call->id > 0)
         return true;
     call->id = 0;
     return false;
 }
 
-static bool send_head(struct h2_call *call)
+static bool send_head(void *with)
 {
     enum { PSEUDO = 4 };
-    struct text head = buffer_text(&call->words), method, target;
+    struct h2_call *call = with;
+    struct text head = buffer_text(&call->request.words), method, target;
     struct text line = h2_next_line(&head);
     struct h2_framing framing = {.length = UINT64_MAX};
     if (!read_line(line, &method, &target))
@@ -399,100 +357,30 @@ static bool send_head(struct h2_call *call)
     pairs[2] = h2_pair(TEXT(":path"), target);
     bool has_body = framing.chunked || (framing.length && framing.length != UINT64_MAX);
     call->head_only = text_equal(method, TEXT("HEAD"));
-    body_init(&call->body, framing.chunked ? BODY_CHUNKED : BODY_LENGTH, framing.length);
-    call->out_state = has_body ? OUT_BODY : OUT_WHOLE;
+    body_init(&call->request.body, framing.chunked ? BODY_CHUNKED : BODY_LENGTH, framing.length);
+    call->request.state = has_body ? H2_OUT_BODY : H2_OUT_WHOLE;
     bool sent = take_host(pairs + PSEUDO, &count, &pairs[3]) && submit(call, pairs, count + PSEUDO);
     memory_free(pairs);
     return sent;
 }
 
-static void fail(struct h2_call *call)
-{
-    call->out_state = OUT_FAILED;
-    buffer_done(&call->words);
-    buffer_done(&call->out);
-    if (call->id)
-        reset(call, NGHTTP2_CANCEL);
-    else
-        call_over(call);
-}
-
-static size_t write_words(struct h2_call *call, struct text bytes)
-{
-    static const char end[] = "\r\n\r\n";
-    size_t used = 0;
-    while (used < bytes.len && call->line_at < sizeof(end) - 1) {
-        char byte = bytes.at[used++];
-        bool goes_on = byte == end[call->line_at];
-        call->line_at = goes_on ? (unsigned char)(call->line_at + 1) : byte == '\r';
-    }
-    bool fits = buffer_append_text(&call->words, text_head(bytes, used));
-    bool whole = call->line_at == sizeof(end) - 1;
-    if (!fits || (whole && !send_head(call))) {
-        fail(call);
-        return bytes.len;
-    }
-    if (whole)
-        buffer_done(&call->words);
-    return used;
-}
-
-/* Of a body's bytes those for which there is room. */
-static size_t write_body(struct h2_call *call, struct text bytes)
-{
-    size_t used = 0;
-    for (;;) {
-        size_t room = H2_CALL_OUT_BYTES - buffer_length(&call->out);
-        struct text part = text_head(text_from(bytes, used), room), data;
-        size_t before = part.len;
-        struct fault why;
-        enum body_result result = body_next(&call->body, &part, &data, &why);
-        used += before - part.len;
-        if (result == BODY_DATA)
-            buffer_append_text(&call->out, data);
-        if (result == BODY_BAD)
-            fail(call);
-        if (result == BODY_END)
-            call->out_state = OUT_WHOLE;
-        if (result == BODY_BAD || result == BODY_END)
-            return bytes.len;
-        if (result == BODY_WAIT && (used == bytes.len || before == 0))
-            return used;
-    }
-}
-
-static void wake(struct h2_call *call)
-{
-    if (!call->deferred)
-        return;
-    call->deferred = false;
-    nghttp2_session_resume_data(call->client->session, call->id);
-}
-
 ssize_t h2_call_write(struct h2_call *call, const struct iovec *pieces, int count)
 {
-    ssize_t taken = 0;
-    if (call->closed || call->out_state == OUT_FAILED)
+    struct h2_outgoing *request = &call->request;
+    if (call->closed || request->state == H2_OUT_CUT)
         return H2_BROKEN;
-    for (int i = 0; i < count && !call->wants_room; i++) {
-        struct text bytes = {pieces[i].iov_base, pieces[i].iov_len};
-        while (bytes.len && !call->wants_room) {
-            size_t used = bytes.len; /* nothing stands behind a request */
-            if (call->out_state == OUT_HEAD) {
-                used = write_words(call, bytes);
-            } else if (call->out_state == OUT_BODY) {
-                used = write_body(call, bytes);
-                call->wants_room = used < bytes.len;
-            }
-            bytes = text_from(bytes, used);
-            taken += (ssize_t)used;
-        }
+    size_t taken = h2_outgoing_write(request, pieces, count, send_head, call);
+    if (request->state == H2_OUT_CUT) {
+        if (call->id)
+            reset(call, NGHTTP2_CANCEL);
+        else
+            call_over(call);
+        return H2_BROKEN;
     }
-    if (call->out_state == OUT_FAILED)
-        return H2_BROKEN;
-    if (buffer_length(&call->out) || call->out_state == OUT_WHOLE)
-        wake(call);
-    return taken ? taken : H2_WAIT;
+    bool has_something = buffer_length(&request->out) || request->state == H2_OUT_WHOLE;
+    if (has_something && h2_outgoing_wakes(request))
+        nghttp2_session_resume_data(call->client->session, call->id);
+    return taken ? (ssize_t)taken : H2_WAIT;
 }
 
 /* -------------------------------------------------------------------------- the session */

@@ -43,7 +43,7 @@ enum h2_call_news {
 /* Told in the midst of other work: note it, and act when that is done. */
 typedef void h2_call_tell(void *owner, enum h2_call_news news);
 
-struct h2_client *h2_client_new(h2_call_tell *tell);
+struct h2_client *h2_client_new(h2_call_tell *told);
 /* All calls are H2_CALL_GONE. */
 void h2_client_free(struct h2_client *client);
 

@@ -135,8 +135,8 @@ static void begin_body(struct h2_stream *stream, unsigned status, const struct h
         kind = BODY_CHUNKED;
     else if (framing->length == UINT64_MAX)
         kind = BODY_TO_CLOSE;
-    body_init(&stream->body, kind, framing->length);
-    stream->out_state = kind == BODY_NONE ? H2_OUT_WHOLE : H2_OUT_BODY;
+    body_init(&stream->answer.body, kind, framing->length);
+    stream->answer.state = kind == BODY_NONE ? H2_OUT_WHOLE : H2_OUT_BODY;
 }
 
 static bool send_pairs(struct h2_stream *stream, unsigned status, const nghttp2_nv *pairs,
@@ -148,14 +148,14 @@ static bool send_pairs(struct h2_stream *stream, unsigned status, const nghttp2_
                                       NULL) == 0;
     begin_body(stream, status, framing);
     nghttp2_data_provider body = {.source.ptr = stream, .read_callback = h2_on_read};
-    bool has_body = stream->out_state == H2_OUT_BODY;
+    bool has_body = stream->answer.state == H2_OUT_BODY;
     return nghttp2_submit_response(session, stream->id, pairs, count, has_body ? &body : NULL) == 0;
 }
 
 bool h2_send_head(struct h2_stream *stream)
 {
     enum { STATUS_AT = 9, STATUS_DIGITS = 3 }; /* behind "HTTP/1.1 " */
-    struct text head = buffer_text(&stream->words);
+    struct text head = buffer_text(&stream->answer.words);
     struct text line = h2_next_line(&head);
     struct text digits = text_head(text_from(line, STATUS_AT), STATUS_DIGITS);
     struct h2_framing framing = {.length = UINT64_MAX};

@@ -7,8 +7,8 @@
 
 #include "gateway/base/buffer.h"
 #include "gateway/base/list.h"
-#include "gateway/http/body.h"
 #include "gateway/http/h2.h"
+#include "gateway/http/h2_message.h"
 
 enum {
     H2_OUT_BYTES = 64 * 1024,          /* of an answer, in a stream */
@@ -28,34 +28,26 @@ struct h2_draft {
     bool has_authority, has_host, has_length;
 };
 
-enum h2_out { H2_OUT_HEAD, H2_OUT_BODY, H2_OUT_WHOLE, H2_OUT_CUT };
-
 struct h2_stream {
     struct link link; /* in the connection's list */
     struct h2 *h2;    /* NULL = the connection has ended */
     void *owner;
     struct h2_draft *draft; /* until the head is whole */
     int32_t id;
-    bool owned, closed;    /* the owner's side; the client's */
-    bool chunked;          /* how the request's body is told on */
-    bool ended;            /* all of the request has come */
-    bool has_read;         /* some of it was read */
-    bool shut;             /* the owner writes no more */
-    bool answered;         /* all of the answer was sent */
-    bool head_only;        /* an answer has no body */
-    bool deferred;         /* its turn to send is skipped until there is something */
-    bool wants_room;       /* h2_write() has refused something */
-    unsigned char line_at; /* how much of CR LF CR LF the answer's head has last */
-    enum h2_out out_state;
-    struct buffer head;  /* of the request, what was not read yet */
-    struct buffer in;    /* of its body, the same */
-    struct buffer tail;  /* what is told behind that, where it is chunked: with its trailers */
-    struct buffer words; /* the answer's head, as far as it was written */
-    struct buffer out;   /* of its body, to be sent */
-    struct body body;    /* the framing of that */
-    size_t discarded;    /* of the request's body */
-    size_t trailed;      /* bytes of its trailers, kept or not */
-    uint64_t still_us;   /* the client was seen not to take anything since; 0 = it was not */
+    bool owned, closed; /* the owner's side; the client's */
+    bool chunked;       /* how the request's body is told on */
+    bool ended;         /* all of the request has come */
+    bool has_read;      /* some of it was read */
+    bool shut;          /* the owner writes no more */
+    bool answered;      /* all of the answer was sent */
+    bool head_only;     /* an answer has no body */
+    struct buffer head; /* of the request, what was not read yet */
+    struct buffer in;   /* of its body, the same */
+    struct buffer tail; /* what is told behind that, where it is chunked: with its trailers */
+    struct h2_outgoing answer;
+    size_t discarded;  /* of the request's body */
+    size_t trailed;    /* bytes of its trailers, kept or not */
+    uint64_t still_us; /* the client was seen not to take anything since; 0 = it was not */
 };
 
 /* Where the client's bytes stand among the frames. */

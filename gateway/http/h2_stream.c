@@ -17,8 +17,7 @@ struct h2_stream *h2_stream_new(struct h2 *h2, int32_t id)
     buffer_init(&stream->head, SIZE_MAX / 2); /* bounded by max_header_bytes, H2_TRAILER_BYTES */
     buffer_init(&stream->in, H2_WINDOW_BYTES);
     buffer_init(&stream->tail, SIZE_MAX / 2);
-    buffer_init(&stream->words, H2_ANSWER_HEAD_BYTES);
-    buffer_init(&stream->out, H2_OUT_BYTES);
+    h2_outgoing_init(&stream->answer, H2_ANSWER_HEAD_BYTES, H2_OUT_BYTES);
     stream->draft = memory_new(sizeof(*stream->draft));
     struct buffer *parts[] = {&stream->draft->method,    &stream->draft->path,
                               &stream->draft->authority, &stream->draft->host,
@@ -51,8 +50,7 @@ void h2_stream_free(struct h2_stream *stream)
     buffer_done(&stream->head);
     buffer_done(&stream->in);
     buffer_done(&stream->tail);
-    buffer_done(&stream->words);
-    buffer_done(&stream->out);
+    h2_outgoing_done(&stream->answer);
     memory_free(stream);
 }
 
@@ -84,7 +82,7 @@ void h2_stream_closed(struct h2_stream *stream)
     h2_tell_owner(stream, H2_GONE);
     stream->h2 = NULL;
     buffer_done(&stream->in);
-    buffer_done(&stream->out);
+    buffer_done(&stream->answer.out);
     if (!stream->owned)
         h2_stream_free(stream);
 }
@@ -150,32 +148,6 @@ bool h2_has_more(const struct h2_stream *stream)
            (buffer_length(&stream->head) || buffer_length(&stream->in) || at_tail);
 }
 
-static size_t move(struct buffer *from, void *into, size_t most)
-{
-    struct text have = text_head(buffer_text(from), most);
-    memcpy(into, have.at, have.len);
-    buffer_drop(from, have.len);
-    if (!buffer_length(from))
-        buffer_done(from);
-    return have.len;
-}
-
-static size_t read_body(struct h2_stream *stream, char *into, size_t bytes)
-{
-    size_t around = 0;
-    if (stream->chunked) {
-        size_t have = buffer_length(&stream->in), most = bytes - BODY_CHUNK_HEAD_BYTES - 2;
-        bytes = have < most ? have : most;
-        around = body_chunk_head(bytes, into);
-    }
-    size_t moved = move(&stream->in, into + around, bytes);
-    consume(stream, moved);
-    if (!stream->chunked)
-        return moved;
-    memcpy(into + around + moved, "\r\n", 2);
-    return around + moved + 2;
-}
-
 ssize_t h2_read(struct h2_stream *stream, void *into, size_t bytes)
 {
     assert(bytes >= H2_READ_MIN);
@@ -187,101 +159,40 @@ ssize_t h2_read(struct h2_stream *stream, void *into, size_t bytes)
         return H2_WAIT;
     stream->has_read = true;
     if (buffer_length(&stream->head))
-        return (ssize_t)move(&stream->head, into, bytes);
-    if (buffer_length(&stream->in))
-        return (ssize_t)read_body(stream, into, bytes);
-    return (ssize_t)move(&stream->tail, into, bytes);
+        return (ssize_t)h2_take(&stream->head, into, bytes);
+    if (!buffer_length(&stream->in))
+        return (ssize_t)h2_take(&stream->tail, into, bytes);
+    size_t taken, told = h2_take_body(&stream->in, stream->chunked, into, bytes, &taken);
+    consume(stream, taken);
+    return (ssize_t)told;
 }
 
 /* ---------------------------------------------------------------------------- the answer */
 
 static void wake(struct h2_stream *stream)
 {
-    if (!stream->deferred)
-        return;
-    stream->deferred = false;
-    nghttp2_session_resume_data(stream->h2->session, stream->id);
+    if (h2_outgoing_wakes(&stream->answer))
+        nghttp2_session_resume_data(stream->h2->session, stream->id);
 }
 
-static void fail(struct h2_stream *stream)
+static bool send_head(void *with)
 {
-    stream->out_state = H2_OUT_CUT;
-    buffer_done(&stream->words);
-    buffer_done(&stream->out);
-    h2_reset(stream, NGHTTP2_INTERNAL_ERROR);
-}
-
-/* Up to the end of the answer's head, or of one that goes before it (100). */
-static size_t write_words(struct h2_stream *stream, struct text bytes)
-{
-    static const char end[] = "\r\n\r\n";
-    size_t used = 0;
-    while (used < bytes.len && stream->line_at < sizeof(end) - 1) {
-        char byte = bytes.at[used++];
-        bool goes_on = byte == end[stream->line_at];
-        stream->line_at = goes_on ? (unsigned char)(stream->line_at + 1) : byte == '\r';
-    }
-    bool fits = buffer_append_text(&stream->words, text_head(bytes, used));
-    bool whole = stream->line_at == sizeof(end) - 1;
-    if (!fits || (whole && !h2_send_head(stream))) {
-        fail(stream);
-        return bytes.len;
-    }
-    if (whole) {
-        stream->line_at = 0;
-        buffer_done(&stream->words);
-    }
-    return used;
-}
-
-/* Of a body's bytes those for which there is room. */
-static size_t write_body(struct h2_stream *stream, struct text bytes)
-{
-    size_t used = 0;
-    for (;;) {
-        size_t room = H2_OUT_BYTES - buffer_length(&stream->out);
-        struct text part = text_head(text_from(bytes, used), room), data;
-        size_t before = part.len;
-        struct fault why;
-        enum body_result result = body_next(&stream->body, &part, &data, &why);
-        used += before - part.len;
-        if (result == BODY_DATA)
-            buffer_append_text(&stream->out, data);
-        if (result == BODY_BAD)
-            fail(stream);
-        if (result == BODY_END)
-            stream->out_state = H2_OUT_WHOLE;
-        if (result == BODY_BAD || result == BODY_END)
-            return bytes.len;
-        if (result == BODY_WAIT && (used == bytes.len || before == 0))
-            return used;
-    }
+    return h2_send_head(with);
 }
 
 ssize_t h2_write(struct h2_stream *stream, const struct iovec *pieces, int count)
 {
-    ssize_t taken = 0;
-    if (stream->closed || stream->out_state == H2_OUT_CUT)
+    struct h2_outgoing *answer = &stream->answer;
+    if (stream->closed || answer->state == H2_OUT_CUT)
         return H2_BROKEN;
-    for (int i = 0; i < count && !stream->wants_room; i++) {
-        struct text bytes = {pieces[i].iov_base, pieces[i].iov_len};
-        while (bytes.len && !stream->wants_room) {
-            size_t used = bytes.len; /* what comes behind the end of an answer is nobody's */
-            if (stream->out_state == H2_OUT_HEAD) {
-                used = write_words(stream, bytes);
-            } else if (stream->out_state == H2_OUT_BODY) {
-                used = write_body(stream, bytes);
-                stream->wants_room = used < bytes.len;
-            }
-            bytes = text_from(bytes, used);
-            taken += (ssize_t)used;
-        }
+    size_t taken = h2_outgoing_write(answer, pieces, count, send_head, stream);
+    if (answer->state == H2_OUT_CUT) {
+        h2_reset(stream, NGHTTP2_INTERNAL_ERROR);
+        return H2_BROKEN;
     }
-    if (stream->out_state == H2_OUT_CUT)
-        return H2_BROKEN;
-    if (buffer_length(&stream->out) || stream->out_state == H2_OUT_WHOLE)
+    if (buffer_length(&answer->out) || answer->state == H2_OUT_WHOLE)
         wake(stream);
-    return taken ? taken : H2_WAIT;
+    return taken ? (ssize_t)taken : H2_WAIT;
 }
 
 /* NOLINTNEXTLINE(readability-function-size): its parameters are libnghttp2's. */
@@ -290,31 +201,20 @@ ssize_t h2_on_read(nghttp2_session *session, int32_t id, uint8_t *into, size_t l
 {
     struct h2_stream *stream = source->ptr;
     (void)session, (void)id, (void)with;
-    size_t moved = move(&stream->out, into, length);
-    if (moved)
+    ssize_t taken = h2_outgoing_read(&stream->answer, into, length, flags);
+    if (taken > 0)
         stream->still_us = 0;
-    bool empty = !buffer_length(&stream->out);
-    if (empty && stream->out_state == H2_OUT_WHOLE) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    } else if (moved == 0) {
-        if (stream->out_state == H2_OUT_CUT)
-            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets it */
-        stream->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    if (stream->wants_room && buffer_length(&stream->out) <= H2_OUT_BYTES / 2) {
-        stream->wants_room = false;
+    if (taken >= 0 && h2_outgoing_has_room_again(&stream->answer))
         h2_tell_owner(stream, H2_ROOM);
-    }
-    return (ssize_t)moved;
+    return taken;
 }
 
 /* A body that only its connection's end would end. */
 static void end_to_close(struct h2_stream *stream)
 {
-    if (stream->out_state != H2_OUT_BODY || stream->body.kind != BODY_TO_CLOSE)
+    if (stream->answer.state != H2_OUT_BODY || stream->answer.body.kind != BODY_TO_CLOSE)
         return;
-    stream->out_state = H2_OUT_WHOLE;
+    stream->answer.state = H2_OUT_WHOLE;
     wake(stream);
 }
 
@@ -343,17 +243,19 @@ void h2_close(struct h2_stream *stream, bool at_once)
         h2_stream_free(stream);
         return;
     }
-    stream->owned = stream->wants_room = false;
+    struct h2_outgoing *answer = &stream->answer;
+    stream->owned = answer->wants_room = false;
     drop_unread(stream);
     if (!at_once)
         end_to_close(stream);
-    if (stream->out_state == H2_OUT_HEAD) {
+    if (answer->state == H2_OUT_HEAD) {
         h2_reset(stream, stream->has_read ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_REFUSED_STREAM);
-        stream->out_state = H2_OUT_CUT;
-    } else if (stream->out_state == H2_OUT_BODY && at_once) {
-        fail(stream);
-    } else if (stream->out_state == H2_OUT_BODY) {
-        stream->out_state = H2_OUT_CUT; /* when what there is of it is out */
+        answer->state = H2_OUT_CUT;
+    } else if (answer->state == H2_OUT_BODY && at_once) {
+        h2_outgoing_cut(answer);
+        h2_reset(stream, NGHTTP2_INTERNAL_ERROR);
+    } else if (answer->state == H2_OUT_BODY) {
+        answer->state = H2_OUT_CUT; /* when what there is of it is out */
         wake(stream);
     }
 }
