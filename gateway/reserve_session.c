@@ -179,23 +179,23 @@ static int64_t running_left(const struct exchange *x, const struct stretch *stre
 }
 
 /* Others share it, so what the next moments need is held before they come: half as much each time
- * that is not to be had. */
+ * that is not to be had, and then nobody waits for it. Asked for when half of it is used. */
 static enum session_result running_ahead(struct exchange *x, const struct stretch *stretch,
                                          int64_t left)
 {
     struct reservation *r = &x->reservation;
     unsigned *tries = &reserve_book(x)->running_tries[stretch->kind];
-    int64_t ahead = stretch->last >> (*tries < RUNNING_TRIES ? *tries : RUNNING_TRIES);
-    if (left >= ahead)
+    int64_t ahead = stretch->last >> *tries;
+    if (left >= ahead / 2)
         return SESSION_HELD;
-    if (limits_asks_ahead(r, stretch->kind))
-        return SESSION_ASKS;
-    if (limits_extend(r, stretch->kind, ahead - left)) {
-        *tries = 0;
+    bool asks = limits_asks_ahead(r, stretch->kind);
+    if (!asks && limits_extend(r, stretch->kind, ahead - left)) {
+        *tries -= *tries > 0;
         return SESSION_HELD;
     }
-    *tries += *tries < RUNNING_TRIES;
-    return limits_asks_ahead(r, stretch->kind) ? SESSION_ASKS : SESSION_HELD;
+    *tries += !asks && *tries < RUNNING_TRIES;
+    bool waits = *tries < RUNNING_TRIES && limits_asks_ahead(r, stretch->kind);
+    return waits ? SESSION_ASKS : SESSION_HELD;
 }
 
 /* Its <last> is how much the next moments may need. */
