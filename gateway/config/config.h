@@ -246,6 +246,7 @@ struct config {
     struct {
         const struct deploy_profile *profiles;
         size_t profile_count;
+        unsigned max_per_tenant; /* deployments that its calls have made */
         const struct node_spec *nodes;
         size_t node_count;
         struct deployment_spec **specs;
