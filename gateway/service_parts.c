@@ -14,6 +14,7 @@
 #include "policy/estimate.h"
 #include "policy/ledger.h"
 #include "policy/semantic.h"
+#include "policy/underway.h"
 
 enum {
     CACHE_ENTRY_BYTES = 4 << 20,
@@ -298,6 +299,7 @@ bool service_open_policy(struct service *service)
         log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
                  why.text);
     memory_free(answers);
+    cache_mind_others(service->cache, underway_open(service->options->underway));
     open_decisions(service);
     return true;
 }
