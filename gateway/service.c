@@ -605,7 +605,7 @@ static bool can_start(const struct service *service)
     struct fault fault;
     if (worker_can_use(service->config, &fault))
         return true;
-    log_line(LOG_ERROR, "service", "%s", fault.text);
+    service_cannot_start(service, fault.text);
     return false;
 }
 
@@ -638,8 +638,6 @@ static bool open_parts(struct service *service)
         good = parts[i].open(service);
     }
     watchdog_stop(watchdog);
-    if (!good && database_was_kept())
-        service_cannot_follow(service, "the database must be upgraded: that takes a restart");
     return good;
 }
 

@@ -15,6 +15,7 @@
 #include "policy/estimate.h"
 #include "policy/ledger.h"
 #include "policy/semantic.h"
+#include "policy/underway.h"
 
 enum {
     CACHE_ENTRY_BYTES = 4 << 20,
@@ -213,7 +214,7 @@ bool service_open_ledger(struct service *service)
         options.shared = &shared;
     service->ledger = ledger_open(&options, &why);
     if (service->ledger == NULL)
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
     else if (ledger_set_aside(service->ledger) != NULL)
         service_event(service, "ledger", "", "the database was damaged and moved to %s",
                       ledger_set_aside(service->ledger));
@@ -247,7 +248,7 @@ bool service_open_roster(struct service *service)
     };
     service->roster = roster_open(&options, &file, &why);
     if (service->roster == NULL) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     pthread_mutex_lock(&service->lock); /* the roster's own thread may have set it already */
@@ -286,6 +287,21 @@ static void open_content(struct service *service)
 }
 
 /* Counters, what is learnt of models, kept answers: for all workers. */
+/* Without it who takes over would make calls again that the one before has answered. */
+static bool open_answers(struct service *service, const struct config *config)
+{
+    struct fault why;
+    char *path = memory_format("%s/answers.db", config->state);
+    bool opened = cache_remember(service->cache, path, ANSWERS_BYTES, &why);
+    memory_free(path);
+    if (!opened && service->options->follows)
+        service_cannot_start(service, why.text);
+    else if (!opened)
+        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
+                 why.text);
+    return opened || !service->options->follows;
+}
+
 bool service_open_policy(struct service *service)
 {
     struct fault why;
@@ -296,7 +312,7 @@ bool service_open_policy(struct service *service)
         service->node_sync = NULL;
     }
     if (!named) {
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
         return false;
     }
     struct limits_options options = {.redis = config->store.is_redis ? &service->start->store.redis
@@ -313,11 +329,9 @@ bool service_open_policy(struct service *service)
     service->semantic = semantic_new(&alike); /* a reload may enable it */
     if (!service->semantic && config->cache.semantic)
         log_line(LOG_ERROR, "cache", "there is no thread for the semantic cache: it is off");
-    char *answers = memory_format("%s/answers.db", config->state);
-    if (!cache_remember(service->cache, answers, ANSWERS_BYTES, &why))
-        log_line(LOG_WARN, "service", "answers to Idempotency-Keys do not outlive a restart: %s",
-                 why.text);
-    memory_free(answers);
+    if (!open_answers(service, config))
+        return false;
+    cache_mind_others(service->cache, underway_open(service->options->underway));
     open_decisions(service);
     open_content(service);
     return true;
@@ -328,8 +342,14 @@ bool service_open_jobs(struct service *service)
     struct fault why;
     struct jobs_options jobs = {service->config, service->node, service->metrics};
     service->jobs = jobs_open(&jobs, &why);
-    if (!service->jobs)
-        log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
+    if (service->jobs)
+        return true;
+    /* Those that the one before has accepted would wait for ever. */
+    if (service->options->follows) {
+        service_cannot_start(service, why.text);
+        return false;
+    }
+    log_line(LOG_ERROR, "service", "there are no jobs: %s", why.text);
     return true;
 }
 
@@ -353,7 +373,7 @@ bool service_settle_node(struct service *service)
     bool good = node_sync_end(service->node_sync, &why);
     service->node_sync = NULL;
     if (!good)
-        log_line(LOG_ERROR, "service", "not started: %s", why.text);
+        service_cannot_start(service, why.text);
     return good;
 }
 
@@ -392,11 +412,13 @@ bool service_count_again(struct service *service)
                 count_later(service, &directory, reader, &why);
     directory_unref(directory);
     ledger_reader_free(reader);
-    if (!good)
-        log_line(LOG_ERROR, "service",
-                 "not started: what limits and budgets have had cannot be read: %s%s", why.text,
-                 ledger_is_damaged(service->ledger) ? "; the next start moves the database aside"
-                                                    : "");
+    if (!good) {
+        char *words = memory_format(
+            "what limits and budgets have had cannot be read: %s%s", why.text,
+            ledger_is_damaged(service->ledger) ? "; the next start moves the database aside" : "");
+        service_cannot_start(service, words);
+        memory_free(words);
+    }
     return good;
 }
 

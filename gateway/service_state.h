@@ -201,8 +201,8 @@ int service_keep_turn(struct service *service);
 bool service_is_upgrading(const struct service *service);
 /* Has another the limits, and what else there must be one of? */
 bool service_has_handed_over(const struct service *service);
-/* The new one: it comes to nothing, and why. */
-void service_cannot_follow(const struct service *service, const char *why);
+/* What keeps it from serving: for the log and, of one that was to take over, for who waits. */
+void service_cannot_start(const struct service *service, const char *why);
 /* Wait for our turn, and take over the limits. False: it came to nothing. */
 bool service_take_over(struct service *service);
 /* service.c: the drain of one that another has taken over from. */

@@ -384,8 +384,9 @@ void policy_file_free(struct policy_file *file);
 const struct route_policy *policy_file_policy(const struct policy_file *file);
 
 /* The words of `config show --effective [--origin]`, `config schema`, docs/CONFIG.md, `init`.
- * Secrets are masked. */
-void config_show(const struct config *config, FILE *out, bool origin);
+ * Secrets are masked; so are hashes of keys, unless they are asked for. */
+enum { SHOW_ORIGINS = 1, SHOW_HASHES = 2 };
+void config_show(const struct config *config, FILE *out, unsigned what);
 void config_schema(FILE *out);
 void config_reference(FILE *out);
 void config_example(FILE *out);

@@ -550,7 +550,7 @@ static void shows_and_compares_limits(void **state)
     assert_int_equal(count, 7);
     free(text);
     out = open_memstream(&text, &length);
-    config_show(before, out, false);
+    config_show(before, out, SHOW_HASHES);
     fclose(out);
     struct config *again = load(text); /* what is shown can be read, and is the same */
     free(text);
